@@ -1,0 +1,66 @@
+package durable
+
+import (
+	"crypto/rand"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+)
+
+const tempSuffix = ".tmp"
+
+// ReadFile returns the content of a file.
+func ReadFile(fsys FS, name string) ([]byte, error) {
+	f, err := fsys.OpenFile(name, os.O_RDONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(f)
+}
+
+// WriteFile replaces the file name, or makes it, so that a reader, and whoever looks after a crash, finds
+// the whole old content or the whole new one. When it returns nil the new content is on the disk.
+// On an error the old file is unharmed, unless the last step, the sync of the directory, was the one that
+// failed: then the new content is in place, but might not survive a power cut.
+//
+// The content is first written beside the file under a name for which IsTemp is true; only a crash
+// leaves it there.
+func WriteFile(fsys FS, name string, data []byte, perm fs.FileMode) error {
+	temp := tempName(name)
+	if err := writeTemp(fsys, temp, data, perm); err != nil {
+		return err
+	}
+	if err := fsys.Rename(temp, name); err != nil {
+		return errors.Join(err, fsys.Remove(temp))
+	}
+	return fsys.SyncDir(path.Dir(name))
+}
+
+func writeTemp(fsys FS, temp string, data []byte, perm fs.FileMode) error {
+	f, err := fsys.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, fsys.Remove(temp))
+	}
+	return nil
+}
+
+func tempName(name string) string {
+	dir, base := path.Split(name)
+	return dir + "." + base + "." + rand.Text() + tempSuffix
+}
+
+// IsTemp reports whether a name without its directory is one that WriteFile uses for unfinished files.
+func IsTemp(base string) bool {
+	return strings.HasPrefix(base, ".") && strings.HasSuffix(base, tempSuffix)
+}

@@ -1,0 +1,66 @@
+package durable
+
+import "sync"
+
+// Syncer lets callers who want the same thing synced at the same time share one sync. The zero value is
+// ready; it must not be copied.
+type Syncer struct {
+	mu sync.Mutex
+	// For each key at most one batch runs, and at most one gathers callers until that one is done.
+	running   map[string]*batch
+	gathering map[string]*batch
+}
+
+// batch is one sync and those who wait for it.
+type batch struct {
+	done chan struct{}
+	err  error // set before done is closed
+}
+
+// Do calls sync, or waits for a call of it by another caller with the same key that begins after Do was
+// called, and returns its error. A sync that is already running does not count: it may have looked before
+// the caller's change. An error goes to all who waited for that sync and to nobody else.
+func (s *Syncer) Do(key string, sync func() error) error {
+	b, prev, leader := s.join(key)
+	if !leader {
+		<-b.done
+		return b.err
+	}
+	if prev != nil {
+		<-prev.done
+	}
+	s.begin(key, b)
+	defer s.end(key, b)
+	b.err = sync()
+	return b.err
+}
+
+// join enters the batch that gathers. Whoever opens it leads it, once prev (nil if none) is done.
+func (s *Syncer) join(key string) (b, prev *batch, leader bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b := s.gathering[key]; b != nil {
+		return b, nil, false
+	}
+	if s.gathering == nil {
+		s.gathering, s.running = make(map[string]*batch), make(map[string]*batch)
+	}
+	b = &batch{done: make(chan struct{})}
+	s.gathering[key] = b
+	return b, s.running[key], true
+}
+
+func (s *Syncer) begin(key string, b *batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.gathering, key)
+	s.running[key] = b
+}
+
+func (s *Syncer) end(key string, b *batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// The next batch begins only after done is closed, so running[key] is still b.
+	delete(s.running, key)
+	close(b.done)
+}
