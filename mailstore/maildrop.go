@@ -1,0 +1,178 @@
+package mailstore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"sync"
+	"syscall"
+)
+
+// Message is a message as a POP3 client sees it.
+type Message struct {
+	// UID is the message's unique-id (RFC 1939, UIDL): 1 to 70 characters from 0x21 to 0x7E, different from all
+	// others in the maildrop, the same in every session.
+	UID string
+	// Size is how many octets Maildrop.Open will give.
+	Size int64
+	// Dotted says that some line may begin with a dot. If it is false, none does.
+	Dotted bool
+}
+
+// Maildrop is a mailbox opened for one session (RFC 1939, section 3): nobody else in this process has it open, and
+// the list of messages stays as it was at the start, whatever arrives. It belongs to one goroutine; only Close may
+// be called from another.
+type Maildrop struct {
+	store    *Store
+	dir      string
+	entries  []entry
+	messages []Message
+	removed  []bool // by index, so that nothing is counted twice
+	closed   sync.Once
+}
+
+// OpenMaildrop lists a mailbox and locks it until Close. Errors are ErrInUse, ErrNoMailbox and those of the file
+// system. Deliveries do not wait for the lock, and go on while it is held.
+func (s *Store) OpenMaildrop(dir string) (*Maildrop, error) {
+	if !s.lock(dir) {
+		return nil, fmt.Errorf("%s: %w", dir, ErrInUse)
+	}
+	entries, err := s.list(dir)
+	if err != nil {
+		s.unlock(dir)
+		return nil, err
+	}
+	arrange(entries)
+	messages := make([]Message, len(entries))
+	for i := range entries {
+		messages[i] = entries[i].Message
+	}
+	return &Maildrop{store: s, dir: dir, entries: entries, messages: messages, removed: make([]bool, len(entries))}, nil
+}
+
+func (s *Store) lock(dir string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, taken := s.inUse[dir]; taken {
+		return false
+	}
+	s.inUse[dir] = struct{}{}
+	return true
+}
+
+func (s *Store) unlock(dir string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.inUse, dir)
+}
+
+// Messages returns the messages in the order of their arrival. The slice belongs to the Maildrop and must not
+// be changed. Indexes into it are what Open and Remove take.
+func (m *Maildrop) Messages() []Message { return m.messages }
+
+// Open returns message i: exactly Size octets, lines ending in CRLF. If the file yields fewer while being read, Read
+// fails with io.ErrUnexpectedEOF; the caller cannot keep its promise to the client and should hang up. The
+// caller closes the reader. Errors are ErrGone, ErrDamaged and those of the file system.
+func (m *Maildrop) Open(i int) (io.ReadCloser, error) {
+	e := &m.entries[i]
+	if e.foreign != nil && e.foreign.err != nil {
+		return nil, e.foreign.err
+	}
+	name := path.Join(m.dir, e.name)
+	f, fi, err := m.store.openRegular(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", name, ErrGone)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := e.verify(fi); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), f.Close())
+	}
+	var r io.Reader = f
+	if e.foreign != nil {
+		r = newCRLFReader(f)
+	}
+	return &exactReader{r: r, left: e.Size, Closer: f}, nil
+}
+
+// openRegular opens a file for reading and refuses everything but regular files, symbolic links among the rest.
+func (s *Store) openRegular(name string) (io.ReadCloser, fs.FileInfo, error) {
+	named, err := s.fsys.Lstat(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !named.Mode().IsRegular() {
+		return nil, nil, fmt.Errorf("%s: %w: not a regular file", name, ErrDamaged)
+	}
+	// Should a pipe have taken its place by now, do not wait for a writer.
+	f, err := s.fsys.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	opened, err := f.Stat()
+	if err == nil && !os.SameFile(named, opened) {
+		err = fmt.Errorf("%s: %w: replaced while being opened", name, ErrDamaged)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return f, opened, nil
+}
+
+// Remove deletes the messages with these indexes and returns when that is durable. It goes on after an error; the
+// error then tells how many messages are still there. A message that is gone already is no error.
+func (m *Maildrop) Remove(indexes []int) error {
+	if len(indexes) == 0 {
+		return nil
+	}
+	var bytes int64
+	var messages int
+	if m.store.quota != nil {
+		settle := m.store.quota.Release(m.dir)
+		defer func() { settle(-bytes, -messages) }()
+	}
+	var errs []error
+	for _, i := range indexes {
+		if m.removed[i] {
+			continue
+		}
+		err := m.store.fsys.Remove(path.Join(m.dir, m.entries[i].name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+			continue
+		}
+		m.removed[i] = true
+		bytes += m.entries[i].Size
+		messages++
+	}
+	err := m.store.fsys.SyncDir(m.dir)
+	if len(errs) > 0 {
+		// The same disk fails them alike; the first error is enough.
+		err = errors.Join(fmt.Errorf("%s: %d of %d messages not deleted: %w", m.dir, len(errs), len(indexes), errs[0]), err)
+	}
+	return err
+}
+
+// Close unlocks the maildrop. Messages that are being read can be read on. Only the first call does anything.
+func (m *Maildrop) Close() error {
+	m.closed.Do(func() { m.store.unlock(m.dir) })
+	return nil
+}
+
+// arrange sorts by arrival and makes sure that no unique-id stands twice, which takes a copy made by hand.
+func arrange(entries []entry) {
+	slices.SortFunc(entries, byArrival)
+	seen := make(map[string]struct{}, len(entries))
+	for i := range entries {
+		e := &entries[i]
+		if _, twice := seen[e.UID]; twice {
+			e.UID = hashUID(e.name)
+		}
+		seen[e.UID] = struct{}{}
+	}
+}

@@ -1,0 +1,321 @@
+package mailstore
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"pillarbox/mailstore/mailtest"
+)
+
+func uids(m *Maildrop) []string {
+	var all []string
+	for _, msg := range m.Messages() {
+		all = append(all, msg.UID)
+	}
+	return all
+}
+
+func TestMaildropIsLocked(t *testing.T) {
+	h := newHouse(t, Options{})
+	first := openDrop(t, h.Store, anna)
+	_, err := h.OpenMaildrop(anna)
+	wantErr(t, err, ErrInUse)
+	openDrop(t, h.Store, boss)
+
+	must(t, first.Close())
+	second := openDrop(t, h.Store, anna)
+	must(t, first.Close()) // again: must not unlock the second
+	_, err = h.OpenMaildrop(anna)
+	wantErr(t, err, ErrInUse)
+	must(t, second.Close())
+
+	_, err = h.OpenMaildrop("mailbox/nobody")
+	wantErr(t, err, ErrNoMailbox)
+	_, err = h.OpenMaildrop("mailbox/nobody") // the failed one left no lock
+	wantErr(t, err, ErrNoMailbox)
+}
+
+func TestListingIsFixed(t *testing.T) {
+	h := newHouse(t, Options{})
+	first := deliver(t, h.Store, "first\r\n", anna)
+	second := deliver(t, h.Store, "second\r\n", anna)
+	m := openDrop(t, h.Store, anna)
+	third := deliver(t, h.Store, "third\r\n", anna)
+	if got := uids(m); !slices.Equal(got, []string{first, second}) {
+		t.Errorf("listing: %q", got)
+	}
+	must(t, m.Remove([]int{0}))
+	if got := readMessage(t, m, 1); got != "second\r\n" {
+		t.Errorf("message 1 is %q", got)
+	}
+	_, err := m.Open(0)
+	wantErr(t, err, ErrGone)
+	must(t, m.Close())
+	if got := uids(openDrop(t, h.Store, anna)); !slices.Equal(got, []string{second, third}) {
+		t.Errorf("next listing: %q", got)
+	}
+}
+
+// TestForeignFiles: a mailbox as an old server or a restored backup leaves it.
+func TestForeignFiles(t *testing.T) {
+	const ours = "P3_20260724090047026500000003"
+	const old = "P3_20050110090047026500000003"
+	long := strings.Repeat("n", 71)
+	files := []struct {
+		name, content string
+		uid           string
+		want          string
+	}{
+		// In the order of arrival.
+		{old + ".eml", "a\r\nb\r\n", old, "a\r\nb\r\n"},
+		{"P347865.eml", "a\n\nb\r\nc\rd\n", "P347865", "a\r\n\r\nb\r\nc\rd\r\n"},
+		{"restored.eml", "\n", "restored", "\r\n"},
+		{ours + "_3.eml", "x\r\n", ours, "x\r\n"},
+		{ours + "_5.eml", "xyz\r\n", hashUID(ours + "_5.eml"), "xyz\r\n"},
+		{"UPPER.EML", "", hashUID("UPPER.EML"), ""},
+		{"with blank.eml", "x", hashUID("with blank.eml"), "x"},
+		{"ä\xff.eml", "\r", hashUID("ä\xff.eml"), "\r"},
+		{long + ".eml", "\r\r\n\n", hashUID(long + ".eml"), "\r\r\n\r\n"},
+		{strings.Repeat("m", 70) + ".eml", "\n\r", strings.Repeat("m", 70), "\r\n\r"},
+	}
+	h := newHouse(t, Options{})
+	day := time.Date(2026, 7, 20, 0, 0, 0, 0, time.UTC)
+	for _, f := range files {
+		file := h.put(t, anna+"/"+f.name, f.content)
+		must(t, os.Chtimes(file, day, day))
+		day = day.AddDate(0, 0, 1)
+	}
+	// After our own of July 24 comes what was changed from July 25 on.
+	for _, other := range []string{"account.json", ".eml", "notes.txt", ".x.eml"} {
+		h.put(t, anna+"/"+other, "no message")
+	}
+	for range 2 { // the second time from the cache
+		m := openDrop(t, h.Store, anna)
+		var want []string
+		for i, f := range files {
+			want = append(want, f.uid)
+			if got := readMessage(t, m, i); got != f.want {
+				t.Errorf("%s is served as %q, want %q", f.name, got, f.want)
+			}
+		}
+		if got := uids(m); !slices.Equal(got, want) {
+			t.Errorf("listing: %q\nwant: %q", got, want)
+		}
+		must(t, m.Close())
+	}
+}
+
+func TestSizesAreCached(t *testing.T) {
+	h := newHouse(t, Options{})
+	file := h.put(t, anna+"/a.eml", "one\n")
+	fsys := mailtest.NewFailFS(h.root)
+	s, err := Open(fsys, Options{})
+	must(t, err)
+	stat := func() (int64, int) {
+		fsys.Start(nil)
+		st, err := s.Stat(anna)
+		must(t, err)
+		return st.Bytes, mailtest.Index(fsys.Ops(), "open", "a.eml")
+	}
+	if size, at := stat(); size != 5 || at < 0 {
+		t.Errorf("first: size %d, opened: %v", size, at >= 0)
+	}
+	if size, at := stat(); size != 5 || at >= 0 {
+		t.Errorf("second: size %d, opened: %v", size, at >= 0)
+	}
+	must(t, os.WriteFile(file, []byte("one\ntwo\n"), 0o600))
+	if size, at := stat(); size != 10 || at < 0 {
+		t.Errorf("changed: size %d, opened: %v", size, at >= 0)
+	}
+}
+
+func TestSizeCacheIsBounded(t *testing.T) {
+	var c sizeCache
+	for i := range 5 * sizeCacheMax {
+		name := string(rune(i))
+		c.put(name, fileID{}, int64(i))
+		c.get("\x00", fileID{}) // asked for all the time, so kept
+	}
+	if n := len(c.young) + len(c.old); n > 2*sizeCacheMax {
+		t.Errorf("the cache holds %d", n)
+	}
+	if _, ok := c.get("\x00", fileID{}); !ok {
+		t.Error("the cache forgot what was in use")
+	}
+}
+
+// TestOursAreNotLookedAt: a listing of our own names makes one call for the directory and none for a message.
+func TestOursAreNotLookedAt(t *testing.T) {
+	h := newHouse(t, Options{})
+	deliver(t, h.Store, "x", anna)
+	fsys := mailtest.NewFailFS(h.root)
+	s, err := Open(fsys, Options{})
+	must(t, err)
+	fsys.Start(nil)
+	openDrop(t, s, anna)
+	for _, op := range fsys.Ops() {
+		if strings.HasSuffix(op.Name, ".eml") {
+			t.Errorf("listing did %v", op)
+		}
+	}
+}
+
+// TestTampered: whatever happened to the files, Open serves just what the listing said, or refuses.
+func TestTampered(t *testing.T) {
+	const name = someID + "_7.eml"
+	tests := []struct {
+		name   string
+		file   string
+		tamper func(file string) error
+		want   error
+	}{
+		{"cut short", name, func(f string) error { return os.Truncate(f, 3) }, ErrDamaged},
+		{"grown", name, func(f string) error { return os.WriteFile(f, []byte("longer than that"), 0o600) }, ErrDamaged},
+		{"deleted", name, os.Remove, ErrGone},
+		{"symbolic link", name, replace(func(f string) error { return os.Symlink("../elsewhere", f) }), ErrDamaged},
+		{"pipe", name, replace(func(f string) error { return syscall.Mkfifo(f, 0o600) }), ErrDamaged},
+		{"directory", name, replace(func(f string) error { return os.Mkdir(f, 0o700) }), ErrDamaged},
+		{"foreign, grown", "a.eml", func(f string) error { return os.WriteFile(f, []byte("longer than that"), 0o600) }, ErrDamaged},
+		{"foreign, gone", "a.eml", os.Remove, ErrGone},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHouse(t, Options{})
+			file := h.put(t, anna+"/"+tt.file, "1234567")
+			h.put(t, "mailbox/office.example/elsewhere", "1234567")
+			m := openDrop(t, h.Store, anna)
+			must(t, tt.tamper(file))
+			_, err := m.Open(0)
+			wantErr(t, err, tt.want)
+		})
+	}
+}
+
+// replace makes the file anew.
+func replace(by func(file string) error) func(file string) error {
+	return func(file string) error { return errors.Join(os.Remove(file), by(file)) }
+}
+
+// TestReplacedWhileOpening: a link that takes the message's place after it was looked at, to a file of the same size.
+func TestReplacedWhileOpening(t *testing.T) {
+	h := newHouse(t, Options{})
+	file := h.put(t, anna+"/"+someID+"_7.eml", "1234567")
+	h.put(t, "mailbox/office.example/elsewhere", "1234567")
+	disk := mailtest.NewFailFS(h.root)
+	s, err := Open(disk, Options{})
+	must(t, err)
+	m := openDrop(t, s, anna)
+	disk.Start(func(_ int, op mailtest.Op) error {
+		if op.Kind == "open" {
+			return errors.Join(os.Remove(file), os.Symlink("../elsewhere", file))
+		}
+		return nil
+	})
+	_, err = m.Open(0)
+	wantErr(t, err, ErrDamaged)
+}
+
+func TestOnlyRegularFilesAreListed(t *testing.T) {
+	h := newHouse(t, Options{})
+	box := filepath.Join(h.dir, anna)
+	h.put(t, "secret", "x")
+	must(t, os.Symlink("../../../secret", filepath.Join(box, "link.eml")))
+	must(t, os.Symlink("../../../secret", filepath.Join(box, someID+"_1.eml")))
+	must(t, syscall.Mkfifo(filepath.Join(box, "pipe.eml"), 0o600))
+	must(t, os.Mkdir(filepath.Join(box, "dir.eml"), 0o700))
+	if got := uids(openDrop(t, h.Store, anna)); len(got) != 0 {
+		t.Errorf("listing: %q", got)
+	}
+}
+
+// TestUnreadableForeignFile: it is listed and refused, the others are served.
+func TestUnreadableForeignFile(t *testing.T) {
+	h := newHouse(t, Options{})
+	h.put(t, anna+"/bad.eml", "bad")
+	h.put(t, anna+"/good.eml", "good\n")
+	fsys := mailtest.NewFailFS(h.root)
+	s, err := Open(fsys, Options{})
+	must(t, err)
+	fsys.Start(func(_ int, op mailtest.Op) error {
+		if op.Kind == "open" && strings.HasSuffix(op.Name, "bad.eml") {
+			return syscall.EACCES
+		}
+		return nil
+	})
+	m := openDrop(t, s, anna)
+	fsys.Start(nil) // readable again, but the size in the listing is not known to be right
+	_, err = m.Open(0)
+	wantErr(t, err, syscall.EACCES)
+	if got := readMessage(t, m, 1); got != "good\r\n" {
+		t.Errorf("the other one: %q", got)
+	}
+}
+
+func TestRemoveGoesOn(t *testing.T) {
+	h := newHouse(t, Options{})
+	for _, body := range []string{"a", "b", "c"} {
+		deliver(t, h.Store, body, anna)
+	}
+	fsys := mailtest.NewFailFS(h.root)
+	s, err := Open(fsys, Options{})
+	must(t, err)
+	m := openDrop(t, s, anna)
+	fsys.Start(func(_ int, op mailtest.Op) error {
+		if op.Kind == "remove" && strings.HasSuffix(op.Name, m.entries[1].name) {
+			return syscall.EIO
+		}
+		return nil
+	})
+	err = m.Remove([]int{0, 1, 2})
+	wantErr(t, err, syscall.EIO)
+	if err == nil || !strings.Contains(err.Error(), "1 of 3 messages not deleted") {
+		t.Errorf("error: %v", err)
+	}
+	ops := fsys.Ops()
+	if last := ops[len(ops)-1]; last.Kind != "syncdir" {
+		t.Errorf("the last operation is %v", last)
+	}
+	must(t, m.Close())
+	if got := bodies(t, h.Store, anna); !slices.Equal(got, []string{"b"}) {
+		t.Errorf("left: %q", got)
+	}
+}
+
+func TestCRLFReader(t *testing.T) {
+	for in, want := range map[string]string{
+		"": "", "\n": "\r\n", "\r\n": "\r\n", "\r": "\r", "\r\r\n\n": "\r\r\n\r\n", "a\nb\r\nc": "a\r\nb\r\nc", "\n\n": "\r\n\r\n",
+	} {
+		for name, wrap := range map[string]func(io.Reader) io.Reader{
+			"whole": func(r io.Reader) io.Reader { return r }, "by bytes": iotest.OneByteReader, "data with EOF": iotest.DataErrReader,
+		} {
+			got, err := io.ReadAll(iotest.OneByteReader(newCRLFReader(wrap(strings.NewReader(in)))))
+			if string(got) != want || err != nil {
+				t.Errorf("%q %s: %q, %v; want %q", in, name, got, err, want)
+			}
+		}
+	}
+	broken := errors.New("broken")
+	_, err := io.ReadAll(newCRLFReader(io.MultiReader(strings.NewReader("a\n"), iotest.ErrReader(broken))))
+	wantErr(t, err, broken)
+}
+
+func TestExactReader(t *testing.T) {
+	read := func(content string, size int64) (string, error) {
+		b, err := io.ReadAll(&exactReader{r: strings.NewReader(content), left: size})
+		return string(b), err
+	}
+	if got, err := read("1234", 3); got != "123" || err != nil {
+		t.Errorf("more than promised: %q, %v", got, err)
+	}
+	if got, err := read("12", 3); got != "12" || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("less than promised: %q, %v", got, err)
+	}
+}

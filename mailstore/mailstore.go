@@ -1,0 +1,196 @@
+// Package mailstore keeps the mail: a directory for each mailbox, a file for each message.
+//
+// The file system is the database. A message is written once into the directory "incoming", synced, linked
+// into every mailbox that receives it, and acknowledged when those directories are synced too. Its file name
+// says all that a listing needs (see Name), so a mailbox of any size is read without opening a message.
+// Files that somebody put into a mailbox by hand are messages like any other if they end in ".eml".
+//
+// A mailbox goes by its directory, a slash-separated name relative to the root of the file system, which only
+// package directory makes up.
+package mailstore
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"sync"
+	"time"
+
+	"pillarbox/mailstore/durable"
+)
+
+const (
+	incomingDir = "incoming"
+	dirPerm     = 0o700
+	filePerm    = 0o600
+
+	// bufferSize is what an Incoming gathers before it writes, in bytes.
+	bufferSize = 32 << 10
+)
+
+var (
+	// ErrNoMailbox says that a mailbox's directory is missing, or is not a plain directory.
+	ErrNoMailbox = errors.New("no such mailbox")
+	// ErrOverQuota says that a message does not fit into a mailbox.
+	ErrOverQuota = errors.New("mailbox is full")
+	// ErrInUse says that the maildrop is open elsewhere in this process.
+	ErrInUse = errors.New("maildrop is in use")
+	// ErrGone says that a message was deleted after the maildrop was listed.
+	ErrGone = errors.New("message is gone")
+	// ErrDamaged says that a message's file is not what the listing said: cut short, edited under a name that
+	// tells another size, or replaced by something that is no regular file.
+	ErrDamaged = errors.New("message file is damaged")
+	// ErrCrossDevice says that a mailbox lies on another file system than the incoming directory, so that
+	// no message can be linked into it.
+	ErrCrossDevice = errors.New("mailbox and incoming directory are on different file systems")
+)
+
+// NoMailboxError is an ErrNoMailbox that names the mailbox.
+type NoMailboxError struct{ Dir string }
+
+func (e *NoMailboxError) Error() string        { return fmt.Sprintf("%s: %v", e.Dir, ErrNoMailbox) }
+func (e *NoMailboxError) Is(target error) bool { return target == ErrNoMailbox }
+
+// OverQuotaError is an ErrOverQuota that names the mailbox. Err is what the Reserver said.
+type OverQuotaError struct {
+	Dir string
+	Err error
+}
+
+func (e *OverQuotaError) Error() string        { return fmt.Sprintf("%s: %v", e.Dir, e.Err) }
+func (e *OverQuotaError) Is(target error) bool { return target == ErrOverQuota }
+func (e *OverQuotaError) Unwrap() error        { return e.Err }
+
+// Reserver keeps mailboxes within their quota. Sizes are in bytes. An error of Room or Reserve that has a
+// method OverQuota() bool returning true says that there is no room; any other, that this cannot be told now.
+//
+// A change that is under way is open from the call that announces it until its settle function is called,
+// which must happen exactly once and says by how much the mailbox really changed: nothing, (0, 0), if the
+// change failed.
+type Reserver interface {
+	// Room asks, without any obligation, whether one more message of this size fits into the mailbox.
+	Room(dir string, bytes int64) error
+	// Reserve sets room for one message aside. On success the delivery is under way.
+	Reserve(dir string, bytes int64) (settle func(bytes int64, messages int), err error)
+	// Release announces that messages are about to be deleted. The room is free again once they are settled.
+	Release(dir string) (settle func(bytes int64, messages int))
+}
+
+// Options say how a Store works. The zero value is good.
+type Options struct {
+	// Reserver keeps quotas; nil means that there are none.
+	Reserver Reserver
+	// Now replaces time.Now in tests.
+	Now func() time.Time
+}
+
+// Store is the mail below one root. It is safe for concurrent use.
+type Store struct {
+	fsys    durable.FS
+	quota   Reserver // nil: no limits
+	ids     *idSource
+	buffers sync.Pool // of *bufio.Writer
+	sizes   sizeCache
+
+	mu    sync.Mutex
+	inUse map[string]struct{} // by directory: the maildrops that are open
+}
+
+// Open opens the store on fsys and makes the incoming directory when it is missing. Nothing is scanned.
+// Any number of processes may have the store open; the one that delivers calls Recover first.
+func Open(fsys durable.FS, opts Options) (*Store, error) {
+	now := opts.Now
+	if now == nil {
+		now = time.Now
+	}
+	if err := fsys.MkdirAll(incomingDir, dirPerm); err != nil {
+		return nil, fmt.Errorf("mail store: %w", err)
+	}
+	return &Store{
+		fsys:    fsys,
+		quota:   opts.Reserver,
+		ids:     newIDSource(now),
+		buffers: sync.Pool{New: func() any { return bufio.NewWriterSize(nil, bufferSize) }},
+		inUse:   make(map[string]struct{}),
+	}, nil
+}
+
+// Recover clears away the messages that were being received when an earlier process ended; none of them was
+// acknowledged. Only the process that holds the lock of the data directory may call it, before it
+// receives anything.
+func (s *Store) Recover() error {
+	names, err := s.fsys.ReadNames(incomingDir)
+	if err != nil {
+		return fmt.Errorf("mail store: %w", err)
+	}
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, s.fsys.RemoveAll(path.Join(incomingDir, name)))
+	}
+	return errors.Join(errs...)
+}
+
+// Room says whether one more message of the given size fits into the mailbox, without setting the room aside:
+// nil, an *OverQuotaError, or another error when it cannot be told now.
+func (s *Store) Room(dir string, bytes int64) error {
+	if s.quota == nil {
+		return nil
+	}
+	return quotaError(dir, s.quota.Room(dir, bytes))
+}
+
+// quotaError gives the Reserver's error its class.
+func quotaError(dir string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if q, ok := errors.AsType[interface {
+		error
+		OverQuota() bool
+	}](err); ok && q.OverQuota() {
+		return &OverQuotaError{Dir: dir, Err: err}
+	}
+	return fmt.Errorf("%s: quota: %w", dir, err)
+}
+
+// Stat is what a mailbox holds: the number of its messages and the bytes of their files as POP3 counts them.
+type Stat struct {
+	Messages int
+	Bytes    int64
+}
+
+// Stat counts a mailbox from its listing, without locking it.
+func (s *Store) Stat(dir string) (Stat, error) {
+	entries, err := s.list(dir)
+	if err != nil {
+		return Stat{}, err
+	}
+	st := Stat{Messages: len(entries)}
+	for i := range entries {
+		st.Bytes += entries[i].Size
+	}
+	return st, nil
+}
+
+// checkMailbox returns a *NoMailboxError unless dir and all above it are plain directories: a mailbox or domain
+// replaced by a symbolic link is refused.
+func (s *Store) checkMailbox(dir string) error {
+	if !fs.ValidPath(dir) || dir == "." {
+		return &NoMailboxError{Dir: dir}
+	}
+	for i := 1; i <= len(dir); i++ {
+		if i < len(dir) && dir[i] != '/' {
+			continue
+		}
+		fi, err := s.fsys.Lstat(dir[:i])
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !fi.IsDir() {
+			return &NoMailboxError{Dir: dir}
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", dir, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,94 @@
+package quota
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// units are those that sizes are written in, the larger of a kind first.
+var units = []struct {
+	name  string
+	bytes int64
+}{
+	{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10},
+	{"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}, {"KB", 1e3}, {"B", 1},
+}
+
+// maxDecimals is how many digits may follow the point.
+const maxDecimals = 6
+
+// SizeError says why a text is no size.
+type SizeError struct {
+	Text string
+	Why  string
+}
+
+func (e *SizeError) Error() string {
+	return fmt.Sprintf("%q is not a size: %s; write it like 25MiB, 100MB or 0", e.Text, e.Why)
+}
+
+// ParseSize reads a size: a number, perhaps with up to six decimals, and a unit. KB, MB, GB and TB are powers of 1,000,
+// KiB, MiB, GiB and TiB powers of 1,024; B or none means bytes. Case does not matter and a blank may stand between.
+// The result is in bytes, a part of a byte cut off. The error is a *SizeError.
+func ParseSize(text string) (int64, error) {
+	number, factor := strings.TrimSpace(text), int64(1)
+	for _, u := range units {
+		at := len(number) - len(u.name)
+		if at >= 0 && strings.EqualFold(number[at:], u.name) {
+			number, factor = strings.TrimRight(number[:at], " "), u.bytes
+			break
+		}
+	}
+	whole, fraction, point := strings.Cut(number, ".")
+	switch {
+	case strings.HasPrefix(number, "-"):
+		return 0, &SizeError{text, "it must not be negative"}
+	case number == "":
+		return 0, &SizeError{text, "the number is missing"}
+	case !digits(whole) || point && !digits(fraction):
+		return 0, &SizeError{text, "that is neither a number nor a unit"}
+	case point && factor == 1:
+		return 0, &SizeError{text, "there are no parts of a byte"}
+	case len(fraction) > maxDecimals:
+		return 0, &SizeError{text, "it has too many decimals"}
+	}
+	n, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil || n > math.MaxInt64/factor {
+		return 0, &SizeError{text, "it is too large"}
+	}
+	part := fractionOf(fraction, factor)
+	if n*factor > math.MaxInt64-part {
+		return 0, &SizeError{text, "it is too large"}
+	}
+	return n*factor + part, nil
+}
+
+// fractionOf returns 0.<digits> of factor, cut off. With at most maxDecimals digits it does not overflow.
+func fractionOf(digits string, factor int64) int64 {
+	var part, whole int64 = 0, 1
+	for _, d := range digits {
+		part, whole = part*10+int64(d-'0'), whole*10
+	}
+	return part * factor / whole
+}
+
+func digits(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == ""
+}
+
+// FormatSize writes a size in the largest unit that keeps it exact: "25MiB", "100MB", "1234B", "0". ParseSize
+// reads it back as the same size.
+func FormatSize(bytes int64) string {
+	if bytes == 0 {
+		return "0"
+	}
+	best := units[len(units)-1]
+	for _, u := range units {
+		if bytes%u.bytes == 0 && u.bytes > best.bytes {
+			best = u
+		}
+	}
+	return strconv.FormatInt(bytes/best.bytes, 10) + best.name
+}
