@@ -1,0 +1,486 @@
+package directory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/durable"
+)
+
+// change runs fn with the lock that every change takes, in this process and in
+// others.
+func (d *Directory) change(fn func() error) error {
+	if err := d.fsys.MkdirAll(rootDir, 0o700); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lockWait)
+	defer cancel()
+	unlock, err := durable.Lock(ctx, d.fsys, lockFile)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return fn()
+}
+
+// AddDomain begins to host a domain. ErrExists, ErrName.
+func (d *Directory) AddDomain(name addr.Domain) error {
+	if err := addr.CheckDomainName(name); err != nil {
+		return fmt.Errorf("domain %s: %w: %w", name, ErrName, err)
+	}
+	return d.change(func() error {
+		err := d.fsys.Mkdir(domainDir(name), 0o700)
+		if errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("domain %s: %w", name, ErrExists)
+		} else if err != nil {
+			return err
+		}
+		return d.fsys.SyncDir(rootDir)
+	})
+}
+
+// RemoveDomain stops hosting a domain. A domain that has mailboxes is removed,
+// with all their mail, only when withMailboxes says so; otherwise ErrInUse.
+func (d *Directory) RemoveDomain(name addr.Domain, withMailboxes bool) error {
+	return d.change(func() error {
+		if _, err := d.Domain(name); err != nil && !errors.Is(err, ErrDamaged) {
+			return err
+		}
+		names, err := d.mailboxNames(name)
+		if err != nil {
+			return err
+		}
+		if len(names) > 0 && !withMailboxes {
+			return fmt.Errorf("domain %s: %w: it has %d mailboxes", name, ErrInUse, len(names))
+		}
+		return d.removeTree(domainDir(name), rootDir)
+	})
+}
+
+// removeTree makes a directory invisible in one step and then deletes it, so
+// that a crash half-way leaves no half mailbox.
+func (d *Directory) removeTree(dir, parent string) error {
+	gone := fmt.Sprintf("%s/.removed-%d", parent, time.Now().UnixNano())
+	if err := d.fsys.Rename(dir, gone); err != nil {
+		return err
+	}
+	if err := d.fsys.SyncDir(parent); err != nil {
+		return err
+	}
+	return d.fsys.RemoveAll(gone)
+}
+
+// UpdateDomain changes a domain's file: edit gets a copy to change.
+func (d *Directory) UpdateDomain(name addr.Domain, edit func(*DomainFile) error) error {
+	return d.change(func() error { return d.updateDomain(name, edit) })
+}
+
+func (d *Directory) updateDomain(name addr.Domain, edit func(*DomainFile) error) error {
+	file, err := d.Domain(name)
+	if err != nil {
+		return err
+	}
+	next := file.clone()
+	if err := edit(next); err != nil {
+		return err
+	}
+	return writeJSON(d.fsys, domainDir(name)+"/"+domainFile, next)
+}
+
+// clone makes a copy whose maps can be changed.
+func (f *DomainFile) clone() *DomainFile {
+	next := *f
+	next.Aliases = maps.Clone(f.Aliases)
+	if next.Aliases == nil {
+		next.Aliases = make(map[string]addr.Address)
+	}
+	next.Groups = make(map[string]Group, len(f.Groups))
+	for name, g := range f.Groups {
+		next.Groups[name] = Group{Members: slices.Clone(g.Members)}
+	}
+	return &next
+}
+
+// AddMailbox makes a mailbox. ErrNotFound without the domain, ErrName,
+// ErrExists when a mailbox, an alias or a group has the name.
+func (d *Directory) AddMailbox(a addr.Address, account Account) (Mailbox, error) {
+	a = a.Fold()
+	err := d.change(func() error {
+		if err := d.CheckFree(a); err != nil {
+			return err
+		}
+		// The account stands before the mailbox is visible: nobody ever sees it
+		// without its password or its lock.
+		parent := domainDir(a.Domain)
+		draft := fmt.Sprintf("%s/.new-%d", parent, time.Now().UnixNano())
+		if err := d.fsys.Mkdir(draft, 0o700); err != nil {
+			return err
+		}
+		account.Created = time.Now().UTC().Truncate(time.Second)
+		err := writeJSON(d.fsys, draft+"/"+accountFile, &account)
+		if err == nil {
+			err = d.fsys.Rename(draft, mailboxDir(a))
+		}
+		if err != nil {
+			return errors.Join(err, d.fsys.RemoveAll(draft))
+		}
+		return d.fsys.SyncDir(parent)
+	})
+	if err != nil {
+		return Mailbox{}, err
+	}
+	return d.Mailbox(a)
+}
+
+// CheckFree says whether a new mailbox, alias or group may have this address:
+// nil, ErrNotFound without the domain, ErrName, or ErrExists.
+func (d *Directory) CheckFree(a addr.Address) error {
+	a = a.Fold()
+	if err := addr.CheckMailboxName(a.Local); err != nil {
+		return fmt.Errorf("%s: %w: %w", a, ErrName, err)
+	}
+	file, err := d.Domain(a.Domain)
+	if err != nil {
+		return err
+	}
+	_, err = d.Mailbox(a)
+	switch {
+	case err == nil:
+		return fmt.Errorf("%s: %w, as a mailbox", a, ErrExists)
+	case !errors.Is(err, ErrNotFound):
+		return err
+	}
+	if _, ok := file.Aliases[a.Local]; ok {
+		return fmt.Errorf("%s: %w, as an alias", a, ErrExists)
+	}
+	if _, ok := file.Groups[a.Local]; ok {
+		return fmt.Errorf("%s: %w, as a group", a, ErrExists)
+	}
+	return nil
+}
+
+// RemoveMailbox deletes a mailbox, its mail, and every reference to it: a later
+// mailbox of the same name must not inherit anything.
+func (d *Directory) RemoveMailbox(a addr.Address) error {
+	a = a.Fold()
+	return d.change(func() error {
+		if _, err := d.Mailbox(a); err != nil && !errors.Is(err, ErrDamaged) {
+			return err
+		}
+		if err := d.removeTree(mailboxDir(a), domainDir(a.Domain)); err != nil {
+			return err
+		}
+		return d.replaceReferences(a, addr.Address{})
+	})
+}
+
+// RenameMailbox gives a mailbox another name in its domain. Its mail keeps its
+// UIDs; aliases, groups, catch-alls and forwards that name it follow.
+func (d *Directory) RenameMailbox(old, next addr.Address) error {
+	old, next = old.Fold(), next.Fold()
+	return d.change(func() error {
+		if _, err := d.Mailbox(old); err != nil {
+			return err
+		}
+		if err := d.CheckFree(next); err != nil {
+			return err
+		}
+		if err := d.fsys.Rename(mailboxDir(old), mailboxDir(next)); err != nil {
+			return err
+		}
+		for _, domain := range []addr.Domain{old.Domain, next.Domain} {
+			if err := d.fsys.SyncDir(domainDir(domain)); err != nil {
+				return err
+			}
+		}
+		return d.replaceReferences(old, next)
+	})
+}
+
+// replaceReferences makes every alias, group, catch-all and forward that names
+// old name next instead; with a zero next they are dropped.
+func (d *Directory) replaceReferences(old, next addr.Address) error {
+	all, err := d.Domains()
+	if err != nil {
+		return err
+	}
+	for _, name := range all {
+		file, err := d.Domain(name)
+		if err != nil {
+			return err
+		}
+		if changed := file.replace(old, next); changed != nil {
+			if err := writeJSON(d.fsys, domainDir(name)+"/"+domainFile, changed); err != nil {
+				return err
+			}
+		}
+		boxes, err := d.Mailboxes(name)
+		if err != nil {
+			return err
+		}
+		for _, box := range boxes {
+			if !names(box.Account.Forward, old) {
+				continue
+			}
+			box.Account.Forward = replaceIn(box.Account.Forward, old, next)
+			if err := writeJSON(d.fsys, box.Dir+"/"+accountFile, &box.Account); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// replace returns a changed copy, or nil where nothing names old.
+func (f *DomainFile) replace(old, next addr.Address) *DomainFile {
+	c, changed := f.clone(), false
+	if f.CatchAll.Fold() == old {
+		c.CatchAll, changed = next, true
+	}
+	for alias, target := range f.Aliases {
+		if target.Fold() != old {
+			continue
+		}
+		changed = true
+		if c.Aliases[alias] = next; next.IsZero() {
+			delete(c.Aliases, alias)
+		}
+	}
+	for name, g := range f.Groups {
+		if names(g.Members, old) {
+			c.Groups[name], changed = Group{Members: replaceIn(g.Members, old, next)}, true
+		}
+	}
+	if !changed {
+		return nil
+	}
+	return c
+}
+
+func names(list []addr.Address, a addr.Address) bool {
+	return slices.ContainsFunc(list, func(m addr.Address) bool { return m.Fold() == a })
+}
+
+func replaceIn(list []addr.Address, old, next addr.Address) []addr.Address {
+	out := make([]addr.Address, 0, len(list))
+	for _, m := range list {
+		if m.Fold() == old {
+			m = next
+		}
+		if !m.IsZero() && !names(out, m.Fold()) {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// UpdateAccount changes a mailbox's account file: edit gets a copy to change.
+func (d *Directory) UpdateAccount(a addr.Address, edit func(*Account) error) error {
+	a = a.Fold()
+	return d.change(func() error {
+		box, err := d.Mailbox(a)
+		if err != nil {
+			return err
+		}
+		box.Account.Forward = slices.Clone(box.Account.Forward)
+		if err := edit(&box.Account); err != nil {
+			return err
+		}
+		return writeJSON(d.fsys, box.Dir+"/"+accountFile, &box.Account)
+	})
+}
+
+// AddAlias makes another name for one address, here or elsewhere.
+func (d *Directory) AddAlias(alias, target addr.Address) error {
+	alias = alias.Fold()
+	return d.change(func() error {
+		if err := d.CheckFree(alias); err != nil {
+			return err
+		}
+		if err := d.checkTarget(target); err != nil {
+			return err
+		}
+		return d.updateDomain(alias.Domain, func(f *DomainFile) error {
+			f.Aliases[alias.Local] = target
+			return nil
+		})
+	})
+}
+
+// checkTarget refuses a target in a hosted domain that nobody has: mail to it
+// would be refused for ever.
+func (d *Directory) checkTarget(target addr.Address) error {
+	res, err := d.Resolve(target)
+	if err != nil {
+		return err
+	}
+	if res.Kind == Unknown {
+		if file, err := d.Domain(target.Domain); err == nil {
+			if _, ok := file.Groups[target.Fold().Local]; ok {
+				return nil // a group that is still empty
+			}
+		}
+		return fmt.Errorf("%s: %w here", target, ErrNotFound)
+	}
+	return nil
+}
+
+// RemoveAlias deletes an alias. ErrNotFound.
+func (d *Directory) RemoveAlias(alias addr.Address) error {
+	alias = alias.Fold()
+	return d.UpdateDomain(alias.Domain, func(f *DomainFile) error {
+		if _, ok := f.Aliases[alias.Local]; !ok {
+			return fmt.Errorf("alias %s: %w", alias, ErrNotFound)
+		}
+		delete(f.Aliases, alias.Local)
+		return nil
+	})
+}
+
+// AddGroup makes a group, with or without members.
+func (d *Directory) AddGroup(group addr.Address, members []addr.Address) error {
+	group = group.Fold()
+	return d.change(func() error {
+		if err := d.CheckFree(group); err != nil {
+			return err
+		}
+		for _, m := range members {
+			if err := d.checkTarget(m); err != nil {
+				return err
+			}
+		}
+		return d.updateDomain(group.Domain, func(f *DomainFile) error {
+			f.Groups[group.Local] = Group{Members: replaceIn(members, addr.Address{}, addr.Address{})}
+			return nil
+		})
+	})
+}
+
+// RemoveGroup deletes a group; its members stay. ErrNotFound.
+func (d *Directory) RemoveGroup(group addr.Address) error {
+	group = group.Fold()
+	return d.UpdateDomain(group.Domain, func(f *DomainFile) error {
+		if _, ok := f.Groups[group.Local]; !ok {
+			return fmt.Errorf("group %s: %w", group, ErrNotFound)
+		}
+		delete(f.Groups, group.Local)
+		return nil
+	})
+}
+
+// AddMember and RemoveMember change who gets a group's mail: all the members
+// named or, after an error, none. A member may be a mailbox, an alias, another
+// group, or an address elsewhere. ErrNotFound, ErrExists.
+func (d *Directory) AddMember(group addr.Address, members ...addr.Address) error {
+	return d.change(func() error {
+		for _, m := range members {
+			if err := d.checkTarget(m); err != nil {
+				return err
+			}
+		}
+		return d.editMembers(group, func(list []addr.Address) ([]addr.Address, error) {
+			for _, m := range members {
+				if names(list, m.Fold()) {
+					return nil, fmt.Errorf("%s: %w in %s", m, ErrExists, group)
+				}
+				list = append(list, m)
+			}
+			return list, nil
+		})
+	})
+}
+
+// RemoveMember takes addresses out of a group. ErrNotFound.
+func (d *Directory) RemoveMember(group addr.Address, members ...addr.Address) error {
+	return d.change(func() error {
+		return d.editMembers(group, func(list []addr.Address) ([]addr.Address, error) {
+			for _, m := range members {
+				if !names(list, m.Fold()) {
+					return nil, fmt.Errorf("%s: %w in %s", m, ErrNotFound, group)
+				}
+				list = replaceIn(list, m.Fold(), addr.Address{})
+			}
+			return list, nil
+		})
+	})
+}
+
+func (d *Directory) editMembers(group addr.Address, edit func([]addr.Address) ([]addr.Address, error)) error {
+	group = group.Fold()
+	return d.updateDomain(group.Domain, func(f *DomainFile) error {
+		g, ok := f.Groups[group.Local]
+		if !ok {
+			return fmt.Errorf("group %s: %w", group, ErrNotFound)
+		}
+		members, err := edit(g.Members)
+		if err == nil {
+			f.Groups[group.Local] = Group{Members: members}
+		}
+		return err
+	})
+}
+
+// SetCatchAll names who gets mail for addresses of the domain that nobody has;
+// the zero address turns it off.
+func (d *Directory) SetCatchAll(name addr.Domain, target addr.Address) error {
+	return d.change(func() error {
+		if !target.IsZero() {
+			if err := d.checkTarget(target); err != nil {
+				return err
+			}
+		}
+		return d.updateDomain(name, func(f *DomainFile) error {
+			f.CatchAll = target
+			return nil
+		})
+	})
+}
+
+// SetForward makes a mailbox forward; no targets turn forwarding off.
+func (d *Directory) SetForward(a addr.Address, targets []addr.Address, keepCopy bool) error {
+	for _, t := range targets {
+		if err := d.checkTarget(t); err != nil {
+			return err
+		}
+	}
+	return d.UpdateAccount(a, func(acc *Account) error {
+		acc.Forward, acc.KeepCopy = targets, keepCopy && len(targets) > 0
+		return nil
+	})
+}
+
+// PruneDrafts deletes what an interrupted change left behind. The server calls
+// it at start.
+func (d *Directory) PruneDrafts() error {
+	return d.change(func() error {
+		all, err := d.Domains()
+		if err != nil {
+			return err
+		}
+		dirs := []string{rootDir}
+		for _, name := range all {
+			dirs = append(dirs, domainDir(name))
+		}
+		for _, dir := range dirs {
+			entries, err := d.fsys.ReadDir(dir)
+			if err != nil {
+				return err
+			}
+			for _, e := range entries {
+				if e.IsDir() && (strings.HasPrefix(e.Name(), ".new-") || strings.HasPrefix(e.Name(), ".removed-")) {
+					if err := d.fsys.RemoveAll(dir + "/" + e.Name()); err != nil {
+						return err
+					}
+				}
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,342 @@
+// Package directory knows who has mail here: domains, mailboxes, aliases and
+// groups. The file system is the database (see Layout below); whoever changes a
+// file (the server, an admin command, an editor) replaces it atomically, and a
+// reader checks freshness with one stat, so that a change counts at once.
+//
+// Layout below the data directory:
+//
+//	mailbox/.lock                               taken by every change
+//	mailbox/<domain>/domain.json                aliases, groups, catch-all, lock
+//	mailbox/<domain>/P3_<user>.mbx/             one mailbox, its messages beside
+//	mailbox/<domain>/P3_<user>.mbx/account.json verifier, quota, lock, forwarding
+//
+// A domain directory without domain.json is a domain with nothing special; a
+// mailbox without account.json (a tree copied from an old server) receives mail
+// and cannot log in until it is given a password.
+package directory
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/durable"
+)
+
+// Classes of errors. Texts name the thing; hints are the caller's.
+var (
+	ErrNotFound = errors.New("not found")
+	ErrExists   = errors.New("exists already")
+	ErrName     = errors.New("not a permitted name")
+	ErrDamaged  = errors.New("damaged file") // domain.json or account.json does not parse
+	ErrInUse    = errors.New("still in use") // a domain with mailboxes
+)
+
+const (
+	rootDir     = "mailbox"
+	lockFile    = "mailbox/.lock"
+	domainFile  = "domain.json"
+	accountFile = "account.json"
+	lockWait    = 10 * time.Second
+)
+
+// Options are the settings that the directory needs from the configuration.
+type Options struct {
+	DefaultDomain addr.Domain  // for bare names; zero: the only hosted domain
+	Postmaster    addr.Address // who gets postmaster's mail; zero: see Resolve
+	PlusSeparator string       // "+": anna+lists@ reaches anna@; "": off
+}
+
+// Directory reads and changes domains and mailboxes. Safe for concurrent use,
+// also by several processes on one data directory.
+type Directory struct {
+	fsys     durable.FS
+	opts     atomic.Pointer[Options]
+	domains  fileCache[DomainFile]
+	accounts fileCache[Account]
+}
+
+// New returns a Directory over a data directory, which need not hold anything.
+func New(fsys durable.FS, opts Options) *Directory {
+	d := &Directory{fsys: fsys}
+	d.SetOptions(opts)
+	return d
+}
+
+// SetOptions replaces the settings; lookups under way finish with the old ones.
+func (d *Directory) SetOptions(opts Options) { d.opts.Store(&opts) }
+
+// Account is what account.json holds.
+type Account struct {
+	Verifier string         `json:"verifier,omitempty"`  // PHC string; empty: no log-in
+	Locked   bool           `json:"locked,omitempty"`    // no retrieval, no submission; mail still arrives
+	Quota    int64          `json:"quota,omitempty"`     // octets; 0: the default; negative: none
+	Forward  []addr.Address `json:"forward,omitempty"`   // also or instead to these
+	KeepCopy bool           `json:"keep_copy,omitempty"` // with Forward: store here as well
+	Created  time.Time      `json:"created,omitzero"`
+}
+
+// Group is a list of addresses; mail to it reaches each member once.
+type Group struct {
+	Members []addr.Address `json:"members"`
+}
+
+// DomainFile is what domain.json holds. Names are folded local parts.
+type DomainFile struct {
+	Locked   bool                    `json:"locked,omitempty"` // locks every mailbox
+	CatchAll addr.Address            `json:"catch_all,omitzero"`
+	Aliases  map[string]addr.Address `json:"aliases,omitempty"`
+	Groups   map[string]Group        `json:"groups,omitempty"`
+}
+
+// Mailbox is one hosted mailbox.
+type Mailbox struct {
+	Address addr.Address // folded
+	Dir     string       // below the data directory; what the store knows it by
+	Account Account
+	Locked  bool // the account's own lock or the domain's
+}
+
+// DefaultDomain is the domain of bare names: the configured one, or else the
+// only hosted one, or else "".
+func (d *Directory) DefaultDomain() addr.Domain {
+	if def := d.opts.Load().DefaultDomain; def != "" {
+		return def
+	}
+	if all, err := d.Domains(); err == nil && len(all) == 1 {
+		return all[0]
+	}
+	return ""
+}
+
+// Domains lists the hosted domains in alphabetical order.
+func (d *Directory) Domains() ([]addr.Domain, error) {
+	entries, err := d.fsys.ReadDir(rootDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	var all []addr.Domain
+	for _, e := range entries {
+		name := addr.Domain(e.Name())
+		if norm, err := addr.ParseDomain(e.Name()); e.IsDir() && err == nil && norm == name {
+			all = append(all, name)
+		}
+	}
+	slices.Sort(all)
+	return all, nil
+}
+
+// Hosts reports whether mail for the domain is delivered here.
+func (d *Directory) Hosts(name addr.Domain) (bool, error) {
+	if addr.CheckDomainName(name) != nil || name == "" {
+		return false, nil
+	}
+	info, err := d.fsys.Lstat(domainDir(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && info.IsDir(), err
+}
+
+// Domain returns a hosted domain's file, or ErrNotFound. The result is shared:
+// read it, do not change it.
+func (d *Directory) Domain(name addr.Domain) (*DomainFile, error) {
+	hosted, err := d.Hosts(name)
+	if err != nil {
+		return nil, err
+	}
+	if !hosted {
+		return nil, fmt.Errorf("domain %s: %w", name, ErrNotFound)
+	}
+	return d.domains.get(d.fsys, domainDir(name)+"/"+domainFile)
+}
+
+// Mailboxes lists a domain's mailboxes in alphabetical order.
+func (d *Directory) Mailboxes(name addr.Domain) ([]Mailbox, error) {
+	if _, err := d.Domain(name); err != nil {
+		return nil, err
+	}
+	names, err := d.mailboxNames(name)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Mailbox, 0, len(names))
+	for _, user := range names {
+		box, err := d.Mailbox(addr.Address{Local: user, Domain: name})
+		if errors.Is(err, ErrNotFound) {
+			continue // removed since the listing
+		} else if err != nil {
+			return nil, err
+		}
+		all = append(all, box)
+	}
+	return all, nil
+}
+
+func (d *Directory) mailboxNames(name addr.Domain) ([]string, error) {
+	entries, err := d.fsys.ReadDir(domainDir(name))
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		user, ok := strings.CutPrefix(e.Name(), "P3_")
+		user, ok2 := strings.CutSuffix(user, ".mbx")
+		if ok && ok2 && e.IsDir() && addr.CheckMailboxName(user) == nil {
+			names = append(names, user)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// Mailbox finds a mailbox by its own address, following no alias. ErrNotFound,
+// ErrDamaged, or an error of the file system, which is temporary.
+func (d *Directory) Mailbox(a addr.Address) (Mailbox, error) {
+	a = a.Fold()
+	if addr.CheckMailboxName(a.Local) != nil || addr.CheckDomainName(a.Domain) != nil {
+		return Mailbox{}, fmt.Errorf("mailbox %s: %w", a, ErrNotFound)
+	}
+	dir := mailboxDir(a)
+	info, err := d.fsys.Lstat(dir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
+		return Mailbox{}, fmt.Errorf("mailbox %s: %w", a, ErrNotFound)
+	} else if err != nil {
+		return Mailbox{}, err
+	}
+	account, err := d.accounts.get(d.fsys, dir+"/"+accountFile)
+	if err != nil {
+		return Mailbox{}, err
+	}
+	domain, err := d.domains.get(d.fsys, domainDir(a.Domain)+"/"+domainFile)
+	if err != nil {
+		return Mailbox{}, err
+	}
+	return Mailbox{Address: a, Dir: dir, Account: *account, Locked: account.Locked || domain.Locked}, nil
+}
+
+// Login finds the mailbox that a person means who types name into a mail
+// program: a full address, or a bare name in the default domain.
+func (d *Directory) Login(name string) (Mailbox, error) {
+	a, err := d.ParseUser(name)
+	if err != nil {
+		return Mailbox{}, fmt.Errorf("mailbox %q: %w", name, ErrNotFound)
+	}
+	return d.Mailbox(a)
+}
+
+// ParseUser reads "anna@office.example", or "anna" in the default domain.
+func (d *Directory) ParseUser(name string) (addr.Address, error) {
+	if strings.Contains(name, "@") {
+		return addr.Parse(name)
+	}
+	local, err := addr.ParseLocal(name)
+	if err != nil {
+		return addr.Address{}, err
+	}
+	domain := d.DefaultDomain()
+	if domain == "" {
+		return addr.Address{}, fmt.Errorf("%w: %q has no @domain, and there is no default domain", addr.ErrSyntax, name)
+	}
+	return addr.Address{Local: local, Domain: domain}, nil
+}
+
+func domainDir(name addr.Domain) string { return rootDir + "/" + string(name) }
+
+func mailboxDir(a addr.Address) string {
+	return domainDir(a.Domain) + "/P3_" + a.Local + ".mbx"
+}
+
+// fileCache holds parsed JSON files, each as fresh as its last stat. A missing
+// file reads as the zero value. Bounded by starting over: the next reads fill
+// it again.
+type fileCache[T any] struct {
+	mu      sync.Mutex
+	entries map[string]cached[T] // owner: mu
+}
+
+type cached[T any] struct {
+	info  fs.FileInfo
+	value *T
+}
+
+const cacheEntries = 20000
+
+func (c *fileCache[T]) get(fsys durable.FS, name string) (*T, error) {
+	info, err := fsys.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return new(T), nil
+	} else if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	e, ok := c.entries[name]
+	c.mu.Unlock()
+	if ok && sameFile(e.info, info) {
+		return e.value, nil
+	}
+	value, err := readJSON[T](fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.entries == nil || len(c.entries) >= cacheEntries {
+		c.entries = make(map[string]cached[T])
+	}
+	// The stat came before the read: a file replaced between the two is read
+	// again next time, never taken for fresh.
+	c.entries[name] = cached[T]{info, value}
+	return value, nil
+}
+
+func sameFile(a, b fs.FileInfo) bool {
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+}
+
+func readJSON[T any](fsys durable.FS, name string) (*T, error) {
+	data, err := durable.ReadFile(fsys, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return new(T), nil
+	} else if err != nil {
+		return nil, err
+	}
+	value := new(T)
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields() // a typing error in an editor must not silently unlock or unforward
+	if err := dec.Decode(value); err != nil {
+		return nil, fmt.Errorf("%s: %w: %v", name, ErrDamaged, err)
+	}
+	return value, nil
+}
+
+func writeJSON[T any](fsys durable.FS, name string, value *T) error {
+	data, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(fsys, name, append(data, '\n'), 0o600)
+}
+
+// MailboxAt finds a mailbox by its directory, the inverse of Mailbox.Dir.
+func (d *Directory) MailboxAt(dir string) (Mailbox, error) {
+	domain, box, _ := strings.Cut(strings.TrimPrefix(dir, rootDir+"/"), "/")
+	user, _ := strings.CutPrefix(box, "P3_")
+	user, _ = strings.CutSuffix(user, ".mbx")
+	a := addr.Address{Local: user, Domain: addr.Domain(domain)}
+	if mailboxDir(a) != dir {
+		return Mailbox{}, fmt.Errorf("mailbox directory %q: %w", dir, ErrNotFound)
+	}
+	return d.Mailbox(a)
+}

@@ -1,0 +1,329 @@
+package directory
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/durable"
+)
+
+func open(t testing.TB, opts Options) (*Directory, string) {
+	t.Helper()
+	dir := t.TempDir()
+	root, err := durable.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { root.Close() })
+	return New(root, opts), dir
+}
+
+func a(t testing.TB, s string) addr.Address {
+	t.Helper()
+	if !strings.Contains(s, "@") {
+		s += "@office.example"
+	}
+	parsed, err := addr.Parse(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed
+}
+
+func must(t testing.TB, errs ...error) {
+	t.Helper()
+	for _, err := range errs {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (d *Directory) add(t testing.TB, names ...string) {
+	t.Helper()
+	for _, n := range names {
+		if _, err := d.AddMailbox(a(t, n), Account{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// ends writes a resolution as "local: anna boss | x@remote.example".
+func (d *Directory) ends(t testing.TB, to string) string {
+	t.Helper()
+	res, err := d.Resolve(a(t, to))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	b.WriteString(res.Kind.String())
+	for i, box := range res.Mailboxes {
+		if i == 0 {
+			b.WriteByte(':')
+		}
+		b.WriteString(" " + strings.TrimSuffix(box.Address.String(), "@office.example"))
+	}
+	for _, f := range res.Forward {
+		b.WriteString(" | " + f.String())
+	}
+	return b.String()
+}
+
+func TestResolve(t *testing.T) {
+	d, _ := open(t, Options{PlusSeparator: "+"})
+	must(t, d.AddDomain("office.example"), d.AddDomain("second.example"))
+	d.add(t, "anna", "boss", "carl", "dora", "erik", "müller", "zoe@second.example")
+	must(t,
+		d.AddAlias(a(t, "info"), a(t, "anna")),
+		d.AddAlias(a(t, "outside"), a(t, "x@remote.example")),
+		d.AddAlias(a(t, "info2"), a(t, "info")),
+		d.AddGroup(a(t, "team"), []addr.Address{a(t, "anna"), a(t, "boss"), a(t, "ANNA")}),
+		d.AddGroup(a(t, "all"), []addr.Address{a(t, "team"), a(t, "carl"), a(t, "info"), a(t, "zoe@second.example"), a(t, "y@remote.example")}),
+		d.AddGroup(a(t, "empty"), nil),
+		d.AddMember(a(t, "team"), a(t, "all")), // a loop
+		d.SetForward(a(t, "carl"), []addr.Address{a(t, "anna")}, true),
+		d.SetForward(a(t, "dora"), []addr.Address{a(t, "erik")}, false),
+		d.SetForward(a(t, "boss"), []addr.Address{a(t, "z@remote.example")}, false),
+	)
+	check := func(want map[string]string) {
+		t.Helper()
+		for to, ends := range want {
+			if got := d.ends(t, to); got != ends {
+				t.Errorf("%s resolves to %q, want %q", to, got, ends)
+			}
+		}
+	}
+	check(map[string]string{
+		"anna": "local: anna", "ANNA": "local: anna", "Müller": "local: müller", "mu\u0308ller": "local: müller",
+		"info": "local: anna", "info2": "local: anna", "outside": "local | x@remote.example",
+		"team": "local: anna carl zoe@second.example | y@remote.example | z@remote.example",
+		"all":  "local: anna carl zoe@second.example | y@remote.example | z@remote.example",
+		"carl": "local: anna carl", "dora": "local: erik", "empty": "unknown",
+		"anna+lists": "local: anna", "info+x": "local: anna", "anna+": "local: anna", "+anna": "unknown", "nobody+x": "unknown",
+		"nobody": "unknown", "zoe": "unknown", "anna@remote.example": "remote", "anna@[127.0.0.1]": "remote", "anna@sub.office.example": "remote",
+		"../anna": "unknown", "anna/../boss": "unknown", "anna%remote.example": "unknown", `"anna@remote.example"@office.example`: "unknown",
+		"p3_anna": "unknown", "con": "unknown", "postmaster": "local: anna", "postmaster@second.example": "local: zoe@second.example",
+	})
+
+	must(t, d.SetForward(a(t, "erik"), []addr.Address{a(t, "dora")}, false)) // dora → erik → dora
+	check(map[string]string{"dora": "local: erik", "erik": "local: dora"})
+
+	must(t, d.SetCatchAll("office.example", a(t, "carl")))
+	check(map[string]string{"nobody": "local: anna carl", "empty": "local: anna carl", "anna": "local: anna", "postmaster": "local: anna", "nobody@second.example": "unknown"})
+
+	d.SetOptions(Options{Postmaster: a(t, "boss@office.example")})
+	check(map[string]string{"postmaster": "local | z@remote.example", "anna+lists": "local: anna carl"})
+	must(t, d.AddAlias(a(t, "postmaster"), a(t, "dora")))
+	check(map[string]string{"postmaster": "local: erik"})
+}
+
+// A postmaster is found even where there is only one mailbox in another domain,
+// and even when the configured one is gone.
+func TestPostmasterOfLastResort(t *testing.T) {
+	d, _ := open(t, Options{Postmaster: a(t, "gone@office.example")})
+	must(t, d.AddDomain("empty.example"))
+	if got := d.ends(t, "postmaster@empty.example"); got != "local | gone@office.example" {
+		t.Errorf("%q", got) // a postmaster elsewhere is an end
+	}
+	must(t, d.AddDomain("office.example"))
+	if got := d.ends(t, "postmaster@empty.example"); got != "unknown" {
+		t.Errorf("%q, with no mailbox at all", got)
+	}
+	d.add(t, "anna")
+	if got := d.ends(t, "postmaster@empty.example"); got != "local: anna" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestLogin(t *testing.T) {
+	d, _ := open(t, Options{})
+	must(t, d.AddDomain("office.example"))
+	d.add(t, "anna")
+	for _, name := range []string{"anna", "Anna", "anna@office.example", "ANNA@OFFICE.EXAMPLE"} {
+		if box, err := d.Login(name); err != nil || box.Dir != "mailbox/office.example/P3_anna.mbx" {
+			t.Errorf("%q: %v, %v", name, box, err)
+		}
+	}
+	for _, name := range []string{"", "@", "anna@", "anna@other.example", "boss", "../anna", "anna\x00", "anna+x"} {
+		if box, err := d.Login(name); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%q logs in as %v, %v", name, box, err)
+		}
+	}
+	must(t, d.AddDomain("second.example"))
+	if _, err := d.Login("anna"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a bare name with two domains and no default: %v", err)
+	}
+	d.SetOptions(Options{DefaultDomain: "office.example"})
+	if _, err := d.Login("anna"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNamesCollide(t *testing.T) {
+	d, _ := open(t, Options{})
+	must(t, d.AddDomain("office.example"))
+	d.add(t, "anna")
+	must(t, d.AddAlias(a(t, "info"), a(t, "anna")), d.AddGroup(a(t, "team"), nil))
+	for _, name := range []string{"ANNA", "Info", "team"} {
+		if _, err := d.AddMailbox(a(t, name), Account{}); !errors.Is(err, ErrExists) {
+			t.Errorf("mailbox %s: %v", name, err)
+		}
+		if err := d.AddAlias(a(t, name), a(t, "anna")); !errors.Is(err, ErrExists) {
+			t.Errorf("alias %s: %v", name, err)
+		}
+		if err := d.AddGroup(a(t, name), nil); !errors.Is(err, ErrExists) {
+			t.Errorf("group %s: %v", name, err)
+		}
+	}
+	if err := d.AddDomain("office.example"); !errors.Is(err, ErrExists) {
+		t.Error(err)
+	}
+	if _, err := d.AddMailbox(a(t, "anna@other.example"), Account{}); !errors.Is(err, ErrNotFound) {
+		t.Error(err)
+	}
+	for _, name := range []string{`"../x"@office.example`, `"a/b"@office.example`, "con", "p3_x", "a+b", `"a b"@office.example`} {
+		if _, err := d.AddMailbox(a(t, name), Account{}); !errors.Is(err, ErrName) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := d.AddAlias(a(t, "x"), a(t, "nobody")); !errors.Is(err, ErrNotFound) {
+		t.Errorf("an alias to nobody: %v", err)
+	}
+	if err := d.AddMember(a(t, "team"), a(t, "nobody")); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a member that is nobody: %v", err)
+	}
+	must(t, d.AddMember(a(t, "team"), a(t, "anna")))
+	if err := d.AddMember(a(t, "team"), a(t, "Anna")); !errors.Is(err, ErrExists) {
+		t.Errorf("a member twice: %v", err)
+	}
+	if err := d.RemoveMember(a(t, "team"), a(t, "info")); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a member that is none: %v", err)
+	}
+}
+
+// Whoever has the name next inherits nothing, and a renamed mailbox is still
+// reached by every name that it had.
+func TestRemoveAndRename(t *testing.T) {
+	d, dir := open(t, Options{})
+	must(t, d.AddDomain("office.example"))
+	d.add(t, "anna", "boss")
+	must(t,
+		d.AddAlias(a(t, "info"), a(t, "Anna")),
+		d.AddGroup(a(t, "team"), []addr.Address{a(t, "anna"), a(t, "boss")}),
+		d.SetCatchAll("office.example", a(t, "anna")),
+		d.SetForward(a(t, "boss"), []addr.Address{a(t, "anna")}, true),
+	)
+	mail := filepath.Join(dir, "mailbox/office.example/P3_anna.mbx/P3_1.eml")
+	must(t, os.WriteFile(mail, []byte("x\r\n"), 0o600))
+
+	must(t, d.RenameMailbox(a(t, "anna"), a(t, "anne")))
+	for to, want := range map[string]string{"info": "local: anne", "team": "local: anne boss", "x": "local: anne", "boss": "local: anne boss"} {
+		if got := d.ends(t, to); got != want {
+			t.Errorf("after the rename %s resolves to %q, want %q", to, got, want)
+		}
+	}
+	if _, err := os.Stat(strings.Replace(mail, "anna", "anne", 1)); err != nil {
+		t.Error(err)
+	}
+	if err := d.RenameMailbox(a(t, "anne"), a(t, "boss")); !errors.Is(err, ErrExists) {
+		t.Errorf("renamed onto another: %v", err)
+	}
+
+	must(t, d.RemoveMailbox(a(t, "anne")))
+	for to, want := range map[string]string{"anne": "unknown", "info": "unknown", "team": "local: boss", "x": "unknown", "boss": "local: boss"} {
+		if got := d.ends(t, to); got != want {
+			t.Errorf("after the removal %s resolves to %q, want %q", to, got, want)
+		}
+	}
+	if err := d.RemoveMailbox(a(t, "anne")); !errors.Is(err, ErrNotFound) {
+		t.Error(err)
+	}
+	if err := d.RemoveDomain("office.example", false); !errors.Is(err, ErrInUse) {
+		t.Errorf("a domain with mailboxes went: %v", err)
+	}
+	must(t, d.RemoveDomain("office.example", true))
+	if left, _ := os.ReadDir(filepath.Join(dir, "mailbox")); slices.ContainsFunc(left, os.DirEntry.IsDir) {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// What somebody else changes on the disk counts at once.
+func TestFreshness(t *testing.T) {
+	d, dir := open(t, Options{})
+	root, err := durable.Open(dir)
+	must(t, err)
+	defer root.Close()
+	other := New(root, Options{})
+	must(t, d.AddDomain("office.example"))
+	d.add(t, "anna")
+	if box, err := other.Mailbox(a(t, "anna")); err != nil || box.Locked {
+		t.Fatal(box, err)
+	}
+	for _, locked := range []bool{true, false, true} {
+		must(t, d.UpdateAccount(a(t, "anna"), func(acc *Account) error { acc.Locked = locked; return nil }))
+		if box, err := other.Mailbox(a(t, "anna")); err != nil || box.Locked != locked {
+			t.Fatalf("locked %v is seen as %v, %v", locked, box.Locked, err)
+		}
+	}
+	must(t, d.UpdateAccount(a(t, "anna"), func(acc *Account) error { acc.Locked = false; return nil }))
+	must(t, d.UpdateDomain("office.example", func(f *DomainFile) error { f.Locked = true; return nil }))
+	if box, err := other.Mailbox(a(t, "anna")); err != nil || !box.Locked {
+		t.Fatalf("the domain's lock is not seen: %v", err)
+	}
+	// A mailbox copied from an old server: no account file.
+	must(t, os.Mkdir(filepath.Join(dir, "mailbox/office.example/P3_old.mbx"), 0o700))
+	if got := other.ends(t, "old"); got != "local: old" {
+		t.Errorf("a copied mailbox resolves to %q", got)
+	}
+	// A typing error in an editor: not unknown, not unlocked, but an error.
+	must(t, os.WriteFile(filepath.Join(dir, "mailbox/office.example/P3_anna.mbx/account.json"), []byte(`{"lokced": true}`), 0o600))
+	if _, err := other.Resolve(a(t, "anna")); !errors.Is(err, ErrDamaged) {
+		t.Errorf("a damaged account: %v", err)
+	}
+	if err := d.RemoveMailbox(a(t, "anna")); err != nil {
+		t.Errorf("a damaged mailbox cannot be removed: %v", err)
+	}
+}
+
+func TestSymlinkIsNoMailbox(t *testing.T) {
+	d, dir := open(t, Options{})
+	must(t, d.AddDomain("office.example"))
+	must(t, os.Symlink(t.TempDir(), filepath.Join(dir, "mailbox/office.example/P3_evil.mbx")))
+	if _, err := d.Mailbox(a(t, "evil")); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a symlink is taken for a mailbox: %v", err)
+	}
+}
+
+func TestPruneDrafts(t *testing.T) {
+	d, dir := open(t, Options{})
+	must(t, d.AddDomain("office.example"))
+	d.add(t, "anna")
+	for _, left := range []string{"mailbox/.removed-1/x", "mailbox/office.example/.new-2", "mailbox/office.example/.removed-3/y"} {
+		must(t, os.MkdirAll(filepath.Join(dir, left), 0o700))
+	}
+	must(t, d.PruneDrafts())
+	entries, _ := filepath.Glob(filepath.Join(dir, "mailbox/.[nr]*"))
+	more, _ := filepath.Glob(filepath.Join(dir, "mailbox/office.example/.[nr]*"))
+	if len(entries)+len(more) > 0 || d.ends(t, "anna") != "local: anna" {
+		t.Errorf("left: %v %v", entries, more)
+	}
+}
+
+func TestMailboxAt(t *testing.T) {
+	d, _ := open(t, Options{})
+	must(t, d.AddDomain("office.example"))
+	d.add(t, "anna")
+	if box, err := d.MailboxAt("mailbox/office.example/P3_anna.mbx"); err != nil || box.Address != a(t, "anna") {
+		t.Errorf("%v, %v", box, err)
+	}
+	for _, dir := range []string{"", "mailbox", "mailbox/office.example", "mailbox/office.example/anna", "tls/x/P3_anna.mbx", "mailbox/office.example/P3_anna.mbx/x"} {
+		if _, err := d.MailboxAt(dir); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%q: %v", dir, err)
+		}
+	}
+}

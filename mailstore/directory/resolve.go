@@ -1,0 +1,181 @@
+package directory
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"strings"
+
+	"pillarbox/mailstore/addr"
+)
+
+// Kind is what an address is to this server.
+type Kind int
+
+const (
+	Unknown Kind = iota // the domain is hosted here, the address is nobody's
+	Local               // ends in mailboxes here, or in addresses that those forward to
+	Remote              // the domain is not hosted here
+)
+
+func (k Kind) String() string { return [...]string{"unknown", "local", "remote"}[k] }
+
+// Resolution is where mail for one address goes.
+type Resolution struct {
+	Kind      Kind
+	Mailboxes []Mailbox      // each once, in alphabetical order
+	Forward   []addr.Address // addresses elsewhere, each once
+}
+
+// Resolve follows an address through aliases, groups, forwarding, plus
+// addressing and the catch-all to its ends. Loops are harmless. postmaster
+// (RFC 5321 §4.5.1) always has an end: a mailbox, alias or group of that name;
+// else the configured postmaster; else the first mailbox of the domain; else
+// the first mailbox of all.
+//
+// An error is the file system's, or ErrDamaged: the answer is not known now.
+func (d *Directory) Resolve(a addr.Address) (Resolution, error) {
+	hosted, err := d.Hosts(a.Domain)
+	if err != nil {
+		return Resolution{}, err
+	}
+	if !hosted {
+		return Resolution{Kind: Remote}, nil
+	}
+	w := walk{d: d, opts: *d.opts.Load(), seen: make(map[addr.Address]bool)}
+	reached, err := w.follow(a)
+	if err == nil && !reached {
+		reached, err = w.lastResort(a.Fold())
+	}
+	if err != nil {
+		return Resolution{}, err
+	}
+	if !reached {
+		return Resolution{Kind: Unknown}, nil
+	}
+	slices.SortFunc(w.boxes, func(a, b Mailbox) int { return cmp.Compare(a.Dir, b.Dir) })
+	slices.SortFunc(w.forward, func(a, b addr.Address) int { return cmp.Compare(a.String(), b.String()) })
+	return Resolution{Kind: Local, Mailboxes: w.boxes, Forward: w.forward}, nil
+}
+
+// walk is one Resolve under way.
+type walk struct {
+	d       *Directory
+	opts    Options
+	seen    map[addr.Address]bool // visited; true once it is known to reach an end
+	boxes   []Mailbox
+	forward []addr.Address
+}
+
+// follow adds the ends of a, and reports whether it has any. An address that is
+// being followed further up the path counts as having none, so that a loop of
+// forwards without an end is found where it closes.
+func (w *walk) follow(a addr.Address) (bool, error) {
+	key := a.Fold()
+	if reached, ok := w.seen[key]; ok {
+		return reached, nil
+	}
+	w.seen[key] = false
+	reached, err := w.followNew(a)
+	w.seen[key] = reached
+	return reached, err
+}
+
+func (w *walk) followNew(a addr.Address) (bool, error) {
+	file, err := w.d.Domain(a.Domain)
+	if errors.Is(err, ErrNotFound) {
+		w.forward = append(w.forward, a)
+		return true, nil
+	} else if err != nil {
+		return false, err
+	}
+	key := a.Fold()
+	box, err := w.d.Mailbox(key)
+	if err == nil {
+		return w.followMailbox(box)
+	} else if !errors.Is(err, ErrNotFound) {
+		return false, err
+	}
+	if target, ok := file.Aliases[key.Local]; ok {
+		return w.follow(target)
+	}
+	if group, ok := file.Groups[key.Local]; ok {
+		return w.followAll(group.Members)
+	}
+	if base := w.opts.plusBase(key.Local); base != "" {
+		return w.follow(addr.Address{Local: base, Domain: a.Domain})
+	}
+	return false, nil
+}
+
+// followMailbox stores in the mailbox unless it forwards without a copy to an
+// address that reaches somebody.
+func (w *walk) followMailbox(box Mailbox) (bool, error) {
+	elsewhere, err := w.followAll(box.Account.Forward)
+	if err != nil {
+		return false, err
+	}
+	if !elsewhere || box.Account.KeepCopy {
+		w.boxes = append(w.boxes, box)
+	}
+	return true, nil
+}
+
+func (w *walk) followAll(targets []addr.Address) (bool, error) {
+	reached := false
+	for _, t := range targets {
+		ok, err := w.follow(t)
+		if err != nil {
+			return false, err
+		}
+		reached = reached || ok
+	}
+	return reached, nil
+}
+
+// lastResort tries what stands behind the names of a domain: the postmaster's
+// own ways, then the catch-all.
+func (w *walk) lastResort(a addr.Address) (bool, error) {
+	if a.Local == "postmaster" {
+		return w.postmaster(a.Domain)
+	}
+	file, err := w.d.Domain(a.Domain)
+	if err != nil || file.CatchAll.IsZero() {
+		return false, err
+	}
+	return w.follow(file.CatchAll)
+}
+
+func (w *walk) postmaster(domain addr.Domain) (bool, error) {
+	if pm := w.opts.Postmaster; !pm.IsZero() {
+		if reached, err := w.follow(pm); reached || err != nil {
+			return reached, err
+		}
+	}
+	all, err := w.d.Domains()
+	if err != nil {
+		return false, err
+	}
+	for _, name := range append([]addr.Domain{domain}, all...) {
+		names, err := w.d.mailboxNames(name)
+		if err != nil {
+			return false, err
+		}
+		if len(names) > 0 {
+			return w.follow(addr.Address{Local: names[0], Domain: name})
+		}
+	}
+	return false, nil
+}
+
+// plusBase is the local part before the separator, or "" where there is none.
+func (o Options) plusBase(local string) string {
+	if o.PlusSeparator == "" {
+		return ""
+	}
+	base, _, found := strings.Cut(local, o.PlusSeparator)
+	if !found {
+		return ""
+	}
+	return base
+}
