@@ -1,0 +1,117 @@
+package auth
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"pillarbox/mailstore/addr"
+)
+
+const (
+	maxSources = 10_000 // entries of the table
+	maxWrong   = 8      // wrong passwords remembered per source; the longest delay is reached before
+)
+
+// A throttle counts distinct wrong passwords by account and remote network.
+// Guessing gets slower with every guess; a forgotten device that offers one old
+// password for ever stays where it is, and so do its neighbours.
+type throttle struct {
+	delay, maxDelay, forget time.Duration
+
+	mu      sync.Mutex
+	sources map[source]*guesses // guarded by mu
+}
+
+// A source is who guesses, and whose password.
+type source struct {
+	account string
+	remote  netip.Prefix
+}
+
+type guesses struct {
+	wrong []uint64 // fingerprints, oldest first
+	last  time.Time
+}
+
+// newSource folds the ways to write one account name into one. It looks at the
+// name only, never at the account, so that accounts that do not exist are
+// counted alike.
+func newSource(user string, remote netip.Addr) source {
+	local, _, _ := strings.Cut(user, "@")
+	local = addr.FoldName(strings.Trim(local, `" `))
+	bits := 32
+	if remote = remote.Unmap(); remote.Is6() {
+		bits = 64 // what one customer usually has
+	}
+	// The zero Addr gives the zero Prefix: connections that have no address are one source.
+	network, _ := remote.WithZone("").Prefix(bits)
+	return source{strings.Clone(local[:min(len(local), addr.MaxLocal)]), network}
+}
+
+// begin counts a guess as wrong before it is checked, so that guesses made at
+// the same time slow each other down, and says how long to wait before the
+// check: nothing for the first password, and nothing for a password that is
+// known to be wrong. A guess that turns out right is taken back.
+func (t *throttle) begin(s source, fingerprint uint64) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	g := t.sources[s]
+	if g == nil || now.Sub(g.last) > t.forget {
+		t.makeRoom(now)
+		g = new(guesses)
+		t.sources[s] = g
+	}
+	g.last = now
+	if slices.Contains(g.wrong, fingerprint) {
+		return 0
+	}
+	wait := t.wait(len(g.wrong))
+	if len(g.wrong) == maxWrong {
+		g.wrong = slices.Delete(g.wrong, 0, 1)
+	}
+	g.wrong = append(g.wrong, fingerprint)
+	return wait
+}
+
+func (t *throttle) wait(wrong int) time.Duration {
+	if wrong == 0 {
+		return 0
+	}
+	return min(t.delay<<(wrong-1), t.maxDelay)
+}
+
+func (t *throttle) takeBack(s source, fingerprint uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	g := t.sources[s]
+	if g == nil {
+		return
+	}
+	g.wrong = slices.DeleteFunc(g.wrong, func(f uint64) bool { return f == fingerprint })
+	if len(g.wrong) == 0 {
+		delete(t.sources, s)
+	}
+}
+
+// makeRoom keeps the table bounded. When everything in it is fresh, some entry
+// goes: a flood of names must not cost memory.
+func (t *throttle) makeRoom(now time.Time) {
+	if len(t.sources) < maxSources {
+		return
+	}
+	for s, g := range t.sources {
+		if now.Sub(g.last) > t.forget {
+			delete(t.sources, s)
+		}
+	}
+	for s := range t.sources {
+		if len(t.sources) < maxSources {
+			return
+		}
+		delete(t.sources, s)
+	}
+}

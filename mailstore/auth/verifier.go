@@ -1,0 +1,135 @@
+package auth
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/crypto/argon2"
+	"golang.org/x/text/encoding/charmap"
+	"golang.org/x/text/unicode/norm"
+)
+
+// MaxPassword is the longest password that HashPassword takes, in octets.
+const MaxPassword = 256
+
+// ErrPassword is the class of the errors of CheckPassword. Their text is meant
+// for the person who chose the password.
+var ErrPassword = errors.New("unfit password")
+
+// CheckPassword says whether a password can be used in every protocol: not
+// empty, at most MaxPassword octets of UTF-8, and no control characters, which
+// POP3 and SASL PLAIN cannot carry. How good it is, is not its business.
+func CheckPassword(password string) error {
+	switch {
+	case password == "":
+		return fmt.Errorf("%w: it is empty", ErrPassword)
+	case len(password) > MaxPassword:
+		return fmt.Errorf("%w: it is longer than %d octets", ErrPassword, MaxPassword)
+	case !utf8.ValidString(password):
+		return fmt.Errorf("%w: it is not valid UTF-8", ErrPassword)
+	case strings.ContainsFunc(password, unicode.IsControl):
+		return fmt.Errorf("%w: it has a control character in it", ErrPassword)
+	}
+	return nil
+}
+
+// The parameters of new verifiers: the OWASP recommendation for argon2id with
+// the least memory per login.
+const (
+	newMemory  = 19456 // KiB
+	newTime    = 2
+	newThreads = 1
+	saltSize   = 16
+	keySize    = 32
+)
+
+// HashPassword makes the verifier of a password for the account file: argon2id
+// in the PHC string format ($argon2id$v=19$m=…,t=…,p=…$salt$hash), the password
+// in Unicode normal form C. It fails only for what CheckPassword refuses.
+func HashPassword(password string) (string, error) {
+	if err := CheckPassword(password); err != nil {
+		return "", err
+	}
+	v := randomVerifier()
+	v.key = v.derive(normalize(password))
+	return v.String(), nil
+}
+
+// normalize gives one form to the forms in which clients send a password:
+// programs from before Unicode, Outlook Express among them, send the Windows
+// code page, and some systems send decomposed letters.
+func normalize(password string) string {
+	if !utf8.ValidString(password) {
+		// Every octet has a meaning in this code page, so this cannot fail.
+		password, _ = charmap.Windows1252.NewDecoder().String(password)
+	}
+	return norm.NFC.String(password)
+}
+
+// A verifier is what the account file keeps instead of a password.
+type verifier struct {
+	memory  uint32 // KiB
+	time    uint32
+	threads uint8
+	salt    []byte
+	key     []byte
+}
+
+// randomVerifier has the parameters of a new verifier, and no password fits it.
+func randomVerifier() verifier {
+	v := verifier{newMemory, newTime, newThreads, make([]byte, saltSize), make([]byte, keySize)}
+	rand.Read(v.salt)
+	rand.Read(v.key)
+	return v
+}
+
+func (v verifier) derive(password string) []byte {
+	return argon2.IDKey([]byte(password), v.salt, v.time, v.memory, v.threads, uint32(len(v.key)))
+}
+
+func (v verifier) matches(password string) bool {
+	return subtle.ConstantTimeCompare(v.derive(password), v.key) == 1
+}
+
+func (v verifier) String() string {
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, v.memory, v.time, v.threads,
+		base64.RawStdEncoding.EncodeToString(v.salt), base64.RawStdEncoding.EncodeToString(v.key))
+}
+
+// errVerifier means that the account file holds nothing, or nothing that this
+// version knows, to check a password against.
+var errVerifier = errors.New("no usable password is stored")
+
+// parseVerifier takes only parameters that are both safe and affordable: an
+// edited account file must not make every login cost a gigabyte.
+func parseVerifier(s string) (verifier, error) {
+	var v verifier
+	parts := strings.Split(s, "$")
+	if len(s) > 512 || len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" ||
+		parts[2] != fmt.Sprintf("v=%d", argon2.Version) {
+		return v, errVerifier
+	}
+	if _, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &v.memory, &v.time, &v.threads); err != nil {
+		return v, errVerifier
+	}
+	var err1, err2 error
+	v.salt, err1 = base64.RawStdEncoding.Strict().DecodeString(parts[4])
+	v.key, err2 = base64.RawStdEncoding.Strict().DecodeString(parts[5])
+	switch {
+	case err1 != nil, err2 != nil,
+		len(v.salt) < 8, len(v.salt) > 64,
+		len(v.key) < 16, len(v.key) > 64,
+		v.threads < 1, v.threads > 16,
+		v.time < 1, v.time > 16,
+		v.memory < 8*uint32(v.threads), v.memory > 256<<10,
+		v.String() != s: // leading zeros, spaces, anything that Sscanf forgives
+		return verifier{}, errVerifier
+	}
+	return v, nil
+}
