@@ -1,0 +1,328 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/quota"
+)
+
+type (
+	domain   = addr.Domain
+	address  = addr.Address
+	network  = netip.Prefix
+	duration = time.Duration
+)
+
+// codec turns the text of a value into its type and back. A parse error is a
+// mistake wherever there is something to say about what would be right.
+type codec[T any] struct {
+	parse  func(string) (T, error)
+	format func(T) string
+}
+
+// optional lets "" stand for the zero value.
+func optional[T any](as codec[T]) codec[T] {
+	return codec[T]{
+		parse: func(s string) (v T, err error) {
+			if s == "" {
+				return v, nil
+			}
+			return as.parse(s)
+		},
+		format: as.format,
+	}
+}
+
+var hostName = codec[domain]{
+	parse: func(s string) (domain, error) {
+		const hint = `write the server's name, such as "mail.office.example"`
+		d, err := addr.ParseDomain(s)
+		if err != nil {
+			return "", wrong(fmt.Sprintf("%q is not a domain name", s), hint)
+		}
+		if _, err := netip.ParseAddr(s); err == nil || d.IsLiteral() {
+			return "", wrong(fmt.Sprintf("%q is an address, not a name", s), hint)
+		}
+		return d, nil
+	},
+	format: func(d domain) string { return string(d) },
+}
+
+var hostedDomain = codec[domain]{
+	parse: func(s string) (domain, error) {
+		const hint = `write a domain, such as "office.example", or "" for none`
+		d, err := addr.ParseDomain(s)
+		if err != nil || addr.CheckDomainName(d) != nil {
+			return "", wrong(fmt.Sprintf("%q is not a domain that can be hosted", s), hint)
+		}
+		return d, nil
+	},
+	format: func(d domain) string { return string(d) },
+}
+
+var mailAddress = codec[address]{
+	parse: func(s string) (address, error) {
+		a, err := addr.Parse(s)
+		if err != nil {
+			return a, wrong(fmt.Sprintf("%q is not a mail address", s), `write one such as "anna@office.example", or "" for none`)
+		}
+		return a, nil
+	},
+	format: address.String,
+}
+
+var filePath = codec[string]{
+	parse: func(s string) (string, error) {
+		if s == "" || strings.ContainsRune(s, 0) {
+			return "", wrong(fmt.Sprintf("%q is not a path", s), "write a path, absolute or relative to the folder of this file")
+		}
+		return s, nil
+	},
+	format: asIs,
+}
+
+func asIs(s string) string { return s }
+
+// listenAddress takes what net.Listen takes, with a number for the port. The
+// usual port serves the hints.
+func listenAddress(port int) codec[string] {
+	hint := fmt.Sprintf(`write ":%d", "192.0.2.1:%d" or "[2001:db8::1]:%d"`, port, port, port)
+	return codec[string]{
+		parse: func(s string) (string, error) {
+			host, number, err := net.SplitHostPort(s)
+			if err != nil {
+				return "", wrong(fmt.Sprintf("%q is not an address with a port", s), hint)
+			}
+			if _, err := strconv.ParseUint(number, 10, 16); err != nil {
+				return "", wrong(fmt.Sprintf("%q is not a port from 0 to 65535", number), hint)
+			}
+			if !isHost(host) {
+				return "", wrong(fmt.Sprintf("%q is neither an IP address nor a host name", host), hint)
+			}
+			return s, nil
+		},
+		format: asIs,
+	}
+}
+
+func isHost(host string) bool {
+	if host == "" {
+		return true
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	d, err := addr.ParseDomain(host)
+	// A name of digits only is an IP address with a slip in it.
+	return err == nil && !d.IsLiteral() && strings.ContainsFunc(host, func(r rune) bool { return r != '.' && (r < '0' || r > '9') })
+}
+
+// The widest networks that a LAN can be: 10.0.0.0/8 and fc00::/7. Anything
+// wider is the internet.
+const widest4, widest6 = 8, 7
+
+var trustedNetwork = codec[network]{
+	parse: func(s string) (network, error) {
+		const hint = `write a network or an address of your own, such as "192.168.1.0/24"`
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			a, err := netip.ParseAddr(s)
+			if err != nil || a.Zone() != "" {
+				return p, wrong(fmt.Sprintf("%q is not a network", s), hint)
+			}
+			p = netip.PrefixFrom(a, a.BitLen())
+		}
+		switch a := p.Addr(); {
+		case a.Is4In6():
+			return p, wrong(fmt.Sprintf("%q hides IPv4 addresses in IPv6", s), "write them as IPv4")
+		case a.Is4() && p.Bits() < widest4, a.Is6() && p.Bits() < widest6:
+			return p, wrong(fmt.Sprintf("%q takes in the internet, where passwords without TLS are read and stolen", s), hint)
+		case p.Masked() != p:
+			return p, wrong(fmt.Sprintf("%q is an address within a network", s),
+				fmt.Sprintf("write %q for the network or %q for the one address", p.Masked(), a))
+		}
+		return p, nil
+	},
+	format: network.String,
+}
+
+// size takes an amount of octets with a unit, such as 25MiB.
+func size[T int | int64](low, high int64) codec[T] {
+	hint := fmt.Sprintf("write a size from %q to %q", quota.FormatSize(low), quota.FormatSize(high))
+	return codec[T]{
+		parse: func(s string) (T, error) {
+			n, err := quota.ParseSize(s)
+			if bad, ok := errors.AsType[*quota.SizeError](err); ok {
+				return 0, wrong(fmt.Sprintf("%q is not a size: %s", s, bad.Why), hint)
+			}
+			if err != nil {
+				return 0, err
+			}
+			if n < low || n > high {
+				return 0, wrong(fmt.Sprintf("%q is out of range", s), hint)
+			}
+			return T(n), nil
+		},
+		format: func(n T) string { return quota.FormatSize(int64(n)) },
+	}
+}
+
+// span takes a duration within bounds, which are written the same way.
+func span(low, high string) codec[duration] {
+	hint := fmt.Sprintf("write a time from %q to %q", low, high)
+	return codec[duration]{
+		parse: func(s string) (duration, error) {
+			d, err := time.ParseDuration(s)
+			if err != nil {
+				return 0, wrong(fmt.Sprintf("%q is not a time", s), hint)
+			}
+			if d < mustDuration(low) || d > mustDuration(high) {
+				return 0, wrong(fmt.Sprintf("%q is out of range", s), hint)
+			}
+			return d, nil
+		},
+		format: formatDuration,
+	}
+}
+
+func mustDuration(s string) duration {
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		panic(err) // a bound in the table of keys
+	}
+	return d
+}
+
+// formatDuration writes 5m0s as a person would: 5m.
+func formatDuration(d duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// greeting takes the text of a greeting: what RFC 5321 §4.2 allows in a reply,
+// short enough that the line stays below 512 octets with a long host name in it.
+func greeting(forbidden string) codec[string] {
+	const longest = 200
+	return codec[string]{
+		parse: func(s string) (string, error) {
+			switch {
+			case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }):
+				return "", wrong("holds a control character or one that is not ASCII", "write printable ASCII only")
+			case forbidden != "" && strings.ContainsAny(s, forbidden):
+				return "", wrong("holds an angle bracket", "write it without < and >")
+			case len(s) > longest:
+				return "", wrong(fmt.Sprintf("is %d octets long", len(s)), fmt.Sprintf("write at most %d", longest))
+			case strings.Contains(strings.NewReplacer("%h", "", "%d", "").Replace(s), "%"):
+				return "", wrong("holds a % that means nothing", "%h is the host name and %d the date")
+			}
+			return s, nil
+		},
+		format: asIs,
+	}
+}
+
+var separator = codec[string]{
+	parse: func(s string) (string, error) {
+		if len(s) != 1 || !strings.Contains("+-_=#~!%&*/?^|", s) {
+			return "", wrong(fmt.Sprintf("%q cannot part a mailbox from its detail", s), `write one character such as "+" or "-", or "" for off`)
+		}
+		return s, nil
+	},
+	format: asIs,
+}
+
+// choice is one word of a fixed set and what it stands for.
+type choice[T comparable] struct {
+	word  string
+	value T
+}
+
+func oneOf[T comparable](choices ...choice[T]) codec[T] {
+	var words []string
+	for _, c := range choices {
+		words = append(words, strconv.Quote(c.word))
+	}
+	return codec[T]{
+		parse: func(s string) (v T, err error) {
+			for _, c := range choices {
+				if c.word == s {
+					return c.value, nil
+				}
+			}
+			return v, wrong(fmt.Sprintf("%q is not a choice", s), "write "+join(words, "or"))
+		},
+		format: func(v T) string {
+			for _, c := range choices {
+				if c.value == v {
+					return c.word
+				}
+			}
+			return fmt.Sprint(v)
+		},
+	}
+}
+
+// tlsVersion is oneOf with a word for those who need an older version.
+func tlsVersion(choices ...choice[uint16]) codec[uint16] {
+	as := oneOf(choices...)
+	return codec[uint16]{
+		parse: func(s string) (uint16, error) {
+			switch s {
+			case "1.0", "1.1":
+				return 0, wrong(fmt.Sprintf("TLS %s is broken and is not offered to everybody", s),
+					`write "1.2"; a profile for old programs on named networks comes with a later version`)
+			}
+			return as.parse(s)
+		},
+		format: as.format,
+	}
+}
+
+// quote writes s as a TOML basic string.
+func quote(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r < ' ' || r == 0x7f:
+			fmt.Fprintf(&b, `\u%04X`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+func quoteList(items []string) string {
+	quoted := make([]string, len(items))
+	for i, s := range items {
+		quoted[i] = quote(s)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+// join writes a list as a sentence does: a, b or c.
+func join(words []string, last string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	n := len(words) - 1
+	return strings.Join(words[:n], ", ") + " " + last + " " + words[n]
+}

@@ -1,0 +1,137 @@
+// Package config reads the one configuration file of Pillarbox, applies the
+// PILLARBOX_… environment on top of it and hands out plain typed values. It is
+// the only package that knows how the file is written.
+//
+// A file with mistakes is refused as a whole, and every mistake in it is
+// reported at once: see [Errors].
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/tls/certs"
+)
+
+// DefaultPath is where the file is looked for when no other place is named.
+const DefaultPath = "/etc/pillarbox/pillarbox.toml"
+
+// Config holds the effective settings: defaults, then the file, then the
+// environment. Sizes are in octets. It is not changed after Load.
+type Config struct {
+	Hostname      addr.Domain  // the server's own name, never an address literal
+	Data          string       // absolute path of the data directory
+	DefaultDomain addr.Domain  // for bare log-in names; "" leaves the choice to the caller
+	Postmaster    addr.Address // who gets postmaster's mail; zero leaves the choice to the caller
+
+	Listen    Listen
+	TLS       TLS
+	Auth      Auth
+	SMTP      SMTP
+	POP3      POP3
+	Limits    Limits
+	Mailboxes Mailboxes
+	Log       Log
+
+	origin map[string]origin // of the keys that are set; the rest hold their defaults
+}
+
+// Listen holds the addresses of each service as net.Listen takes them. An empty
+// list turns the service off. Port 0 lets the system choose a free port.
+type Listen struct {
+	SMTP       []string // plain, STARTTLS offered
+	Submission []string // plain, STARTTLS offered, log-in required
+	SMTPS      []string // TLS from the first octet, log-in required
+	POP3       []string // plain, STLS offered
+	POP3S      []string // TLS from the first octet
+}
+
+// TLS names the certificate. Cert and Key are absolute paths of PEM files; both
+// are empty when the server's own CA in the data directory issues it.
+type TLS struct {
+	Cert       string
+	Key        string
+	MinVersion uint16 // as in crypto/tls
+}
+
+// Auth holds the rules for logging in.
+type Auth struct {
+	// PlaintextNetworks are the clients that may send a password without TLS.
+	PlaintextNetworks []netip.Prefix
+}
+
+// BareLineEndings says what happens to a message in which a CR or an LF stands
+// alone (RFC 5321 §2.3.8 allows only CRLF).
+type BareLineEndings string
+
+// The values of BareLineEndings.
+const (
+	RefuseBare    BareLineEndings = "refuse"    // refuse the message
+	NormaliseBare BareLineEndings = "normalise" // turn each into CRLF
+)
+
+// SMTP holds the settings of the three SMTP services.
+type SMTP struct {
+	Greeting        string // for ExpandGreeting
+	MaxMessageSize  int64
+	MaxRecipients   int // for each message
+	MaxErrors       int // for each connection
+	CommandTimeout  time.Duration
+	DataTimeout     time.Duration // for each block of DATA
+	MaxTextLine     int           // octets, the CRLF counted
+	BareLineEndings BareLineEndings
+}
+
+// POP3 holds the settings of the two POP3 services.
+type POP3 struct {
+	Greeting    string // for ExpandGreeting
+	IdleTimeout time.Duration
+	MaxErrors   int // for each connection
+}
+
+// Limits hold for all services together.
+type Limits struct {
+	Connections           int
+	ConnectionsPerAddress int
+}
+
+// Mailboxes holds what is common to all mailboxes.
+type Mailboxes struct {
+	PlusSeparator string // one character, or "" for off
+	DefaultQuota  int64  // 0 for none
+}
+
+// LogFormat is how a log line is written.
+type LogFormat string
+
+// The values of LogFormat.
+const (
+	TextLog LogFormat = "text"
+	JSONLog LogFormat = "json"
+)
+
+// Log holds what is logged, and how.
+type Log struct {
+	Level  slog.Level
+	Format LogFormat
+}
+
+// Certs is the certificate manager's own configuration.
+func (c *Config) Certs() certs.Config {
+	return certs.Config{
+		Dir:        filepath.Join(c.Data, "tls"),
+		CertFile:   c.TLS.Cert,
+		KeyFile:    c.TLS.Key,
+		MinVersion: c.TLS.MinVersion,
+	}
+}
+
+// ExpandGreeting writes a greeting for one connection: %h becomes the host name
+// and %d the date as in a mail header (RFC 5322 §3.3).
+func ExpandGreeting(greeting string, hostname addr.Domain, now time.Time) string {
+	return strings.NewReplacer("%h", string(hostname), "%d", now.Format(time.RFC1123Z)).Replace(greeting)
+}

@@ -1,0 +1,433 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"pillarbox/mailstore/addr"
+)
+
+var update = flag.Bool("update", false, "write the golden files and the sample anew")
+
+// load writes text to a file and loads it.
+func load(t *testing.T, text string, environ ...string) (*Config, error) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "pillarbox.toml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return Load(file, environ)
+}
+
+func mustLoad(t *testing.T, text string, environ ...string) *Config {
+	t.Helper()
+	c, err := load(t, text, environ...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// golden compares got with a file of testdata.
+func golden(t *testing.T, file string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s: got\n%s\nwant\n%s", file, got, want)
+	}
+}
+
+// A bad file is testdata/NAME.toml, with the environment in its "#env" lines;
+// NAME.err is the report.
+func TestErrorReports(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.toml")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no test data", err)
+	}
+	environLine := regexp.MustCompile(`(?m)^#env (.*)$`)
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var environ []string
+			for _, found := range environLine.FindAllSubmatch(text, -1) {
+				environ = append(environ, string(found[1]))
+			}
+			_, err = Load(file, environ)
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			golden(t, strings.TrimSuffix(file, ".toml")+".err", []byte(err.Error()+"\n"))
+		})
+	}
+}
+
+// Whatever is wrong, the report says what would be right.
+func TestEveryProblemHasAHint(t *testing.T) {
+	files, _ := filepath.Glob("testdata/*.toml")
+	for _, file := range files {
+		_, err := Load(file, nil)
+		problems, ok := errors.AsType[Errors](err)
+		if !ok {
+			t.Errorf("%s: %v is no Errors", file, err)
+		}
+		for _, p := range problems {
+			if p.Hint == "" || p.File == "" || (p.Line == 0 && p.What != "is missing") {
+				t.Errorf("%s: no hint or no place in %+v", file, p)
+			}
+		}
+	}
+}
+
+func TestNoFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "none.toml")
+	_, err := Load(file, nil)
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("%v is not fs.ErrNotExist", err)
+	}
+	want := file + `: cannot be read: no such file or directory; "pillarbox setup DOMAIN" writes one`
+	if err.Error() != want {
+		t.Errorf("got  %s\nwant %s", err, want)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	c := mustLoad(t, `hostname = "Mail.Office.Example"`)
+	want := Default()
+	want.Hostname = "mail.office.example"
+	want.Data = c.Data
+	if !filepath.IsAbs(c.Data) || filepath.Base(c.Data) != "data" {
+		t.Errorf("data is %s", c.Data)
+	}
+	want.origin = c.origin
+	if !reflect.DeepEqual(*c, want) {
+		t.Errorf("got  %+v\nwant %+v", *c, want)
+	}
+}
+
+// Every form in which TOML can write the same thing.
+func TestForms(t *testing.T) {
+	for name, text := range map[string]string{
+		"sections": "hostname = 'a.example'\n[smtp]\nmax_errors = 1_1 # why\ngreeting = '%h'\n[listen]\nsmtp = [\n  ':26', # one\n  \"127.0.0.1:27\",\n]",
+		"dotted":   "hostname = \"a.example\"\nsmtp.max_errors = 0xb\nsmtp . 'greeting' = \"\\u0025h\"\nlisten.smtp = [':26', '127.0.0.1:27']",
+		"inline":   "hostname = \"\"\"\na.example\"\"\"\nsmtp = { max_errors = 0b1011, greeting = '%h' }\nlisten = { smtp = [':26', '127.0.0.1:27'] }",
+		"crlf":     "hostname = 'a.example'\r\n[smtp]\r\nmax_errors = 0o13\r\ngreeting = '%h'\r\n[listen]\r\nsmtp = [':26', '127.0.0.1:27']\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := mustLoad(t, text)
+			if c.Hostname != "a.example" || c.SMTP.MaxErrors != 11 || c.SMTP.Greeting != "%h" ||
+				!slices.Equal(c.Listen.SMTP, []string{":26", "127.0.0.1:27"}) {
+				t.Errorf("got %+v", *c)
+			}
+		})
+	}
+}
+
+func TestPathsAreRelativeToTheFile(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if err := os.Mkdir("etc", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	text := "hostname = \"a.example\"\ndata = \"../var\"\n[tls]\ncert = \"a.pem\"\nkey = \"/k.pem\"\n"
+	if err := os.WriteFile("etc/p.toml", []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load("etc/p.toml", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, _ = os.Getwd() // TempDir may go through a symbolic link
+	if c.Data != filepath.Join(dir, "var") || c.TLS.Cert != filepath.Join(dir, "etc/a.pem") || c.TLS.Key != "/k.pem" {
+		t.Errorf("data %s, cert %s, key %s", c.Data, c.TLS.Cert, c.TLS.Key)
+	}
+	if got := c.Certs(); got.Dir != filepath.Join(dir, "var/tls") || got.CertFile != c.TLS.Cert {
+		t.Errorf("certs %+v", got)
+	}
+}
+
+func TestEnvironmentOverrides(t *testing.T) {
+	c := mustLoad(t, "hostname = \"a.example\"\n[smtp]\nmax_errors = 5\nmax_recipients = 7\n",
+		"HOME=/root",
+		"PILLARBOX_CONFIG=/elsewhere",
+		"PILLARBOX_HOSTNAME=b.example",
+		"PILLARBOX_SMTP_MAX_ERRORS=6",
+		"PILLARBOX_SMTP_GREETING=one, two = three",
+		"PILLARBOX_LISTEN_SMTP=:26, [::1]:27",
+		"PILLARBOX_LISTEN_POP3=",
+		"PILLARBOX_AUTH_PLAINTEXT_NETWORKS=192.168.1.0/24,10.1.2.3",
+	)
+	if c.Hostname != "b.example" || c.SMTP.MaxErrors != 6 || c.SMTP.MaxRecipients != 7 || c.SMTP.Greeting != "one, two = three" {
+		t.Errorf("got %+v", *c)
+	}
+	if !slices.Equal(c.Listen.SMTP, []string{":26", "[::1]:27"}) || len(c.Listen.POP3) != 0 {
+		t.Errorf("listen %+v", c.Listen)
+	}
+	networks := []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24"), netip.MustParsePrefix("10.1.2.3/32")}
+	if !slices.Equal(c.Auth.PlaintextNetworks, networks) {
+		t.Errorf("networks %v", c.Auth.PlaintextNetworks)
+	}
+}
+
+func TestEffective(t *testing.T) {
+	c := mustLoad(t, "hostname = \"a.example\"\n\n[smtp]\ngreeting = \"say \\\"hi\\\"\"\n", "PILLARBOX_LISTEN_POP3=:1110,:1111")
+	got := map[string]Setting{}
+	for _, s := range c.Effective() {
+		got[s.Key] = s
+	}
+	for _, want := range []Setting{
+		{Key: "hostname", Value: `"a.example"`, Source: ":1"},
+		{Key: "smtp.greeting", Value: `"say \"hi\""`, Source: ":4"},
+		{Key: "listen.pop3", Value: `[":1110", ":1111"]`, Source: "env PILLARBOX_LISTEN_POP3"},
+		{Key: "listen.pop3s", Value: `[":995"]`, Source: "default"},
+		{Key: "smtp.command_timeout", Value: `"5m"`, Source: "default"},
+		{Key: "smtp.max_errors", Value: `10`, Source: "default"},
+		{Key: "tls.min_version", Value: `"1.2"`, Source: "default"},
+	} {
+		s := got[want.Key]
+		if s.Value != want.Value || !strings.HasSuffix(s.Source, want.Source) || s.Secret {
+			t.Errorf("got %+v, want %+v", s, want)
+		}
+	}
+}
+
+// What config show prints means the same when it is written into a file: the
+// way out of every type is the way in, with nothing rounded.
+func TestEffectiveRoundTrip(t *testing.T) {
+	text := `
+hostname = "a.example"
+data = "/v \"q\" \\ é"
+default_domain = "b.example"
+postmaster = "\"x y\"@b.example"
+listen.smtp = ["localhost:2525", "[fe80::1%eth0]:25"]
+listen.pop3 = []
+tls.min_version = "1.3"
+auth.plaintext_networks = ["10.0.0.0/8", "fd00::/8", "192.0.2.7"]
+smtp.max_message_size = "26214401"
+smtp.max_text_line = "1001"
+smtp.command_timeout = "1m30s"
+smtp.data_timeout = "1h"
+smtp.bare_line_endings = "normalise"
+mailboxes.plus_separator = ""
+mailboxes.default_quota = "1GiB"
+log.level = "debug"
+log.format = "json"
+`
+	first := mustLoad(t, text)
+	var again strings.Builder
+	for _, s := range first.Effective() {
+		again.WriteString(s.Key + " = " + s.Value + "\n")
+	}
+	second := mustLoad(t, again.String())
+	second.origin = first.origin
+	second.Listen.POP3 = first.Listen.POP3 // nil or empty is all the same
+	if !reflect.DeepEqual(first, second) {
+		t.Errorf("got  %+v\nwant %+v", second, first)
+	}
+}
+
+func TestLoweringConnectionsLowersThoseOfOneAddress(t *testing.T) {
+	c := mustLoad(t, "hostname = \"a.example\"\nlimits.connections = 20\n")
+	if c.Limits.ConnectionsPerAddress != 20 {
+		t.Errorf("one address may have %d of 20", c.Limits.ConnectionsPerAddress)
+	}
+}
+
+func TestDiff(t *testing.T) {
+	text := "hostname = \"a.example\"\n"
+	before := mustLoad(t, text)
+	same := mustLoad(t, text+"data = \""+before.Data+"\"\nsmtp.max_errors = 10\n")
+	if changed := Diff(before, same); changed != nil {
+		t.Errorf("nothing changed, but %v", changed)
+	}
+	after := mustLoad(t, text+"data = \"/d\"\nlisten.pop3 = []\nlog.level = \"warn\"\n")
+	changed := Diff(before, after)
+	if want := []string{"data", "listen.pop3", "log.level"}; !slices.Equal(changed, want) {
+		t.Errorf("changed %v, want %v", changed, want)
+	}
+	if got, want := RestartKeys(changed), []string{"data", "listen.pop3"}; !slices.Equal(got, want) {
+		t.Errorf("restart for %v, want %v", got, want)
+	}
+}
+
+func TestExpandGreeting(t *testing.T) {
+	now := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	got := ExpandGreeting("%h: it is %d", "mail.a.example", now)
+	if want := "mail.a.example: it is Wed, 04 Mar 2026 05:06:07 +0000"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func sampleValues() SampleValues {
+	return SampleValues{Hostname: "mail.office.example", Listen: Default().Listen}
+}
+
+// The sample of the repository is the template, and setup writes the same.
+func TestSample(t *testing.T) {
+	golden(t, "../../../etc/pillarbox.toml", Render(sampleValues()))
+	mustLoad(t, string(Render(sampleValues())))
+}
+
+// Every key stands in the sample with its default, as a comment or not.
+func TestSampleIsComplete(t *testing.T) {
+	text := regexp.MustCompile(`(?m)^# ([a-z0-9_]+ = )`).ReplaceAll(Render(sampleValues()), []byte("$1"))
+	c := mustLoad(t, string(text))
+	for _, k := range keys() {
+		if _, ok := c.origin[k.name]; !ok {
+			t.Errorf("%s is not in the sample", k.name)
+		}
+	}
+	defaults := Default()
+	defaults.Hostname, defaults.Data = "mail.office.example", c.Data
+	if changed := Diff(&defaults, c); changed != nil {
+		t.Errorf("the sample states other defaults for %v", changed)
+	}
+}
+
+func TestRenderRoundTrip(t *testing.T) {
+	v := SampleValues{
+		Hostname:          "mail.xn--bro-hoa.example",
+		Data:              "/srv/p \"b\"\\\x01\u00e9",
+		DefaultDomain:     "office.example",
+		Postmaster:        addr.Address{Local: "b o", Domain: "office.example"},
+		Listen:            Listen{SMTP: []string{"127.0.0.1:10025", "[::1]:10025"}, POP3S: []string{":10995"}},
+		PlaintextNetworks: []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24"), netip.MustParsePrefix("fd00::/64")},
+	}
+	c := mustLoad(t, string(Render(v)))
+	got := SampleValues{c.Hostname, c.Data, c.DefaultDomain, c.Postmaster, c.Listen, c.Auth.PlaintextNetworks}
+	if !reflect.DeepEqual(got, v) {
+		t.Errorf("got  %+v\nwant %+v", got, v)
+	}
+}
+
+func TestVariablesAreDistinct(t *testing.T) {
+	seen := map[string]string{}
+	for _, k := range keys() {
+		if other, ok := seen[k.variable()]; ok || k.variable() == pathVariable {
+			t.Errorf("%s and %s share %s", k.name, other, k.variable())
+		}
+		seen[k.variable()] = k.name
+	}
+}
+
+func TestSuggestKey(t *testing.T) {
+	names := newSchema(keys())
+	for name, want := range map[string]string{
+		"smtp.max_mesage_size": "did you mean smtp.max_message_size?",
+		"smtp.max_reciepients": "did you mean smtp.max_recipients?",
+		"max_message_size":     "did you mean smtp.max_message_size?",
+		"greeting":             "did you mean smtp.greeting or pop3.greeting?",
+		"Hostname":             "did you mean hostname?",
+		"pop3.timeout":         "did you mean pop3.idle_timeout?",
+		"log.colour":           "known here are level and format",
+		"xyzzy":                "known here are hostname, data, default_domain and postmaster",
+		"a.b.c":                "the sections are listen, tls, auth, smtp, pop3, limits, mailboxes and log",
+	} {
+		if got := names.suggestKey(name); got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+}
+
+// The oracle is go-toml itself: what this package takes for clean TOML is TOML,
+// and every value is the same.
+func FuzzDocument(f *testing.F) {
+	files, _ := filepath.Glob("testdata/*.toml")
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Add(Render(sampleValues()))
+	f.Add([]byte("hostname = 'a'\nsmtp.max_errors = 0x_1\nsmtp = {greeting='x'}\n[smtp]\n[smtp.a]\n"))
+	f.Add([]byte("listen.smtp = [ 'a', '''b''', \"\"\"\nc\"\"\" ]\n[listen]\n[[listen]]"))
+	names := newSchema(keys())
+	f.Fuzz(func(t *testing.T, text []byte) {
+		d := readDocument("f", text, names)
+		for _, p := range d.problems {
+			if p.Line < 1 || p.Line > 1+bytes.Count(text, []byte("\n")) {
+				t.Errorf("line %d of a problem", p.Line)
+			}
+		}
+		if d.problems != nil {
+			return
+		}
+		var want map[string]any
+		if err := toml.Unmarshal(text, &want); err != nil {
+			t.Fatalf("no problem found, but: %v", err)
+		}
+		got := map[string]any{}
+		for name, v := range d.values {
+			got[name] = v.v
+		}
+		flat := flatten(want)
+		for name, v := range got {
+			if v != nil && !reflect.DeepEqual(v, flat[name]) {
+				t.Errorf("%s: got %#v, want %#v", name, v, flat[name])
+			}
+		}
+		if g, w := slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(flat)); !slices.Equal(g, w) {
+			t.Errorf("keys %v, want %v", g, w)
+		}
+	})
+}
+
+// flatten gives the keys of a decoded document their dotted names and their
+// lists of strings their type.
+func flatten(m map[string]any) map[string]any {
+	flat := map[string]any{}
+	names := newSchema(keys())
+	for name, v := range m {
+		sub, ok := v.(map[string]any)
+		if !ok || !names.isSection(name) {
+			flat[name] = stringList(v)
+			continue
+		}
+		for leaf, v := range sub {
+			flat[name+"."+leaf] = stringList(v)
+		}
+	}
+	return flat
+}
+
+func stringList(v any) any {
+	list, ok := v.([]any)
+	if !ok {
+		return v
+	}
+	items := []string{}
+	for _, item := range list {
+		s, ok := item.(string)
+		if !ok {
+			return v
+		}
+		items = append(items, s)
+	}
+	return items
+}

@@ -1,0 +1,335 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/knadh/koanf/providers/confmap"
+	"github.com/knadh/koanf/providers/env/v2"
+	"github.com/knadh/koanf/v2"
+)
+
+// prefix begins the name of every variable of ours.
+const prefix = "PILLARBOX_"
+
+// pathVariable names the file itself; it is the command line's affair.
+const pathVariable = prefix + "CONFIG"
+
+// origin is where a value comes from.
+type origin struct {
+	file     string
+	line     int
+	variable string
+}
+
+func (o origin) String() string {
+	if o.variable != "" {
+		return "env " + o.variable
+	}
+	return fmt.Sprintf("%s:%d", o.file, o.line)
+}
+
+// Load reads the file at path and applies the variables of environ, which are
+// written as in os.Environ: PILLARBOX_SMTP_MAX_ERRORS=20 overrides
+// smtp.max_errors; lists are parted by commas. Relative paths in either are
+// relative to the folder of the file. The error is an [Errors] with everything
+// that is wrong; it wraps fs.ErrNotExist when there is no such file.
+func Load(path string, environ []string) (*Config, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, unreadable(path, err)
+	}
+	folder, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return nil, unreadable(path, err)
+	}
+	l := newLoader(path)
+	l.file(data)
+	l.environment(environ)
+	l.check()
+	if l.problems != nil {
+		l.problems.sort()
+		return nil, l.problems
+	}
+	for _, p := range []*string{&l.config.Data, &l.config.TLS.Cert, &l.config.TLS.Key} {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(folder, *p)
+		}
+	}
+	return &l.config, nil
+}
+
+func unreadable(path string, err error) error {
+	p := Problem{File: path, What: "cannot be read: " + err.Error(), Err: err}
+	if perr, ok := errors.AsType[*fs.PathError](err); ok {
+		p.What = "cannot be read: " + perr.Err.Error()
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		p.Hint = `"pillarbox setup DOMAIN" writes one`
+	}
+	return Errors{p}
+}
+
+type loader struct {
+	path     string
+	keys     []key
+	names    schema
+	config   Config
+	merged   *koanf.Koanf
+	problems Errors
+}
+
+func newLoader(path string) *loader {
+	l := &loader{path: path, keys: keys(), merged: koanf.New("."), config: Default()}
+	l.names = newSchema(l.keys)
+	l.config.origin = map[string]origin{}
+	return l
+}
+
+func (l *loader) problem(o origin, key, what, hint string) {
+	p := Problem{File: o.file, Line: o.line, Key: key, What: what, Hint: hint}
+	if o.variable != "" {
+		p.File, p.Key = environment, o.variable
+	}
+	l.problems = append(l.problems, p)
+}
+
+func (l *loader) file(data []byte) {
+	d := readDocument(l.path, data, l.names)
+	l.problems = append(l.problems, d.problems...)
+	layer := map[string]any{}
+	for _, k := range l.keys {
+		v, ok := d.values[k.name]
+		if !ok {
+			continue
+		}
+		o := origin{file: l.path, line: v.line}
+		l.config.origin[k.name] = o
+		switch {
+		case v.kind != k.kind:
+			l.problem(o, k.name, fmt.Sprintf("is %s, must be %s", v.kind, k.kind), "write "+l.example(k, v))
+		case v.v != nil:
+			layer[k.name] = v.v
+		}
+	}
+	l.merge(confmap.Provider(layer, "."))
+	for _, k := range l.keys {
+		if _, ok := layer[k.name]; ok {
+			l.set(k, func(item int) origin {
+				line := d.values[k.name].line
+				if k.kind == listKind {
+					line = d.values[k.name].items[item]
+				}
+				return origin{file: l.path, line: line}
+			})
+		}
+	}
+}
+
+// example is what a value of the wrong kind might have been.
+func (l *loader) example(k key, v value) string {
+	text, isText := v.v.(string)
+	if _, err := strconv.Atoi(text); k.kind == numberKind && err == nil {
+		return text + " without quotes"
+	}
+	if k.kind == listKind && isText {
+		return quoteList([]string{text})
+	}
+	defaults := Default()
+	if example := k.show(&defaults); example != `""` && example != "[]" {
+		return example
+	}
+	return map[kind]string{textKind: `"…" in quotes`, listKind: `["…", "…"]`}[k.kind]
+}
+
+// merge puts a layer on top of those before it. The layers are maps of ours,
+// so nothing can go wrong in them.
+func (l *loader) merge(p koanf.Provider) {
+	if err := l.merged.Load(p, nil); err != nil {
+		panic(err)
+	}
+}
+
+// set takes a merged value over into the config; at says where an item of it
+// was written.
+func (l *loader) set(k key, at func(item int) origin) {
+	for _, f := range k.set(&l.config, l.merged.Get(k.name)) {
+		l.problem(at(f.item), k.name, f.what, f.hint)
+	}
+}
+
+func (l *loader) environment(environ []string) {
+	var given []key
+	l.merge(env.Provider(".", env.Opt{
+		Prefix:      prefix,
+		EnvironFunc: func() []string { return environ },
+		TransformFunc: func(name, text string) (string, any) {
+			k, v, ok := l.variable(name, text)
+			if !ok {
+				return "", nil
+			}
+			given = append(given, k)
+			return k.name, v
+		},
+	}))
+	for _, k := range given {
+		o := origin{variable: k.variable()}
+		l.config.origin[k.name] = o
+		l.set(k, func(int) origin { return o })
+	}
+}
+
+// variable finds the key of a variable and gives its text the key's kind. It
+// reports whether there is a value to go on with.
+func (l *loader) variable(name, text string) (key, any, bool) {
+	if name == pathVariable {
+		return key{}, nil, false
+	}
+	o := origin{variable: name}
+	i := slices.IndexFunc(l.keys, func(k key) bool { return k.variable() == name })
+	if i < 0 {
+		l.problem(o, "", "unknown variable", l.suggestVariable(name))
+		return key{}, nil, false
+	}
+	k := l.keys[i]
+	switch k.kind {
+	case listKind:
+		return k, splitList(text), true
+	case numberKind:
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			l.problem(o, "", fmt.Sprintf("%q is not a whole number", text), "write one such as "+l.example(k, value{}))
+			return key{}, nil, false
+		}
+		return k, n, true
+	}
+	return k, text, true
+}
+
+func (l *loader) suggestVariable(name string) string {
+	var names []string
+	for _, k := range l.keys {
+		names = append(names, strings.ToLower(k.variable()))
+	}
+	if meant := nearest(name, names); meant != nil {
+		return "did you mean " + strings.ToUpper(join(meant, "or")) + "?"
+	}
+	return "the names are those of the keys, as in " + prefix + "SMTP_MAX_ERRORS for smtp.max_errors"
+}
+
+func splitList(text string) []string {
+	items := []string{}
+	for item := range strings.SplitSeq(text, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			items = append(items, item)
+		}
+	}
+	return items
+}
+
+// sound reports whether nothing was found wrong with a key.
+func (l *loader) sound(name string) bool {
+	i := slices.IndexFunc(l.keys, func(k key) bool { return k.name == name })
+	return !slices.ContainsFunc(l.problems, func(p Problem) bool {
+		return p.Key == name || p.Key == l.keys[i].variable()
+	})
+}
+
+// check looks at what no single key can tell. A key that was wrong already is
+// left out of it.
+func (l *loader) check() {
+	c := &l.config
+	if _, ok := c.origin["hostname"]; !ok && l.sound("hostname") {
+		l.problem(origin{file: l.path}, "hostname", "is missing", `write the server's name, as in hostname = "mail.office.example"`)
+	}
+	if l.sound("tls.cert") && l.sound("tls.key") {
+		l.checkPair("tls.cert", c.TLS.Cert, "tls.key", c.TLS.Key)
+		l.checkPair("tls.key", c.TLS.Key, "tls.cert", c.TLS.Cert)
+	}
+	if l.sound("limits.connections") && l.sound("limits.connections_per_address") {
+		l.checkPerAddress(&c.Limits)
+	}
+	l.checkListen()
+}
+
+func (l *loader) checkPair(name, path, other, otherPath string) {
+	if path != "" && otherPath == "" {
+		l.problem(l.config.origin[name], name, "is set but "+other+" is not", "name both files, or neither for the server's own CA")
+	}
+}
+
+// checkPerAddress lets the limit for one address follow when only the one for
+// all is lowered.
+func (l *loader) checkPerAddress(c *Limits) {
+	const name = "limits.connections_per_address"
+	if c.ConnectionsPerAddress <= c.Connections {
+		return
+	}
+	o, ok := l.config.origin[name]
+	if !ok {
+		c.ConnectionsPerAddress = c.Connections
+		return
+	}
+	l.problem(o, name, fmt.Sprintf("one address may have %d connections, but all together only %d", c.ConnectionsPerAddress, c.Connections),
+		"write at most limits.connections")
+}
+
+// checkListen reports addresses that cannot both be listened on.
+func (l *loader) checkListen() {
+	type use struct{ key, address string }
+	var before []use
+	c := &l.config.Listen
+	for _, service := range []struct {
+		key       string
+		addresses []string
+	}{
+		{"listen.smtp", c.SMTP}, {"listen.submission", c.Submission}, {"listen.smtps", c.SMTPS},
+		{"listen.pop3", c.POP3}, {"listen.pop3s", c.POP3S},
+	} {
+		if !l.sound(service.key) {
+			continue
+		}
+		for _, a := range service.addresses {
+			now := use{service.key, a}
+			for _, b := range before {
+				if !collide(a, b.address) {
+					continue
+				}
+				blame, other := now, b
+				if _, ok := l.config.origin[now.key]; !ok { // a default is not to blame
+					blame, other = b, now
+				}
+				l.problem(l.config.origin[blame.key], blame.key,
+					fmt.Sprintf("%q takes the same port as %q of %s", blame.address, other.address, other.key), "give each its own port")
+				break
+			}
+			before = append(before, now)
+		}
+	}
+}
+
+// collide reports whether two addresses cannot both be listened on. Port 0 is
+// a different port each time.
+func collide(a, b string) bool {
+	hostA, portA, _ := net.SplitHostPort(a)
+	hostB, portB, _ := net.SplitHostPort(b)
+	numberA, _ := strconv.Atoi(portA)
+	numberB, _ := strconv.Atoi(portB)
+	if numberA != numberB || numberA == 0 {
+		return false
+	}
+	return hostA == hostB || isEverywhere(hostA) || isEverywhere(hostB)
+}
+
+func isEverywhere(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return host == "" || err == nil && a.IsUnspecified()
+}
