@@ -1,0 +1,145 @@
+package server
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"pillarbox/smtp"
+)
+
+// maxHeader bounds what is held in memory of a message.
+const maxHeader = 256 << 10
+
+var errHeaderTooLong = errors.New("header too long")
+
+// header is the top of a message as far as it had to be read: the header, its
+// empty line, and perhaps the beginning of the body.
+type header struct {
+	octets    []byte // without any Return-Path field, ready to be written
+	date, mid bool   // the field is there
+}
+
+// readHeader reads a message's header, and stops behind it. A message that has
+// none, or that runs from its header into its text without an empty line, is
+// given the empty line: otherwise fields added on top would swallow the text.
+func readHeader(body lineReader) (header, error) {
+	var h header
+	dropping := false
+	for {
+		line, err := readLine(body, maxHeader-len(h.octets))
+		if err != nil && !errors.Is(err, io.EOF) {
+			return h, err
+		}
+		name, isField := fieldName(line)
+		folded := len(line) > 0 && (line[0] == ' ' || line[0] == '\t') && (dropping || len(h.octets) > 0)
+		switch {
+		case len(line) == 0, string(line) == "\r\n":
+			h.octets = append(h.octets, "\r\n"...)
+			return h, nil
+		case folded && dropping:
+			continue
+		case folded:
+		case !isField:
+			h.octets = append(append(h.octets, "\r\n"...), line...)
+			return h, nil
+		default:
+			// Return-Path is the final server's to write (RFC 5321 §4.4); one
+			// that a client sends is somebody's invention.
+			if dropping = name == "return-path"; dropping {
+				continue
+			}
+			h.date = h.date || name == "date"
+			h.mid = h.mid || name == "message-id"
+		}
+		h.octets = append(h.octets, line...)
+	}
+}
+
+// lineReader gives lines, long ones in parts. *wire.Body is the one in use.
+type lineReader interface{ Line() ([]byte, error) }
+
+// readLine reads up to and with a CRLF. At the end of the message it returns
+// io.EOF.
+func readLine(r lineReader, limit int) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := r.Line()
+		if line = append(line, part...); err != nil {
+			return line, err
+		}
+		if len(line) > limit {
+			return nil, errHeaderTooLong
+		}
+		if bytes.HasSuffix(line, []byte("\r\n")) {
+			return line, nil
+		}
+	}
+}
+
+// fieldName is the lower-case name of a header field (RFC 5322 §2.2).
+func fieldName(line []byte) (string, bool) {
+	i := bytes.IndexByte(line, ':')
+	if i <= 0 {
+		return "", false
+	}
+	name := bytes.TrimRight(line[:i], " \t") // obs-optional, RFC 5322 §4.5
+	for _, c := range name {
+		if c <= ' ' || c >= 0x7f {
+			return "", false
+		}
+	}
+	return strings.ToLower(string(name)), len(name) > 0
+}
+
+// missing is what RFC 6409 §8 lets a submission server add.
+func (h header) missing(id, hostname string, now time.Time) []byte {
+	var b []byte
+	if !h.date {
+		b = fmt.Appendf(b, "Date: %s\r\n", now.Format(dateLayout))
+	}
+	if !h.mid {
+		b = fmt.Appendf(b, "Message-ID: <%s@%s>\r\n", id, hostname)
+	}
+	return b
+}
+
+// dateLayout is RFC 5322 §3.3.
+const dateLayout = "Mon, 2 Jan 2006 15:04:05 -0700"
+
+// traceHeader is Return-Path and Received (RFC 5321 §4.4). It names no software
+// version. The recipient is named only where there is one: otherwise blind
+// copies would show.
+func traceHeader(info smtp.SessionInfo, env *smtp.Envelope, hostname, id string, now time.Time) []byte {
+	b := fmt.Appendf(nil, "Return-Path: <%s>\r\n", env.From)
+	b = fmt.Appendf(b, "Received: from %s (%s)\r\n", info.Helo, literal(info))
+	b = fmt.Appendf(b, "\tby %s with %s id %s", hostname, info.Protocol(env.UTF8), id)
+	if info.TLS != nil {
+		b = fmt.Appendf(b, "\r\n\t(%s %s)", tls.VersionName(info.TLS.Version), tls.CipherSuiteName(info.TLS.CipherSuite))
+	}
+	if !info.User.IsZero() {
+		b = fmt.Appendf(b, "\r\n\t(authenticated as %s)", comment(info.User.String()))
+	}
+	if len(env.To) == 1 {
+		b = fmt.Appendf(b, "\r\n\tfor <%s>", env.To[0].Address)
+	}
+	return fmt.Appendf(b, "; %s\r\n", now.Format(dateLayout))
+}
+
+// literal is the client's address as RFC 5321 §4.1.3 writes it.
+func literal(info smtp.SessionInfo) string {
+	ip := info.Remote.Addr().Unmap()
+	if ip.Is6() {
+		return "[IPv6:" + ip.WithZone("").String() + "]"
+	}
+	return "[" + ip.String() + "]"
+}
+
+// comment quotes what a comment may not hold bare (RFC 5322 §3.2.2).
+func comment(s string) string {
+	return strings.NewReplacer(`\`, `\\`, `(`, `\(`, `)`, `\)`).Replace(s)
+}

@@ -1,0 +1,146 @@
+package server
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	gosmtp "net/smtp"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"pillarbox/smtp"
+)
+
+// send delivers one message over a plain session.
+func (o *office) send(t testing.TB, from, to, message string) error {
+	t.Helper()
+	c, err := net.Dial("tcp", o.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	return transact(c, from, to, message)
+}
+
+// transact says a whole transaction at once and looks at the last reply.
+func transact(c net.Conn, from, to, message string) error {
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	fmt.Fprintf(c, "EHLO pc.office.example\r\nMAIL FROM:<%s>\r\nRCPT TO:<%s>\r\nDATA\r\n%s.\r\nQUIT\r\n", from, to, message)
+	text, err := io.ReadAll(c)
+	if !bytes.Contains(text, []byte("\r\n250 2.6.0 ")) {
+		return fmt.Errorf("not accepted: %w\n%s", err, text)
+	}
+	return nil
+}
+
+var volatile = regexp.MustCompile(`P3_\d{26}`)
+
+// What is stored: the trace header on top, a forged Return-Path gone, dots as
+// they were meant, nothing else touched.
+func TestStoredMessage(t *testing.T) {
+	o := newOffice(t, smtp.MTA, nil)
+	o.mailbox(t, "anna", "")
+	const trace = "Return-Path: <a@b.example>\r\nReceived: from pc.office.example ([127.0.0.1])\r\n" +
+		"\tby mail.office.example with ESMTP id ID\r\n\tfor <anna@office.example>; Sat, 21 Nov 2026 09:14:00 +0000\r\n"
+	tests := []struct{ name, sent, stored string }{
+		{"plain", "Subject: x\r\n\r\nhi\r\n", "Subject: x\r\n\r\nhi\r\n"},
+		{"dots", "Subject: x\r\n\r\n..\r\n...a\r\n.b\r\n", "Subject: x\r\n\r\n.\r\n..a\r\nb\r\n"},
+		{"forged return path", "Return-Path: <x@y.example>\r\n folded\r\nReturn-path : <z@y.example>\r\nSubject: x\r\n\r\n", "Subject: x\r\n\r\n"},
+		{"no header", "just text\r\nmore: text\r\n", "\r\njust text\r\nmore: text\r\n"},
+		{"header runs into text", "Subject: x\r\nand text\r\n", "Subject: x\r\n\r\nand text\r\n"},
+		{"header alone", "Subject: x\r\n", "Subject: x\r\n\r\n"},
+		{"nothing", "", "\r\n"},
+		{"8 bit", "Subject: \xff\r\n\r\n\xfe\x00\x80\r\n", "Subject: \xff\r\n\r\n\xfe\x00\x80\r\n"},
+		{"long line", "\r\n" + strings.Repeat("x", 4900) + "\r\n", "\r\n" + strings.Repeat("x", 4900) + "\r\n"},
+		{"line ends at the buffer", "\r\n" + strings.Repeat("x", 4094) + "\r\n" + strings.Repeat("y", 4095) + "\r\nz\r\n",
+			"\r\n" + strings.Repeat("x", 4094) + "\r\n" + strings.Repeat("y", 4095) + "\r\nz\r\n"},
+	}
+	for i, tt := range tests {
+		if err := o.send(t, "a@b.example", "anna@office.example", tt.sent); err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		all := o.messages(t, "anna")
+		if len(all) != i+1 {
+			t.Fatalf("%s: %d messages, want %d", tt.name, len(all), i+1)
+		}
+		if got := volatile.ReplaceAllString(all[i], "ID"); got != trace+tt.stored {
+			t.Errorf("%s: stored\n%q, want\n%q", tt.name, got, trace+tt.stored)
+		}
+	}
+}
+
+func TestNormalisedMessage(t *testing.T) {
+	cfg := newOffice(t, smtp.MTA, func(c *Config) { c.Wire.BareEndings = 1 })
+	cfg.mailbox(t, "anna", "")
+	if err := cfg.send(t, "a@b.example", "anna@office.example", "Subject: x\n\nhi\n.\n.\r\nCR\rLF\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	_, body, _ := strings.Cut(cfg.messages(t, "anna")[0], "+0000\r\n")
+	if want := "Subject: x\r\n\r\nhi\r\n.\r\n.\r\nCR\r\nLF\r\n\r\n"; body != want {
+		t.Errorf("stored %q, want %q", body, want)
+	}
+}
+
+// A submitted message gets the Date and Message-ID that it lacks (RFC 6409 §8),
+// and its Received header shows TLS and the log-in. The client is the standard
+// library's.
+func TestSubmittedMessage(t *testing.T) {
+	o := newOffice(t, smtp.Submission, nil)
+	o.mailbox(t, "anna", "secret")
+	c, err := gosmtp.Dial(o.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(c.Hello("pc"))
+	must(c.StartTLS(o.tls))
+	must(c.Auth(gosmtp.PlainAuth("", "anna@office.example", "secret", "127.0.0.1")))
+	for _, message := range []string{"Subject: bare\r\n\r\nhi\r\n", "Date: yesterday\r\nMessage-ID: <1@x>\r\n\r\nhi\r\n"} {
+		must(c.Mail("anna@office.example"))
+		must(c.Rcpt("anna@office.example"))
+		w, err := c.Data()
+		must(err)
+		io.WriteString(w, message)
+		must(w.Close())
+	}
+	must(c.Quit())
+	all := o.messages(t, "anna")
+	for _, want := range []string{
+		"with UTF8SMTPSA id P3_", "(TLS 1.3 TLS_", "(authenticated as anna@office.example)",
+		"Date: Sat, 21 Nov 2026 09:14:00 +0000\r\nMessage-ID: <P3_", "@mail.office.example>\r\nSubject: bare\r\n",
+	} {
+		if !strings.Contains(all[0], want) {
+			t.Errorf("the first message lacks %q:\n%s", want, all[0])
+		}
+	}
+	if strings.Count(all[1], "Date:") != 1 || strings.Count(all[1], "Message-ID:") != 1 {
+		t.Errorf("the second message got what it had already:\n%s", all[1])
+	}
+}
+
+// A client that vanishes in the middle of a message leaves nothing.
+func TestDroppedMessage(t *testing.T) {
+	o := newOffice(t, smtp.MTA, nil)
+	o.mailbox(t, "anna", "")
+	c, err := net.Dial("tcp", o.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(c, "EHLO pc\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<anna@office.example>\r\nDATA\r\nSubject: x\r\n\r\nhalf a\r\n.")
+	c.(*net.TCPConn).CloseWrite()
+	rest, _ := io.ReadAll(c)
+	c.Close()
+	if bytes.Contains(rest, []byte("250 2.6.0")) || len(o.messages(t, "anna")) != 0 {
+		t.Errorf("half a message was taken:\n%s", rest)
+	}
+}

@@ -1,0 +1,71 @@
+// Package wire stands between the network and the SMTP library. The library
+// parses commands and runs the AUTH exchange; this package gives it one command
+// line at a time through a net.Conn, and does itself what the library lacks:
+// greeting and EHLO in our words, HELP and VRFY, strict order of commands, a
+// limit per kind of line, a count of errors, sticky deadlines and failures, TLS,
+// and the body of DATA (RFC 5321 §4.1–4.5).
+//
+// The rule that makes it work: the library asks for more input only when it has
+// answered everything before. So a command may be answered here, in order, in
+// the middle of a pipeline (RFC 2920), and replies are held back until the
+// client must be waited for.
+package wire
+
+import (
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"time"
+
+	"pillarbox/mailstore/addr"
+)
+
+// BareEndings says what happens to a CR or LF that stands alone in a body.
+type BareEndings int
+
+const (
+	RefuseBare    BareEndings = iota // the message is refused (SMTP smuggling, CVE-2023-51764)
+	NormaliseBare                    // each becomes CRLF before anything else sees it
+)
+
+// Config is what a listener's connections share. It is not changed once in use;
+// a reload makes a new one for the connections to come.
+type Config struct {
+	Hostname       string
+	Greeting       func() string // the text after "220 hostname "
+	DefaultDomain  func() addr.Domain
+	TLS            *tls.Config // nil: no STARTTLS
+	MaxMessageSize int64       // octets of a body; 0: no limit
+	MaxRecipients  int         // of a message; RFC 5321 §4.5.3.1.8 wants at least 100; 0: no limit
+	MaxTextLine    int         // octets of a body line with its CRLF
+	MaxErrors      int         // protocol and log-in errors before 421
+	CommandTimeout time.Duration
+	DataTimeout    time.Duration // for each block of a body
+	WriteTimeout   time.Duration
+	BareEndings    BareEndings
+	Log            *slog.Logger
+}
+
+// Limits of command lines in octets. RFC 5321 §4.5.3.1.4 gives 512, RFC 3461
+// §5 and RFC 6531 §3.4 add to MAIL and RCPT; RFC 4954 §4 gives AUTH 12,288.
+const (
+	maxCommandLine = 2048
+	maxAuthLine    = 12288
+	maxDiscard     = 1 << 20 // of a line that is too long, before the connection ends
+)
+
+// Errors of a body, each to be told by the session in its own reply.
+var (
+	ErrTooLarge   = errors.New("message over the size limit")
+	ErrTextLine   = errors.New("line over the length limit")
+	ErrBareEnding = errors.New("a CR or LF stands alone")
+)
+
+// Reasons why a connection ends; sticky, and known to the library as read
+// errors only.
+var (
+	errShutdown = errors.New("the server is stopping")
+	errTimeout  = errors.New("the client was silent too long")
+	errTooMany  = errors.New("too many errors")
+	errFlood    = errors.New("endless line or body")
+)
