@@ -52,7 +52,9 @@ func configure(t *testing.T, c *Config, d *mailtest.Dialogue) {
 	if c.MaxErrors, err = strconv.Atoi(d.Option("maxerrors", "0")); err != nil {
 		t.Fatal(err)
 	}
-	c.Greeting = d.Option("greeting", "")
+	if greeting := d.Option("greeting", ""); greeting != "" {
+		c.Greeting = func() string { return greeting }
+	}
 	if d.Option("plaintext", "yes") == "no" {
 		c.PlaintextNetworks = nil
 	}

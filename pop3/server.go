@@ -25,8 +25,8 @@ import (
 
 // Config is what an administrator can set. Zero values stand for the defaults.
 type Config struct {
-	Hostname string // in the greeting
-	Greeting string // after "+OK "; default "<hostname> Pillarbox POP3 ready"
+	Hostname string        // in the greeting
+	Greeting func() string // after "+OK ", asked for each connection; default "<hostname> Pillarbox POP3 ready"
 
 	// TLS makes STLS possible, and implicit TLS; nil is neither.
 	TLS *tls.Config
@@ -46,8 +46,9 @@ type Config struct {
 }
 
 func (c Config) withDefaults() *Config {
-	if c.Greeting == "" {
-		c.Greeting = c.Hostname + " Pillarbox POP3 ready"
+	if c.Greeting == nil {
+		text := c.Hostname + " Pillarbox POP3 ready"
+		c.Greeting = func() string { return text }
 	}
 	if c.LoginTimeout == 0 {
 		c.LoginTimeout = 3 * time.Minute

@@ -90,7 +90,7 @@ func (c *session) serve(implicitTLS bool) {
 	if implicitTLS && !c.startTLS() {
 		return
 	}
-	c.ok(c.config.Greeting)
+	c.ok(c.config.Greeting())
 	for c.over == "" {
 		line, err := c.readLine()
 		switch {

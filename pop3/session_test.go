@@ -386,7 +386,7 @@ func TestSetConfig(t *testing.T) {
 	before, beforeIn := connect(s)
 	defer before.Close()
 	talk(t, before, beforeIn, "")
-	s.SetConfig(Config{Greeting: "hello"})
+	s.SetConfig(Config{Greeting: func() string { return "hello" }})
 	after, afterIn := connect(s)
 	defer after.Close()
 	if got := talk(t, after, afterIn, ""); got != "+OK hello" {

@@ -17,6 +17,7 @@ import (
 	gosmtp "github.com/emersion/go-smtp"
 
 	"pillarbox/mailstore"
+	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
 	"pillarbox/smtp"
@@ -60,11 +61,25 @@ func New(cfg Config, dir *directory.Directory, store *mailstore.Store, auth Auth
 
 // SetConfig takes effect for connections to come.
 func (s *Server) SetConfig(cfg Config) {
-	cfg.Wire.DefaultDomain = s.dir.DefaultDomain
+	cfg.Wire.DefaultDomain = s.defaultDomain
 	cfg.Wire.Log = s.log
 	s.cfg.Store(&cfg)
 	s.wire.Store(&cfg.Wire)
 }
+
+// defaultDomain is the domain of a local part that came without one. The
+// postmaster is reached also where no domain is the default (RFC 5321 §4.5.1).
+func (s *Server) defaultDomain(local string) addr.Domain {
+	domain := s.dir.DefaultDomain()
+	if domain == "" && isPostmaster(local) {
+		if all, err := s.dir.Domains(); err == nil && len(all) > 0 {
+			return all[0]
+		}
+	}
+	return domain
+}
+
+func isPostmaster(local string) bool { return addr.FoldName(local) == "postmaster" }
 
 // Serve accepts connections from l until it is closed or Shutdown is called;
 // then it returns nil.

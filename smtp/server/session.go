@@ -81,7 +81,7 @@ func replyNeedsUTF8() *smtp.Reply {
 // Rcpt resolves a recipient at once (RFC 5321 §3.3), so that no message to
 // nobody is ever taken and no report about it ever owed.
 func (s *session) Rcpt(_ string, opts *gosmtp.RcptOptions) error {
-	to := s.conn.Path()
+	to := s.recipient()
 	if !to.IsASCII() && !s.env.UTF8 {
 		return s.refuse(replyNeedsUTF8(), "to", to)
 	}
@@ -106,6 +106,18 @@ func (s *session) Rcpt(_ string, opts *gosmtp.RcptOptions) error {
 	}
 	s.env.To = append(s.env.To, newRecipient(to, opts))
 	return nil
+}
+
+// recipient is the RCPT's address. The postmaster of the server itself, by its
+// name or its number, is the office's.
+func (s *session) recipient() addr.Address {
+	to := s.conn.Path()
+	if isPostmaster(to.Local) && (to.Domain.IsLiteral() || string(to.Domain) == s.cfg.Wire.Hostname) {
+		if domain := s.srv.defaultDomain(to.Local); domain != "" {
+			to.Domain = domain
+		}
+	}
+	return to
 }
 
 // addMailboxes notes where the message goes. A mailbox without room refuses the

@@ -44,7 +44,7 @@ type path struct {
 // (RFC 5321 appendix C). A local part alone gets the default domain. known
 // lists the permitted parameter names; of these AUTH (RFC 4954 §5) is dropped,
 // because this server trusts no client's word about another's log-in.
-func parsePath(arg, prefix string, defaultDomain addr.Domain, known ...string) (path, error) {
+func parsePath(arg, prefix string, defaultDomain func(string) addr.Domain, known ...string) (path, error) {
 	if len(arg) < len(prefix) || !strings.EqualFold(arg[:len(prefix)], prefix) {
 		return path{}, errPrefix
 	}
@@ -103,7 +103,7 @@ func cutPath(s string) (mailbox, rest string, err error) {
 	return s, "", nil
 }
 
-func parseAddress(s string, defaultDomain addr.Domain) (addr.Address, error) {
+func parseAddress(s string, defaultDomain func(string) addr.Domain) (addr.Address, error) {
 	s = strings.TrimSpace(s)
 	if strings.HasPrefix(s, "@") { // @one,@two:user@domain
 		_, mailbox, ok := strings.Cut(s, ":")
@@ -116,10 +116,14 @@ func parseAddress(s string, defaultDomain addr.Domain) (addr.Address, error) {
 		return a, nil
 	}
 	local, err := addr.ParseLocal(s)
-	if err != nil || defaultDomain == "" {
+	if err != nil {
 		return addr.Address{}, errAddress
 	}
-	return addr.Address{Local: local, Domain: defaultDomain}, nil
+	a := addr.Address{Local: local, Domain: defaultDomain(local)}
+	if a.Domain == "" {
+		return addr.Address{}, errAddress
+	}
+	return a, nil
 }
 
 // printable makes what a client called itself fit for headers and logs.

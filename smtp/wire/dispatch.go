@@ -99,7 +99,7 @@ func (c *Conn) mail(arg string) error {
 	case c.state.mail:
 		return c.refuse(503, "5.5.1", "A transaction is open already; RSET ends it")
 	}
-	p, err := parsePath(arg, "FROM:", c.cfg.DefaultDomain(), "SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH")
+	p, err := parsePath(arg, "FROM:", c.cfg.DefaultDomain, "SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH")
 	if err != nil {
 		return c.refusePath(err, "MAIL FROM:<address>")
 	}
@@ -111,7 +111,7 @@ func (c *Conn) rcpt(arg string) error {
 	if !c.state.mail {
 		return c.refuse(503, "5.5.1", "Need MAIL before RCPT")
 	}
-	p, err := parsePath(arg, "TO:", c.cfg.DefaultDomain(), "NOTIFY", "ORCPT")
+	p, err := parsePath(arg, "TO:", c.cfg.DefaultDomain, "NOTIFY", "ORCPT")
 	if err == nil && p.address.IsZero() {
 		err = errAddress
 	}

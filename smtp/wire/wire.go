@@ -33,7 +33,7 @@ const (
 type Config struct {
 	Hostname       string
 	Greeting       func() string // the text after "220 hostname "
-	DefaultDomain  func() addr.Domain
+	DefaultDomain  func(local string) addr.Domain // of a path without one; "": such paths are refused
 	TLS            *tls.Config // nil: no STARTTLS
 	MaxMessageSize int64       // octets of a body; 0: no limit
 	MaxRecipients  int         // of a message; RFC 5321 §4.5.3.1.8 wants at least 100; 0: no limit

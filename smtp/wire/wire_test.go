@@ -19,9 +19,11 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
+func officeDomain(string) addr.Domain { return "office.example" }
+
 func testConfig() *Config {
 	return &Config{
-		Hostname: "mx", Greeting: func() string { return "ready" }, DefaultDomain: func() addr.Domain { return "office.example" },
+		Hostname: "mx", Greeting: func() string { return "ready" }, DefaultDomain: officeDomain,
 		MaxErrors: 5, CommandTimeout: 5 * time.Minute, DataTimeout: 3 * time.Minute, WriteTimeout: time.Minute,
 		MaxMessageSize: 1 << 20, Log: slog.New(slog.DiscardHandler),
 	}
@@ -247,7 +249,7 @@ func TestParsePath(t *testing.T) {
 		{"FROM:<a@b> FUNNY", "", errParam},
 	}
 	for _, tt := range tests {
-		p, err := parsePath(tt.arg, "FROM:", "office.example", "SIZE", "BODY")
+		p, err := parsePath(tt.arg, "FROM:", officeDomain, "SIZE", "BODY")
 		got := ""
 		if err == nil {
 			got = fmt.Sprintf("%s %v", p.address, p.params)
@@ -265,11 +267,11 @@ func FuzzParsePath(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, arg string) {
-		p, err := parsePath(arg, "FROM:", "office.example", "SIZE", "BODY")
+		p, err := parsePath(arg, "FROM:", officeDomain, "SIZE", "BODY")
 		if err != nil {
 			return
 		}
-		again, err := parsePath("FROM:<"+p.address.String()+"> "+strings.Join(p.params, " "), "FROM:", "", "SIZE", "BODY")
+		again, err := parsePath("FROM:<"+p.address.String()+"> "+strings.Join(p.params, " "), "FROM:", officeDomain, "SIZE", "BODY")
 		if err != nil || again.address != p.address || len(again.params) != len(p.params) {
 			t.Fatalf("%q reads as %v, written again as %v, %v", arg, p, again, err)
 		}
