@@ -8,9 +8,11 @@ import (
 	gosmtp "net/smtp"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"pillarbox/mailstore/mailtest"
 	"pillarbox/smtp"
 )
 
@@ -142,5 +144,38 @@ func TestDroppedMessage(t *testing.T) {
 	c.Close()
 	if bytes.Contains(rest, []byte("250 2.6.0")) || len(o.messages(t, "anna")) != 0 {
 		t.Errorf("half a message was taken:\n%s", rest)
+	}
+}
+
+// Whatever the disk refuses, and at whatever step: the client is told 4xx and
+// nothing is stored, or 250 and it is; and the next message goes through.
+func TestDiskFails(t *testing.T) {
+	for _, failure := range []struct {
+		err  error
+		code string
+	}{{syscall.ENOSPC, "452 4.3.1 "}, {syscall.EIO, "45"}} {
+		o := newOffice(t, smtp.MTA, nil)
+		o.mailbox(t, "anna", "")
+		stored, failed := 0, 0
+		for n := 1; ; n++ {
+			o.disk.Start(mailtest.Nth(n, failure.err))
+			err := o.send(t, "a@b.example", "anna@office.example", "Subject: x\r\n\r\nhi\r\n")
+			steps := len(o.disk.Ops())
+			o.disk.Start(nil)
+			if err == nil {
+				stored++
+			} else if failed++; !strings.Contains(err.Error(), "\r\n"+failure.code) && !strings.Contains(err.Error(), "\r\n451 4.3.0 ") {
+				t.Errorf("step %d, %v: %v", n, failure.err, err)
+			}
+			if got := len(o.messages(t, "anna")); got != stored {
+				t.Fatalf("step %d, %v: %d messages, %d accepted (%v)", n, failure.err, got, stored, err)
+			}
+			if n > steps {
+				break
+			}
+		}
+		if failed < 3 || stored < 1 {
+			t.Errorf("%v: %d failures and %d successes are not what the steps of a delivery give", failure.err, failed, stored)
+		}
 	}
 }

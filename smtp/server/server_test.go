@@ -30,6 +30,7 @@ type office struct {
 	server *Server
 	cfg    Config
 	addr   string
+	disk   *mailtest.FailFS
 	tls    *tls.Config // for clients
 }
 
@@ -51,8 +52,14 @@ func newOffice(t testing.TB, service smtp.Service, edit func(*Config)) *office {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { root.Close() })
-	o := &office{dir: directory.New(root, directory.Options{PlusSeparator: "+", DefaultDomain: "office.example"})}
-	if o.store, err = mailstore.Open(root, mailstore.Options{}); err != nil {
+	o := &office{}
+	var disk durable.FS = root
+	if _, isTest := t.(*testing.T); isTest { // it notes every operation: too much for the others
+		o.disk = mailtest.NewFailFS(root)
+		disk = o.disk
+	}
+	o.dir = directory.New(disk, directory.Options{PlusSeparator: "+", DefaultDomain: "office.example"})
+	if o.store, err = mailstore.Open(disk, mailstore.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := o.dir.AddDomain("office.example"); err != nil {

@@ -32,13 +32,13 @@ const (
 // a reload makes a new one for the connections to come.
 type Config struct {
 	Hostname       string
-	Greeting       func() string // the text after "220 hostname "
+	Greeting       func() string                  // the text after "220 hostname "
 	DefaultDomain  func(local string) addr.Domain // of a path without one; "": such paths are refused
-	TLS            *tls.Config // nil: no STARTTLS
-	MaxMessageSize int64       // octets of a body; 0: no limit
-	MaxRecipients  int         // of a message; RFC 5321 §4.5.3.1.8 wants at least 100; 0: no limit
-	MaxTextLine    int         // octets of a body line with its CRLF
-	MaxErrors      int         // protocol and log-in errors before 421
+	TLS            *tls.Config                    // nil: no STARTTLS
+	MaxMessageSize int64                          // octets of a body; 0: no limit
+	MaxRecipients  int                            // of a message; RFC 5321 §4.5.3.1.8 wants at least 100; 0: no limit
+	MaxTextLine    int                            // octets of a body line with its CRLF
+	MaxErrors      int                            // protocol and log-in errors before 421
 	CommandTimeout time.Duration
 	DataTimeout    time.Duration // for each block of a body
 	WriteTimeout   time.Duration

@@ -1,0 +1,117 @@
+package server
+
+import (
+	"io"
+	"net"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"pillarbox/smtp"
+	"pillarbox/smtp/wire"
+)
+
+var (
+	replyForm  = regexp.MustCompile(`^([2345]\d\d)(?:[- ](?:[245]\.\d+\.\d+ )?[ -~\x{a0}-\x{10ffff}]*)$`)
+	acceptForm = regexp.MustCompile(`^250 2\.6\.0 .* queued as (P3_\d{26})$`)
+)
+
+// FuzzSession says anything at all to the server. Every line that comes back is
+// a reply of RFC 5321's form; every message that was accepted is in the mailbox
+// once, and nothing else is; and what is stored has only CRLF line ends.
+func FuzzSession(f *testing.F) {
+	const begin = "MAIL FROM:<a@b.example>\r\nRCPT TO:<anna@office.example>\r\nDATA\r\n"
+	for _, s := range []string{
+		begin + "Subject: x\r\n\r\nhi\r\n.\r\nQUIT\r\n",
+		begin + "hi\n.\r\n" + begin + "\r\n.\r\n.\r\n" + begin,
+		begin + "Return-Path: <x>\r\n y\r\n\r\n..\r\n.\r\nNOOP\r\n",
+		"AUTH PLAIN\r\nAGEAYg==\r\nAUTH LOGIN YQ==\r\n*\r\nRSET\r\n" + begin + "x\r\n.\r\n",
+		"MAIL FROM:<\"a b\"@c> SIZE=12 BODY=8BITMIME RET=FULL ENVID=x\r\nRCPT TO:<anna> NOTIFY=NEVER ORCPT=rfc822;x@y\r\nVRFY x\r\nHELP\r\n",
+		"EHLO \xff\r\nMAIL FROM:<ä@b> SMTPUTF8\r\nBDAT 3 LAST\r\nabcSTARTTLS\r\n",
+	} {
+		f.Add(s, false)
+		f.Add(s, true)
+	}
+	offices := map[bool]*office{}
+	for _, normalise := range []bool{false, true} {
+		o := newOffice(f, smtp.MTA, func(c *Config) {
+			c.Wire.TLS = nil
+			if normalise {
+				c.Wire.BareEndings = wire.NormaliseBare
+			}
+		})
+		o.mailbox(f, "anna", "")
+		offices[normalise] = o
+	}
+	f.Fuzz(func(t *testing.T, input string, normalise bool) {
+		o := offices[normalise]
+		replies := o.converse(t, "EHLO fuzz\r\n"+input)
+		want := map[string]bool{}
+		for line := range strings.Lines(replies) {
+			line, ok := strings.CutSuffix(line, "\r\n")
+			if !ok || !replyForm.MatchString(line) {
+				t.Fatalf("%q was answered with %q", input, line)
+			}
+			if m := acceptForm.FindStringSubmatch(line); m != nil {
+				want[m[1]] = true
+			}
+		}
+		for _, message := range o.takeAll(t, "anna") {
+			id := volatile.FindString(message)
+			if !want[id] {
+				t.Fatalf("%q stored %s, which was not accepted:\n%s", input, id, replies)
+			}
+			delete(want, id)
+			if bare := strings.ReplaceAll(message, "\r\n", ""); strings.ContainsAny(bare, "\r\n") {
+				t.Fatalf("%q stored a bare line end: %q", input, message)
+			}
+		}
+		if len(want) > 0 {
+			t.Fatalf("%q: accepted and not stored: %v", input, want)
+		}
+	})
+}
+
+// converse says input, then nothing more, and returns all that is answered.
+func (o *office) converse(t *testing.T, input string) string {
+	t.Helper()
+	c, err := net.Dial("tcp", o.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	go func() {
+		io.WriteString(c, input)
+		c.(*net.TCPConn).CloseWrite()
+	}()
+	text, err := io.ReadAll(c)
+	if err != nil && !strings.Contains(err.Error(), "reset") { // the server left before it had read all
+		t.Fatalf("%q: %v", input, err)
+	}
+	return string(text)
+}
+
+// takeAll fetches and deletes everything in a mailbox.
+func (o *office) takeAll(t *testing.T, user string) []string {
+	t.Helper()
+	all := o.messages(t, user)
+	box, err := o.dir.Mailbox(address(t, user))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := o.store.OpenMaildrop(box.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	var every []int
+	for i := range m.Messages() {
+		every = append(every, i)
+	}
+	if err := m.Remove(every); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
