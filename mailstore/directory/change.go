@@ -314,22 +314,32 @@ func (d *Directory) AddAlias(alias, target addr.Address) error {
 	})
 }
 
-// checkTarget refuses a target in a hosted domain that nobody has: mail to it
-// would be refused for ever.
+// NobodyError is an ErrNotFound about an address that something was to lead to.
+type NobodyError struct{ Target addr.Address }
+
+func (e *NobodyError) Error() string        { return fmt.Sprintf("%s: %v here", e.Target, ErrNotFound) }
+func (e *NobodyError) Is(target error) bool { return target == ErrNotFound }
+
+// checkTarget refuses a target in a hosted domain that nobody has, with a
+// *NobodyError. That a catch-all would take mail to it does not count: it is a
+// typing error all the same, and a catch-all that leads to itself would lead
+// nowhere. A group that is still empty counts as somebody.
 func (d *Directory) checkTarget(target addr.Address) error {
-	res, err := d.Resolve(target)
-	if err != nil {
+	w := walk{d: d, opts: *d.opts.Load(), seen: make(map[addr.Address]bool)}
+	reached, err := w.follow(target)
+	key := target.Fold()
+	if err == nil && !reached && key.Local == "postmaster" {
+		reached, err = w.postmaster(target.Domain)
+	}
+	if reached || err != nil {
 		return err
 	}
-	if res.Kind == Unknown {
-		if file, err := d.Domain(target.Domain); err == nil {
-			if _, ok := file.Groups[target.Fold().Local]; ok {
-				return nil // a group that is still empty
-			}
+	if file, err := d.Domain(target.Domain); err == nil {
+		if _, ok := file.Groups[key.Local]; ok {
+			return nil
 		}
-		return fmt.Errorf("%s: %w here", target, ErrNotFound)
 	}
-	return nil
+	return &NobodyError{target}
 }
 
 // RemoveAlias deletes an alias. ErrNotFound.

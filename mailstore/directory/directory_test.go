@@ -191,7 +191,8 @@ func TestNamesCollide(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := d.AddAlias(a(t, "x"), a(t, "nobody")); !errors.Is(err, ErrNotFound) {
+	err := d.AddAlias(a(t, "x"), a(t, "nobody"))
+	if nobody, ok := errors.AsType[*NobodyError](err); !ok || nobody.Target != a(t, "nobody") || !errors.Is(err, ErrNotFound) {
 		t.Errorf("an alias to nobody: %v", err)
 	}
 	if err := d.AddMember(a(t, "team"), a(t, "nobody")); !errors.Is(err, ErrNotFound) {
@@ -203,6 +204,62 @@ func TestNamesCollide(t *testing.T) {
 	}
 	if err := d.RemoveMember(a(t, "team"), a(t, "info")); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a member that is none: %v", err)
+	}
+}
+
+func TestMembersAllOrNone(t *testing.T) {
+	d, _ := open(t, Options{})
+	must(t, d.AddDomain("office.example"))
+	d.add(t, "anna", "boss", "carl")
+	must(t, d.AddGroup(a(t, "team"), nil), d.AddMember(a(t, "team"), a(t, "anna"), a(t, "boss")))
+	if err := d.AddMember(a(t, "team"), a(t, "carl"), a(t, "nobody")); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a member that is nobody: %v", err)
+	}
+	if err := d.AddMember(a(t, "team"), a(t, "carl"), a(t, "Carl")); !errors.Is(err, ErrExists) {
+		t.Errorf("a new member named twice: %v", err)
+	}
+	if err := d.RemoveMember(a(t, "team"), a(t, "anna"), a(t, "carl")); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a member that is none: %v", err)
+	}
+	if got := d.ends(t, "team"); got != "local: anna boss" {
+		t.Errorf("after failed changes the members are %q", got)
+	}
+	must(t, d.RemoveMember(a(t, "team"), a(t, "anna"), a(t, "boss")))
+	if got := d.ends(t, "team"); got != "unknown" {
+		t.Errorf("after the removal of all %q", got)
+	}
+}
+
+// A catch-all does not make a typing error in a target good, least of all in its
+// own.
+func TestTargetsBesideCatchAll(t *testing.T) {
+	d, _ := open(t, Options{PlusSeparator: "+"})
+	must(t, d.AddDomain("office.example"))
+	d.add(t, "anna")
+	must(t, d.SetCatchAll("office.example", a(t, "anna")))
+	if err := d.SetCatchAll("office.example", a(t, "nobody")); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a catch-all that only the catch-all takes: %v", err)
+	}
+	if err := d.AddAlias(a(t, "x"), a(t, "nobody")); !errors.Is(err, ErrNotFound) {
+		t.Errorf("an alias to nobody: %v", err)
+	}
+	must(t, d.AddGroup(a(t, "empty"), nil))
+	for _, target := range []string{"anna", "ANNA", "anna+x", "postmaster", "empty", "x@remote.example"} {
+		must(t, d.SetCatchAll("office.example", a(t, target)))
+	}
+}
+
+// What CheckFree permits, the same moment's AddMailbox takes.
+func TestCheckFree(t *testing.T) {
+	d, _ := open(t, Options{})
+	must(t, d.AddDomain("office.example"))
+	d.add(t, "anna")
+	for name, want := range map[string]error{
+		"boss": nil, "Boss": nil, "ANNA": ErrExists, "p3_x": ErrName, "anna@other.example": ErrNotFound,
+	} {
+		if err := d.CheckFree(a(t, name)); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", name, err, want)
+		}
 	}
 }
 
