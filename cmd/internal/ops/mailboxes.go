@@ -1,0 +1,337 @@
+package ops
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/directory"
+	"pillarbox/quota"
+)
+
+// NewMailbox is what a mailbox begins with.
+type NewMailbox struct {
+	Password string // "" for none: mail arrives, nobody can log in
+	Quota    string // as SetQuota takes it; "" for the default
+}
+
+// MailboxSummary is one line of the list of mailboxes.
+type MailboxSummary struct {
+	Mailbox  addr.Address   `json:"mailbox"`
+	Locked   bool           `json:"locked"`    // by itself or by its domain
+	Password bool           `json:"password"`  // has one
+	Quota    int64          `json:"quota"`     // octets that hold for it, its own or the default; 0 for none
+	Forward  []addr.Address `json:"forward"`   // where its mail goes
+	KeepCopy bool           `json:"keep_copy"` // with Forward: mail stays here as well
+}
+
+// MailboxStat is what a mailbox holds, and how much it may.
+type MailboxStat struct {
+	Mailbox  addr.Address   `json:"mailbox"`
+	Messages int            `json:"messages"`
+	Bytes    int64          `json:"bytes"` // as POP3 counts them
+	Quota    int64          `json:"quota"`
+	Forward  []addr.Address `json:"forward"`
+	KeepCopy bool           `json:"keep_copy"`
+}
+
+// MailboxDetails is all about one mailbox.
+type MailboxDetails struct {
+	MailboxSummary
+	LockedByDomain bool           `json:"locked_by_domain"`
+	DefaultQuota   bool           `json:"default_quota"` // it has no quota of its own
+	Messages       int            `json:"messages"`
+	Bytes          int64          `json:"bytes"`
+	Created        *time.Time     `json:"created"`        // null where nobody knows, as in a mailbox from an old server
+	Aliases        []addr.Address `json:"aliases"`        // that lead here in one step
+	Groups         []addr.Address `json:"groups"`         // that it is a member of
+	ForwardedFrom  []addr.Address `json:"forwarded_from"` // mailboxes that forward here
+	CatchAllOf     []addr.Domain  `json:"catch_all_of"`
+}
+
+// changeMailbox is the common part of the verbs that change one mailbox.
+func (o *Office) changeMailbox(user, done string, do func(addr.Address) (warnings []string, err error)) (Change, error) {
+	a, err := o.ParseUser(user)
+	if err != nil {
+		return Change{}, err
+	}
+	a = a.Fold()
+	warnings, err := do(a)
+	return changed(o.explain(err, a.Domain, "domain show "+string(a.Domain)), warnings, "mailbox %s %s", a, done)
+}
+
+// CheckNewMailbox says whether AddMailbox would take the name, so that nobody is
+// asked for a password in vain.
+func (o *Office) CheckNewMailbox(user string) error {
+	_, err := o.changeMailbox(user, "", func(a addr.Address) ([]string, error) { return nil, o.Dir.CheckFree(a) })
+	return err
+}
+
+// AddMailbox makes a mailbox.
+func (o *Office) AddMailbox(user string, n NewMailbox) (Change, error) {
+	return o.changeMailbox(user, "added", func(a addr.Address) ([]string, error) {
+		account, err := newAccount(n)
+		if err == nil {
+			_, err = o.Dir.AddMailbox(a, account)
+		}
+		return nil, err
+	})
+}
+
+func newAccount(n NewMailbox) (account directory.Account, err error) {
+	if n.Quota != "" {
+		if account.Quota, err = parseQuota(n.Quota); err != nil {
+			return account, err
+		}
+	}
+	if n.Password != "" {
+		account.Verifier, err = auth.HashPassword(n.Password)
+	}
+	return account, err
+}
+
+// RemoveMailbox deletes a mailbox, its mail, and every alias, membership and
+// forwarding that leads to it.
+func (o *Office) RemoveMailbox(user string) (Change, error) {
+	return o.changeMailbox(user, "removed", func(a addr.Address) ([]string, error) {
+		return nil, o.Dir.RemoveMailbox(a)
+	})
+}
+
+// RenameMailbox gives a mailbox another name; what leads to it follows.
+func (o *Office) RenameMailbox(user, name string) (Change, error) {
+	old, names, err := o.parseNames(user, name)
+	if err != nil {
+		return Change{}, err
+	}
+	next := names[0].Fold()
+	err = o.Dir.RenameMailbox(old, next)
+	domain := old.Domain
+	if _, missing := o.Dir.Mailbox(old); missing == nil {
+		domain = next.Domain // the old one is there: what is wrong is the new name
+	}
+	warning := fmt.Sprintf("nobody has the old address now; 'pillarbox admin alias add %s %s' keeps mail to it coming", old, next)
+	return changed(o.explain(err, domain, "domain show "+string(domain)), []string{warning}, "mailbox %s renamed to %s", old, next)
+}
+
+// updateAccount is a change of a mailbox's account file alone.
+func (o *Office) updateAccount(user, done string, edit func(*directory.Account) error) (Change, error) {
+	return o.changeMailbox(user, done, func(a addr.Address) ([]string, error) {
+		return nil, o.Dir.UpdateAccount(a, edit)
+	})
+}
+
+// SetPassword gives a mailbox another password.
+func (o *Office) SetPassword(user, password string) (Change, error) {
+	return o.changeMailbox(user, "has a new password", func(a addr.Address) ([]string, error) {
+		verifier, err := auth.HashPassword(password) // slow, so before the directory is locked
+		if err != nil {
+			return nil, err
+		}
+		return nil, o.Dir.UpdateAccount(a, func(acc *directory.Account) error {
+			acc.Verifier = verifier
+			return nil
+		})
+	})
+}
+
+// LockMailbox refuses retrieval and submission; mail still arrives.
+func (o *Office) LockMailbox(user string) (Change, error) {
+	return o.updateAccount(user, "locked", func(acc *directory.Account) error {
+		acc.Locked = true
+		return nil
+	})
+}
+
+// UnlockMailbox undoes LockMailbox. The lock of a domain is stronger.
+func (o *Office) UnlockMailbox(user string) (Change, error) {
+	return o.changeMailbox(user, "unlocked", func(a addr.Address) (warnings []string, err error) {
+		err = o.Dir.UpdateAccount(a, func(acc *directory.Account) error {
+			acc.Locked = false
+			return nil
+		})
+		if box, lookup := o.Dir.Mailbox(a); lookup == nil && box.Locked {
+			warnings = []string{fmt.Sprintf("the domain %s is locked, and so is every mailbox in it; 'pillarbox admin domain unlock %[1]s'", a.Domain)}
+		}
+		return warnings, err
+	})
+}
+
+// SetQuota limits what a mailbox holds: a size such as "500MB", "none", or
+// "default" for what the configuration says.
+func (o *Office) SetQuota(user, size string) (Change, error) {
+	octets, err := parseQuota(size)
+	if err != nil {
+		return Change{}, err
+	}
+	done := "has the quota " + size
+	if octets < 0 {
+		done = "has no quota"
+	}
+	return o.updateAccount(user, done, func(acc *directory.Account) error {
+		acc.Quota = octets
+		return nil
+	})
+}
+
+// parseQuota returns what directory.Account keeps.
+func parseQuota(size string) (int64, error) {
+	switch strings.ToLower(size) {
+	case "default":
+		return 0, nil
+	case "none":
+		return -1, nil
+	}
+	octets, err := quota.ParseSize(size)
+	if err == nil && octets == 0 {
+		err = errors.New("the quota 0 would be none")
+	}
+	return octets, Hint(err, "write a size such as 500MB, or none, or default")
+}
+
+// SetForward sends what comes for a mailbox to other addresses, here or
+// elsewhere, and keeps a copy if keepCopy says so.
+func (o *Office) SetForward(user string, targets []string, keepCopy bool) (Change, error) {
+	a, all, err := o.parseNames(user, targets...)
+	if err != nil {
+		return Change{}, err
+	}
+	for _, t := range all {
+		if t.Fold() == a {
+			return Change{}, Hint(fmt.Errorf("%s cannot forward to itself", a), "--keep-copy leaves a copy in the mailbox")
+		}
+	}
+	return o.changeMailbox(user, "forwards to "+joinAddresses(all), func(a addr.Address) ([]string, error) {
+		return o.elsewhere(a.String(), all...), o.Dir.SetForward(a, all, keepCopy)
+	})
+}
+
+// ClearForward turns forwarding off.
+func (o *Office) ClearForward(user string) (Change, error) {
+	return o.changeMailbox(user, "does not forward now", func(a addr.Address) ([]string, error) {
+		return nil, o.Dir.SetForward(a, nil, false)
+	})
+}
+
+func joinAddresses(all []addr.Address) string {
+	texts := make([]string, len(all))
+	for i, a := range all {
+		texts[i] = a.String()
+	}
+	return strings.Join(texts, ", ")
+}
+
+// ListMailboxes lists the mailboxes of a domain, or of all for "".
+func (o *Office) ListMailboxes(domain string) ([]MailboxSummary, error) {
+	return eachMailbox(o, domain, func(box directory.Mailbox) (MailboxSummary, error) { return o.summary(box), nil })
+}
+
+// StatMailboxes counts the mail of each mailbox of a domain, or of all for "".
+func (o *Office) StatMailboxes(domain string) ([]MailboxStat, error) {
+	return eachMailbox(o, domain, o.stat)
+}
+
+func eachMailbox[T any](o *Office, domain string, look func(directory.Mailbox) (T, error)) ([]T, error) {
+	all := []T{}
+	err := o.files(domain, func(d addr.Domain, _ *directory.DomainFile) error {
+		boxes, err := o.Dir.Mailboxes(d)
+		if err != nil {
+			return err
+		}
+		for _, box := range boxes {
+			one, err := look(box)
+			if err != nil {
+				return err
+			}
+			all = append(all, one)
+		}
+		return nil
+	})
+	return all, err
+}
+
+func (o *Office) summary(box directory.Mailbox) MailboxSummary {
+	return MailboxSummary{
+		Mailbox:  box.Address,
+		Locked:   box.Locked,
+		Password: box.Account.Verifier != "",
+		Quota:    o.quotaOf(box),
+		Forward:  orEmpty(box.Account.Forward),
+		KeepCopy: box.Account.KeepCopy,
+	}
+}
+
+func (o *Office) stat(box directory.Mailbox) (MailboxStat, error) {
+	held, err := o.Store.Stat(box.Dir)
+	return MailboxStat{
+		Mailbox:  box.Address,
+		Messages: held.Messages,
+		Bytes:    held.Bytes,
+		Quota:    o.quotaOf(box),
+		Forward:  orEmpty(box.Account.Forward),
+		KeepCopy: box.Account.KeepCopy,
+	}, err
+}
+
+// mailbox finds the mailbox that a person means.
+func (o *Office) mailbox(user string) (directory.Mailbox, error) {
+	a, err := o.ParseUser(user)
+	if err != nil {
+		return directory.Mailbox{}, err
+	}
+	box, err := o.Dir.Mailbox(a)
+	return box, o.explain(err, a.Domain, "domain show "+string(a.Domain))
+}
+
+// CheckMailbox says whether there is such a mailbox.
+func (o *Office) CheckMailbox(user string) error {
+	_, err := o.mailbox(user)
+	return err
+}
+
+// StatMailbox counts the mail of one mailbox.
+func (o *Office) StatMailbox(user string) (MailboxStat, error) {
+	box, err := o.mailbox(user)
+	if err != nil {
+		return MailboxStat{}, err
+	}
+	return o.stat(box)
+}
+
+// ShowMailbox tells all about one mailbox, but never its verifier.
+func (o *Office) ShowMailbox(user string) (MailboxDetails, error) {
+	box, err := o.mailbox(user)
+	if err != nil {
+		return MailboxDetails{}, err
+	}
+	held, err := o.Store.Stat(box.Dir)
+	if err != nil {
+		return MailboxDetails{}, err
+	}
+	domain, err := o.Dir.Domain(box.Address.Domain)
+	if err != nil {
+		return MailboxDetails{}, o.explain(err, box.Address.Domain, "domain list")
+	}
+	refs, err := o.references("", func(a addr.Address) bool { return a.Fold() == box.Address })
+	if err != nil {
+		return MailboxDetails{}, o.explain(err, box.Address.Domain, "domain list")
+	}
+	details := MailboxDetails{
+		MailboxSummary: o.summary(box),
+		LockedByDomain: domain.Locked,
+		DefaultQuota:   box.Account.Quota == 0,
+		Messages:       held.Messages,
+		Bytes:          held.Bytes,
+		Aliases:        orEmpty(refs.aliases),
+		Groups:         orEmpty(refs.groups),
+		ForwardedFrom:  orEmpty(refs.forwards),
+		CatchAllOf:     orEmpty(refs.catchAlls),
+	}
+	if !box.Account.Created.IsZero() {
+		details.Created = &box.Account.Created
+	}
+	return details, nil
+}

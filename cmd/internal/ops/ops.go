@@ -1,0 +1,110 @@
+// Package ops holds one function for each thing that an administrator can do to
+// domains, mailboxes, aliases and groups. The command line, the old winpop
+// syntax and whatever front comes later call the same functions, whether or not
+// the server runs: the files are the truth, and the server looks at them.
+package ops
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"pillarbox/cmd/internal/config"
+	"pillarbox/mailstore"
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/durable"
+	"pillarbox/quota"
+)
+
+// HintError is an error with a line for the person who reads it: what to do.
+type HintError struct {
+	Err  error
+	Hint string
+}
+
+func (e *HintError) Error() string { return e.Err.Error() }
+func (e *HintError) Unwrap() error { return e.Err }
+
+// Hint adds a hint to an error; nil stays nil.
+func Hint(err error, hint string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return &HintError{err, fmt.Sprintf(hint, args...)}
+}
+
+// Office is a data directory opened for work. Close it.
+type Office struct {
+	Root  *durable.Root
+	Dir   *directory.Directory
+	Store *mailstore.Store
+	Quota *quota.Ledger
+
+	cfg atomic.Pointer[config.Config]
+}
+
+// Open opens the data directory that the configuration names, which must be
+// there. It takes no lock and starts nothing.
+func Open(cfg *config.Config) (*Office, error) {
+	root, err := durable.Open(cfg.Data)
+	if err != nil {
+		return nil, Hint(fmt.Errorf("data directory: %w", err), "'data' in the configuration names it; 'pillarbox setup' makes it")
+	}
+	o := &Office{Root: root, Dir: directory.New(root, directory.Options{})}
+	o.SetConfig(cfg)
+	// The ledger counts through the store, and the store asks the ledger.
+	o.Quota = quota.New(o.limit, func(dir string) (int64, int, error) {
+		s, err := o.Store.Stat(dir)
+		return s.Bytes, s.Messages, err
+	})
+	o.Store, err = mailstore.Open(root, mailstore.Options{Reserver: o.Quota})
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	return o, nil
+}
+
+// Close releases the data directory.
+func (o *Office) Close() error { return o.Root.Close() }
+
+// Config is the configuration in force.
+func (o *Office) Config() *config.Config { return o.cfg.Load() }
+
+// SetConfig puts another configuration in force; the data directory stays.
+func (o *Office) SetConfig(cfg *config.Config) {
+	o.cfg.Store(cfg)
+	o.Dir.SetOptions(directory.Options{
+		DefaultDomain: cfg.DefaultDomain,
+		Postmaster:    cfg.Postmaster,
+		PlusSeparator: cfg.Mailboxes.PlusSeparator,
+	})
+}
+
+// limit is a mailbox's quota in octets by its directory; 0 is none.
+func (o *Office) limit(dir string) (int64, error) {
+	box, err := o.Dir.MailboxAt(dir)
+	if err != nil {
+		return 0, err
+	}
+	return o.quotaOf(box), nil
+}
+
+// quotaOf is the quota that holds for a mailbox, its own or the default, in
+// octets; 0 is none.
+func (o *Office) quotaOf(box directory.Mailbox) int64 {
+	switch own := box.Account.Quota; {
+	case own > 0:
+		return own
+	case own < 0:
+		return 0
+	}
+	return o.Config().Mailboxes.DefaultQuota
+}
+
+// ParseUser reads the name of a mailbox, alias or group as an administrator
+// types it: a full address, or a bare name in the default domain.
+func (o *Office) ParseUser(name string) (addr.Address, error) {
+	a, err := o.Dir.ParseUser(name)
+	return a, Hint(err, "write it as name@domain")
+}
