@@ -1,0 +1,196 @@
+// Package daemon is the server as a whole: it puts the parts together, starts
+// them, applies a changed configuration and stops them. This page is the
+// wiring.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"pillarbox/cmd/internal/config"
+	"pillarbox/cmd/internal/netinfo"
+	"pillarbox/cmd/internal/ops"
+	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/durable"
+	"pillarbox/pop3"
+	"pillarbox/smtp"
+	"pillarbox/smtp/guard"
+	"pillarbox/smtp/server"
+	"pillarbox/tls/certs"
+)
+
+const (
+	shutdownTimeout = 30 * time.Second // for sessions in the middle of something
+	certsInterval   = time.Minute      // between looks at the certificate's files
+	writeTimeout    = time.Minute      // for a client to take a reply
+)
+
+// Daemon is a running server.
+type Daemon struct {
+	load   func() (*config.Config, error)
+	level  *slog.LevelVar
+	log    *slog.Logger
+	office *ops.Office
+	certs  *certs.Manager
+	guard  *guard.Guard
+	smtp   *server.Server
+	pop3   *pop3.Server
+
+	listeners []listener
+	unlock    func() // of the data directory
+
+	reloading sync.Mutex // one reload at a time
+}
+
+// listener is one address that is served.
+type listener struct {
+	service string // the key under [listen]
+	net.Listener
+	serve func(net.Listener) error
+}
+
+// Start reads the configuration with load, puts the server together and opens
+// its ports. Nothing is served before Run. Log lines go to out.
+func Start(load func() (*config.Config, error), out io.Writer) (d *Daemon, err error) {
+	cfg, err := load()
+	if err != nil {
+		return nil, err
+	}
+	d = &Daemon{load: load, level: new(slog.LevelVar), unlock: func() {}}
+	d.log = newLogger(cfg.Log, d.level, out)
+	if d.office, err = ops.Open(cfg); err != nil {
+		return nil, err
+	}
+	started := d // d itself is nil behind a "return nil, err"
+	defer func() {
+		if err != nil {
+			started.release()
+		}
+	}()
+	if err = d.takeData(); err != nil {
+		return nil, err
+	}
+	if d.certs, err = certs.Open(cfg.Certs()); err != nil {
+		return nil, ops.Hint(err, "'pillarbox setup' makes a certificate of the server's own; [tls] in the configuration names another")
+	}
+	logins := auth.New(d.office.Dir, auth.Options{Log: d.log})
+	d.guard = guard.New(guardLimits(cfg))
+	d.smtp = server.New(d.smtpConfig(cfg), d.office.Dir, d.office.Store, logins, d.log)
+	d.pop3 = pop3.New(d.pop3Config(cfg), d.office.Store, logins, d.log)
+	return d, d.listen(cfg)
+}
+
+// takeData makes sure that no second server works on the data directory, and
+// clears away what an earlier one could not finish.
+func (d *Daemon) takeData() error {
+	unlock, err := durable.TryLock(d.office.Root, "lock")
+	if err != nil {
+		return ops.Hint(fmt.Errorf("data directory %s: %w", d.office.Root.Name(), err), "only one server may serve a data directory")
+	}
+	d.unlock = unlock
+	return errors.Join(d.office.Store.Recover(), d.office.Dir.PruneDrafts())
+}
+
+// listen opens every address of the configuration. All that fail are reported.
+func (d *Daemon) listen(cfg *config.Config) error {
+	busy := fmt.Sprintf("421 4.3.2 %s Too many connections, try again later\r\n", cfg.Hostname)
+	services := []struct {
+		name      string
+		addresses []string
+		refusal   string
+		serve     func(net.Listener) error
+	}{
+		{"smtp", cfg.Listen.SMTP, busy, func(l net.Listener) error { return d.smtp.Serve(l, smtp.MTA) }},
+		{"submission", cfg.Listen.Submission, busy, func(l net.Listener) error { return d.smtp.Serve(l, smtp.Submission) }},
+		{"smtps", cfg.Listen.SMTPS, "", func(l net.Listener) error { return d.smtp.Serve(l, smtp.SMTPS) }},
+		{"pop3", cfg.Listen.POP3, "-ERR [SYS/TEMP] Too many connections, try again later\r\n", func(l net.Listener) error { return d.pop3.Serve(l, false) }},
+		{"pop3s", cfg.Listen.POP3S, "", func(l net.Listener) error { return d.pop3.Serve(l, true) }},
+	}
+	var errs []error
+	for _, s := range services {
+		for _, address := range s.addresses {
+			l, err := netinfo.Listen(address)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("listen.%s: %w", s.name, err))
+				continue
+			}
+			d.listeners = append(d.listeners, listener{s.name, d.guard.Listen(l, s.refusal), s.serve})
+		}
+	}
+	return ops.Hint(errors.Join(errs...), "stop what holds the port, or choose another address in [listen]; ports below 1024 need root or CAP_NET_BIND_SERVICE")
+}
+
+// Run serves until ctx ends, then lets sessions finish what they are in. Each
+// value from reload applies the configuration anew. Run is called once.
+func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
+	defer d.release()
+	control, err := d.serveControl()
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var running sync.WaitGroup
+	running.Go(func() { d.certs.Watch(ctx, certsInterval, d.log) })
+	for _, l := range d.listeners {
+		d.log.Info("listening", "service", l.service, "address", l.Addr())
+		running.Go(func() {
+			if err := l.serve(l.Listener); err != nil {
+				cancel(fmt.Errorf("listen.%s: %w", l.service, err))
+			}
+		})
+	}
+	for _, warning := range d.certs.Info().Warnings(time.Now()) {
+		d.log.Warn("certificate", "warning", warning)
+	}
+	d.log.Info("pillarbox is ready", "hostname", d.office.Config().Hostname, "data", d.office.Root.Name())
+	for ctx.Err() == nil {
+		select {
+		case <-reload:
+			d.Reload()
+		case <-ctx.Done():
+		}
+	}
+	d.log.Info("stopping")
+	d.shutdown()
+	running.Wait()
+	d.log.Info("stopped")
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+func (d *Daemon) shutdown() {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	var both sync.WaitGroup
+	both.Go(func() { d.smtp.Shutdown(ctx) })
+	both.Go(func() { d.pop3.Shutdown(ctx) })
+	both.Wait()
+}
+
+// release gives back what Start took.
+func (d *Daemon) release() {
+	for _, l := range d.listeners {
+		l.Close()
+	}
+	d.unlock()
+	d.office.Close()
+}
+
+// Addresses are the addresses that are served, by the key under [listen].
+func (d *Daemon) Addresses() map[string][]string {
+	all := make(map[string][]string)
+	for _, l := range d.listeners {
+		all[l.service] = append(all[l.service], l.Addr().String())
+	}
+	return all
+}

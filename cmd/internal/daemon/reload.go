@@ -1,0 +1,142 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"pillarbox/cmd/internal/config"
+)
+
+// ReloadResult is what came of reading the configuration again.
+type ReloadResult struct {
+	Changed []string `json:"changed"`         // keys that have another value now
+	Restart []string `json:"restart"`         // changed keys that a running server cannot take
+	Error   string   `json:"error,omitempty"` // why nothing was changed
+}
+
+// Reload reads the configuration again and applies it to the connections to
+// come. A bad file changes nothing. The certificate's files are read again too.
+func (d *Daemon) Reload() ReloadResult {
+	d.reloading.Lock()
+	defer d.reloading.Unlock()
+	result, err := d.reload()
+	if err != nil {
+		d.log.Error("reload: nothing changed", "error", err)
+		return ReloadResult{Changed: []string{}, Restart: []string{}, Error: err.Error()}
+	}
+	d.log.Info("reloaded", "changed", result.Changed)
+	if len(result.Restart) > 0 {
+		d.log.Warn("reload: these settings wait for a restart", "keys", result.Restart)
+	}
+	return result
+}
+
+func (d *Daemon) reload() (ReloadResult, error) {
+	next, err := d.load()
+	if err != nil {
+		return ReloadResult{}, err
+	}
+	old := d.office.Config()
+	changed := config.Diff(old, next)
+	restart := config.RestartKeys(changed)
+	// What waits for a restart stays as it is in force, so that the next reload
+	// names it again.
+	next.Data, next.Listen, next.Log.Format = old.Data, old.Listen, old.Log.Format
+	if err := d.certs.Reconfigure(next.Certs()); err != nil {
+		return ReloadResult{}, err
+	}
+	d.level.Set(next.Log.Level)
+	d.office.SetConfig(next)
+	d.guard.SetLimits(guardLimits(next))
+	d.smtp.SetConfig(d.smtpConfig(next))
+	d.pop3.SetConfig(d.pop3Config(next))
+	return ReloadResult{Changed: append([]string{}, changed...), Restart: append([]string{}, restart...)}, nil
+}
+
+// controlSocket is where a running server takes orders from admin commands on
+// the same machine. Who may open it is who may enter the data directory.
+const controlSocket = "control.sock"
+
+// socketPath names the control socket so that it fits into the 108 octets that
+// the system has for it, however long the data directory's path is; done
+// releases what that takes.
+func socketPath(data string) (path string, done func(), err error) {
+	path = filepath.Join(data, controlSocket)
+	if len(path) < 100 {
+		return path, func() {}, nil
+	}
+	dir, err := os.Open(data)
+	if err != nil {
+		return "", nil, err
+	}
+	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), controlSocket), func() { dir.Close() }, nil
+}
+
+// serveControl opens the control socket. An old one can only be a leftover: the
+// data directory is locked by this process.
+func (d *Daemon) serveControl() (*http.Server, error) {
+	path, done, err := socketPath(d.office.Root.Name())
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(d.Reload())
+	})
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	go srv.Serve(l)
+	return srv, nil
+}
+
+// ErrNotRunning says that no server serves the data directory.
+var ErrNotRunning = errors.New("the server is not running")
+
+// AskReload tells the server of a data directory to reload.
+func AskReload(ctx context.Context, data string) (ReloadResult, error) {
+	var result ReloadResult
+	client := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			path, done, err := socketPath(data)
+			if err != nil {
+				return nil, err
+			}
+			defer done()
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		},
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://pillarbox/reload", nil)
+	if err != nil {
+		return result, err
+	}
+	resp, err := client.Do(req)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return result, ErrNotRunning
+	case err != nil:
+		return result, err
+	}
+	defer resp.Body.Close()
+	return result, json.NewDecoder(resp.Body).Decode(&result)
+}

@@ -1,0 +1,131 @@
+// Package netinfo asks the machine about its network: its names and addresses,
+// the LANs it is on, and who holds a port.
+package netinfo
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+
+	"pillarbox/mailstore/addr"
+)
+
+// Interface is what a decision about a network interface looks at.
+type Interface struct {
+	Name     string
+	Up       bool
+	Loopback bool
+	Prefixes []netip.Prefix // address and length, host bits kept
+}
+
+// Interfaces lists the machine's network interfaces.
+func Interfaces() ([]Interface, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	var out []Interface
+	for _, i := range all {
+		in := Interface{Name: i.Name, Up: i.Flags&net.FlagUp != 0, Loopback: i.Flags&net.FlagLoopback != 0}
+		addrs, err := i.Addrs()
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil {
+				in.Prefixes = append(in.Prefixes, p)
+			}
+		}
+		out = append(out, in)
+	}
+	return out, nil
+}
+
+// LANs are the networks whose machines this one reaches without a router:
+// loopback, and the private ranges (RFC 1918, RFC 4193, link-local) of its real
+// interfaces. Bridges of containers and virtual machines are left out: what
+// comes through them may come from anywhere.
+func LANs(interfaces []Interface) []netip.Prefix {
+	lans := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	for _, i := range interfaces {
+		if !i.Up || i.Loopback || isVirtual(i.Name) {
+			continue
+		}
+		for _, p := range i.Prefixes {
+			ip := p.Addr()
+			if lan := p.Masked(); (ip.IsPrivate() || ip.IsLinkLocalUnicast()) && p.Bits() >= 8 && !slices.Contains(lans, lan) {
+				lans = append(lans, lan)
+			}
+		}
+	}
+	return lans
+}
+
+func isVirtual(name string) bool {
+	return slices.ContainsFunc([]string{"docker", "br-", "veth", "virbr", "cni", "podman", "lxc", "lxd", "flannel", "cali"},
+		func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+}
+
+// Addresses are the machine's own addresses, for a certificate and for people
+// to type: no loopback, no link-local, no virtual bridge.
+func Addresses(interfaces []Interface) []netip.Addr {
+	var out []netip.Addr
+	for _, i := range interfaces {
+		if !i.Up || i.Loopback || isVirtual(i.Name) {
+			continue
+		}
+		for _, p := range i.Prefixes {
+			if a := p.Addr().WithZone(""); !a.IsLinkLocalUnicast() && !slices.Contains(out, a) {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}
+
+// Names are what clients may call this machine when it serves mail for domain:
+// its configured name, its own short name (also as mDNS spells it), and the
+// usual ones.
+func Names(hostname, domain addr.Domain) []string {
+	names := []string{string(hostname), "mail." + string(domain), string(domain)}
+	if own, err := os.Hostname(); err == nil {
+		if _, err := addr.ParseDomain(own); err == nil {
+			names = append(names, strings.ToLower(own))
+			if !strings.Contains(own, ".") {
+				names = append(names, strings.ToLower(own)+".local")
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// PortError is a listen address that somebody else has.
+type PortError struct {
+	Address string
+	Holder  string // "exim4 (pid 812)", or "" where it cannot be told
+	Err     error
+}
+
+func (e *PortError) Error() string {
+	who := "another process"
+	if e.Holder != "" {
+		who = e.Holder
+	}
+	return "address " + e.Address + " is in use by " + who
+}
+
+func (e *PortError) Unwrap() error { return e.Err }
+
+// Listen is net.Listen for TCP; a port in use is a *PortError.
+func Listen(address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, &PortError{Address: address, Holder: holder(address), Err: err}
+	}
+	return l, err
+}

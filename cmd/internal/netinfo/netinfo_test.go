@@ -1,0 +1,69 @@
+package netinfo
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func prefixes(list ...string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range list {
+		out = append(out, netip.MustParsePrefix(p))
+	}
+	return out
+}
+
+var machine = []Interface{
+	{Name: "lo", Up: true, Loopback: true, Prefixes: prefixes("127.0.0.1/8", "::1/128")},
+	{Name: "eth0", Up: true, Prefixes: prefixes("192.168.1.10/24", "192.168.1.11/24", "fe80::1/64", "fd00:1::a/64", "2001:db8::a/64", "203.0.113.9/29")},
+	{Name: "eth1", Up: false, Prefixes: prefixes("10.9.9.9/24")},
+	{Name: "docker0", Up: true, Prefixes: prefixes("172.17.0.1/16")},
+	{Name: "br-1a2b", Up: true, Prefixes: prefixes("172.18.0.1/16")},
+}
+
+func TestLANs(t *testing.T) {
+	want := prefixes("127.0.0.0/8", "::1/128", "192.168.1.0/24", "fe80::/64", "fd00:1::/64")
+	if got := LANs(machine); !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	if got, want := fmt.Sprint(Addresses(machine)), "[192.168.1.10 192.168.1.11 fd00:1::a 2001:db8::a 203.0.113.9]"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+func TestNames(t *testing.T) {
+	names := Names("mail.office.example", "office.example")
+	for _, want := range []string{"mail.office.example", "office.example"} {
+		if !slices.Contains(names, want) {
+			t.Errorf("%v lacks %s", names, want)
+		}
+	}
+	if len(slices.Compact(slices.Clone(names))) != len(names) {
+		t.Errorf("%v has a name twice", names)
+	}
+}
+
+// The holder of a port is named: here, this test itself.
+func TestPortInUse(t *testing.T) {
+	l, err := Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, err = Listen(l.Addr().String())
+	var busy *PortError
+	if !errors.As(err, &busy) {
+		t.Fatalf("got %v, want a PortError", err)
+	}
+	if want := fmt.Sprintf("(pid %d)", os.Getpid()); !strings.Contains(busy.Error(), want) {
+		t.Errorf("%q does not name %s", busy, want)
+	}
+}
