@@ -1,0 +1,237 @@
+// Package selftest sends and fetches a message through every listener of a
+// running server, as a mail program would: TLS verified, logged in.
+package selftest
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/emersion/go-sasl"
+	gosmtp "github.com/emersion/go-smtp"
+
+	"pillarbox/cmd/internal/config"
+	"pillarbox/cmd/internal/ops"
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/directory"
+	"pillarbox/tls/certs"
+)
+
+// stepTimeout is for everything that is done with one listener.
+const stepTimeout = 20 * time.Second
+
+// Result is what came of one listener; Err nil is a pass.
+type Result struct {
+	Service string
+	Address string
+	What    string
+	Err     error
+}
+
+// test is one selftest under way: a mailbox of its own, and what was sent to
+// it.
+type test struct {
+	cfg      *config.Config
+	box      addr.Address
+	password string
+	tls      *tls.Config
+	sent     []string // subjects
+}
+
+// Run tests every listener and calls report for each. The mailbox that it needs
+// is made for it and removed afterwards. The error is about the test itself.
+func Run(ctx context.Context, office *ops.Office, report func(Result)) error {
+	cfg := office.Config()
+	t := &test{cfg: cfg, password: rand.Text()}
+	var err error
+	if t.tls, err = clientTLS(cfg); err != nil {
+		return err
+	}
+	remove, err := t.makeMailbox(office)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	type service struct {
+		name      string
+		addresses []string
+		run       func(context.Context, string, string) (string, error)
+	}
+	for _, s := range []service{
+		{"smtp", cfg.Listen.SMTP, t.send}, {"submission", cfg.Listen.Submission, t.send}, {"smtps", cfg.Listen.SMTPS, t.send},
+		{"pop3", cfg.Listen.POP3, t.fetch}, {"pop3s", cfg.Listen.POP3S, t.fetch},
+	} {
+		for _, address := range s.addresses {
+			step, cancel := context.WithTimeout(ctx, stepTimeout)
+			what, err := s.run(step, s.name, address)
+			cancel()
+			report(Result{s.name, address, what, explain(err)})
+		}
+	}
+	return nil
+}
+
+// explain puts a hint where the reason is likely known.
+func explain(err error) error {
+	var unknown x509.UnknownAuthorityError
+	var wrongName x509.HostnameError
+	switch {
+	case err == nil:
+		return nil
+	case isRefused(err):
+		return ops.Hint(err, "nobody listens there: is 'pillarbox serve' running, and by whom is the port held?")
+	case errors.As(err, &unknown), errors.As(err, &wrongName):
+		return ops.Hint(err, "the certificate does not fit: 'pillarbox admin tls show', 'pillarbox setup' again for the server's own")
+	}
+	return err
+}
+
+func isRefused(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}
+
+func (t *test) makeMailbox(office *ops.Office) (remove func(), err error) {
+	domain := office.Dir.DefaultDomain()
+	if domain == "" {
+		all, err := office.Dir.Domains()
+		if err != nil {
+			return nil, err
+		}
+		if len(all) == 0 {
+			return nil, ops.Hint(errors.New("there is no domain to test with"), "pillarbox admin domain add DOMAIN")
+		}
+		domain = all[0]
+	}
+	t.box = addr.Address{Local: "selftest-" + strings.ToLower(rand.Text()[:8]), Domain: domain}
+	verifier, err := auth.HashPassword(t.password)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := office.Dir.AddMailbox(t.box, directory.Account{Verifier: verifier}); err != nil {
+		return nil, err
+	}
+	return func() { office.Dir.RemoveMailbox(t.box) }, nil
+}
+
+// clientTLS trusts what a mail program of this office would be told to trust.
+func clientTLS(cfg *config.Config) (*tls.Config, error) {
+	m, err := certs.Open(cfg.Certs())
+	if err != nil {
+		return nil, err
+	}
+	conf := &tls.Config{ServerName: string(cfg.Hostname)}
+	if cfg.TLS.Cert != "" {
+		// Whoever issued it, the machine's own roots or the file itself decide.
+		if conf.RootCAs, err = x509.SystemCertPool(); err != nil {
+			conf.RootCAs = x509.NewCertPool()
+		}
+		pem, err := os.ReadFile(cfg.TLS.Cert)
+		if err != nil {
+			return nil, err
+		}
+		conf.RootCAs.AppendCertsFromPEM(pem)
+		return conf, nil
+	}
+	ca, err := m.ExportCA("pem")
+	if err != nil {
+		return nil, err
+	}
+	conf.RootCAs = x509.NewCertPool()
+	conf.RootCAs.AppendCertsFromPEM(ca)
+	return conf, nil
+}
+
+// dial connects to a listen address from this machine, with TLS at once where
+// the service wants it.
+func (t *test) dial(ctx context.Context, address string, implicit bool) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(host, port))
+	if err != nil {
+		return nil, err
+	}
+	deadline, _ := ctx.Deadline()
+	c.SetDeadline(deadline)
+	if implicit {
+		return tls.Client(c, t.tls), nil
+	}
+	return c, nil
+}
+
+// send sends a message to the test's own mailbox: port 25 as another server
+// would, without a log-in; the others logged in.
+func (t *test) send(ctx context.Context, service, address string) (string, error) {
+	c, err := t.dial(ctx, address, service == "smtps")
+	if err != nil {
+		return "connect", err
+	}
+	defer c.Close()
+	var client *gosmtp.Client
+	if service == "smtps" {
+		client = gosmtp.NewClient(c)
+	} else if client, err = gosmtp.NewClientStartTLS(c, t.tls); err != nil {
+		return "STARTTLS", err
+	}
+	if err := client.Hello("selftest.invalid"); err != nil {
+		return "EHLO", err
+	}
+	from := ""
+	if service != "smtp" {
+		from = t.box.String()
+		if err := client.Auth(sasl.NewPlainClient("", from, t.password)); err != nil {
+			return "log in", err
+		}
+	}
+	subject := "pillarbox selftest " + rand.Text()
+	message := fmt.Sprintf("From: <%s>\r\nTo: <%s>\r\nSubject: %s\r\n\r\nsent through %s %s\r\n", t.box, t.box, subject, service, address)
+	if err := client.SendMail(from, []string{t.box.String()}, strings.NewReader(message)); err != nil {
+		return "send", err
+	}
+	t.sent = append(t.sent, subject)
+	return "a message sent to " + t.box.String(), client.Quit()
+}
+
+// fetch reads everything that was sent, over TLS and logged in.
+func (t *test) fetch(ctx context.Context, service, address string) (string, error) {
+	c, err := t.dial(ctx, address, service == "pop3s")
+	if err != nil {
+		return "connect", err
+	}
+	defer c.Close()
+	p, err := newPOP3(c)
+	if err != nil {
+		return "greeting", err
+	}
+	if service == "pop3" {
+		if err := p.startTLS(t.tls); err != nil {
+			return "STLS", err
+		}
+	}
+	if err := p.logIn(t.box.String(), t.password); err != nil {
+		return "log in", err
+	}
+	all, err := p.retrieveAll()
+	if err != nil {
+		return "fetch", err
+	}
+	for _, subject := range t.sent {
+		if !strings.Contains(all, "Subject: "+subject+"\n") {
+			return "fetch", fmt.Errorf("a message that was accepted is not in the mailbox (%s)", subject)
+		}
+	}
+	return fmt.Sprintf("%d messages fetched from %s", len(t.sent), t.box), p.quit()
+}

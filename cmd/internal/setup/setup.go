@@ -1,0 +1,383 @@
+// Package setup makes a working server out of nothing: configuration,
+// certificate, domain, mailboxes. It can be run again: what is there stays, what
+// is missing is made.
+package setup
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"pillarbox/cmd/internal/config"
+	"pillarbox/cmd/internal/netinfo"
+	"pillarbox/cmd/internal/ops"
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/durable"
+	"pillarbox/tls/certs"
+)
+
+// Request is what the administrator asked for.
+type Request struct {
+	Domain     addr.Domain
+	Hostname   addr.Domain    // "": mail.DOMAIN
+	Mailboxes  []addr.Address // in Domain
+	ConfigFile string
+	Data       string // "": /var/lib/pillarbox beside the default file, else data beside the file
+	PortOffset int
+	Interfaces []netinfo.Interface
+}
+
+// Step is one thing that is done, or is found done.
+type Step struct {
+	What string `json:"what"`
+	Done string `json:"done"` // "made", "kept", or "would make" in a dry run
+}
+
+// Result is what came of a setup.
+type Result struct {
+	Config *config.Config
+	Steps  []Step
+	Notes  []string // what the administrator should look at
+	Text   []byte   // of the configuration, when it is new
+}
+
+// Password gives the password of a new mailbox. It is asked for every mailbox
+// of the request in order, with whether the mailbox exists already, so that
+// lines of an input stay in step.
+type Password func(box addr.Address, exists bool) (string, error)
+
+// run is one setup under way.
+type run struct {
+	Request
+	dry    bool
+	result Result
+}
+
+// Run does what the request asks for; with dry it only says what it would do.
+func Run(req Request, password Password, dry bool) (*Result, error) {
+	r := &run{Request: req, dry: dry}
+	r.Hostname = cmp.Or(r.Hostname, "mail."+r.Domain)
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	for _, step := range []func() error{r.config, r.data, r.certificate, func() error { return r.directory(password) }, r.ports} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	return &r.result, nil
+}
+
+// check refuses what could only fail half-way.
+func (r *run) check() error {
+	if err := addr.CheckDomainName(r.Domain); err != nil {
+		return fmt.Errorf("domain %s: %w", r.Domain, err)
+	}
+	if r.Hostname.IsLiteral() {
+		return ops.Hint(fmt.Errorf("--hostname %s is an address", r.Hostname), "give a name, such as mail.%s", r.Domain)
+	}
+	if r.PortOffset < 0 || r.PortOffset > 65535-995 {
+		return fmt.Errorf("--port-offset %d is not between 0 and %d", r.PortOffset, 65535-995)
+	}
+	for _, box := range r.Mailboxes {
+		if err := addr.CheckMailboxName(box.Fold().Local); err != nil {
+			return fmt.Errorf("--mailbox %s: %w", box.Local, err)
+		}
+	}
+	return nil
+}
+
+func (r *run) step(done, what string, args ...any) {
+	if done == "made" && r.dry {
+		done = "would make"
+	}
+	r.result.Steps = append(r.result.Steps, Step{fmt.Sprintf(what, args...), done})
+}
+
+func (r *run) note(text string, args ...any) {
+	r.result.Notes = append(r.result.Notes, fmt.Sprintf(text, args...))
+}
+
+// config writes the configuration file, or reads the one that is there.
+func (r *run) config() error {
+	cfg, err := config.Load(r.ConfigFile, os.Environ())
+	switch {
+	case err == nil:
+		r.step("kept", "configuration %s", r.ConfigFile)
+		r.compare(cfg)
+	case errors.Is(err, fs.ErrNotExist):
+		if cfg, err = r.writeConfig(); err != nil {
+			return err
+		}
+		r.step("made", "configuration %s", r.ConfigFile)
+	default:
+		return fmt.Errorf("the configuration is there already and has mistakes:\n%w", err)
+	}
+	r.result.Config = cfg
+	return nil
+}
+
+// compare says where the request and the file that is kept differ.
+func (r *run) compare(cfg *config.Config) {
+	if cfg.Hostname != r.Hostname {
+		r.note("the configuration says hostname = %q; edit it there to change it", cfg.Hostname)
+	}
+	if r.Data != "" {
+		if abs, err := filepath.Abs(r.Data); err == nil && abs != cfg.Data {
+			r.note("the configuration says data = %q; --data was not used", cfg.Data)
+		}
+	}
+}
+
+func (r *run) writeConfig() (*config.Config, error) {
+	file, err := filepath.Abs(r.ConfigFile)
+	if err != nil {
+		return nil, err
+	}
+	data, err := r.dataSetting(filepath.Dir(file))
+	if err != nil {
+		return nil, err
+	}
+	values := config.SampleValues{
+		Hostname: r.Hostname, Data: data, DefaultDomain: r.Domain,
+		Listen: offset(config.Default().Listen, r.PortOffset), PlaintextNetworks: netinfo.LANs(r.Interfaces),
+	}
+	if len(r.Mailboxes) > 0 {
+		values.Postmaster = r.Mailboxes[0]
+	}
+	text := config.Render(values)
+	r.result.Text = text
+	if r.dry {
+		return r.readBack(text)
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return nil, err
+	}
+	root, err := durable.Open(filepath.Dir(file))
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	if err := durable.WriteFile(root, filepath.Base(file), text, 0o644); err != nil {
+		return nil, fmt.Errorf("configuration %s: %w", r.ConfigFile, err)
+	}
+	return config.Load(file, os.Environ())
+}
+
+// readBack loads a configuration that is not written, for a dry run.
+func (r *run) readBack(text []byte) (*config.Config, error) {
+	dir, err := os.MkdirTemp("", "pillarbox-setup-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, filepath.Base(r.ConfigFile))
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		return nil, err
+	}
+	cfg, err := config.Load(file, os.Environ())
+	if err == nil {
+		cfg.Data, err = filepath.Abs(cmp.Or(r.Data, r.defaultData()))
+	}
+	return cfg, err
+}
+
+func (r *run) defaultData() string {
+	if r.ConfigFile == config.DefaultPath {
+		return "/var/lib/pillarbox"
+	}
+	return filepath.Join(filepath.Dir(r.ConfigFile), "data")
+}
+
+// dataSetting is the data directory as the file should say it: relative where
+// it lies below the file's folder, so that both can be moved together.
+func (r *run) dataSetting(folder string) (string, error) {
+	data, err := filepath.Abs(cmp.Or(r.Data, r.defaultData()))
+	if err != nil {
+		return "", err
+	}
+	if rel, err := filepath.Rel(folder, data); err == nil && filepath.IsLocal(rel) {
+		return rel, nil
+	}
+	return data, nil
+}
+
+func offset(l config.Listen, n int) config.Listen {
+	for _, list := range []*[]string{&l.SMTP, &l.Submission, &l.SMTPS, &l.POP3, &l.POP3S} {
+		moved := slices.Clone(*list)
+		for i, a := range moved {
+			var port int
+			fmt.Sscanf(a, ":%d", &port)
+			moved[i] = ":" + strconv.Itoa(port+n)
+		}
+		*list = moved
+	}
+	return l
+}
+
+// data makes the data directory. Root gives it to the service's own account
+// where there is one; all that is made inside follows its owner.
+func (r *run) data() error {
+	dir := r.result.Config.Data
+	if _, err := os.Stat(dir); err == nil {
+		r.step("kept", "data directory %s", dir)
+		return nil
+	}
+	r.step("made", "data directory %s", dir)
+	if r.dry {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	account, err := user.Lookup("pillarbox")
+	if err != nil || os.Getuid() != 0 {
+		return nil
+	}
+	uid, _ := strconv.Atoi(account.Uid)
+	gid, _ := strconv.Atoi(account.Gid)
+	return os.Chown(dir, uid, gid)
+}
+
+// certificate makes the CA and the server's certificate for every name and
+// address of this machine.
+func (r *run) certificate() error {
+	cfg := r.result.Config
+	if cfg.TLS.Cert != "" {
+		r.step("kept", "certificate %s", cfg.TLS.Cert)
+		return nil
+	}
+	names, ips := netinfo.Names(cfg.Hostname, r.Domain), netinfo.Addresses(r.Interfaces)
+	what := fmt.Sprintf("private CA and certificate for %s %v", strings.Join(names, ", "), ips)
+	if r.dry {
+		r.step("made", "%s", what)
+		return nil
+	}
+	made, err := certs.Ensure(cfg.Certs().Dir, names, ips, time.Now())
+	if err != nil {
+		return err
+	}
+	if made {
+		r.step("made", "%s", what)
+	} else {
+		r.step("kept", "%s", what)
+	}
+	return nil
+}
+
+// directory makes the domain and the mailboxes.
+func (r *run) directory(password Password) error {
+	root, err := durable.Open(r.result.Config.Data)
+	if r.dry && errors.Is(err, fs.ErrNotExist) {
+		return r.directoryAnew()
+	} else if err != nil {
+		return err
+	}
+	defer root.Close()
+	dir := directory.New(root, directory.Options{})
+	hosted, err := dir.Hosts(r.Domain)
+	if err != nil {
+		return err
+	}
+	switch {
+	case hosted:
+		r.step("kept", "domain %s", r.Domain)
+	case r.dry:
+		return r.directoryAnew()
+	default:
+		if err := dir.AddDomain(r.Domain); err != nil {
+			return err
+		}
+		r.step("made", "domain %s", r.Domain)
+	}
+	for _, box := range r.Mailboxes {
+		if err := r.mailbox(dir, box.Fold(), password); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// directoryAnew is what a dry run says where there is nothing yet.
+func (r *run) directoryAnew() error {
+	r.step("made", "domain %s", r.Domain)
+	for _, box := range r.Mailboxes {
+		r.step("made", "mailbox %s", box.Fold())
+	}
+	return nil
+}
+
+func (r *run) mailbox(dir *directory.Directory, box addr.Address, password Password) error {
+	_, err := dir.Mailbox(box)
+	exists := err == nil
+	if err != nil && !errors.Is(err, directory.ErrNotFound) {
+		return err
+	}
+	if exists {
+		r.step("kept", "mailbox %s", box)
+	}
+	if r.dry {
+		if !exists {
+			r.step("made", "mailbox %s", box)
+		}
+		return nil
+	}
+	secret, err := password(box, exists)
+	if err != nil || exists {
+		return err
+	}
+	verifier, err := auth.HashPassword(secret)
+	if err != nil {
+		return fmt.Errorf("password of %s: %w", box, err)
+	}
+	if _, err := dir.AddMailbox(box, directory.Account{Verifier: verifier}); err != nil {
+		return err
+	}
+	r.step("made", "mailbox %s", box)
+	return nil
+}
+
+// ports looks whether the server will be able to listen. A server that runs on
+// this data directory already holds its own ports.
+func (r *run) ports() error {
+	l := r.result.Config.Listen
+	if r.running() {
+		r.note("the server is running; it uses what was made at once")
+		return nil
+	}
+	for _, address := range slices.Concat(l.SMTP, l.Submission, l.SMTPS, l.POP3, l.POP3S) {
+		if listener, err := netinfo.Listen(address); err != nil {
+			r.note("%v; the server cannot start until that is settled", err)
+		} else {
+			listener.Close()
+		}
+	}
+	return nil
+}
+
+// running reports whether a server holds the data directory.
+func (r *run) running() bool {
+	root, err := durable.Open(r.result.Config.Data)
+	if err != nil {
+		return false
+	}
+	defer root.Close()
+	if _, err := root.Lstat("lock"); err != nil {
+		return false // and a dry run makes no file
+	}
+	unlock, err := durable.TryLock(root, "lock")
+	if err == nil {
+		unlock()
+	}
+	return errors.Is(err, durable.ErrLocked)
+}
