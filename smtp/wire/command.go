@@ -26,7 +26,7 @@ func parseCommand(line string) command {
 
 // Errors of path and parameters, each with the reply that it deserves.
 var (
-	errPrefix  = errors.New("no FROM: or TO:")
+	errPrefix  = errors.New("neither FROM: nor TO: comes first")
 	errPath    = errors.New("bad path")
 	errAddress = errors.New("bad address")
 	errParam   = errors.New("unknown parameter")

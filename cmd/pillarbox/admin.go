@@ -1,0 +1,255 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"pillarbox/cmd/internal/ops"
+	"pillarbox/mailstore/addr"
+	"pillarbox/quota"
+)
+
+func (a *app) adminCommand() *cobra.Command {
+	return strict(family("admin", "Domains, mailboxes, aliases, groups; the running server",
+		a.domainCommand(), a.mailboxCommand(), a.aliasCommand(), a.groupCommand(),
+		a.reloadCommand(), a.tlsCommand(),
+	))
+}
+
+// family is a command that only has others under it.
+func family(name, short string, members ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: name, Short: short}
+	cmd.AddCommand(members...)
+	return cmd
+}
+
+// strict makes every family below cmd, and cmd itself, refuse what is none of
+// its members: cobra would print a help text and call that a success.
+func strict(cmd *cobra.Command) *cobra.Command {
+	if cmd.HasSubCommands() && !cmd.Runnable() {
+		cmd.SuggestionsMinimumDistance = 2
+		cmd.DisableFlagsInUseLine = true
+		cmd.Args = cobra.ArbitraryArgs
+		cmd.RunE = refuseStranger
+	}
+	for _, sub := range cmd.Commands() {
+		strict(sub)
+	}
+	return cmd
+}
+
+func refuseStranger(cmd *cobra.Command, args []string) error {
+	var names []string
+	for _, sub := range cmd.Commands() {
+		names = append(names, sub.Name())
+	}
+	known := "the commands are " + strings.Join(names, ", ")
+	if len(args) == 0 {
+		return ops.Hint(usageError{fmt.Errorf("%s: a command is missing", callName(cmd))}, "%s", known)
+	}
+	if meant := cmd.SuggestionsFor(args[0]); len(meant) > 0 {
+		known = "did you mean " + strings.Join(meant, " or ") + "?"
+	}
+	return ops.Hint(usageError{fmt.Errorf("%s: unknown command %q", callName(cmd), args[0])}, "%s", known)
+}
+
+// takes wants at least low arguments and at most high; a negative high is no
+// limit.
+func takes(low, high int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < low:
+			return misuse(cmd, "an argument is missing")
+		case high >= 0 && len(args) > high:
+			return misuse(cmd, fmt.Sprintf("%q is one argument too many", args[high]))
+		}
+		return nil
+	}
+}
+
+// callName is what a person calls a command, without the program's own name.
+func callName(cmd *cobra.Command) string {
+	return strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
+}
+
+// misuse is an error in how a command was called.
+func misuse(cmd *cobra.Command, what string) error {
+	return ops.Hint(usageError{fmt.Errorf("%s: %s", callName(cmd), what)}, "usage: %s", cmd.UseLine())
+}
+
+// verb is a command that works on the office.
+func (a *app) verb(use, short string, args cobra.PositionalArgs, do func(*cobra.Command, *ops.Office, []string) error) *cobra.Command {
+	return &cobra.Command{
+		Use:                   use,
+		Short:                 short,
+		Args:                  args,
+		DisableFlagsInUseLine: true, // they stand in use
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withOffice(func(o *ops.Office) error { return do(cmd, o, args) })
+		},
+	}
+}
+
+func (a *app) withOffice(do func(*ops.Office) error) error {
+	o, err := a.office()
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(o), o.Close())
+}
+
+// changes is a verb that changes something.
+func (a *app) changes(use, short string, args cobra.PositionalArgs, do func(*ops.Office, []string) (ops.Change, error)) *cobra.Command {
+	return a.verb(use, short, args, func(_ *cobra.Command, o *ops.Office, args []string) error {
+		return a.report(do(o, args))
+	})
+}
+
+// changesOne is a verb that changes the one thing that it names.
+func (a *app) changesOne(use, short string, do func(*ops.Office, string) (ops.Change, error)) *cobra.Command {
+	return a.changes(use, short, takes(1, 1), func(o *ops.Office, args []string) (ops.Change, error) {
+		return do(o, args[0])
+	})
+}
+
+// report says what was done.
+func (a *app) report(c ops.Change, err error) error {
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(a.stdout, c.Text)
+	for _, w := range c.Warnings {
+		a.note("%s", w)
+	}
+	return nil
+}
+
+// note tells a person what is no result and no error.
+func (a *app) note(format string, args ...any) {
+	fmt.Fprintf(a.stderr, "note: "+format+"\n", args...)
+}
+
+// shows is a verb that answers: as JSON with --json, else through print.
+func shows[T any](a *app, use, short string, args cobra.PositionalArgs, look func(*ops.Office, []string) (T, error), print func(*app, T)) *cobra.Command {
+	var asJSON bool
+	cmd := a.verb(use+" [--json]", short, args, func(_ *cobra.Command, o *ops.Office, args []string) error {
+		v, err := look(o, args)
+		if err == nil && asJSON {
+			return a.writeJSON(v)
+		}
+		return answer(a, print)(v, err)
+	})
+	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	return cmd
+}
+
+// answer prints what there is to print unless the look-up failed.
+func answer[T any](a *app, print func(*app, T)) func(T, error) error {
+	return func(v T, err error) error {
+		if err == nil {
+			print(a, v)
+		}
+		return err
+	}
+}
+
+func (a *app) writeJSON(v any) error {
+	enc := json.NewEncoder(a.stdout)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// table prints a list, the cells of a row parted by tabs. An empty one is a
+// note, so that a script that counts lines counts none.
+func table[T any](what, header string, row func(T) string) func(*app, []T) {
+	return func(a *app, all []T) {
+		if len(all) == 0 {
+			a.note("there are no %s", what)
+			return
+		}
+		lines := []string{header}
+		for _, one := range all {
+			lines = append(lines, row(one))
+		}
+		a.align(lines)
+	}
+}
+
+// align prints lines with their tabs as columns.
+func (a *app) align(lines []string) {
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	for _, line := range lines {
+		fmt.Fprintln(w, line)
+	}
+	w.Flush()
+}
+
+// inDomain is for lists that may be narrowed to one domain.
+func inDomain[T any](look func(*ops.Office, string) ([]T, error)) func(*ops.Office, []string) ([]T, error) {
+	return func(o *ops.Office, args []string) ([]T, error) {
+		return look(o, strings.Join(args, "")) // at most one
+	}
+}
+
+// ofOne is for answers about the one thing that the verb names.
+func ofOne[T any](look func(*ops.Office, string) (T, error)) func(*ops.Office, []string) (T, error) {
+	return func(o *ops.Office, args []string) (T, error) { return look(o, args[0]) }
+}
+
+// How values are written in tables.
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func addressList(all []addr.Address) string {
+	var texts []string
+	for _, one := range all {
+		texts = append(texts, one.String())
+	}
+	return wordList(texts)
+}
+
+func wordList(words []string) string {
+	if len(words) == 0 {
+		return "-"
+	}
+	return strings.Join(words, ", ")
+}
+
+func quotaText(octets int64) string {
+	if octets == 0 {
+		return "none"
+	}
+	return quota.FormatSize(octets)
+}
+
+// about writes a size for reading: "117.7 MiB".
+func about(octets int64) string {
+	if octets < 1024 {
+		return strconv.FormatInt(octets, 10) + " B"
+	}
+	size, unit := float64(octets)/1024, 0
+	for size >= 1023.95 && unit < 3 {
+		size, unit = size/1024, unit+1
+	}
+	return fmt.Sprintf("%.1f %ciB", size, "KMGT"[unit])
+}
+
+func forwardText(targets []addr.Address, keepCopy bool) string {
+	text := addressList(targets)
+	if keepCopy {
+		text += " (a copy stays)"
+	}
+	return text
+}

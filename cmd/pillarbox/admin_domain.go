@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"pillarbox/cmd/internal/ops"
+	"pillarbox/mailstore/addr"
+)
+
+func (a *app) domainCommand() *cobra.Command {
+	return family("domain", "The domains that this server has mailboxes for",
+		a.changesOne("add DOMAIN", "Begin to take mail for a domain", (*ops.Office).AddDomain),
+		a.domainRemoveCommand(),
+		shows(a, "list", "List the domains", takes(0, 0),
+			func(o *ops.Office, _ []string) ([]ops.DomainSummary, error) { return o.ListDomains() },
+			table("domains", "DOMAIN\tMAILBOXES\tALIASES\tGROUPS\tCATCH-ALL\tLOCKED\tDEFAULT", domainRow)),
+		shows(a, "show DOMAIN", "Show all about a domain", takes(1, 1), ofOne((*ops.Office).ShowDomain), (*app).printDomain),
+		a.changesOne("lock DOMAIN", "Lock every mailbox: mail arrives, nobody can log in", (*ops.Office).LockDomain),
+		a.changesOne("unlock DOMAIN", "Undo lock", (*ops.Office).UnlockDomain),
+		a.catchAllCommand(),
+	)
+}
+
+func domainRow(d ops.DomainSummary) string {
+	return fmt.Sprintf("%s\t%d\t%d\t%d\t%s\t%s\t%s",
+		d.Domain, d.Mailboxes, d.Aliases, d.Groups, orDash(d.CatchAll), yesNo(d.Locked), yesNo(d.Default))
+}
+
+func orDash(target addr.Address) string {
+	if target.IsZero() {
+		return "-"
+	}
+	return target.String()
+}
+
+func (a *app) printDomain(d ops.DomainDetails) {
+	var aliases, groups []string
+	for _, one := range d.Aliases {
+		aliases = append(aliases, fmt.Sprintf("%s (for %s)", one.Alias, one.Target))
+	}
+	for _, one := range d.Groups {
+		groups = append(groups, fmt.Sprintf("%s (%d members)", one.Group, len(one.Members)))
+	}
+	a.align([]string{
+		"Domain:\t" + string(d.Domain),
+		"Default:\t" + yesNo(d.Default),
+		"Locked:\t" + yesNo(d.Locked),
+		"Catch-all:\t" + orDash(d.CatchAll),
+		"Mailboxes:\t" + addressList(d.Mailboxes),
+		"Aliases:\t" + wordList(aliases),
+		"Groups:\t" + wordList(groups),
+	})
+}
+
+func (a *app) domainRemoveCommand() *cobra.Command {
+	var yes, withMailboxes bool
+	cmd := a.verb("remove DOMAIN [--with-mailboxes] [--yes]", "Stop taking mail for a domain", takes(1, 1),
+		func(_ *cobra.Command, o *ops.Office, args []string) error {
+			if err := a.confirmDomain(o, args[0], yes, withMailboxes); err != nil {
+				return err
+			}
+			return a.report(o.RemoveDomain(args[0], withMailboxes))
+		})
+	cmd.Flags().BoolVar(&withMailboxes, "with-mailboxes", false, "remove its mailboxes too, with all their mail")
+	addYes(cmd, &yes)
+	return cmd
+}
+
+// catchAllCommand sets with a target and clears with --off.
+func (a *app) catchAllCommand() *cobra.Command {
+	var off bool
+	cmd := a.verb("catch-all DOMAIN TARGET | --off DOMAIN", "Say who gets the mail to addresses that nobody has", takes(1, 2),
+		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+			if err := targetsOrOff(cmd, args[1:], off); err != nil {
+				return err
+			}
+			if off {
+				return a.report(o.ClearCatchAll(args[0]))
+			}
+			return a.report(o.SetCatchAll(args[0], args[1]))
+		})
+	cmd.Flags().BoolVar(&off, "off", false, "refuse such mail again")
+	return cmd
+}
+
+func targetsOrOff(cmd *cobra.Command, targets []string, off bool) error {
+	switch {
+	case off && len(targets) > 0:
+		return misuse(cmd, "--off and a target cannot both be given")
+	case !off && len(targets) == 0:
+		return misuse(cmd, "the target is missing")
+	}
+	return nil
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pillarbox/tls/certs"
+)
+
+func (a *app) configCommand() *cobra.Command {
+	var asJSON bool
+	show := &cobra.Command{
+		Use:   "show",
+		Short: "Show every setting, its value in force, and where that comes from",
+		Args:  takes(0, 0),
+		RunE:  func(*cobra.Command, []string) error { return a.configShow(asJSON) },
+	}
+	show.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	check := &cobra.Command{
+		Use:   "check",
+		Short: "Report every mistake in the configuration, with its line",
+		Args:  takes(0, 0),
+		RunE:  func(*cobra.Command, []string) error { return a.configCheck() },
+	}
+	return family("config", "Check or show the configuration", check, show)
+}
+
+// configCheck also looks at the certificate: it is part of what serve needs.
+func (a *app) configCheck() error {
+	cfg, err := a.load()
+	if err != nil {
+		return err
+	}
+	if m, err := certs.Open(cfg.Certs()); err != nil {
+		a.note("%v", err)
+	} else {
+		for _, warning := range m.Info().Warnings(time.Now()) {
+			a.note("%s", warning)
+		}
+	}
+	fmt.Fprintf(a.stdout, "%s: no mistakes\n", a.config)
+	return nil
+}
+
+func (a *app) configShow(asJSON bool) error {
+	cfg, err := a.load()
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return a.writeJSON(cfg.Effective())
+	}
+	var lines []string
+	for _, s := range cfg.Effective() {
+		lines = append(lines, fmt.Sprintf("%s\t= %s\t# %s", s.Key, s.Value, s.Source))
+	}
+	a.align(lines)
+	return nil
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// imports is the plan of the house: which of our packages each may import. It
+// is a statement of policy; a change to it is a change of the design and wants
+// its reason in the commit. "cmd/..." packages may import anything below cmd
+// and every package outside it; nothing outside imports cmd.
+var imports = map[string]string{
+	"mailstore/addr":      "",
+	"mailstore/durable":   "",
+	"mailstore/directory": "mailstore/addr mailstore/durable",
+	"mailstore/auth":      "mailstore/addr mailstore/directory",
+	"mailstore":           "mailstore/durable",
+	"mailstore/mailtest":  "mailstore/durable",
+	"quota":               "",
+	"tls/certs":           "mailstore/durable",
+	"smtp":                "mailstore/addr",
+	"smtp/policy":         "mailstore/addr smtp",
+	"smtp/guard":          "",
+	"smtp/wire":           "mailstore/addr",
+	"smtp/server":         "mailstore mailstore/addr mailstore/auth mailstore/directory smtp smtp/policy smtp/wire",
+	"pop3":                "mailstore mailstore/auth",
+}
+
+// libraries are the modules that may be linked into the binary, and who may
+// import them directly.
+var libraries = map[string]string{
+	"github.com/emersion/go-smtp":  "smtp/server cmd/internal/selftest",
+	"github.com/emersion/go-sasl":  "mailstore/auth pop3 smtp/server cmd/internal/selftest",
+	"github.com/knadh/koanf":       "cmd/internal/config",
+	"github.com/pelletier/go-toml": "cmd/internal/config",
+	"github.com/spf13/cobra":       "cmd/pillarbox",
+	"golang.org/x/crypto":          "mailstore/auth",
+	"golang.org/x/net":             "mailstore/addr",
+	"golang.org/x/text":            "mailstore/addr mailstore/auth",
+	"golang.org/x/term":            "cmd/pillarbox",
+	"golang.org/x/sys":             "mailstore/durable",
+	"golang.org/x/sync":            "mailstore",
+}
+
+type listed struct {
+	ImportPath string
+	Imports    []string
+}
+
+func listPackages(t *testing.T) []listed {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "pillarbox/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []listed
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p listed
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+func TestImportPolicy(t *testing.T) {
+	seen := map[string]bool{}
+	for _, p := range listPackages(t) {
+		name := strings.TrimPrefix(p.ImportPath, "pillarbox/")
+		allowed, planned := imports[name]
+		inCmd := strings.HasPrefix(name, "cmd/")
+		seen[name] = true
+		if !planned && !inCmd {
+			t.Errorf("package %s is not in the plan of the house", name)
+		}
+		for _, imported := range p.Imports {
+			if ours, ok := strings.CutPrefix(imported, "pillarbox/"); ok {
+				if !inCmd && !slices.Contains(strings.Fields(allowed), ours) {
+					t.Errorf("%s imports %s, against the plan", name, ours)
+				}
+				continue
+			}
+			if first, _, _ := strings.Cut(imported, "/"); strings.Contains(first, ".") && !mayImport(name, imported) {
+				t.Errorf("%s imports %s, against the plan", name, imported)
+			}
+		}
+	}
+	for name := range imports {
+		if !seen[name] {
+			t.Errorf("package %s is in the plan and not in the house", name)
+		}
+	}
+}
+
+func mayImport(name, library string) bool {
+	for module, who := range libraries {
+		if library == module || strings.HasPrefix(library, module+"/") {
+			return slices.Contains(strings.Fields(who), name)
+		}
+	}
+	return false
+}

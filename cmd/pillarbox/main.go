@@ -1,0 +1,110 @@
+// Pillarbox is a mail server in one binary: SMTP in, POP3 out, for an office.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"pillarbox/cmd/internal/config"
+	"pillarbox/cmd/internal/ops"
+)
+
+// version is set by the linker (see Makefile).
+var version = "devel"
+
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+// app is one invocation of the command: its streams, and the flag that every
+// command has.
+type app struct {
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+	config string // --config
+}
+
+// run is main without the process: it returns the exit code, 0 for success, 1
+// for a failure, 2 for a command line that is not understood.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	root := a.rootCommand()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.Execute()
+	if err == nil {
+		return 0
+	}
+	a.complain(err)
+	if errors.As(err, new(usageError)) {
+		return 2
+	}
+	return 1
+}
+
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "pillarbox",
+		Short:         "A mail server for an office: SMTP in, POP3 out, one binary",
+		Version:       version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	path := os.Getenv("PILLARBOX_CONFIG")
+	if path == "" {
+		path = config.DefaultPath
+	}
+	root.PersistentFlags().StringVar(&a.config, "config", path, "the configuration `file`")
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w (see '%s --help')", err, c.CommandPath())}
+	})
+	root.Args, root.RunE = cobra.ArbitraryArgs, func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		return refuseStranger(cmd, args)
+	}
+	root.AddCommand(
+		a.setupCommand(), a.serveCommand(), a.selftestCommand(), a.settingsCommand(), a.configCommand(),
+		a.adminCommand(), a.winpopCommand(),
+	)
+	return strict(root)
+}
+
+// usageError is a command line that is not understood.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// complain writes an error as a person wants it: what, and on the next line
+// what to do about it.
+func (a *app) complain(err error) {
+	fmt.Fprintf(a.stderr, "pillarbox: %v\n", err)
+	var hinted *ops.HintError
+	if errors.As(err, &hinted) {
+		fmt.Fprintf(a.stderr, "  hint: %s\n", hinted.Hint)
+	}
+}
+
+// load reads the configuration.
+func (a *app) load() (*config.Config, error) {
+	cfg, err := config.Load(a.config, os.Environ())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, ops.Hint(err, "'pillarbox setup DOMAIN' writes one; --config FILE names another place")
+	}
+	return cfg, err
+}
+
+// office opens the data directory for an administrative command.
+func (a *app) office() (*ops.Office, error) {
+	cfg, err := a.load()
+	if err != nil {
+		return nil, err
+	}
+	return ops.Open(cfg)
+}

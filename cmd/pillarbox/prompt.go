@@ -1,0 +1,189 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"pillarbox/cmd/internal/ops"
+	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/directory"
+)
+
+// passwordWay is where a command gets a password from; with nothing set, it
+// is asked for. Never from the command line, where everybody on the machine can
+// read it.
+type passwordWay struct {
+	stdin    bool // --password-stdin
+	generate bool // --generate
+	none     bool // --no-password
+}
+
+func (s *passwordWay) addFlags(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&s.stdin, "password-stdin", false, "read the password from standard input, one line")
+	cmd.Flags().BoolVar(&s.generate, "generate", false, "make a password and show it once")
+}
+
+// check wants at most one of them.
+func (s *passwordWay) check(cmd *cobra.Command) error {
+	if s.stdin && s.generate || s.stdin && s.none || s.generate && s.none {
+		return misuse(cmd, "only one way to a password can be chosen")
+	}
+	return nil
+}
+
+// withPassword gets a password for a mailbox and does with it what is to be
+// done. A password that was made here is shown afterwards, this once.
+func (a *app) withPassword(from passwordWay, user string, do func(password string) (ops.Change, error)) error {
+	password, err := a.password(from, user)
+	if err != nil {
+		return err
+	}
+	if err := a.report(do(password)); err != nil {
+		return err
+	}
+	if from.generate {
+		fmt.Fprintln(a.stdout, "password: "+password)
+	}
+	return nil
+}
+
+func (a *app) password(from passwordWay, user string) (password string, err error) {
+	switch {
+	case from.none:
+		return "", nil
+	case from.generate:
+		return generatePassword(), nil
+	case from.stdin:
+		password, err = a.readLine()
+	default:
+		password, err = a.askPassword(user)
+	}
+	if err == nil {
+		err = ops.Hint(auth.CheckPassword(password), "--generate makes a good one")
+	}
+	return password, err
+}
+
+// readLine reads one line of standard input, without its end.
+func (a *app) readLine() (string, error) {
+	const most = 64 << 10 // far more than any password
+	line, err := bufio.NewReader(io.LimitReader(a.stdin, most)).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return "", err
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r"), nil
+}
+
+// terminal is the file descriptor of standard input if a person sits at it.
+func (a *app) terminal() (fd int, ok bool) {
+	f, ok := a.stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return 0, false
+	}
+	return int(f.Fd()), true
+}
+
+// askPassword asks twice, since nobody sees what is typed.
+func (a *app) askPassword(user string) (string, error) {
+	fd, ok := a.terminal()
+	if !ok {
+		return "", ops.Hint(errors.New("there is no terminal to ask for the password at"),
+			"--password-stdin reads it from standard input, --generate makes one")
+	}
+	password, err := a.readSecret(fd, fmt.Sprintf("Password for %s: ", user))
+	if err != nil {
+		return "", err
+	}
+	again, err := a.readSecret(fd, "The same again: ")
+	if err == nil && password != again {
+		err = errors.New("the two passwords are not the same; nothing was changed")
+	}
+	return password, err
+}
+
+// readSecret reads a line without echo. The terminal gets its echo back even
+// when the person gives up with Ctrl-C.
+func (a *app) readSecret(fd int, prompt string) (string, error) {
+	before, err := term.GetState(fd)
+	if err != nil {
+		return "", err
+	}
+	interrupt := make(chan os.Signal, 1)
+	signal.Notify(interrupt, os.Interrupt, syscall.SIGTERM)
+	defer close(interrupt)
+	defer signal.Stop(interrupt)
+	go func() {
+		if _, ok := <-interrupt; ok {
+			term.Restore(fd, before)
+			fmt.Fprintln(a.stderr)
+			os.Exit(130)
+		}
+	}()
+	fmt.Fprint(a.stderr, prompt)
+	secret, err := term.ReadPassword(fd)
+	fmt.Fprintln(a.stderr)
+	if errors.Is(err, io.EOF) {
+		err = errors.New("no password was given; nothing was changed")
+	}
+	return string(secret), err
+}
+
+func addYes(cmd *cobra.Command, yes *bool) {
+	cmd.Flags().BoolVarP(yes, "yes", "y", false, "do not ask")
+}
+
+// confirm asks before something is lost for good.
+func (a *app) confirm(yes bool, question string) error {
+	if yes {
+		return nil
+	}
+	if _, ok := a.terminal(); !ok {
+		return ops.Hint(errors.New("this cannot be undone, and there is no terminal to ask at"), "--yes does it without asking")
+	}
+	fmt.Fprintf(a.stderr, "%s [y/N] ", question)
+	answer, err := a.readLine()
+	if err != nil {
+		return err
+	}
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "y", "yes":
+		return nil
+	}
+	return errors.New("nothing was removed")
+}
+
+// confirmMailbox asks before a mailbox goes. A damaged one can go too, though
+// nobody can say what is in it.
+func (a *app) confirmMailbox(o *ops.Office, user string, yes bool) error {
+	box, err := o.StatMailbox(user)
+	switch {
+	case errors.Is(err, directory.ErrDamaged):
+		return a.confirm(yes, fmt.Sprintf("Remove the damaged mailbox %s with all its mail?", user))
+	case err != nil:
+		return err
+	}
+	return a.confirm(yes, fmt.Sprintf("Remove the mailbox %s with its %d messages (%s)?", box.Mailbox, box.Messages, about(box.Bytes)))
+}
+
+// confirmDomain asks before a domain goes, unless it will not go anyway.
+func (a *app) confirmDomain(o *ops.Office, name string, yes, withMailboxes bool) error {
+	d, err := o.StatDomain(name)
+	switch {
+	case errors.Is(err, directory.ErrDamaged):
+		return a.confirm(yes, fmt.Sprintf("Remove the damaged domain %s with all its mail?", name))
+	case err != nil:
+		return err
+	case d.Mailboxes > 0 && !withMailboxes:
+		return nil
+	}
+	return a.confirm(yes, fmt.Sprintf("Remove the domain %s with %d mailboxes and their %d messages (%s)?", d.Domain, d.Mailboxes, d.Messages, about(d.Bytes)))
+}

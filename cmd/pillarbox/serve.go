@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pillarbox/cmd/internal/daemon"
+	"pillarbox/cmd/internal/ops"
+)
+
+func (a *app) serveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Run the server until it is told to stop (SIGTERM), reloading on SIGHUP",
+		Args:  takes(0, 0),
+		RunE:  func(*cobra.Command, []string) error { return a.serve() },
+	}
+}
+
+func (a *app) serve() error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	reload := make(chan struct{})
+	go func() {
+		for range hangups {
+			reload <- struct{}{}
+		}
+	}()
+	d, err := daemon.Start(a.load, a.stderr)
+	if err != nil {
+		return err
+	}
+	return d.Run(ctx, reload)
+}
+
+func (a *app) reloadCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "reload",
+		Short: "Make the running server apply the configuration file as it is now",
+		Args:  takes(0, 0),
+		RunE:  func(*cobra.Command, []string) error { return a.reload() },
+	}
+}
+
+func (a *app) reload() error {
+	cfg, err := a.load()
+	if err != nil {
+		return fmt.Errorf("nothing was reloaded:\n%w", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	result, err := daemon.AskReload(ctx, cfg.Data)
+	switch {
+	case errors.Is(err, daemon.ErrNotRunning):
+		return ops.Hint(err, "nothing needs a reload then; 'pillarbox serve' starts it with the file as it is")
+	case err != nil:
+		return err
+	case result.Error != "":
+		return fmt.Errorf("nothing was reloaded:\n%s", result.Error)
+	}
+	a.printReload(result)
+	return nil
+}
+
+func (a *app) printReload(result daemon.ReloadResult) {
+	if len(result.Changed) == 0 {
+		fmt.Fprintln(a.stdout, "reloaded; no setting has changed")
+		return
+	}
+	fmt.Fprintln(a.stdout, "reloaded; changed:")
+	for _, key := range result.Changed {
+		fmt.Fprintln(a.stdout, "  "+key)
+	}
+	for _, key := range result.Restart {
+		a.note("%s waits for a restart of the server", key)
+	}
+}

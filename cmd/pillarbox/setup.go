@@ -1,0 +1,231 @@
+package main
+
+import (
+	"bufio"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"pillarbox/cmd/internal/clientsetup"
+	"pillarbox/cmd/internal/config"
+	"pillarbox/cmd/internal/netinfo"
+	"pillarbox/cmd/internal/ops"
+	"pillarbox/cmd/internal/setup"
+	"pillarbox/mailstore/addr"
+)
+
+// setupFlags are the flags of "pillarbox setup" as typed.
+type setupFlags struct {
+	hostname  string
+	mailboxes []string
+	data      string
+	offset    int
+	fromStdin bool
+	dry       bool
+}
+
+func (a *app) setupCommand() *cobra.Command {
+	var f setupFlags
+	cmd := &cobra.Command{
+		Use:   "setup DOMAIN",
+		Short: "Make a working server: configuration, certificate, domain, mailboxes",
+		Long: "Writes the configuration, a private CA and a certificate, and makes the domain and its\n" +
+			"mailboxes. It can be run again: what is there stays, what is missing is made.",
+		Example: "  pillarbox setup office.example --mailbox anna --mailbox boss",
+		Args:    takes(1, 1),
+		RunE:    func(_ *cobra.Command, args []string) error { return a.setup(args[0], f) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.hostname, "hostname", "", "the server's own `name` (default mail.DOMAIN)")
+	flags.StringArrayVar(&f.mailboxes, "mailbox", nil, "make a mailbox of this `name`; may be given again")
+	flags.StringVar(&f.data, "data", "", "the data `directory` (default /var/lib/pillarbox, or data beside another --config)")
+	flags.IntVar(&f.offset, "port-offset", 0, "add `N` to every port: 10000 makes 25 into 10025")
+	flags.BoolVar(&f.fromStdin, "password-stdin", false, "read one line for each --mailbox, in order (default: generate and show once)")
+	flags.BoolVar(&f.dry, "dry-run", false, "say what would be done, and do nothing")
+	return cmd
+}
+
+func (a *app) setup(domain string, f setupFlags) error {
+	req, err := a.setupRequest(domain, f)
+	if err != nil {
+		return err
+	}
+	passwords := passwordSource{stdin: bufio.NewScanner(a.stdin), fromStdin: f.fromStdin}
+	result, err := setup.Run(*req, passwords.next, f.dry)
+	if result != nil {
+		a.printSetup(result)
+	}
+	// A password that was generated must be shown even if a later step failed.
+	a.printPasswords(passwords.generated)
+	if err != nil {
+		return err
+	}
+	if f.dry {
+		a.printDryConfig(result)
+		return nil
+	}
+	a.printNextSteps(result, req)
+	return nil
+}
+
+func (a *app) setupRequest(domain string, f setupFlags) (*setup.Request, error) {
+	d, err := addr.ParseDomain(domain)
+	if err != nil {
+		return nil, usageError{ops.Hint(fmt.Errorf("%q is not a domain: %w", domain, err), "for example: pillarbox setup office.example")}
+	}
+	req := &setup.Request{Domain: d, ConfigFile: a.config, Data: f.data, PortOffset: f.offset}
+	if f.hostname != "" {
+		if req.Hostname, err = addr.ParseDomain(f.hostname); err != nil {
+			return nil, usageError{fmt.Errorf("--hostname %q: %w", f.hostname, err)}
+		}
+	}
+	for _, name := range f.mailboxes {
+		name, _, _ = strings.Cut(name, "@"+domain)
+		local, err := addr.ParseLocal(name)
+		if err != nil {
+			return nil, usageError{fmt.Errorf("--mailbox %q: %w", name, err)}
+		}
+		req.Mailboxes = append(req.Mailboxes, addr.Address{Local: local, Domain: d})
+	}
+	req.Interfaces, err = netinfo.Interfaces()
+	return req, err
+}
+
+// passwordSource gives the passwords of new mailboxes: lines of standard input,
+// or generated ones.
+type passwordSource struct {
+	stdin     *bufio.Scanner
+	fromStdin bool
+	generated [][2]string // address, password
+}
+
+func (p *passwordSource) next(box addr.Address, exists bool) (string, error) {
+	switch {
+	case p.fromStdin:
+		if !p.stdin.Scan() {
+			err := p.stdin.Err()
+			if err == nil {
+				err = io.ErrUnexpectedEOF
+			}
+			return "", ops.Hint(fmt.Errorf("no password for %s on standard input: %w", box, err), "--password-stdin wants one line for each --mailbox, in order")
+		}
+		return strings.TrimSuffix(p.stdin.Text(), "\r"), nil
+	case exists:
+		return "", nil
+	}
+	secret := generatePassword()
+	p.generated = append(p.generated, [2]string{box.String(), secret})
+	return secret, nil
+}
+
+// generatePassword makes a password that can be read aloud and typed: 80 bits
+// in four groups of lower-case letters and digits.
+func generatePassword() string {
+	t := strings.ToLower(rand.Text()[:16])
+	return t[:4] + "-" + t[4:8] + "-" + t[8:12] + "-" + t[12:]
+}
+
+func (a *app) printSetup(r *setup.Result) {
+	for _, s := range r.Steps {
+		fmt.Fprintf(a.stdout, "%-10s  %s\n", s.Done, s.What)
+	}
+	fmt.Fprintln(a.stdout, "\nLog-in without TLS is allowed from these networks (auth.plaintext_networks):")
+	for _, lan := range r.Config.Auth.PlaintextNetworks {
+		fmt.Fprintf(a.stdout, "  %s\n", lan)
+	}
+	for _, note := range r.Notes {
+		a.note("%s", note)
+	}
+}
+
+// printDryConfig shows the file that a real run would write.
+func (a *app) printDryConfig(r *setup.Result) {
+	if r.Text != nil {
+		fmt.Fprintf(a.stdout, "\n%s would be:\n\n%s", a.config, r.Text)
+	}
+}
+
+func (a *app) printPasswords(generated [][2]string) {
+	if len(generated) == 0 {
+		return
+	}
+	fmt.Fprintln(a.stdout, "\nPasswords, shown only this once:")
+	var lines []string
+	for _, g := range generated {
+		lines = append(lines, "  "+g[0]+"\t"+g[1])
+	}
+	a.align(lines)
+}
+
+func (a *app) printNextSteps(r *setup.Result, req *setup.Request) {
+	user := addr.Address{Local: "anna", Domain: req.Domain}
+	if len(req.Mailboxes) > 0 {
+		user = req.Mailboxes[0].Fold()
+	}
+	flag := ""
+	if a.config != config.DefaultPath {
+		flag = " --config " + a.config
+	}
+	fmt.Fprintf(a.stdout, "\nNext:\n")
+	if flag == "" {
+		fmt.Fprintf(a.stdout, "  systemctl enable --now pillarbox      start the server (or: pillarbox serve)\n")
+	} else {
+		fmt.Fprintf(a.stdout, "  pillarbox serve%s\n", flag)
+	}
+	fmt.Fprintf(a.stdout, "  pillarbox selftest%s\n", flag)
+	fmt.Fprintf(a.stdout, "  pillarbox admin mailbox add NAME@%s%s\n", req.Domain, flag)
+	fmt.Fprintf(a.stdout, "  pillarbox admin tls export-ca%s      the certificate that mail programs must trust\n", flag)
+	fmt.Fprintln(a.stdout)
+	a.printSettings(clientsetup.For(r.Config, user, netinfo.Addresses(req.Interfaces)))
+}
+
+// printSettings is what to type into a mail program.
+func (a *app) printSettings(s clientsetup.Settings) {
+	fmt.Fprintf(a.stdout, "In the mail program of %s:\n", s.User)
+	lines := []string{"  User name\t" + s.User, "  Server, incoming and outgoing\t" + s.Server}
+	for _, address := range s.Addresses {
+		lines = append(lines, "  … or, if that name is not known\t"+address)
+	}
+	lines = append(lines, serviceLines("Incoming mail", s.Incoming)...)
+	lines = append(lines, serviceLines("Outgoing mail", s.Outgoing)...)
+	a.align(append(lines, "  Outgoing server requires log-in\tyes, the same user name and password"))
+}
+
+func serviceLines(label string, services []clientsetup.Service) (lines []string) {
+	for _, s := range services {
+		lines = append(lines, fmt.Sprintf("  %s\t%s, port %d, %s", label, s.Protocol, s.Port, s.Encryption))
+		label = "… or"
+	}
+	return lines
+}
+
+func (a *app) settingsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "settings USER",
+		Short: "Show what to type into a mail program",
+		Args:  takes(1, 1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return a.withOffice(func(o *ops.Office) error { return a.settings(o, args[0]) })
+		},
+	}
+}
+
+func (a *app) settings(o *ops.Office, name string) error {
+	user, err := o.ParseUser(name)
+	if err != nil {
+		return err
+	}
+	box, err := o.Dir.Mailbox(user)
+	if err != nil {
+		return ops.Hint(err, "pillarbox admin mailbox list")
+	}
+	interfaces, err := netinfo.Interfaces()
+	if err != nil {
+		return fmt.Errorf("network interfaces: %w", err)
+	}
+	a.printSettings(clientsetup.For(o.Config(), box.Address, netinfo.Addresses(interfaces)))
+	return nil
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"pillarbox/cmd/internal/ops"
+)
+
+const winpopHelp = `The syntax of winpop, for the scripts and the hands that know it. It does the
+same as 'pillarbox admin'.
+
+  winpop add Domain
+  winpop add User@Domain [/createuser Password]
+  winpop delete Domain                 with its mailboxes and their mail, unasked
+  winpop delete User@Domain [/deleteuser]
+  winpop list [Domain]
+  winpop stat [Domain]
+  winpop lock Domain | User@Domain     mail arrives, nobody can log in
+  winpop unlock Domain | User@Domain
+  winpop changepwd User@Domain NewPassword
+  winpop createquotafile User@Domain [/user:UserName]
+  winpop get Property
+  winpop set Property Value            says which key of the configuration to edit
+
+Properties: auth, logging, mailroot, port, sparequired, threadcount, socketmax,
+socketmin, socketthreshold, socketbacklog, socket.
+
+A password on the command line can be read by everybody on the machine:
+'pillarbox admin mailbox passwd' asks for it.`
+
+func (a *app) winpopCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:                   "winpop COMMAND [--config FILE]",
+		Short:                 "The same with the syntax of winpop",
+		Long:                  winpopHelp,
+		DisableFlagsInUseLine: true,
+		// Options begin with a slash, and a password may begin with anything.
+		DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, args := takeConfig(args)
+			if path != "" {
+				a.config = path
+			}
+			call, err := parseWinpop(args)
+			if err != nil {
+				return ops.Hint(usageError{fmt.Errorf("winpop: %w", err)}, "'pillarbox winpop help' shows the syntax")
+			}
+			if call.verb == "help" {
+				fmt.Fprintln(a.stdout, winpopHelp)
+				return nil
+			}
+			return a.winpop(call)
+		},
+	}
+}
+
+// winpop does one call.
+func (a *app) winpop(call winpopCall) error {
+	switch call.verb {
+	case "get":
+		return a.winpopGet(call.target)
+	case "set":
+		return a.winpopSet(call.target)
+	case "migratetoad":
+		return ops.Hint(errors.New("winpop migrateToAD is not for this server: it keeps its own passwords"),
+			"'pillarbox admin mailbox passwd %s' sets one", call.target)
+	}
+	return a.withOffice(func(o *ops.Office) error { return a.winpopOffice(o, call) })
+}
+
+// winpopOffice does a call that concerns domains and mailboxes.
+func (a *app) winpopOffice(o *ops.Office, call winpopCall) error {
+	switch call.verb {
+	case "list":
+		return a.winpopList(o, call.target)
+	case "stat":
+		return a.winpopStat(o, call.target)
+	case "createquotafile":
+		return a.winpopQuotaFile(o, call.target)
+	}
+	change, err := call.change(o)
+	if err := a.report(change, err); err != nil {
+		return err
+	}
+	if call.password != "" {
+		a.note("the password stood on the command line, where everybody on this machine could read it; "+
+			"'pillarbox admin mailbox passwd %s' asks for it", call.target)
+	} else if call.verb == "add" && call.isMailbox() {
+		a.note("it has no password, so nobody can log in; 'pillarbox admin mailbox passwd %s' sets one", call.target)
+	}
+	return nil
+}
+
+// change does a call that changes something.
+func (c winpopCall) change(o *ops.Office) (ops.Change, error) {
+	if c.isMailbox() {
+		switch c.verb {
+		case "add":
+			return o.AddMailbox(c.target, ops.NewMailbox{Password: c.password})
+		case "delete":
+			return o.RemoveMailbox(c.target)
+		case "lock":
+			return o.LockMailbox(c.target)
+		case "unlock":
+			return o.UnlockMailbox(c.target)
+		case "changepwd":
+			return o.SetPassword(c.target, c.password)
+		}
+	}
+	switch c.verb {
+	case "add":
+		return o.AddDomain(c.target)
+	case "delete":
+		return o.RemoveDomain(c.target, true)
+	case "lock":
+		return o.LockDomain(c.target)
+	case "unlock":
+		return o.UnlockDomain(c.target)
+	}
+	return ops.Change{}, fmt.Errorf("winpop %s: not known here", c.verb)
+}
+
+func (a *app) winpopList(o *ops.Office, domain string) error {
+	if domain == "" {
+		row := func(d ops.DomainSummary) string {
+			return fmt.Sprintf("%s\t%d\t%s", d.Domain, d.Mailboxes, yesNo(d.Locked))
+		}
+		return answer(a, table("domains", "DOMAIN\tMAILBOXES\tLOCKED", row))(o.ListDomains())
+	}
+	row := func(m ops.MailboxSummary) string { return fmt.Sprintf("%s\t%s", m.Mailbox, yesNo(m.Locked)) }
+	return answer(a, table("mailboxes", "MAILBOX\tLOCKED", row))(o.ListMailboxes(domain))
+}
+
+func (a *app) winpopStat(o *ops.Office, domain string) error {
+	if domain == "" {
+		row := func(d ops.DomainStat) string {
+			return fmt.Sprintf("%s\t%d\t%d\t%d", d.Domain, d.Mailboxes, d.Messages, d.Bytes)
+		}
+		return answer(a, table("domains", "DOMAIN\tMAILBOXES\tMESSAGES\tBYTES", row))(o.StatDomains())
+	}
+	row := func(m ops.MailboxStat) string { return fmt.Sprintf("%s\t%d\t%d", m.Mailbox, m.Messages, m.Bytes) }
+	return answer(a, table("mailboxes", "MAILBOX\tMESSAGES\tBYTES", row))(o.StatMailboxes(domain))
+}
+
+func (a *app) winpopQuotaFile(o *ops.Office, user string) error {
+	if err := o.CheckMailbox(user); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, "mailbox %s needs no quota file: its quota is kept in the mailbox itself\n", strings.ToLower(user))
+	return nil
+}

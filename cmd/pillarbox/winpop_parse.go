@@ -1,0 +1,142 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// winpopCall is one call of winpop, understood.
+type winpopCall struct {
+	verb     string // in small letters, written out
+	target   string // a domain, a mailbox, or a property in small letters
+	password string // of /createuser and changepwd
+}
+
+// isMailbox tells User@Domain from Domain.
+func (c winpopCall) isMailbox() bool { return strings.Contains(c.target, "@") }
+
+// takeConfig takes --config FILE off the front or the end of the arguments.
+// In between it would be somebody's odd password.
+func takeConfig(args []string) (path string, rest []string) {
+	for len(args) > 0 {
+		first, last := args[0], args[len(args)-1]
+		if value, ok := strings.CutPrefix(first, "--config="); ok {
+			path, args = value, args[1:]
+		} else if first == "--config" && len(args) > 1 {
+			path, args = args[1], args[2:]
+		} else if value, ok := strings.CutPrefix(last, "--config="); ok {
+			path, args = value, args[:len(args)-1]
+		} else if len(args) > 1 && args[len(args)-2] == "--config" {
+			path, args = last, args[:len(args)-2]
+		} else {
+			break
+		}
+	}
+	return path, args
+}
+
+// parseWinpop understands the arguments of winpop. Keywords and options may be
+// in any case.
+func parseWinpop(args []string) (winpopCall, error) {
+	if len(args) == 0 {
+		return winpopCall{}, errors.New("a command is missing")
+	}
+	call, rest := winpopCall{verb: strings.ToLower(args[0])}, args[1:]
+	switch call.verb {
+	case "help", "-h", "--help", "/?", "/help":
+		return winpopCall{verb: "help"}, nil
+	case "add":
+		return call.parseAdd(rest)
+	case "del":
+		call.verb = "delete"
+		return call.parseOptional(rest, "/deleteuser")
+	case "delete":
+		return call.parseOptional(rest, "/deleteuser")
+	case "createquotafile":
+		return call.parseOptional(rest, "/user:")
+	case "list", "stat":
+		return call.parseNames(rest, 0, 1)
+	case "lock", "unlock", "migratetoad":
+		return call.parseNames(rest, 1, 1)
+	case "changepwd":
+		return call.parsePassword(rest)
+	case "get":
+		return call.parseProperty(rest, 1, 1)
+	case "set":
+		return call.parseProperty(rest, 2, 5)
+	}
+	return winpopCall{}, fmt.Errorf("%q is not a command", args[0])
+}
+
+// parseNames takes the target alone.
+func (c winpopCall) parseNames(args []string, low, high int) (winpopCall, error) {
+	switch {
+	case len(args) < low:
+		return c, fmt.Errorf("%s: an argument is missing", c.verb)
+	case len(args) > high:
+		return c, fmt.Errorf("%s: %q is one argument too many", c.verb, args[high])
+	case len(args) > 0 && (strings.HasPrefix(args[0], "/") || strings.HasPrefix(args[0], "--")):
+		return c, fmt.Errorf("%s: %q is not an option of it", c.verb, args[0])
+	case len(args) > 0:
+		c.target = args[0]
+	}
+	if (c.verb == "createquotafile" || c.verb == "changepwd" || c.verb == "migratetoad") && !c.isMailbox() {
+		return c, fmt.Errorf("%s: %q is not User@Domain", c.verb, c.target)
+	}
+	return c, nil
+}
+
+// parseAdd takes the target and, before or behind it, /createuser Password.
+func (c winpopCall) parseAdd(args []string) (winpopCall, error) {
+	var names []string
+	for i := 0; i < len(args); i++ {
+		if !strings.EqualFold(args[i], "/createuser") {
+			names = append(names, args[i])
+			continue
+		}
+		if i++; i == len(args) || args[i] == "" {
+			return c, errors.New("add: /createuser lacks the password")
+		}
+		c.password = args[i]
+	}
+	c, err := c.parseNames(names, 1, 1)
+	if err == nil && c.password != "" && !c.isMailbox() {
+		err = fmt.Errorf("add: /createuser is for User@Domain, and %q is a domain", c.target)
+	}
+	return c, err
+}
+
+// parseOptional takes the target and an option that changes nothing here: the
+// mailbox is the account. An option that ends in a colon has a value behind it.
+func (c winpopCall) parseOptional(args []string, option string) (winpopCall, error) {
+	var names []string
+	for _, arg := range args {
+		lower := strings.ToLower(arg)
+		if lower == option || strings.HasSuffix(option, ":") && strings.HasPrefix(lower, option) {
+			continue
+		}
+		names = append(names, arg)
+	}
+	return c.parseNames(names, 1, 1)
+}
+
+func (c winpopCall) parsePassword(args []string) (winpopCall, error) {
+	if len(args) > 2 {
+		return c, errors.New("changepwd: too many arguments; a password with blanks belongs in quotes")
+	}
+	if len(args) < 2 || args[1] == "" {
+		return c, errors.New("changepwd: it takes User@Domain and the new password")
+	}
+	c.password = args[1]
+	return c.parseNames(args[:1], 1, 1)
+}
+
+// parseProperty takes a property; what it would be set to does not matter.
+func (c winpopCall) parseProperty(args []string, low, high int) (winpopCall, error) {
+	if len(args) < low || len(args) > high {
+		return c, fmt.Errorf("%s: it takes a property%s", c.verb, map[string]string{"set": " and its value"}[c.verb])
+	}
+	c.target = strings.ToLower(args[0])
+	return c, nil
+}
