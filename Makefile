@@ -1,0 +1,58 @@
+# Pillarbox: "make help" lists the targets.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+PREFIX  ?= /usr/local
+DESTDIR ?=
+FUZZTIME ?= 10s
+BENCHTIME ?= 1s
+TESTFLAGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test race lint fuzz-short e2e bench install clean
+
+help: ## list the targets
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+build: ## build bin/pillarbox, one static binary
+	$(BUILD) -o bin/pillarbox ./cmd/pillarbox
+
+run: build ## set up a demonstration office in var/, test it, and serve it
+	@sh etc/demo.sh
+
+test: ## run the test suite
+	$(GO) test $(TESTFLAGS) ./...
+
+race: ## run the test suite with the race detector
+	$(MAKE) test TESTFLAGS=-race
+
+lint: ## gofmt, go vet and staticcheck
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt wants:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet -tags e2e ./...
+	$(GO) tool staticcheck -tags e2e ./...
+
+fuzz-short: ## fuzz every parser of client bytes for FUZZTIME each
+	@set -e; for dir in $$($(GO) list -f '{{.Dir}}' ./...); do \
+		for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9]+' $$dir/*_test.go 2>/dev/null | cut -c6-); do \
+			echo "$$f in $$dir"; \
+			$(GO) test -run='^$$' -fuzz="^$$f$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=10x $$dir; \
+		done; done
+
+e2e: ## test the binary with real mail programs (packages: .ci/packages.txt)
+	$(GO) test -tags e2e -count=1 -v -timeout 20m ./cmd/internal/e2e
+
+bench: ## measure: accept to 250, log-in and STAT, RETR, memory of idle connections
+	$(GO) test -run='^$$' -bench=. -benchtime=$(BENCHTIME) -benchmem ./smtp/... ./pop3/... ./mailstore/...
+
+install: build ## install the binary, the systemd unit and the service's account (as root)
+	install -D -m 0755 bin/pillarbox $(DESTDIR)$(PREFIX)/bin/pillarbox
+	install -D -m 0644 etc/pillarbox.toml $(DESTDIR)$(PREFIX)/share/doc/pillarbox/pillarbox.toml
+	install -d $(DESTDIR)/etc/systemd/system
+	sed 's|@PREFIX@|$(PREFIX)|' etc/systemd/pillarbox.service > $(DESTDIR)/etc/systemd/system/pillarbox.service
+	@if [ -z "$(DESTDIR)" ] && ! id pillarbox >/dev/null 2>&1; then \
+		useradd --system --home-dir /var/lib/pillarbox --shell /usr/sbin/nologin pillarbox; fi
+	@echo "Next: pillarbox setup YOUR.DOMAIN --mailbox NAME"
+
+clean: ## remove what was built (the demonstration office in var/ too)
+	rm -rf bin var
