@@ -51,12 +51,12 @@ func refuseStranger(cmd *cobra.Command, args []string) error {
 	}
 	known := "the commands are " + strings.Join(names, ", ")
 	if len(args) == 0 {
-		return ops.Hint(usageError{fmt.Errorf("%s: a command is missing", callName(cmd))}, "%s", known)
+		return ops.Hint(usageError{fmt.Errorf("%sa command is missing", callPrefix(cmd))}, "%s", known)
 	}
 	if meant := cmd.SuggestionsFor(args[0]); len(meant) > 0 {
 		known = "did you mean " + strings.Join(meant, " or ") + "?"
 	}
-	return ops.Hint(usageError{fmt.Errorf("%s: unknown command %q", callName(cmd), args[0])}, "%s", known)
+	return ops.Hint(usageError{fmt.Errorf("%sunknown command %q", callPrefix(cmd), args[0])}, "%s", known)
 }
 
 // takes wants at least low arguments and at most high; a negative high is no
@@ -76,6 +76,14 @@ func takes(low, high int) cobra.PositionalArgs {
 // callName is what a person calls a command, without the program's own name.
 func callName(cmd *cobra.Command) string {
 	return strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
+}
+
+// callPrefix is callName before an error; the program itself is named already.
+func callPrefix(cmd *cobra.Command) string {
+	if !cmd.HasParent() {
+		return ""
+	}
+	return callName(cmd) + ": "
 }
 
 // misuse is an error in how a command was called.

@@ -63,6 +63,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (see '%s --help')", err, c.CommandPath())}
 	})
+	root.SuggestionsMinimumDistance = 2
 	root.Args, root.RunE = cobra.ArbitraryArgs, func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return cmd.Help()
@@ -95,7 +96,7 @@ func (a *app) complain(err error) {
 func (a *app) load() (*config.Config, error) {
 	cfg, err := config.Load(a.config, os.Environ())
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, ops.Hint(err, "'pillarbox setup DOMAIN' writes one; --config FILE names another place")
+		return nil, ops.Hint(err, "--config FILE names another place")
 	}
 	return cfg, err
 }

@@ -35,7 +35,7 @@ A password on the command line can be read by everybody on the machine:
 func (a *app) winpopCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:                   "winpop COMMAND [--config FILE]",
-		Short:                 "The same with the syntax of winpop",
+		Short:                 "Domains and mailboxes in the syntax of winpop, the command of Windows Server 2003",
 		Long:                  winpopHelp,
 		DisableFlagsInUseLine: true,
 		// Options begin with a slash, and a password may begin with anything.
