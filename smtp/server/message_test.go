@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -177,5 +178,21 @@ func TestDiskFails(t *testing.T) {
 		if failed < 3 || stored < 1 {
 			t.Errorf("%v: %d failures and %d successes are not what the steps of a delivery give", failure.err, failed, stored)
 		}
+	}
+}
+
+// A server that is told to stop before it serves a listener does not serve it.
+func TestShutdownBeforeServe(t *testing.T) {
+	o := newOffice(t, smtp.MTA, nil)
+	o.server.Shutdown(t.Context())
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.server.Serve(l, smtp.MTA); err != nil {
+		t.Error(err)
+	}
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the listener is open: %v", err)
 	}
 }

@@ -50,6 +50,7 @@ type Server struct {
 
 	mu        sync.Mutex
 	listeners []*wire.Listener // owner: mu
+	closing   bool             // owner: mu
 }
 
 // New makes a Server. Nothing listens yet.
@@ -85,10 +86,9 @@ func isPostmaster(local string) bool { return addr.FoldName(local) == "postmaste
 // then it returns nil.
 func (s *Server) Serve(l net.Listener, service smtp.Service) error {
 	wl := wire.NewListener(l, &s.wire, service == smtp.SMTPS)
-	s.mu.Lock()
-	s.listeners = append(s.listeners, wl)
-	s.mu.Unlock()
-
+	if !s.addListener(wl) {
+		return l.Close()
+	}
 	lib := gosmtp.NewServer(gosmtp.BackendFunc(func(c *gosmtp.Conn) (gosmtp.Session, error) {
 		return s.newSession(c.Conn().(*wire.Conn), service), nil
 	}))
@@ -104,10 +104,22 @@ func (s *Server) Serve(l net.Listener, service smtp.Service) error {
 	return err
 }
 
+// addListener reports false when the server has been shut down already: it may
+// be told to stop before all its listeners are being served.
+func (s *Server) addListener(l *wire.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closing {
+		s.listeners = append(s.listeners, l)
+	}
+	return !s.closing
+}
+
 // Shutdown stops accepting, lets every session finish the command that it is
 // in, and returns when all have ended or ctx has.
 func (s *Server) Shutdown(ctx context.Context) {
 	s.mu.Lock()
+	s.closing = true
 	listeners := s.listeners
 	s.mu.Unlock()
 	var wg sync.WaitGroup

@@ -57,41 +57,47 @@ type listener struct {
 
 // Start reads the configuration with load, puts the server together and opens
 // its ports. Nothing is served before Run. Log lines go to out.
-func Start(load func() (*config.Config, error), out io.Writer) (d *Daemon, err error) {
+func Start(load func() (*config.Config, error), out io.Writer) (*Daemon, error) {
 	cfg, err := load()
 	if err != nil {
 		return nil, err
 	}
-	d = &Daemon{load: load, level: new(slog.LevelVar), unlock: func() {}}
+	d := &Daemon{load: load, level: new(slog.LevelVar), unlock: func() {}}
 	d.log = newLogger(cfg.Log, d.level, out)
 	if d.office, err = ops.Open(cfg); err != nil {
 		return nil, err
 	}
-	started := d // d itself is nil behind a "return nil, err"
-	defer func() {
-		if err != nil {
-			started.release()
-		}
-	}()
-	if err = d.takeData(); err != nil {
+	if err := d.assemble(cfg); err != nil {
+		d.release()
 		return nil, err
 	}
+	return d, nil
+}
+
+// assemble makes the parts and joins them.
+func (d *Daemon) assemble(cfg *config.Config) (err error) {
+	if err := d.takeData(); err != nil {
+		return err
+	}
 	if d.certs, err = certs.Open(cfg.Certs()); err != nil {
-		return nil, ops.Hint(err, "'pillarbox setup' makes a certificate of the server's own; [tls] in the configuration names another")
+		return ops.Hint(err, "'pillarbox setup' makes a certificate of the server's own; [tls] in the configuration names another")
 	}
 	logins := auth.New(d.office.Dir, auth.Options{Log: d.log})
 	d.guard = guard.New(guardLimits(cfg))
 	d.smtp = server.New(d.smtpConfig(cfg), d.office.Dir, d.office.Store, logins, d.log)
 	d.pop3 = pop3.New(d.pop3Config(cfg), d.office.Store, logins, d.log)
-	return d, d.listen(cfg)
+	return d.listen(cfg)
 }
 
 // takeData makes sure that no second server works on the data directory, and
 // clears away what an earlier one could not finish.
 func (d *Daemon) takeData() error {
 	unlock, err := durable.TryLock(d.office.Root, "lock")
-	if err != nil {
-		return ops.Hint(fmt.Errorf("data directory %s: %w", d.office.Root.Name(), err), "only one server may serve a data directory")
+	if taken, ok := errors.AsType[*durable.LockedError](err); ok {
+		return ops.Hint(fmt.Errorf("another server, process %d, serves the data directory %s (%w)", taken.PID, d.office.Root.Name(), err),
+			"only one server may serve a data directory")
+	} else if err != nil {
+		return fmt.Errorf("data directory %s: %w", d.office.Root.Name(), err)
 	}
 	d.unlock = unlock
 	return errors.Join(d.office.Store.Recover(), d.office.Dir.PruneDrafts())

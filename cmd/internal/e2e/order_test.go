@@ -1,0 +1,79 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// call is one system call: its line in the trace where it began, and where it
+// was over.
+type call struct {
+	name, args string
+	begin, end int
+}
+
+var (
+	wholeCall   = regexp.MustCompile(`^(\d+) +(\w+)\((.*)\) += \d+`)
+	begunCall   = regexp.MustCompile(`^(\d+) +(\w+)\((.*) <unfinished \.\.\.>`)
+	resumedCall = regexp.MustCompile(`^(\d+) +<\.\.\. (\w+) resumed>.*\) += \d+`)
+)
+
+// calls reads what strace -f wrote: the successful calls, in the order in which
+// they began.
+func calls(trace string) []call {
+	var all []call
+	begun := make(map[string]int) // by thread: index in all
+	n := 0
+	for line := range strings.Lines(trace) {
+		n++
+		if m := wholeCall.FindStringSubmatch(line); m != nil {
+			all = append(all, call{m[2], m[3], n, n})
+		} else if m := begunCall.FindStringSubmatch(line); m != nil {
+			begun[m[1]] = len(all)
+			all = append(all, call{m[2], m[3], n, 0})
+		} else if m := resumedCall.FindStringSubmatch(line); m != nil {
+			all[begun[m[1]]].end = n
+		}
+	}
+	return all
+}
+
+// TestOrderOfCalls watches one delivery with strace. A kill does not show
+// whether anything was synced, for what was written survives it; the order of
+// the calls does: the message is on the disk before it is linked, its name is
+// on the disk before the client is told.
+func TestOrderOfCalls(t *testing.T) {
+	needs(t, "strace")
+	o := newOffice(t)
+	file := o.path("trace")
+	// -D: the server stays our own child. -y: descriptors with their paths.
+	s := o.serve(t, "strace", "-D", "-f", "-y", "-s", "80", "-o", file, "-e", "trace=fsync,fdatasync,linkat,write")
+	o.deliver(t, letter("watched"), anna)
+	s.stop(t)
+
+	mailbox := regexp.QuoteMeta(o.mailbox(anna))
+	incoming := regexp.QuoteMeta(o.path("data", "incoming"))
+	order := []struct{ what, name, args string }{
+		{"the message is synced", "fsync|fdatasync", `^\d+<` + incoming + `/P3_\d+>$`},
+		{"it is linked into the mailbox", "linkat", `^\d+<` + incoming + `>, "P3_\d+", \d+<` + mailbox + `>, "P3_\d+_\d+d?\.eml"`},
+		{"the mailbox's directory is synced", "fsync", `^\d+<` + mailbox + `>$`},
+		{"the client is told", "write", `^\d+<.*>, "250 2\.6\.0 `},
+	}
+	all, after := calls(read(t, file)), 0
+	for _, step := range order {
+		name, args := regexp.MustCompile("^("+step.name+")$"), regexp.MustCompile(step.args)
+		var found []call
+		for _, c := range all {
+			if name.MatchString(c.name) && args.MatchString(c.args) {
+				found = append(found, c)
+			}
+		}
+		if len(found) != 1 || found[0].begin <= after || found[0].end == 0 {
+			t.Fatalf("%s: found %v, want one call after line %d of\n%s", step.what, found, after, read(t, file))
+		}
+		after = found[0].end
+	}
+}

@@ -1,0 +1,68 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"strings"
+	"testing"
+)
+
+// nmap runs scripts of nmap's against one service, and gives what they say.
+func (o *office) nmap(t *testing.T, service, scripts string, args ...string) string {
+	t.Helper()
+	// The plus makes a script run although it does not know the port.
+	args = append(args, "-Pn", "-n", "--unprivileged", "-vv", "-p", o.port(service), "--script", scripts, "127.0.0.1")
+	return mustRun(t, o.command(t, "nmap", args...))
+}
+
+// TestScan looks at the server with the eyes of nmap: what it offers, and that
+// it neither relays nor tells who has a mailbox.
+func TestScan(t *testing.T) {
+	needs(t, "nmap")
+	o := newOffice(t)
+	// Every one of the probes is to be answered, not only those before the
+	// connection is closed for too many errors.
+	o.edit(t, func(config string) string {
+		return strings.Replace(config, "# max_errors = 10", "max_errors = 1000", 1)
+	})
+	o.serve(t)
+	tests := []struct {
+		service, script string
+		args            []string
+		want            []string
+	}{
+		{"smtp", "+smtp-open-relay", nil, []string{"Server doesn't seem to be an open relay, all tests failed"}},
+		{"smtp", "+smtp-commands", nil, []string{"PIPELINING", "SIZE 26214400", "8BITMIME", "SMTPUTF8", "DSN",
+			"ENHANCEDSTATUSCODES", "STARTTLS", "AUTH PLAIN LOGIN", "AUTH=LOGIN"}},
+		{"pop3", "+pop3-capabilities", nil, []string{"STLS", "TOP", "UIDL", "USER", "PIPELINING", "RESP-CODES",
+			"AUTH-RESP-CODE", "SASL(PLAIN LOGIN)", "EXPIRE(NEVER)", "IMPLEMENTATION(", "UTF8"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.script[1:], func(t *testing.T) {
+			out := o.nmap(t, tt.service, tt.script, tt.args...)
+			for _, want := range tt.want {
+				if !strings.Contains(out, want) {
+					t.Errorf("%q is missing:\n%s", want, out)
+				}
+			}
+		})
+	}
+	if n := len(o.stored(t, anna)) + len(o.stored(t, boss)); n > 0 {
+		t.Errorf("the scan left %d messages", n)
+	}
+}
+
+// TestEnumerateUsers asks for names that exist, by the commands that are there
+// to ask for names. (RCPT has to tell: RFC 5321 wants unknown recipients
+// refused at once.)
+func TestEnumerateUsers(t *testing.T) {
+	needs(t, "nmap")
+	o := newOffice(t)
+	o.serve(t)
+	names := o.write(t, "names", "anna\nboss\nroot\npostmaster\n")
+	out := o.nmap(t, "smtp", "+smtp-enum-users", "--script-args",
+		"smtp-enum-users.methods={VRFY,EXPN},smtp-enum-users.domain="+domain+",userdb="+names)
+	if !strings.Contains(out, "smtp-enum-users:") || strings.Contains(out, "anna") || strings.Contains(out, "boss") {
+		t.Errorf("nmap found users, or did not look for any:\n%s", out)
+	}
+}
