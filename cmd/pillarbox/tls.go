@@ -18,14 +18,19 @@ func (a *app) tlsCommand() *cobra.Command {
 	return family("tls", "The server's certificate", a.tlsShowCommand(), a.tlsRenewCommand(), a.tlsExportCommand())
 }
 
-// certificates opens the certificate that the configuration names.
-func (a *app) certificates() (*certs.Manager, error) {
-	cfg, err := a.load()
-	if err != nil {
-		return nil, err
+// withCertificate opens the certificate that the configuration names.
+func (a *app) withCertificate(do func(*certs.Manager) error) func(*cobra.Command, []string) error {
+	return func(*cobra.Command, []string) error {
+		cfg, err := a.load()
+		if err != nil {
+			return err
+		}
+		m, err := certs.Open(cfg.Certs())
+		if err != nil {
+			return ops.Hint(err, "'pillarbox setup' makes a certificate of the server's own; [tls] in the configuration names another")
+		}
+		return do(m)
 	}
-	m, err := certs.Open(cfg.Certs())
-	return m, ops.Hint(err, "'pillarbox setup' makes a certificate of the server's own; [tls] in the configuration names another")
 }
 
 func (a *app) tlsShowCommand() *cobra.Command {
@@ -34,17 +39,13 @@ func (a *app) tlsShowCommand() *cobra.Command {
 		Use:   "show",
 		Short: "Show the certificate: names, issuer, until when, fingerprint",
 		Args:  takes(0, 0),
-		RunE: func(*cobra.Command, []string) error {
-			m, err := a.certificates()
-			if err != nil {
-				return err
-			}
+		RunE: a.withCertificate(func(m *certs.Manager) error {
 			if asJSON {
 				return a.writeJSON(m.Info())
 			}
 			a.printCertificate(m.Info())
 			return nil
-		},
+		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
 	return cmd
@@ -75,11 +76,7 @@ func (a *app) tlsRenewCommand() *cobra.Command {
 		Use:   "renew",
 		Short: "Issue a new certificate from the server's own CA; a running server takes it within a minute",
 		Args:  takes(0, 0),
-		RunE: func(*cobra.Command, []string) error {
-			m, err := a.certificates()
-			if err != nil {
-				return err
-			}
+		RunE: a.withCertificate(func(m *certs.Manager) error {
 			if err := m.Renew(time.Now()); err != nil {
 				if errors.Is(err, certs.ErrNotOwnCA) {
 					return ops.Hint(err, "renew it where it came from; the server notices the new files by itself")
@@ -88,7 +85,7 @@ func (a *app) tlsRenewCommand() *cobra.Command {
 			}
 			fmt.Fprintf(a.stdout, "certificate renewed, valid to %s\n", m.Info().NotAfter.Local().Format(time.DateOnly))
 			return nil
-		},
+		}),
 	}
 }
 
@@ -98,11 +95,7 @@ func (a *app) tlsExportCommand() *cobra.Command {
 		Use:   "export-ca",
 		Short: "Write the CA certificate that mail programs must trust (never its key)",
 		Args:  takes(0, 0),
-		RunE: func(*cobra.Command, []string) error {
-			m, err := a.certificates()
-			if err != nil {
-				return err
-			}
+		RunE: a.withCertificate(func(m *certs.Manager) error {
 			ca, err := m.ExportCA(format)
 			if errors.Is(err, certs.ErrFormat) {
 				return usageError{fmt.Errorf("--format is pem or der, not %q", format)}
@@ -118,7 +111,7 @@ func (a *app) tlsExportCommand() *cobra.Command {
 			}
 			fmt.Fprintf(a.stdout, "CA certificate written to %s\n", out)
 			return nil
-		},
+		}),
 	}
 	cmd.Flags().StringVar(&format, "format", "pem", "pem, or der for Windows and phones")
 	cmd.Flags().StringVarP(&out, "output", "o", "", "write to this `file` instead of the screen")

@@ -57,7 +57,7 @@ func FuzzSession(f *testing.F) {
 				want[m[1]] = true
 			}
 		}
-		for _, message := range o.takeAll(t, "anna") {
+		for _, message := range o.read(t, "anna", true) {
 			id := volatile.FindString(message)
 			if !want[id] {
 				t.Fatalf("%q stored %s, which was not accepted:\n%s", input, id, replies)
@@ -91,27 +91,4 @@ func (o *office) converse(t *testing.T, input string) string {
 		t.Fatalf("%q: %v", input, err)
 	}
 	return string(text)
-}
-
-// takeAll fetches and deletes everything in a mailbox.
-func (o *office) takeAll(t *testing.T, user string) []string {
-	t.Helper()
-	all := o.messages(t, user)
-	box, err := o.dir.Mailbox(address(t, user))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := o.store.OpenMaildrop(box.Dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
-	var every []int
-	for i := range m.Messages() {
-		every = append(every, i)
-	}
-	if err := m.Remove(every); err != nil {
-		t.Fatal(err)
-	}
-	return all
 }

@@ -123,6 +123,12 @@ func address(t testing.TB, s string) addr.Address {
 // messages is everything in a user's mailbox.
 func (o *office) messages(t testing.TB, user string) []string {
 	t.Helper()
+	return o.read(t, user, false)
+}
+
+// read reads a whole mailbox, and empties it if it is told to.
+func (o *office) read(t testing.TB, user string, remove bool) (all []string) {
+	t.Helper()
 	box, err := o.dir.Mailbox(address(t, user))
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +138,7 @@ func (o *office) messages(t testing.TB, user string) []string {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	var all []string
+	var every []int
 	for i := range m.Messages() {
 		r, err := m.Open(i)
 		if err != nil {
@@ -143,7 +149,12 @@ func (o *office) messages(t testing.TB, user string) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, string(text))
+		all, every = append(all, string(text)), append(every, i)
+	}
+	if remove {
+		if err := m.Remove(every); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return all
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -115,6 +116,22 @@ func expect(t *testing.T, c io.Reader, want string) {
 	}
 }
 
+// intoData is a session up to the point where the server waits for a message:
+// what is sent, and the reply to wait for, in turn.
+var intoData = []string{"", "220 ", "HELO x\r\n", "250 ", "MAIL FROM:<a@b>\r\n", "250 ", "RCPT TO:<c@d>\r\n", "250 ", "DATA\r\n", "354 "}
+
+func talk(t *testing.T, c net.Conn, lines ...string) {
+	t.Helper()
+	for i := 0; i < len(lines); i += 2 {
+		if lines[i] != "" { // a pipe hands on empty writes too
+			io.WriteString(c, lines[i])
+		}
+		if lines[i+1] != "" {
+			expect(t, c, lines[i+1])
+		}
+	}
+}
+
 func TestTimeouts(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -123,20 +140,13 @@ func TestTimeouts(t *testing.T) {
 	}{
 		{"silence", []string{"", "220 "}, 5 * time.Minute},
 		{"half a command", []string{"", "220 ", "EH", ""}, 5 * time.Minute},
-		{"in data", []string{"", "220 ", "HELO x\r\n", "250 ", "MAIL FROM:<a@b>\r\n", "250 ", "RCPT TO:<c@d>\r\n", "250 ", "DATA\r\n", "354 ", "text\r\n", ""}, 3 * time.Minute},
+		{"in data", append(slices.Clone(intoData), "text\r\n", ""), 3 * time.Minute},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c, _, bodies := serve(t, testConfig())
-				for i := 0; i < len(tt.sent); i += 2 {
-					if tt.sent[i] != "" { // a pipe hands on empty writes too
-						io.WriteString(c, tt.sent[i])
-					}
-					if tt.sent[i+1] != "" {
-						expect(t, c, tt.sent[i+1])
-					}
-				}
+				talk(t, c, tt.sent...)
 				start := time.Now()
 				expect(t, c, "421 4.4.2 mx timed out")
 				if waited := time.Since(start); waited != tt.after {
@@ -173,13 +183,7 @@ func TestClientThatNeverReads(t *testing.T) {
 func TestShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, l, bodies := serve(t, testConfig())
-		for _, s := range []string{"", "220 ", "HELO x\r\n", "250 ", "MAIL FROM:<a@b>\r\n", "250 ", "RCPT TO:<c@d>\r\n", "250 ", "DATA\r\n", "354 "} {
-			if strings.HasSuffix(s, " ") {
-				expect(t, c, s)
-			} else if s != "" {
-				io.WriteString(c, s)
-			}
-		}
+		talk(t, c, intoData...)
 		ended := make(chan struct{})
 		go func() { l.Shutdown(t.Context()); close(ended) }()
 		synctest.Wait()
@@ -202,13 +206,7 @@ func TestShutdown(t *testing.T) {
 func TestShutdownCutsOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, l, _ := serve(t, testConfig())
-		for _, s := range []string{"", "220 ", "HELO x\r\n", "250 ", "MAIL FROM:<a@b>\r\n", "250 ", "RCPT TO:<c@d>\r\n", "250 ", "DATA\r\n", "354 "} {
-			if strings.HasSuffix(s, " ") {
-				expect(t, c, s)
-			} else if s != "" {
-				io.WriteString(c, s)
-			}
-		}
+		talk(t, c, intoData...)
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		start := time.Now()
