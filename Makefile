@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 PREFIX  ?= /usr/local
 DESTDIR ?=
-FUZZTIME ?= 10s
+FUZZTIME ?= 20000x
 BENCHTIME ?= 1s
 TESTFLAGS ?=
 
@@ -32,7 +32,7 @@ lint: ## gofmt, go vet and staticcheck
 	$(GO) vet -tags e2e ./...
 	$(GO) tool staticcheck -tags e2e ./...
 
-fuzz-short: ## fuzz every parser of client bytes for FUZZTIME each
+fuzz-short: ## fuzz every parser of client bytes, FUZZTIME inputs each
 	@set -e; for dir in $$($(GO) list -f '{{.Dir}}' ./...); do \
 		for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9]+' $$dir/*_test.go 2>/dev/null | cut -c6-); do \
 			echo "$$f in $$dir"; \
