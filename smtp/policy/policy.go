@@ -1,26 +1,19 @@
-// Package policy decides what a client may do: facts go in, a Decision comes
-// out, with every step that led to it. It does no I/O, so that the server, an
-// explanation on request and the tests all get the same answer from the same
-// function.
+// Package policy decides what a client may do: who may connect, who may log in,
+// who may send as whom and to whom. Facts go in, a Decision comes out, with
+// every step that led to it and the line of the configuration that decided. It
+// does no I/O, so that the server, "admin explain" and the tests all get the
+// same answer from the same function.
+//
+// The rules are those of Lotus Domino's inbound controls, of the access pages of
+// the IIS 6 SMTP virtual server and of Exchange 2003's restrictions, in one
+// place. A session asks in order: Connect when the client has come, LogIn before
+// a password may be said, Mail at MAIL FROM, Rcpt at each RCPT TO, Message when
+// the header has been read. Evaluate asks all of them.
 package policy
 
 import (
-	"fmt"
-	"net/netip"
-
-	"pillarbox/mailstore/addr"
 	"pillarbox/smtp"
 )
-
-// Facts is all that a decision looks at.
-type Facts struct {
-	Service   smtp.Service
-	Remote    netip.Addr
-	TLS       bool
-	User      addr.Address // who logged in; zero: nobody
-	Recipient addr.Address // for Relay
-	Hosted    bool         // for Relay: the recipient's domain is delivered here
-}
 
 // Verdict is the end of a decision.
 type Verdict int
@@ -32,22 +25,47 @@ const (
 
 func (v Verdict) String() string { return [...]string{"refuse", "accept"}[v] }
 
-// Step is one rule that was looked at, and what came of it.
+// MarshalText writes a verdict as a word.
+func (v Verdict) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// Step is one rule that was looked at, and what came of it. It is made of
+// strings that exist already: a decision formats nothing.
 type Step struct {
-	Rule    string // the rule, by its name in the configuration where it has one
-	Outcome string
+	Rule    string `json:"rule"`             // by its key in the configuration, or what it is about
+	Origin  string `json:"origin,omitempty"` // "pillarbox.toml:41", "default", or where else the rule stands
+	Subject string `json:"subject,omitempty"`
+	Outcome string `json:"outcome"`
 }
 
-// Decision is a verdict with its reasons. Reply is what the client is told;
-// nil when the verdict is Accept.
+func (s Step) String() string {
+	text := s.Rule
+	if s.Origin != "" {
+		text += " (" + s.Origin + ")"
+	}
+	text += ": "
+	if s.Subject != "" {
+		text += s.Subject + " "
+	}
+	return text + s.Outcome
+}
+
+// Decision is a verdict with its reasons.
 type Decision struct {
-	Verdict Verdict
-	Reply   *smtp.Reply
-	Steps   []Step
+	Verdict Verdict     `json:"verdict"`
+	Stage   string      `json:"stage"`           // connect, log in, mail, rcpt, message
+	Reply   *smtp.Reply `json:"reply,omitempty"` // what the client is told; nil when accepted
+	Steps   []Step      `json:"steps"`
+	Flip    string      `json:"flip,omitempty"` // of a refusal: the smallest change that would make it an accept
+	Console string      `json:"-"`              // a line for the log in the words of the old product, or ""
 }
 
-func (d *Decision) step(rule, outcome string, args ...any) {
-	d.Steps = append(d.Steps, Step{rule, fmt.Sprintf(outcome, args...)})
+// decide begins a decision.
+func decide(stage string) *Decision {
+	return &Decision{Stage: stage, Steps: make([]Step, 0, 12)}
+}
+
+func (d *Decision) step(rule, origin, subject, outcome string) {
+	d.Steps = append(d.Steps, Step{rule, origin, subject, outcome})
 }
 
 func (d *Decision) accept() Decision {
@@ -55,68 +73,7 @@ func (d *Decision) accept() Decision {
 	return *d
 }
 
-func (d *Decision) refuse(code int, enhanced [3]int, text string, args ...any) Decision {
-	d.Reply = smtp.NewReply(code, enhanced, text, args...)
+func (d *Decision) refuse(reply *smtp.Reply, flip string) Decision {
+	d.Verdict, d.Reply, d.Flip = Refuse, reply, flip
 	return *d
-}
-
-// Rules is the configuration that decisions follow.
-type Rules struct {
-	// PlaintextNetworks are where passwords may cross the wire in the clear: the
-	// office's own LAN, for programs too old for today's TLS.
-	PlaintextNetworks []netip.Prefix
-}
-
-// LogIn decides whether a password may be offered on the connection as it is.
-func (r Rules) LogIn(f Facts) Decision {
-	var d Decision
-	if f.TLS {
-		d.step("tls", "the connection is encrypted")
-		return d.accept()
-	}
-	d.step("tls", "the connection is not encrypted")
-	remote := f.Remote.Unmap()
-	for _, network := range r.PlaintextNetworks {
-		if network.Contains(remote) {
-			d.step("auth.plaintext_networks", "%s is in %s", remote, network)
-			return d.accept()
-		}
-	}
-	d.step("auth.plaintext_networks", "%s is in none of them", remote)
-	return d.refuse(538, [3]int{5, 7, 11}, "Encryption is required to log in: turn on TLS (STARTTLS) in your mail program")
-}
-
-// Mail decides whether a client may begin a message (MAIL FROM).
-func (r Rules) Mail(f Facts) Decision {
-	var d Decision
-	switch {
-	case !f.Service.DemandsAuth():
-		d.step("listener", "%s takes mail without a log-in", f.Service)
-		return d.accept()
-	case !f.User.IsZero():
-		d.step("listener", "%s demands a log-in; %s is logged in", f.Service, f.User)
-		return d.accept()
-	}
-	d.step("listener", "%s demands a log-in; nobody is logged in", f.Service)
-	if r.LogIn(f).Verdict == Refuse {
-		return d.refuse(530, [3]int{5, 7, 0}, "Must issue a STARTTLS command first, then log in")
-	}
-	return d.refuse(530, [3]int{5, 7, 0}, "Authentication required: turn on \"My server requires authentication\" in your mail program")
-}
-
-// Relay decides whether a client may send to one recipient (RCPT TO). Closed by
-// default: only a logged-in user sends to domains that are not delivered here.
-func (r Rules) Relay(f Facts) Decision {
-	var d Decision
-	if f.Hosted {
-		d.step("local domains", "%s is delivered here", f.Recipient.Domain)
-		return d.accept()
-	}
-	d.step("local domains", "%s is not delivered here", f.Recipient.Domain)
-	if !f.User.IsZero() {
-		d.step("authenticated users", "%s is logged in", f.User)
-		return d.accept()
-	}
-	d.step("authenticated users", "nobody is logged in")
-	return d.refuse(550, [3]int{5, 7, 1}, "Unable to relay for %s", f.Recipient)
 }

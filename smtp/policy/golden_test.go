@@ -1,0 +1,321 @@
+package policy
+
+import (
+	"crypto/tls"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/smtp"
+)
+
+var update = flag.Bool("update", false, "write the decisions into testdata/*.golden as they are now")
+
+// A golden file is a list of cases:
+//
+//	== what the case shows
+//	relay.deny_hosts = *                      a setting; list entries behind commas
+//	ip=192.0.2.1 to=x@remote.example          facts
+//	  rcpt refuse 550 5.7.1 Unable to …       and from here what was decided:
+//	    relay.enforcement (default): …        every stage up to the first refusal,
+//	    flip: …                               with its steps
+//
+// Several lines of facts, each with its decisions, may follow the settings.
+func TestGolden(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.golden")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no golden files", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := decideAll(t, string(text))
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			compare(t, file, got, string(text))
+		})
+	}
+}
+
+func compare(t *testing.T, file, got, want string) {
+	t.Helper()
+	g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
+	for i := range max(len(g), len(w)) {
+		line := func(l []string) string {
+			if i < len(l) {
+				return l[i]
+			}
+			return "(end)"
+		}
+		if line(g) != line(w) {
+			t.Fatalf("%s:%d: decided\n\t%s\nwant\n\t%s\n(-update writes it)", file, i+1, line(g), line(w))
+		}
+	}
+}
+
+// decideAll writes the file anew: settings and facts as they are, decisions as
+// the engine makes them.
+func decideAll(t *testing.T, text string) string {
+	var out strings.Builder
+	rules := &ruleText{}
+	for i, line := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
+		switch {
+		case strings.HasPrefix(line, "  "):
+			continue
+		case strings.HasPrefix(line, "== "):
+			rules = &ruleText{}
+		case strings.Contains(line, " = "):
+			rules.set(line, i+1)
+		}
+		fmt.Fprintln(&out, line)
+		if strings.HasPrefix(line, "ip=") {
+			r, f := rules.rules(t), parseFacts(t, line)
+			for _, d := range r.Evaluate(f) {
+				writeDecision(&out, d)
+			}
+		}
+	}
+	return out.String()
+}
+
+func writeDecision(out *strings.Builder, d Decision) {
+	fmt.Fprintf(out, "  %s: %s", d.Stage, d.Verdict)
+	if d.Reply != nil {
+		fmt.Fprintf(out, " %s", d.Reply.Error())
+	}
+	fmt.Fprintln(out)
+	for _, s := range d.Steps {
+		fmt.Fprintf(out, "    %s\n", s)
+	}
+	if d.Flip != "" {
+		fmt.Fprintf(out, "    flip: %s\n", d.Flip)
+	}
+	if d.Console != "" {
+		fmt.Fprintf(out, "    log: %s\n", d.Console)
+	}
+}
+
+// ruleText is a configuration in the making: the values of each key.
+type ruleText struct {
+	values map[string]string
+	lines  map[string]int
+}
+
+func (r *ruleText) set(line string, number int) {
+	if r.values == nil {
+		r.values, r.lines = map[string]string{}, map[string]int{}
+	}
+	key, value, _ := strings.Cut(line, " = ")
+	r.values[key], r.lines[key] = strings.TrimSpace(value), number
+}
+
+func (r *ruleText) origin(key string) string {
+	if _, ok := r.values[key]; ok {
+		return "config"
+	}
+	return "default"
+}
+
+func (r *ruleText) list(key, def string) (lines []Line) {
+	value, ok := r.values[key]
+	if !ok {
+		value = def
+	}
+	for _, entry := range strings.Split(value, ",") {
+		if entry = strings.TrimSpace(entry); entry != "" {
+			lines = append(lines, Line{Text: entry, Origin: r.origin(key)})
+		}
+	}
+	return lines
+}
+
+func (r *ruleText) groups() map[string][]Line {
+	groups := map[string][]Line{}
+	for key := range r.values {
+		if name, ok := strings.CutPrefix(key, "groups."); ok {
+			groups[name] = r.list(key, "")
+		}
+	}
+	return groups
+}
+
+func (r *ruleText) hosts(t *testing.T, key, def string) HostList {
+	l, errs := ParseHosts(r.list(key, def), r.groups())
+	for _, err := range errs {
+		t.Errorf("%s: %v", key, err)
+	}
+	return l
+}
+
+func (r *ruleText) addresses(t *testing.T, key string) AddressList {
+	l, errs := ParseAddresses(r.list(key, ""), r.groups())
+	for _, err := range errs {
+		t.Errorf("%s: %v", key, err)
+	}
+	return l
+}
+
+func (r *ruleText) on(key string, def bool) Setting[bool] {
+	value, ok := r.values[key]
+	if !ok {
+		return Setting[bool]{def, "default"}
+	}
+	return Setting[bool]{value == "true", "config"}
+}
+
+func (r *ruleText) word(key, def string) Setting[string] {
+	if value, ok := r.values[key]; ok {
+		return Setting[string]{value, "config"}
+	}
+	return Setting[string]{def, "default"}
+}
+
+func (r *ruleText) rules(t *testing.T) *Rules {
+	t.Helper()
+	mode, enforcement, user := r.word("connections.mode", "all_except"), r.word("relay.enforcement", "external"), r.word("senders.verify_user", "both")
+	authenticated, refusal := r.word("relay.authenticated", "allow"), r.word("relay.refusal", "unable")
+	hops, _ := strconv.Atoi(r.word("smtp.max_hops", "15").Value)
+	rules := &Rules{
+		Connections: Connections{
+			Only: Setting[bool]{mode.Value == "only", mode.Origin}, Allow: r.hosts(t, "connections.allow", ""), Deny: r.hosts(t, "connections.deny", ""),
+			VerifyHostname: r.on("connections.verify_hostname", false), ReverseDNS: r.on("connections.reverse_dns", false),
+		},
+		Anonymous: Anonymous{r.on("anonymous.allow_exceptions", true), r.hosts(t, "anonymous.exceptions", "")},
+		Sites:     map[string]Site{},
+		LogIns:    LogIns{r.hosts(t, "auth.plaintext_networks", "")},
+		Relay: Relay{
+			Enforcement:        Setting[Enforcement]{Enforcement(enforcement.Value), enforcement.Origin},
+			ExcludeHosts:       r.hosts(t, "relay.exclude_hosts", ""),
+			AuthenticatedAllow: Setting[bool]{authenticated.Value == "allow", authenticated.Origin},
+			AllowDomains:       r.addresses(t, "relay.allow_domains"), DenyDomains: r.addresses(t, "relay.deny_domains"),
+			AllowHosts: r.hosts(t, "relay.allow_hosts", ""), DenyHosts: r.hosts(t, "relay.deny_hosts", "*"),
+			OverrideDomains: r.addresses(t, "relay.override_domains"),
+			DenyWins:        r.on("relay.deny_wins", false), DominoWords: Setting[bool]{refusal.Value == "rejected", refusal.Origin},
+		},
+		Senders: Senders{
+			Allow: r.addresses(t, "senders.allow"), Deny: r.addresses(t, "senders.deny"),
+			VerifyUser: Setting[VerifyUser]{VerifyUser(user.Value), user.Origin}, RefuseForged: r.on("senders.refuse_forged", true),
+			TrustedHosts: r.hosts(t, "senders.trusted_hosts", ""), VerifyDomain: r.on("senders.verify_domain", false),
+		},
+		Recipients:    Recipients{r.addresses(t, "recipients.allow"), r.addresses(t, "recipients.deny")},
+		Outside:       Outside{r.addresses(t, "outside.accept_from"), r.addresses(t, "outside.reject_from")},
+		MaxHops:       Setting[int]{hops, r.origin("smtp.max_hops")},
+		PlusSeparator: "+",
+	}
+	for _, service := range []smtp.Service{smtp.MTA, smtp.Submission, smtp.SMTPS} {
+		key := func(k string) string { return "sites." + service.String() + "." + k }
+		min := r.word(key("min_tls"), "")
+		versions := map[string]uint16{"": 0, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
+		rules.Sites[service.String()] = Site{
+			RequireTLS: r.on(key("require_tls"), false), MinTLS: Setting[uint16]{versions[min.Value], min.Origin},
+			RequireAuth: r.on(key("require_auth"), service.DemandsAuth()), Anonymous: r.on(key("anonymous"), !service.DemandsAuth()),
+			OfferAuth: r.on(key("offer_auth"), true),
+		}
+	}
+	return rules
+}
+
+// parseFacts reads "ip=1.2.3.4 user=anna from=<> to=x@remote.example …". The
+// domain of this server is office.example; "user" is in it, and may write
+// outside unless inside is among the words.
+func parseFacts(t *testing.T, line string) *Facts {
+	t.Helper()
+	f := &Facts{Kind: RecipientLocal}
+	for _, word := range strings.Fields(line) {
+		key, value, _ := strings.Cut(word, "=")
+		setFact(t, f, key, value)
+	}
+	f.FromHosted = f.From.Domain == "office.example"
+	if !f.User.IsZero() {
+		f.User.Outside = !strings.Contains(line, " inside")
+	}
+	return f
+}
+
+func setFact(t *testing.T, f *Facts, key, value string) {
+	t.Helper()
+	parse := func(s string) addr.Address {
+		if s == "<>" {
+			return addr.Address{}
+		}
+		a, err := addr.Parse(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	all := func() (list []addr.Address) {
+		for _, s := range strings.Split(value, ",") {
+			list = append(list, parse(s))
+		}
+		return list
+	}
+	switch key {
+	case "ip":
+		f.Remote = netip.MustParseAddr(value)
+	case "name":
+		f.Name, f.NameState, f.InternalName = value, NameVerified, strings.HasSuffix(value, ".office.example")
+	case "dns":
+		f.NameState = NameState(value)
+	case "service":
+		f.Service = map[string]smtp.Service{"smtp": smtp.MTA, "submission": smtp.Submission, "smtps": smtp.SMTPS}[value]
+	case "tls":
+		f.TLSVersion = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}[value]
+	case "user":
+		f.User.Address = parse(value)
+	case "own":
+		f.User.Own = all()
+	case "groups":
+		f.User.Groups = all()
+	case "held":
+		f.User.Held = true
+	case "inside":
+	case "from":
+		f.From = parse(value)
+	case "domain":
+		f.SenderDomain = DomainState(value)
+	case "to":
+		if f.To = parse(value); f.To.Domain != "office.example" {
+			f.Kind = RecipientRemote
+		} else if strings.HasPrefix(value, "nobody") {
+			f.Kind = RecipientUnknown
+		}
+	case "nooutside":
+		f.NoOutside = true
+	case "group":
+		f.GroupAccept = GroupAccept(value)
+	case "member":
+		f.GroupMember = true
+	case "sender", "headerfrom":
+		f.HeaderField = map[string]string{"sender": "Sender", "headerfrom": "From"}[key]
+		if f.HeaderBad = value == "bad"; !f.HeaderBad {
+			f.HeaderSender = all()
+		}
+	case "hops":
+		f.Hops, _ = strconv.Atoi(value)
+	case "device":
+		f.Device = &Device{Name: value}
+	case "outside":
+		f.Device.Outside = true
+	case "as":
+		f.Device.As = parse(value)
+	case "over":
+		f.Device.Over = true
+	case "plaintext":
+		f.Device.AllowPlaintext = true
+	default:
+		t.Fatalf("unknown fact %q", key)
+	}
+}
