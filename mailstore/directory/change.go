@@ -103,7 +103,8 @@ func (f *DomainFile) clone() *DomainFile {
 	}
 	next.Groups = make(map[string]Group, len(f.Groups))
 	for name, g := range f.Groups {
-		next.Groups[name] = Group{Members: slices.Clone(g.Members)}
+		g.Members = slices.Clone(g.Members)
+		next.Groups[name] = g
 	}
 	return &next
 }
@@ -182,7 +183,7 @@ func (d *Directory) RemoveMailbox(a addr.Address) error {
 }
 
 // RenameMailbox gives a mailbox another name in its domain. Its mail keeps its
-// UIDs; aliases, groups, catch-alls and forwards that name it follow.
+// UIDs; aliases, groups, catch-alls, forwards and grants that name it follow.
 func (d *Directory) RenameMailbox(old, next addr.Address) error {
 	old, next = old.Fold(), next.Fold()
 	return d.change(func() error {
@@ -204,8 +205,8 @@ func (d *Directory) RenameMailbox(old, next addr.Address) error {
 	})
 }
 
-// replaceReferences makes every alias, group, catch-all and forward that names
-// old name next instead; with a zero next they are dropped.
+// replaceReferences makes every alias, group, catch-all, forward and grant that
+// names old name next instead; with a zero next they are dropped.
 func (d *Directory) replaceReferences(old, next addr.Address) error {
 	all, err := d.Domains()
 	if err != nil {
@@ -221,15 +222,39 @@ func (d *Directory) replaceReferences(old, next addr.Address) error {
 				return err
 			}
 		}
+	}
+	return d.editAccounts(all, func(acc *Account) bool {
+		changed := names(acc.Forward, old) || names(acc.SendAs, old)
+		acc.Forward = replaceIn(acc.Forward, old, next)
+		acc.SendAs = replaceIn(acc.SendAs, old, next)
+		return changed
+	})
+}
+
+// dropGrants takes from everybody the right to send as a.
+func (d *Directory) dropGrants(a addr.Address) error {
+	all, err := d.Domains()
+	if err != nil {
+		return err
+	}
+	return d.editAccounts(all, func(acc *Account) bool {
+		granted := names(acc.SendAs, a)
+		acc.SendAs = replaceIn(acc.SendAs, a, addr.Address{})
+		return granted
+	})
+}
+
+// editAccounts writes each account of the domains that edit says it changed.
+func (d *Directory) editAccounts(domains []addr.Domain, edit func(*Account) bool) error {
+	for _, name := range domains {
 		boxes, err := d.Mailboxes(name)
 		if err != nil {
 			return err
 		}
 		for _, box := range boxes {
-			if !names(box.Account.Forward, old) {
+			if !edit(&box.Account) {
 				continue
 			}
-			box.Account.Forward = replaceIn(box.Account.Forward, old, next)
 			if err := writeJSON(d.fsys, box.Dir+"/"+accountFile, &box.Account); err != nil {
 				return err
 			}
@@ -255,7 +280,8 @@ func (f *DomainFile) replace(old, next addr.Address) *DomainFile {
 	}
 	for name, g := range f.Groups {
 		if names(g.Members, old) {
-			c.Groups[name], changed = Group{Members: replaceIn(g.Members, old, next)}, true
+			g.Members = replaceIn(g.Members, old, next)
+			c.Groups[name], changed = g, true
 		}
 	}
 	if !changed {
@@ -290,6 +316,7 @@ func (d *Directory) UpdateAccount(a addr.Address, edit func(*Account) error) err
 			return err
 		}
 		box.Account.Forward = slices.Clone(box.Account.Forward)
+		box.Account.SendAs = slices.Clone(box.Account.SendAs)
 		if err := edit(&box.Account); err != nil {
 			return err
 		}
@@ -342,15 +369,29 @@ func (d *Directory) checkTarget(target addr.Address) error {
 	return &NobodyError{target}
 }
 
-// RemoveAlias deletes an alias. ErrNotFound.
+// RemoveAlias deletes an alias, and the grants to send as it: whoever has the
+// name next must not find others writing under it. ErrNotFound.
 func (d *Directory) RemoveAlias(alias addr.Address) error {
 	alias = alias.Fold()
-	return d.UpdateDomain(alias.Domain, func(f *DomainFile) error {
+	return d.removeName(alias, func(f *DomainFile) error {
 		if _, ok := f.Aliases[alias.Local]; !ok {
 			return fmt.Errorf("alias %s: %w", alias, ErrNotFound)
 		}
 		delete(f.Aliases, alias.Local)
 		return nil
+	})
+}
+
+// removeName takes a name out of its domain's file, after every grant of it: an
+// account that cannot be read keeps the name, for what it grants is not known.
+func (d *Directory) removeName(a addr.Address, edit func(*DomainFile) error) error {
+	return d.change(func() error {
+		return d.updateDomain(a.Domain, func(f *DomainFile) error {
+			if err := edit(f); err != nil {
+				return err
+			}
+			return d.dropGrants(a)
+		})
 	})
 }
 
@@ -373,10 +414,11 @@ func (d *Directory) AddGroup(group addr.Address, members []addr.Address) error {
 	})
 }
 
-// RemoveGroup deletes a group; its members stay. ErrNotFound.
+// RemoveGroup deletes a group, and the grants to send as it; its members stay.
+// ErrNotFound.
 func (d *Directory) RemoveGroup(group addr.Address) error {
 	group = group.Fold()
-	return d.UpdateDomain(group.Domain, func(f *DomainFile) error {
+	return d.removeName(group, func(f *DomainFile) error {
 		if _, ok := f.Groups[group.Local]; !ok {
 			return fmt.Errorf("group %s: %w", group, ErrNotFound)
 		}
@@ -423,16 +465,21 @@ func (d *Directory) RemoveMember(group addr.Address, members ...addr.Address) er
 }
 
 func (d *Directory) editMembers(group addr.Address, edit func([]addr.Address) ([]addr.Address, error)) error {
+	return d.editGroup(group, func(g *Group) (err error) {
+		g.Members, err = edit(g.Members)
+		return err
+	})
+}
+
+func (d *Directory) editGroup(group addr.Address, edit func(*Group) error) error {
 	group = group.Fold()
 	return d.updateDomain(group.Domain, func(f *DomainFile) error {
 		g, ok := f.Groups[group.Local]
 		if !ok {
 			return fmt.Errorf("group %s: %w", group, ErrNotFound)
 		}
-		members, err := edit(g.Members)
-		if err == nil {
-			f.Groups[group.Local] = Group{Members: members}
-		}
+		err := edit(&g)
+		f.Groups[group.Local] = g // an error leaves the file as it was
 		return err
 	})
 }
@@ -492,5 +539,43 @@ func (d *Directory) PruneDrafts() error {
 			}
 		}
 		return nil
+	})
+}
+
+// GrantSendAs lets a mailbox send as an address: somebody's here, a group's, or
+// one elsewhere. ErrNotFound, ErrExists.
+func (d *Directory) GrantSendAs(box, as addr.Address) error {
+	as = as.Fold()
+	if err := d.checkTarget(as); err != nil {
+		return err
+	}
+	return d.UpdateAccount(box, func(acc *Account) error {
+		if names(acc.SendAs, as) {
+			return fmt.Errorf("grant of %s: %w for %s", as, ErrExists, box)
+		}
+		acc.SendAs = append(acc.SendAs, as)
+		return nil
+	})
+}
+
+// RevokeSendAs takes a grant back. ErrNotFound.
+func (d *Directory) RevokeSendAs(box, as addr.Address) error {
+	as = as.Fold()
+	return d.UpdateAccount(box, func(acc *Account) error {
+		if !names(acc.SendAs, as) {
+			return fmt.Errorf("grant of %s: %w for %s", as, ErrNotFound, box)
+		}
+		acc.SendAs = replaceIn(acc.SendAs, as, addr.Address{})
+		return nil
+	})
+}
+
+// UpdateGroup changes a group: edit gets a copy to change. ErrNotFound.
+func (d *Directory) UpdateGroup(group addr.Address, edit func(*Group)) error {
+	return d.change(func() error {
+		return d.editGroup(group, func(g *Group) error {
+			edit(g)
+			return nil
+		})
 	})
 }

@@ -63,6 +63,7 @@ type Directory struct {
 	opts     atomic.Pointer[Options]
 	domains  fileCache[DomainFile]
 	accounts fileCache[Account]
+	parents  atomic.Pointer[parentIndex]
 }
 
 // New returns a Directory over a data directory, which need not hold anything.
@@ -83,11 +84,39 @@ type Account struct {
 	Forward  []addr.Address `json:"forward,omitempty"`   // also or instead to these
 	KeepCopy bool           `json:"keep_copy,omitempty"` // with Forward: store here as well
 	Created  time.Time      `json:"created,omitzero"`
+
+	SendAs  []addr.Address `json:"send_as,omitempty"` // granted: may send as these beside its own addresses
+	Outside *bool          `json:"outside,omitempty"` // may send to other servers; nil: see MayOutside
+	Inbound *bool          `json:"inbound,omitempty"` // takes mail from outside; nil: see MayInbound
+	Held    bool           `json:"held,omitempty"`    // sent too much to other servers, and may not until released
 }
 
 // Group is a list of addresses; mail to it reaches each member once.
 type Group struct {
 	Members []addr.Address `json:"members"`
+	Accept  Accept         `json:"accept,omitempty"`  // who may write to it
+	Outside *bool          `json:"outside,omitempty"` // its members may send to other servers; nil: it has no say
+	Inbound *bool          `json:"inbound,omitempty"` // it and its members take mail from outside; nil: it has no say
+}
+
+// Accept is who may write to a group.
+type Accept string
+
+const (
+	AcceptAnyone  Accept = "" // the default
+	AcceptInside  Accept = "inside"
+	AcceptMembers Accept = "members" // also of the groups in it
+)
+
+// UnmarshalText refuses words that are none: a typing error in an editor must
+// not open a group.
+func (a *Accept) UnmarshalText(text []byte) error {
+	switch word := Accept(text); word {
+	case AcceptAnyone, AcceptInside, AcceptMembers:
+		*a = word
+		return nil
+	}
+	return fmt.Errorf("accept: %q is none of \"\", %q, %q", text, AcceptInside, AcceptMembers)
 }
 
 // DomainFile is what domain.json holds. Names are folded local parts.
@@ -262,6 +291,7 @@ func mailboxDir(a addr.Address) string {
 // file reads as the zero value. Bounded by starting over: the next reads fill
 // it again.
 type fileCache[T any] struct {
+	none    T // what a missing file reads as, always the same one
 	mu      sync.Mutex
 	entries map[string]cached[T] // owner: mu
 }
@@ -276,7 +306,7 @@ const cacheEntries = 20000
 func (c *fileCache[T]) get(fsys durable.FS, name string) (*T, error) {
 	info, err := fsys.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return new(T), nil
+		return &c.none, nil
 	} else if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,332 @@
+package directory
+
+import (
+	"cmp"
+	"errors"
+	"maps"
+	"slices"
+
+	"pillarbox/mailstore/addr"
+)
+
+// Rights are what a sender may do who has logged in.
+type Rights struct {
+	Own     []addr.Address // see OwnAddresses
+	Groups  []addr.Address // see GroupsOf
+	Outside bool           // see MayOutside
+}
+
+// RightsOf finds a mailbox's rights with one look at the files; outside is the
+// default for MayOutside.
+func (d *Directory) RightsOf(box Mailbox, outside bool) (Rights, error) {
+	index, err := d.parentIndex()
+	if err != nil {
+		return Rights{}, err
+	}
+	groups, err := index.groupsAbove(d, box.Address)
+	if err != nil {
+		return Rights{}, err
+	}
+	own, err := index.ownAddresses(d, box)
+	return Rights{own, groups, index.may(box.Account.Outside, groups, sayOutside, outside)}, err
+}
+
+// OwnAddresses are the addresses that a mailbox may send as beside its own: the
+// aliases, in whatever domain, that lead to it in one step, and what it has been
+// granted. Folded, each once, in alphabetical order.
+func (d *Directory) OwnAddresses(box Mailbox) ([]addr.Address, error) {
+	index, err := d.parentIndex()
+	if err != nil {
+		return nil, err
+	}
+	return index.ownAddresses(d, box)
+}
+
+func (x *parentIndex) ownAddresses(d *Directory, box Mailbox) ([]addr.Address, error) {
+	var aliases, own []addr.Address
+	err := x.each(d, box.Address, func(p parent) {
+		if !p.group {
+			aliases = append(aliases, p.name)
+		}
+	})
+	for _, alias := range aliases {
+		// In a tree put together by hand, a mailbox may have the alias's name; then
+		// it is that mailbox's.
+		taken, lookup := d.isMailbox(alias)
+		if err = errors.Join(err, lookup); !taken {
+			own = append(own, alias)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, granted := range box.Account.SendAs {
+		own = append(own, granted.Fold())
+	}
+	return sortedOnce(own), nil
+}
+
+// GroupsOf are the groups whose mail reaches a mailbox through aliases and other
+// groups; forwarding makes nobody a member. Folded, in alphabetical order.
+func (d *Directory) GroupsOf(box Mailbox) ([]addr.Address, error) {
+	index, err := d.parentIndex()
+	if err != nil {
+		return nil, err
+	}
+	return index.groupsAbove(d, box.Address)
+}
+
+// IsMember reports whether a sender's address is in a group: by itself, through
+// other groups, or as another name of somebody who is.
+func (d *Directory) IsMember(group, sender addr.Address) (bool, error) {
+	index, err := d.parentIndex()
+	if err != nil {
+		return false, err
+	}
+	behind, err := d.behind(sender)
+	if err != nil {
+		return false, err
+	}
+	all, err := index.groupsAbove(d, behind...)
+	return slices.Contains(all, group.Fold()), err
+}
+
+// MayOutside reports whether a mailbox may send to other servers: what it says
+// itself; else no, if any of its groups says no; else yes, if any says yes; else
+// def.
+func (d *Directory) MayOutside(box Mailbox, def bool) (bool, error) {
+	return d.may(box, box.Account.Outside, sayOutside, def)
+}
+
+// MayInbound reports in the same way whether a mailbox takes mail from outside.
+func (d *Directory) MayInbound(box Mailbox, def bool) (bool, error) {
+	return d.may(box, box.Account.Inbound, sayInbound, def)
+}
+
+func sayOutside(g Group) *bool { return g.Outside }
+func sayInbound(g Group) *bool { return g.Inbound }
+
+func (d *Directory) may(box Mailbox, own *bool, say func(Group) *bool, def bool) (bool, error) {
+	index, err := d.parentIndex()
+	if err != nil {
+		return false, err
+	}
+	groups, err := index.groupsAbove(d, box.Address)
+	if err != nil {
+		return false, err
+	}
+	return index.may(own, groups, say, def), nil
+}
+
+func (x *parentIndex) may(own *bool, groups []addr.Address, say func(Group) *bool, def bool) bool {
+	if own != nil {
+		return *own
+	}
+	for _, name := range groups {
+		switch said := say(x.files[name.Domain].Groups[name.Local]); {
+		case said == nil:
+		case !*said:
+			return false
+		default:
+			def = true
+		}
+	}
+	return def
+}
+
+// TakesInbound reports whether mail from outside is taken for a recipient: for a
+// mailbox as MayInbound says, for a group what it says itself or def, each also
+// under another name. Whatever else there is, such as postmaster without a
+// mailbox and what a catch-all gets, is def.
+func (d *Directory) TakesInbound(to addr.Address, def bool) (bool, error) {
+	names, err := d.behind(to)
+	if err != nil {
+		return false, err
+	}
+	end := names[len(names)-1]
+	box, err := d.Mailbox(end)
+	if err == nil {
+		return d.MayInbound(box, def)
+	} else if !errors.Is(err, ErrNotFound) {
+		return false, err
+	}
+	_, group, err := d.group(end)
+	if err == nil && group.Inbound != nil {
+		return *group.Inbound, nil
+	} else if errors.Is(err, ErrNotFound) {
+		err = nil
+	}
+	return def, err
+}
+
+// GroupAt finds the group that an address is, itself or as an alias of it, and
+// the group's own name; without a group it is ErrNotFound.
+func (d *Directory) GroupAt(a addr.Address) (addr.Address, Group, error) {
+	names, err := d.behind(a)
+	if err != nil {
+		return addr.Address{}, Group{}, err
+	}
+	return d.group(names[len(names)-1])
+}
+
+func (d *Directory) group(a addr.Address) (addr.Address, Group, error) {
+	file, err := d.Domain(a.Domain)
+	if err != nil {
+		return addr.Address{}, Group{}, err
+	}
+	g, ok := file.Groups[a.Local]
+	if !ok {
+		return addr.Address{}, Group{}, &NobodyError{a}
+	}
+	return a, g, nil
+}
+
+// behind is an address, and what it is another name of, and so on to the end:
+// a mailbox, a group, nobody, or an address elsewhere. Folded.
+func (d *Directory) behind(a addr.Address) ([]addr.Address, error) {
+	plus := d.opts.Load()
+	var chain []addr.Address
+	for a = a.Fold(); !slices.Contains(chain, a); {
+		chain = append(chain, a)
+		file, err := d.Domain(a.Domain)
+		if errors.Is(err, ErrNotFound) {
+			return chain, nil
+		} else if err != nil {
+			return nil, err
+		}
+		if there, err := d.isMailbox(a); there || err != nil {
+			return chain, err
+		}
+		if target, ok := file.Aliases[a.Local]; ok {
+			a = target.Fold()
+		} else if _, ok := file.Groups[a.Local]; !ok {
+			if base := plus.plusBase(a.Local); base != "" {
+				a.Local = base
+			}
+		}
+	}
+	return chain, nil
+}
+
+func (d *Directory) isMailbox(a addr.Address) (bool, error) {
+	_, err := d.Mailbox(a)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// parentIndex is every alias and group by what it leads to in one step, made
+// from the domains' files as they were.
+type parentIndex struct {
+	opts    *Options
+	files   map[addr.Domain]*DomainFile
+	parents map[addr.Address][]parent
+}
+
+// parent is a name that leads somewhere.
+type parent struct {
+	name  addr.Address
+	group bool         // otherwise an alias
+	plus  addr.Address // it leads there under this name, as anna+lists@; zero: under the plain one
+}
+
+// parentIndex returns the index as fresh as the files: made anew only when one
+// of them has changed, which costs a stat a domain to find out.
+func (d *Directory) parentIndex() (*parentIndex, error) {
+	all, err := d.Domains()
+	if err != nil {
+		return nil, err
+	}
+	opts, files := d.opts.Load(), make(map[addr.Domain]*DomainFile, len(all))
+	for _, name := range all {
+		if files[name], err = d.domains.get(d.fsys, domainDir(name)+"/"+domainFile); err != nil {
+			return nil, err
+		}
+	}
+	if last := d.parents.Load(); last != nil && last.opts == opts && maps.Equal(last.files, files) {
+		return last, nil
+	}
+	index := &parentIndex{opts: opts, files: files, parents: make(map[addr.Address][]parent)}
+	for name, file := range files {
+		index.add(name, file)
+	}
+	d.parents.Store(index)
+	return index, nil
+}
+
+func (x *parentIndex) add(domain addr.Domain, file *DomainFile) {
+	for local, target := range file.Aliases {
+		x.link(target.Fold(), parent{name: addr.Address{Local: local, Domain: domain}})
+	}
+	for local, g := range file.Groups {
+		for _, member := range g.Members {
+			x.link(member.Fold(), parent{name: addr.Address{Local: local, Domain: domain}, group: true})
+		}
+	}
+}
+
+func (x *parentIndex) link(child addr.Address, p parent) {
+	x.parents[child] = append(x.parents[child], p)
+	if base := x.opts.plusBase(child.Local); base != "" && !x.isName(child) {
+		p.plus = child
+		under := addr.Address{Local: base, Domain: child.Domain}
+		x.parents[under] = append(x.parents[under], p)
+	}
+}
+
+// isName reports whether a is an alias or a group.
+func (x *parentIndex) isName(a addr.Address) bool {
+	file := x.files[a.Domain]
+	if file == nil {
+		return false
+	}
+	_, alias := file.Aliases[a.Local]
+	_, group := file.Groups[a.Local]
+	return alias || group
+}
+
+// each calls fn for every alias and group that leads to a in one step.
+func (x *parentIndex) each(d *Directory, a addr.Address, fn func(parent)) error {
+	for _, p := range x.parents[a] {
+		if !p.plus.IsZero() {
+			// A mailbox of that very name would get the mail; whether there is one
+			// stands in no domain's file.
+			if there, err := d.isMailbox(p.plus); err != nil {
+				return err
+			} else if there {
+				continue
+			}
+		}
+		fn(p)
+	}
+	return nil
+}
+
+// groupsAbove are the groups that lead to one of the addresses in any number of
+// steps.
+func (x *parentIndex) groupsAbove(d *Directory, from ...addr.Address) ([]addr.Address, error) {
+	var groups []addr.Address
+	for i := 0; i < len(from); i++ {
+		err := x.each(d, from[i], func(p parent) {
+			if p.group && !slices.Contains(groups, p.name) {
+				groups = append(groups, p.name)
+			}
+			if !slices.Contains(from, p.name) {
+				from = append(from, p.name)
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return sortedOnce(groups), nil
+}
+
+// sortedOnce sorts addresses, and leaves each in once.
+func sortedOnce(all []addr.Address) []addr.Address {
+	slices.SortFunc(all, func(a, b addr.Address) int {
+		return cmp.Or(cmp.Compare(a.Local, b.Local), cmp.Compare(a.Domain, b.Domain))
+	})
+	return slices.Compact(all)
+}

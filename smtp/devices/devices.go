@@ -1,0 +1,213 @@
+// Package devices knows the machines that may send without a log-in: scanners,
+// UPSs, report servers. They stand in devices.json in the data directory;
+// whoever changes it (an admin command, an editor) replaces it atomically, and a
+// reader checks freshness with one stat, so that a change counts at once.
+package devices
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"pillarbox/mailstore/durable"
+	"pillarbox/smtp/policy"
+)
+
+// Classes of errors. Texts name the thing; hints are the caller's.
+var (
+	ErrNotFound = errors.New("not found")
+	ErrExists   = errors.New("exists already")
+	ErrName     = errors.New("not a permitted name")
+	ErrNetwork  = errors.New("not a permitted network")
+	ErrDamaged  = errors.New("damaged file") // devices.json does not parse, or holds what Add would refuse
+)
+
+const (
+	file     = "devices.json"
+	lockFile = ".devices.lock"
+	lockWait = 10 * time.Second
+
+	// Networks this short or shorter are refused: nobody has so many scanners.
+	widest4 = 8
+	widest6 = 32
+
+	// MaxName is the length of a name in octets.
+	MaxName = 64
+)
+
+// Registry reads and changes the devices. Safe for concurrent use, also by
+// several processes on one data directory.
+type Registry struct {
+	fsys durable.FS
+	last atomic.Pointer[snapshot]
+}
+
+// New returns a Registry over a data directory.
+func New(fsys durable.FS) *Registry { return &Registry{fsys: fsys} }
+
+// content is what devices.json holds.
+type content struct {
+	Devices []policy.Device `json:"devices"`
+}
+
+// snapshot is the file as it was at one stat. It is not changed any more.
+type snapshot struct {
+	info     fs.FileInfo // nil: there is no file
+	devices  []policy.Device
+	networks []network // the most specific first
+	err      error     // the file is damaged
+}
+
+type network struct {
+	prefix netip.Prefix
+	device int
+}
+
+// List returns the devices in alphabetical order. ErrDamaged.
+func (r *Registry) List() ([]policy.Device, error) {
+	s, err := r.load()
+	if err != nil {
+		return nil, err
+	}
+	return slices.Clone(s.devices), nil
+}
+
+// Get finds a device by its name. ErrNotFound.
+func (r *Registry) Get(name string) (policy.Device, error) {
+	s, err := r.load()
+	if err != nil {
+		return policy.Device{}, err
+	}
+	i := find(s.devices, name)
+	if i < 0 {
+		return policy.Device{}, fmt.Errorf("device %s: %w", name, ErrNotFound)
+	}
+	return s.devices[i], nil
+}
+
+// Lookup finds the device that an address belongs to; of several, the one with
+// the smallest network. The device is the caller's own, but for its Networks.
+// While the file cannot be read there are no devices; List says why.
+func (r *Registry) Lookup(ip netip.Addr) (*policy.Device, bool) {
+	s, err := r.load()
+	if err != nil {
+		return nil, false
+	}
+	ip = ip.Unmap().WithZone("")
+	for _, n := range s.networks {
+		if n.prefix.Contains(ip) {
+			return new(s.devices[n.device]), true
+		}
+	}
+	return nil, false
+}
+
+// Add makes a device. ErrName, ErrNetwork, ErrExists for the name and for a
+// network that another device has.
+func (r *Registry) Add(d policy.Device) error {
+	d.Over = false
+	if err := check(d); err != nil {
+		return err
+	}
+	return r.change(func(all []policy.Device) ([]policy.Device, error) {
+		all = append(all, d)
+		return all, checkTogether(all)
+	})
+}
+
+// Remove deletes a device. ErrNotFound.
+func (r *Registry) Remove(name string) error {
+	return r.change(func(all []policy.Device) ([]policy.Device, error) {
+		i := find(all, name)
+		if i < 0 {
+			return nil, fmt.Errorf("device %s: %w", name, ErrNotFound)
+		}
+		return slices.Delete(all, i, i+1), nil
+	})
+}
+
+func find(all []policy.Device, name string) int {
+	return slices.IndexFunc(all, func(d policy.Device) bool { return strings.EqualFold(d.Name, name) })
+}
+
+// change replaces the file, with the lock that every change takes, in this
+// process and in others. edit gets a copy.
+func (r *Registry) change(edit func([]policy.Device) ([]policy.Device, error)) error {
+	ctx, cancel := context.WithTimeout(context.Background(), lockWait)
+	defer cancel()
+	unlock, err := durable.Lock(ctx, r.fsys, lockFile)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	all, err := r.List()
+	if err != nil {
+		return err
+	}
+	if all, err = edit(all); err != nil {
+		return err
+	}
+	slices.SortFunc(all, func(a, b policy.Device) int { return cmp.Compare(a.Name, b.Name) })
+	data, err := json.MarshalIndent(content{all}, "", "  ")
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(r.fsys, file, append(data, '\n'), 0o600)
+}
+
+// load returns the file as it is now. A damaged one is read once.
+func (r *Registry) load() (*snapshot, error) {
+	info, err := r.fsys.Lstat(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &snapshot{}, nil
+	} else if err != nil {
+		return nil, err
+	}
+	s := r.last.Load()
+	if s == nil || !os.SameFile(s.info, info) || !s.info.ModTime().Equal(info.ModTime()) || s.info.Size() != info.Size() {
+		data, err := durable.ReadFile(r.fsys, file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return &snapshot{}, nil
+		} else if err != nil {
+			return nil, err
+		}
+		// The stat came before the read: a file replaced between the two is read
+		// again next time, never taken for fresh.
+		s = parse(data)
+		s.info = info
+		r.last.Store(s)
+	}
+	return s, s.err
+}
+
+func parse(data []byte) *snapshot {
+	var c content
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields() // a typing error in an editor must not silently permit more
+	err := dec.Decode(&c)
+	for i := range c.Devices {
+		c.Devices[i].Over = false
+		err = cmp.Or(err, check(c.Devices[i]))
+	}
+	if err = cmp.Or(err, checkTogether(c.Devices)); err != nil {
+		return &snapshot{err: fmt.Errorf("%s: %w: %w", file, ErrDamaged, err)}
+	}
+	s := &snapshot{devices: c.Devices}
+	for i, d := range c.Devices {
+		for _, p := range d.Networks {
+			s.networks = append(s.networks, network{p, i})
+		}
+	}
+	slices.SortStableFunc(s.networks, func(a, b network) int { return cmp.Compare(b.prefix.Bits(), a.prefix.Bits()) })
+	return s
+}
