@@ -30,6 +30,9 @@ var (
 	ErrLocked = errors.New("the mailbox is locked")
 	// ErrTemporary: nothing is known about the password; to be tried again.
 	ErrTemporary = errors.New("authentication temporarily impossible")
+	// ErrBanned: too many wrong log-ins came from the address. It is an
+	// ErrTemporary: right or wrong, no password was looked at.
+	ErrBanned = fmt.Errorf("%w: the address is banned", ErrTemporary)
 )
 
 // A Principal is a user who has proved to be one.
@@ -51,6 +54,7 @@ type Options struct {
 	Delay    time.Duration // after every failure, and the first step of the growing delay; 0 means 500 ms
 	MaxDelay time.Duration // where it stops growing; 0 means 8 s
 	Forget   time.Duration // when failures are forgotten; 0 means 15 min
+	Bans     *Bans         // counts wrong log-ins and refuses who is banned; nil: nobody is banned
 }
 
 // An Authenticator verifies passwords. It is safe for concurrent use, and it
@@ -61,6 +65,7 @@ type Authenticator struct {
 	log      *slog.Logger
 	delay    time.Duration
 	throttle throttle
+	bans     *Bans // may be nil
 	verified verified
 	hashing  chan struct{} // a slot for each password hash that may run: each takes 19 MiB
 	nobody   verifier      // does the work for users that do not exist
@@ -89,6 +94,7 @@ func New(accounts Accounts, opts Options) *Authenticator {
 			forget:   orDefault(opts.Forget, 15*time.Minute),
 			sources:  make(map[source]*guesses),
 		},
+		bans:     opts.Bans,
 		verified: verified{logins: make(map[[sha256.Size]byte]struct{})},
 		hashing:  make(chan struct{}, runtime.NumCPU()),
 		nobody:   randomVerifier(),
@@ -102,7 +108,8 @@ func New(accounts Accounts, opts Options) *Authenticator {
 // little, and more with every other wrong password for the account from the
 // same remote address (the /64 of an IPv6 address). A password that was right a
 // minute ago never waits. The error is ErrInvalid, ErrLocked or ErrTemporary;
-// the last also when ctx ends first.
+// the last also when ctx ends first, and, as ErrBanned and at once, while the
+// address is banned.
 func (a *Authenticator) Password(ctx context.Context, remote netip.Addr, user, password string) (Principal, error) {
 	box, err := a.check(ctx, remote, user, normalize(password))
 	if err != nil {
@@ -114,6 +121,9 @@ func (a *Authenticator) Password(ctx context.Context, remote netip.Addr, user, p
 }
 
 func (a *Authenticator) check(ctx context.Context, remote netip.Addr, user, password string) (directory.Mailbox, error) {
+	if _, banned := a.bans.Until(remote); banned {
+		return directory.Mailbox{}, ErrBanned
+	}
 	box, err := a.accounts.Login(user)
 	known := err == nil
 	if !known && !errors.Is(err, directory.ErrNotFound) {
@@ -121,7 +131,10 @@ func (a *Authenticator) check(ctx context.Context, remote netip.Addr, user, pass
 	}
 	login := a.digest("login", box.Dir, box.Account.Verifier, password)
 	if !known || !a.verified.has(login) {
-		if err := a.verify(ctx, newSource(user, remote), known, box.Account.Verifier, password); err != nil {
+		v, reason := a.verifierOf(known, box.Account.Verifier)
+		if err := a.verify(ctx, v, remote, user, password); errors.Is(err, ErrInvalid) {
+			return box, fmt.Errorf("%w: %w", err, reason)
+		} else if err != nil {
 			return box, err
 		}
 		a.verified.add(login)
@@ -132,33 +145,46 @@ func (a *Authenticator) check(ctx context.Context, remote netip.Addr, user, pass
 	return box, nil
 }
 
-// verify does the same work and takes the same time whether or not the account
-// is known and its verifier of use.
-func (a *Authenticator) verify(ctx context.Context, s source, known bool, stored, password string) error {
-	v, reason := a.nobody, errUnknown
-	if known {
-		reason = errWrong
-		if parsed, err := parseVerifier(stored); err == nil {
-			v = parsed
-		} else {
-			reason = err
-		}
+// verifierOf is what to hold a password against, and why it is wrong if it does
+// not match. There is one whether or not the account is known and its verifier
+// of use, so that all take the same time.
+func (a *Authenticator) verifierOf(known bool, stored string) (v verifier, reason error) {
+	if !known {
+		return a.nobody, errUnknown
 	}
+	v, err := parseVerifier(stored)
+	if err != nil {
+		return a.nobody, err
+	}
+	return v, errWrong
+}
+
+func (a *Authenticator) verify(ctx context.Context, v verifier, remote netip.Addr, user, password string) error {
+	s := newSource(user, remote)
 	digest := a.digest("guess", password)
 	fingerprint := binary.BigEndian.Uint64(digest[:])
-	if err := sleep(ctx, a.throttle.begin(s, fingerprint)); err != nil {
-		a.throttle.takeBack(s, fingerprint)
-		return err
-	}
-	right, err := a.hash(ctx, v, password)
+	right, err := a.guess(ctx, v, remote, password, a.throttle.begin(s, fingerprint))
 	if err != nil || right {
 		a.throttle.takeBack(s, fingerprint)
 		return err
 	}
+	a.bans.wrong(remote, s.account, user, fingerprint)
 	if err := sleep(ctx, a.delay); err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: %w", ErrInvalid, reason)
+	return ErrInvalid
+}
+
+// guess checks a password after a while. Guesses that had to wait when the ban
+// came are not checked any more.
+func (a *Authenticator) guess(ctx context.Context, v verifier, remote netip.Addr, password string, wait time.Duration) (right bool, err error) {
+	if err := sleep(ctx, wait); err != nil {
+		return false, err
+	}
+	if _, banned := a.bans.Until(remote); banned {
+		return false, ErrBanned
+	}
+	return a.hash(ctx, v, password)
 }
 
 // Why a login failed, for the log.

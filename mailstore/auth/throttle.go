@@ -42,12 +42,7 @@ type guesses struct {
 func newSource(user string, remote netip.Addr) source {
 	local, _, _ := strings.Cut(user, "@")
 	local = addr.FoldName(strings.Trim(local, `" `))
-	bits := 32
-	if remote = remote.Unmap(); remote.Is6() {
-		bits = 64 // what one customer usually has
-	}
-	// The zero Addr gives the zero Prefix: connections that have no address are one source.
-	network, _ := remote.WithZone("").Prefix(bits)
+	_, network := networkOf(remote)
 	return source{strings.Clone(local[:min(len(local), addr.MaxLocal)]), network}
 }
 

@@ -1,5 +1,7 @@
-// Package guard limits connections before the greeting: how many in all, and
-// how many from one address. SMTP and POP3 stand behind the same Guard.
+// Package guard stands before the greeting: it limits how many connections there
+// are in all and from one address, and turns away whom the server will not talk
+// to. SMTP and POP3 stand behind the same Guard. For after the log-in it counts
+// the sessions of each account.
 package guard
 
 import (
@@ -59,26 +61,35 @@ func (l *listener) Accept() (net.Conn, error) {
 		if l.guard.enter(key) {
 			return &conn{Conn: c, leave: sync.OnceFunc(func() { l.guard.leave(key) })}, nil
 		}
-		// The line fits into an empty socket buffer: this does not block.
-		c.SetWriteDeadline(time.Now().Add(time.Second))
-		c.Write([]byte(l.refusal))
-		c.Close()
+		turnAway(c, l.refusal)
 	}
+}
+
+// turnAway says line and hangs up.
+func turnAway(c net.Conn, line string) {
+	// The line fits into an empty socket buffer: this does not block.
+	c.SetWriteDeadline(time.Now().Add(time.Second))
+	c.Write([]byte(line))
+	c.Close()
 }
 
 // addressKey is what connections are counted by. An IPv6 host has a whole /64
 // to itself.
 func addressKey(a net.Addr) netip.Addr {
+	ip := clientAddress(a)
+	if ip.Is6() {
+		prefix, _ := ip.Prefix(64)
+		return prefix.Addr()
+	}
+	return ip
+}
+
+func clientAddress(a net.Addr) netip.Addr {
 	ap, err := netip.ParseAddrPort(a.String())
 	if err != nil {
 		return netip.Addr{}
 	}
-	ip := ap.Addr().Unmap()
-	if ip.Is6() {
-		prefix, _ := ip.WithZone("").Prefix(64)
-		return prefix.Addr()
-	}
-	return ip
+	return ap.Addr().Unmap().WithZone("")
 }
 
 func (g *Guard) enter(key netip.Addr) bool {

@@ -1,0 +1,220 @@
+// Package dns asks DNS what the rules want to know: the name of a client, and
+// whether a sender's domain exists. What DNS says is untrusted: a name that is
+// no proper domain counts as none. It never asks by itself; a server without
+// such rules needs no DNS.
+package dns
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/smtp/policy"
+)
+
+// Options are the settings of a Resolver; the zero value is ready for use.
+type Options struct {
+	Servers    []string      // "ip:port", the first preferred; empty: those of the system
+	Timeout    time.Duration // of one query, its second try at half time included; 0 means 5 s
+	Concurrent int           // look-ups at a time, others wait; 0 means 64
+}
+
+const (
+	maxQueries = 3 // in the time of a look-up whose asker sets no limit
+	maxNames   = 4 // PTR records of one address that are looked at
+)
+
+// Resolver asks DNS. Answers are remembered for five minutes, failures for half
+// a minute, whatever their records say. It is safe for concurrent use, and
+// shares nothing with other Resolvers.
+type Resolver struct {
+	servers []string
+	timeout time.Duration
+	slots   chan struct{}
+	names   cache[netip.Addr, clientName]
+	domains cache[addr.Domain, policy.DomainState]
+}
+
+type clientName struct {
+	name  string
+	state policy.NameState
+}
+
+// New makes a Resolver.
+func New(opts Options) *Resolver {
+	return &Resolver{
+		servers: opts.Servers,
+		timeout: cmp.Or(opts.Timeout, 5*time.Second),
+		slots:   make(chan struct{}, cmp.Or(opts.Concurrent, 64)),
+		names:   newCache[netip.Addr, clientName](),
+		domains: newCache[addr.Domain, policy.DomainState](),
+	}
+}
+
+// Name looks up the name of a client (PTR) and whether it leads back to the
+// address (A or AAAA). The name is a domain in lower case without a final dot,
+// and "" unless the state is verified or unverified. Of several names the first
+// that leads back counts. It is failed when ctx ends first.
+func (r *Resolver) Name(ctx context.Context, ip netip.Addr) (name string, state policy.NameState) {
+	ip = ip.Unmap().WithZone("")
+	if !ip.IsValid() {
+		return "", policy.NameNone
+	}
+	answer, err := r.names.get(ctx, ip, func() (clientName, error) {
+		ctx, done, err := r.begin(ctx)
+		if err != nil {
+			return clientName{}, err
+		}
+		defer done()
+		return r.lookUpName(ctx, ip)
+	})
+	if err != nil {
+		return "", policy.NameFailed
+	}
+	return answer.name, answer.state
+}
+
+// SenderDomain looks up whether mail to a domain could be delivered: it has an
+// MX, or else an A or AAAA record (RFC 5321 §5.1). A null MX (RFC 7505) makes it
+// missing; an address literal exists. It is failed when ctx ends first.
+func (r *Resolver) SenderDomain(ctx context.Context, domain addr.Domain) policy.DomainState {
+	if domain.IsLiteral() {
+		return policy.DomainExists
+	}
+	state, err := r.domains.get(ctx, domain, func() (policy.DomainState, error) {
+		ctx, done, err := r.begin(ctx)
+		if err != nil {
+			return "", err
+		}
+		defer done()
+		return r.lookUpDomain(ctx, string(domain)+".")
+	})
+	if err != nil {
+		return policy.DomainFailed
+	}
+	return state
+}
+
+// begin waits for a slot. An answer is for everybody who asks, so a look-up has
+// its asker's deadline but does not end when he goes away.
+func (r *Resolver) begin(asker context.Context) (ctx context.Context, done func(), err error) {
+	deadline, ok := asker.Deadline()
+	if !ok {
+		deadline = time.Now().Add(maxQueries * r.timeout)
+	}
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(asker), deadline)
+	select {
+	case r.slots <- struct{}{}:
+		return ctx, func() { cancel(); <-r.slots }, nil
+	case <-ctx.Done():
+		cancel()
+		return nil, nil, ctx.Err()
+	}
+}
+
+func (r *Resolver) lookUpName(ctx context.Context, ip netip.Addr) (clientName, error) {
+	records, err := r.query(ctx).LookupAddr(ctx, ip.String())
+	var names []string
+	for _, record := range records {
+		if name, ok := properName(record); ok && len(names) < maxNames {
+			names = append(names, name)
+		}
+	}
+	switch {
+	case len(names) > 0:
+		return r.confirm(ctx, names, ip)
+	case len(records) > 0, isNotFound(err), isRubbish(err):
+		return clientName{state: policy.NameNone}, nil
+	}
+	return clientName{}, err
+}
+
+// confirm looks for a name that leads back to ip. When DNS fails on one and no
+// other does, nothing is known.
+func (r *Resolver) confirm(ctx context.Context, names []string, ip netip.Addr) (clientName, error) {
+	var failed error
+	for _, name := range names {
+		leadsBack, err := r.has(ctx, name+".", ip)
+		switch {
+		case leadsBack:
+			return clientName{name, policy.NameVerified}, nil
+		case err != nil:
+			failed = err
+		}
+	}
+	return clientName{names[0], policy.NameUnverified}, failed
+}
+
+func (r *Resolver) lookUpDomain(ctx context.Context, name string) (policy.DomainState, error) {
+	mx, err := r.query(ctx).LookupMX(ctx, name)
+	switch {
+	case len(mx) == 1 && mx[0].Host == ".":
+		return policy.DomainMissing, nil
+	case len(mx) > 0:
+		return policy.DomainExists, nil
+	case err != nil && !isNotFound(err):
+		return "", err
+	}
+	// Asked for both at once, net may report the one that is not there instead
+	// of the one that failed.
+	v4, err4 := r.addresses(ctx, "ip4", name)
+	if len(v4) > 0 {
+		return policy.DomainExists, nil
+	}
+	v6, err6 := r.addresses(ctx, "ip6", name)
+	if len(v6) > 0 {
+		return policy.DomainExists, nil
+	}
+	return policy.DomainMissing, errors.Join(err4, err6)
+}
+
+func (r *Resolver) has(ctx context.Context, name string, ip netip.Addr) (bool, error) {
+	network := "ip4"
+	if ip.Is6() {
+		network = "ip6"
+	}
+	all, err := r.addresses(ctx, network, name)
+	for _, one := range all {
+		if one.Unmap().WithZone("") == ip {
+			return true, nil
+		}
+	}
+	return false, err
+}
+
+// addresses returns none, and no error, when there are none.
+func (r *Resolver) addresses(ctx context.Context, network, name string) ([]netip.Addr, error) {
+	all, err := r.query(ctx).LookupNetIP(ctx, network, name)
+	if isNotFound(err) {
+		err = nil
+	}
+	return all, err
+}
+
+func isNotFound(err error) bool {
+	dnsErr, ok := errors.AsType[*net.DNSError](err)
+	return ok && dnsErr.IsNotFound
+}
+
+// isRubbish knows net's error for an answer in which no name was valid: unlike
+// all that go wrong on the way, it names no server.
+func isRubbish(err error) bool {
+	dnsErr, ok := errors.AsType[*net.DNSError](err)
+	return ok && dnsErr.Server == "" && !dnsErr.IsTimeout && !dnsErr.IsTemporary
+}
+
+// properName makes a name from a record fit for rules, headers and logs.
+func properName(record string) (string, bool) {
+	if n := len(record); n > 0 && record[n-1] == '.' {
+		record = record[:n-1]
+	}
+	domain, err := addr.ParseDomain(record)
+	if err != nil || domain.IsLiteral() {
+		return "", false
+	}
+	return string(domain), true
+}
