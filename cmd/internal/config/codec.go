@@ -17,6 +17,7 @@ type (
 	domain   = addr.Domain
 	address  = addr.Address
 	network  = netip.Prefix
+	server   = netip.AddrPort
 	duration = time.Duration
 )
 
@@ -124,10 +125,6 @@ func isHost(host string) bool {
 	return err == nil && !d.IsLiteral() && strings.ContainsFunc(host, func(r rune) bool { return r != '.' && (r < '0' || r > '9') })
 }
 
-// The widest networks that a LAN can be: 10.0.0.0/8 and fc00::/7. Anything
-// wider is the internet.
-const widest4, widest6 = 8, 7
-
 var trustedNetwork = codec[network]{
 	parse: func(s string) (network, error) {
 		const hint = `write a network or an address of your own, such as "192.168.1.0/24"`
@@ -142,7 +139,7 @@ var trustedNetwork = codec[network]{
 		switch a := p.Addr(); {
 		case a.Is4In6():
 			return p, wrong(fmt.Sprintf("%q hides IPv4 addresses in IPv6", s), "write them as IPv4")
-		case a.Is4() && p.Bits() < widest4, a.Is6() && p.Bits() < widest6:
+		case isInternet(p):
 			return p, wrong(fmt.Sprintf("%q takes in the internet, where passwords without TLS are read and stolen", s), hint)
 		case p.Masked() != p:
 			return p, wrong(fmt.Sprintf("%q is an address within a network", s),
@@ -172,6 +169,48 @@ func size[T int | int64](low, high int64) codec[T] {
 		},
 		format: func(n T) string { return quota.FormatSize(int64(n)) },
 	}
+}
+
+// limit takes a size within bounds, which are written the same way, or "0" for
+// none.
+func limit(low, high string) codec[int64] {
+	as := size[int64](mustSize(low), mustSize(high))
+	return codec[int64]{
+		parse: func(s string) (int64, error) {
+			n, err := as.parse(s)
+			if m, ok := errors.AsType[mistake](err); ok {
+				if zero, err := quota.ParseSize(s); err == nil && zero == 0 {
+					return 0, nil
+				}
+				return 0, wrong(m.what, m.hint+`, or "0" for no limit`)
+			}
+			return n, err
+		},
+		format: as.format,
+	}
+}
+
+func mustSize(s string) int64 {
+	n, err := quota.ParseSize(s)
+	if err != nil {
+		panic(err) // a bound in the table of keys
+	}
+	return n
+}
+
+// dnsServer takes an address, with a port where it is not the usual one.
+var dnsServer = codec[server]{
+	parse: func(s string) (server, error) {
+		if a, err := netip.ParseAddr(s); err == nil {
+			return netip.AddrPortFrom(a, 53), nil
+		}
+		a, err := netip.ParseAddrPort(s)
+		if err != nil || a.Port() == 0 {
+			return a, wrong(fmt.Sprintf("%q is not the address of a name server", s), `write "192.168.1.1" or "[2001:db8::1]:53"`)
+		}
+		return a, nil
+	},
+	format: server.String,
 }
 
 // span takes a duration within bounds, which are written the same way.
@@ -248,6 +287,15 @@ var separator = codec[string]{
 type choice[T comparable] struct {
 	word  string
 	value T
+}
+
+// words is oneOf for values that are the words themselves.
+func words[T ~string](values ...T) codec[T] {
+	var choices []choice[T]
+	for _, v := range values {
+		choices = append(choices, choice[T]{string(v), v})
+	}
+	return oneOf(choices...)
 }
 
 func oneOf[T comparable](choices ...choice[T]) codec[T] {

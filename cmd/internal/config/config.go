@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"pillarbox/mailstore/addr"
+	"pillarbox/smtp/policy"
 	"pillarbox/tls/certs"
 )
 
@@ -28,16 +29,31 @@ type Config struct {
 	DefaultDomain addr.Domain  // for bare log-in names; "" leaves the choice to the caller
 	Postmaster    addr.Address // who gets postmaster's mail; zero leaves the choice to the caller
 
-	Listen    Listen
-	TLS       TLS
-	Auth      Auth
-	SMTP      SMTP
-	POP3      POP3
-	Limits    Limits
-	Mailboxes Mailboxes
-	Log       Log
+	Listen      Listen
+	TLS         TLS
+	Auth        Auth
+	Connections Connections
+	Sites       Sites
+	Relay       Relay
+	Outside     Outside
+	SMTP        SMTP
+	POP3        POP3
+	Limits      Limits
+	Bans        Bans
+	DNS         DNS
+	Mailboxes   Mailboxes
+	Log         Log
 
-	origin map[string]origin // of the keys that are set; the rest hold their defaults
+	// Policy is every rule of who may connect and send what where, ready for
+	// use. Its settings and its lists' entries carry their origins.
+	Policy policy.Rules
+
+	// Warnings are what is no mistake but deserves a look. Each begins with the
+	// place it is about.
+	Warnings []string
+
+	origin map[string]origin        // of the keys that are set; the rest hold their defaults
+	lines  map[string][]policy.Line // of each list of hosts or addresses, as written, by its key; groups too
 }
 
 // Listen holds the addresses of each service as net.Listen takes them. An empty
@@ -64,6 +80,36 @@ type Auth struct {
 	PlaintextNetworks []netip.Prefix
 }
 
+// Connections holds what [connections] says beside the rules.
+type Connections struct {
+	TimeoutMultiplier int // of SMTP's and POP3's time-outs, 1 to 100
+}
+
+// Sites holds what each service demands. The SMTP ones are in Config.Policy too,
+// which is where decisions look.
+type Sites struct {
+	SMTP, Submission, SMTPS policy.Site
+	POP3, POP3S             POP3Site
+}
+
+// POP3Site is what a POP3 service demands.
+type POP3Site struct {
+	RequireTLS bool // before USER, wherever the client is
+}
+
+// Relay holds what [relay] says beside the rules.
+type Relay struct {
+	OpenOnPurpose bool // rules that let everybody relay are warnings, no mistakes
+}
+
+// Outside holds the rights of mailboxes that have none of their own, and how
+// much each may send.
+type Outside struct {
+	Send    bool // to other servers
+	Receive bool // from outside
+	PerHour int  // recipients elsewhere of one account in an hour; 0: no limit
+}
+
 // BareLineEndings says what happens to a message in which a CR or an LF stands
 // alone (RFC 5321 §2.3.8 allows only CRLF).
 type BareLineEndings string
@@ -76,14 +122,17 @@ const (
 
 // SMTP holds the settings of the three SMTP services.
 type SMTP struct {
-	Greeting        string // for ExpandGreeting
-	MaxMessageSize  int64
-	MaxRecipients   int // for each message
-	MaxErrors       int // for each connection
-	CommandTimeout  time.Duration
-	DataTimeout     time.Duration // for each block of DATA
-	MaxTextLine     int           // octets, the CRLF counted
-	BareLineEndings BareLineEndings
+	Greeting         string // for ExpandGreeting
+	MaxMessageSize   int64  // 0: no limit
+	MaxSessionSize   int64  // of all messages of a connection together; 0: no limit
+	MaxMessages      int    // for each connection; 0: no limit
+	MaxRecipients    int    // for each message
+	MaxErrors        int    // for each connection
+	MaxCommandLength int    // octets, the CRLF counted
+	CommandTimeout   time.Duration
+	DataTimeout      time.Duration // for each block of DATA
+	MaxTextLine      int           // octets, the CRLF counted
+	BareLineEndings  BareLineEndings
 }
 
 // POP3 holds the settings of the two POP3 services.
@@ -97,6 +146,20 @@ type POP3 struct {
 type Limits struct {
 	Connections           int
 	ConnectionsPerAddress int
+	ConnectionsPerAccount int // that have logged in to it
+}
+
+// Bans is when an address that tries passwords is shut out.
+type Bans struct {
+	After    int             // so many distinct wrong passwords; 0: never
+	Duration time.Duration   // how long
+	Trusted  policy.HostList // delayed, never banned
+}
+
+// DNS is whom names are asked of.
+type DNS struct {
+	Servers []netip.AddrPort // empty: those of the system
+	Timeout time.Duration    // of one question, however many servers are asked
 }
 
 // Mailboxes holds what is common to all mailboxes.

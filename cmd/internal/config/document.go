@@ -14,8 +14,8 @@ import (
 // value is what the file says about one key.
 type value struct {
 	line  int
-	kind  kind  // how it is written; textKind, listKind and numberKind may be right
-	v     any   // string, []string or int64, nil for every other kind
+	kind  kind  // how it is written; textKind, listKind, numberKind and boolKind may be right
+	v     any   // string, []string, int64 or bool, nil for every other kind
 	items []int // the line of each item of a list
 }
 
@@ -38,12 +38,20 @@ type document struct {
 	sections map[string]opened
 }
 
-// opened is where a section began, and whether by a dotted key, which alone
-// may be followed by more of the same.
+// opened is where a section began, and how.
 type opened struct {
-	line   int
-	dotted bool
+	line int
+	how  opening
 }
+
+// opening is how a section begins.
+type opening int
+
+const (
+	byHeader opening = iota // [section]
+	byDot                   // section.key = …, which alone may be followed by more of the same
+	byBrace                 // section = { … }, which is complete with its brace
+)
 
 // readDocument reads the text of a file. Keys that names does not know are
 // problems and are not among the values.
@@ -170,17 +178,22 @@ func (d *document) header(n *unstable.Node) {
 	case n.Kind == unstable.ArrayTable:
 		d.problem(line, name, "is no list of sections", "write ["+name+"] with single brackets, once")
 	}
-	d.open(name, line, false)
+	for outer := range sectionsOf(name) {
+		if before, ok := d.sections[outer]; ok && before.how == byBrace {
+			d.problem(line, name, "adds to a section in braces", fmt.Sprintf("write it within those on line %d", before.line))
+		}
+	}
+	d.open(name, line, byHeader)
 }
 
 // open notes that a section begins, and reports one that has begun before.
-func (d *document) open(name string, line int, dotted bool) {
+func (d *document) open(name string, line int, how opening) {
 	before, ok := d.sections[name]
-	if ok && !(dotted && before.dotted) {
+	if ok && !(how == byDot && before.how == byDot) {
 		d.problem(line, name, "duplicate section", fmt.Sprintf("keep one; the other is on line %d", before.line))
 		return
 	}
-	d.sections[name] = opened{line, dotted}
+	d.sections[name] = opened{line, how}
 }
 
 func (d *document) keyValue(table string, n *unstable.Node) {
@@ -191,13 +204,15 @@ func (d *document) keyValue(table string, n *unstable.Node) {
 	if d.skip {
 		return
 	}
-	if parent := section(name); parent != table && d.names.isSection(parent) {
-		d.open(parent, line, true)
+	for outer := range sectionsOf(name) {
+		if len(outer) > len(table) && d.names.isSection(outer) {
+			d.open(outer, line, byDot)
+		}
 	}
 	v := n.Value()
 	switch {
 	case v.Kind == unstable.InlineTable && d.names.isSection(name):
-		d.open(name, line, false)
+		d.open(name, line, byBrace)
 		for it := v.Children(); it.Next(); {
 			d.keyValue(name, it.Node())
 		}
@@ -236,7 +251,7 @@ func (d *document) value(n *unstable.Node) (value, error) {
 	case unstable.Array:
 		return d.list(n), nil
 	case unstable.Bool:
-		return value{kind: "true or false"}, nil
+		return value{kind: boolKind, v: string(n.Data) == "true"}, nil
 	case unstable.Float:
 		return value{kind: "a number with a fraction"}, nil
 	case unstable.InlineTable:

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
+
+	"pillarbox/smtp/policy"
 )
 
 // kind is how a value is written in the file.
@@ -17,6 +20,7 @@ const (
 	textKind   kind = "a string"
 	listKind   kind = "a list of strings"
 	numberKind kind = "a whole number"
+	boolKind   kind = "true or false"
 )
 
 // key is one setting: its name in the file, and the way to and from its field.
@@ -24,12 +28,17 @@ type key struct {
 	name string
 	kind kind
 
-	// set parses a value, a string, []string or int64 as kind says, into the
-	// field. Every mistake is reported; the field stays as it was after one.
-	set func(c *Config, v any) []fault
+	// set parses a value, a string, []string, int64 or bool as kind says, into
+	// the field; at is the origin of an item of a list, or of the value. Every
+	// mistake is reported; the field stays as it was after one.
+	set func(c *Config, v any, at func(item int) string) []fault
 
 	// show writes the field as it would be written in the file.
 	show func(c *Config) string
+
+	// compile makes a list of the policy out of its lines and the groups; nil for
+	// every other key.
+	compile func(c *Config, groups map[string][]policy.Line) []error
 }
 
 // fault is one mistake in a value; item is the index in a list, else 0.
@@ -40,7 +49,7 @@ type fault struct {
 
 // keys is every setting there is, in the order of the sample.
 func keys() []key {
-	return []key{
+	all := []key{
 		text("hostname", func(c *Config) *domain { return &c.Hostname }, hostName),
 		text("data", func(c *Config) *string { return &c.Data }, filePath),
 		text("default_domain", func(c *Config) *domain { return &c.DefaultDomain }, optional(hostedDomain)),
@@ -57,12 +66,68 @@ func keys() []key {
 		text("tls.min_version", func(c *Config) *uint16 { return &c.TLS.MinVersion }, tlsVersion(
 			choice[uint16]{"1.2", tls.VersionTLS12}, choice[uint16]{"1.3", tls.VersionTLS13})),
 
-		list("auth.plaintext_networks", func(c *Config) *[]network { return &c.Auth.PlaintextNetworks }, trustedNetwork),
+		plaintextNetworks(),
+
+		ruleText("connections.mode", func(c *Config) *policy.Setting[bool] { return &c.Policy.Connections.Only },
+			oneOf(choice[bool]{"all_except", false}, choice[bool]{"only", true})),
+		hosts("connections.allow", func(c *Config) *policy.HostList { return &c.Policy.Connections.Allow }),
+		hosts("connections.deny", func(c *Config) *policy.HostList { return &c.Policy.Connections.Deny }),
+		ruleBoolean("connections.verify_hostname", func(c *Config) *policy.Setting[bool] { return &c.Policy.Connections.VerifyHostname }),
+		ruleBoolean("connections.reverse_dns", func(c *Config) *policy.Setting[bool] { return &c.Policy.Connections.ReverseDNS }),
+		number("connections.timeout_multiplier", func(c *Config) *int { return &c.Connections.TimeoutMultiplier }, 1, 100),
+
+		hosts("anonymous.exceptions", func(c *Config) *policy.HostList { return &c.Policy.Anonymous.Exceptions }),
+		ruleBoolean("anonymous.allow_exceptions", func(c *Config) *policy.Setting[bool] { return &c.Policy.Anonymous.AllowExceptions }),
+	}
+	all = append(all, siteKeys("sites.smtp", func(c *Config) *policy.Site { return &c.Sites.SMTP })...)
+	all = append(all, siteKeys("sites.submission", func(c *Config) *policy.Site { return &c.Sites.Submission })...)
+	all = append(all, siteKeys("sites.smtps", func(c *Config) *policy.Site { return &c.Sites.SMTPS })...)
+	return append(all,
+		boolean("sites.pop3.require_tls", func(c *Config) *bool { return &c.Sites.POP3.RequireTLS }),
+		boolean("sites.pop3s.require_tls", func(c *Config) *bool { return &c.Sites.POP3S.RequireTLS }),
+
+		ruleText("relay.enforcement", func(c *Config) *policy.Setting[policy.Enforcement] { return &c.Policy.Relay.Enforcement },
+			words(policy.EnforceExternal, policy.EnforceAll, policy.EnforceNone)),
+		hosts("relay.exclude_hosts", func(c *Config) *policy.HostList { return &c.Policy.Relay.ExcludeHosts }),
+		ruleText("relay.authenticated", func(c *Config) *policy.Setting[bool] { return &c.Policy.Relay.AuthenticatedAllow },
+			oneOf(choice[bool]{"allow", true}, choice[bool]{"check", false})),
+		addresses("relay.allow_domains", func(c *Config) *policy.AddressList { return &c.Policy.Relay.AllowDomains }),
+		addresses("relay.deny_domains", func(c *Config) *policy.AddressList { return &c.Policy.Relay.DenyDomains }),
+		hosts("relay.allow_hosts", func(c *Config) *policy.HostList { return &c.Policy.Relay.AllowHosts }),
+		hosts("relay.deny_hosts", func(c *Config) *policy.HostList { return &c.Policy.Relay.DenyHosts }),
+		addresses("relay.override_domains", func(c *Config) *policy.AddressList { return &c.Policy.Relay.OverrideDomains }),
+		ruleBoolean("relay.deny_wins", func(c *Config) *policy.Setting[bool] { return &c.Policy.Relay.DenyWins }),
+		ruleText("relay.refusal", func(c *Config) *policy.Setting[bool] { return &c.Policy.Relay.DominoWords },
+			oneOf(choice[bool]{"unable", false}, choice[bool]{"rejected", true})),
+		boolean("relay.i_know_this_is_an_open_relay", func(c *Config) *bool { return &c.Relay.OpenOnPurpose }),
+
+		addresses("senders.allow", func(c *Config) *policy.AddressList { return &c.Policy.Senders.Allow }),
+		addresses("senders.deny", func(c *Config) *policy.AddressList { return &c.Policy.Senders.Deny }),
+		ruleText("senders.verify_user", func(c *Config) *policy.Setting[policy.VerifyUser] { return &c.Policy.Senders.VerifyUser },
+			words(policy.VerifyBoth, policy.VerifyHeader, policy.VerifyEnvelope, policy.VerifyOff)),
+		ruleBoolean("senders.refuse_forged", func(c *Config) *policy.Setting[bool] { return &c.Policy.Senders.RefuseForged }),
+		hosts("senders.trusted_hosts", func(c *Config) *policy.HostList { return &c.Policy.Senders.TrustedHosts }),
+		ruleBoolean("senders.verify_domain", func(c *Config) *policy.Setting[bool] { return &c.Policy.Senders.VerifyDomain }),
+		text("senders.verify_timeout", func(c *Config) *duration { return &c.Policy.Senders.VerifyTimeout }, span("1s", "5m")),
+
+		addresses("recipients.allow", func(c *Config) *policy.AddressList { return &c.Policy.Recipients.Allow }),
+		addresses("recipients.deny", func(c *Config) *policy.AddressList { return &c.Policy.Recipients.Deny }),
+
+		boolean("outside.send", func(c *Config) *bool { return &c.Outside.Send }),
+		boolean("outside.receive", func(c *Config) *bool { return &c.Outside.Receive }),
+		addresses("outside.accept_from", func(c *Config) *policy.AddressList { return &c.Policy.Outside.AcceptFrom }),
+		addresses("outside.reject_from", func(c *Config) *policy.AddressList { return &c.Policy.Outside.RejectFrom }),
+		number("outside.per_hour", func(c *Config) *int { return &c.Outside.PerHour }, 0, 1_000_000),
 
 		text("smtp.greeting", func(c *Config) *string { return &c.SMTP.Greeting }, greeting("")),
-		text("smtp.max_message_size", func(c *Config) *int64 { return &c.SMTP.MaxMessageSize }, size[int64](64<<10, 1<<40)),
+		text("smtp.max_message_size", func(c *Config) *int64 { return &c.SMTP.MaxMessageSize }, limit("64KiB", "1TiB")),
+		text("smtp.max_session_size", func(c *Config) *int64 { return &c.SMTP.MaxSessionSize }, limit("64KiB", "1TiB")),
+		number("smtp.max_messages_per_connection", func(c *Config) *int { return &c.SMTP.MaxMessages }, 0, 1_000_000),
 		number("smtp.max_recipients", func(c *Config) *int { return &c.SMTP.MaxRecipients }, 1, 100_000),
 		number("smtp.max_errors", func(c *Config) *int { return &c.SMTP.MaxErrors }, 1, 1000),
+		// RFC 5321 §4.5.3.1.4 wants 512 octets at least.
+		number("smtp.max_command_length", func(c *Config) *int { return &c.SMTP.MaxCommandLength }, 512, 65536),
+		placed(number("smtp.max_hops", valueOf(maxHops), 0, 1000), maxHops),
 		text("smtp.command_timeout", func(c *Config) *duration { return &c.SMTP.CommandTimeout }, span("10s", "1h")),
 		text("smtp.data_timeout", func(c *Config) *duration { return &c.SMTP.DataTimeout }, span("10s", "1h")),
 		text("smtp.max_text_line", func(c *Config) *int { return &c.SMTP.MaxTextLine }, size[int](1000, 16<<20)),
@@ -76,6 +141,14 @@ func keys() []key {
 
 		number("limits.connections", func(c *Config) *int { return &c.Limits.Connections }, 1, 1_000_000),
 		number("limits.connections_per_address", func(c *Config) *int { return &c.Limits.ConnectionsPerAddress }, 1, 1_000_000),
+		number("limits.connections_per_account", func(c *Config) *int { return &c.Limits.ConnectionsPerAccount }, 1, 1_000_000),
+
+		number("bans.after", func(c *Config) *int { return &c.Bans.After }, 0, 1000),
+		text("bans.duration", func(c *Config) *duration { return &c.Bans.Duration }, span("1m", "720h")),
+		hosts("bans.trusted", func(c *Config) *policy.HostList { return &c.Bans.Trusted }),
+
+		list("dns.servers", func(c *Config) *[]server { return &c.DNS.Servers }, dnsServer),
+		text("dns.timeout", func(c *Config) *duration { return &c.DNS.Timeout }, span("1s", "1m")),
 
 		text("mailboxes.plus_separator", func(c *Config) *string { return &c.Mailboxes.PlusSeparator }, optional(separator)),
 		text("mailboxes.default_quota", func(c *Config) *int64 { return &c.Mailboxes.DefaultQuota }, size[int64](0, 1<<50)),
@@ -85,7 +158,32 @@ func keys() []key {
 			choice[slog.Level]{"warn", slog.LevelWarn}, choice[slog.Level]{"error", slog.LevelError})),
 		text("log.format", func(c *Config) *LogFormat { return &c.Log.Format }, oneOf(
 			choice[LogFormat]{"text", TextLog}, choice[LogFormat]{"json", JSONLog})),
+	)
+}
+
+// siteKeys are what a listener of SMTP may demand.
+func siteKeys(section string, site func(*Config) *policy.Site) []key {
+	return []key{
+		ruleBoolean(section+".require_tls", func(c *Config) *policy.Setting[bool] { return &site(c).RequireTLS }),
+		ruleText(section+".min_tls", func(c *Config) *policy.Setting[uint16] { return &site(c).MinTLS }, tlsVersion(
+			choice[uint16]{"", 0}, choice[uint16]{"1.2", tls.VersionTLS12}, choice[uint16]{"1.3", tls.VersionTLS13})),
+		ruleBoolean(section+".require_auth", func(c *Config) *policy.Setting[bool] { return &site(c).RequireAuth }),
+		ruleBoolean(section+".anonymous", func(c *Config) *policy.Setting[bool] { return &site(c).Anonymous }),
+		ruleBoolean(section+".offer_auth", func(c *Config) *policy.Setting[bool] { return &site(c).OfferAuth }),
 	}
+}
+
+func maxHops(c *Config) *policy.Setting[int] { return &c.Policy.MaxHops }
+
+// keys is every setting there is and every group that this configuration has.
+func (c *Config) keys() []key {
+	all := keys()
+	for _, name := range slices.Sorted(maps.Keys(c.lines)) {
+		if isGroup(name) {
+			all = append(all, group(name))
+		}
+	}
+	return all
 }
 
 // variable is the environment variable that overrides the key.
@@ -108,7 +206,7 @@ func text[T any](name string, field func(*Config) *T, as codec[T]) key {
 	return key{
 		name: name,
 		kind: textKind,
-		set: func(c *Config, v any) []fault {
+		set: func(c *Config, v any, _ func(int) string) []fault {
 			parsed, err := as.parse(v.(string))
 			if err != nil {
 				return []fault{{0, asMistake(err)}}
@@ -125,7 +223,7 @@ func list[T any](name string, field func(*Config) *[]T, as codec[T]) key {
 	return key{
 		name: name,
 		kind: listKind,
-		set: func(c *Config, v any) (faults []fault) {
+		set: func(c *Config, v any, _ func(int) string) (faults []fault) {
 			var all []T
 			for i, item := range v.([]string) {
 				parsed, err := as.parse(item)
@@ -154,7 +252,7 @@ func number(name string, field func(*Config) *int, low, high int64) key {
 	return key{
 		name: name,
 		kind: numberKind,
-		set: func(c *Config, v any) []fault {
+		set: func(c *Config, v any, _ func(int) string) []fault {
 			n := v.(int64)
 			if n < low || n > high {
 				return []fault{{0, mistake{
@@ -166,6 +264,107 @@ func number(name string, field func(*Config) *int, low, high int64) key {
 		},
 		show: func(c *Config) string { return strconv.Itoa(*field(c)) },
 	}
+}
+
+// boolean is a key whose value is true or false.
+func boolean(name string, field func(*Config) *bool) key {
+	return key{
+		name: name,
+		kind: boolKind,
+		set: func(c *Config, v any, _ func(int) string) []fault {
+			*field(c) = v.(bool)
+			return nil
+		},
+		show: func(c *Config) string { return strconv.FormatBool(*field(c)) },
+	}
+}
+
+// ruleBoolean is a boolean that is a setting of the policy.
+func ruleBoolean(name string, field func(*Config) *policy.Setting[bool]) key {
+	return placed(boolean(name, valueOf(field)), field)
+}
+
+// ruleText is a text that is a setting of the policy.
+func ruleText[T any](name string, field func(*Config) *policy.Setting[T], as codec[T]) key {
+	return placed(text(name, valueOf(field), as), field)
+}
+
+// valueOf is the field of a setting's value.
+func valueOf[T any](field func(*Config) *policy.Setting[T]) func(*Config) *T {
+	return func(c *Config) *T { return &field(c).Value }
+}
+
+// placed makes a key note the origin of its setting too.
+func placed[T any](k key, field func(*Config) *policy.Setting[T]) key {
+	set := k.set
+	k.set = func(c *Config, v any, at func(int) string) []fault {
+		faults := set(c, v, at)
+		if faults == nil {
+			field(c).Origin = at(0)
+		}
+		return faults
+	}
+	return k
+}
+
+// hosts is a list of hosts of the policy.
+func hosts(name string, field func(*Config) *policy.HostList) key {
+	k := group(name)
+	k.compile = func(c *Config, groups map[string][]policy.Line) (errs []error) {
+		*field(c), errs = policy.ParseHosts(c.lines[name], groups)
+		return errs
+	}
+	return k
+}
+
+// addresses is a list of addresses and domains of the policy.
+func addresses(name string, field func(*Config) *policy.AddressList) key {
+	k := group(name)
+	k.compile = func(c *Config, groups map[string][]policy.Line) (errs []error) {
+		*field(c), errs = policy.ParseAddresses(c.lines[name], groups)
+		return errs
+	}
+	return k
+}
+
+// group is a list of hosts or addresses as it is written.
+func group(name string) key {
+	return key{
+		name: name,
+		kind: listKind,
+		set: func(c *Config, v any, at func(int) string) []fault {
+			var lines []policy.Line
+			for i, item := range v.([]string) {
+				lines = append(lines, policy.Line{Text: item, Origin: at(i)})
+			}
+			c.lines[name] = lines
+			return nil
+		},
+		show: func(c *Config) string {
+			var items []string
+			for _, line := range c.lines[name] {
+				items = append(items, line.Text)
+			}
+			return quoteList(items)
+		},
+	}
+}
+
+// plaintextNetworks fills the list of the policy and the networks that POP3
+// knows.
+func plaintextNetworks() key {
+	const name = "auth.plaintext_networks"
+	k := list(name, func(c *Config) *[]network { return &c.Auth.PlaintextNetworks }, trustedNetwork)
+	rule := hosts(name, func(c *Config) *policy.HostList { return &c.Policy.LogIns.PlaintextNetworks })
+	set := k.set
+	k.set = func(c *Config, v any, at func(int) string) []fault {
+		if faults := set(c, v, at); faults != nil {
+			return faults
+		}
+		return rule.set(c, v, at)
+	}
+	k.show, k.compile = rule.show, rule.compile
+	return k
 }
 
 func asMistake(err error) mistake {
@@ -183,10 +382,10 @@ type Setting struct {
 	Secret bool   `json:"secret"` // Value must not be shown; no key is secret so far
 }
 
-// Effective lists every setting in the order of the sample.
+// Effective lists every setting in the order of the sample, then the groups.
 func (c *Config) Effective() []Setting {
 	var all []Setting
-	for _, k := range keys() {
+	for _, k := range c.keys() {
 		source := "default"
 		if o, ok := c.origin[k.name]; ok {
 			source = o.String()
@@ -196,13 +395,28 @@ func (c *Config) Effective() []Setting {
 	return all
 }
 
+// Origin is where a key is set, as policy.Setting has it: "pillarbox.toml:41",
+// "env PILLARBOX_…" or "default".
+func (c *Config) Origin(name string) string {
+	if o, ok := c.origin[name]; ok {
+		return o.short()
+	}
+	return byDefault
+}
+
 // Diff lists the keys whose values differ, in the order of the sample.
 func Diff(old, new *Config) []string {
 	var changed []string
-	for _, k := range keys() {
-		if k.show(old) != k.show(new) {
+	note := func(k key) {
+		if k.show(old) != k.show(new) && !slices.Contains(changed, k.name) {
 			changed = append(changed, k.name)
 		}
+	}
+	for _, k := range new.keys() {
+		note(k)
+	}
+	for _, k := range old.keys() { // groups that are gone
+		note(k)
 	}
 	return changed
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -15,6 +16,9 @@ import (
 	"github.com/knadh/koanf/providers/confmap"
 	"github.com/knadh/koanf/providers/env/v2"
 	"github.com/knadh/koanf/v2"
+
+	"pillarbox/quota"
+	"pillarbox/smtp/policy"
 )
 
 // prefix begins the name of every variable of ours.
@@ -37,12 +41,25 @@ func (o origin) String() string {
 	return fmt.Sprintf("%s:%d", o.file, o.line)
 }
 
+// short is the origin as policy.Line and policy.Setting have it, with the
+// file's base name.
+func (o origin) short() string {
+	o.file = filepath.Base(o.file)
+	return o.String()
+}
+
+// Option is what Load takes into account beside the file.
+type Option func(*loader)
+
+// On lets Load hold the lists of hosts against the machine it runs on.
+func On(m Machine) Option { return func(l *loader) { l.machine = m } }
+
 // Load reads the file at path and applies the variables of environ, which are
 // written as in os.Environ: PILLARBOX_SMTP_MAX_ERRORS=20 overrides
 // smtp.max_errors; lists are parted by commas. Relative paths in either are
 // relative to the folder of the file. The error is an [Errors] with everything
 // that is wrong; it wraps fs.ErrNotExist when there is no such file.
-func Load(path string, environ []string) (*Config, error) {
+func Load(path string, environ []string, options ...Option) (*Config, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, unreadable(path, err)
@@ -52,8 +69,12 @@ func Load(path string, environ []string) (*Config, error) {
 		return nil, unreadable(path, err)
 	}
 	l := newLoader(path)
+	for _, apply := range options {
+		apply(l)
+	}
 	l.file(data)
 	l.environment(environ)
+	l.compile()
 	l.check()
 	if l.problems != nil {
 		l.problems.sort()
@@ -84,13 +105,14 @@ type loader struct {
 	names    schema
 	config   Config
 	merged   *koanf.Koanf
+	machine  Machine
+	places   map[string]origin // by their short form
 	problems Errors
 }
 
 func newLoader(path string) *loader {
-	l := &loader{path: path, keys: keys(), merged: koanf.New("."), config: Default()}
+	l := &loader{path: path, keys: keys(), merged: koanf.New("."), config: Default(), places: map[string]origin{}}
 	l.names = newSchema(l.keys)
-	l.config.origin = map[string]origin{}
 	return l
 }
 
@@ -105,6 +127,11 @@ func (l *loader) problem(o origin, key, what, hint string) {
 func (l *loader) file(data []byte) {
 	d := readDocument(l.path, data, l.names)
 	l.problems = append(l.problems, d.problems...)
+	for _, name := range slices.Sorted(maps.Keys(d.values)) {
+		if isGroup(name) {
+			l.keys = append(l.keys, group(name))
+		}
+	}
 	layer := map[string]any{}
 	for _, k := range l.keys {
 		v, ok := d.values[k.name]
@@ -161,7 +188,12 @@ func (l *loader) merge(p koanf.Provider) {
 // set takes a merged value over into the config; at says where an item of it
 // was written.
 func (l *loader) set(k key, at func(item int) origin) {
-	for _, f := range k.set(&l.config, l.merged.Get(k.name)) {
+	short := func(item int) string {
+		o := at(item)
+		l.places[o.short()] = o
+		return o.short()
+	}
+	for _, f := range k.set(&l.config, l.merged.Get(k.name), short) {
 		l.problem(at(f.item), k.name, f.what, f.hint)
 	}
 }
@@ -194,6 +226,10 @@ func (l *loader) variable(name, text string) (key, any, bool) {
 		return key{}, nil, false
 	}
 	o := origin{variable: name}
+	if strings.HasPrefix(name, prefix+"GROUPS_") {
+		l.problem(o, "", "a group is no variable", "write it into the file, or its entries into the list that takes them")
+		return key{}, nil, false
+	}
 	i := slices.IndexFunc(l.keys, func(k key) bool { return k.variable() == name })
 	if i < 0 {
 		l.problem(o, "", "unknown variable", l.suggestVariable(name))
@@ -203,6 +239,12 @@ func (l *loader) variable(name, text string) (key, any, bool) {
 	switch k.kind {
 	case listKind:
 		return k, splitList(text), true
+	case boolKind:
+		if text != "true" && text != "false" {
+			l.problem(o, "", fmt.Sprintf("%q is neither true nor false", text), "write one of the two")
+			return key{}, nil, false
+		}
+		return k, text == "true", true
 	case numberKind:
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
@@ -257,7 +299,45 @@ func (l *loader) check() {
 	if l.sound("limits.connections") && l.sound("limits.connections_per_address") {
 		l.checkPerAddress(&c.Limits)
 	}
+	if l.sound("smtp.max_session_size") && l.sound("smtp.max_message_size") {
+		l.checkSessionSize(&c.SMTP)
+	}
+	if r := &c.Policy.Connections; r.Only.Value && r.Allow.Len() == 0 && l.sound("connections.allow") {
+		l.warn(r.Only.Origin, "connections.mode", "nobody may connect: connections.allow is empty")
+	}
 	l.checkListen()
+	l.checkSites()
+	l.checkOpenRelay()
+}
+
+func (l *loader) checkSessionSize(c *SMTP) {
+	const name = "smtp.max_session_size"
+	if c.MaxSessionSize > 0 && c.MaxSessionSize < c.MaxMessageSize {
+		l.problem(l.config.origin[name], name,
+			fmt.Sprintf("a connection may send %s, but one message %s", quota.FormatSize(c.MaxSessionSize), quota.FormatSize(c.MaxMessageSize)),
+			"write at least smtp.max_message_size, or lower that")
+	}
+}
+
+// checkSites reports demands that nobody could meet, and such as mean nothing.
+func (l *loader) checkSites() {
+	c := &l.config.Sites
+	smtp := func(name string, s *policy.Site) {
+		if s.RequireAuth.Value && !s.OfferAuth.Value {
+			l.problem(l.config.origin[name+".offer_auth"], name+".offer_auth", "nobody can log in where everybody must",
+				"set "+name+".require_auth = false, or "+name+".offer_auth = true")
+		}
+	}
+	encrypted := func(name string, required bool) {
+		if !required {
+			l.problem(l.config.origin[name], name, "the service is TLS from its first octet on", "take the line out, or turn the service off in [listen]")
+		}
+	}
+	smtp("sites.smtp", &c.SMTP)
+	smtp("sites.submission", &c.Submission)
+	smtp("sites.smtps", &c.SMTPS)
+	encrypted("sites.smtps.require_tls", c.SMTPS.RequireTLS.Value)
+	encrypted("sites.pop3s.require_tls", c.POP3S.RequireTLS)
 }
 
 func (l *loader) checkPair(name, path, other, otherPath string) {

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"iter"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -11,44 +13,67 @@ type schema struct {
 	sections []string
 }
 
+// groupsSection is the section whose keys are named by who writes the file.
+const groupsSection = "groups"
+
 func newSchema(all []key) schema {
 	var s schema
 	for _, k := range all {
 		s.keys = append(s.keys, k.name)
-		if sec := section(k.name); sec != "" && !s.isSection(sec) {
-			s.sections = append(s.sections, sec)
+		for sec := range sectionsOf(k.name) {
+			if !s.isSection(sec) {
+				s.sections = append(s.sections, sec)
+			}
 		}
 	}
+	s.sections = append(s.sections, groupsSection)
 	return s
 }
 
-func (s schema) isKey(name string) bool     { return slices.Contains(s.keys, name) }
+// sectionsOf yields the sections that a key is in, the outermost first: of
+// sites.smtp.anonymous, sites and sites.smtp.
+func sectionsOf(name string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i, c := range name {
+			if c == '.' && !yield(name[:i]) {
+				return
+			}
+		}
+	}
+}
+
+func (s schema) isKey(name string) bool     { return slices.Contains(s.keys, name) || isGroup(name) }
 func (s schema) isSection(name string) bool { return slices.Contains(s.sections, name) }
+
+var groupKey = regexp.MustCompile(`^` + groupsSection + `\.[a-z0-9][a-z0-9_-]*$`)
+
+// isGroup reports whether a key is that of a group.
+func isGroup(name string) bool { return groupKey.MatchString(name) }
 
 // suggestKey says what an unknown key may have meant, or else which keys
 // there are in its section.
 func (s schema) suggestKey(name string) string {
-	meant := filter(s.keys, func(k string) bool { return leaf(k) == leaf(name) })
+	if strings.HasPrefix(name, groupsSection+".") {
+		return "name a group in small letters, digits, - and _"
+	}
+	siblings := filter(s.keys, func(k string) bool { return section(k) == section(name) })
+	meant := filter(siblings, func(k string) bool { return strings.Contains(leaf(k), leaf(name)) })
+	if meant == nil {
+		meant = filter(s.keys, func(k string) bool { return leaf(k) == leaf(name) })
+	}
 	if meant == nil {
 		meant = nearest(name, s.keys)
 	}
-	siblings := filter(s.keys, func(k string) bool { return section(k) == section(name) })
-	if meant == nil {
-		meant = filter(siblings, func(k string) bool { return strings.Contains(leaf(k), leaf(name)) })
-	}
-	if meant != nil {
+	switch {
+	case meant != nil:
 		return "did you mean " + join(meant, "or") + "?"
+	case siblings == nil:
+		return "the sections are " + join(s.sections, "and")
 	}
-	where := "known here are "
-	if siblings == nil {
-		siblings = s.sections
-		where = "the sections are "
-	}
-	names := make([]string, len(siblings))
 	for i, k := range siblings {
-		names[i] = leaf(k)
+		siblings[i] = leaf(k)
 	}
-	return where + join(names, "and")
+	return "known here are " + join(siblings, "and")
 }
 
 // suggestSection does the same for the name of a section.

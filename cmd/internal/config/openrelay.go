@@ -1,0 +1,275 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"pillarbox/cmd/internal/netinfo"
+	"pillarbox/smtp/policy"
+)
+
+// Machine is what a list of trusted hosts must not trust: the addresses behind
+// which anybody may stand.
+type Machine struct {
+	Gateways []netip.Addr   // of the default routes; a port forwarding may hide its clients behind them
+	Bridges  []netip.Prefix // networks of containers and virtual machines, which hide theirs alike
+}
+
+// ThisMachine asks the machine that the program runs on. What it does not tell is
+// not there.
+func ThisMachine() Machine {
+	interfaces, _ := netinfo.Interfaces()
+	gateways := netinfo.Gateways()
+	return Machine{Gateways: gateways, Bridges: netinfo.Bridges(interfaces, gateways, netinfo.InContainer())}
+}
+
+// exposure is a setting that lets strangers relay.
+type exposure struct {
+	list string      // the key
+	line policy.Line // the entry; zero where none is to blame
+	what string
+	hint string
+	only string // of an entry that may be right after all: no mistake, a warning
+}
+
+// openRelay finds what lets everybody relay, in the order in which the policy
+// asks ([policy.Relay]).
+func openRelay(r *policy.Relay, m Machine) []exposure {
+	found := append(m.exposures("relay.exclude_hosts", &r.ExcludeHosts), m.exposures("relay.allow_hosts", &r.AllowHosts)...)
+	if r.Enforcement.Value == policy.EnforceNone {
+		found = append(found, exposure{list: "relay.enforcement", what: "nobody is kept from relaying", hint: `write "external" or "all"`})
+	}
+	if line, ok := everyDomain(&r.OverrideDomains); ok {
+		found = append(found, exposure{list: "relay.override_domains", line: line, what: "lets everybody relay to every domain", hint: "name the domains"})
+	}
+	if r.DenyWins.Value && deniesAll(r) {
+		return found
+	}
+	line, all := everyDomain(&r.AllowDomains)
+	if _, taken := everyDomain(&r.DenyDomains); all && !taken {
+		return append(found, exposure{list: "relay.allow_domains", line: line, what: "lets everybody relay to every domain", hint: "name the domains"})
+	}
+	if !deniesAll(r) && r.AllowHosts.Len()+r.AllowDomains.Len() == 0 {
+		found = append(found, exposure{list: "relay.deny_hosts", what: "whoever is not denied may relay, to every domain",
+			hint: `write deny_hosts = ["*"] and list in allow_hosts who may`})
+	}
+	return found
+}
+
+// deniesAll reports whether a deny list leaves no host or no domain out.
+func deniesAll(r *policy.Relay) bool {
+	if _, all := everyDomain(&r.DenyDomains); all {
+		return true
+	}
+	has := map[string]bool{}
+	for _, line := range r.DenyHosts.Lines() {
+		has[strings.Trim(line.Text, " []")] = true
+	}
+	return has["*"] || has["0.0.0.0/0"] && has["::/0"]
+}
+
+func everyDomain(l *policy.AddressList) (policy.Line, bool) {
+	for _, line := range l.Lines() {
+		if strings.TrimSpace(line.Text) == "*" {
+			return line, true
+		}
+	}
+	return policy.Line{}, false
+}
+
+// exposures looks at each entry of a list of trusted hosts.
+func (m Machine) exposures(list string, hosts *policy.HostList) (found []exposure) {
+	for _, line := range hosts.Lines() {
+		e := m.exposure(line.Text)
+		if e.what != "" || e.only != "" {
+			e.list, e.line = list, line
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+const ownHosts = "list the addresses of your own hosts"
+
+func (m Machine) exposure(entry string) exposure {
+	if strings.Trim(entry, " []") == "*" {
+		return exposure{what: "is every host there is", hint: ownHosts}
+	}
+	s, ok := parseExtent(entry)
+	switch {
+	case !ok: // a name
+		return exposure{}
+	case s.isInternet():
+		return exposure{what: "takes in the internet", hint: ownHosts}
+	}
+	for _, bridge := range m.Bridges {
+		if bridge.Contains(s.lowest()) && bridge.Contains(s.highest()) {
+			return exposure{what: fmt.Sprintf("lies on the bridge %s of containers or virtual machines, through which strangers come", bridge), hint: ownHosts}
+		}
+	}
+	for _, gateway := range m.Gateways {
+		switch {
+		case s.holds(gateway) && s.free() <= 2:
+			return exposure{what: fmt.Sprintf("is the gateway %s, through which strangers come", gateway), hint: ownHosts}
+		case s.holds(gateway):
+			return exposure{only: fmt.Sprintf("the gateway %s is in it: if that forwards connections under its own address, strangers may relay", gateway)}
+		}
+	}
+	for _, bridge := range m.Bridges {
+		if s.holds(bridge.Masked().Addr()) {
+			return exposure{only: fmt.Sprintf("the bridge %s of containers or virtual machines is in it: if strangers come through that, they may relay", bridge)}
+		}
+	}
+	return exposure{}
+}
+
+// extent is the addresses of a network or of a range: each octet from its low
+// to its high.
+type extent struct{ low, high []byte }
+
+// free is how many bits an address of the extent has to choose from.
+func (e extent) free() (bits float64) {
+	for i := range e.low {
+		bits += math.Log2(float64(e.high[i]) - float64(e.low[i]) + 1)
+	}
+	return bits
+}
+
+// isInternet reports whether the extent is wider than any LAN, which 10.0.0.0/8
+// and fc00::/7 are the widest of.
+func (e extent) isInternet() bool {
+	if len(e.low) == 4 {
+		return e.free() > 32-8
+	}
+	return e.free() > 128-7
+}
+
+func (e extent) holds(ip netip.Addr) bool {
+	octets := ip.Unmap().AsSlice()
+	if len(octets) != len(e.low) {
+		return false
+	}
+	for i, o := range octets {
+		if o < e.low[i] || o > e.high[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func (e extent) lowest() netip.Addr  { return addressOf(e.low) }
+func (e extent) highest() netip.Addr { return addressOf(e.high) }
+
+func addressOf(octets []byte) netip.Addr {
+	ip, _ := netip.AddrFromSlice(octets)
+	return ip
+}
+
+func isInternet(p netip.Prefix) bool { return extentOf(p).isInternet() }
+
+func extentOf(p netip.Prefix) extent {
+	s := extent{p.Masked().Addr().AsSlice(), p.Addr().AsSlice()}
+	for i := p.Bits(); i < 8*len(s.high); i++ {
+		s.high[i/8] |= 0x80 >> (i % 8)
+	}
+	return s
+}
+
+// parseExtent reads an entry that policy.ParseHosts has taken; ok is false for a
+// name.
+func parseExtent(entry string) (s extent, ok bool) {
+	entry = strings.Trim(entry, " []")
+	if ip, err := netip.ParseAddr(entry); err == nil {
+		return extentOf(netip.PrefixFrom(ip.Unmap(), ip.Unmap().BitLen())), true
+	}
+	if p, err := netip.ParsePrefix(entry); err == nil {
+		return extentOf(p), true
+	}
+	if parts := strings.FieldsFunc(entry, func(r rune) bool { return r == ' ' || r == '\t' || r == '/' }); len(parts) == 2 {
+		return maskExtent(parts[0], parts[1])
+	}
+	return rangeExtent(entry)
+}
+
+// maskExtent is the network of an address and a mask.
+func maskExtent(address, mask string) (s extent, ok bool) {
+	ip, err1 := netip.ParseAddr(address)
+	m, err2 := netip.ParseAddr(mask)
+	if err1 != nil || err2 != nil || !ip.Is4() || !m.Is4() {
+		return s, false
+	}
+	s = extent{ip.AsSlice(), ip.AsSlice()}
+	for i, o := range m.AsSlice() {
+		s.low[i] &= o
+		s.high[i] |= ^o
+	}
+	return s, true
+}
+
+// rangeExtent is Domino's 192.168.1-10.*.
+func rangeExtent(entry string) (s extent, ok bool) {
+	parts := strings.Split(entry, ".")
+	for _, part := range parts {
+		if part == "*" {
+			part = "0-255"
+		}
+		low, high, isRange := strings.Cut(part, "-")
+		if !isRange {
+			high = low
+		}
+		a, err1 := strconv.ParseUint(low, 10, 8)
+		b, err2 := strconv.ParseUint(high, 10, 8)
+		if err1 != nil || err2 != nil || a > b {
+			return s, false
+		}
+		s.low, s.high = append(s.low, byte(a)), append(s.high, byte(b))
+	}
+	return s, len(parts) == 4
+}
+
+// checkOpenRelay refuses what would let strangers relay, or warns of it where
+// the file says that it is meant.
+func (l *loader) checkOpenRelay() {
+	c, sound := &l.config, l.relaySound()
+	for _, e := range openRelay(&c.Policy.Relay, l.machine) {
+		if e.line.Text == "" && !sound {
+			continue // what is not there may be among the mistakes
+		}
+		l.exposed(e, c.Relay.OpenOnPurpose)
+	}
+	for _, e := range l.machine.exposures("senders.trusted_hosts", &c.Policy.Senders.TrustedHosts) {
+		if e.what != "" {
+			l.warn(e.line.Origin, l.keyWith(e.line, e.list), "%q %s: strangers may claim to be one of yours", e.line.Text, e.what)
+		}
+	}
+}
+
+func (l *loader) relaySound() bool {
+	for _, k := range l.keys {
+		if section(k.name) == "relay" && !l.sound(k.name) {
+			return false
+		}
+	}
+	return true
+}
+
+func (l *loader) exposed(e exposure, meant bool) {
+	key, what, place := e.list, e.what, l.config.origin[e.list]
+	if e.line.Text != "" {
+		what, place = fmt.Sprintf("%q %s", e.line.Text, what), l.places[e.line.Origin]
+		if key = l.keyWith(e.line, e.list); key != e.list {
+			what += ", as " + e.list + " takes the group"
+		}
+	}
+	switch {
+	case e.only != "":
+		l.warn(place.short(), key, "%q: %s", e.line.Text, e.only)
+	case meant:
+		l.warn(place.short(), key, "this is an open relay: %s", what)
+	default:
+		l.problem(place, key, "would make an open relay: "+what, e.hint+", or set relay.i_know_this_is_an_open_relay = true")
+	}
+}

@@ -1,0 +1,143 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"pillarbox/smtp"
+	"pillarbox/smtp/policy"
+)
+
+// groupEntry begins an entry that stands for a group.
+const groupEntry = "group:"
+
+// entryFault is a line of a list, or of a group that the list takes, that cannot
+// be.
+type entryFault struct {
+	list string // the list's key
+	err  *policy.EntryError
+}
+
+// compile makes the policy of the settings and lines as they are now.
+func (c *Config) compile() (faults []entryFault) {
+	groups := c.groups()
+	for _, k := range keys() {
+		if k.compile == nil {
+			continue
+		}
+		for _, err := range k.compile(c, groups) {
+			faults = append(faults, entryFault{k.name, asEntryError(err)})
+		}
+	}
+	c.Policy.PlusSeparator = c.Mailboxes.PlusSeparator
+	c.Policy.Sites = map[string]policy.Site{
+		smtp.MTA.String():        c.Sites.SMTP,
+		smtp.Submission.String(): c.Sites.Submission,
+		smtp.SMTPS.String():      c.Sites.SMTPS,
+	}
+	return faults
+}
+
+func asEntryError(err error) *policy.EntryError {
+	if e, ok := errors.AsType[*policy.EntryError](err); ok {
+		return e
+	}
+	return &policy.EntryError{What: err.Error()}
+}
+
+// groups are the lines of each group by its name.
+func (c *Config) groups() map[string][]policy.Line {
+	all := map[string][]policy.Line{}
+	for name, lines := range c.lines {
+		if isGroup(name) {
+			all[leaf(name)] = lines
+		}
+	}
+	return all
+}
+
+// compile reports every line that cannot be, once.
+func (l *loader) compile() {
+	groups := l.config.groups()
+	faults := l.config.compile()
+	for _, name := range slices.Sorted(maps.Keys(groups)) {
+		faults = append(faults, unused(name, groups)...)
+	}
+	reported := map[policy.Line]bool{}
+	for _, f := range faults {
+		if line := f.err.Line; !reported[line] {
+			reported[line] = true
+			l.entryProblem(f, groups)
+		}
+	}
+	l.checkBareGroups(groups)
+}
+
+// unused finds the lines of a group that fit no list at all. What is wrong for
+// the lists that take the group has been found with them.
+func unused(name string, groups map[string][]policy.Line) (faults []entryFault) {
+	_, asHosts := policy.ParseHosts(groups[name], groups)
+	_, asAddresses := policy.ParseAddresses(groups[name], groups)
+	for _, err := range asHosts {
+		e := asEntryError(err)
+		if slices.ContainsFunc(asAddresses, func(err error) bool { return asEntryError(err).Line == e.Line }) {
+			faults = append(faults, entryFault{groupsSection + "." + name, e})
+		}
+	}
+	return faults
+}
+
+func (l *loader) entryProblem(f entryFault, groups map[string][]policy.Line) {
+	line := f.err.Line
+	what, hint := fmt.Sprintf("%q: %s", line.Text, f.err.What), f.err.Hint
+	member, isGroup := strings.CutPrefix(line.Text, groupEntry)
+	if _, known := groups[member]; isGroup && !known {
+		hint = suggestGroup(member, slices.Sorted(maps.Keys(groups)))
+	}
+	name := l.keyWith(line, f.list)
+	if name != f.list && !isGroup {
+		what += ", as " + f.list + " takes the group"
+	}
+	l.problem(l.places[line.Origin], name, what, hint)
+}
+
+// keyWith is the key that has the line: that of a list, or of a group in it.
+func (l *loader) keyWith(line policy.Line, list string) string {
+	if slices.Contains(l.config.lines[list], line) {
+		return list
+	}
+	for _, k := range l.keys {
+		if isGroup(k.name) && slices.Contains(l.config.lines[k.name], line) {
+			return k.name
+		}
+	}
+	return list
+}
+
+func suggestGroup(missing string, known []string) string {
+	if meant := nearest(missing, known); meant != nil {
+		return "did you mean " + groupEntry + join(meant, "or") + "?"
+	}
+	if len(known) == 0 {
+		return "write " + missing + " = […] below [" + groupsSection + "]"
+	}
+	return "the groups are " + join(known, "and")
+}
+
+// checkBareGroups warns of an entry that is a group's name without the word.
+func (l *loader) checkBareGroups(groups map[string][]policy.Line) {
+	for _, k := range l.keys {
+		for _, line := range l.config.lines[k.name] {
+			if _, ok := groups[line.Text]; ok {
+				l.warn(line.Origin, k.name, "%q is a host or a domain here; the group is %q", line.Text, groupEntry+line.Text)
+			}
+		}
+	}
+}
+
+func (l *loader) warn(origin, key, what string, args ...any) {
+	l.config.Warnings = append(l.config.Warnings, fmt.Sprintf("%s: %s: %s", origin, key, fmt.Sprintf(what, args...)))
+}
