@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
+	"net/mail"
 	"strings"
 	"time"
 
+	"pillarbox/mailstore/addr"
 	"pillarbox/smtp"
 )
 
@@ -20,8 +23,11 @@ var errHeaderTooLong = errors.New("header too long")
 // header is the top of a message as far as it had to be read: the header, its
 // empty line, and perhaps the beginning of the body.
 type header struct {
-	octets    []byte // without any Return-Path field, ready to be written
-	date, mid bool   // the field is there
+	octets    []byte   // without any Return-Path field, ready to be written
+	date, mid bool     // the field is there
+	hops      int      // Received fields
+	from      []string // the values of the From fields, unfolded
+	sender    []string // the values of the Sender fields
 }
 
 // readHeader reads a message's header, and stops behind it. A message that has
@@ -30,6 +36,7 @@ type header struct {
 func readHeader(body lineReader) (header, error) {
 	var h header
 	dropping := false
+	var folding *string // the value that a folded line continues
 	for {
 		line, err := readLine(body, maxHeader-len(h.octets))
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -44,6 +51,9 @@ func readHeader(body lineReader) (header, error) {
 		case folded && dropping:
 			continue
 		case folded:
+			if folding != nil {
+				*folding += string(line)
+			}
 		case !isField:
 			h.octets = append(append(h.octets, "\r\n"...), line...)
 			return h, nil
@@ -53,11 +63,63 @@ func readHeader(body lineReader) (header, error) {
 			if dropping = name == "return-path"; dropping {
 				continue
 			}
-			h.date = h.date || name == "date"
-			h.mid = h.mid || name == "message-id"
+			folding = h.note(name, line)
 		}
 		h.octets = append(h.octets, line...)
 	}
+}
+
+// note takes what is needed from a field, and returns where the value's folded
+// lines belong.
+func (h *header) note(name string, line []byte) *string {
+	_, value, _ := bytes.Cut(line, []byte(":"))
+	switch name {
+	case "date":
+		h.date = true
+	case "message-id":
+		h.mid = true
+	case "received":
+		h.hops++
+	case "from":
+		h.from = append(h.from, string(value))
+		return &h.from[len(h.from)-1]
+	case "sender":
+		h.sender = append(h.sender, string(value))
+		return &h.sender[len(h.sender)-1]
+	}
+	return nil
+}
+
+// responsible is who the header says is responsible for the message: Sender, or
+// From where there is no Sender (RFC 5322 §3.6.2). bad is a field that cannot be
+// read or that is there twice: nobody can say which of two a mail program shows.
+func (h *header) responsible() (field string, addresses []addr.Address, bad bool) {
+	field, values := "Sender", h.sender
+	if len(values) == 0 {
+		field, values = "From", h.from
+	}
+	switch {
+	case len(values) == 0:
+		return "", nil, false
+	case len(values) > 1, len(h.from) > 1:
+		return field, nil, true
+	}
+	// Only the addresses count: names in any character set will do.
+	parser := mail.AddressParser{WordDecoder: &mime.WordDecoder{
+		CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil },
+	}}
+	list, err := parser.ParseList(strings.ToValidUTF8(strings.ReplaceAll(values[0], "\r\n", ""), "?"))
+	if err != nil {
+		return field, nil, true
+	}
+	for _, m := range list {
+		a, err := addr.Parse(m.Address)
+		if err != nil {
+			return field, nil, true
+		}
+		addresses = append(addresses, a)
+	}
+	return field, addresses, false
 }
 
 // lineReader gives lines, long ones in parts. *wire.Body is the one in use.
@@ -113,10 +175,10 @@ const dateLayout = "Mon, 2 Jan 2006 15:04:05 -0700"
 
 // traceHeader is Return-Path and Received (RFC 5321 §4.4). It names no software
 // version. The recipient is named only where there is one: otherwise blind
-// copies would show.
-func traceHeader(info smtp.SessionInfo, env *smtp.Envelope, hostname, id string, now time.Time) []byte {
+// copies would show. name is what DNS said of the client, or "".
+func traceHeader(info smtp.SessionInfo, env *smtp.Envelope, hostname, id, name string, now time.Time) []byte {
 	b := fmt.Appendf(nil, "Return-Path: <%s>\r\n", env.From)
-	b = fmt.Appendf(b, "Received: from %s (%s)\r\n", info.Helo, literal(info))
+	b = fmt.Appendf(b, "Received: from %s (%s%s)\r\n", info.Helo, name, literal(info))
 	b = fmt.Appendf(b, "\tby %s with %s id %s", hostname, info.Protocol(env.UTF8), id)
 	if info.TLS != nil {
 		b = fmt.Appendf(b, "\r\n\t(%s %s)", tls.VersionName(info.TLS.Version), tls.CipherSuiteName(info.TLS.CipherSuite))

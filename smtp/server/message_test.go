@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"pillarbox/mailstore/directory"
 	"pillarbox/mailstore/mailtest"
 	"pillarbox/smtp"
 )
@@ -194,5 +196,40 @@ func TestShutdownBeforeServe(t *testing.T) {
 	}
 	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("the listener is open: %v", err)
+	}
+}
+
+// An account that was held and that an administrator has released begins a new
+// hour.
+func TestReleased(t *testing.T) {
+	o := newOffice(t, smtp.MTA, func(c *Config) {
+		c.PerHour = 1
+		c.Rules.LogIns.PlaintextNetworks = hosts(t, "127.0.0.1")
+	})
+	o.mailbox(t, "anna", "secret")
+	login := "AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00anna\x00secret")) + "\r\n"
+	attempt := func(to string) string {
+		return o.converse(t, "EHLO pc\r\n"+login+"MAIL FROM:<anna@office.example>\r\nRCPT TO:<"+to+"@remote.example>\r\nQUIT\r\n")
+	}
+	held := func() bool {
+		box, err := o.dir.Mailbox(address(t, "anna"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return box.Account.Held
+	}
+	for i, step := range []struct {
+		code    string
+		held    bool
+		release bool
+	}{{"451 4.3.3", false, false}, {"450 4.7.1", true, false}, {"450 4.7.1", true, false}, {"451 4.3.3", false, true}, {"450 4.7.1", true, false}} {
+		if step.release {
+			if err := o.dir.UpdateAccount(address(t, "anna"), func(a *directory.Account) error { a.Held = false; return nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := attempt("x"); !strings.Contains(got, "\r\n"+step.code) || held() != step.held {
+			t.Errorf("step %d: held %v, want %v and %s:\n%s", i, held(), step.held, step.code, got)
+		}
 	}
 }

@@ -21,7 +21,10 @@ import (
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
 	"pillarbox/smtp"
+	"pillarbox/smtp/guard"
+	"pillarbox/smtp/journal"
 	"pillarbox/smtp/policy"
+	"pillarbox/smtp/rate"
 	"pillarbox/smtp/wire"
 )
 
@@ -29,7 +32,13 @@ import (
 // that they began with.
 type Config struct {
 	Wire  wire.Config
-	Rules policy.Rules
+	Rules *policy.Rules
+
+	Outside   bool          // the right to send to other servers of mailboxes that have none of their own
+	Inbound   bool          // the right to get mail from outside, likewise
+	PerHour   int           // recipients elsewhere of one account in an hour; 0: no limit
+	DNSLimit  time.Duration // for the look-up of a sender's domain; 0: 30 s
+	ShowNames bool          // what reverse DNS said stands in Received
 }
 
 // Authenticator verifies passwords. *auth.Authenticator is the one in use.
@@ -37,25 +46,41 @@ type Authenticator interface {
 	Password(ctx context.Context, remote netip.Addr, user, password string) (auth.Principal, error)
 }
 
+// Parts are what a Server works with. Journal may be nil.
+type Parts struct {
+	Dir      *directory.Directory
+	Store    *mailstore.Store
+	Auth     Authenticator
+	Names    Resolver
+	Devices  Devices
+	Rates    *rate.Limiter
+	Accounts *guard.Accounts // sessions of each user
+	Journal  *journal.Journal
+	Log      *slog.Logger
+}
+
 // Server serves SMTP on any number of listeners.
 type Server struct {
-	dir   *directory.Directory
-	store *mailstore.Store
-	auth  Authenticator
-	log   *slog.Logger
-	now   func() time.Time
+	Parts
+	now func() time.Time
 
-	cfg  atomic.Pointer[Config]
-	wire atomic.Pointer[wire.Config] // cfg's part for the listeners
+	cfg atomic.Pointer[Config]
 
 	mu        sync.Mutex
 	listeners []*wire.Listener // owner: mu
+	wires     []wireConfig     // owner: mu
 	closing   bool             // owner: mu
 }
 
+// wireConfig is the configuration of one listener, to be replaced on reload.
+type wireConfig struct {
+	service smtp.Service
+	current *atomic.Pointer[wire.Config]
+}
+
 // New makes a Server. Nothing listens yet.
-func New(cfg Config, dir *directory.Directory, store *mailstore.Store, auth Authenticator, log *slog.Logger) *Server {
-	s := &Server{dir: dir, store: store, auth: auth, log: log, now: time.Now}
+func New(cfg Config, parts Parts) *Server {
+	s := &Server{Parts: parts, now: time.Now}
 	s.SetConfig(cfg)
 	return s
 }
@@ -63,17 +88,30 @@ func New(cfg Config, dir *directory.Directory, store *mailstore.Store, auth Auth
 // SetConfig takes effect for connections to come.
 func (s *Server) SetConfig(cfg Config) {
 	cfg.Wire.DefaultDomain = s.defaultDomain
-	cfg.Wire.Log = s.log
+	cfg.Wire.Log = s.Log
 	s.cfg.Store(&cfg)
-	s.wire.Store(&cfg.Wire)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.wires {
+		s.setWire(w)
+	}
+}
+
+// setWire gives a listener its configuration: the common one, with a look at
+// each client that knows which service it came to.
+func (s *Server) setWire(w wireConfig) {
+	cfg := s.cfg.Load()
+	wireCfg := cfg.Wire
+	wireCfg.Admit = func(c *wire.Conn) *smtp.Reply { return s.admit(c, cfg, w.service) }
+	w.current.Store(&wireCfg)
 }
 
 // defaultDomain is the domain of a local part that came without one. The
 // postmaster is reached also where no domain is the default (RFC 5321 §4.5.1).
 func (s *Server) defaultDomain(local string) addr.Domain {
-	domain := s.dir.DefaultDomain()
+	domain := s.Dir.DefaultDomain()
 	if domain == "" && isPostmaster(local) {
-		if all, err := s.dir.Domains(); err == nil && len(all) > 0 {
+		if all, err := s.Dir.Domains(); err == nil && len(all) > 0 {
 			return all[0]
 		}
 	}
@@ -85,18 +123,19 @@ func isPostmaster(local string) bool { return addr.FoldName(local) == "postmaste
 // Serve accepts connections from l until it is closed or Shutdown is called;
 // then it returns nil.
 func (s *Server) Serve(l net.Listener, service smtp.Service) error {
-	wl := wire.NewListener(l, &s.wire, service == smtp.SMTPS)
-	if !s.addListener(wl) {
+	w := wireConfig{service, new(atomic.Pointer[wire.Config])}
+	wl := wire.NewListener(l, w.current, service == smtp.SMTPS)
+	if !s.addListener(wl, w) {
 		return l.Close()
 	}
 	lib := gosmtp.NewServer(gosmtp.BackendFunc(func(c *gosmtp.Conn) (gosmtp.Session, error) {
-		return s.newSession(c.Conn().(*wire.Conn), service), nil
+		return c.Conn().(*wire.Conn).Guest.(*session), nil
 	}))
 	lib.MaxLineLength = 0 // wire has a limit for each kind of line
 	lib.AllowInsecureAuth = true
 	lib.EnableSMTPUTF8 = true
 	lib.EnableDSN = true
-	lib.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)
+	lib.ErrorLog = slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn)
 	err := lib.Serve(wl)
 	if errors.Is(err, net.ErrClosed) {
 		return nil
@@ -106,11 +145,12 @@ func (s *Server) Serve(l net.Listener, service smtp.Service) error {
 
 // addListener reports false when the server has been shut down already: it may
 // be told to stop before all its listeners are being served.
-func (s *Server) addListener(l *wire.Listener) bool {
+func (s *Server) addListener(l *wire.Listener, w wireConfig) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closing {
-		s.listeners = append(s.listeners, l)
+		s.setWire(w)
+		s.listeners, s.wires = append(s.listeners, l), append(s.wires, w)
 	}
 	return !s.closing
 }
@@ -129,12 +169,24 @@ func (s *Server) Shutdown(ctx context.Context) {
 	wg.Wait()
 }
 
-func (s *Server) newSession(c *wire.Conn, service smtp.Service) *session {
+// admit begins a session: it gathers what is known of the client and asks
+// whether it may talk to us at all.
+func (s *Server) admit(c *wire.Conn, cfg *Config, service smtp.Service) *smtp.Reply {
 	remote, _ := netip.ParseAddrPort(c.RemoteAddr().String())
-	remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
-	cfg := s.cfg.Load()
-	return &session{
-		srv: s, cfg: cfg, conn: c, service: service, remote: remote,
-		log: s.log.With("remote", remote, "service", service.String()),
+	remote = netip.AddrPortFrom(remote.Addr().Unmap().WithZone(""), remote.Port())
+	ss := &session{
+		srv: s, cfg: cfg, conn: c, remote: remote,
+		gather: Gatherer{Dir: s.Dir, Devices: s.Devices, Names: s.Names, Outside: cfg.Outside, Inbound: cfg.Inbound},
+		facts:  policy.Facts{Service: service, Remote: remote.Addr()},
+		log:    s.Log.With("remote", remote, "service", service.String()),
 	}
+	c.Guest = ss
+	ss.gather.Client(context.Background(), cfg.Rules, &ss.facts)
+	d := cfg.Rules.Connect(&ss.facts)
+	if d.Verdict == policy.Refuse {
+		ss.note(d, d.Reply)
+		return d.Reply
+	}
+	s.Log.Debug("connected", "remote", remote, "service", service.String())
+	return nil
 }

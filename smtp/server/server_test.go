@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -20,18 +21,24 @@ import (
 	"pillarbox/mailstore/durable"
 	"pillarbox/mailstore/mailtest"
 	"pillarbox/smtp"
+	"pillarbox/smtp/devices"
+	"pillarbox/smtp/guard"
+	"pillarbox/smtp/policy"
+	"pillarbox/smtp/rate"
 	"pillarbox/smtp/wire"
 )
 
 // office is a running server with one domain, office.example.
 type office struct {
-	dir    *directory.Directory
-	store  *mailstore.Store
-	server *Server
-	cfg    Config
-	addr   string
-	disk   *mailtest.FailFS
-	tls    *tls.Config // for clients
+	dir     *directory.Directory
+	store   *mailstore.Store
+	server  *Server
+	cfg     Config
+	addr    string
+	disk    *mailtest.FailFS
+	dns     *fakeDNS
+	devices *devices.Registry
+	tls     *tls.Config // for clients
 }
 
 // testTLS is a certificate that a client of the tests trusts.
@@ -52,13 +59,14 @@ func newOffice(t testing.TB, service smtp.Service, edit func(*Config)) *office {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { root.Close() })
-	o := &office{}
+	o := &office{dns: &fakeDNS{}}
 	var disk durable.FS = root
 	if _, isTest := t.(*testing.T); isTest { // it notes every operation: too much for the others
 		o.disk = mailtest.NewFailFS(root)
 		disk = o.disk
 	}
 	o.dir = directory.New(disk, directory.Options{PlusSeparator: "+", DefaultDomain: "office.example"})
+	o.devices = devices.New(disk)
 	if o.store, err = mailstore.Open(disk, mailstore.Options{}); err != nil {
 		t.Fatal(err)
 	}
@@ -72,11 +80,15 @@ func newOffice(t testing.TB, service smtp.Service, edit func(*Config)) *office {
 		MaxMessageSize: 100_000, MaxRecipients: 5, MaxTextLine: 5000, MaxErrors: 6,
 		CommandTimeout: 10 * time.Second, DataTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
 	}}
+	o.cfg.Rules, o.cfg.Outside, o.cfg.Inbound = closedRules(t), true, true
 	if edit != nil {
 		edit(&o.cfg)
 	}
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	o.server = New(o.cfg, o.dir, o.store, auth.New(o.dir, auth.Options{Delay: time.Millisecond}), quiet)
+	o.server = New(o.cfg, Parts{
+		Dir: o.dir, Store: o.store, Auth: auth.New(o.dir, auth.Options{Delay: time.Millisecond}), Names: o.dns, Devices: o.devices,
+		Rates: rate.New(100), Accounts: guard.NewAccounts(0), Log: quiet,
+	})
 	o.server.now = func() time.Time { return time.Date(2026, 11, 21, 9, 14, 0, 0, time.UTC) }
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -159,8 +171,55 @@ func (o *office) read(t testing.TB, user string, remove bool) (all []string) {
 	return all
 }
 
+// closedRules are the rules of a server that nobody has configured.
+func closedRules(t testing.TB) *policy.Rules {
+	on, off := policy.Setting[bool]{Value: true, Origin: "default"}, policy.Setting[bool]{Origin: "default"}
+	mta := policy.Site{Anonymous: on, OfferAuth: on, RequireAuth: off}
+	users := policy.Site{Anonymous: off, OfferAuth: on, RequireAuth: on}
+	return &policy.Rules{
+		Sites: map[string]policy.Site{"smtp": mta, "submission": users, "smtps": users},
+		Relay: policy.Relay{
+			Enforcement:        policy.Setting[policy.Enforcement]{Value: policy.EnforceExternal, Origin: "default"},
+			AuthenticatedAllow: on, DenyHosts: hosts(t, "*"),
+		},
+		Senders: policy.Senders{
+			RefuseForged: on, VerifyUser: policy.Setting[policy.VerifyUser]{Value: policy.VerifyBoth, Origin: "default"},
+		},
+		MaxHops:       policy.Setting[int]{Value: 15, Origin: "default"},
+		PlusSeparator: "+",
+	}
+}
+
+func hosts(t testing.TB, entries ...string) policy.HostList {
+	t.Helper()
+	var lines []policy.Line
+	for _, e := range entries {
+		lines = append(lines, policy.Line{Text: e, Origin: "config"})
+	}
+	l, errs := policy.ParseHosts(lines, nil)
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	return l
+}
+
+// fakeDNS answers what a test wants.
+type fakeDNS struct {
+	name   string
+	state  policy.NameState
+	domain policy.DomainState
+}
+
+func (d *fakeDNS) Name(context.Context, netip.Addr) (string, policy.NameState) {
+	return d.name, d.state
+}
+func (d *fakeDNS) SenderDomain(context.Context, addr.Domain) policy.DomainState { return d.domain }
+
 // Options of a dialogue: %service smtp|submission|smtps; %plaintext NETWORK;
-// %mailbox USER [PASSWORD]; %lock USER; %alias NAME TARGET; %group NAME
+// %mailbox USER [PASSWORD]; %lock USER; %sendas USER ADDRESS; %outside and
+// %inbound USER allow|deny; %accept GROUP inside|members; %device NAME NETWORK
+// [as=ADDRESS] [per=NUMBER]; %postmaster USER; %deny NETWORK; %perhour, %messages,
+// %session, %command NUMBER; %alias NAME TARGET; %group NAME
 // MEMBER...; %catchall TARGET; %forward USER TARGET; %notls; %normalise;
 // and, judged at the end, %stored USER NUMBER.
 func TestDialogues(t *testing.T) {
@@ -169,7 +228,7 @@ func TestDialogues(t *testing.T) {
 		service := services[d.Option("service", "smtp")]
 		o := newOffice(t, service, func(cfg *Config) {
 			for _, network := range d.Options["plaintext"] {
-				cfg.Rules.PlaintextNetworks = append(cfg.Rules.PlaintextNetworks, netip.MustParsePrefix(network))
+				cfg.Rules.LogIns.PlaintextNetworks = hosts(t, network)
 			}
 			if _, ok := d.Options["notls"]; ok {
 				cfg.Wire.TLS = nil
@@ -177,6 +236,13 @@ func TestDialogues(t *testing.T) {
 			if _, ok := d.Options["normalise"]; ok {
 				cfg.Wire.BareEndings = wire.NormaliseBare
 			}
+			if networks := d.Options["deny"]; len(networks) > 0 {
+				cfg.Rules.Connections.Deny = hosts(t, networks...)
+			}
+			fmt.Sscan(d.Option("perhour", "0"), &cfg.PerHour)
+			fmt.Sscan(d.Option("messages", "0"), &cfg.Wire.MaxMessages)
+			fmt.Sscan(d.Option("session", "0"), &cfg.Wire.MaxSessionSize)
+			fmt.Sscan(d.Option("command", "0"), &cfg.Wire.MaxCommandLine)
 		})
 		o.furnish(t, d)
 		t.Cleanup(func() {
@@ -228,11 +294,59 @@ func (o *office) furnish(t *testing.T, d *mailtest.Dialogue) {
 		}
 		must(o.dir.AddGroup(address(t, w[0]), members))
 	}
+	o.furnishRights(t, d, must)
 	for _, target := range d.Options["catchall"] {
 		must(o.dir.SetCatchAll("office.example", address(t, target)))
 	}
 	for _, line := range d.Options["forward"] {
 		w := strings.Fields(line)
 		must(o.dir.SetForward(address(t, w[0]), []addr.Address{address(t, w[1])}, false))
+	}
+}
+
+func (o *office) furnishRights(t *testing.T, d *mailtest.Dialogue, must func(error)) {
+	for _, line := range d.Options["sendas"] {
+		w := strings.Fields(line)
+		must(o.dir.UpdateAccount(address(t, w[0]), func(a *directory.Account) error {
+			a.SendAs = append(a.SendAs, address(t, w[1]))
+			return nil
+		}))
+	}
+	for _, right := range []string{"outside", "inbound"} {
+		for _, line := range d.Options[right] {
+			w := strings.Fields(line)
+			may := w[1] == "allow"
+			must(o.dir.UpdateAccount(address(t, w[0]), func(a *directory.Account) error {
+				if right == "outside" {
+					a.Outside = &may
+				} else {
+					a.Inbound = &may
+				}
+				return nil
+			}))
+		}
+	}
+	for _, line := range d.Options["accept"] {
+		w := strings.Fields(line)
+		must(o.dir.UpdateDomain("office.example", func(f *directory.DomainFile) error {
+			g := f.Groups[w[0]]
+			g.Accept = directory.Accept(w[1])
+			f.Groups[w[0]] = g
+			return nil
+		}))
+	}
+	for _, line := range d.Options["device"] {
+		w := strings.Fields(line)
+		device := policy.Device{Name: w[0], Networks: []netip.Prefix{netip.MustParsePrefix(w[1])}}
+		for _, word := range w[2:] {
+			if as, ok := strings.CutPrefix(word, "as="); ok {
+				device.As = address(t, as)
+			}
+			fmt.Sscanf(word, "per=%d", &device.PerHour)
+		}
+		must(o.devices.Add(device))
+	}
+	for _, user := range d.Options["postmaster"] {
+		must(o.dir.AddAlias(address(t, "postmaster"), address(t, user)))
 	}
 }

@@ -2,12 +2,15 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/emersion/go-sasl"
 	gosmtp "github.com/emersion/go-smtp"
@@ -17,39 +20,40 @@ import (
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
 	"pillarbox/smtp"
+	"pillarbox/smtp/journal"
 	"pillarbox/smtp/policy"
 	"pillarbox/smtp/wire"
 )
 
 // session is one client's session. The library calls it from one goroutine.
 type session struct {
-	srv     *Server
-	cfg     *Config
-	conn    *wire.Conn
-	service smtp.Service
-	remote  netip.AddrPort
-	log     *slog.Logger
+	srv    *Server
+	cfg    *Config
+	conn   *wire.Conn
+	remote netip.AddrPort
+	gather Gatherer
+	log    *slog.Logger
 
-	user auth.Principal // zero: nobody has logged in
-	env  smtp.Envelope
-	dirs []string // mailboxes that get the message, each once
+	facts policy.Facts // of the connection; those of the transaction come and go
+	user  auth.Principal
+	env   smtp.Envelope
+	dirs  []string // mailboxes that get the message, each once
 }
 
-// facts are what policy is asked with.
-func (s *session) facts() policy.Facts {
-	return policy.Facts{
-		Service: s.service,
-		Remote:  s.remote.Addr(),
-		TLS:     s.conn.TLS() != nil,
-		User:    s.user.Address,
+// current are the facts with what may change under way: TLS and the log-in.
+func (s *session) current() *policy.Facts {
+	s.facts.Helo, _ = s.conn.Helo()
+	if t := s.conn.TLS(); t != nil {
+		s.facts.TLSVersion = t.Version
 	}
+	return &s.facts
 }
 
 // info is what the Received header tells of the session.
 func (s *session) info() smtp.SessionInfo {
 	helo, extended := s.conn.Helo()
 	return smtp.SessionInfo{
-		Service: s.service, Remote: s.remote, TLS: s.conn.TLS(),
+		Service: s.facts.Service, Remote: s.remote, TLS: s.conn.TLS(),
 		Helo: helo, Extended: extended, User: s.user.Address,
 	}
 }
@@ -57,9 +61,6 @@ func (s *session) info() smtp.SessionInfo {
 // Mail begins a transaction (RFC 5321 §4.1.1.2).
 func (s *session) Mail(_ string, opts *gosmtp.MailOptions) error {
 	from := s.conn.Path()
-	if d := s.cfg.Rules.Mail(s.facts()); d.Verdict == policy.Refuse {
-		return s.refuse(d.Reply, "from", from)
-	}
 	if limit := s.cfg.Wire.MaxMessageSize; limit > 0 && opts.Size > limit {
 		return s.refuse(smtp.NewReply(552, [3]int{5, 3, 4}, "Message size exceeds the limit of %d octets", limit), "from", from)
 	}
@@ -67,15 +68,101 @@ func (s *session) Mail(_ string, opts *gosmtp.MailOptions) error {
 		return s.refuse(replyNeedsUTF8(), "from", from)
 	}
 	s.Reset()
+	if r := s.gatherMail(from); r != nil {
+		return s.refuse(r, "from", from)
+	}
+	if r := s.decide(s.cfg.Rules.Mail(&s.facts)); r != nil {
+		return wireReply(r)
+	}
 	s.env = smtp.Envelope{
-		From: from, Size: opts.Size, UTF8: opts.UTF8, Body8: opts.Body == gosmtp.Body8BitMIME,
+		From: s.cfg.Rules.SenderOf(&s.facts), Size: opts.Size, UTF8: opts.UTF8, Body8: opts.Body == gosmtp.Body8BitMIME,
 		Ret: string(opts.Return), EnvID: opts.EnvelopeID,
 	}
 	return nil
 }
 
+// gatherMail collects the facts for Mail. Devices and rights are asked for anew
+// with each message, so that an administrator's change counts at once.
+func (s *session) gatherMail(from addr.Address) *smtp.Reply {
+	f := s.current()
+	f.Device = nil
+	if device, ok := s.gather.Devices.Lookup(f.Remote); ok {
+		f.Device = device
+	}
+	if s.user.Dir != "" {
+		if err := s.gather.User(f, s.user.Address); errors.Is(err, errGone) {
+			return smtp.NewReply(535, [3]int{5, 7, 13}, "This mailbox is locked; ask your administrator")
+		} else if err != nil {
+			return s.failed("the rights of the user", err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.dnsLimit())
+	defer cancel()
+	if err := s.gather.Sender(ctx, s.cfg.Rules, f, from); err != nil {
+		return s.failed("the sender", err)
+	}
+	return nil
+}
+
+func (s *session) dnsLimit() time.Duration {
+	if s.cfg.DNSLimit > 0 {
+		return s.cfg.DNSLimit
+	}
+	return 30 * time.Second
+}
+
+// failed is the reply where something could not be looked up.
+func (s *session) failed(what string, err error) *smtp.Reply {
+	s.log.Error("cannot look up "+what, "error", err)
+	return smtp.NewReply(451, [3]int{4, 3, 0}, "Cannot look up %s now, try again later", what)
+}
+
 func replyNeedsUTF8() *smtp.Reply {
 	return smtp.NewReply(553, [3]int{5, 6, 7}, "An address with other than ASCII letters needs SMTPUTF8")
+}
+
+// decide acts on a decision: a refusal gets a trace id, which the log has too,
+// with the facts and the steps. It returns what the client is told, or nil.
+func (s *session) decide(d policy.Decision) *smtp.Reply {
+	if d.Verdict == policy.Accept {
+		return nil
+	}
+	return s.note(d, d.Reply)
+}
+
+// note writes a refusal down and returns the reply with its trace id.
+func (s *session) note(d policy.Decision, reply *smtp.Reply) *smtp.Reply {
+	trace := rand.Text()[:6]
+	if d.Console != "" {
+		s.log.Warn(d.Console)
+	}
+	steps := make([]string, len(d.Steps))
+	for i, step := range d.Steps {
+		steps[i] = step.String()
+	}
+	s.log.Info("refused", "trace", trace, "stage", d.Stage, "reply", reply.Error(), "user", s.user.Address.String(),
+		"from", s.facts.From.String(), "to", s.facts.To.String(), "helo", s.facts.Helo, "steps", steps)
+	s.record(trace, d)
+	traced := *reply
+	traced.Text += " [" + trace + "]"
+	return &traced
+}
+
+// record keeps the facts of a decision for later questions.
+func (s *session) record(trace string, d policy.Decision) {
+	if s.srv.Journal == nil {
+		return
+	}
+	facts := s.facts
+	if facts.Device != nil {
+		device := *facts.Device
+		facts.Device = &device
+	}
+	r := journal.Record{Time: s.srv.now(), Trace: trace, Stage: d.Stage, Facts: facts, Verdict: d.Verdict.String()}
+	if d.Reply != nil {
+		r.Reply = d.Reply.Error()
+	}
+	s.srv.Journal.Add(r)
 }
 
 // Rcpt resolves a recipient at once (RFC 5321 §3.3), so that no message to
@@ -85,24 +172,25 @@ func (s *session) Rcpt(_ string, opts *gosmtp.RcptOptions) error {
 	if !to.IsASCII() && !s.env.UTF8 {
 		return s.refuse(replyNeedsUTF8(), "to", to)
 	}
-	res, err := s.srv.dir.Resolve(to)
+	f := s.current()
+	res, err := s.gather.Recipient(f, to)
 	if err != nil {
-		s.log.Error("cannot look up a recipient", "to", to.String(), "error", err)
-		return s.refuse(smtp.NewReply(451, [3]int{4, 3, 0}, "Cannot look up %s now, try again later", to), "to", to)
+		return wireReply(s.failed("the recipient", err))
 	}
-	facts := s.facts()
-	facts.Recipient, facts.Hosted = to, res.Kind != directory.Remote
-	if d := s.cfg.Rules.Relay(facts); d.Verdict == policy.Refuse {
-		return s.refuse(d.Reply, "to", to)
+	s.takeDevice(f)
+	d := s.cfg.Rules.Rcpt(f)
+	if r := s.decide(d); r != nil {
+		return wireReply(r)
 	}
-	switch {
-	case res.Kind == directory.Unknown:
-		return s.refuse(smtp.NewReply(550, [3]int{5, 1, 1}, "%s: there is no such mailbox here", to), "to", to)
-	case res.Kind == directory.Remote, len(res.Forward) > 0:
+	s.record("", d)
+	if r := s.takeOutside(f, res); r != nil {
+		return s.refuse(r, "to", to)
+	}
+	if res.Kind == directory.Remote || len(res.Forward) > 0 {
 		return s.refuse(smtp.NewReply(451, [3]int{4, 3, 3}, "Mail to other servers (%s) cannot be sent yet by this version", to), "to", to)
 	}
-	if err := s.addMailboxes(res.Mailboxes); err != nil {
-		return s.refuse(err, "to", to)
+	if r := s.addMailboxes(res.Mailboxes); r != nil {
+		return s.refuse(r, "to", to)
 	}
 	s.env.To = append(s.env.To, newRecipient(to, opts))
 	return nil
@@ -124,7 +212,7 @@ func (s *session) recipient() addr.Address {
 // recipient now, before the body crosses the wire.
 func (s *session) addMailboxes(boxes []directory.Mailbox) *smtp.Reply {
 	for _, box := range boxes {
-		switch err := s.srv.store.Room(box.Dir, s.env.Size); {
+		switch err := s.srv.Store.Room(box.Dir, s.env.Size); {
 		case errors.Is(err, mailstore.ErrOverQuota):
 			return smtp.NewReply(552, [3]int{5, 2, 2}, "The mailbox %s is full", box.Address)
 		case err != nil:
@@ -151,7 +239,7 @@ func newRecipient(to addr.Address, opts *gosmtp.RcptOptions) smtp.Recipient {
 // Data takes the message (RFC 5321 §4.1.1.4). The 250 means: durable in the
 // mailbox of every recipient, and there to be fetched.
 func (s *session) Data(io.Reader) error {
-	in, err := s.srv.store.Create()
+	in, err := s.srv.Store.Create()
 	if err != nil {
 		return s.dataError(err)
 	}
@@ -183,8 +271,14 @@ func (s *session) receive(in *mailstore.Incoming) error {
 	if err != nil {
 		return err
 	}
-	fields := traceHeader(s.info(), &s.env, s.cfg.Wire.Hostname, in.ID(), s.srv.now())
-	if s.service.DemandsAuth() || !s.user.Address.IsZero() {
+	f := s.current()
+	f.Hops, f.HeaderField, f.HeaderSender, f.HeaderBad = head.hops, "", nil, false
+	f.HeaderField, f.HeaderSender, f.HeaderBad = head.responsible()
+	if r := s.decide(s.cfg.Rules.Message(f)); r != nil {
+		return r
+	}
+	fields := traceHeader(s.info(), &s.env, s.cfg.Wire.Hostname, in.ID(), s.clientName(), s.srv.now())
+	if f.Service.DemandsAuth() || !s.user.Address.IsZero() {
 		fields = append(fields, head.missing(in.ID(), s.cfg.Wire.Hostname, s.srv.now())...)
 	}
 	if _, err := in.Write(fields); err != nil {
@@ -197,25 +291,27 @@ func (s *session) receive(in *mailstore.Incoming) error {
 	return err
 }
 
+// clientName is what the Received header says of the client's name in DNS, with
+// a space behind it, where names are looked up.
+func (s *session) clientName() string {
+	if !s.cfg.ShowNames {
+		return ""
+	}
+	switch s.facts.NameState {
+	case policy.NameVerified:
+		return s.facts.Name + " "
+	case policy.NameUnverified, policy.NameNone:
+		return "unverified "
+	}
+	return "RDNS failed "
+}
+
 // dataError chooses what the client is told when a message was not taken.
 func (s *session) dataError(err error) error {
-	var r *smtp.Reply
-	switch {
-	case errors.Is(err, wire.ErrTooLarge):
-		r = smtp.NewReply(552, [3]int{5, 3, 4}, "Message size exceeds the limit of %d octets", s.cfg.Wire.MaxMessageSize)
-	case errors.Is(err, wire.ErrTextLine):
-		r = smtp.NewReply(554, [3]int{5, 6, 0}, "A line of the message is longer than %d octets", s.cfg.Wire.MaxTextLine)
-	case errors.Is(err, wire.ErrBareEnding):
-		r = smtp.NewReply(554, [3]int{5, 6, 0}, "The message has a line end that is not CRLF (RFC 5321 section 2.3.8)")
-	case errors.Is(err, errHeaderTooLong):
-		r = smtp.NewReply(554, [3]int{5, 6, 0}, "The header of the message is longer than %d octets", maxHeader)
-	case errors.Is(err, mailstore.ErrOverQuota):
-		r = smtp.NewReply(452, [3]int{4, 2, 2}, "A recipient's mailbox has become full, try again later")
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		r = smtp.NewReply(452, [3]int{4, 3, 1}, "Insufficient system storage, try again later")
-	default:
-		r = smtp.NewReply(451, [3]int{4, 3, 0}, "The message could not be stored, try again later")
+	if r, ok := errors.AsType[*smtp.Reply](err); ok {
+		return wireReply(r) // a decision, and written down
 	}
+	r := dataReply(err, &s.cfg.Wire)
 	level := slog.LevelInfo
 	if r.Temporary() {
 		level = slog.LevelError
@@ -225,7 +321,28 @@ func (s *session) dataError(err error) error {
 	return wireReply(r)
 }
 
-// refuse logs a refusal and gives it to the library.
+func dataReply(err error, cfg *wire.Config) *smtp.Reply {
+	switch {
+	case errors.Is(err, wire.ErrTooLarge):
+		return smtp.NewReply(552, [3]int{5, 3, 4}, "Message size exceeds the limit of %d octets", cfg.MaxMessageSize)
+	case errors.Is(err, wire.ErrSession):
+		return smtp.NewReply(452, [3]int{4, 3, 4}, "Too much mail on this connection; open another")
+	case errors.Is(err, wire.ErrTextLine):
+		return smtp.NewReply(554, [3]int{5, 6, 0}, "A line of the message is longer than %d octets", cfg.MaxTextLine)
+	case errors.Is(err, wire.ErrBareEnding):
+		return smtp.NewReply(554, [3]int{5, 6, 0}, "The message has a line end that is not CRLF (RFC 5321 section 2.3.8)")
+	case errors.Is(err, errHeaderTooLong):
+		return smtp.NewReply(554, [3]int{5, 6, 0}, "The header of the message is longer than %d octets", maxHeader)
+	case errors.Is(err, mailstore.ErrOverQuota):
+		return smtp.NewReply(452, [3]int{4, 2, 2}, "A recipient's mailbox has become full, try again later")
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return smtp.NewReply(452, [3]int{4, 3, 1}, "Insufficient system storage, try again later")
+	}
+	return smtp.NewReply(451, [3]int{4, 3, 0}, "The message could not be stored, try again later")
+}
+
+// refuse logs a refusal that is no decision of the rules and gives it to the
+// library.
 func (s *session) refuse(r *smtp.Reply, role string, a addr.Address) error {
 	s.log.Info("refused", role, a.String(), "user", s.user.Address.String(), "reply", r.Error())
 	return wireReply(r)
@@ -237,15 +354,27 @@ func wireReply(r *smtp.Reply) error {
 }
 
 // Reset forgets the transaction.
-func (s *session) Reset() { s.env, s.dirs = smtp.Envelope{}, nil }
+func (s *session) Reset() {
+	s.env, s.dirs = smtp.Envelope{}, nil
+	f := &s.facts
+	f.From, f.FromHosted, f.SenderDomain = addr.Address{}, false, ""
+	f.To, f.Kind, f.NoOutside, f.GroupAccept, f.GroupMember = addr.Address{}, "", false, "", false
+	f.Hops, f.HeaderField, f.HeaderSender, f.HeaderBad = 0, "", nil, false
+}
 
 // Logout is the end of the connection. It runs under the library's lock.
-func (s *session) Logout() error { return nil }
+func (s *session) Logout() error {
+	if s.user.Dir != "" {
+		s.srv.Accounts.Leave(s.user.Dir)
+		s.user = auth.Principal{}
+	}
+	return nil
+}
 
 // AuthMechanisms is what EHLO offers: nothing where a password would cross the
 // wire in the clear against the rules.
 func (s *session) AuthMechanisms() []string {
-	if s.cfg.Rules.LogIn(s.facts()).Verdict == policy.Refuse {
+	if s.cfg.Rules.LogIn(s.current()).Verdict == policy.Refuse {
 		return nil
 	}
 	return []string{sasl.Plain, sasl.Login}
@@ -253,7 +382,7 @@ func (s *session) AuthMechanisms() []string {
 
 // Auth begins an AUTH exchange (RFC 4954).
 func (s *session) Auth(mechanism string) (sasl.Server, error) {
-	if d := s.cfg.Rules.LogIn(s.facts()); d.Verdict == policy.Refuse {
+	if d := s.cfg.Rules.LogIn(s.current()); d.Verdict == policy.Refuse {
 		return nil, wireReply(d.Reply)
 	}
 	switch mechanism {
@@ -265,12 +394,20 @@ func (s *session) Auth(mechanism string) (sasl.Server, error) {
 	return nil, wireReply(smtp.NewReply(504, [3]int{5, 5, 4}, "Mechanism not offered here; use PLAIN or LOGIN"))
 }
 
+// errTooManySessions says that an account has as many sessions as it may.
+var errTooManySessions = errors.New("too many sessions of this account")
+
 func (s *session) logIn(user, password string) error {
-	p, err := s.srv.auth.Password(context.Background(), s.remote.Addr(), user, password)
-	if err == nil {
-		s.user = p
+	p, err := s.srv.Auth.Password(context.Background(), s.remote.Addr(), user, password)
+	if err != nil {
+		return err
 	}
-	return err
+	if !s.srv.Accounts.Enter(p.Dir) {
+		return fmt.Errorf("%s: %w", p.Address, errTooManySessions)
+	}
+	s.user = p
+	s.facts.User = policy.User{Address: p.Address}
+	return nil
 }
 
 // saslServer turns an exchange's errors into replies.
@@ -292,6 +429,8 @@ func authReply(err error) *smtp.Reply {
 		return smtp.NewReply(535, [3]int{5, 7, 13}, "This mailbox is locked; ask your administrator")
 	case errors.Is(err, auth.ErrTemporary):
 		return smtp.NewReply(454, [3]int{4, 7, 0}, "Temporary authentication failure, try again later")
+	case errors.Is(err, errTooManySessions):
+		return smtp.NewReply(454, [3]int{4, 7, 0}, "Too many sessions of this account, try again later")
 	}
 	return smtp.NewReply(535, [3]int{5, 7, 8}, "Authentication credentials invalid")
 }

@@ -102,9 +102,13 @@ func (b *Body) next() ([]byte, error) {
 		piece = normalise(content, complete)
 	}
 	b.size += int64(len(piece))
+	b.c.received += int64(len(piece))
 	b.line += len(piece)
 	if limit := b.c.cfg.MaxMessageSize; limit > 0 && b.size > limit {
 		return nil, ErrTooLarge
+	}
+	if limit := b.c.cfg.MaxSessionSize; limit > 0 && b.c.received > limit {
+		return nil, ErrSession
 	}
 	if limit := b.c.cfg.MaxTextLine; limit > 0 && b.line > limit {
 		return nil, ErrTextLine

@@ -27,8 +27,12 @@ const (
 // interrupt and abort belong to the one goroutine that serves the connection.
 type Conn struct {
 	net.Conn // as accepted, below TLS; its addresses are the client's
-	cfg      *Config
-	onClose  func()
+
+	// Guest is whatever Config.Admit leaves for the session.
+	Guest any
+
+	cfg     *Config
+	onClose func()
 
 	rw  net.Conn // where octets go: Conn, or TLS over it
 	in  *bufio.Reader
@@ -46,6 +50,9 @@ type Conn struct {
 
 	bannered bool // the greeting has been said
 	parted   bool // the farewell has been said
+
+	messages int   // bodies begun
+	received int64 // octets of all bodies
 
 	state    state
 	tlsState *tls.ConnectionState
@@ -128,12 +135,20 @@ func (c *Conn) next() error {
 		return nil
 	}
 	line, err := c.readLine(maxAuthLine)
-	if errors.Is(err, errLineTooLong) || len(line) > maxCommandLine && !isAuth(line) {
+	if errors.Is(err, errLineTooLong) || len(line) > c.commandLine() && !isAuth(line) {
 		return c.refuse(500, "5.5.2", "Line too long")
 	} else if err != nil {
 		return err
 	}
 	return c.command(string(line))
+}
+
+// commandLine is the longest command line.
+func (c *Conn) commandLine() int {
+	if c.cfg.MaxCommandLine > 0 {
+		return c.cfg.MaxCommandLine
+	}
+	return commandLine
 }
 
 var errLineTooLong = errors.New("line too long")

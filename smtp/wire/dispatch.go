@@ -98,6 +98,10 @@ func (c *Conn) mail(arg string) error {
 		return c.refuse(503, "5.5.1", "Say EHLO or HELO first")
 	case c.state.mail:
 		return c.refuse(503, "5.5.1", "A transaction is open already; RSET ends it")
+	case c.cfg.MaxMessages > 0 && c.messages >= c.cfg.MaxMessages:
+		return c.say(452, "4.5.3", "Too many messages on this connection; open another")
+	case c.cfg.MaxSessionSize > 0 && c.received >= c.cfg.MaxSessionSize:
+		return c.say(452, "4.3.4", "Too much mail on this connection; open another")
 	}
 	p, err := parsePath(arg, "FROM:", c.cfg.DefaultDomain, "SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH")
 	if err != nil {
@@ -261,8 +265,7 @@ func parseReply(b []byte) reply {
 // answer follows the session's state from a reply, and writes it.
 func (c *Conn) answer(r reply) error {
 	if !c.bannered {
-		c.bannered = true
-		return c.say(220, "", c.cfg.Hostname+" "+c.cfg.Greeting())
+		return c.greet()
 	}
 	if r.code != 334 && r.code != 354 {
 		c.mode = modeCommand
@@ -279,6 +282,7 @@ func (c *Conn) answer(r reply) error {
 		return c.say(250, "2.1.5", "<"+c.state.path.String()+"> Recipient OK")
 	case verb == "DATA" && r.code == 354:
 		c.mode, c.body = modeData, newBody(c)
+		c.messages++
 		return c.say(354, "", "Start mail input; end with <CRLF>.<CRLF>")
 	case verb == "DATA", verb == "RSET":
 		c.endTransaction()
@@ -289,6 +293,18 @@ func (c *Conn) answer(r reply) error {
 		return c.say(221, "2.0.0", c.cfg.Hostname+" closing connection")
 	}
 	return c.pass(r)
+}
+
+// greet says the greeting, or that the client is not wanted.
+func (c *Conn) greet() error {
+	c.bannered = true
+	if c.cfg.Admit != nil {
+		if r := c.cfg.Admit(c); r != nil {
+			c.say(r.Code, fmt.Sprintf("%d.%d.%d", r.Enhanced[0], r.Enhanced[1], r.Enhanced[2]), r.Text)
+			return errRefused
+		}
+	}
+	return c.say(220, "", c.cfg.Hostname+" "+c.cfg.Greeting())
 }
 
 func (c *Conn) endTransaction() {

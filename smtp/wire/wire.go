@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"pillarbox/mailstore/addr"
+	"pillarbox/smtp"
 )
 
 // BareEndings says what happens to a CR or LF that stands alone in a body.
@@ -39,24 +40,34 @@ type Config struct {
 	MaxRecipients  int                            // of a message; RFC 5321 §4.5.3.1.8 wants at least 100; 0: no limit
 	MaxTextLine    int                            // octets of a body line with its CRLF
 	MaxErrors      int                            // protocol and log-in errors before 421
+	MaxCommandLine int                            // octets of a command line; 0: 2,048
+	MaxSessionSize int64                          // octets of all bodies on a connection; 0: no limit
+	MaxMessages    int                            // on a connection; 0: no limit
 	CommandTimeout time.Duration
 	DataTimeout    time.Duration // for each block of a body
 	WriteTimeout   time.Duration
 	BareEndings    BareEndings
 	Log            *slog.Logger
+
+	// Admit is asked about each connection before the greeting, in the goroutine
+	// that serves it, so that it may take its time. A reply turns the client away.
+	// What it puts into the connection's Guest is there for the session. nil
+	// admits everybody.
+	Admit func(*Conn) *smtp.Reply
 }
 
 // Limits of command lines in octets. RFC 5321 §4.5.3.1.4 gives 512, RFC 3461
 // §5 and RFC 6531 §3.4 add to MAIL and RCPT; RFC 4954 §4 gives AUTH 12,288.
 const (
-	maxCommandLine = 2048
-	maxAuthLine    = 12288
-	maxDiscard     = 1 << 20 // of a line that is too long, before the connection ends
+	commandLine = 2048 // the default
+	maxAuthLine = 12288
+	maxDiscard  = 1 << 20 // of a line that is too long, before the connection ends
 )
 
 // Errors of a body, each to be told by the session in its own reply.
 var (
 	ErrTooLarge   = errors.New("message over the size limit")
+	ErrSession    = errors.New("connection over the size limit of all its messages")
 	ErrTextLine   = errors.New("line over the length limit")
 	ErrBareEnding = errors.New("a CR or LF stands alone")
 )
@@ -68,4 +79,5 @@ var (
 	errTimeout  = errors.New("the client was silent too long")
 	errTooMany  = errors.New("too many errors")
 	errFlood    = errors.New("endless line or body")
+	errRefused  = errors.New("the client is not admitted")
 )

@@ -1,0 +1,99 @@
+package server
+
+import (
+	"fmt"
+	"strings"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/directory"
+	"pillarbox/smtp"
+	"pillarbox/smtp/policy"
+)
+
+// takeDevice counts a recipient for the device that sends, and makes it a fact
+// that the device has used up its hour.
+func (s *session) takeDevice(f *policy.Facts) {
+	if f.Device == nil || !f.User.IsZero() || f.Device.PerHour == 0 {
+		return
+	}
+	f.Device.Over = !s.srv.Rates.Take("device "+f.Device.Name, 1, f.Device.PerHour).OK
+}
+
+// takeOutside counts a recipient elsewhere for the user. One who sends more than
+// an hour's share is held until an administrator releases him: it is what a
+// stolen password looks like. The postmaster is told once.
+func (s *session) takeOutside(f *policy.Facts, res directory.Resolution) *smtp.Reply {
+	elsewhere := res.Kind == directory.Remote || len(res.Forward) > 0
+	if !elsewhere || f.User.IsZero() || s.cfg.PerHour == 0 {
+		return nil
+	}
+	user := f.User.Address
+	key := "user " + user.String()
+	use := s.srv.Rates.Take(key, 1, s.cfg.PerHour)
+	if !use.OK && !use.First && s.released(user) {
+		s.srv.Rates.Forget(key)
+		use = s.srv.Rates.Take(key, 1, s.cfg.PerHour)
+	}
+	if use.OK {
+		return nil
+	}
+	s.log.Warn("account held: too much mail to other servers", "user", user.String(), "in the last hour", use.Used, "limit", s.cfg.PerHour)
+	if err := s.srv.Dir.UpdateAccount(user, func(a *directory.Account) error { a.Held = true; return nil }); err != nil {
+		s.log.Error("cannot hold an account", "user", user.String(), "error", err)
+	}
+	if use.First {
+		s.tellPostmaster(user)
+	}
+	return smtp.NewReply(450, [3]int{4, 7, 1}, "%s has sent too much mail to other servers and is held; ask your administrator", user)
+}
+
+// released reports whether an administrator has released an account that was
+// held: it begins a new hour then.
+func (s *session) released(user addr.Address) bool {
+	box, err := s.srv.Dir.Mailbox(user)
+	return err == nil && !box.Account.Held
+}
+
+// tellPostmaster puts a notice into the postmaster's mailbox.
+func (s *session) tellPostmaster(user addr.Address) {
+	postmaster := addr.Address{Local: "postmaster", Domain: user.Domain}
+	res, err := s.srv.Dir.Resolve(postmaster)
+	if err != nil || len(res.Mailboxes) == 0 {
+		s.log.Error("cannot tell the postmaster", "about", user.String(), "error", err)
+		return
+	}
+	in, err := s.srv.Store.Create()
+	if err != nil {
+		s.log.Error("cannot tell the postmaster", "about", user.String(), "error", err)
+		return
+	}
+	defer in.Abort()
+	var dirs []string
+	for _, box := range res.Mailboxes {
+		dirs = append(dirs, box.Dir)
+	}
+	fmt.Fprint(in, strings.ReplaceAll(fmt.Sprintf(heldNotice, s.cfg.Wire.Hostname, postmaster, user,
+		s.srv.now().Format(dateLayout), in.ID(), s.cfg.Wire.Hostname, user, s.cfg.PerHour, s.remote.Addr(), user, user), "\n", "\r\n"))
+	if _, err := in.Commit(dirs); err != nil {
+		s.log.Error("cannot tell the postmaster", "about", user.String(), "error", err)
+	}
+}
+
+const heldNotice = `Return-Path: <>
+From: Mail server <postmaster@%s>
+To: <%s>
+Subject: %s is held: too much mail to other servers
+Date: %s
+Message-ID: <%s@%s>
+Auto-Submitted: auto-generated
+
+The account %s has written to more than %d recipients on other servers within
+an hour, the last time from %s. Its mail to other servers is refused until you
+release it; mail inside the office goes on, and so does reading.
+
+It may be a newsletter. It may be that somebody else has the password: then
+change it first.
+
+    pillarbox admin mailbox passwd %s
+    pillarbox admin mailbox release %s
+`
