@@ -17,8 +17,8 @@ import (
 
 func (a *app) adminCommand() *cobra.Command {
 	return strict(family("admin", "Domains, mailboxes, aliases, groups; the running server",
-		a.domainCommand(), a.mailboxCommand(), a.aliasCommand(), a.groupCommand(),
-		a.reloadCommand(), a.tlsCommand(),
+		a.domainCommand(), a.mailboxCommand(), a.aliasCommand(), a.groupCommand(), a.sendAsCommand(), a.deviceCommand(),
+		a.explainCommand(), a.policyCommand(), a.bansCommand(), a.reloadCommand(), a.tlsCommand(),
 	))
 }
 
@@ -147,14 +147,27 @@ func (a *app) note(format string, args ...any) {
 func shows[T any](a *app, use, short string, args cobra.PositionalArgs, look func(*ops.Office, []string) (T, error), print func(*app, T)) *cobra.Command {
 	var asJSON bool
 	cmd := a.verb(use+" [--json]", short, args, func(_ *cobra.Command, o *ops.Office, args []string) error {
-		v, err := look(o, args)
-		if err == nil && asJSON {
-			return a.writeJSON(v)
-		}
-		return answer(a, print)(v, err)
+		return respond(a, asJSON, print)(look(o, args))
 	})
-	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	addJSON(cmd, &asJSON)
 	return cmd
+}
+
+func addJSON(cmd *cobra.Command, asJSON *bool) {
+	cmd.Flags().BoolVar(asJSON, "json", false, "write JSON")
+}
+
+// respond writes JSON or prints, unless the look-up failed.
+func respond[T any](a *app, asJSON bool, print func(*app, T)) func(T, error) error {
+	if !asJSON {
+		return answer(a, print)
+	}
+	return func(v T, err error) error {
+		if err != nil {
+			return err
+		}
+		return a.writeJSON(v)
+	}
 }
 
 // answer prints what there is to print unless the look-up failed.

@@ -29,6 +29,10 @@ func (a *app) groupCommand() *cobra.Command {
 			table("groups", "GROUP\tMEMBERS", func(g ops.Group) string { return fmt.Sprintf("%s\t%s", g.Group, addressList(g.Members)) })),
 		shows(a, "show GROUP", "Show a group", takes(1, 1), ofOne((*ops.Office).ShowGroup), (*app).printGroup),
 		a.memberCommand(),
+		a.changes("accept GROUP anyone | inside | members", "Say who may write to a group", takes(2, 2),
+			func(o *ops.Office, args []string) (ops.Change, error) { return o.SetGroupAccept(args[0], args[1]) }),
+		a.setsRight("outside GROUP", "Say whether members may send to other servers, unless they have a setting of their own", (*ops.Office).SetGroupOutside),
+		a.setsRight("inbound GROUP", "Say whether a group, and its members alike, take mail from outside", (*ops.Office).SetGroupInbound),
 	)
 }
 
@@ -46,5 +50,8 @@ func (a *app) printGroup(g ops.GroupDetails) {
 		"Group:\t" + g.Group.String(),
 		"Members:\t" + addressList(g.Members),
 		"Reaches:\t" + addressList(g.Reaches),
+		"Accepts mail from:\t" + g.Accept,
+		"May send outside:\t" + string(g.Outside),
+		"Gets from outside:\t" + string(g.Inbound),
 	})
 }

@@ -26,11 +26,24 @@ func (a *app) mailboxCommand() *cobra.Command {
 		a.forwardCommand(),
 		a.changes("quota USER@DOMAIN SIZE | none | default", "Limit what a mailbox holds", takes(2, 2),
 			func(o *ops.Office, args []string) (ops.Change, error) { return o.SetQuota(args[0], args[1]) }),
+		a.setsRight("outside USER@DOMAIN", "Say whether a mailbox may send to other servers", (*ops.Office).SetMailboxOutside),
+		a.setsRight("inbound USER@DOMAIN", "Say whether a mailbox takes mail from outside", (*ops.Office).SetMailboxInbound),
+		a.changesOne("release USER@DOMAIN", "Let a mailbox send to other servers again that was held for too much mail", (*ops.Office).ReleaseMailbox),
 	)
 }
 
+// setsRight is a verb that sets a right of what it names.
+func (a *app) setsRight(use, short string, set func(o *ops.Office, name, right string) (ops.Change, error)) *cobra.Command {
+	return a.changes(use+" allow | deny | default", short, takes(2, 2),
+		func(o *ops.Office, args []string) (ops.Change, error) { return set(o, args[0], args[1]) })
+}
+
 func mailboxRow(m ops.MailboxSummary) string {
-	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", m.Mailbox, yesNo(m.Password), yesNo(m.Locked), quotaText(m.Quota), forwardText(m.Forward, m.KeepCopy))
+	locked := yesNo(m.Locked)
+	if m.Held {
+		locked += ", held"
+	}
+	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", m.Mailbox, yesNo(m.Password), locked, quotaText(m.Quota), forwardText(m.Forward, m.KeepCopy))
 }
 
 func (a *app) printMailbox(m ops.MailboxDetails) {
@@ -61,7 +74,25 @@ func (a *app) printMailbox(m ops.MailboxDetails) {
 		"Aliases:\t" + addressList(m.Aliases),
 		"Groups:\t" + addressList(m.Groups),
 		"Catch-all of:\t" + wordList(domains),
+		"May send as:\t" + addressList(m.SendAs),
+		"Sent as by:\t" + addressList(m.SentAsBy),
+		"May send outside:\t" + outsideText(m),
+		"Gets from outside:\t" + entitlementText(m.Inbound),
 	})
+}
+
+func outsideText(m ops.MailboxDetails) string {
+	if m.Held {
+		return "held, since it has sent too much; 'pillarbox admin mailbox release' lets it go on"
+	}
+	return entitlementText(m.Outside)
+}
+
+func entitlementText(e ops.Entitlement) string {
+	if e.Own == ops.RightDefault {
+		return yesNo(e.May) + " (by its groups or the default)"
+	}
+	return yesNo(e.May)
 }
 
 func (a *app) printStat(m ops.MailboxStat) {

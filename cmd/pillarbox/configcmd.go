@@ -40,6 +40,9 @@ func (a *app) configCheck() error {
 			a.note("%s", warning)
 		}
 	}
+	for _, warning := range cfg.Warnings {
+		a.note("%s", warning)
+	}
 	fmt.Fprintf(a.stdout, "%s: no mistakes\n", a.config)
 	return nil
 }

@@ -27,8 +27,12 @@ var imports = map[string]string{
 	"smtp":                "mailstore/addr",
 	"smtp/policy":         "mailstore/addr smtp",
 	"smtp/guard":          "",
-	"smtp/wire":           "mailstore/addr",
-	"smtp/server":         "mailstore mailstore/addr mailstore/auth mailstore/directory smtp smtp/policy smtp/wire",
+	"smtp/wire":           "mailstore/addr smtp",
+	"smtp/dns":            "mailstore/addr smtp/policy",
+	"smtp/rate":           "",
+	"smtp/devices":        "mailstore/durable smtp/policy",
+	"smtp/journal":        "mailstore/addr mailstore/durable smtp/policy",
+	"smtp/server":         "mailstore mailstore/addr mailstore/auth mailstore/directory smtp smtp/guard smtp/journal smtp/policy smtp/rate smtp/wire",
 	"pop3":                "mailstore mailstore/auth",
 }
 
@@ -41,7 +45,7 @@ var libraries = map[string]string{
 	"github.com/pelletier/go-toml": "cmd/internal/config",
 	"github.com/spf13/cobra":       "cmd/pillarbox",
 	"golang.org/x/crypto":          "mailstore/auth",
-	"golang.org/x/net":             "mailstore/addr",
+	"golang.org/x/net":             "mailstore/addr mailstore/mailtest",
 	"golang.org/x/text":            "mailstore/addr mailstore/auth",
 	"golang.org/x/term":            "cmd/pillarbox",
 	"golang.org/x/sys":             "mailstore/durable",

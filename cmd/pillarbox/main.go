@@ -94,7 +94,7 @@ func (a *app) complain(err error) {
 
 // load reads the configuration.
 func (a *app) load() (*config.Config, error) {
-	cfg, err := config.Load(a.config, os.Environ())
+	cfg, err := config.Load(a.config, os.Environ(), config.On(config.ThisMachine()))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, ops.Hint(err, "--config FILE names another place")
 	}

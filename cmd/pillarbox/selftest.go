@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -14,12 +15,19 @@ import (
 )
 
 func (a *app) selftestCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "selftest",
 		Short: "Send and fetch a message through every listener of the running server",
 		Args:  takes(0, 0),
 		RunE:  func(*cobra.Command, []string) error { return a.selftest() },
 	}
+	cmd.AddCommand(&cobra.Command{
+		Use:   "relay",
+		Short: "Play an outsider who tries to send mail through the running server to somewhere else",
+		Args:  takes(0, 0),
+		RunE:  func(*cobra.Command, []string) error { return a.selftestRelay() },
+	})
+	return cmd
 }
 
 func (a *app) selftest() error {
@@ -53,4 +61,32 @@ func (a *app) selftest() error {
 		return fmt.Errorf("%d of %d listeners failed", failed, tested)
 	}
 	return nil
+}
+
+func (a *app) selftestRelay() error {
+	return a.withOffice(func(office *ops.Office) error {
+		open, tested := 0, 0
+		err := selftest.Relay(context.Background(), office, func(r selftest.RelayResult) {
+			tested++
+			switch {
+			case r.Err != nil:
+				open++
+				fmt.Fprintf(a.stdout, "FAIL  %-10s %-16s %v\n", r.Service, r.Address, r.Err)
+			case len(r.Open) > 0:
+				open++
+				fmt.Fprintf(a.stdout, "OPEN  %-10s %-16s %d of %d tricks got through: %s\n", r.Service, r.Address, len(r.Open), r.Tried, strings.Join(r.Open, "; "))
+			default:
+				fmt.Fprintf(a.stdout, "PASS  %-10s %-16s none of %d tricks got through\n", r.Service, r.Address, r.Tried)
+			}
+		})
+		switch {
+		case err != nil:
+			return err
+		case tested == 0:
+			return ops.Hint(errors.New("no listener takes mail"), "[listen] in the configuration")
+		case open > 0:
+			return ops.Hint(fmt.Errorf("%d of %d listeners failed", open, tested), "'pillarbox admin explain --ip 127.0.0.1 --to x@relay-test.invalid' says why")
+		}
+		return nil
+	})
 }

@@ -20,7 +20,10 @@ import (
 	"pillarbox/mailstore/durable"
 	"pillarbox/pop3"
 	"pillarbox/smtp"
+	"pillarbox/smtp/dns"
 	"pillarbox/smtp/guard"
+	"pillarbox/smtp/journal"
+	"pillarbox/smtp/rate"
 	"pillarbox/smtp/server"
 	"pillarbox/tls/certs"
 )
@@ -29,6 +32,7 @@ const (
 	shutdownTimeout = 30 * time.Second // for sessions in the middle of something
 	certsInterval   = time.Minute      // between looks at the certificate's files
 	writeTimeout    = time.Minute      // for a client to take a reply
+	ratedKeys       = 10_000           // accounts and devices whose sending is counted
 )
 
 // Daemon is a running server.
@@ -39,6 +43,10 @@ type Daemon struct {
 	office *ops.Office
 	certs  *certs.Manager
 	guard  *guard.Guard
+	bans   *auth.Bans
+	users  *guard.Accounts // sessions of each user who sends
+	names  resolver
+	past   *journal.Journal
 	smtp   *server.Server
 	pop3   *pop3.Server
 
@@ -82,9 +90,16 @@ func (d *Daemon) assemble(cfg *config.Config) (err error) {
 	if d.certs, err = certs.Open(cfg.Certs()); err != nil {
 		return ops.Hint(err, "'pillarbox setup' makes a certificate of the server's own; [tls] in the configuration names another")
 	}
-	logins := auth.New(d.office.Dir, auth.Options{Log: d.log})
+	d.bans = auth.NewBans(banOptions(cfg), d.log)
+	logins := auth.New(d.office.Dir, auth.Options{Log: d.log, Bans: d.bans})
 	d.guard = guard.New(guardLimits(cfg))
-	d.smtp = server.New(d.smtpConfig(cfg), d.office.Dir, d.office.Store, logins, d.log)
+	d.users = guard.NewAccounts(cfg.Limits.ConnectionsPerAccount)
+	d.names.Store(dns.New(ops.DNSOptions(cfg)))
+	d.past = journal.Open(d.office.Root)
+	d.smtp = server.New(d.smtpConfig(cfg), server.Parts{
+		Dir: d.office.Dir, Store: d.office.Store, Auth: logins, Names: &d.names, Devices: d.office.Devices,
+		Rates: rate.New(ratedKeys), Accounts: d.users, Journal: d.past, Log: d.log,
+	})
 	d.pop3 = pop3.New(d.pop3Config(cfg), d.office.Store, logins, d.log)
 	return d.listen(cfg)
 }
@@ -105,18 +120,21 @@ func (d *Daemon) takeData() error {
 
 // listen opens every address of the configuration. All that fail are reported.
 func (d *Daemon) listen(cfg *config.Config) error {
+	const popBusy = "-ERR [SYS/TEMP] Too many connections, try again later\r\n"
 	busy := fmt.Sprintf("421 4.3.2 %s Too many connections, try again later\r\n", cfg.Hostname)
+	banned := func(until time.Time) string { return refuseSMTP(string(cfg.Hostname), until) }
 	services := []struct {
 		name      string
 		addresses []string
-		refusal   string
+		busy      string                 // what one client too many is told; "": hang up, TLS comes first
+		banned    func(time.Time) string // what a banned one is told; nil: hang up
 		serve     func(net.Listener) error
 	}{
-		{"smtp", cfg.Listen.SMTP, busy, func(l net.Listener) error { return d.smtp.Serve(l, smtp.MTA) }},
-		{"submission", cfg.Listen.Submission, busy, func(l net.Listener) error { return d.smtp.Serve(l, smtp.Submission) }},
-		{"smtps", cfg.Listen.SMTPS, "", func(l net.Listener) error { return d.smtp.Serve(l, smtp.SMTPS) }},
-		{"pop3", cfg.Listen.POP3, "-ERR [SYS/TEMP] Too many connections, try again later\r\n", func(l net.Listener) error { return d.pop3.Serve(l, false) }},
-		{"pop3s", cfg.Listen.POP3S, "", func(l net.Listener) error { return d.pop3.Serve(l, true) }},
+		{"smtp", cfg.Listen.SMTP, busy, banned, func(l net.Listener) error { return d.smtp.Serve(l, smtp.MTA) }},
+		{"submission", cfg.Listen.Submission, busy, banned, func(l net.Listener) error { return d.smtp.Serve(l, smtp.Submission) }},
+		{"smtps", cfg.Listen.SMTPS, "", nil, func(l net.Listener) error { return d.smtp.Serve(l, smtp.SMTPS) }},
+		{"pop3", cfg.Listen.POP3, popBusy, refusePOP3, func(l net.Listener) error { return d.pop3.Serve(l, false) }},
+		{"pop3s", cfg.Listen.POP3S, "", nil, func(l net.Listener) error { return d.pop3.Serve(l, true) }},
 	}
 	var errs []error
 	for _, s := range services {
@@ -126,7 +144,8 @@ func (d *Daemon) listen(cfg *config.Config) error {
 				errs = append(errs, fmt.Errorf("listen.%s: %w", s.name, err))
 				continue
 			}
-			d.listeners = append(d.listeners, listener{s.name, d.guard.Listen(l, s.refusal), s.serve})
+			screened := guard.Screen(l, banScreen(d.bans, s.banned))
+			d.listeners = append(d.listeners, listener{s.name, d.guard.Listen(screened, s.busy), s.serve})
 		}
 	}
 	return ops.Hint(errors.Join(errs...), "stop what holds the port, or choose another address in [listen]; ports below 1024 need root or CAP_NET_BIND_SERVICE")
@@ -155,6 +174,9 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
 	}
 	for _, warning := range d.certs.Info().Warnings(time.Now()) {
 		d.log.Warn("certificate", "warning", warning)
+	}
+	for _, warning := range d.office.Config().Warnings {
+		d.log.Warn("configuration", "warning", warning)
 	}
 	d.log.Info("pillarbox is ready", "hostname", d.office.Config().Hostname, "data", d.office.Root.Name())
 	for ctx.Err() == nil {
@@ -187,6 +209,9 @@ func (d *Daemon) shutdown() {
 func (d *Daemon) release() {
 	for _, l := range d.listeners {
 		l.Close()
+	}
+	if d.past != nil {
+		d.past.Close()
 	}
 	d.unlock()
 	d.office.Close()

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,10 +9,11 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"pillarbox/cmd/internal/config"
+	"pillarbox/cmd/internal/ops"
+	"pillarbox/smtp/dns"
 )
 
 // ReloadResult is what came of reading the configuration again.
@@ -57,6 +57,9 @@ func (d *Daemon) reload() (ReloadResult, error) {
 	d.level.Set(next.Log.Level)
 	d.office.SetConfig(next)
 	d.guard.SetLimits(guardLimits(next))
+	d.users.SetLimit(next.Limits.ConnectionsPerAccount)
+	d.bans.SetOptions(banOptions(next))
+	d.names.Store(dns.New(ops.DNSOptions(next)))
 	d.smtp.SetConfig(d.smtpConfig(next))
 	d.pop3.SetConfig(d.pop3Config(next))
 	return ReloadResult{Changed: append([]string{}, changed...), Restart: append([]string{}, restart...)}, nil
@@ -101,42 +104,16 @@ func (d *Daemon) serveControl() (*http.Server, error) {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(d.Reload())
+		answer(w, d.Reload())
 	})
+	serveBans(mux, d.bans)
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go srv.Serve(l)
 	return srv, nil
 }
 
-// ErrNotRunning says that no server serves the data directory.
-var ErrNotRunning = errors.New("the server is not running")
-
 // AskReload tells the server of a data directory to reload.
-func AskReload(ctx context.Context, data string) (ReloadResult, error) {
-	var result ReloadResult
-	client := http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			path, done, err := socketPath(data)
-			if err != nil {
-				return nil, err
-			}
-			defer done()
-			return new(net.Dialer).DialContext(ctx, "unix", path)
-		},
-	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://pillarbox/reload", nil)
-	if err != nil {
-		return result, err
-	}
-	resp, err := client.Do(req)
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return result, ErrNotRunning
-	case err != nil:
-		return result, err
-	}
-	defer resp.Body.Close()
-	return result, json.NewDecoder(resp.Body).Decode(&result)
+func AskReload(ctx context.Context, data string) (result ReloadResult, err error) {
+	err = ask(ctx, data, http.MethodPost, "/reload", nil, &result)
+	return result, err
 }

@@ -1,12 +1,18 @@
 package daemon
 
 import (
+	"context"
 	"io"
 	"log/slog"
+	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"pillarbox/cmd/internal/config"
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/auth"
 	"pillarbox/pop3"
+	"pillarbox/smtp/dns"
 	"pillarbox/smtp/guard"
 	"pillarbox/smtp/policy"
 	"pillarbox/smtp/server"
@@ -21,7 +27,12 @@ func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 		endings = wire.NormaliseBare
 	}
 	return server.Config{
-		Rules: policy.Rules{PlaintextNetworks: cfg.Auth.PlaintextNetworks},
+		Rules:     &cfg.Policy,
+		Outside:   cfg.Outside.Send,
+		Inbound:   cfg.Outside.Receive,
+		PerHour:   cfg.Outside.PerHour,
+		DNSLimit:  cfg.Policy.Senders.VerifyTimeout,
+		ShowNames: cfg.Policy.Connections.ReverseDNS.Value,
 		Wire: wire.Config{
 			Hostname:       string(cfg.Hostname),
 			Greeting:       func() string { return config.ExpandGreeting(cfg.SMTP.Greeting, cfg.Hostname, time.Now()) },
@@ -30,8 +41,11 @@ func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 			MaxRecipients:  cfg.SMTP.MaxRecipients,
 			MaxTextLine:    cfg.SMTP.MaxTextLine,
 			MaxErrors:      cfg.SMTP.MaxErrors,
-			CommandTimeout: cfg.SMTP.CommandTimeout,
-			DataTimeout:    cfg.SMTP.DataTimeout,
+			MaxCommandLine: cfg.SMTP.MaxCommandLength,
+			MaxSessionSize: cfg.SMTP.MaxSessionSize,
+			MaxMessages:    cfg.SMTP.MaxMessages,
+			CommandTimeout: times(cfg, cfg.SMTP.CommandTimeout),
+			DataTimeout:    times(cfg, cfg.SMTP.DataTimeout),
 			WriteTimeout:   writeTimeout,
 			BareEndings:    endings,
 		},
@@ -43,11 +57,45 @@ func (d *Daemon) pop3Config(cfg *config.Config) pop3.Config {
 		Hostname:          string(cfg.Hostname),
 		Greeting:          func() string { return config.ExpandGreeting(cfg.POP3.Greeting, cfg.Hostname, time.Now()) },
 		TLS:               d.certs.TLSConfig(),
-		PlaintextNetworks: cfg.Auth.PlaintextNetworks,
-		IdleTimeout:       cfg.POP3.IdleTimeout,
+		PlaintextNetworks: plaintextPOP3(cfg),
+		IdleTimeout:       times(cfg, cfg.POP3.IdleTimeout),
 		WriteTimeout:      writeTimeout,
 		MaxErrors:         cfg.POP3.MaxErrors,
 	}
+}
+
+// times stretches a time-out by the one factor that there is for all.
+func times(cfg *config.Config, d time.Duration) time.Duration {
+	return d * time.Duration(max(cfg.Connections.TimeoutMultiplier, 1))
+}
+
+// plaintextPOP3 are the networks that may log in to POP3 without TLS: none where
+// the site demands it.
+func plaintextPOP3(cfg *config.Config) []netip.Prefix {
+	if cfg.Sites.POP3.RequireTLS {
+		return nil
+	}
+	return cfg.Auth.PlaintextNetworks
+}
+
+func banOptions(cfg *config.Config) auth.BanOptions {
+	trusted, plaintext := cfg.Bans.Trusted, cfg.Policy.LogIns.PlaintextNetworks
+	return auth.BanOptions{After: cfg.Bans.After, Duration: cfg.Bans.Duration, Trusted: func(ip netip.Addr) bool {
+		_, listed := trusted.Match(ip, "")
+		_, lan := plaintext.Match(ip, "")
+		return listed || lan
+	}}
+}
+
+// resolver is the DNS that is in force, which a reload replaces.
+type resolver struct{ atomic.Pointer[dns.Resolver] }
+
+func (r *resolver) Name(ctx context.Context, ip netip.Addr) (string, policy.NameState) {
+	return r.Load().Name(ctx, ip)
+}
+
+func (r *resolver) SenderDomain(ctx context.Context, domain addr.Domain) policy.DomainState {
+	return r.Load().SenderDomain(ctx, domain)
 }
 
 func guardLimits(cfg *config.Config) guard.Limits {

@@ -142,7 +142,7 @@ func TestReload(t *testing.T) {
 func (o *office) setSize(t *testing.T, size string) {
 	t.Helper()
 	o.edit(t, func(config string) string {
-		return strings.Replace(config, `# max_message_size = "25MiB"`, `max_message_size = "`+size+`"`, 1)
+		return strings.Replace(config, `# max_message_size = "50MB"`, `max_message_size = "`+size+`"`, 1)
 	})
 }
 
@@ -170,7 +170,7 @@ func TestReloadMistakes(t *testing.T) {
 	s := o.serve(t)
 	s.errors = []string{"reload: nothing changed"}
 	o.edit(t, func(config string) string {
-		return strings.Replace(config, `# max_message_size = "25MiB"`, `max_message_size = "huge"`, 1)
+		return strings.Replace(config, `# max_message_size = "50MB"`, `max_message_size = "huge"`, 1)
 	})
 	out, code := run(t, o.command(t, binary, "admin", "reload"))
 	for _, want := range []string{"nothing was reloaded", "pillarbox.toml", "max_message_size", "huge"} {
@@ -180,7 +180,7 @@ func TestReloadMistakes(t *testing.T) {
 	}
 	s.signal(t, syscall.SIGHUP)
 	s.wantLog(t, "reload: nothing changed")
-	o.wantSize(t, 25<<20)
+	o.wantSize(t, 50_000_000)
 }
 
 // wantLog waits for a line in the log.

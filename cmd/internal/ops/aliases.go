@@ -26,6 +26,9 @@ type GroupDetails struct {
 	Group   addr.Address   `json:"group"`
 	Members []addr.Address `json:"members"`
 	Reaches []addr.Address `json:"reaches"` // where its mail ends, each once
+	Accept  string         `json:"accept"`  // who may write to it: anyone, inside, members
+	Outside Right          `json:"outside"` // its members may send to other servers
+	Inbound Right          `json:"inbound"` // it and its members take mail from outside
 }
 
 // AddAlias makes another name for an address, here or elsewhere.
@@ -142,7 +145,10 @@ func (o *Office) ShowGroup(group string) (GroupDetails, error) {
 	for _, box := range ends.Mailboxes {
 		reaches = append(reaches, box.Address)
 	}
-	return GroupDetails{g, orEmpty(entry.Members), reaches}, nil
+	return GroupDetails{
+		g, orEmpty(entry.Members), reaches,
+		acceptText(entry.Accept), rightOf(entry.Outside), rightOf(entry.Inbound),
+	}, nil
 }
 
 func groupsOf(d addr.Domain, file *directory.DomainFile) []Group {

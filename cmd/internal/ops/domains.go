@@ -76,6 +76,9 @@ func (o *Office) RemoveDomain(name string, withMailboxes bool) (Change, error) {
 		for _, from := range refs.all() {
 			warnings = append(warnings, fmt.Sprintf("%s still leads to an address in %s, which is now another server's", from, d))
 		}
+		for _, box := range refs.grants {
+			warnings = append(warnings, fmt.Sprintf("%s may still send as an address in %s; 'pillarbox admin sendas list %[1]s' shows it", box, d))
+		}
 		return warnings, o.Dir.RemoveDomain(d, withMailboxes)
 	})
 }

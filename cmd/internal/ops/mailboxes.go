@@ -26,6 +26,7 @@ type MailboxSummary struct {
 	Quota    int64          `json:"quota"`     // octets that hold for it, its own or the default; 0 for none
 	Forward  []addr.Address `json:"forward"`   // where its mail goes
 	KeepCopy bool           `json:"keep_copy"` // with Forward: mail stays here as well
+	Held     bool           `json:"held"`      // sent too much to other servers, and may not until released
 }
 
 // MailboxStat is what a mailbox holds, and how much it may.
@@ -50,6 +51,16 @@ type MailboxDetails struct {
 	Groups         []addr.Address `json:"groups"`         // that it is a member of
 	ForwardedFrom  []addr.Address `json:"forwarded_from"` // mailboxes that forward here
 	CatchAllOf     []addr.Domain  `json:"catch_all_of"`
+	SendAs         []addr.Address `json:"send_as"`    // granted
+	SentAsBy       []addr.Address `json:"sent_as_by"` // mailboxes that may send as this one
+	Outside        Entitlement    `json:"outside"`    // to send to other servers
+	Inbound        Entitlement    `json:"inbound"`    // to get mail from outside
+}
+
+// Entitlement is a right with where it comes from.
+type Entitlement struct {
+	May bool  `json:"may"` // what holds
+	Own Right `json:"own"` // what the mailbox says itself
 }
 
 // changeMailbox is the common part of the verbs that change one mailbox.
@@ -261,6 +272,7 @@ func (o *Office) summary(box directory.Mailbox) MailboxSummary {
 		Quota:    o.quotaOf(box),
 		Forward:  orEmpty(box.Account.Forward),
 		KeepCopy: box.Account.KeepCopy,
+		Held:     box.Account.Held,
 	}
 }
 
@@ -329,6 +341,16 @@ func (o *Office) ShowMailbox(user string) (MailboxDetails, error) {
 		Groups:         orEmpty(refs.groups),
 		ForwardedFrom:  orEmpty(refs.forwards),
 		CatchAllOf:     orEmpty(refs.catchAlls),
+		SendAs:         orEmpty(box.Account.SendAs),
+		SentAsBy:       orEmpty(refs.grants),
+		Outside:        Entitlement{Own: rightOf(box.Account.Outside)},
+		Inbound:        Entitlement{Own: rightOf(box.Account.Inbound)},
+	}
+	if details.Outside.May, err = o.Dir.MayOutside(box, o.Config().Outside.Send); err != nil {
+		return MailboxDetails{}, o.explain(err, box.Address.Domain, "domain list")
+	}
+	if details.Inbound.May, err = o.Dir.MayInbound(box, o.Config().Outside.Receive); err != nil {
+		return MailboxDetails{}, o.explain(err, box.Address.Domain, "domain list")
 	}
 	if !box.Account.Created.IsZero() {
 		details.Created = &box.Account.Created

@@ -15,6 +15,7 @@ import (
 	"pillarbox/mailstore/directory"
 	"pillarbox/mailstore/durable"
 	"pillarbox/quota"
+	"pillarbox/smtp/devices"
 )
 
 // HintError is an error with a line for the person who reads it: what to do.
@@ -40,6 +41,8 @@ type Office struct {
 	Dir   *directory.Directory
 	Store *mailstore.Store
 	Quota *quota.Ledger
+	// Devices are the machines that may send without a log-in.
+	Devices *devices.Registry
 
 	cfg atomic.Pointer[config.Config]
 }
@@ -51,7 +54,7 @@ func Open(cfg *config.Config) (*Office, error) {
 	if err != nil {
 		return nil, Hint(fmt.Errorf("data directory: %w", err), "'data' in the configuration names it; 'pillarbox setup' makes it")
 	}
-	o := &Office{Root: root, Dir: directory.New(root, directory.Options{})}
+	o := &Office{Root: root, Dir: directory.New(root, directory.Options{}), Devices: devices.New(root)}
 	o.SetConfig(cfg)
 	// The ledger counts through the store, and the store asks the ledger.
 	o.Quota = quota.New(o.limit, func(dir string) (int64, int, error) {

@@ -7,15 +7,17 @@ import (
 	"pillarbox/mailstore/directory"
 )
 
-// references is who leads to an address in one step, in alphabetical order.
+// references is who leads to an address in one step or has a grant of it, in
+// alphabetical order.
 type references struct {
 	aliases   []addr.Address
 	groups    []addr.Address
 	forwards  []addr.Address // mailboxes that forward there
 	catchAlls []addr.Domain
+	grants    []addr.Address // mailboxes that may send as it
 }
 
-// all writes every one of them as a person calls it.
+// all writes every one of them that leads there as a person calls it.
 func (r references) all() []string {
 	var all []string
 	for _, a := range slices.Concat(r.aliases, r.groups, r.forwards) {
@@ -63,6 +65,9 @@ func (r *references) add(d addr.Domain, file *directory.DomainFile, boxes []dire
 	for _, box := range boxes {
 		if slices.ContainsFunc(box.Account.Forward, match) {
 			r.forwards = append(r.forwards, box.Address)
+		}
+		if slices.ContainsFunc(box.Account.SendAs, match) {
+			r.grants = append(r.grants, box.Address)
 		}
 	}
 	if match(file.CatchAll) {

@@ -110,7 +110,7 @@ func (r *run) note(text string, args ...any) {
 
 // config writes the configuration file, or reads the one that is there.
 func (r *run) config() error {
-	cfg, err := config.Load(r.ConfigFile, os.Environ())
+	cfg, err := config.Load(r.ConfigFile, os.Environ(), config.On(config.ThisMachine()))
 	switch {
 	case err == nil:
 		r.step("kept", "configuration %s", r.ConfigFile)
@@ -171,7 +171,7 @@ func (r *run) writeConfig() (*config.Config, error) {
 	if err := durable.WriteFile(root, filepath.Base(file), text, 0o644); err != nil {
 		return nil, fmt.Errorf("configuration %s: %w", r.ConfigFile, err)
 	}
-	return config.Load(file, os.Environ())
+	return config.Load(file, os.Environ(), config.On(config.ThisMachine()))
 }
 
 // readBack loads a configuration that is not written, for a dry run.
@@ -185,7 +185,7 @@ func (r *run) readBack(text []byte) (*config.Config, error) {
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		return nil, err
 	}
-	cfg, err := config.Load(file, os.Environ())
+	cfg, err := config.Load(file, os.Environ(), config.On(config.ThisMachine()))
 	if err == nil {
 		cfg.Data, err = filepath.Abs(cmp.Or(r.Data, r.defaultData()))
 	}

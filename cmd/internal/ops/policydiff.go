@@ -1,0 +1,67 @@
+package ops
+
+import (
+	"time"
+
+	"pillarbox/cmd/internal/config"
+	"pillarbox/smtp/journal"
+	"pillarbox/smtp/policy"
+)
+
+// replayed is how many recorded decisions are looked at.
+const replayed = 10_000
+
+// PolicyChange is a recorded decision that would fall otherwise.
+type PolicyChange struct {
+	Time  time.Time       `json:"time"`
+	Facts policy.Facts    `json:"facts"`
+	Stage string          `json:"stage"`
+	Old   string          `json:"old"` // the reply as it would be today, or "accept"
+	New   string          `json:"new"`
+	Why   policy.Decision `json:"why"` // the new decision
+}
+
+// PolicyDiff replays recent decisions under the rules in force and under those
+// of a proposed configuration, and returns how many there were and those that
+// differ. Today's rules are asked again, because what was recorded may be the
+// word of an older configuration still.
+func (o *Office) PolicyDiff(next *config.Config) (looked int, changes []PolicyChange, err error) {
+	records, err := journal.Recent(o.Root, replayed)
+	if err != nil {
+		return 0, nil, err
+	}
+	if len(records) == 0 {
+		return 0, nil, Hint(errNoJournal, "let the server work for a while: it records what it decides")
+	}
+	changes = []PolicyChange{}
+	for _, r := range records {
+		before, after := atStage(&o.Config().Policy, r), atStage(&next.Policy, r)
+		if verdictText(before) == verdictText(after) {
+			continue
+		}
+		changes = append(changes, PolicyChange{
+			Time: r.Time, Facts: r.Facts, Stage: after.Stage, Old: verdictText(before), New: verdictText(after), Why: after,
+		})
+	}
+	return len(records), changes, nil
+}
+
+// atStage decides as far as the record goes: what came later is not known.
+func atStage(rules *policy.Rules, r journal.Record) policy.Decision {
+	stages := []func(*policy.Facts) policy.Decision{rules.Connect, rules.Mail, rules.Rcpt, rules.Message}
+	var d policy.Decision
+	for _, stage := range stages {
+		d = stage(&r.Facts)
+		if d.Verdict == policy.Refuse || d.Stage == r.Stage {
+			return d
+		}
+	}
+	return d
+}
+
+func verdictText(d policy.Decision) string {
+	if d.Reply != nil {
+		return d.Reply.Error()
+	}
+	return d.Verdict.String()
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pillarbox/cmd/internal/ops"
+	"pillarbox/smtp/journal"
+)
+
+func (a *app) deviceCommand() *cobra.Command {
+	return family("device", "Machines that may send without a log-in: scanners, UPSs, report servers",
+		a.deviceAddCommand(),
+		a.changesOne("remove NAME", "Make a device a stranger again", (*ops.Office).RemoveDevice),
+		shows(a, "list", "List the devices", takes(0, 0),
+			func(o *ops.Office, _ []string) ([]ops.Device, error) { return o.ListDevices() },
+			table("devices", "DEVICE\tADDRESSES\tMAY SEND TO\tAS\tPER HOUR", deviceRow)),
+		shows(a, "show NAME", "Show all about a device", takes(1, 1), ofOne((*ops.Office).ShowDevice), (*app).printDevice),
+		a.deviceTestCommand(),
+		a.deviceSuggestCommand(),
+	)
+}
+
+func (a *app) deviceAddCommand() *cobra.Command {
+	var n ops.NewDevice
+	cmd := a.verb("add NAME --ip ADDRESS|NETWORK... --may-send-to local|all [--as ADDRESS] [--per-hour N] [--allow-plaintext]",
+		"Let a machine send without a log-in", takes(1, 1),
+		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+			n.Name = args[0]
+			switch {
+			case len(n.IPs) == 0:
+				return misuse(cmd, "--ip is missing")
+			case n.MaySendTo == "":
+				return misuse(cmd, "--may-send-to is missing")
+			case n.PerHour < 0:
+				return misuse(cmd, "--per-hour must not be negative")
+			}
+			return a.report(o.AddDevice(n))
+		})
+	cmd.Flags().StringArrayVar(&n.IPs, "ip", nil, "its `address`, or a small network such as 192.168.1.48/28; may be given several times")
+	cmd.Flags().StringVar(&n.MaySendTo, "may-send-to", "", "`where`: local (the mailboxes here) or all")
+	cmd.Flags().StringVar(&n.As, "as", "", "the `address` that its mail comes from, whatever it says itself")
+	cmd.Flags().IntVar(&n.PerHour, "per-hour", 0, "the most recipients in an hour; 0 for no limit")
+	cmd.Flags().BoolVar(&n.AllowPlaintext, "allow-plaintext", false, "let it log in without TLS, should it want to log in")
+	return cmd
+}
+
+func deviceRow(d ops.Device) string {
+	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", d.Name, networkList(d), d.MaySendTo, orDash(d.As), perHour(d.PerHour))
+}
+
+func networkList(d ops.Device) string {
+	var texts []string
+	for _, p := range d.Networks {
+		texts = append(texts, ops.NetworkText(p))
+	}
+	return wordList(texts)
+}
+
+func perHour(n int) string {
+	if n == 0 {
+		return "no limit"
+	}
+	return strconv.Itoa(n)
+}
+
+func (a *app) printDevice(d ops.Device) {
+	as := orDash(d.As)
+	if d.As.IsZero() {
+		as = "any address of this server"
+	}
+	a.align([]string{
+		"Device:\t" + d.Name,
+		"Addresses:\t" + networkList(d),
+		"May send to:\t" + d.MaySendTo,
+		"Sends as:\t" + as,
+		"Per hour:\t" + perHour(d.PerHour),
+		"Log-in without TLS:\t" + yesNo(d.AllowPlaintext),
+	})
+}
+
+func (a *app) deviceTestCommand() *cobra.Command {
+	var to string
+	cmd := shows(a, "test NAME [--to ADDRESS]", "Say what the server would answer to a device that sends, and why", takes(1, 1),
+		func(o *ops.Office, args []string) (ops.Explanation, error) {
+			return o.TestDevice(context.Background(), args[0], to)
+		},
+		(*app).printExplanation)
+	cmd.Flags().StringVar(&to, "to", "", "the `address` that it writes to (default the postmaster here)")
+	return cmd
+}
+
+// deviceSuggestCommand lists who was refused or, with an address, makes a device
+// of it: the command alone on standard output, to be read and then run.
+func (a *app) deviceSuggestCommand() *cobra.Command {
+	var asJSON bool
+	cmd := a.verb("suggest [ADDRESS] [--json]", "List the refused attempts of unknown machines, or print the command that admits one", takes(0, 1),
+		func(_ *cobra.Command, o *ops.Office, args []string) error {
+			if len(args) == 1 {
+				return respond(a, asJSON, (*app).printSuggestion)(o.SuggestDevice(args[0]))
+			}
+			attempts := table("refused attempts of unknown machines", "LAST\tTIMES\tADDRESS\tFROM\tTO\tREPLY", attemptRow)
+			return respond(a, asJSON, attempts)(o.RefusedStrangers())
+		})
+	addJSON(cmd, &asJSON)
+	return cmd
+}
+
+func attemptRow(at journal.Attempt) string {
+	f := &at.Facts
+	return fmt.Sprintf("%s\t%d\t%s\t<%s>\t%s\t%s", at.Time.Local().Format(time.DateTime), at.Times, f.Remote, f.From, orDash(f.To), at.Reply)
+}
+
+func (a *app) printSuggestion(s ops.Suggestion) {
+	fmt.Fprintln(a.stdout, s.Command)
+	for _, w := range s.Warnings {
+		a.note("%s", w)
+	}
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"pillarbox/cmd/internal/config"
+	"pillarbox/cmd/internal/ops"
+	"pillarbox/smtp/policy"
+)
+
+// explainFlags are the flags of "admin explain" as typed.
+type explainFlags struct {
+	ops.Question
+	ip, listener string
+	json         bool
+}
+
+func (a *app) explainCommand() *cobra.Command {
+	var f explainFlags
+	cmd := &cobra.Command{
+		Use:   "explain --ip ADDRESS --to ADDRESS",
+		Short: "Say what the server would answer to somebody who sends, and why",
+		Example: "  pillarbox admin explain --ip 192.168.1.20 --to x@remote.example\n" +
+			"  pillarbox admin explain --ip 192.168.1.9 --auth anna --from boss --to carl",
+		Args: takes(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.explain(cmd, f) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.ip, "ip", "", "the client's `address`")
+	flags.StringVar(&f.User, "auth", "", "the `user` who has logged in (default nobody)")
+	flags.StringVar(&f.From, "from", "", "MAIL FROM, `address` or <> (default the user, or somebody elsewhere)")
+	flags.StringVar(&f.To, "to", "", "RCPT TO, an `address`")
+	flags.StringVar(&f.HeaderFrom, "header-from", "", "the From field of the header, an `address` (default as --from)")
+	flags.StringVar(&f.listener, "listener", "smtp", "smtp, submission or smtps")
+	flags.BoolVar(&f.TLS, "tls", false, "the connection is encrypted")
+	flags.BoolVar(&f.json, "json", false, "write JSON")
+	return cmd
+}
+
+func (a *app) explain(cmd *cobra.Command, f explainFlags) (err error) {
+	if f.ip == "" || f.To == "" {
+		return misuse(cmd, "--ip and --to are needed")
+	}
+	q := f.Question
+	if q.IP, err = ops.ParseClient(f.ip); err != nil {
+		return usageError{err}
+	}
+	if q.Service, err = ops.ParseService(f.listener); err != nil {
+		return usageError{err}
+	}
+	return a.withOffice(func(o *ops.Office) error {
+		e, err := o.Explain(context.Background(), q)
+		if err != nil {
+			return err
+		}
+		if f.json {
+			return a.writeJSON(e)
+		}
+		a.printExplanation(e)
+		return nil
+	})
+}
+
+func (a *app) printExplanation(e ops.Explanation) {
+	for _, d := range e.Decisions {
+		fmt.Fprintf(a.stdout, "%-8s %s\n", d.Stage, d.Verdict)
+		for _, s := range d.Steps {
+			fmt.Fprintf(a.stdout, "         %s\n", s)
+		}
+	}
+	last := e.Decisions[len(e.Decisions)-1]
+	if last.Verdict == policy.Accept {
+		fmt.Fprintln(a.stdout, "\nThe mail is accepted.")
+		return
+	}
+	fmt.Fprintf(a.stdout, "\nReply:        %s [trace]\n", last.Reply.Error())
+	if last.Flip != "" {
+		fmt.Fprintf(a.stdout, "To allow it:  %s\n", last.Flip)
+	}
+}
+
+func (a *app) policyCommand() *cobra.Command {
+	var asJSON bool
+	diff := &cobra.Command{
+		Use:   "diff NEW.toml",
+		Short: "Replay recent decisions under another configuration and list what would change",
+		Args:  takes(1, 1),
+		RunE:  func(_ *cobra.Command, args []string) error { return a.policyDiff(args[0], asJSON) },
+	}
+	diff.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	return family("policy", "The rules of who may send what where", diff)
+}
+
+func (a *app) policyDiff(file string, asJSON bool) error {
+	next, err := config.Load(file, os.Environ(), config.On(config.ThisMachine()))
+	if err != nil {
+		return err
+	}
+	return a.withOffice(func(o *ops.Office) error {
+		looked, changes, err := o.PolicyDiff(next)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return a.writeJSON(changes)
+		}
+		if len(changes) == 0 {
+			fmt.Fprintf(a.stdout, "none of the last %d decisions would change\n", looked)
+			return nil
+		}
+		for _, c := range changes {
+			a.printPolicyChange(c)
+		}
+		fmt.Fprintf(a.stdout, "%d of the last %d decisions would change\n", len(changes), looked)
+		return nil
+	})
+}
+
+func (a *app) printPolicyChange(c ops.PolicyChange) {
+	who := c.Facts.Remote.String()
+	if !c.Facts.User.IsZero() {
+		who += " (" + c.Facts.User.Address.String() + ")"
+	}
+	fmt.Fprintf(a.stdout, "%s  %s, <%s> to <%s>\n", c.Time.Local().Format("2006-01-02 15:04:05"), who, c.Facts.From, c.Facts.To)
+	fmt.Fprintf(a.stdout, "  now:   %s\n  then:  %s\n", c.Old, c.New)
+	if n := len(c.Why.Steps); n > 0 {
+		fmt.Fprintf(a.stdout, "         %s\n", strings.TrimSpace(c.Why.Steps[n-1].String()))
+	}
+}
