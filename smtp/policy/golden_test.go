@@ -26,7 +26,8 @@ var update = flag.Bool("update", false, "write the decisions into testdata/*.gol
 //	    relay.enforcement (default): …        every stage up to the first refusal,
 //	    flip: …                               with its steps
 //
-// Several lines of facts, each with its decisions, may follow the settings.
+// Several lines of facts, each with its decisions, may follow the settings. With
+// "login" at the end the question is whether a password may be said.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.golden")
 	if err != nil || len(files) == 0 {
@@ -82,6 +83,10 @@ func decideAll(t *testing.T, text string) string {
 		fmt.Fprintln(&out, line)
 		if strings.HasPrefix(line, "ip=") {
 			r, f := rules.rules(t), parseFacts(t, line)
+			if strings.HasSuffix(line, " login") {
+				writeDecision(&out, r.LogIn(f))
+				continue
+			}
 			for _, d := range r.Evaluate(f) {
 				writeDecision(&out, d)
 			}
@@ -281,7 +286,7 @@ func setFact(t *testing.T, f *Facts, key, value string) {
 		f.User.Groups = all()
 	case "held":
 		f.User.Held = true
-	case "inside":
+	case "inside", "login":
 	case "from":
 		f.From = parse(value)
 	case "domain":

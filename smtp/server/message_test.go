@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/base64"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"pillarbox/mailstore/directory"
 	"pillarbox/mailstore/mailtest"
 	"pillarbox/smtp"
+	"pillarbox/smtp/policy"
 )
 
 // send delivers one message over a plain session.
@@ -230,6 +232,84 @@ func TestReleased(t *testing.T) {
 		}
 		if got := attempt("x"); !strings.Contains(got, "\r\n"+step.code) || held() != step.held {
 			t.Errorf("step %d: held %v, want %v and %s:\n%s", i, held(), step.held, step.code, got)
+		}
+	}
+}
+
+// What reverse DNS says stands in Received where it is looked up, in the words
+// of the IIS service; and a client without a name sends nothing where one is
+// demanded.
+func TestReverseDNS(t *testing.T) {
+	tests := []struct {
+		name  string
+		state policy.NameState
+		want  string
+	}{
+		{"mx.else.example", policy.NameVerified, "Received: from pc.office.example (mx.else.example [127.0.0.1])\r\n"},
+		{"mx.else.example", policy.NameUnverified, "Received: from pc.office.example (unverified [127.0.0.1])\r\n"},
+		{"", policy.NameNone, "Received: from pc.office.example (unverified [127.0.0.1])\r\n"},
+		{"", policy.NameFailed, "Received: from pc.office.example (RDNS failed [127.0.0.1])\r\n"},
+	}
+	for _, tt := range tests {
+		o := newOffice(t, smtp.MTA, func(c *Config) { c.ShowNames, c.Rules.Connections.ReverseDNS.Value = true, true })
+		o.mailbox(t, "anna", "")
+		o.dns.set(tt.name, tt.state, "")
+		if err := o.send(t, "a@b.example", "anna@office.example", "\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if got := o.messages(t, "anna")[0]; !strings.Contains(got, tt.want) {
+			t.Errorf("%s: %q lacks %q", tt.state, got, tt.want)
+		}
+	}
+}
+
+// DNS decides on senders where it is asked: a domain that is not there is
+// refused for good, a DNS that does not answer for now.
+func TestSenderDomain(t *testing.T) {
+	o := newOffice(t, smtp.MTA, func(c *Config) { c.Rules.Senders.VerifyDomain.Value = true })
+	o.mailbox(t, "anna", "")
+	for state, want := range map[policy.DomainState]string{
+		policy.DomainExists: "250 2.1.0", policy.DomainMissing: "554 5.1.8", policy.DomainFailed: "451 4.1.8",
+	} {
+		o.dns.set("", "", state)
+		if got := o.converse(t, "EHLO pc\r\nMAIL FROM:<a@b.example>\r\nQUIT\r\n"); !strings.Contains(got, "\r\n"+want) {
+			t.Errorf("%s: want %s:\n%s", state, want, got)
+		}
+	}
+}
+
+// An account may have only so many sessions at a time.
+func TestSessionsOfAnAccount(t *testing.T) {
+	o := newOffice(t, smtp.MTA, func(c *Config) { c.Rules.LogIns.PlaintextNetworks = hosts(t, "127.0.0.1") })
+	o.server.Accounts.SetLimit(1)
+	o.mailbox(t, "anna", "secret")
+	login := "EHLO pc\r\nAUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00anna\x00secret")) + "\r\n"
+	first, err := net.Dial("tcp", o.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	io.WriteString(first, login)
+	for r := bufio.NewReader(first); ; {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(line, "235 ") {
+			break
+		}
+	}
+	if got := o.converse(t, login+"QUIT\r\n"); !strings.Contains(got, "\r\n454 4.7.0 Too many sessions") {
+		t.Errorf("the second session:\n%s", got)
+	}
+	first.Close()
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		got := o.converse(t, login+"QUIT\r\n")
+		if strings.Contains(got, "\r\n235 ") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after the first ended:\n%s", got)
 		}
 	}
 }

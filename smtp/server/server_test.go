@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -205,15 +206,29 @@ func hosts(t testing.TB, entries ...string) policy.HostList {
 
 // fakeDNS answers what a test wants.
 type fakeDNS struct {
-	name   string
-	state  policy.NameState
-	domain policy.DomainState
+	mu     sync.Mutex
+	name   string             // owner: mu
+	state  policy.NameState   // owner: mu
+	domain policy.DomainState // owner: mu
 }
 
 func (d *fakeDNS) Name(context.Context, netip.Addr) (string, policy.NameState) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	return d.name, d.state
 }
-func (d *fakeDNS) SenderDomain(context.Context, addr.Domain) policy.DomainState { return d.domain }
+
+func (d *fakeDNS) SenderDomain(context.Context, addr.Domain) policy.DomainState {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.domain
+}
+
+func (d *fakeDNS) set(name string, state policy.NameState, domain policy.DomainState) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.name, d.state, d.domain = name, state, domain
+}
 
 // Options of a dialogue: %service smtp|submission|smtps; %plaintext NETWORK;
 // %mailbox USER [PASSWORD]; %lock USER; %sendas USER ADDRESS; %outside and
