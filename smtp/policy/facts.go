@@ -59,11 +59,12 @@ type Facts struct {
 	SenderDomain DomainState  `json:"sender_domain,omitempty"`
 
 	// RCPT TO.
-	To          addr.Address  `json:"to,omitzero"`
-	Kind        RecipientKind `json:"kind,omitempty"`
-	NoOutside   bool          `json:"no_outside,omitempty"`   // the recipient takes no mail from outside
-	GroupAccept GroupAccept   `json:"group_accept,omitempty"` // the recipient is a group that restricts who may write
-	GroupMember bool          `json:"group_member,omitempty"` // the sender is a member of that group
+	To           addr.Address  `json:"to,omitzero"`
+	Kind         RecipientKind `json:"kind,omitempty"`
+	NoOutside    bool          `json:"no_outside,omitempty"`    // the recipient takes no mail from outside
+	InboundRight string        `json:"inbound_right,omitempty"` // where NoOutside is said; "": nowhere, the default holds
+	GroupAccept  GroupAccept   `json:"group_accept,omitempty"`  // the recipient is a group that restricts who may write
+	GroupMember  bool          `json:"group_member,omitempty"`  // the sender is a member of that group
 
 	// The message.
 	HeaderSender []addr.Address `json:"header_sender,omitempty"` // of Sender, or of From where there is no Sender
@@ -78,6 +79,7 @@ type User struct {
 	Own     []addr.Address `json:"own,omitempty"`    // what he may send as beside Address: his aliases, and grants; folded
 	Groups  []addr.Address `json:"groups,omitempty"` // that he is a member of, folded
 	Outside bool           `json:"outside"`          // may send to other servers
+	Right   string         `json:"right,omitempty"`  // where Outside is said: his account or a group of his; "": nowhere, the default holds
 	Held    bool           `json:"held,omitempty"`   // sent too much and is held
 }
 

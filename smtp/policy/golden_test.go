@@ -214,8 +214,12 @@ func (r *ruleText) rules(t *testing.T) *Rules {
 			VerifyUser: Setting[VerifyUser]{VerifyUser(user.Value), user.Origin}, RefuseForged: r.on("senders.refuse_forged", true),
 			TrustedHosts: r.hosts(t, "senders.trusted_hosts", ""), VerifyDomain: r.on("senders.verify_domain", false),
 		},
-		Recipients:    Recipients{r.addresses(t, "recipients.allow"), r.addresses(t, "recipients.deny")},
-		Outside:       Outside{r.addresses(t, "outside.accept_from"), r.addresses(t, "outside.reject_from")},
+		Recipients: Recipients{r.addresses(t, "recipients.allow"), r.addresses(t, "recipients.deny")},
+		Outside: Outside{
+			Send: r.on("outside.send", true), Receive: r.on("outside.receive", true),
+			AcceptFrom: r.addresses(t, "outside.accept_from"), RejectFrom: r.addresses(t, "outside.reject_from"),
+			PerHour: Setting[int]{500, "default"},
+		},
 		MaxHops:       Setting[int]{hops, r.origin("smtp.max_hops")},
 		PlusSeparator: "+",
 	}

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"cmp"
+
 	"pillarbox/mailstore/addr"
 	"pillarbox/smtp"
 )
@@ -68,7 +70,7 @@ func (r *Rules) inbound(d *Decision, f *Facts) (Decision, bool) {
 	if !f.NoOutside || f.fromInside() || f.toPostmaster() {
 		return Decision{}, true
 	}
-	d.step("inbound right", "", f.To.String(), "takes mail from inside only")
+	d.step("outside.receive", cmp.Or(f.InboundRight, r.Outside.Receive.Origin), f.To.String(), "takes mail from inside only")
 	return d.refuse(smtp.NewReply(550, [3]int{5, 7, 1}, "%s takes no mail from outside", f.To),
 		"pillarbox admin mailbox inbound "+f.To.String()+" allow"), false
 }
@@ -77,9 +79,9 @@ func (r *Rules) inbound(d *Decision, f *Facts) (Decision, bool) {
 func (r *Rules) group(d *Decision, f *Facts) (Decision, bool) {
 	switch {
 	case f.GroupAccept == AcceptInside && !f.fromInside():
-		d.step("group", "", f.To.String(), "accepts mail from inside only")
+		d.step("group", "domain.json", f.To.String(), "accepts mail from inside only")
 	case f.GroupAccept == AcceptMembers && (f.User.IsZero() || !f.GroupMember):
-		d.step("group", "", f.To.String(), "accepts mail from its members only")
+		d.step("group", "domain.json", f.To.String(), "accepts mail from its members only")
 	default:
 		return Decision{}, true
 	}
@@ -203,7 +205,7 @@ func (r *Rules) outside(d *Decision, f *Facts) (Decision, bool) {
 		return d.refuse(smtp.NewReply(code, enhanced, "%s %s", u.Address, text), flip), false
 	}
 	if u.Held {
-		d.step("outside.per_hour", "", u.Address.String(), "has sent too much and is held")
+		d.step("outside.per_hour", r.Outside.PerHour.Origin, u.Address.String(), "has sent too much and is held")
 		return refused(450, [3]int{4, 7, 1}, "has sent too much mail to other servers and is held; ask your administrator",
 			"pillarbox admin mailbox release "+u.Address.String())
 	}
@@ -219,10 +221,10 @@ func (r *Rules) outside(d *Decision, f *Facts) (Decision, bool) {
 		return refused(550, [3]int{5, 7, 1}, "may not send mail to other servers", "add \""+u.Address.String()+"\" to outside.accept_from")
 	}
 	if !u.Outside {
-		d.step("outside right", "", u.Address.String(), "may write inside only")
+		d.step("outside.send", cmp.Or(u.Right, r.Outside.Send.Origin), u.Address.String(), "may write inside only")
 		return refused(550, [3]int{5, 7, 1}, "may not send mail to other servers", "pillarbox admin mailbox outside "+u.Address.String()+" allow")
 	}
-	d.step("outside right", "", u.Address.String(), "may write to other servers")
+	d.step("outside.send", cmp.Or(u.Right, r.Outside.Send.Origin), u.Address.String(), "may write to other servers")
 	return Decision{}, true
 }
 

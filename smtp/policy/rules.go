@@ -104,5 +104,7 @@ type Recipients struct {
 
 // Outside is who may send to other servers, beside each mailbox's own right.
 type Outside struct {
-	AcceptFrom, RejectFrom AddressList // users, groups, domains
+	Send, Receive          Setting[bool] // the rights of mailboxes that have none of their own
+	AcceptFrom, RejectFrom AddressList   // users, groups, domains
+	PerHour                Setting[int]  // recipients elsewhere of one account; 0: no limit
 }

@@ -30,18 +30,15 @@ type Gatherer struct {
 	Dir     *directory.Directory
 	Devices Devices
 	Names   Resolver
-
-	// The rights of mailboxes that have none of their own.
-	Outside bool // to send to other servers
-	Inbound bool // to get mail from outside
+	Rules   *policy.Rules
 }
 
 // Client adds what is known of a client by its address.
-func (g *Gatherer) Client(ctx context.Context, rules *policy.Rules, f *policy.Facts) {
+func (g *Gatherer) Client(ctx context.Context, f *policy.Facts) {
 	if device, ok := g.Devices.Lookup(f.Remote); ok {
 		f.Device = device
 	}
-	if !rules.NeedsName() {
+	if !g.Rules.NeedsName() {
 		return
 	}
 	f.Name, f.NameState = g.Names.Name(ctx, f.Remote)
@@ -73,19 +70,35 @@ func (g *Gatherer) User(f *policy.Facts, user addr.Address) error {
 	} else if err != nil {
 		return err
 	}
-	rights, err := g.Dir.RightsOf(box, g.Outside)
-	f.User = policy.User{Address: box.Address, Own: rights.Own, Groups: rights.Groups, Outside: rights.Outside, Held: box.Account.Held}
+	def := g.Rules.Outside.Send.Value
+	rights, err := g.Dir.RightsOf(box, def)
+	f.User = policy.User{
+		Address: box.Address, Own: rights.Own, Groups: rights.Groups,
+		Outside: rights.Outside, Right: whose(box.Account.Outside != nil, rights.Outside != def), Held: box.Account.Held,
+	}
 	return err
 }
 
+// whose says where a right comes from that is a mailbox's own, or that is not
+// the default; "" is the default.
+func whose(own, differs bool) string {
+	switch {
+	case own:
+		return "account.json"
+	case differs:
+		return "domain.json, a group"
+	}
+	return ""
+}
+
 // Sender adds what is known of the reverse-path.
-func (g *Gatherer) Sender(ctx context.Context, rules *policy.Rules, f *policy.Facts, from addr.Address) error {
+func (g *Gatherer) Sender(ctx context.Context, f *policy.Facts, from addr.Address) error {
 	f.From = from
 	var err error
 	if f.FromHosted, err = g.Dir.Hosts(from.Domain); err != nil {
 		return err
 	}
-	if rules.NeedsSenderDomain(f) {
+	if g.Rules.NeedsSenderDomain(f) {
 		f.SenderDomain = g.Names.SenderDomain(ctx, from.Domain)
 	}
 	return nil
@@ -93,7 +106,7 @@ func (g *Gatherer) Sender(ctx context.Context, rules *policy.Rules, f *policy.Fa
 
 // Recipient adds what is known of a recipient, and returns where its mail goes.
 func (g *Gatherer) Recipient(f *policy.Facts, to addr.Address) (directory.Resolution, error) {
-	f.To, f.NoOutside, f.GroupAccept, f.GroupMember = to, false, "", false
+	f.To, f.NoOutside, f.InboundRight, f.GroupAccept, f.GroupMember = to, false, "", "", false
 	res, err := g.Dir.Resolve(to)
 	if err != nil {
 		return res, err
@@ -102,8 +115,12 @@ func (g *Gatherer) Recipient(f *policy.Facts, to addr.Address) (directory.Resolu
 	if res.Kind != directory.Local {
 		return res, nil
 	}
-	takes, err := g.Dir.TakesInbound(to, g.Inbound)
+	def := g.Rules.Outside.Receive.Value
+	takes, err := g.Dir.TakesInbound(to, def)
 	f.NoOutside = !takes
+	if takes != def {
+		f.InboundRight = "account.json or domain.json"
+	}
 	if err != nil {
 		return res, err
 	}

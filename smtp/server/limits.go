@@ -24,20 +24,20 @@ func (s *session) takeDevice(f *policy.Facts) {
 // stolen password looks like. The postmaster is told once.
 func (s *session) takeOutside(f *policy.Facts, res directory.Resolution) *smtp.Reply {
 	elsewhere := res.Kind == directory.Remote || len(res.Forward) > 0
-	if !elsewhere || f.User.IsZero() || s.cfg.PerHour == 0 {
+	if !elsewhere || f.User.IsZero() || s.cfg.Rules.Outside.PerHour.Value == 0 {
 		return nil
 	}
 	user := f.User.Address
-	key := "user " + user.String()
-	use := s.srv.Rates.Take(key, 1, s.cfg.PerHour)
+	key, limit := "user "+user.String(), s.cfg.Rules.Outside.PerHour.Value
+	use := s.srv.Rates.Take(key, 1, limit)
 	if !use.OK && !use.First && s.released(user) {
 		s.srv.Rates.Forget(key)
-		use = s.srv.Rates.Take(key, 1, s.cfg.PerHour)
+		use = s.srv.Rates.Take(key, 1, limit)
 	}
 	if use.OK {
 		return nil
 	}
-	s.log.Warn("account held: too much mail to other servers", "user", user.String(), "in the last hour", use.Used, "limit", s.cfg.PerHour)
+	s.log.Warn("account held: too much mail to other servers", "user", user.String(), "in the last hour", use.Used, "limit", limit)
 	if err := s.srv.Dir.UpdateAccount(user, func(a *directory.Account) error { a.Held = true; return nil }); err != nil {
 		s.log.Error("cannot hold an account", "user", user.String(), "error", err)
 	}
@@ -73,7 +73,7 @@ func (s *session) tellPostmaster(user addr.Address) {
 		dirs = append(dirs, box.Dir)
 	}
 	fmt.Fprint(in, strings.ReplaceAll(fmt.Sprintf(heldNotice, s.cfg.Wire.Hostname, postmaster, user,
-		s.srv.now().Format(dateLayout), in.ID(), s.cfg.Wire.Hostname, user, s.cfg.PerHour, s.remote.Addr(), user, user), "\n", "\r\n"))
+		s.srv.now().Format(dateLayout), in.ID(), s.cfg.Wire.Hostname, user, s.cfg.Rules.Outside.PerHour.Value, s.remote.Addr(), user, user), "\n", "\r\n"))
 	if _, err := in.Commit(dirs); err != nil {
 		s.log.Error("cannot tell the postmaster", "about", user.String(), "error", err)
 	}

@@ -205,7 +205,7 @@ func TestShutdownBeforeServe(t *testing.T) {
 // hour.
 func TestReleased(t *testing.T) {
 	o := newOffice(t, smtp.MTA, func(c *Config) {
-		c.PerHour = 1
+		c.Rules.Outside.PerHour.Value = 1
 		c.Rules.LogIns.PlaintextNetworks = hosts(t, "127.0.0.1")
 	})
 	o.mailbox(t, "anna", "secret")

@@ -34,9 +34,6 @@ type Config struct {
 	Wire  wire.Config
 	Rules *policy.Rules
 
-	Outside   bool          // the right to send to other servers of mailboxes that have none of their own
-	Inbound   bool          // the right to get mail from outside, likewise
-	PerHour   int           // recipients elsewhere of one account in an hour; 0: no limit
 	DNSLimit  time.Duration // for the look-up of a sender's domain; 0: 30 s
 	ShowNames bool          // what reverse DNS said stands in Received
 }
@@ -176,12 +173,12 @@ func (s *Server) admit(c *wire.Conn, cfg *Config, service smtp.Service) *smtp.Re
 	remote = netip.AddrPortFrom(remote.Addr().Unmap().WithZone(""), remote.Port())
 	ss := &session{
 		srv: s, cfg: cfg, conn: c, remote: remote,
-		gather: Gatherer{Dir: s.Dir, Devices: s.Devices, Names: s.Names, Outside: cfg.Outside, Inbound: cfg.Inbound},
+		gather: Gatherer{Dir: s.Dir, Devices: s.Devices, Names: s.Names, Rules: cfg.Rules},
 		facts:  policy.Facts{Service: service, Remote: remote.Addr()},
 		log:    s.Log.With("remote", remote, "service", service.String()),
 	}
 	c.Guest = ss
-	ss.gather.Client(context.Background(), cfg.Rules, &ss.facts)
+	ss.gather.Client(context.Background(), &ss.facts)
 	d := cfg.Rules.Connect(&ss.facts)
 	if d.Verdict == policy.Refuse {
 		ss.note(d, d.Reply)

@@ -81,7 +81,7 @@ func newOffice(t testing.TB, service smtp.Service, edit func(*Config)) *office {
 		MaxMessageSize: 100_000, MaxRecipients: 5, MaxTextLine: 5000, MaxErrors: 6,
 		CommandTimeout: 10 * time.Second, DataTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
 	}}
-	o.cfg.Rules, o.cfg.Outside, o.cfg.Inbound = closedRules(t), true, true
+	o.cfg.Rules = closedRules(t)
 	if edit != nil {
 		edit(&o.cfg)
 	}
@@ -186,6 +186,7 @@ func closedRules(t testing.TB) *policy.Rules {
 		Senders: policy.Senders{
 			RefuseForged: on, VerifyUser: policy.Setting[policy.VerifyUser]{Value: policy.VerifyBoth, Origin: "default"},
 		},
+		Outside:       policy.Outside{Send: on, Receive: on},
 		MaxHops:       policy.Setting[int]{Value: 15, Origin: "default"},
 		PlusSeparator: "+",
 	}
@@ -254,7 +255,7 @@ func TestDialogues(t *testing.T) {
 			if networks := d.Options["deny"]; len(networks) > 0 {
 				cfg.Rules.Connections.Deny = hosts(t, networks...)
 			}
-			fmt.Sscan(d.Option("perhour", "0"), &cfg.PerHour)
+			fmt.Sscan(d.Option("perhour", "0"), &cfg.Rules.Outside.PerHour.Value)
 			fmt.Sscan(d.Option("messages", "0"), &cfg.Wire.MaxMessages)
 			fmt.Sscan(d.Option("session", "0"), &cfg.Wire.MaxSessionSize)
 			fmt.Sscan(d.Option("command", "0"), &cfg.Wire.MaxCommandLine)

@@ -98,7 +98,7 @@ func (s *session) gatherMail(from addr.Address) *smtp.Reply {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.dnsLimit())
 	defer cancel()
-	if err := s.gather.Sender(ctx, s.cfg.Rules, f, from); err != nil {
+	if err := s.gather.Sender(ctx, f, from); err != nil {
 		return s.failed("the sender", err)
 	}
 	return nil
@@ -358,7 +358,7 @@ func (s *session) Reset() {
 	s.env, s.dirs = smtp.Envelope{}, nil
 	f := &s.facts
 	f.From, f.FromHosted, f.SenderDomain = addr.Address{}, false, ""
-	f.To, f.Kind, f.NoOutside, f.GroupAccept, f.GroupMember = addr.Address{}, "", false, "", false
+	f.To, f.Kind, f.NoOutside, f.InboundRight, f.GroupAccept, f.GroupMember = addr.Address{}, "", false, "", "", false
 	f.Hops, f.HeaderField, f.HeaderSender, f.HeaderBad = 0, "", nil, false
 }
 

@@ -35,7 +35,6 @@ type Config struct {
 	Connections Connections
 	Sites       Sites
 	Relay       Relay
-	Outside     Outside
 	SMTP        SMTP
 	POP3        POP3
 	Limits      Limits
@@ -100,14 +99,6 @@ type POP3Site struct {
 // Relay holds what [relay] says beside the rules.
 type Relay struct {
 	OpenOnPurpose bool // rules that let everybody relay are warnings, no mistakes
-}
-
-// Outside holds the rights of mailboxes that have none of their own, and how
-// much each may send.
-type Outside struct {
-	Send    bool // to other servers
-	Receive bool // from outside
-	PerHour int  // recipients elsewhere of one account in an hour; 0: no limit
 }
 
 // BareLineEndings says what happens to a message in which a CR or an LF stands

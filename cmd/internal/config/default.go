@@ -29,7 +29,6 @@ func Default() Config {
 			SMTPS:      site(policy.Site{RequireAuth: standard(true), RequireTLS: standard(true)}),
 			POP3S:      POP3Site{RequireTLS: true},
 		},
-		Outside: Outside{Send: true, Receive: true, PerHour: 500},
 		SMTP: SMTP{
 			Greeting:         "ESMTP Pillarbox",
 			MaxMessageSize:   50_000_000,
@@ -108,5 +107,6 @@ func defaultRules() policy.Rules {
 			VerifyTimeout: 30 * time.Second,
 		},
 		MaxHops: standard(15),
+		Outside: policy.Outside{Send: standard(true), Receive: standard(true), PerHour: standard(500)},
 	}
 }

@@ -113,11 +113,11 @@ func keys() []key {
 		addresses("recipients.allow", func(c *Config) *policy.AddressList { return &c.Policy.Recipients.Allow }),
 		addresses("recipients.deny", func(c *Config) *policy.AddressList { return &c.Policy.Recipients.Deny }),
 
-		boolean("outside.send", func(c *Config) *bool { return &c.Outside.Send }),
-		boolean("outside.receive", func(c *Config) *bool { return &c.Outside.Receive }),
+		ruleBoolean("outside.send", func(c *Config) *policy.Setting[bool] { return &c.Policy.Outside.Send }),
+		ruleBoolean("outside.receive", func(c *Config) *policy.Setting[bool] { return &c.Policy.Outside.Receive }),
 		addresses("outside.accept_from", func(c *Config) *policy.AddressList { return &c.Policy.Outside.AcceptFrom }),
 		addresses("outside.reject_from", func(c *Config) *policy.AddressList { return &c.Policy.Outside.RejectFrom }),
-		number("outside.per_hour", func(c *Config) *int { return &c.Outside.PerHour }, 0, 1_000_000),
+		placed(number("outside.per_hour", valueOf(perHour), 0, 1_000_000), perHour),
 
 		text("smtp.greeting", func(c *Config) *string { return &c.SMTP.Greeting }, greeting("")),
 		text("smtp.max_message_size", func(c *Config) *int64 { return &c.SMTP.MaxMessageSize }, limit("64KiB", "1TiB")),
@@ -174,6 +174,8 @@ func siteKeys(section string, site func(*Config) *policy.Site) []key {
 }
 
 func maxHops(c *Config) *policy.Setting[int] { return &c.Policy.MaxHops }
+
+func perHour(c *Config) *policy.Setting[int] { return &c.Policy.Outside.PerHour }
 
 // keys is every setting there is and every group that this configuration has.
 func (c *Config) keys() []key {

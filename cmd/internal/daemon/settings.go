@@ -28,9 +28,6 @@ func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 	}
 	return server.Config{
 		Rules:     &cfg.Policy,
-		Outside:   cfg.Outside.Send,
-		Inbound:   cfg.Outside.Receive,
-		PerHour:   cfg.Outside.PerHour,
 		DNSLimit:  cfg.Policy.Senders.VerifyTimeout,
 		ShowNames: cfg.Policy.Connections.ReverseDNS.Value,
 		Wire: wire.Config{

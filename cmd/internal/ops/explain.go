@@ -51,7 +51,7 @@ func (o *Office) Explain(ctx context.Context, q Question) (Explanation, error) {
 		f.TLSVersion = tls.VersionTLS13
 	}
 	g := o.gatherer(cfg)
-	g.Client(ctx, &cfg.Policy, &f)
+	g.Client(ctx, &f)
 	if err := o.explainSender(ctx, &g, &f, q); err != nil {
 		return Explanation{}, err
 	}
@@ -74,8 +74,7 @@ func explanation(rules *policy.Rules, f policy.Facts) Explanation {
 // gatherer is the server's own, with DNS as the configuration says.
 func (o *Office) gatherer(cfg *config.Config) server.Gatherer {
 	return server.Gatherer{
-		Dir: o.Dir, Devices: o.Devices, Names: dns.New(DNSOptions(cfg)),
-		Outside: cfg.Outside.Send, Inbound: cfg.Outside.Receive,
+		Dir: o.Dir, Devices: o.Devices, Names: dns.New(DNSOptions(cfg)), Rules: &cfg.Policy,
 	}
 }
 
@@ -109,7 +108,7 @@ func (o *Office) explainSender(ctx context.Context, g *server.Gatherer, f *polic
 			return err
 		}
 	}
-	if err := g.Sender(ctx, &o.Config().Policy, f, from); err != nil {
+	if err := g.Sender(ctx, f, from); err != nil {
 		return err
 	}
 	header := from

@@ -346,10 +346,10 @@ func (o *Office) ShowMailbox(user string) (MailboxDetails, error) {
 		Outside:        Entitlement{Own: rightOf(box.Account.Outside)},
 		Inbound:        Entitlement{Own: rightOf(box.Account.Inbound)},
 	}
-	if details.Outside.May, err = o.Dir.MayOutside(box, o.Config().Outside.Send); err != nil {
+	if details.Outside.May, err = o.Dir.MayOutside(box, o.Config().Policy.Outside.Send.Value); err != nil {
 		return MailboxDetails{}, o.explain(err, box.Address.Domain, "domain list")
 	}
-	if details.Inbound.May, err = o.Dir.MayInbound(box, o.Config().Outside.Receive); err != nil {
+	if details.Inbound.May, err = o.Dir.MayInbound(box, o.Config().Policy.Outside.Receive.Value); err != nil {
 		return MailboxDetails{}, o.explain(err, box.Address.Domain, "domain list")
 	}
 	if !box.Account.Created.IsZero() {
