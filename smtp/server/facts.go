@@ -116,15 +116,30 @@ func (g *Gatherer) Recipient(f *policy.Facts, to addr.Address) (directory.Resolu
 		return res, nil
 	}
 	def := g.Rules.Outside.Receive.Value
-	takes, err := g.Dir.TakesInbound(to, def)
+	box, plain := plainMailbox(res, to)
+	var takes bool
+	if plain {
+		takes, err = g.Dir.MayInbound(box, def)
+	} else {
+		takes, err = g.Dir.TakesInbound(to, def)
+	}
 	f.NoOutside = !takes
 	if takes != def {
 		f.InboundRight = "account.json or domain.json"
 	}
-	if err != nil {
+	if err != nil || plain {
 		return res, err
 	}
 	return res, g.group(f, to)
+}
+
+// plainMailbox is the recipient where it is the very address of a mailbox, which
+// most are: then no alias need be followed and no group looked for.
+func plainMailbox(res directory.Resolution, to addr.Address) (directory.Mailbox, bool) {
+	if len(res.Mailboxes) == 1 && len(res.Forward) == 0 && res.Mailboxes[0].Address == to.Fold() {
+		return res.Mailboxes[0], true
+	}
+	return directory.Mailbox{}, false
 }
 
 // group adds who may write to a recipient that is a group.

@@ -205,7 +205,7 @@ func TestEffective(t *testing.T) {
 		{Key: "smtp.greeting", Value: `"say \"hi\""`, Source: ":4"},
 		{Key: "listen.pop3", Value: `[":1110", ":1111"]`, Source: "env PILLARBOX_LISTEN_POP3"},
 		{Key: "listen.pop3s", Value: `[":995"]`, Source: "default"},
-		{Key: "smtp.command_timeout", Value: `"5m"`, Source: "default"},
+		{Key: "smtp.command_timeout", Value: `"10m"`, Source: "default"},
 		{Key: "smtp.max_errors", Value: `10`, Source: "default"},
 		{Key: "tls.min_version", Value: `"1.2"`, Source: "default"},
 	} {

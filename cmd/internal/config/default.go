@@ -35,7 +35,7 @@ func Default() Config {
 			MaxRecipients:    100,
 			MaxErrors:        10,
 			MaxCommandLength: 2048,
-			CommandTimeout:   5 * time.Minute,
+			CommandTimeout:   10 * time.Minute,
 			DataTimeout:      3 * time.Minute,
 			MaxTextLine:      64 << 10,
 			BareLineEndings:  RefuseBare,
