@@ -21,6 +21,20 @@ const (
 
 func (s Service) String() string { return [...]string{"smtp", "submission", "smtps"}[s] }
 
+// MarshalText writes a service as a word.
+func (s Service) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (s *Service) UnmarshalText(text []byte) error {
+	for _, known := range []Service{MTA, Submission, SMTPS} {
+		if known.String() == string(text) {
+			*s = known
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is no service that takes mail", text)
+}
+
 // DemandsAuth reports whether mail is taken only after a log-in.
 func (s Service) DemandsAuth() bool { return s != MTA }
 

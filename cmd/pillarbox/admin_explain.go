@@ -17,6 +17,7 @@ import (
 type explainFlags struct {
 	ops.Question
 	ip, listener string
+	plaintext    bool
 	json         bool
 }
 
@@ -37,7 +38,8 @@ func (a *app) explainCommand() *cobra.Command {
 	flags.StringVar(&f.To, "to", "", "RCPT TO, an `address`")
 	flags.StringVar(&f.HeaderFrom, "header-from", "", "the From field of the header, an `address` (default as --from)")
 	flags.StringVar(&f.listener, "listener", "smtp", "smtp, submission or smtps")
-	flags.BoolVar(&f.TLS, "tls", false, "the connection is encrypted")
+	flags.BoolVar(&f.TLS, "tls", false, "the connection is encrypted (it is, with --auth)")
+	flags.BoolVar(&f.plaintext, "plaintext", false, "with --auth: the connection is not encrypted")
 	flags.BoolVar(&f.json, "json", false, "write JSON")
 	return cmd
 }
@@ -53,6 +55,7 @@ func (a *app) explain(cmd *cobra.Command, f explainFlags) (err error) {
 	if q.Service, err = ops.ParseService(f.listener); err != nil {
 		return usageError{err}
 	}
+	q.TLS = q.TLS || q.User != "" && !f.plaintext
 	return a.withOffice(func(o *ops.Office) error {
 		e, err := o.Explain(context.Background(), q)
 		if err != nil {
@@ -76,6 +79,9 @@ func (a *app) printExplanation(e ops.Explanation) {
 	last := e.Decisions[len(e.Decisions)-1]
 	if last.Verdict == policy.Accept {
 		fmt.Fprintln(a.stdout, "\nThe mail is accepted.")
+		if e.Facts.Kind == policy.RecipientRemote || e.Facts.Forwards {
+			a.note("mail to other servers cannot be sent by this version: the sender is told to try again later")
+		}
 		return
 	}
 	fmt.Fprintf(a.stdout, "\nReply:        %s [trace]\n", last.Reply.Error())
@@ -102,9 +108,12 @@ func (a *app) policyDiff(file string, asJSON bool) error {
 		return err
 	}
 	return a.withOffice(func(o *ops.Office) error {
-		looked, changes, err := o.PolicyDiff(next)
+		looked, unknown, changes, err := o.PolicyDiff(next)
 		if err != nil {
 			return err
+		}
+		if unknown > 0 {
+			a.note("%d decisions cannot be judged: the new rules ask DNS what was not asked then", unknown)
 		}
 		if asJSON {
 			return a.writeJSON(changes)

@@ -208,6 +208,29 @@ func (d *Directory) behind(a addr.Address) ([]addr.Address, error) {
 	return chain, nil
 }
 
+// Plain is an address without what is behind a plus: anna@ for anna+lists@. An
+// address that is a mailbox, an alias or a group as it stands, or that has no
+// plus, or that is not hosted here, has none: zero.
+func (d *Directory) Plain(a addr.Address) (addr.Address, error) {
+	a = a.Fold()
+	base := d.opts.Load().plusBase(a.Local)
+	if base == "" {
+		return addr.Address{}, nil
+	}
+	file, err := d.Domain(a.Domain)
+	if errors.Is(err, ErrNotFound) {
+		return addr.Address{}, nil
+	} else if err != nil {
+		return addr.Address{}, err
+	}
+	_, alias := file.Aliases[a.Local]
+	_, group := file.Groups[a.Local]
+	if there, err := d.isMailbox(a); alias || group || there || err != nil {
+		return addr.Address{}, err
+	}
+	return addr.Address{Local: base, Domain: a.Domain}, nil
+}
+
 func (d *Directory) isMailbox(a addr.Address) (bool, error) {
 	_, err := d.Mailbox(a)
 	if errors.Is(err, ErrNotFound) {

@@ -51,9 +51,9 @@ func full(t testing.TB) Record {
 				Name: "ups", Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}, Outside: true, As: anna, PerHour: 3, AllowPlaintext: true, Over: true,
 			},
 			User: policy.User{Address: anna, Own: []addr.Address{boss}, Groups: []addr.Address{boss}, Outside: true, Right: "account.json", Held: true},
-			From: boss, FromHosted: true, SenderDomain: policy.DomainExists,
-			To: anna, Kind: policy.RecipientLocal, NoOutside: true, InboundRight: "account.json", GroupAccept: policy.AcceptMembers, GroupMember: true,
-			HeaderSender: []addr.Address{anna, boss}, HeaderField: "From", HeaderBad: true, Hops: 3,
+			From: boss, FromHosted: true, FromPlain: anna, SenderDomain: policy.DomainExists,
+			To: anna, Kind: policy.RecipientLocal, NoOutside: true, InboundRight: "account.json", GroupName: boss, Forwards: true, GroupAccept: policy.AcceptMembers, GroupMember: true,
+			HeaderSender: []addr.Address{anna, boss}, HeaderPlain: []addr.Address{boss}, HeaderField: "From", HeaderBad: true, Hops: 3,
 		},
 	}
 }

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"crypto/tls"
+	"strings"
 
 	"pillarbox/smtp"
 )
@@ -27,6 +28,14 @@ func (r *Rules) NeedsName() bool {
 		r.Senders.TrustedHosts.hasNames()
 }
 
+// NeedsNameToRelay reports whether the client's name must be asked for before
+// Rcpt can be decided: only Domino's enforcement for external hosts wants it, of
+// strangers who send elsewhere.
+func (r *Rules) NeedsNameToRelay(f *Facts) bool {
+	return r.Relay.Enforcement.Value == EnforceExternal && f.Kind == RecipientRemote &&
+		f.User.IsZero() && f.Device == nil && f.NameState == NameNotAsked
+}
+
 // name is the client's name where it may be relied on: a name that does not lead
 // back to the address is the word of whoever runs the address's reverse zone.
 func (f *Facts) name() string {
@@ -43,7 +52,7 @@ func (r *Rules) Connect(f *Facts) Decision {
 	c := &r.Connections
 	refused := func(line Line) Decision {
 		return d.refuse(smtp.NewReply(554, [3]int{5, 7, 1}, "Connections from %s are not accepted here", f.Remote),
-			flipLine("connections", line, f))
+			flipEntry("connections", line, f.Remote.String()))
 	}
 	if line, ok := c.Allow.match(f.Remote, f.name(), &c.Deny); ok {
 		d.step("connections.allow", line.Origin, line.Text, matches)
@@ -64,12 +73,17 @@ func (r *Rules) Connect(f *Facts) Decision {
 	return d.accept()
 }
 
-// flipLine is how a client that a list refuses would be let in.
-func flipLine(section string, line Line, f *Facts) string {
+// flipEntry is how somebody whom a deny list refuses would be let in. An entry
+// that is just him is no wider one that he could be excepted from.
+func flipEntry(section string, line Line, entry string) string {
 	if line.Text == "" {
-		return "add \"" + f.Remote.String() + "\" to " + section + ".allow"
+		return "add \"" + entry + "\" to " + section + ".allow"
 	}
-	return "take \"" + line.Text + "\" (" + line.Origin + ") out of " + section + ".deny, or add \"" + f.Remote.String() + "\" to " + section + ".allow"
+	take := "take \"" + line.Text + "\" (" + line.Origin + ") out of " + section + ".deny"
+	if strings.EqualFold(strings.Trim(line.Text, "[] "), entry) {
+		return take
+	}
+	return take + ", or add \"" + entry + "\" to " + section + ".allow"
 }
 
 // LogIn decides whether a password may be offered on the connection as it is.
@@ -78,6 +92,11 @@ func (r *Rules) LogIn(f *Facts) Decision {
 	if site, ok := r.Sites[f.Service.String()]; ok && !site.OfferAuth.Value {
 		d.step(siteRule(f, "offer_auth"), site.OfferAuth.Origin, "", isOff)
 		return d.refuse(smtp.NewReply(503, [3]int{5, 7, 0}, "Log-in is not offered on this port"), "set "+siteRule(f, "offer_auth")+" = true")
+	}
+	if site, ok := r.Sites[f.Service.String()]; ok {
+		if refusal, ok := r.siteTLS(d, f, &site); !ok {
+			return refusal
+		}
 	}
 	if f.TLSVersion != 0 {
 		d.step("TLS", "", "the connection", "is encrypted")
@@ -105,6 +124,14 @@ func (r *Rules) site(d *Decision, f *Facts) (Decision, bool) {
 	if !ok {
 		return Decision{}, true
 	}
+	if refusal, ok := r.siteTLS(d, f, &site); !ok {
+		return refusal, false
+	}
+	return r.anonymous(d, f, &site)
+}
+
+// siteTLS is the encryption that the listener demands, of mail and of passwords.
+func (r *Rules) siteTLS(d *Decision, f *Facts, site *Site) (Decision, bool) {
 	if site.RequireTLS.Value && f.TLSVersion == 0 {
 		d.step(siteRule(f, "require_tls"), site.RequireTLS.Origin, "", isOn)
 		return d.refuse(smtp.NewReply(530, [3]int{5, 7, 0}, "Must issue a STARTTLS command first"),
@@ -115,7 +142,7 @@ func (r *Rules) site(d *Decision, f *Facts) (Decision, bool) {
 		return d.refuse(smtp.NewReply(530, [3]int{5, 7, 0}, "%s or newer is required here", tls.VersionName(site.MinTLS.Value)),
 			"use a newer TLS, or lower "+siteRule(f, "min_tls")), false
 	}
-	return r.anonymous(d, f, &site)
+	return Decision{}, true
 }
 
 // anonymous decides whether a client that has not logged in may send here: the

@@ -56,6 +56,7 @@ type Facts struct {
 	// MAIL FROM.
 	From         addr.Address `json:"from,omitzero"` // zero: the null reverse-path
 	FromHosted   bool         `json:"from_hosted,omitempty"`
+	FromPlain    addr.Address `json:"from_plain,omitzero"` // From without what is behind a plus, where the whole is no name of its own
 	SenderDomain DomainState  `json:"sender_domain,omitempty"`
 
 	// RCPT TO.
@@ -65,9 +66,12 @@ type Facts struct {
 	InboundRight string        `json:"inbound_right,omitempty"` // where NoOutside is said; "": nowhere, the default holds
 	GroupAccept  GroupAccept   `json:"group_accept,omitempty"`  // the recipient is a group that restricts who may write
 	GroupMember  bool          `json:"group_member,omitempty"`  // the sender is a member of that group
+	GroupName    addr.Address  `json:"group_name,omitzero"`     // of the group, where To is another name of it
+	Forwards     bool          `json:"forwards,omitempty"`      // mail for To leaves this server, whole or in part
 
 	// The message.
 	HeaderSender []addr.Address `json:"header_sender,omitempty"` // of Sender, or of From where there is no Sender
+	HeaderPlain  []addr.Address `json:"header_plain,omitempty"`  // each of HeaderSender likewise
 	HeaderField  string         `json:"header_field,omitempty"`  // "Sender" or "From": where HeaderSender comes from; "": neither is there
 	HeaderBad    bool           `json:"header_bad,omitempty"`    // the field could not be read, or is there twice
 	Hops         int            `json:"hops,omitempty"`          // Received lines

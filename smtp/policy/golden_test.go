@@ -220,8 +220,7 @@ func (r *ruleText) rules(t *testing.T) *Rules {
 			AcceptFrom: r.addresses(t, "outside.accept_from"), RejectFrom: r.addresses(t, "outside.reject_from"),
 			PerHour: Setting[int]{500, "default"},
 		},
-		MaxHops:       Setting[int]{hops, r.origin("smtp.max_hops")},
-		PlusSeparator: "+",
+		MaxHops: Setting[int]{hops, r.origin("smtp.max_hops")},
 	}
 	for _, service := range []smtp.Service{smtp.MTA, smtp.Submission, smtp.SMTPS} {
 		key := func(k string) string { return "sites." + service.String() + "." + k }
@@ -247,7 +246,13 @@ func parseFacts(t *testing.T, line string) *Facts {
 		setFact(t, f, key, value)
 	}
 	f.FromHosted = f.From.Domain == "office.example"
+	if local, _, plus := strings.Cut(f.From.Local, "+"); plus {
+		f.FromPlain = addr.Address{Local: local, Domain: f.From.Domain}
+	}
 	if !f.User.IsZero() {
+		if !strings.Contains(line, " tls=") {
+			f.TLSVersion = tls.VersionTLS13 // or he could not have logged in
+		}
 		f.User.Outside = !strings.Contains(line, " inside")
 	}
 	return f
@@ -301,6 +306,8 @@ func setFact(t *testing.T, f *Facts, key, value string) {
 		} else if strings.HasPrefix(value, "nobody") {
 			f.Kind = RecipientUnknown
 		}
+	case "forwards":
+		f.Forwards = true
 	case "nooutside":
 		f.NoOutside = true
 	case "group":

@@ -20,6 +20,7 @@ type HostList struct {
 	bits4    []int                // lengths that occur, longest first
 	bits6    []int
 	ranges   []hostRange
+	spans    []Span
 	names    map[string]int // host.example.at
 	below    map[string]int // .example.at, without the dot
 }
@@ -29,6 +30,26 @@ type HostList struct {
 type hostRange struct {
 	low, high [4]byte
 	entry     int
+}
+
+// Span is the addresses that an entry takes in: each octet from Low to High. All
+// is the entry "*". Names have none.
+type Span struct {
+	Line      Line
+	All       bool
+	Low, High []byte // 4 or 16 octets
+}
+
+// Spans are the addresses that the list's entries take in, for whoever must
+// judge how wide they are.
+func (l *HostList) Spans() []Span { return l.spans }
+
+func spanOf(line Line, p netip.Prefix) Span {
+	s := Span{Line: line, Low: p.Masked().Addr().AsSlice(), High: p.Masked().Addr().AsSlice()}
+	for i := p.Bits(); i < 8*len(s.High); i++ {
+		s.High[i/8] |= 0x80 >> (i % 8)
+	}
+	return s
 }
 
 // ParseHosts reads a list. Entries: 192.0.2.1, 192.0.2.0/24, an address and a
@@ -56,6 +77,7 @@ func (l *HostList) parse(line Line) error {
 	text := strings.TrimSpace(line.Text)
 	if text == "*" || text == "[*]" {
 		l.all = l.add(line, "*") + 1
+		l.spans = append(l.spans, Span{Line: line, All: true})
 		return nil
 	}
 	inner, bracketed := strings.CutPrefix(text, "[")
@@ -76,6 +98,7 @@ func (l *HostList) parse(line Line) error {
 	} else if ok {
 		r.entry = l.add(line, fmt.Sprint(r.low, r.high))
 		l.ranges = append(l.ranges, r)
+		l.spans = append(l.spans, Span{Line: line, Low: r.low[:], High: r.high[:]})
 		return nil
 	}
 	if bracketed {
@@ -86,6 +109,7 @@ func (l *HostList) parse(line Line) error {
 
 func (l *HostList) addPrefix(line Line, p netip.Prefix) {
 	entry := l.add(line, p.String())
+	l.spans = append(l.spans, spanOf(line, p))
 	if _, twice := l.prefixes[p]; !twice {
 		l.prefixes[p] = entry
 	}

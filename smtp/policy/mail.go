@@ -2,7 +2,6 @@ package policy
 
 import (
 	"slices"
-	"strings"
 
 	"pillarbox/mailstore/addr"
 	"pillarbox/smtp"
@@ -54,27 +53,33 @@ func (r *Rules) hostName(d *Decision, f *Facts) (Decision, bool) {
 
 // senderLists are Domino's allowed and denied senders.
 func (r *Rules) senderLists(d *Decision, f *Facts) (Decision, bool) {
-	s := &r.Senders
+	s, from := &r.Senders, r.SenderOf(f)
 	refused := func(flip string) (Decision, bool) {
-		return d.refuse(smtp.NewReply(554, [3]int{5, 7, 1}, "Mail from %s rejected for policy reasons", quoteSender(f.From)), flip), false
+		return d.refuse(smtp.NewReply(554, [3]int{5, 7, 1}, "Mail from <%s> rejected for policy reasons", from), flip), false
 	}
-	if line, ok := s.Allow.match(f.From, &s.Deny); ok {
+	if line, ok := s.Allow.match(from, &s.Deny); ok {
 		d.step("senders.allow", line.Origin, line.Text, matches)
 		return Decision{}, true
 	}
-	if line, ok := s.Deny.Match(f.From); ok {
+	if line, ok := s.Deny.Match(from); ok {
 		d.step("senders.deny", line.Origin, line.Text, matches)
-		return refused("take \"" + line.Text + "\" (" + line.Origin + ") out of senders.deny, or add " + quoteSender(f.From) + " to senders.allow")
+		return refused(flipEntry("senders", line, senderEntry(from)))
 	}
 	// Without the null sender no report of another server would ever arrive.
-	if s.Allow.Len() > 0 && !f.From.IsZero() {
-		d.step("senders.allow", "", f.From.String(), noMatch)
-		return refused("add " + quoteSender(f.From) + " to senders.allow")
+	if s.Allow.Len() > 0 && !from.IsZero() {
+		d.step("senders.allow", "", from.String(), noMatch)
+		return refused("add \"" + senderEntry(from) + "\" to senders.allow")
 	}
 	return Decision{}, true
 }
 
-func quoteSender(a addr.Address) string { return "<" + a.String() + ">" }
+// senderEntry is a sender as a list names it.
+func senderEntry(a addr.Address) string {
+	if a.IsZero() {
+		return "<>"
+	}
+	return a.String()
+}
 
 // userSender holds the sender against the addresses of the user who logged in.
 func (r *Rules) userSender(d *Decision, f *Facts) (Decision, bool) {
@@ -88,7 +93,7 @@ func (r *Rules) userSender(d *Decision, f *Facts) (Decision, bool) {
 	case f.From.IsZero(): // a receipt that a mail program sends; the header is judged
 		d.step("senders.verify_user", mode.Origin, "the null sender", "is nobody's")
 		return Decision{}, true
-	case r.owns(&f.User, f.From):
+	case f.User.owns(f.From, f.FromPlain):
 		d.step("senders.verify_user", mode.Origin, f.From.String(), "is one of the user's addresses")
 		return Decision{}, true
 	}
@@ -105,13 +110,15 @@ func (r *Rules) notYours(d *Decision, f *Facts, as addr.Address) Decision {
 		"pillarbox admin sendas grant "+user+" "+as.String())
 }
 
-// owns reports whether a is an address that the user may send as: his own, also
-// with something behind the plus; an alias of his; a grant.
-func (r *Rules) owns(u *User, a addr.Address) bool {
+// owns reports whether a is an address that the user may send as: his own, an
+// alias of his, a grant; or one of these with something behind the plus, of
+// which plain is the rest.
+func (u *User) owns(a, plain addr.Address) bool {
+	return u.has(a) || !plain.IsZero() && u.has(plain)
+}
+
+func (u *User) has(a addr.Address) bool {
 	a = a.Fold()
-	if r.PlusSeparator != "" {
-		a.Local, _, _ = strings.Cut(a.Local, r.PlusSeparator)
-	}
 	return a == u.Address.Fold() || slices.Contains(u.Own, a)
 }
 

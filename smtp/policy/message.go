@@ -1,8 +1,10 @@
 package policy
 
 import (
+	"slices"
 	"strconv"
 
+	"pillarbox/mailstore/addr"
 	"pillarbox/smtp"
 )
 
@@ -45,7 +47,7 @@ func (r *Rules) headerSender(d *Decision, f *Facts) (Decision, bool) {
 		d.step("senders.verify_user", mode.Origin, f.HeaderField, "cannot be read, or is there twice")
 	case len(f.HeaderSender) != 1:
 		d.step("senders.verify_user", mode.Origin, f.HeaderField, "does not hold one single address")
-	case r.owns(&f.User, f.HeaderSender[0]):
+	case f.User.owns(f.HeaderSender[0], f.headerPlain()):
 		d.step("senders.verify_user", mode.Origin, f.HeaderSender[0].String(), "is one of the user's addresses")
 		return Decision{}, true
 	default:
@@ -56,11 +58,23 @@ func (r *Rules) headerSender(d *Decision, f *Facts) (Decision, bool) {
 		"write one address into the field, or set senders.verify_user = \"envelope\""), false
 }
 
+// headerPlain is the one of HeaderPlain that belongs to the single HeaderSender.
+func (f *Facts) headerPlain() addr.Address {
+	if len(f.HeaderPlain) == 1 {
+		return f.HeaderPlain[0]
+	}
+	return addr.Address{}
+}
+
 // Evaluate asks every stage in the order of a session and returns the decisions
-// up to the first refusal.
+// up to the first refusal. Whoever has logged in must have been allowed to.
 func (r *Rules) Evaluate(f *Facts) []Decision {
+	stages := []func(*Facts) Decision{r.Connect, r.LogIn, r.Mail, r.Rcpt, r.Message}
+	if f.User.IsZero() {
+		stages = slices.Delete(stages, 1, 2)
+	}
 	var all []Decision
-	for _, stage := range []func(*Facts) Decision{r.Connect, r.Mail, r.Rcpt, r.Message} {
+	for _, stage := range stages {
 		d := stage(f)
 		all = append(all, d)
 		if d.Verdict == Refuse {

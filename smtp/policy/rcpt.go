@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"strings"
 
 	"pillarbox/mailstore/addr"
 	"pillarbox/smtp"
@@ -13,6 +14,9 @@ func (r *Rules) Rcpt(f *Facts) Decision {
 	rules := []func(*Decision, *Facts) (Decision, bool){r.recipientLists, r.relay, r.outside, r.deviceRecipient}
 	if f.Kind != RecipientRemote {
 		rules = []func(*Decision, *Facts) (Decision, bool){r.recipientLists, r.unknown, r.inbound, r.group, r.deviceRecipient}
+		if f.Forwards { // an alias or a forward is no way around the right
+			rules = append(rules, r.outside)
+		}
 	}
 	for _, rule := range rules {
 		if refusal, ok := rule(d, f); !ok {
@@ -38,7 +42,7 @@ func (r *Rules) recipientLists(d *Decision, f *Facts) (Decision, bool) {
 	}
 	if line, ok := l.Deny.Match(f.To); ok {
 		d.step("recipients.deny", line.Origin, line.Text, matches)
-		return refused("take \"" + line.Text + "\" (" + line.Origin + ") out of recipients.deny, or add \"" + f.To.String() + "\" to recipients.allow")
+		return refused(flipEntry("recipients", line, f.To.String()))
 	}
 	if l.Allow.Len() > 0 {
 		d.step("recipients.allow", "", f.To.String(), noMatch)
@@ -72,7 +76,15 @@ func (r *Rules) inbound(d *Decision, f *Facts) (Decision, bool) {
 	}
 	d.step("outside.receive", cmp.Or(f.InboundRight, r.Outside.Receive.Origin), f.To.String(), "takes mail from inside only")
 	return d.refuse(smtp.NewReply(550, [3]int{5, 7, 1}, "%s takes no mail from outside", f.To),
-		"pillarbox admin mailbox inbound "+f.To.String()+" allow"), false
+		"pillarbox admin mailbox inbound (or admin group inbound) for whoever "+f.To.String()+" is"), false
+}
+
+// groupName is the recipient by the group's own name.
+func (f *Facts) groupName() addr.Address {
+	if !f.GroupName.IsZero() {
+		return f.GroupName
+	}
+	return f.To
 }
 
 // group is who may write to a group.
@@ -86,7 +98,7 @@ func (r *Rules) group(d *Decision, f *Facts) (Decision, bool) {
 		return Decision{}, true
 	}
 	return d.refuse(smtp.NewReply(550, [3]int{5, 7, 2}, "You may not write to the group %s", f.To),
-		"pillarbox admin group accept "+f.To.String()+" anyone"), false
+		"pillarbox admin group accept "+f.groupName().String()+" anyone"), false
 }
 
 // relay is Domino's order of evaluation (reference: its administrator's help,
@@ -184,9 +196,13 @@ func (r *Rules) relayLists(d *Decision, f *Facts) bool {
 }
 
 func (r *Rules) relayFlip(f *Facts) string {
-	add := "add \"" + f.Remote.String() + "\" to relay.allow_hosts"
+	host := f.Remote.String()
+	add := "add \"" + host + "\" to relay.allow_hosts"
+	if line, ok := r.Relay.DenyHosts.Match(f.Remote, f.name()); ok && strings.Trim(line.Text, "[] ") == host {
+		add += " and take it out of relay.deny_hosts"
+	}
 	if r.Relay.DenyWins.Value {
-		add = "take the entry out of the deny list, since relay.deny_wins is on"
+		add += " and set relay.deny_wins = false"
 	}
 	if f.User.IsZero() {
 		return "log in, or " + add + ", or make it a device (pillarbox admin device add NAME --ip " + f.Remote.String() + " --may-send-to all)"

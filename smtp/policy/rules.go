@@ -16,9 +16,6 @@ type Rules struct {
 	Recipients  Recipients
 	Outside     Outside
 	MaxHops     Setting[int] // Received lines of a message; 0: no limit
-
-	// PlusSeparator makes anna+lists@ one of anna's addresses; "": it does not.
-	PlusSeparator string
 }
 
 // Setting is a value with where it stands.

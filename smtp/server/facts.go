@@ -38,9 +38,13 @@ func (g *Gatherer) Client(ctx context.Context, f *policy.Facts) {
 	if device, ok := g.Devices.Lookup(f.Remote); ok {
 		f.Device = device
 	}
-	if !g.Rules.NeedsName() {
-		return
+	if g.Rules.NeedsName() {
+		g.name(ctx, f)
 	}
+}
+
+// name asks for the client's name.
+func (g *Gatherer) name(ctx context.Context, f *policy.Facts) {
 	f.Name, f.NameState = g.Names.Name(ctx, f.Remote)
 	f.InternalName = f.NameState == policy.NameVerified && g.hostsParent(f.Name)
 }
@@ -98,39 +102,83 @@ func (g *Gatherer) Sender(ctx context.Context, f *policy.Facts, from addr.Addres
 	if f.FromHosted, err = g.Dir.Hosts(from.Domain); err != nil {
 		return err
 	}
+	if f.FromPlain, err = g.Dir.Plain(from); err != nil {
+		return err
+	}
 	if g.Rules.NeedsSenderDomain(f) {
 		f.SenderDomain = g.Names.SenderDomain(ctx, from.Domain)
 	}
 	return nil
 }
 
-// Recipient adds what is known of a recipient, and returns where its mail goes.
-func (g *Gatherer) Recipient(f *policy.Facts, to addr.Address) (directory.Resolution, error) {
+// Header adds who the header says is responsible for the message.
+func (g *Gatherer) Header(f *policy.Facts, field string, senders []addr.Address, bad bool) error {
+	f.HeaderField, f.HeaderSender, f.HeaderBad, f.HeaderPlain = field, senders, bad, nil
+	for _, a := range senders {
+		plain, err := g.Dir.Plain(a)
+		if err != nil {
+			return err
+		}
+		f.HeaderPlain = append(f.HeaderPlain, plain)
+	}
+	return nil
+}
+
+// Recipient adds what is known of a recipient, and returns where its mail goes:
+// from a stranger, not to mailboxes that take no mail from outside, by whatever
+// name they are reached.
+func (g *Gatherer) Recipient(ctx context.Context, f *policy.Facts, to addr.Address) (directory.Resolution, error) {
 	f.To, f.NoOutside, f.InboundRight, f.GroupAccept, f.GroupMember = to, false, "", "", false
+	f.GroupName, f.Forwards = addr.Address{}, false
 	res, err := g.Dir.Resolve(to)
 	if err != nil {
 		return res, err
 	}
-	f.Kind = policy.RecipientKind(res.Kind.String())
+	f.Kind, f.Forwards = policy.RecipientKind(res.Kind.String()), len(res.Forward) > 0
+	if g.Rules.NeedsNameToRelay(f) {
+		g.name(ctx, f)
+	}
 	if res.Kind != directory.Local {
 		return res, nil
 	}
-	def := g.Rules.Outside.Receive.Value
 	box, plain := plainMailbox(res, to)
+	if err := g.inbound(f, &res, box, plain); err != nil || plain {
+		return res, err
+	}
+	return res, g.group(f, to)
+}
+
+// inbound adds whether mail from outside is taken, and leaves the mailboxes that
+// take none out of a stranger's message.
+func (g *Gatherer) inbound(f *policy.Facts, res *directory.Resolution, box directory.Mailbox, plain bool) (err error) {
+	def := g.Rules.Outside.Receive.Value
 	var takes bool
 	if plain {
 		takes, err = g.Dir.MayInbound(box, def)
 	} else {
-		takes, err = g.Dir.TakesInbound(to, def)
+		takes, err = g.Dir.TakesInbound(f.To, def)
 	}
-	f.NoOutside = !takes
-	if takes != def {
+	if f.NoOutside = !takes; takes != def {
 		f.InboundRight = "account.json or domain.json"
 	}
-	if err != nil || plain {
-		return res, err
+	if err != nil || plain || isPostmaster(f.To.Local) || !f.User.IsZero() || f.Device != nil {
+		return err
 	}
-	return res, g.group(f, to)
+	var open []directory.Mailbox
+	for _, box := range res.Mailboxes {
+		may, err := g.Dir.MayInbound(box, def)
+		if err != nil {
+			return err
+		}
+		if may {
+			open = append(open, box)
+		}
+	}
+	if len(open) == 0 && len(res.Forward) == 0 && takes {
+		f.NoOutside, f.InboundRight = true, "account.json or domain.json"
+	}
+	res.Mailboxes = open
+	return nil
 }
 
 // plainMailbox is the recipient where it is the very address of a mailbox, which
@@ -150,7 +198,7 @@ func (g *Gatherer) group(f *policy.Facts, to addr.Address) error {
 	} else if err != nil {
 		return err
 	}
-	f.GroupAccept = policy.GroupAccept(group.Accept)
+	f.GroupAccept, f.GroupName = policy.GroupAccept(group.Accept), name
 	if f.GroupAccept == policy.AcceptMembers && !f.User.IsZero() {
 		f.GroupMember, err = g.Dir.IsMember(name, f.User.Address)
 	}

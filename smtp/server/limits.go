@@ -10,13 +10,25 @@ import (
 	"pillarbox/smtp/policy"
 )
 
-// takeDevice counts a recipient for the device that sends, and makes it a fact
-// that the device has used up its hour.
-func (s *session) takeDevice(f *policy.Facts) {
-	if f.Device == nil || !f.User.IsZero() || f.Device.PerHour == 0 {
-		return
+// lookDevice makes it a fact that the device has used up its hour.
+func (s *session) lookDevice(f *policy.Facts) {
+	if key, limit := deviceKey(f); limit > 0 {
+		f.Device.Over = s.srv.Rates.Used(key) >= limit
 	}
-	f.Device.Over = !s.srv.Rates.Take("device "+f.Device.Name, 1, f.Device.PerHour).OK
+}
+
+// takeDevice counts a recipient that was accepted from a device.
+func (s *session) takeDevice(f *policy.Facts) {
+	if key, limit := deviceKey(f); limit > 0 {
+		s.srv.Rates.Take(key, 1, limit)
+	}
+}
+
+func deviceKey(f *policy.Facts) (key string, limit int) {
+	if f.Device == nil || !f.User.IsZero() {
+		return "", 0
+	}
+	return "device " + f.Device.Name, f.Device.PerHour
 }
 
 // takeOutside counts a recipient elsewhere for the user. One who sends more than
@@ -29,6 +41,8 @@ func (s *session) takeOutside(f *policy.Facts, res directory.Resolution) *smtp.R
 	}
 	user := f.User.Address
 	key, limit := "user "+user.String(), s.cfg.Rules.Outside.PerHour.Value
+	s.srv.holding.Lock()
+	defer s.srv.holding.Unlock()
 	use := s.srv.Rates.Take(key, 1, limit)
 	if !use.OK && !use.First && s.released(user) {
 		s.srv.Rates.Forget(key)
@@ -37,14 +51,16 @@ func (s *session) takeOutside(f *policy.Facts, res directory.Resolution) *smtp.R
 	if use.OK {
 		return nil
 	}
+	held := smtp.NewReply(450, [3]int{4, 7, 1}, "%s has sent too much mail to other servers and is held; ask your administrator", user)
+	if !use.First {
+		return held
+	}
 	s.log.Warn("account held: too much mail to other servers", "user", user.String(), "in the last hour", use.Used, "limit", limit)
 	if err := s.srv.Dir.UpdateAccount(user, func(a *directory.Account) error { a.Held = true; return nil }); err != nil {
 		s.log.Error("cannot hold an account", "user", user.String(), "error", err)
 	}
-	if use.First {
-		s.tellPostmaster(user)
-	}
-	return smtp.NewReply(450, [3]int{4, 7, 1}, "%s has sent too much mail to other servers and is held; ask your administrator", user)
+	s.tellPostmaster(user)
+	return held
 }
 
 // released reports whether an administrator has released an account that was

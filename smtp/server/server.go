@@ -67,6 +67,8 @@ type Server struct {
 	listeners []*wire.Listener // owner: mu
 	wires     []wireConfig     // owner: mu
 	closing   bool             // owner: mu
+
+	holding sync.Mutex // one account is held, or found released, at a time
 }
 
 // wireConfig is the configuration of one listener, to be replaced on reload.
@@ -181,8 +183,7 @@ func (s *Server) admit(c *wire.Conn, cfg *Config, service smtp.Service) *smtp.Re
 	ss.gather.Client(context.Background(), &ss.facts)
 	d := cfg.Rules.Connect(&ss.facts)
 	if d.Verdict == policy.Refuse {
-		ss.note(d, d.Reply)
-		return d.Reply
+		return ss.note(d, d.Reply)
 	}
 	s.Log.Debug("connected", "remote", remote, "service", service.String())
 	return nil

@@ -186,9 +186,8 @@ func closedRules(t testing.TB) *policy.Rules {
 		Senders: policy.Senders{
 			RefuseForged: on, VerifyUser: policy.Setting[policy.VerifyUser]{Value: policy.VerifyBoth, Origin: "default"},
 		},
-		Outside:       policy.Outside{Send: on, Receive: on},
-		MaxHops:       policy.Setting[int]{Value: 15, Origin: "default"},
-		PlusSeparator: "+",
+		Outside: policy.Outside{Send: on, Receive: on},
+		MaxHops: policy.Setting[int]{Value: 15, Origin: "default"},
 	}
 }
 

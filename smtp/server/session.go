@@ -173,15 +173,18 @@ func (s *session) Rcpt(_ string, opts *gosmtp.RcptOptions) error {
 		return s.refuse(replyNeedsUTF8(), "to", to)
 	}
 	f := s.current()
-	res, err := s.gather.Recipient(f, to)
+	ctx, cancel := context.WithTimeout(context.Background(), s.dnsLimit())
+	defer cancel()
+	res, err := s.gather.Recipient(ctx, f, to)
 	if err != nil {
 		return wireReply(s.failed("the recipient", err))
 	}
-	s.takeDevice(f)
+	s.lookDevice(f)
 	d := s.cfg.Rules.Rcpt(f)
 	if r := s.decide(d); r != nil {
 		return wireReply(r)
 	}
+	s.takeDevice(f)
 	s.record("", d)
 	if r := s.takeOutside(f, res); r != nil {
 		return s.refuse(r, "to", to)
@@ -272,11 +275,16 @@ func (s *session) receive(in *mailstore.Incoming) error {
 		return err
 	}
 	f := s.current()
-	f.Hops, f.HeaderField, f.HeaderSender, f.HeaderBad = head.hops, "", nil, false
-	f.HeaderField, f.HeaderSender, f.HeaderBad = head.responsible()
-	if r := s.decide(s.cfg.Rules.Message(f)); r != nil {
+	f.Hops = head.hops
+	field, senders, bad := head.responsible()
+	if err := s.gather.Header(f, field, senders, bad); err != nil {
+		return err
+	}
+	d := s.cfg.Rules.Message(f)
+	if r := s.decide(d); r != nil {
 		return r
 	}
+	s.record("", d)
 	fields := traceHeader(s.info(), &s.env, s.cfg.Wire.Hostname, in.ID(), s.clientName(), s.srv.now())
 	if f.Service.DemandsAuth() || !s.user.Address.IsZero() {
 		fields = append(fields, head.missing(in.ID(), s.cfg.Wire.Hostname, s.srv.now())...)
@@ -357,9 +365,10 @@ func wireReply(r *smtp.Reply) error {
 func (s *session) Reset() {
 	s.env, s.dirs = smtp.Envelope{}, nil
 	f := &s.facts
-	f.From, f.FromHosted, f.SenderDomain = addr.Address{}, false, ""
+	f.From, f.FromHosted, f.FromPlain, f.SenderDomain = addr.Address{}, false, addr.Address{}, ""
 	f.To, f.Kind, f.NoOutside, f.InboundRight, f.GroupAccept, f.GroupMember = addr.Address{}, "", false, "", "", false
-	f.Hops, f.HeaderField, f.HeaderSender, f.HeaderBad = 0, "", nil, false
+	f.GroupName, f.Forwards = addr.Address{}, false
+	f.Hops, f.HeaderField, f.HeaderSender, f.HeaderPlain, f.HeaderBad = 0, "", nil, nil, false
 }
 
 // Logout is the end of the connection. It runs under the library's lock.

@@ -171,6 +171,9 @@ func normalise(content []byte, complete bool) []byte {
 func (b *Body) drain() error {
 	b.rest = nil
 	limit := b.raw + 2*b.c.cfg.MaxMessageSize + 1<<20
+	if b.c.cfg.MaxMessageSize == 0 {
+		limit = b.raw + 1<<30 // no limit is no reason to read for ever
+	}
 	for !b.ended {
 		if b.raw > limit {
 			return errFlood

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
-	"strconv"
 	"strings"
 
 	"pillarbox/cmd/internal/netinfo"
@@ -64,11 +63,16 @@ func deniesAll(r *policy.Relay) bool {
 	if _, all := everyDomain(&r.DenyDomains); all {
 		return true
 	}
-	has := map[string]bool{}
-	for _, line := range r.DenyHosts.Lines() {
-		has[strings.Trim(line.Text, " []")] = true
+	whole := map[int]bool{} // by the length of an address
+	for _, s := range r.DenyHosts.Spans() {
+		if s.All {
+			return true
+		}
+		if e := (extent{s.Low, s.High}); e.free() == float64(8*len(s.Low)) {
+			whole[len(s.Low)] = true
+		}
 	}
-	return has["*"] || has["0.0.0.0/0"] && has["::/0"]
+	return whole[4] && whole[16]
 }
 
 func everyDomain(l *policy.AddressList) (policy.Line, bool) {
@@ -82,10 +86,10 @@ func everyDomain(l *policy.AddressList) (policy.Line, bool) {
 
 // exposures looks at each entry of a list of trusted hosts.
 func (m Machine) exposures(list string, hosts *policy.HostList) (found []exposure) {
-	for _, line := range hosts.Lines() {
-		e := m.exposure(line.Text)
+	for _, s := range hosts.Spans() {
+		e := m.exposure(s)
 		if e.what != "" || e.only != "" {
-			e.list, e.line = list, line
+			e.list, e.line = list, s.Line
 			found = append(found, e)
 		}
 	}
@@ -94,14 +98,11 @@ func (m Machine) exposures(list string, hosts *policy.HostList) (found []exposur
 
 const ownHosts = "list the addresses of your own hosts"
 
-func (m Machine) exposure(entry string) exposure {
-	if strings.Trim(entry, " []") == "*" {
-		return exposure{what: "is every host there is", hint: ownHosts}
-	}
-	s, ok := parseExtent(entry)
+func (m Machine) exposure(span policy.Span) exposure {
+	s := extent{span.Low, span.High}
 	switch {
-	case !ok: // a name
-		return exposure{}
+	case span.All:
+		return exposure{what: "is every host there is", hint: ownHosts}
 	case s.isInternet():
 		return exposure{what: "takes in the internet", hint: ownHosts}
 	}
@@ -176,58 +177,6 @@ func extentOf(p netip.Prefix) extent {
 		s.high[i/8] |= 0x80 >> (i % 8)
 	}
 	return s
-}
-
-// parseExtent reads an entry that policy.ParseHosts has taken; ok is false for a
-// name.
-func parseExtent(entry string) (s extent, ok bool) {
-	entry = strings.Trim(entry, " []")
-	if ip, err := netip.ParseAddr(entry); err == nil {
-		return extentOf(netip.PrefixFrom(ip.Unmap(), ip.Unmap().BitLen())), true
-	}
-	if p, err := netip.ParsePrefix(entry); err == nil {
-		return extentOf(p), true
-	}
-	if parts := strings.FieldsFunc(entry, func(r rune) bool { return r == ' ' || r == '\t' || r == '/' }); len(parts) == 2 {
-		return maskExtent(parts[0], parts[1])
-	}
-	return rangeExtent(entry)
-}
-
-// maskExtent is the network of an address and a mask.
-func maskExtent(address, mask string) (s extent, ok bool) {
-	ip, err1 := netip.ParseAddr(address)
-	m, err2 := netip.ParseAddr(mask)
-	if err1 != nil || err2 != nil || !ip.Is4() || !m.Is4() {
-		return s, false
-	}
-	s = extent{ip.AsSlice(), ip.AsSlice()}
-	for i, o := range m.AsSlice() {
-		s.low[i] &= o
-		s.high[i] |= ^o
-	}
-	return s, true
-}
-
-// rangeExtent is Domino's 192.168.1-10.*.
-func rangeExtent(entry string) (s extent, ok bool) {
-	parts := strings.Split(entry, ".")
-	for _, part := range parts {
-		if part == "*" {
-			part = "0-255"
-		}
-		low, high, isRange := strings.Cut(part, "-")
-		if !isRange {
-			high = low
-		}
-		a, err1 := strconv.ParseUint(low, 10, 8)
-		b, err2 := strconv.ParseUint(high, 10, 8)
-		if err1 != nil || err2 != nil || a > b {
-			return s, false
-		}
-		s.low, s.high = append(s.low, byte(a)), append(s.high, byte(b))
-	}
-	return s, len(parts) == 4
 }
 
 // checkOpenRelay refuses what would let strangers relay, or warns of it where

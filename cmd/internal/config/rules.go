@@ -32,7 +32,6 @@ func (c *Config) compile() (faults []entryFault) {
 			faults = append(faults, entryFault{k.name, asEntryError(err)})
 		}
 	}
-	c.Policy.PlusSeparator = c.Mailboxes.PlusSeparator
 	c.Policy.Sites = map[string]policy.Site{
 		smtp.MTA.String():        c.Sites.SMTP,
 		smtp.Submission.String(): c.Sites.Submission,

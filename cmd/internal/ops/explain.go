@@ -59,7 +59,7 @@ func (o *Office) Explain(ctx context.Context, q Question) (Explanation, error) {
 	if err != nil {
 		return Explanation{}, err
 	}
-	if _, err := g.Recipient(&f, to); err != nil {
+	if _, err := g.Recipient(ctx, &f, to); err != nil {
 		return Explanation{}, err
 	}
 	return explanation(&cfg.Policy, f), nil
@@ -118,10 +118,10 @@ func (o *Office) explainSender(ctx context.Context, g *server.Gatherer, f *polic
 			return err
 		}
 	}
-	if !header.IsZero() {
-		f.HeaderField, f.HeaderSender = "From", []addr.Address{header}
+	if header.IsZero() {
+		return nil
 	}
-	return nil
+	return g.Header(f, "From", []addr.Address{header}, false)
 }
 
 // ParseService reads the name of a listener that takes mail.

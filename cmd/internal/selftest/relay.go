@@ -2,6 +2,7 @@ package selftest
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -10,6 +11,7 @@ import (
 
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/ops"
+	"pillarbox/mailstore/directory"
 )
 
 // outsideDomain is a domain that is nobody's (RFC 2606): what gets through to it
@@ -19,28 +21,29 @@ const outsideDomain = "relay-test.invalid"
 // Trick is one way to write a sender and a recipient that has fooled servers.
 type Trick struct {
 	Name, From, To string // as they stand in MAIL and RCPT, paths without FROM: and TO:
+	Helo           string // "": a stranger's
 }
 
 // Tricks are what an outsider tries. domain is hosted here, hostname is the
 // server's name, address one of its IP addresses.
 func Tricks(domain, hostname, address string) []Trick {
 	out, in := "victim@"+outsideDomain, "postmaster@"+domain
-	recipients := []Trick{
-		{"plain", "", "<" + out + ">"},
-		{"no angle brackets", "", out},
-		{"percent hack", "", "<victim%" + outsideDomain + "@" + domain + ">"},
-		{"percent hack at the host", "", "<victim%" + outsideDomain + "@" + hostname + ">"},
-		{"percent hack at the address", "", "<victim%" + outsideDomain + "@[" + address + "]>"},
-		{"quoted", "", `<"` + out + `"@` + domain + ">"},
-		{"quoted, no domain", "", `<"` + out + `">`},
-		{"source route", "", "<@" + domain + ":" + out + ">"},
-		{"bang path", "", "<" + outsideDomain + "!victim@" + domain + ">"},
-		{"bang path, no domain", "", "<" + outsideDomain + "!victim>"},
-		{"two at signs", "", "<" + out + "@" + domain + ">"},
-		{"two at signs, bracketed", "", "<" + out + "@[" + address + "]>"},
-		{"address literal", "", "<victim@[" + address + "]>"},
-		{"sub-domain", "", "<victim@sub." + domain + ">"},
-		{"trailing dot", "", "<victim@" + outsideDomain + ".>"},
+	recipients := []struct{ Name, To string }{
+		{"plain", "<" + out + ">"},
+		{"no angle brackets", out},
+		{"percent hack", "<victim%" + outsideDomain + "@" + domain + ">"},
+		{"percent hack at the host", "<victim%" + outsideDomain + "@" + hostname + ">"},
+		{"percent hack at the address", "<victim%" + outsideDomain + "@[" + address + "]>"},
+		{"quoted", `<"` + out + `"@` + domain + ">"},
+		{"quoted, no domain", `<"` + out + `">`},
+		{"source route", "<@" + domain + ":" + out + ">"},
+		{"bang path", "<" + outsideDomain + "!victim@" + domain + ">"},
+		{"bang path, no domain", "<" + outsideDomain + "!victim>"},
+		{"two at signs", "<" + out + "@" + domain + ">"},
+		{"two at signs, bracketed", "<" + out + "@[" + address + "]>"},
+		{"address literal", "<victim@[" + address + "]>"},
+		{"sub-domain", "<victim@sub." + domain + ">"},
+		{"trailing dot", "<victim@" + outsideDomain + ".>"},
 	}
 	senders := map[string]string{
 		"": "<somebody@elsewhere.invalid>", "null sender": "<>", "forged local sender": "<" + in + ">",
@@ -53,8 +56,11 @@ func Tricks(domain, hostname, address string) []Trick {
 			if sender != "" {
 				name += ", " + sender
 			}
-			all = append(all, Trick{name, from, t.To})
+			all = append(all, Trick{Name: name, From: from, To: t.To})
 		}
+	}
+	for _, helo := range []string{domain, hostname, "localhost", "[" + address + "]"} {
+		all = append(all, Trick{Name: "forged HELO " + helo, From: "<somebody@elsewhere.invalid>", To: "<" + out + ">", Helo: helo})
 	}
 	return all
 }
@@ -73,9 +79,16 @@ type RelayResult struct {
 // whoever is here.
 func Relay(ctx context.Context, office *ops.Office, report func(RelayResult)) error {
 	cfg := office.Config()
-	domain := string(office.Dir.DefaultDomain())
-	if domain == "" {
-		domain = string(cfg.Hostname)
+	domains, err := office.Dir.Domains()
+	if err != nil {
+		return err
+	}
+	if len(domains) == 0 {
+		domains = append(domains, cfg.Hostname)
+	}
+	var tricks []Trick
+	for _, domain := range domains {
+		tricks = append(tricks, Tricks(string(domain), string(cfg.Hostname), "127.0.0.1")...)
 	}
 	clientTLS, err := clientTLS(cfg)
 	if err != nil {
@@ -84,7 +97,7 @@ func Relay(ctx context.Context, office *ops.Office, report func(RelayResult)) er
 	t := &test{cfg: cfg, tls: clientTLS}
 	for _, l := range mailListeners(cfg) {
 		r := RelayResult{Service: l[0], Address: l[1]}
-		for _, trick := range Tricks(domain, string(cfg.Hostname), "127.0.0.1") {
+		for _, trick := range tricks {
 			step, cancel := context.WithTimeout(ctx, stepTimeout)
 			through, err := t.try(step, r.Service, r.Address, trick)
 			cancel()
@@ -92,13 +105,28 @@ func Relay(ctx context.Context, office *ops.Office, report func(RelayResult)) er
 				r.Err = explain(err)
 				break
 			}
-			if r.Tried++; through {
+			if r.Tried++; through && !staysHere(office, trick.To) {
 				r.Open = append(r.Open, trick.Name)
 			}
 		}
 		report(r)
 	}
 	return nil
+}
+
+// staysHere reports whether a recipient that was accepted is one of ours, as the
+// catch-all makes of any local part.
+func staysHere(office *ops.Office, to string) bool {
+	path := strings.Trim(to, "<>")
+	if strings.HasPrefix(path, "@") {
+		_, path, _ = strings.Cut(path, ":")
+	}
+	a, err := office.Dir.ParseUser(path)
+	if err != nil {
+		return false
+	}
+	res, err := office.Dir.Resolve(a)
+	return err == nil && res.Kind == directory.Local && len(res.Forward) == 0
 }
 
 func mailListeners(cfg *config.Config) (all [][2]string) {
@@ -123,7 +151,7 @@ func (t *test) try(ctx context.Context, service, address string, trick Trick) (b
 	if _, err := s.reply(); err != nil {
 		return false, err
 	}
-	for _, line := range []string{"EHLO " + outsideDomain, "MAIL FROM:" + trick.From} {
+	for _, line := range []string{"EHLO " + cmp.Or(trick.Helo, outsideDomain), "MAIL FROM:" + trick.From} {
 		if code, err := s.say(line); err != nil || code >= 400 {
 			return false, err
 		}
