@@ -81,10 +81,10 @@ func TestForeignFiles(t *testing.T) {
 		{ours + "_3.eml", "x\r\n", ours, "x\r\n"},
 		{ours + "_5.eml", "xyz\r\n", hashUID(ours + "_5.eml"), "xyz\r\n"},
 		{"UPPER.EML", "", hashUID("UPPER.EML"), ""},
-		{"with blank.eml", "x", hashUID("with blank.eml"), "x"},
-		{"ä\xff.eml", "\r", hashUID("ä\xff.eml"), "\r"},
+		{"with blank.eml", "x", hashUID("with blank.eml"), "x\r\n"},
+		{"ä\xff.eml", "\r", hashUID("ä\xff.eml"), "\r\n"},
 		{long + ".eml", "\r\r\n\n", hashUID(long + ".eml"), "\r\r\n\r\n"},
-		{strings.Repeat("m", 70) + ".eml", "\n\r", strings.Repeat("m", 70), "\r\n\r"},
+		{strings.Repeat("m", 70) + ".eml", "\n\r", strings.Repeat("m", 70), "\r\n\r\n"},
 	}
 	h := newHouse(t, Options{})
 	day := time.Date(2026, 7, 20, 0, 0, 0, 0, time.UTC)
@@ -291,7 +291,7 @@ func TestRemoveGoesOn(t *testing.T) {
 
 func TestCRLFReader(t *testing.T) {
 	for in, want := range map[string]string{
-		"": "", "\n": "\r\n", "\r\n": "\r\n", "\r": "\r", "\r\r\n\n": "\r\r\n\r\n", "a\nb\r\nc": "a\r\nb\r\nc", "\n\n": "\r\n\r\n",
+		"": "", "\n": "\r\n", "\r\n": "\r\n", "\r": "\r\n", "\r\r\n\n": "\r\r\n\r\n", "a\nb\r\nc": "a\r\nb\r\nc\r\n", "\n\n": "\r\n\r\n",
 	} {
 		for name, wrap := range map[string]func(io.Reader) io.Reader{
 			"whole": func(r io.Reader) io.Reader { return r }, "by bytes": iotest.OneByteReader, "data with EOF": iotest.DataErrReader,

@@ -5,7 +5,8 @@ import (
 	"io"
 )
 
-// crlfReader turns each LF that follows no CR into CRLF. A bare CR stays as it is.
+// crlfReader turns each LF that follows no CR into CRLF, and ends the last line
+// with one. A bare CR stays as it is.
 type crlfReader struct {
 	src     *bufio.Reader
 	last    byte // handed out
@@ -39,6 +40,9 @@ func (c *crlfReader) next() (byte, error) {
 		return '\n', nil
 	}
 	b, err := c.src.ReadByte()
+	if err == io.EOF && c.last != 0 && c.last != '\n' {
+		b, err = '\n', nil // as the protocol will have it: the size must count it
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -73,6 +73,9 @@ type Maildrops interface {
 // *auth.Authenticator is the one in use.
 type Authenticator interface {
 	Password(ctx context.Context, remote netip.Addr, user, password string) (auth.Principal, error)
+	// Locked reports whether the mailbox of one who logged in has been locked
+	// since.
+	Locked(p auth.Principal) bool
 }
 
 // Server serves POP3 on any number of listeners.

@@ -18,6 +18,7 @@ import (
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/directory"
 	"pillarbox/mailstore/mailtest"
 )
 
@@ -172,6 +173,8 @@ func TestShutdownClosesIdleSessions(t *testing.T) {
 
 // authFunc is a double for the Authenticator.
 type authFunc func(ctx context.Context, user string) (auth.Principal, error)
+
+func (f authFunc) Locked(auth.Principal) bool { return false }
 
 func (f authFunc) Password(ctx context.Context, _ netip.Addr, user, _ string) (auth.Principal, error) {
 	return f(ctx, user)
@@ -476,5 +479,33 @@ func TestParse(t *testing.T) {
 		if verb, arg := parse(c.line); verb != c.verb || arg != c.arg {
 			t.Errorf("parse(%q) = %q, %q", c.line, verb, arg)
 		}
+	}
+}
+
+// An administrator's lock counts at once, for a session that is open too; what it
+// may still do is go.
+func TestLockedInSession(t *testing.T) {
+	o := newOffice(t)
+	o.addMailbox("anna", "secret", false)
+	o.deliver("anna", "Subject: one\r\n\r\n")
+	conn, err := net.Dial("tcp", o.listen(o.newServer(func(c *Config) {
+		c.PlaintextNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	}), false))
+	o.must(err)
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	talk(t, conn, in, "", "USER anna", "PASS secret", "NOOP")
+	lock := func(locked bool) {
+		o.must(o.dir.UpdateAccount(o.mailbox("anna").Address, func(a *directory.Account) error { a.Locked = locked; return nil }))
+	}
+	lock(true)
+	for _, command := range []string{"RETR 1", "TOP 1 0"} {
+		if got := talk(t, conn, in, command); !strings.HasPrefix(got, "-ERR [SYS/PERM] ") {
+			t.Errorf("%s: %q", command, got)
+		}
+	}
+	lock(false)
+	if got := talk(t, conn, in, "RETR 1"); !strings.HasPrefix(got, "+OK") {
+		t.Errorf("unlocked: %q", got)
 	}
 }

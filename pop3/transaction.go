@@ -92,6 +92,9 @@ func (c *session) listing(number string, appendTo func(line []byte, m mailstore.
 }
 
 func (c *session) retr(arg string) {
+	if c.locked() {
+		return
+	}
 	if i, ok := c.message(arg); ok && c.send(i, wholeMessage) {
 		c.retrieved++
 	}
@@ -100,6 +103,9 @@ func (c *session) retr(arg string) {
 func (c *session) top(arg string) {
 	number, lines, _ := strings.Cut(arg, " ")
 	n, ok := parseNumber(strings.TrimLeft(lines, " "))
+	if c.locked() {
+		return
+	}
 	if !ok {
 		c.senseless("TOP needs a message number and a number of lines")
 		return
@@ -107,6 +113,16 @@ func (c *session) top(arg string) {
 	if i, ok := c.message(number); ok {
 		c.send(i, n)
 	}
+}
+
+// locked answers for a mailbox that has been locked since the login: an
+// administrator's lock counts at once.
+func (c *session) locked() bool {
+	if !c.server.auth.Locked(c.principal) {
+		return false
+	}
+	c.err("[SYS/PERM] this mailbox is locked; ask your administrator")
+	return true
 }
 
 // send answers with the message, or with its header and some lines of its body.

@@ -33,7 +33,9 @@ func (a *app) configCheck() error {
 	if err != nil {
 		return err
 	}
-	if m, err := certs.Open(cfg.Certs()); err != nil {
+	if m, err := certs.Open(cfg.Certs()); err != nil && cfg.TLS.Cert != "" {
+		return fmt.Errorf("tls.cert, tls.key: %w", err)
+	} else if err != nil {
 		a.note("%v", err)
 	} else {
 		for _, warning := range m.Info().Warnings(time.Now()) {

@@ -15,6 +15,7 @@ import (
 	"pillarbox/cmd/internal/ops"
 	"pillarbox/cmd/internal/setup"
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/auth"
 )
 
 // setupFlags are the flags of "pillarbox setup" as typed.
@@ -53,7 +54,12 @@ func (a *app) setup(domain string, f setupFlags) error {
 	if err != nil {
 		return err
 	}
-	passwords := passwordSource{stdin: bufio.NewScanner(a.stdin), fromStdin: f.fromStdin}
+	passwords := passwordSource{}
+	if f.fromStdin && !f.dry {
+		if passwords.lines, err = readPasswords(a.stdin, req.Mailboxes); err != nil {
+			return err
+		}
+	}
 	result, err := setup.Run(*req, passwords.next, f.dry)
 	if result != nil {
 		a.printSetup(result)
@@ -97,22 +103,38 @@ func (a *app) setupRequest(domain string, f setupFlags) (*setup.Request, error) 
 // passwordSource gives the passwords of new mailboxes: lines of standard input,
 // or generated ones.
 type passwordSource struct {
-	stdin     *bufio.Scanner
-	fromStdin bool
+	lines     []string    // of standard input, one for each mailbox; nil: generate
 	generated [][2]string // address, password
+}
+
+// readPasswords reads one line for each mailbox, all of them before anything is
+// made, so that a missing one leaves no half office behind.
+func readPasswords(stdin io.Reader, boxes []addr.Address) ([]string, error) {
+	lines := []string{}
+	for in := bufio.NewScanner(stdin); len(lines) < len(boxes); {
+		box := boxes[len(lines)]
+		if !in.Scan() {
+			err := in.Err()
+			if err == nil {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, ops.Hint(fmt.Errorf("no password for %s on standard input: %w", box, err), "--password-stdin wants one line for each --mailbox, in order")
+		}
+		line := strings.TrimSuffix(in.Text(), "\r")
+		if err := auth.CheckPassword(line); err != nil {
+			return nil, fmt.Errorf("password of %s: %w", box, err)
+		}
+		lines = append(lines, line)
+	}
+	return lines, nil
 }
 
 func (p *passwordSource) next(box addr.Address, exists bool) (string, error) {
 	switch {
-	case p.fromStdin:
-		if !p.stdin.Scan() {
-			err := p.stdin.Err()
-			if err == nil {
-				err = io.ErrUnexpectedEOF
-			}
-			return "", ops.Hint(fmt.Errorf("no password for %s on standard input: %w", box, err), "--password-stdin wants one line for each --mailbox, in order")
-		}
-		return strings.TrimSuffix(p.stdin.Text(), "\r"), nil
+	case p.lines != nil:
+		line := p.lines[0]
+		p.lines = p.lines[1:]
+		return line, nil
 	case exists:
 		return "", nil
 	}

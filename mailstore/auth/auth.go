@@ -120,6 +120,12 @@ func (a *Authenticator) Password(ctx context.Context, remote netip.Addr, user, p
 	return Principal{Address: box.Address, Dir: box.Dir}, nil
 }
 
+// Locked reports whether the mailbox of one who logged in has been locked since.
+func (a *Authenticator) Locked(p Principal) bool {
+	box, err := a.accounts.Login(p.Address.String())
+	return err == nil && box.Locked
+}
+
 func (a *Authenticator) check(ctx context.Context, remote netip.Addr, user, password string) (directory.Mailbox, error) {
 	if _, banned := a.bans.Until(remote); banned {
 		return directory.Mailbox{}, ErrBanned

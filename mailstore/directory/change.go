@@ -382,16 +382,21 @@ func (d *Directory) RemoveAlias(alias addr.Address) error {
 	})
 }
 
-// removeName takes a name out of its domain's file, after every grant of it: an
+// removeName takes a name out of its domain's file, and everything that refers
+// to it: whoever has the name next inherits nothing. The grants go first: an
 // account that cannot be read keeps the name, for what it grants is not known.
 func (d *Directory) removeName(a addr.Address, edit func(*DomainFile) error) error {
 	return d.change(func() error {
-		return d.updateDomain(a.Domain, func(f *DomainFile) error {
+		err := d.updateDomain(a.Domain, func(f *DomainFile) error {
 			if err := edit(f); err != nil {
 				return err
 			}
 			return d.dropGrants(a)
 		})
+		if err != nil {
+			return err
+		}
+		return d.replaceReferences(a, addr.Address{})
 	})
 }
 

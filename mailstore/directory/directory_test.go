@@ -384,3 +384,25 @@ func TestMailboxAt(t *testing.T) {
 		}
 	}
 }
+
+// Whoever gets the name of a removed alias or group next inherits nothing.
+func TestRemovedNamesLeaveNothing(t *testing.T) {
+	d, _ := open(t, Options{})
+	must(t, d.AddDomain("office.example"))
+	d.add(t, "anna", "boss")
+	must(t,
+		d.AddAlias(a(t, "info"), a(t, "anna")),
+		d.AddGroup(a(t, "inner"), []addr.Address{a(t, "anna")}),
+		d.AddGroup(a(t, "outer"), []addr.Address{a(t, "inner"), a(t, "info"), a(t, "boss")}),
+		d.AddAlias(a(t, "news"), a(t, "inner")),
+		d.SetCatchAll("office.example", a(t, "info")),
+		d.RemoveGroup(a(t, "inner")),
+		d.RemoveAlias(a(t, "info")),
+	)
+	d.add(t, "inner", "info")
+	for to, want := range map[string]string{"outer": "local: boss", "news": "unknown", "nobody": "unknown"} {
+		if got := d.ends(t, to); got != want {
+			t.Errorf("%s resolves to %q, want %q", to, got, want)
+		}
+	}
+}

@@ -5,7 +5,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -107,8 +109,25 @@ func (c *Conn) mail(arg string) error {
 	if err != nil {
 		return c.refusePath(err, "MAIL FROM:<address>")
 	}
+	if i := slices.IndexFunc(p.params, tooLarge); i >= 0 {
+		if c.cfg.MaxMessageSize > 0 {
+			return c.say(552, "5.3.4", fmt.Sprintf("Message size exceeds the limit of %d octets", c.cfg.MaxMessageSize))
+		}
+		p.params = slices.Delete(p.params, i, i+1)
+	}
 	c.state.path = p.address
 	return c.hand(strings.Join(append([]string{"MAIL FROM:<" + p.address.String() + ">"}, p.params...), " "))
+}
+
+// tooLarge reports a SIZE parameter of more than 32 bits, which the library
+// takes for a syntax error; RFC 1870 §4 allows 20 digits.
+func tooLarge(param string) bool {
+	name, digits, _ := strings.Cut(param, "=")
+	if !strings.EqualFold(name, "SIZE") || digits == "" || len(digits) > 20 || strings.Trim(digits, "0123456789") != "" {
+		return false
+	}
+	n, err := strconv.ParseUint(digits, 10, 64)
+	return err != nil || n > math.MaxUint32
 }
 
 func (c *Conn) rcpt(arg string) error {

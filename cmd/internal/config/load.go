@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -61,6 +62,7 @@ func On(m Machine) Option { return func(l *loader) { l.machine = m } }
 // that is wrong; it wraps fs.ErrNotExist when there is no such file.
 func Load(path string, environ []string, options ...Option) (*Config, error) {
 	data, err := os.ReadFile(path)
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // Notepad's
 	if err != nil {
 		return nil, unreadable(path, err)
 	}

@@ -92,7 +92,7 @@ func (d *Daemon) assemble(cfg *config.Config) (err error) {
 	}
 	d.bans = auth.NewBans(banOptions(cfg), d.log)
 	logins := auth.New(d.office.Dir, auth.Options{Log: d.log, Bans: d.bans})
-	d.guard = guard.New(guardLimits(cfg))
+	d.guard = guard.New(guardLimits(cfg, d.log))
 	d.users = guard.NewAccounts(cfg.Limits.ConnectionsPerAccount)
 	d.names.Store(dns.New(ops.DNSOptions(cfg)))
 	d.past = journal.Open(d.office.Root)
@@ -147,6 +147,9 @@ func (d *Daemon) listen(cfg *config.Config) error {
 			screened := guard.Screen(l, banScreen(d.bans, s.banned))
 			d.listeners = append(d.listeners, listener{s.name, d.guard.Listen(screened, s.busy), s.serve})
 		}
+	}
+	if len(errs) == 0 && len(d.listeners) == 0 {
+		return ops.Hint(errors.New("no address is served"), "[listen] in the configuration turns every service off")
 	}
 	return ops.Hint(errors.Join(errs...), "stop what holds the port, or choose another address in [listen]; ports below 1024 need root or CAP_NET_BIND_SERVICE")
 }

@@ -56,7 +56,7 @@ func (d *Daemon) reload() (ReloadResult, error) {
 	}
 	d.level.Set(next.Log.Level)
 	d.office.SetConfig(next)
-	d.guard.SetLimits(guardLimits(next))
+	d.guard.SetLimits(guardLimits(next, d.log))
 	d.users.SetLimit(next.Limits.ConnectionsPerAccount)
 	d.bans.SetOptions(banOptions(next))
 	d.names.Store(dns.New(ops.DNSOptions(next)))

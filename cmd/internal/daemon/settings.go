@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"pillarbox/cmd/internal/config"
@@ -95,8 +96,28 @@ func (r *resolver) SenderDomain(ctx context.Context, domain addr.Domain) policy.
 	return r.Load().SenderDomain(ctx, domain)
 }
 
-func guardLimits(cfg *config.Config) guard.Limits {
-	return guard.Limits{Connections: cfg.Limits.Connections, PerAddress: cfg.Limits.ConnectionsPerAddress}
+// guardLimits are the configured ones, as far as the process may open files: a
+// client too many is told 421, not that a file cannot be opened.
+func guardLimits(cfg *config.Config, log *slog.Logger) guard.Limits {
+	connections := cfg.Limits.Connections
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err == nil {
+		if most := mostConnections(files.Cur); connections == 0 || connections > most {
+			log.Warn("fewer connections than configured: the limit of open files is too low", "connections", most, "files", files.Cur)
+			connections = most
+		}
+	}
+	return guard.Limits{Connections: connections, PerAddress: cfg.Limits.ConnectionsPerAddress}
+}
+
+// mostConnections leaves room for the files that sessions open in passing, one
+// or two each but never all at once, and for the server's own.
+func mostConnections(files uint64) int {
+	const own = 24
+	if files > 1<<30 {
+		return 1 << 30
+	}
+	return max(1, (int(files)-own)*2/3)
 }
 
 func newLogger(cfg config.Log, level *slog.LevelVar, out io.Writer) *slog.Logger {

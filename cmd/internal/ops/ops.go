@@ -7,6 +7,7 @@ package ops
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync/atomic"
 
 	"pillarbox/cmd/internal/config"
@@ -51,7 +52,9 @@ type Office struct {
 // there. It takes no lock and starts nothing.
 func Open(cfg *config.Config) (*Office, error) {
 	root, err := durable.Open(cfg.Data)
-	if err != nil {
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, Hint(fmt.Errorf("data directory: %w", err), "run this as root (sudo), or as the user that the server runs as")
+	} else if err != nil {
 		return nil, Hint(fmt.Errorf("data directory: %w", err), "'data' in the configuration names it; 'pillarbox setup' makes it")
 	}
 	o := &Office{Root: root, Dir: directory.New(root, directory.Options{}), Devices: devices.New(root)}

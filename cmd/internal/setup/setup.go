@@ -157,8 +157,8 @@ func (r *run) writeConfig() (*config.Config, error) {
 	}
 	text := config.Render(values)
 	r.result.Text = text
-	if r.dry {
-		return r.readBack(text)
+	if cfg, err := r.readBack(text); r.dry || err != nil {
+		return cfg, err
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return nil, err
@@ -174,7 +174,9 @@ func (r *run) writeConfig() (*config.Config, error) {
 	return config.Load(file, os.Environ(), config.On(config.ThisMachine()))
 }
 
-// readBack loads a configuration that is not written, for a dry run.
+// readBack loads a configuration before it is written: one that does not load
+// must not stand in the way of the next attempt. For a dry run it is all there
+// is.
 func (r *run) readBack(text []byte) (*config.Config, error) {
 	dir, err := os.MkdirTemp("", "pillarbox-setup-")
 	if err != nil {
@@ -186,6 +188,12 @@ func (r *run) readBack(text []byte) (*config.Config, error) {
 		return nil, err
 	}
 	cfg, err := config.Load(file, os.Environ(), config.On(config.ThisMachine()))
+	if problems, ok := errors.AsType[config.Errors](err); ok {
+		for i := range problems { // of a file that nobody will find
+			problems[i].File, problems[i].Line = r.ConfigFile, 0
+		}
+		return nil, problems
+	}
 	if err == nil {
 		cfg.Data, err = filepath.Abs(cmp.Or(r.Data, r.defaultData()))
 	}
