@@ -39,6 +39,9 @@ func (a *app) setsRight(use, short string, set func(o *ops.Office, name, right s
 }
 
 func mailboxRow(m ops.MailboxSummary) string {
+	if m.Damaged {
+		return m.Mailbox.String() + "\tdamaged, see 'mailbox show'"
+	}
 	locked := yesNo(m.Locked)
 	if m.Held {
 		locked += ", held"

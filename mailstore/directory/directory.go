@@ -132,7 +132,8 @@ type Mailbox struct {
 	Address addr.Address // folded
 	Dir     string       // below the data directory; what the store knows it by
 	Account Account
-	Locked  bool // the account's own lock or the domain's
+	Locked  bool  // the account's own lock or the domain's
+	Damage  error // ErrDamaged, of MailboxesAsFound only
 }
 
 // DefaultDomain is the domain of bare names: the configured one, or else the
@@ -191,8 +192,25 @@ func (d *Directory) Domain(name addr.Domain) (*DomainFile, error) {
 	return d.domains.get(d.fsys, domainDir(name)+"/"+domainFile)
 }
 
-// Mailboxes lists a domain's mailboxes in alphabetical order.
+// Mailboxes lists a domain's mailboxes in alphabetical order. One whose account
+// cannot be read is ErrDamaged: what it says is not known.
 func (d *Directory) Mailboxes(name addr.Domain) ([]Mailbox, error) {
+	all, err := d.MailboxesAsFound(name)
+	if err != nil {
+		return nil, err
+	}
+	for _, box := range all {
+		if box.Damage != nil {
+			return nil, box.Damage
+		}
+	}
+	return all, nil
+}
+
+// MailboxesAsFound is Mailboxes for those who only look: one whose account cannot
+// be read is in the list, with nothing but its address, its directory and the
+// damage.
+func (d *Directory) MailboxesAsFound(name addr.Domain) ([]Mailbox, error) {
 	if _, err := d.Domain(name); err != nil {
 		return nil, err
 	}
@@ -202,10 +220,14 @@ func (d *Directory) Mailboxes(name addr.Domain) ([]Mailbox, error) {
 	}
 	all := make([]Mailbox, 0, len(names))
 	for _, user := range names {
-		box, err := d.Mailbox(addr.Address{Local: user, Domain: name})
-		if errors.Is(err, ErrNotFound) {
+		a := addr.Address{Local: user, Domain: name}
+		box, err := d.Mailbox(a)
+		switch {
+		case errors.Is(err, ErrNotFound):
 			continue // removed since the listing
-		} else if err != nil {
+		case errors.Is(err, ErrDamaged):
+			box = Mailbox{Address: a, Dir: mailboxDir(a), Damage: err}
+		case err != nil:
 			return nil, err
 		}
 		all = append(all, box)

@@ -128,7 +128,7 @@ func (o *Office) ClearCatchAll(domain string) (Change, error) {
 func (o *Office) ListDomains() ([]DomainSummary, error) {
 	all := []DomainSummary{}
 	err := o.files("", func(d addr.Domain, file *directory.DomainFile) error {
-		boxes, err := o.Dir.Mailboxes(d)
+		boxes, err := o.Dir.MailboxesAsFound(d)
 		all = append(all, DomainSummary{
 			Domain: d, Default: d == o.Dir.DefaultDomain(), Locked: file.Locked, CatchAll: file.CatchAll,
 			Mailboxes: len(boxes), Aliases: len(file.Aliases), Groups: len(file.Groups),
@@ -148,7 +148,7 @@ func (o *Office) ShowDomain(name string) (DomainDetails, error) {
 	if err != nil {
 		return DomainDetails{}, o.explain(err, d, "domain list")
 	}
-	boxes, err := o.Dir.Mailboxes(d)
+	boxes, err := o.Dir.MailboxesAsFound(d)
 	details := DomainDetails{
 		Domain: d, Default: d == o.Dir.DefaultDomain(), Locked: file.Locked, CatchAll: file.CatchAll,
 		Mailboxes: []addr.Address{}, Aliases: aliasesOf(d, file), Groups: groupsOf(d, file),

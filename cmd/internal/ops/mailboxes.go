@@ -21,12 +21,13 @@ type NewMailbox struct {
 // MailboxSummary is one line of the list of mailboxes.
 type MailboxSummary struct {
 	Mailbox  addr.Address   `json:"mailbox"`
-	Locked   bool           `json:"locked"`    // by itself or by its domain
-	Password bool           `json:"password"`  // has one
-	Quota    int64          `json:"quota"`     // octets that hold for it, its own or the default; 0 for none
-	Forward  []addr.Address `json:"forward"`   // where its mail goes
-	KeepCopy bool           `json:"keep_copy"` // with Forward: mail stays here as well
-	Held     bool           `json:"held"`      // sent too much to other servers, and may not until released
+	Locked   bool           `json:"locked"`            // by itself or by its domain
+	Password bool           `json:"password"`          // has one
+	Quota    int64          `json:"quota"`             // octets that hold for it, its own or the default; 0 for none
+	Forward  []addr.Address `json:"forward"`           // where its mail goes
+	KeepCopy bool           `json:"keep_copy"`         // with Forward: mail stays here as well
+	Held     bool           `json:"held"`              // sent too much to other servers, and may not until released
+	Damaged  bool           `json:"damaged,omitempty"` // its account cannot be read, and nothing else here is known
 }
 
 // MailboxStat is what a mailbox holds, and how much it may.
@@ -248,7 +249,7 @@ func (o *Office) StatMailboxes(domain string) ([]MailboxStat, error) {
 func eachMailbox[T any](o *Office, domain string, look func(directory.Mailbox) (T, error)) ([]T, error) {
 	all := []T{}
 	err := o.files(domain, func(d addr.Domain, _ *directory.DomainFile) error {
-		boxes, err := o.Dir.Mailboxes(d)
+		boxes, err := o.Dir.MailboxesAsFound(d)
 		if err != nil {
 			return err
 		}
@@ -273,6 +274,7 @@ func (o *Office) summary(box directory.Mailbox) MailboxSummary {
 		Forward:  orEmpty(box.Account.Forward),
 		KeepCopy: box.Account.KeepCopy,
 		Held:     box.Account.Held,
+		Damaged:  box.Damage != nil,
 	}
 }
 
