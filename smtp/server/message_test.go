@@ -313,3 +313,24 @@ func TestSessionsOfAnAccount(t *testing.T) {
 		}
 	}
 }
+
+// Domino's enforcement for external hosts: a host whose verified name is in a
+// domain of ours may relay. Nobody is asked for the name before it decides.
+func TestEnforcementAsksWhereItDecides(t *testing.T) {
+	for state, want := range map[policy.NameState]string{
+		policy.NameVerified: "451 4.3.3", policy.NameUnverified: "550 5.7.1", policy.NameFailed: "550 5.7.1",
+	} {
+		o := newOffice(t, smtp.MTA, nil)
+		o.mailbox(t, "anna", "")
+		o.dns.set("pc5.office.example", state, "")
+		say := func(to string) string {
+			return o.converse(t, "EHLO pc\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<"+to+">\r\nQUIT\r\n")
+		}
+		if got := say("anna@office.example"); !strings.Contains(got, "\r\n250 2.1.5") || o.dns.asked() > 0 {
+			t.Errorf("local mail asked DNS %d times:\n%s", o.dns.asked(), got)
+		}
+		if got := say("x@remote.example"); !strings.Contains(got, "\r\n"+want) || o.dns.asked() != 1 {
+			t.Errorf("%s: DNS was asked %d times, want %s:\n%s", state, o.dns.asked(), want, got)
+		}
+	}
+}

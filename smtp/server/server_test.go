@@ -210,12 +210,21 @@ type fakeDNS struct {
 	name   string             // owner: mu
 	state  policy.NameState   // owner: mu
 	domain policy.DomainState // owner: mu
+	names  int                // asked for; owner: mu
 }
 
 func (d *fakeDNS) Name(context.Context, netip.Addr) (string, policy.NameState) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.names++
 	return d.name, d.state
+}
+
+// asked is how often a client's name was asked for.
+func (d *fakeDNS) asked() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.names
 }
 
 func (d *fakeDNS) SenderDomain(context.Context, addr.Domain) policy.DomainState {
@@ -233,7 +242,7 @@ func (d *fakeDNS) set(name string, state policy.NameState, domain policy.DomainS
 // Options of a dialogue: %service smtp|submission|smtps; %plaintext NETWORK;
 // %mailbox USER [PASSWORD]; %lock USER; %sendas USER ADDRESS; %outside and
 // %inbound USER allow|deny; %accept GROUP inside|members; %device NAME NETWORK
-// [as=ADDRESS] [per=NUMBER]; %postmaster USER; %deny NETWORK; %perhour, %messages,
+// [as=ADDRESS] [per=NUMBER]; %separator CHARACTER; %nolimit; %postmaster USER; %deny NETWORK; %perhour, %messages,
 // %session, %command NUMBER; %alias NAME TARGET; %group NAME
 // MEMBER...; %catchall TARGET; %forward USER TARGET; %notls; %normalise;
 // and, judged at the end, %stored USER NUMBER.
@@ -254,11 +263,17 @@ func TestDialogues(t *testing.T) {
 			if networks := d.Options["deny"]; len(networks) > 0 {
 				cfg.Rules.Connections.Deny = hosts(t, networks...)
 			}
+			if _, ok := d.Options["nolimit"]; ok {
+				cfg.Wire.MaxMessageSize = 0
+			}
 			fmt.Sscan(d.Option("perhour", "0"), &cfg.Rules.Outside.PerHour.Value)
 			fmt.Sscan(d.Option("messages", "0"), &cfg.Wire.MaxMessages)
 			fmt.Sscan(d.Option("session", "0"), &cfg.Wire.MaxSessionSize)
 			fmt.Sscan(d.Option("command", "0"), &cfg.Wire.MaxCommandLine)
 		})
+		if separator := d.Option("separator", ""); separator != "" {
+			o.dir.SetOptions(directory.Options{PlusSeparator: separator, DefaultDomain: "office.example"})
+		}
 		o.furnish(t, d)
 		t.Cleanup(func() {
 			for _, want := range d.Options["stored"] {

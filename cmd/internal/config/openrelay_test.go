@@ -79,6 +79,10 @@ func TestOpenRelayByEntry(t *testing.T) {
 	for _, tt := range []struct{ entry, what, only string }{
 		{"*", "is every host", ""},
 		{"[*]", "is every host", ""},
+		{" * ", "is every host", ""},
+		{"*\u00a0", "is every host", ""}, // white space that only some readers trim
+		{"0.0.0.0/0\u00a0", "takes in the internet", ""},
+		{"0.0.0.0\u00a00.0.0.0", "takes in the internet", ""},
 		{"0.0.0.0/0", "takes in the internet", ""},
 		{"::/0", "takes in the internet", ""},
 		{"[*.*.*.*]", "takes in the internet", ""},
