@@ -79,7 +79,7 @@ func (a *app) printExplanation(e ops.Explanation) {
 	last := e.Decisions[len(e.Decisions)-1]
 	if last.Verdict == policy.Accept {
 		fmt.Fprintln(a.stdout, "\nThe mail is accepted.")
-		if e.Facts.Kind == policy.RecipientRemote || e.Facts.Forwards {
+		if e.Facts.Elsewhere() {
 			a.note("mail to other servers cannot be sent by this version: the sender is told to try again later")
 		}
 		return

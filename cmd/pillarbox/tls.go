@@ -25,9 +25,9 @@ func (a *app) withCertificate(do func(*certs.Manager) error) func(*cobra.Command
 		if err != nil {
 			return err
 		}
-		m, err := certs.Open(cfg.Certs())
+		m, err := ops.OpenCertificate(cfg)
 		if err != nil {
-			return ops.Hint(err, "'pillarbox setup' makes a certificate of the server's own; [tls] in the configuration names another")
+			return err
 		}
 		return do(m)
 	}

@@ -117,14 +117,6 @@ func parseLiteral(s string) (Domain, error) {
 // IsLiteral reports whether d is an address literal such as [192.0.2.1].
 func (d Domain) IsLiteral() bool { return strings.HasPrefix(string(d), "[") }
 
-// Unicode is the domain as people read it, with U-labels.
-func (d Domain) Unicode() string {
-	if u, err := idna.Display.ToUnicode(string(d)); err == nil {
-		return u
-	}
-	return string(d)
-}
-
 // Parse reads "local@domain"; the local part may be a quoted string. No angle
 // brackets, no source route, no comment: those belong to the caller's grammar.
 func Parse(s string) (Address, error) {
@@ -248,6 +240,10 @@ func (a Address) IsASCII() bool { return isASCII(a.Local) }
 func (a Address) Fold() Address {
 	return Address{Local: FoldName(a.Local), Domain: a.Domain}
 }
+
+// IsPostmaster reports whether a local part is the one that every domain has
+// (RFC 5321 §4.5.1).
+func IsPostmaster(local string) bool { return FoldName(local) == "postmaster" }
 
 // FoldName folds one local part as Fold does.
 func FoldName(local string) string {

@@ -136,7 +136,7 @@ func (w *walk) followAll(targets []addr.Address) (bool, error) {
 // lastResort tries what stands behind the names of a domain: the postmaster's
 // own ways, then the catch-all.
 func (w *walk) lastResort(a addr.Address) (bool, error) {
-	if a.Local == "postmaster" {
+	if addr.IsPostmaster(a.Local) {
 		return w.postmaster(a.Domain)
 	}
 	file, err := w.d.Domain(a.Domain)

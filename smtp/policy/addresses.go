@@ -79,7 +79,7 @@ func put[K comparable](table map[K]int, key K, entry int) {
 func (l *AddressList) Match(a addr.Address) (Line, bool) { return l.match(a, nil) }
 
 // match passes over the entries that except has too.
-func (l *AddressList) match(a addr.Address, except *AddressList) (Line, bool) {
+func (l *AddressList) match(a addr.Address, except *index) (Line, bool) {
 	if len(l.lines) == 0 {
 		return Line{}, false
 	}
@@ -92,11 +92,7 @@ func (l *AddressList) match(a addr.Address, except *AddressList) (Line, bool) {
 	return Line{}, false
 }
 
-func (l *AddressList) counts(entry int, except *AddressList) bool {
-	return except == nil || !except.index.names(l.canon[entry])
-}
-
-func (l *AddressList) find(a addr.Address, except *AddressList) (int, bool) {
+func (l *AddressList) find(a addr.Address, except *index) (int, bool) {
 	if a.IsZero() {
 		return l.null - 1, l.null > 0 && l.counts(l.null-1, except)
 	}

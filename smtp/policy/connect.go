@@ -54,7 +54,7 @@ func (r *Rules) Connect(f *Facts) Decision {
 		return d.refuse(smtp.NewReply(554, [3]int{5, 7, 1}, "Connections from %s are not accepted here", f.Remote),
 			flipEntry("connections", line, f.Remote.String()))
 	}
-	if line, ok := c.Allow.match(f.Remote, f.name(), &c.Deny); ok {
+	if line, ok := c.Allow.match(f.Remote, f.name(), &c.Deny.index); ok {
 		d.step("connections.allow", line.Origin, line.Text, matches)
 		return d.accept()
 	} else if c.Allow.Len() > 0 {

@@ -240,7 +240,7 @@ func (r *hostRange) holds(ip [4]byte) bool {
 func (l *HostList) Match(ip netip.Addr, name string) (Line, bool) { return l.match(ip, name, nil) }
 
 // match passes over the entries that except has too.
-func (l *HostList) match(ip netip.Addr, name string, except *HostList) (Line, bool) {
+func (l *HostList) match(ip netip.Addr, name string, except *index) (Line, bool) {
 	if len(l.lines) == 0 {
 		return Line{}, false
 	}
@@ -256,11 +256,7 @@ func (l *HostList) match(ip netip.Addr, name string, except *HostList) (Line, bo
 	return Line{}, false
 }
 
-func (l *HostList) counts(entry int, except *HostList) bool {
-	return except == nil || !except.index.names(l.canon[entry])
-}
-
-func (l *HostList) matchAddress(ip netip.Addr, except *HostList) (int, bool) {
+func (l *HostList) matchAddress(ip netip.Addr, except *index) (int, bool) {
 	if !ip.IsValid() {
 		return 0, false
 	}
@@ -285,7 +281,7 @@ func (l *HostList) matchAddress(ip netip.Addr, except *HostList) (int, bool) {
 	return 0, false
 }
 
-func (l *HostList) matchName(name string, except *HostList) (int, bool) {
+func (l *HostList) matchName(name string, except *index) (int, bool) {
 	if name == "" {
 		return 0, false
 	}

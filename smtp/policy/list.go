@@ -73,6 +73,12 @@ func (x *index) names(canon string) bool {
 	return ok
 }
 
+// counts reports whether an entry counts where the entries of except do not; nil
+// excepts none.
+func (x *index) counts(entry int, except *index) bool {
+	return except == nil || !except.names(x.canon[entry])
+}
+
 // Lines are the entries as they are written, groups expanded.
 func (x *index) Lines() []Line { return x.lines }
 

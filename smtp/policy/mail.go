@@ -57,7 +57,7 @@ func (r *Rules) senderLists(d *Decision, f *Facts) (Decision, bool) {
 	refused := func(flip string) (Decision, bool) {
 		return d.refuse(smtp.NewReply(554, [3]int{5, 7, 1}, "Mail from <%s> rejected for policy reasons", from), flip), false
 	}
-	if line, ok := s.Allow.match(from, &s.Deny); ok {
+	if line, ok := s.Allow.match(from, &s.Deny.index); ok {
 		d.step("senders.allow", line.Origin, line.Text, matches)
 		return Decision{}, true
 	}

@@ -36,7 +36,7 @@ func (r *Rules) recipientLists(d *Decision, f *Facts) (Decision, bool) {
 	if f.toPostmaster() {
 		return Decision{}, true
 	}
-	if line, ok := l.Allow.match(f.To, &l.Deny); ok {
+	if line, ok := l.Allow.match(f.To, &l.Deny.index); ok {
 		d.step("recipients.allow", line.Origin, line.Text, matches)
 		return Decision{}, true
 	}
@@ -63,7 +63,7 @@ func (r *Rules) unknown(d *Decision, f *Facts) (Decision, bool) {
 
 // toPostmaster reports whether the recipient is one that must always be reached.
 func (f *Facts) toPostmaster() bool {
-	return f.Kind == RecipientLocal && addr.FoldName(f.To.Local) == "postmaster"
+	return f.Kind == RecipientLocal && addr.IsPostmaster(f.To.Local)
 }
 
 // fromInside reports whether the sender is known to be one of us.
@@ -174,11 +174,11 @@ func (r *Rules) relayLists(d *Decision, f *Facts) bool {
 		note("relay.deny_hosts", fromDeny, denyFrom)
 		return false
 	}
-	if line, ok := rule.AllowDomains.match(f.To, &rule.DenyDomains); ok {
+	if line, ok := rule.AllowDomains.match(f.To, &rule.DenyDomains.index); ok {
 		note("relay.allow_domains", line, true)
 		return true
 	}
-	if line, ok := rule.AllowHosts.match(f.Remote, f.name(), &rule.DenyHosts); ok {
+	if line, ok := rule.AllowHosts.match(f.Remote, f.name(), &rule.DenyHosts.index); ok {
 		note("relay.allow_hosts", line, true)
 		return true
 	}

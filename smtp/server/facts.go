@@ -35,13 +35,14 @@ type Gatherer struct {
 
 // Client adds what is known of a client by its address.
 func (g *Gatherer) Client(ctx context.Context, f *policy.Facts) {
-	if device, ok := g.Devices.Lookup(f.Remote); ok {
-		f.Device = device
-	}
+	g.Device(f)
 	if g.Rules.NeedsName() {
 		g.name(ctx, f)
 	}
 }
+
+// Device adds the device that the client's address belongs to now.
+func (g *Gatherer) Device(f *policy.Facts) { f.Device, _ = g.Devices.Lookup(f.Remote) }
 
 // name asks for the client's name.
 func (g *Gatherer) name(ctx context.Context, f *policy.Facts) {
@@ -161,7 +162,7 @@ func (g *Gatherer) inbound(f *policy.Facts, res *directory.Resolution, box direc
 	if f.NoOutside = !takes; takes != def {
 		f.InboundRight = "account.json or domain.json"
 	}
-	if err != nil || plain || isPostmaster(f.To.Local) || !f.User.IsZero() || f.Device != nil {
+	if err != nil || plain || addr.IsPostmaster(f.To.Local) || !f.User.IsZero() || f.Device != nil {
 		return err
 	}
 	var open []directory.Mailbox

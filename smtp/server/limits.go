@@ -34,9 +34,8 @@ func deviceKey(f *policy.Facts) (key string, limit int) {
 // takeOutside counts a recipient elsewhere for the user. One who sends more than
 // an hour's share is held until an administrator releases him: it is what a
 // stolen password looks like. The postmaster is told once.
-func (s *session) takeOutside(f *policy.Facts, res directory.Resolution) *smtp.Reply {
-	elsewhere := res.Kind == directory.Remote || len(res.Forward) > 0
-	if !elsewhere || f.User.IsZero() || s.cfg.Rules.Outside.PerHour.Value == 0 {
+func (s *session) takeOutside(f *policy.Facts) *smtp.Reply {
+	if !f.Elsewhere() || f.User.IsZero() || s.cfg.Rules.Outside.PerHour.Value == 0 {
 		return nil
 	}
 	user := f.User.Address

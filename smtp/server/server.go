@@ -109,15 +109,13 @@ func (s *Server) setWire(w wireConfig) {
 // postmaster is reached also where no domain is the default (RFC 5321 §4.5.1).
 func (s *Server) defaultDomain(local string) addr.Domain {
 	domain := s.Dir.DefaultDomain()
-	if domain == "" && isPostmaster(local) {
+	if domain == "" && addr.IsPostmaster(local) {
 		if all, err := s.Dir.Domains(); err == nil && len(all) > 0 {
 			return all[0]
 		}
 	}
 	return domain
 }
-
-func isPostmaster(local string) bool { return addr.FoldName(local) == "postmaster" }
 
 // Serve accepts connections from l until it is closed or Shutdown is called;
 // then it returns nil.

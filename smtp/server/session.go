@@ -85,10 +85,7 @@ func (s *session) Mail(_ string, opts *gosmtp.MailOptions) error {
 // with each message, so that an administrator's change counts at once.
 func (s *session) gatherMail(from addr.Address) *smtp.Reply {
 	f := s.current()
-	f.Device = nil
-	if device, ok := s.gather.Devices.Lookup(f.Remote); ok {
-		f.Device = device
-	}
+	s.gather.Device(f)
 	if s.user.Dir != "" {
 		if err := s.gather.User(f, s.user.Address); errors.Is(err, errGone) {
 			return smtp.NewReply(535, [3]int{5, 7, 13}, "This mailbox is locked; ask your administrator")
@@ -186,10 +183,10 @@ func (s *session) Rcpt(_ string, opts *gosmtp.RcptOptions) error {
 	}
 	s.takeDevice(f)
 	s.record("", d)
-	if r := s.takeOutside(f, res); r != nil {
+	if r := s.takeOutside(f); r != nil {
 		return s.refuse(r, "to", to)
 	}
-	if res.Kind == directory.Remote || len(res.Forward) > 0 {
+	if f.Elsewhere() {
 		return s.refuse(smtp.NewReply(451, [3]int{4, 3, 3}, "Mail to other servers (%s) cannot be sent yet by this version", to), "to", to)
 	}
 	if r := s.addMailboxes(res.Mailboxes); r != nil {
@@ -203,7 +200,7 @@ func (s *session) Rcpt(_ string, opts *gosmtp.RcptOptions) error {
 // name or its number, is the office's.
 func (s *session) recipient() addr.Address {
 	to := s.conn.Path()
-	if isPostmaster(to.Local) && (to.Domain.IsLiteral() || string(to.Domain) == s.cfg.Wire.Hostname) {
+	if addr.IsPostmaster(to.Local) && (to.Domain.IsLiteral() || string(to.Domain) == s.cfg.Wire.Hostname) {
 		if domain := s.srv.defaultDomain(to.Local); domain != "" {
 			to.Domain = domain
 		}

@@ -92,9 +92,6 @@ func (c *Conn) TLS() *tls.ConnectionState { return c.tlsState }
 // Helo is what the client called itself, and whether by EHLO.
 func (c *Conn) Helo() (name string, extended bool) { return c.state.helo, c.state.extended }
 
-// InTransaction reports whether MAIL has been accepted.
-func (c *Conn) InTransaction() bool { return c.state.mail }
-
 // Read gives the library the next thing that it must see: a command line, a
 // SASL response, or the lone dot behind a body. However the connection ends, the
 // library sees a plain end of file.

@@ -87,8 +87,8 @@ func (d *Daemon) assemble(cfg *config.Config) (err error) {
 	if err := d.takeData(); err != nil {
 		return err
 	}
-	if d.certs, err = certs.Open(cfg.Certs()); err != nil {
-		return ops.Hint(err, "'pillarbox setup' makes a certificate of the server's own; [tls] in the configuration names another")
+	if d.certs, err = ops.OpenCertificate(cfg); err != nil {
+		return err
 	}
 	d.bans = auth.NewBans(banOptions(cfg), d.log)
 	logins := auth.New(d.office.Dir, auth.Options{Log: d.log, Bans: d.bans})

@@ -125,13 +125,11 @@ func (o *Office) explainSender(ctx context.Context, g *server.Gatherer, f *polic
 }
 
 // ParseService reads the name of a listener that takes mail.
-func ParseService(name string) (smtp.Service, error) {
-	for _, s := range []smtp.Service{smtp.MTA, smtp.Submission, smtp.SMTPS} {
-		if s.String() == name {
-			return s, nil
-		}
+func ParseService(name string) (service smtp.Service, err error) {
+	if service.UnmarshalText([]byte(name)) != nil {
+		err = Hint(fmt.Errorf("%q is no listener that takes mail", name), "smtp, submission or smtps")
 	}
-	return 0, Hint(fmt.Errorf("%q is no listener that takes mail", name), "smtp, submission or smtps")
+	return service, err
 }
 
 // ParseClient reads a client's address.

@@ -17,6 +17,7 @@ import (
 	"pillarbox/mailstore/durable"
 	"pillarbox/quota"
 	"pillarbox/smtp/devices"
+	"pillarbox/tls/certs"
 )
 
 // HintError is an error with a line for the person who reads it: what to do.
@@ -69,6 +70,12 @@ func Open(cfg *config.Config) (*Office, error) {
 		return nil, errors.Join(err, root.Close())
 	}
 	return o, nil
+}
+
+// OpenCertificate opens the certificate that the configuration names.
+func OpenCertificate(cfg *config.Config) (*certs.Manager, error) {
+	m, err := certs.Open(cfg.Certs())
+	return m, Hint(err, "'pillarbox setup' makes a certificate of the server's own; [tls] in the configuration names another")
 }
 
 // Close releases the data directory.
