@@ -18,6 +18,7 @@ import (
 type File interface {
 	io.Reader
 	io.Writer
+	io.WriterAt
 	io.Seeker
 	io.Closer
 	// Conn reaches the descriptor, for locks.
@@ -32,8 +33,16 @@ type File interface {
 // not be UTF-8; no name, ".." or symbolic link leads out of the tree. Errors are those of package os: *fs.PathError and
 // *os.LinkError, to be told apart by errors.Is(err, fs.ErrNotExist) and the like.
 type FS interface {
-	// OpenFile is os.OpenFile. The caller closes the file.
+	// OpenFile is os.OpenFile. The caller closes the file. With syscall.O_DSYNC in flag, a write to existing
+	// blocks of the file returns when they are on the disk.
 	OpenFile(name string, flag int, perm fs.FileMode) (File, error)
+	// Unnamed opens a new file for writing that has no name yet, on the file system of the directory dir. If it is
+	// closed before LinkFile gave it one, it is gone. Where the system cannot do this, the error is
+	// errors.ErrUnsupported.
+	Unnamed(dir string, perm fs.FileMode) (File, error)
+	// LinkFile gives an open file that Unnamed made its name, or one more. It fails with fs.ErrExist when newname
+	// exists, and with fs.ErrNotExist when its directory is missing or reached only through a symbolic link.
+	LinkFile(f File, newname string) error
 	// Mkdir makes one directory. It is durable after SyncDir of its parent.
 	Mkdir(name string, perm fs.FileMode) error
 	// MkdirAll makes the directory and the missing ones above it, durably. An existing directory is no error.
@@ -56,4 +65,7 @@ type FS interface {
 	// SyncDir returns when all names in the directory are on the disk as they were at the time of the call.
 	// Calls for one directory share the work when they come together.
 	SyncDir(name string) error
+	// SyncAll returns when everything on the file system that holds the root is on the disk, contents and
+	// names, as it was at the time of the call.
+	SyncAll() error
 }

@@ -15,6 +15,7 @@ import (
 // Root is the FS below one directory of the operating system. It is safe for concurrent use.
 type Root struct {
 	root  *os.Root
+	top   *os.File // the root directory
 	owner *owner // nil: leave new files to whoever we are
 	syncs Syncer
 }
@@ -31,18 +32,22 @@ func Open(dir string) (*Root, error) {
 	if err != nil {
 		return nil, err
 	}
-	own, err := foreignOwner(root)
+	top, err := root.OpenFile(".", os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
-	return &Root{root: root, owner: own}, nil
+	own, err := foreignOwner(top)
+	if err != nil {
+		return nil, errors.Join(err, top.Close(), root.Close())
+	}
+	return &Root{root: root, top: top, owner: own}, nil
 }
 
-func foreignOwner(root *os.Root) (*owner, error) {
+func foreignOwner(root *os.File) (*owner, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
 	}
-	fi, err := root.Stat(".")
+	fi, err := root.Stat()
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +59,7 @@ func foreignOwner(root *os.Root) (*owner, error) {
 }
 
 // Close gives the directory back. Files that are open stay open.
-func (r *Root) Close() error { return r.root.Close() }
+func (r *Root) Close() error { return errors.Join(r.top.Close(), r.root.Close()) }
 
 // Name is the directory as given to Open.
 func (r *Root) Name() string { return r.root.Name() }
@@ -201,6 +206,14 @@ func (r *Root) SyncDir(name string) error {
 		}
 		return errors.Join(dir.Sync(), dir.Close())
 	})
+}
+
+// SyncAll implements FS.
+func (r *Root) SyncAll() error {
+	if err := unix.Syncfs(int(r.top.Fd())); err != nil {
+		return &fs.PathError{Op: "syncfs", Path: r.Name(), Err: err}
+	}
+	return nil
 }
 
 func (r *Root) openDir(name string) (*os.File, error) {

@@ -13,7 +13,7 @@ import (
 // Op is one operation on a FailFS.
 type Op struct {
 	// Kind is "open" (for reading), "create", "read", "write", "sync", "close", "mkdir", "mkdirall", "link",
-	// "rename", "remove", "removeall", "lstat", "stat", "readdir" or "syncdir".
+	// "rename", "remove", "removeall", "lstat", "stat", "readdir", "syncdir" or "syncall".
 	Kind string
 	// Name is the file or directory; of a link or rename, the new name.
 	Name string
@@ -103,6 +103,26 @@ func (f *FailFS) OpenFile(name string, flag int, perm fs.FileMode) (durable.File
 	return &failFile{File: file, fs: f, name: name}, nil
 }
 
+// Unnamed implements durable.FS.
+func (f *FailFS) Unnamed(dir string, perm fs.FileMode) (durable.File, error) {
+	if err := f.do("create", dir); err != nil {
+		return nil, err
+	}
+	file, err := f.fsys.Unnamed(dir, perm)
+	if err != nil {
+		return nil, err
+	}
+	return &failFile{File: file, fs: f, name: dir}, nil
+}
+
+// LinkFile implements durable.FS.
+func (f *FailFS) LinkFile(file durable.File, newname string) error {
+	if err := f.do("link", newname); err != nil {
+		return err
+	}
+	return f.fsys.LinkFile(file.(*failFile).File, newname)
+}
+
 // Mkdir implements durable.FS.
 func (f *FailFS) Mkdir(name string, perm fs.FileMode) error {
 	if err := f.do("mkdir", name); err != nil {
@@ -183,6 +203,14 @@ func (f *FailFS) SyncDir(name string) error {
 	return f.fsys.SyncDir(name)
 }
 
+// SyncAll implements durable.FS.
+func (f *FailFS) SyncAll() error {
+	if err := f.do("syncall", "."); err != nil {
+		return err
+	}
+	return f.fsys.SyncAll()
+}
+
 // failFile is a file of a FailFS.
 type failFile struct {
 	durable.File
@@ -206,6 +234,17 @@ func (f *failFile) Write(p []byte) (int, error) {
 		return n, err
 	}
 	return f.File.Write(p)
+}
+
+func (f *failFile) WriteAt(p []byte, off int64) (int, error) {
+	if err := f.fs.do("write", f.name); err != nil {
+		n, writeErr := f.File.WriteAt(p[:len(p)/2], off)
+		if writeErr != nil {
+			err = writeErr
+		}
+		return n, err
+	}
+	return f.File.WriteAt(p, off)
 }
 
 func (f *failFile) Stat() (fs.FileInfo, error) {

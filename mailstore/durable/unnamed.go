@@ -1,0 +1,87 @@
+package durable
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Unnamed implements FS with O_TMPFILE, which the common file systems of Linux know.
+func (r *Root) Unnamed(dir string, perm fs.FileMode) (File, error) {
+	f, err := r.OpenFile(dir, os.O_WRONLY|unix.O_TMPFILE, perm)
+	switch {
+	case errors.Is(err, syscall.EOPNOTSUPP), errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.EINVAL):
+		return nil, &fs.PathError{Op: "open unnamed", Path: dir, Err: errors.ErrUnsupported}
+	case err != nil:
+		return nil, err
+	}
+	if r.owner == nil {
+		return f, nil
+	}
+	if err := f.(*os.File).Chown(r.owner.uid, r.owner.gid); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// LinkFile implements FS. It goes through /proc, the way that asks for no privilege (open(2), O_TMPFILE).
+func (r *Root) LinkFile(f File, newname string) error {
+	if err := check("link", newname); err != nil {
+		return err
+	}
+	dir, err := r.handle(path.Dir(newname))
+	if err != nil {
+		return &os.LinkError{Op: "link", Old: "unnamed file", New: newname, Err: err}
+	}
+	defer unix.Close(dir)
+	from := "/proc/self/fd/" + strconv.Itoa(int(f.(*os.File).Fd()))
+	if err := unix.Linkat(unix.AT_FDCWD, from, dir, path.Base(newname), unix.AT_SYMLINK_FOLLOW); err != nil {
+		return &os.LinkError{Op: "link", Old: "unnamed file", New: newname, Err: err}
+	}
+	return nil
+}
+
+// handle opens the directory name for use with the *at calls; the caller closes it. No symbolic link is followed
+// on the way: a directory that is reached only through one does not exist.
+func (r *Root) handle(name string) (fd int, err error) {
+	how := unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	}
+	for {
+		fd, err = unix.Openat2(int(r.top.Fd()), name, &how)
+		switch err {
+		case unix.EINTR, unix.EAGAIN: // the latter: somebody renamed a directory meanwhile
+			continue
+		case unix.ELOOP, unix.ENOTDIR:
+			return -1, unix.ENOENT
+		case unix.ENOSYS, unix.EPERM: // before Linux 5.6, or a sandbox that knows no newer call
+			return r.slowHandle(name)
+		}
+		return fd, err
+	}
+}
+
+func (r *Root) slowHandle(name string) (fd int, err error) {
+	for i := 1; i <= len(name); i++ {
+		if i < len(name) && name[i] != '/' {
+			continue
+		}
+		if fi, err := r.Lstat(name[:i]); err != nil {
+			return -1, err
+		} else if !fi.IsDir() {
+			return -1, unix.ENOENT
+		}
+	}
+	dir, err := r.openDir(name)
+	if err != nil {
+		return -1, err
+	}
+	defer dir.Close()
+	return unix.FcntlInt(dir.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+}
