@@ -1,169 +1,243 @@
-// Package quota keeps mailboxes within their limits.
+// Package quota keeps mailboxes and domains within their limits.
 //
 // The Ledger is a cache: it counts a mailbox when first asked about it, keeps account of what it is told, and counts
-// again before it refuses a message, and now and then. What is in the mailbox is the truth.
+// again before it refuses a message, and now and then. What is in the mailbox is the truth. A domain is the sum of its
+// mailboxes, with an account of its own that is kept the same way.
 package quota
 
 import (
-	"fmt"
+	"path"
+	"slices"
+	"strings"
 	"sync"
-	"time"
 )
 
-const (
-	// refuseFor is how long a count stands when the mailbox is full. Messages deleted by hand make room after this
-	// time at the latest, and a flood of mail to a full mailbox costs one count in it.
-	refuseFor = 10 * time.Second
-	// trustFor is how long a count stands at all: messages put in by hand are noticed after this time.
-	trustFor = time.Hour
-)
-
-// Error says that a message does not fit into a mailbox. Sizes are in bytes.
-type Error struct {
-	Dir   string // the mailbox
-	Limit int64
-	Used  int64 // with the deliveries that are under way
-	Asked int64
+// Options are what a Ledger needs. The functions may be called at any time, by several goroutines, for different
+// directories; their errors are handed on.
+type Options struct {
+	// Limits returns what holds for a mailbox and for its domain. It is asked once in each Room and Reserve. Who has
+	// no limits is not counted.
+	Limits func(dir string) (mailbox, domain Limits, err error)
+	// Usage counts a mailbox. One that is gone holds nothing.
+	Usage func(dir string) (Usage, error)
+	// Members lists the mailboxes of a domain. It may be nil where no domain has limits.
+	Members func(domainDir string) ([]string, error)
+	// Notify is told of each Event, by whatever goroutine brought it about: it must not block. No lock is held. It may
+	// be nil.
+	Notify func(Event)
 }
 
-func (e *Error) Error() string {
-	return fmt.Sprintf("quota exceeded: %s holds %s of %s, no room for %s more",
-		e.Dir, FormatSize(e.Used), FormatSize(e.Limit), FormatSize(e.Asked))
-}
-
-// OverQuota is always true; it gives the error its class without a common package.
-func (e *Error) OverQuota() bool { return true }
-
-// Ledger knows how much each mailbox holds and how much it may. It is safe for concurrent use, and no number
-// of deliveries at once takes a mailbox over its limit. The zero Ledger is not usable; call New.
-type Ledger struct {
-	limit func(dir string) (int64, error)
-	usage func(dir string) (bytes int64, messages int, err error)
-
-	mu       sync.Mutex
-	accounts map[string]*account // by directory
-}
-
-// account is one mailbox. Its lock is held while the mailbox is counted, so that no change begins meanwhile.
+// Ledger knows how much each mailbox and each domain holds and how much it may. It is safe for concurrent use, and no
+// number of deliveries at once takes one over its limits. The zero Ledger is not usable; call NewLedger.
 //
-// A count that meets a change under way cannot know which side of it it saw. Such a change is booked so that the
-// account says too much rather than too little, and the mailbox is counted again when nothing is under way.
-type account struct {
-	mu       sync.Mutex
-	bytes    int64 // stored
-	messages int
-	reserved int64 // bytes of the deliveries that are under way
-	changes  int   // deliveries and deletions that are under way
-	counted  time.Time
-	counts   int  // how many times it was counted
-	doubtful bool // a count met a change
+// A mailbox is known by its directory, and its domain by the directory around it.
+//
+// Locks are taken in this order: a mailbox's account, its domain's account, the list of accounts. Nobody holds the
+// accounts of two mailboxes, or of two domains.
+type Ledger struct {
+	opts Options
+
+	mu       sync.RWMutex
+	accounts map[string]*account // of mailboxes and domains, by directory
 }
 
-// New makes a Ledger. limit returns the most bytes that a mailbox may hold; 0 or less means that it may hold any
-// number, and then it is not counted either. usage counts the mailbox. Both may be called at any time, by several
-// goroutines, for different mailboxes; their errors are handed on.
+// NewLedger makes a Ledger that has counted nothing yet.
+func NewLedger(opts Options) *Ledger {
+	return &Ledger{opts: opts, accounts: make(map[string]*account)}
+}
+
+// New makes a Ledger of mailboxes that are limited in bytes alone. limit returns the most bytes that a mailbox may
+// hold, 0 or less for any number; usage counts the mailbox.
 func New(limit func(dir string) (int64, error), usage func(dir string) (bytes int64, messages int, err error)) *Ledger {
-	return &Ledger{limit: limit, usage: usage, accounts: make(map[string]*account)}
+	return NewLedger(Options{
+		Limits: func(dir string) (Limits, Limits, error) {
+			bytes, err := limit(dir)
+			return Limits{Bytes: bytes}, Limits{}, err
+		},
+		Usage: func(dir string) (Usage, error) {
+			bytes, messages, err := usage(dir)
+			return Usage{bytes, int64(messages)}, err
+		},
+	})
 }
 
 // Room returns nil when one more message of this size would fit into the mailbox now, and *Error when it would not.
 func (l *Ledger) Room(dir string, bytes int64) error {
-	a := l.account(dir)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return l.room(dir, a, bytes)
+	_, err := l.admit(dir, bytes, false)
+	return err
 }
 
 // Reserve sets room for one message aside, or returns an *Error. The message must not be stored before. The
 // caller calls settle once, with what the mailbox really gained: (bytes, 1), or (0, 0) if the delivery failed.
 func (l *Ledger) Reserve(dir string, bytes int64) (settle func(bytes int64, messages int), err error) {
-	a := l.account(dir)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if err := l.room(dir, a, bytes); err != nil {
-		return nil, err
-	}
-	return a.begin(bytes), nil
+	return l.admit(dir, bytes, true)
 }
 
 // Release announces that messages are about to be deleted. The caller calls settle once, with what the mailbox
 // really gained, which is to say with negative numbers; their room is free from then on.
+//
+// A message that must be put in whatever the limits say, such as a notice that the mailbox is almost full, is
+// announced in the same way, and settled with positive numbers.
 func (l *Ledger) Release(dir string) (settle func(bytes int64, messages int)) {
-	a := l.account(dir)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.begin(0)
-}
-
-// Usage counts the mailbox and returns what it holds.
-func (l *Ledger) Usage(dir string) (bytes int64, messages int, err error) {
-	a := l.account(dir)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if err := l.count(dir, a); err != nil {
-		return 0, 0, err
+	// Who was never asked about has no account. Should its first count meet this change, it is in doubt anyway.
+	p := pair{l.find(dir), l.find(path.Dir(dir))}
+	if p == (pair{}) {
+		return nothing
 	}
-	return a.bytes, a.messages, nil
+	p.lock()
+	defer p.unlock()
+	return l.begin(p, Usage{})
 }
 
-func (l *Ledger) account(dir string) *account {
+// Recount is one account that was counted anew.
+type Recount struct {
+	Dir    string `json:"dir"` // the mailbox, or the directory of the domain
+	Domain bool   `json:"domain"`
+	Before Usage  `json:"before"` // what the ledger believed
+	After  Usage  `json:"after"`
+}
+
+// Recount counts every mailbox and domain anew that was counted before, and returns them ordered by directory. It goes
+// on after an error and returns the first.
+func (l *Ledger) Recount() ([]Recount, error) {
+	var first error
+	all := []Recount{}
+	for _, a := range l.counted() {
+		before, after, err := l.recount(a)
+		if err != nil {
+			if first == nil {
+				first = err
+			}
+			continue
+		}
+		all = append(all, Recount{Dir: a.dir, Domain: a.domain, Before: before, After: after})
+	}
+	return all, first
+}
+
+// counted returns the accounts that hold a count, ordered by directory.
+func (l *Ledger) counted() []*account {
+	l.mu.RLock()
+	all := make([]*account, 0, len(l.accounts))
+	for _, a := range l.accounts {
+		all = append(all, a)
+	}
+	l.mu.RUnlock()
+	all = slices.DeleteFunc(all, func(a *account) bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.counts == 0
+	})
+	slices.SortFunc(all, func(a, b *account) int { return strings.Compare(a.dir, b.dir) })
+	return all
+}
+
+func (l *Ledger) recount(a *account) (before, after Usage, err error) {
+	a.mu.Lock()
+	var events []Event
+	before = a.used
+	if err = l.count(a); err == nil {
+		events = a.warn(events)
+	}
+	after = a.used
+	a.mu.Unlock()
+	l.notify(events)
+	return before, after, err
+}
+
+// pair is a mailbox's account and its domain's; nil for one that nobody watches.
+type pair struct{ box, domain *account }
+
+func (p pair) lock() {
+	if p.box != nil {
+		p.box.mu.Lock()
+	}
+	if p.domain != nil {
+		p.domain.mu.Lock()
+	}
+}
+
+func (p pair) unlock() {
+	if p.domain != nil {
+		p.domain.mu.Unlock()
+	}
+	if p.box != nil {
+		p.box.mu.Unlock()
+	}
+}
+
+// nothing settles what is not kept account of.
+func nothing(int64, int) {}
+
+// admit asks for room and, if reserve says so, sets it aside.
+func (l *Ledger) admit(dir string, bytes int64, reserve bool) (settle func(int64, int), err error) {
+	box, domain, err := l.opts.Limits(dir)
+	if err != nil {
+		return nil, err
+	}
+	p := l.pair(dir, !box.none(), !domain.none())
+	if p == (pair{}) {
+		return nothing, nil
+	}
+	more := Usage{Bytes: bytes, Messages: 1}
+	p.lock()
+	var events []Event
+	if p.box != nil {
+		events, err = l.room(p.box, box, more, events)
+	}
+	if err == nil && p.domain != nil {
+		events, err = l.room(p.domain, domain, more, events)
+	}
+	settle = nothing
+	if err == nil && reserve {
+		settle = l.begin(p, more)
+	}
+	p.unlock()
+	l.notify(events)
+	if err != nil {
+		return nil, err
+	}
+	return settle, nil
+}
+
+func (l *Ledger) notify(events []Event) {
+	if l.opts.Notify == nil {
+		return
+	}
+	for _, e := range events {
+		l.opts.Notify(e)
+	}
+}
+
+// find returns the account of a directory, nil when nobody asked for it so far.
+func (l *Ledger) find(dir string) *account {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.accounts[dir]
+}
+
+// pair finds the accounts of a mailbox and its domain. Those that have limits are made.
+func (l *Ledger) pair(dir string, box, domain bool) pair {
+	l.mu.RLock()
+	p := pair{l.accounts[dir], l.accounts[path.Dir(dir)]}
+	l.mu.RUnlock()
+	if p.box == nil && box {
+		p.box = l.open(dir, false)
+	}
+	if p.domain == nil && domain {
+		p.domain = l.open(path.Dir(dir), true)
+	}
+	return p
+}
+
+// open returns the account of a directory and makes it when it is missing.
+func (l *Ledger) open(dir string, domain bool) *account {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.accounts[dir]
 	if a == nil {
-		a = new(account)
+		a = &account{dir: dir, domain: domain}
 		l.accounts[dir] = a
 	}
 	return a
-}
-
-// room needs a.mu held.
-func (l *Ledger) room(dir string, a *account, bytes int64) error {
-	limit, err := l.limit(dir)
-	if err != nil || limit <= 0 {
-		return err
-	}
-	age := time.Since(a.counted)
-	if a.counts == 0 || age >= trustFor || a.doubtful && a.changes == 0 || age >= refuseFor && !a.fits(bytes, limit) {
-		if err := l.count(dir, a); err != nil {
-			return err
-		}
-	}
-	if !a.fits(bytes, limit) {
-		return &Error{Dir: dir, Limit: limit, Used: a.bytes + a.reserved, Asked: bytes}
-	}
-	return nil
-}
-
-func (a *account) fits(bytes, limit int64) bool {
-	return bytes <= limit-a.bytes-a.reserved
-}
-
-// count needs a.mu held.
-func (l *Ledger) count(dir string, a *account) error {
-	bytes, messages, err := l.usage(dir)
-	if err != nil {
-		return err
-	}
-	a.bytes, a.messages, a.counted = bytes, messages, time.Now()
-	a.counts++
-	a.doubtful = a.changes > 0
-	return nil
-}
-
-// begin opens a change for which so many bytes are reserved. It needs a.mu held.
-func (a *account) begin(reserved int64) (settle func(bytes int64, messages int)) {
-	a.reserved += reserved
-	a.changes++
-	counts := a.counts
-	return func(bytes int64, messages int) {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.reserved -= reserved
-		a.changes--
-		if a.counts == counts || bytes > 0 {
-			a.bytes += bytes
-			a.messages += messages
-		}
-	}
 }

@@ -92,3 +92,28 @@ func FormatSize(bytes int64) string {
 	}
 	return strconv.FormatInt(bytes/best.bytes, 10) + best.name
 }
+
+// FormatMessages writes a number of messages: "1 message", "5 messages".
+func FormatMessages(n int64) string {
+	if n == 1 {
+		return "1 message"
+	}
+	return strconv.FormatInt(n, 10) + " messages"
+}
+
+// Approximate writes a size for reading, to one decimal: "117.7 MiB", "25 B". It is in powers of 1,000 where like, a
+// size to be compared with, was written in them ("500MB"), else in powers of 1,024.
+func Approximate(bytes, like int64) string {
+	base, suffix := 1024.0, "iB"
+	if unit := FormatSize(like); like >= 1000 && !strings.HasSuffix(unit, "iB") && strings.Trim(unit, "0123456789") != "B" {
+		base, suffix = 1000, "B"
+	}
+	if float64(bytes) < base {
+		return strconv.FormatInt(bytes, 10) + " B"
+	}
+	size, unit := float64(bytes)/base, 0
+	for size >= base-0.05 && unit < 3 {
+		size, unit = size/base, unit+1
+	}
+	return fmt.Sprintf("%.1f %c%s", size, "KMGT"[unit], suffix)
+}

@@ -102,3 +102,19 @@ func FuzzSize(f *testing.F) {
 		}
 	})
 }
+
+func TestApproximate(t *testing.T) {
+	for _, tt := range []struct {
+		bytes, like int64
+		want        string
+	}{
+		{0, 0, "0 B"}, {1023, 0, "1023 B"}, {1024, 0, "1.0 KiB"}, {123_456_789, 0, "117.7 MiB"}, {1<<20 - 1, 0, "1.0 MiB"},
+		{1 << 60, 0, "1048576.0 TiB"},
+		{123_456_789, 500_000_000, "123.5 MB"}, {999, 1000, "999 B"}, {999_999, 1000, "1.0 MB"},
+		{123_456_789, 500 << 20, "117.7 MiB"}, {123_456_789, 123_456_789, "117.7 MiB"},
+	} {
+		if got := Approximate(tt.bytes, tt.like); got != tt.want {
+			t.Errorf("Approximate(%d, %d) = %q, want %q", tt.bytes, tt.like, got, tt.want)
+		}
+	}
+}

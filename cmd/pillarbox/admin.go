@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -17,7 +16,7 @@ import (
 
 func (a *app) adminCommand() *cobra.Command {
 	return strict(family("admin", "Domains, mailboxes, aliases, groups; the running server",
-		a.domainCommand(), a.mailboxCommand(), a.aliasCommand(), a.groupCommand(), a.sendAsCommand(), a.deviceCommand(),
+		a.domainCommand(), a.mailboxCommand(), a.quotaCommand(), a.aliasCommand(), a.groupCommand(), a.sendAsCommand(), a.deviceCommand(),
 		a.explainCommand(), a.policyCommand(), a.bansCommand(), a.reloadCommand(), a.tlsCommand(),
 	))
 }
@@ -256,16 +255,7 @@ func quotaText(octets int64) string {
 }
 
 // about writes a size for reading: "117.7 MiB".
-func about(octets int64) string {
-	if octets < 1024 {
-		return strconv.FormatInt(octets, 10) + " B"
-	}
-	size, unit := float64(octets)/1024, 0
-	for size >= 1023.95 && unit < 3 {
-		size, unit = size/1024, unit+1
-	}
-	return fmt.Sprintf("%.1f %ciB", size, "KMGT"[unit])
-}
+func about(octets int64) string { return quota.Approximate(octets, 0) }
 
 func forwardText(targets []addr.Address, keepCopy bool) string {
 	text := addressList(targets)

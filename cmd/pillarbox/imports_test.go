@@ -23,6 +23,7 @@ var imports = map[string]string{
 	"mailstore":           "mailstore/durable",
 	"mailstore/mailtest":  "mailstore/durable",
 	"quota":               "",
+	"quota/notice":        "mailstore/addr quota",
 	"tls/certs":           "mailstore/durable",
 	"smtp":                "mailstore/addr",
 	"smtp/policy":         "mailstore/addr smtp",

@@ -3,11 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"pillarbox/cmd/internal/ops"
+	"pillarbox/quota"
 )
 
 const winpopHelp = `The syntax of winpop, for the scripts and the hands that know it. It does the
@@ -80,7 +80,7 @@ func (a *app) winpopOffice(o *ops.Office, call winpopCall) error {
 	case "stat":
 		return a.winpopStat(o, call.target)
 	case "createquotafile":
-		return a.winpopQuotaFile(o, call.target)
+		return a.winpopQuotaFile(o, call)
 	}
 	change, err := call.change(o)
 	if err := a.report(change, err); err != nil {
@@ -146,10 +146,21 @@ func (a *app) winpopStat(o *ops.Office, domain string) error {
 	return answer(a, table("mailboxes", "MAILBOX\tMESSAGES\tBYTES", row))(o.StatMailboxes(domain))
 }
 
-func (a *app) winpopQuotaFile(o *ops.Office, user string) error {
-	if err := o.CheckMailbox(user); err != nil {
+// winpopQuotaFile says what holds: on Windows the file tied a mailbox to the
+// disk quota of a user, and here the limits are the mailbox's own.
+func (a *app) winpopQuotaFile(o *ops.Office, call winpopCall) error {
+	s, err := o.ShowQuota(call.target)
+	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stdout, "mailbox %s needs no quota file: its quota is kept in the mailbox itself\n", strings.ToLower(user))
+	fmt.Fprintf(a.stdout, "mailbox %s needs no quota file: its quota is kept in the mailbox itself\n", s.Target)
+	fmt.Fprintf(a.stdout, "it %s, and holds %s in %s\n", s.Sentence(), quota.Approximate(s.Bytes, s.Limits.Bytes), quota.FormatMessages(s.Messages))
+	if in := s.Within; in != nil {
+		fmt.Fprintf(a.stdout, "all mailboxes of %s together %s\n", in.Target, in.Sentence())
+	}
+	if call.user != "" {
+		a.note("/user:%s ties nothing to a user of this machine: mailboxes have no disk quota here", call.user)
+	}
+	a.note("'pillarbox admin quota set %s --size 100MB' sets another", s.Target)
 	return nil
 }

@@ -11,6 +11,7 @@ type winpopCall struct {
 	verb     string // in small letters, written out
 	target   string // a domain, a mailbox, or a property in small letters
 	password string // of /createuser and changepwd
+	user     string // of /user:, which createquotafile takes
 }
 
 // isMailbox tells User@Domain from Domain.
@@ -113,7 +114,11 @@ func (c winpopCall) parseOptional(args []string, option string) (winpopCall, err
 	var names []string
 	for _, arg := range args {
 		lower := strings.ToLower(arg)
-		if lower == option || strings.HasSuffix(option, ":") && strings.HasPrefix(lower, option) {
+		if lower == option {
+			continue
+		}
+		if strings.HasSuffix(option, ":") && strings.HasPrefix(lower, option) {
+			c.user = arg[len(option):]
 			continue
 		}
 		names = append(names, arg)

@@ -21,7 +21,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -64,6 +63,7 @@ type Directory struct {
 	domains  fileCache[DomainFile]
 	accounts fileCache[Account]
 	parents  atomic.Pointer[parentIndex]
+	list     atomic.Pointer[domainList]
 }
 
 // New returns a Directory over a data directory, which need not hold anything.
@@ -80,10 +80,11 @@ func (d *Directory) SetOptions(opts Options) { d.opts.Store(&opts) }
 type Account struct {
 	Verifier string         `json:"verifier,omitempty"`  // PHC string; empty: no log-in
 	Locked   bool           `json:"locked,omitempty"`    // no retrieval, no submission; mail still arrives
-	Quota    int64          `json:"quota,omitempty"`     // octets; 0: the default; negative: none
 	Forward  []addr.Address `json:"forward,omitempty"`   // also or instead to these
 	KeepCopy bool           `json:"keep_copy,omitempty"` // with Forward: store here as well
 	Created  time.Time      `json:"created,omitzero"`
+
+	Limits // what it may hold
 
 	SendAs  []addr.Address `json:"send_as,omitempty"` // granted: may send as these beside its own addresses
 	Outside *bool          `json:"outside,omitempty"` // may send to other servers; nil: see MayOutside
@@ -125,6 +126,8 @@ type DomainFile struct {
 	CatchAll addr.Address            `json:"catch_all,omitzero"`
 	Aliases  map[string]addr.Address `json:"aliases,omitempty"`
 	Groups   map[string]Group        `json:"groups,omitempty"`
+
+	Limits // what its mailboxes may hold together; the default is none
 }
 
 // Mailbox is one hosted mailbox.
@@ -134,6 +137,8 @@ type Mailbox struct {
 	Account Account
 	Locked  bool  // the account's own lock or the domain's
 	Damage  error // ErrDamaged, of MailboxesAsFound only
+
+	DomainLimits Limits // what the domain says its mailboxes may hold together
 }
 
 // DefaultDomain is the domain of bare names: the configured one, or else the
@@ -148,8 +153,39 @@ func (d *Directory) DefaultDomain() addr.Domain {
 	return ""
 }
 
-// Domains lists the hosted domains in alphabetical order.
+// Domains lists the hosted domains in alphabetical order. The list is the caller's.
 func (d *Directory) Domains() ([]addr.Domain, error) {
+	all, err := d.domainList()
+	return slices.Clone(all), err
+}
+
+// domainList is Domains from memory as long as nothing has changed. The list is shared: read it only.
+func (d *Directory) domainList() ([]addr.Domain, error) {
+	now := time.Now()
+	info, err := d.fsys.Lstat(rootDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	stamp, ok := durable.StampOf(info)
+	if last := d.list.Load(); last != nil && ok && last.stamp == stamp {
+		return last.domains, nil
+	}
+	all, err := d.readDomains()
+	if err == nil && ok && stamp.Settled(now) {
+		d.list.Store(&domainList{stamp, all})
+	}
+	return all, err
+}
+
+// domainList is what the root of all domains held when it had this stamp.
+type domainList struct {
+	stamp   durable.Stamp
+	domains []addr.Domain
+}
+
+func (d *Directory) readDomains() ([]addr.Domain, error) {
 	entries, err := d.fsys.ReadDir(rootDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -274,7 +310,7 @@ func (d *Directory) Mailbox(a addr.Address) (Mailbox, error) {
 	if err != nil {
 		return Mailbox{}, err
 	}
-	return Mailbox{Address: a, Dir: dir, Account: *account, Locked: account.Locked || domain.Locked}, nil
+	return Mailbox{Address: a, Dir: dir, Account: *account, Locked: account.Locked || domain.Locked, DomainLimits: domain.Limits}, nil
 }
 
 // Login finds the mailbox that a person means who types name into a mail
@@ -354,7 +390,7 @@ func (c *fileCache[T]) get(fsys durable.FS, name string) (*T, error) {
 }
 
 func sameFile(a, b fs.FileInfo) bool {
-	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+	return durable.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }
 
 func readJSON[T any](fsys durable.FS, name string) (*T, error) {
@@ -391,4 +427,29 @@ func (d *Directory) MailboxAt(dir string) (Mailbox, error) {
 		return Mailbox{}, fmt.Errorf("mailbox directory %q: %w", dir, ErrNotFound)
 	}
 	return d.Mailbox(a)
+}
+
+// DomainAt finds a domain by its directory, the one around those of its mailboxes.
+func (d *Directory) DomainAt(dir string) (addr.Domain, error) {
+	name := addr.Domain(strings.TrimPrefix(dir, rootDir+"/"))
+	if norm, err := addr.ParseDomain(string(name)); domainDir(name) != dir || err != nil || norm != name {
+		return "", fmt.Errorf("domain directory %q: %w", dir, ErrNotFound)
+	}
+	return name, nil
+}
+
+// MailboxDirs lists the directories of a domain's mailboxes in alphabetical order, without a look into them.
+func (d *Directory) MailboxDirs(name addr.Domain) ([]string, error) {
+	if _, err := d.Domain(name); err != nil && !errors.Is(err, ErrDamaged) {
+		return nil, err
+	}
+	names, err := d.mailboxNames(name)
+	if err != nil {
+		return nil, err
+	}
+	dirs := make([]string, len(names))
+	for i, user := range names {
+		dirs[i] = mailboxDir(addr.Address{Local: user, Domain: name})
+	}
+	return dirs, nil
 }

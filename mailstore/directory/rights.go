@@ -3,7 +3,6 @@ package directory
 import (
 	"cmp"
 	"errors"
-	"maps"
 	"slices"
 
 	"pillarbox/mailstore/addr"
@@ -243,6 +242,8 @@ func (d *Directory) isMailbox(a addr.Address) (bool, error) {
 // from the domains' files as they were.
 type parentIndex struct {
 	opts    *Options
+	domains []addr.Domain
+	read    []*DomainFile // of each of them
 	files   map[addr.Domain]*DomainFile
 	parents map[addr.Address][]parent
 }
@@ -257,21 +258,29 @@ type parent struct {
 // parentIndex returns the index as fresh as the files: made anew only when one
 // of them has changed, which costs a stat a domain to find out.
 func (d *Directory) parentIndex() (*parentIndex, error) {
-	all, err := d.Domains()
+	all, err := d.domainList()
 	if err != nil {
 		return nil, err
 	}
-	opts, files := d.opts.Load(), make(map[addr.Domain]*DomainFile, len(all))
-	for _, name := range all {
-		if files[name], err = d.domains.get(d.fsys, domainDir(name)+"/"+domainFile); err != nil {
+	opts, last := d.opts.Load(), d.parents.Load()
+	fresh := last != nil && last.opts == opts && slices.Equal(last.domains, all)
+	read := make([]*DomainFile, len(all))
+	for i, name := range all {
+		if read[i], err = d.domains.get(d.fsys, domainDir(name)+"/"+domainFile); err != nil {
 			return nil, err
 		}
+		fresh = fresh && last.read[i] == read[i]
 	}
-	if last := d.parents.Load(); last != nil && last.opts == opts && maps.Equal(last.files, files) {
+	if fresh {
 		return last, nil
 	}
-	index := &parentIndex{opts: opts, files: files, parents: make(map[addr.Address][]parent)}
-	for name, file := range files {
+	index := &parentIndex{
+		opts: opts, domains: all, read: read, files: make(map[addr.Domain]*DomainFile), parents: make(map[addr.Address][]parent),
+	}
+	for i, name := range all {
+		index.files[name] = read[i]
+	}
+	for name, file := range index.files {
 		index.add(name, file)
 	}
 	d.parents.Store(index)

@@ -190,6 +190,27 @@ func limit(low, high string) codec[int64] {
 	}
 }
 
+// percentage takes a part of a limit that is less than all of it, or "none".
+var percentage = codec[int]{
+	parse: func(s string) (int, error) {
+		if s == "none" {
+			return 0, nil
+		}
+		digits, found := strings.CutSuffix(s, "%")
+		n, err := strconv.ParseUint(digits, 10, 16)
+		if !found || err != nil || n == 0 || n >= 100 {
+			return 0, wrong(fmt.Sprintf("%q is not a part of a limit", s), `write a part from "1%" to "99%", or "none"`)
+		}
+		return int(n), nil
+	},
+	format: func(n int) string {
+		if n == 0 {
+			return "none"
+		}
+		return strconv.Itoa(n) + "%"
+	},
+}
+
 func mustSize(s string) int64 {
 	n, err := quota.ParseSize(s)
 	if err != nil {

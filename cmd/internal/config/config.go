@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"pillarbox/mailstore/addr"
+	"pillarbox/quota/notice"
 	"pillarbox/smtp/policy"
 	"pillarbox/tls/certs"
 )
@@ -155,9 +156,36 @@ type DNS struct {
 
 // Mailboxes holds what is common to all mailboxes.
 type Mailboxes struct {
-	PlusSeparator string // one character, or "" for off
-	DefaultQuota  int64  // 0 for none
+	PlusSeparator   string // one character, or "" for off
+	DefaultQuota    int64  // of a mailbox; 0 for none
+	DefaultMessages int    // of a mailbox; 0 for none
+	DefaultWarning  int    // per cent of a limit, of a mailbox's or a domain's; 0 for none
+	OverQuota       OverQuota
+	Notices         NoticeLanguage
+	NoticeTemplates string // absolute path of a directory; "" for none
+
+	// Templates are the texts that the two settings before stand for. There are none where notices are off.
+	Templates notice.Templates
 }
+
+// OverQuota says what happens to a message that does not fit into a mailbox.
+type OverQuota string
+
+// The values of OverQuota.
+const (
+	RefuseOverQuota OverQuota = "refuse" // 552 5.2.2: it goes back to its sender
+	DeferOverQuota  OverQuota = "defer"  // 452 4.2.2: the sender's server tries again
+)
+
+// NoticeLanguage is the language of the notices about full mailboxes.
+type NoticeLanguage string
+
+// The values of NoticeLanguage.
+const (
+	EnglishNotices NoticeLanguage = "en"
+	GermanNotices  NoticeLanguage = "de"
+	NoNotices      NoticeLanguage = "off"
+)
 
 // LogFormat is how a log line is written.
 type LogFormat string

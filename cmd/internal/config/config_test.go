@@ -235,6 +235,10 @@ smtp.data_timeout = "1h"
 smtp.bare_line_endings = "normalise"
 mailboxes.plus_separator = ""
 mailboxes.default_quota = "1GiB"
+mailboxes.default_messages = 5000
+mailboxes.default_warning = "80%"
+mailboxes.over_quota = "defer"
+mailboxes.notices = "de"
 log.level = "debug"
 log.format = "json"
 dns.servers = ["192.168.1.1", "[2001:db8::1]:5353"]
@@ -508,5 +512,41 @@ func TestSampleNamesTheOldSettings(t *testing.T) {
 		if !strings.Contains(text, name) {
 			t.Errorf("%q is not in the sample", name)
 		}
+	}
+}
+
+// The texts of notices are read with the file, relative to its folder.
+func TestNoticeTemplates(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "pillarbox.toml")
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const text = "hostname = \"a.example\"\n[mailboxes]\nnotices = \"de\"\nnotice_templates = \".\"\n"
+	write("pillarbox.toml", text)
+	write("mailbox-full.de.txt", "Subject: Voll\n\nVoll: {{.About}}\n")
+	c, err := Load(file, nil)
+	if err != nil || c.Mailboxes.NoticeTemplates != dir || c.Mailboxes.Templates.None() {
+		t.Fatalf("got %+v, %v", c, err)
+	}
+	write("mailbox-full.de.txt", "Subject: Voll\n\nVoll: {{.Abuot}}\n")
+	write("typo.de.txt", "")
+	for _, want := range []string{
+		file + ":4: mailboxes.notice_templates: template: mailbox-full.de.txt:3:8: executing",
+		file + ":4: mailboxes.notice_templates: " + dir + "/typo.de.txt: no notice has this name",
+	} {
+		if _, err := Load(file, nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+	c, err = Load(file, []string{"PILLARBOX_MAILBOXES_NOTICES=off"})
+	if err != nil || !c.Mailboxes.Templates.None() {
+		t.Errorf("off: %v", err)
+	}
+	if _, err := Load(file, []string{"PILLARBOX_MAILBOXES_NOTICE_TEMPLATES=none"}); err == nil || !strings.Contains(err.Error(), "environment: PILLARBOX_MAILBOXES_NOTICE_TEMPLATES: open "+dir+"/none") {
+		t.Errorf("no directory: %v", err)
 	}
 }

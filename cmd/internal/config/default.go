@@ -48,7 +48,7 @@ func Default() Config {
 		Limits:    Limits{Connections: 1000, ConnectionsPerAddress: 100, ConnectionsPerAccount: 50},
 		Bans:      Bans{After: 20, Duration: time.Hour},
 		DNS:       DNS{Timeout: 5 * time.Second},
-		Mailboxes: Mailboxes{PlusSeparator: "+"},
+		Mailboxes: Mailboxes{PlusSeparator: "+", DefaultWarning: 90, OverQuota: RefuseOverQuota, Notices: EnglishNotices},
 		Log:       Log{Level: slog.LevelInfo, Format: TextLog},
 		Policy:    defaultRules(),
 		origin:    map[string]origin{},
@@ -60,6 +60,9 @@ func Default() Config {
 	}
 	if faults := c.compile(); faults != nil {
 		panic(faults[0].err) // a list above
+	}
+	if err := c.Mailboxes.loadNotices(); err != nil {
+		panic(err) // a template that is built in
 	}
 	return c
 }

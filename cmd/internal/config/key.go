@@ -152,6 +152,11 @@ func keys() []key {
 
 		text("mailboxes.plus_separator", func(c *Config) *string { return &c.Mailboxes.PlusSeparator }, optional(separator)),
 		text("mailboxes.default_quota", func(c *Config) *int64 { return &c.Mailboxes.DefaultQuota }, size[int64](0, 1<<50)),
+		number("mailboxes.default_messages", func(c *Config) *int { return &c.Mailboxes.DefaultMessages }, 0, 1_000_000_000),
+		text("mailboxes.default_warning", func(c *Config) *int { return &c.Mailboxes.DefaultWarning }, percentage),
+		text("mailboxes.over_quota", func(c *Config) *OverQuota { return &c.Mailboxes.OverQuota }, words(RefuseOverQuota, DeferOverQuota)),
+		text("mailboxes.notices", func(c *Config) *NoticeLanguage { return &c.Mailboxes.Notices }, words(EnglishNotices, GermanNotices, NoNotices)),
+		text("mailboxes.notice_templates", func(c *Config) *string { return &c.Mailboxes.NoticeTemplates }, optional(filePath)),
 
 		text("log.level", func(c *Config) *slog.Level { return &c.Log.Level }, oneOf(
 			choice[slog.Level]{"debug", slog.LevelDebug}, choice[slog.Level]{"info", slog.LevelInfo},

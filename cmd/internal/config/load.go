@@ -19,6 +19,7 @@ import (
 	"github.com/knadh/koanf/v2"
 
 	"pillarbox/quota"
+	"pillarbox/quota/notice"
 	"pillarbox/smtp/policy"
 )
 
@@ -76,16 +77,16 @@ func Load(path string, environ []string, options ...Option) (*Config, error) {
 	}
 	l.file(data)
 	l.environment(environ)
+	for _, p := range []*string{&l.config.Data, &l.config.TLS.Cert, &l.config.TLS.Key, &l.config.Mailboxes.NoticeTemplates} {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(folder, *p)
+		}
+	}
 	l.compile()
 	l.check()
 	if l.problems != nil {
 		l.problems.sort()
 		return nil, l.problems
-	}
-	for _, p := range []*string{&l.config.Data, &l.config.TLS.Cert, &l.config.TLS.Key} {
-		if *p != "" && !filepath.IsAbs(*p) {
-			*p = filepath.Join(folder, *p)
-		}
 	}
 	return &l.config, nil
 }
@@ -310,6 +311,29 @@ func (l *loader) check() {
 	l.checkListen()
 	l.checkSites()
 	l.checkOpenRelay()
+	if l.sound("mailboxes.notices") && l.sound("mailboxes.notice_templates") {
+		l.checkNotices()
+	}
+}
+
+// checkNotices reads the templates of the notices: what is wrong with one is said now and not when a mailbox is full.
+func (l *loader) checkNotices() {
+	const name = "mailboxes.notice_templates"
+	err := l.config.Mailboxes.loadNotices()
+	if err == nil {
+		return
+	}
+	for what := range strings.SplitSeq(err.Error(), "\n") {
+		l.problem(l.config.origin[name], name, what, `mend the template, or write "" for those that are built in`)
+	}
+}
+
+func (m *Mailboxes) loadNotices() (err error) {
+	m.Templates = notice.Templates{}
+	if m.Notices != NoNotices {
+		m.Templates, err = notice.Load(m.NoticeTemplates, notice.Language(m.Notices))
+	}
+	return err
 }
 
 func (l *loader) checkSessionSize(c *SMTP) {

@@ -1,7 +1,6 @@
 package ops
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -9,7 +8,6 @@ import (
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
-	"pillarbox/quota"
 )
 
 // NewMailbox is what a mailbox begins with.
@@ -172,38 +170,6 @@ func (o *Office) UnlockMailbox(user string) (Change, error) {
 	})
 }
 
-// SetQuota limits what a mailbox holds: a size such as "500MB", "none", or
-// "default" for what the configuration says.
-func (o *Office) SetQuota(user, size string) (Change, error) {
-	octets, err := parseQuota(size)
-	if err != nil {
-		return Change{}, err
-	}
-	done := "has the quota " + size
-	if octets < 0 {
-		done = "has no quota"
-	}
-	return o.updateAccount(user, done, func(acc *directory.Account) error {
-		acc.Quota = octets
-		return nil
-	})
-}
-
-// parseQuota returns what directory.Account keeps.
-func parseQuota(size string) (int64, error) {
-	switch strings.ToLower(size) {
-	case "default":
-		return 0, nil
-	case "none":
-		return -1, nil
-	}
-	octets, err := quota.ParseSize(size)
-	if err == nil && octets == 0 {
-		err = errors.New("the quota 0 would be none")
-	}
-	return octets, Hint(err, "write a size such as 500MB, or none, or default")
-}
-
 // SetForward sends what comes for a mailbox to other addresses, here or
 // elsewhere, and keeps a copy if keepCopy says so.
 func (o *Office) SetForward(user string, targets []string, keepCopy bool) (Change, error) {
@@ -270,7 +236,7 @@ func (o *Office) summary(box directory.Mailbox) MailboxSummary {
 		Mailbox:  box.Address,
 		Locked:   box.Locked,
 		Password: box.Account.Verifier != "",
-		Quota:    o.quotaOf(box),
+		Quota:    o.limitsOf(box).Bytes,
 		Forward:  orEmpty(box.Account.Forward),
 		KeepCopy: box.Account.KeepCopy,
 		Held:     box.Account.Held,
@@ -284,7 +250,7 @@ func (o *Office) stat(box directory.Mailbox) (MailboxStat, error) {
 		Mailbox:  box.Address,
 		Messages: held.Messages,
 		Bytes:    held.Bytes,
-		Quota:    o.quotaOf(box),
+		Quota:    o.limitsOf(box).Bytes,
 		Forward:  orEmpty(box.Account.Forward),
 		KeepCopy: box.Account.KeepCopy,
 	}, err

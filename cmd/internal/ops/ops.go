@@ -46,7 +46,8 @@ type Office struct {
 	// Devices are the machines that may send without a log-in.
 	Devices *devices.Registry
 
-	cfg atomic.Pointer[config.Config]
+	cfg   atomic.Pointer[config.Config]
+	watch atomic.Pointer[func(quota.Event)]
 }
 
 // Open opens the data directory that the configuration names, which must be
@@ -61,10 +62,7 @@ func Open(cfg *config.Config) (*Office, error) {
 	o := &Office{Root: root, Dir: directory.New(root, directory.Options{}), Devices: devices.New(root)}
 	o.SetConfig(cfg)
 	// The ledger counts through the store, and the store asks the ledger.
-	o.Quota = quota.New(o.limit, func(dir string) (int64, int, error) {
-		s, err := o.Store.Stat(dir)
-		return s.Bytes, s.Messages, err
-	})
+	o.Quota = quota.NewLedger(quota.Options{Limits: o.limitsAt, Usage: o.usage, Members: o.members, Notify: o.crossed})
 	o.Store, err = mailstore.Open(root, mailstore.Options{Reserver: o.Quota})
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
@@ -92,27 +90,6 @@ func (o *Office) SetConfig(cfg *config.Config) {
 		Postmaster:    cfg.Postmaster,
 		PlusSeparator: cfg.Mailboxes.PlusSeparator,
 	})
-}
-
-// limit is a mailbox's quota in octets by its directory; 0 is none.
-func (o *Office) limit(dir string) (int64, error) {
-	box, err := o.Dir.MailboxAt(dir)
-	if err != nil {
-		return 0, err
-	}
-	return o.quotaOf(box), nil
-}
-
-// quotaOf is the quota that holds for a mailbox, its own or the default, in
-// octets; 0 is none.
-func (o *Office) quotaOf(box directory.Mailbox) int64 {
-	switch own := box.Account.Quota; {
-	case own > 0:
-		return own
-	case own < 0:
-		return 0
-	}
-	return o.Config().Mailboxes.DefaultQuota
 }
 
 // ParseUser reads the name of a mailbox, alias or group as an administrator

@@ -1,0 +1,256 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pillarbox/cmd/internal/daemon"
+	"pillarbox/cmd/internal/ops"
+	"pillarbox/quota"
+	"pillarbox/quota/notice"
+)
+
+func (a *app) quotaCommand() *cobra.Command {
+	cmd := family("quota", "How much mailboxes and domains may hold, and how much they do",
+		a.quotaSetCommand(),
+		shows(a, "show USER@DOMAIN | DOMAIN", "Count a mailbox, or all of a domain, and show its limits", takes(1, 1),
+			ofOne((*ops.Office).ShowQuota), (*app).printQuota),
+		a.quotaListCommand(),
+		a.quotaRecalculateCommand(),
+		&cobra.Command{
+			Use: "template [NAME]", Short: "Print the text of a notice that is built in, or the names of all", Args: takes(0, 1),
+			DisableFlagsInUseLine: true,
+			RunE:                  func(_ *cobra.Command, args []string) error { return a.quotaTemplate(args) },
+		},
+	)
+	cmd.Long = `How much mailboxes and domains may hold, and how much they do.
+
+A limit is a size (100MB is 100,000,000 bytes, 1GiB is 1,073,741,824) or a number
+of messages. A domain's limits are for all its mailboxes together. A warning is
+a part of its limit, such as 90%, or a size or number of its own.
+
+What nothing is said of has the defaults in [mailboxes] of the configuration.`
+	return cmd
+}
+
+// quotaSetCommand changes limits; those of nobody in particular are in the
+// configuration.
+func (a *app) quotaSetCommand() *cobra.Command {
+	var c ops.QuotaChange
+	var defaults, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "set USER@DOMAIN | DOMAIN | --default [--size SIZE] [--messages NUMBER] [--warn LEVEL] [--warn-messages LEVEL] [--json]",
+		Short: "Set limits: each a value, none, or default", Args: takes(0, 1), DisableFlagsInUseLine: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkQuotaSet(cmd, args, defaults); err != nil {
+				return err
+			}
+			if defaults {
+				return a.quotaDefaults(c)
+			}
+			return a.withOffice(func(o *ops.Office) error {
+				change, err := o.ChangeQuota(args[0], c)
+				if err == nil && asJSON {
+					return a.writeJSON(change)
+				}
+				return a.report(change, err)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&c.Size, "size", "", "the most that it holds: a `size` such as 500MB or 1GiB")
+	cmd.Flags().StringVar(&c.Messages, "messages", "", "the most `messages` that it holds, such as 5000")
+	cmd.Flags().StringVar(&c.Warn, "warn", "", "warn at this part of the size, such as 90%, or at this `size`")
+	cmd.Flags().StringVar(&c.WarnMessages, "warn-messages", "", "warn at this part of the messages, or at this `number`")
+	cmd.Flags().BoolVar(&defaults, "default", false, "say how to set what holds for all others")
+	addJSON(cmd, &asJSON)
+	return cmd
+}
+
+func checkQuotaSet(cmd *cobra.Command, args []string, defaults bool) error {
+	switch {
+	case defaults && len(args) > 0:
+		return misuse(cmd, "--default and a name cannot both be given")
+	case !defaults && len(args) == 0:
+		return misuse(cmd, "the mailbox or the domain is missing")
+	}
+	for _, name := range []string{"size", "messages", "warn", "warn-messages"} {
+		if f := cmd.Flags().Lookup(name); f.Changed && f.Value.String() == "" {
+			return misuse(cmd, "--"+name+" lacks its value")
+		}
+	}
+	return nil
+}
+
+// quotaDefaults changes nothing, like winpop set: the settings are in one
+// commented file.
+func (a *app) quotaDefaults(c ops.QuotaChange) error {
+	if _, err := a.load(); err != nil {
+		return err
+	}
+	lines, err := ops.QuotaDefaults(c)
+	if err != nil {
+		return err
+	}
+	return ops.Hint(fmt.Errorf("the defaults are kept in %s, and only there", a.config),
+		"write %s into its section [mailboxes], then 'pillarbox admin reload'", strings.Join(lines, " and "))
+}
+
+// overFlag is --over 80%, for lists.
+type overFlag struct{ text string }
+
+func (f *overFlag) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.text, "over", "", "only those of which at least this `part` is used, such as 80%")
+}
+
+func (f *overFlag) percent() (int, error) {
+	if f.text == "" {
+		return 0, nil
+	}
+	n, err := ops.Percent(f.text)
+	if err != nil {
+		return 0, usageError{err}
+	}
+	return n, nil
+}
+
+func (a *app) quotaListCommand() *cobra.Command {
+	var over overFlag
+	cmd := shows(a, "list [DOMAIN] [--over 80%]", "Count the mailboxes of a domain, or all, and list their limits", takes(0, 1),
+		func(o *ops.Office, args []string) ([]ops.QuotaStatus, error) {
+			percent, err := over.percent()
+			if err != nil {
+				return nil, err
+			}
+			return o.ListQuotas(strings.Join(args, ""), percent)
+		}, table("mailboxes like that", "NAME\t"+quotaColumns, quotaRow))
+	over.add(cmd)
+	return cmd
+}
+
+const quotaColumns = "SIZE\tLIMIT\tMESSAGES\tLIMIT\tUSED\tSTATE"
+
+func quotaRow(s ops.QuotaStatus) string {
+	used, limit, most := "-", "-", "-"
+	if s.Limits.Bytes > 0 || s.Limits.Messages > 0 {
+		used = strconv.Itoa(s.Percent) + " %"
+	}
+	if s.Limits.Bytes > 0 {
+		limit = quota.FormatSize(s.Limits.Bytes)
+	}
+	if s.Limits.Messages > 0 {
+		most = strconv.FormatInt(s.Limits.Messages, 10)
+	}
+	return fmt.Sprintf("%s\t%s\t%s\t%d\t%s\t%s\t%s", s.Target, quota.Approximate(s.Bytes, s.Limits.Bytes), limit, s.Messages, most, used, s.State)
+}
+
+func (a *app) printQuota(s ops.QuotaStatus) {
+	kind := "Mailbox"
+	if s.Domain {
+		kind = "Domain"
+	}
+	lines := append([]string{kind + ":\t" + s.Target}, quotaLines(s)...)
+	if in := s.Within; in != nil {
+		lines = append(lines, "", "Domain:\t"+in.Target)
+		lines = append(lines, quotaLines(*in)...)
+	}
+	a.align(lines)
+}
+
+func quotaLines(s ops.QuotaStatus) []string {
+	number := func(n int64) string { return strconv.FormatInt(n, 10) }
+	value := func(n int64, own string, format func(int64) string) string {
+		text := "none"
+		if n > 0 {
+			text = format(n)
+		}
+		switch {
+		case own == "default":
+			text += " (the default)"
+		case strings.HasSuffix(own, "%"):
+			text += " (" + own + ")"
+		}
+		return text
+	}
+	return []string{
+		"Size:\t" + fmt.Sprintf("%s (%d bytes)", quota.Approximate(s.Bytes, s.Limits.Bytes), s.Bytes),
+		"Messages:\t" + number(s.Messages),
+		"Limit:\t" + value(s.Limits.Bytes, s.Own.Size, quota.FormatSize),
+		"Warning:\t" + value(s.Limits.WarnBytes, s.Own.Warn, quota.FormatSize),
+		"Limit of messages:\t" + value(s.Limits.Messages, s.Own.Messages, number),
+		"Warning of messages:\t" + value(s.Limits.WarnMessages, s.Own.WarnMessages, number),
+		"Used:\t" + fmt.Sprintf("%d %%", s.Percent),
+		"State:\t" + string(s.State),
+	}
+}
+
+// quotaRecalculateCommand counts, and makes the running server count too.
+func (a *app) quotaRecalculateCommand() *cobra.Command {
+	var over overFlag
+	var asJSON bool
+	cmd := a.verb("recalculate [DOMAIN] [--over 80%] [--json]", "Count anew, in the running server too, and show what it had believed", takes(0, 1),
+		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+			percent, err := over.percent()
+			if err != nil {
+				return err
+			}
+			domain := strings.Join(args, "")
+			if _, err := o.ListQuotas(domain, percent); err != nil {
+				return err // the server is not troubled for a typing error
+			}
+			server, err := a.recountServer(cmd.Context(), o.Config().Data)
+			if err != nil {
+				return err
+			}
+			return respond(a, asJSON, (*app).printQuotaCounts)(o.CountQuotas(domain, percent, server))
+		})
+	over.add(cmd)
+	addJSON(cmd, &asJSON)
+	return cmd
+}
+
+// recountServer makes the running server count anew what it has counted.
+func (a *app) recountServer(ctx context.Context, data string) ([]quota.Recount, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute) // a million messages on a slow disk
+	defer cancel()
+	server, err := askRecount(ctx, data)
+	if errors.Is(err, daemon.ErrNotRunning) {
+		a.note("the server is not running: it has nothing to correct, and counts anew when it starts")
+		return nil, nil
+	}
+	return server, err
+}
+
+func (a *app) printQuotaCounts(all []ops.QuotaCount) {
+	row := func(c ops.QuotaCount) string {
+		wrong := "-"
+		switch b := c.Believed; {
+		case b != nil && *b == c.Usage:
+			wrong = "right"
+		case b != nil:
+			wrong = quota.Approximate(b.Bytes, c.Limits.Bytes) + " in " + quota.FormatMessages(b.Messages)
+		}
+		return quotaRow(c.QuotaStatus) + "\t" + wrong
+	}
+	table("mailboxes like that", "NAME\t"+quotaColumns+"\tBELIEVED", row)(a, all)
+}
+
+func (a *app) quotaTemplate(args []string) error {
+	if len(args) == 0 {
+		for _, name := range notice.Names() {
+			fmt.Fprintln(a.stdout, name)
+		}
+		return nil
+	}
+	text := notice.Standard(args[0])
+	if text == "" {
+		return ops.Hint(fmt.Errorf("there is no notice %q", args[0]), "the names are %s", strings.Join(notice.Names(), ", "))
+	}
+	fmt.Fprint(a.stdout, text)
+	return nil
+}
