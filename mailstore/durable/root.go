@@ -16,7 +16,8 @@ import (
 type Root struct {
 	root  *os.Root
 	top   *os.File // the root directory
-	owner *owner // nil: leave new files to whoever we are
+	topFD int      // its descriptor
+	owner *owner   // nil: leave new files to whoever we are
 	syncs Syncer
 }
 
@@ -40,7 +41,7 @@ func Open(dir string) (*Root, error) {
 	if err != nil {
 		return nil, errors.Join(err, top.Close(), root.Close())
 	}
-	return &Root{root: root, top: top, owner: own}, nil
+	return &Root{root: root, top: top, topFD: int(top.Fd()), owner: own}, nil
 }
 
 func foreignOwner(root *os.File) (*owner, error) {
@@ -161,42 +162,6 @@ func (r *Root) RemoveAll(name string) error {
 	return r.root.RemoveAll(name)
 }
 
-// Lstat implements FS.
-func (r *Root) Lstat(name string) (fs.FileInfo, error) {
-	if err := check("lstat", name); err != nil {
-		return nil, err
-	}
-	return r.root.Lstat(name)
-}
-
-// ReadDir implements FS.
-func (r *Root) ReadDir(name string) ([]fs.DirEntry, error) {
-	dir, err := r.openDir(name)
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	// A file that os.Root opened asks for the status of each entry. One made from the same descriptor
-	// is content with the type that the listing gives, which in a large directory is several times faster.
-	fd, err := unix.FcntlInt(dir.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return nil, &fs.PathError{Op: "dup", Path: name, Err: err}
-	}
-	plain := os.NewFile(uintptr(fd), dir.Name())
-	defer plain.Close()
-	return plain.ReadDir(-1)
-}
-
-// ReadNames implements FS.
-func (r *Root) ReadNames(name string) ([]string, error) {
-	dir, err := r.openDir(name)
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	return dir.Readdirnames(-1)
-}
-
 // SyncDir implements FS.
 func (r *Root) SyncDir(name string) error {
 	return r.syncs.Do(name, func() error {
@@ -210,7 +175,7 @@ func (r *Root) SyncDir(name string) error {
 
 // SyncAll implements FS.
 func (r *Root) SyncAll() error {
-	if err := unix.Syncfs(int(r.top.Fd())); err != nil {
+	if err := unix.Syncfs(r.topFD); err != nil {
 		return &fs.PathError{Op: "syncfs", Path: r.Name(), Err: err}
 	}
 	return nil

@@ -6,24 +6,33 @@ import (
 	"os"
 	"path"
 	"strconv"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
 // Unnamed implements FS with O_TMPFILE, which the common file systems of Linux know.
 func (r *Root) Unnamed(dir string, perm fs.FileMode) (File, error) {
-	f, err := r.OpenFile(dir, os.O_WRONLY|unix.O_TMPFILE, perm)
-	switch {
-	case errors.Is(err, syscall.EOPNOTSUPP), errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.EINVAL):
-		return nil, &fs.PathError{Op: "open unnamed", Path: dir, Err: errors.ErrUnsupported}
-	case err != nil:
+	if err := check("open unnamed", dir); err != nil {
 		return nil, err
 	}
+	at, err := r.handle(dir)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open unnamed", Path: dir, Err: err}
+	}
+	fd, err := unix.Openat(at, ".", os.O_WRONLY|unix.O_TMPFILE|unix.O_CLOEXEC, uint32(perm.Perm()))
+	_ = unix.Close(at)
+	switch err {
+	case nil:
+	case unix.EOPNOTSUPP, unix.EISDIR, unix.EINVAL:
+		return nil, &fs.PathError{Op: "open unnamed", Path: dir, Err: errors.ErrUnsupported}
+	default:
+		return nil, &fs.PathError{Op: "open unnamed", Path: dir, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), dir)
 	if r.owner == nil {
 		return f, nil
 	}
-	if err := f.(*os.File).Chown(r.owner.uid, r.owner.gid); err != nil {
+	if err := f.Chown(r.owner.uid, r.owner.gid); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
@@ -54,7 +63,7 @@ func (r *Root) handle(name string) (fd int, err error) {
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
 	}
 	for {
-		fd, err = unix.Openat2(int(r.top.Fd()), name, &how)
+		fd, err = unix.Openat2(r.topFD, name, &how)
 		switch err {
 		case unix.EINTR, unix.EAGAIN: // the latter: somebody renamed a directory meanwhile
 			continue

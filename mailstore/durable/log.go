@@ -1,0 +1,333 @@
+package durable
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"log/slog"
+	"path"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// defaultSegment is the size of each of the two files of a Log, in bytes.
+	defaultSegment = 16 << 20
+	// defaultDelay is how long records wait at most before what they stand for is synced.
+	defaultDelay = 5 * time.Second
+	// gatherFor is how long the first writer of a group waits for those that are known to come.
+	gatherFor = time.Millisecond
+	// maxGroup is when a group is written without waiting for more, in bytes.
+	maxGroup = 1 << 20
+)
+
+// ErrLogFull says that the log takes no record now: it is closed, the record is too large for it, or what it holds
+// could not be settled yet. Nothing was written; the caller makes its change durable in another way.
+var ErrLogFull = errors.New("log is full")
+
+// LogOptions say how a Log works. The zero value of each field but Redo is good.
+type LogOptions struct {
+	Segment int64         // size of each of the two files in bytes, a multiple of 4096; 0: 16 MiB
+	Delay   time.Duration // between a record and the sync that makes it superfluous; 0: 5 s
+
+	// Redo does again, durably, what a record stands for, whatever became of it on the disk. It is called for
+	// the records that are waiting when a sync behind the log fails: nothing can be told then about what
+	// the sync was for, and a second one would succeed without having written it.
+	Redo func(record []byte) error
+	Cut  func(file int) // called when the records in file 0 or 1 have gone; nil: nobody asks
+	Log  *slog.Logger   // nil: nothing is said
+}
+
+// Log lets many small changes be durable with few syncs. A record of the change is appended, together with those of
+// all who wait, with one write and one flush; the change itself is made without a sync. Some seconds later, or
+// when the log's file is full, everything on the file system is synced at once, and the records are cut. After a
+// crash, Replay gives the records whose change may be lost.
+//
+// The log has two files of fixed size, written from end to end before the first use, so that a flush of records
+// moves nothing but records. One file takes groups of records while what is in the other is settled. A group counts
+// only whole: a checksum covers it, it carries the number of its file's present life, which is random and never
+// leaves the machine, and its own number in that life, so that neither the remains of earlier groups nor anything
+// that a stranger wrote into a record is taken for a group. Groups begin at multiples of 4096 bytes: nothing that was
+// acknowledged shares a block with what is written later.
+//
+// A Log is safe for concurrent use.
+type Log struct {
+	fsys FS
+	opts LogOptions
+
+	writing   sync.Mutex  // held while a group is written, or the files change roles
+	segments  [2]*segment // guarded by writing
+	active    *segment    // one of them; nil before Replay, after Close
+	announced atomic.Int64
+	flushes   atomic.Int64
+
+	mu        sync.Mutex
+	gathering *group // nil: the next writer opens one and leads it
+	spare     []byte // memory of a group that was written, for another one
+
+	swapped chan struct{} // wakes the settler: there is a file to settle
+	stop    context.CancelFunc
+	settler sync.WaitGroup
+}
+
+// OpenLog opens the log in the directory dir, which it makes when it is missing. It takes no records before Replay.
+func OpenLog(fsys FS, dir string, opts LogOptions) (*Log, error) {
+	if opts.Segment == 0 {
+		opts.Segment = defaultSegment
+	}
+	if opts.Delay == 0 {
+		opts.Delay = defaultDelay
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := fsys.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	l := &Log{fsys: fsys, opts: opts, swapped: make(chan struct{}, 1)}
+	for i := range l.segments {
+		s, err := openSegment(fsys, path.Join(dir, fmt.Sprintf("log%d", i)), i, opts.Segment)
+		if err != nil {
+			return nil, errors.Join(err, l.closeFiles())
+		}
+		l.segments[i] = s
+	}
+	return l, nil
+}
+
+// Replay calls do with each record that is in the log, oldest first, and then done. When done returns, whatever the
+// records stand for is on the disk; so they are cut, and the log begins to take records. The memory of a record
+// belongs to do. After an error the log is as it was, and takes no records.
+func (l *Log) Replay(do func(record []byte) error, done func() error) error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	older, newer := l.segments[0], l.segments[1]
+	if older.epoch > newer.epoch {
+		older, newer = newer, older
+	}
+	for _, s := range []*segment{older, newer} {
+		if err := s.records(do); err != nil {
+			return err
+		}
+	}
+	if err := done(); err != nil {
+		return err
+	}
+	last := newer.epoch
+	for i, s := range []*segment{older, newer} {
+		if err := s.cut(last + uint64(i) + 1); err != nil {
+			return err
+		}
+	}
+	l.active = older
+	var ctx context.Context
+	ctx, l.stop = context.WithCancel(context.Background())
+	l.settler.Go(func() { l.settleAlways(ctx) })
+	return nil
+}
+
+// Announce says that a record is coming, so that the first writer of a group waits for it, a very short time. One
+// call of Append, or of Retract, takes it back.
+func (l *Log) Announce() { l.announced.Add(1) }
+
+// Retract takes an announcement back.
+func (l *Log) Retract() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.arrived()
+}
+
+// arrived needs mu held.
+func (l *Log) arrived() {
+	if l.announced.Add(-1) == 0 && l.gathering != nil {
+		l.gathering.goAhead()
+	}
+}
+
+// Flushes is how many times the log has asked the disk to write, since it was opened.
+func (l *Log) Flushes() int64 { return l.flushes.Load() }
+
+// Append returns when the record, which is parts put together, is on the disk. Announce was called before. The
+// caller then makes the change that the record stands for, and calls applied once, whether or not the change
+// succeeded; until then, and until a sync after that, the log keeps the record. file is 0 or 1, that which has it.
+//
+// An error other than ErrLogFull says that writing failed, for all records of the group; the log is ready for the next.
+func (l *Log) Append(parts ...[]byte) (file int, applied func(), err error) {
+	g, leads := l.join(parts)
+	if g == nil {
+		l.Retract()
+		return 0, nil, ErrLogFull
+	}
+	if leads {
+		l.lead(g)
+	} else {
+		<-g.done
+	}
+	if g.err != nil {
+		return 0, nil, g.err
+	}
+	return g.segment.index, g.segment.pending.Done, nil
+}
+
+// join adds a record to the group that gathers, which is nil if no group could take the record; leads says that
+// the record is the first in it.
+func (l *Log) join(parts [][]byte) (g *group, leads bool) {
+	size := recordSize(parts)
+	if groupHeader+size > min(int(l.opts.Segment)-blockSize, maxGroup) {
+		return nil, false
+	}
+	for {
+		l.mu.Lock()
+		g := l.gathering
+		if leads = g == nil; leads {
+			g = newGroup(l.spare)
+			l.spare = nil
+			l.gathering = g
+		}
+		if g.add(parts, size) {
+			l.arrived()
+			l.mu.Unlock()
+			return g, leads
+		}
+		g.goAhead()
+		l.mu.Unlock()
+		<-g.closed
+	}
+}
+
+// lead writes a group, once the one before it is written and those who were announced have joined.
+func (l *Log) lead(g *group) {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	if l.announced.Load() > 0 {
+		timer := time.NewTimer(gatherFor)
+		select {
+		case <-g.ahead:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	l.mu.Lock()
+	l.gathering = nil
+	l.mu.Unlock()
+	close(g.closed)
+	g.err = l.write(g)
+	l.mu.Lock()
+	l.spare, g.data = g.data, nil
+	l.mu.Unlock()
+	close(g.done)
+}
+
+// write needs writing held.
+func (l *Log) write(g *group) error {
+	if l.active == nil {
+		return ErrLogFull
+	}
+	if !l.active.fits(g) && !l.swap() {
+		return ErrLogFull
+	}
+	l.flushes.Add(1)
+	g.segment = l.active
+	return l.active.write(g)
+}
+
+// swap makes the other file the active one, if it is free, and leaves the one that was to the settler. It needs
+// writing held.
+func (l *Log) swap() bool {
+	other := l.segments[1-l.active.index]
+	if !other.empty() {
+		return false
+	}
+	l.active = other
+	select {
+	case l.swapped <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// settleAlways settles the file that is not active whenever there is something in it, and the active one when what
+// is in it has waited long enough.
+func (l *Log) settleAlways(ctx context.Context) {
+	ticker := time.NewTicker(l.opts.Delay)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-l.swapped:
+		case <-ticker.C:
+			l.mayRest()
+		case <-ctx.Done():
+			return
+		}
+		if err := l.settle(); err != nil {
+			l.opts.Log.Error("cannot sync behind the log; new mail is synced message by message until that succeeds", "error", err)
+		}
+	}
+}
+
+// mayRest takes the active file out of use if it holds anything.
+func (l *Log) mayRest() {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	if !l.active.empty() {
+		l.swap()
+	}
+}
+
+// settle brings to the disk what the records in the file that is not active stand for, and cuts it.
+func (l *Log) settle() error {
+	l.writing.Lock()
+	resting, epoch := l.segments[1-l.active.index], l.active.epoch+1
+	l.writing.Unlock()
+	if resting.empty() {
+		return nil
+	}
+	resting.pending.Wait()
+	l.flushes.Add(1)
+	err := l.fsys.SyncAll()
+	if err != nil || resting.doubtful {
+		resting.doubtful = true
+		if redoErr := resting.records(l.opts.Redo); redoErr != nil {
+			return errors.Join(err, redoErr)
+		}
+		l.opts.Log.Warn("a sync behind the log failed; the messages concerned were written again", "error", err)
+	}
+	l.flushes.Add(1)
+	if err := resting.cut(epoch); err != nil {
+		return err
+	}
+	if l.opts.Cut != nil {
+		l.opts.Cut(resting.index)
+	}
+	return nil
+}
+
+// Close settles what the log holds and gives its files back. After an error Replay will find the rest.
+func (l *Log) Close() error {
+	if l.stop == nil {
+		return l.closeFiles()
+	}
+	l.stop()
+	l.settler.Wait()
+	err := l.settle()
+	if err == nil {
+		l.mayRest()
+		err = l.settle()
+	}
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	l.active = nil
+	return errors.Join(err, l.closeFiles())
+}
+
+func (l *Log) closeFiles() error {
+	var errs []error
+	for _, s := range l.segments {
+		if s != nil {
+			errs = append(errs, s.file.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
