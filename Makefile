@@ -10,7 +10,7 @@ BENCHTIME ?= 1s
 TESTFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race lint fuzz-short e2e bench install clean
+.PHONY: help build run test race lint fuzz-short e2e crash bench install clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,8 +29,8 @@ race: ## run the test suite with the race detector
 
 lint: ## gofmt, go vet and staticcheck
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt wants:"; echo "$$unformatted"; exit 1; fi
-	$(GO) vet -tags e2e ./...
-	$(GO) tool staticcheck -tags e2e ./...
+	$(GO) vet -tags e2e,crash ./...
+	$(GO) tool staticcheck -tags e2e,crash ./...
 
 fuzz-short: ## fuzz every parser of client bytes, FUZZTIME inputs each
 	@set -e; for dir in $$($(GO) list -f '{{.Dir}}' ./...); do \
@@ -41,6 +41,9 @@ fuzz-short: ## fuzz every parser of client bytes, FUZZTIME inputs each
 
 e2e: ## test the binary with real mail programs (packages: .ci/packages.txt)
 	$(GO) test -tags e2e -count=1 -v -timeout 20m ./cmd/internal/e2e
+
+crash: ## cut the power of a virtual machine that receives mail, and look at what it holds (QEMU; PILLARBOX_CRASH_ROUNDS)
+	@GO="$(GO)" sh etc/crash/crash.sh
 
 bench: ## measure: accept to 250, log-in and STAT, RETR, memory of idle connections
 	$(GO) test -run='^$$' -bench=. -benchtime=$(BENCHTIME) -benchmem ./smtp/... ./pop3/... ./mailstore/...

@@ -1,0 +1,109 @@
+//go:build crash
+
+package crash
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"testing"
+)
+
+// The log that QEMU's blklogwrites keeps has the format of dm-log-writes: a sector that describes it, then for each
+// request a sector with its place, length in sectors, and flags, followed by its data. All numbers are little-endian.
+const (
+	logMagic   = 0x6a736677736872
+	logFlush   = 1 << 0
+	logFUA     = 1 << 1
+	logDiscard = 1 << 2
+	sectorSize = 512
+)
+
+// request is one write or flush.
+type request struct {
+	sector, sectors int64
+	flags           uint64
+	data            int64 // offset in the log
+}
+
+// readLog returns the requests in the order in which they were completed.
+func readLog(t *testing.T, log *os.File) (requests []request) {
+	t.Helper()
+	var super [sectorSize]byte
+	_, err := log.ReadAt(super[:], 0)
+	must(t, err)
+	if binary.LittleEndian.Uint64(super[:]) != logMagic || binary.LittleEndian.Uint32(super[24:]) != sectorSize {
+		t.Fatalf("the log of writes begins with % x", super[:32])
+	}
+	for at := int64(sectorSize); ; {
+		var head [sectorSize]byte
+		if _, err := log.ReadAt(head[:], at); errors.Is(err, io.EOF) {
+			return requests
+		} else {
+			must(t, err)
+		}
+		r := request{
+			sector:  int64(binary.LittleEndian.Uint64(head[:])),
+			sectors: int64(binary.LittleEndian.Uint64(head[8:])),
+			flags:   binary.LittleEndian.Uint64(head[16:]),
+			data:    at + sectorSize,
+		}
+		at = r.data
+		if r.flags&logDiscard == 0 {
+			at += r.sectors * sectorSize
+		}
+		requests = append(requests, r)
+	}
+}
+
+// cutPower brings the disk, as it was before, to what it holds when the power goes at the end of the log: all
+// up to the last flush, and of what came later each request not at all, whole, or some of its sectors.
+func cutPower(t *testing.T, disk, log string, rng *rand.Rand) (flushed, kept, lost int) {
+	t.Helper()
+	l, err := os.Open(log)
+	must(t, err)
+	defer l.Close()
+	d, err := os.OpenFile(disk, os.O_RDWR, 0)
+	must(t, err)
+	defer d.Close()
+	requests := readLog(t, l)
+	for i, r := range requests {
+		if r.flags&logFlush != 0 {
+			flushed = i + 1
+		}
+	}
+	for i, r := range requests {
+		odds := 1.0
+		if i >= flushed && r.flags&logFUA == 0 {
+			odds = []float64{0, 0.5, 1}[rng.IntN(3)]
+		}
+		k := apply(t, d, l, r, func() bool { return rng.Float64() < odds })
+		if i >= flushed {
+			kept += k
+			lost += int(r.sectors) - k
+		}
+	}
+	return flushed, kept, lost
+}
+
+// apply does a request again, sector by sector, and returns how many it kept.
+func apply(t *testing.T, disk, log *os.File, r request, keep func() bool) (kept int) {
+	t.Helper()
+	if r.flags&logDiscard != 0 {
+		return 0 // what is discarded may stay
+	}
+	data := make([]byte, r.sectors*sectorSize)
+	if n, err := log.ReadAt(data, r.data); err != nil {
+		data = data[:n/sectorSize*sectorSize] // QEMU was killed while it wrote this
+	}
+	for i := int64(0); i < int64(len(data)); i += sectorSize {
+		if keep() {
+			kept++
+			_, err := disk.WriteAt(data[i:i+sectorSize], r.sector*sectorSize+i)
+			must(t, err)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,279 @@
+package mailtest
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"syscall"
+
+	"pillarbox/mailstore/durable"
+)
+
+// powerFile is an open file or directory of a PowerFS. Its fields are guarded by the mutex of the PowerFS.
+type powerFile struct {
+	fs     *PowerFS
+	node   *node
+	name   string
+	flag   int
+	off    int64
+	closed bool
+}
+
+const accessMode = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
+
+// OpenFile implements durable.FS.
+func (p *PowerFS) OpenFile(name string, flag int, perm fs.FileMode) (f durable.File, err error) {
+	kind := "open"
+	if flag&os.O_CREATE != 0 {
+		kind = "create"
+	}
+	err = p.onPath(kind, "openat", name, func() error {
+		n, err := p.open(name, flag, perm)
+		if err == nil {
+			f = &powerFile{fs: p, node: n, name: name, flag: flag}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (p *PowerFS) open(name string, flag int, perm fs.FileMode) (*node, error) {
+	if perm&fs.ModePerm != perm {
+		return nil, errors.New("unsupported file mode")
+	}
+	dir, base, err := p.place(name)
+	if err != nil {
+		return nil, err
+	}
+	n := p.child(dir, base)
+	writes := flag&accessMode != os.O_RDONLY
+	switch {
+	case n == nil && flag&os.O_CREATE == 0:
+		return nil, syscall.ENOENT
+	case n == nil:
+		n = p.newFile(perm)
+		p.set(dir, base, n)
+	case flag&os.O_CREATE != 0 && flag&os.O_EXCL != 0:
+		return nil, syscall.EEXIST
+	case n.dir != nil && (writes || flag&(os.O_CREATE|os.O_TRUNC) != 0):
+		return nil, syscall.EISDIR
+	case n.dir == nil && flag&syscall.O_DIRECTORY != 0:
+		return nil, syscall.ENOTDIR
+	case flag&os.O_TRUNC != 0:
+		p.truncate(n)
+	}
+	return n, nil
+}
+
+// Unnamed implements durable.FS.
+func (p *PowerFS) Unnamed(dir string, perm fs.FileMode) (f durable.File, err error) {
+	err = p.onPath("create", "openat", dir, func() error {
+		if _, err := p.walkDir(dir); err != nil {
+			return syscall.ENOENT // as durable.Root, whatever stands in the way
+		}
+		f = &powerFile{fs: p, node: p.newFile(perm), name: dir, flag: os.O_WRONLY}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// LinkFile implements durable.FS.
+func (p *PowerFS) LinkFile(file durable.File, newname string) error {
+	return p.onPair("link", ".", newname, func() error {
+		f := file.(*powerFile)
+		if f.closed {
+			return fs.ErrClosed
+		}
+		dir, err := p.walkDir(path.Dir(newname))
+		if err != nil {
+			return syscall.ENOENT
+		}
+		base := path.Base(newname)
+		switch {
+		case p.child(dir, base) != nil:
+			return syscall.EEXIST
+		case f.node.links == 0 && !f.node.fresh:
+			return syscall.ENOENT
+		}
+		p.set(dir, base, f.node)
+		return nil
+	})
+}
+
+// step does one operation on the open file.
+func (f *powerFile) step(kind string, do func() error) error {
+	return f.fs.step(kind, f.name, func() error { return f.check(kind, do()) })
+}
+
+// check gives an error its form.
+func (f *powerFile) check(op string, err error) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	return &fs.PathError{Op: op, Path: f.name, Err: err}
+}
+
+// Read implements durable.File.
+func (f *powerFile) Read(b []byte) (n int, err error) {
+	err = f.step("read", func() error {
+		switch {
+		case f.closed:
+			return fs.ErrClosed
+		case f.node.dir != nil:
+			return syscall.EISDIR
+		case f.flag&accessMode == os.O_WRONLY:
+			return syscall.EBADF
+		}
+		n = f.node.data.now.readAt(b, f.off)
+		f.off += int64(n)
+		if n == 0 && len(b) > 0 {
+			return io.EOF
+		}
+		return nil
+	})
+	if f.fs.Off() {
+		n = 0
+	}
+	return n, err
+}
+
+// Write implements durable.File.
+func (f *powerFile) Write(b []byte) (n int, err error) {
+	return f.write(b, func(b []byte) error {
+		if f.flag&os.O_APPEND != 0 {
+			f.off = f.node.data.now.size
+		}
+		f.writeAt(b, f.off)
+		f.off += int64(len(b))
+		return nil
+	})
+}
+
+// WriteAt implements durable.File.
+func (f *powerFile) WriteAt(b []byte, off int64) (n int, err error) {
+	if f.flag&os.O_APPEND != 0 {
+		return 0, errors.New("os: invalid use of WriteAt on file opened with O_APPEND")
+	}
+	if off < 0 {
+		return 0, &fs.PathError{Op: "writeat", Path: f.name, Err: errors.New("negative offset")}
+	}
+	return f.write(b, func(b []byte) error {
+		f.writeAt(b, off)
+		return nil
+	})
+}
+
+// write does a write, or half of one that is made to fail. One during which the power goes off is done whole, and
+// none of it is on the disk for certain.
+func (f *powerFile) write(b []byte, do func([]byte) error) (n int, err error) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	wasOff := f.fs.off
+	failed := f.fs.verdict("write", f.name)
+	switch {
+	case wasOff:
+		return 0, failed
+	case f.closed:
+		return 0, f.check("write", fs.ErrClosed)
+	case f.flag&accessMode == os.O_RDONLY:
+		return 0, f.check("write", syscall.EBADF)
+	case f.fs.off:
+		_ = do(b)
+		return 0, failed
+	case failed != nil:
+		b = b[:len(b)/2]
+	}
+	if err := do(b); err != nil {
+		return 0, err
+	}
+	return len(b), failed
+}
+
+func (f *powerFile) writeAt(b []byte, off int64) {
+	if len(b) == 0 {
+		return
+	}
+	first, end := f.node.data.write(b, off)
+	f.node.mtime = f.fs.tick()
+	if f.flag&syscall.O_DSYNC != 0 {
+		f.fs.syncContent(f.node.data, first, end)
+	}
+}
+
+// Seek implements durable.File. It is no step: it does not touch the disk.
+func (f *powerFile) Seek(offset int64, whence int) (int64, error) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if f.closed {
+		return 0, f.check("seek", fs.ErrClosed)
+	}
+	switch whence {
+	case io.SeekStart:
+	case io.SeekCurrent:
+		offset += f.off
+	case io.SeekEnd:
+		if f.node.data != nil {
+			offset += f.node.data.now.size
+		}
+	default:
+		return 0, f.check("seek", syscall.EINVAL)
+	}
+	if offset < 0 {
+		return 0, f.check("seek", syscall.EINVAL)
+	}
+	f.off = offset
+	return offset, nil
+}
+
+// Stat implements durable.File.
+func (f *powerFile) Stat() (info fs.FileInfo, err error) {
+	err = f.step("stat", func() error {
+		if f.closed {
+			return fs.ErrClosed
+		}
+		info = f.node.info(path.Base(f.name))
+		return nil
+	})
+	return info, err
+}
+
+// Sync implements durable.File.
+func (f *powerFile) Sync() error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if f.closed {
+		return f.check("sync", fs.ErrClosed)
+	}
+	if err := f.fs.verdict("sync", f.name); err != nil {
+		if !f.fs.off && f.node.data != nil {
+			f.node.data.lose()
+		}
+		return err
+	}
+	f.fs.syncFile(f.node)
+	return nil
+}
+
+// Close implements durable.File.
+func (f *powerFile) Close() error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if f.closed {
+		return f.check("close", fs.ErrClosed)
+	}
+	f.closed = true
+	return f.fs.verdict("close", f.name)
+}
+
+// SyscallConn implements durable.File: there is no descriptor.
+func (f *powerFile) SyscallConn() (syscall.RawConn, error) {
+	return nil, f.check("syscallconn", errors.ErrUnsupported)
+}

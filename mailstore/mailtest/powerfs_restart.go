@@ -1,0 +1,153 @@
+package mailtest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+// PowerMode is what a power cut leaves of that which was not synced.
+type PowerMode int
+
+// The modes of PowerFS.Restart. "Any content" is one of: the synced one, the newest, its first sectors, zeros where
+// the file grew, any mixture of old and new sectors.
+const (
+	Nothing    PowerMode = iota // only what was synced
+	Everything                  // all of it
+	Ordered                     // the first changes of names up to some point, as a journal keeps them; any content
+	Chaos                       // any of the changes of names; any content
+)
+
+// String returns the mode's name.
+func (m PowerMode) String() string {
+	return [...]string{"nothing", "everything", "ordered", "chaos"}[m]
+}
+
+// Restart returns the file system as it is found when the power is back: a new one, on which everything is on the
+// disk for certain and nothing fails. rng makes the choices; Nothing and Everything need none. Files without a name
+// are gone. It may be called any number of times, also while the power is on; with Everything it then makes a copy.
+func (p *PowerFS) Restart(mode PowerMode, rng *rand.Rand) *PowerFS {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := &restart{
+		mode:  mode,
+		rng:   rng,
+		kept:  make(map[*change]bool),
+		nodes: make(map[*node]*node),
+	}
+	switch mode {
+	case Ordered:
+		r.last = p.floor + rng.IntN(p.seq-p.floor+1)
+	case Chaos:
+		r.odds = []float64{0.1, 0.5, 0.9}[rng.IntN(3)]
+	}
+	found := &PowerFS{SyncNames: p.SyncNames, lastID: p.lastID, now: p.now}
+	found.root = r.copy(p.root)
+	return found
+}
+
+// restart is one choice of what has survived.
+type restart struct {
+	mode PowerMode
+	rng  *rand.Rand
+	last int     // Ordered: the last change that survived
+	odds float64 // Chaos: the chance of each
+	kept map[*change]bool
+	// nodes is what has been copied; a nil one is being copied.
+	nodes map[*node]*node
+}
+
+// happened chooses, for one change.
+func (r *restart) happened(seq int) bool {
+	switch r.mode {
+	case Everything:
+		return true
+	case Ordered:
+		return seq <= r.last
+	case Chaos:
+		return r.rng.Float64() < r.odds
+	}
+	return false
+}
+
+// keeps says whether a change of a name survived, always the same.
+func (r *restart) keeps(c *change) bool {
+	kept, asked := r.kept[c]
+	switch {
+	case c.done:
+		return true
+	case asked:
+		return kept
+	case c.comes != nil && c.comes.goes == c:
+		kept = r.keeps(c.comes)
+	case c.comes != nil:
+		kept = r.keeps(c.comes) && r.happened(c.seq)
+	default:
+		kept = r.happened(c.seq)
+	}
+	r.kept[c] = kept
+	return kept
+}
+
+// copy returns the node as it is found.
+func (r *restart) copy(n *node) *node {
+	found := &node{id: n.id, mode: n.mode, mtime: n.mtime}
+	r.nodes[n] = found
+	if n.data != nil {
+		b := n.data.found(r.mode, r.rng, n.data.before == nil || r.happened(n.data.truncSeq))
+		found.data = &content{now: b, disk: b.clone()}
+		return found
+	}
+	entries := make(map[string]*node, len(n.dir.synced))
+	for name, child := range n.dir.synced {
+		entries[name] = child
+	}
+	for _, c := range n.dir.pending {
+		if r.keeps(c) {
+			apply(entries, c)
+		}
+	}
+	found.dir = &directory{entries: make(map[string]*node, len(entries)), synced: make(map[string]*node, len(entries))}
+	for _, name := range sortedNames(entries) {
+		old := entries[name]
+		child, copied := r.nodes[old]
+		if copied && old.dir != nil {
+			continue // a directory has one name, even where several moves of it were lost in part
+		}
+		if !copied {
+			child = r.copy(old)
+		}
+		child.links++
+		found.dir.entries[name], found.dir.synced[name] = child, child
+	}
+	return found
+}
+
+// CutEverywhere takes the power away at every step of do in turn. disk is what each run starts from; it is not changed.
+// do works on a copy of it and returns check, which holds what is found afterwards against what do was told
+// before the power went. check is called for Nothing and Everything once, for Ordered and Chaos as often as rounds
+// says, each time with another choice, and at last for a run that is not disturbed until it has ended.
+func CutEverywhere(t testing.TB, disk *PowerFS, rounds int, do func(*PowerFS) (check func(found *PowerFS) error)) {
+	t.Helper()
+	for n := 1; ; n++ {
+		fsys := disk.Restart(Everything, nil)
+		fsys.Start(Nth(n, ErrPowerCut))
+		check := do(fsys)
+		ops, over := fsys.Ops(), !fsys.Off()
+		fsys.Cut()
+		at := "at the end"
+		if !over {
+			at = fmt.Sprintf("in step %d, %v", n, ops[n-1])
+		}
+		for seed := range 2 + 2*rounds {
+			mode := Nothing + PowerMode(min(seed, 2+seed%2))
+			if err := check(fsys.Restart(mode, rand.New(rand.NewPCG(uint64(seed), uint64(n))))); err != nil {
+				t.Errorf("power cut %s; mode %v, choice %d: %v", at, mode, seed, err)
+				break
+			}
+		}
+		if over {
+			return
+		}
+	}
+}
