@@ -5,47 +5,144 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 )
 
-// Check reads every message of a mailbox and returns all that is wrong with it: a message that cannot be read,
-// whose size or dots are not those that its name tells, or whose unique-id another one has too. Nothing is repaired.
-// A message deleted meanwhile is no error. It is as slow as it sounds.
+// FaultKind says what is wrong with a message.
+type FaultKind string
+
+// The values of FaultKind.
+const (
+	FaultUnreadable FaultKind = "unreadable" // its file cannot be read
+	FaultSize       FaultKind = "size"       // its file has not the size that its name tells
+	FaultDots       FaultKind = "dots"       // a line begins with a dot, and its name does not tell
+	FaultTwice      FaultKind = "twice"      // another message has the same unique-id
+)
+
+// Fault is something wrong with a message of a mailbox.
+type Fault struct {
+	Kind FaultKind
+	File string // in the mailbox
+	Err  error
+}
+
+// Check reads every message of a mailbox and returns all that is wrong with it, as Faults does. It is as slow as it
+// sounds.
 func (s *Store) Check(dir string) error {
-	entries, err := s.list(dir)
-	if err != nil {
-		return err
-	}
 	var errs []error
-	names := make(map[string]string, len(entries)) // by UID
-	for i, e := range entries {
-		if other, twice := names[e.UID]; twice {
-			errs = append(errs, fmt.Errorf("%s: %s and %s have one unique-id", dir, other, e.name))
+	_, err := s.Faults(dir, func(f Fault) { errs = append(errs, f.Err) })
+	return errors.Join(append(errs, err)...)
+}
+
+// Faults reads every message of a mailbox and hands over all that is wrong: a message that cannot be read, whose
+// size or dots are not those that its name tells, or whose unique-id another one has too. Nothing is repaired. A
+// message deleted meanwhile is no fault. Errors are ErrNoMailbox and those of listing the mailbox.
+func (s *Store) Faults(dir string, found func(Fault)) (Stat, error) {
+	if err := s.checkMailbox(dir); err != nil {
+		return Stat{}, err
+	}
+	l, err := s.list(dir)
+	if err != nil {
+		return Stat{}, err
+	}
+	names := make(map[string]string, len(l.entries)) // by UID
+	for _, e := range l.entries {
+		uid, name := l.uid(e), l.name(e)
+		if other, twice := names[uid]; twice {
+			found(Fault{FaultTwice, name, fmt.Errorf("%s: %s and %s have one unique-id", dir, other, name)})
 		}
-		names[e.UID] = e.name
-		m := Maildrop{store: s, dir: dir, entries: entries}
-		if err := m.check(i); err != nil && !errors.Is(err, ErrGone) {
-			errs = append(errs, err)
+		names[uid] = name
+	}
+	clear(names)
+	m := Maildrop{store: s, dir: dir, view: newView(l)}
+	for i := range m.Messages() {
+		if kind, err := m.check(i); err != nil && !errors.Is(err, ErrGone) {
+			file, _ := m.view.file(i)
+			found(Fault{kind, file, err})
 		}
 	}
-	return errors.Join(errs...)
+	return Stat{Messages: len(m.Messages()), Bytes: m.Octets()}, nil
 }
 
 // check reads message i.
-func (m *Maildrop) check(i int) error {
+func (m *Maildrop) check(i int) (FaultKind, error) {
+	file, foreign := m.view.file(i)
 	r, err := m.Open(i)
 	if err != nil {
-		return err
+		fi, statErr := m.store.fsys.Lstat(path.Join(m.dir, file))
+		if foreign == nil && statErr == nil && fi.Mode().IsRegular() && fi.Size() != m.view.messages[i].Size {
+			return FaultSize, err
+		}
+		return FaultUnreadable, err
 	}
 	defer r.Close()
 	var dots dotScanner
 	if _, err := io.Copy(&dots, r); err != nil {
-		return fmt.Errorf("%s/%s: %w", m.dir, m.entries[i].name, err)
+		return FaultUnreadable, fmt.Errorf("%s/%s: %w", m.dir, file, err)
 	}
-	if dots.found && !m.entries[i].Dotted {
-		return fmt.Errorf("%s/%s: %w: a line begins with a dot and the name does not tell", m.dir, m.entries[i].name, ErrDamaged)
+	if dots.found && !m.view.messages[i].Dotted {
+		return FaultDots, fmt.Errorf("%s/%s: %w: a line begins with a dot and the name does not tell", m.dir, file, ErrDamaged)
 	}
-	return nil
+	return "", nil
 }
+
+// Rename gives a message of ours the name that tells what its file holds now, and returns it when that is durable. The
+// unique-id stays. A file whose lines do not all end in CRLF any more gets a name without a size, so that it is served
+// as one that somebody put there. If there is such a file already, the error is fs.ErrExist and nothing was done.
+func (s *Store) Rename(dir, file string) (renamed string, err error) {
+	old, ok := ParseName(file)
+	if !ok {
+		return "", fmt.Errorf("%s/%s: %w: not a name of ours", dir, file, ErrDamaged)
+	}
+	if err := s.checkMailbox(dir); err != nil {
+		return "", err
+	}
+	f, _, err := s.openRegular(path.Join(dir, file))
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	var dots dotScanner
+	var lines lineScanner
+	size, err := io.Copy(io.MultiWriter(&dots, &lines), f)
+	if err != nil {
+		return "", fmt.Errorf("%s/%s: %w", dir, file, err)
+	}
+	renamed = Name{ID: old.ID, Size: size, Dotted: dots.found}.String()
+	if !lines.whole() {
+		renamed = old.ID + nameSuffix
+	}
+	if renamed == file {
+		return file, nil
+	}
+	// Not Rename, which would replace a file.
+	if err := s.fsys.Link(path.Join(dir, file), path.Join(dir, renamed)); err != nil {
+		return "", err
+	}
+	err = s.fsys.Remove(path.Join(dir, file))
+	return renamed, errors.Join(err, s.fsys.SyncDir(dir))
+}
+
+// lineScanner is an io.Writer that looks for lines that do not end in CRLF. The zero value is ready.
+type lineScanner struct {
+	bare bool // an LF without its CR was seen
+	last byte
+}
+
+// Write implements io.Writer and never fails.
+func (l *lineScanner) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if p[0] == '\n' && l.last != '\r' || bytes.Count(p[1:], []byte{'\n'}) != bytes.Count(p, []byte("\r\n")) {
+		l.bare = true
+	}
+	l.last = p[len(p)-1]
+	return len(p), nil
+}
+
+// whole reports whether all lines end in CRLF, the last one too. No text at all is whole.
+func (l *lineScanner) whole() bool { return !l.bare && (l.last == '\n' || l.last == 0) }
 
 // dotScanner is an io.Writer that looks for lines that begin with a dot. The zero value is ready.
 type dotScanner struct {

@@ -2,12 +2,16 @@ package mailstore
 
 import (
 	"errors"
+	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
+	"pillarbox/mailstore/durable"
 	"pillarbox/mailstore/mailtest"
 )
 
@@ -34,35 +38,50 @@ func (b *book) Release(dir string) func(int64, int) {
 	}
 }
 
+// way is how a message gets into the store.
+type way struct {
+	name string
+	body string
+	log  bool
+}
+
+// ways are all of them. bigBody needs several writes.
+var ways = []way{
+	{"logged", "a line of text\r\n.\r\n", true},
+	{"big", bigBody, true},
+	{"small without log", "a line of text\r\n", false},
+}
+
+var bigBody = strings.Repeat("a line of text\r\n", 3*bufferSize/16)
+
 // failing is a house whose disk can be made to fail.
 type failing struct {
 	house
+	way
 	disk *mailtest.FailFS
 	book *book
 }
 
-func newFailing(t *testing.T) failing {
+func newFailing(t *testing.T, w way) failing {
 	t.Helper()
 	b := &book{bytes: make(map[string]int64)}
 	h := newHouse(t, Options{})
 	disk := mailtest.NewFailFS(h.root)
 	s, err := Open(disk, Options{Reserver: b})
 	must(t, err)
+	if w.log {
+		must(t, s.Recover(Behind{LogSize: 64 << 10, SyncDelay: time.Hour}))
+		t.Cleanup(func() { s.journal.log.Close() })
+	}
 	h.Store = s
-	return failing{h, disk, b}
+	return failing{h, w, disk, b}
 }
 
-// bigBody needs several writes.
-var bigBody = strings.Repeat("a line of text\r\n", 3*bufferSize/16)
-
-// attempt delivers bigBody to everybody, again if asked to, and says whether it was acknowledged.
+// attempt delivers the body to everybody, again if asked to, and says whether it was acknowledged.
 func (f failing) attempt(retry bool) (ok bool, err error) {
-	in, err := f.Create()
-	if err != nil {
-		return false, err
-	}
+	in := f.Create()
 	defer in.Abort()
-	for piece := range slices.Chunk([]byte(bigBody), 10_000) {
+	for piece := range slices.Chunk([]byte(f.body), 10_000) {
 		if _, err := in.Write(piece); err != nil {
 			return false, err
 		}
@@ -79,22 +98,33 @@ func (f failing) attempt(retry bool) (ok bool, err error) {
 // and whole; what was not is nowhere, unless the disk did not even let it be taken back.
 func (f failing) assertSound(t *testing.T, acknowledged, mayStay bool) {
 	t.Helper()
-	s, err := Open(f.root, Options{})
+	next := house{dir: t.TempDir()}
+	must(t, os.CopyFS(next.dir, os.DirFS(f.dir)))
+	var err error
+	next.root, err = durable.Open(next.dir)
 	must(t, err)
-	must(t, s.Recover())
-	f.wantIncoming(t, 0)
+	defer next.root.Close()
+	next.Store, err = Open(next.root, Options{})
+	must(t, err)
+	must(t, next.Recover(Behind{LogSize: 64 << 10}))
+	defer next.Close()
+	next.wantIncoming(t, 0)
 	for _, box := range everybody {
-		must(t, s.Check(box))
-		got := bodies(t, s, box)
+		must(t, next.Check(box))
+		got := bodies(t, next.Store, box)
 		want := []string{}
 		if acknowledged || mayStay && len(got) > 0 {
-			want = append(want, bigBody)
+			want = append(want, f.body)
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("%s holds %d messages, want %d", box, len(got), len(want))
 		}
-		if f.book.bytes[box] != int64(len(got)*len(bigBody)) {
-			t.Errorf("%s holds %d messages, but %d bytes are booked", box, len(got), f.book.bytes[box])
+		st, err := f.Stat(box)
+		if err != nil && !mayStay {
+			t.Error(err)
+		}
+		if err == nil && f.book.bytes[box] != st.Bytes {
+			t.Errorf("%s holds %d bytes, but %d are booked", box, st.Bytes, f.book.bytes[box])
 		}
 	}
 	if f.book.open != 0 {
@@ -103,25 +133,37 @@ func (f failing) assertSound(t *testing.T, acknowledged, mayStay bool) {
 }
 
 // commitSteps counts the operations of one delivery that nothing disturbs.
-func commitSteps(t *testing.T) int {
+func commitSteps(t *testing.T, w way) int {
 	t.Helper()
-	f := newFailing(t)
+	f := newFailing(t, w)
 	f.disk.Start(nil)
 	_, err := f.attempt(false)
 	must(t, err)
 	return len(f.disk.Ops())
 }
 
+// inEveryWay runs a test of one failing step for each step of each way.
+func inEveryWay(t *testing.T, test func(t *testing.T, w way, n int)) {
+	for _, w := range ways {
+		t.Run(w.name, func(t *testing.T) {
+			for n := 1; n <= commitSteps(t, w); n++ {
+				test(t, w, n)
+			}
+		})
+	}
+}
+
+// arrived says that the message had arrived before this step.
+func arrived(op mailtest.Op) bool { return op.Kind == "close" || op.Kind == "remove" }
+
 func TestCommitFailsAtEveryStep(t *testing.T) {
-	steps := commitSteps(t)
-	for n := 1; n <= steps; n++ {
-		f := newFailing(t)
+	inEveryWay(t, func(t *testing.T, w way, n int) {
+		f := newFailing(t, w)
 		f.disk.Start(mailtest.Nth(n, syscall.ENOSPC))
 		ok, err := f.attempt(false)
 		failed := f.disk.Ops()[n-1]
-		t.Logf("step %d of %d: %v", n, steps, failed)
-		last := failed.Kind == "remove" // of the first name: the message has arrived
-		if ok != last || !ok && !errors.Is(err, syscall.ENOSPC) {
+		t.Logf("step %d: %v", n, failed)
+		if ok != arrived(failed) || !ok && !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("acknowledged: %v, %v", ok, err)
 		}
 		f.assertSound(t, ok, false)
@@ -133,60 +175,76 @@ func TestCommitFailsAtEveryStep(t *testing.T) {
 			}
 			f.assertSound(t, true, false)
 		}
-	}
+	})
 }
 
-// TestCommitAgain: a second Commit of the same message may succeed, but not after its content was lost.
+// TestCommitAgain: a second Commit of the same message may succeed, but not after its only file was lost; a message that
+// goes through the log is still in memory.
 func TestCommitAgain(t *testing.T) {
-	for n := 1; n <= commitSteps(t); n++ {
-		f := newFailing(t)
+	inEveryWay(t, func(t *testing.T, w way, n int) {
+		f := newFailing(t, w)
 		f.disk.Start(mailtest.Nth(n, syscall.EIO))
 		ok, _ := f.attempt(true)
 		failed := f.disk.Ops()[n-1]
-		if want := !strings.HasPrefix(failed.Name, incomingDir) || failed.Kind == "remove"; ok != want {
+		lost := w.name != "logged" && !arrived(failed) && strings.HasPrefix(failed.Name, incomingDir+"/")
+		if ok == lost {
 			t.Errorf("%v fails: acknowledged after a second try: %v", failed, ok)
 		}
 		f.assertSound(t, ok, false)
-	}
+	})
 }
 
 func TestDiskGoneAtEveryStep(t *testing.T) {
-	for n := 1; n <= commitSteps(t); n++ {
-		f := newFailing(t)
+	inEveryWay(t, func(t *testing.T, w way, n int) {
+		f := newFailing(t, w)
 		f.disk.Start(mailtest.From(n, syscall.EIO))
 		ok, _ := f.attempt(true)
+		f.disk.Start(nil)
 		f.assertSound(t, ok, true)
-	}
+	})
 }
 
-// TestOrderOfCommit: the file is on the disk before it has a name in a mailbox, all names are there before a directory is
-// synced, all directories are synced before Commit returns, and only then the first name goes.
+// TestOrderOfCommit: nothing has a name in a mailbox before it is on the disk, in the log or by itself; what is not in the
+// log has its names on the disk before Commit returns; only then the first name goes.
 func TestOrderOfCommit(t *testing.T) {
-	f := newFailing(t)
-	f.disk.Start(nil)
-	_, err := f.attempt(false)
-	must(t, err)
-	phases := map[string]int{"create": 1, "write": 2, "sync": 3, "link": 4, "syncdir": 5, "remove": 6}
-	last := 0
-	count := make(map[string]int)
-	for _, op := range f.disk.Ops() {
-		count[op.Kind]++
-		if phase := phases[op.Kind]; phase != 0 {
-			if phase < last {
-				t.Errorf("%v comes too late: %v", op, f.disk.Ops())
-			}
-			last = phase
-		}
+	phases := map[string]map[string]int{
+		"logged":            {"create": 1, "write": 2, "link": 4, "close": 6, "remove": 7},
+		"big":               {"create": 1, "write": 2, "sync": 3, "link": 4, "syncdir": 5, "close": 6, "remove": 7},
+		"small without log": {"create": 1, "write": 2, "sync": 3, "link": 4, "syncdir": 5, "close": 6, "remove": 7},
 	}
-	for kind, want := range map[string]int{"create": 1, "sync": 1, "link": 3, "syncdir": 3, "remove": 1} {
-		if count[kind] != want {
-			t.Errorf("%d x %s, want %d", count[kind], kind, want)
+	counts := map[string]map[string]int{
+		"logged":            {"create": 1, "write": 2, "link": 3, "close": 1, "remove": 1}, // the file, then the log
+		"big":               {"create": 1, "write": 2, "sync": 1, "link": 3, "syncdir": 3, "close": 1, "remove": 1},
+		"small without log": {"create": 1, "write": 1, "sync": 1, "link": 3, "syncdir": 3, "close": 1, "remove": 1},
+	}
+	for _, w := range ways {
+		f := newFailing(t, w)
+		f.disk.Start(nil)
+		_, err := f.attempt(false)
+		must(t, err)
+		last, count := 0, make(map[string]int)
+		for _, op := range f.disk.Ops() {
+			if op.Kind == "lstat" {
+				continue
+			}
+			count[op.Kind]++
+			if phase := phases[w.name][op.Kind]; phase < last {
+				t.Errorf("%s: %v comes too late: %v", w.name, op, f.disk.Ops())
+			} else {
+				last = phase
+			}
+		}
+		if !maps.Equal(count, counts[w.name]) {
+			t.Errorf("%s: %v, want %v", w.name, count, counts[w.name])
+		}
+		if at := mailtest.Index(f.disk.Ops(), "write", "log0"); w.log && w.body != bigBody && at < 0 {
+			t.Errorf("%s: the log was not written: %v", w.name, f.disk.Ops())
 		}
 	}
 }
 
 func TestCommitAcrossDevices(t *testing.T) {
-	f := newFailing(t)
+	f := newFailing(t, ways[0])
 	f.disk.Start(func(_ int, op mailtest.Op) error {
 		if op.Kind == "link" && strings.HasPrefix(op.Name, boss) {
 			return syscall.EXDEV
@@ -203,7 +261,7 @@ func TestCommitAcrossDevices(t *testing.T) {
 
 // TestMailboxVanishes: between being looked at and being linked into.
 func TestMailboxVanishes(t *testing.T) {
-	f := newFailing(t)
+	f := newFailing(t, ways[0])
 	f.disk.Start(func(_ int, op mailtest.Op) error {
 		if op.Kind == "link" && strings.HasPrefix(op.Name, boss) {
 			return f.root.Remove(boss) // nil: the link fails by itself
@@ -219,7 +277,7 @@ func TestMailboxVanishes(t *testing.T) {
 // TestRemoveFailsAtEveryStep: the ledger follows what the disk did.
 func TestRemoveFailsAtEveryStep(t *testing.T) {
 	for n := 1; ; n++ {
-		f := newFailing(t)
+		f := newFailing(t, ways[0])
 		_, err := f.attempt(false)
 		must(t, err)
 		m := openDrop(t, f.Store, anna)
@@ -234,6 +292,37 @@ func TestRemoveFailsAtEveryStep(t *testing.T) {
 		must(t, err)
 		if f.book.bytes[anna] != st.Bytes || f.book.open != 0 {
 			t.Errorf("step %d: %d bytes on disk, %d booked, %d open", n, st.Bytes, f.book.bytes[anna], f.book.open)
+		}
+	}
+}
+
+// TestFetchedWhileDelivered: a message to several mailboxes reaches all, even if the first one is so quick as to fetch
+// and delete it before it is in the second.
+func TestFetchedWhileDelivered(t *testing.T) {
+	for _, w := range ways {
+		f := newFailing(t, w)
+		links := 0
+		f.disk.Start(func(_ int, op mailtest.Op) error {
+			if op.Kind != "link" {
+				return nil
+			}
+			if links++; links != 2 {
+				return nil
+			}
+			names, err := f.root.ReadNames(everybody[2])
+			if err != nil || len(names) != 1 {
+				t.Errorf("%s: the first mailbox holds %q, %v", w.name, names, err)
+				return err
+			}
+			return f.root.Remove(everybody[2] + "/" + names[0])
+		})
+		if ok, err := f.attempt(false); !ok {
+			t.Errorf("%s: %v", w.name, err)
+		}
+		for _, box := range everybody[:2] {
+			if got := bodies(t, f.Store, box); !slices.Equal(got, []string{w.body}) {
+				t.Errorf("%s: %s holds %d messages", w.name, box, len(got))
+			}
 		}
 	}
 }

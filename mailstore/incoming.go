@@ -1,35 +1,38 @@
 package mailstore
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
 	"slices"
-	"syscall"
-
-	"golang.org/x/sync/errgroup"
 
 	"pillarbox/mailstore/durable"
 )
 
-// syncDirs is how many directories one Commit syncs at once.
-const syncDirs = 16
+const (
+	// smallMax is how long a message may be to go through the log, in bytes. From about here on it costs more to
+	// write everything twice than to sync the message by itself.
+	smallMax = 64 << 10
+	// smallMost is how long most small messages are.
+	smallMost = 8 << 10
+)
 
 // Incoming is a message that is being received. It belongs to one goroutine, which ends it with Commit or
-// Abort; until then it holds an open file.
+// Abort. Until then it holds at most smallMax bytes in memory, and an open file if it is longer.
 type Incoming struct {
 	store *Store
 	id    string
-	temp  string
-	file  durable.File // nil once synced and closed, or ended
-	buf   *bufio.Writer
 
+	buf  []byte // what is not in the file yet
+	file *content
 	size int64
 	dots dotScanner
 
+	announced bool // to the log
+	beyond    bool // it needs no room
+	synced    bool // the file's content is on the disk
 	// err is why the content is lost: after a failed write or sync nothing can be told about the file any
 	// more, even if the same call would succeed now.
 	err   error
@@ -37,16 +40,13 @@ type Incoming struct {
 }
 
 // Create begins a message.
-func (s *Store) Create() (*Incoming, error) {
-	id := s.ids.next()
-	temp := path.Join(incomingDir, id)
-	f, err := s.fsys.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, filePerm)
-	if err != nil {
-		return nil, fmt.Errorf("mail store: %w", err)
+func (s *Store) Create() *Incoming {
+	in := &Incoming{store: s, id: s.ids.next(), buf: s.buffer()}
+	if s.journal != nil {
+		in.announced = true
+		s.journal.log.Announce()
 	}
-	buf := s.buffers.Get().(*bufio.Writer)
-	buf.Reset(f)
-	return &Incoming{store: s, id: id, temp: temp, file: f, buf: buf}, nil
+	return in
 }
 
 // ID is the message's Name.ID, known before the message is.
@@ -57,24 +57,62 @@ func (in *Incoming) Size() int64 { return in.size }
 
 // Write appends p, text with CRLF at the end of each line, to the message as it is.
 func (in *Incoming) Write(p []byte) (int, error) {
-	if in.ended || in.file == nil {
+	if in.ended || in.synced {
 		return 0, fs.ErrClosed
 	}
-	n, err := in.buf.Write(p)
-	in.size += int64(n)
-	_, _ = in.dots.Write(p[:n])
-	if err != nil {
-		in.err = fmt.Errorf("mail store: %w", err)
-		return n, in.err
+	if in.err != nil {
+		return 0, in.err
 	}
-	return n, nil
+	if len(in.buf)+len(p) > smallMax {
+		if err := in.spill(p); err != nil {
+			in.err = fmt.Errorf("mail store: %w", err)
+			return 0, in.err
+		}
+	} else {
+		in.buf = append(in.buf, p...)
+	}
+	in.size += int64(len(p))
+	_, _ = in.dots.Write(p)
+	return len(p), nil
 }
+
+// spill moves what is in memory, and p, into a file, or as much as makes room.
+func (in *Incoming) spill(p []byte) error {
+	if in.file == nil {
+		in.retract()
+		c, err := in.store.namedContent(in.id)
+		if err != nil {
+			return err
+		}
+		in.file = c
+	}
+	if _, err := in.file.Write(in.buf); err != nil {
+		return err
+	}
+	if in.buf = in.buf[:0]; len(p) < smallMax {
+		in.buf = append(in.buf, p...)
+		return nil
+	}
+	_, err := in.file.Write(p)
+	return err
+}
+
+// retract tells the log not to wait for this message.
+func (in *Incoming) retract() {
+	if in.announced {
+		in.announced = false
+		in.store.journal.log.Retract()
+	}
+}
+
+// BeyondQuota makes mailboxes take the message even if they are full: it tells them so.
+func (in *Incoming) BeyondQuota() { in.beyond = true }
 
 // Commit puts the message into each of the mailboxes dirs, once into each, and returns its ID when it is durable
 // in all of them. Then the message is there to be fetched, and the Incoming has ended.
 //
 // On an error it is in none of them, as far as the disk obeys, and the Incoming has not ended: after an
-// *OverQuotaError or *NoMailboxError, Commit may be called again without the mailbox that the error names.
+// *OverQuotaError or *NoMailboxError, Commit may be called again without the mailboxes that the error names.
 // Errors are also ErrCrossDevice and those of the file system. Without any mailbox, Commit fails.
 func (in *Incoming) Commit(dirs []string) (id string, err error) {
 	if in.ended {
@@ -84,162 +122,160 @@ func (in *Incoming) Commit(dirs []string) (id string, err error) {
 	if len(dirs) == 0 {
 		return "", fmt.Errorf("mail store: message %s has no mailbox to go to", in.id)
 	}
-	for _, dir := range dirs {
-		if err := in.store.checkMailbox(dir); err != nil {
-			return "", err
-		}
-	}
-	d := delivery{store: in.store, temp: in.temp, name: in.name().String(), size: in.size}
-	defer func() { d.settle() }()
+	d := delivery{store: in.store, name: in.name().String(), size: in.size, beyond: in.beyond}
+	defer d.settle()
 	if err := d.reserve(dirs); err != nil {
 		return "", err
 	}
-	if err := in.sync(); err != nil {
+	if in.file == nil && in.store.journal != nil {
+		err = in.commitLogged(&d, dirs)
+	} else {
+		err = durable.ErrLogFull
+	}
+	if errors.Is(err, durable.ErrLogFull) {
+		err = in.commitSynced(&d, dirs)
+	}
+	if err != nil {
 		return "", err
 	}
-	if err := d.publish(dirs); err != nil {
-		return "", errors.Join(err, d.undo())
-	}
-	// The message has arrived. If its first name stays behind, Recover takes it away.
-	in.ended = true
-	_ = in.store.fsys.Remove(in.temp)
+	in.end()
 	return in.id, nil
+}
+
+// commitLogged lets the log make the message durable, together with those that others commit, and gives it its
+// names when the log has it. The names and the file are synced behind. After durable.ErrLogFull nothing was done.
+func (in *Incoming) commitLogged(d *delivery, dirs []string) error {
+	j := in.store.journal
+	if !in.announced {
+		j.log.Announce()
+	}
+	in.announced = false
+	newContent := in.store.unnamedContent
+	if len(dirs) > 1 {
+		// Fetched and deleted in the first mailbox before it is in the second, a file without another name would be gone.
+		newContent = in.store.namedContent
+	}
+	file, err := newContent(in.id)
+	if err == nil {
+		_, err = file.Write(in.buf)
+	}
+	if err != nil {
+		j.log.Retract()
+		return errors.Join(err, file.discard())
+	}
+	defer file.discard()
+	applied, err := j.message(in.id, d.name, dirs, in.buf)
+	if err != nil {
+		return err
+	}
+	defer applied()
+	if err := d.link(file, dirs); err != nil {
+		return errors.Join(err, d.undo(), j.withdrawn(d.name, dirs))
+	}
+	return nil
+}
+
+// commitSynced syncs the message's own file and the directory of each mailbox.
+func (in *Incoming) commitSynced(d *delivery, dirs []string) error {
+	if err := in.sync(); err != nil {
+		return err
+	}
+	err := d.link(in.file, dirs)
+	if err == nil {
+		err = d.sync(dirs)
+	}
+	if err != nil {
+		return errors.Join(err, d.undo())
+	}
+	return nil
 }
 
 func (in *Incoming) name() Name {
 	return Name{ID: in.id, Size: in.size, Dotted: in.dots.found}
 }
 
-// sync brings the content to the disk and closes the file, once.
+// sync brings the content to the disk, once.
 func (in *Incoming) sync() error {
-	if in.err != nil || in.file == nil {
+	if in.err != nil || in.synced {
 		return in.err
 	}
-	err := in.buf.Flush()
+	err := in.spill(nil)
 	if err == nil {
 		err = in.file.Sync()
 	}
-	if err = errors.Join(err, in.close()); err != nil {
+	if err != nil {
 		in.err = fmt.Errorf("mail store: %w", err)
+		return in.err
 	}
-	return in.err
-}
-
-func (in *Incoming) close() error {
-	if in.file == nil {
-		return nil
-	}
-	err := in.file.Close()
-	in.file = nil
-	in.buf.Reset(nil)
-	in.store.buffers.Put(in.buf)
-	in.buf = nil
-	return err
+	in.synced = true
+	return nil
 }
 
 // Abort gives the message up. After Commit succeeded, or a second time, it does nothing, so it can be deferred.
 func (in *Incoming) Abort() {
-	if in.ended {
-		return
+	if !in.ended {
+		in.end()
 	}
+}
+
+// end gives back what the Incoming holds. No error here loses mail: Recover takes away a file that stays.
+func (in *Incoming) end() {
 	in.ended = true
-	// Neither error loses mail; Recover takes away a file that stays.
-	_ = in.close()
-	_ = in.store.fsys.Remove(in.temp)
+	in.retract()
+	_ = in.file.discard()
+	in.store.putBuffer(in.buf)
+	in.buf = nil
 }
 
-// delivery is one attempt to put a synced file into mailboxes.
-type delivery struct {
-	store *Store
-	temp  string // the file
-	name  string // its name in the mailboxes
-	size  int64
-
-	linked  []string                                   // mailboxes in which the name stands
-	settles map[string]func(bytes int64, messages int) // by mailbox: to tell the Reserver
+// content is a file on its way into mailboxes. It has a name in the incoming directory, or none.
+type content struct {
+	durable.File
+	fsys durable.FS
+	temp string // "": none
 }
 
-func (d *delivery) reserve(dirs []string) error {
-	if d.store.quota == nil {
+// namedContent makes a file that can be linked again after it was taken out of a mailbox.
+func (s *Store) namedContent(id string) (*content, error) {
+	temp := path.Join(incomingDir, id)
+	f, err := s.fsys.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, filePerm)
+	if err != nil {
+		return nil, fmt.Errorf("mail store: %w", err)
+	}
+	return &content{File: f, fsys: s.fsys, temp: temp}, nil
+}
+
+// unnamedContent makes a file without a name, which costs least, or one with a name where there is no such thing.
+func (s *Store) unnamedContent(id string) (*content, error) {
+	if s.named.Load() {
+		return s.namedContent(id)
+	}
+	f, err := s.fsys.Unnamed(incomingDir, filePerm)
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		s.named.Store(true)
+		return s.namedContent(id)
+	case err != nil:
+		return nil, fmt.Errorf("mail store: %w", err)
+	}
+	return &content{File: f, fsys: s.fsys}, nil
+}
+
+// link gives the file a name.
+func (c *content) link(name string) error {
+	if c.temp == "" {
+		return c.fsys.LinkFile(c.File, name)
+	}
+	return c.fsys.Link(c.temp, name)
+}
+
+// discard closes the file. What it was given in mailboxes stays. A nil content has nothing to discard.
+func (c *content) discard() error {
+	if c == nil {
 		return nil
 	}
-	d.settles = make(map[string]func(int64, int), len(dirs))
-	for _, dir := range dirs {
-		settle, err := d.store.quota.Reserve(dir, d.size)
-		if err != nil {
-			return quotaError(dir, err)
-		}
-		d.settles[dir] = settle
-	}
-	return nil
-}
-
-// settle tells the Reserver where the message stands.
-func (d *delivery) settle() {
-	for dir, settle := range d.settles {
-		if slices.Contains(d.linked, dir) {
-			settle(d.size, 1)
-		} else {
-			settle(0, 0)
-		}
-	}
-}
-
-// publish links the file into each mailbox, then syncs these directories.
-func (d *delivery) publish(dirs []string) error {
-	for _, dir := range dirs {
-		if err := d.store.fsys.Link(d.temp, path.Join(dir, d.name)); err != nil {
-			return d.store.linkError(dir, err)
-		}
-		d.linked = append(d.linked, dir)
-	}
-	if len(dirs) == 1 {
-		return d.store.syncMailbox(dirs[0])
-	}
-	var group errgroup.Group
-	group.SetLimit(syncDirs)
-	for _, dir := range dirs {
-		group.Go(func() error { return d.store.syncMailbox(dir) })
-	}
-	return group.Wait()
-}
-
-// undo takes the message out of the mailboxes again. It goes on after an error: every mailbox it can be taken
-// out of is one copy less when the sender tries again.
-func (d *delivery) undo() error {
-	var errs []error
-	kept := d.linked[:0]
-	for _, dir := range d.linked {
-		err := d.store.fsys.Remove(path.Join(dir, d.name))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			kept = append(kept, dir)
-			errs = append(errs, err)
-			continue
-		}
-		errs = append(errs, d.store.fsys.SyncDir(dir))
-	}
-	d.linked = kept
-	return errors.Join(errs...)
-}
-
-func (s *Store) syncMailbox(dir string) error {
-	err := s.fsys.SyncDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return &NoMailboxError{Dir: dir}
+	err := c.Close()
+	if c.temp != "" {
+		err = errors.Join(err, c.fsys.Remove(c.temp))
 	}
 	return err
-}
-
-// linkError says what a failed link means.
-func (s *Store) linkError(dir string, err error) error {
-	if errors.Is(err, syscall.EXDEV) {
-		return fmt.Errorf("%s: %w: keep the data directory on one file system (%w)", dir, ErrCrossDevice, err)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		// Either end of the link may be the missing one.
-		if gone := s.checkMailbox(dir); gone != nil {
-			return gone
-		}
-	}
-	return fmt.Errorf("%s: %w", dir, err)
 }

@@ -39,7 +39,7 @@ func TestKill(t *testing.T) {
 			token, dirs, _ := strings.Cut(line, " ")
 			acknowledged[token] = strings.Split(dirs, ",")
 		}
-		must(t, h.Recover())
+		must(t, h.Recover(Behind{}))
 		h.wantIncoming(t, 0)
 	}
 	t.Logf("%d messages acknowledged in %d rounds", len(acknowledged), rounds)
@@ -105,7 +105,7 @@ func victim(t *testing.T, dir string) {
 	must(t, err)
 	s, err := Open(root, Options{})
 	must(t, err)
-	must(t, s.Recover())
+	must(t, s.Recover(Behind{}))
 	done := make(chan error)
 	for range 4 {
 		go func() {
@@ -120,10 +120,7 @@ func victim(t *testing.T, dir string) {
 }
 
 func deliverOne(s *Store) error {
-	in, err := s.Create()
-	if err != nil {
-		return err
-	}
+	in := s.Create()
 	defer in.Abort()
 	rest := strings.Repeat("text\r\n", rand.IntN(20_000))
 	token := in.ID() + "-" + checksum(rest)
@@ -142,7 +139,7 @@ func deliverOne(s *Store) error {
 	if _, err := in.Commit(dirs); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(os.Stdout, "%s %s\n", token, strings.Join(dirs, ","))
+	_, err := fmt.Fprintf(os.Stdout, "%s %s\n", token, strings.Join(dirs, ","))
 	return err
 }
 

@@ -7,9 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"slices"
 	"sync"
 	"syscall"
+
+	"pillarbox/mailstore/durable"
 )
 
 // Message is a message as a POP3 client sees it.
@@ -27,12 +28,11 @@ type Message struct {
 // the list of messages stays as it was at the start, whatever arrives. It belongs to one goroutine; only Close may
 // be called from another.
 type Maildrop struct {
-	store    *Store
-	dir      string
-	entries  []entry
-	messages []Message
-	removed  []bool // by index, so that nothing is counted twice
-	closed   sync.Once
+	store   *Store
+	dir     string
+	view    *view
+	removed []bool // by index, so that nothing is counted twice; nil before the first Remove
+	closed  sync.Once
 }
 
 // OpenMaildrop lists a mailbox and locks it until Close. Errors are ErrInUse, ErrNoMailbox and those of the file
@@ -41,17 +41,12 @@ func (s *Store) OpenMaildrop(dir string) (*Maildrop, error) {
 	if !s.lock(dir) {
 		return nil, fmt.Errorf("%s: %w", dir, ErrInUse)
 	}
-	entries, err := s.list(dir)
+	v, err := s.view(dir)
 	if err != nil {
 		s.unlock(dir)
 		return nil, err
 	}
-	arrange(entries)
-	messages := make([]Message, len(entries))
-	for i := range entries {
-		messages[i] = entries[i].Message
-	}
-	return &Maildrop{store: s, dir: dir, entries: entries, messages: messages, removed: make([]bool, len(entries))}, nil
+	return &Maildrop{store: s, dir: dir, view: v}, nil
 }
 
 func (s *Store) lock(dir string) bool {
@@ -70,19 +65,22 @@ func (s *Store) unlock(dir string) {
 	delete(s.inUse, dir)
 }
 
-// Messages returns the messages in the order of their arrival. The slice belongs to the Maildrop and must not
-// be changed. Indexes into it are what Open and Remove take.
-func (m *Maildrop) Messages() []Message { return m.messages }
+// Messages returns the messages in the order of their arrival. The slice is shared with others and must not be
+// changed. Indexes into it are what Open and Remove take.
+func (m *Maildrop) Messages() []Message { return m.view.messages }
 
-// Open returns message i: exactly Size octets, lines ending in CRLF. If the file yields fewer while being read, Read
-// fails with io.ErrUnexpectedEOF; the caller cannot keep its promise to the client and should hang up. The
-// caller closes the reader. Errors are ErrGone, ErrDamaged and those of the file system.
-func (m *Maildrop) Open(i int) (io.ReadCloser, error) {
-	e := &m.entries[i]
-	if e.foreign != nil && e.foreign.err != nil {
-		return nil, e.foreign.err
+// Octets is the sum of all sizes.
+func (m *Maildrop) Octets() int64 { return m.view.octets }
+
+// Open returns message i: exactly Size octets, lines ending in CRLF. If the file yields fewer while being read, the
+// error of the Content is io.ErrUnexpectedEOF; the caller cannot keep its promise to the client and should hang up.
+// The caller closes the Content. Errors are ErrGone, ErrDamaged and those of the file system.
+func (m *Maildrop) Open(i int) (*Content, error) {
+	file, foreign := m.view.file(i)
+	if foreign != nil && foreign.err != nil {
+		return nil, foreign.err
 	}
-	name := path.Join(m.dir, e.name)
+	name := path.Join(m.dir, file)
 	f, fi, err := m.store.openRegular(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w", name, ErrGone)
@@ -90,14 +88,15 @@ func (m *Maildrop) Open(i int) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := e.verify(fi); err != nil {
+	size := m.view.messages[i].Size
+	if err := verify(fi, size, foreign); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), f.Close())
 	}
 	var r io.Reader = f
-	if e.foreign != nil {
+	if foreign != nil {
 		r = newCRLFReader(f)
 	}
-	return &exactReader{r: r, left: e.Size, Closer: f}, nil
+	return &Content{r: r, left: size, file: f}, nil
 }
 
 // openRegular opens a file for reading and refuses everything but regular files, symbolic links among the rest.
@@ -115,7 +114,7 @@ func (s *Store) openRegular(name string) (io.ReadCloser, fs.FileInfo, error) {
 		return nil, nil, err
 	}
 	opened, err := f.Stat()
-	if err == nil && !os.SameFile(named, opened) {
+	if err == nil && !durable.SameFile(named, opened) {
 		err = fmt.Errorf("%s: %w: replaced while being opened", name, ErrDamaged)
 	}
 	if err != nil {
@@ -130,24 +129,36 @@ func (m *Maildrop) Remove(indexes []int) error {
 	if len(indexes) == 0 {
 		return nil
 	}
+	names := make([]string, len(indexes))
+	for n, i := range indexes {
+		names[n], _ = m.view.file(i)
+	}
+	if j := m.store.journal; j != nil { // before anything is gone, or a crash would bring it back
+		if err := j.removed(m.dir, names); err != nil {
+			return err
+		}
+	}
 	var bytes int64
 	var messages int
 	if m.store.quota != nil {
 		settle := m.store.quota.Release(m.dir)
 		defer func() { settle(-bytes, -messages) }()
 	}
+	if m.removed == nil {
+		m.removed = make([]bool, len(m.view.messages))
+	}
 	var errs []error
-	for _, i := range indexes {
+	for n, i := range indexes {
 		if m.removed[i] {
 			continue
 		}
-		err := m.store.fsys.Remove(path.Join(m.dir, m.entries[i].name))
+		err := m.store.fsys.Remove(m.dir + "/" + names[n])
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 			continue
 		}
 		m.removed[i] = true
-		bytes += m.entries[i].Size
+		bytes += m.view.messages[i].Size
 		messages++
 	}
 	err := m.store.fsys.SyncDir(m.dir)
@@ -162,17 +173,4 @@ func (m *Maildrop) Remove(indexes []int) error {
 func (m *Maildrop) Close() error {
 	m.closed.Do(func() { m.store.unlock(m.dir) })
 	return nil
-}
-
-// arrange sorts by arrival and makes sure that no unique-id stands twice, which takes a copy made by hand.
-func arrange(entries []entry) {
-	slices.SortFunc(entries, byArrival)
-	seen := make(map[string]struct{}, len(entries))
-	for i := range entries {
-		e := &entries[i]
-		if _, twice := seen[e.UID]; twice {
-			e.UID = hashUID(e.name)
-		}
-		seen[e.UID] = struct{}{}
-	}
 }

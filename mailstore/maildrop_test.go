@@ -268,8 +268,9 @@ func TestRemoveGoesOn(t *testing.T) {
 	s, err := Open(fsys, Options{})
 	must(t, err)
 	m := openDrop(t, s, anna)
+	second, _ := m.view.file(1)
 	fsys.Start(func(_ int, op mailtest.Op) error {
-		if op.Kind == "remove" && strings.HasSuffix(op.Name, m.entries[1].name) {
+		if op.Kind == "remove" && strings.HasSuffix(op.Name, second) {
 			return syscall.EIO
 		}
 		return nil
@@ -307,15 +308,37 @@ func TestCRLFReader(t *testing.T) {
 	wantErr(t, err, broken)
 }
 
-func TestExactReader(t *testing.T) {
-	read := func(content string, size int64) (string, error) {
-		b, err := io.ReadAll(&exactReader{r: strings.NewReader(content), left: size})
-		return string(b), err
+// TestContent: read or copied, in one go or in parts, there is as much as was promised, or an error.
+func TestContent(t *testing.T) {
+	ways := map[string]func(c *Content) (string, error){
+		"read": func(c *Content) (string, error) {
+			b, err := io.ReadAll(c)
+			return string(b), err
+		},
+		"copied": func(c *Content) (string, error) {
+			var b strings.Builder
+			err := c.CopyTo(&b, 1<<40)
+			return b.String(), err
+		},
+		"in parts": func(c *Content) (string, error) {
+			var b strings.Builder
+			err := c.CopyTo(&b, 1)
+			if err == nil {
+				err = c.CopyTo(&b, 1)
+			}
+			rest, readErr := io.ReadAll(c)
+			return b.String() + string(rest), errors.Join(err, readErr)
+		},
 	}
-	if got, err := read("1234", 3); got != "123" || err != nil {
-		t.Errorf("more than promised: %q, %v", got, err)
-	}
-	if got, err := read("12", 3); got != "12" || !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("less than promised: %q, %v", got, err)
+	for name, get := range ways {
+		for content, want := range map[string]error{"1234": nil, "123": nil, "12": io.ErrUnexpectedEOF, "": io.ErrUnexpectedEOF} {
+			got, err := get(&Content{r: strings.NewReader(content), left: 3})
+			if got != content[:min(3, len(content))] || !errors.Is(err, want) || err != nil && want == nil {
+				t.Errorf("%s, %q: %q, %v", name, content, got, err)
+			}
+		}
+		broken := errors.New("broken")
+		_, err := get(&Content{r: io.MultiReader(strings.NewReader("1"), iotest.ErrReader(broken)), left: 3})
+		wantErr(t, err, broken)
 	}
 }

@@ -1,8 +1,9 @@
 // Package mailstore keeps the mail: a directory for each mailbox, a file for each message.
 //
-// The file system is the database. A message is written once into the directory "incoming", synced, linked
-// into every mailbox that receives it, and acknowledged when those directories are synced too. Its file name
-// says all that a listing needs (see Name), so a mailbox of any size is read without opening a message.
+// The file system is the database. A small message is acknowledged when a log has it, and a file of its own, linked
+// into every mailbox that receives it; the files are synced behind. A larger one is acknowledged when its file and
+// the directories are synced. The file name says all that a listing needs (see Name), so a mailbox of any size is
+// read without opening a message.
 // Files that somebody put into a mailbox by hand are messages like any other if they end in ".eml".
 //
 // A mailbox goes by its directory, a slash-separated name relative to the root of the file system, which only
@@ -10,12 +11,14 @@
 package mailstore
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"path"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"pillarbox/mailstore/durable"
@@ -26,7 +29,7 @@ const (
 	dirPerm     = 0o700
 	filePerm    = 0o600
 
-	// bufferSize is what an Incoming gathers before it writes, in bytes.
+	// bufferSize is how much of a file is read at once, in bytes.
 	bufferSize = 32 << 10
 )
 
@@ -53,13 +56,15 @@ type NoMailboxError struct{ Dir string }
 func (e *NoMailboxError) Error() string        { return fmt.Sprintf("%s: %v", e.Dir, ErrNoMailbox) }
 func (e *NoMailboxError) Is(target error) bool { return target == ErrNoMailbox }
 
-// OverQuotaError is an ErrOverQuota that names the mailbox. Err is what the Reserver said.
+// OverQuotaError is an ErrOverQuota that names the mailboxes without room. Err is what the Reserver said of the first.
 type OverQuotaError struct {
-	Dir string
-	Err error
+	Dirs []string
+	Err  error
 }
 
-func (e *OverQuotaError) Error() string        { return fmt.Sprintf("%s: %v", e.Dir, e.Err) }
+func (e *OverQuotaError) Error() string {
+	return fmt.Sprintf("%s: %v", strings.Join(e.Dirs, ", "), e.Err)
+}
 func (e *OverQuotaError) Is(target error) bool { return target == ErrOverQuota }
 func (e *OverQuotaError) Unwrap() error        { return e.Err }
 
@@ -74,7 +79,8 @@ type Reserver interface {
 	Room(dir string, bytes int64) error
 	// Reserve sets room for one message aside. On success the delivery is under way.
 	Reserve(dir string, bytes int64) (settle func(bytes int64, messages int), err error)
-	// Release announces that messages are about to be deleted. The room is free again once they are settled.
+	// Release announces that messages are about to be deleted. The room is free again once they are settled. It also
+	// announces a message that the mailbox takes whether or not there is room.
 	Release(dir string) (settle func(bytes int64, messages int))
 }
 
@@ -86,41 +92,56 @@ type Options struct {
 	Now func() time.Time
 }
 
+// Behind says how a process that has called Recover works behind the acknowledgements. The zero value is good.
+type Behind struct {
+	// NoLog makes every message be synced by itself: for file systems that do not keep the promises that the log
+	// rests on (durable.Root.Filesystem).
+	NoLog bool
+	// LogSize is the size of each half of the log in bytes, a multiple of 4096; 0 is the usual one.
+	LogSize int64
+	// SyncDelay is how long the sync behind the log waits at most; 0 is some seconds.
+	SyncDelay time.Duration
+	// Log takes what happens; nil discards it.
+	Log *slog.Logger
+}
+
 // Store is the mail below one root. It is safe for concurrent use.
 type Store struct {
 	fsys    durable.FS
 	quota   Reserver // nil: no limits
 	ids     *idSource
-	buffers sync.Pool // of *bufio.Writer
+	buffers sync.Pool   // of *[]byte
+	journal *journal    // nil before Recover, and without a log
+	named   atomic.Bool // the file system has no files without a name
 	sizes   sizeCache
+	views   viewCache
 
 	mu    sync.Mutex
 	inUse map[string]struct{} // by directory: the maildrops that are open
 }
 
 // Open opens the store on fsys and makes the incoming directory when it is missing. Nothing is scanned.
-// Any number of processes may have the store open; the one that delivers calls Recover first.
+// Any number of processes may have the store open; the one that delivers most calls Recover first.
 func Open(fsys durable.FS, opts Options) (*Store, error) {
-	now := opts.Now
-	if now == nil {
-		now = time.Now
+	if opts.Now == nil {
+		opts.Now = time.Now
 	}
 	if err := fsys.MkdirAll(incomingDir, dirPerm); err != nil {
 		return nil, fmt.Errorf("mail store: %w", err)
 	}
 	return &Store{
-		fsys:    fsys,
-		quota:   opts.Reserver,
-		ids:     newIDSource(now),
-		buffers: sync.Pool{New: func() any { return bufio.NewWriterSize(nil, bufferSize) }},
-		inUse:   make(map[string]struct{}),
+		fsys:  fsys,
+		quota: opts.Reserver,
+		ids:   newIDSource(opts.Now),
+		inUse: make(map[string]struct{}),
 	}, nil
 }
 
-// Recover clears away the messages that were being received when an earlier process ended; none of them was
-// acknowledged. Only the process that holds the lock of the data directory may call it, before it
-// receives anything.
-func (s *Store) Recover() error {
+// Recover clears away the messages that were being received when an earlier process ended, none of which was
+// acknowledged, and puts back those that were and did not get to the disk. From then on small messages are made
+// durable through a log. Only the process that holds the lock of the data directory may call it, once, before it
+// receives anything or lets anybody fetch; it calls Close at its end.
+func (s *Store) Recover(behind Behind) error {
 	names, err := s.fsys.ReadNames(incomingDir)
 	if err != nil {
 		return fmt.Errorf("mail store: %w", err)
@@ -129,7 +150,65 @@ func (s *Store) Recover() error {
 	for _, name := range names {
 		errs = append(errs, s.fsys.RemoveAll(path.Join(incomingDir, name)))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.openJournal(behind))...)
+}
+
+// openJournal replays the log that an earlier process left, even if this one is to work without.
+func (s *Store) openJournal(behind Behind) error {
+	_, err := s.fsys.Lstat(journalDir)
+	if errors.Is(err, fs.ErrNotExist) && behind.NoLog {
+		return nil
+	}
+	if behind.Log == nil {
+		behind.Log = slog.New(slog.DiscardHandler)
+	}
+	j := new(journal)
+	j.log, err = durable.OpenLog(s.fsys, journalDir, durable.LogOptions{
+		Segment: behind.LogSize, Delay: behind.SyncDelay, Redo: s.redo, Cut: j.cut, Log: behind.Log,
+	})
+	if err != nil {
+		return fmt.Errorf("mail store: log: %w", err)
+	}
+	r := replay{store: s, log: behind.Log, last: make(map[string]*logged)}
+	if err := j.log.Replay(r.read, r.restore); err != nil {
+		return errors.Join(fmt.Errorf("mail store: what the log holds cannot be put back: %w", err), j.log.Close())
+	}
+	if behind.NoLog {
+		return j.log.Close()
+	}
+	s.journal = j
+	return nil
+}
+
+// Close brings everything to the disk and gives the log back. Nothing may be under way. A store that was not
+// recovered has nothing to close.
+func (s *Store) Close() error {
+	if s.journal == nil {
+		return nil
+	}
+	return s.journal.log.Close()
+}
+
+// Flushes is how many times the log has asked the disk to write since Recover.
+func (s *Store) Flushes() int64 {
+	if s.journal == nil {
+		return 0
+	}
+	return s.journal.log.Flushes()
+}
+
+// buffer is memory for a message, with nothing in it.
+func (s *Store) buffer() []byte {
+	if b, ok := s.buffers.Get().(*[]byte); ok {
+		return (*b)[:0]
+	}
+	return make([]byte, 0, smallMost)
+}
+
+func (s *Store) putBuffer(b []byte) {
+	if cap(b) > 0 {
+		s.buffers.Put(&b)
+	}
 }
 
 // Room says whether one more message of the given size fits into the mailbox, without setting the room aside:
@@ -138,11 +217,11 @@ func (s *Store) Room(dir string, bytes int64) error {
 	if s.quota == nil {
 		return nil
 	}
-	return quotaError(dir, s.quota.Room(dir, bytes))
+	return s.quotaError(dir, s.quota.Room(dir, bytes))
 }
 
 // quotaError gives the Reserver's error its class.
-func quotaError(dir string, err error) error {
+func (s *Store) quotaError(dir string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -150,7 +229,10 @@ func quotaError(dir string, err error) error {
 		error
 		OverQuota() bool
 	}](err); ok && q.OverQuota() {
-		return &OverQuotaError{Dir: dir, Err: err}
+		return &OverQuotaError{Dirs: []string{dir}, Err: err}
+	}
+	if gone := s.checkMailbox(dir); gone != nil {
+		return gone // a mailbox that is not there has no quota either
 	}
 	return fmt.Errorf("%s: quota: %w", dir, err)
 }
@@ -159,19 +241,6 @@ func quotaError(dir string, err error) error {
 type Stat struct {
 	Messages int
 	Bytes    int64
-}
-
-// Stat counts a mailbox from its listing, without locking it.
-func (s *Store) Stat(dir string) (Stat, error) {
-	entries, err := s.list(dir)
-	if err != nil {
-		return Stat{}, err
-	}
-	st := Stat{Messages: len(entries)}
-	for i := range entries {
-		st.Bytes += entries[i].Size
-	}
-	return st, nil
 }
 
 // checkMailbox returns a *NoMailboxError unless dir and all above it are plain directories: a mailbox or domain

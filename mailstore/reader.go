@@ -2,6 +2,7 @@ package mailstore
 
 import (
 	"bufio"
+	"bytes"
 	"io"
 )
 
@@ -22,10 +23,17 @@ func newCRLFReader(r io.Reader) *crlfReader {
 func (c *crlfReader) Read(p []byte) (int, error) {
 	n := 0
 	for n < len(p) && c.err == nil {
-		var b byte
-		if b, c.err = c.next(); c.err == nil {
-			p[n] = b
+		if c.pending {
+			c.pending, c.last = false, '\n'
+			p[n] = '\n'
 			n++
+			continue
+		}
+		if _, c.err = c.src.Peek(1); c.err == nil { // and fills the buffer
+			n += c.copyLine(p[n:])
+		} else if c.err == io.EOF && c.last != 0 && c.last != '\n' {
+			c.err = nil // as the protocol will have it: the size must count it
+			n += c.endLine(p[n:])
 		}
 	}
 	if n > 0 {
@@ -34,42 +42,71 @@ func (c *crlfReader) Read(p []byte) (int, error) {
 	return 0, c.err
 }
 
-func (c *crlfReader) next() (byte, error) {
-	if c.pending {
-		c.pending, c.last = false, '\n'
-		return '\n', nil
+// copyLine copies from the buffer, up to the end of a line or of p.
+func (c *crlfReader) copyLine(p []byte) int {
+	part, _ := c.src.Peek(min(len(p), c.src.Buffered()))
+	line, _, ended := bytes.Cut(part, []byte{'\n'})
+	n := copy(p, line)
+	if n > 0 {
+		c.last = line[n-1]
 	}
-	b, err := c.src.ReadByte()
-	if err == io.EOF && c.last != 0 && c.last != '\n' {
-		b, err = '\n', nil // as the protocol will have it: the size must count it
+	if ended {
+		n += c.endLine(p[n:])
+		c.src.Discard(len(line) + 1)
+	} else {
+		c.src.Discard(n)
 	}
-	if err != nil {
-		return 0, err
-	}
-	if b == '\n' && c.last != '\r' {
-		c.pending = true
-		b = '\r'
-	}
-	c.last = b
-	return b, nil
+	return n
 }
 
-// exactReader hands out exactly left bytes: more are cut off, fewer are an error.
-type exactReader struct {
-	r    io.Reader
+// endLine writes one byte of the end of a line: the CR, or the LF if that was there.
+func (c *crlfReader) endLine(p []byte) int {
+	if c.last == '\r' {
+		p[0], c.last = '\n', '\n'
+	} else {
+		p[0], c.last, c.pending = '\r', '\r', true
+	}
+	return 1
+}
+
+// Content is what a client gets of a message: exactly as many octets as were promised. More are cut off, fewer are an
+// error.
+type Content struct {
+	r    io.Reader // the file, or what makes it fit to be served
 	left int64
-	io.Closer
+	file io.Closer
 }
 
 // Read implements io.Reader.
-func (e *exactReader) Read(p []byte) (int, error) {
-	if e.left == 0 {
+func (c *Content) Read(p []byte) (int, error) {
+	if c.left == 0 {
 		return 0, io.EOF
 	}
-	n, err := e.r.Read(p[:min(int64(len(p)), e.left)])
-	e.left -= int64(n)
-	if err == io.EOF && e.left > 0 {
+	n, err := c.r.Read(p[:min(int64(len(p)), c.left)])
+	c.left -= int64(n)
+	return n, c.short(err)
+}
+
+// short turns an end that comes too early into an error.
+func (c *Content) short(err error) error {
+	if err == io.EOF && c.left > 0 {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// CopyTo writes the next n octets, or all that are left if these are fewer. It does so by io.Copy from the file
+// itself where that is possible, so that a writer that knows how can leave the work to the kernel.
+func (c *Content) CopyTo(w io.Writer, n int64) error {
+	part := io.LimitedReader{R: c.r, N: min(n, c.left)}
+	want := part.N
+	_, err := io.Copy(w, &part)
+	c.left -= want - part.N
+	if err == nil && part.N > 0 {
 		err = io.ErrUnexpectedEOF
 	}
-	return n, err
+	return err
 }
+
+// Close closes the message's file.
+func (c *Content) Close() error { return c.file.Close() }

@@ -71,9 +71,8 @@ func (h house) put(t *testing.T, name, content string) string {
 
 func deliver(t testing.TB, s *Store, body string, dirs ...string) string {
 	t.Helper()
-	in, err := s.Create()
-	must(t, err)
-	_, err = io.WriteString(in, body)
+	in := s.Create()
+	_, err := io.WriteString(in, body)
 	must(t, err)
 	id, err := in.Commit(dirs)
 	must(t, err)
@@ -123,10 +122,9 @@ func (h house) wantIncoming(t *testing.T, want int) {
 
 func TestDeliver(t *testing.T) {
 	h := newHouse(t, Options{Now: func() time.Time { return time.Date(2026, 7, 24, 9, 0, 47, 0, time.UTC) }})
-	in, err := h.Create()
-	must(t, err)
+	in := h.Create()
 	const body = "Subject: x\r\n\r\n.dot\r\n"
-	_, err = io.WriteString(in, body)
+	_, err := io.WriteString(in, body)
 	must(t, err)
 	if in.Size() != int64(len(body)) || !strings.HasPrefix(in.ID(), "P3_20260724090047") {
 		t.Errorf("Size %d, ID %s", in.Size(), in.ID())
@@ -166,21 +164,21 @@ func TestDeliver(t *testing.T) {
 
 func TestAbortAndRecover(t *testing.T) {
 	h := newHouse(t, Options{})
-	in, err := h.Create()
-	must(t, err)
-	_, err = in.Write(make([]byte, 100_000))
+	in := h.Create()
+	_, err := in.Write(make([]byte, 100_000))
 	must(t, err)
 	h.wantIncoming(t, 1)
 	in.Abort()
 	in.Abort()
 	h.wantIncoming(t, 0)
 
-	_, err = h.Create() // and the process dies
+	half := h.Create() // and the process dies
+	_, err = half.Write(make([]byte, 100_000))
 	must(t, err)
 	again, err := Open(h.root, Options{})
 	must(t, err)
 	h.wantIncoming(t, 1)
-	must(t, again.Recover())
+	must(t, again.Recover(Behind{}))
 	h.wantIncoming(t, 0)
 }
 
@@ -196,9 +194,8 @@ func TestCommitWithoutMailbox(t *testing.T) {
 		"mailbox/office.example/P3_file.mbx",
 		"../x", "/etc", ".", "", anna + "/",
 	} {
-		in, err := h.Create()
-		must(t, err)
-		_, err = in.Commit([]string{anna, dir})
+		in := h.Create()
+		_, err := in.Commit([]string{anna, dir})
 		wantErr(t, err, ErrNoMailbox)
 		if no, ok := errors.AsType[*NoMailboxError](err); !ok || no.Dir != dir {
 			t.Errorf("%q: error %v does not name it", dir, err)
@@ -214,9 +211,8 @@ func TestCommitWithoutMailbox(t *testing.T) {
 		_, err = in.Commit([]string{boss})
 		must(t, err)
 	}
-	in, err := h.Create()
-	must(t, err)
-	if _, err = in.Commit(nil); err == nil {
+	in := h.Create()
+	if _, err := in.Commit(nil); err == nil {
 		t.Error("Commit to nobody succeeded")
 	}
 	in.Abort()
@@ -242,13 +238,12 @@ func TestQuota(t *testing.T) {
 	must(t, h.Room(anna, 1<<40))
 	wantErr(t, h.Room(boss, 41), ErrOverQuota)
 
-	in, err := h.Create()
-	must(t, err)
-	_, err = io.WriteString(in, strings.Repeat("y", 41))
+	in := h.Create()
+	_, err := io.WriteString(in, strings.Repeat("y", 41))
 	must(t, err)
 	_, err = in.Commit(everybody)
 	wantErr(t, err, ErrOverQuota)
-	if over, ok := errors.AsType[*OverQuotaError](err); !ok || over.Dir != boss {
+	if over, ok := errors.AsType[*OverQuotaError](err); !ok || !slices.Equal(over.Dirs, []string{boss}) {
 		t.Fatalf("error %v does not name the full mailbox", err)
 	}
 	_, err = in.Commit([]string{anna, carla})
@@ -270,9 +265,8 @@ func TestQuotaThatCannotTell(t *testing.T) {
 	broken := errors.New("broken")
 	ledger := quota.New(func(string) (int64, error) { return 0, broken }, nil)
 	h := newHouse(t, Options{Reserver: ledger})
-	in, err := h.Create()
-	must(t, err)
-	_, err = in.Commit(everybody)
+	in := h.Create()
+	_, err := in.Commit(everybody)
 	wantErr(t, err, broken)
 	if errors.Is(err, ErrOverQuota) {
 		t.Errorf("%v counts as over quota", err)
@@ -319,15 +313,14 @@ func TestBytesComeBack(t *testing.T) {
 	}
 	want = append(want, randomBody(rng, 5<<20))
 	for _, body := range want {
-		in, err := h.Create()
-		must(t, err)
+		in := h.Create()
 		for rest := []byte(body); len(rest) > 0; {
 			n := 1 + rng.IntN(len(rest))
 			_, err := in.Write(rest[:n])
 			must(t, err)
 			rest = rest[n:]
 		}
-		_, err = in.Commit([]string{anna})
+		_, err := in.Commit([]string{anna})
 		must(t, err)
 	}
 	m := openDrop(t, h.Store, anna)

@@ -9,11 +9,18 @@ import (
 	"testing/iotest"
 )
 
+func writeAny(w *bufio.Writer, r *bufio.Reader, bodyLines int) error {
+	if bodyLines == wholeMessage {
+		return writeStuffed(w, r)
+	}
+	return writeTop(w, r, bodyLines)
+}
+
 func content(t *testing.T, r io.Reader, bodyLines int) string {
 	t.Helper()
 	var out bytes.Buffer
 	w := bufio.NewWriter(&out)
-	if err := writeContent(w, bufio.NewReaderSize(r, 16), bodyLines); err != nil {
+	if err := writeAny(w, bufio.NewReaderSize(r, 16), bodyLines); err != nil {
 		t.Fatal(err)
 	}
 	w.Flush()
@@ -56,10 +63,12 @@ func TestWriteContent(t *testing.T) {
 }
 
 func TestWriteContentErrors(t *testing.T) {
-	w := bufio.NewWriter(io.Discard)
-	r := bufio.NewReader(io.MultiReader(strings.NewReader("a: b\r\n"), iotest.ErrReader(io.ErrUnexpectedEOF)))
-	if err := writeContent(w, r, wholeMessage); err != io.ErrUnexpectedEOF {
-		t.Errorf("a message that breaks off: %v", err)
+	for _, lines := range []int{wholeMessage, 0, 5} {
+		w := bufio.NewWriter(io.Discard)
+		r := bufio.NewReader(io.MultiReader(strings.NewReader("a: b\r\n"), iotest.ErrReader(io.ErrUnexpectedEOF)))
+		if err := writeAny(w, r, lines); err != io.ErrUnexpectedEOF {
+			t.Errorf("%d lines of a message that breaks off: %v", lines, err)
+		}
 	}
 }
 

@@ -4,7 +4,8 @@
 //
 // A Server accepts connections; each becomes a session (session.go), which
 // reads a line, finds its command (commands.go) and answers. Commands that log
-// in are in login.go, those that work on the maildrop in transaction.go.
+// in are in login.go, those that work on the maildrop in transaction.go; what a
+// message looks like on its way is in content.go.
 package pop3
 
 import (

@@ -54,7 +54,7 @@ type session struct {
 	user      string // given with USER, waits for PASS
 	principal auth.Principal
 	drop      *mailstore.Maildrop // nil before the login
-	deleted   map[int]struct{}    // indexes marked by DELE
+	deleted   marks
 
 	retrieved, removed int    // messages
 	over               string // why the session is over; "" while it is not

@@ -3,25 +3,46 @@ package pop3
 import (
 	"bufio"
 	"errors"
-	"io"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"pillarbox/mailstore"
 )
 
 // count says what is in the maildrop, without what is marked as deleted.
 func (c *session) count() (messages int, octets int64) {
-	all := c.drop.Messages()
-	for _, m := range all {
-		octets += m.Size
+	return len(c.drop.Messages()) - c.deleted.count, c.drop.Octets() - c.deleted.octets
+}
+
+// marks are the messages marked by DELE. The zero value is none.
+type marks struct {
+	set    []bool // by index; nil while there are none
+	count  int
+	octets int64
+}
+
+func (m *marks) has(i int) bool { return m.set != nil && m.set[i] }
+
+// add marks message i of all, which must not be marked.
+func (m *marks) add(i int, all []mailstore.Message) {
+	if m.set == nil {
+		m.set = make([]bool, len(all))
 	}
-	for i := range c.deleted {
-		octets -= all[i].Size
+	m.set[i] = true
+	m.count++
+	m.octets += all[i].Size
+}
+
+// indexes are those of the messages, in their order.
+func (m *marks) indexes() []int {
+	all := make([]int, 0, m.count)
+	for i, marked := range m.set {
+		if marked {
+			all = append(all, i)
+		}
 	}
-	return len(all) - len(c.deleted), octets
+	return all
 }
 
 // message finds the index that a message number means, or answers why not.
@@ -32,7 +53,7 @@ func (c *session) message(number string) (i int, ok bool) {
 		return 0, false
 	}
 	i = n - 1
-	if _, deleted := c.deleted[i]; deleted || i < 0 || i >= len(c.drop.Messages()) {
+	if i < 0 || i >= len(c.drop.Messages()) || c.deleted.has(i) {
 		c.err("no such message")
 		return 0, false
 	}
@@ -69,14 +90,12 @@ func (c *session) uidl(arg string) {
 // all of them; the two differ in what follows the number.
 func (c *session) listing(number string, appendTo func(line []byte, m mailstore.Message) []byte) {
 	all := c.drop.Messages()
-	line := make([]byte, 0, 128)
-	format := func(i int) []byte {
-		line = append(strconv.AppendInt(line[:0], int64(i+1), 10), ' ')
-		return appendTo(line, all[i])
+	format := func(line []byte, i int) []byte {
+		return appendTo(append(strconv.AppendInt(line, int64(i+1), 10), ' '), all[i])
 	}
 	if number != "" {
 		if i, ok := c.message(number); ok {
-			c.ok(string(format(i)))
+			c.ok(string(format(nil, i)))
 		}
 		return
 	}
@@ -84,8 +103,8 @@ func (c *session) listing(number string, appendTo func(line []byte, m mailstore.
 	c.okf("%d messages (%d octets)", n, octets)
 	w := c.out.buffer()
 	for i := range all {
-		if _, deleted := c.deleted[i]; !deleted {
-			w.Write(append(format(i), '\r', '\n'))
+		if !c.deleted.has(i) {
+			w.Write(append(format(w.AvailableBuffer(), i), '\r', '\n'))
 		}
 	}
 	c.line(".")
@@ -135,25 +154,43 @@ func (c *session) send(i, bodyLines int) bool {
 		return false
 	}
 	defer message.Close()
-	r := c.server.readers.Get().(*bufio.Reader)
-	defer c.server.readers.Put(r)
-	r.Reset(message)
-	defer r.Reset(nil)
-
 	if bodyLines == wholeMessage {
 		c.okf("%d octets", c.drop.Messages()[i].Size)
 	} else {
 		c.ok("the top of the message")
 	}
-	if err := writeContent(c.out.buffer(), r, bodyLines); err != nil {
+	if err := c.write(message, c.drop.Messages()[i], bodyLines); err != nil {
 		c.over = "broken off"
-		if c.out.err == nil {
+		if c.out.err == nil || brokenFile(c.out.err) {
 			c.server.log.Error("pop3: message broken off", c.about(i, err)...)
 		}
 		return false
 	}
 	c.line(".")
 	return true
+}
+
+// wholeMessage, as a number of body lines, stands for all of them.
+const wholeMessage = -1
+
+func (c *session) write(message *mailstore.Content, m mailstore.Message, bodyLines int) error {
+	if bodyLines == wholeMessage && !m.Dotted {
+		return writeAsIs(c.out.buffer(), message, m.Size)
+	}
+	r := c.server.readers.Get().(*bufio.Reader)
+	defer c.server.readers.Put(r)
+	r.Reset(message)
+	defer r.Reset(nil)
+	if bodyLines == wholeMessage {
+		return writeStuffed(c.out.buffer(), r)
+	}
+	return writeTop(c.out.buffer(), r, bodyLines)
+}
+
+// brokenFile tells a file that cannot be read from a client that is gone, when
+// it was the kernel that copied.
+func brokenFile(err error) bool {
+	return errors.Is(err, syscall.EIO) || errors.Is(err, syscall.ESTALE)
 }
 
 func (c *session) cannotRead(i int, err error) {
@@ -174,68 +211,26 @@ func (c *session) about(i int, err error) []any {
 	return []any{"user", c.principal.Address.String(), "uid", c.drop.Messages()[i].UID, "error", err}
 }
 
-// wholeMessage, as a number of body lines, stands for all of them.
-const wholeMessage = -1
-
-// writeContent writes a message as a multi-line reply has it (RFC 1939 §3),
-// without the final dot: lines that begin with a dot get another, and the last
-// line ends in CRLF. It stops after the header, the empty line and bodyLines
-// lines (§7, TOP). Lines may be of any length.
-func writeContent(w *bufio.Writer, r *bufio.Reader, bodyLines int) error {
-	end := [2]byte{'\r', '\n'} // the last octets written
-	for inBody := false; !inBody || bodyLines != 0; {
-		atStart := end[1] == '\n'
-		part, err := r.ReadSlice('\n') // a line, or what of it the buffer holds
-		if atStart && len(part) > 0 && part[0] == '.' {
-			w.WriteByte('.')
-		}
-		if _, err := w.Write(part); err != nil {
-			return err
-		}
-		for _, b := range part[max(0, len(part)-2):] {
-			end = [2]byte{end[1], b}
-		}
-		switch {
-		case err == io.EOF:
-			bodyLines, inBody = 0, true
-		case err == bufio.ErrBufferFull:
-		case err != nil:
-			return err
-		case inBody:
-			bodyLines-- // from wholeMessage it never comes to 0
-		case atStart:
-			inBody = string(part) == "\r\n" || string(part) == "\n"
-		}
-	}
-	if end != [2]byte{'\r', '\n'} {
-		w.WriteString("\r\n")
-	}
-	return nil
-}
-
 func (c *session) dele(arg string) {
 	i, ok := c.message(arg)
 	if !ok {
 		return
 	}
-	if c.deleted == nil {
-		c.deleted = make(map[int]struct{})
-	}
-	c.deleted[i] = struct{}{}
+	c.deleted.add(i, c.drop.Messages())
 	c.okf("message %d deleted", i+1)
 }
 
 func (c *session) rset(string) {
-	c.deleted = nil
+	c.deleted = marks{}
 	n, octets := c.count()
 	c.okf("nothing is marked; %d messages (%d octets)", n, octets)
 }
 
 // update is the UPDATE state (RFC 1939 §6): the one time when messages go.
 func (c *session) update() error {
-	err := c.drop.Remove(slices.Sorted(maps.Keys(c.deleted)))
+	err := c.drop.Remove(c.deleted.indexes())
 	if err == nil {
-		c.removed = len(c.deleted)
+		c.removed = c.deleted.count
 	}
 	return err
 }

@@ -8,6 +8,6 @@ import (
 )
 
 // askRecount makes the running server of a data directory count anew.
-func askRecount(context.Context, string) ([]quota.Recount, error) {
-	return nil, daemon.ErrNotRunning
+func askRecount(ctx context.Context, data string) ([]quota.Recount, error) {
+	return daemon.AskRecount(ctx, data)
 }

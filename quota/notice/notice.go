@@ -38,15 +38,21 @@ const (
 
 // kinds are the notices there are.
 func kinds() []string {
-	return []string{"mailbox-warning", "mailbox-full", "domain-warning", "domain-full"}
+	return []string{"mailbox-warning", "mailbox-full", "domain-warning", "domain-full", notDelivered}
 }
 
-func kindOf(e quota.Event) string {
+// notDelivered is the notice to the sender of a message that a mailbox had no room for.
+const notDelivered = "not-delivered"
+
+func (f Facts) kind() string {
 	whose := "mailbox"
-	if e.Domain {
+	switch {
+	case f.NotDelivered:
+		return notDelivered
+	case f.Event.Domain:
 		whose = "domain"
 	}
-	return whose + "-" + string(e.Kind)
+	return whose + "-" + string(f.Event.Kind)
 }
 
 // Templates are the texts of all notices in one language. The zero value has none.
@@ -139,6 +145,8 @@ func (t Templates) try(kind string) error {
 			To:       addr.Address{Local: "anna", Domain: "office.example"},
 			Domain:   "office.example",
 			Hostname: "mail.office.example",
+
+			NotDelivered: kind == notDelivered,
 		})
 		if err != nil {
 			return err
@@ -149,13 +157,16 @@ func (t Templates) try(kind string) error {
 
 // Facts are what a notice is about, and what its header needs.
 type Facts struct {
-	Event    quota.Event
-	About    string       // the mailbox's address, or the domain
-	To       addr.Address // who is told
-	Domain   addr.Domain  // whose postmaster it comes from
-	Hostname addr.Domain
-	Date     time.Time
-	ID       string // what makes the Message-ID unique
+	Event quota.Event
+	About string       // the mailbox's address, or the domain
+	To    addr.Address // who is told
+	// NotDelivered says that To is the sender of a message of Event.Asked octets, for which the mailboxes that About
+	// lists had no room.
+	NotDelivered bool
+	Domain       addr.Domain // whose postmaster it comes from
+	Hostname     addr.Domain
+	Date         time.Time
+	ID           string // what makes the Message-ID unique
 }
 
 // Fields are what templates may use: {{.About}}.
@@ -201,8 +212,8 @@ func (t Templates) size(bytes, like int64) string {
 // Compose writes a notice: a message (RFC 5322) with CRLF at the end of each line, that asks nobody to answer it
 // (RFC 3834, section 5). An error means that the template is wrong, which Load has ruled out for all usual facts.
 func (t Templates) Compose(f Facts) ([]byte, error) {
-	name := t.file(kindOf(f.Event))
-	text, ok := t.texts[kindOf(f.Event)]
+	name := t.file(f.kind())
+	text, ok := t.texts[f.kind()]
 	if !ok {
 		return nil, fmt.Errorf("notices: no text %s", name)
 	}

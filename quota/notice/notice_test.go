@@ -72,16 +72,18 @@ func TestGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, kind := range []quota.Kind{quota.Warning, quota.Full} {
-			for _, domain := range []bool{false, true} {
-				f := facts(kind, domain)
-				got, err := texts.Compose(f)
-				if err != nil {
-					t.Fatal(err)
-				}
-				golden(t, kindOf(f.Event)+"."+string(language)+".eml", got)
-				checkHeader(t, got, f)
+		returned := facts(quota.Full, false)
+		returned.Event, returned.NotDelivered = quota.Event{Asked: 451_234_567, Limits: quota.Limits{Bytes: 500_000_000}}, true
+		returned.To.Local, returned.About = "boss", "anna@office.example, carla@office.example"
+		for _, f := range []Facts{
+			facts(quota.Warning, false), facts(quota.Full, false), facts(quota.Warning, true), facts(quota.Full, true), returned,
+		} {
+			got, err := texts.Compose(f)
+			if err != nil {
+				t.Fatal(err)
 			}
+			golden(t, f.kind()+"."+string(language)+".eml", got)
+			checkHeader(t, got, f)
 		}
 	}
 }

@@ -77,11 +77,7 @@ func (s *session) tellPostmaster(user addr.Address) {
 		s.log.Error("cannot tell the postmaster", "about", user.String(), "error", err)
 		return
 	}
-	in, err := s.srv.Store.Create()
-	if err != nil {
-		s.log.Error("cannot tell the postmaster", "about", user.String(), "error", err)
-		return
-	}
+	in := s.srv.Store.Create()
 	defer in.Abort()
 	var dirs []string
 	for _, box := range res.Mailboxes {

@@ -36,6 +36,8 @@ type Config struct {
 
 	DNSLimit  time.Duration // for the look-up of a sender's domain; 0: 30 s
 	ShowNames bool          // what reverse DNS said stands in Received
+
+	DeferOverQuota bool // a full mailbox is refused for now (452), not for good (552)
 }
 
 // Authenticator verifies passwords. *auth.Authenticator is the one in use.
@@ -43,7 +45,7 @@ type Authenticator interface {
 	Password(ctx context.Context, remote netip.Addr, user, password string) (auth.Principal, error)
 }
 
-// Parts are what a Server works with. Journal may be nil.
+// Parts are what a Server works with. Journal and NotDelivered may be nil.
 type Parts struct {
 	Dir      *directory.Directory
 	Store    *mailstore.Store
@@ -54,6 +56,8 @@ type Parts struct {
 	Accounts *guard.Accounts // sessions of each user
 	Journal  *journal.Journal
 	Log      *slog.Logger
+	// NotDelivered tells the sender of an accepted message which mailboxes had no room for it. It must not wait.
+	NotDelivered func(from addr.Address, full []addr.Address, id string, octets int64)
 }
 
 // Server serves SMTP on any number of listeners.

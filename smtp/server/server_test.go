@@ -39,6 +39,7 @@ type office struct {
 	disk    *mailtest.FailFS
 	dns     *fakeDNS
 	devices *devices.Registry
+	room    room
 	tls     *tls.Config // for clients
 }
 
@@ -68,9 +69,14 @@ func newOffice(t testing.TB, service smtp.Service, edit func(*Config)) *office {
 	}
 	o.dir = directory.New(disk, directory.Options{PlusSeparator: "+", DefaultDomain: "office.example"})
 	o.devices = devices.New(disk)
-	if o.store, err = mailstore.Open(disk, mailstore.Options{}); err != nil {
+	o.room.free = map[string]int64{}
+	if o.store, err = mailstore.Open(disk, mailstore.Options{Reserver: &o.room}); err != nil {
 		t.Fatal(err)
 	}
+	if err := o.store.Recover(mailstore.Behind{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { o.store.Close() })
 	if err := o.dir.AddDomain("office.example"); err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +93,8 @@ func newOffice(t testing.TB, service smtp.Service, edit func(*Config)) *office {
 	}
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
 	o.server = New(o.cfg, Parts{
-		Dir: o.dir, Store: o.store, Auth: auth.New(o.dir, auth.Options{Delay: time.Millisecond}), Names: o.dns, Devices: o.devices,
+		NotDelivered: o.room.notDelivered,
+		Dir:          o.dir, Store: o.store, Auth: auth.New(o.dir, auth.Options{Delay: time.Millisecond}), Names: o.dns, Devices: o.devices,
 		Rates: rate.New(100), Accounts: guard.NewAccounts(0), Log: quiet,
 	})
 	o.server.now = func() time.Time { return time.Date(2026, 11, 21, 9, 14, 0, 0, time.UTC) }

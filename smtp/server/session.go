@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -37,7 +38,8 @@ type session struct {
 	facts policy.Facts // of the connection; those of the transaction come and go
 	user  auth.Principal
 	env   smtp.Envelope
-	dirs  []string // mailboxes that get the message, each once
+	boxes []directory.Mailbox // that get the message, each once
+	full  []addr.Address      // mailboxes that a recipient leads to beside others, without room for it
 }
 
 // current are the facts with what may change under way: TLS and the log-in.
@@ -208,24 +210,47 @@ func (s *session) recipient() addr.Address {
 	return to
 }
 
-// addMailboxes notes where the message goes. A mailbox without room refuses the
-// recipient now, before the body crosses the wire.
+// addMailboxes notes where the message goes. A recipient all of whose mailboxes
+// are without room is refused now, before the body crosses the wire; a group
+// with one full member gets its mail.
 func (s *session) addMailboxes(boxes []directory.Mailbox) *smtp.Reply {
+	var full []addr.Address
 	for _, box := range boxes {
 		switch err := s.srv.Store.Room(box.Dir, s.env.Size); {
 		case errors.Is(err, mailstore.ErrOverQuota):
-			return smtp.NewReply(552, [3]int{5, 2, 2}, "The mailbox %s is full", box.Address)
+			full = append(full, box.Address)
 		case err != nil:
 			s.log.Error("cannot check the room in a mailbox", "mailbox", box.Address.String(), "error", err)
 			return smtp.NewReply(451, [3]int{4, 3, 0}, "Cannot reach the mailbox %s now, try again later", box.Address)
 		}
 	}
+	if len(boxes) > 0 && len(full) == len(boxes) {
+		return s.cfg.fullReply(full)
+	}
 	for _, box := range boxes {
-		if !slices.Contains(s.dirs, box.Dir) {
-			s.dirs = append(s.dirs, box.Dir)
+		switch {
+		case slices.Contains(full, box.Address):
+			if !slices.Contains(s.full, box.Address) {
+				s.full = append(s.full, box.Address)
+			}
+		case !slices.ContainsFunc(s.boxes, func(b directory.Mailbox) bool { return b.Dir == box.Dir }):
+			s.boxes = append(s.boxes, box)
 		}
 	}
 	return nil
+}
+
+// fullReply refuses for want of room in these mailboxes: for good, so that the
+// sender learns of it at once, or by setting for now (RFC 3463 §3.3, X.2.2).
+func (c *Config) fullReply(full []addr.Address) *smtp.Reply {
+	text := fmt.Sprintf("The mailbox %s is full", full[0])
+	if len(full) > 1 {
+		text = "The mailboxes of all recipients are full"
+	}
+	if c.DeferOverQuota {
+		return smtp.NewReply(452, [3]int{4, 2, 2}, "%s, try again later", text)
+	}
+	return smtp.NewReply(552, [3]int{5, 2, 2}, "%s", text)
 }
 
 func newRecipient(to addr.Address, opts *gosmtp.RcptOptions) smtp.Recipient {
@@ -237,23 +262,69 @@ func newRecipient(to addr.Address, opts *gosmtp.RcptOptions) smtp.Recipient {
 }
 
 // Data takes the message (RFC 5321 §4.1.1.4). The 250 means: durable in the
-// mailbox of every recipient, and there to be fetched.
+// mailbox of every recipient that has room, and there to be fetched.
 func (s *session) Data(io.Reader) error {
-	in, err := s.srv.Store.Create()
-	if err != nil {
-		return s.dataError(err)
-	}
+	in := s.srv.Store.Create()
 	defer in.Abort()
 	if err := s.receive(in); err != nil {
 		return s.dataError(err)
 	}
-	id, err := in.Commit(s.dirs)
+	full, err := s.deliver(in)
 	if err != nil {
 		return s.dataError(err)
 	}
-	s.log.Info("message stored", "id", id, "from", s.env.From.String(), "to", recipients(s.env.To),
-		"size", in.Size(), "user", s.user.Address.String(), "mailboxes", len(s.dirs))
-	return wireReply(smtp.NewReply(250, [3]int{2, 6, 0}, "Message accepted, queued as %s", id))
+	s.log.Info("message stored", "id", in.ID(), "from", s.env.From.String(), "to", recipients(s.env.To),
+		"size", in.Size(), "user", s.user.Address.String(), "mailboxes", len(s.boxes)-len(full))
+	full = append(full, s.full...)
+	if len(full) == 0 {
+		return wireReply(smtp.NewReply(250, [3]int{2, 6, 0}, "Message accepted, queued as %s", in.ID()))
+	}
+	s.reportFull(in, full)
+	return wireReply(smtp.NewReply(250, [3]int{2, 6, 0}, "Message accepted, queued as %s, but not for %s: full", in.ID(), addresses(full)))
+}
+
+// deliver puts the message into the mailboxes, and leaves out those that have
+// become too full for it as long as there are others.
+func (s *session) deliver(in *mailstore.Incoming) (full []addr.Address, err error) {
+	dirs := make([]string, len(s.boxes))
+	for i, box := range s.boxes {
+		dirs[i] = box.Dir
+	}
+	for {
+		_, err := in.Commit(dirs)
+		over, ok := errors.AsType[*mailstore.OverQuotaError](err)
+		if !ok {
+			return full, err
+		}
+		for _, box := range s.boxes {
+			if slices.Contains(over.Dirs, box.Dir) {
+				full = append(full, box.Address)
+			}
+		}
+		if len(over.Dirs) == len(dirs) {
+			r := s.cfg.fullReply(full)
+			s.log.Info("message not taken", "from", s.env.From.String(), "mailboxes", addresses(full), "reply", r.Error(), "error", err)
+			return nil, r
+		}
+		dirs = slices.DeleteFunc(dirs, func(dir string) bool { return slices.Contains(over.Dirs, dir) })
+	}
+}
+
+// reportFull tells the sender which mailboxes a message did not get into,
+// although it was accepted for others.
+func (s *session) reportFull(in *mailstore.Incoming, full []addr.Address) {
+	s.log.Warn("mailboxes are full", "id", in.ID(), "from", s.env.From.String(), "mailboxes", addresses(full), "size", in.Size())
+	if s.srv.NotDelivered != nil {
+		s.srv.NotDelivered(s.env.From, full, in.ID(), in.Size())
+	}
+}
+
+func addresses(all []addr.Address) string {
+	words := make([]string, len(all))
+	for i, a := range all {
+		words[i] = a.String()
+	}
+	return strings.Join(words, ", ")
 }
 
 func recipients(to []smtp.Recipient) []string {
@@ -338,8 +409,6 @@ func dataReply(err error, cfg *wire.Config) *smtp.Reply {
 		return smtp.NewReply(554, [3]int{5, 6, 0}, "The message has a line end that is not CRLF (RFC 5321 section 2.3.8)")
 	case errors.Is(err, errHeaderTooLong):
 		return smtp.NewReply(554, [3]int{5, 6, 0}, "The header of the message is longer than %d octets", maxHeader)
-	case errors.Is(err, mailstore.ErrOverQuota):
-		return smtp.NewReply(452, [3]int{4, 2, 2}, "A recipient's mailbox has become full, try again later")
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return smtp.NewReply(452, [3]int{4, 3, 1}, "Insufficient system storage, try again later")
 	}
@@ -360,7 +429,7 @@ func wireReply(r *smtp.Reply) error {
 
 // Reset forgets the transaction.
 func (s *session) Reset() {
-	s.env, s.dirs = smtp.Envelope{}, nil
+	s.env, s.boxes, s.full = smtp.Envelope{}, nil, nil
 	f := &s.facts
 	f.From, f.FromHosted, f.FromPlain, f.SenderDomain = addr.Address{}, false, addr.Address{}, ""
 	f.To, f.Kind, f.NoOutside, f.InboundRight, f.GroupAccept, f.GroupMember = addr.Address{}, "", false, "", "", false

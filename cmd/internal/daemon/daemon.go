@@ -16,6 +16,7 @@ import (
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/netinfo"
 	"pillarbox/cmd/internal/ops"
+	"pillarbox/mailstore"
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/durable"
 	"pillarbox/pop3"
@@ -47,8 +48,9 @@ type Daemon struct {
 	users  *guard.Accounts // sessions of each user who sends
 	names  resolver
 	past   *journal.Journal
-	smtp   *server.Server
-	pop3   *pop3.Server
+	notices
+	smtp *server.Server
+	pop3 *pop3.Server
 
 	listeners []listener
 	unlock    func() // of the data directory
@@ -71,6 +73,7 @@ func Start(load func() (*config.Config, error), out io.Writer) (*Daemon, error) 
 		return nil, err
 	}
 	d := &Daemon{load: load, level: new(slog.LevelVar), unlock: func() {}}
+	d.notices.queue = make(chan func(string) ([]string, []byte, error), maxNotices)
 	d.log = newLogger(cfg.Log, d.level, out)
 	if d.office, err = ops.Open(cfg); err != nil {
 		return nil, err
@@ -98,8 +101,9 @@ func (d *Daemon) assemble(cfg *config.Config) (err error) {
 	d.past = journal.Open(d.office.Root)
 	d.smtp = server.New(d.smtpConfig(cfg), server.Parts{
 		Dir: d.office.Dir, Store: d.office.Store, Auth: logins, Names: &d.names, Devices: d.office.Devices,
-		Rates: rate.New(ratedKeys), Accounts: d.users, Journal: d.past, Log: d.log,
+		Rates: rate.New(ratedKeys), Accounts: d.users, Journal: d.past, Log: d.log, NotDelivered: d.notDelivered,
 	})
+	d.office.WatchQuota(d.crossed)
 	d.pop3 = pop3.New(d.pop3Config(cfg), d.office.Store, logins, d.log)
 	return d.listen(cfg)
 }
@@ -115,7 +119,21 @@ func (d *Daemon) takeData() error {
 		return fmt.Errorf("data directory %s: %w", d.office.Root.Name(), err)
 	}
 	d.unlock = unlock
-	return errors.Join(d.office.Store.Recover(), d.office.Dir.PruneDrafts())
+	return errors.Join(d.recoverStore(), d.office.Dir.PruneDrafts())
+}
+
+// recoverStore puts back what the disk lost, and begins to log what arrives,
+// where the file system can be trusted with that.
+func (d *Daemon) recoverStore() error {
+	kind, trusted, err := d.office.Root.Filesystem()
+	if err != nil {
+		return err
+	}
+	if !trusted {
+		d.log.Warn("the data directory is on a file system that is not known to keep what is synced; every message is synced by itself, which is slower",
+			"file system", kind, "data", d.office.Root.Name())
+	}
+	return d.office.Store.Recover(mailstore.Behind{NoLog: !trusted, Log: d.log})
 }
 
 // listen opens every address of the configuration. All that fail are reported.
@@ -167,6 +185,7 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
 	defer cancel(nil)
 	var running sync.WaitGroup
 	running.Go(func() { d.certs.Watch(ctx, certsInterval, d.log) })
+	running.Go(func() { d.writeNotices(ctx) })
 	for _, l := range d.listeners {
 		d.log.Info("listening", "service", l.service, "address", l.Addr())
 		running.Go(func() {
@@ -215,6 +234,9 @@ func (d *Daemon) release() {
 	}
 	if d.past != nil {
 		d.past.Close()
+	}
+	if err := d.office.Store.Close(); err != nil {
+		d.log.Error("cannot bring all mail to its place; the next start will", "error", err)
 	}
 	d.unlock()
 	d.office.Close()

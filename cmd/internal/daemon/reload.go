@@ -107,6 +107,7 @@ func (d *Daemon) serveControl() (*http.Server, error) {
 		answer(w, d.Reload())
 	})
 	serveBans(mux, d.bans)
+	serveQuota(mux, d.office.Quota)
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go srv.Serve(l)
 	return srv, nil

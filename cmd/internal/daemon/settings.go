@@ -31,6 +31,9 @@ func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 		Rules:     &cfg.Policy,
 		DNSLimit:  cfg.Policy.Senders.VerifyTimeout,
 		ShowNames: cfg.Policy.Connections.ReverseDNS.Value,
+
+		DeferOverQuota: cfg.Mailboxes.OverQuota == config.DeferOverQuota,
+
 		Wire: wire.Config{
 			Hostname:       string(cfg.Hostname),
 			Greeting:       func() string { return config.ExpandGreeting(cfg.SMTP.Greeting, cfg.Hostname, time.Now()) },

@@ -24,7 +24,7 @@ const (
 	claraPassword = "Korrekt.Horse+clara3"
 	staff         = "staff@" + domain // a group of all three
 
-	writers   = 8
+	writers   = 50
 	downAfter = 200 * time.Millisecond // at the earliest
 	downUntil = 600 * time.Millisecond
 )

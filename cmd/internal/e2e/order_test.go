@@ -41,28 +41,54 @@ func calls(trace string) []call {
 	return all
 }
 
-// TestOrderOfCalls watches one delivery with strace. A kill does not show
-// whether anything was synced, for what was written survives it; the order of
-// the calls does: the message is on the disk before it is linked, its name is
-// on the disk before the client is told.
+// step is a call that a delivery has to make.
+type step struct{ what, name, args string }
+
+// TestOrderOfCalls watches deliveries with strace. A kill does not show whether
+// anything was synced, for what was written survives it; the order of the calls
+// does. A small message is in the log, which is opened so that every write is
+// synced, before it is linked; a large one is on the disk before it is linked,
+// and its name is there too before the client is told.
 func TestOrderOfCalls(t *testing.T) {
 	needs(t, "strace")
 	o := newOffice(t)
-	file := o.path("trace")
-	// -D: the server stays our own child. -y: descriptors with their paths.
-	s := o.serve(t, "strace", "-D", "-f", "-y", "-s", "80", "-o", file, "-e", "trace=fsync,fdatasync,linkat,write")
-	o.deliver(t, letter("watched"), anna)
-	s.stop(t)
-
 	mailbox := regexp.QuoteMeta(o.mailbox(anna))
 	incoming := regexp.QuoteMeta(o.path("data", "incoming"))
-	order := []struct{ what, name, args string }{
-		{"the message is synced", "fsync|fdatasync", `^\d+<` + incoming + `/P3_\d+>$`},
-		{"it is linked into the mailbox", "linkat", `^\d+<` + incoming + `>, "P3_\d+", \d+<` + mailbox + `>, "P3_\d+_\d+d?\.eml"`},
-		{"the mailbox's directory is synced", "fsync", `^\d+<` + mailbox + `>$`},
-		{"the client is told", "write", `^\d+<.*>, "250 2\.6\.0 `},
+	log := regexp.QuoteMeta(o.path("data", "log"))
+	told := step{"the client is told", "write", `^\d+<.*>, "250 2\.6\.0 `}
+	tests := []struct {
+		name, body string
+		order      []step
+	}{
+		{"small", letter("watched"), []step{
+			{"the log is opened for synced writes", "openat", `^\d+<` + log + `>, "log0", O_RDWR.*\|O_DSYNC`},
+			{"the message is in the log", "pwrite64", `^\d+<` + log + `/log0>, "PBGR`},
+			{"it is linked into the mailbox", "linkat", `"/proc/self/fd/\d+", \d+<` + mailbox + `>, "P3_\d+_\d+d?\.eml", AT_SYMLINK_FOLLOW`},
+			told,
+			{"everything is synced behind", "syncfs", ""},
+		}},
+		{"large", letter("watched") + strings.Repeat("a line of text\r\n", 10_000), []step{
+			{"the message is synced", "fsync|fdatasync", `^\d+<` + incoming + `/P3_\d+>$`},
+			{"it is linked into the mailbox", "linkat", `^\d+<` + incoming + `>, "P3_\d+", \d+<` + mailbox + `>, "P3_\d+_\d+d?\.eml"`},
+			{"the mailbox's directory is synced", "fsync", `^\d+<` + mailbox + `>$`},
+			told,
+		}},
 	}
-	all, after := calls(read(t, file)), 0
+	for _, test := range tests {
+		file := o.path("trace")
+		// -D: the server stays our own child. -y: descriptors with their paths.
+		s := o.serve(t, "strace", "-D", "-f", "-y", "-s", "80", "-o", file, "-e", "trace=openat,fsync,fdatasync,syncfs,linkat,write,pwrite64")
+		o.deliver(t, test.body, anna)
+		s.stop(t)
+		assertOrder(t, test.name, read(t, file), test.order)
+	}
+}
+
+// assertOrder wants one call for each step, each begun when the one before was
+// over.
+func assertOrder(t *testing.T, test, trace string, order []step) {
+	t.Helper()
+	all, after := calls(trace), 0
 	for _, step := range order {
 		name, args := regexp.MustCompile("^("+step.name+")$"), regexp.MustCompile(step.args)
 		var found []call
@@ -72,7 +98,7 @@ func TestOrderOfCalls(t *testing.T) {
 			}
 		}
 		if len(found) != 1 || found[0].begin <= after || found[0].end == 0 {
-			t.Fatalf("%s: found %v, want one call after line %d of\n%s", step.what, found, after, read(t, file))
+			t.Fatalf("%s: %s: found %v, want one call after line %d of\n%s", test, step.what, found, after, trace)
 		}
 		after = found[0].end
 	}

@@ -1,0 +1,77 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"pillarbox/cmd/internal/ops"
+	"pillarbox/mailstore/addr"
+	"pillarbox/quota"
+)
+
+// maxNotices is how many notices wait to be written; more at once are not
+// missed by anybody.
+const maxNotices = 100
+
+// notices are the messages that the server writes itself: about mailboxes that
+// have become too full. Whoever finds that out must not wait for it to be told.
+type notices struct {
+	queue chan func(id string) (dirs []string, text []byte, err error)
+}
+
+// tell queues a notice. It is composed when its turn comes.
+func (d *Daemon) tell(compose func(id string) (dirs []string, text []byte, err error)) {
+	select {
+	case d.notices.queue <- compose:
+	default:
+		d.log.Warn("too many notices at once; one is not written")
+	}
+}
+
+// crossed is told by the ledger when a mailbox or a domain has become too full.
+func (d *Daemon) crossed(e quota.Event) {
+	d.log.Warn("quota", "event", e.Kind, "where", e.Dir, "resource", e.Resource, "bytes", e.Used.Bytes, "messages", e.Used.Messages)
+	d.tell(func(id string) ([]string, []byte, error) { return d.office.QuotaNotice(e, id, time.Now()) })
+}
+
+// notDelivered tells the sender, if it is one of ours, which mailboxes had no
+// room for a message that was taken for others.
+func (d *Daemon) notDelivered(from addr.Address, full []addr.Address, id string, octets int64) {
+	d.tell(func(noticeID string) ([]string, []byte, error) {
+		return d.office.FullNotice(from, full, octets, noticeID, time.Now())
+	})
+}
+
+// writeNotices writes what is queued until ctx ends.
+func (d *Daemon) writeNotices(ctx context.Context) {
+	for {
+		select {
+		case compose := <-d.notices.queue:
+			if err := d.writeNotice(compose); err != nil && !errors.Is(err, ops.ErrNoNotice) {
+				d.log.Error("a notice could not be delivered", "error", err)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// writeNotice stores a notice, even where there is no room for anything else.
+func (d *Daemon) writeNotice(compose func(id string) (dirs []string, text []byte, err error)) error {
+	in := d.office.Store.Create()
+	defer in.Abort()
+	dirs, text, err := compose(in.ID())
+	if err != nil {
+		return err
+	}
+	if _, err := in.Write(text); err != nil {
+		return err
+	}
+	in.BeyondQuota()
+	_, err = in.Commit(dirs)
+	if err == nil {
+		d.log.Info("notice delivered", "id", in.ID(), "mailboxes", dirs)
+	}
+	return err
+}

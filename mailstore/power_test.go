@@ -1,0 +1,170 @@
+package mailstore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pillarbox/mailstore/durable"
+	"pillarbox/mailstore/mailtest"
+)
+
+// powerRounds is how many choices of what survives are tried for each step in each of the modes that choose.
+const powerRounds = 10
+
+// behindTest is a log so small that a few messages fill it.
+var behindTest = Behind{LogSize: 4 * 4096}
+
+// promise is what a client was told about one message.
+type promise struct {
+	body    string
+	dirs    []string
+	done    bool            // acknowledged
+	removed map[string]bool // by mailbox: true if the deletion was acknowledged, false if it was begun
+}
+
+// promises are by the first line of the body.
+type promises map[string]*promise
+
+func (ps promises) deliver(s *Store, first string, size int, dirs ...string) {
+	p := &promise{body: first + strings.Repeat("a line of text\r\n", size/16), dirs: dirs, removed: make(map[string]bool)}
+	ps[first] = p
+	in := s.Create()
+	defer in.Abort()
+	if _, err := io.WriteString(in, p.body); err != nil {
+		return
+	}
+	_, err := in.Commit(dirs)
+	p.done = err == nil
+}
+
+// remove deletes the first message of a mailbox.
+func (ps promises) remove(s *Store, dir string) {
+	m, err := s.OpenMaildrop(dir)
+	if err != nil {
+		return
+	}
+	defer m.Close()
+	if len(m.Messages()) == 0 {
+		return
+	}
+	body, err := firstBody(m)
+	if err != nil {
+		return
+	}
+	first, _, _ := strings.Cut(body, "\n")
+	p := ps[first+"\n"]
+	p.removed[dir] = false
+	p.removed[dir] = m.Remove([]int{0}) == nil
+}
+
+func firstBody(m *Maildrop) (string, error) {
+	r, err := m.Open(0)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	body, err := io.ReadAll(r)
+	return string(body), err
+}
+
+// verify holds what is found against what was promised.
+func (ps promises) verify(fsys durable.FS) error {
+	s, err := Open(fsys, Options{})
+	if err != nil {
+		return err
+	}
+	if err := s.Recover(behindTest); err != nil {
+		return err
+	}
+	defer s.Close()
+	for _, dir := range everybody {
+		held := make(map[string]int)
+		m, err := s.OpenMaildrop(dir)
+		if err := errors.Join(err, s.Check(dir)); err != nil {
+			return err
+		}
+		for i := range m.Messages() {
+			r, err := m.Open(i)
+			if err != nil {
+				return err
+			}
+			body, err := io.ReadAll(r)
+			if err := errors.Join(err, r.Close()); err != nil {
+				return err
+			}
+			first, _, _ := strings.Cut(string(body), "\n")
+			if p := ps[first+"\n"]; p == nil || p.body != string(body) {
+				return fmt.Errorf("%s: %.20q was never sent like that", dir, body)
+			}
+			held[first+"\n"]++
+		}
+		if err := ps.verifyBox(dir, held); err != nil {
+			return err
+		}
+		if err := m.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (ps promises) verifyBox(dir string, held map[string]int) error {
+	for first, p := range ps {
+		deleted, tried := p.removed[dir]
+		meant := strings.Contains(strings.Join(p.dirs, " "), dir)
+		switch n := held[first]; {
+		case n > 1:
+			return fmt.Errorf("%s: %q is there %d times", dir, first, n)
+		case n > 0 && (deleted || !meant):
+			return fmt.Errorf("%s: %q was deleted, or never for it", dir, first)
+		case n == 0 && p.done && meant && !tried:
+			return fmt.Errorf("%s: %q was acknowledged and is gone", dir, first)
+		}
+	}
+	return nil
+}
+
+// TestPowerCutAtEveryStep: deliveries through the log and past it, and deletions, with a power cut at each operation of the
+// file system in turn, and another one during the recovery from it.
+func TestPowerCutAtEveryStep(t *testing.T) { synctest.Test(t, cutAtEveryStep) }
+
+func cutAtEveryStep(t *testing.T) {
+	disk := mailtest.NewPowerFS()
+	for _, box := range everybody {
+		must(t, disk.MkdirAll(box, dirPerm))
+	}
+	s, err := Open(disk, Options{})
+	must(t, err)
+	must(t, s.Recover(behindTest))
+	must(t, s.Close())
+	mailtest.CutEverywhere(t, disk, powerRounds, func(fsys *mailtest.PowerFS) func(*mailtest.PowerFS) error {
+		told := make(promises)
+		if s, err := Open(fsys, Options{}); err == nil && s.Recover(behindTest) == nil {
+			told.deliver(s, "first\r\n", 4000, anna)
+			told.deliver(s, "second\r\n", 1000, everybody...)
+			told.remove(s, anna)
+			told.deliver(s, "large\r\n", smallMax+1, anna, boss)
+			told.deliver(s, "more than the log holds\r\n", 6000, boss)
+			told.remove(s, boss)
+			time.Sleep(time.Minute) // what is behind is done
+			told.deliver(s, "last\r\n", 100, carla)
+			_ = s.Close()
+		}
+		round := 0
+		return func(found *mailtest.PowerFS) error {
+			round++
+			found.Start(mailtest.Nth(1+round%60, mailtest.ErrPowerCut))
+			if s, err := Open(found, Options{}); err == nil && s.Recover(behindTest) == nil {
+				_ = s.Close()
+			}
+			rng := rand.New(rand.NewPCG(uint64(round), 0))
+			return told.verify(found.Restart(mailtest.PowerMode(round%4), rng))
+		}
+	})
+}
