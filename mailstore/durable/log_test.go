@@ -199,15 +199,17 @@ func TestLogFull(t *testing.T) {
 	b := openBench(t, t.TempDir(), durable.LogOptions{Delay: 5 * time.Millisecond})
 	b.replay(t)
 	var broken atomic.Bool
+	var failed atomic.Int32
 	broken.Store(true)
 	b.disk.Start(func(_ int, op mailtest.Op) error {
 		if broken.Load() && (op.Kind == "syncall" || op.Kind == "open") {
+			failed.Add(1)
 			return syscall.EIO
 		}
 		return nil
 	})
 	taken, full := 0, 0
-	for full < 3 {
+	for full < 3 || failed.Load() == 0 {
 		switch err := b.append(strings.Repeat("x", 10_000)); {
 		case err == nil:
 			taken++
