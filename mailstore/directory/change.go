@@ -193,6 +193,10 @@ func (d *Directory) RenameMailbox(old, next addr.Address) error {
 		if err := d.CheckFree(next); err != nil {
 			return err
 		}
+		// The server's log knows the messages that are not on the disk yet by the old name.
+		if err := d.fsys.SyncAll(); err != nil {
+			return err
+		}
 		if err := d.fsys.Rename(mailboxDir(old), mailboxDir(next)); err != nil {
 			return err
 		}

@@ -70,7 +70,7 @@ func (r *Root) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
 	if err := check("open", name); err != nil {
 		return nil, err
 	}
-	f, err := r.root.OpenFile(name, flag, perm)
+	f, err := r.open(name, flag, perm)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,30 @@ func (r *Root) Remove(name string) error {
 	if err := check("remove", name); err != nil {
 		return err
 	}
-	return r.root.Remove(name)
+	dir, err := r.openat2(path.Dir(name), unix.O_PATH|unix.O_DIRECTORY, 0, 0)
+	if err == nil {
+		err = unlink(dir, path.Base(name))
+		_ = unix.Close(dir)
+	}
+	switch err {
+	case nil:
+		return nil
+	case errNoOpenat2:
+		return r.root.Remove(name)
+	}
+	return &fs.PathError{Op: "remove", Path: name, Err: err}
+}
+
+// unlink removes a file or an empty directory.
+func unlink(dir int, base string) error {
+	err := unix.Unlinkat(dir, base, 0)
+	if err != unix.EISDIR && err != unix.EPERM { // the latter by POSIX
+		return err
+	}
+	if dirErr := unix.Unlinkat(dir, base, unix.AT_REMOVEDIR); dirErr != unix.ENOTDIR {
+		return dirErr
+	}
+	return err
 }
 
 // RemoveAll implements FS.

@@ -58,22 +58,14 @@ func (r *Root) LinkFile(f File, newname string) error {
 // handle opens the directory name for use with the *at calls; the caller closes it. No symbolic link is followed
 // on the way: a directory that is reached only through one does not exist.
 func (r *Root) handle(name string) (fd int, err error) {
-	how := unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	fd, err = r.openat2(name, unix.O_PATH|unix.O_DIRECTORY, 0, unix.RESOLVE_NO_SYMLINKS)
+	switch err {
+	case unix.ELOOP, unix.ENOTDIR:
+		return -1, unix.ENOENT
+	case errNoOpenat2:
+		return r.slowHandle(name)
 	}
-	for {
-		fd, err = unix.Openat2(r.topFD, name, &how)
-		switch err {
-		case unix.EINTR, unix.EAGAIN: // the latter: somebody renamed a directory meanwhile
-			continue
-		case unix.ELOOP, unix.ENOTDIR:
-			return -1, unix.ENOENT
-		case unix.ENOSYS, unix.EPERM: // before Linux 5.6, or a sandbox that knows no newer call
-			return r.slowHandle(name)
-		}
-		return fd, err
-	}
+	return fd, err
 }
 
 func (r *Root) slowHandle(name string) (fd int, err error) {

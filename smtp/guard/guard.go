@@ -5,6 +5,7 @@
 package guard
 
 import (
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -117,6 +118,9 @@ type conn struct {
 	net.Conn
 	leave func()
 }
+
+// ReadFrom lets the kernel copy from a file, where the connection below can.
+func (c *conn) ReadFrom(r io.Reader) (int64, error) { return io.Copy(c.Conn, r) }
 
 func (c *conn) Close() error {
 	defer c.leave()

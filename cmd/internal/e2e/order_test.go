@@ -103,3 +103,22 @@ func assertOrder(t *testing.T, test, trace string, order []step) {
 		after = found[0].end
 	}
 }
+
+// TestSendfile: a message in which no line begins with a dot goes from the disk
+// to the network without passing through the server.
+func TestSendfile(t *testing.T) {
+	needs(t, "strace")
+	o := newOffice(t)
+	file := o.path("trace")
+	s := o.serve(t, "strace", "-D", "-f", "-y", "-s", "80", "-o", file, "-e", "trace=sendfile")
+	body := "Subject: no dots\r\n\r\n" + strings.Repeat("a line of text\r\n", 10_000)
+	o.deliver(t, body, anna)
+	messages, _ := o.fetched(t, anna, annaPassword)
+	s.stop(t)
+	if len(messages) != 1 || !strings.HasSuffix(messages[0], body) {
+		t.Errorf("%d messages, or not the one", len(messages))
+	}
+	if trace := read(t, file); !regexp.MustCompile(`sendfile\(\d+<.*>, \d+<.*/P3_\d+_\d+\.eml>`).MatchString(trace) {
+		t.Errorf("no sendfile:\n%.2000s", trace)
+	}
+}
