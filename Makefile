@@ -45,8 +45,8 @@ e2e: ## test the binary with real mail programs (packages: .ci/packages.txt)
 crash: ## cut the power of a virtual machine that receives mail, and look at what it holds (QEMU; PILLARBOX_CRASH_ROUNDS)
 	@GO="$(GO)" sh etc/crash/crash.sh
 
-bench: ## measure: accept to 250, log-in and STAT, RETR, memory of idle connections
-	$(GO) test -run='^$$' -bench=. -benchtime=$(BENCHTIME) -benchmem ./smtp/... ./pop3/... ./mailstore/...
+bench: ## measure the server beside bare loops (TMPDIR chooses the disk, BENCHTIME and BENCHMESSAGES how long)
+	@GO="$(GO)" BENCHTIME=$(BENCHTIME) sh etc/bench.sh
 
 install: build ## install the binary, the systemd unit and the service's account (as root)
 	install -D -m 0755 bin/pillarbox $(DESTDIR)$(PREFIX)/bin/pillarbox

@@ -161,7 +161,7 @@ func (in *Incoming) commitLogged(d *delivery, dirs []string) error {
 	}
 	if err != nil {
 		j.log.Retract()
-		return errors.Join(err, file.discard())
+		return fmt.Errorf("mail store: %w", errors.Join(err, file.discard()))
 	}
 	defer file.discard()
 	applied, err := j.message(in.id, d.name, dirs, in.buf)

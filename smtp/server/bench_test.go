@@ -28,10 +28,10 @@ var benchMessage = "Subject: benchmark\r\n\r\n" + strings.Repeat(strings.Repeat(
 // The server's aim is the rate of "dialogue", for that is what any server has to do.
 func BenchmarkAccept(b *testing.B) {
 	for _, conns := range []int{1, 10, 50} {
-		b.Run(fmt.Sprintf("pillarbox/connections=%d", conns), func(b *testing.B) { benchAccept(b, conns) })
-		b.Run(fmt.Sprintf("dialogue/connections=%d", conns), func(b *testing.B) { benchDialogue(b, conns) })
-		b.Run(fmt.Sprintf("log/writers=%d", conns), func(b *testing.B) { benchLog(b, conns) })
-		b.Run(fmt.Sprintf("file/writers=%d", conns), func(b *testing.B) { benchFile(b, conns) })
+		b.Run(fmt.Sprintf("connections=%d/pillarbox", conns), func(b *testing.B) { benchAccept(b, conns) })
+		b.Run(fmt.Sprintf("connections=%d/dialogue", conns), func(b *testing.B) { benchDialogue(b, conns) })
+		b.Run(fmt.Sprintf("connections=%d/log", conns), func(b *testing.B) { benchLog(b, conns) })
+		b.Run(fmt.Sprintf("connections=%d/file", conns), func(b *testing.B) { benchFile(b, conns) })
 	}
 }
 

@@ -8,7 +8,9 @@ import (
 	"sync"
 	"testing"
 
+	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
+	"pillarbox/quota"
 	"pillarbox/smtp"
 )
 
@@ -46,6 +48,20 @@ func (r *room) notDelivered(from addr.Address, full []addr.Address, _ string, _ 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.told = append(r.told, fmt.Sprint(from, " about ", full))
+}
+
+// ledger is the one in use, with a limit that nothing reaches.
+func (o *office) ledger() mailstore.Reserver {
+	return quota.NewLedger(quota.Options{
+		Limits: func(dir string) (box, domain quota.Limits, err error) {
+			_, err = o.dir.MailboxAt(dir)
+			return quota.Limits{Bytes: 1 << 50, WarnBytes: 1 << 49}, quota.Limits{}, err
+		},
+		Usage: func(dir string) (quota.Usage, error) {
+			st, err := o.store.Stat(dir)
+			return quota.Usage{Bytes: st.Bytes, Messages: int64(st.Messages)}, err
+		},
+	})
 }
 
 // TestOverQuota: who has room gets the message, who has none is refused, at RCPT if the client says how long it is or

@@ -24,6 +24,7 @@ import (
 	"pillarbox/smtp"
 	"pillarbox/smtp/devices"
 	"pillarbox/smtp/guard"
+	"pillarbox/smtp/journal"
 	"pillarbox/smtp/policy"
 	"pillarbox/smtp/rate"
 	"pillarbox/smtp/wire"
@@ -70,7 +71,13 @@ func newOffice(t testing.TB, service smtp.Service, edit func(*Config)) *office {
 	o.dir = directory.New(disk, directory.Options{PlusSeparator: "+", DefaultDomain: "office.example"})
 	o.devices = devices.New(disk)
 	o.room.free = map[string]int64{}
-	if o.store, err = mailstore.Open(disk, mailstore.Options{Reserver: &o.room}); err != nil {
+	var room mailstore.Reserver = &o.room
+	var past *journal.Journal
+	if _, isTest := t.(*testing.T); !isTest { // the others want everything that a server does
+		past, room = journal.Open(disk), o.ledger()
+		t.Cleanup(past.Close)
+	}
+	if o.store, err = mailstore.Open(disk, mailstore.Options{Reserver: room}); err != nil {
 		t.Fatal(err)
 	}
 	if err := o.store.Recover(mailstore.Behind{}); err != nil {
@@ -93,8 +100,8 @@ func newOffice(t testing.TB, service smtp.Service, edit func(*Config)) *office {
 	}
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
 	o.server = New(o.cfg, Parts{
-		NotDelivered: o.room.notDelivered,
-		Dir:          o.dir, Store: o.store, Auth: auth.New(o.dir, auth.Options{Delay: time.Millisecond}), Names: o.dns, Devices: o.devices,
+		NotDelivered: o.room.notDelivered, Journal: past,
+		Dir: o.dir, Store: o.store, Auth: auth.New(o.dir, auth.Options{Delay: time.Millisecond}), Names: o.dns, Devices: o.devices,
 		Rates: rate.New(100), Accounts: guard.NewAccounts(0), Log: quiet,
 	})
 	o.server.now = func() time.Time { return time.Date(2026, 11, 21, 9, 14, 0, 0, time.UTC) }

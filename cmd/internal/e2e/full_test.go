@@ -1,0 +1,81 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestDiskFull: a full disk defers mail, in words that say why, and takes away
+// nothing; what is there can be fetched and deleted; and mail flows again by
+// itself when there is room.
+func TestDiskFull(t *testing.T) {
+	o := newOffice(t)
+	disk := o.path("data")
+	small := o.path("small")
+	if err := os.Mkdir(small, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", small, "tmpfs", 0, "size=48m"); err != nil {
+		t.Skipf("cannot mount a small file system: %v", err)
+	}
+	t.Cleanup(func() { syscall.Unmount(small, syscall.MNT_DETACH) })
+	mustRun(t, o.command(t, "cp", "-a", disk+"/.", small))
+	o.edit(t, func(config string) string { return strings.Replace(config, `data = "data"`, `data = "small"`, 1) })
+	if err := os.RemoveAll(disk); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(small, disk); err != nil { // for what looks at the files
+		t.Fatal(err)
+	}
+	s := o.serve(t)
+	s.errors = append(s.errors, "452 4.3.1 Insufficient system storage", "no space left on device")
+	defer s.stop(t)
+	o.deliver(t, letter("before"), anna)
+
+	ballast := filepath.Join(small, "ballast")
+	file, err := os.Create(ballast)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = file.Write(bytes.Repeat([]byte("x"), 4096))
+	}
+	file.Close()
+	for _, size := range []int{1000, 300_000} {
+		c := o.mustDial(t, "smtp")
+		c.ask(t, "250", "EHLO other.example")
+		reply, err := c.transact("x@other.example", fill(size), anna)
+		if err != nil || !strings.HasPrefix(reply, "452 4.3.1 ") {
+			t.Errorf("a message of %d octets for a full disk: %q, %v", size, reply, err)
+		}
+		c.ask(t, "221", "QUIT")
+		c.Close()
+	}
+	messages, _ := o.fetched(t, anna, annaPassword)
+	if len(messages) != 1 {
+		t.Fatalf("anna has %d messages, want the one from before", len(messages))
+	}
+	p, err := o.logIn(anna, annaPassword)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.ask(t, "+OK", "DELE 1")
+	p.ask(t, "+OK", "QUIT")
+	p.Close()
+
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	for i, size := range []int{1000, 300_000} {
+		o.deliver(t, fill(size), anna)
+		if messages, _ := o.fetched(t, anna, annaPassword); len(messages) != i+1 {
+			t.Errorf("with room again anna has %d messages, want %d", len(messages), i+1)
+		}
+	}
+}
