@@ -49,7 +49,8 @@ func (s *Store) Faults(dir string, found func(Fault)) (Stat, error) {
 	for _, e := range l.entries {
 		uid, name := l.uid(e), l.name(e)
 		if other, twice := names[uid]; twice {
-			found(Fault{FaultTwice, name, fmt.Errorf("%s: %s and %s have one unique-id", dir, other, name)})
+			first, second := min(other, name), max(other, name)
+			found(Fault{FaultTwice, second, fmt.Errorf("%s: %s and %s have one unique-id", dir, first, second)})
 		}
 		names[uid] = name
 	}
@@ -126,6 +127,7 @@ func (s *Store) Rename(dir, file string) (renamed string, err error) {
 // lineScanner is an io.Writer that looks for lines that do not end in CRLF. The zero value is ready.
 type lineScanner struct {
 	bare bool // an LF without its CR was seen
+	open bool // the last line has no end yet
 	last byte
 }
 
@@ -138,11 +140,12 @@ func (l *lineScanner) Write(p []byte) (int, error) {
 		l.bare = true
 	}
 	l.last = p[len(p)-1]
+	l.open = l.last != '\n'
 	return len(p), nil
 }
 
 // whole reports whether all lines end in CRLF, the last one too. No text at all is whole.
-func (l *lineScanner) whole() bool { return !l.bare && (l.last == '\n' || l.last == 0) }
+func (l *lineScanner) whole() bool { return !l.bare && !l.open }
 
 // dotScanner is an io.Writer that looks for lines that begin with a dot. The zero value is ready.
 type dotScanner struct {

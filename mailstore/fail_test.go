@@ -326,3 +326,40 @@ func TestFetchedWhileDelivered(t *testing.T) {
 		}
 	}
 }
+
+// TestCommitAsFailsAtEveryStep: a message that keeps its ID is in the mailbox or not.
+func TestCommitAsFailsAtEveryStep(t *testing.T) {
+	const id = "P3_20050110090047026500000003"
+	put := func(f failing) error {
+		in := f.Create()
+		defer in.Abort()
+		if _, err := in.Write([]byte(f.body)); err != nil {
+			return err
+		}
+		return in.CommitAs(id, anna)
+	}
+	for n := 1; ; n++ {
+		f := newFailing(t, ways[0])
+		f.disk.Start(mailtest.Nth(n, syscall.EIO))
+		err := put(f)
+		if len(f.disk.Ops()) < n {
+			must(t, err)
+			return
+		}
+		failed := f.disk.Ops()[n-1]
+		f.disk.Start(nil)
+		want := []string{}
+		if err == nil {
+			want = []string{f.body}
+		}
+		if arrived(failed) != (err == nil) {
+			t.Errorf("%v fails: %v", failed, err)
+		}
+		if got := bodies(t, f.Store, anna); !slices.Equal(got, want) {
+			t.Errorf("%v fails: %d messages, %v", failed, len(got), err)
+		}
+		if f.book.open != 0 || f.book.bytes[anna] != int64(len(want)*len(f.body)) {
+			t.Errorf("%v fails: %d bytes booked, %d open", failed, f.book.bytes[anna], f.book.open)
+		}
+	}
+}

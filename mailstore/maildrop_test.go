@@ -76,14 +76,14 @@ func TestForeignFiles(t *testing.T) {
 	}{
 		// In the order of arrival.
 		{old + ".eml", "a\r\nb\r\n", old, "a\r\nb\r\n"},
-		{"P347865.eml", "a\n\nb\r\nc\rd\n", "P347865", "a\r\n\r\nb\r\nc\rd\r\n"},
+		{"P347865.eml", "a\n\nb\r\nc\rd\n", "P347865", "a\r\n\r\nb\r\nc\r\nd\r\n"},
 		{"restored.eml", "\n", "restored", "\r\n"},
 		{ours + "_3.eml", "x\r\n", ours, "x\r\n"},
 		{ours + "_5.eml", "xyz\r\n", hashUID(ours + "_5.eml"), "xyz\r\n"},
 		{"UPPER.EML", "", hashUID("UPPER.EML"), ""},
 		{"with blank.eml", "x", hashUID("with blank.eml"), "x\r\n"},
 		{"ä\xff.eml", "\r", hashUID("ä\xff.eml"), "\r\n"},
-		{long + ".eml", "\r\r\n\n", hashUID(long + ".eml"), "\r\r\n\r\n"},
+		{long + ".eml", "\r\r\n\n", hashUID(long + ".eml"), "\r\n\r\n\r\n"},
 		{strings.Repeat("m", 70) + ".eml", "\n\r", strings.Repeat("m", 70), "\r\n\r\n"},
 	}
 	h := newHouse(t, Options{})
@@ -292,7 +292,7 @@ func TestRemoveGoesOn(t *testing.T) {
 
 func TestCRLFReader(t *testing.T) {
 	for in, want := range map[string]string{
-		"": "", "\n": "\r\n", "\r\n": "\r\n", "\r": "\r\n", "\r\r\n\n": "\r\r\n\r\n", "a\nb\r\nc": "a\r\nb\r\nc\r\n", "\n\n": "\r\n\r\n",
+		"": "", "\n": "\r\n", "\r\n": "\r\n", "\r": "\r\n", "\r\r\n\n": "\r\n\r\n\r\n", "a\nb\r\nc": "a\r\nb\r\nc\r\n", "\n\n": "\r\n\r\n",
 	} {
 		for name, wrap := range map[string]func(io.Reader) io.Reader{
 			"whole": func(r io.Reader) io.Reader { return r }, "by bytes": iotest.OneByteReader, "data with EOF": iotest.DataErrReader,

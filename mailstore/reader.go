@@ -1,72 +1,39 @@
 package mailstore
 
 import (
-	"bufio"
 	"bytes"
 	"io"
 )
 
-// crlfReader turns each LF that follows no CR into CRLF, and ends the last line
-// with one. A bare CR stays as it is.
-type crlfReader struct {
-	src     *bufio.Reader
-	last    byte // handed out
-	pending bool // an LF whose CR was handed out
-	err     error
+// newCRLFReader gives the text of r as a Normaliser writes it.
+func newCRLFReader(r io.Reader) io.Reader {
+	c := &crlfReader{src: r, in: make([]byte, bufferSize)}
+	c.lines = NewNormaliser(&c.out)
+	return c
 }
 
-func newCRLFReader(r io.Reader) *crlfReader {
-	return &crlfReader{src: bufio.NewReaderSize(r, bufferSize)}
+type crlfReader struct {
+	src   io.Reader
+	in    []byte
+	lines *Normaliser
+	out   bytes.Buffer // what is to be handed out
+	err   error        // from src
 }
 
 // Read implements io.Reader.
 func (c *crlfReader) Read(p []byte) (int, error) {
-	n := 0
-	for n < len(p) && c.err == nil {
-		if c.pending {
-			c.pending, c.last = false, '\n'
-			p[n] = '\n'
-			n++
-			continue
-		}
-		if _, c.err = c.src.Peek(1); c.err == nil { // and fills the buffer
-			n += c.copyLine(p[n:])
-		} else if c.err == io.EOF && c.last != 0 && c.last != '\n' {
-			c.err = nil // as the protocol will have it: the size must count it
-			n += c.endLine(p[n:])
+	for c.out.Len() == 0 && c.err == nil {
+		var n int
+		n, c.err = c.src.Read(c.in)
+		_, _ = c.lines.Write(c.in[:n]) // into memory
+		if c.err == io.EOF {
+			_ = c.lines.Finish() // as the protocol will have it: the size must count it
 		}
 	}
-	if n > 0 {
-		return n, nil
+	if c.out.Len() > 0 {
+		return c.out.Read(p)
 	}
 	return 0, c.err
-}
-
-// copyLine copies from the buffer, up to the end of a line or of p.
-func (c *crlfReader) copyLine(p []byte) int {
-	part, _ := c.src.Peek(min(len(p), c.src.Buffered()))
-	line, _, ended := bytes.Cut(part, []byte{'\n'})
-	n := copy(p, line)
-	if n > 0 {
-		c.last = line[n-1]
-	}
-	if ended {
-		n += c.endLine(p[n:])
-		c.src.Discard(len(line) + 1)
-	} else {
-		c.src.Discard(n)
-	}
-	return n
-}
-
-// endLine writes one byte of the end of a line: the CR, or the LF if that was there.
-func (c *crlfReader) endLine(p []byte) int {
-	if c.last == '\r' {
-		p[0], c.last = '\n', '\n'
-	} else {
-		p[0], c.last, c.pending = '\r', '\r', true
-	}
-	return 1
 }
 
 // Content is what a client gets of a message: exactly as many octets as were promised. More are cut off, fewer are an

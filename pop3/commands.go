@@ -80,7 +80,7 @@ func (c *session) capa(string) {
 	c.line("PIPELINING")
 	c.line("RESP-CODES")
 	c.line("AUTH-RESP-CODE")
-	c.line("EXPIRE NEVER")
+	c.line("EXPIRE ", c.expire())
 	c.line("UTF8")
 	if c.mayLogIn() {
 		c.line("USER")

@@ -44,6 +44,9 @@ type Config struct {
 	// MaxErrors is how many senseless commands and failed logins a connection
 	// may make before it is closed; default 10.
 	MaxErrors int
+
+	// Retention is asked when mail is deleted without a client's DELE; nil: never.
+	Retention Retention
 }
 
 func (c Config) withDefaults() *Config {

@@ -56,7 +56,8 @@ type session struct {
 	drop      *mailstore.Maildrop // nil before the login
 	deleted   marks
 
-	retrieved, removed int    // messages
+	retrieved, removed int // messages
+	fetched            fetched
 	over               string // why the session is over; "" while it is not
 }
 
@@ -95,6 +96,7 @@ func (c *session) serve(implicitTLS bool) {
 		line, err := c.readLine()
 		switch {
 		case err == nil:
+			c.confirm()
 			c.execute(line)
 		case errors.Is(err, errLongLine):
 			c.senseless("line too long")
@@ -121,6 +123,7 @@ func (c *session) end() {
 // release unlocks the maildrop.
 func (c *session) release() {
 	if c.drop != nil {
+		c.noteFetched(c.drop)
 		c.drop.Close()
 		c.drop = nil
 	}

@@ -116,6 +116,7 @@ func (c *session) retr(arg string) {
 	}
 	if i, ok := c.message(arg); ok && c.send(i, wholeMessage) {
 		c.retrieved++
+		c.fetched.sent = i + 1
 	}
 }
 

@@ -29,6 +29,8 @@ func (a *app) mailboxCommand() *cobra.Command {
 		a.setsRight("outside USER@DOMAIN", "Say whether a mailbox may send to other servers", (*ops.Office).SetMailboxOutside),
 		a.setsRight("inbound USER@DOMAIN", "Say whether a mailbox takes mail from outside", (*ops.Office).SetMailboxInbound),
 		a.changesOne("release USER@DOMAIN", "Let a mailbox send to other servers again that was held for too much mail", (*ops.Office).ReleaseMailbox),
+		a.exportCommand(),
+		a.importCommand(),
 	)
 }
 

@@ -84,7 +84,8 @@ type Account struct {
 	KeepCopy bool           `json:"keep_copy,omitempty"` // with Forward: store here as well
 	Created  time.Time      `json:"created,omitzero"`
 
-	Limits // what it may hold
+	Limits    // what it may hold
+	Retention // for how long
 
 	SendAs  []addr.Address `json:"send_as,omitempty"` // granted: may send as these beside its own addresses
 	Outside *bool          `json:"outside,omitempty"` // may send to other servers; nil: see MayOutside
@@ -127,7 +128,8 @@ type DomainFile struct {
 	Aliases  map[string]addr.Address `json:"aliases,omitempty"`
 	Groups   map[string]Group        `json:"groups,omitempty"`
 
-	Limits // what its mailboxes may hold together; the default is none
+	Limits    // what its mailboxes may hold together; the default is none
+	Retention // for how long, where they do not say it themselves
 }
 
 // Mailbox is one hosted mailbox.
@@ -138,7 +140,8 @@ type Mailbox struct {
 	Locked  bool  // the account's own lock or the domain's
 	Damage  error // ErrDamaged, of MailboxesAsFound only
 
-	DomainLimits Limits // what the domain says its mailboxes may hold together
+	DomainLimits    Limits    // what the domain says its mailboxes may hold together
+	DomainRetention Retention // for how long, where the mailbox says nothing
 }
 
 // DefaultDomain is the domain of bare names: the configured one, or else the
@@ -310,7 +313,7 @@ func (d *Directory) Mailbox(a addr.Address) (Mailbox, error) {
 	if err != nil {
 		return Mailbox{}, err
 	}
-	return Mailbox{Address: a, Dir: dir, Account: *account, Locked: account.Locked || domain.Locked, DomainLimits: domain.Limits}, nil
+	return Mailbox{Address: a, Dir: dir, Account: *account, Locked: account.Locked || domain.Locked, DomainLimits: domain.Limits, DomainRetention: domain.Retention}, nil
 }
 
 // Login finds the mailbox that a person means who types name into a mail

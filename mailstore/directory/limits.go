@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -12,6 +13,21 @@ type Limits struct {
 	MaxMessages  int64 `json:"quota_messages,omitempty"` // 0: the default; negative: none
 	Warn         Level `json:"quota_warn,omitempty"`     // in octets
 	WarnMessages Level `json:"quota_warn_messages,omitempty"`
+}
+
+// Retention is after how many days mail is deleted from a mailbox, or from all mailboxes of a domain, as account.json and
+// domain.json say. What comes first counts.
+type Retention struct {
+	DeleteAfter        int `json:"delete_after,omitempty"`         // its arrival; 0: what the domain says, then the configuration; negative: never
+	DeleteFetchedAfter int `json:"delete_fetched_after,omitempty"` // it was first fetched; the same
+}
+
+// Or fills in from the next place what nothing is said of.
+func (r Retention) Or(next Retention) Retention {
+	return Retention{
+		DeleteAfter:        cmp.Or(r.DeleteAfter, next.DeleteAfter),
+		DeleteFetchedAfter: cmp.Or(r.DeleteFetchedAfter, next.DeleteFetchedAfter),
+	}
 }
 
 // Level is where somebody is to be warned: a part of the limit, such as "90%", or a number, of octets or of messages.

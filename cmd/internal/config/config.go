@@ -164,9 +164,15 @@ type Mailboxes struct {
 	Notices         NoticeLanguage
 	NoticeTemplates string // absolute path of a directory; "" for none
 
+	DeleteAfter        int // days from a message's arrival; 0: never
+	DeleteFetchedAfter int // days from when it was first fetched; 0: never
+
 	// Templates are the texts that the two settings before stand for. There are none where notices are off.
 	Templates notice.Templates
 }
+
+// MaxDays is the most that mail can be set to be kept, short of for ever.
+const MaxDays = 36_500
 
 // OverQuota says what happens to a message that does not fit into a mailbox.
 type OverQuota string

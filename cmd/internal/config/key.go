@@ -157,6 +157,8 @@ func keys() []key {
 		text("mailboxes.over_quota", func(c *Config) *OverQuota { return &c.Mailboxes.OverQuota }, words(RefuseOverQuota, DeferOverQuota)),
 		text("mailboxes.notices", func(c *Config) *NoticeLanguage { return &c.Mailboxes.Notices }, words(EnglishNotices, GermanNotices, NoNotices)),
 		text("mailboxes.notice_templates", func(c *Config) *string { return &c.Mailboxes.NoticeTemplates }, optional(filePath)),
+		number("mailboxes.delete_after", func(c *Config) *int { return &c.Mailboxes.DeleteAfter }, 0, MaxDays),
+		number("mailboxes.delete_fetched_after", func(c *Config) *int { return &c.Mailboxes.DeleteFetchedAfter }, 0, MaxDays),
 
 		text("log.level", func(c *Config) *slog.Level { return &c.Log.Level }, oneOf(
 			choice[slog.Level]{"debug", slog.LevelDebug}, choice[slog.Level]{"info", slog.LevelInfo},

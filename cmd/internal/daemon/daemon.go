@@ -186,6 +186,7 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
 	var running sync.WaitGroup
 	running.Go(func() { d.certs.Watch(ctx, certsInterval, d.log) })
 	running.Go(func() { d.writeNotices(ctx) })
+	running.Go(func() { d.keepRetention(ctx) })
 	for _, l := range d.listeners {
 		d.log.Info("listening", "service", l.service, "address", l.Addr())
 		running.Go(func() {

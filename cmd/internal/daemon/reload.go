@@ -108,6 +108,7 @@ func (d *Daemon) serveControl() (*http.Server, error) {
 	})
 	serveBans(mux, d.bans)
 	serveQuota(mux, d.office.Quota)
+	serveRetention(mux, d.office)
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go srv.Serve(l)
 	return srv, nil

@@ -59,6 +59,7 @@ func (d *Daemon) pop3Config(cfg *config.Config) pop3.Config {
 		Greeting:          func() string { return config.ExpandGreeting(cfg.POP3.Greeting, cfg.Hostname, time.Now()) },
 		TLS:               d.certs.TLSConfig(),
 		PlaintextNetworks: plaintextPOP3(cfg),
+		Retention:         d.office,
 		IdleTimeout:       times(cfg, cfg.POP3.IdleTimeout),
 		WriteTimeout:      writeTimeout,
 		MaxErrors:         cfg.POP3.MaxErrors,

@@ -1,0 +1,209 @@
+package ops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+
+	"pillarbox/mailstore"
+	"pillarbox/mailstore/addr"
+)
+
+// MailFormat is how a copy of mail outside a mailbox is kept.
+type MailFormat string
+
+// The values of MailFormat.
+const (
+	FormatGuess   MailFormat = ""        // by the name, or by what is there
+	FormatEML     MailFormat = "eml"     // a directory with a file for each message, as in a mailbox
+	FormatMbox    MailFormat = "mbox"    // one file, quoted in the way of mboxrd
+	FormatMaildir MailFormat = "maildir" // a directory with cur, new and tmp
+)
+
+// ParseMailFormat reads what a person typed.
+func ParseMailFormat(text string) (MailFormat, error) {
+	switch f := MailFormat(strings.ToLower(text)); f {
+	case FormatGuess, FormatEML, FormatMbox, FormatMaildir:
+		return f, nil
+	}
+	return "", Hint(fmt.Errorf("%q is not a format", text), "the formats are %s, %s and %s", FormatEML, FormatMbox, FormatMaildir)
+}
+
+// TransferOptions say how mail is copied. The zero value is good.
+type TransferOptions struct {
+	Format MailFormat
+	// BeyondQuota lets an import fill a mailbox beyond its limits.
+	BeyondQuota bool
+	// Progress is told, by one goroutine at a time, how many messages of all are done; nil for nobody.
+	Progress func(done, all int)
+	// Failed is told of each message that could not be copied, in the same way.
+	Failed func(TransferFailure)
+}
+
+// TransferFailure is a message that could not be copied.
+type TransferFailure struct {
+	File  string `json:"file"`
+	Error string `json:"error"`
+}
+
+// Transfer is what an import or export has done.
+type Transfer struct {
+	Mailbox  addr.Address      `json:"mailbox"`
+	Place    string            `json:"place"` // where the copy is
+	Format   MailFormat        `json:"format"`
+	Messages int               `json:"messages"` // copied
+	Bytes    int64             `json:"bytes"`    // of these
+	Already  int               `json:"already"`  // that were there already
+	Ignored  int               `json:"ignored"`  // files that are no messages
+	Failed   []TransferFailure `json:"failed"`
+}
+
+// copyWorkers is how many messages are copied at once. Each waits for the disk, which takes many in one go.
+const copyWorkers = 16
+
+// tally gathers what the workers do.
+type tally struct {
+	TransferOptions
+	all  int
+	stop context.CancelCauseFunc
+
+	mu   sync.Mutex
+	done int
+	t    Transfer
+}
+
+// outcome is what became of a message.
+type outcome struct {
+	bytes   int64
+	already bool
+	gone    bool // it was deleted meanwhile
+	err     error
+}
+
+// add counts one message.
+func (t *tally) add(file string, o outcome) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.done++
+	switch {
+	case o.err != nil:
+		f := TransferFailure{File: file, Error: o.err.Error()}
+		t.t.Failed = append(t.t.Failed, f)
+		if t.Failed != nil {
+			t.Failed(f)
+		}
+		if hopeless(o.err) {
+			t.stop(o.err)
+		}
+	case o.gone:
+	case o.already:
+		t.t.Already++
+	default:
+		t.t.Messages++
+		t.t.Bytes += o.bytes
+	}
+	if t.Progress != nil {
+		t.Progress(t.done, t.all)
+	}
+}
+
+// none says that nothing of what was done is left.
+func (t *tally) none() { t.done, t.t.Messages, t.t.Bytes, t.t.Failed = 0, 0, 0, nil }
+
+// hopeless reports whether the next message will fail as this one did.
+func hopeless(err error) bool {
+	for _, class := range []error{
+		mailstore.ErrNoMailbox, mailstore.ErrCrossDevice, syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS,
+	} {
+		if errors.Is(err, class) {
+			return true
+		}
+	}
+	return false
+}
+
+// each calls do for all messages, with several workers, and counts what they return, until ctx ends. The messages are
+// begun in their order.
+func (t *tally) each(ctx context.Context, do func(i int) (file string, o outcome)) error {
+	ctx, t.stop = context.WithCancelCause(ctx)
+	defer t.stop(nil)
+	var workers sync.WaitGroup
+	next := make(chan int)
+	for range min(copyWorkers, t.all) {
+		workers.Go(func() {
+			for i := range next {
+				t.add(do(i))
+			}
+		})
+	}
+	for i := 0; i < t.all && ctx.Err() == nil; i++ {
+		select {
+		case next <- i:
+		case <-ctx.Done():
+		}
+	}
+	close(next)
+	workers.Wait()
+	return context.Cause(ctx)
+}
+
+// transferEnd makes an error of what went wrong.
+func (t *tally) transferEnd(err error) (Transfer, error) {
+	t.t.Failed = orEmpty(t.t.Failed)
+	rest := t.all - t.done
+	switch {
+	case errors.Is(err, context.Canceled):
+		return t.t, Hint(fmt.Errorf("interrupted; %s not copied", messagesAre(rest)), "the same command goes on where this one ended")
+	case err != nil && t.done == 0:
+		return Transfer{}, err
+	case err != nil:
+		return t.t, Hint(fmt.Errorf("stopped: %w; %s not copied", err, messagesAre(rest+len(t.t.Failed))),
+			"when that is mended, the same command goes on where this one ended")
+	case len(t.t.Failed) > 0:
+		return t.t, Hint(fmt.Errorf("%s not copied, for the reasons above", messagesAre(len(t.t.Failed))),
+			"the same command tries them again and leaves the rest as it is")
+	}
+	return t.t, nil
+}
+
+func messagesAre(n int) string {
+	if n == 1 {
+		return "1 message was"
+	}
+	return fmt.Sprintf("%d messages were", n)
+}
+
+// guessSource says what a source is, by what is there.
+func guessSource(source string) (MailFormat, error) {
+	fi, err := os.Stat(source)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", Hint(err, "name a directory with .eml files, an mbox file or a Maildir")
+	case errors.Is(err, fs.ErrPermission):
+		return "", Hint(err, "run this as a user who may read it")
+	case err != nil:
+		return "", err
+	case !fi.IsDir():
+		return FormatMbox, nil
+	}
+	for _, name := range []string{"cur", "new"} {
+		if fi, err := os.Lstat(filepath.Join(source, name)); err == nil && fi.IsDir() {
+			return FormatMaildir, nil
+		}
+	}
+	return FormatEML, nil
+}
+
+// guessTarget says what a target is to be, by its name.
+func guessTarget(target string) MailFormat {
+	if strings.EqualFold(filepath.Ext(target), ".mbox") {
+		return FormatMbox
+	}
+	return FormatEML
+}

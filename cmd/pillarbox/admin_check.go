@@ -1,0 +1,94 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"pillarbox/cmd/internal/daemon"
+	"pillarbox/cmd/internal/ops"
+)
+
+func (a *app) checkCommand() *cobra.Command {
+	var opts ops.CheckOptions
+	var asJSON bool
+	cmd := a.verb("check [USER@DOMAIN | DOMAIN] [--repair] [--json]", "Read all mail, and the files around it, and tell what is wrong", takes(0, 1),
+		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			target := strings.Join(args, "")
+			if err := o.CheckTarget(target); err != nil {
+				return err // the server is not troubled for a typing error
+			}
+			var err error
+			opts.Ledger, err = askRecount(ctx, o.Config().Data)
+			if errors.Is(err, daemon.ErrNotRunning) {
+				a.note("the server is not running, so what it believes is not checked")
+			} else if err != nil {
+				a.note("what the running server believes was not checked: %v", err)
+			}
+			line := a.newProgress(asJSON)
+			opts.Progress = line.show
+			report, err := o.CheckMail(ctx, target, opts)
+			line.clear()
+			if report.Findings == nil {
+				return err
+			}
+			if asJSON {
+				err = errors.Join(err, a.writeJSON(report))
+			} else {
+				a.printCheck(report)
+			}
+			if report.Wrong > 0 {
+				err = errors.Join(err, fmt.Errorf("%s wrong", thingsAre(report.Wrong)))
+			}
+			return err
+		})
+	cmd.Flags().BoolVar(&opts.Repair, "repair", false, "remove old temporary files, and rename messages whose names tell a wrong size")
+	addJSON(cmd, &asJSON)
+	cmd.Long = `Read all mail, and the files around it, and tell what is wrong: messages that
+cannot be read or are not what their names tell, unique-ids that stand twice, accounts
+that cannot be read, files that an interrupted change left, and what the running server
+takes the mailboxes to hold. Lines with "note" are for information.
+
+Nothing is changed without --repair. The exit status is 1 if something is wrong.`
+	return cmd
+}
+
+func (a *app) printCheck(r ops.CheckReport) {
+	for _, f := range r.Findings {
+		kind, next := "WRONG", "hint"
+		switch {
+		case f.Repaired:
+			kind, next = "repaired", "done"
+		case f.Note:
+			kind = "note"
+		}
+		what := f.Text
+		if f.File != "" {
+			what = fmt.Sprintf("%q: %s", f.File, f.Text)
+		}
+		fmt.Fprintf(a.stdout, "%s: %s: %s\n  %s: %s\n", kind, f.Where, what, next, f.Hint)
+	}
+	boxes := fmt.Sprintf("%d mailboxes", r.Mailboxes)
+	if r.Mailboxes == 1 {
+		boxes = "1 mailbox"
+	}
+	result := "nothing is wrong"
+	if r.Wrong > 0 {
+		result = thingsAre(r.Wrong) + " wrong"
+	}
+	fmt.Fprintf(a.stdout, "%s with %s (%s) read: %s\n", boxes, messages(r.Messages), about(r.Bytes), result)
+}
+
+func thingsAre(n int) string {
+	if n == 1 {
+		return "1 thing is"
+	}
+	return fmt.Sprintf("%d things are", n)
+}

@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pillarbox/cmd/internal/daemon"
+	"pillarbox/cmd/internal/ops"
+	"pillarbox/mailstore"
+	"pillarbox/mailstore/durable"
+	"pillarbox/quota"
+)
+
+func (a *app) retentionCommand() *cobra.Command {
+	cmd := family("retention", "For how long mailboxes keep mail",
+		shows(a, "show [USER@DOMAIN | DOMAIN]", "Show the rules, and what they would delete now", takes(0, 1),
+			func(o *ops.Office, args []string) ([]ops.RetentionStatus, error) {
+				return o.ShowRetention(strings.Join(args, ""), time.Now())
+			}, table("mailboxes", "NAME\tAFTER\tFETCHED AFTER\tDUE\tSIZE\tOLDEST\tSTATE", retentionRow)),
+		a.retentionSetCommand(),
+		a.retentionRunCommand(),
+	)
+	cmd.Long = `For how long mailboxes keep mail.
+
+Mail can be deleted a number of days after it arrived, or after it was first
+fetched; what comes first counts. A mailbox's own rule goes before that of its
+domain, and that before delete_after and delete_fetched_after in [mailboxes] of
+the configuration. Unless one of these is set, nothing is deleted.
+
+The time of arrival is the one in the name of the message's file (in UTC), or
+else the time of the file. A message was fetched when a mail program had
+retrieved all of it; its top alone does not count. The server remembers that
+from when a rule about it is set, so fetching counts from then on.
+
+The server deletes once a day, in the night or soon after it starts. It does not
+while a rule has stood unchanged for less than a day, and keeps for a week what
+was due already when the rule came, or when the mail came: from a backup or from
+another server. After a time without a server, rules count as new. The log says
+what is due and waits. 'run --yes' deletes all that is due at once.`
+	return cmd
+}
+
+const retentionUnset = "the defaults are delete_after and delete_fetched_after in [mailboxes] of the configuration"
+
+// retentionSetCommand shows before it changes: what is deleted is gone.
+func (a *app) retentionSetCommand() *cobra.Command {
+	var c ops.RetentionChange
+	var yes, asJSON bool
+	cmd := a.verb("set USER@DOMAIN | DOMAIN [--after DAYS] [--fetched-after DAYS] [--yes] [--json]",
+		"Set a rule: days, never, or default; shows what it would delete", takes(1, 1),
+		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+			for _, name := range []string{"after", "fetched-after"} {
+				if f := cmd.Flags().Lookup(name); f.Changed && f.Value.String() == "" {
+					return misuse(cmd, "--"+name+" lacks its value")
+				}
+			}
+			p, err := o.PreviewRetention(args[0], c, time.Now())
+			if err != nil {
+				return err
+			}
+			return a.setRetention(o, p, yes, asJSON)
+		})
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return ops.Hint(usageError{fmt.Errorf("%s: the mailbox or the domain is missing", callName(cmd))}, retentionUnset)
+		}
+		return takes(1, 1)(cmd, args)
+	}
+	cmd.Flags().StringVar(&c.After, "after", "", "delete so many `days` after arrival; never; or default")
+	cmd.Flags().StringVar(&c.FetchedAfter, "fetched-after", "", "delete so many `days` after the first fetching; never; or default")
+	addYes(cmd, &yes)
+	addJSON(cmd, &asJSON)
+	return cmd
+}
+
+// retentionSet is the JSON of the verb set.
+type retentionSet struct {
+	ops.RetentionPreview
+	Changed  bool     `json:"changed"`
+	Warnings []string `json:"warnings"`
+}
+
+func (a *app) setRetention(o *ops.Office, p ops.RetentionPreview, yes, asJSON bool) error {
+	if !asJSON {
+		a.printRetentionPreview(p)
+	}
+	refused := error(nil)
+	if p.Stricter {
+		refused = a.confirm(yes, fmt.Sprintf("Let %s delete mail %s?", p.Target, p.After))
+	}
+	var change ops.Change
+	if refused == nil {
+		var err error
+		if change, err = o.ChangeRetention(p); err != nil {
+			return err
+		}
+	}
+	if asJSON {
+		err := a.writeJSON(retentionSet{p, refused == nil, append([]string{}, change.Warnings...)})
+		return errors.Join(refused, err)
+	}
+	return a.report(change, refused)
+}
+
+// printRetentionPreview says what would be deleted now.
+func (a *app) printRetentionPreview(p ops.RetentionPreview) {
+	switch {
+	case p.After.None() && len(p.Due) == 0:
+	case p.Domain && len(p.Due) > 0:
+		a.printResults("DUE", p.Due)
+		fmt.Fprintln(a.stdout, dueText(p.Total))
+	default:
+		fmt.Fprintf(a.stdout, "%s: %s\n", p.After, dueText(p.Total))
+	}
+}
+
+func (a *app) printResults(column string, all []ops.RetentionResult) {
+	table("mailboxes", "NAME\t"+column+"\tSIZE\tOLDEST\tRULE", func(r ops.RetentionResult) string {
+		return fmt.Sprintf("%s\t%s\t%s", r.Mailbox, expiredCells(r.Expired), r.Rule)
+	})(a, all)
+}
+
+// dueText is "would delete 12 messages (3.1 MiB), the oldest of 2005-03-04".
+func dueText(e mailstore.Expired) string {
+	if e.Messages == 0 {
+		return "would delete nothing now"
+	}
+	return fmt.Sprintf("would delete %s now (%s), the oldest of %s", quota.FormatMessages(int64(e.Messages)), about(e.Bytes), e.Oldest.Format(time.DateOnly))
+}
+
+// retentionRunCommand only looks unless it is told twice.
+func (a *app) retentionRunCommand() *cobra.Command {
+	var yes, dry, asJSON bool
+	cmd := a.verb("run [USER@DOMAIN | DOMAIN] [--dry-run | --yes] [--json]", "Delete what is due now; without --yes, only show it", takes(0, 1),
+		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+			if yes && dry {
+				return misuse(cmd, "--yes and --dry-run cannot both be given")
+			}
+			target := strings.Join(args, "")
+			due, err := o.DueNow(target, time.Now())
+			if err != nil {
+				return err // the server is not troubled for a typing error
+			}
+			if !yes {
+				return a.printDue(due, asJSON)
+			}
+			return respondRetention(a, asJSON)(a.runRetention(cmd.Context(), o, target))
+		})
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "only show what is due, as without --yes")
+	addYes(cmd, &yes)
+	cmd.Flags().Lookup("yes").Usage = "delete it"
+	addJSON(cmd, &asJSON)
+	return cmd
+}
+
+func (a *app) printDue(due []ops.RetentionResult, asJSON bool) error {
+	if asJSON {
+		return a.writeJSON(due)
+	}
+	if len(due) == 0 {
+		a.note("nothing is due")
+		return nil
+	}
+	a.printResults("DUE", due)
+	a.note("nothing was deleted; --yes deletes")
+	return nil
+}
+
+// runRetention lets the server delete, which knows who is logged in; without one, no server may start meanwhile.
+func (a *app) runRetention(ctx context.Context, o *ops.Office, target string) ([]ops.RetentionResult, error) {
+	all, err := daemon.AskRetention(ctx, o.Config().Data, target)
+	if !errors.Is(err, daemon.ErrNotRunning) {
+		return all, err
+	}
+	unlock, err := durable.TryLock(o.Root, "lock")
+	if err != nil {
+		return nil, ops.Hint(err, "a server is just starting or stopping; try again")
+	}
+	defer unlock()
+	return o.RunRetention(ctx, target, time.Now())
+}
+
+// respondRetention fails if something could not be deleted, after it has said what was.
+func respondRetention(a *app, asJSON bool) func([]ops.RetentionResult, error) error {
+	return func(all []ops.RetentionResult, err error) error {
+		if err != nil {
+			return err
+		}
+		var errs []error
+		for _, r := range all {
+			if r.Problem != "" {
+				errs = append(errs, fmt.Errorf("%s: %s", r.Mailbox, r.Problem))
+			}
+		}
+		switch {
+		case asJSON:
+			err = a.writeJSON(all)
+		case len(all) == 0:
+			a.note("nothing was due")
+		default:
+			a.printResults("DELETED", all)
+		}
+		return errors.Join(append(errs, err)...)
+	}
+}
+
+func expiredCells(e mailstore.Expired) string {
+	oldest := "-"
+	if e.Messages > 0 {
+		oldest = e.Oldest.Format(time.DateOnly)
+	}
+	return fmt.Sprintf("%d\t%s\t%s", e.Messages, about(e.Bytes), oldest)
+}
+
+func retentionRow(s ops.RetentionStatus) string {
+	state := string(s.State)
+	if s.Until != nil {
+		state += " until " + s.Until.Local().Format("2006-01-02 15:04")
+	}
+	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", s.Mailbox, daysText(s.Rule.After, s.From.After), daysText(s.Rule.FetchedAfter, s.From.FetchedAfter),
+		expiredCells(s.Expired), state)
+}
+
+// daysText is "30 days (domain)".
+func daysText(n int, from string) string {
+	text := "never"
+	switch {
+	case from == "":
+		return "?" // damaged
+	case n == 1:
+		text = "1 day"
+	case n > 1:
+		text = fmt.Sprintf("%d days", n)
+	}
+	if from != "mailbox" {
+		text += " (" + from + ")"
+	}
+	return text
+}

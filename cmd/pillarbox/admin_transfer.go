@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"pillarbox/cmd/internal/daemon"
+	"pillarbox/cmd/internal/ops"
+)
+
+const formatHelp = `
+
+The formats:
+
+  eml      a directory with a file for each message, under the name that it has in
+           the mailbox, from which its unique-id (UIDL) follows
+  mbox     one file, quoted in the way of mboxrd, with CRLF; the unique-id stands in
+           the "From " line
+  maildir  a directory with cur, new and tmp`
+
+func (a *app) exportCommand() *cobra.Command {
+	cmd := a.transferVerb("export USER@DOMAIN TARGET [--format eml|mbox|maildir] [--json]", "Copy the mail of a mailbox into files",
+		(*ops.Office).ExportMail, "exported %s to %s")
+	cmd.Long = `Copy the mail of a mailbox into files, byte for byte as POP3 gives it. The mailbox
+stays as it is, and the server may run.
+
+Without --format, a TARGET that ends in .mbox is an mbox, and any other a directory
+of .eml files. Nothing is overwritten. The same command goes on where an earlier one
+was interrupted, except with an mbox, which is there when it is whole.` + formatHelp
+	return cmd
+}
+
+func (a *app) importCommand() *cobra.Command {
+	var beyond bool
+	cmd := a.transferVerb("import USER@DOMAIN SOURCE [--format eml|mbox|maildir] [--beyond-quota] [--json]", "Copy messages from files into a mailbox",
+		func(o *ops.Office, ctx context.Context, user, source string, opts ops.TransferOptions) (ops.Transfer, error) {
+			opts.BeyondQuota = beyond
+			done, err := o.ImportMail(ctx, user, source, opts)
+			if done.Messages > 0 {
+				a.tellServer(ctx, o)
+			}
+			return done, err
+		}, "imported %s from %[2]s")
+	cmd.Flags().BoolVar(&beyond, "beyond-quota", false, "fill the mailbox beyond its limits")
+	cmd.Long = `Copy messages from files into a mailbox; the server may run. SOURCE is a directory
+of .eml files, such as a mailbox of an old server (P3_user.mbx) or what 'export' made,
+an mbox file or a Maildir, whose folders are not looked at.
+
+A message that had a unique-id (UIDL) in a mailbox of Pillarbox keeps it, so that
+nobody fetches it again; others come in the order in which they had arrived. What is
+in the mailbox already is not copied again, so the same command may be repeated.
+
+Each CR and each LF that stands alone becomes CRLF, and the last line gets its end.` + formatHelp
+	return cmd
+}
+
+// tellServer makes the running server count what has come in beside it.
+func (a *app) tellServer(ctx context.Context, o *ops.Office) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Minute)
+	defer cancel()
+	if _, err := askRecount(ctx, o.Config().Data); err != nil && !errors.Is(err, daemon.ErrNotRunning) {
+		a.note("the running server may not count the new messages to quotas yet: %v; 'pillarbox admin quota recalculate' makes it", err)
+	}
+}
+
+// transferVerb is a verb that copies mail. done says what it did, with the number
+// of messages and the place.
+func (a *app) transferVerb(use, short string,
+	transfer func(*ops.Office, context.Context, string, string, ops.TransferOptions) (ops.Transfer, error), done string) *cobra.Command {
+	var format string
+	var asJSON bool
+	cmd := a.verb(use, short, takes(2, 2), func(cmd *cobra.Command, o *ops.Office, args []string) error {
+		opts := ops.TransferOptions{}
+		var err error
+		if opts.Format, err = ops.ParseMailFormat(format); err != nil {
+			return usageError{err}
+		}
+		line := a.newProgress(asJSON)
+		opts.Progress = line.show
+		if !asJSON {
+			opts.Failed = func(f ops.TransferFailure) {
+				line.clear()
+				fmt.Fprintf(a.stderr, "%s: %s\n", f.File, f.Error)
+			}
+		}
+		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		t, err := transfer(o, ctx, args[0], args[1], opts)
+		line.clear()
+		if t.Format == "" {
+			return err // it did not begin
+		}
+		if asJSON {
+			return errors.Join(a.writeJSON(t), err)
+		}
+		a.printTransfer(t, done)
+		return err
+	})
+	cmd.Flags().StringVar(&format, "format", "", "the `format`: eml, mbox or maildir")
+	addJSON(cmd, &asJSON)
+	return cmd
+}
+
+func (a *app) printTransfer(t ops.Transfer, done string) {
+	what := fmt.Sprintf("%s (%s) of %s", messages(t.Messages), about(t.Bytes), t.Mailbox)
+	fmt.Fprintf(a.stdout, done, what, t.Place)
+	if t.Already > 0 {
+		fmt.Fprintf(a.stdout, "; %d there already", t.Already)
+	}
+	if n := len(t.Failed); n > 0 {
+		fmt.Fprintf(a.stdout, "; %d failed", n)
+	}
+	fmt.Fprintln(a.stdout)
+	if t.Ignored > 0 {
+		a.note("left out as no messages: %d other files; a message's name ends in .eml", t.Ignored)
+	}
+}
+
+func messages(n int) string {
+	if n == 1 {
+		return "1 message"
+	}
+	return fmt.Sprintf("%d messages", n)
+}
+
+// progress is a line that tells a person how far it has come.
+type progress struct {
+	app   *app
+	on    bool
+	shown time.Time
+}
+
+// newProgress makes one that is silent unless somebody looks.
+func (a *app) newProgress(silent bool) *progress {
+	f, ok := a.stderr.(*os.File)
+	return &progress{app: a, on: !silent && ok && term.IsTerminal(int(f.Fd())), shown: time.Now()}
+}
+
+// show is called as often as there is something new.
+func (p *progress) show(done, all int) {
+	if now := time.Now(); p.on && now.Sub(p.shown) >= 200*time.Millisecond {
+		fmt.Fprintf(p.app.stderr, "\r\x1b[K%d of %d", done, all)
+		p.shown = now
+	}
+}
+
+// clear makes room for something else.
+func (p *progress) clear() {
+	if p.on {
+		fmt.Fprint(p.app.stderr, "\r\x1b[K")
+	}
+}

@@ -1,0 +1,74 @@
+package mailstore
+
+import (
+	"io/fs"
+	"os"
+	"slices"
+	"testing"
+)
+
+func TestFaults(t *testing.T) {
+	const id = someID
+	h := newHouse(t, Options{})
+	h.put(t, anna+"/"+id+"_4.eml", "a\r\n")
+	h.put(t, anna+"/"+id+"_3.eml", "b\r\n")
+	h.put(t, anna+"/"+id[:idLen-1]+"x.eml", "c\n")
+	h.put(t, anna+"/"+id[:idLen-1]+"0_5.eml", ".a\n\r\n")
+	must(t, os.Mkdir(h.dir+"/"+anna+"/folder.eml", 0o700))
+	var kinds []FaultKind
+	held, err := h.Faults(anna, func(f Fault) {
+		kinds = append(kinds, f.Kind)
+		if f.Err == nil || f.File == "" {
+			t.Errorf("%+v", f)
+		}
+	})
+	must(t, err)
+	slices.Sort(kinds)
+	if want := []FaultKind{FaultDots, FaultSize, FaultTwice}; !slices.Equal(kinds, want) || held.Messages != 4 {
+		t.Errorf("%v of %d messages, want %v", kinds, held.Messages, want)
+	}
+	_, err = h.Faults("mailbox/office.example/P3_nobody.mbx", func(Fault) {})
+	wantErr(t, err, ErrNoMailbox)
+}
+
+// A message is renamed to what it is, and keeps its unique-id.
+func TestRename(t *testing.T) {
+	const id = someID
+	for _, tt := range []struct{ file, content, want string }{
+		{id + "_4.eml", "a\r\n", id + "_3.eml"},
+		{id + "_3.eml", "a\r\n", id + "_3.eml"},
+		{id + "_9.eml", "a\r\n.\r\n", id + "_6d.eml"},
+		{id + "_9.eml", "", id + "_0.eml"},
+		{id + "_9.eml", "a\nb\r\n", id + ".eml"},
+		{id + "_9.eml", "a\r\nb", id + ".eml"},
+		{id + "_9.eml", "\n", id + ".eml"},
+		{id + "_9.eml", "a\r\n\x00", id + ".eml"},
+	} {
+		h := newHouse(t, Options{})
+		h.put(t, anna+"/"+tt.file, tt.content)
+		got, err := h.Rename(anna, tt.file)
+		must(t, err)
+		if got != tt.want {
+			t.Errorf("%s with %q becomes %s, want %s", tt.file, tt.content, got, tt.want)
+		}
+		must(t, h.Check(anna))
+		m := openDrop(t, h.Store, anna)
+		if all := m.Messages(); len(all) != 1 || all[0].UID != id {
+			t.Errorf("%s: afterwards the mailbox holds %v", tt.file, all)
+		}
+	}
+}
+
+func TestRenameRefused(t *testing.T) {
+	h := newHouse(t, Options{})
+	h.put(t, anna+"/"+someID+"_4.eml", "a\r\n")
+	h.put(t, anna+"/"+someID+"_3.eml", "b\r\n")
+	_, err := h.Rename(anna, someID+"_4.eml")
+	wantErr(t, err, fs.ErrExist)
+	_, err = h.Rename(anna, "hello.eml")
+	wantErr(t, err, ErrDamaged)
+	_, err = h.Rename(anna, someID+"_5.eml")
+	wantErr(t, err, fs.ErrNotExist)
+	_, err = h.Rename("mailbox/office.example/P3_nobody.mbx", someID+"_5.eml")
+	wantErr(t, err, ErrNoMailbox)
+}

@@ -1,0 +1,143 @@
+package mailstore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"pillarbox/mailstore/durable"
+)
+
+// fetchedFile is the file in a mailbox that says which messages were fetched, a line for each:
+//
+//	2026-11-22T10:00:00Z P3_20261122095802471100000017
+//
+// Lines are only ever added at the end, one write for each session. Nothing is synced: what a power cut takes away was
+// not fetched, and stays longer. Lines that make no sense are passed over.
+const fetchedFile = "fetched"
+
+// fetchedSlack is how many bytes of lines that are not needed any more may stand in a fetchedFile.
+const fetchedSlack = 64 << 10
+
+// NoteFetched remembers that these messages were fetched, all of each, unless they were removed by now. The
+// indexes are those of Messages. Errors are those of the file system.
+func (m *Maildrop) NoteFetched(indexes []int, now time.Time) error {
+	lines := []byte("\n") // ends a line of which a crash left but the beginning
+	for _, i := range indexes {
+		if m.has(i) {
+			lines = appendFetched(lines, m.view.messages[i].UID, now)
+		}
+	}
+	if len(lines) == 1 {
+		return nil
+	}
+	if err := m.store.checkMailbox(m.dir); err != nil {
+		return err
+	}
+	name := path.Join(m.dir, fetchedFile)
+	if err := m.store.regularOrNone(name); err != nil {
+		return err
+	}
+	f, err := m.store.fsys.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, filePerm)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(lines)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return m.compactFetched(true)
+}
+
+// has reports whether message i was not removed through m.
+func (m *Maildrop) has(i int) bool { return m.removed == nil || !m.removed[i] }
+
+func appendFetched(lines []byte, uid string, at time.Time) []byte {
+	lines = at.UTC().AppendFormat(lines, time.RFC3339)
+	lines = append(lines, ' ')
+	lines = append(lines, uid...)
+	return append(lines, '\n')
+}
+
+// regularOrNone refuses what an append would go astray in, or wait for ever: a link, a pipe.
+func (s *Store) regularOrNone(name string) error {
+	fi, err := s.fsys.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && !fi.Mode().IsRegular() {
+		err = fmt.Errorf("%s: %w: not a regular file", name, ErrDamaged)
+	}
+	return err
+}
+
+// readFetched returns when each message was first fetched, by unique-id, and the size of the file.
+func (s *Store) readFetched(dir string) (at map[string]time.Time, size int64, err error) {
+	name := path.Join(dir, fetchedFile)
+	if err := s.regularOrNone(name); err != nil {
+		return nil, 0, err
+	}
+	text, err := durable.ReadFile(s.fsys, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, nil
+	}
+	return parseFetched(text), int64(len(text)), err
+}
+
+// parseFetched reads the lines of a fetchedFile. Of several for a message, the earliest counts.
+func parseFetched(text []byte) map[string]time.Time {
+	at := make(map[string]time.Time)
+	for line := range bytes.Lines(text) {
+		line, whole := bytes.CutSuffix(line, []byte("\n"))
+		stamp, uid, found := strings.Cut(string(line), " ")
+		t, err := time.Parse(time.RFC3339, stamp)
+		if !whole || !found || err != nil || uid == "" {
+			continue
+		}
+		if first, ok := at[uid]; !ok || t.Before(first) {
+			at[uid] = t
+		}
+	}
+	return at
+}
+
+// compactFetched forgets the messages that are not there any more, if the file has grown: by so much that it is worth
+// writing it anew, or at all, unless only much counts.
+func (m *Maildrop) compactFetched(onlyMuch bool) error {
+	name := path.Join(m.dir, fetchedFile)
+	fi, err := m.store.fsys.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	const line = len(time.RFC3339) + idLen
+	if onlyMuch && fi.Size() < int64(2*line*len(m.view.messages)+fetchedSlack) {
+		return nil
+	}
+	at, size, err := m.store.readFetched(m.dir)
+	if err != nil {
+		return err
+	}
+	there := make(map[string]bool, len(m.view.messages))
+	for i, msg := range m.view.messages {
+		there[msg.UID] = m.has(i)
+	}
+	maps.DeleteFunc(at, func(uid string, _ time.Time) bool { return !there[uid] })
+	var lines []byte
+	for _, uid := range slices.Sorted(maps.Keys(at)) {
+		lines = appendFetched(lines, uid, at[uid])
+	}
+	if int64(len(lines)) == size {
+		return nil
+	}
+	return durable.WriteFile(m.store.fsys, name, lines, filePerm)
+}
