@@ -588,3 +588,57 @@ func (d *Directory) UpdateGroup(group addr.Address, edit func(*Group)) error {
 		})
 	})
 }
+
+// AdoptNames renames what the names of an old server make invisible: there capital and small letters were the same in
+// the names of domains and mailboxes; here a directory is found by small letters only. Where both are there, nothing
+// is touched. It returns what was renamed, as "old → new".
+func (d *Directory) AdoptNames() (renamed []string, err error) {
+	err = d.change(func() error {
+		domains, err := d.adoptIn(rootDir, "", "", &renamed)
+		if err != nil {
+			return err
+		}
+		for _, name := range domains {
+			if _, err := d.adoptIn(rootDir+"/"+name, "P3_", ".mbx", &renamed); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return renamed, err
+}
+
+// adoptIn renames the directories in dir whose names have this prefix and suffix, in any letters, and returns the names
+// of all as they are now.
+func (d *Directory) adoptIn(dir, prefix, suffix string, renamed *[]string) (names []string, err error) {
+	entries, err := d.fsys.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	changed := false
+	for _, e := range entries {
+		name := e.Name()
+		if !e.IsDir() || len(name) <= len(prefix)+len(suffix) || strings.HasPrefix(name, ".") ||
+			!strings.EqualFold(name[:len(prefix)], prefix) || !strings.EqualFold(name[len(name)-len(suffix):], suffix) {
+			continue
+		}
+		small := prefix + strings.ToLower(name[len(prefix):len(name)-len(suffix)]) + suffix
+		if small != name {
+			if _, err := d.fsys.Lstat(dir + "/" + small); !errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err := d.fsys.Rename(dir+"/"+name, dir+"/"+small); err != nil {
+				return nil, err
+			}
+			*renamed = append(*renamed, dir+"/"+name+" → "+small)
+			changed = true
+		}
+		names = append(names, small)
+	}
+	if changed {
+		err = d.fsys.SyncDir(dir)
+	}
+	return names, err
+}

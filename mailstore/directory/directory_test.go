@@ -406,3 +406,43 @@ func TestRemovedNamesLeaveNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestAdoptNames: a tree from a server to which capital letters meant nothing is a tree of ours.
+func TestAdoptNames(t *testing.T) {
+	root, err := durable.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	for _, dir := range []string{
+		"mailbox/Wgcunion.com/P3_Aaron.mbx", "mailbox/Wgcunion.com/p3_BOB.MBX", "mailbox/office.example/P3_Anna.mbx",
+		"mailbox/office.example/P3_anna.mbx", "mailbox/office.example/.Hidden", "mailbox/office.example/Other",
+	} {
+		if err := root.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := New(root, Options{})
+	renamed, err := d.AdoptNames()
+	slices.Sort(renamed)
+	want := []string{
+		"mailbox/Wgcunion.com → wgcunion.com",
+		"mailbox/wgcunion.com/P3_Aaron.mbx → P3_aaron.mbx",
+		"mailbox/wgcunion.com/p3_BOB.MBX → P3_bob.mbx",
+	}
+	if !slices.Equal(renamed, want) || err != nil {
+		t.Errorf("renamed %q, %v; want %q", renamed, err, want)
+	}
+	for _, name := range []string{"aaron@wgcunion.com", "bob@wgcunion.com", "anna@office.example"} {
+		a, err := addr.Parse(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Mailbox(a); err != nil {
+			t.Error(err)
+		}
+	}
+	if renamed, err := d.AdoptNames(); len(renamed) != 0 || err != nil {
+		t.Errorf("a second time: %q, %v", renamed, err)
+	}
+}

@@ -119,7 +119,17 @@ func (d *Daemon) takeData() error {
 		return fmt.Errorf("data directory %s: %w", d.office.Root.Name(), err)
 	}
 	d.unlock = unlock
-	return errors.Join(d.recoverStore(), d.office.Dir.PruneDrafts())
+	return errors.Join(d.recoverStore(), d.office.Dir.PruneDrafts(), d.adoptNames())
+}
+
+// adoptNames makes directories that were copied from a Windows server domains
+// and mailboxes, whatever letters their names have.
+func (d *Daemon) adoptNames() error {
+	renamed, err := d.office.Dir.AdoptNames()
+	for _, what := range renamed {
+		d.log.Info("directory renamed: mailboxes and domains have small letters", "renamed", what)
+	}
+	return err
 }
 
 // recoverStore puts back what the disk lost, and begins to log what arrives,

@@ -34,6 +34,9 @@ func (d *Daemon) Reload() ReloadResult {
 		return ReloadResult{Changed: []string{}, Restart: []string{}, Error: err.Error()}
 	}
 	d.log.Info("reloaded", "changed", result.Changed)
+	if err := d.adoptNames(); err != nil {
+		d.log.Error("reload: names of domains and mailboxes", "error", err)
+	}
 	if len(result.Restart) > 0 {
 		d.log.Warn("reload: these settings wait for a restart", "keys", result.Restart)
 	}
