@@ -221,17 +221,18 @@ func TestCommitWithoutMailbox(t *testing.T) {
 
 func TestQuota(t *testing.T) {
 	var h house
-	ledger := quota.New(
-		func(dir string) (int64, error) {
+	ledger := quota.NewLedger(quota.Options{
+		Limits: func(dir string) (box, domain quota.Limits, err error) {
 			if dir == boss {
-				return 100, nil
+				box.Bytes = 100
 			}
-			return 0, nil
+			return box, domain, nil
 		},
-		func(dir string) (int64, int, error) {
+		Usage: func(dir string) (quota.Usage, error) {
 			st, err := h.Stat(dir)
-			return st.Bytes, st.Messages, err
-		})
+			return quota.Usage{Bytes: st.Bytes, Messages: int64(st.Messages)}, err
+		},
+	})
 	h = newHouse(t, Options{Reserver: ledger})
 	deliver(t, h.Store, strings.Repeat("x", 60), everybody...)
 	must(t, h.Room(boss, 40))
@@ -263,7 +264,9 @@ func TestQuota(t *testing.T) {
 
 func TestQuotaThatCannotTell(t *testing.T) {
 	broken := errors.New("broken")
-	ledger := quota.New(func(string) (int64, error) { return 0, broken }, nil)
+	ledger := quota.NewLedger(quota.Options{
+		Limits: func(string) (box, domain quota.Limits, err error) { return box, domain, broken },
+	})
 	h := newHouse(t, Options{Reserver: ledger})
 	in := h.Create()
 	_, err := in.Commit(everybody)

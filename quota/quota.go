@@ -46,21 +46,6 @@ func NewLedger(opts Options) *Ledger {
 	return &Ledger{opts: opts, accounts: make(map[string]*account)}
 }
 
-// New makes a Ledger of mailboxes that are limited in bytes alone. limit returns the most bytes that a mailbox may
-// hold, 0 or less for any number; usage counts the mailbox.
-func New(limit func(dir string) (int64, error), usage func(dir string) (bytes int64, messages int, err error)) *Ledger {
-	return NewLedger(Options{
-		Limits: func(dir string) (Limits, Limits, error) {
-			bytes, err := limit(dir)
-			return Limits{Bytes: bytes}, Limits{}, err
-		},
-		Usage: func(dir string) (Usage, error) {
-			bytes, messages, err := usage(dir)
-			return Usage{bytes, int64(messages)}, err
-		},
-	})
-}
-
 // Room returns nil when one more message of this size would fit into the mailbox now, and *Error when it would not.
 func (l *Ledger) Room(dir string, bytes int64) error {
 	_, err := l.admit(dir, bytes, false)

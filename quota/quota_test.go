@@ -587,12 +587,6 @@ func TestSumsRightWithoutRecount(t *testing.T) {
 }
 
 // New is the ledger of one limit in bytes.
-func TestNew(t *testing.T) {
-	l := New(func(string) (int64, error) { return 100, nil }, func(string) (int64, int, error) { return 60, 1, nil })
-	wantRoom(t, l, boss, 40, true)
-	wantRoom(t, l, boss, 41, false)
-}
-
 func TestPercent(t *testing.T) {
 	for _, tt := range []struct {
 		limits Limits
