@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -24,7 +25,15 @@ func (a *app) serveCommand() *cobra.Command {
 	}
 }
 
+// collectAt is how much may be added, in percent of what is held, before memory is collected. The server holds little
+// and throws much away: with Go's usual 100 it would collect every few megabytes, for a sixth of its CPU time under
+// load. GOGC in the environment goes before it.
+const collectAt = 300
+
 func (a *app) serve() error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collectAt)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	hangups := make(chan os.Signal, 1)

@@ -356,7 +356,7 @@ func (e *NobodyError) Is(target error) bool { return target == ErrNotFound }
 // typing error all the same, and a catch-all that leads to itself would lead
 // nowhere. A group that is still empty counts as somebody.
 func (d *Directory) checkTarget(target addr.Address) error {
-	w := walk{d: d, opts: *d.opts.Load(), seen: make(map[addr.Address]bool)}
+	w := d.walk(*d.opts.Load())
 	reached, err := w.follow(target)
 	key := target.Fold()
 	if err == nil && !reached && key.Local == "postmaster" {

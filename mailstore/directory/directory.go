@@ -298,18 +298,24 @@ func (d *Directory) Mailbox(a addr.Address) (Mailbox, error) {
 	if addr.CheckMailboxName(a.Local) != nil || addr.CheckDomainName(a.Domain) != nil {
 		return Mailbox{}, fmt.Errorf("mailbox %s: %w", a, ErrNotFound)
 	}
-	dir := mailboxDir(a)
-	info, err := d.fsys.Lstat(dir)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
-		return Mailbox{}, fmt.Errorf("mailbox %s: %w", a, ErrNotFound)
-	} else if err != nil {
-		return Mailbox{}, err
-	}
-	account, err := d.accounts.get(d.fsys, dir+"/"+accountFile)
+	domain, err := d.domains.get(d.fsys, domainDir(a.Domain)+"/"+domainFile)
 	if err != nil {
 		return Mailbox{}, err
 	}
-	domain, err := d.domains.get(d.fsys, domainDir(a.Domain)+"/"+domainFile)
+	return d.mailboxIn(domain, a)
+}
+
+// mailboxIn is Mailbox for a folded and valid address, where the domain's file is known.
+func (d *Directory) mailboxIn(domain *DomainFile, a addr.Address) (Mailbox, error) {
+	dir := mailboxDir(a)
+	account, err := d.accounts.get(d.fsys, dir+"/"+accountFile)
+	if err == nil && account == &d.accounts.none { // no such file: is there a mailbox, even so?
+		var info fs.FileInfo
+		info, err = d.fsys.Lstat(dir)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
+			return Mailbox{}, fmt.Errorf("mailbox %s: %w", a, ErrNotFound)
+		}
+	}
 	if err != nil {
 		return Mailbox{}, err
 	}

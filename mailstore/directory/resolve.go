@@ -3,6 +3,7 @@ package directory
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -35,14 +36,12 @@ type Resolution struct {
 //
 // An error is the file system's, or ErrDamaged: the answer is not known now.
 func (d *Directory) Resolve(a addr.Address) (Resolution, error) {
-	hosted, err := d.Hosts(a.Domain)
-	if err != nil {
+	w := d.walk(*d.opts.Load())
+	if _, err := w.domain(a.Domain); errors.Is(err, ErrNotFound) {
+		return Resolution{Kind: Remote}, nil
+	} else if err != nil {
 		return Resolution{}, err
 	}
-	if !hosted {
-		return Resolution{Kind: Remote}, nil
-	}
-	w := walk{d: d, opts: *d.opts.Load(), seen: make(map[addr.Address]bool)}
 	reached, err := w.follow(a)
 	if err == nil && !reached {
 		reached, err = w.lastResort(a.Fold())
@@ -63,8 +62,13 @@ type walk struct {
 	d       *Directory
 	opts    Options
 	seen    map[addr.Address]bool // visited; true once it is known to reach an end
+	files   map[addr.Domain]*DomainFile
 	boxes   []Mailbox
 	forward []addr.Address
+}
+
+func (d *Directory) walk(opts Options) *walk {
+	return &walk{d: d, opts: opts, seen: make(map[addr.Address]bool), files: make(map[addr.Domain]*DomainFile)}
 }
 
 // follow adds the ends of a, and reports whether it has any. An address that is
@@ -82,7 +86,7 @@ func (w *walk) follow(a addr.Address) (bool, error) {
 }
 
 func (w *walk) followNew(a addr.Address) (bool, error) {
-	file, err := w.d.Domain(a.Domain)
+	file, err := w.domain(a.Domain)
 	if errors.Is(err, ErrNotFound) {
 		w.forward = append(w.forward, a)
 		return true, nil
@@ -90,7 +94,7 @@ func (w *walk) followNew(a addr.Address) (bool, error) {
 		return false, err
 	}
 	key := a.Fold()
-	box, err := w.d.Mailbox(key)
+	box, err := w.mailbox(file, key)
 	if err == nil {
 		return w.followMailbox(box)
 	} else if !errors.Is(err, ErrNotFound) {
@@ -106,6 +110,25 @@ func (w *walk) followNew(a addr.Address) (bool, error) {
 		return w.follow(addr.Address{Local: base, Domain: a.Domain})
 	}
 	return false, nil
+}
+
+func (w *walk) mailbox(file *DomainFile, a addr.Address) (Mailbox, error) {
+	if addr.CheckMailboxName(a.Local) != nil {
+		return Mailbox{}, fmt.Errorf("mailbox %s: %w", a, ErrNotFound)
+	}
+	return w.d.mailboxIn(file, a)
+}
+
+// domain is a hosted domain's file, looked at once.
+func (w *walk) domain(name addr.Domain) (*DomainFile, error) {
+	if file := w.files[name]; file != nil {
+		return file, nil
+	}
+	file, err := w.d.Domain(name)
+	if err == nil {
+		w.files[name] = file
+	}
+	return file, err
 }
 
 // followMailbox stores in the mailbox unless it forwards without a copy to an
@@ -139,7 +162,7 @@ func (w *walk) lastResort(a addr.Address) (bool, error) {
 	if addr.IsPostmaster(a.Local) {
 		return w.postmaster(a.Domain)
 	}
-	file, err := w.d.Domain(a.Domain)
+	file, err := w.domain(a.Domain)
 	if err != nil || file.CatchAll.IsZero() {
 		return false, err
 	}

@@ -19,6 +19,8 @@ const (
 	defaultDelay = 5 * time.Second
 	// gatherFor is how long the first writer of a group waits for those that are known to come.
 	gatherFor = time.Millisecond
+	// maxSpare is how many groups there are at once, usually: one is written while another gathers.
+	maxSpare = 2
 	// maxGroup is when a group is written without waiting for more, in bytes.
 	maxGroup = 1 << 20
 )
@@ -64,8 +66,8 @@ type Log struct {
 	flushes   atomic.Int64
 
 	mu        sync.Mutex
-	gathering *group // nil: the next writer opens one and leads it
-	spare     []byte // memory of a group that was written, for another one
+	gathering *group   // nil: the next writer opens one and leads it
+	spare     [][]byte // memory of groups that were written, for others
 
 	swapped chan struct{} // wakes the settler: there is a file to settle
 	stop    context.CancelFunc
@@ -141,8 +143,9 @@ func (l *Log) Retract() {
 
 // arrived needs mu held.
 func (l *Log) arrived() {
-	if l.announced.Add(-1) == 0 && l.gathering != nil {
-		l.gathering.goAhead()
+	none := l.announced.Add(-1) == 0
+	if g := l.gathering; g != nil && (none || g.enough > 0 && g.records >= g.enough) {
+		g.goAhead()
 	}
 }
 
@@ -182,8 +185,7 @@ func (l *Log) join(parts [][]byte) (g *group, leads bool) {
 		l.mu.Lock()
 		g := l.gathering
 		if leads = g == nil; leads {
-			g = newGroup(l.spare)
-			l.spare = nil
+			g = newGroup(l.memory())
 			l.gathering = g
 		}
 		if g.add(parts, size) {
@@ -197,27 +199,52 @@ func (l *Log) join(parts [][]byte) (g *group, leads bool) {
 	}
 }
 
+// memory needs mu held.
+func (l *Log) memory() []byte {
+	n := len(l.spare)
+	if n == 0 {
+		return nil
+	}
+	m := l.spare[n-1]
+	l.spare = l.spare[:n-1]
+	return m
+}
+
 // lead writes a group, once the one before it is written and those who were announced have joined.
 func (l *Log) lead(g *group) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	if l.announced.Load() > 0 {
-		timer := time.NewTimer(gatherFor)
-		select {
-		case <-g.ahead:
-		case <-timer.C:
-		}
-		timer.Stop()
-	}
+	l.gather(g)
 	l.mu.Lock()
 	l.gathering = nil
 	l.mu.Unlock()
 	close(g.closed)
 	g.err = l.write(g)
 	l.mu.Lock()
-	l.spare, g.data = g.data, nil
+	if len(l.spare) < maxSpare {
+		l.spare = append(l.spare, g.data)
+	}
+	g.data = nil
 	l.mu.Unlock()
 	close(g.done)
+}
+
+// gather waits for as many records as are announced now, however many are announced meanwhile: with many writers
+// there would always be another.
+func (l *Log) gather(g *group) {
+	l.mu.Lock()
+	coming := int(l.announced.Load())
+	g.enough = g.records + coming
+	l.mu.Unlock()
+	if coming == 0 {
+		return
+	}
+	timer := time.NewTimer(gatherFor)
+	defer timer.Stop()
+	select {
+	case <-g.ahead:
+	case <-timer.C:
+	}
 }
 
 // write needs writing held.

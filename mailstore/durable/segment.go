@@ -230,6 +230,7 @@ func (s *segment) readAt(f File, p []byte, at int64) error {
 type group struct {
 	data    []byte // room for the header, then the records
 	records int
+	enough  int // records that there is no need to wait beyond; 0: not known yet
 
 	ahead     chan struct{} // closed when there is nothing to wait for
 	aheadOnce sync.Once
