@@ -71,7 +71,7 @@ func newFailing(t *testing.T, w way) failing {
 	must(t, err)
 	if w.log {
 		must(t, s.Recover(Behind{LogSize: 64 << 10, SyncDelay: time.Hour}))
-		t.Cleanup(func() { s.journal.log.Close() })
+		t.Cleanup(func() { s.journal.Load().log.Close() })
 	}
 	h.Store = s
 	return failing{h, w, disk, b}

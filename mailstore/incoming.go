@@ -22,8 +22,9 @@ const (
 // Incoming is a message that is being received. It belongs to one goroutine, which ends it with Commit or
 // Abort. Until then it holds at most smallMax bytes in memory, and an open file if it is longer.
 type Incoming struct {
-	store *Store
-	id    string
+	store   *Store
+	journal *journal // that it goes through; nil: none
+	id      string
 
 	buf  []byte // what is not in the file yet
 	file *content
@@ -42,9 +43,9 @@ type Incoming struct {
 // Create begins a message.
 func (s *Store) Create() *Incoming {
 	in := &Incoming{store: s, id: s.ids.next(), buf: s.buffer()}
-	if s.journal != nil {
+	if in.journal = s.journal.Load(); in.journal != nil {
 		in.announced = true
-		s.journal.log.Announce()
+		in.journal.log.Announce()
 	}
 	return in
 }
@@ -101,7 +102,7 @@ func (in *Incoming) spill(p []byte) error {
 func (in *Incoming) retract() {
 	if in.announced {
 		in.announced = false
-		in.store.journal.log.Retract()
+		in.journal.log.Retract()
 	}
 }
 
@@ -127,7 +128,7 @@ func (in *Incoming) Commit(dirs []string) (id string, err error) {
 	if err := d.reserve(dirs); err != nil {
 		return "", err
 	}
-	if in.file == nil && in.store.journal != nil {
+	if in.file == nil && in.journal != nil {
 		err = in.commitLogged(&d, dirs)
 	} else {
 		err = durable.ErrLogFull
@@ -145,7 +146,7 @@ func (in *Incoming) Commit(dirs []string) (id string, err error) {
 // commitLogged lets the log make the message durable, together with those that others commit, and gives it its
 // names when the log has it. The names and the file are synced behind. After durable.ErrLogFull nothing was done.
 func (in *Incoming) commitLogged(d *delivery, dirs []string) error {
-	j := in.store.journal
+	j := in.journal
 	if !in.announced {
 		j.log.Announce()
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"path"
@@ -184,8 +185,11 @@ func decode(record []byte) (m logged, dir string, removed []string, err error) {
 type replay struct {
 	store *Store
 	log   *slog.Logger
+
+	mu    sync.Mutex
 	last  map[string]*logged // by path, what became of it last: a message, or nil for a deletion
 	order []string           // the paths, oldest first
+	gone  map[string]bool    // paths that were deleted while the replay could not be done
 	put   int                // messages that were missing, or not whole
 }
 
@@ -211,13 +215,34 @@ func (r *replay) note(name string, m *logged) {
 	r.last[name] = m
 }
 
+// forget says that messages are about to be deleted, though the replay may not have been done yet.
+func (r *replay) forget(dir string, names []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.gone == nil {
+		r.gone = make(map[string]bool)
+	}
+	for _, name := range names {
+		r.gone[path.Join(dir, name)] = true
+	}
+}
+
 // restore makes sure that every message is whole, in each mailbox that is still there, and what was deleted is not, and
 // that all this is on the disk.
 func (r *replay) restore() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var errs []error
 	for _, name := range r.order {
-		if err := r.restoreOne(name, r.last[name]); err != nil {
-			return err
+		if r.gone[name] {
+			continue
 		}
+		if err := r.restoreOne(name, r.last[name]); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("%d messages: %w", len(errs), errs[0]) // the same disk fails them alike
 	}
 	if len(r.order) == 0 {
 		return nil
@@ -233,21 +258,45 @@ func (r *replay) restoreOne(name string, m *logged) error {
 	} else if err != nil {
 		return err
 	}
-	if m == nil {
-		if err := s.fsys.Remove(name); !errors.Is(err, fs.ErrNotExist) {
-			return err
+	there, err := s.fsys.Lstat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if m == nil {
+			return nil
 		}
-		return nil
-	}
-	there, err := durable.ReadFile(s.fsys, name)
-	if err == nil && bytes.Equal(there, m.content) {
-		return nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		r.log.Warn("a message cannot be read after a crash and is written anew", "file", name, "error", err)
+	case err != nil:
+		return err
+	case !there.Mode().IsRegular(): // somebody's, and nobody's mail
+		if m == nil {
+			return nil
+		}
+		n, _ := ParseName(m.name)
+		n.ID = s.ids.next()
+		r.log.Warn("something that is no file has the name of a message; the message gets another", "file", name, "new name", n.String())
+		name = path.Join(path.Dir(name), n.String())
+	case m == nil:
+		return s.fsys.Remove(name)
+	default:
+		if s.holds(name, m.content) {
+			return nil
+		}
 	}
 	r.put++
 	return durable.WriteFile(s.fsys, name, m.content, filePerm)
+}
+
+// holds reports whether a regular file can be read and holds this.
+func (s *Store) holds(name string, content []byte) bool {
+	f, fi, err := s.openRegular(name)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	if fi.Size() != int64(len(content)) {
+		return false
+	}
+	there, err := io.ReadAll(f)
+	return err == nil && bytes.Equal(there, content)
 }
 
 // redo writes the files of a message anew while the server runs, after a failed sync. Only those that are still there:

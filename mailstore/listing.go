@@ -318,7 +318,7 @@ func clockNumber(t time.Time) uint64 {
 }
 
 // sizeCacheMax is how many files each of the two halves of a sizeCache remembers.
-const sizeCacheMax = 32_768
+const sizeCacheMax = 131_072
 
 // sizeCache remembers what measure found. It forgets, about, what was not asked for longest. The zero value is ready.
 type sizeCache struct {

@@ -133,10 +133,12 @@ func (m *Maildrop) Remove(indexes []int) error {
 	for n, i := range indexes {
 		names[n], _ = m.view.file(i)
 	}
-	if j := m.store.journal; j != nil { // before anything is gone, or a crash would bring it back
+	if j := m.store.journal.Load(); j != nil { // before anything is gone, or a crash would bring it back
 		if err := j.removed(m.dir, names); err != nil {
 			return err
 		}
+	} else if r := m.store.stuck.Load(); r != nil {
+		r.forget(m.dir, names)
 	}
 	var bytes int64
 	var messages int

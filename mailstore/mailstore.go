@@ -11,11 +11,13 @@
 package mailstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,6 +33,9 @@ const (
 
 	// bufferSize is how much of a file is read at once, in bytes.
 	bufferSize = 32 << 10
+
+	// retryReplay is how long a log waits that could not be put back.
+	retryReplay = 5 * time.Second
 )
 
 var (
@@ -110,11 +115,14 @@ type Store struct {
 	fsys    durable.FS
 	quota   Reserver // nil: no limits
 	ids     *idSource
-	buffers sync.Pool   // of *[]byte
-	journal *journal    // nil before Recover, and without a log
-	named   atomic.Bool // the file system has no files without a name
+	buffers sync.Pool               // of *[]byte
+	journal atomic.Pointer[journal] // nil before Recover, and without a log
+	stuck   atomic.Pointer[replay]  // a log that could not be put back yet
+	named   atomic.Bool             // the file system has no files without a name
 	sizes   sizeCache
 	views   viewCache
+
+	stopTrying func() // to put it back; nil if there is nothing to stop
 
 	mu    sync.Mutex
 	inUse map[string]struct{} // by directory: the maildrops that are open
@@ -166,35 +174,92 @@ func (s *Store) openJournal(behind Behind) error {
 	j.log, err = durable.OpenLog(s.fsys, journalDir, durable.LogOptions{
 		Segment: behind.LogSize, Delay: behind.SyncDelay, Redo: s.redo, Cut: j.cut, Log: behind.Log,
 	})
+	if err != nil && !s.hasLog() {
+		behind.Log.Error("no log can be made, as on a full disk; until the next start every message is synced by itself", "error", err)
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("mail store: log: %w", err)
 	}
-	r := replay{store: s, log: behind.Log, last: make(map[string]*logged)}
-	if err := j.log.Replay(r.read, r.restore); err != nil {
-		return errors.Join(fmt.Errorf("mail store: what the log holds cannot be put back: %w", err), j.log.Close())
-	}
-	if behind.NoLog {
+	r := &replay{store: s, log: behind.Log, last: make(map[string]*logged)}
+	err = j.log.Replay(r.read, r.restore)
+	if err == nil && behind.NoLog {
 		return j.log.Close()
 	}
-	s.journal = j
+	if err != nil {
+		behind.Log.Error("what the log holds cannot be put back now; this is tried again and again, and until then every message is synced by itself",
+			"error", err)
+		s.stuck.Store(r)
+		ctx, stop := context.WithCancel(context.Background())
+		var trying sync.WaitGroup
+		trying.Go(func() { s.replayLater(ctx, j, r, behind) })
+		s.stopTrying = func() { stop(); trying.Wait() }
+		return nil
+	}
+	s.journal.Store(j)
+	return nil
+}
+
+// hasLog reports whether there may be mail in a log.
+func (s *Store) hasLog() bool {
+	names, err := s.fsys.ReadNames(journalDir)
+	return err != nil && !errors.Is(err, fs.ErrNotExist) || slices.ContainsFunc(names, func(name string) bool { return !durable.IsTemp(name) })
+}
+
+// replayLater replays a log that could not be replayed at start, as on a full disk: mail can be fetched and deleted
+// meanwhile, which makes room.
+func (s *Store) replayLater(ctx context.Context, j *journal, r *replay, behind Behind) {
+	ticker := time.NewTicker(retryReplay)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			_ = j.log.Close() // nothing was changed
+			return
+		}
+		if err := j.log.Replay(r.read, r.restore); err != nil {
+			continue
+		}
+		behind.Log.Info("what the log held is put back")
+		s.stuck.Store(nil)
+		if behind.NoLog {
+			_ = j.log.Close()
+			return
+		}
+		s.journal.Store(j)
+		return
+	}
+}
+
+// Settle brings to the disk what the log stands for, and cuts it. It is for those who take a mailbox away, or give
+// it another name, or put back what was deleted: the log knows messages by mailbox and name.
+func (s *Store) Settle() error {
+	if j := s.journal.Load(); j != nil {
+		return j.log.Settle()
+	}
 	return nil
 }
 
 // Close brings everything to the disk and gives the log back. Nothing may be under way. A store that was not
 // recovered has nothing to close.
 func (s *Store) Close() error {
-	if s.journal == nil {
-		return nil
+	if s.stopTrying != nil {
+		s.stopTrying()
 	}
-	return s.journal.log.Close()
+	if j := s.journal.Load(); j != nil {
+		return j.log.Close()
+	}
+	return nil
 }
 
 // Flushes is how many times the log has asked the disk to write since Recover.
 func (s *Store) Flushes() int64 {
-	if s.journal == nil {
+	j := s.journal.Load()
+	if j == nil {
 		return 0
 	}
-	return s.journal.log.Flushes()
+	return j.log.Flushes()
 }
 
 // buffer is memory for a message, with nothing in it.

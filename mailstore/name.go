@@ -18,6 +18,7 @@ const (
 	idDigits    = stampLen + 4 + 8
 	idLen       = len(namePrefix) + idDigits
 	serials     = 100_000_000
+	maxSize     = 1 << 50 // no file is larger; sums of more would overflow
 )
 
 // Name is the file name of a message, taken apart. It is written
@@ -56,7 +57,7 @@ func ParseName(file string) (n Name, ok bool) {
 		return Name{}, false
 	}
 	size, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil {
+	if err != nil || size > maxSize {
 		return Name{}, false
 	}
 	return Name{ID: rest[:idLen], Size: size, Dotted: dotted}, true

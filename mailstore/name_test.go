@@ -19,7 +19,9 @@ func TestParseName(t *testing.T) {
 		{someID + "_4096.eml", Name{someID, 4096, false}, true},
 		{someID + "_4096d.eml", Name{someID, 4096, true}, true},
 		{someID + "_0.eml", Name{someID, 0, false}, true},
-		{someID + "_9223372036854775807.eml", Name{someID, math.MaxInt64, false}, true},
+		{someID + "_1125899906842624.eml", Name{someID, 1 << 50, false}, true},
+		{someID + "_1125899906842625.eml", Name{}, false},
+		{someID + "_9223372036854775807.eml", Name{}, false},
 		{someID + "_9223372036854775808.eml", Name{}, false},
 		{someID + ".eml", Name{}, false}, // as the Windows service wrote it
 		{someID + "_.eml", Name{}, false},
@@ -53,7 +55,7 @@ func FuzzParseName(f *testing.F) {
 		if n, ok := ParseName(file); ok && n.String() != file {
 			t.Fatalf("%q is taken for %+v, which is %q", file, n, n)
 		}
-		if size < 0 {
+		if size < 0 || size > maxSize {
 			return
 		}
 		n := Name{ID: someID, Size: size, Dotted: dotted}

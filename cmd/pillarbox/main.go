@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pillarbox/cmd/internal/config"
+	"pillarbox/cmd/internal/daemon"
 	"pillarbox/cmd/internal/ops"
 )
 
@@ -107,5 +108,9 @@ func (a *app) office() (*ops.Office, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ops.Open(cfg)
+	o, err := ops.Open(cfg)
+	if err == nil {
+		o.Settle = func() error { return daemon.SettleLog(o) }
+	}
+	return o, err
 }

@@ -19,6 +19,8 @@ const (
 	defaultDelay = 5 * time.Second
 	// gatherFor is how long the first writer of a group waits for those that are known to come.
 	gatherFor = time.Millisecond
+	// forgetLate is after how many groups everybody is waited for again.
+	forgetLate = 256
 	// maxSpare is how many groups there are at once, usually: one is written while another gathers.
 	maxSpare = 2
 	// maxGroup is when a group is written without waiting for more, in bytes.
@@ -62,6 +64,9 @@ type Log struct {
 	writing   sync.Mutex  // held while a group is written, or the files change roles
 	segments  [2]*segment // guarded by writing
 	active    *segment    // one of them; nil before Replay, after Close
+	settling  sync.Mutex  // held while a file is settled; taken before writing
+	late      int         // of those announced, how many were waited for in vain; guarded by writing
+	groups    int         // written; guarded by writing
 	announced atomic.Int64
 	flushes   atomic.Int64
 
@@ -90,7 +95,7 @@ func OpenLog(fsys FS, dir string, opts LogOptions) (*Log, error) {
 	}
 	l := &Log{fsys: fsys, opts: opts, swapped: make(chan struct{}, 1)}
 	for i := range l.segments {
-		s, err := openSegment(fsys, path.Join(dir, fmt.Sprintf("log%d", i)), i, opts.Segment)
+		s, err := openSegment(fsys, path.Join(dir, fmt.Sprintf("log%d", i)), i, opts.Segment, opts.Log)
 		if err != nil {
 			return nil, errors.Join(err, l.closeFiles())
 		}
@@ -122,6 +127,7 @@ func (l *Log) Replay(do func(record []byte) error, done func() error) error {
 		if err := s.cut(last + uint64(i) + 1); err != nil {
 			return err
 		}
+		s.used.Store(false)
 	}
 	l.active = older
 	var ctx context.Context
@@ -230,10 +236,16 @@ func (l *Log) lead(g *group) {
 }
 
 // gather waits for as many records as are announced now, however many are announced meanwhile: with many writers
-// there would always be another.
+// there would always be another. Those who were waited for in vain, such as a client that has fallen silent in the
+// middle of a message, are not counted again for a while.
 func (l *Log) gather(g *group) {
+	if l.groups++; l.groups%forgetLate == 0 {
+		l.late = 0
+	}
 	l.mu.Lock()
-	coming := int(l.announced.Load())
+	announced := int(l.announced.Load())
+	l.late = min(l.late, announced)
+	coming := announced - l.late
 	g.enough = g.records + coming
 	l.mu.Unlock()
 	if coming == 0 {
@@ -244,6 +256,9 @@ func (l *Log) gather(g *group) {
 	select {
 	case <-g.ahead:
 	case <-timer.C:
+		l.mu.Lock()
+		l.late += max(0, g.enough-g.records)
+		l.mu.Unlock()
 	}
 }
 
@@ -252,7 +267,7 @@ func (l *Log) write(g *group) error {
 	if l.active == nil {
 		return ErrLogFull
 	}
-	if !l.active.fits(g) && !l.swap() {
+	if !l.active.fits(g) && !(l.swap() && l.active.fits(g)) {
 		return ErrLogFull
 	}
 	l.flushes.Add(1)
@@ -281,45 +296,52 @@ func (l *Log) settleAlways(ctx context.Context) {
 	ticker := time.NewTicker(l.opts.Delay)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
+		var err error
 		select {
 		case <-l.swapped:
+			err = l.settleResting()
 		case <-ticker.C:
-			l.mayRest()
+			err = l.Settle()
 		case <-ctx.Done():
 			return
 		}
-		if err := l.settle(); err != nil {
+		if err != nil {
 			l.opts.Log.Error("cannot sync behind the log; new mail is synced message by message until that succeeds", "error", err)
 		}
 	}
 }
 
-// mayRest takes the active file out of use if it holds anything.
-func (l *Log) mayRest() {
+// Settle brings to the disk now what all records stand for that were appended before the call, and cuts them. It is for
+// those who are about to change what the records name, such as the name of a directory.
+func (l *Log) Settle() error {
+	if err := l.settleResting(); err != nil {
+		return err
+	}
 	l.writing.Lock()
-	defer l.writing.Unlock()
-	if !l.active.empty() {
+	if l.active != nil && !l.active.empty() {
 		l.swap()
 	}
+	l.writing.Unlock()
+	return l.settleResting()
 }
 
-// settle brings to the disk what the records in the file that is not active stand for, and cuts it.
-func (l *Log) settle() error {
+// settleResting brings to the disk what the records in the file that is not active stand for, and cuts it.
+func (l *Log) settleResting() error {
+	l.settling.Lock()
+	defer l.settling.Unlock()
 	l.writing.Lock()
+	if l.active == nil {
+		l.writing.Unlock()
+		return nil
+	}
 	resting, epoch := l.segments[1-l.active.index], l.active.epoch+1
 	l.writing.Unlock()
 	if resting.empty() {
 		return nil
 	}
 	resting.pending.Wait()
-	l.flushes.Add(1)
-	err := l.fsys.SyncAll()
-	if err != nil || resting.doubtful {
-		resting.doubtful = true
-		if redoErr := resting.records(l.opts.Redo); redoErr != nil {
-			return errors.Join(err, redoErr)
-		}
-		l.opts.Log.Warn("a sync behind the log failed; the messages concerned were written again", "error", err)
+	if err := l.syncBehind(resting); err != nil {
+		return err
 	}
 	l.flushes.Add(1)
 	if err := resting.cut(epoch); err != nil {
@@ -328,6 +350,27 @@ func (l *Log) settle() error {
 	if l.opts.Cut != nil {
 		l.opts.Cut(resting.index)
 	}
+	resting.used.Store(false) // only now may it be written to
+	return nil
+}
+
+// syncBehind syncs everything, or does again what the records of the resting file stand for. A sync that fails is
+// told about once, whatever it was that could not be written: the other file is in doubt as well.
+func (l *Log) syncBehind(resting *segment) error {
+	l.flushes.Add(1)
+	err := l.fsys.SyncAll()
+	if err != nil {
+		for _, s := range l.segments {
+			s.doubtful.Store(true)
+		}
+	}
+	if !resting.doubtful.Load() {
+		return nil
+	}
+	if redoErr := resting.records(l.opts.Redo); redoErr != nil {
+		return errors.Join(err, redoErr)
+	}
+	l.opts.Log.Warn("a sync behind the log failed; the messages concerned were written again", "error", err)
 	return nil
 }
 
@@ -338,11 +381,7 @@ func (l *Log) Close() error {
 	}
 	l.stop()
 	l.settler.Wait()
-	err := l.settle()
-	if err == nil {
-		l.mayRest()
-		err = l.settle()
-	}
+	err := l.Settle()
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	l.active = nil

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -294,4 +295,63 @@ func TestLogSharesFlushes(t *testing.T) {
 		t.Errorf("%d acknowledged records are missing", len(acknowledged))
 	}
 	must(t, b.Close())
+}
+
+// TestLogDamagedInTheMiddle: a group that the disk has spoiled does not take those behind it with it, and is told of.
+func TestLogDamagedInTheMiddle(t *testing.T) {
+	dir := t.TempDir()
+	b := openBench(t, dir, durable.LogOptions{})
+	b.replay(t)
+	for _, record := range []string{"first", "second", "third", "fourth"} {
+		must(t, b.append(record))
+	}
+	name := filepath.Join(dir, "log/log0")
+	whole, err := os.ReadFile(name)
+	must(t, err)
+	whole[2*4096+33] ^= 1
+	must(t, os.WriteFile(name, whole, 0o600))
+	var told strings.Builder
+	again := openBench(t, dir, durable.LogOptions{Log: slog.New(slog.NewTextHandler(&told, nil))})
+	wantRecords(t, again.replay(t), []string{"first", "third", "fourth"})
+	if !strings.Contains(told.String(), "level=ERROR") {
+		t.Errorf("nobody is told: %q", told.String())
+	}
+	must(t, again.Close())
+
+	whole[9] ^= 1 // the header of the file
+	must(t, os.WriteFile(name, whole, 0o600))
+	told.Reset()
+	wantRecords(t, openBench(t, dir, durable.LogOptions{Log: slog.New(slog.NewTextHandler(&told, nil))}).replay(t), nil)
+	if !strings.Contains(told.String(), "level=ERROR") {
+		t.Errorf("nobody is told: %q", told.String())
+	}
+}
+
+// TestFailedSyncConcernsBothFiles: what was written to the other file while the sync ran may be what could not be synced.
+func TestFailedSyncConcernsBothFiles(t *testing.T) {
+	b := openBench(t, t.TempDir(), durable.LogOptions{})
+	b.replay(t)
+	must(t, b.append("first"))
+	syncs := 0
+	done := make(chan error)
+	b.disk.Start(func(_ int, op mailtest.Op) error {
+		if op.Kind != "syncall" {
+			return nil
+		}
+		if syncs++; syncs > 1 {
+			return nil
+		}
+		return syscall.EIO
+	})
+	go func() { done <- b.append("second") }()
+	must(t, <-done)
+	must(t, b.Settle())
+	must(t, b.append("third"))
+	must(t, b.Close())
+	if len(b.redo) < 2 || b.redo[0] != "first" {
+		t.Errorf("done again: %q", b.redo)
+	}
+	if !slices.Contains(b.redo, "third") {
+		t.Errorf("what was in the other file is not done again: %q", b.redo)
+	}
 }

@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path"
 	"sync"
@@ -43,6 +45,7 @@ type segment struct {
 	name  string
 	file  File
 	size  int64
+	log   *slog.Logger
 
 	// Guarded by Log.writing.
 	life   uint64 // drawn at each cut
@@ -52,11 +55,11 @@ type segment struct {
 
 	used     atomic.Bool    // there are groups in it
 	pending  sync.WaitGroup // records whose change is being made
-	doubtful bool           // a sync failed since the last cut; only the settler looks at it
+	doubtful atomic.Bool    // a sync failed since the last cut
 }
 
 // openSegment opens a file of a log, or makes it.
-func openSegment(fsys FS, name string, index int, size int64) (*segment, error) {
+func openSegment(fsys FS, name string, index int, size int64, log *slog.Logger) (*segment, error) {
 	fi, err := fsys.Lstat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == nil && fi.Size() < 2*blockSize:
@@ -72,7 +75,7 @@ func openSegment(fsys FS, name string, index int, size int64) (*segment, error) 
 	if err != nil {
 		return nil, err
 	}
-	s := &segment{index: index, fsys: fsys, name: name, file: f, size: size}
+	s := &segment{index: index, fsys: fsys, name: name, file: f, size: size, log: log}
 	if err := s.readHeader(); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -120,11 +123,13 @@ func (s *segment) readHeader() error {
 	sum := binary.BigEndian.Uint32(h[24:])
 	if string(h[:8]) == segmentMagic && sum == crc32.Checksum(h[:24], castagnoli) {
 		s.life, s.epoch = binary.BigEndian.Uint64(h[8:]), binary.BigEndian.Uint64(h[16:])
+	} else if !bytes.Equal(h, make([]byte, segmentHeader)) {
+		s.log.Error("the beginning of a file of the log is damaged: if it held mail that was on its way, that is lost", "file", s.name)
 	}
 	return nil
 }
 
-// cut begins another life, in which the file holds nothing.
+// cut begins another life, in which the file holds nothing. It is in use until the caller says that it is not.
 func (s *segment) cut(epoch uint64) error {
 	var random [8]byte
 	_, _ = rand.Read(random[:])                    // never fails
@@ -138,8 +143,7 @@ func (s *segment) cut(epoch uint64) error {
 		return fmt.Errorf("%s: %w", s.name, err)
 	}
 	s.life, s.epoch, s.number, s.end = life, epoch, 0, blockSize
-	s.doubtful = false
-	s.used.Store(false)
+	s.doubtful.Store(false)
 	return nil
 }
 
@@ -163,8 +167,8 @@ func (s *segment) write(g *group) error {
 	return nil
 }
 
-// records calls do for each record of the present life, up to the first group that is not whole. It reads through a
-// handle of its own.
+// records calls do for each record of the present life. The last group need not be whole; if there are others behind
+// one that is not, the disk has lost something, and they are taken all the same. It reads through a handle of its own.
 func (s *segment) records(do func(record []byte) error) error {
 	if s.life == 0 {
 		return nil
@@ -176,6 +180,12 @@ func (s *segment) records(do func(record []byte) error) error {
 	defer f.Close()
 	for at, number := int64(blockSize), uint64(0); ; number++ {
 		payload, err := s.readGroup(f, at, number)
+		if payload == nil && err == nil {
+			gap := at
+			if at, number, payload, err = s.behind(f, at+blockSize, number); payload != nil {
+				s.log.Error("the log is damaged in the middle: mail that was on its way is lost", "file", s.name, "from byte", gap, "to byte", at)
+			}
+		}
 		if payload == nil || err != nil {
 			return err
 		}
@@ -188,6 +198,25 @@ func (s *segment) records(do func(record []byte) error) error {
 			payload = payload[4+n:]
 		}
 	}
+}
+
+// behind looks for a whole group of the present life from a place on, with a greater number than this. The payload is
+// nil if there is none.
+func (s *segment) behind(f File, from int64, number uint64) (at int64, found uint64, payload []byte, err error) {
+	h := make([]byte, groupHeader)
+	for at = from; at+groupHeader <= s.size; at += blockSize {
+		if err := s.readAt(f, h, at); err != nil {
+			return 0, 0, nil, err
+		}
+		found = binary.BigEndian.Uint64(h[16:])
+		if string(h[:4]) != groupMagic || binary.BigEndian.Uint64(h[8:]) != s.life || found <= number {
+			continue
+		}
+		if payload, err = s.readGroup(f, at, found); payload != nil || err != nil {
+			return at, found, payload, err
+		}
+	}
+	return 0, 0, nil, nil
 }
 
 // readGroup returns nil where there is no whole group with this number.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -389,12 +390,18 @@ func (s *session) dataError(err error) error {
 	}
 	r := dataReply(err, &s.cfg.Wire)
 	level := slog.LevelInfo
-	if r.Temporary() {
+	if r.Temporary() && !lostClient(err) {
 		level = slog.LevelError
 	}
 	s.log.Log(context.Background(), level, "message not taken", "from", s.env.From.String(),
 		"to", recipients(s.env.To), "reply", r.Error(), "error", err)
 	return wireReply(r)
+}
+
+// lostClient says that it is the client that is gone, or was too slow: nothing is wrong here.
+func lostClient(err error) bool {
+	_, isNet := errors.AsType[*net.OpError](err)
+	return isNet || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
 }
 
 func dataReply(err error, cfg *wire.Config) *smtp.Reply {

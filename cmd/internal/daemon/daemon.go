@@ -78,6 +78,7 @@ func Start(load func() (*config.Config, error), out io.Writer) (*Daemon, error) 
 	if d.office, err = ops.Open(cfg); err != nil {
 		return nil, err
 	}
+	d.office.Settle = d.office.Store.Settle
 	if err := d.assemble(cfg); err != nil {
 		d.release()
 		return nil, err

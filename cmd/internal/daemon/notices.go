@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"time"
 
 	"pillarbox/cmd/internal/ops"
@@ -14,10 +16,30 @@ import (
 // missed by anybody.
 const maxNotices = 100
 
+// maxTold is how many of them are remembered.
+const maxTold = 10_000
+
 // notices are the messages that the server writes itself: about mailboxes that
 // have become too full. Whoever finds that out must not wait for it to be told.
 type notices struct {
 	queue chan func(id string) (dirs []string, text []byte, err error)
+
+	mu   sync.Mutex
+	told map[string]time.Time // when a sender was told of full mailboxes
+}
+
+// again reports whether somebody was told the same within a day: these notices go into mailboxes that are full.
+func (n *notices) again(what string, now time.Time) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if last, ok := n.told[what]; ok && now.Sub(last) < 24*time.Hour && !now.Before(last) {
+		return true
+	}
+	if n.told == nil || len(n.told) >= maxTold {
+		n.told = make(map[string]time.Time)
+	}
+	n.told[what] = now
+	return false
 }
 
 // tell queues a notice. It is composed when its turn comes.
@@ -36,8 +58,12 @@ func (d *Daemon) crossed(e quota.Event) {
 }
 
 // notDelivered tells the sender, if it is one of ours, which mailboxes had no
-// room for a message that was taken for others.
+// room for a message that was taken for others: once a day, for the reply says it
+// each time.
 func (d *Daemon) notDelivered(from addr.Address, full []addr.Address, id string, octets int64) {
+	if d.notices.again(fmt.Sprint(from.Fold(), full), time.Now()) {
+		return
+	}
 	d.tell(func(noticeID string) ([]string, []byte, error) {
 		return d.office.FullNotice(from, full, octets, noticeID, time.Now())
 	})

@@ -112,6 +112,7 @@ func (d *Daemon) serveControl() (*http.Server, error) {
 	serveBans(mux, d.bans)
 	serveQuota(mux, d.office.Quota)
 	serveRetention(mux, d.office)
+	serveSettle(mux, d.office.Store)
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go srv.Serve(l)
 	return srv, nil

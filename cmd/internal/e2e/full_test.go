@@ -5,7 +5,6 @@ package e2e
 import (
 	"bytes"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,37 +15,13 @@ import (
 // itself when there is room.
 func TestDiskFull(t *testing.T) {
 	o := newOffice(t)
-	disk := o.path("data")
-	small := o.path("small")
-	if err := os.Mkdir(small, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Mount("tmpfs", small, "tmpfs", 0, "size=48m"); err != nil {
-		t.Skipf("cannot mount a small file system: %v", err)
-	}
-	t.Cleanup(func() { syscall.Unmount(small, syscall.MNT_DETACH) })
-	mustRun(t, o.command(t, "cp", "-a", disk+"/.", small))
-	o.edit(t, func(config string) string { return strings.Replace(config, `data = "data"`, `data = "small"`, 1) })
-	if err := os.RemoveAll(disk); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(small, disk); err != nil { // for what looks at the files
-		t.Fatal(err)
-	}
+	o.onSmallDisk(t, "48m")
 	s := o.serve(t)
 	s.errors = append(s.errors, "452 4.3.1 Insufficient system storage", "no space left on device")
 	defer s.stop(t)
 	o.deliver(t, letter("before"), anna)
 
-	ballast := filepath.Join(small, "ballast")
-	file, err := os.Create(ballast)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for err == nil {
-		_, err = file.Write(bytes.Repeat([]byte("x"), 4096))
-	}
-	file.Close()
+	o.fillDisk(t)
 	for _, size := range []int{1000, 300_000} {
 		c := o.mustDial(t, "smtp")
 		c.ask(t, "250", "EHLO other.example")
@@ -69,13 +44,52 @@ func TestDiskFull(t *testing.T) {
 	p.ask(t, "+OK", "QUIT")
 	p.Close()
 
-	if err := os.Remove(ballast); err != nil {
-		t.Fatal(err)
-	}
+	o.emptyDisk(t)
 	for i, size := range []int{1000, 300_000} {
 		o.deliver(t, fill(size), anna)
 		if messages, _ := o.fetched(t, anna, annaPassword); len(messages) != i+1 {
 			t.Errorf("with room again anna has %d messages, want %d", len(messages), i+1)
 		}
+	}
+}
+
+// onSmallDisk moves the data to a file system of this size.
+func (o *office) onSmallDisk(t *testing.T, size string) {
+	t.Helper()
+	disk, small := o.path("data"), o.path("small")
+	if err := os.Mkdir(small, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", small, "tmpfs", 0, "size="+size); err != nil {
+		t.Skipf("cannot mount a small file system: %v", err)
+	}
+	t.Cleanup(func() { syscall.Unmount(small, syscall.MNT_DETACH) })
+	mustRun(t, o.command(t, "cp", "-a", disk+"/.", small))
+	o.edit(t, func(config string) string { return strings.Replace(config, `data = "data"`, `data = "small"`, 1) })
+	if err := os.RemoveAll(disk); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(small, disk); err != nil { // for what looks at the files
+		t.Fatal(err)
+	}
+}
+
+// fillDisk leaves no room on it.
+func (o *office) fillDisk(t *testing.T) {
+	t.Helper()
+	file, err := os.Create(o.path("small", "ballast"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = file.Write(bytes.Repeat([]byte("x"), 4096))
+	}
+	file.Close()
+}
+
+func (o *office) emptyDisk(t *testing.T) {
+	t.Helper()
+	if err := os.Remove(o.path("small", "ballast")); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -107,7 +107,7 @@ func newAccount(n NewMailbox) (account directory.Account, err error) {
 // forwarding that leads to it.
 func (o *Office) RemoveMailbox(user string) (Change, error) {
 	return o.changeMailbox(user, "removed", func(a addr.Address) ([]string, error) {
-		return nil, o.Dir.RemoveMailbox(a)
+		return nil, o.settled(func() error { return o.Dir.RemoveMailbox(a) })
 	})
 }
 
@@ -118,7 +118,7 @@ func (o *Office) RenameMailbox(user, name string) (Change, error) {
 		return Change{}, err
 	}
 	next := names[0].Fold()
-	err = o.Dir.RenameMailbox(old, next)
+	err = o.settled(func() error { return o.Dir.RenameMailbox(old, next) })
 	domain := old.Domain
 	if _, missing := o.Dir.Mailbox(old); missing == nil {
 		domain = next.Domain // the old one is there: what is wrong is the new name

@@ -45,6 +45,10 @@ type Office struct {
 	Quota *quota.Ledger
 	// Devices are the machines that may send without a log-in.
 	Devices *devices.Registry
+	// Settle empties the log of small messages: it knows them by mailbox and name, so that after a crash it would put
+	// them where these lead by then. It is called before and after mailboxes are taken away or renamed, and before
+	// mail is put back. nil: there is no log.
+	Settle func() error
 
 	cfg   atomic.Pointer[config.Config]
 	watch atomic.Pointer[func(quota.Event)]
@@ -78,6 +82,18 @@ func OpenCertificate(cfg *config.Config) (*certs.Manager, error) {
 
 // Close releases the data directory.
 func (o *Office) Close() error { return o.Root.Close() }
+
+// settled does something between two calls of Settle.
+func (o *Office) settled(do func() error) error {
+	if o.Settle == nil {
+		return do()
+	}
+	if err := o.Settle(); err != nil {
+		return Hint(fmt.Errorf("mail that is on its way to the disk: %w", err), "see what the server's log says; nothing was changed")
+	}
+	err := do()
+	return errors.Join(err, o.Settle())
+}
 
 // Config is the configuration in force.
 func (o *Office) Config() *config.Config { return o.cfg.Load() }

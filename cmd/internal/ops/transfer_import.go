@@ -39,7 +39,12 @@ func (o *Office) ImportMail(ctx context.Context, user, source string, opts Trans
 	in.assign()
 	t := &tally{TransferOptions: opts, all: len(from.messages)}
 	t.t = Transfer{Mailbox: box.Address, Place: source, Format: format, Ignored: from.ignored}
-	done, err := t.transferEnd(t.each(ctx, in.one))
+	var done Transfer
+	// What was deleted a moment ago would be deleted again after a crash, if it came back under its old name.
+	err = o.settled(func() (err error) {
+		done, err = t.transferEnd(t.each(ctx, in.one))
+		return err
+	})
 	if in.full.Load() && err != nil {
 		err = Hint(fmt.Errorf("%w; the mailbox is full", err), "--beyond-quota imports them all the same; 'pillarbox admin quota set %s' gives it more room", box.Address)
 	}
