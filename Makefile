@@ -50,7 +50,9 @@ bench: ## measure the server beside bare loops (TMPDIR chooses the disk, BENCHTI
 
 install: build ## install the binary, the systemd unit and the service's account (as root)
 	install -D -m 0755 bin/pillarbox $(DESTDIR)$(PREFIX)/bin/pillarbox
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/pillarbox etc/pillarbox.toml etc/docs/*.md README.md
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/pillarbox README.md CHANGELOG.md LICENSE
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/pillarbox/etc etc/pillarbox.toml
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/pillarbox/etc/docs etc/docs/*.md
 	install -d $(DESTDIR)/etc/systemd/system
 	sed 's|@PREFIX@|$(PREFIX)|' etc/systemd/pillarbox.service > $(DESTDIR)/etc/systemd/system/pillarbox.service
 	@if [ -z "$(DESTDIR)" ] && ! id pillarbox >/dev/null 2>&1; then \

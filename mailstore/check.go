@@ -16,6 +16,7 @@ const (
 	FaultUnreadable FaultKind = "unreadable" // its file cannot be read
 	FaultSize       FaultKind = "size"       // its file has not the size that its name tells
 	FaultDots       FaultKind = "dots"       // a line begins with a dot, and its name does not tell
+	FaultLines      FaultKind = "lines"      // a CR or an LF stands alone, and its name says that it is served as it is
 	FaultTwice      FaultKind = "twice"      // another message has the same unique-id
 )
 
@@ -26,16 +27,20 @@ type Fault struct {
 	Err  error
 }
 
-// Check reads every message of a mailbox and returns all that is wrong with it, as Faults does. It is as slow as it
-// sounds.
+// Check reads every message of a mailbox and returns all that is wrong with it, as Faults does, but for
+// FaultLines: a Store keeps what it is given. It is as slow as it sounds.
 func (s *Store) Check(dir string) error {
 	var errs []error
-	_, err := s.Faults(dir, func(f Fault) { errs = append(errs, f.Err) })
+	_, err := s.Faults(dir, func(f Fault) {
+		if f.Kind != FaultLines {
+			errs = append(errs, f.Err)
+		}
+	})
 	return errors.Join(append(errs, err)...)
 }
 
 // Faults reads every message of a mailbox and hands over all that is wrong: a message that cannot be read, whose
-// size or dots are not those that its name tells, or whose unique-id another one has too. Nothing is repaired. A
+// size, dots or line ends are not those that its name tells, or whose unique-id another one has too. Nothing is repaired. A
 // message deleted meanwhile is no fault. Errors are ErrNoMailbox and those of listing the mailbox.
 func (s *Store) Faults(dir string, found func(Fault)) (Stat, error) {
 	if err := s.checkMailbox(dir); err != nil {
@@ -78,8 +83,12 @@ func (m *Maildrop) check(i int) (FaultKind, error) {
 	}
 	defer r.Close()
 	var dots dotScanner
-	if _, err := io.Copy(&dots, r); err != nil {
+	var lines lineScanner
+	if _, err := io.Copy(io.MultiWriter(&dots, &lines), r); err != nil {
 		return FaultUnreadable, fmt.Errorf("%s/%s: %w", m.dir, file, err)
+	}
+	if lines.alone() {
+		return FaultLines, fmt.Errorf("%s/%s: %w: lines do not end in CRLF", m.dir, file, ErrDamaged)
 	}
 	if dots.found && !m.view.messages[i].Dotted {
 		return FaultDots, fmt.Errorf("%s/%s: %w: a line begins with a dot and the name does not tell", m.dir, file, ErrDamaged)
@@ -126,7 +135,7 @@ func (s *Store) Rename(dir, file string) (renamed string, err error) {
 
 // lineScanner is an io.Writer that looks for lines that do not end in CRLF. The zero value is ready.
 type lineScanner struct {
-	bare bool // an LF without its CR was seen
+	bare bool // an LF or a CR without the other was seen
 	open bool // the last line has no end yet
 	last byte
 }
@@ -136,13 +145,18 @@ func (l *lineScanner) Write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	if p[0] == '\n' && l.last != '\r' || bytes.Count(p[1:], []byte{'\n'}) != bytes.Count(p, []byte("\r\n")) {
+	last := len(p) - 1
+	pairs := bytes.Count(p, []byte("\r\n"))
+	if (l.last == '\r') != (p[0] == '\n') || bytes.Count(p[1:], []byte{'\n'}) != pairs || bytes.Count(p[:last], []byte{'\r'}) != pairs {
 		l.bare = true
 	}
-	l.last = p[len(p)-1]
+	l.last = p[last]
 	l.open = l.last != '\n'
 	return len(p), nil
 }
+
+// alone reports whether a CR or an LF stands alone.
+func (l *lineScanner) alone() bool { return l.bare || l.last == '\r' }
 
 // whole reports whether all lines end in CRLF, the last one too. No text at all is whole.
 func (l *lineScanner) whole() bool { return !l.bare && !l.open }

@@ -14,6 +14,8 @@ func TestFaults(t *testing.T) {
 	h.put(t, anna+"/"+id+"_3.eml", "b\r\n")
 	h.put(t, anna+"/"+id[:idLen-1]+"x.eml", "c\n")
 	h.put(t, anna+"/"+id[:idLen-1]+"0_5.eml", ".a\n\r\n")
+	h.put(t, anna+"/"+id[:idLen-1]+"8_4.eml", "lf\n\n")
+	h.put(t, anna+"/"+id[:idLen-1]+"9_5.eml", "cr\r\r\n")
 	must(t, os.Mkdir(h.dir+"/"+anna+"/folder.eml", 0o700))
 	var kinds []FaultKind
 	held, err := h.Faults(anna, func(f Fault) {
@@ -24,11 +26,29 @@ func TestFaults(t *testing.T) {
 	})
 	must(t, err)
 	slices.Sort(kinds)
-	if want := []FaultKind{FaultDots, FaultSize, FaultTwice}; !slices.Equal(kinds, want) || held.Messages != 4 {
+	if want := []FaultKind{FaultLines, FaultLines, FaultLines, FaultSize, FaultTwice}; !slices.Equal(kinds, want) || held.Messages != 6 {
 		t.Errorf("%v of %d messages, want %v", kinds, held.Messages, want)
 	}
 	_, err = h.Faults("mailbox/office.example/P3_nobody.mbx", func(Fault) {})
 	wantErr(t, err, ErrNoMailbox)
+}
+
+// However the text is cut, what stands alone is seen, and nothing else.
+func TestLineScanner(t *testing.T) {
+	for text, alone := range map[string]bool{
+		"": false, "a": false, "a\r\nb\r\n": false, "\r\n\r\n": false, "a\r\nb": false,
+		"\n": true, "\r": true, "\n\r": true, "\r\r\n": true, "a\rb\r\n": true, "a\nb\r\n": true, "a\r\n\n": true, "a\r\n\r": true,
+	} {
+		for cut := range len(text) + 1 {
+			var whole, parts lineScanner
+			whole.Write([]byte(text))
+			parts.Write([]byte(text[:cut]))
+			parts.Write([]byte(text[cut:]))
+			if whole.alone() != alone || parts != whole {
+				t.Errorf("%q, cut at %d: %+v and %+v, want %v", text, cut, whole, parts, alone)
+			}
+		}
+	}
 }
 
 // A message is renamed to what it is, and keeps its unique-id.
@@ -42,6 +62,8 @@ func TestRename(t *testing.T) {
 		{id + "_9.eml", "a\nb\r\n", id + ".eml"},
 		{id + "_9.eml", "a\r\nb", id + ".eml"},
 		{id + "_9.eml", "\n", id + ".eml"},
+		{id + "_4.eml", "a\nb\n", id + ".eml"},
+		{id + "_6.eml", "a\rb\r\n\r", id + ".eml"},
 		{id + "_9.eml", "a\r\n\x00", id + ".eml"},
 	} {
 		h := newHouse(t, Options{})

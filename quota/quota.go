@@ -119,15 +119,10 @@ func (l *Ledger) counted() []*account {
 
 func (l *Ledger) recount(a *account) (before, after Usage, err error) {
 	a.mu.Lock()
-	var events []Event
+	defer a.mu.Unlock()
 	before = a.used
-	if err = l.count(a); err == nil {
-		events = a.warn(events)
-	}
-	after = a.used
-	a.mu.Unlock()
-	l.notify(events)
-	return before, after, err
+	err = l.count(a) // without a warning: the limits may have changed, and the next delivery asks for them
+	return before, a.used, err
 }
 
 // pair is a mailbox's account and its domain's; nil for one that nobody watches.

@@ -49,7 +49,7 @@ func (a *app) checkCommand() *cobra.Command {
 			}
 			return err
 		})
-	cmd.Flags().BoolVar(&opts.Repair, "repair", false, "remove old temporary files, and rename messages whose names tell a wrong size")
+	cmd.Flags().BoolVar(&opts.Repair, "repair", false, "remove old temporary files, and rename messages that are not what their names tell")
 	addJSON(cmd, &asJSON)
 	cmd.Long = `Read all mail, and the files around it, and tell what is wrong: messages that
 cannot be read or are not what their names tell, unique-ids that stand twice, accounts

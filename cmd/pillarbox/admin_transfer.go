@@ -119,9 +119,19 @@ func (a *app) printTransfer(t ops.Transfer, done string) {
 		fmt.Fprintf(a.stdout, "; %d failed", n)
 	}
 	fmt.Fprintln(a.stdout)
-	if t.Ignored > 0 {
-		a.note("left out as no messages: %d other files; a message's name ends in .eml", t.Ignored)
+	if n := t.Ignored - t.Special; n > 0 {
+		a.note("left out as no messages: %s; a message's name ends in .eml", files(n))
 	}
+	if t.Special > 0 {
+		a.note("left out as no plain files, such as symbolic links and pipes: %s", files(t.Special))
+	}
+}
+
+func files(n int) string {
+	if n == 1 {
+		return "1 file"
+	}
+	return fmt.Sprintf("%d files", n)
 }
 
 func messages(n int) string {

@@ -591,26 +591,26 @@ func (d *Directory) UpdateGroup(group addr.Address, edit func(*Group)) error {
 
 // AdoptNames renames what the names of an old server make invisible: there capital and small letters were the same in
 // the names of domains and mailboxes; here a directory is found by small letters only. Where both are there, nothing
-// is touched. It returns what was renamed, as "old → new".
-func (d *Directory) AdoptNames() (renamed []string, err error) {
+// is touched. It returns what was renamed, as "old → new", and what could not be.
+func (d *Directory) AdoptNames() (renamed, taken []string, err error) {
 	err = d.change(func() error {
-		domains, err := d.adoptIn(rootDir, "", "", &renamed)
+		domains, err := d.adoptIn(rootDir, "", "", &renamed, &taken)
 		if err != nil {
 			return err
 		}
 		for _, name := range domains {
-			if _, err := d.adoptIn(rootDir+"/"+name, "P3_", ".mbx", &renamed); err != nil {
+			if _, err := d.adoptIn(rootDir+"/"+name, "P3_", ".mbx", &renamed, &taken); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	return renamed, err
+	return renamed, taken, err
 }
 
 // adoptIn renames the directories in dir whose names have this prefix and suffix, in any letters, and returns the names
 // of all as they are now.
-func (d *Directory) adoptIn(dir, prefix, suffix string, renamed *[]string) (names []string, err error) {
+func (d *Directory) adoptIn(dir, prefix, suffix string, renamed, taken *[]string) (names []string, err error) {
 	entries, err := d.fsys.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -627,6 +627,7 @@ func (d *Directory) adoptIn(dir, prefix, suffix string, renamed *[]string) (name
 		small := prefix + strings.ToLower(name[len(prefix):len(name)-len(suffix)]) + suffix
 		if small != name {
 			if _, err := d.fsys.Lstat(dir + "/" + small); !errors.Is(err, fs.ErrNotExist) {
+				*taken = append(*taken, dir+"/"+name)
 				continue
 			}
 			if err := d.fsys.Rename(dir+"/"+name, dir+"/"+small); err != nil {

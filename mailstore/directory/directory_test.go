@@ -423,7 +423,7 @@ func TestAdoptNames(t *testing.T) {
 		}
 	}
 	d := New(root, Options{})
-	renamed, err := d.AdoptNames()
+	renamed, taken, err := d.AdoptNames()
 	slices.Sort(renamed)
 	want := []string{
 		"mailbox/Wgcunion.com → wgcunion.com",
@@ -432,6 +432,9 @@ func TestAdoptNames(t *testing.T) {
 	}
 	if !slices.Equal(renamed, want) || err != nil {
 		t.Errorf("renamed %q, %v; want %q", renamed, err, want)
+	}
+	if !slices.Equal(taken, []string{"mailbox/office.example/P3_Anna.mbx"}) {
+		t.Errorf("taken: %q", taken)
 	}
 	for _, name := range []string{"aaron@wgcunion.com", "bob@wgcunion.com", "anna@office.example"} {
 		a, err := addr.Parse(name)
@@ -442,7 +445,7 @@ func TestAdoptNames(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if renamed, err := d.AdoptNames(); len(renamed) != 0 || err != nil {
+	if renamed, _, err := d.AdoptNames(); len(renamed) != 0 || err != nil {
 		t.Errorf("a second time: %q, %v", renamed, err)
 	}
 }

@@ -84,10 +84,32 @@ func Load(dir string, language Language) (Templates, error) {
 	for _, kind := range kinds() {
 		errs = append(errs, t.try(kind))
 	}
+	if dir != "" {
+		errs = append(errs, tryOthers(dir, language)...)
+	}
 	if err := errors.Join(errs...); err != nil {
 		return Templates{}, err
 	}
 	return t, nil
+}
+
+// tryOthers tries the files in the languages that are not in use: they may be tomorrow.
+func tryOthers(dir string, but Language) (errs []error) {
+	for _, language := range []Language{English, German} {
+		if language == but {
+			continue
+		}
+		t := Templates{language: language, texts: map[string]string{}}
+		for _, kind := range kinds() {
+			text, err := os.ReadFile(filepath.Join(dir, t.file(kind)))
+			if err != nil {
+				continue // not there, or told already
+			}
+			t.texts[kind] = string(text)
+			errs = append(errs, t.try(kind))
+		}
+	}
+	return errs
 }
 
 // Names are the files of all notices in all languages.

@@ -174,7 +174,13 @@ func (l *loader) example(k key, v value) string {
 		return quoteList([]string{text})
 	}
 	defaults := Default()
-	if example := k.show(&defaults); example != `""` && example != "[]" {
+	switch example := k.show(&defaults); example {
+	case `""`, "[]":
+	case `"0"`: // to copy it would be to have no limit
+		return `a size in quotes, such as "500MB"`
+	case "0":
+		return "a whole number, such as 30"
+	default:
 		return example
 	}
 	return map[kind]string{textKind: `"…" in quotes`, listKind: `["…", "…"]`}[k.kind]

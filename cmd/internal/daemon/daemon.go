@@ -126,7 +126,11 @@ func (d *Daemon) takeData() error {
 // adoptNames makes directories that were copied from a Windows server domains
 // and mailboxes, whatever letters their names have.
 func (d *Daemon) adoptNames() error {
-	renamed, err := d.office.Dir.AdoptNames()
+	renamed, taken, err := d.office.Dir.AdoptNames()
+	for _, what := range taken {
+		d.log.Warn("nobody's mail is looked for in this directory, and the name in small letters is taken; 'pillarbox admin mailbox import' copies its mail",
+			"directory", what)
+	}
 	for _, what := range renamed {
 		d.log.Info("directory renamed: mailboxes and domains have small letters", "renamed", what)
 	}

@@ -54,15 +54,15 @@ func TestOrderOfCalls(t *testing.T) {
 	o := newOffice(t)
 	mailbox := regexp.QuoteMeta(o.mailbox(anna))
 	incoming := regexp.QuoteMeta(o.path("data", "incoming"))
-	log := regexp.QuoteMeta(o.path("data", "log"))
+	data := regexp.QuoteMeta(o.path("data"))
 	told := step{"the client is told", "write", `^\d+<.*>, "250 2\.6\.0 `}
 	tests := []struct {
 		name, body string
 		order      []step
 	}{
 		{"small", letter("watched"), []step{
-			{"the log is opened for synced writes", "openat", `^\d+<` + log + `>, "log0", O_RDWR.*\|O_DSYNC`},
-			{"the message is in the log", "pwrite64", `^\d+<` + log + `/log0>, "PBGR`},
+			{"the log is opened for synced writes", "openat2", `^\d+<` + data + `>, "log/log0", \{flags=O_RDWR.*\|O_DSYNC`},
+			{"the message is in the log", "pwrite64", `^\d+<` + data + `/log/log0>, "PBGR`},
 			{"it is linked into the mailbox", "linkat", `"/proc/self/fd/\d+", \d+<` + mailbox + `>, "P3_\d+_\d+d?\.eml", AT_SYMLINK_FOLLOW`},
 			told,
 			{"everything is synced behind", "syncfs", ""},
@@ -77,7 +77,7 @@ func TestOrderOfCalls(t *testing.T) {
 	for _, test := range tests {
 		file := o.path("trace")
 		// -D: the server stays our own child. -y: descriptors with their paths.
-		s := o.serve(t, "strace", "-D", "-f", "-y", "-s", "80", "-o", file, "-e", "trace=openat,fsync,fdatasync,syncfs,linkat,write,pwrite64")
+		s := o.serve(t, "strace", "-D", "-f", "-y", "-s", "80", "-o", file, "-e", "trace=openat2,fsync,fdatasync,syncfs,linkat,write,pwrite64")
 		o.deliver(t, test.body, anna)
 		s.stop(t)
 		assertOrder(t, test.name, read(t, file), test.order)

@@ -270,15 +270,15 @@ func TestWindowsTree(t *testing.T) {
 	// A copy of it goes into another mailbox, the unique-ids of the old server with it.
 	o.pillarbox(t, "", "admin", "mailbox", "import", boss, box)
 	got, _ := o.fetched(t, boss, bossPassword)
-	if len(got) != 7 || got[0] != whole(want[0]) || o.files(t, boss)[0] != filepath.Join(o.mailbox(boss), fmt.Sprintf("P3_20050110090047026500000003_%dd.eml", len(want[0]))) {
+	if len(got) != 7 || got[0] != want[0] || o.files(t, boss)[0] != filepath.Join(o.mailbox(boss), fmt.Sprintf("P3_20050110090047026500000003_%dd.eml", len(want[0]))) {
 		t.Errorf("the copy is %d messages, the first %q in %s", len(got), got[0], o.files(t, boss)[0])
 	}
 }
 
-// served is a file of somebody else's as POP3 gives it: whole lines, where only
-// LF ends one.
+// served is a file of somebody else's as POP3 gives it: whole lines, whatever
+// ends one.
 func served(text string) string {
-	text = strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\n", "\r\n")
+	text = strings.NewReplacer("\r\n", "\r\n", "\r", "\r\n", "\n", "\r\n").Replace(text)
 	if text != "" && !strings.HasSuffix(text, "\r\n") {
 		text += "\r\n"
 	}
@@ -317,6 +317,8 @@ func TestImportBesideServer(t *testing.T) {
 	if files := o.files(t, boss); len(files) != n+51 {
 		t.Errorf("%d messages are there, want %d", len(files), n+51)
 	}
+	// A count that met deliveries says too much; the first check has the server count again.
+	o.pillarbox(t, "", "admin", "check", boss)
 	out := o.pillarbox(t, "", "admin", "check", boss)
 	if strings.Contains(out, "believed") || !strings.Contains(out, "nothing is wrong") {
 		t.Errorf("the check says\n%s", out)

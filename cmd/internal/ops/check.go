@@ -206,12 +206,24 @@ func (c *checker) domain(d addr.Domain) {
 		if !looks || slices.ContainsFunc(c.boxes, func(b checkedBox) bool { return b.dir == dir+"/"+name && b.address == b.address.Fold() }) {
 			continue
 		}
-		hint := "give it the name of a mailbox, as in P3_anna.mbx"
-		if lower := "P3_" + strings.ToLower(strings.TrimSuffix(name[3:], name[len(name)-4:])) + ".mbx"; lower != name {
-			hint = fmt.Sprintf("rename it to %s", lower)
-		}
-		c.found(Finding{Where: string(d), Problem: ProblemName, File: dir + "/" + name, Text: "looks like a mailbox, and nobody's mail is looked for there", Hint: hint})
+		c.found(Finding{Where: string(d), Problem: ProblemName, File: dir + "/" + name, Text: "looks like a mailbox, and nobody's mail is looked for there",
+			Hint: c.nameHint(d, e)})
 	}
+}
+
+// nameHint says how what looks like a mailbox becomes one. A name that is taken is never to be given to it: the mail
+// that is there would be lost.
+func (c *checker) nameHint(d addr.Domain, e fs.DirEntry) string {
+	file := "mailbox/" + string(d) + "/" + e.Name()
+	user := strings.ToLower(e.Name()[len("P3_") : len(e.Name())-len(".mbx")])
+	small := "P3_" + user + ".mbx"
+	if !e.IsDir() || user == "" || small == e.Name() {
+		return "a mailbox is a directory with a name such as P3_anna.mbx"
+	}
+	if _, err := c.office.Root.Lstat("mailbox/" + string(d) + "/" + small); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Sprintf("the server renames it to %s when it starts, or at 'pillarbox admin reload'", small)
+	}
+	return fmt.Sprintf("%s is there too: 'pillarbox admin mailbox import %s@%s %s' copies the mail, then move this one away", small, user, d, filepath.Join(c.office.Root.Name(), file))
 }
 
 // leftovers looks for old temporary files in a directory, and returns all that is there.
@@ -341,15 +353,22 @@ func (c *checker) account(b checkedBox) {
 		return // told already
 	}
 	limits := c.office.limitsOf(box)
-	if limits.Bytes > 0 && used.Bytes > limits.Bytes || limits.Messages > 0 && used.Messages > limits.Messages {
+	room := ""
+	if limits.Bytes > 0 && used.Bytes > limits.Bytes {
+		room += sizeFlag(used.Bytes)
+	}
+	if limits.Messages > 0 && used.Messages > limits.Messages {
+		room += messagesFlag(used.Messages + 1)
+	}
+	if room != "" {
 		c.found(Finding{Where: b.address.String(), Problem: ProblemQuota, Note: true,
 			Text: fmt.Sprintf("holds %s in %s, more than it may", quota.Approximate(used.Bytes, limits.Bytes), quota.FormatMessages(used.Messages)),
-			Hint: fmt.Sprintf("nothing more is taken until some of it is deleted; 'pillarbox admin quota set %s' gives it more room", b.address)})
+			Hint: fmt.Sprintf("nothing more is taken until some of it is deleted; 'pillarbox admin quota set %s%s' gives it more room", b.address, room)})
 	}
 }
 
 // ownFiles are what a mailbox holds beside messages.
-var ownFiles = []string{"account.json", "fetched"}
+var ownFiles = []string{"account.json", "fetched", importLock}
 
 // strangers looks for files in a mailbox that are none of its own.
 func (c *checker) strangers(where, dir string) {
@@ -371,6 +390,7 @@ func (c *checker) strangers(where, dir string) {
 
 // fault makes a finding of what is wrong with a message, and repairs it where that is asked for and possible.
 func (c *checker) fault(b checkedBox, fault mailstore.Fault) Finding {
+	var lost string
 	f := Finding{Where: b.address.String(), Problem: Problem(fault.Kind), File: b.dir + "/" + fault.File, Text: strings.TrimPrefix(fault.Err.Error(), b.dir+"/"+fault.File+": ")}
 	switch fault.Kind {
 	case mailstore.FaultTwice:
@@ -383,6 +403,8 @@ func (c *checker) fault(b checkedBox, fault mailstore.Fault) Finding {
 	case mailstore.FaultSize:
 		_, f.Text, _ = strings.Cut(f.Text, mailstore.ErrDamaged.Error()+": ")
 		f.Text, _, _ = strings.Cut(f.Text, ";")
+		lost = c.lost(f.File)
+		f.Text += lost
 		f.Hint = "it was cut short or changed: take it from a backup, or serve it as it is with --repair, which renames it"
 	default:
 		_, f.Text, _ = strings.Cut(f.Text, mailstore.ErrDamaged.Error()+": ")
@@ -390,9 +412,22 @@ func (c *checker) fault(b checkedBox, fault mailstore.Fault) Finding {
 	}
 	if c.Repair {
 		renamed, err := c.office.Store.Rename(b.dir, fault.File)
-		f = repaired(f, "renamed to "+renamed, err)
+		f = repaired(f, "renamed to "+renamed+lost, err)
 	}
 	return f
+}
+
+// lost says how far the size of a message is from the one that its name tells, which nobody knows once it is renamed.
+func (c *checker) lost(file string) string {
+	_, size, _ := mailstore.ParseID(path.Base(file))
+	fi, err := c.office.Root.Lstat(file)
+	switch {
+	case err != nil || size < 0 || fi.Size() == size:
+		return ""
+	case fi.Size() > size:
+		return fmt.Sprintf("; %d bytes too many", fi.Size()-size)
+	}
+	return fmt.Sprintf("; %d bytes are missing", size-fi.Size())
 }
 
 // ledger compares what the running server believed with what it counted.

@@ -93,6 +93,45 @@ func TestCheckMail(t *testing.T) {
 	}
 }
 
+// A directory is never to be renamed to what is there.
+func TestCheckNameHint(t *testing.T) {
+	o := mailOffice(t)
+	domain := filepath.Join(o.Root.Name(), "mailbox/office.example")
+	put(t, domain, map[string]string{"P3_ANNA.mbx/a.eml": "a\n", "p3_Free.MBX/a.eml": "a\n", "P3_.mbx/a.eml": "a\n", "P3_File.mbx": ""})
+	r, err := o.CheckMail(t.Context(), "", CheckOptions{})
+	wantProblems(t, r, err, "!name P3_.mbx", "!name P3_ANNA.mbx", "!name P3_File.mbx", "!name p3_Free.MBX")
+	want := map[string]string{
+		"P3_ANNA.mbx": "'pillarbox admin mailbox import anna@office.example " + domain + "/P3_ANNA.mbx'",
+		"p3_Free.MBX": "renames it to P3_free.mbx when it starts, or at 'pillarbox admin reload'",
+		"P3_.mbx":     "a mailbox is a directory", "P3_File.mbx": "a mailbox is a directory",
+	}
+	for _, f := range r.Findings {
+		if hint := want[filepath.Base(f.File)]; !strings.Contains(f.Hint, hint) {
+			t.Errorf("%s: %q, want %q", f.File, f.Hint, hint)
+		}
+	}
+	transferred(t, 1, 0)(o.ImportMail(t.Context(), "anna@office.example", domain+"/P3_ANNA.mbx", TransferOptions{}))
+}
+
+// A message that is served with lines that do not end in CRLF is told, and then served with CRLF.
+func TestCheckLines(t *testing.T) {
+	o := mailOffice(t)
+	const id = "P3_2024010110000000000000000"
+	put(t, boxDir(o, "anna"), map[string]string{id + "1_4.eml": "a\nb\n", id + "2_5.eml": "a\rb\r\n", id + "3_6.eml": "a\r\nb\r\n"[:6], id + "4_9.eml": "a\r\n"})
+	r, err := o.CheckMail(t.Context(), "", CheckOptions{})
+	wantProblems(t, r, err, "!lines "+id+"1_4.eml", "!lines "+id+"2_5.eml", "!size "+id+"4_9.eml")
+	r, err = o.CheckMail(t.Context(), "", CheckOptions{Repair: true})
+	wantProblems(t, r, err, "=lines "+id+"1_4.eml", "=lines "+id+"2_5.eml", "=size "+id+"4_9.eml")
+	for _, f := range r.Findings {
+		if f.Problem == "size" && (!strings.HasSuffix(f.Text, "; 6 bytes are missing") || !strings.HasSuffix(f.Hint, "; 6 bytes are missing")) {
+			t.Errorf("%+v", f)
+		}
+	}
+	if all := letters(t, o, "anna"); len(all) != 4 || all[0] != (letter{id + "1", "a\r\nb\r\n"}) || all[1] != (letter{id + "2", "a\r\nb\r\n"}) {
+		t.Errorf("%q", all)
+	}
+}
+
 // A damaged domain is told once, and its mail is read all the same.
 func TestCheckDamagedDomain(t *testing.T) {
 	o := mailOffice(t)

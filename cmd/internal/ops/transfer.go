@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
+	"pillarbox/quota"
 )
 
 // MailFormat is how a copy of mail outside a mailbox is kept.
@@ -42,7 +44,7 @@ type TransferOptions struct {
 	BeyondQuota bool
 	// Progress is told, by one goroutine at a time, how many messages of all are done; nil for nobody.
 	Progress func(done, all int)
-	// Failed is told of each message that could not be copied, in the same way.
+	// Failed is told of each message that could not be copied, in the same way, but not of those that find no room.
 	Failed func(TransferFailure)
 }
 
@@ -61,6 +63,7 @@ type Transfer struct {
 	Bytes    int64             `json:"bytes"`    // of these
 	Already  int               `json:"already"`  // that were there already
 	Ignored  int               `json:"ignored"`  // files that are no messages
+	Special  int               `json:"special"`  // of these, no plain files: symbolic links, pipes
 	Failed   []TransferFailure `json:"failed"`
 }
 
@@ -70,12 +73,14 @@ const copyWorkers = 16
 // tally gathers what the workers do.
 type tally struct {
 	TransferOptions
-	all  int
-	stop context.CancelCauseFunc
+	all      int
+	onePiece bool // the copy is one file, which is there when it is whole
+	stop     context.CancelCauseFunc
 
 	mu   sync.Mutex
 	done int
 	t    Transfer
+	room shortage
 }
 
 // outcome is what became of a message.
@@ -93,14 +98,7 @@ func (t *tally) add(file string, o outcome) {
 	t.done++
 	switch {
 	case o.err != nil:
-		f := TransferFailure{File: file, Error: o.err.Error()}
-		t.t.Failed = append(t.t.Failed, f)
-		if t.Failed != nil {
-			t.Failed(f)
-		}
-		if hopeless(o.err) {
-			t.stop(o.err)
-		}
+		t.failed(file, o)
 	case o.gone:
 	case o.already:
 		t.t.Already++
@@ -110,6 +108,23 @@ func (t *tally) add(file string, o outcome) {
 	}
 	if t.Progress != nil {
 		t.Progress(t.done, t.all)
+	}
+}
+
+// failed counts one that could not be copied. Where there is no room, the next one may be smaller and fit.
+func (t *tally) failed(file string, o outcome) {
+	f := TransferFailure{File: file, Error: o.err.Error()}
+	noRoom := errors.Is(o.err, mailstore.ErrOverQuota)
+	if noRoom {
+		f.Error = mailstore.ErrOverQuota.Error()
+		t.room.add(o)
+	}
+	t.t.Failed = append(t.t.Failed, f)
+	if t.Failed != nil && !noRoom {
+		t.Failed(f)
+	}
+	if hopeless(o.err) {
+		t.stop(o.err)
 	}
 }
 
@@ -156,21 +171,89 @@ func (t *tally) each(ctx context.Context, do func(i int) (file string, o outcome
 // transferEnd makes an error of what went wrong.
 func (t *tally) transferEnd(err error) (Transfer, error) {
 	t.t.Failed = orEmpty(t.t.Failed)
-	rest := t.all - t.done
+	rest, failed := t.all-t.done+len(t.t.Failed), len(t.t.Failed)-t.room.messages
+	again, retry := "the same command goes on where this one ended", "the same command tries them again and leaves the rest as it is"
+	if t.onePiece {
+		again = "nothing was written: the same command begins anew"
+		retry = "the file holds all the others; export to another one when that is mended"
+	}
 	switch {
 	case errors.Is(err, context.Canceled):
-		return t.t, Hint(fmt.Errorf("interrupted; %s not copied", messagesAre(rest)), "the same command goes on where this one ended")
+		return t.t, Hint(fmt.Errorf("interrupted; %s not copied", messagesAre(rest)), "%s", again)
 	case err != nil && t.done == 0:
 		return Transfer{}, err
 	case err != nil:
-		return t.t, Hint(fmt.Errorf("stopped: %w; %s not copied", err, messagesAre(rest+len(t.t.Failed))),
-			"when that is mended, the same command goes on where this one ended")
-	case len(t.t.Failed) > 0:
-		return t.t, Hint(fmt.Errorf("%s not copied, for the reasons above", messagesAre(len(t.t.Failed))),
-			"the same command tries them again and leaves the rest as it is")
+		return t.t, Hint(fmt.Errorf("stopped: %w; %s not copied", err, messagesAre(rest)), "when that is mended, %s", again)
+	case t.room.messages > 0 && failed > 0:
+		return t.t, Hint(fmt.Errorf("%s: %s not copied; and %d for the reasons above", t.room.full(), messagesAre(t.room.messages), failed), "%s", t.room.hint())
+	case t.room.messages > 0:
+		return t.t, Hint(fmt.Errorf("%s: %s not copied", t.room.full(), messagesAre(t.room.messages)), "%s", t.room.hint())
+	case failed > 0:
+		return t.t, Hint(fmt.Errorf("%s not copied, for the reasons above", messagesAre(failed)), "%s", retry)
 	}
 	return t.t, nil
 }
+
+// shortage is what finds no room in a mailbox.
+type shortage struct {
+	messages int
+	bytes    int64 // of these
+	first    *quota.Error
+	size     int64 // how much the limit of what is full would have to be, without these; 0 if the limit is not in the way
+	number   int64
+}
+
+// add counts one message.
+func (s *shortage) add(o outcome) {
+	s.messages++
+	s.bytes += o.bytes
+	over, ok := errors.AsType[*quota.Error](o.err)
+	if !ok {
+		return
+	}
+	if s.first == nil {
+		s.first = over
+	}
+	switch {
+	case over.Dir != s.first.Dir:
+	case over.Resource == quota.Messages:
+		s.number = max(s.number, over.Limit, over.Used)
+	default:
+		s.size = max(s.size, over.Limit, over.Used)
+	}
+}
+
+func (s *shortage) full() string {
+	if s.first != nil && s.first.Domain {
+		return "the domain is full"
+	}
+	return "the mailbox is full"
+}
+
+// hint is the command that makes room for all.
+func (s *shortage) hint() string {
+	const beyond = "--beyond-quota imports them all the same"
+	if s.first == nil {
+		return beyond
+	}
+	target := path.Base(s.first.Dir)
+	if !s.first.Domain {
+		target = strings.TrimSuffix(strings.TrimPrefix(target, "P3_"), ".mbx") + "@" + path.Base(path.Dir(s.first.Dir))
+	}
+	room := ""
+	if s.size > 0 {
+		room += sizeFlag(s.size + s.bytes)
+	}
+	if s.number > 0 {
+		room += messagesFlag(s.number + int64(s.messages))
+	}
+	return fmt.Sprintf("'pillarbox admin quota set %s%s' makes room for them, then repeat the import; %s", target, room, beyond)
+}
+
+// sizeFlag is how 'quota set' is told to allow this many bytes and a little more.
+func sizeFlag(bytes int64) string { return fmt.Sprintf(" --size %dMB", bytes/1_000_000+1) }
+
+func messagesFlag(n int64) string { return fmt.Sprintf(" --messages %d", n) }
 
 func messagesAre(n int) string {
 	if n == 1 {
@@ -189,8 +272,10 @@ func guessSource(source string) (MailFormat, error) {
 		return "", Hint(err, "run this as a user who may read it")
 	case err != nil:
 		return "", err
-	case !fi.IsDir():
+	case fi.Mode().IsRegular():
 		return FormatMbox, nil
+	case !fi.IsDir():
+		return "", notPlain(source)
 	}
 	for _, name := range []string{"cur", "new"} {
 		if fi, err := os.Lstat(filepath.Join(source, name)); err == nil && fi.IsDir() {
@@ -198,6 +283,11 @@ func guessSource(source string) (MailFormat, error) {
 		}
 	}
 	return FormatEML, nil
+}
+
+// notPlain refuses a pipe, a device or a socket: what comes out of it cannot be read twice.
+func notPlain(source string) error {
+	return Hint(fmt.Errorf("%s: neither a file nor a directory", source), "write the mail into a file first, and name that")
 }
 
 // guessTarget says what a target is to be, by its name.

@@ -37,7 +37,7 @@ func (o *Office) ExportMail(ctx context.Context, user, target string, opts Trans
 	if err != nil {
 		return Transfer{}, err
 	}
-	t := &tally{TransferOptions: opts, all: len(held.Messages())}
+	t := &tally{TransferOptions: opts, all: len(held.Messages()), onePiece: opts.Format == FormatMbox}
 	t.t = Transfer{Mailbox: box.Address, Place: target, Format: opts.Format}
 	if opts.Format == FormatMbox {
 		err = exportMbox(ctx, t, held, target)

@@ -7,10 +7,11 @@ import (
 	"fmt"
 	"io/fs"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"pillarbox/mailstore"
+	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/durable"
 )
 
 // ImportMail copies the messages of a source into a mailbox, whether or not the server runs. A message whose name tells
@@ -31,6 +32,11 @@ func (o *Office) ImportMail(ctx context.Context, user, source string, opts Trans
 		return Transfer{}, err
 	}
 	defer from.Close()
+	unlock, err := o.lockImport(box)
+	if err != nil {
+		return Transfer{}, err
+	}
+	defer unlock()
 	there, err := o.newPresent(box.Dir)
 	if err != nil {
 		return Transfer{}, err
@@ -38,17 +44,31 @@ func (o *Office) ImportMail(ctx context.Context, user, source string, opts Trans
 	in := &importer{office: o, dir: box.Dir, beyond: opts.BeyondQuota, messages: from.messages, there: there}
 	in.assign()
 	t := &tally{TransferOptions: opts, all: len(from.messages)}
-	t.t = Transfer{Mailbox: box.Address, Place: source, Format: format, Ignored: from.ignored}
+	t.t = Transfer{Mailbox: box.Address, Place: source, Format: format, Ignored: from.ignored, Special: from.special}
 	var done Transfer
 	// What was deleted a moment ago would be deleted again after a crash, if it came back under its old name.
 	err = o.settled(func() (err error) {
 		done, err = t.transferEnd(t.each(ctx, in.one))
 		return err
 	})
-	if in.full.Load() && err != nil {
-		err = Hint(fmt.Errorf("%w; the mailbox is full", err), "--beyond-quota imports them all the same; 'pillarbox admin quota set %s' gives it more room", box.Address)
-	}
 	return done, err
+}
+
+// importLock is the file in a mailbox that an import holds locked. It stays.
+const importLock = ".import"
+
+// lockImport lets one import at a time into a mailbox: each compares with what is there when it begins, so that two
+// would bring everything in twice.
+func (o *Office) lockImport(box directory.Mailbox) (unlock func(), err error) {
+	unlock, err = durable.TryLock(o.Root, box.Dir+"/"+importLock)
+	if taken, ok := errors.AsType[*durable.LockedError](err); ok {
+		who := "another process"
+		if taken.PID != 0 {
+			who = fmt.Sprintf("process %d", taken.PID)
+		}
+		return nil, Hint(fmt.Errorf("mailbox %s: an import is under way", box.Address), "%s imports into it; repeat the command when it has ended", who)
+	}
+	return unlock, err
 }
 
 // importer copies messages into a mailbox. Its methods may be called by many.
@@ -59,7 +79,6 @@ type importer struct {
 	messages []sourceMessage
 	fresh    []string // by message: the ID that it gets if it keeps none
 	there    *present
-	full     atomic.Bool // some message did not fit
 }
 
 // assign makes up IDs, in the order of the source, and lets an ID that stands twice in the source go to the first.
@@ -87,9 +106,6 @@ func (in *importer) one(i int) (file string, o outcome) {
 		if try == attempts || !errors.Is(o.err, fs.ErrNotExist) || hopeless(o.err) {
 			break
 		}
-	}
-	if errors.Is(o.err, mailstore.ErrOverQuota) {
-		in.full.Store(true)
 	}
 	return m.name, o
 }

@@ -32,6 +32,7 @@ type sourceMessage struct {
 type mailSource struct {
 	messages []sourceMessage // in the order of their arrival
 	ignored  int             // files that are no messages
+	special  int             // of these, no plain files
 	io.Closer
 }
 
@@ -56,14 +57,40 @@ func openSource(source string, format MailFormat) (*mailSource, MailFormat, erro
 	default:
 		s, err = openMailDirectory(source)
 	}
-	return s, format, err
+	if err != nil {
+		return nil, "", err
+	}
+	if len(s.messages) == 0 {
+		return nil, "", errors.Join(s.nothing(source, format, found), s.Close())
+	}
+	return s, format, nil
+}
+
+// nothing says that a source holds no messages, which it hardly was named for.
+func (s *mailSource) nothing(source string, format, found MailFormat) error {
+	err := fmt.Errorf("%s: it holds no messages of the format %s", source, format)
+	switch {
+	case format != found:
+		return Hint(err, "without --format it is read as %s", found)
+	case format == FormatMbox:
+		return Hint(err, "the file is empty")
+	case format == FormatMaildir:
+		return Hint(err, "its cur and new are empty; folders are imported one at a time")
+	case s.ignored > 0:
+		return Hint(err, "a message's name ends in .eml, and it is a plain file; what is there beside: %d", s.ignored)
+	}
+	return Hint(err, "a message's name ends in .eml; mail of folders below is imported one at a time")
 }
 
 // openMbox finds the messages in an mbox file.
 func openMbox(source string) (*mailSource, error) {
-	f, err := os.Open(source)
+	// Should a pipe have taken its place by now, do not wait for a writer.
+	f, err := os.OpenFile(source, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
+	}
+	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
+		return nil, errors.Join(cmp.Or(err, notPlain(source)), f.Close())
 	}
 	all, err := indexMbox(f)
 	if err != nil {
@@ -132,6 +159,9 @@ func (s *mailSource) list(root *durable.Root, sub string, isMessage func(string)
 		if !e.Type().IsRegular() || !isMessage(name) {
 			if name != "account.json" && !strings.HasPrefix(name, ".") && !e.IsDir() {
 				s.ignored++
+				if !e.Type().IsRegular() {
+					s.special++
+				}
 			}
 			continue
 		}

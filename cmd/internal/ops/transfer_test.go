@@ -3,6 +3,7 @@ package ops
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -165,8 +167,8 @@ func TestImportForeign(t *testing.T) {
 		}
 	}
 	done := transferred(t, 6, 0)(o.ImportMail(t.Context(), "anna", dir, TransferOptions{}))
-	if done.Ignored != 2 {
-		t.Errorf("%d files ignored, want notes.txt and the link", done.Ignored)
+	if done.Ignored != 2 || done.Special != 1 {
+		t.Errorf("%+v ignored, want notes.txt and the link", done)
 	}
 	all := letters(t, o, "anna")
 	want := []string{"first\r\n\r\n", "second\r\n", "third\r\n", "windows\r\n", "twin\r\n", "twin\r\n"}
@@ -265,11 +267,134 @@ func TestImportQuota(t *testing.T) {
 	must(t, c, err)
 	dir := t.TempDir()
 	put(t, dir, map[string]string{"a.eml": "a\n", "b.eml": "b\n", "c.eml": "c\n", "d.eml": strings.Repeat("d", 2000)})
-	done, err := o.ImportMail(t.Context(), "anna", dir, TransferOptions{})
-	if err == nil || done.Messages != 2 || len(done.Failed) != 2 || !strings.Contains(err.Error(), "full") {
+	failed := func(f TransferFailure) { t.Errorf("told of %+v", f) }
+	done, err := o.ImportMail(t.Context(), "anna", dir, TransferOptions{Failed: failed})
+	if err == nil || done.Messages != 2 || len(done.Failed) != 2 || err.Error() != "the mailbox is full: 2 messages were not copied" {
 		t.Errorf("%+v, %v", done, err)
 	}
+	for _, f := range done.Failed {
+		if f.Error != "mailbox is full" {
+			t.Errorf("%+v", f)
+		}
+	}
 	transferred(t, 2, 2)(o.ImportMail(t.Context(), "anna", dir, TransferOptions{BeyondQuota: true}))
+}
+
+// The hint names limits that are enough for all.
+func TestImportQuotaHint(t *testing.T) {
+	for target, word := range map[string]string{"anna@office.example": "mailbox", "office.example": "domain"} {
+		o := mailOffice(t)
+		dir := t.TempDir()
+		files := map[string]string{}
+		for i := range 30 {
+			files[fmt.Sprintf("%d.eml", i)] = strings.Repeat("x", 99_998) + "\n"
+		}
+		put(t, dir, files)
+		for _, c := range []QuotaChange{{Messages: "2", WarnMessages: "none"}, {Size: "1MB", Warn: "none", Messages: "none"}} {
+			change, err := o.ChangeQuota(target, c)
+			must(t, change, err)
+			_, err = o.ImportMail(t.Context(), "anna", dir, TransferOptions{})
+			hinted, ok := errors.AsType[*HintError](err)
+			if !ok || !strings.HasPrefix(err.Error(), "the "+word+" is full: ") {
+				t.Fatal(err)
+			}
+			want := "'pillarbox admin quota set " + target + " --messages 30' "
+			if c.Size != "" {
+				want = "'pillarbox admin quota set " + target + " --size 4MB' "
+			}
+			if !strings.HasPrefix(hinted.Hint, want) {
+				t.Errorf("%q, want %q", hinted.Hint, want)
+			}
+		}
+		change, err := o.ChangeQuota(target, QuotaChange{Size: "4MB", Messages: "30"})
+		must(t, change, err)
+		transferred(t, 20, 10)(o.ImportMail(t.Context(), "anna", dir, TransferOptions{}))
+	}
+}
+
+// A second import waits for nobody and brings in nothing; what is left of the first disturbs nobody.
+func TestImportOneAtATime(t *testing.T) {
+	o := mailOffice(t)
+	dir := t.TempDir()
+	put(t, dir, map[string]string{"a.eml": "a\n"})
+	var second, other error
+	transferred(t, 1, 0)(o.ImportMail(t.Context(), "anna", dir, TransferOptions{Progress: func(int, int) {
+		_, second = o.ImportMail(t.Context(), "anna", dir, TransferOptions{})
+		_, other = o.ImportMail(t.Context(), "boss", dir, TransferOptions{})
+	}}))
+	hinted, ok := errors.AsType[*HintError](second)
+	if !ok || !strings.Contains(second.Error(), "an import is under way") || !strings.Contains(hinted.Hint, fmt.Sprintf("process %d ", os.Getpid())) {
+		t.Errorf("the second import: %v", second)
+	}
+	if other != nil {
+		t.Errorf("into another mailbox: %v", other)
+	}
+	transferred(t, 0, 1)(o.ImportMail(t.Context(), "anna", dir, TransferOptions{}))
+	r, err := o.CheckMail(t.Context(), "", CheckOptions{})
+	wantProblems(t, r, err)
+	target := t.TempDir()
+	transferred(t, 1, 0)(o.ExportMail(t.Context(), "anna", target, TransferOptions{}))
+	if names, err := filepath.Glob(target + "/.*"); len(names) > 0 || err != nil {
+		t.Errorf("exported %q, %v", names, err)
+	}
+	if all := letters(t, o, "anna"); len(all) != 1 {
+		t.Errorf("%q", all)
+	}
+	if done := transferred(t, 1, 0)(o.ImportMail(t.Context(), "boss", boxDir(o, "anna"), TransferOptions{})); done.Ignored > 0 {
+		t.Errorf("%+v", done)
+	}
+	c, err := o.RemoveMailbox("anna")
+	must(t, c, err)
+}
+
+// What is no plain file is neither waited for nor read.
+func TestImportPipe(t *testing.T) {
+	o := mailOffice(t)
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "f.eml")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(dir, "link")
+	os.Symlink(pipe, link)
+	for _, source := range []string{pipe, link, "/dev/null"} {
+		for _, format := range []MailFormat{FormatGuess, FormatMbox, FormatEML} {
+			if done, err := o.ImportMail(t.Context(), "anna", source, TransferOptions{Format: format}); err == nil || !strings.Contains(err.Error(), "neither a file nor a directory") || done.Format != "" {
+				t.Errorf("%s: %+v, %v", source, done, err)
+			}
+		}
+	}
+	if _, err := openMbox(pipe); err == nil { // as if it had just taken the file's place
+		t.Error("a pipe was opened")
+	}
+	_, err := o.ImportMail(t.Context(), "anna", dir, TransferOptions{})
+	if hinted, ok := errors.AsType[*HintError](err); !ok || !strings.Contains(hinted.Hint, "what is there beside: 2") {
+		t.Errorf("a directory without messages: %v", err)
+	}
+	put(t, dir, map[string]string{"a.eml": "a\n"})
+	done := transferred(t, 1, 0)(o.ImportMail(t.Context(), "anna", dir, TransferOptions{}))
+	if done.Ignored != 2 || done.Special != 2 {
+		t.Errorf("%+v", done)
+	}
+}
+
+func TestImportNothing(t *testing.T) {
+	o := mailOffice(t)
+	dir := t.TempDir()
+	put(t, dir, map[string]string{"files/a.eml": "a\n", "box/cur/1.a.host": "a\n", "empty.mbox": "", "blank/notes.txt": "", "none/.keep": "", "maildir/new/.keep": ""})
+	for _, tt := range []struct {
+		source string
+		format MailFormat
+		hint   string
+	}{
+		{"files", FormatMaildir, "read as eml"}, {"box", FormatEML, "read as maildir"}, {"empty.mbox", FormatGuess, "is empty"},
+		{"blank", FormatGuess, "what is there beside: 1"}, {"none", FormatGuess, "ends in .eml"}, {"maildir", FormatGuess, "cur and new are empty"},
+	} {
+		done, err := o.ImportMail(t.Context(), "anna", filepath.Join(dir, tt.source), TransferOptions{Format: tt.format})
+		if hinted, ok := errors.AsType[*HintError](err); !ok || !strings.Contains(err.Error(), "it holds no messages of the format ") || !strings.Contains(hinted.Hint, tt.hint) || done.Format != "" {
+			t.Errorf("%s: %+v, %v", tt.source, done, err)
+		}
+	}
 }
 
 func TestTransferRefused(t *testing.T) {
@@ -364,8 +489,9 @@ func TestTransferInterrupted(t *testing.T) {
 				cancel()
 			}
 		}})
-		if err == nil || done.Messages > 100 {
-			t.Fatalf("%d messages, %v", done.Messages, err)
+		hinted, ok := errors.AsType[*HintError](err)
+		if !ok || done.Messages > 100 || strings.Contains(hinted.Hint, "goes on") == strings.HasSuffix(target, ".mbox") {
+			t.Fatalf("%d messages, %v (%+v)", done.Messages, err, hinted)
 		}
 		transferred(t, 200-done.Messages, done.Messages)(o.ExportMail(t.Context(), "anna", target, TransferOptions{}))
 	}
