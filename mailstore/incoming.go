@@ -128,10 +128,9 @@ func (in *Incoming) Commit(dirs []string) (id string, err error) {
 	if err := d.reserve(dirs); err != nil {
 		return "", err
 	}
+	err = durable.ErrLogFull // as it always is for what is too long for it
 	if in.file == nil && in.journal != nil {
 		err = in.commitLogged(&d, dirs)
-	} else {
-		err = durable.ErrLogFull
 	}
 	if errors.Is(err, durable.ErrLogFull) {
 		err = in.commitSynced(&d, dirs)

@@ -182,19 +182,24 @@ func (s *Store) openJournal(behind Behind) error {
 		return fmt.Errorf("mail store: log: %w", err)
 	}
 	r := &replay{store: s, log: behind.Log, last: make(map[string]*logged)}
-	err = j.log.Replay(r.read, r.restore)
-	if err == nil && behind.NoLog {
-		return j.log.Close()
-	}
-	if err != nil {
+	if err := j.log.Replay(r.read, r.restore); err == nil {
+		return s.begin(j, behind)
+	} else {
 		behind.Log.Error("what the log holds cannot be put back now; this is tried again and again, and until then every message is synced by itself",
 			"error", err)
-		s.stuck.Store(r)
-		ctx, stop := context.WithCancel(context.Background())
-		var trying sync.WaitGroup
-		trying.Go(func() { s.replayLater(ctx, j, r, behind) })
-		s.stopTrying = func() { stop(); trying.Wait() }
-		return nil
+	}
+	s.stuck.Store(r)
+	ctx, stop := context.WithCancel(context.Background())
+	var trying sync.WaitGroup
+	trying.Go(func() { s.replayLater(ctx, j, r, behind) })
+	s.stopTrying = func() { stop(); trying.Wait() }
+	return nil
+}
+
+// begin lets messages go through a log that was replayed, if they are to.
+func (s *Store) begin(j *journal, behind Behind) error {
+	if behind.NoLog {
+		return j.log.Close()
 	}
 	s.journal.Store(j)
 	return nil
@@ -223,11 +228,7 @@ func (s *Store) replayLater(ctx context.Context, j *journal, r *replay, behind B
 		}
 		behind.Log.Info("what the log held is put back")
 		s.stuck.Store(nil)
-		if behind.NoLog {
-			_ = j.log.Close()
-			return
-		}
-		s.journal.Store(j)
+		_ = s.begin(j, behind) // a log without use is closed, and holds nothing
 		return
 	}
 }

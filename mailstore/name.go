@@ -112,6 +112,11 @@ func (s *idSource) next() string {
 	if len(stamp) == stampLen && stamp > s.stamp {
 		s.stamp = stamp
 	}
+	return s.count(s.stamp)
+}
+
+// count needs mu held.
+func (s *idSource) count(stamp string) string {
 	s.serial = (s.serial + 1) % serials
-	return fmt.Sprintf("%s%s%04d%08d", namePrefix, s.stamp, s.start, s.serial)
+	return fmt.Sprintf("%s%s%04d%08d", namePrefix, stamp, s.start, s.serial)
 }

@@ -194,16 +194,12 @@ func (v *view) arrived(i int) time.Time {
 		name, foreign := v.file(i)
 		switch {
 		case len(name) >= idLen && isID(name[:idLen]):
-			id = name
+			id = name[:idLen]
 		case foreign != nil:
 			return foreign.id.mtime
 		default:
 			return time.Time{}
 		}
 	}
-	at, err := time.Parse(stampLayout, id[len(namePrefix):][:stampLen])
-	if err != nil {
-		return time.Time{}
-	}
-	return at
+	return IDTime(id)
 }

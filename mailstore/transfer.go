@@ -55,8 +55,7 @@ func (s *Store) NewID(arrived time.Time) string {
 func (s *idSource) at(t time.Time) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.serial = (s.serial + 1) % serials
-	return fmt.Sprintf("%s%s%04d%08d", namePrefix, t.UTC().Format(stampLayout), s.start, s.serial)
+	return s.count(t.UTC().Format(stampLayout))
 }
 
 // CommitAs is Commit into one mailbox under an ID that the message had elsewhere, or that NewID made up. The message is

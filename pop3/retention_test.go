@@ -1,6 +1,7 @@
 package pop3
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -85,8 +86,7 @@ func TestFetchedIsNoted(t *testing.T) {
 
 func TestExpireCapability(t *testing.T) {
 	o := newOffice(t)
-	o.addMailbox("anna", "secret", false)
-	for _, tt := range []struct {
+	for i, tt := range []struct {
 		keeps         Retention
 		before, after string
 	}{
@@ -94,6 +94,8 @@ func TestExpireCapability(t *testing.T) {
 		{keeps{}, "EXPIRE NEVER", "EXPIRE NEVER"},
 		{keeps{days: 7}, "EXPIRE 7 USER", "EXPIRE 7"},
 	} {
+		user := fmt.Sprint("anna", i) // its own: the session before may still be ending
+		o.addMailbox(user, "secret", false)
 		conn, in := connect(o.newServer(func(c *Config) { c.Retention = tt.keeps }))
 		capability := func() (found string) {
 			talk(t, conn, in, "CAPA")
@@ -106,7 +108,7 @@ func TestExpireCapability(t *testing.T) {
 		}
 		talk(t, conn, in, "")
 		before := capability()
-		talk(t, conn, in, "USER anna", "PASS secret")
+		talk(t, conn, in, "USER "+user, "PASS secret")
 		if after := capability(); before != tt.before || after != tt.after {
 			t.Errorf("%+v: %q, then %q", tt.keeps, before, after)
 		}

@@ -26,7 +26,7 @@ func (a *app) checkCommand() *cobra.Command {
 				return err // the server is not troubled for a typing error
 			}
 			var err error
-			opts.Ledger, err = askRecount(ctx, o.Config().Data)
+			opts.Ledger, err = daemon.AskRecount(ctx, o.Config().Data)
 			if errors.Is(err, daemon.ErrNotRunning) {
 				a.note("the server is not running, so what it believes is not checked")
 			} else if err != nil {

@@ -218,7 +218,7 @@ func (a *app) quotaRecalculateCommand() *cobra.Command {
 func (a *app) recountServer(ctx context.Context, data string) ([]quota.Recount, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute) // a million messages on a slow disk
 	defer cancel()
-	server, err := askRecount(ctx, data)
+	server, err := daemon.AskRecount(ctx, data)
 	if errors.Is(err, daemon.ErrNotRunning) {
 		a.note("the server is not running: it has nothing to correct, and counts anew when it starts")
 		return nil, nil

@@ -66,7 +66,7 @@ Each CR and each LF that stands alone becomes CRLF, and the last line gets its e
 func (a *app) tellServer(ctx context.Context, o *ops.Office) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Minute)
 	defer cancel()
-	if _, err := askRecount(ctx, o.Config().Data); err != nil && !errors.Is(err, daemon.ErrNotRunning) {
+	if _, err := daemon.AskRecount(ctx, o.Config().Data); err != nil && !errors.Is(err, daemon.ErrNotRunning) {
 		a.note("the running server may not count the new messages to quotas yet: %v; 'pillarbox admin quota recalculate' makes it", err)
 	}
 }

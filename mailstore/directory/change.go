@@ -36,7 +36,7 @@ func (d *Directory) AddDomain(name addr.Domain) error {
 		return fmt.Errorf("domain %s: %w: %w", name, ErrName, err)
 	}
 	return d.change(func() error {
-		err := d.fsys.Mkdir(domainDir(name), 0o700)
+		err := d.fsys.Mkdir(DomainDir(name), 0o700)
 		if errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("domain %s: %w", name, ErrExists)
 		} else if err != nil {
@@ -60,7 +60,7 @@ func (d *Directory) RemoveDomain(name addr.Domain, withMailboxes bool) error {
 		if len(names) > 0 && !withMailboxes {
 			return fmt.Errorf("domain %s: %w: it has %d mailboxes", name, ErrInUse, len(names))
 		}
-		return d.removeTree(domainDir(name), rootDir)
+		return d.removeTree(DomainDir(name), rootDir)
 	})
 }
 
@@ -91,7 +91,7 @@ func (d *Directory) updateDomain(name addr.Domain, edit func(*DomainFile) error)
 	if err := edit(next); err != nil {
 		return err
 	}
-	return writeJSON(d.fsys, domainDir(name)+"/"+domainFile, next)
+	return writeJSON(d.fsys, DomainDir(name)+"/"+domainFile, next)
 }
 
 // clone makes a copy whose maps can be changed.
@@ -119,7 +119,7 @@ func (d *Directory) AddMailbox(a addr.Address, account Account) (Mailbox, error)
 		}
 		// The account stands before the mailbox is visible: nobody ever sees it
 		// without its password or its lock.
-		parent := domainDir(a.Domain)
+		parent := DomainDir(a.Domain)
 		draft := fmt.Sprintf("%s/.new-%d", parent, time.Now().UnixNano())
 		if err := d.fsys.Mkdir(draft, 0o700); err != nil {
 			return err
@@ -127,7 +127,7 @@ func (d *Directory) AddMailbox(a addr.Address, account Account) (Mailbox, error)
 		account.Created = time.Now().UTC().Truncate(time.Second)
 		err := writeJSON(d.fsys, draft+"/"+accountFile, &account)
 		if err == nil {
-			err = d.fsys.Rename(draft, mailboxDir(a))
+			err = d.fsys.Rename(draft, MailboxDir(a))
 		}
 		if err != nil {
 			return errors.Join(err, d.fsys.RemoveAll(draft))
@@ -175,7 +175,7 @@ func (d *Directory) RemoveMailbox(a addr.Address) error {
 		if _, err := d.Mailbox(a); err != nil && !errors.Is(err, ErrDamaged) {
 			return err
 		}
-		if err := d.removeTree(mailboxDir(a), domainDir(a.Domain)); err != nil {
+		if err := d.removeTree(MailboxDir(a), DomainDir(a.Domain)); err != nil {
 			return err
 		}
 		return d.replaceReferences(a, addr.Address{})
@@ -197,11 +197,11 @@ func (d *Directory) RenameMailbox(old, next addr.Address) error {
 		if err := d.fsys.SyncAll(); err != nil {
 			return err
 		}
-		if err := d.fsys.Rename(mailboxDir(old), mailboxDir(next)); err != nil {
+		if err := d.fsys.Rename(MailboxDir(old), MailboxDir(next)); err != nil {
 			return err
 		}
 		for _, domain := range []addr.Domain{old.Domain, next.Domain} {
-			if err := d.fsys.SyncDir(domainDir(domain)); err != nil {
+			if err := d.fsys.SyncDir(DomainDir(domain)); err != nil {
 				return err
 			}
 		}
@@ -222,7 +222,7 @@ func (d *Directory) replaceReferences(old, next addr.Address) error {
 			return err
 		}
 		if changed := file.replace(old, next); changed != nil {
-			if err := writeJSON(d.fsys, domainDir(name)+"/"+domainFile, changed); err != nil {
+			if err := writeJSON(d.fsys, DomainDir(name)+"/"+domainFile, changed); err != nil {
 				return err
 			}
 		}
@@ -532,7 +532,7 @@ func (d *Directory) PruneDrafts() error {
 		}
 		dirs := []string{rootDir}
 		for _, name := range all {
-			dirs = append(dirs, domainDir(name))
+			dirs = append(dirs, DomainDir(name))
 		}
 		for _, dir := range dirs {
 			entries, err := d.fsys.ReadDir(dir)
@@ -599,7 +599,7 @@ func (d *Directory) AdoptNames() (renamed, taken []string, err error) {
 			return err
 		}
 		for _, name := range domains {
-			if _, err := d.adoptIn(rootDir+"/"+name, "P3_", ".mbx", &renamed, &taken); err != nil {
+			if _, err := d.adoptIn(rootDir+"/"+name, mailboxPrefix, mailboxSuffix, &renamed, &taken); err != nil {
 				return err
 			}
 		}

@@ -211,7 +211,7 @@ func (d *Directory) Hosts(name addr.Domain) (bool, error) {
 	if addr.CheckDomainName(name) != nil || name == "" {
 		return false, nil
 	}
-	info, err := d.fsys.Lstat(domainDir(name))
+	info, err := d.fsys.Lstat(DomainDir(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -228,7 +228,7 @@ func (d *Directory) Domain(name addr.Domain) (*DomainFile, error) {
 	if !hosted {
 		return nil, fmt.Errorf("domain %s: %w", name, ErrNotFound)
 	}
-	return d.domains.get(d.fsys, domainDir(name)+"/"+domainFile)
+	return d.domains.get(d.fsys, DomainDir(name)+"/"+domainFile)
 }
 
 // Mailboxes lists a domain's mailboxes in alphabetical order. One whose account
@@ -265,7 +265,7 @@ func (d *Directory) MailboxesAsFound(name addr.Domain) ([]Mailbox, error) {
 		case errors.Is(err, ErrNotFound):
 			continue // removed since the listing
 		case errors.Is(err, ErrDamaged):
-			box = Mailbox{Address: a, Dir: mailboxDir(a), Damage: err}
+			box = Mailbox{Address: a, Dir: MailboxDir(a), Damage: err}
 		case err != nil:
 			return nil, err
 		}
@@ -275,15 +275,14 @@ func (d *Directory) MailboxesAsFound(name addr.Domain) ([]Mailbox, error) {
 }
 
 func (d *Directory) mailboxNames(name addr.Domain) ([]string, error) {
-	entries, err := d.fsys.ReadDir(domainDir(name))
+	entries, err := d.fsys.ReadDir(DomainDir(name))
 	if err != nil {
 		return nil, err
 	}
 	var names []string
 	for _, e := range entries {
-		user, ok := strings.CutPrefix(e.Name(), "P3_")
-		user, ok2 := strings.CutSuffix(user, ".mbx")
-		if ok && ok2 && e.IsDir() && addr.CheckMailboxName(user) == nil {
+		user, ok := mailboxUser(e.Name())
+		if ok && e.IsDir() && addr.CheckMailboxName(user) == nil {
 			names = append(names, user)
 		}
 	}
@@ -298,7 +297,7 @@ func (d *Directory) Mailbox(a addr.Address) (Mailbox, error) {
 	if addr.CheckMailboxName(a.Local) != nil || addr.CheckDomainName(a.Domain) != nil {
 		return Mailbox{}, fmt.Errorf("mailbox %s: %w", a, ErrNotFound)
 	}
-	domain, err := d.domains.get(d.fsys, domainDir(a.Domain)+"/"+domainFile)
+	domain, err := d.domains.get(d.fsys, DomainDir(a.Domain)+"/"+domainFile)
 	if err != nil {
 		return Mailbox{}, err
 	}
@@ -307,7 +306,7 @@ func (d *Directory) Mailbox(a addr.Address) (Mailbox, error) {
 
 // mailboxIn is Mailbox for a folded and valid address, where the domain's file is known.
 func (d *Directory) mailboxIn(domain *DomainFile, a addr.Address) (Mailbox, error) {
-	dir := mailboxDir(a)
+	dir := MailboxDir(a)
 	account, err := d.accounts.get(d.fsys, dir+"/"+accountFile)
 	if err == nil && account == &d.accounts.none { // no such file: is there a mailbox, even so?
 		var info fs.FileInfo
@@ -348,10 +347,18 @@ func (d *Directory) ParseUser(name string) (addr.Address, error) {
 	return addr.Address{Local: local, Domain: domain}, nil
 }
 
-func domainDir(name addr.Domain) string { return rootDir + "/" + string(name) }
+// The names of mailboxes' directories, as the POP3 service of Windows Server 2003 made them.
+const (
+	mailboxPrefix = "P3_"
+	mailboxSuffix = ".mbx"
+)
 
-func mailboxDir(a addr.Address) string {
-	return domainDir(a.Domain) + "/P3_" + a.Local + ".mbx"
+// DomainDir is the directory of a domain below the data directory, whether or not it is there.
+func DomainDir(name addr.Domain) string { return rootDir + "/" + string(name) }
+
+// MailboxDir is the directory of the mailbox that has, or would have, this folded address.
+func MailboxDir(a addr.Address) string {
+	return DomainDir(a.Domain) + "/" + mailboxPrefix + a.Local + mailboxSuffix
 }
 
 // fileCache holds parsed JSON files, each as fresh as its last stat. A missing
@@ -380,7 +387,7 @@ func (c *fileCache[T]) get(fsys durable.FS, name string) (*T, error) {
 	c.mu.Lock()
 	e, ok := c.entries[name]
 	c.mu.Unlock()
-	if ok && sameFile(e.info, info) {
+	if ok && durable.Unchanged(e.info, info) {
 		return e.value, nil
 	}
 	value, err := readJSON[T](fsys, name)
@@ -396,10 +403,6 @@ func (c *fileCache[T]) get(fsys durable.FS, name string) (*T, error) {
 	// again next time, never taken for fresh.
 	c.entries[name] = cached[T]{info, value}
 	return value, nil
-}
-
-func sameFile(a, b fs.FileInfo) bool {
-	return durable.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }
 
 func readJSON[T any](fsys durable.FS, name string) (*T, error) {
@@ -426,13 +429,25 @@ func writeJSON[T any](fsys durable.FS, name string, value *T) error {
 	return durable.WriteFile(fsys, name, append(data, '\n'), 0o600)
 }
 
+// AddressAt is the address of the mailbox that has this directory, or would have it: the inverse of MailboxDir.
+func AddressAt(dir string) (addr.Address, bool) {
+	domain, name, _ := strings.Cut(strings.TrimPrefix(dir, rootDir+"/"), "/")
+	user, ok := mailboxUser(name)
+	a := addr.Address{Local: user, Domain: addr.Domain(domain)}
+	return a, ok && MailboxDir(a) == dir
+}
+
+// mailboxUser takes the name of a mailbox's directory apart.
+func mailboxUser(name string) (user string, ok bool) {
+	user, begins := strings.CutPrefix(name, mailboxPrefix)
+	user, ends := strings.CutSuffix(user, mailboxSuffix)
+	return user, begins && ends
+}
+
 // MailboxAt finds a mailbox by its directory, the inverse of Mailbox.Dir.
 func (d *Directory) MailboxAt(dir string) (Mailbox, error) {
-	domain, box, _ := strings.Cut(strings.TrimPrefix(dir, rootDir+"/"), "/")
-	user, _ := strings.CutPrefix(box, "P3_")
-	user, _ = strings.CutSuffix(user, ".mbx")
-	a := addr.Address{Local: user, Domain: addr.Domain(domain)}
-	if mailboxDir(a) != dir {
+	a, ok := AddressAt(dir)
+	if !ok {
 		return Mailbox{}, fmt.Errorf("mailbox directory %q: %w", dir, ErrNotFound)
 	}
 	return d.Mailbox(a)
@@ -441,7 +456,7 @@ func (d *Directory) MailboxAt(dir string) (Mailbox, error) {
 // DomainAt finds a domain by its directory, the one around those of its mailboxes.
 func (d *Directory) DomainAt(dir string) (addr.Domain, error) {
 	name := addr.Domain(strings.TrimPrefix(dir, rootDir+"/"))
-	if norm, err := addr.ParseDomain(string(name)); domainDir(name) != dir || err != nil || norm != name {
+	if norm, err := addr.ParseDomain(string(name)); DomainDir(name) != dir || err != nil || norm != name {
 		return "", fmt.Errorf("domain directory %q: %w", dir, ErrNotFound)
 	}
 	return name, nil
@@ -458,7 +473,7 @@ func (d *Directory) MailboxDirs(name addr.Domain) ([]string, error) {
 	}
 	dirs := make([]string, len(names))
 	for i, user := range names {
-		dirs[i] = mailboxDir(addr.Address{Local: user, Domain: name})
+		dirs[i] = MailboxDir(addr.Address{Local: user, Domain: name})
 	}
 	return dirs, nil
 }

@@ -65,7 +65,7 @@ func TestLimitsInFiles(t *testing.T) {
 	if _, err := d.AddMailbox(anna, Account{}); err != nil {
 		t.Fatal(err)
 	}
-	account, domain := mailboxDir(anna)+"/account.json", domainDir(anna.Domain)+"/domain.json"
+	account, domain := MailboxDir(anna)+"/account.json", DomainDir(anna.Domain)+"/domain.json"
 	files := func(a, b string) (Mailbox, error) {
 		t.Helper()
 		for name, text := range map[string]string{account: a, domain: b} {

@@ -266,7 +266,7 @@ func (d *Directory) parentIndex() (*parentIndex, error) {
 	fresh := last != nil && last.opts == opts && slices.Equal(last.domains, all)
 	read := make([]*DomainFile, len(all))
 	for i, name := range all {
-		if read[i], err = d.domains.get(d.fsys, domainDir(name)+"/"+domainFile); err != nil {
+		if read[i], err = d.domains.get(d.fsys, DomainDir(name)+"/"+domainFile); err != nil {
 			return nil, err
 		}
 		fresh = fresh && last.read[i] == read[i]

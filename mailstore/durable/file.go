@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"io"
@@ -30,6 +31,11 @@ func ReadFile(fsys FS, name string) ([]byte, error) {
 // The content is first written beside the file under a name for which IsTemp is true; only a crash
 // leaves it there.
 func WriteFile(fsys FS, name string, data []byte, perm fs.FileMode) error {
+	return writeFrom(fsys, name, bytes.NewReader(data), perm)
+}
+
+// writeFrom is WriteFile with what a reader gives.
+func writeFrom(fsys FS, name string, data io.Reader, perm fs.FileMode) error {
 	temp := tempName(name)
 	if err := writeTemp(fsys, temp, data, perm); err != nil {
 		return err
@@ -40,12 +46,12 @@ func WriteFile(fsys FS, name string, data []byte, perm fs.FileMode) error {
 	return fsys.SyncDir(path.Dir(name))
 }
 
-func writeTemp(fsys FS, temp string, data []byte, perm fs.FileMode) error {
+func writeTemp(fsys FS, temp string, data io.Reader, perm fs.FileMode) error {
 	f, err := fsys.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
+	_, err = io.Copy(f, data)
 	if err == nil {
 		err = f.Sync()
 	}

@@ -208,20 +208,20 @@ func (r *Root) openDir(name string) (*os.File, error) {
 	if err := check("open", name); err != nil {
 		return nil, err
 	}
-	return r.root.OpenFile(name, os.O_RDONLY|syscall.O_DIRECTORY, 0)
+	return r.open(name, os.O_RDONLY|syscall.O_DIRECTORY, 0)
 }
 
 // check refuses names that os.Root would still clean up, such as "a/../b", and those with a NUL byte: a name that is
 // not plainly below the root is a mistake of the caller.
 func check(op, name string) error {
-	if !valid(name) {
+	if !ValidName(name) {
 		return &fs.PathError{Op: op, Path: fmt.Sprintf("%q", name), Err: fs.ErrInvalid}
 	}
 	return nil
 }
 
-// valid is fs.ValidPath for the bytes that a file name may have: an old mail folder has names that are not UTF-8.
-func valid(name string) bool {
+// ValidName is fs.ValidPath for the bytes that a file name may have: an old mail folder has names that are not UTF-8.
+func ValidName(name string) bool {
 	if name == "." {
 		return true
 	}

@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -63,7 +62,8 @@ func openSegment(fsys FS, name string, index int, size int64, log *slog.Logger) 
 	fi, err := fsys.Lstat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == nil && fi.Size() < 2*blockSize:
-		if err := makeSegment(fsys, name, size); err != nil {
+		// From end to end, so that its blocks are there and need no journal later.
+		if err := writeFrom(fsys, name, io.LimitReader(zeros{}, size), 0o600); err != nil {
 			return nil, err
 		}
 	case err != nil:
@@ -80,26 +80,6 @@ func openSegment(fsys FS, name string, index int, size int64, log *slog.Logger) 
 		return nil, errors.Join(err, f.Close())
 	}
 	return s, nil
-}
-
-// makeSegment writes the file from end to end, so that its blocks are there and need no journal later.
-func makeSegment(fsys FS, name string, size int64) error {
-	temp := tempName(name)
-	f, err := fsys.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.CopyN(f, zeros{}, size)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = fsys.Rename(temp, name)
-	}
-	if err != nil {
-		return errors.Join(err, fsys.Remove(temp))
-	}
-	return fsys.SyncDir(path.Dir(name))
 }
 
 // zeros is an endless source of them.

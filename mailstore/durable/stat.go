@@ -35,6 +35,12 @@ func SameFile(a, b fs.FileInfo) bool {
 	return ok && too && x.Dev == y.Dev && x.Ino == y.Ino
 }
 
+// Unchanged reports whether two results, the one earlier, are of one file whose content is the same by all that they
+// tell.
+func Unchanged(a, b fs.FileInfo) bool {
+	return SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+}
+
 // info is an fs.FileInfo like those of package os.
 type info struct {
 	name string

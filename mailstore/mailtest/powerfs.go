@@ -177,7 +177,7 @@ func (p *PowerFS) child(dir *node, base string) *node {
 // onPath does an operation on a valid name and gives its errors their form.
 func (p *PowerFS) onPath(kind, op, name string, do func() error) error {
 	return p.step(kind, name, func() error {
-		if !validName(name) {
+		if !durable.ValidName(name) {
 			return &fs.PathError{Op: op, Path: fmt.Sprintf("%q", name), Err: fs.ErrInvalid}
 		}
 		if err := do(); err != nil {
@@ -190,7 +190,7 @@ func (p *PowerFS) onPath(kind, op, name string, do func() error) error {
 // onPair does the same with two names.
 func (p *PowerFS) onPair(op, oldname, newname string, do func() error) error {
 	return p.step(op, newname, func() error {
-		if !validName(oldname) || !validName(newname) {
+		if !durable.ValidName(oldname) || !durable.ValidName(newname) {
 			return &os.LinkError{Op: op, Old: oldname, New: newname, Err: fs.ErrInvalid}
 		}
 		if err := do(); err != nil {
@@ -198,19 +198,6 @@ func (p *PowerFS) onPair(op, oldname, newname string, do func() error) error {
 		}
 		return nil
 	})
-}
-
-// validName is the rule of durable.Root: plainly below the root, not necessarily UTF-8.
-func validName(name string) bool {
-	if name == "." {
-		return true
-	}
-	for part := range strings.SplitSeq(name, "/") {
-		if part == "" || part == "." || part == ".." {
-			return false
-		}
-	}
-	return !strings.ContainsRune(name, 0)
 }
 
 // Mkdir implements durable.FS.

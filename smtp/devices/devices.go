@@ -173,7 +173,7 @@ func (r *Registry) load() (*snapshot, error) {
 		return nil, err
 	}
 	s := r.last.Load()
-	if s == nil || !durable.SameFile(s.info, info) || !s.info.ModTime().Equal(info.ModTime()) || s.info.Size() != info.Size() {
+	if s == nil || !durable.Unchanged(s.info, info) {
 		data, err := durable.ReadFile(r.fsys, file)
 		if errors.Is(err, fs.ErrNotExist) {
 			return &snapshot{}, nil

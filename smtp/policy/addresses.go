@@ -10,7 +10,6 @@ import (
 // time in a list of any length and allocates nothing for addresses in ASCII.
 type AddressList struct {
 	index
-	all     int                  // 1 + the entry "*"; 0: none
 	null    int                  // 1 + the entry "<>"
 	exact   map[addr.Address]int // user@domain, folded
 	domains map[string]int       // @domain: just it
@@ -86,10 +85,7 @@ func (l *AddressList) match(a addr.Address, except *index) (Line, bool) {
 	if entry, ok := l.find(a, except); ok {
 		return l.lines[entry], true
 	}
-	if l.all > 0 && l.counts(l.all-1, except) {
-		return l.lines[l.all-1], true
-	}
-	return Line{}, false
+	return l.wildcard(except)
 }
 
 func (l *AddressList) find(a addr.Address, except *index) (int, bool) {

@@ -15,7 +15,6 @@ import (
 // only ranges that are no network are tried one by one.
 type HostList struct {
 	index
-	all      int                  // 1 + the entry "*"; 0: none
 	prefixes map[netip.Prefix]int // masked
 	bits4    []int                // lengths that occur, longest first
 	bits6    []int
@@ -250,10 +249,7 @@ func (l *HostList) match(ip netip.Addr, name string, except *index) (Line, bool)
 	if entry, ok := l.matchName(name, except); ok {
 		return l.lines[entry], true
 	}
-	if l.all > 0 && l.counts(l.all-1, except) {
-		return l.lines[l.all-1], true
-	}
-	return Line{}, false
+	return l.wildcard(except)
 }
 
 func (l *HostList) matchAddress(ip netip.Addr, except *index) (int, bool) {

@@ -56,6 +56,15 @@ type index struct {
 	lines []Line
 	canon []string // parallel to lines
 	named map[string]struct{}
+	all   int // 1 + the entry "*"; 0: none
+}
+
+// wildcard is the entry for all, unless except has it too.
+func (x *index) wildcard(except *index) (Line, bool) {
+	if x.all > 0 && x.counts(x.all-1, except) {
+		return x.lines[x.all-1], true
+	}
+	return Line{}, false
 }
 
 func (x *index) add(l Line, canon string) int {

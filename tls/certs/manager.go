@@ -15,6 +15,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"pillarbox/mailstore/durable"
 )
 
 // Manager hands the certificate in use to every new connection. It is safe for
@@ -286,5 +288,5 @@ func (s stamp) same(other stamp) bool {
 	if s.info == nil || other.info == nil {
 		return s.info == nil && other.info == nil
 	}
-	return os.SameFile(s.info, other.info) && s.info.Size() == other.info.Size() && s.info.ModTime().Equal(other.info.ModTime())
+	return durable.Unchanged(s.info, other.info)
 }

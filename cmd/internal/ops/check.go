@@ -128,7 +128,7 @@ type checkedBox struct {
 // choose finds what is to be checked.
 func (c *checker) choose(target string) (err error) {
 	if target != "" {
-		d, isDomain, err := c.office.quotaDomain(target)
+		d, isDomain, err := c.office.targetDomain(target, "quota list")
 		if err != nil {
 			return err
 		}
@@ -148,8 +148,8 @@ func (c *checker) choose(target string) (err error) {
 			return c.office.explain(err, d, "domain list")
 		}
 		for _, dir := range dirs {
-			user := strings.TrimSuffix(strings.TrimPrefix(path.Base(dir), "P3_"), ".mbx")
-			c.boxes = append(c.boxes, checkedBox{addr.Address{Local: user, Domain: d}, dir})
+			a, _ := directory.AddressAt(dir) // the directory lists no others
+			c.boxes = append(c.boxes, checkedBox{a, dir})
 		}
 	}
 	return nil
@@ -165,11 +165,9 @@ func (c *checker) chooseMailbox(user string) error {
 	if err != nil {
 		return c.office.explain(err, a.Domain, "domain list")
 	}
-	for _, dir := range dirs {
-		if path.Base(dir) == "P3_"+a.Local+".mbx" {
-			c.boxes = []checkedBox{{a, dir}}
-			return nil
-		}
+	if dir := directory.MailboxDir(a); slices.Contains(dirs, dir) {
+		c.boxes = []checkedBox{{a, dir}}
+		return nil
 	}
 	return c.office.explain(fmt.Errorf("mailbox %s: %w", a, directory.ErrNotFound), a.Domain, "domain show "+string(a.Domain))
 }
@@ -198,7 +196,7 @@ func (c *checker) domain(d addr.Domain) {
 	if err != nil {
 		c.failed(string(d), ProblemDomain, c.office.explain(err, d, "domain list"), "see whether the disk is sound")
 	}
-	dir := "mailbox/" + string(d)
+	dir := directory.DomainDir(d)
 	entries := c.leftovers(string(d), dir)
 	for _, e := range entries {
 		name := e.Name()
@@ -214,16 +212,16 @@ func (c *checker) domain(d addr.Domain) {
 // nameHint says how what looks like a mailbox becomes one. A name that is taken is never to be given to it: the mail
 // that is there would be lost.
 func (c *checker) nameHint(d addr.Domain, e fs.DirEntry) string {
-	file := "mailbox/" + string(d) + "/" + e.Name()
+	dir := directory.DomainDir(d)
 	user := strings.ToLower(e.Name()[len("P3_") : len(e.Name())-len(".mbx")])
-	small := "P3_" + user + ".mbx"
+	small := path.Base(directory.MailboxDir(addr.Address{Local: user, Domain: d}))
 	if !e.IsDir() || user == "" || small == e.Name() {
 		return "a mailbox is a directory with a name such as P3_anna.mbx"
 	}
-	if _, err := c.office.Root.Lstat("mailbox/" + string(d) + "/" + small); errors.Is(err, fs.ErrNotExist) {
+	if _, err := c.office.Root.Lstat(dir + "/" + small); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Sprintf("the server renames it to %s when it starts, or at 'pillarbox admin reload'", small)
 	}
-	return fmt.Sprintf("%s is there too: 'pillarbox admin mailbox import %s@%s %s' copies the mail, then move this one away", small, user, d, filepath.Join(c.office.Root.Name(), file))
+	return fmt.Sprintf("%s is there too: 'pillarbox admin mailbox import %s@%s %s' copies the mail, then move this one away", small, user, d, filepath.Join(c.office.Root.Name(), dir, e.Name()))
 }
 
 // leftovers looks for old temporary files in a directory, and returns all that is there.

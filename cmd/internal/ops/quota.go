@@ -103,7 +103,7 @@ func (o *Office) ChangeQuota(target string, c QuotaChange) (Change, error) {
 	if err != nil {
 		return Change{}, err
 	}
-	d, isDomain, err := o.quotaDomain(target)
+	d, isDomain, err := o.targetDomain(target, "quota list")
 	if err != nil {
 		return Change{}, err
 	}
@@ -141,8 +141,9 @@ func (o *Office) quotaChanged(done Change, target string) (Change, error) {
 	return done, nil
 }
 
-// quotaDomain tells a domain from the name of a mailbox.
-func (o *Office) quotaDomain(target string) (addr.Domain, bool, error) {
+// targetDomain tells a domain from the name of a mailbox. Of one that is neither, the hint names the verb that lists
+// what there is.
+func (o *Office) targetDomain(target, list string) (addr.Domain, bool, error) {
 	if strings.Contains(target, "@") {
 		return "", false, nil
 	}
@@ -159,7 +160,7 @@ func (o *Office) quotaDomain(target string) (addr.Domain, bool, error) {
 		}
 	}
 	return "", false, Hint(fmt.Errorf("%s: %w, neither as a domain nor as a mailbox", target, directory.ErrNotFound),
-		"write name@domain or a domain; 'pillarbox admin quota list' shows what there is")
+		"write name@domain or a domain; 'pillarbox admin %s' shows what there is", list)
 }
 
 // checkLevels refuses a warning that would come too late.

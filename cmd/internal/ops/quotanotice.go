@@ -3,7 +3,6 @@ package ops
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"pillarbox/mailstore/addr"
@@ -54,15 +53,11 @@ func (o *Office) FullNotice(from addr.Address, full []addr.Address, octets int64
 	if hosted, err := o.Dir.Hosts(from.Domain); cfg.Mailboxes.Templates.None() || !hosted || err != nil {
 		return nil, nil, errors.Join(ErrNoNotice, err)
 	}
-	names := make([]string, len(full))
-	for i, a := range full {
-		names[i] = a.String()
-	}
 	if dirs, err = o.dirsOf(from); err != nil {
 		return nil, nil, err
 	}
 	text, err = cfg.Mailboxes.Templates.Compose(notice.Facts{
-		Event: quota.Event{Asked: octets}, About: strings.Join(names, ", "), To: from, NotDelivered: true,
+		Event: quota.Event{Asked: octets}, About: joinAddresses(full), To: from, NotDelivered: true,
 		Domain: from.Domain, Hostname: cfg.Hostname, Date: now, ID: id,
 	})
 	return dirs, text, err

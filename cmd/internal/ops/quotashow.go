@@ -121,7 +121,7 @@ func newStatus(target string, isDomain bool, l quota.Limits, own directory.Limit
 
 // ShowQuota counts a mailbox or a domain and tells its limits.
 func (o *Office) ShowQuota(target string) (QuotaStatus, error) {
-	d, isDomain, err := o.quotaDomain(target)
+	d, isDomain, err := o.targetDomain(target, "quota list")
 	if err != nil {
 		return QuotaStatus{}, err
 	}

@@ -99,20 +99,11 @@ func lesser(a, b int) int {
 	return min(a, b)
 }
 
-// retentionDomain tells a domain from a mailbox.
-func (o *Office) retentionDomain(target string) (addr.Domain, bool, error) {
-	d, isDomain, err := o.quotaDomain(target)
-	if hinted, ok := errors.AsType[*HintError](err); ok {
-		err = Hint(hinted.Err, "write name@domain or a domain; 'pillarbox admin retention show' shows what there is")
-	}
-	return d, isDomain, err
-}
-
 // boxes calls fn for a mailbox, for all of a domain or, if target is "", for all there are, until ctx ends.
 func (o *Office) boxes(ctx context.Context, target string, fn func(directory.Mailbox) error) error {
 	domain := ""
 	if target != "" {
-		d, isDomain, err := o.retentionDomain(target)
+		d, isDomain, err := o.targetDomain(target, "retention show")
 		if err != nil {
 			return err
 		}
@@ -262,7 +253,7 @@ func (o *Office) PreviewRetention(target string, c RetentionChange, now time.Tim
 	if err != nil {
 		return RetentionPreview{}, err
 	}
-	d, isDomain, err := o.retentionDomain(target)
+	d, isDomain, err := o.targetDomain(target, "retention show")
 	if err != nil {
 		return RetentionPreview{}, err
 	}

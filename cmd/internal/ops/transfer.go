@@ -14,6 +14,7 @@ import (
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/directory"
 	"pillarbox/quota"
 )
 
@@ -238,7 +239,8 @@ func (s *shortage) hint() string {
 	}
 	target := path.Base(s.first.Dir)
 	if !s.first.Domain {
-		target = strings.TrimSuffix(strings.TrimPrefix(target, "P3_"), ".mbx") + "@" + path.Base(path.Dir(s.first.Dir))
+		a, _ := directory.AddressAt(s.first.Dir) // the ledger knows no others
+		target = a.String()
 	}
 	room := ""
 	if s.size > 0 {
