@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
+
+	"pillarbox/mailstore/durable"
 )
 
 // syncDirs is how many directories one Commit syncs at once.
@@ -17,11 +19,14 @@ const syncDirs = 16
 // delivery is one attempt to put a message into mailboxes.
 type delivery struct {
 	store  *Store
+	id     string
 	name   string // its name in the mailboxes
 	size   int64
-	beyond bool // nobody asks for room
+	beyond bool   // nobody asks for room
+	state  []byte // in the spool; nil: it does not go there
 
 	linked  []string  // mailboxes in which the name stands
+	spooled bool      // it may stand in the spool
 	settles []settler // to tell the Reserver
 }
 
@@ -74,8 +79,14 @@ func (d *delivery) settle() {
 	}
 }
 
-// link gives the file its name in each mailbox.
+// link gives the file its name in the spool, and in each mailbox.
 func (d *delivery) link(file *content, dirs []string) error {
+	if d.state != nil {
+		d.spooled = true
+		if err := file.link(spooledMessage(d.id)); err != nil {
+			return d.store.linkError(spoolDir, err)
+		}
+	}
 	for _, dir := range dirs {
 		if err := d.store.checkTarget(file, dir); err != nil {
 			return err
@@ -99,7 +110,12 @@ func (s *Store) checkTarget(file *content, dir string) error {
 	return nil
 }
 
-// sync brings the names to the disk.
+// writeState puts the state beside the message in the spool.
+func (d *delivery) writeState(write func(durable.FS, string, []byte, fs.FileMode) error) error {
+	return write(d.store.fsys, spooledState(d.id), d.state, filePerm)
+}
+
+// sync brings the names in the mailboxes to the disk; the spool's follow with the state.
 func (d *delivery) sync(dirs []string) error {
 	if len(dirs) == 1 {
 		return d.store.syncMailbox(dirs[0])
@@ -127,6 +143,9 @@ func (d *delivery) undo() error {
 		errs = append(errs, d.store.fsys.SyncDir(dir))
 	}
 	d.linked = kept
+	if d.spooled {
+		errs = append(errs, d.store.spool.unlink(d.id), d.store.fsys.SyncDir(spoolDir))
+	}
 	return errors.Join(errs...)
 }
 

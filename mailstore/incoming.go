@@ -31,9 +31,10 @@ type Incoming struct {
 	size int64
 	dots dotScanner
 
-	announced bool // to the log
-	beyond    bool // it needs no room
-	synced    bool // the file's content is on the disk
+	announced bool   // to the log
+	beyond    bool   // it needs no room
+	state     []byte // beside it in the spool; nil: it does not go there
+	synced    bool   // the file's content is on the disk
 	// err is why the content is lost: after a failed write or sync nothing can be told about the file any
 	// more, even if the same call would succeed now.
 	err   error
@@ -109,21 +110,25 @@ func (in *Incoming) retract() {
 // BeyondQuota makes mailboxes take the message even if they are full: it tells them so.
 func (in *Incoming) BeyondQuota() { in.beyond = true }
 
-// Commit puts the message into each of the mailboxes dirs, once into each, and returns its ID when it is durable
-// in all of them. Then the message is there to be fetched, and the Incoming has ended.
+// Spool makes Commit put the message into the spool too, with this state beside it. It may be called again before
+// another Commit; nil takes it back.
+func (in *Incoming) Spool(state []byte) { in.state = state }
+
+// Commit puts the message into each of the mailboxes dirs, once into each, and into the spool if Spool was called, and
+// returns its ID when it is durable in all of them. Then the message is there to be fetched, and the Incoming has ended.
 //
 // On an error it is in none of them, as far as the disk obeys, and the Incoming has not ended: after an
 // *OverQuotaError or *NoMailboxError, Commit may be called again without the mailboxes that the error names.
-// Errors are also ErrCrossDevice and those of the file system. Without any mailbox, Commit fails.
+// Errors are also ErrCrossDevice and those of the file system. Without any place to go to, Commit fails.
 func (in *Incoming) Commit(dirs []string) (id string, err error) {
 	if in.ended {
 		return "", fs.ErrClosed
 	}
 	dirs = slices.Compact(slices.Sorted(slices.Values(dirs)))
-	if len(dirs) == 0 {
+	if len(dirs) == 0 && in.state == nil {
 		return "", fmt.Errorf("mail store: message %s has no mailbox to go to", in.id)
 	}
-	d := delivery{store: in.store, name: in.name().String(), size: in.size, beyond: in.beyond}
+	d := delivery{store: in.store, id: in.id, name: in.name().String(), size: in.size, beyond: in.beyond, state: in.state}
 	defer d.settle()
 	if err := d.reserve(dirs); err != nil {
 		return "", err
@@ -151,7 +156,7 @@ func (in *Incoming) commitLogged(d *delivery, dirs []string) error {
 	}
 	in.announced = false
 	newContent := in.store.unnamedContent
-	if len(dirs) > 1 {
+	if len(dirs) > 1 && in.state == nil { // in the spool it keeps a name for as long as this takes
 		// Fetched and deleted in the first mailbox before it is in the second, a file without another name would be gone.
 		newContent = in.store.namedContent
 	}
@@ -164,15 +169,22 @@ func (in *Incoming) commitLogged(d *delivery, dirs []string) error {
 		return fmt.Errorf("mail store: %w", errors.Join(err, file.discard()))
 	}
 	defer file.discard()
-	applied, err := j.message(in.id, d.name, dirs, in.buf)
+	applied, err := j.message(in.id, d.name, dirs, in.state, in.buf)
 	if err != nil {
 		return err
 	}
 	defer applied()
-	if err := d.link(file, dirs); err != nil {
-		return errors.Join(err, d.undo(), j.withdrawn(d.name, dirs))
+	err = d.link(file, dirs)
+	if err == nil && in.state != nil {
+		err = d.writeState(durable.Replace)
 	}
-	return nil
+	if err != nil {
+		err = errors.Join(err, d.undo(), j.withdrawn(d.name, dirs))
+		if in.state != nil {
+			err = errors.Join(err, j.removed(spoolDir, spooledNames(in.id)))
+		}
+	}
+	return err
 }
 
 // commitSynced syncs the message's own file and the directory of each mailbox.
@@ -183,6 +195,9 @@ func (in *Incoming) commitSynced(d *delivery, dirs []string) error {
 	err := d.link(in.file, dirs)
 	if err == nil {
 		err = d.sync(dirs)
+	}
+	if err == nil && in.state != nil {
+		err = d.writeState(durable.WriteFile) // from now on it is in the spool
 	}
 	if err != nil {
 		return errors.Join(err, d.undo())

@@ -20,7 +20,9 @@ const (
 	journalDir = "log"
 
 	recordMessage byte = 'M' // a message and the mailboxes that it is in
-	recordRemoved byte = 'R' // messages that are not in a mailbox any more
+	recordSpooled byte = 'S' // a message that is in the spool too, and its state there
+	recordState   byte = 'U' // another state of a message in the spool
+	recordRemoved byte = 'R' // files that are not in a mailbox, or the spool, any more
 
 	// removedPerRecord keeps records of the second kind small.
 	removedPerRecord = 1000
@@ -30,8 +32,9 @@ const (
 
 // journal is what stands between an acknowledgement and the sync behind it.
 //
-// A record of a message holds its file name, the mailboxes and its content; of messages removed, the mailbox and the
-// file names. Strings and lists are written with their length before them.
+// A record of a message holds its file name, the mailboxes and its content; one in the spool has its id and its state
+// before that; a record of a state, the id and the state; of what was removed, the directory and the file names.
+// Strings and lists are written with their length before them.
 type journal struct {
 	log *durable.Log
 
@@ -41,8 +44,14 @@ type journal struct {
 }
 
 // message returns when the log has the message. applied is to be called when it has its names, or will not get them.
-func (j *journal) message(id, name string, dirs []string, content []byte) (applied func(), err error) {
-	head := appendString([]byte{recordMessage}, name)
+// A nil state says that it is not in the spool.
+func (j *journal) message(id, name string, dirs []string, state, content []byte) (applied func(), err error) {
+	head := []byte{recordMessage}
+	if state != nil {
+		head = appendString([]byte{recordSpooled}, id)
+		head = appendString(head, string(state))
+	}
+	head = appendString(head, name)
 	head = binary.AppendUvarint(head, uint64(len(dirs)))
 	for _, dir := range dirs {
 		head = appendString(head, dir)
@@ -51,12 +60,17 @@ func (j *journal) message(id, name string, dirs []string, content []byte) (appli
 	if err != nil {
 		return nil, err
 	}
+	j.note(file, id)
+	return applied, nil
+}
+
+// note remembers which is the oldest message that a file of the log knows.
+func (j *journal) note(file int, id string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.oldest[file] == "" || id < j.oldest[file] {
 		j.oldest[file] = id
 	}
-	return applied, nil
 }
 
 // cut is called when a file of the log was cut.
@@ -87,28 +101,30 @@ func (j *journal) withdrawn(name string, dirs []string) error {
 func (j *journal) removed(dir string, names []string) error {
 	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !j.holds(name) })
 	for some := range slices.Chunk(names, removedPerRecord) {
-		record := appendString([]byte{recordRemoved}, dir)
-		for _, name := range some {
-			record = appendString(record, name)
-		}
-		if err := j.append(record); err != nil {
+		_, applied, err := j.append(removal(dir, some))
+		if err != nil {
 			return fmt.Errorf("%s: deletions: %w", dir, err)
 		}
+		applied()
 	}
 	return nil
 }
 
+func removal(dir string, names []string) []byte {
+	record := appendString([]byte{recordRemoved}, dir)
+	for _, name := range names {
+		record = appendString(record, name)
+	}
+	return record
+}
+
 // append waits for room: unlike a message, a deletion has no other way.
-func (j *journal) append(record []byte) error {
+func (j *journal) append(record []byte) (file int, applied func(), err error) {
 	for waited, wait := time.Duration(0), time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
 		j.log.Announce()
-		_, applied, err := j.log.Append(record)
-		if err == nil {
-			applied()
-			return nil
-		}
-		if !errors.Is(err, durable.ErrLogFull) || waited >= patience {
-			return err
+		file, applied, err = j.log.Append(record)
+		if err == nil || !errors.Is(err, durable.ErrLogFull) || waited >= patience {
+			return file, applied, err
 		}
 		time.Sleep(wait)
 		waited += wait
@@ -149,35 +165,50 @@ func (d *decoder) string() string {
 	return s
 }
 
-// logged is a message as the log has it.
-type logged struct {
-	name    string
-	dirs    []string
+// change is what a record says of one file: its content, or that it is gone.
+type change struct {
+	path    string
 	content []byte
+	removed bool
 }
 
-// decode returns the message, or else what was removed from a mailbox.
-func decode(record []byte) (m logged, dir string, removed []string, err error) {
+// decode returns what a record stands for.
+func decode(record []byte) (all []change, err error) {
 	if len(record) == 0 {
-		return m, "", nil, errRecord
+		return nil, errRecord
 	}
 	d := decoder{rest: record[1:]}
 	switch record[0] {
 	case recordMessage:
-		m.name = d.string()
-		for range d.number() {
-			m.dirs = append(m.dirs, d.string())
-		}
-		m.content = d.rest
+		all = d.message()
+	case recordSpooled:
+		id := d.string()
+		state := []byte(d.string())
+		all = d.message()
+		all = append(all, change{path: spooledMessage(id), content: d.rest}, change{path: spooledState(id), content: state})
+	case recordState:
+		all = []change{{path: spooledState(d.string()), content: d.rest}}
 	case recordRemoved:
-		dir = d.string()
+		dir := d.string()
 		for len(d.rest) > 0 {
-			removed = append(removed, d.string())
+			all = append(all, change{path: path.Join(dir, d.string()), removed: true})
 		}
 	default:
 		d.err = errRecord
 	}
-	return m, dir, removed, d.err
+	return all, d.err
+}
+
+// message leaves the content in rest.
+func (d *decoder) message() (all []change) {
+	name := d.string()
+	for range d.number() {
+		all = append(all, change{path: path.Join(d.string(), name)})
+	}
+	for i := range all {
+		all[i].content = d.rest
+	}
+	return all
 }
 
 // replay puts what an earlier process acknowledged back into the mailboxes, where it is missing, and finishes its
@@ -187,32 +218,25 @@ type replay struct {
 	log   *slog.Logger
 
 	mu    sync.Mutex
-	last  map[string]*logged // by path, what became of it last: a message, or nil for a deletion
-	order []string           // the paths, oldest first
-	gone  map[string]bool    // paths that were deleted while the replay could not be done
-	put   int                // messages that were missing, or not whole
+	last  map[string]change // by path, what became of it last
+	order []string          // the paths, oldest first
+	gone  map[string]bool   // paths that were deleted while the replay could not be done
+	put   int               // messages that were missing, or not whole
 }
 
 // read takes a record.
 func (r *replay) read(record []byte) error {
-	m, dir, removed, err := decode(record)
+	all, err := decode(record)
 	if err != nil {
 		return err
 	}
-	for _, name := range removed {
-		r.note(path.Join(dir, name), nil)
-	}
-	for _, dir := range m.dirs {
-		r.note(path.Join(dir, m.name), &m)
+	for _, c := range all {
+		if _, known := r.last[c.path]; !known {
+			r.order = append(r.order, c.path)
+		}
+		r.last[c.path] = c
 	}
 	return nil
-}
-
-func (r *replay) note(name string, m *logged) {
-	if _, known := r.last[name]; !known {
-		r.order = append(r.order, name)
-	}
-	r.last[name] = m
 }
 
 // forget says that messages are about to be deleted, though the replay may not have been done yet.
@@ -237,7 +261,7 @@ func (r *replay) restore() error {
 		if r.gone[name] {
 			continue
 		}
-		if err := r.restoreOne(name, r.last[name]); err != nil {
+		if err := r.restoreOne(r.last[name]); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -251,38 +275,39 @@ func (r *replay) restore() error {
 	return r.store.fsys.SyncAll()
 }
 
-func (r *replay) restoreOne(name string, m *logged) error {
+func (r *replay) restoreOne(c change) error {
 	s := r.store
-	if err := s.checkMailbox(path.Dir(name)); errors.Is(err, ErrNoMailbox) {
+	if err := s.checkMailbox(path.Dir(c.path)); errors.Is(err, ErrNoMailbox) {
 		return nil // removed since
 	} else if err != nil {
 		return err
 	}
+	name := c.path
 	there, err := s.fsys.Lstat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if m == nil {
+		if c.removed {
 			return nil
 		}
 	case err != nil:
 		return err
 	case !there.Mode().IsRegular(): // somebody's, and nobody's mail
-		if m == nil {
+		if c.removed {
 			return nil
 		}
-		n, _ := ParseName(m.name)
+		n, _ := ParseName(path.Base(name))
 		n.ID = s.ids.next()
 		r.log.Warn("something that is no file has the name of a message; the message gets another", "file", name, "new name", n.String())
 		name = path.Join(path.Dir(name), n.String())
-	case m == nil:
+	case c.removed:
 		return s.fsys.Remove(name)
 	default:
-		if s.holds(name, m.content) {
+		if s.holds(name, c.content) {
 			return nil
 		}
 	}
 	r.put++
-	return durable.WriteFile(s.fsys, name, m.content, filePerm)
+	return durable.WriteFile(s.fsys, name, c.content, filePerm)
 }
 
 // holds reports whether a regular file can be read and holds this.
@@ -299,21 +324,30 @@ func (s *Store) holds(name string, content []byte) bool {
 	return err == nil && bytes.Equal(there, content)
 }
 
-// redo writes the files of a message anew while the server runs, after a failed sync. Only those that are still there:
+// redo writes the files of a record anew while the server runs, after a failed sync. Only those that are still there:
 // the rest has been deleted.
 func (s *Store) redo(record []byte) error {
-	m, _, _, err := decode(record)
+	all, err := decode(record)
 	if err != nil {
 		return err
 	}
-	for _, dir := range m.dirs {
-		name := path.Join(dir, m.name)
-		if _, err := s.fsys.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+	for _, c := range all {
+		if c.removed {
 			continue
 		}
-		if err := durable.WriteFile(s.fsys, name, m.content, filePerm); err != nil {
+		if err := s.redoOne(c); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (s *Store) redoOne(c change) error {
+	if isState(c.path) {
+		return s.spool.redo(c.path)
+	}
+	if _, err := s.fsys.Lstat(c.path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return durable.WriteFile(s.fsys, c.path, c.content, filePerm)
 }

@@ -121,6 +121,7 @@ type Store struct {
 	named   atomic.Bool             // the file system has no files without a name
 	sizes   sizeCache
 	views   viewCache
+	spool   Spool
 
 	stopTrying func() // to put it back; nil if there is nothing to stop
 
@@ -134,15 +135,19 @@ func Open(fsys durable.FS, opts Options) (*Store, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	if err := fsys.MkdirAll(incomingDir, dirPerm); err != nil {
-		return nil, fmt.Errorf("mail store: %w", err)
+	for _, dir := range []string{incomingDir, spoolDir} {
+		if err := fsys.MkdirAll(dir, dirPerm); err != nil {
+			return nil, fmt.Errorf("mail store: %w", err)
+		}
 	}
-	return &Store{
+	s := &Store{
 		fsys:  fsys,
 		quota: opts.Reserver,
 		ids:   newIDSource(opts.Now),
 		inUse: make(map[string]struct{}),
-	}, nil
+	}
+	s.spool.store = s
+	return s, nil
 }
 
 // Recover clears away the messages that were being received when an earlier process ended, none of which was
@@ -181,13 +186,13 @@ func (s *Store) openJournal(behind Behind) error {
 	if err != nil {
 		return fmt.Errorf("mail store: log: %w", err)
 	}
-	r := &replay{store: s, log: behind.Log, last: make(map[string]*logged)}
-	if err := j.log.Replay(r.read, r.restore); err == nil {
+	r := &replay{store: s, log: behind.Log, last: make(map[string]change)}
+	err = j.log.Replay(r.read, r.restore)
+	if err == nil {
 		return s.begin(j, behind)
-	} else {
-		behind.Log.Error("what the log holds cannot be put back now; this is tried again and again, and until then every message is synced by itself",
-			"error", err)
 	}
+	behind.Log.Error("what the log holds cannot be put back now; this is tried again and again, and until then every message is synced by itself",
+		"error", err)
 	s.stuck.Store(r)
 	ctx, stop := context.WithCancel(context.Background())
 	var trying sync.WaitGroup

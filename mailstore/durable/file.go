@@ -36,24 +36,37 @@ func WriteFile(fsys FS, name string, data []byte, perm fs.FileMode) error {
 
 // writeFrom is WriteFile with what a reader gives.
 func writeFrom(fsys FS, name string, data io.Reader, perm fs.FileMode) error {
+	if err := replace(fsys, name, data, perm, File.Sync); err != nil {
+		return err
+	}
+	return fsys.SyncDir(path.Dir(name))
+}
+
+// Replace is WriteFile without the sync: whoever looks while the system runs finds the whole old content or the whole
+// new one; what a crash leaves is open. It is for those who have a Log to put it back.
+func Replace(fsys FS, name string, data []byte, perm fs.FileMode) error {
+	return replace(fsys, name, bytes.NewReader(data), perm, func(File) error { return nil })
+}
+
+func replace(fsys FS, name string, data io.Reader, perm fs.FileMode, sync func(File) error) error {
 	temp := tempName(name)
-	if err := writeTemp(fsys, temp, data, perm); err != nil {
+	if err := writeTemp(fsys, temp, data, perm, sync); err != nil {
 		return err
 	}
 	if err := fsys.Rename(temp, name); err != nil {
 		return errors.Join(err, fsys.Remove(temp))
 	}
-	return fsys.SyncDir(path.Dir(name))
+	return nil
 }
 
-func writeTemp(fsys FS, temp string, data io.Reader, perm fs.FileMode) error {
+func writeTemp(fsys FS, temp string, data io.Reader, perm fs.FileMode, sync func(File) error) error {
 	f, err := fsys.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
 	if err != nil {
 		return err
 	}
 	_, err = io.Copy(f, data)
 	if err == nil {
-		err = f.Sync()
+		err = sync(f)
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return errors.Join(err, fsys.Remove(temp))

@@ -1,0 +1,261 @@
+package mailstore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pillarbox/mailstore/durable"
+	"pillarbox/mailstore/mailtest"
+)
+
+// spool puts a message into the spool, and into mailboxes.
+func spool(s *Store, body, state string, dirs ...string) (id string, err error) {
+	in := s.Create()
+	defer in.Abort()
+	if _, err := io.WriteString(in, body); err != nil {
+		return "", err
+	}
+	in.Spool([]byte(state))
+	return in.Commit(dirs)
+}
+
+func spooled(t *testing.T, s *Store, id string) (state, body string) {
+	t.Helper()
+	text, err := s.Spool().State(id)
+	must(t, err)
+	r, size, err := s.Spool().Open(id)
+	must(t, err)
+	defer r.Close()
+	content, err := io.ReadAll(r)
+	must(t, err)
+	if size != int64(len(content)) {
+		t.Errorf("size %d of %d octets", size, len(content))
+	}
+	return string(text), string(content)
+}
+
+func TestSpool(t *testing.T) {
+	for _, behind := range []*Behind{nil, {NoLog: true}, {LogSize: 64 << 10}} {
+		for _, body := range []string{"small\r\n", bigBody} {
+			h := newHouse(t, Options{})
+			if behind != nil {
+				must(t, h.Recover(*behind))
+			}
+			id, err := spool(h.Store, body, "first", anna, boss)
+			must(t, err)
+			away, err := spool(h.Store, body, "away")
+			must(t, err)
+			must(t, h.Spool().Update(id, []byte("second")))
+			if state, content := spooled(t, h.Store, id); state != "second" || content != body {
+				t.Errorf("%q, %.20q", state, content)
+			}
+			one, err := os.Stat(filepath.Join(h.dir, spooledMessage(id)))
+			must(t, err)
+			files, err := filepath.Glob(filepath.Join(h.dir, anna, id+"*"))
+			must(t, err)
+			if other, err := os.Stat(files[0]); err != nil || !os.SameFile(one, other) {
+				t.Error("not the same file in the mailbox")
+			}
+			if ids, strays, err := h.Spool().List(true); err != nil || !slices.Equal(ids, []string{id, away}) || len(strays) > 0 {
+				t.Error(ids, strays, err)
+			}
+			must(t, h.Spool().Remove(id))
+			must(t, h.Spool().Quarantine(away))
+			if ids, strays, err := h.Spool().List(true); err != nil || len(ids)+len(strays) > 0 {
+				t.Error(ids, strays, err)
+			}
+			if _, err := os.Stat(filepath.Join(h.dir, quarantineDir, away+messageSuffix)); err != nil {
+				t.Error(err)
+			}
+			wantBodies(t, h.Store, anna, []string{body})
+			_, err = h.Spool().State(id)
+			wantErr(t, err, ErrNotSpooled)
+			_, _, err = h.Spool().Open(id)
+			wantErr(t, err, ErrNotSpooled)
+			must(t, h.Close())
+		}
+	}
+}
+
+func TestSpoolNames(t *testing.T) {
+	h := newHouse(t, Options{})
+	h.put(t, "queue/../mailbox/secret.env", "no")
+	for _, id := range []string{"", "../mailbox/secret", "x"} {
+		_, err := h.Spool().State(id)
+		wantErr(t, err, ErrNotSpooled)
+		_, _, err = h.Spool().Open(id)
+		wantErr(t, err, ErrNotSpooled)
+	}
+}
+
+func TestSpoolStrays(t *testing.T) {
+	h := newHouse(t, Options{})
+	id, err := spool(h.Store, "text\r\n", "state")
+	must(t, err)
+	must(t, os.Remove(filepath.Join(h.dir, spooledState(id))))
+	h.put(t, "queue/.x.env.ABC.tmp", "half")
+	h.put(t, "queue/README", "somebody's")
+	ids, strays, err := h.Spool().List(true)
+	must(t, err)
+	if len(ids) > 0 || !slices.Equal(strays, []string{id}) {
+		t.Error(ids, strays)
+	}
+	if names, _ := h.root.ReadNames(spoolDir); len(names) != 2 {
+		t.Error(names)
+	}
+}
+
+// TestSpoolOnFailingDisk: with each step of the file system failing in turn, a message that was not acknowledged is not in the
+// spool, and one that was is, with the state before or after the change.
+func TestSpoolOnFailingDisk(t *testing.T) {
+	for _, w := range ways {
+		reached := true
+		for n := 1; reached; n++ {
+			f := newFailing(t, w)
+			f.disk.Start(mailtest.Nth(n, syscall.EIO))
+			id, err := spool(f.Store, f.body, "first", anna)
+			accepted := err == nil
+			var updated, removed error
+			if accepted {
+				updated = f.Spool().Update(id, []byte("second"))
+				removed = f.Spool().Remove(id)
+			}
+			reached = len(f.disk.Ops()) >= n
+			if n == 5 && !reached {
+				t.Errorf("%s: only %d steps", w.name, len(f.disk.Ops()))
+			}
+			f.disk.Start(nil)
+			ids, _, err := f.Spool().List(false)
+			must(t, err)
+			switch {
+			case !accepted && len(ids) > 0:
+				t.Errorf("%s, step %d: not acknowledged, and there", w.name, n)
+			case accepted && removed == nil && len(ids) > 0:
+				t.Errorf("%s, step %d: removed, and there", w.name, n)
+			case len(ids) > 0:
+				state, body := spooled(t, f.Store, id)
+				if body != f.body || state != "second" && updated == nil || state != "first" && state != "second" {
+					t.Errorf("%s, step %d: %q, %v", w.name, n, state, updated)
+				}
+			}
+		}
+	}
+}
+
+// queued is what was promised about a message in the spool.
+type queued struct {
+	body    string
+	states  []string // that may be found
+	removed int      // 1: begun; 2: acknowledged
+}
+
+// TestSpoolPowerCut: messages into the spool, other states, removals, with a power cut at each operation of the file system.
+func TestSpoolPowerCut(t *testing.T) { synctest.Test(t, spoolPowerCut) }
+
+func spoolPowerCut(t *testing.T) {
+	disk := mailtest.NewPowerFS()
+	must(t, disk.MkdirAll(anna, dirPerm))
+	s, err := Open(disk, Options{})
+	must(t, err)
+	must(t, s.Recover(behindTest))
+	must(t, s.Close())
+	mailtest.CutEverywhere(t, disk, powerRounds, func(fsys *mailtest.PowerFS) func(*mailtest.PowerFS) error {
+		told := make(map[string]*queued)
+		accept := func(s *Store, size int, dirs ...string) string {
+			body := fmt.Sprint(len(told), "\r\n") + strings.Repeat("a line of text\r\n", size/16)
+			id, err := spool(s, body, "new", dirs...)
+			if err == nil {
+				told[id] = &queued{body: body, states: []string{"new"}}
+			}
+			return id
+		}
+		update := func(s *Store, id, state string) {
+			if q := told[id]; q != nil {
+				q.states = append(q.states, state)
+				if s.Spool().Update(id, []byte(state)) == nil {
+					q.states = []string{state}
+				}
+			}
+		}
+		remove := func(s *Store, id string) {
+			if q := told[id]; q != nil {
+				q.removed = 1
+				if s.Spool().Remove(id) == nil {
+					q.removed = 2
+				}
+			}
+		}
+		if s, err := Open(fsys, Options{}); err == nil && s.Recover(behindTest) == nil {
+			first := accept(s, 2000, anna)
+			large := accept(s, smallMax+1, anna)
+			second := accept(s, 100)
+			update(s, first, "tried once")
+			update(s, large, "tried once")
+			remove(s, second)
+			time.Sleep(time.Minute)
+			third := accept(s, 3000)
+			update(s, first, "tried twice")
+			update(s, third, "tried once")
+			remove(s, large)
+			update(s, third, "tried twice")
+			remove(s, first)
+			accept(s, 100)
+			_ = s.Close()
+		}
+		round := 0
+		return func(found *mailtest.PowerFS) error {
+			round++
+			found.Start(mailtest.Nth(1+round%40, mailtest.ErrPowerCut))
+			if s, err := Open(found, Options{}); err == nil && s.Recover(behindTest) == nil {
+				_ = s.Close()
+			}
+			rng := rand.New(rand.NewPCG(uint64(round), 0))
+			return verifySpool(found.Restart(mailtest.PowerMode(round%4), rng), told)
+		}
+	})
+}
+
+func verifySpool(fsys durable.FS, told map[string]*queued) error {
+	s, err := Open(fsys, Options{})
+	if err != nil {
+		return err
+	}
+	if err := s.Recover(behindTest); err != nil {
+		return err
+	}
+	defer s.Close()
+	for id, q := range told {
+		state, err := s.Spool().State(id)
+		if errors.Is(err, ErrNotSpooled) && q.removed > 0 {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if q.removed == 2 {
+			return fmt.Errorf("%s was removed and is there", id)
+		}
+		if !slices.Contains(q.states, string(state)) {
+			return fmt.Errorf("%s: state %q, want one of %q", id, state, q.states)
+		}
+		r, _, err := s.Spool().Open(id)
+		if err != nil {
+			return err
+		}
+		body, err := io.ReadAll(r)
+		if err := errors.Join(err, r.Close()); err != nil || string(body) != q.body {
+			return fmt.Errorf("%s: %w, %.20q", id, err, body)
+		}
+	}
+	return nil
+}
