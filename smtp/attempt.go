@@ -33,6 +33,7 @@ type Attempt struct {
 	Domain      addr.Domain // of the recipients; of one of them, where a smart host takes several
 	Envelope    Envelope    // To are the recipients of this attempt only
 	Size        int64       // of the message in octets
+	Inside      bool        // it was written by one of us, and may be signed
 	// Open gives the message as it is stored, with CRLF line ends. It may be called more than once; the caller closes.
 	Open func() (io.ReadCloser, error)
 }

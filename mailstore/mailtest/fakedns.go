@@ -32,6 +32,7 @@ type DNS struct {
 	mu       sync.Mutex
 	records  map[string][]dnsmessage.ResourceBody // by name; guarded by mu
 	failures map[dnsQuestion]DNSFailure           // guarded by mu
+	signed   map[string]bool                      // names whose answers are authentic; guarded by mu
 	asked    map[dnsQuestion]int                  // guarded by mu
 	streams  int                                  // questions that came by TCP; guarded by mu
 }
@@ -52,6 +53,7 @@ func NewDNS(t testing.TB) *DNS {
 	d := &DNS{
 		records:  make(map[string][]dnsmessage.ResourceBody),
 		failures: make(map[dnsQuestion]DNSFailure),
+		signed:   make(map[string]bool),
 		asked:    make(map[dnsQuestion]int),
 	}
 	packets, streams := listenBoth(t)
@@ -112,6 +114,15 @@ func (d *DNS) SetMX(domain string, hosts ...string) {
 	d.set(domain, bodies, dnsmessage.TypeMX)
 }
 
+// SetEqualMX gives a domain mail exchangers that are all of one preference.
+func (d *DNS) SetEqualMX(domain string, hosts ...string) {
+	var bodies []dnsmessage.ResourceBody
+	for _, host := range hosts {
+		bodies = append(bodies, &dnsmessage.MXResource{Pref: 10, MX: absolute(host)})
+	}
+	d.set(domain, bodies, dnsmessage.TypeMX)
+}
+
 // SetPTR gives an address its names.
 func (d *DNS) SetPTR(ip netip.Addr, names ...string) {
 	var bodies []dnsmessage.ResourceBody
@@ -136,9 +147,32 @@ func (d *DNS) SetTXT(name string, texts ...string) {
 	d.set(name, bodies, dnsmessage.TypeTXT)
 }
 
+// typeTLSA is RFC 6698; the library has no name for it.
+const typeTLSA dnsmessage.Type = 52
+
+// SetTLSA gives a name, such as "_25._tcp.mx.example", its TLSA records: three
+// octets of usage, selector and matching type, then the data (RFC 6698 §2.1).
+func (d *DNS) SetTLSA(name string, records ...[]byte) {
+	var bodies []dnsmessage.ResourceBody
+	for _, data := range records {
+		bodies = append(bodies, &dnsmessage.UnknownResource{Type: typeTLSA, Data: data})
+	}
+	d.set(name, bodies, typeTLSA)
+}
+
+// Sign makes the answers for names authentic, as if this server had checked their
+// signatures (RFC 4035 §3.2.3): the AD bit is set where the question wants it.
+func (d *DNS) Sign(names ...string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, name := range names {
+		d.signed[normal(name)] = true
+	}
+}
+
 // Fail makes questions for a name fail, or answered again with DNSAnswers. The
-// name "" is every name. Types are "A", "AAAA", "MX", "PTR" and "TXT"; none are
-// all of them.
+// name "" is every name. Types are "A", "AAAA", "MX", "PTR", "TXT" and "TLSA"; none
+// are all of them.
 func (d *DNS) Fail(how DNSFailure, name string, types ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -198,6 +232,9 @@ func absolute(name string) dnsmessage.Name {
 }
 
 func dnsType(kind string) dnsmessage.Type {
+	if kind == "TLSA" {
+		return typeTLSA
+	}
 	for _, t := range []dnsmessage.Type{
 		dnsmessage.TypeA, dnsmessage.TypeAAAA, dnsmessage.TypeMX, dnsmessage.TypePTR, dnsmessage.TypeTXT,
 	} {
@@ -209,7 +246,9 @@ func dnsType(kind string) dnsmessage.Type {
 }
 
 func bodyType(b dnsmessage.ResourceBody) dnsmessage.Type {
-	switch b.(type) {
+	switch b := b.(type) {
+	case *dnsmessage.UnknownResource:
+		return b.Type
 	case *dnsmessage.AResource:
 		return dnsmessage.TypeA
 	case *dnsmessage.AAAAResource:

@@ -90,6 +90,11 @@ func (d *DNS) reply(query []byte, limit int) []byte {
 	if answer.RCode, answer.Answers, silent = d.answer(q); silent {
 		return nil
 	}
+	if header.AuthenticData {
+		d.mu.Lock()
+		answer.AuthenticData = d.signed[normal(q.Name.String())]
+		d.mu.Unlock()
+	}
 	packed, err := answer.Pack()
 	if err == nil && len(packed) > limit {
 		answer.Truncated, answer.Answers = true, nil

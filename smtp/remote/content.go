@@ -1,0 +1,430 @@
+package remote
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"io"
+	"mime"
+	"mime/quotedprintable"
+	"strings"
+)
+
+// content is what a look through a message found out about its octets.
+type content struct {
+	header8     bool   // octets above 127 in a header, of the message or of a part
+	body8       bool   // or elsewhere
+	convertible error  // why it cannot be converted to seven bits; nil: it can
+	encode      []bool // leaf parts that have to be encoded, in their order
+}
+
+// scan looks through the message once in an attempt.
+func (d *delivery) scan() (*content, error) {
+	if d.scanned {
+		return &d.content, nil
+	}
+	src, err := d.attempt.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	w := &walker{in: bufio.NewReaderSize(src, walkerLine), found: &d.content, survey: true}
+	if err := w.walk(); err != nil {
+		return nil, err
+	}
+	if d.content.header8 {
+		d.content.convertible = errHeader8
+	}
+	d.scanned = true
+	return &d.content, nil
+}
+
+// convert copies a message that was scanned, with its parts in seven bits (RFC
+// 2045, RFC 6152 §3).
+func (c *content) convert(dst io.Writer, src io.Reader) error {
+	out := bufio.NewWriterSize(dst, 4096)
+	w := &walker{in: bufio.NewReaderSize(src, walkerLine), out: out, found: c}
+	if err := w.walk(); err != nil {
+		return err
+	}
+	return out.Flush()
+}
+
+const (
+	walkerLine = 64 << 10 // longer lines are taken in pieces
+	maxHeader  = 256 << 10
+	maxDepth   = 20
+)
+
+// Why a message cannot be converted.
+var (
+	errHeader8   = errors.New("its header has octets above 127")
+	errSigned    = errors.New("a signature covers what would have to be changed")
+	errEncoded   = errors.New("a part has octets above 127 against its own declaration")
+	errStructure = errors.New("its structure is not understood")
+)
+
+// walker goes through the parts of a message, twice in the same way: first to
+// find out which have to be encoded, then to copy them.
+type walker struct {
+	in     *bufio.Reader
+	out    *bufio.Writer // nil in the survey
+	found  *content
+	survey bool
+	leaves int
+	depth  int // of parts in parts
+
+	boundaries []string // of the multiparts around, "--" in front
+	signed     int      // multipart/signed around
+	midLine    bool     // the last piece ended in no line end
+	delimiter  string   // the boundary line that ended a part; "": the end of the message
+}
+
+// walk goes through the whole message.
+func (w *walker) walk() error { return w.entity(true, "text/plain") }
+
+// cannot notes why there is no converting; the survey goes on, to look for octets.
+func (w *walker) cannot(why error) {
+	if w.survey && w.found.convertible == nil {
+		w.found.convertible = why
+	}
+}
+
+// emit writes in the second walk. Errors stay in the writer until Flush.
+func (w *walker) emit(p []byte) {
+	if w.out != nil {
+		w.out.Write(p)
+	}
+}
+
+// piece is the next line with its end, or a part of a long one; io.EOF at the end.
+// delimits reports whether it is the boundary of a part.
+func (w *walker) piece() (p []byte, delimits bool, err error) {
+	start := !w.midLine
+	p, err = w.in.ReadSlice('\n')
+	if err != nil && !errors.Is(err, bufio.ErrBufferFull) && (len(p) == 0 || !errors.Is(err, io.EOF)) {
+		if !errors.Is(err, io.EOF) {
+			err = errors.Join(errSource, err)
+		}
+		return nil, false, err
+	}
+	w.midLine = p[len(p)-1] != '\n'
+	if start && len(p) > 2 && p[0] == '-' && p[1] == '-' {
+		line := bytes.TrimRight(p, " \t\r\n")
+		for i := len(w.boundaries) - 1; i >= 0; i-- {
+			if rest, ok := bytes.CutPrefix(line, []byte(w.boundaries[i])); ok && (len(rest) == 0 || string(rest) == "--") {
+				return p, true, nil
+			}
+		}
+	}
+	return p, false, nil
+}
+
+// header is what matters of a part's header.
+type header struct {
+	raw       []byte // with the empty line
+	kind      string // type/subtype in lower case
+	boundary  string // "--" in front; "": none
+	encoding  string // in lower case
+	typed     bool   // there is a Content-Type
+	versioned bool   // there is a MIME-Version
+	broken    bool   // what it says cannot be read
+	ended     bool   // by a boundary or the end of the message: there is no body
+	line      string // the boundary line that ended it
+}
+
+func (w *walker) header(kind string) (header, error) {
+	h := header{kind: kind}
+	for {
+		p, delimits, err := w.piece()
+		if errors.Is(err, io.EOF) {
+			h.ended = true
+			break
+		}
+		if err != nil {
+			return h, err
+		}
+		if delimits {
+			h.ended, h.line = true, string(p)
+			break
+		}
+		h.raw = append(h.raw, p...)
+		if len(h.raw) > maxHeader {
+			return h, nil // the rest passes for a body
+		}
+		if len(bytes.TrimRight(p, "\r\n")) == 0 {
+			break
+		}
+	}
+	h.parse()
+	if has8Bit(h.raw) {
+		w.found.header8 = true
+	}
+	return h, nil
+}
+
+// parse reads the fields that matter.
+func (h *header) parse() {
+	for name, value := range fields(h.raw) {
+		switch strings.ToLower(name) {
+		case "mime-version":
+			h.versioned = true
+		case "content-transfer-encoding":
+			h.encoding, _, _ = strings.Cut(strings.ToLower(strings.TrimSpace(value)), " ")
+		case "content-type":
+			kind, params, err := mime.ParseMediaType(value)
+			h.broken = h.broken || h.typed || err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter)
+			h.typed, h.kind = true, kind
+			if params["boundary"] != "" {
+				h.boundary = "--" + strings.TrimRight(params["boundary"], " \t")
+			}
+		}
+	}
+}
+
+// fields are the fields of a header, unfolded.
+func fields(raw []byte) func(func(name, value string) bool) {
+	return func(yield func(string, string) bool) {
+		for len(raw) > 0 {
+			end := fieldEnd(raw)
+			name, value, ok := strings.Cut(string(raw[:end]), ":")
+			value = strings.NewReplacer("\r", "", "\n", "").Replace(value)
+			if ok && !yield(strings.TrimSpace(name), value) {
+				return
+			}
+			raw = raw[end:]
+		}
+	}
+}
+
+// fieldEnd is where the first field ends, with its folded lines.
+func fieldEnd(raw []byte) int {
+	end := 0
+	for {
+		i := bytes.IndexByte(raw[end:], '\n')
+		if i < 0 {
+			return len(raw)
+		}
+		if end += i + 1; end == len(raw) || raw[end] != ' ' && raw[end] != '\t' {
+			return end
+		}
+	}
+}
+
+// identity reports whether the body stands as it is.
+func (h *header) identity() bool {
+	switch h.encoding {
+	case "", "7bit", "8bit", "binary":
+		return true
+	}
+	return false
+}
+
+// entity goes through one part, or the message, to the boundary behind it.
+func (w *walker) entity(top bool, defaultKind string) error {
+	w.depth++
+	defer func() { w.depth-- }()
+	h, err := w.header(defaultKind)
+	if err != nil {
+		return err
+	}
+	media, _, _ := strings.Cut(h.kind, "/")
+	switch {
+	case h.ended:
+		w.emit(h.raw)
+		return w.arrive(h.line)
+	case w.depth > maxDepth || len(h.raw) > maxHeader || h.broken:
+		return w.opaque(h, errStructure)
+	case media == "multipart" && h.boundary != "" && h.identity():
+		return w.multipart(h)
+	case h.kind == "message/rfc822" && h.identity():
+		w.emit(relabel(h, "7bit", false))
+		return w.entity(true, "text/plain")
+	case media == "multipart", media == "message":
+		return w.opaque(h, errStructure)
+	case !h.identity():
+		return w.opaque(h, errEncoded)
+	case w.signed > 0:
+		return w.opaque(h, errSigned)
+	}
+	return w.leaf(h, top, media == "text")
+}
+
+// arrive emits the boundary line that ended a part, for those around it.
+func (w *walker) arrive(line string) error {
+	w.delimiter = strings.TrimRight(line, " \t\r\n")
+	w.emit([]byte(line))
+	return nil
+}
+
+// body hands the lines of a body to sink, up to a boundary. The line end before
+// that belongs to it (RFC 2046 §5.1.1) and is returned instead.
+func (w *walker) body(sink func([]byte)) (held, line string, err error) {
+	for {
+		p, delimits, err := w.piece()
+		if errors.Is(err, io.EOF) {
+			sink([]byte(held))
+			return "", "", nil
+		}
+		if err != nil {
+			return "", "", err
+		}
+		if delimits {
+			return held, string(p), nil
+		}
+		sink([]byte(held))
+		text := bytes.TrimSuffix(bytes.TrimSuffix(p, []byte{'\n'}), []byte{'\r'})
+		held = string(p[len(text):])
+		sink(text)
+		if has8Bit(text) {
+			w.found.body8 = true
+		}
+	}
+}
+
+// opaque copies a body that cannot be converted, and says why where it must be.
+func (w *walker) opaque(h header, why error) error {
+	w.emit(h.raw)
+	held, line, err := w.body(func(p []byte) {
+		if has8Bit(p) {
+			w.cannot(why)
+		}
+		w.emit(p)
+	})
+	w.emit([]byte(held))
+	if err != nil {
+		return err
+	}
+	return w.arrive(line)
+}
+
+// leaf goes through a body that may have to be encoded.
+func (w *walker) leaf(h header, top, text bool) error {
+	n := w.leaves
+	w.leaves++
+	if w.survey {
+		w.found.encode = append(w.found.encode, false)
+		_, line, err := w.body(func(p []byte) {
+			w.found.encode[n] = w.found.encode[n] || has8Bit(p)
+		})
+		if err != nil {
+			return err
+		}
+		return w.arrive(line)
+	}
+	var encoder io.WriteCloser = plain{w.out}
+	switch {
+	case !w.found.encode[n]:
+		w.emit(relabel(h, "7bit", false))
+	case text:
+		w.emit(relabel(h, "quoted-printable", top))
+		encoder = quotedprintable.NewWriter(w.out)
+	default:
+		w.emit(relabel(h, "base64", top))
+		encoder = base64.NewEncoder(base64.StdEncoding, &folder{w: w.out})
+	}
+	held, line, err := w.body(func(p []byte) { encoder.Write(p) })
+	if err != nil {
+		return err
+	}
+	encoder.Close()
+	w.emit([]byte(held))
+	return w.arrive(line)
+}
+
+// multipart goes through the parts of one, and what stands around them.
+func (w *walker) multipart(h header) error {
+	inside := "text/plain"
+	if h.kind == "multipart/digest" {
+		inside = "message/rfc822"
+	}
+	if h.kind == "multipart/signed" {
+		w.signed++
+		defer func() { w.signed-- }()
+	}
+	w.emit(relabel(h, "7bit", false))
+	w.boundaries = append(w.boundaries, h.boundary)
+	if err := w.surroundings(); err != nil {
+		return err
+	}
+	for w.delimiter == h.boundary {
+		if err := w.entity(false, inside); err != nil {
+			return err
+		}
+	}
+	w.boundaries = w.boundaries[:len(w.boundaries)-1]
+	if w.delimiter == h.boundary+"--" {
+		return w.surroundings()
+	}
+	return nil // by a boundary of one further out, or by the end
+}
+
+// surroundings are the preamble and the epilogue, which nobody shows.
+func (w *walker) surroundings() error {
+	return w.opaque(header{}, errStructure)
+}
+
+// relabel is a header with another transfer encoding. A message of before MIME
+// is declared to be what it is (RFC 1428).
+func relabel(h header, encoding string, top bool) []byte {
+	if encoding == "7bit" && h.encoding != "8bit" && h.encoding != "binary" {
+		return h.raw
+	}
+	var out []byte
+	for raw := h.raw; len(raw) > 0; {
+		end := fieldEnd(raw)
+		name, _, _ := strings.Cut(string(raw[:end]), ":")
+		if len(bytes.TrimRight(raw[:end], "\r\n")) == 0 {
+			break
+		}
+		if !strings.EqualFold(strings.TrimSpace(name), "Content-Transfer-Encoding") {
+			out = append(out, raw[:end]...)
+		}
+		raw = raw[end:]
+	}
+	if top && !h.versioned {
+		out = append(out, "MIME-Version: 1.0\r\n"...)
+	}
+	if !h.typed {
+		out = append(out, "Content-Type: text/plain; charset=unknown-8bit\r\n"...)
+	}
+	return append(append(append(out, "Content-Transfer-Encoding: "...), encoding...), "\r\n\r\n"...)
+}
+
+func has8Bit(p []byte) bool {
+	for _, c := range p {
+		if c >= 0x80 {
+			return true
+		}
+	}
+	return false
+}
+
+// plain is an encoder that does nothing.
+type plain struct{ io.Writer }
+
+func (plain) Close() error { return nil }
+
+// folder breaks base64 into lines (RFC 2045 §6.8).
+type folder struct {
+	w      io.Writer
+	column int
+}
+
+func (f *folder) Write(p []byte) (int, error) {
+	n := len(p)
+	for len(p) > 0 {
+		if f.column == 76 {
+			f.w.Write([]byte("\r\n"))
+			f.column = 0
+		}
+		some := min(76-f.column, len(p))
+		if _, err := f.w.Write(p[:some]); err != nil {
+			return 0, err
+		}
+		f.column += some
+		p = p[some:]
+	}
+	return n, nil
+}

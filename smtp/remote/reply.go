@@ -1,0 +1,149 @@
+package remote
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"pillarbox/smtp"
+)
+
+const (
+	maxReplyLine  = 2048 // octets; RFC 5321 §4.5.3.1.5 has 512, and servers that say more
+	maxReplyLines = 100
+	maxReplyText  = 400 // octets that are kept of all lines
+)
+
+// errReply is the class of what is no SMTP reply.
+var errReply = errors.New("no SMTP reply")
+
+// reply is one answer of a server (RFC 5321 §4.2). Its text is as the server
+// wrote it, lines joined by a LF, cut off at a bound.
+type reply struct {
+	code int
+	text []byte
+}
+
+// read takes the next reply from in, whose buffer bounds the length of a line.
+// each, if not nil, sees the text of every line; it is valid during the call.
+// Lines may end with a bare LF. Errors: errReply or the connection's.
+func (r *reply) read(in *bufio.Reader, each func(line []byte)) error {
+	r.code, r.text = 0, r.text[:0]
+	for range maxReplyLines {
+		line, err := in.ReadSlice('\n')
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			return errReply
+		case errors.Is(err, io.EOF):
+			return io.ErrUnexpectedEOF
+		case err != nil:
+			return err
+		}
+		line = bytes.TrimRight(line, "\r\n")
+		code, more, text, ok := splitReply(line)
+		if !ok || r.code != 0 && r.code != code {
+			return errReply
+		}
+		if r.code != 0 && len(r.text) < 4*maxReplyText {
+			r.text = append(r.text, '\n')
+		}
+		r.code = code
+		if len(r.text) < 4*maxReplyText {
+			r.text = append(r.text, text...)
+		}
+		if each != nil {
+			each(text)
+		}
+		if !more {
+			return nil
+		}
+	}
+	return errReply
+}
+
+// splitReply takes "250-text", "250 text" or "250" apart.
+func splitReply(line []byte) (code int, more bool, text []byte, ok bool) {
+	if len(line) < 3 || line[0] < '2' || line[0] > '5' || !isDigit(line[1]) || !isDigit(line[2]) {
+		return 0, false, nil, false
+	}
+	code = int(line[0]-'0')*100 + int(line[1]-'0')*10 + int(line[2]-'0')
+	if len(line) == 3 {
+		return code, false, nil, true
+	}
+	if line[3] != ' ' && line[3] != '-' {
+		return 0, false, nil, false
+	}
+	return code, line[3] == '-', line[4:], true
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+// positive reports whether the server did what it was asked for.
+func (r *reply) positive() bool { return r.code/100 == 2 }
+
+// words is the reply as the rest of the house knows replies: on one line,
+// printable, its enhanced code (RFC 3463, RFC 2034) taken off every line.
+func (r *reply) words() smtp.Reply {
+	out := smtp.Reply{Code: r.code, Enhanced: [3]int{r.code / 100, 0, 0}}
+	var b strings.Builder
+	for i, line := range bytes.Split(r.text, []byte{'\n'}) {
+		if code, rest, ok := cutEnhanced(line); ok && code[0] == r.code/100 && (i == 0 || code == out.Enhanced) {
+			out.Enhanced, line = code, rest
+		}
+		if line = bytes.TrimSpace(line); len(line) > 0 {
+			if b.Len() > 0 {
+				b.WriteByte(' ')
+			}
+			b.Write(line)
+		}
+	}
+	out.Text = printable(b.String())
+	return out
+}
+
+// line is the whole text on one line, printable, for people.
+func (r *reply) line() string {
+	return printable(string(bytes.ReplaceAll(r.text, []byte{'\n'}, []byte(", "))))
+}
+
+// cutEnhanced takes "5.1.1 " off the front.
+func cutEnhanced(line []byte) (code [3]int, rest []byte, ok bool) {
+	word, rest, _ := bytes.Cut(line, []byte{' '})
+	part, digits := 0, 0
+	for _, c := range word {
+		switch {
+		case isDigit(c) && digits < 3:
+			code[part] = code[part]*10 + int(c-'0')
+			digits++
+		case c == '.' && part < 2 && digits > 0:
+			part, digits = part+1, 0
+		default:
+			return [3]int{}, line, false
+		}
+	}
+	if part != 2 || digits == 0 || code[0] != 2 && code[0] != 4 && code[0] != 5 {
+		return [3]int{}, line, false
+	}
+	return code, rest, true
+}
+
+// printable makes text from outside fit for reports and logs.
+func printable(s string) string {
+	s = strings.Map(func(c rune) rune {
+		if c < ' ' || c == 0x7f || 0x80 <= c && c < 0xa0 || c == utf8.RuneError || c == '\u2028' || c == '\u2029' {
+			return '?'
+		}
+		return c
+	}, s)
+	if len(s) > maxReplyText {
+		cut := maxReplyText
+		for !utf8.RuneStart(s[cut]) {
+			cut--
+		}
+		s = s[:cut]
+	}
+	return s
+}
