@@ -1,0 +1,157 @@
+package dkim
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/durable"
+)
+
+type list struct {
+	Keys []Key `json:"keys"`
+}
+
+// read gives the keys of a domain sorted by their time, without their states.
+func (k *Keys) read(domain addr.Domain) ([]Key, error) {
+	data, err := durable.ReadFile(k.fsys, listFile(domain))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	var l list
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&l); err != nil {
+		return nil, fmt.Errorf("%s %w: %v", listFile(domain), ErrDamaged, err)
+	}
+	for _, key := range l.Keys {
+		if err := checkSelector(key.Selector); err != nil {
+			return nil, fmt.Errorf("%s %w: %v", listFile(domain), ErrDamaged, err)
+		}
+	}
+	slices.SortStableFunc(l.Keys, func(a, b Key) int { return a.From.Compare(b.From) })
+	return l.Keys, nil
+}
+
+func (k *Keys) write(domain addr.Domain, keys []Key) error {
+	data, err := json.MarshalIndent(list{keys}, "", "  ")
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(k.fsys, listFile(domain), append(data, '\n'), 0o600)
+}
+
+// generate makes a private key as PKCS #8 in PEM.
+func generate(kind Kind) ([]byte, error) {
+	var key any
+	var err error
+	switch kind {
+	case RSA2048:
+		key, err = rsa.GenerateKey(rand.Reader, 2048)
+	case Ed25519:
+		_, key, err = ed25519.GenerateKey(rand.Reader)
+	default:
+		err = fmt.Errorf("kind of DKIM key %q %w; there are %s and %s", kind, ErrName, RSA2048, Ed25519)
+	}
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+}
+
+// load reads a private key, also one that other software made (PKCS #1).
+func (k *Keys) load(domain addr.Domain, selector string) (crypto.Signer, error) {
+	name := keyFile(domain, selector)
+	data, err := durable.ReadFile(k.fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(data)
+	if block == nil {
+		return nil, fmt.Errorf("%s %w: it is not in PEM form", name, ErrDamaged)
+	}
+	var key any
+	if block.Type == "RSA PRIVATE KEY" {
+		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
+	} else {
+		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s %w: %v", name, ErrDamaged, err)
+	}
+	switch key := key.(type) {
+	case *rsa.PrivateKey:
+		return key, nil
+	case ed25519.PrivateKey:
+		return key, nil
+	}
+	return nil, fmt.Errorf("%s %w: a key for DKIM is RSA or Ed25519", name, ErrDamaged)
+}
+
+// parsed is what signing needs of a domain's files, and how they looked when it
+// was read.
+type parsed struct {
+	list fs.FileInfo
+	keys []Key
+
+	file   fs.FileInfo // of the key that signed last
+	signer crypto.Signer
+}
+
+// active gives the key that signs at a time; "" without one.
+func (k *Keys) active(domain addr.Domain, now time.Time) (selector string, signer crypto.Signer, err error) {
+	// The looks come before the readings: a file replaced between the two is
+	// read again next time, never taken for fresh.
+	info, err := k.fsys.Lstat(listFile(domain))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil, nil
+	} else if err != nil {
+		return "", nil, err
+	}
+	k.mu.Lock()
+	p := k.parsed[domain]
+	k.mu.Unlock()
+	if p.list == nil || !durable.Unchanged(p.list, info) {
+		keys, err := k.read(domain)
+		if err != nil {
+			return "", nil, err
+		}
+		p = parsed{list: info, keys: keys}
+	}
+	i := activeAt(p.keys, now)
+	if i < 0 {
+		return "", nil, nil
+	}
+	selector = p.keys[i].Selector
+	file, err := k.fsys.Lstat(keyFile(domain, selector))
+	if err != nil {
+		return "", nil, err
+	}
+	if p.signer == nil || !durable.Unchanged(p.file, file) {
+		if p.signer, err = k.load(domain, selector); err != nil {
+			return "", nil, err
+		}
+		p.file = file
+		k.mu.Lock()
+		k.parsed[domain] = p
+		k.mu.Unlock()
+	}
+	return selector, p.signer, nil
+}

@@ -1,0 +1,261 @@
+package dsn
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"mime/quotedprintable"
+	"net/mail"
+	"net/textproto"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// ErrNotReport is the class of the errors of Parse about what it was given.
+var ErrNotReport = errors.New("not a delivery report")
+
+// Parsed is what was found in a delivery report, by anybody. Its text is
+// untrusted but valid UTF-8 without control characters, except that Text has
+// lines that end in "\n".
+type Parsed struct {
+	MessageID    string // of the report, with the angle brackets
+	Text         string // the part for people; at most 64 KiB of it
+	EnvID        string
+	ReportingMTA string // without the type
+	ReceivedFrom string // without the type
+	Arrived      time.Time
+	Recipients   []ParsedRecipient
+	Returned     string // media type of the part with the original, in lower case; "" without
+	OriginalID   string // the Message-ID of the original; "" when not found
+}
+
+// ParsedRecipient is what a report says of one recipient.
+type ParsedRecipient struct {
+	ORcptType   string // in lower case
+	ORcpt       string
+	FinalType   string // in lower case
+	Final       string
+	Action      Action // in lower case, but perhaps none of ours
+	Status      [3]int // zero when unreadable
+	RemoteMTA   string // without the type
+	Diagnostic  string // without the type
+	LastAttempt time.Time
+	RetryUntil  time.Time
+}
+
+// Limits on what Parse reads, in octets, and on the groups of a status part.
+const (
+	maxReport     = 1 << 20
+	maxText       = 64 << 10
+	maxField      = 4 << 10
+	maxRecipients = 1000
+)
+
+// Parse reads a delivery report. It reads at most 1 MiB, and is tolerant: what
+// is missing, unreadable or beyond that stays empty. The error is of the class
+// ErrNotReport, or r's.
+func Parse(r io.Reader) (Parsed, error) {
+	source := &failing{r: io.LimitReader(r, maxReport)}
+	p, err := parse(source)
+	if source.err != nil {
+		return Parsed{}, source.err
+	}
+	return p, err
+}
+
+// failing tells the errors of a source from those of the parsers that read it.
+type failing struct {
+	r   io.Reader
+	err error
+}
+
+func (f *failing) Read(b []byte) (int, error) {
+	n, err := f.r.Read(b)
+	if err != nil && err != io.EOF {
+		f.err = err
+	}
+	return n, err
+}
+
+func parse(r io.Reader) (Parsed, error) {
+	message, err := mail.ReadMessage(bufio.NewReader(r))
+	if err != nil {
+		return Parsed{}, fmt.Errorf("%w: its header is unreadable", ErrNotReport)
+	}
+	kind, params, _ := mime.ParseMediaType(message.Header.Get("Content-Type"))
+	if kind != "multipart/report" || params["boundary"] == "" {
+		return Parsed{}, fmt.Errorf("%w: it is %q", ErrNotReport, kind)
+	}
+	p := Parsed{MessageID: oneLine(message.Header.Get("Message-Id"), maxWords)}
+	parts, found := multipart.NewReader(message.Body, params["boundary"]), false
+	for n := 0; ; n++ {
+		part, err := parts.NextRawPart()
+		if err != nil {
+			break
+		}
+		kind, _, _ := mime.ParseMediaType(part.Header.Get("Content-Type"))
+		switch {
+		case kind == "message/delivery-status", kind == "message/global-delivery-status":
+			found = true
+			p.readStatus(decoded(part))
+		case n == 0:
+			p.Text = readText(decoded(part))
+		case found && p.Returned == "":
+			p.Returned = kind
+			p.OriginalID = readOriginalID(decoded(part))
+		}
+	}
+	if !found {
+		return Parsed{}, fmt.Errorf("%w: it has no part for programs", ErrNotReport)
+	}
+	return p, nil
+}
+
+func decoded(part *multipart.Part) io.Reader {
+	if strings.EqualFold(part.Header.Get("Content-Transfer-Encoding"), "quoted-printable") {
+		return quotedprintable.NewReader(part)
+	}
+	return part
+}
+
+func readText(r io.Reader) string {
+	text, _ := io.ReadAll(io.LimitReader(r, maxText))
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(string(text), "\uFFFD"))
+}
+
+func readOriginalID(r io.Reader) string {
+	header, _ := textproto.NewReader(bufio.NewReader(io.LimitReader(r, maxText))).ReadMIMEHeader()
+	return oneLine(header.Get("Message-Id"), maxWords)
+}
+
+// readStatus reads the groups of fields, of which the first is about the message
+// (RFC 3464 §2.1).
+func (p *Parsed) readStatus(r io.Reader) {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxText)
+	var group []string
+	first := true
+	end := func() {
+		switch {
+		case len(group) == 0:
+			return
+		case first:
+			p.messageFields(group)
+		case len(p.Recipients) < maxRecipients:
+			p.Recipients = append(p.Recipients, recipientFields(group))
+		}
+		first, group = false, nil
+	}
+	for lines.Scan() {
+		line := lines.Text()
+		switch {
+		case strings.TrimSpace(line) == "":
+			end()
+		case (line[0] == ' ' || line[0] == '\t') && len(group) > 0:
+			if last := &group[len(group)-1]; len(*last) < maxField {
+				*last += line
+			}
+		default:
+			group = append(group, line)
+		}
+	}
+	end()
+}
+
+func (p *Parsed) messageFields(group []string) {
+	for _, field := range group {
+		name, value := splitField(field)
+		switch name {
+		case "original-envelope-id":
+			p.EnvID = value
+		case "reporting-mta":
+			_, p.ReportingMTA = splitType(value)
+		case "received-from-mta":
+			_, p.ReceivedFrom = splitType(value)
+		case "arrival-date":
+			p.Arrived = readDate(value)
+		}
+	}
+}
+
+func recipientFields(group []string) ParsedRecipient {
+	var rcpt ParsedRecipient
+	for _, field := range group {
+		name, value := splitField(field)
+		switch name {
+		case "original-recipient":
+			rcpt.ORcptType, rcpt.ORcpt = splitType(rawValue(field))
+		case "final-recipient":
+			rcpt.FinalType, rcpt.Final = splitType(rawValue(field))
+		case "action":
+			rcpt.Action = Action(strings.ToLower(value))
+		case "status":
+			rcpt.Status = readStatusCode(value)
+		case "remote-mta":
+			_, rcpt.RemoteMTA = splitType(value)
+		case "diagnostic-code":
+			_, rcpt.Diagnostic = splitType(value)
+		case "last-attempt-date":
+			rcpt.LastAttempt = readDate(value)
+		case "will-retry-until":
+			rcpt.RetryUntil = readDate(value)
+		}
+	}
+	return rcpt
+}
+
+func splitField(field string) (name, value string) {
+	name, value, _ = strings.Cut(field, ":")
+	return strings.ToLower(strings.TrimSpace(name)), oneLine(value, maxField)
+}
+
+// rawValue keeps the spaces of a quoted local part.
+func rawValue(field string) string {
+	_, value, _ := strings.Cut(field, ":")
+	return printable(strings.TrimSpace(value), maxField)
+}
+
+// splitType divides "type; text"; without a type all is text.
+func splitType(value string) (kind, text string) {
+	kind, text, ok := strings.Cut(value, ";")
+	if !ok {
+		return "", strings.TrimSpace(value)
+	}
+	return strings.ToLower(strings.TrimSpace(kind)), strings.TrimSpace(text)
+}
+
+// readStatusCode takes "5.1.1" and tolerates a comment behind it.
+func readStatusCode(value string) (status [3]int) {
+	code, _, _ := strings.Cut(value, " ")
+	parts := strings.Split(code, ".")
+	if len(parts) != len(status) {
+		return status
+	}
+	var read [3]int
+	for i, part := range parts {
+		n, err := strconv.ParseUint(part, 10, 10)
+		if err != nil {
+			return status
+		}
+		read[i] = int(n)
+	}
+	return read
+}
+
+func readDate(value string) time.Time {
+	t, err := mail.ParseDate(value)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
