@@ -1,5 +1,5 @@
-// Package dns asks DNS what the rules want to know: the name of a client, and
-// whether a sender's domain exists. What DNS says is untrusted: a name that is
+// Package dns asks DNS what the rules want to know: the name of a client,
+// whether a sender's domain exists, and whether a list has a client. What DNS says is untrusted: a name that is
 // no proper domain counts as none. It never asks by itself; a server without
 // such rules needs no DNS.
 package dns
@@ -37,6 +37,8 @@ type Resolver struct {
 	slots   chan struct{}
 	names   cache[netip.Addr, clientName]
 	domains cache[addr.Domain, policy.DomainState]
+
+	listings cache[listingKey, policy.Listing] // without the site
 }
 
 type clientName struct {
@@ -52,6 +54,8 @@ func New(opts Options) *Resolver {
 		slots:   make(chan struct{}, cmp.Or(opts.Concurrent, 64)),
 		names:   newCache[netip.Addr, clientName](),
 		domains: newCache[addr.Domain, policy.DomainState](),
+
+		listings: newCache[listingKey, policy.Listing](),
 	}
 }
 

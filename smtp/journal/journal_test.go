@@ -54,6 +54,7 @@ func full(t testing.TB) Record {
 			From: boss, FromHosted: true, FromPlain: anna, SenderDomain: policy.DomainExists,
 			To: anna, Kind: policy.RecipientLocal, NoOutside: true, InboundRight: "account.json", GroupName: boss, Forwards: true, GroupAccept: policy.AcceptMembers, GroupMember: true,
 			HeaderSender: []addr.Address{anna, boss}, HeaderPlain: []addr.Address{boss}, HeaderField: "From", HeaderBad: true, Hops: 3,
+			Listed: []policy.Listing{{Site: "list.example", State: policy.ListedThere, Answer: []netip.Addr{netip.MustParseAddr("127.0.0.2")}, Text: "why"}},
 		},
 	}
 }

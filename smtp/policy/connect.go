@@ -25,7 +25,7 @@ func (r *Rules) NeedsName() bool {
 		r.Connections.Allow.hasNames() || r.Connections.Deny.hasNames() ||
 		r.Anonymous.Exceptions.hasNames() || r.LogIns.PlaintextNetworks.hasNames() ||
 		r.Relay.ExcludeHosts.hasNames() || r.Relay.AllowHosts.hasNames() || r.Relay.DenyHosts.hasNames() ||
-		r.Senders.TrustedHosts.hasNames()
+		r.Senders.TrustedHosts.hasNames() || r.DNSBL.Deny.hasNames() || r.DNSBL.Allow.hasNames()
 }
 
 // NeedsNameToRelay reports whether the client's name must be asked for before

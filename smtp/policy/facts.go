@@ -49,6 +49,7 @@ type Facts struct {
 	Helo         string       `json:"helo,omitempty"`
 	InternalName bool         `json:"internal_name,omitempty"` // Name is in a hosted domain
 	Device       *Device      `json:"device,omitempty"`        // the device that the address belongs to
+	Listed       []Listing    `json:"listed,omitempty"`        // what the DNSBL sites say of Remote; nil: not asked
 
 	// Who logged in; zero: nobody.
 	User User `json:"user,omitzero"`

@@ -104,6 +104,9 @@ func writeDecision(out *strings.Builder, d Decision) {
 	for _, s := range d.Steps {
 		fmt.Fprintf(out, "    %s\n", s)
 	}
+	if d.Mark != "" {
+		fmt.Fprintf(out, "    mark: %s\n", d.Mark)
+	}
 	if d.Flip != "" {
 		fmt.Fprintf(out, "    flip: %s\n", d.Flip)
 	}
@@ -219,7 +222,9 @@ func (r *ruleText) rules(t *testing.T) *Rules {
 			Send: r.on("outside.send", true), Receive: r.on("outside.receive", true),
 			AcceptFrom: r.addresses(t, "outside.accept_from"), RejectFrom: r.addresses(t, "outside.reject_from"),
 			PerHour: Setting[int]{500, "default"},
+			Closed:  Setting[bool]{!r.on("outbound.enabled", true).Value, r.origin("outbound.enabled")},
 		},
+		DNSBL:   r.dnsbl(t),
 		MaxHops: Setting[int]{hops, r.origin("smtp.max_hops")},
 	}
 	for _, service := range []smtp.Service{smtp.MTA, smtp.Submission, smtp.SMTPS} {
@@ -233,6 +238,22 @@ func (r *ruleText) rules(t *testing.T) *Rules {
 		}
 	}
 	return rules
+}
+
+func (r *ruleText) dnsbl(t *testing.T) DNSBL {
+	action := r.word("dnsbl.action", "log")
+	b := DNSBL{
+		Deny: r.hosts(t, "dnsbl.private_deny", ""), Allow: r.hosts(t, "dnsbl.private_allow", ""), Exempt: r.addresses(t, "dnsbl.exempt"),
+		Action: Setting[DNSBLAction]{DNSBLAction(action.Value), action.Origin}, Text: r.word("dnsbl.reply", "").Value,
+	}
+	for _, line := range r.list("dnsbl.sites", "") {
+		site, err := ParseDNSBLSite(line)
+		if err != nil {
+			t.Errorf("dnsbl.sites: %v", err)
+		}
+		b.Sites = append(b.Sites, site)
+	}
+	return b
 }
 
 // parseFacts reads "ip=1.2.3.4 user=anna from=<> to=x@remote.example …". The
@@ -283,6 +304,10 @@ func setFact(t *testing.T, f *Facts, key, value string) {
 		f.Name, f.NameState, f.InternalName = value, NameVerified, strings.HasSuffix(value, ".office.example")
 	case "dns":
 		f.NameState = NameState(value)
+	case "listed": // zen.example:127.0.0.2+127.0.0.4,bl.example:failed,clean.example
+		for _, one := range strings.Split(value, ",") {
+			f.Listed = append(f.Listed, parseListing(one))
+		}
 	case "service":
 		f.Service = map[string]smtp.Service{"smtp": smtp.MTA, "submission": smtp.Submission, "smtps": smtp.SMTPS}[value]
 	case "tls":
@@ -334,4 +359,19 @@ func setFact(t *testing.T, f *Facts, key, value string) {
 	default:
 		t.Fatalf("unknown fact %q", key)
 	}
+}
+
+func parseListing(text string) Listing {
+	site, answers, listed := strings.Cut(text, ":")
+	l := Listing{Site: site, State: ListedNot}
+	switch {
+	case answers == "failed":
+		l.State = ListedFailed
+	case listed:
+		l.State = ListedThere
+		for _, a := range strings.Split(answers, "+") {
+			l.Answer = append(l.Answer, netip.MustParseAddr(a))
+		}
+	}
+	return l
 }

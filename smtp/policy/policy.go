@@ -56,6 +56,7 @@ type Decision struct {
 	Reply   *smtp.Reply `json:"reply,omitempty"` // what the client is told; nil when accepted
 	Steps   []Step      `json:"steps"`
 	Flip    string      `json:"flip,omitempty"` // of a refusal: the smallest change that would make it an accept
+	Mark    string      `json:"mark,omitempty"` // of an accept: the value of a MarkHeader that the message is to get
 	Console string      `json:"-"`              // a line for the log in the words of the old product, or ""
 }
 

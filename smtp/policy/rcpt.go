@@ -11,9 +11,9 @@ import (
 // Rcpt decides whether a client may send to one recipient.
 func (r *Rules) Rcpt(f *Facts) Decision {
 	d := decide("rcpt")
-	rules := []func(*Decision, *Facts) (Decision, bool){r.recipientLists, r.relay, r.outside, r.deviceRecipient}
+	rules := []func(*Decision, *Facts) (Decision, bool){r.recipientLists, r.dnsbl, r.relay, r.closed, r.outside, r.deviceRecipient}
 	if f.Kind != RecipientRemote {
-		rules = []func(*Decision, *Facts) (Decision, bool){r.recipientLists, r.unknown, r.inbound, r.group, r.deviceRecipient}
+		rules = []func(*Decision, *Facts) (Decision, bool){r.recipientLists, r.dnsbl, r.unknown, r.inbound, r.group, r.closed, r.deviceRecipient}
 		if f.Forwards { // an alias or a forward is no way around the right
 			rules = append(rules, r.outside)
 		}

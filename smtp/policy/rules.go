@@ -15,6 +15,7 @@ type Rules struct {
 	Senders     Senders
 	Recipients  Recipients
 	Outside     Outside
+	DNSBL       DNSBL
 	MaxHops     Setting[int] // Received lines of a message; 0: no limit
 }
 
@@ -104,4 +105,5 @@ type Outside struct {
 	Send, Receive          Setting[bool] // the rights of mailboxes that have none of their own
 	AcceptFrom, RejectFrom AddressList   // users, groups, domains
 	PerHour                Setting[int]  // recipients elsewhere of one account; 0: no limit
+	Closed                 Setting[bool] // nothing is sent to other servers, whoever wants to (outbound.enabled = false)
 }

@@ -16,6 +16,7 @@ import (
 	"pillarbox/mailstore/addr"
 	"pillarbox/quota/notice"
 	"pillarbox/smtp/policy"
+	"pillarbox/smtp/route"
 	"pillarbox/tls/certs"
 )
 
@@ -44,6 +45,15 @@ type Config struct {
 	Mailboxes   Mailboxes
 	Log         Log
 
+	Outbound     Outbound
+	Routes       route.Table // Default is [outbound]; the others have what they do not say from there
+	Relayed      []Relayed   // parallel to Routes.Routes
+	Reports      Reports
+	Fetch        []Fetch
+	Pickup       Pickup
+	Local        Local
+	Authenticity Authenticity
+
 	// Policy is every rule of who may connect and send what where, ready for
 	// use. Its settings and its lists' entries carry their origins.
 	Policy policy.Rules
@@ -64,6 +74,7 @@ type Listen struct {
 	SMTPS      []string // TLS from the first octet, log-in required
 	POP3       []string // plain, STLS offered
 	POP3S      []string // TLS from the first octet
+	ODMR       []string // plain, STARTTLS offered: on-demand mail relay, ATRN (RFC 2645)
 }
 
 // TLS names the certificate. Cert and Key are absolute paths of PEM files; both

@@ -121,6 +121,7 @@ func TestDefaults(t *testing.T) {
 	want := Default()
 	want.Hostname = "mail.office.example"
 	want.Data = c.Data
+	want.Pickup.Dir, want.Local.Socket = filepath.Join(c.Data, "pickup"), filepath.Join(c.Data, "submit.sock")
 	if !filepath.IsAbs(c.Data) || filepath.Base(c.Data) != "data" {
 		t.Errorf("data is %s", c.Data)
 	}
@@ -254,13 +255,85 @@ senders.verify_user = "header"
 smtp.max_session_size = "0"
 outside.send = false
 groups.lan = ["192.168.1.0/24", "*.office.example"]
+listen.odmr = [":366"]
+outbound.enabled = false
+outbound.smart_host = ["mail.isp.example:587", "[10.0.0.1]", "smtps://[2001:db8::1]:465"]
+outbound.direct_first = true
+outbound.port = 2525
+outbound.tls = "required"
+outbound.masquerade = "brand.example"
+outbound.name = "out.office.example"
+outbound.bind = "192.0.2.1"
+outbound.retries = ["90s", "1h30m"]
+outbound.delay_notice = "0"
+outbound.expire = "72h"
+outbound.windows = ["Mon-Fri 08:00-18:00", "22:00-06:00"]
+outbound.connections = 50
+outbound.mta_sts = false
+reports.language = "de"
+reports.copy_to = "boss@b.example"
+reports.null_sender = "drop"
+reports.max_return = "0"
+pickup.dir = "/srv/drop"
+local.socket = "/run/x.sock"
+local.per_hour = 7
+dnsbl.private_deny = ["192.0.2.0/24", "group:lan"]
+dnsbl.sites = ["zen.example", "bl.example=127.0.0.2-4"]
+dnsbl.action = "reject"
+dnsbl.reply = "%i is at %s"
+dnsbl.exempt = ["abuse@b.example"]
+authenticity.spf = "mark"
+authenticity.dmarc = "reject"
+authenticity.dkim_sign = false
+
+[[route]]
+domains = ["partner.example", "*.partner.example"]
+smart_host = ["/run/lmtp"]
+lmtp = true
+direct_first = false
+hold = true
+etrn_hosts = ["192.0.2.25"]
+etrn_accounts = ["Branch@b.example"]
+allow_relay = true
+windows = ["never"]
+
+[[route]]
+domains = ["*"]
+helo = true
+windows = []
+
+[[fetch]]
+etrn_server = "mail.isp.example"
+etrn_domains = ["b.example", "@b.example", "#queue"]
+at = ["17:05", "8:00"]
+
+[[fetch]]
+name = "pop"
+pop3 = "pop.isp.example"
+user = "u"
+password_file = "PASSWORD"
+deliver_to = "anna@b.example"
+leave_days = 3
+with_each_delivery = true
 `
-	first := mustLoad(t, text)
-	var again strings.Builder
-	for _, s := range first.Effective() {
-		again.WriteString(s.Key + " = " + s.Value + "\n")
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	second := mustLoad(t, again.String())
+	first := mustLoad(t, strings.ReplaceAll(text, "PASSWORD", secret))
+	var again, entries strings.Builder
+	for _, s := range first.Effective() {
+		table, name, ok := strings.Cut(s.Key, "].")
+		if !ok {
+			again.WriteString(s.Key + " = " + s.Value + "\n")
+			continue
+		}
+		if name == "domains" || name == "name" { // the first key of an entry
+			entries.WriteString("[[" + strings.TrimRight(table, "[0123456789") + "]]\n")
+		}
+		entries.WriteString(name + " = " + s.Value + "\n")
+	}
+	second := mustLoad(t, again.String()+entries.String())
 	if a, b := withoutOrigins(first), withoutOrigins(second); !reflect.DeepEqual(a, b) {
 		t.Errorf("got  %+v\nwant %+v", b, a)
 	}
@@ -315,10 +388,10 @@ func TestDiff(t *testing.T) {
 	}
 	after := mustLoad(t, text+"data = \"/d\"\nlisten.pop3 = []\nlog.level = \"warn\"\n")
 	changed := Diff(before, after)
-	if want := []string{"data", "listen.pop3", "log.level"}; !slices.Equal(changed, want) {
+	if want := []string{"data", "listen.pop3", "pickup.dir", "local.socket", "log.level"}; !slices.Equal(changed, want) {
 		t.Errorf("changed %v, want %v", changed, want)
 	}
-	if got, want := RestartKeys(changed), []string{"data", "listen.pop3"}; !slices.Equal(got, want) {
+	if got, want := RestartKeys(changed), []string{"data", "listen.pop3", "pickup.dir", "local.socket"}; !slices.Equal(got, want) {
 		t.Errorf("restart for %v, want %v", got, want)
 	}
 }
@@ -352,6 +425,7 @@ func TestSampleIsComplete(t *testing.T) {
 	}
 	defaults := Default()
 	defaults.Hostname, defaults.Data = "mail.office.example", c.Data
+	defaults.Pickup.Dir, defaults.Local.Socket = c.Pickup.Dir, c.Local.Socket
 	if changed := Diff(&defaults, c); changed != nil {
 		t.Errorf("the sample states other defaults for %v", changed)
 	}
@@ -393,12 +467,16 @@ func TestSuggestKey(t *testing.T) {
 		"Hostname":             "did you mean hostname?",
 		"pop3.timeout":         "did you mean pop3.idle_timeout?",
 		"log.colour":           "known here are level and format",
+		"route[2].tsl":         "did you mean tls of [[route]]?",
+		"route[1].colour":      "known here are domains, lmtp, helo, hold, etrn_hosts, etrn_accounts, allow_relay, connections, smart_host, direct_first, port, tls, user, password_file, masquerade, bind, retries, delay_notice, expire, windows, mta_sts and dane",
+		"etrn_server":          "did you mean etrn_server of [[fetch]]?",
 		"xyzzy":                "known here are hostname, data, default_domain and postmaster",
 		"sites.smtp.anonymus":  "did you mean sites.smtp.anonymous?",
 		"groups.My Scanners":   "name a group in small letters, digits, - and _",
 		"groups.a.b":           "name a group in small letters, digits, - and _",
 		"a.b.c": "the sections are listen, tls, auth, connections, anonymous, sites, sites.smtp, sites.submission, sites.smtps, " +
-			"sites.pop3, sites.pop3s, relay, senders, recipients, outside, smtp, pop3, limits, bans, dns, mailboxes, log and groups",
+			"sites.pop3, sites.pop3s, relay, senders, recipients, outside, outbound, reports, pickup, local, dnsbl, authenticity, " +
+			"smtp, pop3, limits, bans, dns, mailboxes, log, groups, [[route]] and [[fetch]]",
 	} {
 		if got := names.suggestKey(name); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
@@ -421,6 +499,7 @@ func FuzzDocument(f *testing.F) {
 	f.Add([]byte("hostname = 'a'\nsmtp.max_errors = 0x_1\nsmtp = {greeting='x'}\n[smtp]\n[smtp.a]\n"))
 	f.Add([]byte("listen.smtp = [ 'a', '''b''', \"\"\"\nc\"\"\" ]\n[listen]\n[[listen]]"))
 	f.Add([]byte("sites.smtp.anonymous = true\nsites = {pop3 = {require_tls = true}}\n[sites.pop3]\n[sites]\nsmtp.offer_auth = false\n[groups]\na-1 = ['x']"))
+	f.Add([]byte("[[route]]\ndomains = ['a']\n[[ fetch ]]\npop3 = 'x'\n[[\"route\"]]\ntls='off'\n[route]\n[[route.x]]\nroute.a = 1\nfetch = []"))
 	names := newSchema(keys())
 	f.Fuzz(func(t *testing.T, text []byte) {
 		d := readDocument("f", text, names)
@@ -463,6 +542,12 @@ func flatten(m map[string]any) map[string]any {
 			name := strings.TrimPrefix(section+"."+leaf, ".")
 			if sub, ok := v.(map[string]any); ok && names.isSection(name) {
 				add(name, sub)
+				continue
+			}
+			if list, ok := v.([]any); ok && names.isTable(name) {
+				for i, sub := range list {
+					add(entry(name, i), sub.(map[string]any))
+				}
 				continue
 			}
 			flat[name] = stringList(v)
@@ -509,6 +594,13 @@ func TestSampleNamesTheOldSettings(t *testing.T) {
 		"Allow all computers which successfully authenticate to relay", "Limit message size to", "Limit session size to",
 		"Limit number of messages per connection to", "Limit number of recipients per message to",
 		"Send copy of Non-Delivery Report to", "Badmail directory", "Maximum hop count", "Perform reverse DNS lookup", "Connection time-out",
+		"Smart host", "Attempt direct delivery before sending to smart host", "TCP port", "Masquerade domain", "Fully-qualified domain name",
+		"First retry interval", "Subsequent retry interval", "Delay notification", "Expiration time-out",
+		"Limit number of connections to", "Limit number of connections per domain to", "Time-out (minutes)",
+		"Send HELO instead of EHLO", "Queue messages for remote triggered delivery", "Remote domain", "SMTP connector",
+		"RouterLanguageVisibleNDRStatus", "RouterDSNForNULLReversePath", "RouterDisableDSNRelayReports",
+		"Request ETRN/TURN", "Call at these times", "Pickup directory",
+		"DNS blacklist filters", "Private whitelist filter", "Log and tag message", "Connection filtering",
 		"Allow incoming mail to be relayed to this domain", "Allow messages to be relayed to these domains", "Sender filtering", "Recipient filtering",
 	} {
 		if !strings.Contains(text, name) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"pillarbox/smtp/policy"
+	"pillarbox/smtp/route"
 )
 
 // Default returns the settings that hold where neither the file nor the
@@ -50,8 +51,17 @@ func Default() Config {
 		DNS:       DNS{Timeout: 5 * time.Second},
 		Mailboxes: Mailboxes{PlusSeparator: "+", DefaultWarning: 90, OverQuota: RefuseOverQuota, Notices: EnglishNotices},
 		Log:       Log{Level: slog.LevelInfo, Format: TextLog},
-		Policy:    defaultRules(),
-		origin:    map[string]origin{},
+		Outbound:  Outbound{Enabled: true, Connections: 1000},
+		Routes: route.Table{Default: route.Route{
+			Name: "default", Port: route.PortSMTP, MTASTS: true, DANE: true, Schedule: route.DefaultSchedule(),
+			Connections: 100, PerConnection: 20, Recipients: 100, Idle: 10 * time.Minute,
+		}},
+		Reports:      Reports{Language: EnglishReports, NullSender: NullToBadmail, Success: true, MaxReturn: 1 << 20},
+		Pickup:       Pickup{Enabled: true},
+		Local:        Local{Enabled: true, Outside: true},
+		Authenticity: Authenticity{SPF: CheckOff, DKIM: CheckOff, DMARC: CheckOff, Sign: true},
+		Policy:       defaultRules(),
+		origin:       map[string]origin{},
 		lines: map[string][]policy.Line{
 			"relay.deny_hosts": standardLines("*"),
 			"bans.trusted": standardLines("127.0.0.0/8", "::1", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",
@@ -111,5 +121,6 @@ func defaultRules() policy.Rules {
 		},
 		MaxHops: standard(15),
 		Outside: policy.Outside{Send: standard(true), Receive: standard(true), PerHour: standard(500)},
+		DNSBL:   policy.DNSBL{Action: standard(policy.DNSBLLog)},
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -28,6 +29,7 @@ type document struct {
 	file     string
 	names    schema
 	values   map[string]value
+	entries  map[string][]int // the line of each entry of a table
 	problems Errors
 
 	data     []byte
@@ -61,6 +63,7 @@ func readDocument(file string, data []byte, names schema) *document {
 		names:    names,
 		data:     data,
 		values:   map[string]value{},
+		entries:  map[string][]int{},
 		sections: map[string]opened{},
 	}
 	for d.base < len(data) {
@@ -79,7 +82,7 @@ func readDocument(file string, data []byte, names schema) *document {
 
 // statement is the start of a line that can only be a key or a section, never
 // the rest of a list or of a string.
-var statement = regexp.MustCompile(`(?m)^[ \t]*(?:[A-Za-z][A-Za-z0-9_.-]*[ \t]*=|\[[A-Za-z])`)
+var statement = regexp.MustCompile(`(?m)^[ \t]*(?:[A-Za-z][A-Za-z0-9_.-]*[ \t]*=|\[\[?[A-Za-z])`)
 
 // nextStatement returns the offset of the first statement on a later line than
 // the given offset.
@@ -108,6 +111,9 @@ func (d *document) syntaxError(err error) int {
 	if bytes.HasPrefix(line, []byte("[")) {
 		d.table, d.skip = "", true // nobody knows which section the next keys belong to
 		hint = "write [section]"
+		if bytes.HasPrefix(line, []byte("[[")) {
+			hint = "write [[section]]"
+		}
 	}
 	d.problem(d.lineAt(offset), d.keyIn(line), "not TOML: "+what, hint)
 	return offset
@@ -169,6 +175,10 @@ var bareKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
 func (d *document) header(n *unstable.Node) {
 	name, line := d.path(n)
+	if slices.Contains(d.names.tables, name) {
+		d.entry(name, line, n.Kind)
+		return
+	}
 	d.table, d.skip = name, !d.names.isSection(name)
 	switch {
 	case d.names.isKey(name):
@@ -184,6 +194,15 @@ func (d *document) header(n *unstable.Node) {
 		}
 	}
 	d.open(name, line, byHeader)
+}
+
+// entry begins an entry of a table.
+func (d *document) entry(name string, line int, kind unstable.Kind) {
+	if kind != unstable.ArrayTable {
+		d.problem(line, name, "is a list of sections", "write [["+name+"]] with double brackets, once for each")
+	}
+	d.entries[name] = append(d.entries[name], line)
+	d.table, d.skip = entry(name, len(d.entries[name])-1), false
 }
 
 // open notes that a section begins, and reports one that has begun before.
@@ -211,6 +230,9 @@ func (d *document) keyValue(table string, n *unstable.Node) {
 	}
 	v := n.Value()
 	switch {
+	case d.names.isTable(name):
+		table, _, _ := strings.Cut(name, ".")
+		d.problem(line, name, "is not how a list of sections is written", "write [["+table+"]] and its keys below, once for each")
 	case v.Kind == unstable.InlineTable && d.names.isSection(name):
 		d.open(name, line, byBrace)
 		for it := v.Children(); it.Next(); {

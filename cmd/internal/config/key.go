@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"pillarbox/smtp/policy"
+	"pillarbox/smtp/route"
 )
 
 // kind is how a value is written in the file.
@@ -39,7 +40,14 @@ type key struct {
 	// compile makes a list of the policy out of its lines and the groups; nil for
 	// every other key.
 	compile func(c *Config, groups map[string][]policy.Line) []error
+
+	// in reports whether a configuration has the entry of a table that the key is
+	// of; nil for a key that there is once.
+	in func(c *Config) bool
 }
+
+// exists reports whether there is such a key in a configuration.
+func (k key) exists(c *Config) bool { return k.in == nil || k.in(c) }
 
 // fault is one mistake in a value; item is the index in a list, else 0.
 type fault struct {
@@ -60,6 +68,7 @@ func keys() []key {
 		list("listen.smtps", func(c *Config) *[]string { return &c.Listen.SMTPS }, listenAddress(465)),
 		list("listen.pop3", func(c *Config) *[]string { return &c.Listen.POP3 }, listenAddress(110)),
 		list("listen.pop3s", func(c *Config) *[]string { return &c.Listen.POP3S }, listenAddress(995)),
+		list("listen.odmr", func(c *Config) *[]string { return &c.Listen.ODMR }, listenAddress(366)),
 
 		text("tls.cert", func(c *Config) *string { return &c.TLS.Cert }, optional(filePath)),
 		text("tls.key", func(c *Config) *string { return &c.TLS.Key }, optional(filePath)),
@@ -82,7 +91,7 @@ func keys() []key {
 	all = append(all, siteKeys("sites.smtp", func(c *Config) *policy.Site { return &c.Sites.SMTP })...)
 	all = append(all, siteKeys("sites.submission", func(c *Config) *policy.Site { return &c.Sites.Submission })...)
 	all = append(all, siteKeys("sites.smtps", func(c *Config) *policy.Site { return &c.Sites.SMTPS })...)
-	return append(all,
+	all = append(all,
 		boolean("sites.pop3.require_tls", func(c *Config) *bool { return &c.Sites.POP3.RequireTLS }),
 		boolean("sites.pop3s.require_tls", func(c *Config) *bool { return &c.Sites.POP3S.RequireTLS }),
 
@@ -95,7 +104,7 @@ func keys() []key {
 		addresses("relay.deny_domains", func(c *Config) *policy.AddressList { return &c.Policy.Relay.DenyDomains }),
 		hosts("relay.allow_hosts", func(c *Config) *policy.HostList { return &c.Policy.Relay.AllowHosts }),
 		hosts("relay.deny_hosts", func(c *Config) *policy.HostList { return &c.Policy.Relay.DenyHosts }),
-		addresses("relay.override_domains", func(c *Config) *policy.AddressList { return &c.Policy.Relay.OverrideDomains }),
+		overrideDomains(),
 		ruleBoolean("relay.deny_wins", func(c *Config) *policy.Setting[bool] { return &c.Policy.Relay.DenyWins }),
 		ruleText("relay.refusal", func(c *Config) *policy.Setting[bool] { return &c.Policy.Relay.DominoWords },
 			oneOf(choice[bool]{"unable", false}, choice[bool]{"rejected", true})),
@@ -118,6 +127,21 @@ func keys() []key {
 		addresses("outside.accept_from", func(c *Config) *policy.AddressList { return &c.Policy.Outside.AcceptFrom }),
 		addresses("outside.reject_from", func(c *Config) *policy.AddressList { return &c.Policy.Outside.RejectFrom }),
 		placed(number("outside.per_hour", valueOf(perHour), 0, 1_000_000), perHour),
+	)
+	all = append(all, outboundKeys()...)
+	return append(all,
+		hosts("dnsbl.private_deny", func(c *Config) *policy.HostList { return &c.Policy.DNSBL.Deny }),
+		hosts("dnsbl.private_allow", func(c *Config) *policy.HostList { return &c.Policy.DNSBL.Allow }),
+		dnsblSites(),
+		ruleText("dnsbl.action", func(c *Config) *policy.Setting[policy.DNSBLAction] { return &c.Policy.DNSBL.Action },
+			words(policy.DNSBLLog, policy.DNSBLMark, policy.DNSBLReject)),
+		text("dnsbl.reply", func(c *Config) *string { return &c.Policy.DNSBL.Text }, optional(listedText)),
+		addresses("dnsbl.exempt", func(c *Config) *policy.AddressList { return &c.Policy.DNSBL.Exempt }),
+
+		text("authenticity.spf", func(c *Config) *Check { return &c.Authenticity.SPF }, words(CheckOff, CheckMark, CheckReject)),
+		text("authenticity.dkim", func(c *Config) *Check { return &c.Authenticity.DKIM }, words(CheckOff, CheckMark, CheckReject)),
+		text("authenticity.dmarc", func(c *Config) *Check { return &c.Authenticity.DMARC }, words(CheckOff, CheckMark, CheckReject)),
+		boolean("authenticity.dkim_sign", func(c *Config) *bool { return &c.Authenticity.Sign }),
 
 		text("smtp.greeting", func(c *Config) *string { return &c.SMTP.Greeting }, greeting("")),
 		text("smtp.max_message_size", func(c *Config) *int64 { return &c.SMTP.MaxMessageSize }, limit("64KiB", "1TiB")),
@@ -180,13 +204,69 @@ func siteKeys(section string, site func(*Config) *policy.Site) []key {
 	}
 }
 
+// outboundKeys are what mail to other servers, and about it, is sent by.
+func outboundKeys() []key {
+	way := func(c *Config) *route.Route { return &c.Routes.Default }
+	all := []key{
+		boolean("outbound.enabled", func(c *Config) *bool { return &c.Outbound.Enabled }),
+		text("outbound.name", func(c *Config) *string { return &way(c).EHLO }, optional(heloName)),
+	}
+	all = append(all, wayKeys("outbound", way)...)
+	return append(all,
+		number("outbound.connections", func(c *Config) *int { return &c.Outbound.Connections }, 1, 100_000),
+		number("outbound.connections_per_domain", func(c *Config) *int { return &way(c).Connections }, 1, 100_000),
+		number("outbound.messages_per_connection", func(c *Config) *int { return &way(c).PerConnection }, 1, 1_000_000),
+		number("outbound.recipients_per_message", func(c *Config) *int { return &way(c).Recipients }, 1, 100_000),
+		text("outbound.idle_timeout", func(c *Config) *duration { return &way(c).Idle }, span("10s", "1h")),
+
+		text("reports.language", func(c *Config) *ReportLanguage { return &c.Reports.Language }, words(EnglishReports, GermanReports)),
+		text("reports.copy_to", func(c *Config) *address { return &c.Reports.CopyTo }, optional(mailAddress)),
+		text("reports.null_sender", func(c *Config) *NullSender { return &c.Reports.NullSender }, words(NullToBadmail, NullSend, NullDrop)),
+		boolean("reports.success", func(c *Config) *bool { return &c.Reports.Success }),
+		text("reports.max_return", func(c *Config) *int64 { return &c.Reports.MaxReturn }, size[int64](0, 1<<40)),
+		text("reports.from", func(c *Config) *address { return &c.Reports.From }, optional(mailAddress)),
+
+		boolean("pickup.enabled", func(c *Config) *bool { return &c.Pickup.Enabled }),
+		text("pickup.dir", func(c *Config) *string { return &c.Pickup.Dir }, optional(filePath)),
+
+		boolean("local.enabled", func(c *Config) *bool { return &c.Local.Enabled }),
+		text("local.socket", func(c *Config) *string { return &c.Local.Socket }, optional(socketPath)),
+		boolean("local.outside", func(c *Config) *bool { return &c.Local.Outside }),
+		number("local.per_hour", func(c *Config) *int { return &c.Local.PerHour }, 0, 1_000_000),
+	)
+}
+
+// dnsblSites is the list of the sites that are asked about a client.
+func dnsblSites() key {
+	k := group("dnsbl.sites")
+	k.compile = func(c *Config, _ map[string][]policy.Line) (errs []error) {
+		c.Policy.DNSBL.Sites = nil
+		for _, line := range c.lines[k.name] {
+			site, err := policy.ParseDNSBLSite(line)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			c.Policy.DNSBL.Sites = append(c.Policy.DNSBL.Sites, site)
+		}
+		return errs
+	}
+	return k
+}
+
 func maxHops(c *Config) *policy.Setting[int] { return &c.Policy.MaxHops }
 
 func perHour(c *Config) *policy.Setting[int] { return &c.Policy.Outside.PerHour }
 
-// keys is every setting there is and every group that this configuration has.
+// keys is every setting there is, and every entry of a table and every group
+// that this configuration has.
 func (c *Config) keys() []key {
 	all := keys()
+	for _, t := range tables() {
+		for i := range t.len(c) {
+			all = append(all, t.keys(entry(t.name, i), i)...)
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.lines)) {
 		if isGroup(name) {
 			all = append(all, group(name))
@@ -336,6 +416,17 @@ func addresses(name string, field func(*Config) *policy.AddressList) key {
 	return k
 }
 
+// overrideDomains takes the routes that everybody may relay to as well.
+func overrideDomains() key {
+	k := group("relay.override_domains")
+	k.compile = func(c *Config, groups map[string][]policy.Line) (errs []error) {
+		lines := append(slices.Clone(c.lines[k.name]), c.relayedLines()...)
+		c.Policy.Relay.OverrideDomains, errs = policy.ParseAddresses(lines, groups)
+		return errs
+	}
+	return k
+}
+
 // group is a list of hosts or addresses as it is written.
 func group(name string) key {
 	return key{
@@ -391,12 +482,13 @@ type Setting struct {
 	Secret bool   `json:"secret"` // Value must not be shown; no key is secret so far
 }
 
-// Effective lists every setting in the order of the sample, then the groups.
+// Effective lists every setting in the order of the sample, then the entries of
+// the tables, as route[1].domains, then the groups.
 func (c *Config) Effective() []Setting {
 	var all []Setting
 	for _, k := range c.keys() {
 		source := "default"
-		if o, ok := c.origin[k.name]; ok {
+		if o, ok := c.source(k.name); ok {
 			source = o.String()
 		}
 		all = append(all, Setting{Key: k.name, Value: k.show(c), Source: source})
@@ -407,24 +499,51 @@ func (c *Config) Effective() []Setting {
 // Origin is where a key is set, as policy.Setting has it: "pillarbox.toml:41",
 // "env PILLARBOX_…" or "default".
 func (c *Config) Origin(name string) string {
-	if o, ok := c.origin[name]; ok {
+	if o, ok := c.source(name); ok {
 		return o.short()
 	}
 	return byDefault
 }
 
-// Diff lists the keys whose values differ, in the order of the sample.
+// source is where a key has its value from: a route's key perhaps from
+// [outbound].
+func (c *Config) source(name string) (o origin, ok bool) {
+	if o, ok = c.origin[name]; ok || !strings.HasPrefix(name, "route[") {
+		return o, ok
+	}
+	of := leaf(name)
+	switch of {
+	case "user", "password_file":
+		if c.ownLogin(section(name)) {
+			return o, false
+		}
+	case "connections":
+		of = "connections_per_domain"
+	}
+	o, ok = c.origin["outbound."+of]
+	return o, ok
+}
+
+// Diff lists the keys whose values differ, in the order of the sample. An entry
+// of a table that only one of the two has is named as a whole, as route[3].
 func Diff(old, new *Config) []string {
 	var changed []string
 	note := func(k key) {
-		if k.show(old) != k.show(new) && !slices.Contains(changed, k.name) {
-			changed = append(changed, k.name)
+		name := k.name
+		switch before, after := k.exists(old), k.exists(new); {
+		case before != after:
+			name = section(name)
+		case before && k.show(old) == k.show(new):
+			return
+		}
+		if !slices.Contains(changed, name) {
+			changed = append(changed, name)
 		}
 	}
 	for _, k := range new.keys() {
 		note(k)
 	}
-	for _, k := range old.keys() { // groups that are gone
+	for _, k := range old.keys() { // groups and entries that are gone
 		note(k)
 	}
 	return changed
@@ -432,9 +551,14 @@ func Diff(old, new *Config) []string {
 
 // RestartKeys returns those of the changed keys that a running server cannot
 // take over: it holds the lock of its data directory, it opened its listening
-// sockets while it had the right to, and a log changes its form only as a whole.
+// sockets while it had the right to, it watches one folder, and a log changes its
+// form only as a whole.
 func RestartKeys(changed []string) []string {
 	return slices.DeleteFunc(slices.Clone(changed), func(name string) bool {
-		return name != "data" && name != "log.format" && section(name) != "listen"
+		switch name {
+		case "data", "log.format", "local.enabled", "local.socket":
+			return false
+		}
+		return section(name) != "listen" && section(name) != "pickup"
 	})
 }

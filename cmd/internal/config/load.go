@@ -75,13 +75,10 @@ func Load(path string, environ []string, options ...Option) (*Config, error) {
 	for _, apply := range options {
 		apply(l)
 	}
-	l.file(data)
+	d := l.file(data)
 	l.environment(environ)
-	for _, p := range []*string{&l.config.Data, &l.config.TLS.Cert, &l.config.TLS.Key, &l.config.Mailboxes.NoticeTemplates} {
-		if *p != "" && !filepath.IsAbs(*p) {
-			*p = filepath.Join(folder, *p)
-		}
-	}
+	l.tables(d) // which take over what [outbound] says
+	l.config.resolve(folder, filepath.Base(path))
 	l.compile()
 	l.check()
 	if l.problems != nil {
@@ -90,6 +87,38 @@ func Load(path string, environ []string, options ...Option) (*Config, error) {
 	}
 	return &l.config, nil
 }
+
+// resolve makes every path absolute and chooses those that are not set.
+func (c *Config) resolve(folder, file string) {
+	paths := []*string{&c.Data, &c.TLS.Cert, &c.TLS.Key, &c.Mailboxes.NoticeTemplates, &c.Pickup.Dir, &c.Local.Socket, &c.Routes.Default.PasswordFile}
+	for i := range c.Routes.Routes {
+		paths = append(paths, &c.Routes.Routes[i].PasswordFile)
+	}
+	for i := range c.Fetch {
+		paths = append(paths, &c.Fetch[i].PasswordFile)
+	}
+	for _, p := range paths {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(folder, *p)
+		}
+	}
+	if c.Pickup.Dir == "" {
+		c.Pickup.Dir = filepath.Join(c.Data, "pickup")
+	}
+	if c.Local.Socket == "" {
+		c.Local.Socket = filepath.Join(c.Data, socketName)
+		if filepath.Join(folder, file) == DefaultPath {
+			c.Local.Socket = filepath.Join(runtimeFolder, socketName)
+		}
+	}
+}
+
+// Where programs find the socket of local.socket: what is below data, only the
+// server's own account can enter.
+const (
+	socketName    = "submit.sock"
+	runtimeFolder = "/run/pillarbox"
+)
 
 func unreadable(path string, err error) error {
 	p := Problem{File: path, What: "cannot be read: " + err.Error(), Err: err}
@@ -127,7 +156,8 @@ func (l *loader) problem(o origin, key, what, hint string) {
 	l.problems = append(l.problems, p)
 }
 
-func (l *loader) file(data []byte) {
+// file takes over all of the file but its tables.
+func (l *loader) file(data []byte) *document {
 	d := readDocument(l.path, data, l.names)
 	l.problems = append(l.problems, d.problems...)
 	for _, name := range slices.Sorted(maps.Keys(d.values)) {
@@ -135,8 +165,30 @@ func (l *loader) file(data []byte) {
 			l.keys = append(l.keys, group(name))
 		}
 	}
+	l.take(d, l.keys)
+	return d
+}
+
+// tables takes over the entries of the tables.
+func (l *loader) tables(d *document) {
+	for _, t := range tables() {
+		for i, line := range d.entries[t.name] {
+			section := entry(t.name, i)
+			t.add(&l.config)
+			l.config.origin[section] = origin{file: l.path, line: line}
+			keys := t.keys(section, i)
+			l.keys = append(l.keys, keys...)
+			l.take(d, keys)
+		}
+	}
+	l.finishRoutes()
+	l.finishFetches()
+}
+
+// take sets the keys to what the file says.
+func (l *loader) take(d *document, keys []key) {
 	layer := map[string]any{}
-	for _, k := range l.keys {
+	for _, k := range keys {
 		v, ok := d.values[k.name]
 		if !ok {
 			continue
@@ -151,12 +203,12 @@ func (l *loader) file(data []byte) {
 		}
 	}
 	l.merge(confmap.Provider(layer, "."))
-	for _, k := range l.keys {
+	for _, k := range keys {
 		if _, ok := layer[k.name]; ok {
 			l.set(k, func(item int) origin {
 				line := d.values[k.name].line
-				if k.kind == listKind {
-					line = d.values[k.name].items[item]
+				if items := d.values[k.name].items; item < len(items) { // an empty list has a fault as a whole
+					line = items[item]
 				}
 				return origin{file: l.path, line: line}
 			})
@@ -174,6 +226,11 @@ func (l *loader) example(k key, v value) string {
 		return quoteList([]string{text})
 	}
 	defaults := Default()
+	for _, t := range tables() {
+		for !k.exists(&defaults) && t.len(&defaults) < t.len(&l.config) {
+			t.add(&defaults)
+		}
+	}
 	switch example := k.show(&defaults); example {
 	case `""`, "[]":
 	case `"0"`: // to copy it would be to have no limit
@@ -238,6 +295,12 @@ func (l *loader) variable(name, text string) (key, any, bool) {
 	if strings.HasPrefix(name, prefix+"GROUPS_") {
 		l.problem(o, "", "a group is no variable", "write it into the file, or its entries into the list that takes them")
 		return key{}, nil, false
+	}
+	for _, t := range tables() {
+		if strings.HasPrefix(name, prefix+strings.ToUpper(t.name)+"_") {
+			l.problem(o, "", "[["+t.name+"]] is no variable", "write it into the file")
+			return key{}, nil, false
+		}
 	}
 	i := slices.IndexFunc(l.keys, func(k key) bool { return k.variable() == name })
 	if i < 0 {
@@ -316,6 +379,9 @@ func (l *loader) check() {
 	}
 	l.checkListen()
 	l.checkSites()
+	l.checkRoutes()
+	l.checkFetches()
+	l.checkDNSBL()
 	l.checkOpenRelay()
 	if l.sound("mailboxes.notices") && l.sound("mailboxes.notice_templates") {
 		l.checkNotices()
@@ -404,7 +470,7 @@ func (l *loader) checkListen() {
 		addresses []string
 	}{
 		{"listen.smtp", c.SMTP}, {"listen.submission", c.Submission}, {"listen.smtps", c.SMTPS},
-		{"listen.pop3", c.POP3}, {"listen.pop3s", c.POP3S},
+		{"listen.pop3", c.POP3}, {"listen.pop3s", c.POP3S}, {"listen.odmr", c.ODMR},
 	} {
 		if !l.sound(service.key) {
 			continue

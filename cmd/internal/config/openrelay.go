@@ -209,7 +209,10 @@ func (l *loader) exposed(e exposure, meant bool) {
 	key, what, place := e.list, e.what, l.config.origin[e.list]
 	if e.line.Text != "" {
 		what, place = fmt.Sprintf("%q %s", e.line.Text, what), l.places[e.line.Origin]
-		if key = l.keyWith(e.line, e.list); key != e.list {
+		switch key = l.keyWith(e.line, e.list); {
+		case isEntry(key):
+			what += ", as allow_relay says"
+		case key != e.list:
 			what += ", as " + e.list + " takes the group"
 		}
 	}

@@ -24,7 +24,7 @@ type entryFault struct {
 // compile makes the policy of the settings and lines as they are now.
 func (c *Config) compile() (faults []entryFault) {
 	groups := c.groups()
-	for _, k := range keys() {
+	for _, k := range c.keys() {
 		if k.compile == nil {
 			continue
 		}
@@ -36,7 +36,10 @@ func (c *Config) compile() (faults []entryFault) {
 		smtp.MTA.String():        c.Sites.SMTP,
 		smtp.Submission.String(): c.Sites.Submission,
 		smtp.SMTPS.String():      c.Sites.SMTPS,
+		smtp.Local.String():      {Anonymous: standard(true)},
+		smtp.ODMR.String():       {RequireAuth: standard(true), OfferAuth: standard(true)},
 	}
+	c.Policy.Outside.Closed = policy.Setting[bool]{Value: !c.Outbound.Enabled, Origin: c.Origin("outbound.enabled")}
 	return faults
 }
 
@@ -92,24 +95,25 @@ func unused(name string, groups map[string][]policy.Line) (faults []entryFault) 
 func (l *loader) entryProblem(f entryFault, groups map[string][]policy.Line) {
 	line := f.err.Line
 	what, hint := fmt.Sprintf("%q: %s", line.Text, f.err.What), f.err.Hint
-	member, isGroup := strings.CutPrefix(line.Text, groupEntry)
-	if _, known := groups[member]; isGroup && !known {
+	member, named := strings.CutPrefix(line.Text, groupEntry)
+	if _, known := groups[member]; named && !known {
 		hint = suggestGroup(member, slices.Sorted(maps.Keys(groups)))
 	}
 	name := l.keyWith(line, f.list)
-	if name != f.list && !isGroup {
+	if name != f.list && isGroup(name) && !named {
 		what += ", as " + f.list + " takes the group"
 	}
 	l.problem(l.places[line.Origin], name, what, hint)
 }
 
-// keyWith is the key that has the line: that of a list, or of a group in it.
+// keyWith is the key that has the line: that of a list, or of a group or of a
+// route's domains in it.
 func (l *loader) keyWith(line policy.Line, list string) string {
 	if slices.Contains(l.config.lines[list], line) {
 		return list
 	}
 	for _, k := range l.keys {
-		if isGroup(k.name) && slices.Contains(l.config.lines[k.name], line) {
+		if (isGroup(k.name) || isEntry(k.name)) && slices.Contains(l.config.lines[k.name], line) {
 			return k.name
 		}
 	}

@@ -8,9 +8,11 @@ import (
 )
 
 // schema is the names that a file may use, and guesses what a wrong one meant.
+// The keys of a table's entries are there once, as route[].tls.
 type schema struct {
 	keys     []string
 	sections []string
+	tables   []string
 }
 
 // groupsSection is the section whose keys are named by who writes the file.
@@ -27,6 +29,13 @@ func newSchema(all []key) schema {
 		}
 	}
 	s.sections = append(s.sections, groupsSection)
+	for _, t := range tables() {
+		s.tables = append(s.tables, t.name)
+		s.sections = append(s.sections, t.name+"[]")
+		for _, k := range t.keys(t.name+"[]", 0) {
+			s.keys = append(s.keys, k.name)
+		}
+	}
 	return s
 }
 
@@ -42,8 +51,18 @@ func sectionsOf(name string) iter.Seq[string] {
 	}
 }
 
-func (s schema) isKey(name string) bool     { return slices.Contains(s.keys, name) || isGroup(name) }
-func (s schema) isSection(name string) bool { return slices.Contains(s.sections, name) }
+func (s schema) isKey(name string) bool {
+	return slices.Contains(s.keys, general(name)) || isGroup(name)
+}
+
+func (s schema) isSection(name string) bool { return slices.Contains(s.sections, general(name)) }
+
+// isTable reports whether a name, or the section that it begins with, is that of a
+// table.
+func (s schema) isTable(name string) bool {
+	name, _, _ = strings.Cut(name, ".")
+	return slices.Contains(s.tables, name)
+}
 
 var groupKey = regexp.MustCompile(`^` + groupsSection + `\.[a-z0-9][a-z0-9_-]*$`)
 
@@ -56,6 +75,7 @@ func (s schema) suggestKey(name string) string {
 	if strings.HasPrefix(name, groupsSection+".") {
 		return "name a group in small letters, digits, - and _"
 	}
+	name = general(name)
 	siblings := filter(s.keys, func(k string) bool { return section(k) == section(name) })
 	meant := filter(siblings, func(k string) bool { return strings.Contains(leaf(k), leaf(name)) })
 	if meant == nil {
@@ -66,9 +86,9 @@ func (s schema) suggestKey(name string) string {
 	}
 	switch {
 	case meant != nil:
-		return "did you mean " + join(meant, "or") + "?"
+		return "did you mean " + join(spoken(meant), "or") + "?"
 	case siblings == nil:
-		return "the sections are " + join(s.sections, "and")
+		return "the sections are " + join(spoken(s.sections), "and")
 	}
 	for i, k := range siblings {
 		siblings[i] = leaf(k)
@@ -78,10 +98,29 @@ func (s schema) suggestKey(name string) string {
 
 // suggestSection does the same for the name of a section.
 func (s schema) suggestSection(name string) string {
-	if meant := nearest(name, s.sections); meant != nil {
+	switch meant := nearest(name, s.sections); {
+	case meant == nil:
+		return "the sections are " + join(spoken(s.sections), "and")
+	case strings.HasSuffix(meant[0], "[]"):
+		return "did you mean " + spoken(meant)[0] + "?"
+	default:
 		return "did you mean [" + join(meant, "or") + "]?"
 	}
-	return "the sections are " + join(s.sections, "and")
+}
+
+// spoken are names as a person writes them: [[route]], and tls of [[route]].
+func spoken(names []string) []string {
+	var all []string
+	for _, name := range names {
+		if table, key, ok := strings.Cut(name, "[]"); ok {
+			name = "[[" + table + "]]"
+			if key != "" {
+				name = key[1:] + " of " + name
+			}
+		}
+		all = append(all, name)
+	}
+	return all
 }
 
 func filter(names []string, keep func(string) bool) (kept []string) {

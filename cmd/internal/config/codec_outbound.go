@@ -1,0 +1,257 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/smtp/route"
+)
+
+type ipAddress = netip.Addr
+
+const hostHint = `write "mail.isp.net", "mail.isp.net:587", "[192.0.2.1]", "smtps://mail.isp.net" or the path of a socket`
+
+// smartHost is a server that mail is handed to.
+var smartHost = codec[route.Host]{
+	parse: func(s string) (route.Host, error) {
+		h, err := route.ParseHost(s)
+		if err != nil {
+			return h, wrong(err.Error(), hostHint)
+		}
+		return h, nil
+	},
+	format: hostText,
+}
+
+// hostText is "" for none.
+func hostText(h route.Host) string {
+	if h == (route.Host{}) {
+		return ""
+	}
+	return h.String()
+}
+
+// etrnHost is a server on the network.
+var etrnHost = codec[route.Host]{
+	parse: func(s string) (route.Host, error) {
+		h, err := smartHost.parse(s)
+		if err == nil && h.Socket != "" {
+			return h, wrong(fmt.Sprintf("%q is no server on the network", s), `write "mail.isp.net" or "[192.0.2.1]:25"`)
+		}
+		return h, err
+	},
+	format: hostText,
+}
+
+// The ports of POP3 (RFC 1939 §3, RFC 8314 §7.2).
+const (
+	portPOP3  = 110
+	portPOP3S = 995
+)
+
+// pop3Host takes a server of POP3, which speaks TLS from the first octet on its
+// port for that.
+var pop3Host = codec[route.Host]{
+	parse: func(s string) (route.Host, error) {
+		const hint = `write "pop.isp.net", "pop.isp.net:995" or "pop3s://pop.isp.net"`
+		rest, implicit := strings.CutPrefix(s, "pop3s://")
+		rest = strings.TrimPrefix(rest, "pop3://")
+		h, err := route.ParseHost(rest)
+		if err != nil || h.Socket != "" || strings.Contains(rest, "://") {
+			return h, wrong(fmt.Sprintf("%q is no POP3 server", s), hint)
+		}
+		if implicit {
+			h.Port = cmp.Or(h.Port, portPOP3S)
+		}
+		h.Port = cmp.Or(h.Port, portPOP3)
+		h.ImplicitTLS = implicit || h.Port == portPOP3S
+		return h, nil
+	},
+	format: func(h route.Host) string {
+		if h == (route.Host{}) {
+			return ""
+		}
+		scheme := ""
+		if h.ImplicitTLS && h.Port != portPOP3S {
+			scheme = "pop3s://"
+		}
+		h.ImplicitTLS = false
+		return scheme + h.String()
+	},
+}
+
+var tlsMode = oneOf(
+	choice[route.TLSMode]{"off", route.TLSOff}, choice[route.TLSMode]{"opportunistic", route.TLSOpportunistic},
+	choice[route.TLSMode]{"required", route.TLSRequired}, choice[route.TLSMode]{"verified", route.TLSVerified})
+
+// routePattern takes the domains of a route.
+var routePattern = codec[string]{
+	parse: func(s string) (string, error) {
+		pattern, err := route.ParsePattern(s)
+		if err != nil {
+			return "", wrong(err.Error(), `write "partner.example", "*.partner.example" for all below it, or "*"`)
+		}
+		return pattern, nil
+	},
+	format: asIs,
+}
+
+// foldedAddress is an address that others are compared with.
+var foldedAddress = codec[address]{
+	parse: func(s string) (address, error) {
+		a, err := addr.Parse(s)
+		if err != nil {
+			return a, wrong(fmt.Sprintf("%q is not a mail address", s), `write the full one of a mailbox here, such as "branch@office.example"`)
+		}
+		return a.Fold(), nil
+	},
+	format: address.String,
+}
+
+// credential takes a name to log in with elsewhere.
+var credential = codec[string]{
+	parse: func(s string) (string, error) {
+		if len(s) > 255 || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			return "", wrong("is too long, or holds a control character", "write the name that the other server knows you by")
+		}
+		return s, nil
+	},
+	format: asIs,
+}
+
+// heloName takes what the server calls itself elsewhere.
+var heloName = codec[string]{
+	parse: func(s string) (string, error) {
+		d, err := hostName.parse(s)
+		return string(d), err
+	},
+	format: asIs,
+}
+
+// localAddress takes an address of this machine.
+var localAddress = codec[ipAddress]{
+	parse: func(s string) (ipAddress, error) {
+		a, err := netip.ParseAddr(s)
+		if err != nil || a.Is4In6() || a.IsUnspecified() || a.IsMulticast() {
+			return a, wrong(fmt.Sprintf("%q is no address of this machine", s), `write one such as "192.0.2.1", or "" for any`)
+		}
+		return a, nil
+	},
+	format: func(a ipAddress) string {
+		if !a.IsValid() {
+			return ""
+		}
+		return a.String()
+	},
+}
+
+// orZero lets "0" stand for the zero value, which means what is said.
+func orZero(meaning string, as codec[duration]) codec[duration] {
+	return codec[duration]{
+		parse: func(s string) (duration, error) {
+			if s == "0" || s == "0s" {
+				return 0, nil
+			}
+			d, err := as.parse(s)
+			if err != nil {
+				m := asMistake(err)
+				return 0, wrong(m.what, m.hint+`, or "0" for `+meaning)
+			}
+			return d, nil
+		},
+		format: func(d duration) string {
+			if d == 0 {
+				return "0"
+			}
+			return as.format(d)
+		},
+	}
+}
+
+var clock = regexp.MustCompile(`^([01]?[0-9]|2[0-3]):([0-5][0-9])$`)
+
+// timeOfDay is the time since midnight.
+var timeOfDay = codec[duration]{
+	parse: func(s string) (duration, error) {
+		found := clock.FindStringSubmatch(s)
+		if found == nil {
+			return 0, wrong(fmt.Sprintf("%q is not a time of day", s), `write one such as "08:00" or "17:30"`)
+		}
+		hours, _ := strconv.Atoi(found[1])
+		minutes, _ := strconv.Atoi(found[2])
+		return time.Duration(hours)*time.Hour + time.Duration(minutes)*time.Minute, nil
+	},
+	format: func(d duration) string {
+		return fmt.Sprintf("%02d:%02d", int(d.Hours()), int(d.Minutes())%60)
+	},
+}
+
+// etrnDomain takes what ETRN asks for (RFC 1985 §5.2).
+var etrnDomain = codec[string]{
+	parse: func(s string) (string, error) {
+		bare, at := strings.CutPrefix(s, "@")
+		if queue, ok := strings.CutPrefix(s, "#"); ok {
+			if queueName.MatchString(queue) {
+				return s, nil
+			}
+		} else if d, err := addr.ParseDomain(bare); err == nil && !d.IsLiteral() {
+			if at {
+				return "@" + string(d), nil
+			}
+			return string(d), nil
+		}
+		return "", wrong(fmt.Sprintf("%q is nothing that ETRN could ask for", s),
+			`write "office.example", "@office.example" with all below it, or "#name" of a queue`)
+	},
+	format: asIs,
+}
+
+var queueName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// label names an entry in logs and commands.
+var label = codec[string]{
+	parse: func(s string) (string, error) {
+		if !queueName.MatchString(s) {
+			return "", wrong(fmt.Sprintf("%q is no name", s), "write letters, digits, ., - and _")
+		}
+		return s, nil
+	},
+	format: asIs,
+}
+
+// socketPath leaves room for what the system has for a socket's name.
+var socketPath = codec[string]{
+	parse: func(s string) (string, error) {
+		if _, err := filePath.parse(s); err != nil {
+			return "", err
+		}
+		if filepath.IsAbs(s) && len(s) > 107 {
+			return "", wrong(fmt.Sprintf("is %d octets long", len(s)), "the system takes a socket's path of at most 107 octets; write a shorter one")
+		}
+		return s, nil
+	},
+	format: asIs,
+}
+
+// listedText takes the text of a refusal, which is one line of a reply.
+var listedText = codec[string]{
+	parse: func(s string) (string, error) {
+		switch {
+		case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }):
+			return "", wrong("holds a control character or one that is not ASCII", "write printable ASCII only")
+		case len(s) > 200:
+			return "", wrong(fmt.Sprintf("is %d octets long", len(s)), "write at most 200")
+		case strings.Contains(strings.NewReplacer("%i", "", "%s", "").Replace(s), "%"):
+			return "", wrong("holds a % that means nothing", "%i is the client's address and %s the site that lists it")
+		}
+		return s, nil
+	},
+	format: asIs,
+}
