@@ -1,8 +1,10 @@
 package mailstore
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -97,6 +99,21 @@ func (in *Incoming) spill(p []byte) error {
 	}
 	_, err := in.file.Write(p)
 	return err
+}
+
+// Reader gives what was written so far. It is good until the next Write, Commit or Abort; the caller closes it before.
+func (in *Incoming) Reader() (io.ReadCloser, error) {
+	if in.ended {
+		return nil, fs.ErrClosed
+	}
+	if in.file == nil {
+		return io.NopCloser(bytes.NewReader(in.buf)), nil
+	}
+	if err := in.spill(nil); err != nil {
+		in.err = fmt.Errorf("mail store: %w", err)
+		return nil, in.err
+	}
+	return in.store.fsys.OpenFile(in.file.temp, os.O_RDONLY, 0)
 }
 
 // retract tells the log not to wait for this message.

@@ -17,16 +17,23 @@ const (
 	MTA        Service = iota // 25: mail from other servers and from old clients
 	Submission                // 587: STARTTLS, log-in demanded (RFC 6409)
 	SMTPS                     // 465: TLS from the first byte (RFC 8314), log-in demanded
+	Local                     // a unix socket: programs on this machine
+	ODMR                      // 366: mail is asked for, none is taken (RFC 2645)
 )
 
-func (s Service) String() string { return [...]string{"smtp", "submission", "smtps"}[s] }
+// services are all of them.
+func services() []Service { return []Service{MTA, Submission, SMTPS, Local, ODMR} }
+
+func (s Service) String() string {
+	return [...]string{"smtp", "submission", "smtps", "local", "odmr"}[s]
+}
 
 // MarshalText writes a service as a word.
 func (s Service) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // UnmarshalText reads what MarshalText wrote.
 func (s *Service) UnmarshalText(text []byte) error {
-	for _, known := range []Service{MTA, Submission, SMTPS} {
+	for _, known := range services() {
 		if known.String() == string(text) {
 			*s = known
 			return nil
@@ -36,7 +43,13 @@ func (s *Service) UnmarshalText(text []byte) error {
 }
 
 // DemandsAuth reports whether mail is taken only after a log-in.
-func (s Service) DemandsAuth() bool { return s != MTA }
+func (s Service) DemandsAuth() bool { return s != MTA && s != Local }
+
+// Submits reports whether mail comes from where it was written, and may be completed (RFC 6409 §8).
+func (s Service) Submits() bool { return s != MTA }
+
+// DateLayout is RFC 5322 §3.3.
+const DateLayout = "Mon, 2 Jan 2006 15:04:05 -0700"
 
 // Envelope is what MAIL and RCPT said (RFC 5321 §2.3.1).
 type Envelope struct {

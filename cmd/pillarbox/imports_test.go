@@ -33,24 +33,34 @@ var imports = map[string]string{
 	"smtp/rate":           "",
 	"smtp/devices":        "mailstore/durable smtp/policy",
 	"smtp/journal":        "mailstore/addr mailstore/durable smtp/policy",
-	"smtp/server":         "mailstore mailstore/addr mailstore/auth mailstore/directory smtp smtp/guard smtp/journal smtp/policy smtp/rate smtp/wire",
+	"smtp/route":          "mailstore/addr",
+	"smtp/remote":         "mailstore/addr smtp smtp/route",
+	"smtp/dsn":            "mailstore/addr smtp",
+	"smtp/dkim":           "mailstore/addr mailstore/durable",
+	"smtp/verify":         "mailstore/addr smtp",
+	"smtp/queue":          "mailstore mailstore/addr smtp smtp/dsn smtp/route",
+	"smtp/dispatch":       "mailstore mailstore/addr mailstore/directory mailstore/durable smtp smtp/dsn smtp/queue",
+	"smtp/server":         "mailstore mailstore/addr mailstore/auth mailstore/directory smtp smtp/dispatch smtp/guard smtp/journal smtp/policy smtp/queue smtp/rate smtp/route smtp/verify smtp/wire",
 	"pop3":                "mailstore mailstore/auth",
 }
 
 // libraries are the modules that may be linked into the binary, and who may
 // import them directly.
 var libraries = map[string]string{
-	"github.com/emersion/go-smtp":  "smtp/server cmd/internal/selftest",
-	"github.com/emersion/go-sasl":  "mailstore/auth pop3 smtp/server cmd/internal/selftest",
-	"github.com/knadh/koanf":       "cmd/internal/config",
-	"github.com/pelletier/go-toml": "cmd/internal/config",
-	"github.com/spf13/cobra":       "cmd/pillarbox",
-	"golang.org/x/crypto":          "mailstore/auth",
-	"golang.org/x/net":             "mailstore/addr mailstore/mailtest",
-	"golang.org/x/text":            "mailstore/addr mailstore/auth",
-	"golang.org/x/term":            "cmd/pillarbox",
-	"golang.org/x/sys":             "mailstore/durable",
-	"golang.org/x/sync":            "mailstore",
+	"github.com/emersion/go-smtp":    "smtp/server cmd/internal/selftest",
+	"github.com/emersion/go-sasl":    "mailstore/auth pop3 smtp/server cmd/internal/selftest",
+	"github.com/emersion/go-msgauth": "smtp/dkim smtp/verify",
+	"blitiri.com.ar/go/spf":          "smtp/verify",
+	"github.com/miekg/dns":           "smtp/remote",
+	"github.com/knadh/koanf":         "cmd/internal/config",
+	"github.com/pelletier/go-toml":   "cmd/internal/config",
+	"github.com/spf13/cobra":         "cmd/pillarbox",
+	"golang.org/x/crypto":            "mailstore/auth",
+	"golang.org/x/net":               "mailstore/addr mailstore/mailtest smtp/verify",
+	"golang.org/x/text":              "mailstore/addr mailstore/auth",
+	"golang.org/x/term":              "cmd/pillarbox",
+	"golang.org/x/sys":               "mailstore/durable",
+	"golang.org/x/sync":              "mailstore",
 }
 
 type listed struct {

@@ -31,11 +31,11 @@ func ReadFile(fsys FS, name string) ([]byte, error) {
 // The content is first written beside the file under a name for which IsTemp is true; only a crash
 // leaves it there.
 func WriteFile(fsys FS, name string, data []byte, perm fs.FileMode) error {
-	return writeFrom(fsys, name, bytes.NewReader(data), perm)
+	return WriteFrom(fsys, name, bytes.NewReader(data), perm)
 }
 
-// writeFrom is WriteFile with what a reader gives.
-func writeFrom(fsys FS, name string, data io.Reader, perm fs.FileMode) error {
+// WriteFrom is WriteFile with what a reader gives.
+func WriteFrom(fsys FS, name string, data io.Reader, perm fs.FileMode) error {
 	if err := replace(fsys, name, data, perm, File.Sync); err != nil {
 		return err
 	}

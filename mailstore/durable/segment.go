@@ -63,7 +63,7 @@ func openSegment(fsys FS, name string, index int, size int64, log *slog.Logger) 
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == nil && fi.Size() < 2*blockSize:
 		// From end to end, so that its blocks are there and need no journal later.
-		if err := writeFrom(fsys, name, io.LimitReader(zeros{}, size), 0o600); err != nil {
+		if err := WriteFrom(fsys, name, io.LimitReader(zeros{}, size), 0o600); err != nil {
 			return nil, err
 		}
 	case err != nil:

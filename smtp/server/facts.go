@@ -9,6 +9,7 @@ import (
 
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
+	"pillarbox/smtp"
 	"pillarbox/smtp/policy"
 )
 
@@ -16,6 +17,7 @@ import (
 type Resolver interface {
 	Name(ctx context.Context, ip netip.Addr) (name string, state policy.NameState)
 	SenderDomain(ctx context.Context, domain addr.Domain) policy.DomainState
+	Listings(ctx context.Context, ip netip.Addr, zones []string) []policy.Listing
 }
 
 // Devices knows the machines that may send without a log-in. *devices.Registry
@@ -31,6 +33,7 @@ type Gatherer struct {
 	Devices Devices
 	Names   Resolver
 	Rules   *policy.Rules
+	Local   *policy.Device // the program on this machine that the client is; nil: it is none
 }
 
 // Client adds what is known of a client by its address.
@@ -42,7 +45,14 @@ func (g *Gatherer) Client(ctx context.Context, f *policy.Facts) {
 }
 
 // Device adds the device that the client's address belongs to now.
-func (g *Gatherer) Device(f *policy.Facts) { f.Device, _ = g.Devices.Lookup(f.Remote) }
+func (g *Gatherer) Device(f *policy.Facts) {
+	if f.Service == smtp.Local && g.Local != nil {
+		device := *g.Local
+		f.Device = &device
+		return
+	}
+	f.Device, _ = g.Devices.Lookup(f.Remote)
+}
 
 // name asks for the client's name.
 func (g *Gatherer) name(ctx context.Context, f *policy.Facts) {
@@ -138,6 +148,9 @@ func (g *Gatherer) Recipient(ctx context.Context, f *policy.Facts, to addr.Addre
 	f.Kind, f.Forwards = policy.RecipientKind(res.Kind.String()), len(res.Forward) > 0
 	if g.Rules.NeedsNameToRelay(f) {
 		g.name(ctx, f)
+	}
+	if g.Rules.NeedsDNSBL(f) {
+		f.Listed = g.Names.Listings(ctx, f.Remote, g.Rules.DNSBL.Zones())
 	}
 	if res.Kind != directory.Local {
 		return res, nil

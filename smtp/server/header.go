@@ -13,6 +13,7 @@ import (
 
 	"pillarbox/mailstore/addr"
 	"pillarbox/smtp"
+	"pillarbox/smtp/policy"
 )
 
 // maxHeader bounds what is held in memory of a message.
@@ -36,7 +37,8 @@ type header struct {
 func readHeader(body lineReader) (header, error) {
 	var h header
 	dropping := false
-	var folding *string // the value that a folded line continues
+	marked := strings.ToLower(policy.MarkHeader) // ours to write, too
+	var folding *string                          // the value that a folded line continues
 	for {
 		line, err := readLine(body, maxHeader-len(h.octets))
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -60,7 +62,7 @@ func readHeader(body lineReader) (header, error) {
 		default:
 			// Return-Path is the final server's to write (RFC 5321 §4.4); one
 			// that a client sends is somebody's invention.
-			if dropping = name == "return-path"; dropping {
+			if dropping = name == "return-path" || name == marked; dropping {
 				continue
 			}
 			folding = h.note(name, line)
@@ -104,22 +106,27 @@ func (h *header) responsible() (field string, addresses []addr.Address, bad bool
 	case len(values) > 1, len(h.from) > 1:
 		return field, nil, true
 	}
-	// Only the addresses count: names in any character set will do.
+	addresses, err := parseAddresses(values[0])
+	return field, addresses, err != nil
+}
+
+// parseAddresses reads the addresses in the value of a field. Only they count: names in any character set will do.
+func parseAddresses(value string) (all []addr.Address, err error) {
 	parser := mail.AddressParser{WordDecoder: &mime.WordDecoder{
 		CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil },
 	}}
-	list, err := parser.ParseList(strings.ToValidUTF8(strings.ReplaceAll(values[0], "\r\n", ""), "?"))
+	list, err := parser.ParseList(strings.ToValidUTF8(strings.ReplaceAll(value, "\r\n", ""), "?"))
 	if err != nil {
-		return field, nil, true
+		return nil, err
 	}
 	for _, m := range list {
 		a, err := addr.Parse(m.Address)
 		if err != nil {
-			return field, nil, true
+			return nil, err
 		}
-		addresses = append(addresses, a)
+		all = append(all, a)
 	}
-	return field, addresses, false
+	return all, nil
 }
 
 // lineReader gives lines, long ones in parts. *wire.Body is the one in use.
@@ -162,16 +169,13 @@ func fieldName(line []byte) (string, bool) {
 func (h header) missing(id, hostname string, now time.Time) []byte {
 	var b []byte
 	if !h.date {
-		b = fmt.Appendf(b, "Date: %s\r\n", now.Format(dateLayout))
+		b = fmt.Appendf(b, "Date: %s\r\n", now.Format(smtp.DateLayout))
 	}
 	if !h.mid {
 		b = fmt.Appendf(b, "Message-ID: <%s@%s>\r\n", id, hostname)
 	}
 	return b
 }
-
-// dateLayout is RFC 5322 §3.3.
-const dateLayout = "Mon, 2 Jan 2006 15:04:05 -0700"
 
 // traceHeader is Return-Path and Received (RFC 5321 §4.4). It names no software
 // version. The recipient is named only where there is one: otherwise blind
@@ -189,7 +193,7 @@ func traceHeader(info smtp.SessionInfo, env *smtp.Envelope, hostname, id, name s
 	if len(env.To) == 1 {
 		b = fmt.Appendf(b, "\r\n\tfor <%s>", env.To[0].Address)
 	}
-	return fmt.Appendf(b, "; %s\r\n", now.Format(dateLayout))
+	return fmt.Appendf(b, "; %s\r\n", now.Format(smtp.DateLayout))
 }
 
 // literal is the client's address as RFC 5321 §4.1.3 writes it.

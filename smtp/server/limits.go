@@ -84,7 +84,7 @@ func (s *session) tellPostmaster(user addr.Address) {
 		dirs = append(dirs, box.Dir)
 	}
 	fmt.Fprint(in, strings.ReplaceAll(fmt.Sprintf(heldNotice, s.cfg.Wire.Hostname, postmaster, user,
-		s.srv.now().Format(dateLayout), in.ID(), s.cfg.Wire.Hostname, user, s.cfg.Rules.Outside.PerHour.Value, s.remote.Addr(), user, user), "\n", "\r\n"))
+		s.srv.now().Format(smtp.DateLayout), in.ID(), s.cfg.Wire.Hostname, user, s.cfg.Rules.Outside.PerHour.Value, s.remote.Addr(), user, user), "\n", "\r\n"))
 	if _, err := in.Commit(dirs); err != nil {
 		s.log.Error("cannot tell the postmaster", "about", user.String(), "error", err)
 	}

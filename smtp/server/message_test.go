@@ -224,7 +224,7 @@ func TestReleased(t *testing.T) {
 		code    string
 		held    bool
 		release bool
-	}{{"451 4.3.3", false, false}, {"450 4.7.1", true, false}, {"450 4.7.1", true, false}, {"451 4.3.3", false, true}, {"450 4.7.1", true, false}} {
+	}{{"250 2.1.5", false, false}, {"450 4.7.1", true, false}, {"450 4.7.1", true, false}, {"250 2.1.5", false, true}, {"450 4.7.1", true, false}} {
 		if step.release {
 			if err := o.dir.UpdateAccount(address(t, "anna"), func(a *directory.Account) error { a.Held = false; return nil }); err != nil {
 				t.Fatal(err)
@@ -318,7 +318,7 @@ func TestSessionsOfAnAccount(t *testing.T) {
 // domain of ours may relay. Nobody is asked for the name before it decides.
 func TestEnforcementAsksWhereItDecides(t *testing.T) {
 	for state, want := range map[policy.NameState]string{
-		policy.NameVerified: "451 4.3.3", policy.NameUnverified: "550 5.7.1", policy.NameFailed: "550 5.7.1",
+		policy.NameVerified: "250 2.1.5", policy.NameUnverified: "550 5.7.1", policy.NameFailed: "550 5.7.1",
 	} {
 		o := newOffice(t, smtp.MTA, nil)
 		o.mailbox(t, "anna", "")

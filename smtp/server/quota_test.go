@@ -12,13 +12,14 @@ import (
 	"pillarbox/mailstore/addr"
 	"pillarbox/quota"
 	"pillarbox/smtp"
+	"pillarbox/smtp/dispatch"
+	"pillarbox/smtp/dsn"
 )
 
-// room is a Reserver for mailboxes some of which have little room, and the ear for what was not delivered.
+// room is a Reserver for mailboxes some of which have little room.
 type room struct {
 	mu   sync.Mutex
 	free map[string]int64 // by directory; a mailbox that is not in it takes everything
-	told []string
 }
 
 type overQuota struct{}
@@ -43,12 +44,6 @@ func (r *room) Reserve(dir string, bytes int64) (func(int64, int), error) {
 }
 
 func (r *room) Release(string) func(int64, int) { return func(int64, int) {} }
-
-func (r *room) notDelivered(from addr.Address, full []addr.Address, _ string, _ int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.told = append(r.told, fmt.Sprint(from, " about ", full))
-}
 
 // ledger is the one in use, with a limit that nothing reaches.
 func (o *office) ledger() mailstore.Reserver {
@@ -97,7 +92,8 @@ func TestOverQuota(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			o := newOffice(t, smtp.MTA, func(c *Config) { c.DeferOverQuota = test.defers })
+			o := newOffice(t, smtp.MTA, nil)
+			o.desk.SetConfig(dispatch.Config{Hostname: "mail.office.example", DeferOverQuota: test.defers})
 			for _, user := range []string{"anna", "boss", "carla"} {
 				o.mailbox(t, user, "")
 			}
@@ -117,11 +113,37 @@ func TestOverQuota(t *testing.T) {
 					t.Errorf("%s has %d messages, want %d", user, got, want)
 				}
 			}
-			if told := strings.Join(o.room.told, "\n"); told != test.told {
+			if told := o.told(t); told != test.told {
 				t.Errorf("told %q, want %q", told, test.told)
 			}
 		})
 	}
+}
+
+// told is what senders elsewhere hear, by the reports in the queue.
+func (o *office) told(t *testing.T) string {
+	t.Helper()
+	var all []string
+	for _, item := range o.outbox.all() {
+		r, _, err := o.store.Spool().Open(item.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		report, err := dsn.Parse(r)
+		r.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var about []string
+		for _, rcpt := range report.Recipients {
+			if rcpt.Action != dsn.Failed || rcpt.Status != [3]int{5, 2, 2} {
+				t.Errorf("%+v", rcpt)
+			}
+			about = append(about, rcpt.Final)
+		}
+		all = append(all, fmt.Sprint(item.To[0].Address, " about ", about))
+	}
+	return strings.Join(all, "\n")
 }
 
 // sendTo returns the replies to RCPT and to the message, those that say ok without their text.

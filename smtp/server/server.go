@@ -21,10 +21,12 @@ import (
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
 	"pillarbox/smtp"
+	"pillarbox/smtp/dispatch"
 	"pillarbox/smtp/guard"
 	"pillarbox/smtp/journal"
 	"pillarbox/smtp/policy"
 	"pillarbox/smtp/rate"
+	"pillarbox/smtp/verify"
 	"pillarbox/smtp/wire"
 )
 
@@ -37,7 +39,13 @@ type Config struct {
 	DNSLimit  time.Duration // for the look-up of a sender's domain; 0: 30 s
 	ShowNames bool          // what reverse DNS said stands in Received
 
-	DeferOverQuota bool // a full mailbox is refused for now (452), not for good (552)
+	// Local is what programs on this machine may do, where its socket is served.
+	Local policy.Device
+	// Triggers are who may ask for the mail of the routes that are kept for remote-triggered delivery.
+	Triggers []Trigger
+	// Checks is what is made of SPF, DKIM and DMARC, which the Verifier finds out; nil: nobody does.
+	Checks   verify.Settings
+	Verifier *verify.Verifier
 }
 
 // Authenticator verifies passwords. *auth.Authenticator is the one in use.
@@ -45,7 +53,12 @@ type Authenticator interface {
 	Password(ctx context.Context, remote netip.Addr, user, password string) (auth.Principal, error)
 }
 
-// Parts are what a Server works with. Journal and NotDelivered may be nil.
+// Flusher sends mail on that is kept for remote-triggered delivery. *queue.Queue is the one in use.
+type Flusher interface {
+	FlushHeld(match func(addr.Domain) bool) int
+}
+
+// Parts are what a Server works with. Journal and Queue may be nil.
 type Parts struct {
 	Dir      *directory.Directory
 	Store    *mailstore.Store
@@ -56,8 +69,8 @@ type Parts struct {
 	Accounts *guard.Accounts // sessions of each user
 	Journal  *journal.Journal
 	Log      *slog.Logger
-	// NotDelivered tells the sender of an accepted message which mailboxes had no room for it. It must not wait.
-	NotDelivered func(from addr.Address, full []addr.Address, id string, octets int64)
+	Dispatch *dispatch.Dispatcher
+	Queue    Flusher
 }
 
 // Server serves SMTP on any number of listeners.
@@ -106,6 +119,12 @@ func (s *Server) setWire(w wireConfig) {
 	cfg := s.cfg.Load()
 	wireCfg := cfg.Wire
 	wireCfg.Admit = func(c *wire.Conn) *smtp.Reply { return s.admit(c, cfg, w.service) }
+	if len(cfg.Triggers) > 0 {
+		wireCfg.ETRN = func(c *wire.Conn, node string) *smtp.Reply { return c.Guest.(*session).etrn(node) }
+	}
+	if w.service == smtp.Local {
+		wireCfg.TLS = nil
+	}
 	w.current.Store(&wireCfg)
 }
 
@@ -125,6 +144,9 @@ func (s *Server) defaultDomain(local string) addr.Domain {
 // then it returns nil.
 func (s *Server) Serve(l net.Listener, service smtp.Service) error {
 	w := wireConfig{service, new(atomic.Pointer[wire.Config])}
+	if service == smtp.Local {
+		l = localListener{l}
+	}
 	wl := wire.NewListener(l, w.current, service == smtp.SMTPS)
 	if !s.addListener(wl, w) {
 		return l.Close()
@@ -177,7 +199,7 @@ func (s *Server) admit(c *wire.Conn, cfg *Config, service smtp.Service) *smtp.Re
 	remote = netip.AddrPortFrom(remote.Addr().Unmap().WithZone(""), remote.Port())
 	ss := &session{
 		srv: s, cfg: cfg, conn: c, remote: remote,
-		gather: Gatherer{Dir: s.Dir, Devices: s.Devices, Names: s.Names, Rules: cfg.Rules},
+		gather: Gatherer{Dir: s.Dir, Devices: s.Devices, Names: s.Names, Rules: cfg.Rules, Local: localDevice(c.Conn, cfg.Local)},
 		facts:  policy.Facts{Service: service, Remote: remote.Addr()},
 		log:    s.Log.With("remote", remote, "service", service.String()),
 	}

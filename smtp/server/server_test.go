@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -23,9 +24,11 @@ import (
 	"pillarbox/mailstore/mailtest"
 	"pillarbox/smtp"
 	"pillarbox/smtp/devices"
+	"pillarbox/smtp/dispatch"
 	"pillarbox/smtp/guard"
 	"pillarbox/smtp/journal"
 	"pillarbox/smtp/policy"
+	"pillarbox/smtp/queue"
 	"pillarbox/smtp/rate"
 	"pillarbox/smtp/wire"
 )
@@ -42,6 +45,42 @@ type office struct {
 	devices *devices.Registry
 	room    room
 	tls     *tls.Config // for clients
+	desk    *dispatch.Dispatcher
+	outbox  outbox
+}
+
+// outbox is a queue that sends nothing.
+type outbox struct {
+	store *mailstore.Store
+
+	mu      sync.Mutex
+	items   []*queue.Item
+	flushed []string // domains that were asked about
+}
+
+func (b *outbox) Add(item *queue.Item) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.items = append(b.items, item)
+}
+
+func (b *outbox) all() []*queue.Item {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.items)
+}
+
+// FlushHeld finds one message for each of some domains.
+func (b *outbox) FlushHeld(match func(addr.Domain) bool) (count int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, domain := range []addr.Domain{"branch.example", "sub.branch.example", "other.example"} {
+		if match(domain) {
+			b.flushed = append(b.flushed, string(domain))
+			count++
+		}
+	}
+	return count
 }
 
 // testTLS is a certificate that a client of the tests trusts.
@@ -99,8 +138,13 @@ func newOffice(t testing.TB, service smtp.Service, edit func(*Config)) *office {
 		edit(&o.cfg)
 	}
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	o.outbox.store = o.store
+	o.desk = dispatch.New(dispatch.Config{Hostname: "mail.office.example"}, dispatch.Parts{
+		Dir: o.dir, Store: o.store, Files: disk, Log: quiet,
+	})
+	o.desk.Queue = &o.outbox
 	o.server = New(o.cfg, Parts{
-		NotDelivered: o.room.notDelivered, Journal: past,
+		Journal: past, Dispatch: o.desk, Queue: &o.outbox,
 		Dir: o.dir, Store: o.store, Auth: auth.New(o.dir, auth.Options{Delay: time.Millisecond}), Names: o.dns, Devices: o.devices,
 		Rates: rate.New(100), Accounts: guard.NewAccounts(0), Log: quiet,
 	})
@@ -239,6 +283,13 @@ func (d *fakeDNS) asked() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.names
+}
+
+func (d *fakeDNS) Listings(_ context.Context, _ netip.Addr, zones []string) (all []policy.Listing) {
+	for _, zone := range zones {
+		all = append(all, policy.Listing{Site: zone, State: policy.ListedNot})
+	}
+	return all
 }
 
 func (d *fakeDNS) SenderDomain(context.Context, addr.Domain) policy.DomainState {

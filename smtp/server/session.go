@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -22,8 +21,11 @@ import (
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
 	"pillarbox/smtp"
+	"pillarbox/smtp/dispatch"
 	"pillarbox/smtp/journal"
 	"pillarbox/smtp/policy"
+	"pillarbox/smtp/queue"
+	"pillarbox/smtp/verify"
 	"pillarbox/smtp/wire"
 )
 
@@ -36,11 +38,12 @@ type session struct {
 	gather Gatherer
 	log    *slog.Logger
 
-	facts policy.Facts // of the connection; those of the transaction come and go
-	user  auth.Principal
-	env   smtp.Envelope
-	boxes []directory.Mailbox // that get the message, each once
-	full  []addr.Address      // mailboxes that a recipient leads to beside others, without room for it
+	facts   policy.Facts // of the connection; those of the transaction come and go
+	user    auth.Principal
+	env     smtp.Envelope
+	targets []dispatch.Target // where the recipients' mail goes
+	marked  string            // what a block list says of the client; "": nothing
+	logged  string            // the last line for the console of a message that went on
 }
 
 // current are the facts with what may change under way: TLS and the log-in.
@@ -189,14 +192,25 @@ func (s *session) Rcpt(_ string, opts *gosmtp.RcptOptions) error {
 	if r := s.takeOutside(f); r != nil {
 		return s.refuse(r, "to", to)
 	}
-	if f.Elsewhere() {
-		return s.refuse(smtp.NewReply(451, [3]int{4, 3, 3}, "Mail to other servers (%s) cannot be sent yet by this version", to), "to", to)
-	}
-	if r := s.addMailboxes(res.Mailboxes); r != nil {
+	s.mark(d)
+	target := dispatch.NewTarget(newRecipient(to, opts), res)
+	if r := s.makeRoom(&target); r != nil {
 		return s.refuse(r, "to", to)
 	}
-	s.env.To = append(s.env.To, newRecipient(to, opts))
+	s.env.To = append(s.env.To, target.Recipient)
+	s.targets = append(s.targets, target)
 	return nil
+}
+
+// mark notes what a decision says although it accepts.
+func (s *session) mark(d policy.Decision) {
+	if d.Mark != "" {
+		s.marked = d.Mark
+	}
+	if d.Console != "" && d.Console != s.logged {
+		s.logged = d.Console
+		s.log.Warn(d.Console)
+	}
 }
 
 // recipient is the RCPT's address. The postmaster of the server itself, by its
@@ -211,47 +225,26 @@ func (s *session) recipient() addr.Address {
 	return to
 }
 
-// addMailboxes notes where the message goes. A recipient all of whose mailboxes
-// are without room is refused now, before the body crosses the wire; a group
-// with one full member gets its mail.
-func (s *session) addMailboxes(boxes []directory.Mailbox) *smtp.Reply {
-	var full []addr.Address
-	for _, box := range boxes {
+// makeRoom leaves the mailboxes without room out of a target. A recipient for whom nothing is left is refused now, before
+// the body crosses the wire; a group with one full member gets its mail.
+func (s *session) makeRoom(t *dispatch.Target) *smtp.Reply {
+	room := make([]directory.Mailbox, 0, len(t.Boxes))
+	for _, box := range t.Boxes {
 		switch err := s.srv.Store.Room(box.Dir, s.env.Size); {
 		case errors.Is(err, mailstore.ErrOverQuota):
-			full = append(full, box.Address)
+			t.Full = append(t.Full, box.Address)
 		case err != nil:
 			s.log.Error("cannot check the room in a mailbox", "mailbox", box.Address.String(), "error", err)
 			return smtp.NewReply(451, [3]int{4, 3, 0}, "Cannot reach the mailbox %s now, try again later", box.Address)
+		default:
+			room = append(room, box)
 		}
 	}
-	if len(boxes) > 0 && len(full) == len(boxes) {
-		return s.cfg.fullReply(full)
+	if len(t.Full) > 0 && len(room)+len(t.Away) == 0 {
+		return s.srv.Dispatch.FullReply(t.Full)
 	}
-	for _, box := range boxes {
-		switch {
-		case slices.Contains(full, box.Address):
-			if !slices.Contains(s.full, box.Address) {
-				s.full = append(s.full, box.Address)
-			}
-		case !slices.ContainsFunc(s.boxes, func(b directory.Mailbox) bool { return b.Dir == box.Dir }):
-			s.boxes = append(s.boxes, box)
-		}
-	}
+	t.Boxes = room
 	return nil
-}
-
-// fullReply refuses for want of room in these mailboxes: for good, so that the
-// sender learns of it at once, or by setting for now (RFC 3463 §3.3, X.2.2).
-func (c *Config) fullReply(full []addr.Address) *smtp.Reply {
-	text := fmt.Sprintf("The mailbox %s is full", full[0])
-	if len(full) > 1 {
-		text = "The mailboxes of all recipients are full"
-	}
-	if c.DeferOverQuota {
-		return smtp.NewReply(452, [3]int{4, 2, 2}, "%s, try again later", text)
-	}
-	return smtp.NewReply(552, [3]int{5, 2, 2}, "%s", text)
 }
 
 func newRecipient(to addr.Address, opts *gosmtp.RcptOptions) smtp.Recipient {
@@ -263,60 +256,34 @@ func newRecipient(to addr.Address, opts *gosmtp.RcptOptions) smtp.Recipient {
 }
 
 // Data takes the message (RFC 5321 §4.1.1.4). The 250 means: durable in the
-// mailbox of every recipient that has room, and there to be fetched.
+// mailbox of every recipient that has room, and there to be fetched, and in the
+// queue for those elsewhere.
 func (s *session) Data(io.Reader) error {
 	in := s.srv.Store.Create()
 	defer in.Abort()
-	if err := s.receive(in); err != nil {
+	head, err := s.receive(in)
+	if err != nil {
 		return s.dataError(err)
 	}
-	full, err := s.deliver(in)
+	full, err := s.srv.Dispatch.Commit(in, &dispatch.Parcel{Envelope: &s.env, Targets: s.targets, Source: s.source(), Header: head})
 	if err != nil {
 		return s.dataError(err)
 	}
 	s.log.Info("message stored", "id", in.ID(), "from", s.env.From.String(), "to", recipients(s.env.To),
-		"size", in.Size(), "user", s.user.Address.String(), "mailboxes", len(s.boxes)-len(full))
-	full = append(full, s.full...)
+		"size", in.Size(), "user", s.user.Address.String())
 	if len(full) == 0 {
 		return wireReply(smtp.NewReply(250, [3]int{2, 6, 0}, "Message accepted, queued as %s", in.ID()))
 	}
-	s.reportFull(in, full)
+	s.log.Warn("mailboxes are full", "id", in.ID(), "from", s.env.From.String(), "mailboxes", addresses(full), "size", in.Size())
 	return wireReply(smtp.NewReply(250, [3]int{2, 6, 0}, "Message accepted, queued as %s, but not for %s: full", in.ID(), addresses(full)))
 }
 
-// deliver puts the message into the mailboxes, and leaves out those that have
-// become too full for it as long as there are others.
-func (s *session) deliver(in *mailstore.Incoming) (full []addr.Address, err error) {
-	dirs := make([]string, len(s.boxes))
-	for i, box := range s.boxes {
-		dirs[i] = box.Dir
-	}
-	for {
-		_, err := in.Commit(dirs)
-		over, ok := errors.AsType[*mailstore.OverQuotaError](err)
-		if !ok {
-			return full, err
-		}
-		for _, box := range s.boxes {
-			if slices.Contains(over.Dirs, box.Dir) {
-				full = append(full, box.Address)
-			}
-		}
-		if len(over.Dirs) == len(dirs) {
-			r := s.cfg.fullReply(full)
-			s.log.Info("message not taken", "from", s.env.From.String(), "mailboxes", addresses(full), "reply", r.Error(), "error", err)
-			return nil, r
-		}
-		dirs = slices.DeleteFunc(dirs, func(dir string) bool { return slices.Contains(over.Dirs, dir) })
-	}
-}
-
-// reportFull tells the sender which mailboxes a message did not get into,
-// although it was accepted for others.
-func (s *session) reportFull(in *mailstore.Incoming, full []addr.Address) {
-	s.log.Warn("mailboxes are full", "id", in.ID(), "from", s.env.From.String(), "mailboxes", addresses(full), "size", in.Size())
-	if s.srv.NotDelivered != nil {
-		s.srv.NotDelivered(s.env.From, full, in.ID(), in.Size())
+// source is where the message comes from, for the queue.
+func (s *session) source() queue.Source {
+	helo, _ := s.conn.Helo()
+	return queue.Source{
+		Service: s.facts.Service.String(), Remote: s.remote.Addr(), Helo: helo, User: s.user.Address,
+		Inside: !s.user.Address.IsZero() || s.facts.Device != nil,
 	}
 }
 
@@ -336,35 +303,48 @@ func recipients(to []smtp.Recipient) []string {
 	return all
 }
 
-// receive writes the message with the headers that a server adds.
-func (s *session) receive(in *mailstore.Incoming) error {
+// receive writes the message with the headers that a server adds, and returns its header.
+func (s *session) receive(in *mailstore.Incoming) (octets []byte, err error) {
 	body := s.conn.Body()
 	head, err := readHeader(body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	f := s.current()
 	f.Hops = head.hops
 	field, senders, bad := head.responsible()
 	if err := s.gather.Header(f, field, senders, bad); err != nil {
-		return err
+		return nil, err
 	}
 	d := s.cfg.Rules.Message(f)
 	if r := s.decide(d); r != nil {
-		return r
+		return nil, r
 	}
 	s.record("", d)
+	if s.facts.Service == smtp.MTA {
+		head.octets = verify.Strip(head.octets, s.cfg.Wire.Hostname) // what claims to be our own verdict (RFC 8601 §5)
+	}
 	fields := traceHeader(s.info(), &s.env, s.cfg.Wire.Hostname, in.ID(), s.clientName(), s.srv.now())
-	if f.Service.DemandsAuth() || !s.user.Address.IsZero() {
+	if f.Service.Submits() || !s.user.Address.IsZero() {
 		fields = append(fields, head.missing(in.ID(), s.cfg.Wire.Hostname, s.srv.now())...)
 	}
-	if _, err := in.Write(fields); err != nil {
+	if s.marked != "" {
+		fields = fmt.Appendf(fields, "%s: %s\r\n", policy.MarkHeader, s.marked)
+	}
+	if s.checksSender() {
+		return head.octets, s.receiveChecked(in, fields, &head, body)
+	}
+	return head.octets, writeAll(in, fields, head.octets, body)
+}
+
+func writeAll(w io.Writer, fields, header []byte, body io.WriterTo) error {
+	if _, err := w.Write(fields); err != nil {
 		return err
 	}
-	if _, err := in.Write(head.octets); err != nil {
+	if _, err := w.Write(header); err != nil {
 		return err
 	}
-	_, err = body.WriteTo(in)
+	_, err := body.WriteTo(w)
 	return err
 }
 
@@ -436,7 +416,7 @@ func wireReply(r *smtp.Reply) error {
 
 // Reset forgets the transaction.
 func (s *session) Reset() {
-	s.env, s.boxes, s.full = smtp.Envelope{}, nil, nil
+	s.env, s.targets, s.marked, s.logged = smtp.Envelope{}, nil, "", ""
 	f := &s.facts
 	f.From, f.FromHosted, f.FromPlain, f.SenderDomain = addr.Address{}, false, addr.Address{}, ""
 	f.To, f.Kind, f.NoOutside, f.InboundRight, f.GroupAccept, f.GroupMember = addr.Address{}, "", false, "", "", false

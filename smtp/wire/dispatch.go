@@ -38,7 +38,9 @@ func (c *Conn) command(line string) error {
 		return c.say(214, "2.0.0", "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP AUTH STARTTLS QUIT; see RFC 5321")
 	case "VRFY":
 		return c.vrfy(cmd.arg)
-	case "EXPN", "TURN", "ETRN", "ATRN", "BDAT", "SEND", "SOML", "SAML":
+	case "ETRN":
+		return c.etrn(cmd.arg)
+	case "EXPN", "TURN", "ATRN", "BDAT", "SEND", "SOML", "SAML":
 		return c.refuse(502, "5.5.1", "Command not implemented")
 	case "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "HOST:":
 		// A web page can make a browser send a form to this port; what stands
@@ -208,6 +210,26 @@ func (c *Conn) vrfy(arg string) error {
 	return c.say(252, "2.1.5", "Cannot VRFY user, but will accept message and attempt delivery")
 }
 
+// etrn starts remote-triggered delivery (RFC 1985).
+func (c *Conn) etrn(node string) error {
+	switch {
+	case c.cfg.ETRN == nil:
+		return c.refuse(502, "5.5.1", "Command not implemented")
+	case !c.state.greeted:
+		return c.refuse(503, "5.5.1", "Say EHLO first")
+	case c.state.mail:
+		return c.refuse(503, "5.5.1", "ETRN is not permitted in a mail transaction")
+	case node == "" || strings.ContainsAny(node, " \t"):
+		return c.refuse(501, "5.5.4", "Syntax: ETRN domain, @domain or #queue")
+	}
+	r := c.cfg.ETRN(c, node)
+	enhanced := fmt.Sprintf("%d.%d.%d", r.Enhanced[0], r.Enhanced[1], r.Enhanced[2])
+	if r.Code < 400 {
+		return c.say(r.Code, enhanced, r.Text)
+	}
+	return c.refuse(r.Code, enhanced, r.Text)
+}
+
 // startTLS (RFC 3207): what the client sent ahead in the clear is forgotten, it
 // could come from somebody between (CVE-2011-0411); and it must greet again.
 func (c *Conn) startTLS(arg string) error {
@@ -374,6 +396,9 @@ func (c *Conn) answerHello(r reply) error {
 	}
 	if c.cfg.TLS != nil && c.tlsState == nil {
 		lines = slices.Insert(lines, 1, "STARTTLS")
+	}
+	if c.cfg.ETRN != nil {
+		lines = append(lines, "ETRN")
 	}
 	return c.pass(reply{250, append(lines, "VRFY", "HELP")})
 }

@@ -49,6 +49,10 @@ type Config struct {
 	BareEndings    BareEndings
 	Log            *slog.Logger
 
+	// ETRN answers the command of that name (RFC 1985) for a node: a domain, "@domain" or "#queue". nil: it is not
+	// offered.
+	ETRN func(c *Conn, node string) *smtp.Reply
+
 	// Admit is asked about each connection before the greeting, in the goroutine
 	// that serves it, so that it may take its time. A reply turns the client away.
 	// What it puts into the connection's Guest is there for the session. nil

@@ -49,6 +49,7 @@ type Daemon struct {
 	names  resolver
 	past   *journal.Journal
 	notices
+	outbound
 	smtp *server.Server
 	pop3 *pop3.Server
 
@@ -73,7 +74,7 @@ func Start(load func() (*config.Config, error), out io.Writer) (*Daemon, error) 
 		return nil, err
 	}
 	d := &Daemon{load: load, level: new(slog.LevelVar), unlock: func() {}}
-	d.notices.queue = make(chan func(string) ([]string, []byte, error), maxNotices)
+	d.notices.pending = make(chan func(string) ([]string, []byte, error), maxNotices)
 	d.log = newLogger(cfg.Log, d.level, out)
 	if d.office, err = ops.Open(cfg); err != nil {
 		return nil, err
@@ -100,9 +101,13 @@ func (d *Daemon) assemble(cfg *config.Config) (err error) {
 	d.users = guard.NewAccounts(cfg.Limits.ConnectionsPerAccount)
 	d.names.Store(dns.New(ops.DNSOptions(cfg)))
 	d.past = journal.Open(d.office.Root)
+	if err := d.openQueue(cfg); err != nil {
+		return err
+	}
 	d.smtp = server.New(d.smtpConfig(cfg), server.Parts{
 		Dir: d.office.Dir, Store: d.office.Store, Auth: logins, Names: &d.names, Devices: d.office.Devices,
-		Rates: rate.New(ratedKeys), Accounts: d.users, Journal: d.past, Log: d.log, NotDelivered: d.notDelivered,
+		Rates: rate.New(ratedKeys), Accounts: d.users, Journal: d.past, Log: d.log,
+		Dispatch: d.desk, Queue: d.queue,
 	})
 	d.office.WatchQuota(d.crossed)
 	d.pop3 = pop3.New(d.pop3Config(cfg), d.office.Store, logins, d.log)
@@ -181,6 +186,7 @@ func (d *Daemon) listen(cfg *config.Config) error {
 			d.listeners = append(d.listeners, listener{s.name, d.guard.Listen(screened, s.busy), s.serve})
 		}
 	}
+	d.listenLocally(cfg)
 	if len(errs) == 0 && len(d.listeners) == 0 {
 		return ops.Hint(errors.New("no address is served"), "[listen] in the configuration turns every service off")
 	}
@@ -202,6 +208,7 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
 	running.Go(func() { d.certs.Watch(ctx, certsInterval, d.log) })
 	running.Go(func() { d.writeNotices(ctx) })
 	running.Go(func() { d.keepRetention(ctx) })
+	running.Go(func() { d.queue.Run(ctx) })
 	for _, l := range d.listeners {
 		d.log.Info("listening", "service", l.service, "address", l.Addr())
 		running.Go(func() {
@@ -251,6 +258,7 @@ func (d *Daemon) release() {
 	if d.past != nil {
 		d.past.Close()
 	}
+	d.closeQueue()
 	if err := d.office.Store.Close(); err != nil {
 		d.log.Error("cannot bring all mail to its place; the next start will", "error", err)
 	}

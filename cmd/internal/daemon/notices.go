@@ -3,12 +3,10 @@ package daemon
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
 	"pillarbox/cmd/internal/ops"
-	"pillarbox/mailstore/addr"
 	"pillarbox/quota"
 )
 
@@ -22,7 +20,7 @@ const maxTold = 10_000
 // notices are the messages that the server writes itself: about mailboxes that
 // have become too full. Whoever finds that out must not wait for it to be told.
 type notices struct {
-	queue chan func(id string) (dirs []string, text []byte, err error)
+	pending chan func(id string) (dirs []string, text []byte, err error)
 
 	mu   sync.Mutex
 	told map[string]time.Time // when a sender was told of full mailboxes
@@ -45,7 +43,7 @@ func (n *notices) again(what string, now time.Time) bool {
 // tell queues a notice. It is composed when its turn comes.
 func (d *Daemon) tell(compose func(id string) (dirs []string, text []byte, err error)) {
 	select {
-	case d.notices.queue <- compose:
+	case d.notices.pending <- compose:
 	default:
 		d.log.Warn("too many notices at once; one is not written")
 	}
@@ -57,23 +55,11 @@ func (d *Daemon) crossed(e quota.Event) {
 	d.tell(func(id string) ([]string, []byte, error) { return d.office.QuotaNotice(e, id, time.Now()) })
 }
 
-// notDelivered tells the sender, if it is one of ours, which mailboxes had no
-// room for a message that was taken for others: once a day, for the reply says it
-// each time.
-func (d *Daemon) notDelivered(from addr.Address, full []addr.Address, id string, octets int64) {
-	if d.notices.again(fmt.Sprint(from.Fold(), full), time.Now()) {
-		return
-	}
-	d.tell(func(noticeID string) ([]string, []byte, error) {
-		return d.office.FullNotice(from, full, octets, noticeID, time.Now())
-	})
-}
-
 // writeNotices writes what is queued until ctx ends.
 func (d *Daemon) writeNotices(ctx context.Context) {
 	for {
 		select {
-		case compose := <-d.notices.queue:
+		case compose := <-d.notices.pending:
 			if err := d.writeNotice(compose); err != nil && !errors.Is(err, ops.ErrNoNotice) {
 				d.log.Error("a notice could not be delivered", "error", err)
 			}

@@ -54,6 +54,7 @@ func (d *Daemon) reload() (ReloadResult, error) {
 	// What waits for a restart stays as it is in force, so that the next reload
 	// names it again.
 	next.Data, next.Listen, next.Log.Format = old.Data, old.Listen, old.Log.Format
+	next.Pickup, next.Local.Enabled, next.Local.Socket = old.Pickup, old.Local.Enabled, old.Local.Socket
 	if err := d.certs.Reconfigure(next.Certs()); err != nil {
 		return ReloadResult{}, err
 	}
@@ -63,6 +64,7 @@ func (d *Daemon) reload() (ReloadResult, error) {
 	d.users.SetLimit(next.Limits.ConnectionsPerAccount)
 	d.bans.SetOptions(banOptions(next))
 	d.names.Store(dns.New(ops.DNSOptions(next)))
+	d.setOutbound(next)
 	d.smtp.SetConfig(d.smtpConfig(next))
 	d.pop3.SetConfig(d.pop3Config(next))
 	return ReloadResult{Changed: append([]string{}, changed...), Restart: append([]string{}, restart...)}, nil
@@ -113,6 +115,7 @@ func (d *Daemon) serveControl() (*http.Server, error) {
 	serveQuota(mux, d.office.Quota)
 	serveRetention(mux, d.office)
 	serveSettle(mux, d.office.Store)
+	serveQueue(mux, d.queue)
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go srv.Serve(l)
 	return srv, nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pillarbox/cmd/internal/config"
+	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/auth"
 	"pillarbox/pop3"
@@ -17,6 +18,7 @@ import (
 	"pillarbox/smtp/guard"
 	"pillarbox/smtp/policy"
 	"pillarbox/smtp/server"
+	"pillarbox/smtp/verify"
 	"pillarbox/smtp/wire"
 )
 
@@ -32,7 +34,12 @@ func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 		DNSLimit:  cfg.Policy.Senders.VerifyTimeout,
 		ShowNames: cfg.Policy.Connections.ReverseDNS.Value,
 
-		DeferOverQuota: cfg.Mailboxes.OverQuota == config.DeferOverQuota,
+		Local:    policy.Device{Outside: cfg.Local.Outside, PerHour: cfg.Local.PerHour},
+		Triggers: triggers(cfg),
+		Checks: verify.Settings{
+			SPF: verify.Action(cfg.Authenticity.SPF), DKIM: verify.Action(cfg.Authenticity.DKIM), DMARC: verify.Action(cfg.Authenticity.DMARC),
+		},
+		Verifier: verify.New(verify.Options{Servers: ops.DNSOptions(cfg).Servers}),
 
 		Wire: wire.Config{
 			Hostname:       string(cfg.Hostname),
@@ -66,6 +73,17 @@ func (d *Daemon) pop3Config(cfg *config.Config) pop3.Config {
 	}
 }
 
+// triggers are who may ask for mail that is kept for remote-triggered delivery.
+func triggers(cfg *config.Config) (all []server.Trigger) {
+	for i, r := range cfg.Routes.Routes {
+		if r.Hold {
+			asks := cfg.Relayed[i]
+			all = append(all, server.Trigger{Route: r.Name, Domains: r.Domains, Hosts: asks.ETRNHosts, Accounts: asks.ETRNAccounts})
+		}
+	}
+	return all
+}
+
 // times stretches a time-out by the one factor that there is for all.
 func times(cfg *config.Config, d time.Duration) time.Duration {
 	return d * time.Duration(max(cfg.Connections.TimeoutMultiplier, 1))
@@ -94,6 +112,10 @@ type resolver struct{ atomic.Pointer[dns.Resolver] }
 
 func (r *resolver) Name(ctx context.Context, ip netip.Addr) (string, policy.NameState) {
 	return r.Load().Name(ctx, ip)
+}
+
+func (r *resolver) Listings(ctx context.Context, ip netip.Addr, zones []string) []policy.Listing {
+	return r.Load().Listings(ctx, ip, zones)
 }
 
 func (r *resolver) SenderDomain(ctx context.Context, domain addr.Domain) policy.DomainState {

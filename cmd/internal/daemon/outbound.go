@@ -1,0 +1,265 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/mail"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"pillarbox/cmd/internal/config"
+	"pillarbox/cmd/internal/ops"
+	"pillarbox/mailstore/addr"
+	"pillarbox/smtp"
+	"pillarbox/smtp/dispatch"
+	"pillarbox/smtp/dkim"
+	"pillarbox/smtp/dsn"
+	"pillarbox/smtp/queue"
+	"pillarbox/smtp/remote"
+	"pillarbox/smtp/route"
+)
+
+// outbound is the half of the server that sends.
+type outbound struct {
+	desk   *dispatch.Dispatcher
+	queue  *queue.Queue
+	sender *sender
+}
+
+// openQueue makes the parts that send. Nothing is sent before Run.
+func (d *Daemon) openQueue(cfg *config.Config) (err error) {
+	d.desk = dispatch.New(dispatchConfig(cfg), dispatch.Parts{Dir: d.office.Dir, Store: d.office.Store, Files: d.office.Root, Log: d.log})
+	d.sender = &sender{keys: dkim.Open(d.office.Root), sent: make(chan struct{}, 1), log: d.log}
+	d.setRemote(cfg)
+	d.queue, err = queue.Open(queueConfig(cfg), queue.Parts{
+		Spool: d.office.Store.Spool(), Deliver: d.sender, Report: d.desk.Report, Log: d.log,
+	})
+	d.desk.Queue = d.queue
+	return err
+}
+
+// setOutbound puts another configuration in force.
+func (d *Daemon) setOutbound(cfg *config.Config) {
+	d.desk.SetConfig(dispatchConfig(cfg))
+	d.setRemote(cfg)
+	d.queue.SetConfig(queueConfig(cfg))
+}
+
+func (d *Daemon) setRemote(cfg *config.Config) {
+	next := remote.New(remote.Options{
+		Routes:   func() *route.Table { return &cfg.Routes },
+		Hostname: string(cfg.Hostname),
+		Hosted:   func(domain addr.Domain) bool { hosted, _ := d.office.Dir.Hosts(domain); return hosted },
+		Own:      d.isOwn,
+		DNS:      ops.DNSOptions(cfg).Servers,
+		Log:      d.log,
+	})
+	d.sender.sign.Store(cfg.Authenticity.Sign)
+	if old := d.sender.remote.Swap(next); old != nil {
+		old.Close()
+	}
+}
+
+func (d *Daemon) closeQueue() {
+	if d.sender != nil {
+		d.sender.remote.Load().Close()
+	}
+}
+
+func queueConfig(cfg *config.Config) queue.Config {
+	return queue.Config{Routes: &cfg.Routes, Connections: cfg.Outbound.Connections}
+}
+
+func dispatchConfig(cfg *config.Config) dispatch.Config {
+	null := map[config.NullSender]dispatch.NullSender{
+		config.NullToBadmail: dispatch.ToBadmail, config.NullSend: dispatch.ToPostmaster, config.NullDrop: dispatch.Nowhere,
+	}
+	return dispatch.Config{
+		Hostname:       string(cfg.Hostname),
+		Language:       dsn.Language(cfg.Reports.Language),
+		From:           cfg.Reports.From,
+		CopyTo:         cfg.Reports.CopyTo,
+		MaxReturn:      cfg.Reports.MaxReturn,
+		Success:        cfg.Reports.Success,
+		NullSender:     null[cfg.Reports.NullSender],
+		DeferOverQuota: cfg.Mailboxes.OverQuota == config.DeferOverQuota,
+	}
+}
+
+// isOwn reports whether an address is one that this server takes mail at: to send there would be to go round in a circle.
+func (d *Daemon) isOwn(to netip.AddrPort) bool {
+	for _, l := range d.listeners {
+		if l.service != "smtp" && l.service != "submission" && l.service != "smtps" {
+			continue
+		}
+		own, err := netip.ParseAddrPort(l.Addr().String())
+		if err != nil || own.Port() != to.Port() {
+			continue
+		}
+		if own.Addr().Unmap() == to.Addr().Unmap() || own.Addr().IsUnspecified() && isHere(to.Addr()) {
+			return true
+		}
+	}
+	return false
+}
+
+// isHere reports whether an address is this machine's.
+func isHere(ip netip.Addr) bool {
+	if ip.IsLoopback() {
+		return true
+	}
+	all, err := net.InterfaceAddrs()
+	for _, a := range all {
+		if prefix, parseErr := netip.ParsePrefix(a.String()); err == nil && parseErr == nil && prefix.Addr().Unmap() == ip.Unmap() {
+			return true
+		}
+	}
+	return false
+}
+
+// sender turns a stored message into the one that is sent: without the Return-Path of the mailboxes (RFC 5321 §4.4), and
+// signed where it is ours to sign. A reload replaces what connects.
+type sender struct {
+	remote atomic.Pointer[remote.Remote]
+	keys   *dkim.Keys
+	sign   atomic.Bool
+	sent   chan struct{} // something was
+	log    *slog.Logger
+}
+
+// Deliver implements queue.Deliverer.
+func (s *sender) Deliver(ctx context.Context, a smtp.Attempt) smtp.Outcome {
+	stored := a.Open
+	top := "Return-Path: <" + a.Envelope.From.String() + ">\r\n" // as everything is stored
+	var signature []byte
+	if a.Inside && s.sign.Load() {
+		signature = s.signature(stored, top, a.ID)
+	}
+	a.Size += int64(len(signature) - len(top))
+	a.Open = func() (io.ReadCloser, error) {
+		f, err := stored()
+		if err != nil {
+			return nil, err
+		}
+		return replaceTop(f, top, signature)
+	}
+	outcome := s.remote.Load().Deliver(ctx, a)
+	if slices.ContainsFunc(outcome.Results, func(r smtp.Result) bool { return r.Fate == smtp.Delivered }) {
+		select {
+		case s.sent <- struct{}{}:
+		default:
+		}
+	}
+	return outcome
+}
+
+// signature is the DKIM-Signature field of a message, for the domain in From, which is what readers see and DMARC looks at;
+// nil where it has no key.
+func (s *sender) signature(stored func() (io.ReadCloser, error), top, id string) []byte {
+	domain, err := authorDomain(stored)
+	if err != nil || domain == "" {
+		return nil
+	}
+	f, err := stored()
+	if err != nil {
+		return nil // the attempt will say so
+	}
+	defer f.Close()
+	text, err := replaceTop(f, top, nil)
+	if err != nil {
+		return nil
+	}
+	field, _, err := s.keys.Signature(domain, text)
+	if err != nil {
+		s.log.Error("a message goes without its DKIM signature", "id", id, "domain", domain, "error", err)
+	}
+	return field
+}
+
+// authorDomain is the domain of the first address in From; "" where there is none.
+func authorDomain(stored func() (io.ReadCloser, error)) (addr.Domain, error) {
+	f, err := stored()
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	m, err := mail.ReadMessage(f)
+	if err != nil {
+		return "", err
+	}
+	from, err := m.Header.AddressList("From")
+	if err != nil {
+		return "", err
+	}
+	author, err := addr.Parse(from[0].Address)
+	return author.Domain, err
+}
+
+// replaceTop gives a message with other octets in place of those that it begins with. On an error f is closed.
+func replaceTop(f io.ReadCloser, old string, top []byte) (io.ReadCloser, error) {
+	begin := make([]byte, len(old))
+	n, err := io.ReadFull(f, begin)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, errors.Join(err, f.Close())
+	}
+	if begin = begin[:n]; string(begin) == old {
+		begin = nil
+	}
+	if len(top)+len(begin) == 0 {
+		return f, nil
+	}
+	return &joined{io.MultiReader(bytes.NewReader(top), bytes.NewReader(begin), f), f}, nil
+}
+
+type joined struct {
+	io.Reader
+	io.Closer
+}
+
+// listenLocally opens the socket for programs on this machine. It is a convenience: without it the server runs all the same.
+func (d *Daemon) listenLocally(cfg *config.Config) {
+	if !cfg.Local.Enabled {
+		return
+	}
+	l, err := openLocal(cfg.Local.Socket)
+	if err != nil {
+		d.log.Warn("programs on this machine cannot send through 'pillarbox sendmail'", "socket", cfg.Local.Socket, "error", err)
+		return
+	}
+	d.listeners = append(d.listeners, listener{"local", l, func(l net.Listener) error { return d.smtp.Serve(l, smtp.Local) }})
+}
+
+// openLocal listens on a unix socket that every user of the machine may write to. One that nobody listens on is a leftover.
+func openLocal(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		c.Close()
+		return nil, errors.New("another server listens there")
+	}
+	if fi, err := os.Lstat(path); err == nil && fi.Mode().Type() != fs.ModeSocket {
+		return nil, errors.New("something that is no socket has this name: " + strconv.Quote(path))
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o666); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}

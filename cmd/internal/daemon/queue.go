@@ -1,0 +1,189 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"strings"
+	"syscall"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/smtp/queue"
+	"pillarbox/smtp/remote"
+)
+
+// QueueQuestion asks for messages in the queue.
+type QueueQuestion struct {
+	Filter queue.Filter `json:"filter"`
+	Limit  int          `json:"limit,omitempty"` // of messages; 0: all
+}
+
+// QueueAnswer is what the running server knows of messages in its queue, and what they wait for.
+type QueueAnswer struct {
+	Messages     []QueuedItem        `json:"messages"`
+	Count        int                 `json:"count"`        // of all that were asked for, beyond the limit too
+	Active       []queue.Active      `json:"active"`       // attempts for these messages that are under way
+	Destinations []queue.Destination `json:"destinations"` // where mail waits for more than its turn
+}
+
+// QueuedItem is an item with its ID, which the state on disk has in its name.
+type QueuedItem struct {
+	ID string `json:"id"`
+	*queue.Item
+}
+
+// QueueOrder is something to be done to messages in the queue.
+type QueueOrder struct {
+	Action queue.Action `json:"action"`
+	Filter queue.Filter `json:"filter"`
+}
+
+// QueueActivity is what is being delivered now.
+type QueueActivity struct {
+	Messages int            `json:"messages"` // in the queue
+	Active   []queue.Active `json:"active"`
+}
+
+// serveQueue puts the queue on the control socket.
+func serveQueue(mux *http.ServeMux, q *queue.Queue) {
+	mux.HandleFunc("POST /queue/list", asked(func(in QueueQuestion) (QueueAnswer, error) { return lookIntoQueue(q, in) }))
+	mux.HandleFunc("POST /queue/do", asked(func(in QueueOrder) (int, error) { return q.Do(in.Action, in.Filter) }))
+	mux.HandleFunc("GET /queue/active", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, QueueActivity{q.Len(), q.Active()})
+	})
+}
+
+// asked answers a question that comes as JSON.
+func asked[In, Out any](look func(In) (Out, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var in In
+		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+			http.Error(w, "the question is not understood: "+err.Error(), http.StatusBadRequest)
+			return
+		}
+		out, err := look(in)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		answer(w, out)
+	}
+}
+
+func lookIntoQueue(q *queue.Queue, in QueueQuestion) (QueueAnswer, error) {
+	items, count, err := q.List(in.Filter, in.Limit)
+	if err != nil {
+		return QueueAnswer{}, err
+	}
+	out := QueueAnswer{Messages: []QueuedItem{}, Count: count, Active: []queue.Active{}, Destinations: []queue.Destination{}}
+	listed := make(map[string]bool, len(items))
+	for _, it := range items {
+		out.Messages = append(out.Messages, QueuedItem{it.ID, it})
+		listed[it.ID] = true
+	}
+	for _, a := range q.Active() {
+		if listed[a.ID] {
+			out.Active = append(out.Active, a)
+		}
+	}
+	for _, d := range q.Destinations() {
+		if d.Kept || d.Failures > 0 || !d.NotBefore.IsZero() {
+			out.Destinations = append(out.Destinations, d)
+		}
+	}
+	return out, nil
+}
+
+// AskQueue asks the server of a data directory for messages in its queue.
+func AskQueue(ctx context.Context, data string, in QueueQuestion) (out QueueAnswer, err error) {
+	err = ask(ctx, data, http.MethodPost, "/queue/list", in, &out)
+	for i := range out.Messages {
+		if m := &out.Messages[i]; m.Item != nil {
+			m.Item.ID = m.ID
+		}
+	}
+	return out, err
+}
+
+// AskQueueDo makes the server of a data directory do something to messages in its queue, and returns to how many it did.
+func AskQueueDo(ctx context.Context, data string, order QueueOrder) (count int, err error) {
+	err = ask(ctx, data, http.MethodPost, "/queue/do", order, &count)
+	return count, err
+}
+
+// AskQueueActive asks the server of a data directory what it is delivering now.
+func AskQueueActive(ctx context.Context, data string) (out QueueActivity, err error) {
+	err = ask(ctx, data, http.MethodGet, "/queue/active", nil, &out)
+	return out, err
+}
+
+// RouteQuestion asks how mail from one address to another would go.
+type RouteQuestion struct {
+	To   addr.Address `json:"to"`
+	From addr.Address `json:"from,omitzero"`
+}
+
+// serveRouteTest puts remote.Remote.Probe on the control socket. Each step is a line of JSON that is sent as soon as it
+// is known.
+func serveRouteTest(mux *http.ServeMux, probe func(ctx context.Context, to, from addr.Address, step func(remote.Step))) {
+	mux.HandleFunc("POST /route/test", func(w http.ResponseWriter, r *http.Request) {
+		var in RouteQuestion
+		if err := json.NewDecoder(r.Body).Decode(&in); err != nil || in.To.IsZero() {
+			http.Error(w, "no address to ask about", http.StatusBadRequest)
+			return
+		}
+		w.Header().Set("Content-Type", "application/jsonl")
+		lines, flush := json.NewEncoder(w), http.NewResponseController(w)
+		probe(r.Context(), in.To, in.From, func(s remote.Step) {
+			lines.Encode(s)
+			flush.Flush()
+		})
+	})
+}
+
+// AskRouteTest makes the server of a data directory try how mail would go. step is called for each step when it comes.
+// ErrNotRunning, also when the server is of a version that cannot do that.
+func AskRouteTest(ctx context.Context, data string, in RouteQuestion, step func(remote.Step)) error {
+	question, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://pillarbox/route/test", bytes.NewReader(question))
+	if err != nil {
+		return err
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: controlDialer(data)}}
+	resp, err := client.Do(req)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return ErrNotRunning
+	case err != nil:
+		return err
+	}
+	defer resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusOK:
+		return readSteps(resp.Body, step)
+	case http.StatusNotFound:
+		return ErrNotRunning
+	}
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
+	return fmt.Errorf("the server answers: %s", strings.TrimSpace(string(text)))
+}
+
+func readSteps(r io.Reader, step func(remote.Step)) error {
+	for lines := json.NewDecoder(r); ; {
+		var s remote.Step
+		if err := lines.Decode(&s); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("the server's answer breaks off: %w", err)
+		}
+		step(s)
+	}
+}

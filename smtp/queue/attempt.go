@@ -1,0 +1,335 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"pillarbox/mailstore"
+	"pillarbox/smtp"
+	"pillarbox/smtp/dsn"
+	"pillarbox/smtp/route"
+)
+
+// live is an item that somebody works on: attempts for several destinations, the clock, an administrator.
+type live struct {
+	refs int // guarded by the queue's mu
+
+	mu    sync.Mutex
+	item  *Item        // nil: not read yet
+	taken map[int]bool // recipients that an attempt is under way for
+	dirty bool         // the item is not on disk as it is; it stays in memory until it is
+	over  bool         // it has left the queue
+}
+
+// take gives a message's item to be worked on; drop gives it back.
+func (q *Queue) take(id string) *live {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l := q.live[id]
+	if l == nil {
+		l = new(live)
+		q.live[id] = l
+	}
+	l.refs++
+	return l
+}
+
+func (q *Queue) drop(id string, l *live) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.letGo(id, l)
+}
+
+// letGo needs the queue's mu held.
+func (q *Queue) letGo(id string, l *live) {
+	if l.refs--; l.refs == 0 && !l.dirty && q.live[id] == l {
+		delete(q.live, id)
+	}
+}
+
+// load reads the item unless it is there. It needs l.mu held, like all below.
+func (q *Queue) load(id string, l *live) error {
+	if l.over {
+		return mailstore.ErrNotSpooled
+	}
+	if l.item == nil {
+		item, err := q.read(id)
+		if err != nil {
+			return err
+		}
+		l.item = item
+	}
+	return nil
+}
+
+// lost takes a message out of the index whose item cannot be had, or makes it come back later.
+func (q *Queue) lost(e *entry, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if errors.Is(err, mailstore.ErrNotSpooled) || errors.Is(err, ErrCorrupt) || errors.Is(err, mailstore.ErrDamaged) {
+		q.forget(e)
+		return
+	}
+	q.setDeadline(e, time.Now().Add(again)) // it is read again then, and gets its places
+}
+
+// settle commits what an item has become and gives the message its new places. What is owed to its sender is paid before.
+func (q *Queue) settle(e *entry, l *live) {
+	if l.over {
+		return // taken away by hand meanwhile
+	}
+	q.pay(l)
+	err := q.commit(l)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l.dirty = err != nil
+	switch {
+	case err != nil:
+		q.Log.Error("the state of a message in the queue cannot be written; this is tried again", "id", e.id, "error", err)
+		q.unplaceAll(e)
+		q.setDeadline(e, time.Now().Add(again))
+	case l.over:
+		q.forget(e)
+	default:
+		q.file(e, l.item)
+	}
+	q.wakeUp()
+}
+
+func (q *Queue) commit(l *live) error {
+	if !l.item.finished() {
+		return q.Spool.Update(l.item.ID, l.item.Encode())
+	}
+	err := q.Spool.Remove(l.item.ID)
+	l.over = err == nil
+	return err
+}
+
+// pay makes the reports that are owed. What cannot be made now stays owed.
+func (q *Queue) pay(l *live) {
+	for _, action := range []dsn.Action{dsn.Failed, dsn.Relayed, dsn.Delayed} {
+		notice := Notice{Item: l.item, Action: action}
+		var owed []*Recipient
+		for i := range l.item.To {
+			if r := &l.item.To[i]; r.Owed == action {
+				owed = append(owed, r)
+				notice.Recipients = append(notice.Recipients, *r)
+				notice.RetryUntil = l.item.since().Add(expiry(q.routeOf(r)))
+			}
+		}
+		if len(owed) == 0 {
+			continue
+		}
+		if err := q.Report(notice); err != nil {
+			q.Log.Error("a report to the sender cannot be made; this is tried again", "id", l.item.ID, "report", action, "error", err)
+			continue
+		}
+		for _, r := range owed {
+			r.Owed = ""
+		}
+	}
+}
+
+// attempt is one that is under way.
+type attempt struct {
+	id    string
+	dest  string
+	to    []string
+	since time.Time
+	size  int64
+}
+
+// try brings one message to one destination.
+func (q *Queue) try(ctx context.Context, d *destination, p *place, way *route.Route) {
+	e := p.entry
+	l := q.take(e.id)
+	defer q.drop(e.id, l)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := q.load(e.id, l); err != nil {
+		q.leave(e, p)
+		q.lost(e, err)
+		return
+	}
+	which := q.dueFor(d, l, p.due)
+	limit := perTransaction(way)
+	var missing bool
+	for part := range slices.Chunk(which, limit) {
+		if l.dirty || missing || ctx.Err() != nil {
+			break
+		}
+		outcome, began := smtp.Outcome{}, time.Now()
+		a := smtp.Attempt{
+			ID: e.id, Destination: d.key, Domain: l.item.To[part[0]].Address.Domain, Envelope: l.item.envelope(part), Size: l.item.Size, Inside: l.item.Source.Inside,
+			Open: func() (io.ReadCloser, error) {
+				r, _, err := q.Spool.Open(e.id)
+				missing = missing || errors.Is(err, mailstore.ErrNotSpooled) || errors.Is(err, mailstore.ErrDamaged)
+				return r, err
+			},
+		}
+		l.mark(part, true)
+		l.mu.Unlock()
+		outcome = q.deliver(ctx, &a)
+		l.mu.Lock()
+		l.mark(part, false)
+		if !missing {
+			q.apply(l, part, outcome, way, ctx.Err() != nil)
+			if ctx.Err() == nil {
+				q.noteReach(d, l, part, outcome.Unreachable, began)
+			}
+		}
+		if outcome.Unreachable {
+			break
+		}
+	}
+	q.leave(e, p)
+	if missing {
+		q.quarantine(e.id, errors.New("the message of this state is missing, or no plain file"))
+		q.lost(e, mailstore.ErrNotSpooled)
+		return
+	}
+	q.settle(e, l)
+}
+
+func (l *live) mark(which []int, taken bool) {
+	if l.taken == nil {
+		l.taken = make(map[int]bool)
+	}
+	for _, i := range which {
+		if taken {
+			l.taken[i] = true
+		} else {
+			delete(l.taken, i)
+		}
+	}
+}
+
+// deliver makes the attempt, where it can be seen.
+func (q *Queue) deliver(ctx context.Context, a *smtp.Attempt) smtp.Outcome {
+	seen := &attempt{id: a.ID, dest: a.Destination, since: time.Now(), size: a.Size}
+	for _, r := range a.Envelope.To {
+		seen.to = append(seen.to, r.Address.String())
+	}
+	q.mu.Lock()
+	q.active[seen] = struct{}{}
+	q.mu.Unlock()
+	outcome := q.Deliver.Deliver(ctx, *a)
+	q.mu.Lock()
+	delete(q.active, seen)
+	q.mu.Unlock()
+	return outcome
+}
+
+// dueFor are the recipients that a message is to be brought to now. A place that was let go by a flush has been given the
+// time of the flush.
+func (q *Queue) dueFor(d *destination, l *live, since int64) (which []int) {
+	now := time.Now()
+	for i := range l.item.To {
+		r := &l.item.To[i]
+		if !r.waits() || l.taken[i] || destinationKey(q.routeOf(r), r.Address.Domain) != d.key {
+			continue
+		}
+		if !r.Next.After(now) || since == flushed {
+			which = append(which, i)
+		}
+	}
+	return which
+}
+
+// leave takes a place that was tried out of its message.
+func (q *Queue) leave(e *entry, p *place) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	p.state = gone
+	e.places = slices.DeleteFunc(e.places, func(other *place) bool { return other == p })
+}
+
+// apply notes what came of an attempt.
+func (q *Queue) apply(l *live, which []int, outcome smtp.Outcome, way *route.Route, stopped bool) {
+	now := time.Now()
+	for n, i := range which {
+		r := &l.item.To[i]
+		result := smtp.Result{Reply: *smtp.NewReply(451, [3]int{4, 3, 0}, "No result")}
+		if n < len(outcome.Results) {
+			result = outcome.Results[n]
+		}
+		if stopped && result.Fate == smtp.Deferred && result.MTA == "" {
+			continue // not the other side's fault; it begins anew at the next start
+		}
+		r.Attempts++
+		r.Last = &Last{Time: now.Round(0), Reply: result.Reply, MTA: result.MTA}
+		if result.Fate == smtp.Deferred {
+			r.Next = now.Add(way.Schedule.Wait(r.Attempts, l.item.ID)).Round(0)
+		} else {
+			l.item.conclude(r, result)
+		}
+		q.say(l.item, r, way, result)
+	}
+}
+
+// conclude notes that nothing is left to be tried for a recipient, and what its sender is owed.
+func (it *Item) conclude(r *Recipient, result smtp.Result) {
+	r.Done, r.Next = doneDelivered, time.Time{}
+	if result.Fate == smtp.Failed {
+		r.Done = doneFailed
+	}
+	if result.MTA == "" && result.Fate == smtp.Delivered {
+		result.MTA = "the next server" // Owed would take it for a mailbox here
+	}
+	r.Owed = dsn.Owed(it.envelope(nil), r.Wanted(), result)
+	if it.From.IsZero() && result.Fate == smtp.Failed {
+		r.Owed = dsn.Failed // to be kept aside
+	}
+}
+
+// say writes the log's line.
+func (q *Queue) say(item *Item, r *Recipient, way *route.Route, result smtp.Result) {
+	args := []any{"id", item.ID, "from", item.From.String(), "to", r.Address.String(), "route", way.Name,
+		"server", result.MTA, "reply", result.Reply.Error(), "attempt", r.Attempts}
+	switch result.Fate {
+	case smtp.Delivered:
+		q.Log.Info("message sent", args...)
+	case smtp.Failed:
+		q.Log.Warn("message cannot be delivered", args...)
+	default:
+		q.Log.Info("message deferred", append(args, "next", r.Next)...)
+	}
+}
+
+// noteReach notes whether a destination could be reached. If not, all wait that is for it, as long as a message does that
+// failed as often.
+func (q *Queue) noteReach(d *destination, l *live, which []int, unreachable bool, began time.Time) {
+	now := time.Now()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !unreachable {
+		d.failures, d.notBefore, d.last = 0, time.Time{}, nil
+		d.window++
+		return
+	}
+	first := &l.item.To[which[0]]
+	d.last = first.Last
+	q.recall(d)
+	if !began.Before(d.failedAt) { // else it failed together with another
+		// After a restart the message remembers better.
+		d.failures = max(d.failures+1, first.Attempts)
+		d.failedAt, d.window = now, firstWindow
+		d.notBefore = now.Add(d.route.Schedule.Wait(d.failures, d.key))
+	}
+	for _, i := range which {
+		if r := &l.item.To[i]; r.waits() {
+			r.Next = d.notBefore.Round(0)
+		}
+	}
+}
+
+func perTransaction(r *route.Route) int {
+	if r.Recipients > 0 {
+		return r.Recipients
+	}
+	return 100
+}

@@ -1,0 +1,466 @@
+// Package queue keeps mail for other servers until it is there, or given up: on disk a message and the state of its
+// recipients (package mailstore, Spool), in memory an index of whose turn it is when. The files are the queue; what
+// memory knows is read from them.
+//
+// Messages wait by destination. One that cannot be reached makes all wait that is for it, and delays nothing else.
+// There is a goroutine for each connection, none for a message.
+package queue
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"pillarbox/mailstore"
+	"pillarbox/mailstore/addr"
+	"pillarbox/smtp"
+	"pillarbox/smtp/dsn"
+	"pillarbox/smtp/route"
+)
+
+const (
+	defaultTotal     = 1000
+	defaultPerDomain = 100
+
+	// graceful is how long an attempt may go on after the queue was told to stop.
+	graceful = 5 * time.Second
+	// again is when something is tried again that failed for want of a working disk.
+	again = time.Minute
+)
+
+// Deliverer makes one attempt. *remote.Remote is the one in use. It may be called by many goroutines at once.
+type Deliverer interface {
+	Deliver(ctx context.Context, a smtp.Attempt) smtp.Outcome
+}
+
+// Notice is what the sender of a message is owed: a report on some of its recipients.
+type Notice struct {
+	Item       *Item // not to be changed, nor kept
+	Action     dsn.Action
+	Recipients []Recipient
+	RetryUntil time.Time // of a delay
+}
+
+// Parts are what a Queue works with.
+type Parts struct {
+	Spool   *mailstore.Spool
+	Deliver Deliverer
+	// Report makes a report and returns when it is durable. Failures of messages without a sender come too: they are
+	// nobody's to hear of, and kept aside.
+	Report func(Notice) error
+	Log    *slog.Logger
+}
+
+// Config is what a Queue can be told anew while it runs.
+type Config struct {
+	Routes      *route.Table
+	Connections int // at a time, all destinations together; 0 means 1000
+}
+
+// Queue brings messages to their destinations. It is safe for concurrent use.
+type Queue struct {
+	Parts
+	config atomic.Pointer[Config]
+
+	ids  []string // found at Open, and not read yet
+	poke chan struct{}
+	work sync.WaitGroup
+
+	mu           sync.Mutex
+	running      context.Context // of workers; nil: none may start
+	entries      map[string]*entry
+	destinations map[string]*destination
+	live         map[string]*live // items that somebody works on
+	wakes        wakeHeap
+	deadlines    deadlineHeap
+	starved      []*destination // that wait for a worker of the whole queue, first come, first served
+	trying       int            // workers
+	loading      bool           // the files of an earlier run are still being read
+	active       map[*attempt]struct{}
+}
+
+// Open finds what an earlier run has left; nothing is sent before Run. It is to be called before any message is
+// accepted: of what lies in the spool without a state by then, nobody was told that it was accepted, and it is put aside.
+func Open(cfg Config, parts Parts) (*Queue, error) {
+	q := &Queue{
+		Parts: parts, poke: make(chan struct{}, 1), loading: true,
+		entries: make(map[string]*entry), destinations: make(map[string]*destination), live: make(map[string]*live),
+		active: make(map[*attempt]struct{}),
+	}
+	q.config.Store(&cfg)
+	ids, strays, err := q.Spool.List(true)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range strays {
+		q.quarantine(id, errors.New("a message without its state"))
+	}
+	q.ids = ids
+	return q, nil
+}
+
+// SetConfig takes effect at once: messages that wait go the new ways.
+func (q *Queue) SetConfig(cfg Config) {
+	q.config.Store(&cfg)
+	q.mu.Lock()
+	waiting := make([]*entry, 0, len(q.entries))
+	for _, e := range q.entries {
+		waiting = append(waiting, e)
+	}
+	q.mu.Unlock()
+	for _, e := range waiting {
+		q.refile(e.id)
+	}
+	q.wakeUp()
+}
+
+func (q *Queue) table() *route.Table { return q.config.Load().Routes }
+
+func (q *Queue) routeOf(r *Recipient) *route.Route { return q.table().For(r.Address.Domain) }
+
+// destinationKey names where mail for a domain waits. What is kept for remote-triggered delivery is asked for by domain.
+func destinationKey(r *route.Route, domain addr.Domain) string {
+	key := r.Destination(domain)
+	if r.Hold {
+		key += " for " + string(domain)
+	}
+	return key
+}
+
+// Add puts a message into the index that was put into the spool; its first attempt begins at once. The item is the
+// queue's from then on.
+func (q *Queue) Add(item *Item) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.entries[item.ID] != nil {
+		return
+	}
+	e := &entry{id: item.ID, held: item.Held, at: -1}
+	q.entries[item.ID] = e
+	l := &live{item: item, refs: 1} // who begins now need not read the file
+	q.live[item.ID] = l
+	q.file(e, item)
+	q.letGo(item.ID, l)
+	q.wakeUp()
+}
+
+// Run sends what there is, and what comes, until ctx ends; then it lets attempts finish for a few seconds.
+func (q *Queue) Run(ctx context.Context) {
+	workers, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	q.mu.Lock()
+	q.running = workers
+	for _, d := range q.destinations {
+		q.start(d)
+	}
+	q.mu.Unlock()
+	q.work.Go(func() { q.readAll(ctx) })
+	q.schedule(ctx)
+	q.mu.Lock()
+	q.running = nil
+	q.mu.Unlock()
+	late := time.AfterFunc(graceful, stop)
+	q.work.Wait()
+	late.Stop()
+}
+
+// readAll reads the states that an earlier run has left, while mail comes and goes already.
+func (q *Queue) readAll(ctx context.Context) {
+	for i, id := range q.ids {
+		if ctx.Err() != nil {
+			return
+		}
+		q.loadOne(id)
+		if i == len(q.ids)-1 {
+			q.Log.Info("the queue of an earlier run is read", "messages", len(q.ids))
+		}
+	}
+	q.mu.Lock()
+	q.ids, q.loading = nil, false
+	q.mu.Unlock()
+}
+
+func (q *Queue) loadOne(id string) {
+	item, err := q.read(id)
+	if err != nil {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.entries[id] != nil {
+		return
+	}
+	e := &entry{id: id, held: item.Held, at: -1}
+	q.entries[id] = e
+	q.file(e, item)
+	q.wakeUp()
+}
+
+// read returns a message's item from its file. A message that cannot be understood is put aside.
+func (q *Queue) read(id string) (*Item, error) {
+	state, err := q.Spool.State(id)
+	if err == nil {
+		var item *Item
+		if item, err = Decode(id, state); err == nil {
+			return item, nil
+		}
+	}
+	switch {
+	case errors.Is(err, ErrCorrupt), errors.Is(err, mailstore.ErrDamaged):
+		q.quarantine(id, err)
+	case !errors.Is(err, mailstore.ErrNotSpooled):
+		q.Log.Error("cannot read the state of a message in the queue", "id", id, "error", err)
+	}
+	return nil, err
+}
+
+func (q *Queue) quarantine(id string, why error) {
+	q.Log.Error("a message in the queue is put aside, into queue/quarantine", "id", id, "error", why)
+	if err := q.Spool.Quarantine(id); err != nil {
+		q.Log.Error("cannot put a message of the queue aside", "id", id, "error", err)
+	}
+}
+
+// schedule looks at what has become due.
+func (q *Queue) schedule(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-q.poke:
+		case <-timer.C:
+		}
+		overdue, next := q.look(time.Now())
+		for _, e := range overdue {
+			q.remind(e)
+		}
+		timer.Reset(time.Until(next))
+	}
+}
+
+func (q *Queue) wakeUp() {
+	select {
+	case q.poke <- struct{}{}:
+	default:
+	}
+}
+
+// batch is how many senders are told something before connections are looked at again.
+const batch = 100
+
+// look starts workers for what has become due, and returns the messages whose senders are to be told something, and when to look again.
+func (q *Queue) look(now time.Time) (overdue []*entry, next time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.wakes) > 0 && q.wakes[0].wake <= now.UnixNano() {
+		d := q.wakes[0]
+		before := d.wake
+		q.start(d)
+		if d.wake == before { // it waits for a worker of the whole queue, who will look at it
+			q.setWake(d, never)
+		}
+		q.prune(d)
+	}
+	for len(q.deadlines) > 0 && q.deadlines[0].deadline <= now.UnixNano() && len(overdue) < batch {
+		overdue = append(overdue, heap.Pop(&q.deadlines).(*entry))
+	}
+	next = now.Add(time.Hour)
+	if len(q.wakes) > 0 && q.wakes[0].wake < next.UnixNano() {
+		next = time.Unix(0, q.wakes[0].wake)
+	}
+	if len(q.deadlines) > 0 && q.deadlines[0].deadline < next.UnixNano() {
+		next = time.Unix(0, q.deadlines[0].deadline)
+	}
+	return overdue, next
+}
+
+// start gives a destination the workers that it may have. It needs mu held, like all below.
+func (q *Queue) start(d *destination) {
+	now := time.Now()
+	total := q.config.Load().Connections
+	if total <= 0 {
+		total = defaultTotal
+	}
+	for q.running != nil && d.trying < d.allowance() {
+		if q.trying >= total {
+			if !d.queued && d.nextWake(now) <= now.UnixNano() {
+				d.queued = true
+				q.starved = append(q.starved, d)
+			}
+			break
+		}
+		p := d.next(now)
+		if p == nil {
+			break
+		}
+		d.trying++
+		q.trying++
+		running := q.running
+		q.work.Go(func() { q.tryAll(running, d, p) })
+	}
+	q.setWake(d, d.nextWake(now))
+}
+
+func (q *Queue) setWake(d *destination, wake int64) {
+	d.wake = wake
+	heap.Fix(&q.wakes, d.at)
+}
+
+// tryAll makes the attempts of one worker: what is due for a destination, until nothing is or others wait for their turn.
+func (q *Queue) tryAll(ctx context.Context, d *destination, p *place) {
+	for p != nil {
+		q.try(ctx, d, p, q.wayTo(d))
+		p = q.after(d)
+	}
+}
+
+// wayTo is the route of a destination now.
+func (q *Queue) wayTo(d *destination) *route.Route {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return d.route
+}
+
+// after is what a worker does next; nil: nothing, it ends.
+func (q *Queue) after(d *destination) *place {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.running != nil && len(q.starved) == 0 && d.trying <= d.allowance() {
+		if p := d.next(time.Now()); p != nil {
+			return p
+		}
+	}
+	d.trying--
+	q.trying--
+	if len(q.starved) > 0 {
+		other := q.starved[0]
+		q.starved = q.starved[1:]
+		other.queued = false
+		q.start(other)
+	}
+	q.start(d)
+	q.prune(d)
+	q.wakeUp()
+	return nil
+}
+
+// destination returns the one that mail for a domain waits for, made when it is not there.
+func (q *Queue) destination(r *route.Route, domain addr.Domain) *destination {
+	key := destinationKey(r, domain)
+	d := q.destinations[key]
+	if d == nil {
+		d = &destination{key: key, domain: domain, window: firstWindow, wake: never}
+		q.destinations[key] = d
+		heap.Push(&q.wakes, d)
+	}
+	d.route = r
+	return d
+}
+
+// prune forgets a destination that nothing waits for, unless there is something to remember of it.
+func (q *Queue) prune(d *destination) {
+	if d.empty() && !d.queued && !d.notBefore.After(time.Now()) && q.destinations[d.key] == d {
+		delete(q.destinations, d.key)
+		heap.Remove(&q.wakes, d.at)
+	}
+}
+
+// file gives a message its places, and its deadline, by what its item says now. Attempts that are under way keep theirs.
+func (q *Queue) file(e *entry, item *Item) {
+	q.unplaceAll(e)
+	var deadline time.Time
+	for i := range item.To {
+		r := &item.To[i]
+		if r.Owed != "" {
+			q.enter(e, r, time.Now().Add(again))
+		}
+		if !r.waits() || e.held {
+			continue
+		}
+		if at := q.deadline(item, r); deadline.IsZero() || at.Before(deadline) {
+			deadline = at
+		}
+		q.enter(e, r, r.Next)
+	}
+	q.setDeadline(e, deadline)
+	for _, p := range e.places {
+		if p.state == waiting {
+			heap.Push(&p.dest.waiting, p)
+			q.start(p.dest)
+		}
+	}
+}
+
+// enter makes the message wait for a recipient's destination, until due at the latest.
+func (q *Queue) enter(e *entry, r *Recipient, due time.Time) {
+	d := q.destination(q.routeOf(r), r.Address.Domain)
+	at := int64(0)
+	if !due.IsZero() {
+		at = due.UnixNano()
+	}
+	for _, p := range e.places {
+		if p.dest == d {
+			p.due = min(p.due, at)
+			return
+		}
+	}
+	e.places = append(e.places, &place{entry: e, dest: d, due: at, at: -1})
+}
+
+// unplaceAll takes a message out of all its destinations but those where it is being tried.
+func (q *Queue) unplaceAll(e *entry) {
+	kept := e.places[:0]
+	for _, p := range e.places {
+		if p.state == trying {
+			kept = append(kept, p)
+		} else {
+			q.unplace(p)
+		}
+	}
+	e.places = kept
+}
+
+// unplace takes a place out of its destination.
+func (q *Queue) unplace(p *place) {
+	if p.state == waiting && p.at >= 0 {
+		heap.Remove(&p.dest.waiting, p.at)
+	}
+	if p.state == released {
+		p.dest.released = slices.DeleteFunc(p.dest.released, func(other *place) bool { return other == p })
+	}
+	p.state = gone
+	q.prune(p.dest)
+}
+
+func (q *Queue) setDeadline(e *entry, at time.Time) {
+	if e.at >= 0 {
+		heap.Remove(&q.deadlines, e.at)
+	}
+	if !at.IsZero() {
+		e.deadline = at.UnixNano()
+		heap.Push(&q.deadlines, e)
+	}
+}
+
+// forget takes a message out of the index.
+func (q *Queue) forget(e *entry) {
+	q.unplaceAll(e)
+	q.setDeadline(e, time.Time{})
+	if q.entries[e.id] == e {
+		delete(q.entries, e.id)
+	}
+}
+
+// Len is how many messages are in the queue, as far as it is read.
+func (q *Queue) Len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.entries)
+}

@@ -1,0 +1,72 @@
+package server
+
+import (
+	"context"
+	"io"
+
+	"pillarbox/mailstore"
+	"pillarbox/mailstore/addr"
+	"pillarbox/smtp"
+	"pillarbox/smtp/verify"
+)
+
+// checksSender reports whether the message is to be held against SPF, DKIM and DMARC: mail of strangers only.
+func (s *session) checksSender() bool {
+	return s.facts.Service == smtp.MTA && s.user.Address.IsZero() && s.facts.Device == nil &&
+		s.cfg.Verifier != nil && !s.cfg.Checks.Off()
+}
+
+// receiveChecked receives a message, verifies it, and writes it with what came of that on top. The whole message has to be
+// there before its first line can be written.
+func (s *session) receiveChecked(in *mailstore.Incoming, fields []byte, head *header, body io.WriterTo) error {
+	draft := s.srv.Store.Create()
+	defer draft.Abort()
+	if err := writeAll(draft, nil, head.octets, body); err != nil {
+		return err
+	}
+	results, err := s.verify(draft, head)
+	if err != nil {
+		return err
+	}
+	if r := verify.Decide(s.cfg.Checks, results); r != nil {
+		return s.refuseForged(r, results)
+	}
+	text, err := draft.Reader()
+	if err != nil {
+		return err
+	}
+	defer text.Close()
+	if _, err := in.Write(append(fields, results.Header(s.cfg.Wire.Hostname)...)); err != nil {
+		return err
+	}
+	_, err = io.Copy(in, text)
+	return err
+}
+
+func (s *session) verify(draft *mailstore.Incoming, head *header) (verify.Results, error) {
+	text, err := draft.Reader()
+	if err != nil {
+		return verify.Results{}, err
+	}
+	defer text.Close()
+	helo, _ := s.conn.Helo()
+	return s.cfg.Verifier.Verify(context.Background(), verify.Facts{
+		IP: s.remote.Addr(), Helo: helo, From: s.env.From, HeaderFrom: head.authors(), Message: text,
+	}), nil
+}
+
+// authors are the addresses of the From fields, as far as they can be read.
+func (h *header) authors() (all []addr.Address) {
+	for _, value := range h.from {
+		list, _ := parseAddresses(value)
+		all = append(all, list...)
+	}
+	return all
+}
+
+// refuseForged is the reply to a message that does not come from where it says, with a trace in the log.
+func (s *session) refuseForged(r *smtp.Reply, results verify.Results) *smtp.Reply {
+	s.log.Info("refused", "stage", "authenticity", "reply", r.Error(), "from", s.env.From.String(),
+		"spf", results.SPF.Value, "dmarc", results.DMARC.Value, "signatures", len(results.DKIM))
+	return r
+}
