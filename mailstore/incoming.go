@@ -193,7 +193,7 @@ func (in *Incoming) commitLogged(d *delivery, dirs []string) error {
 	defer applied()
 	err = d.link(file, dirs)
 	if err == nil && in.state != nil {
-		err = d.writeState(durable.Replace)
+		err = d.writeState(durable.Create)
 	}
 	if err != nil {
 		err = errors.Join(err, d.undo(), j.withdrawn(d.name, dirs))
