@@ -38,18 +38,12 @@ const (
 
 // kinds are the notices there are.
 func kinds() []string {
-	return []string{"mailbox-warning", "mailbox-full", "domain-warning", "domain-full", notDelivered}
+	return []string{"mailbox-warning", "mailbox-full", "domain-warning", "domain-full"}
 }
-
-// notDelivered is the notice to the sender of a message that a mailbox had no room for.
-const notDelivered = "not-delivered"
 
 func (f Facts) kind() string {
 	whose := "mailbox"
-	switch {
-	case f.NotDelivered:
-		return notDelivered
-	case f.Event.Domain:
+	if f.Event.Domain {
 		whose = "domain"
 	}
 	return whose + "-" + string(f.Event.Kind)
@@ -167,8 +161,6 @@ func (t Templates) try(kind string) error {
 			To:       addr.Address{Local: "anna", Domain: "office.example"},
 			Domain:   "office.example",
 			Hostname: "mail.office.example",
-
-			NotDelivered: kind == notDelivered,
 		})
 		if err != nil {
 			return err
@@ -179,16 +171,13 @@ func (t Templates) try(kind string) error {
 
 // Facts are what a notice is about, and what its header needs.
 type Facts struct {
-	Event quota.Event
-	About string       // the mailbox's address, or the domain
-	To    addr.Address // who is told
-	// NotDelivered says that To is the sender of a message of Event.Asked octets, for which the mailboxes that About
-	// lists had no room.
-	NotDelivered bool
-	Domain       addr.Domain // whose postmaster it comes from
-	Hostname     addr.Domain
-	Date         time.Time
-	ID           string // what makes the Message-ID unique
+	Event    quota.Event
+	About    string       // the mailbox's address, or the domain
+	To       addr.Address // who is told
+	Domain   addr.Domain  // whose postmaster it comes from
+	Hostname addr.Domain
+	Date     time.Time
+	ID       string // what makes the Message-ID unique
 }
 
 // Fields are what templates may use: {{.About}}.

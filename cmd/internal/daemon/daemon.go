@@ -20,6 +20,7 @@ import (
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/durable"
 	"pillarbox/pop3"
+	"pillarbox/quota"
 	"pillarbox/smtp"
 	"pillarbox/smtp/dns"
 	"pillarbox/smtp/guard"
@@ -74,7 +75,7 @@ func Start(load func() (*config.Config, error), out io.Writer) (*Daemon, error) 
 		return nil, err
 	}
 	d := &Daemon{load: load, level: new(slog.LevelVar), unlock: func() {}}
-	d.notices.pending = make(chan func(string) ([]string, []byte, error), maxNotices)
+	d.notices.pending = make(chan quota.Event, maxNotices)
 	d.log = newLogger(cfg.Log, d.level, out)
 	if d.office, err = ops.Open(cfg); err != nil {
 		return nil, err

@@ -46,23 +46,6 @@ func (o *Office) QuotaNotice(e quota.Event, id string, now time.Time) (dirs []st
 	return dirs, text, err
 }
 
-// FullNotice writes the message to the sender of one that was taken, about the mailboxes that had no room for it. Errors
-// are ErrNoNotice, also where the sender is none of ours, and those of the directory.
-func (o *Office) FullNotice(from addr.Address, full []addr.Address, octets int64, id string, now time.Time) (dirs []string, text []byte, err error) {
-	cfg := o.Config()
-	if hosted, err := o.Dir.Hosts(from.Domain); cfg.Mailboxes.Templates.None() || !hosted || err != nil {
-		return nil, nil, errors.Join(ErrNoNotice, err)
-	}
-	if dirs, err = o.dirsOf(from); err != nil {
-		return nil, nil, err
-	}
-	text, err = cfg.Mailboxes.Templates.Compose(notice.Facts{
-		Event: quota.Event{Asked: octets}, About: joinAddresses(full), To: from, NotDelivered: true,
-		Domain: from.Domain, Hostname: cfg.Hostname, Date: now, ID: id,
-	})
-	return dirs, text, err
-}
-
 // aboutWhom fills in what the event's directory tells, and who is told unless it is the postmaster.
 func (o *Office) aboutWhom(f *notice.Facts) (err error) {
 	if f.Event.Domain {
