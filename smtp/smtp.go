@@ -102,9 +102,9 @@ func (s SessionInfo) Protocol(utf8 bool) string {
 // Reply is what a client is told, chosen word for word; it serves as an error,
 // so that a refusal can travel up to where replies are written.
 type Reply struct {
-	Code     int
-	Enhanced [3]int // RFC 3463
-	Text     string
+	Code     int    `json:"code"`
+	Enhanced [3]int `json:"enhanced"` // RFC 3463
+	Text     string `json:"text"`
 }
 
 // NewReply makes a Reply; text is a format.

@@ -80,7 +80,7 @@ func (a *app) printExplanation(e ops.Explanation) {
 	if last.Verdict == policy.Accept {
 		fmt.Fprintln(a.stdout, "\nThe mail is accepted.")
 		if e.Facts.Elsewhere() {
-			a.note("mail to other servers cannot be sent by this version: the sender is told to try again later")
+			fmt.Fprintf(a.stdout, "'pillarbox admin route test %s' shows the way it would go.\n", e.Facts.To)
 		}
 		return
 	}

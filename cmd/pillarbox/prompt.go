@@ -158,7 +158,7 @@ func (a *app) confirm(yes bool, question string) error {
 	case "y", "yes":
 		return nil
 	}
-	return errors.New("nothing was removed")
+	return errors.New("nothing was changed")
 }
 
 // confirmMailbox asks before a mailbox goes. A damaged one can go too, though

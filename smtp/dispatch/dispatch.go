@@ -143,7 +143,7 @@ func (d *Dispatcher) item(in *mailstore.Incoming, p *Parcel) *queue.Item {
 	for i := range p.Targets {
 		t := &p.Targets[i]
 		for _, a := range t.Away {
-			if !slices.ContainsFunc(away, func(r smtp.Recipient) bool { return r.Address.Fold() == a.Fold() }) {
+			if !slices.ContainsFunc(away, func(r smtp.Recipient) bool { return r.Address == a }) {
 				away = append(away, t.forwarded(a))
 			}
 		}

@@ -23,20 +23,22 @@ type Filter struct {
 	Domain addr.Domain   `json:"domain,omitempty"` // of a recipient that is not done
 	To     addr.Address  `json:"to,omitzero"`      // a recipient that is not done
 	From   addr.Address  `json:"from,omitzero"`
+	Null   bool          `json:"null,omitempty"`  // without a sender: reports, mostly
 	Older  time.Duration `json:"older,omitempty"` // arrived at least so long ago
 	Held   bool          `json:"held,omitempty"`  // only those that are held
 }
 
 // all reports whether every message is chosen.
 func (f *Filter) all() bool {
-	return len(f.IDs) == 0 && f.Domain == "" && f.To.IsZero() && f.From.IsZero() && f.Older == 0 && !f.Held
+	return len(f.IDs) == 0 && f.Domain == "" && f.To.IsZero() && f.From.IsZero() && !f.Null && f.Older == 0 && !f.Held
 }
 
-// chooses reports whether a message is chosen.
-func (f *Filter) chooses(it *Item, now time.Time) bool {
+// Chooses reports whether a message is chosen.
+func (f *Filter) Chooses(it *Item, now time.Time) bool {
 	switch {
 	case len(f.IDs) > 0 && !slices.Contains(f.IDs, it.ID),
 		f.Held && !it.Held,
+		f.Null && !it.From.IsZero(),
 		f.Older > 0 && now.Sub(it.Arrived) < f.Older,
 		!f.From.IsZero() && f.From.Fold() != it.From.Fold():
 		return false
@@ -76,7 +78,7 @@ func (q *Queue) List(f Filter, limit int) (items []*Item, count int, err error) 
 			return nil, 0, err
 		}
 		it, err := Decode(id, state)
-		if err != nil || !f.chooses(it, now) {
+		if err != nil || !f.Chooses(it, now) {
 			continue
 		}
 		if count++; limit == 0 || len(items) < limit {
@@ -167,7 +169,7 @@ func (q *Queue) do(action Action, id string) (done bool, err error) {
 func (q *Queue) hurry(e *entry, whateverTheHour bool) (count int) {
 	for _, p := range slices.Clone(e.places) {
 		d := p.dest
-		if p.state != waiting {
+		if p.state != waiting || d.route.Hold && !whateverTheHour {
 			continue
 		}
 		count++

@@ -21,6 +21,11 @@ var ErrNotRunning = errors.New("the server is not running")
 // unless it is nil, and the answer's JSON into out. A refusal by the server is
 // an error with its text; ErrNotRunning when there is no server.
 func ask(ctx context.Context, data, method, path string, in, out any) error {
+	return request(ctx, data, method, path, in, func(answer io.Reader) error { return json.NewDecoder(answer).Decode(out) })
+}
+
+// request is ask for an answer that read takes.
+func request(ctx context.Context, data, method, path string, in any, read func(answer io.Reader) error) error {
 	var body io.Reader
 	if in != nil {
 		text, err := json.Marshal(in)
@@ -44,7 +49,7 @@ func ask(ctx context.Context, data, method, path string, in, out any) error {
 	defer resp.Body.Close()
 	switch resp.StatusCode {
 	case http.StatusOK:
-		return json.NewDecoder(resp.Body).Decode(out)
+		return read(resp.Body)
 	case http.StatusNotFound:
 		return errors.New("the running server does not know this command; it may be another version of the program")
 	default:

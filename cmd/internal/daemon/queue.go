@@ -1,16 +1,12 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
-	"strings"
-	"syscall"
 
 	"pillarbox/mailstore/addr"
 	"pillarbox/smtp/queue"
@@ -147,33 +143,9 @@ func serveRouteTest(mux *http.ServeMux, probe func(ctx context.Context, to, from
 }
 
 // AskRouteTest makes the server of a data directory try how mail would go. step is called for each step when it comes.
-// ErrNotRunning, also when the server is of a version that cannot do that.
+// ErrNotRunning when there is no server.
 func AskRouteTest(ctx context.Context, data string, in RouteQuestion, step func(remote.Step)) error {
-	question, err := json.Marshal(in)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://pillarbox/route/test", bytes.NewReader(question))
-	if err != nil {
-		return err
-	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: controlDialer(data)}}
-	resp, err := client.Do(req)
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return ErrNotRunning
-	case err != nil:
-		return err
-	}
-	defer resp.Body.Close()
-	switch resp.StatusCode {
-	case http.StatusOK:
-		return readSteps(resp.Body, step)
-	case http.StatusNotFound:
-		return ErrNotRunning
-	}
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
-	return fmt.Errorf("the server answers: %s", strings.TrimSpace(string(text)))
+	return request(ctx, data, http.MethodPost, "/route/test", in, func(answer io.Reader) error { return readSteps(answer, step) })
 }
 
 func readSteps(r io.Reader, step func(remote.Step)) error {

@@ -13,7 +13,9 @@ import (
 
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/ops"
+	"pillarbox/mailstore/addr"
 	"pillarbox/smtp/dns"
+	"pillarbox/smtp/remote"
 )
 
 // ReloadResult is what came of reading the configuration again.
@@ -116,6 +118,9 @@ func (d *Daemon) serveControl() (*http.Server, error) {
 	serveRetention(mux, d.office)
 	serveSettle(mux, d.office.Store)
 	serveQueue(mux, d.queue)
+	serveRouteTest(mux, func(ctx context.Context, to, from addr.Address, step func(remote.Step)) {
+		d.sender.remote.Load().Probe(ctx, to, from, step)
+	})
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go srv.Serve(l)
 	return srv, nil

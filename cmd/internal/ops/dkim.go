@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -25,8 +26,9 @@ const (
 type DKIMKey struct {
 	Domain addr.Domain `json:"domain"`
 	dkim.Key
-	State  dkim.State `json:"state"`
-	Record DNSRecord  `json:"record"`
+	State   dkim.State `json:"state"`
+	Record  DNSRecord  `json:"record,omitzero"`
+	Problem string     `json:"problem,omitempty"` // why there is no record: the key's file cannot be read
 }
 
 // DNSRecord is a TXT record to be published.
@@ -67,30 +69,25 @@ func (o *Office) addDKIM(domain string, add func(*dkim.Keys, addr.Domain) (dkim.
 		return DKIMKey{}, err
 	}
 	if hosted, err := o.Dir.Hosts(d); err != nil || !hosted {
-		return DKIMKey{}, o.explain(noError(err, fmt.Errorf("domain %s: %w", d, directory.ErrNotFound)), d, "domain list")
+		return DKIMKey{}, o.explain(cmp.Or(err, fmt.Errorf("domain %s: %w", d, directory.ErrNotFound)), d, "domain list")
 	}
 	keys := dkim.Open(o.Root)
 	key, err := add(keys, d)
 	if err != nil {
 		return DKIMKey{}, o.explainDKIM(err, d)
 	}
-	return o.withRecord(keys, d, key, now)
+	return withRecord(keys, d, key, now), nil
 }
 
-// noError is the first of two errors that is one.
-func noError(err, otherwise error) error {
-	if err != nil {
-		return err
-	}
-	return otherwise
-}
-
-func (o *Office) withRecord(keys *dkim.Keys, d addr.Domain, key dkim.Key, now time.Time) (DKIMKey, error) {
+func withRecord(keys *dkim.Keys, d addr.Domain, key dkim.Key, now time.Time) DKIMKey {
+	k := DKIMKey{Domain: d, Key: key, State: key.State}
 	record, err := keys.Record(d, key.Selector, now)
-	return DKIMKey{
-		Domain: d, Key: key, State: key.State,
-		Record: DNSRecord{Name: record.Name, Value: record.Value, Zone: record.Zone()},
-	}, o.explainDKIM(err, d)
+	if err != nil {
+		k.Problem = err.Error()
+		return k
+	}
+	k.Record = DNSRecord{Name: record.Name, Value: record.Value, Zone: record.Zone()}
+	return k
 }
 
 // ShowDKIM lists the keys of a domain, or of all for "", in the order in which they sign.
@@ -106,7 +103,7 @@ func (o *Office) ShowDKIM(domain string, now time.Time) ([]DKIMKey, error) {
 			return nil, err
 		}
 		if hosted, err := o.Dir.Hosts(d); err != nil || !hosted && !slices.Contains(domains, d) {
-			return nil, o.explain(noError(err, fmt.Errorf("domain %s: %w", d, directory.ErrNotFound)), d, "domain list")
+			return nil, o.explain(cmp.Or(err, fmt.Errorf("domain %s: %w", d, directory.ErrNotFound)), d, "domain list")
 		}
 		domains = []addr.Domain{d}
 	}
@@ -117,11 +114,7 @@ func (o *Office) ShowDKIM(domain string, now time.Time) ([]DKIMKey, error) {
 			return nil, o.explainDKIM(err, d)
 		}
 		for _, key := range listed {
-			one, err := o.withRecord(keys, d, key, now)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, one)
+			all = append(all, withRecord(keys, d, key, now))
 		}
 	}
 	return all, nil
@@ -166,7 +159,7 @@ func (o *Office) RemoveDKIM(domain, selector string, now time.Time) (Change, err
 func (o *Office) explainDKIM(err error, d addr.Domain) error {
 	switch {
 	case errors.Is(err, dkim.ErrExists):
-		return Hint(err, "'pillarbox admin dkim show %s' shows the keys; 'pillarbox admin dkim rotate %s' replaces the one that signs", d, d)
+		return Hint(err, "'pillarbox admin dkim show %s' shows the keys; 'pillarbox admin dkim rotate %s' replaces the one that signs, once no other waits to", d, d)
 	case errors.Is(err, dkim.ErrNotFound):
 		return Hint(err, "'pillarbox admin dkim show %s' shows the keys; 'pillarbox admin dkim create %s' makes the first", d, d)
 	case errors.Is(err, dkim.ErrActive):

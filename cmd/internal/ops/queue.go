@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
 
 	"pillarbox/mailstore"
+	"pillarbox/mailstore/addr"
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/route"
 )
@@ -108,16 +110,16 @@ func (v *QueueView) recipient(it *queue.Item, r *queue.Recipient) QueueState {
 		return QueueState{Wait: WaitKept, Server: string(r.Address.Domain)}
 	}
 	due, key := r.Next, way.Destination(r.Address.Domain)
-	if d := v.destination(key); d != nil && d.Failures > 0 {
-		if d.NotBefore.After(due) {
-			due = d.NotBefore
-		}
-		return QueueState{Wait: WaitUnreachable, Server: DestinationText(v.Routes, key), Until: due}
+	d := v.destination(key)
+	if d != nil && d.NotBefore.After(due) {
+		due = d.NotBefore
 	}
 	if due.Before(v.Now) {
 		due = v.Now
 	}
 	switch opens := way.Windows.Next(due); {
+	case d != nil && d.Failures > 0:
+		return QueueState{Wait: WaitUnreachable, Server: DestinationText(v.Routes, key), Until: opens}
 	case !opens.Equal(due):
 		return QueueState{Wait: WaitHours, Until: opens}
 	case due.After(v.Now):
@@ -140,9 +142,36 @@ func (v *QueueView) destination(key string) *queue.Destination {
 	return &v.Destinations[i]
 }
 
+// Concern leaves of the destinations those that the messages wait for.
+func (v *QueueView) Concern(messages []QueuedMessage) []queue.Destination {
+	wanted := make(map[string]bool)
+	for _, m := range messages {
+		for i := range m.To {
+			if r := &m.To[i]; r.Done == "" {
+				wanted[destinationKey(v.Routes, r.Address.Domain)] = true
+			}
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(v.Destinations), func(d queue.Destination) bool { return !wanted[d.Key] })
+}
+
+// destinationKey is where mail for a domain waits; what is kept waits by domain.
+func destinationKey(routes *route.Table, domain addr.Domain) string {
+	way := routes.For(domain)
+	key := way.Destination(domain)
+	if way.Hold {
+		key += keptFor + string(domain)
+	}
+	return key
+}
+
+const keptFor = " for "
+
 // DestinationText is a destination in words: the domain, or the smart host of a route.
 func DestinationText(routes *route.Table, key string) string {
-	key, _, _ = strings.Cut(key, " for ") // of what is kept; the domain says it
+	if _, domain, kept := strings.Cut(key, keptFor); kept {
+		return domain
+	}
 	name, smart := strings.CutPrefix(key, "route:")
 	if !smart {
 		return key
@@ -217,6 +246,9 @@ func (o *Office) ReadQueue(f queue.Filter, limit int, now time.Time) (items []*q
 	if err != nil {
 		return nil, 0, 0, err
 	}
+	if reflect.DeepEqual(f, queue.Filter{}) && limit > 0 && len(ids) > limit { // nobody reads 100,000 files to see a page
+		count, ids = len(ids)-limit, ids[:limit]
+	}
 	for _, id := range ids {
 		if len(f.IDs) > 0 && !slices.Contains(f.IDs, id) {
 			continue
@@ -232,7 +264,7 @@ func (o *Office) ReadQueue(f queue.Filter, limit int, now time.Time) (items []*q
 			damaged++
 			continue
 		}
-		if !chosen(&f, it, now) {
+		if !f.Chooses(it, now) {
 			continue
 		}
 		if count++; limit == 0 || len(items) < limit {
@@ -240,15 +272,4 @@ func (o *Office) ReadQueue(f queue.Filter, limit int, now time.Time) (items []*q
 		}
 	}
 	return items, count, damaged, nil
-}
-
-// chosen is what the running server does with a filter.
-func chosen(f *queue.Filter, it *queue.Item, now time.Time) bool {
-	switch {
-	case f.Held && !it.Held, f.Older > 0 && now.Sub(it.Arrived) < f.Older, !f.From.IsZero() && f.From.Fold() != it.From.Fold():
-		return false
-	}
-	return f.Domain == "" && f.To.IsZero() || slices.ContainsFunc(it.To, func(r queue.Recipient) bool {
-		return r.Done == "" && (f.Domain == "" || r.Address.Domain == f.Domain) && (f.To.IsZero() || r.Address.Fold() == f.To.Fold())
-	})
 }

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pillarbox/cmd/internal/ops"
+	"pillarbox/smtp/dkim"
+)
+
+func (a *app) dkimCommand() *cobra.Command {
+	cmd := family("dkim", "Keys that sign the mail of a domain",
+		a.dkimCreateCommand(), a.dkimShowCommand(), a.dkimRotateCommand(), a.dkimRemoveCommand())
+	cmd.Long = `Keys that sign the mail of a domain (DKIM).
+
+Mail of a domain that has a key is signed when it leaves for other servers. These
+verify it with the public key, which you publish as a record in the domain's DNS:
+'create' and 'show' print it. 'rotate' makes another key that signs two days
+later, when its record is known everywhere, and says how long the old record has
+to stay.`
+	return cmd
+}
+
+// dkimFlags choose how a new key is.
+type dkimFlags struct {
+	selector, kind string
+	json           bool
+}
+
+const dkimFlagsUse = " [--selector S] [--type rsa|ed25519]"
+
+func (f *dkimFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.selector, "selector", "", "the key's `name` in DNS (default one with the month in it)")
+	cmd.Flags().StringVar(&f.kind, "type", "", "the `kind` of key: rsa (the default), or ed25519, which many receivers do not verify")
+	addJSON(cmd, &f.json)
+}
+
+func (f *dkimFlags) parse(cmd *cobra.Command) (dkim.Kind, error) {
+	for _, name := range []string{"selector", "type"} {
+		if flag := cmd.Flags().Lookup(name); flag.Changed && flag.Value.String() == "" {
+			return "", misuse(cmd, "--"+name+" lacks its value")
+		}
+	}
+	kind, err := ops.ParseDKIMKind(f.kind)
+	if err != nil {
+		return "", usageError{err}
+	}
+	return kind, nil
+}
+
+func (a *app) dkimCreateCommand() *cobra.Command {
+	var f dkimFlags
+	cmd := a.verb("create DOMAIN"+dkimFlagsUse+" [--json]", "Make the first key of a domain, and print its DNS record", takes(1, 1),
+		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+			kind, err := f.parse(cmd)
+			if err != nil {
+				return err
+			}
+			a.noteUnsigned(o)
+			return respond(a, f.json, (*app).printNewDKIM)(o.CreateDKIM(args[0], f.selector, kind, time.Now()))
+		})
+	f.add(cmd)
+	return cmd
+}
+
+// noteUnsigned says when keys are of no use.
+func (a *app) noteUnsigned(o *ops.Office) {
+	if !o.Config().Authenticity.Sign {
+		a.note("nothing is signed as long as dkim_sign in [authenticity] of the configuration is false")
+	}
+}
+
+func (a *app) printNewDKIM(k ops.DKIMKey) {
+	fmt.Fprintf(a.stdout, "DKIM key %s of %s made; mail of the domain is signed with it from now on\n", k.Selector, k.Domain)
+	a.printDKIMRecord(k)
+	fmt.Fprintf(a.stdout, "\nWhat to do now: publish this record in the DNS of %s, today: until it is there, nobody can verify the signatures.\n", k.Domain)
+}
+
+// printDKIMRecord prints the record for who edits a zone, and for who fills in a form.
+func (a *app) printDKIMRecord(k ops.DKIMKey) {
+	fmt.Fprintf(a.stdout, "\nAs a line of a zone file:\n%s\n\n", k.Record.Zone)
+	fmt.Fprintln(a.stdout, "For the form of a provider (some want the name without the domain):")
+	a.align([]string{"Name:\t" + k.Record.Name, "Type:\tTXT", "Value:\t" + k.Record.Value})
+}
+
+func (a *app) dkimRotateCommand() *cobra.Command {
+	var f dkimFlags
+	var atOnce bool
+	cmd := a.verb("rotate DOMAIN"+dkimFlagsUse+" [--now] [--json]", "Make a key that replaces the one in use two days later", takes(1, 1),
+		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+			kind, err := f.parse(cmd)
+			if err != nil {
+				return err
+			}
+			wait := ops.DKIMWait
+			if atOnce {
+				wait = 0
+			}
+			a.noteUnsigned(o)
+			fresh, err := o.RotateDKIM(args[0], f.selector, kind, time.Now(), wait)
+			if err != nil {
+				return err
+			}
+			return respond(a, f.json, (*app).printRotatedDKIM)(o.ShowDKIM(string(fresh.Domain), time.Now()))
+		})
+	f.add(cmd)
+	cmd.Flags().BoolVar(&atOnce, "now", false, "the new key signs at once: for when others have got hold of the old one")
+	return cmd
+}
+
+// printRotatedDKIM prints the last of a domain's keys, and what is to be done about it and about the one before.
+func (a *app) printRotatedDKIM(all []ops.DKIMKey) {
+	k, old := all[len(all)-1], all[len(all)-2]
+	fmt.Fprintf(a.stdout, "DKIM key %s of %s made\n", k.Selector, k.Domain)
+	a.printDKIMRecord(k)
+	fmt.Fprintln(a.stdout, "\nWhat to do now:")
+	if k.State == dkim.Waiting {
+		fmt.Fprintf(a.stdout, "1. Publish this record in the DNS of %s, today: the key signs from %s on.\n", k.Domain, localTime(k.From))
+		fmt.Fprintf(a.stdout, "2. Leave the old record, %s, where it is until %s.\n", old.Record.Name, localTime(old.Keep))
+		fmt.Fprintf(a.stdout, "3. Then take it out, and let 'pillarbox admin dkim remove %s %s' delete its key.\n", old.Domain, old.Selector)
+		return
+	}
+	fmt.Fprintf(a.stdout, "1. Publish this record in the DNS of %s, at once: the key signs already.\n", k.Domain)
+	fmt.Fprintf(a.stdout, "2. If others have got hold of the old key, take its record out at once too: %s.\n", old.Record.Name)
+	fmt.Fprintf(a.stdout, "   Otherwise leave it until %s, for mail that is on its way.\n", localTime(old.Keep))
+	fmt.Fprintf(a.stdout, "3. Then let 'pillarbox admin dkim remove %s %s' delete the old key.\n", old.Domain, old.Selector)
+}
+
+func (a *app) dkimShowCommand() *cobra.Command {
+	var asJSON bool
+	cmd := a.verb("show [DOMAIN] [--json]", "Show the DNS records of a domain's keys, or list the keys of all", takes(0, 1),
+		func(_ *cobra.Command, o *ops.Office, args []string) error {
+			domain := strings.Join(args, "")
+			a.noteUnsigned(o)
+			print := table("DKIM keys", "DOMAIN\tSELECTOR\tTYPE\tSTATE\tSIGNS FROM\tRECORD UNTIL", dkimRow)
+			if domain != "" {
+				print = func(a *app, all []ops.DKIMKey) { a.printDKIM(domain, all) }
+			}
+			return respond(a, asJSON, print)(o.ShowDKIM(domain, time.Now()))
+		})
+	addJSON(cmd, &asJSON)
+	return cmd
+}
+
+func dkimRow(k ops.DKIMKey) string {
+	until := "-"
+	if !k.Keep.IsZero() {
+		until = localTime(k.Keep)
+	}
+	state := string(k.State)
+	if k.Problem != "" {
+		state += ", damaged"
+	}
+	return strings.Join([]string{string(k.Domain), k.Selector, string(k.Kind), state, localTime(k.From), until}, "\t")
+}
+
+func (a *app) printDKIM(domain string, all []ops.DKIMKey) {
+	if len(all) == 0 {
+		a.note("%s has no DKIM key: its mail is not signed; 'pillarbox admin dkim create %s' makes one", domain, domain)
+	}
+	for i, k := range all {
+		if i > 0 {
+			fmt.Fprintln(a.stdout)
+		}
+		fmt.Fprintf(a.stdout, "DKIM key %s of %s (%s): %s\n", k.Selector, k.Domain, k.Kind, dkimStateText(k))
+		switch {
+		case k.State == dkim.Over:
+		case k.Problem != "":
+			fmt.Fprintf(a.stdout, "The key's file cannot be read: %s.\nTake it from a backup, or let 'pillarbox admin dkim rotate %s --now' make another key.\n", k.Problem, k.Domain)
+		default:
+			a.printDKIMRecord(k)
+		}
+	}
+}
+
+func dkimStateText(k ops.DKIMKey) string {
+	switch k.State {
+	case dkim.Waiting:
+		return "signs from " + localTime(k.From) + " on; its record must be in the DNS by then"
+	case dkim.Active:
+		return "signs since " + localTime(k.From) + "; its record must be in the DNS"
+	case dkim.Retired:
+		return "signs no longer; its record must stay until " + localTime(k.Keep)
+	}
+	return fmt.Sprintf("over; take its record out of the DNS, and 'pillarbox admin dkim remove %s %s'", k.Domain, k.Selector)
+}
+
+// dkimRemoveCommand asks, unless the key's time is over.
+func (a *app) dkimRemoveCommand() *cobra.Command {
+	var yes bool
+	cmd := a.verb("remove DOMAIN SELECTOR [--yes]", "Delete a key", takes(2, 2), func(_ *cobra.Command, o *ops.Office, args []string) error {
+		state, err := o.DKIMState(args[0], args[1], time.Now())
+		if err != nil {
+			return err
+		}
+		if state != dkim.Over {
+			if err := a.confirm(yes, fmt.Sprintf("Delete the key %s of %s, which is %s?", args[1], args[0], state)); err != nil {
+				return err
+			}
+		}
+		return a.report(o.RemoveDKIM(args[0], args[1], time.Now()))
+	})
+	addYes(cmd, &yes)
+	return cmd
+}

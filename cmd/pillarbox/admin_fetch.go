@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pillarbox/cmd/internal/daemon"
+	"pillarbox/cmd/internal/ops"
+)
+
+func (a *app) fetchCommand() *cobra.Command {
+	cmd := family("fetch", "Mail that the running server collects elsewhere, by ETRN and POP3",
+		asksFor(a, "list", "List where mail is collected, and how that goes", takes(0, 0),
+			func(ctx context.Context, data string, _ []string) ([]daemon.FetchStatus, error) {
+				return daemon.AskFetchList(ctx, data)
+			},
+			table("[[fetch]] in the configuration", "NAME\tFROM\tFOR\tNEXT\tLAST", fetchRow)),
+		a.fetchNowCommand(),
+	)
+	cmd.Long = `Mail that the running server collects elsewhere, by ETRN and POP3.
+
+The entries are [[fetch]] in the configuration. One that fails is tried less and
+less often; "now" asks at once.`
+	return cmd
+}
+
+// fetchNowCommand fails when one of the entries does, but prints them all.
+func (a *app) fetchNowCommand() *cobra.Command {
+	var asJSON bool
+	cmd := a.asks("now [NAME] [--json]", "Collect at once, everywhere or from one place", takes(0, 1),
+		func(ctx context.Context, data string, args []string) error {
+			all, err := daemon.AskFetchNow(ctx, data, strings.Join(args, ""))
+			if err := respond(a, asJSON, table("[[fetch]] in the configuration", "NAME\tFETCHED\tDELETED\tLEFT\tRESULT", fetchResultRow))(all, err); err != nil {
+				return err
+			}
+			return fetchFailure(all)
+		})
+	addJSON(cmd, &asJSON)
+	return cmd
+}
+
+func fetchFailure(all []daemon.FetchResult) error {
+	for _, r := range all {
+		if r.Error == "" {
+			continue
+		}
+		err := fmt.Errorf("%s: %s", r.Name, r.Error)
+		if r.Hint != "" {
+			return ops.Hint(err, "%s", r.Hint)
+		}
+		return err
+	}
+	return nil
+}
+
+func fetchRow(s daemon.FetchStatus) string {
+	next := "with the next delivery"
+	switch {
+	case s.Running:
+		next = "now"
+	case !s.Next.IsZero():
+		next = localTime(s.Next)
+	}
+	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", s.Name, fetchSource(s), fetchTarget(s), next, fetchLast(s))
+}
+
+func fetchSource(s daemon.FetchStatus) string {
+	var from []string
+	if s.ETRN != "" {
+		from = append(from, s.ETRN+" (ETRN)")
+	}
+	if s.POP3 != "" {
+		from = append(from, s.POP3+" (POP3)")
+	}
+	return wordList(from)
+}
+
+func fetchTarget(s daemon.FetchStatus) string {
+	if s.DeliverTo.IsZero() {
+		return "-"
+	}
+	return s.DeliverTo.String()
+}
+
+func fetchLast(s daemon.FetchStatus) string {
+	switch {
+	case s.Last == nil:
+		return "-"
+	case s.Failures > 0:
+		return fmt.Sprintf("failed %d times: %s", s.Failures, s.Last.Error)
+	}
+	return fmt.Sprintf("%s, %d fetched", localTime(s.Last.Started), s.Last.Fetched)
+}
+
+func fetchResultRow(r daemon.FetchResult) string {
+	said := append([]string(nil), r.ETRN...)
+	switch {
+	case r.Error != "":
+		said = append(said, "failed: "+r.Error)
+	case r.Ended.IsZero():
+		said = append(said, "still under way")
+	case len(said) == 0:
+		said = append(said, "done in "+r.Ended.Sub(r.Started).Round(10*time.Millisecond).String())
+	}
+	return fmt.Sprintf("%s\t%d\t%d\t%d\t%s", r.Name, r.Fetched, r.Deleted, r.Left, strings.Join(said, "; "))
+}

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pillarbox/cmd/internal/daemon"
+	"pillarbox/cmd/internal/ops"
+	"pillarbox/mailstore/addr"
+	"pillarbox/quota"
+	"pillarbox/smtp/queue"
+)
+
+func (a *app) queueCommand() *cobra.Command {
+	cmd := family("queue", "Mail that waits to be sent to other servers", a.queueListCommand(), a.queueShowCommand(), a.queueActiveCommand())
+	for _, v := range queueVerbs {
+		cmd.AddCommand(a.queueVerbCommand(v))
+	}
+	cmd.Long = `Mail that waits to be sent to other servers.
+
+A message is named by its ID, the beginning of it, or its last 8 digits. Several
+can be chosen by their recipients that still wait (--domain, --to), their sender
+(--from), their age (--older 2h) and whether they are held (--held); what is given
+together must all be true.
+
+retry gives messages their turn now, as far as the hours of their routes permit,
+and flush whatever the hour, and what is kept for ETRN too. hold keeps messages
+back until release; they are not given up meanwhile. bounce gives them back to
+their senders, and remove deletes them without a word to anybody.`
+	return cmd
+}
+
+// queueVerb is something that can be done to messages in the queue.
+type queueVerb struct {
+	action queue.Action
+	short  string
+	done   string // "%s" is how many messages
+	ask    string // likewise, before it is done to more than one; "": it can be undone
+	all    bool   // is meant where nothing is chosen
+	hint   string // why nothing may have been done to a message that was named
+}
+
+var queueVerbs = []queueVerb{
+	{queue.Retry, "Try messages now, as far as the hours of their routes permit", "gave %s their turn now", "", true,
+		"it is held, or being tried at this moment"},
+	{queue.Flush, "Send messages now, out of hours and from what is kept for ETRN too", "let %s go now", "", true,
+		"it is held, or being tried at this moment"},
+	{queue.Hold, "Keep messages back until they are released", "held %s", "", false, "it is held already"},
+	{queue.Release, "Let messages go that are held; their time begins anew", "released %s", "", false, "it is not held"},
+	{queue.Bounce, "Give messages back to their senders", "gave back %s", "Give %s back to the senders?", false,
+		"it is being tried at this moment; hold it first"},
+	{queue.Remove, "Delete messages without telling anybody", "removed %s", "Remove %s from the queue, without a word to anybody?", false,
+		"it has just left the queue"},
+}
+
+const queueChoiceUse = " [ID...] [--domain D] [--to A] [--from A] [--older 2h] [--held]"
+
+// queuePatience is for 100,000 messages on a slow disk.
+const queuePatience = 30 * time.Minute
+
+func (a *app) queueVerbCommand(v queueVerb) *cobra.Command {
+	var choice queueChoice
+	var yes, asJSON bool
+	use := string(v.action) + queueChoiceUse + " [--all]"
+	if v.ask != "" {
+		use += " [--yes]"
+	}
+	cmd := a.verb(use+" [--json]", v.short, cobra.ArbitraryArgs, func(cmd *cobra.Command, o *ops.Office, args []string) error {
+		f, err := choice.filter(cmd, o, args, v.all)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), queuePatience)
+		defer cancel()
+		if v.ask != "" {
+			if err := a.confirmQueue(ctx, o, f, v.ask, yes); err != nil {
+				return err
+			}
+		}
+		count, err := daemon.AskQueueDo(ctx, o.Config().Data, daemon.QueueOrder{Action: v.action, Filter: f})
+		if err != nil {
+			return onlyRunning(err)
+		}
+		return a.reportQueue(v, f, count, asJSON)
+	})
+	choice.addFlags(cmd)
+	cmd.Flags().BoolVar(&choice.all, "all", false, "all messages in the queue")
+	if v.ask != "" {
+		addYes(cmd, &yes)
+	}
+	addJSON(cmd, &asJSON)
+	return cmd
+}
+
+// onlyRunning adds what to do when there is no server to ask.
+func onlyRunning(err error) error {
+	if errors.Is(err, daemon.ErrNotRunning) {
+		return ops.Hint(err, "only a running server can do this; 'pillarbox serve' starts it")
+	}
+	return err
+}
+
+// confirmQueue asks before something is done to more than one message that cannot be undone.
+func (a *app) confirmQueue(ctx context.Context, o *ops.Office, f queue.Filter, question string, yes bool) error {
+	if yes {
+		return nil
+	}
+	found, err := daemon.AskQueue(ctx, o.Config().Data, daemon.QueueQuestion{Filter: f, Limit: 1})
+	if err != nil || found.Count < 2 {
+		return onlyRunning(err)
+	}
+	return a.confirm(false, fmt.Sprintf(question, quota.FormatMessages(int64(found.Count))))
+}
+
+func (a *app) reportQueue(v queueVerb, f queue.Filter, count int, asJSON bool) error {
+	if asJSON {
+		return a.writeJSON(struct {
+			Action queue.Action `json:"action"`
+			Count  int          `json:"count"`
+		}{v.action, count})
+	}
+	switch {
+	case count > 0:
+		fmt.Fprintf(a.stdout, v.done+"\n", quota.FormatMessages(int64(count)))
+	case len(f.IDs) > 0:
+		return ops.Hint(errors.New("nothing was done"), "%s; 'pillarbox admin queue show %s' tells more", v.hint, f.IDs[0])
+	default:
+		a.note("there is nothing to %s", v.action)
+	}
+	return nil
+}
+
+// queueChoice are the flags that choose messages, as typed.
+type queueChoice struct {
+	domain, to, from, older string
+	held, all               bool
+}
+
+func (c *queueChoice) addFlags(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&c.domain, "domain", "", "only those that wait for recipients in this `domain`")
+	flags.StringVar(&c.to, "to", "", "only those that wait for this recipient, an `address`")
+	flags.StringVar(&c.from, "from", "", "only those of this sender, an `address`")
+	flags.StringVar(&c.older, "older", "", "only those that arrived at least this `time` ago, such as 2h, 90m or 3d")
+	flags.BoolVar(&c.held, "held", false, "only those that are held")
+}
+
+// filter reads the choice. Unless all are meant where nothing is said, something has to be.
+func (c *queueChoice) filter(cmd *cobra.Command, o *ops.Office, args []string, orAll bool) (f queue.Filter, err error) {
+	for _, name := range []string{"domain", "to", "from", "older"} {
+		if flag := cmd.Flags().Lookup(name); flag.Changed && flag.Value.String() == "" {
+			return f, misuse(cmd, "--"+name+" lacks its value")
+		}
+	}
+	chosen := len(args) > 0 || c.domain+c.to+c.from+c.older != "" || c.held
+	switch {
+	case chosen && c.all:
+		return f, misuse(cmd, "--all goes with no choice")
+	case !chosen && !c.all && !orAll:
+		return f, ops.Hint(usageError{fmt.Errorf("%s: no message is chosen", callName(cmd))},
+			"name IDs, or choose by --domain, --to, --from, --older or --held, or say --all")
+	}
+	if f, err = c.parse(o); err != nil {
+		return f, err
+	}
+	if len(args) > 0 {
+		f.IDs, err = o.QueueIDs(args)
+	}
+	return f, err
+}
+
+func (c *queueChoice) parse(o *ops.Office) (f queue.Filter, err error) {
+	f.Held = c.held
+	if c.domain != "" {
+		if f.Domain, err = addr.ParseDomain(c.domain); err != nil {
+			return f, ops.Hint(usageError{fmt.Errorf("--domain %q: %w", c.domain, err)}, "write it like partner.example")
+		}
+	}
+	if f.To, err = parseQueueAddress(o, "to", c.to); err != nil {
+		return f, err
+	}
+	if f.Null = c.from == "<>"; !f.Null {
+		if f.From, err = parseQueueAddress(o, "from", c.from); err != nil {
+			return f, err
+		}
+	}
+	f.Older, err = parseAge(c.older)
+	return f, err
+}
+
+func parseQueueAddress(o *ops.Office, flag, text string) (addr.Address, error) {
+	if text == "" {
+		return addr.Address{}, nil
+	}
+	address, err := o.ParseUser(text)
+	if err != nil {
+		return address, ops.Hint(usageError{fmt.Errorf("--%s: %w", flag, err)}, "write it like anna@partner.example")
+	}
+	return address, nil
+}
+
+// maxAge is older than any message in a queue.
+const maxAge = 10 * 365 * 24 * time.Hour
+
+// parseAge reads a time as in "2h" and, beyond what Go knows, "3d".
+func parseAge(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	age, err := time.ParseDuration(text)
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		var n float64
+		n, err = strconv.ParseFloat(days, 64)
+		age = time.Duration(min(n, maxAge.Hours()) * float64(24*time.Hour))
+	}
+	if err != nil || age <= 0 || age > maxAge {
+		return 0, ops.Hint(usageError{fmt.Errorf("--older %q is not a time", text)}, "write it like 90m, 2h or 3d")
+	}
+	return age, nil
+}

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pillarbox/cmd/internal/daemon"
+	"pillarbox/cmd/internal/ops"
+	"pillarbox/mailstore/addr"
+	"pillarbox/smtp/queue"
+	"pillarbox/smtp/route"
+)
+
+// queueListing is the JSON of the verb list.
+type queueListing struct {
+	Running      bool                `json:"running"` // the server; without it the files are shown as they lie there
+	Count        int                 `json:"count"`   // beyond the limit too
+	Messages     []ops.QueuedMessage `json:"messages"`
+	Destinations []queue.Destination `json:"destinations"` // that cannot be reached, or where mail is kept
+}
+
+func (a *app) queueListCommand() *cobra.Command {
+	var choice queueChoice
+	var limit int
+	var asJSON bool
+	cmd := a.verb("list"+queueChoiceUse+" [--limit 100] [--json]", "List messages, the oldest first, and what they wait for", cobra.ArbitraryArgs,
+		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+			if limit < 0 {
+				return ops.Hint(usageError{fmt.Errorf("--limit %d is not a number of messages", limit)}, "write 1 or more, or 0 for all")
+			}
+			f, err := choice.filter(cmd, o, args, true)
+			if err != nil {
+				return err
+			}
+			print := func(a *app, l queueListing) { a.printQueue(l, &o.Config().Routes) }
+			return respond(a, asJSON, print)(a.lookIntoQueue(cmd.Context(), o, f, limit))
+		})
+	choice.addFlags(cmd)
+	cmd.Flags().IntVar(&limit, "limit", 100, "at most so many `messages`; 0: all")
+	addJSON(cmd, &asJSON)
+	return cmd
+}
+
+// lookIntoQueue asks the server or, when there is none, looks at the files. Where messages are chosen, only their
+// destinations are of interest.
+func (a *app) lookIntoQueue(ctx context.Context, o *ops.Office, f queue.Filter, limit int) (queueListing, error) {
+	ctx, cancel := context.WithTimeout(ctx, queuePatience)
+	defer cancel()
+	choosy := !reflect.DeepEqual(f, queue.Filter{})
+	l := queueListing{Running: true, Messages: []ops.QueuedMessage{}, Destinations: []queue.Destination{}}
+	view := ops.QueueView{Routes: &o.Config().Routes, Now: time.Now()}
+	var items []*queue.Item
+	known, err := daemon.AskQueue(ctx, o.Config().Data, daemon.QueueQuestion{Filter: f, Limit: limit})
+	switch {
+	case errors.Is(err, daemon.ErrNotRunning):
+		var damaged int
+		if items, l.Count, damaged, err = o.ReadQueue(f, limit, view.Now); err != nil {
+			return l, err
+		}
+		l.Running = false
+		a.note("the server is not running: nothing is sent until 'pillarbox serve' starts it")
+		if damaged > 0 {
+			a.note("%d more cannot be understood; the server puts them aside when it starts", damaged)
+		}
+	case err != nil:
+		return l, err
+	default:
+		l.Count = known.Count
+		view.Active, view.Destinations = known.Active, known.Destinations
+		for _, m := range known.Messages {
+			items = append(items, m.Item)
+		}
+	}
+	for _, it := range items {
+		l.Messages = append(l.Messages, view.Look(it))
+	}
+	if choosy {
+		view.Destinations = view.Concern(l.Messages)
+	}
+	l.Destinations = append(l.Destinations, view.Destinations...)
+	return l, nil
+}
+
+func (a *app) printQueue(l queueListing, routes *route.Table) {
+	now := time.Now()
+	table("messages like that in the queue", "ID\tAGE\tSIZE\tFROM\tTO\tSTATE\tLAST", func(m ops.QueuedMessage) string {
+		return strings.Join([]string{m.ID, ageText(now.Sub(m.Arrived)), about(m.Size), senderText(m.From), toText(&m),
+			stateText(m.State, now), lastWords(m.Foremost().Last)}, "\t")
+	})(a, l.Messages)
+	if more := l.Count - len(l.Messages); more > 0 {
+		a.note("these are the oldest %d of %d; --limit 0 shows all", len(l.Messages), l.Count)
+	}
+	if len(l.Destinations) == 0 {
+		return
+	}
+	const enough = 50
+	lines := []string{"", "DESTINATION\tMESSAGES\tSTATE\tLAST"}
+	for _, d := range l.Destinations[:min(len(l.Destinations), enough)] {
+		lines = append(lines, strings.Join([]string{ops.DestinationText(routes, d.Key), fmt.Sprint(d.Waiting), destinationText(d, now), lastWords(d.Last)}, "\t"))
+	}
+	a.align(lines)
+	if more := len(l.Destinations) - enough; more > 0 {
+		a.note("there are %d more destinations that wait; --json shows them", more)
+	}
+}
+
+func destinationText(d queue.Destination, now time.Time) string {
+	switch {
+	case d.Kept:
+		return "kept for ETRN"
+	case d.Failures > 0:
+		text := fmt.Sprintf("cannot be reached (%s)", timesText(d.Failures))
+		if d.Trying > 0 {
+			return text + ", trying now"
+		}
+		if d.NotBefore.After(now) {
+			text += ", next try " + clockText(d.NotBefore, now)
+		}
+		return text
+	}
+	return "leaves from " + clockText(d.NotBefore, now)
+}
+
+func timesText(n int) string {
+	if n == 1 {
+		return "1 try"
+	}
+	return fmt.Sprintf("%d tries", n)
+}
+
+// How values are written.
+
+func senderText(from addr.Address) string {
+	if from.IsZero() {
+		return "<>"
+	}
+	return from.String()
+}
+
+// toText is the recipient that the state is about, and how many more still wait.
+func toText(m *ops.QueuedMessage) string {
+	first, more := m.Foremost(), -1
+	for i := range m.To {
+		if m.To[i].Done == "" {
+			more++
+		}
+	}
+	if more < 1 {
+		return first.Address.String()
+	}
+	return fmt.Sprintf("%s +%d", first.Address, more)
+}
+
+func stateText(s ops.QueueState, now time.Time) string {
+	switch s.Wait {
+	case ops.WaitTrying:
+		return "trying now"
+	case ops.WaitKept:
+		return "kept for ETRN"
+	case ops.WaitUnreachable:
+		text := "waits for " + s.Server
+		switch {
+		case s.Until.IsZero():
+			return text + ", tried on flush"
+		case s.Until.After(now):
+			return text + ", next try " + clockText(s.Until, now)
+		}
+		return text
+	case ops.WaitHours:
+		if s.Until.IsZero() {
+			return "waits for flush"
+		}
+		return "leaves from " + clockText(s.Until, now)
+	case ops.WaitNext:
+		return "next try " + clockText(s.Until, now)
+	case ops.WaitTurn:
+		return "due"
+	case ops.WaitReport:
+		return "report to sender due"
+	}
+	return string(s.Wait)
+}
+
+// clockText is a time near now, as short as it can be understood.
+func clockText(t, now time.Time) string {
+	t, now = t.Local(), now.Local()
+	days := t.Sub(now).Abs().Hours() / 24
+	switch {
+	case t.Format(time.DateOnly) == now.Format(time.DateOnly):
+		return t.Format("15:04")
+	case days < 6:
+		return t.Format("Mon 15:04")
+	}
+	return t.Format("2006-01-02 15:04")
+}
+
+// ageText is a duration in its two largest units: "40s", "12m", "2h 5m", "3d 4h".
+func ageText(d time.Duration) string {
+	d = max(d, 0).Truncate(time.Second)
+	days, hours, minutes := int(d.Hours())/24, int(d.Hours())%24, int(d.Minutes())%60
+	two := func(a int, unitA string, b int, unitB string) string {
+		if b == 0 {
+			return fmt.Sprint(a, unitA)
+		}
+		return fmt.Sprintf("%d%s %d%s", a, unitA, b, unitB)
+	}
+	switch {
+	case days > 0:
+		return two(days, "d", hours, "h")
+	case hours > 0:
+		return two(hours, "h", minutes, "m")
+	case minutes > 0:
+		return two(minutes, "m", 0, "")
+	}
+	return two(int(d.Seconds()), "s", 0, "")
+}
+
+// lastWords is what a server said last, in as much as a table has room for.
+func lastWords(last *queue.Last) string {
+	if last == nil {
+		return "-"
+	}
+	return shorten(lastText(last), 60)
+}
+
+func lastText(last *queue.Last) string {
+	text := strings.Join(strings.Fields(last.Reply.Error()), " ")
+	if last.MTA == "" { // our own words; the code is for machines
+		return cmp.Or(strings.Join(strings.Fields(last.Reply.Text), " "), text)
+	}
+	return text
+}
+
+func shorten(text string, most int) string {
+	if runes := []rune(text); len(runes) > most {
+		return strings.TrimSpace(string(runes[:most-3])) + "..."
+	}
+	return text
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"pillarbox/cmd/internal/daemon"
+	"pillarbox/cmd/internal/ops"
+	"pillarbox/smtp/remote"
+)
+
+func (a *app) routeCommand() *cobra.Command {
+	list := shows(a, "list", "List the routes that the configuration sets", takes(0, 0),
+		func(o *ops.Office, _ []string) ([]ops.RouteSummary, error) {
+			if !o.Config().Outbound.Enabled {
+				a.note("mail to other servers is refused: enabled in [outbound] of the configuration is false")
+			}
+			return o.ListRoutes(), nil
+		}, table("routes", "DOMAINS\tWAY\tTLS\tLOG-IN\tRETRIES\tGIVEN UP\tHOURS\tKEPT", routeRow))
+	return family("route", "The ways by which mail leaves for other servers", list, a.routeTestCommand())
+}
+
+func routeRow(r ops.RouteSummary) string {
+	domains, kept, user := strings.Join(r.Domains, ", "), "no", "-"
+	if domains == "" {
+		domains = "all others"
+	}
+	if r.Hold {
+		kept = "for ETRN"
+	}
+	if r.User != "" {
+		user = r.User
+	}
+	return strings.Join([]string{domains, wayText(r.SmartHost, r.DirectFirst, r.LMTP), r.TLS.String(), user,
+		strings.Join(r.Retries, " "), "after " + r.Expire, r.Hours, kept}, "\t")
+}
+
+func (a *app) routeTestCommand() *cobra.Command {
+	var from string
+	var asJSON bool
+	cmd := a.verb("test USER@DOMAIN [--from A] [--json]", "Show step by step how mail to an address would go, without sending any", takes(1, 1),
+		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+			if cmd.Flags().Changed("from") && from == "" {
+				return misuse(cmd, "--from lacks its value")
+			}
+			to, sender, err := o.RouteAddresses(args[0], from)
+			if err != nil {
+				return err
+			}
+			return a.testRoute(cmd.Context(), o, &ops.RouteTest{To: to, From: sender}, asJSON)
+		})
+	cmd.Flags().StringVar(&from, "from", "", "the sender, an `address` or <> (default postmaster of the default domain)")
+	addJSON(cmd, &asJSON)
+	cmd.Long = `Show step by step how mail to an address would go, without sending any.
+
+The running server does it, as it would send mail now; without one this command does,
+by the configuration. It finds the route and the servers, connects, protects the
+connection, logs in, and asks the server whether it would take the mail (MAIL FROM and
+RCPT TO); then it hangs up. The exit status is 1 if mail would not be taken.`
+	return cmd
+}
+
+// testRoute prints each step when it comes.
+func (a *app) testRoute(ctx context.Context, o *ops.Office, t *ops.RouteTest, asJSON bool) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if !o.Config().Outbound.Enabled {
+		a.note("mail to other servers is refused: enabled in [outbound] of the configuration is false")
+	}
+	hinted := "" // what was said already: three servers of a domain often have the same trouble
+	step := func(s remote.Step) {
+		t.Add(s)
+		if asJSON {
+			return
+		}
+		if s.Hint == hinted {
+			s.Hint = ""
+		} else if s.Hint != "" {
+			hinted = s.Hint
+		}
+		a.printStep(s)
+	}
+	err := daemon.AskRouteTest(ctx, o.Config().Data, daemon.RouteQuestion{To: t.To, From: t.From}, step)
+	if errors.Is(err, daemon.ErrNotRunning) {
+		a.note("the server is not running: this command tries the way itself, by the configuration")
+		err = nil
+		o.TestRoute(ctx, t.To, t.From, step)
+	}
+	if ctx.Err() != nil {
+		return errors.New("interrupted before the test came to its end")
+	} else if err != nil {
+		return err
+	}
+	t.Judge()
+	switch {
+	case asJSON:
+		err = a.writeJSON(t)
+	case t.OK:
+		_, err = fmt.Fprintf(a.stdout, "\n%s\n", t.Verdict)
+	default:
+		_, err = fmt.Fprintln(a.stdout)
+	}
+	return errors.Join(err, t.Err(hinted))
+}
+
+func (a *app) printStep(s remote.Step) {
+	mark := "ok"
+	if !s.OK {
+		mark = "FAILED"
+	}
+	fmt.Fprintf(a.stdout, "%-7s %-9s %s\n", mark, s.Name, s.Text)
+	if s.Hint != "" {
+		fmt.Fprintf(a.stdout, "%-17s hint: %s\n", "", s.Hint)
+	}
+}

@@ -1,0 +1,269 @@
+package dispatch
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pillarbox/mailstore"
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/durable"
+	"pillarbox/smtp"
+	"pillarbox/smtp/dsn"
+	"pillarbox/smtp/queue"
+)
+
+// office is a house with a queue that sends nothing.
+type office struct {
+	*Dispatcher
+	t     *testing.T
+	data  string
+	items []*queue.Item
+}
+
+func (o *office) Add(item *queue.Item) { o.items = append(o.items, item) }
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func newOffice(t *testing.T) *office {
+	o := &office{t: t, data: t.TempDir()}
+	root, err := durable.Open(o.data)
+	must(t, err)
+	t.Cleanup(func() { root.Close() })
+	dir := directory.New(root, directory.Options{DefaultDomain: "office.example"})
+	store, err := mailstore.Open(root, mailstore.Options{})
+	must(t, err)
+	o.Dispatcher = New(Config{Hostname: "mail.office.example", Success: true, MaxReturn: 1 << 20},
+		Parts{Dir: dir, Store: store, Files: root, Log: slog.New(slog.DiscardHandler)})
+	o.Queue = o
+	must(t, dir.AddDomain("office.example"))
+	for _, user := range []string{"anna", "boss", "postmaster"} {
+		_, err := dir.AddMailbox(address(user+"@office.example"), directory.Account{})
+		must(t, err)
+	}
+	must(t, dir.AddGroup(address("all@office.example"), []addr.Address{address("anna@office.example"), address("boss@office.example"), address("x@far.example")}))
+	must(t, dir.AddAlias(address("away@office.example"), address("y@far.example")))
+	return o
+}
+
+func address(s string) addr.Address {
+	if s == "" {
+		return addr.Address{}
+	}
+	a, err := addr.Parse(s)
+	if err != nil {
+		panic(err)
+	}
+	return a
+}
+
+// send takes a message from one to several, all with the same wishes.
+func (o *office) send(notify []string, from string, to ...string) string {
+	o.t.Helper()
+	env := smtp.Envelope{From: address(from), EnvID: "letter 7"}
+	for _, a := range to {
+		env.To = append(env.To, smtp.Recipient{Address: address(a), Notify: notify})
+	}
+	id, err := o.Inject(&env, queue.Source{Service: "test"}, "the test", strings.NewReader("Subject: hello\r\n\r\ntext\r\n"))
+	must(o.t, err)
+	return id
+}
+
+func (o *office) mailbox(user string) (all []string) {
+	o.t.Helper()
+	box, err := o.Dir.Mailbox(address(user + "@office.example"))
+	must(o.t, err)
+	m, err := o.Store.OpenMaildrop(box.Dir)
+	must(o.t, err)
+	defer m.Close()
+	for i := range m.Messages() {
+		r, err := m.Open(i)
+		must(o.t, err)
+		text, err := io.ReadAll(r)
+		must(o.t, err)
+		r.Close()
+		all = append(all, string(text))
+	}
+	return all
+}
+
+// reports reads a mailbox's delivery reports: "action final (original) status".
+func (o *office) reports(user string) (all []string) {
+	o.t.Helper()
+	for _, text := range o.mailbox(user) {
+		all = append(all, summary(text)...)
+	}
+	slices.Sort(all)
+	return all
+}
+
+func summary(text string) (all []string) {
+	p, err := dsn.Parse(strings.NewReader(text))
+	if err != nil {
+		return nil
+	}
+	for _, r := range p.Recipients {
+		all = append(all, fmt.Sprintf("%s %s (%s) %d.%d.%d %s", r.Action, r.Final, r.ORcpt, r.Status[0], r.Status[1], r.Status[2], p.EnvID))
+	}
+	return all
+}
+
+// queued is what went into the queue: "from to notify orcpt".
+func (o *office) queued() (all []string) {
+	for _, item := range o.items {
+		for _, r := range item.To {
+			all = append(all, fmt.Sprint(item.From, " ", r.Address, " ", r.Notify, " ", r.ORcpt))
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+func (o *office) want(what string, got []string, want ...string) {
+	o.t.Helper()
+	if !slices.Equal(got, want) {
+		o.t.Errorf("%s: %q, want %q", what, got, want)
+	}
+}
+
+func TestHereAndThere(t *testing.T) {
+	o := newOffice(t)
+	id := o.send(nil, "anna@office.example", "boss@office.example", "x@far.example", "X@FAR.example")
+	if got := o.mailbox("boss"); len(got) != 1 || !strings.HasPrefix(got[0], "Return-Path: <anna@office.example>\r\nReceived: the test\r\n\tby mail.office.example id "+id) {
+		t.Errorf("%q", got)
+	}
+	o.want("queue", o.queued(), "anna@office.example X@far.example [] ", "anna@office.example x@far.example [] ")
+	r, _, err := o.Store.Spool().Open(id)
+	must(t, err)
+	defer r.Close()
+	if text, err := io.ReadAll(r); err != nil || string(text) != o.mailbox("boss")[0] {
+		t.Errorf("%q, %v", text, err)
+	}
+	o.want("reports", o.reports("anna"))
+}
+
+func TestSuccess(t *testing.T) {
+	o := newOffice(t)
+	o.send([]string{"SUCCESS", "FAILURE"}, "anna@office.example", "boss@office.example", "away@office.example")
+	o.want("reports", o.reports("anna"), "delivered boss@office.example (boss@office.example) 2.1.5 letter 7")
+	o.want("queue", o.queued(), "anna@office.example y@far.example [SUCCESS FAILURE] away@office.example")
+}
+
+func TestExpanded(t *testing.T) {
+	o := newOffice(t)
+	o.send([]string{"SUCCESS"}, "anna@office.example", "all@office.example")
+	o.want("reports", o.reports("anna"), "expanded all@office.example (all@office.example) 2.1.5 letter 7")
+	o.want("queue", o.queued(), "anna@office.example x@far.example [NEVER] all@office.example")
+	o.SetConfig(Config{Hostname: "mail.office.example"}) // reports of success are off
+	o.send([]string{"SUCCESS"}, "boss@office.example", "anna@office.example")
+	o.want("reports", o.reports("boss"))
+}
+
+func TestUnknown(t *testing.T) {
+	o := newOffice(t)
+	o.send(nil, "anna@office.example", "nobody@office.example", "boss@office.example")
+	o.want("reports", o.reports("anna"), "failed nobody@office.example (nobody@office.example) 5.1.1 letter 7")
+	if len(o.mailbox("boss")) != 1 {
+		t.Error("boss has no mail")
+	}
+	o.send([]string{"NEVER"}, "anna@office.example", "nobody@office.example")
+	o.want("reports", o.reports("anna"), "failed nobody@office.example (nobody@office.example) 5.1.1 letter 7")
+	o.send(nil, "stranger@far.example", "nobody@office.example")
+	o.want("queue", o.queued(), " stranger@far.example [NEVER] ")
+}
+
+// badmail lists the files there.
+func (o *office) badmail() (names []string) {
+	all, _ := filepath.Glob(filepath.Join(o.data, "badmail/*"))
+	for _, name := range all {
+		names = append(names, filepath.Ext(name))
+	}
+	return names
+}
+
+func notice(o *office, from string) queue.Notice {
+	id := o.send(nil, from, "x@far.example")
+	last := &queue.Last{Time: time.Now(), Reply: *smtp.NewReply(550, [3]int{5, 1, 1}, "nobody"), MTA: "mx.far.example"}
+	return queue.Notice{Item: o.items[len(o.items)-1], Action: dsn.Failed, Recipients: []queue.Recipient{{Address: address("x@far.example"), Last: last}}, RetryUntil: time.Now().Add(time.Duration(len(id)))}
+}
+
+// TestNullSender: there is never a report about a report.
+func TestNullSender(t *testing.T) {
+	o := newOffice(t)
+	must(t, o.Report(notice(o, "")))
+	o.want("badmail", o.badmail(), ".eml", ".env", ".txt")
+	reason, err := filepath.Glob(filepath.Join(o.data, "badmail/*.txt"))
+	must(t, err)
+	if text, err := os.ReadFile(reason[0]); err != nil || !strings.Contains(string(text), "x@far.example: failed at ") || !strings.Contains(string(text), "550 5.1.1 nobody (said mx.far.example)") {
+		t.Errorf("%s, %v", text, err)
+	}
+	must(t, os.RemoveAll(filepath.Join(o.data, "badmail")))
+	o.SetConfig(Config{Hostname: "mail.office.example", NullSender: Nowhere})
+	must(t, o.Report(notice(o, "")))
+	o.want("badmail", o.badmail())
+	o.SetConfig(Config{Hostname: "mail.office.example", NullSender: ToPostmaster})
+	must(t, o.Report(notice(o, "")))
+	o.want("postmaster", o.reports("postmaster"), "failed x@far.example () 5.1.1 letter 7")
+	// A report whose reader does not exist is kept, whatever the setting.
+	must(t, o.Report(notice(o, "gone@office.example")))
+	o.want("badmail", o.badmail(), ".eml", ".env", ".txt")
+}
+
+func TestReport(t *testing.T) {
+	o := newOffice(t)
+	o.SetConfig(Config{Hostname: "mail.office.example", CopyTo: address("boss@office.example"), Language: dsn.German, MaxReturn: 1 << 20,
+		From: address("postmaster@office.example")})
+	must(t, o.Report(notice(o, "anna@office.example")))
+	const want = "failed x@far.example () 5.1.1 letter 7"
+	o.want("anna", o.reports("anna"), want)
+	o.want("boss", o.reports("boss"), want)
+	text := o.mailbox("anna")[0]
+	for _, part := range []string{"Return-Path: <>\r\n", "<postmaster@office.example>", "Grund: ", "550 5.1.1 nobody", "Subject: hello"} {
+		if !strings.Contains(text, part) {
+			t.Errorf("without %q:\n%s", part, text)
+		}
+	}
+}
+
+// TestNoRoom: reports come even into a full mailbox; whoever has no room is reported.
+type narrow struct{}
+
+func (narrow) OverQuota() bool          { return true }
+func (narrow) Error() string            { return "no room" }
+func (narrow) Room(string, int64) error { return nil }
+func (narrow) Reserve(dir string, _ int64) (func(int64, int), error) {
+	if strings.Contains(dir, "boss") {
+		return nil, narrow{}
+	}
+	return func(int64, int) {}, nil
+}
+func (narrow) Release(string) func(int64, int) { return func(int64, int) {} }
+
+func TestNoRoom(t *testing.T) {
+	o := newOffice(t)
+	var err error
+	o.Store, err = mailstore.Open(o.Files, mailstore.Options{Reserver: narrow{}})
+	must(t, err)
+	o.send(nil, "anna@office.example", "boss@office.example", "x@far.example")
+	o.want("reports", o.reports("anna"), "failed boss@office.example (boss@office.example) 5.2.2 letter 7")
+	o.want("queue", o.queued(), "anna@office.example x@far.example [] ")
+	env := smtp.Envelope{From: address("anna@office.example"), To: []smtp.Recipient{{Address: address("boss@office.example")}}}
+	_, err = o.Inject(&env, queue.Source{}, "the test", strings.NewReader("Subject: x\r\n\r\n"))
+	if r, ok := err.(*smtp.Reply); !ok || r.Code != 552 {
+		t.Error(err)
+	}
+	o.send(nil, "boss@office.example", "nobody@office.example")
+	o.want("boss", o.reports("boss"), "failed nobody@office.example (nobody@office.example) 5.1.1 letter 7")
+}
