@@ -172,6 +172,9 @@ func (in *Incoming) commitLogged(d *delivery, dirs []string) error {
 		j.log.Announce()
 	}
 	in.announced = false
+	if len(dirs) == 0 {
+		return in.commitUnwritten(j)
+	}
 	newContent := in.store.unnamedContent
 	if len(dirs) > 1 && in.state == nil { // in the spool it keeps a name for as long as this takes
 		// Fetched and deleted in the first mailbox before it is in the second, a file without another name would be gone.
@@ -202,6 +205,17 @@ func (in *Incoming) commitLogged(d *delivery, dirs []string) error {
 		}
 	}
 	return err
+}
+
+// commitUnwritten lets the log have a message that goes into the spool only; files come later, or never.
+func (in *Incoming) commitUnwritten(j *journal) error {
+	applied, err := j.message(in.id, in.name().String(), nil, in.state, in.buf)
+	if err != nil {
+		return err
+	}
+	in.store.spool.keep(&unwritten{id: in.id, content: in.buf, state: in.state, applied: applied})
+	in.buf = nil
+	return nil
 }
 
 // commitSynced syncs the message's own file and the directory of each mailbox.

@@ -241,6 +241,9 @@ func (s *Store) replayLater(ctx context.Context, j *journal, r *replay, behind B
 // Settle brings to the disk what the log stands for, and cuts it. It is for those who take a mailbox away, or give
 // it another name, or put back what was deleted: the log knows messages by mailbox and name.
 func (s *Store) Settle() error {
+	if err := s.spool.writeOutAll(); err != nil {
+		return err
+	}
 	if j := s.journal.Load(); j != nil {
 		return j.log.Settle()
 	}
@@ -254,6 +257,9 @@ func (s *Store) Close() error {
 		s.stopTrying()
 	}
 	if j := s.journal.Load(); j != nil {
+		if err := s.spool.writeOutAll(); err != nil {
+			return errors.Join(err, j.log.Abandon(s.spool.giveUp)) // the next start replays it
+		}
 		return j.log.Close()
 	}
 	return nil

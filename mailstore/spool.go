@@ -27,7 +27,8 @@ var ErrNotSpooled = errors.New("no such message in the queue")
 
 // Spool is where messages wait that are still to be sent to other servers: data/queue, with two files for each, <id>.eml, which
 // is the same file as in the mailboxes that the message went to, and <id>.env, its state, which package queue
-// makes up and the spool only keeps. A message is in the spool as long as its state is.
+// makes up and the spool only keeps. A message is in the spool as long as its state is. A small message that goes into no
+// mailbox gets its files only when it has not left after a moment: the log has it.
 //
 // Changes are as durable as a message that was committed. A Spool is safe for concurrent use; the changes of one message
 // follow each other.
@@ -36,6 +37,7 @@ type Spool struct {
 	// replacing is held while the file of a state is written, so that a state that has to be written again after a
 	// failed sync is the last one.
 	replacing sync.Mutex
+	unwritten unwrittens
 }
 
 // Spool is the store's spool. Incoming.Spool puts messages there.
@@ -57,6 +59,9 @@ func (sp *Spool) Open(id string) (io.ReadCloser, int64, error) {
 	if !isID(id) {
 		return nil, 0, fmt.Errorf("%.60q: %w", id, ErrNotSpooled)
 	}
+	if r, size, ok := sp.openUnwritten(id); ok {
+		return r, size, nil
+	}
 	f, fi, err := sp.store.openRegular(spooledMessage(id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, 0, fmt.Errorf("%s: %w", id, ErrNotSpooled)
@@ -70,6 +75,9 @@ func (sp *Spool) Open(id string) (io.ReadCloser, int64, error) {
 func (sp *Spool) State(id string) ([]byte, error) {
 	if !isID(id) {
 		return nil, fmt.Errorf("%.60q: %w", id, ErrNotSpooled)
+	}
+	if state, ok := sp.stateUnwritten(id); ok {
+		return state, nil
 	}
 	f, _, err := sp.store.openRegular(spooledState(id))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -91,13 +99,34 @@ func (sp *Spool) Update(id string, state []byte) error {
 		}
 		return sp.replace(id, state, durable.WriteFile)
 	}
-	file, applied, err := j.append(append(appendString([]byte{recordState}, id), state...))
+	if done, err := sp.updateUnwritten(j, id, state); done {
+		return err
+	}
+	applied, err := sp.logState(j, id, state)
 	if err != nil {
-		return fmt.Errorf("queue: state of %s: %w", id, err)
+		return err
 	}
 	defer applied()
-	j.note(file, id)
 	return sp.replace(id, state, durable.Replace)
+}
+
+// logState puts a new state into the log. applied is to be called when its file has it.
+func (sp *Spool) logState(j *journal, id string, state []byte) (applied func(), err error) {
+	file, applied, err := j.append(append(appendString([]byte{recordState}, id), state...))
+	if err != nil {
+		return nil, fmt.Errorf("queue: state of %s: %w", id, err)
+	}
+	j.note(file, id)
+	return applied, nil
+}
+
+// logRemoval puts into the log that a message leaves. applied is to be called when its files are gone.
+func (sp *Spool) logRemoval(j *journal, id string) (applied func(), err error) {
+	_, applied, err = j.append(removal(spoolDir, spooledNames(id)))
+	if err != nil {
+		return nil, fmt.Errorf("queue: removing %s: %w", id, err)
+	}
+	return applied, nil
 }
 
 func (sp *Spool) replace(id string, state []byte, write func(durable.FS, string, []byte, fs.FileMode) error) error {
@@ -125,6 +154,11 @@ func (sp *Spool) redo(name string) error {
 // Remove takes a message out of the spool; in mailboxes it stays. When it returns nil that is durable. A message that is
 // not there is no error.
 func (sp *Spool) Remove(id string) error {
+	if j := sp.store.journal.Load(); j != nil {
+		if done, err := sp.removeUnwritten(j, id); done {
+			return err
+		}
+	}
 	return sp.leave(id, sp.unlink, spoolDir)
 }
 
@@ -132,9 +166,9 @@ func (sp *Spool) Remove(id string) error {
 func (sp *Spool) leave(id string, take func(id string) error, changed ...string) error {
 	s := sp.store
 	if j := s.journal.Load(); j != nil {
-		_, applied, err := j.append(removal(spoolDir, spooledNames(id)))
+		applied, err := sp.logRemoval(j, id)
 		if err != nil {
-			return fmt.Errorf("queue: removing %s: %w", id, err)
+			return err
 		}
 		defer applied()
 		return take(id)
@@ -173,6 +207,9 @@ func (sp *Spool) List(clean bool) (ids, strays []string, err error) {
 	}
 	const state, message = 1, 2
 	found := make(map[string]int, len(names)/2)
+	for _, id := range sp.unwritten.ids() {
+		found[id] = state | message
+	}
 	for _, name := range names {
 		if id, ok := strings.CutSuffix(name, stateSuffix); ok && isID(id) {
 			found[id] |= state
@@ -196,6 +233,11 @@ func (sp *Spool) List(clean bool) (ids, strays []string, err error) {
 
 // Quarantine takes a message out of the spool and keeps its files aside, in data/queue/quarantine.
 func (sp *Spool) Quarantine(id string) error {
+	if m := sp.unwritten.find(id); m != nil {
+		if err := sp.writeOut(m); err != nil {
+			return err
+		}
+	}
 	if err := sp.store.fsys.MkdirAll(quarantineDir, dirPerm); err != nil {
 		return fmt.Errorf("queue: %w", err)
 	}

@@ -119,11 +119,18 @@ func TestSpoolStrays(t *testing.T) {
 // spool, and one that was is, with the state before or after the change.
 func TestSpoolOnFailingDisk(t *testing.T) {
 	for _, w := range ways {
+		failingSpool(t, w, anna)
+		failingSpool(t, w)
+	}
+}
+
+func failingSpool(t *testing.T, w way, dirs ...string) {
+	{
 		reached := true
 		for n := 1; reached; n++ {
 			f := newFailing(t, w)
 			f.disk.Start(mailtest.Nth(n, syscall.EIO))
-			id, err := spool(f.Store, f.body, "first", anna)
+			id, err := spool(f.Store, f.body, "first", dirs...)
 			accepted := err == nil
 			var updated, removed error
 			if accepted {
@@ -131,7 +138,7 @@ func TestSpoolOnFailingDisk(t *testing.T) {
 				removed = f.Spool().Remove(id)
 			}
 			reached = len(f.disk.Ops()) >= n
-			if n == 5 && !reached {
+			if n == 3 && !reached {
 				t.Errorf("%s: only %d steps", w.name, len(f.disk.Ops()))
 			}
 			f.disk.Start(nil)
@@ -258,4 +265,100 @@ func verifySpool(fsys durable.FS, told map[string]*queued) error {
 		}
 	}
 	return nil
+}
+
+// TestUnwritten: a message that goes only into the spool has no files while it may leave at once, and gets them when it stays.
+func TestUnwritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Options{})
+		must(t, h.Recover(Behind{}))
+		files := func() int {
+			names, err := h.root.ReadNames(spoolDir)
+			must(t, err)
+			return len(names)
+		}
+		quick, err := spool(h.Store, "quick\r\n", "new")
+		must(t, err)
+		slow, err := spool(h.Store, "slow\r\n", "new")
+		must(t, err)
+		if ids, _, err := h.Spool().List(false); len(ids) != 2 || err != nil || files() != 0 {
+			t.Error(ids, err, files())
+		}
+		must(t, h.Spool().Remove(quick))
+		if state, body := spooled(t, h.Store, slow); state != "new" || body != "slow\r\n" || files() != 0 {
+			t.Error(state, body, files())
+		}
+		_, err = h.Spool().State(quick)
+		wantErr(t, err, ErrNotSpooled)
+		time.Sleep(2 * writeOutAfter)
+		if state, body := spooled(t, h.Store, slow); state != "new" || body != "slow\r\n" || files() != 2 {
+			t.Error(state, body, files())
+		}
+		tried, err := spool(h.Store, "tried\r\n", "new")
+		must(t, err)
+		must(t, h.Spool().Update(tried, []byte("tried once")))
+		if state, body := spooled(t, h.Store, tried); state != "tried once" || body != "tried\r\n" || files() != 4 {
+			t.Error(state, body, files())
+		}
+		last, err := spool(h.Store, "last\r\n", "new")
+		must(t, err)
+		must(t, h.Close())
+		if state, body := spooled(t, h.Store, last); state != "new" || body != "last\r\n" || files() != 6 {
+			t.Error(state, body, files())
+		}
+	})
+}
+
+// TestUnwrittenOnFullDisk: what has no room for its files stays, and gets them when there is some.
+func TestUnwrittenOnFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFailing(t, ways[0])
+		f.disk.Start(func(_ int, op mailtest.Op) error {
+			if strings.HasPrefix(op.Name, spoolDir) {
+				return syscall.ENOSPC
+			}
+			return nil
+		})
+		id, err := spool(f.Store, "text\r\n", "new")
+		must(t, err)
+		time.Sleep(time.Minute)
+		if state, body := spooled(t, f.Store, id); state != "new" || body != "text\r\n" {
+			t.Error(state, body)
+		}
+		if err := f.Settle(); !errors.Is(err, syscall.ENOSPC) {
+			t.Error(err)
+		}
+		f.disk.Start(nil)
+		time.Sleep(time.Minute)
+		if names, _ := f.root.ReadNames(spoolDir); len(names) != 2 {
+			t.Error(names)
+		}
+		must(t, f.Settle())
+		must(t, f.Close())
+	})
+}
+
+// TestCloseOnFullDisk: what could not be given its files is in the log for the next start.
+func TestCloseOnFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFailing(t, ways[0])
+		full := func(_ int, op mailtest.Op) error {
+			if strings.HasPrefix(op.Name, spoolDir) {
+				return syscall.ENOSPC
+			}
+			return nil
+		}
+		f.disk.Start(full)
+		id, err := spool(f.Store, "text\r\n", "new")
+		must(t, err)
+		time.Sleep(time.Minute)
+		wantErr(t, f.Close(), syscall.ENOSPC)
+		next, err := Open(f.root, Options{})
+		must(t, err)
+		must(t, next.Recover(Behind{LogSize: 64 << 10}))
+		if state, body := spooled(t, next, id); state != "new" || body != "text\r\n" {
+			t.Error(state, body)
+		}
+		must(t, next.Close())
+	})
 }

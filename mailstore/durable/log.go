@@ -68,6 +68,7 @@ type Log struct {
 	groups    int         // written; guarded by writing
 	announced atomic.Int64
 	flushes   atomic.Int64
+	abandoned atomic.Bool // nothing may be cut any more
 
 	mu        sync.Mutex
 	gathering *group   // nil: the next writer opens one and leads it
@@ -304,7 +305,7 @@ func (l *Log) settleAlways(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, errAbandoned) {
 			l.opts.Log.Error("cannot sync behind the log; new mail is synced message by message until that succeeds", "error", err)
 		}
 	}
@@ -339,6 +340,9 @@ func (l *Log) settleResting() error {
 		return nil
 	}
 	resting.pending.Wait()
+	if l.abandoned.Load() {
+		return errAbandoned
+	}
 	if err := l.syncBehind(resting); err != nil {
 		return err
 	}
@@ -385,6 +389,22 @@ func (l *Log) Close() error {
 	defer l.writing.Unlock()
 	l.active = nil
 	return errors.Join(err, l.closeFiles())
+}
+
+// errAbandoned ends the settler.
+var errAbandoned = errors.New("the log is given up")
+
+// Abandon gives the log's files back as they are, for Replay to find: some of what the records stand for cannot be done.
+// give calls what Append returned for those records.
+func (l *Log) Abandon(give func()) error {
+	l.abandoned.Store(true)
+	l.stop()
+	give()
+	l.settler.Wait()
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	l.active = nil
+	return l.closeFiles()
 }
 
 func (l *Log) closeFiles() error {
