@@ -32,5 +32,11 @@ export GOGC="${GOGC:-300}"
 {
 	"$go" test -run='^$' -bench='^BenchmarkAccept$' -benchtime="${BENCHMESSAGES:-20000}x" -timeout=30m ./smtp/server
 	"$go" test -run='^$' -bench='^(BenchmarkIdle|BenchmarkPOP3)$' -benchtime="${BENCHTIME:-1s}" -timeout=60m ./smtp/server ./pop3
+	if command -v smtp-sink >/dev/null; then
+		mkdir -p var/bench && "$go" build -o var/bench/pillarbox ./cmd/pillarbox
+		"$go" run ./cmd/internal/queuebench -binary var/bench/pillarbox -messages "${BENCHMESSAGES:-20000}" -queued "${BENCHQUEUED:-100000}"
+	else
+		echo "# the queue is not measured: smtp-sink (Debian's postfix) is not here"
+	fi
 	"$go" test -run='^$' -bench=. -benchtime="${BENCHTIME:-1s}" -benchmem -timeout=30m ./smtp/policy ./mailstore/... ./quota/...
 } 2>&1 | "$go" run ./cmd/internal/benchtable

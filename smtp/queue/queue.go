@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -80,7 +81,6 @@ type Queue struct {
 	deadlines    deadlineHeap
 	starved      []*destination // that wait for a worker of the whole queue, first come, first served
 	trying       int            // workers
-	loading      bool           // the files of an earlier run are still being read
 	active       map[*attempt]struct{}
 }
 
@@ -88,7 +88,7 @@ type Queue struct {
 // accepted: of what lies in the spool without a state by then, nobody was told that it was accepted, and it is put aside.
 func Open(cfg Config, parts Parts) (*Queue, error) {
 	q := &Queue{
-		Parts: parts, poke: make(chan struct{}, 1), loading: true,
+		Parts: parts, poke: make(chan struct{}, 1),
 		entries: make(map[string]*entry), destinations: make(map[string]*destination), live: make(map[string]*live),
 		active: make(map[*attempt]struct{}),
 	}
@@ -181,8 +181,12 @@ func (q *Queue) readAll(ctx context.Context) {
 		}
 	}
 	q.mu.Lock()
-	q.ids, q.loading = nil, false
+	many := len(q.ids) > 10_000
+	q.ids = nil
 	q.mu.Unlock()
+	if many {
+		debug.FreeOSMemory() // reading so many files once leaves more behind than the index needs
+	}
 }
 
 func (q *Queue) loadOne(id string) {

@@ -46,7 +46,9 @@ func units() []unit {
 }
 
 // also are figures that stand beside the compared one.
-func also() []string { return []string{"cpu-s/1000", "flushes/msg", "ms-dele", "ms-quit"} }
+func also() []string {
+	return []string{"cpu-s/1000", "flushes/msg", "ms-dele", "ms-quit", "MiB", "s-read", "cpu-s"}
+}
 
 // result is one benchmark's line.
 type result struct {
