@@ -39,9 +39,11 @@ var imports = map[string]string{
 	"smtp/dkim":           "mailstore/addr mailstore/durable",
 	"smtp/verify":         "mailstore/addr smtp",
 	"smtp/queue":          "mailstore mailstore/addr smtp smtp/dsn smtp/route",
+	"smtp/pickup":         "mailstore/addr smtp",
 	"smtp/dispatch":       "mailstore mailstore/addr mailstore/directory mailstore/durable smtp smtp/dsn smtp/queue",
 	"smtp/server":         "mailstore mailstore/addr mailstore/auth mailstore/directory smtp smtp/dispatch smtp/guard smtp/journal smtp/policy smtp/queue smtp/rate smtp/route smtp/verify smtp/wire",
 	"pop3":                "mailstore mailstore/auth",
+	"pop3/collect":        "mailstore/addr mailstore/durable",
 }
 
 // libraries are the modules that may be linked into the binary, and who may

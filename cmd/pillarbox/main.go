@@ -17,7 +17,7 @@ import (
 // version is set by the linker (see Makefile).
 var version = "devel"
 
-func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() { os.Exit(run(calledAs(os.Args), os.Stdin, os.Stdout, os.Stderr)) }
 
 // app is one invocation of the command: its streams, and the flag that every
 // command has.
@@ -29,7 +29,8 @@ type app struct {
 }
 
 // run is main without the process: it returns the exit code, 0 for success, 1
-// for a failure, 2 for a command line that is not understood.
+// for a failure, 2 for a command line that is not understood, or that of an
+// exitError.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
 	root := a.rootCommand()
@@ -42,6 +43,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return 0
 	}
 	a.complain(err)
+	if e, ok := errors.AsType[exitError](err); ok {
+		return e.code
+	}
 	if errors.As(err, new(usageError)) {
 		return 2
 	}
@@ -73,7 +77,7 @@ func (a *app) rootCommand() *cobra.Command {
 	}
 	root.AddCommand(
 		a.setupCommand(), a.serveCommand(), a.selftestCommand(), a.settingsCommand(), a.configCommand(),
-		a.adminCommand(), a.winpopCommand(),
+		a.adminCommand(), a.winpopCommand(), a.sendmailCommand(),
 	)
 	return strict(root)
 }

@@ -51,8 +51,9 @@ type Daemon struct {
 	past   *journal.Journal
 	notices
 	outbound
-	smtp *server.Server
-	pop3 *pop3.Server
+	fetch *fetcher
+	smtp  *server.Server
+	pop3  *pop3.Server
 
 	listeners []listener
 	unlock    func() // of the data directory
@@ -105,6 +106,7 @@ func (d *Daemon) assemble(cfg *config.Config) (err error) {
 	if err := d.openQueue(cfg); err != nil {
 		return err
 	}
+	d.fetch = d.newFetcher()
 	d.smtp = server.New(d.smtpConfig(cfg), server.Parts{
 		Dir: d.office.Dir, Store: d.office.Store, Auth: logins, Names: &d.names, Devices: d.office.Devices,
 		Rates: rate.New(ratedKeys), Accounts: d.users, Journal: d.past, Log: d.log,
@@ -210,6 +212,8 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
 	running.Go(func() { d.writeNotices(ctx) })
 	running.Go(func() { d.keepRetention(ctx) })
 	running.Go(func() { d.queue.Run(ctx) })
+	running.Go(func() { d.fetch.run(ctx) })
+	running.Go(func() { d.keepPickup(ctx) })
 	for _, l := range d.listeners {
 		d.log.Info("listening", "service", l.service, "address", l.Addr())
 		running.Go(func() {

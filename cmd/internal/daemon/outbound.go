@@ -24,6 +24,7 @@ import (
 	"pillarbox/smtp/dispatch"
 	"pillarbox/smtp/dkim"
 	"pillarbox/smtp/dsn"
+	"pillarbox/smtp/pickup"
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/remote"
 	"pillarbox/smtp/route"
@@ -224,6 +225,24 @@ func replaceTop(f io.ReadCloser, old string, top []byte) (io.ReadCloser, error) 
 type joined struct {
 	io.Reader
 	io.Closer
+}
+
+// keepPickup sends what is placed in the pickup folder.
+func (d *Daemon) keepPickup(ctx context.Context) {
+	folder := d.office.Config().Pickup
+	if !folder.Enabled {
+		return
+	}
+	pickup.New(pickup.Options{
+		Dir:           folder.Dir,
+		MaxSize:       func() int64 { return d.office.Config().SMTP.MaxMessageSize },
+		Hostname:      func() string { return string(d.office.Config().Hostname) },
+		DefaultDomain: d.office.Dir.DefaultDomain,
+		Inject: func(env *smtp.Envelope, from string, message io.Reader) (string, error) {
+			return d.desk.Inject(env, queue.Source{Service: "pickup", Inside: true}, from, message)
+		},
+		Log: d.log,
+	}).Run(ctx)
 }
 
 // listenLocally opens the socket for programs on this machine. It is a convenience: without it the server runs all the same.

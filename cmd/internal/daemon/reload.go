@@ -118,6 +118,7 @@ func (d *Daemon) serveControl() (*http.Server, error) {
 	serveRetention(mux, d.office)
 	serveSettle(mux, d.office.Store)
 	serveQueue(mux, d.queue)
+	serveFetch(mux, d.fetch)
 	serveRouteTest(mux, func(ctx context.Context, to, from addr.Address, step func(remote.Step)) {
 		d.sender.remote.Load().Probe(ctx, to, from, step)
 	})

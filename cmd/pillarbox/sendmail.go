@@ -1,0 +1,542 @@
+package main
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pillarbox/cmd/internal/config"
+	"pillarbox/cmd/internal/ops"
+	"pillarbox/mailstore/addr"
+	"pillarbox/smtp/pickup"
+)
+
+// The exit codes of sendmail, as <sysexits.h> has them.
+const (
+	exitUsage       = 64
+	exitData        = 65 // the message is none
+	exitNoUser      = 67 // a recipient does not exist
+	exitUnavailable = 69
+	exitSoftware    = 70
+	exitCannotWrite = 73
+	exitTryAgain    = 75
+	exitNoRight     = 77
+)
+
+// exitError is an error with an exit code of its own.
+type exitError struct {
+	code int
+	error
+}
+
+func (e exitError) Unwrap() error { return e.error }
+
+func exitf(code int, hint, format string, args ...any) error {
+	err := fmt.Errorf(format, args...)
+	if hint != "" {
+		err = ops.Hint(err, "%s", hint)
+	}
+	return exitError{code, err}
+}
+
+// calledAs makes a call of the program through a link named sendmail one of that command.
+func calledAs(args []string) []string {
+	if len(args) > 0 && filepath.Base(args[0]) == "sendmail" {
+		return append([]string{"sendmail"}, args[1:]...)
+	}
+	return args[min(1, len(args)):]
+}
+
+func (a *app) sendmailCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:                   "sendmail [-t] [-i] [-f SENDER] [-F NAME] [-bs] [--] [RECIPIENT...]",
+		Short:                 "Send the message on standard input, as /usr/sbin/sendmail does",
+		DisableFlagsInUseLine: true,
+		DisableFlagParsing:    true, // they are those of sendmail
+		Long: `Send the message on standard input, as /usr/sbin/sendmail does: for cron and for
+programs that know no SMTP. A link named sendmail to this program is enough.
+
+  -t             recipients are those in To, Cc and Bcc, too
+  -i, -oi        a line with a single dot does not end the message
+  -f, -r SENDER  the envelope's sender; without it the user of the machine
+  -F NAME        the name in a From field that is added
+  -bs            talk SMTP on standard input and output
+  -v             say what the server answers
+  -N, -R, -V     what the sender wants to hear (RFC 3461): NOTIFY, RET, ENVID
+
+Other options of sendmail are accepted and do nothing. Date, Message-ID, From
+and To are added where they are missing. The server is reached over the socket
+local.socket; when it does not run, the message is left in its pickup folder. The
+exit code is one of <sysexits.h>: 0, 64 usage, 65 bad message, 67 no such
+recipient, 69 refused, 75 try again later, 77 not allowed.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			call, err := parseSendmail(args)
+			switch {
+			case err != nil:
+				return err
+			case call.help:
+				return cmd.Help()
+			case call.config != "":
+				a.config = call.config
+			}
+			return a.sendmail(call)
+		},
+	}
+}
+
+// sendmailCall is a command line of sendmail.
+type sendmailCall struct {
+	config     string
+	help       bool
+	smtp       bool // -bs
+	queueRun   bool // -q
+	fromHeader bool // -t
+	keepDots   bool // -i
+	verbose    bool
+	eightBit   bool
+	sender     *string // nil: not said
+	fullName   string
+	notify     string
+	ret        string
+	envID      string
+	recipients []string
+}
+
+// Options that take a value, in the same word or in the next; and those that take one in the same word only.
+const (
+	sendmailValues   = "fFrBCNORVLhpXAMDo"
+	sendmailAttached = "qdb"
+)
+
+// parseSendmail reads a command line as getopt does, with all that sendmail knows.
+func parseSendmail(args []string) (*sendmailCall, error) {
+	c := &sendmailCall{}
+	for len(args) > 0 {
+		word := args[0]
+		args = args[1:]
+		switch {
+		case word == "--":
+			c.recipients = append(c.recipients, args...)
+			return c, nil
+		case word == "--help":
+			c.help = true
+		case word == "--config" && len(args) > 0:
+			c.config, args = args[0], args[1:]
+		case strings.HasPrefix(word, "--config="):
+			c.config = strings.TrimPrefix(word, "--config=")
+		case strings.HasPrefix(word, "--"):
+			return nil, sendmailUsage("unknown option %s", word)
+		case len(word) < 2 || word[0] != '-':
+			c.recipients = append(c.recipients, word)
+		default:
+			var err error
+			if args, err = c.options(word[1:], args); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return c, nil
+}
+
+func sendmailUsage(format string, args ...any) error {
+	return exitf(exitUsage, "'pillarbox sendmail --help' shows what there is", "sendmail: "+format, args...)
+}
+
+// options reads the letters of a word, and what belongs to the last from the next.
+func (c *sendmailCall) options(letters string, rest []string) ([]string, error) {
+	for letters != "" {
+		letter := letters[0]
+		letters = letters[1:]
+		switch {
+		case strings.IndexByte(sendmailAttached, letter) >= 0:
+			return rest, c.option(letter, letters)
+		case strings.IndexByte(sendmailValues, letter) >= 0:
+			if letters != "" {
+				return rest, c.option(letter, letters)
+			}
+			if len(rest) == 0 {
+				return nil, sendmailUsage("-%c wants a value", letter)
+			}
+			return rest[1:], c.option(letter, rest[0])
+		}
+		if err := c.option(letter, ""); err != nil {
+			return nil, err
+		}
+	}
+	return rest, nil
+}
+
+func (c *sendmailCall) option(letter byte, value string) error {
+	switch letter {
+	case 't':
+		c.fromHeader = true
+	case 'i':
+		c.keepDots = true
+	case 'v':
+		c.verbose = true
+	case 'f', 'r':
+		c.sender = &value
+	case 'F':
+		c.fullName = value
+	case 'N':
+		c.notify = strings.ToUpper(value)
+	case 'R':
+		c.ret = strings.ToUpper(value)
+	case 'V':
+		c.envID = value
+	case 'B':
+		c.eightBit = strings.EqualFold(value, "8BITMIME")
+	case 'o':
+		c.keepDots = c.keepDots || value == "i"
+	case 'q':
+		c.queueRun = true
+	case 'b':
+		return c.mode(value)
+	case 'C', 'O', 'L', 'h', 'p', 'X', 'A', 'M', 'D', 'd', 'm', 'n', 's', 'U', 'G', 'e', 'c', 'T', 'x', 'J':
+	default:
+		return sendmailUsage("unknown option -%c", letter)
+	}
+	return nil
+}
+
+func (c *sendmailCall) mode(mode string) error {
+	switch mode {
+	case "m":
+	case "s":
+		c.smtp = true
+	case "p":
+		return exitf(exitUsage, "'pillarbox admin queue list' shows the queue", "sendmail: -bp is not known here")
+	case "i":
+		return exitf(exitUsage, "aliases take effect at once; 'pillarbox admin alias list' shows them", "sendmail: -bi is not known here")
+	default:
+		return sendmailUsage("unknown mode -b%s", mode)
+	}
+	return nil
+}
+
+// defaultSocket is where the socket is by default, for users who may not read the configuration.
+const defaultSocket = "/run/pillarbox/submit.sock"
+
+// host is what a call of sendmail has to know of the server.
+type sendmailHost struct {
+	socket string
+	pickup string      // folder; "": not known, or not served
+	domain addr.Domain // for names without one; "": not known
+	name   string      // for Message-ID
+}
+
+// sendmailHost finds the server. Users of the machine need not be able to read the configuration.
+func (a *app) sendmailHost() (sendmailHost, error) {
+	h := sendmailHost{socket: defaultSocket, name: "localhost"}
+	if name, err := os.Hostname(); err == nil && addr.IsText(name) && !strings.ContainsAny(name, " <>@") {
+		h.name = name
+	}
+	cfg, err := a.load()
+	switch {
+	case err == nil:
+		h.socket, h.name, h.domain = cfg.Local.Socket, string(cfg.Hostname), cfg.DefaultDomain
+		if h.domain == "" {
+			h.domain = cfg.Hostname
+		}
+		if cfg.Pickup.Enabled {
+			h.pickup = cfg.Pickup.Dir
+		}
+		if !cfg.Local.Enabled {
+			return h, exitf(exitUnavailable, "local.enabled in the configuration allows it", "sendmail: the server takes no mail from programs on this machine")
+		}
+	case a.config != config.DefaultPath:
+		return h, exitError{exitTryAgain, err}
+	}
+	return h, nil
+}
+
+func (a *app) sendmail(c *sendmailCall) error {
+	if c.queueRun && len(c.recipients) == 0 && !c.fromHeader && !c.smtp {
+		return nil // the server sends by itself what waits
+	}
+	h, err := a.sendmailHost()
+	if err != nil {
+		return err
+	}
+	if c.smtp {
+		return a.relaySMTP(h)
+	}
+	var in io.Reader = a.stdin
+	if !c.keepDots {
+		in = &dotEnded{r: a.stdin, start: true}
+	}
+	letter, err := pickup.ReadInput(in)
+	if err != nil {
+		return inputError(err)
+	}
+	m, err := c.compose(letter, h)
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	return a.submit(c, h, m)
+}
+
+func inputError(err error) error {
+	if bad, ok := errors.AsType[*pickup.BadError](err); ok {
+		return exitf(exitData, "", "sendmail: %s", bad.Reason)
+	}
+	return exitf(exitSoftware, "", "sendmail: the message cannot be read: %v", err)
+}
+
+// mailing is a message that is complete, and its envelope.
+type mailing struct {
+	from    addr.Address // Domain may be empty: the server completes it
+	to      []addr.Address
+	content *os.File // CRLF text
+	size    int64
+	eight   bool // octets above 127
+}
+
+func (m *mailing) close() {
+	if m.content != nil {
+		m.content.Close()
+	}
+}
+
+// compose finds sender and recipients, and completes the header.
+func (c *sendmailCall) compose(l *pickup.Letter, h sendmailHost) (*mailing, error) {
+	m := &mailing{}
+	var err error
+	if m.from, err = c.from(h.domain); err != nil {
+		return nil, err
+	}
+	if m.to, err = c.to(l, h.domain); err != nil {
+		return nil, err
+	}
+	if h.domain != "" {
+		l.Qualify(h.domain)
+	}
+	l.Complete(rand.Text(), h.name, time.Now())
+	if !l.Has("from") {
+		l.Add("From", c.author(m.from, h.name))
+	}
+	if !l.Has("to") && !l.Has("cc") {
+		to := "undisclosed-recipients:;" // else blind copies would show
+		if len(m.to) == 1 && !c.fromHeader {
+			to = completed(m.to[0], h.name)
+		}
+		l.Add("To", to)
+	}
+	if m.content, err = os.CreateTemp("", "sendmail-"); err != nil {
+		return nil, exitf(exitCannotWrite, "", "sendmail: %v", err)
+	}
+	os.Remove(m.content.Name()) // it is gone when we are
+	octets := new(eightBits)
+	if m.size, err = io.Copy(io.MultiWriter(m.content, octets), l.Reader()); err != nil {
+		m.close()
+		if _, ok := errors.AsType[*os.PathError](err); ok {
+			return nil, exitf(exitCannotWrite, "", "sendmail: %v", err)
+		}
+		return nil, inputError(err)
+	}
+	m.eight = bool(*octets) || c.eightBit
+	return m, nil
+}
+
+// eightBits is whether octets above 127 were written to it.
+type eightBits bool
+
+func (e *eightBits) Write(p []byte) (int, error) {
+	*e = *e || eightBits(bytes.ContainsFunc(p, func(r rune) bool { return r > 127 }))
+	return len(p), nil
+}
+
+func (c *sendmailCall) from(domain addr.Domain) (addr.Address, error) {
+	if c.sender == nil {
+		return addr.Address{Local: systemUser(), Domain: domain}, nil
+	}
+	text := strings.TrimSpace(*c.sender)
+	if text == "" || text == "<>" {
+		return addr.Address{}, nil
+	}
+	all, err := parseBare(text, domain)
+	if err != nil || len(all) != 1 {
+		return addr.Address{}, sendmailUsage("-f %q is no address", text)
+	}
+	return all[0], nil
+}
+
+// parseBare is pickup.ParseList that lets names without a domain pass, for the server to complete.
+func parseBare(text string, domain addr.Domain) ([]addr.Address, error) {
+	const later = addr.Domain("later.invalid")
+	fill := domain
+	if fill == "" {
+		fill = later
+	}
+	all, err := pickup.ParseList(text, fill)
+	for i := range all {
+		if all[i].Domain == later {
+			all[i].Domain = ""
+		}
+	}
+	return all, err
+}
+
+func systemUser() string {
+	if u, err := user.Current(); err == nil && addr.IsText(u.Username) {
+		name := u.Username[strings.LastIndexByte(u.Username, '\\')+1:]
+		return name[:min(len(name), addr.MaxLocal)]
+	}
+	return fmt.Sprintf("uid%d", os.Getuid())
+}
+
+// to is everybody who gets the message.
+func (c *sendmailCall) to(l *pickup.Letter, domain addr.Domain) (to []addr.Address, err error) {
+	for _, word := range c.recipients {
+		all, err := parseBare(word, domain)
+		if err != nil || len(all) == 0 {
+			return nil, sendmailUsage("%q is no address", word)
+		}
+		to = append(to, all...)
+	}
+	if c.fromHeader {
+		fill := domain
+		if fill == "" {
+			fill = "later.invalid"
+		}
+		more, err := l.Recipients(fill)
+		if err != nil {
+			return nil, inputError(err)
+		}
+		for _, one := range more {
+			if one.Domain == "later.invalid" {
+				one.Domain = ""
+			}
+			to = append(to, one)
+		}
+	}
+	seen := map[addr.Address]bool{}
+	unique := to[:0]
+	for _, one := range to {
+		if !seen[one.Fold()] {
+			unique = append(unique, one)
+		}
+		seen[one.Fold()] = true
+	}
+	if len(unique) == 0 && c.fromHeader {
+		return nil, exitf(exitUsage, "To, Cc or Bcc should name one", "sendmail: the message has no recipient")
+	} else if len(unique) == 0 {
+		return nil, sendmailUsage("no recipient is named")
+	}
+	return unique, nil
+}
+
+// author is the From field of a message that has none.
+func (c *sendmailCall) author(from addr.Address, host string) string {
+	address := completed(from, host)
+	if from.IsZero() {
+		address = "MAILER-DAEMON@" + host
+	}
+	if c.fullName == "" {
+		return address
+	}
+	name := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\r", " ", "\n", " ").Replace(c.fullName)
+	return `"` + name + `" <` + address + ">"
+}
+
+func completed(one addr.Address, host string) string {
+	if one.Domain == "" {
+		one.Domain = addr.Domain(host)
+	}
+	return one.String()
+}
+
+// path is an address as MAIL and RCPT take it.
+func path(one addr.Address) string {
+	if one.IsZero() {
+		return "<>"
+	}
+	if one.Domain == "" {
+		return "<" + strings.TrimSuffix(addr.Address{Local: one.Local, Domain: "x"}.String(), "@x") + ">"
+	}
+	return "<" + one.String() + ">"
+}
+
+// relaySMTP joins standard input and output with the server.
+func (a *app) relaySMTP(h sendmailHost) error {
+	conn, err := net.DialTimeout("unix", h.socket, 10*time.Second)
+	if err != nil {
+		fmt.Fprint(a.stdout, "421 4.3.0 The mail server is not running\r\n")
+		return notRunning(h, err)
+	}
+	defer conn.Close()
+	go func() {
+		io.Copy(conn, a.stdin)
+		conn.(*net.UnixConn).CloseWrite()
+	}()
+	if _, err := io.Copy(a.stdout, conn); err != nil {
+		return exitf(exitTryAgain, "", "sendmail: the connection to the server broke: %v", err)
+	}
+	return nil
+}
+
+func notRunning(h sendmailHost, err error) error {
+	hint := "'pillarbox serve' starts it, or its service: systemctl start pillarbox"
+	if errors.Is(err, os.ErrPermission) {
+		hint = "the socket is not for this user: local.socket can name a place that is, such as " + defaultSocket
+	}
+	return exitf(exitTryAgain, hint, "sendmail: the mail server cannot be reached at %s (%v)", h.socket, err)
+}
+
+// dotEnded ends its input at a line that is a single dot.
+type dotEnded struct {
+	r     io.Reader
+	start bool   // of a line
+	held  []byte // the beginning of a line that may be the dot
+	out   []byte
+	err   error
+}
+
+// Read implements io.Reader.
+func (d *dotEnded) Read(p []byte) (int, error) {
+	part := make([]byte, 4096)
+	for len(d.out) == 0 {
+		if d.err != nil {
+			return 0, d.err
+		}
+		n, err := d.r.Read(part)
+		for _, c := range part[:n] {
+			if d.take(c) {
+				err = io.EOF
+				break
+			}
+		}
+		if d.err = err; errors.Is(err, io.EOF) && string(d.held) != "." && string(d.held) != ".\r" {
+			d.out = append(d.out, d.held...)
+		}
+	}
+	n := copy(p, d.out)
+	d.out = d.out[n:]
+	return n, nil
+}
+
+// take reports whether an octet ends the message.
+func (d *dotEnded) take(c byte) (end bool) {
+	switch held := string(d.held); {
+	case d.start && held == "" && c == '.', held == "." && c == '\r':
+		d.held = append(d.held, c)
+		return false
+	case held != "" && c == '\n':
+		d.held = nil
+		return true
+	}
+	d.out = append(append(d.out, d.held...), c)
+	d.held, d.start = nil, c == '\n'
+	return false
+}

@@ -1,0 +1,393 @@
+package pickup
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/smtp"
+)
+
+const (
+	maxHeader = 256 << 10 // octets of a header
+	maxHops   = 100       // Received fields (RFC 5321 §6.3)
+)
+
+// BadError says what is wrong with a message, in words for the person who wrote it.
+type BadError struct{ Reason string }
+
+func (e *BadError) Error() string { return e.Reason }
+
+func badf(format string, args ...any) error { return &BadError{fmt.Sprintf(format, args...)} }
+
+// Letter is a message as a program left it. Fields that no reader may see are taken out of its header: Bcc, and those that
+// hold the envelope.
+type Letter struct {
+	fields    []field
+	blind     []string  // the values of Bcc
+	resent    []string  // and of Resent-Bcc
+	senders   []string  // the values of X-Sender on top
+	receivers []string  // and of X-Receiver
+	body      io.Reader // what follows the empty line
+}
+
+// field is one field of a header.
+type field struct {
+	name string // in small letters
+	text []byte // all of it, with its line ends
+}
+
+// value is what stands behind the colon, unfolded.
+func (f field) value() string {
+	_, value, _ := bytes.Cut(f.text, []byte(":"))
+	return strings.TrimSpace(strings.ReplaceAll(string(value), "\r\n", ""))
+}
+
+// ReadFile reads the header of a message that was left as a file. The rest of r is read through Reader. Errors are those of
+// r, or a *BadError.
+func ReadFile(r io.Reader) (*Letter, error) { return read(r, true) }
+
+// ReadInput reads the header of a message that a program hands over, as sendmail does: no field is about the envelope, and
+// the first line that is no field begins the text.
+func ReadInput(r io.Reader) (*Letter, error) { return read(r, false) }
+
+func read(r io.Reader, file bool) (*Letter, error) {
+	in := bufio.NewReaderSize(newLineEnds(r), 4096)
+	l := &Letter{body: in}
+	if mark, err := in.Peek(3); err == nil && string(mark) == "\ufeff" {
+		in.Discard(3) // which editors on Windows put before UTF-8
+	}
+	if mark, err := in.Peek(5); err == nil && string(mark) == "From " {
+		if _, err := readLine(in, maxHeader); err != nil { // the first line of an mbox file
+			return nil, err
+		}
+	}
+	size := 0
+	var last *field
+	for number := 1; ; number++ {
+		line, err := readLine(in, maxHeader-size)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		size += len(line)
+		name, isField := fieldName(line)
+		switch {
+		case len(line) == 0, string(line) == "\r\n":
+			return l, l.sort(last, file)
+		case (line[0] == ' ' || line[0] == '\t') && last != nil:
+			last.text = append(last.text, line...)
+			continue
+		case !isField && file:
+			return nil, badf("line %d is no header field (%s); between the header and the text belongs an empty line", number, excerpt(line))
+		case !isField:
+			l.body = io.MultiReader(bytes.NewReader(line), in)
+			return l, l.sort(last, file)
+		}
+		if err := l.sort(last, file); err != nil {
+			return nil, err
+		}
+		last = &field{name, line}
+	}
+}
+
+// sort puts a complete field where it belongs.
+func (l *Letter) sort(f *field, file bool) error {
+	if f == nil {
+		return nil
+	}
+	if bytes.IndexByte(f.text, 0) >= 0 {
+		return badf("the header field %q holds a NUL octet", f.name)
+	}
+	switch f.name {
+	case "bcc":
+		l.blind = append(l.blind, f.value())
+	case "resent-bcc":
+		l.resent = append(l.resent, f.value())
+	case "return-path": // the server's to write (RFC 5321 §4.4)
+	case "x-sender", "x-receiver":
+		if file {
+			return l.envelopeField(f)
+		}
+		l.fields = append(l.fields, *f)
+	default:
+		l.fields = append(l.fields, *f)
+	}
+	return nil
+}
+
+// envelopeField takes a line of the envelope. Further down, where other programs write X-Sender, it is none.
+func (l *Letter) envelopeField(f *field) error {
+	top := len(l.fields) == 0 && len(l.blind)+len(l.resent) == 0
+	switch {
+	case f.name == "x-receiver" && !top:
+		return badf("X-Receiver lines count only at the very top of the file, above the header")
+	case f.name == "x-receiver":
+		l.receivers = append(l.receivers, f.value())
+	case top:
+		l.senders = append(l.senders, f.value())
+	}
+	return nil
+}
+
+// readLine reads up to and with a CRLF, which newLineEnds has given every line. At the end it returns io.EOF.
+func readLine(in *bufio.Reader, limit int) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case len(line) > limit:
+			return nil, badf("the header is longer than %d KiB", maxHeader>>10)
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return line, err
+		}
+	}
+}
+
+// fieldName is the lower-case name of a header field (RFC 5322 §2.2).
+func fieldName(line []byte) (string, bool) {
+	i := bytes.IndexByte(line, ':')
+	if i <= 0 {
+		return "", false
+	}
+	name := bytes.TrimRight(line[:i], " \t") // obs-optional, RFC 5322 §4.5
+	for _, c := range name {
+		if c <= ' ' || c >= 0x7f {
+			return "", false
+		}
+	}
+	return strings.ToLower(string(name)), len(name) > 0
+}
+
+// excerpt quotes the beginning of what somebody wrote.
+func excerpt(text []byte) string {
+	text = bytes.TrimRight(text, "\r\n")
+	if len(text) > 40 {
+		return fmt.Sprintf("%q…", text[:40])
+	}
+	return fmt.Sprintf("%q", text)
+}
+
+// Envelope is who sends the message to whom: by the X-Sender and X-Receiver lines, or where there are none by the header.
+// domain completes names without one; "" does not. Errors are *BadError.
+func (l *Letter) Envelope(domain addr.Domain) (*smtp.Envelope, error) {
+	switch {
+	case !l.Has("from"):
+		return nil, badf("there is no From field: a message says in its header who wrote it")
+	case l.count("received") > maxHops:
+		return nil, badf("the message went through more than %d servers; it seems to go in a circle", maxHops)
+	}
+	from, err := l.from(domain)
+	if err != nil {
+		return nil, err
+	}
+	to, err := l.to(domain)
+	if err != nil {
+		return nil, err
+	}
+	// Eight bits are converted, where that is needed, by who sends the message on.
+	env := &smtp.Envelope{From: from, Body8: true, UTF8: !from.IsASCII()}
+	for _, a := range to {
+		env.To = append(env.To, smtp.Recipient{Address: a})
+		env.UTF8 = env.UTF8 || !a.IsASCII()
+	}
+	return env, nil
+}
+
+func (l *Letter) from(domain addr.Domain) (addr.Address, error) {
+	switch len(l.senders) {
+	case 0:
+		return l.Sender(domain)
+	case 1:
+		if l.senders[0] == "<>" {
+			return addr.Address{}, nil
+		}
+		return single("X-Sender", l.senders[0], domain)
+	}
+	return addr.Address{}, badf("there are %d X-Sender lines; a message has one sender", len(l.senders))
+}
+
+func (l *Letter) to(domain addr.Domain) (to []addr.Address, err error) {
+	for _, value := range l.receivers {
+		a, err := single("X-Receiver", value, domain)
+		if err != nil {
+			return nil, err
+		}
+		to = appendNew(to, a)
+	}
+	if len(to) == 0 {
+		to, err = l.Recipients(domain)
+	}
+	if err == nil && len(to) == 0 {
+		err = badf("there is no recipient: neither an X-Receiver line at the top, nor an address in To, Cc or Bcc")
+	}
+	return to, err
+}
+
+// Sender is who the header says is responsible for the message: Sender, or else the first address of From (RFC 5322
+// §3.6.2).
+func (l *Letter) Sender(domain addr.Domain) (addr.Address, error) {
+	for _, name := range []string{"Sender", "From"} {
+		all, err := addresses(name, l.values(strings.ToLower(name)), domain)
+		if err != nil {
+			return addr.Address{}, err
+		}
+		if len(all) > 0 {
+			return all[0], nil
+		}
+	}
+	return addr.Address{}, badf("there is no address in the From field")
+}
+
+// Recipients are the addresses in To, Cc and Bcc, each once; where the message is sent anew, those of Resent-To, Resent-Cc
+// and Resent-Bcc (RFC 5322 §3.6.6).
+func (l *Letter) Recipients(domain addr.Domain) (to []addr.Address, err error) {
+	prefix, blind := "", l.blind
+	if l.Has("resent-to") || l.Has("resent-cc") || len(l.resent) > 0 {
+		prefix, blind = "Resent-", l.resent
+	}
+	for _, list := range []struct {
+		name   string
+		values []string
+	}{
+		{"To", l.values(strings.ToLower(prefix + "to"))},
+		{"Cc", l.values(strings.ToLower(prefix + "cc"))},
+		{"Bcc", blind},
+	} {
+		found, err := addresses(prefix+list.name, list.values, domain)
+		if err != nil {
+			return nil, err
+		}
+		to = appendNew(to, found...)
+	}
+	return to, nil
+}
+
+func addresses(name string, values []string, domain addr.Domain) (all []addr.Address, err error) {
+	for _, value := range values {
+		found, err := mailboxes(value)
+		if err != nil {
+			return nil, badf("the %s field cannot be read: %v", name, err)
+		}
+		for _, m := range found {
+			a, err := m.address(domain)
+			if err != nil {
+				return nil, badf("the %s field holds an address that is none: %v", name, err)
+			}
+			all = append(all, a)
+		}
+	}
+	return all, nil
+}
+
+func single(name, value string, domain addr.Domain) (addr.Address, error) {
+	all, err := addresses(name, []string{value}, domain)
+	switch {
+	case err != nil:
+		return addr.Address{}, err
+	case len(all) != 1:
+		return addr.Address{}, badf("the line %s: %s does not hold one address", name, excerpt([]byte(value)))
+	}
+	return all[0], nil
+}
+
+func appendNew(to []addr.Address, more ...addr.Address) []addr.Address {
+	for _, a := range more {
+		if !slices.ContainsFunc(to, func(b addr.Address) bool { return a.Fold() == b.Fold() }) {
+			to = append(to, a)
+		}
+	}
+	return to
+}
+
+// ParseList reads addresses as they stand in a header field, or on a command line. domain completes names without one.
+func ParseList(list string, domain addr.Domain) ([]addr.Address, error) {
+	found, err := mailboxes(list)
+	if err != nil {
+		return nil, err
+	}
+	var all []addr.Address
+	for _, m := range found {
+		a, err := m.address(domain)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, a)
+	}
+	return all, nil
+}
+
+// Has reports whether the header has a field; its name is in small letters.
+func (l *Letter) Has(name string) bool { return l.count(name) > 0 }
+
+func (l *Letter) count(name string) int { return len(l.values(name)) }
+
+func (l *Letter) values(name string) (all []string) {
+	for _, f := range l.fields {
+		if f.name == name {
+			all = append(all, f.value())
+		}
+	}
+	return all
+}
+
+// Add puts a field at the end of the header. Line ends in the value are taken out.
+func (l *Letter) Add(name, value string) {
+	value = strings.NewReplacer("\r", "", "\n", "").Replace(value)
+	l.fields = append(l.fields, field{strings.ToLower(name), []byte(name + ": " + value + "\r\n")})
+}
+
+// Complete adds Date and Message-ID where they are missing (RFC 6409 §8.2, §8.3).
+func (l *Letter) Complete(id, hostname string, now time.Time) {
+	if !l.Has("date") {
+		l.Add("Date", now.Format(smtp.DateLayout))
+	}
+	if !l.Has("message-id") {
+		l.Add("Message-ID", "<"+id+"@"+hostname+">")
+	}
+}
+
+// Qualify completes names without a domain in the fields that hold addresses (RFC 6409 §8.1).
+func (l *Letter) Qualify(domain addr.Domain) {
+	for i := range l.fields {
+		f := &l.fields[i]
+		switch f.name {
+		case "from", "sender", "reply-to", "to", "cc":
+			f.text = qualified(f.text, domain)
+		}
+	}
+}
+
+// qualified is the text of a field; what cannot be read stays as it is.
+func qualified(text []byte, domain addr.Domain) []byte {
+	name, value, _ := bytes.Cut(text, []byte(":"))
+	found, err := mailboxes(string(value))
+	if err != nil {
+		return text
+	}
+	out := append(slices.Clone(name), ':')
+	written := 0
+	for _, m := range found {
+		if m.bare() {
+			out = append(append(out, value[written:m.end]...), "@"+string(domain)...)
+			written = m.end
+		}
+	}
+	return append(out, value[written:]...)
+}
+
+// Reader gives the message: CRLF text, the header first. It can be read once.
+func (l *Letter) Reader() io.Reader {
+	var header bytes.Buffer
+	for _, f := range l.fields {
+		header.Write(f.text)
+	}
+	header.WriteString("\r\n")
+	return io.MultiReader(&header, l.body)
+}

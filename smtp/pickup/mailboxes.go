@@ -1,0 +1,195 @@
+package pickup
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"pillarbox/mailstore/addr"
+)
+
+// mailbox is one address in a header field (RFC 5322 §3.4).
+type mailbox struct {
+	spec string // local@domain, or a local part alone, without comments and white space
+	end  int    // in the field's value: behind the last octet of the spec
+}
+
+// address is the mailbox as an address; domain completes a local part alone.
+func (m mailbox) address(domain addr.Domain) (addr.Address, error) {
+	if !m.bare() {
+		return addr.Parse(m.spec)
+	}
+	local, err := addr.ParseLocal(m.spec)
+	if err == nil && domain == "" {
+		err = fmt.Errorf("%q has no @domain", m.spec)
+	}
+	return addr.Address{Local: local, Domain: domain}, err
+}
+
+// bare reports whether the spec is a local part alone.
+func (m mailbox) bare() bool {
+	if strings.HasPrefix(m.spec, `"`) {
+		return strings.HasSuffix(m.spec, `"`)
+	}
+	return !strings.Contains(m.spec, "@")
+}
+
+// listScanner takes a list of addresses apart. Names and comments may hold anything, in any character set.
+type listScanner struct {
+	s     string
+	i     int
+	found []mailbox
+
+	words    strings.Builder // what stands outside of angle brackets
+	end      int             // of words, in s
+	gap      bool            // white space or a comment since the last octet of words
+	separate bool            // words are several
+	angle    *mailbox
+}
+
+// mailboxes finds the addresses in the value of a field. Groups are lists in the list; empty places are skipped.
+func mailboxes(value string) ([]mailbox, error) {
+	l := listScanner{s: value}
+	for l.i < len(l.s) {
+		if err := l.next(); err != nil {
+			return nil, err
+		}
+	}
+	err := l.finish()
+	return l.found, err
+}
+
+func (l *listScanner) next() error {
+	switch c := l.s[l.i]; c {
+	case '"':
+		return l.token('"', '"')
+	case '[':
+		return l.token('[', ']')
+	case '(':
+		l.gap = true
+		return l.skipComment()
+	case '<':
+		return l.inAngles()
+	case ',', ';':
+		l.i++
+		return l.finish()
+	case ':': // what stood before is the name of a group
+		if l.angle != nil {
+			return errors.New("a colon behind an address")
+		}
+		l.i++
+		l.reset()
+	case ' ', '\t', '\r', '\n':
+		l.i++
+		l.gap = true
+	default:
+		l.i++
+		l.add(l.s[l.i-1 : l.i])
+	}
+	return nil
+}
+
+// add adds text to the words; white space parts them, except around @, and behind it around dots.
+func (l *listScanner) add(text string) {
+	if before := l.words.String(); l.gap && before != "" && text != "@" && !strings.HasSuffix(before, "@") {
+		inDomain := strings.Contains(before, "@") && (text == "." || strings.HasSuffix(before, "."))
+		l.separate = l.separate || !inDomain
+	}
+	l.words.WriteString(text)
+	l.gap, l.end = false, l.i
+}
+
+// token adds a quoted string or a domain literal.
+func (l *listScanner) token(first, last byte) error {
+	at := l.i
+	for l.i++; l.i < len(l.s); l.i++ {
+		switch l.s[l.i] {
+		case '\\':
+			l.i++
+		case last:
+			l.i++
+			l.add(l.s[at:l.i])
+			return nil
+		}
+	}
+	return fmt.Errorf("%c without its %c", first, last)
+}
+
+// skipComment passes over a comment; comments may hold comments.
+func (l *listScanner) skipComment() error {
+	depth := 0
+	for ; l.i < len(l.s); l.i++ {
+		switch l.s[l.i] {
+		case '\\':
+			l.i++
+		case '(':
+			depth++
+		case ')':
+			if depth--; depth == 0 {
+				l.i++
+				return nil
+			}
+		}
+	}
+	return errors.New("a comment without its closing parenthesis")
+}
+
+// inAngles takes the address between angle brackets, without an old source route.
+func (l *listScanner) inAngles() error {
+	if l.angle != nil {
+		return errors.New("two addresses without a comma between them")
+	}
+	inner := listScanner{s: l.s, i: l.i + 1}
+	for inner.i < len(l.s) && l.s[inner.i] != '>' {
+		switch l.s[inner.i] {
+		case '<':
+			return errors.New("< within <")
+		case ',', ':', ';': // of a source route, or senseless
+			if !strings.HasPrefix(inner.words.String(), "@") {
+				return fmt.Errorf("%q within <>", l.s[inner.i])
+			}
+			if l.s[inner.i] == ':' {
+				inner.reset()
+			}
+			inner.i++
+		default:
+			if err := inner.next(); err != nil {
+				return err
+			}
+		}
+	}
+	switch {
+	case inner.i == len(l.s):
+		return errors.New("< without its >")
+	case inner.words.Len() == 0:
+		return errors.New("an empty address")
+	case inner.separate:
+		return fmt.Errorf("%q is no address", inner.words.String())
+	}
+	l.angle = &mailbox{inner.words.String(), inner.end}
+	l.i = inner.i + 1
+	l.words.Reset() // it was the name
+	l.separate = false
+	return nil
+}
+
+// finish ends one place of the list.
+func (l *listScanner) finish() error {
+	defer l.reset()
+	switch {
+	case l.angle != nil && l.words.Len() > 0:
+		return fmt.Errorf("%q behind an address", l.words.String())
+	case l.angle != nil:
+		l.found = append(l.found, *l.angle)
+	case l.separate:
+		return fmt.Errorf("%q holds no address", l.words.String())
+	case l.words.Len() > 0:
+		l.found = append(l.found, mailbox{l.words.String(), l.end})
+	}
+	return nil
+}
+
+func (l *listScanner) reset() {
+	l.words.Reset()
+	l.gap, l.separate, l.angle = false, false, nil
+}

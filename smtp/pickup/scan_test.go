@@ -1,0 +1,345 @@
+package pickup
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pillarbox/smtp"
+)
+
+const letter = "From: anna@office.example\nTo: bert@else.example\nDate: x\nMessage-ID: <y>\n\nText\n"
+
+// house is a folder with what came of it.
+type house struct {
+	t    *testing.T
+	dir  string
+	log  bytes.Buffer
+	fail func() error // what Inject comes to; nil: success
+
+	mu   sync.Mutex
+	sent []string
+}
+
+func newHouse(t *testing.T) *house { return &house{t: t, dir: filepath.Join(t.TempDir(), "pickup")} }
+
+func (h *house) folder() *Folder {
+	return New(Options{
+		Dir: h.dir, MaxSize: func() int64 { return 1000 }, Hostname: func() string { return "mail.office.example" },
+		Inject: h.inject, Log: slog.New(slog.NewTextHandler(&h.log, nil)),
+	})
+}
+
+func (h *house) inject(env *smtp.Envelope, from string, message io.Reader) (string, error) {
+	text, err := io.ReadAll(message)
+	if err != nil {
+		return "", err
+	}
+	if h.fail != nil {
+		if err := h.fail(); err != nil {
+			return "", err
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.sent = append(h.sent, addressesOf(env)+"\n"+string(text))
+	return fmt.Sprint(len(h.sent)), nil
+}
+
+func (h *house) must(err error) {
+	h.t.Helper()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *house) path(name string) string { return filepath.Join(h.dir, name) }
+
+// put writes a file that was complete long ago.
+func (h *house) put(name, text string) {
+	h.t.Helper()
+	h.must(os.MkdirAll(filepath.Dir(h.path(name)), 0o700))
+	h.must(os.WriteFile(h.path(name), []byte(text), 0o600))
+	h.age(name, time.Hour)
+}
+
+func (h *house) age(name string, d time.Duration) {
+	h.t.Helper()
+	at := time.Now().Add(-d)
+	h.must(os.Chtimes(h.path(name), at, at))
+}
+
+// files are all that is left below the folder.
+func (h *house) files() string {
+	var all []string
+	filepath.WalkDir(h.dir, func(path string, d os.DirEntry, err error) error {
+		h.must(err)
+		if !d.IsDir() {
+			name, _ := filepath.Rel(h.dir, path)
+			all = append(all, name)
+		}
+		return nil
+	})
+	slices.Sort(all)
+	return strings.Join(all, " ")
+}
+
+func (h *house) wantFiles(want string) {
+	h.t.Helper()
+	if got := h.files(); got != want {
+		h.t.Errorf("files %q, want %q\n%s", got, want, &h.log)
+	}
+}
+
+func (h *house) wantSent(n int) {
+	h.t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.sent) != n {
+		h.t.Fatalf("%d messages were sent, want %d: %q\n%s", len(h.sent), n, h.sent, &h.log)
+	}
+}
+
+func TestScan(t *testing.T) {
+	h := newHouse(t)
+	h.put("a.eml", letter)
+	h.put("b", "X-Sender: x@office.example\nX-Receiver: y@else.example\nFrom: a@b.example\n\nText")
+	for _, name := range []string{".hidden", "c.tmp", "d.PART", ".taking/x.old.eml", "bad/e.eml"} {
+		h.put(name, letter)
+	}
+	h.put("e.eml", "no message")
+	h.folder().Scan(t.Context())
+	h.wantSent(3)
+	h.wantFiles(".hidden bad/e.eml bad/e.eml-2 bad/e.eml-2.reason.txt c.tmp d.PART")
+	slices.Sort(h.sent)
+	want := "anna@office.example: bert@else.example\n" + strings.ReplaceAll(letter, "\n", "\r\n")
+	if h.sent[0] != want || h.sent[1] != want {
+		t.Errorf("%q, want %q", h.sent[0], want)
+	}
+	if got := h.sent[2]; !strings.HasPrefix(got, "x@office.example: y@else.example\nFrom: a@b.example\r\nDate: ") ||
+		!strings.Contains(got, "\r\nMessage-ID: <") || !strings.HasSuffix(got, "@mail.office.example>\r\n\r\nText\r\n") {
+		t.Errorf("%q", got)
+	}
+	reason, _ := os.ReadFile(h.path("bad/e.eml-2.reason.txt"))
+	if !strings.Contains(string(reason), `Why: line 1 is no header field ("no message")`) {
+		t.Errorf("%q", reason)
+	}
+}
+
+func TestBadFiles(t *testing.T) {
+	h := newHouse(t)
+	h.put("large", letter+strings.Repeat("x", 1000))
+	h.put("lines", letter+strings.Repeat("\n", 990-len(letter)))
+	h.put("empty", "")
+	h.put("secret", letter)
+	h.must(os.Chmod(h.path("secret"), 0))
+	h.put("refused", letter)
+	h.must(os.MkdirAll(h.path("folder/below"), 0o700))
+	h.age("folder", time.Hour)
+	h.must(os.Symlink("/etc/passwd", h.path("link")))
+	h.must(syscall.Mkfifo(h.path("pipe"), 0o600))
+	h.age("pipe", time.Hour)
+	h.fail = func() error { return smtp.NewReply(552, [3]int{5, 2, 2}, "The mailbox is full") }
+	f := h.folder()
+	h.watched(f, "link") // whose own time is now
+	f.Scan(t.Context())
+	reasons := map[string]string{
+		"large": "messages may have 1000", "lines": "more than 1000 octets with its line ends", "empty": "is empty",
+		"refused": "552 5.2.2 The mailbox is full", "folder": "it is a folder", "link": "symbolic link", "pipe": "no ordinary file",
+	}
+	if os.Geteuid() != 0 {
+		reasons["secret"] = "may not read"
+	}
+	for name, want := range reasons {
+		text, err := os.ReadFile(h.path("bad/" + name + ".reason.txt"))
+		if err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("%s: %q, %v; want %q", name, text, err, want)
+		}
+	}
+	if left, _ := os.ReadDir(h.path(".taking")); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	h.wantSent(0)
+}
+
+// watched makes a file look as if it had been watched for a long time.
+func (h *house) watched(f *Folder, name string) {
+	info, err := os.Lstat(h.path(name))
+	h.must(err)
+	f.seen[name] = sighting{info.Size(), info.ModTime(), time.Now().Add(-time.Hour)}
+}
+
+// A file is taken when it has not changed for some time, whatever the clock that stamps it says.
+func TestWaitsForWriter(t *testing.T) {
+	h := newHouse(t)
+	synctest.Test(t, func(t *testing.T) {
+		var running sync.WaitGroup
+		ctx, stop := context.WithCancel(t.Context())
+		running.Go(func() { h.folder().Run(ctx) })
+		synctest.Wait()
+		time.Sleep(10 * time.Second)
+		h.must(os.RemoveAll(h.dir)) // it may appear later
+		time.Sleep(10 * time.Second)
+		h.put("growing", "From: a@b.example\n")
+		h.put("empty", "")
+		h.age("growing", -time.Hour) // ahead of our clock
+		h.age("empty", 0)
+		for i := range 3 {
+			time.Sleep(pollEvery)
+			synctest.Wait()
+			h.wantSent(0)
+			h.put("growing", "From: a@b.example\nTo: c@d.example\n"+strings.Repeat("X: x\n", i))
+			h.age("growing", -time.Hour-time.Duration(i))
+		}
+		time.Sleep(settleTime + pollEvery)
+		synctest.Wait()
+		h.wantSent(1)
+		h.wantFiles("empty")
+		h.put("fresh", letter)
+		h.age("fresh", 0)
+		time.Sleep(pollEvery / 2)
+		h.put("moved.tmp", letter)
+		h.must(os.Rename(h.path("moved.tmp"), h.path("moved")))
+		time.Sleep(pollEvery)
+		synctest.Wait()
+		h.wantSent(3)
+		time.Sleep(emptyTime)
+		synctest.Wait()
+		h.wantFiles("bad/empty bad/empty.reason.txt")
+		stop()
+		running.Wait()
+	})
+}
+
+// What fails for now waits longer and longer, in nobody's way but that of a disk that is full.
+func TestBackOff(t *testing.T) {
+	h := newHouse(t)
+	synctest.Test(t, func(t *testing.T) {
+		var tries atomic.Int32
+		var mended atomic.Bool
+		h.fail = func() error {
+			if tries.Add(1); mended.Load() {
+				return nil
+			}
+			return errors.New("disk full")
+		}
+		for i := range 8 {
+			h.put(fmt.Sprintf("%d.eml", i), letter)
+		}
+		f := h.folder()
+		if more := f.Scan(t.Context()); more || tries.Load() != maxInRow {
+			t.Fatalf("%d tries, more %v", tries.Load(), more)
+		}
+		f.Scan(t.Context()) // others
+		if tries.Load() != 2*maxInRow {
+			t.Fatalf("%d tries", tries.Load())
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { f.Run(ctx) })
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := tries.Load(); n > 8*14 {
+			t.Errorf("%d tries in an hour", n)
+		}
+		mended.Store(true)
+		time.Sleep(lastRetry + pollEvery)
+		synctest.Wait()
+		h.wantSent(8)
+		h.wantFiles("")
+		stop()
+		running.Wait()
+		if len(f.waiting) > 0 {
+			t.Errorf("%v are still waited for", f.waiting)
+		}
+	})
+}
+
+// A file that grows while it is read is not taken in part.
+func TestGrowsWhileRead(t *testing.T) {
+	h := newHouse(t)
+	h.put("a.eml", letter)
+	f := h.folder()
+	grown := false
+	f.opts.Inject = func(env *smtp.Envelope, from string, message io.Reader) (string, error) {
+		if !grown {
+			grown = true
+			names, _ := filepath.Glob(h.path(".taking/*"))
+			h.must(os.WriteFile(names[0], []byte(letter+"more\n"), 0o600))
+		}
+		return h.inject(env, from, message)
+	}
+	f.Scan(t.Context())
+	h.wantSent(0)
+	for name, w := range f.waiting {
+		w.next = time.Time{}
+		f.waiting[name] = w
+	}
+	f.Scan(t.Context())
+	h.wantSent(1)
+	if !strings.HasSuffix(h.sent[0], "Text\r\nmore\r\n") {
+		t.Errorf("%q", h.sent[0])
+	}
+	h.wantFiles("")
+}
+
+// A stop in the middle leaves the file for the next start.
+func TestStop(t *testing.T) {
+	h := newHouse(t)
+	h.put("a.eml", letter)
+	ctx, stop := context.WithCancel(t.Context())
+	h.fail = func() error { stop(); return errors.New("the store is closed") }
+	h.folder().Scan(ctx)
+	if h.wantSent(0); !strings.HasPrefix(h.files(), ".taking/") {
+		t.Errorf("files %q", h.files())
+	}
+	h.fail = nil
+	h.folder().Scan(t.Context())
+	h.wantSent(1)
+	h.wantFiles("")
+}
+
+func TestManyFiles(t *testing.T) {
+	h := newHouse(t)
+	for i := range perScan + 10 {
+		h.put(fmt.Sprint(i), letter)
+	}
+	f := h.folder()
+	if !f.Scan(t.Context()) {
+		t.Error("the first scan took everything")
+	}
+	h.wantSent(perScan)
+	if f.Scan(t.Context()) {
+		t.Error("there is more after the second")
+	}
+	h.wantSent(perScan + 10)
+}
+
+func TestLineEnds(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                       "",
+		"a":                      "a\r\n",
+		"a\nb\r\nc\rd\r\r\ne\r":  "a\r\nb\r\nc\r\nd\r\ne\r\n",
+		"\n\n":                   "\r\n\r\n",
+		"a\r\r\rb":               "a\r\n\r\n\r\nb\r\n",
+		strings.Repeat("\r", 20): strings.Repeat("\r\n", 20),
+	} {
+		got, err := io.ReadAll(newLineEnds(strings.NewReader(in)))
+		if err != nil || string(got) != want {
+			t.Errorf("%q: %q, %v; want %q", in, got, err, want)
+		}
+	}
+}
