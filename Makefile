@@ -48,7 +48,7 @@ crash: ## cut the power of a virtual machine that receives mail, and look at wha
 bench: ## measure the server beside bare loops (TMPDIR chooses the disk, BENCHTIME and BENCHMESSAGES how long)
 	@GO="$(GO)" BENCHTIME=$(BENCHTIME) sh etc/bench.sh
 
-install: build ## install the binary, the systemd unit and the service's account (as root)
+install: build ## install the binary, the systemd unit, the service's account, and sendmail where there is none (as root)
 	install -D -m 0755 bin/pillarbox $(DESTDIR)$(PREFIX)/bin/pillarbox
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/pillarbox README.md CHANGELOG.md LICENSE
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/pillarbox/etc etc/pillarbox.toml
@@ -57,6 +57,11 @@ install: build ## install the binary, the systemd unit and the service's account
 	sed 's|@PREFIX@|$(PREFIX)|' etc/systemd/pillarbox.service > $(DESTDIR)/etc/systemd/system/pillarbox.service
 	@if [ -z "$(DESTDIR)" ] && ! id pillarbox >/dev/null 2>&1; then \
 		useradd --system --home-dir /var/lib/pillarbox --shell /usr/sbin/nologin pillarbox; fi
+	@if [ -n "$(DESTDIR)" ]; then :; \
+	elif [ -e /usr/sbin/sendmail ] || [ -L /usr/sbin/sendmail ]; then \
+		[ "$$(readlink /usr/sbin/sendmail)" = "$(PREFIX)/bin/pillarbox" ] || \
+			echo "/usr/sbin/sendmail is another program's and stays; 'pillarbox sendmail' does the same"; \
+	else ln -s $(PREFIX)/bin/pillarbox /usr/sbin/sendmail; fi
 	@echo "Next: pillarbox setup YOUR.DOMAIN --mailbox NAME"
 
 clean: ## remove what was built (the demonstration office in var/ too)

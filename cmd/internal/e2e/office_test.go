@@ -72,11 +72,17 @@ func needs(t *testing.T, programs ...string) {
 		if _, err := exec.LookPath(program); err == nil {
 			continue
 		}
-		if os.Getenv("CI") == "true" || os.Getenv("PILLARBOX_NO_SKIP") == "1" {
-			t.Fatalf("%s is not installed; .ci/packages.txt lists what these tests need", program)
-		}
-		t.Skipf("%s is not installed", program)
+		unavailable(t, program+" is not installed; .ci/packages.txt lists what these tests need")
 	}
+}
+
+// unavailable skips the test, or fails it where nothing may be skipped.
+func unavailable(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" || os.Getenv("PILLARBOX_NO_SKIP") == "1" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
 }
 
 // office is a server that has been set up: the domain office.example with the

@@ -1,0 +1,62 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestOutboundCorrupt: files of the queue that are damaged while the server is
+// down are put aside with a line in the log, and the rest goes on.
+func TestOutboundCorrupt(t *testing.T) {
+	o, _ := sendingOffice(t)
+	port := freePort(t)
+	o.set(t, "outbound", "smart_host", `["[127.0.0.1]:`+port+`"]`)
+	s := o.serve(t)
+	names := []string{"good", "garbage", "empty", "no message", "no state", "later version", "good too"}
+	ids := make(map[string]string)
+	for _, name := range names {
+		ids[name] = o.submit(t, letter(name), "bob@partner.example")
+	}
+	o.wantDeferred(t, ids["good"])
+	s.stop(t)
+
+	file := func(name, suffix string) string { return o.path("data", "queue", ids[name]+suffix) }
+	o.write(t, filepath.Join("data", "queue", ids["garbage"]+".env"), "\x00\xFF{\"version\":1")
+	o.write(t, filepath.Join("data", "queue", ids["empty"]+".env"), "")
+	o.write(t, filepath.Join("data", "queue", ids["later version"]+".env"),
+		strings.Replace(read(t, file("later version", ".env")), `"version":1`, `"version":99`, 1))
+	for _, gone := range []string{file("no message", ".eml"), file("no state", ".env")} {
+		if err := os.Remove(gone); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.write(t, "data/queue/README", "nobody knows why this is here")
+
+	k := newSink(t, port)
+	s = o.serve(t)
+	s.errors = []string{"put aside", "cannot read a message that is to be sent"}
+	o.pillarbox(t, "", "admin", "queue", "retry")
+	for _, d := range k.wantDumps(t, 2) {
+		if !strings.Contains(d.message, "\nthe end of good") {
+			t.Errorf("arrived: %q", d.message)
+		}
+	}
+	o.wantQueueEmpty(t)
+	for _, name := range names[1 : len(names)-1] {
+		aside, _ := filepath.Glob(o.path("data", "queue", "quarantine", ids[name]+".*"))
+		if want := map[string]int{"no message": 1, "no state": 1}[name]; len(aside) != max(want, 2-want) {
+			t.Errorf("%s: put aside are %v", name, aside)
+		}
+		if !strings.Contains(s.log.String(), ids[name]) {
+			t.Errorf("%s: nothing in the log", name)
+		}
+	}
+	after := o.submit(t, letter("afterwards"), "bob@partner.example")
+	k.wantDumps(t, 3)
+	o.wantQueueEmpty(t)
+	s.wantLog(t, after)
+}
