@@ -74,7 +74,7 @@ func fetchSource(s daemon.FetchStatus) string {
 		from = append(from, s.ETRN+" (ETRN)")
 	}
 	if s.POP3 != "" {
-		from = append(from, s.POP3+" (POP3)")
+		from = append(from, strings.TrimPrefix(s.POP3, "smtps://")+" (POP3)")
 	}
 	return wordList(from)
 }
@@ -91,7 +91,7 @@ func fetchLast(s daemon.FetchStatus) string {
 	case s.Last == nil:
 		return "-"
 	case s.Failures > 0:
-		return fmt.Sprintf("failed %d times: %s", s.Failures, s.Last.Error)
+		return fmt.Sprintf("failed (%d in a row): %s", s.Failures, s.Last.Error)
 	}
 	return fmt.Sprintf("%s, %d fetched", localTime(s.Last.Started), s.Last.Fetched)
 }

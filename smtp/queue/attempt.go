@@ -177,10 +177,10 @@ func (q *Queue) try(ctx context.Context, d *destination, p *place, way *route.Ro
 		l.mu.Lock()
 		l.mark(part, false)
 		if !missing {
-			q.apply(l, part, outcome, way, ctx.Err() != nil)
-			if ctx.Err() == nil {
-				q.noteReach(d, l, part, outcome.Unreachable, began)
-			}
+			t := tried{dest: d, way: way, which: part, byHand: p.due == flushed, began: began, stopped: ctx.Err() != nil}
+			q.apply(l, &t, outcome)
+			q.noteReach(l, &t, outcome.Unreachable)
+			q.say(l, &t, outcome)
 		}
 		if outcome.Unreachable {
 			break
@@ -248,27 +248,42 @@ func (q *Queue) leave(e *entry, p *place) {
 	e.places = slices.DeleteFunc(e.places, func(other *place) bool { return other == p })
 }
 
+// tried is an attempt that has ended.
+type tried struct {
+	dest    *destination
+	way     *route.Route
+	which   []int // recipients
+	byHand  bool  // it was not its turn: that lengthens no wait
+	began   time.Time
+	stopped bool // the server ends
+}
+
 // apply notes what came of an attempt.
-func (q *Queue) apply(l *live, which []int, outcome smtp.Outcome, way *route.Route, stopped bool) {
+func (q *Queue) apply(l *live, t *tried, outcome smtp.Outcome) {
 	now := time.Now()
-	for n, i := range which {
+	for n, i := range t.which {
 		r := &l.item.To[i]
-		result := smtp.Result{Reply: *smtp.NewReply(451, [3]int{4, 3, 0}, "No result")}
-		if n < len(outcome.Results) {
-			result = outcome.Results[n]
-		}
-		if stopped && result.Fate == smtp.Deferred && result.MTA == "" {
+		result := resultOf(outcome, n)
+		if t.stopped && result.Fate == smtp.Deferred && result.MTA == "" {
 			continue // not the other side's fault; it begins anew at the next start
 		}
-		r.Attempts++
+		if !t.byHand || r.Attempts == 0 {
+			r.Attempts++
+		}
 		r.Last = &Last{Time: now.Round(0), Reply: result.Reply, MTA: result.MTA}
 		if result.Fate == smtp.Deferred {
-			r.Next = now.Add(way.Schedule.Wait(r.Attempts, l.item.ID)).Round(0)
+			r.Next = now.Add(t.way.Schedule.Wait(r.Attempts, l.item.ID)).Round(0)
 		} else {
 			l.item.conclude(r, result)
 		}
-		q.say(l.item, r, way, result)
 	}
+}
+
+func resultOf(outcome smtp.Outcome, n int) smtp.Result {
+	if n < len(outcome.Results) {
+		return outcome.Results[n]
+	}
+	return smtp.Result{Reply: *smtp.NewReply(451, [3]int{4, 3, 0}, "No result")}
 }
 
 // conclude notes that nothing is left to be tried for a recipient, and what its sender is owed.
@@ -286,24 +301,30 @@ func (it *Item) conclude(r *Recipient, result smtp.Result) {
 	}
 }
 
-// say writes the log's line.
-func (q *Queue) say(item *Item, r *Recipient, way *route.Route, result smtp.Result) {
-	args := []any{"id", item.ID, "from", item.From.String(), "to", r.Address.String(), "route", way.Name,
-		"server", result.MTA, "reply", result.Reply.Error(), "attempt", r.Attempts}
-	switch result.Fate {
-	case smtp.Delivered:
-		q.Log.Info("message sent", args...)
-	case smtp.Failed:
-		q.Log.Warn("message cannot be delivered", args...)
-	default:
-		q.Log.Info("message deferred", append(args, "next", r.Next)...)
+// say writes the lines of the log.
+func (q *Queue) say(l *live, t *tried, outcome smtp.Outcome) {
+	for n, i := range t.which {
+		r, result := &l.item.To[i], resultOf(outcome, n)
+		args := []any{"id", l.item.ID, "from", l.item.From.String(), "to", r.Address.String(), "route", t.way.Name,
+			"server", result.MTA, "reply", result.Reply.Error(), "attempt", r.Attempts}
+		switch result.Fate {
+		case smtp.Delivered:
+			q.Log.Info("message sent", args...)
+		case smtp.Failed:
+			q.Log.Warn("message cannot be delivered", args...)
+		default:
+			q.Log.Info("message deferred", append(args, "next", r.Next)...)
+		}
 	}
 }
 
 // noteReach notes whether a destination could be reached. If not, all wait that is for it, as long as a message does that
 // failed as often.
-func (q *Queue) noteReach(d *destination, l *live, which []int, unreachable bool, began time.Time) {
-	now := time.Now()
+func (q *Queue) noteReach(l *live, t *tried, unreachable bool) {
+	if t.stopped {
+		return
+	}
+	now, d := time.Now(), t.dest
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !unreachable {
@@ -311,16 +332,18 @@ func (q *Queue) noteReach(d *destination, l *live, which []int, unreachable bool
 		d.window++
 		return
 	}
-	first := &l.item.To[which[0]]
+	first := &l.item.To[t.which[0]]
 	d.last = first.Last
 	q.recall(d)
-	if !began.Before(d.failedAt) { // else it failed together with another
-		// After a restart the message remembers better.
-		d.failures = max(d.failures+1, first.Attempts)
+	if !t.began.Before(d.failedAt) { // else it failed together with another
+		if !t.byHand || d.failures == 0 {
+			d.failures++
+		}
+		d.failures = max(d.failures, first.Attempts) // after a restart the message remembers better
 		d.failedAt, d.window = now, firstWindow
-		d.notBefore = now.Add(d.route.Schedule.Wait(d.failures, d.key))
+		d.notBefore = now.Add(t.way.Schedule.Wait(d.failures, d.key))
 	}
-	for _, i := range which {
+	for _, i := range t.which {
 		if r := &l.item.To[i]; r.waits() {
 			r.Next = d.notBefore.Round(0)
 		}

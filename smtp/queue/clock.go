@@ -80,12 +80,9 @@ func (q *Queue) fallDue(item *Item, r *Recipient, now time.Time) {
 		r.Last = last
 		return
 	}
-	reply := smtp.NewReply(554, [3]int{5, 4, 7}, "Not delivered within %s, and given up", expiry(way))
-	reply.Text += "; the last try: " + last.Reply.Error()
-	result := smtp.Result{Fate: smtp.Failed, Reply: *reply}
-	r.Last = &Last{Time: now.Round(0), Reply: *reply}
-	item.conclude(r, result)
-	q.Log.Warn("message given up", "id", item.ID, "from", item.From.String(), "to", r.Address.String(), "reply", reply.Error())
+	r.Last = last // the reason of the last try is the one that helps
+	item.conclude(r, smtp.Result{Fate: smtp.Failed, Reply: last.Reply, MTA: last.MTA})
+	q.Log.Warn("message given up", "id", item.ID, "from", item.From.String(), "to", r.Address.String(), "after", expiry(way), "reply", last.Reply.Error())
 }
 
 // lastOf is why a recipient waits: the last attempt for it, or for its destination, or the route's ways.

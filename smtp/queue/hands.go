@@ -188,6 +188,16 @@ func (q *Queue) hurry(e *entry, whateverTheHour bool) (count int) {
 	return count
 }
 
+// tryAnew makes the turn of all come that waits for a destination. It needs mu held.
+func (q *Queue) tryAnew(d *destination) {
+	d.notBefore = time.Time{}
+	for _, p := range d.waiting {
+		p.due = flushed
+	}
+	heap.Init(&d.waiting)
+	q.start(d)
+}
+
 // flush lets everything go that waits for some destinations.
 func (q *Queue) flush(which func(*destination) bool) (count int) {
 	q.mu.Lock()
@@ -308,7 +318,7 @@ type Destination struct {
 	Trying    int       `json:"trying"`
 	Kept      bool      `json:"kept,omitempty"`      // for remote-triggered delivery
 	Failures  int       `json:"failures,omitempty"`  // in a row, to reach it
-	NotBefore time.Time `json:"not_before,omitzero"` // because of these, or of the route's hours
+	NotBefore time.Time `json:"not_before,omitzero"` // because of these
 	Last      *Last     `json:"last,omitempty"`
 }
 
@@ -326,8 +336,8 @@ func (q *Queue) Destinations() []Destination {
 			Key: d.key, Route: d.route.Name, Waiting: len(d.waiting) + len(d.released), Trying: d.trying,
 			Kept: d.route.Hold, Failures: d.failures, Last: d.last,
 		}
-		if opens := d.opens(now); opens.After(now) && opens.UnixNano() != never {
-			info.NotBefore = opens
+		if d.notBefore.After(now) {
+			info.NotBefore = d.notBefore
 		}
 		all = append(all, info)
 	}

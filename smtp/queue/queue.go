@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"reflect"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -60,7 +61,8 @@ type Parts struct {
 // Config is what a Queue can be told anew while it runs.
 type Config struct {
 	Routes      *route.Table
-	Connections int // at a time, all destinations together; 0 means 1000
+	Connections int  // at a time, all destinations together; 0 means 1000
+	Closed      bool // nothing is sent; it waits
 }
 
 // Queue brings messages to their destinations. It is safe for concurrent use.
@@ -112,9 +114,23 @@ func (q *Queue) SetConfig(cfg Config) {
 	for _, e := range q.entries {
 		waiting = append(waiting, e)
 	}
+	before := make(map[string]route.Route, len(q.destinations))
+	for key, d := range q.destinations {
+		before[key] = *d.route
+	}
 	q.mu.Unlock()
 	for _, e := range waiting {
 		q.refile(e.id)
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for key, d := range q.destinations {
+		if old, known := before[key]; known && d.failures > 0 && !reflect.DeepEqual(old, *d.route) {
+			q.tryAnew(d) // what was set may have been the trouble
+		}
+	}
+	for _, d := range q.destinations {
+		q.start(d)
 	}
 	q.wakeUp()
 }
@@ -292,7 +308,7 @@ func (q *Queue) start(d *destination) {
 	if total <= 0 {
 		total = defaultTotal
 	}
-	for q.running != nil && d.trying < d.allowance() {
+	for q.running != nil && !q.config.Load().Closed && d.trying < d.allowance() {
 		if q.trying >= total {
 			if !d.queued && d.nextWake(now) <= now.UnixNano() {
 				d.queued = true
@@ -336,7 +352,7 @@ func (q *Queue) wayTo(d *destination) *route.Route {
 func (q *Queue) after(d *destination) *place {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.running != nil && len(q.starved) == 0 && d.trying <= d.allowance() {
+	if q.running != nil && !q.config.Load().Closed && len(q.starved) == 0 && d.trying <= d.allowance() {
 		if p := d.next(time.Now()); p != nil {
 			return p
 		}

@@ -278,7 +278,7 @@ func TestScheduleDelayAndExpiry(t *testing.T) {
 		w.mu.Unlock()
 		w.saw("attempts", &w.log, want[:5]...)
 		w.saw("reports", &w.reports, "720 delayed a@one.example 451 4.7.1 greylisted",
-			"2880 failed a@one.example 554 5.4.7 Not delivered within 48h0m0s, and given up; the last try: 451 4.7.1 greylisted")
+			"2880 failed a@one.example 451 4.7.1 greylisted")
 	})
 }
 
@@ -515,9 +515,9 @@ func TestByHand(t *testing.T) {
 		}
 		time.Sleep(72 * time.Hour) // it is not given up while it is held
 		w.saw("reports", &w.reports, "720 delayed b@two.example 451 4.7.1 greylisted",
-			"2880 failed b@two.example 554 5.4.7 Not delivered within 48h0m0s, and given up; the last try: 451 4.7.1 greylisted")
+			"2880 failed b@two.example 451 4.7.1 greylisted")
 		w.wantLen(1)
-		if items, n, err := w.q.List(Filter{Held: true}, 0); len(items) != 1 || n != 1 || err != nil || items[0].To[0].Attempts != 2 {
+		if items, n, err := w.q.List(Filter{Held: true}, 0); len(items) != 1 || n != 1 || err != nil || items[0].To[0].Attempts != 1 {
 			t.Error(items, n, err)
 		}
 		w.clear()
@@ -763,5 +763,58 @@ func FuzzDecode(f *testing.F) {
 		if err != nil || cmp.Compare(string(again.Encode()), string(it.Encode())) != 0 {
 			t.Fatalf("%s: %v", it.Encode(), err)
 		}
+	})
+}
+
+// TestRetryByHand: a try that an administrator asks for lengthens no wait.
+func TestRetryByHand(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.set(unreachable)
+		w.send("anna@office.example", "a@dead.example")
+		for range 5 {
+			time.Sleep(time.Minute)
+			if n, err := w.q.Do(Retry, Filter{}); n != 1 || err != nil {
+				t.Error(n, err)
+			}
+		}
+		w.clear()
+		w.set(nil)
+		time.Sleep(20 * time.Minute) // the first wait
+		w.wantLen(0)
+		w.saw("attempts", &w.log, "20 dead.example a@dead.example")
+	})
+}
+
+// TestClosed: what is in the queue stays there while nothing may be sent.
+func TestClosed(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.q.SetConfig(Config{Routes: &w.table, Closed: true})
+		w.send("anna@office.example", "a@one.example")
+		time.Sleep(time.Hour)
+		if n, err := w.q.Do(Flush, Filter{}); n != 1 || err != nil {
+			t.Error(n, err)
+		}
+		w.wantLen(1)
+		w.saw("attempts", &w.log)
+		w.q.SetConfig(Config{Routes: &w.table})
+		w.wantLen(0)
+	})
+}
+
+// TestMendedRoute: another setting for a destination that could not be reached is tried at once.
+func TestMendedRoute(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.set(unreachable)
+		w.send("anna@office.example", "a@dead.example")
+		w.send("anna@office.example", "b@dead.example")
+		time.Sleep(time.Minute)
+		w.set(nil)
+		same := w.table
+		w.q.SetConfig(Config{Routes: &same})
+		w.wantLen(2)
+		mended := w.table
+		mended.Default.TLS = route.TLSOff
+		w.q.SetConfig(Config{Routes: &mended})
+		w.wantLen(0)
 	})
 }

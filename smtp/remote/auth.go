@@ -87,7 +87,7 @@ func (c *conn) authenticate(mechanism, user, password string) error {
 	return c.command(commandTimeout, encode([]byte(password)), nil)
 }
 
-// readPassword takes the first line of a file that only its owner can read. Its
+// readPassword takes the first line of a file that nobody but its owner and group can read. Its
 // errors hold hints, and nothing of the password.
 func readPassword(file string) (string, error) {
 	f, err := os.Open(file)
@@ -101,8 +101,8 @@ func readPassword(file string) (string, error) {
 		return "", err
 	case !info.Mode().IsRegular():
 		return "", fmt.Errorf("%s is no file", file)
-	case info.Mode().Perm()&0o077 != 0:
-		return "", fmt.Errorf("%s may be read by others (mode %04o): chmod 600 it, and change the password", file, info.Mode().Perm())
+	case info.Mode().Perm()&0o007 != 0:
+		return "", fmt.Errorf("%s may be read by others (mode %04o): chmod o-rwx it, and change the password", file, info.Mode().Perm())
 	}
 	text, err := io.ReadAll(io.LimitReader(f, 4096))
 	if err != nil {

@@ -148,7 +148,7 @@ func TestPasswordFile(t *testing.T) {
 		want string
 	}{
 		{"secret", 0o600, "secret"}, {"se cret\r\nmore", 0o400, "se cret"},
-		{"secret", 0o640, "chmod 600"}, {"secret", 0o604, "chmod 600"}, {"\n", 0o600, "no password"}, {"", 0o600, "no password"},
+		{"secret", 0o640, "secret"}, {"secret", 0o604, "chmod o-rwx"}, {"\n", 0o600, "no password"}, {"", 0o600, "no password"},
 	} {
 		got, err := readPassword(passwordFile(t, tt.text, tt.mode))
 		if err != nil {

@@ -203,6 +203,9 @@ func (s *Server) admit(c *wire.Conn, cfg *Config, service smtp.Service) *smtp.Re
 		facts:  policy.Facts{Service: service, Remote: remote.Addr()},
 		log:    s.Log.With("remote", remote, "service", service.String()),
 	}
+	if program, ok := c.Conn.(*localConn); ok {
+		ss.log = ss.log.With("program of", program.program)
+	}
 	c.Guest = ss
 	ss.gather.Client(context.Background(), &ss.facts)
 	d := cfg.Rules.Connect(&ss.facts)

@@ -127,8 +127,8 @@ func (l *loader) checkWay(section string, r *route.Route) {
 	}
 	l.checkLogin(section, r.User, r.PasswordFile)
 	own := c.set(user) || c.set(section+".tls") || c.set(smartHost)
-	if own && r.User != "" && len(r.SmartHost) > 0 && !protected(r.TLS, r.SmartHost) {
-		l.warn(c.Origin(user), user, "the password crosses the network as the server likes: tls = %q makes sure that it is encrypted", "required")
+	if own && r.User != "" && len(r.SmartHost) > 0 && r.TLS == route.TLSOff && !protected(r.TLS, r.SmartHost) {
+		l.warn(c.Origin(user), user, "the password crosses the network in the clear: tls = %q encrypts it", "required")
 	}
 }
 
@@ -148,6 +148,10 @@ func (l *loader) checkRoute(section string, r *route.Route, more *Relayed) {
 		l.problem(c.origin[section+".lmtp"], section+".lmtp", "there is no server that speaks it", "name it in "+section+".smart_host")
 	case r.LMTP && r.DirectFirst && l.sound(section+".direct_first"):
 		l.problem(c.origin[section+".lmtp"], section+".lmtp", "does not go with direct_first", "set direct_first = false in the route")
+	}
+	if r.Hold && len(r.SmartHost) > 0 && !c.set(section+".smart_host") {
+		name := section + ".hold"
+		l.warn(c.Origin(name), name, "what is asked for goes to outbound.smart_host: name the server that asks in smart_host, or [] for its MX")
 	}
 	for _, key := range []struct {
 		name string

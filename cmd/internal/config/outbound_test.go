@@ -277,7 +277,7 @@ func TestPasswordFiles(t *testing.T) {
 			t.Errorf("%s: warnings %q", file, c.Warnings)
 		}
 	}
-	c, err := loadIn(t, folder, "hostname = \"a.example\"\n[outbound]\nsmart_host = [\"m.example\"]\nuser = \"u\"\npassword_file = \"good\"\n")
+	c, err := loadIn(t, folder, "hostname = \"a.example\"\n[outbound]\nsmart_host = [\"m.example\"]\nuser = \"u\"\npassword_file = \"good\"\ntls = \"off\"\n")
 	if err != nil || len(c.Warnings) != 1 || !strings.HasPrefix(c.Warnings[0], "pillarbox.toml:4: outbound.user: the password crosses") {
 		t.Errorf("in the clear: %v, %q", err, c.Warnings)
 	}

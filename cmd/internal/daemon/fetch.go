@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"pillarbox/cmd/internal/config"
@@ -92,7 +94,10 @@ func (d *Daemon) newFetcher() *fetcher {
 			res, err := d.office.Dir.Resolve(to)
 			return len(res.Mailboxes)+len(res.Forward) > 0, err
 		},
-		collect: collect.Collect,
+		collect: func(ctx context.Context, o collect.Options) (collect.Result, error) {
+			o.Dial = dialBy(ops.DNSOptions(d.office.Config()).Servers)
+			return collect.Collect(ctx, o)
+		},
 		files:   d.office.Root,
 		sent:    d.sender.sent,
 		log:     d.log,
@@ -486,4 +491,16 @@ func AskFetchList(ctx context.Context, data string) (all []FetchStatus, err erro
 func AskFetchNow(ctx context.Context, data, name string) (all []FetchResult, err error) {
 	err = ask(ctx, data, http.MethodPost, "/fetch/now?name="+url.QueryEscape(name), nil, &all)
 	return all, err
+}
+
+// dialBy connects to names that these name servers know; those of the system, if there are none.
+func dialBy(servers []string) func(ctx context.Context, network, address string) (net.Conn, error) {
+	var d net.Dialer
+	if len(servers) > 0 {
+		var asked atomic.Int32
+		d.Resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, servers[int(asked.Add(1)-1)%len(servers)])
+		}}
+	}
+	return d.DialContext
 }

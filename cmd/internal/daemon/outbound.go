@@ -78,7 +78,7 @@ func (d *Daemon) closeQueue() {
 }
 
 func queueConfig(cfg *config.Config) queue.Config {
-	return queue.Config{Routes: &cfg.Routes, Connections: cfg.Outbound.Connections}
+	return queue.Config{Routes: &cfg.Routes, Connections: cfg.Outbound.Connections, Closed: !cfg.Outbound.Enabled}
 }
 
 func dispatchConfig(cfg *config.Config) dispatch.Config {
