@@ -76,7 +76,7 @@ func read(r io.Reader, file bool) (*Letter, error) {
 			return nil, err
 		}
 		size += len(line)
-		name, isField := fieldName(line)
+		name, isField := smtp.FieldName(line)
 		switch {
 		case len(line) == 0, string(line) == "\r\n":
 			return l, l.sort(last, file)
@@ -148,21 +148,6 @@ func readLine(in *bufio.Reader, limit int) ([]byte, error) {
 			return line, err
 		}
 	}
-}
-
-// fieldName is the lower-case name of a header field (RFC 5322 §2.2).
-func fieldName(line []byte) (string, bool) {
-	i := bytes.IndexByte(line, ':')
-	if i <= 0 {
-		return "", false
-	}
-	name := bytes.TrimRight(line[:i], " \t") // obs-optional, RFC 5322 §4.5
-	for _, c := range name {
-		if c <= ' ' || c >= 0x7f {
-			return "", false
-		}
-	}
-	return strings.ToLower(string(name)), len(name) > 0
 }
 
 // excerpt quotes the beginning of what somebody wrote.

@@ -19,7 +19,7 @@ import (
 // A password goes in the clear only where the route forgoes TLS by its settings,
 // or stays on this host.
 func (c *conn) logIn(tell teller) *failure {
-	password, err := readPassword(c.route.PasswordFile)
+	password, err := ReadPassword(c.route.PasswordFile)
 	if err != nil {
 		f := unreachable([3]int{4, 7, 0}, "we cannot log in to %s: the password is not to be had", c.name)
 		f.hint = err.Error()
@@ -87,9 +87,9 @@ func (c *conn) authenticate(mechanism, user, password string) error {
 	return c.command(commandTimeout, encode([]byte(password)), nil)
 }
 
-// readPassword takes the first line of a file that nobody but its owner and group can read. Its
+// ReadPassword takes the first line of a file that nobody but its owner and group can read. Its
 // errors hold hints, and nothing of the password.
-func readPassword(file string) (string, error) {
+func ReadPassword(file string) (string, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return "", err

@@ -150,7 +150,7 @@ func TestPasswordFile(t *testing.T) {
 		{"secret", 0o600, "secret"}, {"se cret\r\nmore", 0o400, "se cret"},
 		{"secret", 0o640, "secret"}, {"secret", 0o604, "chmod o-rwx"}, {"\n", 0o600, "no password"}, {"", 0o600, "no password"},
 	} {
-		got, err := readPassword(passwordFile(t, tt.text, tt.mode))
+		got, err := ReadPassword(passwordFile(t, tt.text, tt.mode))
 		if err != nil {
 			got = err.Error()
 			if strings.Contains(got, "secret") {
@@ -161,7 +161,7 @@ func TestPasswordFile(t *testing.T) {
 			t.Errorf("%q %o: %s", tt.text, tt.mode, got)
 		}
 	}
-	if _, err := readPassword(t.TempDir()); err == nil {
+	if _, err := ReadPassword(t.TempDir()); err == nil {
 		t.Error("a directory is a password")
 	}
 }

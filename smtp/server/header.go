@@ -44,7 +44,7 @@ func readHeader(body lineReader) (header, error) {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return h, err
 		}
-		name, isField := fieldName(line)
+		name, isField := smtp.FieldName(line)
 		folded := len(line) > 0 && (line[0] == ' ' || line[0] == '\t') && (dropping || len(h.octets) > 0)
 		switch {
 		case len(line) == 0, string(line) == "\r\n":
@@ -148,21 +148,6 @@ func readLine(r lineReader, limit int) ([]byte, error) {
 			return line, nil
 		}
 	}
-}
-
-// fieldName is the lower-case name of a header field (RFC 5322 §2.2).
-func fieldName(line []byte) (string, bool) {
-	i := bytes.IndexByte(line, ':')
-	if i <= 0 {
-		return "", false
-	}
-	name := bytes.TrimRight(line[:i], " \t") // obs-optional, RFC 5322 §4.5
-	for _, c := range name {
-		if c <= ' ' || c >= 0x7f {
-			return "", false
-		}
-	}
-	return strings.ToLower(string(name)), len(name) > 0
 }
 
 // missing is what RFC 6409 §8 lets a submission server add.

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,6 +22,7 @@ import (
 	"pillarbox/pop3/collect"
 	"pillarbox/smtp"
 	"pillarbox/smtp/queue"
+	"pillarbox/smtp/remote"
 	"pillarbox/smtp/route"
 )
 
@@ -341,7 +341,7 @@ func (f *fetcher) askPOP3(ctx context.Context, entry *config.Fetch, result *Fetc
 	case !exists:
 		return ops.Hint(fmt.Errorf("%s does not exist: nothing is collected for it", entry.DeliverTo), "'pillarbox admin mailbox add' makes a mailbox; deliver_to names another")
 	}
-	password, err := readSecret(entry.PasswordFile)
+	password, err := remote.ReadPassword(entry.PasswordFile)
 	if err != nil {
 		return err
 	}
@@ -364,31 +364,6 @@ func collectTLS(mode route.TLSMode) collect.TLSMode {
 		route.TLSOpportunistic: collect.TLSOpportunistic, route.TLSOff: collect.TLSOff,
 		route.TLSRequired: collect.TLSRequired, route.TLSVerified: collect.TLSVerified,
 	}[mode]
-}
-
-// readSecret takes the first line of a file that others cannot read.
-func readSecret(path string) (string, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return "", ops.Hint(fmt.Errorf("the password is not to be had: %w", err), "password_file names the file that holds it")
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err == nil && (!info.Mode().IsRegular() || info.Mode().Perm()&0o007 != 0) {
-		err = ops.Hint(fmt.Errorf("%s may be read by everybody, or is no file", path), "chmod 600 it, and change the password")
-	}
-	if err != nil {
-		return "", err
-	}
-	text, err := io.ReadAll(io.LimitReader(file, 4096))
-	if err != nil {
-		return "", err
-	}
-	password, _, _ := strings.Cut(string(text), "\n")
-	if password = strings.TrimSuffix(password, "\r"); password == "" {
-		return "", fmt.Errorf("%s has no password in its first line", path)
-	}
-	return password, nil
 }
 
 // list is what is known of every entry.

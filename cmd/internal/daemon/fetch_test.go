@@ -280,22 +280,6 @@ func wantAside(t *testing.T, files durable.FS, reason, message string) {
 	}
 }
 
-func TestReadSecret(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "secret")
-	for text, want := range map[string]string{"pass word\r\nmore": "pass word", "x": "x", "\n": "", "": ""} {
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := readSecret(path); got != want || (err != nil) != (want == "") {
-			t.Errorf("%q: %q, %v", text, got, err)
-		}
-	}
-	os.Chmod(path, 0o644)
-	if _, err := readSecret(path); err == nil || hintOf(err) == "" {
-		t.Error(err)
-	}
-}
-
 func TestServeFetch(t *testing.T) {
 	p := newPost(t, pop("isp", time.Hour))
 	ctx, stop := context.WithCancel(t.Context())
