@@ -131,6 +131,12 @@ func (j *journal) append(record []byte) (file int, applied func(), err error) {
 	}
 }
 
+// appendNow does not wait for room.
+func (j *journal) appendNow(record []byte) (file int, applied func(), err error) {
+	j.log.Announce()
+	return j.log.Append(record)
+}
+
 func appendString(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }

@@ -108,6 +108,8 @@ type Behind struct {
 	SyncDelay time.Duration
 	// Log takes what happens; nil discards it.
 	Log *slog.Logger
+	// Restored is called, by another goroutine, when the log is put back that Recover could not put back. nil: nobody asks.
+	Restored func()
 }
 
 // Store is the mail below one root. It is safe for concurrent use.
@@ -234,6 +236,9 @@ func (s *Store) replayLater(ctx context.Context, j *journal, r *replay, behind B
 		behind.Log.Info("what the log held is put back")
 		s.stuck.Store(nil)
 		_ = s.begin(j, behind) // a log without use is closed, and holds nothing
+		if behind.Restored != nil {
+			behind.Restored()
+		}
 		return
 	}
 }

@@ -226,6 +226,9 @@ func (sp *Spool) List(clean bool) (ids, strays []string, err error) {
 			strays = append(strays, id)
 		}
 	}
+	if sp.store.stuck.Load() != nil {
+		strays = nil // the log may have their states
+	}
 	slices.Sort(ids)
 	slices.Sort(strays)
 	return ids, strays, err

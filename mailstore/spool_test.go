@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -358,6 +359,67 @@ func TestCloseOnFullDisk(t *testing.T) {
 		must(t, next.Recover(Behind{LogSize: 64 << 10}))
 		if state, body := spooled(t, next, id); state != "new" || body != "text\r\n" {
 			t.Error(state, body)
+		}
+		must(t, next.Close())
+	})
+}
+
+// TestRemoveWithFullLog: room comes only when messages have left; so nobody may wait for room who keeps one.
+func TestRemoveWithFullLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFailing(t, ways[0])
+		var ids []string
+		for range 60 {
+			id, err := spool(f.Store, strings.Repeat("x", 3000)+"\r\n", "state")
+			must(t, err)
+			ids = append(ids, id)
+		}
+		began := time.Now()
+		var all sync.WaitGroup
+		for _, id := range ids {
+			all.Go(func() { must(t, f.Spool().Remove(id)) })
+		}
+		all.Wait()
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("took %v", took)
+		}
+		must(t, f.Close())
+	})
+}
+
+// TestSpoolOfStuckLog: killed with mail in the log, and no room at the next start. What has no state is not given up
+// meanwhile, and it is told when all is back.
+func TestSpoolOfStuckLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFailing(t, ways[0])
+		lost, err := spool(f.Store, "lost\r\n", "state")
+		must(t, err)
+		half, err := spool(f.Store, "half\r\n", "state")
+		must(t, err)
+		must(t, f.Spool().writeOut(f.spool.unwritten.find(half)))
+		must(t, f.root.Remove(spooledState(half))) // not synced when the power went
+		must(t, f.journal.Load().log.Abandon(f.spool.giveUp))
+
+		disk := mailtest.NewFailFS(f.root)
+		disk.Start(func(_ int, op mailtest.Op) error {
+			if op.Kind == "write" || op.Kind == "create" {
+				return syscall.ENOSPC
+			}
+			return nil
+		})
+		next, err := Open(disk, Options{})
+		must(t, err)
+		back := make(chan struct{})
+		must(t, next.Recover(Behind{LogSize: 64 << 10, Restored: func() { close(back) }}))
+		if _, strays, err := next.Spool().List(true); err != nil || len(strays) > 0 {
+			t.Error(strays, err)
+		}
+		disk.Start(nil)
+		<-back
+		for id, body := range map[string]string{lost: "lost\r\n", half: "half\r\n"} {
+			if state, content := spooled(t, next, id); state != "state" || content != body {
+				t.Error(id, state, content)
+			}
 		}
 		must(t, next.Close())
 	})

@@ -3,6 +3,7 @@ package mailstore
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -187,15 +188,20 @@ func (sp *Spool) updateUnwritten(j *journal, id string, state []byte) (done bool
 		m.mu.Unlock()
 		return false, nil
 	}
-	applied, err := sp.logState(j, id, state)
+	// Who waits here for room would wait for himself: the log keeps its records until this message has files.
+	file, applied, err := j.appendNow(append(appendString([]byte{recordState}, id), state...))
 	if err == nil {
+		j.note(file, id)
 		m.state = state
 		before := m.applied
 		m.applied = func() { before(); applied() }
 	}
 	m.mu.Unlock()
+	if errors.Is(err, durable.ErrLogFull) {
+		return sp.settleFor(m, id, err)
+	}
 	if err != nil {
-		return true, err
+		return true, fmt.Errorf("queue: state of %s: %w", id, err)
 	}
 	_ = sp.writeOut(m) // it is tried again, and the log has both
 	return true, nil
@@ -208,17 +214,30 @@ func (sp *Spool) removeUnwritten(j *journal, id string) (done bool, err error) {
 		return false, nil
 	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	if m.over {
+		m.mu.Unlock()
 		return false, nil
 	}
-	applied, err := sp.logRemoval(j, id)
+	_, applied, err := j.appendNow(removal(spoolDir, spooledNames(id)))
+	if errors.Is(err, durable.ErrLogFull) {
+		m.mu.Unlock()
+		return sp.settleFor(m, id, err)
+	}
+	defer m.mu.Unlock()
 	if err != nil {
-		return true, err
+		return true, fmt.Errorf("queue: removing %s: %w", id, err)
 	}
 	m.over = true
 	sp.unwritten.forget(id)
 	m.applied()
 	applied()
 	return true, nil
+}
+
+// settleFor gives a message files because the log is full, so that it goes the way of others and can wait for room there.
+func (sp *Spool) settleFor(m *unwritten, id string, full error) (done bool, err error) {
+	if err := sp.writeOut(m); err != nil {
+		return true, fmt.Errorf("queue: %s: %w", id, errors.Join(full, err))
+	}
+	return false, nil
 }

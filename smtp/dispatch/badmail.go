@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"strings"
 
@@ -33,7 +34,10 @@ func (d *Dispatcher) putAside(n queue.Notice, original func() (io.ReadCloser, er
 		reason.WriteString("\n")
 	}
 	reason.WriteString("The message has no sender that could be told (RFC 5321 section 4.5.5).\n")
-	name := path.Join(badmailDir, n.Item.ID)
+	name, err := d.freeName(path.Join(badmailDir, n.Item.ID))
+	if err != nil {
+		return err
+	}
 	envelope := *n.Item
 	envelope.To = n.Recipients
 	text, err := json.MarshalIndent(envelope, "", "  ")
@@ -50,6 +54,20 @@ func (d *Dispatcher) putAside(n queue.Notice, original func() (io.ReadCloser, er
 		d.Log.Warn("mail without a sender cannot be delivered, and is kept in badmail", "id", n.Item.ID)
 	}
 	return err
+}
+
+// freeName is a name that nothing in badmail has: the recipients of one message may fail one after the other.
+func (d *Dispatcher) freeName(name string) (string, error) {
+	for n, free := 2, name; ; n++ {
+		_, err := d.Files.Lstat(free + ".env")
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return free, nil
+		case err != nil:
+			return "", err
+		}
+		free = fmt.Sprintf("%s-%d", name, n)
+	}
 }
 
 func (d *Dispatcher) keepOriginal(name string, original func() (io.ReadCloser, error)) error {

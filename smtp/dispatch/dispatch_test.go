@@ -210,6 +210,11 @@ func TestNullSender(t *testing.T) {
 		t.Errorf("%s, %v", text, err)
 	}
 	must(t, os.RemoveAll(filepath.Join(o.data, "badmail")))
+	twice := notice(o, "")
+	must(t, o.Report(twice))
+	must(t, o.Report(twice)) // another recipient, later
+	o.want("badmail", o.badmail(), ".eml", ".env", ".txt", ".eml", ".env", ".txt")
+	must(t, os.RemoveAll(filepath.Join(o.data, "badmail")))
 	o.SetConfig(Config{Hostname: "mail.office.example", NullSender: Nowhere})
 	must(t, o.Report(notice(o, "")))
 	o.want("badmail", o.badmail())

@@ -122,6 +122,9 @@ type conn struct {
 // ReadFrom lets the kernel copy from a file, where the connection below can.
 func (c *conn) ReadFrom(r io.Reader) (int64, error) { return io.Copy(c.Conn, r) }
 
+// NetConn is the connection below.
+func (c *conn) NetConn() net.Conn { return c.Conn }
+
 func (c *conn) Close() error {
 	defer c.leave()
 	return c.Conn.Close()

@@ -78,11 +78,15 @@ func (q *Queue) lost(e *entry, err error) {
 }
 
 // settle commits what an item has become and gives the message its new places. What is owed to its sender is paid before.
-func (q *Queue) settle(e *entry, l *live) {
+func (q *Queue) settle(e *entry, l *live) { q.settleAndPay(e, l, true) }
+
+func (q *Queue) settleAndPay(e *entry, l *live, pay bool) {
 	if l.over {
 		return // taken away by hand meanwhile
 	}
-	q.pay(l)
+	if pay {
+		q.pay(l)
+	}
 	err := q.commit(l)
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -95,7 +99,7 @@ func (q *Queue) settle(e *entry, l *live) {
 	case l.over:
 		q.forget(e)
 	default:
-		q.file(e, l.item)
+		q.file(e, l)
 	}
 	q.wakeUp()
 }
@@ -143,23 +147,27 @@ type attempt struct {
 	size  int64
 }
 
-// try brings one message to one destination.
-func (q *Queue) try(ctx context.Context, d *destination, p *place, way *route.Route) {
-	e := p.entry
-	l := q.take(e.id)
+// try brings one message to one destination, and reports whether that could be reached.
+func (q *Queue) try(ctx context.Context, d *destination, p *place, way *route.Route, via Deliverer) (reached bool) {
+	e, l := p.entry, p.fresh
+	if p.fresh = nil; l == nil {
+		l = q.take(e.id)
+	}
 	defer q.drop(e.id, l)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := q.load(e.id, l); err != nil {
 		q.leave(e, p)
 		q.lost(e, err)
-		return
+		return true
 	}
 	which := q.dueFor(d, l, p.due)
 	limit := perTransaction(way)
+	reached = true
 	var missing bool
+	l.mark(which, true) // all of them: between the parts others work on the message
 	for part := range slices.Chunk(which, limit) {
-		if l.dirty || missing || ctx.Err() != nil {
+		if l.dirty || missing || l.over || l.item.Held || ctx.Err() != nil {
 			break
 		}
 		outcome, began := smtp.Outcome{}, time.Now()
@@ -171,28 +179,29 @@ func (q *Queue) try(ctx context.Context, d *destination, p *place, way *route.Ro
 				return r, err
 			},
 		}
-		l.mark(part, true)
 		l.mu.Unlock()
-		outcome = q.deliver(ctx, &a)
+		outcome = q.deliver(ctx, &a, via)
 		l.mu.Lock()
-		l.mark(part, false)
 		if !missing {
 			t := tried{dest: d, way: way, which: part, byHand: p.due == flushed, began: began, stopped: ctx.Err() != nil}
 			q.apply(l, &t, outcome)
 			q.noteReach(l, &t, outcome.Unreachable)
 			q.say(l, &t, outcome)
 		}
-		if outcome.Unreachable {
+		if reached = !outcome.Unreachable; !reached {
 			break
 		}
 	}
+	l.mark(which, false)
 	q.leave(e, p)
 	if missing {
 		q.quarantine(e.id, errors.New("the message of this state is missing, or no plain file"))
 		q.lost(e, mailstore.ErrNotSpooled)
-		return
+		return reached
 	}
-	q.settle(e, l)
+	// Who failed elsewhere at the same time is told in the same report.
+	q.settleAndPay(e, l, len(l.taken) == 0)
+	return reached
 }
 
 func (l *live) mark(which []int, taken bool) {
@@ -209,7 +218,7 @@ func (l *live) mark(which []int, taken bool) {
 }
 
 // deliver makes the attempt, where it can be seen.
-func (q *Queue) deliver(ctx context.Context, a *smtp.Attempt) smtp.Outcome {
+func (q *Queue) deliver(ctx context.Context, a *smtp.Attempt, via Deliverer) smtp.Outcome {
 	seen := &attempt{id: a.ID, dest: a.Destination, since: time.Now(), size: a.Size}
 	for _, r := range a.Envelope.To {
 		seen.to = append(seen.to, r.Address.String())
@@ -217,7 +226,7 @@ func (q *Queue) deliver(ctx context.Context, a *smtp.Attempt) smtp.Outcome {
 	q.mu.Lock()
 	q.active[seen] = struct{}{}
 	q.mu.Unlock()
-	outcome := q.Deliver.Deliver(ctx, *a)
+	outcome := via.Deliver(ctx, *a)
 	q.mu.Lock()
 	delete(q.active, seen)
 	q.mu.Unlock()
@@ -228,6 +237,9 @@ func (q *Queue) deliver(ctx context.Context, a *smtp.Attempt) smtp.Outcome {
 // time of the flush.
 func (q *Queue) dueFor(d *destination, l *live, since int64) (which []int) {
 	now := time.Now()
+	if l.item.Held {
+		return nil
+	}
 	for i := range l.item.To {
 		r := &l.item.To[i]
 		if !r.waits() || l.taken[i] || destinationKey(q.routeOf(r), r.Address.Domain) != d.key {
@@ -329,6 +341,7 @@ func (q *Queue) noteReach(l *live, t *tried, unreachable bool) {
 	defer q.mu.Unlock()
 	if !unreachable {
 		d.failures, d.notBefore, d.last = 0, time.Time{}, nil
+		d.proven = true
 		d.window++
 		return
 	}
@@ -341,7 +354,7 @@ func (q *Queue) noteReach(l *live, t *tried, unreachable bool) {
 		}
 		d.failures = max(d.failures, first.Attempts) // after a restart the message remembers better
 		d.failedAt, d.window = now, firstWindow
-		d.notBefore = now.Add(t.way.Schedule.Wait(d.failures, d.key))
+		d.notBefore = now.Add(t.way.Schedule.Wait(d.failures, d.key)).Round(0) // the wall clock's, as all times here
 	}
 	for _, i := range t.which {
 		if r := &l.item.To[i]; r.waits() {

@@ -61,7 +61,7 @@ func (q *Queue) remind(e *entry) {
 		q.settle(e, l)
 	} else {
 		q.mu.Lock()
-		q.file(e, l.item)
+		q.file(e, l)
 		q.mu.Unlock()
 	}
 	if busy {
@@ -113,7 +113,7 @@ func (q *Queue) refile(id string) {
 	q.mu.Lock()
 	e := q.entries[id]
 	if e != nil && err == nil {
-		q.file(e, l.item)
+		q.file(e, l)
 	}
 	q.mu.Unlock()
 	if e != nil && err != nil {

@@ -22,6 +22,7 @@ type entry struct {
 type place struct {
 	entry *entry
 	dest  *destination
+	fresh *live // of a message that has just come, whose file need not be read; holds a reference
 	due   int64 // Unix time in nanoseconds
 	at    int   // in the heap of its destination; -1: it is not in it
 	state placeState
@@ -46,6 +47,7 @@ type destination struct {
 	released []*place // first come, first served
 	trying   int      // workers
 	window   int      // workers that it may have, as long as all goes well
+	proven   bool     // it has answered
 	queued   bool     // among those that wait for a worker of the whole queue
 
 	failures  int       // in a row, to reach it
@@ -103,7 +105,7 @@ func (d *destination) opens(now time.Time) time.Time {
 	}
 	from := now
 	if d.notBefore.After(from) {
-		from = d.notBefore
+		from = soon(d.notBefore, d.route.Schedule.Wait(d.failures, d.key))
 	}
 	from = d.route.Windows.Next(from)
 	if from.IsZero() {
@@ -117,8 +119,10 @@ func (d *destination) nextWake(now time.Time) int64 {
 	switch {
 	case d.empty() && d.notBefore.After(now):
 		return d.notBefore.UnixNano() // to be forgotten
-	case len(d.waiting) == 0, d.trying > 0 && d.trying >= d.allowance():
+	case len(d.waiting)+len(d.released) == 0, d.trying > 0 && d.trying >= d.allowance():
 		return never
+	case len(d.released) > 0:
+		return 0
 	}
 	return max(d.waiting[0].due, d.opens(now).UnixNano())
 }

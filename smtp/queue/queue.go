@@ -84,6 +84,7 @@ type Queue struct {
 	starved      []*destination // that wait for a worker of the whole queue, first come, first served
 	trying       int            // workers
 	active       map[*attempt]struct{}
+	claimed      map[string]bool // keys of destinations that a Turn has
 }
 
 // Open finds what an earlier run has left; nothing is sent before Run. It is to be called before any message is
@@ -92,7 +93,7 @@ func Open(cfg Config, parts Parts) (*Queue, error) {
 	q := &Queue{
 		Parts: parts, poke: make(chan struct{}, 1),
 		entries: make(map[string]*entry), destinations: make(map[string]*destination), live: make(map[string]*live),
-		active: make(map[*attempt]struct{}),
+		active: make(map[*attempt]struct{}), claimed: make(map[string]bool),
 	}
 	q.config.Store(&cfg)
 	ids, strays, err := q.Spool.List(true)
@@ -104,6 +105,15 @@ func Open(cfg Config, parts Parts) (*Queue, error) {
 	}
 	q.ids = ids
 	return q, nil
+}
+
+// Rescan finds messages in the spool that the index does not know: of a log that could not be put back at the start.
+func (q *Queue) Rescan() error {
+	ids, _, err := q.Spool.List(false)
+	for _, id := range ids {
+		q.loadOne(id)
+	}
+	return err
 }
 
 // SetConfig takes effect at once: messages that wait go the new ways.
@@ -160,7 +170,13 @@ func (q *Queue) Add(item *Item) {
 	q.entries[item.ID] = e
 	l := &live{item: item, refs: 1} // who begins now need not read the file
 	q.live[item.ID] = l
-	q.file(e, item)
+	q.file(e, l)
+	for _, p := range e.places {
+		if p.state == trying {
+			p.fresh = l
+			l.refs++
+		}
+	}
 	q.letGo(item.ID, l)
 	q.wakeUp()
 }
@@ -217,7 +233,7 @@ func (q *Queue) loadOne(id string) {
 	}
 	e := &entry{id: id, held: item.Held, at: -1}
 	q.entries[id] = e
-	q.file(e, item)
+	q.file(e, &live{item: item})
 	q.wakeUp()
 }
 
@@ -301,18 +317,22 @@ func (q *Queue) look(now time.Time) (overdue []*entry, next time.Time) {
 	return overdue, next
 }
 
+// total is how many workers there may be.
+func (q *Queue) total() int {
+	if total := q.config.Load().Connections; total > 0 {
+		return total
+	}
+	return defaultTotal
+}
+
 // start gives a destination the workers that it may have. It needs mu held, like all below.
 func (q *Queue) start(d *destination) {
 	now := time.Now()
-	total := q.config.Load().Connections
-	if total <= 0 {
-		total = defaultTotal
-	}
-	for q.running != nil && !q.config.Load().Closed && d.trying < d.allowance() {
+	total := q.total()
+	for q.running != nil && !q.config.Load().Closed && d.trying < q.allowance(d) {
 		if q.trying >= total {
 			if !d.queued && d.nextWake(now) <= now.UnixNano() {
-				d.queued = true
-				q.starved = append(q.starved, d)
+				q.starve(d)
 			}
 			break
 		}
@@ -328,6 +348,26 @@ func (q *Queue) start(d *destination) {
 	q.setWake(d, d.nextWake(now))
 }
 
+// allowance is how many workers a destination may have now: while many work, one until it has proved that it answers.
+func (q *Queue) allowance(d *destination) int {
+	if !d.proven && q.trying > q.total()/2 {
+		return 1
+	}
+	return d.allowance()
+}
+
+// starve makes a destination wait for a worker of the whole queue, before those that could not be reached last time.
+func (q *Queue) starve(d *destination) {
+	d.queued = true
+	at := len(q.starved)
+	if d.failures == 0 {
+		if first := slices.IndexFunc(q.starved, func(other *destination) bool { return other.failures > 0 }); first >= 0 {
+			at = first
+		}
+	}
+	q.starved = slices.Insert(q.starved, at, d)
+}
+
 func (q *Queue) setWake(d *destination, wake int64) {
 	d.wake = wake
 	heap.Fix(&q.wakes, d.at)
@@ -336,7 +376,7 @@ func (q *Queue) setWake(d *destination, wake int64) {
 // tryAll makes the attempts of one worker: what is due for a destination, until nothing is or others wait for their turn.
 func (q *Queue) tryAll(ctx context.Context, d *destination, p *place) {
 	for p != nil {
-		q.try(ctx, d, p, q.wayTo(d))
+		q.try(ctx, d, p, q.wayTo(d), q.Deliver)
 		p = q.after(d)
 	}
 }
@@ -352,18 +392,19 @@ func (q *Queue) wayTo(d *destination) *route.Route {
 func (q *Queue) after(d *destination) *place {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.running != nil && !q.config.Load().Closed && len(q.starved) == 0 && d.trying <= d.allowance() {
+	if q.running != nil && !q.config.Load().Closed && len(q.starved) == 0 && d.trying <= q.allowance(d) {
 		if p := d.next(time.Now()); p != nil {
 			return p
 		}
 	}
 	d.trying--
 	q.trying--
-	if len(q.starved) > 0 {
+	for len(q.starved) > 0 && q.trying < q.total() { // the first may have nothing to do any more
 		other := q.starved[0]
 		q.starved = q.starved[1:]
 		other.queued = false
 		q.start(other)
+		q.prune(other)
 	}
 	q.start(d)
 	q.prune(d)
@@ -393,28 +434,49 @@ func (q *Queue) prune(d *destination) {
 }
 
 // file gives a message its places, and its deadline, by what its item says now. Attempts that are under way keep theirs.
-func (q *Queue) file(e *entry, item *Item) {
+func (q *Queue) file(e *entry, l *live) {
+	item := l.item
+	hurried := make(map[string]placeState) // by key of the destination: what a flush or a retry has let go stays so
+	for _, p := range e.places {
+		if p.state != trying && p.due == flushed {
+			hurried[p.dest.key] = p.state
+		}
+	}
 	q.unplaceAll(e)
 	var deadline time.Time
+	soonest := func(at time.Time) {
+		if deadline.IsZero() || at.Before(deadline) {
+			deadline = at
+		}
+	}
 	for i := range item.To {
 		r := &item.To[i]
 		if r.Owed != "" {
-			q.enter(e, r, time.Now().Add(again))
+			soonest(time.Now().Add(again))
 		}
 		if !r.waits() || e.held {
 			continue
 		}
-		if at := q.deadline(item, r); deadline.IsZero() || at.Before(deadline) {
-			deadline = at
+		soonest(q.deadline(item, r))
+		if !l.taken[i] { // what comes of the attempt gives it its next place
+			q.enter(e, r, r.Next)
 		}
-		q.enter(e, r, r.Next)
 	}
 	q.setDeadline(e, deadline)
 	for _, p := range e.places {
-		if p.state == waiting {
-			heap.Push(&p.dest.waiting, p)
-			q.start(p.dest)
+		if p.state != waiting {
+			continue
 		}
+		state, hurry := hurried[p.dest.key]
+		if hurry {
+			p.due, p.state = flushed, state
+		}
+		if p.state == released {
+			p.dest.released = append(p.dest.released, p)
+		} else {
+			heap.Push(&p.dest.waiting, p)
+		}
+		q.start(p.dest)
 	}
 }
 
@@ -423,7 +485,7 @@ func (q *Queue) enter(e *entry, r *Recipient, due time.Time) {
 	d := q.destination(q.routeOf(r), r.Address.Domain)
 	at := int64(0)
 	if !due.IsZero() {
-		at = due.UnixNano()
+		at = soon(due, d.route.Schedule.Wait(r.Attempts, e.id)).UnixNano()
 	}
 	for _, p := range e.places {
 		if p.dest == d {
@@ -432,6 +494,14 @@ func (q *Queue) enter(e *entry, r *Recipient, due time.Time) {
 		}
 	}
 	e.places = append(e.places, &place{entry: e, dest: d, due: at, at: -1})
+}
+
+// soon is a time that is not further away than it was meant to be, should the clock have been set back.
+func soon(t time.Time, wait time.Duration) time.Time {
+	if latest := time.Now().Add(wait + wait/4 + again); t.After(latest) {
+		return latest
+	}
+	return t
 }
 
 // unplaceAll takes a message out of all its destinations but those where it is being tried.

@@ -87,13 +87,7 @@ func (r *Remote) Close() { r.idle.close() }
 // Deliver makes one attempt. The results are in the order of the recipients.
 // An end of ctx ends the attempt; what was not confirmed is deferred then.
 func (r *Remote) Deliver(ctx context.Context, a smtp.Attempt) smtp.Outcome {
-	d := &delivery{
-		remote:  r,
-		route:   r.opts.Routes().For(a.Domain),
-		attempt: &a,
-		results: make([]smtp.Result, len(a.Envelope.To)),
-	}
-	d.masquerade()
+	d := r.begin(&a)
 	unreachable := false
 	for _, way := range waysOf(d.route) {
 		pending := d.pending()
@@ -103,6 +97,17 @@ func (r *Remote) Deliver(ctx context.Context, a smtp.Attempt) smtp.Outcome {
 		unreachable = d.try(ctx, way, pending)
 	}
 	return smtp.Outcome{Results: d.results, Unreachable: unreachable}
+}
+
+func (r *Remote) begin(a *smtp.Attempt) *delivery {
+	d := &delivery{
+		remote:  r,
+		route:   r.opts.Routes().For(a.Domain),
+		attempt: a,
+		results: make([]smtp.Result, len(a.Envelope.To)),
+	}
+	d.masquerade()
+	return d
 }
 
 // way is one of the two ways that a route may have.
@@ -129,6 +134,7 @@ type delivery struct {
 	route   *route.Route
 	attempt *smtp.Attempt
 	results []smtp.Result
+	over    *conn // the only connection that there is; nil: connections are made
 
 	scanned bool // content holds
 	content content
@@ -197,6 +203,9 @@ func (d *delivery) tooMany(some []int) []int {
 // send makes one transaction, over a connection that waits or a new one. A
 // failure is about all recipients: no server was reached that would hear of them.
 func (d *delivery) send(ctx context.Context, w way, some []int) *failure {
+	if d.over != nil {
+		return d.over.transact(ctx, d, some)
+	}
 	r := d.remote
 	key := poolKey{route: d.route}
 	if w == byMX {

@@ -34,6 +34,9 @@ func (c *localConn) RemoteAddr() net.Addr {
 
 // peerUser asks the system who is at the other end.
 func peerUser(c net.Conn) string {
+	if outer, ok := c.(interface{ NetConn() net.Conn }); ok {
+		c = outer.NetConn()
+	}
 	unix, ok := c.(*net.UnixConn)
 	if !ok {
 		return "unknown"

@@ -58,7 +58,7 @@ type Flusher interface {
 	FlushHeld(match func(addr.Domain) bool) int
 }
 
-// Parts are what a Server works with. Journal and Queue may be nil.
+// Parts are what a Server works with. Journal, Queue and Turn may be nil.
 type Parts struct {
 	Dir      *directory.Directory
 	Store    *mailstore.Store
@@ -71,6 +71,7 @@ type Parts struct {
 	Log      *slog.Logger
 	Dispatch *dispatch.Dispatcher
 	Queue    Flusher
+	Turn     Turner
 }
 
 // Server serves SMTP on any number of listeners.
@@ -121,6 +122,11 @@ func (s *Server) setWire(w wireConfig) {
 	wireCfg.Admit = func(c *wire.Conn) *smtp.Reply { return s.admit(c, cfg, w.service) }
 	if len(cfg.Triggers) > 0 {
 		wireCfg.ETRN = func(c *wire.Conn, node string) *smtp.Reply { return c.Guest.(*session).etrn(node) }
+	}
+	if w.service == smtp.ODMR {
+		wireCfg.ATRN = func(c *wire.Conn, domains string) (*smtp.Reply, func(net.Conn)) {
+			return c.Guest.(*session).atrn(domains)
+		}
 	}
 	if w.service == smtp.Local {
 		wireCfg.TLS = nil

@@ -47,6 +47,7 @@ type office struct {
 	tls     *tls.Config // for clients
 	desk    *dispatch.Dispatcher
 	outbox  outbox
+	relay   relay
 }
 
 // outbox is a queue that sends nothing.
@@ -144,7 +145,7 @@ func newOffice(t testing.TB, service smtp.Service, edit func(*Config)) *office {
 	})
 	o.desk.Queue = &o.outbox
 	o.server = New(o.cfg, Parts{
-		Journal: past, Dispatch: o.desk, Queue: &o.outbox,
+		Journal: past, Dispatch: o.desk, Queue: &o.outbox, Turn: o.relay.claim,
 		Dir: o.dir, Store: o.store, Auth: auth.New(o.dir, auth.Options{Delay: time.Millisecond}), Names: o.dns, Devices: o.devices,
 		Rates: rate.New(100), Accounts: guard.NewAccounts(0), Log: quiet,
 	})
@@ -236,7 +237,7 @@ func closedRules(t testing.TB) *policy.Rules {
 	mta := policy.Site{Anonymous: on, OfferAuth: on, RequireAuth: off}
 	users := policy.Site{Anonymous: off, OfferAuth: on, RequireAuth: on}
 	return &policy.Rules{
-		Sites: map[string]policy.Site{"smtp": mta, "submission": users, "smtps": users},
+		Sites: map[string]policy.Site{"smtp": mta, "submission": users, "smtps": users, "odmr": users},
 		Relay: policy.Relay{
 			Enforcement:        policy.Setting[policy.Enforcement]{Value: policy.EnforceExternal, Origin: "default"},
 			AuthenticatedAllow: on, DenyHosts: hosts(t, "*"),
@@ -304,7 +305,7 @@ func (d *fakeDNS) set(name string, state policy.NameState, domain policy.DomainS
 	d.name, d.state, d.domain = name, state, domain
 }
 
-// Options of a dialogue: %service smtp|submission|smtps; %plaintext NETWORK;
+// Options of a dialogue: %service smtp|submission|smtps|odmr; %kept ROUTE USER DOMAIN...; %waiting ROUTE DOMAIN busy|NUMBER; %plaintext NETWORK;
 // %mailbox USER [PASSWORD]; %lock USER; %sendas USER ADDRESS; %outside and
 // %inbound USER allow|deny; %accept GROUP inside|members; %device NAME NETWORK
 // [as=ADDRESS] [per=NUMBER]; %separator CHARACTER; %nolimit; %postmaster USER; %deny NETWORK; %perhour, %messages,
@@ -313,7 +314,7 @@ func (d *fakeDNS) set(name string, state policy.NameState, domain policy.DomainS
 // and, judged at the end, %stored USER NUMBER.
 func TestDialogues(t *testing.T) {
 	mailtest.RunDialogues(t, "testdata/*.dialog", func(t *testing.T, d *mailtest.Dialogue) mailtest.Peer {
-		services := map[string]smtp.Service{"smtp": smtp.MTA, "submission": smtp.Submission, "smtps": smtp.SMTPS}
+		services := map[string]smtp.Service{"odmr": smtp.ODMR, "smtp": smtp.MTA, "submission": smtp.Submission, "smtps": smtp.SMTPS}
 		service := services[d.Option("service", "smtp")]
 		o := newOffice(t, service, func(cfg *Config) {
 			for _, network := range d.Options["plaintext"] {
@@ -331,6 +332,10 @@ func TestDialogues(t *testing.T) {
 			if _, ok := d.Options["nolimit"]; ok {
 				cfg.Wire.MaxMessageSize = 0
 			}
+			for _, line := range d.Options["kept"] {
+				w := strings.Fields(line)
+				cfg.Triggers = append(cfg.Triggers, Trigger{Route: w[0], Accounts: []addr.Address{address(t, w[1])}, Domains: w[2:]})
+			}
 			fmt.Sscan(d.Option("perhour", "0"), &cfg.Rules.Outside.PerHour.Value)
 			fmt.Sscan(d.Option("messages", "0"), &cfg.Wire.MaxMessages)
 			fmt.Sscan(d.Option("session", "0"), &cfg.Wire.MaxSessionSize)
@@ -340,6 +345,7 @@ func TestDialogues(t *testing.T) {
 			o.dir.SetOptions(directory.Options{PlusSeparator: separator, DefaultDomain: "office.example"})
 		}
 		o.furnish(t, d)
+		o.relay.waiting = d.Options["waiting"]
 		t.Cleanup(func() {
 			for _, want := range d.Options["stored"] {
 				var user string

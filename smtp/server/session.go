@@ -93,16 +93,24 @@ func (s *session) gatherMail(from addr.Address) *smtp.Reply {
 	f := s.current()
 	s.gather.Device(f)
 	if s.user.Dir != "" {
-		if err := s.gather.User(f, s.user.Address); errors.Is(err, errGone) {
-			return smtp.NewReply(535, [3]int{5, 7, 13}, "This mailbox is locked; ask your administrator")
-		} else if err != nil {
-			return s.failed("the rights of the user", err)
+		if r := s.gatherUser(f); r != nil {
+			return r
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.dnsLimit())
 	defer cancel()
 	if err := s.gather.Sender(ctx, f, from); err != nil {
 		return s.failed("the sender", err)
+	}
+	return nil
+}
+
+// gatherUser asks for the rights of who has logged in.
+func (s *session) gatherUser(f *policy.Facts) *smtp.Reply {
+	if err := s.gather.User(f, s.user.Address); errors.Is(err, errGone) {
+		return smtp.NewReply(535, [3]int{5, 7, 13}, "This mailbox is locked; ask your administrator")
+	} else if err != nil {
+		return s.failed("the rights of the user", err)
 	}
 	return nil
 }
@@ -321,9 +329,7 @@ func (s *session) receive(in *mailstore.Incoming) (octets []byte, err error) {
 		return nil, r
 	}
 	s.record("", d)
-	if s.facts.Service == smtp.MTA {
-		head.octets = verify.Strip(head.octets, s.cfg.Wire.Hostname) // what claims to be our own verdict (RFC 8601 §5)
-	}
+	head.octets = verify.Strip(head.octets, s.cfg.Wire.Hostname) // what claims to be our own verdict (RFC 8601 §5)
 	fields := traceHeader(s.info(), &s.env, s.cfg.Wire.Hostname, in.ID(), s.clientName(), s.srv.now())
 	if f.Service.Submits() || !s.user.Address.IsZero() {
 		fields = append(fields, head.missing(in.ID(), s.cfg.Wire.Hostname, s.srv.now())...)

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"pillarbox/smtp"
 )
 
 // command answers a command line here, or hands it to the library in a clean
@@ -40,7 +42,9 @@ func (c *Conn) command(line string) error {
 		return c.vrfy(cmd.arg)
 	case "ETRN":
 		return c.etrn(cmd.arg)
-	case "EXPN", "TURN", "ATRN", "BDAT", "SEND", "SOML", "SAML":
+	case "ATRN":
+		return c.atrn(cmd.arg)
+	case "EXPN", "TURN", "BDAT", "SEND", "SOML", "SAML":
 		return c.refuse(502, "5.5.1", "Command not implemented")
 	case "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "HOST:":
 		// A web page can make a browser send a form to this port; what stands
@@ -98,6 +102,8 @@ func (c *Conn) hello(cmd command) error {
 
 func (c *Conn) mail(arg string) error {
 	switch {
+	case c.cfg.ATRN != nil:
+		return c.refuse(502, "5.5.1", "No mail is taken here, it is fetched with ATRN (RFC 2645)")
 	case !c.state.greeted:
 		return c.refuse(503, "5.5.1", "Say EHLO or HELO first")
 	case c.state.mail:
@@ -222,7 +228,11 @@ func (c *Conn) etrn(node string) error {
 	case node == "" || strings.ContainsAny(node, " \t"):
 		return c.refuse(501, "5.5.4", "Syntax: ETRN domain, @domain or #queue")
 	}
-	r := c.cfg.ETRN(c, node)
+	return c.sayReply(c.cfg.ETRN(c, node))
+}
+
+// sayReply writes a reply, and counts it where it is an error.
+func (c *Conn) sayReply(r *smtp.Reply) error {
 	enhanced := fmt.Sprintf("%d.%d.%d", r.Enhanced[0], r.Enhanced[1], r.Enhanced[2])
 	if r.Code < 400 {
 		return c.say(r.Code, enhanced, r.Text)
@@ -384,7 +394,7 @@ func (c *Conn) answerHello(r reply) error {
 	lines := []string{hello}
 	for _, keyword := range r.lines[1:] {
 		switch {
-		case keyword == "CHUNKING":
+		case keyword == "CHUNKING", c.cfg.ATRN != nil && aboutMail(keyword):
 		case keyword == "SIZE" && c.cfg.MaxMessageSize > 0:
 			lines = append(lines, fmt.Sprintf("SIZE %d", c.cfg.MaxMessageSize))
 		default:
@@ -399,6 +409,9 @@ func (c *Conn) answerHello(r reply) error {
 	}
 	if c.cfg.ETRN != nil {
 		lines = append(lines, "ETRN")
+	}
+	if c.cfg.ATRN != nil {
+		lines = append(lines, "ATRN")
 	}
 	return c.pass(reply{250, append(lines, "VRFY", "HELP")})
 }

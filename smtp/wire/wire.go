@@ -15,6 +15,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"net"
 	"time"
 
 	"pillarbox/mailstore/addr"
@@ -53,6 +54,11 @@ type Config struct {
 	// offered.
 	ETRN func(c *Conn, node string) *smtp.Reply
 
+	// ATRN answers the command of that name (RFC 2645) for a list of domains, or "". A turn that comes with the reply is
+	// run once that is sent, in any case, even if the connection has broken: it is the client on the connection from then
+	// on, which ends with it. No mail is taken then. nil: it is not offered.
+	ATRN func(c *Conn, domains string) (r *smtp.Reply, turn func(net.Conn))
+
 	// Admit is asked about each connection before the greeting, in the goroutine
 	// that serves it, so that it may take its time. A reply turns the client away.
 	// What it puts into the connection's Guest is there for the session. nil
@@ -83,5 +89,6 @@ var (
 	errTimeout  = errors.New("the client was silent too long")
 	errTooMany  = errors.New("too many errors")
 	errFlood    = errors.New("endless line or body")
+	errTurned   = errors.New("the client became the server")
 	errRefused  = errors.New("the client is not admitted")
 )

@@ -51,9 +51,10 @@ type Daemon struct {
 	past   *journal.Journal
 	notices
 	outbound
-	fetch *fetcher
-	smtp  *server.Server
-	pop3  *pop3.Server
+	fetch    *fetcher
+	restored chan struct{} // mail was put back that could not be at the start
+	smtp     *server.Server
+	pop3     *pop3.Server
 
 	listeners []listener
 	unlock    func() // of the data directory
@@ -75,7 +76,7 @@ func Start(load func() (*config.Config, error), out io.Writer) (*Daemon, error) 
 	if err != nil {
 		return nil, err
 	}
-	d := &Daemon{load: load, level: new(slog.LevelVar), unlock: func() {}}
+	d := &Daemon{load: load, level: new(slog.LevelVar), unlock: func() {}, restored: make(chan struct{}, 1)}
 	d.notices.pending = make(chan quota.Event, maxNotices)
 	d.log = newLogger(cfg.Log, d.level, out)
 	if d.office, err = ops.Open(cfg); err != nil {
@@ -110,7 +111,7 @@ func (d *Daemon) assemble(cfg *config.Config) (err error) {
 	d.smtp = server.New(d.smtpConfig(cfg), server.Parts{
 		Dir: d.office.Dir, Store: d.office.Store, Auth: logins, Names: &d.names, Devices: d.office.Devices,
 		Rates: rate.New(ratedKeys), Accounts: d.users, Journal: d.past, Log: d.log,
-		Dispatch: d.desk, Queue: d.queue,
+		Dispatch: d.desk, Queue: d.queue, Turn: d.turn,
 	})
 	d.office.WatchQuota(d.crossed)
 	d.pop3 = pop3.New(d.pop3Config(cfg), d.office.Store, logins, d.log)
@@ -156,7 +157,7 @@ func (d *Daemon) recoverStore() error {
 		d.log.Warn("the data directory is on a file system that is not known to keep what is synced; every message is synced by itself, which is slower",
 			"file system", kind, "data", d.office.Root.Name())
 	}
-	return d.office.Store.Recover(mailstore.Behind{NoLog: !trusted, Log: d.log})
+	return d.office.Store.Recover(mailstore.Behind{NoLog: !trusted, Log: d.log, Restored: func() { d.restored <- struct{}{} }})
 }
 
 // listen opens every address of the configuration. All that fail are reported.
@@ -174,6 +175,7 @@ func (d *Daemon) listen(cfg *config.Config) error {
 		{"smtp", cfg.Listen.SMTP, busy, banned, func(l net.Listener) error { return d.smtp.Serve(l, smtp.MTA) }},
 		{"submission", cfg.Listen.Submission, busy, banned, func(l net.Listener) error { return d.smtp.Serve(l, smtp.Submission) }},
 		{"smtps", cfg.Listen.SMTPS, "", nil, func(l net.Listener) error { return d.smtp.Serve(l, smtp.SMTPS) }},
+		{"odmr", cfg.Listen.ODMR, busy, banned, func(l net.Listener) error { return d.smtp.Serve(l, smtp.ODMR) }},
 		{"pop3", cfg.Listen.POP3, popBusy, refusePOP3, func(l net.Listener) error { return d.pop3.Serve(l, false) }},
 		{"pop3s", cfg.Listen.POP3S, "", nil, func(l net.Listener) error { return d.pop3.Serve(l, true) }},
 	}
@@ -233,6 +235,10 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
 		select {
 		case <-reload:
 			d.Reload()
+		case <-d.restored:
+			if err := d.queue.Rescan(); err != nil {
+				d.log.Error("cannot read the queue", "error", err)
+			}
 		case <-ctx.Done():
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"pillarbox/mailstore/durable"
 	"pillarbox/smtp"
 	"pillarbox/smtp/queue"
+	"pillarbox/smtp/verify"
 )
 
 const (
@@ -44,7 +45,7 @@ func (l *fetched) deliver(r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	message := io.MultiReader(bytes.NewReader(head.octets), in)
+	message := io.MultiReader(bytes.NewReader(verify.Strip(head.octets, l.hostname)), in)
 	if head.looped || head.hops > maxFetchedHops {
 		return l.keepAside(message, head)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -140,11 +141,15 @@ type sender struct {
 
 // Deliver implements queue.Deliverer.
 func (s *sender) Deliver(ctx context.Context, a smtp.Attempt) smtp.Outcome {
+	return s.deliver(ctx, a, s.remote.Load())
+}
+
+func (s *sender) deliver(ctx context.Context, a smtp.Attempt, via queue.Deliverer) smtp.Outcome {
 	stored := a.Open
 	top := "Return-Path: <" + a.Envelope.From.String() + ">\r\n" // as everything is stored
 	var signature []byte
 	if a.Inside && s.sign.Load() {
-		signature = s.signature(stored, top, a.ID)
+		signature = s.signature(stored, top, a.Envelope.From.Domain, a.ID)
 	}
 	a.Size += int64(len(signature) - len(top))
 	a.Open = func() (io.ReadCloser, error) {
@@ -154,7 +159,7 @@ func (s *sender) Deliver(ctx context.Context, a smtp.Attempt) smtp.Outcome {
 		}
 		return replaceTop(f, top, signature)
 	}
-	outcome := s.remote.Load().Deliver(ctx, a)
+	outcome := via.Deliver(ctx, a)
 	if slices.ContainsFunc(outcome.Results, func(r smtp.Result) bool { return r.Fate == smtp.Delivered }) {
 		select {
 		case s.sent <- struct{}{}:
@@ -165,10 +170,11 @@ func (s *sender) Deliver(ctx context.Context, a smtp.Attempt) smtp.Outcome {
 }
 
 // signature is the DKIM-Signature field of a message, for the domain in From, which is what readers see and DMARC looks at;
-// nil where it has no key.
-func (s *sender) signature(stored func() (io.ReadCloser, error), top, id string) []byte {
+// nil where it has no key. The reverse-path is what was held against the rights of who sends: another domain's name is
+// not signed for him.
+func (s *sender) signature(stored func() (io.ReadCloser, error), top string, from addr.Domain, id string) []byte {
 	domain, err := authorDomain(stored)
-	if err != nil || domain == "" {
+	if err != nil || domain == "" || domain != from {
 		return nil
 	}
 	f, err := stored()
@@ -250,11 +256,12 @@ func (d *Daemon) listenLocally(cfg *config.Config) {
 	if !cfg.Local.Enabled {
 		return
 	}
-	l, err := openLocal(cfg.Local.Socket)
+	unguarded, err := openLocal(cfg.Local.Socket)
 	if err != nil {
 		d.log.Warn("programs on this machine cannot send through 'pillarbox sendmail'", "socket", cfg.Local.Socket, "error", err)
 		return
 	}
+	l := d.guard.Listen(unguarded, fmt.Sprintf("421 4.3.2 %s Too many connections, try again later\r\n", cfg.Hostname))
 	d.listeners = append(d.listeners, listener{"local", l, func(l net.Listener) error { return d.smtp.Serve(l, smtp.Local) }})
 }
 

@@ -1,0 +1,227 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/smtp"
+	"pillarbox/smtp/route"
+)
+
+// Each of these was a way for mail to be forgotten, or to be sent against somebody's will.
+
+func everyDomain(addr.Domain) bool { return true }
+
+// keepDomains makes the queue keep these domains for remote-triggered delivery.
+func (w *world) keepDomains(connections int, domains ...string) {
+	table := w.table
+	table.Routes = []route.Route{{Name: "kept", Domains: domains, Hold: true, Schedule: route.DefaultSchedule()}}
+	w.q.SetConfig(Config{Routes: &table, Connections: connections})
+}
+
+// block makes attempts for a domain wait until the gate is opened; others are delivered.
+func (w *world) block(domain addr.Domain) (gate chan struct{}) {
+	gate = make(chan struct{})
+	w.set(func(a smtp.Attempt) smtp.Outcome {
+		if a.Domain == domain {
+			<-gate
+		}
+		return a.SameForAll(delivered)
+	})
+	return gate
+}
+
+// noPapers makes reports fail, or not any more.
+func (w *world) noPapers(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.noPaper = err
+}
+
+func many(n int, domain string) (to []string) {
+	for i := range n {
+		to = append(to, fmt.Sprintf("u%03d@%s", i, domain))
+	}
+	return to
+}
+
+// TestOwedForKept: a report that could not be made is made although nothing is sent to its destination.
+func TestOwedForKept(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.keepDomains(0, "kept.example")
+		w.noPapers(errors.New("disk full"))
+		w.send("anna@office.example", "a@kept.example")
+		time.Sleep(49 * time.Hour)
+		w.noPapers(nil)
+		time.Sleep(time.Hour)
+		w.wantLen(0)
+	})
+}
+
+func TestHeldThoughOwed(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.set(func(a smtp.Attempt) smtp.Outcome {
+			o := a.SameForAll(later)
+			o.Results[0] = refused
+			return o
+		})
+		w.noPapers(errors.New("disk full"))
+		w.send("anna@office.example", "bad@x.example", "good@x.example")
+		synctest.Wait()
+		if n, err := w.q.Do(Hold, Filter{}); n != 1 || err != nil {
+			t.Error(n, err)
+		}
+		w.clear()
+		w.set(nil)
+		time.Sleep(2 * time.Hour)
+		w.saw("attempts", &w.log)
+	})
+}
+
+// TestReroutedWhileTried: a message that is under way on its old route costs nothing on the new one.
+func TestReroutedWhileTried(t *testing.T) {
+	bubble(t, func(w *world) {
+		gate := w.block("x.example")
+		w.send("anna@office.example", "a@x.example")
+		synctest.Wait()
+		table := w.table
+		table.Routes = []route.Route{{Name: "other", Domains: []string{"x.example"}, SmartHost: []route.Host{{Name: "smart.example"}}, Schedule: route.DefaultSchedule()}}
+		w.q.SetConfig(Config{Routes: &table})
+		synctest.Wait()
+		before := len(w.disk.Ops())
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if n := len(w.disk.Ops()) - before; n > 0 {
+			t.Errorf("%d operations of the disk", n)
+		}
+		close(gate)
+		w.wantLen(0)
+		w.saw("attempts", &w.log, "0 x.example a@x.example")
+	})
+}
+
+// TestStarvedWithoutWork: who waits for a worker of the whole queue is served although the one before has nothing to do any more.
+func TestStarvedWithoutWork(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.q.SetConfig(Config{Routes: &w.table, Connections: 1})
+		gate := w.block("slow.example")
+		w.send("anna@office.example", "x@slow.example")
+		synctest.Wait()
+		id := w.send("anna@office.example", "x@a.example")
+		w.send("anna@office.example", "x@b.example")
+		synctest.Wait()
+		if n, err := w.q.Do(Hold, Filter{IDs: []string{id}}); n != 1 || err != nil {
+			t.Error(n, err)
+		}
+		close(gate)
+		w.wantLen(1)
+		w.saw("attempts", &w.log, "0 slow.example x@slow.example", "0 b.example x@b.example")
+	})
+}
+
+func TestFlushWhileBusy(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.keepDomains(1, "kept.example")
+		gate := w.block("slow.example")
+		w.send("anna@office.example", "x@kept.example")
+		w.send("anna@office.example", "x@slow.example")
+		synctest.Wait()
+		if n := w.q.FlushHeld(everyDomain); n != 1 {
+			t.Error(n)
+		}
+		close(gate)
+		w.wantLen(0)
+	})
+}
+
+// TestFlushOfSeveralParts: that one part of a message is settled does not take back what was let go of the others.
+func TestFlushOfSeveralParts(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.keepDomains(0, "kept.example", "kept2.example")
+		for range 40 {
+			w.send("anna@office.example", "x@kept.example", "x@kept2.example")
+		}
+		w.set(func(a smtp.Attempt) smtp.Outcome {
+			if a.Domain == "kept2.example" {
+				time.Sleep(10 * time.Second)
+			}
+			return a.SameForAll(delivered)
+		})
+		if n := w.q.FlushHeld(everyDomain); n != 80 {
+			t.Error(n)
+		}
+		time.Sleep(time.Hour)
+		w.wantLen(0)
+	})
+}
+
+// TestSecondPart: what an administrator does while the first hundred recipients are under way counts for the others.
+func TestSecondPart(t *testing.T) {
+	for _, action := range []Action{Remove, Hold} {
+		bubble(t, func(w *world) {
+			gate := w.block("x.example")
+			w.send("anna@office.example", many(150, "x.example")...)
+			synctest.Wait()
+			if n, err := w.q.Do(action, Filter{}); n != 1 || err != nil {
+				t.Error(n, err)
+			}
+			close(gate)
+			time.Sleep(time.Minute)
+			if n := len(w.attempts()); n != 1 {
+				t.Errorf("%s: %d attempts", action, n)
+			}
+		})
+	}
+}
+
+func TestSecondPartRerouted(t *testing.T) {
+	bubble(t, func(w *world) {
+		var mu sync.Mutex
+		got := map[string]int{}
+		w.set(func(a smtp.Attempt) smtp.Outcome {
+			mu.Lock()
+			for _, r := range a.Envelope.To {
+				got[r.Address.Local]++
+			}
+			mu.Unlock()
+			time.Sleep(10 * time.Second)
+			return a.SameForAll(delivered)
+		})
+		w.send("anna@office.example", many(150, "x.example")...)
+		synctest.Wait()
+		table := w.table
+		table.Routes = []route.Route{{Name: "other", Domains: []string{"x.example"}, SmartHost: []route.Host{{Name: "smart.example"}}, Schedule: route.DefaultSchedule()}}
+		w.q.SetConfig(Config{Routes: &table})
+		time.Sleep(time.Minute)
+		w.wantLen(0)
+		for who, n := range got {
+			if n != 1 {
+				t.Errorf("%s got it %d times", who, n)
+			}
+		}
+	})
+}
+
+// TestOneReport: recipients at many domains that fail together are in few reports.
+func TestOneReport(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.set(func(a smtp.Attempt) smtp.Outcome { time.Sleep(time.Second); return a.SameForAll(refused) })
+		var to []string
+		for i := range 300 {
+			to = append(to, fmt.Sprintf("u@d%d.example", i))
+		}
+		w.send("anna@office.example", to...)
+		time.Sleep(time.Minute)
+		w.wantLen(0)
+		told := w.told()
+		if len(told) > 3 || strings.Count(strings.Join(told, " "), "@d") != 300 {
+			t.Errorf("%d reports", len(told))
+		}
+	})
+}
