@@ -112,7 +112,7 @@ func (a *app) confirmQueue(ctx context.Context, o *ops.Office, f queue.Filter, q
 		return nil
 	}
 	found, err := daemon.AskQueue(ctx, o.Config().Data, daemon.QueueQuestion{Filter: f, Limit: 1})
-	if err != nil || found.Count < 2 {
+	if err != nil || found.Count == 0 || found.Count == 1 && len(f.IDs) > 0 {
 		return onlyRunning(err)
 	}
 	return a.confirm(false, fmt.Sprintf(question, quota.FormatMessages(int64(found.Count))))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net"
 	"os"
 	"os/user"
@@ -17,6 +18,7 @@ import (
 
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/ops"
+	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
 	"pillarbox/smtp/pickup"
 )
@@ -446,8 +448,11 @@ func (c *sendmailCall) author(from addr.Address, host string) string {
 	if c.fullName == "" {
 		return address
 	}
-	name := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\r", " ", "\n", " ").Replace(c.fullName)
-	return `"` + name + `" <` + address + ">"
+	name := strings.NewReplacer("\r", " ", "\n", " ").Replace(c.fullName)
+	if encoded := mime.QEncoding.Encode("utf-8", name); encoded != name {
+		return encoded + " <" + address + ">" // RFC 2047
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `" <` + address + ">"
 }
 
 func completed(one addr.Address, host string) string {
@@ -477,14 +482,34 @@ func (a *app) relaySMTP(h sendmailHost) error {
 	}
 	defer conn.Close()
 	go func() {
-		io.Copy(conn, a.stdin)
+		io.Copy(mailstore.NewNormaliser(conn), a.stdin) // programs on this machine write LF
 		conn.(*net.UnixConn).CloseWrite()
 	}()
-	if _, err := io.Copy(a.stdout, conn); err != nil {
+	var said lastReply
+	if _, err := io.Copy(io.MultiWriter(a.stdout, &said), conn); err != nil {
 		return exitf(exitTryAgain, "", "sendmail: the connection to the server broke: %v", err)
+	}
+	if said.waits() {
+		return exitf(exitTryAgain, "the message ends with a line that holds a single dot", "sendmail: the message was cut off, and is not sent")
 	}
 	return nil
 }
+
+// lastReply follows what the server says, line by line.
+type lastReply struct{ line, last []byte }
+
+// Write implements io.Writer.
+func (l *lastReply) Write(p []byte) (int, error) {
+	for _, c := range p {
+		if l.line = append(l.line, c); c == '\n' {
+			l.last, l.line = append(l.last[:0], l.line...), l.line[:0]
+		}
+	}
+	return len(p), nil
+}
+
+// waits reports whether the server waits for a message.
+func (l *lastReply) waits() bool { return bytes.HasPrefix(l.last, []byte("354")) }
 
 func notRunning(h sendmailHost, err error) error {
 	hint := "'pillarbox serve' starts it, or its service: systemctl start pillarbox"

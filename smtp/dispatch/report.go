@@ -68,7 +68,7 @@ func (d *Dispatcher) tell(item *queue.Item, action dsn.Action, about []queue.Rec
 // result is what became of the message for one end of a recipient.
 func (t *Target) result(end addr.Address, reply *smtp.Reply) queue.Recipient {
 	r := queue.Recipient{Address: end, Notify: t.Notify, ORcptType: t.ORcptType, ORcpt: t.ORcpt}
-	if r.ORcpt == "" {
+	if r.ORcpt == "" && end != t.Address {
 		r.ORcptType, r.ORcpt = "RFC822", t.Address.String()
 	}
 	r.Last = &queue.Last{Time: time.Now(), Reply: *reply}

@@ -261,7 +261,7 @@ func TestHints(t *testing.T) {
 	}
 	for status, want := range map[[3]int]trouble{
 		{5, 1, 1}: noMailbox, {5, 1, 2}: noDomain, {5, 1, 10}: noDomain, {5, 2, 2}: full, {5, 3, 4}: tooLarge, {5, 4, 6}: loop, {4, 4, 1}: unreachable,
-		{4, 4, 7}: unreachable, {4, 4, 3}: noRoute, {5, 7, 1}: refused, {5, 7, 26}: notTrusted, {5, 6, 7}: badForm, {5, 5, 3}: tooMany, {5, 0, 0}: unknown, {5, 9, 9}: unknown,
+		{4, 4, 7}: unreachable, {4, 4, 3}: noRoute, {5, 7, 1}: refused, {5, 7, 26}: notTrusted, {5, 6, 7}: needsUTF8, {5, 6, 3}: badHeader, {5, 6, 1}: badForm, {5, 5, 3}: tooMany, {5, 0, 0}: unknown, {5, 9, 9}: unknown,
 	} {
 		if got := troubleOf(status); got != want {
 			t.Errorf("%v: %d, want %d", status, got, want)

@@ -28,6 +28,7 @@ func english() phrases {
 		gaveUp:   "It was tried again and again, and has now been given up.",
 		said:     "The server %s answered:",
 		weSay:    "In the words of this server:",
+		ourWords: true,
 		reason:   "Why:",
 		todo:     "What you can do:",
 		details:  "Details for your administrator are in the next part.",
@@ -58,6 +59,8 @@ func englishHints() map[trouble]hint {
 		addressRefused: {"The address was not accepted.", "Check the address, and send the message again."},
 		misunderstood:  {"The servers did not understand each other.", "Show this report to your administrator."},
 		badForm:        {"The recipient's server cannot handle a message of this form.", "Send it as plain text, or without attachments."},
+		badHeader:      {"The recipient's server is an old one, and the message has letters that could not be changed for it: in its header, or under a signature.", "Write the subject and the names in plain letters (a to z), or send the message unsigned."},
+		needsUTF8:      {"The address has letters that the recipient's server cannot handle.", "Ask the recipient for an address in plain letters (a to z)."},
 		refused:        {"The message was refused by a rule of the recipient's server.", admin},
 		unknown:        {"", "The answer of the server should tell why. " + admin},
 	}

@@ -58,6 +58,8 @@ func germanHints() map[trouble]hint {
 		addressRefused: {"Die Adresse wurde nicht angenommen.", "Prüfen Sie die Adresse, und senden Sie die Nachricht noch einmal."},
 		misunderstood:  {"Die Server haben einander nicht verstanden.", "Zeigen Sie diesen Bericht Ihrem Administrator."},
 		badForm:        {"Der Server des Empfängers kann mit einer Nachricht dieser Form nicht umgehen.", "Senden Sie sie als reinen Text oder ohne Anhänge."},
+		badHeader:      {"Der Server des Empfängers ist alt, und die Nachricht hat Zeichen, die für ihn nicht umgewandelt werden konnten: im Kopf oder unter einer Signatur.", "Schreiben Sie Betreff und Namen ohne Umlaute, oder senden Sie die Nachricht unsigniert."},
+		needsUTF8:      {"Die Adresse hat Zeichen, mit denen der Server des Empfängers nicht umgehen kann.", "Bitten Sie den Empfänger um eine Adresse ohne Umlaute."},
 		refused:        {"Die Nachricht wurde nach einer Regel des Servers des Empfängers abgelehnt.", admin},
 		unknown:        {"", "Den Grund sollte die Antwort des Servers nennen. " + admin},
 	}

@@ -24,6 +24,7 @@ type phrases struct {
 	gaveUp   string
 	said     string // server
 	weSay    string
+	ourWords bool // replies of this server are in this language
 	reason   string
 	todo     string
 	details  string
@@ -111,9 +112,10 @@ func (rcpt Recipient) tell(t *page, p phrases) {
 	if h.meaning != "" {
 		t.lines(8, p.reason+" "+h.meaning)
 	}
-	if words := words(rcpt.Result.Reply); words != "" {
+	server := hostText(rcpt.Result.MTA)
+	if words := words(rcpt.Result.Reply); words != "" && (server != "" || p.ourWords || h.meaning == "") {
 		label := p.weSay
-		if server := hostText(rcpt.Result.MTA); server != "" {
+		if server != "" {
 			label = fmt.Sprintf(p.said, server)
 		}
 		t.lines(8, label+" "+words)

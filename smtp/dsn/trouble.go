@@ -22,6 +22,8 @@ const (
 	tooMany
 	misunderstood
 	badForm
+	badHeader
+	needsUTF8
 	notTrusted
 	refused
 )
@@ -47,7 +49,7 @@ func troubleOf(status [3]int) trouble {
 		}
 		return misunderstood
 	case 6:
-		return badForm
+		return formTrouble(detail)
 	case 7:
 		if 20 <= detail && detail <= 27 {
 			return notTrusted
@@ -55,6 +57,16 @@ func troubleOf(status [3]int) trouble {
 		return refused
 	}
 	return unknown
+}
+
+func formTrouble(detail int) trouble {
+	switch detail {
+	case 3:
+		return badHeader
+	case 7:
+		return needsUTF8
+	}
+	return badForm
 }
 
 func addressTrouble(detail int) trouble {

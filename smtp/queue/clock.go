@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"container/heap"
 	"time"
 
 	"pillarbox/smtp"
@@ -113,7 +114,18 @@ func (q *Queue) refile(id string) {
 	q.mu.Lock()
 	e := q.entries[id]
 	if e != nil && err == nil {
+		before := make(map[*destination]bool)
+		for _, p := range e.places {
+			before[p.dest] = true
+		}
 		q.file(e, l)
+		for _, p := range e.places {
+			if p.state == waiting && !before[p.dest] { // another way: what failed on the old one does not count
+				p.due = flushed
+				heap.Fix(&p.dest.waiting, p.at)
+				q.start(p.dest)
+			}
+		}
 	}
 	q.mu.Unlock()
 	if e != nil && err != nil {

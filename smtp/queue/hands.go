@@ -169,7 +169,7 @@ func (q *Queue) do(action Action, id string) (done bool, err error) {
 func (q *Queue) hurry(e *entry, whateverTheHour bool) (count int) {
 	for _, p := range slices.Clone(e.places) {
 		d := p.dest
-		if p.state != waiting || d.route.Hold && !whateverTheHour {
+		if p.state != waiting || !whateverTheHour && (d.route.Hold || !d.route.Windows.Open(time.Now())) {
 			continue
 		}
 		count++

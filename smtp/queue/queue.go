@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"reflect"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -124,19 +123,15 @@ func (q *Queue) SetConfig(cfg Config) {
 	for _, e := range q.entries {
 		waiting = append(waiting, e)
 	}
-	before := make(map[string]route.Route, len(q.destinations))
-	for key, d := range q.destinations {
-		before[key] = *d.route
-	}
 	q.mu.Unlock()
 	for _, e := range waiting {
 		q.refile(e.id)
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for key, d := range q.destinations {
-		if old, known := before[key]; known && d.failures > 0 && !reflect.DeepEqual(old, *d.route) {
-			q.tryAnew(d) // what was set may have been the trouble
+	for _, d := range q.destinations {
+		if d.failures > 0 {
+			q.tryAnew(d) // what was set, or a password in a file, may have been the trouble
 		}
 	}
 	for _, d := range q.destinations {

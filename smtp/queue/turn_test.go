@@ -234,6 +234,7 @@ func TestTurnStops(t *testing.T) {
 		}
 		w.open()
 		w.wantLen(0)
+		w.sort()
 		w.saw("attempts", &w.log, "0 branch.example a@branch.example", "0 branch.example b@branch.example")
 	})
 }

@@ -2,11 +2,13 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"io"
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
 	"pillarbox/smtp"
+	"pillarbox/smtp/policy"
 	"pillarbox/smtp/verify"
 )
 
@@ -66,7 +68,8 @@ func (h *header) authors() (all []addr.Address) {
 
 // refuseForged is the reply to a message that does not come from where it says, with a trace in the log.
 func (s *session) refuseForged(r *smtp.Reply, results verify.Results) *smtp.Reply {
-	s.log.Info("refused", "stage", "authenticity", "reply", r.Error(), "from", s.env.From.String(),
-		"spf", results.SPF.Value, "dmarc", results.DMARC.Value, "signatures", len(results.DKIM))
-	return r
+	found := fmt.Sprintf("SPF %s, DMARC %s, %d signatures", results.SPF.Value, results.DMARC.Value, len(results.DKIM))
+	return s.note(policy.Decision{Verdict: policy.Refuse, Stage: "message", Reply: r, Steps: []policy.Step{
+		{Rule: "authenticity", Subject: s.env.From.String(), Outcome: found},
+	}}, r)
 }

@@ -34,7 +34,7 @@ func (r Results) Header(authserv string) []byte {
 	if r.DMARC.Value != "" {
 		comment := ""
 		if r.DMARC.Policy != "" {
-			comment = " (p=" + r.DMARC.Policy + " dis=" + r.DMARC.Disposition + ")"
+			comment = " (p=" + r.DMARC.Policy + ")"
 		}
 		item("dmarc", r.DMARC.Value+Value(comment), "header.from", string(r.DMARC.Domain))
 	}

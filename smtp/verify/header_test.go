@@ -20,7 +20,7 @@ func TestHeader(t *testing.T) {
 		"\tspf=none smtp.helo=pc12;\r\n" +
 		"\tdkim=pass header.d=bank.example header.i=@bank.example;\r\n" +
 		"\tdkim=fail reason=\"body hash did not verify\" header.d=list.example;\r\n" +
-		"\tdmarc=pass (p=reject dis=none) header.from=bank.example\r\n"
+		"\tdmarc=pass (p=reject) header.from=bank.example\r\n"
 	got := string(r.Header("mail.office.example"))
 	if got != want {
 		t.Errorf("%s", got)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -95,7 +96,7 @@ func (d *Daemon) newFetcher() *fetcher {
 			return len(res.Mailboxes)+len(res.Forward) > 0, err
 		},
 		collect: func(ctx context.Context, o collect.Options) (collect.Result, error) {
-			o.Dial = dialBy(ops.DNSOptions(d.office.Config()).Servers)
+			o.Dial = d.notOurselves(dialBy(ops.DNSOptions(d.office.Config()).Servers))
 			return collect.Collect(ctx, o)
 		},
 		files:   d.office.Root,
@@ -468,8 +469,25 @@ func AskFetchNow(ctx context.Context, data, name string) (all []FetchResult, err
 	return all, err
 }
 
+// notOurselves connects to other servers only: mail that is collected here would be delivered here, for ever.
+func (d *Daemon) notOurselves(dial dialFunc) dialFunc {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		if to, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil && d.isOwn(to, "pop3", "pop3s") {
+			c.Close()
+			return nil, errors.New("this is the server itself: mail would go round in a circle")
+		}
+		return c, nil
+	}
+}
+
+type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
+
 // dialBy connects to names that these name servers know; those of the system, if there are none.
-func dialBy(servers []string) func(ctx context.Context, network, address string) (net.Conn, error) {
+func dialBy(servers []string) dialFunc {
 	var d net.Dialer
 	if len(servers) > 0 {
 		var asked atomic.Int32

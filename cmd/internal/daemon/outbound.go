@@ -62,7 +62,7 @@ func (d *Daemon) setRemote(cfg *config.Config) {
 		Routes:   func() *route.Table { return &cfg.Routes },
 		Hostname: string(cfg.Hostname),
 		Hosted:   func(domain addr.Domain) bool { hosted, _ := d.office.Dir.Hosts(domain); return hosted },
-		Own:      d.isOwn,
+		Own:      func(to netip.AddrPort) bool { return d.isOwn(to, "smtp", "submission", "smtps") },
 		DNS:      ops.DNSOptions(cfg).Servers,
 		Log:      d.log,
 	})
@@ -98,10 +98,11 @@ func dispatchConfig(cfg *config.Config) dispatch.Config {
 	}
 }
 
-// isOwn reports whether an address is one that this server takes mail at: to send there would be to go round in a circle.
-func (d *Daemon) isOwn(to netip.AddrPort) bool {
+// isOwn reports whether an address is one of these services of this server: to send mail there, or to collect it there,
+// would be to go round in a circle.
+func (d *Daemon) isOwn(to netip.AddrPort, services ...string) bool {
 	for _, l := range d.listeners {
-		if l.service != "smtp" && l.service != "submission" && l.service != "smtps" {
+		if !slices.Contains(services, l.service) {
 			continue
 		}
 		own, err := netip.ParseAddrPort(l.Addr().String())

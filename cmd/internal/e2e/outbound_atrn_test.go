@@ -1,0 +1,109 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"strings"
+	"testing"
+)
+
+// relayingOffice is an office that keeps mail for branch.example, for boss to
+// fetch, and for other.example, for anna.
+func relayingOffice(t *testing.T) *office {
+	t.Helper()
+	o, _ := sendingOffice(t)
+	o.listen["odmr"] = "127.0.0.1:" + freePort(t)
+	o.set(t, "listen", "odmr", `["`+o.listen["odmr"]+`"]`)
+	o.route(t, `domains = ["branch.example", "*.branch.example"]`, "hold = true", `etrn_accounts = ["`+boss+`"]`)
+	o.route(t, `domains = ["other.example"]`, "hold = true", `etrn_accounts = ["`+anna+`"]`)
+	return o
+}
+
+// atrn fetches kept mail into a server at port, as Python does it, and returns
+// the reply to ATRN. While an earlier call is still being ended it asks again.
+func (o *office) atrn(t *testing.T, port, ca, user, password string, domains ...string) (reply string) {
+	t.Helper()
+	args := append([]string{"testdata/atrn.py", hostname, o.port("odmr"), ca, user, password, port}, strings.Join(domains, ","))
+	eventually(t, "no other call has the mail", func() bool {
+		reply = strings.TrimSpace(mustRun(t, o.command(t, python(), args...)))
+		return !strings.HasPrefix(reply, "451 ")
+	})
+	return reply
+}
+
+// TestOutboundATRN: a server that logs in is given the mail that is kept for it
+// over its own connection, with TLS and without, and no one else's.
+func TestOutboundATRN(t *testing.T) {
+	k := newSink(t, "")
+	o := relayingOffice(t)
+	s := o.serve(t)
+	o.submit(t, letter("other"), "bob@other.example")
+	ask := func(want, ca string, domains ...string) {
+		t.Helper()
+		if reply := o.atrn(t, k.port, ca, boss, bossPassword, domains...); !strings.HasPrefix(reply, want) {
+			t.Errorf("ATRN %v: %s, want %s", domains, reply, want)
+		}
+	}
+	ask("453 ", "")
+	ask("450 ", "", "other.example")
+	ask("450 ", "", "branch.example", "unknown.example")
+	o.submit(t, letter("one"), "bob@branch.example", "eve@branch.example", "bob@other.example")
+	o.submit(t, letter("two"), "bob@branch.example> NOTIFY=SUCCESS,FAILURE")
+	o.submit(t, letter("three"), "bob@south.branch.example")
+	ask("250 ", "", "branch.example")
+	for i, d := range k.wantDumps(t, 2) {
+		if want := []string{"the end of one", "the end of two"}[i]; !strings.Contains(d.message, want) || len(d.rcpt) != 2-i {
+			t.Errorf("%d: want %q for %d recipients: %+v", i, want, 2-i, d)
+		}
+	}
+	ask("453 ", o.ca, "branch.example")
+	o.submit(t, letter("four"), "bob@branch.example")
+	ask("250 ", o.ca)
+	k.wantDumps(t, 4)
+	ask("453 ", o.ca)
+	for _, m := range o.queue(t) {
+		for _, r := range m.To {
+			if r.Done == "" && (r.Address != "bob@other.example" || r.Attempts > 0) {
+				t.Errorf("%s: %+v", m.ID, r)
+			}
+		}
+	}
+	s.wantLog(t, "messages=2")
+	if reply := o.atrn(t, k.port, "", anna, annaPassword); !strings.HasPrefix(reply, "250 ") {
+		t.Error(reply)
+	}
+	k.wantDumps(t, 6)
+	o.wantQueueEmpty(t)
+}
+
+// TestOutboundATRNBroken: what a server did not take, or not whole, it gets the
+// next time; what it refuses comes back to the sender.
+func TestOutboundATRNBroken(t *testing.T) {
+	o := relayingOffice(t)
+	s := o.serve(t)
+	for _, name := range []string{"one", "two"} {
+		o.submit(t, letter(name), "bob@branch.example")
+	}
+	for _, options := range [][]string{{"-q", "connect"}, {"-q", "RCPT"}, {"-q", "."}, {"-r", "RCPT"}} {
+		bad := newSink(t, "", options...)
+		if reply := o.atrn(t, bad.port, o.ca, boss, bossPassword); !strings.HasPrefix(reply, "250 ") {
+			t.Errorf("%v: %s", options, reply)
+		}
+		if n := len(o.queue(t)); n != 2 {
+			t.Fatalf("%v: %d messages are kept, want 2", options, n)
+		}
+	}
+	s.stop(t)
+	o.serve(t)
+	good := newSink(t, "")
+	if reply := o.atrn(t, good.port, o.ca, boss, bossPassword, "branch.example"); !strings.HasPrefix(reply, "250 ") {
+		t.Error(reply)
+	}
+	good.wantDumps(t, 2)
+	o.wantQueueEmpty(t)
+	o.submit(t, letter("refused"), "bob@branch.example")
+	bad := newSink(t, "", "-f", "RCPT")
+	o.atrn(t, bad.port, o.ca, boss, bossPassword)
+	o.wantMail(t, anna, 1)
+	o.wantQueueEmpty(t)
+}
