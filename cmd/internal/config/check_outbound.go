@@ -126,9 +126,29 @@ func (l *loader) checkWay(section string, r *route.Route) {
 		l.problem(at(smartHost), smartHost, "a socket is no server of SMTP", "name it in a [[route]] that says lmtp = true")
 	}
 	l.checkLogin(section, r.User, r.PasswordFile)
+	l.checkSense(section, r)
 	own := c.set(user) || c.set(section+".tls") || c.set(smartHost)
 	if own && r.User != "" && len(r.SmartHost) > 0 && r.TLS == route.TLSOff && !protected(r.TLS, r.SmartHost) {
 		l.warn(c.Origin(user), user, "the password crosses the network in the clear: tls = %q encrypts it", "required")
+	}
+}
+
+// checkSense warns of settings that come to nothing.
+func (l *loader) checkSense(section string, r *route.Route) {
+	c := &l.config
+	note := func(key, what string, args ...any) { l.warn(c.Origin(section+"."+key), section+"."+key, what, args...) }
+	implicit := slices.ContainsFunc(r.SmartHost, func(h route.Host) bool { return h.ImplicitTLS })
+	switch s := r.Schedule; {
+	case c.set(section+".tls") && r.TLS == route.TLSOff && implicit:
+		note("tls", "is off, but a smart host is TLS from its first octet on")
+	case c.set(section+".helo") && r.Helo && (r.TLS == route.TLSRequired || r.TLS == route.TLSVerified) && !implicit:
+		note("helo", "nobody can begin TLS without EHLO, and tls demands it: nothing will be sent")
+	case c.set(section+".delay_notice") && s.DelayNotice >= s.Expire:
+		note("delay_notice", "comes never: mail is given up after %s", formatDuration(s.Expire))
+	case c.set(section+".retries") && len(s.Retries) > 0 && s.Retries[0] >= s.Expire:
+		note("retries", "there is no second try: mail is given up after %s", formatDuration(s.Expire))
+	case c.set(section+".hold") && r.Hold && len(c.lines[section+".etrn_hosts"]) == 0 && !c.set(section+".etrn_accounts"):
+		note("hold", "nobody may ask for the mail: name hosts in etrn_hosts, or users in etrn_accounts; only 'pillarbox admin queue flush' sends it")
 	}
 }
 

@@ -378,3 +378,18 @@ func TestSampleTables(t *testing.T) {
 		}
 	}
 }
+
+func TestSenselessWays(t *testing.T) {
+	for lines, want := range map[string]string{
+		"[outbound]\ntls = \"off\"\nsmart_host = [\"smtps://m.example\"]":         "outbound.tls: is off, but",
+		"[outbound]\ndelay_notice = \"50h\"":                                      "outbound.delay_notice: comes never: mail is given up after 48h",
+		"[outbound]\nretries = [\"15h\"]\nexpire = \"1h\"\ndelay_notice = \"0s\"": "outbound.retries: there is no second try",
+		"[[route]]\ndomains = [\"a.example\"]\nhelo = true\ntls = \"required\"":   "route[1].helo: nobody can begin TLS",
+		"[[route]]\ndomains = [\"a.example\"]\nhold = true":                       "route[1].hold: nobody may ask for the mail",
+	} {
+		c := mustLoad(t, "hostname = \"a.example\"\ndata = \"/d\"\n"+lines+"\n")
+		if len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], want) {
+			t.Errorf("%s: %q", lines, c.Warnings)
+		}
+	}
+}
