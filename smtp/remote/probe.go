@@ -139,6 +139,9 @@ func describe(rt *route.Route) string {
 	if rt.Hold {
 		text += ", held until it is asked for"
 	}
+	if hours := rt.Windows.String(); hours != "always" {
+		text += ", leaves only " + hours
+	}
 	return text
 }
 
