@@ -51,10 +51,16 @@ func TestOutboundATRN(t *testing.T) {
 	o.submit(t, letter("two"), "bob@branch.example> NOTIFY=SUCCESS,FAILURE")
 	o.submit(t, letter("three"), "bob@south.branch.example")
 	ask("250 ", "", "branch.example")
-	for i, d := range k.wantDumps(t, 2) {
-		if want := []string{"the end of one", "the end of two"}[i]; !strings.Contains(d.message, want) || len(d.rcpt) != 2-i {
-			t.Errorf("%d: want %q for %d recipients: %+v", i, want, 2-i, d)
+	got := map[string]int{} // recipients, by message; the sink's files are in no order
+	for _, d := range k.wantDumps(t, 2) {
+		for _, name := range []string{"one", "two"} {
+			if strings.Contains(d.message, "the end of "+name) {
+				got[name] = len(d.rcpt)
+			}
 		}
+	}
+	if got["one"] != 2 || got["two"] != 1 {
+		t.Errorf("recipients: %v", got)
 	}
 	ask("453 ", o.ca, "branch.example")
 	o.submit(t, letter("four"), "bob@branch.example")
