@@ -110,6 +110,10 @@ func (j *journal) removed(dir string, names []string) error {
 	return nil
 }
 
+func stateRecord(id string, state []byte) []byte {
+	return append(appendString([]byte{recordState}, id), state...)
+}
+
 func removal(dir string, names []string) []byte {
 	record := appendString([]byte{recordRemoved}, dir)
 	for _, name := range names {

@@ -112,7 +112,7 @@ func (sp *Spool) Update(id string, state []byte) error {
 
 // logState puts a new state into the log. applied is to be called when its file has it.
 func (sp *Spool) logState(j *journal, id string, state []byte) (applied func(), err error) {
-	file, applied, err := j.append(append(appendString([]byte{recordState}, id), state...))
+	file, applied, err := j.append(stateRecord(id, state))
 	if err != nil {
 		return nil, fmt.Errorf("queue: state of %s: %w", id, err)
 	}

@@ -189,7 +189,7 @@ func (sp *Spool) updateUnwritten(j *journal, id string, state []byte) (done bool
 		return false, nil
 	}
 	// Who waits here for room would wait for himself: the log keeps its records until this message has files.
-	file, applied, err := j.appendNow(append(appendString([]byte{recordState}, id), state...))
+	file, applied, err := j.appendNow(stateRecord(id, state))
 	if err == nil {
 		j.note(file, id)
 		m.state = state

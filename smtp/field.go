@@ -3,7 +3,12 @@ package smtp
 import (
 	"bytes"
 	"strings"
+
+	"pillarbox/mailstore/addr"
 )
+
+// ReturnPath is the field that stands on top of every message that is stored (RFC 5321 §4.4), and that is not sent on.
+func ReturnPath(from addr.Address) string { return "Return-Path: <" + from.String() + ">\r\n" }
 
 // FieldName is the lower-case name of a header field (RFC 5322 §2.2), of the line that it begins in.
 func FieldName(line []byte) (string, bool) {

@@ -16,7 +16,7 @@ func (d *Dispatcher) Inject(env *smtp.Envelope, source queue.Source, from string
 	in := d.Store.Create()
 	defer in.Abort()
 	cfg := d.config.Load()
-	fmt.Fprintf(in, "Return-Path: <%s>\r\nReceived: %s\r\n\tby %s id %s; %s\r\n", env.From, from, cfg.Hostname, in.ID(), time.Now().Format(smtp.DateLayout))
+	fmt.Fprintf(in, "%sReceived: %s\r\n\tby %s id %s; %s\r\n", smtp.ReturnPath(env.From), from, cfg.Hostname, in.ID(), time.Now().Format(smtp.DateLayout))
 	if _, err := io.Copy(in, message); err != nil {
 		return "", err
 	}

@@ -129,7 +129,7 @@ func (d *Dispatcher) send(cfg *Config, n queue.Notice, to addr.Address, original
 	if !cfg.CopyTo.IsZero() && n.Action == dsn.Failed && cfg.CopyTo != to {
 		env.To = append(env.To, smtp.Recipient{Address: cfg.CopyTo, Notify: []string{"NEVER"}})
 	}
-	fmt.Fprintf(in, "Return-Path: <>\r\n")
+	fmt.Fprint(in, smtp.ReturnPath(env.From))
 	if err := dsn.Compose(in, report); err != nil {
 		return err
 	}
@@ -152,9 +152,6 @@ func recipientsOf(n queue.Notice) []dsn.Recipient {
 	}
 	return all
 }
-
-// ErrNowhere says that a message has no recipient that exists.
-var ErrNowhere = errors.New("no recipient exists")
 
 // deliver resolves the recipients of the envelope and commits. Those that do not exist are reported like mail that cannot be
 // delivered; parent is the message that a report is about.

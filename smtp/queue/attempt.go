@@ -122,7 +122,7 @@ func (q *Queue) pay(l *live) {
 			if r := &l.item.To[i]; r.Owed == action {
 				owed = append(owed, r)
 				notice.Recipients = append(notice.Recipients, *r)
-				notice.RetryUntil = l.item.since().Add(expiry(q.routeOf(r)))
+				notice.RetryUntil = l.item.GivenUp(q.routeOf(r))
 			}
 		}
 		if len(owed) == 0 {

@@ -9,6 +9,9 @@ import (
 	"pillarbox/smtp/route"
 )
 
+// GivenUp is when a message is given up that still waits then for a recipient of this route.
+func (it *Item) GivenUp(way *route.Route) time.Time { return it.since().Add(expiry(way)) }
+
 // expiry is how long mail is tried.
 func expiry(r *route.Route) time.Duration {
 	if r.Schedule.Expire > 0 {
@@ -24,7 +27,7 @@ func (q *Queue) deadline(item *Item, r *Recipient) time.Time {
 	if delay := way.Schedule.DelayNotice; delay > 0 && delay < expiry(way) && !r.Told && q.wantsDelay(item, r) {
 		return item.since().Add(delay)
 	}
-	return item.since().Add(expiry(way))
+	return item.GivenUp(way)
 }
 
 func (q *Queue) wantsDelay(item *Item, r *Recipient) bool {
@@ -76,7 +79,7 @@ func (q *Queue) remind(e *entry) {
 func (q *Queue) fallDue(item *Item, r *Recipient, now time.Time) {
 	way := q.routeOf(r)
 	last := q.lastOf(r)
-	if now.Before(item.since().Add(expiry(way))) {
+	if now.Before(item.GivenUp(way)) {
 		r.Told, r.Owed = true, dsn.Delayed
 		r.Last = last
 		return

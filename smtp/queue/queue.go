@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"reflect"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -117,19 +118,17 @@ func (q *Queue) Rescan() error {
 
 // SetConfig takes effect at once: messages that wait go the new ways.
 func (q *Queue) SetConfig(cfg Config) {
-	q.config.Store(&cfg)
-	q.mu.Lock()
-	waiting := make([]*entry, 0, len(q.entries))
-	for _, e := range q.entries {
-		waiting = append(waiting, e)
-	}
-	q.mu.Unlock()
-	for _, e := range waiting {
-		q.refile(e.id)
+	old := q.config.Swap(&cfg)
+	same := reflect.DeepEqual(old.Routes, cfg.Routes) // then no file need be read to know that all stands where it should
+	if !same {
+		q.refileAll()
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, d := range q.destinations {
+		if same {
+			d.route = cfg.Routes.For(d.domain) // of the new table, by which connections are kept
+		}
 		if d.failures > 0 {
 			q.tryAnew(d) // what was set, or a password in a file, may have been the trouble
 		}
@@ -138,6 +137,18 @@ func (q *Queue) SetConfig(cfg Config) {
 		q.start(d)
 	}
 	q.wakeUp()
+}
+
+func (q *Queue) refileAll() {
+	q.mu.Lock()
+	waiting := make([]string, 0, len(q.entries))
+	for id := range q.entries {
+		waiting = append(waiting, id)
+	}
+	q.mu.Unlock()
+	for _, id := range waiting {
+		q.refile(id)
+	}
 }
 
 func (q *Queue) table() *route.Table { return q.config.Load().Routes }
@@ -431,9 +442,12 @@ func (q *Queue) prune(d *destination) {
 // file gives a message its places, and its deadline, by what its item says now. Attempts that are under way keep theirs.
 func (q *Queue) file(e *entry, l *live) {
 	item := l.item
-	hurried := make(map[string]placeState) // by key of the destination: what a flush or a retry has let go stays so
+	var hurried map[string]placeState // by key of the destination: what a flush or a retry has let go stays so
 	for _, p := range e.places {
 		if p.state != trying && p.due == flushed {
+			if hurried == nil {
+				hurried = make(map[string]placeState)
+			}
 			hurried[p.dest.key] = p.state
 		}
 	}

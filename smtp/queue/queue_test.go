@@ -815,3 +815,26 @@ func TestMendedRoute(t *testing.T) {
 		w.wantLen(0)
 	})
 }
+
+// TestSameRoutes: a reload that changes no route reads no message's state.
+func TestSameRoutes(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.set(all(later))
+		w.send("anna@office.example", "a@one.example")
+		synctest.Wait()
+		before := len(w.disk.Ops())
+		same := w.table
+		w.q.SetConfig(Config{Routes: &same, Connections: 7})
+		synctest.Wait()
+		if n := len(w.disk.Ops()) - before; n > 0 {
+			t.Errorf("%d operations of the disk", n)
+		}
+		other := w.table
+		other.Default.Port = 26
+		w.q.SetConfig(Config{Routes: &other})
+		synctest.Wait()
+		if n := len(w.disk.Ops()) - before; n == 0 {
+			t.Error("another route, and no state was read")
+		}
+	})
+}

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"pillarbox/mailstore/addr"
@@ -22,46 +21,6 @@ const (
 	maxAddresses  = 10 // connections that are tried in one attempt
 	dnsTimeout    = 20 * time.Second
 )
-
-// newResolver asks one of the given servers until it fails, then the next; or
-// those of the system.
-func newResolver(servers []string) *net.Resolver {
-	if len(servers) == 0 {
-		return &net.Resolver{PreferGo: true}
-	}
-	var turn atomic.Uint32
-	return &net.Resolver{
-		PreferGo: true,
-		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			n := turn.Load()
-			next := func() { turn.CompareAndSwap(n, n+1) }
-			c, err := new(net.Dialer).DialContext(ctx, network, servers[int(n)%len(servers)])
-			if err != nil {
-				next()
-				return nil, err
-			}
-			if u, ok := c.(*net.UDPConn); ok {
-				return datagrams{u, next}, nil
-			}
-			return c, nil
-		},
-	}
-}
-
-// datagrams hears of a server that does not answer. It is a net.PacketConn still:
-// by that net knows how to speak.
-type datagrams struct {
-	*net.UDPConn
-	failed func()
-}
-
-func (d datagrams) Read(p []byte) (int, error) {
-	n, err := d.UDPConn.Read(p)
-	if err != nil {
-		d.failed()
-	}
-	return n, err
-}
 
 // exchanger is one host that takes mail for a domain.
 type exchanger struct {

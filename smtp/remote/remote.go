@@ -24,6 +24,7 @@ import (
 
 	"pillarbox/mailstore/addr"
 	"pillarbox/smtp"
+	"pillarbox/smtp/dns"
 	"pillarbox/smtp/route"
 )
 
@@ -68,7 +69,7 @@ func New(opts Options) *Remote {
 	r := &Remote{
 		opts:     opts,
 		log:      opts.Log,
-		resolver: newResolver(opts.DNS),
+		resolver: dns.NewClient(opts.DNS),
 		sessions: tls.NewLRUClientSessionCache(512),
 	}
 	if r.log == nil {

@@ -166,7 +166,7 @@ func (h header) missing(id, hostname string, now time.Time) []byte {
 // version. The recipient is named only where there is one: otherwise blind
 // copies would show. name is what DNS said of the client, or "".
 func traceHeader(info smtp.SessionInfo, env *smtp.Envelope, hostname, id, name string, now time.Time) []byte {
-	b := fmt.Appendf(nil, "Return-Path: <%s>\r\n", env.From)
+	b := []byte(smtp.ReturnPath(env.From))
 	b = fmt.Appendf(b, "Received: from %s (%s%s)\r\n", info.Helo, name, literal(info))
 	b = fmt.Appendf(b, "\tby %s with %s id %s", hostname, info.Protocol(env.UTF8), id)
 	if info.TLS != nil {

@@ -6,7 +6,6 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -16,41 +15,6 @@ type Resolver interface {
 	LookupMX(ctx context.Context, name string) ([]*net.MX, error)
 	LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error)
 	LookupAddr(ctx context.Context, addr string) ([]string, error)
-}
-
-// newResolver makes one that asks the servers in turn, as net tries again.
-func newResolver(servers []string) Resolver {
-	if len(servers) == 0 {
-		return &net.Resolver{PreferGo: true}
-	}
-	var tried atomic.Uint32
-	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		n := tried.Load()
-		c, err := new(net.Dialer).DialContext(ctx, network, servers[int(n)%len(servers)])
-		if err != nil {
-			tried.CompareAndSwap(n, n+1)
-			return nil, err
-		}
-		if u, ok := c.(*net.UDPConn); ok {
-			return &watched{u, func() { tried.CompareAndSwap(n, n+1) }}, nil
-		}
-		return c, nil
-	}}
-}
-
-// watched turns to the next server when the one that was asked does not answer.
-// It embeds the concrete type: net tells datagrams from streams by that.
-type watched struct {
-	*net.UDPConn
-	failed func()
-}
-
-func (w *watched) Read(b []byte) (int, error) {
-	n, err := w.UDPConn.Read(b)
-	if err != nil {
-		w.failed()
-	}
-	return n, err
 }
 
 // lookups are the questions of one Verify: counted, within its time, and with

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pillarbox/mailstore/addr"
+	"pillarbox/smtp/dns"
 )
 
 // Options are the settings of a Verifier; the zero value is ready for use.
@@ -44,7 +45,7 @@ const (
 func New(opts Options) *Verifier {
 	v := &Verifier{resolver: opts.Resolver, timeout: cmp.Or(opts.Timeout, 10*time.Second), queries: cmp.Or(opts.Queries, 100)}
 	if v.resolver == nil {
-		v.resolver = newResolver(opts.Servers)
+		v.resolver = dns.NewClient(opts.Servers)
 	}
 	return v
 }

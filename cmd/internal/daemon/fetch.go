@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"pillarbox/cmd/internal/config"
@@ -22,6 +21,7 @@ import (
 	"pillarbox/mailstore/durable"
 	"pillarbox/pop3/collect"
 	"pillarbox/smtp"
+	"pillarbox/smtp/dns"
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/remote"
 	"pillarbox/smtp/route"
@@ -96,7 +96,7 @@ func (d *Daemon) newFetcher() *fetcher {
 			return len(res.Mailboxes)+len(res.Forward) > 0, err
 		},
 		collect: func(ctx context.Context, o collect.Options) (collect.Result, error) {
-			o.Dial = d.notOurselves(dialBy(ops.DNSOptions(d.office.Config()).Servers))
+			o.Dial = d.notOurselves((&net.Dialer{Resolver: dns.NewClient(ops.DNSOptions(d.office.Config()).Servers)}).DialContext)
 			return collect.Collect(ctx, o)
 		},
 		files:   d.office.Root,
@@ -485,15 +485,3 @@ func (d *Daemon) notOurselves(dial dialFunc) dialFunc {
 }
 
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
-
-// dialBy connects to names that these name servers know; those of the system, if there are none.
-func dialBy(servers []string) dialFunc {
-	var d net.Dialer
-	if len(servers) > 0 {
-		var asked atomic.Int32
-		d.Resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, servers[int(asked.Add(1)-1)%len(servers)])
-		}}
-	}
-	return d.DialContext
-}

@@ -147,7 +147,7 @@ func (s *sender) Deliver(ctx context.Context, a smtp.Attempt) smtp.Outcome {
 
 func (s *sender) deliver(ctx context.Context, a smtp.Attempt, via queue.Deliverer) smtp.Outcome {
 	stored := a.Open
-	top := "Return-Path: <" + a.Envelope.From.String() + ">\r\n" // as everything is stored
+	top := smtp.ReturnPath(a.Envelope.From)
 	var signature []byte
 	if a.Inside && s.sign.Load() {
 		signature = s.signature(stored, top, a.Envelope.From.Domain, a.ID)

@@ -192,15 +192,6 @@ func hostList(r *route.Route) string {
 	return strings.Join(hosts, ", ")
 }
 
-// GivenUp is when a message is given up that still waits then.
-func GivenUp(r *route.Route, it *queue.Item) time.Time {
-	from := it.Arrived
-	if it.Released.After(from) {
-		from = it.Released
-	}
-	return from.Add(cmp.Or(r.Schedule.Expire, route.DefaultSchedule().Expire))
-}
-
 // QueueIDs finds the messages in the queue that words name: each by its ID, the beginning of it, with or without "P3_",
 // or at least its last 8 digits.
 func (o *Office) QueueIDs(words []string) ([]string, error) {

@@ -109,11 +109,11 @@ func TestNamesID(t *testing.T) {
 func TestGivenUp(t *testing.T) {
 	at := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	it := &queue.Item{Arrived: at}
-	if got := GivenUp(&route.Route{}, it); !got.Equal(at.Add(48 * time.Hour)) {
+	if got := it.GivenUp(&route.Route{}); !got.Equal(at.Add(48 * time.Hour)) {
 		t.Error(got)
 	}
 	it.Released = at.Add(time.Hour)
-	if got := GivenUp(&route.Route{Schedule: route.Schedule{Expire: time.Hour}}, it); !got.Equal(at.Add(2 * time.Hour)) {
+	if got := it.GivenUp(&route.Route{Schedule: route.Schedule{Expire: time.Hour}}); !got.Equal(at.Add(2 * time.Hour)) {
 		t.Error(got)
 	}
 }

@@ -161,7 +161,7 @@ func fill(data string, queued int) error {
 	env := smtp.Envelope{From: from, To: []smtp.Recipient{{Address: to}}}
 	for range queued {
 		in := store.Create()
-		if _, err := fmt.Fprint(in, "Return-Path: <", from, ">\r\n", strings.TrimSuffix(body, ".\r\n")); err != nil {
+		if _, err := fmt.Fprint(in, smtp.ReturnPath(from), strings.TrimSuffix(body, ".\r\n")); err != nil {
 			return err
 		}
 		item := queue.NewItem(in.ID(), &env, env.To, queue.Source{Service: "submission", User: from}, in.Size(), time.Now())

@@ -1,0 +1,45 @@
+package dns
+
+import (
+	"context"
+	"net"
+	"sync/atomic"
+)
+
+// NewClient asks one of the given servers, "ip:port", until it fails, then the
+// next; or those of the system, if there are none. Unlike a Resolver it remembers
+// no answer, and its limits are its caller's.
+func NewClient(servers []string) *net.Resolver {
+	if len(servers) == 0 {
+		return &net.Resolver{PreferGo: true}
+	}
+	var turn atomic.Uint32
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		n := turn.Load()
+		next := func() { turn.CompareAndSwap(n, n+1) }
+		c, err := new(net.Dialer).DialContext(ctx, network, servers[int(n)%len(servers)])
+		if err != nil {
+			next()
+			return nil, err
+		}
+		if u, ok := c.(*net.UDPConn); ok {
+			return watched{u, next}, nil
+		}
+		return c, nil
+	}}
+}
+
+// watched hears of a server that does not answer. It embeds the concrete type:
+// net tells datagrams from streams by that.
+type watched struct {
+	*net.UDPConn
+	failed func()
+}
+
+func (w watched) Read(p []byte) (int, error) {
+	n, err := w.UDPConn.Read(p)
+	if err != nil {
+		w.failed()
+	}
+	return n, err
+}
