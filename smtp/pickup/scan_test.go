@@ -71,9 +71,17 @@ func (h *house) path(name string) string { return filepath.Join(h.dir, name) }
 // put writes a file that was complete long ago.
 func (h *house) put(name, text string) {
 	h.t.Helper()
+	h.putAged(name, text, time.Hour)
+}
+
+// putAged writes a file that was changed a while ago. It appears with this age:
+// the folder may be looked at in this very moment.
+func (h *house) putAged(name, text string, age time.Duration) {
+	h.t.Helper()
 	h.must(os.MkdirAll(filepath.Dir(h.path(name)), 0o700))
-	h.must(os.WriteFile(h.path(name), []byte(text), 0o600))
-	h.age(name, time.Hour)
+	h.must(os.WriteFile(h.path(name+".tmp"), []byte(text), 0o600))
+	h.age(name+".tmp", age)
+	h.must(os.Rename(h.path(name+".tmp"), h.path(name)))
 }
 
 func (h *house) age(name string, d time.Duration) {
@@ -191,25 +199,21 @@ func TestWaitsForWriter(t *testing.T) {
 		running.Go(func() { h.folder().Run(ctx) })
 		synctest.Wait()
 		time.Sleep(10 * time.Second)
-		h.must(os.RemoveAll(h.dir)) // it may appear later
-		time.Sleep(10 * time.Second)
-		h.put("growing", "From: a@b.example\n")
-		h.put("empty", "")
-		h.age("growing", -time.Hour) // ahead of our clock
-		h.age("empty", 0)
+		h.must(os.RemoveAll(h.dir))                             // it may appear later
+		time.Sleep(10*time.Second - pollEvery/2)                // what follows is between two looks
+		h.putAged("growing", "From: a@b.example\n", -time.Hour) // ahead of our clock
+		h.putAged("empty", "", 0)
 		for i := range 3 {
 			time.Sleep(pollEvery)
 			synctest.Wait()
 			h.wantSent(0)
-			h.put("growing", "From: a@b.example\nTo: c@d.example\n"+strings.Repeat("X: x\n", i))
-			h.age("growing", -time.Hour-time.Duration(i))
+			h.putAged("growing", "From: a@b.example\nTo: c@d.example\n"+strings.Repeat("X: x\n", i), -time.Hour-time.Duration(i))
 		}
 		time.Sleep(settleTime + pollEvery)
 		synctest.Wait()
 		h.wantSent(1)
 		h.wantFiles("empty")
-		h.put("fresh", letter)
-		h.age("fresh", 0)
+		h.putAged("fresh", letter, 0)
 		time.Sleep(pollEvery / 2)
 		h.put("moved.tmp", letter)
 		h.must(os.Rename(h.path("moved.tmp"), h.path("moved")))
