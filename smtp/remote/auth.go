@@ -3,6 +3,7 @@ package remote
 import (
 	"crypto/hmac"
 	"crypto/md5"
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -11,7 +12,9 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
+	"pillarbox/mailstore/auth/ntlm"
 	"pillarbox/smtp/route"
 )
 
@@ -26,12 +29,13 @@ func (c *conn) logIn(tell teller) *failure {
 		return c.complain(f)
 	}
 	clear := c.tls != nil || c.socket || c.route.TLS == route.TLSOff
-	mechanisms := []string{"PLAIN", "LOGIN", "CRAM-MD5"}
+	passwords, proofs := []string{"PLAIN", "LOGIN"}, []string{"CRAM-MD5", "NTLM"}
+	mechanisms := append(passwords, proofs...)
 	if c.tls == nil {
-		mechanisms = []string{"CRAM-MD5", "PLAIN", "LOGIN"}
+		mechanisms = append(proofs, passwords...)
 	}
 	for _, mechanism := range mechanisms {
-		if !slices.Contains(c.auth, mechanism) || !clear && mechanism != "CRAM-MD5" {
+		if !slices.Contains(c.auth, mechanism) || !clear && !slices.Contains(proofs, mechanism) {
 			continue
 		}
 		if err := c.authenticate(mechanism, c.route.User, password); err != nil {
@@ -72,8 +76,11 @@ func (c *conn) authenticate(mechanism, user, password string) error {
 	if err := c.command(commandTimeout, "AUTH "+mechanism, nil); err != nil || c.reply.code != 334 {
 		return err
 	}
+	if mechanism == "NTLM" {
+		return c.authenticateNTLM(user, password)
+	}
 	if mechanism == "CRAM-MD5" { // RFC 2195
-		challenge, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(c.reply.text)))
+		challenge, err := c.challenge()
 		if err != nil {
 			return c.command(commandTimeout, "*", nil)
 		}
@@ -85,6 +92,36 @@ func (c *conn) authenticate(mechanism, user, password string) error {
 		return err
 	}
 	return c.command(commandTimeout, encode([]byte(password)), nil)
+}
+
+// challenge is what the server's last reply asks.
+func (c *conn) challenge() ([]byte, error) {
+	return base64.StdEncoding.DecodeString(strings.TrimSpace(string(c.reply.text)))
+}
+
+// authenticateNTLM goes on where the server has said that it knows NTLM, in
+// words of its own ([MS-SMTPNTLM] 3.1.5). A user may be `DOMAIN\user`, as Windows
+// writes it.
+func (c *conn) authenticateNTLM(user, password string) error {
+	domain, name, ok := strings.Cut(user, `\`)
+	if !ok {
+		domain, name = "", user
+	}
+	client := ntlm.Client{User: name, Domain: domain, Password: password, Time: time.Now()}
+	rand.Read(client.Nonce[:])
+	encode := base64.StdEncoding.EncodeToString
+	if err := c.command(commandTimeout, encode(client.Negotiate()), nil); err != nil || c.reply.code != 334 {
+		return err
+	}
+	challenge, err := c.challenge()
+	if err != nil {
+		return c.command(commandTimeout, "*", nil)
+	}
+	answer, err := client.Authenticate(challenge)
+	if err != nil {
+		return c.command(commandTimeout, "*", nil)
+	}
+	return c.command(commandTimeout, encode(answer), nil)
 }
 
 // ReadPassword takes the first line of a file that nobody but its owner and group can read. Its

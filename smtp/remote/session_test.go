@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/base64"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/auth/ntlm"
 	"pillarbox/smtp/route"
 )
 
@@ -123,6 +125,90 @@ func TestCRAMMD5(t *testing.T) {
 	r.Deliver(t.Context(), attempt(letter, "b@x.example"))
 	if !strings.Contains(p.said(), b64([]byte("tim b913a602c7eda7a495b4e6e7334d3890"))+" | MAIL") {
 		t.Errorf("said %s", p.said())
+	}
+}
+
+// The dialogue of [MS-SMTPNTLM] 4.1, the client's last word judged as a server
+// does.
+func TestNTLM(t *testing.T) {
+	b64 := base64.StdEncoding.EncodeToString
+	server := ntlm.Server{Target: ntlm.Target{NetBIOSComputer: "RELAY"}, Nonce: [8]byte{1, 2, 3}, Time: time.Now()}
+	negotiate := (&ntlm.Client{}).Negotiate()
+	challenge, err := server.Challenge(negotiate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		user, challenge string
+		asName, asPart  string // as the server sees it
+		want, said      string
+	}{
+		"bare":       {user: "anna", asName: "anna", want: "delivered 250 2.0.0"},
+		"domain":     {user: `OFFICE\anna`, asName: "anna", asPart: "OFFICE", want: "delivered 250 2.0.0"},
+		"address":    {user: "anna@office.example", asName: "anna@office.example", want: "delivered 250 2.0.0"},
+		"no base64":  {user: "anna", challenge: "ntlm supported", want: "unreachable, deferred 501 5.0.0", said: " | *"},
+		"no message": {user: "anna", challenge: b64([]byte("ntlm supported")), want: "unreachable, deferred 501 5.0.0", said: " | *"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &peer{behaviour: behaviour{offers: []string{"AUTH GSSAPI NTLM LOGIN", "AUTH=LOGIN"}, answers: map[string]string{
+				"AUTH NTLM": "334 ntlm supported", b64(negotiate): "334 " + cmp.Or(tt.challenge, b64(challenge)), "TlRMTVNTUAADAAAA": "235 2.7.0 Authentication successful", "*": "501 no",
+			}}}
+			r := via(t, p, func(rt *route.Route, _ *Options) {
+				rt.User, rt.PasswordFile = tt.user, passwordFile(t, "secret", 0o600)
+			})
+			if got := summary(r.Deliver(t.Context(), attempt(letter, "b@x.example"))); got != tt.want {
+				t.Fatalf("got %s", got)
+			}
+			if !strings.Contains(p.said(), "AUTH NTLM | "+b64(negotiate)+" | ") || !strings.Contains(p.said(), tt.said) {
+				t.Fatalf("said %s", p.said())
+			}
+			if tt.asName == "" {
+				return
+			}
+			_, after, _ := strings.Cut(p.said(), b64(negotiate)+" | ")
+			blob, rest, _ := strings.Cut(after, " | ")
+			msg, err := base64.StdEncoding.DecodeString(blob)
+			if err != nil || !strings.HasPrefix(rest, "MAIL") {
+				t.Fatalf("said %s, %v", p.said(), err)
+			}
+			response, err := server.Authenticate(msg)
+			if err != nil || response.User != tt.asName || response.Domain != tt.asPart || response.Version != ntlm.V2 || !response.Matches(ntlm.Hash("secret")) {
+				t.Errorf("%+v, %v", response, err)
+			}
+		})
+	}
+}
+
+// Without TLS what proves the knowledge of a password goes before the password,
+// with TLS after it.
+func TestChoiceOfMechanism(t *testing.T) {
+	_, server := certificate(t, "relay.example")
+	for name, tt := range map[string]struct {
+		offers string
+		mode   route.TLSMode
+		tls    bool
+		want   string
+	}{
+		"all, in the clear":     {"AUTH PLAIN LOGIN NTLM CRAM-MD5", route.TLSOff, false, "AUTH CRAM-MD5"},
+		"windows, in the clear": {"AUTH GSSAPI NTLM LOGIN", route.TLSOff, false, "AUTH NTLM"},
+		"opportunistic":         {"AUTH PLAIN LOGIN NTLM", route.TLSOpportunistic, false, "AUTH NTLM"},
+		"all, in TLS":           {"AUTH CRAM-MD5 NTLM LOGIN PLAIN", route.TLSRequired, true, "AUTH PLAIN"},
+		"windows, in TLS":       {"AUTH GSSAPI NTLM LOGIN", route.TLSRequired, true, "AUTH LOGIN"},
+		"NTLM alone, in TLS":    {"AUTH NTLM", route.TLSRequired, true, "AUTH NTLM"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &peer{behaviour: behaviour{offers: []string{tt.offers}, answers: map[string]string{"AUTH": "504 5.5.4 no"}}}
+			if tt.tls {
+				p.tls, p.offers, p.inTLS = server, []string{"STARTTLS"}, []string{tt.offers}
+			}
+			r := via(t, p, func(rt *route.Route, _ *Options) {
+				rt.TLS, rt.User, rt.PasswordFile = tt.mode, "anna", passwordFile(t, "secret", 0o600)
+			})
+			r.Deliver(t.Context(), attempt(letter, "b@x.example"))
+			if _, said, _ := strings.Cut(p.said(), "AUTH"); !strings.HasPrefix("AUTH"+said, tt.want) {
+				t.Errorf("said %s", p.said())
+			}
+		})
 	}
 }
 
