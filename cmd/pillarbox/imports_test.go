@@ -21,6 +21,8 @@ var imports = map[string]string{
 	"mailstore/directory": "mailstore/addr mailstore/durable",
 	"mailstore/auth":      "mailstore/addr mailstore/auth/ntlm mailstore/directory mailstore/durable",
 	"mailstore/auth/ntlm": "",
+	"mailstore/ldap":      "mailstore/addr",
+	"mailstore/system":    "",
 	"mailstore":           "mailstore/durable",
 	"mailstore/mailtest":  "mailstore/durable",
 	"quota":               "",

@@ -1,0 +1,192 @@
+package ldap
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	ldapv3 "github.com/go-ldap/ldap/v3"
+)
+
+// maxAnswer bounds what a server may send in answer to one operation, in octets.
+const maxAnswer = 16 << 20
+
+type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
+// endpoint is where a server is, and how to know it.
+type endpoint struct {
+	url     string
+	address string // host:port
+	ldaps   bool
+	tls     *tls.Config
+}
+
+// newEndpoint takes a URL that ParseServer takes.
+func newEndpoint(server string, roots *x509.CertPool) endpoint {
+	u, err := ParseServer(server)
+	if err != nil {
+		panic(err) // Open has looked
+	}
+	e := endpoint{url: server, ldaps: u.Scheme == "ldaps"}
+	port := u.Port()
+	if port == "" {
+		port = map[bool]string{false: ldapv3.DefaultLdapPort, true: ldapv3.DefaultLdapsPort}[e.ldaps]
+	}
+	e.address = net.JoinHostPort(u.Hostname(), port)
+	e.tls = &tls.Config{ServerName: u.Hostname(), RootCAs: roots, MinVersion: tls.VersionTLS12}
+	return e
+}
+
+// conn is a connection to a server, used by one at a time.
+type conn struct {
+	*ldapv3.Conn
+	server    *server
+	purpose   purpose
+	wire      *wire
+	born      time.Time
+	idleSince time.Time
+	used      bool // it was idle before this use
+}
+
+// good reports whether an idle connection may be used again.
+func (c *conn) good() bool {
+	return !c.IsClosing() && time.Since(c.idleSince) < maxIdleTime && time.Since(c.born) < maxAge
+}
+
+// connector makes connections.
+type connector struct {
+	cfg  Config
+	dial dialFunc
+}
+
+// connect makes a connection that is ready for its purpose.
+func (k *connector) connect(ctx context.Context, s *server, why purpose) (*conn, error) {
+	c, err := k.open(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	c.purpose = why
+	if why == searching {
+		if err := k.logIn(c); err != nil {
+			c.Close()
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// open connects, encrypted if it is to be: never without where StartTLS fails.
+func (k *connector) open(ctx context.Context, s *server) (*conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, k.cfg.Timeout)
+	defer cancel()
+	raw, err := k.dial(ctx, "tcp", s.address)
+	if err != nil {
+		return nil, err
+	}
+	w := &wire{Conn: raw, timeout: k.cfg.Timeout}
+	var stream net.Conn = w
+	if s.ldaps {
+		encrypted := tls.Client(w, s.tls)
+		if err := encrypted.HandshakeContext(ctx); err != nil {
+			raw.Close()
+			return nil, fmt.Errorf("TLS: %w", err)
+		}
+		stream = encrypted
+	}
+	c := &conn{Conn: ldapv3.NewConn(stream, s.ldaps), server: s, wire: w, born: time.Now(), idleSince: time.Now()}
+	c.SetTimeout(k.cfg.Timeout)
+	c.Start()
+	if k.cfg.StartTLS && !s.ldaps {
+		if err := c.startTLS(ctx, s.tls); err != nil {
+			c.Close()
+			return nil, fmt.Errorf("StartTLS: %w", unprefixed(err))
+		}
+	}
+	return c, nil
+}
+
+// startTLS bounds the library's handshake, which knows no time-out.
+func (c *conn) startTLS(ctx context.Context, cfg *tls.Config) error {
+	if deadline, ok := ctx.Deadline(); ok {
+		c.wire.SetDeadline(deadline)
+		defer c.wire.SetDeadline(time.Time{})
+	}
+	return c.StartTLS(cfg)
+}
+
+// logIn binds as the account that searches. An empty password would make it an
+// unauthenticated bind, which succeeds and is nobody's (RFC 4513 §5.1.2).
+func (k *connector) logIn(c *conn) error {
+	if k.cfg.BindDN == "" {
+		return nil
+	}
+	password, err := firstLine(k.cfg.PasswordFile)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	c.wire.grant()
+	if err := bindError(c.Bind(k.cfg.BindDN, password)); err != nil {
+		return fmt.Errorf("log-in as %s: %w", k.cfg.BindDN, unprefixed(err))
+	}
+	return nil
+}
+
+// firstLine is the password in a file, which must not be everybody's to read.
+func firstLine(file string) (string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	if info.Mode().Perm()&0o007 != 0 {
+		return "", fmt.Errorf("%s may be read by others (mode %04o): chmod o-rwx it, and change the password", file, info.Mode().Perm())
+	}
+	line, err := bufio.NewReader(io.LimitReader(f, 4096)).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return "", err
+	}
+	line = strings.TrimRight(line, "\r\n")
+	if line == "" || strings.ContainsRune(line, 0) {
+		return "", errors.New(file + " has no password in its first line")
+	}
+	return line, nil
+}
+
+// wire is a connection that reads no more than it was granted, and whose writes
+// end some time.
+type wire struct {
+	net.Conn
+	timeout time.Duration
+	read    atomic.Int64 // octets since the last grant
+}
+
+// grant begins an operation.
+func (w *wire) grant() { w.read.Store(0) }
+
+func (w *wire) Read(p []byte) (int, error) {
+	n, err := w.Conn.Read(p)
+	if w.read.Add(int64(n)) > maxAnswer {
+		return 0, fmt.Errorf("the server sends more than %d octets", maxAnswer)
+	}
+	return n, err
+}
+
+func (w *wire) Write(p []byte) (int, error) {
+	if err := w.SetWriteDeadline(time.Now().Add(w.timeout)); err != nil {
+		return 0, err
+	}
+	return w.Conn.Write(p)
+}

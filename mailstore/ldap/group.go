@@ -1,0 +1,160 @@
+package ldap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	ldapv3 "github.com/go-ldap/ldap/v3"
+
+	"pillarbox/mailstore/addr"
+)
+
+// The bounds of a group, those in it included. A group beyond them is an error:
+// mail to a part of it would be worse than none.
+const (
+	MaxMembers = 1000 // Active Directory gives no more than 1,500 values at once
+	MaxDepth   = 8    // of groups in groups
+)
+
+// isGroup reports whether an entry is a group.
+func (d *Directory) isGroup(c *conn, e *ldapv3.Entry) (bool, error) {
+	if d.cfg.GroupFilter == "" {
+		return false, nil
+	}
+	if len(d.memberValues(e)) > 0 {
+		return true, nil
+	}
+	_, err := d.read(c, e.DN, d.cfg.GroupFilter, []string{"1.1"})
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (d *Directory) memberValues(e *ldapv3.Entry) (all []string) {
+	for _, attr := range d.cfg.MemberAttrs {
+		all = append(all, e.GetEqualFoldAttributeValues(attr)...)
+	}
+	return all
+}
+
+// members are the addresses of a group's members, and of those of the groups in
+// it. Members without an address, or that are gone, have none.
+func (d *Directory) members(ctx context.Context, c *conn, group *ldapv3.Entry, domain addr.Domain) ([]addr.Address, error) {
+	x := &expansion{d: d, ctx: ctx, c: c, domain: domain, seen: map[string]bool{}, in: map[addr.Address]bool{}}
+	if err := x.group(group, 1); err != nil {
+		return nil, fmt.Errorf("group %s: %w", group.DN, err)
+	}
+	return x.members, nil
+}
+
+// expansion is a group that is being taken apart.
+type expansion struct {
+	d       *Directory
+	ctx     context.Context
+	c       *conn
+	domain  addr.Domain     // of user names without one
+	seen    map[string]bool // entries and user names, so that a group in itself is no circle
+	in      map[addr.Address]bool
+	members []addr.Address
+}
+
+func (x *expansion) group(e *ldapv3.Entry, depth int) error {
+	if x.again(e.DN) {
+		return nil
+	}
+	if depth > MaxDepth {
+		return fmt.Errorf("%w: groups in groups, more than %d deep", ErrUnavailable, MaxDepth)
+	}
+	for _, attr := range e.Attributes {
+		// "member;range=0-1499" is Active Directory's way to say that there are more.
+		if name, _, ranged := strings.Cut(attr.Name, ";range="); ranged && x.d.isMemberAttr(name) {
+			return x.tooMany()
+		}
+	}
+	for _, v := range x.d.memberValues(e) {
+		if err := x.value(v, depth); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Directory) isMemberAttr(name string) bool {
+	for _, attr := range d.cfg.MemberAttrs {
+		if strings.EqualFold(attr, name) {
+			return true
+		}
+	}
+	return false
+}
+
+func (x *expansion) tooMany() error {
+	return fmt.Errorf("%w: more than %d members", ErrUnavailable, MaxMembers)
+}
+
+// value adds whom one value of a member attribute means: an address, an entry, or
+// a user name.
+func (x *expansion) value(v string, depth int) error {
+	if err := x.ctx.Err(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	if len(x.seen) > 2*MaxMembers {
+		return x.tooMany()
+	}
+	if a, ok := address(v); ok {
+		return x.add(a)
+	}
+	e, err := x.entry(v)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case len(x.d.memberValues(e)) > 0:
+		return x.group(e, depth+1)
+	case x.again(e.DN):
+		return nil
+	}
+	if p := x.d.person(e); !p.Mailbox.IsZero() {
+		return x.add(p.Mailbox)
+	}
+	return nil
+}
+
+// entry finds the entry that a value names.
+func (x *expansion) entry(v string) (*ldapv3.Entry, error) {
+	if i := strings.LastIndex(v, "#'"); i > 0 && strings.HasSuffix(v, "'B") {
+		v = v[:i] // the unique identifier of uniqueMember (RFC 4517 §3.3.21)
+	}
+	if dn, err := ldapv3.ParseDN(v); err == nil && len(dn.RDNs) > 0 {
+		return x.d.read(x.c, v, "(objectClass=*)", x.d.cfg.attributes())
+	}
+	login := Login{User: v, Domain: x.domain}
+	if err := login.check(); err != nil {
+		return nil, err
+	}
+	return x.d.one(x.c, x.d.cfg.UserFilter, login)
+}
+
+func (x *expansion) add(a addr.Address) error {
+	if x.in[a] {
+		return nil
+	}
+	if len(x.members) == MaxMembers {
+		return x.tooMany()
+	}
+	x.in[a] = true
+	x.members = append(x.members, a)
+	return nil
+}
+
+// again notes an entry, and reports whether it was there before.
+func (x *expansion) again(dn string) bool {
+	key := strings.ToLower(dn)
+	was := x.seen[key]
+	x.seen[key] = true
+	return was
+}

@@ -1,0 +1,128 @@
+package ldap
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+
+	ldapv3 "github.com/go-ldap/ldap/v3"
+)
+
+// Reason is why a directory refused a password.
+type Reason string
+
+// The reasons. Only Active Directory says more than WrongPassword; of those, it
+// says LockedOut for wrong passwords too, and the rest for the right one.
+const (
+	WrongPassword   Reason = "wrong password"
+	UnknownUser     Reason = "no such user"
+	WrongTime       Reason = "not permitted at this hour"
+	WrongPlace      Reason = "not permitted from this computer"
+	PasswordExpired Reason = "the password has expired"
+	MustChange      Reason = "the password must be changed first"
+	Disabled        Reason = "the account is disabled"
+	AccountExpired  Reason = "the account has expired"
+	LockedOut       Reason = "the account is locked out"
+	NoPassword      Reason = "the account has no password"
+	BadPassword     Reason = "not a password" // empty, or with a NUL: the directory was not asked
+)
+
+// A Refusal is an ErrInvalid.
+type Refusal struct {
+	Reason Reason
+	Detail string // what the directory said beside it; may be ""
+}
+
+func (r *Refusal) Error() string {
+	if r.Detail == "" {
+		return fmt.Sprintf("%v: %s", ErrInvalid, r.Reason)
+	}
+	return fmt.Sprintf("%v: %s (%s)", ErrInvalid, r.Reason, r.Detail)
+}
+
+// Unwrap returns ErrInvalid.
+func (r *Refusal) Unwrap() error { return ErrInvalid }
+
+// activeDirectory is what its numbers mean: Windows' system error codes, in
+// hexadecimal, in the text of result 49.
+var activeDirectory = map[string]Reason{
+	"525": UnknownUser,
+	"52e": WrongPassword,
+	"52f": WrongPlace, // an account restriction
+	"530": WrongTime,
+	"531": WrongPlace,
+	"532": PasswordExpired,
+	"533": Disabled,
+	"701": AccountExpired,
+	"773": MustChange,
+	"775": LockedOut,
+}
+
+var dataCode = regexp.MustCompile(`\bdata ([0-9a-f]{1,8})\b`)
+
+// bindError gives an unsuccessful log-in to the directory its class. What tells of
+// a broken connection stays as it is.
+func bindError(err error) error {
+	e, ok := errors.AsType[*ldapv3.Error](err)
+	if err == nil || !ok || broken(err) {
+		return err
+	}
+	text := e.Err.Error()
+	if m := dataCode.FindStringSubmatch(text); m != nil {
+		if reason, known := activeDirectory[m[1]]; known {
+			return &Refusal{reason, "data " + m[1]}
+		}
+	}
+	switch e.ResultCode {
+	case ldapv3.LDAPResultInvalidCredentials:
+		return &Refusal{Reason: WrongPassword}
+	case ldapv3.LDAPResultInappropriateAuthentication:
+		return &Refusal{Reason: NoPassword}
+	case ldapv3.LDAPResultConstraintViolation: // 389 Directory Server, after too many
+		return &Refusal{LockedOut, excerpt(text)}
+	case ldapv3.LDAPResultNoSuchObject, ldapv3.LDAPResultInvalidDNSyntax:
+		return &Refusal{Reason: UnknownUser}
+	}
+	return unavailable(err)
+}
+
+// unavailable gives every other result its class, and a hint where there is one.
+func unavailable(err error) error {
+	e, ok := errors.AsType[*ldapv3.Error](err)
+	if !ok || broken(err) || errors.Is(err, ErrUnavailable) {
+		return err
+	}
+	hint := ""
+	switch e.ResultCode {
+	case ldapv3.LDAPResultConfidentialityRequired, ldapv3.LDAPResultStrongAuthRequired:
+		hint = ": it wants encryption, ldaps:// or StartTLS"
+	case ldapv3.LDAPResultOperationsError, ldapv3.LDAPResultInsufficientAccessRights:
+		hint = ": the account that searches may not, or there is none"
+	case ldapv3.LDAPResultReferral:
+		hint = ": it refers to another server, and is not followed there"
+	case ldapv3.LDAPResultNoSuchObject:
+		hint = ": the base is not there, or not for the account that searches"
+	case ldapv3.LDAPResultSizeLimitExceeded, ldapv3.LDAPResultAdminLimitExceeded:
+		hint = ": it gives no more entries than it gave"
+	}
+	return fmt.Errorf("%w: result %d, %s (%s)%s", ErrUnavailable, e.ResultCode, ldapv3.LDAPResultCodeMap[e.ResultCode], excerpt(e.Err.Error()), hint)
+}
+
+// broken reports whether an error says that the connection, or the server, is of
+// no use any more.
+func broken(err error) bool {
+	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrInvalid) || errors.Is(err, ErrUnavailable) {
+		return false
+	}
+	e, ok := errors.AsType[*ldapv3.Error](err)
+	return !ok || e.ResultCode >= ldapv3.ErrorNetwork || e.ResultCode == ldapv3.LDAPResultBusy || e.ResultCode == ldapv3.LDAPResultUnavailable
+}
+
+// excerpt is a text of the server's for the log.
+func excerpt(text string) string {
+	const enough = 200
+	if len(text) > enough {
+		text = text[:enough] + "…"
+	}
+	return fmt.Sprintf("%q", text)
+}

@@ -1,0 +1,632 @@
+package ldap
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	ldapv3 "github.com/go-ldap/ldap/v3"
+
+	"pillarbox/mailstore/addr"
+)
+
+// unavailableHere skips the test, or fails it where nothing may be skipped.
+func unavailableHere(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+// slapd is OpenLDAP's server, with the directory of an office in it.
+type slapd struct {
+	dir           string
+	binary        string
+	plain, secure string // addresses
+	cmd           *exec.Cmd
+	log           *bytes.Buffer
+}
+
+const root = "dc=office,dc=example"
+
+// newSlapd fills a directory and serves it.
+func newSlapd(t *testing.T) *slapd {
+	t.Helper()
+	program, err := exec.LookPath("slapd")
+	if err != nil {
+		if program, err = exec.LookPath("/usr/sbin/slapd"); err != nil {
+			unavailableHere(t, "slapd is not installed; .ci/packages.txt lists what these tests need")
+		}
+	}
+	s := &slapd{dir: t.TempDir(), plain: freeAddress(t), secure: freeAddress(t)}
+	// Where AppArmor confines slapd, it confines the one at its own path, to its
+	// own directories: a copy may use these.
+	s.binary = filepath.Join(s.dir, "slapd")
+	data, err := os.ReadFile(program)
+	must(t, err)
+	must(t, os.WriteFile(s.binary, data, 0o700))
+	must(t, os.Mkdir(filepath.Join(s.dir, "db"), 0o700))
+	s.certificates(t)
+	s.configure(t)
+	out, err := exec.Command(s.binary, "-T", "add", "-f", s.file("slapd.conf"), "-l", "testdata/office.ldif").CombinedOutput()
+	if err != nil {
+		t.Fatalf("slapadd: %v: %s", err, out)
+	}
+	s.start(t)
+	return s
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func (s *slapd) file(name string) string { return filepath.Join(s.dir, name) }
+
+func (s *slapd) configure(t *testing.T) {
+	t.Helper()
+	schema, err := filepath.Abs("testdata/office.schema")
+	must(t, err)
+	conf := strings.NewReplacer("DIR", s.dir, "SCHEMA", schema, "ROOT", root).Replace(`
+include /etc/ldap/schema/core.schema
+include /etc/ldap/schema/cosine.schema
+include /etc/ldap/schema/inetorgperson.schema
+include /etc/ldap/schema/nis.schema
+include /etc/ldap/schema/misc.schema
+include SCHEMA
+modulepath /usr/lib/ldap
+moduleload back_mdb
+pidfile DIR/pid
+TLSCACertificateFile DIR/ca.pem
+TLSCertificateFile DIR/server.pem
+TLSCertificateKeyFile DIR/server.key
+TLSVerifyClient never
+# What servers in the field allow, and nobody must fall for.
+allow bind_anon_cred bind_anon_dn
+database mdb
+suffix ROOT
+rootdn cn=root,ROOT
+rootpw "secret of root"
+directory DIR/db
+maxsize 16777216
+access to attrs=userPassword by anonymous auth by * none
+access to * by anonymous auth by * read
+`)
+	must(t, os.WriteFile(s.file("slapd.conf"), []byte(conf), 0o600))
+}
+
+// certificates makes a CA, and a certificate of 127.0.0.1 from it.
+func (s *slapd) certificates(t *testing.T) {
+	t.Helper()
+	now := time.Now()
+	make := func(name string, template, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		must(t, err)
+		template.SerialNumber, template.NotBefore, template.NotAfter = big.NewInt(now.UnixNano()), now.Add(-time.Hour), now.Add(time.Hour)
+		template.Subject = pkix.Name{CommonName: name}
+		if parent == nil {
+			parent, parentKey = template, key
+		}
+		der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, parentKey)
+		must(t, err)
+		private, err := x509.MarshalPKCS8PrivateKey(key)
+		must(t, err)
+		must(t, os.WriteFile(s.file(name+".pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+		must(t, os.WriteFile(s.file(name+".key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600))
+		cert, err := x509.ParseCertificate(der)
+		must(t, err)
+		return cert, key
+	}
+	ca, key := make("ca", &x509.Certificate{IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, nil, nil)
+	make("other-ca", &x509.Certificate{IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, nil, nil)
+	make("server", &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, ca, key)
+}
+
+// start serves the directory, until stop or the end of the test.
+func (s *slapd) start(t *testing.T) {
+	t.Helper()
+	s.log = new(bytes.Buffer)
+	s.cmd = exec.Command(s.binary, "-d", "0", "-f", s.file("slapd.conf"), "-h", "ldap://"+s.plain+" ldaps://"+s.secure)
+	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	must(t, s.cmd.Start())
+	t.Cleanup(s.stop)
+	for range 200 {
+		if c, err := net.Dial("tcp", s.secure); err == nil {
+			c.Close()
+			return
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
+	s.stop()
+	t.Fatalf("slapd does not start: %s", s.log)
+}
+
+func (s *slapd) stop() {
+	if s.cmd.ProcessState == nil {
+		s.cmd.Process.Kill()
+		s.cmd.Wait()
+	}
+}
+
+// pause stops the server without closing anything: it hangs.
+func (s *slapd) pause(t *testing.T) func() {
+	t.Helper()
+	must(t, s.cmd.Process.Signal(syscall.SIGSTOP))
+	return func() { s.cmd.Process.Signal(syscall.SIGCONT) }
+}
+
+// config is one that searches with an account of its own.
+func (s *slapd) config(t *testing.T) Config {
+	t.Helper()
+	must(t, os.WriteFile(s.file("password"), []byte("of the searching account\n"), 0o600))
+	return s.configOf(OpenLDAP)
+}
+
+func (s *slapd) configOf(kind Kind) Config {
+	c := Defaults(kind)
+	c.Name, c.Servers, c.CAFile = "office", []string{"ldap://" + s.plain}, s.file("ca.pem")
+	c.BindDN, c.PasswordFile, c.Base = "cn=search,"+root, s.file("password"), root
+	c.Timeout = 3 * time.Second
+	return c
+}
+
+func open(t *testing.T, cfg Config) *Directory {
+	t.Helper()
+	d, err := Open(cfg)
+	must(t, err)
+	t.Cleanup(d.Close)
+	return d
+}
+
+// modify changes an entry as the administrator of the directory does.
+func (s *slapd) modify(t *testing.T, dn, attr string, values ...string) {
+	t.Helper()
+	c, err := ldapv3.DialURL("ldap://" + s.plain)
+	must(t, err)
+	defer c.Close()
+	must(t, c.Bind("cn=root,"+root, "secret of root"))
+	change := ldapv3.NewModifyRequest(dn, nil)
+	change.Replace(attr, values)
+	must(t, c.Modify(change))
+}
+
+func list(all []addr.Address) string {
+	var text []string
+	for _, a := range all {
+		text = append(text, a.String())
+	}
+	return strings.Join(text, " ")
+}
+
+func TestSlapd(t *testing.T) {
+	t.Parallel()
+	s := newSlapd(t)
+	t.Run("connections", func(t *testing.T) { testConnections(t, s) })
+	t.Run("passwords", func(t *testing.T) { testPasswords(t, s) })
+	t.Run("user DN", func(t *testing.T) { testUserDN(t, s) })
+	t.Run("addresses", func(t *testing.T) { testRouting(t, s) })
+	t.Run("Active Directory", func(t *testing.T) { testActiveDirectory(t, s) })
+	t.Run("people", func(t *testing.T) { testPeople(t, s) })
+	t.Run("trial", func(t *testing.T) { testTrial(t, s) })
+	t.Run("changes", func(t *testing.T) { testChanges(t, s) })
+	t.Run("big group", func(t *testing.T) { testBigGroup(t, s) })
+}
+
+func testConnections(t *testing.T, s *slapd) {
+	_, plain, _ := net.SplitHostPort(s.plain)
+	_, secure, _ := net.SplitHostPort(s.secure)
+	for _, test := range []struct {
+		name, server, ca string
+		startTLS         bool
+		want             string // of the error
+	}{
+		{"plain", "ldap://" + s.plain, "ca.pem", false, ""},
+		{"StartTLS", "ldap://" + s.plain, "ca.pem", true, ""},
+		{"LDAPS", "ldaps://" + s.secure, "ca.pem", false, ""},
+		{"StartTLS of another CA", "ldap://" + s.plain, "other-ca.pem", true, "unknown authority"},
+		{"LDAPS of another CA", "ldaps://" + s.secure, "other-ca.pem", false, "unknown authority"},
+		{"LDAPS of another name", "ldaps://localhost:" + secure, "ca.pem", false, "localhost"},
+		{"StartTLS of another name", "ldap://localhost:" + plain, "ca.pem", true, "localhost"},
+		{"LDAPS on the other port", "ldaps://" + s.plain, "ca.pem", false, "TLS"},
+		{"LDAP on the other port", "ldap://" + s.secure, "ca.pem", false, "ldap"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cfg := s.config(t)
+			cfg.Servers, cfg.CAFile, cfg.StartTLS = []string{test.server}, s.file(test.ca), test.startTLS
+			d := open(t, cfg)
+			p, err := d.Check(t.Context(), anna, "annas secret")
+			if test.want == "" && (err != nil || p.DN != "uid=anna,ou=people,"+root) {
+				t.Errorf("Check says %v, %v", p, err)
+			}
+			if test.want != "" && (!errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), test.want)) {
+				t.Errorf("Check says %v, not %s", err, test.want)
+			}
+		})
+	}
+	t.Run("the second server", func(t *testing.T) {
+		cfg := s.config(t)
+		cfg.Servers = []string{"ldap://" + freeAddress(t), "ldap://" + s.plain}
+		if _, err := open(t, cfg).Find(t.Context(), anna); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("password file for all to read", func(t *testing.T) {
+		cfg := s.config(t)
+		cfg.PasswordFile = s.file("open")
+		must(t, os.WriteFile(cfg.PasswordFile, []byte("of the searching account"), 0o600))
+		must(t, os.Chmod(cfg.PasswordFile, 0o644))
+		if _, err := open(t, cfg).Find(t.Context(), anna); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "chmod") {
+			t.Errorf("Find says %v", err)
+		}
+	})
+	t.Run("empty password file", func(t *testing.T) {
+		cfg := s.config(t)
+		cfg.PasswordFile = s.file("empty")
+		must(t, os.WriteFile(cfg.PasswordFile, []byte("\nx"), 0o600))
+		if _, err := open(t, cfg).Find(t.Context(), anna); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "no password") {
+			t.Errorf("Find says %v", err)
+		}
+	})
+}
+
+func testPasswords(t *testing.T, s *slapd) {
+	d := open(t, s.config(t))
+	for _, test := range []struct {
+		user, password string
+		want           error
+	}{
+		{"anna", "annas secret", nil},
+		{"ANNA", "annas secret", nil},
+		{"bert", "berts secret", nil},
+		{"anna", "annas Secret", ErrInvalid},
+		{"anna", "annas secret ", ErrInvalid},
+		{"anna", "", ErrInvalid},
+		{"anna", "\x00", ErrInvalid},
+		{"anna", "berts secret", ErrInvalid},
+		{"nopass", "x", ErrInvalid},
+		{"nopass", "", ErrInvalid},
+		{"twin", "x", ErrAmbiguous},
+		{"nobody", "x", ErrNotFound},
+		{"*", "annas secret", ErrNotFound},
+		{"ann*", "annas secret", ErrNotFound},
+		{"*)(uid=*", "annas secret", ErrNotFound},
+		{"anna)(objectClass=*", "annas secret", ErrNotFound},
+		{"x)(|(uid=anna)", "annas secret", ErrNotFound},
+		{"anna,ou=people", "annas secret", ErrNotFound},
+		{`anna\`, "annas secret", ErrNotFound},
+	} {
+		_, err := d.Check(t.Context(), Login{test.user, "office.example"}, test.password)
+		if !errors.Is(err, test.want) || (err == nil) != (test.want == nil) {
+			t.Errorf("%s with %q: %v, not %v", test.user, test.password, err, test.want)
+		}
+	}
+	if _, err := d.Check(t.Context(), Login{"b", "office.example"}, "berts secret"); err != nil {
+		t.Errorf("by an alias: %v", err)
+	}
+	if _, err := d.Check(t.Context(), Login{"anna", ""}, "annas secret"); err != nil {
+		t.Errorf("without a domain: %v", err)
+	}
+	cfg := s.config(t)
+	cfg.Base = "dc=nowhere"
+	if _, err := open(t, cfg).Check(t.Context(), anna, "annas secret"); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "the base is not there") {
+		t.Errorf("with a base that is not there: %v", err)
+	}
+}
+
+func testUserDN(t *testing.T, s *slapd) {
+	cfg := s.config(t)
+	cfg.BindDN, cfg.PasswordFile, cfg.UserDN = "", "", "uid=%u,ou=people,"+root
+	d := open(t, cfg)
+	p, err := d.Check(t.Context(), anna, "annas secret")
+	if err != nil || p.Mailbox.String() != "anna@office.example" || list(p.Aliases) != "a.muster@office.example muster@office.example" {
+		t.Errorf("Check says %v, %v", p, err)
+	}
+	for _, test := range []struct{ user, password string }{
+		{"anna", "x"}, {"anna", ""}, {"nobody", "x"}, {"anna,ou=people," + root + "#", "annas secret"}, {"twin,ou=others", "x"}, {"anna+cn=x", "annas secret"},
+	} {
+		_, err := d.Check(t.Context(), Login{test.user, "office.example"}, test.password)
+		if !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s with %q: %v", test.user, test.password, err)
+		}
+	}
+	cfg.UserFilter = "(&(uid=%u)(cn=Anna*))"
+	d = open(t, cfg)
+	if _, err := d.Check(t.Context(), Login{"bert", "office.example"}, "berts secret"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("one whom the filter leaves out: %v", err)
+	}
+	if _, err := d.Check(t.Context(), anna, "annas secret"); err != nil {
+		t.Errorf("one whom it does not: %v", err)
+	}
+	cfg.Base = ""
+	d = open(t, cfg)
+	if p, err := d.Check(t.Context(), anna, "annas secret"); err != nil || p.DN != "uid=anna,ou=people,"+root || !p.Mailbox.IsZero() {
+		t.Errorf("without a base, Check says %v, %v", p, err)
+	}
+	if _, err := d.Find(t.Context(), anna); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("without a base, Find says %v", err)
+	}
+}
+
+func testRouting(t *testing.T, s *slapd) {
+	d := open(t, s.config(t))
+	for _, test := range []struct {
+		address, mailbox string
+		members          string
+		want             error
+	}{
+		{"anna@office.example", "anna@office.example", "", nil},
+		{"ANNA@OFFICE.EXAMPLE", "anna@office.example", "", nil},
+		{"a.muster@office.example", "anna@office.example", "", nil},
+		{"muster@office.example", "anna@office.example", "", nil},
+		{"b@office.example", "bert@office.example", "", nil},
+		{"team@office.example", "", "anna@office.example bert@office.example twin@office.example", nil},
+		{"all@office.example", "", "anna@office.example bert@office.example twin@office.example", nil},
+		{"unique@office.example", "", "anna@office.example", nil},
+		{"posix@office.example", "", "anna@office.example", nil},
+		{"list@office.example", "", "anna@office.example somebody@elsewhere.example", nil},
+		{"empty@office.example", "", "", nil},
+		{"nobody@office.example", "", "", ErrNotFound},
+		{"*@office.example", "", "", ErrNotFound},
+		{"anna@elsewhere.example", "", "", ErrNotFound},
+		{`"*)(uid=*"@office.example`, "", "", ErrNotFound},
+	} {
+		p, err := d.Address(t.Context(), mustParse(t, test.address))
+		if !errors.Is(err, test.want) || (err == nil) != (test.want == nil) {
+			t.Errorf("%s: %v, not %v", test.address, err, test.want)
+			continue
+		}
+		if p.Mailbox.String() != test.mailbox || list(p.Members) != test.members || err == nil && p.Group != (test.mailbox == "") {
+			t.Errorf("%s is %+v", test.address, p)
+		}
+	}
+	p, err := d.Find(t.Context(), anna)
+	if err != nil || p.Quota != 52428800 || p.Name != "Anna M." || list(p.Aliases) != "a.muster@office.example muster@office.example" {
+		t.Errorf("Find says %+v, %v", p, err)
+	}
+}
+
+func testActiveDirectory(t *testing.T, s *slapd) {
+	cfg := s.configOf(ActiveDirectory)
+	cfg.Base = "ou=ad," + root
+	d := open(t, cfg)
+	for _, login := range []Login{{"carla", "corp.example"}, {"carla", "elsewhere.example"}, {"Carla", "corp.office.example"}, {"carla", ""}} {
+		p, err := d.Check(t.Context(), login, "carlas secret")
+		if err != nil || p.Mailbox.String() != "carla@corp.example" || list(p.Aliases) != "carla.c@corp.example" || p.Quota != 51200<<10 {
+			t.Errorf("%v: %+v, %v", login, p, err)
+		}
+	}
+	for _, test := range []struct {
+		address, mailbox, members string
+		want                      error
+	}{
+		{"carla.c@corp.example", "carla@corp.example", "", nil},
+		{"sales@corp.example", "", "carla@corp.example contact@corp.example", nil},
+		{"verkauf@corp.example", "", "carla@corp.example contact@corp.example", nil},
+		{"nobody@corp.example", "", "", nil},
+		{"contact@corp.example", "", "", ErrNotFound},
+	} {
+		p, err := d.Address(t.Context(), mustParse(t, test.address))
+		if !errors.Is(err, test.want) || p.Mailbox.String() != test.mailbox || list(p.Members) != test.members || err == nil && p.Group != (test.mailbox == "") {
+			t.Errorf("%s is %+v, %v", test.address, p, err)
+		}
+	}
+	if _, err := d.Check(t.Context(), Login{"contact", "corp.example"}, "x"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a contact logs in: %v", err)
+	}
+}
+
+func testPeople(t *testing.T, s *slapd) {
+	d := open(t, s.config(t))
+	all, err := d.People(t.Context(), "corp.example")
+	if err != nil || len(all) != 4 {
+		t.Errorf("People lists %v, %v", all, err)
+	}
+	everybody, err := d.People(t.Context(), "")
+	if err != nil || len(everybody) <= len(all) {
+		t.Errorf("People lists %d, %v", len(everybody), err)
+	}
+	if none, err := d.People(t.Context(), "*"); err != nil || len(none) != 0 {
+		t.Errorf("People lists %v, %v", none, err)
+	}
+}
+
+func testTrial(t *testing.T, s *slapd) {
+	cfg := s.config(t)
+	cfg.Servers = []string{"ldap://" + s.plain, "ldaps://" + s.secure, "ldap://" + freeAddress(t)}
+	tell := func(login Login, password string) string {
+		var b strings.Builder
+		for _, step := range open(t, cfg).Test(t.Context(), login, password) {
+			fmt.Fprintf(&b, "%s | %s | %s | %v\n", step.Server, step.What, step.Detail, step.Err)
+		}
+		return b.String()
+	}
+	text := tell(anna, "annas secret")
+	for _, want := range []string{
+		"ldap://" + s.plain + " | connect | not encrypted | <nil>",
+		"ldaps://" + s.secure + " | connect | TLS 1.3, certificate valid until ",
+		"| log in as cn=search,dc=office,dc=example |  | <nil>",
+		"| search below dc=office,dc=example | for example uid=anna,ou=people,dc=office,dc=example | <nil>",
+		"refused",
+		"| find anna@office.example | uid=anna,ou=people,dc=office,dc=example, mailbox anna@office.example | <nil>",
+		"| check the password of anna@office.example | uid=anna,ou=people,dc=office,dc=example, mailbox anna@office.example | <nil>",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
+	}
+	cfg.Base = "dc=nowhere"
+	if text := tell(Login{}, ""); !strings.Contains(text, "the base") || strings.Contains(text, "find") {
+		t.Errorf("without a base:\n%s", text)
+	}
+	must(t, os.WriteFile(s.file("wrong"), []byte("x"), 0o600))
+	cfg.Base, cfg.PasswordFile = root, s.file("wrong")
+	if text := tell(Login{}, ""); !strings.Contains(text, "wrong password") || strings.Contains(text, "search below") {
+		t.Errorf("with a wrong password:\n%s", text)
+	}
+}
+
+func testChanges(t *testing.T, s *slapd) {
+	cfg := s.config(t)
+	cfg.FreshPasswords = 200 * time.Millisecond
+	d := open(t, cfg)
+	bert := Login{"bert", "office.example"}
+	_, err := d.Check(t.Context(), bert, "berts secret")
+	must(t, err)
+	s.modify(t, "uid=bert,ou=people,"+root, "userPassword", "the new one")
+	if _, err := d.Check(t.Context(), bert, "the new one"); err != nil {
+		t.Errorf("the new password: %v", err)
+	}
+	if _, err := d.Check(t.Context(), bert, "berts secret"); !errors.Is(err, ErrInvalid) {
+		t.Errorf("the old password: %v", err)
+	}
+	s.modify(t, "uid=bert,ou=people,"+root, "userPassword", "berts secret")
+	time.Sleep(200 * time.Millisecond)
+	if _, err := d.Check(t.Context(), bert, "the new one"); !errors.Is(err, ErrInvalid) {
+		t.Errorf("a password that was kept: %v", err)
+	}
+}
+
+func testBigGroup(t *testing.T, s *slapd) {
+	var members []string
+	for i := range MaxMembers {
+		members = append(members, fmt.Sprintf("member%d@elsewhere.example", i))
+	}
+	const dn = "cn=empty,ou=groups," + root
+	s.modify(t, dn, "mgrpRFC822MailMember", members...)
+	if p, err := open(t, s.config(t)).Address(t.Context(), mustParse(t, "empty@office.example")); err != nil || len(p.Members) != MaxMembers {
+		t.Errorf("%d members, %v", len(p.Members), err)
+	}
+	s.modify(t, dn, "mgrpRFC822MailMember", append(members, "one.more@elsewhere.example")...)
+	if p, err := open(t, s.config(t)).Address(t.Context(), mustParse(t, "empty@office.example")); !errors.Is(err, ErrUnavailable) || p.Members != nil {
+		t.Errorf("%d members, %v", len(p.Members), err)
+	}
+}
+
+func TestSlapdRestarted(t *testing.T) {
+	t.Parallel()
+	s := newSlapd(t)
+	cfg := s.config(t)
+	log := new(lockedBuffer)
+	cfg.Fresh, cfg.FreshPasswords, cfg.Timeout = 1, 1, time.Second // ask each time
+	cfg.Servers, cfg.StartTLS, cfg.Log = []string{"ldap://" + s.plain}, true, slog.New(slog.NewTextHandler(log, nil))
+	d := open(t, cfg)
+	check := func(what, password string, want error) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if _, err := d.Check(ctx, anna, password); !errors.Is(err, want) || (err == nil) != (want == nil) {
+			t.Errorf("%s: %v, not %v", what, err, want)
+		}
+	}
+	check("before", "annas secret", nil)
+	s.stop()
+	check("killed", "annas secret", nil)
+	check("killed, with another password", "x", ErrUnavailable)
+	s.start(t)
+	for range 100 {
+		if _, err := d.Check(t.Context(), anna, "x"); errors.Is(err, ErrInvalid) {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	check("restarted", "annas secret", nil)
+	check("restarted, with another password", "x", ErrInvalid)
+
+	s.stop() // and restarted before anybody has noticed
+	s.start(t)
+	check("restarted between two questions, with another password", "x", ErrInvalid)
+	check("restarted between two questions", "annas secret", nil)
+
+	resume := s.pause(t)
+	check("hanging", "annas secret", nil)
+	check("hanging, with another password", "x", ErrUnavailable)
+	resume()
+	for range 100 {
+		if _, err := d.Check(t.Context(), anna, "x"); errors.Is(err, ErrInvalid) {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	check("awake", "annas secret", nil)
+	check("awake, with another password", "x", ErrInvalid)
+	if text := log.String(); strings.Count(text, "server down") != 2 || strings.Count(text, "up again") != 2 || strings.Contains(text, "secret") {
+		t.Errorf("the log says:\n%s", text)
+	}
+}
+
+func TestSlapdUnderLoad(t *testing.T) {
+	t.Parallel()
+	s := newSlapd(t)
+	cfg := s.config(t)
+	cfg.Fresh, cfg.FreshPasswords, cfg.Stale = 1, 1, 1
+	d := open(t, cfg)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for n := range 25 {
+				login, password := anna, "annas secret"
+				if i%2 == 0 {
+					login, password = Login{"bert", "office.example"}, "berts secret"
+				}
+				p, err := d.Check(t.Context(), login, password)
+				if err != nil || p.Mailbox.Local != login.User {
+					t.Errorf("%v is %v, %v", login, p, err)
+				}
+				if n%10 == 0 {
+					if _, err := d.Check(t.Context(), login, fmt.Sprint("wrong", i, n)); !errors.Is(err, ErrInvalid) {
+						t.Errorf("a wrong password: %v", err)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// lockedBuffer is a log that several write.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
