@@ -42,7 +42,11 @@ func (d *Directory) AddDomain(name addr.Domain) error {
 		} else if err != nil {
 			return err
 		}
-		return d.fsys.SyncDir(rootDir)
+		if err := d.fsys.SyncDir(rootDir); err != nil {
+			return err
+		}
+		d.told(Change{What: Added, Domain: name, DomainAfter: new(DomainFile)})
+		return nil
 	})
 }
 
@@ -50,7 +54,8 @@ func (d *Directory) AddDomain(name addr.Domain) error {
 // with all their mail, only when withMailboxes says so; otherwise ErrInUse.
 func (d *Directory) RemoveDomain(name addr.Domain, withMailboxes bool) error {
 	return d.change(func() error {
-		if _, err := d.Domain(name); err != nil && !errors.Is(err, ErrDamaged) {
+		file, err := d.Domain(name)
+		if err != nil && !errors.Is(err, ErrDamaged) {
 			return err
 		}
 		names, err := d.mailboxNames(name)
@@ -60,7 +65,20 @@ func (d *Directory) RemoveDomain(name addr.Domain, withMailboxes bool) error {
 		if len(names) > 0 && !withMailboxes {
 			return fmt.Errorf("domain %s: %w: it has %d mailboxes", name, ErrInUse, len(names))
 		}
-		return d.removeTree(DomainDir(name), rootDir)
+		var gone []func()
+		for _, user := range names {
+			a := addr.Address{Local: user, Domain: name}
+			account, _ := d.account(a)
+			gone = append(gone, func() { d.toldRemoved(a, account) })
+		}
+		if err := d.removeTree(DomainDir(name), rootDir); err != nil {
+			return err
+		}
+		for _, tell := range gone {
+			tell()
+		}
+		d.told(Change{What: Removed, Domain: name, DomainBefore: file})
+		return nil
 	})
 }
 
@@ -91,7 +109,7 @@ func (d *Directory) updateDomain(name addr.Domain, edit func(*DomainFile) error)
 	if err := edit(next); err != nil {
 		return err
 	}
-	return writeJSON(d.fsys, DomainDir(name)+"/"+domainFile, next)
+	return d.writeDomain(name, file, next)
 }
 
 // clone makes a copy whose maps can be changed.
@@ -132,7 +150,11 @@ func (d *Directory) AddMailbox(a addr.Address, account Account) (Mailbox, error)
 		if err != nil {
 			return errors.Join(err, d.fsys.RemoveAll(draft))
 		}
-		return d.fsys.SyncDir(parent)
+		if err := d.fsys.SyncDir(parent); err != nil {
+			return err
+		}
+		d.told(Change{What: Added, Domain: a.Domain, User: a.Local, AccountAfter: &account})
+		return nil
 	})
 	if err != nil {
 		return Mailbox{}, err
@@ -172,12 +194,14 @@ func (d *Directory) CheckFree(a addr.Address) error {
 func (d *Directory) RemoveMailbox(a addr.Address) error {
 	a = a.Fold()
 	return d.change(func() error {
-		if _, err := d.Mailbox(a); err != nil && !errors.Is(err, ErrDamaged) {
+		account, err := d.account(a)
+		if err != nil && !errors.Is(err, ErrDamaged) {
 			return err
 		}
 		if err := d.removeTree(MailboxDir(a), DomainDir(a.Domain)); err != nil {
 			return err
 		}
+		d.toldRemoved(a, account)
 		return d.replaceReferences(a, addr.Address{})
 	})
 }
@@ -187,7 +211,8 @@ func (d *Directory) RemoveMailbox(a addr.Address) error {
 func (d *Directory) RenameMailbox(old, next addr.Address) error {
 	old, next = old.Fold(), next.Fold()
 	return d.change(func() error {
-		if _, err := d.Mailbox(old); err != nil {
+		account, err := d.account(old)
+		if err != nil {
 			return err
 		}
 		if err := d.CheckFree(next); err != nil {
@@ -205,6 +230,7 @@ func (d *Directory) RenameMailbox(old, next addr.Address) error {
 				return err
 			}
 		}
+		d.told(Change{What: Renamed, Domain: old.Domain, User: old.Local, Next: next, AccountBefore: account, AccountAfter: account})
 		return d.replaceReferences(old, next)
 	})
 }
@@ -222,7 +248,7 @@ func (d *Directory) replaceReferences(old, next addr.Address) error {
 			return err
 		}
 		if changed := file.replace(old, next); changed != nil {
-			if err := writeJSON(d.fsys, DomainDir(name)+"/"+domainFile, changed); err != nil {
+			if err := d.writeDomain(name, file, changed); err != nil {
 				return err
 			}
 		}
@@ -256,10 +282,11 @@ func (d *Directory) editAccounts(domains []addr.Domain, edit func(*Account) bool
 			return err
 		}
 		for _, box := range boxes {
+			before := box.Account
 			if !edit(&box.Account) {
 				continue
 			}
-			if err := writeJSON(d.fsys, box.Dir+"/"+accountFile, &box.Account); err != nil {
+			if err := d.writeAccount(box.Address, &before, &box.Account); err != nil {
 				return err
 			}
 		}
@@ -319,12 +346,13 @@ func (d *Directory) UpdateAccount(a addr.Address, edit func(*Account) error) err
 		if err != nil {
 			return err
 		}
+		before := box.Account
 		box.Account.Forward = slices.Clone(box.Account.Forward)
 		box.Account.SendAs = slices.Clone(box.Account.SendAs)
 		if err := edit(&box.Account); err != nil {
 			return err
 		}
-		return writeJSON(d.fsys, box.Dir+"/"+accountFile, &box.Account)
+		return d.writeAccount(a, &before, &box.Account)
 	})
 }
 

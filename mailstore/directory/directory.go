@@ -53,11 +53,21 @@ type Options struct {
 	DefaultDomain addr.Domain  // for bare names; zero: the only hosted domain
 	Postmaster    addr.Address // who gets postmaster's mail; zero: see Resolve
 	PlusSeparator string       // "+": anna+lists@ reaches anna@; "": off
+
+	Method  Method            // of domains that do not say it; "": ByFile
+	Lookups map[string]Lookup // the directories elsewhere by their names
+	First   string            // the name of the first of them
 }
 
 // Directory reads and changes domains and mailboxes. Safe for concurrent use,
 // also by several processes on one data directory.
 type Directory struct {
+	*state
+	tell func(Change) // of each change; nil: nobody listens
+}
+
+// state is what all Observed of a Directory share.
+type state struct {
 	fsys     durable.FS
 	opts     atomic.Pointer[Options]
 	domains  fileCache[DomainFile]
@@ -68,7 +78,7 @@ type Directory struct {
 
 // New returns a Directory over a data directory, which need not hold anything.
 func New(fsys durable.FS, opts Options) *Directory {
-	d := &Directory{fsys: fsys}
+	d := &Directory{state: &state{fsys: fsys}}
 	d.SetOptions(opts)
 	return d
 }
@@ -83,6 +93,14 @@ type Account struct {
 	Forward  []addr.Address `json:"forward,omitempty"`   // also or instead to these
 	KeepCopy bool           `json:"keep_copy,omitempty"` // with Forward: store here as well
 	Created  time.Time      `json:"created,omitzero"`
+
+	Method      Method       `json:"method,omitempty"`           // how the password is checked; "": as the domain says
+	Store       []SecretKind `json:"store,omitempty"`            // what is to be kept beside the verifier, and what the setting says for all
+	Secrets     Secrets      `json:"secrets,omitzero"`           // what is kept
+	PasswordSet time.Time    `json:"password_set,omitzero"`      // zero: nobody knows
+	History     []string     `json:"password_history,omitempty"` // the verifiers of earlier passwords, the latest first
+
+	ClientCerts []ClientCert `json:"client_certs,omitempty"` // that its user may log in with instead of a password
 
 	Limits    // what it may hold
 	Retention // for how long
@@ -127,6 +145,7 @@ type DomainFile struct {
 	CatchAll addr.Address            `json:"catch_all,omitzero"`
 	Aliases  map[string]addr.Address `json:"aliases,omitempty"`
 	Groups   map[string]Group        `json:"groups,omitempty"`
+	Method   Method                  `json:"method,omitempty"` // how its users' passwords are checked; "": as the configuration says
 
 	Limits    // what its mailboxes may hold together; the default is none
 	Retention // for how long, where they do not say it themselves
@@ -139,6 +158,10 @@ type Mailbox struct {
 	Account Account
 	Locked  bool  // the account's own lock or the domain's
 	Damage  error // ErrDamaged, of MailboxesAsFound only
+
+	Method Method       // how the password is checked
+	New    bool         // known to a directory elsewhere, and not made yet
+	Login  addr.Address // of Login: what the user logged in as
 
 	DomainLimits    Limits    // what the domain says its mailboxes may hold together
 	DomainRetention Retention // for how long, where the mailbox says nothing
@@ -318,17 +341,7 @@ func (d *Directory) mailboxIn(domain *DomainFile, a addr.Address) (Mailbox, erro
 	if err != nil {
 		return Mailbox{}, err
 	}
-	return Mailbox{Address: a, Dir: dir, Account: *account, Locked: account.Locked || domain.Locked, DomainLimits: domain.Limits, DomainRetention: domain.Retention}, nil
-}
-
-// Login finds the mailbox that a person means who types name into a mail
-// program: a full address, or a bare name in the default domain.
-func (d *Directory) Login(name string) (Mailbox, error) {
-	a, err := d.ParseUser(name)
-	if err != nil {
-		return Mailbox{}, fmt.Errorf("mailbox %q: %w", name, ErrNotFound)
-	}
-	return d.Mailbox(a)
+	return Mailbox{Address: a, Dir: dir, Account: *account, Locked: account.Locked || domain.Locked, Method: d.methodIn(domain, account), DomainLimits: domain.Limits, DomainRetention: domain.Retention}, nil
 }
 
 // ParseUser reads "anna@office.example", or "anna" in the default domain.

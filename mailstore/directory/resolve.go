@@ -106,10 +106,39 @@ func (w *walk) followNew(a addr.Address) (bool, error) {
 	if group, ok := file.Groups[key.Local]; ok {
 		return w.followAll(group.Members)
 	}
+	if reached, known, err := w.followPerson(file, key); known || err != nil {
+		return reached, err
+	}
 	if base := w.opts.plusBase(key.Local); base != "" {
 		return w.follow(addr.Address{Local: base, Domain: a.Domain})
 	}
 	return false, nil
+}
+
+// followPerson follows an address that a directory elsewhere may know.
+func (w *walk) followPerson(file *DomainFile, a addr.Address) (reached, known bool, err error) {
+	person, method, err := w.d.personAt(a, file)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return false, false, nil
+	case err != nil:
+		return false, false, err
+	case person.Mailbox.IsZero():
+		reached, err = w.followAll(person.Members)
+		return reached, true, err
+	case person.Mailbox.Fold() != a:
+		reached, err = w.follow(person.Mailbox)
+		return reached, true, err
+	}
+	box, err := w.d.personMailbox(person, method)
+	lookup, _ := w.opts.lookup(method)
+	if errors.Is(err, ErrNotFound) || err == nil && !lookup.AtDelivery {
+		return false, false, nil
+	} else if err != nil {
+		return false, false, err
+	}
+	w.boxes = append(w.boxes, box)
+	return true, true, nil
 }
 
 func (w *walk) mailbox(file *DomainFile, a addr.Address) (Mailbox, error) {

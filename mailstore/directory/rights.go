@@ -59,6 +59,11 @@ func (x *parentIndex) ownAddresses(d *Directory, box Mailbox) ([]addr.Address, e
 	if err != nil {
 		return nil, err
 	}
+	there, err := d.personAliases(box)
+	if err != nil {
+		return nil, err
+	}
+	own = append(own, there...)
 	for _, granted := range box.Account.SendAs {
 		own = append(own, granted.Fold())
 	}

@@ -1,0 +1,230 @@
+package directory
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/durable"
+)
+
+// elsewhere is a double for an LDAP directory.
+type elsewhere struct {
+	logins    map[string]Person
+	addresses map[string]Person
+	err       error
+}
+
+func (e *elsewhere) Login(user, domain string) (Person, error) { return e.find(e.logins, user) }
+
+func (e *elsewhere) Address(a addr.Address) (Person, error) { return e.find(e.addresses, a.String()) }
+
+func (e *elsewhere) find(in map[string]Person, name string) (Person, error) {
+	if e.err != nil {
+		return Person{}, e.err
+	}
+	p, ok := in[name]
+	if !ok {
+		return p, fmt.Errorf("%s: %w", name, ErrNotFound)
+	}
+	return p, nil
+}
+
+func at(s string) addr.Address {
+	a, err := addr.Parse(s)
+	if err != nil {
+		panic(err)
+	}
+	return a
+}
+
+// newElsewhere is an office with a domain of its own, office.example, and one
+// whose people are in a directory, corp.example.
+func newElsewhere(t *testing.T) (*Directory, *elsewhere) {
+	t.Helper()
+	root, err := durable.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { root.Close() })
+	smith := Person{Mailbox: at("anna.smith@corp.example"), Aliases: []addr.Address{at("anna@corp.example"), at("boss@office.example"), at("x@far.example")}, Quota: 1000}
+	people := &elsewhere{
+		logins: map[string]Person{"asmith": smith, "guest": {Mailbox: at("boss@office.example")}},
+		addresses: map[string]Person{
+			"anna.smith@corp.example": smith, "anna@corp.example": smith,
+			"all@corp.example": {Members: []addr.Address{at("anna@corp.example"), at("boss@office.example")}},
+		},
+	}
+	d := New(root, Options{DefaultDomain: "office.example", First: "corp", Lookups: map[string]Lookup{
+		"corp": {People: people, AtDelivery: true, AtLogin: true, NetBIOS: []string{"CORPORATION"}},
+	}})
+	for _, err := range []error{d.AddDomain("office.example"), d.AddDomain("corp.example"),
+		d.UpdateDomain("corp.example", func(f *DomainFile) error { f.Method = ByDirectory; return nil })} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := d.AddMailbox(at("boss@office.example"), Account{}); err != nil {
+		t.Fatal(err)
+	}
+	return d, people
+}
+
+func TestParseMethod(t *testing.T) {
+	for _, good := range []string{"file", "system", "directory", "directory:corp"} {
+		if m, err := ParseMethod(good); err != nil || string(m) != good {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"", "File", "ldap", "directory:", "directory:a:b", "directory:a b", "file:x"} {
+		if m, err := ParseMethod(bad); !errors.Is(err, ErrMethod) {
+			t.Errorf("%q: %q, %v", bad, m, err)
+		}
+	}
+}
+
+func TestLoginNames(t *testing.T) {
+	d, _ := newElsewhere(t)
+	for name, want := range map[string]string{
+		"boss":                            "boss@office.example",
+		"boss@office.example":             "boss@office.example",
+		`office.example\boss`:             "boss@office.example",
+		`OFFICE\boss`:                     "boss@office.example",
+		`WORKSTATION7\boss`:               "boss@office.example",
+		`.\boss`:                          "boss@office.example",
+		`\boss`:                           "boss@office.example",
+		`CORP\boss@office.example`:        "boss@office.example",
+		`CORP\asmith`:                     "anna.smith@corp.example",
+		`corporation\asmith`:              "anna.smith@corp.example",
+		`corp.example\asmith`:             "anna.smith@corp.example",
+		"asmith@corp.example":             "anna.smith@corp.example",
+		"asmith":                          "", // nobody of the default domain
+		`CORP\guest`:                      "", // a mailbox whose password is not the directory's
+		`CORP\nobody`:                     "",
+		`office.example\asmith`:           "",
+		`CORP\`:                           "",
+		`a\b\c`:                           "",
+		"anna.smith@corp.example@evil":    "",
+		"../boss":                         "",
+		`CORP\../../office.example/P3_x.`: "",
+	} {
+		box, err := d.Login(name)
+		if got := box.Address.String(); want == "" && !errors.Is(err, ErrNotFound) || want != "" && (err != nil || got != want) {
+			t.Errorf("%s: %s, %v; want %q", name, got, err, want)
+		}
+	}
+}
+
+func TestPersonIsMade(t *testing.T) {
+	d, people := newElsewhere(t)
+	box, err := d.Login("asmith@corp.example")
+	if err != nil || !box.New || box.Method != "directory:corp" || box.Login != at("asmith@corp.example") {
+		t.Fatalf("%+v, %v", box, err)
+	}
+	made, err := d.Make(box)
+	if err != nil || made.New || made.Dir != box.Dir || made.Login != box.Login {
+		t.Errorf("%+v, %v", made, err)
+	}
+	if again, err := d.Make(box); err != nil || again.Address != box.Address {
+		t.Errorf("made by somebody else meanwhile: %+v, %v", again, err)
+	}
+	if box, err := d.Login("asmith@corp.example"); err != nil || box.New {
+		t.Errorf("%+v, %v", box, err)
+	}
+	// Now that it is there, its user can log in by its name although nothing can be
+	// looked up: the password is another matter.
+	people.err = errors.New("down")
+	if box, err := d.Login("anna.smith@corp.example"); err != nil || box.New {
+		t.Errorf("%+v, %v", box, err)
+	}
+	if _, err := d.Login("asmith@corp.example"); err == nil || errors.Is(err, ErrNotFound) {
+		t.Errorf("a directory that is down knows: %v", err)
+	}
+}
+
+func TestResolvePeople(t *testing.T) {
+	d, people := newElsewhere(t)
+	boxes := func(name string) (all []string) {
+		t.Helper()
+		res, err := d.Resolve(at(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range res.Mailboxes {
+			all = append(all, b.Address.String())
+		}
+		return all
+	}
+	smith := []string{"anna.smith@corp.example"}
+	for name, want := range map[string][]string{
+		"anna.smith@corp.example": smith, "Anna@corp.example": smith,
+		"all@corp.example": {"anna.smith@corp.example", "boss@office.example"}, "nobody@corp.example": nil,
+	} {
+		if got := boxes(name); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+	}
+	opts := *d.opts.Load()
+	opts.PlusSeparator = "+"
+	d.SetOptions(opts)
+	if got := boxes("anna+x@corp.example"); !slices.Equal(got, smith) {
+		t.Errorf("plus addressing: %v", got)
+	}
+	lookup := opts.Lookups["corp"]
+	lookup.AtDelivery = false
+	opts.Lookups = map[string]Lookup{"corp": lookup}
+	d.SetOptions(opts)
+	if got := boxes("anna@corp.example"); got != nil {
+		t.Errorf("a mailbox that is not made at delivery: %v", got)
+	}
+	people.err = errors.New("down")
+	if res, err := d.Resolve(at("anna@corp.example")); err == nil {
+		t.Errorf("the directory is down, and the answer is %v", res.Kind)
+	}
+	if got := boxes("boss@office.example"); len(got) != 1 {
+		t.Errorf("the other domain suffers: %v", got)
+	}
+}
+
+func TestPersonRights(t *testing.T) {
+	d, people := newElsewhere(t)
+	box, err := d.Login("asmith@corp.example")
+	if err == nil {
+		box, err = d.Make(box)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := d.OwnAddresses(box)
+	if want := []addr.Address{at("anna@corp.example")}; err != nil || !slices.Equal(own, want) {
+		t.Errorf("may send as %v, %v; want %v: not another's mailbox, and nothing elsewhere", own, err, want)
+	}
+	if q := d.PersonQuota(box); q != 1000 {
+		t.Errorf("quota %d", q)
+	}
+	people.err = errors.New("down")
+	if q := d.PersonQuota(box); q != 0 {
+		t.Errorf("quota %d from a directory that is down", q)
+	}
+	if _, err := d.OwnAddresses(box); err == nil {
+		t.Error("nothing can be known of the addresses, and it is not said")
+	}
+}
+
+func TestStoredKinds(t *testing.T) {
+	d, _ := newElsewhere(t)
+	if kinds, err := d.StoredKinds(); err != nil || len(kinds) != 0 {
+		t.Errorf("%v, %v", kinds, err)
+	}
+	if err := d.UpdateAccount(at("boss@office.example"), func(a *Account) error {
+		a.Secrets = Secrets{Kinds: []SecretKind{SecretSPA}, Sealed: []byte("x")}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if kinds, err := d.StoredKinds(); err != nil || !kinds[SecretSPA] || kinds[SecretAPOP] {
+		t.Errorf("%v, %v", kinds, err)
+	}
+}
