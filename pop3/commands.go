@@ -2,6 +2,8 @@ package pop3
 
 import (
 	"strings"
+
+	"pillarbox/mailstore/auth"
 )
 
 // The states of a session (RFC 1939 §3) in which a command is permitted. There
@@ -21,6 +23,7 @@ var commands = map[string]command{
 	"NOOP": {transaction, (*session).noop},
 	"QUIT": {authorization | transaction, (*session).quit},
 
+	"APOP": {authorization, (*session).apop},
 	"AUTH": {authorization, (*session).authenticate},
 	"PASS": {authorization, (*session).pass},
 	"STLS": {authorization, (*session).stls},
@@ -74,6 +77,7 @@ func parse(line string) (verb, arg string) {
 
 // capa lists the capabilities (RFC 2449 §5): those of both states, in both.
 func (c *session) capa(string) {
+	c.asked = true
 	c.ok("what this server can do")
 	c.line("TOP")
 	c.line("UIDL")
@@ -82,9 +86,11 @@ func (c *session) capa(string) {
 	c.line("AUTH-RESP-CODE")
 	c.line("EXPIRE ", c.expire())
 	c.line("UTF8")
-	if c.mayLogIn() {
+	if c.offered(auth.PLAIN) {
 		c.line("USER")
-		c.line("SASL ", strings.Join(mechanisms, " "))
+	}
+	if offers := c.server.auth.Offers(c.client()); c.mayLogIn() && len(offers) > 0 {
+		c.line("SASL ", strings.Join(offers, " "))
 	}
 	if c.mayStartTLS() {
 		c.line("STLS")

@@ -5,29 +5,24 @@ import (
 	"errors"
 	"strings"
 
-	"github.com/emersion/go-sasl"
-
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/auth"
+	"pillarbox/tls/strength"
 )
 
-// mechanisms are those of AUTH, the better first.
-var mechanisms = []string{"PLAIN", "LOGIN"}
+// client is who wants to log in, as far as the connection tells.
+func (c *session) client() auth.Client { return auth.Client{Remote: c.remote, TLS: c.tls} }
 
-func newMechanism(name string, check func(user, password string) error) sasl.Server {
-	switch name {
-	case "PLAIN":
-		return auth.NewPLAIN(check)
-	case "LOGIN":
-		return auth.NewLOGIN(check)
-	}
-	return nil
+// offered says whether a mechanism may be used on this connection. USER and PASS
+// are PLAIN.
+func (c *session) offered(mechanism string) bool {
+	return c.mayLogIn() && c.server.auth.Offered(c.client(), mechanism)
 }
 
 // mayLogIn says whether a password may cross this connection.
 func (c *session) mayLogIn() bool {
 	if c.secure {
-		return true
+		return !c.tooWeak()
 	}
 	for _, network := range c.config.PlaintextNetworks {
 		if network.Contains(c.remote) {
@@ -37,10 +32,23 @@ func (c *session) mayLogIn() bool {
 	return false
 }
 
+// tooWeak says whether TLS is on with a weaker cipher than the service demands.
+func (c *session) tooWeak() bool {
+	strong := c.config.Strong
+	if c.implicit {
+		strong = c.config.StrongImplicit
+	}
+	return strong && c.tls != nil && strength.Below128(c.tls.CipherSuite)
+}
+
 func (c *session) mayStartTLS() bool { return !c.secure && c.config.TLS != nil }
 
 // refuseLogin is the answer when mayLogIn says no.
 func (c *session) refuseLogin() {
+	if c.tooWeak() {
+		c.senseless("[AUTH] logging in here needs encryption with at least 128 bits; this mail program is too old for it")
+		return
+	}
 	if c.mayStartTLS() {
 		c.senseless("[AUTH] logging in from this address needs encryption; turn on SSL or TLS in the mail program")
 		return
@@ -48,10 +56,22 @@ func (c *session) refuseLogin() {
 	c.senseless("[AUTH] logging in is not allowed from this address")
 }
 
+// refuseMechanism is the answer to a way of logging in that is not offered. It
+// has no response code: [AUTH] would make programs ask for the password anew.
+func (c *session) refuseMechanism() {
+	if c.offered(auth.NTLM) && !c.offered(auth.PLAIN) {
+		c.senseless("only Secure Password Authentication (SPA) is accepted here; turn it on in the mail program")
+		return
+	}
+	c.senseless("this way to log in is not offered here")
+}
+
 func (c *session) userName(arg string) {
 	switch {
 	case !c.mayLogIn():
 		c.refuseLogin()
+	case !c.offered(auth.PLAIN):
+		c.refuseMechanism()
 	case arg == "":
 		c.senseless("USER needs a name")
 	default:
@@ -71,12 +91,34 @@ func (c *session) pass(password string) {
 }
 
 // check verifies a password and keeps the principal.
-func (c *session) check(user, password string) error {
-	p, err := c.server.auth.Password(c.server.ctx, c.remote, user, password)
-	if err == nil {
-		c.principal = p
-	}
+func (c *session) check(user, password string) (err error) {
+	c.principal, err = c.server.auth.Password(c.server.ctx, c.remote, user, password)
 	return err
+}
+
+// apop is APOP (RFC 1939 §7): the name, and the MD5 of the greeting's time stamp
+// and the password.
+func (c *session) apop(arg string) {
+	user, digest, ok := cutLast(arg, " ")
+	switch {
+	case !c.mayLogIn():
+		c.refuseLogin()
+	case c.stamp == "" || !c.offered(auth.APOP):
+		c.refuseMechanism()
+	case !ok:
+		c.senseless("APOP needs a name and a digest")
+	default:
+		var err error
+		c.principal, err = c.server.auth.APOP(c.server.ctx, c.client(), c.stamp, user, digest)
+		c.enter(err)
+	}
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
 }
 
 // enter opens the maildrop of the principal after a check that gave err.
@@ -111,6 +153,8 @@ func (c *session) refuse(err error) {
 		c.senseless("[AUTH] user name or password is wrong")
 	case errors.Is(err, auth.ErrMalformed):
 		c.senseless("malformed response")
+	case errors.Is(err, auth.ErrExpired):
+		c.err("[AUTH] the password has expired; ask the administrator for another one")
 	case errors.Is(err, auth.ErrLocked):
 		c.err("[SYS/PERM] this mailbox is locked; ask the administrator")
 	case errors.Is(err, mailstore.ErrInUse):
@@ -125,23 +169,32 @@ func (c *session) refuse(err error) {
 func (c *session) authenticate(arg string) {
 	name, initial, _ := strings.Cut(arg, " ")
 	name = strings.ToUpper(name)
-	server := newMechanism(name, c.check)
 	switch {
 	case name == "":
 		c.listMechanisms()
+		return
 	case !c.mayLogIn():
 		c.refuseLogin()
-	case server == nil:
-		c.senseless("unknown mechanism")
-	default:
-		c.exchange(server, initial)
+		return
 	}
+	exchange, err := c.server.auth.Begin(c.server.ctx, c.client(), name)
+	if err != nil {
+		c.refuseMechanism()
+		return
+	}
+	// The programs of Windows know nothing of CAPA, and are answered as the server
+	// that they know did it ([MS-POP3] §2.2.1): a +OK stands for the empty challenge.
+	begin := "+ "
+	if name == auth.NTLM && !c.asked {
+		begin = "+OK"
+	}
+	c.exchange(exchange, begin, initial)
 }
 
 func (c *session) listMechanisms() {
 	c.ok("mechanisms:")
 	if c.mayLogIn() {
-		for _, name := range mechanisms {
+		for _, name := range c.server.auth.Offers(c.client()) {
 			c.line(name)
 		}
 	}
@@ -149,8 +202,9 @@ func (c *session) listMechanisms() {
 }
 
 // exchange leads a SASL exchange to its end. An initial response of "=" is an
-// empty one; "" is none.
-func (c *session) exchange(server sasl.Server, initial string) {
+// empty one; "" is none. begin asks for the first response where it is none, and
+// the mechanism has nothing to say before it.
+func (c *session) exchange(server *auth.Exchange, begin, initial string) {
 	var response []byte
 	var err error
 	switch initial {
@@ -164,16 +218,21 @@ func (c *session) exchange(server sasl.Server, initial string) {
 		var challenge []byte
 		var done bool
 		if challenge, done, err = server.Next(response); done || err != nil {
+			c.principal = server.Principal
 			c.enter(err)
 			return
 		}
-		c.line("+ ", base64.StdEncoding.EncodeToString(challenge))
+		if response == nil && len(challenge) == 0 {
+			c.line(begin)
+		} else {
+			c.line("+ ", base64.StdEncoding.EncodeToString(challenge))
+		}
 		var line string
 		if line, err = c.readLine(); err != nil {
 			break
 		}
 		if line == "*" {
-			c.err("authentication cancelled")
+			c.senseless("authentication cancelled")
 			return
 		}
 		response, err = decodeResponse(line)

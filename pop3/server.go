@@ -33,6 +33,9 @@ type Config struct {
 	TLS *tls.Config
 	// PlaintextNetworks are where a client may log in without TLS.
 	PlaintextNetworks []netip.Prefix
+	// Strong and StrongImplicit let nobody log in over TLS with a cipher below 128
+	// bits, after STLS and where TLS is implicit. Neither demands TLS.
+	Strong, StrongImplicit bool
 
 	// LoginTimeout bounds the time from connecting to being logged in; default 3 min.
 	LoginTimeout time.Duration
@@ -73,9 +76,14 @@ type Maildrops interface {
 	OpenMaildrop(dir string) (*mailstore.Maildrop, error)
 }
 
-// Authenticator verifies passwords, with the errors of package auth.
-// *auth.Authenticator is the one in use.
+// Authenticator verifies passwords and what stands for them, with the errors of
+// package auth. *auth.Authenticator is the one in use.
 type Authenticator interface {
+	Offers(auth.Client) []string
+	Offered(c auth.Client, mechanism string) bool
+	Begin(ctx context.Context, c auth.Client, mechanism string) (*auth.Exchange, error)
+	Stamp() string
+	APOP(ctx context.Context, c auth.Client, stamp, user, digest string) (auth.Principal, error)
 	Password(ctx context.Context, remote netip.Addr, user, password string) (auth.Principal, error)
 	// Locked reports whether the mailbox of one who logged in has been locked
 	// since.

@@ -40,16 +40,20 @@ var (
 // A session is one connection. It belongs to its goroutine, except raw, which
 // Shutdown closes.
 type session struct {
-	server *Server
-	config *Config
-	raw    net.Conn
-	conn   net.Conn // raw, or the TLS on it
-	in     *bufio.Reader
-	out    output
-	remote netip.Addr
-	secure bool      // TLS is on
-	login  time.Time // when the client has to be logged in
-	errors int       // senseless commands and failed logins
+	server   *Server
+	config   *Config
+	raw      net.Conn
+	conn     net.Conn // raw, or the TLS on it
+	in       *bufio.Reader
+	out      output
+	remote   netip.Addr
+	secure   bool                 // TLS is on
+	implicit bool                 // TLS was from the first octet on
+	login    time.Time            // when the client has to be logged in
+	tls      *tls.ConnectionState // nil: it is not
+	errors   int                  // senseless commands and failed logins
+	asked    bool                 // CAPA was: the client is of this century
+	stamp    string               // in the greeting, for APOP; "": none was
 
 	user      string // given with USER, waits for PASS
 	principal auth.Principal
@@ -88,10 +92,10 @@ func (c *session) serve(implicitTLS bool) {
 			c.server.log.Error("pop3: panic in a session", "remote", c.remote, "panic", v, "stack", string(debug.Stack()))
 		}
 	}()
-	if implicitTLS && !c.startTLS() {
+	if c.implicit = implicitTLS; implicitTLS && !c.startTLS() {
 		return
 	}
-	c.ok(c.config.Greeting())
+	c.greet()
 	for c.over == "" {
 		line, err := c.readLine()
 		switch {
@@ -105,6 +109,16 @@ func (c *session) serve(implicitTLS bool) {
 		}
 	}
 	c.out.flush()
+}
+
+// greet sends the greeting, with a time stamp where APOP may be used.
+func (c *session) greet() {
+	text := c.config.Greeting()
+	if c.offered(auth.APOP) {
+		c.stamp = c.server.auth.Stamp()
+		text += " " + c.stamp
+	}
+	c.ok(text)
 }
 
 // end leaves nothing behind but a line in the log.
@@ -203,7 +217,8 @@ func (c *session) startTLS() bool {
 		c.server.log.Info("pop3: TLS handshake failed", "remote", c.remote, "error", err)
 		return false
 	}
-	c.conn, c.out.conn, c.secure = conn, conn, true
+	state := conn.ConnectionState()
+	c.conn, c.out.conn, c.secure, c.tls = conn, conn, true, &state
 	return true
 }
 

@@ -174,6 +174,35 @@ func TestShutdownClosesIdleSessions(t *testing.T) {
 // authFunc is a double for the Authenticator.
 type authFunc func(ctx context.Context, user string) (auth.Principal, error)
 
+func (f authFunc) Offers(auth.Client) []string { return []string{auth.PLAIN, auth.LOGIN} }
+
+func (f authFunc) Offered(_ auth.Client, mechanism string) bool {
+	return mechanism == auth.PLAIN || mechanism == auth.LOGIN
+}
+
+func (f authFunc) Stamp() string { return "" }
+
+func (f authFunc) APOP(context.Context, auth.Client, string, string, string) (auth.Principal, error) {
+	return auth.Principal{}, auth.ErrInvalid
+}
+
+func (f authFunc) Begin(ctx context.Context, c auth.Client, mechanism string) (*auth.Exchange, error) {
+	e := new(auth.Exchange)
+	check := func(user, password string) (err error) {
+		e.Principal, err = f.Password(ctx, c.Remote, user, password)
+		return err
+	}
+	switch mechanism {
+	case auth.PLAIN:
+		e.Server = auth.NewPLAIN(check)
+	case auth.LOGIN:
+		e.Server = auth.NewLOGIN(check)
+	default:
+		return nil, auth.ErrNotOffered
+	}
+	return e, nil
+}
+
 func (f authFunc) Locked(auth.Principal) bool { return false }
 
 func (f authFunc) Password(ctx context.Context, _ netip.Addr, user, _ string) (auth.Principal, error) {

@@ -4,10 +4,12 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -15,6 +17,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"pillarbox/mailstore/addr"
@@ -28,6 +31,10 @@ var (
 	ErrInvalid = errors.New("invalid user name or password")
 	// ErrLocked: the right password for a locked mailbox.
 	ErrLocked = errors.New("the mailbox is locked")
+	// ErrExpired: the right password, which is older than passwords may get.
+	ErrExpired = errors.New("the password is too old")
+	// ErrNotOffered: the mechanism is not for this client.
+	ErrNotOffered = errors.New("mechanism not offered")
 	// ErrTemporary: nothing is known about the password; to be tried again.
 	ErrTemporary = errors.New("authentication temporarily impossible")
 	// ErrBanned: too many wrong log-ins came from the address. It is an
@@ -41,83 +48,117 @@ type Principal struct {
 	Dir     string       // of the mailbox, for mailstore
 }
 
-// Accounts finds the mailbox that a login name means: a full address or a bare
-// name. *directory.Directory is the one in use. An unknown name is
-// directory.ErrNotFound; any other error is taken for temporary.
+// Accounts finds the mailbox that a login name means, and changes its account.
+// *directory.Directory is the one in use. An unknown name is
+// directory.ErrNotFound, with a mailbox that has the Method and the Login that
+// it would have had; any other error is taken for temporary.
 type Accounts interface {
 	Login(name string) (directory.Mailbox, error)
+	UpdateAccount(a addr.Address, edit func(*directory.Account) error) error
+	// Make makes a mailbox that is New.
+	Make(box directory.Mailbox) (directory.Mailbox, error)
+	StoredKinds() (map[directory.SecretKind]bool, error)
 }
 
-// Options are the knobs of an Authenticator; the zero value is ready for use.
+// A Backend checks the passwords of those whose verifiers are not here: that of
+// who logs in under a name, and may into a mailbox; it is zero where nobody has
+// the name here, which no password makes right. The error is nil for the right
+// password, an ErrInvalid, or anything else, which is taken for temporary.
+type Backend interface {
+	Check(ctx context.Context, login, mailbox addr.Address, password string) error
+}
+
+// A Client is who wants to log in, as far as the connection tells.
+type Client struct {
+	Remote netip.Addr
+	TLS    *tls.ConnectionState // nil: none
+}
+
+// Options are the parts and knobs of an Authenticator; the zero value is ready
+// for use.
 type Options struct {
 	Log      *slog.Logger  // failures at Warn, successes at Debug; nil is silence
-	Delay    time.Duration // after every failure, and the first step of the growing delay; 0 means 500 ms
+	Delay    time.Duration // the least that every failure takes, and the first step of the growing delay; 0 means 500 ms
 	MaxDelay time.Duration // where it stops growing; 0 means 8 s
 	Forget   time.Duration // when failures are forgotten; 0 means 15 min
 	Bans     *Bans         // counts wrong log-ins and refuses who is banned; nil: nobody is banned
+	Keeper   *Keeper       // of stored secrets; nil: there are none, and passwords do not age
+
+	// Backend is where a method other than directory.ByFile checks passwords; a
+	// nil Backend, and a nil func, means that it cannot now.
+	Backend func(directory.Method) Backend
+	// Certificate says whose client certificate a connection has shown, by a CA
+	// that issues them here; nil: nobody's.
+	Certificate func(*tls.ConnectionState) (address, fingerprint string, ok bool)
 }
 
-// An Authenticator verifies passwords. It is safe for concurrent use, and it
-// reads the account anew for every login, so that a change of password or a
-// lock works at once.
+// Settings are what a running Authenticator can be told anew; the zero value
+// permits everything but NTLMv1.
+type Settings struct {
+	Hostname   string   // in challenges
+	Domain     string   // the default domain, which NTLM names; "" is none
+	Mechanisms []string // that may be used, by their names in capitals; nil: all
+	RequireSPA bool     // NTLM, and nothing else
+	NTLMv1     bool     // take the responses of clients from before NTLM 2
+}
+
+// An Authenticator verifies passwords and what stands for them. It is safe for
+// concurrent use, and it reads the account anew for every login, so that a
+// change of password or a lock works at once.
 type Authenticator struct {
+	Options
+	settings atomic.Pointer[Settings]
 	accounts Accounts
-	log      *slog.Logger
-	delay    time.Duration
 	throttle throttle
-	bans     *Bans // may be nil
 	verified verified
+	stored   storedKinds
 	hashing  chan struct{} // a slot for each password hash that may run: each takes 19 MiB
 	nobody   verifier      // does the work for users that do not exist
+	nothing  Secrets       // the same, for those who have no secret of the kind
 	key      []byte        // of this process, for cache and fingerprints: nothing kept here can be attacked offline
 }
 
 // New makes an Authenticator over the accounts.
 func New(accounts Accounts, opts Options) *Authenticator {
-	orDefault := func(d, def time.Duration) time.Duration {
-		if d == 0 {
-			return def
-		}
-		return d
-	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	delay := orDefault(opts.Delay, 500*time.Millisecond)
+	opts.Delay = cmp.Or(opts.Delay, 500*time.Millisecond)
 	a := &Authenticator{
+		Options:  opts,
 		accounts: accounts,
-		log:      opts.Log,
-		delay:    delay,
 		throttle: throttle{
-			delay:    delay,
-			maxDelay: orDefault(opts.MaxDelay, 8*time.Second),
-			forget:   orDefault(opts.Forget, 15*time.Minute),
+			delay:    opts.Delay,
+			maxDelay: cmp.Or(opts.MaxDelay, 8*time.Second),
+			forget:   cmp.Or(opts.Forget, 15*time.Minute),
 			sources:  make(map[source]*guesses),
 		},
-		bans:     opts.Bans,
 		verified: verified{logins: make(map[[sha256.Size]byte]struct{})},
+		stored:   storedKinds{look: accounts.StoredKinds},
 		hashing:  make(chan struct{}, runtime.NumCPU()),
 		nobody:   randomVerifier(),
 		key:      make([]byte, 32),
 	}
 	rand.Read(a.key)
+	a.nothing.add(rand.Text(), directory.SecretKinds())
+	a.SetSettings(Settings{})
 	return a
 }
+
+// SetSettings puts other settings in force, for exchanges to come.
+func (a *Authenticator) SetSettings(s Settings) { a.settings.Store(&s) }
 
 // Password verifies a user's password. A failure takes some time: always a
 // little, and more with every other wrong password for the account from the
 // same remote address (the /64 of an IPv6 address). A password that was right a
-// minute ago never waits. The error is ErrInvalid, ErrLocked or ErrTemporary;
-// the last also when ctx ends first, and, as ErrBanned and at once, while the
-// address is banned.
+// minute ago never waits. The error is ErrInvalid, ErrLocked, ErrExpired or
+// ErrTemporary; the last also when ctx ends first, and, as ErrBanned and at once,
+// while the address is banned. Whether a password may be asked for is Offers'
+// business.
 func (a *Authenticator) Password(ctx context.Context, remote netip.Addr, user, password string) (Principal, error) {
-	box, err := a.check(ctx, remote, user, normalize(password))
-	if err != nil {
-		a.logFailure(user, remote, err)
-		return Principal{}, err
-	}
-	a.log.Debug("authentication succeeded", "user", box.Address.String(), "remote", remote)
-	return Principal{Address: box.Address, Dir: box.Dir}, nil
+	return a.logIn(ctx, remote, "password", user, func(box directory.Mailbox, known bool) (bool, error) {
+		return a.checkPassword(ctx, remote, box, known, user, normalize(password))
+	})
 }
 
 // Locked reports whether the mailbox of one who logged in has been locked since.
@@ -126,8 +167,21 @@ func (a *Authenticator) Locked(p Principal) bool {
 	return err == nil && box.Locked
 }
 
-func (a *Authenticator) check(ctx context.Context, remote netip.Addr, user, password string) (directory.Mailbox, error) {
-	if _, banned := a.bans.Until(remote); banned {
+// logIn finds the account, lets check say whether it is its user's, and enters
+// or not. It is the one way in.
+func (a *Authenticator) logIn(ctx context.Context, remote netip.Addr, mechanism, user string,
+	check func(box directory.Mailbox, known bool) (refill bool, err error)) (Principal, error) {
+	box, err := a.find(remote, user, check)
+	if err != nil {
+		a.logFailure(mechanism, user, remote, err)
+		return Principal{}, err
+	}
+	a.Log.Debug("authentication succeeded", "user", box.Address.String(), "remote", remote, "mechanism", mechanism)
+	return Principal{Address: box.Address, Dir: box.Dir}, nil
+}
+
+func (a *Authenticator) find(remote netip.Addr, user string, check func(directory.Mailbox, bool) (bool, error)) (directory.Mailbox, error) {
+	if _, banned := a.Bans.Until(remote); banned {
 		return directory.Mailbox{}, ErrBanned
 	}
 	box, err := a.accounts.Login(user)
@@ -135,20 +189,89 @@ func (a *Authenticator) check(ctx context.Context, remote netip.Addr, user, pass
 	if !known && !errors.Is(err, directory.ErrNotFound) {
 		return box, fmt.Errorf("%w: %w", ErrTemporary, err)
 	}
+	aged, err := check(box, known)
+	switch {
+	case err != nil:
+		return box, err
+	case box.Locked:
+		return box, ErrLocked
+	case aged && a.Keeper != nil && a.Keeper.Expired(&box.Account, time.Now()):
+		return box, ErrExpired
+	case box.New:
+		return a.make(box)
+	}
+	return box, nil
+}
+
+// make makes the mailbox of somebody who is known elsewhere.
+func (a *Authenticator) make(box directory.Mailbox) (directory.Mailbox, error) {
+	made, err := a.accounts.Make(box)
+	if err != nil {
+		return box, fmt.Errorf("%w: %w", ErrTemporary, err)
+	}
+	a.Log.Info("mailbox made at its first log-in", "mailbox", made.Address.String())
+	return made, nil
+}
+
+// checkPassword holds a password against the account's verifier, or asks where
+// the account's method says. It reports whether the password is one that ages.
+func (a *Authenticator) checkPassword(ctx context.Context, remote netip.Addr, box directory.Mailbox, known bool, user, password string) (aged bool, err error) {
+	fingerprint := a.fingerprint(password)
+	if box.Method != directory.ByFile && box.Method != "" {
+		return false, a.attempt(ctx, remote, user, fingerprint, func() (bool, error) {
+			right, err := a.askBackend(ctx, box, password)
+			return right && known, err
+		})
+	}
 	login := a.digest("login", box.Dir, box.Account.Verifier, password)
 	if !known || !a.verified.has(login) {
 		v, reason := a.verifierOf(known, box.Account.Verifier)
-		if err := a.verify(ctx, v, remote, user, password); errors.Is(err, ErrInvalid) {
-			return box, fmt.Errorf("%w: %w", err, reason)
+		err := a.attempt(ctx, remote, user, fingerprint, func() (bool, error) { return a.hash(ctx, v, password) })
+		if errors.Is(err, ErrInvalid) {
+			return false, fmt.Errorf("%w: %w", err, reason)
 		} else if err != nil {
-			return box, err
+			return false, err
 		}
 		a.verified.add(login)
 	}
-	if box.Locked {
-		return box, ErrLocked
+	a.fill(box, password)
+	return true, nil
+}
+
+// askBackend asks elsewhere.
+func (a *Authenticator) askBackend(ctx context.Context, box directory.Mailbox, password string) (right bool, err error) {
+	var backend Backend
+	if a.Backend != nil {
+		backend = a.Backend(box.Method)
 	}
-	return box, nil
+	if backend == nil {
+		return false, fmt.Errorf("%w: the method %q is not configured", ErrTemporary, box.Method)
+	}
+	switch err := backend.Check(ctx, box.Login, box.Address, password); {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, ErrInvalid):
+		a.Log.Debug("password refused", "user", box.Login.String(), "method", string(box.Method), "reason", err)
+		return false, nil
+	default:
+		return false, fmt.Errorf("%w: %w", ErrTemporary, err)
+	}
+}
+
+// fill stores the secrets that an account is to have and does not, now that its
+// password is known. That it cannot is no reason to refuse a log-in.
+func (a *Authenticator) fill(box directory.Mailbox, password string) {
+	if a.Keeper == nil || !a.Keeper.lacks(&box.Account) {
+		return
+	}
+	err := a.accounts.UpdateAccount(box.Address, func(acc *directory.Account) error {
+		return a.Keeper.fill(acc, box.Account.Verifier, password)
+	})
+	if err != nil {
+		a.Log.Error("the secrets of a mailbox cannot be stored", "mailbox", box.Address.String(), "error", err)
+		return
+	}
+	a.Log.Info("the secrets of a mailbox are stored", "mailbox", box.Address.String(), "kinds", a.Keeper.Wanted(&box.Account))
 }
 
 // verifierOf is what to hold a password against, and why it is wrong if it does
@@ -165,32 +288,36 @@ func (a *Authenticator) verifierOf(known bool, stored string) (v verifier, reaso
 	return v, errWrong
 }
 
-func (a *Authenticator) verify(ctx context.Context, v verifier, remote netip.Addr, user, password string) error {
+// attempt makes one guess: it waits as long as earlier ones demand, lets judge
+// say whether it is right, and counts it if not. Every failure takes the same
+// time from there, however long judge takes: who has an account, and what kind,
+// cannot be read from a clock. Guesses that had to wait when the ban came are
+// not looked at any more.
+func (a *Authenticator) attempt(ctx context.Context, remote netip.Addr, user string, fingerprint uint64, judge func() (bool, error)) error {
 	s := newSource(user, remote)
-	digest := a.digest("guess", password)
-	fingerprint := binary.BigEndian.Uint64(digest[:])
-	right, err := a.guess(ctx, v, remote, password, a.throttle.begin(s, fingerprint))
+	right, err := false, sleep(ctx, a.throttle.begin(s, fingerprint))
+	begun := time.Now()
+	if _, banned := a.Bans.Until(remote); banned && err == nil {
+		err = ErrBanned
+	}
+	if err == nil {
+		right, err = judge()
+	}
 	if err != nil || right {
 		a.throttle.takeBack(s, fingerprint)
 		return err
 	}
-	a.bans.wrong(remote, s.account, user, fingerprint)
-	if err := sleep(ctx, a.delay); err != nil {
+	a.Bans.wrong(remote, s.account, user, fingerprint)
+	if err := sleep(ctx, a.Delay-time.Since(begun)); err != nil {
 		return err
 	}
 	return ErrInvalid
 }
 
-// guess checks a password after a while. Guesses that had to wait when the ban
-// came are not checked any more.
-func (a *Authenticator) guess(ctx context.Context, v verifier, remote netip.Addr, password string, wait time.Duration) (right bool, err error) {
-	if err := sleep(ctx, wait); err != nil {
-		return false, err
-	}
-	if _, banned := a.bans.Until(remote); banned {
-		return false, ErrBanned
-	}
-	return a.hash(ctx, v, password)
+// fingerprint tells one guess from another.
+func (a *Authenticator) fingerprint(guess string) uint64 {
+	digest := a.digest("guess", guess)
+	return binary.BigEndian.Uint64(digest[:])
 }
 
 // Why a login failed, for the log.
@@ -210,9 +337,9 @@ func (a *Authenticator) hash(ctx context.Context, v verifier, password string) (
 	return v.matches(password), nil
 }
 
-func (a *Authenticator) logFailure(user string, remote netip.Addr, err error) {
+func (a *Authenticator) logFailure(mechanism, user string, remote netip.Addr, err error) {
 	const enough = 100 // of what may be anything
-	a.log.Warn("authentication failed", "user", user[:min(len(user), enough)], "remote", remote, "reason", err.Error())
+	a.Log.Warn("authentication failed", "user", user[:min(len(user), enough)], "remote", remote, "mechanism", mechanism, "reason", err.Error())
 }
 
 // digest is a keyed hash of the fields, each after its length.
@@ -227,7 +354,7 @@ func (a *Authenticator) digest(fields ...string) (sum [sha256.Size]byte) {
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
-	if d == 0 {
+	if d <= 0 {
 		return nil
 	}
 	timer := time.NewTimer(d)

@@ -22,6 +22,7 @@ import (
 type accounts struct {
 	mu    sync.Mutex
 	boxes map[string]directory.Mailbox
+	made  []addr.Address
 	err   error
 }
 
@@ -38,6 +39,35 @@ func (a *accounts) Login(name string) (directory.Mailbox, error) {
 	return box, nil
 }
 
+func (a *accounts) UpdateAccount(who addr.Address, edit func(*directory.Account) error) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	box := a.boxes[who.Local]
+	defer func() { a.boxes[who.Local] = box }()
+	return edit(&box.Account)
+}
+
+func (a *accounts) Make(box directory.Mailbox) (directory.Mailbox, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.made = append(a.made, box.Address)
+	box.New = false
+	a.boxes[box.Address.Local] = box
+	return box, nil
+}
+
+func (a *accounts) StoredKinds() (map[directory.SecretKind]bool, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	kinds := make(map[directory.SecretKind]bool)
+	for _, box := range a.boxes {
+		for _, k := range box.Account.Secrets.Kinds {
+			kinds[k] = true
+		}
+	}
+	return kinds, nil
+}
+
 func (a *accounts) set(name, verifier string, locked bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -49,6 +79,7 @@ func (a *accounts) set(name, verifier string, locked bool) {
 		Dir:     "mailbox/office.example/P3_" + name + ".mbx",
 		Account: directory.Account{Verifier: verifier, Locked: locked},
 		Locked:  locked,
+		Method:  directory.ByFile,
 	}
 }
 

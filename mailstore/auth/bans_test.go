@@ -24,8 +24,8 @@ var (
 func newBanTest(t *testing.T) (*Authenticator, *Bans, *bytes.Buffer) {
 	t.Helper()
 	a, _, log := newTest(t)
-	a.bans = NewBans(BanOptions{After: 5, Trusted: private.Contains}, a.log)
-	return a, a.bans, log
+	a.Bans = NewBans(BanOptions{After: 5, Trusted: private.Contains}, a.Log)
+	return a, a.Bans, log
 }
 
 func guessAll(a *Authenticator, remote netip.Addr, user string, n int) (err error) {

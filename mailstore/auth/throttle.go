@@ -40,7 +40,8 @@ type guesses struct {
 // name only, never at the account, so that accounts that do not exist are
 // counted alike.
 func newSource(user string, remote netip.Addr) source {
-	local, _, _ := strings.Cut(user, "@")
+	local := user[strings.LastIndexByte(user, '\\')+1:]
+	local, _, _ = strings.Cut(local, "@")
 	local = addr.FoldName(strings.Trim(local, `" `))
 	_, network := networkOf(remote)
 	return source{strings.Clone(local[:min(len(local), addr.MaxLocal)]), network}

@@ -110,6 +110,12 @@ func (d *Dispatcher) Commit(in *mailstore.Incoming, p *Parcel) (full []addr.Addr
 	boxes := p.boxes()
 	dirs := make([]string, len(boxes))
 	for i, box := range boxes {
+		if box.New {
+			if _, err := d.Dir.Make(box); err != nil {
+				return nil, err
+			}
+			d.Log.Info("mailbox made at its first delivery", "mailbox", box.Address.String())
+		}
 		dirs[i] = box.Dir
 	}
 	for {

@@ -46,7 +46,7 @@ func full(t testing.TB) Record {
 		Time: time.Date(2025, 3, 4, 5, 6, 7, 8, time.UTC), Trace: "abc123", Stage: "message", Verdict: policy.Refuse.String(), Reply: "553 5.7.1 no",
 		Facts: policy.Facts{
 			Service: smtp.Submission, Remote: netip.MustParseAddr("2001:db8::1"), Name: "host.example", NameState: policy.NameVerified,
-			TLSVersion: 0x304, Helo: "host", InternalName: true,
+			TLSVersion: 0x304, WeakCipher: "TLS_RSA_WITH_3DES_EDE_CBC_SHA", Helo: "host", InternalName: true,
 			Device: &policy.Device{
 				Name: "ups", Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}, Outside: true, As: anna, PerHour: 3, AllowPlaintext: true, Over: true,
 			},

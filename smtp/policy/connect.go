@@ -137,6 +137,11 @@ func (r *Rules) siteTLS(d *Decision, f *Facts, site *Site) (Decision, bool) {
 		return d.refuse(smtp.NewReply(530, [3]int{5, 7, 0}, "Must issue a STARTTLS command first"),
 			"use TLS, or set "+siteRule(f, "require_tls")+" = false"), false
 	}
+	if f.WeakCipher != "" && site.Require128Bit.Value {
+		d.step(siteRule(f, "require_128_bit"), site.Require128Bit.Origin, f.WeakCipher, "has fewer than 128 bits")
+		return d.refuse(smtp.NewReply(530, [3]int{5, 7, 0}, "Encryption with at least 128 bits is required here"),
+			"use a stronger cipher, or set "+siteRule(f, "require_128_bit")+" = false"), false
+	}
 	if f.TLSVersion != 0 && f.TLSVersion < site.MinTLS.Value {
 		d.step(siteRule(f, "min_tls"), site.MinTLS.Origin, tls.VersionName(site.MinTLS.Value), "is asked for")
 		return d.refuse(smtp.NewReply(530, [3]int{5, 7, 0}, "%s or newer is required here", tls.VersionName(site.MinTLS.Value)),

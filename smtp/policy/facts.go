@@ -45,7 +45,8 @@ type Facts struct {
 	Remote       netip.Addr   `json:"remote"`
 	Name         string       `json:"name,omitempty"` // by reverse DNS, lower case, no trailing dot
 	NameState    NameState    `json:"name_state,omitempty"`
-	TLSVersion   uint16       `json:"tls,omitempty"` // as in crypto/tls; 0: none
+	TLSVersion   uint16       `json:"tls,omitempty"`         // as in crypto/tls; 0: none
+	WeakCipher   string       `json:"weak_cipher,omitempty"` // the name of TLS's cipher suite, when that is below 128 bits
 	Helo         string       `json:"helo,omitempty"`
 	InternalName bool         `json:"internal_name,omitempty"` // Name is in a hosted domain
 	Device       *Device      `json:"device,omitempty"`        // the device that the address belongs to

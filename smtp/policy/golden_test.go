@@ -232,7 +232,7 @@ func (r *ruleText) rules(t *testing.T) *Rules {
 		min := r.word(key("min_tls"), "")
 		versions := map[string]uint16{"": 0, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
 		rules.Sites[service.String()] = Site{
-			RequireTLS: r.on(key("require_tls"), false), MinTLS: Setting[uint16]{versions[min.Value], min.Origin},
+			RequireTLS: r.on(key("require_tls"), false), Require128Bit: r.on(key("require_128_bit"), false), MinTLS: Setting[uint16]{versions[min.Value], min.Origin},
 			RequireAuth: r.on(key("require_auth"), service.DemandsAuth()), Anonymous: r.on(key("anonymous"), !service.DemandsAuth()),
 			OfferAuth: r.on(key("offer_auth"), true),
 		}
@@ -311,7 +311,9 @@ func setFact(t *testing.T, f *Facts, key, value string) {
 	case "service":
 		f.Service = map[string]smtp.Service{"smtp": smtp.MTA, "submission": smtp.Submission, "smtps": smtp.SMTPS}[value]
 	case "tls":
-		f.TLSVersion = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}[value]
+		f.TLSVersion = map[string]uint16{"1.0": tls.VersionTLS10, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}[value]
+	case "weak":
+		f.WeakCipher = value
 	case "user":
 		f.User.Address = parse(value)
 	case "own":

@@ -41,7 +41,14 @@ type Anonymous struct {
 
 // Site is what one listener demands (Domino's Internet sites).
 type Site struct {
-	RequireTLS  Setting[bool]
+	RequireTLS Setting[bool]
+
+	// Require128Bit refuses TLS with a cipher below 128 bits ("Require 128-bit
+	// encryption" of IIS, which kept out the browsers and mail programs with 40 and
+	// 56 bits of the export rules; what is left of that kind is 3DES and RC4). It
+	// demands no TLS: that is RequireTLS.
+	Require128Bit Setting[bool]
+
 	MinTLS      Setting[uint16] // as in crypto/tls; 0: the server's own minimum
 	RequireAuth Setting[bool]
 	Anonymous   Setting[bool] // may mail be sent without a log-in; false is RequireAuth with exceptions

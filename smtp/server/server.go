@@ -48,9 +48,10 @@ type Config struct {
 	Verifier *verify.Verifier
 }
 
-// Authenticator verifies passwords. *auth.Authenticator is the one in use.
+// Authenticator leads log-ins. *auth.Authenticator is the one in use.
 type Authenticator interface {
-	Password(ctx context.Context, remote netip.Addr, user, password string) (auth.Principal, error)
+	Offers(auth.Client) []string
+	Begin(ctx context.Context, c auth.Client, mechanism string) (*auth.Exchange, error)
 }
 
 // Flusher sends mail on that is kept for remote-triggered delivery. *queue.Queue is the one in use.

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -27,6 +28,7 @@ import (
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/verify"
 	"pillarbox/smtp/wire"
+	"pillarbox/tls/strength"
 )
 
 // session is one client's session. The library calls it from one goroutine.
@@ -51,6 +53,9 @@ func (s *session) current() *policy.Facts {
 	s.facts.Helo, _ = s.conn.Helo()
 	if t := s.conn.TLS(); t != nil {
 		s.facts.TLSVersion = t.Version
+		if strength.Below128(t.CipherSuite) {
+			s.facts.WeakCipher = tls.CipherSuiteName(t.CipherSuite)
+		}
 	}
 	return &s.facts
 }
@@ -238,6 +243,10 @@ func (s *session) recipient() addr.Address {
 func (s *session) makeRoom(t *dispatch.Target) *smtp.Reply {
 	room := make([]directory.Mailbox, 0, len(t.Boxes))
 	for _, box := range t.Boxes {
+		if box.New { // it is made when the message has come
+			room = append(room, box)
+			continue
+		}
 		switch err := s.srv.Store.Room(box.Dir, s.env.Size); {
 		case errors.Is(err, mailstore.ErrOverQuota):
 			t.Full = append(t.Full, box.Address)
@@ -445,7 +454,12 @@ func (s *session) AuthMechanisms() []string {
 	if s.cfg.Rules.LogIn(s.current()).Verdict == policy.Refuse {
 		return nil
 	}
-	return []string{sasl.Plain, sasl.Login}
+	return s.srv.Auth.Offers(s.client())
+}
+
+// client is who wants to log in, as far as the connection tells.
+func (s *session) client() auth.Client {
+	return auth.Client{Remote: s.remote.Addr(), TLS: s.conn.TLS()}
 }
 
 // Auth begins an AUTH exchange (RFC 4954).
@@ -453,23 +467,18 @@ func (s *session) Auth(mechanism string) (sasl.Server, error) {
 	if d := s.cfg.Rules.LogIn(s.current()); d.Verdict == policy.Refuse {
 		return nil, wireReply(d.Reply)
 	}
-	switch mechanism {
-	case sasl.Plain:
-		return &saslServer{auth.NewPLAIN(s.logIn)}, nil
-	case sasl.Login:
-		return &saslServer{auth.NewLOGIN(s.logIn)}, nil
+	exchange, err := s.srv.Auth.Begin(context.Background(), s.client(), mechanism)
+	if err != nil {
+		return nil, wireReply(smtp.NewReply(504, [3]int{5, 5, 4}, "Mechanism not offered here; use %s", strings.Join(s.AuthMechanisms(), " or ")))
 	}
-	return nil, wireReply(smtp.NewReply(504, [3]int{5, 5, 4}, "Mechanism not offered here; use PLAIN or LOGIN"))
+	return &saslServer{exchange, s.enter}, nil
 }
 
 // errTooManySessions says that an account has as many sessions as it may.
 var errTooManySessions = errors.New("too many sessions of this account")
 
-func (s *session) logIn(user, password string) error {
-	p, err := s.srv.Auth.Password(context.Background(), s.remote.Addr(), user, password)
-	if err != nil {
-		return err
-	}
+// enter makes the session one of a user who has logged in.
+func (s *session) enter(p auth.Principal) error {
 	if !s.srv.Accounts.Enter(p.Dir) {
 		return fmt.Errorf("%s: %w", p.Address, errTooManySessions)
 	}
@@ -478,11 +487,18 @@ func (s *session) logIn(user, password string) error {
 	return nil
 }
 
-// saslServer turns an exchange's errors into replies.
-type saslServer struct{ sasl.Server }
+// saslServer turns an exchange's errors into replies, and its end into a session
+// of the user.
+type saslServer struct {
+	*auth.Exchange
+	enter func(auth.Principal) error
+}
 
 func (s *saslServer) Next(response []byte) ([]byte, bool, error) {
-	challenge, done, err := s.Server.Next(response)
+	challenge, done, err := s.Exchange.Next(response)
+	if done && err == nil {
+		err = s.enter(s.Principal)
+	}
 	if err != nil {
 		err = wireReply(authReply(err))
 	}
@@ -493,6 +509,8 @@ func authReply(err error) *smtp.Reply {
 	switch {
 	case errors.Is(err, auth.ErrMalformed):
 		return smtp.NewReply(501, [3]int{5, 5, 2}, "Malformed response")
+	case errors.Is(err, auth.ErrExpired):
+		return smtp.NewReply(535, [3]int{5, 7, 8}, "The password has expired; ask your administrator for another one")
 	case errors.Is(err, auth.ErrLocked):
 		return smtp.NewReply(535, [3]int{5, 7, 13}, "This mailbox is locked; ask your administrator")
 	case errors.Is(err, auth.ErrTemporary):

@@ -1,0 +1,274 @@
+package auth
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/emersion/go-sasl"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/directory"
+)
+
+// The mechanisms, by their SASL names; APOP is a command of POP3's own (RFC 1939
+// §7).
+const (
+	PLAIN     = "PLAIN"
+	LOGIN     = "LOGIN"
+	CRAMMD5   = "CRAM-MD5"
+	NTLM      = "NTLM"
+	SCRAMSHA  = "SCRAM-SHA-256"
+	SCRAMPlus = "SCRAM-SHA-256-PLUS"
+	EXTERNAL  = "EXTERNAL"
+	APOP      = "APOP"
+)
+
+// Mechanisms are all mechanisms there are, the best first: programs that do not
+// choose take the first that they know.
+func Mechanisms() []string {
+	return []string{SCRAMPlus, SCRAMSHA, EXTERNAL, NTLM, CRAMMD5, PLAIN, LOGIN, APOP}
+}
+
+// Offers are the SASL mechanisms for a client that may log in as far as its
+// network and its encryption go: those that the settings permit, and that some
+// mailbox here has the stored secrets for.
+func (a *Authenticator) Offers(c Client) []string {
+	return slices.DeleteFunc(Mechanisms(), func(m string) bool { return m == APOP || !a.Offered(c, m) })
+}
+
+// Offered reports whether a mechanism, APOP too, is offered to a client. USER and
+// PASS of POP3 are PLAIN.
+func (a *Authenticator) Offered(c Client, mechanism string) bool {
+	s := a.settings.Load()
+	if s.RequireSPA {
+		return mechanism == NTLM
+	}
+	if s.Mechanisms != nil && !slices.Contains(s.Mechanisms, mechanism) {
+		return false
+	}
+	switch mechanism {
+	case PLAIN, LOGIN:
+		return true
+	case NTLM:
+		return a.stored.has(directory.SecretSPA)
+	case CRAMMD5:
+		return a.stored.has(directory.SecretCRAM) || a.stored.has(directory.SecretAPOP)
+	case APOP:
+		return a.stored.has(directory.SecretAPOP)
+	case SCRAMSHA:
+		return a.stored.has(directory.SecretSCRAM)
+	case SCRAMPlus:
+		return a.stored.has(directory.SecretSCRAM) && bindTLS(c.TLS, nil) != nil
+	case EXTERNAL:
+		_, _, ok := a.certificate(c)
+		return ok
+	}
+	return false
+}
+
+// An Exchange is one SASL exchange, the server's side.
+type Exchange struct {
+	sasl.Server
+	Principal Principal // who has logged in, once Next has said that it is done
+}
+
+// Begin begins an exchange by a mechanism, in capital letters. The error is
+// ErrNotOffered. Those of the exchange's Next are ErrMalformed, and those of
+// Password.
+func (a *Authenticator) Begin(ctx context.Context, c Client, mechanism string) (*Exchange, error) {
+	if mechanism == APOP || !a.Offered(c, mechanism) {
+		return nil, ErrNotOffered
+	}
+	e := new(Exchange)
+	keep := func(p Principal, err error) error {
+		e.Principal = p
+		return err
+	}
+	password := func(user, password string) error { return keep(a.Password(ctx, c.Remote, user, password)) }
+	prove := func(user string, p proof) error { return keep(a.prove(ctx, c, mechanism, user, p)) }
+	s := a.settings.Load()
+	switch mechanism {
+	case PLAIN:
+		e.Server = NewPLAIN(password)
+	case LOGIN:
+		e.Server = NewLOGIN(password)
+	case NTLM:
+		e.Server = newNTLM(ntlmConfig{Hostname: s.Hostname, Domain: s.Domain, V1: s.NTLMv1}, prove)
+	case CRAMMD5:
+		e.Server = newCRAMMD5(a.Stamp(), prove)
+	case SCRAMSHA, SCRAMPlus:
+		var binding *scramBinding
+		if a.Offered(c, SCRAMPlus) {
+			binding = bindTLS(c.TLS, nil)
+		}
+		e.Server = newSCRAMServer(binding, mechanism == SCRAMPlus, a.scramKeys, prove)
+	case EXTERNAL:
+		e.Server = newEXTERNAL(func(authzid string) error { return keep(a.external(ctx, c, authzid)) })
+	}
+	return e, nil
+}
+
+// Stamp makes a challenge for CRAM-MD5, or a greeting's time stamp for APOP (RFC
+// 1939 §7): in the form of a message-id, and never the same.
+func (a *Authenticator) Stamp() string { return newStamp(a.settings.Load().Hostname, time.Now()) }
+
+// APOP verifies the digest of a greeting's time stamp and the user's password.
+// The error is as Password's, or ErrMalformed.
+func (a *Authenticator) APOP(ctx context.Context, c Client, stamp, user, digest string) (Principal, error) {
+	p, err := apopProof(stamp, digest)
+	if err != nil {
+		return Principal{}, err
+	}
+	return a.prove(ctx, c, APOP, user, p)
+}
+
+// errNoSecret is why a mailbox cannot be logged in to by a mechanism, for the log.
+var errNoSecret = errors.New("the mailbox has not stored what this mechanism needs; see 'pillarbox admin mailbox show'")
+
+// prove verifies what stands for a password. Whoever has no such secret fails
+// like one who has another.
+func (a *Authenticator) prove(ctx context.Context, c Client, mechanism, user string, p proof) (Principal, error) {
+	return a.logIn(ctx, c.Remote, mechanism, user, func(box directory.Mailbox, known bool) (bool, error) {
+		secrets, reason := a.secretsOf(box, known)
+		if p == nil && known {
+			reason = errNTLMv1
+		}
+		if p == nil {
+			p = func(*Secrets) (had, right bool) { return true, false }
+		}
+		// Each challenge is another one, so each failure counts as another guess.
+		err := a.attempt(ctx, c.Remote, user, randomFingerprint(), func() (bool, error) {
+			had, right := p(&secrets)
+			if !had {
+				reason = errNoSecret
+				p(&a.nothing)
+			}
+			return had && right && known, nil
+		})
+		if errors.Is(err, ErrInvalid) {
+			err = fmt.Errorf("%w: %w", err, reason)
+		}
+		return true, err
+	})
+}
+
+func randomFingerprint() uint64 {
+	var b [8]byte
+	rand.Read(b[:])
+	return binary.BigEndian.Uint64(b[:])
+}
+
+// secretsOf are the stored secrets of an account, and why what they are held
+// against is wrong if it does not match. Those of accounts whose passwords are
+// checked elsewhere do not count: they may be of an old password.
+func (a *Authenticator) secretsOf(box directory.Mailbox, known bool) (Secrets, error) {
+	switch {
+	case !known:
+		return a.nothing, errUnknown
+	case a.Keeper == nil || box.Method != directory.ByFile || box.Account.Verifier == "":
+		return Secrets{}, errNoSecret
+	}
+	s, err := a.Keeper.vault.Open(box.Account.Secrets)
+	if err != nil {
+		a.Log.Error("the secrets of a mailbox cannot be read", "mailbox", box.Address.String(), "error", err)
+		return Secrets{}, err
+	}
+	s.keep(a.Keeper.Wanted(&box.Account)) // a kind that is not permitted any more counts no longer
+	return s, errWrong
+}
+
+// scramKeys are those of a user, or such as nobody can tell from a user's.
+func (a *Authenticator) scramKeys(user string) SCRAM {
+	box, err := a.accounts.Login(user)
+	if err == nil {
+		if s, _ := a.secretsOf(box, true); s.SCRAM != nil {
+			return *s.SCRAM
+		}
+	}
+	// One mailbox has one salt by whatever name it is called, and so must nobody.
+	name := box.Address
+	if name.IsZero() {
+		name = box.Login
+	}
+	if name.IsZero() {
+		name.Local = addr.FoldName(user)
+	}
+	invented := *a.nothing.SCRAM
+	invented.Salt = a.inventedSalt(name.Fold().String(), len(invented.Salt))
+	return invented
+}
+
+// inventedSalt is always the same for a name, also after a restart.
+func (a *Authenticator) inventedSalt(name string, size int) []byte {
+	key := a.key
+	if a.Keeper != nil {
+		if k, err := a.Keeper.vault.readKey(true); err == nil {
+			key = k
+		}
+	}
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte("salt of nobody\x00" + name))
+	return mac.Sum(nil)[:size]
+}
+
+// certificate is whose client certificate the connection has shown.
+func (a *Authenticator) certificate(c Client) (address, fingerprint string, ok bool) {
+	if c.TLS == nil || a.Certificate == nil {
+		return "", "", false
+	}
+	return a.Certificate(c.TLS)
+}
+
+// errCertificate is why a certificate does not let in, for the log.
+var errCertificate = errors.New("the client certificate is not, or no longer, one of the mailbox")
+
+// external verifies a client certificate: by our own CA, and one of those that
+// the account lists. Acting for somebody else is not offered.
+func (a *Authenticator) external(ctx context.Context, c Client, authzid string) (Principal, error) {
+	address, fingerprint, _ := a.certificate(c)
+	return a.logIn(ctx, c.Remote, EXTERNAL, address, func(box directory.Mailbox, known bool) (bool, error) {
+		err := a.attempt(ctx, c.Remote, address, a.fingerprint(fingerprint), func() (bool, error) {
+			same := authzid == "" || strings.EqualFold(authzid, address) || strings.EqualFold(authzid, box.Address.Local)
+			listed := slices.ContainsFunc(box.Account.ClientCerts, func(cert directory.ClientCert) bool {
+				return cert.Fingerprint == fingerprint && time.Now().Before(cert.Expires)
+			})
+			return known && same && listed, nil
+		})
+		if errors.Is(err, ErrInvalid) {
+			err = fmt.Errorf("%w: %w", err, errCertificate)
+		}
+		return false, err
+	})
+}
+
+// storedKinds remembers which secrets mailboxes here have. To look costs a stat
+// for each mailbox, so the more there are, the longer it waits to look again.
+type storedKinds struct {
+	look func() (map[directory.SecretKind]bool, error)
+
+	mu    sync.Mutex
+	kinds map[directory.SecretKind]bool // owner: mu
+	next  time.Time                     // owner: mu; when to look again
+}
+
+func (s *storedKinds) has(k directory.SecretKind) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := time.Now(); !now.Before(s.next) {
+		if kinds, err := s.look(); err == nil {
+			s.kinds = maps.Clone(kinds)
+		}
+		s.next = time.Now().Add(max(100*time.Millisecond, 50*time.Since(now)))
+	}
+	return s.kinds[k]
+}

@@ -1,0 +1,587 @@
+package auth
+
+import (
+	"context"
+	"crypto/des"
+	"crypto/hmac"
+	"crypto/md5"
+	"crypto/pbkdf2"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/auth/ntlm"
+	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/durable"
+)
+
+// newMechanisms is an Authenticator with a mailbox that has stored all secrets
+// of the password "secret", anna, and one that has none, bert.
+func newMechanisms(t *testing.T) (*Authenticator, *accounts, *strings.Builder) {
+	t.Helper()
+	a, boxes, _ := newTest(t)
+	a.Keeper = NewKeeper(newVault(t), Rules{Store: directory.SecretKinds()})
+	log := new(strings.Builder)
+	a.Log = newLog(log)
+	boxes.set("anna", cheap("secret"), false)
+	boxes.set("bert", cheap("secret"), false)
+	box := boxes.boxes["anna"]
+	var s Secrets
+	s.add("secret", directory.SecretKinds())
+	sealed, err := a.Keeper.vault.Seal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	box.Account.Secrets = sealed
+	boxes.boxes["anna"] = box
+	boxes.boxes[`OFFICE\anna`] = box
+	a.SetSettings(Settings{Hostname: "mail.office.example", Domain: "office.example"})
+	return a, boxes, log
+}
+
+func newVault(t *testing.T) *Vault {
+	t.Helper()
+	root, err := durable.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { root.Close() })
+	return NewVault(root, "secrets.key")
+}
+
+// answer gives what a client says after a server's words.
+type answer func(challenge []byte) []byte
+
+func cramClient(user, password string) []answer {
+	return []answer{func(challenge []byte) []byte {
+		mac := hmac.New(md5.New, []byte(password))
+		mac.Write(challenge)
+		return []byte(user + " " + hex.EncodeToString(mac.Sum(nil)))
+	}}
+}
+
+func ntlmClient(user, domain, password string) []answer {
+	c := ntlm.Client{User: user, Domain: domain, Password: password}
+	return []answer{
+		func([]byte) []byte { return c.Negotiate() },
+		func(challenge []byte) []byte {
+			response, err := c.Authenticate(challenge)
+			if err != nil {
+				panic(err)
+			}
+			return response
+		},
+	}
+}
+
+func scramClient(user, password string) []answer {
+	bare := "n=" + user + ",r=abcdefgh"
+	return []answer{
+		func([]byte) []byte { return []byte("n,," + bare) },
+		func(challenge []byte) []byte {
+			fields := strings.Split(string(challenge), ",")
+			salt, err := base64.StdEncoding.DecodeString(fields[1][2:])
+			if err != nil {
+				panic(err)
+			}
+			var iterations int
+			fmt.Sscanf(fields[2], "i=%d", &iterations)
+			k := deriveSCRAM(password, salt, iterations)
+			without := "c=biws," + fields[0]
+			// The client's key is not what deriveSCRAM keeps, so it is made here.
+			return []byte(without + ",p=" + base64.StdEncoding.EncodeToString(scramProof(password, salt, iterations, k, bare+","+string(challenge)+","+without)))
+		},
+		func([]byte) []byte { return []byte{} },
+	}
+}
+
+// lead leads an exchange to its end.
+func lead(a *Authenticator, c Client, mechanism string, client []answer) (Principal, error) {
+	e, err := a.Begin(context.Background(), c, mechanism)
+	if err != nil {
+		return Principal{}, err
+	}
+	challenge, done, err := e.Next(nil)
+	for _, say := range client {
+		if done || err != nil {
+			break
+		}
+		challenge, done, err = e.Next(say(challenge))
+	}
+	if err == nil && !done {
+		err = errors.New("the exchange has not ended")
+	}
+	return e.Principal, err
+}
+
+func plain(user, password string) []answer {
+	return []answer{func([]byte) []byte { return []byte("\x00" + user + "\x00" + password) }}
+}
+
+func clients(user, password string) map[string][]answer {
+	return map[string][]answer{
+		PLAIN: plain(user, password), CRAMMD5: cramClient(user, password), NTLM: ntlmClient(user, "", password), SCRAMSHA: scramClient(user, password),
+	}
+}
+
+func TestMechanisms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, _, log := newMechanisms(t)
+		anna := addr.Address{Local: "anna", Domain: "office.example"}
+		for mechanism, client := range clients("anna", "secret") {
+			start := time.Now()
+			p, err := lead(a, Client{Remote: here}, mechanism, client)
+			if err != nil || p.Address != anna || time.Since(start) != 0 {
+				t.Errorf("%s: %+v, %v after %v", mechanism, p, err, time.Since(start))
+			}
+		}
+		if p, err := lead(a, Client{Remote: here}, NTLM, ntlmClient("anna", "OFFICE", "secret")); err != nil || p.Address != anna {
+			t.Errorf("NTLM with a domain: %+v, %v", p, err)
+		}
+		if strings.Contains(log.String(), "secret\"") || strings.Contains(log.String(), "password=") {
+			t.Errorf("the log tells secrets: %s", log)
+		}
+	})
+}
+
+// Whatever the mechanism, and whatever is wrong, a failure looks the same and
+// takes the same time.
+func TestMechanismsFailAlike(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, who := range []struct{ user, password, reason string }{
+			{"anna", "wrong", "wrong password"},
+			{"nobody", "secret", "no such user"},
+			{"bert", "secret", "has not stored"},
+		} {
+			for mechanism, client := range clients(who.user, who.password) {
+				a, _, log := newMechanisms(t)
+				if mechanism == PLAIN && who.user == "bert" {
+					continue
+				}
+				start := time.Now()
+				p, err := lead(a, Client{Remote: here}, mechanism, client)
+				if took := time.Since(start); took != 500*time.Millisecond || !errors.Is(err, ErrInvalid) || p != (Principal{}) {
+					t.Errorf("%s as %s: %+v, %v after %v", mechanism, who.user, p, err, took)
+				}
+				if !strings.Contains(log.String(), who.reason) || !strings.Contains(log.String(), "mechanism="+mechanism) && mechanism != PLAIN {
+					t.Errorf("%s as %s: the log says %s", mechanism, who.user, log)
+				}
+			}
+		}
+	})
+}
+
+func TestAPOPLogIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, boxes, _ := newMechanisms(t)
+		stamp := a.Stamp()
+		digest := func(password string) string {
+			sum := md5.Sum([]byte(stamp + password))
+			return hex.EncodeToString(sum[:])
+		}
+		if p, err := a.APOP(t.Context(), Client{Remote: here}, stamp, "anna", digest("secret")); err != nil || p.Address.Local != "anna" {
+			t.Errorf("%+v, %v", p, err)
+		}
+		for _, c := range []struct{ user, password string }{{"anna", "wrong"}, {"nobody", "secret"}, {"bert", "secret"}} {
+			if _, err := a.APOP(t.Context(), Client{Remote: there}, stamp, c.user, digest(c.password)); !errors.Is(err, ErrInvalid) {
+				t.Errorf("%s: %v", c.user, err)
+			}
+		}
+		if _, err := a.APOP(t.Context(), Client{Remote: here}, stamp, "anna", "no digest"); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%v", err)
+		}
+		box := boxes.boxes["anna"]
+		box.Locked = true
+		boxes.boxes["anna"] = box
+		if _, err := a.APOP(t.Context(), Client{Remote: here}, stamp, "anna", digest("secret")); !errors.Is(err, ErrLocked) {
+			t.Errorf("a locked mailbox: %v", err)
+		}
+	})
+}
+
+func TestNTLMVersions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, _, log := newMechanisms(t)
+		v1 := ntlmClient("anna", "", "secret")
+		v1[1] = func(challenge []byte) []byte { return oldResponse("anna", ntHash("secret"), challenge) }
+		if _, err := lead(a, Client{Remote: here}, NTLM, v1); !errors.Is(err, ErrInvalid) || !strings.Contains(log.String(), "auth.ntlm_v1") {
+			t.Errorf("NTLMv1 where it is not allowed: %v, %s", err, log)
+		}
+		a.SetSettings(Settings{Hostname: "mail.office.example", NTLMv1: true})
+		if p, err := lead(a, Client{Remote: there}, NTLM, v1); err != nil || p.Address.Local != "anna" {
+			t.Errorf("NTLMv1 where it is allowed: %+v, %v", p, err)
+		}
+	})
+}
+
+func TestOffers(t *testing.T) {
+	a, boxes, _ := newMechanisms(t)
+	certified := ""
+	a.Certificate = func(*tls.ConnectionState) (string, string, bool) { return certified, "f", certified != "" }
+	offers := func(s Settings, c Client) string {
+		a.SetSettings(s)
+		a.stored.next = time.Time{}
+		all := a.Offers(c)
+		if a.Offered(c, APOP) {
+			all = append(all, APOP)
+		}
+		return strings.Join(all, " ")
+	}
+	clear, crypted := Client{Remote: here}, Client{Remote: here, TLS: new(tls.ConnectionState)}
+	for _, tt := range []struct {
+		name string
+		s    Settings
+		c    Client
+		want string
+	}{
+		{"all, in the clear", Settings{}, clear, "SCRAM-SHA-256 NTLM CRAM-MD5 PLAIN LOGIN APOP"},
+		{"a setting", Settings{Mechanisms: []string{PLAIN, NTLM}}, clear, "NTLM PLAIN"},
+		{"SPA only", Settings{RequireSPA: true}, crypted, "NTLM"},
+	} {
+		if got := offers(tt.s, tt.c); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+	certified = "anna@office.example"
+	if got := offers(Settings{}, crypted); !strings.Contains(got, EXTERNAL) {
+		t.Errorf("with a certificate: %s", got)
+	}
+	if got := offers(Settings{}, clear); strings.Contains(got, EXTERNAL) {
+		t.Errorf("without TLS: %s", got)
+	}
+	boxes.mu.Lock()
+	for name, box := range boxes.boxes {
+		box.Account.Secrets = directory.Secrets{}
+		boxes.boxes[name] = box
+	}
+	boxes.mu.Unlock()
+	if got := offers(Settings{}, clear); got != "PLAIN LOGIN" {
+		t.Errorf("where nobody has stored anything: %s", got)
+	}
+	for _, m := range []string{NTLM, APOP, "GSSAPI", ""} {
+		if _, err := a.Begin(t.Context(), clear, m); !errors.Is(err, ErrNotOffered) {
+			t.Errorf("%s: %v", m, err)
+		}
+	}
+}
+
+func TestSecretsAreFilled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, boxes, _ := newMechanisms(t)
+		bert := func() *directory.Account { box := boxes.boxes["bert"]; return &box.Account }
+		if _, err := try(a, here, "bert", "wrong"); !errors.Is(err, ErrInvalid) || bert().Secrets.Has(directory.SecretSPA) {
+			t.Errorf("%v, %v", err, bert().Secrets.Kinds)
+		}
+		if _, err := try(a, here, "bert", "secret"); err != nil || !slices.Equal(bert().Secrets.Kinds, directory.SecretKinds()) {
+			t.Fatalf("%v, %v", err, bert().Secrets.Kinds)
+		}
+		for mechanism, client := range clients("bert", "secret") {
+			if _, err := lead(a, Client{Remote: there}, mechanism, client); err != nil {
+				t.Errorf("%s: %v", mechanism, err)
+			}
+		}
+		// What may not be stored any more does not count, though it is there.
+		a.Keeper.SetRules(Rules{Store: []directory.SecretKind{directory.SecretSCRAM}})
+		if _, err := lead(a, Client{Remote: there}, NTLM, ntlmClient("bert", "", "secret")); !errors.Is(err, ErrInvalid) {
+			t.Errorf("NTLM with a secret that is not permitted any more: %v", err)
+		}
+	})
+}
+
+// backend is a double for an LDAP directory.
+type backend struct {
+	password string
+	err      error
+}
+
+func (b *backend) Check(_ context.Context, login, mailbox addr.Address, password string) error {
+	switch {
+	case b.err != nil:
+		return b.err
+	case mailbox.IsZero(), password != b.password:
+		return ErrInvalid
+	}
+	return nil
+}
+
+func TestBackend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, boxes, _ := newMechanisms(t)
+		elsewhere := &backend{password: "theirs"}
+		a.Backend = func(m directory.Method) Backend {
+			if m != "directory:corp" {
+				return nil
+			}
+			return elsewhere
+		}
+		boxes.set("carl", cheap("secret"), false)
+		carl := boxes.boxes["carl"]
+		carl.Method = "directory:corp"
+		boxes.boxes["carl"] = carl
+		fresh := carl
+		fresh.New, fresh.Address.Local = true, "dora"
+		boxes.boxes["dora"] = fresh
+
+		if took, err := try(a, here, "carl", "theirs"); took != 0 || err != nil {
+			t.Errorf("after %v: %v", took, err)
+		}
+		if took, err := try(a, here, "carl", "secret"); took != 500*time.Millisecond || !errors.Is(err, ErrInvalid) {
+			t.Errorf("the password of the file, after %v: %v", took, err)
+		}
+		if _, err := try(a, here, "dora", "theirs"); err != nil || len(boxes.made) != 1 {
+			t.Errorf("the first log-in: %v, made %v", err, boxes.made)
+		}
+		if len(boxes.boxes["carl"].Account.Secrets.Kinds) != 0 {
+			t.Error("secrets of a password that is kept elsewhere")
+		}
+		elsewhere.err = errors.New("down")
+		if took, err := try(a, there, "carl", "theirs"); took != 0 || !errors.Is(err, ErrTemporary) {
+			t.Errorf("down, after %v: %v", took, err)
+		}
+		carl.Method = directory.BySystem
+		boxes.boxes["carl"] = carl
+		if _, err := try(a, there, "carl", "theirs"); !errors.Is(err, ErrTemporary) {
+			t.Errorf("a method that is not configured: %v", err)
+		}
+	})
+}
+
+func TestExternal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, boxes, _ := newMechanisms(t)
+		a.Certificate = func(*tls.ConnectionState) (string, string, bool) { return "anna", "f1", true }
+		crypted := Client{Remote: here, TLS: new(tls.ConnectionState)}
+		say := func(authzid string) []answer { return []answer{func([]byte) []byte { return []byte(authzid) }} }
+		certified := func(cert ...directory.ClientCert) {
+			box := boxes.boxes["anna"]
+			box.Account.ClientCerts = cert
+			boxes.boxes["anna"] = box
+		}
+		if _, err := lead(a, crypted, EXTERNAL, say("")); !errors.Is(err, ErrInvalid) {
+			t.Errorf("a certificate that is not the mailbox's: %v", err)
+		}
+		certified(directory.ClientCert{Fingerprint: "f1", Expires: time.Now().Add(time.Hour)})
+		if p, err := lead(a, crypted, EXTERNAL, say("")); err != nil || p.Address.Local != "anna" {
+			t.Errorf("%+v, %v", p, err)
+		}
+		if _, err := lead(a, crypted, EXTERNAL, say("boss")); !errors.Is(err, ErrInvalid) {
+			t.Errorf("acting for another: %v", err)
+		}
+		certified(directory.ClientCert{Fingerprint: "f1", Expires: time.Now().Add(-time.Hour)})
+		if _, err := lead(a, crypted, EXTERNAL, say("")); !errors.Is(err, ErrInvalid) {
+			t.Errorf("an old certificate: %v", err)
+		}
+	})
+}
+
+func TestVault(t *testing.T) {
+	v := newVault(t)
+	var s Secrets
+	s.add("secret", directory.SecretKinds())
+	sealed, err := v.Seal(s)
+	if err != nil || strings.Contains(string(sealed.Sealed), "secret") {
+		t.Fatal(err)
+	}
+	again := NewVault(v.fsys, v.name) // another process
+	if got, err := again.Open(sealed); err != nil || got.Clear != "secret" || !hmac.Equal(got.NT, s.NT) {
+		t.Errorf("%v", err)
+	}
+	if other, err := v.Seal(s); err != nil || string(other.Sealed) == string(sealed.Sealed) {
+		t.Error("two seals are alike: the nonce is not random")
+	}
+	if info, err := v.fsys.Lstat(v.name); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("key file: %v, %v", info.Mode(), err)
+	}
+	bad := sealed
+	bad.Sealed = slices.Clone(sealed.Sealed)
+	bad.Sealed[len(bad.Sealed)-1] ^= 1
+	short := directory.Secrets{Sealed: []byte("short")}
+	for name, what := range map[string]directory.Secrets{"damaged": bad, "short": short} {
+		if _, err := v.Open(what); !errors.Is(err, ErrVault) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := newVault(t).Open(sealed); !errors.Is(err, ErrVault) {
+		t.Errorf("without the key: %v", err)
+	}
+	if err := durable.WriteFile(v.fsys, "other.key", []byte("too short"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewVault(v.fsys, "other.key").Seal(s); !errors.Is(err, ErrVault) {
+		t.Errorf("a short key: %v", err)
+	}
+	if empty, err := v.Seal(Secrets{}); err != nil || empty.Sealed != nil {
+		t.Errorf("nothing, sealed: %+v, %v", empty, err)
+	}
+}
+
+func TestPasswordRules(t *testing.T) {
+	anna := addr.Address{Local: "anna.smith", Domain: "office.example"}
+	r := Rules{MinLength: 8, Denied: func(lower string) bool { return lower == "letmein123" }}
+	for password, rule := range map[string]string{
+		"good enough": "", "short": "min_length", "äöüäöüä": "min_length", "LetMeIn123": "denied",
+		"Anna.Smith": "user_name", "anna.smith@office.example": "user_name", "\x00\x00\x00\x00\x00\x00\x00\x00": "-", "": "-",
+	} {
+		err := r.Check(anna, password)
+		broken, ok := errors.AsType[*RuleError](err)
+		switch {
+		case rule == "" && err != nil, rule != "" && !errors.Is(err, ErrPassword), ok && broken.Rule != rule, rule == "-" && ok:
+			t.Errorf("%q: %v", password, err)
+		}
+	}
+}
+
+func TestReuseAndAge(t *testing.T) {
+	anna := addr.Address{Local: "anna", Domain: "office.example"}
+	now := time.Now()
+	k := NewKeeper(newVault(t), Rules{Reuse: 3, MaxAge: 24 * time.Hour, Store: []directory.SecretKind{directory.SecretSPA}})
+	acc := directory.Account{Created: now}
+	change := func(password string) error {
+		set, err := k.New(anna, acc, password, now)
+		if err != nil {
+			return err
+		}
+		return set(&acc)
+	}
+	for i, password := range []string{"one", "two", "three", "four", "one"} {
+		if err := change(password); err != nil {
+			t.Fatalf("%d: %v", i, err)
+		}
+	}
+	for _, password := range []string{"one", "four", "three"} {
+		if err := change(password); !errors.Is(err, ErrPassword) {
+			t.Errorf("%s again: %v", password, err)
+		}
+	}
+	if !acc.Secrets.Has(directory.SecretSPA) || len(acc.History) != 2 || !fits(acc.Verifier, "one") {
+		t.Errorf("%+v", acc)
+	}
+	if k.Expired(&acc, now.Add(23*time.Hour)) || !k.Expired(&acc, now.Add(25*time.Hour)) {
+		t.Error("age")
+	}
+	Forget(&acc)
+	if acc.Verifier != "" || acc.Secrets.Sealed != nil || acc.History != nil || k.Expired(&acc, now.Add(25*time.Hour)) {
+		t.Errorf("not forgotten: %+v", acc)
+	}
+}
+
+func TestSetStore(t *testing.T) {
+	k := NewKeeper(newVault(t), Rules{})
+	acc := directory.Account{Store: []directory.SecretKind{directory.SecretSPA, directory.SecretAPOP}}
+	set, err := k.New(addr.Address{Local: "anna", Domain: "office.example"}, acc, "secret", time.Now())
+	if err == nil {
+		err = set(&acc)
+	}
+	if err != nil || len(acc.Secrets.Kinds) != 2 {
+		t.Fatalf("%v, %v", err, acc.Secrets.Kinds)
+	}
+	if err := k.SetStore(&acc, []directory.SecretKind{directory.SecretSPA, directory.SecretSCRAM}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := k.vault.Open(acc.Secrets)
+	if err != nil || s.Clear != "" || s.NT == nil || s.SCRAM != nil || !slices.Equal(acc.Secrets.Kinds, []directory.SecretKind{directory.SecretSPA}) {
+		t.Errorf("%+v, %v: the password is not forgotten, or the hash is", acc.Secrets.Kinds, err)
+	}
+}
+
+func newLog(w *strings.Builder) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// scramProof is the client's proof (RFC 5802 §3).
+func scramProof(password string, salt []byte, iterations int, k *SCRAM, message string) []byte {
+	salted, _ := pbkdf2.Key(sha256.New, password, salt, iterations, sha256.Size)
+	key := hmacSHA256(salted, "Client Key")
+	for i, b := range hmacSHA256(k.StoredKey, message) {
+		key[i] ^= b
+	}
+	return key
+}
+
+// oldResponse is an AUTHENTICATE message as clients from before NTLM 2 send it:
+// three times DES over the challenge, with the NT hash for a key.
+func oldResponse(user string, hash, challenge []byte) []byte {
+	key := append(slices.Clone(hash), make([]byte, 5)...)
+	var response []byte
+	for i := range 3 {
+		part := binary.BigEndian.Uint64(append([]byte{0}, key[7*i:7*i+7]...))
+		spread := make([]byte, 8) // seven bits to an octet, above the parity
+		for j := range spread {
+			spread[j] = byte(part>>(49-7*j)) << 1
+		}
+		cipher, _ := des.NewCipher(spread)
+		block := make([]byte, 8)
+		cipher.Encrypt(block, challenge[24:32])
+		response = append(response, block...)
+	}
+	const head = 64
+	msg := make([]byte, head)
+	copy(msg, "NTLMSSP\x00\x03")
+	put := func(at int, data []byte) {
+		binary.LittleEndian.PutUint16(msg[at:], uint16(len(data)))
+		binary.LittleEndian.PutUint16(msg[at+2:], uint16(len(data)))
+		binary.LittleEndian.PutUint32(msg[at+4:], uint32(len(msg)))
+		msg = append(msg, data...)
+	}
+	put(20, response)
+	put(36, []byte(user))
+	binary.LittleEndian.PutUint32(msg[60:], 0x202) // OEM, NTLM
+	return msg
+}
+
+// The salt must tell nobody whether there is a mailbox: it is one for all names
+// of an account, and another for another account.
+func TestInventedSalts(t *testing.T) {
+	root, err := durable.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	dir := directory.New(root, directory.Options{})
+	if err := dir.AddDomain("office.example"); err != nil {
+		t.Fatal(err)
+	}
+	keeper := NewKeeper(NewVault(root, "secrets.key"), Rules{Store: directory.SecretKinds()})
+	for _, user := range []string{"anna", "bert"} { // bert has nothing stored
+		a := addr.Address{Local: user, Domain: "office.example"}
+		account := directory.Account{}
+		set, err := keeper.New(a, account, "secret", time.Now())
+		if err == nil {
+			err = set(&account)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if user == "bert" {
+			account.Secrets = directory.Secrets{}
+		}
+		if _, err := dir.AddMailbox(a, account); err != nil {
+			t.Fatal(err)
+		}
+	}
+	salt := func(name string) string {
+		return string(New(dir, Options{Keeper: keeper}).scramKeys(name).Salt) // another Authenticator is another process
+	}
+	for _, user := range []string{"anna", "bert", "nobody"} {
+		one := salt(user)
+		for _, name := range []string{user + "@office.example", strings.ToUpper(user), `office\` + user} {
+			if salt(name) != one {
+				t.Errorf("%s and %s have different salts", user, name)
+			}
+		}
+		if salt(user+"@other.example") == one || salt("x"+user) == one {
+			t.Errorf("%s has the salt of others", user)
+		}
+	}
+}
