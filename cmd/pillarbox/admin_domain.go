@@ -20,6 +20,8 @@ func (a *app) domainCommand() *cobra.Command {
 		a.changesOne("lock DOMAIN", "Lock every mailbox: mail arrives, nobody can log in", (*ops.Office).LockDomain),
 		a.changesOne("unlock DOMAIN", "Undo lock", (*ops.Office).UnlockDomain),
 		a.catchAllCommand(),
+		a.changes("method DOMAIN file | system | directory[:NAME] | default", "Say how the passwords of its mailboxes are checked", takes(2, 2),
+			func(o *ops.Office, args []string) (ops.Change, error) { return o.SetDomainMethod(args[0], args[1]) }),
 	)
 }
 
@@ -47,11 +49,19 @@ func (a *app) printDomain(d ops.DomainDetails) {
 		"Domain:\t" + string(d.Domain),
 		"Default:\t" + yesNo(d.Default),
 		"Locked:\t" + yesNo(d.Locked),
+		"Passwords:\t" + methodText(d),
 		"Catch-all:\t" + orDash(d.CatchAll),
 		"Mailboxes:\t" + addressList(d.Mailboxes),
 		"Aliases:\t" + wordList(aliases),
 		"Groups:\t" + wordList(groups),
 	})
+}
+
+func methodText(d ops.DomainDetails) string {
+	if d.DefaultMethod {
+		return string(d.Method) + " (the default)"
+	}
+	return string(d.Method)
 }
 
 func (a *app) domainRemoveCommand() *cobra.Command {

@@ -2,11 +2,13 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"pillarbox/cmd/internal/ops"
+	"pillarbox/mailstore/directory"
 )
 
 func (a *app) mailboxCommand() *cobra.Command {
@@ -18,6 +20,9 @@ func (a *app) mailboxCommand() *cobra.Command {
 			table("mailboxes", "MAILBOX\tPASSWORD\tLOCKED\tQUOTA\tFORWARD", mailboxRow)),
 		shows(a, "show USER@DOMAIN", "Show all about a mailbox", takes(1, 1), ofOne((*ops.Office).ShowMailbox), (*app).printMailbox),
 		a.passwdCommand(),
+		a.changes("secrets USER@DOMAIN spa|cram-md5|apop|scram... | none", "Say what is stored of a password beside its hash, for SPA and the like", takes(2, 5),
+			func(o *ops.Office, args []string) (ops.Change, error) { return o.SetSecrets(args[0], args[1:]...) }),
+		a.migrateAuthCommand(),
 		a.changesOne("lock USER@DOMAIN", "Lock a mailbox: mail arrives, nobody can log in", (*ops.Office).LockMailbox),
 		a.changesOne("unlock USER@DOMAIN", "Undo lock", (*ops.Office).UnlockMailbox),
 		a.changes("rename USER@DOMAIN NAME", "Give a mailbox another name; aliases and groups follow", takes(2, 2),
@@ -66,10 +71,10 @@ func (a *app) printMailbox(m ops.MailboxDetails) {
 	for _, d := range m.CatchAllOf {
 		domains = append(domains, string(d))
 	}
-	a.align([]string{
+	a.align(append([]string{
 		"Mailbox:\t" + m.Mailbox.String(),
 		"Created:\t" + created,
-		"Password:\t" + yesNo(m.Password),
+		"Password:\t" + passwordText(m),
 		"Locked:\t" + locked,
 		"Messages:\t" + fmt.Sprint(m.Messages),
 		"Size:\t" + about(m.Bytes),
@@ -83,7 +88,39 @@ func (a *app) printMailbox(m ops.MailboxDetails) {
 		"Sent as by:\t" + addressList(m.SentAsBy),
 		"May send outside:\t" + outsideText(m),
 		"Gets from outside:\t" + entitlementText(m.Inbound),
-	})
+	}, logInRows(m.LogIns)...))
+}
+
+// logInRows say by what a mailbox can be logged in to, and by what not, those
+// with the same reason together.
+func logInRows(ways []ops.LogInWay) (rows []string) {
+	var can, reasons []string
+	cannot := make(map[string][]string)
+	for _, way := range ways {
+		if way.Can {
+			can = append(can, way.Mechanism)
+			continue
+		}
+		if cannot[way.Why] == nil {
+			reasons = append(reasons, way.Why)
+		}
+		cannot[way.Why] = append(cannot[way.Why], way.Mechanism)
+	}
+	rows = []string{"Log in by:\t" + wordList(can)}
+	for _, why := range reasons {
+		rows = append(rows, "Not by:\t"+wordList(cannot[why])+": "+why)
+	}
+	return rows
+}
+
+func passwordText(m ops.MailboxDetails) string {
+	switch {
+	case m.Method != directory.ByFile:
+		return "checked by " + string(m.Method)
+	case m.Password && m.PasswordSet != nil:
+		return "yes, set " + m.PasswordSet.Local().Format(time.DateOnly)
+	}
+	return yesNo(m.Password)
 }
 
 func outsideText(m ops.MailboxDetails) string {
@@ -113,19 +150,77 @@ func (a *app) printStat(m ops.MailboxStat) {
 func (a *app) mailboxAddCommand() *cobra.Command {
 	var way passwordWay
 	var limit string
-	cmd := a.passwordVerb("add USER@DOMAIN [--password-stdin | --generate | --no-password] [--quota SIZE]", "Make a mailbox", &way,
+	var secrets secretFlags
+	cmd := a.passwordVerb("add USER@DOMAIN [--password-stdin | --generate | --no-password] [--quota SIZE] [--spa] [--apop] [--cram-md5]", "Make a mailbox", &way,
 		(*ops.Office).CheckNewMailbox,
 		func(o *ops.Office, user, password string) (ops.Change, error) {
-			return o.AddMailbox(user, ops.NewMailbox{Password: password, Quota: limit})
+			return o.AddMailbox(user, ops.NewMailbox{Password: password, Quota: limit, Store: secrets.kinds()})
 		})
+	secrets.addFlags(cmd)
 	cmd.Flags().BoolVar(&way.none, "no-password", false, "mail arrives, and nobody can log in until 'passwd'")
 	cmd.Flags().StringVar(&limit, "quota", "", "the most that it holds: a `size` such as 500MB, or none")
 	return cmd
 }
 
 func (a *app) passwdCommand() *cobra.Command {
-	return a.passwordVerb("passwd USER@DOMAIN [--password-stdin | --generate]", "Change the password of a mailbox", new(passwordWay),
-		(*ops.Office).CheckMailbox, (*ops.Office).SetPassword)
+	var secrets secretFlags
+	cmd := a.passwordVerb("passwd USER@DOMAIN [--password-stdin | --generate] [--spa] [--apop] [--cram-md5]", "Change the password of a mailbox", new(passwordWay),
+		(*ops.Office).CheckMailbox,
+		func(o *ops.Office, user, password string) (ops.Change, error) {
+			return o.SetPassword(user, password, secrets.kinds()...)
+		})
+	secrets.addFlags(cmd)
+	return cmd
+}
+
+// secretFlags are what is to be stored of a password beside its hash.
+type secretFlags struct{ spa, apop, cram bool }
+
+func (s *secretFlags) addFlags(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&s.spa, "spa", false, "let it log in with Secure Password Authentication (NTLM)")
+	cmd.Flags().BoolVar(&s.apop, "apop", false, "let it log in with APOP and CRAM-MD5; the password itself is stored for that")
+	cmd.Flags().BoolVar(&s.cram, "cram-md5", false, "let it log in with CRAM-MD5")
+}
+
+func (s *secretFlags) kinds() (all []directory.SecretKind) {
+	for kind, wanted := range map[directory.SecretKind]bool{directory.SecretSPA: s.spa, directory.SecretAPOP: s.apop, directory.SecretCRAM: s.cram} {
+		if wanted {
+			all = append(all, kind)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// migrateAuthCommand asks for a password only where the mailbox gets one of its
+// own.
+func (a *app) migrateAuthCommand() *cobra.Command {
+	var way passwordWay
+	var force bool
+	cmd := a.verb("migrate-auth USER@DOMAIN file | system | directory[:NAME]", "Have a password checked elsewhere, or here again; the mail stays", takes(2, 2),
+		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+			if err := way.check(cmd); err != nil {
+				return err
+			}
+			if _, err := o.ParseMethod(args[1]); err != nil {
+				return err
+			}
+			if err := o.CheckMailbox(args[0]); err != nil {
+				return err
+			}
+			m := ops.Migration{Method: args[1], Force: force}
+			if args[1] != string(directory.ByFile) {
+				return a.report(o.MigrateAuth(args[0], m))
+			}
+			return a.withPassword(way, args[0], func(password string) (ops.Change, error) {
+				m.Password = password
+				return o.MigrateAuth(args[0], m)
+			})
+		})
+	way.addFlags(cmd)
+	cmd.Flags().BoolVar(&way.none, "no-password", false, "for file: keep the password that it had, or none")
+	cmd.Flags().BoolVar(&force, "force", false, "even if nobody of that name is found there")
+	return cmd
 }
 
 // passwordVerb is a verb that gives a mailbox a password. What check finds wrong

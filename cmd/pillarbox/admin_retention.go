@@ -149,6 +149,9 @@ func (a *app) retentionRunCommand() *cobra.Command {
 			if !yes {
 				return a.printDue(due, asJSON)
 			}
+			if err := o.RequireTarget(target, true); err != nil {
+				return err // the server does it for anybody who may ask
+			}
 			return respondRetention(a, asJSON)(a.runRetention(cmd.Context(), o, target))
 		})
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only show what is due, as without --yes")

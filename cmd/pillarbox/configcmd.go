@@ -38,7 +38,7 @@ func (a *app) configCheck() error {
 	} else if err != nil {
 		a.note("%v", err)
 	} else {
-		for _, warning := range m.Info().Warnings(time.Now()) {
+		for _, warning := range m.Warnings(time.Now()) {
 			a.note("%s", warning)
 		}
 	}

@@ -28,6 +28,7 @@ var imports = map[string]string{
 	"quota":               "",
 	"quota/notice":        "mailstore/addr quota",
 	"tls/certs":           "mailstore/durable tls/strength",
+	"tls/acme":            "mailstore/durable",
 	"tls/strength":        "",
 	"smtp":                "mailstore/addr",
 	"smtp/policy":         "mailstore/addr smtp",

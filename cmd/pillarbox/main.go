@@ -2,6 +2,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -26,21 +27,39 @@ type app struct {
 	stdout io.Writer
 	stderr io.Writer
 	config string // --config
+
+	args  []string  // of the program, as they were given
+	actor ops.Actor // for the audit log
+	// operator is set in the server, which does the command for him: see operate.
+	operator *ops.Operator
+	ask      func(prompt string, secret bool) (string, error) // the person who sits elsewhere
 }
 
 // run is main without the process: it returns the exit code, 0 for success, 1
 // for a failure, 2 for a command line that is not understood, or that of an
 // exitError.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, args: args, actor: localActor(os.Environ())}
+	return a.exitCode(a.execute(context.Background()))
+}
+
+// execute does the command of a.args.
+func (a *app) execute(ctx context.Context) error {
 	root := a.rootCommand()
-	root.SetArgs(args)
-	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	err := root.Execute()
+	root.SetArgs(a.args)
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	return root.ExecuteContext(ctx)
+}
+
+// exitCode tells of the error, and is what the process ends with.
+func (a *app) exitCode(err error) int {
 	if err == nil {
 		return 0
+	}
+	if done, ok := errors.AsType[handedOver](err); ok {
+		return done.exit
 	}
 	a.complain(err)
 	if e, ok := errors.AsType[exitError](err); ok {
@@ -64,7 +83,12 @@ func (a *app) rootCommand() *cobra.Command {
 	if path == "" {
 		path = config.DefaultPath
 	}
-	root.PersistentFlags().StringVar(&a.config, "config", path, "the configuration `file`")
+	named := &a.config
+	if a.operator != nil {
+		named = new(string) // the server's own configuration it is
+	}
+	root.PersistentFlags().StringVar(named, "config", path, "the configuration `file`")
+	root.PersistentPreRunE = a.prepare
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (see '%s --help')", err, c.CommandPath())}
 	})
@@ -112,9 +136,15 @@ func (a *app) office() (*ops.Office, error) {
 	if err != nil {
 		return nil, err
 	}
-	o, err := ops.Open(cfg)
-	if err == nil {
-		o.Settle = func() error { return daemon.SettleLog(o) }
+	o, err := ops.Open(cfg, nil)
+	if err != nil {
+		return nil, err
 	}
-	return o, err
+	o.OnAuditFailure(func(err error) { a.note("%v", err) })
+	o = o.By(a.actor)
+	if a.operator != nil {
+		o = o.As(*a.operator)
+	}
+	o.Settle = func() error { return daemon.SettleLog(o) }
+	return o, nil
 }

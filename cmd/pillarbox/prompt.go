@@ -92,18 +92,34 @@ func (a *app) terminal() (fd int, ok bool) {
 	return int(f.Fd()), true
 }
 
+// asker asks the person who sits at the terminal, be it here or at the other end
+// of the operators' socket; secret is what is not to be seen while it is typed.
+func (a *app) asker() (ask func(prompt string, secret bool) (string, error), ok bool) {
+	if a.ask != nil {
+		return a.ask, true
+	}
+	fd, ok := a.terminal()
+	return func(prompt string, secret bool) (string, error) {
+		if secret {
+			return a.readSecret(fd, prompt)
+		}
+		fmt.Fprint(a.stderr, prompt)
+		return a.readLine()
+	}, ok
+}
+
 // askPassword asks twice, since nobody sees what is typed.
 func (a *app) askPassword(user string) (string, error) {
-	fd, ok := a.terminal()
+	ask, ok := a.asker()
 	if !ok {
 		return "", ops.Hint(errors.New("there is no terminal to ask for the password at"),
 			"--password-stdin reads it from standard input, --generate makes one")
 	}
-	password, err := a.readSecret(fd, fmt.Sprintf("Password for %s: ", user))
+	password, err := ask(fmt.Sprintf("Password for %s: ", user), true)
 	if err != nil {
 		return "", err
 	}
-	again, err := a.readSecret(fd, "The same again: ")
+	again, err := ask("The same again: ", true)
 	if err == nil && password != again {
 		err = errors.New("the two passwords are not the same; nothing was changed")
 	}
@@ -146,11 +162,11 @@ func (a *app) confirm(yes bool, question string) error {
 	if yes {
 		return nil
 	}
-	if _, ok := a.terminal(); !ok {
+	ask, ok := a.asker()
+	if !ok {
 		return ops.Hint(errors.New("this cannot be undone, and there is no terminal to ask at"), "--yes does it without asking")
 	}
-	fmt.Fprintf(a.stderr, "%s [y/N] ", question)
-	answer, err := a.readLine()
+	answer, err := ask(question+" [y/N] ", false)
 	if err != nil {
 		return err
 	}

@@ -48,6 +48,7 @@ func (a *app) serve() error {
 	if err != nil {
 		return err
 	}
+	d.Operate(a.operate)
 	return d.Run(ctx, reload)
 }
 
@@ -56,16 +57,16 @@ func (a *app) reloadCommand() *cobra.Command {
 		Use:   "reload",
 		Short: "Make the running server apply the configuration file as it is now",
 		Args:  takes(0, 0),
-		RunE:  func(*cobra.Command, []string) error { return a.reload() },
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.reload(cmd.Context()) },
 	}
 }
 
-func (a *app) reload() error {
+func (a *app) reload(ctx context.Context) error {
 	cfg, err := a.load()
 	if err != nil {
 		return fmt.Errorf("nothing was reloaded:\n%w", err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	result, err := daemon.AskReload(ctx, cfg.Data)
 	switch {

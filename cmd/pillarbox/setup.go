@@ -15,7 +15,6 @@ import (
 	"pillarbox/cmd/internal/ops"
 	"pillarbox/cmd/internal/setup"
 	"pillarbox/mailstore/addr"
-	"pillarbox/mailstore/auth"
 )
 
 // setupFlags are the flags of "pillarbox setup" as typed.
@@ -82,7 +81,7 @@ func (a *app) setupRequest(domain string, f setupFlags) (*setup.Request, error) 
 	if err != nil {
 		return nil, usageError{ops.Hint(fmt.Errorf("%q is not a domain: %w", domain, err), "for example: pillarbox setup office.example")}
 	}
-	req := &setup.Request{Domain: d, ConfigFile: a.config, Data: f.data, PortOffset: f.offset}
+	req := &setup.Request{Domain: d, ConfigFile: a.config, Data: f.data, PortOffset: f.offset, Actor: a.actor}
 	if f.hostname != "" {
 		if req.Hostname, err = addr.ParseDomain(f.hostname); err != nil {
 			return nil, usageError{fmt.Errorf("--hostname %q: %w", f.hostname, err)}
@@ -110,6 +109,8 @@ type passwordSource struct {
 // readPasswords reads one line for each mailbox, all of them before anything is
 // made, so that a missing one leaves no half office behind.
 func readPasswords(stdin io.Reader, boxes []addr.Address) ([]string, error) {
+	standard := config.Default()
+	rules := ops.RulesOf(&standard) // a file that is there already may have others, which are asked later
 	lines := []string{}
 	for in := bufio.NewScanner(stdin); len(lines) < len(boxes); {
 		box := boxes[len(lines)]
@@ -121,7 +122,7 @@ func readPasswords(stdin io.Reader, boxes []addr.Address) ([]string, error) {
 			return nil, ops.Hint(fmt.Errorf("no password for %s on standard input: %w", box, err), "--password-stdin wants one line for each --mailbox, in order")
 		}
 		line := strings.TrimSuffix(in.Text(), "\r")
-		if err := auth.CheckPassword(line); err != nil {
+		if err := rules.Check(box, line); err != nil {
 			return nil, fmt.Errorf("password of %s: %w", box, err)
 		}
 		lines = append(lines, line)

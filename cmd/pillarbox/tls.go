@@ -15,7 +15,9 @@ import (
 )
 
 func (a *app) tlsCommand() *cobra.Command {
-	return family("tls", "The server's certificate", a.tlsShowCommand(), a.tlsRenewCommand(), a.tlsExportCommand())
+	return family("tls", "The server's certificates, and what clients use",
+		a.tlsShowCommand(), a.tlsRenewCommand(), a.tlsExportCommand(), a.acmeCommand(), a.tlsClientsCommand(),
+		a.clientCertCommand(), a.clientCertsCommand(), a.clientRevokeCommand())
 }
 
 // withCertificate opens the certificate that the configuration names.
@@ -37,18 +39,39 @@ func (a *app) tlsShowCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "show",
-		Short: "Show the certificate: names, issuer, until when, fingerprint",
+		Short: "Show the certificates: names, issuer, until when, fingerprint",
 		Args:  takes(0, 0),
 		RunE: a.withCertificate(func(m *certs.Manager) error {
+			all := m.Infos()
 			if asJSON {
-				return a.writeJSON(m.Info())
+				return a.writeJSON(shownCertificates{all[0], all[1:], append([]string{}, m.Warnings(time.Now())...)})
 			}
-			a.printCertificate(m.Info())
+			a.printCertificates(m)
 			return nil
 		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
 	return cmd
+}
+
+// shownCertificates is the certificate that most clients are shown, with the
+// others.
+type shownCertificates struct {
+	certs.Info
+	Beside   []certs.Info `json:"beside"`
+	Warnings []string     `json:"warnings"`
+}
+
+func (a *app) printCertificates(m *certs.Manager) {
+	for i, info := range m.Infos() {
+		if i > 0 {
+			fmt.Fprintln(a.stdout)
+		}
+		a.printCertificate(info)
+	}
+	for _, warning := range m.Warnings(time.Now()) {
+		a.note("%s", warning)
+	}
 }
 
 func (a *app) printCertificate(info certs.Info) {
@@ -57,17 +80,17 @@ func (a *app) printCertificate(info certs.Info) {
 		names = append(names, ip.String())
 	}
 	row := func(label, value string) { fmt.Fprintf(a.stdout, "%-12s %s\n", label, value) }
-	row("Subject", info.Subject)
+	if info.Subject != "" { // authorities of today name nobody
+		row("Subject", info.Subject)
+	}
 	row("Names", strings.Join(names, ", "))
 	row("Issuer", info.Issuer)
+	row("Key", info.Key)
 	row("Valid", info.NotBefore.Local().Format(time.DateOnly)+" to "+info.NotAfter.Local().Format(time.DateOnly))
 	row("SHA-256", info.Fingerprint)
 	row("File", info.File)
 	if info.CA != nil {
 		row("Own CA", fmt.Sprintf("%s, valid to %s", info.CA.Subject, info.CA.NotAfter.Local().Format(time.DateOnly)))
-	}
-	for _, warning := range info.Warnings(time.Now()) {
-		a.note("%s", warning)
 	}
 }
 
@@ -83,7 +106,11 @@ func (a *app) tlsRenewCommand() *cobra.Command {
 				}
 				return err
 			}
-			fmt.Fprintf(a.stdout, "certificate renewed, valid to %s\n", m.Info().NotAfter.Local().Format(time.DateOnly))
+			a.recordAct("certificate", map[string]any{"not_after": m.OwnEnd()})
+			fmt.Fprintf(a.stdout, "certificate renewed, valid to %s\n", m.OwnEnd().Local().Format(time.DateOnly))
+			if m.Info().Source == certs.FromACME {
+				a.note("most clients are shown the one by ACME; 'pillarbox admin tls acme renew' renews that")
+			}
 			return nil
 		}),
 	}

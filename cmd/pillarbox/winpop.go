@@ -1,12 +1,12 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"pillarbox/cmd/internal/ops"
+	"pillarbox/mailstore/directory"
 	"pillarbox/quota"
 )
 
@@ -23,6 +23,7 @@ same as 'pillarbox admin'.
   winpop unlock Domain | User@Domain
   winpop changepwd User@Domain NewPassword
   winpop createquotafile User@Domain [/user:UserName]
+  winpop migrateToAD User@Domain       its password is the directory's from then on
   winpop get Property
   winpop set Property Value            says which key of the configuration to edit
 
@@ -65,9 +66,6 @@ func (a *app) winpop(call winpopCall) error {
 		return a.winpopGet(call.target)
 	case "set":
 		return a.winpopSet(call.target)
-	case "migratetoad":
-		return ops.Hint(errors.New("winpop migrateToAD is not for this server: it keeps its own passwords"),
-			"'pillarbox admin mailbox passwd %s' sets one", call.target)
 	}
 	return a.withOffice(func(o *ops.Office) error { return a.winpopOffice(o, call) })
 }
@@ -107,6 +105,8 @@ func (c winpopCall) change(o *ops.Office) (ops.Change, error) {
 			return o.LockMailbox(c.target)
 		case "unlock":
 			return o.UnlockMailbox(c.target)
+		case "migratetoad":
+			return o.MigrateAuth(c.target, ops.Migration{Method: string(directory.ByDirectory)})
 		case "changepwd":
 			return o.SetPassword(c.target, c.password)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/ops"
+	"pillarbox/mailstore/directory"
 )
 
 // winpopProperty is what became of a property of the old server.
@@ -22,7 +23,7 @@ type winpopProperty struct {
 func winpopLookup(cfg *config.Config, name string) (winpopProperty, bool) {
 	switch name {
 	case "auth", "authentication":
-		return winpopProperty{"3", "", "each mailbox has a password of its own; there is no other way to choose"}, true
+		return winpopProperty{oldMethod(cfg.LogIns.Method), "auth.method", "1 is system, 2 is directory, 3 is file; 'pillarbox admin domain method' chooses for one domain"}, true
 	case "logging":
 		return winpopProperty{oldLogging(cfg.Log.Level), "log.level", ""}, true
 	case "mailroot":
@@ -30,13 +31,28 @@ func winpopLookup(cfg *config.Config, name string) (winpopProperty, bool) {
 	case "port":
 		return winpopProperty{ports(cfg.Listen.POP3), "listen.pop3", ""}, true
 	case "sparequired":
-		return winpopProperty{"-", "auth.plaintext_networks", "a log-in takes TLS, except from the networks in it"}, true
+		required := "0"
+		if cfg.LogIns.RequireSPA {
+			required = "1"
+		}
+		return winpopProperty{required, "auth.require_spa", ""}, true
 	case "socketmax", "socket":
 		return winpopProperty{fmt.Sprint(cfg.Limits.Connections), "limits.connections", "more are turned away"}, true
 	case "threadcount", "socketmin", "socketthreshold", "socketbacklog":
 		return winpopProperty{"-", "", "not needed: the server takes what it needs for each connection"}, true
 	}
 	return winpopProperty{}, false
+}
+
+// oldMethod is the number that winpop had for an authentication method.
+func oldMethod(m directory.Method) string {
+	switch m {
+	case directory.BySystem:
+		return "1"
+	case directory.ByFile:
+		return "3"
+	}
+	return "2"
 }
 
 // oldLogging turns a level into the number that winpop had for it.

@@ -1,12 +1,22 @@
-// Package certs holds the certificate that the server shows: one that its own
-// CA issued, or one from files that the administrator named. Both can be
-// replaced at any time without disturbing a connection.
+// Package certs holds the certificates that the server shows: those that its own
+// CA issued, one that an ACME server issued, or such as come from files that the
+// administrator named. All can be replaced at any time without disturbing a
+// connection.
 //
-// The own CA is a directory of four files: ca.pem, ca-key.pem, server.pem (the
-// server's certificate, then the CA's) and server-key.pem. Clients trust
+// The own CA is a directory: ca.pem and ca-key.pem; server.pem and
+// server-key.pem, the server's certificate (then the CA's) and its key;
+// server-ecdsa.pem and server-ecdsa-key.pem, the same once more. Clients trust
 // ca.pem once; [Ensure] and [Manager.Renew] replace only the server's
-// certificate after that. All keys are RSA with 2048 bits: the mail programs of
-// Windows XP know nothing newer.
+// certificates after that. The CA and the first certificate have RSA keys with
+// 2048 bits: the mail programs of Windows XP know nothing newer. The second has
+// an ECDSA key and is shown to everybody who can use it, because it costs both
+// sides less; a directory that was made before there was one gains it from
+// [Manager.Watch].
+//
+// Most clients get the modern profile: TLS 1.2 and newer, with the suites that
+// crypto/tls offers by default. Clients in Config.LegacyNetworks that cannot do
+// that get the legacy profile: TLS from 1.0 on, with the RSA key exchange, CBC
+// and 3DES. [Manager.Clients] remembers who uses what.
 package certs
 
 import (
@@ -25,12 +35,20 @@ const (
 	caKeyFile     = "ca-key.pem"
 	serverFile    = "server.pem"
 	serverKeyFile = "server-key.pem"
+	ecdsaFile     = "server-ecdsa.pem"
+	ecdsaKeyFile  = "server-ecdsa-key.pem"
 	lockFile      = "lock"
 )
 
-// renewBefore is how long before its end a certificate of the own CA is
-// replaced.
-const renewBefore = 30 * 24 * time.Hour
+const (
+	// renewBefore is how long before its end a certificate of the own CA is
+	// replaced.
+	renewBefore = 30 * day
+
+	// warnBefore is how long before its end a person is told of any certificate:
+	// by then every renewal should have happened.
+	warnBefore = 14 * day
+)
 
 // The classes of errors.
 var (
@@ -42,16 +60,42 @@ var (
 	ErrFormat        = errors.New("unknown format")
 )
 
-// Config says where the certificate comes from.
+// Config says where the certificates come from and who gets which TLS.
 type Config struct {
-	Dir        string // the directory of the own CA, used when CertFile is empty
-	CertFile   string // PEM, the server's certificate and the chain above it
-	KeyFile    string // PEM
+	Dir string // the directory of the own CA, used when CertFile is empty
+
+	// ACMEFile has the key and the certificate, with its chain, that an ACME
+	// server issued, PEM in one file. It is shown before those of the own CA while
+	// it is there and valid. "": there is none.
+	ACMEFile string
+
+	CertFile    string // PEM, the server's certificate and the chain above it
+	KeyFile     string // PEM
+	RSACertFile string // a second pair, for clients that can do nothing with the first; "": none
+	RSAKeyFile  string
+
 	MinVersion uint16 // as in crypto/tls; 0 means TLS 1.2
+
+	LegacyNetworks []netip.Prefix // whose clients may use the legacy profile; no IPv4 in IPv6
+	LegacyRC4      bool           // RC4 is in the legacy profile too
+
+	AskClients bool // clients are asked for a certificate of the own CA; see ClientAddress
 }
+
+// Source is where a certificate comes from.
+type Source string
+
+// The values of Source.
+const (
+	FromOwnCA Source = "own CA"
+	FromACME  Source = "ACME"
+	FromFiles Source = "files"
+)
 
 // Info describes a certificate to a person.
 type Info struct {
+	Source      Source       `json:"source"`
+	Key         string       `json:"key"` // "RSA", "ECDSA" or what else there may be
 	Subject     string       `json:"subject"`
 	Issuer      string       `json:"issuer"`
 	Names       []string     `json:"names"` // DNS names, as in the certificate
@@ -82,7 +126,7 @@ func (i Info) Warnings(now time.Time) []string {
 		all = append(all, "The certificate is not valid before "+date(i.NotBefore)+"; check the server's clock.")
 	case now.After(i.NotAfter):
 		all = append(all, "The certificate expired on "+date(i.NotAfter)+".")
-	case i.NotAfter.Sub(now) < renewBefore/2:
+	case i.NotAfter.Sub(now) < warnBefore:
 		all = append(all, "The certificate expires on "+date(i.NotAfter)+".")
 	}
 	if len(i.Names) == 0 && len(i.IPs) == 0 {
@@ -99,6 +143,7 @@ func (i Info) Warnings(now time.Time) []string {
 
 func describe(cert *x509.Certificate, file string) Info {
 	info := Info{
+		Key:         cert.PublicKeyAlgorithm.String(),
 		Subject:     cert.Subject.String(),
 		Issuer:      cert.Issuer.String(),
 		Names:       cert.DNSNames,

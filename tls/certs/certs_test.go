@@ -50,7 +50,7 @@ var ready = sync.OnceValues(func() (map[string][]byte, error) {
 
 func contents(dir string) (map[string][]byte, error) {
 	files := map[string][]byte{}
-	for _, name := range []string{caFile, caKeyFile, serverFile, serverKeyFile} {
+	for _, name := range []string{caFile, caKeyFile, serverFile, serverKeyFile, ecdsaFile, ecdsaKeyFile} {
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			return nil, err
@@ -118,17 +118,11 @@ func client(t *testing.T, m *Manager, server string) *tls.Config {
 
 // handshake returns the fingerprint of the certificate that the server showed.
 func handshake(server, client *tls.Config) (string, error) {
-	a, b := net.Pipe()
-	defer a.Close()
-	go func() {
-		defer b.Close()
-		_ = tls.Server(b, server).Handshake() // the client reports what is wrong
-	}()
-	conn := tls.Client(a, client)
-	if err := conn.Handshake(); err != nil {
+	state, err := speak(server, client, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 40000})
+	if err != nil {
 		return "", err
 	}
-	return fingerprint(conn.ConnectionState().PeerCertificates[0]), nil
+	return fingerprint(state.PeerCertificates[0]), nil
 }
 
 func TestHandshakeForEveryNameAndAddress(t *testing.T) {
@@ -137,13 +131,13 @@ func TestHandshakeForEveryNameAndAddress(t *testing.T) {
 		"mail.office.example", "office.example", "mail", "localhost",
 		"192.168.7.2", "192.168.7.3", "fd00::2", "127.0.0.1", "::1",
 	} {
-		shown, err := handshake(m.TLSConfig(), client(t, m, name))
+		shown, err := handshake(m.TLSConfig("test", slog.New(slog.DiscardHandler)), client(t, m, name))
 		if err != nil || shown != m.Info().Fingerprint {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	for _, name := range []string{"other.example", "192.168.7.4", "x.office.example"} {
-		if _, err := handshake(m.TLSConfig(), client(t, m, name)); err == nil {
+		if _, err := handshake(m.TLSConfig("test", slog.New(slog.DiscardHandler)), client(t, m, name)); err == nil {
 			t.Errorf("%s: the certificate holds for it", name)
 		}
 	}
@@ -151,23 +145,32 @@ func TestHandshakeForEveryNameAndAddress(t *testing.T) {
 
 func TestWhatIsIssued(t *testing.T) {
 	m := mustOpen(t, Config{Dir: readyDir(t)})
-	leaf := m.current.Load().leaf
-	if days := leaf.NotAfter.Sub(leaf.NotBefore).Hours() / 24; days > 398 {
-		t.Errorf("valid for %v days", days)
-	}
-	if !slices.Equal(leaf.ExtKeyUsage, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}) || leaf.IsCA {
-		t.Errorf("usage %v, CA %v", leaf.ExtKeyUsage, leaf.IsCA)
-	}
-	if leaf.SignatureAlgorithm != x509.SHA256WithRSA || leaf.PublicKeyAlgorithm != x509.RSA {
-		t.Errorf("%v signed with %v", leaf.PublicKeyAlgorithm, leaf.SignatureAlgorithm)
+	for i, want := range []x509.PublicKeyAlgorithm{x509.ECDSA, x509.RSA} {
+		checkIssued(t, m.current.Load().shown[i].cert.Leaf, want)
 	}
 	info := m.Info()
 	if info.Subject != "CN=mail.office.example" || info.CA == nil || info.CA.Subject != info.Issuer ||
 		!info.CA.NotAfter.After(epoch.AddDate(9, 11, 0)) {
 		t.Errorf("info %+v, CA %+v", info, info.CA)
 	}
-	if w := info.Warnings(epoch); w != nil {
-		t.Errorf("warnings about a new certificate: %v", w)
+	if w := m.Warnings(epoch); w != nil {
+		t.Errorf("warnings about new certificates: %v", w)
+	}
+}
+
+func checkIssued(t *testing.T, leaf *x509.Certificate, key x509.PublicKeyAlgorithm) {
+	t.Helper()
+	if days := leaf.NotAfter.Sub(leaf.NotBefore).Hours() / 24; days > 398 {
+		t.Errorf("valid for %v days", days)
+	}
+	if !slices.Equal(leaf.ExtKeyUsage, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}) || leaf.IsCA {
+		t.Errorf("usage %v, CA %v", leaf.ExtKeyUsage, leaf.IsCA)
+	}
+	if leaf.SignatureAlgorithm != x509.SHA256WithRSA || leaf.PublicKeyAlgorithm != key {
+		t.Errorf("%v signed with %v", leaf.PublicKeyAlgorithm, leaf.SignatureAlgorithm)
+	}
+	if sealing := leaf.KeyUsage&x509.KeyUsageKeyEncipherment != 0; sealing != (key == x509.RSA) {
+		t.Errorf("%v: a secret may be sealed for it: %v", key, sealing)
 	}
 }
 
@@ -176,7 +179,7 @@ func TestPermissions(t *testing.T) {
 	if _, err := Ensure(dir, testNames[:1], nil, epoch); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]os.FileMode{".": os.ModeDir | 0o700, caKeyFile: 0o600, serverKeyFile: 0o600, caFile: 0o644, serverFile: 0o644} {
+	for name, want := range map[string]os.FileMode{".": os.ModeDir | 0o700, caKeyFile: 0o600, serverKeyFile: 0o600, ecdsaKeyFile: 0o600, caFile: 0o644, serverFile: 0o644, ecdsaFile: 0o644} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil || info.Mode() != want {
 			t.Errorf("%s: %v, want %v (%v)", name, info.Mode(), want, err)
@@ -185,7 +188,8 @@ func TestPermissions(t *testing.T) {
 }
 
 func TestEnsureWritesOnlyWhatIsMissing(t *testing.T) {
-	all := []string{caFile, caKeyFile, serverFile, serverKeyFile}
+	all := []string{caFile, caKeyFile, serverFile, serverKeyFile, ecdsaFile, ecdsaKeyFile}
+	both := []string{serverFile, ecdsaFile}
 	for _, test := range []struct {
 		name    string
 		remove  []string
@@ -195,14 +199,17 @@ func TestEnsureWritesOnlyWhatIsMissing(t *testing.T) {
 	}{
 		{name: "nothing to do"},
 		{name: "fewer names", names: []string{"office.example"}},
-		{name: "one more name", names: []string{"sales.example"}, changed: []string{serverFile}},
+		{name: "one more name", names: []string{"sales.example"}, changed: both},
 		{name: "31 days left", after: serverLifetime - backdate - 31*day},
-		{name: "29 days left", after: serverLifetime - backdate - 29*day, changed: []string{serverFile}},
-		{name: "no certificate", remove: []string{serverFile}, changed: []string{serverFile}},
-		{name: "no key", remove: []string{serverKeyFile}, changed: []string{serverFile, serverKeyFile}},
+		{name: "29 days left", after: serverLifetime - backdate - 29*day, changed: both},
+		{name: "no certificate", remove: []string{serverFile}, changed: both},
+		{name: "no key", remove: []string{serverKeyFile}, changed: append(both, serverKeyFile)},
+		{name: "no ECDSA, as it was once", remove: []string{ecdsaFile, ecdsaKeyFile}, changed: append(both, ecdsaKeyFile)},
+		{name: "no ECDSA key", remove: []string{ecdsaKeyFile}, changed: append(both, ecdsaKeyFile)},
 		{name: "CA key put away", remove: []string{caKeyFile}},
-		{name: "crash before the CA's certificate", remove: []string{caFile, serverFile, serverKeyFile}, changed: []string{caFile, serverFile, serverKeyFile}},
-		{name: "no CA", remove: []string{caFile, caKeyFile}, changed: []string{caFile, caKeyFile, serverFile}},
+		{name: "CA key put away, as it was once", remove: []string{caKeyFile, ecdsaFile, ecdsaKeyFile}},
+		{name: "crash before the CA's certificate", remove: []string{caFile, serverFile, serverKeyFile}, changed: append(both, caFile, serverKeyFile)},
+		{name: "no CA", remove: []string{caFile, caKeyFile}, changed: append(both, caFile, caKeyFile)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := readyDir(t)
@@ -245,7 +252,7 @@ func checkServes(t *testing.T, dir string, names []string, now time.Time) {
 	for _, name := range names {
 		c := client(t, m, strings.ToLower(name))
 		c.Time = func() time.Time { return now }
-		if _, err := handshake(m.TLSConfig(), c); err != nil {
+		if _, err := handshake(m.TLSConfig("test", slog.New(slog.DiscardHandler)), c); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -355,7 +362,7 @@ func TestLongNames(t *testing.T) {
 // A connection lives on through a renewal; the next one sees the new certificate.
 func TestReloadUnderLiveConnections(t *testing.T) {
 	m := mustOpen(t, Config{Dir: readyDir(t)})
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", m.TLSConfig())
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", m.TLSConfig("test", slog.New(slog.DiscardHandler)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -427,7 +434,7 @@ func TestBadFilesKeepTheOldCertificate(t *testing.T) {
 		if err := m.Reload(); !errors.Is(err, ErrNoCertificate) {
 			t.Errorf("%s removed: %v", name, err)
 		}
-		shown, err := handshake(m.TLSConfig(), client(t, m, "mail"))
+		shown, err := handshake(m.TLSConfig("test", slog.New(slog.DiscardHandler)), client(t, m, "mail"))
 		if err != nil || shown != before.Fingerprint {
 			t.Errorf("%s: shown %s, %v", name, shown, err)
 		}
@@ -569,7 +576,7 @@ func TestFailedRenewal(t *testing.T) {
 func TestMinVersion(t *testing.T) {
 	cfg := Config{Dir: readyDir(t), MinVersion: tls.VersionTLS13}
 	m := mustOpen(t, cfg)
-	server := m.TLSConfig()
+	server := m.TLSConfig("test", slog.New(slog.DiscardHandler))
 	try := func(version uint16) error {
 		c := client(t, m, "mail")
 		c.MinVersion, c.MaxVersion = version, version
@@ -712,7 +719,7 @@ func TestFiles(t *testing.T) {
 			roots.AddCert(root)
 			roots.AddCert(intermediate)
 			c := &tls.Config{RootCAs: roots, ServerName: "mail.office.example", Time: func() time.Time { return epoch }}
-			if _, err := handshake(m.TLSConfig(), c); err != nil {
+			if _, err := handshake(m.TLSConfig("test", slog.New(slog.DiscardHandler)), c); err != nil {
 				t.Error(err)
 			}
 			if err := m.Renew(now); !errors.Is(err, ErrNotOwnCA) {
@@ -723,7 +730,7 @@ func TestFiles(t *testing.T) {
 			}
 			log, logged := records()
 			m.check(late, log)
-			if got := logged(); got != "" {
+			if got := logged(); strings.Trim(got, "\n") != strings.Trim(strings.Repeat("level=WARN msg=certificate\n", len(m.Warnings(late))), "\n") {
 				t.Errorf("logged %q", got)
 			}
 		})

@@ -2,6 +2,8 @@ package certs
 
 import (
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -73,6 +75,20 @@ func hostsOf(cert *x509.Certificate) hosts {
 	return hosts{names: cert.DNSNames, ips: describe(cert, "").IPs}
 }
 
+// add takes in what other holds.
+func (h *hosts) add(other hosts) {
+	for _, name := range other.names {
+		if !slices.Contains(h.names, name) {
+			h.names = append(h.names, name)
+		}
+	}
+	for _, ip := range other.ips {
+		if !slices.Contains(h.ips, ip) {
+			h.ips = append(h.ips, ip)
+		}
+	}
+}
+
 // covers reports whether h holds all that other does.
 func (h hosts) covers(other hosts) bool {
 	for _, name := range other.names {
@@ -109,8 +125,17 @@ func (p pair) fits() bool {
 	return ok && public.Equal(p.cert.PublicKey)
 }
 
-func newKey() (crypto.Signer, error) {
-	return rsa.GenerateKey(rand.Reader, keyBits)
+func newRSAKey() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, keyBits) }
+
+func newECDSAKey() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
+
+// keyUsage is what a certificate's key is for: an RSA key may also be what the
+// client seals a secret for, in TLS 1.2 and before.
+func keyUsage(key crypto.Signer) x509.KeyUsage {
+	if _, ok := key.(*rsa.PrivateKey); ok {
+		return x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment
+	}
+	return x509.KeyUsageDigitalSignature
 }
 
 // issueCA makes the certificate of a CA for a server.
@@ -135,16 +160,12 @@ func issueCA(key crypto.Signer, server string, now time.Time) (*x509.Certificate
 
 // issueServer makes the certificate of the server.
 func issueServer(ca pair, key crypto.Signer, h hosts, now time.Time) (*x509.Certificate, error) {
-	if now.After(ca.cert.NotAfter) {
-		return nil, fmt.Errorf("%w; move %s and %s away and run \"pillarbox setup\" again, then give the new CA to every mail program",
-			ErrCAExpired, caFile, caKeyFile)
-	}
 	template := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: h.commonName()},
 		DNSNames:              h.names,
 		NotBefore:             now.Add(-backdate),
 		NotAfter:              now.Add(-backdate).Add(serverLifetime),
-		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
+		KeyUsage:              keyUsage(key),
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,
 	}

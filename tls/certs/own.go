@@ -19,11 +19,11 @@ import (
 // lockTimeout is how long to wait for another process that is issuing.
 const lockTimeout = 30 * time.Second
 
-// Ensure makes the own CA and the server's certificate in dir where they are
+// Ensure makes the own CA and the server's certificates in dir where they are
 // missing, for all the names and addresses and the loopback ones. It issues the
-// server's certificate anew when one of these is not in it, when it ends within
-// 30 days, or when it does not fit its key or the CA; names and addresses that
-// were in it stay. The CA and the keys are never replaced. It reports whether
+// server's certificates anew when one of these is not in them, when they end
+// within 30 days, or when they do not fit their keys or the CA; names and
+// addresses that were in them stay. The CA and the keys are never replaced. It reports whether
 // anything was written.
 //
 // A file that cannot be read as what it should be is an ErrBadFile and is left
@@ -42,17 +42,15 @@ func Ensure(dir string, names []string, ips []netip.Addr, now time.Time) (create
 	if err := o.ensureCA(wanted.names[0], now); err != nil {
 		return o.wrote, err
 	}
-	if err := o.ensureServerKey(); err != nil {
+	if err := o.ensureKeys(); err != nil {
 		return o.wrote, err
 	}
-	if o.server.cert != nil {
-		before := hostsOf(o.server.cert)
-		if o.goodUntilRenewal(now) && before.covers(wanted) {
-			return o.wrote, nil
-		}
-		if wanted, err = newHosts(append(names, before.names...), append(ips, before.ips...)); err != nil {
-			return o.wrote, err
-		}
+	before := o.hosts()
+	if o.goodUntilRenewal(now) && before.covers(wanted) {
+		return o.wrote, nil
+	}
+	if wanted, err = newHosts(append(names, before.names...), append(ips, before.ips...)); err != nil {
+		return o.wrote, err
 	}
 	return o.wrote, o.issue(wanted, now)
 }
@@ -62,7 +60,8 @@ type own struct {
 	fsys   *durable.Root
 	unlock func()
 	ca     pair
-	server pair
+	rsa    pair // the server's, for everybody
+	ecdsa  pair // the server's, for who can use it
 	wrote  bool
 }
 
@@ -115,7 +114,8 @@ func (o *own) close() {
 func (o *own) read() error {
 	return errors.Join(
 		readInto(o, caFile, &o.ca.cert, firstCert), readInto(o, caKeyFile, &o.ca.key, decodeKey),
-		readInto(o, serverFile, &o.server.cert, firstCert), readInto(o, serverKeyFile, &o.server.key, decodeKey),
+		readInto(o, serverFile, &o.rsa.cert, firstCert), readInto(o, serverKeyFile, &o.rsa.key, decodeKey),
+		readInto(o, ecdsaFile, &o.ecdsa.cert, firstCert), readInto(o, ecdsaKeyFile, &o.ecdsa.key, decodeKey),
 	)
 }
 
@@ -150,8 +150,8 @@ func (o *own) write(name string, text []byte, perm fs.FileMode) error {
 	return durable.WriteFile(o.fsys, name, text, perm)
 }
 
-func (o *own) writeNewKey(name string) (crypto.Signer, error) {
-	key, err := newKey()
+func (o *own) writeNewKey(name string, make func() (crypto.Signer, error)) (crypto.Signer, error) {
+	key, err := make()
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +172,7 @@ func (o *own) ensureCA(server string, now time.Time) (err error) {
 		return nil
 	}
 	if o.ca.key == nil {
-		if o.ca.key, err = o.writeNewKey(caKeyFile); err != nil {
+		if o.ca.key, err = o.writeNewKey(caKeyFile, newRSAKey); err != nil {
 			return err
 		}
 	}
@@ -182,36 +182,81 @@ func (o *own) ensureCA(server string, now time.Time) (err error) {
 	return o.write(caFile, encodeCerts(o.ca.cert), 0o644)
 }
 
-func (o *own) ensureServerKey() (err error) {
-	if o.server.key == nil {
-		o.server.key, err = o.writeNewKey(serverKeyFile)
+// ensureKeys makes the keys of the server that are missing.
+func (o *own) ensureKeys() (err error) {
+	if o.rsa.key == nil {
+		if o.rsa.key, err = o.writeNewKey(serverKeyFile, newRSAKey); err != nil {
+			return err
+		}
+	}
+	// Without the CA's key there would be no certificate for it.
+	if o.ecdsa.key == nil && o.ca.key != nil {
+		o.ecdsa.key, err = o.writeNewKey(ecdsaKeyFile, newECDSAKey)
 	}
 	return err
 }
 
-// goodUntilRenewal reports whether the server's certificate is in order and
-// not about to end. One that ends with the CA cannot be made any longer.
+// hosts is what the server's certificates are valid for; nothing while there are
+// none.
+func (o *own) hosts() (h hosts) {
+	for _, p := range []pair{o.rsa, o.ecdsa} {
+		if p.cert != nil {
+			h.add(hostsOf(p.cert))
+		}
+	}
+	return h
+}
+
+// goodUntilRenewal reports whether the server's certificates are in order and
+// not about to end. One that ends with the CA cannot be made any longer. A
+// directory without the CA's key may do without the second.
 func (o *own) goodUntilRenewal(now time.Time) bool {
-	c := o.server.cert
-	issued := bytes.Equal(c.RawIssuer, o.ca.cert.RawSubject) && c.CheckSignatureFrom(o.ca.cert) == nil
-	return issued && o.server.fits() && !now.Before(c.NotBefore) &&
-		!renewalDue(c.NotAfter, o.ca.cert.NotAfter, now)
+	return o.good(o.rsa, now) && (o.good(o.ecdsa, now) && o.sameHosts() || o.ecdsa.cert == nil && o.ca.key == nil)
+}
+
+func (o *own) sameHosts() bool {
+	return hostsOf(o.rsa.cert).covers(hostsOf(o.ecdsa.cert)) && hostsOf(o.ecdsa.cert).covers(hostsOf(o.rsa.cert))
+}
+
+func (o *own) good(p pair, now time.Time) bool {
+	c := p.cert
+	return c != nil && p.key != nil && bytes.Equal(c.RawIssuer, o.ca.cert.RawSubject) && c.CheckSignatureFrom(o.ca.cert) == nil &&
+		p.fits() && !now.Before(c.NotBefore) && !renewalDue(c.NotAfter, o.ca.cert.NotAfter, now)
 }
 
 func renewalDue(end, caEnd, now time.Time) bool {
 	return end.Sub(now) < renewBefore && end.Before(caEnd)
 }
 
-// issue replaces the server's certificate. It is one file beside a key that
+// issue replaces the server's certificates. Each is one file beside a key that
 // stays, so that no moment has a certificate without its key.
 func (o *own) issue(h hosts, now time.Time) error {
-	if o.ca.key == nil {
-		return fmt.Errorf("%w: put %s back to issue a certificate", ErrNoCAKey, filepath.Join(o.fsys.Name(), caKeyFile))
-	}
-	cert, err := issueServer(o.ca, o.server.key, h, now)
-	if err != nil {
+	if err := o.mayIssue(now); err != nil {
 		return err
 	}
-	o.server.cert = cert
-	return o.write(serverFile, encodeCerts(cert, o.ca.cert), 0o644)
+	for _, one := range []struct {
+		*pair
+		file string
+	}{{&o.rsa, serverFile}, {&o.ecdsa, ecdsaFile}} {
+		cert, err := issueServer(o.ca, one.key, h, now)
+		if err != nil {
+			return err
+		}
+		one.cert = cert
+		if err := o.write(one.file, encodeCerts(cert, o.ca.cert), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *own) mayIssue(now time.Time) error {
+	switch {
+	case o.ca.key == nil:
+		return fmt.Errorf("%w: put %s back to issue a certificate", ErrNoCAKey, filepath.Join(o.fsys.Name(), caKeyFile))
+	case now.After(o.ca.cert.NotAfter):
+		return fmt.Errorf("%w; move %s and %s away and run \"pillarbox setup\" again, then give the new CA to every mail program",
+			ErrCAExpired, caFile, caKeyFile)
+	}
+	return nil
 }

@@ -128,26 +128,33 @@ func isHost(host string) bool {
 var trustedNetwork = codec[network]{
 	parse: func(s string) (network, error) {
 		const hint = `write a network or an address of your own, such as "192.168.1.0/24"`
-		p, err := netip.ParsePrefix(s)
-		if err != nil {
-			a, err := netip.ParseAddr(s)
-			if err != nil || a.Zone() != "" {
-				return p, wrong(fmt.Sprintf("%q is not a network", s), hint)
-			}
-			p = netip.PrefixFrom(a, a.BitLen())
-		}
-		switch a := p.Addr(); {
-		case a.Is4In6():
-			return p, wrong(fmt.Sprintf("%q hides IPv4 addresses in IPv6", s), "write them as IPv4")
-		case isInternet(p):
+		p, err := parseNetwork(s, hint)
+		if err == nil && isInternet(p) {
 			return p, wrong(fmt.Sprintf("%q takes in the internet, where passwords without TLS are read and stolen", s), hint)
-		case p.Masked() != p:
-			return p, wrong(fmt.Sprintf("%q is an address within a network", s),
-				fmt.Sprintf("write %q for the network or %q for the one address", p.Masked(), a))
 		}
-		return p, nil
+		return p, err
 	},
 	format: network.String,
+}
+
+// parseNetwork reads a network, or a single address.
+func parseNetwork(s, hint string) (network, error) {
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		a, err := netip.ParseAddr(s)
+		if err != nil || a.Zone() != "" {
+			return p, wrong(fmt.Sprintf("%q is not a network", s), hint)
+		}
+		p = netip.PrefixFrom(a, a.BitLen())
+	}
+	switch a := p.Addr(); {
+	case a.Is4In6():
+		return p, wrong(fmt.Sprintf("%q hides IPv4 addresses in IPv6", s), "write them as IPv4")
+	case p.Masked() != p:
+		return p, wrong(fmt.Sprintf("%q is an address within a network", s),
+			fmt.Sprintf("write %q for the network or %q for the one address", p.Masked(), a))
+	}
+	return p, nil
 }
 
 // size takes an amount of octets with a unit, such as 25MiB.
@@ -352,7 +359,7 @@ func tlsVersion(choices ...choice[uint16]) codec[uint16] {
 			switch s {
 			case "1.0", "1.1":
 				return 0, wrong(fmt.Sprintf("TLS %s is broken and is not offered to everybody", s),
-					`write "1.2"; a profile for old programs on named networks comes with a later version`)
+					`write "1.2", and name the addresses of old programs in tls.legacy_networks`)
 			}
 			return as.parse(s)
 		},

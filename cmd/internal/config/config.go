@@ -9,7 +9,6 @@ package config
 import (
 	"log/slog"
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -17,7 +16,6 @@ import (
 	"pillarbox/quota/notice"
 	"pillarbox/smtp/policy"
 	"pillarbox/smtp/route"
-	"pillarbox/tls/certs"
 )
 
 // DefaultPath is where the file is looked for when no other place is named.
@@ -34,6 +32,10 @@ type Config struct {
 	Listen      Listen
 	TLS         TLS
 	Auth        Auth
+	LogIns      LogIns
+	Passwords   Passwords
+	Directories []Directory
+	System      System
 	Connections Connections
 	Sites       Sites
 	Relay       Relay
@@ -52,6 +54,7 @@ type Config struct {
 	Fetch        []Fetch
 	Pickup       Pickup
 	Local        Local
+	Operators    Operators
 	Authenticity Authenticity
 
 	// Policy is every rule of who may connect and send what where, ready for
@@ -77,18 +80,12 @@ type Listen struct {
 	ODMR       []string // plain, STARTTLS offered: on-demand mail relay, ATRN (RFC 2645)
 }
 
-// TLS names the certificate. Cert and Key are absolute paths of PEM files; both
-// are empty when the server's own CA in the data directory issues it.
-type TLS struct {
-	Cert       string
-	Key        string
-	MinVersion uint16 // as in crypto/tls
-}
-
 // Auth holds the rules for logging in.
 type Auth struct {
 	// PlaintextNetworks are the clients that may send a password without TLS.
 	PlaintextNetworks []netip.Prefix
+
+	ClientCertificates bool // clients are asked for one of the own CA
 }
 
 // Connections holds what [connections] says beside the rules.
@@ -105,7 +102,8 @@ type Sites struct {
 
 // POP3Site is what a POP3 service demands.
 type POP3Site struct {
-	RequireTLS bool // before USER, wherever the client is
+	RequireTLS    bool // before USER, wherever the client is
+	Require128Bit bool // no log-in where TLS has a weaker cipher
 }
 
 // Relay holds what [relay] says beside the rules.
@@ -217,16 +215,6 @@ const (
 type Log struct {
 	Level  slog.Level
 	Format LogFormat
-}
-
-// Certs is the certificate manager's own configuration.
-func (c *Config) Certs() certs.Config {
-	return certs.Config{
-		Dir:        filepath.Join(c.Data, "tls"),
-		CertFile:   c.TLS.Cert,
-		KeyFile:    c.TLS.Key,
-		MinVersion: c.TLS.MinVersion,
-	}
 }
 
 // ExpandGreeting writes a greeting for one connection: %h becomes the host name

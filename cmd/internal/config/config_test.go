@@ -122,6 +122,7 @@ func TestDefaults(t *testing.T) {
 	want.Hostname = "mail.office.example"
 	want.Data = c.Data
 	want.Pickup.Dir, want.Local.Socket = filepath.Join(c.Data, "pickup"), filepath.Join(c.Data, "submit.sock")
+	want.Operators.Socket = filepath.Join(c.Data, "admin.sock")
 	if !filepath.IsAbs(c.Data) || filepath.Base(c.Data) != "data" {
 		t.Errorf("data is %s", c.Data)
 	}
@@ -388,10 +389,10 @@ func TestDiff(t *testing.T) {
 	}
 	after := mustLoad(t, text+"data = \"/d\"\nlisten.pop3 = []\nlog.level = \"warn\"\n")
 	changed := Diff(before, after)
-	if want := []string{"data", "listen.pop3", "pickup.dir", "local.socket", "log.level"}; !slices.Equal(changed, want) {
+	if want := []string{"data", "listen.pop3", "pickup.dir", "local.socket", "operators.socket", "log.level"}; !slices.Equal(changed, want) {
 		t.Errorf("changed %v, want %v", changed, want)
 	}
-	if got, want := RestartKeys(changed), []string{"data", "listen.pop3", "pickup.dir", "local.socket"}; !slices.Equal(got, want) {
+	if got, want := RestartKeys(changed), []string{"data", "listen.pop3", "pickup.dir", "local.socket", "operators.socket"}; !slices.Equal(got, want) {
 		t.Errorf("restart for %v, want %v", got, want)
 	}
 }
@@ -425,7 +426,7 @@ func TestSampleIsComplete(t *testing.T) {
 	}
 	defaults := Default()
 	defaults.Hostname, defaults.Data = "mail.office.example", c.Data
-	defaults.Pickup.Dir, defaults.Local.Socket = c.Pickup.Dir, c.Local.Socket
+	defaults.Pickup.Dir, defaults.Local.Socket, defaults.Operators.Socket = c.Pickup.Dir, c.Local.Socket, c.Operators.Socket
 	if changed := Diff(&defaults, c); changed != nil {
 		t.Errorf("the sample states other defaults for %v", changed)
 	}
@@ -474,9 +475,9 @@ func TestSuggestKey(t *testing.T) {
 		"sites.smtp.anonymus":  "did you mean sites.smtp.anonymous?",
 		"groups.My Scanners":   "name a group in small letters, digits, - and _",
 		"groups.a.b":           "name a group in small letters, digits, - and _",
-		"a.b.c": "the sections are listen, tls, auth, connections, anonymous, sites, sites.smtp, sites.submission, sites.smtps, " +
-			"sites.pop3, sites.pop3s, relay, senders, recipients, outside, outbound, reports, pickup, local, dnsbl, authenticity, " +
-			"smtp, pop3, limits, bans, dns, mailboxes, log, groups, [[route]] and [[fetch]]",
+		"a.b.c": "the sections are listen, tls, tls.acme, auth, passwords, system, connections, anonymous, sites, sites.smtp, sites.submission, sites.smtps, " +
+			"sites.pop3, sites.pop3s, relay, senders, recipients, outside, outbound, reports, pickup, local, operators, dnsbl, authenticity, " +
+			"smtp, pop3, limits, bans, dns, mailboxes, log, groups, [[route]], [[fetch]] and [[directory]]",
 	} {
 		if got := names.suggestKey(name); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"time"
 
+	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/directory"
 	"pillarbox/smtp/policy"
 	"pillarbox/smtp/route"
 )
@@ -22,7 +24,10 @@ func Default() Config {
 			POP3:       []string{":110"},
 			POP3S:      []string{":995"},
 		},
-		TLS:         TLS{MinVersion: tls.VersionTLS12},
+		TLS:         TLS{MinVersion: tls.VersionTLS12, ACME: defaultACME()},
+		LogIns:      LogIns{Method: directory.ByFile, Mechanisms: auth.Mechanisms()},
+		Passwords:   Passwords{MinLength: 8, DenyCommon: true},
+		System:      defaultSystem(),
 		Connections: Connections{TimeoutMultiplier: 1},
 		Sites: Sites{
 			SMTP:       site(policy.Site{Anonymous: standard(true)}),
@@ -59,6 +64,7 @@ func Default() Config {
 		Reports:      Reports{Language: EnglishReports, NullSender: NullToBadmail, Success: true, MaxReturn: 1 << 20},
 		Pickup:       Pickup{Enabled: true},
 		Local:        Local{Enabled: true, Outside: true},
+		Operators:    Operators{Enabled: true},
 		Authenticity: Authenticity{SPF: CheckOff, DKIM: CheckOff, DMARC: CheckOff, Sign: true},
 		Policy:       defaultRules(),
 		origin:       map[string]origin{},
@@ -95,7 +101,7 @@ func standardLines(entries ...string) []policy.Line {
 func site(s policy.Site) policy.Site {
 	s.OfferAuth = standard(true)
 	s.MinTLS.Origin = byDefault
-	for _, setting := range []*policy.Setting[bool]{&s.RequireTLS, &s.RequireAuth, &s.Anonymous} {
+	for _, setting := range []*policy.Setting[bool]{&s.RequireTLS, &s.Require128Bit, &s.RequireAuth, &s.Anonymous} {
 		setting.Origin = byDefault
 	}
 	return s

@@ -69,13 +69,15 @@ func keys() []key {
 		list("listen.pop3", func(c *Config) *[]string { return &c.Listen.POP3 }, listenAddress(110)),
 		list("listen.pop3s", func(c *Config) *[]string { return &c.Listen.POP3S }, listenAddress(995)),
 		list("listen.odmr", func(c *Config) *[]string { return &c.Listen.ODMR }, listenAddress(366)),
-
-		text("tls.cert", func(c *Config) *string { return &c.TLS.Cert }, optional(filePath)),
-		text("tls.key", func(c *Config) *string { return &c.TLS.Key }, optional(filePath)),
-		text("tls.min_version", func(c *Config) *uint16 { return &c.TLS.MinVersion }, tlsVersion(
-			choice[uint16]{"1.2", tls.VersionTLS12}, choice[uint16]{"1.3", tls.VersionTLS13})),
-
+	}
+	all = append(all, tlsKeys()...)
+	all = append(all,
 		plaintextNetworks(),
+	)
+	all = append(all, logInKeys()...)
+	all = append(all, systemKeys()...)
+	all = append(all,
+		boolean("auth.client_certificates", func(c *Config) *bool { return &c.Auth.ClientCertificates }),
 
 		ruleText("connections.mode", func(c *Config) *policy.Setting[bool] { return &c.Policy.Connections.Only },
 			oneOf(choice[bool]{"all_except", false}, choice[bool]{"only", true})),
@@ -87,13 +89,15 @@ func keys() []key {
 
 		hosts("anonymous.exceptions", func(c *Config) *policy.HostList { return &c.Policy.Anonymous.Exceptions }),
 		ruleBoolean("anonymous.allow_exceptions", func(c *Config) *policy.Setting[bool] { return &c.Policy.Anonymous.AllowExceptions }),
-	}
+	)
 	all = append(all, siteKeys("sites.smtp", func(c *Config) *policy.Site { return &c.Sites.SMTP })...)
 	all = append(all, siteKeys("sites.submission", func(c *Config) *policy.Site { return &c.Sites.Submission })...)
 	all = append(all, siteKeys("sites.smtps", func(c *Config) *policy.Site { return &c.Sites.SMTPS })...)
 	all = append(all,
 		boolean("sites.pop3.require_tls", func(c *Config) *bool { return &c.Sites.POP3.RequireTLS }),
+		boolean("sites.pop3.require_128_bit", func(c *Config) *bool { return &c.Sites.POP3.Require128Bit }),
 		boolean("sites.pop3s.require_tls", func(c *Config) *bool { return &c.Sites.POP3S.RequireTLS }),
+		boolean("sites.pop3s.require_128_bit", func(c *Config) *bool { return &c.Sites.POP3S.Require128Bit }),
 
 		ruleText("relay.enforcement", func(c *Config) *policy.Setting[policy.Enforcement] { return &c.Policy.Relay.Enforcement },
 			words(policy.EnforceExternal, policy.EnforceAll, policy.EnforceNone)),
@@ -129,6 +133,7 @@ func keys() []key {
 		placed(number("outside.per_hour", valueOf(perHour), 0, 1_000_000), perHour),
 	)
 	all = append(all, outboundKeys()...)
+	all = append(all, operatorsKeys()...)
 	return append(all,
 		hosts("dnsbl.private_deny", func(c *Config) *policy.HostList { return &c.Policy.DNSBL.Deny }),
 		hosts("dnsbl.private_allow", func(c *Config) *policy.HostList { return &c.Policy.DNSBL.Allow }),
@@ -196,6 +201,7 @@ func keys() []key {
 func siteKeys(section string, site func(*Config) *policy.Site) []key {
 	return []key{
 		ruleBoolean(section+".require_tls", func(c *Config) *policy.Setting[bool] { return &site(c).RequireTLS }),
+		strongKey(section, site),
 		ruleText(section+".min_tls", func(c *Config) *policy.Setting[uint16] { return &site(c).MinTLS }, tlsVersion(
 			choice[uint16]{"", 0}, choice[uint16]{"1.2", tls.VersionTLS12}, choice[uint16]{"1.3", tls.VersionTLS13})),
 		ruleBoolean(section+".require_auth", func(c *Config) *policy.Setting[bool] { return &site(c).RequireAuth }),
@@ -556,9 +562,9 @@ func Diff(old, new *Config) []string {
 func RestartKeys(changed []string) []string {
 	return slices.DeleteFunc(slices.Clone(changed), func(name string) bool {
 		switch name {
-		case "data", "log.format", "local.enabled", "local.socket":
+		case "data", "auth.key_file", "log.format", "local.enabled", "local.socket":
 			return false
 		}
-		return section(name) != "listen" && section(name) != "pickup"
+		return section(name) != "listen" && section(name) != "pickup" && section(name) != "operators"
 	})
 }

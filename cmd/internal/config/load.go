@@ -90,12 +90,15 @@ func Load(path string, environ []string, options ...Option) (*Config, error) {
 
 // resolve makes every path absolute and chooses those that are not set.
 func (c *Config) resolve(folder, file string) {
-	paths := []*string{&c.Data, &c.TLS.Cert, &c.TLS.Key, &c.Mailboxes.NoticeTemplates, &c.Pickup.Dir, &c.Local.Socket, &c.Routes.Default.PasswordFile}
+	paths := append(c.TLS.tlsPaths(), &c.Data, &c.LogIns.KeyFile, &c.Passwords.DenyList, &c.Mailboxes.NoticeTemplates, &c.Pickup.Dir, &c.Local.Socket, &c.Operators.Socket, &c.Routes.Default.PasswordFile)
 	for i := range c.Routes.Routes {
 		paths = append(paths, &c.Routes.Routes[i].PasswordFile)
 	}
 	for i := range c.Fetch {
 		paths = append(paths, &c.Fetch[i].PasswordFile)
+	}
+	for i := range c.Directories {
+		paths = append(paths, &c.Directories[i].CAFile, &c.Directories[i].PasswordFile)
 	}
 	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {
@@ -111,6 +114,7 @@ func (c *Config) resolve(folder, file string) {
 			c.Local.Socket = filepath.Join(runtimeFolder, socketName)
 		}
 	}
+	c.Operators.resolve(c.Local.Socket)
 }
 
 // Where programs find the socket of local.socket: what is below data, only the
@@ -183,6 +187,7 @@ func (l *loader) tables(d *document) {
 	}
 	l.finishRoutes()
 	l.finishFetches()
+	l.finishDirectories()
 }
 
 // take sets the keys to what the file says.
@@ -364,10 +369,8 @@ func (l *loader) check() {
 	if _, ok := c.origin["hostname"]; !ok && l.sound("hostname") {
 		l.problem(origin{file: l.path}, "hostname", "is missing", `write the server's name, as in hostname = "mail.office.example"`)
 	}
-	if l.sound("tls.cert") && l.sound("tls.key") {
-		l.checkPair("tls.cert", c.TLS.Cert, "tls.key", c.TLS.Key)
-		l.checkPair("tls.key", c.TLS.Key, "tls.cert", c.TLS.Cert)
-	}
+	l.checkTLS()
+	l.checkLogIns()
 	if l.sound("limits.connections") && l.sound("limits.connections_per_address") {
 		l.checkPerAddress(&c.Limits)
 	}
@@ -381,6 +384,8 @@ func (l *loader) check() {
 	l.checkSites()
 	l.checkRoutes()
 	l.checkFetches()
+	l.checkDirectories()
+	l.checkSystem()
 	l.checkDNSBL()
 	l.checkOpenRelay()
 	if l.sound("mailboxes.notices") && l.sound("mailboxes.notice_templates") {

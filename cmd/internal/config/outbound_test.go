@@ -361,6 +361,7 @@ func TestSampleTables(t *testing.T) {
 	text = regexp.MustCompile(`(?m)^scanners = .*$`).ReplaceAll(text, nil) // the one of [groups]
 	folder := t.TempDir()
 	secretFile(t, folder, "secret", 0o600)
+	secretFile(t, folder, "ldap.password", 0o600)
 	login := strings.NewReplacer("user = \"\"", "user = \"u\"", "password_file = \"\"", "password_file = \"secret\"", "every = \"15m\"\n", "every = \"0\"\n", "at = []", "at = [\"08:00\"]")
 	c, err := loadIn(t, folder, login.Replace(string(text)))
 	if err != nil {

@@ -44,6 +44,12 @@ func tables() []table {
 			add:  func(c *Config) { c.Fetch = append(c.Fetch, defaultFetch()) },
 			len:  func(c *Config) int { return len(c.Fetch) },
 		},
+		{
+			name: "directory",
+			keys: directoryKeys,
+			add:  func(c *Config) { c.Directories = append(c.Directories, defaultDirectory()) },
+			len:  func(c *Config) int { return len(c.Directories) },
+		},
 	}
 }
 

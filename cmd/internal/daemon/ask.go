@@ -38,6 +38,7 @@ func request(ctx context.Context, data, method, path string, in any, read func(a
 	if err != nil {
 		return err
 	}
+	signRequest(req)
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: controlDialer(data)}}
 	resp, err := client.Do(req)
 	switch {

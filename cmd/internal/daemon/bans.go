@@ -20,7 +20,11 @@ func serveBans(mux *http.ServeMux, bans *auth.Bans) {
 	})
 	mux.HandleFunc("DELETE /bans/{address}", func(w http.ResponseWriter, r *http.Request) {
 		if ip, ok := pathAddress(w, r); ok {
-			answer(w, bans.Lift(ip))
+			lifted := bans.Lift(ip)
+			if lifted {
+				record(r, ip.String(), map[string]any{"banned": false})
+			}
+			answer(w, lifted)
 		}
 	})
 }

@@ -27,6 +27,7 @@ import (
 	"pillarbox/smtp/journal"
 	"pillarbox/smtp/rate"
 	"pillarbox/smtp/server"
+	"pillarbox/tls/acme"
 	"pillarbox/tls/certs"
 )
 
@@ -44,14 +45,17 @@ type Daemon struct {
 	log    *slog.Logger
 	office *ops.Office
 	certs  *certs.Manager
+	acme   *acme.Keeper
 	guard  *guard.Guard
 	bans   *auth.Bans
+	logins *auth.Authenticator
 	users  *guard.Accounts // sessions of each user who sends
 	names  resolver
 	past   *journal.Journal
 	notices
 	outbound
 	fetch    *fetcher
+	command  Command
 	restored chan struct{} // mail was put back that could not be at the start
 	smtp     *server.Server
 	pop3     *pop3.Server
@@ -79,10 +83,11 @@ func Start(load func() (*config.Config, error), out io.Writer) (*Daemon, error) 
 	d := &Daemon{load: load, level: new(slog.LevelVar), unlock: func() {}, restored: make(chan struct{}, 1)}
 	d.notices.pending = make(chan quota.Event, maxNotices)
 	d.log = newLogger(cfg.Log, d.level, out)
-	if d.office, err = ops.Open(cfg); err != nil {
+	if d.office, err = ops.Open(cfg, d.log); err != nil {
 		return nil, err
 	}
 	d.office.Settle = d.office.Store.Settle
+	d.office.OnAuditFailure(d.auditFailed)
 	if err := d.assemble(cfg); err != nil {
 		d.release()
 		return nil, err
@@ -98,8 +103,12 @@ func (d *Daemon) assemble(cfg *config.Config) (err error) {
 	if d.certs, err = ops.OpenCertificate(cfg); err != nil {
 		return err
 	}
+	d.acme = acme.NewKeeper(cfg.ACME(), d.acmeInstalled, d.log)
 	d.bans = auth.NewBans(banOptions(cfg), d.log)
-	logins := auth.New(d.office.Dir, auth.Options{Log: d.log, Bans: d.bans})
+	d.logins = auth.New(d.office.Dir, auth.Options{
+		Log: d.log, Bans: d.bans, Keeper: d.office.Keeper, Backend: d.office.Backend, Certificate: d.clientCertificate,
+	})
+	d.logins.SetSettings(d.office.AuthSettings())
 	d.guard = guard.New(guardLimits(cfg, d.log))
 	d.users = guard.NewAccounts(cfg.Limits.ConnectionsPerAccount)
 	d.names.Store(dns.New(ops.DNSOptions(cfg)))
@@ -109,12 +118,12 @@ func (d *Daemon) assemble(cfg *config.Config) (err error) {
 	}
 	d.fetch = d.newFetcher()
 	d.smtp = server.New(d.smtpConfig(cfg), server.Parts{
-		Dir: d.office.Dir, Store: d.office.Store, Auth: logins, Names: &d.names, Devices: d.office.Devices,
+		Dir: d.office.Dir, Store: d.office.Store, Auth: d.logins, Names: &d.names, Devices: d.office.Devices,
 		Rates: rate.New(ratedKeys), Accounts: d.users, Journal: d.past, Log: d.log,
 		Dispatch: d.desk, Queue: d.queue, Turn: d.turn,
 	})
 	d.office.WatchQuota(d.crossed)
-	d.pop3 = pop3.New(d.pop3Config(cfg), d.office.Store, logins, d.log)
+	d.pop3 = pop3.New(d.pop3Config(cfg), d.office.Store, d.logins, d.log)
 	return d.listen(cfg)
 }
 
@@ -198,6 +207,10 @@ func (d *Daemon) listen(cfg *config.Config) error {
 	return ops.Hint(errors.Join(errs...), "stop what holds the port, or choose another address in [listen]; ports below 1024 need root or CAP_NET_BIND_SERVICE")
 }
 
+// Operate says how the commands are done that operators hand to the server; without
+// it there is no socket for them. It is called before Run.
+func (d *Daemon) Operate(do Command) { d.command = do }
+
 // Run serves until ctx ends, then lets sessions finish what they are in. Each
 // value from reload applies the configuration anew. Run is called once.
 func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
@@ -211,11 +224,13 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
 	defer cancel(nil)
 	var running sync.WaitGroup
 	running.Go(func() { d.certs.Watch(ctx, certsInterval, d.log) })
+	running.Go(func() { d.acme.Run(ctx) })
 	running.Go(func() { d.writeNotices(ctx) })
 	running.Go(func() { d.keepRetention(ctx) })
 	running.Go(func() { d.queue.Run(ctx) })
 	running.Go(func() { d.fetch.run(ctx) })
 	running.Go(func() { d.keepPickup(ctx) })
+	d.serveOperators(ctx, &running)
 	for _, l := range d.listeners {
 		d.log.Info("listening", "service", l.service, "address", l.Addr())
 		running.Go(func() {
@@ -224,9 +239,6 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
 			}
 		})
 	}
-	for _, warning := range d.certs.Info().Warnings(time.Now()) {
-		d.log.Warn("certificate", "warning", warning)
-	}
 	for _, warning := range d.office.Config().Warnings {
 		d.log.Warn("configuration", "warning", warning)
 	}
@@ -234,7 +246,7 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
 	for ctx.Err() == nil {
 		select {
 		case <-reload:
-			d.Reload()
+			d.reloadUnasked()
 		case <-d.restored:
 			if err := d.queue.Rescan(); err != nil {
 				d.log.Error("cannot read the queue", "error", err)

@@ -165,7 +165,7 @@ func startOffice(t *testing.T, text, certificate string) *liveOffice {
 	must(err)
 	must(os.CopyFS(cfg.Certs().Dir, os.DirFS(certificate)))
 	o := &liveOffice{text: text}
-	o.Office, err = ops.Open(cfg)
+	o.Office, err = ops.Open(cfg, nil)
 	must(err)
 	must(o.furnish())
 	d, err := Start(load, io.Discard)

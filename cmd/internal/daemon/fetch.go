@@ -447,7 +447,9 @@ func (f *fetcher) await(ctx context.Context, name string, begun time.Time) Fetch
 func serveFetch(mux *http.ServeMux, f *fetcher) {
 	mux.HandleFunc("GET /fetch", func(w http.ResponseWriter, _ *http.Request) { answer(w, f.list()) })
 	mux.HandleFunc("POST /fetch/now", func(w http.ResponseWriter, r *http.Request) {
-		results, err := f.now(r.Context(), r.FormValue("name"))
+		name := r.FormValue("name")
+		record(r, cmp.Or(name, "all [[fetch]]"), map[string]any{"fetch": "now"})
+		results, err := f.now(r.Context(), name)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return

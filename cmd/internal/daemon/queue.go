@@ -48,7 +48,15 @@ type QueueActivity struct {
 // serveQueue puts the queue on the control socket.
 func serveQueue(mux *http.ServeMux, q *queue.Queue) {
 	mux.HandleFunc("POST /queue/list", asked(func(in QueueQuestion) (QueueAnswer, error) { return lookIntoQueue(q, in) }))
-	mux.HandleFunc("POST /queue/do", asked(func(in QueueOrder) (int, error) { return q.Do(in.Action, in.Filter) }))
+	mux.HandleFunc("POST /queue/do", func(w http.ResponseWriter, r *http.Request) {
+		asked(func(in QueueOrder) (int, error) {
+			count, err := q.Do(in.Action, in.Filter)
+			if count > 0 {
+				record(r, "queue", map[string]any{"messages": count, "action": in.Action, "chosen": in.Filter})
+			}
+			return count, err
+		})(w, r)
+	})
 	mux.HandleFunc("GET /queue/active", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, QueueActivity{q.Len(), q.Active()})
 	})

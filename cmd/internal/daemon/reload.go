@@ -55,13 +55,17 @@ func (d *Daemon) reload() (ReloadResult, error) {
 	restart := config.RestartKeys(changed)
 	// What waits for a restart stays as it is in force, so that the next reload
 	// names it again.
-	next.Data, next.Listen, next.Log.Format = old.Data, old.Listen, old.Log.Format
-	next.Pickup, next.Local.Enabled, next.Local.Socket = old.Pickup, old.Local.Enabled, old.Local.Socket
+	next.Data, next.Listen, next.Log.Format, next.LogIns.KeyFile = old.Data, old.Listen, old.Log.Format, old.LogIns.KeyFile
+	next.Pickup, next.Local.Enabled, next.Local.Socket, next.Operators = old.Pickup, old.Local.Enabled, old.Local.Socket, old.Operators
 	if err := d.certs.Reconfigure(next.Certs()); err != nil {
 		return ReloadResult{}, err
 	}
+	d.acme.SetConfig(next.ACME())
 	d.level.Set(next.Log.Level)
-	d.office.SetConfig(next)
+	if err := d.office.SetConfig(next); err != nil {
+		d.log.Error("reload: directories", "error", err)
+	}
+	d.logins.SetSettings(d.office.AuthSettings())
 	d.guard.SetLimits(guardLimits(next, d.log))
 	d.users.SetLimit(next.Limits.ConnectionsPerAccount)
 	d.bans.SetOptions(banOptions(next))
@@ -110,10 +114,15 @@ func (d *Daemon) serveControl() (*http.Server, error) {
 		return nil, errors.Join(err, l.Close())
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, d.Reload())
+	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
+		result := d.Reload()
+		if result.Error == "" {
+			record(r, "configuration", map[string]any{"changed": result.Changed})
+		}
+		answer(w, result)
 	})
 	serveBans(mux, d.bans)
+	serveTLS(mux, d.certs, d.acme)
 	serveQuota(mux, d.office.Quota)
 	serveRetention(mux, d.office)
 	serveSettle(mux, d.office.Store)
@@ -122,7 +131,7 @@ func (d *Daemon) serveControl() (*http.Server, error) {
 	serveRouteTest(mux, func(ctx context.Context, to, from addr.Address, step func(remote.Step)) {
 		d.sender.remote.Load().Probe(ctx, to, from, step)
 	})
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	srv := &http.Server{Handler: recorded(d.office, mux), ReadHeaderTimeout: 10 * time.Second, ConnContext: rememberPeer}
 	go srv.Serve(l)
 	return srv, nil
 }

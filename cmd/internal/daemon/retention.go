@@ -127,7 +127,7 @@ func (w *waiting) add(out ops.RetentionOutcome) {
 // serveRetention deletes at once when the control socket is asked to.
 func serveRetention(mux *http.ServeMux, office *ops.Office) {
 	mux.HandleFunc("POST /retention/run", func(w http.ResponseWriter, r *http.Request) {
-		all, err := office.RunRetention(r.Context(), r.FormValue("target"), time.Now())
+		all, err := office.By(requestActor(r)).RunRetention(r.Context(), r.FormValue("target"), time.Now())
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return

@@ -45,7 +45,7 @@ func retentionHouse(t *testing.T) *ops.Office {
 	t.Helper()
 	cfg := config.Default()
 	cfg.Data = t.TempDir()
-	o, err := ops.Open(&cfg)
+	o, err := ops.Open(&cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 		Wire: wire.Config{
 			Hostname:       string(cfg.Hostname),
 			Greeting:       func() string { return config.ExpandGreeting(cfg.SMTP.Greeting, cfg.Hostname, time.Now()) },
-			TLS:            d.certs.TLSConfig(),
+			TLS:            d.certs.TLSConfig("smtp", d.log),
 			MaxMessageSize: cfg.SMTP.MaxMessageSize,
 			MaxRecipients:  cfg.SMTP.MaxRecipients,
 			MaxTextLine:    cfg.SMTP.MaxTextLine,
@@ -64,8 +64,10 @@ func (d *Daemon) pop3Config(cfg *config.Config) pop3.Config {
 	return pop3.Config{
 		Hostname:          string(cfg.Hostname),
 		Greeting:          func() string { return config.ExpandGreeting(cfg.POP3.Greeting, cfg.Hostname, time.Now()) },
-		TLS:               d.certs.TLSConfig(),
+		TLS:               d.certs.TLSConfig("pop3", d.log),
 		PlaintextNetworks: plaintextPOP3(cfg),
+		Strong:            cfg.Sites.POP3.Require128Bit,
+		StrongImplicit:    cfg.Sites.POP3S.Require128Bit,
 		Retention:         d.office,
 		IdleTimeout:       times(cfg, cfg.POP3.IdleTimeout),
 		WriteTimeout:      writeTimeout,

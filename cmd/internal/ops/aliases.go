@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -38,6 +39,9 @@ func (o *Office) AddAlias(alias, target string) (Change, error) {
 		return Change{}, err
 	}
 	t := targets[0]
+	if err := errors.Join(o.requireMembers(a), o.requireTargets(t)); err != nil {
+		return Change{}, err
+	}
 	err = o.Dir.AddAlias(a, t)
 	return changed(o.explain(err, a.Domain, "domain show "+string(a.Domain)), o.elsewhere(a.String(), t), "alias %s added, for %s", a, t)
 }
@@ -46,6 +50,9 @@ func (o *Office) AddAlias(alias, target string) (Change, error) {
 func (o *Office) RemoveAlias(alias string) (Change, error) {
 	a, _, err := o.parseNames(alias)
 	if err != nil {
+		return Change{}, err
+	}
+	if err := o.requireName(a); err != nil {
 		return Change{}, err
 	}
 	err = o.Dir.RemoveAlias(a)
@@ -110,6 +117,14 @@ func (o *Office) changeGroup(group string, members []string, done string, do fun
 	if err != nil {
 		return Change{}, err
 	}
+	if len(members) > 0 {
+		err = errors.Join(o.requireMembers(g), o.requireTargets(all...))
+	} else {
+		err = o.requireName(g)
+	}
+	if err != nil {
+		return Change{}, err
+	}
 	warnings, err := do(g, all)
 	if len(all) > 0 {
 		done += ": " + joinAddresses(all)
@@ -126,6 +141,9 @@ func (o *Office) ListGroups(domain string) ([]Group, error) {
 func (o *Office) ShowGroup(group string) (GroupDetails, error) {
 	g, _, err := o.parseNames(group)
 	if err != nil {
+		return GroupDetails{}, err
+	}
+	if err := o.Require(g.Domain, false); err != nil {
 		return GroupDetails{}, err
 	}
 	file, err := o.Dir.Domain(g.Domain)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/auth"
@@ -101,10 +102,14 @@ func (o *Office) elsewhere(whom string, targets ...addr.Address) []string {
 func (o *Office) domains(name string) ([]addr.Domain, error) {
 	if name == "" {
 		all, err := o.Dir.Domains()
+		all = slices.DeleteFunc(all, func(d addr.Domain) bool { return !o.mayRead(d) })
 		return all, o.explain(err, "", "domain list")
 	}
 	d, err := o.parseDomain(name)
 	if err != nil {
+		return nil, err
+	}
+	if err := o.Require(d, false); err != nil {
 		return nil, err
 	}
 	_, err = o.Dir.Domain(d)

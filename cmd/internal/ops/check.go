@@ -78,6 +78,9 @@ const (
 // CheckMail reads the mail of a mailbox or a domain, or of all for "", and the files around it, and tells what is
 // wrong. Nothing is changed unless opts says so.
 func (o *Office) CheckMail(ctx context.Context, target string, opts CheckOptions) (CheckReport, error) {
+	if err := o.RequireTarget(target, opts.Repair); err != nil {
+		return CheckReport{}, err
+	}
 	c := &checker{office: o, CheckOptions: opts, now: time.Now()}
 	if err := c.choose(target); err != nil {
 		return CheckReport{}, err
@@ -100,11 +103,19 @@ func (o *Office) CheckMail(ctx context.Context, target string, opts CheckOptions
 			c.report.Wrong++
 		}
 	}
+	if opts.Repair {
+		o.recordRepairs(target, c.report.Findings)
+	}
 	return c.report, context.Cause(ctx)
 }
 
 // CheckTarget says whether there is such a mailbox or domain.
-func (o *Office) CheckTarget(target string) error { return (&checker{office: o}).choose(target) }
+func (o *Office) CheckTarget(target string) error {
+	if err := o.RequireTarget(target, false); err != nil {
+		return err
+	}
+	return (&checker{office: o}).choose(target)
+}
 
 // checker is one run of CheckMail.
 type checker struct {

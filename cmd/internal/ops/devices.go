@@ -42,6 +42,9 @@ const (
 
 // AddDevice lets a machine send without a log-in.
 func (o *Office) AddDevice(n NewDevice) (Change, error) {
+	if err := o.RequireAll(true); err != nil {
+		return Change{}, err
+	}
 	d, err := o.parseDevice(n)
 	if err != nil {
 		return Change{}, err
@@ -53,7 +56,11 @@ func (o *Office) AddDevice(n NewDevice) (Change, error) {
 	if hosted, err := o.Dir.Hosts(d.As.Domain); err == nil && !hosted && !d.As.IsZero() {
 		notes = append(notes, fmt.Sprintf("%s is on another server: those who get mail in its name may take it for forged", d.As))
 	}
-	return changed(o.explainDevice(o.Devices.Add(d)), notes, "device %s added, at %s", d.Name, networkTexts(d.Networks))
+	err = o.Devices.Add(d)
+	if err == nil {
+		o.Record("device "+d.Name, nil, deviceOf(d))
+	}
+	return changed(o.explainDevice(err), notes, "device %s added, at %s", d.Name, networkTexts(d.Networks))
 }
 
 func (o *Office) parseDevice(n NewDevice) (policy.Device, error) {
@@ -97,11 +104,22 @@ func (o *Office) explainDevice(err error) error {
 
 // RemoveDevice makes a machine a stranger again.
 func (o *Office) RemoveDevice(name string) (Change, error) {
-	return changed(o.explainDevice(o.Devices.Remove(name)), nil, "device %s removed", name)
+	if err := o.RequireAll(true); err != nil {
+		return Change{}, err
+	}
+	old, _ := o.Devices.Get(name)
+	err := o.Devices.Remove(name)
+	if err == nil {
+		o.Record("device "+old.Name, deviceOf(old), nil)
+	}
+	return changed(o.explainDevice(err), nil, "device %s removed", name)
 }
 
 // ListDevices lists the devices in alphabetical order.
 func (o *Office) ListDevices() ([]Device, error) {
+	if err := o.RequireAll(false); err != nil {
+		return nil, err
+	}
 	all, err := o.Devices.List()
 	list := []Device{}
 	for _, d := range all {
@@ -112,6 +130,9 @@ func (o *Office) ListDevices() ([]Device, error) {
 
 // ShowDevice tells all about one device.
 func (o *Office) ShowDevice(name string) (Device, error) {
+	if err := o.RequireAll(false); err != nil {
+		return Device{}, err
+	}
 	d, err := o.Devices.Get(name)
 	return deviceOf(d), o.explainDevice(err)
 }
@@ -128,6 +149,9 @@ func deviceOf(d policy.Device) Device {
 // address; "" is the postmaster's. The device comes from the first address that
 // is its own, as its own sender or else one of this server.
 func (o *Office) TestDevice(ctx context.Context, name, to string) (Explanation, error) {
+	if err := o.RequireAll(false); err != nil {
+		return Explanation{}, err
+	}
 	d, err := o.Devices.Get(name)
 	if err != nil {
 		return Explanation{}, o.explainDevice(err)

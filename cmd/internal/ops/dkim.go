@@ -71,11 +71,15 @@ func (o *Office) addDKIM(domain string, add func(*dkim.Keys, addr.Domain) (dkim.
 	if hosted, err := o.Dir.Hosts(d); err != nil || !hosted {
 		return DKIMKey{}, o.explain(cmp.Or(err, fmt.Errorf("domain %s: %w", d, directory.ErrNotFound)), d, "domain list")
 	}
+	if err := o.Require(d, true); err != nil {
+		return DKIMKey{}, err
+	}
 	keys := dkim.Open(o.Root)
 	key, err := add(keys, d)
 	if err != nil {
 		return DKIMKey{}, o.explainDKIM(err, d)
 	}
+	o.Record(dkimObject(d, key.Selector), nil, key)
 	return withRecord(keys, d, key, now), nil
 }
 
@@ -105,10 +109,16 @@ func (o *Office) ShowDKIM(domain string, now time.Time) ([]DKIMKey, error) {
 		if hosted, err := o.Dir.Hosts(d); err != nil || !hosted && !slices.Contains(domains, d) {
 			return nil, o.explain(cmp.Or(err, fmt.Errorf("domain %s: %w", d, directory.ErrNotFound)), d, "domain list")
 		}
+		if err := o.Require(d, false); err != nil {
+			return nil, err
+		}
 		domains = []addr.Domain{d}
 	}
 	all := []DKIMKey{}
 	for _, d := range domains {
+		if !o.mayRead(d) {
+			continue
+		}
 		listed, err := keys.Show(d, now)
 		if err != nil {
 			return nil, o.explainDKIM(err, d)
@@ -124,6 +134,9 @@ func (o *Office) ShowDKIM(domain string, now time.Time) ([]DKIMKey, error) {
 func (o *Office) DKIMState(domain, selector string, now time.Time) (dkim.State, error) {
 	d, err := o.parseDomain(domain)
 	if err != nil {
+		return "", err
+	}
+	if err := o.Require(d, false); err != nil {
 		return "", err
 	}
 	listed, err := dkim.Open(o.Root).Show(d, now)
@@ -145,15 +158,22 @@ func (o *Office) RemoveDKIM(domain, selector string, now time.Time) (Change, err
 		return Change{}, err
 	}
 	keys := dkim.Open(o.Root)
+	if err := o.Require(d, true); err != nil {
+		return Change{}, err
+	}
 	if err := keys.Remove(d, selector, now); err != nil {
 		return Change{}, o.explainDKIM(err, d)
 	}
+	o.Record(dkimObject(d, selector), map[string]any{"selector": selector}, nil)
 	warnings := []string{fmt.Sprintf("the DNS record %s._domainkey.%s can go too", selector, d)}
 	if left, err := keys.Show(d, now); err == nil && len(left) == 0 {
 		warnings = append(warnings, fmt.Sprintf("mail of %s is no longer signed", d))
 	}
 	return changed(nil, warnings, "DKIM key %s of %s removed", selector, d)
 }
+
+// dkimObject is what the audit log calls a key.
+func dkimObject(d addr.Domain, selector string) string { return selector + "._domainkey." + string(d) }
 
 // explainDKIM gives an error the hint that a person needs.
 func (o *Office) explainDKIM(err error, d addr.Domain) error {

@@ -21,10 +21,14 @@ type DomainSummary struct {
 
 // DomainDetails is all about one domain.
 type DomainDetails struct {
-	Domain    addr.Domain    `json:"domain"`
-	Default   bool           `json:"default"`
-	Locked    bool           `json:"locked"`
-	CatchAll  addr.Address   `json:"catch_all"`
+	Domain   addr.Domain  `json:"domain"`
+	Default  bool         `json:"default"`
+	Locked   bool         `json:"locked"`
+	CatchAll addr.Address `json:"catch_all"`
+
+	Method        directory.Method `json:"method"` // how passwords are checked
+	DefaultMethod bool             `json:"default_method"`
+
 	Mailboxes []addr.Address `json:"mailboxes"`
 	Aliases   []Alias        `json:"aliases"`
 	Groups    []Group        `json:"groups"`
@@ -49,12 +53,18 @@ func (o *Office) changeDomain(name, done string, do func(addr.Domain) (warnings 
 	if err != nil {
 		return Change{}, err
 	}
+	if err := o.Require(d, true); err != nil {
+		return Change{}, err
+	}
 	warnings, err := do(d)
 	return changed(o.explain(err, d, "domain list"), warnings, "domain %s %s", d, done)
 }
 
 // AddDomain begins to host a domain.
 func (o *Office) AddDomain(name string) (Change, error) {
+	if err := o.RequireAll(true); err != nil {
+		return Change{}, err
+	}
 	return o.changeDomain(name, "added", func(d addr.Domain) ([]string, error) {
 		err := o.Dir.AddDomain(d)
 		if errors.Is(err, directory.ErrName) {
@@ -67,6 +77,9 @@ func (o *Office) AddDomain(name string) (Change, error) {
 // RemoveDomain stops hosting a domain. Its mailboxes, with all their mail, go
 // too if withMailboxes says so; without that a domain that has any stays.
 func (o *Office) RemoveDomain(name string, withMailboxes bool) (Change, error) {
+	if err := o.RequireAll(true); err != nil {
+		return Change{}, err
+	}
 	return o.changeDomain(name, "removed", func(d addr.Domain) ([]string, error) {
 		refs, err := o.references(d, func(a addr.Address) bool { return a.Domain == d })
 		if err != nil {
@@ -95,6 +108,9 @@ func (o *Office) UnlockDomain(name string) (Change, error) {
 }
 
 func (o *Office) setDomainLock(name, done string, locked bool) (Change, error) {
+	if err := o.RequireAll(true); err != nil {
+		return Change{}, err
+	}
 	return o.changeDomain(name, done, func(d addr.Domain) ([]string, error) {
 		return nil, o.Dir.UpdateDomain(d, func(f *directory.DomainFile) error {
 			f.Locked = locked
@@ -111,6 +127,9 @@ func (o *Office) SetCatchAll(domain, target string) (Change, error) {
 	}
 	t, err := o.parseNext(target, d)
 	if err != nil {
+		return Change{}, err
+	}
+	if err := errors.Join(o.Require(d, true), o.requireTargets(t)); err != nil {
 		return Change{}, err
 	}
 	err = o.Dir.SetCatchAll(d, t)
@@ -144,6 +163,9 @@ func (o *Office) ShowDomain(name string) (DomainDetails, error) {
 	if err != nil {
 		return DomainDetails{}, err
 	}
+	if err := o.Require(d, false); err != nil {
+		return DomainDetails{}, err
+	}
 	file, err := o.Dir.Domain(d)
 	if err != nil {
 		return DomainDetails{}, o.explain(err, d, "domain list")
@@ -155,6 +177,9 @@ func (o *Office) ShowDomain(name string) (DomainDetails, error) {
 	}
 	for _, box := range boxes {
 		details.Mailboxes = append(details.Mailboxes, box.Address)
+	}
+	if details.Method, details.DefaultMethod = o.Dir.Named(file.Method), file.Method == ""; details.DefaultMethod {
+		details.Method = o.Dir.Named(o.Config().LogIns.Method)
 	}
 	return details, o.explain(err, d, "domain list")
 }

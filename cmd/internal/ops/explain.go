@@ -43,6 +43,9 @@ var elsewhereSender = addr.Address{Local: "somebody", Domain: "elsewhere.invalid
 // Explain gathers the facts as a session of the server does and asks the same
 // rules.
 func (o *Office) Explain(ctx context.Context, q Question) (Explanation, error) {
+	if err := o.RequireAll(false); err != nil {
+		return Explanation{}, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, explainTime)
 	defer cancel()
 	cfg := o.Config()

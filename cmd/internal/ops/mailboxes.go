@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"pillarbox/mailstore/addr"
-	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
 )
 
@@ -14,6 +13,8 @@ import (
 type NewMailbox struct {
 	Password string // "" for none: mail arrives, nobody can log in
 	Quota    string // as SetQuota takes it; "" for the default
+
+	Store []directory.SecretKind // of the password, beside its hash
 }
 
 // MailboxSummary is one line of the list of mailboxes.
@@ -54,6 +55,12 @@ type MailboxDetails struct {
 	SentAsBy       []addr.Address `json:"sent_as_by"` // mailboxes that may send as this one
 	Outside        Entitlement    `json:"outside"`    // to send to other servers
 	Inbound        Entitlement    `json:"inbound"`    // to get mail from outside
+
+	Method      directory.Method       `json:"method"`       // how the password is checked
+	PasswordSet *time.Time             `json:"password_set"` // null where nobody knows
+	Secrets     []directory.SecretKind `json:"secrets"`      // stored beside the password's hash
+	LogIns      []LogInWay             `json:"log_ins"`
+	ClientCerts []directory.ClientCert `json:"client_certs"`
 }
 
 // Entitlement is a right with where it comes from.
@@ -69,6 +76,9 @@ func (o *Office) changeMailbox(user, done string, do func(addr.Address) (warning
 		return Change{}, err
 	}
 	a = a.Fold()
+	if err := o.requireName(a); err != nil {
+		return Change{}, err
+	}
 	warnings, err := do(a)
 	return changed(o.explain(err, a.Domain, "domain show "+string(a.Domain)), warnings, "mailbox %s %s", a, done)
 }
@@ -83,24 +93,15 @@ func (o *Office) CheckNewMailbox(user string) error {
 // AddMailbox makes a mailbox.
 func (o *Office) AddMailbox(user string, n NewMailbox) (Change, error) {
 	return o.changeMailbox(user, "added", func(a addr.Address) ([]string, error) {
-		account, err := newAccount(n)
+		if err := o.Dir.CheckFree(a); err != nil {
+			return nil, err
+		}
+		account, err := o.newAccount(a, n)
 		if err == nil {
 			_, err = o.Dir.AddMailbox(a, account)
 		}
 		return nil, err
 	})
-}
-
-func newAccount(n NewMailbox) (account directory.Account, err error) {
-	if n.Quota != "" {
-		if account.Quota, err = parseQuota(n.Quota); err != nil {
-			return account, err
-		}
-	}
-	if n.Password != "" {
-		account.Verifier, err = auth.HashPassword(n.Password)
-	}
-	return account, err
 }
 
 // RemoveMailbox deletes a mailbox, its mail, and every alias, membership and
@@ -118,6 +119,11 @@ func (o *Office) RenameMailbox(user, name string) (Change, error) {
 		return Change{}, err
 	}
 	next := names[0].Fold()
+	for _, a := range []addr.Address{old, next} {
+		if err := o.requireName(a); err != nil {
+			return Change{}, err
+		}
+	}
 	err = o.settled(func() error { return o.Dir.RenameMailbox(old, next) })
 	domain := old.Domain
 	if _, missing := o.Dir.Mailbox(old); missing == nil {
@@ -131,20 +137,6 @@ func (o *Office) RenameMailbox(user, name string) (Change, error) {
 func (o *Office) updateAccount(user, done string, edit func(*directory.Account) error) (Change, error) {
 	return o.changeMailbox(user, done, func(a addr.Address) ([]string, error) {
 		return nil, o.Dir.UpdateAccount(a, edit)
-	})
-}
-
-// SetPassword gives a mailbox another password.
-func (o *Office) SetPassword(user, password string) (Change, error) {
-	return o.changeMailbox(user, "has a new password", func(a addr.Address) ([]string, error) {
-		verifier, err := auth.HashPassword(password) // slow, so before the directory is locked
-		if err != nil {
-			return nil, err
-		}
-		return nil, o.Dir.UpdateAccount(a, func(acc *directory.Account) error {
-			acc.Verifier = verifier
-			return nil
-		})
 	})
 }
 
@@ -181,6 +173,9 @@ func (o *Office) SetForward(user string, targets []string, keepCopy bool) (Chang
 		if t.Fold() == a {
 			return Change{}, Hint(fmt.Errorf("%s cannot forward to itself", a), "--keep-copy leaves a copy in the mailbox")
 		}
+	}
+	if err := o.requireTargets(all...); err != nil {
+		return Change{}, err
 	}
 	return o.changeMailbox(user, "forwards to "+joinAddresses(all), func(a addr.Address) ([]string, error) {
 		return o.elsewhere(a.String(), all...), o.Dir.SetForward(a, all, keepCopy)
@@ -262,6 +257,9 @@ func (o *Office) mailbox(user string) (directory.Mailbox, error) {
 	if err != nil {
 		return directory.Mailbox{}, err
 	}
+	if err := o.Require(a.Domain, false); err != nil {
+		return directory.Mailbox{}, err
+	}
 	box, err := o.Dir.Mailbox(a)
 	return box, o.explain(err, a.Domain, "domain show "+string(a.Domain))
 }
@@ -313,6 +311,10 @@ func (o *Office) ShowMailbox(user string) (MailboxDetails, error) {
 		SentAsBy:       orEmpty(refs.grants),
 		Outside:        Entitlement{Own: rightOf(box.Account.Outside)},
 		Inbound:        Entitlement{Own: rightOf(box.Account.Inbound)},
+		Method:         box.Method,
+		Secrets:        orEmpty(box.Account.Secrets.Kinds),
+		LogIns:         o.logInWays(box),
+		ClientCerts:    orEmpty(box.Account.ClientCerts),
 	}
 	if details.Outside.May, err = o.Dir.MayOutside(box, o.Config().Policy.Outside.Send.Value); err != nil {
 		return MailboxDetails{}, o.explain(err, box.Address.Domain, "domain list")
@@ -322,6 +324,9 @@ func (o *Office) ShowMailbox(user string) (MailboxDetails, error) {
 	}
 	if !box.Account.Created.IsZero() {
 		details.Created = &box.Account.Created
+	}
+	if !box.Account.PasswordSet.IsZero() {
+		details.PasswordSet = &box.Account.PasswordSet
 	}
 	return details, nil
 }

@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"sync/atomic"
 
 	"pillarbox/cmd/internal/config"
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
 	"pillarbox/mailstore/durable"
 	"pillarbox/quota"
@@ -45,26 +47,48 @@ type Office struct {
 	Quota *quota.Ledger
 	// Devices are the machines that may send without a log-in.
 	Devices *devices.Registry
+	// Keeper makes what is kept of passwords.
+	Keeper *auth.Keeper
 	// Settle empties the log of small messages: it knows them by mailbox and name, so that after a crash it would put
 	// them where these lead by then. It is called before and after mailboxes are taken away or renamed, and before
 	// mail is put back. nil: there is no log.
 	Settle func() error
 
-	cfg   atomic.Pointer[config.Config]
-	watch atomic.Pointer[func(quota.Event)]
+	log   *slog.Logger // may be nil
+	cfg   *atomic.Pointer[config.Config]
+	watch *atomic.Pointer[func(quota.Event)]
+
+	sources *sources
+	keyRoot *durable.Root // of the key file, if it is outside the data directory
+
+	operators *operators
+	operator  *Operator // whose office it is; nil: somebody's who may do everything
+	recorder  Recorder
 }
 
 // Open opens the data directory that the configuration names, which must be
-// there. It takes no lock and starts nothing.
-func Open(cfg *config.Config) (*Office, error) {
+// there. It takes no lock and starts nothing. log is for what goes on behind the
+// verbs, such as a directory that does not answer; nil is silence.
+func Open(cfg *config.Config, log *slog.Logger) (*Office, error) {
 	root, err := durable.Open(cfg.Data)
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, Hint(fmt.Errorf("data directory: %w", err), "run this as root (sudo), or as the user that the server runs as")
 	} else if err != nil {
 		return nil, Hint(fmt.Errorf("data directory: %w", err), "'data' in the configuration names it; 'pillarbox setup' makes it")
 	}
-	o := &Office{Root: root, Dir: directory.New(root, directory.Options{}), Devices: devices.New(root)}
-	o.SetConfig(cfg)
+	o := &Office{
+		Root: root, Dir: directory.New(root, directory.Options{}), Devices: devices.New(root),
+		cfg: new(atomic.Pointer[config.Config]), watch: new(atomic.Pointer[func(quota.Event)]),
+		sources: new(sources), log: log,
+		operators: &operators{fsys: root}, recorder: NewRecorder(root, Server(), nil),
+	}
+	if o.Keeper, o.keyRoot, err = OpenKeeper(root, cfg); err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	o.observe()
+	if err := o.SetConfig(cfg); err != nil {
+		return nil, errors.Join(err, o.Close())
+	}
 	// The ledger counts through the store, and the store asks the ledger.
 	o.Quota = quota.NewLedger(quota.Options{Limits: o.limitsAt, Usage: o.usage, Members: o.members, Notify: o.crossed})
 	o.Store, err = mailstore.Open(root, mailstore.Options{Reserver: o.Quota})
@@ -81,7 +105,13 @@ func OpenCertificate(cfg *config.Config) (*certs.Manager, error) {
 }
 
 // Close releases the data directory.
-func (o *Office) Close() error { return o.Root.Close() }
+func (o *Office) Close() error {
+	o.sources.close()
+	if o.keyRoot != nil {
+		defer o.keyRoot.Close()
+	}
+	return o.Root.Close()
+}
 
 // settled does something between two calls of Settle.
 func (o *Office) settled(do func() error) error {
@@ -98,14 +128,22 @@ func (o *Office) settled(do func() error) error {
 // Config is the configuration in force.
 func (o *Office) Config() *config.Config { return o.cfg.Load() }
 
-// SetConfig puts another configuration in force; the data directory stays.
-func (o *Office) SetConfig(cfg *config.Config) {
+// SetConfig puts another configuration in force; the data directory and the key
+// file stay. The error is that of a directory that cannot be, such as one whose
+// CA cannot be read; all else is in force even so.
+func (o *Office) SetConfig(cfg *config.Config) error {
 	o.cfg.Store(cfg)
+	o.Keeper.SetRules(RulesOf(cfg))
+	err := o.sources.configure(cfg, o.log)
 	o.Dir.SetOptions(directory.Options{
 		DefaultDomain: cfg.DefaultDomain,
 		Postmaster:    cfg.Postmaster,
 		PlusSeparator: cfg.Mailboxes.PlusSeparator,
+		Method:        cfg.LogIns.Method,
+		Lookups:       o.sources.lookups(cfg),
+		First:         o.sources.first,
 	})
+	return Hint(err, "[[directory]] in the configuration names it")
 }
 
 // ParseUser reads the name of a mailbox, alias or group as an administrator

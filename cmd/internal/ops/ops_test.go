@@ -17,7 +17,7 @@ func office(t *testing.T) *Office {
 	cfg := config.Default()
 	cfg.Data = t.TempDir()
 	cfg.Mailboxes.DefaultQuota = 1000
-	o, err := Open(&cfg)
+	o, err := Open(&cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

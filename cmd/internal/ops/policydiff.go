@@ -26,6 +26,9 @@ type PolicyChange struct {
 // and how many cannot be judged, because the new rules ask DNS what nobody asked. Today's rules are asked again, because what was recorded may be the
 // word of an older configuration still.
 func (o *Office) PolicyDiff(next *config.Config) (looked, unknown int, changes []PolicyChange, err error) {
+	if err := o.RequireAll(false); err != nil {
+		return 0, 0, nil, err
+	}
 	records, err := journal.Recent(o.Root, replayed)
 	if err != nil {
 		return 0, 0, nil, err

@@ -195,6 +195,9 @@ func hostList(r *route.Route) string {
 // QueueIDs finds the messages in the queue that words name: each by its ID, the beginning of it, with or without "P3_",
 // or at least its last 8 digits.
 func (o *Office) QueueIDs(words []string) ([]string, error) {
+	if err := o.RequireAll(false); err != nil {
+		return nil, err
+	}
 	all, _, err := o.Store.Spool().List(false)
 	if err != nil {
 		return nil, err
@@ -232,6 +235,9 @@ func namesID(word, id string) bool {
 // ReadQueue reads what lies in the queue while no server runs: the messages that f chooses, oldest first, at most limit
 // of them (0: all), how many there are, and how many cannot be understood.
 func (o *Office) ReadQueue(f queue.Filter, limit int, now time.Time) (items []*queue.Item, count, damaged int, err error) {
+	if err := o.RequireAll(false); err != nil {
+		return nil, 0, 0, err
+	}
 	spool := o.Store.Spool()
 	ids, _, err := spool.List(false)
 	if err != nil {

@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -44,7 +45,11 @@ func (o *Office) members(domainDir string) ([]string, error) {
 // limitsOf is what holds for a mailbox, its own limits or the defaults.
 func (o *Office) limitsOf(box directory.Mailbox) quota.Limits {
 	m := &o.Config().Mailboxes
-	return limits(box.Account.Limits, m.DefaultQuota, int64(m.DefaultMessages), m.DefaultWarning)
+	octets := m.DefaultQuota
+	if box.Account.Quota == 0 {
+		octets = cmp.Or(o.Dir.PersonQuota(box), octets)
+	}
+	return limits(box.Account.Limits, octets, int64(m.DefaultMessages), m.DefaultWarning)
 }
 
 // domainLimits is what holds for all mailboxes of a domain together. Only the warning has a default.
@@ -109,6 +114,9 @@ func (o *Office) ChangeQuota(target string, c QuotaChange) (Change, error) {
 	}
 	var done Change
 	if isDomain {
+		if err := o.RequireAll(true); err != nil {
+			return Change{}, err
+		}
 		done, err = o.changeDomain(string(d), "", func(d addr.Domain) ([]string, error) {
 			return nil, o.Dir.UpdateDomain(d, func(f *directory.DomainFile) error {
 				edit(&f.Limits)

@@ -170,7 +170,7 @@ func TestCountQuotas(t *testing.T) {
 	if err := deliver(t, o, annaDir, 500); err != nil {
 		t.Fatal(err)
 	}
-	elsewhere, err := Open(o.Config()) // another process
+	elsewhere, err := Open(o.Config(), nil) // another process
 	if err != nil {
 		t.Fatal(err)
 	}

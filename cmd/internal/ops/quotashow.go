@@ -126,6 +126,9 @@ func (o *Office) ShowQuota(target string) (QuotaStatus, error) {
 		return QuotaStatus{}, err
 	}
 	if isDomain {
+		if err := o.Require(d, false); err != nil {
+			return QuotaStatus{}, err
+		}
 		return o.domainQuota(d)
 	}
 	box, err := o.mailbox(target)

@@ -35,7 +35,7 @@ func (o *Office) references(except addr.Domain, match func(addr.Address) bool) (
 	var r references
 	all, err := o.Dir.Domains()
 	for _, d := range all {
-		if d == except {
+		if d == except || !o.mayRead(d) {
 			continue
 		}
 		file, err := o.Dir.Domain(d)

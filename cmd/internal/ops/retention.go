@@ -199,6 +199,9 @@ func (o *Office) DueNow(target string, now time.Time) ([]RetentionResult, error)
 // from all there are. It goes on after a mailbox that it can do nothing about, such as one in use; the result says so.
 // It must run in the process that serves the data directory, or without any.
 func (o *Office) RunRetention(ctx context.Context, target string, now time.Time) ([]RetentionResult, error) {
+	if err := o.RequireTarget(target, true); err != nil {
+		return nil, err
+	}
 	all := []RetentionResult{}
 	err := o.boxes(ctx, target, func(box directory.Mailbox) error {
 		if box.Damage != nil {
@@ -213,6 +216,9 @@ func (o *Office) RunRetention(ctx context.Context, target string, now time.Time)
 		r.Expired, err = o.Store.Expire(ctx, box.Dir, r.Rule, time.Time{}, now)
 		if r.Problem = retentionProblem(err); r.Messages > 0 || r.Problem != "" {
 			all = append(all, r)
+		}
+		if r.Messages > 0 {
+			o.Record(r.Mailbox.String(), nil, map[string]any{"deleted": r.Messages, "bytes": r.Bytes, "rule": r.Rule.String()})
 		}
 		return ctx.Err()
 	})
@@ -255,6 +261,9 @@ func (o *Office) PreviewRetention(target string, c RetentionChange, now time.Tim
 	}
 	d, isDomain, err := o.targetDomain(target, "retention show")
 	if err != nil {
+		return RetentionPreview{}, err
+	}
+	if err := o.RequireTarget(target, false); err != nil {
 		return RetentionPreview{}, err
 	}
 	p := RetentionPreview{Target: string(d), Domain: isDomain, Due: []RetentionResult{}, edit: edit}

@@ -58,6 +58,9 @@ func (o *Office) SetMailboxInbound(user, right string) (Change, error) {
 }
 
 func (o *Office) setMailboxRight(user, right, what string, edit func(*directory.Account, *bool)) (Change, error) {
+	if err := o.RequireAll(true); err != nil {
+		return Change{}, err
+	}
 	set, err := parseRight(right)
 	if err != nil {
 		return Change{}, err
@@ -85,6 +88,9 @@ func (o *Office) SetGroupInbound(group, right string) (Change, error) {
 }
 
 func (o *Office) setGroupRight(group, right, what string, edit func(*directory.Group, *bool)) (Change, error) {
+	if err := o.RequireAll(true); err != nil {
+		return Change{}, err
+	}
 	set, err := parseRight(right)
 	if err != nil {
 		return Change{}, err
@@ -125,6 +131,9 @@ func (o *Office) updateGroup(group, done string, edit func(*directory.Group)) (C
 // ReleaseMailbox lets a mailbox send to other servers again that was held for
 // having sent too much.
 func (o *Office) ReleaseMailbox(user string) (Change, error) {
+	if err := o.RequireAll(true); err != nil {
+		return Change{}, err
+	}
 	var held bool
 	c, err := o.updateAccount(user, "released", func(acc *directory.Account) error {
 		held, acc.Held = acc.Held, false
@@ -159,6 +168,9 @@ func (o *Office) GrantSendAs(user, as string) (Change, error) {
 		if as.Fold() == box.Address {
 			return nil, Hint(fmt.Errorf("%s is the mailbox itself", as), "it needs no grant")
 		}
+		if err := o.requireSendAs(as); err != nil {
+			return nil, err
+		}
 		var warnings []string
 		if hosted, err := o.Dir.Hosts(as.Domain); err == nil && !hosted {
 			warnings = []string{fmt.Sprintf("%s is on another server: those who get mail in its name may take it for forged", as)}
@@ -188,6 +200,9 @@ func (o *Office) changeSendAs(user, as, done string, do func(box directory.Mailb
 	}
 	box, err := o.mailbox(user)
 	if err != nil {
+		return Change{}, err
+	}
+	if err := o.requireName(box.Address); err != nil {
 		return Change{}, err
 	}
 	warnings, err := do(box, names[0])

@@ -58,6 +58,9 @@ func verdictOn(to addr.Address, s remote.Step) (verdict, hint string) {
 
 // RouteAddresses reads the two addresses of a test of the way. Without a sender it is postmaster, of the default domain.
 func (o *Office) RouteAddresses(to, from string) (recipient, sender addr.Address, err error) {
+	if err := o.RequireAll(false); err != nil {
+		return recipient, sender, err
+	}
 	if recipient, err = o.ParseUser(to); err != nil {
 		return recipient, sender, err
 	}
@@ -121,6 +124,9 @@ type RouteSummary struct {
 
 // ListRoutes lists the routes of the configuration, the default one last.
 func (o *Office) ListRoutes() []RouteSummary {
+	if o.RequireAll(false) != nil {
+		return []RouteSummary{}
+	}
 	table := &o.Config().Routes
 	var all []RouteSummary
 	for i := range table.Routes {

@@ -25,6 +25,9 @@ func (o *Office) RefusedStrangers() ([]journal.Attempt, error) {
 }
 
 func (o *Office) refused(limit int) ([]journal.Attempt, error) {
+	if err := o.RequireAll(false); err != nil {
+		return nil, err
+	}
 	if _, err := o.Devices.List(); err != nil {
 		return nil, o.explainDevice(err)
 	}
@@ -49,6 +52,9 @@ type Suggestion struct {
 func (o *Office) SuggestDevice(ip string) (Suggestion, error) {
 	remote, err := ParseClient(ip)
 	if err != nil {
+		return Suggestion{}, err
+	}
+	if err := o.RequireAll(false); err != nil {
 		return Suggestion{}, err
 	}
 	remote = remote.Unmap().WithZone("")

@@ -23,6 +23,9 @@ import (
 // earlier export; with another content it is an error. Files are made readable for nobody else. When ExportMail
 // returns, the copy is on the disk. Errors are as with ImportMail.
 func (o *Office) ExportMail(ctx context.Context, user, target string, opts TransferOptions) (Transfer, error) {
+	if err := o.RequireTarget(user, true); err != nil { // it is to read the mail, which is more than to look after it
+		return Transfer{}, err
+	}
 	box, err := o.mailbox(user)
 	if err != nil {
 		return Transfer{}, err
@@ -44,7 +47,9 @@ func (o *Office) ExportMail(ctx context.Context, user, target string, opts Trans
 	} else {
 		err = exportFiles(ctx, t, held, target)
 	}
-	return t.transferEnd(err)
+	done, err := t.transferEnd(err)
+	o.recordTransfer("exported", done)
+	return done, err
 }
 
 // outside refuses a target among the server's own files, where a copy would become mail.

@@ -23,6 +23,9 @@ import (
 // Each message is in the mailbox whole and durable, or not at all. What fails is told and the rest goes on; the error then
 // says how many. The Transfer says what was done in any case.
 func (o *Office) ImportMail(ctx context.Context, user, source string, opts TransferOptions) (Transfer, error) {
+	if err := o.RequireTarget(user, true); err != nil {
+		return Transfer{}, err
+	}
 	box, err := o.mailbox(user)
 	if err != nil {
 		return Transfer{}, err
@@ -51,6 +54,7 @@ func (o *Office) ImportMail(ctx context.Context, user, source string, opts Trans
 		done, err = t.transferEnd(t.each(ctx, in.one))
 		return err
 	})
+	o.recordTransfer("imported", done)
 	return done, err
 }
 

@@ -45,14 +45,6 @@ func (p *popClient) startTLS(cfg *tls.Config) error {
 	return t.Handshake()
 }
 
-func (p *popClient) logIn(user, password string) error {
-	if _, err := p.command("USER %s", user); err != nil {
-		return err
-	}
-	_, err := p.command("PASS %s", password)
-	return err
-}
-
 // retrieveAll is the text of all messages, one behind the other, with LF.
 func (p *popClient) retrieveAll() (string, error) {
 	line, err := p.command("STAT")

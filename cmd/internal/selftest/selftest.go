@@ -14,13 +14,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/emersion/go-sasl"
 	gosmtp "github.com/emersion/go-smtp"
 
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore/addr"
-	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
 	"pillarbox/tls/certs"
 )
@@ -42,6 +40,7 @@ type test struct {
 	cfg      *config.Config
 	box      addr.Address
 	password string
+	spa      bool // log in by NTLM: a password as it is does not let in
 	tls      *tls.Config
 	sent     []string // subjects
 }
@@ -50,7 +49,7 @@ type test struct {
 // is made for it and removed afterwards. The error is about the test itself.
 func Run(ctx context.Context, office *ops.Office, report func(Result)) error {
 	cfg := office.Config()
-	t := &test{cfg: cfg, password: rand.Text()}
+	t := &test{cfg: cfg, password: rand.Text(), spa: wantsSPA(cfg)}
 	var err error
 	if t.tls, err = clientTLS(cfg); err != nil {
 		return err
@@ -112,11 +111,19 @@ func (t *test) makeMailbox(office *ops.Office) (remove func(), err error) {
 		domain = all[0]
 	}
 	t.box = addr.Address{Local: "selftest-" + strings.ToLower(rand.Text()[:8]), Domain: domain}
-	verifier, err := auth.HashPassword(t.password)
-	if err != nil {
-		return nil, err
+	// The method of its domain may be another, and this user is nobody there.
+	account := directory.Account{Method: directory.ByFile}
+	if t.spa {
+		account.Store = []directory.SecretKind{directory.SecretSPA}
 	}
-	if _, err := office.Dir.AddMailbox(t.box, directory.Account{Verifier: verifier}); err != nil {
+	set, err := office.Keeper.New(t.box, account, t.password, time.Now())
+	if err == nil {
+		err = set(&account)
+	}
+	if err == nil {
+		_, err = office.Dir.AddMailbox(t.box, account)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return func() { office.Dir.RemoveMailbox(t.box) }, nil
@@ -146,6 +153,13 @@ func clientTLS(cfg *config.Config) (*tls.Config, error) {
 		return nil, err
 	}
 	conf.RootCAs = x509.NewCertPool()
+	if file := cfg.Certs().ACMEFile; m.Info().Source == certs.FromACME {
+		pem, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		conf.RootCAs.AppendCertsFromPEM(pem)
+	}
 	conf.RootCAs.AppendCertsFromPEM(ca)
 	return conf, nil
 }
@@ -192,7 +206,7 @@ func (t *test) send(ctx context.Context, service, address string) (string, error
 	from := ""
 	if service != "smtp" {
 		from = t.box.String()
-		if err := client.Auth(sasl.NewPlainClient("", from, t.password)); err != nil {
+		if err := client.Auth(t.credentials()); err != nil {
 			return "log in", err
 		}
 	}
@@ -221,7 +235,7 @@ func (t *test) fetch(ctx context.Context, service, address string) (string, erro
 			return "STLS", err
 		}
 	}
-	if err := p.logIn(t.box.String(), t.password); err != nil {
+	if err := p.logIn(t.credentials()); err != nil {
 		return "log in", err
 	}
 	all, err := p.retrieveAll()

@@ -35,6 +35,7 @@ type Request struct {
 	Data       string // "": /var/lib/pillarbox beside the default file, else data beside the file
 	PortOffset int
 	Interfaces []netinfo.Interface
+	Actor      ops.Actor // for the audit log
 }
 
 // Step is one thing that is done, or is found done.
@@ -292,7 +293,8 @@ func (r *run) directory(password Password) error {
 		return err
 	}
 	defer root.Close()
-	dir := directory.New(root, directory.Options{})
+	recorder := ops.NewRecorder(root, r.Actor, func(err error) { r.note("%v", err) })
+	dir := directory.New(root, directory.Options{}).Observed(recorder.Changed)
 	hosted, err := dir.Hosts(r.Domain)
 	if err != nil {
 		return err
@@ -308,8 +310,15 @@ func (r *run) directory(password Password) error {
 		}
 		r.step("made", "domain %s", r.Domain)
 	}
+	keeper, keyRoot, err := ops.OpenKeeper(root, r.result.Config)
+	if err != nil {
+		return err
+	}
+	if keyRoot != nil {
+		defer keyRoot.Close()
+	}
 	for _, box := range r.Mailboxes {
-		if err := r.mailbox(dir, box.Fold(), password); err != nil {
+		if err := r.mailbox(dir, keeper, box.Fold(), password); err != nil {
 			return err
 		}
 	}
@@ -325,7 +334,7 @@ func (r *run) directoryAnew() error {
 	return nil
 }
 
-func (r *run) mailbox(dir *directory.Directory, box addr.Address, password Password) error {
+func (r *run) mailbox(dir *directory.Directory, keeper *auth.Keeper, box addr.Address, password Password) error {
 	_, err := dir.Mailbox(box)
 	exists := err == nil
 	if err != nil && !errors.Is(err, directory.ErrNotFound) {
@@ -344,11 +353,15 @@ func (r *run) mailbox(dir *directory.Directory, box addr.Address, password Passw
 	if err != nil || exists {
 		return err
 	}
-	verifier, err := auth.HashPassword(secret)
+	var account directory.Account
+	set, err := keeper.New(box, account, secret, time.Now())
+	if err == nil {
+		err = set(&account)
+	}
 	if err != nil {
 		return fmt.Errorf("password of %s: %w", box, err)
 	}
-	if _, err := dir.AddMailbox(box, directory.Account{Verifier: verifier}); err != nil {
+	if _, err := dir.AddMailbox(box, account); err != nil {
 		return err
 	}
 	r.step("made", "mailbox %s", box)

@@ -1,0 +1,86 @@
+package audit
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+)
+
+// Differences holds two values against each other as they are in JSON and keeps
+// what is different, objects member by member. A nil value is none, and stays
+// nil. Of what secret says by the name of a member of the outermost object, only
+// "set", or "changed" instead of another one, is told.
+func Differences(before, after any, secret func(name string) bool) (json.RawMessage, json.RawMessage, error) {
+	old, err := members(before)
+	if err != nil {
+		return nil, nil, err
+	}
+	next, err := members(after)
+	if err != nil {
+		return nil, nil, err
+	}
+	if old != nil && next != nil {
+		dropCommon(old, next)
+	}
+	for name := range next {
+		if secret(name) {
+			next[name] = "set"
+			if _, was := old[name]; was {
+				next[name] = "changed"
+			}
+		}
+	}
+	for name := range old {
+		if secret(name) {
+			old[name] = "set"
+		}
+	}
+	was, err := encodeMembers(old)
+	if err != nil {
+		return nil, nil, err
+	}
+	is, err := encodeMembers(next)
+	return was, is, err
+}
+
+// members is a value as an object of JSON; nil for a nil pointer or interface.
+func members(v any) (map[string]any, error) {
+	if r := reflect.ValueOf(v); !r.IsValid() || r.Kind() == reflect.Pointer && r.IsNil() || r.Kind() == reflect.Map && r.IsNil() {
+		return nil, nil
+	}
+	text, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber() // sizes have more digits than a float64
+	m := map[string]any{}
+	return m, dec.Decode(&m)
+}
+
+func encodeMembers(m map[string]any) (json.RawMessage, error) {
+	if m == nil {
+		return nil, nil
+	}
+	return json.Marshal(m)
+}
+
+// dropCommon takes out of both what they have in common.
+func dropCommon(a, b map[string]any) {
+	for name, was := range a {
+		is, there := b[name]
+		if !there {
+			continue
+		}
+		if reflect.DeepEqual(was, is) {
+			delete(a, name)
+			delete(b, name)
+			continue
+		}
+		inA, okA := was.(map[string]any)
+		inB, okB := is.(map[string]any)
+		if okA && okB {
+			dropCommon(inA, inB)
+		}
+	}
+}

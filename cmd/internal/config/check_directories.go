@@ -1,0 +1,211 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"pillarbox/mailstore/ldap"
+	"pillarbox/mailstore/system"
+)
+
+// finishDirectories fills in what follows from the kind of each directory, and
+// its name.
+func (l *loader) finishDirectories() {
+	c := &l.config
+	for i := range c.Directories {
+		d, section := &c.Directories[i], entry("directory", i)
+		def := ldap.Defaults(cmp.Or(d.Kind, ldap.OpenLDAP))
+		unset := func(name string) bool { return !c.set(section + "." + name) }
+		for _, s := range []struct {
+			key        string
+			field, def *string
+		}{
+			{"user_filter", &d.UserFilter, &def.UserFilter}, {"mailbox_attribute", &d.MailboxAttr, &def.MailboxAttr},
+			{"group_filter", &d.GroupFilter, &def.GroupFilter}, {"quota_attribute", &d.QuotaAttr, &def.QuotaAttr},
+		} {
+			if unset(s.key) {
+				*s.field = *s.def
+			}
+		}
+		if unset("quota_unit") {
+			d.QuotaUnit = def.QuotaUnit
+		}
+		d.AliasAttrs = orEmpty(d.AliasAttrs, def.AliasAttrs, unset("alias_attributes"))
+		d.MemberAttrs = orEmpty(d.MemberAttrs, def.MemberAttrs, unset("member_attributes"))
+		if d.Name == "" {
+			d.Name = nameOfServer(d.Servers, section)
+		}
+	}
+}
+
+// orEmpty is a list as it is set, or the default where it is not.
+func orEmpty(list, def []string, unset bool) []string {
+	if unset {
+		return def
+	}
+	return append([]string{}, list...)
+}
+
+// nameOfServer is the host of the first server where that makes a name.
+func nameOfServer(servers []string, section string) string {
+	if len(servers) > 0 {
+		u, err := ldap.ParseServer(servers[0])
+		if err == nil && queueName.MatchString(u.Hostname()) {
+			return u.Hostname()
+		}
+	}
+	return strings.NewReplacer("[", "", "]", "").Replace(section)
+}
+
+// checkDirectories looks at what the keys of each [[directory]] make together.
+func (l *loader) checkDirectories() {
+	c := &l.config
+	names, domains := map[string]string{}, map[string]string{}
+	for i := range c.Directories {
+		d, section := &c.Directories[i], entry("directory", i)
+		l.checkDirectory(section, d)
+		l.checkDirectoryAccount(section, d)
+		l.checkDirectoryTLS(section, d)
+		if other, ok := names[d.Name]; ok && l.sound(section+".name") {
+			place := c.origin[section]
+			if c.set(section + ".name") {
+				place = c.origin[section+".name"]
+			}
+			l.problem(place, section+".name", fmt.Sprintf("%q is what %s is called", d.Name, other), "give each a name of its own")
+		}
+		names[d.Name] = section
+		for _, name := range d.NetBIOS {
+			if other, ok := domains[name]; ok && other != section {
+				l.problem(c.origin[section+".netbios"], section+".netbios", fmt.Sprintf("%q is in %s already", name, other), "take it out of one of the two")
+			}
+			domains[name] = section
+		}
+	}
+}
+
+func (l *loader) checkDirectory(section string, d *Directory) {
+	c := &l.config
+	in := func(key string) string { return section + "." + key }
+	missing := func(at, key, example string) {
+		if l.sound(in(key)) {
+			l.problem(c.origin[at], in(key), "is missing", "write "+key+" = "+example)
+		}
+	}
+	if d.Kind == "" {
+		missing(section, "kind", `"activedirectory" or "openldap"`)
+	}
+	if len(d.Servers) == 0 {
+		missing(section, "servers", `["ldaps://dc1.office.example"]`)
+	}
+	if d.Base == "" && d.UserDN == "" && l.sound(in("user_dn")) {
+		missing(section, "base", `"dc=office,dc=example", below which people are, or user_dn = "%u@office.example", as whom they log in`)
+	}
+	if d.Lookup && d.Base == "" && d.UserDN != "" {
+		missing(in("lookup"), "base", `"dc=office,dc=example", below which to look`)
+	}
+	for _, key := range []string{"user_filter", "address_filter", "group_filter"} {
+		if c.set(in(key)) && d.Base == "" && l.sound(in("base")) {
+			l.warn(c.Origin(in(key)), in(key), "is never used: there is no base to search below")
+		}
+	}
+	if c.set(in("create")) && d.Create != CreateNever && !d.Lookup {
+		l.warn(c.Origin(in("create")), in("create"), "means nothing without lookup = true: no mailbox is known from the directory")
+	}
+	if d.Stale < max(d.Fresh, d.FreshPasswords) && l.sound(in("stale")) {
+		l.warn(c.Origin(in("stale")), in("stale"), "is shorter than fresh or fresh_passwords: what is known is good for those in any case")
+	}
+}
+
+// checkDirectoryAccount looks at the account that searches.
+func (l *loader) checkDirectoryAccount(section string, d *Directory) {
+	c := &l.config
+	account, file := section+".bind_dn", section+".password_file"
+	if !l.sound(account) || !l.sound(file) {
+		return
+	}
+	switch {
+	case d.BindDN != "" && d.PasswordFile == "":
+		l.problem(c.origin[account], account, "has no password", "write it into a file of its own and name that in password_file")
+	case d.BindDN == "" && d.PasswordFile != "":
+		l.problem(c.origin[file], file, "is the password of nobody", "write the account that searches as bind_dn")
+	case d.PasswordFile != "":
+		l.checkSecret(file, d.PasswordFile)
+	case d.Kind == ldap.ActiveDirectory && d.Base != "" && (d.UserDN == "" || d.Lookup):
+		l.warn(c.Origin(section), section, "Active Directory lets nobody search who has not logged in: name an account in bind_dn")
+	}
+}
+
+// checkDirectoryTLS looks at how the servers are reached.
+func (l *loader) checkDirectoryTLS(section string, d *Directory) {
+	c := &l.config
+	servers, startTLS, ca := section+".servers", section+".start_tls", section+".ca_file"
+	plain, encrypted, open := 0, 0, ""
+	for _, server := range d.Servers {
+		u, err := ldap.ParseServer(server)
+		switch {
+		case err != nil:
+		case u.Scheme == "ldaps":
+			encrypted++
+		default:
+			plain++
+			if !isLoopback(u.Hostname()) {
+				open = server
+			}
+		}
+	}
+	switch {
+	case d.StartTLS && plain == 0 && encrypted > 0:
+		l.problem(c.origin[startTLS], startTLS, "every server is TLS from its first octet on", `take the line out, or write "ldap://"`)
+	case !d.StartTLS && open != "":
+		l.warn(c.Origin(servers), servers, "passwords cross the network to %s in the clear: write ldaps://, or start_tls = true", open)
+	}
+	if d.CAFile == "" || !l.sound(ca) {
+		return
+	}
+	if _, err := os.Stat(d.CAFile); errors.Is(err, fs.ErrNotExist) {
+		l.problem(c.origin[ca], ca, d.CAFile+" does not exist", "name the PEM file of the CA that the servers have their certificates from")
+	} else if err != nil {
+		l.warn(c.Origin(ca), ca, "%v", err)
+	}
+	if plain > 0 && encrypted == 0 && !d.StartTLS {
+		l.warn(c.Origin(ca), ca, "is never used: nothing is encrypted")
+	}
+}
+
+func isLoopback(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.IsLoopback()
+}
+
+// checkSystem looks at the program that checks passwords.
+func (l *loader) checkSystem() {
+	const name, check = "system.checkpassword", "system.check"
+	c := &l.config
+	s := &c.System
+	if !l.sound(name) || !l.sound(check) {
+		return
+	}
+	switch {
+	case s.Check == Checkpassword && len(s.Checkpassword) == 0:
+		l.problem(c.origin[check], name, "is missing", `name the program, as in checkpassword = ["/usr/local/bin/checkpassword-pam", "-s", "pillarbox"]`)
+		return
+	case len(s.Checkpassword) == 0:
+		return
+	case s.Check != Checkpassword:
+		l.warn(c.Origin(name), name, `is never run: check = "checkpassword" does that`)
+	}
+	program := s.Checkpassword[0]
+	if !filepath.IsAbs(program) {
+		l.problem(c.origin[name], name, fmt.Sprintf("%q is no absolute path", program), `write one such as "/usr/local/bin/checkpassword"`)
+		return
+	}
+	if err := system.CheckProgram(program); err != nil {
+		l.problem(c.origin[name], name, err.Error(), "name a program that root or the server's own account owns")
+	}
+}

@@ -1,0 +1,136 @@
+package config
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/directory"
+)
+
+// LogIns holds what [auth] says of mechanisms, secrets and methods.
+type LogIns struct {
+	Method     directory.Method       // of domains that do not say it
+	Mechanisms []string               // that may be used
+	Store      []directory.SecretKind // kept for every mailbox beside its verifier
+	RequireSPA bool                   // NTLM and nothing else
+	NTLMv1     bool
+	KeyFile    string // absolute path; "" for secrets.key below data
+}
+
+// Passwords holds the rules for new passwords.
+type Passwords struct {
+	MinLength  int    // in characters; 0: none
+	DenyCommon bool   // those that everybody tries
+	DenyList   string // absolute path of a file, a password a line; ""
+	MaxAge     int    // in days; 0: for ever
+	Reuse      int    // so many earlier ones may not come back
+
+	denied map[string]bool // of DenyList, in small letters
+}
+
+// Denied reports whether a password, in small letters, is one of those that may
+// not be used.
+func (p *Passwords) Denied(lower string) bool {
+	return p.denied[lower] || p.DenyCommon && isCommon(lower)
+}
+
+// logInKeys are those of [auth], beside plaintext_networks and what TLS has to do
+// with it, and of [passwords].
+func logInKeys() []key {
+	return []key{
+		text("auth.method", func(c *Config) *directory.Method { return &c.LogIns.Method }, method),
+		list("auth.mechanisms", func(c *Config) *[]string { return &c.LogIns.Mechanisms }, words(auth.Mechanisms()...)),
+		list("auth.store", func(c *Config) *[]directory.SecretKind { return &c.LogIns.Store }, words(directory.SecretKinds()...)),
+		boolean("auth.require_spa", func(c *Config) *bool { return &c.LogIns.RequireSPA }),
+		boolean("auth.ntlm_v1", func(c *Config) *bool { return &c.LogIns.NTLMv1 }),
+		text("auth.key_file", func(c *Config) *string { return &c.LogIns.KeyFile }, optional(filePath)),
+
+		number("passwords.min_length", func(c *Config) *int { return &c.Passwords.MinLength }, 0, 128),
+		boolean("passwords.deny_common", func(c *Config) *bool { return &c.Passwords.DenyCommon }),
+		text("passwords.deny_list", func(c *Config) *string { return &c.Passwords.DenyList }, optional(filePath)),
+		number("passwords.max_age", func(c *Config) *int { return &c.Passwords.MaxAge }, 0, MaxDays),
+		number("passwords.reuse", func(c *Config) *int { return &c.Passwords.Reuse }, 0, auth.MaxReuse),
+	}
+}
+
+var method = codec[directory.Method]{
+	parse: func(s string) (directory.Method, error) {
+		m, err := directory.ParseMethod(s)
+		if err != nil {
+			return m, wrong(err.Error(), `write "file", "system", "directory", or "directory:" and the name of a [[directory]]`)
+		}
+		return m, nil
+	},
+	format: func(m directory.Method) string { return string(m) },
+}
+
+// checkLogIns reports settings by which nobody could log in, and reads the list
+// of denied passwords.
+func (l *loader) checkLogIns() {
+	c := &l.config
+	if l.sound("auth.mechanisms") && len(c.LogIns.Mechanisms) == 0 {
+		const name = "auth.mechanisms"
+		l.problem(c.origin[name], name, "nobody could log in", `name some, such as "PLAIN" and "LOGIN"`)
+	}
+	if c.LogIns.RequireSPA && !slices.Contains(c.LogIns.Mechanisms, auth.NTLM) && l.sound("auth.mechanisms") {
+		const name = "auth.require_spa"
+		l.problem(c.origin[name], name, "wants the mechanism NTLM, which auth.mechanisms does not permit", `add "NTLM" to auth.mechanisms`)
+	}
+	if l.sound("passwords.deny_list") {
+		l.readDenyList()
+	}
+}
+
+// maxDenyList is what a list of denied passwords may have, in octets.
+const maxDenyList = 64 << 20
+
+func (l *loader) readDenyList() {
+	const name = "passwords.deny_list"
+	c := &l.config
+	if c.Passwords.DenyList == "" {
+		return
+	}
+	f, err := os.Open(c.Passwords.DenyList)
+	if err != nil {
+		l.problem(c.origin[name], name, err.Error(), "name a text file with a password on each line")
+		return
+	}
+	defer f.Close()
+	denied := make(map[string]bool)
+	lines := bufio.NewScanner(io.LimitReader(f, maxDenyList))
+	for lines.Scan() {
+		if line := strings.TrimRight(lines.Text(), "\r"); line != "" {
+			denied[strings.ToLower(line)] = true
+		}
+	}
+	if err := lines.Err(); err != nil {
+		l.problem(c.origin[name], name, fmt.Sprintf("%s: %v", c.Passwords.DenyList, err), "name a text file with a password on each line")
+		return
+	}
+	c.Passwords.denied = denied
+}
+
+// isCommon reports whether a password is one of the first that are tried: a word
+// that heads every list of stolen ones, with or without the digits and signs that
+// people put behind it, or a run of one character or of the keyboard.
+func isCommon(lower string) bool {
+	for _, run := range []string{"abcdefghijklmnopqrstuvwxyz", "qwertyuiopasdfghjklzxcvbnm", "qwertzuiopasdfghjklyxcvbnm", "0123456789012345678901234567890", "9876543210987654321098765432109876543210", "1q2w3e4r5t6z7u8i9o0p", "1q2w3e4r5t6y7u8i9o0p", "1qaz2wsx3edc4rfv5tgb6yhn7ujm"} {
+		if strings.Contains(run, lower) {
+			return true
+		}
+	}
+	first, size := utf8.DecodeRuneInString(lower)
+	if strings.Trim(lower[size:], string(first)) == "" {
+		return true
+	}
+	word := strings.TrimRight(strings.NewReplacer("0", "o", "1", "i", "3", "e", "4", "a", "@", "a", "$", "s", "5", "s").Replace(strings.TrimRight(lower, "0123456789!?.#*-_")), "!?.#*-_")
+	return slices.Contains(strings.Fields(`password passwort passwd pass kennwort geheim secret admin administrator root user test guest
+		welcome willkommen letmein iloveyou princess monkey dragon master sunshine shadow football baseball superman batman
+		trustno qwerty qwertz hallo hello login changeme default office mail pillarbox summer winter spring autumn sommer`), word)
+}

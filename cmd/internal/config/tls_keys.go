@@ -1,0 +1,228 @@
+package config
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"pillarbox/smtp/policy"
+	"pillarbox/tls/acme"
+	"pillarbox/tls/certs"
+)
+
+// TLS names the certificates and says who gets which TLS. The paths are
+// absolute, of PEM files. Cert and Key are both empty when the server's own CA in
+// the data directory issues the certificates.
+type TLS struct {
+	Cert       string
+	Key        string
+	RSACert    string // beside Cert, for programs that cannot use that
+	RSAKey     string
+	MinVersion uint16 // as in crypto/tls
+
+	LegacyNetworks []netip.Prefix // may use old TLS
+	LegacyRC4      bool           // and RC4
+
+	ACME ACME
+}
+
+// ACME is how a certificate for a public name is got (RFC 8555).
+type ACME struct {
+	Enabled     bool
+	Directory   string
+	Email       address
+	Names       []domain // empty: the host name
+	Challenge   acme.Challenge
+	Listen      string // "": the port of the challenge
+	CAFile      string
+	AcceptTerms bool
+}
+
+func defaultACME() ACME { return ACME{Directory: acme.LetsEncrypt, Challenge: acme.HTTP01} }
+
+// tlsKeys are those of [tls] and [tls.acme].
+func tlsKeys() []key {
+	return []key{
+		text("tls.cert", func(c *Config) *string { return &c.TLS.Cert }, optional(filePath)),
+		text("tls.key", func(c *Config) *string { return &c.TLS.Key }, optional(filePath)),
+		text("tls.min_version", func(c *Config) *uint16 { return &c.TLS.MinVersion }, tlsVersion(
+			choice[uint16]{"1.2", tls.VersionTLS12}, choice[uint16]{"1.3", tls.VersionTLS13})),
+
+		list("tls.legacy_networks", func(c *Config) *[]network { return &c.TLS.LegacyNetworks }, anyNetwork),
+		boolean("tls.legacy_rc4", func(c *Config) *bool { return &c.TLS.LegacyRC4 }),
+		text("tls.rsa_cert", func(c *Config) *string { return &c.TLS.RSACert }, optional(filePath)),
+		text("tls.rsa_key", func(c *Config) *string { return &c.TLS.RSAKey }, optional(filePath)),
+
+		boolean("tls.acme.enabled", func(c *Config) *bool { return &c.TLS.ACME.Enabled }),
+		boolean("tls.acme.accept_terms", func(c *Config) *bool { return &c.TLS.ACME.AcceptTerms }),
+		text("tls.acme.email", func(c *Config) *address { return &c.TLS.ACME.Email }, optional(mailAddress)),
+		list("tls.acme.names", func(c *Config) *[]domain { return &c.TLS.ACME.Names }, hostName),
+		text("tls.acme.challenge", func(c *Config) *acme.Challenge { return &c.TLS.ACME.Challenge }, words(acme.HTTP01, acme.TLSALPN01)),
+		text("tls.acme.listen", func(c *Config) *string { return &c.TLS.ACME.Listen }, optional(listenAddress(80))),
+		text("tls.acme.directory", func(c *Config) *string { return &c.TLS.ACME.Directory }, secureURL),
+		text("tls.acme.ca_file", func(c *Config) *string { return &c.TLS.ACME.CAFile }, optional(filePath)),
+	}
+}
+
+// tlsPaths are the files and folders of [tls].
+func (t *TLS) tlsPaths() []*string {
+	return []*string{&t.Cert, &t.Key, &t.RSACert, &t.RSAKey, &t.ACME.CAFile}
+}
+
+// anyNetwork takes a network, the internet too, or a single address.
+var anyNetwork = codec[network]{
+	parse: func(s string) (network, error) {
+		return parseNetwork(s, `write a network or an address, such as "192.168.1.0/24"`)
+	},
+	format: network.String,
+}
+
+var secureURL = codec[string]{
+	parse: func(s string) (string, error) {
+		u, err := url.Parse(s)
+		if err != nil || u.Scheme != "https" || u.Hostname() == "" || !isHost(u.Hostname()) {
+			return "", wrong(fmt.Sprintf("%q is not the directory of an ACME server", s), "write its URL, which begins with https://")
+		}
+		return s, nil
+	},
+	format: asIs,
+}
+
+// Certs is the certificate manager's own configuration.
+func (c *Config) Certs() certs.Config {
+	cfg := certs.Config{
+		Dir:            filepath.Join(c.Data, "tls"),
+		CertFile:       c.TLS.Cert,
+		KeyFile:        c.TLS.Key,
+		RSACertFile:    c.TLS.RSACert,
+		RSAKeyFile:     c.TLS.RSAKey,
+		MinVersion:     c.TLS.MinVersion,
+		LegacyNetworks: c.TLS.LegacyNetworks,
+		LegacyRC4:      c.TLS.LegacyRC4,
+		AskClients:     c.Auth.ClientCertificates,
+	}
+	if c.TLS.ACME.Enabled {
+		cfg.ACMEFile = acme.CertificateFile(c.acmeDir())
+	}
+	return cfg
+}
+
+// acmeDir is where the account and the certificate of an ACME server are kept:
+// with another server these are others.
+func (c *Config) acmeDir() string {
+	host := "unknown"
+	if u, err := url.Parse(c.TLS.ACME.Directory); err == nil {
+		host = strings.ReplaceAll(u.Host, ":", "_")
+	}
+	return filepath.Join(c.Data, "tls", "acme", host)
+}
+
+// ACME is the configuration of the keeper of the ACME certificate; nil: there is
+// none to be kept.
+func (c *Config) ACME() *acme.Config {
+	a := &c.TLS.ACME
+	if !a.Enabled {
+		return nil
+	}
+	cfg := &acme.Config{Dir: c.acmeDir(), Directory: a.Directory, Challenge: a.Challenge, Listen: a.Listen, CAFile: a.CAFile}
+	if !a.Email.IsZero() {
+		cfg.Email = a.Email.String()
+	}
+	for _, name := range a.Names {
+		cfg.Names = append(cfg.Names, string(name))
+	}
+	if len(cfg.Names) == 0 {
+		cfg.Names = []string{string(c.Hostname)}
+	}
+	if cfg.Listen == "" {
+		cfg.Listen = map[acme.Challenge]string{acme.HTTP01: ":80", acme.TLSALPN01: ":443"}[a.Challenge]
+	}
+	return cfg
+}
+
+// checkTLS looks at what no single key of [tls] and of the sites' TLS can tell.
+func (l *loader) checkTLS() {
+	c := &l.config.TLS
+	pair := func(cert, certFile, key, keyFile string) {
+		if l.sound(cert) && l.sound(key) {
+			l.checkPair(cert, certFile, key, keyFile)
+			l.checkPair(key, keyFile, cert, certFile)
+		}
+	}
+	pair("tls.cert", c.Cert, "tls.key", c.Key)
+	pair("tls.rsa_cert", c.RSACert, "tls.rsa_key", c.RSAKey)
+	if c.RSACert != "" && c.Cert == "" {
+		l.problem(l.config.origin["tls.rsa_cert"], "tls.rsa_cert", "is set but tls.cert is not",
+			"take it out: the server's own CA issues an RSA certificate too")
+	}
+	l.checkLegacy()
+	l.checkACME()
+	l.checkStrength()
+}
+
+func (l *loader) checkLegacy() {
+	const name = "tls.legacy_networks"
+	for _, n := range l.config.TLS.LegacyNetworks {
+		switch {
+		case isInternet(n):
+			l.warn(l.config.Origin(name), name, "%s takes in the internet: strangers get TLS that can be broken; name the old computers' own addresses", n)
+		case !isOwn(n):
+			l.warn(l.config.Origin(name), name, "%s is on the internet: what crosses it with old TLS can be read; a VPN would be better", n)
+		}
+	}
+	if l.config.TLS.LegacyRC4 && len(l.config.TLS.LegacyNetworks) == 0 {
+		l.warn(l.config.Origin("tls.legacy_rc4"), "tls.legacy_rc4", "nobody gets RC4: tls.legacy_networks is empty")
+	}
+}
+
+// ownNetworks are those that are not routed on the internet (RFC 1918, 3927,
+// 4193, 4291 and 6598, and loopback).
+var ownNetworks = []netip.Prefix{
+	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
+	netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("127.0.0.0/8"),
+	netip.MustParsePrefix("fc00::/7"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("::1/128"),
+}
+
+func isOwn(n netip.Prefix) bool {
+	return slices.ContainsFunc(ownNetworks, func(own netip.Prefix) bool { return own.Bits() <= n.Bits() && own.Contains(n.Addr()) })
+}
+
+func (l *loader) checkACME() {
+	a := &l.config.TLS.ACME
+	if !a.Enabled {
+		return
+	}
+	if l.config.TLS.Cert != "" {
+		l.problem(l.config.origin["tls.acme.enabled"], "tls.acme.enabled", "is set and tls.cert is too", "choose one of the two")
+	}
+	if !a.AcceptTerms {
+		l.problem(l.config.origin["tls.acme.enabled"], "tls.acme.accept_terms", "must be true for a certificate by ACME",
+			"read the terms of service of "+a.Directory+" and set it")
+	}
+}
+
+// checkStrength reports a demand on the cipher where TLS itself is none.
+func (l *loader) checkStrength() {
+	c := &l.config.Sites
+	for _, site := range []struct {
+		name             string
+		strong, required bool
+	}{
+		{"sites.smtp", c.SMTP.Require128Bit.Value, c.SMTP.RequireTLS.Value},
+		{"sites.submission", c.Submission.Require128Bit.Value, c.Submission.RequireTLS.Value},
+		{"sites.pop3", c.POP3.Require128Bit, c.POP3.RequireTLS},
+	} {
+		if name := site.name + ".require_128_bit"; site.strong && !site.required {
+			l.warn(l.config.Origin(name), name, "who does without TLS is not held to it: %s.require_tls is false", site.name)
+		}
+	}
+}
+
+// strongKey is require_128_bit of an SMTP site.
+func strongKey(section string, site func(*Config) *policy.Site) key {
+	return ruleBoolean(section+".require_128_bit", func(c *Config) *policy.Setting[bool] { return &site(c).Require128Bit })
+}

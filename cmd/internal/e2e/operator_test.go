@@ -1,0 +1,138 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// somebody is a user of this machine who is not root: a number that nobody has,
+// so that no test meets another.
+const somebody = "#54321"
+
+// asSomebody runs pillarbox as another user, who may read the configuration and
+// nothing else.
+func (o *office) asSomebody(t *testing.T, stdin string, args ...string) (output string, code int) {
+	t.Helper()
+	uid := strings.TrimPrefix(somebody, "#")
+	cmd := o.command(t, "setpriv", append([]string{"--reuid=" + uid, "--regid=" + uid, "--clear-groups", o.path("bin", "pillarbox")}, args...)...)
+	cmd.Stdin = strings.NewReader(stdin)
+	return run(t, cmd)
+}
+
+// newTownHall is a running office with two domains, whose configuration and
+// operators' socket everybody can reach.
+func newTownHall(t *testing.T) *office {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		unavailable(t, "only root can become another user")
+	}
+	needs(t, "setpriv")
+	o := newOffice(t)
+	o.pillarbox(t, "", "admin", "domain", "add", "other.example")
+	o.pillarbox(t, "", "admin", "mailbox", "add", "eve@other.example", "--no-password")
+	o.edit(t, func(text string) string {
+		return strings.Replace(text, "[operators]\n", "[operators]\nsocket = \""+o.path("run", "admin.sock")+"\"\n", 1)
+	})
+	for dir := o.dir; dir != "/" && dir != os.TempDir(); dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(o.config, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(o.path("bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, exec.Command("install", "-m", "0755", binary, o.path("bin", "pillarbox")))
+	o.serve(t)
+	return o
+}
+
+// TestOperator is a user of the machine who is made an operator, works over the
+// socket, and is none any more.
+func TestOperator(t *testing.T) {
+	o := newTownHall(t)
+	steps := []struct {
+		name   string
+		root   []string // is done before
+		stdin  string
+		args   []string
+		code   int
+		output string
+	}{
+		{"a stranger", nil, "", []string{"mailbox", "list"}, 1, "the user " + somebody + " is no operator of this mail server"},
+		{"he sees his domain", []string{"operator", "add", "unix:" + somebody, "--domain", domain}, "", []string{"mailbox", "list"}, 0, anna},
+		{"and no other", nil, "", []string{"mailbox", "show", "eve@other.example"}, 1, "not permitted: " + somebody + " is no operator of other.example"},
+		{"he makes a mailbox", nil, claraPassword + "\n", []string{"mailbox", "add", clara, "--password-stdin"}, 0, "mailbox " + clara + " added"},
+		{"not elsewhere", nil, "", []string{"mailbox", "add", "clara@other.example", "--no-password"}, 1, "not permitted"},
+		{"he is asked before a loss", nil, "", []string{"mailbox", "remove", boss}, 1, "--yes does it without asking"},
+		{"what is everybody's is not his", nil, "", []string{"queue", "list"}, 1, "not permitted: this needs an operator of all domains"},
+		{"nor is the server", nil, "", []string{"reload"}, 1, "not permitted"},
+		{"files of the server are not", nil, "", []string{"mailbox", "export", anna, o.path("stolen")}, 1, "not permitted: admin mailbox export: it works on files"},
+		{"he makes no operators", nil, "", []string{"operator", "add", "unix:eve"}, 1, "not permitted"},
+		{"a mistake is one", nil, "", []string{"mailbox", "lock", "nobody@" + domain}, 1, "not found"},
+		{"a command line is understood here", nil, "", []string{"mailbox", "lock"}, 2, "an argument is missing"},
+		{"all domains", []string{"operator", "add", "unix:@" + "no-such-group"}, "", []string{"queue", "list"}, 1, "not permitted"},
+		{"he may do more now", []string{"operator", "remove", "unix:" + somebody}, "", []string{"mailbox", "list"}, 1, "is no operator"},
+		{"of all, read-only", []string{"operator", "add", "unix:" + somebody, "--read-only"}, "", []string{"queue", "list"}, 0, "no messages"},
+		{"he changes nothing", nil, "", []string{"mailbox", "lock", anna}, 1, "may only look"},
+		{"he sees who did what", nil, "", []string{"audit", "--object", clara}, 0, "control socket"},
+		{"the end", []string{"operator", "remove", "unix:" + somebody}, "", []string{"audit"}, 1, "is no operator"},
+	}
+	for _, s := range steps {
+		if s.root != nil {
+			o.pillarbox(t, "", append([]string{"admin"}, s.root...)...)
+		}
+		output, code := o.asSomebody(t, s.stdin, append([]string{"admin"}, s.args...)...)
+		if code != s.code || !strings.Contains(output, s.output) {
+			t.Errorf("%s: exit code %d, want %d and %q:\n%s", s.name, code, s.code, s.output, output)
+		}
+	}
+	if _, err := os.Stat(o.path("stolen")); err == nil {
+		t.Error("mail was exported")
+	}
+	o.wantLogins(t, clara, claraPassword, "", "")
+	events := o.pillarbox(t, "", "admin", "audit", "--by", somebody, "-n", "0")
+	for _, part := range []string{"mailbox add  " + clara, "control socket", "refused: the user " + somebody} {
+		if !strings.Contains(events, part) {
+			t.Errorf("%q is not in the audit log:\n%s", part, events)
+		}
+	}
+	if strings.Contains(events, claraPassword) {
+		t.Errorf("the password is in the audit log:\n%s", events)
+	}
+}
+
+// TestOperatorsFiles wants nothing of the server's to be another user's to read.
+func TestOperatorsFiles(t *testing.T) {
+	o := newTownHall(t)
+	o.pillarbox(t, "", "admin", "operator", "add", "unix:"+somebody)
+	for _, name := range []string{"audit.log", "operators.json"} {
+		info, err := os.Stat(o.path("data", name))
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+	}
+	for _, args := range [][]string{
+		{"--config", "/etc/shadow", "admin", "mailbox", "list"},
+		{"admin", "tls", "export-ca", "--output", o.path("data", "planted")},
+		{"admin", "policy", "diff", "/etc/shadow"},
+	} {
+		output, code := o.asSomebody(t, "", args...)
+		if code == 0 || strings.Contains(output, "root:") {
+			t.Errorf("%v: exit code %d\n%s", args, code, output)
+		}
+	}
+	if _, err := os.Stat(o.path("data", "planted")); err == nil {
+		t.Error("the server has written a file for an operator")
+	}
+	if output, code := o.asSomebody(t, "", "admin", "tls", "export-ca"); code != 0 || !strings.Contains(output, "BEGIN CERTIFICATE") {
+		t.Errorf("the CA on standard output: exit code %d\n%s", code, output)
+	}
+}

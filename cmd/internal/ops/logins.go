@@ -1,0 +1,388 @@
+package ops
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"pillarbox/cmd/internal/config"
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/durable"
+	"pillarbox/mailstore/ldap"
+	"pillarbox/mailstore/system"
+)
+
+// secretsKey is the file of the key that seals stored secrets, where the
+// configuration names none.
+const secretsKey = "secrets.key"
+
+// OpenKeeper opens what keeps passwords. The root is the key file's, to be
+// closed, if it is not in the data directory.
+func OpenKeeper(root *durable.Root, cfg *config.Config) (*auth.Keeper, *durable.Root, error) {
+	if cfg.LogIns.KeyFile == "" {
+		return auth.NewKeeper(auth.NewVault(root, secretsKey), RulesOf(cfg)), nil, nil
+	}
+	other, err := durable.Open(filepath.Dir(cfg.LogIns.KeyFile))
+	if err != nil {
+		return nil, nil, Hint(fmt.Errorf("auth.key_file: %w", err), "make the folder, or let auth.key_file be empty")
+	}
+	return auth.NewKeeper(auth.NewVault(other, filepath.Base(cfg.LogIns.KeyFile)), RulesOf(cfg)), other, nil
+}
+
+// RulesOf are the rules for new passwords.
+func RulesOf(cfg *config.Config) auth.Rules {
+	p := cfg.Passwords
+	return auth.Rules{
+		MinLength: p.MinLength, Denied: p.Denied, Reuse: p.Reuse, MaxAge: time.Duration(p.MaxAge) * 24 * time.Hour,
+		Store: cfg.LogIns.Store,
+	}
+}
+
+// AuthSettings are what the configuration says to the Authenticator.
+func (o *Office) AuthSettings() auth.Settings {
+	cfg := o.Config()
+	return auth.Settings{
+		Hostname: string(cfg.Hostname), Domain: string(o.Dir.DefaultDomain()), Mechanisms: cfg.LogIns.Mechanisms,
+		RequireSPA: cfg.LogIns.RequireSPA, NTLMv1: cfg.LogIns.NTLMv1,
+	}
+}
+
+// newAccount makes the account of a new mailbox.
+func (o *Office) newAccount(a addr.Address, n NewMailbox) (account directory.Account, err error) {
+	if n.Quota != "" {
+		if account.Quota, err = parseQuota(n.Quota); err != nil {
+			return account, err
+		}
+	}
+	account.Store = n.Store
+	if n.Password == "" {
+		return account, nil
+	}
+	set, err := o.Keeper.New(a, account, n.Password, time.Now())
+	if err != nil {
+		return account, err
+	}
+	return account, set(&account)
+}
+
+// SetPassword gives a mailbox another password; more is stored of it from now on
+// than was so far.
+func (o *Office) SetPassword(user, password string, more ...directory.SecretKind) (Change, error) {
+	return o.changeMailbox(user, "has a new password", func(a addr.Address) ([]string, error) {
+		box, err := o.Dir.Mailbox(a)
+		if err == nil {
+			err = ownPassword(box)
+		}
+		if err != nil {
+			return nil, err
+		}
+		set, err := o.Keeper.New(a, box.Account, password, time.Now()) // slow, so before the directory is locked
+		if err != nil {
+			return nil, err
+		}
+		return nil, o.Dir.UpdateAccount(a, func(acc *directory.Account) error {
+			acc.Store = union(acc.Store, more)
+			return set(acc)
+		})
+	})
+}
+
+// ErrElsewhere says that a mailbox has no password of its own here.
+var ErrElsewhere = errors.New("the password is not kept here")
+
+func ownPassword(box directory.Mailbox) error {
+	if box.Method == directory.ByFile {
+		return nil
+	}
+	return Hint(fmt.Errorf("mailbox %s: %w: its method is %s", box.Address, ErrElsewhere, box.Method),
+		"change it there; 'pillarbox admin mailbox migrate-auth %s file' gives the mailbox a password of its own", box.Address)
+}
+
+func union(a, b []directory.SecretKind) []directory.SecretKind {
+	var all []directory.SecretKind
+	for _, kind := range directory.SecretKinds() {
+		if slices.Contains(a, kind) || slices.Contains(b, kind) {
+			all = append(all, kind)
+		}
+	}
+	return all
+}
+
+// ParseSecrets reads the kinds of secrets that a person names; "none" is none.
+func ParseSecrets(names []string) ([]directory.SecretKind, error) {
+	if len(names) == 1 && names[0] == "none" {
+		return nil, nil
+	}
+	var kinds []directory.SecretKind
+	for _, name := range names {
+		kind := directory.SecretKind(name)
+		if !slices.Contains(directory.SecretKinds(), kind) {
+			return nil, Hint(fmt.Errorf("%q is nothing that can be stored", name), "write spa, cram-md5, apop, scram, or none")
+		}
+		kinds = append(kinds, kind)
+	}
+	return union(kinds, nil), nil
+}
+
+// SetSecrets says what is stored of a mailbox's password beside its hash. What
+// is not to be stored any more is forgotten at once.
+func (o *Office) SetSecrets(user string, names ...string) (Change, error) {
+	kinds, err := ParseSecrets(names)
+	if err != nil {
+		return Change{}, err
+	}
+	done := "stores nothing beside the hash of its password"
+	if len(kinds) > 0 {
+		done = "stores for " + joinKinds(kinds)
+	}
+	return o.changeMailbox(user, done, func(a addr.Address) (warnings []string, err error) {
+		err = o.Dir.UpdateAccount(a, func(acc *directory.Account) error { return o.Keeper.SetStore(acc, kinds) })
+		if box, lookup := o.Dir.Mailbox(a); err == nil && lookup == nil {
+			warnings = o.secretWarnings(box)
+		}
+		return warnings, err
+	})
+}
+
+func joinKinds(kinds []directory.SecretKind) string {
+	words := make([]string, len(kinds))
+	for i, k := range kinds {
+		words[i] = string(k)
+	}
+	return strings.Join(words, ", ")
+}
+
+func (o *Office) secretWarnings(box directory.Mailbox) (warnings []string) {
+	wanted := o.Keeper.Wanted(&box.Account)
+	missing := slices.DeleteFunc(slices.Clone(wanted), box.Account.Secrets.Has)
+	switch {
+	case len(wanted) > 0 && box.Method != directory.ByFile:
+		warnings = append(warnings, fmt.Sprintf("its password is checked by %s, which gives nothing to store; only PLAIN and LOGIN work", box.Method))
+	case len(missing) > 0:
+		warnings = append(warnings, fmt.Sprintf("%s is stored when the password is next set, or proven by a log-in with PLAIN or LOGIN", joinKinds(missing)))
+	}
+	for _, kind := range box.Account.Secrets.Kinds {
+		if slices.Contains(o.Config().LogIns.Store, kind) && !slices.Contains(box.Account.Store, kind) {
+			warnings = append(warnings, fmt.Sprintf("%s stays: auth.store has it for every mailbox", kind))
+		}
+	}
+	return warnings
+}
+
+// LogInWay is one mechanism, and whether a mailbox can be logged in to by it.
+type LogInWay struct {
+	Mechanism string `json:"mechanism"`
+	Can       bool   `json:"can"`
+	Why       string `json:"why,omitempty"` // not
+}
+
+// needs is what a mechanism needs to have stored; "" for nothing.
+func needs(mechanism string) directory.SecretKind {
+	switch mechanism {
+	case auth.NTLM:
+		return directory.SecretSPA
+	case auth.CRAMMD5:
+		return directory.SecretCRAM
+	case auth.APOP:
+		return directory.SecretAPOP
+	case auth.SCRAMSHA, auth.SCRAMPlus:
+		return directory.SecretSCRAM
+	}
+	return ""
+}
+
+// logInWays says by which mechanisms a mailbox can be logged in to, and why not
+// by the others.
+func (o *Office) logInWays(box directory.Mailbox) (ways []LogInWay) {
+	for _, m := range auth.Mechanisms() {
+		why := o.whyNot(box, m)
+		ways = append(ways, LogInWay{m, why == "", why})
+	}
+	return ways
+}
+
+func (o *Office) whyNot(box directory.Mailbox, mechanism string) string {
+	cfg := o.Config()
+	kind := needs(mechanism)
+	has := kind == "" || box.Account.Secrets.Has(kind) || mechanism == auth.CRAMMD5 && box.Account.Secrets.Has(directory.SecretAPOP)
+	switch {
+	case box.Locked:
+		return "it is locked"
+	case cfg.LogIns.RequireSPA && mechanism != auth.NTLM:
+		return "auth.require_spa permits NTLM only"
+	case !slices.Contains(cfg.LogIns.Mechanisms, mechanism):
+		return "auth.mechanisms does not have it"
+	case mechanism == auth.EXTERNAL && !cfg.Auth.ClientCertificates:
+		return "auth.client_certificates is off"
+	case mechanism == auth.EXTERNAL && len(box.Account.ClientCerts) == 0:
+		return "it has no certificate; 'pillarbox admin tls client-cert' makes one"
+	case mechanism == auth.EXTERNAL:
+		return ""
+	case kind != "" && box.Method != directory.ByFile:
+		return fmt.Sprintf("its password is checked by %s", box.Method)
+	case box.Method == directory.ByFile && box.Account.Verifier == "":
+		return "it has no password"
+	case !has && slices.Contains(o.Keeper.Wanted(&box.Account), kind):
+		return fmt.Sprintf("%s is stored when the password is next set, or proven by PLAIN or LOGIN", kind)
+	case !has:
+		return fmt.Sprintf("%s is not stored, see 'admin mailbox secrets'", kind)
+	case box.Method == directory.ByFile && o.Keeper.Expired(&box.Account, time.Now()):
+		return "the password has expired"
+	}
+	return ""
+}
+
+// ParseMethod reads an authentication method as a person writes it, and looks
+// whether the configuration has what it names.
+func (o *Office) ParseMethod(text string) (directory.Method, error) {
+	m, err := directory.ParseMethod(text)
+	if err != nil {
+		return "", Hint(err, "file: passwords of its own; directory: a [[directory]] of the configuration; system: the accounts of this machine")
+	}
+	if m != directory.ByFile && o.Backend(m) == nil {
+		return "", Hint(fmt.Errorf("the method %s is not configured", m), "see [[directory]] and [system] in the configuration")
+	}
+	return m, nil
+}
+
+// SetDomainMethod says how the passwords of a domain are checked; "default" is
+// as the configuration says.
+func (o *Office) SetDomainMethod(name, text string) (Change, error) {
+	if err := o.RequireAll(true); err != nil {
+		return Change{}, err
+	}
+	var m directory.Method
+	var err error
+	if text != "default" {
+		if m, err = o.ParseMethod(text); err != nil {
+			return Change{}, err
+		}
+	}
+	how := string(o.Dir.Named(m))
+	if m == "" {
+		how = string(o.defaultMethod()) + ", as auth.method says"
+	}
+	return o.changeDomain(name, "checks passwords by "+how, func(d addr.Domain) ([]string, error) {
+		err := o.Dir.UpdateDomain(d, func(f *directory.DomainFile) error {
+			f.Method = m
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		return o.withoutPassword(d)
+	})
+}
+
+func (o *Office) defaultMethod() directory.Method {
+	return o.Dir.Named(cmp.Or(o.Config().LogIns.Method, directory.ByFile))
+}
+
+// withoutPassword warns of mailboxes that are to have a password of their own and
+// have none.
+func (o *Office) withoutPassword(d addr.Domain) (warnings []string, err error) {
+	boxes, err := o.Dir.MailboxesAsFound(d)
+	if err != nil {
+		return nil, err
+	}
+	boxes = slices.DeleteFunc(boxes, func(box directory.Mailbox) bool {
+		return box.Damage != nil || box.Method != directory.ByFile || box.Account.Verifier != ""
+	})
+	if len(boxes) == 0 {
+		return nil, nil
+	}
+	return []string{fmt.Sprintf("%d of its mailboxes have no password here, %s for one: nobody can log in to those until 'pillarbox admin mailbox passwd'",
+		len(boxes), boxes[0].Address)}, nil
+}
+
+// Migration is how a mailbox changes its authentication method.
+type Migration struct {
+	Method   string
+	Password string // for "file"; "" for none
+	Force    bool   // even if nobody of the name is found there
+}
+
+// MigrateAuth makes another method check a mailbox's password. The mail stays
+// where it is. What was stored of the password is forgotten.
+func (o *Office) MigrateAuth(user string, m Migration) (Change, error) {
+	method, err := o.ParseMethod(m.Method)
+	if err != nil {
+		return Change{}, err
+	}
+	if method != directory.ByFile {
+		if err := o.RequireAll(true); err != nil {
+			return Change{}, err
+		}
+	}
+	done := "has its password checked by " + string(o.Dir.Named(method))
+	if method == directory.ByFile {
+		done = "has its password checked by this server"
+	}
+	return o.changeMailbox(user, done, func(a addr.Address) (warnings []string, err error) {
+		box, err := o.Dir.Mailbox(a)
+		if err != nil {
+			return nil, err
+		}
+		if method == directory.ByFile {
+			return o.migrateToFile(box, m.Password)
+		}
+		if err := o.findAccount(a, method); err != nil && !m.Force {
+			return nil, err
+		} else if err != nil {
+			warnings = append(warnings, err.Error())
+		}
+		return warnings, o.Dir.UpdateAccount(a, func(acc *directory.Account) error {
+			auth.Forget(acc)
+			acc.Method = method
+			return nil
+		})
+	})
+}
+
+func (o *Office) migrateToFile(box directory.Mailbox, password string) (warnings []string, err error) {
+	set := func(*directory.Account) error { return nil }
+	if password != "" {
+		if set, err = o.Keeper.New(box.Address, box.Account, password, time.Now()); err != nil {
+			return nil, err
+		}
+	} else if box.Account.Verifier == "" {
+		warnings = []string{fmt.Sprintf("nobody can log in to it until 'pillarbox admin mailbox passwd %s'", box.Address)}
+	}
+	return warnings, o.Dir.UpdateAccount(box.Address, func(acc *directory.Account) error {
+		acc.Method = directory.ByFile
+		return set(acc)
+	})
+}
+
+// findAccount says whether a method knows the user of a mailbox.
+func (o *Office) findAccount(a addr.Address, m directory.Method) error {
+	name, ok := m.Directory()
+	if !ok {
+		found, err := system.Exists(a.Local, o.Config().System.MinUID)
+		if err == nil && !found {
+			err = fmt.Errorf("this machine has no account %q", a.Local)
+		}
+		return Hint(err, "make the account first; --force goes on without")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lookupLimit)
+	defer cancel()
+	dir := o.sources.directory(name)
+	person, err := dir.Find(ctx, ldap.Login{User: a.Local, Domain: a.Domain})
+	switch {
+	case errors.Is(err, ldap.ErrNotFound):
+		return Hint(fmt.Errorf("the directory %s has nobody for %s", dir.Name(), a), "make the account there first; --force goes on without")
+	case err != nil:
+		return Hint(fmt.Errorf("directory %s: %w", dir.Name(), err), "'pillarbox admin directory test' shows what is wrong; --force goes on without")
+	case !(ldapBackend{o, dir}).owns(person, a):
+		return Hint(fmt.Errorf("the directory %s has %s for %q, whose mailbox is %s", dir.Name(), person.DN, a.Local, person.Mailbox),
+			"'pillarbox admin mailbox rename' gives the mailbox the name that the directory has")
+	}
+	return nil
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pillarbox/cmd/internal/audit"
+	"pillarbox/cmd/internal/ops"
+)
+
+func (a *app) auditCommand() *cobra.Command {
+	var q ops.AuditQuestion
+	var since string
+	cmd := shows(a, "audit [--since 24h|DATE] [--object NAME] [--by WHO] [-n 50]", "Show what was administered: who, when, from where, before and after", takes(0, 0),
+		func(o *ops.Office, _ []string) (found []audit.Event, err error) {
+			if q.Since, err = parseSince(since, time.Now()); err != nil {
+				return nil, err
+			}
+			if q.Limit < 0 {
+				return nil, ops.Hint(usageError{fmt.Errorf("-n %d is not a number of events", q.Limit)}, "write 1 or more, or 0 for all")
+			}
+			found, damaged, err := o.Audit(q)
+			if damaged > 0 {
+				a.note("%d lines of the log are damaged, and left out", damaged)
+			}
+			return found, err
+		}, table("events", "TIME\tWHO\tFROM\tACT\tOBJECT\tWHAT", auditRow))
+	cmd.Flags().StringVar(&since, "since", "", "only what was done within a `time` (24h, 3d) or since a date (2026-11-21, \"2026-11-21 08:00\")")
+	cmd.Flags().StringVar(&q.Object, "object", "", "only what was done to it: an `address`, or a domain with all in it")
+	cmd.Flags().StringVar(&q.By, "by", "", "only what was done by `somebody` whose name has this in it")
+	cmd.Flags().IntVarP(&q.Limit, "number", "n", 50, "the newest so `many`; 0: all")
+	cmd.Long = `Show what was administered, the newest last: by whom, when, from where, and what was
+different before and after. Of passwords and other secrets only that they were set or
+changed is recorded. What the server did by itself, such as holding a mailbox that
+sends too much, is there too.
+
+The events are in audit.log in the data directory and, when that is full, in
+audit.1.log up to audit.9.log, a line of JSON each. The clock is this machine's.`
+	return cmd
+}
+
+// parseSince reads an age or a date, in local time; "" is the zero time.
+func parseSince(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if age, err := parseAge(text); err == nil {
+		return now.Add(-age), nil
+	}
+	for _, layout := range []string{time.DateOnly, "2006-01-02 15:04", time.DateTime, time.RFC3339} {
+		if t, err := time.ParseInLocation(layout, text, now.Location()); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, ops.Hint(usageError{fmt.Errorf("--since %q is neither a time nor a date", text)}, `write it like 24h, 3d, 2026-11-21 or "2026-11-21 08:00"`)
+}
+
+func auditRow(e audit.Event) string {
+	return strings.Join([]string{localTime(e.Time), printable(e.Who), printable(e.From), cmp.Or(printable(e.Act), "-"),
+		cmp.Or(printable(e.Object), "-"), shorten(printable(whatChanged(e)), 160)}, "\t")
+}
+
+// printable keeps a cell in its place, and the terminal as it is.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, text)
+}
+
+// whatChanged is an event in words: "locked: - → true".
+func whatChanged(e audit.Event) string {
+	switch {
+	case e.Refused != "":
+		return "refused: " + e.Refused
+	case e.Next != "":
+		return "now " + e.Next
+	case e.Before == nil && e.After == nil:
+		return "done" // an act that changes nothing of its own
+	case e.Before == nil:
+		return cmp.Or(strings.Join(memberTexts(e.After), ", "), "made")
+	case e.After == nil:
+		return strings.TrimSuffix("removed: "+strings.Join(memberTexts(e.Before), ", "), ": ")
+	}
+	before, after := membersOf(e.Before), membersOf(e.After)
+	names := maps.Clone(before)
+	maps.Copy(names, after)
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		parts = append(parts, fmt.Sprintf("%s: %s → %s", name, cmp.Or(before[name], "-"), cmp.Or(after[name], "-")))
+	}
+	if parts == nil {
+		return "as it was"
+	}
+	return strings.Join(parts, "; ")
+}
+
+func memberTexts(object json.RawMessage) (texts []string) {
+	all := membersOf(object)
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		texts = append(texts, name+" "+all[name])
+	}
+	return texts
+}
+
+// membersOf are the members of an object of JSON as a person reads them.
+func membersOf(object json.RawMessage) map[string]string {
+	var raw map[string]json.RawMessage
+	if json.Unmarshal(object, &raw) != nil {
+		return map[string]string{}
+	}
+	all := make(map[string]string, len(raw))
+	for name, value := range raw {
+		var text string
+		if json.Unmarshal(value, &text) != nil {
+			text = string(bytes.ReplaceAll(value, []byte(`"`), nil))
+		}
+		all[name] = text
+	}
+	return all
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pillarbox/cmd/internal/ops"
+)
+
+func (a *app) directoryCommand() *cobra.Command {
+	return family("directory", "The LDAP directories that passwords and people are looked up in",
+		shows(a, "list", "List the directories of the configuration", takes(0, 0),
+			func(o *ops.Office, _ []string) ([]ops.DirectoryInfo, error) { return o.ListDirectories() },
+			table("directories", "DIRECTORY\tSERVERS\tLOOK-UP\tDOMAINS", directoryRow)),
+		a.directoryTestCommand(),
+	)
+}
+
+func directoryRow(d ops.DirectoryInfo) string {
+	var domains []string
+	for _, one := range d.Domains {
+		domains = append(domains, string(one))
+	}
+	return fmt.Sprintf("%s\t%s\t%s\t%s", d.Name, wordList(d.Servers), yesNo(d.Lookup), wordList(domains))
+}
+
+// These make the exit code say what the lines above them have said.
+var (
+	errDirectory = errors.New("not every server of the directory can be used as it is")
+	errLogIn     = errors.New("this user cannot log in as it is")
+)
+
+func (a *app) directoryTestCommand() *cobra.Command {
+	var asJSON, stdin bool
+	cmd := a.verb("test NAME [USER@DOMAIN [--password-stdin]] [--json]", "Try a directory out, and a user's log-in", takes(1, 2),
+		func(cmd *cobra.Command, o *ops.Office, args []string) (err error) {
+			var user, password string
+			if len(args) == 2 {
+				user = args[1]
+			} else if stdin {
+				return misuse(cmd, "--password-stdin is the password of a user, who is missing")
+			}
+			if stdin {
+				if password, err = a.readLine(); err != nil {
+					return err
+				}
+			}
+			steps, err := o.TestDirectory(args[0], user, password)
+			if err := respond(a, asJSON, (*app).printDirectorySteps)(steps, err); err != nil {
+				return err
+			}
+			return verdict(steps)
+		})
+	cmd.Flags().BoolVar(&stdin, "password-stdin", false, "check the user's password, a line of standard input")
+	addJSON(cmd, &asJSON)
+	return cmd
+}
+
+// verdict is what failed: a server, or else what is about the user.
+func verdict(steps []ops.DirectoryStep) (err error) {
+	for _, s := range steps {
+		switch {
+		case s.Error != "" && s.Server != "":
+			return errDirectory
+		case s.Error != "":
+			err = errLogIn
+		}
+	}
+	return err
+}
+
+func (a *app) printDirectorySteps(steps []ops.DirectoryStep) {
+	var rows []string
+	for _, s := range steps {
+		result, what := "ok", s.Detail
+		if s.Error != "" {
+			result, what = "FAILED", s.Error
+		}
+		rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s\t%s", orWord(s.Server, "-"), s.What, result, s.Took.Round(time.Millisecond), what))
+	}
+	a.align(rows)
+}
+
+func orWord(s, word string) string {
+	if s == "" {
+		return word
+	}
+	return s
+}

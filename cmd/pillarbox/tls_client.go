@@ -1,0 +1,123 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pillarbox/cmd/internal/ops"
+	"pillarbox/mailstore/directory"
+	"pillarbox/tls/certs"
+)
+
+func (a *app) clientCertCommand() *cobra.Command {
+	var n ops.NewClientCert
+	var file string
+	var stdin bool
+	cmd := a.verb("client-cert USER@DOMAIN [-o FILE.p12] [--days N] [--rsa] [--password-stdin]",
+		"Make a certificate that a mail program logs in with instead of a password", takes(1, 1),
+		func(_ *cobra.Command, o *ops.Office, args []string) (err error) {
+			if n.Password, err = a.filePassword(stdin); err != nil {
+				return err
+			}
+			if file == "" {
+				user, err := o.ParseUser(args[0])
+				if err != nil {
+					return err
+				}
+				file = user.Fold().String() + ".p12"
+			}
+			if err := a.issueClientCert(o, args[0], n, file); err != nil {
+				return err
+			}
+			if !stdin {
+				fmt.Fprintln(a.stdout, "password: "+n.Password)
+			}
+			return nil
+		})
+	cmd.Long = `Make a certificate that a mail program logs in with instead of a password.
+
+The file holds the key, the certificate and the server's own CA (PKCS #12). The
+mail program imports it and asks for the file's password once. The server keeps
+no copy of the key: who loses the file needs another one. auth.client_certificates
+= true makes the server ask for certificates.
+
+Thunderbird and Windows 10 and newer read the file as it is; --rsa makes one that
+Windows XP to 8 and old telephones read too, with an RSA key and the encryption
+of their time. Its password must be a long one.`
+	cmd.Flags().StringVarP(&file, "output", "o", "", "write to this `file`, which must not be there; default USER@DOMAIN.p12")
+	cmd.Flags().IntVar(&n.Days, "days", 365, "how long it is valid")
+	cmd.Flags().BoolVar(&n.RSA, "rsa", false, "for programs from before 2015: an RSA key, and the old form of the file")
+	cmd.Flags().BoolVar(&stdin, "password-stdin", false, "read the file's password from standard input, one line; otherwise one is made and shown")
+	return cmd
+}
+
+// filePassword is the password of a file that goes to a mail program.
+func (a *app) filePassword(stdin bool) (string, error) {
+	if !stdin {
+		return generatePassword(), nil
+	}
+	const shortest = 8
+	password, err := a.readLine()
+	if err == nil && len(password) < shortest {
+		err = fmt.Errorf("the password of the file has fewer than %d characters", shortest)
+	}
+	return password, err
+}
+
+// issueClientCert makes the file first: a certificate that cannot be given to
+// anybody is not made.
+func (a *app) issueClientCert(o *ops.Office, user string, n ops.NewClientCert, file string) (err error) {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return ops.Hint(err, "-o names another file")
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(file)
+		}
+	}()
+	issued, change, err := o.IssueClientCert(user, n)
+	if errors.Is(err, certs.ErrDays) {
+		return usageError{err}
+	} else if err != nil {
+		return err
+	}
+	if _, err = f.Write(issued.File); err == nil {
+		err = errors.Join(f.Sync(), f.Close())
+	}
+	if err != nil {
+		_, revoked := o.RevokeClientCert(user, issued.Fingerprint)
+		return errors.Join(err, revoked)
+	}
+	a.report(change, nil)
+	fmt.Fprintf(a.stdout, "written to %s, valid to %s, SHA-256 %s\n", file, issued.NotAfter.Local().Format(time.DateOnly), issued.Fingerprint)
+	return nil
+}
+
+func (a *app) clientCertsCommand() *cobra.Command {
+	return shows(a, "client-certs USER@DOMAIN", "List the client certificates of a mailbox", takes(1, 1), ofOne((*ops.Office).ClientCerts),
+		table("client certificates", "SHA-256\tISSUED\tEXPIRES", func(c directory.ClientCert) string {
+			return fmt.Sprintf("%s\t%s\t%s", c.Fingerprint, c.Issued.Local().Format(time.DateOnly), c.Expires.Local().Format(time.DateOnly))
+		}))
+}
+
+func (a *app) clientRevokeCommand() *cobra.Command {
+	var all bool
+	cmd := a.verb("client-revoke USER@DOMAIN FINGERPRINT | --all", "Take client certificates away from a mailbox", takes(1, 2),
+		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+			switch {
+			case all == (len(args) == 2):
+				return misuse(cmd, "either a fingerprint or --all")
+			case all:
+				return a.report(o.RevokeClientCerts(args[0]))
+			}
+			return a.report(o.RevokeClientCert(args[0], args[1]))
+		})
+	cmd.Flags().BoolVar(&all, "all", false, "all that the mailbox has")
+	return cmd
+}

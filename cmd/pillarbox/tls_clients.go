@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"pillarbox/cmd/internal/daemon"
+	"pillarbox/tls/acme"
+	"pillarbox/tls/certs"
+)
+
+func (a *app) tlsClientsCommand() *cobra.Command {
+	var legacy bool
+	cmd := asksFor(a, "clients [--legacy]", "List protocol and cipher of each client since the server's start", takes(0, 0),
+		func(ctx context.Context, data string, _ []string) ([]certs.Client, error) {
+			all, err := daemon.AskTLSClients(ctx, data)
+			if legacy {
+				all = slices.DeleteFunc(all, func(c certs.Client) bool { return !c.Legacy && !c.Refused })
+			}
+			return all, err
+		},
+		table("clients", "ADDRESS\tSERVICE\tPROTOCOL\tCIPHER\tFIRST\tLAST\tCOUNT", clientRow))
+	cmd.Long = `List protocol and cipher of each client since the server's start.
+
+Those that tls.legacy_networks is for come first, then those that are too old for
+what they are offered. The longest unseen are forgotten when there are thousands.`
+	cmd.Flags().BoolVar(&legacy, "legacy", false, "only clients that need old TLS, and such as were refused for it")
+	return cmd
+}
+
+func clientRow(c certs.Client) string {
+	cipher := c.Cipher
+	switch {
+	case c.Refused:
+		cipher = "refused: too old"
+	case c.Below128:
+		cipher += " (below 128 bits)"
+	}
+	return fmt.Sprintf("%s\t%s:%d\t%s\t%s\t%s\t%s\t%d", c.Address, c.Service, c.Port, c.Protocol, cipher, localTime(c.First), localTime(c.Last), c.Count)
+}
+
+func (a *app) acmeCommand() *cobra.Command {
+	return family("acme", "The certificate of an authority that every mail program trusts ([tls.acme])",
+		asksFor(a, "status", "Show the names, until when, and how the last attempt went", takes(0, 0),
+			func(ctx context.Context, data string, _ []string) (acme.Status, error) {
+				return daemon.AskACME(ctx, data)
+			}, (*app).printACME),
+		asksFor(a, "renew", "Get a new certificate now, whether or not it is due", takes(0, 0),
+			func(ctx context.Context, data string, _ []string) (acme.Status, error) {
+				return daemon.AskACMERenew(ctx, data)
+			}, (*app).printACME),
+	)
+}
+
+func (a *app) printACME(s acme.Status) {
+	if !s.Enabled {
+		fmt.Fprintln(a.stdout, "ACME is off: tls.acme.enabled is false")
+		return
+	}
+	lines := []string{"Names:\t" + wordList(s.Names), "Authority:\t" + s.Directory, "Challenge:\t" + string(s.Challenge)}
+	if s.NotAfter.IsZero() {
+		lines = append(lines, "Certificate:\tnone yet; that of the server's own CA stands in")
+	} else {
+		lines = append(lines, "Certificate:\tvalid to "+localTime(s.NotAfter))
+	}
+	switch {
+	case s.Error != "":
+		lines = append(lines, fmt.Sprintf("Last attempt:\t%s, failed (%d in a row): %s", localTime(s.Last), s.Failures, s.Error))
+	case !s.Last.IsZero():
+		lines = append(lines, "Last attempt:\t"+localTime(s.Last)+", good")
+	}
+	if s.Next.IsZero() {
+		lines = append(lines, "Next attempt:\tnow")
+	} else {
+		lines = append(lines, "Next attempt:\t"+localTime(s.Next))
+	}
+	a.align(lines)
+}

@@ -1,0 +1,241 @@
+package acme
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/acme"
+
+	"pillarbox/mailstore/durable"
+)
+
+const (
+	attemptTime = 5 * time.Minute // for all that one attempt takes
+
+	// The first failure is followed by another attempt after firstRetry, and each
+	// further one after twice the time, up to lastRetry. Let's Encrypt lets five
+	// failures in an hour pass.
+	firstRetry = 15 * time.Minute
+	lastRetry  = 12 * time.Hour
+
+	longestSleep = time.Hour // the clock may be set meanwhile
+)
+
+// Keeper keeps a certificate valid: it gets one when there is none, and another
+// when a third of the lifetime is left or the names have changed. It is safe for
+// concurrent use.
+type Keeper struct {
+	installed func()
+	log       *slog.Logger
+	now       func() time.Time
+	wake      chan struct{}
+	attempts  chan struct{} // holds one token while an attempt runs
+
+	mu       sync.Mutex
+	cfg      *Config           // nil: off
+	leaf     *x509.Certificate // nil: there is none
+	next     time.Time         // of the next attempt
+	last     time.Time
+	lastErr  error
+	failures int
+}
+
+// NewKeeper makes a keeper; a nil configuration keeps nothing. installed is
+// called, from any goroutine, when another certificate is in the file.
+func NewKeeper(cfg *Config, installed func(), log *slog.Logger) *Keeper {
+	k := &Keeper{
+		installed: installed, log: log, now: time.Now,
+		wake: make(chan struct{}, 1), attempts: make(chan struct{}, 1),
+	}
+	k.SetConfig(cfg)
+	return k
+}
+
+// SetConfig puts another configuration in force. One that is the same changes
+// nothing, least of all when the next attempt is.
+func (k *Keeper) SetConfig(cfg *Config) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if cfg.equal(k.cfg) {
+		return
+	}
+	k.cfg, k.leaf, k.failures, k.last, k.lastErr = cfg, nil, 0, time.Time{}, nil
+	if cfg != nil {
+		k.leaf = k.read(cfg)
+		k.next = due(k.leaf, cfg.Names)
+	}
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// read is the certificate that is there already, or nil.
+func (k *Keeper) read(cfg *Config) *x509.Certificate {
+	text, err := os.ReadFile(CertificateFile(cfg.Dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var pair tls.Certificate
+	if err == nil {
+		pair, err = tls.X509KeyPair(text, text)
+	}
+	if err != nil {
+		k.log.Error("the ACME certificate cannot be read; another one will be got", "file", CertificateFile(cfg.Dir), "error", err)
+		return nil
+	}
+	return pair.Leaf
+}
+
+// due is when a certificate is to be replaced; the zero time is at once.
+func due(leaf *x509.Certificate, names []string) time.Time {
+	if leaf == nil {
+		return time.Time{}
+	}
+	for _, name := range names {
+		if leaf.VerifyHostname(name) != nil {
+			return time.Time{}
+		}
+	}
+	return leaf.NotAfter.Add(-leaf.NotAfter.Sub(leaf.NotBefore) / 3)
+}
+
+// retry is how long to wait after so many failures in a row, the last of which
+// was err.
+func retry(failures int, err error) time.Duration {
+	wait := min(firstRetry<<min(failures-1, 10), lastRetry)
+	var problem *acme.Error
+	if errors.As(err, &problem) {
+		if asked, ok := acme.RateLimit(problem); ok {
+			wait = max(wait, asked)
+		}
+	}
+	return wait
+}
+
+// Run keeps the certificate valid until ctx is done.
+func (k *Keeper) Run(ctx context.Context) {
+	for {
+		wait := longestSleep
+		k.mu.Lock()
+		on, next := k.cfg != nil, k.next
+		k.mu.Unlock()
+		if on {
+			if wait = min(next.Sub(k.now()), longestSleep); wait <= 0 {
+				k.attempt(ctx)
+				wait = 0
+			}
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-k.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// Renew gets a new certificate now, whether or not it is due. It is an ErrOff
+// when the configuration says that there is none.
+func (k *Keeper) Renew(ctx context.Context) error { return k.attempt(ctx) }
+
+func (k *Keeper) attempt(ctx context.Context) error {
+	select {
+	case k.attempts <- struct{}{}:
+		defer func() { <-k.attempts }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	k.mu.Lock()
+	cfg := k.cfg
+	k.mu.Unlock()
+	if cfg == nil {
+		return ErrOff
+	}
+	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	leaf, err := obtain(ctx, cfg)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return ctx.Err() // whoever asked has gone, or the server stops: nobody failed
+	}
+	if k.note(cfg, leaf, err); err == nil {
+		k.installed()
+	}
+	return err
+}
+
+// note remembers what came of an attempt.
+func (k *Keeper) note(cfg *Config, leaf *x509.Certificate, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !cfg.equal(k.cfg) {
+		return // it was for what is not wanted any more
+	}
+	k.last, k.lastErr = k.now(), err
+	if err != nil {
+		k.failures++
+		k.next = k.last.Add(retry(k.failures, err))
+		k.log.Error("no certificate by ACME", "names", cfg.Names, "failures", k.failures, "next attempt", k.next, "error", err)
+		return
+	}
+	k.failures, k.leaf = 0, leaf
+	// A certificate that is due as soon as it is there would be got for ever.
+	k.next = due(leaf, cfg.Names)
+	if earliest := k.last.Add(firstRetry); k.next.Before(earliest) {
+		k.next = earliest
+	}
+	k.log.Info("certificate by ACME", "names", cfg.Names, "until", leaf.NotAfter, "next attempt", k.next)
+}
+
+// Status is how things stand.
+func (k *Keeper) Status() Status {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.cfg == nil {
+		return Status{Names: []string{}}
+	}
+	s := Status{
+		Enabled: true, Directory: k.cfg.Directory, Names: k.cfg.Names, Challenge: k.cfg.Challenge,
+		Next: k.next, Last: k.last, Failures: k.failures,
+	}
+	if k.leaf != nil {
+		s.NotAfter = k.leaf.NotAfter
+	}
+	if k.lastErr != nil {
+		s.Error = k.lastErr.Error()
+	}
+	return s
+}
+
+// store is the directory of a configuration, which is made where it is missing.
+func store(dir string) (*durable.Root, error) {
+	// Through the data directory's own folder for TLS, so that it gets its owner.
+	parent := filepath.Dir(filepath.Dir(dir))
+	if err := os.MkdirAll(parent, 0o700); err != nil {
+		return nil, err
+	}
+	above, err := durable.Open(parent)
+	if err != nil {
+		return nil, err
+	}
+	defer above.Close()
+	below, err := filepath.Rel(parent, dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := above.MkdirAll(filepath.ToSlash(below), 0o700); err != nil {
+		return nil, err
+	}
+	return durable.Open(dir)
+}

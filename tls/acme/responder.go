@@ -1,0 +1,151 @@
+package acme
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/acme"
+)
+
+// What strangers may ask of the responder while it listens.
+const (
+	maxVisitors = 32 // connections at once
+	visitTime   = 10 * time.Second
+	maxRequest  = 4 << 10 // octets of an HTTP header
+)
+
+// responder answers the questions of one attempt.
+type responder struct {
+	kind  Challenge
+	close func() error
+
+	mu    sync.Mutex
+	files map[string]string           // by path, for HTTP01
+	certs map[string]*tls.Certificate // by name, for TLSALPN01
+}
+
+// listen opens the address of the challenge.
+func listen(cfg *Config) (*responder, error) {
+	l, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("the challenge %s cannot be answered: %w", cfg.Challenge, err)
+	}
+	l = &limited{Listener: l, free: make(chan struct{}, maxVisitors), closed: make(chan struct{})}
+	r := &responder{kind: cfg.Challenge, close: l.Close, files: make(map[string]string), certs: make(map[string]*tls.Certificate)}
+	if r.kind == HTTP01 {
+		srv := &http.Server{
+			Handler: r, ReadTimeout: visitTime, WriteTimeout: visitTime, MaxHeaderBytes: maxRequest,
+			ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // strangers' nonsense
+		}
+		srv.SetKeepAlivesEnabled(false)
+		r.close = srv.Close
+		go srv.Serve(l)
+	} else {
+		go r.serveTLS(l)
+	}
+	return r, nil
+}
+
+// Close ends listening.
+func (r *responder) Close() error { return r.close() }
+
+// expect prepares the answer to a challenge.
+func (r *responder) expect(client *acme.Client, token, name string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.kind == HTTP01 {
+		text, err := client.HTTP01ChallengeResponse(token)
+		r.files[client.HTTP01ChallengePath(token)] = text
+		return err
+	}
+	cert, err := client.TLSALPN01ChallengeCert(token, name)
+	r.certs[name] = &cert
+	return err
+}
+
+// ServeHTTP gives out the files that are expected (RFC 8555 §8.3).
+func (r *responder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	r.mu.Lock()
+	text, ok := r.files[req.URL.Path]
+	r.mu.Unlock()
+	if !ok || req.Method != http.MethodGet {
+		http.NotFound(w, req)
+		return
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Write([]byte(text))
+}
+
+// serveTLS shows the certificates that are expected (RFC 8737 §3): the handshake
+// is all there is to it.
+func (r *responder) serveTLS(l net.Listener) {
+	cfg := &tls.Config{NextProtos: []string{acme.ALPNProto}, GetCertificate: r.certificate, SessionTicketsDisabled: true}
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return // closed
+		}
+		go func() {
+			defer conn.Close()
+			ctx, cancel := context.WithTimeout(context.Background(), visitTime)
+			defer cancel()
+			tls.Server(conn, cfg).HandshakeContext(ctx)
+		}()
+	}
+}
+
+func (r *responder) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	cert, ok := r.certs[hello.ServerName]
+	if !ok || !slices.Contains(hello.SupportedProtos, acme.ALPNProto) {
+		return nil, errors.New("nobody who is expected")
+	}
+	return cert, nil
+}
+
+// limited is a listener that has only so many connections at once.
+type limited struct {
+	net.Listener
+	free   chan struct{} // a token for each connection
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *limited) Accept() (net.Conn, error) {
+	select {
+	case l.free <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		<-l.free
+		return nil, err
+	}
+	return &visit{Conn: c, leave: sync.OnceFunc(func() { <-l.free })}, nil
+}
+
+func (l *limited) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
+}
+
+// visit is a connection that gives back its place.
+type visit struct {
+	net.Conn
+	leave func()
+}
+
+func (v *visit) Close() error {
+	defer v.leave()
+	return v.Conn.Close()
+}
