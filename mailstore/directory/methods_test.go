@@ -228,3 +228,44 @@ func TestStoredKinds(t *testing.T) {
 		t.Errorf("%v, %v", kinds, err)
 	}
 }
+
+// Whatever a client calls itself, it means a mailbox in its domain's directory,
+// or nobody; and the name of a mailbox that it was given means that mailbox.
+func FuzzLogin(f *testing.F) {
+	for _, seed := range []string{"anna", "anna@office.example", `OFFICE\anna`, `a\b\c`, "../../x", `"a b"@office.example`, "\x00", "ä@office.example", `\`, "@", `CORP\@`} {
+		f.Add(seed)
+	}
+	root, err := durable.Open(f.TempDir())
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer root.Close()
+	people := &elsewhere{logins: map[string]Person{"asmith": {Mailbox: at("anna.smith@corp.example")}}}
+	d := New(root, Options{DefaultDomain: "office.example", First: "corp", Lookups: map[string]Lookup{"corp": {People: people, AtLogin: true}}})
+	for _, domain := range []addr.Domain{"office.example", "corp.example"} {
+		if err := d.AddDomain(domain); err != nil {
+			f.Fatal(err)
+		}
+	}
+	if err := d.UpdateDomain("corp.example", func(file *DomainFile) error { file.Method = ByDirectory; return nil }); err != nil {
+		f.Fatal(err)
+	}
+	if _, err := d.AddMailbox(at("anna@office.example"), Account{}); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		box, err := d.Login(name)
+		if errors.Is(err, ErrNotFound) {
+			return
+		}
+		if err != nil {
+			t.Fatalf("%q: %v", name, err)
+		}
+		if a, ok := AddressAt(box.Dir); !ok || a != box.Address || (a != at("anna@office.example") && a != at("anna.smith@corp.example")) {
+			t.Errorf("%q is %s in %s", name, box.Address, box.Dir)
+		}
+		if again, err := d.Login(box.Address.String()); box.New == (err == nil) || !box.New && again.Address != box.Address {
+			t.Errorf("%q is %s, which is %s, %v", name, box.Address, again.Address, err)
+		}
+	})
+}
