@@ -16,7 +16,6 @@
 package directory
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -426,9 +425,7 @@ func readJSON[T any](fsys durable.FS, name string) (*T, error) {
 		return nil, err
 	}
 	value := new(T)
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields() // a typing error in an editor must not silently unlock or unforward
-	if err := dec.Decode(value); err != nil {
+	if err := durable.DecodeStrict(data, value); err != nil {
 		return nil, fmt.Errorf("%s: %w: %v", name, ErrDamaged, err)
 	}
 	return value, nil

@@ -305,7 +305,7 @@ func (d *Directory) PersonQuota(box Mailbox) int64 {
 }
 
 // personAliases are the other names that a directory elsewhere gives a mailbox.
-func (d *Directory) personAliases(box Mailbox) ([]addr.Address, error) {
+func (d *Directory) personAliases(box Mailbox) (own []addr.Address, err error) {
 	lookup, ok := d.opts.Load().lookup(box.Method)
 	if !ok {
 		return nil, nil
@@ -316,7 +316,6 @@ func (d *Directory) personAliases(box Mailbox) ([]addr.Address, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	var own []addr.Address
 	for _, alias := range person.Aliases {
 		// What a file names is whose the file says, and what is elsewhere is not ours to give.
 		method, err := d.MethodOf(alias.Domain)

@@ -204,12 +204,18 @@ func TestPersonRights(t *testing.T) {
 	if q := d.PersonQuota(box); q != 1000 {
 		t.Errorf("quota %d", q)
 	}
+	if rights, err := d.RightsOf(box, true); err != nil || !slices.Equal(rights.Own, own) {
+		t.Errorf("the rights are %+v, %v", rights, err)
+	}
 	people.err = errors.New("down")
 	if q := d.PersonQuota(box); q != 0 {
 		t.Errorf("quota %d from a directory that is down", q)
 	}
 	if _, err := d.OwnAddresses(box); err == nil {
 		t.Error("nothing can be known of the addresses, and it is not said")
+	}
+	if rights, err := d.RightsOf(box, true); err != nil || len(rights.Own) != 0 || !rights.Outside {
+		t.Errorf("while the directory is down the rights are %+v, %v; want those that files give", rights, err)
 	}
 }
 

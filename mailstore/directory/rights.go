@@ -16,7 +16,8 @@ type Rights struct {
 }
 
 // RightsOf finds a mailbox's rights with one look at the files; outside is the
-// default for MayOutside.
+// default for MayOutside. While a directory elsewhere cannot be asked, the aliases
+// that it gives are not among them: nobody is kept from sending as himself.
 func (d *Directory) RightsOf(box Mailbox, outside bool) (Rights, error) {
 	index, err := d.parentIndex()
 	if err != nil {
@@ -27,6 +28,10 @@ func (d *Directory) RightsOf(box Mailbox, outside bool) (Rights, error) {
 		return Rights{}, err
 	}
 	own, err := index.ownAddresses(d, box)
+	if err == nil {
+		there, _ := d.personAliases(box)
+		own = sortedOnce(append(own, there...))
+	}
 	return Rights{own, groups, index.may(box.Account.Outside, groups, sayOutside, outside)}, err
 }
 
@@ -38,9 +43,18 @@ func (d *Directory) OwnAddresses(box Mailbox) ([]addr.Address, error) {
 	if err != nil {
 		return nil, err
 	}
-	return index.ownAddresses(d, box)
+	own, err := index.ownAddresses(d, box)
+	if err != nil {
+		return nil, err
+	}
+	there, err := d.personAliases(box)
+	if err != nil {
+		return nil, err
+	}
+	return sortedOnce(append(own, there...)), nil
 }
 
+// ownAddresses are those that files give.
 func (x *parentIndex) ownAddresses(d *Directory, box Mailbox) ([]addr.Address, error) {
 	var aliases, own []addr.Address
 	err := x.each(d, box.Address, func(p parent) {
@@ -59,11 +73,6 @@ func (x *parentIndex) ownAddresses(d *Directory, box Mailbox) ([]addr.Address, e
 	if err != nil {
 		return nil, err
 	}
-	there, err := d.personAliases(box)
-	if err != nil {
-		return nil, err
-	}
-	own = append(own, there...)
 	for _, granted := range box.Account.SendAs {
 		own = append(own, granted.Fold())
 	}

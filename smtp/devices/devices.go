@@ -5,18 +5,12 @@
 package devices
 
 import (
-	"bytes"
 	"cmp"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync/atomic"
-	"time"
 
 	"pillarbox/mailstore/durable"
 	"pillarbox/smtp/policy"
@@ -34,7 +28,6 @@ var (
 const (
 	file     = "devices.json"
 	lockFile = ".devices.lock"
-	lockWait = 10 * time.Second
 
 	// Networks this short or shorter are refused: nobody has so many scanners.
 	widest4 = 8
@@ -46,25 +39,22 @@ const (
 
 // Registry reads and changes the devices. Safe for concurrent use, also by
 // several processes on one data directory.
-type Registry struct {
-	fsys durable.FS
-	last atomic.Pointer[snapshot]
-}
+type Registry struct{ file *durable.JSONFile[snapshot] }
 
 // New returns a Registry over a data directory.
-func New(fsys durable.FS) *Registry { return &Registry{fsys: fsys} }
+func New(fsys durable.FS) *Registry {
+	return &Registry{durable.NewJSONFile(fsys, file, lockFile, parse)}
+}
 
 // content is what devices.json holds.
 type content struct {
 	Devices []policy.Device `json:"devices"`
 }
 
-// snapshot is the file as it was at one stat. It is not changed any more.
+// snapshot is what the file says.
 type snapshot struct {
-	info     fs.FileInfo // nil: there is no file
 	devices  []policy.Device
 	networks []network // the most specific first
-	err      error     // the file is damaged
 }
 
 type network struct {
@@ -74,7 +64,7 @@ type network struct {
 
 // List returns the devices in alphabetical order. ErrDamaged.
 func (r *Registry) List() ([]policy.Device, error) {
-	s, err := r.load()
+	s, err := r.file.Load()
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +73,7 @@ func (r *Registry) List() ([]policy.Device, error) {
 
 // Get finds a device by its name. ErrNotFound.
 func (r *Registry) Get(name string) (policy.Device, error) {
-	s, err := r.load()
+	s, err := r.file.Load()
 	if err != nil {
 		return policy.Device{}, err
 	}
@@ -98,7 +88,7 @@ func (r *Registry) Get(name string) (policy.Device, error) {
 // the smallest network. The device is the caller's own, but for its Networks.
 // While the file cannot be read there are no devices; List says why.
 func (r *Registry) Lookup(ip netip.Addr) (*policy.Device, bool) {
-	s, err := r.load()
+	s, err := r.file.Load()
 	if err != nil {
 		return nil, false
 	}
@@ -139,74 +129,31 @@ func find(all []policy.Device, name string) int {
 	return slices.IndexFunc(all, func(d policy.Device) bool { return strings.EqualFold(d.Name, name) })
 }
 
-// change replaces the file, with the lock that every change takes, in this
-// process and in others. edit gets a copy.
+// change replaces the file. edit gets a copy.
 func (r *Registry) change(edit func([]policy.Device) ([]policy.Device, error)) error {
-	ctx, cancel := context.WithTimeout(context.Background(), lockWait)
-	defer cancel()
-	unlock, err := durable.Lock(ctx, r.fsys, lockFile)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	all, err := r.List()
-	if err != nil {
-		return err
-	}
-	if all, err = edit(all); err != nil {
-		return err
-	}
-	slices.SortFunc(all, func(a, b policy.Device) int { return cmp.Compare(a.Name, b.Name) })
-	data, err := json.MarshalIndent(content{all}, "", "  ")
-	if err != nil {
-		return err
-	}
-	return durable.WriteFile(r.fsys, file, append(data, '\n'), 0o600)
+	return r.file.Change(func(s snapshot) (any, error) {
+		all, err := edit(slices.Clone(s.devices))
+		slices.SortFunc(all, func(a, b policy.Device) int { return cmp.Compare(a.Name, b.Name) })
+		return content{all}, err
+	})
 }
 
-// load returns the file as it is now. A damaged one is read once.
-func (r *Registry) load() (*snapshot, error) {
-	info, err := r.fsys.Lstat(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return &snapshot{}, nil
-	} else if err != nil {
-		return nil, err
-	}
-	s := r.last.Load()
-	if s == nil || !durable.Unchanged(s.info, info) {
-		data, err := durable.ReadFile(r.fsys, file)
-		if errors.Is(err, fs.ErrNotExist) {
-			return &snapshot{}, nil
-		} else if err != nil {
-			return nil, err
-		}
-		// The stat came before the read: a file replaced between the two is read
-		// again next time, never taken for fresh.
-		s = parse(data)
-		s.info = info
-		r.last.Store(s)
-	}
-	return s, s.err
-}
-
-func parse(data []byte) *snapshot {
+func parse(data []byte) (snapshot, error) {
 	var c content
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields() // a typing error in an editor must not silently permit more
-	err := dec.Decode(&c)
+	err := durable.DecodeStrict(data, &c)
 	for i := range c.Devices {
 		c.Devices[i].Over = false
 		err = cmp.Or(err, check(c.Devices[i]))
 	}
 	if err = cmp.Or(err, checkTogether(c.Devices)); err != nil {
-		return &snapshot{err: fmt.Errorf("%s: %w: %w", file, ErrDamaged, err)}
+		return snapshot{}, fmt.Errorf("%s: %w: %w", file, ErrDamaged, err)
 	}
-	s := &snapshot{devices: c.Devices}
+	s := snapshot{devices: c.Devices}
 	for i, d := range c.Devices {
 		for _, p := range d.Networks {
 			s.networks = append(s.networks, network{p, i})
 		}
 	}
 	slices.SortStableFunc(s.networks, func(a, b network) int { return cmp.Compare(b.prefix.Bits(), a.prefix.Bits()) })
-	return s
+	return s, nil
 }

@@ -1,18 +1,12 @@
 package ops
 
 import (
-	"bytes"
 	"cmp"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
@@ -20,9 +14,8 @@ import (
 )
 
 const (
-	operatorsFile     = "operators.json"
-	operatorsLock     = ".operators.lock"
-	operatorsLockWait = 10 * time.Second
+	operatorsFile = "operators.json"
+	operatorsLock = ".operators.lock"
 )
 
 // Classes of errors of operators.json.
@@ -35,13 +28,10 @@ var (
 
 // operators reads and changes operators.json. Safe for concurrent use, also by
 // several processes on one data directory.
-type operators struct {
-	fsys durable.FS
+type operators struct{ file *durable.JSONFile[[]Grant] }
 
-	mu     sync.Mutex
-	info   fs.FileInfo // nil: there is no file, or it has not been read; owner: mu
-	grants []Grant     // not changed any more; owner: mu
-	err    error       // the file is damaged; owner: mu
+func newOperators(fsys durable.FS) *operators {
+	return &operators{durable.NewJSONFile(fsys, operatorsFile, operatorsLock, parseOperators)}
 }
 
 // operatorsContent is what operators.json holds.
@@ -51,35 +41,11 @@ type operatorsContent struct {
 
 // list returns the grants in alphabetical order; read them only. With
 // ErrOperatorsDamaged nobody has any.
-func (s *operators) list() ([]Grant, error) {
-	info, err := s.fsys.Lstat(operatorsFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	} else if err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.info == nil || !durable.Unchanged(s.info, info) {
-		data, err := durable.ReadFile(s.fsys, operatorsFile)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
-		} else if err != nil {
-			return nil, err
-		}
-		// The stat came before the read: a file replaced between the two is read
-		// again next time, never taken for fresh.
-		s.info = info
-		s.grants, s.err = parseOperators(data)
-	}
-	return s.grants, s.err
-}
+func (s *operators) list() ([]Grant, error) { return s.file.Load() }
 
 func parseOperators(data []byte) ([]Grant, error) {
 	var c operatorsContent
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields() // a typing error in an editor must not silently permit more
-	err := dec.Decode(&c)
+	err := durable.DecodeStrict(data, &c)
 	names := make(map[string]bool)
 	for i, g := range c.Operators {
 		if err == nil && names[g.Name] {
@@ -138,30 +104,16 @@ func parseGrantName(text string) (string, error) {
 	return text, nil
 }
 
-// change replaces the file, with the lock that every change takes, in this
-// process and in others. edit gets a copy.
+// change replaces the file. edit gets a copy.
 func (s *operators) change(edit func([]Grant) ([]Grant, error)) error {
-	ctx, cancel := context.WithTimeout(context.Background(), operatorsLockWait)
-	defer cancel()
-	unlock, err := durable.Lock(ctx, s.fsys, operatorsLock)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	old, err := s.list()
-	if err != nil {
-		return err
-	}
-	next, err := edit(cloneGrants(old))
-	if err != nil || reflect.DeepEqual(old, next) {
-		return err
-	}
-	slices.SortFunc(next, func(a, b Grant) int { return cmp.Compare(a.Name, b.Name) })
-	data, err := json.MarshalIndent(operatorsContent{next}, "", "  ")
-	if err != nil {
-		return err
-	}
-	return durable.WriteFile(s.fsys, operatorsFile, append(data, '\n'), 0o600)
+	return s.file.Change(func(old []Grant) (any, error) {
+		next, err := edit(cloneGrants(old))
+		if err != nil || reflect.DeepEqual(old, next) {
+			return nil, err
+		}
+		slices.SortFunc(next, func(a, b Grant) int { return cmp.Compare(a.Name, b.Name) })
+		return operatorsContent{next}, nil
+	})
 }
 
 func cloneGrants(all []Grant) []Grant {

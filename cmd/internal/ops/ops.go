@@ -80,7 +80,7 @@ func Open(cfg *config.Config, log *slog.Logger) (*Office, error) {
 		Root: root, Dir: directory.New(root, directory.Options{}), Devices: devices.New(root),
 		cfg: new(atomic.Pointer[config.Config]), watch: new(atomic.Pointer[func(quota.Event)]),
 		sources: new(sources), log: log,
-		operators: &operators{fsys: root}, recorder: NewRecorder(root, Server(), nil),
+		operators: newOperators(root), recorder: NewRecorder(root, Server(), nil),
 	}
 	if o.Keeper, o.keyRoot, err = OpenKeeper(root, cfg); err != nil {
 		return nil, errors.Join(err, root.Close())
