@@ -56,9 +56,15 @@ func (c *session) refuseLogin() {
 	c.senseless("[AUTH] logging in is not allowed from this address")
 }
 
-// refuseMechanism is the answer to a way of logging in that is not offered. It
-// has no response code: [AUTH] would make programs ask for the password anew.
-func (c *session) refuseMechanism() {
+// refuseMechanism notes and answers a way of logging in that is not offered.
+func (c *session) refuseMechanism(name string) {
+	c.server.auth.LogRefusal(c.client(), name)
+	c.answerRefusal()
+}
+
+// answerRefusal has no response code: [AUTH] would make programs ask for the
+// password anew.
+func (c *session) answerRefusal() {
 	if c.offered(auth.NTLM) && !c.offered(auth.PLAIN) {
 		c.senseless("only Secure Password Authentication (SPA) is accepted here; turn it on in the mail program")
 		return
@@ -71,7 +77,7 @@ func (c *session) userName(arg string) {
 	case !c.mayLogIn():
 		c.refuseLogin()
 	case !c.offered(auth.PLAIN):
-		c.refuseMechanism()
+		c.refuseMechanism(auth.PLAIN)
 	case arg == "":
 		c.senseless("USER needs a name")
 	default:
@@ -104,7 +110,7 @@ func (c *session) apop(arg string) {
 	case !c.mayLogIn():
 		c.refuseLogin()
 	case c.stamp == "" || !c.offered(auth.APOP):
-		c.refuseMechanism()
+		c.refuseMechanism(auth.APOP)
 	case !ok:
 		c.senseless("APOP needs a name and a digest")
 	default:
@@ -179,7 +185,7 @@ func (c *session) authenticate(arg string) {
 	}
 	exchange, err := c.server.auth.Begin(c.server.ctx, c.client(), name)
 	if err != nil {
-		c.refuseMechanism()
+		c.answerRefusal()
 		return
 	}
 	// The programs of Windows know nothing of CAPA, and are answered as the server
@@ -201,17 +207,12 @@ func (c *session) listMechanisms() {
 	c.line(".")
 }
 
-// exchange leads a SASL exchange to its end. An initial response of "=" is an
-// empty one; "" is none. begin asks for the first response where it is none, and
+// exchange leads a SASL exchange to its end. An initial response of "" is none. begin asks for the first response where it is none, and
 // the mechanism has nothing to say before it.
 func (c *session) exchange(server *auth.Exchange, begin, initial string) {
 	var response []byte
 	var err error
-	switch initial {
-	case "":
-	case "=":
-		response = []byte{}
-	default:
+	if initial != "" {
 		response, err = decodeResponse(initial)
 	}
 	for err == nil {
@@ -247,8 +248,13 @@ func (c *session) exchange(server *auth.Exchange, begin, initial string) {
 	}
 }
 
-// decodeResponse never returns nil without an error: nil means no response.
+// decodeResponse never returns nil without an error: nil means no response. An
+// empty one may be written as an empty initial one is (RFC 5034 §4): some clients
+// do so.
 func decodeResponse(text string) ([]byte, error) {
+	if text == "=" {
+		return []byte{}, nil
+	}
 	response, err := base64.StdEncoding.AppendDecode([]byte{}, []byte(text))
 	if err != nil {
 		return nil, auth.ErrMalformed

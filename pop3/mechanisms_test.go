@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -16,17 +17,13 @@ import (
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/auth/ntlm"
 	"pillarbox/mailstore/directory"
-	"pillarbox/mailstore/durable"
 )
 
 // newSecretOffice is an office with a mailbox, anna, that can be logged in to in
 // every way.
 func newSecretOffice(t *testing.T, settings auth.Settings) *office {
 	o := newOffice(t)
-	root, err := durable.Open(o.path)
-	o.must(err)
-	t.Cleanup(func() { root.Close() })
-	keeper := auth.NewKeeper(auth.NewVault(root, "secrets.key"), auth.Rules{Store: directory.SecretKinds()})
+	keeper := auth.NewKeeper(auth.NewVault(filepath.Join(o.path, "secrets.key")), auth.Rules{Store: directory.SecretKinds()})
 	anna := addr.Address{Local: "anna", Domain: "office.example"}
 	account := directory.Account{}
 	set, err := keeper.New(anna, account, "tanstaaf", time.Now())

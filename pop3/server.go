@@ -82,6 +82,7 @@ type Authenticator interface {
 	Offers(auth.Client) []string
 	Offered(c auth.Client, mechanism string) bool
 	Begin(ctx context.Context, c auth.Client, mechanism string) (*auth.Exchange, error)
+	LogRefusal(c auth.Client, mechanism string)
 	Stamp() string
 	APOP(ctx context.Context, c auth.Client, stamp, user, digest string) (auth.Principal, error)
 	Password(ctx context.Context, remote netip.Addr, user, password string) (auth.Principal, error)

@@ -180,6 +180,8 @@ func (f authFunc) Offered(_ auth.Client, mechanism string) bool {
 	return mechanism == auth.PLAIN || mechanism == auth.LOGIN
 }
 
+func (f authFunc) LogRefusal(auth.Client, string) {}
+
 func (f authFunc) Stamp() string { return "" }
 
 func (f authFunc) APOP(context.Context, auth.Client, string, string, string) (auth.Principal, error) {

@@ -53,7 +53,11 @@ func mailboxRow(m ops.MailboxSummary) string {
 	if m.Held {
 		locked += ", held"
 	}
-	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", m.Mailbox, yesNo(m.Password), locked, quotaText(m.Quota), forwardText(m.Forward, m.KeepCopy))
+	password := yesNo(m.Password)
+	if m.Method != directory.ByFile {
+		password = string(m.Method)
+	}
+	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", m.Mailbox, password, locked, quotaText(m.Quota), forwardText(m.Forward, m.KeepCopy))
 }
 
 func (a *app) printMailbox(m ops.MailboxDetails) {

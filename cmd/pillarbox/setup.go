@@ -123,7 +123,7 @@ func readPasswords(stdin io.Reader, boxes []addr.Address) ([]string, error) {
 		}
 		line := strings.TrimSuffix(in.Text(), "\r")
 		if err := rules.Check(box, line); err != nil {
-			return nil, fmt.Errorf("password of %s: %w", box, err)
+			return nil, ops.Hint(fmt.Errorf("password of %s: %w", box, err), "without --password-stdin, setup makes a good one")
 		}
 		lines = append(lines, line)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -61,9 +62,13 @@ func (a *app) printACME(s acme.Status) {
 		return
 	}
 	lines := []string{"Names:\t" + wordList(s.Names), "Authority:\t" + s.Directory, "Challenge:\t" + string(s.Challenge)}
-	if s.NotAfter.IsZero() {
-		lines = append(lines, "Certificate:\tnone yet; that of the server's own CA stands in")
-	} else {
+	const standIn = "; that of the server's own CA stands in"
+	switch {
+	case s.NotAfter.IsZero():
+		lines = append(lines, "Certificate:\tnone yet"+standIn)
+	case time.Now().After(s.NotAfter):
+		lines = append(lines, "Certificate:\tended "+localTime(s.NotAfter)+standIn)
+	default:
 		lines = append(lines, "Certificate:\tvalid to "+localTime(s.NotAfter))
 	}
 	switch {

@@ -67,6 +67,7 @@ func (a *app) winpop(call winpopCall) error {
 	case "set":
 		return a.winpopSet(call.target)
 	}
+	a.actor.Act = "winpop " + call.verb
 	return a.withOffice(func(o *ops.Office) error { return a.winpopOffice(o, call) })
 }
 
@@ -87,7 +88,7 @@ func (a *app) winpopOffice(o *ops.Office, call winpopCall) error {
 	if call.password != "" {
 		a.note("the password stood on the command line, where everybody on this machine could read it; "+
 			"'pillarbox admin mailbox passwd %s' asks for it", call.target)
-	} else if call.verb == "add" && call.isMailbox() {
+	} else if box, err := o.ShowMailbox(call.target); call.verb == "add" && call.isMailbox() && err == nil && box.Method == directory.ByFile {
 		a.note("it has no password, so nobody can log in; 'pillarbox admin mailbox passwd %s' sets one", call.target)
 	}
 	return nil

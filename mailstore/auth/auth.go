@@ -218,10 +218,15 @@ func (a *Authenticator) make(box directory.Mailbox) (directory.Mailbox, error) {
 func (a *Authenticator) checkPassword(ctx context.Context, remote netip.Addr, box directory.Mailbox, known bool, user, password string) (aged bool, err error) {
 	fingerprint := a.fingerprint(password)
 	if box.Method != directory.ByFile && box.Method != "" {
-		return false, a.attempt(ctx, remote, user, fingerprint, func() (bool, error) {
-			right, err := a.askBackend(ctx, box, password)
+		reason := errUnknown
+		err := a.attempt(ctx, remote, user, fingerprint, func() (right bool, err error) {
+			right, reason, err = a.askBackend(ctx, box, password)
 			return right && known, err
 		})
+		if errors.Is(err, ErrInvalid) && reason != nil {
+			err = fmt.Errorf("%w: %w", err, reason)
+		}
+		return false, err
 	}
 	login := a.digest("login", box.Dir, box.Account.Verifier, password)
 	if !known || !a.verified.has(login) {
@@ -238,24 +243,25 @@ func (a *Authenticator) checkPassword(ctx context.Context, remote netip.Addr, bo
 	return true, nil
 }
 
-// askBackend asks elsewhere.
-func (a *Authenticator) askBackend(ctx context.Context, box directory.Mailbox, password string) (right bool, err error) {
+// askBackend asks elsewhere; reason is why the password is wrong.
+func (a *Authenticator) askBackend(ctx context.Context, box directory.Mailbox, password string) (right bool, reason, err error) {
 	var backend Backend
 	if a.Backend != nil {
 		backend = a.Backend(box.Method)
 	}
 	if backend == nil {
-		return false, fmt.Errorf("%w: the method %q is not configured", ErrTemporary, box.Method)
+		return false, nil, fmt.Errorf("%w: the method %q is not configured", ErrTemporary, box.Method)
 	}
-	switch err := backend.Check(ctx, box.Login, box.Address, password); {
+	err = backend.Check(ctx, box.Login, box.Address, password)
+	switch {
+	case err == nil && box.Address.IsZero():
+		return true, errUnknown, nil
 	case err == nil:
-		return true, nil
+		return true, nil, nil
 	case errors.Is(err, ErrInvalid):
-		a.Log.Debug("password refused", "user", box.Login.String(), "method", string(box.Method), "reason", err)
-		return false, nil
-	default:
-		return false, fmt.Errorf("%w: %w", ErrTemporary, err)
+		return false, err, nil
 	}
+	return false, nil, fmt.Errorf("%w: %w", ErrTemporary, err)
 }
 
 // fill stores the secrets that an account is to have and does not, now that its

@@ -76,6 +76,32 @@ func (a *Authenticator) Offered(c Client, mechanism string) bool {
 	return false
 }
 
+// LogRefusal writes down that a client wanted to log in by a mechanism that it is
+// not offered: whoever set the program up sees no more than that it fails.
+func (a *Authenticator) LogRefusal(c Client, mechanism string) {
+	const enough = 40
+	a.Log.Info("log-in refused: the mechanism is not offered", "remote", c.Remote, "mechanism", mechanism[:min(len(mechanism), enough)],
+		"why", a.whyNot(c, mechanism), "offered", a.Offers(c))
+}
+
+// whyNot puts into words why a mechanism is not offered.
+func (a *Authenticator) whyNot(c Client, mechanism string) string {
+	s := a.settings.Load()
+	switch {
+	case !slices.Contains(Mechanisms(), mechanism):
+		return "it is not known here"
+	case s.RequireSPA && mechanism != NTLM:
+		return "auth.require_spa permits NTLM only"
+	case s.Mechanisms != nil && !slices.Contains(s.Mechanisms, mechanism):
+		return "auth.mechanisms does not have it"
+	case mechanism == EXTERNAL:
+		return "the client has shown no certificate of the server's own CA"
+	case mechanism == SCRAMPlus && c.TLS == nil:
+		return "it needs TLS"
+	}
+	return "no mailbox has stored what it needs"
+}
+
 // An Exchange is one SASL exchange, the server's side.
 type Exchange struct {
 	sasl.Server
@@ -87,6 +113,7 @@ type Exchange struct {
 // Password.
 func (a *Authenticator) Begin(ctx context.Context, c Client, mechanism string) (*Exchange, error) {
 	if mechanism == APOP || !a.Offered(c, mechanism) {
+		a.LogRefusal(c, mechanism)
 		return nil, ErrNotOffered
 	}
 	e := new(Exchange)
@@ -125,6 +152,9 @@ func (a *Authenticator) Stamp() string { return newStamp(a.settings.Load().Hostn
 // APOP verifies the digest of a greeting's time stamp and the user's password.
 // The error is as Password's, or ErrMalformed.
 func (a *Authenticator) APOP(ctx context.Context, c Client, stamp, user, digest string) (Principal, error) {
+	if !a.Offered(c, APOP) {
+		return Principal{}, ErrNotOffered
+	}
 	p, err := apopProof(stamp, digest)
 	if err != nil {
 		return Principal{}, err
@@ -140,14 +170,16 @@ var errNoSecret = errors.New("the mailbox has not stored what this mechanism nee
 func (a *Authenticator) prove(ctx context.Context, c Client, mechanism, user string, p proof) (Principal, error) {
 	return a.logIn(ctx, c.Remote, mechanism, user, func(box directory.Mailbox, known bool) (bool, error) {
 		secrets, reason := a.secretsOf(box, known)
+		// Each challenge is another one, so each failure counts as another guess.
+		fingerprint := randomFingerprint()
 		if p == nil && known {
 			reason = errNTLMv1
 		}
-		if p == nil {
+		if p == nil { // no guess at all: a program that is too old must not ban its network
+			fingerprint = a.fingerprint(mechanism)
 			p = func(*Secrets) (had, right bool) { return true, false }
 		}
-		// Each challenge is another one, so each failure counts as another guess.
-		err := a.attempt(ctx, c.Remote, user, randomFingerprint(), func() (bool, error) {
+		err := a.attempt(ctx, c.Remote, user, fingerprint, func() (bool, error) {
 			had, right := p(&secrets)
 			if !had {
 				reason = errNoSecret
@@ -178,7 +210,7 @@ func (a *Authenticator) secretsOf(box directory.Mailbox, known bool) (Secrets, e
 	case a.Keeper == nil || box.Method != directory.ByFile || box.Account.Verifier == "":
 		return Secrets{}, errNoSecret
 	}
-	s, err := a.Keeper.vault.Open(box.Account.Secrets)
+	s, err := a.Keeper.vault.Load().Open(box.Account.Secrets)
 	if err != nil {
 		a.Log.Error("the secrets of a mailbox cannot be read", "mailbox", box.Address.String(), "error", err)
 		return Secrets{}, err
@@ -212,7 +244,7 @@ func (a *Authenticator) scramKeys(user string) SCRAM {
 func (a *Authenticator) inventedSalt(name string, size int) []byte {
 	key := a.key
 	if a.Keeper != nil {
-		if k, err := a.Keeper.vault.readKey(true); err == nil {
+		if k, err := a.Keeper.vault.Load().readKey(true); err == nil {
 			key = k
 		}
 	}

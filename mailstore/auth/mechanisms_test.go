@@ -14,6 +14,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -39,7 +41,7 @@ func newMechanisms(t *testing.T) (*Authenticator, *accounts, *strings.Builder) {
 	box := boxes.boxes["anna"]
 	var s Secrets
 	s.add("secret", directory.SecretKinds())
-	sealed, err := a.Keeper.vault.Seal(s)
+	sealed, err := a.Keeper.vault.Load().Seal(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,12 +54,7 @@ func newMechanisms(t *testing.T) (*Authenticator, *accounts, *strings.Builder) {
 
 func newVault(t *testing.T) *Vault {
 	t.Helper()
-	root, err := durable.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { root.Close() })
-	return NewVault(root, "secrets.key")
+	return NewVault(filepath.Join(t.TempDir(), "secrets.key"))
 }
 
 // answer gives what a client says after a server's words.
@@ -291,6 +288,17 @@ func TestSecretsAreFilled(t *testing.T) {
 				t.Errorf("%s: %v", mechanism, err)
 			}
 		}
+		// Another key: nothing can be opened, until a password comes again.
+		a.Keeper.SetVault(newVault(t))
+		if _, err := lead(a, Client{Remote: there}, NTLM, ntlmClient("bert", "", "secret")); !errors.Is(err, ErrInvalid) {
+			t.Errorf("NTLM with a lost key: %v", err)
+		}
+		if _, err := try(a, there, "bert", "secret"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := lead(a, Client{Remote: there}, NTLM, ntlmClient("bert", "", "secret")); err != nil {
+			t.Errorf("NTLM after a log-in with the password: %v", err)
+		}
 		// What may not be stored any more does not count, though it is there.
 		a.Keeper.SetRules(Rules{Store: []directory.SecretKind{directory.SecretSCRAM}})
 		if _, err := lead(a, Client{Remote: there}, NTLM, ntlmClient("bert", "", "secret")); !errors.Is(err, ErrInvalid) {
@@ -393,15 +401,20 @@ func TestVault(t *testing.T) {
 	if err != nil || strings.Contains(string(sealed.Sealed), "secret") {
 		t.Fatal(err)
 	}
-	again := NewVault(v.fsys, v.name) // another process
+	again := NewVault(v.file) // another process
 	if got, err := again.Open(sealed); err != nil || got.Clear != "secret" || !hmac.Equal(got.NT, s.NT) {
 		t.Errorf("%v", err)
 	}
 	if other, err := v.Seal(s); err != nil || string(other.Sealed) == string(sealed.Sealed) {
 		t.Error("two seals are alike: the nonce is not random")
 	}
-	if info, err := v.fsys.Lstat(v.name); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(v.file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("key file: %v, %v", info.Mode(), err)
+	}
+	longer := s
+	longer.Clear += " and more"
+	if other, err := v.Seal(longer); err != nil || len(other.Sealed) != len(sealed.Sealed) {
+		t.Errorf("the length of a password shows: %d and %d octets", len(other.Sealed), len(sealed.Sealed))
 	}
 	bad := sealed
 	bad.Sealed = slices.Clone(sealed.Sealed)
@@ -415,11 +428,13 @@ func TestVault(t *testing.T) {
 	if _, err := newVault(t).Open(sealed); !errors.Is(err, ErrVault) {
 		t.Errorf("without the key: %v", err)
 	}
-	if err := durable.WriteFile(v.fsys, "other.key", []byte("too short"), 0o600); err != nil {
+	if err := os.WriteFile(v.file+".short", []byte("too short"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := NewVault(v.fsys, "other.key").Seal(s); !errors.Is(err, ErrVault) {
-		t.Errorf("a short key: %v", err)
+	for _, file := range []string{v.file + ".short", filepath.Join(v.file, "below a file"), "/nowhere/at/all"} {
+		if _, err := NewVault(file).Seal(s); !errors.Is(err, ErrVault) {
+			t.Errorf("%s: %v", file, err)
+		}
 	}
 	if empty, err := v.Seal(Secrets{}); err != nil || empty.Sealed != nil {
 		t.Errorf("nothing, sealed: %+v, %v", empty, err)
@@ -428,9 +443,13 @@ func TestVault(t *testing.T) {
 
 func TestPasswordRules(t *testing.T) {
 	anna := addr.Address{Local: "anna.smith", Domain: "office.example"}
-	r := Rules{MinLength: 8, Denied: func(lower string) bool { return lower == "letmein123" }}
+	r := Rules{
+		MinLength: 8,
+		Common:    func(lower string) bool { return lower == "letmein123" },
+		Denied:    func(lower string) bool { return lower == "office.example" },
+	}
 	for password, rule := range map[string]string{
-		"good enough": "", "short": "min_length", "äöüäöüä": "min_length", "LetMeIn123": "denied",
+		"good enough": "", "short": "min_length", "äöüäöüä": "min_length", "LetMeIn123": "deny_common", "Office.Example": "deny_list",
 		"Anna.Smith": "user_name", "anna.smith@office.example": "user_name", "\x00\x00\x00\x00\x00\x00\x00\x00": "-", "": "-",
 	} {
 		err := r.Check(anna, password)
@@ -489,9 +508,12 @@ func TestSetStore(t *testing.T) {
 	if err := k.SetStore(&acc, []directory.SecretKind{directory.SecretSPA, directory.SecretSCRAM}); err != nil {
 		t.Fatal(err)
 	}
-	s, err := k.vault.Open(acc.Secrets)
-	if err != nil || s.Clear != "" || s.NT == nil || s.SCRAM != nil || !slices.Equal(acc.Secrets.Kinds, []directory.SecretKind{directory.SecretSPA}) {
-		t.Errorf("%+v, %v: the password is not forgotten, or the hash is", acc.Secrets.Kinds, err)
+	s, err := k.vault.Load().Open(acc.Secrets)
+	if err != nil || s.Clear != "" || s.NT == nil || s.SCRAM == nil || len(acc.Secrets.Kinds) != 2 {
+		t.Errorf("%+v, %v: the password is not forgotten, or what was to be made of it is not there", acc.Secrets.Kinds, err)
+	}
+	if err := k.SetStore(&acc, []directory.SecretKind{directory.SecretAPOP}); err != nil || len(acc.Secrets.Kinds) != 0 || acc.Secrets.Sealed != nil {
+		t.Errorf("%+v, %v: the password has come from nowhere", acc.Secrets.Kinds, err)
 	}
 }
 
@@ -552,7 +574,7 @@ func TestInventedSalts(t *testing.T) {
 	if err := dir.AddDomain("office.example"); err != nil {
 		t.Fatal(err)
 	}
-	keeper := NewKeeper(NewVault(root, "secrets.key"), Rules{Store: directory.SecretKinds()})
+	keeper := NewKeeper(newVault(t), Rules{Store: directory.SecretKinds()})
 	for _, user := range []string{"anna", "bert"} { // bert has nothing stored
 		a := addr.Address{Local: user, Domain: "office.example"}
 		account := directory.Account{}
@@ -584,4 +606,54 @@ func TestInventedSalts(t *testing.T) {
 			t.Errorf("%s has the salt of others", user)
 		}
 	}
+}
+
+// Log-ins that are right must not keep old failures fresh.
+func TestFailuresAreForgottenAmongSuccesses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, _, _ := newMechanisms(t)
+		took := func(password string) time.Duration {
+			start := time.Now()
+			lead(a, Client{Remote: here}, NTLM, ntlmClient("anna", "", password))
+			return time.Since(start)
+		}
+		for range 10 {
+			took("wrong")
+		}
+		if wait := took("secret"); wait != 8*time.Second {
+			t.Fatalf("a right log-in after ten wrong ones took %v", wait)
+		}
+		for range 5 {
+			time.Sleep(4 * time.Minute)
+			took("secret")
+		}
+		if wait := took("secret"); wait != 0 {
+			t.Errorf("twenty minutes after the last wrong one it took %v", wait)
+		}
+	})
+}
+
+// A program that only knows NTLMv1 guesses nothing, however often it comes.
+func TestOldProgramIsNotBanned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, _, log := newMechanisms(t)
+		a.Bans = NewBans(BanOptions{After: 5}, newLog(log))
+		old := ntlmClient("anna", "", "secret")
+		old[1] = func(challenge []byte) []byte { return oldResponse("anna", ntHash("secret"), challenge) }
+		for range 10 {
+			start := time.Now()
+			if _, err := lead(a, Client{Remote: here}, NTLM, old); !errors.Is(err, ErrInvalid) || time.Since(start) != 500*time.Millisecond {
+				t.Fatalf("%v after %v", err, time.Since(start))
+			}
+		}
+		for range 10 {
+			lead(a, Client{Remote: there}, NTLM, ntlmClient("anna", "", "wrong"))
+		}
+		if _, banned := a.Bans.Until(here); banned {
+			t.Error("banned for being old")
+		}
+		if _, banned := a.Bans.Until(there); !banned {
+			t.Error("guessing is not banned")
+		}
+	})
 }

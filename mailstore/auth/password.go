@@ -18,7 +18,8 @@ import (
 // verifier alone.
 type Rules struct {
 	MinLength int                     // in characters; 0: none
-	Denied    func(lower string) bool // passwords that everybody tries, asked in small letters; nil: none
+	Common    func(lower string) bool // passwords that everybody tries, asked in small letters; nil: none
+	Denied    func(lower string) bool // more that are not allowed, asked likewise; nil: none
 	Reuse     int                     // so many earlier passwords, the present one counted, may not come back
 	MaxAge    time.Duration           // after which a password must be changed; 0: never
 	Store     []directory.SecretKind  // what is kept beside the verifier for every mailbox
@@ -30,7 +31,7 @@ const MaxReuse = 24
 // A RuleError says which rule a password broke. It is an ErrPassword, and its
 // text is meant for the person who chose the password.
 type RuleError struct {
-	Rule string // the setting: "min_length", "denied", "user_name", "reuse"
+	Rule string // the setting: "min_length", "deny_common", "deny_list", "reuse"; "user_name" has none
 	Text string
 }
 
@@ -50,8 +51,10 @@ func (r *Rules) Check(user addr.Address, password string) error {
 	switch {
 	case length < r.MinLength:
 		return &RuleError{"min_length", fmt.Sprintf("it has %d characters, and passwords here have at least %d", length, r.MinLength)}
+	case r.Common != nil && r.Common(lower):
+		return &RuleError{"deny_common", "it is one of those that everybody tries first"}
 	case r.Denied != nil && r.Denied(lower):
-		return &RuleError{"denied", "it is one of those that everybody tries first"}
+		return &RuleError{"deny_list", "it is on the list of those that are not allowed here"}
 	case r.MinLength > 0 && (lower == name || lower == user.Fold().String()):
 		return &RuleError{"user_name", "it is the name of the mailbox"}
 	}
@@ -60,16 +63,21 @@ func (r *Rules) Check(user addr.Address, password string) error {
 
 // A Keeper makes what an account keeps of a password. Safe for concurrent use.
 type Keeper struct {
-	vault *Vault
+	vault atomic.Pointer[Vault]
 	rules atomic.Pointer[Rules]
 }
 
 // NewKeeper makes a Keeper that seals with the vault.
 func NewKeeper(vault *Vault, rules Rules) *Keeper {
-	k := &Keeper{vault: vault}
+	k := new(Keeper)
+	k.SetVault(vault)
 	k.SetRules(rules)
 	return k
 }
+
+// SetVault puts another key in use. What was sealed with the one before is made
+// anew at the next log-in with a password.
+func (k *Keeper) SetVault(v *Vault) { k.vault.Store(v) }
 
 // SetRules puts other rules in force.
 func (k *Keeper) SetRules(rules Rules) { k.rules.Store(&rules) }
@@ -111,7 +119,7 @@ func (k *Keeper) New(user addr.Address, acc directory.Account, password string, 
 	return func(acc *directory.Account) error {
 		var s Secrets
 		s.add(normalize(password), k.Wanted(acc))
-		sealed, err := k.vault.Seal(s)
+		sealed, err := k.vault.Load().Seal(s)
 		if err != nil {
 			return err
 		}
@@ -129,16 +137,20 @@ func fits(stored, password string) bool {
 
 // SetStore makes an account keep these kinds of secrets beside what the rules
 // say. Those that are not to be kept any more are forgotten at once; those that
-// are missing come with the next password that is set or proven.
+// are missing are made of the password where it is stored as it is, or come with the
+// next that is set or proven.
 func (k *Keeper) SetStore(acc *directory.Account, kinds []directory.SecretKind) error {
 	acc.Store = kinds
-	s, err := k.vault.Open(acc.Secrets)
+	s, err := k.vault.Load().Open(acc.Secrets)
 	if err != nil {
 		acc.Secrets = directory.Secrets{} // of no use to anybody; the next log-in fills them
 		return nil
 	}
+	if s.Clear != "" {
+		s.add(s.Clear, k.Wanted(acc))
+	}
 	s.keep(k.Wanted(acc))
-	acc.Secrets, err = k.vault.Seal(s)
+	acc.Secrets, err = k.vault.Load().Seal(s)
 	return err
 }
 
@@ -147,9 +159,19 @@ func Forget(acc *directory.Account) {
 	acc.Verifier, acc.Secrets, acc.History, acc.PasswordSet = "", directory.Secrets{}, nil, time.Time{}
 }
 
-// lacks reports whether an account misses a secret that it is to keep.
+// Check says whether the stored secrets of an account can be opened: nil, or an
+// ErrVault.
+func (k *Keeper) Check(acc *directory.Account) error {
+	_, err := k.vault.Load().Open(acc.Secrets)
+	return err
+}
+
+// lacks reports whether an account misses a secret that it is to keep, or has it
+// under a seal that nobody can open.
 func (k *Keeper) lacks(acc *directory.Account) bool {
-	return slices.ContainsFunc(k.Wanted(acc), func(kind directory.SecretKind) bool { return !acc.Secrets.Has(kind) })
+	wanted := k.Wanted(acc)
+	return slices.ContainsFunc(wanted, func(kind directory.SecretKind) bool { return !acc.Secrets.Has(kind) }) ||
+		len(wanted) > 0 && k.Check(acc) != nil
 }
 
 // errChanged says that the account has another password by now.
@@ -160,7 +182,7 @@ func (k *Keeper) fill(acc *directory.Account, verifier, password string) error {
 	if acc.Verifier != verifier {
 		return errChanged
 	}
-	s, err := k.vault.Open(acc.Secrets)
+	s, err := k.vault.Load().Open(acc.Secrets)
 	if err != nil {
 		s = Secrets{} // sealed with a lost key: they are made anew
 	}
@@ -172,7 +194,7 @@ func (k *Keeper) fill(acc *directory.Account, verifier, password string) error {
 	}
 	s.add(password, missing)
 	s.keep(k.Wanted(acc))
-	acc.Secrets, err = k.vault.Seal(s)
+	acc.Secrets, err = k.vault.Load().Seal(s)
 	return err
 }
 

@@ -32,8 +32,17 @@ type source struct {
 }
 
 type guesses struct {
-	wrong []uint64 // fingerprints, oldest first
-	last  time.Time
+	wrong []guess // oldest first
+}
+
+type guess struct {
+	fingerprint uint64
+	at          time.Time // the last time
+}
+
+// forget drops the guesses from before a time.
+func (g *guesses) forget(before time.Time) {
+	g.wrong = slices.DeleteFunc(g.wrong, func(w guess) bool { return w.at.Before(before) })
 }
 
 // newSource folds the ways to write one account name into one. It looks at the
@@ -56,20 +65,21 @@ func (t *throttle) begin(s source, fingerprint uint64) time.Duration {
 	defer t.mu.Unlock()
 	now := time.Now()
 	g := t.sources[s]
-	if g == nil || now.Sub(g.last) > t.forget {
+	if g == nil {
 		t.makeRoom(now)
 		g = new(guesses)
 		t.sources[s] = g
 	}
-	g.last = now
-	if slices.Contains(g.wrong, fingerprint) {
+	g.forget(now.Add(-t.forget))
+	if i := slices.IndexFunc(g.wrong, func(w guess) bool { return w.fingerprint == fingerprint }); i >= 0 {
+		g.wrong[i].at = now
 		return 0
 	}
 	wait := t.wait(len(g.wrong))
 	if len(g.wrong) == maxWrong {
 		g.wrong = slices.Delete(g.wrong, 0, 1)
 	}
-	g.wrong = append(g.wrong, fingerprint)
+	g.wrong = append(g.wrong, guess{fingerprint, now})
 	return wait
 }
 
@@ -87,7 +97,7 @@ func (t *throttle) takeBack(s source, fingerprint uint64) {
 	if g == nil {
 		return
 	}
-	g.wrong = slices.DeleteFunc(g.wrong, func(f uint64) bool { return f == fingerprint })
+	g.wrong = slices.DeleteFunc(g.wrong, func(w guess) bool { return w.fingerprint == fingerprint })
 	if len(g.wrong) == 0 {
 		delete(t.sources, s)
 	}
@@ -100,7 +110,7 @@ func (t *throttle) makeRoom(now time.Time) {
 		return
 	}
 	for s, g := range t.sources {
-		if now.Sub(g.last) > t.forget {
+		if g.forget(now.Add(-t.forget)); len(g.wrong) == 0 {
 			delete(t.sources, s)
 		}
 	}

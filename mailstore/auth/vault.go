@@ -1,11 +1,13 @@
 package auth
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"sync"
 
@@ -25,15 +27,15 @@ var ErrVault = errors.New("the stored secrets cannot be opened")
 // it is needed first. Whoever has both files has the secrets: they are what the
 // server itself must read. Safe for concurrent use.
 type Vault struct {
-	fsys durable.FS
-	name string
+	file string
 
 	mu  sync.Mutex
 	key []byte // owner: mu; nil: not read yet
 }
 
-// NewVault makes a Vault whose key is in a file.
-func NewVault(fsys durable.FS, name string) *Vault { return &Vault{fsys: fsys, name: name} }
+// NewVault makes a Vault whose key is in a file, in a directory that is there by
+// the time that something is sealed.
+func NewVault(file string) *Vault { return &Vault{file: file} }
 
 // readKey returns the key; with create it makes one where there is none.
 func (v *Vault) readKey(create bool) ([]byte, error) {
@@ -42,15 +44,21 @@ func (v *Vault) readKey(create bool) ([]byte, error) {
 	if v.key != nil {
 		return v.key, nil
 	}
-	key, err := durable.ReadFile(v.fsys, v.name)
+	dir, err := durable.Open(filepath.Dir(v.file))
+	if err != nil {
+		return nil, fmt.Errorf("%w: key file: %w", ErrVault, err)
+	}
+	defer dir.Close()
+	name := filepath.Base(v.file)
+	key, err := durable.ReadFile(dir, name)
 	if create && errors.Is(err, fs.ErrNotExist) {
-		key, err = v.makeKey()
+		key, err = makeKey(dir, name)
 	}
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%w: key file: %w", ErrVault, err)
 	case len(key) != chacha20poly1305.KeySize:
-		return nil, fmt.Errorf("%w: key file %s has %d octets, not %d", ErrVault, v.name, len(key), chacha20poly1305.KeySize)
+		return nil, fmt.Errorf("%w: key file %s has %d octets, not %d", ErrVault, v.file, len(key), chacha20poly1305.KeySize)
 	}
 	v.key = key
 	return key, nil
@@ -58,21 +66,21 @@ func (v *Vault) readKey(create bool) ([]byte, error) {
 
 // makeKey makes the key file. Of two processes that do, one wins, and both use
 // its key: hence the hard link of a finished file, and the reading back.
-func (v *Vault) makeKey() ([]byte, error) {
-	draft := v.name + ".new-" + rand.Text()
+func makeKey(dir durable.FS, name string) ([]byte, error) {
+	draft := name + ".new-" + rand.Text()
 	key := make([]byte, chacha20poly1305.KeySize)
 	rand.Read(key)
-	if err := durable.WriteFile(v.fsys, draft, key, 0o600); err != nil {
+	if err := durable.WriteFile(dir, draft, key, 0o600); err != nil {
 		return nil, err
 	}
-	err := v.fsys.Link(draft, v.name)
+	err := dir.Link(draft, name)
 	if errors.Is(err, fs.ErrExist) {
 		err = nil
 	}
-	if err := errors.Join(err, v.fsys.Remove(draft), v.fsys.SyncDir(".")); err != nil {
+	if err := errors.Join(err, dir.Remove(draft), dir.SyncDir(".")); err != nil {
 		return nil, err
 	}
-	return durable.ReadFile(v.fsys, v.name)
+	return durable.ReadFile(dir, name)
 }
 
 // Seal closes secrets. What is not there is not said to be.
@@ -89,6 +97,9 @@ func (v *Vault) Seal(s Secrets) (directory.Secrets, error) {
 	if err != nil {
 		return directory.Secrets{}, err
 	}
+	// The length of what is sealed shows, and must not be that of a password.
+	const block = 512
+	plain = append(plain, bytes.Repeat([]byte(" "), block-len(plain)%block)...)
 	aead, err := chacha20poly1305.NewX(key)
 	if err != nil {
 		return directory.Secrets{}, err

@@ -31,8 +31,13 @@ var (
 	ErrUnavailable = errors.New("the directory gives no answer")
 	// ErrAmbiguous: several entries fit where one must. It is an ErrUnavailable:
 	// nothing is known until somebody has tidied up.
-	ErrAmbiguous = fmt.Errorf("%w: several entries fit", ErrUnavailable)
+	ErrAmbiguous error = ambiguous{}
 )
+
+type ambiguous struct{}
+
+func (ambiguous) Error() string        { return "several entries of the directory fit where one must" }
+func (ambiguous) Is(target error) bool { return target == ErrUnavailable }
 
 // A Login is what a person typed as a user name, taken apart. Domain is that of
 // the mail address, also where a NetBIOS domain or nothing was typed.

@@ -123,6 +123,9 @@ func (c *Conn) next() error {
 		return nil
 	case modeAuth:
 		line, err := c.readLine(maxAuthLine)
+		if string(line) == "=" {
+			line = nil // some clients write an empty response as an empty initial one (RFC 4954 §4)
+		}
 		if errors.Is(err, errLineTooLong) || err == nil && !isBase64(line) {
 			c.badAuth, line = true, []byte("*")
 		} else if err != nil {

@@ -3,12 +3,14 @@ package audit
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"reflect"
 )
 
 // Differences holds two values against each other as they are in JSON and keeps
 // what is different, objects member by member. A nil value is none, and stays
-// nil. Of what secret says by the name of a member of the outermost object, only
+// nil; of what comes or goes as a whole, members that say nothing are left out. Of
+// what secret says by the name of a member of the outermost object, only
 // "set", or "changed" instead of another one, is told.
 func Differences(before, after any, secret func(name string) bool) (json.RawMessage, json.RawMessage, error) {
 	old, err := members(before)
@@ -21,6 +23,9 @@ func Differences(before, after any, secret func(name string) bool) (json.RawMess
 	}
 	if old != nil && next != nil {
 		dropCommon(old, next)
+	} else {
+		dropEmpty(old)
+		dropEmpty(next)
 	}
 	for name := range next {
 		if secret(name) {
@@ -63,6 +68,27 @@ func encodeMembers(m map[string]any) (json.RawMessage, error) {
 		return nil, nil
 	}
 	return json.Marshal(m)
+}
+
+// dropEmpty takes out what says nothing: false, 0, "", and empty lists and objects.
+func dropEmpty(m map[string]any) {
+	maps.DeleteFunc(m, func(_ string, v any) bool {
+		switch v := v.(type) {
+		case nil:
+			return true
+		case bool:
+			return !v
+		case string:
+			return v == ""
+		case json.Number:
+			return v == "0"
+		case []any:
+			return len(v) == 0
+		case map[string]any:
+			return len(v) == 0
+		}
+		return false
+	})
 }
 
 // dropCommon takes out of both what they have in common.

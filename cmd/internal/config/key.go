@@ -562,7 +562,7 @@ func Diff(old, new *Config) []string {
 func RestartKeys(changed []string) []string {
 	return slices.DeleteFunc(slices.Clone(changed), func(name string) bool {
 		switch name {
-		case "data", "auth.key_file", "log.format", "local.enabled", "local.socket":
+		case "data", "log.format", "local.enabled", "local.socket":
 			return false
 		}
 		return section(name) != "listen" && section(name) != "pickup" && section(name) != "operators"

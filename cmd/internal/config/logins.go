@@ -34,11 +34,13 @@ type Passwords struct {
 	denied map[string]bool // of DenyList, in small letters
 }
 
-// Denied reports whether a password, in small letters, is one of those that may
-// not be used.
-func (p *Passwords) Denied(lower string) bool {
-	return p.denied[lower] || p.DenyCommon && isCommon(lower)
-}
+// Common reports whether a password, in small letters, is one that everybody
+// tries first and that may not be used therefore.
+func (p *Passwords) Common(lower string) bool { return p.DenyCommon && isCommon(lower) }
+
+// Denied reports whether a password, in small letters, is in the file of those
+// that may not be used.
+func (p *Passwords) Denied(lower string) bool { return p.denied[lower] }
 
 // logInKeys are those of [auth], beside plaintext_networks and what TLS has to do
 // with it, and of [passwords].

@@ -239,9 +239,7 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
 			}
 		})
 	}
-	for _, warning := range d.office.Config().Warnings {
-		d.log.Warn("configuration", "warning", warning)
-	}
+	d.warnOfSettings()
 	d.log.Info("pillarbox is ready", "hostname", d.office.Config().Hostname, "data", d.office.Root.Name())
 	for ctx.Err() == nil {
 		select {

@@ -36,6 +36,7 @@ func (d *Daemon) Reload() ReloadResult {
 		return ReloadResult{Changed: []string{}, Restart: []string{}, Error: err.Error()}
 	}
 	d.log.Info("reloaded", "changed", result.Changed)
+	d.warnOfSettings()
 	if err := d.adoptNames(); err != nil {
 		d.log.Error("reload: names of domains and mailboxes", "error", err)
 	}
@@ -55,7 +56,7 @@ func (d *Daemon) reload() (ReloadResult, error) {
 	restart := config.RestartKeys(changed)
 	// What waits for a restart stays as it is in force, so that the next reload
 	// names it again.
-	next.Data, next.Listen, next.Log.Format, next.LogIns.KeyFile = old.Data, old.Listen, old.Log.Format, old.LogIns.KeyFile
+	next.Data, next.Listen, next.Log.Format = old.Data, old.Listen, old.Log.Format
 	next.Pickup, next.Local.Enabled, next.Local.Socket, next.Operators = old.Pickup, old.Local.Enabled, old.Local.Socket, old.Operators
 	if err := d.certs.Reconfigure(next.Certs()); err != nil {
 		return ReloadResult{}, err

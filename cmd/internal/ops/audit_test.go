@@ -57,7 +57,7 @@ func TestAuditOfVerbs(t *testing.T) {
 		}},
 		{"device", func() (Change, error) {
 			return o.AddDevice(NewDevice{Name: "scanner", IPs: []string{"198.51.100.7"}, MaySendTo: "local"})
-		}, []string{`device scanner >{"allow_plaintext":false,"as":"","may_send_to":"local","name":"scanner","networks":["198.51.100.7/32"],"per_hour":0}`}},
+		}, []string{`device scanner >{"may_send_to":"local","name":"scanner","networks":["198.51.100.7/32"]}`}},
 		{"operator", func() (Change, error) { return o.AddOperator(NewOperator{Name: "unix:root"}) },
 			[]string{`operator unix:root >{"all":true,"name":"unix:root"}`}},
 		{"no operator", func() (Change, error) { return o.RemoveOperator("unix:root") },

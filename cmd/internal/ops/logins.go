@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,7 +15,6 @@ import (
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
-	"pillarbox/mailstore/durable"
 	"pillarbox/mailstore/ldap"
 	"pillarbox/mailstore/system"
 )
@@ -23,24 +23,18 @@ import (
 // configuration names none.
 const secretsKey = "secrets.key"
 
-// OpenKeeper opens what keeps passwords. The root is the key file's, to be
-// closed, if it is not in the data directory.
-func OpenKeeper(root *durable.Root, cfg *config.Config) (*auth.Keeper, *durable.Root, error) {
-	if cfg.LogIns.KeyFile == "" {
-		return auth.NewKeeper(auth.NewVault(root, secretsKey), RulesOf(cfg)), nil, nil
-	}
-	other, err := durable.Open(filepath.Dir(cfg.LogIns.KeyFile))
-	if err != nil {
-		return nil, nil, Hint(fmt.Errorf("auth.key_file: %w", err), "make the folder, or let auth.key_file be empty")
-	}
-	return auth.NewKeeper(auth.NewVault(other, filepath.Base(cfg.LogIns.KeyFile)), RulesOf(cfg)), other, nil
+// NewKeeper makes what keeps passwords as a configuration says.
+func NewKeeper(cfg *config.Config) *auth.Keeper { return auth.NewKeeper(newVault(cfg), RulesOf(cfg)) }
+
+func newVault(cfg *config.Config) *auth.Vault {
+	return auth.NewVault(cmp.Or(cfg.LogIns.KeyFile, filepath.Join(cfg.Data, secretsKey)))
 }
 
 // RulesOf are the rules for new passwords.
 func RulesOf(cfg *config.Config) auth.Rules {
 	p := cfg.Passwords
 	return auth.Rules{
-		MinLength: p.MinLength, Denied: p.Denied, Reuse: p.Reuse, MaxAge: time.Duration(p.MaxAge) * 24 * time.Hour,
+		MinLength: p.MinLength, Common: p.Common, Denied: p.Denied, Reuse: p.Reuse, MaxAge: time.Duration(p.MaxAge) * 24 * time.Hour,
 		Store: cfg.LogIns.Store,
 	}
 }
@@ -64,6 +58,10 @@ func (o *Office) newAccount(a addr.Address, n NewMailbox) (account directory.Acc
 	account.Store = n.Store
 	if n.Password == "" {
 		return account, nil
+	}
+	if m, err := o.Dir.MethodOf(a.Domain); err == nil && m != directory.ByFile {
+		return account, Hint(fmt.Errorf("mailbox %s: %w: the method of its domain is %s", a, ErrElsewhere, m),
+			"add it with --no-password; 'pillarbox admin mailbox migrate-auth %s file' then gives it a password of its own", a)
 	}
 	set, err := o.Keeper.New(a, account, n.Password, time.Now())
 	if err != nil {
@@ -115,16 +113,20 @@ func union(a, b []directory.SecretKind) []directory.SecretKind {
 	return all
 }
 
-// ParseSecrets reads the kinds of secrets that a person names; "none" is none.
+// ParseSecrets reads the kinds of secrets that a person names, or the mechanisms
+// that need them; "none" is none.
 func ParseSecrets(names []string) ([]directory.SecretKind, error) {
 	if len(names) == 1 && names[0] == "none" {
 		return nil, nil
 	}
 	var kinds []directory.SecretKind
 	for _, name := range names {
-		kind := directory.SecretKind(name)
+		kind := directory.SecretKind(strings.ToLower(name))
+		if byMechanism := needs(strings.ToUpper(name)); byMechanism != "" {
+			kind = byMechanism
+		}
 		if !slices.Contains(directory.SecretKinds(), kind) {
-			return nil, Hint(fmt.Errorf("%q is nothing that can be stored", name), "write spa, cram-md5, apop, scram, or none")
+			return nil, Hint(fmt.Errorf("%q is nothing that can be stored", name), "write spa (for NTLM), cram-md5, apop, scram, or none")
 		}
 		kinds = append(kinds, kind)
 	}
@@ -139,13 +141,13 @@ func (o *Office) SetSecrets(user string, names ...string) (Change, error) {
 		return Change{}, err
 	}
 	done := "stores nothing beside the hash of its password"
-	if len(kinds) > 0 {
-		done = "stores for " + joinKinds(kinds)
+	if all := union(kinds, o.Config().LogIns.Store); len(all) > 0 {
+		done = "stores for " + joinKinds(all)
 	}
 	return o.changeMailbox(user, done, func(a addr.Address) (warnings []string, err error) {
 		err = o.Dir.UpdateAccount(a, func(acc *directory.Account) error { return o.Keeper.SetStore(acc, kinds) })
 		if box, lookup := o.Dir.Mailbox(a); err == nil && lookup == nil {
-			warnings = o.secretWarnings(box)
+			warnings = o.secretWarnings(box, kinds)
 		}
 		return warnings, err
 	})
@@ -159,19 +161,70 @@ func joinKinds(kinds []directory.SecretKind) string {
 	return strings.Join(words, ", ")
 }
 
-func (o *Office) secretWarnings(box directory.Mailbox) (warnings []string) {
+// secretWarnings are what else there is to know of a mailbox for which these
+// kinds of secrets were chosen.
+func (o *Office) secretWarnings(box directory.Mailbox, chosen []directory.SecretKind) (warnings []string) {
 	wanted := o.Keeper.Wanted(&box.Account)
 	missing := slices.DeleteFunc(slices.Clone(wanted), box.Account.Secrets.Has)
 	switch {
 	case len(wanted) > 0 && box.Method != directory.ByFile:
-		warnings = append(warnings, fmt.Sprintf("its password is checked by %s, which gives nothing to store; only PLAIN and LOGIN work", box.Method))
+		return []string{fmt.Sprintf("its password is checked by %s, which gives nothing to store; only PLAIN and LOGIN work", box.Method)}
 	case len(missing) > 0:
-		warnings = append(warnings, fmt.Sprintf("%s is stored when the password is next set, or proven by a log-in with PLAIN or LOGIN", joinKinds(missing)))
+		warnings = append(warnings, fmt.Sprintf("still missing: %s; a log-in with PLAIN or LOGIN stores it, or the next password that is set", joinKinds(missing)))
 	}
-	for _, kind := range box.Account.Secrets.Kinds {
-		if slices.Contains(o.Config().LogIns.Store, kind) && !slices.Contains(box.Account.Store, kind) {
-			warnings = append(warnings, fmt.Sprintf("%s stays: auth.store has it for every mailbox", kind))
+	if kept := slices.DeleteFunc(slices.Clone(wanted), func(k directory.SecretKind) bool { return slices.Contains(chosen, k) }); len(kept) > 0 {
+		warnings = append(warnings, fmt.Sprintf("'store' in [auth] has %s for every mailbox", joinKinds(kept)))
+	}
+	if n := o.withoutSecrets(chosen); n > 0 {
+		warnings = append(warnings, fmt.Sprintf("programs that choose for themselves, such as curl and fetchmail, now try this for the other mailboxes too, "+
+			"and fail where nothing is stored (%d); 'store' in [auth] has it for all", n))
+	}
+	return warnings
+}
+
+// withoutSecrets counts the mailboxes with a password of their own for which some
+// of these kinds of secrets are not stored.
+func (o *Office) withoutSecrets(kinds []directory.SecretKind) (n int) {
+	for box := range o.ownPasswords() {
+		if slices.ContainsFunc(kinds, func(k directory.SecretKind) bool { return !slices.Contains(o.Keeper.Wanted(&box.Account), k) }) {
+			n++
 		}
+	}
+	return n
+}
+
+// ownPasswords are the mailboxes whose passwords are kept here.
+func (o *Office) ownPasswords() iter.Seq[directory.Mailbox] {
+	return func(yield func(directory.Mailbox) bool) {
+		domains, _ := o.Dir.Domains()
+		for _, d := range domains {
+			boxes, _ := o.Dir.MailboxesAsFound(d)
+			for _, box := range boxes {
+				if box.Damage == nil && box.Method == directory.ByFile && box.Account.Verifier != "" && !yield(box) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// LogInWarnings says whom the settings shut out.
+func (o *Office) LogInWarnings() (warnings []string) {
+	cfg := o.Config()
+	var old, noSPA int
+	for box := range o.ownPasswords() {
+		if o.Keeper.Expired(&box.Account, time.Now()) {
+			old++
+		}
+		if !box.Account.Secrets.Has(directory.SecretSPA) {
+			noSPA++
+		}
+	}
+	if cfg.LogIns.RequireSPA && noSPA > 0 {
+		warnings = append(warnings, fmt.Sprintf("auth.require_spa: %d mailboxes cannot log in, since nothing is stored for SPA; 'pillarbox admin mailbox passwd' with --spa changes that", noSPA))
+	}
+	if old > 0 {
+		warnings = append(warnings, fmt.Sprintf("passwords.max_age: %d mailboxes cannot log in, since their passwords are too old", old))
 	}
 	return warnings
 }
@@ -229,6 +282,8 @@ func (o *Office) whyNot(box directory.Mailbox, mechanism string) string {
 		return fmt.Sprintf("its password is checked by %s", box.Method)
 	case box.Method == directory.ByFile && box.Account.Verifier == "":
 		return "it has no password"
+	case has && kind != "" && o.Keeper.Check(&box.Account) != nil:
+		return "what is stored cannot be opened: auth.key_file is missing or another; a log-in with PLAIN or LOGIN stores it anew"
 	case !has && slices.Contains(o.Keeper.Wanted(&box.Account), kind):
 		return fmt.Sprintf("%s is stored when the password is next set, or proven by PLAIN or LOGIN", kind)
 	case !has:

@@ -27,6 +27,8 @@ type MailboxSummary struct {
 	KeepCopy bool           `json:"keep_copy"`         // with Forward: mail stays here as well
 	Held     bool           `json:"held"`              // sent too much to other servers, and may not until released
 	Damaged  bool           `json:"damaged,omitempty"` // its account cannot be read, and nothing else here is known
+
+	Method directory.Method `json:"method"` // how the password is checked
 }
 
 // MailboxStat is what a mailbox holds, and how much it may.
@@ -43,7 +45,7 @@ type MailboxStat struct {
 type MailboxDetails struct {
 	MailboxSummary
 	LockedByDomain bool           `json:"locked_by_domain"`
-	DefaultQuota   bool           `json:"default_quota"` // it has no quota of its own
+	DefaultQuota   bool           `json:"default_quota"` // it has no quota of its own: that of the directory, or the default
 	Messages       int            `json:"messages"`
 	Bytes          int64          `json:"bytes"`
 	Created        *time.Time     `json:"created"`        // null where nobody knows, as in a mailbox from an old server
@@ -56,7 +58,6 @@ type MailboxDetails struct {
 	Outside        Entitlement    `json:"outside"`    // to send to other servers
 	Inbound        Entitlement    `json:"inbound"`    // to get mail from outside
 
-	Method      directory.Method       `json:"method"`       // how the password is checked
 	PasswordSet *time.Time             `json:"password_set"` // null where nobody knows
 	Secrets     []directory.SecretKind `json:"secrets"`      // stored beside the password's hash
 	LogIns      []LogInWay             `json:"log_ins"`
@@ -236,6 +237,7 @@ func (o *Office) summary(box directory.Mailbox) MailboxSummary {
 		KeepCopy: box.Account.KeepCopy,
 		Held:     box.Account.Held,
 		Damaged:  box.Damage != nil,
+		Method:   box.Method,
 	}
 }
 
@@ -311,7 +313,6 @@ func (o *Office) ShowMailbox(user string) (MailboxDetails, error) {
 		SentAsBy:       orEmpty(refs.grants),
 		Outside:        Entitlement{Own: rightOf(box.Account.Outside)},
 		Inbound:        Entitlement{Own: rightOf(box.Account.Inbound)},
-		Method:         box.Method,
 		Secrets:        orEmpty(box.Account.Secrets.Kinds),
 		LogIns:         o.logInWays(box),
 		ClientCerts:    orEmpty(box.Account.ClientCerts),

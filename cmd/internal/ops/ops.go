@@ -59,7 +59,6 @@ type Office struct {
 	watch *atomic.Pointer[func(quota.Event)]
 
 	sources *sources
-	keyRoot *durable.Root // of the key file, if it is outside the data directory
 
 	operators *operators
 	operator  *Operator // whose office it is; nil: somebody's who may do everything
@@ -79,11 +78,8 @@ func Open(cfg *config.Config, log *slog.Logger) (*Office, error) {
 	o := &Office{
 		Root: root, Dir: directory.New(root, directory.Options{}), Devices: devices.New(root),
 		cfg: new(atomic.Pointer[config.Config]), watch: new(atomic.Pointer[func(quota.Event)]),
-		sources: new(sources), log: log,
+		sources: new(sources), log: log, Keeper: NewKeeper(cfg),
 		operators: newOperators(root), recorder: NewRecorder(root, Server(), nil),
-	}
-	if o.Keeper, o.keyRoot, err = OpenKeeper(root, cfg); err != nil {
-		return nil, errors.Join(err, root.Close())
 	}
 	o.observe()
 	if err := o.SetConfig(cfg); err != nil {
@@ -107,9 +103,6 @@ func OpenCertificate(cfg *config.Config) (*certs.Manager, error) {
 // Close releases the data directory.
 func (o *Office) Close() error {
 	o.sources.close()
-	if o.keyRoot != nil {
-		defer o.keyRoot.Close()
-	}
 	return o.Root.Close()
 }
 
@@ -128,11 +121,12 @@ func (o *Office) settled(do func() error) error {
 // Config is the configuration in force.
 func (o *Office) Config() *config.Config { return o.cfg.Load() }
 
-// SetConfig puts another configuration in force; the data directory and the key
-// file stay. The error is that of a directory that cannot be, such as one whose
+// SetConfig puts another configuration in force; the data directory stays. The error is that of a directory that cannot be, such as one whose
 // CA cannot be read; all else is in force even so.
 func (o *Office) SetConfig(cfg *config.Config) error {
-	o.cfg.Store(cfg)
+	if old := o.cfg.Swap(cfg); old != nil && old.LogIns.KeyFile != cfg.LogIns.KeyFile {
+		o.Keeper.SetVault(newVault(cfg))
+	}
 	o.Keeper.SetRules(RulesOf(cfg))
 	err := o.sources.configure(cfg, o.log)
 	o.Dir.SetOptions(directory.Options{

@@ -116,7 +116,7 @@ func TestEveryVerbAsks(t *testing.T) {
 		"Audit", "ListDomains", "StatDomains", "ListRoutes", // leave out what he may not see
 		"TestRoute",                                                               // after RouteAddresses
 		"WatchQuota", "QuotaNotice", "KeptDays", "NotesFetched", "RetentionRound", // the server's own
-		"AuthSettings", "Backend",
+		"AuthSettings", "Backend", "LogInWarnings",
 	}
 	for _, name := range slices.Sorted(maps.Keys(asks)) {
 		if err := asks[name](); !errors.Is(err, ErrNotPermitted) {

@@ -310,13 +310,7 @@ func (r *run) directory(password Password) error {
 		}
 		r.step("made", "domain %s", r.Domain)
 	}
-	keeper, keyRoot, err := ops.OpenKeeper(root, r.result.Config)
-	if err != nil {
-		return err
-	}
-	if keyRoot != nil {
-		defer keyRoot.Close()
-	}
+	keeper := ops.NewKeeper(r.result.Config)
 	for _, box := range r.Mailboxes {
 		if err := r.mailbox(dir, keeper, box.Fold(), password); err != nil {
 			return err

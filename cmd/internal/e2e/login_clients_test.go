@@ -1,0 +1,222 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// newSecretOffice is an office in which anna can log in by every mechanism, with
+// programs that know the first version of NTLM only, too.
+func newSecretOffice(t *testing.T) *office {
+	t.Helper()
+	o := newOffice(t)
+	o.set(t, "auth", "ntlm_v1", "true")
+	o.pillarbox(t, "", "admin", "mailbox", "secrets", anna, "spa", "cram-md5", "apop", "scram")
+	o.pillarbox(t, annaPassword+"\n", "admin", "mailbox", "passwd", anna, "--password-stdin")
+	return o
+}
+
+// names are how people write who they are: in Windows' way too, by the short
+// name of the domain and by the whole.
+var names = []string{"anna", anna, `OFFICE\anna`, domain + `\anna`}
+
+// logMechanism is what the log calls a mechanism in which the password itself
+// is sent.
+func logMechanism(mechanism string) string {
+	switch mechanism = strings.TrimPrefix(strings.ToUpper(mechanism), "+"); mechanism {
+	case "PLAIN", "LOGIN":
+		return "password"
+	}
+	return mechanism
+}
+
+// logIns is how often anna has logged in by a mechanism.
+func (s *server) logIns(mechanism string) int {
+	return strings.Count(s.log.String(), `msg="authentication succeeded" user=`+anna+" remote=127.0.0.1 mechanism="+logMechanism(mechanism)+"\n")
+}
+
+// wantLogIn wants one log-in more by the mechanism, and the program content.
+func (s *server) wantLogIn(t *testing.T, cmd *exec.Cmd, mechanism string, codes ...int) {
+	t.Helper()
+	before := s.logIns(mechanism)
+	out, code := run(t, cmd)
+	for _, other := range codes {
+		if code == other {
+			code = 0
+		}
+	}
+	if code != 0 {
+		t.Fatalf("%v: exit code %d\n%s", cmd.Args, code, out)
+	}
+	if s.logIns(mechanism) != before+1 {
+		t.Errorf("%v: no log-in by %s is in the log\n%s", cmd.Args, mechanism, tail(s.log.String(), 5))
+	}
+}
+
+// TestLogInToSend logs in with every program, by each mechanism that it knows
+// beyond those of TestSend, under every name, with TLS and without.
+func TestLogInToSend(t *testing.T) {
+	o := newSecretOffice(t)
+	s := o.serve(t)
+	file := o.write(t, "message.eml", letter("logged-in"))
+	for _, client := range []struct {
+		program    string
+		mechanisms []string
+		command    func(*testing.T, *office, submission) *exec.Cmd
+	}{
+		{"curl", []string{"NTLM", "CRAM-MD5", "PLAIN", "LOGIN"}, curlSend},
+		{"swaks", []string{"NTLM", "CRAM-MD5", "PLAIN", "LOGIN"}, swaksSend},
+		{"msmtp", []string{"NTLM", "CRAM-MD5", "SCRAM-SHA-256"}, msmtpSend},
+	} {
+		t.Run(client.program, func(t *testing.T) {
+			needs(t, client.program)
+			for _, way := range []submission{
+				{service: "submission", security: "plain"},
+				{service: "submission", security: "starttls"},
+				{service: "smtps", security: "implicit"},
+			} {
+				for _, way.login = range client.mechanisms {
+					for _, way.user = range names {
+						way.password, way.to, way.file, way.ca = annaPassword, boss, file, o.ca
+						s.wantLogIn(t, client.command(t, o, way), way.login)
+					}
+				}
+			}
+		})
+	}
+	for _, message := range o.stored(t, boss) {
+		if !strings.Contains(message, "(authenticated as "+anna+")") {
+			t.Fatalf("not sent as anna:\n%s", message)
+		}
+	}
+}
+
+// fetchmailBy is fetchmail with the words for a mechanism.
+func fetchmailBy(t *testing.T, o *office, f fetch) *exec.Cmd {
+	protocol := "pop3 auth " + strings.ToLower(f.login)
+	if f.login == "APOP" {
+		protocol = "apop"
+	}
+	security := map[string]string{
+		"plain":    `sslproto ""`,
+		"starttls": `sslproto "TLS1.2+"`,
+		"implicit": `ssl sslproto "TLS1.2+"`,
+	}[f.security]
+	rc := fmt.Sprintf(`set idfile "%[1]s.ids" set pidfile "%[1]s.pid"
+poll 127.0.0.1 port %[2]s protocol %[3]s
+  username "%[4]s" password "%[5]s" %[6]s
+  sslcertck sslcertfile "%[7]s" sslcommonname "%[8]s"
+  keep no rewrite fetchall mda "cat >>%[1]s"
+`, f.out, o.port(f.service), protocol, strings.ReplaceAll(f.user, `\`, `\\`), f.password, security, f.ca, hostname)
+	return o.command(t, "fetchmail", "--fetchmailrc", o.write(t, "fetchmailrc", rc), "--invisible", "--nosyslog", "--nodetach")
+}
+
+// curlList lists the messages; its mechanism for APOP is "+APOP".
+func curlList(t *testing.T, o *office, f fetch) *exec.Cmd {
+	if f.login == "APOP" {
+		f.login = "+APOP"
+	}
+	return o.curlPOP3(t, f, "")
+}
+
+// mpopBy fetches all again.
+func mpopBy(t *testing.T, o *office, f fetch) *exec.Cmd {
+	f.login, f.keep = strings.ToLower(f.login), true
+	return mpopFetch(t, o, f)
+}
+
+// TestLogInToFetch is TestLogInToSend for POP3.
+func TestLogInToFetch(t *testing.T) {
+	o := newSecretOffice(t)
+	s := o.serve(t)
+	o.deliver(t, letter("one"), anna)
+	for _, client := range []struct {
+		program    string
+		mechanisms []string
+		nothing    int // exit code for no new mail
+		command    func(*testing.T, *office, fetch) *exec.Cmd
+	}{
+		{"curl", []string{"NTLM", "CRAM-MD5", "APOP", "PLAIN", "LOGIN"}, 0, curlList},
+		{"mpop", []string{"NTLM", "CRAM-MD5", "APOP", "SCRAM-SHA-256"}, 0, mpopBy},
+		{"fetchmail", []string{"NTLM", "CRAM-MD5", "APOP"}, 1, fetchmailBy},
+	} {
+		t.Run(client.program, func(t *testing.T) {
+			needs(t, client.program)
+			for _, way := range []fetch{
+				{service: "pop3", security: "plain"},
+				{service: "pop3", security: "starttls"},
+				{service: "pop3s", security: "implicit"},
+			} {
+				for _, way.login = range client.mechanisms {
+					for _, way.user = range names {
+						way.password, way.ca, way.out = annaPassword, o.ca, o.path(client.program)
+						s.wantLogIn(t, client.command(t, o, way), way.login, client.nothing)
+					}
+				}
+			}
+		})
+	}
+}
+
+// gsasl logs in to send; it starts TLS where the CA is named.
+func (o *office) gsasl(t *testing.T, mechanism, user, password string, more ...string) *exec.Cmd {
+	args := []string{"--smtp", "--connect", o.listen["submission"], "--mechanism", mechanism, "--x509-ca-file", o.ca,
+		"--authentication-id", user, "--password", password, "--realm", "", "--hostname", hostname}
+	return o.command(t, "gsasl", append(args, more...)...)
+}
+
+// TestLogInBound is SCRAM bound to the TLS connection, as GNU SASL does it: by
+// what TLS 1.3 exports, and by tls-unique of TLS 1.2.
+func TestLogInBound(t *testing.T) {
+	needs(t, "gsasl")
+	o := newSecretOffice(t)
+	s := o.serve(t)
+	for _, tls := range [][]string{nil, {"--priority", "NORMAL:-VERS-ALL:+VERS-TLS1.2"}} {
+		for _, user := range names {
+			s.wantLogIn(t, o.gsasl(t, "SCRAM-SHA-256-PLUS", user, annaPassword, tls...), "SCRAM-SHA-256-PLUS")
+		}
+		s.wantLogIn(t, o.gsasl(t, "SCRAM-SHA-256", anna, annaPassword, append(tls, "--no-cb")...), "SCRAM-SHA-256")
+	}
+	out, _ := run(t, o.gsasl(t, "SCRAM-SHA-256-PLUS", anna, wrongPassword))
+	if !strings.Contains(out, "\n535 5.7.8 ") {
+		t.Errorf("wrong password:\n%s", out)
+	}
+	out, _ = run(t, o.gsasl(t, "SCRAM-SHA-256-PLUS", anna, annaPassword, "--no-starttls", "--verbose"))
+	if strings.Contains(out, "\n235 ") {
+		t.Errorf("without TLS there is nothing to bind to:\n%s", out)
+	}
+}
+
+// TestLogInNmap reads what NTLM tells of the server, and what is offered before
+// and after a mailbox has stored what it takes.
+func TestLogInNmap(t *testing.T) {
+	needs(t, "nmap")
+	o := newOffice(t)
+	o.serve(t)
+	nmap := func() string {
+		return mustRun(t, o.command(t, "nmap", "-Pn", "-n", "-p", o.port("submission")+","+o.port("pop3"), "127.0.0.1",
+			"--script", "+smtp-ntlm-info,+pop3-ntlm-info,+smtp-commands,+pop3-capabilities"))
+	}
+	const nobody = ", AUTH PLAIN LOGIN, AUTH=LOGIN, "
+	if out := nmap(); !strings.Contains(out, nobody) || !strings.Contains(out, "SASL(PLAIN LOGIN)") || strings.Contains(out, "NetBIOS") {
+		t.Errorf("nobody stores anything, but nmap finds\n%s", out)
+	}
+	o.pillarbox(t, annaPassword+"\n", "admin", "mailbox", "passwd", anna, "--password-stdin", "--spa", "--apop")
+	eventually(t, "NTLM is offered", func() bool { return strings.Contains(nmap(), "AUTH NTLM CRAM-MD5 PLAIN LOGIN") })
+	out := nmap()
+	for _, want := range []string{"smtp-ntlm-info", "pop3-ntlm-info", "SASL(NTLM CRAM-MD5 PLAIN LOGIN)", " APOP "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	for _, want := range []string{"Target_Name: OFFICE\n", "NetBIOS_Domain_Name: OFFICE\n", "NetBIOS_Computer_Name: MAIL\n",
+		"DNS_Domain_Name: " + domain + "\n", "DNS_Computer_Name: " + hostname + "\n"} {
+		if strings.Count(out, want) != 2 { // for SMTP and for POP3
+			t.Errorf("not twice %q in\n%s", want, out)
+		}
+	}
+}

@@ -1,0 +1,211 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"pillarbox/mailstore/auth/ntlm"
+)
+
+// ways are what "admin mailbox show" says of the mechanisms: those that do, and
+// the lines of those that do not.
+func (o *office) ways(t *testing.T, user string) (by, not string) {
+	t.Helper()
+	for line := range strings.Lines(o.pillarbox(t, "", "admin", "mailbox", "show", user)) {
+		if ways, ok := strings.CutPrefix(line, "Log in by:"); ok {
+			by = strings.TrimSpace(ways)
+		}
+		if strings.HasPrefix(line, "Not by:") {
+			not += line
+		}
+	}
+	return by, not
+}
+
+// secretsOf are a password and what is made of it, in the ways to write it.
+func secretsOf(password string) (all []string) {
+	nt := ntlm.Hash(password)
+	all = []string{password, base64.StdEncoding.EncodeToString([]byte(password)), hex.EncodeToString([]byte(password))}
+	return append(all, base64.StdEncoding.EncodeToString(nt), hex.EncodeToString(nt), strings.ToUpper(hex.EncodeToString(nt)))
+}
+
+// TestLogInFills: a mailbox that is to do SPA can do so after a log-in with its
+// password, and nothing on the disk or in the log tells the password or what is
+// as good.
+func TestLogInFills(t *testing.T) {
+	needs(t, "curl")
+	o := newOffice(t)
+	s := o.serve(t)
+	send := submission{service: "submission", security: "starttls", login: "NTLM", user: anna, password: annaPassword,
+		to: boss, file: o.write(t, "message.eml", letter("filled")), ca: o.ca}
+	spa := func(by string) bool { return slices.Contains(strings.Split(by, ", "), "NTLM") }
+
+	by, not := o.ways(t, anna)
+	if by != "PLAIN, LOGIN" || !strings.Contains(not, "NTLM: spa is not stored") {
+		t.Errorf("at first: by %s, not by\n%s", by, not)
+	}
+	o.pillarbox(t, "", "admin", "mailbox", "secrets", anna, "spa", "cram-md5")
+	if by, not = o.ways(t, anna); spa(by) || !strings.Contains(not, "spa is stored when the password is next set, or proven by PLAIN or LOGIN") {
+		t.Errorf("before the log-in: by %s, not by\n%s", by, not)
+	}
+	plain := send
+	plain.login = "PLAIN"
+	mustRun(t, curlSend(t, o, plain))
+	if by, not = o.ways(t, anna); by != "NTLM, CRAM-MD5, PLAIN, LOGIN" {
+		t.Errorf("after the log-in: by %s, not by\n%s", by, not)
+	}
+	s.wantLog(t, "the secrets of a mailbox are stored")
+	eventually(t, "NTLM is offered and works", func() bool {
+		_, code := run(t, curlSend(t, o, send))
+		return code == 0 && s.logIns("NTLM") == 1
+	})
+
+	info, err := os.Stat(o.path("data", "secrets.key"))
+	if err != nil || info.Mode().Perm() != 0o600 || info.Size() != 32 {
+		t.Errorf("secrets.key: %v, %v", info, err)
+	}
+	for _, secret := range append(secretsOf(annaPassword), read(t, o.path("data", "secrets.key"))) {
+		for name, text := range map[string]string{"account.json": read(t, o.mailbox(anna)+"/account.json"), "the log": s.log.String()} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%s holds a secret: %s", name, secret)
+			}
+		}
+	}
+	o.pillarbox(t, "", "admin", "mailbox", "secrets", anna, "none")
+	if by, _ = o.ways(t, anna); by != "PLAIN, LOGIN" {
+		t.Errorf("after secrets none: by %s", by)
+	}
+}
+
+// TestLogInRefused: a wrong password, a user who is not there, and one who has
+// not stored what it takes are answered alike, by every mechanism; the log tells
+// them apart. Each has a name of its own: who is wrong again waits longer.
+func TestLogInRefused(t *testing.T) {
+	needs(t, "curl", "gsasl")
+	o := newSecretOffice(t)
+	s := o.serve(t)
+	for _, mechanism := range []string{"NTLM", "CRAM-MD5", "SCRAM-SHA-256", "APOP"} {
+		for _, tt := range []struct{ name, password, reason string }{
+			{"wrong", wrongPassword, "wrong password"},
+			{"nobody", annaPassword, "no such user"},
+			{"without", annaPassword, "the mailbox has not stored what this mechanism needs"},
+		} {
+			t.Run(mechanism+"/"+tt.name, func(t *testing.T) {
+				t.Parallel()
+				user := strings.ToLower(tt.name+"."+mechanism) + "@" + domain
+				if tt.name != "nobody" {
+					o.pillarbox(t, annaPassword+"\n", "admin", "mailbox", "add", user, "--password-stdin")
+				}
+				if tt.name == "wrong" {
+					o.pillarbox(t, "", "admin", "mailbox", "secrets", user, "spa", "cram-md5", "apop", "scram")
+					o.pillarbox(t, annaPassword+"\n", "admin", "mailbox", "passwd", user, "--password-stdin")
+				}
+				o.wantRefused(t, mechanism, user, tt.password)
+				s.wantLog(t, "user="+user+" remote=127.0.0.1 mechanism="+mechanism+` reason="invalid user name or password: `+tt.reason)
+			})
+		}
+	}
+}
+
+// wantRefused wants the answer to a wrong log-in, by SMTP and by POP3 as far as
+// the programs have the mechanism.
+func (o *office) wantRefused(t *testing.T, mechanism, user, password string) {
+	t.Helper()
+	if mechanism != "APOP" {
+		out, _ := run(t, o.gsasl(t, mechanism, user, password, "--no-cb"))
+		if !strings.Contains(out, "535 5.7.8 Authentication credentials invalid\r\n") {
+			t.Errorf("SMTP: another answer:\n%s", out)
+		}
+	}
+	if mechanism != "SCRAM-SHA-256" {
+		cmd := curlList(t, o, fetch{service: "pop3s", security: "implicit", login: mechanism, user: user, password: password})
+		cmd.Args = append(cmd.Args, "--verbose")
+		out, code := run(t, cmd)
+		if code != 67 || !strings.Contains(out, "< -ERR [AUTH] user name or password is wrong\r\n") {
+			t.Errorf("POP3: exit code %d, want 67 (login denied)\n%s", code, out)
+		}
+	}
+}
+
+// TestLogInV1: programs that know only the first version of NTLM are kept out,
+// with a line in the log that names the key, until the key lets them in.
+func TestLogInV1(t *testing.T) {
+	needs(t, "msmtp", "swaks", "fetchmail", "curl")
+	o := newSecretOffice(t)
+	o.set(t, "auth", "ntlm_v1", "false")
+	s := o.serve(t)
+	send := submission{service: "submission", security: "starttls", login: "NTLM", user: anna, password: annaPassword,
+		to: boss, file: o.write(t, "message.eml", letter("v1")), ca: o.ca}
+	poll := fetch{service: "pop3", security: "starttls", login: "NTLM", user: anna, password: annaPassword, ca: o.ca, out: o.path("fetched")}
+	try := func() (codes [3]int) {
+		_, codes[0] = run(t, msmtpSend(t, o, send))
+		_, codes[1] = run(t, swaksSend(t, o, send))
+		_, codes[2] = run(t, fetchmailBy(t, o, poll))
+		return codes
+	}
+	s.wantLogIn(t, curlSend(t, o, send), "NTLM") // which knows the second
+	if codes := try(); codes != [3]int{77, 28, 3} {
+		t.Errorf("exit codes %v, want those for a refused log-in", codes)
+	}
+	const reason = "the first version of NTLM, which auth.ntlm_v1 does not allow"
+	if n := strings.Count(s.log.String(), reason); n < 3 {
+		t.Errorf("the log names the key %d times, want 3", n)
+	}
+	o.set(t, "auth", "ntlm_v1", "true")
+	o.pillarbox(t, "", "admin", "reload")
+	if codes := try(); codes != [3]int{0, 0, 1} { // 1: no mail
+		t.Errorf("exit codes %v once it is allowed", codes)
+	}
+}
+
+// TestLogInSPAOnly: with require_spa nothing but NTLM is offered or taken, not
+// even over TLS.
+func TestLogInSPAOnly(t *testing.T) {
+	needs(t, "curl")
+	o := newSecretOffice(t)
+	o.set(t, "auth", "require_spa", "true")
+	s := o.serve(t)
+	send := submission{service: "smtps", security: "implicit", user: anna, password: annaPassword,
+		to: boss, file: o.write(t, "message.eml", letter("spa")), ca: o.ca}
+	for _, mechanism := range []string{"PLAIN", "LOGIN", "CRAM-MD5", "APOP"} {
+		f := fetch{service: "pop3s", security: "implicit", login: mechanism, user: anna, password: annaPassword}
+		if out, code := run(t, curlList(t, o, f)); code == 0 {
+			t.Errorf("POP3 %s: curl is content\n%s", mechanism, out)
+		}
+		if send.login = mechanism; mechanism != "APOP" {
+			if out, code := run(t, curlSend(t, o, send)); code == 0 || !strings.Contains(out, "AUTH NTLM") {
+				t.Errorf("SMTP %s: exit code %d\n%s", mechanism, code, out)
+			}
+		}
+	}
+	smtp := o.mustDial(t, "submission")
+	smtp.ask(t, "250", "EHLO pc."+domain)
+	smtp.startTLSBy(t, o, "220", "STARTTLS")
+	smtp.ask(t, "250", "EHLO pc."+domain)
+	smtp.ask(t, "504 5.5.4 ", "AUTH PLAIN %s", base64.StdEncoding.EncodeToString([]byte("\x00"+anna+"\x00"+annaPassword)))
+	pop3 := o.mustDial(t, "pop3")
+	pop3.startTLSBy(t, o, "+OK", "STLS")
+	pop3.ask(t, "-ERR only Secure Password Authentication (SPA)", "USER anna")
+	if n := strings.Count(s.log.String(), "authentication succeeded"); n > 0 {
+		t.Errorf("%d log-ins without SPA", n)
+	}
+	send.login = "NTLM"
+	s.wantLogIn(t, curlSend(t, o, send), "NTLM")
+	s.wantLogIn(t, curlList(t, o, fetch{service: "pop3", security: "plain", login: "NTLM", user: anna, password: annaPassword}), "NTLM")
+	if by, _ := o.ways(t, anna); by != "NTLM" {
+		t.Errorf("mailbox show: by %s", by)
+	}
+}
+
+// startTLSBy says the command for TLS and goes over to it.
+func (s *session) startTLSBy(t *testing.T, o *office, want, command string) {
+	t.Helper()
+	s.ask(t, want, "%s", command)
+	s.startTLS(t, o)
+}

@@ -1,0 +1,179 @@
+package loginbench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"pillarbox/cmd/internal/config"
+	"pillarbox/cmd/internal/daemon"
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/durable"
+	"pillarbox/tls/certs"
+)
+
+const (
+	password = "Korrekt.Horse+bench1"
+	workers  = 10
+	each     = 8 // mailboxes of a worker, which takes them in turn: a maildrop may be held a moment longer than its session
+)
+
+// BenchmarkLogIn is connect, log in and QUIT, without TLS. "First" is a mailbox that nobody has logged in to since the
+// start: its password is hashed. "Again" has been there before. The other mechanisms remember nothing.
+func BenchmarkLogIn(b *testing.B) {
+	o := newOffice(b)
+	regulars := o.newUsers(b, workers*each)
+	for _, p := range protocols() {
+		address := o.addresses[p.name][0]
+		for _, w := range p.ways {
+			bare := listenBare(b, record(b, p, w, address, regulars[0]))
+			if w.hashes {
+				b.Run(fmt.Sprintf("%s/%s/first/pillarbox", p.name, w.name), func(b *testing.B) { measure(b, p, w, address, o.newUsers(b, b.N)) })
+				b.Run(fmt.Sprintf("%s/%s/first/bare", p.name, w.name), func(b *testing.B) { measure(b, p, w, bare, regulars) })
+			}
+			name := w.name
+			if w.hashes {
+				name += "/again"
+				visit(b, p, w, address, regulars)
+			}
+			b.Run(fmt.Sprintf("%s/%s/pillarbox", p.name, name), func(b *testing.B) { measure(b, p, w, address, regulars) })
+			b.Run(fmt.Sprintf("%s/%s/bare", p.name, name), func(b *testing.B) { measure(b, p, w, bare, regulars) })
+		}
+	}
+}
+
+// measure logs in b.N times, each worker with users of its own. CPU is that of the process: server, client and kernel.
+func measure(b *testing.B, p protocol, w way, address string, users []string) {
+	before := cpuTime(b)
+	var next atomic.Int64
+	b.ResetTimer()
+	var working sync.WaitGroup
+	for worker := range min(workers, len(users)) {
+		working.Go(func() {
+			for i := worker; next.Add(1) <= int64(b.N); i += workers {
+				if _, err := logIn(p, w, address, users[i%len(users)]); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	working.Wait()
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "logins/s")
+	b.ReportMetric((cpuTime(b)-before).Seconds()/float64(b.N)*1000, "cpu-s/1000")
+}
+
+// visit logs every user in once.
+func visit(b *testing.B, p protocol, w way, address string, users []string) {
+	b.Helper()
+	for _, user := range users {
+		if _, err := logIn(p, w, address, user); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func record(b *testing.B, p protocol, w way, address, user string) []string {
+	b.Helper()
+	replies, err := logIn(p, w, address, user)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return replies
+}
+
+func cpuTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// office is a running server, and the directory that it looks into.
+type office struct {
+	addresses map[string][]string // by service, as in [listen]
+	dir       *directory.Directory
+	account   directory.Account // of every mailbox
+	users     int
+}
+
+const settings = `hostname = "mail.office.example"
+data = "data"
+[listen]
+smtp = []
+submission = ["127.0.0.1:0"]
+smtps = []
+pop3 = ["127.0.0.1:0"]
+pop3s = []
+[auth]
+plaintext_networks = ["127.0.0.0/8"]
+store = ["spa", "cram-md5", "apop", "scram"]
+`
+
+func newOffice(b *testing.B) *office {
+	b.Helper()
+	must := func(err error) {
+		b.Helper()
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	file := filepath.Join(b.TempDir(), "pillarbox.toml")
+	data := filepath.Join(filepath.Dir(file), "data")
+	must(os.WriteFile(file, []byte(settings), 0o600))
+	must(os.Mkdir(data, 0o700))
+	_, err := certs.Ensure(filepath.Join(data, "tls"), []string{"mail.office.example"}, nil, time.Now())
+	must(err)
+	root, err := durable.Open(data)
+	must(err)
+	b.Cleanup(func() { root.Close() })
+
+	o := &office{dir: directory.New(root, directory.Options{})}
+	must(o.dir.AddDomain("office.example"))
+	keeper := auth.NewKeeper(auth.NewVault(filepath.Join(data, "secrets.key")), auth.Rules{Store: directory.SecretKinds()})
+	set, err := keeper.New(addr.Address{Local: "user", Domain: "office.example"}, o.account, password, time.Now())
+	must(err)
+	must(set(&o.account))
+
+	d, err := daemon.Start(func() (*config.Config, error) { return config.Load(file, nil) }, io.Discard)
+	must(err)
+	o.addresses = d.Addresses()
+	ctx, stop := context.WithCancel(context.Background())
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := d.Run(ctx, nil); err != nil {
+			b.Error(err)
+		}
+	})
+	b.Cleanup(func() {
+		stop()
+		serving.Wait()
+	})
+	return o
+}
+
+// newUsers makes so many mailboxes, all with the same password. To hash it for each would take longer than the
+// measurement; the server remembers log-ins by mailbox, so that it cannot gain from it.
+func (o *office) newUsers(b *testing.B, count int) (names []string) {
+	b.Helper()
+	for range count {
+		o.users++
+		a := addr.Address{Local: fmt.Sprintf("user%d", o.users), Domain: "office.example"}
+		if _, err := o.dir.AddMailbox(a, o.account); err != nil {
+			b.Fatal(err)
+		}
+		names = append(names, a.String())
+	}
+	return names
+}
