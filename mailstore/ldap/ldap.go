@@ -36,7 +36,7 @@ var (
 
 type ambiguous struct{}
 
-func (ambiguous) Error() string        { return "several entries of the directory fit where one must" }
+func (ambiguous) Error() string        { return "several entries fit where one must" }
 func (ambiguous) Is(target error) bool { return target == ErrUnavailable }
 
 // A Login is what a person typed as a user name, taken apart. Domain is that of

@@ -3,29 +3,20 @@ package ldap
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/big"
 	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	ldapv3 "github.com/go-ldap/ldap/v3"
 
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/mailtest"
 )
 
 // unavailableHere skips the test, or fails it where nothing may be skipped.
@@ -38,41 +29,17 @@ func unavailableHere(t *testing.T, why string) {
 }
 
 // slapd is OpenLDAP's server, with the directory of an office in it.
-type slapd struct {
-	dir           string
-	binary        string
-	plain, secure string // addresses
-	cmd           *exec.Cmd
-	log           *bytes.Buffer
-}
+type slapd struct{ *mailtest.Slapd }
 
 const root = "dc=office,dc=example"
 
 // newSlapd fills a directory and serves it.
 func newSlapd(t *testing.T) *slapd {
 	t.Helper()
-	program, err := exec.LookPath("slapd")
-	if err != nil {
-		if program, err = exec.LookPath("/usr/sbin/slapd"); err != nil {
-			unavailableHere(t, "slapd is not installed; .ci/packages.txt lists what these tests need")
-		}
-	}
-	s := &slapd{dir: t.TempDir(), plain: freeAddress(t), secure: freeAddress(t)}
-	// Where AppArmor confines slapd, it confines the one at its own path, to its
-	// own directories: a copy may use these.
-	s.binary = filepath.Join(s.dir, "slapd")
-	data, err := os.ReadFile(program)
-	must(t, err)
-	must(t, os.WriteFile(s.binary, data, 0o700))
-	must(t, os.Mkdir(filepath.Join(s.dir, "db"), 0o700))
-	s.certificates(t)
-	s.configure(t)
-	out, err := exec.Command(s.binary, "-T", "add", "-f", s.file("slapd.conf"), "-l", "testdata/office.ldif").CombinedOutput()
-	if err != nil {
-		t.Fatalf("slapadd: %v: %s", err, out)
-	}
-	s.start(t)
-	return s
+	return &slapd{mailtest.NewSlapd(t, mailtest.SlapdConfig{
+		Schema: "testdata/office.schema", LDIF: "testdata/office.ldif", Root: root, RootPassword: "secret-of-root",
+		Access: "access to * by anonymous auth by * read",
+	}, func(why string) { unavailableHere(t, why) })}
 }
 
 func must(t *testing.T, err error) {
@@ -82,120 +49,17 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}
-
-func (s *slapd) file(name string) string { return filepath.Join(s.dir, name) }
-
-func (s *slapd) configure(t *testing.T) {
-	t.Helper()
-	schema, err := filepath.Abs("testdata/office.schema")
-	must(t, err)
-	conf := strings.NewReplacer("DIR", s.dir, "SCHEMA", schema, "ROOT", root).Replace(`
-include /etc/ldap/schema/core.schema
-include /etc/ldap/schema/cosine.schema
-include /etc/ldap/schema/inetorgperson.schema
-include /etc/ldap/schema/nis.schema
-include /etc/ldap/schema/misc.schema
-include SCHEMA
-modulepath /usr/lib/ldap
-moduleload back_mdb
-pidfile DIR/pid
-TLSCACertificateFile DIR/ca.pem
-TLSCertificateFile DIR/server.pem
-TLSCertificateKeyFile DIR/server.key
-TLSVerifyClient never
-# What servers in the field allow, and nobody must fall for.
-allow bind_anon_cred bind_anon_dn
-database mdb
-suffix ROOT
-rootdn cn=root,ROOT
-rootpw "secret of root"
-directory DIR/db
-maxsize 16777216
-access to attrs=userPassword by anonymous auth by * none
-access to * by anonymous auth by * read
-`)
-	must(t, os.WriteFile(s.file("slapd.conf"), []byte(conf), 0o600))
-}
-
-// certificates makes a CA, and a certificate of 127.0.0.1 from it.
-func (s *slapd) certificates(t *testing.T) {
-	t.Helper()
-	now := time.Now()
-	make := func(name string, template, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		must(t, err)
-		template.SerialNumber, template.NotBefore, template.NotAfter = big.NewInt(now.UnixNano()), now.Add(-time.Hour), now.Add(time.Hour)
-		template.Subject = pkix.Name{CommonName: name}
-		if parent == nil {
-			parent, parentKey = template, key
-		}
-		der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, parentKey)
-		must(t, err)
-		private, err := x509.MarshalPKCS8PrivateKey(key)
-		must(t, err)
-		must(t, os.WriteFile(s.file(name+".pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
-		must(t, os.WriteFile(s.file(name+".key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600))
-		cert, err := x509.ParseCertificate(der)
-		must(t, err)
-		return cert, key
-	}
-	ca, key := make("ca", &x509.Certificate{IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, nil, nil)
-	make("other-ca", &x509.Certificate{IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, nil, nil)
-	make("server", &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, ca, key)
-}
-
-// start serves the directory, until stop or the end of the test.
-func (s *slapd) start(t *testing.T) {
-	t.Helper()
-	s.log = new(bytes.Buffer)
-	s.cmd = exec.Command(s.binary, "-d", "0", "-f", s.file("slapd.conf"), "-h", "ldap://"+s.plain+" ldaps://"+s.secure)
-	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	must(t, s.cmd.Start())
-	t.Cleanup(s.stop)
-	for range 200 {
-		if c, err := net.Dial("tcp", s.secure); err == nil {
-			c.Close()
-			return
-		}
-		time.Sleep(25 * time.Millisecond)
-	}
-	s.stop()
-	t.Fatalf("slapd does not start: %s", s.log)
-}
-
-func (s *slapd) stop() {
-	if s.cmd.ProcessState == nil {
-		s.cmd.Process.Kill()
-		s.cmd.Wait()
-	}
-}
-
-// pause stops the server without closing anything: it hangs.
-func (s *slapd) pause(t *testing.T) func() {
-	t.Helper()
-	must(t, s.cmd.Process.Signal(syscall.SIGSTOP))
-	return func() { s.cmd.Process.Signal(syscall.SIGCONT) }
-}
-
 // config is one that searches with an account of its own.
 func (s *slapd) config(t *testing.T) Config {
 	t.Helper()
-	must(t, os.WriteFile(s.file("password"), []byte("of the searching account\n"), 0o600))
+	must(t, os.WriteFile(s.File("password"), []byte("of the searching account\n"), 0o600))
 	return s.configOf(OpenLDAP)
 }
 
 func (s *slapd) configOf(kind Kind) Config {
 	c := Defaults(kind)
-	c.Name, c.Servers, c.CAFile = "office", []string{"ldap://" + s.plain}, s.file("ca.pem")
-	c.BindDN, c.PasswordFile, c.Base = "cn=search,"+root, s.file("password"), root
+	c.Name, c.Servers, c.CAFile = "office", []string{"ldap://" + s.Plain}, s.File("ca.pem")
+	c.BindDN, c.PasswordFile, c.Base = "cn=search,"+root, s.File("password"), root
 	c.Timeout = 3 * time.Second
 	return c
 }
@@ -211,10 +75,10 @@ func open(t *testing.T, cfg Config) *Directory {
 // modify changes an entry as the administrator of the directory does.
 func (s *slapd) modify(t *testing.T, dn, attr string, values ...string) {
 	t.Helper()
-	c, err := ldapv3.DialURL("ldap://" + s.plain)
+	c, err := ldapv3.DialURL("ldap://" + s.Plain)
 	must(t, err)
 	defer c.Close()
-	must(t, c.Bind("cn=root,"+root, "secret of root"))
+	must(t, c.Bind("cn=root,"+root, "secret-of-root"))
 	change := ldapv3.NewModifyRequest(dn, nil)
 	change.Replace(attr, values)
 	must(t, c.Modify(change))
@@ -243,26 +107,26 @@ func TestSlapd(t *testing.T) {
 }
 
 func testConnections(t *testing.T, s *slapd) {
-	_, plain, _ := net.SplitHostPort(s.plain)
-	_, secure, _ := net.SplitHostPort(s.secure)
+	_, plain, _ := net.SplitHostPort(s.Plain)
+	_, secure, _ := net.SplitHostPort(s.Secure)
 	for _, test := range []struct {
 		name, server, ca string
 		startTLS         bool
 		want             string // of the error
 	}{
-		{"plain", "ldap://" + s.plain, "ca.pem", false, ""},
-		{"StartTLS", "ldap://" + s.plain, "ca.pem", true, ""},
-		{"LDAPS", "ldaps://" + s.secure, "ca.pem", false, ""},
-		{"StartTLS of another CA", "ldap://" + s.plain, "other-ca.pem", true, "unknown authority"},
-		{"LDAPS of another CA", "ldaps://" + s.secure, "other-ca.pem", false, "unknown authority"},
+		{"plain", "ldap://" + s.Plain, "ca.pem", false, ""},
+		{"StartTLS", "ldap://" + s.Plain, "ca.pem", true, ""},
+		{"LDAPS", "ldaps://" + s.Secure, "ca.pem", false, ""},
+		{"StartTLS of another CA", "ldap://" + s.Plain, "other-ca.pem", true, "unknown authority"},
+		{"LDAPS of another CA", "ldaps://" + s.Secure, "other-ca.pem", false, "unknown authority"},
 		{"LDAPS of another name", "ldaps://localhost:" + secure, "ca.pem", false, "localhost"},
 		{"StartTLS of another name", "ldap://localhost:" + plain, "ca.pem", true, "localhost"},
-		{"LDAPS on the other port", "ldaps://" + s.plain, "ca.pem", false, "TLS"},
-		{"LDAP on the other port", "ldap://" + s.secure, "ca.pem", false, "ldap"},
+		{"LDAPS on the other port", "ldaps://" + s.Plain, "ca.pem", false, "TLS"},
+		{"LDAP on the other port", "ldap://" + s.Secure, "ca.pem", false, "ldap"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cfg := s.config(t)
-			cfg.Servers, cfg.CAFile, cfg.StartTLS = []string{test.server}, s.file(test.ca), test.startTLS
+			cfg.Servers, cfg.CAFile, cfg.StartTLS = []string{test.server}, s.File(test.ca), test.startTLS
 			d := open(t, cfg)
 			p, err := d.Check(t.Context(), anna, "annas secret")
 			if test.want == "" && (err != nil || p.DN != "uid=anna,ou=people,"+root) {
@@ -275,14 +139,14 @@ func testConnections(t *testing.T, s *slapd) {
 	}
 	t.Run("the second server", func(t *testing.T) {
 		cfg := s.config(t)
-		cfg.Servers = []string{"ldap://" + freeAddress(t), "ldap://" + s.plain}
+		cfg.Servers = []string{"ldap://" + mailtest.FreeAddress(t), "ldap://" + s.Plain}
 		if _, err := open(t, cfg).Find(t.Context(), anna); err != nil {
 			t.Error(err)
 		}
 	})
 	t.Run("password file for all to read", func(t *testing.T) {
 		cfg := s.config(t)
-		cfg.PasswordFile = s.file("open")
+		cfg.PasswordFile = s.File("open")
 		must(t, os.WriteFile(cfg.PasswordFile, []byte("of the searching account"), 0o600))
 		must(t, os.Chmod(cfg.PasswordFile, 0o644))
 		if _, err := open(t, cfg).Find(t.Context(), anna); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "chmod") {
@@ -291,7 +155,7 @@ func testConnections(t *testing.T, s *slapd) {
 	})
 	t.Run("empty password file", func(t *testing.T) {
 		cfg := s.config(t)
-		cfg.PasswordFile = s.file("empty")
+		cfg.PasswordFile = s.File("empty")
 		must(t, os.WriteFile(cfg.PasswordFile, []byte("\nx"), 0o600))
 		if _, err := open(t, cfg).Find(t.Context(), anna); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "no password") {
 			t.Errorf("Find says %v", err)
@@ -462,7 +326,7 @@ func testPeople(t *testing.T, s *slapd) {
 
 func testTrial(t *testing.T, s *slapd) {
 	cfg := s.config(t)
-	cfg.Servers = []string{"ldap://" + s.plain, "ldaps://" + s.secure, "ldap://" + freeAddress(t)}
+	cfg.Servers = []string{"ldap://" + s.Plain, "ldaps://" + s.Secure, "ldap://" + mailtest.FreeAddress(t)}
 	tell := func(login Login, password string) string {
 		var b strings.Builder
 		for _, step := range open(t, cfg).Test(t.Context(), login, password) {
@@ -472,8 +336,8 @@ func testTrial(t *testing.T, s *slapd) {
 	}
 	text := tell(anna, "annas secret")
 	for _, want := range []string{
-		"ldap://" + s.plain + " | connect | not encrypted | <nil>",
-		"ldaps://" + s.secure + " | connect | TLS 1.3, certificate valid until ",
+		"ldap://" + s.Plain + " | connect | not encrypted | <nil>",
+		"ldaps://" + s.Secure + " | connect | TLS 1.3, certificate valid until ",
 		"| log in as cn=search,dc=office,dc=example |  | <nil>",
 		"| search below dc=office,dc=example | for example uid=anna,ou=people,dc=office,dc=example | <nil>",
 		"refused",
@@ -488,8 +352,8 @@ func testTrial(t *testing.T, s *slapd) {
 	if text := tell(Login{}, ""); !strings.Contains(text, "the base") || strings.Contains(text, "find") {
 		t.Errorf("without a base:\n%s", text)
 	}
-	must(t, os.WriteFile(s.file("wrong"), []byte("x"), 0o600))
-	cfg.Base, cfg.PasswordFile = root, s.file("wrong")
+	must(t, os.WriteFile(s.File("wrong"), []byte("x"), 0o600))
+	cfg.Base, cfg.PasswordFile = root, s.File("wrong")
 	if text := tell(Login{}, ""); !strings.Contains(text, "wrong password") || strings.Contains(text, "search below") {
 		t.Errorf("with a wrong password:\n%s", text)
 	}
@@ -538,7 +402,7 @@ func TestSlapdRestarted(t *testing.T) {
 	cfg := s.config(t)
 	log := new(lockedBuffer)
 	cfg.Fresh, cfg.FreshPasswords, cfg.Timeout = 1, 1, time.Second // ask each time
-	cfg.Servers, cfg.StartTLS, cfg.Log = []string{"ldap://" + s.plain}, true, slog.New(slog.NewTextHandler(log, nil))
+	cfg.Servers, cfg.StartTLS, cfg.Log = []string{"ldap://" + s.Plain}, true, slog.New(slog.NewTextHandler(log, nil))
 	d := open(t, cfg)
 	check := func(what, password string, want error) {
 		t.Helper()
@@ -549,10 +413,10 @@ func TestSlapdRestarted(t *testing.T) {
 		}
 	}
 	check("before", "annas secret", nil)
-	s.stop()
+	s.Kill()
 	check("killed", "annas secret", nil)
 	check("killed, with another password", "x", ErrUnavailable)
-	s.start(t)
+	s.Start(t)
 	for range 100 {
 		if _, err := d.Check(t.Context(), anna, "x"); errors.Is(err, ErrInvalid) {
 			break
@@ -562,12 +426,12 @@ func TestSlapdRestarted(t *testing.T) {
 	check("restarted", "annas secret", nil)
 	check("restarted, with another password", "x", ErrInvalid)
 
-	s.stop() // and restarted before anybody has noticed
-	s.start(t)
+	s.Kill() // and restarted before anybody has noticed
+	s.Start(t)
 	check("restarted between two questions, with another password", "x", ErrInvalid)
 	check("restarted between two questions", "annas secret", nil)
 
-	resume := s.pause(t)
+	resume := s.Pause(t)
 	check("hanging", "annas secret", nil)
 	check("hanging, with another password", "x", ErrUnavailable)
 	resume()

@@ -5,7 +5,6 @@ package e2e
 import (
 	"encoding/base64"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -14,7 +13,7 @@ import (
 // nobody is told that his password is wrong; when it is back, all is as before.
 func TestDirectoryDown(t *testing.T) {
 	o, d := newOffice(t), newSlapd(t)
-	o.useDirectory(t, d.entry("lookup = true", `start_tls = true`, `ca_file = "`+d.file("ca.pem")+`"`))
+	o.useDirectory(t, d.entry("lookup = true", `start_tls = true`, `ca_file = "`+d.File("ca.pem")+`"`))
 	s := o.serve(t)
 	s.errors = []string{"cannot look up the recipient"}
 	known := func() {
@@ -31,11 +30,12 @@ func TestDirectoryDown(t *testing.T) {
 	o.wantDoors(t, boss, bossLDAP+"x", wrongPOP3, wrongSMTP)
 	time.Sleep(1100 * time.Millisecond) // until all of it is to be asked anew
 
+	resume := func() {}
 	for _, how := range []string{"killed", "hanging"} {
 		if how == "killed" {
-			d.kill()
+			d.Kill()
 		} else {
-			noError(t, d.cmd.Process.Signal(syscall.SIGSTOP))
+			resume = d.Pause(t)
 		}
 		begun := time.Now()
 		known()
@@ -51,9 +51,9 @@ func TestDirectoryDown(t *testing.T) {
 			t.Errorf("%s: it took %v", how, took)
 		}
 		if how == "killed" {
-			d.start(t)
+			d.Start(t)
 		} else {
-			noError(t, d.cmd.Process.Signal(syscall.SIGCONT))
+			resume()
 		}
 		begun = time.Now()
 		for range 400 {
@@ -77,7 +77,7 @@ func TestDirectoryDown(t *testing.T) {
 	s.stop(t)
 	log := s.log.String()
 	for _, line := range []string{"directory server down", "directory server up again"} {
-		if n := strings.Count(log, `msg="`+line+`" directory=corp server=ldap://`+d.plain); n != 2 {
+		if n := strings.Count(log, `msg="`+line+`" directory=corp server=ldap://`+d.Plain); n != 2 {
 			t.Errorf("the log tells %d times of %q, want 2", n, line)
 		}
 	}
@@ -85,14 +85,14 @@ func TestDirectoryDown(t *testing.T) {
 
 	// A server that starts while the directory is down knows nobody's password, but
 	// whose mail to take it knows by the mailboxes.
-	d.kill()
+	d.Kill()
 	s = o.serve(t)
 	s.errors = []string{"cannot look up the recipient"}
 	o.wantDoors(t, anna, annaLDAP, laterPOP3, laterSMTP)
 	o.wantRCPT(t, anna, "250")
 	o.wantRCPT(t, "dora@"+domain, "250")
 	o.wantRCPT(t, "team@"+domain, "451 4.3.0")
-	d.start(t)
+	d.Start(t)
 	eventually(t, "anna logs in again", func() bool {
 		pop3, _ := o.doors(t, anna, annaLDAP)
 		return strings.HasPrefix(pop3, "+OK")
@@ -115,25 +115,25 @@ func (o *office) wantSends(t testing.TB, user, password, from string) {
 // before anybody has asked it.
 func TestDirectoryServers(t *testing.T) {
 	o, first, second := newOffice(t), newSlapd(t), newSlapd(t)
-	o.useDirectory(t, second.entry("lookup = true", `servers = ["ldap://`+first.plain+`", "ldap://`+second.plain+`"]`))
+	o.useDirectory(t, second.entry("lookup = true", `servers = ["ldap://`+first.Plain+`", "ldap://`+second.Plain+`"]`))
 	s := o.serve(t)
 	o.wantDoors(t, anna, annaLDAP, "", "")
-	first.kill()
+	first.Kill()
 	o.wantDoors(t, boss, bossLDAP, "", "")
 	o.wantRCPT(t, dora, "250")
 	o.wantRCPT(t, "nobody@"+domain, "550")
-	s.wantLog(t, `msg="directory server down" directory=corp server=ldap://`+first.plain)
+	s.wantLog(t, `msg="directory server down" directory=corp server=ldap://`+first.Plain)
 	out, code := run(t, o.command(t, binary, "admin", "directory", "test", "corp"))
 	flat := strings.Join(strings.Fields(out), " ")
-	if code != 1 || !strings.Contains(flat, "ldap://"+first.plain+" connect FAILED") || !strings.Contains(flat, "ldap://"+second.plain+" connect ok") {
+	if code != 1 || !strings.Contains(flat, "ldap://"+first.Plain+" connect FAILED") || !strings.Contains(flat, "ldap://"+second.Plain+" connect ok") {
 		t.Errorf("admin directory test: exit code %d\n%s", code, out)
 	}
-	first.start(t)
+	first.Start(t)
 	eventually(t, "the first server serves again", func() bool {
 		o.rcpt(t, "new"+time.Now().Format("150405000")+"@"+domain)
-		return strings.Contains(s.log.String(), `msg="directory server up again" directory=corp server=ldap://`+first.plain)
+		return strings.Contains(s.log.String(), `msg="directory server up again" directory=corp server=ldap://`+first.Plain)
 	})
-	second.kill()
+	second.Kill()
 	o.wantDoors(t, "emil", emilLDAP, "", "")
 	o.wantDoors(t, anna, annaLDAP+"x", wrongPOP3, wrongSMTP)
 	s.stop(t)

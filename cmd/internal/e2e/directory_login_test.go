@@ -5,6 +5,7 @@ package e2e
 import (
 	"encoding/base64"
 	"net"
+	"pillarbox/mailstore/mailtest"
 	"strings"
 	"testing"
 )
@@ -60,7 +61,7 @@ func (o *office) wantNoDoors(t *testing.T, all []login) {
 // it.
 func TestDirectoryConnections(t *testing.T) {
 	d := newSlapd(t)
-	_, securePort, _ := net.SplitHostPort(d.secure)
+	_, securePort, _ := net.SplitHostPort(d.Secure)
 	userDN := `user_dn = "uid=%u,` + ldapPeople + `"`
 	anonymous := []string{`bind_dn = ""`, `password_file = ""`}
 	for _, test := range []struct {
@@ -73,16 +74,16 @@ func TestDirectoryConnections(t *testing.T) {
 		{"method of the domain", nil, true, ""},
 		{"user_dn", append(anonymous, userDN, `base = ""`), false, ""},
 		{"user_dn and search", append(anonymous, userDN), true, ""},
-		{"StartTLS", []string{`start_tls = true`, `ca_file = "` + d.file("ca.pem") + `"`}, false, ""},
-		{"LDAPS", []string{`servers = ["ldaps://` + d.secure + `"]`, `ca_file = "` + d.file("ca.pem") + `"`}, false, ""},
-		{"the second server", []string{`servers = ["ldap://` + ldapAddress(t) + `", "ldap://` + d.plain + `"]`}, false, ""},
-		{"StartTLS of another CA", []string{`start_tls = true`, `ca_file = "` + d.file("other-ca.pem") + `"`}, false,
+		{"StartTLS", []string{`start_tls = true`, `ca_file = "` + d.File("ca.pem") + `"`}, false, ""},
+		{"LDAPS", []string{`servers = ["ldaps://` + d.Secure + `"]`, `ca_file = "` + d.File("ca.pem") + `"`}, false, ""},
+		{"the second server", []string{`servers = ["ldap://` + mailtest.FreeAddress(t) + `", "ldap://` + d.Plain + `"]`}, false, ""},
+		{"StartTLS of another CA", []string{`start_tls = true`, `ca_file = "` + d.File("other-ca.pem") + `"`}, false,
 			`reason="StartTLS: TLS handshake failed (tls: failed to verify certificate: x509: certificate signed by unknown authority`},
-		{"LDAPS of another CA", []string{`servers = ["ldaps://` + d.secure + `"]`, `ca_file = "` + d.file("other-ca.pem") + `"`}, false,
+		{"LDAPS of another CA", []string{`servers = ["ldaps://` + d.Secure + `"]`, `ca_file = "` + d.File("other-ca.pem") + `"`}, false,
 			`reason="TLS: tls: failed to verify certificate: x509: certificate signed by unknown authority`},
-		{"LDAPS of another name", []string{`servers = ["ldaps://localhost:` + securePort + `"]`, `ca_file = "` + d.file("ca.pem") + `"`}, false,
+		{"LDAPS of another name", []string{`servers = ["ldaps://localhost:` + securePort + `"]`, `ca_file = "` + d.File("ca.pem") + `"`}, false,
 			"x509: certificate is not valid for any names, but wanted to match localhost"},
-		{"search account with a wrong password", []string{`password_file = "` + d.file("wrong.password") + `"`}, false,
+		{"search account with a wrong password", []string{`password_file = "` + d.File("wrong.password") + `"`}, false,
 			"log-in as cn=search,dc=office,dc=example: the directory refuses the password: wrong password"},
 		{"base that is not there", []string{`base = "dc=nowhere"`}, false, "the base is not there, or not for the account that searches"},
 	} {
@@ -120,8 +121,8 @@ func TestDirectoryConnections(t *testing.T) {
 func TestDirectoryNames(t *testing.T) {
 	o, d := newOffice(t), newSlapd(t)
 	o.useDirectory(t, d.entry("lookup = true", `netbios = ["OFFICE"]`))
-	o.addToConfig(t, d.named("ad", `kind = "activedirectory"`, `servers = ["ldap://`+d.plain+`"]`, `bind_dn = "cn=search,`+ldapRoot+`"`,
-		`password_file = "`+d.file("search.password")+`"`, `base = "ou=ad,`+ldapRoot+`"`, "lookup = true", `netbios = ["CORP"]`))
+	o.addToConfig(t, d.named("ad", `kind = "activedirectory"`, `servers = ["ldap://`+d.Plain+`"]`, `bind_dn = "cn=search,`+ldapRoot+`"`,
+		`password_file = "`+d.File("search.password")+`"`, `base = "ou=ad,`+ldapRoot+`"`, "lookup = true", `netbios = ["CORP"]`))
 	for _, name := range []string{"corp.example", "corp.local"} {
 		o.pillarbox(t, "", "admin", "domain", "add", name)
 		o.pillarbox(t, "", "admin", "domain", "method", name, "directory:ad")

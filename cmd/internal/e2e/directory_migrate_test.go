@@ -5,6 +5,7 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"pillarbox/mailstore/mailtest"
 	"strings"
 	"testing"
 )
@@ -94,7 +95,7 @@ func TestDirectoryMigration(t *testing.T) {
 	tell(`has uid=bmeier,ou=people,dc=office,dc=example for "bmeier", whose mailbox is bert.meier@office.example`, "admin", "mailbox", "migrate-auth", "bmeier", "directory")
 	tell("the method directory:nowhere is not configured\n  hint: see [[directory]]", "admin", "mailbox", "migrate-auth", boss, "directory:nowhere")
 	tell(`this machine has no account "guest"`, "admin", "mailbox", "migrate-auth", "guest", "system")
-	d.kill()
+	d.Kill()
 	tell("directory corp: the directory gives no answer", "admin", "mailbox", "migrate-auth", boss, "directory")
 	want("file", bossPassword, bossLDAP)
 	tell("note: directory corp: the directory gives no answer", "admin", "mailbox", "migrate-auth", boss, "directory", "--force")
@@ -109,11 +110,11 @@ func TestDirectoryMigration(t *testing.T) {
 // TestDirectoryCommands looks at what an administrator is shown.
 func TestDirectoryCommands(t *testing.T) {
 	o, d := newOffice(t), newSlapd(t)
-	dead := ldapAddress(t)
-	o.useDirectory(t, d.entry("lookup = true", `servers = ["ldap://`+d.plain+`", "ldaps://`+d.secure+`"]`, `ca_file = "`+d.file("ca.pem")+`"`))
+	dead := mailtest.FreeAddress(t)
+	o.useDirectory(t, d.entry("lookup = true", `servers = ["ldap://`+d.Plain+`", "ldaps://`+d.Secure+`"]`, `ca_file = "`+d.File("ca.pem")+`"`))
 	o.addToConfig(t, d.named("dead", `kind = "openldap"`, `servers = ["ldap://`+dead+`"]`, `base = "`+ldapRoot+`"`))
-	o.addToConfig(t, d.named("passwords", `kind = "openldap"`, `servers = ["ldap://`+d.plain+`"]`, `user_dn = "uid=%u,`+ldapPeople+`"`, `base = "`+ldapRoot+`"`))
-	o.addToConfig(t, d.entry(`name = "foreign"`, `servers = ["ldaps://`+d.secure+`"]`, `ca_file = "`+d.file("other-ca.pem")+`"`))
+	o.addToConfig(t, d.named("passwords", `kind = "openldap"`, `servers = ["ldap://`+d.Plain+`"]`, `user_dn = "uid=%u,`+ldapPeople+`"`, `base = "`+ldapRoot+`"`))
+	o.addToConfig(t, d.entry(`name = "foreign"`, `servers = ["ldaps://`+d.Secure+`"]`, `ca_file = "`+d.File("other-ca.pem")+`"`))
 	o.addToConfig(t, d.entry(`name = "never"`, "lookup = true", `create = "never"`))
 	o.pillarbox(t, "", "admin", "domain", "add", "other.example")
 	o.pillarbox(t, "", "admin", "domain", "method", "other.example", "directory:passwords")
@@ -128,13 +129,13 @@ func TestDirectoryCommands(t *testing.T) {
 	}{
 		{"", []string{"list"}, 0, []string{
 			"DIRECTORY SERVERS LOOK-UP DOMAINS",
-			"corp ldap://" + d.plain + ", ldaps://" + d.secure + " yes office.example",
-			"dead ldap://" + dead + " no -", "passwords ldap://" + d.plain + " no other.example",
+			"corp ldap://" + d.Plain + ", ldaps://" + d.Secure + " yes office.example",
+			"dead ldap://" + dead + " no -", "passwords ldap://" + d.Plain + " no other.example",
 		}},
 		{"", []string{"test", "corp"}, 0, []string{
-			"ldap://" + d.plain + " connect ok", "not encrypted",
-			"ldaps://" + d.secure + " connect ok", "TLS 1.3, certificate valid until ",
-			"ldaps://" + d.secure + " log in as cn=search,dc=office,dc=example ok", "for example uid=anna,ou=people,dc=office,dc=example",
+			"ldap://" + d.Plain + " connect ok", "not encrypted",
+			"ldaps://" + d.Secure + " connect ok", "TLS 1.3, certificate valid until ",
+			"ldaps://" + d.Secure + " log in as cn=search,dc=office,dc=example ok", "for example uid=anna,ou=people,dc=office,dc=example",
 		}},
 		{annaLDAP, []string{"test", "corp", anna, "--password-stdin"}, 0, []string{
 			"- find anna@office.example ok", "- check the password of anna@office.example ok",
@@ -193,11 +194,11 @@ func TestDirectoryCommands(t *testing.T) {
 // TestDirectoryNewCA renews the CA's file under the running server.
 func TestDirectoryNewCA(t *testing.T) {
 	o, d := newOffice(t), newSlapd(t)
-	ca := o.write(t, "ldap-ca.pem", read(t, d.file("other-ca.pem")))
+	ca := o.write(t, "ldap-ca.pem", read(t, d.File("other-ca.pem")))
 	o.useDirectory(t, d.entry(`start_tls = true`, `ca_file = "`+ca+`"`))
 	o.serve(t)
 	o.wantDoors(t, anna, annaLDAP, laterPOP3, laterSMTP)
-	noError(t, os.WriteFile(ca, []byte(read(t, d.file("ca.pem"))), 0o600))
+	noError(t, os.WriteFile(ca, []byte(read(t, d.File("ca.pem"))), 0o600))
 	o.pillarbox(t, "", "admin", "reload")
 	o.wantDoors(t, anna, annaLDAP, "", "")
 }
