@@ -190,27 +190,46 @@ func (a *Authenticator) find(remote netip.Addr, user string, check func(director
 		return box, fmt.Errorf("%w: %w", ErrTemporary, err)
 	}
 	aged, err := check(box, known)
-	switch {
-	case err != nil:
+	if err != nil {
 		return box, err
+	}
+	if box, err = a.again(box, user); err != nil {
+		return box, err
+	}
+	switch {
 	case box.Locked:
 		return box, ErrLocked
 	case aged && a.Keeper != nil && a.Keeper.Expired(&box.Account, time.Now()):
 		return box, ErrExpired
-	case box.New:
-		return a.make(box)
 	}
 	return box, nil
 }
 
-// make makes the mailbox of somebody who is known elsewhere.
-func (a *Authenticator) make(box directory.Mailbox) (directory.Mailbox, error) {
-	made, err := a.accounts.Make(box)
-	if err != nil {
-		return box, fmt.Errorf("%w: %w", ErrTemporary, err)
+// errMeanwhile says that a log-in was judged by what holds no longer.
+var errMeanwhile = fmt.Errorf("%w: the account was changed during the log-in", ErrTemporary)
+
+// again reads an account anew after a check, which may have taken a while: a
+// password that was changed, and a mailbox that another has by now, let nobody in.
+// The mailbox of somebody who is known elsewhere is made here.
+func (a *Authenticator) again(box directory.Mailbox, user string) (directory.Mailbox, error) {
+	now, err := a.accounts.Login(user)
+	if err == nil && now.New && box.New && now.Address == box.Address {
+		if now, err = a.accounts.Make(now); err == nil {
+			a.Log.Info("mailbox made at its first log-in", "mailbox", now.Address.String())
+			now.New, box.Account = false, now.Account
+		}
+		box.New = false
 	}
-	a.Log.Info("mailbox made at its first log-in", "mailbox", made.Address.String())
-	return made, nil
+	switch {
+	case errors.Is(err, directory.ErrNotFound):
+		return box, errMeanwhile
+	case err != nil:
+		return box, fmt.Errorf("%w: %w", ErrTemporary, err)
+	case now.Dir != box.Dir, now.New != box.New, now.Method != box.Method, now.Account.Verifier != box.Account.Verifier,
+		!now.Account.Created.Equal(box.Account.Created):
+		return box, errMeanwhile
+	}
+	return now, nil
 }
 
 // checkPassword holds a password against the account's verifier, or asks where
@@ -223,12 +242,17 @@ func (a *Authenticator) checkPassword(ctx context.Context, remote netip.Addr, bo
 			right, reason, err = a.askBackend(ctx, box, password)
 			return right && known, err
 		})
-		if errors.Is(err, ErrInvalid) && reason != nil {
+		if errors.Is(err, ErrInvalid) && errors.Is(reason, ErrInvalid) {
+			err = reason
+		} else if errors.Is(err, ErrInvalid) && reason != nil {
 			err = fmt.Errorf("%w: %w", err, reason)
 		}
 		return false, err
 	}
 	login := a.digest("login", box.Dir, box.Account.Verifier, password)
+	if a.throttle.full(newSource(user, remote)) {
+		return false, errTooMany // who guesses must not learn from what is remembered
+	}
 	if !known || !a.verified.has(login) {
 		v, reason := a.verifierOf(known, box.Account.Verifier)
 		err := a.attempt(ctx, remote, user, fingerprint, func() (bool, error) { return a.hash(ctx, v, password) })
@@ -294,6 +318,10 @@ func (a *Authenticator) verifierOf(known bool, stored string) (v verifier, reaso
 	return v, errWrong
 }
 
+// errTooMany says that so many guesses for an account wait already that another is
+// not looked at, be it right or wrong.
+var errTooMany = fmt.Errorf("%w: too many log-ins for this account from this network wait", ErrTemporary)
+
 // attempt makes one guess: it waits as long as earlier ones demand, lets judge
 // say whether it is right, and counts it if not. Every failure takes the same
 // time from there, however long judge takes: who has an account, and what kind,
@@ -301,7 +329,12 @@ func (a *Authenticator) verifierOf(known bool, stored string) (v verifier, reaso
 // not looked at any more.
 func (a *Authenticator) attempt(ctx context.Context, remote netip.Addr, user string, fingerprint uint64, judge func() (bool, error)) error {
 	s := newSource(user, remote)
-	right, err := false, sleep(ctx, a.throttle.begin(s, fingerprint))
+	wait, ok := a.throttle.begin(s, fingerprint)
+	if !ok {
+		return errTooMany
+	}
+	defer a.throttle.end(s)
+	right, err := false, sleep(ctx, wait)
 	begun := time.Now()
 	if _, banned := a.Bans.Until(remote); banned && err == nil {
 		err = ErrBanned

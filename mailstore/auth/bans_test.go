@@ -142,7 +142,7 @@ func TestBanOfANetwork(t *testing.T) {
 		for i := range 30 {
 			all.Go(func() {
 				remote := netip.MustParseAddr(fmt.Sprintf("2001:db8:1:2::%x", i))
-				_, err := try(a, remote, "anna", fmt.Sprint("guess", i))
+				_, err := try(a, remote, fmt.Sprint("user", i%5), fmt.Sprint("guess", i))
 				mu.Lock()
 				defer mu.Unlock()
 				if errors.Is(err, ErrBanned) {

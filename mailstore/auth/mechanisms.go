@@ -138,7 +138,7 @@ func (a *Authenticator) Begin(ctx context.Context, c Client, mechanism string) (
 		if a.Offered(c, SCRAMPlus) {
 			binding = bindTLS(c.TLS, nil)
 		}
-		e.Server = newSCRAMServer(binding, mechanism == SCRAMPlus, a.scramKeys, prove)
+		e.Server = newSCRAMServer(binding, mechanism == SCRAMPlus, func(user string) SCRAM { return a.scramKeys(c, user) }, prove)
 	case EXTERNAL:
 		e.Server = newEXTERNAL(func(authzid string) error { return keep(a.external(ctx, c, authzid)) })
 	}
@@ -182,7 +182,9 @@ func (a *Authenticator) prove(ctx context.Context, c Client, mechanism, user str
 		err := a.attempt(ctx, c.Remote, user, fingerprint, func() (bool, error) {
 			had, right := p(&secrets)
 			if !had {
-				reason = errNoSecret
+				if !errors.Is(reason, errNoSecret) && known {
+					reason = errNoSecret
+				}
 				p(&a.nothing)
 			}
 			return had && right && known, nil
@@ -207,7 +209,9 @@ func (a *Authenticator) secretsOf(box directory.Mailbox, known bool) (Secrets, e
 	switch {
 	case !known:
 		return a.nothing, errUnknown
-	case a.Keeper == nil || box.Method != directory.ByFile || box.Account.Verifier == "":
+	case box.Method != directory.ByFile:
+		return Secrets{}, fmt.Errorf("%w: its password is checked by %s", errNoSecret, box.Method)
+	case a.Keeper == nil || box.Account.Verifier == "":
 		return Secrets{}, errNoSecret
 	}
 	s, err := a.Keeper.vault.Load().Open(box.Account.Secrets)
@@ -219,21 +223,21 @@ func (a *Authenticator) secretsOf(box directory.Mailbox, known bool) (Secrets, e
 	return s, errWrong
 }
 
-// scramKeys are those of a user, or such as nobody can tell from a user's.
-func (a *Authenticator) scramKeys(user string) SCRAM {
-	box, err := a.accounts.Login(user)
-	if err == nil {
-		if s, _ := a.secretsOf(box, true); s.SCRAM != nil {
-			return *s.SCRAM
+// scramKeys are those of a user, or such as nobody can tell from a user's: the
+// salt comes of the name alone, as an address, and one mailbox has one by
+// whatever name it is called. Who is banned causes no look-up.
+func (a *Authenticator) scramKeys(c Client, user string) SCRAM {
+	name := addr.Address{Local: addr.FoldName(user)}
+	if _, banned := a.Bans.Until(c.Remote); !banned {
+		box, err := a.accounts.Login(user)
+		if err == nil {
+			if s, _ := a.secretsOf(box, true); s.SCRAM != nil {
+				return *s.SCRAM
+			}
 		}
-	}
-	// One mailbox has one salt by whatever name it is called, and so must nobody.
-	name := box.Address
-	if name.IsZero() {
-		name = box.Login
-	}
-	if name.IsZero() {
-		name.Local = addr.FoldName(user)
+		if !box.Login.IsZero() {
+			name = box.Login
+		}
 	}
 	invented := *a.nothing.SCRAM
 	invented.Salt = a.inventedSalt(name.Fold().String(), len(invented.Salt))
@@ -274,7 +278,8 @@ func (a *Authenticator) external(ctx context.Context, c Client, authzid string) 
 			listed := slices.ContainsFunc(box.Account.ClientCerts, func(cert directory.ClientCert) bool {
 				return cert.Fingerprint == fingerprint && time.Now().Before(cert.Expires)
 			})
-			return known && same && listed, nil
+			// Who has gone elsewhere must not get in by what was made for him here.
+			return known && same && listed && box.Method == directory.ByFile, nil
 		})
 		if errors.Is(err, ErrInvalid) {
 			err = fmt.Errorf("%w: %w", err, errCertificate)

@@ -18,6 +18,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -431,6 +433,12 @@ func TestVault(t *testing.T) {
 	if err := os.WriteFile(v.file+".short", []byte("too short"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Chmod(v.file, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewVault(v.file).Open(sealed); !errors.Is(err, ErrVault) || !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("a key for others to read: %v", err)
+	}
 	for _, file := range []string{v.file + ".short", filepath.Join(v.file, "below a file"), "/nowhere/at/all"} {
 		if _, err := NewVault(file).Seal(s); !errors.Is(err, ErrVault) {
 			t.Errorf("%s: %v", file, err)
@@ -593,7 +601,7 @@ func TestInventedSalts(t *testing.T) {
 		}
 	}
 	salt := func(name string) string {
-		return string(New(dir, Options{Keeper: keeper}).scramKeys(name).Salt) // another Authenticator is another process
+		return string(New(dir, Options{Keeper: keeper}).scramKeys(Client{}, name).Salt) // another Authenticator is another process
 	}
 	for _, user := range []string{"anna", "bert", "nobody"} {
 		one := salt(user)
@@ -656,4 +664,76 @@ func TestOldProgramIsNotBanned(t *testing.T) {
 			t.Error("guessing is not banned")
 		}
 	})
+}
+
+// Guesses wait one behind the other, and neither many at once nor a password that
+// is remembered tells anybody more.
+func TestParallelGuessesQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, _, _ := newMechanisms(t)
+		if _, err := try(a, here, "anna", "secret"); err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		var judged, refused atomic.Int32
+		for i := range 100 {
+			wg.Go(func() {
+				switch _, err := try(a, here, "anna", fmt.Sprint("guess", i)); {
+				case errors.Is(err, ErrInvalid):
+					judged.Add(1)
+				case errors.Is(err, ErrTemporary):
+					refused.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		if _, err := try(a, here, "anna", "secret"); !errors.Is(err, ErrTemporary) {
+			t.Errorf("the right password among too many wrong ones: %v", err)
+		}
+		if took, err := try(a, there, "anna", "secret"); took != 0 || err != nil {
+			t.Errorf("from elsewhere: %v, %v", took, err)
+		}
+		wg.Wait()
+		if judged.Load() != 10 || refused.Load() != 90 {
+			t.Errorf("%d judged, %d refused", judged.Load(), refused.Load())
+		}
+		if took, err := try(a, here, "anna", "secret"); took != 0 || err != nil {
+			t.Errorf("afterwards: %v, %v", took, err)
+		}
+	})
+}
+
+// What changes during a log-in counts.
+func TestChangesDuringALogIn(t *testing.T) {
+	for name, change := range map[string]func(*directory.Mailbox){
+		"another password": func(box *directory.Mailbox) { box.Account.Verifier = cheap("another") },
+		"a lock":           func(box *directory.Mailbox) { box.Locked = true },
+		"another mailbox":  func(box *directory.Mailbox) { box.Account.Created = time.Now() },
+		"another method":   func(box *directory.Mailbox) { box.Method = directory.BySystem },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			a, boxes, _ := newMechanisms(t)
+			try(a, here, "anna", "wrong")
+			try(a, here, "anna", "wrong too")
+			go func() {
+				time.Sleep(100 * time.Millisecond)
+				boxes.mu.Lock()
+				defer boxes.mu.Unlock()
+				box := boxes.boxes["anna"]
+				change(&box)
+				boxes.boxes["anna"] = box
+			}()
+			if took, err := try(a, here, "anna", "secret"); err == nil || took < 500*time.Millisecond {
+				t.Errorf("%s: let in after %v", name, took)
+			}
+		})
+	}
+}
+
+func TestSourcesOfManySpellings(t *testing.T) {
+	for _, name := range []string{"\uff41nna", "ANNA", `OFFICE\anna`, "\U0001d41anna@office.example", "\u24d0nna"} {
+		if newSource(name, here) != newSource("anna", here) {
+			t.Errorf("%q is counted apart", name)
+		}
+	}
 }

@@ -154,8 +154,10 @@ func (k *Keeper) SetStore(acc *directory.Account, kinds []directory.SecretKind) 
 	return err
 }
 
-// Forget takes from an account all that it keeps of its password.
+// Forget takes from an account all that it keeps of its password, and the
+// certificates that let in without.
 func Forget(acc *directory.Account) {
+	acc.ClientCerts = nil
 	acc.Verifier, acc.Secrets, acc.History, acc.PasswordSet = "", directory.Secrets{}, nil, time.Time{}
 }
 

@@ -7,11 +7,14 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/text/unicode/norm"
+
 	"pillarbox/mailstore/addr"
 )
 
 const (
 	maxSources = 10_000 // entries of the table
+	maxPending = 10     // guesses of a source that wait, or are being judged
 	maxWrong   = 8      // wrong passwords remembered per source; the longest delay is reached before
 )
 
@@ -32,7 +35,9 @@ type source struct {
 }
 
 type guesses struct {
-	wrong []guess // oldest first
+	wrong   []guess // oldest first
+	pending int
+	ready   time.Time // when the one that waits longest is judged
 }
 
 type guess struct {
@@ -51,7 +56,8 @@ func (g *guesses) forget(before time.Time) {
 func newSource(user string, remote netip.Addr) source {
 	local := user[strings.LastIndexByte(user, '\\')+1:]
 	local, _, _ = strings.Cut(local, "@")
-	local = addr.FoldName(strings.Trim(local, `" `))
+	// A directory elsewhere may take many spellings for one.
+	local = addr.FoldName(norm.NFKC.String(strings.Trim(local, `" `)))
 	_, network := networkOf(remote)
 	return source{strings.Clone(local[:min(len(local), addr.MaxLocal)]), network}
 }
@@ -59,8 +65,10 @@ func newSource(user string, remote netip.Addr) source {
 // begin counts a guess as wrong before it is checked, so that guesses made at
 // the same time slow each other down, and says how long to wait before the
 // check: nothing for the first password, and nothing for a password that is
-// known to be wrong. A guess that turns out right is taken back.
-func (t *throttle) begin(s source, fingerprint uint64) time.Duration {
+// known to be wrong. The others wait one behind the other, and when too many do,
+// ok is false and the guess is not to be made. A guess that turns out right is
+// taken back; each that was ok is ended.
+func (t *throttle) begin(s source, fingerprint uint64) (wait time.Duration, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
@@ -70,17 +78,50 @@ func (t *throttle) begin(s source, fingerprint uint64) time.Duration {
 		g = new(guesses)
 		t.sources[s] = g
 	}
+	if g.pending >= maxPending {
+		return 0, false
+	}
+	g.pending++
 	g.forget(now.Add(-t.forget))
 	if i := slices.IndexFunc(g.wrong, func(w guess) bool { return w.fingerprint == fingerprint }); i >= 0 {
 		g.wrong[i].at = now
-		return 0
+		return 0, true
 	}
-	wait := t.wait(len(g.wrong))
+	if g.ready.Before(now) {
+		g.ready = now
+	}
+	g.ready = g.ready.Add(t.wait(len(g.wrong)))
 	if len(g.wrong) == maxWrong {
 		g.wrong = slices.Delete(g.wrong, 0, 1)
 	}
 	g.wrong = append(g.wrong, guess{fingerprint, now})
-	return wait
+	return g.ready.Sub(now), true
+}
+
+// end ends a guess that begin permitted.
+func (t *throttle) end(s source) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if g := t.sources[s]; g != nil {
+		g.pending--
+		t.drop(s, g)
+	}
+}
+
+// drop forgets a source of which there is nothing to know. The caller holds the
+// lock.
+func (t *throttle) drop(s source, g *guesses) {
+	if len(g.wrong) == 0 && g.pending <= 0 {
+		delete(t.sources, s)
+	}
+}
+
+// full reports whether begin would refuse a guess.
+func (t *throttle) full(s source) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	g := t.sources[s]
+	return g != nil && g.pending >= maxPending
 }
 
 func (t *throttle) wait(wrong int) time.Duration {
@@ -98,9 +139,7 @@ func (t *throttle) takeBack(s source, fingerprint uint64) {
 		return
 	}
 	g.wrong = slices.DeleteFunc(g.wrong, func(w guess) bool { return w.fingerprint == fingerprint })
-	if len(g.wrong) == 0 {
-		delete(t.sources, s)
-	}
+	t.drop(s, g)
 }
 
 // makeRoom keeps the table bounded. When everything in it is fresh, some entry
@@ -110,9 +149,8 @@ func (t *throttle) makeRoom(now time.Time) {
 		return
 	}
 	for s, g := range t.sources {
-		if g.forget(now.Add(-t.forget)); len(g.wrong) == 0 {
-			delete(t.sources, s)
-		}
+		g.forget(now.Add(-t.forget))
+		t.drop(s, g)
 	}
 	for s := range t.sources {
 		if len(t.sources) < maxSources {

@@ -54,9 +54,12 @@ func (v *Vault) readKey(create bool) ([]byte, error) {
 	if create && errors.Is(err, fs.ErrNotExist) {
 		key, err = makeKey(dir, name)
 	}
+	info, statErr := dir.Lstat(name)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%w: key file: %w", ErrVault, err)
+	case statErr == nil && info.Mode().Perm()&0o077 != 0:
+		return nil, fmt.Errorf("%w: key file %s can be read by others; chmod 600", ErrVault, v.file)
 	case len(key) != chacha20poly1305.KeySize:
 		return nil, fmt.Errorf("%w: key file %s has %d octets, not %d", ErrVault, v.file, len(key), chacha20poly1305.KeySize)
 	}

@@ -71,24 +71,24 @@ func (d *Directory) RemoveDomain(name addr.Domain, withMailboxes bool) error {
 			account, _ := d.account(a)
 			gone = append(gone, func() { d.toldRemoved(a, account) })
 		}
-		if err := d.removeTree(DomainDir(name), rootDir); err != nil {
-			return err
-		}
-		for _, tell := range gone {
-			tell()
-		}
-		d.told(Change{What: Removed, Domain: name, DomainBefore: file})
-		return nil
+		return d.removeTree(DomainDir(name), rootDir, func() {
+			for _, tell := range gone {
+				tell()
+			}
+			d.told(Change{What: Removed, Domain: name, DomainBefore: file})
+		})
 	})
 }
 
 // removeTree makes a directory invisible in one step and then deletes it, so
-// that a crash half-way leaves no half mailbox.
-func (d *Directory) removeTree(dir, parent string) error {
+// that a crash half-way leaves no half mailbox. tell is called as soon as it is
+// gone.
+func (d *Directory) removeTree(dir, parent string, tell func()) error {
 	gone := fmt.Sprintf("%s/.removed-%d", parent, time.Now().UnixNano())
 	if err := d.fsys.Rename(dir, gone); err != nil {
 		return err
 	}
+	tell()
 	if err := d.fsys.SyncDir(parent); err != nil {
 		return err
 	}
@@ -195,14 +195,20 @@ func (d *Directory) RemoveMailbox(a addr.Address) error {
 	a = a.Fold()
 	return d.change(func() error {
 		account, err := d.account(a)
-		if err != nil && !errors.Is(err, ErrDamaged) {
+		remove := func() error {
+			return d.removeTree(MailboxDir(a), DomainDir(a.Domain), func() { d.toldRemoved(a, account) })
+		}
+		if errors.Is(err, ErrDamaged) { // while it is there, nobody's references can be changed
+			return errors.Join(remove(), d.replaceReferences(a, addr.Address{}))
+		} else if err != nil {
 			return err
 		}
-		if err := d.removeTree(MailboxDir(a), DomainDir(a.Domain)); err != nil {
+		// What leads to it goes first: were it the other way round, a crash between
+		// the two would leave it to the next mailbox of the name.
+		if err := d.replaceReferences(a, addr.Address{}); err != nil {
 			return err
 		}
-		d.toldRemoved(a, account)
-		return d.replaceReferences(a, addr.Address{})
+		return remove()
 	})
 }
 

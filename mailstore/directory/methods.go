@@ -216,7 +216,7 @@ func (d *Directory) personLogin(a addr.Address) (Mailbox, error) {
 	if errors.Is(err, ErrNotFound) {
 		return Mailbox{Login: a}, unknown
 	} else if err != nil {
-		return Mailbox{}, err
+		return Mailbox{Login: a}, err
 	}
 	nobody := Mailbox{Method: method, Login: a}
 	lookup, ok := d.opts.Load().lookup(method)
@@ -227,7 +227,7 @@ func (d *Directory) personLogin(a addr.Address) (Mailbox, error) {
 	if errors.Is(err, ErrNotFound) {
 		return nobody, unknown
 	} else if err != nil {
-		return Mailbox{}, err
+		return nobody, err
 	}
 	box, err := d.personMailbox(person, method)
 	if err != nil || box.New && !lookup.AtLogin {
@@ -274,6 +274,9 @@ func (d *Directory) Make(box Mailbox) (Mailbox, error) {
 	made, err := d.AddMailbox(box.Address, Account{})
 	if errors.Is(err, ErrExists) {
 		made, err = d.Mailbox(box.Address)
+	}
+	if err == nil && made.Method != box.Method {
+		err = fmt.Errorf("mailbox %s: %w, with the method %s", box.Address, ErrExists, made.Method)
 	}
 	made.Login = box.Login
 	return made, err
@@ -364,6 +367,9 @@ func (d *Directory) StoredKinds() (map[SecretKind]bool, error) {
 			return nil, err
 		}
 		for _, box := range boxes {
+			if box.Method != ByFile {
+				continue // its password is checked elsewhere: what is left here counts for nothing
+			}
 			for _, k := range box.Account.Secrets.Kinds {
 				stored[k] = true
 			}

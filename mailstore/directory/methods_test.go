@@ -127,6 +127,15 @@ func TestPersonIsMade(t *testing.T) {
 	if err != nil || made.New || made.Dir != box.Dir || made.Login != box.Login {
 		t.Errorf("%+v, %v", made, err)
 	}
+	if err := d.UpdateAccount(box.Address, func(a *Account) error { a.Method = ByFile; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if taken, err := d.Make(box); !errors.Is(err, ErrExists) {
+		t.Errorf("a mailbox with a password of its own is handed over: %+v, %v", taken, err)
+	}
+	if err := d.UpdateAccount(box.Address, func(a *Account) error { a.Method = ""; return nil }); err != nil {
+		t.Fatal(err)
+	}
 	if again, err := d.Make(box); err != nil || again.Address != box.Address {
 		t.Errorf("made by somebody else meanwhile: %+v, %v", again, err)
 	}

@@ -31,7 +31,11 @@ func (o *Office) IssueClientCert(user string, n NewClientCert) (issued certs.Iss
 		if !a.IsASCII() {
 			return nil, fmt.Errorf("%s cannot stand in a certificate: its name is not ASCII", a)
 		}
-		if _, err := o.Dir.Mailbox(a); err != nil {
+		box, err := o.Dir.Mailbox(a)
+		if err == nil {
+			err = ownPassword(box) // who is disabled elsewhere must not get in by a certificate
+		}
+		if err != nil {
 			return nil, err
 		}
 		cfg, now := o.Config(), time.Now()
