@@ -68,16 +68,6 @@ func auditRow(e audit.Event) string {
 		cmp.Or(printable(e.Object), "-"), shorten(printable(whatChanged(e)), 160)}, "\t")
 }
 
-// printable keeps a cell in its place, and the terminal as it is.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return '?'
-		}
-		return r
-	}, text)
-}
-
 // whatChanged is an event in words: "locked: - → true".
 func whatChanged(e audit.Event) string {
 	switch {

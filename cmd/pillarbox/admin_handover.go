@@ -29,6 +29,9 @@ func (h handedOver) Error() string { return fmt.Sprintf("done by the server, exi
 func (a *app) prepare(cmd *cobra.Command, _ []string) error {
 	a.actor.Act = actName(cmd)
 	cmd.SetContext(daemon.WithActor(cmd.Context(), a.actor))
+	if f := cmd.Flags().Lookup("json"); f != nil && f.Value.String() == "true" {
+		a.stdout = asItIs(a.stdout)
+	}
 	if !isAdmin(cmd) {
 		if a.operator != nil {
 			return a.refuseCommand(cmd, "only the commands of 'pillarbox admin' are done by the server")

@@ -102,6 +102,9 @@ func logInRows(ways []ops.LogInWay) (rows []string) {
 	cannot := make(map[string][]string)
 	for _, way := range ways {
 		if way.Can {
+			if way.Only != "" {
+				way.Mechanism += " (" + way.Only + ")"
+			}
 			can = append(can, way.Mechanism)
 			continue
 		}
@@ -118,13 +121,17 @@ func logInRows(ways []ops.LogInWay) (rows []string) {
 }
 
 func passwordText(m ops.MailboxDetails) string {
-	switch {
-	case m.Method != directory.ByFile:
+	if m.Method != directory.ByFile {
 		return "checked by " + string(m.Method)
-	case m.Password && m.PasswordSet != nil:
-		return "yes, set " + m.PasswordSet.Local().Format(time.DateOnly)
 	}
-	return yesNo(m.Password)
+	text := yesNo(m.Password)
+	if m.Password && m.PasswordSet != nil {
+		text += ", set " + m.PasswordSet.Local().Format(time.DateOnly)
+	}
+	if m.Expired {
+		text += ", expired"
+	}
+	return text
 }
 
 func outsideText(m ops.MailboxDetails) string {

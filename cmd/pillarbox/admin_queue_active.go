@@ -109,13 +109,13 @@ func (a *app) drawActive(now daemon.QueueActivity, routes *route.Table) error {
 		return err
 	}
 	const home, clearDown = "\x1b[H", "\x1b[J"
-	_, err := fmt.Fprint(a.stdout, home+clearDown+fit(page.String(), width, height))
+	_, err := fmt.Fprint(asItIs(a.stdout), home+clearDown+harmless(fit(page.String(), width, height)))
 	return err
 }
 
 // screen is the size of standard output, if that is a terminal.
 func (a *app) screen() (width, height int, ok bool) {
-	f, ok := a.stdout.(*os.File)
+	f, ok := asItIs(a.stdout).(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return 0, 0, false
 	}

@@ -149,10 +149,16 @@ func (a *app) retentionRunCommand() *cobra.Command {
 			if !yes {
 				return a.printDue(due, asJSON)
 			}
-			if err := o.RequireTarget(target, true); err != nil {
-				return err // the server does it for anybody who may ask
+			targets, all, err := o.RetentionTargets(target)
+			for _, one := range targets {
+				if err != nil {
+					break
+				}
+				var done []ops.RetentionResult
+				done, err = a.runRetention(cmd.Context(), o, one)
+				all = append(all, done...)
 			}
-			return respondRetention(a, asJSON)(a.runRetention(cmd.Context(), o, target))
+			return respondRetention(a, asJSON)(all, err)
 		})
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only show what is due, as without --yes")
 	addYes(cmd, &yes)

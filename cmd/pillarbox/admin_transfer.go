@@ -150,14 +150,14 @@ type progress struct {
 
 // newProgress makes one that is silent unless somebody looks.
 func (a *app) newProgress(silent bool) *progress {
-	f, ok := a.stderr.(*os.File)
+	f, ok := asItIs(a.stderr).(*os.File)
 	return &progress{app: a, on: !silent && ok && term.IsTerminal(int(f.Fd())), shown: time.Now()}
 }
 
 // show is called as often as there is something new.
 func (p *progress) show(done, all int) {
 	if now := time.Now(); p.on && now.Sub(p.shown) >= 200*time.Millisecond {
-		fmt.Fprintf(p.app.stderr, "\r\x1b[K%d of %d", done, all)
+		fmt.Fprintf(asItIs(p.app.stderr), "\r\x1b[K%d of %d", done, all)
 		p.shown = now
 	}
 }
@@ -165,6 +165,6 @@ func (p *progress) show(done, all int) {
 // clear makes room for something else.
 func (p *progress) clear() {
 	if p.on {
-		fmt.Fprint(p.app.stderr, "\r\x1b[K")
+		fmt.Fprint(asItIs(p.app.stderr), "\r\x1b[K")
 	}
 }

@@ -18,7 +18,9 @@ import (
 // version is set by the linker (see Makefile).
 var version = "devel"
 
-func main() { os.Exit(run(calledAs(os.Args), os.Stdin, os.Stdout, os.Stderr)) }
+func main() {
+	os.Exit(run(calledAs(os.Args), os.Stdin, forPeople(os.Stdout), forPeople(os.Stderr)))
+}
 
 // app is one invocation of the command: its streams, and the flag that every
 // command has.

@@ -84,13 +84,16 @@ func (a *app) reload(ctx context.Context) error {
 func (a *app) printReload(result daemon.ReloadResult) {
 	if len(result.Changed) == 0 {
 		fmt.Fprintln(a.stdout, "reloaded; no setting has changed")
-		return
+	} else {
+		fmt.Fprintln(a.stdout, "reloaded; changed:")
 	}
-	fmt.Fprintln(a.stdout, "reloaded; changed:")
 	for _, key := range result.Changed {
 		fmt.Fprintln(a.stdout, "  "+key)
 	}
 	for _, key := range result.Restart {
 		a.note("%s waits for a restart of the server", key)
+	}
+	for _, warning := range result.Warnings {
+		a.note("%s", warning)
 	}
 }

@@ -65,7 +65,7 @@ func (a *app) winpop(call winpopCall) error {
 	case "get":
 		return a.winpopGet(call.target)
 	case "set":
-		return a.winpopSet(call.target)
+		return a.winpopSet(call.target, call.value)
 	}
 	a.actor.Act = "winpop " + call.verb
 	return a.withOffice(func(o *ops.Office) error { return a.winpopOffice(o, call) })

@@ -12,6 +12,7 @@ type winpopCall struct {
 	target   string // a domain, a mailbox, or a property in small letters
 	password string // of /createuser and changepwd
 	user     string // of /user:, which createquotafile takes
+	value    string // that set would give the property
 }
 
 // isMailbox tells User@Domain from Domain.
@@ -137,11 +138,14 @@ func (c winpopCall) parsePassword(args []string) (winpopCall, error) {
 	return c.parseNames(args[:1], 1, 1)
 }
 
-// parseProperty takes a property; what it would be set to does not matter.
+// parseProperty takes a property and the first of what it would be set to.
 func (c winpopCall) parseProperty(args []string, low, high int) (winpopCall, error) {
 	if len(args) < low || len(args) > high {
 		return c, fmt.Errorf("%s: it takes a property%s", c.verb, map[string]string{"set": " and its value"}[c.verb])
 	}
 	c.target = strings.ToLower(args[0])
+	if len(args) > 1 {
+		c.value = args[1]
+	}
 	return c, nil
 }

@@ -110,7 +110,7 @@ func (a *app) winpopGet(name string) error {
 
 // winpopSet changes nothing: the settings are in one commented file, and a
 // program that edits it would lose the comments or the administrator's order.
-func (a *app) winpopSet(name string) error {
+func (a *app) winpopSet(name, value string) error {
 	p, _, err := a.winpopProperty(name)
 	switch {
 	case err != nil:
@@ -122,5 +122,27 @@ func (a *app) winpopSet(name string) error {
 	if len(config.RestartKeys([]string{p.key})) > 0 {
 		apply = "restart the server"
 	}
-	return ops.Hint(fmt.Errorf("winpop set %s: settings are kept in %s, and only there", name, a.config), "edit '%s' in it, then %s", p.key, apply)
+	line := p.key
+	if now := newValue(name, value); now != "" {
+		line += " = " + now
+	}
+	return ops.Hint(fmt.Errorf("winpop set %s: settings are kept in %s, and only there", name, a.config), "edit '%s' in it, then %s", line, apply)
+}
+
+// newValue is what stands in the configuration for the number that winpop had for
+// a value; "" where it is not one of those.
+func newValue(name, value string) string {
+	switch name + " " + value {
+	case "auth 1", "authentication 1":
+		return `"system"`
+	case "auth 2", "authentication 2":
+		return `"directory"`
+	case "auth 3", "authentication 3":
+		return `"file"`
+	case "sparequired 0":
+		return "false"
+	case "sparequired 1":
+		return "true"
+	}
+	return ""
 }

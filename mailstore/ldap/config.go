@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	ber "github.com/go-asn1-ber/asn1-ber"
 	ldapv3 "github.com/go-ldap/ldap/v3"
 )
 
@@ -247,6 +248,42 @@ func CheckUserDN(template string) error {
 	}
 	_, err := userDN(template, Login{User: "u", Domain: "d.example"})
 	return err
+}
+
+// AsksForDomain reports whether who is asked about in one mail domain can be nobody
+// of another: the name to log in as, or every way through UserFilter, says it. In
+// (|(uid=%u)(mail=%a)) one does not.
+func (c Config) AsksForDomain() bool {
+	const domain = "a.domain.to.look.for"
+	login := Login{User: "u", Domain: domain}
+	if name, err := expand(c.UserDN, login, func(s string) string { return s }); err == nil && strings.Contains(name, domain) {
+		return true
+	}
+	if c.Base == "" {
+		return false
+	}
+	text, err := expand(c.UserFilter, login, ldapv3.EscapeFilter)
+	if err != nil {
+		return false
+	}
+	filter, err := ldapv3.CompileFilter(text)
+	return err == nil && demands(filter, domain)
+}
+
+// demands reports whether nothing passes a filter without a value that has text in
+// it.
+func demands(filter *ber.Packet, text string) bool {
+	some := func(part *ber.Packet) bool { return demands(part, text) }
+	switch filter.Tag {
+	case ldapv3.FilterAnd:
+		return slices.ContainsFunc(filter.Children, some)
+	case ldapv3.FilterOr:
+		return !slices.ContainsFunc(filter.Children, func(part *ber.Packet) bool { return !some(part) })
+	case ldapv3.FilterNot:
+		return false
+	}
+	leaf, err := ldapv3.DecompileFilter(filter)
+	return err == nil && strings.Contains(leaf, text)
 }
 
 // attributes are those that make a Person.

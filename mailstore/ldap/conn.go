@@ -17,8 +17,9 @@ import (
 	ldapv3 "github.com/go-ldap/ldap/v3"
 )
 
-// maxAnswer bounds what a server may send in answer to one operation, in octets.
-const maxAnswer = 16 << 20
+// maxAnswer bounds what a server may send in answer to one operation, in octets:
+// enough for a group of ten thousand. In memory it is many times that.
+const maxAnswer = 2 << 20
 
 type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
@@ -135,7 +136,11 @@ func (k *connector) logIn(c *conn) error {
 	}
 	c.wire.grant()
 	if err := bindError(c.Bind(k.cfg.BindDN, password)); err != nil {
-		return fmt.Errorf("log-in as %s: %w", k.cfg.BindDN, unprefixed(err))
+		err = fmt.Errorf("log-in as %s: %w", k.cfg.BindDN, unprefixed(err))
+		if errors.Is(err, ErrInvalid) { // of the account that searches, and of no user
+			err = fmt.Errorf("%w: %s", ErrUnavailable, err.Error())
+		}
+		return err
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ const (
 	LockedOut       Reason = "the account is locked out"
 	NoPassword      Reason = "the account has no password"
 	BadPassword     Reason = "not a password" // empty, or with a NUL: the directory was not asked
+	Refused         Reason = "refused"        // by a result that says neither; see Detail
 )
 
 // A Refusal is an ErrInvalid.
@@ -61,7 +62,9 @@ var activeDirectory = map[string]Reason{
 var dataCode = regexp.MustCompile(`\bdata ([0-9a-f]{1,8})\b`)
 
 // bindError gives an unsuccessful log-in to the directory its class. What tells of
-// a broken connection stays as it is.
+// a broken connection stays as it is. Only what says that nobody was asked may be
+// ErrUnavailable, for that lets in who was right some hours ago: a server may say
+// of an account that is switched off whatever it likes, such as 53.
 func bindError(err error) error {
 	e, ok := errors.AsType[*ldapv3.Error](err)
 	if err == nil || !ok || broken(err) {
@@ -82,8 +85,10 @@ func bindError(err error) error {
 		return &Refusal{LockedOut, excerpt(text)}
 	case ldapv3.LDAPResultNoSuchObject, ldapv3.LDAPResultInvalidDNSyntax:
 		return &Refusal{Reason: UnknownUser}
+	case ldapv3.LDAPResultTimeLimitExceeded, ldapv3.LDAPResultConfidentialityRequired, ldapv3.LDAPResultStrongAuthRequired:
+		return unavailable(err)
 	}
-	return unavailable(err)
+	return &Refusal{Refused, resultText(e)}
 }
 
 // unavailable gives every other result its class, and a hint where there is one.
@@ -105,7 +110,12 @@ func unavailable(err error) error {
 	case ldapv3.LDAPResultSizeLimitExceeded, ldapv3.LDAPResultAdminLimitExceeded:
 		hint = ": it gives no more entries than it gave"
 	}
-	return fmt.Errorf("%w: result %d, %s (%s)%s", ErrUnavailable, e.ResultCode, ldapv3.LDAPResultCodeMap[e.ResultCode], excerpt(e.Err.Error()), hint)
+	return fmt.Errorf("%w: %s%s", ErrUnavailable, resultText(e), hint)
+}
+
+// resultText is a result for the log.
+func resultText(e *ldapv3.Error) string {
+	return fmt.Sprintf("result %d, %s (%s)", e.ResultCode, ldapv3.LDAPResultCodeMap[e.ResultCode], excerpt(e.Err.Error()))
 }
 
 // broken reports whether an error says that the connection, or the server, is of

@@ -2,9 +2,11 @@ package ldap
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	ldapv3 "github.com/go-ldap/ldap/v3"
 )
@@ -35,8 +37,11 @@ func TestBindErrors(t *testing.T) {
 		{19, "Exceed password retry limit.", ErrInvalid, LockedOut},
 		{8, "The server requires binds to turn on integrity checking", ErrUnavailable, ""},
 		{13, "", ErrUnavailable, ""},
-		{53, "unwilling", ErrUnavailable, ""},
-		{10, "", ErrUnavailable, ""},
+		{3, "", ErrUnavailable, ""},
+		{53, "Account inactivated. Contact system administrator.", ErrInvalid, Refused},
+		{50, "", ErrInvalid, Refused},
+		{1, "", ErrInvalid, Refused},
+		{10, "", ErrInvalid, Refused},
 	} {
 		err := bindError(&ldapv3.Error{ResultCode: test.code, Err: errors.New(test.text)})
 		if !errors.Is(err, test.class) {
@@ -128,6 +133,67 @@ func TestGreedyServer(t *testing.T) {
 		d, _ := w.office(t, nil)
 		w.entries["(uid=anna)"] = []map[string]string{{"dn": "uid=anna,dc=office", "mail": strings.Repeat("x", maxAnswer)}}
 		if _, err := d.Find(t.Context(), anna); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("Find says %v", err)
+		}
+		d.Close()
+	})
+}
+
+// An account that is switched off does not live on what is remembered of it, however
+// the directory says so; one that searches and is switched off is nobody's refusal.
+func TestSwitchedOff(t *testing.T) {
+	for _, code := range []uint16{1, 50, 53} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld()
+			d, _ := w.office(t, nil)
+			if _, err := d.Check(t.Context(), anna, "secret"); err != nil {
+				t.Fatal(err)
+			}
+			inactive := ldapv3.Error{ResultCode: code, Err: errors.New("Account inactivated")}
+			w.mu.Lock()
+			w.refuse["uid=anna,dc=office"] = inactive
+			w.mu.Unlock()
+			time.Sleep(6 * time.Minute)
+			_, err := d.Check(t.Context(), anna, "secret")
+			if r, ok := errors.AsType[*Refusal](err); !ok || r.Reason != Refused || !strings.Contains(r.Detail, fmt.Sprintf("result %d,", code)) || !strings.Contains(r.Detail, "inactivated") {
+				t.Errorf("Check says %v", err)
+			}
+			w.set("one", "refused")
+			w.set("two", "refused")
+			w.cut()
+			if _, err := d.Check(t.Context(), anna, "secret"); !errors.Is(err, ErrUnavailable) {
+				t.Errorf("without servers Check says %v", err)
+			}
+			d.Close()
+		})
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld()
+			d, _ := w.office(t, nil)
+			w.refuse["cn=search"] = ldapv3.Error{ResultCode: code, Err: errors.New("Account inactivated")}
+			if _, err := d.Check(t.Context(), anna, "secret"); !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrInvalid) {
+				t.Errorf("Check says %v of the account that searches", err)
+			}
+			for _, s := range d.Test(t.Context(), Login{}, "") {
+				if errors.Is(s.Err, ErrInvalid) {
+					t.Errorf("%s: %v", s.What, s.Err)
+				}
+			}
+			d.Close()
+		})
+	}
+}
+
+// An answer may be as long as a large group makes it.
+func TestLargeAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		d, _ := w.office(t, nil)
+		members := make([]string, 2000)
+		for i := range members {
+			members[i] = fmt.Sprintf("cn=a person with a long name %d,ou=people of the house,ou=headquarters,dc=office,dc=example", i)
+		}
+		w.entries["(uid=anna)"] = []map[string]string{{"dn": "uid=anna,dc=office", "mail": "anna@office.example", "cn": strings.Join(members, "|")}}
+		if _, err := d.Find(t.Context(), anna); err != nil {
 			t.Errorf("Find says %v", err)
 		}
 		d.Close()

@@ -211,3 +211,28 @@ func TestAddressOfNobody(t *testing.T) {
 		}
 	}
 }
+
+func TestAsksForDomain(t *testing.T) {
+	for _, test := range []struct {
+		dn, base, filter string
+		want             bool
+	}{
+		{"uid=%u,ou=%d,dc=office", "", "", true},
+		{"%u@%d", "", "", true},
+		{"%a", "", "", true},
+		{"%u@office.example", "", "(mail=%a)", false}, // the filter is not used
+		{"uid=%u,dc=office", "dc=office", "(associatedDomain=%d)", true},
+		{"", "dc=office", "", false}, // (|(uid=%u)(mail=%a))
+		{"", "dc=office", "(uid=%u)", false},
+		{"", "dc=office", "(mail=%a)", true},
+		{"", "dc=office", "(&(uid=%u)(associatedDomain=%d))", true},
+		{"", "dc=office", "(|(mail=%a)(alias=%a))", true},
+		{"", "dc=office", "(&(uid=%u)(!(mail=%a)))", false},
+		{"%%d", "dc=office", "(&(uid=%u)(|(mail=%a)(objectClass=x)))", false},
+	} {
+		c := Config{UserDN: test.dn, Base: test.base, UserFilter: test.filter}.withDefaults()
+		if got := c.AsksForDomain(); got != test.want {
+			t.Errorf("%+v: %v", test, got)
+		}
+	}
+}

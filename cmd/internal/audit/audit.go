@@ -37,6 +37,8 @@ const (
 	// maxLine is the length of an event in octets at which what it says of before
 	// and after is left out.
 	maxLine = 1 << 20
+	// maxMember is how much of each member of before and after is kept at least.
+	maxMember = 32 << 10
 )
 
 // Event is something that was administered.
@@ -48,7 +50,9 @@ type Event struct {
 	Object string    `json:"object,omitempty"` // what was changed: an address, a domain, "device scanner"
 	Next   string    `json:"next,omitempty"`   // what the object is called now, if it was renamed
 
-	// Before and After hold what is different, by its names in the files. Absent:
+	// Before and After hold what is different, by its names in the files; of a list
+	// in both, what went and what came, and of what is too long, how much more there
+	// is. Absent:
 	// there was, or is, no such object; both absent: the act changes none.
 	Before json.RawMessage `json:"before,omitempty"`
 	After  json.RawMessage `json:"after,omitempty"`
@@ -121,6 +125,10 @@ func (l *Log) Add(e Event) error {
 
 func encode(e Event) ([]byte, error) {
 	line, err := json.Marshal(e)
+	if err == nil && len(line) > maxMember {
+		e.Before, e.After = shorten(e.Before), shorten(e.After)
+		line, err = json.Marshal(e)
+	}
 	if err == nil && len(line) > maxLine {
 		const long = `{"":"too long to be kept"}`
 		e.Before, e.After = json.RawMessage(long), json.RawMessage(long)

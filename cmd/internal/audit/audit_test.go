@@ -1,15 +1,19 @@
 package audit
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/durable"
@@ -162,11 +166,59 @@ func TestADiskThatFails(t *testing.T) {
 
 func TestTooLong(t *testing.T) {
 	l, _, _ := newLog(t)
-	text, _ := json.Marshal(map[string]string{"a": strings.Repeat("x", maxLine)})
-	add(t, l, Event{Object: "long", Before: text, After: text})
+	text, _ := json.Marshal(map[string]string{"a": strings.Repeat("\x00", maxLine)})
+	many := map[string]string{}
+	for i := range maxLine / 16 {
+		many[strings.Repeat("x", 16)+strconv.Itoa(i)] = ""
+	}
+	members, _ := json.Marshal(many)
+	add(t, l, Event{Object: "long", Before: text, After: members})
 	got, damaged, err := l.Read(every, 0)
-	if objects(got) != "long" || damaged != 0 || err != nil || len(got[0].After) > 100 {
+	if objects(got) != "long" || damaged != 0 || err != nil || string(got[0].After) != `{"":"too long to be kept"}` {
 		t.Errorf("%s, %d damaged, %v", objects(got), damaged, err)
+	}
+}
+
+// Of what is long, each member keeps its beginning, and says how much more there was.
+func TestShorten(t *testing.T) {
+	list := make([]string, 5000)
+	for i := range list {
+		list[i] = fmt.Sprintf("%04d", i)
+	}
+	object := map[string]any{
+		"bool": true, "few": []string{"thief"}, "many": list, "text": strings.Repeat("ä", maxMember), "group": map[string]any{"members": list, "z": 1},
+		"names": map[string]any{"a": strings.Repeat("x", maxMember), "b": 1, "c": 2},
+	}
+	text, err := json.Marshal(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := shorten(text)
+	if len(short) > 5*maxMember {
+		t.Errorf("%d octets are left", len(short))
+	}
+	var got struct {
+		Bool      bool
+		Few, Many []string
+		Text      string
+		Group     map[string]any
+		Names     map[string]any
+	}
+	if err := json.Unmarshal(short, &got); err != nil {
+		t.Fatal(err)
+	}
+	n := len(got.Many) - 1
+	if !got.Bool || !slices.Equal(got.Few, []string{"thief"}) || n < 3000 || got.Many[0] != "0000" || got.Many[n] != fmt.Sprintf("and %d more", 5000-n) {
+		t.Errorf("%v, %q, %d", got.Bool, got.Few, n)
+	}
+	if !strings.HasPrefix(got.Text, "ää") || !strings.Contains(got.Text, "… and 3") || !utf8.ValidString(got.Text) {
+		t.Errorf("%q", got.Text[len(got.Text)-100:])
+	}
+	if len(got.Group) != 2 || got.Group[""] != "and 1 more" || len(got.Names) != 2 || got.Names[""] != "and 2 more" {
+		t.Errorf("%v", got.Names[""])
+	}
+	if same := json.RawMessage(`{"a":["b"]}`); !bytes.Equal(shorten(same), same) {
+		t.Error("what is short is changed")
 	}
 }
 
@@ -224,6 +276,10 @@ func TestDifferences(t *testing.T) {
 		{"the same", &all, &all, `{}`, `{}`},
 		{"a large number", &account{Size: 1 << 60}, &account{Size: 1<<60 + 1}, `{"size":1152921504606846976}`, `{"size":1152921504606846977}`},
 		{"deep", &all, &other, `{"groups":{"b":{}}}`, `{"groups":{"b":{"accept":"inside"}}}`},
+		{"in a list", &account{Groups: map[string]group{"a": {Members: []string{"x", "y", "z", "y"}}}}, &account{Groups: map[string]group{"a": {Members: []string{"z", "y", "w", "x"}}}},
+			`{"groups":{"a":{"members":["y"]}}}`, `{"groups":{"a":{"members":["w"]}}}`},
+		{"a list in another order", &account{Groups: map[string]group{"a": {Members: []string{"x", "y"}}}}, &account{Groups: map[string]group{"a": {Members: []string{"y", "x"}}}},
+			`{"groups":{"a":{"members":[]}}}`, `{"groups":{"a":{"members":"the same in another order"}}}`},
 		{"secret changed", &account{Secret: "hidden"}, &account{Secret: "veiled"}, `{"secret":"set"}`, `{"secret":"changed"}`},
 		{"secret set", &account{}, &account{Secret: "veiled"}, `{}`, `{"secret":"set"}`},
 		{"secret taken", &account{Secret: "hidden"}, &account{}, `{"secret":"set"}`, `{}`},

@@ -8,7 +8,7 @@ import (
 )
 
 // Differences holds two values against each other as they are in JSON and keeps
-// what is different, objects member by member. A nil value is none, and stays
+// what is different, objects member by member; of lists, what came and what went. A nil value is none, and stays
 // nil; of what comes or goes as a whole, members that say nothing are left out. Of
 // what secret says by the name of a member of the outermost object, only
 // "set", or "changed" instead of another one, is told.
@@ -108,5 +108,36 @@ func dropCommon(a, b map[string]any) {
 		if okA && okB {
 			dropCommon(inA, inB)
 		}
+		listA, okA := was.([]any)
+		listB, okB := is.([]any)
+		if okA && okB {
+			a[name], b[name] = onlyIn(listA, listB), onlyIn(listB, listA)
+			if len(a[name].([]any))+len(b[name].([]any)) == 0 {
+				b[name] = "the same in another order"
+			}
+		}
 	}
+}
+
+// onlyIn is what a list has and another has not, or not as often.
+func onlyIn(list, other []any) []any {
+	count := map[string]int{}
+	for _, v := range other {
+		count[textOf(v)]++
+	}
+	rest := []any{}
+	for _, v := range list {
+		if text := textOf(v); count[text] > 0 {
+			count[text]--
+		} else {
+			rest = append(rest, v)
+		}
+	}
+	return rest
+}
+
+// textOf is a value as JSON, its members in alphabetical order.
+func textOf(v any) string {
+	text, _ := json.Marshal(v) // it came from there
+	return string(text)
 }

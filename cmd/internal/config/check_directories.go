@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -168,13 +169,27 @@ func (l *loader) checkDirectoryTLS(section string, d *Directory) {
 	if d.CAFile == "" || !l.sound(ca) {
 		return
 	}
-	if _, err := os.Stat(d.CAFile); errors.Is(err, fs.ErrNotExist) {
-		l.problem(c.origin[ca], ca, d.CAFile+" does not exist", "name the PEM file of the CA that the servers have their certificates from")
-	} else if err != nil {
-		l.warn(c.Origin(ca), ca, "%v", err)
-	}
+	l.checkCA(ca, d.CAFile)
 	if plain > 0 && encrypted == 0 && !d.StartTLS {
 		l.warn(c.Origin(ca), ca, "is never used: nothing is encrypted")
+	}
+}
+
+// checkCA reads the certificates of a CA, which is done again where they are
+// used: there it would be too late to say so.
+func (l *loader) checkCA(name, path string) {
+	const hint = "name the PEM file of the CA that the servers have their certificates from"
+	text, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		l.problem(l.config.origin[name], name, path+" does not exist", hint)
+	case errors.Is(err, fs.ErrPermission): // "config check" by who may not look there
+		l.warn(l.config.Origin(name), name, "%v", err)
+	case err != nil:
+		l.problem(l.config.origin[name], name, err.Error(), hint)
+	case !x509.NewCertPool().AppendCertsFromPEM(text):
+		l.problem(l.config.origin[name], name, path+" holds no certificate in PEM form",
+			"name a file with -----BEGIN CERTIFICATE-----; 'openssl x509 -in FILE -out ca.pem' makes one of the other form")
 	}
 }
 

@@ -112,7 +112,7 @@ func directoryKeys(section string, i int) []key {
 		text(in("user_dn"), func(c *Config) *string { return &of(c).UserDN }, checked(ldap.CheckUserDN,
 			`write one such as "%u@office.example", "OFFICE\\%u" or "uid=%u,ou=people,dc=office,dc=example"`)),
 		text(in("base"), func(c *Config) *string { return &of(c).Base }, checked(ldap.CheckDN, `write one such as "dc=office,dc=example"`)),
-		text(in("user_filter"), func(c *Config) *string { return &of(c).UserFilter }, checked(ldap.CheckFilter, filterHint)),
+		text(in("user_filter"), func(c *Config) *string { return &of(c).UserFilter }, checked(checkUserFilter, filterHint)),
 		boolean(in("lookup"), func(c *Config) *bool { return &of(c).Lookup }),
 		text(in("create"), func(c *Config) *Create { return &of(c).Create }, words(CreateAtDelivery, CreateAtLogin, CreateNever)),
 		text(in("mailbox_attribute"), func(c *Config) *string { return &of(c).MailboxAttr }, attribute),
@@ -130,6 +130,17 @@ func directoryKeys(section string, i int) []key {
 }
 
 const filterHint = `write one such as "(&(objectClass=person)(uid=%u))"; %u is the user name, %d the domain, %a the address`
+
+// checkUserFilter refuses a filter that finds the same people whoever logs in.
+func checkUserFilter(filter string) error {
+	if err := ldap.CheckFilter(filter); err != nil {
+		return err
+	}
+	if !strings.Contains(filter, "%u") && !strings.Contains(filter, "%a") {
+		return fmt.Errorf("%q has neither %%u nor %%a, and finds the same people whoever logs in", filter)
+	}
+	return nil
+}
 
 var attribute = checked(ldap.CheckAttribute, `write one such as "mail"`)
 

@@ -1,6 +1,11 @@
 package config
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,10 +17,28 @@ import (
 	"pillarbox/mailstore/system"
 )
 
+// caFile writes the certificate of a CA.
+func caFile(t *testing.T, folder, name string) {
+	t.Helper()
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, public, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	if err := os.WriteFile(filepath.Join(folder, name), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestDirectory(t *testing.T) {
 	folder := t.TempDir()
 	secretFile(t, folder, "ldap.password", 0o600)
-	secretFile(t, folder, "ca.pem", 0o644)
+	caFile(t, folder, "ca.pem")
 	c, err := loadIn(t, folder, `hostname = "a.example"
 
 [[directory]]
@@ -112,6 +135,12 @@ func TestDirectoryMistakes(t *testing.T) {
 		{first + `user_dn = "%u@%x"`, "behind a per cent sign"},
 		{first + `user_filter = "(uid=%u"`, ":4: directory[1].user_filter: filter"},
 		{first + `user_filter = ""`, "directory[1].user_filter: filter"},
+		{first + `user_filter = "(objectClass=person)"`, ":4: directory[1].user_filter: \"(objectClass=person)\" has neither %u nor %a"},
+		{"[auth]\nmethod = \"directory\"", ":3: auth.method: there is no [[directory]]; write one at the end of the file"},
+		{"[auth]\nmethod = \"directory:corp\"\n" + good, `:3: auth.method: there is no [[directory]] called "corp"; write one at the end of the file, with name = "corp"`},
+		{"[auth]\nmethod = \"directory:dc1\"\nrequire_spa = true\n" + good, ":4: auth.require_spa: nobody could log in"},
+		{"[auth]\nkey_file = \"gone/secrets.key\"", ":3: auth.key_file: the folder " + filepath.Join(folder, "gone") + " does not exist"},
+		{"[tls.acme]\nenabled = true\naccept_terms = true\nca_file = \"gone.pem\"", ":5: tls.acme.ca_file: " + filepath.Join(folder, "gone.pem") + " does not exist"},
 		{first + `base = "office.example"`, `"office.example" is not the name of an entry`},
 		{first + `mailbox_attribute = "e mail"`, `"e mail" is not the name of an attribute`},
 		{first + `alias_attributes = ["mail", "x)"]`, `"x)" is not the name of an attribute`},
@@ -125,6 +154,8 @@ func TestDirectoryMistakes(t *testing.T) {
 		{good + "bind_dn = \"cn=x\"\npassword_file = \"missing\"", ":7: directory[1].password_file: "},
 		{good + "bind_dn = \"cn=x\"\npassword_file = \"open\"", "everybody on this machine can get at the password"},
 		{good + `ca_file = "missing.pem"`, "missing.pem does not exist"},
+		{good + `ca_file = "secret"`, ":6: directory[1].ca_file: " + filepath.Join(folder, "secret") + " holds no certificate in PEM form"},
+		{good + `ca_file = "."`, ":6: directory[1].ca_file: "},
 		{good + `start_tls = true`, ":6: directory[1].start_tls: every server is TLS from its first octet on"},
 		{first + "servers = [\"ldaps://dc1\"]\nuser_dn = \"%u@x\"\nlookup = true", ":6: directory[1].base: is missing"},
 		{good + good, `directory[2].name: "dc1" is what directory[1] is called`},
@@ -142,7 +173,7 @@ func TestDirectoryMistakes(t *testing.T) {
 
 func TestDirectoryWarnings(t *testing.T) {
 	folder := t.TempDir()
-	secretFile(t, folder, "ca.pem", 0o600)
+	caFile(t, folder, "ca.pem")
 	entry := func(kind, servers, rest string) string {
 		return "hostname = \"a.example\"\n[[directory]]\nkind = \"" + kind + "\"\nservers = [" + servers + "]\n" + rest
 	}

@@ -2,9 +2,12 @@ package config
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -84,9 +87,42 @@ func (l *loader) checkLogIns() {
 		const name = "auth.require_spa"
 		l.problem(c.origin[name], name, "wants the mechanism NTLM, which auth.mechanisms does not permit", `add "NTLM" to auth.mechanisms`)
 	}
+	if name := "auth.require_spa"; c.LogIns.RequireSPA && c.LogIns.Method != "" && c.LogIns.Method != directory.ByFile && l.sound("auth.method") {
+		l.problem(c.origin[name], name, fmt.Sprintf("nobody could log in: passwords that auth.method = %q checks know no SPA", c.LogIns.Method),
+			`write method = "file", or leave require_spa out`)
+	}
+	if l.sound("auth.method") {
+		l.checkMethod()
+	}
+	if name := "auth.key_file"; c.LogIns.KeyFile != "" && l.sound(name) {
+		if folder := filepath.Dir(c.LogIns.KeyFile); notThere(folder) {
+			l.problem(c.origin[name], name, "the folder "+folder+" does not exist", "make it, and give it to the server's account")
+		}
+	}
 	if l.sound("passwords.deny_list") {
 		l.readDenyList()
 	}
+}
+
+// checkMethod reports a directory that is asked for passwords and not there.
+func (l *loader) checkMethod() {
+	const name = "auth.method"
+	c := &l.config
+	wanted, ok := c.LogIns.Method.Directory()
+	if !ok || slices.ContainsFunc(c.Directories, func(d Directory) bool { return wanted == "" || d.Name == wanted }) {
+		return
+	}
+	what, hint := "there is no [[directory]]", "write one at the end of the file"
+	if wanted != "" {
+		what = fmt.Sprintf("there is no [[directory]] called %q", wanted)
+		hint += fmt.Sprintf(", with name = %q", wanted)
+	}
+	l.problem(c.origin[name], name, what, hint)
+}
+
+func notThere(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // maxDenyList is what a list of denied passwords may have, in octets.

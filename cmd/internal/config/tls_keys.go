@@ -203,6 +203,9 @@ func (l *loader) checkACME() {
 		l.problem(l.config.origin["tls.acme.enabled"], "tls.acme.accept_terms", "must be true for a certificate by ACME",
 			"read the terms of service of "+a.Directory+" and set it")
 	}
+	if name := "tls.acme.ca_file"; a.CAFile != "" && l.sound(name) {
+		l.checkCA(name, a.CAFile)
+	}
 }
 
 // checkStrength reports a demand on the cipher where TLS itself is none.

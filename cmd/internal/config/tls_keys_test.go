@@ -73,7 +73,9 @@ auth.client_certificates = true
 	if !slices.Equal(got.LegacyNetworks, []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24")}) || !got.LegacyRC4 || !got.AskClients || got.ACMEFile != "" {
 		t.Errorf("%+v", got)
 	}
-	c = mustLoad(t, `hostname = "mail.office.example"
+	folder := t.TempDir()
+	caFile(t, folder, "acme-ca.pem")
+	c, err := loadIn(t, folder, `hostname = "mail.office.example"
 [tls.acme]
 enabled = true
 accept_terms = true
@@ -82,6 +84,9 @@ challenge = "tls-alpn-01"
 directory = "https://acme.office.example:14000/dir"
 ca_file = "acme-ca.pem"
 `)
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := filepath.Join(c.Data, "tls", "acme", "acme.office.example_14000")
 	want := &acme.Config{
 		Dir: dir, Directory: "https://acme.office.example:14000/dir", Email: "boss@office.example", Names: []string{"mail.office.example"},

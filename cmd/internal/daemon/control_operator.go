@@ -38,7 +38,10 @@ const (
 	orderTimeout  = 10 * time.Second
 	answerTimeout = 5 * time.Minute  // for a person to answer
 	callTimeout   = 30 * time.Minute // for a whole command
-	refusalRest   = time.Minute      // between refusals of a user that are recorded
+	refusalRest   = time.Minute      // between refusals of a command to a user that are recorded
+
+	maxStrangers   = 4               // who are no operators, at once
+	strangerLimits = 2 * time.Second // for the order of one, and for the answer
 )
 
 // serveOperators opens the operators' socket and serves it until ctx ends. It is a
@@ -53,7 +56,7 @@ func (d *Daemon) serveOperators(ctx context.Context, running *sync.WaitGroup) {
 		d.log.Warn("operators cannot use 'pillarbox admin' unless they are root", "socket", cfg.Socket, "error", err)
 		return
 	}
-	s := &operatorServer{office: d.office, command: d.command, fail: d.auditFailed, calls: make(map[uint32]int), refused: make(map[string]time.Time)}
+	s := &operatorServer{office: d.office, command: d.command, fail: d.auditFailed, calls: make(map[uint32]int), refused: make(map[refusal]time.Time)}
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	running.Go(func() {
 		defer stop()
@@ -72,11 +75,15 @@ type operatorServer struct {
 	fail    func(error)
 	running sync.WaitGroup
 
-	mu      sync.Mutex
-	all     int                  // calls under way; owner: mu
-	calls   map[uint32]int       // the same by user; owner: mu
-	refused map[string]time.Time // when refusals of a user were recorded last; owner: mu
+	mu        sync.Mutex
+	all       int                   // calls under way; owner: mu
+	calls     map[uint32]int        // the same by user; owner: mu
+	strangers int                   // who are being turned away; owner: mu
+	refused   map[refusal]time.Time // when such a one was recorded last; owner: mu
 }
+
+// refusal is who was refused which command.
+type refusal struct{ who, act string }
 
 func (s *operatorServer) serve(ctx context.Context, l net.Listener) {
 	for {
@@ -91,15 +98,48 @@ func (s *operatorServer) serve(ctx context.Context, l net.Listener) {
 			continue
 		}
 		p, err := peerOf(c)
-		if err != nil || !s.enter(p) {
+		if err != nil {
 			c.Close()
 			continue
 		}
+		s.receive(ctx, c, p)
+	}
+}
+
+// receive has one call done. Everybody on the machine can make one, so that who is
+// no operator takes no operator's place.
+func (s *operatorServer) receive(ctx context.Context, c net.Conn, p peer) {
+	op, refused := s.operator(p)
+	switch {
+	case refused != nil && s.enterStranger():
+		s.running.Go(func() {
+			defer s.leaveStranger()
+			s.turnAway(ctx, c, p, refused)
+		})
+	case refused == nil && s.enter(p):
 		s.running.Go(func() {
 			defer s.leave(p)
-			s.attend(ctx, c, p)
+			s.attend(ctx, c, p, op)
 		})
+	default:
+		c.Close()
 	}
+}
+
+func (s *operatorServer) enterStranger() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.strangers >= maxStrangers {
+		return false
+	}
+	s.strangers++
+	return true
+}
+
+func (s *operatorServer) leaveStranger() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.strangers--
 }
 
 // enter counts a call, unless there are too many. Root has always a place.
@@ -123,13 +163,25 @@ func (s *operatorServer) leave(p peer) {
 	}
 }
 
+// turnAway tells somebody why nothing is done for him.
+func (s *operatorServer) turnAway(ctx context.Context, c net.Conn, p peer, why error) {
+	defer c.Close()
+	defer context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Now()) })()
+	s.refuse(ops.Actor{Who: p.name, From: "control socket"}, why)
+	t := &talk{conn: c, lines: newLineReader(c, maxOrder), cancel: func() {}, patience: strangerLimits}
+	c.SetReadDeadline(time.Now().Add(strangerLimits))
+	if t.lines.read(new(order)) == nil { // who is not heard to the end does not listen
+		t.fail(why)
+	}
+}
+
 // attend does one call.
-func (s *operatorServer) attend(ctx context.Context, c net.Conn, p peer) {
+func (s *operatorServer) attend(ctx context.Context, c net.Conn, p peer, op ops.Operator) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Now()) })()
-	t := &talk{conn: c, lines: newLineReader(c, maxOrder), cancel: cancel}
+	t := &talk{conn: c, lines: newLineReader(c, maxOrder), cancel: cancel, patience: writeTimeout}
 	var o order
 	c.SetReadDeadline(time.Now().Add(orderTimeout))
 	if err := t.lines.read(&o); err != nil {
@@ -137,12 +189,6 @@ func (s *operatorServer) attend(ctx context.Context, c net.Conn, p peer) {
 	}
 	c.SetReadDeadline(time.Time{})
 	actor := ops.Actor{Who: p.name, From: "control socket"}
-	op, err := s.operator(p)
-	if err != nil {
-		s.refuse(actor, err)
-		t.fail(err)
-		return
-	}
 	replies := t.listen(ctx)
 	call := Call{
 		Args: o.Args, Operator: op, Actor: actor,
@@ -175,32 +221,33 @@ func (s *operatorServer) operator(p peer) (ops.Operator, error) {
 	return op, err
 }
 
-// refuse records that somebody was refused something, at most once a minute.
+// refuse records that somebody was refused a command, at most once a minute each.
 func (s *operatorServer) refuse(actor ops.Actor, err error) {
-	if s.mayRecord(actor.Who, time.Now()) {
+	if s.mayRecord(refusal{actor.Who, actor.Act}, time.Now()) {
 		s.office.By(actor).RecordRefusal(err)
 	}
 }
 
-func (s *operatorServer) mayRecord(who string, now time.Time) bool {
+func (s *operatorServer) mayRecord(what refusal, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if last, ok := s.refused[who]; ok && now.Sub(last) < refusalRest {
+	if last, ok := s.refused[what]; ok && now.Sub(last) < refusalRest {
 		return false
 	}
 	const enough = 1000
 	if len(s.refused) >= enough {
 		clear(s.refused)
 	}
-	s.refused[who] = now
+	s.refused[what] = now
 	return true
 }
 
 // talk is the server's end of a conversation.
 type talk struct {
-	conn   net.Conn
-	lines  lineReader
-	cancel func() // the command: nobody listens any more
+	conn     net.Conn
+	lines    lineReader
+	cancel   func()        // the command: nobody listens any more
+	patience time.Duration // for each line that is sent
 
 	sending sync.Mutex // one line at a time
 	asking  sync.Mutex // one question at a time
@@ -213,7 +260,7 @@ func (t *talk) send(n notice) error {
 	}
 	t.sending.Lock()
 	defer t.sending.Unlock()
-	t.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+	t.conn.SetWriteDeadline(time.Now().Add(t.patience))
 	_, err = t.conn.Write(append(text, '\n'))
 	if err != nil {
 		t.cancel()

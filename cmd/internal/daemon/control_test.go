@@ -41,14 +41,14 @@ func controlOffice(t *testing.T) *ops.Office {
 }
 
 func newOperatorServer(o *ops.Office, do Command) *operatorServer {
-	return &operatorServer{office: o, command: do, calls: make(map[uint32]int), refused: make(map[string]time.Time)}
+	return &operatorServer{office: o, command: do, calls: make(map[uint32]int), refused: make(map[refusal]time.Time)}
 }
 
 // converse has a server attend a client over a pipe. The client is told of by h.
 func converse(t *testing.T, s *operatorServer, p peer, h Handed) (stdout, stderr string, exit int, err error) {
 	t.Helper()
 	server, client := net.Pipe()
-	go s.attend(t.Context(), server, p)
+	s.receive(t.Context(), server, p)
 	var out, errs bytes.Buffer
 	h.Stdout, h.Stderr = &out, &errs
 	exit, err = h.converse(client)
@@ -109,14 +109,47 @@ func TestStrangerIsRefused(t *testing.T) {
 	}
 	now := time.Now()
 	for _, tt := range []struct {
-		who  string
-		at   time.Time
-		want bool
-	}{{"dave", now, false}, {"eve", now, true}, {"eve", now.Add(59 * time.Second), false}, {"dave", now.Add(time.Hour), true}} {
-		if got := s.mayRecord(tt.who, tt.at); got != tt.want {
+		who, act string
+		at       time.Time
+		want     bool
+	}{
+		{"dave", "", now, false}, {"eve", "", now, true}, {"eve", "", now.Add(59 * time.Second), false}, {"eve", "domain add", now.Add(59 * time.Second), true},
+		{"eve", "domain add", now.Add(60 * time.Second), false}, {"dave", "", now.Add(time.Hour), true},
+	} {
+		if got := s.mayRecord(refusal{tt.who, tt.act}, tt.at); got != tt.want {
 			t.Errorf("%v: recorded %v", tt, got)
 		}
 	}
+}
+
+// Who is no operator takes no operator's place, and has his own for a moment only.
+func TestStrangersTakeNoPlaces(t *testing.T) {
+	o := controlOffice(t)
+	synctest.Test(t, func(t *testing.T) {
+		s := newOperatorServer(o, func(context.Context, Call) int { return 0 })
+		var clients []net.Conn
+		for uid := range uint32(20) {
+			server, client := net.Pipe()
+			defer client.Close()
+			clients = append(clients, client)
+			s.receive(t.Context(), server, peer{uid: 2000 + uid, name: fmt.Sprintf("stranger%d", uid)})
+		}
+		synctest.Wait()
+		if s.strangers != maxStrangers || s.all != 0 {
+			t.Errorf("%d strangers, %d calls", s.strangers, s.all)
+		}
+		if _, err := clients[19].Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("one too many reads %v", err)
+		}
+		if _, errs, exit, err := converse(t, s, carol, Handed{Args: []string{"admin"}}); exit != 0 || err != nil {
+			t.Errorf("an operator: exit %d, %v, %s", exit, err, errs)
+		}
+		began := time.Now()
+		s.running.Wait()
+		if took := time.Since(began); took > strangerLimits || s.strangers != 0 {
+			t.Errorf("%d strangers, after %v", s.strangers, took)
+		}
+	})
 }
 
 // Root and the server's own account may do everything, without being asked for.
@@ -140,7 +173,7 @@ func TestClientThatGoesAway(t *testing.T) {
 		return 0
 	})
 	server, client := net.Pipe()
-	go s.attend(t.Context(), server, carol)
+	s.receive(t.Context(), server, carol)
 	if err := sendLine(client, order{Args: []string{"admin"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +198,7 @@ func TestSilentClient(t *testing.T) {
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				s.attend(t.Context(), server, carol)
+				s.attend(t.Context(), server, carol, ops.Everything("carol"))
 			}()
 			if greets {
 				if err := sendLine(client, order{Args: []string{"admin"}, Terminal: true}); err != nil {
@@ -201,7 +234,7 @@ func TestHostileClient(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			s.attend(t.Context(), server, carol)
+			s.attend(t.Context(), server, carol, ops.Everything("carol"))
 		}()
 		go io.Copy(io.Discard, client)
 		client.SetDeadline(time.Now().Add(10 * time.Second))

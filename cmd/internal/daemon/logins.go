@@ -11,10 +11,12 @@ func (d *Daemon) clientCertificate(state *tls.ConnectionState) (address, fingerp
 	return d.certs.ClientAddress(state, time.Now())
 }
 
-// warnOfSettings says what in the configuration deserves a look, and whom it
-// shuts out.
-func (d *Daemon) warnOfSettings() {
-	for _, warning := range slices.Concat(d.office.Config().Warnings, d.office.LogInWarnings()) {
+// warnOfSettings logs what in the configuration deserves a look, and whom it
+// shuts out, and returns it.
+func (d *Daemon) warnOfSettings() []string {
+	warnings := slices.Concat(d.office.Config().Warnings, d.office.LogInWarnings())
+	for _, warning := range warnings {
 		d.log.Warn("configuration", "warning", warning)
 	}
+	return warnings
 }

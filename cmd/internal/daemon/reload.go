@@ -20,9 +20,10 @@ import (
 
 // ReloadResult is what came of reading the configuration again.
 type ReloadResult struct {
-	Changed []string `json:"changed"`         // keys that have another value now
-	Restart []string `json:"restart"`         // changed keys that a running server cannot take
-	Error   string   `json:"error,omitempty"` // why nothing was changed
+	Changed  []string `json:"changed"`            // keys that have another value now
+	Restart  []string `json:"restart"`            // changed keys that a running server cannot take
+	Warnings []string `json:"warnings,omitempty"` // what deserves a look, see warnOfSettings
+	Error    string   `json:"error,omitempty"`    // why nothing was changed
 }
 
 // Reload reads the configuration again and applies it to the connections to
@@ -36,7 +37,7 @@ func (d *Daemon) Reload() ReloadResult {
 		return ReloadResult{Changed: []string{}, Restart: []string{}, Error: err.Error()}
 	}
 	d.log.Info("reloaded", "changed", result.Changed)
-	d.warnOfSettings()
+	result.Warnings = d.warnOfSettings()
 	if err := d.adoptNames(); err != nil {
 		d.log.Error("reload: names of domains and mailboxes", "error", err)
 	}

@@ -52,7 +52,7 @@ func (o *Office) RemoveAlias(alias string) (Change, error) {
 	if err != nil {
 		return Change{}, err
 	}
-	if err := o.requireName(a); err != nil {
+	if err := o.requireMembers(a); err != nil {
 		return Change{}, err
 	}
 	err = o.Dir.RemoveAlias(a)
@@ -92,6 +92,9 @@ func (o *Office) AddGroup(group string, members ...string) (Change, error) {
 // RemoveGroup deletes a group; its members stay.
 func (o *Office) RemoveGroup(group string) (Change, error) {
 	return o.changeGroup(group, nil, "removed", func(g addr.Address, _ []addr.Address) ([]string, error) {
+		if err := o.requireMembers(g); err != nil { // its members lose it
+			return nil, err
+		}
 		return nil, o.Dir.RemoveGroup(g)
 	})
 }

@@ -85,14 +85,23 @@ func (o *Office) parseNext(name string, domain addr.Domain) (addr.Address, error
 	return o.ParseUser(name)
 }
 
-// elsewhere warns of targets that mail cannot be sent to: while one is named,
-// nothing that comes for whom is taken.
+// elsewhere warns of targets that mail cannot be sent to, for all or for some:
+// while one is named, what they write to whom is refused.
 func (o *Office) elsewhere(whom string, targets ...addr.Address) []string {
+	cfg := o.Config()
+	how := ""
+	switch {
+	case !cfg.Outbound.Enabled:
+		how = "and outbound.enabled is off: whoever writes to %s is refused"
+	case !cfg.Policy.Outside.Send.Value:
+		how = "and outside.send is off: people here who may not send to other servers cannot write to %s"
+	default:
+		return nil
+	}
 	var warnings []string
 	for _, t := range targets {
 		if hosted, err := o.Dir.Hosts(t.Domain); err == nil && !hosted {
-			warnings = append(warnings, fmt.Sprintf("%s is on another server, and mail to other servers is not sent by this version: "+
-				"whoever writes to %s is told to try again later", t, whom))
+			warnings = append(warnings, fmt.Sprintf("%s is on another server, "+how, t, whom))
 		}
 	}
 	return warnings

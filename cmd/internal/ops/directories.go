@@ -57,7 +57,7 @@ type DirectoryStep struct {
 // TestDirectory tries a directory out: every server of it, and with a user and
 // his password a log-in as it would be made, up to the mailbox.
 func (o *Office) TestDirectory(name, user, password string) ([]DirectoryStep, error) {
-	if err := o.RequireAll(false); err != nil {
+	if err := o.RequireAll(password != ""); err != nil { // with one, it tells whether that is right
 		return nil, err
 	}
 	dir := o.sources.directory(name)
@@ -71,6 +71,9 @@ func (o *Office) TestDirectory(name, user, password string) ([]DirectoryStep, er
 			return nil, err
 		}
 		login = ldap.Login{User: a.Local, Domain: a.Domain}
+		if password != "" {
+			o.Record("directory "+dir.Name(), nil, map[string]any{"password_tried": a.String()})
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*lookupLimit)
 	defer cancel()
@@ -108,8 +111,10 @@ func (o *Office) mailboxBehind(dir *ldap.Directory, a addr.Address) (detail stri
 		return "", err
 	case !known && box.Method == "":
 		return "", fmt.Errorf("%s is no domain of this server", a.Domain)
+	case (!ok || name != dir.Name()) && box.Account.Method != "":
+		return fmt.Sprintf("not yet: 'pillarbox admin mailbox migrate-auth %s directory:%s' switches over; %s checks its password now", box.Address, dir.Name(), box.Method), nil
 	case !ok || name != dir.Name():
-		return "", fmt.Errorf("its password is checked by %s, see 'pillarbox admin domain method' and 'mailbox migrate-auth'", box.Method)
+		return fmt.Sprintf("not yet: 'pillarbox admin domain method %s directory:%s' switches over; %s checks its password now", a.Domain, dir.Name(), box.Method), nil
 	case !known:
 		return "", o.noMailbox(name)
 	case box.New:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -85,11 +86,20 @@ func (o *Office) SetPassword(user, password string, more ...directory.SecretKind
 		if err != nil {
 			return nil, err
 		}
-		return nil, o.Dir.UpdateAccount(a, func(acc *directory.Account) error {
+		return o.firstVersion(more), o.Dir.UpdateAccount(a, func(acc *directory.Account) error {
 			acc.Store = union(acc.Store, more)
 			return set(acc)
 		})
 	})
+}
+
+// firstVersion tells who lets somebody use SPA about the programs that cannot
+// do so as it stands.
+func (o *Office) firstVersion(chosen []directory.SecretKind) []string {
+	if !slices.Contains(chosen, directory.SecretSPA) || o.Config().LogIns.NTLMv1 {
+		return nil
+	}
+	return []string{"Outlook Express before Windows Vista, fetchmail, msmtp also want ntlm_v1 = true in [auth]"}
 }
 
 // ErrElsewhere says that a mailbox has no password of its own here.
@@ -175,9 +185,14 @@ func (o *Office) secretWarnings(box directory.Mailbox, chosen []directory.Secret
 	if kept := slices.DeleteFunc(slices.Clone(wanted), func(k directory.SecretKind) bool { return slices.Contains(chosen, k) }); len(kept) > 0 {
 		warnings = append(warnings, fmt.Sprintf("'store' in [auth] has %s for every mailbox", joinKinds(kept)))
 	}
+	warnings = append(warnings, o.firstVersion(chosen)...)
 	if n := o.withoutSecrets(chosen); n > 0 {
-		warnings = append(warnings, fmt.Sprintf("programs that choose for themselves, such as curl and fetchmail, now try this for the other mailboxes too, "+
-			"and fail where nothing is stored (%d); 'store' in [auth] has it for all", n))
+		others := fmt.Sprintf("the %d mailboxes too that have", n)
+		if n == 1 {
+			others = "the one mailbox too that has"
+		}
+		warnings = append(warnings, fmt.Sprintf("programs that take the strongest way by themselves, such as curl, now try this for %s nothing stored, and fail; "+
+			"'store' in [auth] has it for all", others))
 	}
 	return warnings
 }
@@ -210,30 +225,72 @@ func (o *Office) ownPasswords() iter.Seq[directory.Mailbox] {
 
 // LogInWarnings says whom the settings shut out.
 func (o *Office) LogInWarnings() (warnings []string) {
-	cfg := o.Config()
-	var old, noSPA int
+	var old, noSPA []addr.Address
+	all := 0
 	for box := range o.ownPasswords() {
+		all++
 		if o.Keeper.Expired(&box.Account, time.Now()) {
-			old++
+			old = append(old, box.Address)
 		}
 		if !box.Account.Secrets.Has(directory.SecretSPA) {
-			noSPA++
+			noSPA = append(noSPA, box.Address)
 		}
 	}
-	if cfg.LogIns.RequireSPA && noSPA > 0 {
-		warnings = append(warnings, fmt.Sprintf("auth.require_spa: %d mailboxes cannot log in, since nothing is stored for SPA; 'pillarbox admin mailbox passwd' with --spa changes that", noSPA))
+	if o.Config().LogIns.RequireSPA && len(noSPA) > 0 {
+		warnings = append(warnings, fmt.Sprintf("auth.require_spa: %d of %d mailboxes cannot log in, since nothing is stored for SPA: %s; "+
+			"'pillarbox admin mailbox passwd' with --spa changes that", len(noSPA), all, someOf(noSPA)))
 	}
-	if old > 0 {
-		warnings = append(warnings, fmt.Sprintf("passwords.max_age: %d mailboxes cannot log in, since their passwords are too old", old))
+	if len(old) > 0 {
+		warnings = append(warnings, fmt.Sprintf("passwords.max_age: %d of %d mailboxes cannot log in, since their passwords are too old: %s",
+			len(old), all, someOf(old)))
+	}
+	return append(warnings, o.methodWarnings()...)
+}
+
+// someOf names the first of many.
+func someOf(all []addr.Address) string {
+	const most = 3
+	if len(all) <= most {
+		return joinAddresses(all)
+	}
+	return fmt.Sprintf("%s and %d more", joinAddresses(all[:most]), len(all)-most)
+}
+
+// methodWarnings are about passwords that nothing of the configuration checks any
+// more: of a domain, and of mailboxes that have a method of their own.
+func (o *Office) methodWarnings() (warnings []string) {
+	domains, _ := o.Dir.Domains()
+	for _, d := range domains {
+		boxes, _ := o.Dir.MailboxesAsFound(d)
+		lost := make(map[directory.Method][]addr.Address)
+		for _, box := range boxes {
+			if box.Damage == nil && !o.configured(box.Method) {
+				lost[box.Method] = append(lost[box.Method], box.Address)
+			}
+		}
+		if own, err := o.Dir.MethodOf(d); err == nil && !o.configured(own) {
+			warnings = append(warnings, fmt.Sprintf("%s (%d mailboxes): passwords are checked by %s, which is not configured: nobody there can log in", d, len(lost[own]), own))
+			delete(lost, own)
+		}
+		for _, m := range slices.Sorted(maps.Keys(lost)) {
+			warnings = append(warnings, fmt.Sprintf("%s: passwords are checked by %s, which is not configured: nobody can log in to it; "+
+				"'pillarbox admin mailbox migrate-auth' changes that", someOf(lost[m]), m))
+		}
 	}
 	return warnings
+}
+
+// configured says whether there is something that checks passwords by a method.
+func (o *Office) configured(m directory.Method) bool {
+	return m == directory.ByFile || o.Backend(m) != nil
 }
 
 // LogInWay is one mechanism, and whether a mailbox can be logged in to by it.
 type LogInWay struct {
 	Mechanism string `json:"mechanism"`
 	Can       bool   `json:"can"`
-	Why       string `json:"why,omitempty"` // not
+	Why       string `json:"why,omitempty"`  // not
+	Only      string `json:"only,omitempty"` // in what it is limited
 }
 
 // needs is what a mechanism needs to have stored; "" for nothing.
@@ -256,7 +313,11 @@ func needs(mechanism string) directory.SecretKind {
 func (o *Office) logInWays(box directory.Mailbox) (ways []LogInWay) {
 	for _, m := range auth.Mechanisms() {
 		why := o.whyNot(box, m)
-		ways = append(ways, LogInWay{m, why == "", why})
+		way := LogInWay{Mechanism: m, Can: why == "", Why: why}
+		if way.Can && m == auth.NTLM && !o.Config().LogIns.NTLMv1 {
+			way.Only = "its second version only; auth.ntlm_v1"
+		}
+		ways = append(ways, way)
 	}
 	return ways
 }
@@ -272,12 +333,16 @@ func (o *Office) whyNot(box directory.Mailbox, mechanism string) string {
 		return "auth.require_spa permits NTLM only"
 	case !slices.Contains(cfg.LogIns.Mechanisms, mechanism):
 		return "auth.mechanisms does not have it"
+	case mechanism == auth.EXTERNAL && box.Method != directory.ByFile:
+		return fmt.Sprintf("its password is checked by %s", box.Method)
 	case mechanism == auth.EXTERNAL && !cfg.Auth.ClientCertificates:
 		return "auth.client_certificates is off"
 	case mechanism == auth.EXTERNAL && len(box.Account.ClientCerts) == 0:
 		return "it has no certificate; 'pillarbox admin tls client-cert' makes one"
 	case mechanism == auth.EXTERNAL:
 		return ""
+	case !o.configured(box.Method):
+		return fmt.Sprintf("its method %s is not configured", box.Method)
 	case kind != "" && box.Method != directory.ByFile:
 		return fmt.Sprintf("its password is checked by %s", box.Method)
 	case box.Method == directory.ByFile && box.Account.Verifier == "":
@@ -301,7 +366,7 @@ func (o *Office) ParseMethod(text string) (directory.Method, error) {
 	if err != nil {
 		return "", Hint(err, "file: passwords of its own; directory: a [[directory]] of the configuration; system: the accounts of this machine")
 	}
-	if m != directory.ByFile && o.Backend(m) == nil {
+	if !o.configured(m) {
 		return "", Hint(fmt.Errorf("the method %s is not configured", m), "see [[directory]] and [system] in the configuration")
 	}
 	return m, nil
@@ -385,8 +450,16 @@ func (o *Office) MigrateAuth(user string, m Migration) (Change, error) {
 		if err != nil {
 			return nil, err
 		}
+		switch {
+		case box.Method != o.Dir.Named(method), m.Password != "":
+		case box.Account.Method == "":
+			warnings = []string{"that was its method already, by its domain; now it keeps it whatever the domain's becomes"}
+		default:
+			warnings = []string{"that was its method already"}
+		}
 		if method == directory.ByFile {
-			return o.migrateToFile(box, m.Password)
+			more, err := o.migrateToFile(box, m.Password)
+			return append(warnings, more...), err
 		}
 		if err := o.findAccount(a, method); err != nil && !m.Force {
 			return nil, err

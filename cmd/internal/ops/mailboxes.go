@@ -59,7 +59,8 @@ type MailboxDetails struct {
 	Inbound        Entitlement    `json:"inbound"`    // to get mail from outside
 
 	PasswordSet *time.Time             `json:"password_set"` // null where nobody knows
-	Secrets     []directory.SecretKind `json:"secrets"`      // stored beside the password's hash
+	Expired     bool                   `json:"password_expired,omitempty"`
+	Secrets     []directory.SecretKind `json:"secrets"` // stored beside the password's hash
 	LogIns      []LogInWay             `json:"log_ins"`
 	ClientCerts []directory.ClientCert `json:"client_certs"`
 }
@@ -101,7 +102,7 @@ func (o *Office) AddMailbox(user string, n NewMailbox) (Change, error) {
 		if err == nil {
 			_, err = o.Dir.AddMailbox(a, account)
 		}
-		return nil, err
+		return o.firstVersion(n.Store), err
 	})
 }
 
@@ -109,6 +110,9 @@ func (o *Office) AddMailbox(user string, n NewMailbox) (Change, error) {
 // forwarding that leads to it.
 func (o *Office) RemoveMailbox(user string) (Change, error) {
 	return o.changeMailbox(user, "removed", func(a addr.Address) ([]string, error) {
+		if err := o.requireStanding(a); err != nil {
+			return nil, err
+		}
 		return nil, o.settled(func() error { return o.Dir.RemoveMailbox(a) })
 	})
 }
@@ -120,10 +124,11 @@ func (o *Office) RenameMailbox(user, name string) (Change, error) {
 		return Change{}, err
 	}
 	next := names[0].Fold()
-	for _, a := range []addr.Address{old, next} {
-		if err := o.requireName(a); err != nil {
-			return Change{}, err
-		}
+	if err := o.requireStanding(old); err != nil {
+		return Change{}, err
+	}
+	if err := o.requireMembers(next); err != nil {
+		return Change{}, err
 	}
 	err = o.settled(func() error { return o.Dir.RenameMailbox(old, next) })
 	domain := old.Domain
@@ -316,6 +321,7 @@ func (o *Office) ShowMailbox(user string) (MailboxDetails, error) {
 		Secrets:        orEmpty(box.Account.Secrets.Kinds),
 		LogIns:         o.logInWays(box),
 		ClientCerts:    orEmpty(box.Account.ClientCerts),
+		Expired:        box.Method == directory.ByFile && box.Account.Verifier != "" && o.Keeper.Expired(&box.Account, time.Now()),
 	}
 	if details.Outside.May, err = o.Dir.MayOutside(box, o.Config().Policy.Outside.Send.Value); err != nil {
 		return MailboxDetails{}, o.explain(err, box.Address.Domain, "domain list")

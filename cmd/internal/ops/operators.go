@@ -110,7 +110,9 @@ func (op Operator) Scope() string {
 //     certificates, the configuration, and operators.
 //   - What makes somebody an operator of more than he is himself cannot be
 //     touched: the mailbox, a group that it is in, an alias that leads into one.
-//     Nobody may be put into such a group, or into one that gives rights.
+//     Nobody may be put into such a group, or into one that gives or takes rights,
+//     nor leave it, nor may it be removed; and a mailbox in one, or with rights of
+//     its own, or held, keeps its name.
 //   - He may let aliases, groups, forwards and the catch-all lead to any address
 //     here that takes mail from everybody, and to addresses elsewhere as long as
 //     everybody may send there by default.

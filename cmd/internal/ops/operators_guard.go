@@ -57,6 +57,22 @@ func (o *Office) requireMembers(a addr.Address) error {
 	return nil
 }
 
+// requireStanding is requireMembers for what ends a mailbox under its name: one that
+// was given rights or denied them, or is held, would come back without.
+func (o *Office) requireStanding(a addr.Address) error {
+	if err := o.requireMembers(a); err != nil || !o.limited() {
+		return err
+	}
+	box, err := o.Dir.Mailbox(a)
+	if err != nil {
+		return nil // the verb says so
+	}
+	if acc := box.Account; acc.Outside != nil || acc.Inbound != nil || acc.Held {
+		return o.refuse("the mailbox %s has rights of its own, or is held; whether it goes, operators of all domains say", a)
+	}
+	return nil
+}
+
 // above is an address and the groups that lead to it.
 func (o *Office) above(a addr.Address) ([]addr.Address, error) {
 	a = a.Fold()

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
@@ -179,6 +180,76 @@ func TestDomainOperator(t *testing.T) {
 		if err := s.do(view); s.ok && err != nil || !s.ok && !errors.Is(err, ErrNotPermitted) {
 			t.Errorf("%s: %v", s.name, err)
 		}
+	}
+}
+
+// Nobody gets or loses rights by what comes or goes under his name.
+func TestRightsStay(t *testing.T) {
+	only := func(_ any, err error) error { return err }
+	o := town(t)
+	do := func(c Change, err error) { t.Helper(); must(t, c, err) }
+	do(o.AddMailbox("held@ours.example", NewMailbox{}))
+	do(o.AddMailbox("intern@ours.example", NewMailbox{}))
+	if err := o.Dir.UpdateAccount(mustAddress(t, o, "held@ours.example"), func(acc *directory.Account) error { acc.Held = true; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	do(o.AddAlias("trainee@ours.example", "intern@ours.example"))
+	do(o.AddGroup("sub@ours.example"))
+	do(o.AddGroup("interns@ours.example", "trainee@ours.example", "sub@ours.example"))
+	do(o.SetGroupInbound("interns@ours.example", "deny"))
+	do(o.AddMailbox("free@ours.example", NewMailbox{}))
+	view := o.As(scope("ours.example"))
+	for _, s := range []struct {
+		name string
+		do   func(o *Office) error
+		ok   bool
+	}{
+		{"removes a group that takes rights", func(o *Office) error { return only(o.RemoveGroup("interns@ours.example")) }, false},
+		{"removes one that gives rights", func(o *Office) error { return only(o.RemoveGroup("senders@ours.example")) }, false},
+		{"removes one within", func(o *Office) error { return only(o.RemoveGroup("sub@ours.example")) }, false},
+		{"removes an alias within", func(o *Office) error { return only(o.RemoveAlias("trainee@ours.example")) }, false},
+		{"removes a member", func(o *Office) error { return only(o.RemoveMailbox("intern@ours.example")) }, false},
+		{"renames a member", func(o *Office) error { return only(o.RenameMailbox("intern@ours.example", "x@ours.example")) }, false},
+		{"removes who has his own rights", func(o *Office) error { return only(o.RemoveMailbox("carl@ours.example")) }, false},
+		{"removes one that is held", func(o *Office) error { return only(o.RemoveMailbox("held@ours.example")) }, false},
+		{"renames one that is held", func(o *Office) error { return only(o.RenameMailbox("held@ours.example", "x@ours.example")) }, false},
+		{"removes a group without rights", func(o *Office) error { return only(o.RemoveGroup("staff@ours.example")) }, true},
+		{"renames one without rights", func(o *Office) error { return only(o.RenameMailbox("free@ours.example", "x@ours.example")) }, true},
+		{"removes one without rights", func(o *Office) error { return only(o.RemoveMailbox("x@ours.example")) }, true},
+	} {
+		if err := s.do(view); s.ok && err != nil || !s.ok && !errors.Is(err, ErrNotPermitted) {
+			t.Errorf("%s: %v", s.name, err)
+		}
+	}
+	do(o.RemoveGroup("interns@ours.example"))
+	do(o.RemoveMailbox("held@ours.example"))
+}
+
+// Mail of the operators of all is not deleted for one of a domain.
+func TestRetentionOfOperators(t *testing.T) {
+	o := town(t)
+	p, err := o.PreviewRetention("ours.example", RetentionChange{After: "1"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := o.ChangeRetention(p)
+	must(t, c, err)
+	view := o.As(scope("ours.example"))
+	targets, left, err := view.RetentionTargets("ours.example")
+	if fmt.Sprint(targets) != "[anna@ours.example carl@ours.example]" || len(left) != 1 || left[0].Mailbox.Local != "boss" || left[0].Problem == "" || err != nil {
+		t.Errorf("%q, %+v, %v", targets, left, err)
+	}
+	for target, want := range map[string]error{"boss@ours.example": ErrNotPermitted, "theirs.example": ErrNotPermitted, "": ErrNotPermitted, "carl@ours.example": nil} {
+		if _, _, err := view.RetentionTargets(target); !errors.Is(err, want) {
+			t.Errorf("%q: %v", target, err)
+		}
+	}
+	if targets, left, err := o.RetentionTargets("ours.example"); fmt.Sprint(targets) != "[ours.example]" || len(left) > 0 || err != nil {
+		t.Errorf("who may all: %q, %+v, %v", targets, left, err)
+	}
+	all, err := view.RunRetention(t.Context(), "ours.example", time.Now())
+	if len(all) != 1 || all[0].Mailbox.Local != "boss" || all[0].Problem == "" || err != nil {
+		t.Errorf("%+v, %v", all, err)
 	}
 }
 

@@ -75,6 +75,7 @@ func TestEveryVerbAsks(t *testing.T) {
 		"RevokeSendAs":      func() error { return only(v.RevokeSendAs(box, "anna@"+domain)) },
 		"RotateDKIM":        func() error { return only(v.RotateDKIM(domain, "", "", now, 0)) },
 		"RouteAddresses":    func() error { _, _, err := v.RouteAddresses("x@remote.example", ""); return err },
+		"RetentionTargets":  func() error { _, _, err := v.RetentionTargets(box); return err },
 		"RunRetention":      func() error { return only(v.RunRetention(ctx, "", now)) },
 		"SetCatchAll":       func() error { return only(v.SetCatchAll(domain, box)) },
 		"SetDomainMethod":   func() error { return only(v.SetDomainMethod(domain, "default")) },

@@ -204,6 +204,10 @@ func (o *Office) RunRetention(ctx context.Context, target string, now time.Time)
 	}
 	all := []RetentionResult{}
 	err := o.boxes(ctx, target, func(box directory.Mailbox) error {
+		if err := o.requireName(box.Address); err != nil { // of an operator of more
+			all = append(all, RetentionResult{Mailbox: box.Address, Problem: err.Error()})
+			return nil
+		}
 		if box.Damage != nil {
 			all = append(all, RetentionResult{Mailbox: box.Address, Problem: box.Damage.Error()})
 			return nil
@@ -223,6 +227,34 @@ func (o *Office) RunRetention(ctx context.Context, target string, now time.Time)
 		return ctx.Err()
 	})
 	return all, err
+}
+
+// RetentionTargets are what RunRetention must be asked for so that an operator gets
+// done what he wants and may: the server that is asked does not know who he is. left
+// are the mailboxes of it that are not his to delete from. ErrNotPermitted if that
+// is all of them.
+func (o *Office) RetentionTargets(target string) (targets []string, left []RetentionResult, err error) {
+	left = []RetentionResult{}
+	if err := o.RequireTarget(target, true); err != nil || !o.limited() {
+		return []string{target}, left, err
+	}
+	var refused error
+	err = o.boxes(context.Background(), target, func(box directory.Mailbox) error {
+		problem := box.Damage
+		if err := o.requireName(box.Address); err != nil {
+			problem, refused = err, err
+		}
+		if problem != nil {
+			left = append(left, RetentionResult{Mailbox: box.Address, Problem: problem.Error()})
+			return nil
+		}
+		targets = append(targets, box.Address.String())
+		return nil
+	})
+	if err == nil && targets == nil {
+		err = refused
+	}
+	return targets, left, err
 }
 
 func retentionProblem(err error) string {

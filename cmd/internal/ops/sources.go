@@ -177,9 +177,13 @@ func (b ldapBackend) Check(ctx context.Context, login, mailbox addr.Address, pas
 
 // owns says whether a person's password may open a mailbox. Two people may have
 // the same name in different places: where the directory says which mailbox of
-// ours is somebody's, it is no other.
+// ours is somebody's, it is no other, and where it says none, the domain must be
+// beyond doubt.
 func (b ldapBackend) owns(p ldap.Person, mailbox addr.Address) bool {
-	if p.Mailbox.IsZero() || p.Mailbox == mailbox {
+	if p.Mailbox.IsZero() {
+		return b.knowsDomain(mailbox)
+	}
+	if p.Mailbox == mailbox {
 		return true
 	}
 	for _, alias := range p.Aliases {
@@ -188,7 +192,33 @@ func (b ldapBackend) owns(p ldap.Person, mailbox addr.Address) bool {
 		}
 	}
 	hosted, err := b.office.Dir.Hosts(p.Mailbox.Domain)
-	return err == nil && !hosted
+	return err == nil && !hosted && b.knowsDomain(mailbox)
+}
+
+// knowsDomain reports whether a password that is right is right for the domain of
+// a mailbox: the directory was asked for it, or has people of no other.
+func (b ldapBackend) knowsDomain(mailbox addr.Address) bool {
+	if b.dir.Config().AsksForDomain() {
+		return true
+	}
+	dir := b.office.Dir
+	all, err := dir.Domains()
+	if err != nil {
+		return false
+	}
+	for _, d := range all {
+		if d == mailbox.Domain {
+			continue
+		}
+		method, err := dir.MethodOf(d)
+		if box, lookup := dir.Mailbox(addr.Address{Local: mailbox.Local, Domain: d}); lookup == nil && err == nil && box.Method != directory.ByFile {
+			method = box.Method
+		}
+		if name, ok := method.Directory(); err != nil || ok && name == b.dir.Name() {
+			return false
+		}
+	}
+	return true
 }
 
 type systemBackend struct{ system.Checker }

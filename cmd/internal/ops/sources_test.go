@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -161,8 +162,8 @@ func TestMailboxBehind(t *testing.T) {
 		says   string
 	}{
 		{"carla", "corp.example", "carla@corp.example", ""},
-		{"anna", "office.example", "", "its password is checked by file"},
-		{"bert", "office.example", "", "its password is checked by file"},
+		{"anna", "office.example", "not yet: 'pillarbox admin domain method office.example directory:corp' switches over; file checks its password now", ""},
+		{"bert", "office.example", "not yet: 'pillarbox admin domain method office.example directory:corp' switches over; file checks its password now", ""},
 		{"bert", "corp.example", "", "lookup is off"},
 		{"bert", "far.example", "", "far.example is no domain of this server"},
 	} {
@@ -173,5 +174,125 @@ func TestMailboxBehind(t *testing.T) {
 	}
 	if m := o.defaultMethod(); m != directory.ByFile {
 		t.Errorf("the default method is %s", m)
+	}
+}
+
+// Where the directory names no mailbox of ours, a password is good for one domain
+// only, or the directory was asked for the domain.
+func TestOwns(t *testing.T) {
+	o := office(t)
+	configure := func(userDN, base string) ldapBackend {
+		cfg := withDirectory("")
+		cfg.Data = o.Config().Data
+		cfg.Directories[0].UserDN, cfg.Directories[0].Base, cfg.Directories[0].Lookup = userDN, base, false
+		if err := o.SetConfig(cfg); err != nil {
+			t.Fatal(err)
+		}
+		return ldapBackend{o, o.sources.directory("corp")}
+	}
+	configure("", "dc=x")
+	for _, name := range []string{"a.example", "b.example"} {
+		c, err := o.AddDomain(name)
+		must(t, c, err)
+	}
+	anna := func(d addr.Domain) addr.Address { return addr.Address{Local: "anna", Domain: d} }
+	check := func(what string, b ldapBackend, p ldap.Person, want bool) {
+		t.Helper()
+		if got := b.owns(p, anna("a.example")); got != want {
+			t.Errorf("%s: %v", what, got)
+		}
+	}
+	nobody, elsewhere := ldap.Person{}, ldap.Person{Mailbox: anna("far.example")}
+	c, err := o.SetDomainMethod("a.example", "directory")
+	must(t, c, err)
+	check("one domain", configure("uid=%u,dc=x", ""), nobody, true)
+	c, err = o.SetDomainMethod("b.example", "directory")
+	must(t, c, err)
+	check("two domains", configure("uid=%u,dc=x", ""), nobody, false)
+	check("two domains, a mailbox elsewhere", configure("uid=%u,dc=x", ""), elsewhere, false)
+	check("two domains, his mailbox", configure("uid=%u,dc=x", ""), ldap.Person{Mailbox: anna("a.example")}, true)
+	check("two domains, his alias", configure("uid=%u,dc=x", ""), ldap.Person{Mailbox: anna("b.example"), Aliases: []addr.Address{anna("a.example")}}, true)
+	check("two domains, another's mailbox", configure("uid=%u,ou=%d,dc=x", ""), ldap.Person{Mailbox: anna("b.example")}, false)
+	check("asked for the domain", configure("uid=%u,ou=%d,dc=x", ""), nobody, true)
+	check("asked for it one way of two", configure("", "dc=x"), nobody, false)
+}
+
+// Who may only look tries no passwords, and who tries one is recorded.
+func TestTryPassword(t *testing.T) {
+	o := office(t)
+	cfg := withDirectory("")
+	cfg.Data = o.Config().Data
+	if err := o.SetConfig(cfg); err != nil {
+		t.Fatal(err)
+	}
+	c, err := o.AddDomain("office.example")
+	must(t, c, err)
+	looker := o.As(Operator{Name: "dora", Grants: []Grant{{All: true, ReadOnly: true}}})
+	if _, err := looker.TestDirectory("corp", "anna@office.example", ""); err != nil {
+		t.Errorf("without a password: %v", err)
+	}
+	if _, err := looker.TestDirectory("corp", "anna@office.example", "secret-1"); !errors.Is(err, ErrNotPermitted) {
+		t.Errorf("with one: %v", err)
+	}
+	if _, err := o.TestDirectory("corp", "anna@office.example", "secret-1"); err != nil {
+		t.Error(err)
+	}
+	tried := 0
+	for _, e := range allEvents(t, o) {
+		if e.Object == "directory corp" && string(e.After) == `{"password_tried":"anna@office.example"}` {
+			tried++
+		}
+	}
+	if tried != 1 {
+		t.Errorf("recorded %d times", tried)
+	}
+}
+
+// Whom the settings shut out is told by name, and so is what asks a directory that
+// the configuration has no longer.
+func TestLogInWarnings(t *testing.T) {
+	o := office(t)
+	cfg := withDirectory("")
+	cfg.Data = o.Config().Data
+	if err := o.SetConfig(cfg); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"office.example", "corp.example"} {
+		c, err := o.AddDomain(name)
+		must(t, c, err)
+	}
+	for _, name := range []string{"anna", "bert", "carl", "dora", "eva"} {
+		n := NewMailbox{Password: "Korrekt.Horse+1"}
+		if name == "anna" {
+			n.Store = []directory.SecretKind{directory.SecretSPA}
+		}
+		c, err := o.AddMailbox(name+"@office.example", n)
+		must(t, c, err)
+	}
+	c, err := o.SetDomainMethod("corp.example", "directory:corp")
+	must(t, c, err)
+	c, err = o.AddMailbox("kim@corp.example", NewMailbox{})
+	must(t, c, err)
+	c, err = o.MigrateAuth("eva@office.example", Migration{Method: "directory:corp", Force: true})
+	must(t, c, err)
+	if got := o.LogInWarnings(); got != nil {
+		t.Errorf("warnings of what is in order: %q", got)
+	}
+
+	next := config.Default()
+	next.Data, next.LogIns.RequireSPA = cfg.Data, true
+	if err := o.SetConfig(&next); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"auth.require_spa: 3 of 4 mailboxes cannot log in, since nothing is stored for SPA: bert@office.example, carl@office.example, dora@office.example; 'pillarbox admin mailbox passwd' with --spa changes that",
+		"corp.example (1 mailboxes): passwords are checked by directory:corp, which is not configured: nobody there can log in",
+		"eva@office.example: passwords are checked by directory:corp, which is not configured: nobody can log in to it; 'pillarbox admin mailbox migrate-auth' changes that",
+	}
+	if got := o.LogInWarnings(); !slices.Equal(got, want) {
+		t.Errorf("the warnings are\n%s", strings.Join(got, "\n"))
+	}
+	if got := someOf(make([]addr.Address, 5)); !strings.HasSuffix(got, " and 2 more") {
+		t.Errorf("five are %q", got)
 	}
 }
