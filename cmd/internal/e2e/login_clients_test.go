@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 )
 
 // newSecretOffice is an office in which anna can log in by every mechanism, with
@@ -39,6 +40,15 @@ func (s *server) logIns(mechanism string) int {
 	return strings.Count(s.log.String(), `msg="authentication succeeded" user=`+anna+" remote=127.0.0.1 mechanism="+logMechanism(mechanism)+"\n")
 }
 
+// awaitLogIns waits until the log tells of so many log-ins by a mechanism, for a
+// while: the log comes later than the reply. It returns how many there are then.
+func (s *server) awaitLogIns(mechanism string, n int) int {
+	for end := time.Now().Add(5 * time.Second); s.logIns(mechanism) < n && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	return s.logIns(mechanism)
+}
+
 // wantLogIn wants one log-in more by the mechanism, and the program content.
 func (s *server) wantLogIn(t *testing.T, cmd *exec.Cmd, mechanism string, codes ...int) {
 	t.Helper()
@@ -52,7 +62,7 @@ func (s *server) wantLogIn(t *testing.T, cmd *exec.Cmd, mechanism string, codes 
 	if code != 0 {
 		t.Fatalf("%v: exit code %d\n%s", cmd.Args, code, out)
 	}
-	if s.logIns(mechanism) != before+1 {
+	if n := s.awaitLogIns(mechanism, before+1); n != before+1 {
 		t.Errorf("%v: no log-in by %s is in the log\n%s", cmd.Args, mechanism, tail(s.log.String(), 5))
 	}
 }

@@ -234,7 +234,7 @@ func TestClientCertOld(t *testing.T) {
 		c.ask(t, "+OK", "AUTH EXTERNAL =")
 		c.quit(t)
 	}
-	if n := s.logIns("EXTERNAL"); !asked || n != 2*len(oldPrograms) {
+	if n := s.awaitLogIns("EXTERNAL", 2*len(oldPrograms)); !asked || n != 2*len(oldPrograms) {
 		t.Errorf("asked %v, %d log-ins", asked, n)
 	}
 }
@@ -268,7 +268,7 @@ func TestClientCertOff(t *testing.T) {
 			t.Errorf("client_certificates = %v: curl ends with %d", on, code)
 		}
 	}
-	if n := s.logIns("EXTERNAL"); n != 1 {
+	if n := s.awaitLogIns("EXTERNAL", 1); n != 1 {
 		t.Errorf("%d log-ins, want 1", n)
 	}
 }

@@ -30,7 +30,7 @@ func TestOutlookExpress(t *testing.T) {
 			message := letter("from XP by " + ways.send)
 			o.expressSends(t, ways.send, message)
 			o.expressFetches(t, ways.fetch, message)
-			if n := s.logIns("NTLM") - before; n != 2 {
+			if n := s.awaitLogIns("NTLM", before+2) - before; n != 2 {
 				t.Errorf("%d log-ins by NTLM are in the log, want 2", n)
 			}
 		})
