@@ -170,7 +170,7 @@ func (a *Authenticator) Locked(p Principal) bool {
 // logIn finds the account, lets check say whether it is its user's, and enters
 // or not. It is the one way in.
 func (a *Authenticator) logIn(ctx context.Context, remote netip.Addr, mechanism, user string,
-	check func(box directory.Mailbox, known bool) (refill bool, err error)) (Principal, error) {
+	check func(box directory.Mailbox, known bool) (aged bool, err error)) (Principal, error) {
 	box, err := a.find(remote, user, check)
 	if err != nil {
 		a.logFailure(mechanism, user, remote, err)
@@ -235,10 +235,9 @@ func (a *Authenticator) again(box directory.Mailbox, user string) (directory.Mai
 // checkPassword holds a password against the account's verifier, or asks where
 // the account's method says. It reports whether the password is one that ages.
 func (a *Authenticator) checkPassword(ctx context.Context, remote netip.Addr, box directory.Mailbox, known bool, user, password string) (aged bool, err error) {
-	fingerprint := a.fingerprint(password)
 	if box.Method != directory.ByFile && box.Method != "" {
 		reason := errUnknown
-		err := a.attempt(ctx, remote, user, fingerprint, func() (right bool, err error) {
+		err := a.attempt(ctx, remote, user, a.fingerprint(password), func() (right bool, err error) {
 			right, reason, err = a.askBackend(ctx, box, password)
 			return right && known, err
 		})
@@ -255,7 +254,7 @@ func (a *Authenticator) checkPassword(ctx context.Context, remote netip.Addr, bo
 	}
 	if !known || !a.verified.has(login) {
 		v, reason := a.verifierOf(known, box.Account.Verifier)
-		err := a.attempt(ctx, remote, user, fingerprint, func() (bool, error) { return a.hash(ctx, v, password) })
+		err := a.attempt(ctx, remote, user, a.fingerprint(password), func() (bool, error) { return a.hash(ctx, v, password) })
 		if errors.Is(err, ErrInvalid) {
 			return false, fmt.Errorf("%w: %w", err, reason)
 		} else if err != nil {

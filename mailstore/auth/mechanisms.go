@@ -48,32 +48,33 @@ func (a *Authenticator) Offers(c Client) []string {
 
 // Offered reports whether a mechanism, APOP too, is offered to a client. USER and
 // PASS of POP3 are PLAIN.
-func (a *Authenticator) Offered(c Client, mechanism string) bool {
-	s := a.settings.Load()
-	if s.RequireSPA {
-		return mechanism == NTLM
-	}
-	if s.Mechanisms != nil && !slices.Contains(s.Mechanisms, mechanism) {
-		return false
-	}
+func (a *Authenticator) Offered(c Client, mechanism string) bool { return a.whyNot(c, mechanism) == "" }
+
+// Needs are the kinds of stored secrets that a mechanism can do with, any of them
+// and the one of its own first; none for a mechanism that needs nothing.
+func Needs(mechanism string) []directory.SecretKind {
 	switch mechanism {
-	case PLAIN, LOGIN:
-		return true
 	case NTLM:
-		return a.stored.has(directory.SecretSPA)
+		return []directory.SecretKind{directory.SecretSPA}
 	case CRAMMD5:
-		return a.stored.has(directory.SecretCRAM) || a.stored.has(directory.SecretAPOP)
+		return []directory.SecretKind{directory.SecretCRAM, directory.SecretAPOP}
 	case APOP:
-		return a.stored.has(directory.SecretAPOP)
-	case SCRAMSHA:
-		return a.stored.has(directory.SecretSCRAM)
-	case SCRAMPlus:
-		return a.stored.has(directory.SecretSCRAM) && bindTLS(c.TLS, nil) != nil
-	case EXTERNAL:
-		_, _, ok := a.certificate(c)
-		return ok
+		return []directory.SecretKind{directory.SecretAPOP}
+	case SCRAMSHA, SCRAMPlus:
+		return []directory.SecretKind{directory.SecretSCRAM}
 	}
-	return false
+	return nil
+}
+
+// Refuses says why the settings do not permit a mechanism to anybody; "": they do.
+func (s *Settings) Refuses(mechanism string) string {
+	switch {
+	case s.RequireSPA && mechanism != NTLM:
+		return "auth.require_spa permits NTLM only"
+	case !s.RequireSPA && s.Mechanisms != nil && !slices.Contains(s.Mechanisms, mechanism):
+		return "auth.mechanisms does not have it"
+	}
+	return ""
 }
 
 // LogRefusal writes down that a client wanted to log in by a mechanism that it is
@@ -84,22 +85,27 @@ func (a *Authenticator) LogRefusal(c Client, mechanism string) {
 		"why", a.whyNot(c, mechanism), "offered", a.Offers(c))
 }
 
-// whyNot puts into words why a mechanism is not offered.
+// whyNot puts into words why a mechanism is not offered; "": it is.
 func (a *Authenticator) whyNot(c Client, mechanism string) string {
 	s := a.settings.Load()
-	switch {
-	case !slices.Contains(Mechanisms(), mechanism):
+	if !slices.Contains(Mechanisms(), mechanism) {
 		return "it is not known here"
-	case s.RequireSPA && mechanism != NTLM:
-		return "auth.require_spa permits NTLM only"
-	case s.Mechanisms != nil && !slices.Contains(s.Mechanisms, mechanism):
-		return "auth.mechanisms does not have it"
-	case mechanism == EXTERNAL:
+	}
+	if why := s.Refuses(mechanism); why != "" || s.RequireSPA {
+		return why // SPA that everybody must use is offered even before anybody can
+	}
+	needs := Needs(mechanism)
+	switch {
+	case mechanism == EXTERNAL && !a.certified(c):
 		return "the client has shown no certificate of the server's own CA"
 	case mechanism == SCRAMPlus && c.TLS == nil:
 		return "it needs TLS"
+	case needs != nil && !slices.ContainsFunc(needs, a.stored.has):
+		return "no mailbox has stored what it needs"
+	case mechanism == SCRAMPlus && bindTLS(c.TLS, nil) == nil:
+		return "the TLS connection has nothing that it could be bound to"
 	}
-	return "no mailbox has stored what it needs"
+	return ""
 }
 
 // An Exchange is one SASL exchange, the server's side.
@@ -263,6 +269,11 @@ func (a *Authenticator) certificate(c Client) (address, fingerprint string, ok b
 		return "", "", false
 	}
 	return a.Certificate(c.TLS)
+}
+
+func (a *Authenticator) certified(c Client) bool {
+	_, _, ok := a.certificate(c)
+	return ok
 }
 
 // errCertificate is why a certificate does not let in, for the log.

@@ -269,7 +269,8 @@ func (d *Directory) personMailbox(p Person, method Method) (Mailbox, error) {
 }
 
 // Make makes a mailbox that is New, and returns it as it is then. One that
-// somebody else has made meanwhile is as good.
+// somebody else has made meanwhile is as good if its passwords are checked in the
+// same way; otherwise it is an ErrExists.
 func (d *Directory) Make(box Mailbox) (Mailbox, error) {
 	made, err := d.AddMailbox(box.Address, Account{})
 	if errors.Is(err, ErrExists) {

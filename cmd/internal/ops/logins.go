@@ -132,8 +132,8 @@ func ParseSecrets(names []string) ([]directory.SecretKind, error) {
 	var kinds []directory.SecretKind
 	for _, name := range names {
 		kind := directory.SecretKind(strings.ToLower(name))
-		if byMechanism := needs(strings.ToUpper(name)); byMechanism != "" {
-			kind = byMechanism
+		if byMechanism := auth.Needs(strings.ToUpper(name)); len(byMechanism) > 0 {
+			kind = byMechanism[0]
 		}
 		if !slices.Contains(directory.SecretKinds(), kind) {
 			return nil, Hint(fmt.Errorf("%q is nothing that can be stored", name), "write spa (for NTLM), cram-md5, apop, scram, or none")
@@ -224,7 +224,17 @@ func (o *Office) ownPasswords() iter.Seq[directory.Mailbox] {
 }
 
 // LogInWarnings says whom the settings shut out.
-func (o *Office) LogInWarnings() (warnings []string) {
+func (o *Office) LogInWarnings() []string {
+	warnings := o.methodWarnings()
+	if cfg := o.Config(); cfg.LogIns.RequireSPA || cfg.Passwords.MaxAge > 0 { // nobody else need look at every account
+		warnings = append(o.passwordWarnings(cfg.LogIns.RequireSPA), warnings...)
+	}
+	return warnings
+}
+
+// passwordWarnings are about mailboxes whose passwords are too old, or that have
+// not stored what SPA needs where it is required.
+func (o *Office) passwordWarnings(requireSPA bool) (warnings []string) {
 	var old, noSPA []addr.Address
 	all := 0
 	for box := range o.ownPasswords() {
@@ -236,7 +246,7 @@ func (o *Office) LogInWarnings() (warnings []string) {
 			noSPA = append(noSPA, box.Address)
 		}
 	}
-	if o.Config().LogIns.RequireSPA && len(noSPA) > 0 {
+	if requireSPA && len(noSPA) > 0 {
 		warnings = append(warnings, fmt.Sprintf("auth.require_spa: %d of %d mailboxes cannot log in, since nothing is stored for SPA: %s; "+
 			"'pillarbox admin mailbox passwd' with --spa changes that", len(noSPA), all, someOf(noSPA)))
 	}
@@ -244,7 +254,7 @@ func (o *Office) LogInWarnings() (warnings []string) {
 		warnings = append(warnings, fmt.Sprintf("passwords.max_age: %d of %d mailboxes cannot log in, since their passwords are too old: %s",
 			len(old), all, someOf(old)))
 	}
-	return append(warnings, o.methodWarnings()...)
+	return warnings
 }
 
 // someOf names the first of many.
@@ -293,28 +303,14 @@ type LogInWay struct {
 	Only      string `json:"only,omitempty"` // in what it is limited
 }
 
-// needs is what a mechanism needs to have stored; "" for nothing.
-func needs(mechanism string) directory.SecretKind {
-	switch mechanism {
-	case auth.NTLM:
-		return directory.SecretSPA
-	case auth.CRAMMD5:
-		return directory.SecretCRAM
-	case auth.APOP:
-		return directory.SecretAPOP
-	case auth.SCRAMSHA, auth.SCRAMPlus:
-		return directory.SecretSCRAM
-	}
-	return ""
-}
-
 // logInWays says by which mechanisms a mailbox can be logged in to, and why not
 // by the others.
 func (o *Office) logInWays(box directory.Mailbox) (ways []LogInWay) {
+	settings := o.AuthSettings()
 	for _, m := range auth.Mechanisms() {
-		why := o.whyNot(box, m)
+		why := o.whyNot(box, m, &settings)
 		way := LogInWay{Mechanism: m, Can: why == "", Why: why}
-		if way.Can && m == auth.NTLM && !o.Config().LogIns.NTLMv1 {
+		if way.Can && m == auth.NTLM && !settings.NTLMv1 {
 			way.Only = "its second version only; auth.ntlm_v1"
 		}
 		ways = append(ways, way)
@@ -322,20 +318,22 @@ func (o *Office) logInWays(box directory.Mailbox) (ways []LogInWay) {
 	return ways
 }
 
-func (o *Office) whyNot(box directory.Mailbox, mechanism string) string {
-	cfg := o.Config()
-	kind := needs(mechanism)
-	has := kind == "" || box.Account.Secrets.Has(kind) || mechanism == auth.CRAMMD5 && box.Account.Secrets.Has(directory.SecretAPOP)
+func (o *Office) whyNot(box directory.Mailbox, mechanism string, settings *auth.Settings) string {
+	var kind directory.SecretKind // of its own
+	kinds := auth.Needs(mechanism)
+	if len(kinds) > 0 {
+		kind = kinds[0]
+	}
+	has := kind == "" || slices.ContainsFunc(kinds, box.Account.Secrets.Has)
+	refused := settings.Refuses(mechanism)
 	switch {
 	case box.Locked:
 		return "it is locked"
-	case cfg.LogIns.RequireSPA && mechanism != auth.NTLM:
-		return "auth.require_spa permits NTLM only"
-	case !slices.Contains(cfg.LogIns.Mechanisms, mechanism):
-		return "auth.mechanisms does not have it"
+	case refused != "":
+		return refused
 	case mechanism == auth.EXTERNAL && box.Method != directory.ByFile:
 		return fmt.Sprintf("its password is checked by %s", box.Method)
-	case mechanism == auth.EXTERNAL && !cfg.Auth.ClientCertificates:
+	case mechanism == auth.EXTERNAL && !o.Config().Auth.ClientCertificates:
 		return "auth.client_certificates is off"
 	case mechanism == auth.EXTERNAL && len(box.Account.ClientCerts) == 0:
 		return "it has no certificate; 'pillarbox admin tls client-cert' makes one"
