@@ -16,13 +16,11 @@
 package directory
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -371,72 +369,6 @@ func DomainDir(name addr.Domain) string { return rootDir + "/" + string(name) }
 // MailboxDir is the directory of the mailbox that has, or would have, this folded address.
 func MailboxDir(a addr.Address) string {
 	return DomainDir(a.Domain) + "/" + mailboxPrefix + a.Local + mailboxSuffix
-}
-
-// fileCache holds parsed JSON files, each as fresh as its last stat. A missing
-// file reads as the zero value. Bounded by starting over: the next reads fill
-// it again.
-type fileCache[T any] struct {
-	none    T // what a missing file reads as, always the same one
-	mu      sync.Mutex
-	entries map[string]cached[T] // owner: mu
-}
-
-type cached[T any] struct {
-	info  fs.FileInfo
-	value *T
-}
-
-const cacheEntries = 20000
-
-func (c *fileCache[T]) get(fsys durable.FS, name string) (*T, error) {
-	info, err := fsys.Lstat(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return &c.none, nil
-	} else if err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	e, ok := c.entries[name]
-	c.mu.Unlock()
-	if ok && durable.Unchanged(e.info, info) {
-		return e.value, nil
-	}
-	value, err := readJSON[T](fsys, name)
-	if err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.entries == nil || len(c.entries) >= cacheEntries {
-		c.entries = make(map[string]cached[T])
-	}
-	// The stat came before the read: a file replaced between the two is read
-	// again next time, never taken for fresh.
-	c.entries[name] = cached[T]{info, value}
-	return value, nil
-}
-
-func readJSON[T any](fsys durable.FS, name string) (*T, error) {
-	data, err := durable.ReadFile(fsys, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return new(T), nil
-	} else if err != nil {
-		return nil, err
-	}
-	value := new(T)
-	if err := durable.DecodeStrict(data, value); err != nil {
-		return nil, fmt.Errorf("%s: %w: %v", name, ErrDamaged, err)
-	}
-	return value, nil
-}
-
-func writeJSON[T any](fsys durable.FS, name string, value *T) error {
-	data, err := json.MarshalIndent(value, "", "  ")
-	if err != nil {
-		return err
-	}
-	return durable.WriteFile(fsys, name, append(data, '\n'), 0o600)
 }
 
 // AddressAt is the address of the mailbox that has this directory, or would have it: the inverse of MailboxDir.

@@ -159,10 +159,7 @@ func (d *Directory) realm(name string) (addr.Domain, error) {
 	if err != nil {
 		return "", err
 	}
-	matches, err := d.domainsByNetBIOS(strings.ToUpper(name), all)
-	if err != nil {
-		return "", err
-	}
+	matches := d.domainsByNetBIOS(strings.ToUpper(name), all)
 	for _, domain := range all {
 		if label, _, _ := strings.Cut(string(domain), "."); len(matches) == 0 && strings.EqualFold(label, name) {
 			matches = append(matches, domain)
@@ -174,20 +171,20 @@ func (d *Directory) realm(name string) (addr.Domain, error) {
 	return matches[0], nil
 }
 
-// domainsByNetBIOS are the domains whose directory has this NetBIOS name.
-func (d *Directory) domainsByNetBIOS(name string, all []addr.Domain) (matches []addr.Domain, err error) {
+// domainsByNetBIOS are the domains whose directory has this NetBIOS name. One that cannot be read has none.
+func (d *Directory) domainsByNetBIOS(name string, all []addr.Domain) (matches []addr.Domain) {
 	lookups := d.opts.Load().Lookups
 	for _, domain := range all {
 		method, err := d.MethodOf(domain)
 		if err != nil {
-			return nil, err
+			continue
 		}
 		source, ok := method.Directory()
 		if ok && slices.Contains(lookups[source].NetBIOS, name) {
 			matches = append(matches, domain)
 		}
 	}
-	return matches, nil
+	return matches
 }
 
 // Login finds the mailbox that a person means who types name into a mail
@@ -355,7 +352,7 @@ type Secrets struct {
 func (s Secrets) Has(k SecretKind) bool { return slices.Contains(s.Kinds, k) }
 
 // StoredKinds are the kinds of secrets that some mailbox here has. It looks at
-// every account, which costs a stat each.
+// every account, which costs a stat each. What cannot be read has none.
 func (d *Directory) StoredKinds() (map[SecretKind]bool, error) {
 	all, err := d.domainList()
 	if err != nil {
@@ -365,7 +362,7 @@ func (d *Directory) StoredKinds() (map[SecretKind]bool, error) {
 	for _, domain := range all {
 		boxes, err := d.MailboxesAsFound(domain)
 		if err != nil {
-			return nil, err
+			continue
 		}
 		for _, box := range boxes {
 			if box.Method != ByFile {

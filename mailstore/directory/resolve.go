@@ -208,16 +208,22 @@ func (w *walk) postmaster(domain addr.Domain) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	for _, name := range append([]addr.Domain{domain}, all...) {
-		names, err := w.d.mailboxNames(name)
-		if err != nil {
-			return false, err
+	for i, name := range append([]addr.Domain{domain}, all...) {
+		reached, err := w.firstMailbox(name)
+		if reached || err != nil && i == 0 {
+			return reached, err
 		}
-		if len(names) > 0 {
-			return w.follow(addr.Address{Local: names[0], Domain: name})
-		}
+		// Another domain that cannot be read is passed over: there may be one after it.
 	}
 	return false, nil
+}
+
+func (w *walk) firstMailbox(domain addr.Domain) (bool, error) {
+	names, err := w.d.mailboxNames(domain)
+	if err != nil || len(names) == 0 {
+		return false, err
+	}
+	return w.follow(addr.Address{Local: names[0], Domain: domain})
 }
 
 // plusBase is the local part before the separator, or "" where there is none.

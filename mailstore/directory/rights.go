@@ -3,7 +3,9 @@ package directory
 import (
 	"cmp"
 	"errors"
+	"io/fs"
 	"slices"
+	"syscall"
 
 	"pillarbox/mailstore/addr"
 )
@@ -19,7 +21,7 @@ type Rights struct {
 // default for MayOutside. While a directory elsewhere cannot be asked, the aliases
 // that it gives are not among them: nobody is kept from sending as himself.
 func (d *Directory) RightsOf(box Mailbox, outside bool) (Rights, error) {
-	index, err := d.parentIndex()
+	index, err := d.indexFor(box.Address.Domain)
 	if err != nil {
 		return Rights{}, err
 	}
@@ -39,7 +41,7 @@ func (d *Directory) RightsOf(box Mailbox, outside bool) (Rights, error) {
 // aliases, in whatever domain, that lead to it in one step, and what it has been
 // granted. Folded, each once, in alphabetical order.
 func (d *Directory) OwnAddresses(box Mailbox) ([]addr.Address, error) {
-	index, err := d.parentIndex()
+	index, err := d.indexFor(box.Address.Domain)
 	if err != nil {
 		return nil, err
 	}
@@ -56,22 +58,21 @@ func (d *Directory) OwnAddresses(box Mailbox) ([]addr.Address, error) {
 
 // ownAddresses are those that files give.
 func (x *parentIndex) ownAddresses(d *Directory, box Mailbox) ([]addr.Address, error) {
-	var aliases, own []addr.Address
-	err := x.each(d, box.Address, func(p parent) {
-		if !p.group {
-			aliases = append(aliases, p.name)
+	var own []addr.Address
+	for _, p := range x.parents[box.Address] {
+		if p.group {
+			continue
 		}
-	})
-	for _, alias := range aliases {
 		// In a tree put together by hand, a mailbox may have the alias's name; then
 		// it is that mailbox's.
-		taken, lookup := d.isMailbox(alias)
-		if err = errors.Join(err, lookup); !taken {
-			own = append(own, alias)
+		taken, err := d.isMailbox(p.name)
+		leads, leadsErr := x.leads(d, p)
+		if err = errors.Join(err, leadsErr); err != nil && x.broken[p.name.Domain] == nil {
+			return nil, err
 		}
-	}
-	if err != nil {
-		return nil, err
+		if err == nil && leads && !taken {
+			own = append(own, p.name)
+		}
 	}
 	for _, granted := range box.Account.SendAs {
 		own = append(own, granted.Fold())
@@ -82,7 +83,7 @@ func (x *parentIndex) ownAddresses(d *Directory, box Mailbox) ([]addr.Address, e
 // GroupsOf are the groups whose mail reaches a mailbox through aliases and other
 // groups; forwarding makes nobody a member. Folded, in alphabetical order.
 func (d *Directory) GroupsOf(box Mailbox) ([]addr.Address, error) {
-	index, err := d.parentIndex()
+	index, err := d.indexFor(box.Address.Domain)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +91,7 @@ func (d *Directory) GroupsOf(box Mailbox) ([]addr.Address, error) {
 }
 
 // IsMember reports whether a sender's address is in a group: by itself, through
-// other groups, or as another name of somebody who is.
+// other groups, or as another name of somebody who is. ErrDamaged: it may be, through a domain whose file cannot be read.
 func (d *Directory) IsMember(group, sender addr.Address) (bool, error) {
 	index, err := d.parentIndex()
 	if err != nil {
@@ -101,7 +102,10 @@ func (d *Directory) IsMember(group, sender addr.Address) (bool, error) {
 		return false, err
 	}
 	all, err := index.groupsAbove(d, behind...)
-	return slices.Contains(all, group.Fold()), err
+	if err != nil || slices.Contains(all, group.Fold()) {
+		return err == nil, err
+	}
+	return false, index.doubtful(d, group.Fold())
 }
 
 // MayOutside reports whether a mailbox may send to other servers: what it says
@@ -120,7 +124,7 @@ func sayOutside(g Group) *bool { return g.Outside }
 func sayInbound(g Group) *bool { return g.Inbound }
 
 func (d *Directory) may(box Mailbox, own *bool, say func(Group) *bool, def bool) (bool, error) {
-	index, err := d.parentIndex()
+	index, err := d.indexFor(box.Address.Domain)
 	if err != nil {
 		return false, err
 	}
@@ -223,12 +227,15 @@ func (d *Directory) behind(a addr.Address) ([]addr.Address, error) {
 
 // Plain is an address without what is behind a plus: anna@ for anna+lists@. An
 // address that is a mailbox, an alias or a group as it stands, or that has no
-// plus, or that is not hosted here, has none: zero.
+// plus, or that is not hosted here, has none: zero. ErrDamaged: whose the address is, is not known now.
 func (d *Directory) Plain(a addr.Address) (addr.Address, error) {
 	a = a.Fold()
 	base := d.opts.Load().plusBase(a.Local)
 	if base == "" {
-		return addr.Address{}, nil
+		if addr.CheckDomainName(a.Domain) != nil {
+			return addr.Address{}, nil
+		}
+		return addr.Address{}, d.damage(a.Domain)
 	}
 	file, err := d.Domain(a.Domain)
 	if errors.Is(err, ErrNotFound) {
@@ -244,129 +251,18 @@ func (d *Directory) Plain(a addr.Address) (addr.Address, error) {
 	return addr.Address{Local: base, Domain: a.Domain}, nil
 }
 
+// isMailbox reports whether a folded address is a mailbox's own, also of one that is damaged.
 func (d *Directory) isMailbox(a addr.Address) (bool, error) {
-	_, err := d.Mailbox(a)
-	if errors.Is(err, ErrNotFound) {
+	if addr.CheckMailboxName(a.Local) != nil || addr.CheckDomainName(a.Domain) != nil {
 		return false, nil
 	}
-	return err == nil, err
-}
-
-// parentIndex is every alias and group by what it leads to in one step, made
-// from the domains' files as they were.
-type parentIndex struct {
-	opts    *Options
-	domains []addr.Domain
-	read    []*DomainFile // of each of them
-	files   map[addr.Domain]*DomainFile
-	parents map[addr.Address][]parent
-}
-
-// parent is a name that leads somewhere.
-type parent struct {
-	name  addr.Address
-	group bool         // otherwise an alias
-	plus  addr.Address // it leads there under this name, as anna+lists@; zero: under the plain one
-}
-
-// parentIndex returns the index as fresh as the files: made anew only when one
-// of them has changed, which costs a stat a domain to find out.
-func (d *Directory) parentIndex() (*parentIndex, error) {
-	all, err := d.domainList()
-	if err != nil {
-		return nil, err
+	info, err := d.fsys.Lstat(MailboxDir(a))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return false, nil
+	} else if err != nil {
+		return false, err
 	}
-	opts, last := d.opts.Load(), d.parents.Load()
-	fresh := last != nil && last.opts == opts && slices.Equal(last.domains, all)
-	read := make([]*DomainFile, len(all))
-	for i, name := range all {
-		if read[i], err = d.domains.get(d.fsys, DomainDir(name)+"/"+domainFile); err != nil {
-			return nil, err
-		}
-		fresh = fresh && last.read[i] == read[i]
-	}
-	if fresh {
-		return last, nil
-	}
-	index := &parentIndex{
-		opts: opts, domains: all, read: read, files: make(map[addr.Domain]*DomainFile), parents: make(map[addr.Address][]parent),
-	}
-	for i, name := range all {
-		index.files[name] = read[i]
-	}
-	for name, file := range index.files {
-		index.add(name, file)
-	}
-	d.parents.Store(index)
-	return index, nil
-}
-
-func (x *parentIndex) add(domain addr.Domain, file *DomainFile) {
-	for local, target := range file.Aliases {
-		x.link(target.Fold(), parent{name: addr.Address{Local: local, Domain: domain}})
-	}
-	for local, g := range file.Groups {
-		for _, member := range g.Members {
-			x.link(member.Fold(), parent{name: addr.Address{Local: local, Domain: domain}, group: true})
-		}
-	}
-}
-
-func (x *parentIndex) link(child addr.Address, p parent) {
-	x.parents[child] = append(x.parents[child], p)
-	if base := x.opts.plusBase(child.Local); base != "" && !x.isName(child) {
-		p.plus = child
-		under := addr.Address{Local: base, Domain: child.Domain}
-		x.parents[under] = append(x.parents[under], p)
-	}
-}
-
-// isName reports whether a is an alias or a group.
-func (x *parentIndex) isName(a addr.Address) bool {
-	file := x.files[a.Domain]
-	if file == nil {
-		return false
-	}
-	_, alias := file.Aliases[a.Local]
-	_, group := file.Groups[a.Local]
-	return alias || group
-}
-
-// each calls fn for every alias and group that leads to a in one step.
-func (x *parentIndex) each(d *Directory, a addr.Address, fn func(parent)) error {
-	for _, p := range x.parents[a] {
-		if !p.plus.IsZero() {
-			// A mailbox of that very name would get the mail; whether there is one
-			// stands in no domain's file.
-			if there, err := d.isMailbox(p.plus); err != nil {
-				return err
-			} else if there {
-				continue
-			}
-		}
-		fn(p)
-	}
-	return nil
-}
-
-// groupsAbove are the groups that lead to one of the addresses in any number of
-// steps.
-func (x *parentIndex) groupsAbove(d *Directory, from ...addr.Address) ([]addr.Address, error) {
-	var groups []addr.Address
-	for i := 0; i < len(from); i++ {
-		err := x.each(d, from[i], func(p parent) {
-			if p.group && !slices.Contains(groups, p.name) {
-				groups = append(groups, p.name)
-			}
-			if !slices.Contains(from, p.name) {
-				from = append(from, p.name)
-			}
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	return sortedOnce(groups), nil
+	return info.IsDir(), nil
 }
 
 // sortedOnce sorts addresses, and leaves each in once.

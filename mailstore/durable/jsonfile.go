@@ -1,9 +1,7 @@
 package durable
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"sync/atomic"
@@ -22,6 +20,7 @@ type JSONFile[T any] struct {
 	name, lock string
 	parse      func(text []byte) (T, error)
 	last       atomic.Pointer[reading[T]]
+	damages    *Damages
 }
 
 // reading is what the file was at one stat; an error is the file's own.
@@ -37,9 +36,21 @@ func NewJSONFile[T any](fsys FS, name, lock string, parse func(text []byte) (T, 
 	return &JSONFile[T]{fsys: fsys, name: name, lock: lock, parse: parse}
 }
 
-// Load returns what the file says now. An error of parse comes again at no cost
+// Report makes f report to d when its file cannot be read, and returns f. It is called before all else.
+func (f *JSONFile[T]) Report(d *Damages) *JSONFile[T] {
+	f.damages = d
+	return f
+}
+
+// Load returns what the file says now. An error of parse, or a *FileError, comes again at no cost
 // until the file is another.
 func (f *JSONFile[T]) Load() (value T, err error) {
+	value, err = f.load()
+	f.damages.Report(f.name, err)
+	return value, err
+}
+
+func (f *JSONFile[T]) load() (value T, err error) {
 	info, err := f.fsys.Lstat(f.name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return value, nil
@@ -49,22 +60,25 @@ func (f *JSONFile[T]) Load() (value T, err error) {
 	if last := f.last.Load(); last != nil && Unchanged(last.info, info) {
 		return last.value, last.err
 	}
-	text, err := ReadFile(f.fsys, f.name)
-	if errors.Is(err, fs.ErrNotExist) {
+	// The stat comes before the read: a file replaced between the two is read again
+	// next time, never taken for fresh.
+	now := &reading[T]{info: info}
+	text, err := ReadSmall(f.fsys, f.name, MaxSmall)
+	if odd, ok := errors.AsType[*FileError](err); ok {
+		now.err = odd
+	} else if errors.Is(err, fs.ErrNotExist) {
 		return value, nil
 	} else if err != nil {
 		return value, err
+	} else {
+		now.value, now.err = f.parse(text)
 	}
-	// The stat came before the read: a file replaced between the two is read again
-	// next time, never taken for fresh.
-	now := &reading[T]{info: info}
-	now.value, now.err = f.parse(text)
 	f.last.Store(now)
 	return now.value, now.err
 }
 
 // Change replaces the file by what edit makes of it, as JSON; nil leaves it as it
-// is. An error, one of the file's own too, leaves it as it was.
+// is. What a newer release wrote into the file is kept. An error, one of the file's own too, leaves it as it was.
 func (f *JSONFile[T]) Change(edit func(T) (content any, err error)) error {
 	ctx, cancel := context.WithTimeout(context.Background(), changeWait)
 	defer cancel()
@@ -81,17 +95,5 @@ func (f *JSONFile[T]) Change(edit func(T) (content any, err error)) error {
 	if err != nil || content == nil {
 		return err
 	}
-	text, err := json.MarshalIndent(content, "", "  ")
-	if err != nil {
-		return err
-	}
-	return WriteFile(f.fsys, f.name, append(text, '\n'), 0o600)
-}
-
-// DecodeStrict reads JSON into v and refuses members that v does not have: a
-// typing error in an editor must not silently permit more, or less.
-func DecodeStrict(text []byte, v any) error {
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields()
-	return dec.Decode(v)
+	return WriteJSON(f.fsys, f.name, content)
 }

@@ -1,0 +1,121 @@
+package directory
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/durable"
+)
+
+// DamagedError is an ErrDamaged that names the file. It concerns that domain or that mailbox alone.
+type DamagedError struct {
+	File string // below the data directory
+	Err  error  // in words for whoever mends the file
+}
+
+func (e *DamagedError) Error() string        { return fmt.Sprintf("%s: %v: %v", e.File, ErrDamaged, e.Err) }
+func (e *DamagedError) Is(target error) bool { return target == ErrDamaged }
+func (e *DamagedError) Unwrap() error        { return e.Err }
+
+// cacheGeneration is how many files a generation of a fileCache holds. Two of them take about 20 MB.
+const cacheGeneration = 4096
+
+// fileCache holds parsed JSON files, each as fresh as its last stat; also that one is damaged. A missing
+// file reads as the zero value. What was used since the last change of generations stays.
+type fileCache[T any] struct {
+	none    T // what a missing file reads as, always the same one
+	damages *durable.Damages
+
+	mu         sync.Mutex
+	young, old map[string]cached[T] // owner: mu
+}
+
+type cached[T any] struct {
+	stamp durable.Stamp
+	value *T
+	err   error // a *DamagedError
+}
+
+func (c *fileCache[T]) get(fsys durable.FS, name string) (*T, error) {
+	info, err := fsys.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &c.none, nil
+	} else if err != nil {
+		return nil, err
+	}
+	stamp, ok := durable.StampOf(info)
+	if e, found := c.find(name); found && ok && e.stamp == stamp {
+		if e.err != nil {
+			c.damages.Report(name, e.err)
+		}
+		return e.value, e.err
+	}
+	value, err := readJSON[T](fsys, name)
+	c.damages.Report(name, err)
+	if err != nil && !errors.Is(err, ErrDamaged) {
+		return nil, err
+	}
+	// The stat came before the read: a file replaced between the two is read
+	// again next time, never taken for fresh.
+	c.keep(name, cached[T]{stamp, value, err})
+	return value, err
+}
+
+func (c *fileCache[T]) find(name string) (cached[T], bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := c.young[name]
+	if !ok {
+		if e, ok = c.old[name]; ok {
+			c.keepLocked(name, e)
+		}
+	}
+	return e, ok
+}
+
+func (c *fileCache[T]) keep(name string, e cached[T]) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.keepLocked(name, e)
+}
+
+func (c *fileCache[T]) keepLocked(name string, e cached[T]) {
+	if c.young == nil || len(c.young) >= cacheGeneration {
+		c.young, c.old = make(map[string]cached[T]), c.young
+	}
+	c.young[name] = e
+}
+
+func readJSON[T any](fsys durable.FS, name string) (*T, error) {
+	data, err := durable.ReadSmall(fsys, name, durable.MaxSmall)
+	if odd, ok := errors.AsType[*durable.FileError](err); ok {
+		return nil, &DamagedError{name, errors.New(odd.Why)}
+	} else if errors.Is(err, fs.ErrNotExist) {
+		return new(T), nil
+	} else if err != nil {
+		return nil, err
+	}
+	value := new(T)
+	if err := durable.DecodeStrict(data, value); err != nil {
+		return nil, &DamagedError{name, err}
+	}
+	return value, nil
+}
+
+func writeJSON[T any](fsys durable.FS, name string, value *T) error {
+	return durable.WriteJSON(fsys, name, value)
+}
+
+// Report makes the directory report to damages which of its files cannot be read. It is called before all else.
+func (d *Directory) Report(damages *durable.Damages) {
+	d.domains.damages, d.accounts.damages = damages, damages
+}
+
+// damage is why a domain's own file cannot be read, or nil. name is a valid one.
+func (d *Directory) damage(name addr.Domain) error {
+	_, err := d.domains.get(d.fsys, DomainDir(name)+"/"+domainFile)
+	return err
+}

@@ -1,0 +1,218 @@
+package directory
+
+import (
+	"slices"
+
+	"pillarbox/mailstore/addr"
+)
+
+// parentIndex is every alias and group by what it leads to in one step, made
+// from the domains' files as they were.
+type parentIndex struct {
+	opts    *Options
+	domains []addr.Domain
+	read    []*DomainFile // of each of them; nil: it could not be read
+	files   map[addr.Domain]*DomainFile
+	broken  map[addr.Domain]error // those that could not be read; what is in files is their last good state
+	parents map[addr.Address][]parent
+	above   map[addr.Address][]parent // those parents that are groups, or have one above them
+}
+
+// parent is a name that leads somewhere.
+type parent struct {
+	name  addr.Address
+	group bool         // otherwise an alias
+	plus  addr.Address // it leads there under this name, as anna+lists@; zero: under the plain one
+}
+
+// parentIndex returns the index as fresh as the files: made anew only when one
+// of them has changed, which costs a stat a domain to find out.
+//
+// A domain whose file cannot be read concerns itself alone: for all others, what its last good file said goes on to
+// hold. After a start with a damaged file, nothing is known of it.
+func (d *Directory) parentIndex() (*parentIndex, error) {
+	all, err := d.domainList()
+	if err != nil {
+		return nil, err
+	}
+	opts, last := d.opts.Load(), d.parents.Load()
+	fresh := last != nil && last.opts == opts && slices.Equal(last.domains, all)
+	read := make([]*DomainFile, len(all))
+	broken := make(map[addr.Domain]error)
+	for i, name := range all {
+		if read[i], err = d.domains.get(d.fsys, DomainDir(name)+"/"+domainFile); err != nil {
+			broken[name] = err
+		}
+		fresh = fresh && last.read[i] == read[i]
+	}
+	if fresh {
+		return last, nil
+	}
+	index := newParentIndex(opts, all, read, broken, last)
+	d.parents.Store(index)
+	return index, nil
+}
+
+// indexFor is parentIndex for an address of a domain, whose own file must be readable.
+func (d *Directory) indexFor(domain addr.Domain) (*parentIndex, error) {
+	index, err := d.parentIndex()
+	if err != nil {
+		return nil, err
+	}
+	return index, index.broken[domain]
+}
+
+func newParentIndex(opts *Options, all []addr.Domain, read []*DomainFile, broken map[addr.Domain]error, last *parentIndex) *parentIndex {
+	x := &parentIndex{
+		opts: opts, domains: all, read: read, broken: broken,
+		files: make(map[addr.Domain]*DomainFile, len(all)), parents: make(map[addr.Address][]parent),
+	}
+	for i, name := range all {
+		switch {
+		case read[i] != nil:
+			x.files[name] = read[i]
+		case last != nil && last.files[name] != nil:
+			x.files[name] = last.files[name]
+		}
+	}
+	for name, file := range x.files {
+		x.add(name, file)
+	}
+	x.findAbove()
+	return x
+}
+
+func (x *parentIndex) add(domain addr.Domain, file *DomainFile) {
+	for local, target := range file.Aliases {
+		x.link(target.Fold(), parent{name: addr.Address{Local: local, Domain: domain}})
+	}
+	for local, g := range file.Groups {
+		for _, member := range g.Members {
+			x.link(member.Fold(), parent{name: addr.Address{Local: local, Domain: domain}, group: true})
+		}
+	}
+}
+
+func (x *parentIndex) link(child addr.Address, p parent) {
+	x.parents[child] = append(x.parents[child], p)
+	if under := x.plain(child); !under.IsZero() {
+		p.plus = child
+		x.parents[under] = append(x.parents[under], p)
+	}
+}
+
+// plain is what an address may be without its plus, as far as the index can know; zero without one.
+func (x *parentIndex) plain(a addr.Address) addr.Address {
+	base := x.opts.plusBase(a.Local)
+	if base == "" || x.isName(a) {
+		return addr.Address{}
+	}
+	return addr.Address{Local: base, Domain: a.Domain}
+}
+
+// isName reports whether a is an alias or a group.
+func (x *parentIndex) isName(a addr.Address) bool {
+	file := x.files[a.Domain]
+	if file == nil {
+		return false
+	}
+	_, alias := file.Aliases[a.Local]
+	_, group := file.Groups[a.Local]
+	return alias || group
+}
+
+// findAbove picks the parents through which a group can be reached, so that a mailbox with thousands of aliases that
+// no group knows costs as little as one without. It goes down from the groups.
+func (x *parentIndex) findAbove() {
+	x.above = make(map[addr.Address][]parent)
+	marked := make(map[addr.Address]bool) // has a group above it
+	var next []addr.Address
+	mark := func(a addr.Address) {
+		for _, a := range []addr.Address{a, x.plain(a)} {
+			if !a.IsZero() && !marked[a] {
+				marked[a] = true
+				next = append(next, a)
+			}
+		}
+	}
+	for _, file := range x.files {
+		for _, g := range file.Groups {
+			for _, member := range g.Members {
+				mark(member.Fold())
+			}
+		}
+	}
+	for ; len(next) > 0; next = next[1:] {
+		if file := x.files[next[0].Domain]; file != nil {
+			if target, ok := file.Aliases[next[0].Local]; ok {
+				mark(target.Fold())
+			}
+		}
+	}
+	for child := range marked {
+		for _, p := range x.parents[child] {
+			if p.group || marked[p.name] {
+				x.above[child] = append(x.above[child], p)
+			}
+		}
+	}
+}
+
+// leads reports whether a parent leads to where it is listed.
+func (x *parentIndex) leads(d *Directory, p parent) (bool, error) {
+	if p.plus.IsZero() {
+		return true, nil
+	}
+	// A mailbox of that very name would get the mail; whether there is one
+	// stands in no domain's file.
+	there, err := d.isMailbox(p.plus)
+	return !there, err
+}
+
+// groupsAbove are the groups that lead to one of the addresses in any number of
+// steps.
+func (x *parentIndex) groupsAbove(d *Directory, from ...addr.Address) ([]addr.Address, error) {
+	var groups []addr.Address
+	seen := make(map[addr.Address]bool)
+	found := make(map[addr.Address]bool)
+	for next := slices.Clone(from); len(next) > 0; next = next[1:] {
+		if seen[next[0]] {
+			continue
+		}
+		seen[next[0]] = true
+		for _, p := range x.above[next[0]] {
+			if leads, err := x.leads(d, p); err != nil {
+				return nil, err
+			} else if !leads {
+				continue
+			}
+			if p.group && !found[p.name] {
+				found[p.name] = true
+				groups = append(groups, p.name)
+			}
+			next = append(next, p.name)
+		}
+	}
+	return sortedOnce(groups), nil
+}
+
+// doubtful is the damage of a domain whose names lead to a group: who is behind them is not known.
+func (x *parentIndex) doubtful(d *Directory, group addr.Address) error {
+	if len(x.broken) == 0 {
+		return nil
+	}
+	for child := range x.above {
+		damage := x.broken[child.Domain]
+		if damage == nil {
+			continue
+		}
+		groups, err := x.groupsAbove(d, child)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(groups, group) {
+			return damage
+		}
+	}
+	return nil
+}

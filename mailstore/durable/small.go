@@ -1,0 +1,109 @@
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// MaxSmall is the usual limit in octets for a file that people and programs edit: settings, accounts, keys. It is far
+// above all that a real one has, and far below what would hurt the server.
+const MaxSmall = 64 << 20
+
+// FileError says that a name leads to something that cannot be read as a file of settings.
+type FileError struct {
+	Name string
+	Why  string
+}
+
+func (e *FileError) Error() string { return e.Name + ": " + e.Why }
+
+// ReadSmall returns the content of a regular file of at most limit octets. Everything that an administrator can
+// put in place of a file is looked at before it is opened, and the opening never waits: a named pipe would hold the
+// caller until a writer comes, a device might do anything. The error is then a *FileError.
+func ReadSmall(fsys FS, name string, limit int64) ([]byte, error) {
+	info, err := fsys.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	return readSmall(name, info, limit, func() (File, error) {
+		return fsys.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	})
+}
+
+// ReadSmallFile is ReadSmall for a path of the operating system, for files that the configuration names.
+func ReadSmallFile(path string, limit int64) ([]byte, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	return readSmall(path, info, limit, func() (File, error) {
+		f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			return nil, err
+		}
+		return f, nil
+	})
+}
+
+// readSmall looks at the file twice: before it is opened, since opening a device may have an effect, and afterwards,
+// since a symbolic link, or a change in between, leads elsewhere.
+func readSmall(name string, info fs.FileInfo, limit int64, open func() (File, error)) ([]byte, error) {
+	if info.Mode().Type() != fs.ModeSymlink {
+		if err := checkSmall(name, info, limit); err != nil {
+			return nil, err
+		}
+	}
+	f, err := open()
+	if errors.Is(err, syscall.ENXIO) || errors.Is(err, syscall.ENODEV) {
+		return nil, &FileError{name, "it is not a regular file"}
+	} else if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err = f.Stat(); err != nil {
+		return nil, err
+	}
+	if err := checkSmall(name, info, limit); err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(text)) > limit {
+		err = tooLarge(name, limit)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return text, nil
+}
+
+func checkSmall(name string, info fs.FileInfo, limit int64) error {
+	if !info.Mode().IsRegular() {
+		return &FileError{name, fmt.Sprintf("it is %s, not a regular file", kindOf(info.Mode()))}
+	}
+	if info.Size() > limit {
+		return tooLarge(name, limit)
+	}
+	return nil
+}
+
+func tooLarge(name string, limit int64) error {
+	return &FileError{name, fmt.Sprintf("it has more than %d octets", limit)}
+}
+
+func kindOf(mode fs.FileMode) string {
+	switch mode.Type() {
+	case fs.ModeDir:
+		return "a directory"
+	case fs.ModeNamedPipe:
+		return "a named pipe"
+	case fs.ModeSocket:
+		return "a socket"
+	case fs.ModeSymlink:
+		return "a symbolic link"
+	}
+	return "a device"
+}
