@@ -12,7 +12,6 @@ import (
 	"pillarbox/cmd/internal/daemon"
 	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore"
-	"pillarbox/mailstore/durable"
 	"pillarbox/quota"
 )
 
@@ -181,17 +180,17 @@ func (a *app) printDue(due []ops.RetentionResult, asJSON bool) error {
 }
 
 // runRetention lets the server delete, which knows who is logged in; without one, no server may start meanwhile.
-func (a *app) runRetention(ctx context.Context, o *ops.Office, target string) ([]ops.RetentionResult, error) {
-	all, err := daemon.AskRetention(ctx, o.Config().Data, target)
-	if !errors.Is(err, daemon.ErrNotRunning) {
-		return all, err
-	}
-	unlock, err := durable.TryLock(o.Root, "lock")
-	if err != nil {
-		return nil, ops.Hint(err, "a server is just starting or stopping; try again")
-	}
-	defer unlock()
-	return o.RunRetention(ctx, target, time.Now())
+func (a *app) runRetention(ctx context.Context, o *ops.Office, target string) (all []ops.RetentionResult, err error) {
+	err = daemon.AskOrHold(ctx, o.Root,
+		func() (err error) {
+			all, err = daemon.AskRetention(ctx, o.Config().Data, target)
+			return err
+		},
+		func() (err error) {
+			all, err = o.RunRetention(ctx, target, time.Now())
+			return err
+		})
+	return all, err
 }
 
 // respondRetention fails if something could not be deleted, after it has said what was.

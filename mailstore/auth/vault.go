@@ -50,7 +50,7 @@ func (v *Vault) readKey(create bool) ([]byte, error) {
 	}
 	defer dir.Close()
 	name := filepath.Base(v.file)
-	key, err := durable.ReadFile(dir, name)
+	key, err := durable.ReadSmall(dir, name, durable.MaxSmall)
 	if create && errors.Is(err, fs.ErrNotExist) {
 		key, err = makeKey(dir, name)
 	}
@@ -83,7 +83,7 @@ func makeKey(dir durable.FS, name string) ([]byte, error) {
 	if err := errors.Join(err, dir.Remove(draft), dir.SyncDir(".")); err != nil {
 		return nil, err
 	}
-	return durable.ReadFile(dir, name)
+	return durable.ReadSmall(dir, name, durable.MaxSmall)
 }
 
 // Seal closes secrets. What is not there is not said to be.

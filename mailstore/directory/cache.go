@@ -114,8 +114,11 @@ func (d *Directory) Report(damages *durable.Damages) {
 	d.domains.damages, d.accounts.damages = damages, damages
 }
 
-// damage is why a domain's own file cannot be read, or nil. name is a valid one.
+// damage is why the own file of a domain here cannot be read, or nil.
 func (d *Directory) damage(name addr.Domain) error {
+	if addr.CheckDomainName(name) != nil || name == "" {
+		return nil
+	}
 	_, err := d.domains.get(d.fsys, DomainDir(name)+"/"+domainFile)
 	return err
 }

@@ -557,32 +557,30 @@ func (d *Directory) SetForward(a addr.Address, targets []addr.Address, keepCopy 
 }
 
 // PruneDrafts deletes what an interrupted change left behind. The server calls
-// it at start.
+// it at start. It goes on after an error.
 func (d *Directory) PruneDrafts() error {
 	return d.change(func() error {
 		all, err := d.Domains()
 		if err != nil {
 			return err
 		}
-		dirs := []string{rootDir}
+		errs := []error{d.pruneIn(rootDir)}
 		for _, name := range all {
-			dirs = append(dirs, DomainDir(name))
+			errs = append(errs, d.pruneIn(DomainDir(name)))
 		}
-		for _, dir := range dirs {
-			entries, err := d.fsys.ReadDir(dir)
-			if err != nil {
-				return err
-			}
-			for _, e := range entries {
-				if e.IsDir() && (strings.HasPrefix(e.Name(), ".new-") || strings.HasPrefix(e.Name(), ".removed-")) {
-					if err := d.fsys.RemoveAll(dir + "/" + e.Name()); err != nil {
-						return err
-					}
-				}
-			}
-		}
-		return nil
+		return errors.Join(errs...)
 	})
+}
+
+func (d *Directory) pruneIn(dir string) error {
+	entries, err := d.fsys.ReadDir(dir)
+	errs := []error{err}
+	for _, e := range entries {
+		if e.IsDir() && (strings.HasPrefix(e.Name(), ".new-") || strings.HasPrefix(e.Name(), ".removed-")) {
+			errs = append(errs, d.fsys.RemoveAll(dir+"/"+e.Name()))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // GrantSendAs lets a mailbox send as an address: somebody's here, a group's, or
@@ -632,12 +630,12 @@ func (d *Directory) AdoptNames() (renamed, taken []string, err error) {
 		if err != nil {
 			return err
 		}
+		var errs []error
 		for _, name := range domains {
-			if _, err := d.adoptIn(rootDir+"/"+name, mailboxPrefix, mailboxSuffix, &renamed, &taken); err != nil {
-				return err
-			}
+			_, err := d.adoptIn(rootDir+"/"+name, mailboxPrefix, mailboxSuffix, &renamed, &taken)
+			errs = append(errs, err)
 		}
-		return nil
+		return errors.Join(errs...)
 	})
 	return renamed, taken, err
 }

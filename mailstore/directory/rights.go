@@ -232,9 +232,6 @@ func (d *Directory) Plain(a addr.Address) (addr.Address, error) {
 	a = a.Fold()
 	base := d.opts.Load().plusBase(a.Local)
 	if base == "" {
-		if addr.CheckDomainName(a.Domain) != nil {
-			return addr.Address{}, nil
-		}
 		return addr.Address{}, d.damage(a.Domain)
 	}
 	file, err := d.Domain(a.Domain)
@@ -253,7 +250,7 @@ func (d *Directory) Plain(a addr.Address) (addr.Address, error) {
 
 // isMailbox reports whether a folded address is a mailbox's own, also of one that is damaged.
 func (d *Directory) isMailbox(a addr.Address) (bool, error) {
-	if addr.CheckMailboxName(a.Local) != nil || addr.CheckDomainName(a.Domain) != nil {
+	if addr.CheckMailboxName(a.Local) != nil || addr.CheckDomainName(a.Domain) != nil || a.Domain == "" {
 		return false, nil
 	}
 	info, err := d.fsys.Lstat(MailboxDir(a))

@@ -163,7 +163,7 @@ func TestLock(t *testing.T) {
 
 func TestTryLock(t *testing.T) {
 	r, _ := open(t)
-	must(t, WriteFile(r, "lock", []byte("123456789012\n"), 0o600)) // of a holder long gone
+	must(t, WriteFile(r, "lock", []byte("123456789012\nan earlier holder with a long name\n"), 0o600)) // long gone
 	unlock, err := TryLock(r, "lock")
 	must(t, err)
 	_, err = TryLock(r, "lock")
@@ -172,9 +172,22 @@ func TestTryLock(t *testing.T) {
 		t.Fatalf("second TryLock: %v, want one that names process %d", err, os.Getpid())
 	}
 	unlock()
-	unlock, err = TryLock(r, "lock")
+	for _, as := range []string{"server", "a", ""} {
+		unlock, err = TryLockAs(r, "lock", as)
+		must(t, err)
+		_, err = TryLock(r, "lock")
+		if locked, ok := errors.AsType[*LockedError](err); !ok || locked.PID != os.Getpid() || locked.As != as {
+			t.Errorf("held as %q: %+v", as, locked)
+		}
+		unlock()
+	}
+	must(t, WriteFile(r, "lock", []byte("77\n"), 0o600)) // of a release that does not say what it is
+	f, err := openLock(r, "lock")
 	must(t, err)
-	unlock()
+	if e := lockedBy("lock", f); e.PID != 77 || e.As != "" {
+		t.Errorf("%+v", e)
+	}
+	must(t, f.Close())
 }
 
 // TestSyncerShares: callers that come while a sync runs share the next one, and only that.

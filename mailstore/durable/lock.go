@@ -20,13 +20,17 @@ var ErrLocked = errors.New("locked")
 type LockedError struct {
 	Name string // the lock file
 	PID  int    // the process that holds it; 0 when not known
+	As   string // what it said that it is, as "server"; "" when not known
 }
 
 func (e *LockedError) Error() string {
-	if e.PID == 0 {
+	switch {
+	case e.PID == 0:
 		return fmt.Sprintf("%s is locked by another process", e.Name)
+	case e.As == "":
+		return fmt.Sprintf("%s is locked by process %d", e.Name, e.PID)
 	}
-	return fmt.Sprintf("%s is locked by process %d", e.Name, e.PID)
+	return fmt.Sprintf("%s is locked by process %d (%s)", e.Name, e.PID, e.As)
 }
 
 // Is makes errors.Is(err, ErrLocked) true.
@@ -52,7 +56,7 @@ func Lock(ctx context.Context, fsys FS, name string) (unlock func(), err error) 
 		select {
 		case <-ctx.Done():
 			defer f.Close()
-			return nil, &LockedError{Name: name, PID: readPID(f)}
+			return nil, lockedBy(name, f)
 		case <-time.After(wait):
 		}
 	}
@@ -61,7 +65,14 @@ func Lock(ctx context.Context, fsys FS, name string) (unlock func(), err error) 
 // TryLock takes the lock file name without waiting and writes the number of this process into it.
 // When somebody else holds it, the error is a *LockedError. The lock ends with unlock or with the process;
 // the file stays.
-func TryLock(fsys FS, name string) (unlock func(), err error) {
+func TryLock(fsys FS, name string) (unlock func(), err error) { return TryLockAs(fsys, name, "") }
+
+// holderSize is the length of what a holder writes: what an earlier one wrote has no end that shows after it.
+const holderSize = 64
+
+// TryLockAs is TryLock for a holder that says what it is, in a short word. For a moment after another process has taken
+// the lock, a *LockedError may still name the holder before it.
+func TryLockAs(fsys FS, name, as string) (unlock func(), err error) {
 	f, err := openLock(fsys, name)
 	if err != nil {
 		return nil, err
@@ -69,11 +80,10 @@ func TryLock(fsys FS, name string) (unlock func(), err error) {
 	err = flock(f)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		defer f.Close()
-		return nil, &LockedError{Name: name, PID: readPID(f)}
+		return nil, lockedBy(name, f)
 	}
 	if err == nil {
-		// A longer number of an earlier holder may show its end after ours; only the first line counts.
-		_, err = fmt.Fprintf(f, "%d\n", os.Getpid())
+		_, err = fmt.Fprintf(f, "%-*s", holderSize, fmt.Sprintf("%d\n%s\n", os.Getpid(), as))
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", name, err), f.Close())
@@ -98,15 +108,18 @@ func flock(f File) error {
 	return errors.Join(err, lockErr)
 }
 
-// readPID returns 0 when the file tells no process.
-func readPID(f File) int {
-	line, err := bufio.NewReader(io.LimitReader(f, 32)).ReadString('\n')
-	if err != nil {
-		return 0
+// lockedBy reads who holds the lock, as far as the file tells.
+func lockedBy(name string, f File) *LockedError {
+	e := &LockedError{Name: name}
+	in := bufio.NewReader(io.LimitReader(f, holderSize))
+	line, err := in.ReadString('\n')
+	pid, bad := strconv.Atoi(strings.TrimSpace(line))
+	if err != nil || bad != nil || pid <= 0 {
+		return e
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(line))
-	if err != nil || pid <= 0 {
-		return 0
+	e.PID = pid
+	if as, err := in.ReadString('\n'); err == nil && len(as) < holderSize/2 {
+		e.As = strings.TrimSpace(as)
 	}
-	return pid
+	return e
 }

@@ -6,12 +6,16 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"syscall"
 )
 
 // MaxSmall is the usual limit in octets for a file that people and programs edit: settings, accounts, keys. It is far
 // above all that a real one has, and far below what would hurt the server.
 const MaxSmall = 64 << 20
+
+// maxSecret is how much a file with a password may hold, in octets.
+const maxSecret = 64 << 10
 
 // FileError says that a name leads to something that cannot be read as a file of settings.
 type FileError struct {
@@ -47,6 +51,28 @@ func ReadSmallFile(path string, limit int64) ([]byte, error) {
 		}
 		return f, nil
 	})
+}
+
+// ReadSecretLine is the first line of a file of the operating system that holds a password, which must not be everybody's
+// to read. Its errors hold nothing of it.
+func ReadSecretLine(path string) (string, error) {
+	text, err := ReadSmallFile(path, maxSecret)
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	if info.Mode().Perm()&0o007 != 0 {
+		return "", fmt.Errorf("%s may be read by others (mode %04o): chmod o-rwx it, and change the password", path, info.Mode().Perm())
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	line = strings.TrimRight(line, "\r")
+	if line == "" || strings.ContainsRune(line, 0) {
+		return "", errors.New(path + " has no password in its first line")
+	}
+	return line, nil
 }
 
 // readSmall looks at the file twice: before it is opened, since opening a device may have an effect, and afterwards,

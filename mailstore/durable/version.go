@@ -261,3 +261,26 @@ func fieldTypes(t reflect.Type) map[string]reflect.Type {
 	}
 	return all
 }
+
+// VersionFile is the file in a data directory that says which version was written there last.
+const VersionFile = "version"
+
+// DataVersion is the version of a data directory; of one that does not say it, OldVersion.
+func DataVersion(fsys FS) (Version, error) {
+	text, err := ReadSmall(fsys, VersionFile, 64)
+	if errors.Is(err, fs.ErrNotExist) {
+		return OldVersion(), nil
+	} else if err != nil {
+		return Version{}, err
+	}
+	v, err := ParseVersion(strings.TrimSpace(string(text)))
+	if err != nil {
+		return Version{}, fmt.Errorf("%s: %w", VersionFile, err)
+	}
+	return v, nil
+}
+
+// WriteDataVersion writes CurrentVersion into a data directory.
+func WriteDataVersion(fsys FS) error {
+	return WriteFile(fsys, VersionFile, []byte(CurrentVersion().String()+"\n"), 0o600)
+}

@@ -1,20 +1,18 @@
 package ldap
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"os"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	ldapv3 "github.com/go-ldap/ldap/v3"
+
+	"pillarbox/mailstore/durable"
 )
 
 // maxAnswer bounds what a server may send in answer to one operation, in octets:
@@ -130,7 +128,7 @@ func (k *connector) logIn(c *conn) error {
 	if k.cfg.BindDN == "" {
 		return nil
 	}
-	password, err := firstLine(k.cfg.PasswordFile)
+	password, err := durable.ReadSecretLine(k.cfg.PasswordFile)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
@@ -143,31 +141,6 @@ func (k *connector) logIn(c *conn) error {
 		return err
 	}
 	return nil
-}
-
-// firstLine is the password in a file, which must not be everybody's to read.
-func firstLine(file string) (string, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return "", err
-	}
-	if info.Mode().Perm()&0o007 != 0 {
-		return "", fmt.Errorf("%s may be read by others (mode %04o): chmod o-rwx it, and change the password", file, info.Mode().Perm())
-	}
-	line, err := bufio.NewReader(io.LimitReader(f, 4096)).ReadString('\n')
-	if err != nil && err != io.EOF {
-		return "", err
-	}
-	line = strings.TrimRight(line, "\r\n")
-	if line == "" || strings.ContainsRune(line, 0) {
-		return "", errors.New(file + " has no password in its first line")
-	}
-	return line, nil
 }
 
 // wire is a connection that reads no more than it was granted, and whose writes

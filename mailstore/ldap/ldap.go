@@ -12,12 +12,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"time"
 
 	"golang.org/x/sync/singleflight"
 
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/durable"
 )
 
 // The classes of failure. None of the errors that wrap them is meant for a client
@@ -114,7 +114,7 @@ func readRoots(file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil
 	}
-	pem, err := os.ReadFile(file)
+	pem, err := durable.ReadSmallFile(file, durable.MaxSmall)
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ const (
 	// forgetAfter is how long a message is remembered that the server lists no more: it might have lost its unique-ids, or
 	// its mind.
 	forgetAfter = 30 * 24 * time.Hour
+	maxState    = 256 << 20 // octets of a file: maxMessages with the longest unique-ids take less
 )
 
 // state is what was fetched from a mailbox. It is kept in two files, so that little has to be written after each message:
@@ -65,15 +66,11 @@ func loadState(fsys durable.FS, name, account string) (*state, error) {
 		return nil, err
 	}
 	for _, ending := range []string{".json", ".recent.json"} {
-		text, err := durable.ReadFile(fsys, st.file+ending)
+		f, err := readState(fsys, st.file+ending)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		} else if err != nil {
 			return nil, err
-		}
-		var f stateFile
-		if err := json.Unmarshal(text, &f); err != nil {
-			return nil, &Error{Class: ErrDelivery, Text: "what was fetched before cannot be read from " + st.file + ending, Hint: "delete the file to fetch everything anew", Err: err}
 		}
 		if f.Account == account {
 			for key, e := range f.Seen {
@@ -85,6 +82,24 @@ func loadState(fsys durable.FS, name, account string) (*state, error) {
 		}
 	}
 	return st, nil
+}
+
+// readState reads one of the two files.
+func readState(fsys durable.FS, name string) (f stateFile, err error) {
+	text, err := durable.ReadSmall(fsys, name, maxState)
+	if errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	if err == nil {
+		err = durable.DecodeStrict(text, &f)
+	}
+	if err != nil {
+		err = &Error{
+			Class: ErrDelivery, Text: "what was fetched before cannot be read from " + name,
+			Hint: "take the file from a backup; or delete the file, and everything is fetched anew", Err: err,
+		}
+	}
+	return f, err
 }
 
 func (st *state) put(key string, e *entry) {
@@ -226,4 +241,22 @@ func markOf(fields []headerField) string {
 		return ""
 	}
 	return base64.RawStdEncoding.EncodeToString(sum.Sum(nil)[:18])
+}
+
+// Damaged reads all files of what was fetched, and says what is wrong with each that cannot be read.
+func Damaged(fsys durable.FS) map[string]error {
+	damaged := make(map[string]error)
+	names, err := fsys.ReadNames(stateDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		damaged[stateDir] = err
+	}
+	for _, name := range names {
+		if path.Ext(name) != ".json" || durable.IsTemp(name) {
+			continue
+		}
+		if _, err := readState(fsys, path.Join(stateDir, name)); err != nil {
+			damaged[path.Join(stateDir, name)] = err
+		}
+	}
+	return damaged
 }

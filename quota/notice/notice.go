@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/durable"
 	"pillarbox/quota"
 )
 
@@ -95,7 +96,7 @@ func tryOthers(dir string, but Language) (errs []error) {
 		}
 		t := Templates{language: language, texts: map[string]string{}}
 		for _, kind := range kinds() {
-			text, err := os.ReadFile(filepath.Join(dir, t.file(kind)))
+			text, err := durable.ReadSmallFile(filepath.Join(dir, t.file(kind)), durable.MaxSmall)
 			if err != nil {
 				continue // not there, or told already
 			}
@@ -137,7 +138,7 @@ func (t Templates) override(dir string) (errs []error) {
 		}
 	}
 	for _, kind := range kinds() {
-		text, err := os.ReadFile(filepath.Join(dir, t.file(kind)))
+		text, err := durable.ReadSmallFile(filepath.Join(dir, t.file(kind)), durable.MaxSmall)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:

@@ -46,6 +46,12 @@ func New(fsys durable.FS) *Registry {
 	return &Registry{durable.NewJSONFile(fsys, file, lockFile, parse)}
 }
 
+// Report makes the registry report to d when its file cannot be read, and returns r. It is called before all else.
+func (r *Registry) Report(d *durable.Damages) *Registry {
+	r.file.Report(d)
+	return r
+}
+
 // content is what devices.json holds.
 type content struct {
 	Devices []policy.Device `json:"devices"`

@@ -1,13 +1,11 @@
 package dkim
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -19,22 +17,23 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
+// maxFile is how large a list or a key may be, in octets.
+const maxFile = 1 << 20
+
 type list struct {
 	Keys []Key `json:"keys"`
 }
 
 // read gives the keys of a domain sorted by their time, without their states.
 func (k *Keys) read(domain addr.Domain) ([]Key, error) {
-	data, err := durable.ReadFile(k.fsys, listFile(domain))
+	data, err := readSmall(k.fsys, listFile(domain))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {
 		return nil, err
 	}
 	var l list
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&l); err != nil {
+	if err := durable.DecodeStrict(data, &l); err != nil {
 		return nil, fmt.Errorf("%s %w: %v", listFile(domain), ErrDamaged, err)
 	}
 	for _, key := range l.Keys {
@@ -47,11 +46,36 @@ func (k *Keys) read(domain addr.Domain) ([]Key, error) {
 }
 
 func (k *Keys) write(domain addr.Domain, keys []Key) error {
-	data, err := json.MarshalIndent(list{keys}, "", "  ")
-	if err != nil {
-		return err
+	return durable.WriteJSON(k.fsys, listFile(domain), list{keys})
+}
+
+// readSmall reads a list or a key. What is no file at all is ErrDamaged.
+func readSmall(fsys durable.FS, name string) ([]byte, error) {
+	data, err := durable.ReadSmall(fsys, name, maxFile)
+	if odd, ok := errors.AsType[*durable.FileError](err); ok {
+		return nil, fmt.Errorf("%s %w: %s", name, ErrDamaged, odd.Why)
 	}
-	return durable.WriteFile(k.fsys, listFile(domain), append(data, '\n'), 0o600)
+	return data, err
+}
+
+// Damaged reads all lists and keys, and says what is wrong with each that cannot be read.
+func (k *Keys) Damaged() (damaged []error) {
+	domains, err := k.Domains()
+	if err != nil {
+		return []error{err}
+	}
+	for _, domain := range domains {
+		keys, err := k.read(domain)
+		if err != nil {
+			damaged = append(damaged, err)
+		}
+		for _, key := range keys {
+			if _, err := k.load(domain, key.Selector); err != nil {
+				damaged = append(damaged, err)
+			}
+		}
+	}
+	return damaged
 }
 
 // generate makes a private key as PKCS #8 in PEM.
@@ -79,7 +103,7 @@ func generate(kind Kind) ([]byte, error) {
 // load reads a private key, also one that other software made (PKCS #1).
 func (k *Keys) load(domain addr.Domain, selector string) (crypto.Signer, error) {
 	name := keyFile(domain, selector)
-	data, err := durable.ReadFile(k.fsys, name)
+	data, err := readSmall(k.fsys, name)
 	if err != nil {
 		return nil, err
 	}

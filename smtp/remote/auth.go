@@ -6,15 +6,12 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
-	"errors"
-	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"pillarbox/mailstore/auth/ntlm"
+	"pillarbox/mailstore/durable"
 	"pillarbox/smtp/route"
 )
 
@@ -126,29 +123,4 @@ func (c *conn) authenticateNTLM(user, password string) error {
 
 // ReadPassword takes the first line of a file that nobody but its owner and group can read. Its
 // errors hold hints, and nothing of the password.
-func ReadPassword(file string) (string, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return "", err
-	case !info.Mode().IsRegular():
-		return "", fmt.Errorf("%s is no file", file)
-	case info.Mode().Perm()&0o007 != 0:
-		return "", fmt.Errorf("%s may be read by others (mode %04o): chmod o-rwx it, and change the password", file, info.Mode().Perm())
-	}
-	text, err := io.ReadAll(io.LimitReader(f, 4096))
-	if err != nil {
-		return "", err
-	}
-	password, _, _ := strings.Cut(string(text), "\n")
-	password = strings.TrimSuffix(password, "\r")
-	if password == "" || strings.ContainsRune(password, 0) {
-		return "", errors.New(file + " has no password in its first line")
-	}
-	return password, nil
-}
+func ReadPassword(file string) (string, error) { return durable.ReadSecretLine(file) }

@@ -129,6 +129,11 @@ func (s *session) dnsLimit() time.Duration {
 
 // failed is the reply where something could not be looked up.
 func (s *session) failed(what string, err error) *smtp.Reply {
+	if errors.Is(err, directory.ErrDamaged) {
+		// The directory tells of it, once an hour: it would be an error a message otherwise.
+		s.log.Debug("cannot look up "+what, "error", err)
+		return smtp.NewReply(451, [3]int{4, 3, 5}, "The settings for %s cannot be read, try again later; the administrator has to mend them", what)
+	}
 	s.log.Error("cannot look up "+what, "error", err)
 	return smtp.NewReply(451, [3]int{4, 3, 0}, "Cannot look up %s now, try again later", what)
 }

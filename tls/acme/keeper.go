@@ -80,7 +80,7 @@ func (k *Keeper) SetConfig(cfg *Config) {
 
 // read is the certificate that is there already, or nil.
 func (k *Keeper) read(cfg *Config) *x509.Certificate {
-	text, err := os.ReadFile(CertificateFile(cfg.Dir))
+	text, err := durable.ReadSmallFile(CertificateFile(cfg.Dir), durable.MaxSmall)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
-	"os"
 	"time"
 
 	"golang.org/x/crypto/acme"
@@ -74,7 +73,7 @@ func httpClient(caFile string) (*http.Client, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DisableKeepAlives = true // or connections would stay for the weeks until the next time
 	if caFile != "" {
-		text, err := os.ReadFile(caFile)
+		text, err := durable.ReadSmallFile(caFile, durable.MaxSmall)
 		if err != nil {
 			return nil, err
 		}
@@ -98,7 +97,7 @@ func backoff(n int, _ *http.Request, resp *http.Response) time.Duration {
 }
 
 func accountKey(fsys *durable.Root) (crypto.Signer, error) {
-	text, err := durable.ReadFile(fsys, accountFile)
+	text, err := durable.ReadSmall(fsys, accountFile, durable.MaxSmall)
 	if errors.Is(err, fs.ErrNotExist) {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {

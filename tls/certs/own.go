@@ -120,7 +120,7 @@ func (o *own) read() error {
 }
 
 func readInto[T any](o *own, name string, to *T, decode func([]byte) (T, error)) error {
-	text, err := durable.ReadFile(o.fsys, name)
+	text, err := durable.ReadSmall(o.fsys, name, durable.MaxSmall)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"pillarbox/mailstore/durable"
 )
 
 // state is the certificates in use and what is made of them. It is not changed.
@@ -160,7 +162,7 @@ func disorder(chain []*x509.Certificate) bool {
 }
 
 func readFile(cfg Config, file string) ([]byte, error) {
-	text, err := os.ReadFile(file)
+	text, err := durable.ReadSmallFile(file, durable.MaxSmall)
 	if cfg.ownCA() && errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s is missing; \"pillarbox setup\" makes it", ErrNoCertificate, file)
 	}
@@ -173,7 +175,7 @@ func readFile(cfg Config, file string) ([]byte, error) {
 // readCA is nil when the CA's certificate cannot be read: the server can do
 // without it.
 func readCA(dir string) *x509.Certificate {
-	text, err := os.ReadFile(filepath.Join(dir, caFile))
+	text, err := durable.ReadSmallFile(filepath.Join(dir, caFile), durable.MaxSmall)
 	if err != nil {
 		return nil
 	}

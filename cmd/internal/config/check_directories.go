@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 
+	"pillarbox/mailstore/durable"
 	"pillarbox/mailstore/ldap"
 	"pillarbox/mailstore/system"
 )
@@ -179,7 +179,7 @@ func (l *loader) checkDirectoryTLS(section string, d *Directory) {
 // used: there it would be too late to say so.
 func (l *loader) checkCA(name, path string) {
 	const hint = "name the PEM file of the CA that the servers have their certificates from"
-	text, err := os.ReadFile(path)
+	text, err := durable.ReadSmallFile(path, durable.MaxSmall)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		l.problem(l.config.origin[name], name, path+" does not exist", hint)

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -18,6 +17,7 @@ import (
 	"github.com/knadh/koanf/providers/env/v2"
 	"github.com/knadh/koanf/v2"
 
+	"pillarbox/mailstore/durable"
 	"pillarbox/quota"
 	"pillarbox/quota/notice"
 	"pillarbox/smtp/policy"
@@ -62,7 +62,7 @@ func On(m Machine) Option { return func(l *loader) { l.machine = m } }
 // relative to the folder of the file. The error is an [Errors] with everything
 // that is wrong; it wraps fs.ErrNotExist when there is no such file.
 func Load(path string, environ []string, options ...Option) (*Config, error) {
-	data, err := os.ReadFile(path)
+	data, err := durable.ReadSmallFile(path, durable.MaxSmall)
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // Notepad's
 	if err != nil {
 		return nil, unreadable(path, err)

@@ -2,9 +2,9 @@ package config
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,6 +13,7 @@ import (
 
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/durable"
 )
 
 // LogIns holds what [auth] says of mechanisms, secrets and methods.
@@ -133,14 +134,13 @@ func (l *loader) readDenyList() {
 	if c.Passwords.DenyList == "" {
 		return
 	}
-	f, err := os.Open(c.Passwords.DenyList)
+	text, err := durable.ReadSmallFile(c.Passwords.DenyList, maxDenyList)
 	if err != nil {
 		l.problem(c.origin[name], name, err.Error(), "name a text file with a password on each line")
 		return
 	}
-	defer f.Close()
 	denied := make(map[string]bool)
-	lines := bufio.NewScanner(io.LimitReader(f, maxDenyList))
+	lines := bufio.NewScanner(bytes.NewReader(text))
 	for lines.Scan() {
 		if line := strings.TrimRight(lines.Text(), "\r"); line != "" {
 			denied[strings.ToLower(line)] = true

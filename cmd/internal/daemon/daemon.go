@@ -18,7 +18,6 @@ import (
 	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/auth"
-	"pillarbox/mailstore/durable"
 	"pillarbox/pop3"
 	"pillarbox/quota"
 	"pillarbox/smtp"
@@ -130,15 +129,19 @@ func (d *Daemon) assemble(cfg *config.Config) (err error) {
 // takeData makes sure that no second server works on the data directory, and
 // clears away what an earlier one could not finish.
 func (d *Daemon) takeData() error {
-	unlock, err := durable.TryLock(d.office.Root, "lock")
-	if taken, ok := errors.AsType[*durable.LockedError](err); ok {
-		return ops.Hint(fmt.Errorf("another server, process %d, serves the data directory %s (%w)", taken.PID, d.office.Root.Name(), err),
-			"only one server may serve a data directory")
-	} else if err != nil {
-		return fmt.Errorf("data directory %s: %w", d.office.Root.Name(), err)
+	unlock, err := holdData(context.Background(), d.office.Root)
+	if err != nil {
+		return err
 	}
 	d.unlock = unlock
-	return errors.Join(d.recoverStore(), d.office.Dir.PruneDrafts(), d.adoptNames())
+	if err := errors.Join(d.office.KeepVersion(), d.recoverStore()); err != nil {
+		return err
+	}
+	// A domain that cannot be read must not keep the others from being served.
+	if err := errors.Join(d.office.Dir.PruneDrafts(), d.adoptNames()); err != nil {
+		d.log.Error("not every domain could be looked at; what interrupted changes left there stays until the next start", "error", err)
+	}
+	return nil
 }
 
 // adoptNames makes directories that were copied from a Windows server domains

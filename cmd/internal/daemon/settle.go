@@ -8,7 +8,6 @@ import (
 
 	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore"
-	"pillarbox/mailstore/durable"
 )
 
 // settleTimeout is how long a slow disk may take to sync everything.
@@ -30,16 +29,11 @@ func serveSettle(mux *http.ServeMux, store *mailstore.Store) {
 func SettleLog(o *ops.Office) error {
 	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
 	defer cancel()
-	err := ask(ctx, o.Config().Data, http.MethodPost, "/settle", nil, new(struct{}))
-	if !errors.Is(err, ErrNotRunning) {
-		return err
-	}
-	unlock, err := durable.TryLock(o.Root, "lock")
-	if errors.Is(err, durable.ErrLocked) {
-		return errors.New("a server is just starting or stopping; try again")
-	} else if err != nil {
-		return err
-	}
-	defer unlock()
-	return errors.Join(o.Store.Recover(mailstore.Behind{NoLog: true}), o.Store.Close())
+	return AskOrHold(ctx, o.Root,
+		func() error {
+			return ask(ctx, o.Config().Data, http.MethodPost, "/settle", nil, new(struct{}))
+		},
+		func() error {
+			return errors.Join(o.Store.Recover(mailstore.Behind{NoLog: true}), o.Store.Close())
+		})
 }

@@ -26,6 +26,7 @@ type Problem string
 const (
 	ProblemAccount  Problem = "account"  // account.json cannot be read
 	ProblemDomain   Problem = "domain"   // domain.json cannot be read
+	ProblemSettings Problem = "settings" // another file of settings in the data directory cannot be read
 	ProblemMailbox  Problem = "mailbox"  // the mailbox cannot be listed
 	ProblemLeftover Problem = "leftover" // a temporary file that nobody will finish
 	ProblemName     Problem = "name"     // a directory that looks like a mailbox and is none
@@ -92,6 +93,7 @@ func (o *Office) CheckMail(ctx context.Context, target string, opts CheckOptions
 		c.leftovers("data directory", ".")
 		c.leftovers("data directory", "mailbox")
 		c.incoming()
+		c.settings()
 	}
 	c.mailboxes(ctx)
 	c.ledger()
@@ -156,7 +158,8 @@ func (c *checker) choose(target string) (err error) {
 			continue // removed since the listing
 		}
 		if err != nil {
-			return c.office.explain(err, d, "domain list")
+			c.failed(string(d), ProblemDomain, c.office.explain(err, d, "domain list"), c.damageHint())
+			continue
 		}
 		for _, dir := range dirs {
 			a, _ := directory.AddressAt(dir) // the directory lists no others

@@ -30,8 +30,8 @@ var (
 // several processes on one data directory.
 type operators struct{ file *durable.JSONFile[[]Grant] }
 
-func newOperators(fsys durable.FS) *operators {
-	return &operators{durable.NewJSONFile(fsys, operatorsFile, operatorsLock, parseOperators)}
+func newOperators(fsys durable.FS, damages *durable.Damages) *operators {
+	return &operators{durable.NewJSONFile(fsys, operatorsFile, operatorsLock, parseOperators).Report(damages)}
 }
 
 // operatorsContent is what operators.json holds.

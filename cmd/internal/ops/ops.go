@@ -60,6 +60,7 @@ type Office struct {
 
 	sources *sources
 
+	damages   *durable.Damages
 	operators *operators
 	operator  *Operator // whose office it is; nil: somebody's who may do everything
 	recorder  Recorder
@@ -75,12 +76,17 @@ func Open(cfg *config.Config, log *slog.Logger) (*Office, error) {
 	} else if err != nil {
 		return nil, Hint(fmt.Errorf("data directory: %w", err), "'data' in the configuration names it; 'pillarbox setup' makes it")
 	}
+	if err := checkVersion(root); err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	damages := newDamages(root.Name(), log)
 	o := &Office{
-		Root: root, Dir: directory.New(root, directory.Options{}), Devices: devices.New(root),
+		Root: root, Dir: directory.New(root, directory.Options{}), Devices: devices.New(root).Report(damages), damages: damages,
 		cfg: new(atomic.Pointer[config.Config]), watch: new(atomic.Pointer[func(quota.Event)]),
 		sources: new(sources), log: log, Keeper: NewKeeper(cfg),
-		operators: newOperators(root), recorder: NewRecorder(root, Server(), nil),
+		operators: newOperators(root, damages), recorder: NewRecorder(root, Server(), nil),
 	}
+	o.Dir.Report(damages)
 	o.observe()
 	if err := o.SetConfig(cfg); err != nil {
 		return nil, errors.Join(err, o.Close())

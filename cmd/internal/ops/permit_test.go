@@ -115,8 +115,8 @@ func TestEveryVerbAsks(t *testing.T) {
 		"Close", "Config", "SetConfig", "ParseUser", "ParseMethod", // no secrets, no change
 		"As", "By", "Operator", "MailOperator", "UnixOperator", "Record", "RecordRefusal", "OnAuditFailure",
 		"Audit", "ListDomains", "StatDomains", "ListRoutes", // leave out what he may not see
-		"TestRoute",                                                               // after RouteAddresses
-		"WatchQuota", "QuotaNotice", "KeptDays", "NotesFetched", "RetentionRound", // the server's own
+		"TestRoute",                                                                              // after RouteAddresses
+		"WatchQuota", "QuotaNotice", "KeptDays", "NotesFetched", "RetentionRound", "KeepVersion", // the server's own
 		"AuthSettings", "Backend", "LogInWarnings",
 	}
 	for _, name := range slices.Sorted(maps.Keys(asks)) {

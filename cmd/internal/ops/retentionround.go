@@ -2,7 +2,6 @@ package ops
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"maps"
@@ -103,14 +102,23 @@ func (w watched) state(dir string, rule mailstore.Rule, now time.Time) (Retentio
 // readWatched begins anew where what was seen cannot be relied on.
 func (o *Office) readWatched(now time.Time) watched {
 	var w watched
-	text, err := durable.ReadFile(o.Root, watchedFile)
-	if err == nil {
-		err = json.Unmarshal(text, &w)
-	}
+	err := o.loadWatched(&w)
+	o.damages.Report(watchedFile, err)
 	if err != nil || w.Seen.After(now) || now.Sub(w.Seen) > mostAway || w.Mailboxes == nil {
 		return watched{Mailboxes: make(map[string]standby)}
 	}
 	return w
+}
+
+// loadWatched reads what was seen; without a file it is nothing.
+func (o *Office) loadWatched(w *watched) error {
+	text, err := durable.ReadSmall(o.Root, watchedFile, durable.MaxSmall)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return durable.DecodeStrict(text, w)
 }
 
 func (o *Office) writeWatched(w watched) error {
@@ -118,11 +126,7 @@ func (o *Office) writeWatched(w watched) error {
 	if len(w.Mailboxes) == 0 && errors.Is(err, fs.ErrNotExist) {
 		return nil // there are no rules, and never were
 	}
-	text, err := json.MarshalIndent(w, "", "  ")
-	if err != nil {
-		return err
-	}
-	return durable.WriteFile(o.Root, watchedFile, append(text, '\n'), 0o600)
+	return durable.WriteJSON(o.Root, watchedFile, w)
 }
 
 // RetentionOutcome is what a round did in a mailbox.

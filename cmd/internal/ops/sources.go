@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/durable"
 	"pillarbox/mailstore/ldap"
 	"pillarbox/mailstore/system"
 )
@@ -76,7 +76,7 @@ func textOf(file string) string {
 	if file == "" {
 		return ""
 	}
-	text, _ := os.ReadFile(file)
+	text, _ := durable.ReadSmallFile(file, durable.MaxSmall)
 	return string(text)
 }
 

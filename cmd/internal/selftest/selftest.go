@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strings"
 	"time"
 
@@ -20,6 +19,7 @@ import (
 	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/durable"
 	"pillarbox/tls/certs"
 )
 
@@ -141,7 +141,7 @@ func clientTLS(cfg *config.Config) (*tls.Config, error) {
 		if conf.RootCAs, err = x509.SystemCertPool(); err != nil {
 			conf.RootCAs = x509.NewCertPool()
 		}
-		pem, err := os.ReadFile(cfg.TLS.Cert)
+		pem, err := durable.ReadSmallFile(cfg.TLS.Cert, durable.MaxSmall)
 		if err != nil {
 			return nil, err
 		}
@@ -154,7 +154,7 @@ func clientTLS(cfg *config.Config) (*tls.Config, error) {
 	}
 	conf.RootCAs = x509.NewCertPool()
 	if file := cfg.Certs().ACMEFile; m.Info().Source == certs.FromACME {
-		pem, err := os.ReadFile(file)
+		pem, err := durable.ReadSmallFile(file, durable.MaxSmall)
 		if err != nil {
 			return nil, err
 		}

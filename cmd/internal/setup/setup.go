@@ -390,7 +390,7 @@ func (r *run) running() bool {
 	if _, err := root.Lstat("lock"); err != nil {
 		return false // and a dry run makes no file
 	}
-	unlock, err := durable.TryLock(root, "lock")
+	unlock, err := durable.TryLockAs(root, "lock", "admin")
 	if err == nil {
 		unlock()
 	}

@@ -1,0 +1,83 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"pillarbox/cmd/internal/ops"
+	"pillarbox/mailstore/durable"
+)
+
+const (
+	dataLock    = "lock"
+	holdsServer = "server" // what a holder of the lock says that it is
+	holdsAdmin  = "admin"
+
+	// commandWait is how long a server that starts waits for a command that works on the data directory.
+	commandWait = 10 * time.Second
+	// holdLook is how long it is between two looks at the lock.
+	holdLook = 100 * time.Millisecond
+)
+
+// holdData takes the lock of a data directory for a server. A command that holds it ends soon, and is waited for; with
+// another server there, the error comes at once.
+func holdData(ctx context.Context, root *durable.Root) (unlock func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, commandWait)
+	defer cancel()
+	var last *durable.LockedError
+	for {
+		unlock, err := durable.TryLockAs(root, dataLock, holdsServer)
+		held, ok := errors.AsType[*durable.LockedError](err)
+		if !ok {
+			return unlock, err
+		}
+		// One look is not enough: the file may still name the holder before.
+		if held.As != holdsAdmin && last != nil && *last == *held {
+			return nil, heldError(root, held)
+		}
+		last = held
+		select {
+		case <-time.After(holdLook):
+		case <-ctx.Done():
+			return nil, heldError(root, held)
+		}
+	}
+}
+
+// heldError says who has the data directory.
+func heldError(root *durable.Root, held *durable.LockedError) error {
+	if held.As == holdsAdmin {
+		return ops.Hint(fmt.Errorf("data directory %s: a 'pillarbox admin' command, process %d, has been working on it for more than %s", root.Name(), held.PID, commandWait),
+			"start the server when the command has ended")
+	}
+	return ops.Hint(fmt.Errorf("another server, process %d, serves the data directory %s (%w)", held.PID, root.Name(), held),
+		"only one server may serve a data directory")
+}
+
+// AskOrHold asks the server of a data directory or, where none runs, does the same offline; meanwhile no server may
+// start. One that is just starting or stopping is waited for.
+func AskOrHold(ctx context.Context, root *durable.Root, ask, offline func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	for {
+		if err := ask(); !errors.Is(err, ErrNotRunning) {
+			return err
+		}
+		unlock, err := durable.TryLockAs(root, dataLock, holdsAdmin)
+		if err == nil {
+			defer unlock()
+			return offline()
+		}
+		if !errors.Is(err, durable.ErrLocked) {
+			return err
+		}
+		select {
+		case <-time.After(holdLook):
+		case <-ctx.Done():
+			return ops.Hint(fmt.Errorf("the server neither answers nor lets go of the data directory %s: %w", root.Name(), err),
+				"see in the server's log what it waits for")
+		}
+	}
+}
