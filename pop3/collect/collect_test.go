@@ -84,7 +84,7 @@ func TestUIDUsedAgain(t *testing.T) {
 		c.opts.Leave = true
 		b.add(2)
 		c.want(b, "2 0 2")
-		b.messages[1] = stored{"uid1", "Message-ID: <another>\r\n\r\nlonger text\r\n"}
+		b.messages[1] = stored{uid: "uid1", text: "Message-ID: <another>\r\n\r\nlonger text\r\n"}
 		c.want(b, "1 0 2")
 		c.want(b, "0 0 2")
 		c.wantGot(3)

@@ -232,7 +232,10 @@ type box struct {
 	logins   int
 }
 
-type stored struct{ uid, text string }
+type stored struct {
+	uid, text string
+	endless   string // comes after the text, again and again
+}
 
 // serve is one session.
 func (b *box) serve(conn net.Conn) {
@@ -259,6 +262,13 @@ func (b *box) serve(conn net.Conn) {
 			say(".")
 		case "RETR":
 			text := b.messages[n-1].text
+			if b.messages[n-1].endless != "" {
+				io.WriteString(conn, "+OK\r\n"+text)
+				for err := error(nil); err == nil; {
+					_, err = io.WriteString(conn, b.messages[n-1].endless)
+				}
+				return
+			}
 			if b.cut > 0 {
 				out.WriteString("+OK\r\n" + text[:b.cut])
 				out.Flush()
@@ -291,7 +301,7 @@ func (b *box) serve(conn net.Conn) {
 func (b *box) add(n int) {
 	for range n {
 		i := len(b.messages)
-		b.messages = append(b.messages, stored{fmt.Sprintf("uid%d", i), fmt.Sprintf("Message-ID: <%d>\r\n\r\n.text\r\n", i)})
+		b.messages = append(b.messages, stored{uid: fmt.Sprintf("uid%d", i), text: fmt.Sprintf("Message-ID: <%d>\r\n\r\n.text\r\n", i)})
 	}
 }
 

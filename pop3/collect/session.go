@@ -129,6 +129,8 @@ func (s *session) work(all []listed, limit int) (through bool, err error) {
 			err = s.fetch(m, do == compare)
 		case drop:
 			err = s.delete(m, m.uid)
+		case pass:
+			s.opts.Log.Warn("fetch: a message that had no end within the limit stays at the server, and is tried again tomorrow", "fetch", s.opts.Name, "number", m.number, "limit", s.opts.MaxSize)
 		case refuse:
 			s.opts.Log.Warn("fetch: a message is too large and stays at the server", "fetch", s.opts.Name, "size", m.size, "limit", s.opts.MaxSize)
 		}
@@ -211,7 +213,11 @@ func (s *session) notDelivered(m listed, message *body, err error) error {
 		s.failure = e
 	}
 	s.opts.Log.Warn("fetch: a message cannot be delivered and stays at the server", "fetch", s.opts.Name, "size", m.size, "error", err)
-	return drain(message)
+	drained := drain(message)
+	if drained != nil || errors.Is(err, errTooLarge) {
+		s.state.leave(m.uid, s.now)
+	}
+	return drained
 }
 
 // maxDrain is how much of a message is read that nobody wants.
@@ -220,7 +226,10 @@ const maxDrain = 32 << 20
 func drain(message *body) error {
 	n, err := io.Copy(io.Discard, io.LimitReader(message, maxDrain))
 	if err == nil && n == maxDrain && !message.ended() {
-		err = &Error{Class: ErrProtocol, Text: "a message does not end"}
+		err = &Error{
+			Class: ErrProtocol, Text: "a message does not end",
+			Hint: "the session was ended; the next one passes over the message if the server tells messages apart (UIDL)",
+		}
 	}
 	return err
 }
@@ -257,7 +266,8 @@ func (s *session) quit() error {
 	return err
 }
 
-// counter counts what is delivered, and ends what is too large.
+// counter counts what is delivered, and ends what is too large. From the octet above the limit on it gives nothing but the
+// error: a reader that gives something with it is no limit, since bufio.Reader.WriteTo goes on as long as something comes.
 type counter struct {
 	r     io.Reader
 	n     int64
@@ -265,9 +275,23 @@ type counter struct {
 }
 
 func (c *counter) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	if c.n += int64(n); c.limit > 0 && c.n > c.limit {
-		return n, &Error{Class: ErrDelivery, Text: fmt.Sprintf("the message has more than %d octets", c.limit), Hint: "it is larger than the server said; smtp.max_message_size sets the limit"}
+	if c.limit > 0 && c.n <= c.limit {
+		p = p[:min(int64(len(p)), c.limit-c.n+1)]
 	}
-	return n, err
+	if !c.over() {
+		n, err := c.r.Read(p)
+		if c.n += int64(n); !c.over() {
+			return n, err
+		}
+	}
+	return 0, &Error{
+		Class: ErrDelivery, Text: fmt.Sprintf("the message has more than %d octets", c.limit),
+		Hint: "it is larger than the server said", Err: errTooLarge,
+	}
 }
+
+// over reports whether more came than may.
+func (c *counter) over() bool { return c.limit > 0 && c.n > c.limit }
+
+// errTooLarge is behind the error of a counter.
+var errTooLarge = errors.New("smtp.max_message_size sets the limit")

@@ -3,10 +3,10 @@ package collect
 import (
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -20,7 +20,9 @@ const (
 	// forgetAfter is how long a message is remembered that the server lists no more: it might have lost its unique-ids, or
 	// its mind.
 	forgetAfter = 30 * 24 * time.Hour
-	maxState    = 256 << 20 // octets of a file: maxMessages with the longest unique-ids take less
+	// leaveFor is how long a message is passed over whose end did not come within the limit.
+	leaveFor = 24 * time.Hour
+	maxState = 256 << 20 // octets of a file: maxMessages with the longest unique-ids take less
 )
 
 // state is what was fetched from a mailbox. It is kept in two files, so that little has to be written after each message:
@@ -30,8 +32,9 @@ type state struct {
 	file   string // below the data directory, without ending
 	all    map[string]*entry
 	recent map[string]*entry
-	marks  map[string]string // the keys in all by mark
-	dirty  bool              // all is not what the first file holds
+	marks  map[string]string    // the keys in all by mark
+	left   map[string]time.Time // by unique-id, when a message was found to be too large though it was listed as smaller
+	dirty  bool                 // all is not what the first file holds
 }
 
 // entry is a message that was delivered. Its key is the unique-id, or a space, which stands in no unique-id, and the mark.
@@ -46,6 +49,8 @@ type entry struct {
 type stateFile struct {
 	Account string            `json:"account"` // "user@host": the unique-ids of another mailbox mean nothing
 	Seen    map[string]*entry `json:"seen"`
+	// Left is of the one file only. A release that does not know it tries these messages again.
+	Left map[string]time.Time `json:"left,omitempty"`
 }
 
 var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,80}(\.[A-Za-z0-9_-]{1,40}){0,10}$`)
@@ -61,7 +66,7 @@ func stateName(name string) string {
 
 // loadState reads what was fetched; nothing, where there is no file, or one about another mailbox.
 func loadState(fsys durable.FS, name, account string) (*state, error) {
-	st := &state{fsys: fsys, file: path.Join(stateDir, stateName(name)), all: map[string]*entry{}, recent: map[string]*entry{}, marks: map[string]string{}}
+	st := &state{fsys: fsys, file: path.Join(stateDir, stateName(name)), all: map[string]*entry{}, recent: map[string]*entry{}, marks: map[string]string{}, left: map[string]time.Time{}}
 	if err := fsys.MkdirAll(stateDir, 0o700); err != nil {
 		return nil, err
 	}
@@ -78,6 +83,7 @@ func loadState(fsys durable.FS, name, account string) (*state, error) {
 					st.put(key, e)
 				}
 			}
+			maps.Copy(st.left, f.Left)
 			st.dirty = ending != ".json" // what a crash left is to be folded in
 		}
 	}
@@ -118,6 +124,19 @@ func (st *state) remove(key string) {
 	st.dirty = true
 }
 
+// leave makes next pass over a message for a while.
+func (st *state) leave(uid string, now time.Time) {
+	if uid != "" {
+		st.left[uid], st.dirty = now, true
+	}
+}
+
+// leaves reports whether a message is passed over.
+func (st *state) leaves(uid string, now time.Time) bool {
+	since, ok := st.left[uid]
+	return ok && !since.After(now) && now.Sub(since) < leaveFor
+}
+
 // byMark finds a message that was delivered under whatever unique-id.
 func (st *state) byMark(mark string) (key string, e *entry) {
 	key, ok := st.marks[mark]
@@ -131,7 +150,7 @@ func (st *state) byMark(mark string) (key string, e *entry) {
 func (st *state) note(account, key string, e *entry) error {
 	st.put(key, e)
 	st.recent[key] = e
-	return st.write(account, ".recent.json", st.recent)
+	return st.write(".recent.json", stateFile{Account: account, Seen: st.recent})
 }
 
 // fold writes everything into the one file.
@@ -139,7 +158,7 @@ func (st *state) fold(account string) error {
 	if !st.dirty {
 		return nil
 	}
-	if err := st.write(account, ".json", st.all); err != nil {
+	if err := st.write(".json", stateFile{account, st.all, st.left}); err != nil {
 		return err
 	}
 	st.recent, st.dirty = map[string]*entry{}, false
@@ -149,12 +168,8 @@ func (st *state) fold(account string) error {
 	return nil
 }
 
-func (st *state) write(account, ending string, seen map[string]*entry) error {
-	text, err := json.Marshal(stateFile{account, seen})
-	if err != nil {
-		return err
-	}
-	if err := durable.WriteFile(st.fsys, st.file+ending, append(text, '\n'), 0o600); err != nil {
+func (st *state) write(ending string, file stateFile) error {
+	if err := durable.WriteJSON(st.fsys, st.file+ending, file); err != nil {
 		return fmt.Errorf("what was fetched cannot be noted: %w", err)
 	}
 	return nil
@@ -165,6 +180,12 @@ func (st *state) prune(all []listed, now time.Time) {
 	there := map[string]bool{}
 	for _, m := range all {
 		there[m.uid] = true
+	}
+	for uid := range st.left {
+		if !there[uid] || !st.leaves(uid, now) {
+			delete(st.left, uid)
+			st.dirty = true
+		}
 	}
 	for key, e := range st.all {
 		switch {
@@ -199,6 +220,7 @@ const (
 	keep                // nothing: it was delivered, and stays
 	drop                // it was delivered, and goes
 	refuse              // nothing: it is too large
+	pass                // nothing: it turned out too large lately
 )
 
 // next decides about a message.
@@ -210,6 +232,8 @@ func (st *state) next(m listed, o *Options, missing bool, now time.Time) step {
 		return o.after(e, now)
 	case o.MaxSize > 0 && m.size > o.MaxSize:
 		return refuse
+	case st.leaves(m.uid, now):
+		return pass
 	case known, missing, m.uid == "":
 		return compare // the server may have given the unique-id away a second time, or another one to a known message
 	}

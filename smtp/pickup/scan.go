@@ -331,7 +331,9 @@ func (r *steady) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// limited ends a message that is longer than its file was: line ends that were added count.
+// limited ends a message that is longer than its file was: line ends that were added count. From the octet above the limit
+// on it gives nothing but the error: a reader that gives something with it is no limit, since bufio.Reader.WriteTo goes on
+// as long as something comes.
 type limited struct {
 	r     io.Reader
 	limit int64 // 0: none
@@ -339,11 +341,20 @@ type limited struct {
 }
 
 func (l *limited) Read(p []byte) (int, error) {
-	n, err := l.r.Read(p)
-	if l.read += int64(n); l.limit > 0 && l.read > l.limit {
-		return n, badf("the message has more than %d octets with its line ends (smtp.max_message_size)", l.limit)
+	if l.limit > 0 && l.read <= l.limit {
+		p = p[:min(int64(len(p)), l.limit-l.read+1)]
 	}
-	return n, err
+	if !l.over() {
+		n, err := l.r.Read(p)
+		if l.read += int64(n); !l.over() {
+			return n, err
+		}
+	}
+	return 0, badf("the message has more than %d octets with its line ends (smtp.max_message_size)", l.limit)
+}
+
+func (l *limited) over() bool {
+	return l.limit > 0 && l.read > l.limit
 }
 
 // putAside moves a file to badDir, and says why beside it.
