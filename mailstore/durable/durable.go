@@ -29,6 +29,20 @@ type File interface {
 	Sync() error
 }
 
+// Dir is an open directory. What it does needs no further descriptor, and goes on in the same directory after a rename.
+type Dir interface {
+	// Link gives an open file the name base in the directory: one that FS.Unnamed made, or one that has a name. It fails
+	// with fs.ErrExist when the directory has the name.
+	Link(f File, base string) error
+	// Remove takes the name of a file away.
+	Remove(base string) error
+	// Sync is FS.SyncDir.
+	Sync() error
+	// Device tells file systems apart: no file of one can get a name in another.
+	Device() (uint64, error)
+	io.Closer
+}
+
 // FS is a tree of files. Names are relative and slash-separated, as fs.ValidPath wants them, except that they need
 // not be UTF-8; no name, ".." or symbolic link leads out of the tree. Errors are those of package os: *fs.PathError and
 // *os.LinkError, to be told apart by errors.Is(err, fs.ErrNotExist) and the like.
@@ -43,6 +57,9 @@ type FS interface {
 	// LinkFile gives an open file that Unnamed made its name, or one more. It fails with fs.ErrExist when newname
 	// exists, and with fs.ErrNotExist when its directory is missing or reached only through a symbolic link.
 	LinkFile(f File, newname string) error
+	// OpenDir opens a directory; the caller closes it. It fails with fs.ErrNotExist when the directory is missing or
+	// reached only through a symbolic link.
+	OpenDir(name string) (Dir, error)
 	// Mkdir makes one directory. It is durable after SyncDir of its parent.
 	Mkdir(name string, perm fs.FileMode) error
 	// MkdirAll makes the directory and the missing ones above it, durably. An existing directory is no error.

@@ -15,7 +15,7 @@ func (r *Root) Unnamed(dir string, perm fs.FileMode) (File, error) {
 	if err := check("open unnamed", dir); err != nil {
 		return nil, err
 	}
-	at, err := r.handle(dir)
+	at, err := r.handle(dir, unix.O_PATH)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open unnamed", Path: dir, Err: err}
 	}
@@ -43,7 +43,7 @@ func (r *Root) LinkFile(f File, newname string) error {
 	if err := check("link", newname); err != nil {
 		return err
 	}
-	dir, err := r.handle(path.Dir(newname))
+	dir, err := r.handle(path.Dir(newname), unix.O_PATH)
 	if err != nil {
 		return &os.LinkError{Op: "link", Old: "unnamed file", New: newname, Err: err}
 	}
@@ -55,10 +55,10 @@ func (r *Root) LinkFile(f File, newname string) error {
 	return nil
 }
 
-// handle opens the directory name for use with the *at calls; the caller closes it. No symbolic link is followed
-// on the way: a directory that is reached only through one does not exist.
-func (r *Root) handle(name string) (fd int, err error) {
-	fd, err = r.openat2(name, unix.O_PATH|unix.O_DIRECTORY, 0, unix.RESOLVE_NO_SYMLINKS)
+// handle opens the directory name for use with the *at calls, O_PATH or O_RDONLY; the caller closes it. No symbolic link
+// is followed on the way: a directory that is reached only through one does not exist.
+func (r *Root) handle(name string, flag int) (fd int, err error) {
+	fd, err = r.openat2(name, flag|unix.O_DIRECTORY, 0, unix.RESOLVE_NO_SYMLINKS)
 	switch err {
 	case unix.ELOOP, unix.ENOTDIR:
 		return -1, unix.ENOENT

@@ -123,6 +123,53 @@ func (f *FailFS) LinkFile(file durable.File, newname string) error {
 	return f.fsys.LinkFile(file.(*failFile).File, newname)
 }
 
+// OpenDir implements durable.FS.
+func (f *FailFS) OpenDir(name string) (durable.Dir, error) {
+	if err := f.do("opendir", name); err != nil {
+		return nil, err
+	}
+	dir, err := f.fsys.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return &failDir{Dir: dir, fs: f, name: name}, nil
+}
+
+// failDir is an open directory of a FailFS. What has a sibling in the FailFS is of the same kind.
+type failDir struct {
+	durable.Dir
+	fs   *FailFS
+	name string
+}
+
+func (d *failDir) Link(file durable.File, base string) error {
+	if err := d.fs.do("link", d.name+"/"+base); err != nil {
+		return err
+	}
+	return d.Dir.Link(file.(*failFile).File, base)
+}
+
+func (d *failDir) Remove(base string) error {
+	if err := d.fs.do("remove", d.name+"/"+base); err != nil {
+		return err
+	}
+	return d.Dir.Remove(base)
+}
+
+func (d *failDir) Sync() error {
+	if err := d.fs.do("syncdir", d.name); err != nil {
+		return err
+	}
+	return d.Dir.Sync()
+}
+
+func (d *failDir) Device() (uint64, error) {
+	if err := d.fs.do("stat", d.name); err != nil {
+		return 0, err
+	}
+	return d.Dir.Device()
+}
+
 // Mkdir implements durable.FS.
 func (f *FailFS) Mkdir(name string, perm fs.FileMode) error {
 	if err := f.do("mkdir", name); err != nil {

@@ -88,25 +88,85 @@ func (p *PowerFS) Unnamed(dir string, perm fs.FileMode) (f durable.File, err err
 // LinkFile implements durable.FS.
 func (p *PowerFS) LinkFile(file durable.File, newname string) error {
 	return p.onPair("link", ".", newname, func() error {
-		f := file.(*powerFile)
-		if f.closed {
-			return fs.ErrClosed
-		}
 		dir, err := p.walkDir(path.Dir(newname))
 		if err != nil {
 			return syscall.ENOENT
 		}
-		base := path.Base(newname)
-		switch {
-		case p.child(dir, base) != nil:
-			return syscall.EEXIST
-		case f.node.links == 0 && !f.node.fresh:
+		return p.linkFile(file.(*powerFile), dir, path.Base(newname))
+	})
+}
+
+func (p *PowerFS) linkFile(f *powerFile, dir *node, base string) error {
+	switch {
+	case f.closed:
+		return fs.ErrClosed
+	case dir.dir.entries[base] != nil:
+		return syscall.EEXIST
+	case f.node.links == 0 && !f.node.fresh, dir != p.root && dir.gone():
+		return syscall.ENOENT
+	}
+	p.set(dir, base, f.node)
+	return nil
+}
+
+// OpenDir implements durable.FS.
+func (p *PowerFS) OpenDir(name string) (d durable.Dir, err error) {
+	err = p.onPath("opendir", "openat", name, func() error {
+		n, err := p.walkDir(name)
+		if err != nil {
 			return syscall.ENOENT
 		}
-		p.set(dir, base, f.node)
+		d = &powerDir{fs: p, node: n, name: name}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// powerDir is an open directory of a PowerFS.
+type powerDir struct {
+	fs   *PowerFS
+	node *node
+	name string
+}
+
+// Link implements durable.Dir.
+func (d *powerDir) Link(file durable.File, base string) error {
+	return d.fs.onPair("link", ".", d.name+"/"+base, func() error {
+		return d.fs.linkFile(file.(*powerFile), d.node, base)
+	})
+}
+
+// Remove implements durable.Dir.
+func (d *powerDir) Remove(base string) error {
+	return d.fs.onPath("remove", "unlinkat", d.name+"/"+base, func() error {
+		n := d.node.dir.entries[base]
+		switch {
+		case n == nil:
+			return syscall.ENOENT
+		case n.dir != nil:
+			return syscall.EISDIR
+		}
+		d.fs.set(d.node, base, nil)
 		return nil
 	})
 }
+
+// Sync implements durable.Dir.
+func (d *powerDir) Sync() error {
+	return d.fs.onPath("syncdir", "fsync", d.name, func() error {
+		d.fs.syncNames(d.node)
+		return nil
+	})
+}
+
+// Device implements durable.Dir.
+func (d *powerDir) Device() (uint64, error) { return 1, nil }
+
+// Close implements durable.Dir.
+func (d *powerDir) Close() error { return nil }
 
 // step does one operation on the open file.
 func (f *powerFile) step(kind string, do func() error) error {

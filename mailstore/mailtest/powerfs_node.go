@@ -182,6 +182,9 @@ func sortedNames(entries map[string]*node) []string {
 	return slices.Sorted(maps.Keys(entries))
 }
 
+// gone reports whether a directory was removed. A process that has it open can give no names in it.
+func (n *node) gone() bool { return n.links == 0 && !n.fresh }
+
 func (n *node) info(name string) fs.FileInfo {
 	info := fileInfo{name: name, mode: n.mode, mtime: n.mtime, id: n.id, links: n.links}
 	if n.data != nil {
