@@ -43,10 +43,7 @@ func (s *Store) Check(dir string) error {
 // size, dots or line ends are not those that its name tells, or whose unique-id another one has too. Nothing is repaired. A
 // message deleted meanwhile is no fault. Errors are ErrNoMailbox and those of listing the mailbox.
 func (s *Store) Faults(dir string, found func(Fault)) (Stat, error) {
-	if err := s.checkMailbox(dir); err != nil {
-		return Stat{}, err
-	}
-	l, err := s.list(dir)
+	l, err := s.listNow(dir)
 	if err != nil {
 		return Stat{}, err
 	}
@@ -68,6 +65,18 @@ func (s *Store) Faults(dir string, found func(Fault)) (Stat, error) {
 		}
 	}
 	return Stat{Messages: len(m.Messages()), Bytes: m.Octets()}, nil
+}
+
+// listNow is list for a mailbox that was not looked at.
+func (s *Store) listNow(dir string) (*listing, error) {
+	if err := s.gate.enter(); err != nil {
+		return nil, err
+	}
+	defer s.gate.leave()
+	if err := s.checkMailbox(dir); err != nil {
+		return nil, err
+	}
+	return s.list(dir)
 }
 
 // check reads message i.

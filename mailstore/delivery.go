@@ -4,30 +4,34 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 	"slices"
 	"syscall"
-
-	"golang.org/x/sync/errgroup"
 
 	"pillarbox/mailstore/durable"
 )
 
-// syncDirs is how many directories one Commit syncs at once.
-const syncDirs = 16
+// openDirs is how many mailboxes one Commit keeps open. Those beyond are opened when the message gets its name there.
+const openDirs = 64
 
 // delivery is one attempt to put a message into mailboxes.
 type delivery struct {
 	store  *Store
-	id     string
 	name   string // its name in the mailboxes
 	size   int64
-	beyond bool   // nobody asks for room
-	state  []byte // in the spool; nil: it does not go there
+	beyond bool // no room is asked for
+	synced bool // there is no log to make up for a failure: all directories are kept open
 
-	linked  []string  // mailboxes in which the name stands
-	spooled bool      // it may stand in the spool
+	targets []target
+	stored  bool      // in all targets that are there
+	stays   []string  // mailboxes that the message could not be taken out of again
 	settles []settler // to tell the Reserver
+}
+
+// target is a name that a delivery makes.
+type target struct {
+	dir, base string
+	open      durable.Dir // nil: it is opened when it is needed
+	file      *content
 }
 
 // settler is a reservation that is to be settled.
@@ -68,10 +72,10 @@ func (d *delivery) reserve(dirs []string) error {
 	return nil
 }
 
-// settle tells the Reserver where the message stands.
+// settle tells the Reserver where the message is.
 func (d *delivery) settle() {
 	for _, s := range d.settles {
-		if slices.Contains(d.linked, s.dir) {
+		if d.stored || slices.Contains(d.stays, s.dir) {
 			s.settle(d.size, 1)
 		} else {
 			s.settle(0, 0)
@@ -79,82 +83,117 @@ func (d *delivery) settle() {
 	}
 }
 
-// link gives the file its name in the spool, and in each mailbox.
-func (d *delivery) link(file *content, dirs []string) error {
-	if d.state != nil {
-		d.spooled = true
-		if err := file.link(spooledMessage(d.id)); err != nil {
-			return d.store.linkError(spoolDir, err)
-		}
-	}
-	for _, dir := range dirs {
-		if err := d.store.checkTarget(file, dir); err != nil {
+// aim opens the directories that the message goes to. What can fail for want of a mailbox or of a descriptor fails here,
+// before the log has the message. The caller calls close.
+func (d *delivery) aim(dirs []string) error {
+	for i, dir := range dirs {
+		open, err := d.store.openMailbox(dir)
+		if err != nil {
 			return err
 		}
-		if err := file.link(path.Join(dir, d.name)); err != nil {
-			return d.store.linkError(dir, err)
+		if i >= openDirs && !d.synced {
+			if err := open.Close(); err != nil {
+				return err
+			}
+			open = nil
 		}
-		d.linked = append(d.linked, dir)
+		d.targets = append(d.targets, target{dir: dir, base: d.name, open: open})
 	}
 	return nil
 }
 
-// checkTarget looks at a mailbox as closely as linking the file into it will not.
-func (s *Store) checkTarget(file *content, dir string) error {
-	if file.temp != "" {
-		return s.checkMailbox(dir)
+// aimSpool is aim for a file in the spool.
+func (d *delivery) aimSpool(base string, file *content) error {
+	open, err := d.store.fsys.OpenDir(spoolDir)
+	if err != nil {
+		return fmt.Errorf("queue: %w", err)
 	}
+	d.targets = append(d.targets, target{dir: spoolDir, base: base, open: open, file: file})
+	return nil
+}
+
+func (d *delivery) close() {
+	for _, t := range d.targets {
+		if t.open != nil {
+			_ = t.open.Close()
+		}
+	}
+	d.targets = nil
+}
+
+// openMailbox opens a mailbox's directory for a file that is in the incoming directory.
+func (s *Store) openMailbox(dir string) (durable.Dir, error) {
 	if !fs.ValidPath(dir) || dir == "." {
-		return &NoMailboxError{Dir: dir}
+		return nil, &NoMailboxError{Dir: dir}
 	}
-	return nil
+	open, err := s.fsys.OpenDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &NoMailboxError{Dir: dir}
+	} else if err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	device, err := open.Device()
+	if err == nil && device != s.device {
+		err = fmt.Errorf("%s: %w: keep the data directory on one file system", dir, ErrCrossDevice)
+	}
+	if err != nil {
+		return nil, errors.Join(err, open.Close())
+	}
+	return open, nil
 }
 
-// writeState puts the state beside the message in the spool.
-func (d *delivery) writeState(write func(durable.FS, string, []byte, fs.FileMode) error) error {
-	return write(d.store.fsys, spooledState(d.id), d.state, filePerm)
-}
-
-// sync brings the names in the mailboxes to the disk; the spool's follow with the state.
-func (d *delivery) sync(dirs []string) error {
-	if len(dirs) == 1 {
-		return d.store.syncMailbox(dirs[0])
-	}
-	var group errgroup.Group
-	group.SetLimit(syncDirs)
-	for _, dir := range dirs {
-		group.Go(func() error { return d.store.syncMailbox(dir) })
-	}
-	return group.Wait()
-}
-
-// undo takes the message out of the mailboxes again. It goes on after an error: every mailbox it can be taken
-// out of is one copy less when the sender tries again.
-func (d *delivery) undo() error {
+// link gives the file its names in all targets, or those that it can. A mailbox that is gone by now was removed together
+// with the message.
+func (d *delivery) link(file *content) error {
 	var errs []error
-	kept := d.linked[:0]
-	for _, dir := range d.linked {
-		err := d.store.fsys.Remove(path.Join(dir, d.name))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			kept = append(kept, dir)
-			errs = append(errs, err)
-			continue
+	for _, t := range d.targets {
+		from := file
+		if t.file != nil {
+			from = t.file
 		}
-		errs = append(errs, d.store.fsys.SyncDir(dir))
-	}
-	d.linked = kept
-	if d.spooled {
-		errs = append(errs, d.store.spool.unlink(d.id), d.store.fsys.SyncDir(spoolDir))
+		err := d.linkOne(from, t)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("%s: %w", t.dir, err))
+		}
 	}
 	return errors.Join(errs...)
 }
 
-func (s *Store) syncMailbox(dir string) error {
-	err := s.fsys.SyncDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return &NoMailboxError{Dir: dir}
+func (d *delivery) linkOne(file *content, t target) error {
+	if t.open != nil {
+		return t.open.Link(file.File, t.base)
 	}
-	return err
+	return d.store.fsys.LinkFile(file.File, t.dir+"/"+t.base)
+}
+
+// linkSynced gives the file its names, durably, or none of them. It is the way without a log.
+func (d *delivery) linkSynced(file *content) error {
+	for i, t := range d.targets {
+		err := d.linkOne(file, t)
+		if err == nil {
+			err = t.open.Sync()
+			i++
+		}
+		if err != nil {
+			return errors.Join(d.store.linkError(t.dir, err), d.unlink(d.targets[:i]))
+		}
+	}
+	return nil
+}
+
+// unlink takes the names away again. It goes on after an error. It needs no descriptor, and the directories are the same
+// after a rename.
+func (d *delivery) unlink(targets []target) error {
+	var errs []error
+	for _, t := range slices.Backward(targets) {
+		if err := t.open.Remove(t.base); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			d.stays = append(d.stays, t.dir)
+			errs = append(errs, err)
+			continue
+		}
+		errs = append(errs, t.open.Sync())
+	}
+	return errors.Join(errs...)
 }
 
 // linkError says what a failed link means.

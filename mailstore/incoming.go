@@ -24,19 +24,18 @@ const (
 // Incoming is a message that is being received. It belongs to one goroutine, which ends it with Commit or
 // Abort. Until then it holds at most smallMax bytes in memory, and an open file if it is longer.
 type Incoming struct {
-	store   *Store
-	journal *journal // that it goes through; nil: none
-	id      string
+	store *Store
+	log   *durable.Log // that it is announced to; nil: none
+	id    string
 
 	buf  []byte // what is not in the file yet
 	file *content
 	size int64
 	dots dotScanner
 
-	announced bool   // to the log
-	beyond    bool   // it needs no room
-	state     []byte // beside it in the spool; nil: it does not go there
-	synced    bool   // the file's content is on the disk
+	beyond bool   // it needs no room
+	state  []byte // beside it in the spool; nil: it does not go there
+	synced bool   // the file's content is on the disk
 	// err is why the content is lost: after a failed write or sync nothing can be told about the file any
 	// more, even if the same call would succeed now.
 	err   error
@@ -46,9 +45,9 @@ type Incoming struct {
 // Create begins a message.
 func (s *Store) Create() *Incoming {
 	in := &Incoming{store: s, id: s.ids.next(), buf: s.buffer()}
-	if in.journal = s.journal.Load(); in.journal != nil {
-		in.announced = true
-		in.journal.log.Announce()
+	if j := s.journal.Load(); j != nil {
+		in.log = j.log
+		in.log.Announce()
 	}
 	return in
 }
@@ -118,10 +117,20 @@ func (in *Incoming) Reader() (io.ReadCloser, error) {
 
 // retract tells the log not to wait for this message.
 func (in *Incoming) retract() {
-	if in.announced {
-		in.announced = false
-		in.journal.log.Retract()
+	if in.log != nil {
+		in.log.Retract()
+		in.log = nil
 	}
+}
+
+// announced hands the announcement over to the caller, if there is one to this log.
+func (in *Incoming) announced(j *journal) bool {
+	if in.log != j.log {
+		in.retract()
+		return false
+	}
+	in.log = nil
+	return true
 }
 
 // BeyondQuota makes mailboxes take the message even if they are full: it tells them so.
@@ -134,9 +143,12 @@ func (in *Incoming) Spool(state []byte) { in.state = state }
 // Commit puts the message into each of the mailboxes dirs, once into each, and into the spool if Spool was called, and
 // returns its ID when it is durable in all of them. Then the message is there to be fetched, and the Incoming has ended.
 //
-// On an error it is in none of them, as far as the disk obeys, and the Incoming has not ended: after an
-// *OverQuotaError or *NoMailboxError, Commit may be called again without the mailboxes that the error names.
-// Errors are also ErrCrossDevice and those of the file system. Without any place to go to, Commit fails.
+// On an error it is in none of them, and the Incoming has not ended: after an *OverQuotaError or *NoMailboxError, Commit
+// may be called again without the mailboxes that the error names. Errors are also ErrCrossDevice, ErrRecovering and
+// those of the file system. Without any place to go to, Commit fails.
+//
+// The record in the log decides. Before it, the message is nowhere; after it, the message is accepted, and what cannot
+// be done at once is done by a recovery before another operation can see the store.
 func (in *Incoming) Commit(dirs []string) (id string, err error) {
 	if in.ended {
 		return "", fs.ErrClosed
@@ -145,93 +157,178 @@ func (in *Incoming) Commit(dirs []string) (id string, err error) {
 	if len(dirs) == 0 && in.state == nil {
 		return "", fmt.Errorf("mail store: message %s has no mailbox to go to", in.id)
 	}
-	d := delivery{store: in.store, id: in.id, name: in.name().String(), size: in.size, beyond: in.beyond, state: in.state}
+	d := delivery{store: in.store, name: in.name().String(), size: in.size, beyond: in.beyond}
 	defer d.settle()
 	if err := d.reserve(dirs); err != nil {
 		return "", err
 	}
-	err = durable.ErrLogFull // as it always is for what is too long for it
-	if in.file == nil && in.journal != nil {
-		err = in.commitLogged(&d, dirs)
-	}
-	if errors.Is(err, durable.ErrLogFull) {
-		err = in.commitSynced(&d, dirs)
-	}
-	if err != nil {
+	if err := in.commit(&d, dirs); err != nil {
 		return "", err
 	}
+	d.stored = true
 	in.end()
 	return in.id, nil
 }
 
-// commitLogged lets the log make the message durable, together with those that others commit, and gives it its
-// names when the log has it. The names and the file are synced behind. After durable.ErrLogFull nothing was done.
-func (in *Incoming) commitLogged(d *delivery, dirs []string) error {
-	j := in.journal
-	if !in.announced {
-		j.log.Announce()
-	}
-	in.announced = false
-	if len(dirs) == 0 {
-		return in.commitUnwritten(j)
-	}
-	newContent := in.store.unnamedContent
-	if len(dirs) > 1 && in.state == nil { // in the spool it keeps a name for as long as this takes
-		// Fetched and deleted in the first mailbox before it is in the second, a file without another name would be gone.
-		newContent = in.store.namedContent
-	}
-	file, err := newContent(in.id)
-	if err == nil {
-		_, err = file.Write(in.buf)
-	}
-	if err != nil {
-		j.log.Retract()
-		return fmt.Errorf("mail store: %w", errors.Join(err, file.discard()))
-	}
-	defer file.discard()
-	applied, err := j.message(in.id, d.name, dirs, in.state, in.buf)
-	if err != nil {
+func (in *Incoming) commit(d *delivery, dirs []string) error {
+	s := in.store
+	if err := s.gate.enter(); err != nil {
 		return err
 	}
-	defer applied()
-	err = d.link(file, dirs)
-	if err == nil && in.state != nil {
-		err = d.writeState(durable.Create)
+	defer s.gate.leave()
+	if s.keeper == nil {
+		return in.commitSynced(d, dirs)
 	}
-	if err != nil {
-		err = errors.Join(err, d.undo(), j.withdrawn(d.name, dirs))
-		if in.state != nil {
-			err = errors.Join(err, j.removed(spoolDir, spooledNames(in.id)))
-		}
+	j := s.journal.Load()
+	if err := s.mayTake(j); err != nil {
+		return err
+	}
+	err := durable.ErrRecordSize
+	if in.file == nil {
+		err = in.commitSmall(d, j, dirs)
+	}
+	if errors.Is(err, durable.ErrRecordSize) {
+		err = in.commitLarge(d, j, dirs)
 	}
 	return err
 }
 
-// commitUnwritten lets the log have a message that goes into the spool only; files come later, or never.
-func (in *Incoming) commitUnwritten(j *journal) error {
-	applied, err := j.message(in.id, in.name().String(), nil, in.state, in.buf)
+func (in *Incoming) submission(d *delivery, dirs []string) submission {
+	return submission{id: in.id, name: d.name, dirs: dirs, state: in.state}
+}
+
+// commitSmall lets the log have the whole message, together with those that others commit.
+func (in *Incoming) commitSmall(d *delivery, j *journal, dirs []string) error {
+	m := in.submission(d, dirs)
+	m.content = in.buf
+	if m.content == nil {
+		m.content = []byte{}
+	}
+	if len(dirs) == 0 {
+		return in.commitLogOnly(j, m)
+	}
+	newContent := in.store.unnamedContent
+	if len(dirs) > 1 {
+		// A client may fetch and delete it in the first mailbox before it is in the second; a file without another name
+		// would be gone.
+		newContent = in.store.namedContent
+	}
+	file, err := newContent(in.id)
 	if err != nil {
 		return err
 	}
-	in.store.spool.keep(&unwritten{id: in.id, content: in.buf, state: in.state, applied: applied})
+	defer file.discard()
+	if _, err := file.Write(in.buf); err != nil {
+		return fmt.Errorf("mail store: %w", err)
+	}
+	return in.commitFile(d, j, m, file)
+}
+
+// commitLogOnly lets the log have a message that goes into the spool only; files come later, or never.
+func (in *Incoming) commitLogOnly(j *journal, m submission) error {
+	m.announced = in.announced(j)
+	applied, err := j.message(m)
+	if err != nil {
+		return storeError(err)
+	}
+	in.store.spool.keep(&logOnly{id: in.id, content: in.buf, state: in.state, applied: applied})
 	in.buf = nil
 	return nil
 }
 
-// commitSynced syncs the message's own file and the directory of each mailbox.
+// commitLarge lets the log have the name of the message, whose content is synced in the incoming directory, and stays
+// there until the log does not need it any more.
+func (in *Incoming) commitLarge(d *delivery, j *journal, dirs []string) error {
+	if err := in.sync(); err != nil {
+		return err
+	}
+	if err := in.commitFile(d, j, in.submission(d, dirs), in.file); err != nil {
+		return err
+	}
+	in.file.temp = "" // the log's now
+	return nil
+}
+
+// commitFile lets the log have the message, and gives its file the names.
+func (in *Incoming) commitFile(d *delivery, j *journal, m submission, file *content) error {
+	defer d.close()
+	if err := d.aim(m.dirs); err != nil {
+		return err
+	}
+	if m.state != nil {
+		state, err := in.aimSpool(d, file)
+		if err != nil {
+			return err
+		}
+		defer state.discard()
+	}
+	m.announced = in.announced(j)
+	applied, err := j.message(m)
+	if err != nil {
+		return storeError(err)
+	}
+	defer applied()
+	if err := d.link(file); err != nil {
+		in.store.fall(err)
+	}
+	return nil
+}
+
+// aimSpool makes the state's file, without a name, and aims at the spool: the message first, because a message is there
+// as soon as its state is.
+func (in *Incoming) aimSpool(d *delivery, file *content) (state *content, err error) {
+	state, err = in.store.unnamedContent(in.id + stateSuffix)
+	if err != nil {
+		return nil, err
+	}
+	_, err = state.Write(in.state)
+	if err == nil {
+		err = d.aimSpool(in.id+messageSuffix, file)
+	}
+	if err == nil {
+		err = d.aimSpool(in.id+stateSuffix, state)
+	}
+	if err != nil {
+		return nil, errors.Join(err, state.discard())
+	}
+	return state, nil
+}
+
+// storeError says what a failed append means for a message.
+func storeError(err error) error {
+	if errors.Is(err, durable.ErrRecordSize) {
+		return err
+	}
+	return fmt.Errorf("mail store: %w", err)
+}
+
+// commitSynced syncs the message's own file and the directory of each mailbox. It is the way of a process that has no log.
 func (in *Incoming) commitSynced(d *delivery, dirs []string) error {
 	if err := in.sync(); err != nil {
 		return err
 	}
-	err := d.link(in.file, dirs)
-	if err == nil {
-		err = d.sync(dirs)
+	d.synced = true
+	defer d.close()
+	if err := d.aim(dirs); err != nil {
+		return err
 	}
-	if err == nil && in.state != nil {
-		err = d.writeState(durable.WriteFile) // from now on it is in the spool
+	if in.state != nil {
+		if err := d.aimSpool(in.id+messageSuffix, in.file); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return errors.Join(err, d.undo())
+	if err := d.linkSynced(in.file); err != nil {
+		return err
+	}
+	if in.state == nil {
+		return nil
+	}
+	if err := durable.WriteFile(in.store.fsys, spooledState(in.id), in.state, filePerm); err != nil {
+		gone := in.store.fsys.Remove(spooledState(in.id)) // it may be there, and not durable
+		if errors.Is(gone, fs.ErrNotExist) {
+			gone = nil
+		}
+		return errors.Join(fmt.Errorf("queue: %w", err), gone, d.unlink(d.targets))
 	}
 	return nil
 }
@@ -240,14 +337,14 @@ func (in *Incoming) name() Name {
 	return Name{ID: in.id, Size: in.size, Dotted: in.dots.found}
 }
 
-// sync brings the content to the disk, once.
+// sync brings the content and its name in the incoming directory to the disk, once.
 func (in *Incoming) sync() error {
 	if in.err != nil || in.synced {
 		return in.err
 	}
 	err := in.spill(nil)
 	if err == nil {
-		err = in.file.Sync()
+		err = in.syncFile()
 	}
 	if err != nil {
 		in.err = fmt.Errorf("mail store: %w", err)
@@ -255,6 +352,16 @@ func (in *Incoming) sync() error {
 	}
 	in.synced = true
 	return nil
+}
+
+// syncFile syncs the file and its directory at once: the disk can do both with one flush.
+func (in *Incoming) syncFile() error {
+	if in.store.keeper == nil {
+		return in.file.Sync()
+	}
+	named := make(chan error, 1)
+	go func() { named <- in.store.fsys.SyncDir(incomingDir) }()
+	return errors.Join(in.file.Sync(), <-named)
 }
 
 // Abort gives the message up. After Commit succeeded, or a second time, it does nothing, so it can be deferred.
@@ -304,14 +411,6 @@ func (s *Store) unnamedContent(id string) (*content, error) {
 		return nil, fmt.Errorf("mail store: %w", err)
 	}
 	return &content{File: f, fsys: s.fsys}, nil
-}
-
-// link gives the file a name.
-func (c *content) link(name string) error {
-	if c.temp == "" {
-		return c.fsys.LinkFile(c.File, name)
-	}
-	return c.fsys.Link(c.temp, name)
 }
 
 // discard closes the file. What it was given in mailboxes stays. A nil content has nothing to discard.

@@ -1,99 +1,152 @@
 package mailstore
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"log/slog"
 	"path"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"pillarbox/mailstore/durable"
 )
 
 const (
-	journalDir = "log"
+	journalDir  = "log"
+	reserveFile = journalDir + "/reserve"
 
 	recordMessage byte = 'M' // a message and the mailboxes that it is in
 	recordSpooled byte = 'S' // a message that is in the spool too, and its state there
+	recordLarge   byte = 'L' // as the two above, for a message whose content is synced in the incoming directory
 	recordState   byte = 'U' // another state of a message in the spool
 	recordRemoved byte = 'R' // files that are not in a mailbox, or the spool, any more
 
-	// removedPerRecord keeps records of the second kind small.
+	// removedPerRecord keeps records of the last kind small.
 	removedPerRecord = 1000
-	// patience is how long a deletion waits for room in the log.
+	// patience is how long a change waits for room in the log.
 	patience = 10 * time.Second
+
+	// What a replay may take from the disk, in bytes, beside whole blocks of content.
+	diskBlock   = 4096
+	costOfInode = 512
+	costOfName  = 256 // in a directory that has room for some already
 )
 
-// journal is what stands between an acknowledgement and the sync behind it.
+// journal is what stands between an acknowledgement and the sync that follows it.
 //
 // A record of a message holds its file name, the mailboxes and its content; one in the spool has its id and its state
-// before that; a record of a state, the id and the state; of what was removed, the directory and the file names.
-// Strings and lists are written with their length before them.
+// before that. A record of a large message has its id and state in any case, an empty state meaning that it is not in the
+// spool, and no content. A record of a state has the id and the state; of what was removed, the directory and the file
+// names. Strings and lists are written with their length before them.
 type journal struct {
-	log *durable.Log
+	log     *durable.Log
+	reserve *durable.Reserve
+	held    atomic.Bool // the reserve is whole, so that a replay cannot fail for want of room
 
-	mu sync.Mutex
-	// oldest is the smallest Name.ID of the messages in each file of the log; "" if there is none.
-	oldest [2]string
+	mu    sync.Mutex
+	files [2]logged
+	paid  map[string]bool // directories whose next block is in the cost of a record
+	trash []string        // files in the incoming directory that no record needs any more
 }
 
-// message returns when the log has the message. applied is to be called when it has its names, or will not get them.
-// A nil state says that it is not in the spool.
-func (j *journal) message(id, name string, dirs []string, state, content []byte) (applied func(), err error) {
-	head := []byte{recordMessage}
-	if state != nil {
-		head = appendString([]byte{recordSpooled}, id)
-		head = appendString(head, string(state))
+// logged is what one file of the log knows.
+type logged struct {
+	oldest string            // the smallest Name.ID of its messages; "": it has none
+	states map[string][]byte // of messages in the spool, by id, unless the other file has a later one
+	large  []string          // files in the incoming directory that its records need
+}
+
+// submission is a message that is to be committed.
+type submission struct {
+	id, name string
+	dirs     []string
+	state    []byte // in the spool; nil: it does not go there
+	content  []byte // nil: of a large message
+
+	announced bool // to the log
+}
+
+// message returns when the log has the message. applied is to be called when it has its names. It waits for room in the
+// log. The error is durable.ErrRecordSize if the log cannot have a message of this size.
+func (j *journal) message(m submission) (applied func(), err error) {
+	about := noted{id: m.id, state: m.state, announced: m.announced}
+	if m.content == nil {
+		about.large = path.Join(incomingDir, m.id)
 	}
-	head = appendString(head, name)
-	head = binary.AppendUvarint(head, uint64(len(dirs)))
-	for _, dir := range dirs {
+	return j.append(about, j.cost(m), m.head(), m.content)
+}
+
+// noted is what is remembered of a record: a message, perhaps with its state in the spool, or its file in the incoming
+// directory. The zero value is that of a removal.
+type noted struct {
+	id    string
+	state []byte
+	large string
+
+	announced bool // the record, to the log
+}
+
+// head is the record without the content.
+func (m submission) head() []byte {
+	var head []byte
+	switch {
+	case m.content == nil:
+		head = appendString(appendString([]byte{recordLarge}, m.id), string(m.state))
+	case m.state != nil:
+		head = appendString(appendString([]byte{recordSpooled}, m.id), string(m.state))
+	default:
+		head = []byte{recordMessage}
+	}
+	head = appendString(head, m.name)
+	head = binary.AppendUvarint(head, uint64(len(m.dirs)))
+	for _, dir := range m.dirs {
 		head = appendString(head, dir)
 	}
-	file, applied, err := j.log.Append(head, content)
-	if err != nil {
-		return nil, err
+	return head
+}
+
+// cost is what a replay of the message may take from the disk.
+func (j *journal) cost(m submission) int64 {
+	cost := costOfFile(len(m.content))
+	dirs := m.dirs
+	if m.state != nil {
+		cost += costOfFile(len(m.state)) + costOfName
+		dirs = append(slices.Clone(dirs), spoolDir)
 	}
-	j.note(file, id)
-	return applied, nil
-}
-
-// note remembers which is the oldest message that a file of the log knows.
-func (j *journal) note(file int, id string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.oldest[file] == "" || id < j.oldest[file] {
-		j.oldest[file] = id
-	}
-}
-
-// cut is called when a file of the log was cut.
-func (j *journal) cut(file int) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.oldest[file] = ""
-}
-
-// holds reports whether the log may hold a message with this file name.
-func (j *journal) holds(name string) bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return slices.ContainsFunc(j.oldest[:], func(id string) bool { return id != "" && name >= id })
-}
-
-// withdrawn says that a message that the log has got no name, or lost it, in all of these mailboxes.
-func (j *journal) withdrawn(name string, dirs []string) error {
-	var errs []error
 	for _, dir := range dirs {
-		errs = append(errs, j.removed(dir, []string{name}))
+		cost += costOfName
+		if !j.paid[dir] {
+			j.paid[dir] = true
+			cost += diskBlock
+		}
 	}
-	return errors.Join(errs...)
+	return cost
+}
+
+func costOfFile(size int) int64 {
+	return int64(size+diskBlock-1)/diskBlock*diskBlock + costOfInode
+}
+
+// state returns when the log has another state of a message in the spool.
+func (j *journal) state(id string, state []byte) (applied func(), err error) {
+	return j.append(noted{id: id, state: state}, costOfFile(len(state)), appendString([]byte{recordState}, id), state)
+}
+
+// unspooled returns when the log knows that a message leaves the spool.
+func (j *journal) unspooled(id string) (applied func(), err error) {
+	applied, err = j.append(noted{}, 0, removal(spoolDir, spooledNames(id)))
+	if err == nil {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		for i := range j.files {
+			delete(j.files[i].states, id)
+		}
+	}
+	return applied, err
 }
 
 // removed says that messages are about to be deleted from a mailbox: what the log holds of them must not bring
@@ -101,7 +154,7 @@ func (j *journal) withdrawn(name string, dirs []string) error {
 func (j *journal) removed(dir string, names []string) error {
 	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !j.holds(name) })
 	for some := range slices.Chunk(names, removedPerRecord) {
-		_, applied, err := j.append(removal(dir, some))
+		applied, err := j.append(noted{}, 0, removal(dir, some))
 		if err != nil {
 			return fmt.Errorf("%s: deletions: %w", dir, err)
 		}
@@ -110,8 +163,92 @@ func (j *journal) removed(dir string, names []string) error {
 	return nil
 }
 
-func stateRecord(id string, state []byte) []byte {
-	return append(appendString([]byte{recordState}, id), state...)
+// append waits for room.
+func (j *journal) append(about noted, cost int64, parts ...[]byte) (applied func(), err error) {
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	for {
+		room := j.log.Room()
+		if !about.announced {
+			j.log.Announce()
+		}
+		about.announced = false
+		file, applied, err := j.log.Append(cost, parts...)
+		if err == nil {
+			j.note(file, about)
+			return applied, nil
+		}
+		if !errors.Is(err, durable.ErrLogFull) {
+			return nil, err
+		}
+		select {
+		case <-room:
+		case <-late.C:
+			return nil, err
+		}
+	}
+}
+
+// note remembers what a file of the log knows.
+func (j *journal) note(file int, about noted) {
+	if about.id == "" {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	f := &j.files[file]
+	if f.oldest == "" || about.id < f.oldest {
+		f.oldest = about.id
+	}
+	if about.large != "" {
+		f.large = append(f.large, about.large)
+	}
+	if about.state == nil {
+		return
+	}
+	if f.states == nil {
+		f.states = make(map[string][]byte)
+	}
+	f.states[about.id] = about.state
+	delete(j.files[1-file].states, about.id)
+}
+
+// cut is called when a file of the log was cut.
+func (j *journal) cut(file int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.trash = append(j.trash, j.files[file].large...)
+	j.files[file] = logged{}
+	clear(j.paid)
+}
+
+// takeTrash returns the files that may be removed now.
+func (j *journal) takeTrash() []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	trash := j.trash
+	j.trash = nil
+	return trash
+}
+
+// lastState is the state of a message in the spool, if the log has it. The file of the state is not trusted before the
+// sync that cuts the log: a page that could not be written may have been dropped.
+func (j *journal) lastState(id string) ([]byte, bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, f := range j.files {
+		if state, ok := f.states[id]; ok {
+			return state, true
+		}
+	}
+	return nil, false
+}
+
+// holds reports whether the log may hold a message with this file name.
+func (j *journal) holds(name string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.ContainsFunc(j.files[:], func(f logged) bool { return f.oldest != "" && name >= f.oldest })
 }
 
 func removal(dir string, names []string) []byte {
@@ -120,25 +257,6 @@ func removal(dir string, names []string) []byte {
 		record = appendString(record, name)
 	}
 	return record
-}
-
-// append waits for room: unlike a message, a deletion has no other way.
-func (j *journal) append(record []byte) (file int, applied func(), err error) {
-	for waited, wait := time.Duration(0), time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
-		j.log.Announce()
-		file, applied, err = j.log.Append(record)
-		if err == nil || !errors.Is(err, durable.ErrLogFull) || waited >= patience {
-			return file, applied, err
-		}
-		time.Sleep(wait)
-		waited += wait
-	}
-}
-
-// appendNow does not wait for room.
-func (j *journal) appendNow(record []byte) (file int, applied func(), err error) {
-	j.log.Announce()
-	return j.log.Append(record)
 }
 
 func appendString(b []byte, s string) []byte {
@@ -175,14 +293,19 @@ func (d *decoder) string() string {
 	return s
 }
 
-// change is what a record says of one file: its content, or that it is gone.
-type change struct {
-	path    string
+// source is what a file's content comes from.
+type source struct {
 	content []byte
-	removed bool
+	large   string // the file that has it; "": content has it
 }
 
-// decode returns what a record stands for.
+// change is what a record says of one file: its content, or that it is gone.
+type change struct {
+	path string
+	*source
+}
+
+// decode returns what a record stands for. A change without a source is a removal.
 func decode(record []byte) (all []change, err error) {
 	if len(record) == 0 {
 		return nil, errRecord
@@ -190,18 +313,20 @@ func decode(record []byte) (all []change, err error) {
 	d := decoder{rest: record[1:]}
 	switch record[0] {
 	case recordMessage:
-		all = d.message()
+		all = d.message("")
 	case recordSpooled:
-		id := d.string()
-		state := []byte(d.string())
-		all = d.message()
-		all = append(all, change{path: spooledMessage(id), content: d.rest}, change{path: spooledState(id), content: state})
+		id, state := d.string(), d.string()
+		all = d.spooled(id, state, "")
+	case recordLarge:
+		id, state := d.string(), d.string()
+		all = d.spooled(id, state, path.Join(incomingDir, id))
 	case recordState:
-		all = []change{{path: spooledState(d.string()), content: d.rest}}
+		path := spooledState(d.string())
+		all = []change{{path, &source{content: d.rest}}}
 	case recordRemoved:
 		dir := d.string()
 		for len(d.rest) > 0 {
-			all = append(all, change{path: path.Join(dir, d.string()), removed: true})
+			all = append(all, change{path: path.Join(dir, d.string())})
 		}
 	default:
 		d.err = errRecord
@@ -209,155 +334,28 @@ func decode(record []byte) (all []change, err error) {
 	return all, d.err
 }
 
-// message leaves the content in rest.
-func (d *decoder) message() (all []change) {
+// message reads the rest of a record of a message, whose files share one source.
+func (d *decoder) message(large string) (all []change) {
 	name := d.string()
+	from := &source{large: large}
 	for range d.number() {
-		all = append(all, change{path: path.Join(d.string(), name)})
+		all = append(all, change{path.Join(d.string(), name), from})
 	}
-	for i := range all {
-		all[i].content = d.rest
+	if large == "" {
+		from.content = d.rest
 	}
 	return all
 }
 
-// replay puts what an earlier process acknowledged back into the mailboxes, where it is missing, and finishes its
-// deletions: what was being deleted may still have its name, though nobody ever synced what it names.
-type replay struct {
-	store *Store
-	log   *slog.Logger
-
-	mu    sync.Mutex
-	last  map[string]change // by path, what became of it last
-	order []string          // the paths, oldest first
-	gone  map[string]bool   // paths that were deleted while the replay could not be done
-	put   int               // messages that were missing, or not whole
-}
-
-// read takes a record.
-func (r *replay) read(record []byte) error {
-	all, err := decode(record)
-	if err != nil {
-		return err
+// spooled is message for one that is in the spool, if it has a state.
+func (d *decoder) spooled(id, state, large string) []change {
+	all := d.message(large)
+	if state == "" {
+		return all
 	}
-	for _, c := range all {
-		if _, known := r.last[c.path]; !known {
-			r.order = append(r.order, c.path)
-		}
-		r.last[c.path] = c
+	from := &source{content: d.rest, large: large}
+	if len(all) > 0 {
+		from = all[0].source
 	}
-	return nil
-}
-
-// forget says that messages are about to be deleted, though the replay may not have been done yet.
-func (r *replay) forget(dir string, names []string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.gone == nil {
-		r.gone = make(map[string]bool)
-	}
-	for _, name := range names {
-		r.gone[path.Join(dir, name)] = true
-	}
-}
-
-// restore makes sure that every message is whole, in each mailbox that is still there, and what was deleted is not, and
-// that all this is on the disk.
-func (r *replay) restore() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var errs []error
-	for _, name := range r.order {
-		if r.gone[name] {
-			continue
-		}
-		if err := r.restoreOne(r.last[name]); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	if len(errs) > 0 {
-		return fmt.Errorf("%d messages: %w", len(errs), errs[0]) // the same disk fails them alike
-	}
-	if len(r.order) == 0 {
-		return nil
-	}
-	r.log.Info("the log of an earlier run was replayed", "messages", len(r.order), "put back", r.put)
-	return r.store.fsys.SyncAll()
-}
-
-func (r *replay) restoreOne(c change) error {
-	s := r.store
-	if err := s.checkMailbox(path.Dir(c.path)); errors.Is(err, ErrNoMailbox) {
-		return nil // removed since
-	} else if err != nil {
-		return err
-	}
-	name := c.path
-	there, err := s.fsys.Lstat(name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if c.removed {
-			return nil
-		}
-	case err != nil:
-		return err
-	case !there.Mode().IsRegular(): // somebody's, and nobody's mail
-		if c.removed {
-			return nil
-		}
-		n, _ := ParseName(path.Base(name))
-		n.ID = s.ids.next()
-		r.log.Warn("something that is no file has the name of a message; the message gets another", "file", name, "new name", n.String())
-		name = path.Join(path.Dir(name), n.String())
-	case c.removed:
-		return s.fsys.Remove(name)
-	default:
-		if s.holds(name, c.content) {
-			return nil
-		}
-	}
-	r.put++
-	return durable.WriteFile(s.fsys, name, c.content, filePerm)
-}
-
-// holds reports whether a regular file can be read and holds this.
-func (s *Store) holds(name string, content []byte) bool {
-	f, fi, err := s.openRegular(name)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	if fi.Size() != int64(len(content)) {
-		return false
-	}
-	there, err := io.ReadAll(f)
-	return err == nil && bytes.Equal(there, content)
-}
-
-// redo writes the files of a record anew while the server runs, after a failed sync. Only those that are still there:
-// the rest has been deleted.
-func (s *Store) redo(record []byte) error {
-	all, err := decode(record)
-	if err != nil {
-		return err
-	}
-	for _, c := range all {
-		if c.removed {
-			continue
-		}
-		if err := s.redoOne(c); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *Store) redoOne(c change) error {
-	if isState(c.path) {
-		return s.spool.redo(c.path)
-	}
-	if _, err := s.fsys.Lstat(c.path); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return durable.WriteFile(s.fsys, c.path, c.content, filePerm)
+	return append(all, change{spooledMessage(id), from}, change{spooledState(id), &source{content: []byte(state)}})
 }

@@ -39,7 +39,7 @@ func TestKill(t *testing.T) {
 			token, dirs, _ := strings.Cut(line, " ")
 			acknowledged[token] = strings.Split(dirs, ",")
 		}
-		must(t, h.Recover(Behind{}))
+		must(t, h.Recover(RecoverOptions{}))
 		h.wantIncoming(t, 0)
 	}
 	t.Logf("%d messages acknowledged in %d rounds", len(acknowledged), rounds)
@@ -105,7 +105,7 @@ func victim(t *testing.T, dir string) {
 	must(t, err)
 	s, err := Open(root, Options{})
 	must(t, err)
-	must(t, s.Recover(Behind{}))
+	must(t, s.Recover(RecoverOptions{}))
 	done := make(chan error)
 	for range 4 {
 		go func() {

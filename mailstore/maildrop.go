@@ -35,8 +35,8 @@ type Maildrop struct {
 	closed  sync.Once
 }
 
-// OpenMaildrop lists a mailbox and locks it until Close. Errors are ErrInUse, ErrNoMailbox and those of the file
-// system. Deliveries do not wait for the lock, and go on while it is held.
+// OpenMaildrop lists a mailbox and locks it until Close. Errors are ErrInUse, ErrNoMailbox, ErrRecovering and those of the
+// file system. Deliveries do not wait for the lock, and go on while it is held.
 func (s *Store) OpenMaildrop(dir string) (*Maildrop, error) {
 	if !s.lock(dir) {
 		return nil, fmt.Errorf("%s: %w", dir, ErrInUse)
@@ -80,6 +80,10 @@ func (m *Maildrop) Open(i int) (*Content, error) {
 	if foreign != nil && foreign.err != nil {
 		return nil, foreign.err
 	}
+	if err := m.store.gate.enter(); err != nil {
+		return nil, err
+	}
+	defer m.store.gate.leave()
 	name := path.Join(m.dir, file)
 	f, fi, err := m.store.openRegular(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -133,18 +137,21 @@ func (m *Maildrop) Remove(indexes []int) error {
 	for n, i := range indexes {
 		names[n], _ = m.view.file(i)
 	}
-	if j := m.store.journal.Load(); j != nil { // before anything is gone, or a crash would bring it back
-		if err := j.removed(m.dir, names); err != nil {
-			return err
-		}
-	} else if r := m.store.stuck.Load(); r != nil {
-		r.forget(m.dir, names)
-	}
 	var bytes int64
 	var messages int
 	if m.store.quota != nil {
 		settle := m.store.quota.Release(m.dir)
 		defer func() { settle(-bytes, -messages) }()
+	}
+	if err := m.store.gate.enter(); err != nil {
+		return err
+	}
+	defer m.store.gate.leave()
+	j := m.store.journal.Load()
+	if j != nil { // before anything is gone, or a crash would bring it back
+		if err := j.removed(m.dir, names); err != nil {
+			return err
+		}
 	}
 	if m.removed == nil {
 		m.removed = make([]bool, len(m.view.messages))
@@ -164,6 +171,9 @@ func (m *Maildrop) Remove(indexes []int) error {
 		messages++
 	}
 	err := m.store.fsys.SyncDir(m.dir)
+	if err != nil && j != nil && !errors.Is(err, fs.ErrNotExist) {
+		m.store.fall(err) // what the log has of it is done by the recovery
+	}
 	if len(errs) > 0 {
 		// The same disk fails them alike; the first error is enough.
 		err = errors.Join(fmt.Errorf("%s: %d of %d messages not deleted: %w", m.dir, len(errs), len(indexes), errs[0]), err)

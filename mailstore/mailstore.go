@@ -1,8 +1,9 @@
 // Package mailstore keeps the mail: a directory for each mailbox, a file for each message.
 //
-// The file system is the database. A small message is acknowledged when a log has it, and a file of its own, linked
-// into every mailbox that receives it; the files are synced behind. A larger one is acknowledged when its file and
-// the directories are synced. The file name says all that a listing needs (see Name), so a mailbox of any size is
+// The file system is the database. A message is acknowledged when a log has it, the whole of a small one, the name of a
+// large one whose file is synced. Then its file gets its names in every mailbox that receives it; they are synced a
+// little later. From the record on there is no way back: what cannot be done at once is done by a recovery, before
+// anything else acts on the store (gate, recovery). The file name says all that a listing needs (see Name), so a mailbox of any size is
 // read without opening a message.
 // Files that somebody put into a mailbox by hand are messages like any other if they end in ".eml".
 //
@@ -11,13 +12,10 @@
 package mailstore
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"path"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,9 +31,6 @@ const (
 
 	// bufferSize is how much of a file is read at once, in bytes.
 	bufferSize = 32 << 10
-
-	// retryReplay is how long a log waits that could not be put back.
-	retryReplay = 5 * time.Second
 )
 
 var (
@@ -97,35 +92,40 @@ type Options struct {
 	Now func() time.Time
 }
 
-// Behind says how a process that has called Recover works behind the acknowledgements. The zero value is good.
-type Behind struct {
-	// NoLog makes every message be synced by itself: for file systems that do not keep the promises that the log
-	// rests on (durable.Root.Filesystem).
-	NoLog bool
-	// LogSize is the size of each half of the log in bytes, a multiple of 4096; 0 is the usual one.
+// RecoverOptions say how a process that calls Recover keeps its acknowledgements. The zero value is good.
+type RecoverOptions struct {
+	// SyncEach makes every file and directory be synced by itself: for file systems that do not keep the promises that
+	// a sync of everything rests on (durable.Root.Filesystem).
+	SyncEach bool
+	// Offline is for a command that works while no server runs: what a log holds is made true, and no log is begun.
+	Offline bool
+	// LogSize is the size of each half of the log in bytes, a multiple of 4096; 0 is the usual one. The reserve is as
+	// large as both together.
 	LogSize int64
-	// SyncDelay is how long the sync behind the log waits at most; 0 is some seconds.
+	// SyncDelay is how long the sync of what the log holds waits at most; 0 is some seconds.
 	SyncDelay time.Duration
 	// Log takes what happens; nil discards it.
 	Log *slog.Logger
-	// Restored is called, by another goroutine, when the log is put back that Recover could not put back. nil: nobody asks.
-	Restored func()
+	// Recovered is called, by another goroutine, after each recovery but that of Recover itself. nil: no caller needs to
+	// know.
+	Recovered func()
 }
 
 // Store is the mail below one root. It is safe for concurrent use.
 type Store struct {
-	fsys    durable.FS
-	quota   Reserver // nil: no limits
-	ids     *idSource
-	buffers sync.Pool               // of *[]byte
-	journal atomic.Pointer[journal] // nil before Recover, and without a log
-	stuck   atomic.Pointer[replay]  // a log that could not be put back yet
-	named   atomic.Bool             // the file system has no files without a name
-	sizes   sizeCache
-	views   viewCache
-	spool   Spool
-
-	stopTrying func() // to put it back; nil if there is nothing to stop
+	fsys     durable.FS
+	quota    Reserver // nil: no limits
+	ids      *idSource
+	buffers  sync.Pool // of *[]byte
+	gate     *gate
+	keeper   *keeper                 // nil before Recover
+	journal  atomic.Pointer[journal] // nil before Recover, and while no log can be made
+	syncEach bool
+	device   uint64      // of the incoming directory
+	named    atomic.Bool // the file system has no files without a name
+	sizes    sizeCache
+	views    viewCache
+	spool    Spool
 
 	mu    sync.Mutex
 	inUse map[string]struct{} // by directory: the maildrops that are open
@@ -146,128 +146,91 @@ func Open(fsys durable.FS, opts Options) (*Store, error) {
 		fsys:  fsys,
 		quota: opts.Reserver,
 		ids:   newIDSource(opts.Now),
+		gate:  newGate(),
 		inUse: make(map[string]struct{}),
 	}
 	s.spool.store = s
-	return s, nil
+	var err error
+	s.device, err = deviceOf(fsys, incomingDir)
+	return s, err
 }
 
-// Recover clears away the messages that were being received when an earlier process ended, none of which was
-// acknowledged, and puts back those that were and did not get to the disk. From then on small messages are made
-// durable through a log. Only the process that holds the lock of the data directory may call it, once, before it
-// receives anything or lets anybody fetch; it calls Close at its end.
-func (s *Store) Recover(behind Behind) error {
-	names, err := s.fsys.ReadNames(incomingDir)
+// Checkpoint brings to the disk what the log stands for, and cuts the log. It is for a caller that puts back what was
+// deleted: the log knows messages by mailbox and name.
+func (s *Store) Checkpoint() error { return s.alone(func() error { return nil }) }
+
+func deviceOf(fsys durable.FS, name string) (uint64, error) {
+	dir, err := fsys.OpenDir(name)
 	if err != nil {
-		return fmt.Errorf("mail store: %w", err)
+		return 0, fmt.Errorf("mail store: %w", err)
 	}
-	var errs []error
-	for _, name := range names {
-		errs = append(errs, s.fsys.RemoveAll(path.Join(incomingDir, name)))
-	}
-	return errors.Join(append(errs, s.openJournal(behind))...)
+	device, err := dir.Device()
+	return device, errors.Join(err, dir.Close())
 }
 
-// openJournal replays the log that an earlier process left, even if this one is to work without.
-func (s *Store) openJournal(behind Behind) error {
-	_, err := s.fsys.Lstat(journalDir)
-	if errors.Is(err, fs.ErrNotExist) && behind.NoLog {
-		return nil
-	}
-	if behind.Log == nil {
-		behind.Log = slog.New(slog.DiscardHandler)
-	}
-	j := new(journal)
-	j.log, err = durable.OpenLog(s.fsys, journalDir, durable.LogOptions{
-		Segment: behind.LogSize, Delay: behind.SyncDelay, Redo: s.redo, Cut: j.cut, Log: behind.Log,
-	})
-	if err != nil && !s.hasLog() {
-		behind.Log.Error("no log can be made, as on a full disk; until the next start every message is synced by itself", "error", err)
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("mail store: log: %w", err)
-	}
-	r := &replay{store: s, log: behind.Log, last: make(map[string]change)}
-	err = j.log.Replay(r.read, r.restore)
-	if err == nil {
-		return s.begin(j, behind)
-	}
-	behind.Log.Error("what the log holds cannot be put back now; this is tried again and again, and until then every message is synced by itself",
-		"error", err)
-	s.stuck.Store(r)
-	ctx, stop := context.WithCancel(context.Background())
-	var trying sync.WaitGroup
-	trying.Go(func() { s.replayLater(ctx, j, r, behind) })
-	s.stopTrying = func() { stop(); trying.Wait() }
-	return nil
+// Exclusively is for a caller that takes a mailbox away, or gives it another name. While change runs, no other
+// operation acts on the store, and the log is empty. If the disk has no room for the change, it is made once more with
+// the room of the reserve. change must not use the store.
+func (s *Store) Exclusively(change func() error) error {
+	return s.alone(func() error { return s.WithReserve(change) })
 }
 
-// begin lets messages go through a log that was replayed, if they are to.
-func (s *Store) begin(j *journal, behind Behind) error {
-	if behind.NoLog {
-		return j.log.Close()
-	}
-	s.journal.Store(j)
-	return nil
-}
-
-// hasLog reports whether there may be mail in a log.
-func (s *Store) hasLog() bool {
-	names, err := s.fsys.ReadNames(journalDir)
-	return err != nil && !errors.Is(err, fs.ErrNotExist) || slices.ContainsFunc(names, func(name string) bool { return !durable.IsTemp(name) })
-}
-
-// replayLater replays a log that could not be replayed at start, as on a full disk: mail can be fetched and deleted
-// meanwhile, which makes room.
-func (s *Store) replayLater(ctx context.Context, j *journal, r *replay, behind Behind) {
-	ticker := time.NewTicker(retryReplay)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			_ = j.log.Close() // nothing was changed
-			return
-		}
-		if err := j.log.Replay(r.read, r.restore); err != nil {
-			continue
-		}
-		behind.Log.Info("what the log held is put back")
-		s.stuck.Store(nil)
-		_ = s.begin(j, behind) // a log without use is closed, and holds nothing
-		if behind.Restored != nil {
-			behind.Restored()
-		}
-		return
-	}
-}
-
-// Settle brings to the disk what the log stands for, and cuts it. It is for those who take a mailbox away, or give
-// it another name, or put back what was deleted: the log knows messages by mailbox and name.
-func (s *Store) Settle() error {
-	if err := s.spool.writeOutAll(); err != nil {
+func (s *Store) alone(do func() error) error {
+	if err := s.gate.lock(); err != nil {
 		return err
 	}
-	if j := s.journal.Load(); j != nil {
-		return j.log.Settle()
+	defer s.gate.unlock()
+	j := s.journal.Load()
+	if j != nil {
+		defer s.keeper.keepReserve(j) // the change may have taken it
+		err := s.spool.writeOutAll()
+		if err == nil {
+			err = j.log.Checkpoint()
+		}
+		if err != nil {
+			s.fall(err)
+			return fmt.Errorf("mail store: %w", err)
+		}
 	}
-	return nil
+	return do()
 }
 
-// Close brings everything to the disk and gives the log back. Nothing may be under way. A store that was not
+// WithReserve makes a change that frees more room than it takes. If the disk has none, the change is made once more with
+// the room of the reserve; the server makes the reserve again. It is for callers that know the log to be empty.
+func (s *Store) WithReserve(change func() error) error {
+	err := change()
+	if !durable.NoRoom(err) {
+		return err
+	}
+	if released := s.fsys.Remove(reserveFile); released != nil {
+		return err
+	}
+	return change()
+}
+
+// Close brings everything to the disk and gives the log back. No operation may be under way. A store that was not
 // recovered has nothing to close.
 func (s *Store) Close() error {
-	if s.stopTrying != nil {
-		s.stopTrying()
+	if s.keeper == nil {
+		return nil
 	}
-	if j := s.journal.Load(); j != nil {
-		if err := s.spool.writeOutAll(); err != nil {
-			return errors.Join(err, j.log.Abandon(s.spool.giveUp)) // the next start replays it
-		}
-		return j.log.Close()
+	s.keeper.end()
+	err := s.closeLog()
+	s.keeper = nil
+	return errors.Join(err, s.gate.stillFallen())
+}
+
+func (s *Store) closeLog() error {
+	j := s.journal.Swap(nil)
+	if j == nil {
+		return nil
 	}
-	return nil
+	defer s.removeTrash(j)
+	defer s.spool.logOnly.stop()
+	if err := s.spool.writeOutAll(); err != nil {
+		return errors.Join(err, j.log.Abandon()) // the next start replays it
+	}
+	return j.log.Close()
 }
 
 // Flushes is how many times the log has asked the disk to write since Recover.

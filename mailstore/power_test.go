@@ -17,8 +17,8 @@ import (
 // powerRounds is how many choices of what survives are tried for each step in each of the modes that choose.
 const powerRounds = 10
 
-// behindTest is a log so small that a few messages fill it.
-var behindTest = Behind{LogSize: 4 * 4096}
+// smallLog is a log so small that a few messages fill it.
+var smallLog = RecoverOptions{LogSize: 5 * 4096}
 
 // promise is what a client was told about one message.
 type promise struct {
@@ -79,7 +79,7 @@ func (ps promises) verify(fsys durable.FS) error {
 	if err != nil {
 		return err
 	}
-	if err := s.Recover(behindTest); err != nil {
+	if err := s.Recover(smallLog); err != nil {
 		return err
 	}
 	defer s.Close()
@@ -141,11 +141,11 @@ func cutAtEveryStep(t *testing.T) {
 	}
 	s, err := Open(disk, Options{})
 	must(t, err)
-	must(t, s.Recover(behindTest))
+	must(t, s.Recover(smallLog))
 	must(t, s.Close())
 	mailtest.CutEverywhere(t, disk, powerRounds, func(fsys *mailtest.PowerFS) func(*mailtest.PowerFS) error {
 		told := make(promises)
-		if s, err := Open(fsys, Options{}); err == nil && s.Recover(behindTest) == nil {
+		if s, err := Open(fsys, Options{}); err == nil && s.Recover(smallLog) == nil {
 			told.deliver(s, "first\r\n", 4000, anna)
 			told.deliver(s, "second\r\n", 1000, everybody...)
 			told.remove(s, anna)
@@ -160,7 +160,7 @@ func cutAtEveryStep(t *testing.T) {
 		return func(found *mailtest.PowerFS) error {
 			round++
 			found.Start(mailtest.Nth(1+round%60, mailtest.ErrPowerCut))
-			if s, err := Open(found, Options{}); err == nil && s.Recover(behindTest) == nil {
+			if s, err := Open(found, Options{}); err == nil && s.Recover(smallLog) == nil {
 				_ = s.Close()
 			}
 			rng := rand.New(rand.NewPCG(uint64(round), 0))

@@ -46,7 +46,7 @@ func TestBytesAreKept(t *testing.T) {
 		t.Run("log "+strconv.FormatBool(log), func(t *testing.T) {
 			h := newHouse(t, Options{})
 			if log {
-				must(t, h.Recover(Behind{LogSize: 4 << 20}))
+				must(t, h.Recover(RecoverOptions{LogSize: 4 << 20}))
 				defer func() { must(t, h.Store.Close()) }()
 			}
 			keptAll(t, h, rng, bodies)

@@ -178,7 +178,7 @@ func TestAbortAndRecover(t *testing.T) {
 	again, err := Open(h.root, Options{})
 	must(t, err)
 	h.wantIncoming(t, 1)
-	must(t, again.Recover(Behind{}))
+	must(t, again.Recover(RecoverOptions{}))
 	h.wantIncoming(t, 0)
 }
 

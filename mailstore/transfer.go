@@ -77,9 +77,14 @@ func (in *Incoming) CommitAs(id, dir string) error {
 	if err := d.reserve(dirs); err != nil {
 		return err
 	}
+	if err := in.store.gate.enter(); err != nil {
+		return err
+	}
+	defer in.store.gate.leave()
 	if err := in.commitSynced(&d, dirs); err != nil {
 		return err
 	}
+	d.stored = true
 	in.end()
 	return nil
 }

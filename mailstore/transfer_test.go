@@ -111,7 +111,7 @@ func TestCommitAs(t *testing.T) {
 	for _, log := range []bool{false, true} {
 		h := newHouse(t, Options{})
 		if log {
-			must(t, h.Recover(Behind{LogSize: 1 << 20}))
+			must(t, h.Recover(RecoverOptions{LogSize: 1 << 20}))
 		}
 		for i, want := range []error{nil, fs.ErrExist} {
 			in := h.Create()

@@ -86,6 +86,10 @@ func (v *view) bytes() int {
 
 // view returns what is in the mailbox now. As long as the directory has not changed, nothing is read.
 func (s *Store) view(dir string) (*view, error) {
+	if err := s.gate.enter(); err != nil {
+		return nil, err
+	}
+	defer s.gate.leave()
 	if err := s.checkMailbox(dir); err != nil {
 		return nil, err
 	}

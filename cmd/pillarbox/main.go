@@ -147,6 +147,7 @@ func (a *app) office() (*ops.Office, error) {
 	if a.operator != nil {
 		o = o.As(*a.operator)
 	}
-	o.Settle = func() error { return daemon.SettleLog(o) }
+	o.Checkpoint = func() error { return daemon.Checkpoint(o) }
+	o.Exclusively = func(change func() error) error { return daemon.Exclusively(o, change) }
 	return o, nil
 }

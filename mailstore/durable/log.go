@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"path"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,67 +18,83 @@ const (
 	defaultSegment = 16 << 20
 	// defaultDelay is how long records wait at most before what they stand for is synced.
 	defaultDelay = 5 * time.Second
-	// gatherFor is how long the first writer of a group waits for those that are known to come.
+	// gatherFor is how long the first writer of a group waits for the announced ones.
 	gatherFor = time.Millisecond
-	// forgetLate is after how many groups everybody is waited for again.
+	// forgetLate is the number of groups after which late writers are waited for again.
 	forgetLate = 256
 	// maxSpare is how many groups there are at once, usually: one is written while another gathers.
 	maxSpare = 2
-	// maxGroup is when a group is written without waiting for more, in bytes.
+	// maxGroup is the size in bytes at which a group is written without waiting for more.
 	maxGroup = 1 << 20
+	// maxDamaged is how many damaged files are kept; the oldest go first.
+	maxDamaged = 8
+	// damagedPrefix begins the names of damaged files that are kept.
+	damagedPrefix = "damaged-"
 )
 
-// ErrLogFull says that the log takes no record now: it is closed, the record is too large for it, or what it holds
-// could not be settled yet. Nothing was written; the caller makes its change durable in another way.
-var ErrLogFull = errors.New("log is full")
+var (
+	// ErrLogFull says that the log takes no record now: what it holds is not synced yet. Nothing was written. LogRoom
+	// tells when to try again.
+	ErrLogFull = errors.New("the log is full")
+	// ErrRecordSize says that a record is too large for the log.
+	ErrRecordSize = errors.New("the record is too large for the log")
+	// ErrLogDown says that the log takes no record before the next Replay: it is new or closed, or a sync failed.
+	ErrLogDown = errors.New("the log has to be replayed")
+)
 
-// LogOptions say how a Log works. The zero value of each field but Redo is good.
+// LogOptions say how a Log works. The zero value is good.
 type LogOptions struct {
 	Segment int64         // size of each of the two files in bytes, a multiple of 4096; 0: 16 MiB
 	Delay   time.Duration // between a record and the sync that makes it superfluous; 0: 5 s
+	// Budget is what all records together may cost, see Append. 0 means no limit.
+	Budget int64
 
-	// Redo does again, durably, what a record stands for, whatever became of it on the disk. It is called for
-	// the records that are waiting when a sync behind the log fails: nothing can be told then about what
-	// the sync was for, and a second one would succeed without having written it.
-	Redo func(record []byte) error
-	Cut  func(file int) // called when the records in file 0 or 1 have gone; nil: nobody asks
-	Log  *slog.Logger   // nil: nothing is said
+	// Sync brings to the disk what the records stand for that each gives. nil: FS.SyncAll.
+	Sync func(each func(do func(record []byte) error) error) error
+	// Failed is called once after a failed sync. From then on the log takes no record and cuts none, until Replay is
+	// called again: the kernel reports such a failure once, and a second sync would succeed without the lost data.
+	// Failed must not wait for the log. nil: no caller needs to know.
+	Failed func(err error)
+	Cut    func(file int) // called when the records in file 0 or 1 have gone; nil: no caller needs to know
+	Log    *slog.Logger   // nil: nothing is logged
 }
 
 // Log lets many small changes be durable with few syncs. A record of the change is appended, together with those of
-// all who wait, with one write and one flush; the change itself is made without a sync. Some seconds later, or
-// when the log's file is full, everything on the file system is synced at once, and the records are cut. After a
-// crash, Replay gives the records whose change may be lost.
+// other writers, with one write and one flush; the change itself is made without a sync. Some seconds later, or when
+// the log's file is full, everything on the file system is synced at once, and the records are cut. After a crash,
+// and after a failed sync, Replay gives the records whose change may be lost.
 //
-// The log has two files of fixed size, written from end to end before the first use, so that a flush of records
-// moves nothing but records. One file takes groups of records while what is in the other is settled. A group counts
-// only whole: a checksum covers it, it carries the number of its file's present life, which is random and never
-// leaves the machine, and its own number in that life, so that neither the remains of earlier groups nor anything
-// that a stranger wrote into a record is taken for a group. Groups begin at multiples of 4096 bytes: nothing that was
-// acknowledged shares a block with what is written later.
+// The log has two files of fixed size, written from end to end before the first use, so that a flush of records moves
+// nothing but records. One file takes groups of records while what is in the other is synced. A group counts only
+// whole: a checksum covers it, and it carries the random number of its file's present life and its own number in that
+// life. The life never leaves the machine. So neither the remains of earlier groups nor anything that a stranger wrote
+// into a record is taken for a group. Groups begin at multiples of 4096 bytes: no acknowledged record shares a block with
+// what is written later. The header of a file stands at both of its ends.
 //
 // A Log is safe for concurrent use.
 type Log struct {
 	fsys FS
+	dir  string
 	opts LogOptions
 
-	writing   sync.Mutex  // held while a group is written, or the files change roles
+	// Locks in the order in which they are taken: syncing, writing, mu.
+	syncing   mutex       // held while a file is synced and cut
+	writing   mutex       // held while a group is written, or the files change roles
 	segments  [2]*segment // guarded by writing
-	active    *segment    // one of them; nil before Replay, after Close
-	settling  sync.Mutex  // held while a file is settled; taken before writing
+	active    *segment    // one of them; nil: the log takes no records; guarded by writing
 	late      int         // of those announced, how many were waited for in vain; guarded by writing
 	groups    int         // written; guarded by writing
 	announced atomic.Int64
 	flushes   atomic.Int64
-	abandoned atomic.Bool // nothing may be cut any more
 
 	mu        sync.Mutex
-	gathering *group   // nil: the next writer opens one and leads it
-	spare     [][]byte // memory of groups that were written, for others
+	gathering *group        // nil: the next writer opens one and leads it
+	spare     [][]byte      // memory of groups that were written, for others
+	room      chan struct{} // closed when a file was cut
 
-	swapped chan struct{} // wakes the settler: there is a file to settle
+	swapped chan struct{} // wakes the syncer: there is a file to sync
 	stop    context.CancelFunc
-	settler sync.WaitGroup
+	syncer  sync.WaitGroup
 }
 
 // OpenLog opens the log in the directory dir, which it makes when it is missing. It takes no records before Replay.
@@ -93,9 +111,12 @@ func OpenLog(fsys FS, dir string, opts LogOptions) (*Log, error) {
 	if err := fsys.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	l := &Log{fsys: fsys, opts: opts, swapped: make(chan struct{}, 1)}
+	l := &Log{
+		fsys: fsys, dir: dir, opts: opts, syncing: newMutex(), writing: newMutex(),
+		room: make(chan struct{}), swapped: make(chan struct{}, 1),
+	}
 	for i := range l.segments {
-		s, err := openSegment(fsys, path.Join(dir, fmt.Sprintf("log%d", i)), i, opts.Segment, opts.Log)
+		s, err := openSegment(fsys, l.file(i), i, opts.Segment)
 		if err != nil {
 			return nil, errors.Join(err, l.closeFiles())
 		}
@@ -104,10 +125,19 @@ func OpenLog(fsys FS, dir string, opts LogOptions) (*Log, error) {
 	return l, nil
 }
 
-// Replay calls do with each record that is in the log, oldest first, and then done. When done returns, whatever the
+func (l *Log) file(i int) string { return path.Join(l.dir, fmt.Sprintf("log%d", i)) }
+
+// Replay calls do with each record that is in the log, oldest first, and then done. When done returns, all that the
 // records stand for is on the disk; so they are cut, and the log begins to take records. The memory of a record
-// belongs to do. After an error the log is as it was, and takes no records.
+// belongs to do. After an error the log is as it was, and takes no records; Replay may be called again.
+//
+// Replay is called after OpenLog, and after LogOptions.Failed. No change of a record may be under way. What Append
+// returned for records that were replayed does nothing any more.
+//
+// A file that is damaged gives what is whole in it, and is kept beside the new one under a name that begins with "damaged-".
 func (l *Log) Replay(do func(record []byte) error, done func() error) error {
+	l.syncing.Lock()
+	defer l.syncing.Unlock()
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	older, newer := l.segments[0], l.segments[1]
@@ -124,15 +154,68 @@ func (l *Log) Replay(do func(record []byte) error, done func() error) error {
 	}
 	last := newer.epoch
 	for i, s := range []*segment{older, newer} {
+		if err := l.keepDamaged(s); err != nil {
+			return err
+		}
 		if err := s.cut(last + uint64(i) + 1); err != nil {
 			return err
 		}
-		s.used.Store(false)
+		if l.opts.Cut != nil {
+			l.opts.Cut(s.index)
+		}
 	}
 	l.active = older
-	var ctx context.Context
-	ctx, l.stop = context.WithCancel(context.Background())
-	l.settler.Go(func() { l.settleAlways(ctx) })
+	l.wakeWaiting()
+	if l.stop == nil {
+		var ctx context.Context
+		ctx, l.stop = context.WithCancel(context.Background())
+		l.syncer.Go(func() { l.syncAlways(ctx) })
+	}
+	return nil
+}
+
+// keepDamaged puts a damaged file aside and makes another in its place.
+func (l *Log) keepDamaged(s *segment) error {
+	if s.damage == "" {
+		return nil
+	}
+	next := s.name + ".new"
+	if err := makeSegment(l.fsys, next, l.opts.Segment); err != nil {
+		return err
+	}
+	kept := path.Join(l.dir, damagedPrefix+time.Now().UTC().Format("20060102T150405.000Z-")+path.Base(s.name))
+	if err := l.fsys.Rename(s.name, kept); err != nil {
+		return err
+	}
+	if err := l.fsys.Rename(next, s.name); err != nil {
+		return err
+	}
+	if err := errors.Join(l.fsys.SyncDir(l.dir), s.file.Close()); err != nil {
+		return err
+	}
+	l.opts.Log.Error("a file of the log was damaged; the whole records in it were taken, and it is kept", "file", s.name, "damage", s.damage, "kept_as", kept)
+	fresh, err := openSegment(l.fsys, s.name, s.index, l.opts.Segment)
+	if err != nil {
+		return err
+	}
+	*s = *fresh
+	return l.forgetDamaged()
+}
+
+// forgetDamaged removes the oldest of too many damaged files.
+func (l *Log) forgetDamaged() error {
+	names, err := l.fsys.ReadNames(l.dir)
+	if err != nil {
+		return err
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, damagedPrefix) })
+	slices.Sort(names)
+	for len(names) > maxDamaged {
+		if err := l.fsys.Remove(path.Join(l.dir, names[0])); err != nil {
+			return err
+		}
+		names = names[1:]
+	}
 	return nil
 }
 
@@ -144,11 +227,10 @@ func (l *Log) Announce() { l.announced.Add(1) }
 func (l *Log) Retract() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.arrived()
+	l.arrivedLocked()
 }
 
-// arrived needs mu held.
-func (l *Log) arrived() {
+func (l *Log) arrivedLocked() {
 	none := l.announced.Add(-1) == 0
 	if g := l.gathering; g != nil && (none || g.enough > 0 && g.records >= g.enough) {
 		g.goAhead()
@@ -158,16 +240,33 @@ func (l *Log) arrived() {
 // Flushes is how many times the log has asked the disk to write, since it was opened.
 func (l *Log) Flushes() int64 { return l.flushes.Load() }
 
-// Append returns when the record, which is parts put together, is on the disk. Announce was called before. The
-// caller then makes the change that the record stands for, and calls applied once, whether or not the change
-// succeeded; until then, and until a sync after that, the log keeps the record. file is 0 or 1, that which has it.
+// Room returns a channel that is closed when a file of the log was cut. It is asked for before Append is called that
+// may find the log full.
+func (l *Log) Room() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.room
+}
+
+func (l *Log) wakeWaiting() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.room)
+	l.room = make(chan struct{})
+}
+
+// Append returns when the record, which is parts put together, is on the disk. Announce was called before. cost is what
+// a replay of the record may take from the disk, in bytes. The caller then makes the change that the record stands for,
+// and calls applied once; until then, and until a sync after that, the log keeps the record. file is 0 or 1, that which
+// has it.
 //
-// An error other than ErrLogFull says that writing failed, for all records of the group; the log is ready for the next.
-func (l *Log) Append(parts ...[]byte) (file int, applied func(), err error) {
-	g, leads := l.join(parts)
+// ErrLogFull, ErrRecordSize and ErrLogDown say that nothing was written. Any other error says that writing failed, for
+// all records of the group; the log is ready for the next.
+func (l *Log) Append(cost int64, parts ...[]byte) (file int, applied func(), err error) {
+	g, leads := l.join(cost, parts)
 	if g == nil {
 		l.Retract()
-		return 0, nil, ErrLogFull
+		return 0, nil, ErrRecordSize
 	}
 	if leads {
 		l.lead(g)
@@ -177,25 +276,25 @@ func (l *Log) Append(parts ...[]byte) (file int, applied func(), err error) {
 	if g.err != nil {
 		return 0, nil, g.err
 	}
-	return g.segment.index, g.segment.pending.Done, nil
+	return g.segment.index, g.users.done, nil
 }
 
 // join adds a record to the group that gathers, which is nil if no group could take the record; leads says that
 // the record is the first in it.
-func (l *Log) join(parts [][]byte) (g *group, leads bool) {
+func (l *Log) join(cost int64, parts [][]byte) (g *group, leads bool) {
 	size := recordSize(parts)
-	if groupHeader+size > min(int(l.opts.Segment)-blockSize, maxGroup) {
+	if groupHeader+size > min(int(l.opts.Segment)-2*blockSize, maxGroup) {
 		return nil, false
 	}
 	for {
 		l.mu.Lock()
 		g := l.gathering
 		if leads = g == nil; leads {
-			g = newGroup(l.memory())
+			g = newGroup(l.memoryLocked())
 			l.gathering = g
 		}
-		if g.add(parts, size) {
-			l.arrived()
+		if g.add(cost, parts, size) {
+			l.arrivedLocked()
 			l.mu.Unlock()
 			return g, leads
 		}
@@ -205,8 +304,7 @@ func (l *Log) join(parts [][]byte) (g *group, leads bool) {
 	}
 }
 
-// memory needs mu held.
-func (l *Log) memory() []byte {
+func (l *Log) memoryLocked() []byte {
 	n := len(l.spare)
 	if n == 0 {
 		return nil
@@ -236,8 +334,8 @@ func (l *Log) lead(g *group) {
 }
 
 // gather waits for as many records as are announced now, however many are announced meanwhile: with many writers
-// there would always be another. Those who were waited for in vain, such as a client that has fallen silent in the
-// middle of a message, are not counted again for a while.
+// there would always be another. Writers that were waited for in vain, such as a client that has fallen silent in the
+// middle of a message, are not counted again for a while. It needs writing held.
 func (l *Log) gather(g *group) {
 	if l.groups++; l.groups%forgetLate == 0 {
 		l.late = 0
@@ -265,145 +363,176 @@ func (l *Log) gather(g *group) {
 // write needs writing held.
 func (l *Log) write(g *group) error {
 	if l.active == nil {
-		return ErrLogFull
+		return ErrLogDown
 	}
-	if !l.active.fits(g) && !(l.swap() && l.active.fits(g)) {
+	budget := l.opts.Budget / 2
+	if !l.active.fits(g, budget) && !(l.swap() && l.active.fits(g, budget)) {
 		return ErrLogFull
 	}
 	l.flushes.Add(1)
-	g.segment = l.active
+	g.segment, g.users = l.active, l.active.users
 	return l.active.write(g)
 }
 
-// swap makes the other file the active one, if it is free, and leaves the one that was to the settler. It needs
+// swap makes the other file the active one, if it is free, and leaves the one that was to the syncer. It needs
 // writing held.
 func (l *Log) swap() bool {
 	other := l.segments[1-l.active.index]
-	if !other.empty() {
+	if other.hasRecords() {
 		return false
 	}
 	l.active = other
+	l.wakeSyncer()
+	return true
+}
+
+func (l *Log) wakeSyncer() {
 	select {
 	case l.swapped <- struct{}{}:
 	default:
 	}
-	return true
 }
 
-// settleAlways settles the file that is not active whenever there is something in it, and the active one when what
-// is in it has waited long enough.
-func (l *Log) settleAlways(ctx context.Context) {
+// syncAlways syncs the file that is not active whenever there is something in it, and the active one when its records
+// have waited long enough.
+func (l *Log) syncAlways(ctx context.Context) {
 	ticker := time.NewTicker(l.opts.Delay)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
-		var err error
 		select {
 		case <-l.swapped:
-			err = l.settleResting()
 		case <-ticker.C:
-			err = l.Settle()
+			l.retire()
 		case <-ctx.Done():
 			return
 		}
-		if err != nil && !errors.Is(err, errAbandoned) {
-			l.opts.Log.Error("cannot sync behind the log; new mail is synced message by message until that succeeds", "error", err)
+		if s := l.resting(); s != nil && s.users.orTell(l.wakeSyncer) {
+			_ = l.syncResting() // Failed tells
 		}
 	}
 }
 
-// Settle brings to the disk now what all records stand for that were appended before the call, and cuts them. It is for
-// those who are about to change what the records name, such as the name of a directory.
-func (l *Log) Settle() error {
-	if err := l.settleResting(); err != nil {
-		return err
-	}
+// retire lets no more records into the active file, if the other one is free.
+func (l *Log) retire() {
 	l.writing.Lock()
-	if l.active != nil && !l.active.empty() {
+	defer l.writing.Unlock()
+	if l.active != nil && l.active.hasRecords() {
 		l.swap()
 	}
-	l.writing.Unlock()
-	return l.settleResting()
 }
 
-// settleResting brings to the disk what the records in the file that is not active stand for, and cuts it.
-func (l *Log) settleResting() error {
-	l.settling.Lock()
-	defer l.settling.Unlock()
+// resting is the file that is to be synced and cut; nil if there is none.
+func (l *Log) resting() *segment {
 	l.writing.Lock()
+	defer l.writing.Unlock()
 	if l.active == nil {
-		l.writing.Unlock()
 		return nil
 	}
-	resting, epoch := l.segments[1-l.active.index], l.active.epoch+1
-	l.writing.Unlock()
-	if resting.empty() {
-		return nil
+	if s := l.segments[1-l.active.index]; s.hasRecords() {
+		return s
 	}
-	resting.pending.Wait()
-	if l.abandoned.Load() {
-		return errAbandoned
+	return nil
+}
+
+// Checkpoint brings to the disk now what all records stand for that were appended before the call, and cuts them. It
+// waits until their changes are made. It is for those who are about to change what the records name, such as the name of
+// a directory.
+func (l *Log) Checkpoint() error {
+	if l.down() {
+		return ErrLogDown
 	}
-	if err := l.syncBehind(resting); err != nil {
+	if err := l.syncIdle(); err != nil {
 		return err
 	}
+	l.retire()
+	return l.syncIdle()
+}
+
+func (l *Log) down() bool {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	return l.active == nil
+}
+
+// syncIdle is syncResting as soon as no change of a record in the file is under way.
+func (l *Log) syncIdle() error {
+	s := l.resting()
+	if s == nil {
+		return nil
+	}
+	s.users.wait()
+	return l.syncResting()
+}
+
+// syncResting brings to the disk what the records in the file that is not active stand for, and cuts it.
+func (l *Log) syncResting() error {
+	l.syncing.Lock()
+	defer l.syncing.Unlock()
+	s := l.resting()
+	if s == nil {
+		return nil
+	}
 	l.flushes.Add(1)
-	if err := resting.cut(epoch); err != nil {
+	err := l.sync(s)
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	if err == nil {
+		l.flushes.Add(1)
+		err = s.cut(l.active.epoch + 1)
+	}
+	if err != nil {
+		l.fail(err)
 		return err
 	}
 	if l.opts.Cut != nil {
-		l.opts.Cut(resting.index)
+		l.opts.Cut(s.index)
 	}
-	resting.used.Store(false) // only now may it be written to
+	l.wakeWaiting()
 	return nil
 }
 
-// syncBehind syncs everything, or does again what the records of the resting file stand for. A sync that fails is
-// told about once, whatever it was that could not be written: the other file is in doubt as well.
-func (l *Log) syncBehind(resting *segment) error {
-	l.flushes.Add(1)
-	err := l.fsys.SyncAll()
-	if err != nil {
-		for _, s := range l.segments {
-			s.doubtful.Store(true)
-		}
+func (l *Log) sync(s *segment) error {
+	if l.opts.Sync == nil {
+		return l.fsys.SyncAll()
 	}
-	if !resting.doubtful.Load() {
-		return nil
-	}
-	if redoErr := resting.records(l.opts.Redo); redoErr != nil {
-		return errors.Join(err, redoErr)
-	}
-	l.opts.Log.Warn("a sync behind the log failed; the messages concerned were written again", "error", err)
-	return nil
+	return l.opts.Sync(s.records)
 }
 
-// Close settles what the log holds and gives its files back. After an error Replay will find the rest.
+// fail stops the log until the next Replay. A sync that fails is told about once, whatever it was that could not be
+// written: the other file is in doubt as well. It needs writing held.
+func (l *Log) fail(err error) {
+	l.active = nil
+	l.opts.Log.Error("a sync failed; what the log holds is written again", "error", err)
+	l.wakeWaiting()
+	if l.opts.Failed != nil {
+		l.opts.Failed(err)
+	}
+}
+
+// Stop lets the log take no record until the next Replay, as after a failed sync.
+func (l *Log) Stop() {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	l.active = nil
+	l.wakeWaiting()
+}
+
+// Close makes a Checkpoint and gives the log's files back. After an error the next Replay will find the rest.
 func (l *Log) Close() error {
-	if l.stop == nil {
-		return l.closeFiles()
+	err := l.Checkpoint()
+	if errors.Is(err, ErrLogDown) {
+		err = nil
 	}
-	l.stop()
-	l.settler.Wait()
-	err := l.Settle()
-	l.writing.Lock()
-	defer l.writing.Unlock()
-	l.active = nil
-	return errors.Join(err, l.closeFiles())
+	return errors.Join(err, l.Abandon())
 }
 
-// errAbandoned ends the settler.
-var errAbandoned = errors.New("the log is given up")
-
-// Abandon gives the log's files back as they are, for Replay to find: some of what the records stand for cannot be done.
-// give calls what Append returned for those records.
-func (l *Log) Abandon(give func()) error {
-	l.abandoned.Store(true)
-	l.stop()
-	give()
-	l.settler.Wait()
-	l.writing.Lock()
-	defer l.writing.Unlock()
-	l.active = nil
+// Abandon gives the log's files back as they are, for the next Replay to find.
+func (l *Log) Abandon() error {
+	if l.stop != nil {
+		l.stop()
+		l.syncer.Wait()
+	}
+	l.Stop()
 	return l.closeFiles()
 }
 

@@ -1,9 +1,11 @@
 package durable_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -24,9 +26,9 @@ const testSegment = 64 << 10
 // bench is a log on a disk that can be made to fail. It settles only when told to, or when a file is full.
 type bench struct {
 	*durable.Log
-	disk *mailtest.FailFS
-	dir  string
-	redo []string
+	disk   *mailtest.FailFS
+	dir    string
+	failed chan error // what LogOptions.Failed was told
 }
 
 func openBench(t *testing.T, dir string, opts durable.LogOptions) *bench {
@@ -34,17 +36,14 @@ func openBench(t *testing.T, dir string, opts durable.LogOptions) *bench {
 	root, err := durable.Open(dir)
 	must(t, err)
 	t.Cleanup(func() { root.Close() })
-	b := &bench{disk: mailtest.NewFailFS(root), dir: dir}
+	b := &bench{disk: mailtest.NewFailFS(root), dir: dir, failed: make(chan error, 10)}
 	if opts.Segment == 0 {
 		opts.Segment = testSegment
 	}
 	if opts.Delay == 0 {
 		opts.Delay = time.Hour
 	}
-	opts.Redo = func(record []byte) error {
-		b.redo = append(b.redo, string(record))
-		return nil
-	}
+	opts.Failed = func(err error) { b.failed <- err }
 	b.Log, err = durable.OpenLog(b.disk, "log", opts)
 	must(t, err)
 	return b
@@ -60,7 +59,7 @@ func (b *bench) replay(t *testing.T) []string {
 
 func (b *bench) append(record string) error {
 	b.Announce()
-	_, applied, err := b.Append([]byte(record[:1]), []byte(record[1:]))
+	_, applied, err := b.Append(0, []byte(record[:1]), []byte(record[1:]))
 	if err == nil {
 		applied()
 	}
@@ -84,7 +83,7 @@ func wantRecords(t *testing.T, got, want []string) {
 func TestLogKeepsRecords(t *testing.T) {
 	dir := t.TempDir()
 	b := openBench(t, dir, durable.LogOptions{})
-	if err := b.append("too early"); !errors.Is(err, durable.ErrLogFull) {
+	if err := b.append("too early"); !errors.Is(err, durable.ErrLogDown) {
 		t.Errorf("before Replay: %v", err)
 	}
 	wantRecords(t, b.replay(t), nil)
@@ -195,22 +194,15 @@ func TestLogWriteFails(t *testing.T) {
 	}
 }
 
-// TestLogFull: while a file cannot be settled, the other is filled, and then no more is taken until it can.
+// TestLogFull: while a file cannot be cut, the other is filled, and then no more is taken until it can.
 func TestLogFull(t *testing.T) {
 	b := openBench(t, t.TempDir(), durable.LogOptions{Delay: 5 * time.Millisecond})
 	b.replay(t)
-	var broken atomic.Bool
-	var failed atomic.Int32
-	broken.Store(true)
-	b.disk.Start(func(_ int, op mailtest.Op) error {
-		if broken.Load() && (op.Kind == "syncall" || op.Kind == "open") {
-			failed.Add(1)
-			return syscall.EIO
-		}
-		return nil
-	})
+	b.Announce()
+	_, applied, err := b.Append(0, []byte("its change takes long"))
+	must(t, err)
 	taken, full := 0, 0
-	for full < 3 || failed.Load() == 0 {
+	for full < 3 {
 		switch err := b.append(strings.Repeat("x", 10_000)); {
 		case err == nil:
 			taken++
@@ -220,21 +212,35 @@ func TestLogFull(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if taken < 5 || taken > 12 {
+	if taken < 5 || taken > 10 {
 		t.Errorf("%d records fit into %d bytes", taken, 2*testSegment)
 	}
-	if err := b.append(strings.Repeat("x", testSegment)); !errors.Is(err, durable.ErrLogFull) {
+	if err := b.append(strings.Repeat("x", testSegment)); !errors.Is(err, durable.ErrRecordSize) {
 		t.Errorf("a record larger than the log: %v", err)
 	}
-	broken.Store(false)
-	for b.append("at last") != nil {
-		time.Sleep(time.Millisecond)
-	}
+	room := b.Room()
+	applied()
+	<-room
+	must(t, b.append("at last"))
 	must(t, b.Close())
-	if len(b.redo) < taken-5 {
-		t.Errorf("after a failed sync %d records were done again, of %d", len(b.redo), taken)
-	}
 	wantRecords(t, openBench(t, b.dir, durable.LogOptions{}).replay(t), nil)
+}
+
+// TestLogBudget: the log is full when its records cost too much, whatever their size. One record may cost anything.
+func TestLogBudget(t *testing.T) {
+	b := openBench(t, t.TempDir(), durable.LogOptions{Budget: 2000, Delay: 5 * time.Millisecond})
+	b.replay(t)
+	cost := func(n int64) error {
+		b.Announce()
+		_, _, err := b.Append(n, []byte("record"))
+		return err
+	}
+	must(t, cost(5000))
+	must(t, cost(600))
+	must(t, cost(400))
+	if err := cost(1); !errors.Is(err, durable.ErrLogFull) {
+		t.Errorf("beyond the budget: %v", err)
+	}
 }
 
 // TestLogWaitsForTheChange: a file is not settled before the changes of all its records are made.
@@ -243,7 +249,7 @@ func TestLogWaitsForTheChange(t *testing.T) {
 	b.replay(t)
 	b.disk.Start(nil)
 	b.Announce()
-	_, applied, err := b.Append([]byte("slow"))
+	_, applied, err := b.Append(0, []byte("slow"))
 	must(t, err)
 	time.Sleep(20 * time.Millisecond)
 	if n := mailtest.Index(b.disk.Ops(), "syncall", "."); n >= 0 {
@@ -297,61 +303,143 @@ func TestLogSharesFlushes(t *testing.T) {
 	must(t, b.Close())
 }
 
-// TestLogDamagedInTheMiddle: a group that the disk has spoiled does not take those behind it with it, and is told of.
-func TestLogDamagedInTheMiddle(t *testing.T) {
-	dir := t.TempDir()
-	b := openBench(t, dir, durable.LogOptions{})
-	b.replay(t)
-	for _, record := range []string{"first", "second", "third", "fourth"} {
-		must(t, b.append(record))
+// TestLogDamaged: whatever a disk has spoiled, all whole groups are taken, and the file is kept.
+func TestLogDamaged(t *testing.T) {
+	all := []string{"first", "second", "third", "fourth"}
+	write := func(at int, text string) func([]byte) []byte {
+		return func(file []byte) []byte { copy(file[at:], text); return file }
 	}
-	name := filepath.Join(dir, "log/log0")
-	whole, err := os.ReadFile(name)
-	must(t, err)
-	whole[2*4096+33] ^= 1
-	must(t, os.WriteFile(name, whole, 0o600))
-	var told strings.Builder
-	again := openBench(t, dir, durable.LogOptions{Log: slog.New(slog.NewTextHandler(&told, nil))})
-	wantRecords(t, again.replay(t), []string{"first", "third", "fourth"})
-	if !strings.Contains(told.String(), "level=ERROR") {
-		t.Errorf("nobody is told: %q", told.String())
+	both := func(a, b func([]byte) []byte) func([]byte) []byte {
+		return func(file []byte) []byte { return b(a(file)) }
 	}
-	must(t, again.Close())
-
-	whole[9] ^= 1 // the header of the file
-	must(t, os.WriteFile(name, whole, 0o600))
-	told.Reset()
-	wantRecords(t, openBench(t, dir, durable.LogOptions{Log: slog.New(slog.NewTextHandler(&told, nil))}).replay(t), nil)
-	if !strings.Contains(told.String(), "level=ERROR") {
-		t.Errorf("nobody is told: %q", told.String())
+	cut := func(size int) func([]byte) []byte { return func(file []byte) []byte { return file[:size] } }
+	for name, test := range map[string]struct {
+		spoil func([]byte) []byte
+		want  []string
+	}{
+		"group":                {write(2*4096+33, "?"), []string{"first", "third", "fourth"}},
+		"first group":          {write(4096+33, "?"), all[1:]},
+		"header":               {write(9, "????"), all},
+		"magic":                {write(0, "????????"), all},
+		"second header":        {write(testSegment-4096, "????"), all},
+		"both headers":         {both(write(9, "????"), write(testSegment-4096+9, "????")), all},
+		"headers and a group":  {both(both(write(9, "????"), write(testSegment-4096+9, "????")), write(2*4096+33, "?")), []string{"first", "third", "fourth"}},
+		"headers, first group": {both(both(write(9, "????"), write(testSegment-4096+9, "????")), write(4096+33, "?")), all[1:]},
+		"cut after two":        {cut(3 * 4096), all[:2]},
+		"cut in a header":      {cut(20), nil},
+		"empty":                {cut(0), nil},
+		"cut, header damaged":  {both(write(9, "????"), cut(4*4096)), all[:3]},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			b := openBench(t, dir, durable.LogOptions{})
+			b.replay(t)
+			for _, record := range all {
+				must(t, b.append(record))
+			}
+			file := filepath.Join(dir, "log/log0")
+			whole, err := os.ReadFile(file)
+			must(t, err)
+			spoiled := test.spoil(whole)
+			must(t, os.WriteFile(file, spoiled, 0o600))
+			var told strings.Builder
+			again := openBench(t, dir, durable.LogOptions{Log: slog.New(slog.NewTextHandler(&told, nil))})
+			wantRecords(t, again.replay(t), test.want)
+			if !strings.Contains(told.String(), "level=ERROR") {
+				t.Errorf("not told: %q", told.String())
+			}
+			kept, err := filepath.Glob(filepath.Join(dir, "log/damaged-*-log0"))
+			must(t, err)
+			if len(kept) != 1 {
+				t.Fatalf("kept: %q", kept)
+			}
+			if text, err := os.ReadFile(kept[0]); err != nil || !bytes.Equal(text, spoiled) {
+				t.Errorf("not kept as it was: %v", err)
+			}
+			must(t, again.append("goes on"))
+			must(t, again.Close())
+			wantRecords(t, openBench(t, dir, durable.LogOptions{}).replay(t), nil)
+		})
 	}
 }
 
-// TestFailedSyncConcernsBothFiles: what was written to the other file while the sync ran may be what could not be synced.
-func TestFailedSyncConcernsBothFiles(t *testing.T) {
+// TestLogDamagedWhenEmpty: the remains of an earlier life are not taken for records, even if the headers are gone.
+func TestLogDamagedWhenEmpty(t *testing.T) {
+	dir := t.TempDir()
+	b := openBench(t, dir, durable.LogOptions{})
+	b.replay(t)
+	must(t, b.append("past"))
+	must(t, b.Close())
+	for _, name := range []string{"log0", "log1"} {
+		file := filepath.Join(dir, "log", name)
+		text, err := os.ReadFile(file)
+		must(t, err)
+		copy(text[9:], "????")
+		copy(text[testSegment-4096+9:], "????")
+		must(t, os.WriteFile(file, text, 0o600))
+	}
+	wantRecords(t, openBench(t, dir, durable.LogOptions{}).replay(t), nil)
+}
+
+// TestLogOfFirstVersion: a log that an earlier version has left is replayed.
+func TestLogOfFirstVersion(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(dir, "log"), 0o700))
+	must(t, os.WriteFile(filepath.Join(dir, "log/log0"), firstVersion(7, 1, "one", "two"), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, "log/log1"), firstVersion(9, 2, "three"), 0o600))
+	b := openBench(t, dir, durable.LogOptions{})
+	wantRecords(t, b.replay(t), []string{"one", "two", "three"})
+	must(t, b.append("four"))
+	b = openBench(t, dir, durable.LogOptions{})
+	wantRecords(t, b.replay(t), []string{"four"})
+}
+
+// firstVersion is a file of a log as the first version wrote it, with a group for each record.
+func firstVersion(life, epoch uint64, records ...string) []byte {
+	table := crc32.MakeTable(crc32.Castagnoli)
+	file := []byte("PBOXLOG1")
+	file = binary.BigEndian.AppendUint64(file, life)
+	file = binary.BigEndian.AppendUint64(file, epoch)
+	file = binary.BigEndian.AppendUint32(file, crc32.Checksum(file, table))
+	for number, record := range records {
+		file = append(file, make([]byte, 4096-len(file)%4096)...)
+		rest := binary.BigEndian.AppendUint64(nil, life)
+		rest = binary.BigEndian.AppendUint64(rest, uint64(number))
+		rest = binary.BigEndian.AppendUint32(rest, uint32(4+len(record)))
+		rest = binary.BigEndian.AppendUint32(rest, uint32(len(record)))
+		rest = append(rest, record...)
+		file = append(file, "PBGR"...)
+		file = binary.BigEndian.AppendUint32(file, crc32.Checksum(rest, table))
+		file = append(file, rest...)
+	}
+	return append(file, make([]byte, testSegment-len(file))...)
+}
+
+// TestLogFailedSync: a sync that fails is told once. The log takes nothing until it is replayed, and then gives all that
+// it holds, of both files.
+func TestLogFailedSync(t *testing.T) {
 	b := openBench(t, t.TempDir(), durable.LogOptions{})
 	b.replay(t)
-	must(t, b.append("first"))
-	syncs := 0
-	done := make(chan error)
+	first, second := strings.Repeat("1", 50_000), strings.Repeat("2", 20_000) // each in a file of its own
 	b.disk.Start(func(_ int, op mailtest.Op) error {
-		if op.Kind != "syncall" {
-			return nil
+		if op.Kind == "syncall" {
+			return syscall.EIO
 		}
-		if syncs++; syncs > 1 {
-			return nil
-		}
-		return syscall.EIO
+		return nil
 	})
-	go func() { done <- b.append("second") }()
-	must(t, <-done)
-	must(t, b.Settle())
+	must(t, b.append(first))
+	must(t, b.append(second))
+	if err := <-b.failed; !errors.Is(err, syscall.EIO) {
+		t.Error(err)
+	}
+	b.disk.Start(nil)
+	if err := b.append("third"); !errors.Is(err, durable.ErrLogDown) {
+		t.Error(err)
+	}
+	if err := b.Checkpoint(); !errors.Is(err, durable.ErrLogDown) {
+		t.Error(err)
+	}
+	wantRecords(t, b.replay(t), []string{first, second})
 	must(t, b.append("third"))
-	must(t, b.Close())
-	if len(b.redo) < 2 || b.redo[0] != "first" {
-		t.Errorf("done again: %q", b.redo)
-	}
-	if !slices.Contains(b.redo, "third") {
-		t.Errorf("what was in the other file is not done again: %q", b.redo)
-	}
+	wantRecords(t, openBench(t, b.dir, durable.LogOptions{}).replay(t), []string{"third"})
 }

@@ -9,33 +9,77 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
-	"log/slog"
 	"os"
-	"sync"
-	"sync/atomic"
 	"syscall"
 )
 
-// blockSize is what groups are aligned to, in bytes: at least the unit in which any usual disk writes.
+// blockSize is the alignment of groups in bytes: at least the unit in which any usual disk writes.
 const blockSize = 4096
 
-// A segment begins with a block that holds
+// A segment begins with a block that holds the header, and ends with a block that holds the same header again:
 //
-//	magic [8]byte, life uint64, epoch uint64, checksum uint32 of these
+//	magic [8]byte, life uint64, epoch uint64, size uint64 of the file, checksum uint32 of these
 //
-// and a group with
+// A group of records begins with
 //
 //	magic [4]byte, checksum uint32 of what follows and the records, life uint64, number uint64, length uint32
 //
-// before its records, each a uint32 length and so many bytes. All numbers are big-endian, checksums CRC-32C.
+// before its records, each a uint32 length and so many bytes. The upper half of a group's number is the epoch of its
+// life, the lower half counts. All numbers are big-endian, checksums CRC-32C.
+//
+// The first version had one header, of 28 bytes without the size, and no epoch in the numbers. It is read and not written.
 const (
-	segmentMagic  = "PBOXLOG1"
-	segmentHeader = 28
+	segmentMagic  = "PBOXLOG2"
+	segmentHeader = 36
+	firstMagic    = "PBOXLOG1"
+	firstHeader   = 28
 	groupMagic    = "PBGR"
 	groupHeader   = 28
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// header is what a segment says of itself.
+type header struct {
+	life  uint64 // drawn at each cut; 0: of a new file
+	epoch uint64 // that of the file that was begun later is greater
+	size  int64  // of the file
+	first bool   // in the form of the first version
+}
+
+// number is that of the group with this count.
+func (h header) number(count uint64) uint64 {
+	if h.first {
+		return count
+	}
+	return h.epoch<<32 | count
+}
+
+func (h header) encode() []byte {
+	b := make([]byte, 0, segmentHeader)
+	b = append(b, segmentMagic...)
+	b = binary.BigEndian.AppendUint64(b, h.life)
+	b = binary.BigEndian.AppendUint64(b, h.epoch)
+	b = binary.BigEndian.AppendUint64(b, uint64(h.size))
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+// decodeHeader reads either form of a header.
+func decodeHeader(b []byte, size int64) (h header, ok bool) {
+	whole := func(length int) bool {
+		return binary.BigEndian.Uint32(b[length-4:]) == crc32.Checksum(b[:length-4], castagnoli)
+	}
+	h = header{life: binary.BigEndian.Uint64(b[8:]), epoch: binary.BigEndian.Uint64(b[16:])}
+	switch {
+	case string(b[:8]) == segmentMagic && whole(segmentHeader):
+		h.size = int64(binary.BigEndian.Uint64(b[24:]))
+		return h, h.size >= 3*blockSize
+	case string(b[:8]) == firstMagic && whole(firstHeader):
+		h.size, h.first = size, true
+		return h, true
+	}
+	return header{}, false
+}
 
 // segment is one file of a Log.
 type segment struct {
@@ -43,43 +87,38 @@ type segment struct {
 	fsys  FS
 	name  string
 	file  File
-	size  int64
-	log   *slog.Logger
 
 	// Guarded by Log.writing.
-	life   uint64 // drawn at each cut
-	epoch  uint64 // that of the file that was begun later is greater
-	number uint64 // of the next group
-	end    int64  // where the next group goes
-
-	used     atomic.Bool    // there are groups in it
-	pending  sync.WaitGroup // records whose change is being made
-	doubtful atomic.Bool    // a sync failed since the last cut
+	header
+	count  uint64   // of groups
+	end    int64    // where the next group goes
+	cost   int64    // of all records
+	damage string   // why not all that was in the file may be there; "": no damage is known
+	users  *pending // records whose change is being made
 }
 
-// openSegment opens a file of a log, or makes it.
-func openSegment(fsys FS, name string, index int, size int64, log *slog.Logger) (*segment, error) {
-	fi, err := fsys.Lstat(name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist), err == nil && fi.Size() < 2*blockSize:
-		// From end to end, so that its blocks are there and need no journal later.
-		if err := WriteFrom(fsys, name, io.LimitReader(zeros{}, size), 0o600); err != nil {
-			return nil, err
-		}
-	case err != nil:
-		return nil, err
-	default:
-		size = fi.Size() // whatever it was made with
+// openSegment opens a file of a log, or makes it. A file that is damaged is opened for what is whole in it.
+func openSegment(fsys FS, name string, index int, size int64) (*segment, error) {
+	_, err := fsys.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = makeSegment(fsys, name, size)
 	}
-	f, err := fsys.OpenFile(name, os.O_RDWR|syscall.O_DSYNC, 0)
 	if err != nil {
 		return nil, err
 	}
-	s := &segment{index: index, fsys: fsys, name: name, file: f, size: size, log: log}
+	s := &segment{index: index, fsys: fsys, name: name, users: newPending()}
+	if s.file, err = fsys.OpenFile(name, os.O_RDWR|syscall.O_DSYNC, 0); err != nil {
+		return nil, err
+	}
 	if err := s.readHeader(); err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, errors.Join(err, s.file.Close())
 	}
 	return s, nil
+}
+
+// makeSegment writes a file from end to end, so that its blocks are there and later writes need no others.
+func makeSegment(fsys FS, name string, size int64) error {
+	return WriteFrom(fsys, name, io.LimitReader(zeros{}, size), 0o600)
 }
 
 // zeros is an endless source of them.
@@ -90,65 +129,154 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// readHeader learns which life the file is in. A header that cannot be understood is that of a new file: it is
-// written in one sector, after everything in the file was settled.
+// readHeader learns which life the file is in, from either copy of the header, or else from the groups.
 func (s *segment) readHeader() error {
-	h := make([]byte, segmentHeader)
-	if _, err := s.file.Seek(0, io.SeekStart); err != nil {
+	fi, err := s.file.Stat()
+	if err != nil {
 		return err
 	}
-	if _, err := io.ReadFull(s.file, h); err != nil {
-		return fmt.Errorf("%s: %w", s.name, err)
+	length := fi.Size()
+	front, err := s.block(0)
+	if err != nil {
+		return err
 	}
-	sum := binary.BigEndian.Uint32(h[24:])
-	if string(h[:8]) == segmentMagic && sum == crc32.Checksum(h[:24], castagnoli) {
-		s.life, s.epoch = binary.BigEndian.Uint64(h[8:]), binary.BigEndian.Uint64(h[16:])
-	} else if !bytes.Equal(h, make([]byte, segmentHeader)) {
-		s.log.Error("the beginning of a file of the log is damaged: if it held mail that was on its way, that is lost", "file", s.name)
+	h, ok := decodeHeader(front, length)
+	if ok && h.size <= length && h.first {
+		s.header = h
+		return nil
+	}
+	size := length
+	if ok {
+		size = h.size
+	}
+	back, err := s.block(size - blockSize)
+	if err != nil {
+		return err
+	}
+	second, also := decodeHeader(back, length)
+	switch {
+	case !ok && !also && empty(front) && empty(back) && length >= 3*blockSize:
+		s.header = header{size: length} // a new file
+		return nil
+	case ok && also && second.epoch > h.epoch, !ok && also:
+		h = second
+	case !ok && !also:
+		s.damage = "both copies of the header are damaged"
+		s.header, err = s.guess(length)
+		return err
+	}
+	s.header = h
+	switch {
+	case length >= h.size && (!ok || !also && !empty(back)): // a new file may have no second copy yet
+		s.damage = "one copy of the header is damaged"
+	case length < h.size:
+		s.damage = fmt.Sprintf("the file is cut short, to %d of %d bytes", length, h.size)
 	}
 	return nil
 }
 
-// cut begins another life, in which the file holds nothing. It is in use until the caller says that it is not.
+// block reads the beginning of the block at a place; what the file does not have is zeros.
+func (s *segment) block(at int64) ([]byte, error) {
+	b := make([]byte, segmentHeader)
+	if _, err := s.file.Seek(max(0, at), io.SeekStart); err != nil {
+		return nil, err
+	}
+	_, err := io.ReadFull(s.file, b)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, fmt.Errorf("%s: %w", s.name, err)
+	}
+	return b, nil
+}
+
+func empty(b []byte) bool { return bytes.Count(b, []byte{0}) == len(b) }
+
+// guess finds out which life a file without a header is in. It is that of the first group. If that is damaged too, it is
+// the one that most groups have. A cut takes the first group away, so that an empty file gives none.
+func (s *segment) guess(length int64) (header, error) {
+	none := header{size: max(length, 3*blockSize)}
+	first, err := s.block(blockSize)
+	if err != nil || empty(first[:groupHeader]) {
+		return none, err
+	}
+	groups := make(map[header]int)
+	best := none
+	for at := int64(blockSize); at+groupHeader <= length; {
+		found, payload, err := s.anyGroup(s.file, at, length)
+		if err != nil {
+			return none, err
+		}
+		if payload == nil {
+			at += blockSize
+			continue
+		}
+		at += roundUp(groupHeader + len(payload))
+		found.size = none.size
+		groups[found]++
+		if groups[found] > groups[best] {
+			best = found
+		}
+	}
+	return best, nil
+}
+
+// anyGroup returns a whole group of any life.
+func (s *segment) anyGroup(f File, at, length int64) (header, []byte, error) {
+	h := make([]byte, groupHeader)
+	if err := s.readAt(f, h, at); err != nil {
+		return header{}, nil, err
+	}
+	life, number := binary.BigEndian.Uint64(h[8:]), binary.BigEndian.Uint64(h[16:])
+	found := header{life: life, epoch: number >> 32}
+	found.first = found.epoch == 0
+	payload, err := s.readGroup(f, at, life, number, length)
+	return found, payload, err
+}
+
+// cut begins another life, in which the file holds nothing.
 func (s *segment) cut(epoch uint64) error {
 	var random [8]byte
-	_, _ = rand.Read(random[:])                    // never fails
-	life := binary.BigEndian.Uint64(random[:]) | 1 // 0 is that of a new file
-	h := make([]byte, 0, segmentHeader)
-	h = append(h, segmentMagic...)
-	h = binary.BigEndian.AppendUint64(h, life)
-	h = binary.BigEndian.AppendUint64(h, epoch)
-	h = binary.BigEndian.AppendUint32(h, crc32.Checksum(h, castagnoli))
-	if _, err := s.file.WriteAt(h, 0); err != nil {
-		return fmt.Errorf("%s: %w", s.name, err)
+	_, _ = rand.Read(random[:]) // never fails
+	h := header{life: binary.BigEndian.Uint64(random[:]) | 1, epoch: epoch, size: s.size}
+	text := h.encode()
+	for _, part := range []struct {
+		data []byte
+		at   int64
+	}{{text, 0}, {make([]byte, groupHeader), blockSize}, {text, s.size - blockSize}} {
+		if _, err := s.file.WriteAt(part.data, part.at); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
 	}
-	s.life, s.epoch, s.number, s.end = life, epoch, 0, blockSize
-	s.doubtful.Store(false)
+	s.header, s.count, s.end, s.cost = h, 0, blockSize, 0
+	s.users = newPending()
 	return nil
 }
 
-func (s *segment) empty() bool { return !s.used.Load() }
+// hasRecords reports whether groups were written in this life.
+func (s *segment) hasRecords() bool { return s.count > 0 }
 
-func (s *segment) fits(g *group) bool { return s.end+int64(g.blocks()) <= s.size }
+// fits reports whether a group has room, in the file and in what all records may cost.
+func (s *segment) fits(g *group, budget int64) bool {
+	return s.end+int64(g.blocks()) <= s.size-blockSize && (budget == 0 || s.cost == 0 || s.cost+g.cost <= budget)
+}
 
-// write puts a group behind the last one.
+// write puts a group after the last one.
 func (s *segment) write(g *group) error {
-	data := g.seal(s.life, s.number)
+	data := g.seal(s.life, s.number(s.count))
 	if _, err := s.file.WriteAt(data, s.end); err != nil {
-		// The group may be on the disk all the same. Nobody may find it after a crash, for its writers are told
-		// that it is not; so at least its beginning has to go. The next group goes to the same place.
+		// The group may be on the disk all the same. A restart must not find it, because its writers are told that it is
+		// not there: at least its beginning has to go. The next group goes to the same place.
 		_, again := s.file.WriteAt(make([]byte, groupHeader), s.end)
 		return fmt.Errorf("%s: %w", s.name, errors.Join(err, again))
 	}
-	s.used.Store(true)
-	s.pending.Add(g.records)
-	s.number++
+	s.users.add(g.records)
+	s.count++
 	s.end += int64(len(data))
+	s.cost += g.cost
 	return nil
 }
 
-// records calls do for each record of the present life. The last group need not be whole; if there are others behind
-// one that is not, the disk has lost something, and they are taken all the same. It reads through a handle of its own.
+// records calls do for each record of the present life. The last group need not be whole. If others follow one that is
+// not, the disk has lost something, and they are taken all the same. It reads through a handle of its own.
 func (s *segment) records(do func(record []byte) error) error {
 	if s.life == 0 {
 		return nil
@@ -158,12 +286,17 @@ func (s *segment) records(do func(record []byte) error) error {
 		return err
 	}
 	defer f.Close()
-	for at, number := int64(blockSize), uint64(0); ; number++ {
-		payload, err := s.readGroup(f, at, number)
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	length := min(fi.Size(), s.size)
+	for at, count := int64(blockSize), uint64(0); ; count++ {
+		payload, err := s.readGroup(f, at, s.life, s.number(count), length)
 		if payload == nil && err == nil {
 			gap := at
-			if at, number, payload, err = s.behind(f, at+blockSize, number); payload != nil {
-				s.log.Error("the log is damaged in the middle: mail that was on its way is lost", "file", s.name, "from byte", gap, "to byte", at)
+			if at, count, payload, err = s.after(f, at+blockSize, count, length); payload != nil {
+				s.damage = fmt.Sprintf("bytes %d to %d are damaged", gap, at)
 			}
 		}
 		if payload == nil || err != nil {
@@ -180,40 +313,40 @@ func (s *segment) records(do func(record []byte) error) error {
 	}
 }
 
-// behind looks for a whole group of the present life from a place on, with a greater number than this. The payload is
-// nil if there is none.
-func (s *segment) behind(f File, from int64, number uint64) (at int64, found uint64, payload []byte, err error) {
+// after looks for a whole group of the present life from a place on, with a greater count than this. The payload is nil
+// if there is none.
+func (s *segment) after(f File, from int64, count uint64, length int64) (at int64, found uint64, payload []byte, err error) {
 	h := make([]byte, groupHeader)
-	for at = from; at+groupHeader <= s.size; at += blockSize {
+	for at = from; at+groupHeader <= length; at += blockSize {
 		if err := s.readAt(f, h, at); err != nil {
 			return 0, 0, nil, err
 		}
-		found = binary.BigEndian.Uint64(h[16:])
-		if string(h[:4]) != groupMagic || binary.BigEndian.Uint64(h[8:]) != s.life || found <= number {
+		number := binary.BigEndian.Uint64(h[16:])
+		if string(h[:4]) != groupMagic || binary.BigEndian.Uint64(h[8:]) != s.life || number <= s.number(count) {
 			continue
 		}
-		if payload, err = s.readGroup(f, at, found); payload != nil || err != nil {
-			return at, found, payload, err
+		if payload, err = s.readGroup(f, at, s.life, number, length); payload != nil || err != nil {
+			return at, number - s.number(0), payload, err
 		}
 	}
 	return 0, 0, nil, nil
 }
 
-// readGroup returns nil where there is no whole group with this number.
-func (s *segment) readGroup(f File, at int64, number uint64) (payload []byte, err error) {
+// readGroup returns nil where there is no whole group of this life with this number.
+func (s *segment) readGroup(f File, at int64, life, number uint64, length int64) (payload []byte, err error) {
 	h := make([]byte, groupHeader)
-	if at+groupHeader > s.size {
+	if at+groupHeader > length {
 		return nil, nil
 	}
 	if err := s.readAt(f, h, at); err != nil {
 		return nil, err
 	}
-	length := int64(binary.BigEndian.Uint32(h[24:]))
-	if string(h[:4]) != groupMagic || binary.BigEndian.Uint64(h[8:]) != s.life ||
-		binary.BigEndian.Uint64(h[16:]) != number || length > s.size-at-groupHeader {
+	n := int64(binary.BigEndian.Uint32(h[24:]))
+	if string(h[:4]) != groupMagic || binary.BigEndian.Uint64(h[8:]) != life ||
+		binary.BigEndian.Uint64(h[16:]) != number || n > length-at-groupHeader {
 		return nil, nil
 	}
-	payload = make([]byte, length)
+	payload = make([]byte, n)
 	if err := s.readAt(f, payload, at+groupHeader); err != nil {
 		return nil, err
 	}
@@ -235,67 +368,4 @@ func (s *segment) readAt(f File, p []byte, at int64) error {
 	return nil
 }
 
-// group is the records that are written together.
-type group struct {
-	data    []byte // room for the header, then the records
-	records int
-	enough  int // records that there is no need to wait beyond; 0: not known yet
-
-	ahead     chan struct{} // closed when there is nothing to wait for
-	aheadOnce sync.Once
-	closed    chan struct{} // closed when no more records are taken
-	done      chan struct{} // closed when it is written, or not
-	segment   *segment      // set before done is closed
-	err       error         // set before done is closed
-}
-
-// newGroup makes a group that gathers in the memory of an earlier one.
-func newGroup(memory []byte) *group {
-	if memory == nil {
-		memory = make([]byte, 0, 16<<10)
-	}
-	return &group{
-		data:  append(memory[:0], make([]byte, groupHeader)...),
-		ahead: make(chan struct{}), closed: make(chan struct{}), done: make(chan struct{}),
-	}
-}
-
-func recordSize(parts [][]byte) int {
-	size := 4
-	for _, p := range parts {
-		size += len(p)
-	}
-	return size
-}
-
-// add appends a record of this size unless the group becomes too large.
-func (g *group) add(parts [][]byte, size int) bool {
-	if g.records > 0 && len(g.data)+size > maxGroup {
-		return false
-	}
-	g.data = binary.BigEndian.AppendUint32(g.data, uint32(size-4))
-	for _, p := range parts {
-		g.data = append(g.data, p...)
-	}
-	g.records++
-	return true
-}
-
-func (g *group) goAhead() { g.aheadOnce.Do(func() { close(g.ahead) }) }
-
-// blocks is the length of the sealed group.
-func (g *group) blocks() int { return int(roundUp(len(g.data))) }
-
 func roundUp(n int) int64 { return (int64(n) + blockSize - 1) / blockSize * blockSize }
-
-// seal fills the header in and the last block up.
-func (g *group) seal(life, number uint64) []byte {
-	h := g.data[:groupHeader]
-	copy(h, groupMagic)
-	binary.BigEndian.PutUint64(h[8:], life)
-	binary.BigEndian.PutUint64(h[16:], number)
-	binary.BigEndian.PutUint32(h[24:], uint32(len(g.data)-groupHeader))
-	binary.BigEndian.PutUint32(h[4:], crc32.Checksum(g.data[8:], castagnoli))
-	g.data = append(g.data, make([]byte, g.blocks()-len(g.data))...)
-	return g.data
-}

@@ -20,7 +20,7 @@ type notes struct {
 // openNotes opens the log and writes again what it holds.
 func openNotes(fsys durable.FS) (*notes, error) {
 	n := &notes{fsys: fsys}
-	l, err := durable.OpenLog(fsys, "log", durable.LogOptions{Segment: 5 * 4096, Redo: n.redo})
+	l, err := durable.OpenLog(fsys, "log", durable.LogOptions{Segment: 6 * 4096})
 	if err != nil {
 		return nil, err
 	}
@@ -38,9 +38,9 @@ func (n *notes) redo(record []byte) error {
 
 func (n *notes) add(name, text string) error {
 	n.log.Announce()
-	_, applied, err := n.log.Append([]byte(name), []byte(" "), []byte(text))
+	_, applied, err := n.log.Append(0, []byte(name), []byte(" "), []byte(text))
 	if err != nil {
-		if errors.Is(err, durable.ErrLogFull) {
+		if errors.Is(err, durable.ErrLogFull) || errors.Is(err, durable.ErrRecordSize) {
 			return durable.WriteFile(n.fsys, "d/"+name, []byte(text), 0o600)
 		}
 		return err

@@ -97,7 +97,9 @@ func Open(cfg Config, parts Parts) (*Queue, error) {
 	}
 	q.config.Store(&cfg)
 	ids, strays, err := q.Spool.List(true)
-	if err != nil {
+	if errors.Is(err, mailstore.ErrRecovering) {
+		return q, nil // Rescan finds them later
+	} else if err != nil {
 		return nil, err
 	}
 	for _, id := range strays {
@@ -107,7 +109,7 @@ func Open(cfg Config, parts Parts) (*Queue, error) {
 	return q, nil
 }
 
-// Rescan finds messages in the spool that the index does not know: of a log that could not be put back at the start.
+// Rescan finds messages in the spool that the index does not know. It is called when the store was recovered.
 func (q *Queue) Rescan() error {
 	ids, _, err := q.Spool.List(false)
 	for _, id := range ids {

@@ -61,7 +61,6 @@ func (w *world) open() {
 	w.disk = mailtest.NewFailFS(root)
 	w.store, err = mailstore.Open(w.disk, mailstore.Options{})
 	must(w.t, err)
-	must(w.t, w.store.Recover(mailstore.Behind{NoLog: true}))
 	w.q, err = Open(Config{Routes: &w.table}, Parts{
 		Spool: w.store.Spool(), Deliver: w, Report: w.report, Log: slog.New(slog.NewTextHandler(testWriter{w.t}, nil)),
 	})

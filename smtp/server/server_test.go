@@ -120,7 +120,7 @@ func newOffice(t testing.TB, service smtp.Service, edit func(*Config)) *office {
 	if o.store, err = mailstore.Open(disk, mailstore.Options{Reserver: room}); err != nil {
 		t.Fatal(err)
 	}
-	if err := o.store.Recover(mailstore.Behind{}); err != nil {
+	if err := o.store.Recover(mailstore.RecoverOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { o.store.Close() })

@@ -34,6 +34,11 @@ func request(ctx context.Context, data, method, path string, in any, read func(a
 		}
 		body = bytes.NewReader(text)
 	}
+	return requestWith(ctx, data, method, path, body, read)
+}
+
+// requestWith is request with a body of any kind; nil: none.
+func requestWith(ctx context.Context, data, method, path string, body io.Reader, read func(answer io.Reader) error) error {
 	req, err := http.NewRequestWithContext(ctx, method, "http://pillarbox"+path, body)
 	if err != nil {
 		return err

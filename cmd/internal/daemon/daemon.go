@@ -55,7 +55,7 @@ type Daemon struct {
 	outbound
 	fetch    *fetcher
 	command  Command
-	restored chan struct{} // mail was put back that could not be at the start
+	restored chan struct{} // the store was recovered
 	smtp     *server.Server
 	pop3     *pop3.Server
 
@@ -85,7 +85,7 @@ func Start(load func() (*config.Config, error), out io.Writer) (*Daemon, error) 
 	if d.office, err = ops.Open(cfg, d.log); err != nil {
 		return nil, err
 	}
-	d.office.Settle = d.office.Store.Settle
+	d.office.Checkpoint, d.office.Exclusively = d.office.Store.Checkpoint, d.office.Store.Exclusively
 	d.office.OnAuditFailure(d.auditFailed)
 	if err := d.assemble(cfg); err != nil {
 		d.release()
@@ -158,18 +158,25 @@ func (d *Daemon) adoptNames() error {
 	return err
 }
 
-// recoverStore puts back what the disk lost, and begins to log what arrives,
-// where the file system can be trusted with that.
+// recoverStore makes true what the store's log says, and begins to log what arrives.
 func (d *Daemon) recoverStore() error {
 	kind, trusted, err := d.office.Root.Filesystem()
 	if err != nil {
 		return err
 	}
 	if !trusted {
-		d.log.Warn("the data directory is on a file system that is not known to keep what is synced; every message is synced by itself, which is slower",
-			"file system", kind, "data", d.office.Root.Name())
+		d.log.Warn("the data directory is on a file system that is not known to keep what is synced; every file is synced by itself, which is slower",
+			"file_system", kind, "data", d.office.Root.Name())
 	}
-	return d.office.Store.Recover(mailstore.Behind{NoLog: !trusted, Log: d.log, Restored: func() { d.restored <- struct{}{} }})
+	return d.office.Store.Recover(mailstore.RecoverOptions{SyncEach: !trusted, Log: d.log, Recovered: d.recovered})
+}
+
+// recovered is called when the store was recovered while the server runs.
+func (d *Daemon) recovered() {
+	select {
+	case d.restored <- struct{}{}:
+	default:
+	}
 }
 
 // listen opens every address of the configuration. All that fail are reported.

@@ -59,7 +59,7 @@ func heldError(root *durable.Root, held *durable.LockedError) error {
 // AskOrHold asks the server of a data directory or, where none runs, does the same offline; meanwhile no server may
 // start. One that is just starting or stopping is waited for.
 func AskOrHold(ctx context.Context, root *durable.Root, ask, offline func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	ctx, cancel := context.WithTimeout(ctx, exclusiveTimeout)
 	defer cancel()
 	for {
 		if err := ask(); !errors.Is(err, ErrNotRunning) {

@@ -46,9 +46,6 @@ func queueWith(t *testing.T, trying, kept string) *queue.Queue {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := store.Recover(mailstore.Behind{NoLog: true}); err != nil {
-		t.Fatal(err)
-	}
 	for id, to := range map[string]addr.Domain{trying: "stuck.example", kept: "kept.example"} {
 		it := queue.NewItem(id, &smtp.Envelope{From: addr.Address{Local: "anna", Domain: "office.example"}},
 			[]smtp.Recipient{{Address: addr.Address{Local: "bob", Domain: to}}}, queue.Source{}, 12, time.Now())

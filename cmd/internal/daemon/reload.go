@@ -127,7 +127,7 @@ func (d *Daemon) serveControl() (*http.Server, error) {
 	serveTLS(mux, d.certs, d.acme)
 	serveQuota(mux, d.office.Quota)
 	serveRetention(mux, d.office)
-	serveSettle(mux, d.office.Store)
+	serveExclusive(mux, d.office.Store)
 	serveQueue(mux, d.queue)
 	serveFetch(mux, d.fetch)
 	serveRouteTest(mux, func(ctx context.Context, to, from addr.Address, step func(remote.Step)) {

@@ -92,7 +92,7 @@ func (o *Office) RemoveDomain(name string, withMailboxes bool) (Change, error) {
 		for _, box := range refs.grants {
 			warnings = append(warnings, fmt.Sprintf("%s may still send as an address in %s; 'pillarbox admin sendas list %[1]s' shows it", box, d))
 		}
-		return warnings, o.settled(func() error { return o.Dir.RemoveDomain(d, withMailboxes) })
+		return warnings, o.exclusively(func() error { return o.Dir.RemoveDomain(d, withMailboxes) })
 	})
 }
 

@@ -113,7 +113,7 @@ func (o *Office) RemoveMailbox(user string) (Change, error) {
 		if err := o.requireStanding(a); err != nil {
 			return nil, err
 		}
-		return nil, o.settled(func() error { return o.Dir.RemoveMailbox(a) })
+		return nil, o.exclusively(func() error { return o.Dir.RemoveMailbox(a) })
 	})
 }
 
@@ -130,7 +130,7 @@ func (o *Office) RenameMailbox(user, name string) (Change, error) {
 	if err := o.requireMembers(next); err != nil {
 		return Change{}, err
 	}
-	err = o.settled(func() error { return o.Dir.RenameMailbox(old, next) })
+	err = o.exclusively(func() error { return o.Dir.RenameMailbox(old, next) })
 	domain := old.Domain
 	if _, missing := o.Dir.Mailbox(old); missing == nil {
 		domain = next.Domain // the old one is there: what is wrong is the new name

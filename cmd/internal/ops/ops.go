@@ -49,10 +49,11 @@ type Office struct {
 	Devices *devices.Registry
 	// Keeper makes what is kept of passwords.
 	Keeper *auth.Keeper
-	// Settle empties the log of small messages: it knows them by mailbox and name, so that after a crash it would put
-	// them where these lead by then. It is called before and after mailboxes are taken away or renamed, and before
-	// mail is put back. nil: there is no log.
-	Settle func() error
+	// Checkpoint empties the store's log before mail is put back: the log knows messages by mailbox and name. nil: no log
+	// can hold any.
+	Checkpoint func() error
+	// Exclusively makes a change of mailboxes' directories while no operation acts on their mail. nil: none can.
+	Exclusively func(change func() error) error
 
 	log   *slog.Logger // may be nil
 	cfg   *atomic.Pointer[config.Config]
@@ -112,16 +113,36 @@ func (o *Office) Close() error {
 	return o.Root.Close()
 }
 
-// settled does something between two calls of Settle.
-func (o *Office) settled(do func() error) error {
-	if o.Settle == nil {
+// checkpointed does something between two checkpoints.
+func (o *Office) checkpointed(do func() error) error {
+	if o.Checkpoint == nil {
 		return do()
 	}
-	if err := o.Settle(); err != nil {
-		return Hint(fmt.Errorf("mail that is on its way to the disk: %w", err), "see what the server's log says; nothing was changed")
+	if err := o.Checkpoint(); err != nil {
+		return notYet(err)
 	}
 	err := do()
-	return errors.Join(err, o.Settle())
+	return errors.Join(err, o.Checkpoint())
+}
+
+// exclusively makes a change of mailboxes' directories.
+func (o *Office) exclusively(change func() error) error {
+	if o.Exclusively == nil {
+		return change()
+	}
+	began := false
+	err := o.Exclusively(func() error {
+		began = true
+		return change()
+	})
+	if err != nil && !began {
+		return notYet(err)
+	}
+	return err
+}
+
+func notYet(err error) error {
+	return Hint(fmt.Errorf("mail that is on its way to the disk: %w", err), "see what the server's log says; nothing was changed")
 }
 
 // Config is the configuration in force.

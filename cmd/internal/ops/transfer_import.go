@@ -50,7 +50,7 @@ func (o *Office) ImportMail(ctx context.Context, user, source string, opts Trans
 	t.t = Transfer{Mailbox: box.Address, Place: source, Format: format, Ignored: from.ignored, Special: from.special}
 	var done Transfer
 	// What was deleted a moment ago would be deleted again after a crash, if it came back under its old name.
-	err = o.settled(func() (err error) {
+	err = o.checkpointed(func() (err error) {
 		done, err = t.transferEnd(t.each(ctx, in.one))
 		return err
 	})

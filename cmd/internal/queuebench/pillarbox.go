@@ -152,7 +152,7 @@ func fill(data string, queued int) error {
 	if err != nil {
 		return err
 	}
-	if err := store.Recover(mailstore.Behind{}); err != nil {
+	if err := store.Recover(mailstore.RecoverOptions{}); err != nil {
 		return err
 	}
 	defer store.Close()

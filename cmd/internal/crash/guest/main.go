@@ -109,7 +109,7 @@ func useStore() error {
 		return err
 	}
 	// So small and so soon that the log is cut many times before the power is.
-	if err := s.Recover(mailstore.Behind{LogSize: 1 << 20, SyncDelay: 300 * time.Millisecond}); err != nil {
+	if err := s.Recover(mailstore.RecoverOptions{LogSize: 1 << 20, SyncDelay: 300 * time.Millisecond}); err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
 	if os.Getenv("CRASH") == "write" {
