@@ -52,6 +52,9 @@ func ParseDomain(s string) (Domain, error) {
 	if s == "" {
 		return "", syntaxf("the domain is empty")
 	}
+	if len(s) > 4*MaxDomain { // no character takes more in UTF-8; the conversion of long labels is slow
+		return "", syntaxf("the domain is longer than %d octets", MaxDomain)
+	}
 	name := s
 	if !isASCII(s) {
 		if !utf8.ValidString(s) {

@@ -11,7 +11,10 @@ import (
 const maxHeader = 64 << 10
 
 // headerField is a field of a header, its name in small letters, its value without the ends of folded lines.
-type headerField struct{ name, value string }
+type headerField struct {
+	name  string
+	value []byte
+}
 
 // readTop reads the header of a message, or the beginning of one that is long, and perhaps some of the text.
 func readTop(r io.Reader) (top []byte, err error) {
@@ -40,7 +43,8 @@ func fieldsOf(top []byte) (fields []headerField) {
 	for line := range strings.SplitSeq(string(top), "\r\n") {
 		if strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t") {
 			if len(fields) > 0 {
-				fields[len(fields)-1].value += line
+				last := &fields[len(fields)-1]
+				last.value = append(last.value, line...)
 			}
 			continue
 		}
@@ -48,7 +52,7 @@ func fieldsOf(top []byte) (fields []headerField) {
 		if !ok {
 			return fields
 		}
-		fields = append(fields, headerField{strings.ToLower(strings.TrimRight(name, " \t")), value})
+		fields = append(fields, headerField{strings.ToLower(strings.TrimRight(name, " \t")), []byte(value)})
 	}
 	return fields
 }

@@ -46,7 +46,7 @@ func (k *Keys) Signature(domain addr.Domain, message io.Reader) (field []byte, o
 	}
 	// A message may end with its header. The empty line that this adds changes no signature of another: relaxed
 	// canonical form has none at the end.
-	_, err = io.Copy(signer, io.MultiReader(message, strings.NewReader("\r\n")))
+	_, err = io.Copy(signer, io.MultiReader(newUnfolder(message), strings.NewReader("\r\n")))
 	if closed := signer.Close(); err == nil {
 		err = closed
 	}

@@ -204,8 +204,9 @@ func (l *Letter) to(domain addr.Domain) (to []addr.Address, err error) {
 		if err != nil {
 			return nil, err
 		}
-		to = appendNew(to, a)
+		to = append(to, a)
 	}
+	to = once(to)
 	if len(to) == 0 {
 		to, err = l.Recipients(domain)
 	}
@@ -249,9 +250,9 @@ func (l *Letter) Recipients(domain addr.Domain) (to []addr.Address, err error) {
 		if err != nil {
 			return nil, err
 		}
-		to = appendNew(to, found...)
+		to = append(to, found...)
 	}
-	return to, nil
+	return once(to), nil
 }
 
 func addresses(name string, values []string, domain addr.Domain) (all []addr.Address, err error) {
@@ -282,13 +283,17 @@ func single(name, value string, domain addr.Domain) (addr.Address, error) {
 	return all[0], nil
 }
 
-func appendNew(to []addr.Address, more ...addr.Address) []addr.Address {
-	for _, a := range more {
-		if !slices.ContainsFunc(to, func(b addr.Address) bool { return a.Fold() == b.Fold() }) {
-			to = append(to, a)
+// once leaves each address in once, the first as it is written.
+func once(all []addr.Address) []addr.Address {
+	seen := make(map[addr.Address]bool, len(all))
+	return slices.DeleteFunc(all, func(a addr.Address) bool {
+		key := a.Fold()
+		if seen[key] {
+			return true
 		}
-	}
-	return to
+		seen[key] = true
+		return false
+	})
 }
 
 // ParseList reads addresses as they stand in a header field, or on a command line. domain completes names without one.

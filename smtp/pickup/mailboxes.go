@@ -41,6 +41,8 @@ type listScanner struct {
 	found []mailbox
 
 	words    strings.Builder // what stands outside of angle brackets
+	host     bool            // there is an @ in words
+	last     byte            // of words
 	end      int             // of words, in s
 	gap      bool            // white space or a comment since the last octet of words
 	separate bool            // words are several
@@ -91,11 +93,12 @@ func (l *listScanner) next() error {
 
 // add adds text to the words; white space parts them, except around @, and behind it around dots.
 func (l *listScanner) add(text string) {
-	if before := l.words.String(); l.gap && before != "" && text != "@" && !strings.HasSuffix(before, "@") {
-		inDomain := strings.Contains(before, "@") && (text == "." || strings.HasSuffix(before, "."))
+	if l.gap && l.words.Len() > 0 && text != "@" && l.last != '@' {
+		inDomain := l.host && (text == "." || l.last == '.')
 		l.separate = l.separate || !inDomain
 	}
 	l.words.WriteString(text)
+	l.host, l.last = l.host || strings.Contains(text, "@"), text[len(text)-1]
 	l.gap, l.end = false, l.i
 }
 
@@ -168,8 +171,9 @@ func (l *listScanner) inAngles() error {
 	}
 	l.angle = &mailbox{inner.words.String(), inner.end}
 	l.i = inner.i + 1
-	l.words.Reset() // it was the name
-	l.separate = false
+	angle := l.angle
+	l.reset() // the words were the name
+	l.angle = angle
 	return nil
 }
 
@@ -192,4 +196,5 @@ func (l *listScanner) finish() error {
 func (l *listScanner) reset() {
 	l.words.Reset()
 	l.gap, l.separate, l.angle = false, false, nil
+	l.host, l.last = false, 0
 }

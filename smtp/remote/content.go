@@ -75,7 +75,7 @@ type walker struct {
 	leaves int
 	depth  int // of parts in parts
 
-	boundaries []string // of the multiparts around, "--" in front
+	boundaries [][]byte // of the multiparts around, "--" in front
 	signed     int      // multipart/signed around
 	midLine    bool     // the last piece ended in no line end
 	delimiter  string   // the boundary line that ended a part; "": the end of the message
@@ -113,7 +113,7 @@ func (w *walker) piece() (p []byte, delimits bool, err error) {
 	if start && len(p) > 2 && p[0] == '-' && p[1] == '-' {
 		line := bytes.TrimRight(p, " \t\r\n")
 		for i := len(w.boundaries) - 1; i >= 0; i-- {
-			if rest, ok := bytes.CutPrefix(line, []byte(w.boundaries[i])); ok && (len(rest) == 0 || string(rest) == "--") {
+			if rest, ok := bytes.CutPrefix(line, w.boundaries[i]); ok && (len(rest) == 0 || string(rest) == "--") {
 				return p, true, nil
 			}
 		}
@@ -189,7 +189,7 @@ func fields(raw []byte) func(func(name, value string) bool) {
 		for len(raw) > 0 {
 			end := fieldEnd(raw)
 			name, value, ok := strings.Cut(string(raw[:end]), ":")
-			value = strings.NewReplacer("\r", "", "\n", "").Replace(value)
+			value = strings.ReplaceAll(strings.ReplaceAll(value, "\r", ""), "\n", "")
 			if ok && !yield(strings.TrimSpace(name), value) {
 				return
 			}
@@ -344,7 +344,7 @@ func (w *walker) multipart(h header) error {
 		defer func() { w.signed-- }()
 	}
 	w.emit(relabel(h, "7bit", false))
-	w.boundaries = append(w.boundaries, h.boundary)
+	w.boundaries = append(w.boundaries, []byte(h.boundary))
 	if err := w.surroundings(); err != nil {
 		return err
 	}

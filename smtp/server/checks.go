@@ -60,7 +60,7 @@ func (s *session) verify(draft *mailstore.Incoming, head *header) (verify.Result
 // authors are the addresses of the From fields, as far as they can be read.
 func (h *header) authors() (all []addr.Address) {
 	for _, value := range h.from {
-		list, _ := parseAddresses(value)
+		list, _ := parseAddresses(string(value))
 		all = append(all, list...)
 	}
 	return all

@@ -27,8 +27,8 @@ type header struct {
 	octets    []byte   // without any Return-Path field, ready to be written
 	date, mid bool     // the field is there
 	hops      int      // Received fields
-	from      []string // the values of the From fields, unfolded
-	sender    []string // the values of the Sender fields
+	from      [][]byte // the values of the From fields with all their lines
+	sender    [][]byte // the values of the Sender fields
 }
 
 // readHeader reads a message's header, and stops behind it. A message that has
@@ -38,7 +38,7 @@ func readHeader(body lineReader) (header, error) {
 	var h header
 	dropping := false
 	marked := strings.ToLower(policy.MarkHeader) // ours to write, too
-	var folding *string                          // the value that a folded line continues
+	var folding *[]byte                          // the value that a folded line continues
 	for {
 		line, err := readLine(body, maxHeader-len(h.octets))
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -54,7 +54,7 @@ func readHeader(body lineReader) (header, error) {
 			continue
 		case folded:
 			if folding != nil {
-				*folding += string(line)
+				*folding = append(*folding, line...)
 			}
 		case !isField:
 			h.octets = append(append(h.octets, "\r\n"...), line...)
@@ -73,7 +73,7 @@ func readHeader(body lineReader) (header, error) {
 
 // note takes what is needed from a field, and returns where the value's folded
 // lines belong.
-func (h *header) note(name string, line []byte) *string {
+func (h *header) note(name string, line []byte) *[]byte {
 	_, value, _ := bytes.Cut(line, []byte(":"))
 	switch name {
 	case "date":
@@ -83,10 +83,10 @@ func (h *header) note(name string, line []byte) *string {
 	case "received":
 		h.hops++
 	case "from":
-		h.from = append(h.from, string(value))
+		h.from = append(h.from, bytes.Clone(value))
 		return &h.from[len(h.from)-1]
 	case "sender":
-		h.sender = append(h.sender, string(value))
+		h.sender = append(h.sender, bytes.Clone(value))
 		return &h.sender[len(h.sender)-1]
 	}
 	return nil
@@ -106,7 +106,7 @@ func (h *header) responsible() (field string, addresses []addr.Address, bad bool
 	case len(values) > 1, len(h.from) > 1:
 		return field, nil, true
 	}
-	addresses, err := parseAddresses(values[0])
+	addresses, err := parseAddresses(string(values[0]))
 	return field, addresses, err != nil
 }
 

@@ -1,0 +1,32 @@
+package collect
+
+import (
+	"bufio"
+	"io"
+	"strings"
+	"testing"
+
+	"pillarbox/mailstore/mailtest"
+)
+
+func TestMessagesLinear(t *testing.T) {
+	shapes := append(mailtest.Messages(), mailtest.Headers("Received", "Message-ID", "Subject")...)
+	mailtest.Linear(t, func(text string) {
+		c := &conn{opts: &Options{}, pace: &paced{}, in: bufio.NewReaderSize(strings.NewReader(text+"\r\n.\r\n"), maxLine)}
+		message := c.body()
+		if top, err := readTop(message); err == nil {
+			markOf(fieldsOf(top))
+		}
+		io.Copy(io.Discard, message)
+		markOf(fieldsOf([]byte(text))) // more of it than readTop gives
+	}, shapes...)
+}
+
+func TestListingsLinear(t *testing.T) {
+	mailtest.Linear(t, func(text string) {
+		listLine(text)
+		isUID(text)
+		c := &conn{opts: &Options{Password: "x"}}
+		c.printable(text)
+	}, mailtest.Values()...)
+}

@@ -1,0 +1,14 @@
+package pop3
+
+import (
+	"testing"
+
+	"pillarbox/mailstore/mailtest"
+)
+
+func TestCommandsLinear(t *testing.T) {
+	mailtest.Linear(t, func(text string) {
+		parse(text)
+		parseNumber(text)
+	}, mailtest.Values()...)
+}

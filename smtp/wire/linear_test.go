@@ -1,0 +1,20 @@
+package wire
+
+import (
+	"testing"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/mailtest"
+)
+
+func TestCommandsLinear(t *testing.T) {
+	mailtest.Linear(t, func(text string) {
+		parseCommand(text)
+		parseCommand("MAIL " + text)
+		domain := func(string) addr.Domain { return "office.example" }
+		for _, arg := range []string{text, "FROM:" + text, "FROM:<" + text + ">", "FROM:<a@b.c> " + text, "FROM:<a@b.c> SIZE=" + text} {
+			parsePath(arg, "FROM:", domain, "SIZE", "BODY")
+		}
+		printable(text)
+	}, mailtest.Values()...)
+}
