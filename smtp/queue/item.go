@@ -45,6 +45,23 @@ type Source struct {
 	Helo    string       `json:"helo,omitempty"`
 	User    addr.Address `json:"user,omitzero"`    // who had logged in
 	Inside  bool         `json:"inside,omitempty"` // it was written by one of us
+
+	// Standing is what vouches for the sender. Versions that did not keep it wrote none: see StandingOf.
+	Standing smtp.Standing `json:"standing,omitempty"`
+}
+
+// StandingOf is what vouches for the sender, also of a message that an earlier version took. hosted says that the
+// sender's domain is one of ours.
+func (s *Source) StandingOf(hosted bool) smtp.Standing {
+	switch {
+	case s.Standing != smtp.StandingUnknown:
+		return s.Standing
+	case !s.User.IsZero():
+		return smtp.StandingLogin
+	case s.Inside && hosted:
+		return smtp.StandingOffice
+	}
+	return smtp.StandingStranger
 }
 
 // Recipient is one recipient elsewhere, and what became of the message for it.

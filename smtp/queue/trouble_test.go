@@ -311,3 +311,33 @@ func TestQuarantineFails(t *testing.T) {
 		}
 	})
 }
+
+// TestStandingOfOldStates: states that were written before standings were kept say enough.
+func TestStandingOfOldStates(t *testing.T) {
+	const head, tail = `{"version":1,"arrived":"2026-11-22T00:00:00Z","size":5,"source":{`, `},"from":"a@office.example","to":[{"address":"x@far.example"}]}`
+	tests := []struct {
+		source string
+		hosted bool
+		want   smtp.Standing
+	}{
+		{`"service":"submission","user":"anna@office.example","inside":true`, true, smtp.StandingLogin},
+		{`"service":"submission","user":"anna@office.example","inside":true`, false, smtp.StandingLogin},
+		{`"service":"smtp","remote":"192.0.2.1","inside":true`, true, smtp.StandingOffice},
+		{`"service":"pickup","inside":true`, false, smtp.StandingStranger},
+		{`"service":"smtp","remote":"192.0.2.1"`, true, smtp.StandingStranger},
+		{`"service":"smtp","standing":"spf"`, false, smtp.StandingSPF},
+	}
+	for _, test := range tests {
+		it, err := Decode("P3_1", []byte(head+test.source+tail))
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := Decode("P3_1", it.Encode())
+		if err != nil || again.Source != it.Source {
+			t.Errorf("%+v, then %+v, %v", it.Source, again.Source, err)
+		}
+		if got := it.Source.StandingOf(test.hosted); got != test.want {
+			t.Errorf("%s, hosted %v: %s, want %s", test.source, test.hosted, got, test.want)
+		}
+	}
+}
