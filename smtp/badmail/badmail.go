@@ -60,6 +60,7 @@ type Store struct {
 	mu      sync.Mutex
 	limits  Limits
 	read    bool // the directory was
+	readAt  time.Time
 	kept    []kept
 	size    int64
 	told    bool // that half is used
@@ -183,6 +184,17 @@ func (s *Store) Trim() error {
 	return err
 }
 
+// Remove deletes a message, durably. What is not there is no error.
+func (s *Store) Remove(id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at := slices.IndexFunc(s.kept, func(k kept) bool { return k.id == id }); at >= 0 {
+		s.size -= s.kept[at].size
+		s.kept = slices.Delete(s.kept, at, at+1)
+	}
+	return s.remove(id)
+}
+
 // Usage is how much is kept, as far as the store knows.
 func (s *Store) Usage() Usage {
 	s.mu.Lock()
@@ -210,12 +222,21 @@ func (s *Store) readOnce() error {
 	if first { // a restart tells nothing anew
 		s.told = s.half()
 	}
-	s.read = true
+	s.read, s.readAt = true, time.Now()
 	return nil
 }
 
-// trim removes the oldest until all is within the ceiling.
+// readRest is the time between two looks at the directory, which costs a call for each file.
+const readRest = time.Minute
+
+// trim removes the oldest until all is within the ceiling. What people have removed by hand counts no more.
 func (s *Store) trim(now time.Time) error {
+	if s.limits.Size > 0 && s.size > s.limits.Size && now.Sub(s.readAt) > readRest {
+		s.read = false
+		if err := s.readOnce(); err != nil {
+			return err
+		}
+	}
 	for len(s.kept) > 0 && s.limits.exceeded(s.kept[0].at, s.size, now) {
 		old := s.kept[0]
 		if err := s.remove(old.id); err != nil {

@@ -143,6 +143,15 @@ func (it *Item) envelope(which []int) smtp.Envelope {
 	return env
 }
 
+// Envelope is that of the whole message, with all its recipients.
+func (it *Item) Envelope() smtp.Envelope {
+	env := it.envelope(nil)
+	for i := range it.To {
+		env.To = append(env.To, it.To[i].Wanted())
+	}
+	return env
+}
+
 // Wanted is the recipient as the sender gave it.
 func (r *Recipient) Wanted() smtp.Recipient {
 	return smtp.Recipient{Address: r.Address, Notify: r.Notify, ORcptType: r.ORcptType, ORcpt: r.ORcpt}

@@ -116,6 +116,9 @@ func (q *Queue) Rescan() error {
 	return err
 }
 
+// Readmit takes a message into the index that was put back into the spool by hand; its turn comes at once.
+func (q *Queue) Readmit(id string) { q.loadOne(id) }
+
 // SetConfig takes effect at once: messages that wait go the new ways.
 func (q *Queue) SetConfig(cfg Config) {
 	old := q.config.Swap(&cfg)
