@@ -69,20 +69,7 @@ func (a *app) printQuarantined(s ops.Spooled) {
 		problem = "none any more: both files can be understood"
 	}
 	a.align(append(lines, "Problem:\t"+problem))
-	fmt.Fprintln(a.stdout, "\nWhat to do: "+quarantineHint(&s))
-}
-
-func quarantineHint(s *ops.Spooled) string {
-	retry, remove := "'pillarbox admin queue quarantine retry "+s.ID, "'pillarbox admin queue quarantine remove "+s.ID+"'"
-	switch {
-	case s.Unread:
-		return "see who may read it, and whether the disk is sound"
-	case s.Damaged:
-		return "take it from a backup, into queue/quarantine, then " + retry + "'; or " + remove
-	case s.State == nil:
-		return retry + " --from anna@office.example --to x@partner.example' sends it; or " + remove
-	}
-	return retry + "' puts it back into the queue"
+	fmt.Fprintln(a.stdout, "\nWhat to do: "+s.QuarantineHint())
 }
 
 func (a *app) quarantineRetryCommand() *cobra.Command {

@@ -36,6 +36,8 @@ type Spooled struct {
 	Damaged bool `json:"damaged,omitempty"`
 	// Unread says that the disk, or a right, is in the way: nothing is known of the message.
 	Unread bool `json:"unread,omitempty"`
+
+	noState bool // there is no such file
 }
 
 // examine reads both files of a message.
@@ -45,6 +47,7 @@ func (o *Office) examine(dir, id string) Spooled {
 	if stateErr == nil {
 		s.State, stateErr = queue.Decode(id, text)
 	}
+	s.noState = errors.Is(stateErr, fs.ErrNotExist)
 	zeros, err := o.readMessage(dir+"/"+id+".eml", &s)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -59,7 +62,7 @@ func (o *Office) examine(dir, id string) Spooled {
 		s.Problem, s.Damaged = fmt.Sprintf("its message has %d bytes, its state says %d", s.Size, s.State.Size), true
 	case s.Size == 0:
 		s.Problem, s.Damaged = "its message is empty", true
-	case errors.Is(stateErr, fs.ErrNotExist):
+	case s.noState:
 		s.Problem = "its state is missing"
 	case errors.Is(stateErr, queue.ErrCorrupt):
 		s.Problem = "its state cannot be understood: " + strings.TrimPrefix(stateErr.Error(), id+": "+queue.ErrCorrupt.Error()+": ")
