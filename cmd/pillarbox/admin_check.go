@@ -12,6 +12,7 @@ import (
 
 	"pillarbox/cmd/internal/daemon"
 	"pillarbox/cmd/internal/ops"
+	"pillarbox/quota"
 )
 
 func (a *app) checkCommand() *cobra.Command {
@@ -52,9 +53,13 @@ func (a *app) checkCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&opts.Repair, "repair", false, "remove old temporary files, and rename messages that are not what their names tell")
 	addJSON(cmd, &asJSON)
 	cmd.Long = `Read all mail, and the files around it, and tell what is wrong: messages that
-cannot be read or are not what their names tell, unique-ids that stand twice, accounts
-that cannot be read, files that an interrupted change left, and what the running server
-takes the mailboxes to hold. Lines with "note" are for information.
+cannot be read, are not what their names tell, or never reached the disk; unique-ids that
+stand twice, accounts that cannot be read, files that an interrupted change left, and what
+the running server takes the mailboxes to hold. Lines with "note" are for information.
+
+Without a name the queue, its quarantine, badmail, the pickup folder and what was fetched
+are read too. Owners and modes are those that the server's account needs: the owner of
+the data directory. Each finding says how the mail comes back.
 
 Nothing is changed without --repair. The exit status is 1 if something is wrong.`
 	return cmd
@@ -79,11 +84,15 @@ func (a *app) printCheck(r ops.CheckReport) {
 	if r.Mailboxes == 1 {
 		boxes = "1 mailbox"
 	}
+	queued := ""
+	if r.Queued > 0 {
+		queued = fmt.Sprintf(", %s in the queue", quota.FormatMessages(int64(r.Queued)))
+	}
 	result := "nothing is wrong"
 	if r.Wrong > 0 {
 		result = thingsAre(r.Wrong) + " wrong"
 	}
-	fmt.Fprintf(a.stdout, "%s with %s (%s) read: %s\n", boxes, messages(r.Messages), about(r.Bytes), result)
+	fmt.Fprintf(a.stdout, "%s with %s (%s)%s read: %s\n", boxes, messages(r.Messages), about(r.Bytes), queued, result)
 }
 
 func thingsAre(n int) string {

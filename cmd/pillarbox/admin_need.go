@@ -34,7 +34,8 @@ func needOf(cmd *cobra.Command) need {
 		return needsRight
 
 	case "device list", "device show", "device test", "device suggest", "explain",
-		"bans list", "bans why", "queue list", "queue show", "queue active", "route list", "route test", "fetch list",
+		"bans list", "bans why", "queue list", "queue show", "queue active",
+		"queue quarantine list", "queue quarantine show", "badmail list", "badmail show", "route list", "route test", "fetch list",
 		"tls show", "tls clients", "tls acme status", "tls export-ca", "quota recalculate", "operator list", "operator show",
 		"directory list", "directory test":
 		return needsToSeeAll
@@ -43,6 +44,7 @@ func needOf(cmd *cobra.Command) need {
 		"mailbox outside", "mailbox inbound", "mailbox release", "group outside", "group inbound",
 		"device add", "device remove", "bans lift",
 		"queue retry", "queue flush", "queue hold", "queue release", "queue bounce", "queue remove",
+		"queue quarantine retry", "queue quarantine remove", "badmail send", "badmail remove",
 		"fetch now", "reload", "tls renew", "tls acme renew", "operator add", "operator remove":
 		return needsToChangeAll
 

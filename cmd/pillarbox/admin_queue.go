@@ -18,7 +18,8 @@ import (
 )
 
 func (a *app) queueCommand() *cobra.Command {
-	cmd := family("queue", "Mail that waits to be sent to other servers", a.queueListCommand(), a.queueShowCommand(), a.queueActiveCommand())
+	cmd := family("queue", "Mail that waits to be sent to other servers", a.queueListCommand(), a.queueShowCommand(), a.queueActiveCommand(),
+		a.quarantineCommand())
 	for _, v := range queueVerbs {
 		cmd.AddCommand(a.queueVerbCommand(v))
 	}
@@ -32,7 +33,9 @@ together must all be true.
 retry gives messages their turn now, as far as the hours of their routes permit,
 and flush whatever the hour, and what is kept for ETRN too. hold keeps messages
 back until release; they are not given up meanwhile. bounce gives them back to
-their senders, and remove deletes them without a word to anybody.`
+their senders, and remove deletes them without a word to anybody.
+
+quarantine has the messages that the server could not understand.`
 	return cmd
 }
 

@@ -44,6 +44,9 @@ func (a *app) queueActiveCommand() *cobra.Command {
 }
 
 func (a *app) printActive(now daemon.QueueActivity, routes *route.Table) {
+	if now.Suppressed > 0 {
+		a.note("%d reports and notices were not sent since the start; the log says why ('report not sent')", now.Suppressed)
+	}
 	if len(now.Active) == 0 {
 		a.note("nothing is being delivered; %s in the queue", quota.FormatMessages(int64(now.Messages)))
 		return

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -116,7 +114,7 @@ func OpenLog(fsys FS, dir string, opts LogOptions) (*Log, error) {
 		room: make(chan struct{}), swapped: make(chan struct{}, 1),
 	}
 	for i := range l.segments {
-		s, err := openSegment(fsys, l.file(i), i, opts.Segment)
+		s, err := openSegment(fsys, logFile(dir, i), i, opts.Segment)
 		if err != nil {
 			return nil, errors.Join(err, l.closeFiles())
 		}
@@ -125,7 +123,7 @@ func OpenLog(fsys FS, dir string, opts LogOptions) (*Log, error) {
 	return l, nil
 }
 
-func (l *Log) file(i int) string { return path.Join(l.dir, fmt.Sprintf("log%d", i)) }
+func logFile(dir string, i int) string { return path.Join(dir, fmt.Sprintf("log%d", i)) }
 
 // Replay calls do with each record that is in the log, oldest first, and then done. When done returns, all that the
 // records stand for is on the disk; so they are cut, and the log begins to take records. The memory of a record
@@ -204,14 +202,12 @@ func (l *Log) keepDamaged(s *segment) error {
 
 // forgetDamaged removes the oldest of too many damaged files.
 func (l *Log) forgetDamaged() error {
-	names, err := l.fsys.ReadNames(l.dir)
+	names, err := DamagedLogs(l.fsys, l.dir)
 	if err != nil {
 		return err
 	}
-	names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, damagedPrefix) })
-	slices.Sort(names)
 	for len(names) > maxDamaged {
-		if err := l.fsys.Remove(path.Join(l.dir, names[0])); err != nil {
+		if err := l.fsys.Remove(names[0]); err != nil {
 			return err
 		}
 		names = names[1:]

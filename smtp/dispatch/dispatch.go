@@ -14,10 +14,11 @@ import (
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
-	"pillarbox/mailstore/durable"
 	"pillarbox/smtp"
+	"pillarbox/smtp/badmail"
 	"pillarbox/smtp/dsn"
 	"pillarbox/smtp/queue"
+	"pillarbox/smtp/rate"
 )
 
 // Config is what a Dispatcher can be told anew while it runs.
@@ -30,10 +31,26 @@ type Config struct {
 	Success        bool         // reports of success are made where they are asked for
 	NullSender     NullSender
 	DeferOverQuota bool // a full mailbox refuses for now (452), not for good (552)
+	Strangers      Strangers
+	PerAddress     int // reports and notices to one address in an hour; 0: no limit
+	PerHour        int // to all together; 0: no limit
+	// Vouch finds out what vouches for a stranger's sender, of whose message that was not found out when it came; nil:
+	// nothing does.
+	Vouch func(source *queue.Source, from addr.Address) smtp.Standing
 }
 
-// NullSender is what becomes of mail without a sender that cannot be delivered: nobody can be told
-// (Domino's RouterDSNForNULLReversePath).
+// Strangers is which senders outside the office are sent reports.
+type Strangers int
+
+// The choices. The zero value is the one that no stranger can use against others.
+const (
+	NoStrangers       Strangers = iota
+	VerifiedStrangers           // whose domain vouches for them, by SPF or DMARC
+	AllStrangers                // also an address that anybody may have forged
+)
+
+// NullSender is what becomes of mail that cannot be delivered and whose sender cannot be told: it has none, or nothing
+// vouches for the one that it names (Domino's RouterDSNForNULLReversePath).
 type NullSender int
 
 // The choices.
@@ -48,10 +65,10 @@ type Queue interface{ Add(*queue.Item) }
 
 // Parts are what a Dispatcher works with.
 type Parts struct {
-	Dir   *directory.Directory
-	Store *mailstore.Store
-	Files durable.FS // for badmail
-	Log   *slog.Logger
+	Dir     *directory.Directory
+	Store   *mailstore.Store
+	Badmail *badmail.Store
+	Log     *slog.Logger
 }
 
 // Dispatcher is safe for concurrent use.
@@ -60,12 +77,14 @@ type Dispatcher struct {
 	// Queue is set before the first message: it needs the dispatcher for its reports.
 	Queue Queue
 
-	config atomic.Pointer[Config]
+	config     atomic.Pointer[Config]
+	told       *rate.Limiter // reports and notices by address
+	suppressed atomic.Int64
 }
 
 // New makes a Dispatcher.
 func New(cfg Config, parts Parts) *Dispatcher {
-	d := &Dispatcher{Parts: parts}
+	d := &Dispatcher{Parts: parts, told: rate.New(limitedAddresses)}
 	d.config.Store(&cfg)
 	return d
 }
@@ -132,6 +151,9 @@ func (d *Dispatcher) Commit(in *mailstore.Incoming, p *Parcel) (full []addr.Addr
 		if len(over.Dirs) == len(dirs) && item == nil {
 			return full, d.config.Load().FullReply(full)
 		}
+		if d.mustSendAgain(p) {
+			return full, sendAgainReply(full)
+		}
 		dirs = slices.DeleteFunc(dirs, func(dir string) bool { return slices.Contains(over.Dirs, dir) })
 	}
 	if err != nil {
@@ -194,6 +216,21 @@ func (p *Parcel) boxes() []directory.Mailbox {
 	}
 	slices.SortStableFunc(all, func(a, b directory.Mailbox) int { return cmp.Compare(a.Dir, b.Dir) })
 	return slices.CompactFunc(all, func(a, b directory.Mailbox) bool { return a.Dir == b.Dir })
+}
+
+// mustSendAgain reports whether a message for several is refused for now because one mailbox has no room, which came out
+// when all of it was there. A sender whom a report would reach gets that instead, and a client that did not say how long
+// its message is would be refused in the same way each time. For all others the next try is the answer: its RCPT for
+// the full mailbox is refused, and the rest get the message once.
+func (d *Dispatcher) mustSendAgain(p *Parcel) bool {
+	if p.Source.Service != smtp.MTA.String() || p.Envelope.Size == 0 || p.Envelope.From.IsZero() {
+		return false
+	}
+	return !mayHear(d.config.Load().Strangers, p.Source.StandingOf(false))
+}
+
+func sendAgainReply(full []addr.Address) *smtp.Reply {
+	return smtp.NewReply(452, [3]int{4, 2, 2}, "The mailbox %s has just become full; send the message again, to the others", full[0])
 }
 
 // FullReply refuses for want of room in these mailboxes: for good, so that the sender learns of it at once, or by

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pillarbox/mailstore"
@@ -16,6 +17,7 @@ import (
 	"pillarbox/mailstore/directory"
 	"pillarbox/mailstore/durable"
 	"pillarbox/smtp"
+	"pillarbox/smtp/badmail"
 	"pillarbox/smtp/dsn"
 	"pillarbox/smtp/queue"
 )
@@ -25,7 +27,9 @@ type office struct {
 	*Dispatcher
 	t     *testing.T
 	data  string
+	root  *durable.Root
 	items []*queue.Item
+	from  queue.Source // of what is sent
 }
 
 func (o *office) Add(item *queue.Item) { o.items = append(o.items, item) }
@@ -38,15 +42,16 @@ func must(t *testing.T, err error) {
 }
 
 func newOffice(t *testing.T) *office {
-	o := &office{t: t, data: t.TempDir()}
+	o := &office{t: t, data: t.TempDir(), from: queue.Source{Service: "test", Standing: smtp.StandingLogin}}
 	root, err := durable.Open(o.data)
 	must(t, err)
+	o.root = root
 	t.Cleanup(func() { root.Close() })
 	dir := directory.New(root, directory.Options{DefaultDomain: "office.example"})
 	store, err := mailstore.Open(root, mailstore.Options{})
 	must(t, err)
 	o.Dispatcher = New(Config{Hostname: "mail.office.example", Success: true, MaxReturn: 1 << 20},
-		Parts{Dir: dir, Store: store, Files: root, Log: slog.New(slog.DiscardHandler)})
+		Parts{Dir: dir, Store: store, Badmail: badmail.New(root, slog.New(slog.DiscardHandler), nil), Log: slog.New(slog.DiscardHandler)})
 	o.Queue = o
 	must(t, dir.AddDomain("office.example"))
 	for _, user := range []string{"anna", "boss", "postmaster"} {
@@ -76,7 +81,7 @@ func (o *office) send(notify []string, from string, to ...string) string {
 	for _, a := range to {
 		env.To = append(env.To, smtp.Recipient{Address: address(a), Notify: notify})
 	}
-	id, err := o.Inject(&env, queue.Source{Service: "test"}, "the test", strings.NewReader("Subject: hello\r\n\r\ntext\r\n"))
+	id, err := o.Inject(&env, o.from, "the test", strings.NewReader("Subject: hello\r\n\r\ntext\r\n"))
 	must(o.t, err)
 	return id
 }
@@ -180,8 +185,8 @@ func TestUnknown(t *testing.T) {
 	}
 	o.send([]string{"NEVER"}, "anna@office.example", "nobody@office.example")
 	o.want("reports", o.reports("anna"), "failed nobody@office.example () 5.1.1 letter 7")
-	o.send(nil, "stranger@far.example", "nobody@office.example")
-	o.want("queue", o.queued(), " stranger@far.example [NEVER] ")
+	o.send(nil, "elsewhere@far.example", "nobody@office.example")
+	o.want("queue", o.queued(), " elsewhere@far.example [NEVER] ")
 }
 
 // badmail lists the files there.
@@ -226,6 +231,132 @@ func TestNullSender(t *testing.T) {
 	o.want("badmail", o.badmail(), ".eml", ".env", ".txt")
 }
 
+// TestMayHear: who is sent reports, by the setting and by what vouches for the sender.
+func TestMayHear(t *testing.T) {
+	for standing, want := range map[smtp.Standing]string{
+		smtp.StandingLogin: "none verified all", smtp.StandingOffice: "none verified all",
+		smtp.StandingSPF: "verified all", smtp.StandingDMARC: "verified all",
+		smtp.StandingStranger: "all", smtp.StandingUnknown: "all", "new in a later version": "all",
+	} {
+		var got []string
+		for i, setting := range []string{"none", "verified", "all"} {
+			if mayHear(Strangers(i), standing) {
+				got = append(got, setting)
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%q: %q, want %q", standing, got, want)
+		}
+	}
+}
+
+// TestStranger: whatever becomes of a message whose sender nothing vouches for, its sender gets no report. A message that
+// failed is kept, dropped, or told to the postmaster.
+func TestStranger(t *testing.T) {
+	o := newOffice(t)
+	o.from = queue.Source{Service: "smtp", Standing: smtp.StandingStranger}
+	const victim = "victim@far.example"
+	about := func(action dsn.Action) queue.Notice {
+		n := notice(o, victim)
+		n.Action = action
+		return n
+	}
+	o.items = nil
+	for _, action := range []dsn.Action{dsn.Delayed, dsn.Relayed, dsn.Delivered, dsn.Expanded} {
+		must(t, o.Report(about(action)))
+	}
+	o.want("badmail", o.badmail())
+	must(t, o.Report(about(dsn.Failed)))
+	o.want("badmail", o.badmail(), ".eml", ".env", ".txt")
+	reason, err := badmail.Read(o.root, o.items[len(o.items)-1].ID, ".txt")
+	if err != nil || !strings.Contains(string(reason), "No report was sent: nothing vouches for the sender.") {
+		t.Errorf("%s, %v", reason, err)
+	}
+	o.send([]string{"SUCCESS"}, victim, "anna@office.example")
+	o.send([]string{"SUCCESS"}, victim, "all@office.example")
+	o.send(nil, victim, "nobody@office.example")
+	for _, item := range o.items {
+		if item.From.IsZero() {
+			t.Errorf("a report left to %v", item.To)
+		}
+	}
+	if n := o.Suppressed(); n != 8 {
+		t.Errorf("%d reports suppressed", n)
+	}
+	o.SetConfig(Config{Hostname: "mail.office.example", NullSender: Nowhere})
+	must(t, o.Report(about(dsn.Failed)))
+	o.want("postmaster", o.reports("postmaster"))
+	o.SetConfig(Config{Hostname: "mail.office.example", NullSender: ToPostmaster})
+	must(t, o.Report(about(dsn.Failed)))
+	o.want("postmaster", o.reports("postmaster"), "failed x@far.example () 5.1.1 letter 7")
+}
+
+// TestVouched: DNS is asked about a stranger when a report is due, and only then, and only where it decides.
+func TestVouched(t *testing.T) {
+	tests := []struct {
+		name      string
+		standing  smtp.Standing
+		strangers Strangers
+		dns       smtp.Standing
+		asked     int
+		told      bool
+	}{
+		{"logged in", smtp.StandingLogin, VerifiedStrangers, smtp.StandingStranger, 0, true},
+		{"passed when it came", smtp.StandingSPF, VerifiedStrangers, smtp.StandingStranger, 0, true},
+		{"passes now", smtp.StandingStranger, VerifiedStrangers, smtp.StandingSPF, 1, true},
+		{"does not pass", smtp.StandingStranger, VerifiedStrangers, smtp.StandingStranger, 1, false},
+		{"an old state", smtp.StandingUnknown, VerifiedStrangers, smtp.StandingSPF, 1, true},
+		{"by setting nobody", smtp.StandingStranger, NoStrangers, smtp.StandingSPF, 0, false},
+		{"by setting all", smtp.StandingStranger, AllStrangers, smtp.StandingStranger, 0, true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			o := newOffice(t)
+			o.from = queue.Source{Service: "smtp", Standing: test.standing}
+			asked := 0
+			o.SetConfig(Config{Hostname: "mail.office.example", Strangers: test.strangers, Vouch: func(*queue.Source, addr.Address) smtp.Standing {
+				asked++
+				return test.dns
+			}})
+			n := notice(o, "a@far.example")
+			o.items = nil
+			must(t, o.Report(n))
+			if told := len(o.items) == 1; told != test.told || asked != test.asked {
+				t.Errorf("told %v, want %v; DNS was asked %d times, want %d", told, test.told, asked, test.asked)
+			}
+		})
+	}
+}
+
+// TestLimits: too many reports to one address, or to all, are not sent; what failed is kept all the same.
+func TestLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOffice(t)
+		o.SetConfig(Config{Hostname: "mail.office.example", PerAddress: 3, PerHour: 5})
+		failed := func(from string, n int) {
+			for range n {
+				must(t, o.Report(notice(o, from)))
+			}
+		}
+		failed("anna@office.example", 10)
+		if got := len(o.reports("anna")); got != 3 {
+			t.Errorf("anna has %d reports", got)
+		}
+		failed("boss@office.example", 10)
+		if got := len(o.reports("boss")); got != 2 {
+			t.Errorf("boss has %d reports", got)
+		}
+		if kept, err := badmail.List(o.root); err != nil || len(kept) != 15 || o.Suppressed() != 15 {
+			t.Errorf("%d kept, %d suppressed, %v", len(kept), o.Suppressed(), err)
+		}
+		time.Sleep(61 * time.Minute)
+		failed("boss@office.example", 1)
+		if got := len(o.reports("boss")); got != 3 {
+			t.Errorf("boss has %d reports an hour later", got)
+		}
+	})
+}
+
 func TestReport(t *testing.T) {
 	o := newOffice(t)
 	o.SetConfig(Config{Hostname: "mail.office.example", CopyTo: address("boss@office.example"), Language: dsn.German, MaxReturn: 1 << 20,
@@ -259,7 +390,7 @@ func (narrow) Release(string) func(int64, int) { return func(int64, int) {} }
 func TestNoRoom(t *testing.T) {
 	o := newOffice(t)
 	var err error
-	o.Store, err = mailstore.Open(o.Files, mailstore.Options{Reserver: narrow{}})
+	o.Store, err = mailstore.Open(o.root, mailstore.Options{Reserver: narrow{}})
 	must(t, err)
 	o.send(nil, "anna@office.example", "boss@office.example", "x@far.example")
 	o.want("reports", o.reports("anna"), "failed boss@office.example () 5.2.2 letter 7")

@@ -56,11 +56,26 @@ func (d *Dispatcher) reportHere(id string, p *Parcel, full []addr.Address) []add
 }
 
 // tell makes a report about mailboxes here; that it cannot be made is no reason to refuse the message.
-func (d *Dispatcher) tell(item *queue.Item, action dsn.Action, about []queue.Recipient, header func() (io.ReadCloser, error)) {
+func (d *Dispatcher) tell(item *queue.Item, action dsn.Action, about []queue.Recipient, header opener) {
 	if len(about) == 0 || item.From.IsZero() {
 		return
 	}
-	if err := d.report(queue.Notice{Item: item, Action: action, Recipients: about}, header); err != nil {
+	cfg := d.config.Load()
+	if !cfg.reports(action) {
+		return
+	}
+	n := queue.Notice{Item: item, Action: action, Recipients: about}
+	ok, err := d.mayTell(cfg, item)
+	switch {
+	case err != nil:
+	case !ok: // the client has heard what failed in the reply to its message
+		d.suppress(n, item.From, noStanding)
+	case !d.MayNotify(key(item.From)):
+		d.suppress(n, item.From, overLimit)
+	default:
+		err = d.send(cfg, n, item.From, header)
+	}
+	if err != nil {
 		d.Log.Error("a report to the sender cannot be made", "id", item.ID, "report", action, "error", err)
 	}
 }
@@ -84,33 +99,63 @@ func (d *Dispatcher) Report(n queue.Notice) error {
 	})
 }
 
-func (d *Dispatcher) report(n queue.Notice, original func() (io.ReadCloser, error)) error {
+// opener opens the message that a report is about.
+type opener = func() (io.ReadCloser, error)
+
+func (d *Dispatcher) report(n queue.Notice, original opener) error {
 	cfg := d.config.Load()
-	to := n.Item.From
-	if to.IsZero() {
-		switch cfg.NullSender {
-		case ToBadmail:
-			return d.putAside(n, original)
-		case Nowhere:
-			d.Log.Warn("mail without a sender cannot be delivered, and is gone", "id", n.Item.ID)
-			return nil
-		}
-		if n.Item.Parent != "" { // it is a report itself, and the postmaster's perhaps
-			return d.putAside(n, original)
-		}
-		to = addr.Address{Local: "postmaster", Domain: d.Dir.DefaultDomain()}
-		if all, err := d.Dir.Domains(); to.Domain == "" && err == nil && len(all) > 0 {
-			to.Domain = all[0]
-		}
+	if n.Item.From.IsZero() {
+		return d.unreportable(cfg, n, original, noSender)
 	}
-	if !cfg.Success && n.Action != dsn.Failed && n.Action != dsn.Delayed {
+	if !cfg.reports(n.Action) {
 		return nil
 	}
-	return d.send(cfg, n, to, original)
+	ok, err := d.mayTell(cfg, n.Item)
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		return d.untold(cfg, n, original, noStanding)
+	case !d.MayNotify(key(n.Item.From)):
+		return d.untold(cfg, n, original, overLimit)
+	}
+	return d.send(cfg, n, n.Item.From, original)
+}
+
+// reports reports whether there are such reports at all.
+func (c *Config) reports(action dsn.Action) bool {
+	return c.Success || action == dsn.Failed || action == dsn.Delayed
+}
+
+// noSender is why mail cannot be reported that has the null reverse-path.
+const noSender = "the message has no sender"
+
+// unreportable deals with mail that failed and whose sender cannot be told, as the configuration says.
+func (d *Dispatcher) unreportable(cfg *Config, n queue.Notice, original opener, why string) error {
+	postmaster := d.Postmaster()
+	switch {
+	case cfg.NullSender == Nowhere:
+		d.Log.Warn("mail cannot be delivered, nor its sender told; it is dropped", "id", n.Item.ID, "from", n.Item.From.String(), "reason", why)
+		return nil
+	case cfg.NullSender == ToBadmail,
+		n.Item.Parent != "", // it is a report itself, and the postmaster's perhaps
+		!d.MayNotify(key(postmaster)):
+		return d.putAside(n, original, why)
+	}
+	return d.send(cfg, n, postmaster, original)
+}
+
+// Postmaster is who reads what concerns the whole server.
+func (d *Dispatcher) Postmaster() addr.Address {
+	to := addr.Address{Local: "postmaster", Domain: d.Dir.DefaultDomain()}
+	if all, err := d.Dir.Domains(); to.Domain == "" && err == nil && len(all) > 0 {
+		to.Domain = all[0]
+	}
+	return to
 }
 
 // send puts a report where mail for its reader goes.
-func (d *Dispatcher) send(cfg *Config, n queue.Notice, to addr.Address, original func() (io.ReadCloser, error)) error {
+func (d *Dispatcher) send(cfg *Config, n queue.Notice, to addr.Address, original opener) error {
 	in := d.Store.Create()
 	defer in.Abort()
 	report := dsn.Report{
@@ -121,8 +166,8 @@ func (d *Dispatcher) send(cfg *Config, n queue.Notice, to addr.Address, original
 	}
 	env, err := report.Envelope()
 	if errors.Is(err, dsn.ErrNoReport) {
-		d.Log.Error("nobody can be told", "id", n.Item.ID, "error", err)
-		return d.putAside(n, original)
+		d.Log.Error("no report can be made", "id", n.Item.ID, "error", err)
+		return d.putAside(n, original, "no report can be made for this sender")
 	} else if err != nil {
 		return err
 	}

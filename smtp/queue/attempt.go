@@ -2,7 +2,7 @@ package queue
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -70,10 +70,11 @@ func (q *Queue) load(id string, l *live) error {
 func (q *Queue) lost(e *entry, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if errors.Is(err, mailstore.ErrNotSpooled) || errors.Is(err, ErrCorrupt) || errors.Is(err, mailstore.ErrDamaged) {
+	if !temporary(err) {
 		q.forget(e)
 		return
 	}
+	q.unplaceAll(e)
 	q.setDeadline(e, time.Now().Add(again)) // it is read again then, and gets its places
 }
 
@@ -138,6 +139,9 @@ func (q *Queue) pay(l *live) {
 	}
 }
 
+// errNoMessage is why a state goes into quarantine that has no message.
+var errNoMessage = fmt.Errorf("%w: its message is missing, or is no plain file", ErrCorrupt)
+
 // attempt is one that is under way.
 type attempt struct {
 	id    string
@@ -175,7 +179,7 @@ func (q *Queue) try(ctx context.Context, d *destination, p *place, way *route.Ro
 			ID: e.id, Destination: d.key, Domain: l.item.To[part[0]].Address.Domain, Envelope: l.item.envelope(part), Size: l.item.Size, Inside: l.item.Source.Inside,
 			Open: func() (io.ReadCloser, error) {
 				r, _, err := q.Spool.Open(e.id)
-				missing = missing || errors.Is(err, mailstore.ErrNotSpooled) || errors.Is(err, mailstore.ErrDamaged)
+				missing = missing || err != nil && !temporary(err)
 				return r, err
 			},
 		}
@@ -195,8 +199,7 @@ func (q *Queue) try(ctx context.Context, d *destination, p *place, way *route.Ro
 	l.mark(which, false)
 	q.leave(e, p)
 	if missing {
-		q.quarantine(e.id, errors.New("the message of this state is missing, or no plain file"))
-		q.lost(e, mailstore.ErrNotSpooled)
+		q.lost(e, q.quarantine(e.id, errNoMessage))
 		return reached
 	}
 	// Who failed elsewhere at the same time is told in the same report.

@@ -3,13 +3,11 @@ package queue
 import (
 	"cmp"
 	"container/heap"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"time"
 
-	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
 	"pillarbox/smtp"
 )
@@ -71,11 +69,11 @@ func (q *Queue) List(f Filter, limit int) (items []*Item, count int, err error) 
 		ids = slices.DeleteFunc(ids, func(id string) bool { return !slices.Contains(f.IDs, id) })
 	}
 	for _, id := range ids {
-		state, err := q.Spool.State(id)
-		if errors.Is(err, mailstore.ErrNotSpooled) {
-			continue
-		} else if err != nil {
+		state, err := q.state(id)
+		if temporary(err) {
 			return nil, 0, err
+		} else if err != nil {
+			continue // it has left, or goes into quarantine when its turn comes
 		}
 		it, err := Decode(id, state)
 		if err != nil || !f.Chooses(it, now) {
@@ -133,7 +131,9 @@ func (q *Queue) do(action Action, id string) (done bool, err error) {
 	defer q.drop(id, l)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := q.load(id, l); err != nil {
+	if err := q.load(id, l); temporary(err) {
+		return false, err
+	} else if err != nil {
 		return false, nil // it has left
 	}
 	q.mu.Lock()

@@ -45,6 +45,23 @@ type Source struct {
 	Helo    string       `json:"helo,omitempty"`
 	User    addr.Address `json:"user,omitzero"`    // who had logged in
 	Inside  bool         `json:"inside,omitempty"` // it was written by one of us
+
+	// Standing is what vouches for the sender. Versions that did not keep it wrote none: see StandingOf.
+	Standing smtp.Standing `json:"standing,omitempty"`
+}
+
+// StandingOf is what vouches for the sender, also of a message that an earlier version took. hosted says that the
+// sender's domain is one of ours.
+func (s *Source) StandingOf(hosted bool) smtp.Standing {
+	switch {
+	case s.Standing != smtp.StandingUnknown:
+		return s.Standing
+	case !s.User.IsZero():
+		return smtp.StandingLogin
+	case s.Inside && hosted:
+		return smtp.StandingOffice
+	}
+	return smtp.StandingStranger
 }
 
 // Recipient is one recipient elsewhere, and what became of the message for it.
@@ -121,6 +138,15 @@ func Decode(id string, state []byte) (*Item, error) {
 func (it *Item) envelope(which []int) smtp.Envelope {
 	env := smtp.Envelope{From: it.From, EnvID: it.EnvID, Ret: it.Ret, Body8: it.Body8, UTF8: it.UTF8, Size: it.Size}
 	for _, i := range which {
+		env.To = append(env.To, it.To[i].Wanted())
+	}
+	return env
+}
+
+// Envelope is that of the whole message, with all its recipients.
+func (it *Item) Envelope() smtp.Envelope {
+	env := it.envelope(nil)
+	for i := range it.To {
 		env.To = append(env.To, it.To[i].Wanted())
 	}
 	return env

@@ -118,6 +118,9 @@ func (q *Queue) Rescan() error {
 	return err
 }
 
+// Readmit takes a message into the index that was put back into the spool by hand; its turn comes at once.
+func (q *Queue) Readmit(id string) { q.loadOne(id) }
+
 // SetConfig takes effect at once: messages that wait go the new ways.
 func (q *Queue) SetConfig(cfg Config) {
 	old := q.config.Swap(&cfg)
@@ -229,9 +232,13 @@ func (q *Queue) readAll(ctx context.Context) {
 	}
 }
 
+// loadOne gives a message its entry in the index. If its state cannot be read now, it is read again later.
 func (q *Queue) loadOne(id string) {
+	if q.known(id) {
+		return
+	}
 	item, err := q.read(id)
-	if err != nil {
+	if err != nil && !temporary(err) {
 		return
 	}
 	q.mu.Lock()
@@ -239,35 +246,20 @@ func (q *Queue) loadOne(id string) {
 	if q.entries[id] != nil {
 		return
 	}
-	e := &entry{id: id, held: item.Held, at: -1}
+	e := &entry{id: id, at: -1}
 	q.entries[id] = e
-	q.file(e, &live{item: item})
+	if err != nil {
+		q.setDeadline(e, time.Now().Add(again))
+	} else {
+		q.file(e, &live{item: item})
+	}
 	q.wakeUp()
 }
 
-// read returns a message's item from its file. A message that cannot be understood is put aside.
-func (q *Queue) read(id string) (*Item, error) {
-	state, err := q.Spool.State(id)
-	if err == nil {
-		var item *Item
-		if item, err = Decode(id, state); err == nil {
-			return item, nil
-		}
-	}
-	switch {
-	case errors.Is(err, ErrCorrupt), errors.Is(err, mailstore.ErrDamaged):
-		q.quarantine(id, err)
-	case !errors.Is(err, mailstore.ErrNotSpooled):
-		q.Log.Error("cannot read the state of a message in the queue", "id", id, "error", err)
-	}
-	return nil, err
-}
-
-func (q *Queue) quarantine(id string, why error) {
-	q.Log.Error("a message in the queue is put aside, into queue/quarantine", "id", id, "error", why)
-	if err := q.Spool.Quarantine(id); err != nil {
-		q.Log.Error("cannot put a message of the queue aside", "id", id, "error", err)
-	}
+func (q *Queue) known(id string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.entries[id] != nil
 }
 
 // schedule looks at what has become due.
@@ -444,6 +436,7 @@ func (q *Queue) prune(d *destination) {
 // file gives a message its places, and its deadline, by what its item says now. Attempts that are under way keep theirs.
 func (q *Queue) file(e *entry, l *live) {
 	item := l.item
+	e.held = item.Held
 	var hurried map[string]placeState // by key of the destination: what a flush or a retry has let go stays so
 	for _, p := range e.places {
 		if p.state != trying && p.due == flushed {

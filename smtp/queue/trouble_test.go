@@ -3,13 +3,18 @@ package queue
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/mailtest"
 	"pillarbox/smtp"
 	"pillarbox/smtp/route"
 )
@@ -224,4 +229,115 @@ func TestOneReport(t *testing.T) {
 			t.Errorf("%d reports", len(told))
 		}
 	})
+}
+
+// TestStateCannotBeRead: as long as a state cannot be read, for want of descriptors or with a sick disk, its message stays
+// where it is, and is sent when the state can be read again. Only what was read and cannot be understood is put aside.
+func TestStateCannotBeRead(t *testing.T) {
+	for _, trouble := range []error{syscall.EMFILE, syscall.ENFILE, syscall.EIO, syscall.ENOSPC, syscall.EACCES, syscall.ENOMEM} {
+		for _, kind := range []string{"lstat", "open", "stat", "read"} {
+			t.Run(fmt.Sprint(trouble, " at ", kind), func(t *testing.T) { unreadable(t, kind, trouble) })
+		}
+	}
+}
+
+func unreadable(t *testing.T, kind string, trouble error) {
+	bubble(t, func(w *world) {
+		var broken atomic.Bool
+		fail := func(_ int, op mailtest.Op) error {
+			if broken.Load() && op.Kind == kind && strings.HasPrefix(op.Name, "queue/P3_") && strings.HasSuffix(op.Name, ".env") {
+				return trouble
+			}
+			return nil
+		}
+		w.set(all(later))
+		for i := range 3 {
+			w.send("anna@office.example", fmt.Sprintf("a@d%d.example", i))
+		}
+		held := w.send("anna@office.example", "b@d.example")
+		synctest.Wait()
+		if n, err := w.q.Do(Hold, Filter{IDs: []string{held}}); n != 1 || err != nil {
+			t.Error(n, err)
+		}
+		w.disk.Start(fail)
+		broken.Store(true)
+		time.Sleep(time.Hour) // attempts that cannot begin
+		if _, err := w.q.Do(Remove, Filter{IDs: []string{held}}); !errors.Is(err, trouble) {
+			t.Errorf("remove: %v, want %v", err, trouble)
+		}
+		w.stop()
+		w.open() // a start that finds nothing readable
+		w.disk.Start(fail)
+		time.Sleep(time.Hour)
+		if kept, _ := filepath.Glob(filepath.Join(w.dir, "queue/quarantine/*")); len(kept) > 0 {
+			t.Errorf("in quarantine: %v", kept)
+		}
+		w.set(nil)
+		broken.Store(false)
+		time.Sleep(time.Hour)
+		w.wantLen(1)
+		if n, err := w.q.Do(Release, Filter{}); n != 1 || err != nil {
+			t.Error("the one that is held:", n, err)
+		}
+		time.Sleep(time.Minute)
+		w.wantLen(0)
+	})
+}
+
+// TestQuarantineFails: a message that cannot be put aside is neither forgotten nor sent.
+func TestQuarantineFails(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.set(all(later))
+		id := w.send("anna@office.example", "a@one.example")
+		synctest.Wait()
+		w.stop()
+		must(t, os.WriteFile(filepath.Join(w.dir, "queue", id+".env"), []byte("{half"), 0o600))
+		w.open()
+		var broken atomic.Bool
+		broken.Store(true)
+		w.disk.Start(func(_ int, op mailtest.Op) error {
+			if broken.Load() && op.Kind == "rename" {
+				return syscall.ENOSPC
+			}
+			return nil
+		})
+		time.Sleep(time.Hour)
+		w.wantLen(1)
+		broken.Store(false)
+		time.Sleep(2 * time.Minute)
+		w.wantLen(0)
+		if kept, _ := filepath.Glob(filepath.Join(w.dir, "queue/quarantine/*")); len(kept) != 2 {
+			t.Errorf("in quarantine: %v", kept)
+		}
+	})
+}
+
+// TestStandingOfOldStates: states that were written before standings were kept say enough.
+func TestStandingOfOldStates(t *testing.T) {
+	const head, tail = `{"version":1,"arrived":"2026-11-22T00:00:00Z","size":5,"source":{`, `},"from":"a@office.example","to":[{"address":"x@far.example"}]}`
+	tests := []struct {
+		source string
+		hosted bool
+		want   smtp.Standing
+	}{
+		{`"service":"submission","user":"anna@office.example","inside":true`, true, smtp.StandingLogin},
+		{`"service":"submission","user":"anna@office.example","inside":true`, false, smtp.StandingLogin},
+		{`"service":"smtp","remote":"192.0.2.1","inside":true`, true, smtp.StandingOffice},
+		{`"service":"pickup","inside":true`, false, smtp.StandingStranger},
+		{`"service":"smtp","remote":"192.0.2.1"`, true, smtp.StandingStranger},
+		{`"service":"smtp","standing":"spf"`, false, smtp.StandingSPF},
+	}
+	for _, test := range tests {
+		it, err := Decode("P3_1", []byte(head+test.source+tail))
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := Decode("P3_1", it.Encode())
+		if err != nil || again.Source != it.Source {
+			t.Errorf("%+v, then %+v, %v", it.Source, again.Source, err)
+		}
+		if got := it.Source.StandingOf(test.hosted); got != test.want {
+			t.Errorf("%s, hosted %v: %s, want %s", test.source, test.hosted, got, test.want)
+		}
+	}
 }

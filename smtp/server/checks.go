@@ -30,6 +30,7 @@ func (s *session) receiveChecked(in *mailstore.Incoming, fields []byte, head *he
 	if err != nil {
 		return err
 	}
+	s.vouched = results.Standing(s.env.From)
 	if r := verify.Decide(s.cfg.Checks, results); r != nil {
 		return s.refuseForged(r, results)
 	}

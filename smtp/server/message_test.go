@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
 	"pillarbox/mailstore/mailtest"
 	"pillarbox/smtp"
@@ -331,6 +332,34 @@ func TestEnforcementAsksWhereItDecides(t *testing.T) {
 		}
 		if got := say("x@remote.example"); !strings.Contains(got, "\r\n"+want) || o.dns.asked() != 1 {
 			t.Errorf("%s: DNS was asked %d times, want %s:\n%s", state, o.dns.asked(), want, got)
+		}
+	}
+}
+
+// TestWishesOfStrangers: a stranger's wish for reports is not heeded, nor passed on to the next server; only that for none.
+func TestWishesOfStrangers(t *testing.T) {
+	const envelope = "MAIL FROM:<victim@b.example> RET=FULL ENVID=x1\r\nRCPT TO:<away> NOTIFY=%s ORCPT=rfc822;x@y.example\r\nDATA\r\nSubject: x\r\n\r\nx\r\n.\r\nQUIT\r\n"
+	for _, test := range []struct {
+		all    bool
+		notify string
+		want   string
+	}{
+		{false, "SUCCESS,FAILURE", " [] away@office.example"},
+		{false, "NEVER", " [NEVER] away@office.example"},
+		{true, "SUCCESS,FAILURE", "x1 [SUCCESS FAILURE] x@y.example"},
+	} {
+		o := newOffice(t, smtp.MTA, func(cfg *Config) { cfg.DSNForAll = test.all })
+		if err := o.dir.AddAlias(address(t, "away"), addr.Address{Local: "a", Domain: "far.example"}); err != nil {
+			t.Fatal(err)
+		}
+		o.converse(t, "EHLO pc\r\n"+fmt.Sprintf(envelope, test.notify))
+		items := o.outbox.all()
+		if len(items) != 1 {
+			t.Fatal(items)
+		}
+		it := items[0]
+		if got := fmt.Sprint(it.EnvID, " ", it.To[0].Notify, " ", it.To[0].ORcpt); got != test.want || it.Source.Standing != smtp.StandingStranger {
+			t.Errorf("%+v: %q, standing %q", test, got, it.Source.Standing)
 		}
 	}
 }

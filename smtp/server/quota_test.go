@@ -75,7 +75,7 @@ func TestOverQuota(t *testing.T) {
 		to      string
 		replies string // to each RCPT, then to the message
 		has     string
-		told    string
+		told    string // by setting even a stranger
 	}{
 		{"SIZE tells at RCPT", 500, false, " SIZE=600", "anna boss carla", "250 " + full + " 250 " + taken, "anna carla", ""},
 		{"by setting, for now", 500, true, " SIZE=600", "anna boss carla", "250 " + later + " 250 " + taken, "anna carla", ""},
@@ -88,12 +88,24 @@ func TestOverQuota(t *testing.T) {
 			"250 " + taken + ", but not for boss@office.example: full", "anna carla", "a@b.example about [boss@office.example]"},
 		{"a group and the member too", -1, false, "", "all boss",
 			"250 " + full + " " + taken + ", but not for boss@office.example: full", "anna carla", "a@b.example about [boss@office.example]"},
+		{"a stranger, found out at the end", 500, false, "", "anna boss carla",
+			"250 250 250 " + taken + ", but not for boss@office.example: full", "anna carla", ""},
+		{"a stranger, a group with one full member", -1, false, "", "all",
+			"250 " + taken + ", but not for boss@office.example: full", "anna carla", ""},
+		{"a stranger, just become full", 1200, false, " SIZE=10", "anna boss carla",
+			"250 250 250 452 4.2.2 The mailbox boss@office.example has just become full; send the message again, to the others", "", ""},
+		{"just become full", 1200, false, " SIZE=10", "anna boss carla",
+			"250 250 250 " + taken + ", but not for boss@office.example: full", "anna carla", "a@b.example about [boss@office.example]"},
 		{"room for it", 5000, false, " SIZE=600", "anna boss", "250 250 " + taken, "anna boss", ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			o := newOffice(t, smtp.MTA, nil)
-			o.desk.SetConfig(dispatch.Config{Hostname: "mail.office.example", DeferOverQuota: test.defers})
+			cfg := dispatch.Config{Hostname: "mail.office.example", DeferOverQuota: test.defers}
+			if test.told != "" {
+				cfg.Strangers = dispatch.AllStrangers
+			}
+			o.desk.SetConfig(cfg)
 			for _, user := range []string{"anna", "boss", "carla"} {
 				o.mailbox(t, user, "")
 			}
@@ -178,7 +190,7 @@ func (o *office) sendTo(t *testing.T, size string, to []string) string {
 	}
 	if accepted {
 		say("DATA")
-		reply := say(strings.Repeat("text\r\n", 100) + ".")
+		reply := say(strings.Repeat("text\r\n", 300) + ".")
 		replies = append(replies, volatile.ReplaceAllString(reply, "ID"))
 	}
 	return strings.Join(replies, " ")

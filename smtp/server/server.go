@@ -46,6 +46,8 @@ type Config struct {
 	// Checks is what is made of SPF, DKIM and DMARC, which the Verifier finds out; nil: nobody does.
 	Checks   verify.Settings
 	Verifier *verify.Verifier
+	// DSNForAll offers delivery reports to strangers too.
+	DSNForAll bool
 }
 
 // Authenticator leads log-ins. *auth.Authenticator is the one in use.
@@ -121,6 +123,7 @@ func (s *Server) setWire(w wireConfig) {
 	cfg := s.cfg.Load()
 	wireCfg := cfg.Wire
 	wireCfg.Admit = func(c *wire.Conn) *smtp.Reply { return s.admit(c, cfg, w.service) }
+	wireCfg.DSN = func(c *wire.Conn) bool { return c.Guest.(*session).offersDSN() }
 	if len(cfg.Triggers) > 0 {
 		wireCfg.ETRN = func(c *wire.Conn, node string) *smtp.Reply { return c.Guest.(*session).etrn(node) }
 	}

@@ -23,6 +23,7 @@ import (
 	"pillarbox/mailstore/durable"
 	"pillarbox/mailstore/mailtest"
 	"pillarbox/smtp"
+	"pillarbox/smtp/badmail"
 	"pillarbox/smtp/devices"
 	"pillarbox/smtp/dispatch"
 	"pillarbox/smtp/guard"
@@ -141,7 +142,7 @@ func newOffice(t testing.TB, service smtp.Service, edit func(*Config)) *office {
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
 	o.outbox.store = o.store
 	o.desk = dispatch.New(dispatch.Config{Hostname: "mail.office.example"}, dispatch.Parts{
-		Dir: o.dir, Store: o.store, Files: disk, Log: quiet,
+		Dir: o.dir, Store: o.store, Badmail: badmail.New(disk, quiet, nil), Log: quiet,
 	})
 	o.desk.Queue = &o.outbox
 	o.server = New(o.cfg, Parts{

@@ -44,6 +44,7 @@ type session struct {
 	user    auth.Principal
 	env     smtp.Envelope
 	targets []dispatch.Target // where the recipients' mail goes
+	vouched smtp.Standing     // what DNS says for the sender of a stranger's message
 	marked  string            // what a block list says of the client; "": nothing
 	logged  string            // the last line for the console of a message that went on
 }
@@ -87,7 +88,9 @@ func (s *session) Mail(_ string, opts *gosmtp.MailOptions) error {
 	}
 	s.env = smtp.Envelope{
 		From: s.cfg.Rules.SenderOf(&s.facts), Size: opts.Size, UTF8: opts.UTF8, Body8: opts.Body == gosmtp.Body8BitMIME,
-		Ret: string(opts.Return), EnvID: opts.EnvelopeID,
+	}
+	if s.offersDSN() {
+		s.env.Ret, s.env.EnvID = string(opts.Return), opts.EnvelopeID
 	}
 	return nil
 }
@@ -211,7 +214,7 @@ func (s *session) Rcpt(_ string, opts *gosmtp.RcptOptions) error {
 		return s.refuse(r, "to", to)
 	}
 	s.mark(d)
-	target := dispatch.NewTarget(newRecipient(to, opts), res)
+	target := dispatch.NewTarget(s.newRecipient(to, opts), res)
 	if r := s.makeRoom(&target); r != nil {
 		return s.refuse(r, "to", to)
 	}
@@ -243,6 +246,17 @@ func (s *session) recipient() addr.Address {
 	return to
 }
 
+// ownFields is at least what this server adds on top of most messages.
+const ownFields = 1 << 10
+
+// toCome is how much the message takes in a mailbox, as far as the client has said; 0: it has not.
+func (s *session) toCome() int64 {
+	if s.env.Size == 0 {
+		return 0
+	}
+	return s.env.Size + ownFields
+}
+
 // makeRoom leaves the mailboxes without room out of a target. A recipient for whom nothing is left is refused now, before
 // the body crosses the wire; a group with one full member gets its mail.
 func (s *session) makeRoom(t *dispatch.Target) *smtp.Reply {
@@ -252,7 +266,7 @@ func (s *session) makeRoom(t *dispatch.Target) *smtp.Reply {
 			room = append(room, box)
 			continue
 		}
-		switch err := s.srv.Store.Room(box.Dir, s.env.Size); {
+		switch err := s.srv.Store.Room(box.Dir, s.toCome()); {
 		case errors.Is(err, mailstore.ErrOverQuota):
 			t.Full = append(t.Full, box.Address)
 		case err != nil:
@@ -269,10 +283,17 @@ func (s *session) makeRoom(t *dispatch.Target) *smtp.Reply {
 	return nil
 }
 
-func newRecipient(to addr.Address, opts *gosmtp.RcptOptions) smtp.Recipient {
-	r := smtp.Recipient{Address: to, ORcptType: string(opts.OriginalRecipientType), ORcpt: opts.OriginalRecipient}
+// newRecipient is a recipient with its wishes for reports. Of a client to which reports are not offered, only the wish for
+// none counts: the others are for programs that ask without looking, whose mail is taken all the same.
+func (s *session) newRecipient(to addr.Address, opts *gosmtp.RcptOptions) smtp.Recipient {
+	r, heeded := smtp.Recipient{Address: to}, s.offersDSN()
+	if heeded {
+		r.ORcptType, r.ORcpt = string(opts.OriginalRecipientType), opts.OriginalRecipient
+	}
 	for _, n := range opts.Notify {
-		r.Notify = append(r.Notify, string(n))
+		if heeded || n == gosmtp.DSNNotifyNever {
+			r.Notify = append(r.Notify, string(n))
+		}
 	}
 	return r
 }
@@ -305,9 +326,21 @@ func (s *session) source() queue.Source {
 	helo, _ := s.conn.Helo()
 	return queue.Source{
 		Service: s.facts.Service.String(), Remote: s.remote.Addr(), Helo: helo, User: s.user.Address,
-		Inside: !s.user.Address.IsZero() || s.facts.Device != nil,
+		Inside: !s.user.Address.IsZero() || s.facts.Device != nil, Standing: s.standing(),
 	}
 }
+
+// standing is what vouches for the sender of the message.
+func (s *session) standing() smtp.Standing {
+	own := s.cfg.Rules.Standing(&s.facts)
+	if own == smtp.StandingStranger && s.vouched != smtp.StandingUnknown {
+		return s.vouched
+	}
+	return own
+}
+
+// offersDSN reports whether the client may ask for delivery reports.
+func (s *session) offersDSN() bool { return s.cfg.DSNForAll || s.cfg.Rules.OffersDSN(s.current()) }
 
 func addresses(all []addr.Address) string {
 	words := make([]string, len(all))
@@ -436,7 +469,7 @@ func wireReply(r *smtp.Reply) error {
 
 // Reset forgets the transaction.
 func (s *session) Reset() {
-	s.env, s.targets, s.marked, s.logged = smtp.Envelope{}, nil, "", ""
+	s.env, s.targets, s.vouched, s.marked, s.logged = smtp.Envelope{}, nil, smtp.StandingUnknown, "", ""
 	f := &s.facts
 	f.From, f.FromHosted, f.FromPlain, f.SenderDomain = addr.Address{}, false, addr.Address{}, ""
 	f.To, f.Kind, f.NoOutside, f.InboundRight, f.GroupAccept, f.GroupMember = addr.Address{}, "", false, "", "", false

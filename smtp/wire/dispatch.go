@@ -394,7 +394,7 @@ func (c *Conn) answerHello(r reply) error {
 	lines := []string{hello}
 	for _, keyword := range r.lines[1:] {
 		switch {
-		case keyword == "CHUNKING", c.cfg.ATRN != nil && aboutMail(keyword):
+		case keyword == "CHUNKING", keyword == "DSN" && c.cfg.DSN != nil && !c.cfg.DSN(c), c.cfg.ATRN != nil && aboutMail(keyword):
 		case keyword == "SIZE" && c.cfg.MaxMessageSize > 0:
 			lines = append(lines, fmt.Sprintf("SIZE %d", c.cfg.MaxMessageSize))
 		default:

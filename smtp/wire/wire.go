@@ -59,6 +59,10 @@ type Config struct {
 	// on, which ends with it. No mail is taken then. nil: it is not offered.
 	ATRN func(c *Conn, domains string) (r *smtp.Reply, turn func(net.Conn))
 
+	// DSN reports whether delivery reports are offered to a client (RFC 3461); nil offers them to all. Their parameters of
+	// MAIL and RCPT are understood even so.
+	DSN func(*Conn) bool
+
 	// Admit is asked about each connection before the greeting, in the goroutine
 	// that serves it, so that it may take its time. A reply turns the client away.
 	// What it puts into the connection's Guest is there for the session. nil

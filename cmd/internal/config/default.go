@@ -61,7 +61,10 @@ func Default() Config {
 			Name: "default", Port: route.PortSMTP, MTASTS: true, DANE: true, Schedule: route.DefaultSchedule(),
 			Connections: 100, PerConnection: 20, Recipients: 100, Idle: 10 * time.Minute,
 		}},
-		Reports:      Reports{Language: EnglishReports, NullSender: NullToBadmail, Success: true, MaxReturn: 1 << 20},
+		Reports: Reports{
+			Language: EnglishReports, NullSender: NullToBadmail, Success: true, MaxReturn: 1 << 20,
+			Strangers: VerifiedStrangers, PerAddress: 100, PerHour: 1000, KeepDays: 30, KeepSize: 100_000_000,
+		},
 		Pickup:       Pickup{Enabled: true},
 		Local:        Local{Enabled: true, Outside: true},
 		Operators:    Operators{Enabled: true},

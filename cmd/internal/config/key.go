@@ -231,6 +231,11 @@ func outboundKeys() []key {
 		boolean("reports.success", func(c *Config) *bool { return &c.Reports.Success }),
 		text("reports.max_return", func(c *Config) *int64 { return &c.Reports.MaxReturn }, size[int64](0, 1<<40)),
 		text("reports.from", func(c *Config) *address { return &c.Reports.From }, optional(mailAddress)),
+		text("reports.strangers", func(c *Config) *Strangers { return &c.Reports.Strangers }, words(VerifiedStrangers, NoStrangers, AllStrangers)),
+		number("reports.per_address", func(c *Config) *int { return &c.Reports.PerAddress }, 0, 1_000_000),
+		number("reports.per_hour", func(c *Config) *int { return &c.Reports.PerHour }, 0, 1_000_000),
+		number("reports.badmail_days", func(c *Config) *int { return &c.Reports.KeepDays }, 0, MaxDays),
+		text("reports.badmail_size", func(c *Config) *int64 { return &c.Reports.KeepSize }, limit("1MB", "1TiB")),
 
 		boolean("pickup.enabled", func(c *Config) *bool { return &c.Pickup.Enabled }),
 		text("pickup.dir", func(c *Config) *string { return &c.Pickup.Dir }, optional(filePath)),

@@ -30,7 +30,23 @@ type Reports struct {
 	Success    bool         // reports of success are sent where they are asked for (RFC 3461)
 	MaxReturn  int64        // octets; of a larger message only the header goes back
 	From       addr.Address // zero: postmaster of the default domain
+	Strangers  Strangers
+	PerAddress int   // to one address in an hour, notices counted too; 0: no limit
+	PerHour    int   // to all together; 0: no limit
+	KeepDays   int   // of mail in badmail; 0: for ever
+	KeepSize   int64 // octets of it; 0: no limit
 }
+
+// Strangers says which senders outside the office are told of the fate of their
+// mail. Anybody can write anybody's address into MAIL FROM.
+type Strangers string
+
+// The values of Strangers.
+const (
+	NoStrangers       Strangers = "none"
+	VerifiedStrangers Strangers = "verified" // SPF or DMARC vouches for the sender
+	AllStrangers      Strangers = "all"      // and they are offered DSN (RFC 3461)
+)
 
 // ReportLanguage is the language of the text of reports.
 type ReportLanguage string

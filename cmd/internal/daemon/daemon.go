@@ -239,6 +239,7 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
 	running.Go(func() { d.keepRetention(ctx) })
 	running.Go(func() { d.queue.Run(ctx) })
 	running.Go(func() { d.fetch.run(ctx) })
+	running.Go(func() { d.keepBadmail(ctx) })
 	running.Go(func() { d.keepPickup(ctx) })
 	d.serveOperators(ctx, &running)
 	for _, l := range d.listeners {

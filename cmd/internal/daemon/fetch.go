@@ -21,6 +21,7 @@ import (
 	"pillarbox/mailstore/durable"
 	"pillarbox/pop3/collect"
 	"pillarbox/smtp"
+	"pillarbox/smtp/badmail"
 	"pillarbox/smtp/dns"
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/remote"
@@ -66,7 +67,8 @@ type fetcher struct {
 	resolve func(to addr.Address) (exists bool, err error)
 	collect func(ctx context.Context, o collect.Options) (collect.Result, error)
 	files   durable.FS
-	sent    <-chan struct{} // something went to another server
+	keep    func(id string, m badmail.Message) error // aside, for an administrator
+	sent    <-chan struct{}                          // something went to another server
 	log     *slog.Logger
 
 	wake    chan struct{}
@@ -100,6 +102,7 @@ func (d *Daemon) newFetcher() *fetcher {
 			return collect.Collect(ctx, o)
 		},
 		files:   d.office.Root,
+		keep:    d.badmail.Put,
 		sent:    d.sender.sent,
 		log:     d.log,
 		wake:    make(chan struct{}, 1),
@@ -351,7 +354,7 @@ func (f *fetcher) askPOP3(ctx context.Context, entry *config.Fetch, result *Fetc
 	if entry.POP3.Addr.IsValid() {
 		host = entry.POP3.Addr.String()
 	}
-	letter := fetched{entry: entry, host: host, hostname: string(cfg.Hostname), inject: f.inject, files: f.files, log: f.log}
+	letter := fetched{entry: entry, host: host, hostname: string(cfg.Hostname), inject: f.inject, keep: f.keep, log: f.log}
 	result.Result, err = f.collect(ctx, collect.Options{
 		Name: entry.Name, Host: host, Port: entry.POP3.Port, ImplicitTLS: entry.POP3.ImplicitTLS, TLS: collectTLS(entry.TLS),
 		User: entry.User, Password: password, Leave: entry.Leave, LeaveDays: entry.LeaveDays,

@@ -23,6 +23,7 @@ import (
 	"pillarbox/mailstore/mailtest"
 	"pillarbox/pop3/collect"
 	"pillarbox/smtp"
+	"pillarbox/smtp/badmail"
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/route"
 )
@@ -244,7 +245,7 @@ func TestFetchedMessage(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			files := mailtest.NewPowerFS()
 			var got, from string
-			l := fetched{entry: &entry, host: "pop.isp.example", hostname: "mail.office.example", files: files, log: slog.New(slog.DiscardHandler),
+			l := fetched{entry: &entry, host: "pop.isp.example", hostname: "mail.office.example", keep: badmail.New(files, slog.New(slog.DiscardHandler), nil).Put, log: slog.New(slog.DiscardHandler),
 				inject: func(env *smtp.Envelope, source queue.Source, received string, message io.Reader) (string, error) {
 					from = env.From.String()
 					if len(env.To) != 1 || env.To[0].Address != entry.DeliverTo || source.Service != "fetch" || received != "from pop.isp.example (POP3 mailbox anna)" {

@@ -13,8 +13,8 @@ import (
 
 	"pillarbox/cmd/internal/config"
 	"pillarbox/mailstore/addr"
-	"pillarbox/mailstore/durable"
 	"pillarbox/smtp"
+	"pillarbox/smtp/badmail"
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/verify"
 )
@@ -34,7 +34,7 @@ type fetched struct {
 	host     string // that it is collected from
 	hostname string // ours
 	inject   func(env *smtp.Envelope, source queue.Source, from string, message io.Reader) (id string, err error)
-	files    durable.FS
+	keep     func(id string, m badmail.Message) error
 	log      *slog.Logger
 }
 
@@ -127,17 +127,13 @@ func (l *fetched) keepAside(message io.Reader, head fetchedHead) error {
 	if head.looped {
 		reason = fmt.Sprintf("it was collected for %s before, and came back to the mailbox %s at %s: a forwarding leads there", l.entry.DeliverTo, l.entry.User, l.host)
 	}
-	const dir = "badmail"
-	if err := l.files.MkdirAll(dir, 0o700); err != nil {
-		return err
+	id := "fetch-" + time.Now().UTC().Format("20060102150405") + "-" + rand.Text()[:8]
+	err := l.keep(id, badmail.Message{
+		Original: func() (io.ReadCloser, error) { return io.NopCloser(message), nil },
+		Reason:   "This message goes in a circle: " + reason + ".\n",
+	})
+	if err == nil {
+		l.log.Warn("fetch: a message goes in a circle, and is kept in badmail", "fetch", l.entry.Name, "id", id, "reason", reason)
 	}
-	name := dir + "/fetch-" + time.Now().UTC().Format("20060102150405") + "-" + rand.Text()[:8]
-	if err := durable.WriteFrom(l.files, name+".eml", message, 0o600); err != nil {
-		return err
-	}
-	if err := durable.WriteFile(l.files, name+".txt", []byte("This message goes in a circle: "+reason+".\n"), 0o600); err != nil {
-		return err
-	}
-	l.log.Warn("fetch: a message goes in a circle, and is kept in badmail", "fetch", l.entry.Name, "file", name+".eml", "reason", reason)
-	return nil
+	return err
 }

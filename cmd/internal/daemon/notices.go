@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"pillarbox/cmd/internal/ops"
@@ -51,6 +52,10 @@ func (d *Daemon) writeNotice(e quota.Event) error {
 	}
 	if _, err := in.Write(text); err != nil {
 		return err
+	}
+	if !d.desk.MayNotify(strings.Join(dirs, " ")) {
+		d.log.Info("notice not delivered: too many within the hour", "mailboxes", dirs, "suppressed", d.desk.SuppressNotice())
+		return nil
 	}
 	in.BeyondQuota()
 	_, err = in.Commit(dirs)

@@ -22,6 +22,7 @@ import (
 	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore/addr"
 	"pillarbox/smtp"
+	"pillarbox/smtp/badmail"
 	"pillarbox/smtp/dispatch"
 	"pillarbox/smtp/dkim"
 	"pillarbox/smtp/dsn"
@@ -29,18 +30,22 @@ import (
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/remote"
 	"pillarbox/smtp/route"
+	"pillarbox/smtp/verify"
 )
 
 // outbound is the half of the server that sends.
 type outbound struct {
-	desk   *dispatch.Dispatcher
-	queue  *queue.Queue
-	sender *sender
+	desk    *dispatch.Dispatcher
+	queue   *queue.Queue
+	sender  *sender
+	badmail *badmail.Store
+	grown   chan badmail.Usage // what the postmaster is to be told
 }
 
 // openQueue makes the parts that send. Nothing is sent before Run.
 func (d *Daemon) openQueue(cfg *config.Config) (err error) {
-	d.desk = dispatch.New(dispatchConfig(cfg), dispatch.Parts{Dir: d.office.Dir, Store: d.office.Store, Files: d.office.Root, Log: d.log})
+	d.openBadmail(cfg)
+	d.desk = dispatch.New(dispatchConfig(cfg), dispatch.Parts{Dir: d.office.Dir, Store: d.office.Store, Badmail: d.badmail, Log: d.log})
 	d.sender = &sender{keys: dkim.Open(d.office.Root), sent: make(chan struct{}, 1), log: d.log}
 	d.setRemote(cfg)
 	d.queue, err = queue.Open(queueConfig(cfg), queue.Parts{
@@ -53,6 +58,7 @@ func (d *Daemon) openQueue(cfg *config.Config) (err error) {
 // setOutbound puts another configuration in force.
 func (d *Daemon) setOutbound(cfg *config.Config) {
 	d.desk.SetConfig(dispatchConfig(cfg))
+	d.badmail.SetLimits(badmailLimits(cfg))
 	d.setRemote(cfg)
 	d.queue.SetConfig(queueConfig(cfg))
 }
@@ -86,6 +92,10 @@ func dispatchConfig(cfg *config.Config) dispatch.Config {
 	null := map[config.NullSender]dispatch.NullSender{
 		config.NullToBadmail: dispatch.ToBadmail, config.NullSend: dispatch.ToPostmaster, config.NullDrop: dispatch.Nowhere,
 	}
+	strangers := map[config.Strangers]dispatch.Strangers{
+		config.NoStrangers: dispatch.NoStrangers, config.VerifiedStrangers: dispatch.VerifiedStrangers, config.AllStrangers: dispatch.AllStrangers,
+	}
+	verifier := verify.New(verify.Options{Servers: ops.DNSOptions(cfg).Servers})
 	return dispatch.Config{
 		Hostname:       string(cfg.Hostname),
 		Language:       dsn.Language(cfg.Reports.Language),
@@ -95,6 +105,12 @@ func dispatchConfig(cfg *config.Config) dispatch.Config {
 		Success:        cfg.Reports.Success,
 		NullSender:     null[cfg.Reports.NullSender],
 		DeferOverQuota: cfg.Mailboxes.OverQuota == config.DeferOverQuota,
+		Strangers:      strangers[cfg.Reports.Strangers],
+		PerAddress:     cfg.Reports.PerAddress,
+		PerHour:        cfg.Reports.PerHour,
+		Vouch: func(from *queue.Source, sender addr.Address) smtp.Standing {
+			return verifier.Standing(context.Background(), from.Remote, from.Helo, sender)
+		},
 	}
 }
 

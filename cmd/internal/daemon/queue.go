@@ -43,10 +43,13 @@ type QueueOrder struct {
 type QueueActivity struct {
 	Messages int            `json:"messages"` // in the queue
 	Active   []queue.Active `json:"active"`
+	// Suppressed is how many reports and notices were not sent since the start: their sender had no standing, or they were
+	// too many.
+	Suppressed int64 `json:"suppressed_reports"`
 }
 
 // serveQueue puts the queue on the control socket.
-func serveQueue(mux *http.ServeMux, q *queue.Queue) {
+func serveQueue(mux *http.ServeMux, q *queue.Queue, suppressed func() int64) {
 	mux.HandleFunc("POST /queue/list", asked(func(in QueueQuestion) (QueueAnswer, error) { return lookIntoQueue(q, in) }))
 	mux.HandleFunc("POST /queue/do", func(w http.ResponseWriter, r *http.Request) {
 		asked(func(in QueueOrder) (int, error) {
@@ -58,7 +61,7 @@ func serveQueue(mux *http.ServeMux, q *queue.Queue) {
 		})(w, r)
 	})
 	mux.HandleFunc("GET /queue/active", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, QueueActivity{q.Len(), q.Active()})
+		answer(w, QueueActivity{q.Len(), q.Active(), suppressed()})
 	})
 }
 

@@ -77,7 +77,7 @@ func TestAskQueue(t *testing.T) {
 	const trying, kept = "P3_20260101000000000100000001", "P3_20260101000000000100000002"
 	mux := http.NewServeMux()
 	q := queueWith(t, trying, kept)
-	serveQueue(mux, q)
+	serveQueue(mux, q, func() int64 { return 3 })
 	data := serveTest(t, mux)
 
 	for q.Len() < 2 { // the second is being read

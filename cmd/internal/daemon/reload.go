@@ -128,7 +128,9 @@ func (d *Daemon) serveControl() (*http.Server, error) {
 	serveQuota(mux, d.office.Quota)
 	serveRetention(mux, d.office)
 	serveExclusive(mux, d.office.Store)
-	serveQueue(mux, d.queue)
+	serveQueue(mux, d.queue, d.desk.Suppressed)
+	serveQuarantine(mux, d.queue, d.office)
+	serveBadmail(mux, d.desk, d.office)
 	serveFetch(mux, d.fetch)
 	serveRouteTest(mux, func(ctx context.Context, to, from addr.Address, step func(remote.Step)) {
 		d.sender.remote.Load().Probe(ctx, to, from, step)

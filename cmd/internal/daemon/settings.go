@@ -39,7 +39,8 @@ func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 		Checks: verify.Settings{
 			SPF: verify.Action(cfg.Authenticity.SPF), DKIM: verify.Action(cfg.Authenticity.DKIM), DMARC: verify.Action(cfg.Authenticity.DMARC),
 		},
-		Verifier: verify.New(verify.Options{Servers: ops.DNSOptions(cfg).Servers}),
+		Verifier:  verify.New(verify.Options{Servers: ops.DNSOptions(cfg).Servers}),
+		DSNForAll: cfg.Reports.Strangers == config.AllStrangers,
 
 		Wire: wire.Config{
 			Hostname:       string(cfg.Hostname),

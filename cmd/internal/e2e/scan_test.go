@@ -32,7 +32,7 @@ func TestScan(t *testing.T) {
 		want            []string
 	}{
 		{"smtp", "+smtp-open-relay", nil, []string{"Server doesn't seem to be an open relay, all tests failed"}},
-		{"smtp", "+smtp-commands", nil, []string{"PIPELINING", "SIZE 50000000", "8BITMIME", "SMTPUTF8", "DSN",
+		{"smtp", "+smtp-commands", nil, []string{"PIPELINING", "SIZE 50000000", "8BITMIME", "SMTPUTF8",
 			"ENHANCEDSTATUSCODES", "STARTTLS", "AUTH PLAIN LOGIN", "AUTH=LOGIN"}},
 		{"pop3", "+pop3-capabilities", nil, []string{"STLS", "TOP", "UIDL", "USER", "PIPELINING", "RESP-CODES",
 			"AUTH-RESP-CODE", "SASL(PLAIN LOGIN)", "EXPIRE(NEVER)", "IMPLEMENTATION(", "UTF8"}},

@@ -33,6 +33,7 @@ const (
 	ProblemStranger Problem = "stranger" // a file in a mailbox that is none of its own
 	ProblemQuota    Problem = "quota"    // more is there than may be
 	ProblemLedger   Problem = "ledger"   // the running server counted wrongly
+	// More are in check_places.go.
 )
 
 // Finding is something that CheckMail found.
@@ -64,7 +65,8 @@ type CheckReport struct {
 	Domains   int       `json:"domains"`
 	Mailboxes int       `json:"mailboxes"`
 	Messages  int       `json:"messages"`
-	Bytes     int64     `json:"bytes"` // of these, as POP3 counts them
+	Bytes     int64     `json:"bytes"`  // of these, as POP3 counts them
+	Queued    int       `json:"queued"` // messages in the queue, where all is checked
 	Findings  []Finding `json:"findings"`
 	Wrong     int       `json:"wrong"` // findings that are no notes and were not repaired
 }
@@ -77,7 +79,7 @@ const (
 )
 
 // CheckMail reads the mail of a mailbox or a domain, or of all for "", and the files around it, and tells what is
-// wrong. Nothing is changed unless opts says so.
+// wrong. For all, that is everything that can hold mail: queue, quarantine, badmail and the folders on the way too. Nothing is changed unless opts says so.
 func (o *Office) CheckMail(ctx context.Context, target string, opts CheckOptions) (CheckReport, error) {
 	if err := o.RequireTarget(target, opts.Repair); err != nil {
 		return CheckReport{}, err
@@ -90,11 +92,10 @@ func (o *Office) CheckMail(ctx context.Context, target string, opts CheckOptions
 		c.domain(d)
 	}
 	if target == "" {
-		c.leftovers("data directory", ".")
-		c.leftovers("data directory", "mailbox")
-		c.incoming()
+		c.places(ctx)
 		c.settings()
 	}
+	c.owners(ctx, c.parts(target))
 	c.mailboxes(ctx)
 	c.ledger()
 	c.report.Domains = len(c.domains)
@@ -109,6 +110,22 @@ func (o *Office) CheckMail(ctx context.Context, target string, opts CheckOptions
 		o.recordRepairs(target, c.report.Findings)
 	}
 	return c.report, context.Cause(ctx)
+}
+
+// parts are the directories that are checked as a whole.
+func (c *checker) parts(target string) (dirs []string) {
+	if target == "" {
+		return []string{"."}
+	}
+	for _, d := range c.domains {
+		dirs = append(dirs, directory.DomainDir(d))
+	}
+	if dirs == nil {
+		for _, b := range c.boxes {
+			dirs = append(dirs, b.dir)
+		}
+	}
+	return dirs
 }
 
 // CheckTarget says whether there is such a mailbox or domain.
@@ -334,6 +351,7 @@ func (c *checker) mailbox(b checkedBox) {
 	} else {
 		c.account(b)
 		c.strangers(where, b.dir)
+		c.zeros(b)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

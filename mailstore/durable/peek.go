@@ -1,0 +1,57 @@
+package durable
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+)
+
+// PeekLog calls do with each record in the log of the directory dir, and changes nothing. It returns what it knows to be
+// damaged, by file. It is for a look at a log that no process has open; a missing log has no records.
+func PeekLog(fsys FS, dir string, do func(record []byte) error) (damage map[string]string, err error) {
+	damage = make(map[string]string)
+	for i := range 2 {
+		s, err := peekSegment(fsys, logFile(dir, i))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		if err := s.records(do); err != nil {
+			return nil, err
+		}
+		if s.damage != "" {
+			damage[s.name] = s.damage
+		}
+	}
+	return damage, nil
+}
+
+func peekSegment(fsys FS, name string) (*segment, error) {
+	f, err := fsys.OpenFile(name, os.O_RDONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	s := &segment{fsys: fsys, name: name, file: f}
+	return s, s.readHeader()
+}
+
+// DamagedLogs returns the names of the damaged files that a log has kept, the oldest first.
+func DamagedLogs(fsys FS, dir string) ([]string, error) {
+	names, err := fsys.ReadNames(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, damagedPrefix) })
+	slices.Sort(names)
+	for i, name := range names {
+		names[i] = path.Join(dir, name)
+	}
+	return names, nil
+}

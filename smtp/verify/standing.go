@@ -1,0 +1,30 @@
+package verify
+
+import (
+	"context"
+	"net/netip"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/smtp"
+)
+
+// Standing is what the results say for a reverse-path. DMARC vouches for the domain in From, which need not be that of the
+// reverse-path: whoever signs with a domain of its own could name any victim there.
+func (r Results) Standing(from addr.Address) smtp.Standing {
+	switch {
+	case from.IsZero():
+	case r.SPF.Value == Pass && r.SPF.Identity == "mailfrom" && r.SPF.Domain == from.Domain:
+		return smtp.StandingSPF
+	case r.DMARC.Value == Pass && organization(r.DMARC.Domain) == organization(from.Domain):
+		return smtp.StandingDMARC
+	}
+	return smtp.StandingStranger
+}
+
+// Standing asks DNS what vouches for a reverse-path, when the message itself is not at hand: SPF alone can.
+func (v *Verifier) Standing(ctx context.Context, client netip.Addr, helo string, from addr.Address) smtp.Standing {
+	if !client.IsValid() || from.IsZero() || from.Domain.IsLiteral() {
+		return smtp.StandingStranger
+	}
+	return v.Verify(ctx, Facts{IP: client, Helo: helo, From: from}).Standing(from)
+}
