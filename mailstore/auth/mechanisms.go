@@ -185,7 +185,12 @@ func (a *Authenticator) prove(ctx context.Context, c Client, mechanism, user str
 			fingerprint = a.fingerprint(mechanism)
 			p = func(*Secrets) (had, right bool) { return true, false }
 		}
-		err := a.attempt(ctx, c.Remote, user, fingerprint, func() (bool, error) {
+		g := guessing{remote: c.Remote, user: user, fingerprint: fingerprint}
+		// A proof is judged in microseconds. That of an account that proved itself
+		// before, or that nobody guesses at from here, need not wait.
+		login := a.digest("proof", box.Dir, box.Account.Verifier)
+		g.atOnce = a.throttle.clean(newSource(user, c.Remote)) || known && a.verified.has(login)
+		err := a.attempt(ctx, g, func() (bool, error) {
 			had, right := p(&secrets)
 			if !had {
 				if !errors.Is(reason, errNoSecret) && known {
@@ -195,7 +200,10 @@ func (a *Authenticator) prove(ctx context.Context, c Client, mechanism, user str
 			}
 			return had && right && known, nil
 		})
-		if errors.Is(err, ErrInvalid) {
+		switch {
+		case err == nil:
+			a.verified.add(login)
+		case errors.Is(err, ErrInvalid):
 			err = fmt.Errorf("%w: %w", err, reason)
 		}
 		return true, err
@@ -284,7 +292,9 @@ var errCertificate = errors.New("the client certificate is not, or no longer, on
 func (a *Authenticator) external(ctx context.Context, c Client, authzid string) (Principal, error) {
 	address, fingerprint, _ := a.certificate(c)
 	return a.logIn(ctx, c.Remote, EXTERNAL, address, func(box directory.Mailbox, known bool) (bool, error) {
-		err := a.attempt(ctx, c.Remote, address, a.fingerprint(fingerprint), func() (bool, error) {
+		// A certificate cannot be guessed, so it never waits for those who guess passwords.
+		g := guessing{remote: c.Remote, user: address, fingerprint: a.fingerprint(fingerprint), atOnce: true}
+		err := a.attempt(ctx, g, func() (bool, error) {
 			same := authzid == "" || strings.EqualFold(authzid, address) || strings.EqualFold(authzid, box.Address.Local)
 			listed := slices.ContainsFunc(box.Account.ClientCerts, func(cert directory.ClientCert) bool {
 				return cert.Fingerprint == fingerprint && time.Now().Before(cert.Expires)
