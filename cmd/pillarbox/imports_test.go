@@ -18,17 +18,18 @@ import (
 var imports = map[string]string{
 	"mailstore/addr":      "",
 	"mailstore/durable":   "",
+	"mailstore/foreign":   "", // for all that speak to other servers: they pass on what those say
 	"mailstore/directory": "mailstore/addr mailstore/durable",
 	"mailstore/auth":      "mailstore/addr mailstore/auth/ntlm mailstore/directory mailstore/durable",
 	"mailstore/auth/ntlm": "",
-	"mailstore/ldap":      "mailstore/addr",
+	"mailstore/ldap":      "mailstore/addr mailstore/foreign",
 	"mailstore/system":    "",
 	"mailstore":           "mailstore/durable",
 	"mailstore/mailtest":  "mailstore/durable",
 	"quota":               "",
 	"quota/notice":        "mailstore/addr quota",
 	"tls/certs":           "mailstore/durable tls/strength",
-	"tls/acme":            "mailstore/durable",
+	"tls/acme":            "mailstore/durable mailstore/foreign",
 	"tls/strength":        "",
 	"smtp":                "mailstore/addr",
 	"smtp/policy":         "mailstore/addr smtp",
@@ -39,7 +40,7 @@ var imports = map[string]string{
 	"smtp/devices":        "mailstore/durable smtp/policy",
 	"smtp/journal":        "mailstore/addr mailstore/durable smtp/policy",
 	"smtp/route":          "mailstore/addr",
-	"smtp/remote":         "mailstore/addr mailstore/auth/ntlm smtp smtp/dns smtp/route",
+	"smtp/remote":         "mailstore/addr mailstore/auth/ntlm mailstore/foreign smtp smtp/dns smtp/route",
 	"smtp/dsn":            "mailstore/addr smtp",
 	"smtp/dkim":           "mailstore/addr mailstore/durable",
 	"smtp/verify":         "mailstore/addr smtp smtp/dns",
@@ -48,7 +49,7 @@ var imports = map[string]string{
 	"smtp/dispatch":       "mailstore mailstore/addr mailstore/directory mailstore/durable smtp smtp/dsn smtp/queue",
 	"smtp/server":         "mailstore mailstore/addr mailstore/auth mailstore/directory smtp smtp/dispatch smtp/guard smtp/journal smtp/policy smtp/queue smtp/rate smtp/route smtp/verify smtp/wire tls/strength",
 	"pop3":                "mailstore mailstore/auth tls/strength",
-	"pop3/collect":        "mailstore/addr mailstore/durable",
+	"pop3/collect":        "mailstore/addr mailstore/durable mailstore/foreign",
 }
 
 // libraries are the modules that may be linked into the binary, and who may

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	ldapv3 "github.com/go-ldap/ldap/v3"
+
+	"pillarbox/mailstore/foreign"
 )
 
 // maxAnswer bounds what a server may send in answer to one operation, in octets:
@@ -55,7 +57,8 @@ type conn struct {
 	wire      *wire
 	born      time.Time
 	idleSince time.Time
-	used      bool // it was idle before this use
+	used      bool         // it was idle before this use
+	mask      foreign.Mask // what we told the server in confidence
 }
 
 // good reports whether an idle connection may be used again.
@@ -135,7 +138,8 @@ func (k *connector) logIn(c *conn) error {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	c.wire.grant()
-	if err := bindError(c.Bind(k.cfg.BindDN, password)); err != nil {
+	c.mask.Add(password)
+	if err := bindError(c.masked(c.Bind(k.cfg.BindDN, password))); err != nil {
 		err = fmt.Errorf("log-in as %s: %w", k.cfg.BindDN, unprefixed(err))
 		if errors.Is(err, ErrInvalid) { // of the account that searches, and of no user
 			err = fmt.Errorf("%w: %s", ErrUnavailable, err.Error())
@@ -143,6 +147,20 @@ func (k *connector) logIn(c *conn) error {
 		return err
 	}
 	return nil
+}
+
+// masked is an error of the library without the secrets that the server's text may repeat.
+func (c *conn) masked(err error) error {
+	e, ok := errors.AsType[*ldapv3.Error](err)
+	if !ok || e.Err == nil {
+		return err
+	}
+	hidden := *e
+	hidden.MatchedDN = c.mask.Hide(e.MatchedDN)
+	if text := c.mask.Hide(e.Err.Error()); text != e.Err.Error() {
+		hidden.Err = errors.New(text)
+	}
+	return &hidden
 }
 
 // firstLine is the password in a file, which must not be everybody's to read.

@@ -151,7 +151,7 @@ func (d *Directory) search(c *conn, base string, scope int, filter string, limit
 	c.wire.grant()
 	seconds := max(int(d.cfg.Timeout.Seconds()), 1)
 	result, err := c.Search(ldapv3.NewSearchRequest(base, scope, ldapv3.NeverDerefAliases, limit, seconds, false, filter, attributes, nil))
-	if err != nil {
+	if err = c.masked(err); err != nil {
 		code := resultCode(err)
 		switch {
 		case code == ldapv3.LDAPResultSizeLimitExceeded && result != nil && len(result.Entries) >= limit:
