@@ -58,7 +58,8 @@ type Accounts interface {
 	UpdateAccount(a addr.Address, edit func(*directory.Account) error) error
 	// Make makes a mailbox that is New.
 	Make(box directory.Mailbox) (directory.Mailbox, error)
-	StoredKinds() (map[directory.SecretKind]bool, error)
+	// StoredKinds are the sets of secrets that mailboxes have which can be logged in to.
+	StoredKinds() ([][]directory.SecretKind, error)
 }
 
 // A Backend checks the passwords of those whose verifiers are not here: that of
@@ -101,6 +102,9 @@ type Settings struct {
 	Mechanisms []string // that may be used, by their names in capitals; nil: all
 	RequireSPA bool     // NTLM, and nothing else
 	NTLMv1     bool     // take the responses of clients from before NTLM 2
+	// ChallengeNetworks are where a mechanism that needs a stored secret is offered
+	// although some mailbox has not stored it.
+	ChallengeNetworks []netip.Prefix
 }
 
 // An Authenticator verifies passwords and what stands for them. It is safe for

@@ -56,16 +56,15 @@ func (a *accounts) Make(box directory.Mailbox) (directory.Mailbox, error) {
 	return box, nil
 }
 
-func (a *accounts) StoredKinds() (map[directory.SecretKind]bool, error) {
+func (a *accounts) StoredKinds() (sets [][]directory.SecretKind, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	kinds := make(map[directory.SecretKind]bool)
 	for _, box := range a.boxes {
-		for _, k := range box.Account.Secrets.Kinds {
-			kinds[k] = true
+		if !box.Locked {
+			sets = append(sets, box.Account.Secrets.Kinds)
 		}
 	}
-	return kinds, nil
+	return sets, nil
 }
 
 func (a *accounts) set(name, verifier string, locked bool) {

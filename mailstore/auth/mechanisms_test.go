@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -50,7 +51,7 @@ func newMechanisms(t *testing.T) (*Authenticator, *accounts, *strings.Builder) {
 	box.Account.Secrets = sealed
 	boxes.boxes["anna"] = box
 	boxes.boxes[`OFFICE\anna`] = box
-	a.SetSettings(Settings{Hostname: "mail.office.example", Domain: "office.example"})
+	a.SetSettings(Settings{Hostname: "mail.office.example", Domain: "office.example", ChallengeNetworks: []netip.Prefix{private}})
 	return a, boxes, log
 }
 
@@ -244,8 +245,9 @@ func TestOffers(t *testing.T) {
 		c    Client
 		want string
 	}{
-		{"all, in the clear", Settings{}, clear, "SCRAM-SHA-256 NTLM CRAM-MD5 PLAIN LOGIN APOP"},
-		{"a setting", Settings{Mechanisms: []string{PLAIN, NTLM}}, clear, "NTLM PLAIN"},
+		{"some mailbox has none", Settings{}, clear, "PLAIN LOGIN"},
+		{"the same in a named network", Settings{ChallengeNetworks: []netip.Prefix{private}}, clear, "SCRAM-SHA-256 NTLM CRAM-MD5 PLAIN LOGIN APOP"},
+		{"a setting", Settings{Mechanisms: []string{PLAIN, NTLM}, ChallengeNetworks: []netip.Prefix{private}}, clear, "NTLM PLAIN"},
 		{"SPA only", Settings{RequireSPA: true}, crypted, "NTLM"},
 	} {
 		if got := offers(tt.s, tt.c); got != tt.want {
@@ -258,6 +260,12 @@ func TestOffers(t *testing.T) {
 	}
 	if got := offers(Settings{}, clear); strings.Contains(got, EXTERNAL) {
 		t.Errorf("without TLS: %s", got)
+	}
+	boxes.mu.Lock()
+	delete(boxes.boxes, "bert")
+	boxes.mu.Unlock()
+	if got := offers(Settings{}, clear); got != "SCRAM-SHA-256 NTLM CRAM-MD5 PLAIN LOGIN APOP" {
+		t.Errorf("where every mailbox has stored all: %s", got)
 	}
 	boxes.mu.Lock()
 	for name, box := range boxes.boxes {

@@ -354,27 +354,32 @@ type Secrets struct {
 // Has reports whether a secret is there.
 func (s Secrets) Has(k SecretKind) bool { return slices.Contains(s.Kinds, k) }
 
-// StoredKinds are the kinds of secrets that some mailbox here has. It looks at
-// every account, which costs a stat each.
-func (d *Directory) StoredKinds() (map[SecretKind]bool, error) {
+// StoredKinds are the sets of secrets that the mailboxes here have which can be
+// logged in to, each set once. That of a mailbox whose password is checked elsewhere
+// is empty: what is left here counts for nothing. It looks at every account, which
+// costs a stat each.
+func (d *Directory) StoredKinds() (sets [][]SecretKind, err error) {
 	all, err := d.domainList()
 	if err != nil {
 		return nil, err
 	}
-	stored := make(map[SecretKind]bool)
 	for _, domain := range all {
 		boxes, err := d.MailboxesAsFound(domain)
 		if err != nil {
 			return nil, err
 		}
 		for _, box := range boxes {
-			if box.Method != ByFile {
-				continue // its password is checked elsewhere: what is left here counts for nothing
+			var kinds []SecretKind
+			switch {
+			case box.Damage != nil, box.Locked, box.Method == ByFile && box.Account.Verifier == "":
+				continue
+			case box.Method == ByFile:
+				kinds = box.Account.Secrets.Kinds
 			}
-			for _, k := range box.Account.Secrets.Kinds {
-				stored[k] = true
+			if !slices.ContainsFunc(sets, func(s []SecretKind) bool { return slices.Equal(s, kinds) }) {
+				sets = append(sets, slices.Clone(kinds))
 			}
 		}
 	}
-	return stored, nil
+	return sets, nil
 }

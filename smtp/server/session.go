@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -471,7 +472,11 @@ func (s *session) Auth(mechanism string) (sasl.Server, error) {
 	if err != nil {
 		return nil, wireReply(smtp.NewReply(504, [3]int{5, 5, 4}, "Mechanism not offered here; use %s", strings.Join(s.AuthMechanisms(), " or ")))
 	}
-	return &saslServer{exchange, s.enter}, nil
+	advice := ""
+	if len(auth.Needs(mechanism)) > 0 && slices.Contains(s.srv.Auth.Offers(s.client()), auth.PLAIN) {
+		advice = ", or this mailbox is not set up for " + mechanism + "; choose normal password (PLAIN or LOGIN) in the mail program"
+	}
+	return &saslServer{exchange, s.enter, advice}, nil
 }
 
 // errTooManySessions says that an account has as many sessions as it may.
@@ -491,7 +496,8 @@ func (s *session) enter(p auth.Principal) error {
 // of the user.
 type saslServer struct {
 	*auth.Exchange
-	enter func(auth.Principal) error
+	enter  func(auth.Principal) error
+	advice string // what the user can do, beside looking at name and password; "": nothing
 }
 
 func (s *saslServer) Next(response []byte) ([]byte, bool, error) {
@@ -500,7 +506,11 @@ func (s *saslServer) Next(response []byte) ([]byte, bool, error) {
 		err = s.enter(s.Principal)
 	}
 	if err != nil {
-		err = wireReply(authReply(err))
+		reply := authReply(err)
+		if errors.Is(err, auth.ErrInvalid) && s.advice != "" {
+			reply.Text = "User name or password is wrong" + s.advice
+		}
+		err = wireReply(reply)
 	}
 	return challenge, done, err
 }
