@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"strings"
+	"time"
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/auth"
@@ -147,7 +148,10 @@ func (c *session) open() error {
 		c.principal = auth.Principal{}
 		return err
 	}
-	c.drop = drop
+	c.drop, c.progress = drop, time.Now()
+	if logged, ok := c.raw.(interface{ LoggedIn() }); ok {
+		logged.LoggedIn() // it has room of its own among all connections
+	}
 	return nil
 }
 

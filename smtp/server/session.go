@@ -487,6 +487,9 @@ func (s *session) enter(p auth.Principal) error {
 	if !s.srv.Accounts.Enter(p.Dir) {
 		return fmt.Errorf("%s: %w", p.Address, errTooManySessions)
 	}
+	if c, ok := s.conn.Conn.(interface{ LoggedIn() }); ok {
+		c.LoggedIn() // it has room of its own among all connections
+	}
 	s.user = p
 	s.facts.User = policy.User{Address: p.Address}
 	return nil
