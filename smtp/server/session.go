@@ -279,7 +279,9 @@ func newRecipient(to addr.Address, opts *gosmtp.RcptOptions) smtp.Recipient {
 func (s *session) Data(io.Reader) error {
 	in := s.srv.Store.Create()
 	defer in.Abort()
-	head, err := s.receive(in)
+	hold := headerHold{room: &s.srv.headroom}
+	defer hold.release()
+	head, err := s.receive(in, &hold)
 	if err != nil {
 		return s.dataError(err)
 	}
@@ -322,9 +324,9 @@ func recipients(to []smtp.Recipient) []string {
 }
 
 // receive writes the message with the headers that a server adds, and returns its header.
-func (s *session) receive(in *mailstore.Incoming) (octets []byte, err error) {
+func (s *session) receive(in *mailstore.Incoming, hold *headerHold) (octets []byte, err error) {
 	body := s.conn.Body()
-	head, err := readHeader(body)
+	head, err := readHeader(body, hold)
 	if err != nil {
 		return nil, err
 	}
@@ -412,6 +414,8 @@ func dataReply(err error, cfg *wire.Config) *smtp.Reply {
 		return smtp.NewReply(554, [3]int{5, 6, 0}, "The message has a line end that is not CRLF (RFC 5321 section 2.3.8)")
 	case errors.Is(err, errHeaderTooLong):
 		return smtp.NewReply(554, [3]int{5, 6, 0}, "The header of the message is longer than %d octets", maxHeader)
+	case errors.Is(err, errHeadroom):
+		return smtp.NewReply(452, [3]int{4, 3, 1}, "Too many large headers at the same time, try again later")
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return smtp.NewReply(452, [3]int{4, 3, 1}, "Insufficient system storage, try again later")
 	}
