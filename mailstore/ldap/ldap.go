@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/caught"
 )
 
 // The classes of failure. None of the errors that wrap them is meant for a client
@@ -132,7 +133,13 @@ func share[T any](ctx context.Context, d *Directory, question string, ask func(c
 	answer := d.flights.DoChan(question, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.cfg.patience())
 		defer cancel()
-		return ask(ctx)
+		var v T
+		err := caught.Do(func() (err error) { v, err = ask(ctx); return err })
+		if caught.Is(err) {
+			caught.Log(d.log, err, "the program goes wrong with what the directory says")
+			err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+		return v, err
 	})
 	select {
 	case r := <-answer:

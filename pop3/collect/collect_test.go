@@ -396,3 +396,24 @@ func TestSecretsAreMasked(t *testing.T) {
 		})
 	}
 }
+
+// Messages that bring the program to a panic stay at the server; those behind them are
+// fetched, however many there are.
+func TestPanicIsContained(t *testing.T) {
+	c, b := newClient(t), &box{}
+	b.add(20)
+	n := 0
+	c.opts.Deliver = func(r io.Reader) error {
+		if n++; n <= 2*maxInRow {
+			panic("what is this header?")
+		}
+		_, err := io.Copy(io.Discard, r)
+		return err
+	}
+	if result, err := c.piped(b.serve); !errors.Is(err, ErrDelivery) || counts(result) != "14 14 6" {
+		t.Error(counts(result), err)
+	}
+	if log := c.log.String(); !strings.Contains(log, "what is this header?") || !strings.Contains(log, "collect_test.go") {
+		t.Error(log)
+	}
+}

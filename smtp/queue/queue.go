@@ -20,6 +20,7 @@ import (
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/caught"
 	"pillarbox/smtp"
 	"pillarbox/smtp/dsn"
 	"pillarbox/smtp/route"
@@ -228,6 +229,10 @@ func (q *Queue) readAll(ctx context.Context) {
 }
 
 func (q *Queue) loadOne(id string) {
+	q.contain(id, func() { q.loadContained(id) })
+}
+
+func (q *Queue) loadContained(id string) {
 	item, err := q.read(id)
 	if err != nil {
 		return
@@ -248,12 +253,12 @@ func (q *Queue) read(id string) (*Item, error) {
 	state, err := q.Spool.State(id)
 	if err == nil {
 		var item *Item
-		if item, err = Decode(id, state); err == nil {
+		if err = caught.Do(func() (err error) { item, err = Decode(id, state); return err }); err == nil {
 			return item, nil
 		}
 	}
 	switch {
-	case errors.Is(err, ErrCorrupt), errors.Is(err, mailstore.ErrDamaged):
+	case caught.Is(err), errors.Is(err, ErrCorrupt), errors.Is(err, mailstore.ErrDamaged):
 		q.quarantine(id, err)
 	case !errors.Is(err, mailstore.ErrNotSpooled):
 		q.Log.Error("cannot read the state of a message in the queue", "id", id, "error", err)
@@ -263,6 +268,7 @@ func (q *Queue) read(id string) (*Item, error) {
 
 func (q *Queue) quarantine(id string, why error) {
 	q.Log.Error("a message in the queue is put aside, into queue/quarantine", "id", id, "error", why)
+	caught.Log(q.Log, why, "where the program went wrong with it", "id", id)
 	if err := q.Spool.Quarantine(id); err != nil {
 		q.Log.Error("cannot put a message of the queue aside", "id", id, "error", err)
 	}
@@ -281,7 +287,7 @@ func (q *Queue) schedule(ctx context.Context) {
 		}
 		overdue, next := q.look(time.Now())
 		for _, e := range overdue {
-			q.remind(e)
+			q.contain(e.id, func() { q.remind(e) })
 		}
 		timer.Reset(time.Until(next))
 	}
@@ -382,7 +388,7 @@ func (q *Queue) setWake(d *destination, wake int64) {
 // tryAll makes the attempts of one worker: what is due for a destination, until nothing is or others wait for their turn.
 func (q *Queue) tryAll(ctx context.Context, d *destination, p *place) {
 	for p != nil {
-		q.try(ctx, d, p, q.wayTo(d), q.Deliver)
+		q.tryContained(ctx, d, p, q.wayTo(d), q.Deliver)
 		p = q.after(d)
 	}
 }

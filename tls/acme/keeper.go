@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/crypto/acme"
 
+	"pillarbox/mailstore/caught"
 	"pillarbox/mailstore/durable"
 	"pillarbox/mailstore/foreign"
 )
@@ -167,7 +168,9 @@ func (k *Keeper) attempt(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, attemptTime)
 	defer cancel()
-	leaf, err := obtain(ctx, cfg)
+	var leaf *x509.Certificate
+	err := caught.Do(func() (err error) { leaf, err = obtain(ctx, cfg); return err })
+	caught.Log(k.log, err, "the program goes wrong with what the ACME server says")
 	if err != nil {
 		err = problem{err}
 	}
