@@ -60,7 +60,8 @@ type Person struct {
 }
 
 // People finds people in a directory elsewhere. *ldap.Directory, behind a few
-// lines in cmd, is the one in use. ErrNotFound; any other error is temporary.
+// lines in cmd, is the one in use. ErrNotFound, or ErrUnusable, which no time will
+// mend; any other error is temporary.
 type People interface {
 	// Login finds who logs in as user; domain is what was written behind the @,
 	// or before the backslash, or "".

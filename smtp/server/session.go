@@ -131,7 +131,16 @@ func (s *session) dnsLimit() time.Duration {
 // failed is the reply where something could not be looked up.
 func (s *session) failed(what string, err error) *smtp.Reply {
 	s.log.Error("cannot look up "+what, "error", err)
+	if errors.Is(err, directory.ErrUnusable) {
+		return replyUnusable(what)
+	}
 	return smtp.NewReply(451, [3]int{4, 3, 0}, "Cannot look up %s now, try again later", what)
+}
+
+// replyUnusable is about an entry of a directory that no time will mend.
+func replyUnusable(what string) *smtp.Reply {
+	return smtp.NewReply(550, [3]int{5, 3, 5}, "%s%s cannot be used: its entry in the directory has to be changed; tell the postmaster",
+		strings.ToUpper(what[:1]), what[1:])
 }
 
 func replyNeedsUTF8() *smtp.Reply {
@@ -414,6 +423,8 @@ func dataReply(err error, cfg *wire.Config) *smtp.Reply {
 		return smtp.NewReply(554, [3]int{5, 6, 0}, "The message has a line end that is not CRLF (RFC 5321 section 2.3.8)")
 	case errors.Is(err, errHeaderTooLong):
 		return smtp.NewReply(554, [3]int{5, 6, 0}, "The header of the message is longer than %d octets", maxHeader)
+	case errors.Is(err, directory.ErrUnusable):
+		return replyUnusable("the sender in the header")
 	case errors.Is(err, errHeadroom):
 		return smtp.NewReply(452, [3]int{4, 3, 1}, "Too many large headers at the same time, try again later")
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
