@@ -272,6 +272,10 @@ func (a *Authenticator) checkRemotely(ctx context.Context, remote netip.Addr, bo
 	switch {
 	case err == nil:
 		a.verified.add(login)
+	case errors.Is(err, ErrInvalid):
+		a.verified.remove(login)
+	}
+	switch {
 	case errors.Is(err, ErrInvalid) && errors.Is(reason, ErrInvalid):
 		return reason
 	case errors.Is(err, ErrInvalid) && reason != nil:
@@ -354,6 +358,7 @@ func (a *Authenticator) attempt(ctx context.Context, g guessing, judge func() (b
 		if right, err := judge(); err != nil || right {
 			return err
 		}
+		judge = func() (bool, error) { return false, nil } // a directory counts each question
 	}
 	s := newSource(g.user, g.remote)
 	wait, ok := a.throttle.begin(s, g.fingerprint)
@@ -468,6 +473,12 @@ func (v *verified) has(login [sha256.Size]byte) bool {
 	defer v.mu.Unlock()
 	_, ok := v.logins[login]
 	return ok
+}
+
+func (v *verified) remove(login [sha256.Size]byte) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.logins, login)
 }
 
 func (v *verified) add(login [sha256.Size]byte) {

@@ -220,3 +220,24 @@ func TestFloodDelaysItself(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// A directory locks accounts after some wrong passwords: one that it has changed since
+// is held against it once for each login.
+func TestChangedElsewhereIsAskedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, boxes, _ := newMechanisms(t)
+		elsewhere := &backend{password: "secret"}
+		a.Backend = func(directory.Method) Backend { return elsewhere }
+		dora := addr.Address{Local: "dora", Domain: "office.example"}
+		boxes.boxes["dora"] = directory.Mailbox{Address: dora, Method: "directory", Login: dora, Dir: "dora"}
+		for i, want := range []error{nil, nil, ErrInvalid, ErrInvalid} {
+			if i == 2 {
+				elsewhere.password = "changed"
+			}
+			_, err := try(a, here, "dora", "secret")
+			if !errors.Is(err, want) || elsewhere.asked != i+1 {
+				t.Errorf("login %d: %v, asked %d times", i, err, elsewhere.asked)
+			}
+		}
+	})
+}

@@ -321,9 +321,11 @@ func TestSecretsAreFilled(t *testing.T) {
 type backend struct {
 	password string
 	err      error
+	asked    int
 }
 
 func (b *backend) Check(_ context.Context, login, mailbox addr.Address, password string) error {
+	b.asked++
 	switch {
 	case b.err != nil:
 		return b.err
