@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"strings"
+	"time"
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/auth"
@@ -93,7 +94,7 @@ func (c *session) pass(password string) {
 		c.senseless("USER first")
 		return
 	}
-	c.enter(c.check(user, password))
+	c.enter(auth.PLAIN, c.check(user, password))
 }
 
 // check verifies a password and keeps the principal.
@@ -116,7 +117,7 @@ func (c *session) apop(arg string) {
 	default:
 		var err error
 		c.principal, err = c.server.auth.APOP(c.server.ctx, c.client(), c.stamp, user, digest)
-		c.enter(err)
+		c.enter(auth.APOP, err)
 	}
 }
 
@@ -127,13 +128,13 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s, "", false
 }
 
-// enter opens the maildrop of the principal after a check that gave err.
-func (c *session) enter(err error) {
+// enter opens the maildrop of the principal after a check by a mechanism that gave err.
+func (c *session) enter(mechanism string, err error) {
 	if err == nil {
 		err = c.open()
 	}
 	if err != nil {
-		c.refuse(err)
+		c.refuse(mechanism, err)
 		return
 	}
 	n, octets := c.count()
@@ -147,14 +148,21 @@ func (c *session) open() error {
 		c.principal = auth.Principal{}
 		return err
 	}
-	c.drop = drop
+	c.drop, c.progress = drop, time.Now()
+	if logged, ok := c.raw.(interface{ LoggedIn() }); ok {
+		logged.LoggedIn() // it has room of its own among all connections
+	}
 	return nil
 }
 
 // refuse answers a login that failed with err. The texts follow RFC 2449 §8 and
-// RFC 3206; an unknown user is a wrong password.
-func (c *session) refuse(err error) {
+// RFC 3206; an unknown user is a wrong password, and so is a mailbox that has not
+// stored what the mechanism needs: the same words say so of all.
+func (c *session) refuse(mechanism string, err error) {
 	switch {
+	case errors.Is(err, auth.ErrInvalid) && len(auth.Needs(mechanism)) > 0 && c.offered(auth.PLAIN):
+		c.senseless("[AUTH] user name or password is wrong, or this mailbox is not set up for " + mechanism +
+			"; choose normal password in the mail program")
 	case errors.Is(err, auth.ErrInvalid):
 		c.senseless("[AUTH] user name or password is wrong")
 	case errors.Is(err, auth.ErrMalformed):
@@ -194,7 +202,7 @@ func (c *session) authenticate(arg string) {
 	if name == auth.NTLM && !c.asked {
 		begin = "+OK"
 	}
-	c.exchange(exchange, begin, initial)
+	c.exchange(name, exchange, begin, initial)
 }
 
 func (c *session) listMechanisms() {
@@ -209,7 +217,7 @@ func (c *session) listMechanisms() {
 
 // exchange leads a SASL exchange to its end. An initial response of "" is none. begin asks for the first response where it is none, and
 // the mechanism has nothing to say before it.
-func (c *session) exchange(server *auth.Exchange, begin, initial string) {
+func (c *session) exchange(mechanism string, server *auth.Exchange, begin, initial string) {
 	var response []byte
 	var err error
 	if initial != "" {
@@ -220,7 +228,7 @@ func (c *session) exchange(server *auth.Exchange, begin, initial string) {
 		var done bool
 		if challenge, done, err = server.Next(response); done || err != nil {
 			c.principal = server.Principal
-			c.enter(err)
+			c.enter(mechanism, err)
 			return
 		}
 		if response == nil && len(challenge) == 0 {
@@ -240,7 +248,7 @@ func (c *session) exchange(server *auth.Exchange, begin, initial string) {
 	}
 	switch {
 	case errors.Is(err, auth.ErrMalformed):
-		c.refuse(err)
+		c.refuse(mechanism, err)
 	case errors.Is(err, errLongLine):
 		c.senseless("line too long")
 	default:

@@ -50,6 +50,7 @@ type session struct {
 	secure   bool                 // TLS is on
 	implicit bool                 // TLS was from the first octet on
 	login    time.Time            // when the client has to be logged in
+	progress time.Time            // of the log-in, or of the last message that was asked for or deleted
 	tls      *tls.ConnectionState // nil: it is not
 	errors   int                  // senseless commands and failed logins
 	asked    bool                 // CAPA was: the client is of this century
@@ -104,11 +105,22 @@ func (c *session) serve(implicitTLS bool) {
 			c.execute(line)
 		case errors.Is(err, errLongLine):
 			c.senseless("line too long")
+		case errors.Is(err, os.ErrDeadlineExceeded) && c.stalled():
+			c.over = "no progress"
+			c.err("[SYS/TEMP] no message was asked for in " + c.patience().String() + "; good-bye")
 		default:
 			c.over = cause(err)
 		}
 	}
 	c.out.flush()
+}
+
+// patience is how long a client may have a maildrop to itself without asking for a
+// message, whatever else it says.
+func (c *session) patience() time.Duration { return 3 * c.config.IdleTimeout }
+
+func (c *session) stalled() bool {
+	return c.drop != nil && !time.Now().Before(c.progress.Add(c.patience()))
 }
 
 // greet sends the greeting, with a time stamp where APOP may be used.
@@ -177,6 +189,9 @@ func (c *session) readLine() (string, error) {
 	deadline := c.login
 	if c.drop != nil {
 		deadline = time.Now().Add(c.config.IdleTimeout)
+		if end := c.progress.Add(c.patience()); end.Before(deadline) {
+			deadline = end
+		}
 	}
 	c.conn.SetReadDeadline(deadline)
 	var line []byte

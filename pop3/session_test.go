@@ -540,3 +540,39 @@ func TestLockedInSession(t *testing.T) {
 		t.Errorf("unlocked: %q", got)
 	}
 }
+
+// A client that has a maildrop to itself must ask for messages: NOOP, STAT, LIST and
+// the like end in bounded time. Nothing is deleted then.
+func TestSessionsMustProgress(t *testing.T) {
+	for _, c := range []struct {
+		loop string
+		ends bool
+	}{{"NOOP", true}, {"STAT", true}, {"RSET", true}, {"LIST 1", true}, {"TOP 1 0", false}} {
+		t.Run(c.loop, func(t *testing.T) {
+			o := newOffice(t)
+			o.addMailbox("anna", "secret", false)
+			o.deliver("anna", "Subject: one\r\n\r\n")
+			synctest.Test(t, func(t *testing.T) {
+				conn, in := connect(o.newServer(nil))
+				defer conn.Close()
+				talk(t, conn, in, "", "USER anna", "PASS secret", "DELE 1", "RSET")
+				start, over := time.Now(), false
+				for !over && time.Since(start) < 2*time.Hour {
+					time.Sleep(47 * time.Second) // the server may be waiting to say good-bye
+					go io.WriteString(conn, c.loop+"\r\n")
+					reply, err := in.ReadString('\n')
+					for c.loop == "TOP 1 0" && err == nil && reply != ".\r\n" {
+						reply, err = in.ReadString('\n')
+					}
+					over = err != nil || strings.HasPrefix(reply, "-ERR [SYS/TEMP] no message was asked for in 30m0s")
+				}
+				if took := time.Since(start); over != c.ends || c.ends && took > 31*time.Minute {
+					t.Errorf("%s went on for %v", c.loop, took)
+				}
+			})
+			if n := len(o.files("anna")); n != 1 {
+				t.Errorf("%d messages in the end", n)
+			}
+		})
+	}
+}

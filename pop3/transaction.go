@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"pillarbox/mailstore"
 )
@@ -115,6 +116,7 @@ func (c *session) retr(arg string) {
 		return
 	}
 	if i, ok := c.message(arg); ok && c.send(i, wholeMessage) {
+		c.progress = time.Now()
 		c.retrieved++
 		c.fetched.sent = i + 1
 	}
@@ -130,8 +132,8 @@ func (c *session) top(arg string) {
 		c.senseless("TOP needs a message number and a number of lines")
 		return
 	}
-	if i, ok := c.message(number); ok {
-		c.send(i, n)
+	if i, ok := c.message(number); ok && c.send(i, n) {
+		c.progress = time.Now()
 	}
 }
 
@@ -217,6 +219,7 @@ func (c *session) dele(arg string) {
 	if !ok {
 		return
 	}
+	c.progress = time.Now()
 	c.deleted.add(i, c.drop.Messages())
 	c.okf("message %d deleted", i+1)
 }

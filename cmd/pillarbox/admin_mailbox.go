@@ -98,14 +98,18 @@ func (a *app) printMailbox(m ops.MailboxDetails) {
 // logInRows say by what a mailbox can be logged in to, and by what not, those
 // with the same reason together.
 func logInRows(ways []ops.LogInWay) (rows []string) {
-	var can, reasons []string
+	var can, held, reasons []string
 	cannot := make(map[string][]string)
 	for _, way := range ways {
 		if way.Can {
+			name := way.Mechanism
 			if way.Only != "" {
 				way.Mechanism += " (" + way.Only + ")"
 			}
 			can = append(can, way.Mechanism)
+			if way.Held {
+				held = append(held, name)
+			}
 			continue
 		}
 		if cannot[way.Why] == nil {
@@ -114,6 +118,9 @@ func logInRows(ways []ops.LogInWay) (rows []string) {
 		cannot[way.Why] = append(cannot[way.Why], way.Mechanism)
 	}
 	rows = []string{"Log in by:\t" + wordList(can)}
+	if len(held) > 0 {
+		rows = append(rows, "Not offered:\t"+wordList(held)+", but in auth.challenge_networks: some mailbox stores nothing for that")
+	}
 	for _, why := range reasons {
 		rows = append(rows, "Not by:\t"+wordList(cannot[why])+": "+why)
 	}

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,7 +58,8 @@ type Accounts interface {
 	UpdateAccount(a addr.Address, edit func(*directory.Account) error) error
 	// Make makes a mailbox that is New.
 	Make(box directory.Mailbox) (directory.Mailbox, error)
-	StoredKinds() (map[directory.SecretKind]bool, error)
+	// StoredKinds are the sets of secrets that mailboxes have which can be logged in to.
+	StoredKinds() ([][]directory.SecretKind, error)
 }
 
 // A Backend checks the passwords of those whose verifiers are not here: that of
@@ -100,6 +102,9 @@ type Settings struct {
 	Mechanisms []string // that may be used, by their names in capitals; nil: all
 	RequireSPA bool     // NTLM, and nothing else
 	NTLMv1     bool     // take the responses of clients from before NTLM 2
+	// ChallengeNetworks are where a mechanism that needs a stored secret is offered
+	// although some mailbox has not stored it.
+	ChallengeNetworks []netip.Prefix
 }
 
 // An Authenticator verifies passwords and what stands for them. It is safe for
@@ -112,10 +117,10 @@ type Authenticator struct {
 	throttle throttle
 	verified verified
 	stored   storedKinds
-	hashing  chan struct{} // a slot for each password hash that may run: each takes 19 MiB
-	nobody   verifier      // does the work for users that do not exist
-	nothing  Secrets       // the same, for those who have no secret of the kind
-	key      []byte        // of this process, for cache and fingerprints: nothing kept here can be attacked offline
+	hashing  *slots   // one for each password hash that may run
+	nobody   verifier // does the work for users that do not exist
+	nothing  Secrets  // the same, for those who have no secret of the kind
+	key      []byte   // of this process, for cache and fingerprints: nothing kept here can be attacked offline
 }
 
 // New makes an Authenticator over the accounts.
@@ -132,10 +137,11 @@ func New(accounts Accounts, opts Options) *Authenticator {
 			maxDelay: cmp.Or(opts.MaxDelay, 8*time.Second),
 			forget:   cmp.Or(opts.Forget, 15*time.Minute),
 			sources:  make(map[source]*guesses),
+			networks: make(map[netip.Prefix]time.Time),
 		},
 		verified: verified{logins: make(map[[sha256.Size]byte]struct{})},
 		stored:   storedKinds{look: accounts.StoredKinds},
-		hashing:  make(chan struct{}, runtime.NumCPU()),
+		hashing:  newSlots(runtime.NumCPU(), debug.FreeOSMemory),
 		nobody:   randomVerifier(),
 		key:      make([]byte, 32),
 	}
@@ -150,8 +156,8 @@ func (a *Authenticator) SetSettings(s Settings) { a.settings.Store(&s) }
 
 // Password verifies a user's password. A failure takes some time: always a
 // little, and more with every other wrong password for the account from the
-// same remote address (the /64 of an IPv6 address). A password that was right a
-// minute ago never waits. The error is ErrInvalid, ErrLocked, ErrExpired or
+// same remote address (the /64 of an IPv6 address). A password that was right
+// before never waits, whatever others guess. The error is ErrInvalid, ErrLocked, ErrExpired or
 // ErrTemporary; the last also when ctx ends first, and, as ErrBanned and at once,
 // while the address is banned. Whether a password may be asked for is Offers'
 // business.
@@ -236,34 +242,46 @@ func (a *Authenticator) again(box directory.Mailbox, user string) (directory.Mai
 // the account's method says. It reports whether the password is one that ages.
 func (a *Authenticator) checkPassword(ctx context.Context, remote netip.Addr, box directory.Mailbox, known bool, user, password string) (aged bool, err error) {
 	if box.Method != directory.ByFile && box.Method != "" {
-		reason := errUnknown
-		err := a.attempt(ctx, remote, user, a.fingerprint(password), func() (right bool, err error) {
-			right, reason, err = a.askBackend(ctx, box, password)
-			return right && known, err
-		})
-		if errors.Is(err, ErrInvalid) && errors.Is(reason, ErrInvalid) {
-			err = reason
-		} else if errors.Is(err, ErrInvalid) && reason != nil {
-			err = fmt.Errorf("%w: %w", err, reason)
-		}
-		return false, err
+		return false, a.checkRemotely(ctx, remote, box, known, user, password)
 	}
 	login := a.digest("login", box.Dir, box.Account.Verifier, password)
-	if a.throttle.full(newSource(user, remote)) {
-		return false, errTooMany // who guesses must not learn from what is remembered
-	}
 	if !known || !a.verified.has(login) {
 		v, reason := a.verifierOf(known, box.Account.Verifier)
-		err := a.attempt(ctx, remote, user, a.fingerprint(password), func() (bool, error) { return a.hash(ctx, v, password) })
+		g := guessing{remote: remote, user: user, fingerprint: a.fingerprint(password)}
+		err := a.attempt(ctx, g, func() (bool, error) { return a.hash(ctx, remote, login, v, password) })
 		if errors.Is(err, ErrInvalid) {
 			return false, fmt.Errorf("%w: %w", err, reason)
 		} else if err != nil {
 			return false, err
 		}
-		a.verified.add(login)
 	}
 	a.fill(box, password)
 	return true, nil
+}
+
+// checkRemotely lets the account's method check a password. One that was right
+// before is asked about at once, whatever waits.
+func (a *Authenticator) checkRemotely(ctx context.Context, remote netip.Addr, box directory.Mailbox, known bool, user, password string) error {
+	login := a.digest("remote", string(box.Method), box.Login.String(), box.Address.String(), password)
+	reason := errUnknown
+	g := guessing{remote: remote, user: user, fingerprint: a.fingerprint(password), atOnce: known && a.verified.has(login)}
+	err := a.attempt(ctx, g, func() (right bool, err error) {
+		right, reason, err = a.askBackend(ctx, box, password)
+		return right && known, err
+	})
+	switch {
+	case err == nil:
+		a.verified.add(login)
+	case errors.Is(err, ErrInvalid):
+		a.verified.remove(login)
+	}
+	switch {
+	case errors.Is(err, ErrInvalid) && errors.Is(reason, ErrInvalid):
+		return reason
+	case errors.Is(err, ErrInvalid) && reason != nil:
+		return fmt.Errorf("%w: %w", err, reason)
+	}
+	return err
 }
 
 // askBackend asks elsewhere; reason is why the password is wrong.
@@ -321,35 +339,66 @@ func (a *Authenticator) verifierOf(known bool, stored string) (v verifier, reaso
 // not looked at, be it right or wrong.
 var errTooMany = fmt.Errorf("%w: too many log-ins for this account from this network wait", ErrTemporary)
 
+// A guessing is one attempt to log in.
+type guessing struct {
+	remote      netip.Addr
+	user        string
+	fingerprint uint64
+	// atOnce: it is judged before it waits, and does not wait if it is right.
+	atOnce bool
+}
+
 // attempt makes one guess: it waits as long as earlier ones demand, lets judge
 // say whether it is right, and counts it if not. Every failure takes the same
 // time from there, however long judge takes: who has an account, and what kind,
 // cannot be read from a clock. Guesses that had to wait when the ban came are
 // not looked at any more.
-func (a *Authenticator) attempt(ctx context.Context, remote netip.Addr, user string, fingerprint uint64, judge func() (bool, error)) error {
-	s := newSource(user, remote)
-	wait, ok := a.throttle.begin(s, fingerprint)
-	if !ok {
-		return errTooMany
+func (a *Authenticator) attempt(ctx context.Context, g guessing, judge func() (bool, error)) error {
+	if g.atOnce {
+		if right, err := judge(); err != nil || right {
+			return err
+		}
+		judge = func() (bool, error) { return false, nil } // a directory counts each question
 	}
-	defer a.throttle.end(s)
+	s := newSource(g.user, g.remote)
+	wait, ok := a.throttle.begin(s, g.fingerprint)
+	if !ok {
+		return a.refuseGuess(ctx, g, s)
+	}
+	defer a.throttle.end(s, g.fingerprint)
 	right, err := false, sleep(ctx, wait)
 	begun := time.Now()
-	if _, banned := a.Bans.Until(remote); banned && err == nil {
+	if _, banned := a.Bans.Until(g.remote); banned && err == nil {
 		err = ErrBanned
 	}
 	if err == nil {
 		right, err = judge()
 	}
 	if err != nil || right {
-		a.throttle.takeBack(s, fingerprint)
+		a.throttle.takeBack(s, g.fingerprint)
 		return err
 	}
-	a.Bans.wrong(remote, s.account, user, fingerprint)
+	a.countWrong(g, s)
 	if err := sleep(ctx, a.Delay-time.Since(begun)); err != nil {
 		return err
 	}
 	return ErrInvalid
+}
+
+// refuseGuess answers a guess that is one too many. It takes the longest time that
+// a guess can: a right password that is remembered goes in without waiting, so a
+// quick refusal would tell an attacker at once that the password is another one.
+func (a *Authenticator) refuseGuess(ctx context.Context, g guessing, s source) error {
+	a.countWrong(g, s)
+	if err := sleep(ctx, a.throttle.maxDelay); err != nil {
+		return err
+	}
+	return errTooMany
+}
+
+func (a *Authenticator) countWrong(g guessing, s source) {
+	a.throttle.noteWrong(s.remote)
+	a.Bans.wrong(g.remote, s.account, g.user, g.fingerprint)
 }
 
 // fingerprint tells one guess from another.
@@ -364,15 +413,19 @@ var (
 	errWrong   = errors.New("wrong password")
 )
 
-// hash waits for a slot: without a bound, a burst of logins would want 19 MiB each.
-func (a *Authenticator) hash(ctx context.Context, v verifier, password string) (bool, error) {
-	select {
-	case a.hashing <- struct{}{}:
-	case <-ctx.Done():
-		return false, fmt.Errorf("%w: %w", ErrTemporary, ctx.Err())
+// hash waits for a slot and holds a password against a verifier. The login may
+// have been found right meanwhile: of many at once, few cost a hash.
+func (a *Authenticator) hash(ctx context.Context, remote netip.Addr, login [sha256.Size]byte, v verifier, password string) (bool, error) {
+	_, network := networkOf(remote)
+	if err := a.hashing.acquire(ctx, network, !a.throttle.suspect(network)); err != nil {
+		return false, err
 	}
-	defer func() { <-a.hashing }()
-	return v.matches(password), nil
+	defer a.hashing.release()
+	right := a.verified.has(login) || v.matches(password)
+	if right {
+		a.verified.add(login)
+	}
+	return right, nil
 }
 
 func (a *Authenticator) logFailure(mechanism, user string, remote netip.Addr, err error) {
@@ -420,6 +473,12 @@ func (v *verified) has(login [sha256.Size]byte) bool {
 	defer v.mu.Unlock()
 	_, ok := v.logins[login]
 	return ok
+}
+
+func (v *verified) remove(login [sha256.Size]byte) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.logins, login)
 }
 
 func (v *verified) add(login [sha256.Size]byte) {

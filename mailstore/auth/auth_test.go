@@ -56,16 +56,15 @@ func (a *accounts) Make(box directory.Mailbox) (directory.Mailbox, error) {
 	return box, nil
 }
 
-func (a *accounts) StoredKinds() (map[directory.SecretKind]bool, error) {
+func (a *accounts) StoredKinds() (sets [][]directory.SecretKind, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	kinds := make(map[directory.SecretKind]bool)
 	for _, box := range a.boxes {
-		for _, k := range box.Account.Secrets.Kinds {
-			kinds[k] = true
+		if !box.Locked {
+			sets = append(sets, box.Account.Secrets.Kinds)
 		}
 	}
-	return kinds, nil
+	return sets, nil
 }
 
 func (a *accounts) set(name, verifier string, locked bool) {
@@ -290,8 +289,9 @@ func testVerifiedLoginIsRemembered(t *testing.T) {
 	if _, err := try(a, here, "anna", "secret"); err != nil {
 		t.Fatal(err)
 	}
-	for range cap(a.hashing) {
-		a.hashing <- struct{}{} // from here on, a hash would have to wait
+	_, network := networkOf(there)
+	for range a.hashing.total {
+		a.hashing.acquire(t.Context(), network, true) // from here on, a hash would have to wait
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
@@ -302,8 +302,8 @@ func testVerifiedLoginIsRemembered(t *testing.T) {
 	if _, err := a.Password(ctx, here, "anna", "secret"); !errors.Is(err, ErrLocked) {
 		t.Errorf("a lock does not reach a remembered login: %v", err)
 	}
-	for range cap(a.hashing) {
-		<-a.hashing
+	for range a.hashing.total {
+		a.hashing.release()
 	}
 	boxes.set("anna", cheap("changed"), false)
 	if _, err := try(a, here, "anna", "secret"); !errors.Is(err, ErrInvalid) {
@@ -318,7 +318,7 @@ func TestTablesAreBounded(t *testing.T) {
 	th := throttle{delay: 1, maxDelay: 8, forget: time.Hour, sources: make(map[source]*guesses)}
 	for i := range maxSources + 100 {
 		th.begin(newSource(fmt.Sprint("user", i), here), 1)
-		th.end(newSource(fmt.Sprint("user", i), here))
+		th.end(newSource(fmt.Sprint("user", i), here), 1)
 	}
 	if len(th.sources) > maxSources {
 		t.Errorf("%d sources", len(th.sources))

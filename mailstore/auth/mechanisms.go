@@ -8,7 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -40,15 +40,27 @@ func Mechanisms() []string {
 }
 
 // Offers are the SASL mechanisms for a client that may log in as far as its
-// network and its encryption go: those that the settings permit, and that some
-// mailbox here has the stored secrets for.
+// network and its encryption go: those that the settings permit, and that every
+// mailbox here has the stored secrets for. Which mailbox it will be is not known yet,
+// and programs that take the strongest mechanism would fail for one without.
 func (a *Authenticator) Offers(c Client) []string {
 	return slices.DeleteFunc(Mechanisms(), func(m string) bool { return m == APOP || !a.Offered(c, m) })
 }
 
 // Offered reports whether a mechanism, APOP too, is offered to a client. USER and
 // PASS of POP3 are PLAIN.
-func (a *Authenticator) Offered(c Client, mechanism string) bool { return a.whyNot(c, mechanism) == "" }
+func (a *Authenticator) Offered(c Client, mechanism string) bool {
+	return a.whyNot(c, mechanism) == "" && !a.Held(c, mechanism)
+}
+
+// Held reports whether a mechanism that a client may use is not offered to it, since
+// some mailbox has not stored what it needs. A program that is set to it can use it.
+func (a *Authenticator) Held(c Client, mechanism string) bool {
+	s := a.settings.Load()
+	needs := Needs(mechanism)
+	return needs != nil && !s.RequireSPA && !a.stored.all(needs) &&
+		!slices.ContainsFunc(s.ChallengeNetworks, func(n netip.Prefix) bool { return n.Contains(c.Remote) })
+}
 
 // Needs are the kinds of stored secrets that a mechanism can do with, any of them
 // and the one of its own first; none for a mechanism that needs nothing.
@@ -100,7 +112,7 @@ func (a *Authenticator) whyNot(c Client, mechanism string) string {
 		return "the client has shown no certificate of the server's own CA"
 	case mechanism == SCRAMPlus && c.TLS == nil:
 		return "it needs TLS"
-	case needs != nil && !slices.ContainsFunc(needs, a.stored.has):
+	case needs != nil && !a.stored.some(needs):
 		return "no mailbox has stored what it needs"
 	case mechanism == SCRAMPlus && bindTLS(c.TLS, nil) == nil:
 		return "the TLS connection has nothing that it could be bound to"
@@ -114,11 +126,11 @@ type Exchange struct {
 	Principal Principal // who has logged in, once Next has said that it is done
 }
 
-// Begin begins an exchange by a mechanism, in capital letters. The error is
-// ErrNotOffered. Those of the exchange's Next are ErrMalformed, and those of
+// Begin begins an exchange by a mechanism, in capital letters, that is offered or
+// held. The error is ErrNotOffered. Those of the exchange's Next are ErrMalformed, and those of
 // Password.
 func (a *Authenticator) Begin(ctx context.Context, c Client, mechanism string) (*Exchange, error) {
-	if mechanism == APOP || !a.Offered(c, mechanism) {
+	if mechanism == APOP || a.whyNot(c, mechanism) != "" {
 		a.LogRefusal(c, mechanism)
 		return nil, ErrNotOffered
 	}
@@ -141,7 +153,7 @@ func (a *Authenticator) Begin(ctx context.Context, c Client, mechanism string) (
 		e.Server = newCRAMMD5(a.Stamp(), prove)
 	case SCRAMSHA, SCRAMPlus:
 		var binding *scramBinding
-		if a.Offered(c, SCRAMPlus) {
+		if mechanism == SCRAMPlus || a.Offered(c, SCRAMPlus) {
 			binding = bindTLS(c.TLS, nil)
 		}
 		e.Server = newSCRAMServer(binding, mechanism == SCRAMPlus, func(user string) SCRAM { return a.scramKeys(c, user) }, prove)
@@ -185,7 +197,12 @@ func (a *Authenticator) prove(ctx context.Context, c Client, mechanism, user str
 			fingerprint = a.fingerprint(mechanism)
 			p = func(*Secrets) (had, right bool) { return true, false }
 		}
-		err := a.attempt(ctx, c.Remote, user, fingerprint, func() (bool, error) {
+		g := guessing{remote: c.Remote, user: user, fingerprint: fingerprint}
+		// A proof is judged in microseconds. That of an account that proved itself
+		// before, or that nobody guesses at from here, need not wait.
+		login := a.digest("proof", box.Dir, box.Account.Verifier)
+		g.atOnce = a.throttle.clean(newSource(user, c.Remote)) || known && a.verified.has(login)
+		err := a.attempt(ctx, g, func() (bool, error) {
 			had, right := p(&secrets)
 			if !had {
 				if !errors.Is(reason, errNoSecret) && known {
@@ -195,7 +212,10 @@ func (a *Authenticator) prove(ctx context.Context, c Client, mechanism, user str
 			}
 			return had && right && known, nil
 		})
-		if errors.Is(err, ErrInvalid) {
+		switch {
+		case err == nil:
+			a.verified.add(login)
+		case errors.Is(err, ErrInvalid):
 			err = fmt.Errorf("%w: %w", err, reason)
 		}
 		return true, err
@@ -284,7 +304,9 @@ var errCertificate = errors.New("the client certificate is not, or no longer, on
 func (a *Authenticator) external(ctx context.Context, c Client, authzid string) (Principal, error) {
 	address, fingerprint, _ := a.certificate(c)
 	return a.logIn(ctx, c.Remote, EXTERNAL, address, func(box directory.Mailbox, known bool) (bool, error) {
-		err := a.attempt(ctx, c.Remote, address, a.fingerprint(fingerprint), func() (bool, error) {
+		// A certificate cannot be guessed, so it never waits for those who guess passwords.
+		g := guessing{remote: c.Remote, user: address, fingerprint: a.fingerprint(fingerprint), atOnce: true}
+		err := a.attempt(ctx, g, func() (bool, error) {
 			same := authzid == "" || strings.EqualFold(authzid, address) || strings.EqualFold(authzid, box.Address.Local)
 			listed := slices.ContainsFunc(box.Account.ClientCerts, func(cert directory.ClientCert) bool {
 				return cert.Fingerprint == fingerprint && time.Now().Before(cert.Expires)
@@ -302,21 +324,35 @@ func (a *Authenticator) external(ctx context.Context, c Client, authzid string) 
 // storedKinds remembers which secrets mailboxes here have. To look costs a stat
 // for each mailbox, so the more there are, the longer it waits to look again.
 type storedKinds struct {
-	look func() (map[directory.SecretKind]bool, error)
+	look func() ([][]directory.SecretKind, error)
 
-	mu    sync.Mutex
-	kinds map[directory.SecretKind]bool // owner: mu
-	next  time.Time                     // owner: mu; when to look again
+	mu   sync.Mutex
+	sets [][]directory.SecretKind // owner: mu; of the mailboxes, each once
+	next time.Time                // owner: mu; when to look again
 }
 
-func (s *storedKinds) has(k directory.SecretKind) bool {
+// some reports whether a mailbox has one of these kinds.
+func (s *storedKinds) some(needs []directory.SecretKind) bool {
+	return slices.ContainsFunc(s.known(), func(set []directory.SecretKind) bool { return overlap(set, needs) })
+}
+
+// all reports whether every mailbox has one of these kinds.
+func (s *storedKinds) all(needs []directory.SecretKind) bool {
+	return !slices.ContainsFunc(s.known(), func(set []directory.SecretKind) bool { return !overlap(set, needs) })
+}
+
+func overlap(set, needs []directory.SecretKind) bool {
+	return slices.ContainsFunc(needs, func(k directory.SecretKind) bool { return slices.Contains(set, k) })
+}
+
+func (s *storedKinds) known() [][]directory.SecretKind {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now := time.Now(); !now.Before(s.next) {
-		if kinds, err := s.look(); err == nil {
-			s.kinds = maps.Clone(kinds)
+		if sets, err := s.look(); err == nil {
+			s.sets = sets
 		}
 		s.next = time.Now().Add(max(100*time.Millisecond, 50*time.Since(now)))
 	}
-	return s.kinds[k]
+	return s.sets
 }

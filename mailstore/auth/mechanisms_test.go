@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -50,7 +51,7 @@ func newMechanisms(t *testing.T) (*Authenticator, *accounts, *strings.Builder) {
 	box.Account.Secrets = sealed
 	boxes.boxes["anna"] = box
 	boxes.boxes[`OFFICE\anna`] = box
-	a.SetSettings(Settings{Hostname: "mail.office.example", Domain: "office.example"})
+	a.SetSettings(Settings{Hostname: "mail.office.example", Domain: "office.example", ChallengeNetworks: []netip.Prefix{private}})
 	return a, boxes, log
 }
 
@@ -244,8 +245,9 @@ func TestOffers(t *testing.T) {
 		c    Client
 		want string
 	}{
-		{"all, in the clear", Settings{}, clear, "SCRAM-SHA-256 NTLM CRAM-MD5 PLAIN LOGIN APOP"},
-		{"a setting", Settings{Mechanisms: []string{PLAIN, NTLM}}, clear, "NTLM PLAIN"},
+		{"some mailbox has none", Settings{}, clear, "PLAIN LOGIN"},
+		{"the same in a named network", Settings{ChallengeNetworks: []netip.Prefix{private}}, clear, "SCRAM-SHA-256 NTLM CRAM-MD5 PLAIN LOGIN APOP"},
+		{"a setting", Settings{Mechanisms: []string{PLAIN, NTLM}, ChallengeNetworks: []netip.Prefix{private}}, clear, "NTLM PLAIN"},
 		{"SPA only", Settings{RequireSPA: true}, crypted, "NTLM"},
 	} {
 		if got := offers(tt.s, tt.c); got != tt.want {
@@ -258,6 +260,12 @@ func TestOffers(t *testing.T) {
 	}
 	if got := offers(Settings{}, clear); strings.Contains(got, EXTERNAL) {
 		t.Errorf("without TLS: %s", got)
+	}
+	boxes.mu.Lock()
+	delete(boxes.boxes, "bert")
+	boxes.mu.Unlock()
+	if got := offers(Settings{}, clear); got != "SCRAM-SHA-256 NTLM CRAM-MD5 PLAIN LOGIN APOP" {
+		t.Errorf("where every mailbox has stored all: %s", got)
 	}
 	boxes.mu.Lock()
 	for name, box := range boxes.boxes {
@@ -313,9 +321,11 @@ func TestSecretsAreFilled(t *testing.T) {
 type backend struct {
 	password string
 	err      error
+	asked    int
 }
 
 func (b *backend) Check(_ context.Context, login, mailbox addr.Address, password string) error {
+	b.asked++
 	switch {
 	case b.err != nil:
 		return b.err
@@ -666,8 +676,8 @@ func TestOldProgramIsNotBanned(t *testing.T) {
 	})
 }
 
-// Guesses wait one behind the other, and neither many at once nor a password that
-// is remembered tells anybody more.
+// Guesses wait one after the other; too many at once are refused and not looked at.
+// A password that was right before waits for none of them.
 func TestParallelGuessesQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, _, _ := newMechanisms(t)
@@ -687,8 +697,8 @@ func TestParallelGuessesQueue(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		if _, err := try(a, here, "anna", "secret"); !errors.Is(err, ErrTemporary) {
-			t.Errorf("the right password among too many wrong ones: %v", err)
+		if took, err := try(a, here, "anna", "secret"); took != 0 || err != nil {
+			t.Errorf("the remembered password among too many wrong ones: %v, %v", took, err)
 		}
 		if took, err := try(a, there, "anna", "secret"); took != 0 || err != nil {
 			t.Errorf("from elsewhere: %v, %v", took, err)

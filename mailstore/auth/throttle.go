@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -14,7 +15,7 @@ import (
 
 const (
 	maxSources = 10_000 // entries of the table
-	maxPending = 10     // guesses of a source that wait, or are being judged
+	maxPending = 10     // different guesses of a source that wait, or are being judged
 	maxWrong   = 8      // wrong passwords remembered per source; the longest delay is reached before
 )
 
@@ -24,8 +25,9 @@ const (
 type throttle struct {
 	delay, maxDelay, forget time.Duration
 
-	mu      sync.Mutex
-	sources map[source]*guesses // guarded by mu
+	mu       sync.Mutex
+	sources  map[source]*guesses        // guarded by mu
+	networks map[netip.Prefix]time.Time // guarded by mu; when a wrong login came from each last
 }
 
 // A source is who guesses, and whose password.
@@ -36,7 +38,7 @@ type source struct {
 
 type guesses struct {
 	wrong   []guess // oldest first
-	pending int
+	pending map[uint64]int
 	ready   time.Time // when the one that waits longest is judged
 }
 
@@ -65,9 +67,10 @@ func newSource(user string, remote netip.Addr) source {
 // begin counts a guess as wrong before it is checked, so that guesses made at
 // the same time slow each other down, and says how long to wait before the
 // check: nothing for the first password, and nothing for a password that is
-// known to be wrong. The others wait one behind the other, and when too many do,
-// ok is false and the guess is not to be made. A guess that turns out right is
-// taken back; each that was ok is ended.
+// known to be wrong. The others wait one after the other, and when too many different
+// ones do, ok is false and the guess is not to be made. The same password any number
+// of times is one guess: ten programs of one user may log in at once. A guess that
+// turns out right is taken back; each that was ok is ended.
 func (t *throttle) begin(s source, fingerprint uint64) (wait time.Duration, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -75,13 +78,13 @@ func (t *throttle) begin(s source, fingerprint uint64) (wait time.Duration, ok b
 	g := t.sources[s]
 	if g == nil {
 		t.makeRoom(now)
-		g = new(guesses)
+		g = &guesses{pending: make(map[uint64]int)}
 		t.sources[s] = g
 	}
-	if g.pending >= maxPending {
+	if g.pending[fingerprint] == 0 && len(g.pending) >= maxPending {
 		return 0, false
 	}
-	g.pending++
+	g.pending[fingerprint]++
 	g.forget(now.Add(-t.forget))
 	if i := slices.IndexFunc(g.wrong, func(w guess) bool { return w.fingerprint == fingerprint }); i >= 0 {
 		g.wrong[i].at = now
@@ -99,29 +102,61 @@ func (t *throttle) begin(s source, fingerprint uint64) (wait time.Duration, ok b
 }
 
 // end ends a guess that begin permitted.
-func (t *throttle) end(s source) {
+func (t *throttle) end(s source, fingerprint uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if g := t.sources[s]; g != nil {
-		g.pending--
-		t.drop(s, g)
+	g := t.sources[s]
+	if g == nil {
+		return
 	}
+	if g.pending[fingerprint]--; g.pending[fingerprint] <= 0 {
+		delete(g.pending, fingerprint)
+	}
+	t.drop(s, g)
 }
 
 // drop forgets a source of which there is nothing to know. The caller holds the
 // lock.
 func (t *throttle) drop(s source, g *guesses) {
-	if len(g.wrong) == 0 && g.pending <= 0 {
+	if len(g.wrong) == 0 && len(g.pending) == 0 {
 		delete(t.sources, s)
 	}
 }
 
-// full reports whether begin would refuse a guess.
-func (t *throttle) full(s source) bool {
+// clean reports whether no guess of a source is wrong, or not judged yet.
+func (t *throttle) clean(s source) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	g := t.sources[s]
-	return g != nil && g.pending >= maxPending
+	if g != nil {
+		g.forget(time.Now().Add(-t.forget))
+	}
+	return g == nil || len(g.wrong) == 0
+}
+
+// noteWrong remembers that a wrong login came from a network.
+func (t *throttle) noteWrong(network netip.Prefix) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	if len(t.networks) >= maxSources {
+		maps.DeleteFunc(t.networks, func(_ netip.Prefix, at time.Time) bool { return now.Sub(at) >= t.forget })
+	}
+	for old := range t.networks {
+		if len(t.networks) < maxSources {
+			break
+		}
+		delete(t.networks, old)
+	}
+	t.networks[network] = now
+}
+
+// suspect reports whether a wrong login came from a network of late.
+func (t *throttle) suspect(network netip.Prefix) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	at, ok := t.networks[network]
+	return ok && time.Since(at) < t.forget
 }
 
 func (t *throttle) wait(wrong int) time.Duration {

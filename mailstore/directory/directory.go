@@ -34,6 +34,7 @@ var (
 	ErrExists   = errors.New("exists already")
 	ErrName     = errors.New("not a permitted name")
 	ErrDamaged  = errors.New("damaged file") // domain.json or account.json does not parse
+	ErrUnusable = errors.New("not usable")   // what a directory elsewhere has of an address, until it is changed there
 	ErrInUse    = errors.New("still in use") // a domain with mailboxes
 )
 

@@ -60,7 +60,8 @@ type Person struct {
 }
 
 // People finds people in a directory elsewhere. *ldap.Directory, behind a few
-// lines in cmd, is the one in use. ErrNotFound; any other error is temporary.
+// lines in cmd, is the one in use. ErrNotFound, or ErrUnusable, which no time will
+// mend; any other error is temporary.
 type People interface {
 	// Login finds who logs in as user; domain is what was written behind the @,
 	// or before the backslash, or "".
@@ -351,27 +352,32 @@ type Secrets struct {
 // Has reports whether a secret is there.
 func (s Secrets) Has(k SecretKind) bool { return slices.Contains(s.Kinds, k) }
 
-// StoredKinds are the kinds of secrets that some mailbox here has. It looks at
-// every account, which costs a stat each. What cannot be read has none.
-func (d *Directory) StoredKinds() (map[SecretKind]bool, error) {
+// StoredKinds are the sets of secrets that the mailboxes here have which can be
+// logged in to, each set once. That of a mailbox whose password is checked elsewhere
+// is empty: what is left here counts for nothing. It looks at every account, which
+// costs a stat each. What cannot be read has none.
+func (d *Directory) StoredKinds() (sets [][]SecretKind, err error) {
 	all, err := d.domainList()
 	if err != nil {
 		return nil, err
 	}
-	stored := make(map[SecretKind]bool)
 	for _, domain := range all {
 		boxes, err := d.MailboxesAsFound(domain)
 		if err != nil {
 			continue
 		}
 		for _, box := range boxes {
-			if box.Method != ByFile {
-				continue // its password is checked elsewhere: what is left here counts for nothing
+			var kinds []SecretKind
+			switch {
+			case box.Damage != nil, box.Locked, box.Method == ByFile && box.Account.Verifier == "":
+				continue
+			case box.Method == ByFile:
+				kinds = box.Account.Secrets.Kinds
 			}
-			for _, k := range box.Account.Secrets.Kinds {
-				stored[k] = true
+			if !slices.ContainsFunc(sets, func(s []SecretKind) bool { return slices.Equal(s, kinds) }) {
+				sets = append(sets, slices.Clone(kinds))
 			}
 		}
 	}
-	return stored, nil
+	return sets, nil
 }

@@ -34,7 +34,8 @@ type Resolution struct {
 // else the configured postmaster; else the first mailbox of the domain; else
 // the first mailbox of all.
 //
-// An error is the file system's, or ErrDamaged: the answer is not known now.
+// An error is the file system's, or ErrDamaged: the answer is not known now. An
+// ErrUnusable stays until somebody changes a directory elsewhere.
 func (d *Directory) Resolve(a addr.Address) (Resolution, error) {
 	w := d.walk(*d.opts.Load())
 	if _, err := w.domain(a.Domain); errors.Is(err, ErrNotFound) {

@@ -47,14 +47,15 @@ func (k *kept[T]) dropIf(question string, is func(T) bool) {
 	}
 }
 
-// found is the answer to "who is it": somebody, or nobody.
+// found is the answer to "who is it": somebody, nobody, or what cannot be used.
 type found struct {
 	person Person
 	nobody bool
+	bad    error // an ErrUnusable; nil: none
 	at     time.Time
 }
 
-// forNobody is how long the answer "nobody" holds: long enough for one who knocks
+// forNobody is how long the answer "nobody" holds, and that of what cannot be used: long enough for one who knocks
 // at every door, too short for a new colleague to notice.
 const forNobody = 10 * time.Second
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -252,4 +253,19 @@ func TestRefusedAndUnknownTakeTheSameTime(t *testing.T) {
 		}
 		d.Close()
 	})
+}
+
+// A panic in a look-up is an unanswered question, for all who wait for it.
+func TestPanicIsContained(t *testing.T) {
+	w := newWorld()
+	d, log := w.office(t, nil)
+	for range 2 {
+		_, err := share(t.Context(), d, "x", func(context.Context) (Person, error) { panic("what is this entry?") })
+		if !errors.Is(err, ErrUnavailable) {
+			t.Error(err)
+		}
+	}
+	if text := log.String(); !strings.Contains(text, "what is this entry?") {
+		t.Error(text)
+	}
 }

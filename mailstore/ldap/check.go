@@ -11,6 +11,8 @@ import (
 	"time"
 
 	ldapv3 "github.com/go-ldap/ldap/v3"
+
+	"pillarbox/mailstore/foreign"
 )
 
 // Check verifies a password: ErrNotFound, ErrInvalid (a *Refusal) or
@@ -136,7 +138,8 @@ func (c *conn) bind(name, password string) error {
 		return &Refusal{Reason: BadPassword}
 	}
 	c.wire.grant()
-	return bindError(c.Bind(name, password))
+	c.mask = foreign.NewMask(password)
+	return bindError(c.masked(c.Bind(name, password)))
 }
 
 // digest is a keyed hash of the fields, each after its length.

@@ -13,6 +13,7 @@ import (
 	ldapv3 "github.com/go-ldap/ldap/v3"
 
 	"pillarbox/mailstore/durable"
+	"pillarbox/mailstore/foreign"
 )
 
 // maxAnswer bounds what a server may send in answer to one operation, in octets:
@@ -53,7 +54,8 @@ type conn struct {
 	wire      *wire
 	born      time.Time
 	idleSince time.Time
-	used      bool // it was idle before this use
+	used      bool         // it was idle before this use
+	mask      foreign.Mask // what we told the server in confidence
 }
 
 // good reports whether an idle connection may be used again.
@@ -133,7 +135,8 @@ func (k *connector) logIn(c *conn) error {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	c.wire.grant()
-	if err := bindError(c.Bind(k.cfg.BindDN, password)); err != nil {
+	c.mask.Add(password)
+	if err := bindError(c.masked(c.Bind(k.cfg.BindDN, password))); err != nil {
 		err = fmt.Errorf("log-in as %s: %w", k.cfg.BindDN, unprefixed(err))
 		if errors.Is(err, ErrInvalid) { // of the account that searches, and of no user
 			err = fmt.Errorf("%w: %s", ErrUnavailable, err.Error())
@@ -141,6 +144,20 @@ func (k *connector) logIn(c *conn) error {
 		return err
 	}
 	return nil
+}
+
+// masked is an error of the library without the secrets that the server's text may repeat.
+func (c *conn) masked(err error) error {
+	e, ok := errors.AsType[*ldapv3.Error](err)
+	if !ok || e.Err == nil {
+		return err
+	}
+	hidden := *e
+	hidden.MatchedDN = c.mask.Hide(e.MatchedDN)
+	if text := c.mask.Hide(e.Err.Error()); text != e.Err.Error() {
+		hidden.Err = errors.New(text)
+	}
+	return &hidden
 }
 
 // wire is a connection that reads no more than it was granted, and whose writes

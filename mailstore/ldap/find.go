@@ -29,8 +29,8 @@ func (d *Directory) Find(ctx context.Context, login Login) (Person, error) {
 	})
 }
 
-// Address finds who has an address, or the group that has it: ErrNotFound or
-// ErrUnavailable.
+// Address finds who has an address, or the group that has it: ErrNotFound,
+// ErrUnavailable or ErrUnusable.
 func (d *Directory) Address(ctx context.Context, a addr.Address) (Person, error) {
 	if d.cfg.Base == "" {
 		return Person{}, fmt.Errorf("%w: no base to search below is configured", ErrUnavailable)
@@ -56,7 +56,9 @@ func (d *Directory) lookUp(ctx context.Context, question string, ask func(contex
 	switch {
 	case known && last.nobody && recent(last.at, forNobody) && !d.pool.down():
 		return Person{}, ErrNotFound
-	case known && !last.nobody && recent(last.at, d.cfg.Fresh):
+	case known && last.bad != nil && recent(last.at, forNobody):
+		return Person{}, last.bad
+	case known && !last.nobody && last.bad == nil && recent(last.at, d.cfg.Fresh):
 		return last.person, nil
 	}
 	p, err := share(ctx, d, question, func(ctx context.Context) (Person, error) {
@@ -64,7 +66,7 @@ func (d *Directory) lookUp(ctx context.Context, question string, ask func(contex
 		d.noteFound(question, p, err)
 		return p, err
 	})
-	if silent(err) && known && !last.nobody && recent(last.at, d.cfg.Stale) {
+	if silent(err) && known && !last.nobody && last.bad == nil && recent(last.at, d.cfg.Stale) {
 		return last.person, nil
 	}
 	return p, err
@@ -82,6 +84,9 @@ func (d *Directory) noteFound(question string, p Person, err error) {
 		d.people.put(question, found{person: p, at: time.Now()})
 	case errors.Is(err, ErrNotFound):
 		d.people.put(question, found{nobody: true, at: time.Now()})
+	case errors.Is(err, ErrUnusable):
+		d.people.put(question, found{bad: err, at: time.Now()})
+		d.log.Error("an address of the directory cannot be used until its entry is changed", "error", err.Error())
 	}
 }
 
@@ -151,7 +156,7 @@ func (d *Directory) search(c *conn, base string, scope int, filter string, limit
 	c.wire.grant()
 	seconds := max(int(d.cfg.Timeout.Seconds()), 1)
 	result, err := c.Search(ldapv3.NewSearchRequest(base, scope, ldapv3.NeverDerefAliases, limit, seconds, false, filter, attributes, nil))
-	if err != nil {
+	if err = c.masked(err); err != nil {
 		code := resultCode(err)
 		switch {
 		case code == ldapv3.LDAPResultSizeLimitExceeded && result != nil && len(result.Entries) >= limit:

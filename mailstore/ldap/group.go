@@ -66,7 +66,7 @@ func (x *expansion) group(e *ldapv3.Entry, depth int) error {
 		return nil
 	}
 	if depth > MaxDepth {
-		return fmt.Errorf("%w: groups in groups, more than %d deep", ErrUnavailable, MaxDepth)
+		return fmt.Errorf("%w: groups in groups, more than %d deep", ErrUnusable, MaxDepth)
 	}
 	for _, attr := range e.Attributes {
 		// "member;range=0-1499" is Active Directory's way to say that there are more.
@@ -92,7 +92,7 @@ func (d *Directory) isMemberAttr(name string) bool {
 }
 
 func (x *expansion) tooMany() error {
-	return fmt.Errorf("%w: more than %d members", ErrUnavailable, MaxMembers)
+	return fmt.Errorf("%w: more than %d members", ErrUnusable, MaxMembers)
 }
 
 // value adds whom one value of a member attribute means: an address, an entry, or
@@ -130,7 +130,11 @@ func (x *expansion) entry(v string) (*ldapv3.Entry, error) {
 		v = v[:i] // the unique identifier of uniqueMember (RFC 4517 §3.3.21)
 	}
 	if dn, err := ldapv3.ParseDN(v); err == nil && len(dn.RDNs) > 0 {
-		return x.d.read(x.c, v, "(objectClass=*)", x.d.cfg.attributes())
+		e, err := x.d.read(x.c, v, "(objectClass=*)", x.d.cfg.attributes())
+		if isReferral(err) {
+			return nil, fmt.Errorf("%w: its member %s is on another server", ErrUnusable, v)
+		}
+		return e, err
 	}
 	login := Login{User: v, Domain: x.domain}
 	if err := login.check(); err != nil {

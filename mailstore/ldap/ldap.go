@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/caught"
 	"pillarbox/mailstore/durable"
 )
 
@@ -29,6 +30,9 @@ var (
 	ErrInvalid = errors.New("the directory refuses the password")
 	// ErrUnavailable: nothing is known now, neither good nor bad.
 	ErrUnavailable = errors.New("the directory gives no answer")
+	// ErrUnusable: the directory answered with what no time will make usable, such as a
+	// group that is too large. Somebody has to change it there.
+	ErrUnusable = errors.New("what the directory has cannot be used")
 	// ErrAmbiguous: several entries fit where one must. It is an ErrUnavailable:
 	// nothing is known until somebody has tidied up.
 	ErrAmbiguous error = ambiguous{}
@@ -132,7 +136,13 @@ func share[T any](ctx context.Context, d *Directory, question string, ask func(c
 	answer := d.flights.DoChan(question, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.cfg.patience())
 		defer cancel()
-		return ask(ctx)
+		var v T
+		err := caught.Do(func() (err error) { v, err = ask(ctx); return err })
+		if caught.Is(err) {
+			caught.Log(d.log, err, "the program goes wrong with what the directory says")
+			err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+		return v, err
 	})
 	select {
 	case r := <-answer:

@@ -104,13 +104,24 @@ func unavailable(err error) error {
 	case ldapv3.LDAPResultOperationsError, ldapv3.LDAPResultInsufficientAccessRights:
 		hint = ": the account that searches may not, or there is none"
 	case ldapv3.LDAPResultReferral:
-		hint = ": it refers to another server, and is not followed there"
+		return referral{fmt.Errorf("%w: %s: it refers to another server, and is not followed there", ErrUnavailable, resultText(e))}
 	case ldapv3.LDAPResultNoSuchObject:
 		hint = ": the base is not there, or not for the account that searches"
 	case ldapv3.LDAPResultSizeLimitExceeded, ldapv3.LDAPResultAdminLimitExceeded:
 		hint = ": it gives no more entries than it gave"
 	}
 	return fmt.Errorf("%w: %s%s", ErrUnavailable, resultText(e), hint)
+}
+
+// referral is an ErrUnavailable: of a whole search it may be a server that is about to
+// be replaced.
+type referral struct{ error }
+
+func (r referral) Unwrap() error { return r.error }
+
+func isReferral(err error) bool {
+	_, ok := errors.AsType[referral](err)
+	return ok
 }
 
 // resultText is a result for the log.
@@ -121,7 +132,8 @@ func resultText(e *ldapv3.Error) string {
 // broken reports whether an error says that the connection, or the server, is of
 // no use any more.
 func broken(err error) bool {
-	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrInvalid) || errors.Is(err, ErrUnavailable) {
+	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrInvalid) || errors.Is(err, ErrUnavailable) ||
+		errors.Is(err, ErrUnusable) {
 		return false
 	}
 	e, ok := errors.AsType[*ldapv3.Error](err)

@@ -199,3 +199,18 @@ func TestLargeAnswer(t *testing.T) {
 		d.Close()
 	})
 }
+
+// A directory that repeats the password it was sent: it is in no error and no log.
+func TestPasswordsAreMasked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		d, log := w.office(t, nil)
+		w.refuse["uid=anna,dc=office"] = ldapv3.Error{ResultCode: ldapv3.LDAPResultUnwillingToPerform, Err: errors.New("not with VerySecret77 or VERYSECRET77")}
+		_, err := d.Check(t.Context(), Login{User: "anna", Domain: "office.example"}, "VerySecret77")
+		steps := d.Test(t.Context(), Login{User: "anna", Domain: "office.example"}, "VerySecret77")
+		all := strings.ToLower(fmt.Sprint(err, steps, log.String()))
+		if err == nil || strings.Contains(all, "verysecret77") || !strings.Contains(all, "not with *** or ***") {
+			t.Error(all)
+		}
+	})
+}

@@ -28,6 +28,8 @@ type world struct {
 	password   map[string]string              // by DN or whatever one logs in as
 	refuse     map[string]ldapv3.Error        // of a bind, by name
 	entries    map[string][]map[string]string // by filter; "dn" among the attributes
+	byDN       map[string]map[string]string   // found by their names
+	refers     string                         // a name that another server has
 	slow       time.Duration                  // of every search
 	open       []net.Conn
 	busy, peak int // searches under way
@@ -136,7 +138,15 @@ func (w *world) answer(request *ber.Packet) []*ber.Packet {
 			filter = err.Error()
 		}
 		var all []*ber.Packet
-		for _, e := range w.search(filter) {
+		base := op.Children[0].Data.String()
+		if base == w.refers && base != "" {
+			return []*ber.Packet{result(ldapv3.ApplicationSearchResultDone, ldapv3.LDAPResultReferral, "")}
+		}
+		found := w.search(filter)
+		if e, ok := w.byDN[base]; ok {
+			found = []map[string]string{e}
+		}
+		for _, e := range found {
 			attributes := ber.NewSequence("")
 			for name, values := range e {
 				if name == "dn" {

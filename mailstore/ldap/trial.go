@@ -3,6 +3,7 @@ package ldap
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"time"
 
@@ -33,7 +34,11 @@ func (d *Directory) Test(ctx context.Context, login Login, password string) []St
 		return t.steps
 	}
 	if d.cfg.Base != "" && (d.cfg.UserDN == "" || d.cfg.BindDN != "") {
-		t.step("find "+login.address(), func() (string, error) { return t.find(login) })
+		if t.step("find "+login.address(), func() (string, error) { return t.find(login) }) || d.cfg.AddressFilter == "" || login.Domain == "" {
+			// a person
+		} else if p, err := t.findGroup(login); !errors.Is(err, ErrNotFound) {
+			t.step("find the group "+login.address(), func() (string, error) { return describeGroup(p), err })
+		}
 	}
 	if password != "" {
 		t.step("check the password of "+login.address(), func() (string, error) {
@@ -104,6 +109,22 @@ func (t *trial) find(login Login) (detail string, err error) {
 		return err
 	})
 	return detail, err
+}
+
+// findGroup is what the address of a login is that nobody logs in by.
+func (t *trial) findGroup(login Login) (p Person, err error) {
+	err = t.d.pool.do(t.ctx, searching, func(c *conn) error {
+		p, err = t.d.findAddress(t.ctx, c, login)
+		return err
+	})
+	return p, err
+}
+
+func describeGroup(p Person) string {
+	if !p.Group {
+		return describe(p)
+	}
+	return fmt.Sprintf("%s, %d members", p.DN, len(p.Members))
 }
 
 // protection says how a connection is encrypted.

@@ -2,7 +2,9 @@ package collect
 
 import (
 	"bufio"
+	"cmp"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -346,5 +348,72 @@ func TestStateName(t *testing.T) {
 		if (got == name) != plain || !plainName.MatchString(got) {
 			t.Errorf("%q: %q", name, got)
 		}
+	}
+}
+
+// A server that repeats what it was told in confidence: nothing of it is in the error
+// or in the log.
+func TestSecretsAreMasked(t *testing.T) {
+	encoded := base64.StdEncoding.EncodeToString([]byte("\x00anna\x00" + password))
+	echo := password + " " + strings.ToUpper(password) + " " + encoded + " \x1b[31m"
+	for name, answers := range map[string]map[string]string{
+		"greeting": {"": "-ERR " + echo},
+		"babble":   {"CAPA": "what? " + echo},
+		"PASS":     {"PASS": "-ERR " + echo},
+		"PLAIN":    {"CAPA": "+OK\r\nSASL PLAIN\r\n.", "AUTH": "-ERR [IN-USE] " + echo},
+		"LIST":     {"LIST": "-ERR " + echo},
+		"QUIT":     {"QUIT": "-ERR " + echo},
+		"APOP":     {"": "+OK <1896.697170952@dbc.mtview.ca.us>", "APOP": "!"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newClient(t)
+				c.opts.TLS = TLSOpportunistic
+				digest := ""
+				_, err := c.piped(func(conn net.Conn) {
+					in := bufio.NewScanner(conn)
+					io.WriteString(conn, cmp.Or(answers[""], "+OK")+"\r\n")
+					for in.Scan() {
+						verb, arg, _ := strings.Cut(in.Text(), " ")
+						answer := cmp.Or(answers[verb], map[string]string{"LIST": "+OK\r\n.", "UIDL": "+OK\r\n.", "CAPA": "-ERR", "STLS": "-ERR"}[verb], "+OK")
+						if answer == "!" {
+							_, digest, _ = strings.Cut(arg, " ")
+							answer = "-ERR not " + digest
+						}
+						io.WriteString(conn, answer+"\r\n")
+					}
+				})
+				all := fmt.Sprint(err, c.log.String())
+				for _, secret := range []string{password, encoded, "\x1b", digest} {
+					if secret != "" && strings.Contains(strings.ToLower(all), strings.ToLower(secret)) {
+						t.Errorf("%q is in %s", secret, all)
+					}
+				}
+				if err == nil {
+					t.Error("no error")
+				}
+			})
+		})
+	}
+}
+
+// Messages that bring the program to a panic stay at the server; those behind them are
+// fetched, however many there are.
+func TestPanicIsContained(t *testing.T) {
+	c, b := newClient(t), &box{}
+	b.add(20)
+	n := 0
+	c.opts.Deliver = func(r io.Reader) error {
+		if n++; n <= 2*maxInRow {
+			panic("what is this header?")
+		}
+		_, err := io.Copy(io.Discard, r)
+		return err
+	}
+	if result, err := c.piped(b.serve); !errors.Is(err, ErrDelivery) || counts(result) != "14 14 6" {
+		t.Error(counts(result), err)
+	}
+	if log := c.log.String(); !strings.Contains(log, "what is this header?") || !strings.Contains(log, "collect_test.go") {
+		t.Error(log)
 	}
 }

@@ -10,7 +10,8 @@ import (
 	"net"
 	"strings"
 	"time"
-	"unicode"
+
+	"pillarbox/mailstore/foreign"
 )
 
 // Times and limits of what a server may do.
@@ -23,6 +24,7 @@ const (
 	maxLine     = 4 << 10         // octets of a line of a reply
 	maxListing  = 32 << 20        // octets of a listing
 	maxMessages = 100_000         // messages that are looked at in one session
+	maxText     = 200             // octets of a reply that are passed on
 )
 
 // conn is a connection to a server.
@@ -34,7 +36,8 @@ type conn struct {
 	secure   bool
 	lfOnly   bool // the server ends its lines with LF alone
 	greeting string
-	stop     func() bool // watching the context
+	mask     foreign.Mask // what we told the server in confidence
+	stop     func() bool  // watching the context
 }
 
 // paced is a connection on which every reading ends in time, however slowly the server drips.
@@ -83,7 +86,7 @@ func dial(ctx context.Context, o *Options) (*conn, error) {
 	if err != nil {
 		return nil, &Error{ErrUnreachable, "cannot connect to " + o.address(), unreachableHint(err), err}
 	}
-	c := &conn{opts: o, pace: &paced{Conn: raw}}
+	c := &conn{opts: o, pace: &paced{Conn: raw}, mask: foreign.NewMask(o.Password)}
 	c.setNet(c.pace)
 	c.stop = context.AfterFunc(ctx, func() { raw.Close() })
 	if o.ImplicitTLS {
@@ -204,18 +207,4 @@ func (c *conn) lost(err error) error {
 }
 
 // printable is what a server said, fit for a log; not even a server that repeats it gets the password there.
-func (c *conn) printable(text string) string {
-	if c.opts.Password != "" {
-		text = strings.ReplaceAll(text, c.opts.Password, "***")
-	}
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, strings.ToValidUTF8(text, "?"))
-	if len(text) > 200 {
-		text = strings.ToValidUTF8(text[:200], "") + "…"
-	}
-	return text
-}
+func (c *conn) printable(text string) string { return c.mask.Printable(text, maxText) }

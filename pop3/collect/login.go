@@ -133,7 +133,9 @@ func (c *conn) logIn(caps capabilities) error {
 	switch {
 	case !c.secure && stamp != "":
 		sum := md5.Sum([]byte(stamp + password))
-		_, err = c.command("APOP " + user + " " + hex.EncodeToString(sum[:]))
+		digest := hex.EncodeToString(sum[:])
+		c.mask.Add(digest) // passwords can be tried against it
+		_, err = c.command("APOP " + user + " " + digest)
 		if _, refused := errors.AsType[*refusal](err); refused && c.opts.TLS == TLSOff {
 			err = c.sayUser(user, password) // it knows APOP, perhaps, but not for this mailbox
 		}

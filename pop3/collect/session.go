@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"pillarbox/mailstore/caught"
 )
 
 const (
@@ -153,7 +155,9 @@ func (s *session) fetch(m listed, comparing bool) error {
 	if err != nil {
 		return err
 	}
-	mark := markOf(fieldsOf(top))
+	mark := ""
+	err = caught.Do(func() error { mark = markOf(fieldsOf(top)); return nil })
+	caught.Log(s.opts.Log, err, "fetch: the program goes wrong with a header; the message is taken all the same", "fetch", s.opts.Name, "number", m.number)
 	e := &entry{Size: m.size, Mark: mark, At: s.now}
 	key := m.uid
 	if key == "" && mark != "" {
@@ -167,7 +171,8 @@ func (s *session) fetch(m listed, comparing bool) error {
 		}
 	}
 	count := &counter{r: io.MultiReader(bytes.NewReader(top), message), limit: s.opts.MaxSize}
-	if err := s.opts.Deliver(count); err != nil {
+	err = caught.Do(func() error { return s.opts.Deliver(count) })
+	if err != nil {
 		return s.notDelivered(m, message, err)
 	}
 	if err := message.broken(); err != nil {
@@ -207,7 +212,9 @@ func (s *session) notDelivered(m listed, message *body, err error) error {
 	if broken := message.broken(); broken != nil {
 		return broken
 	}
-	s.failed++
+	if caught.Log(s.opts.Log, err, "fetch: the program goes wrong with a message; it stays at the server", "fetch", s.opts.Name, "number", m.number); !caught.Is(err) {
+		s.failed++ // what is behind a message that is itself the trouble can be delivered
+	}
 	e := &Error{Class: ErrDelivery, Text: "message " + strconv.Itoa(m.number) + " cannot be delivered here and stays at the server", Err: err}
 	if s.failure == nil {
 		s.failure = e

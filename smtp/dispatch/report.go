@@ -10,6 +10,7 @@ import (
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/directory"
 	"pillarbox/smtp"
 	"pillarbox/smtp/dsn"
 	"pillarbox/smtp/queue"
@@ -204,7 +205,12 @@ func (d *Dispatcher) deliver(in *mailstore.Incoming, p *Parcel, parent string) (
 	var unknown []queue.Recipient
 	for _, to := range p.Envelope.To {
 		res, err := d.Dir.Resolve(to.Address)
-		if err != nil {
+		if errors.Is(err, directory.ErrUnusable) {
+			d.Log.Error("an address cannot be used until the directory is changed", "to", to.Address.String(), "error", err)
+			t := NewTarget(to, res)
+			unknown = append(unknown, t.result(to.Address, smtp.NewReply(550, [3]int{5, 3, 5}, "%s: its entry in the directory cannot be used", to.Address)))
+			continue
+		} else if err != nil {
 			return nil, err
 		}
 		t := NewTarget(to, res)

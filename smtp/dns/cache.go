@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"pillarbox/mailstore/caught"
 )
 
 const (
@@ -61,7 +63,7 @@ func (c cache[K, V]) find(key K, ask func() (V, error)) (*answer[V], error) {
 	a := &answer[V]{done: make(chan struct{})}
 	c.answers[key] = a
 	go func() {
-		a.value, a.err = ask()
+		a.err = caught.Do(func() (err error) { a.value, err = ask(); return err })
 		keep := keepAnswer
 		if a.err != nil {
 			keep = keepFailure

@@ -1,9 +1,12 @@
 package guard
 
-import "testing"
+import (
+	"log/slog"
+	"testing"
+)
 
 func TestAccounts(t *testing.T) {
-	a := NewAccounts(2)
+	a := NewAccounts(2, slog.New(slog.DiscardHandler))
 	for i, step := range []struct {
 		name string
 		want bool

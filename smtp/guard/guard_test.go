@@ -2,6 +2,7 @@ package guard
 
 import (
 	"io"
+	"log/slog"
 	"net"
 	"testing"
 	"time"
@@ -12,8 +13,8 @@ func TestLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := New(Limits{Connections: 3, PerAddress: 2})
-	l := g.Listen(inner, "421 too many\r\n")
+	g := New(Limits{Connections: 3, PerAddress: 2}, slog.New(slog.DiscardHandler))
+	l := g.Listen(inner, "smtp", "421 too many\r\n")
 	accepted := make(chan net.Conn, 10)
 	go func() {
 		for {

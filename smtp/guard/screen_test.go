@@ -2,6 +2,7 @@ package guard
 
 import (
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"testing"
@@ -18,10 +19,10 @@ func TestScreen(t *testing.T) {
 		netip.MustParseAddr("127.0.0.3"): "",
 	}
 	// Who is refused does not count for the limits.
-	l := New(Limits{Connections: 1}).Listen(Screen(inner, func(ip netip.Addr) (string, bool) {
+	l := New(Limits{Connections: 1}, slog.New(slog.DiscardHandler)).Listen(Screen(inner, func(ip netip.Addr) (string, bool) {
 		line, refused := lines[ip]
 		return line, refused
-	}), "421 too many\r\n")
+	}), "smtp", "421 too many\r\n")
 	go func() {
 		for {
 			c, err := l.Accept()

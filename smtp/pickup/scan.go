@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"pillarbox/mailstore/caught"
 	"pillarbox/smtp"
 )
 
@@ -188,7 +189,8 @@ func (s *scan) take(claimed string) {
 	s.taken++
 	var err error
 	if !s.waiting[claimed].done {
-		err = s.send(claimed)
+		err = caught.Do(func() error { return s.send(claimed) })
+		caught.Log(s.log, err, "pickup: the program goes wrong with a file; it is moved aside", "file", original(claimed))
 	}
 	bad, reason := badReason(err)
 	switch {
@@ -232,6 +234,9 @@ func (s *scan) wait(claimed string, done bool, err error) {
 func badReason(err error) (bad bool, reason string) {
 	if e, ok := errors.AsType[*BadError](err); ok {
 		return true, e.Reason
+	}
+	if caught.Is(err) {
+		return true, "it brings " + err.Error() + " to light; the log has more"
 	}
 	if r, ok := errors.AsType[*smtp.Reply](err); ok && !r.Temporary() {
 		return true, "it was refused: " + r.Error()

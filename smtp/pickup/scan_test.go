@@ -347,3 +347,29 @@ func TestLineEnds(t *testing.T) {
 		}
 	}
 }
+
+// A file that brings the program to a panic is moved aside; the others are sent.
+func TestPanicIsContained(t *testing.T) {
+	h := newHouse(t)
+	h.must(os.Mkdir(h.dir, 0o755))
+	h.fail = func() error {
+		if strings.Contains(h.log.String(), "now") {
+			return nil
+		}
+		h.log.WriteString("now ")
+		panic("what is this header?")
+	}
+	h.put("a.eml", letter)
+	h.put("b.eml", letter)
+	f := h.folder()
+	for range 3 {
+		f.Scan(t.Context())
+	}
+	if len(h.sent) != 1 {
+		t.Errorf("%d sent", len(h.sent))
+	}
+	bad, err := os.ReadDir(h.path("bad"))
+	if err != nil || len(bad) != 2 || !strings.Contains(h.log.String(), "scan.go") {
+		t.Errorf("aside: %v, %v\n%s", bad, err, h.log.String())
+	}
+}

@@ -129,6 +129,7 @@ func (q *Queue) pay(l *live) {
 		if len(owed) == 0 {
 			continue
 		}
+		// A panic of the report's is contained with the whole message: without a report it must not go.
 		if err := q.Report(notice); err != nil {
 			q.Log.Error("a report to the sender cannot be made; this is tried again", "id", l.item.ID, "report", action, "error", err)
 			continue
@@ -174,7 +175,7 @@ func (q *Queue) try(ctx context.Context, d *destination, p *place, way *route.Ro
 		if l.dirty || missing || l.over || l.item.Held || ctx.Err() != nil {
 			break
 		}
-		outcome, began := smtp.Outcome{}, time.Now()
+		began := time.Now()
 		a := smtp.Attempt{
 			ID: e.id, Destination: d.key, Domain: l.item.To[part[0]].Address.Domain, Envelope: l.item.envelope(part), Size: l.item.Size, Inside: l.item.Source.Inside,
 			Open: func() (io.ReadCloser, error) {
@@ -184,8 +185,11 @@ func (q *Queue) try(ctx context.Context, d *destination, p *place, way *route.Ro
 			},
 		}
 		l.mu.Unlock()
-		outcome = q.deliver(ctx, &a, via)
+		outcome, held := q.deliverContained(ctx, &a, via)
 		l.mu.Lock()
+		if held {
+			q.holdBack(e, l)
+		}
 		if !missing {
 			t := tried{dest: d, way: way, which: part, byHand: p.due == flushed, began: began, stopped: ctx.Err() != nil}
 			q.apply(l, &t, outcome)
@@ -205,6 +209,14 @@ func (q *Queue) try(ctx context.Context, d *destination, p *place, way *route.Ro
 	// Who failed elsewhere at the same time is told in the same report.
 	q.settleAndPay(e, l, len(l.taken) == 0)
 	return reached
+}
+
+// holdBack holds a message as an administrator would.
+func (q *Queue) holdBack(e *entry, l *live) {
+	l.item.Held = true
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	e.held = true
 }
 
 func (l *live) mark(which []int, taken bool) {
@@ -229,11 +241,12 @@ func (q *Queue) deliver(ctx context.Context, a *smtp.Attempt, via Deliverer) smt
 	q.mu.Lock()
 	q.active[seen] = struct{}{}
 	q.mu.Unlock()
-	outcome := via.Deliver(ctx, *a)
-	q.mu.Lock()
-	delete(q.active, seen)
-	q.mu.Unlock()
-	return outcome
+	defer func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		delete(q.active, seen)
+	}()
+	return via.Deliver(ctx, *a)
 }
 
 // dueFor are the recipients that a message is to be brought to now. A place that was let go by a flush has been given the

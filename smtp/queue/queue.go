@@ -237,6 +237,10 @@ func (q *Queue) loadOne(id string) {
 	if q.known(id) {
 		return
 	}
+	q.contain(id, func() { q.loadContained(id) })
+}
+
+func (q *Queue) loadContained(id string) {
 	item, err := q.read(id)
 	if err != nil && !temporary(err) {
 		return
@@ -275,7 +279,7 @@ func (q *Queue) schedule(ctx context.Context) {
 		}
 		overdue, next := q.look(time.Now())
 		for _, e := range overdue {
-			q.remind(e)
+			q.contain(e.id, func() { q.remind(e) })
 		}
 		timer.Reset(time.Until(next))
 	}
@@ -376,7 +380,7 @@ func (q *Queue) setWake(d *destination, wake int64) {
 // tryAll makes the attempts of one worker: what is due for a destination, until nothing is or others wait for their turn.
 func (q *Queue) tryAll(ctx context.Context, d *destination, p *place) {
 	for p != nil {
-		q.try(ctx, d, p, q.wayTo(d), q.Deliver)
+		q.tryContained(ctx, d, p, q.wayTo(d), q.Deliver)
 		p = q.after(d)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"pillarbox/mailstore"
+	"pillarbox/mailstore/caught"
 )
 
 // errKeptInPlace says that a message is to be put into quarantine, and that this failed. It is tried again.
@@ -14,7 +15,7 @@ var errKeptInPlace = errors.New("the message cannot be put into quarantine now")
 // not there, or it was read and cannot be understood.
 func temporary(err error) bool {
 	return err != nil && (errors.Is(err, errKeptInPlace) ||
-		!errors.Is(err, mailstore.ErrNotSpooled) && !errors.Is(err, ErrCorrupt) && !errors.Is(err, mailstore.ErrDamaged))
+		!errors.Is(err, mailstore.ErrNotSpooled) && !errors.Is(err, ErrCorrupt) && !caught.Is(err) && !errors.Is(err, mailstore.ErrDamaged))
 }
 
 // state reads the state of a message. A state that is replaced while it is opened looks damaged, so that is not believed
@@ -34,7 +35,7 @@ func (q *Queue) read(id string) (*Item, error) {
 	state, err := q.state(id)
 	if err == nil {
 		var item *Item
-		if item, err = Decode(id, state); err == nil {
+		if err = caught.Do(func() (err error) { item, err = Decode(id, state); return err }); err == nil {
 			return item, nil
 		}
 	}
@@ -55,5 +56,6 @@ func (q *Queue) quarantine(id string, why error) error {
 		return errors.Join(errKeptInPlace, err)
 	}
 	q.Log.Error("message put into queue/quarantine; 'pillarbox admin queue quarantine show' tells more", "id", id, "reason", why)
+	caught.Log(q.Log, why, "where the program went wrong with it", "id", id)
 	return why
 }

@@ -97,7 +97,7 @@ func (t *Turn) send(ctx context.Context, k kept, via Deliverer) bool {
 	way := d.route
 	q.mu.Unlock()
 
-	reached := q.try(ctx, d, p, way, via)
+	reached := q.tryContained(ctx, d, p, way, via)
 
 	q.mu.Lock()
 	defer q.mu.Unlock()

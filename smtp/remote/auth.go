@@ -19,8 +19,8 @@ import (
 // A password goes in the clear only where the route forgoes TLS by its settings,
 // or stays on this host.
 func (c *conn) logIn(tell teller) *failure {
-	password, err := ReadPassword(c.route.PasswordFile)
-	if err != nil {
+	password := c.password
+	if err := c.passwordErr; err != nil {
 		f := unreachable([3]int{4, 7, 0}, "we cannot log in to %s: the password is not to be had", c.name)
 		f.hint = err.Error()
 		return c.complain(f)
@@ -51,9 +51,9 @@ func (c *conn) logIn(tell teller) *failure {
 	case len(c.auth) == 0:
 		f.hint = "it offers no AUTH: another port (587 or 465), or no user for this route"
 	case !clear:
-		f.hint = "it offers " + strings.Join(c.auth, " ") + " without TLS; a password goes in the clear only with tls = off"
+		f.hint = "it offers " + printable(c.reply.mask.Hide(strings.Join(c.auth, " "))) + " without TLS; a password goes in the clear only with tls = off"
 	default:
-		f.hint = "it offers " + printable(strings.Join(c.auth, " "))
+		f.hint = "it offers " + printable(c.reply.mask.Hide(strings.Join(c.auth, " ")))
 	}
 	return c.complain(f)
 }
@@ -83,7 +83,9 @@ func (c *conn) authenticate(mechanism, user, password string) error {
 		}
 		mac := hmac.New(md5.New, []byte(password))
 		mac.Write(challenge)
-		return c.command(commandTimeout, encode([]byte(user+" "+hex.EncodeToString(mac.Sum(nil)))), nil)
+		digest := hex.EncodeToString(mac.Sum(nil))
+		c.reply.mask.Add(digest) // passwords can be tried against it
+		return c.command(commandTimeout, encode([]byte(user+" "+digest)), nil)
 	}
 	if err := c.command(commandTimeout, encode([]byte(user)), nil); err != nil || c.reply.code != 334 {
 		return err
@@ -118,6 +120,7 @@ func (c *conn) authenticateNTLM(user, password string) error {
 	if err != nil {
 		return c.command(commandTimeout, "*", nil)
 	}
+	c.reply.mask.Add(encode(answer)) // passwords can be tried against it
 	return c.command(commandTimeout, encode(answer), nil)
 }
 

@@ -45,8 +45,12 @@ type conn struct {
 	remote *Remote
 	route  *route.Route
 	tls    *tls.ConnectionState // nil: plaintext
-	trust  string               // what the certificate was verified by; "": nothing
-	socket bool                 // a unix socket
+
+	password    string // of the route's user
+	passwordErr error  // why there is none
+
+	trust  string // what the certificate was verified by; "": nothing
+	socket bool   // a unix socket
 
 	extensions
 	messages int  // transactions begun

@@ -117,10 +117,16 @@ func (r *Remote) dial(ctx context.Context, rt *route.Route, t target) (*conn, *f
 		}
 		return nil, f
 	}
-	return &conn{
+	c := &conn{
 		raw: nc, net: nc, in: bufio.NewReaderSize(nc, maxReplyLine),
 		name: t.name, remote: r, route: rt, socket: t.socket != "",
-	}, nil
+	}
+	if rt.User != "" {
+		// The server may know the password from another connection, and say it before we log in.
+		c.password, c.passwordErr = ReadPassword(rt.PasswordFile)
+		c.reply.mask.Add(c.password)
+	}
+	return c, nil
 }
 
 func (r *Remote) dialer(rt *route.Route) func(ctx context.Context, network, address string) (net.Conn, error) {

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"io"
 	"strings"
-	"unicode/utf8"
 
+	"pillarbox/mailstore/foreign"
 	"pillarbox/smtp"
 )
 
@@ -21,10 +21,12 @@ const (
 var errReply = errors.New("no SMTP reply")
 
 // reply is one answer of a server (RFC 5321 §4.2). Its text is as the server
-// wrote it, lines joined by a LF, cut off at a bound.
+// wrote it, lines joined by a LF, cut off at a bound; only words and line are fit to
+// be passed on.
 type reply struct {
 	code int
 	text []byte
+	mask foreign.Mask // what we told the server in confidence
 }
 
 // read takes the next reply from in, whose buffer bounds the length of a line.
@@ -100,13 +102,13 @@ func (r *reply) words() smtp.Reply {
 			b.Write(line)
 		}
 	}
-	out.Text = printable(b.String())
+	out.Text = printable(r.mask.Hide(b.String()))
 	return out
 }
 
 // line is the whole text on one line, printable, for people.
 func (r *reply) line() string {
-	return printable(string(bytes.ReplaceAll(r.text, []byte{'\n'}, []byte(", "))))
+	return printable(r.mask.Hide(string(bytes.ReplaceAll(r.text, []byte{'\n'}, []byte(", ")))))
 }
 
 // cutEnhanced takes "5.1.1 " off the front.
@@ -131,19 +133,4 @@ func cutEnhanced(line []byte) (code [3]int, rest []byte, ok bool) {
 }
 
 // printable makes text from outside fit for reports and logs.
-func printable(s string) string {
-	s = strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0x7f || 0x80 <= c && c < 0xa0 || c == utf8.RuneError || c == '\u2028' || c == '\u2029' {
-			return '?'
-		}
-		return c
-	}, s)
-	if len(s) > maxReplyText {
-		cut := maxReplyText
-		for !utf8.RuneStart(s[cut]) {
-			cut--
-		}
-		s = s[:cut]
-	}
-	return s
-}
+func printable(s string) string { return foreign.Printable(s, maxReplyText) }

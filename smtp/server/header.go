@@ -34,7 +34,7 @@ type header struct {
 // readHeader reads a message's header, and stops behind it. A message that has
 // none, or that runs from its header into its text without an empty line, is
 // given the empty line: otherwise fields added on top would swallow the text.
-func readHeader(body lineReader) (header, error) {
+func readHeader(body lineReader, hold *headerHold) (header, error) {
 	var h header
 	dropping := false
 	marked := strings.ToLower(policy.MarkHeader) // ours to write, too
@@ -42,6 +42,9 @@ func readHeader(body lineReader) (header, error) {
 	for {
 		line, err := readLine(body, maxHeader-len(h.octets))
 		if err != nil && !errors.Is(err, io.EOF) {
+			return h, err
+		}
+		if err := hold.cover(len(h.octets) + len(line)); err != nil {
 			return h, err
 		}
 		name, isField := smtp.FieldName(line)
@@ -133,11 +136,14 @@ func parseAddresses(value string) (all []addr.Address, err error) {
 type lineReader interface{ Line() ([]byte, error) }
 
 // readLine reads up to and with a CRLF. At the end of the message it returns
-// io.EOF.
+// io.EOF. The result is valid until the next call.
 func readLine(r lineReader, limit int) ([]byte, error) {
 	var line []byte
 	for {
 		part, err := r.Line()
+		if err == nil && line == nil && len(part) <= limit && bytes.HasSuffix(part, []byte("\r\n")) {
+			return part, nil
+		}
 		if line = append(line, part...); err != nil {
 			return line, err
 		}

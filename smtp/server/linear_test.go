@@ -24,7 +24,7 @@ func (l *textLines) Line() ([]byte, error) {
 
 func TestHeaderLinear(t *testing.T) {
 	mailtest.Linear(t, func(text string) {
-		head, err := readHeader(&textLines{text})
+		head, err := readHeader(&textLines{text}, &headerHold{room: new(headroom)})
 		if err == nil {
 			head.responsible()
 			head.authors()

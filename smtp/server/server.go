@@ -82,7 +82,8 @@ type Server struct {
 	Parts
 	now func() time.Time
 
-	cfg atomic.Pointer[Config]
+	cfg      atomic.Pointer[Config]
+	headroom headroom
 
 	mu        sync.Mutex
 	listeners []*wire.Listener // owner: mu

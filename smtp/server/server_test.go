@@ -148,7 +148,7 @@ func newOffice(t testing.TB, service smtp.Service, edit func(*Config)) *office {
 	o.server = New(o.cfg, Parts{
 		Journal: past, Dispatch: o.desk, Queue: &o.outbox, Turn: o.relay.claim,
 		Dir: o.dir, Store: o.store, Auth: auth.New(o.dir, auth.Options{Delay: time.Millisecond}), Names: o.dns, Devices: o.devices,
-		Rates: rate.New(100), Accounts: guard.NewAccounts(0), Log: quiet,
+		Rates: rate.New(100), Accounts: guard.NewAccounts(0, quiet), Log: quiet,
 	})
 	o.server.now = func() time.Time { return time.Date(2026, 11, 21, 9, 14, 0, 0, time.UTC) }
 	l, err := net.Listen("tcp", "127.0.0.1:0")

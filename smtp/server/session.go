@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -138,7 +139,16 @@ func (s *session) failed(what string, err error) *smtp.Reply {
 		return smtp.NewReply(451, [3]int{4, 3, 5}, "The settings for %s cannot be read, try again later; the administrator has to mend them", what)
 	}
 	s.log.Error("cannot look up "+what, "error", err)
+	if errors.Is(err, directory.ErrUnusable) {
+		return replyUnusable(what)
+	}
 	return smtp.NewReply(451, [3]int{4, 3, 0}, "Cannot look up %s now, try again later", what)
+}
+
+// replyUnusable is about an entry of a directory that no time will mend.
+func replyUnusable(what string) *smtp.Reply {
+	return smtp.NewReply(550, [3]int{5, 3, 5}, "%s%s cannot be used: its entry in the directory has to be changed; tell the postmaster",
+		strings.ToUpper(what[:1]), what[1:])
 }
 
 func replyNeedsUTF8() *smtp.Reply {
@@ -304,7 +314,9 @@ func (s *session) newRecipient(to addr.Address, opts *gosmtp.RcptOptions) smtp.R
 func (s *session) Data(io.Reader) error {
 	in := s.srv.Store.Create()
 	defer in.Abort()
-	head, err := s.receive(in)
+	hold := headerHold{room: &s.srv.headroom}
+	defer hold.release()
+	head, err := s.receive(in, &hold)
 	if err != nil {
 		return s.dataError(err)
 	}
@@ -359,9 +371,9 @@ func recipients(to []smtp.Recipient) []string {
 }
 
 // receive writes the message with the headers that a server adds, and returns its header.
-func (s *session) receive(in *mailstore.Incoming) (octets []byte, err error) {
+func (s *session) receive(in *mailstore.Incoming, hold *headerHold) (octets []byte, err error) {
 	body := s.conn.Body()
-	head, err := readHeader(body)
+	head, err := readHeader(body, hold)
 	if err != nil {
 		return nil, err
 	}
@@ -449,6 +461,10 @@ func dataReply(err error, cfg *wire.Config) *smtp.Reply {
 		return smtp.NewReply(554, [3]int{5, 6, 0}, "The message has a line end that is not CRLF (RFC 5321 section 2.3.8)")
 	case errors.Is(err, errHeaderTooLong):
 		return smtp.NewReply(554, [3]int{5, 6, 0}, "The header of the message is longer than %d octets", maxHeader)
+	case errors.Is(err, directory.ErrUnusable):
+		return replyUnusable("the sender in the header")
+	case errors.Is(err, errHeadroom):
+		return smtp.NewReply(452, [3]int{4, 3, 1}, "Too many large headers at the same time, try again later")
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return smtp.NewReply(452, [3]int{4, 3, 1}, "Insufficient system storage, try again later")
 	}
@@ -509,7 +525,11 @@ func (s *session) Auth(mechanism string) (sasl.Server, error) {
 	if err != nil {
 		return nil, wireReply(smtp.NewReply(504, [3]int{5, 5, 4}, "Mechanism not offered here; use %s", strings.Join(s.AuthMechanisms(), " or ")))
 	}
-	return &saslServer{exchange, s.enter}, nil
+	advice := ""
+	if len(auth.Needs(mechanism)) > 0 && slices.Contains(s.srv.Auth.Offers(s.client()), auth.PLAIN) {
+		advice = ", or this mailbox is not set up for " + mechanism + "; choose normal password (PLAIN or LOGIN) in the mail program"
+	}
+	return &saslServer{exchange, s.enter, advice}, nil
 }
 
 // errTooManySessions says that an account has as many sessions as it may.
@@ -520,6 +540,9 @@ func (s *session) enter(p auth.Principal) error {
 	if !s.srv.Accounts.Enter(p.Dir) {
 		return fmt.Errorf("%s: %w", p.Address, errTooManySessions)
 	}
+	if c, ok := s.conn.Conn.(interface{ LoggedIn() }); ok {
+		c.LoggedIn() // it has room of its own among all connections
+	}
 	s.user = p
 	s.facts.User = policy.User{Address: p.Address}
 	return nil
@@ -529,7 +552,8 @@ func (s *session) enter(p auth.Principal) error {
 // of the user.
 type saslServer struct {
 	*auth.Exchange
-	enter func(auth.Principal) error
+	enter  func(auth.Principal) error
+	advice string // what the user can do, beside looking at name and password; "": nothing
 }
 
 func (s *saslServer) Next(response []byte) ([]byte, bool, error) {
@@ -538,7 +562,11 @@ func (s *saslServer) Next(response []byte) ([]byte, bool, error) {
 		err = s.enter(s.Principal)
 	}
 	if err != nil {
-		err = wireReply(authReply(err))
+		reply := authReply(err)
+		if errors.Is(err, auth.ErrInvalid) && s.advice != "" {
+			reply.Text = "User name or password is wrong" + s.advice
+		}
+		err = wireReply(reply)
 	}
 	return challenge, done, err
 }

@@ -3,10 +3,13 @@ package verify
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
 	"time"
+
+	"pillarbox/mailstore/caught"
 )
 
 // Resolver asks DNS. *net.Resolver is one.
@@ -21,6 +24,7 @@ type Resolver interface {
 // errors that the libraries understand. It is a Resolver.
 type lookups struct {
 	ctx      context.Context
+	log      *slog.Logger // may be nil
 	resolver Resolver
 	silent   bool // nothing is to be asked
 
@@ -38,7 +42,7 @@ var (
 func (v *Verifier) begin(ctx context.Context) *lookups {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return &lookups{ctx: ctx, resolver: v.resolver, left: v.queries, silent: time.Now().Before(v.quiet)}
+	return &lookups{ctx: ctx, resolver: v.resolver, left: v.queries, silent: time.Now().Before(v.quiet), log: v.log}
 }
 
 // end remembers a DNS that does not answer. That nothing was answered is not
@@ -82,7 +86,10 @@ func ask[T any](l *lookups, name string, question func(name string) ([]T, error)
 	if over {
 		return nil, errTooMany
 	}
-	found, err := question(name)
+	var found []T
+	// The DKIM library asks in goroutines of its own, where a panic would end the server.
+	err := caught.Do(func() (err error) { found, err = question(name); return err })
+	caught.Log(l.log, err, "the program goes wrong with an answer of DNS", "name", name)
 	dnsErr, ok := errors.AsType[*net.DNSError](err)
 	// net reports records that it left out for their bad names as an error that names no server.
 	bad := ok && dnsErr.Server == "" && !dnsErr.IsTimeout && !dnsErr.IsTemporary

@@ -8,11 +8,13 @@ import (
 	"cmp"
 	"context"
 	"io"
+	"log/slog"
 	"net/netip"
 	"sync"
 	"time"
 
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/caught"
 	"pillarbox/smtp/dns"
 )
 
@@ -22,6 +24,7 @@ type Options struct {
 	Servers  []string      // "ip:port", the first preferred; empty: those of the system
 	Timeout  time.Duration // of one Verify; 0: 10 s
 	Queries  int           // questions to DNS in one Verify; 0: 100
+	Log      *slog.Logger  // nil: nothing is logged
 }
 
 // Verifier verifies messages. It is safe for concurrent use. When DNS does
@@ -31,6 +34,7 @@ type Verifier struct {
 	resolver Resolver
 	timeout  time.Duration
 	queries  int
+	log      *slog.Logger
 
 	mu    sync.Mutex
 	quiet time.Time // no questions until then; guarded by mu
@@ -43,7 +47,10 @@ const (
 
 // New makes a Verifier.
 func New(opts Options) *Verifier {
-	v := &Verifier{resolver: opts.Resolver, timeout: cmp.Or(opts.Timeout, 10*time.Second), queries: cmp.Or(opts.Queries, 100)}
+	v := &Verifier{resolver: opts.Resolver, timeout: cmp.Or(opts.Timeout, 10*time.Second), queries: cmp.Or(opts.Queries, 100), log: opts.Log}
+	if v.log == nil {
+		v.log = slog.New(slog.DiscardHandler)
+	}
 	if v.resolver == nil {
 		v.resolver = dns.NewClient(opts.Servers)
 	}
@@ -119,18 +126,38 @@ func (v *Verifier) Verify(ctx context.Context, f Facts) Results {
 	var r Results
 	var records []policy
 	var work sync.WaitGroup
-	work.Go(func() { r.Helo = checkHelo(dns, f) })
+	work.Go(func() {
+		r.Helo = SPF{Value: TempError, Identity: "helo"}
+		v.contained("SPF", f, func() { r.Helo = checkHelo(dns, f) })
+	})
 	if !f.From.IsZero() {
-		work.Go(func() { r.SPF = checkFrom(dns, f) })
+		work.Go(func() {
+			r.SPF = SPF{Value: TempError, Identity: "mailfrom"}
+			v.contained("SPF", f, func() { r.SPF = checkFrom(dns, f) })
+		})
 	}
-	work.Go(func() { records = findPolicies(dns, f.HeaderFrom) })
+	known := false
+	work.Go(func() { known = v.contained("DMARC", f, func() { records = findPolicies(dns, f.HeaderFrom) }) })
 	if f.Message != nil {
-		r.DKIM = checkSignatures(dns, f.Message)
+		r.DKIM = []DKIM{{Value: TempError, Reason: "not verified"}}
+		v.contained("DKIM", f, func() { r.DKIM = checkSignatures(dns, f.Message) })
 	}
 	work.Wait()
 	if f.From.IsZero() {
 		r.SPF = r.Helo
 	}
-	r.DMARC = judge(records, r.SPF, r.DKIM)
+	r.DMARC = DMARC{Value: TempError, Disposition: "none", Reason: "not verified"}
+	if known {
+		v.contained("DMARC", f, func() { r.DMARC = judge(records, r.SPF, r.DKIM) })
+	}
 	return r
+}
+
+// contained does a part of the verification. A panic leaves its result as it was
+// before, which is no reason to refuse, and makes ok false.
+func (v *Verifier) contained(part string, f Facts, do func()) (ok bool) {
+	err := caught.Do(func() error { do(); return nil })
+	caught.Log(v.log, err, "the program goes wrong when it verifies a message; the message is taken as unverified",
+		"part", part, "remote", f.IP, "from", f.From.String())
+	return err == nil
 }

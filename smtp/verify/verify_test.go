@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -294,5 +295,45 @@ func TestQueries(t *testing.T) {
 		if name := <-asked; !strings.HasSuffix(name, ".") {
 			t.Errorf("asked for %q, which the search list of the system would change", name)
 		}
+	}
+}
+
+// panicking is a DNS whose answers bring the program to a panic.
+type panicking struct{ Resolver }
+
+func (panicking) LookupTXT(context.Context, string) ([]string, error) { panic("what is this record?") }
+func (panicking) LookupMX(context.Context, string) ([]*net.MX, error) { panic("what is this record?") }
+func (panicking) LookupIPAddr(context.Context, string) ([]net.IPAddr, error) {
+	panic("what is this record?")
+}
+func (panicking) LookupAddr(context.Context, string) ([]string, error) { panic("what is this record?") }
+
+// reads is a message whose reading brings the program to a panic.
+type reads struct{}
+
+func (reads) Read([]byte) (int, error) { panic("what is this header?") }
+
+// A panic in a part of the verification is no verdict, in none of its goroutines.
+func TestPanicIsContained(t *testing.T) {
+	var log bytes.Buffer
+	v := New(Options{Resolver: panicking{}, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	for name, message := range map[string]io.Reader{
+		"record": strings.NewReader(signed(t, "bank.example", plain("a@bank.example"))),
+		"header": reads{},
+	} {
+		r := v.Verify(t.Context(), Facts{
+			IP: good, Helo: "x.example", From: address(t, "a@bank.example"), HeaderFrom: []addr.Address{address(t, "a@bank.example")}, Message: message,
+		})
+		for _, value := range []Value{r.SPF.Value, r.DKIM[0].Value, r.DMARC.Value} {
+			if value != TempError && value != None {
+				t.Errorf("%s: %s", name, short(r))
+			}
+		}
+		if Decide(Settings{SPF: Reject, DKIM: Reject, DMARC: Reject}, r) != nil {
+			t.Errorf("%s: it is refused: %s", name, short(r))
+		}
+	}
+	if !strings.Contains(log.String(), "verify_test.go") {
+		t.Error(log.String())
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"time"
 )
 
 // Body reads the message that a client sends after DATA: dots removed
@@ -20,12 +21,17 @@ type Body struct {
 	start bool   // the next piece begins a line, after a true CRLF
 	ended bool   // CRLF.CRLF was seen
 	err   error  // sticky
+	begun time.Time
 }
+
+// minRate is how many octets a second a body must come at, beside twice the time for
+// a block: less than the slowest modem.
+const minRate = 128
 
 // Body is the message under way: to be read in the session's Data method.
 func (c *Conn) Body() *Body { return c.body }
 
-func newBody(c *Conn) *Body { return &Body{c: c, start: true} }
+func newBody(c *Conn) *Body { return &Body{c: c, start: true, begun: time.Now()} }
 
 func (b *Body) Read(p []byte) (int, error) {
 	for len(b.rest) == 0 {
@@ -125,7 +131,11 @@ func (b *Body) next() ([]byte, error) {
 // a second message inside the first (SMTP smuggling). The result is valid until
 // the next call.
 func (b *Body) piece() ([]byte, error) {
-	if err := b.c.Conn.SetReadDeadline(deadline(b.c.cfg.DataTimeout)); err != nil {
+	end := deadline(b.c.cfg.DataTimeout)
+	if last := b.begun.Add(2*b.c.cfg.DataTimeout + time.Duration(b.raw/minRate)*time.Second); last.Before(end) {
+		end = last
+	}
+	if err := b.c.Conn.SetReadDeadline(end); err != nil {
 		return nil, err
 	}
 	piece, err := b.c.in.ReadSlice('\n')

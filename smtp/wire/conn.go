@@ -51,6 +51,8 @@ type Conn struct {
 	bannered bool // the greeting has been said
 	parted   bool // the farewell has been said
 
+	progress time.Time // of the connection, the log-in, or the last whole body
+
 	messages int   // bodies begun
 	received int64 // octets of all bodies
 
@@ -76,7 +78,7 @@ type state struct {
 }
 
 func newConn(c net.Conn, cfg *Config, implicitTLS bool, onClose func()) *Conn {
-	w := &Conn{Conn: c, cfg: cfg, rw: c, implicit: implicitTLS, onClose: onClose}
+	w := &Conn{Conn: c, cfg: cfg, rw: c, implicit: implicitTLS, onClose: onClose, progress: time.Now()}
 	w.in = bufio.NewReader((*source)(w))
 	w.out = bufio.NewWriterSize((*sink)(w), 1024)
 	return w
@@ -200,7 +202,19 @@ func (c *Conn) wait(idle bool, timeout time.Duration) error {
 	if c.stopping {
 		return errShutdown
 	}
-	return c.Conn.SetReadDeadline(deadline(timeout))
+	end := deadline(timeout)
+	if c.cfg.Patience > 0 {
+		if last := c.progress.Add(c.cfg.Patience); end.IsZero() || last.Before(end) {
+			end = last
+		}
+	}
+	return c.Conn.SetReadDeadline(end)
+}
+
+// stalled reports whether the client has used up the time that it has for a log-in or
+// a message. What it says meanwhile, such as NOOP, is no progress.
+func (c *Conn) stalled() bool {
+	return c.cfg.Patience > 0 && c.mode != modeData && !time.Now().Before(c.progress.Add(c.cfg.Patience))
 }
 
 func deadline(d time.Duration) time.Time {
@@ -249,6 +263,9 @@ func (c *Conn) reason(err error) error {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded) && stopping:
 		return errShutdown
+	case errors.Is(err, os.ErrDeadlineExceeded) && c.stalled():
+		c.cfg.Log.Info("session cut: no progress", "remote", c.RemoteAddr(), "after", c.cfg.Patience)
+		return errStalled
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errTimeout
 	}

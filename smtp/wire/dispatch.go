@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"pillarbox/smtp"
 )
@@ -336,6 +337,9 @@ func (c *Conn) answer(r reply) error {
 		c.messages++
 		return c.say(354, "", "Start mail input; end with <CRLF>.<CRLF>")
 	case verb == "DATA", verb == "RSET":
+		if verb == "DATA" && c.body != nil {
+			c.progress = time.Now()
+		}
 		c.endTransaction()
 		return c.pass(r)
 	case verb == "AUTH":
@@ -422,7 +426,7 @@ func (c *Conn) answerAuth(r reply) error {
 		c.mode = modeAuth
 		return c.pass(r)
 	case r.code == 235:
-		c.state.authed = true
+		c.state.authed, c.progress = true, time.Now()
 		return c.say(235, "2.7.0", "Authentication successful")
 	case c.badAuth:
 		c.badAuth = false
@@ -445,6 +449,8 @@ func (c *Conn) farewell() {
 		c.say(421, "4.3.2", c.cfg.Hostname+" is shutting down, try again later")
 	case errors.Is(c.err, errTimeout):
 		c.say(421, "4.4.2", c.cfg.Hostname+" timed out waiting for you")
+	case errors.Is(c.err, errStalled):
+		c.say(421, "4.4.2", c.cfg.Hostname+" got no message in time, closing connection")
 	case errors.Is(c.err, errFlood):
 		c.say(421, "4.7.0", "Endless input, closing connection")
 	}

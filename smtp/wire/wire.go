@@ -45,6 +45,7 @@ type Config struct {
 	MaxSessionSize int64                          // octets of all bodies on a connection; 0: no limit
 	MaxMessages    int                            // on a connection; 0: no limit
 	CommandTimeout time.Duration
+	Patience       time.Duration // without a log-in or a whole message, whatever commands come; 0: for ever
 	DataTimeout    time.Duration // for each block of a body
 	WriteTimeout   time.Duration
 	BareEndings    BareEndings
@@ -91,6 +92,7 @@ var (
 var (
 	errShutdown = errors.New("the server is stopping")
 	errTimeout  = errors.New("the client was silent too long")
+	errStalled  = errors.New("the client neither logged in nor sent a message in time")
 	errTooMany  = errors.New("too many errors")
 	errFlood    = errors.New("endless line or body")
 	errTurned   = errors.New("the client became the server")

@@ -9,12 +9,15 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/crypto/acme"
 
+	"pillarbox/mailstore/caught"
 	"pillarbox/mailstore/durable"
+	"pillarbox/mailstore/foreign"
 )
 
 const (
@@ -165,7 +168,12 @@ func (k *Keeper) attempt(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, attemptTime)
 	defer cancel()
-	leaf, err := obtain(ctx, cfg)
+	var leaf *x509.Certificate
+	err := caught.Do(func() (err error) { leaf, err = obtain(ctx, cfg); return err })
+	caught.Log(k.log, err, "the program goes wrong with what the ACME server says")
+	if err != nil {
+		err = problem{err}
+	}
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return ctx.Err() // whoever asked has gone, or the server stops: nobody failed
 	}
@@ -174,6 +182,16 @@ func (k *Keeper) attempt(ctx context.Context) error {
 	}
 	return err
 }
+
+// problem is an error that may have words of the ACME server's, fit for a log and a terminal.
+type problem struct{ error }
+
+func (p problem) Error() string {
+	const limit = 1000
+	return foreign.Printable(strings.Join(strings.Fields(p.error.Error()), " "), limit)
+}
+
+func (p problem) Unwrap() error { return p.error }
 
 // note remembers what came of an attempt.
 func (k *Keeper) note(cfg *Config, leaf *x509.Certificate, err error) {

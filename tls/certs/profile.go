@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"pillarbox/tls/strength"
 )
 
 // legacySuites are what the legacy profile has, beside those that are good: the
@@ -21,9 +23,20 @@ var legacySuites = []uint16{
 
 var rc4Suites = []uint16{tls.TLS_RSA_WITH_RC4_128_SHA, tls.TLS_ECDHE_RSA_WITH_RC4_128_SHA}
 
+// modernSuites are the suites of TLS 1.2 that everybody may have: forward secrecy
+// and an AEAD cipher. Those of TLS 1.3 are always on.
+func modernSuites() (ids []uint16) {
+	for _, suite := range tls.CipherSuites() {
+		if !strength.Legacy(tls.VersionTLS12, suite.ID) {
+			ids = append(ids, suite.ID)
+		}
+	}
+	return ids
+}
+
 // profiles makes the configurations of both profiles.
 func (s *state) profiles() {
-	s.modern = &tls.Config{MinVersion: max(s.config.MinVersion, tls.VersionTLS12)}
+	s.modern = &tls.Config{MinVersion: max(s.config.MinVersion, tls.VersionTLS12), CipherSuites: modernSuites()}
 	for _, one := range s.shown {
 		s.modern.Certificates = append(s.modern.Certificates, one.cert)
 	}
@@ -39,6 +52,7 @@ func (s *state) profiles() {
 	}
 	s.legacy = s.modern.Clone()
 	s.legacy.MinVersion, s.legacy.Certificates, s.legacy.GetCertificate = tls.VersionTLS10, s.rsa(), nil
+	s.legacy.CipherSuites = nil
 	for _, suite := range tls.CipherSuites() {
 		s.legacy.CipherSuites = append(s.legacy.CipherSuites, suite.ID)
 	}
@@ -68,7 +82,7 @@ func (s *state) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error
 // the name that [Manager.Clients] and the log have for it. Later reloads hold for
 // it too. The caller does not change it.
 func (m *Manager) TLSConfig(service string, log *slog.Logger) *tls.Config {
-	outer := &tls.Config{MinVersion: tls.VersionTLS12}
+	outer := &tls.Config{MinVersion: tls.VersionTLS12, CipherSuites: modernSuites()} // canModern asks for these
 	outer.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		c := contact{service: service, remote: addressOf(hello.Conn.RemoteAddr()), port: portOf(hello.Conn.LocalAddr())}
 		s := m.current.Load()

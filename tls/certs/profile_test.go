@@ -622,3 +622,49 @@ func TestClientAddress(t *testing.T) {
 		}
 	}
 }
+
+// classes are the words that the sample file and the guide have for a suite.
+func classes(suite *tls.CipherSuite) (all []string) {
+	if strings.HasPrefix(suite.Name, "TLS_RSA_") {
+		all = append(all, "RSA for the exchange of keys")
+	}
+	if strings.Contains(suite.Name, "_3DES_") {
+		all = append(all, "3DES")
+	} else if strings.Contains(suite.Name, "_CBC_") {
+		all = append(all, "AES-CBC")
+	}
+	return all
+}
+
+// What the sample file and the guide promise of each suite is what the server does:
+// a suite of a class that they name works in the legacy networks and nowhere else.
+func TestEverySuiteKeepsThePromise(t *testing.T) {
+	m := mustOpen(t, legacyConfig(t))
+	server := m.TLSConfig("pop3", silent)
+	for _, file := range []string{"../../etc/pillarbox.toml", "../../etc/docs/tls.md"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		promise := strings.Join(strings.Fields(strings.ReplaceAll(string(text), "\n#", "")), " ")
+		_, promise, found := strings.Cut(promise, "TLS 1.0 and 1.1, ")
+		if promise, _, _ = strings.Cut(promise, "."); !found {
+			t.Fatalf("%s: no promise is found", file)
+		}
+		for _, suite := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
+			if !slices.Contains(suite.SupportedVersions, tls.VersionTLS12) || strings.Contains(suite.Name, "_RC4_") {
+				continue
+			}
+			named := slices.ContainsFunc(classes(suite), func(c string) bool { return strings.Contains(promise, c) })
+			for ip, want := range map[string]bool{inLAN: true, outside: !named} {
+				_, err := speak(server, outlook(t, m, tls.VersionTLS12, suite.ID), tcp(t, ip))
+				if want = want && !(named && strings.Contains(suite.Name, "_ECDSA_")); (err == nil) != want {
+					t.Errorf("%s: %s from %s: %v", file, suite.Name, ip, err)
+				}
+			}
+			if old := len(classes(suite)) > 0; old && !named {
+				t.Errorf("%s: %s is not named", file, suite.Name)
+			}
+		}
+	}
+}

@@ -4,6 +4,7 @@ package strength
 import (
 	"crypto/tls"
 	"slices"
+	"strings"
 )
 
 // broken are the ciphers that are weaker than 128 bits: 3DES has 112, and of
@@ -17,9 +18,9 @@ var broken = []uint16{
 func Below128(suite uint16) bool { return slices.Contains(broken, suite) }
 
 // Legacy reports whether a connection has what only old programs still need: TLS
-// 1.0 or 1.1 (RFC 8996), or a suite without forward secrecy or with a cipher
-// that is out of use.
+// 1.0 or 1.1 (RFC 8996), or a suite without forward secrecy, in CBC mode or with a
+// cipher that is out of use.
 func Legacy(version, suite uint16) bool {
-	return version < tls.VersionTLS12 ||
+	return version < tls.VersionTLS12 || strings.Contains(tls.CipherSuiteName(suite), "_CBC_") ||
 		slices.ContainsFunc(tls.InsecureCipherSuites(), func(s *tls.CipherSuite) bool { return s.ID == suite })
 }

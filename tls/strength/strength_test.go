@@ -11,7 +11,8 @@ func TestStrength(t *testing.T) {
 		below128, legacy bool
 	}{
 		{tls.VersionTLS13, tls.TLS_AES_128_GCM_SHA256, false, false},
-		{tls.VersionTLS12, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, false, false},
+		{tls.VersionTLS12, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, false, false},
+		{tls.VersionTLS12, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, false, true},
 		{tls.VersionTLS11, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, false, true},
 		{tls.VersionTLS12, tls.TLS_RSA_WITH_AES_128_GCM_SHA256, false, true},
 		{tls.VersionTLS10, tls.TLS_RSA_WITH_AES_128_CBC_SHA, false, true},

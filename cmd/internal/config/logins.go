@@ -22,6 +22,7 @@ type LogIns struct {
 	Mechanisms []string               // that may be used
 	Store      []directory.SecretKind // kept for every mailbox beside its verifier
 	RequireSPA bool                   // NTLM and nothing else
+	Challenge  []network              // where a mechanism is offered that some mailbox cannot do
 	NTLMv1     bool
 	KeyFile    string // absolute path; "" for secrets.key below data
 }
@@ -52,6 +53,7 @@ func logInKeys() []key {
 		text("auth.method", func(c *Config) *directory.Method { return &c.LogIns.Method }, method),
 		list("auth.mechanisms", func(c *Config) *[]string { return &c.LogIns.Mechanisms }, words(auth.Mechanisms()...)),
 		list("auth.store", func(c *Config) *[]directory.SecretKind { return &c.LogIns.Store }, words(directory.SecretKinds()...)),
+		list("auth.challenge_networks", func(c *Config) *[]network { return &c.LogIns.Challenge }, anyNetwork),
 		boolean("auth.require_spa", func(c *Config) *bool { return &c.LogIns.RequireSPA }),
 		boolean("auth.ntlm_v1", func(c *Config) *bool { return &c.LogIns.NTLMv1 }),
 		text("auth.key_file", func(c *Config) *string { return &c.LogIns.KeyFile }, optional(filePath)),

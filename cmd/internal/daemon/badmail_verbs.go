@@ -58,7 +58,7 @@ func SendBadmail(ctx context.Context, o *ops.Office, order BadmailOrder) (sent [
 		return nil, err
 	}
 	defer unlock()
-	if err := o.Store.Recover(mailstore.Behind{NoLog: true}); err != nil {
+	if err := o.Store.Recover(mailstore.RecoverOptions{}); err != nil {
 		return nil, err
 	}
 	log := slog.New(slog.DiscardHandler)

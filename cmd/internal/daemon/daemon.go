@@ -108,8 +108,8 @@ func (d *Daemon) assemble(cfg *config.Config) (err error) {
 		Log: d.log, Bans: d.bans, Keeper: d.office.Keeper, Backend: d.office.Backend, Certificate: d.clientCertificate,
 	})
 	d.logins.SetSettings(d.office.AuthSettings())
-	d.guard = guard.New(guardLimits(cfg, d.log))
-	d.users = guard.NewAccounts(cfg.Limits.ConnectionsPerAccount)
+	d.guard = guard.New(guardLimits(cfg, d.log), d.log)
+	d.users = guard.NewAccounts(cfg.Limits.ConnectionsPerAccount, d.log)
 	d.names.Store(dns.New(ops.DNSOptions(cfg)))
 	d.past = journal.Open(d.office.Root)
 	if err := d.openQueue(cfg); err != nil {
@@ -207,7 +207,7 @@ func (d *Daemon) listen(cfg *config.Config) error {
 				continue
 			}
 			screened := guard.Screen(l, banScreen(d.bans, s.banned))
-			d.listeners = append(d.listeners, listener{s.name, d.guard.Listen(screened, s.busy), s.serve})
+			d.listeners = append(d.listeners, listener{s.name, d.guard.Listen(screened, s.name, s.busy), s.serve})
 		}
 	}
 	d.listenLocally(cfg)

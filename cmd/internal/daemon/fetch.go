@@ -18,6 +18,7 @@ import (
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/caught"
 	"pillarbox/mailstore/durable"
 	"pillarbox/pop3/collect"
 	"pillarbox/smtp"
@@ -238,7 +239,8 @@ func (f *fetcher) entry(name string, now time.Time) *fetchEntry {
 // once asks one entry.
 func (f *fetcher) once(ctx context.Context, entry config.Fetch, e *fetchEntry) {
 	result := FetchResult{Name: entry.Name, Started: time.Now()}
-	err := f.askAll(ctx, &entry, &result)
+	err := caught.Do(func() error { return f.askAll(ctx, &entry, &result) })
+	caught.Log(f.log, err, "fetch: the program goes wrong with what a server says", "fetch", entry.Name)
 	result.Ended = time.Now()
 	if err != nil {
 		result.Error, result.Hint = err.Error(), hintOf(err)

@@ -124,6 +124,9 @@ func newPost(t *testing.T, entries ...config.Fetch) *post {
 				case <-ctx.Done():
 				}
 			}
+			if o.Name == "panics" {
+				panic("what is this greeting?")
+			}
 			if err, ok := p.broken.Load().(error); ok && o.Name == "fails" {
 				return collect.Result{}, err
 			}
@@ -300,4 +303,24 @@ func TestServeFetch(t *testing.T) {
 	if _, err := AskFetchNow(t.Context(), data, "else"); err == nil || !strings.Contains(err.Error(), `no such [[fetch]]: "else"`) {
 		t.Error(err)
 	}
+}
+
+// An entry whose server brings the program to a panic fails like others, and backs off.
+func TestFetchPanicIsContained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPost(t, pop("panics", 15*time.Minute), pop("works", 15*time.Minute))
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { p.run(ctx) })
+		time.Sleep(4*time.Hour + time.Minute)
+		synctest.Wait()
+		if panics, works := p.count("panics"), p.count("works"); panics != 5 || works != 17 {
+			t.Errorf("asked %d and %d times", panics, works)
+		}
+		if out := p.out.taken(); !strings.Contains(out, "what is this greeting?") || !strings.Contains(out, "fetch_test.go") {
+			t.Error(out)
+		}
+		stop()
+		running.Wait()
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pillarbox/cmd/internal/ops"
+	"pillarbox/mailstore/caught"
 	"pillarbox/quota"
 )
 
@@ -33,8 +34,9 @@ func (d *Daemon) writeNotices(ctx context.Context) {
 	for {
 		select {
 		case e := <-d.notices.pending:
-			if err := d.writeNotice(e); err != nil && !errors.Is(err, ops.ErrNoNotice) {
+			if err := caught.Do(func() error { return d.writeNotice(e) }); err != nil && !errors.Is(err, ops.ErrNoNotice) {
 				d.log.Error("a notice could not be delivered", "error", err)
+				caught.Log(d.log, err, "where the program went wrong with a notice", "where", e.Dir)
 			}
 		case <-ctx.Done():
 			return

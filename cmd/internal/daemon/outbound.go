@@ -85,7 +85,7 @@ func (d *Daemon) closeQueue() {
 }
 
 func queueConfig(cfg *config.Config) queue.Config {
-	return queue.Config{Routes: &cfg.Routes, Connections: cfg.Outbound.Connections, Closed: !cfg.Outbound.Enabled}
+	return queue.Config{Routes: &cfg.Routes, Connections: min(cfg.Outbound.Connections, mostAttempts(openFiles())), Closed: !cfg.Outbound.Enabled}
 }
 
 func dispatchConfig(cfg *config.Config) dispatch.Config {
@@ -278,7 +278,7 @@ func (d *Daemon) listenLocally(cfg *config.Config) {
 		d.log.Warn("programs on this machine cannot send through 'pillarbox sendmail'", "socket", cfg.Local.Socket, "error", err)
 		return
 	}
-	l := d.guard.Listen(unguarded, fmt.Sprintf("421 4.3.2 %s Too many connections, try again later\r\n", cfg.Hostname))
+	l := d.guard.Listen(unguarded, "local", fmt.Sprintf("421 4.3.2 %s Too many connections, try again later\r\n", cfg.Hostname))
 	d.listeners = append(d.listeners, listener{"local", l, func(l net.Listener) error { return d.smtp.Serve(l, smtp.Local) }})
 }
 

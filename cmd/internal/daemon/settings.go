@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"math"
 	"net/netip"
 	"sync/atomic"
 	"syscall"
@@ -39,7 +40,7 @@ func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 		Checks: verify.Settings{
 			SPF: verify.Action(cfg.Authenticity.SPF), DKIM: verify.Action(cfg.Authenticity.DKIM), DMARC: verify.Action(cfg.Authenticity.DMARC),
 		},
-		Verifier:  verify.New(verify.Options{Servers: ops.DNSOptions(cfg).Servers}),
+		Verifier:  verify.New(verify.Options{Servers: ops.DNSOptions(cfg).Servers, Log: d.log}),
 		DSNForAll: cfg.Reports.Strangers == config.AllStrangers,
 
 		Wire: wire.Config{
@@ -54,6 +55,7 @@ func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 			MaxSessionSize: cfg.SMTP.MaxSessionSize,
 			MaxMessages:    cfg.SMTP.MaxMessages,
 			CommandTimeout: times(cfg, cfg.SMTP.CommandTimeout),
+			Patience:       2 * times(cfg, cfg.SMTP.CommandTimeout),
 			DataTimeout:    times(cfg, cfg.SMTP.DataTimeout),
 			WriteTimeout:   writeTimeout,
 			BareEndings:    endings,
@@ -102,12 +104,17 @@ func plaintextPOP3(cfg *config.Config) []netip.Prefix {
 }
 
 func banOptions(cfg *config.Config) auth.BanOptions {
+	return auth.BanOptions{After: cfg.Bans.After, Duration: cfg.Bans.Duration, Trusted: trustedClients(cfg)}
+}
+
+// trustedClients are the hosts of the office: never banned, and with room of their own.
+func trustedClients(cfg *config.Config) func(netip.Addr) bool {
 	trusted, plaintext := cfg.Bans.Trusted, cfg.Policy.LogIns.PlaintextNetworks
-	return auth.BanOptions{After: cfg.Bans.After, Duration: cfg.Bans.Duration, Trusted: func(ip netip.Addr) bool {
+	return func(ip netip.Addr) bool {
 		_, listed := trusted.Match(ip, "")
 		_, lan := plaintext.Match(ip, "")
 		return listed || lan
-	}}
+	}
 }
 
 // resolver is the DNS that is in force, which a reload replaces.
@@ -128,25 +135,35 @@ func (r *resolver) SenderDomain(ctx context.Context, domain addr.Domain) policy.
 // guardLimits are the configured ones, as far as the process may open files: a
 // client too many is told 421, not that a file cannot be opened.
 func guardLimits(cfg *config.Config, log *slog.Logger) guard.Limits {
-	connections := cfg.Limits.Connections
-	var files syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err == nil {
-		if most := mostConnections(files.Cur); connections == 0 || connections > most {
-			log.Warn("fewer connections than configured: the limit of open files is too low", "connections", most, "files", files.Cur)
-			connections = most
-		}
+	connections, files := cfg.Limits.Connections, openFiles()
+	if most := mostConnections(files); connections == 0 || connections > most {
+		log.Warn("fewer connections than configured: the limit of open files is too low", "connections", most,
+			"outbound", min(cfg.Outbound.Connections, mostAttempts(files)), "files", files, "hint", "set LimitNOFILE in the systemd unit, or 'ulimit -n'")
+		connections = most
 	}
-	return guard.Limits{Connections: connections, PerAddress: cfg.Limits.ConnectionsPerAddress}
+	return guard.Limits{Connections: connections, PerAddress: cfg.Limits.ConnectionsPerAddress, Trusted: trustedClients(cfg)}
 }
 
-// mostConnections leaves room for the files that sessions open in passing, one
-// or two each but never all at once, and for the server's own.
-func mostConnections(files uint64) int {
-	const own = 24
-	if files > 1<<30 {
-		return 1 << 30
+// openFiles is how many files the process may have open.
+func openFiles() uint64 {
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+		return math.MaxUint64
 	}
-	return max(1, (int(files)-own)*2/3)
+	return files.Cur
+}
+
+// mostConnections leaves every session a file beside its connection, a third of all to
+// the queue, and to the server its own. The store and the queue must never be without a
+// descriptor because of clients.
+func mostConnections(files uint64) int { return max(1, filesToShare(files)/3) }
+
+// mostAttempts is how many messages may be on their way out: each has a connection and a file.
+func mostAttempts(files uint64) int { return max(1, filesToShare(files)/6) }
+
+func filesToShare(files uint64) int {
+	const own = 24 // listeners, sockets, the log, folders
+	return max(0, int(min(files, 1<<30))-own)
 }
 
 func newLogger(cfg config.Log, level *slog.LevelVar, out io.Writer) *slog.Logger {

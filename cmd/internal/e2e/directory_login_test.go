@@ -8,6 +8,7 @@ import (
 	"pillarbox/mailstore/mailtest"
 	"strings"
 	"testing"
+	"time"
 )
 
 // doors tries to log in at both doors, without TLS, as the programs of the test
@@ -188,10 +189,16 @@ func TestDirectoryStrongMechanisms(t *testing.T) {
 			t.Errorf("%s is offered where nobody has the secret for it:\n%s", mechanism, reply)
 		}
 	}
-	// One mailbox with secrets brings the offer, for all: the server cannot know who
-	// will come.
+	// One mailbox with secrets brings no offer, but where the settings say so: the server
+	// cannot know who will come.
 	o.pillarbox(t, bossPassword+"\n", "admin", "mailbox", "migrate-auth", boss, "file", "--password-stdin")
 	o.pillarbox(t, bossPassword+"\n", "admin", "mailbox", "passwd", boss, "--spa", "--cram-md5", "--password-stdin")
+	time.Sleep(time.Second) // until it has looked
+	if reply := ehlo(); strings.Contains(reply, "NTLM") || strings.Contains(reply, "CRAM-MD5") {
+		t.Errorf("offered to all:\n%s", reply)
+	}
+	o.set(t, "auth", "challenge_networks", `["127.0.0.0/8"]`)
+	o.pillarbox(t, "", "admin", "reload")
 	eventually(t, "NTLM and CRAM-MD5 are offered", func() bool {
 		reply := ehlo()
 		return strings.Contains(reply, "NTLM") && strings.Contains(reply, "CRAM-MD5")

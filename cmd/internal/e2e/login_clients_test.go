@@ -16,6 +16,7 @@ func newSecretOffice(t *testing.T) *office {
 	t.Helper()
 	o := newOffice(t)
 	o.set(t, "auth", "ntlm_v1", "true")
+	o.set(t, "auth", "challenge_networks", `["127.0.0.0/8"]`)
 	o.pillarbox(t, "", "admin", "mailbox", "secrets", anna, "spa", "cram-md5", "apop", "scram")
 	o.pillarbox(t, annaPassword+"\n", "admin", "mailbox", "passwd", anna, "--password-stdin")
 	return o
@@ -206,6 +207,7 @@ func TestLogInBound(t *testing.T) {
 func TestLogInNmap(t *testing.T) {
 	needs(t, "nmap")
 	o := newOffice(t)
+	o.set(t, "auth", "challenge_networks", `["127.0.0.0/8"]`)
 	o.serve(t)
 	nmap := func() string {
 		return mustRun(t, o.command(t, "nmap", "-Pn", "-n", "-p", o.port("submission")+","+o.port("pop3"), "127.0.0.1",

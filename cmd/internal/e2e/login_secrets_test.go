@@ -5,9 +5,11 @@ package e2e
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"pillarbox/mailstore/auth/ntlm"
 )
@@ -40,6 +42,7 @@ func secretsOf(password string) (all []string) {
 func TestLogInFills(t *testing.T) {
 	needs(t, "curl")
 	o := newOffice(t)
+	o.set(t, "auth", "challenge_networks", `["127.0.0.0/8"]`)
 	s := o.serve(t)
 	send := submission{service: "submission", security: "starttls", login: "NTLM", user: anna, password: annaPassword,
 		to: boss, file: o.write(t, "message.eml", letter("filled")), ca: o.ca}
@@ -118,7 +121,7 @@ func (o *office) wantRefused(t *testing.T, mechanism, user, password string) {
 	t.Helper()
 	if mechanism != "APOP" {
 		out, _ := run(t, o.gsasl(t, mechanism, user, password, "--no-cb"))
-		if !strings.Contains(out, "535 5.7.8 Authentication credentials invalid\r\n") {
+		if !strings.Contains(out, "535 5.7.8 User name or password is wrong, or this mailbox is not set up for "+mechanism+"; choose normal password (PLAIN or LOGIN) in the mail program\r\n") {
 			t.Errorf("SMTP: another answer:\n%s", out)
 		}
 	}
@@ -126,7 +129,7 @@ func (o *office) wantRefused(t *testing.T, mechanism, user, password string) {
 		cmd := curlList(t, o, fetch{service: "pop3s", security: "implicit", login: mechanism, user: user, password: password})
 		cmd.Args = append(cmd.Args, "--verbose")
 		out, code := run(t, cmd)
-		if code != 67 || !strings.Contains(out, "< -ERR [AUTH] user name or password is wrong\r\n") {
+		if code != 67 || !strings.Contains(out, "< -ERR [AUTH] user name or password is wrong, or this mailbox is not set up for "+mechanism+"; choose normal password in the mail program\r\n") {
 			t.Errorf("POP3: exit code %d, want 67 (login denied)\n%s", code, out)
 		}
 	}
@@ -207,4 +210,60 @@ func (s *session) startTLSBy(t *testing.T, o *office, want, command string) {
 	t.Helper()
 	s.ask(t, want, "%s", command)
 	s.startTLS(t, o)
+}
+
+// TestLogInOthersSecrets: what one mailbox stores changes nothing for the programs of
+// another that take the strongest way by themselves; where a way is held back, one
+// that is set to it can use it.
+func TestLogInOthersSecrets(t *testing.T) {
+	needs(t, "curl")
+	o := newOffice(t)
+	s := o.serve(t)
+	args, host := o.curl("submission", o.ca)
+	auth := func(user, password string, more ...string) string {
+		out, _ := run(t, o.command(t, "curl", append(append(args, "--verbose", "--user", user+":"+password, "smtp://"+host+"/pc."+domain,
+			"--mail-from", user, "--request", "NOOP"), more...)...))
+		var words []string
+		for line := range strings.Lines(out) {
+			if line = strings.TrimSpace(line); strings.HasPrefix(line, "< 235") || strings.HasPrefix(line, "< 535") || strings.Contains(line, "250-AUTH ") {
+				words = append(words, line)
+			}
+		}
+		return strings.Join(words, "\n")
+	}
+	fetch := func() string {
+		args, host := o.curl("pop3", o.ca)
+		out, code := run(t, o.command(t, "curl", append(args, "--user", boss+":"+bossPassword, "pop3://"+host+"/")...))
+		return fmt.Sprint(code, out)
+	}
+	before, fetched := auth(boss, bossPassword), fetch()
+	if !strings.Contains(before, "< 235") || !strings.HasPrefix(fetched, "0") {
+		t.Fatalf("before:\n%s\n%s", before, fetched)
+	}
+	o.pillarbox(t, annaPassword+"\n", "admin", "mailbox", "passwd", anna, "--password-stdin", "--spa", "--cram-md5", "--apop")
+	o.pillarbox(t, "", "admin", "mailbox", "secrets", anna, "spa", "cram-md5", "apop", "scram")
+	auth(anna, annaPassword)
+	time.Sleep(time.Second) // the server looks at most so late
+	if after := auth(boss, bossPassword); after != before {
+		t.Errorf("after:\n%s\nbefore:\n%s", after, before)
+	}
+	if after := fetch(); after != fetched {
+		t.Errorf("POP3 after: %s, before: %s", after, fetched)
+	}
+	if by, _ := o.ways(t, anna); !strings.Contains(by, "CRAM-MD5") {
+		t.Errorf("anna can log in by %s", by)
+	}
+
+	o.set(t, "auth", "challenge_networks", `["127.0.0.0/8"]`)
+	o.pillarbox(t, "", "admin", "reload")
+	if got := auth(anna, annaPassword); !strings.Contains(got, "CRAM-MD5") || !strings.Contains(got, "< 235") {
+		t.Errorf("anna in a named network:\n%s", got)
+	}
+	if got := auth(boss, bossPassword); !strings.Contains(got, "choose normal password (PLAIN or LOGIN)") {
+		t.Errorf("boss is not told what to do:\n%s", got)
+	}
+	s.wantLog(t, "the mailbox has not stored what this mechanism needs")
+	if got := auth(boss, bossPassword, "--login-options", "AUTH=PLAIN"); !strings.Contains(got, "< 235") {
+		t.Errorf("boss after doing so:\n%s", got)
+	}
 }

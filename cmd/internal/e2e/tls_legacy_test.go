@@ -33,6 +33,7 @@ var oldPrograms = []oldTLS{
 	{"TLS 1.1", tls.VersionTLS11, tls.TLS_RSA_WITH_AES_256_CBC_SHA, false},
 	{"TLS 1.2 with the RSA key exchange", tls.VersionTLS12, tls.TLS_RSA_WITH_AES_128_CBC_SHA, false},
 	{"the same with GCM", tls.VersionTLS12, tls.TLS_RSA_WITH_AES_256_GCM_SHA384, false},
+	{"TLS 1.2 with ECDHE and CBC", tls.VersionTLS12, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, false},
 	{"TLS 1.2 with 3DES", tls.VersionTLS12, tls.TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA, true},
 }
 

@@ -12,6 +12,7 @@ import (
 func newXPOffice(t *testing.T) *office {
 	t.Helper()
 	o := newOldOffice(t)
+	o.set(t, "auth", "challenge_networks", `["`+oldPC+`"]`)
 	o.pillarbox(t, annaPassword+"\n", "admin", "mailbox", "passwd", anna, "--password-stdin", "--spa")
 	return o
 }

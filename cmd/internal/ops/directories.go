@@ -8,6 +8,7 @@ import (
 
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/foreign"
 	"pillarbox/mailstore/ldap"
 )
 
@@ -79,9 +80,10 @@ func (o *Office) TestDirectory(name, user, password string) ([]DirectoryStep, er
 	defer cancel()
 	steps := []DirectoryStep{}
 	for _, s := range dir.Test(ctx, login, password) {
-		step := DirectoryStep{Server: s.Server, What: s.What, Detail: s.Detail, Took: s.Took}
+		const enough = 1000
+		step := DirectoryStep{Server: s.Server, What: s.What, Detail: foreign.Printable(s.Detail, enough), Took: s.Took}
 		if s.Err != nil {
-			step.Error = s.Err.Error()
+			step.Error = foreign.Printable(s.Err.Error(), enough)
 		}
 		steps = append(steps, step)
 	}

@@ -45,7 +45,7 @@ func (o *Office) AuthSettings() auth.Settings {
 	cfg := o.Config()
 	return auth.Settings{
 		Hostname: string(cfg.Hostname), Domain: string(o.Dir.DefaultDomain()), Mechanisms: cfg.LogIns.Mechanisms,
-		RequireSPA: cfg.LogIns.RequireSPA, NTLMv1: cfg.LogIns.NTLMv1,
+		RequireSPA: cfg.LogIns.RequireSPA, NTLMv1: cfg.LogIns.NTLMv1, ChallengeNetworks: cfg.LogIns.Challenge,
 	}
 }
 
@@ -86,20 +86,11 @@ func (o *Office) SetPassword(user, password string, more ...directory.SecretKind
 		if err != nil {
 			return nil, err
 		}
-		return o.firstVersion(more), o.Dir.UpdateAccount(a, func(acc *directory.Account) error {
+		return o.choiceWarnings(a, more), o.Dir.UpdateAccount(a, func(acc *directory.Account) error {
 			acc.Store = union(acc.Store, more)
 			return set(acc)
 		})
 	})
-}
-
-// firstVersion tells who lets somebody use SPA about the programs that cannot
-// do so as it stands.
-func (o *Office) firstVersion(chosen []directory.SecretKind) []string {
-	if !slices.Contains(chosen, directory.SecretSPA) || o.Config().LogIns.NTLMv1 {
-		return nil
-	}
-	return []string{"Outlook Express before Windows Vista, fetchmail, msmtp also want ntlm_v1 = true in [auth]"}
 }
 
 // ErrElsewhere says that a mailbox has no password of its own here.
@@ -185,27 +176,48 @@ func (o *Office) secretWarnings(box directory.Mailbox, chosen []directory.Secret
 	if kept := slices.DeleteFunc(slices.Clone(wanted), func(k directory.SecretKind) bool { return slices.Contains(chosen, k) }); len(kept) > 0 {
 		warnings = append(warnings, fmt.Sprintf("'store' in [auth] has %s for every mailbox", joinKinds(kept)))
 	}
-	warnings = append(warnings, o.firstVersion(chosen)...)
-	if n := o.withoutSecrets(chosen); n > 0 {
-		others := fmt.Sprintf("the %d mailboxes too that have", n)
-		if n == 1 {
-			others = "the one mailbox too that has"
+	return append(warnings, o.choiceWarnings(box.Address, chosen)...)
+}
+
+// choiceWarnings are what else it takes to log in by what these kinds of secrets
+// are stored for.
+func (o *Office) choiceWarnings(chooser addr.Address, chosen []directory.SecretKind) (warnings []string) {
+	if slices.Contains(chosen, directory.SecretSPA) && !o.Config().LogIns.NTLMv1 {
+		warnings = append(warnings, "Outlook Express before Windows Vista, fetchmail, msmtp also want ntlm_v1 = true in [auth]")
+	}
+	var held []string
+	for _, m := range auth.Mechanisms() {
+		needs := auth.Needs(m)
+		if len(needs) > 0 && slices.Contains(chosen, needs[0]) && o.heldBack(chooser, needs) {
+			held = append(held, m)
 		}
-		warnings = append(warnings, fmt.Sprintf("programs that take the strongest way by themselves, such as curl, now try this for %s nothing stored, and fail; "+
-			"'store' in [auth] has it for all", others))
+	}
+	if len(held) > 0 {
+		warnings = append(warnings, fmt.Sprintf("some mailbox stores nothing for %s, so programs are not offered that; "+
+			"name this user's computer in challenge_networks in [auth], or store for all", strings.Join(held, ", ")))
 	}
 	return warnings
 }
 
-// withoutSecrets counts the mailboxes with a password of their own for which some
-// of these kinds of secrets are not stored.
-func (o *Office) withoutSecrets(kinds []directory.SecretKind) (n int) {
-	for box := range o.ownPasswords() {
-		if slices.ContainsFunc(kinds, func(k directory.SecretKind) bool { return !slices.Contains(o.Keeper.Wanted(&box.Account), k) }) {
-			n++
+// heldBack reports whether a mechanism that needs one of these secrets is offered in
+// auth.challenge_networks only, since a mailbox other than the chooser's cannot use it.
+func (o *Office) heldBack(chooser addr.Address, needs []directory.SecretKind) bool {
+	if o.Config().LogIns.RequireSPA {
+		return false
+	}
+	domains, _ := o.Dir.Domains()
+	for _, d := range domains {
+		boxes, _ := o.Dir.MailboxesAsFound(d)
+		for _, box := range boxes {
+			own := box.Method == directory.ByFile
+			switch {
+			case box.Damage != nil, box.Locked, box.Address == chooser, own && box.Account.Verifier == "":
+			case !own, !slices.ContainsFunc(needs, box.Account.Secrets.Has):
+				return true
+			}
 		}
 	}
-	return n
+	return false
 }
 
 // ownPasswords are the mailboxes whose passwords are kept here.
@@ -301,6 +313,7 @@ type LogInWay struct {
 	Can       bool   `json:"can"`
 	Why       string `json:"why,omitempty"`  // not
 	Only      string `json:"only,omitempty"` // in what it is limited
+	Held      bool   `json:"held,omitempty"` // it is offered in auth.challenge_networks only
 }
 
 // logInWays says by which mechanisms a mailbox can be logged in to, and why not
@@ -313,6 +326,8 @@ func (o *Office) logInWays(box directory.Mailbox) (ways []LogInWay) {
 		if way.Can && m == auth.NTLM && !settings.NTLMv1 {
 			way.Only = "its second version only; auth.ntlm_v1"
 		}
+		needs := auth.Needs(m)
+		way.Held = way.Can && needs != nil && o.heldBack(box.Address, needs)
 		ways = append(ways, way)
 	}
 	return ways

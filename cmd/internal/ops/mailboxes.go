@@ -102,7 +102,7 @@ func (o *Office) AddMailbox(user string, n NewMailbox) (Change, error) {
 		if err == nil {
 			_, err = o.Dir.AddMailbox(a, account)
 		}
-		return o.firstVersion(n.Store), err
+		return o.choiceWarnings(a, n.Store), err
 	})
 }
 

@@ -15,10 +15,10 @@ import (
 // bring that to pass once more.
 func TestRestoredSurvivesCrash(t *testing.T) {
 	o := office(t)
-	if err := o.Store.Recover(mailstore.Behind{}); err != nil {
+	if err := o.Store.Recover(mailstore.RecoverOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	o.Settle = o.Store.Settle
+	o.Checkpoint = o.Store.Checkpoint
 	spool := o.Store.Spool()
 	in := o.Store.Create()
 	if _, err := io.WriteString(in, "Subject: x\r\n\r\nx\r\n"); err != nil {
@@ -45,7 +45,7 @@ func TestRestoredSurvivesCrash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := next.Recover(mailstore.Behind{}); err != nil {
+	if err := next.Recover(mailstore.RecoverOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	defer next.Close()

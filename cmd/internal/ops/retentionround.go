@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pillarbox/mailstore"
+	"pillarbox/mailstore/caught"
 	"pillarbox/mailstore/directory"
 	"pillarbox/mailstore/durable"
 )
@@ -154,7 +155,12 @@ func (o *Office) RetentionRound(ctx context.Context, now time.Time, act bool, ea
 			return
 		}
 		s := last.Mailboxes[box.Dir].under(rule, now)
-		s, out := o.roundIn(ctx, box, s, now, act)
+		out := RetentionOutcome{RetentionResult: RetentionResult{Mailbox: box.Address, Rule: rule}}
+		err := caught.Do(func() error { s, out = o.roundIn(ctx, box, s, now, act); return nil })
+		if err != nil {
+			out.Problem = err.Error()
+			caught.Log(o.log, err, "retention: the program goes wrong in a mailbox; the others go on", "mailbox", box.Address.String())
+		}
 		next.Mailboxes[box.Dir] = s
 		if out.Messages > 0 || out.Due.Messages > 0 || out.Problem != "" {
 			each(out)

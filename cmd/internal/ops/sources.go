@@ -132,6 +132,8 @@ func (p people) ask(find func(context.Context) (ldap.Person, error)) (directory.
 	found, err := find(ctx)
 	if errors.Is(err, ldap.ErrNotFound) {
 		return directory.Person{}, fmt.Errorf("%w: %w", directory.ErrNotFound, err)
+	} else if errors.Is(err, ldap.ErrUnusable) {
+		return directory.Person{}, fmt.Errorf("%w: %w", directory.ErrUnusable, err)
 	} else if err != nil {
 		return directory.Person{}, err
 	}

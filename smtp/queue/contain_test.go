@@ -1,0 +1,111 @@
+package queue
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pillarbox/smtp"
+)
+
+// quarantined are the messages that were put aside.
+func (w *world) quarantined() (n int) {
+	w.t.Helper()
+	entries, err := os.ReadDir(filepath.Join(w.dir, "queue", "quarantine"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		w.t.Fatal(err)
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".eml") {
+			n++
+		}
+	}
+	return n
+}
+
+// A message that brings the program to a panic when it is sent is held, now and after
+// a restart; others go on, to the same destination too. Release tries again.
+func TestPanicWhenSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer func() { w.stop() }()
+		w.set(func(a smtp.Attempt) smtp.Outcome { panic("what is this header?") })
+		bad := w.send("a@us.example", "b@x.example", "c@y.example")
+		synctest.Wait()
+		w.set(all(delivered))
+		w.send("a@us.example", "d@x.example")
+		w.wantLen(1)
+		w.clear()
+		w.stop()
+		w.open()
+		time.Sleep(time.Hour)
+		w.saw("after a restart", &w.log)
+		items, _, err := w.q.List(Filter{Held: true}, 0)
+		if err != nil || len(items) != 1 || items[0].ID != bad || !strings.Contains(items[0].To[0].Last.Reply.Text, "a mistake of this server's program") {
+			t.Fatalf("held: %v, %v", items, err)
+		}
+		if n, err := w.q.Do(Release, Filter{IDs: []string{bad}}); n != 1 || err != nil {
+			t.Errorf("released %d, %v", n, err)
+		}
+		w.wantLen(0)
+		if n := w.quarantined(); n != 0 {
+			t.Errorf("%d in quarantine", n)
+		}
+	})
+}
+
+// One that does so when its report is made, or its state is worked on, is put aside;
+// nothing stays locked, and no worker is missing.
+func TestPanicWhenReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer func() { w.stop() }()
+		w.q.Report = func(n Notice) error {
+			if n.Item.From == address("bad@us.example") {
+				panic("what is this header?")
+			}
+			return w.report(n)
+		}
+		w.set(all(refused))
+		for range 3 {
+			w.send("bad@us.example", "b@x.example")
+			w.send("good@us.example", "b@x.example")
+			synctest.Wait()
+		}
+		w.wantLen(0)
+		if n := w.quarantined(); n != 3 {
+			t.Errorf("%d in quarantine, want 3", n)
+		}
+		if told := w.told(); len(told) != 3 {
+			t.Errorf("told %q", told)
+		}
+		w.q.mu.Lock()
+		defer w.q.mu.Unlock()
+		if w.q.trying != 0 || len(w.q.entries)+len(w.q.live)+len(w.q.deadlines) != 0 {
+			t.Errorf("left: %d workers, %d entries, %d live, %d deadlines", w.q.trying, len(w.q.entries), len(w.q.live), len(w.q.deadlines))
+		}
+	})
+}
+
+// The clock's look at a message, which gives it up and reports, is contained too.
+func TestPanicWhenGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer func() { w.stop() }()
+		w.set(unreachable)
+		w.q.Report = func(Notice) error { panic("what is this header?") }
+		w.send("a@us.example", "b@x.example")
+		time.Sleep(10 * 24 * time.Hour)
+		w.wantLen(0)
+		if n := w.quarantined(); n != 1 {
+			t.Errorf("%d in quarantine", n)
+		}
+		w.set(all(delivered))
+		w.send("a@us.example", "b@y.example")
+		w.wantLen(0)
+	})
+}

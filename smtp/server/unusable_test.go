@@ -1,0 +1,29 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+
+	"pillarbox/mailstore/directory"
+	"pillarbox/smtp/wire"
+)
+
+// What time will not mend is refused for good; all else that cannot be looked up may
+// be tried again.
+func TestFailedLookUp(t *testing.T) {
+	s := &session{log: slog.New(slog.DiscardHandler)}
+	bad := fmt.Errorf("group: %w: more than 1000 members", directory.ErrUnusable)
+	for err, want := range map[error]string{
+		bad:                 "550 5.3.5 The recipient cannot be used: its entry in the directory has to be changed; tell the postmaster",
+		errors.New("no DC"): "451 4.3.0 Cannot look up the recipient now, try again later",
+	} {
+		if got := s.failed("the recipient", err).Error(); got != want {
+			t.Errorf("%v: %s", err, got)
+		}
+	}
+	if got := dataReply(bad, new(wire.Config)).Error(); got != "550 5.3.5 The sender in the header cannot be used: its entry in the directory has to be changed; tell the postmaster" {
+		t.Error(got)
+	}
+}

@@ -1,0 +1,136 @@
+package wire
+
+import (
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Commands that come to nothing, and a body by drips, end with a 421 in bounded time;
+// messages go on for ever. The pauses meet no other deadline.
+func TestSessionsMustProgress(t *testing.T) {
+	const patience = 10 * time.Minute
+	for _, tt := range []struct {
+		name  string
+		loop  []string // each followed by the reply to wait for; "" is none
+		pause time.Duration
+		most  time.Duration // 0: it is not ended
+		last  string
+	}{
+		{"NOOP", []string{"NOOP\r\n", "250 "}, 7 * time.Second, patience, "421 4.4.2 mx got no message"},
+		{"RSET and MAIL", []string{"RSET\r\n", "250 ", "MAIL FROM:<a@b>\r\n", "250 "}, 7 * time.Second, patience, "421 4.4.2 mx got no message"},
+		{"EHLO", []string{"EHLO x\r\n", "250 "}, 7 * time.Second, patience, "421 4.4.2 mx got no message"},
+		{"RCPT", []string{"RSET\r\n", "250 ", "MAIL FROM:<a@b>\r\n", "250 ", "RCPT TO:<c@d>\r\n", "250 "}, 61 * time.Second, patience, "421 4.4.2 mx got no message"},
+		{"messages", []string{"MAIL FROM:<a@b>\r\n", "250 ", "RCPT TO:<c@d>\r\n", "250 ", "DATA\r\n", "354 ", ".\r\n", "250 "}, 4 * time.Minute, 0, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cfg := testConfig()
+				cfg.Patience = patience
+				c, _, _ := serve(t, cfg)
+				talk(t, c, "", "220 ", "EHLO x\r\n", "250 ")
+				start := time.Now()
+				for time.Since(start) < time.Hour {
+					reply, err := askOnce(c, tt.loop)
+					if err != nil || strings.HasPrefix(reply, "421") {
+						if took := time.Since(start); tt.most == 0 || took > tt.most+tt.pause || !strings.HasPrefix(reply, tt.last) {
+							t.Errorf("ended after %v with %q, %v", took, reply, err)
+						}
+						return
+					}
+					if tt.most == 0 {
+						time.Sleep(tt.pause)
+						continue
+					}
+					c.SetReadDeadline(time.Now().Add(tt.pause))
+					if reply, err := readLineOf(c); err == nil { // it did not wait for us
+						if took := time.Since(start); took > tt.most || !strings.HasPrefix(reply, tt.last) {
+							t.Errorf("ended after %v with %q", took, reply)
+						}
+						return
+					}
+					c.SetReadDeadline(time.Time{})
+				}
+				if tt.most != 0 {
+					t.Error("it goes on for ever")
+				}
+			})
+		})
+	}
+}
+
+// askOnce says each line after the reply to the one before, and returns the last reply.
+func askOnce(c io.ReadWriter, lines []string) (reply string, err error) {
+	for i := 0; i < len(lines); i += 2 {
+		if _, err = io.WriteString(c, lines[i]); err != nil {
+			return reply, err
+		}
+		for {
+			if reply, err = readLineOf(c); err != nil || strings.HasPrefix(reply, "421") {
+				return reply, err
+			}
+			if strings.HasPrefix(reply, lines[i+1]) {
+				break
+			}
+		}
+	}
+	return reply, nil
+}
+
+func readLineOf(c io.Reader) (string, error) {
+	var line []byte
+	for b := make([]byte, 1); ; {
+		if _, err := c.Read(b); err != nil {
+			return string(line), err
+		}
+		if line = append(line, b[0]); b[0] == '\n' {
+			return strings.TrimSpace(string(line)), nil
+		}
+	}
+}
+
+// A body that drips is ended; one at the rate of a slow modem is not.
+func TestBodyMustProgress(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		piece string
+		pause time.Duration
+		ends  bool
+	}{
+		{"an octet each 7 s", "x", 7 * time.Second, true},
+		{"a line each minute", "text\r\n", 61 * time.Second, true},
+		{"2400 bit/s", strings.Repeat("x", 238) + "\r\n", time.Second, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, _, bodies := serve(t, testConfig())
+				talk(t, c, intoData...)
+				start := time.Now()
+				for time.Since(start) < 50*time.Minute {
+					if _, err := io.WriteString(c, tt.piece); err != nil {
+						break
+					}
+					c.SetReadDeadline(time.Now().Add(tt.pause))
+					if reply, err := readLineOf(c); err == nil {
+						if !tt.ends || time.Since(start) > 7*time.Minute {
+							t.Errorf("after %v: %q", time.Since(start), reply)
+						}
+						return
+					}
+				}
+				c.SetReadDeadline(time.Time{})
+				if tt.ends {
+					t.Error("it goes on for ever")
+					return
+				}
+				io.WriteString(c, "\r\n.\r\n")
+				expect(t, c, "250 ")
+				if len(*bodies) != 1 {
+					t.Error("the message is not there")
+				}
+			})
+		})
+	}
+}
