@@ -17,7 +17,7 @@ var opens = map[string]string{
 	"cmd/internal/netinfo/routes.go":   "/proc",
 	"cmd/pillarbox/sendmail_submit.go": "the pickup folder",
 	"mailstore/retention_fetched.go":   "looks first itself",
-	"mailstore/spool.go":               "files that only the server makes",
+	"smtp/badmail/badmail.go":          "files that only the server makes",
 }
 
 var opening = regexp.MustCompile(`\bos\.(ReadFile|Open)\(|\bdurable\.ReadFile\(`)

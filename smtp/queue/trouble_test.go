@@ -296,7 +296,7 @@ func TestQuarantineFails(t *testing.T) {
 		var broken atomic.Bool
 		broken.Store(true)
 		w.disk.Start(func(_ int, op mailtest.Op) error {
-			if broken.Load() && op.Kind == "rename" {
+			if broken.Load() && op.Kind == "link" && strings.HasPrefix(op.Name, "queue/quarantine/") {
 				return syscall.ENOSPC
 			}
 			return nil

@@ -2,19 +2,21 @@ package ops
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/durable"
+	"pillarbox/pop3/collect"
 	"pillarbox/quota"
 	"pillarbox/smtp/badmail"
 	"pillarbox/smtp/queue"
@@ -214,24 +216,12 @@ func (c *checker) picked(dir, sub string, e fs.DirEntry) {
 
 // fetched looks at what is remembered of mailboxes elsewhere.
 func (c *checker) fetched() {
-	const dir = "fetch"
-	for _, e := range c.leftovers("fetch", dir) {
-		name := path.Join(dir, e.Name())
-		if path.Ext(name) != ".json" {
-			continue
-		}
-		var since time.Time
-		text, err := c.office.readSmall(name, &since)
-		if err == nil {
-			err = json.Unmarshal(text, new(struct {
-				Account string         `json:"account"`
-				Seen    map[string]any `json:"seen"`
-			}))
-		}
-		if err != nil {
-			c.found(Finding{Where: "fetch", Problem: ProblemFetch, File: name, Text: fmt.Sprintf("what was fetched before cannot be understood: %v", err),
-				Hint: "nothing is collected for it until then: delete " + c.whole(name) + " to fetch everything anew, what is still on the other server a second time"})
-		}
+	const where = "fetch"
+	c.leftovers(where, where)
+	damaged := collect.Damaged(c.office.Root)
+	for _, name := range slices.Sorted(maps.Keys(damaged)) {
+		c.found(Finding{Where: where, Problem: ProblemFetch, File: name, Text: fmt.Sprintf("what was fetched before cannot be understood: %v", damaged[name]),
+			Hint: "nothing is collected for it until then: delete " + c.whole(name) + " to fetch everything anew, what is still on the other server a second time"})
 	}
 }
 

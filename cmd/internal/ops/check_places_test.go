@@ -167,7 +167,7 @@ func TestCheckOwners(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, filepath.Join(root, "mailbox/office.example/P3_carl.mbx"), map[string]string{"account.json": "{}", "x.eml": "x\r\n"})
-	put(t, filepath.Join(root, "log"), map[string]string{"log0": "x"})
+	put(t, filepath.Join(root, "log"), map[string]string{"other": "x"})
 	if err := os.Chmod(filepath.Join(root, queueDir, "P3_20260101000000000000000001.env"), 0); err != nil {
 		t.Fatal(err)
 	}

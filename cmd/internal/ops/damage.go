@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"pillarbox/mailstore/durable"
-	"pillarbox/pop3/collect"
 	"pillarbox/smtp/dkim"
 )
 
@@ -40,9 +39,6 @@ func (c *checker) settings() {
 	_, versionErr := durable.DataVersion(o.Root)
 	damaged := map[string]error{
 		"devices.json": deviceErr, operatorsFile: operatorErr, durable.VersionFile: versionErr, watchedFile: o.loadWatched(new(watched)),
-	}
-	for name, err := range collect.Damaged(o.Root) {
-		damaged[name] = err
 	}
 	for name, err := range damaged {
 		if err != nil {

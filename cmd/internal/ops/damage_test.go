@@ -38,7 +38,7 @@ func TestDamagedSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	r, err := o.CheckMail(t.Context(), "", CheckOptions{})
-	wantProblems(t, r, err, "!settings .", "!settings .", "!settings devices.json", "!settings isp.json", "!settings operators.json",
+	wantProblems(t, r, err, "!fetch isp.json", "!settings .", "!settings .", "!settings devices.json", "!settings operators.json",
 		"!settings retention.json", "!settings version")
 	for range 3 {
 		o.Devices.Lookup(netip.MustParseAddr("192.0.2.1"))
