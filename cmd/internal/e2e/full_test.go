@@ -15,7 +15,7 @@ import (
 // itself when there is room.
 func TestDiskFull(t *testing.T) {
 	o := newOffice(t)
-	o.onSmallDisk(t, "48m")
+	o.onSmallDisk(t, smallDisk)
 	s := o.serve(t)
 	s.errors = append(s.errors, "452 4.3.1 Insufficient system storage", "no space left on device")
 	defer s.stop(t)
@@ -52,6 +52,9 @@ func TestDiskFull(t *testing.T) {
 		}
 	}
 }
+
+// smallDisk has room for the log, its reserve and some mail.
+const smallDisk = "96m"
 
 // onSmallDisk moves the data to a file system of this size.
 func (o *office) onSmallDisk(t *testing.T, size string) {

@@ -51,11 +51,11 @@ func TestReplayGoesToNobodyElse(t *testing.T) {
 	}
 }
 
-// TestReplayOnFullDisk: what cannot be put back at start does not keep the server down; it is put back when there is
-// room again.
+// TestReplayOnFullDisk: a disk that is full cannot keep a start from bringing back what was acknowledged, because the
+// reserve has the room. Mail can be fetched and deleted then, and is taken again when there is room.
 func TestReplayOnFullDisk(t *testing.T) {
 	o := newOffice(t)
-	o.onSmallDisk(t, "48m")
+	o.onSmallDisk(t, smallDisk)
 	s := o.serve(t)
 	o.deliver(t, letter("lost by the disk"), boss)
 	o.deliver(t, letter("kept"), anna)
@@ -65,17 +65,37 @@ func TestReplayOnFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	reserve := o.path("small", "log", "reserve")
+	if err := os.Truncate(reserve, 1<<20); err != nil { // so small that it is used up
+		t.Fatal(err)
+	}
 	o.fillDisk(t)
 	s = o.serve(t)
-	s.errors = append(s.errors, "cannot be put back now")
+	s.errors = append(s.errors, "no room for the log's reserve", "452 4.3.1 Insufficient system storage")
 	defer s.stop(t)
-	if messages, _ := o.fetched(t, anna, annaPassword); len(messages) != 1 {
-		t.Errorf("anna has %d messages, want 1", len(messages))
+	for address, password := range map[string]string{anna: annaPassword, boss: bossPassword} {
+		if messages, _ := o.fetched(t, address, password); len(messages) != 1 {
+			t.Errorf("%s has %d messages, want 1", address, len(messages))
+		}
 	}
+	c := o.mustDial(t, "smtp")
+	c.ask(t, "250", "EHLO other.example")
+	if reply, err := c.transact("x@other.example", fill(1000), anna); err != nil || !strings.HasPrefix(reply, "452 4.3.1 ") {
+		t.Errorf("a message without a reserve: %q, %v", reply, err)
+	}
+	c.Close()
+	p, err := o.logIn(anna, annaPassword)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.ask(t, "+OK", "DELE 1")
+	p.ask(t, "+OK", "QUIT")
+	p.Close()
+	o.pillarbox(t, "", "admin", "mailbox", "remove", boss, "--yes")
 	o.emptyDisk(t)
-	s.wantLog(t, "what the log held is put back")
-	messages, _ := o.fetched(t, boss, bossPassword)
-	if len(messages) != 1 || !strings.Contains(messages[0], "lost by the disk") {
-		t.Errorf("boss has %q", messages)
+	s.wantLog(t, "the log's reserve is there again")
+	o.deliver(t, letter("after"), anna)
+	if messages, _ := o.fetched(t, anna, annaPassword); len(messages) != 1 || !strings.Contains(messages[0], "after") {
+		t.Errorf("anna has %d messages, want the one that came last", len(messages))
 	}
 }
