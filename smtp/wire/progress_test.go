@@ -139,8 +139,7 @@ func TestBodyMustProgress(t *testing.T) {
 	}
 }
 
-// A panic in a part of a session ends that session with a 421, and leaves no connection
-// behind; where it was said before, the client has been told already.
+// A panic in a part of a session ends that session with a 421, and no connection is left.
 func TestPanicEndsTheSessionOnly(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(*Config)
