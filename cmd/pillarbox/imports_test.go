@@ -35,7 +35,7 @@ var imports = map[string]string{
 	"smtp":                "mailstore/addr",
 	"smtp/policy":         "mailstore/addr smtp",
 	"smtp/guard":          "",
-	"smtp/wire":           "mailstore/addr smtp",
+	"smtp/wire":           "mailstore/addr mailstore/caught smtp",
 	"smtp/dns":            "mailstore/addr mailstore/caught smtp/policy",
 	"smtp/rate":           "",
 	"smtp/devices":        "mailstore/durable smtp/policy",

@@ -156,7 +156,7 @@ func TestSlotsAreFair(t *testing.T) {
 	})
 }
 
-// A waiter that gives up leaves no slot behind, also where it was given one meanwhile.
+// A waiter that gives up keeps no slot, also if it was given one at that moment.
 func TestSlotsAbandoned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		freed := 0

@@ -198,8 +198,8 @@ func (a *Authenticator) prove(ctx context.Context, c Client, mechanism, user str
 			p = func(*Secrets) (had, right bool) { return true, false }
 		}
 		g := guessing{remote: c.Remote, user: user, fingerprint: fingerprint}
-		// A proof is judged in microseconds. That of an account that proved itself
-		// before, or that nobody guesses at from here, need not wait.
+		// A proof is judged in microseconds. It need not wait if the account proved
+		// itself before, or if no guess for it came from this address.
 		login := a.digest("proof", box.Dir, box.Account.Verifier)
 		g.atOnce = a.throttle.clean(newSource(user, c.Remote)) || known && a.verified.has(login)
 		err := a.attempt(ctx, g, func() (bool, error) {

@@ -2,9 +2,8 @@
 // such as a message that is parsed, must not end the server: it does that again after
 // each restart, when the same message comes again.
 //
-// A panic leaves behind what the work had half done. The caller sets the message or the
-// connection concerned aside, and does not try it again at once. Locks that the work
-// holds must be released by defer.
+// A panic leaves the work half done. The caller sets the message or the connection
+// aside, and does not try it again at once. The work must release its locks by defer.
 package caught
 
 import (

@@ -73,17 +73,18 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
+// No secret that was put into a text is left in it.
 func FuzzHide(f *testing.F) {
 	f.Add("secret", "the secret", 1)
 	f.Fuzz(func(t *testing.T, secret, text string, at int) {
-		if len(secret) == 0 || strings.Contains(masked, secret) {
-			return
+		if secret == "" || strings.Contains(secret, "*") {
+			return // what stands in its place could be it
 		}
-		m := NewMask(secret)
 		if at = at % (len(text) + 1); at < 0 {
 			at = -at
 		}
-		if got := m.Hide(text[:at] + secret + text[at:]); len(secret) > 3 && strings.Contains(strings.ReplaceAll(got, masked, "\x00\x01\x02"), secret) {
+		m := NewMask(secret)
+		if got := m.Hide(text[:at] + secret + text[at:]); strings.Contains(got, secret) {
 			t.Errorf("%q in %q", secret, got)
 		}
 	})

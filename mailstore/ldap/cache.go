@@ -47,7 +47,7 @@ func (k *kept[T]) dropIf(question string, is func(T) bool) {
 	}
 }
 
-// found is the answer to "who is it": somebody, nobody, or what cannot be used.
+// found is the answer to "who is it": a person, nobody, or an entry that cannot be used.
 type found struct {
 	person Person
 	nobody bool
@@ -55,7 +55,7 @@ type found struct {
 	at     time.Time
 }
 
-// forNobody is how long the answer "nobody" holds, and that of what cannot be used: long enough for one who knocks
+// forNobody is how long the answer "nobody" holds, and that of an unusable entry: long enough for one who knocks
 // at every door, too short for a new colleague to notice.
 const forNobody = 10 * time.Second
 

@@ -30,8 +30,8 @@ var (
 	ErrInvalid = errors.New("the directory refuses the password")
 	// ErrUnavailable: nothing is known now, neither good nor bad.
 	ErrUnavailable = errors.New("the directory gives no answer")
-	// ErrUnusable: the directory answered with what no time will make usable, such as a
-	// group that is too large. Somebody has to change it there.
+	// ErrUnusable: the directory answered, and time will not make the answer usable: a
+	// group is too large, for example. An administrator must change the entry.
 	ErrUnusable = errors.New("what the directory has cannot be used")
 	// ErrAmbiguous: several entries fit where one must. It is an ErrUnavailable:
 	// nothing is known until somebody has tidied up.

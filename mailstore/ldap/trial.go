@@ -111,7 +111,7 @@ func (t *trial) find(login Login) (detail string, err error) {
 	return detail, err
 }
 
-// findGroup is what the address of a login is that nobody logs in by.
+// findGroup looks a login's address up as that of a group.
 func (t *trial) findGroup(login Login) (p Person, err error) {
 	err = t.d.pool.do(t.ctx, searching, func(c *conn) error {
 		p, err = t.d.findAddress(t.ctx, c, login)

@@ -397,8 +397,8 @@ func TestSecretsAreMasked(t *testing.T) {
 	}
 }
 
-// Messages that bring the program to a panic stay at the server; those behind them are
-// fetched, however many there are.
+// Messages that bring the program to a panic stay at the server. The later ones are
+// fetched, however many such messages there are.
 func TestPanicIsContained(t *testing.T) {
 	c, b := newClient(t), &box{}
 	b.add(20)

@@ -213,7 +213,7 @@ func (s *session) notDelivered(m listed, message *body, err error) error {
 		return broken
 	}
 	if caught.Log(s.opts.Log, err, "fetch: the program goes wrong with a message; it stays at the server", "fetch", s.opts.Name, "number", m.number); !caught.Is(err) {
-		s.failed++ // what is behind a message that is itself the trouble can be delivered
+		s.failed++ // not for a panic: the later messages can be delivered
 	}
 	e := &Error{Class: ErrDelivery, Text: "message " + strconv.Itoa(m.number) + " cannot be delivered here and stays at the server", Err: err}
 	if s.failure == nil {

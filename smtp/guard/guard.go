@@ -17,7 +17,7 @@ import (
 type Limits struct {
 	Connections int                   // in all
 	PerAddress  int                   // from one IPv4 address or one IPv6 /64
-	Trusted     func(netip.Addr) bool // whose connections have room of their own; nil: nobody's
+	Trusted     func(netip.Addr) bool // clients with room of their own; nil: none
 }
 
 // Guard counts connections. A crowd of strangers cannot take all: a part is kept for

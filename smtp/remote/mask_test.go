@@ -57,6 +57,18 @@ func TestSecretsAreMasked(t *testing.T) {
 	}
 }
 
+// A server that is asked by ETRN may know the password from elsewhere.
+func TestSecretsAreMaskedInETRN(t *testing.T) {
+	const password = "IspTopSecret99"
+	p := &peer{behaviour: behaviour{offers: []string{"ETRN"}, answers: map[string]string{"ETRN": "458 4.3.0 not for " + password}}}
+	r := via(t, p, nil)
+	host, _ := route.ParseHost("[192.0.2.1]")
+	got, err := r.AskETRN(t.Context(), host, &route.Route{PasswordFile: passwordFile(t, password, 0o600)}, "us.example")
+	if err != nil || got.Text != "not for ***" || strings.Contains(p.said(), "AUTH") {
+		t.Errorf("%v, %v; said %s", got, err, p.said())
+	}
+}
+
 // What CRAM-MD5 and NTLM send is as good as a password for who tries passwords
 // against it.
 func TestProofsAreMasked(t *testing.T) {

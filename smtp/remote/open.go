@@ -121,8 +121,9 @@ func (r *Remote) dial(ctx context.Context, rt *route.Route, t target) (*conn, *f
 		raw: nc, net: nc, in: bufio.NewReaderSize(nc, maxReplyLine),
 		name: t.name, remote: r, route: rt, socket: t.socket != "",
 	}
-	if rt.User != "" {
-		// The server may know the password from another connection, and say it before we log in.
+	if rt.User != "" || rt.PasswordFile != "" {
+		// The server may know the password from another connection, and say it before, or
+		// without, a login on this one.
 		c.password, c.passwordErr = ReadPassword(rt.PasswordFile)
 		c.reply.mask.Add(c.password)
 	}

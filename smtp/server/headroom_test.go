@@ -3,8 +3,12 @@ package server
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+
+	"pillarbox/mailstore/directory"
+	"pillarbox/smtp/dispatch"
 )
 
 // Large headers share a bound; small ones are always taken, and what is released serves again.
@@ -66,4 +70,22 @@ func (l *lines) Line() ([]byte, error) {
 	line := l.rest[:n:n]
 	l.rest = l.rest[n:]
 	return line, nil
+}
+
+// A group that is named again takes no memory again.
+func TestTargetsShareMailboxes(t *testing.T) {
+	group := func(n int) dispatch.Target {
+		boxes := make([]directory.Mailbox, n)
+		for i := range boxes {
+			boxes[i].Dir = fmt.Sprint("box", i)
+		}
+		return dispatch.Target{Boxes: boxes}
+	}
+	all := []dispatch.Target{group(1), group(50)}
+	again, other := group(50), group(49)
+	shareBoxes(&again, all)
+	shareBoxes(&other, all)
+	if &again.Boxes[0] != &all[1].Boxes[0] || &other.Boxes[0] == &all[1].Boxes[0] || len(other.Boxes) != 49 {
+		t.Error("the same list is held twice, or another one is taken for it")
+	}
 }

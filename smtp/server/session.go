@@ -228,6 +228,7 @@ func (s *session) Rcpt(_ string, opts *gosmtp.RcptOptions) error {
 	if r := s.makeRoom(&target); r != nil {
 		return s.refuse(r, "to", to)
 	}
+	shareBoxes(&target, s.targets)
 	s.env.To = append(s.env.To, target.Recipient)
 	s.targets = append(s.targets, target)
 	return nil
@@ -291,6 +292,19 @@ func (s *session) makeRoom(t *dispatch.Target) *smtp.Reply {
 	}
 	t.Boxes = room
 	return nil
+}
+
+// shareBoxes lets a target hold the list of mailboxes that an earlier one of the message
+// holds already. Otherwise a hundred RCPTs of one large group, by whatever names, would
+// take much memory in each of many connections.
+func shareBoxes(t *dispatch.Target, earlier []dispatch.Target) {
+	same := func(a, b directory.Mailbox) bool { return a.Dir == b.Dir && a.New == b.New }
+	for i := range earlier {
+		if slices.EqualFunc(t.Boxes, earlier[i].Boxes, same) {
+			t.Boxes = earlier[i].Boxes
+			return
+		}
+	}
 }
 
 // newRecipient is a recipient with its wishes for reports. Of a client to which reports are not offered, only the wish for

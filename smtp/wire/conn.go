@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/caught"
 )
 
 // mode is what the next octets from the client are.
@@ -103,13 +104,21 @@ func (c *Conn) Read(p []byte) (int, error) {
 			c.farewell()
 			return 0, io.EOF
 		}
-		if err := c.next(); err != nil {
+		if err := c.contain(c.next); err != nil {
 			c.fail(err)
 		}
 	}
 	n := copy(p, c.handed)
 	c.handed = c.handed[n:]
 	return n, nil
+}
+
+// contain does a part of the session that the library does not know of. A panic ends
+// this session and no other.
+func (c *Conn) contain(do func() error) error {
+	err := caught.Do(do)
+	caught.Log(c.cfg.Log, err, "a session is ended: the program goes wrong with what the client said", "remote", c.RemoteAddr())
+	return err
 }
 
 // next reads from the client until there is something to hand on.

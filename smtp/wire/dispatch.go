@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"pillarbox/mailstore/caught"
 	"pillarbox/smtp"
 )
 
@@ -271,7 +272,7 @@ func (c *Conn) startTLS(arg string) error {
 func (c *Conn) Write(p []byte) (int, error) {
 	if c.implicit {
 		c.implicit = false
-		if err := c.handshake(); err != nil {
+		if err := c.contain(c.handshake); err != nil {
 			c.fail(err)
 		}
 	}
@@ -282,7 +283,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	if complete(c.reply) {
 		r := parseReply(c.reply)
 		c.reply = c.reply[:0]
-		if err := c.answer(r); err != nil {
+		if err := c.contain(func() error { return c.answer(r) }); err != nil {
 			c.fail(err)
 		}
 	}
@@ -449,6 +450,8 @@ func (c *Conn) farewell() {
 		c.say(421, "4.3.2", c.cfg.Hostname+" is shutting down, try again later")
 	case errors.Is(c.err, errTimeout):
 		c.say(421, "4.4.2", c.cfg.Hostname+" timed out waiting for you")
+	case caught.Is(c.err):
+		c.say(421, "4.3.0", c.cfg.Hostname+" made a mistake, closing connection")
 	case errors.Is(c.err, errStalled):
 		c.say(421, "4.4.2", c.cfg.Hostname+" got no message in time, closing connection")
 	case errors.Is(c.err, errFlood):

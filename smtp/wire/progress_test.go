@@ -2,10 +2,14 @@ package wire
 
 import (
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/smtp"
 )
 
 // Commands that come to nothing, and a body by drips, end with a 421 in bounded time;
@@ -129,6 +133,39 @@ func TestBodyMustProgress(t *testing.T) {
 				expect(t, c, "250 ")
 				if len(*bodies) != 1 {
 					t.Error("the message is not there")
+				}
+			})
+		})
+	}
+}
+
+// A panic in a part of a session ends that session with a 421, and no connection is left.
+func TestPanicEndsTheSessionOnly(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*Config)
+		talk   []string
+	}{
+		"admit":  {func(cfg *Config) { cfg.Admit = func(*Conn) *smtp.Reply { panic("who is this?") } }, nil},
+		"greet":  {func(cfg *Config) { cfg.Greeting = func() string { panic("what?") } }, nil},
+		"path":   {func(cfg *Config) { cfg.DefaultDomain = func(string) addr.Domain { panic("whose?") } }, []string{"", "220 ", "HELO x\r\n", "250 ", "MAIL FROM:<a>\r\n", ""}},
+		"ETRN":   {func(cfg *Config) { cfg.ETRN = func(*Conn, string) *smtp.Reply { panic("what?") } }, []string{"", "220 ", "EHLO x\r\n", "250 ", "ETRN x\r\n", ""}},
+		"a body": {nil, append(slices.Clone(intoData), panicking+"\r\n.\r\n", "")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cfg := testConfig()
+				if test.change != nil {
+					test.change(cfg)
+				}
+				c, l, _ := serve(t, cfg)
+				talk(t, c, test.talk...)
+				expect(t, c, "421 ")
+				if rest, err := io.ReadAll(c); err != nil || len(rest) > 0 {
+					t.Errorf("then %q, %v; want the end", rest, err)
+				}
+				synctest.Wait()
+				if n := l.count(); n != 0 {
+					t.Errorf("%d connections are left", n)
 				}
 			})
 		})

@@ -30,6 +30,9 @@ func testConfig() *Config {
 	}
 }
 
+// panicking begins a body that a session cannot bear.
+const panicking = "panic!"
+
 // discard is a session that takes every message and keeps the bodies.
 type discard struct {
 	conn   *Conn
@@ -44,6 +47,9 @@ func (d discard) Data(io.Reader) error {
 	var b bytes.Buffer
 	if _, err := d.conn.Body().WriteTo(&b); err != nil {
 		return &gosmtp.SMTPError{Code: 554, EnhancedCode: gosmtp.EnhancedCode{5, 6, 0}, Message: "refused"}
+	}
+	if strings.HasPrefix(b.String(), panicking) {
+		panic("what is this header?")
 	}
 	*d.bodies = append(*d.bodies, b.String())
 	return nil

@@ -308,8 +308,9 @@ func (f *fetcher) askAll(ctx context.Context, entry *config.Fetch, result *Fetch
 func (f *fetcher) askETRN(ctx context.Context, entry *config.Fetch, result *FetchResult) error {
 	way := &route.Route{Name: entry.Name, TLS: entry.TLS, User: entry.User, PasswordFile: entry.PasswordFile}
 	if entry.POP3 != (route.Host{}) {
-		// The log-in is the mailbox's, and so is the protection that it wants.
-		way = &route.Route{Name: entry.Name}
+		// The login is the mailbox's, and so is the protection that it wants. The server
+		// may know its password all the same, and what it says is masked.
+		way = &route.Route{Name: entry.Name, PasswordFile: entry.PasswordFile}
 	}
 	var errs []error
 	for _, node := range entry.ETRNDomains {

@@ -138,7 +138,8 @@ func guardLimits(cfg *config.Config, log *slog.Logger) guard.Limits {
 	connections, files := cfg.Limits.Connections, openFiles()
 	if most := mostConnections(files); connections == 0 || connections > most {
 		log.Warn("fewer connections than configured: the limit of open files is too low", "connections", most,
-			"outbound", min(cfg.Outbound.Connections, mostAttempts(files)), "files", files, "hint", "set LimitNOFILE in the systemd unit, or 'ulimit -n'")
+			"outbound", min(cfg.Outbound.Connections, mostAttempts(files)), "files", files,
+			"hint", "set LimitNOFILE in the systemd unit, or 'ulimit -n'")
 		connections = most
 	}
 	return guard.Limits{Connections: connections, PerAddress: cfg.Limits.ConnectionsPerAddress, Trusted: trustedClients(cfg)}

@@ -3,6 +3,7 @@ package ops
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -223,5 +224,27 @@ func TestRunRetention(t *testing.T) {
 	all, err = o.RunRetention(t.Context(), "", noon)
 	if err != nil || len(all) != 1 || all[0].Messages != 1 {
 		t.Errorf("%+v, %v", all, err)
+	}
+}
+
+// A panic in a mailbox is that mailbox's problem: the round goes on, and what it
+// remembers stays as it was.
+func TestRetentionPanicIsContained(t *testing.T) {
+	o := quotaOffice(t)
+	setDefaults(o, 30, 0)
+	boxes := 0
+	if err := o.RetentionRound(t.Context(), noon, false, func(RetentionOutcome) {}); err != nil {
+		t.Fatal(err)
+	}
+	before := o.readWatched(noon)
+	o.Store = nil // whatever is asked of it brings the program to a panic
+	err := o.RetentionRound(t.Context(), noon.Add(time.Hour), true, func(out RetentionOutcome) {
+		if boxes++; !strings.Contains(out.Problem, "a mistake of the program") || out.Mailbox.IsZero() {
+			t.Errorf("%+v", out)
+		}
+	})
+	after := o.readWatched(noon.Add(time.Hour))
+	if err != nil || boxes < 2 || boxes != len(before.Mailboxes) || !maps.Equal(before.Mailboxes, after.Mailboxes) {
+		t.Errorf("%d problems, %v; remembered %v, then %v", boxes, err, before.Mailboxes, after.Mailboxes)
 	}
 }
