@@ -6,8 +6,8 @@ import (
 )
 
 const (
-	// refuseFor is how long a count stands that says there is no room, or that is in doubt. Messages deleted by hand
-	// make room after this time at the latest, and a flood of mail to a full mailbox costs one count in it.
+	// refuseFor is how long a count stands that is in doubt, or that says there is no room where the directory cannot tell
+	// whether it has changed since.
 	refuseFor = 10 * time.Second
 	// trustFor is how long a count stands at all: messages put in by hand, and mailboxes added to a domain, are noticed
 	// after this time.
@@ -35,6 +35,9 @@ type account struct {
 	took     time.Duration // the last count
 	counts   int           // how many times it was counted
 	doubtful bool
+	stamp    any  // of the directory, when it was counted
+	settled  bool // another change would have changed the stamp
+	gone     bool // it is not in the list of accounts any more
 
 	warned bool // a Warning was given, and the level has been reached since
 	full   bool // a Full was given, and nothing has become better since
@@ -49,7 +52,7 @@ func (l *Ledger) room(a *account, limits Limits, more Usage, events []Event) ([]
 	if limits.none() {
 		return events, nil
 	}
-	if a.stale(more, time.Now()) {
+	if l.stale(a, more, time.Now()) {
 		if err := l.count(a); err != nil {
 			return events, err
 		}
@@ -63,7 +66,7 @@ func (l *Ledger) room(a *account, limits Limits, more Usage, events []Event) ([]
 }
 
 // stale says whether to count before so much more is let in. It needs a.mu held.
-func (a *account) stale(more Usage, now time.Time) bool {
+func (l *Ledger) stale(a *account, more Usage, now time.Time) bool {
 	if a.counts == 0 {
 		return true
 	}
@@ -71,19 +74,45 @@ func (a *account) stale(more Usage, now time.Time) bool {
 	if age >= trustFor || a.doubtful && age >= max(refuseFor, rest) {
 		return true
 	}
+	quiet := a.changes == 0 && age >= rest // a count that meets a change says too much
+	if a.domain && quiet && l.changed(a) {
+		return true
+	}
 	if _, lacking := a.limits.lacks(a.used.Add(a.reserved), more); !lacking {
 		return false
 	}
-	return age >= max(refuseFor, rest) || a.doubtful && a.changes == 0 && age >= rest
+	// A refusal is for good: what makes room must be seen first.
+	return age >= max(refuseFor, rest) || quiet && (a.doubtful || l.mayHaveRoom(a))
+}
+
+// mayHaveRoom reports whether a count may be lower now than it was. Messages come and go in the mailboxes of a domain
+// without a trace in its own directory, so a domain is counted again, as often as rest permits.
+func (l *Ledger) mayHaveRoom(a *account) bool {
+	return l.opts.Stamp != nil && (a.domain || l.changed(a))
+}
+
+// changed reports whether the directory may be another than the one that was counted. It needs a.mu held.
+func (l *Ledger) changed(a *account) bool {
+	if l.opts.Stamp == nil {
+		return false
+	}
+	stamp, _ := l.opts.Stamp(a.dir)
+	return stamp != a.stamp || !a.settled
 }
 
 // count needs a.mu held.
 func (l *Ledger) count(a *account) error {
 	start := time.Now()
+	var stamp any
+	var settled bool
+	if l.opts.Stamp != nil { // before it is counted: what changes meanwhile changes it, too
+		stamp, settled = l.opts.Stamp(a.dir)
+	}
 	used, err := l.usage(a)
 	if err != nil {
 		return err
 	}
+	a.stamp, a.settled = stamp, settled
 	if used.Bytes < a.used.Bytes || used.Messages < a.used.Messages {
 		a.full = a.full && !a.limits.relaxed(used)
 	}

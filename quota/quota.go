@@ -22,10 +22,16 @@ type Options struct {
 	Usage func(dir string) (Usage, error)
 	// Members lists the mailboxes of a domain. It may be nil where no domain has limits.
 	Members func(domainDir string) ([]string, error)
+	// Stamp tells a directory, of a mailbox or a domain, from the same one after a change; settled says that the next
+	// change will show in it. The value can be compared. It may be nil.
+	Stamp func(dir string) (stamp any, settled bool)
 	// Notify is told of each Event, by whatever goroutine brought it about: it must not block. No lock is held. It may
 	// be nil.
 	Notify func(Event)
 }
+
+// maxAccounts is about how many mailboxes and domains a Ledger remembers: more are counted more often.
+const maxAccounts = 20_000
 
 // Ledger knows how much each mailbox and each domain holds and how much it may. It is safe for concurrent use, and no
 // number of deliveries at once takes one over its limits. The zero Ledger is not usable; call NewLedger.
@@ -65,11 +71,10 @@ func (l *Ledger) Reserve(dir string, bytes int64) (settle func(bytes int64, mess
 // announced in the same way, and settled with positive numbers.
 func (l *Ledger) Release(dir string) (settle func(bytes int64, messages int)) {
 	// Who was never asked about has no account. Should its first count meet this change, it is in doubt anyway.
-	p := pair{l.find(dir), l.find(path.Dir(dir))}
+	p := l.lock(dir, false, false)
 	if p == (pair{}) {
 		return nothing
 	}
-	p.lock()
 	defer p.unlock()
 	return l.begin(p, Usage{})
 }
@@ -120,8 +125,12 @@ func (l *Ledger) counted() []*account {
 func (l *Ledger) recount(a *account) (before, after Usage, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	last := a.stamp
 	before = a.used
 	err = l.count(a) // without a warning: the limits may have changed, and the next delivery asks for them
+	if a.domain && a.stamp != last {
+		before = a.used // the next delivery would have seen by the directory that it must be counted
+	}
 	return before, a.used, err
 }
 
@@ -155,12 +164,11 @@ func (l *Ledger) admit(dir string, bytes int64, reserve bool) (settle func(int64
 	if err != nil {
 		return nil, err
 	}
-	p := l.pair(dir, !box.none(), !domain.none())
+	p := l.lock(dir, !box.none(), !domain.none())
 	if p == (pair{}) {
 		return nothing, nil
 	}
 	more := Usage{Bytes: bytes, Messages: 1}
-	p.lock()
 	var events []Event
 	if p.box != nil {
 		events, err = l.room(p.box, box, more, events)
@@ -189,11 +197,16 @@ func (l *Ledger) notify(events []Event) {
 	}
 }
 
-// find returns the account of a directory, nil when nobody asked for it so far.
-func (l *Ledger) find(dir string) *account {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	return l.accounts[dir]
+// lock returns the accounts of a mailbox and its domain, locked. box and domain say whether one that is missing is made.
+func (l *Ledger) lock(dir string, box, domain bool) pair {
+	for {
+		p := l.pair(dir, box, domain)
+		p.lock()
+		if (p.box == nil || !p.box.gone) && (p.domain == nil || !p.domain.gone) {
+			return p
+		}
+		p.unlock() // dropped since it was found
+	}
 }
 
 // pair finds the accounts of a mailbox and its domain. Those that have limits are made.
@@ -216,8 +229,30 @@ func (l *Ledger) open(dir string, domain bool) *account {
 	defer l.mu.Unlock()
 	a := l.accounts[dir]
 	if a == nil {
+		if len(l.accounts) >= maxAccounts {
+			l.makeRoom()
+		}
 		a = &account{dir: dir, domain: domain}
 		l.accounts[dir] = a
 	}
 	return a
+}
+
+// makeRoom drops a quarter of the accounts, as far as they remember nothing but a count. It needs mu held.
+func (l *Ledger) makeRoom() {
+	dropped := 0
+	for dir, a := range l.accounts {
+		if dropped == maxAccounts/4 {
+			return
+		}
+		if !a.mu.TryLock() { // the order of locks is the other one
+			continue
+		}
+		if a.changes == 0 && !a.warned && !a.full {
+			a.gone = true
+			delete(l.accounts, dir)
+			dropped++
+		}
+		a.mu.Unlock()
+	}
 }

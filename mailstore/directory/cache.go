@@ -20,8 +20,8 @@ func (e *DamagedError) Error() string        { return fmt.Sprintf("%s: %v: %v", 
 func (e *DamagedError) Is(target error) bool { return target == ErrDamaged }
 func (e *DamagedError) Unwrap() error        { return e.Err }
 
-// cacheGeneration is how many files a generation of a fileCache holds. Two of them take about 20 MB.
-const cacheGeneration = 4096
+// cacheGeneration is how many files a generation of a fileCache holds. Two of them take about 16 MB.
+const cacheGeneration = 10_000
 
 // fileCache holds parsed JSON files, each as fresh as its last stat; also that one is damaged. A missing
 // file reads as the zero value. What was used since the last change of generations stays.

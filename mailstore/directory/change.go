@@ -224,6 +224,9 @@ func (d *Directory) RenameMailbox(old, next addr.Address) error {
 		if err := d.CheckFree(next); err != nil {
 			return err
 		}
+		if err := d.readable(); err != nil { // or some references would follow and some would not
+			return err
+		}
 		// The server's log knows the messages that are not on the disk yet by the old name.
 		if err := d.fsys.SyncAll(); err != nil {
 			return err
@@ -239,6 +242,20 @@ func (d *Directory) RenameMailbox(old, next addr.Address) error {
 		d.told(Change{What: Renamed, Domain: old.Domain, User: old.Local, Next: next, AccountBefore: account, AccountAfter: account})
 		return d.replaceReferences(old, next)
 	})
+}
+
+// readable reads every file that may refer to a name.
+func (d *Directory) readable() error {
+	all, err := d.Domains()
+	if err != nil {
+		return err
+	}
+	for _, name := range all {
+		if _, err := d.Mailboxes(name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // replaceReferences makes every alias, group, catch-all, forward and grant that
@@ -333,11 +350,13 @@ func names(list []addr.Address, a addr.Address) bool {
 
 func replaceIn(list []addr.Address, old, next addr.Address) []addr.Address {
 	out := make([]addr.Address, 0, len(list))
+	there := make(map[addr.Address]bool, len(list))
 	for _, m := range list {
 		if m.Fold() == old {
 			m = next
 		}
-		if !m.IsZero() && !names(out, m.Fold()) {
+		if key := m.Fold(); !m.IsZero() && !there[key] {
+			there[key] = true
 			out = append(out, m)
 		}
 	}

@@ -249,3 +249,22 @@ func TestCacheIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// TestRenameChangesAllOrNothing renames a mailbox that a damaged file may refer to.
+func TestRenameChangesAllOrNothing(t *testing.T) {
+	for _, file := range []string{"mailbox/second.example/domain.json", "mailbox/second.example/P3_xaver.mbx/account.json"} {
+		d, dir := twoDomains(t)
+		good, err := os.ReadFile(filepath.Join(dir, file))
+		must(t, err, os.WriteFile(filepath.Join(dir, file), []byte("{"), 0o600))
+		if err := d.RenameMailbox(a(t, "anna"), a(t, "ann")); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), file) {
+			t.Errorf("%s: %v", file, err)
+		}
+		if got := d.ends(t, "info"); got != "local: anna" {
+			t.Errorf("%s: info is %s", file, got)
+		}
+		must(t, os.WriteFile(filepath.Join(dir, file), good, 0o600), d.RenameMailbox(a(t, "anna"), a(t, "ann")))
+		if got := d.ends(t, "info") + " " + d.ends(t, "help@second.example"); got != "local: ann local: ann" {
+			t.Errorf("%s mended: %s", file, got)
+		}
+	}
+}

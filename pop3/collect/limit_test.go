@@ -102,3 +102,19 @@ func TestEndlessMessageIsPassedOver(t *testing.T) {
 		})
 	}
 }
+
+// TestClockSetRight has a mailbox that was collected while the clock was years ahead.
+func TestClockSetRight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, b := newClient(t), &box{}
+		b.add(1)
+		c.opts.Leave, c.opts.LeaveDays = true, 3
+		ahead := 4 * 365 * 24 * time.Hour
+		c.opts.Now = func() time.Time { return time.Now().Add(ahead) }
+		c.want(b, "1 0 1")
+		ahead = 0
+		c.want(b, "0 0 1")
+		time.Sleep(3 * 24 * time.Hour)
+		c.want(b, "0 1 0")
+	})
+}

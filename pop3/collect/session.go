@@ -29,6 +29,7 @@ func Collect(ctx context.Context, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	st.mend(o.Now())
 	var sum Result
 	var failure error
 	for {

@@ -64,6 +64,18 @@ func stateName(name string) string {
 	return "x" + base64.RawURLEncoding.EncodeToString(sum[:18])
 }
 
+// mend puts right what was written while the clock was ahead: a message would be left at the server, or remembered, until
+// the clock has come there again.
+func (st *state) mend(now time.Time) {
+	for _, e := range st.all {
+		for _, t := range []*time.Time{&e.At, &e.Gone} {
+			if t.After(now) {
+				*t, st.dirty = now, true
+			}
+		}
+	}
+}
+
 // loadState reads what was fetched; nothing, where there is no file, or one about another mailbox.
 func loadState(fsys durable.FS, name, account string) (*state, error) {
 	st := &state{fsys: fsys, file: path.Join(stateDir, stateName(name)), all: map[string]*entry{}, recent: map[string]*entry{}, marks: map[string]string{}, left: map[string]time.Time{}}

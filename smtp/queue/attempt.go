@@ -62,6 +62,7 @@ func (q *Queue) load(id string, l *live) error {
 			return err
 		}
 		l.item = item
+		l.dirty = q.mend(item) || l.dirty
 	}
 	return nil
 }
@@ -75,7 +76,7 @@ func (q *Queue) lost(e *entry, err error) {
 		return
 	}
 	q.unplaceAll(e)
-	q.setDeadline(e, time.Now().Add(again)) // it is read again then, and gets its places
+	q.setDeadline(e, q.now().Add(again)) // it is read again then, and gets its places
 }
 
 // settle commits what an item has become and gives the message its new places. What is owed to its sender is paid before.
@@ -96,7 +97,7 @@ func (q *Queue) settleAndPay(e *entry, l *live, pay bool) {
 	case err != nil:
 		q.Log.Error("the state of a message in the queue cannot be written; this is tried again", "id", e.id, "error", err)
 		q.unplaceAll(e)
-		q.setDeadline(e, time.Now().Add(again))
+		q.setDeadline(e, q.now().Add(again))
 	case l.over:
 		q.forget(e)
 	default:
@@ -175,7 +176,7 @@ func (q *Queue) try(ctx context.Context, d *destination, p *place, way *route.Ro
 		if l.dirty || missing || l.over || l.item.Held || ctx.Err() != nil {
 			break
 		}
-		began := time.Now()
+		began := q.now()
 		a := smtp.Attempt{
 			ID: e.id, Destination: d.key, Domain: l.item.To[part[0]].Address.Domain, Envelope: l.item.envelope(part), Size: l.item.Size, Inside: l.item.Source.Inside,
 			Open: func() (io.ReadCloser, error) {
@@ -252,7 +253,7 @@ func (q *Queue) deliver(ctx context.Context, a *smtp.Attempt, via Deliverer) smt
 // dueFor are the recipients that a message is to be brought to now. A place that was let go by a flush has been given the
 // time of the flush.
 func (q *Queue) dueFor(d *destination, l *live, since int64) (which []int) {
-	now := time.Now()
+	now := q.now()
 	if l.item.Held {
 		return nil
 	}
@@ -288,7 +289,7 @@ type tried struct {
 
 // apply notes what came of an attempt.
 func (q *Queue) apply(l *live, t *tried, outcome smtp.Outcome) {
-	now := time.Now()
+	now := q.now()
 	for n, i := range t.which {
 		r := &l.item.To[i]
 		result := resultOf(outcome, n)
@@ -352,7 +353,7 @@ func (q *Queue) noteReach(l *live, t *tried, unreachable bool) {
 	if t.stopped {
 		return
 	}
-	now, d := time.Now(), t.dest
+	now, d := q.now(), t.dest
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !unreachable {

@@ -44,7 +44,7 @@ func (q *Queue) remind(e *entry) {
 		q.lost(e, err)
 		return
 	}
-	now := time.Now()
+	now := q.now()
 	busy, changed := false, l.dirty
 	for i := range l.item.To {
 		r := &l.item.To[i]
@@ -104,7 +104,7 @@ func (q *Queue) lastOf(r *Recipient) *Last {
 	if way.Hold {
 		reply.Text = "There was no try yet: mail for this destination is kept until its server asks for it"
 	}
-	return &Last{Time: time.Now().Round(0), Reply: *reply}
+	return &Last{Time: q.now().Round(0), Reply: *reply}
 }
 
 // refile gives a message new places by its item.

@@ -60,7 +60,7 @@ func (q *Queue) index() []string {
 
 // List returns the messages that are chosen, oldest first, at most limit of them, and how many there are; 0 is no limit.
 func (q *Queue) List(f Filter, limit int) (items []*Item, count int, err error) {
-	now := time.Now()
+	now := q.now()
 	ids := q.index()
 	if f.all() && limit > 0 && len(ids) > limit { // nobody reads 100,000 files to see a page
 		count, ids = len(ids)-limit, ids[:limit]
@@ -169,7 +169,7 @@ func (q *Queue) do(action Action, id string) (done bool, err error) {
 func (q *Queue) hurry(e *entry, whateverTheHour bool) (count int) {
 	for _, p := range slices.Clone(e.places) {
 		d := p.dest
-		if p.state != waiting || !whateverTheHour && (d.route.Hold || !d.route.Windows.Open(time.Now())) {
+		if p.state != waiting || !whateverTheHour && (d.route.Hold || !d.route.Windows.Open(q.now())) {
 			continue
 		}
 		count++
@@ -224,7 +224,7 @@ func (q *Queue) flush(which func(*destination) bool) (count int) {
 func (q *Queue) recall(d *destination) {
 	for _, p := range d.released {
 		if p.state == released {
-			p.state, p.due = waiting, time.Now().UnixNano()
+			p.state, p.due = waiting, q.now().UnixNano()
 			heap.Push(&d.waiting, p)
 		}
 	}
@@ -255,7 +255,7 @@ func (q *Queue) hold(e *entry, l *live, hold bool) (done bool, err error) {
 	}
 	l.item.Held = hold
 	if !hold {
-		l.item.Released = time.Now().Round(0)
+		l.item.Released = q.now().Round(0)
 		for i := range l.item.To {
 			l.item.To[i].Next = time.Time{}
 		}
@@ -279,7 +279,7 @@ func (q *Queue) bounce(e *entry, l *live) (done bool) {
 			continue
 		}
 		done = true
-		r.Last = &Last{Time: time.Now().Round(0), Reply: *reply}
+		r.Last = &Last{Time: q.now().Round(0), Reply: *reply}
 		l.item.conclude(r, smtp.Result{Fate: smtp.Failed, Reply: *reply})
 	}
 	if done {
@@ -326,7 +326,7 @@ type Destination struct {
 func (q *Queue) Destinations() []Destination {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	now := time.Now()
+	now := q.now()
 	all := make([]Destination, 0, len(q.destinations))
 	for _, d := range q.destinations {
 		if d.empty() {

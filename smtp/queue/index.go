@@ -105,7 +105,7 @@ func (d *destination) opens(now time.Time) time.Time {
 	}
 	from := now
 	if d.notBefore.After(from) {
-		from = soon(d.notBefore, d.route.Schedule.Wait(d.failures, d.key))
+		from = d.notBefore
 	}
 	from = d.route.Windows.Next(from)
 	if from.IsZero() {

@@ -56,6 +56,8 @@ type Parts struct {
 	// nobody's to hear of, and kept aside.
 	Report func(Notice) error
 	Log    *slog.Logger
+	// Now is the wall clock, which may be set; nil: time.Now.
+	Now func() time.Time
 }
 
 // Config is what a Queue can be told anew while it runs.
@@ -69,6 +71,8 @@ type Config struct {
 type Queue struct {
 	Parts
 	config atomic.Pointer[Config]
+	began  time.Time    // by the clock that is never set
+	back   atomic.Int64 // by how much the wall clock was set back last
 
 	ids  []string // found at Open, and not read yet
 	poke chan struct{}
@@ -94,6 +98,10 @@ func Open(cfg Config, parts Parts) (*Queue, error) {
 		Parts: parts, poke: make(chan struct{}, 1),
 		entries: make(map[string]*entry), destinations: make(map[string]*destination), live: make(map[string]*live),
 		active: make(map[*attempt]struct{}), claimed: make(map[string]bool),
+	}
+	q.began = time.Now()
+	if q.Now == nil {
+		q.Now = time.Now
 	}
 	q.config.Store(&cfg)
 	ids, strays, err := q.Spool.List(true)
@@ -245,6 +253,11 @@ func (q *Queue) loadContained(id string) {
 	if err != nil && !temporary(err) {
 		return
 	}
+	if q.mend(item) {
+		if err := q.Spool.Update(id, item.Encode()); err != nil {
+			q.Log.Error("the state of a message in the queue cannot be written", "id", id, "error", err)
+		}
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.entries[id] != nil {
@@ -270,6 +283,7 @@ func (q *Queue) known(id string) bool {
 func (q *Queue) schedule(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	last := q.clocks()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
@@ -277,11 +291,16 @@ func (q *Queue) schedule(ctx context.Context) {
 		case <-q.poke:
 		case <-timer.C:
 		}
-		overdue, next := q.look(time.Now())
+		now := q.clocks()
+		if back := now.setBack(last); back > 0 {
+			q.clockSetBack(back)
+		}
+		last = now
+		overdue, next := q.look(now.wall)
 		for _, e := range overdue {
 			q.contain(e.id, func() { q.remind(e) })
 		}
-		timer.Reset(time.Until(next))
+		timer.Reset(next.Sub(now.wall))
 	}
 }
 
@@ -311,7 +330,7 @@ func (q *Queue) look(now time.Time) (overdue []*entry, next time.Time) {
 	for len(q.deadlines) > 0 && q.deadlines[0].deadline <= now.UnixNano() && len(overdue) < batch {
 		overdue = append(overdue, heap.Pop(&q.deadlines).(*entry))
 	}
-	next = now.Add(time.Hour)
+	next = now.Add(clockLook)
 	if len(q.wakes) > 0 && q.wakes[0].wake < next.UnixNano() {
 		next = time.Unix(0, q.wakes[0].wake)
 	}
@@ -331,7 +350,8 @@ func (q *Queue) total() int {
 
 // start gives a destination the workers that it may have. It needs mu held, like all below.
 func (q *Queue) start(d *destination) {
-	now := time.Now()
+	now := q.now()
+	d.notBefore = soon(d.notBefore, now, d.route.Schedule.Wait(d.failures, d.key))
 	total := q.total()
 	for q.running != nil && !q.config.Load().Closed && d.trying < q.allowance(d) {
 		if q.trying >= total {
@@ -397,7 +417,7 @@ func (q *Queue) after(d *destination) *place {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.running != nil && !q.config.Load().Closed && len(q.starved) == 0 && d.trying <= q.allowance(d) {
-		if p := d.next(time.Now()); p != nil {
+		if p := d.next(q.now()); p != nil {
 			return p
 		}
 	}
@@ -431,7 +451,7 @@ func (q *Queue) destination(r *route.Route, domain addr.Domain) *destination {
 
 // prune forgets a destination that nothing waits for, unless there is something to remember of it.
 func (q *Queue) prune(d *destination) {
-	if d.empty() && !d.queued && !d.notBefore.After(time.Now()) && q.destinations[d.key] == d {
+	if d.empty() && !d.queued && !d.notBefore.After(q.now()) && q.destinations[d.key] == d {
 		delete(q.destinations, d.key)
 		heap.Remove(&q.wakes, d.at)
 	}
@@ -460,7 +480,7 @@ func (q *Queue) file(e *entry, l *live) {
 	for i := range item.To {
 		r := &item.To[i]
 		if r.Owed != "" {
-			soonest(time.Now().Add(again))
+			soonest(q.now().Add(again))
 		}
 		if !r.waits() || e.held {
 			continue
@@ -493,7 +513,7 @@ func (q *Queue) enter(e *entry, r *Recipient, due time.Time) {
 	d := q.destination(q.routeOf(r), r.Address.Domain)
 	at := int64(0)
 	if !due.IsZero() {
-		at = soon(due, d.route.Schedule.Wait(r.Attempts, e.id)).UnixNano()
+		at = soon(due, q.now(), d.route.Schedule.Wait(r.Attempts, e.id)).UnixNano()
 	}
 	for _, p := range e.places {
 		if p.dest == d {
@@ -502,14 +522,6 @@ func (q *Queue) enter(e *entry, r *Recipient, due time.Time) {
 		}
 	}
 	e.places = append(e.places, &place{entry: e, dest: d, due: at, at: -1})
-}
-
-// soon is a time that is not further away than it was meant to be, should the clock have been set back.
-func soon(t time.Time, wait time.Duration) time.Time {
-	if latest := time.Now().Add(wait + wait/4 + again); t.After(latest) {
-		return latest
-	}
-	return t
 }
 
 // unplaceAll takes a message out of all its destinations but those where it is being tried.

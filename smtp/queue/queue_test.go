@@ -30,14 +30,14 @@ import (
 
 // world is the other servers, the senders, and the queue between them.
 type world struct {
-	t     *testing.T
-	dir   string
-	disk  *mailtest.FailFS
-	store *mailstore.Store
-	q     *Queue
-	stop  func()
-	table route.Table
-
+	t       *testing.T
+	dir     string
+	disk    *mailtest.FailFS
+	store   *mailstore.Store
+	q       *Queue
+	stop    func()
+	table   route.Table
+	ahead   atomic.Int64 // by how much the wall clock is
 	mu      sync.Mutex
 	answer  func(a smtp.Attempt) smtp.Outcome // nil: all is delivered
 	log     []string                          // attempts: minutes since the start, destination, recipients
@@ -63,6 +63,7 @@ func (w *world) open() {
 	must(w.t, err)
 	w.q, err = Open(Config{Routes: &w.table}, Parts{
 		Spool: w.store.Spool(), Deliver: w, Report: w.report, Log: slog.New(slog.NewTextHandler(testWriter{w.t}, nil)),
+		Now: func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) },
 	})
 	must(w.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -152,7 +153,7 @@ func (w *world) sendWith(notify []string, from string, to ...string) (id string)
 	defer in.Abort()
 	_, err := io.WriteString(in, "Subject: x\r\n\r\ntext\r\n")
 	must(w.t, err)
-	item := NewItem(in.ID(), &env, env.To, Source{}, in.Size(), time.Now())
+	item := NewItem(in.ID(), &env, env.To, Source{}, in.Size(), w.q.Now())
 	in.Spool(item.Encode())
 	_, err = in.Commit(nil)
 	must(w.t, err)

@@ -93,7 +93,7 @@ func Open(cfg *config.Config, log *slog.Logger) (*Office, error) {
 		return nil, errors.Join(err, o.Close())
 	}
 	// The ledger counts through the store, and the store asks the ledger.
-	o.Quota = quota.NewLedger(quota.Options{Limits: o.limitsAt, Usage: o.usage, Members: o.members, Notify: o.crossed})
+	o.Quota = quota.NewLedger(quota.Options{Limits: o.limitsAt, Usage: o.usage, Members: o.members, Stamp: o.stampAt, Notify: o.crossed})
 	o.Store, err = mailstore.Open(root, mailstore.Options{Reserver: o.Quota})
 	if err != nil {
 		return nil, errors.Join(err, root.Close())

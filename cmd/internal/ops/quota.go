@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"pillarbox/cmd/internal/config"
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/durable"
 	"pillarbox/quota"
 )
 
@@ -32,6 +34,17 @@ func (o *Office) usage(dir string) (quota.Usage, error) {
 		return quota.Usage{}, nil
 	}
 	return quota.Usage{Bytes: held.Bytes, Messages: int64(held.Messages)}, err
+}
+
+// stampAt tells the directory of a mailbox or a domain from the same one after a change.
+func (o *Office) stampAt(dir string) (stamp any, settled bool) {
+	now := time.Now()
+	info, err := o.Root.Lstat(dir)
+	if err != nil {
+		return nil, false
+	}
+	s, ok := durable.StampOf(info)
+	return s, ok && s.Settled(now)
 }
 
 func (o *Office) members(domainDir string) ([]string, error) {

@@ -1,0 +1,99 @@
+package queue
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pillarbox/smtp"
+	"pillarbox/smtp/route"
+)
+
+const years = 4 * 365 * 24 * time.Hour
+
+// TestClockSetRight has a queue that works while the clock is years ahead. Then the clock is set right: at once or with a
+// restart between. What waits, and what comes, goes out as if the clock had always been right.
+func TestClockSetRight(t *testing.T) {
+	for name, test := range map[string]struct {
+		restart bool
+		answer  func(smtp.Attempt) smtp.Outcome
+		fresh   bool // another message comes after the clock is right
+	}{
+		"unreachable":                       {false, unreachable, false},
+		"unreachable, another comes":        {false, unreachable, true},
+		"unreachable, restart":              {true, unreachable, false},
+		"unreachable, restart, another":     {true, unreachable, true},
+		"deferred by the other side":        {false, all(later), false},
+		"deferred, restart":                 {true, all(later), false},
+		"deferred, restart, another comes":  {true, all(later), true},
+		"deferred by it, and another comes": {false, all(later), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(w *world) {
+				w.table.Default.Schedule = route.Schedule{Retries: []time.Duration{10 * time.Minute}, Expire: 48 * time.Hour}
+				w.ahead.Store(int64(years))
+				w.set(test.answer)
+				w.send("anna@office.example", "x@remote.example")
+				synctest.Wait()
+				if test.restart {
+					w.stop()
+					w.ahead.Store(0)
+					w.open()
+				} else {
+					w.ahead.Store(0)
+				}
+				w.set(nil)
+				want := 1
+				if test.fresh {
+					w.send("anna@office.example", "y@remote.example")
+					want = 2
+				}
+				w.clear()
+				time.Sleep(15 * time.Minute)
+				synctest.Wait()
+				if sent := w.attempts(); w.q.Len() != 0 || len(sent) < 1 || want == 2 && len(sent) > 2 {
+					t.Errorf("%d messages wait; sent: %q", w.q.Len(), slices.Clone(sent))
+				}
+			})
+		})
+	}
+}
+
+// TestGivenUpAfterClockSetRight has a message that can never be sent. It is given up in time by the right clock.
+func TestGivenUpAfterClockSetRight(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		bubble(t, func(w *world) {
+			w.table.Default.Schedule = route.Schedule{Retries: []time.Duration{time.Hour}, Expire: 10 * time.Hour}
+			w.ahead.Store(int64(years))
+			w.set(unreachable)
+			w.send("anna@office.example", "x@remote.example")
+			time.Sleep(30 * time.Minute)
+			if restart {
+				w.stop()
+			}
+			w.ahead.Store(0)
+			if restart {
+				w.open()
+			}
+			time.Sleep(10*time.Hour + 10*time.Minute)
+			synctest.Wait()
+			if told := w.told(); w.q.Len() != 0 || len(told) != 1 {
+				t.Errorf("restart %v: %d messages wait; reports: %q", restart, w.q.Len(), told)
+			}
+		})
+	}
+}
+
+func TestSetBack(t *testing.T) {
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, c := range []struct{ wall, elapsed, want time.Duration }{
+		{time.Hour, time.Hour, 0}, {time.Hour, time.Hour + time.Second, 0}, {0, time.Hour, time.Hour},
+		{-years, time.Minute, years + time.Minute}, {years, time.Hour, 0}, {time.Hour, 0, 0},
+	} {
+		now := clocks{at.Add(c.wall), c.elapsed}
+		if got := now.setBack(clocks{wall: at}); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}
