@@ -333,6 +333,17 @@ func TestLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOffice(t)
 		o.SetConfig(Config{Hostname: "mail.office.example", PerAddress: 3, PerHour: 5})
+		o.SetConfig(Config{Hostname: "mail.office.example", PerAddress: 3, PerHour: 5, Strangers: VerifiedStrangers})
+		o.from.Standing = smtp.StandingSPF // strangers with a domain of their own use up what is theirs
+		for i := range 50 {
+			must(t, o.Report(notice(o, fmt.Sprintf("x%d@evil.example", i))))
+		}
+		if n := o.Suppressed(); n != 45 {
+			t.Errorf("%d suppressed", n)
+		}
+		o.suppressed.Store(0)
+		must(t, os.RemoveAll(filepath.Join(o.data, "badmail")))
+		o.from.Standing = smtp.StandingLogin
 		failed := func(from string, n int) {
 			for range n {
 				must(t, o.Report(notice(o, from)))
