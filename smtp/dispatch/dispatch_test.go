@@ -269,7 +269,7 @@ func TestStranger(t *testing.T) {
 	must(t, o.Report(about(dsn.Failed)))
 	o.want("badmail", o.badmail(), ".eml", ".env", ".txt")
 	reason, err := badmail.Read(o.root, o.items[len(o.items)-1].ID, ".txt")
-	if err != nil || !strings.Contains(string(reason), "No report was sent: nothing vouches for the sender.") {
+	if err != nil || !strings.Contains(string(reason), "No report was sent: the sender has no standing.") {
 		t.Errorf("%s, %v", reason, err)
 	}
 	o.send([]string{"SUCCESS"}, victim, "anna@office.example")

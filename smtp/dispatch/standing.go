@@ -21,8 +21,8 @@ func mayHear(strangers Strangers, standing smtp.Standing) bool {
 	return strangers == AllStrangers
 }
 
-// refusal says why the sender of a message is not sent a report; "": it is. What is sent is counted. DNS is asked only
-// now, and only where it decides.
+// refusal says why the sender of a message is not sent a report; "": it is, and the report is counted. DNS is asked only
+// now, and only where its answer decides.
 func (d *Dispatcher) refusal(cfg *Config, it *queue.Item) (why string, err error) {
 	hosted, err := d.Dir.Hosts(it.From.Domain)
 	if err != nil {
@@ -43,7 +43,7 @@ func (d *Dispatcher) refusal(cfg *Config, it *queue.Item) (why string, err error
 
 // Why a report is not sent.
 const (
-	noStanding = "nothing vouches for the sender"
+	noStanding = "the sender has no standing"
 	overLimit  = "too many reports within the hour"
 )
 

@@ -300,3 +300,30 @@ func TestOutboundForgedSender(t *testing.T) {
 		t.Errorf("badmail:\n%s", list)
 	}
 }
+
+// TestOutboundBadmailCeiling: strangers cannot make badmail grow beyond its ceiling, and the postmaster hears of it once.
+func TestOutboundBadmailCeiling(t *testing.T) {
+	o, dns := sendingOffice(t)
+	dns.SetMX("closed.example", ".")
+	o.set(t, "reports", "badmail_size", `"1MB"`)
+	o.serve(t)
+	o.pillarbox(t, "", "admin", "alias", "add", "away@"+domain, "x@closed.example")
+	s := o.mustDial(t, "smtp")
+	s.ask(t, "250", "EHLO evil.example")
+	large := letter("grow") + strings.Repeat(strings.Repeat("y", 70)+"\r\n", 8000)
+	for range 4 {
+		if reply, err := s.transact("victim@partner.example", large, "away@"+domain); err != nil || !strings.HasPrefix(reply, "250 ") {
+			t.Fatalf("%q, %v", reply, err)
+		}
+	}
+	o.wantQueueEmpty(t)
+	if list := o.pillarbox(t, "", "admin", "badmail", "list"); strings.Count(list, "P3_") != 1 {
+		t.Errorf("badmail:\n%s", list)
+	}
+	if text := o.wantMail(t, anna, 1)[0]; !strings.Contains(text, "Subject: Mail that can neither be delivered nor reported piles up\r\n") {
+		t.Errorf("the postmaster got\n%s", text)
+	}
+	if check := o.pillarbox(t, "", "admin", "check"); !strings.Contains(check, "note: badmail: ") || !strings.Contains(check, "nothing is wrong") {
+		t.Errorf("check:\n%s", check)
+	}
+}

@@ -26,7 +26,7 @@ const (
 	ProblemQuarantine Problem = "quarantine" // one that was taken out of it
 	ProblemBadmail    Problem = "badmail"    // one that could neither be delivered nor reported
 	ProblemPickup     Problem = "pickup"     // a file that was to be sent
-	ProblemFetch      Problem = "fetch"      // what was fetched elsewhere cannot be understood
+	ProblemFetch      Problem = "fetch"      // the record of fetched mail cannot be understood
 	ProblemZeros      Problem = "zeros"      // a part of a message never reached the disk
 	ProblemOwner      Problem = "owner"      // the server may not use it: it is another user's
 	ProblemMode       Problem = "mode"       // the server may not use it: its mode
@@ -151,7 +151,7 @@ func (c *checker) badmail() {
 	if len(all) > 0 {
 		c.found(Finding{Where: where, Problem: ProblemBadmail, Note: true, File: badmail.Dir,
 			Text: fmt.Sprintf("holds %s that could neither be delivered nor reported (%s), since %s",
-				quota.FormatMessages(int64(len(all))), quota.Approximate(size, 0), all[0].Kept.UTC().Format(time.RFC3339)),
+				quota.FormatMessages(int64(len(all))), quota.Approximate(size, 1_000_000), all[0].Kept.UTC().Format(time.RFC3339)),
 			Hint: "'pillarbox admin badmail list' shows them; 'badmail send' sends one once more, 'badmail remove' deletes it"})
 	}
 }
@@ -211,7 +211,7 @@ func (c *checker) picked(dir, sub string, e fs.DirEntry) {
 	}
 }
 
-// fetched looks at what is remembered of mailboxes elsewhere.
+// fetched looks at the records of what was fetched from mailboxes on other servers.
 func (c *checker) fetched() {
 	const dir = "fetch"
 	for _, e := range c.leftovers("fetch", dir) {
@@ -228,13 +228,13 @@ func (c *checker) fetched() {
 			}))
 		}
 		if err != nil {
-			c.found(Finding{Where: "fetch", Problem: ProblemFetch, File: name, Text: fmt.Sprintf("what was fetched before cannot be understood: %v", err),
-				Hint: "nothing is collected for it until then: delete " + c.whole(name) + " to fetch everything anew, what is still on the other server a second time"})
+			c.found(Finding{Where: "fetch", Problem: ProblemFetch, File: name, Text: fmt.Sprintf("the record of fetched mail cannot be understood: %v", err),
+				Hint: "until then its mail is not collected; delete " + c.whole(name) + " to fetch everything that is still on the other server once more"})
 		}
 	}
 }
 
-// zeros looks for messages of a mailbox of which a part never reached the disk. Their size is right, so that nothing else
+// zeros looks for messages of a mailbox of which a part never reached the disk. Their size is right, so no other check
 // shows it.
 func (c *checker) zeros(b checkedBox) {
 	names, err := c.office.Root.ReadNames(b.dir)
@@ -252,7 +252,7 @@ func (c *checker) zeros(b checkedBox) {
 	}
 }
 
-// zerosIn is 0 for a file that cannot be read: that is told elsewhere.
+// zerosIn is 0 for a file that cannot be read, which is another finding.
 func (o *Office) zerosIn(name string) int64 {
 	f, _, err := o.open(name)
 	if err != nil {
