@@ -21,9 +21,9 @@ func (a *app) badmailCommand() *cobra.Command {
 		a.badmailSendCommand(),
 		a.badmailRemoveCommand(),
 	)
-	cmd.Long = `Mail that could neither be delivered nor reported: reports that nobody took, and
-mail of senders that nothing vouches for. It is kept in the folder badmail, within
-reports.badmail_days and reports.badmail_size; the oldest goes first.
+	cmd.Long = `Mail that could neither be delivered nor reported: reports that no server took, and
+mail whose sender has no standing. The folder badmail keeps it, within
+reports.badmail_days and reports.badmail_size; the oldest is removed first.
 
 A message is named by its ID, the beginning of it, or its last 8 characters.`
 	return cmd
@@ -89,7 +89,7 @@ func badmailHint(m *ops.BadMessage) string {
 	case m.Envelope == nil:
 		return "'pillarbox admin badmail send " + m.ID + " --to x@partner.example' sends it; 'badmail remove' deletes it"
 	}
-	return "nothing, or 'pillarbox admin badmail send " + m.ID + "' once the reason is gone; --to sends it to somebody else"
+	return "'pillarbox admin badmail send " + m.ID + "' sends it once the reason is gone; --to names another recipient"
 }
 
 func (a *app) badmailSendCommand() *cobra.Command {
@@ -185,7 +185,7 @@ func (a *app) badmailRemoveCommand() *cobra.Command {
 	return cmd
 }
 
-// removeChosen deletes messages. What is not one message that was named is asked for.
+// removeChosen deletes messages. It asks first, unless one message was named.
 func (a *app) removeChosen(ids, named []string, yes, asJSON bool, where string, remove func([]string) error) error {
 	if len(ids) > 0 && (len(ids) > 1 || len(named) == 0) {
 		if err := a.confirm(yes, fmt.Sprintf("Delete %s in %s?", quota.FormatMessages(int64(len(ids))), where)); err != nil {

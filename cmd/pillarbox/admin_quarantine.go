@@ -24,8 +24,8 @@ func (a *app) quarantineCommand() *cobra.Command {
 		a.quarantineRemoveCommand(),
 	)
 	cmd.Long = `Messages that were taken out of the queue because they could not be understood:
-one of their two files is missing or damaged. They are mail that somebody was told
-is on its way; nothing happens to them by itself.
+one of their two files is missing or damaged. Their senders were told that they are
+on their way. The server does not touch them again.
 
 retry puts a message back, and its time begins anew. If its state cannot be
 understood, say who sent it and who is to get it, with --from and --to.`

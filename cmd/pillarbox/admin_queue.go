@@ -33,7 +33,7 @@ together must all be true.
 retry gives messages their turn now, as far as the hours of their routes permit,
 and flush whatever the hour, and what is kept for ETRN too. hold keeps messages
 back until release; they are not given up meanwhile. bounce gives them back to
-their senders, and remove deletes them without a word to anybody.
+their senders, and remove deletes them without a report.
 
 quarantine has the messages that the server could not understand.`
 	return cmd

@@ -43,7 +43,7 @@ type Usage struct {
 	Limit    int64 // of them; 0: none
 }
 
-// Message is what is put there.
+// Message is a message to be kept.
 type Message struct {
 	Original func() (io.ReadCloser, error)
 	Size     int64  // octets of the original; 0: not known
@@ -77,7 +77,7 @@ type kept struct {
 }
 
 // New makes a Store below the data directory. grown is told when half of the ceiling by size is used, and then not again
-// until less than a quarter is; it must not block. nil tells nobody.
+// until less than a quarter is; it must not block. It may be nil.
 func New(fsys durable.FS, log *slog.Logger, grown func(Usage)) *Store {
 	return &Store{fsys: fsys, log: log, grown: grown}
 }
@@ -170,7 +170,7 @@ func (s *Store) freeName(id string) (string, error) {
 	}
 }
 
-// Trim looks at the directory again, which people may have changed, and removes what is too old or too much.
+// Trim reads the directory again, which people may have changed, and removes the messages beyond the ceiling.
 func (s *Store) Trim() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,7 +184,7 @@ func (s *Store) Trim() error {
 	return err
 }
 
-// Remove deletes a message, durably. What is not there is no error.
+// Remove deletes a message, durably. A message that does not exist is no error.
 func (s *Store) Remove(id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -204,7 +204,7 @@ func (s *Store) Usage() Usage {
 
 func (s *Store) usage() Usage { return Usage{len(s.kept), s.size, s.limits.Size} }
 
-// readOnce reads what is there already.
+// readOnce reads the directory, unless that was done before.
 func (s *Store) readOnce() error {
 	if s.read {
 		return nil
@@ -219,7 +219,7 @@ func (s *Store) readOnce() error {
 		s.kept = append(s.kept, kept{e.ID, e.Kept, e.Size})
 		s.size += e.Size
 	}
-	if first { // a restart tells nothing anew
+	if first { // a restart does not repeat a notice
 		s.told = s.half()
 	}
 	s.read, s.readAt = true, time.Now()
@@ -286,7 +286,7 @@ func (s *Store) remove(id string) error { return Remove(s.fsys, id) }
 // onDisk is what a file takes, at least.
 func onDisk(size int64) int64 { return (size + block - 1) / block * block }
 
-// suffixes are those of a message's files. The message itself goes last: without it the rest means nothing.
+// suffixes are those of a message's files. The message itself is removed last: a crash before that leaves it to be found.
 func suffixes() []string { return []string{".env", ".txt", ".eml"} }
 
 // Entry is a message that is kept.
@@ -302,7 +302,7 @@ type Entry struct {
 // Has reports whether it has a file with this suffix.
 func (e *Entry) Has(suffix string) bool { return slices.Contains(e.Files, e.ID+suffix) }
 
-// List returns what is kept below a data directory, the oldest first. A directory that does not exist holds nothing.
+// List returns the messages that are kept below a data directory, the oldest first. A missing directory is no error.
 func List(fsys durable.FS) ([]Entry, error) {
 	names, err := fsys.ReadNames(Dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -354,7 +354,7 @@ func Read(fsys durable.FS, id, suffix string) ([]byte, error) {
 	return durable.ReadFile(fsys, path.Join(Dir, id+suffix))
 }
 
-// Remove deletes a message's files, durably. What is not there is no error.
+// Remove deletes a message's files, durably. A missing file is no error.
 func Remove(fsys durable.FS, id string) error {
 	for _, suffix := range suffixes() {
 		if err := fsys.Remove(path.Join(Dir, id+suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -34,8 +34,7 @@ type Config struct {
 	Strangers      Strangers
 	PerAddress     int // reports and notices to one address in an hour; 0: no limit
 	PerHour        int // to all together; 0: no limit
-	// Vouch finds out what vouches for a stranger's sender, of whose message that was not found out when it came; nil:
-	// nothing does.
+	// Vouch finds the standing of a stranger whose message had none when it came. nil: all stay strangers.
 	Vouch func(source *queue.Source, from addr.Address) smtp.Standing
 }
 
@@ -46,11 +45,11 @@ type Strangers int
 const (
 	NoStrangers       Strangers = iota
 	VerifiedStrangers           // whose domain vouches for them, by SPF or DMARC
-	AllStrangers                // also an address that anybody may have forged
+	AllStrangers                // also an address that may be forged
 )
 
-// NullSender is what becomes of mail that cannot be delivered and whose sender cannot be told: it has none, or nothing
-// vouches for the one that it names (Domino's RouterDSNForNULLReversePath).
+// NullSender is what becomes of mail that cannot be delivered and whose sender cannot be told: the mail has no sender, or
+// a sender without a standing (Domino's RouterDSNForNULLReversePath).
 type NullSender int
 
 // The choices.

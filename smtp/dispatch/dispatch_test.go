@@ -269,7 +269,7 @@ func TestStranger(t *testing.T) {
 	must(t, o.Report(about(dsn.Failed)))
 	o.want("badmail", o.badmail(), ".eml", ".env", ".txt")
 	reason, err := badmail.Read(o.root, o.items[len(o.items)-1].ID, ".txt")
-	if err != nil || !strings.Contains(string(reason), "No report was sent: nothing vouches for the sender.") {
+	if err != nil || !strings.Contains(string(reason), "No report was sent: the sender has no standing.") {
 		t.Errorf("%s, %v", reason, err)
 	}
 	o.send([]string{"SUCCESS"}, victim, "anna@office.example")
@@ -333,6 +333,17 @@ func TestLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOffice(t)
 		o.SetConfig(Config{Hostname: "mail.office.example", PerAddress: 3, PerHour: 5})
+		o.SetConfig(Config{Hostname: "mail.office.example", PerAddress: 3, PerHour: 5, Strangers: VerifiedStrangers})
+		o.from.Standing = smtp.StandingSPF // strangers with a domain of their own use up what is theirs
+		for i := range 50 {
+			must(t, o.Report(notice(o, fmt.Sprintf("x%d@evil.example", i))))
+		}
+		if n := o.Suppressed(); n != 45 {
+			t.Errorf("%d suppressed", n)
+		}
+		o.suppressed.Store(0)
+		must(t, os.RemoveAll(filepath.Join(o.data, "badmail")))
+		o.from.Standing = smtp.StandingLogin
 		failed := func(from string, n int) {
 			for range n {
 				must(t, o.Report(notice(o, from)))

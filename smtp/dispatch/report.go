@@ -66,13 +66,11 @@ func (d *Dispatcher) tell(item *queue.Item, action dsn.Action, about []queue.Rec
 		return
 	}
 	n := queue.Notice{Item: item, Action: action, Recipients: about}
-	ok, err := d.mayTell(cfg, item)
+	why, err := d.refusal(cfg, item)
 	switch {
 	case err != nil:
-	case !ok: // the client has heard what failed in the reply to its message
-		d.suppress(n, item.From, noStanding)
-	case !d.MayNotify(key(item.From)):
-		d.suppress(n, item.From, overLimit)
+	case why != "": // the client has heard what failed in the reply to its message
+		d.suppress(n, item.From, why)
 	default:
 		err = d.send(cfg, n, item.From, header)
 	}
@@ -111,14 +109,12 @@ func (d *Dispatcher) report(n queue.Notice, original opener) error {
 	if !cfg.reports(n.Action) {
 		return nil
 	}
-	ok, err := d.mayTell(cfg, n.Item)
+	why, err := d.refusal(cfg, n.Item)
 	switch {
 	case err != nil:
 		return err
-	case !ok:
-		return d.untold(cfg, n, original, noStanding)
-	case !d.MayNotify(key(n.Item.From)):
-		return d.untold(cfg, n, original, overLimit)
+	case why != "":
+		return d.untold(cfg, n, original, why)
 	}
 	return d.send(cfg, n, n.Item.From, original)
 }
@@ -140,7 +136,7 @@ func (d *Dispatcher) unreportable(cfg *Config, n queue.Notice, original opener, 
 		return nil
 	case cfg.NullSender == ToBadmail,
 		n.Item.Parent != "", // it is a report itself, and the postmaster's perhaps
-		!d.MayNotify(key(postmaster)):
+		!d.take(key(postmaster), "strangers"):
 		return d.putAside(n, original, why)
 	}
 	return d.send(cfg, n, postmaster, original)

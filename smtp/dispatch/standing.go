@@ -21,22 +21,29 @@ func mayHear(strangers Strangers, standing smtp.Standing) bool {
 	return strangers == AllStrangers
 }
 
-// mayTell reports whether the sender of a message may be sent a report. DNS is asked only now, and only where it decides.
-func (d *Dispatcher) mayTell(cfg *Config, it *queue.Item) (bool, error) {
+// refusal says why the sender of a message is not sent a report; "": it is, and the report is counted. DNS is asked only
+// now, and only where its answer decides.
+func (d *Dispatcher) refusal(cfg *Config, it *queue.Item) (why string, err error) {
 	hosted, err := d.Dir.Hosts(it.From.Domain)
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	standing := it.Source.StandingOf(hosted)
 	if standing == smtp.StandingStranger && cfg.Strangers == VerifiedStrangers && cfg.Vouch != nil {
 		standing = cfg.Vouch(&it.Source, it.From)
 	}
-	return mayHear(cfg.Strangers, standing), nil
+	switch {
+	case !mayHear(cfg.Strangers, standing):
+		return noStanding, nil
+	case !d.mayReport(it, standing):
+		return overLimit, nil
+	}
+	return "", nil
 }
 
 // Why a report is not sent.
 const (
-	noStanding = "nothing vouches for the sender"
+	noStanding = "the sender has no standing"
 	overLimit  = "too many reports within the hour"
 )
 
@@ -50,9 +57,21 @@ func (d *Dispatcher) suppress(n queue.Notice, to addr.Address, why string) {
 func (d *Dispatcher) Suppressed() int64 { return d.suppressed.Load() }
 
 // MayNotify counts a report or a notice to an address, or into mailboxes, and reports whether it is within the limits of an hour.
-func (d *Dispatcher) MayNotify(to string) bool {
+func (d *Dispatcher) MayNotify(to string) bool { return d.take(to, "office") }
+
+// take counts a report to an address. Strangers have a total of their own: they must not be able to use up that of the
+// office.
+func (d *Dispatcher) take(to, whose string) bool {
 	cfg := d.config.Load()
-	return d.told.Take("to "+to, 1, cfg.PerAddress).OK && d.told.Take("all", 1, cfg.PerHour).OK
+	return d.told.Take("to "+to, 1, cfg.PerAddress).OK && d.told.Take("all of "+whose, 1, cfg.PerHour).OK
+}
+
+// mayReport counts a report to the sender of a message.
+func (d *Dispatcher) mayReport(it *queue.Item, standing smtp.Standing) bool {
+	if standing == smtp.StandingLogin || standing == smtp.StandingOffice {
+		return d.take(key(it.From), "office")
+	}
+	return d.take(key(it.From), "strangers")
 }
 
 func key(to addr.Address) string { return to.Fold().String() }

@@ -40,6 +40,9 @@ func (q *Queue) remind(e *entry) {
 	defer q.drop(e.id, l)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if q.entryOf(e.id) != e {
+		return // it has left meanwhile
+	}
 	if err := q.load(e.id, l); err != nil {
 		q.lost(e, err)
 		return

@@ -121,10 +121,7 @@ func (q *Queue) Do(action Action, f Filter) (count int, err error) {
 }
 
 func (q *Queue) do(action Action, id string) (done bool, err error) {
-	q.mu.Lock()
-	e := q.entries[id]
-	q.mu.Unlock()
-	if e == nil {
+	if q.entryOf(id) == nil {
 		q.loadOne(id) // it was found at start, and its turn has not come
 	}
 	l := q.take(id)
@@ -136,9 +133,7 @@ func (q *Queue) do(action Action, id string) (done bool, err error) {
 	} else if err != nil {
 		return false, nil // it has left
 	}
-	q.mu.Lock()
-	e = q.entries[id]
-	q.mu.Unlock()
+	e := q.entryOf(id)
 	if e == nil {
 		return false, nil
 	}

@@ -78,6 +78,8 @@ type Queue struct {
 	poke chan struct{}
 	work sync.WaitGroup
 
+	overdue chan *entry // whose senders are to be told something
+
 	mu           sync.Mutex
 	running      context.Context // of workers; nil: none may start
 	entries      map[string]*entry
@@ -95,7 +97,7 @@ type Queue struct {
 // accepted: of what lies in the spool without a state by then, nobody was told that it was accepted, and it is put aside.
 func Open(cfg Config, parts Parts) (*Queue, error) {
 	q := &Queue{
-		Parts: parts, poke: make(chan struct{}, 1),
+		Parts: parts, poke: make(chan struct{}, 1), overdue: make(chan *entry, batch),
 		entries: make(map[string]*entry), destinations: make(map[string]*destination), live: make(map[string]*live),
 		active: make(map[*attempt]struct{}), claimed: make(map[string]bool),
 	}
@@ -211,6 +213,9 @@ func (q *Queue) Run(ctx context.Context) {
 	}
 	q.mu.Unlock()
 	q.work.Go(func() { q.readAll(ctx) })
+	for range tellers {
+		q.work.Go(func() { q.tell(ctx) })
+	}
 	q.schedule(ctx)
 	q.mu.Lock()
 	q.running = nil
@@ -242,7 +247,7 @@ func (q *Queue) readAll(ctx context.Context) {
 
 // loadOne gives a message its entry in the index. If its state cannot be read now, it is read again later.
 func (q *Queue) loadOne(id string) {
-	if q.known(id) {
+	if q.entryOf(id) != nil {
 		return
 	}
 	q.contain(id, func() { q.loadContained(id) })
@@ -273,10 +278,10 @@ func (q *Queue) loadContained(id string) {
 	q.wakeUp()
 }
 
-func (q *Queue) known(id string) bool {
+func (q *Queue) entryOf(id string) *entry {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.entries[id] != nil
+	return q.entries[id]
 }
 
 // schedule looks at what has become due.
@@ -298,7 +303,7 @@ func (q *Queue) schedule(ctx context.Context) {
 		last = now
 		overdue, next := q.look(now.wall)
 		for _, e := range overdue {
-			q.contain(e.id, func() { q.remind(e) })
+			q.overdue <- e // there is room: look has counted it
 		}
 		timer.Reset(next.Sub(now.wall))
 	}
@@ -311,8 +316,26 @@ func (q *Queue) wakeUp() {
 	}
 }
 
-// batch is how many senders are told something before connections are looked at again.
-const batch = 100
+const (
+	// batch is how many messages may wait for their senders to be told something.
+	batch = 100
+	// tellers are the goroutines that tell them. What a report waits for, a slow disk or the DNS of a stranger's domain, is
+	// in no attempt's way.
+	tellers = 4
+)
+
+// tell tells the senders of overdue messages what there is to be told, until ctx ends.
+func (q *Queue) tell(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-q.overdue:
+			q.contain(e.id, func() { q.remind(e) })
+			q.wakeUp() // there is room for another
+		}
+	}
+}
 
 // look starts workers for what has become due, and returns the messages whose senders are to be told something, and when to look again.
 func (q *Queue) look(now time.Time) (overdue []*entry, next time.Time) {
@@ -327,14 +350,15 @@ func (q *Queue) look(now time.Time) (overdue []*entry, next time.Time) {
 		}
 		q.prune(d)
 	}
-	for len(q.deadlines) > 0 && q.deadlines[0].deadline <= now.UnixNano() && len(overdue) < batch {
+	room := batch - len(q.overdue)
+	for len(q.deadlines) > 0 && q.deadlines[0].deadline <= now.UnixNano() && len(overdue) < room {
 		overdue = append(overdue, heap.Pop(&q.deadlines).(*entry))
 	}
 	next = now.Add(clockLook)
 	if len(q.wakes) > 0 && q.wakes[0].wake < next.UnixNano() {
 		next = time.Unix(0, q.wakes[0].wake)
 	}
-	if len(q.deadlines) > 0 && q.deadlines[0].deadline < next.UnixNano() {
+	if len(q.deadlines) > 0 && q.deadlines[0].deadline < next.UnixNano() && len(overdue) < room {
 		next = time.Unix(0, q.deadlines[0].deadline)
 	}
 	return overdue, next

@@ -42,7 +42,8 @@ type world struct {
 	answer  func(a smtp.Attempt) smtp.Outcome // nil: all is delivered
 	log     []string                          // attempts: minutes since the start, destination, recipients
 	reports []string
-	noPaper error // of the reports
+	noPaper error         // of the reports
+	slow    time.Duration // that a report takes
 	began   time.Time
 	now     int // attempts at this moment
 	most    int
@@ -103,6 +104,7 @@ func (w *world) Deliver(ctx context.Context, a smtp.Attempt) smtp.Outcome {
 }
 
 func (w *world) report(n Notice) error {
+	time.Sleep(w.slow)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.noPaper != nil {

@@ -341,3 +341,33 @@ func TestStandingOfOldStates(t *testing.T) {
 		}
 	}
 }
+
+// TestSlowReports: reports that take long, as where the DNS of a stranger's domain is slow, delay no delivery.
+func TestSlowReports(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.slow = time.Minute
+		w.keepDomains(0, "kept.example") // no attempt waits for the same messages
+		const hostile = 300
+		for range hostile {
+			w.send("anna@office.example", "x@kept.example")
+		}
+		time.Sleep(48*time.Hour + time.Minute) // they are given up, all at once
+		var tries atomic.Int32
+		w.set(func(a smtp.Attempt) smtp.Outcome {
+			if tries.Add(1) == 1 {
+				return a.SameForAll(later)
+			}
+			return a.SameForAll(delivered)
+		})
+		w.send("anna@office.example", "b@good.example")
+		sent := time.Now()
+		for tries.Load() < 2 && time.Since(sent) < 2*time.Hour {
+			time.Sleep(time.Second)
+		}
+		if took := time.Since(sent); took > 20*time.Minute {
+			t.Errorf("the second try came after %v", took)
+		}
+		time.Sleep(2 * time.Hour)
+		w.wantLen(0)
+	})
+}

@@ -9,7 +9,7 @@ import (
 )
 
 // Standing is what the results say for a reverse-path. DMARC vouches for the domain in From, which need not be that of the
-// reverse-path: whoever signs with a domain of its own could name any victim there.
+// reverse-path: a client that signs with its own domain could name any victim there.
 func (r Results) Standing(from addr.Address) smtp.Standing {
 	switch {
 	case from.IsZero():

@@ -51,7 +51,7 @@ func Default() Config {
 			IdleTimeout: 10 * time.Minute,
 			MaxErrors:   10,
 		},
-		Limits:    Limits{Connections: 1000, ConnectionsPerAddress: 100, ConnectionsPerAccount: 50},
+		Limits:    Limits{Connections: 1000, ConnectionsPerAddress: 300, ConnectionsPerAccount: 50},
 		Bans:      Bans{After: 20, Duration: time.Hour},
 		DNS:       DNS{Timeout: 5 * time.Second},
 		Mailboxes: Mailboxes{PlusSeparator: "+", DefaultWarning: 90, OverQuota: RefuseOverQuota, Notices: EnglishNotices},

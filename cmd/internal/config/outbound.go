@@ -38,7 +38,7 @@ type Reports struct {
 }
 
 // Strangers says which senders outside the office are told of the fate of their
-// mail. Anybody can write anybody's address into MAIL FROM.
+// mail. A client can write any address into MAIL FROM.
 type Strangers string
 
 // The values of Strangers.

@@ -82,7 +82,7 @@ func badmailNotice(cfg *config.Config, to addr.Address, u badmail.Usage, now tim
 		b.WriteString(field + "\r\n")
 	}
 	w := quotedprintable.NewWriter(&b)
-	io.WriteString(w, fmt.Sprintf(body, u.Messages, quota.Approximate(u.Size, 0), ceiling)) // into memory
+	io.WriteString(w, fmt.Sprintf(body, u.Messages, quota.Approximate(u.Size, 1_000_000), ceiling)) // into memory
 	w.Close()
 	b.WriteString("\r\n")
 	return b.String()
@@ -97,8 +97,8 @@ The oldest are removed when there are too many, or when they are too old.
     pillarbox admin badmail send ID   sends one once more
     pillarbox admin badmail remove ID
 
-Many of them within a short time mostly mean that somebody misuses an address
-of yours, or that a forward leads to a server that refuses its mail.`
+If there are many new ones, either a stranger misuses one of your addresses,
+or a forward leads to a server that refuses its mail.`
 
 	badmailGerman     = "Unzustellbare Nachrichten ohne Absender häufen sich"
 	badmailGermanText = `Im Ordner badmail des Mailservers liegen %d Nachrichten (%s; %s).

@@ -88,6 +88,9 @@ func queueConfig(cfg *config.Config) queue.Config {
 	return queue.Config{Routes: &cfg.Routes, Connections: min(cfg.Outbound.Connections, mostAttempts(openFiles())), Closed: !cfg.Outbound.Enabled}
 }
 
+// vouchTimeout is how long a report waits for the DNS of a stranger's domain, which the stranger may have made slow.
+const vouchTimeout = 3 * time.Second
+
 func dispatchConfig(cfg *config.Config) dispatch.Config {
 	null := map[config.NullSender]dispatch.NullSender{
 		config.NullToBadmail: dispatch.ToBadmail, config.NullSend: dispatch.ToPostmaster, config.NullDrop: dispatch.Nowhere,
@@ -95,7 +98,7 @@ func dispatchConfig(cfg *config.Config) dispatch.Config {
 	strangers := map[config.Strangers]dispatch.Strangers{
 		config.NoStrangers: dispatch.NoStrangers, config.VerifiedStrangers: dispatch.VerifiedStrangers, config.AllStrangers: dispatch.AllStrangers,
 	}
-	verifier := verify.New(verify.Options{Servers: ops.DNSOptions(cfg).Servers})
+	verifier := verify.New(verify.Options{Servers: ops.DNSOptions(cfg).Servers, Timeout: vouchTimeout})
 	return dispatch.Config{
 		Hostname:       string(cfg.Hostname),
 		Language:       dsn.Language(cfg.Reports.Language),

@@ -259,3 +259,71 @@ func TestOutboundSuccess(t *testing.T) {
 	}
 	o.wantQueueEmpty(t)
 }
+
+// TestOutboundForgedSender: whatever a stranger does with the address of a victim elsewhere, no report goes there. What
+// cannot be delivered is kept, and an administrator sees it.
+func TestOutboundForgedSender(t *testing.T) {
+	victims := newSink(t, "")
+	o := partner(t, victims.port)
+	o.serve(t)
+	o.pillarbox(t, "", "admin", "quota", "set", boss, "--size", "10KB")
+	o.pillarbox(t, "", "admin", "alias", "add", "away@"+domain, "x@closed.example")
+	const victim = "victim@partner.example"
+
+	s := o.mustDial(t, "smtp")
+	if hello := s.ask(t, "250", "EHLO evil.example"); strings.Contains(hello, "DSN") {
+		t.Errorf("delivery reports are offered to a stranger: %q", hello)
+	}
+	send := func(want, mail, message string, rcpt ...string) {
+		t.Helper()
+		s.ask(t, "250", "MAIL FROM:<%s>%s", victim, mail)
+		for _, to := range rcpt {
+			s.ask(t, "250", "RCPT TO:<%s", to)
+		}
+		s.ask(t, "354", "DATA")
+		if reply := s.ask(t, "", "%s", stuff(message)); !strings.Contains(reply, want) {
+			t.Errorf("answered %q, want %q", reply, want)
+		}
+	}
+	large := letter("buy cheap stuff") + strings.Repeat(strings.Repeat("y", 70)+"\r\n", 300)
+	send("250 2.6.0", " RET=FULL ENVID=x1", letter("success"), anna+"> NOTIFY=SUCCESS,FAILURE,DELAY")
+	send("but not for "+boss+": full", "", large, anna+">", boss+">")
+	send("452 4.2.2", " SIZE=1000", large, anna+">", boss+">")
+	send("250 2.6.0", "", letter("a forward that is refused"), "away@"+domain+"> NOTIFY=FAILURE")
+	o.wantQueueEmpty(t)
+	o.wantMail(t, anna, 2)
+	if dumps := victims.dumps(t); len(dumps) > 0 {
+		t.Errorf("the victim got %d reports, the first with %q", len(dumps), dumps[0])
+	}
+	list := o.pillarbox(t, "", "admin", "badmail", "list")
+	if !strings.Contains(list, victim) || !strings.Contains(list, "x@closed.example: failed") || strings.Count(list, "P3_") != 1 {
+		t.Errorf("badmail:\n%s", list)
+	}
+}
+
+// TestOutboundBadmailCeiling: strangers cannot make badmail grow beyond its ceiling, and the postmaster hears of it once.
+func TestOutboundBadmailCeiling(t *testing.T) {
+	o, dns := sendingOffice(t)
+	dns.SetMX("closed.example", ".")
+	o.set(t, "reports", "badmail_size", `"1MB"`)
+	o.serve(t)
+	o.pillarbox(t, "", "admin", "alias", "add", "away@"+domain, "x@closed.example")
+	s := o.mustDial(t, "smtp")
+	s.ask(t, "250", "EHLO evil.example")
+	large := letter("grow") + strings.Repeat(strings.Repeat("y", 70)+"\r\n", 8000)
+	for range 4 {
+		if reply, err := s.transact("victim@partner.example", large, "away@"+domain); err != nil || !strings.HasPrefix(reply, "250 ") {
+			t.Fatalf("%q, %v", reply, err)
+		}
+	}
+	o.wantQueueEmpty(t)
+	if list := o.pillarbox(t, "", "admin", "badmail", "list"); strings.Count(list, "P3_") != 1 {
+		t.Errorf("badmail:\n%s", list)
+	}
+	if text := o.wantMail(t, anna, 1)[0]; !strings.Contains(text, "Subject: Mail that can neither be delivered nor reported piles up\r\n") {
+		t.Errorf("the postmaster got\n%s", text)
+	}
+	if check := o.pillarbox(t, "", "admin", "check"); !strings.Contains(check, "note: badmail: ") || !strings.Contains(check, "nothing is wrong") {
+		t.Errorf("check:\n%s", check)
+	}
+}

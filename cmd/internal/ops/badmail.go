@@ -30,7 +30,7 @@ func (o *Office) ListBadmail() ([]BadMessage, error) {
 	return all, err
 }
 
-// badMessage reads what is said of a message. What cannot be read is left out.
+// badMessage reads the envelope and the reason of a message. It leaves out a file that cannot be read.
 func (o *Office) badMessage(e badmail.Entry) BadMessage {
 	m := BadMessage{Entry: e}
 	var since time.Time

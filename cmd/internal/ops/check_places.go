@@ -28,7 +28,7 @@ const (
 	ProblemQuarantine Problem = "quarantine" // one that was taken out of it
 	ProblemBadmail    Problem = "badmail"    // one that could neither be delivered nor reported
 	ProblemPickup     Problem = "pickup"     // a file that was to be sent
-	ProblemFetch      Problem = "fetch"      // what was fetched elsewhere cannot be understood
+	ProblemFetch      Problem = "fetch"      // the record of fetched mail cannot be understood
 	ProblemLog        Problem = "log"        // the log of mail that is on its way, or its reserve
 	ProblemZeros      Problem = "zeros"      // a part of a message never reached the disk
 	ProblemOwner      Problem = "owner"      // the server may not use it: it is another user's
@@ -154,7 +154,7 @@ func (c *checker) badmail() {
 	if len(all) > 0 {
 		c.found(Finding{Where: where, Problem: ProblemBadmail, Note: true, File: badmail.Dir,
 			Text: fmt.Sprintf("holds %s that could neither be delivered nor reported (%s), since %s",
-				quota.FormatMessages(int64(len(all))), quota.Approximate(size, 0), all[0].Kept.UTC().Format(time.RFC3339)),
+				quota.FormatMessages(int64(len(all))), quota.Approximate(size, 1_000_000), all[0].Kept.UTC().Format(time.RFC3339)),
 			Hint: "'pillarbox admin badmail list' shows them; 'badmail send' sends one once more, 'badmail remove' deletes it"})
 	}
 }
@@ -214,18 +214,18 @@ func (c *checker) picked(dir, sub string, e fs.DirEntry) {
 	}
 }
 
-// fetched looks at what is remembered of mailboxes elsewhere.
+// fetched looks at the records of what was fetched from mailboxes on other servers.
 func (c *checker) fetched() {
 	const where = "fetch"
 	c.leftovers(where, where)
 	damaged := collect.Damaged(c.office.Root)
 	for _, name := range slices.Sorted(maps.Keys(damaged)) {
-		c.found(Finding{Where: where, Problem: ProblemFetch, File: name, Text: fmt.Sprintf("what was fetched before cannot be understood: %v", damaged[name]),
-			Hint: "nothing is collected for it until then: delete " + c.whole(name) + " to fetch everything anew, what is still on the other server a second time"})
+		c.found(Finding{Where: where, Problem: ProblemFetch, File: name, Text: fmt.Sprintf("the record of fetched mail cannot be understood: %v", damaged[name]),
+			Hint: "until then its mail is not collected; delete " + c.whole(name) + " to fetch everything that is still on the other server once more"})
 	}
 }
 
-// zeros looks for messages of a mailbox of which a part never reached the disk. Their size is right, so that nothing else
+// zeros looks for messages of a mailbox of which a part never reached the disk. Their size is right, so no other check
 // shows it.
 func (c *checker) zeros(b checkedBox) {
 	names, err := c.office.Root.ReadNames(b.dir)
@@ -243,7 +243,7 @@ func (c *checker) zeros(b checkedBox) {
 	}
 }
 
-// zerosIn is 0 for a file that cannot be read: that is told elsewhere.
+// zerosIn is 0 for a file that cannot be read, which is another finding.
 func (o *Office) zerosIn(name string) int64 {
 	f, _, err := o.open(name)
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"pillarbox/smtp/queue"
 )
 
-// NewState is what a message in quarantine is given that has no state which can be understood. The zero value gives
-// nothing.
+// NewState is the new state of a message in quarantine whose own state cannot be understood. The zero value keeps the
+// old state.
 type NewState struct {
 	From addr.Address   `json:"from,omitzero"`
 	Null bool           `json:"null,omitempty"` // From is the null reverse-path, on purpose

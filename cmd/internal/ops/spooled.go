@@ -34,7 +34,7 @@ type Spooled struct {
 	Problem string `json:"problem,omitempty"`
 	// Damaged says that the message itself is missing, cut short or overwritten.
 	Damaged bool `json:"damaged,omitempty"`
-	// Unread says that the disk, or a right, is in the way: nothing is known of the message.
+	// Unread says that the disk, or a right, is in the way: the message may be sound.
 	Unread bool `json:"unread,omitempty"`
 
 	noState bool // there is no such file
@@ -126,7 +126,7 @@ func later(t *time.Time, fi fs.FileInfo) {
 // sector is the least that a disk loses. Mail holds no octet 0, so that a whole sector of them was never written.
 const sector = 512
 
-// countZeros counts the octets of a file that lie in sectors of nothing but zeros.
+// countZeros counts the octets of a file that lie in sectors full of zeros.
 func countZeros(r io.Reader) (zeros int64, err error) {
 	buf, empty := make([]byte, 128*sector), make([]byte, sector)
 	for {
@@ -146,7 +146,7 @@ func countZeros(r io.Reader) (zeros int64, err error) {
 }
 
 func zerosText(zeros int64) string {
-	return fmt.Sprintf("%s of its message are zeros: they never reached the disk", quota.Approximate(zeros, 0))
+	return fmt.Sprintf("%s of its message are zeros: they never reached the disk", quota.Approximate(zeros, 1_000_000))
 }
 
 // spooledIDs lists the messages of a directory, by either file.
