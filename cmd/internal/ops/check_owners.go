@@ -65,14 +65,18 @@ type ownerWalk struct {
 	server account
 }
 
-// usualAccount is who the server runs as where it was installed.
-const usualAccount = "pillarbox"
+// An installed server runs as this account, on this data directory.
+const (
+	usualAccount = "pillarbox"
+	usualData    = "/var/lib/pillarbox"
+)
 
-// rootOwned is for a data directory of root: the server runs as root, or the whole was copied by root.
+// rootOwned is for a data directory of root: the server runs as root, or root has copied all of it. On an installed server
+// it is the latter.
 func (w *ownerWalk) rootOwned() {
 	if u, err := user.Lookup(usualAccount); err == nil {
 		data := w.office.Root.Name()
-		w.found(Finding{Where: "data directory", Problem: ProblemOwner, Note: true, Text: data + " belongs to root, and so the server must run as root",
+		w.found(Finding{Where: "data directory", Problem: ProblemOwner, Note: data != usualData, Text: data + " belongs to root: only a server that runs as root can use it",
 			Hint: fmt.Sprintf("if it runs as %s: 'chown -R %s %s'", usualAccount, ownerNames(u.Uid, u.Gid), data)})
 	}
 }
