@@ -258,7 +258,7 @@ func (q *Queue) loadContained(id string) {
 	if err != nil && !temporary(err) {
 		return
 	}
-	if q.mend(item) {
+	if item != nil && q.mend(item) {
 		if err := q.Spool.Update(id, item.Encode()); err != nil {
 			q.Log.Error("the state of a message in the queue cannot be written", "id", id, "error", err)
 		}
@@ -271,7 +271,7 @@ func (q *Queue) loadContained(id string) {
 	e := &entry{id: id, at: -1}
 	q.entries[id] = e
 	if err != nil {
-		q.setDeadline(e, time.Now().Add(again))
+		q.setDeadline(e, q.now().Add(again))
 	} else {
 		q.file(e, &live{item: item})
 	}
