@@ -149,6 +149,7 @@ func (o *Office) exclusively(change func() error) error {
 	began := false
 	err := o.Exclusively(func() error {
 		began = true
+		defer o.Quota.Forget()
 		return change()
 	})
 	if err != nil && !began {
