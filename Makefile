@@ -10,7 +10,7 @@ BENCHTIME ?= 1s
 TESTFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race lint fuzz-short e2e crash bench install clean
+.PHONY: help build run test race lint fuzz-short e2e crash simulate simulate-mutations bench install clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,13 @@ e2e: ## test the binary with real mail programs (packages: .ci/packages.txt)
 
 crash: ## cut the power of a virtual machine that receives mail, and look at what it holds (QEMU; PILLARBOX_CRASH_ROUNDS)
 	@GO="$(GO)" sh etc/crash/crash.sh
+
+simulate: ## live through histories until stopped, or replay one (SIMULATE_SEED, _COUNT, _STEPS, _WORKERS, _HISTORY)
+	@if [ -n "$$SIMULATE_HISTORY" ]; then run=TestReplay; else run=TestSimulation; fi; \
+	SIMULATE_COUNT=$${SIMULATE_COUNT:-0} $(GO) test -count=1 -timeout 0 -run "^$$run$$" ./cmd/internal/simulate -v
+
+simulate-mutations: ## put faults back into the server, one after the other: the simulation must find each (SIMULATE_MUTATIONS)
+	@SIMULATE_MUTATIONS=$${SIMULATE_MUTATIONS:-all} $(GO) test -count=1 -timeout 0 -run '^TestMutations$$' ./cmd/internal/simulate -v
 
 bench: ## measure the server beside bare loops (TMPDIR chooses the disk, BENCHTIME and BENCHMESSAGES how long)
 	@GO="$(GO)" BENCHTIME=$(BENCHTIME) sh etc/bench.sh

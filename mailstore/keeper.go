@@ -52,12 +52,12 @@ func (s *Store) Recover(opts RecoverOptions) error {
 		return nil
 	}
 	s.syncEach = opts.SyncEach
-	k := &keeper{store: s, opts: opts, poke: make(chan struct{}, 1)}
-	s.keeper = k
-	var err error
-	if k.stale, err = s.fsys.ReadNames(incomingDir); err != nil {
+	stale, err := s.fsys.ReadNames(incomingDir)
+	if err != nil {
 		return fmt.Errorf("mail store: %w", err)
 	}
+	k := &keeper{store: s, opts: opts, stale: stale, poke: make(chan struct{}, 1)}
+	s.keeper = k
 	if err := k.recover(); err != nil {
 		opts.Log.Error("what the log holds cannot be written now; until that succeeds no mail is taken, fetched, sent or deleted", "error", err)
 	}

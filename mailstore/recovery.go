@@ -120,13 +120,15 @@ func (r *recovery) replace(name string, from *source) error {
 	if err := r.place(name, temp, from); err != nil {
 		return err
 	}
-	if _, err := fsys.Lstat(temp); errors.Is(err, fs.ErrNotExist) {
-		return nil // its large file is gone; the file stays as it is
+	err := fsys.Rename(temp, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil // the large file is gone; the name stays as it is
 	}
-	if err := fsys.Rename(temp, name); err != nil {
-		return errors.Join(err, fsys.Remove(temp))
+	gone := fsys.Remove(temp) // it stays where both are names of one file: rename(2) leaves them alone
+	if errors.Is(gone, fs.ErrNotExist) {
+		gone = nil
 	}
-	return nil
+	return errors.Join(err, gone)
 }
 
 // place gives the content a free name; name is what it is for.

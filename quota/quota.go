@@ -105,6 +105,16 @@ func (l *Ledger) Recount() ([]Recount, error) {
 	return all, first
 }
 
+// Forget makes the ledger count every mailbox and domain anew before it is asked again. It is for a caller that has
+// removed mailboxes or given them other names: a directory that was counted may be another mailbox's now.
+func (l *Ledger) Forget() {
+	for _, a := range l.counted() {
+		a.mu.Lock()
+		a.counts = 0
+		a.mu.Unlock()
+	}
+}
+
 // counted returns the accounts that hold a count, ordered by directory.
 func (l *Ledger) counted() []*account {
 	l.mu.RLock()

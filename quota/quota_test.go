@@ -629,3 +629,20 @@ func BenchmarkReserve(b *testing.B) {
 		})
 	}
 }
+
+// TestForget: a directory that was counted may be another mailbox's now.
+func TestForget(t *testing.T) {
+	held := Usage{Bytes: 900, Messages: 3}
+	l := NewLedger(Options{
+		Limits: func(string) (Limits, Limits, error) { return Limits{Bytes: 1000}, Limits{}, nil },
+		Usage:  func(string) (Usage, error) { return held, nil },
+	})
+	if l.Room("mailbox/x/a", 200) == nil {
+		t.Error("there is room in a mailbox that is nearly full")
+	}
+	held = Usage{}
+	l.Forget()
+	if err := l.Room("mailbox/x/a", 200); err != nil {
+		t.Error(err)
+	}
+}

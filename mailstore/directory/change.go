@@ -231,17 +231,37 @@ func (d *Directory) RenameMailbox(old, next addr.Address) error {
 		if err := d.fsys.SyncAll(); err != nil {
 			return err
 		}
-		if err := d.fsys.Rename(MailboxDir(old), MailboxDir(next)); err != nil {
+		// After an error all is made as it was, for which a full disk has room: so the command can be repeated.
+		if err := d.moveMailbox(old, next, account); err != nil {
+			return errors.Join(err, d.moveBack(old, next, account))
+		}
+		if err := d.replaceReferences(old, next); err != nil {
+			return errors.Join(err, d.moveBack(old, next, account), d.replaceReferences(next, old))
+		}
+		return nil
+	})
+}
+
+// moveMailbox moves a mailbox's directory, durably.
+func (d *Directory) moveMailbox(old, next addr.Address, account *Account) error {
+	if err := d.fsys.Rename(MailboxDir(old), MailboxDir(next)); err != nil {
+		return err
+	}
+	for _, domain := range []addr.Domain{old.Domain, next.Domain} {
+		if err := d.fsys.SyncDir(DomainDir(domain)); err != nil {
 			return err
 		}
-		for _, domain := range []addr.Domain{old.Domain, next.Domain} {
-			if err := d.fsys.SyncDir(DomainDir(domain)); err != nil {
-				return err
-			}
-		}
-		d.told(Change{What: Renamed, Domain: old.Domain, User: old.Local, Next: next, AccountBefore: account, AccountAfter: account})
-		return d.replaceReferences(old, next)
-	})
+	}
+	d.told(Change{What: Renamed, Domain: old.Domain, User: old.Local, Next: next, AccountBefore: account, AccountAfter: account})
+	return nil
+}
+
+// moveBack undoes moveMailbox, or what was done of it.
+func (d *Directory) moveBack(old, next addr.Address, account *Account) error {
+	if _, err := d.fsys.Lstat(MailboxDir(next)); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return d.moveMailbox(next, old, account)
 }
 
 // readable reads every file that may refer to a name.

@@ -95,8 +95,17 @@ func openLock(fsys FS, name string) (File, error) {
 	return fsys.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 }
 
+// Locker is a File without a descriptor that can be locked all the same, as those of a file system in memory.
+type Locker interface {
+	// Flock does what flock(2) does with LOCK_EX and LOCK_NB.
+	Flock() error
+}
+
 // flock asks for the exclusive lock without waiting. It belongs to this opening of the file and ends with Close.
 func flock(f File) error {
+	if l, ok := f.(Locker); ok {
+		return l.Flock()
+	}
 	conn, err := f.SyscallConn()
 	if err != nil {
 		return err

@@ -42,9 +42,12 @@ type PowerFS struct {
 	fail func(n int, op Op) error // nil: nothing fails
 	off  bool                     // the power is
 
+	limits        // what the disk and the process have room for
+	wbFailed bool // content could not be written, and SyncAll has not told it
+
 	root   *node
 	lastID uint64
-	now    time.Time // of the last change: no two have the same
+	now    time.Time // of the last change: no two have the same, unless the clock is set back
 	seq    int       // of the last change of a name, and of the last truncation
 	floor  int       // the last of these that is on the disk for certain
 }
@@ -92,6 +95,16 @@ func (p *PowerFS) Off() bool {
 // step does one operation, unless it has to fail. The one during which the power goes off is done too, but without
 // power nothing becomes durable: Restart may choose that it has not happened.
 func (p *PowerFS) step(kind, name string, do func() error) error {
+	return p.held(kind, name, func() error {
+		if err := p.descriptor(kind, name); err != nil {
+			return err
+		}
+		return do()
+	})
+}
+
+// held is a step that needs no handle but what it has.
+func (p *PowerFS) held(kind, name string, do func() error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	wasOff := p.off
@@ -127,7 +140,8 @@ func (p *PowerFS) verdict(kind, name string) error {
 
 // tick is the time of a change.
 func (p *PowerFS) tick() time.Time {
-	if now := time.Now().Round(0); now.After(p.now) {
+	const setBack = time.Second // the clock was, if it is so far behind
+	if now := time.Now().Round(0); now.After(p.now) || p.now.Sub(now) > setBack {
 		p.now = now
 	} else {
 		p.now = p.now.Add(1)
@@ -340,7 +354,7 @@ func (p *PowerFS) RemoveAll(name string) error {
 func (p *PowerFS) removeAll(dir *node, base string) {
 	n := dir.dir.entries[base]
 	if n.dir != nil {
-		for _, name := range sortedNames(n.dir.entries) {
+		for _, name := range inOrder(n.dir.entries) {
 			p.removeAll(n, name)
 		}
 	}
@@ -380,6 +394,10 @@ func (p *PowerFS) SyncAll() error {
 				p.syncContent(n.data, 0, len(n.data.now.sectors))
 			}
 		})
+		if p.wbFailed && !p.off {
+			p.wbFailed = false
+			return &fs.PathError{Op: "syncfs", Path: ".", Err: syscall.EIO}
+		}
 		return nil
 	})
 }
@@ -405,7 +423,7 @@ func (p *PowerFS) list(name string, add func(base string, n *node)) error {
 		if err != nil {
 			return err
 		}
-		for _, base := range slices.Backward(sortedNames(dir.dir.entries)) {
+		for _, base := range slices.Backward(inOrder(dir.dir.entries)) {
 			add(base, dir.dir.entries[base])
 		}
 		return nil

@@ -143,6 +143,7 @@ func (p *PowerFS) truncate(n *node) {
 		before = &disk
 	}
 	n.data = &content{before: before, truncSeq: p.seq}
+	p.charge(n)
 	n.mtime = p.tick()
 }
 

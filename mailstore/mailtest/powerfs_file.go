@@ -32,7 +32,7 @@ func (p *PowerFS) OpenFile(name string, flag int, perm fs.FileMode) (f durable.F
 	err = p.onPath(kind, "openat", name, func() error {
 		n, err := p.open(name, flag, perm)
 		if err == nil {
-			f = &powerFile{fs: p, node: n, name: name, flag: flag}
+			f = p.handle(n, name, flag)
 		}
 		return err
 	})
@@ -76,7 +76,7 @@ func (p *PowerFS) Unnamed(dir string, perm fs.FileMode) (f durable.File, err err
 		if _, err := p.walkDir(dir); err != nil {
 			return syscall.ENOENT // as durable.Root, whatever stands in the way
 		}
-		f = &powerFile{fs: p, node: p.newFile(perm), name: dir, flag: os.O_WRONLY}
+		f = p.handle(p.newFile(perm), dir, os.O_WRONLY)
 		return nil
 	})
 	if err != nil {
@@ -116,6 +116,7 @@ func (p *PowerFS) OpenDir(name string) (d durable.Dir, err error) {
 		if err != nil {
 			return syscall.ENOENT
 		}
+		p.limits.open++
 		d = &powerDir{fs: p, node: n, name: name}
 		return nil
 	})
@@ -127,21 +128,37 @@ func (p *PowerFS) OpenDir(name string) (d durable.Dir, err error) {
 
 // powerDir is an open directory of a PowerFS.
 type powerDir struct {
-	fs   *PowerFS
-	node *node
-	name string
+	fs     *PowerFS
+	node   *node
+	name   string
+	closed bool
+}
+
+// step does one operation in the directory.
+func (d *powerDir) step(kind, op, base string, do func() error) error {
+	name := path.Join(d.name, base)
+	return d.fs.held(kind, name, func() error {
+		err := fs.ErrClosed
+		if !d.closed {
+			err = do()
+		}
+		if err != nil {
+			return &fs.PathError{Op: op, Path: name, Err: err}
+		}
+		return nil
+	})
 }
 
 // Link implements durable.Dir.
 func (d *powerDir) Link(file durable.File, base string) error {
-	return d.fs.onPair("link", ".", d.name+"/"+base, func() error {
+	return d.step("link", "linkat", base, func() error {
 		return d.fs.linkFile(file.(*powerFile), d.node, base)
 	})
 }
 
 // Remove implements durable.Dir.
 func (d *powerDir) Remove(base string) error {
-	return d.fs.onPath("remove", "unlinkat", d.name+"/"+base, func() error {
+	return d.step("remove", "unlinkat", base, func() error {
 		n := d.node.dir.entries[base]
 		switch {
 		case n == nil:
@@ -156,7 +173,7 @@ func (d *powerDir) Remove(base string) error {
 
 // Sync implements durable.Dir.
 func (d *powerDir) Sync() error {
-	return d.fs.onPath("syncdir", "fsync", d.name, func() error {
+	return d.step("syncdir", "fsync", ".", func() error {
 		d.fs.syncNames(d.node)
 		return nil
 	})
@@ -166,7 +183,16 @@ func (d *powerDir) Sync() error {
 func (d *powerDir) Device() (uint64, error) { return 1, nil }
 
 // Close implements durable.Dir.
-func (d *powerDir) Close() error { return nil }
+func (d *powerDir) Close() error {
+	d.fs.mu.Lock()
+	defer d.fs.mu.Unlock()
+	if d.closed {
+		return &fs.PathError{Op: "close", Path: d.name, Err: fs.ErrClosed}
+	}
+	d.closed = true
+	d.fs.limits.open--
+	return nil
+}
 
 // step does one operation on the open file.
 func (f *powerFile) step(kind string, do func() error) error {
@@ -207,14 +233,12 @@ func (f *powerFile) Read(b []byte) (n int, err error) {
 
 // Write implements durable.File.
 func (f *powerFile) Write(b []byte) (n int, err error) {
-	return f.write(b, func(b []byte) error {
+	return f.write(b, func() int64 {
 		if f.flag&os.O_APPEND != 0 {
 			f.off = f.node.data.now.size
 		}
-		f.writeAt(b, f.off)
-		f.off += int64(len(b))
-		return nil
-	})
+		return f.off
+	}, func(n int) { f.off += int64(n) })
 }
 
 // WriteAt implements durable.File.
@@ -225,15 +249,12 @@ func (f *powerFile) WriteAt(b []byte, off int64) (n int, err error) {
 	if off < 0 {
 		return 0, &fs.PathError{Op: "writeat", Path: f.name, Err: errors.New("negative offset")}
 	}
-	return f.write(b, func(b []byte) error {
-		f.writeAt(b, off)
-		return nil
-	})
+	return f.write(b, func() int64 { return off }, func(int) {})
 }
 
 // write does a write, or half of one that is made to fail. One during which the power goes off is done whole, and
 // none of it is on the disk for certain.
-func (f *powerFile) write(b []byte, do func([]byte) error) (n int, err error) {
+func (f *powerFile) write(b []byte, at func() int64, wrote func(int)) (n int, err error) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	wasOff := f.fs.off
@@ -246,26 +267,35 @@ func (f *powerFile) write(b []byte, do func([]byte) error) (n int, err error) {
 	case f.flag&accessMode == os.O_RDONLY:
 		return 0, f.check("write", syscall.EBADF)
 	case f.fs.off:
-		_ = do(b)
+		f.writeAt(b, at())
 		return 0, failed
 	case failed != nil:
 		b = b[:len(b)/2]
 	}
-	if err := do(b); err != nil {
+	off := at()
+	if fits := f.fs.room(f.node, off, int64(len(b))); fits < int64(len(b)) {
+		b = b[:fits]
+		failed = errors.Join(failed, f.check("write", syscall.ENOSPC))
+	}
+	if err := f.writeAt(b, off); err != nil {
 		return 0, err
 	}
+	wrote(len(b))
 	return len(b), failed
 }
 
-func (f *powerFile) writeAt(b []byte, off int64) {
+func (f *powerFile) writeAt(b []byte, off int64) error {
 	if len(b) == 0 {
-		return
+		return nil
 	}
 	first, end := f.node.data.write(b, off)
+	f.fs.charge(f.node)
 	f.node.mtime = f.fs.tick()
 	if f.flag&syscall.O_DSYNC != 0 {
 		f.fs.syncContent(f.node.data, first, end)
+		return f.tellFailed()
 	}
+	return nil
 }
 
 // Seek implements durable.File. It is no step: it does not touch the disk.
@@ -319,7 +349,7 @@ func (f *powerFile) Sync() error {
 		return err
 	}
 	f.fs.syncFile(f.node)
-	return nil
+	return f.tellFailed()
 }
 
 // Close implements durable.File.
@@ -330,6 +360,7 @@ func (f *powerFile) Close() error {
 		return f.check("close", fs.ErrClosed)
 	}
 	f.closed = true
+	f.fs.closed(f)
 	return f.fs.verdict("close", f.name)
 }
 

@@ -1,6 +1,7 @@
 package mailtest
 
 import (
+	"cmp"
 	"io/fs"
 	"maps"
 	"slices"
@@ -15,6 +16,11 @@ type node struct {
 	mtime time.Time
 	links int  // names that a process sees
 	fresh bool // never had a name, so that LinkFile may give it one
+
+	opens    int        // handles of it
+	charged  int64      // octets of the disk that it takes
+	locked   *powerFile // the handle that holds its lock; nil: none
+	wbFailed bool       // content could not be written, and Sync has not told it
 
 	data *content   // of a file
 	dir  *directory // of a directory
@@ -79,6 +85,7 @@ func (p *PowerFS) move(from *node, oldname string, to *node, newname string) {
 func (p *PowerFS) change(dir *node, name string, n *node) *change {
 	if old := dir.dir.entries[name]; old != nil {
 		old.links--
+		p.charge(old)
 	}
 	if n == nil {
 		delete(dir.dir.entries, name)
@@ -86,6 +93,7 @@ func (p *PowerFS) change(dir *node, name string, n *node) *change {
 		n.links++
 		n.fresh = false
 		dir.dir.entries[name] = n
+		p.charge(n)
 	}
 	dir.mtime = p.tick()
 	c := &change{seq: p.seq, dir: dir, name: name, node: n}
@@ -170,16 +178,19 @@ func (p *PowerFS) everyNode(visit func(*node)) {
 		if n.dir == nil {
 			return
 		}
-		for _, name := range sortedNames(n.dir.entries) {
+		for _, name := range inOrder(n.dir.entries) {
 			walk(n.dir.entries[name])
 		}
 	}
 	walk(p.root)
 }
 
-// sortedNames makes the same seed do the same thing.
-func sortedNames(entries map[string]*node) []string {
-	return slices.Sorted(maps.Keys(entries))
+// inOrder returns names in the order in which their files were made. It makes the same seed do the same thing where names
+// are drawn at random.
+func inOrder(entries map[string]*node) []string {
+	return slices.SortedFunc(maps.Keys(entries), func(a, b string) int {
+		return cmp.Or(cmp.Compare(entries[a].id, entries[b].id), cmp.Compare(a, b))
+	})
 }
 
 // gone reports whether a directory was removed. A process that has it open can give no names in it.

@@ -43,6 +43,8 @@ func (p *PowerFS) Restart(mode PowerMode, rng *rand.Rand) *PowerFS {
 	}
 	found := &PowerFS{SyncNames: p.SyncNames, lastID: p.lastID, now: p.now}
 	found.root = r.copy(p.root)
+	found.limits.size = p.limits.size
+	found.everyNode(found.charge)
 	return found
 }
 
@@ -108,7 +110,7 @@ func (r *restart) copy(n *node) *node {
 		}
 	}
 	found.dir = &directory{entries: make(map[string]*node, len(entries)), synced: make(map[string]*node, len(entries))}
-	for _, name := range sortedNames(entries) {
+	for _, name := range inOrder(entries) {
 		old := entries[name]
 		child, copied := r.nodes[old]
 		if copied && old.dir != nil {

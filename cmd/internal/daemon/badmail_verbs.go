@@ -62,7 +62,7 @@ func SendBadmail(ctx context.Context, o *ops.Office, order BadmailOrder) (sent [
 		return nil, err
 	}
 	log := slog.New(slog.DiscardHandler)
-	desk := dispatch.New(dispatchConfig(o.Config()), dispatch.Parts{Dir: o.Dir, Store: o.Store, Badmail: badmail.New(o.Root, log, nil), Log: log})
+	desk := dispatch.New(dispatchConfig(o.Config(), nil), dispatch.Parts{Dir: o.Dir, Store: o.Store, Badmail: badmail.New(o.Root, log, nil), Log: log})
 	desk.Queue = atNextStart{}
 	sent, err = sendBadmail(desk, o, order)
 	return sent, errors.Join(err, o.Store.Close())

@@ -24,8 +24,10 @@ import (
 	"pillarbox/smtp/dns"
 	"pillarbox/smtp/guard"
 	"pillarbox/smtp/journal"
+	"pillarbox/smtp/queue"
 	"pillarbox/smtp/rate"
 	"pillarbox/smtp/server"
+	"pillarbox/smtp/verify"
 	"pillarbox/tls/acme"
 	"pillarbox/tls/certs"
 )
@@ -37,8 +39,23 @@ const (
 	ratedKeys       = 10_000           // accounts and devices whose sending is counted
 )
 
+// Parts are what the server takes from the system that it runs on. Only Load must be set. A part that is not set is the
+// system's own; a simulation brings others.
+type Parts struct {
+	Load func() (*config.Config, error) // reads the configuration, at each reload too
+	Out  io.Writer                      // takes the log lines; nil discards them
+
+	Open    func(cfg *config.Config, log *slog.Logger) (*ops.Office, error)      // opens the data directory
+	Listen  func(address string) (net.Listener, error)                           // opens a port
+	Control func() (net.Listener, error)                                         // opens the control socket
+	Dial    func(ctx context.Context, network, address string) (net.Conn, error) // connects to servers that take mail
+	DNS     verify.Resolver                                                      // answers what vouches for strangers
+	LogSize int64                                                                // see mailstore.RecoverOptions
+}
+
 // Daemon is a running server.
 type Daemon struct {
+	parts  Parts
 	load   func() (*config.Config, error)
 	level  *slog.LevelVar
 	log    *slog.Logger
@@ -75,14 +92,28 @@ type listener struct {
 // Start reads the configuration with load, puts the server together and opens
 // its ports. Nothing is served before Run. Log lines go to out.
 func Start(load func() (*config.Config, error), out io.Writer) (*Daemon, error) {
-	cfg, err := load()
+	return StartWith(Parts{Load: load, Out: out})
+}
+
+// StartWith is Start with parts of the system replaced.
+func StartWith(parts Parts) (*Daemon, error) {
+	if parts.Out == nil {
+		parts.Out = io.Discard
+	}
+	if parts.Open == nil {
+		parts.Open = ops.Open
+	}
+	if parts.Listen == nil {
+		parts.Listen = netinfo.Listen
+	}
+	cfg, err := parts.Load()
 	if err != nil {
 		return nil, err
 	}
-	d := &Daemon{load: load, level: new(slog.LevelVar), unlock: func() {}, restored: make(chan struct{}, 1)}
+	d := &Daemon{parts: parts, load: parts.Load, level: new(slog.LevelVar), unlock: func() {}, restored: make(chan struct{}, 1)}
 	d.notices.pending = make(chan quota.Event, maxNotices)
-	d.log = newLogger(cfg.Log, d.level, out)
-	if d.office, err = ops.Open(cfg, d.log); err != nil {
+	d.log = newLogger(cfg.Log, d.level, parts.Out)
+	if d.office, err = parts.Open(cfg, d.log); err != nil {
 		return nil, err
 	}
 	d.office.Checkpoint, d.office.Exclusively = d.office.Store.Checkpoint, d.office.Store.Exclusively
@@ -168,7 +199,7 @@ func (d *Daemon) recoverStore() error {
 		d.log.Warn("the data directory is on a file system that is not known to keep what is synced; every file is synced by itself, which is slower",
 			"file_system", kind, "data", d.office.Root.Name())
 	}
-	return d.office.Store.Recover(mailstore.RecoverOptions{SyncEach: !trusted, Log: d.log, Recovered: d.recovered})
+	return d.office.Store.Recover(mailstore.RecoverOptions{SyncEach: !trusted, LogSize: d.parts.LogSize, Log: d.log, Recovered: d.recovered})
 }
 
 // recovered is called when the store was recovered while the server runs.
@@ -201,7 +232,7 @@ func (d *Daemon) listen(cfg *config.Config) error {
 	var errs []error
 	for _, s := range services {
 		for _, address := range s.addresses {
-			l, err := netinfo.Listen(address)
+			l, err := d.parts.Listen(address)
 			if err != nil {
 				errs = append(errs, fmt.Errorf("listen.%s: %w", s.name, err))
 				continue
@@ -216,6 +247,12 @@ func (d *Daemon) listen(cfg *config.Config) error {
 	}
 	return ops.Hint(errors.Join(errs...), "stop what holds the port, or choose another address in [listen]; ports below 1024 need root or CAP_NET_BIND_SERVICE")
 }
+
+// Office is the data directory that the server works on. It is the server's to close.
+func (d *Daemon) Office() *ops.Office { return d.office }
+
+// Queue is the server's queue.
+func (d *Daemon) Queue() *queue.Queue { return d.queue }
 
 // Operate says how the commands are done that operators hand to the server; without
 // it there is no socket for them. It is called before Run.

@@ -10,6 +10,7 @@ import (
 
 	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore"
+	"pillarbox/quota"
 )
 
 const (
@@ -20,7 +21,7 @@ const (
 )
 
 // serveExclusive gives commands the store for themselves.
-func serveExclusive(mux *http.ServeMux, store *mailstore.Store) {
+func serveExclusive(mux *http.ServeMux, store *mailstore.Store, ledger *quota.Ledger) {
 	mux.HandleFunc("POST /checkpoint", func(w http.ResponseWriter, _ *http.Request) {
 		if err := store.Checkpoint(); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -32,6 +33,7 @@ func serveExclusive(mux *http.ServeMux, store *mailstore.Store) {
 		began := false
 		err := store.Exclusively(func() error {
 			began = true
+			defer ledger.Forget()
 			return waitForEnd(w, r)
 		})
 		if err != nil && !began {

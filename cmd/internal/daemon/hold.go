@@ -23,7 +23,7 @@ const (
 
 // holdData takes the lock of a data directory for a server. A command that holds it ends soon, and is waited for; with
 // another server there, the error comes at once.
-func holdData(ctx context.Context, root *durable.Root) (unlock func(), err error) {
+func holdData(ctx context.Context, root ops.Files) (unlock func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, commandWait)
 	defer cancel()
 	var last *durable.LockedError
@@ -47,7 +47,7 @@ func holdData(ctx context.Context, root *durable.Root) (unlock func(), err error
 }
 
 // heldError says who has the data directory.
-func heldError(root *durable.Root, held *durable.LockedError) error {
+func heldError(root ops.Files, held *durable.LockedError) error {
 	if held.As == holdsAdmin {
 		return ops.Hint(fmt.Errorf("data directory %s: a 'pillarbox admin' command, process %d, has been working on it for more than %s", root.Name(), held.PID, commandWait),
 			"start the server when the command has ended")
@@ -58,7 +58,7 @@ func heldError(root *durable.Root, held *durable.LockedError) error {
 
 // AskOrHold asks the server of a data directory or, where none runs, does the same offline; meanwhile no server may
 // start. One that is just starting or stopping is waited for.
-func AskOrHold(ctx context.Context, root *durable.Root, ask, offline func() error) error {
+func AskOrHold(ctx context.Context, root ops.Files, ask, offline func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, exclusiveTimeout)
 	defer cancel()
 	for {

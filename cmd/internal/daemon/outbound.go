@@ -45,7 +45,7 @@ type outbound struct {
 // openQueue makes the parts that send. Nothing is sent before Run.
 func (d *Daemon) openQueue(cfg *config.Config) (err error) {
 	d.openBadmail(cfg)
-	d.desk = dispatch.New(dispatchConfig(cfg), dispatch.Parts{Dir: d.office.Dir, Store: d.office.Store, Badmail: d.badmail, Log: d.log})
+	d.desk = dispatch.New(dispatchConfig(cfg, d.parts.DNS), dispatch.Parts{Dir: d.office.Dir, Store: d.office.Store, Badmail: d.badmail, Log: d.log})
 	d.sender = &sender{keys: dkim.Open(d.office.Root), sent: make(chan struct{}, 1), log: d.log}
 	d.setRemote(cfg)
 	d.queue, err = queue.Open(queueConfig(cfg), queue.Parts{
@@ -57,7 +57,7 @@ func (d *Daemon) openQueue(cfg *config.Config) (err error) {
 
 // setOutbound puts another configuration in force.
 func (d *Daemon) setOutbound(cfg *config.Config) {
-	d.desk.SetConfig(dispatchConfig(cfg))
+	d.desk.SetConfig(dispatchConfig(cfg, d.parts.DNS))
 	d.badmail.SetLimits(badmailLimits(cfg))
 	d.setRemote(cfg)
 	d.queue.SetConfig(queueConfig(cfg))
@@ -70,6 +70,7 @@ func (d *Daemon) setRemote(cfg *config.Config) {
 		Hosted:   func(domain addr.Domain) bool { hosted, _ := d.office.Dir.Hosts(domain); return hosted },
 		Own:      func(to netip.AddrPort) bool { return d.isOwn(to, "smtp", "submission", "smtps") },
 		DNS:      ops.DNSOptions(cfg).Servers,
+		Dial:     d.parts.Dial,
 		Log:      d.log,
 	})
 	d.sender.sign.Store(cfg.Authenticity.Sign)
@@ -91,14 +92,14 @@ func queueConfig(cfg *config.Config) queue.Config {
 // vouchTimeout is how long a report waits for the DNS of a stranger's domain, which the stranger may have made slow.
 const vouchTimeout = 3 * time.Second
 
-func dispatchConfig(cfg *config.Config) dispatch.Config {
+func dispatchConfig(cfg *config.Config, names verify.Resolver) dispatch.Config {
 	null := map[config.NullSender]dispatch.NullSender{
 		config.NullToBadmail: dispatch.ToBadmail, config.NullSend: dispatch.ToPostmaster, config.NullDrop: dispatch.Nowhere,
 	}
 	strangers := map[config.Strangers]dispatch.Strangers{
 		config.NoStrangers: dispatch.NoStrangers, config.VerifiedStrangers: dispatch.VerifiedStrangers, config.AllStrangers: dispatch.AllStrangers,
 	}
-	verifier := verify.New(verify.Options{Servers: ops.DNSOptions(cfg).Servers, Timeout: vouchTimeout})
+	verifier := verify.New(verify.Options{Resolver: names, Servers: ops.DNSOptions(cfg).Servers, Timeout: vouchTimeout})
 	return dispatch.Config{
 		Hostname:       string(cfg.Hostname),
 		Language:       dsn.Language(cfg.Reports.Language),

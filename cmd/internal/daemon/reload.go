@@ -100,6 +100,22 @@ func socketPath(data string) (path string, done func(), err error) {
 // serveControl opens the control socket. An old one can only be a leftover: the
 // data directory is locked by this process.
 func (d *Daemon) serveControl() (*http.Server, error) {
+	listen := d.parts.Control
+	if listen == nil {
+		listen = d.listenControl
+	}
+	l, err := listen()
+	if err != nil {
+		return nil, err
+	}
+	mux := d.controlMux()
+	srv := &http.Server{Handler: recorded(d.office, mux), ReadHeaderTimeout: 10 * time.Second, ConnContext: rememberPeer}
+	go srv.Serve(l)
+	return srv, nil
+}
+
+// listenControl opens the control socket in the data directory.
+func (d *Daemon) listenControl() (net.Listener, error) {
 	path, done, err := socketPath(d.office.Root.Name())
 	if err != nil {
 		return nil, err
@@ -115,6 +131,10 @@ func (d *Daemon) serveControl() (*http.Server, error) {
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
+	return l, nil
+}
+
+func (d *Daemon) controlMux() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
 		result := d.Reload()
@@ -127,7 +147,7 @@ func (d *Daemon) serveControl() (*http.Server, error) {
 	serveTLS(mux, d.certs, d.acme)
 	serveQuota(mux, d.office.Quota)
 	serveRetention(mux, d.office)
-	serveExclusive(mux, d.office.Store)
+	serveExclusive(mux, d.office.Store, d.office.Quota)
 	serveQueue(mux, d.queue, d.desk.Suppressed)
 	serveQuarantine(mux, d.queue, d.office)
 	serveBadmail(mux, d.desk, d.office)
@@ -135,9 +155,7 @@ func (d *Daemon) serveControl() (*http.Server, error) {
 	serveRouteTest(mux, func(ctx context.Context, to, from addr.Address, step func(remote.Step)) {
 		d.sender.remote.Load().Probe(ctx, to, from, step)
 	})
-	srv := &http.Server{Handler: recorded(d.office, mux), ReadHeaderTimeout: 10 * time.Second, ConnContext: rememberPeer}
-	go srv.Serve(l)
-	return srv, nil
+	return mux
 }
 
 // AskReload tells the server of a data directory to reload.

@@ -40,7 +40,7 @@ func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 		Checks: verify.Settings{
 			SPF: verify.Action(cfg.Authenticity.SPF), DKIM: verify.Action(cfg.Authenticity.DKIM), DMARC: verify.Action(cfg.Authenticity.DMARC),
 		},
-		Verifier:  verify.New(verify.Options{Servers: ops.DNSOptions(cfg).Servers, Log: d.log}),
+		Verifier:  verify.New(verify.Options{Resolver: d.parts.DNS, Servers: ops.DNSOptions(cfg).Servers, Log: d.log}),
 		DSNForAll: cfg.Reports.Strangers == config.AllStrangers,
 
 		Wire: wire.Config{

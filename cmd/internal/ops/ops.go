@@ -39,9 +39,19 @@ func Hint(err error, hint string, args ...any) error {
 	return &HintError{err, fmt.Sprintf(hint, args...)}
 }
 
+// Files is the file system of a data directory. *durable.Root is the one in use; a simulation brings its own.
+type Files interface {
+	durable.FS
+	// Name is the directory, for messages and for what lies in it beside the mail.
+	Name() string
+	// Filesystem returns the kind of file system, and whether it keeps the promises that a log rests on.
+	Filesystem() (name string, trusted bool, err error)
+	Close() error
+}
+
 // Office is a data directory opened for work. Close it.
 type Office struct {
-	Root  *durable.Root
+	Root  Files
 	Dir   *directory.Directory
 	Store *mailstore.Store
 	Quota *quota.Ledger
@@ -77,6 +87,11 @@ func Open(cfg *config.Config, log *slog.Logger) (*Office, error) {
 	} else if err != nil {
 		return nil, Hint(fmt.Errorf("data directory: %w", err), "'data' in the configuration names it; 'pillarbox setup' makes it")
 	}
+	return OpenOn(root, cfg, log)
+}
+
+// OpenOn is Open on a file system that is open already. The Office closes it, after an error too.
+func OpenOn(root Files, cfg *config.Config, log *slog.Logger) (*Office, error) {
 	if err := checkVersion(root); err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
@@ -94,6 +109,7 @@ func Open(cfg *config.Config, log *slog.Logger) (*Office, error) {
 	}
 	// The ledger counts through the store, and the store asks the ledger.
 	o.Quota = quota.NewLedger(quota.Options{Limits: o.limitsAt, Usage: o.usage, Members: o.members, Stamp: o.stampAt, Notify: o.crossed})
+	var err error
 	o.Store, err = mailstore.Open(root, mailstore.Options{Reserver: o.Quota})
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
@@ -133,6 +149,7 @@ func (o *Office) exclusively(change func() error) error {
 	began := false
 	err := o.Exclusively(func() error {
 		began = true
+		defer o.Quota.Forget()
 		return change()
 	})
 	if err != nil && !began {

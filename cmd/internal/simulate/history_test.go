@@ -1,0 +1,311 @@
+package simulate
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+)
+
+// History is what happens to a server, from an empty disk to the last look. It says everything: the same history does the
+// same thing.
+type History struct {
+	Seed    uint64 `json:"seed"`               // that it was made from
+	LogSize int64  `json:"log_size,omitempty"` // of each half of the server's log, in octets
+	Steps   []Step `json:"steps"`
+}
+
+// Step is one thing that happens. Which fields count depends on Do; see the table in world.do.
+type Step struct {
+	Do    string   `json:"do"`
+	Wait  int      `json:"wait,omitempty"`  // milliseconds before it
+	Token string   `json:"token,omitempty"` // names a message
+	From  string   `json:"from,omitempty"`
+	To    []string `json:"to,omitempty"`
+	Box   string   `json:"box,omitempty"`
+	Size  int      `json:"size,omitempty"`
+	How   string   `json:"how,omitempty"`
+	At    int      `json:"at,omitempty"`    // octets, or operations of the disk
+	Count int      `json:"count,omitempty"` // how often
+	Seed  uint64   `json:"seed,omitempty"`  // of the choices that a fault makes
+	With  []Step   `json:"with,omitempty"`  // at the same time
+}
+
+// String is a history as a file holds it, a step a line.
+func (h History) String() string {
+	var b bytes.Buffer
+	head, _ := json.Marshal(History{Seed: h.Seed, LogSize: h.LogSize})
+	fmt.Fprintf(&b, "%s\n", head)
+	for _, s := range h.Steps {
+		line, _ := json.Marshal(s)
+		fmt.Fprintf(&b, "%s\n", line)
+	}
+	return b.String()
+}
+
+// parseHistory reads what String wrote. Empty lines and lines that begin with # say nothing.
+func parseHistory(text []byte) (h History, err error) {
+	first := true
+	for n, line := range bytes.Split(text, []byte("\n")) {
+		line = bytes.TrimSpace(line)
+		switch {
+		case len(line) == 0 || line[0] == '#':
+			continue
+		case first:
+			first = false
+			err = json.Unmarshal(line, &h)
+		default:
+			var s Step
+			err = json.Unmarshal(line, &s)
+			h.Steps = append(h.Steps, s)
+		}
+		if err != nil {
+			return h, fmt.Errorf("line %d: %w", n+1, err)
+		}
+	}
+	return h, nil
+}
+
+// The names that steps choose from.
+var (
+	boxNames    = []string{"anna@office.example", "boss@office.example", "carl@office.example", "dora@branch.example"}
+	otherNames  = []string{"anne@office.example", "bill@office.example", "clara@office.example", "dorothy@branch.example"}
+	listNames   = []string{"all@office.example", "sales@office.example"}
+	farNames    = []string{"x@far.example", "y@far.example", "z@else.example"}
+	strangers   = []string{"friend@else.example", "shop@far.example"}
+	importNames = []string{"anna@office.example", "dora@branch.example"}
+)
+
+// chooser makes a history. Each history knows only some of the faults and favours some of the acts, which finds more than
+// a little of everything in all.
+type chooser struct {
+	*rand.Rand
+	tokens int
+	acts   []weighted
+	faults []string
+	fault  float64 // chance of a fault in place of an act
+	jumped int     // hours that the clock was set ahead
+	small  bool    // no message is too long for the log
+}
+
+type weighted struct {
+	weight int
+	make   func(*chooser) Step
+}
+
+// generate makes a history of so many steps, without the faults that are switched off.
+func generate(seed uint64, steps int, without map[string]bool) History {
+	c := &chooser{Rand: rand.New(rand.NewPCG(seed, 12))}
+	all := []weighted{
+		{30, (*chooser).send}, {14, (*chooser).submit}, {12, (*chooser).fetch}, {12, (*chooser).together}, {4, (*chooser).rename},
+		{2, (*chooser).remove}, {2, (*chooser).add}, {3, (*chooser).retention}, {2, (*chooser).importing}, {2, (*chooser).quota},
+		{1, (*chooser).reload}, {6, (*chooser).remote}, {4, (*chooser).look}, {3, (*chooser).restart}, {3, (*chooser).orderQueue},
+		{2, (*chooser).check},
+	}
+	for _, a := range all {
+		a.weight *= []int{1, 1, 1, 3}[c.IntN(4)]
+		c.acts = append(c.acts, a)
+	}
+	for _, kind := range []string{"cut", "kill", "eio", "sync", "enospc", "emfile", "writeback", "drop-pages", "log-header", "clock"} {
+		if !without[kind] && c.IntN(3) > 0 {
+			c.faults = append(c.faults, kind)
+		}
+	}
+	c.small = without["large"]
+	c.fault = []float64{0, 0.05, 0.15, 0.3}[c.IntN(4)]
+	h := History{Seed: seed, LogSize: []int64{64 << 10, 128 << 10}[c.IntN(2)]}
+	for len(h.Steps) < steps {
+		s := c.step()
+		s.Wait = c.wait()
+		h.Steps = append(h.Steps, s)
+		if c.lasting(s) && c.IntN(4) > 0 { // most faults pass after a while
+			for range c.IntN(6) {
+				next := c.act()
+				next.Wait = c.wait()
+				h.Steps = append(h.Steps, next)
+			}
+			h.Steps = append(h.Steps, Step{Do: "heal"})
+		}
+	}
+	return h
+}
+
+func (c *chooser) lasting(s Step) bool {
+	return s.Do == "fault" && (s.How == "enospc" || s.How == "emfile" || s.How == "eio" || s.How == "sync")
+}
+
+func (c *chooser) wait() int {
+	return []int{0, 0, 0, 3, 300, 1100, 6000}[c.IntN(7)]
+}
+
+func (c *chooser) step() Step {
+	if len(c.faults) > 0 && c.Float64() < c.fault {
+		return c.accident()
+	}
+	return c.act()
+}
+
+func (c *chooser) act() Step {
+	total := 0
+	for _, a := range c.acts {
+		total += a.weight
+	}
+	n := c.IntN(total)
+	for _, a := range c.acts {
+		if n -= a.weight; n < 0 {
+			return a.make(c)
+		}
+	}
+	panic("unreachable")
+}
+
+func one[T any](c *chooser, from []T) T { return from[c.IntN(len(from))] }
+
+func (c *chooser) token() string {
+	c.tokens++
+	return fmt.Sprintf("t%d", c.tokens)
+}
+
+// box is the name of a mailbox, most often one that there is.
+func (c *chooser) box() string {
+	if c.IntN(6) == 0 {
+		return one(c, otherNames)
+	}
+	return one(c, boxNames)
+}
+
+func (c *chooser) size() int {
+	switch c.IntN(12) {
+	case 0:
+		if c.small {
+			break
+		}
+		return 66_000 + c.IntN(30_000) // too long for the log
+	case 1:
+		return 20_000 + c.IntN(30_000)
+	}
+	return 200 + c.IntN(4000)
+}
+
+// how a client's connection ends.
+func (c *chooser) end(s *Step) {
+	switch c.IntN(12) {
+	case 0:
+		s.How = "drop" // after so many octets, wherever that is
+		s.At = c.IntN(s.Size + 400)
+	case 1:
+		s.How = "gone" // right after the final dot
+	}
+}
+
+func (c *chooser) send() Step {
+	s := Step{Do: "send", Token: c.token(), From: one(c, strangers), Size: c.size()}
+	for range 1 + c.IntN(3) {
+		s.To = append(s.To, c.box())
+	}
+	if c.IntN(8) == 0 {
+		s.To = append(s.To, one(c, listNames))
+	}
+	c.end(&s)
+	return s
+}
+
+func (c *chooser) submit() Step {
+	s := Step{Do: "send", Token: c.token(), From: c.box(), Size: c.size()}
+	for range 1 + c.IntN(2) {
+		s.To = append(s.To, one(c, farNames))
+	}
+	if c.IntN(3) == 0 {
+		s.To = append(s.To, c.box())
+	}
+	c.end(&s)
+	return s
+}
+
+func (c *chooser) fetch() Step {
+	s := Step{Do: "fetch", Box: c.box(), Count: []int{0, 0, 1, 3, 1000}[c.IntN(5)]}
+	switch c.IntN(8) {
+	case 0:
+		s.How = "gone" // without QUIT
+	case 1:
+		s.How = "drop"
+		s.At = c.IntN(400)
+	case 2:
+		s.How = "last" // right after QUIT, without waiting for the answer
+	}
+	return s
+}
+
+func (c *chooser) together() Step {
+	s := Step{Do: "together"}
+	for range 2 + c.IntN(4) {
+		switch c.IntN(12) {
+		case 0, 1:
+			s.With = append(s.With, c.fetch())
+		case 2:
+			s.With = append(s.With, c.rename())
+		case 3:
+			s.With = append(s.With, c.submit())
+		case 4:
+			s.With = append(s.With, c.retention())
+		default:
+			s.With = append(s.With, c.send())
+		}
+	}
+	return s
+}
+
+func (c *chooser) rename() Step {
+	i := c.IntN(len(boxNames))
+	a, b := boxNames[i], otherNames[i]
+	if c.IntN(2) == 0 {
+		a, b = b, a
+	}
+	return Step{Do: "rename", Box: a, To: []string{b}}
+}
+
+func (c *chooser) remove() Step    { return Step{Do: "remove", Box: c.box()} }
+func (c *chooser) add() Step       { return Step{Do: "add", Box: c.box()} }
+func (c *chooser) retention() Step { return Step{Do: "retention", Box: c.box()} }
+func (c *chooser) importing() Step { return Step{Do: "import", Box: one(c, importNames)} }
+func (c *chooser) quota() Step {
+	return Step{Do: "quota", Box: c.box(), Count: []int{0, 3, 8}[c.IntN(3)]}
+}
+func (c *chooser) reload() Step  { return Step{Do: "reload", Count: c.IntN(2)} }
+func (c *chooser) look() Step    { return Step{Do: "look"} }
+func (c *chooser) check() Step   { return Step{Do: "check"} }
+func (c *chooser) restart() Step { return Step{Do: "restart"} }
+
+func (c *chooser) remote() Step {
+	return Step{Do: "remote", Count: 1 + c.IntN(4), How: one(c, []string{
+		"refuse", "greeting-421", "rcpt-450", "rcpt-550", "data-451", "data-554", "drop-before-dot", "drop-at-dot", "drop-after-250",
+	})}
+}
+
+func (c *chooser) orderQueue() Step {
+	return Step{Do: "queue", How: one(c, []string{"retry", "flush", "hold", "release"})}
+}
+
+func (c *chooser) accident() Step {
+	kind := one(c, c.faults)
+	s := Step{Do: "fault", How: kind, Seed: c.Uint64() >> 32}
+	switch kind {
+	case "cut", "kill":
+		s.At = c.IntN(60) // 0: at once
+		s.Count = c.IntN(4)
+	case "eio", "sync":
+		s.At, s.Count = 1+c.IntN(40), []int{1, 1, 2, 5, 1000}[c.IntN(5)]
+	case "enospc":
+		s.Size = []int{0, 4096, 40_000, 150_000}[c.IntN(4)]
+	case "emfile":
+		s.Count = c.IntN(6)
+	case "clock":
+		s.Count = c.IntN(7) - 3                 // hours
+		if c.jumped += s.Count; c.jumped > 30 { // or mail is given up
+			s.Count, c.jumped = 0, c.jumped-s.Count
+		}
+	case "log-header":
+		s.At, s.Count = c.IntN(28), c.IntN(2)
+	}
+	return s
+}

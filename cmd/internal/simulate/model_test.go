@@ -1,0 +1,378 @@
+package simulate
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// state is what was promised of a message in one place.
+type state int
+
+const (
+	flying   state = iota // it was sent, and no answer has come
+	maybe                 // no answer will come: both is right
+	promised              // acknowledged
+	refused               // it was refused, or its end was never sent
+	leaving               // its deletion was asked for, and no answer came: both is right
+	deleted
+)
+
+func (s state) String() string {
+	return [...]string{"on its way", "perhaps accepted", "acknowledged", "refused", "perhaps deleted", "deleted"}[s]
+}
+
+// model knows what was promised.
+type model struct {
+	mu       sync.Mutex
+	boxes    map[string]*box     // by address now
+	former   map[string]*box     // by each address that it ever had, the last to have it
+	uids     map[string]string   // to which message each unique-id belongs, for ever
+	messages map[string]*message // by token
+	away     map[string]*away    // by token and recipient
+	owed     map[string]*report  // by reportKey
+	lists    map[string][]*box   // by address
+	unlisted bool                // a verb has failed that changes lists too: who is in them is not known
+	doubtful []*box              // with others
+	latest   time.Time           // by the clock of the server, which may have been set back
+	moved    map[string]bool     // addresses whose mailbox was renamed or removed, or perhaps was
+	wrong    []string            // what was found against the promises
+}
+
+type message struct {
+	token, from, text string
+	local             bool // from is one of ours, logged in
+	sent              time.Time
+}
+
+// box is a mailbox, whatever it is called.
+type box struct {
+	name    string
+	copies  map[string]*copied // by token
+	removed bool
+	limit   bool     // it has, or had, a quota
+	sweeps  int      // retention runs that are at work
+	others  []string // a verb on it has failed: after a crash it may have one of these names, or none
+}
+
+type copied struct {
+	state    state
+	uid      string
+	seen     bool // by a reader
+	orReport bool // a full mailbox was one of several recipients
+	imported bool
+	swept    bool // a retention run was at work between its sending and its answer
+}
+
+// away is a message for one recipient on another server.
+type away struct {
+	state           state
+	token, to       string
+	accepted, spare int // how often the other server took it; how many more than once were allowed
+	last            time.Time
+	settled         bool // since the last time that it was taken, the server had a whole disk and time
+	failed          bool // the other server refused it for good
+}
+
+// report is a delivery report that is owed.
+type report struct {
+	sender string
+	uids   map[string]bool
+	spare  int
+	unsure bool // it need not come
+}
+
+func newModel() *model {
+	return &model{
+		boxes: make(map[string]*box), former: make(map[string]*box), uids: make(map[string]string), messages: make(map[string]*message),
+		away: make(map[string]*away), owed: make(map[string]*report),
+		lists: make(map[string][]*box), moved: make(map[string]bool),
+	}
+}
+
+// violation notes what is wrong.
+func (m *model) violation(format string, args ...any) {
+	if len(m.wrong) < 20 {
+		m.wrong = append(m.wrong, fmt.Sprintf(format, args...))
+	}
+}
+
+func awayKey(token, to string) string           { return token + " to " + to }
+func reportKey(token, to, action string) string { return action + " " + token + " to " + to }
+
+func (m *model) newBox(name string) *box {
+	b := &box{copies: make(map[string]*copied)}
+	m.call(b, name)
+	return b
+}
+
+// call gives a mailbox its name.
+func (m *model) call(b *box, name string) {
+	b.name, b.removed = name, false
+	m.boxes[name], m.former[name] = b, b
+}
+
+// certain notes that a verb has succeeded: a name belongs to a mailbox, and to no other.
+func (m *model) certain(b *box, name string) {
+	m.doubtful = slices.DeleteFunc(m.doubtful, func(other *box) bool {
+		other.others = slices.DeleteFunc(other.others, func(n string) bool { return n == name })
+		if other == b {
+			other.others = nil
+		}
+		return len(other.others) == 0
+	})
+}
+
+// doubt notes that a verb has failed.
+func (m *model) doubt(b *box, names ...string) {
+	m.unlisted = true
+	if len(b.others) == 0 {
+		m.doubtful = append(m.doubtful, b)
+	}
+	for _, name := range names {
+		if !slices.Contains(b.others, name) {
+			b.others = append(b.others, name)
+		}
+	}
+}
+
+// expand returns the mailboxes that get mail for an address.
+func (m *model) expand(to string) (all []*box) {
+	if _, list := m.lists[to]; list {
+		return slices.DeleteFunc(slices.Clone(m.lists[to]), func(b *box) bool { return b.removed })
+	}
+	// The server may have looked before another one renamed it.
+	if b := cmp.Or(m.find(to), m.former[to]); b != nil {
+		all = append(all, b)
+	}
+	return all
+}
+
+// uncertain notes that nothing can be said of reports that go to a mailbox now.
+func (m *model) uncertain(names ...string) {
+	for _, name := range names {
+		m.moved[name] = true
+	}
+}
+
+// answered notes what became of a message in a mailbox.
+func (m *model) answered(b *box, token string, now state, orReport bool) {
+	c := b.copies[token]
+	if c == nil {
+		c = new(copied)
+		b.copies[token] = c
+	}
+	if now == refused && c.seen {
+		m.violation("message %s was shown in %s and then refused", token, b.name)
+	}
+	if now == refused && c.state == promised {
+		return // another recipient leads to the same mailbox
+	}
+	if c.state == deleted || c.state == leaving { // a reader was faster than the answer
+		return
+	}
+	c.swept = c.swept || b.sweeps > 0
+	c.state, c.orReport = now, orReport
+	if now == promised && c.swept {
+		c.state = leaving
+	}
+	if now == maybe && c.seen {
+		c.state = promised
+	}
+}
+
+// snapshot is what a mailbox must show, and must not show, to a reader who comes now.
+type snapshot struct {
+	must    []string
+	mustNot map[string]state
+}
+
+func (m *model) snapshot(b *box) snapshot {
+	s := snapshot{mustNot: make(map[string]state)}
+	for token, c := range b.copies {
+		switch {
+		case c.state == promised && !c.orReport:
+			s.must = append(s.must, token)
+		case c.state == refused, c.state == deleted:
+			s.mustNot[token] = c.state
+		}
+	}
+	slices.Sort(s.must)
+	return s
+}
+
+// listed is a message in a listing.
+type listed struct {
+	uid   string
+	token string // of a report: "report " and its key and its uid
+}
+
+// shown holds a listing against the promises, as they were before it.
+func (m *model) shown(b *box, before snapshot, found []listed, settledNow bool) {
+	here := make(map[string]string)
+	unread := false
+	for _, f := range found {
+		if f.token == "" {
+			unread = true
+			continue
+		}
+		if other, twice := here[f.token]; twice {
+			m.violation("message %s is in %s twice: %s and %s", f.token, b.name, other, f.uid)
+		}
+		here[f.token] = f.uid
+		m.showOne(b, f, before)
+	}
+	for _, token := range before.must {
+		c := b.copies[token]
+		if here[token] == "" && c.state == promised && !(unread && c.uid == "") {
+			m.violation("message %s (uid %s) is missing in %s: it was acknowledged", token, c.uid, b.name)
+			c.state = deleted
+		}
+	}
+	if !settledNow {
+		return
+	}
+	for token, c := range b.copies {
+		_, there := here[token]
+		switch {
+		case c.state == maybe && !there:
+			c.state = refused
+		case c.state == leaving && !there:
+			c.state = deleted
+		case c.state == leaving:
+			c.state = promised
+		case c.orReport && !there && c.state == promised:
+			c.state = refused
+		case c.orReport && there:
+			c.orReport = false
+		}
+	}
+}
+
+func (m *model) showOne(b *box, f listed, before snapshot) {
+	if owner, known := m.uids[f.uid]; known && owner != f.token {
+		m.violation("unique-id %s in %s was that of %s and is now that of %s", f.uid, b.name, owner, f.token)
+	}
+	m.uids[f.uid] = f.token
+	c := b.copies[f.token]
+	if c == nil {
+		if !strings.HasPrefix(f.token, "report ") {
+			m.violation("message %s is in %s and was never sent there", f.token, b.name)
+		}
+		c = &copied{state: promised}
+		b.copies[f.token] = c
+	}
+	if c.uid != "" && c.uid != f.uid && !c.imported {
+		m.violation("message %s in %s had the unique-id %s and has now %s", f.token, b.name, c.uid, f.uid)
+	}
+	c.uid, c.seen = f.uid, true
+	if was, wrong := before.mustNot[f.token]; wrong {
+		m.violation("message %s (uid %s) is in %s: it was %v", f.token, f.uid, b.name, was)
+		c.state = promised
+	}
+	if c.state == maybe {
+		c.state = promised
+	}
+}
+
+// fetched notes that a reader asked for a deletion and what came of it.
+func (m *model) fetched(b *box, tokens []string, now state) {
+	for _, token := range tokens {
+		if c := b.copies[token]; c != nil {
+			c.state = now
+		}
+	}
+}
+
+// crashed notes that the server ended without an order: what it did last may not be known to the next.
+func (m *model) crashed() {
+	for _, a := range m.away {
+		if a.accepted > 0 && !a.settled {
+			a.spare++
+		}
+	}
+	for _, r := range m.owed {
+		r.spare++
+	}
+}
+
+// settle notes that the server had a whole disk and nothing to do: what was taken after the last fault will not be sent
+// again, nor, after a while, anything else.
+func (m *model) settle(lastFault time.Time, calm bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, a := range m.away {
+		if a.accepted > 0 && (calm || a.last.After(lastFault)) {
+			a.settled = true
+		}
+	}
+}
+
+// took is the other server's acceptance of a message.
+func (m *model) took(token, to string, told bool) {
+	a := m.away[awayKey(token, to)]
+	if a == nil {
+		m.violation("message %s was sent to %s, which nobody asked for", token, to)
+		return
+	}
+	a.accepted++
+	a.last = time.Now()
+	switch {
+	case a.state == refused:
+		m.violation("message %s was sent to %s, and it was refused", token, to)
+	case a.accepted > 1+a.spare:
+		m.violation("message %s was sent to %s %d times", token, to, a.accepted)
+	}
+	a.settled = false
+	if !told {
+		a.spare++ // it will come again: nobody told the server that it was taken
+	}
+	if a.state == maybe {
+		a.state = promised
+	}
+}
+
+// turnedDown is the other server's refusal for good.
+func (m *model) turnedDown(token, to string) {
+	a := m.away[awayKey(token, to)]
+	if a == nil {
+		return
+	}
+	a.failed = true
+	if msg := m.messages[token]; msg != nil && msg.local {
+		m.owe(token, to, "failed", msg.from)
+	}
+}
+
+func (m *model) owe(token, to, action, sender string) *report {
+	key := reportKey(token, to, action)
+	r := m.owed[key]
+	if r == nil {
+		r = &report{sender: sender, uids: make(map[string]bool)}
+		m.owed[key] = r
+	}
+	return r
+}
+
+// reported is a report in a mailbox.
+func (m *model) reported(b *box, uid, token, to, action string) (name string) {
+	key := reportKey(token, to, action)
+	r := m.owed[key]
+	if msg := m.messages[token]; r == nil && action == "delayed" && msg != nil && m.latest.Sub(msg.sent) > 11*time.Hour {
+		r = m.owe(token, to, action, msg.from)
+	}
+	switch {
+	case r == nil:
+		m.violation("a report (%s) is in %s, and was not owed", key, b.name)
+	case r.uids[uid]:
+	case len(r.uids) > r.spare:
+		m.violation("a report (%s) came %d times to %s", key, len(r.uids)+1, b.name)
+		fallthrough
+	default:
+		r.uids[uid] = true
+	}
+	return "report " + key + " " + uid
+}

@@ -1,0 +1,479 @@
+package simulate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"pillarbox/cmd/internal/ops"
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/mailtest"
+	"pillarbox/quota"
+	"pillarbox/smtp/queue"
+)
+
+type net0 = net.Listener
+
+// do takes a step, and returns how the life of the process ends with it; "" if it goes on.
+func (w *world) do(s *Step) (how string) {
+	switch s.Do {
+	case "send":
+		w.send(s)
+	case "fetch":
+		w.fetch(s, false)
+	case "together":
+		w.together(s)
+	case "rename":
+		w.rename(s)
+	case "remove":
+		w.remove(s)
+	case "add":
+		w.add(s)
+	case "retention":
+		w.retention(s)
+	case "import":
+		w.importMail(s)
+	case "quota":
+		w.setQuota(s)
+	case "reload":
+		w.reloaded = s.Count
+		w.reload <- struct{}{}
+	case "remote":
+		w.sink.tell(s.How, s.Count)
+	case "queue":
+		_, err := w.daemon.Queue().Do(queue.Action(s.How), queue.Filter{})
+		w.log("queue %s: %v", s.How, err)
+	case "look":
+		time.Sleep(time.Second)
+		w.look(false)
+	case "check":
+		w.check()
+	case "restart":
+		return "restart"
+	case "heal":
+		w.heal()
+	case "fault":
+		return w.fault(s)
+	default:
+		panic("no such step: " + s.Do)
+	}
+	return ""
+}
+
+// together takes steps at the same time.
+func (w *world) together(s *Step) {
+	var all sync.WaitGroup
+	for i := range s.With {
+		all.Go(func() { w.do(&s.With[i]) })
+	}
+	all.Wait()
+}
+
+func (w *world) rename(s *Step) {
+	from, to := s.Box, s.To[0]
+	_, err := w.office.RenameMailbox(from, to)
+	w.log("rename: %v", err)
+	m := w.model
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	b := m.find(from)
+	if refusedVerb(err) {
+		return
+	}
+	m.uncertain(from, to)
+	switch {
+	case b == nil && err == nil:
+		m.violation("%s was renamed, and did not exist", from)
+	case b == nil:
+	case err == nil:
+		delete(m.boxes, b.name)
+		m.call(b, to)
+		m.certain(b, to)
+	default:
+		m.doubt(b, from, to)
+		w.resolve()
+	}
+}
+
+// refusedVerb reports whether a verb did nothing because there is nothing to do.
+func refusedVerb(err error) bool {
+	return errors.Is(err, directory.ErrNotFound) || errors.Is(err, directory.ErrExists)
+}
+
+func (w *world) remove(s *Step) {
+	_, err := w.office.RemoveMailbox(s.Box)
+	w.log("remove: %v", err)
+	m := w.model
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	b := m.find(s.Box)
+	if b == nil || refusedVerb(err) {
+		return
+	}
+	m.uncertain(s.Box)
+	if err == nil {
+		delete(m.boxes, b.name)
+		b.removed = true
+		m.certain(b, s.Box)
+		return
+	}
+	for _, c := range b.copies {
+		if c.state == promised {
+			c.state = leaving
+		}
+	}
+	m.doubt(b, s.Box)
+	w.resolve()
+}
+
+func (w *world) add(s *Step) {
+	err := w.base.addMailbox(w.office, s.Box)
+	w.log("add: %v", err)
+	m := w.model
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	b := m.find(s.Box)
+	switch {
+	case refusedVerb(err):
+	case err == nil && b != nil:
+		m.violation("mailbox %s was added, and existed", s.Box)
+	case err == nil:
+		b = m.newBox(s.Box)
+		m.certain(b, s.Box)
+	case b == nil:
+		m.doubt(&box{name: s.Box, removed: true, copies: make(map[string]*copied)}, s.Box)
+		w.resolve()
+	}
+}
+
+// addMailbox makes a mailbox whose password costs nothing to check.
+func (b *base) addMailbox(o *ops.Office, name string) error {
+	a, err := addr.Parse(name)
+	if err != nil {
+		return err
+	}
+	if err := o.Dir.CheckFree(a); err != nil {
+		return err
+	}
+	_, err = o.Dir.AddMailbox(a, directory.Account{Verifier: cheapVerifier})
+	return err
+}
+
+// resolve finds out what became of verbs that failed, now and as long as the system does not crash.
+func (w *world) resolve() {
+	m := w.model
+	if w.disk.Off() {
+		return // the next process will see
+	}
+	doubtful := slices.Clone(m.doubtful) // what holds mail first
+	slices.SortFunc(doubtful, func(a, b *box) int {
+		return cmp.Or(cmp.Compare(len(b.copies), len(a.copies)), cmp.Compare(a.name, b.name))
+	})
+	for _, b := range doubtful {
+		if m.boxes[b.name] == b {
+			delete(m.boxes, b.name)
+		}
+		b.removed = true
+	}
+	w.faults.bypass(w.disk, func() {
+		for _, b := range doubtful {
+			for _, name := range b.others {
+				if a, _ := addr.Parse(name); m.boxes[name] == nil && w.exists(a) {
+					m.call(b, name)
+					break
+				}
+			}
+			w.log("%s is now %s, removed: %v", b.others, b.name, b.removed)
+		}
+	})
+	for _, b := range doubtful {
+		for token, c := range b.copies {
+			if b.removed && c.state == promised {
+				m.violation("message %s was in %s, which is not there any more", token, b.name)
+			}
+		}
+	}
+}
+
+func (w *world) exists(a addr.Address) bool {
+	_, err := w.office.Dir.Mailbox(a)
+	if err != nil && !errors.Is(err, directory.ErrNotFound) {
+		w.model.violation("mailbox %s cannot be looked up: %v", a, err)
+	}
+	return err == nil
+}
+
+func (w *world) retention(s *Step) {
+	m := w.model
+	m.mu.Lock()
+	b := m.find(s.Box)
+	m.mu.Unlock()
+	if b == nil {
+		return
+	}
+	p, err := w.office.PreviewRetention(s.Box, ops.RetentionChange{After: "30"}, time.Now())
+	if err == nil {
+		_, err = w.office.ChangeRetention(p)
+	}
+	if err != nil {
+		w.log("retention: %v", err)
+		return
+	}
+	m.mu.Lock()
+	m.uncertain(s.Box)
+	var there []string
+	b.sweeps++
+	for token, c := range b.copies {
+		c.swept = c.swept || c.state == flying
+		if c.state == promised {
+			c.state = leaving
+			there = append(there, token)
+		}
+	}
+	m.mu.Unlock()
+	all, err := w.office.RunRetention(context.Background(), s.Box, time.Now().AddDate(0, 0, 31))
+	w.log("retention: %v, %v", all, err)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	b.sweeps--
+	if err == nil && len(all) == 1 && all[0].Problem == "" && all[0].Messages >= len(there) {
+		m.fetched(b, there, deleted)
+	}
+}
+
+func (w *world) importMail(s *Step) {
+	m := w.model
+	m.mu.Lock()
+	b := m.find(s.Box)
+	m.mu.Unlock()
+	if b == nil {
+		return
+	}
+	t, err := w.office.ImportMail(context.Background(), s.Box, w.base.source, ops.TransferOptions{})
+	w.log("import: %+v, %v", t, err)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range imported {
+		msg := importedMessage(i)
+		m.messages[msg.token] = msg
+		c := b.copies[msg.token]
+		if c == nil {
+			c = &copied{imported: true, state: refused}
+			b.copies[msg.token] = c
+		}
+		switch {
+		case c.state == promised:
+		case err == nil:
+			c.state = promised
+		case t.Mailbox.Local != "": // it got as far as copying
+			c.state = maybe
+		}
+	}
+}
+
+func (w *world) setQuota(s *Step) {
+	w.model.mu.Lock()
+	if b := w.model.find(s.Box); b != nil {
+		b.limit = true
+	}
+	w.model.mu.Unlock()
+	messages := "none"
+	if s.Count > 0 {
+		messages = fmt.Sprint(s.Count)
+	}
+	_, err := w.office.ChangeQuota(s.Box, ops.QuotaChange{Messages: messages})
+	w.log("quota: %v", err)
+}
+
+// check asks the check of all mail, which must find nothing while nothing is wrong.
+func (w *world) check() {
+	time.Sleep(time.Second)
+	calm := w.calm()
+	report, err := w.office.CheckMail(context.Background(), "", ops.CheckOptions{Ledger: []quota.Recount{}})
+	if !calm || w.faulty() || w.disk.Off() {
+		return
+	}
+	if err != nil {
+		w.fail("check: %v", err)
+	}
+	for _, f := range report.Findings {
+		if f.Note || f.Problem == ops.ProblemLog && w.damaged {
+			continue
+		}
+		w.fail("check found %+v", f)
+	}
+}
+
+func (w *world) heal() {
+	w.faults.clear()
+	w.disk.SetSize(0)
+	w.disk.SetMostOpen(0)
+	w.faults.install(w)
+}
+
+// faults are what is wrong with the disk now.
+type faults struct {
+	mu         sync.Mutex
+	errors     []*armed
+	full, few  bool
+	unwritten  time.Time // when the system could not write something; zero: not, or the server has had time to see it
+	cutAt      int       // operations until the power goes, or the process is killed; 0: not
+	kill       bool
+	mode       mailtest.PowerMode
+	seed       uint64
+	afterwards func(*mailtest.PowerFS) // the next start
+	passed     bool                    // everything is allowed for a moment
+}
+
+// armed is an error that operations will give.
+type armed struct {
+	after, count int
+	sync         bool // only syncs
+	err          error
+}
+
+func (f *faults) active() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.errors) > 0 || f.full || f.few || f.cutAt > 0 || f.doubtful()
+}
+
+// noticed is how long a server may take to find that the system could not write something.
+const noticed = 15 * time.Second
+
+func (f *faults) doubtful() bool { return !f.unwritten.IsZero() && time.Since(f.unwritten) < noticed }
+
+// excused reports whether what is read may be damaged, and no server could know.
+func (f *faults) excused() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.doubtful()
+}
+
+func (f *faults) clear() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.errors, f.full, f.few, f.cutAt = nil, false, false, 0
+}
+
+// bypass lets do work without faults.
+func (f *faults) bypass(disk *mailtest.PowerFS, do func()) {
+	pass := func(passed bool) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.passed = passed
+	}
+	pass(true)
+	defer pass(false)
+	most := disk.SetMostOpen(0)
+	defer disk.SetMostOpen(most)
+	do()
+}
+
+func (f *faults) kind() string {
+	if f.kill {
+		return "the process is killed"
+	}
+	return fmt.Sprintf("the power is cut, mode %v", f.mode)
+}
+
+// leave returns the disk after a crash.
+func (f *faults) leave(disk *mailtest.PowerFS) *mailtest.PowerFS {
+	f.cutAt = 0
+	if f.kill {
+		return disk.Kill()
+	}
+	f.unwritten = time.Time{}
+	return disk.Restart(f.mode, rand.New(rand.NewPCG(f.seed, 3)))
+}
+
+// install makes the disk of a world obey.
+func (f *faults) install(w *world) {
+	network := w.network
+	w.disk.Start(func(_ int, op mailtest.Op) error {
+		err := f.decide(op)
+		if err == mailtest.ErrPowerCut {
+			network.cut() // before anything more is said
+		}
+		return err
+	})
+}
+
+func (f *faults) decide(op mailtest.Op) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.passed {
+		return nil
+	}
+	if f.cutAt > 0 {
+		if f.cutAt--; f.cutAt == 0 {
+			return mailtest.ErrPowerCut
+		}
+	}
+	var err error
+	f.errors = slices.DeleteFunc(f.errors, func(a *armed) bool {
+		if a.sync && op.Kind != "sync" && op.Kind != "syncall" && op.Kind != "syncdir" {
+			return false
+		}
+		if a.after > 1 {
+			a.after--
+			return false
+		}
+		err = a.err
+		a.count--
+		return a.count <= 0
+	})
+	return err
+}
+
+func (w *world) fault(s *Step) string {
+	f := w.faults
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	w.damaged = w.damaged || slices.Contains([]string{"cut", "eio", "log-header"}, s.How) // a header may be torn too
+	switch s.How {
+	case "cut", "kill":
+		f.kill, f.mode, f.seed, f.cutAt = s.How == "kill", mailtest.PowerMode(s.Count), s.Seed, s.At
+		if s.At == 0 {
+			return "crash"
+		}
+	case "eio", "sync":
+		f.errors = append(f.errors, &armed{after: s.At, count: s.Count, sync: s.How == "sync", err: syscall.EIO})
+	case "enospc":
+		f.full = true
+		w.disk.SetSize(w.disk.Used() + int64(s.Size))
+	case "emfile":
+		f.few = true
+		w.disk.SetMostOpen(w.disk.OpenFiles() + s.Count)
+	case "writeback":
+		if w.disk.FailWriteback([]float64{0.3, 1}[s.Seed%2], newRand(s.Seed)) {
+			f.unwritten = time.Now()
+		}
+	case "drop-pages":
+		w.disk.DropPages()
+	case "clock":
+		w.clock = time.Now().Add(time.Duration(s.Count) * time.Hour)
+		f.kill = true
+		return "crash"
+	case "log-header":
+		f.kill, f.afterwards = s.Seed%2 == 0, func(disk *mailtest.PowerFS) {
+			disk.Edit(fmt.Sprintf("log/log%d", s.Count), func(text []byte) []byte {
+				for i := s.At; i < min(s.At+4, len(text)); i++ {
+					text[i] ^= 0x5a
+				}
+				return text
+			})
+		}
+		f.mode, f.seed = mailtest.Everything, s.Seed
+		return "crash"
+	}
+	return ""
+}
