@@ -33,6 +33,9 @@ const (
 // the process may run meanwhile.
 func Linear(t *testing.T, parse func(text string), shapes ...Shape) {
 	t.Helper()
+	if raceDetector {
+		t.Skip("the race detector takes most of the time")
+	}
 	failed := 0
 	for _, s := range shapes {
 		if failed == maxFailed {

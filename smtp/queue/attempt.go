@@ -61,8 +61,8 @@ func (q *Queue) load(id string, l *live) error {
 		if err != nil {
 			return err
 		}
+		q.mendOnDisk(item)
 		l.item = item
-		l.dirty = q.mend(item) || l.dirty
 	}
 	return nil
 }

@@ -258,10 +258,8 @@ func (q *Queue) loadContained(id string) {
 	if err != nil && !temporary(err) {
 		return
 	}
-	if item != nil && q.mend(item) {
-		if err := q.Spool.Update(id, item.Encode()); err != nil {
-			q.Log.Error("the state of a message in the queue cannot be written", "id", id, "error", err)
-		}
+	if item != nil {
+		q.mendOnDisk(item)
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -375,7 +373,7 @@ func (q *Queue) total() int {
 // start gives a destination the workers that it may have. It needs mu held, like all below.
 func (q *Queue) start(d *destination) {
 	now := q.now()
-	d.notBefore = soon(d.notBefore, now, d.route.Schedule.Wait(d.failures, d.key))
+	d.notBefore = soon(d.notBefore, now, d.route.Schedule.Longest())
 	total := q.total()
 	for q.running != nil && !q.config.Load().Closed && d.trying < q.allowance(d) {
 		if q.trying >= total {

@@ -80,8 +80,17 @@ func (q *Queue) setItemBack(id string) {
 		q.lost(e, err)
 		return
 	}
-	if q.mend(l.item) || l.dirty {
-		q.settleAndPay(e, l, false)
+	q.mend(l.item)
+	q.settleAndPay(e, l, false)
+}
+
+// mendOnDisk is mend for what was just read. It is written at once: the bound would move on with each reading.
+func (q *Queue) mendOnDisk(it *Item) {
+	if !q.mend(it) {
+		return
+	}
+	if err := q.Spool.Update(it.ID, it.Encode()); err != nil {
+		q.Log.Error("the state of a message in the queue cannot be written", "id", it.ID, "error", err)
 	}
 }
 
@@ -103,7 +112,7 @@ func (q *Queue) mend(it *Item) (changed bool) {
 	fix(&it.Released, 0)
 	for i := range it.To {
 		r := &it.To[i]
-		fix(&r.Next, q.routeOf(r).Schedule.Wait(r.Attempts, it.ID))
+		fix(&r.Next, q.routeOf(r).Schedule.Longest())
 		if r.Last != nil {
 			last := *r.Last // others may have it, too
 			fix(&last.Time, 0)

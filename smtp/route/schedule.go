@@ -2,6 +2,7 @@ package route
 
 import (
 	"hash/fnv"
+	"slices"
 	"time"
 )
 
@@ -38,4 +39,12 @@ func (s Schedule) Wait(attempts int, id string) time.Duration {
 	h.Write([]byte{byte(attempts)})
 	share := int64(h.Sum32()%2001) - 1000 // thousandths of a tenth
 	return wait + time.Duration(int64(wait/10000)*share)
+}
+
+// Longest is about the longest wait between two attempts.
+func (s Schedule) Longest() time.Duration {
+	if len(s.Retries) == 0 {
+		s.Retries = DefaultSchedule().Retries
+	}
+	return slices.Max(s.Retries)
 }
