@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"path"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +28,8 @@ const (
 	maxGroup = 1 << 20
 	// maxDamaged is how many damaged files are kept; the oldest go first.
 	maxDamaged = 8
+	// nextSuffix ends the name of a new file that is to take the place of a damaged one.
+	nextSuffix = ".new"
 	// damagedPrefix begins the names of damaged files that are kept.
 	damagedPrefix = "damaged-"
 )
@@ -113,6 +117,9 @@ func OpenLog(fsys FS, dir string, opts LogOptions) (*Log, error) {
 		fsys: fsys, dir: dir, opts: opts, syncing: newMutex(), writing: newMutex(),
 		room: make(chan struct{}), swapped: make(chan struct{}, 1),
 	}
+	if err := l.clear(); err != nil {
+		return nil, err
+	}
 	for i := range l.segments {
 		s, err := openSegment(fsys, logFile(dir, i), i, opts.Segment)
 		if err != nil {
@@ -121,6 +128,23 @@ func OpenLog(fsys FS, dir string, opts LogOptions) (*Log, error) {
 		l.segments[i] = s
 	}
 	return l, nil
+}
+
+// clear removes files that an earlier process was making when it ended.
+func (l *Log) clear() error {
+	names, err := l.fsys.ReadNames(l.dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !IsTemp(name) && !strings.HasSuffix(name, nextSuffix) {
+			continue
+		}
+		if err := l.fsys.Remove(path.Join(l.dir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func logFile(dir string, i int) string { return path.Join(dir, fmt.Sprintf("log%d", i)) }
@@ -177,7 +201,7 @@ func (l *Log) keepDamaged(s *segment) error {
 	if s.damage == "" {
 		return nil
 	}
-	next := s.name + ".new"
+	next := s.name + nextSuffix
 	if err := makeSegment(l.fsys, next, l.opts.Segment); err != nil {
 		return err
 	}
@@ -535,8 +559,11 @@ func (l *Log) Abandon() error {
 func (l *Log) closeFiles() error {
 	var errs []error
 	for _, s := range l.segments {
-		if s != nil {
-			errs = append(errs, s.file.Close())
+		if s == nil {
+			continue
+		}
+		if err := s.file.Close(); !errors.Is(err, fs.ErrClosed) { // a damaged file may be put aside, and no other be there
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
