@@ -39,7 +39,8 @@ func (c *checker) settings() {
 	_, operatorErr := o.operators.list()
 	_, versionErr := durable.DataVersion(o.Root)
 	damaged := map[string]error{
-		"devices.json": deviceErr, operatorsFile: operatorErr, durable.VersionFile: versionErr, watchedFile: o.loadWatched(new(watched)),
+		"devices.json": deviceErr, operatorsFile: operatorErr, durable.VersionFile: versionErr,
+		watchedFile: o.loadWatched(new(watched)),
 	}
 	for name, err := range collect.Damaged(o.Root) {
 		damaged[name] = err
