@@ -49,8 +49,9 @@ func holdData(ctx context.Context, root ops.Files) (unlock func(), err error) {
 // heldError says who has the data directory.
 func heldError(root ops.Files, held *durable.LockedError) error {
 	if held.As == holdsAdmin {
-		return ops.Hint(fmt.Errorf("data directory %s: a 'pillarbox admin' command, process %d, has been working on it for more than %s", root.Name(), held.PID, commandWait),
-			"start the server when the command has ended")
+		err := fmt.Errorf("data directory %s: a 'pillarbox admin' command, process %d, has been working on it for more than %s",
+			root.Name(), held.PID, commandWait)
+		return ops.Hint(err, "start the server when the command has ended")
 	}
 	return ops.Hint(fmt.Errorf("another server, process %d, serves the data directory %s (%w)", held.PID, root.Name(), held),
 		"only one server may serve a data directory")

@@ -38,7 +38,8 @@ func (c *checker) settings() {
 	_, operatorErr := o.operators.list()
 	_, versionErr := durable.DataVersion(o.Root)
 	damaged := map[string]error{
-		"devices.json": deviceErr, operatorsFile: operatorErr, durable.VersionFile: versionErr, watchedFile: o.loadWatched(new(watched)),
+		"devices.json": deviceErr, operatorsFile: operatorErr, durable.VersionFile: versionErr,
+		watchedFile: o.loadWatched(new(watched)),
 	}
 	for name, err := range damaged {
 		if err != nil {
