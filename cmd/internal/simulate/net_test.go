@@ -144,8 +144,8 @@ type half struct {
 	moved  *sync.Cond // something was written, read or closed, or a deadline is another
 	data   []byte
 	memory []byte // that data began in
-	ended  bool // nothing more will come
-	broken bool // nothing can be read or written any more
+	ended  bool   // nothing more will come
+	broken bool   // nothing can be read or written any more
 
 	readBy, writeBy deadline
 }

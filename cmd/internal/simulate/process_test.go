@@ -19,7 +19,7 @@ import (
 
 const (
 	answerMark = "@@ "
-	patience   = 2 * time.Minute // for one history, in real time
+	patience   = 30 * time.Second // for one history, in real time
 )
 
 // verdict is what a process says of a history.
