@@ -150,6 +150,11 @@ func (w *world) send(s *Step) {
 	}
 	w.took(out, flying, "")
 	data := stuff(text) + ".\r\n"
+	if s.Pause > 0 && s.How != "drop" {
+		_, _ = io.WriteString(c, data[:len(data)/2]) // the rest fails too
+		data = data[len(data)/2:]
+		s.pause()
+	}
 	if _, err := io.WriteString(c, data); err != nil {
 		w.took(out, refused, "its end was never sent")
 		return
@@ -440,6 +445,7 @@ func (w *world) quit(c *client, s *Step, b *box, found []listed) {
 			gone = append(gone, found[i].token)
 		}
 	}
+	s.pause()
 	if s.How == "gone" {
 		return // RFC 1939: without QUIT nothing is deleted
 	}
