@@ -215,6 +215,9 @@ func (w *world) took(out *sending, now state, why string) {
 	for _, boxes := range out.boxes {
 		places += len(boxes)
 	}
+	for _, boxes := range out.boxes { // it may be new
+		out.limit = out.limit || slices.ContainsFunc(boxes, func(b *box) bool { return b.limit })
+	}
 	orReport := out.limit && places+len(out.away) > 1
 	for to, boxes := range out.boxes {
 		state := now

@@ -299,13 +299,16 @@ func (m *model) crashed() {
 	}
 }
 
-// settle notes that the server had a whole disk and nothing to do: what was taken after the last fault will not be sent
-// again, nor, after a while, anything else.
-func (m *model) settle(lastFault time.Time, calm bool) {
+// noted is longer than a server with a whole disk needs to note that a message was taken, even if the log is full.
+const noted = 15 * time.Second
+
+// settle notes that the server had a whole disk and time, or has nothing in the queue any more: what was taken after the
+// last fault will not be sent again, nor, after a while, anything else.
+func (m *model) settle(lastFault time.Time, calm, empty bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, a := range m.away {
-		if (a.accepted > 0 || a.failed) && (calm || a.last.After(lastFault)) {
+		if (a.accepted > 0 || a.failed) && (calm || a.last.After(lastFault)) && (empty || time.Since(a.last) > noted) {
 			a.settled = true
 		}
 	}

@@ -266,7 +266,7 @@ func (w *world) settle(faulty bool) {
 	if w.disk.Off() || faulty {
 		return
 	}
-	w.model.settle(w.lastFault, time.Since(w.lastFault) > retryTime)
+	w.model.settle(w.lastFault, time.Since(w.lastFault) > retryTime, w.daemon.Queue().Len() == 0)
 }
 
 // end ends the process: "crash" with what the fault that is under way leaves, anything else in order.
@@ -441,7 +441,7 @@ func (w *world) leftovers() {
 }
 
 // faulty says whether the disk may refuse something now.
-func (w *world) faulty() bool { return w.faults.active() || w.disk.Untold() }
+func (w *world) faulty() bool { return w.faults.active() || w.disk.Untold() || w.disk.Slow != nil }
 
 // look reads all mailboxes, and holds the quota against what is there.
 func (w *world) look(quiet bool) {
@@ -460,7 +460,7 @@ func (w *world) look(quiet bool) {
 		if w.disk.Off() {
 			return
 		}
-		if !seen && quiet {
+		if !seen && quiet && w.paused.Load() == 0 { // a session that pauses has the mailbox for itself
 			w.fail("%s cannot be read, with all in order", name)
 		}
 	}
