@@ -32,6 +32,7 @@ type model struct {
 	former   map[string]*box     // by each address that it ever had, the last to have it
 	uids     map[string]string   // to which message each unique-id belongs, for ever
 	messages map[string]*message // by token
+	names    map[string]bool     // token and the name of a mailbox that it was accepted for
 	away     map[string]*away    // by token and recipient
 	owed     map[string]*report  // by reportKey
 	lists    map[string][]*box   // by address
@@ -88,7 +89,7 @@ type report struct {
 func newModel() *model {
 	return &model{
 		boxes: make(map[string]*box), former: make(map[string]*box), uids: make(map[string]string), messages: make(map[string]*message),
-		away: make(map[string]*away), owed: make(map[string]*report),
+		names: make(map[string]bool), away: make(map[string]*away), owed: make(map[string]*report),
 		lists: make(map[string][]*box), moved: make(map[string]bool),
 	}
 }
@@ -102,6 +103,9 @@ func (m *model) violation(format string, args ...any) {
 
 func awayKey(token, to string) string           { return token + " to " + to }
 func reportKey(token, to, action string) string { return action + " " + token + " to " + to }
+
+// meant notes that a message was accepted for the mailbox that has this name now.
+func (m *model) meant(token, name string) { m.names[awayKey(token, name)] = true }
 
 func (m *model) newBox(name string) *box {
 	b := &box{copies: make(map[string]*copied)}
@@ -259,7 +263,8 @@ func (m *model) showOne(b *box, f listed, before snapshot) {
 	m.uids[f.uid] = f.token
 	c := b.copies[f.token]
 	if c == nil {
-		if !strings.HasPrefix(f.token, "report ") {
+		// A mailbox that was added while the message was on its way, under a name that it was accepted for, may have it.
+		if !strings.HasPrefix(f.token, "report ") && !m.names[awayKey(f.token, b.name)] {
 			m.violation("message %s is in %s and was never sent there", f.token, b.name)
 		}
 		c = &copied{state: promised}
