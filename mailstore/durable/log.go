@@ -174,6 +174,12 @@ func (l *Log) Replay(do func(record []byte) error, done func() error) error {
 	if err := done(); err != nil {
 		return err
 	}
+	if older.damage != "" || newer.damage != "" {
+		// The records that are lost may stand for changes that the system has in memory only.
+		if err := l.fsys.SyncAll(); err != nil {
+			return err
+		}
+	}
 	last := newer.epoch
 	for i, s := range []*segment{older, newer} {
 		if err := l.keepDamaged(s); err != nil {
