@@ -194,6 +194,7 @@ func (w *world) recipient(c *client, out *sending, to string) {
 		return
 	}
 	out.boxes[to] = nil
+	w.model.meant(out.step.Token, to) // a rename may be done that the model has not seen yet
 	for _, b := range w.model.expand(to) {
 		out.boxes[to] = append(out.boxes[to], b)
 		out.names[b] = b.name
@@ -219,7 +220,10 @@ func (w *world) took(out *sending, now state, why string) {
 		places += len(boxes)
 	}
 	for _, boxes := range out.boxes { // it may be new
-		out.limit = out.limit || slices.ContainsFunc(boxes, func(b *box) bool { return b.limit })
+		out.limit = out.limit || slices.ContainsFunc(boxes, func(b *box) bool {
+			other := m.find(out.names[b])
+			return b.limit || other != nil && other.limit
+		})
 	}
 	orReport := out.limit && places+len(out.away) > 1
 	for to, boxes := range out.boxes {
@@ -243,6 +247,7 @@ func (w *world) took(out *sending, now state, why string) {
 			m.answered(b, s.Token, state, orReport)
 			if orReport && now != flying && now != refused && (isLocal(s.From) || vouched(s.From)) {
 				m.owe(s.Token, b.name, "failed", s.From).unsure = true
+				m.owe(s.Token, out.names[b], "failed", s.From).unsure = true
 			}
 		}
 	}

@@ -27,20 +27,21 @@ func (s state) String() string {
 
 // model knows what was promised.
 type model struct {
-	mu       sync.Mutex
-	boxes    map[string]*box     // by address now
-	former   map[string]*box     // by each address that it ever had, the last to have it
-	uids     map[string]string   // to which message each unique-id belongs, for ever
-	messages map[string]*message // by token
-	names    map[string]bool     // token and the name of a mailbox that it was accepted for
-	away     map[string]*away    // by token and recipient
-	owed     map[string]*report  // by reportKey
-	lists    map[string][]*box   // by address
-	unlisted bool                // a verb has failed that changes lists too: who is in them is not known
-	doubtful []*box              // with others
-	latest   time.Time           // by the clock of the server, which may have been set back
-	moved    map[string]bool     // addresses whose mailbox was renamed or removed, or perhaps was
-	wrong    []string            // what was found against the promises
+	mu            sync.Mutex
+	boxes         map[string]*box     // by address now
+	former        map[string]*box     // by each address that it ever had, the last to have it
+	uids          map[string]string   // to which message each unique-id belongs, for ever
+	messages      map[string]*message // by token
+	names         map[string]bool     // token and the name of a mailbox that it was accepted for
+	away          map[string]*away    // by token and recipient
+	owed          map[string]*report  // by reportKey
+	lists         map[string][]*box   // by address
+	unlisted      bool                // a verb has failed that changes lists too: who is in them is not known
+	doubtful      []*box              // with others
+	latest        time.Time           // by the clock of the server, which may have been set back
+	moved         map[string]bool     // addresses whose mailbox was renamed or removed, or perhaps was
+	refusedReport bool                // another server took a report not
+	wrong         []string            // what was found against the promises
 }
 
 type message struct {

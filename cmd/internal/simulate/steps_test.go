@@ -349,6 +349,7 @@ type faults struct {
 	mode       mailtest.PowerMode
 	seed       uint64
 	afterwards func(*mailtest.PowerFS) // the next start
+	given      time.Time               // when the last of the errors was
 	passed     bool                    // everything is allowed for a moment
 }
 
@@ -450,7 +451,17 @@ func (f *faults) decide(op mailtest.Op) error {
 		a.count--
 		return a.count <= 0
 	})
+	if err != nil {
+		f.given = time.Now()
+	}
 	return err
+}
+
+// last is when the last of the armed errors was given.
+func (f *faults) last() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.given
 }
 
 func (w *world) fault(s *Step) string {
