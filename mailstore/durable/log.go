@@ -502,6 +502,9 @@ func (l *Log) syncResting() error {
 	err := l.sync(s)
 	l.writing.Lock()
 	defer l.writing.Unlock()
+	if l.active == nil {
+		return ErrLogDown // Stop was called meanwhile: the next Replay has all records, whatever the sync has done
+	}
 	if err == nil {
 		l.flushes.Add(1)
 		err = s.cut(l.active.epoch + 1)
