@@ -165,21 +165,18 @@ func (j *journal) removed(dir string, names []string) error {
 
 // append waits for room.
 func (j *journal) append(about noted, cost int64, parts ...[]byte) (applied func(), err error) {
+	applied, err = j.appendNow(about, cost, parts)
+	if !errors.Is(err, durable.ErrLogFull) {
+		return applied, err
+	}
+	about.announced = false
 	late := time.NewTimer(patience)
 	defer late.Stop()
 	for {
 		room := j.log.Room()
-		if !about.announced {
-			j.log.Announce()
-		}
-		about.announced = false
-		file, applied, err := j.log.Append(cost, parts...)
-		if err == nil {
-			j.note(file, about)
-			return applied, nil
-		}
+		applied, err = j.appendNow(about, cost, parts)
 		if !errors.Is(err, durable.ErrLogFull) {
-			return nil, err
+			return applied, err
 		}
 		select {
 		case <-room:
@@ -187,6 +184,17 @@ func (j *journal) append(about noted, cost int64, parts ...[]byte) (applied func
 			return nil, err
 		}
 	}
+}
+
+func (j *journal) appendNow(about noted, cost int64, parts [][]byte) (applied func(), err error) {
+	if !about.announced {
+		j.log.Announce()
+	}
+	file, applied, err := j.log.Append(cost, parts...)
+	if err == nil {
+		j.note(file, about)
+	}
+	return applied, err
 }
 
 // note remembers what a file of the log knows.
