@@ -224,8 +224,8 @@ func (d *Directory) RenameMailbox(old, next addr.Address) error {
 		if err := d.CheckFree(next); err != nil {
 			return err
 		}
-		// The server's log knows the messages that are not on the disk yet by the old name.
-		if err := d.fsys.SyncAll(); err != nil {
+		// What leads to it goes first, so that the whole can be tried again when there was no room for that.
+		if err := d.replaceReferences(old, next); err != nil {
 			return err
 		}
 		if err := d.fsys.Rename(MailboxDir(old), MailboxDir(next)); err != nil {
@@ -237,7 +237,7 @@ func (d *Directory) RenameMailbox(old, next addr.Address) error {
 			}
 		}
 		d.told(Change{What: Renamed, Domain: old.Domain, User: old.Local, Next: next, AccountBefore: account, AccountAfter: account})
-		return d.replaceReferences(old, next)
+		return nil
 	})
 }
 

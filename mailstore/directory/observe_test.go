@@ -62,7 +62,7 @@ func TestObserved(t *testing.T) {
 			return d.UpdateAccount(at("boss@x.example"), func(*Account) error { return ErrInUse })
 		}, true, nil},
 		{"rename", func() error { return d.RenameMailbox(at("anna@x.example"), at("ann@x.example")) }, false, []string{
-			"renamed anna@x.example ann@x.example -a +a", "edited x.example -d +d", "edited boss@x.example -a +a"}},
+			"edited x.example -d +d", "edited boss@x.example -a +a", "renamed anna@x.example ann@x.example -a +a"}},
 		{"alias goes", func() error { return d.RemoveAlias(at("info@x.example")) }, false, []string{"edited boss@x.example -a +a", "edited x.example -d +d"}},
 		{"mailbox goes", func() error { return d.RemoveMailbox(at("ann@x.example")) }, false, []string{
 			"edited x.example -d +d", "edited boss@x.example -a +a", "removed ann@x.example -a"}},

@@ -51,9 +51,9 @@ func TestAuditOfVerbs(t *testing.T) {
 		{"accept", func() (Change, error) { return o.SetGroupAccept("all", "inside") },
 			[]string{`all@office.example {"group":{}}>{"group":{"accept":"inside"}}`}},
 		{"rename", func() (Change, error) { return o.RenameMailbox("boss", "chief") }, []string{
-			`boss@office.example {"address":"boss@office.example"}>{"address":"chief@office.example"} chief@office.example`,
 			`info@office.example {"alias":"boss@office.example"}>{"alias":"chief@office.example"}`,
 			`all@office.example {"group":{"members":["boss@office.example"]}}>{"group":{"members":["chief@office.example"]}}`,
+			`boss@office.example {"address":"boss@office.example"}>{"address":"chief@office.example"} chief@office.example`,
 		}},
 		{"device", func() (Change, error) {
 			return o.AddDevice(NewDevice{Name: "scanner", IPs: []string{"198.51.100.7"}, MaySendTo: "local"})
