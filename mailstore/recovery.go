@@ -3,6 +3,7 @@ package mailstore
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -45,22 +46,15 @@ func (r *recovery) read(record []byte) error {
 	return nil
 }
 
-// restore writes everything. If the disk has no room, it takes the reserve.
-func (r *recovery) restore(reserve *durable.Reserve) error {
+// restore writes everything.
+func (r *recovery) restore() error {
 	if len(r.order) == 0 {
 		return nil
 	}
-	err := r.writeAll()
-	if durable.NoRoom(err) {
-		r.log.Warn("the disk has no room for what the log holds; the reserve is taken for it", "reserve_bytes", reserve.Size())
-		if err = reserve.Release(); err == nil {
-			err = r.writeAll()
-		}
+	if err := r.writeAll(); err != nil {
+		return err
 	}
-	if err == nil {
-		err = r.sync()
-	}
-	if err != nil {
+	if err := r.sync(); err != nil {
 		return err
 	}
 	r.log.Info("what the log held was written again", "files", len(r.order))
@@ -107,12 +101,20 @@ func (r *recovery) write(name string, from *source) error {
 		free := path.Join(path.Dir(name), n.String())
 		return r.place(free, free, from)
 	}
-	return r.replace(name, from)
+	return r.replace(name, there, from)
 }
 
-// replace puts the content in the place of a file that is there.
-func (r *recovery) replace(name string, from *source) error {
+// replace puts the content in the place of a file that is there. A large message that has this name already is on the
+// disk, and a rename between two names of one file would leave both.
+func (r *recovery) replace(name string, there fs.FileInfo, from *source) error {
 	fsys := r.store.fsys
+	file, err := r.content(name, from)
+	if file == nil || err != nil {
+		return err
+	}
+	if info, err := file.Stat(); err != nil || durable.SameFile(there, info) {
+		return err
+	}
 	temp := path.Join(path.Dir(name), "."+path.Base(name)+".log.tmp")
 	if err := fsys.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err // what a recovery left that was cut short
@@ -120,15 +122,10 @@ func (r *recovery) replace(name string, from *source) error {
 	if err := r.place(name, temp, from); err != nil {
 		return err
 	}
-	err := fsys.Rename(temp, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil // the large file is gone; the name stays as it is
+	if err := fsys.Rename(temp, name); err != nil {
+		return errors.Join(err, fsys.Remove(temp))
 	}
-	gone := fsys.Remove(temp) // it stays where both are names of one file: rename(2) leaves them alone
-	if errors.Is(gone, fs.ErrNotExist) {
-		gone = nil
-	}
-	return errors.Join(err, gone)
+	return nil
 }
 
 // place gives the content a free name; name is what it is for.
@@ -139,9 +136,20 @@ func (r *recovery) place(name, free string, from *source) error {
 	}
 	err = r.store.fsys.LinkFile(file.File, free)
 	if errors.Is(err, syscall.EXDEV) {
-		return durable.Create(r.store.fsys, free, from.content, filePerm)
+		return r.copyTo(free, from)
 	}
 	return err
+}
+
+// copyTo gives the content to a file on another file system, durably: the sync at the end does not reach it.
+func (r *recovery) copyTo(free string, from *source) error {
+	if from.large == "" {
+		return durable.WriteFile(r.store.fsys, free, from.content, filePerm)
+	}
+	if _, err := r.file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	return durable.WriteFrom(r.store.fsys, free, r.file, filePerm)
 }
 
 // content opens a file with the content; nil if that is lost.
