@@ -149,18 +149,19 @@ func (j *journal) unspooled(id string) (applied func(), err error) {
 	return applied, err
 }
 
-// removed says that messages are about to be deleted from a mailbox: what the log holds of them must not bring
-// them back. It returns when that is durable. Other names than those of messages in the log cost nothing.
-func (j *journal) removed(dir string, names []string) error {
-	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !j.holds(name) })
-	for some := range slices.Chunk(names, removedPerRecord) {
-		applied, err := j.append(noted{}, 0, removal(dir, some))
-		if err != nil {
-			return fmt.Errorf("%s: deletions: %w", dir, err)
-		}
-		applied()
+// removed says that messages are about to be deleted from a mailbox, not more than removedPerRecord: what the log holds
+// of them must not bring them back. It returns when that is durable, with those of the names that the log may hold; others
+// cost nothing. applied is to be called when they are deleted.
+func (j *journal) removed(dir string, names []string) (held []string, applied func(), err error) {
+	held = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !j.holds(name) })
+	if len(held) == 0 {
+		return nil, func() {}, nil
 	}
-	return nil
+	applied, err = j.append(noted{}, 0, removal(dir, held))
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: deletions: %w", dir, err)
+	}
+	return held, applied, nil
 }
 
 // append waits for room.

@@ -417,8 +417,8 @@ func (l *Log) syncAlways(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if s := l.resting(); s != nil && s.users.orTell(l.wakeSyncer) {
-			_ = l.syncResting() // Failed tells
+		if _, users := l.resting(); users != nil && users.orTell(l.wakeSyncer) {
+			_ = l.syncResting(users) // Failed tells
 		}
 	}
 }
@@ -432,17 +432,18 @@ func (l *Log) retire() {
 	}
 }
 
-// resting is the file that is to be synced and cut; nil if there is none.
-func (l *Log) resting() *segment {
+// resting is the file that is to be synced and cut, and the records of its life whose change is being made; nil if there
+// is none.
+func (l *Log) resting() (*segment, *pending) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	if l.active == nil {
-		return nil
+		return nil, nil
 	}
 	if s := l.segments[1-l.active.index]; s.hasRecords() {
-		return s
+		return s, s.users
 	}
-	return nil
+	return nil, nil
 }
 
 // Checkpoint brings to the disk now what all records stand for that were appended before the call, and cuts them. It
@@ -470,20 +471,21 @@ func (l *Log) down() bool {
 
 // syncIdle is syncResting as soon as no change of a record in the file is under way.
 func (l *Log) syncIdle() error {
-	s := l.resting()
-	if s == nil {
+	_, users := l.resting()
+	if users == nil {
 		return nil
 	}
-	s.users.wait()
-	return l.syncResting()
+	users.wait()
+	return l.syncResting(users)
 }
 
-// syncResting brings to the disk what the records in the file that is not active stand for, and cuts it.
-func (l *Log) syncResting() error {
+// syncResting brings to the disk what the records in the file that is not active stand for, and cuts it. No change of
+// them is under way. If another caller has cut that life of it meanwhile, there is nothing to do.
+func (l *Log) syncResting(idle *pending) error {
 	l.syncing.Lock()
 	defer l.syncing.Unlock()
-	s := l.resting()
-	if s == nil {
+	s, users := l.resting()
+	if users == nil || users != idle {
 		return nil
 	}
 	l.flushes.Add(1)

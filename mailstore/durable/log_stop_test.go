@@ -58,6 +58,46 @@ func TestCheckpointBehindFailedSync(t *testing.T) {
 	wantRecords(t, b.replay(t), []string{first, second})
 }
 
+// TestLogSyncsWhatItLookedAt: of two that want to sync the same file, the one that comes late does not take the next
+// records for it, whose changes are still being made.
+func TestLogSyncsWhatItLookedAt(t *testing.T) {
+	syncs, goOn := make(chan bool), make(chan bool)
+	b := openBench(t, t.TempDir(), durable.LogOptions{Sync: func(func(func([]byte) error) error) error {
+		syncs <- true
+		<-goOn
+		return nil
+	}})
+	b.replay(t)
+	first, second, third := strings.Repeat("1", 50_000), strings.Repeat("2", 50_000), strings.Repeat("3", 50_000)
+	must(t, b.append(first))
+	b.Announce()
+	_, applied, err := b.Append(0, []byte(second)) // the first file is synced; this change is under way
+	must(t, err)
+	<-syncs
+	checked := make(chan error)
+	go func() { checked <- b.Checkpoint() }()
+	time.Sleep(20 * time.Millisecond) // it waits for that sync
+	room := b.Room()
+	goOn <- true
+	<-room
+	must(t, b.append(third)) // the second file is next
+	select {
+	case <-syncs:
+		t.Error("synced while a change is under way")
+	case <-time.After(20 * time.Millisecond):
+	}
+	applied()
+	close(goOn)
+	for done := false; !done; {
+		select {
+		case <-syncs:
+		case err := <-checked:
+			must(t, err)
+			done = true
+		}
+	}
+}
+
 // TestLogGuessesItsLife: without headers, what counts is what the last life has written, not what is left of longer ones.
 func TestLogGuessesItsLife(t *testing.T) {
 	for name, first := range map[string]int{"first group whole": 0, "first group damaged": 1} {
