@@ -80,6 +80,9 @@ func (r *recovery) discard() {
 func (r *recovery) write(name string, from *source) error {
 	s := r.store
 	if err := s.checkMailbox(path.Dir(name)); errors.Is(err, ErrNoMailbox) {
+		if from != nil {
+			r.log.Warn("a message in the log is for a mailbox that is not there; it was removed or renamed by hand", "file", name)
+		}
 		return nil
 	} else if err != nil {
 		return err
@@ -95,11 +98,12 @@ func (r *recovery) write(name string, from *source) error {
 	case err != nil:
 		return r.place(name, name, from)
 	case !there.Mode().IsRegular():
-		n, _ := ParseName(path.Base(name))
-		n.ID = s.ids.next()
-		r.log.Warn("a thing that is no file has the name of a message; the message gets another name", "file", name, "new_name", n.String())
-		free := path.Join(path.Dir(name), n.String())
-		return r.place(free, free, from)
+		aside := path.Join(path.Dir(name), "."+path.Base(name)+"."+s.ids.next())
+		r.log.Warn("a thing that is no file had the name of a message; it gets another name", "file", name, "new_name", aside)
+		if err := s.fsys.Rename(name, aside); err != nil {
+			return err
+		}
+		return r.place(name, name, from)
 	}
 	return r.replace(name, there, from)
 }
