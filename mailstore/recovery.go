@@ -119,17 +119,19 @@ func (r *recovery) replace(name string, there fs.FileInfo, from *source) error {
 	if info, err := file.Stat(); err != nil || durable.SameFile(there, info) {
 		return err
 	}
-	temp := path.Join(path.Dir(name), "."+path.Base(name)+".log.tmp")
-	if err := fsys.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err // what a recovery left that was cut short
-	}
+	temp := path.Join(incomingDir, "."+r.store.ids.next()) // the next start removes what stays
 	if err := r.place(name, temp, from); err != nil {
 		return err
 	}
-	if err := fsys.Rename(temp, name); err != nil {
-		return errors.Join(err, fsys.Remove(temp))
+	err = fsys.Rename(temp, name)
+	if err == nil {
+		return nil
 	}
-	return nil
+	gone := fsys.Remove(temp)
+	if errors.Is(err, syscall.EXDEV) {
+		return errors.Join(r.copyTo(name, from), gone)
+	}
+	return errors.Join(err, gone)
 }
 
 // place gives the content a free name; name is what it is for.
