@@ -196,7 +196,7 @@ func (k *keeper) clearIncoming() {
 // newJournal opens the log, or makes it.
 func (k *keeper) newJournal() (*journal, error) {
 	s, size := k.store, k.opts.LogSize
-	j := &journal{paid: make(map[string]bool), reserve: durable.NewReserve(s.fsys, reserveFile, 2*size)}
+	j := &journal{reserve: durable.NewReserve(s.fsys, reserveFile, 2*size)}
 	opts := durable.LogOptions{
 		Segment: size, Delay: k.opts.SyncDelay, Budget: 2 * size, Cut: j.cut, Failed: s.stopped, Log: k.opts.Log,
 	}
