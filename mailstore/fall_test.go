@@ -264,3 +264,52 @@ func quarantinePowerCut(t *testing.T) {
 		must(t, next.Close())
 	}
 }
+
+// TestRecoveryInTheWay: a thing that stands in the place of a message is put aside, once, however often the recovery is
+// tried.
+func TestRecoveryInTheWay(t *testing.T) {
+	f := newFailing(t, ways[0])
+	deliver(t, f.Store, "kept\r\n", anna)
+	f.crash(t)
+	names, err := f.root.ReadNames(anna)
+	must(t, err)
+	must(t, f.root.Remove(anna+"/"+names[0]))
+	must(t, f.root.Mkdir(anna+"/"+names[0], dirPerm))
+	for range 2 {
+		f.disk.Start(func(_ int, op mailtest.Op) error {
+			if op.Kind == "syncall" {
+				return syscall.EIO
+			}
+			return nil
+		})
+		s, err := Open(f.disk, Options{})
+		must(t, err)
+		must(t, s.Recover(RecoverOptions{LogSize: 64 << 10}))
+		wantErr(t, s.Close(), ErrRecovering)
+	}
+	wantBodies(t, f.nextStart(t), anna, []string{"kept\r\n"})
+	if found, err := f.root.ReadNames(anna); err != nil || len(found) != 2 {
+		t.Errorf("%q, %v", found, err)
+	}
+}
+
+// TestRecoveryIsTold: a recovery that fails is told once, at the start and later.
+func TestRecoveryIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFailing(t, ways[2])
+		s, err := Open(f.disk, Options{})
+		must(t, err)
+		var text strings.Builder
+		must(t, s.Recover(RecoverOptions{LogSize: 64 << 10, Log: slog.New(slog.NewTextHandler(&text, nil))}))
+		f.disk.Start(failLinks(anna))
+		deliver(t, s, "kept\r\n", anna)
+		time.Sleep(time.Minute)
+		f.disk.Start(nil)
+		time.Sleep(time.Minute)
+		wantBodies(t, s, anna, []string{"kept\r\n"})
+		must(t, s.Close())
+		if n := strings.Count(text.String(), "level=ERROR"); n != 1 {
+			t.Errorf("told %d times:\n%s", n, text.String())
+		}
+	})
+}

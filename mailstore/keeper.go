@@ -25,13 +25,14 @@ const (
 // keeper keeps the log of a store in order, in a goroutine of its own: it recovers the store after a failure, makes the
 // reserve again, and removes files that the log does not need any more.
 type keeper struct {
-	store *Store
-	opts  RecoverOptions
-	poke  chan struct{}
-	stop  context.CancelFunc
-	done  sync.WaitGroup
-	stale []string // what an earlier process left in the incoming directory
-	told  bool     // that there is no reserve
+	store  *Store
+	opts   RecoverOptions
+	poke   chan struct{}
+	stop   context.CancelFunc
+	done   sync.WaitGroup
+	stale  []string // what an earlier process left in the incoming directory
+	told   bool     // that there is no reserve
+	failed bool     // the last recovery did
 }
 
 // Recover clears away the messages that were being received when an earlier process ended, none of which was
@@ -57,9 +58,7 @@ func (s *Store) Recover(opts RecoverOptions) error {
 	}
 	k := &keeper{store: s, opts: opts, poke: make(chan struct{}, 1), stale: stale}
 	s.keeper, s.syncEach = k, opts.SyncEach
-	if err := k.recover(); err != nil {
-		opts.Log.Error("what the log holds cannot be written now; until that succeeds no mail is taken, fetched, sent or deleted", "error", err)
-	}
+	_ = k.recover() // it is tried again
 	ctx, stop := context.WithCancel(context.Background())
 	k.stop = stop
 	k.done.Go(func() { k.run(ctx) })
@@ -147,8 +146,17 @@ func (k *keeper) recover() error {
 	} else {
 		err = fmt.Errorf("%w: %w", ErrRecovering, err)
 	}
+	k.tell(err)
 	s.gate.recovered(err)
 	return err
+}
+
+// tell logs that a recovery failed, once until one succeeds.
+func (k *keeper) tell(err error) {
+	if err != nil && !k.failed {
+		k.opts.Log.Error("what the log holds cannot be written now; until that succeeds no mail is taken, fetched, sent or deleted", "error", err)
+	}
+	k.failed = err != nil
 }
 
 func (k *keeper) replay() error {
@@ -188,7 +196,7 @@ func (k *keeper) clearIncoming() {
 // newJournal opens the log, or makes it.
 func (k *keeper) newJournal() (*journal, error) {
 	s, size := k.store, k.opts.LogSize
-	j := &journal{paid: make(map[string]bool), reserve: durable.NewReserve(s.fsys, reserveFile, 2*size)}
+	j := &journal{reserve: durable.NewReserve(s.fsys, reserveFile, 2*size)}
 	opts := durable.LogOptions{
 		Segment: size, Delay: k.opts.SyncDelay, Budget: 2 * size, Cut: j.cut, Failed: s.stopped, Log: k.opts.Log,
 	}

@@ -80,6 +80,9 @@ func (r *recovery) discard() {
 func (r *recovery) write(name string, from *source) error {
 	s := r.store
 	if err := s.checkMailbox(path.Dir(name)); errors.Is(err, ErrNoMailbox) {
+		if from != nil {
+			r.log.Warn("a message in the log is for a mailbox that is not there; it was removed or renamed by hand", "file", name)
+		}
 		return nil
 	} else if err != nil {
 		return err
@@ -95,11 +98,12 @@ func (r *recovery) write(name string, from *source) error {
 	case err != nil:
 		return r.place(name, name, from)
 	case !there.Mode().IsRegular():
-		n, _ := ParseName(path.Base(name))
-		n.ID = s.ids.next()
-		r.log.Warn("a thing that is no file has the name of a message; the message gets another name", "file", name, "new_name", n.String())
-		free := path.Join(path.Dir(name), n.String())
-		return r.place(free, free, from)
+		aside := path.Join(path.Dir(name), "."+path.Base(name)+"."+s.ids.next())
+		r.log.Warn("a thing that is no file had the name of a message; it gets another name", "file", name, "new_name", aside)
+		if err := s.fsys.Rename(name, aside); err != nil {
+			return err
+		}
+		return r.place(name, name, from)
 	}
 	return r.replace(name, there, from)
 }
@@ -115,17 +119,19 @@ func (r *recovery) replace(name string, there fs.FileInfo, from *source) error {
 	if info, err := file.Stat(); err != nil || durable.SameFile(there, info) {
 		return err
 	}
-	temp := path.Join(path.Dir(name), "."+path.Base(name)+".log.tmp")
-	if err := fsys.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err // what a recovery left that was cut short
-	}
+	temp := path.Join(incomingDir, "."+r.store.ids.next()) // the next start removes what stays
 	if err := r.place(name, temp, from); err != nil {
 		return err
 	}
-	if err := fsys.Rename(temp, name); err != nil {
-		return errors.Join(err, fsys.Remove(temp))
+	err = fsys.Rename(temp, name)
+	if err == nil {
+		return nil
 	}
-	return nil
+	gone := fsys.Remove(temp)
+	if errors.Is(err, syscall.EXDEV) {
+		return errors.Join(r.copyTo(name, from), gone)
+	}
+	return errors.Join(err, gone)
 }
 
 // place gives the content a free name; name is what it is for.
