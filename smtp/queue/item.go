@@ -36,6 +36,8 @@ type Item struct {
 	Body8 bool         `json:"body8,omitempty"`
 	UTF8  bool         `json:"utf8,omitempty"`
 	To    []Recipient  `json:"to"`
+
+	read []byte // the state that was read, if a newer release wrote members into it that are not known here
 }
 
 // Source is where a message came from.
@@ -105,20 +107,29 @@ func NewItem(id string, env *smtp.Envelope, to []smtp.Recipient, source Source, 
 	return item
 }
 
-// Encode writes the item as its state.
+// Encode writes the item as its state. It keeps what a newer release wrote there.
 func (it *Item) Encode() []byte {
 	text, err := json.Marshal(it)
+	if err == nil && it.read != nil {
+		text, err = it.withUnknown(text)
+	}
 	if err != nil {
 		panic(err) // nothing in it can fail
 	}
 	return append(text, '\n')
 }
 
-// Decode reads what Encode wrote.
+// Decode reads what Encode wrote, here or in another release. The error is ErrCorrupt or a *NewerError.
 func Decode(id string, state []byte) (*Item, error) {
 	it := &Item{ID: id}
-	if err := json.Unmarshal(state, it); err != nil {
-		return nil, fmt.Errorf("%s: %w: %w", id, ErrCorrupt, err)
+	if !decodeKnown(state, it) || it.Version > version {
+		if v := versionOf(state); v > version {
+			return nil, &NewerError{id, v}
+		}
+		*it = Item{ID: id, read: state}
+		if err := json.Unmarshal(state, it); err != nil {
+			return nil, fmt.Errorf("%s: %w: %w", id, ErrCorrupt, err)
+		}
 	}
 	switch {
 	case it.Version != version:

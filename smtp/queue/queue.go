@@ -269,7 +269,7 @@ func (q *Queue) loadContained(id string) {
 	e := &entry{id: id, at: -1}
 	q.entries[id] = e
 	if err != nil {
-		q.setDeadline(e, q.now().Add(again))
+		q.comeBack(e, err)
 	} else {
 		q.file(e, &live{item: item})
 	}
@@ -482,7 +482,7 @@ func (q *Queue) prune(d *destination) {
 // file gives a message its places, and its deadline, by what its item says now. Attempts that are under way keep theirs.
 func (q *Queue) file(e *entry, l *live) {
 	item := l.item
-	e.held = item.Held
+	e.held, e.newer = item.Held, false
 	var hurried map[string]placeState // by key of the destination: what a flush or a retry has let go stays so
 	for _, p := range e.places {
 		if p.state != trying && p.due == flushed {

@@ -97,6 +97,8 @@ func (c *checker) queueHint(s *Spooled) string {
 	switch {
 	case s.Unread:
 		return c.damageHint()
+	case s.newer:
+		return "start the newer release again: it sends the message; this one keeps it and does not send it"
 	case s.State == nil && s.Size >= 0:
 		return fmt.Sprintf("the next start puts it into quarantine; then 'pillarbox admin queue quarantine retry %s --from A --to A' sends it", s.ID)
 	case s.State != nil && s.Size > 0:
@@ -126,6 +128,8 @@ func (s *Spooled) QuarantineHint() string {
 	switch {
 	case s.Unread:
 		return "see who may read it, and whether the disk is sound"
+	case s.newer:
+		return "start the newer release again, then " + retry + "'"
 	case s.Damaged:
 		return "take it from a backup, into queue/quarantine, then " + retry + "'; or " + remove
 	case s.State == nil:
@@ -171,7 +175,10 @@ func (o *Office) badmailProblem(name string, e *badmail.Entry) string {
 		return zerosText(zeros)
 	}
 	if text, err := o.readSmall(badmail.Dir+"/"+e.ID+".env", &s.Since); err == nil {
-		if _, err := queue.Decode(e.ID, text); err != nil {
+		_, err := queue.Decode(e.ID, text)
+		if newer, ok := errors.AsType[*queue.NewerError](err); ok {
+			return newer.Error()
+		} else if err != nil {
 			return "its envelope cannot be understood"
 		}
 	}

@@ -38,6 +38,7 @@ type Spooled struct {
 	Unread bool `json:"unread,omitempty"`
 
 	noState bool // there is no such file
+	newer   bool // a newer release wrote the state
 }
 
 // examine reads both files of a message.
@@ -47,6 +48,8 @@ func (o *Office) examine(dir, id string) Spooled {
 	if stateErr == nil {
 		s.State, stateErr = queue.Decode(id, text)
 	}
+	newer, isNewer := errors.AsType[*queue.NewerError](stateErr)
+	s.newer = isNewer
 	s.noState = errors.Is(stateErr, fs.ErrNotExist)
 	zeros, err := o.readMessage(dir+"/"+id+".eml", &s)
 	switch {
@@ -64,6 +67,8 @@ func (o *Office) examine(dir, id string) Spooled {
 		s.Problem, s.Damaged = "its message is empty", true
 	case s.noState:
 		s.Problem = "its state is missing"
+	case s.newer:
+		s.Problem = strings.TrimPrefix(newer.Error(), id+": ")
 	case errors.Is(stateErr, queue.ErrCorrupt):
 		s.Problem = "its state cannot be understood: " + strings.TrimPrefix(stateErr.Error(), id+": "+queue.ErrCorrupt.Error()+": ")
 	case errors.Is(stateErr, errNoFile):
