@@ -254,7 +254,7 @@ func (q *Queue) hold(e *entry, l *live, hold bool) (done bool, err error) {
 	}
 	l.item.Held = hold
 	if !hold {
-		l.item.Released = q.now().Round(0)
+		l.item.Release(q.now())
 		for i := range l.item.To {
 			l.item.To[i].Next = time.Time{}
 		}

@@ -26,9 +26,12 @@ type Item struct {
 	Arrived  time.Time `json:"arrived"`
 	Size     int64     `json:"size"` // octets
 	Source   Source    `json:"source"`
-	Held     bool      `json:"held,omitempty"`      // by an administrator
-	Released time.Time `json:"released,omitzero"`   // when that ended: the time to give it up begins anew
-	Parent   string    `json:"report_on,omitempty"` // of a report: the message that it is about
+	Held     bool      `json:"held,omitempty"`    // by an administrator
+	Released time.Time `json:"released,omitzero"` // when that ended: the time to give it up begins anew
+	// Uncounted is by how much the clock was set forward since then, or how long the machine slept: it does not bring the
+	// time nearer.
+	Uncounted time.Duration `json:"uncounted,omitempty"`
+	Parent    string        `json:"report_on,omitempty"` // of a report: the message that it is about
 
 	From  addr.Address `json:"from,omitzero"`
 	EnvID string       `json:"envid,omitempty"`
@@ -181,10 +184,16 @@ func (it *Item) finished() bool {
 	return true
 }
 
-// since is from when the time counts after which it is given up.
-func (it *Item) since() time.Time {
+// Release lets the time to give the message up begin anew.
+func (it *Item) Release(now time.Time) { it.Released, it.Uncounted = now.Round(0), 0 }
+
+// began is when the message arrived, or was released.
+func (it *Item) began() time.Time {
 	if it.Released.After(it.Arrived) {
 		return it.Released
 	}
 	return it.Arrived
 }
+
+// since is from when the time counts after which it is given up.
+func (it *Item) since() time.Time { return it.began().Add(it.Uncounted) }

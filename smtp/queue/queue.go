@@ -74,6 +74,9 @@ type Queue struct {
 	began  time.Time    // by the clock that is never set
 	back   atomic.Int64 // by how much the wall clock was set back last
 
+	seenMu sync.Mutex // before all other locks
+	seen   clocks     // when it was last looked whether the wall clock was set
+
 	ids  []string // found at Open, and not read yet
 	poke chan struct{}
 	work sync.WaitGroup
@@ -105,6 +108,7 @@ func Open(cfg Config, parts Parts) (*Queue, error) {
 	if q.Now == nil {
 		q.Now = time.Now
 	}
+	q.seen = q.clocks()
 	q.config.Store(&cfg)
 	ids, strays, err := q.Spool.List(true)
 	if errors.Is(err, mailstore.ErrRecovering) {
@@ -286,7 +290,6 @@ func (q *Queue) entryOf(id string) *entry {
 func (q *Queue) schedule(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	last := q.clocks()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
@@ -294,16 +297,12 @@ func (q *Queue) schedule(ctx context.Context) {
 		case <-q.poke:
 		case <-timer.C:
 		}
-		now := q.clocks()
-		if back := now.setBack(last); back > 0 {
-			q.clockSetBack(back)
-		}
-		last = now
-		overdue, next := q.look(now.wall)
+		now := q.watchClock()
+		overdue, next := q.look(now)
 		for _, e := range overdue {
 			q.overdue <- e // there is room: look has counted it
 		}
-		timer.Reset(next.Sub(now.wall))
+		timer.Reset(next.Sub(now))
 	}
 }
 
