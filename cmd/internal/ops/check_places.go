@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -14,8 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"pillarbox/mailstore"
-	"pillarbox/mailstore/durable"
 	"pillarbox/pop3/collect"
 	"pillarbox/quota"
 	"pillarbox/smtp/badmail"
@@ -30,7 +27,6 @@ const (
 	ProblemPickup     Problem = "pickup"     // a file that was to be sent
 	ProblemFetch      Problem = "fetch"      // the record of fetched mail cannot be understood
 	ProblemLog        Problem = "log"        // the log of mail that is on its way, or its reserve
-	ProblemZeros      Problem = "zeros"      // a part of a message never reached the disk
 	ProblemOwner      Problem = "owner"      // the server may not use it: it is another user's
 	ProblemMode       Problem = "mode"       // the server may not use it: its mode
 )
@@ -230,33 +226,4 @@ func (c *checker) fetched() {
 		c.found(Finding{Where: where, Problem: ProblemFetch, File: name, Text: fmt.Sprintf("the record of fetched mail cannot be understood: %v", damaged[name]),
 			Hint: "until then its mail is not collected; delete " + c.whole(name) + " to fetch everything that is still on the other server once more"})
 	}
-}
-
-// zeros looks for messages of a mailbox of which a part never reached the disk. Their size is right, so no other check
-// shows it.
-func (c *checker) zeros(b checkedBox) {
-	names, err := c.office.Root.ReadNames(b.dir)
-	if err != nil {
-		return // told already
-	}
-	for _, name := range names {
-		if !mailstore.IsMessageFile(name) || durable.IsTemp(name) {
-			continue
-		}
-		file := b.dir + "/" + name
-		if zeros := c.office.zerosIn(file); zeros > 0 {
-			c.found(Finding{Where: b.address.String(), Problem: ProblemZeros, File: file, Text: zerosText(zeros), Hint: "take it from a backup, or delete it"})
-		}
-	}
-}
-
-// zerosIn is 0 for a file that cannot be read, which is another finding.
-func (o *Office) zerosIn(name string) int64 {
-	f, _, err := o.open(name)
-	if err != nil {
-		return 0
-	}
-	defer f.Close()
-	zeros, _ := countZeros(io.Reader(f))
-	return zeros
 }

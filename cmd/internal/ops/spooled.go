@@ -1,7 +1,6 @@
 package ops
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"pillarbox/mailstore"
 	"pillarbox/mailstore/durable"
 	"pillarbox/quota"
 	"pillarbox/smtp/queue"
@@ -114,7 +114,9 @@ func (o *Office) readMessage(name string, s *Spooled) (zeros int64, err error) {
 	defer f.Close()
 	later(&s.Since, fi)
 	s.Size = fi.Size()
-	return countZeros(f)
+	var count mailstore.ZeroCounter
+	_, err = io.Copy(&count, f)
+	return count.Count(), err
 }
 
 // later makes t the time of a file's last change, of its name too, if that is later.
@@ -125,28 +127,6 @@ func later(t *time.Time, fi fs.FileInfo) {
 	}
 	if changed.After(*t) {
 		*t = changed
-	}
-}
-
-// sector is the least that a disk loses. Mail holds no octet 0, so that a whole sector of them was never written.
-const sector = 512
-
-// countZeros counts the octets of a file that lie in sectors full of zeros.
-func countZeros(r io.Reader) (zeros int64, err error) {
-	buf, empty := make([]byte, 128*sector), make([]byte, sector)
-	for {
-		n, err := io.ReadFull(r, buf)
-		for part := range slices.Chunk(buf[:n], sector) {
-			if bytes.Equal(part, empty[:len(part)]) {
-				zeros += int64(len(part))
-			}
-		}
-		switch {
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return zeros, nil
-		case err != nil:
-			return zeros, err
-		}
 	}
 }
 
