@@ -72,7 +72,7 @@ func (o *Office) examine(dir, id string) Spooled {
 	case errors.Is(stateErr, queue.ErrCorrupt):
 		s.Problem = "its state cannot be understood: " + strings.TrimPrefix(stateErr.Error(), id+": "+queue.ErrCorrupt.Error()+": ")
 	case errors.Is(stateErr, errNoFile):
-		s.Problem = "its state is no plain file"
+		s.Problem = "its state is no plain file, or far too large"
 	case stateErr != nil:
 		s.Problem, s.Unread = fmt.Sprintf("its state cannot be read: %v", stateErr), true
 	}
@@ -94,16 +94,19 @@ func (o *Office) open(name string) (durable.File, fs.FileInfo, error) {
 	return f, fi, err
 }
 
-// readSmall reads a file that is small where all is well, and makes since the time of its last change if that is later.
+// readSmall reads a file beside a message, and makes since the time of its last change if that is later. One that is too
+// large to be such a file is not read.
 func (o *Office) readSmall(name string, since *time.Time) ([]byte, error) {
-	const enough = 16 << 20
 	f, fi, err := o.open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	later(since, fi)
-	return io.ReadAll(io.LimitReader(f, enough))
+	if fi.Size() > mailstore.MaxState {
+		return nil, fmt.Errorf("%s: %w: it has %d bytes", name, errNoFile, fi.Size())
+	}
+	return io.ReadAll(io.LimitReader(f, mailstore.MaxState))
 }
 
 func (o *Office) readMessage(name string, s *Spooled) (zeros int64, err error) {
