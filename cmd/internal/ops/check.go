@@ -351,7 +351,6 @@ func (c *checker) mailbox(b checkedBox) {
 	} else {
 		c.account(b)
 		c.strangers(where, b.dir)
-		c.zeros(b)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -426,6 +425,9 @@ func (c *checker) fault(b checkedBox, fault mailstore.Fault) Finding {
 	case mailstore.FaultTwice:
 		f.Text = strings.TrimPrefix(f.Text, b.dir+": ")
 		f.Hint = "one of the two is served under another unique-id; delete it if they are the same message"
+		return f
+	case mailstore.FaultZeros:
+		f.Text, f.Hint = zerosText(fault.Zeros), "take it from a backup, or delete it"
 		return f
 	case mailstore.FaultUnreadable:
 		f.Hint = "see who may read it, and whether the disk is sound; or take it from a backup"
