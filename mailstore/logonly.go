@@ -32,6 +32,7 @@ type logOnlyIndex struct {
 	byID  map[string]*logOnly
 	timer *time.Timer // to write out what stays; nil: none is running
 	over  bool        // nothing is written out any more
+	busy  sync.Mutex  // held while the timer's goroutine writes out
 }
 
 func (u *logOnlyIndex) find(id string) *logOnly {
@@ -70,6 +71,8 @@ func (sp *Spool) keep(m *logOnly) {
 // writeOutOld gives files to what has stayed too long, and comes back as long as there is anything. What cannot be
 // written makes the store recover, which has the room of the reserve for it.
 func (sp *Spool) writeOutOld() {
+	sp.logOnly.busy.Lock()
+	defer sp.logOnly.busy.Unlock()
 	defer sp.restartTimer()
 	if sp.store.gate.enter() != nil {
 		return
@@ -113,14 +116,16 @@ func (u *logOnlyIndex) all() []*logOnly {
 	return slices.Collect(maps.Values(u.byID))
 }
 
-// stop lets nothing be written out any more.
+// stop lets nothing be written out any more, and waits until what is being written out is.
 func (u *logOnlyIndex) stop() {
 	u.mu.Lock()
-	defer u.mu.Unlock()
 	u.over = true
 	if u.timer != nil {
 		u.timer.Stop()
 	}
+	u.mu.Unlock()
+	u.busy.Lock()
+	u.busy.Unlock()
 }
 
 // written is called when a recovery has given files to all messages that the log has.

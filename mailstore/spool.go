@@ -231,6 +231,9 @@ func (sp *Spool) Quarantine(id string) error {
 		return fmt.Errorf("queue: %w", err)
 	}
 	err := sp.eachFile(id, func(name string) error {
+		if err := s.syncFile(name); err != nil {
+			return err // the log forgets what it has of it
+		}
 		err := s.fsys.Link(name, path.Join(quarantineDir, path.Base(name)))
 		if errors.Is(err, fs.ErrExist) {
 			return nil // an earlier call went so far

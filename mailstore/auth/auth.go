@@ -119,8 +119,10 @@ type Authenticator struct {
 	stored   storedKinds
 	hashing  *slots   // one for each password hash that may run
 	nobody   verifier // does the work for users that do not exist
-	nothing  Secrets  // the same, for those who have no secret of the kind
-	key      []byte   // of this process, for cache and fingerprints: nothing kept here can be attacked offline
+	// nothing is the same, for those who have no secret of the kind. It is made at the first use, because it costs as much
+	// as a start of the server.
+	nothing func() *Secrets
+	key     []byte // of this process, for cache and fingerprints: nothing kept here can be attacked offline
 }
 
 // New makes an Authenticator over the accounts.
@@ -143,12 +145,19 @@ func New(accounts Accounts, opts Options) *Authenticator {
 		stored:   storedKinds{look: accounts.StoredKinds},
 		hashing:  newSlots(runtime.NumCPU(), debug.FreeOSMemory),
 		nobody:   randomVerifier(),
+		nothing:  sync.OnceValue(newDummySecrets),
 		key:      make([]byte, 32),
 	}
 	rand.Read(a.key)
-	a.nothing.add(rand.Text(), directory.SecretKinds())
 	a.SetSettings(Settings{})
 	return a
+}
+
+// newDummySecrets are those of a password that no client can know.
+func newDummySecrets() *Secrets {
+	var s Secrets
+	s.add(rand.Text(), directory.SecretKinds())
+	return &s
 }
 
 // SetSettings puts other settings in force, for exchanges to come.

@@ -208,7 +208,7 @@ func (a *Authenticator) prove(ctx context.Context, c Client, mechanism, user str
 				if !errors.Is(reason, errNoSecret) && known {
 					reason = errNoSecret
 				}
-				p(&a.nothing)
+				p(a.nothing())
 			}
 			return had && right && known, nil
 		})
@@ -234,7 +234,7 @@ func randomFingerprint() uint64 {
 func (a *Authenticator) secretsOf(box directory.Mailbox, known bool) (Secrets, error) {
 	switch {
 	case !known:
-		return a.nothing, errUnknown
+		return *a.nothing(), errUnknown
 	case box.Method != directory.ByFile:
 		return Secrets{}, fmt.Errorf("%w: its password is checked by %s", errNoSecret, box.Method)
 	case a.Keeper == nil || box.Account.Verifier == "":
@@ -265,7 +265,7 @@ func (a *Authenticator) scramKeys(c Client, user string) SCRAM {
 			name = box.Login
 		}
 	}
-	invented := *a.nothing.SCRAM
+	invented := *a.nothing().SCRAM
 	invented.Salt = a.inventedSalt(name.Fold().String(), len(invented.Salt))
 	return invented
 }

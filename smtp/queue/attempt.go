@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"sync"
 	"time"
 
 	"pillarbox/mailstore"
@@ -18,12 +17,21 @@ import (
 type live struct {
 	refs int // guarded by the queue's mu
 
-	mu    sync.Mutex
+	mu    lock
 	item  *Item        // nil: not read yet
 	taken map[int]bool // recipients that an attempt is under way for
 	dirty bool         // the item is not on disk as it is; it stays in memory until it is
 	over  bool         // it has left the queue
 }
+
+func newLive(item *Item) *live { return &live{mu: make(lock, 1), item: item} }
+
+// lock is a mutex that is held while the disk works and a report is delivered. Waiting for it is waiting for a channel, so
+// that a test in virtual time does not stand still while it is held.
+type lock chan struct{}
+
+func (l lock) Lock()   { l <- struct{}{} }
+func (l lock) Unlock() { <-l }
 
 // take gives a message's item to be worked on; drop gives it back.
 func (q *Queue) take(id string) *live {
@@ -31,7 +39,7 @@ func (q *Queue) take(id string) *live {
 	defer q.mu.Unlock()
 	l := q.live[id]
 	if l == nil {
-		l = new(live)
+		l = newLive(nil)
 		q.live[id] = l
 	}
 	l.refs++

@@ -193,7 +193,8 @@ func (q *Queue) Add(item *Item) {
 	}
 	e := &entry{id: item.ID, held: item.Held, at: -1}
 	q.entries[item.ID] = e
-	l := &live{item: item, refs: 1} // who begins now need not read the file
+	l := newLive(item)
+	l.refs = 1 // who begins now need not read the file
 	q.live[item.ID] = l
 	q.file(e, l)
 	for _, p := range e.places {
@@ -275,7 +276,7 @@ func (q *Queue) loadContained(id string) {
 	if err != nil {
 		q.comeBack(e, err)
 	} else {
-		q.file(e, &live{item: item})
+		q.file(e, newLive(item))
 	}
 	q.wakeUp()
 }

@@ -213,11 +213,15 @@ func (p *present) hasText(size int64, m sourceMessage) (bool, error) {
 	return false, nil
 }
 
-// same compares message i with one of the source. One that is there and cannot be read is not the same.
+// same compares message i with one of the source. One that is damaged, or gone, is not the same. If it cannot be read now,
+// the message of the source is not copied: it could be there twice then.
 func (p *present) same(i int, m sourceMessage) (bool, error) {
 	there, err := p.Open(i)
-	if err != nil {
+	if errors.Is(err, mailstore.ErrDamaged) || errors.Is(err, mailstore.ErrGone) {
 		return false, nil
+	}
+	if err != nil {
+		return false, err
 	}
 	defer there.Close()
 	compare := mailstore.NewComparer(there)

@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"encoding/base64"
 	"fmt"
@@ -59,11 +60,20 @@ func (c *client) ask(format string, args ...any) (code int, text string) {
 func (s *Step) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "From: <%s>\r\nTo: <%s>\r\nSubject: letter %s\r\nX-Token: %s\r\n\r\n", s.From, s.To[0], s.Token, s.Token)
+	b.Grow(s.Size + 100)
 	for n := 0; b.Len() < s.Size; n++ {
-		fmt.Fprintf(&b, "%sline %d of %s %s\r\n", []string{"", "", ".", ".."}[n%4], n, s.Token, strings.Repeat("x", n%50))
+		b.WriteString([]string{"", "", ".", ".."}[n%4])
+		b.WriteString("line ")
+		b.WriteString(strconv.Itoa(n))
+		b.WriteString(" of ")
+		b.WriteString(s.Token)
+		b.WriteString(manyX[:1+n%50])
+		b.WriteString("\r\n")
 	}
 	return b.String()
 }
+
+var manyX = " " + strings.Repeat("x", 50)
 
 func stuff(text string) string {
 	text = strings.ReplaceAll(text, "\r\n.", "\r\n..")
@@ -105,7 +115,8 @@ func (w *world) send(s *Step) {
 		w.model.mu.Unlock()
 		return
 	}
-	w.model.messages[s.Token] = &message{token: s.Token, from: s.From, text: s.text(), local: local, sent: time.Now()}
+	text := s.text()
+	w.model.messages[s.Token] = &message{token: s.Token, from: s.From, text: text, local: local, sent: time.Now()}
 	w.model.mu.Unlock()
 	if code, text := c.reply(); code != 220 {
 		w.refusedEarly("greeting", code, text)
@@ -138,7 +149,7 @@ func (w *world) send(s *Step) {
 		return
 	}
 	w.took(out, flying, "")
-	data := stuff(s.text()) + ".\r\n"
+	data := stuff(text) + ".\r\n"
 	if _, err := io.WriteString(c, data); err != nil {
 		w.took(out, refused, "its end was never sent")
 		return
@@ -254,15 +265,25 @@ func (c *client) status() (ok bool, line string) {
 
 // lines reads what follows, up to the lone dot.
 func (c *client) lines() (all []string, whole bool) {
+	text, whole := c.text()
+	for line := range strings.Lines(text) {
+		all = append(all, line)
+	}
+	return all, whole
+}
+
+// text is lines in one piece.
+func (c *client) text() (text string, whole bool) {
+	var b strings.Builder
 	for {
-		line, err := c.in.ReadString('\n')
+		line, err := c.in.ReadSlice('\n')
 		if err != nil {
-			return all, false
+			return b.String(), false
 		}
-		if line == ".\r\n" {
-			return all, true
+		if string(line) == ".\r\n" {
+			return b.String(), true
 		}
-		all = append(all, strings.TrimPrefix(line, "."))
+		b.Write(bytes.TrimPrefix(line, []byte(".")))
 	}
 }
 
@@ -353,11 +374,10 @@ func (w *world) read(c *client, b *box, found []listed, sizes []int, quiet bool)
 			found[i].token = before
 			continue
 		}
-		lines, whole := c.lines()
+		text, whole := c.text()
 		if !whole {
 			return false
 		}
-		text := strings.Join(lines, "")
 		if found[i].token = w.identify(b, found[i].uid, text); found[i].token == "" {
 			found[i].token = before
 			continue

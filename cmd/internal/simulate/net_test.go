@@ -143,8 +143,9 @@ type half struct {
 	mu     sync.Mutex
 	moved  *sync.Cond // something was written, read or closed, or a deadline is another
 	data   []byte
-	ended  bool // nothing more will come
-	broken bool // nothing can be read or written any more
+	memory []byte // that data began in
+	ended  bool   // nothing more will come
+	broken bool   // nothing can be read or written any more
 
 	readBy, writeBy deadline
 }
@@ -163,12 +164,14 @@ func newHalf() *half {
 func (h *half) set(d *deadline, at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if d.timer != nil {
-		d.timer.Stop()
-		d.timer = nil
-	}
 	d.at = at
-	if !at.IsZero() {
+	switch {
+	case at.IsZero() && d.timer != nil:
+		d.timer.Stop()
+	case at.IsZero():
+	case d.timer != nil:
+		d.timer.Reset(time.Until(at))
+	default:
 		d.timer = time.AfterFunc(time.Until(at), func() {
 			h.mu.Lock()
 			defer h.mu.Unlock()
@@ -191,7 +194,9 @@ func (h *half) read(p []byte) (int, error) {
 			return 0, os.ErrDeadlineExceeded
 		case len(h.data) > 0:
 			n := copy(p, h.data)
-			h.data = h.data[n:]
+			if h.data = h.data[n:]; len(h.data) == 0 {
+				h.data = h.memory[:0]
+			}
 			h.moved.Broadcast()
 			return n, nil
 		case h.ended:
@@ -216,7 +221,12 @@ func (h *half) write(p []byte) (n int, err error) {
 			return n, nil
 		case len(h.data) < window:
 			some := p[:min(len(p), window-len(h.data))]
-			h.data = append(h.data, some...)
+			if len(h.data) == 0 {
+				h.memory = append(h.memory[:0], some...)
+				h.data = h.memory
+			} else {
+				h.data = append(h.data, some...)
+			}
 			p = p[len(some):]
 			n += len(some)
 			h.moved.Broadcast()

@@ -19,7 +19,7 @@ import (
 
 const (
 	answerMark = "@@ "
-	patience   = 2 * time.Minute // for one history, in real time
+	patience   = 30 * time.Second // for one history, in real time
 )
 
 // verdict is what a process says of a history.
@@ -89,7 +89,7 @@ func (t *tail) String() string {
 
 func (p *process) start() error {
 	p.cmd = exec.Command(p.binary, "-test.run=^TestLive$", "-test.timeout=0")
-	p.cmd.Env = append(os.Environ(), "SIMULATE_LIVE=1", "GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1", "GOGC=400")
+	p.cmd.Env = append(os.Environ(), "SIMULATE_LIVE=1", "GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1,madvdontneed=0", "GOGC=800")
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	p.said = new(tail)
 	p.cmd.Stderr = p.said

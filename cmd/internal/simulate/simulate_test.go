@@ -15,7 +15,7 @@ import (
 
 // openFaults are the kinds of faults that the server does not bear yet. They are left out unless SIMULATE_WITHOUT says
 // otherwise.
-const openFaults = "cut kill eio emfile large"
+const openFaults = ""
 
 // settings come from the environment; see "The simulation" in etc/docs/storage.md.
 type settings struct {
