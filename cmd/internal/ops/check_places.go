@@ -47,7 +47,7 @@ func (c *checker) places(ctx context.Context) {
 	}
 	for _, part := range parts {
 		if ctx.Err() == nil {
-			part()
+			c.contain("data directory", part)
 		}
 	}
 }
