@@ -150,6 +150,11 @@ func (w *world) send(s *Step) {
 	}
 	w.took(out, flying, "")
 	data := stuff(text) + ".\r\n"
+	if s.Pause > 0 && s.How != "drop" {
+		_, _ = io.WriteString(c, data[:len(data)/2]) // the rest fails too
+		data = data[len(data)/2:]
+		s.pause()
+	}
 	if _, err := io.WriteString(c, data); err != nil {
 		w.took(out, refused, "its end was never sent")
 		return
@@ -209,6 +214,9 @@ func (w *world) took(out *sending, now state, why string) {
 	places := 0
 	for _, boxes := range out.boxes {
 		places += len(boxes)
+	}
+	for _, boxes := range out.boxes { // it may be new
+		out.limit = out.limit || slices.ContainsFunc(boxes, func(b *box) bool { return b.limit })
 	}
 	orReport := out.limit && places+len(out.away) > 1
 	for to, boxes := range out.boxes {
@@ -440,6 +448,7 @@ func (w *world) quit(c *client, s *Step, b *box, found []listed) {
 			gone = append(gone, found[i].token)
 		}
 	}
+	s.pause()
 	if s.How == "gone" {
 		return // RFC 1939: without QUIT nothing is deleted
 	}

@@ -73,7 +73,7 @@ type away struct {
 	token, to       string
 	accepted, spare int // how often the other server took it; how many more than once were allowed
 	last            time.Time
-	settled         bool // since the last time that it was taken, the server had a whole disk and time
+	settled         bool // since the last time that it was taken, or refused for good, the server had a whole disk and time
 	failed          bool // the other server refused it for good
 }
 
@@ -299,13 +299,16 @@ func (m *model) crashed() {
 	}
 }
 
-// settle notes that the server had a whole disk and nothing to do: what was taken after the last fault will not be sent
-// again, nor, after a while, anything else.
-func (m *model) settle(lastFault time.Time, calm bool) {
+// noted is longer than a server with a whole disk needs to note that a message was taken, even if the log is full.
+const noted = 15 * time.Second
+
+// settle notes that the server had a whole disk and time, or has nothing in the queue any more: what was taken after the
+// last fault will not be sent again, nor, after a while, anything else.
+func (m *model) settle(lastFault time.Time, calm, empty bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, a := range m.away {
-		if a.accepted > 0 && (calm || a.last.After(lastFault)) {
+		if (a.accepted > 0 || a.failed) && (calm || a.last.After(lastFault)) && (empty || time.Since(a.last) > noted) {
 			a.settled = true
 		}
 	}
@@ -325,8 +328,14 @@ func (m *model) took(token, to string, told bool) {
 		m.violation("message %s was sent to %s, and it was refused", token, to)
 	case a.accepted > 1+a.spare:
 		m.violation("message %s was sent to %s %d times", token, to, a.accepted)
+	case a.failed && a.settled:
+		m.violation("message %s was sent to %s, which had refused it for good", token, to)
+	case a.failed: // the server could not note the refusal, tried again, and has nothing to report now
+		if r := m.owed[reportKey(token, to, "failed")]; r != nil {
+			r.unsure = true
+		}
 	}
-	a.settled = false
+	a.settled, a.failed = false, false
 	if !told {
 		a.spare++ // it will come again: nobody told the server that it was taken
 	}
@@ -341,7 +350,7 @@ func (m *model) turnedDown(token, to string) {
 	if a == nil {
 		return
 	}
-	a.failed = true
+	a.failed, a.settled, a.last = true, false, time.Now()
 	if msg := m.messages[token]; msg != nil && msg.local {
 		m.owe(token, to, "failed", msg.from)
 	}

@@ -8,8 +8,10 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
+	"testing/synctest"
 	"time"
 
 	"pillarbox/cmd/internal/ops"
@@ -24,11 +26,17 @@ type net0 = net.Listener
 
 // do takes a step, and returns how the life of the process ends with it; "" if it goes on.
 func (w *world) do(s *Step) (how string) {
+	if s.Pause > 0 {
+		w.paused.Add(1)
+		w.background.Go(func() {
+			defer w.paused.Add(-1)
+			w.session(s)
+		})
+		return ""
+	}
 	switch s.Do {
-	case "send":
-		w.send(s)
-	case "fetch":
-		w.fetch(s, false)
+	case "send", "fetch":
+		w.session(s)
 	case "together":
 		w.together(s)
 	case "rename":
@@ -67,6 +75,16 @@ func (w *world) do(s *Step) (how string) {
 	}
 	return ""
 }
+
+func (w *world) session(s *Step) {
+	if s.Do == "send" {
+		w.send(s)
+	} else {
+		w.fetch(s, false)
+	}
+}
+
+func (s *Step) pause() { time.Sleep(time.Duration(s.Pause) * time.Millisecond) }
 
 // together takes steps at the same time.
 func (w *world) together(s *Step) {
@@ -305,7 +323,7 @@ func (w *world) check() {
 		w.fail("check: %v", err)
 	}
 	for _, f := range report.Findings {
-		if f.Note || f.Problem == ops.ProblemLog && w.damaged {
+		if f.Note || f.Problem == ops.ProblemLog && w.damaged || f.Problem == ops.ProblemLeftover && w.leaves {
 			continue
 		}
 		w.fail("check found %+v", f)
@@ -314,6 +332,7 @@ func (w *world) check() {
 
 func (w *world) heal() {
 	w.faults.clear()
+	w.disk.Slow = nil
 	w.disk.SetSize(0)
 	w.disk.SetMostOpen(0)
 	w.faults.install(w)
@@ -435,9 +454,13 @@ func (f *faults) decide(op mailtest.Op) error {
 }
 
 func (w *world) fault(s *Step) string {
+	if s.How == "log-short" {
+		return w.cutLogShort(s)
+	}
 	f := w.faults
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	w.leaves = w.leaves || s.How == "eio" || s.How == "emfile"
 	w.damaged = w.damaged || slices.Contains([]string{"cut", "eio", "log-header"}, s.How) // a header may be torn too
 	switch s.How {
 	case "cut", "kill":
@@ -459,6 +482,14 @@ func (w *world) fault(s *Step) string {
 		}
 	case "drop-pages":
 		w.disk.DropPages()
+	case "slow":
+		synctest.Wait()
+		w.disk.Slow = func(op mailtest.Op) time.Duration {
+			if op.Kind != "syncall" && !strings.HasPrefix(op.Name, "log/") && !strings.HasPrefix(op.Name, "incoming/") {
+				return 0 // the server waits for it with a lock that virtual time does not know
+			}
+			return time.Duration(s.Count) * time.Millisecond
+		}
 	case "clock":
 		w.clock = time.Now().Add(time.Duration(s.Count) * time.Hour)
 		f.kill = true
@@ -476,4 +507,22 @@ func (w *world) fault(s *Step) string {
 		return "crash"
 	}
 	return ""
+}
+
+// cutLogShort ends the process, and shortens a file of its log. While the disk is sound, and a moment after the last
+// message, nothing is in the log alone.
+func (w *world) cutLogShort(s *Step) string {
+	time.Sleep(time.Second)
+	if !w.calm() || w.disk.Slow != nil || w.paused.Load() > 0 {
+		return ""
+	}
+	w.damaged = true
+	w.faults.afterwards = func(disk *mailtest.PowerFS) {
+		disk.Edit(fmt.Sprintf("log/log%d", s.Count), func(text []byte) []byte { return text[:min(s.At, len(text))] })
+	}
+	if s.Seed%2 == 0 {
+		return "restart"
+	}
+	w.faults.kill = true
+	return "crash"
 }
