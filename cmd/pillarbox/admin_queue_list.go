@@ -93,7 +93,7 @@ func (a *app) lookIntoQueue(ctx context.Context, o *ops.Office, f queue.Filter, 
 
 // newerHint adds what to do about a message that was named and that a newer release wrote.
 func newerHint(err error, f queue.Filter) error {
-	if len(f.IDs) == 0 || !strings.Contains(err.Error(), queue.NewerText) {
+	if err == nil || len(f.IDs) == 0 || !strings.Contains(err.Error(), queue.NewerText) {
 		return err
 	}
 	return ops.Hint(err, "start the newer release again: it sends the message")
@@ -109,7 +109,7 @@ func (a *app) printQueue(l queueListing, routes *route.Table) {
 		a.note("these are the oldest %d of %d; --limit 0 shows all", len(l.Messages), l.Count)
 	}
 	if len(l.Newer) > 0 {
-		a.note("%s more stay in the queue and are not sent: a newer release wrote their states; 'pillarbox admin check' names them", quota.FormatMessages(int64(len(l.Newer))))
+		a.note("%s, written by a newer release: in the queue, but not shown and not sent; 'pillarbox admin check' tells more", quota.FormatMessages(int64(len(l.Newer))))
 	}
 	if len(l.Destinations) == 0 {
 		return

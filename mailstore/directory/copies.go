@@ -2,6 +2,8 @@ package directory
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"sync"
 
 	"pillarbox/mailstore/addr"
@@ -51,8 +53,9 @@ func (d *Directory) keepCopy(name addr.Domain, file *DomainFile) error {
 		return err
 	}
 	path := DomainDir(name) + "/" + copyFile
-	if old, err := durable.ReadSmall(d.fsys, path, durable.MaxSmall); err == nil && bytes.Equal(old, text) {
-		return nil
+	old, err := durable.ReadSmall(d.fsys, path, durable.MaxSmall)
+	if err == nil && bytes.Equal(old, text) || errors.Is(err, fs.ErrNotExist) && string(text) == "{}\n" {
+		return nil // an empty file forbids as much as no copy
 	}
 	return durable.WriteFile(d.fsys, path, text, 0o600)
 }
