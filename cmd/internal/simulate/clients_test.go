@@ -91,6 +91,7 @@ func isLocal(address string) bool {
 type sending struct {
 	step  *Step
 	boxes map[string][]*box // by recipient that was accepted
+	names map[*box]string   // of these then
 	away  []string
 	limit bool // some mailbox may be full
 }
@@ -137,7 +138,7 @@ func (w *world) send(s *Step) {
 		w.refusedEarly("MAIL", code, text)
 		return
 	}
-	out := &sending{step: s, boxes: make(map[string][]*box)}
+	out := &sending{step: s, boxes: make(map[string][]*box), names: make(map[*box]string)}
 	for _, to := range slices.Compact(slices.Sorted(slices.Values(s.To))) {
 		w.recipient(c, out, to)
 	}
@@ -193,8 +194,11 @@ func (w *world) recipient(c *client, out *sending, to string) {
 		return
 	}
 	out.boxes[to] = nil
+	w.model.meant(out.step.Token, to) // a rename may be done that the model has not seen yet
 	for _, b := range w.model.expand(to) {
 		out.boxes[to] = append(out.boxes[to], b)
+		out.names[b] = b.name
+		w.model.meant(out.step.Token, b.name)
 		out.limit = out.limit || b.limit
 	}
 }
@@ -216,7 +220,10 @@ func (w *world) took(out *sending, now state, why string) {
 		places += len(boxes)
 	}
 	for _, boxes := range out.boxes { // it may be new
-		out.limit = out.limit || slices.ContainsFunc(boxes, func(b *box) bool { return b.limit })
+		out.limit = out.limit || slices.ContainsFunc(boxes, func(b *box) bool {
+			other := m.find(out.names[b])
+			return b.limit || other != nil && other.limit
+		})
 	}
 	orReport := out.limit && places+len(out.away) > 1
 	for to, boxes := range out.boxes {
@@ -233,9 +240,14 @@ func (w *world) took(out *sending, now state, why string) {
 			continue
 		}
 		for _, b := range boxes {
+			state := state
+			if other := m.find(out.names[b]); state == promised && other != nil && other != b {
+				state = maybe // the server knows a mailbox by its name then, and that is another one's now
+			}
 			m.answered(b, s.Token, state, orReport)
 			if orReport && now != flying && now != refused && (isLocal(s.From) || vouched(s.From)) {
 				m.owe(s.Token, b.name, "failed", s.From).unsure = true
+				m.owe(s.Token, out.names[b], "failed", s.From).unsure = true
 			}
 		}
 	}

@@ -27,19 +27,21 @@ func (s state) String() string {
 
 // model knows what was promised.
 type model struct {
-	mu       sync.Mutex
-	boxes    map[string]*box     // by address now
-	former   map[string]*box     // by each address that it ever had, the last to have it
-	uids     map[string]string   // to which message each unique-id belongs, for ever
-	messages map[string]*message // by token
-	away     map[string]*away    // by token and recipient
-	owed     map[string]*report  // by reportKey
-	lists    map[string][]*box   // by address
-	unlisted bool                // a verb has failed that changes lists too: who is in them is not known
-	doubtful []*box              // with others
-	latest   time.Time           // by the clock of the server, which may have been set back
-	moved    map[string]bool     // addresses whose mailbox was renamed or removed, or perhaps was
-	wrong    []string            // what was found against the promises
+	mu            sync.Mutex
+	boxes         map[string]*box     // by address now
+	former        map[string]*box     // by each address that it ever had, the last to have it
+	uids          map[string]string   // to which message each unique-id belongs, for ever
+	messages      map[string]*message // by token
+	names         map[string]bool     // token and the name of a mailbox that it was accepted for
+	away          map[string]*away    // by token and recipient
+	owed          map[string]*report  // by reportKey
+	lists         map[string][]*box   // by address
+	unlisted      bool                // a verb has failed that changes lists too: who is in them is not known
+	doubtful      []*box              // with others
+	latest        time.Time           // by the clock of the server, which may have been set back
+	moved         map[string]bool     // addresses whose mailbox was renamed or removed, or perhaps was
+	refusedReport bool                // another server took a report not
+	wrong         []string            // what was found against the promises
 }
 
 type message struct {
@@ -88,7 +90,7 @@ type report struct {
 func newModel() *model {
 	return &model{
 		boxes: make(map[string]*box), former: make(map[string]*box), uids: make(map[string]string), messages: make(map[string]*message),
-		away: make(map[string]*away), owed: make(map[string]*report),
+		names: make(map[string]bool), away: make(map[string]*away), owed: make(map[string]*report),
 		lists: make(map[string][]*box), moved: make(map[string]bool),
 	}
 }
@@ -102,6 +104,9 @@ func (m *model) violation(format string, args ...any) {
 
 func awayKey(token, to string) string           { return token + " to " + to }
 func reportKey(token, to, action string) string { return action + " " + token + " to " + to }
+
+// meant notes that a message was accepted for the mailbox that has this name now.
+func (m *model) meant(token, name string) { m.names[awayKey(token, name)] = true }
 
 func (m *model) newBox(name string) *box {
 	b := &box{copies: make(map[string]*copied)}
@@ -259,7 +264,8 @@ func (m *model) showOne(b *box, f listed, before snapshot) {
 	m.uids[f.uid] = f.token
 	c := b.copies[f.token]
 	if c == nil {
-		if !strings.HasPrefix(f.token, "report ") {
+		// A mailbox that was added while the message was on its way, under a name that it was accepted for, may have it.
+		if !strings.HasPrefix(f.token, "report ") && !m.names[awayKey(f.token, b.name)] {
 			m.violation("message %s is in %s and was never sent there", f.token, b.name)
 		}
 		c = &copied{state: promised}

@@ -349,6 +349,7 @@ type faults struct {
 	mode       mailtest.PowerMode
 	seed       uint64
 	afterwards func(*mailtest.PowerFS) // the next start
+	given      time.Time               // when the last of the errors was
 	passed     bool                    // everything is allowed for a moment
 }
 
@@ -450,12 +451,26 @@ func (f *faults) decide(op mailtest.Op) error {
 		a.count--
 		return a.count <= 0
 	})
+	if err != nil {
+		f.given = time.Now()
+	}
 	return err
 }
 
+// last is when the last of the armed errors was given.
+func (f *faults) last() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.given
+}
+
 func (w *world) fault(s *Step) string {
-	if s.How == "log-short" {
+	switch s.How {
+	case "log-short":
 		return w.cutLogShort(s)
+	case "slow":
+		w.slow(s)
+		return ""
 	}
 	f := w.faults
 	f.mu.Lock()
@@ -482,14 +497,6 @@ func (w *world) fault(s *Step) string {
 		}
 	case "drop-pages":
 		w.disk.DropPages()
-	case "slow":
-		synctest.Wait()
-		w.disk.Slow = func(op mailtest.Op) time.Duration {
-			if op.Kind != "syncall" && !strings.HasPrefix(op.Name, "log/") && !strings.HasPrefix(op.Name, "incoming/") {
-				return 0 // the server waits for it with a lock that virtual time does not know
-			}
-			return time.Duration(s.Count) * time.Millisecond
-		}
 	case "clock":
 		w.clock = time.Now().Add(time.Duration(s.Count) * time.Hour)
 		f.kill = true
@@ -525,4 +532,15 @@ func (w *world) cutLogShort(s *Step) string {
 	}
 	w.faults.kill = true
 	return "crash"
+}
+
+// slow makes the log slow, and what is written beside it. Other files are written with locks that virtual time does not know.
+func (w *world) slow(s *Step) {
+	synctest.Wait()
+	w.disk.Slow = func(op mailtest.Op) time.Duration {
+		if op.Kind != "syncall" && !strings.HasPrefix(op.Name, "log/") && !strings.HasPrefix(op.Name, "incoming/") {
+			return 0
+		}
+		return time.Duration(s.Count) * time.Millisecond
+	}
 }

@@ -253,7 +253,15 @@ func (w *world) live() {
 const grace = 20 * time.Second
 
 // calm says whether the disk has been sound for long enough.
-func (w *world) calm() bool { return !w.faulty() && time.Since(w.lastFault) > grace }
+func (w *world) calm() bool { return !w.faulty() && w.sinceFault() > grace }
+
+// sinceFault is how long the disk has been sound.
+func (w *world) sinceFault() time.Duration {
+	if given := w.faults.last(); given.After(w.lastFault) {
+		w.lastFault = given
+	}
+	return time.Since(w.lastFault)
+}
 
 // retryTime is longer than the server waits before it writes again what it could not write.
 const retryTime = 150 * time.Second
@@ -266,7 +274,8 @@ func (w *world) settle(faulty bool) {
 	if w.disk.Off() || faulty {
 		return
 	}
-	w.model.settle(w.lastFault, time.Since(w.lastFault) > retryTime, w.daemon.Queue().Len() == 0)
+	quiet := w.sinceFault() > retryTime
+	w.model.settle(w.lastFault, quiet, w.daemon.Queue().Len() == 0)
 }
 
 // end ends the process: "crash" with what the fault that is under way leaves, anything else in order.
@@ -305,7 +314,7 @@ func (w *world) end(how string, goroutines int) {
 		return
 	}
 	w.log("the server has ended")
-	if w.faulty() || time.Since(w.lastFault) < retryTime {
+	if w.faulty() || w.sinceFault() < retryTime {
 		w.model.crashed() // what it could not write, the next does again
 	}
 	w.disk = w.disk.Kill()
@@ -434,7 +443,8 @@ func (w *world) leftovers() {
 		switch {
 		case strings.HasPrefix(name, "incoming/"), strings.HasSuffix(name, ".tmp"), strings.HasPrefix(name, "queue/"):
 			w.fail("%s is left", name)
-		case strings.HasPrefix(name, "badmail/") && len(w.model.moved) == 0: // with all senders there, nobody's report is kept
+		case strings.HasPrefix(name, "badmail/") && len(w.model.moved) == 0 && !w.model.refusedReport:
+			// With all senders there, no report is kept.
 			w.fail("%s is left", name)
 		}
 	}
@@ -449,7 +459,7 @@ func (w *world) look(quiet bool) {
 		w.lastFault = time.Now()
 	}
 	if quiet {
-		time.Sleep(grace - time.Since(w.lastFault))
+		time.Sleep(grace - w.sinceFault())
 	}
 	quiet = quiet || w.calm()
 	if now := time.Now(); now.After(w.model.latest) {
