@@ -24,7 +24,7 @@ trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true' EX
 trap 'exit 0' INT TERM
 
 # The server is ready when it says so; if it ends before, its last words say why.
-until grep -q 'pillarbox is ready' var/pillarbox.log; do
+until grep -qs 'pillarbox is ready' var/pillarbox.log; do
 	if ! kill -0 "$server" 2>/dev/null; then
 		cat var/pillarbox.log
 		exit 1

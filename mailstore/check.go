@@ -18,29 +18,32 @@ const (
 	FaultDots       FaultKind = "dots"       // a line begins with a dot, and its name does not tell
 	FaultLines      FaultKind = "lines"      // a CR or an LF stands alone, and its name says that it is served as it is
 	FaultTwice      FaultKind = "twice"      // another message has the same unique-id
+	FaultZeros      FaultKind = "zeros"      // a part of its file never reached the disk
 )
 
 // Fault is something wrong with a message of a mailbox.
 type Fault struct {
-	Kind FaultKind
-	File string // in the mailbox
-	Err  error
+	Kind  FaultKind
+	File  string // in the mailbox
+	Err   error
+	Zeros int64 // octets of the file, for FaultZeros
 }
 
 // Check reads every message of a mailbox and returns all that is wrong with it, as Faults does, but for
-// FaultLines: a Store keeps what it is given. It is as slow as it sounds.
+// FaultLines and FaultZeros: a Store keeps what it is given. It is as slow as it sounds.
 func (s *Store) Check(dir string) error {
 	var errs []error
 	_, err := s.Faults(dir, func(f Fault) {
-		if f.Kind != FaultLines {
+		if f.Kind != FaultLines && f.Kind != FaultZeros {
 			errs = append(errs, f.Err)
 		}
 	})
 	return errors.Join(append(errs, err)...)
 }
 
-// Faults reads every message of a mailbox and hands over all that is wrong: a message that cannot be read, whose
-// size, dots or line ends are not those that its name tells, or whose unique-id another one has too. Nothing is repaired. A
+// Faults reads every message of a mailbox once and hands over all that is wrong: a message that cannot be read, of
+// which sectors are full of zeros, whose size, dots or line ends are not those that its name tells, or whose unique-id
+// another one has too. Nothing is repaired. A
 // message deleted meanwhile is no fault. Errors are ErrNoMailbox and those of listing the mailbox.
 func (s *Store) Faults(dir string, found func(Fault)) (Stat, error) {
 	l, err := s.listNow(dir)
@@ -52,17 +55,14 @@ func (s *Store) Faults(dir string, found func(Fault)) (Stat, error) {
 		uid, name := l.uid(e), l.name(e)
 		if other, twice := names[uid]; twice {
 			first, second := min(other, name), max(other, name)
-			found(Fault{FaultTwice, second, fmt.Errorf("%s: %s and %s have one unique-id", dir, first, second)})
+			found(Fault{Kind: FaultTwice, File: second, Err: fmt.Errorf("%s: %s and %s have one unique-id", dir, first, second)})
 		}
 		names[uid] = name
 	}
 	clear(names)
 	m := Maildrop{store: s, dir: dir, view: newView(l)}
 	for i := range m.Messages() {
-		if kind, err := m.check(i); err != nil && !errors.Is(err, ErrGone) {
-			file, _ := m.view.file(i)
-			found(Fault{kind, file, err})
-		}
+		m.check(i, found)
 	}
 	return Stat{Messages: len(m.Messages()), Bytes: m.Octets()}, nil
 }
@@ -80,29 +80,54 @@ func (s *Store) listNow(dir string) (*listing, error) {
 }
 
 // check reads message i.
-func (m *Maildrop) check(i int) (FaultKind, error) {
+func (m *Maildrop) check(i int, found func(Fault)) {
 	file, foreign := m.view.file(i)
-	r, err := m.Open(i)
-	if err != nil {
-		fi, statErr := m.store.fsys.Lstat(path.Join(m.dir, file))
-		if foreign == nil && statErr == nil && fi.Mode().IsRegular() && fi.Size() != m.view.messages[i].Size {
-			return FaultSize, err
+	name := path.Join(m.dir, file)
+	wrong := func(kind FaultKind, format string, args ...any) {
+		found(Fault{Kind: kind, File: file, Err: fmt.Errorf("%s: %w: "+format, append([]any{name, ErrDamaged}, args...)...)})
+	}
+	content, failed := m.Open(i)
+	var r io.ReadCloser = content
+	if errors.Is(failed, ErrGone) {
+		return
+	}
+	kind := FaultUnreadable
+	if failed != nil {
+		if foreign == nil && m.otherSize(name, m.view.messages[i].Size) {
+			kind = FaultSize
 		}
-		return FaultUnreadable, err
+		var err error
+		if r, _, err = m.store.openRegular(name); err != nil {
+			found(Fault{Kind: kind, File: file, Err: failed})
+			return
+		}
 	}
 	defer r.Close()
 	var dots dotScanner
 	var lines lineScanner
-	if _, err := io.Copy(io.MultiWriter(&dots, &lines), r); err != nil {
-		return FaultUnreadable, fmt.Errorf("%s/%s: %w", m.dir, file, err)
+	var zeros ZeroCounter
+	_, err := io.Copy(io.MultiWriter(&dots, &lines, &zeros), r)
+	n := zeros.Count()
+	if n > 0 {
+		found(Fault{Kind: FaultZeros, File: file, Err: fmt.Errorf("%s: %w: %d octets are zeros", name, ErrDamaged, n), Zeros: n})
 	}
-	if lines.alone() {
-		return FaultLines, fmt.Errorf("%s/%s: %w: lines do not end in CRLF", m.dir, file, ErrDamaged)
+	switch {
+	case failed != nil:
+		found(Fault{Kind: kind, File: file, Err: failed})
+	case err != nil:
+		found(Fault{Kind: FaultUnreadable, File: file, Err: fmt.Errorf("%s: %w", name, err)})
+	case n > 0: // lines and dots are what the zeros made of them
+	case lines.alone():
+		wrong(FaultLines, "lines do not end in CRLF")
+	case dots.found && !m.view.messages[i].Dotted:
+		wrong(FaultDots, "a line begins with a dot and the name does not tell")
 	}
-	if dots.found && !m.view.messages[i].Dotted {
-		return FaultDots, fmt.Errorf("%s/%s: %w: a line begins with a dot and the name does not tell", m.dir, file, ErrDamaged)
-	}
-	return "", nil
+}
+
+// otherSize reports whether a file has not the size that its name tells.
+func (m *Maildrop) otherSize(name string, size int64) bool {
+	fi, err := m.store.fsys.Lstat(name)
+	return err == nil && fi.Mode().IsRegular() && fi.Size() != size
 }
 
 // Rename gives a message of ours the name that tells what its file holds now, and returns it when that is durable. The
@@ -183,4 +208,36 @@ func (d *dotScanner) Write(p []byte) (int, error) {
 		d.inLine = p[len(p)-1] != '\n'
 	}
 	return len(p), nil
+}
+
+// sector is the least that a disk loses. Mail holds no octet 0, so that a whole sector of them was never written.
+const sector = 512
+
+// ZeroCounter is an io.Writer that counts the octets that lie in sectors full of zeros. The zero value is ready.
+type ZeroCounter struct {
+	zeros int64
+	seen  int  // octets of the sector
+	other bool // one of them is not 0
+}
+
+// Write implements io.Writer and never fails.
+func (z *ZeroCounter) Write(p []byte) (int, error) {
+	var empty [sector]byte
+	for rest := p; len(rest) > 0; {
+		part := rest[:min(len(rest), sector-z.seen)]
+		rest = rest[len(part):]
+		z.other = z.other || !bytes.Equal(part, empty[:len(part)])
+		if z.seen += len(part); z.seen == sector {
+			z.zeros, z.seen, z.other = z.Count(), 0, false
+		}
+	}
+	return len(p), nil
+}
+
+// Count is the count until now.
+func (z *ZeroCounter) Count() int64 {
+	if z.other {
+		return z.zeros
+	}
+	return z.zeros + int64(z.seen)
 }

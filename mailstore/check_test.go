@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -16,18 +17,25 @@ func TestFaults(t *testing.T) {
 	h.put(t, anna+"/"+id[:idLen-1]+"0_5.eml", ".a\n\r\n")
 	h.put(t, anna+"/"+id[:idLen-1]+"8_4.eml", "lf\n\n")
 	h.put(t, anna+"/"+id[:idLen-1]+"9_5.eml", "cr\r\r\n")
+	h.put(t, anna+"/"+id[:idLen-1]+"1_700.eml", "b\r\n"+strings.Repeat("x", 509)+strings.Repeat("\x00", 188))
+	h.put(t, anna+"/"+id[:idLen-1]+"2_9.eml", strings.Repeat("\x00", 512))
 	must(t, os.Mkdir(h.dir+"/"+anna+"/folder.eml", 0o700))
 	var kinds []FaultKind
+	var zeros int64
 	held, err := h.Faults(anna, func(f Fault) {
 		kinds = append(kinds, f.Kind)
+		zeros += f.Zeros
 		if f.Err == nil || f.File == "" {
 			t.Errorf("%+v", f)
 		}
 	})
 	must(t, err)
 	slices.Sort(kinds)
-	if want := []FaultKind{FaultLines, FaultLines, FaultLines, FaultSize, FaultTwice}; !slices.Equal(kinds, want) || held.Messages != 6 {
+	if want := []FaultKind{FaultLines, FaultLines, FaultLines, FaultSize, FaultSize, FaultTwice, FaultZeros, FaultZeros}; !slices.Equal(kinds, want) || held.Messages != 8 {
 		t.Errorf("%v of %d messages, want %v", kinds, held.Messages, want)
+	}
+	if zeros != 188+512 {
+		t.Errorf("%d zeros", zeros)
 	}
 	_, err = h.Faults("mailbox/office.example/P3_nobody.mbx", func(Fault) {})
 	wantErr(t, err, ErrNoMailbox)
@@ -48,6 +56,32 @@ func TestLineScanner(t *testing.T) {
 				t.Errorf("%q, cut at %d: %+v and %+v, want %v", text, cut, whole, parts, alone)
 			}
 		}
+	}
+}
+
+// However the text is cut, the same zeros are counted.
+func TestZeroCounter(t *testing.T) {
+	part := strings.Repeat("\x00", sector)
+	for text, want := range map[string]int64{
+		"": 0, "a": 0, "\x00": 1, part: sector, part + part + "x": 2 * sector, "x" + part: 1, "x" + part[1:] + part: sector, part[1:] + "x" + part[1:]: sector - 1,
+	} {
+		for _, cut := range []int{0, 1, len(text) / 2, max(0, len(text)-1), len(text)} {
+			var z ZeroCounter
+			z.Write([]byte(text[:min(cut, len(text))]))
+			z.Write([]byte(text[min(cut, len(text)):]))
+			if got := z.Count(); got != want {
+				t.Errorf("%d octets, cut at %d: %d, want %d", len(text), cut, got, want)
+			}
+		}
+	}
+}
+
+func BenchmarkZeroCounter(b *testing.B) {
+	text := []byte(strings.Repeat("Hello, this is a line of a message.\r\n", 10_000))
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		var z ZeroCounter
+		z.Write(text)
 	}
 }
 

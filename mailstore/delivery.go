@@ -152,7 +152,8 @@ func (d *delivery) link(file *content) error {
 			from = t.file
 		}
 		err := d.linkOne(from, t)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		removed := t.file == nil && errors.Is(err, fs.ErrNotExist)
+		if err != nil && !removed {
 			errs = append(errs, fmt.Errorf("%s: %w", t.dir, err))
 		}
 	}

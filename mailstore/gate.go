@@ -57,22 +57,25 @@ func (g *gate) leave() {
 	}
 }
 
-// lock gives the store to one caller, until unlock.
+// lock gives the store to one caller, until unlock. If an operation that was inside has failed, the recovery comes first.
 func (g *gate) lock() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if err := g.waitOpenLocked(); err != nil {
-		return err
+	for {
+		if err := g.waitOpenLocked(); err != nil {
+			return err
+		}
+		if g.lockLocked(); !g.recovering {
+			return nil
+		}
+		g.unlockLocked()
 	}
-	g.lockLocked()
-	return nil
 }
 
 func (g *gate) unlock() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.locked = false
-	g.changed.Broadcast()
+	g.unlockLocked()
 }
 
 // fall lets no further operation in until a recovery succeeds. It does not wait.
@@ -123,6 +126,11 @@ func (g *gate) waitOpenLocked() error {
 		g.changed.Wait()
 	}
 	return g.refusal
+}
+
+func (g *gate) unlockLocked() {
+	g.locked = false
+	g.changed.Broadcast()
 }
 
 func (g *gate) lockLocked() {

@@ -208,9 +208,9 @@ func (in *Incoming) commitSmall(d *delivery, j *journal, dirs []string) error {
 		return in.commitLogOnly(j, m)
 	}
 	newContent := in.store.unnamedContent
-	if len(dirs) > 1 {
+	if len(dirs) > 1 && m.state == nil {
 		// A client may fetch and delete it in the first mailbox before it is in the second; a file without another name
-		// would be gone.
+		// would be gone. One in the spool has that name first.
 		newContent = in.store.namedContent
 	}
 	file, err := newContent(in.id)
@@ -249,14 +249,21 @@ func (in *Incoming) commitLarge(d *delivery, j *journal, dirs []string) error {
 	return nil
 }
 
-// commitFile lets the log have the message, and gives its file the names.
+// commitFile lets the log have the message, and gives its file the names. That in the spool comes first: there no client
+// deletes it before it has its names in the mailboxes. The state comes last, because the message is in the spool as soon
+// as its state is.
 func (in *Incoming) commitFile(d *delivery, j *journal, m submission, file *content) error {
 	defer d.close()
+	if m.state != nil {
+		if err := d.aimSpool(in.id+messageSuffix, file); err != nil {
+			return err
+		}
+	}
 	if err := d.aim(m.dirs); err != nil {
 		return err
 	}
 	if m.state != nil {
-		state, err := in.aimSpool(d, file)
+		state, err := in.aimState(d)
 		if err != nil {
 			return err
 		}
@@ -274,17 +281,13 @@ func (in *Incoming) commitFile(d *delivery, j *journal, m submission, file *cont
 	return nil
 }
 
-// aimSpool makes the state's file, without a name, and aims at the spool: the message first, because a message is there
-// as soon as its state is.
-func (in *Incoming) aimSpool(d *delivery, file *content) (state *content, err error) {
+// aimState makes the state's file, without a name, and aims at the spool.
+func (in *Incoming) aimState(d *delivery) (state *content, err error) {
 	state, err = in.store.unnamedContent(in.id + stateSuffix)
 	if err != nil {
 		return nil, err
 	}
 	_, err = state.Write(in.state)
-	if err == nil {
-		err = d.aimSpool(in.id+messageSuffix, file)
-	}
 	if err == nil {
 		err = d.aimSpool(in.id+stateSuffix, state)
 	}

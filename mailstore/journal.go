@@ -47,8 +47,8 @@ type journal struct {
 
 	mu    sync.Mutex
 	files [2]logged
-	paid  map[string]bool // directories whose next block is in the cost of a record
-	trash []string        // files in the incoming directory that no record needs any more
+	last  int      // the file that had the last record
+	trash []string // files in the incoming directory that no record needs any more
 }
 
 // logged is what one file of the log knows.
@@ -56,6 +56,7 @@ type logged struct {
 	oldest string            // the smallest Name.ID of its messages; "": it has none
 	states map[string][]byte // of messages in the spool, by id, unless the other file has a later one
 	large  []string          // files in the incoming directory that its records need
+	paid   map[string]bool   // directories whose next block is in the cost of its records
 }
 
 // submission is a message that is to be committed.
@@ -71,7 +72,7 @@ type submission struct {
 // message returns when the log has the message. applied is to be called when it has its names. It waits for room in the
 // log. The error is durable.ErrRecordSize if the log cannot have a message of this size.
 func (j *journal) message(m submission) (applied func(), err error) {
-	about := noted{id: m.id, state: m.state, announced: m.announced}
+	about := noted{id: m.id, state: m.state, dirs: m.places(), announced: m.announced}
 	if m.content == nil {
 		about.large = path.Join(incomingDir, m.id)
 	}
@@ -84,6 +85,7 @@ type noted struct {
 	id    string
 	state []byte
 	large string
+	dirs  []string
 
 	announced bool // the record, to the log
 }
@@ -110,21 +112,27 @@ func (m submission) head() []byte {
 // cost is what a replay of the message may take from the disk.
 func (j *journal) cost(m submission) int64 {
 	cost := costOfFile(len(m.content))
-	dirs := m.dirs
 	if m.state != nil {
 		cost += costOfFile(len(m.state)) + costOfName
-		dirs = append(slices.Clone(dirs), spoolDir)
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for _, dir := range dirs {
+	paid := j.files[j.last].paid
+	for _, dir := range m.places() {
 		cost += costOfName
-		if !j.paid[dir] {
-			j.paid[dir] = true
+		if !paid[dir] {
 			cost += diskBlock
 		}
 	}
 	return cost
+}
+
+// places are the directories that the message gets a name in.
+func (m submission) places() []string {
+	if m.state == nil {
+		return m.dirs
+	}
+	return append(slices.Clone(m.dirs), spoolDir)
 }
 
 func costOfFile(size int) int64 {
@@ -149,37 +157,35 @@ func (j *journal) unspooled(id string) (applied func(), err error) {
 	return applied, err
 }
 
-// removed says that messages are about to be deleted from a mailbox: what the log holds of them must not bring
-// them back. It returns when that is durable. Other names than those of messages in the log cost nothing.
-func (j *journal) removed(dir string, names []string) error {
-	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !j.holds(name) })
-	for some := range slices.Chunk(names, removedPerRecord) {
-		applied, err := j.append(noted{}, 0, removal(dir, some))
-		if err != nil {
-			return fmt.Errorf("%s: deletions: %w", dir, err)
-		}
-		applied()
+// removed says that messages are about to be deleted from a mailbox, not more than removedPerRecord: what the log holds
+// of them must not bring them back. It returns when that is durable, with those of the names that the log may hold; others
+// cost nothing. applied is to be called when they are deleted.
+func (j *journal) removed(dir string, names []string) (held []string, applied func(), err error) {
+	held = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !j.holds(name) })
+	if len(held) == 0 {
+		return nil, func() {}, nil
 	}
-	return nil
+	applied, err = j.append(noted{}, 0, removal(dir, held))
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: deletions: %w", dir, err)
+	}
+	return held, applied, nil
 }
 
 // append waits for room.
 func (j *journal) append(about noted, cost int64, parts ...[]byte) (applied func(), err error) {
+	applied, err = j.appendNow(about, cost, parts)
+	if !errors.Is(err, durable.ErrLogFull) {
+		return applied, err
+	}
+	about.announced = false
 	late := time.NewTimer(patience)
 	defer late.Stop()
 	for {
 		room := j.log.Room()
-		if !about.announced {
-			j.log.Announce()
-		}
-		about.announced = false
-		file, applied, err := j.log.Append(cost, parts...)
-		if err == nil {
-			j.note(file, about)
-			return applied, nil
-		}
+		applied, err = j.appendNow(about, cost, parts)
 		if !errors.Is(err, durable.ErrLogFull) {
-			return nil, err
+			return applied, err
 		}
 		select {
 		case <-room:
@@ -187,6 +193,17 @@ func (j *journal) append(about noted, cost int64, parts ...[]byte) (applied func
 			return nil, err
 		}
 	}
+}
+
+func (j *journal) appendNow(about noted, cost int64, parts [][]byte) (applied func(), err error) {
+	if !about.announced {
+		j.log.Announce()
+	}
+	file, applied, err := j.log.Append(cost, parts...)
+	if err == nil {
+		j.note(file, about)
+	}
+	return applied, err
 }
 
 // note remembers what a file of the log knows.
@@ -197,6 +214,13 @@ func (j *journal) note(file int, about noted) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	f := &j.files[file]
+	j.last = file
+	for _, dir := range about.dirs {
+		if f.paid == nil {
+			f.paid = make(map[string]bool)
+		}
+		f.paid[dir] = true
+	}
 	if f.oldest == "" || about.id < f.oldest {
 		f.oldest = about.id
 	}
@@ -219,7 +243,6 @@ func (j *journal) cut(file int) {
 	defer j.mu.Unlock()
 	j.trash = append(j.trash, j.files[file].large...)
 	j.files[file] = logged{}
-	clear(j.paid)
 }
 
 // takeTrash returns the files that may be removed now.

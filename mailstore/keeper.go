@@ -25,13 +25,14 @@ const (
 // keeper keeps the log of a store in order, in a goroutine of its own: it recovers the store after a failure, makes the
 // reserve again, and removes files that the log does not need any more.
 type keeper struct {
-	store *Store
-	opts  RecoverOptions
-	poke  chan struct{}
-	stop  context.CancelFunc
-	done  sync.WaitGroup
-	stale []string // what an earlier process left in the incoming directory
-	told  bool     // that there is no reserve
+	store  *Store
+	opts   RecoverOptions
+	poke   chan struct{}
+	stop   context.CancelFunc
+	done   sync.WaitGroup
+	stale  []string // what an earlier process left in the incoming directory
+	told   bool     // that there is no reserve
+	failed bool     // the last recovery did
 }
 
 // Recover clears away the messages that were being received when an earlier process ended, none of which was
@@ -51,25 +52,30 @@ func (s *Store) Recover(opts RecoverOptions) error {
 	if opts.Offline && !s.hasLog() {
 		return nil
 	}
-	s.syncEach = opts.SyncEach
 	stale, err := s.fsys.ReadNames(incomingDir)
 	if err != nil {
 		return fmt.Errorf("mail store: %w", err)
 	}
-	k := &keeper{store: s, opts: opts, stale: stale, poke: make(chan struct{}, 1)}
-	s.keeper = k
-	if err := k.recover(); err != nil {
-		opts.Log.Error("what the log holds cannot be written now; until that succeeds no mail is taken, fetched, sent or deleted", "error", err)
-	}
+	k := &keeper{store: s, opts: opts, poke: make(chan struct{}, 1), stale: stale}
+	s.keeper, s.syncEach = k, opts.SyncEach
+	_ = k.recover() // it is tried again
 	ctx, stop := context.WithCancel(context.Background())
 	k.stop = stop
 	k.done.Go(func() { k.run(ctx) })
 	return nil
 }
 
-// fall is called when a change that the log has could not be made, or a sync failed. It lets no operation begin before a
-// recovery has succeeded.
+// fall is called when a change that the log has could not be made, before the log is told that it need not hold the
+// record any more. From then on the log cuts nothing, and no operation begins, until a recovery has succeeded.
 func (s *Store) fall(err error) {
+	if j := s.journal.Load(); j != nil {
+		j.log.Stop()
+	}
+	s.stopped(err)
+}
+
+// stopped is called when the log takes no records and cuts none any more.
+func (s *Store) stopped(err error) {
 	s.gate.fall()
 	s.keeper.opts.Log.Warn("the mail store is recovered from its log", "reason", err)
 	s.keeper.wake()
@@ -126,16 +132,31 @@ func (k *keeper) tend() {
 // recover replays the log, with the store for itself.
 func (k *keeper) recover() error {
 	s := k.store
-	if j := s.journal.Load(); j != nil {
-		j.log.Stop() // an operation that waits for room in it must not keep the recovery waiting
-	}
 	s.gate.lockToRecover()
 	err := k.replay()
-	if err != nil {
+	if durable.NoRoom(err) && s.fsys.Remove(reserveFile) == nil {
+		k.opts.Log.Warn("the disk has no room to write what the log holds; the reserve was given up for it", "error", err)
+		err = k.replay()
+	}
+	if err != nil && s.journal.Load() == nil {
+		err = k.withoutLog(err)
+	}
+	if err == nil {
+		k.clearIncoming()
+	} else {
 		err = fmt.Errorf("%w: %w", ErrRecovering, err)
 	}
+	k.tell(err)
 	s.gate.recovered(err)
 	return err
+}
+
+// tell logs that a recovery failed, once until one succeeds.
+func (k *keeper) tell(err error) {
+	if err != nil && !k.failed {
+		k.opts.Log.Error("what the log holds cannot be written now; until that succeeds no mail is taken, fetched, sent or deleted", "error", err)
+	}
+	k.failed = err != nil
 }
 
 func (k *keeper) replay() error {
@@ -144,11 +165,11 @@ func (k *keeper) replay() error {
 	if j == nil {
 		var err error
 		if j, err = k.newJournal(); err != nil {
-			return k.withoutLog(err)
+			return err
 		}
 	}
 	r := newRecovery(s, k.opts.Log)
-	if err := j.log.Replay(r.read, func() error { return r.restore(j.reserve) }); err != nil {
+	if err := j.log.Replay(r.read, r.restore); err != nil {
 		if s.journal.Load() == nil {
 			err = errors.Join(err, j.log.Abandon())
 		}
@@ -159,7 +180,6 @@ func (k *keeper) replay() error {
 	if !k.opts.Offline {
 		k.keepReserve(j)
 	}
-	k.clearIncoming()
 	return nil
 }
 
@@ -176,9 +196,9 @@ func (k *keeper) clearIncoming() {
 // newJournal opens the log, or makes it.
 func (k *keeper) newJournal() (*journal, error) {
 	s, size := k.store, k.opts.LogSize
-	j := &journal{paid: make(map[string]bool), reserve: durable.NewReserve(s.fsys, reserveFile, 2*size)}
+	j := &journal{reserve: durable.NewReserve(s.fsys, reserveFile, 2*size)}
 	opts := durable.LogOptions{
-		Segment: size, Delay: k.opts.SyncDelay, Budget: 2 * size, Cut: j.cut, Failed: s.fall, Log: k.opts.Log,
+		Segment: size, Delay: k.opts.SyncDelay, Budget: 2 * size, Cut: j.cut, Failed: s.stopped, Log: k.opts.Log,
 	}
 	if s.syncEach {
 		opts.Sync = s.syncRecords
@@ -188,10 +208,10 @@ func (k *keeper) newJournal() (*journal, error) {
 	return j, err
 }
 
-// withoutLog says what it means that the log cannot be opened. If there is none, no mail can be in it: the store works
+// withoutLog says what it means that the log cannot be opened. If nothing is in it, or there is none, the store works
 // without, and takes no mail.
 func (k *keeper) withoutLog(err error) error {
-	if k.store.hasLog() {
+	if !k.store.logIsEmpty() {
 		return err
 	}
 	k.opts.Log.Error("no log can be made; until it can, no mail is taken", "error", err)
@@ -205,6 +225,12 @@ func (s *Store) hasLog() bool {
 		return !errors.Is(err, fs.ErrNotExist)
 	}
 	return slices.Contains(names, "log0") || slices.Contains(names, "log1")
+}
+
+// logIsEmpty reports whether it is certain that the log holds nothing.
+func (s *Store) logIsEmpty() bool {
+	damage, err := durable.PeekLog(s.fsys, journalDir, func([]byte) error { return errRecord })
+	return err == nil && len(damage) == 0
 }
 
 // openLog makes the log that could not be made before.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -130,20 +131,17 @@ func (s *Store) openRegular(name string) (io.ReadCloser, fs.FileInfo, error) {
 
 // Remove deletes the messages with these indexes and returns when that is durable. It goes on after an error; the
 // error then tells how many messages are still there. A message that is gone already is no error. ErrNoMailbox says that
-// the mailbox was removed or has another name, even if another mailbox has its name now: nothing was deleted.
+// the mailbox was removed or has another name, even if another mailbox has its name now: nothing was deleted. Of what the
+// log has, its record decides: what cannot be deleted at once is deleted by a recovery, before anything else acts on the
+// store.
 func (m *Maildrop) Remove(indexes []int) error {
 	if len(indexes) == 0 {
 		return nil
 	}
-	names := make([]string, len(indexes))
-	for n, i := range indexes {
-		names[n], _ = m.view.file(i)
-	}
-	var bytes int64
-	var messages int
+	var gone tally
 	if m.store.quota != nil {
 		settle := m.store.quota.Release(m.dir)
-		defer func() { settle(-bytes, -messages) }()
+		defer func() { settle(-gone.bytes, -gone.messages) }()
 	}
 	if err := m.store.gate.enter(); err != nil {
 		return err
@@ -152,31 +150,15 @@ func (m *Maildrop) Remove(indexes []int) error {
 	if err := m.sameMailbox(); err != nil {
 		return err
 	}
-	j := m.store.journal.Load()
-	if j != nil { // before anything is gone, or a crash would bring it back
-		if err := j.removed(m.dir, names); err != nil {
-			return err
-		}
-	}
 	if m.removed == nil {
 		m.removed = make([]bool, len(m.view.messages))
 	}
 	var errs []error
-	for n, i := range indexes {
-		if m.removed[i] {
-			continue
-		}
-		err := m.store.fsys.Remove(m.dir + "/" + names[n])
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-			continue
-		}
-		m.removed[i] = true
-		bytes += m.view.messages[i].Size
-		messages++
+	for some := range slices.Chunk(indexes, removedPerRecord) {
+		errs = append(errs, m.removeSome(some, &gone)...)
 	}
 	err := m.store.fsys.SyncDir(m.dir)
-	if err != nil && j != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && m.store.journal.Load() != nil && !errors.Is(err, fs.ErrNotExist) {
 		m.store.fall(err) // what the log has of it is done by the recovery
 	}
 	if len(errs) > 0 {
@@ -184,6 +166,47 @@ func (m *Maildrop) Remove(indexes []int) error {
 		err = errors.Join(fmt.Errorf("%s: %d of %d messages not deleted: %w", m.dir, len(errs), len(indexes), errs[0]), err)
 	}
 	return err
+}
+
+// tally counts messages.
+type tally struct {
+	bytes    int64
+	messages int
+}
+
+// removeSome deletes messages, and returns an error for each that stays.
+func (m *Maildrop) removeSome(indexes []int, gone *tally) (errs []error) {
+	names := make([]string, len(indexes))
+	for n, i := range indexes {
+		names[n], _ = m.view.file(i)
+	}
+	var logged []string
+	if j := m.store.journal.Load(); j != nil { // before anything is gone, or a crash would bring it back
+		var applied func()
+		var err error
+		if logged, applied, err = j.removed(m.dir, names); err != nil {
+			return slices.Repeat([]error{err}, len(indexes))
+		}
+		defer applied()
+	}
+	for n, i := range indexes {
+		if m.removed[i] {
+			continue
+		}
+		err := m.store.fsys.Remove(m.dir + "/" + names[n])
+		switch {
+		case err == nil || errors.Is(err, fs.ErrNotExist):
+		case slices.Contains(logged, names[n]):
+			m.store.fall(err) // the recovery deletes it
+		default:
+			errs = append(errs, err)
+			continue
+		}
+		m.removed[i] = true
+		gone.bytes += m.view.messages[i].Size
+		gone.messages++
+	}
+	return errs
 }
 
 // sameMailbox fails if the directory is not the one that was listed.

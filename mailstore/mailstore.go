@@ -189,7 +189,7 @@ func (s *Store) alone(do func() error) error {
 		}
 		if err != nil {
 			s.fall(err)
-			return fmt.Errorf("mail store: %w", err)
+			return fmt.Errorf("%w: %w", ErrRecovering, err)
 		}
 	}
 	return do()
@@ -215,6 +215,10 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.keeper.end()
+	if err := s.gate.stillFallen(); err != nil {
+		s.gate.recovered(err) // the next start recovers; nothing shall wait for it
+	}
+	s.spool.logOnly.stop()
 	err := s.closeLog()
 	s.keeper = nil
 	return errors.Join(err, s.gate.stillFallen())
@@ -226,7 +230,6 @@ func (s *Store) closeLog() error {
 		return nil
 	}
 	defer s.removeTrash(j)
-	defer s.spool.logOnly.stop()
 	if err := s.spool.writeOutAll(); err != nil {
 		return errors.Join(err, j.log.Abandon()) // the next start replays it
 	}

@@ -3,6 +3,7 @@ package mailstore
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -45,22 +46,15 @@ func (r *recovery) read(record []byte) error {
 	return nil
 }
 
-// restore writes everything. If the disk has no room, it takes the reserve.
-func (r *recovery) restore(reserve *durable.Reserve) error {
+// restore writes everything.
+func (r *recovery) restore() error {
 	if len(r.order) == 0 {
 		return nil
 	}
-	err := r.writeAll()
-	if durable.NoRoom(err) {
-		r.log.Warn("the disk has no room for what the log holds; the reserve is taken for it", "reserve_bytes", reserve.Size())
-		if err = reserve.Release(); err == nil {
-			err = r.writeAll()
-		}
+	if err := r.writeAll(); err != nil {
+		return err
 	}
-	if err == nil {
-		err = r.sync()
-	}
-	if err != nil {
+	if err := r.sync(); err != nil {
 		return err
 	}
 	r.log.Info("what the log held was written again", "files", len(r.order))
@@ -86,6 +80,9 @@ func (r *recovery) discard() {
 func (r *recovery) write(name string, from *source) error {
 	s := r.store
 	if err := s.checkMailbox(path.Dir(name)); errors.Is(err, ErrNoMailbox) {
+		if from != nil {
+			r.log.Warn("a message in the log is for a mailbox that is not there; it was removed or renamed by hand", "file", name)
+		}
 		return nil
 	} else if err != nil {
 		return err
@@ -101,32 +98,38 @@ func (r *recovery) write(name string, from *source) error {
 	case err != nil:
 		return r.place(name, name, from)
 	case !there.Mode().IsRegular():
-		n, _ := ParseName(path.Base(name))
-		n.ID = s.ids.next()
-		r.log.Warn("a thing that is no file has the name of a message; the message gets another name", "file", name, "new_name", n.String())
-		free := path.Join(path.Dir(name), n.String())
-		return r.place(free, free, from)
+		aside := path.Join(path.Dir(name), "."+path.Base(name)+"."+s.ids.next())
+		r.log.Warn("a thing that is no file had the name of a message; it gets another name", "file", name, "new_name", aside)
+		if err := s.fsys.Rename(name, aside); err != nil {
+			return err
+		}
+		return r.place(name, name, from)
 	}
-	return r.replace(name, from)
+	return r.replace(name, there, from)
 }
 
-// replace puts the content in the place of a file that is there.
-func (r *recovery) replace(name string, from *source) error {
+// replace puts the content in the place of a file that is there. A large message that has this name already is on the
+// disk, and a rename between two names of one file would leave both.
+func (r *recovery) replace(name string, there fs.FileInfo, from *source) error {
 	fsys := r.store.fsys
-	temp := path.Join(path.Dir(name), "."+path.Base(name)+".log.tmp")
-	if err := fsys.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err // what a recovery left that was cut short
+	file, err := r.content(name, from)
+	if file == nil || err != nil {
+		return err
 	}
+	if info, err := file.Stat(); err != nil || durable.SameFile(there, info) {
+		return err
+	}
+	temp := path.Join(incomingDir, "."+r.store.ids.next()) // the next start removes what stays
 	if err := r.place(name, temp, from); err != nil {
 		return err
 	}
-	err := fsys.Rename(temp, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil // the large file is gone; the name stays as it is
+	err = fsys.Rename(temp, name)
+	if err == nil {
+		return nil
 	}
-	gone := fsys.Remove(temp) // it stays where both are names of one file: rename(2) leaves them alone
-	if errors.Is(gone, fs.ErrNotExist) {
-		gone = nil
+	gone := fsys.Remove(temp)
+	if errors.Is(err, syscall.EXDEV) {
+		return errors.Join(r.copyTo(name, from), gone)
 	}
 	return errors.Join(err, gone)
 }
@@ -139,9 +142,20 @@ func (r *recovery) place(name, free string, from *source) error {
 	}
 	err = r.store.fsys.LinkFile(file.File, free)
 	if errors.Is(err, syscall.EXDEV) {
-		return durable.Create(r.store.fsys, free, from.content, filePerm)
+		return r.copyTo(free, from)
 	}
 	return err
+}
+
+// copyTo gives the content to a file on another file system, durably: the sync at the end does not reach it.
+func (r *recovery) copyTo(free string, from *source) error {
+	if from.large == "" {
+		return durable.WriteFile(r.store.fsys, free, from.content, filePerm)
+	}
+	if _, err := r.file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	return durable.WriteFrom(r.store.fsys, free, r.file, filePerm)
 }
 
 // content opens a file with the content; nil if that is lost.

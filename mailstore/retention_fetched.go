@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"pillarbox/mailstore/durable"
@@ -20,8 +21,12 @@ import (
 //	2026-11-22T10:00:00Z P3_20261122095802471100000017
 //
 // Lines are only ever added at the end, one write for each session. Nothing is synced: what a power cut takes away was
-// not fetched, and stays longer. Lines that make no sense are passed over.
+// not fetched, and stays longer. Lines that make no sense are passed over. Something else of that name, or a file above
+// maxFetched, is an error: it is not known then what was fetched, and all stays.
 const fetchedFile = "fetched"
+
+// maxFetched is how many octets a fetchedFile may have: lines for more than a million messages.
+const maxFetched = 64 << 20
 
 // fetchedSlack is how many bytes of lines that are not needed any more may stand in a fetchedFile.
 const fetchedSlack = 64 << 10
@@ -45,7 +50,7 @@ func (m *Maildrop) NoteFetched(indexes []int, now time.Time) error {
 	if err := m.store.regularOrNone(name); err != nil {
 		return err
 	}
-	f, err := m.store.fsys.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, filePerm)
+	f, err := m.store.fsys.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, filePerm)
 	if err != nil {
 		return err
 	}
@@ -66,7 +71,8 @@ func appendFetched(lines []byte, uid string, at time.Time) []byte {
 	return append(lines, '\n')
 }
 
-// regularOrNone refuses what an append would go astray in, or wait for ever: a link, a pipe.
+// regularOrNone refuses what an append would go astray in, or wait for ever: a link, a pipe. It refuses what is too large
+// to be a fetchedFile, too.
 func (s *Store) regularOrNone(name string) error {
 	fi, err := s.fsys.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -74,6 +80,9 @@ func (s *Store) regularOrNone(name string) error {
 	}
 	if err == nil && !fi.Mode().IsRegular() {
 		err = fmt.Errorf("%s: %w: not a regular file", name, ErrDamaged)
+	}
+	if err == nil && fi.Size() > maxFetched {
+		err = fmt.Errorf("%s: %w: it has %d octets", name, ErrDamaged, fi.Size())
 	}
 	return err
 }
@@ -84,11 +93,14 @@ func (s *Store) readFetched(dir string) (at map[string]time.Time, size int64, er
 	if err := s.regularOrNone(name); err != nil {
 		return nil, 0, err
 	}
-	text, err := durable.ReadFile(s.fsys, name)
+	text, err := durable.ReadSmall(s.fsys, name, maxFetched)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, 0, nil
 	}
-	return parseFetched(text), int64(len(text)), err
+	if err != nil {
+		return nil, 0, err
+	}
+	return parseFetched(text), int64(len(text)), nil
 }
 
 // parseFetched reads the lines of a fetchedFile. Of several for a message, the earliest counts.

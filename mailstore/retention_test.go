@@ -257,7 +257,13 @@ func TestFetchedIsNoFile(t *testing.T) {
 	must(t, os.Symlink(outside, filepath.Join(h.dir, anna, fetchedFile)))
 	must(t, os.Mkdir(filepath.Join(h.dir, boss, fetchedFile), 0o700))
 	h.put(t, boss+"/"+old(on(-100), 1), "x")
-	for _, box := range []string{anna, boss} {
+	carl, dora := "mailbox/office.example/P3_carl.mbx", "mailbox/office.example/P3_dora.mbx"
+	must(t, errors.Join(os.Mkdir(filepath.Join(h.dir, carl), 0o700), os.Mkdir(filepath.Join(h.dir, dora), 0o700)))
+	h.put(t, carl+"/"+old(on(-100), 1), "x")
+	h.put(t, dora+"/"+old(on(-100), 1), "x")
+	must(t, syscall.Mkfifo(filepath.Join(h.dir, carl, fetchedFile), 0o600))
+	must(t, os.Truncate(h.put(t, dora+"/"+fetchedFile, ""), maxFetched+1))
+	for _, box := range []string{anna, boss, carl, dora} {
 		m := openDrop(t, h.Store, box)
 		wantErr(t, m.NoteFetched([]int{0}, noon), ErrDamaged)
 		m.Close()

@@ -21,6 +21,10 @@ const (
 	stateSuffix   = ".env"
 )
 
+// MaxState is how many octets the state of a message in the spool may have: 1.3 KB for each of 100,000 recipients. A
+// larger file is none, and is not read.
+const MaxState = 128 << 20
+
 // ErrNotSpooled says that there is no such message in the spool.
 var ErrNotSpooled = errors.New("no such message in the queue")
 
@@ -73,7 +77,7 @@ func (sp *Spool) openFile(id, name string) (io.ReadCloser, fs.FileInfo, error) {
 	return f, fi, err
 }
 
-// State returns the state of a message.
+// State returns the state of a message. It is ErrDamaged if that is no regular file, or larger than MaxState.
 func (sp *Spool) State(id string) ([]byte, error) {
 	if !isID(id) {
 		return nil, fmt.Errorf("%.60q: %w", id, ErrNotSpooled)
@@ -87,12 +91,15 @@ func (sp *Spool) State(id string) ([]byte, error) {
 			return state, nil
 		}
 	}
-	f, _, err := sp.openFile(id, spooledState(id))
+	f, fi, err := sp.openFile(id, spooledState(id))
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(f)
+	if fi.Size() > MaxState {
+		return nil, fmt.Errorf("%s: %w: its state has %d octets", id, ErrDamaged, fi.Size())
+	}
+	return io.ReadAll(io.LimitReader(f, MaxState))
 }
 
 // Update replaces the state of a message that is in the spool. When it returns nil the new state is durable. The state
@@ -224,6 +231,9 @@ func (sp *Spool) Quarantine(id string) error {
 		return fmt.Errorf("queue: %w", err)
 	}
 	err := sp.eachFile(id, func(name string) error {
+		if err := s.syncFile(name); err != nil {
+			return err // the log forgets what it has of it
+		}
 		err := s.fsys.Link(name, path.Join(quarantineDir, path.Base(name)))
 		if errors.Is(err, fs.ErrExist) {
 			return nil // an earlier call went so far

@@ -46,6 +46,27 @@ func spooled(t *testing.T, s *Store, id string) (state, body string) {
 	return string(text), string(content)
 }
 
+// TestSpoolStateIsNoState puts things in the place of a state that would hold a reader for ever, or take all memory.
+func TestSpoolStateIsNoState(t *testing.T) {
+	for what, put := range map[string]func(file string) error{
+		"a pipe":      func(file string) error { return syscall.Mkfifo(file, 0o600) },
+		"a directory": func(file string) error { return os.Mkdir(file, 0o700) },
+		"a link":      func(file string) error { return os.Symlink("/dev/zero", file) },
+		"too large": func(file string) error {
+			return errors.Join(os.WriteFile(file, nil, 0o600), os.Truncate(file, MaxState+1))
+		},
+	} {
+		h := newHouse(t, Options{})
+		id, err := spool(h.Store, "small\r\n", "first")
+		must(t, err)
+		file := filepath.Join(h.dir, spooledState(id))
+		must(t, errors.Join(os.Remove(file), put(file)))
+		if text, err := h.Spool().State(id); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: %d octets, %v", what, len(text), err)
+		}
+	}
+}
+
 func TestSpool(t *testing.T) {
 	for _, behind := range []*RecoverOptions{nil, {SyncEach: true}, {LogSize: 64 << 10}} {
 		for _, body := range []string{"small\r\n", bigBody} {

@@ -35,7 +35,8 @@ and flush whatever the hour, and what is kept for ETRN too. hold keeps messages
 back until release; they are not given up meanwhile. bounce gives them back to
 their senders, and remove deletes them without a report.
 
-quarantine has the messages that the server could not understand.`
+quarantine has the messages that the server could not understand. A message that
+a newer release wrote stays in the queue as it is; no verb changes it.`
 	return cmd
 }
 
@@ -88,7 +89,7 @@ func (a *app) queueVerbCommand(v queueVerb) *cobra.Command {
 		}
 		count, err := daemon.AskQueueDo(ctx, o.Config().Data, daemon.QueueOrder{Action: v.action, Filter: f})
 		if err != nil {
-			return onlyRunning(err)
+			return newerHint(onlyRunning(err), f)
 		}
 		return a.reportQueue(v, f, count, asJSON)
 	})
@@ -116,7 +117,7 @@ func (a *app) confirmQueue(ctx context.Context, o *ops.Office, f queue.Filter, q
 	}
 	found, err := daemon.AskQueue(ctx, o.Config().Data, daemon.QueueQuestion{Filter: f, Limit: 1})
 	if err != nil || found.Count == 0 || found.Count == 1 && len(f.IDs) > 0 {
-		return onlyRunning(err)
+		return newerHint(onlyRunning(err), f)
 	}
 	return a.confirm(false, fmt.Sprintf(question, quota.FormatMessages(int64(found.Count))))
 }

@@ -14,6 +14,7 @@ import (
 	"pillarbox/cmd/internal/daemon"
 	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore/addr"
+	"pillarbox/quota"
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/route"
 )
@@ -23,6 +24,7 @@ type queueListing struct {
 	Running      bool                `json:"running"` // the server; without it the files are shown as they lie there
 	Count        int                 `json:"count"`   // beyond the limit too
 	Messages     []ops.QueuedMessage `json:"messages"`
+	Newer        []string            `json:"newer"`        // IDs of messages that a newer release wrote: they stay, and are not sent
 	Destinations []queue.Destination `json:"destinations"` // that cannot be reached, or where mail is kept
 }
 
@@ -54,25 +56,26 @@ func (a *app) lookIntoQueue(ctx context.Context, o *ops.Office, f queue.Filter, 
 	ctx, cancel := context.WithTimeout(ctx, queuePatience)
 	defer cancel()
 	choosy := !reflect.DeepEqual(f, queue.Filter{})
-	l := queueListing{Running: true, Messages: []ops.QueuedMessage{}, Destinations: []queue.Destination{}}
+	l := queueListing{Running: true, Messages: []ops.QueuedMessage{}, Destinations: []queue.Destination{}, Newer: []string{}}
 	view := ops.QueueView{Routes: &o.Config().Routes, Now: time.Now()}
 	var items []*queue.Item
 	known, err := daemon.AskQueue(ctx, o.Config().Data, daemon.QueueQuestion{Filter: f, Limit: limit})
 	switch {
 	case errors.Is(err, daemon.ErrNotRunning):
-		var damaged int
-		if items, l.Count, damaged, err = o.ReadQueue(f, limit, view.Now); err != nil {
-			return l, err
+		var out ops.LeftOut
+		if items, l.Count, out, err = o.ReadQueue(f, limit, view.Now); err != nil {
+			return l, newerHint(err, f)
 		}
 		l.Running = false
 		a.note("the server is not running: nothing is sent until 'pillarbox serve' starts it")
-		if damaged > 0 {
-			a.note("%d more cannot be understood; the server puts them aside when it starts", damaged)
+		l.Newer = out.Newer
+		if out.Damaged > 0 {
+			a.note("%d more cannot be understood; the server puts them aside when it starts", out.Damaged)
 		}
 	case err != nil:
-		return l, err
+		return l, newerHint(err, f)
 	default:
-		l.Count = known.Count
+		l.Count, l.Newer = known.Count, known.Newer
 		view.Active, view.Destinations = known.Active, known.Destinations
 		for _, m := range known.Messages {
 			items = append(items, m.Item)
@@ -88,6 +91,14 @@ func (a *app) lookIntoQueue(ctx context.Context, o *ops.Office, f queue.Filter, 
 	return l, nil
 }
 
+// newerHint adds what to do about a message that was named and that a newer release wrote.
+func newerHint(err error, f queue.Filter) error {
+	if err == nil || len(f.IDs) == 0 || !strings.Contains(err.Error(), queue.NewerText) {
+		return err
+	}
+	return ops.Hint(err, "start the newer release again: it sends the message")
+}
+
 func (a *app) printQueue(l queueListing, routes *route.Table) {
 	now := time.Now()
 	table("messages like that in the queue", "ID\tAGE\tSIZE\tFROM\tTO\tSTATE\tLAST", func(m ops.QueuedMessage) string {
@@ -96,6 +107,9 @@ func (a *app) printQueue(l queueListing, routes *route.Table) {
 	})(a, l.Messages)
 	if more := l.Count - len(l.Messages); more > 0 {
 		a.note("these are the oldest %d of %d; --limit 0 shows all", len(l.Messages), l.Count)
+	}
+	if len(l.Newer) > 0 {
+		a.note("%s, written by a newer release: in the queue, but not shown and not sent; 'pillarbox admin check' tells more", quota.FormatMessages(int64(len(l.Newer))))
 	}
 	if len(l.Destinations) == 0 {
 		return

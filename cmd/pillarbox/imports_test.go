@@ -45,7 +45,7 @@ var imports = map[string]string{
 	"smtp/dsn":            "mailstore/addr smtp",
 	"smtp/dkim":           "mailstore/addr mailstore/durable",
 	"smtp/verify":         "mailstore/addr mailstore/caught smtp smtp/dns",
-	"smtp/queue":          "mailstore mailstore/addr mailstore/caught smtp smtp/dsn smtp/route",
+	"smtp/queue":          "mailstore mailstore/addr mailstore/caught mailstore/durable smtp smtp/dsn smtp/route",
 	"smtp/pickup":         "mailstore/addr mailstore/caught smtp",
 	"smtp/badmail":        "mailstore/durable",
 	"smtp/dispatch":       "mailstore mailstore/addr mailstore/directory smtp smtp/badmail smtp/dsn smtp/queue smtp/rate",

@@ -16,8 +16,6 @@ var opens = map[string]string{
 	"cmd/internal/netinfo/holder.go":   "/proc",
 	"cmd/internal/netinfo/routes.go":   "/proc",
 	"cmd/pillarbox/sendmail_submit.go": "the pickup folder",
-	"mailstore/retention_fetched.go":   "looks first itself",
-	"smtp/badmail/badmail.go":          "files that only the server makes",
 }
 
 var opening = regexp.MustCompile(`\bos\.(ReadFile|Open)\(|\bdurable\.ReadFile\(`)

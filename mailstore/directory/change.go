@@ -227,10 +227,6 @@ func (d *Directory) RenameMailbox(old, next addr.Address) error {
 		if err := d.readable(); err != nil { // or some references would follow and some would not
 			return err
 		}
-		// The server's log knows the messages that are not on the disk yet by the old name.
-		if err := d.fsys.SyncAll(); err != nil {
-			return err
-		}
 		// After an error all is made as it was, for which a full disk has room: so the command can be repeated.
 		if err := d.moveMailbox(old, next, account); err != nil {
 			return errors.Join(err, d.moveBack(old, next, account))

@@ -57,6 +57,7 @@ func TestDamagedDomainStaysAlone(t *testing.T) {
 	for what := range damages("{}") {
 		t.Run(what, func(t *testing.T) {
 			before, dir := twoDomains(t)
+			must(t, before.KeepCopies())
 			if _, err := before.RightsOf(before.box(t, "anna"), true); err != nil {
 				t.Fatal(err)
 			}
@@ -127,6 +128,43 @@ func damagedRefused(t *testing.T, d *Directory) {
 		if !ok || damaged.File != "mailbox/second.example/domain.json" || !errors.Is(err, ErrDamaged) {
 			t.Errorf("%d: %v", i+1, err)
 		}
+	}
+}
+
+// TestGroupOfDamagedDomainForbids has a group of one domain that forbids something to a mailbox of another. When the
+// domain's file is damaged, it goes on to forbid it: in the server that knew it, and after a start.
+func TestGroupOfDamagedDomainForbids(t *testing.T) {
+	before, dir := twoDomains(t)
+	must(t, before.KeepCopies())
+	must(t, before.UpdateDomain("second.example", func(f *DomainFile) error {
+		g := f.Groups["club"]
+		g.Outside, g.Inbound = new(false), new(false)
+		f.Groups["club"] = g
+		return nil
+	}))
+	if may, err := before.MayOutside(before.box(t, "boss"), true); may || err != nil { // the files are read
+		t.Fatal(may, err)
+	}
+	must(t, os.WriteFile(filepath.Join(dir, "mailbox/second.example/domain.json"), []byte("{"), 0o600))
+	root, err := durable.Open(dir)
+	must(t, err)
+	defer root.Close()
+	started := New(root, *before.opts.Load())
+	for what, d := range map[string]*Directory{"running": before, "started": started} {
+		boss, anna := d.box(t, "boss"), d.box(t, "anna")
+		rights, err1 := d.RightsOf(boss, true)
+		in, err2 := d.MayInbound(boss, true)
+		others, err3 := d.RightsOf(anna, true)
+		if rights.Outside || in || !others.Outside || errors.Join(err1, err2, err3) != nil {
+			t.Errorf("%s: boss may send outside %v, gets from outside %v; anna may send outside %v; %v %v %v", what, rights.Outside, in, others.Outside, err1, err2, err3)
+		}
+		if _, err := d.Resolve(a(t, "club@second.example")); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: the damaged domain itself: %v", what, err)
+		}
+	}
+	must(t, started.KeepCopies())
+	if text, err := os.ReadFile(filepath.Join(dir, "mailbox/second.example", copyFile)); err != nil || !strings.Contains(string(text), `"club"`) {
+		t.Errorf("the copy after a start with the damaged file: %s, %v", text, err)
 	}
 }
 

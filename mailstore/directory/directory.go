@@ -72,6 +72,7 @@ type state struct {
 	accounts fileCache[Account]
 	parents  atomic.Pointer[parentIndex]
 	list     atomic.Pointer[domainList]
+	copies   copies
 }
 
 // New returns a Directory over a data directory, which need not hold anything.

@@ -29,7 +29,7 @@ type parent struct {
 // of them has changed, which costs a stat a domain to find out.
 //
 // A domain whose file cannot be read concerns itself alone: for all others, what its last good file said goes on to
-// hold. After a start with a damaged file, nothing is known of it.
+// hold, also after a start: see KeepCopies.
 func (d *Directory) parentIndex() (*parentIndex, error) {
 	all, err := d.domainList()
 	if err != nil {
@@ -48,8 +48,9 @@ func (d *Directory) parentIndex() (*parentIndex, error) {
 	if fresh {
 		return last, nil
 	}
-	index := newParentIndex(opts, all, read, broken, last)
+	index := newParentIndex(opts, all, read, broken, d.lastFiles(broken, last))
 	d.parents.Store(index)
+	d.keepCopies(index)
 	return index, nil
 }
 
@@ -62,7 +63,20 @@ func (d *Directory) indexFor(domain addr.Domain) (*parentIndex, error) {
 	return index, index.broken[domain]
 }
 
-func newParentIndex(opts *Options, all []addr.Domain, read []*DomainFile, broken map[addr.Domain]error, last *parentIndex) *parentIndex {
+// lastFiles are what the files said that cannot be read now. One that was never read is not among them.
+func (d *Directory) lastFiles(broken map[addr.Domain]error, last *parentIndex) map[addr.Domain]*DomainFile {
+	files := make(map[addr.Domain]*DomainFile, len(broken))
+	for name := range broken {
+		if last != nil && last.files[name] != nil {
+			files[name] = last.files[name]
+		} else if file := d.lastCopy(name); file != nil {
+			files[name] = file
+		}
+	}
+	return files
+}
+
+func newParentIndex(opts *Options, all []addr.Domain, read []*DomainFile, broken map[addr.Domain]error, last map[addr.Domain]*DomainFile) *parentIndex {
 	x := &parentIndex{
 		opts: opts, domains: all, read: read, broken: broken,
 		files: make(map[addr.Domain]*DomainFile, len(all)), parents: make(map[addr.Address][]parent),
@@ -71,8 +85,8 @@ func newParentIndex(opts *Options, all []addr.Domain, read []*DomainFile, broken
 		switch {
 		case read[i] != nil:
 			x.files[name] = read[i]
-		case last != nil && last.files[name] != nil:
-			x.files[name] = last.files[name]
+		case last[name] != nil:
+			x.files[name] = last[name]
 		}
 	}
 	for name, file := range x.files {

@@ -42,12 +42,6 @@ func WriteFrom(fsys FS, name string, data io.Reader, perm fs.FileMode) error {
 	return fsys.SyncDir(path.Dir(name))
 }
 
-// Create makes a file without a sync, in its place: who looks meanwhile may find the beginning only. It is for those who
-// have a Log to put it back.
-func Create(fsys FS, name string, data []byte, perm fs.FileMode) error {
-	return writeTemp(fsys, name, bytes.NewReader(data), perm, func(File) error { return nil })
-}
-
 // Replace is WriteFile without the sync: whoever looks while the system runs finds the whole old content or the whole
 // new one; what a crash leaves is open. It is for those who have a Log to put it back.
 func Replace(fsys FS, name string, data []byte, perm fs.FileMode) error {

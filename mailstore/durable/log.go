@@ -110,15 +110,12 @@ func OpenLog(fsys FS, dir string, opts LogOptions) (*Log, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	if err := fsys.MkdirAll(dir, 0o700); err != nil {
+	if err := errors.Join(fsys.MkdirAll(dir, 0o700), removeTemps(fsys, dir)); err != nil {
 		return nil, err
 	}
 	l := &Log{
 		fsys: fsys, dir: dir, opts: opts, syncing: newMutex(), writing: newMutex(),
 		room: make(chan struct{}), swapped: make(chan struct{}, 1),
-	}
-	if err := l.clear(); err != nil {
-		return nil, err
 	}
 	for i := range l.segments {
 		s, err := openSegment(fsys, logFile(dir, i), i, opts.Segment)
@@ -130,21 +127,15 @@ func OpenLog(fsys FS, dir string, opts LogOptions) (*Log, error) {
 	return l, nil
 }
 
-// clear removes files that an earlier process was making when it ended.
-func (l *Log) clear() error {
-	names, err := l.fsys.ReadNames(l.dir)
-	if err != nil {
-		return err
-	}
+// removeTemps removes unfinished files, each as large as a file of the log.
+func removeTemps(fsys FS, dir string) error {
+	names, err := fsys.ReadNames(dir)
 	for _, name := range names {
-		if !IsTemp(name) && !strings.HasSuffix(name, nextSuffix) {
-			continue
-		}
-		if err := l.fsys.Remove(path.Join(l.dir, name)); err != nil {
-			return err
+		if IsTemp(name) || strings.HasSuffix(name, nextSuffix) {
+			err = errors.Join(err, fsys.Remove(path.Join(dir, name)))
 		}
 	}
-	return nil
+	return err
 }
 
 func logFile(dir string, i int) string { return path.Join(dir, fmt.Sprintf("log%d", i)) }
@@ -180,11 +171,16 @@ func (l *Log) Replay(do func(record []byte) error, done func() error) error {
 			return err
 		}
 	}
-	last := newer.epoch
-	for i, s := range []*segment{older, newer} {
+	for _, s := range l.segments {
 		if err := l.keepDamaged(s); err != nil {
 			return err
 		}
+	}
+	if err := l.fsys.SyncDir(l.dir); err != nil { // records must not go into a file whose name may be lost
+		return err
+	}
+	last := newer.epoch
+	for i, s := range []*segment{older, newer} {
 		if err := s.cut(last + uint64(i) + 1); err != nil {
 			return err
 		}
@@ -202,47 +198,42 @@ func (l *Log) Replay(do func(record []byte) error, done func() error) error {
 	return nil
 }
 
-// keepDamaged puts a damaged file aside and makes another in its place.
+// keepDamaged puts a damaged file aside and makes another in its place. What can fail comes before that, so that it can
+// be tried again.
 func (l *Log) keepDamaged(s *segment) error {
 	if s.damage == "" {
 		return nil
 	}
 	next := s.name + nextSuffix
-	if err := makeSegment(l.fsys, next, l.opts.Segment); err != nil {
+	fresh, err := openSegment(l.fsys, next, s.index, l.opts.Segment)
+	if err != nil {
 		return err
 	}
 	kept := path.Join(l.dir, damagedPrefix+time.Now().UTC().Format("20060102T150405.000Z-")+path.Base(s.name))
-	if err := l.fsys.Rename(s.name, kept); err != nil {
-		return err
+	err = l.fsys.Link(s.name, kept)
+	if err == nil {
+		if err = l.fsys.Rename(next, s.name); err != nil {
+			err = errors.Join(err, l.fsys.Remove(kept))
+		}
 	}
-	if err := l.fsys.Rename(next, s.name); err != nil {
-		return err
-	}
-	if err := errors.Join(l.fsys.SyncDir(l.dir), s.file.Close()); err != nil {
-		return err
+	if err != nil {
+		return errors.Join(err, fresh.file.Close())
 	}
 	l.opts.Log.Error("a file of the log was damaged; the whole records in it were taken, and it is kept", "file", s.name, "damage", s.damage, "kept_as", kept)
-	fresh, err := openSegment(l.fsys, s.name, s.index, l.opts.Segment)
-	if err != nil {
-		return err
-	}
+	_ = s.file.Close()
+	fresh.name, fresh.epoch = s.name, s.epoch
 	*s = *fresh
-	return l.forgetDamaged()
+	l.forgetDamaged()
+	return nil
 }
 
-// forgetDamaged removes the oldest of too many damaged files.
-func (l *Log) forgetDamaged() error {
-	names, err := DamagedLogs(l.fsys, l.dir)
-	if err != nil {
-		return err
-	}
+// forgetDamaged removes the oldest of too many damaged files, if it can.
+func (l *Log) forgetDamaged() {
+	names, _ := DamagedLogs(l.fsys, l.dir)
 	for len(names) > maxDamaged {
-		if err := l.fsys.Remove(names[0]); err != nil {
-			return err
-		}
+		_ = l.fsys.Remove(names[0])
 		names = names[1:]
 	}
-	return nil
 }
 
 // Announce says that a record is coming, so that the first writer of a group waits for it, a very short time. One
@@ -432,8 +423,8 @@ func (l *Log) syncAlways(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if s := l.resting(); s != nil && s.users.orTell(l.wakeSyncer) {
-			_ = l.syncResting() // Failed tells
+		if _, users := l.resting(); users != nil && users.orTell(l.wakeSyncer) {
+			_ = l.syncResting(users) // Failed tells
 		}
 	}
 }
@@ -447,31 +438,35 @@ func (l *Log) retire() {
 	}
 }
 
-// resting is the file that is to be synced and cut; nil if there is none.
-func (l *Log) resting() *segment {
+// resting is the file that is to be synced and cut, and the records of its life whose change is being made; nil if there
+// is none.
+func (l *Log) resting() (*segment, *pending) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	if l.active == nil {
-		return nil
+		return nil, nil
 	}
 	if s := l.segments[1-l.active.index]; s.hasRecords() {
-		return s
+		return s, s.users
 	}
-	return nil
+	return nil, nil
 }
 
 // Checkpoint brings to the disk now what all records stand for that were appended before the call, and cuts them. It
 // waits until their changes are made. It is for those who are about to change what the records name, such as the name of
-// a directory.
+// a directory. If the log is stopped meanwhile, or a sync of others fails, the records are still there: ErrLogDown.
 func (l *Log) Checkpoint() error {
-	if l.down() {
-		return ErrLogDown
-	}
 	if err := l.syncIdle(); err != nil {
 		return err
 	}
 	l.retire()
-	return l.syncIdle()
+	if err := l.syncIdle(); err != nil {
+		return err
+	}
+	if l.down() {
+		return ErrLogDown
+	}
+	return nil
 }
 
 func (l *Log) down() bool {
@@ -482,20 +477,21 @@ func (l *Log) down() bool {
 
 // syncIdle is syncResting as soon as no change of a record in the file is under way.
 func (l *Log) syncIdle() error {
-	s := l.resting()
-	if s == nil {
+	_, users := l.resting()
+	if users == nil {
 		return nil
 	}
-	s.users.wait()
-	return l.syncResting()
+	users.wait()
+	return l.syncResting(users)
 }
 
-// syncResting brings to the disk what the records in the file that is not active stand for, and cuts it.
-func (l *Log) syncResting() error {
+// syncResting brings to the disk what the records in the file that is not active stand for, and cuts it. No change of
+// them is under way. If another caller has cut that life of it meanwhile, there is nothing to do.
+func (l *Log) syncResting(idle *pending) error {
 	l.syncing.Lock()
 	defer l.syncing.Unlock()
-	s := l.resting()
-	if s == nil {
+	s, users := l.resting()
+	if users == nil || users != idle {
 		return nil
 	}
 	l.flushes.Add(1)
@@ -503,7 +499,7 @@ func (l *Log) syncResting() error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	if l.active == nil {
-		return ErrLogDown // Stop was called meanwhile: the next Replay has all records, whatever the sync has done
+		return ErrLogDown // stopped meanwhile: a change may be missing
 	}
 	if err == nil {
 		l.flushes.Add(1)
@@ -538,7 +534,8 @@ func (l *Log) fail(err error) {
 	}
 }
 
-// Stop lets the log take no record until the next Replay, as after a failed sync.
+// Stop lets the log take no record and cut none until the next Replay, as after a failed sync. It is for those who could
+// not make a change that the log has; they call it before applied.
 func (l *Log) Stop() {
 	l.writing.Lock()
 	defer l.writing.Unlock()

@@ -76,7 +76,7 @@ func decodeHeader(b []byte, size int64) (h header, ok bool) {
 		return h, h.size >= 3*blockSize
 	case string(b[:8]) == firstMagic && whole(firstHeader):
 		h.size, h.first = size, true
-		return h, true
+		return h, size >= 3*blockSize
 	}
 	return header{}, false
 }
@@ -155,15 +155,14 @@ func (s *segment) readHeader() error {
 	}
 	second, also := decodeHeader(back, length)
 	switch {
-	case !ok && !also && empty(front) && empty(back) && length >= 3*blockSize:
-		s.header = header{size: length} // a new file
-		return nil
-	case ok && also && second.epoch > h.epoch, !ok && also:
-		h = second
 	case !ok && !also:
-		s.damage = "both copies of the header are damaged"
 		s.header, err = s.guess(length)
+		if isNew := s.life == 0 && length >= 3*blockSize && empty(front) && empty(back); !isNew {
+			s.damage = "both copies of the header are damaged"
+		}
 		return err
+	case ok && also && second.epoch > h.epoch, !ok:
+		h = second
 	}
 	s.header = h
 	switch {
@@ -191,7 +190,7 @@ func (s *segment) block(at int64) ([]byte, error) {
 func empty(b []byte) bool { return bytes.Count(b, []byte{0}) == len(b) }
 
 // guess finds out which life a file without a header is in. It is that of the first group. If that is damaged too, it is
-// the one that most groups have. A cut takes the first group away, so that an empty file gives none.
+// the last one that any group has. A cut takes the first group away, so that an empty file gives none.
 func (s *segment) guess(length int64) (header, error) {
 	none := header{size: max(length, 3*blockSize)}
 	first, err := s.block(blockSize)
@@ -209,10 +208,14 @@ func (s *segment) guess(length int64) (header, error) {
 			at += blockSize
 			continue
 		}
-		at += roundUp(groupHeader + len(payload))
 		found.size = none.size
+		if at == blockSize {
+			return found, nil
+		}
+		at += roundUp(groupHeader + len(payload))
 		groups[found]++
-		if groups[found] > groups[best] {
+		// The first version has no epochs in its groups.
+		if found.epoch > best.epoch || found.epoch == best.epoch && groups[found] > groups[best] {
 			best = found
 		}
 	}

@@ -68,7 +68,7 @@ func TestMostOpen(t *testing.T) {
 
 func TestFailWriteback(t *testing.T) {
 	disk := mailtest.NewPowerFS()
-	must(t, durable.Create(disk, "f", message, 0o600))
+	must(t, durable.Replace(disk, "f", message, 0o600))
 	if !disk.FailWriteback(1, newRand(1)) {
 		t.Fatal("nothing was to be written")
 	}
@@ -99,7 +99,7 @@ func TestKill(t *testing.T) {
 	unlock()
 	_, err = durable.TryLock(disk, "lock")
 	must(t, err)
-	must(t, durable.Create(disk, "f", message, 0o600))
+	must(t, durable.Replace(disk, "f", message, 0o600))
 	next := disk.Kill()
 	if err := disk.Remove("f"); !errors.Is(err, syscall.EIO) {
 		t.Errorf("the dead process still works: %v", err)

@@ -351,7 +351,7 @@ func (e *Entry) add(name, suffix string, fi fs.FileInfo) {
 
 // Read returns one file of an entry, such as ".txt".
 func Read(fsys durable.FS, id, suffix string) ([]byte, error) {
-	return durable.ReadFile(fsys, path.Join(Dir, id+suffix))
+	return durable.ReadSmall(fsys, path.Join(Dir, id+suffix), durable.MaxSmall)
 }
 
 // Remove deletes a message's files, durably. A missing file is no error.

@@ -84,7 +84,7 @@ func (q *Queue) lost(e *entry, err error) {
 		return
 	}
 	q.unplaceAll(e)
-	q.setDeadline(e, q.now().Add(again)) // it is read again then, and gets its places
+	q.comeBack(e, err) // it gets its places then
 }
 
 // settle commits what an item has become and gives the message its new places. What is owed to its sender is paid before.

@@ -23,6 +23,14 @@ func expiry(r *route.Route) time.Duration {
 // deadline is when a recipient that waits is to be looked at without an attempt: to tell the sender that it takes longer, or that
 // it is given up.
 func (q *Queue) deadline(item *Item, r *Recipient) time.Time {
+	at := q.deadlineOf(item, r)
+	if earliest := q.earliest(item); at.Before(earliest) {
+		return earliest
+	}
+	return at
+}
+
+func (q *Queue) deadlineOf(item *Item, r *Recipient) time.Time {
 	way := q.routeOf(r)
 	if delay := way.Schedule.DelayNotice; delay > 0 && delay < expiry(way) && !r.Told && q.wantsDelay(item, r) {
 		return item.since().Add(delay)
@@ -34,8 +42,18 @@ func (q *Queue) wantsDelay(item *Item, r *Recipient) bool {
 	return !item.From.IsZero() && dsn.Wanted(r.Notify, dsn.OnDelay)
 }
 
+// earliest is before when a message that an earlier run has left is not given up.
+func (q *Queue) earliest(item *Item) time.Time {
+	now, runs := q.now().Round(0), time.Since(q.began)
+	if runs >= startGrace || now.Sub(item.since()) <= runs {
+		return time.Time{}
+	}
+	return now.Add(startGrace - runs)
+}
+
 // remind does for a message whose time has come what is to be done.
 func (q *Queue) remind(e *entry) {
+	q.watchClock() // what makes it overdue may be the clock alone
 	l := q.take(e.id)
 	defer q.drop(e.id, l)
 	l.mu.Lock()

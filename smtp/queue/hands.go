@@ -58,7 +58,8 @@ func (q *Queue) index() []string {
 	return slices.Compact(all)
 }
 
-// List returns the messages that are chosen, oldest first, at most limit of them, and how many there are; 0 is no limit.
+// List returns the messages that are chosen, oldest first, at most limit of them, and how many there are; 0 is no limit. Those of Newer
+// are not among them; if f names one, the error is a *NewerError.
 func (q *Queue) List(f Filter, limit int) (items []*Item, count int, err error) {
 	now := q.now()
 	ids := q.index()
@@ -76,6 +77,9 @@ func (q *Queue) List(f Filter, limit int) (items []*Item, count int, err error) 
 			continue // it has left, or goes into quarantine when its turn comes
 		}
 		it, err := Decode(id, state)
+		if isNewer(err) && len(f.IDs) > 0 {
+			return nil, 0, err
+		}
 		if err != nil || !f.Chooses(it, now) {
 			continue
 		}
@@ -250,7 +254,7 @@ func (q *Queue) hold(e *entry, l *live, hold bool) (done bool, err error) {
 	}
 	l.item.Held = hold
 	if !hold {
-		l.item.Released = q.now().Round(0)
+		l.item.Release(q.now())
 		for i := range l.item.To {
 			l.item.To[i].Next = time.Time{}
 		}

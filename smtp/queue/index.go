@@ -16,6 +16,7 @@ type entry struct {
 	at       int      // in the heap of deadlines; -1: in none
 	places   []*place // one for each destination that it waits for
 	held     bool
+	newer    bool // a newer release wrote its state: see NewerError
 }
 
 // place is a message's turn at a destination.

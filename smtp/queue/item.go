@@ -26,9 +26,12 @@ type Item struct {
 	Arrived  time.Time `json:"arrived"`
 	Size     int64     `json:"size"` // octets
 	Source   Source    `json:"source"`
-	Held     bool      `json:"held,omitempty"`      // by an administrator
-	Released time.Time `json:"released,omitzero"`   // when that ended: the time to give it up begins anew
-	Parent   string    `json:"report_on,omitempty"` // of a report: the message that it is about
+	Held     bool      `json:"held,omitempty"`    // by an administrator
+	Released time.Time `json:"released,omitzero"` // when that ended: the time to give it up begins anew
+	// Uncounted is by how much the clock was set forward since then, or how long the machine slept: it does not bring the
+	// time nearer.
+	Uncounted time.Duration `json:"uncounted,omitempty"`
+	Parent    string        `json:"report_on,omitempty"` // of a report: the message that it is about
 
 	From  addr.Address `json:"from,omitzero"`
 	EnvID string       `json:"envid,omitempty"`
@@ -36,6 +39,8 @@ type Item struct {
 	Body8 bool         `json:"body8,omitempty"`
 	UTF8  bool         `json:"utf8,omitempty"`
 	To    []Recipient  `json:"to"`
+
+	read []byte // the state that was read, if a newer release wrote members into it that are not known here
 }
 
 // Source is where a message came from.
@@ -105,20 +110,29 @@ func NewItem(id string, env *smtp.Envelope, to []smtp.Recipient, source Source, 
 	return item
 }
 
-// Encode writes the item as its state.
+// Encode writes the item as its state. It keeps what a newer release wrote there.
 func (it *Item) Encode() []byte {
 	text, err := json.Marshal(it)
+	if err == nil && it.read != nil {
+		text, err = it.withUnknown(text)
+	}
 	if err != nil {
 		panic(err) // nothing in it can fail
 	}
 	return append(text, '\n')
 }
 
-// Decode reads what Encode wrote.
+// Decode reads what Encode wrote, here or in another release. The error is ErrCorrupt or a *NewerError.
 func Decode(id string, state []byte) (*Item, error) {
 	it := &Item{ID: id}
-	if err := json.Unmarshal(state, it); err != nil {
-		return nil, fmt.Errorf("%s: %w: %w", id, ErrCorrupt, err)
+	if !decodeKnown(state, it) || it.Version > version {
+		if v := versionOf(state); v > version {
+			return nil, &NewerError{id, v}
+		}
+		*it = Item{ID: id, read: state}
+		if err := json.Unmarshal(state, it); err != nil {
+			return nil, fmt.Errorf("%s: %w: %w", id, ErrCorrupt, err)
+		}
 	}
 	switch {
 	case it.Version != version:
@@ -170,10 +184,16 @@ func (it *Item) finished() bool {
 	return true
 }
 
-// since is from when the time counts after which it is given up.
-func (it *Item) since() time.Time {
+// Release lets the time to give the message up begin anew.
+func (it *Item) Release(now time.Time) { it.Released, it.Uncounted = now.Round(0), 0 }
+
+// began is when the message arrived, or was released.
+func (it *Item) began() time.Time {
 	if it.Released.After(it.Arrived) {
 		return it.Released
 	}
 	return it.Arrived
 }
+
+// since is from when the time counts after which it is given up.
+func (it *Item) since() time.Time { return it.began().Add(it.Uncounted) }

@@ -74,6 +74,9 @@ type Queue struct {
 	began  time.Time    // by the clock that is never set
 	back   atomic.Int64 // by how much the wall clock was set back last
 
+	seenMu sync.Mutex // before all other locks
+	seen   clocks     // when it was last looked whether the wall clock was set
+
 	ids  []string // found at Open, and not read yet
 	poke chan struct{}
 	work sync.WaitGroup
@@ -105,6 +108,7 @@ func Open(cfg Config, parts Parts) (*Queue, error) {
 	if q.Now == nil {
 		q.Now = time.Now
 	}
+	q.seen = q.clocks()
 	q.config.Store(&cfg)
 	ids, strays, err := q.Spool.List(true)
 	if errors.Is(err, mailstore.ErrRecovering) {
@@ -270,7 +274,7 @@ func (q *Queue) loadContained(id string) {
 	e := &entry{id: id, at: -1}
 	q.entries[id] = e
 	if err != nil {
-		q.setDeadline(e, q.now().Add(again))
+		q.comeBack(e, err)
 	} else {
 		q.file(e, newLive(item))
 	}
@@ -287,7 +291,6 @@ func (q *Queue) entryOf(id string) *entry {
 func (q *Queue) schedule(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	last := q.clocks()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
@@ -295,16 +298,12 @@ func (q *Queue) schedule(ctx context.Context) {
 		case <-q.poke:
 		case <-timer.C:
 		}
-		now := q.clocks()
-		if back := now.setBack(last); back > 0 {
-			q.clockSetBack(back)
-		}
-		last = now
-		overdue, next := q.look(now.wall)
+		now := q.watchClock()
+		overdue, next := q.look(now)
 		for _, e := range overdue {
 			q.overdue <- e // there is room: look has counted it
 		}
-		timer.Reset(next.Sub(now.wall))
+		timer.Reset(next.Sub(now))
 	}
 }
 
@@ -483,7 +482,7 @@ func (q *Queue) prune(d *destination) {
 // file gives a message its places, and its deadline, by what its item says now. Attempts that are under way keep theirs.
 func (q *Queue) file(e *entry, l *live) {
 	item := l.item
-	e.held = item.Held
+	e.held, e.newer = item.Held, false
 	var hurried map[string]placeState // by key of the destination: what a flush or a retry has let go stays so
 	for _, p := range e.places {
 		if p.state != trying && p.due == flushed {

@@ -747,7 +747,7 @@ func TestDecode(t *testing.T) {
 	if string(got.Encode()) != string(it.Encode()) || got.To[0].Last.Reply != it.To[0].Last.Reply {
 		t.Errorf("%s", got.Encode())
 	}
-	for _, bad := range []string{"", "{}", `{"version":2}`, "null", `{"version":1,"arrived":"2000-01-01T00:00:00Z"}`} {
+	for _, bad := range []string{"", "{}", `{"version":0}`, `{"version":"2"}`, "null", `{"version":1,"arrived":"2000-01-01T00:00:00Z"}`} {
 		if _, err := Decode("x", []byte(bad)); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%q: %v", bad, err)
 		}
@@ -756,6 +756,7 @@ func TestDecode(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"version":1,"arrived":"2000-01-01T00:00:00Z","to":[{"address":"a@b.example"}]}`))
+	f.Add([]byte(`{"version":1,"x":[],"arrived":"2000-01-01T00:00:00Z","to":[{"address":"a@b.example","x":1,"last":{"x":2}}]}`))
 	f.Fuzz(func(t *testing.T, state []byte) {
 		it, err := Decode("x", state)
 		if err != nil {

@@ -11,7 +11,7 @@ import (
 var errKeptInPlace = errors.New("the message cannot be put into quarantine now")
 
 // temporary reports whether a message must stay in the queue although its files could not be read: the disk, a limit or a
-// right may be in the way (EIO, EMFILE, ENOSPC, EACCES), and all of these pass. Only two answers are final: the message is
+// right may be in the way (EIO, EMFILE, ENOSPC, EACCES), and all of these pass; or a newer release wrote them. Only two answers are final: the message is
 // not there, or it was read and cannot be understood.
 func temporary(err error) bool {
 	return err != nil && (errors.Is(err, errKeptInPlace) ||
@@ -40,7 +40,7 @@ func (q *Queue) read(id string) (*Item, error) {
 		}
 	}
 	switch {
-	case errors.Is(err, mailstore.ErrNotSpooled):
+	case errors.Is(err, mailstore.ErrNotSpooled), isNewer(err):
 	case temporary(err):
 		q.Log.Error("cannot read the state of a message in the queue; this is tried again", "id", id, "error", err)
 	default:

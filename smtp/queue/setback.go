@@ -5,14 +5,23 @@ import (
 )
 
 // All times of the queue are those of the wall clock, since they outlive the process. When that was ahead and is set
-// right, they lie in the future: nothing would be tried or given up before the clock has come there again.
+// right, they lie in the future: nothing would be tried or given up before the clock has come there again. When it was
+// behind and is set right, all messages look old, and would be given up at once; so a jump forward counts for none.
 
 const (
 	// clockLook is how long it takes at most until it is seen that the clock was set.
 	clockLook = time.Minute
 	// clockSlack is by how much it may be corrected without notice.
 	clockSlack = 10 * time.Second
+	// forwardSlack is the same for forward, where little depends on it.
+	forwardSlack = 5 * time.Minute
+	// startGrace is how long after a start no message is given up, or reported as delayed, that came before. The clock may
+	// still be wrong then, and each message is tried at least once.
+	startGrace = 30 * time.Minute
 )
+
+// earliestArrival is before all mail of this server: a machine that keeps no time begins in 1970, or when it was made.
+func earliestArrival() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 // clocks is the wall clock, and the time since the queue was opened, which no setting of the clock changes.
 type clocks struct {
@@ -36,6 +45,41 @@ func (c clocks) setBack(earlier clocks) time.Duration {
 	return back
 }
 
+// setForward is by how much it was set forward, or how long the machine slept; 0 where it was not.
+func (c clocks) setForward(earlier clocks) time.Duration {
+	forward := c.wall.Sub(earlier.wall) - (c.elapsed - earlier.elapsed)
+	if forward < forwardSlack {
+		return 0
+	}
+	return forward
+}
+
+// watchClock puts all times right if the wall clock was set, and returns what it shows. It must be called without a lock.
+func (q *Queue) watchClock() time.Time {
+	q.seenMu.Lock()
+	defer q.seenMu.Unlock()
+	now, before := q.clocks(), q.seen
+	q.seen = now
+	if back := now.setBack(before); back > 0 {
+		q.clockSetBack(back)
+	}
+	if forward := now.setForward(before); forward > 0 {
+		q.clockSetForward(forward)
+	}
+	return now.wall
+}
+
+// clockSetForward takes a jump of the clock for no time that has passed. What waits for its turn is tried sooner, which
+// does no harm.
+func (q *Queue) clockSetForward(forward time.Duration) {
+	q.Log.Warn("the clock was set forward, or the machine slept; for mail in the queue this time does not count",
+		"by", forward.Round(time.Second).String())
+	for _, id := range q.index() {
+		q.loadOne(id) // it may have been found at start, and not read yet
+		q.changeTimes(id, func(it *Item) { it.Uncounted += min(forward, q.now().Sub(it.since())) })
+	}
+}
+
 // soon is a time that is not further away than it was meant to be.
 func soon(t, now time.Time, wait time.Duration) time.Time {
 	if latest := now.Add(wait + wait/4 + again); t.After(latest) {
@@ -56,7 +100,7 @@ func (q *Queue) clockSetBack(back time.Duration) {
 	}
 	q.mu.Unlock()
 	for _, id := range q.index() {
-		q.setItemBack(id)
+		q.changeTimes(id, func(it *Item) { q.mend(it) })
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -65,7 +109,8 @@ func (q *Queue) clockSetBack(back time.Duration) {
 	}
 }
 
-func (q *Queue) setItemBack(id string) {
+// changeTimes changes the times of a message.
+func (q *Queue) changeTimes(id string, change func(*Item)) {
 	q.mu.Lock()
 	e := q.entries[id]
 	q.mu.Unlock()
@@ -80,7 +125,7 @@ func (q *Queue) setItemBack(id string) {
 		q.lost(e, err)
 		return
 	}
-	q.mend(l.item)
+	change(l.item)
 	q.settleAndPay(e, l, false)
 }
 
@@ -110,6 +155,7 @@ func (q *Queue) mend(it *Item) (changed bool) {
 	}
 	fix(&it.Arrived, 0)
 	fix(&it.Released, 0)
+	changed = it.mendUncounted(now, back) || changed
 	for i := range it.To {
 		r := &it.To[i]
 		fix(&r.Next, q.routeOf(r).Schedule.Longest())
@@ -120,4 +166,19 @@ func (q *Queue) mend(it *Item) (changed bool) {
 		}
 	}
 	return changed
+}
+
+// mendUncounted puts right what does not count, when the clock was set back by so much after it was set forward, and where
+// a message is older than all mail: it came, or was read, before the clock was set.
+func (it *Item) mendUncounted(now time.Time, back time.Duration) (changed bool) {
+	before := it.Uncounted
+	switch longest := now.Sub(it.began()); {
+	case it.since().After(now.Add(again)):
+		if it.Uncounted -= back; it.Uncounted < 0 || it.Uncounted > longest {
+			it.Uncounted = max(0, longest)
+		}
+	case it.since().Before(earliestArrival()) && now.After(earliestArrival()):
+		it.Uncounted = longest
+	}
+	return it.Uncounted != before
 }

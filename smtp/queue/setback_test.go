@@ -2,6 +2,7 @@ package queue
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -95,5 +96,97 @@ func TestSetBack(t *testing.T) {
 		if got := now.setBack(clocks{wall: at}); got != c.want {
 			t.Errorf("%+v: %v", c, got)
 		}
+	}
+}
+
+// TestClockSetForward has messages in a queue whose clock is behind and is set right: while it works, with a restart
+// before, or with a restart after the messages were read by the wrong clock. They are tried for as long as ever.
+func TestClockSetForward(t *testing.T) {
+	const away = 30 * 365 * 24 * time.Hour // from 2000: after 2026
+	for name, jump := range map[string]func(w *world){
+		"while it works":  func(w *world) { w.ahead.Store(int64(away)) },
+		"asleep for days": func(w *world) { w.ahead.Store(int64(5 * 24 * time.Hour)) },
+		"boots in the past": func(w *world) {
+			w.stop()
+			w.ahead.Store(-int64(away))
+			w.open()
+			time.Sleep(10 * time.Second)
+			w.ahead.Store(0)
+		},
+		"power cut before it is set": func(w *world) {
+			w.stop()
+			w.ahead.Store(int64(away))
+			w.open()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(w *world) {
+				w.table.Default.Schedule = route.Schedule{Retries: []time.Duration{time.Hour}, DelayNotice: 4 * time.Hour, Expire: 48 * time.Hour}
+				w.set(unreachable)
+				w.send("anna@office.example", "x@remote.example")
+				held := w.send("anna@office.example", "held@remote.example")
+				time.Sleep(time.Hour)
+				if n, err := w.q.Do(Hold, Filter{IDs: []string{held}}); n != 1 || err != nil {
+					t.Fatal(n, err)
+				}
+				jump(w)
+				time.Sleep(2*time.Hour + 30*time.Minute)
+				w.saw("reports too early", &w.reports)
+				time.Sleep(41 * time.Hour)
+				synctest.Wait()
+				if told := w.told(); w.q.Len() != 2 || len(told) != 1 || !strings.Contains(told[0], "delayed") {
+					t.Errorf("%d messages wait; reports: %q", w.q.Len(), told)
+				}
+				time.Sleep(6 * time.Hour)
+				synctest.Wait()
+				if told := w.told(); w.q.Len() != 1 || len(told) != 2 {
+					t.Errorf("after its time %d messages wait; reports: %q", w.q.Len(), told)
+				}
+			})
+		})
+	}
+}
+
+// TestClockSetForwardAndBack: a clock that was set forward by mistake, and right again, changes nothing.
+func TestClockSetForwardAndBack(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.table.Default.Schedule = route.Schedule{Retries: []time.Duration{time.Hour}, Expire: 10 * time.Hour}
+		w.set(unreachable)
+		w.send("anna@office.example", "x@remote.example")
+		time.Sleep(time.Hour)
+		w.ahead.Store(int64(years))
+		time.Sleep(time.Hour)
+		w.ahead.Store(0)
+		time.Sleep(7 * time.Hour)
+		w.wantLen(1)
+		time.Sleep(time.Hour + 10*time.Minute)
+		w.wantLen(0)
+	})
+}
+
+// TestGivenUpAfterStart: a message whose time ended while the server was down, or by a clock that is wrong at the start, is
+// tried before it is given up.
+func TestGivenUpAfterStart(t *testing.T) {
+	for _, set := range []bool{false, true} {
+		bubble(t, func(w *world) {
+			w.set(unreachable)
+			w.send("anna@office.example", "x@remote.example")
+			synctest.Wait()
+			w.stop()
+			w.ahead.Store(int64(20 * 24 * time.Hour))
+			w.clear()
+			w.open()
+			time.Sleep(10 * time.Minute)
+			if w.q.Len() != 1 || len(w.attempts()) == 0 {
+				t.Errorf("%d wait, attempts: %v", w.q.Len(), w.attempts())
+			}
+			want := 0
+			if set {
+				w.ahead.Store(0)
+				want = 1
+			}
+			time.Sleep(startGrace)
+			w.wantLen(want)
+		})
 	}
 }

@@ -69,7 +69,7 @@ func (s *session) released(user addr.Address) bool {
 	return err == nil && !box.Account.Held
 }
 
-// tellPostmaster puts a notice into the postmaster's mailbox.
+// tellPostmaster puts a notice into the postmaster's mailbox, unless there were too many within the hour.
 func (s *session) tellPostmaster(user addr.Address) {
 	postmaster := addr.Address{Local: "postmaster", Domain: user.Domain}
 	res, err := s.srv.Dir.Resolve(postmaster)
@@ -77,12 +77,16 @@ func (s *session) tellPostmaster(user addr.Address) {
 		s.log.Error("cannot tell the postmaster", "about", user.String(), "error", err)
 		return
 	}
-	in := s.srv.Store.Create()
-	defer in.Abort()
 	var dirs []string
 	for _, box := range res.Mailboxes {
 		dirs = append(dirs, box.Dir)
 	}
+	if !s.srv.Dispatch.MayNotify(strings.Join(dirs, " ")) {
+		s.log.Info("notice not delivered: too many within the hour", "mailboxes", dirs, "suppressed", s.srv.Dispatch.SuppressNotice())
+		return
+	}
+	in := s.srv.Store.Create()
+	defer in.Abort()
 	fmt.Fprint(in, strings.ReplaceAll(fmt.Sprintf(heldNotice, s.cfg.Wire.Hostname, postmaster, user,
 		s.srv.now().Format(smtp.DateLayout), in.ID(), s.cfg.Wire.Hostname, user, s.cfg.Rules.Outside.PerHour.Value, s.remote.Addr(), user, user), "\n", "\r\n"))
 	if _, err := in.Commit(dirs); err != nil {

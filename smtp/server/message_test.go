@@ -19,6 +19,7 @@ import (
 	"pillarbox/mailstore/directory"
 	"pillarbox/mailstore/mailtest"
 	"pillarbox/smtp"
+	"pillarbox/smtp/dispatch"
 	"pillarbox/smtp/policy"
 )
 
@@ -234,6 +235,28 @@ func TestReleased(t *testing.T) {
 		if got := attempt("x"); !strings.Contains(got, "\r\n"+step.code) || held() != step.held {
 			t.Errorf("step %d: held %v, want %v and %s:\n%s", i, held(), step.held, step.code, got)
 		}
+	}
+}
+
+// TestHeldNoticesAreLimited: an account that is held, released and held again tells the postmaster as often as other
+// notices may, and no more.
+func TestHeldNoticesAreLimited(t *testing.T) {
+	o := newOffice(t, smtp.MTA, func(c *Config) {
+		c.Rules.Outside.PerHour.Value = 1
+		c.Rules.LogIns.PlaintextNetworks = hosts(t, "127.0.0.1")
+	})
+	o.desk.SetConfig(dispatch.Config{Hostname: "mail.office.example", PerAddress: 2})
+	o.mailbox(t, "anna", "secret")
+	o.mailbox(t, "postmaster", "")
+	login := "AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00anna\x00secret")) + "\r\n"
+	for range 4 {
+		o.converse(t, "EHLO pc\r\n"+login+"MAIL FROM:<anna@office.example>\r\nRCPT TO:<x@remote.example>\r\nRCPT TO:<y@remote.example>\r\nQUIT\r\n")
+		if err := o.dir.UpdateAccount(address(t, "anna"), func(a *directory.Account) error { a.Held = false; return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := o.messages(t, "postmaster"); len(got) != 2 || o.desk.Suppressed() != 2 {
+		t.Errorf("%d notices, %d suppressed", len(got), o.desk.Suppressed())
 	}
 }
 

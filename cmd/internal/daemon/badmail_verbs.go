@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"pillarbox/cmd/internal/ops"
-	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
 	"pillarbox/mailstore/durable"
@@ -51,14 +50,18 @@ func SendBadmail(ctx context.Context, o *ops.Office, order BadmailOrder) (sent [
 	if !errors.Is(err, ErrNotRunning) {
 		return sent, err
 	}
-	unlock, err := durable.TryLock(o.Root, "lock")
+	unlock, err := durable.TryLockAs(o.Root, dataLock, holdsAdmin)
 	if errors.Is(err, durable.ErrLocked) {
 		return nil, errors.New("a server is just starting or stopping; try again")
 	} else if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	if err := o.Store.Recover(mailstore.RecoverOptions{}); err != nil {
+	opts, err := recoverOptions(o.Root)
+	if err == nil {
+		err = o.Store.Recover(opts)
+	}
+	if err != nil {
 		return nil, err
 	}
 	log := slog.New(slog.DiscardHandler)

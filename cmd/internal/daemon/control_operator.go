@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pillarbox/cmd/internal/ops"
+	"pillarbox/mailstore/caught"
 )
 
 // Call is a command line that an operator has handed to the server. What he may,
@@ -65,8 +66,11 @@ func (d *Daemon) serveOperators(ctx context.Context, running *sync.WaitGroup) {
 	})
 }
 
-// auditFailed is told what could not be written to the audit log.
-func (d *Daemon) auditFailed(err error) { d.log.Error("administration", "error", err) }
+// auditFailed is told what could not be written to the audit log, and which commands ended in a panic.
+func (d *Daemon) auditFailed(err error) {
+	d.log.Error("administration", "error", err)
+	caught.Log(d.log, err, "where the program went wrong with a command of an operator")
+}
 
 // operatorServer does what operators ask for.
 type operatorServer struct {
@@ -204,7 +208,12 @@ func (s *operatorServer) attend(ctx context.Context, c net.Conn, p peer, op ops.
 			return r.Answer, err
 		}
 	}
-	exit := s.command(ctx, call)
+	var exit int
+	if err := caught.Do(func() error { exit = s.command(ctx, call); return nil }); err != nil {
+		s.fail(fmt.Errorf("a command of %s ended in the middle: %w", p.name, err))
+		t.fail(err)
+		return
+	}
 	t.send(notice{Exit: &exit})
 }
 

@@ -89,6 +89,20 @@ func TestHandedCommand(t *testing.T) {
 	}
 }
 
+// A panic in a command ends that command, and is told.
+func TestPanicInHandedCommand(t *testing.T) {
+	s := newOperatorServer(controlOffice(t), func(context.Context, Call) int { panic("hostile") })
+	var told error
+	s.fail = func(err error) { told = err }
+	_, errs, exit, err := converse(t, s, carol, Handed{Args: []string{"admin", "x"}})
+	if exit != 1 || err != nil || !strings.Contains(errs, "a mistake of the program: hostile") {
+		t.Errorf("exit %d, %v: %s", exit, err, errs)
+	}
+	if s.running.Wait(); told == nil || !strings.Contains(told.Error(), "carol") {
+		t.Error(told)
+	}
+}
+
 // Who is no operator gets no command done, and is told what to ask for. That is
 // recorded once a minute.
 func TestStrangerIsRefused(t *testing.T) {

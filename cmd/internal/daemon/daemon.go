@@ -169,7 +169,7 @@ func (d *Daemon) takeData() error {
 		return err
 	}
 	// A domain that cannot be read must not keep the others from being served.
-	if err := errors.Join(d.office.Dir.PruneDrafts(), d.adoptNames()); err != nil {
+	if err := errors.Join(d.office.Dir.PruneDrafts(), d.adoptNames(), d.office.Dir.KeepCopies()); err != nil {
 		d.log.Error("not every domain could be looked at; what interrupted changes left there stays until the next start", "error", err)
 	}
 	return nil

@@ -18,6 +18,8 @@ const (
 	exclusiveTimeout = 2 * time.Minute
 	// changeTimeout is how long a command may keep all others out of the store.
 	changeTimeout = time.Minute
+	// keptOut ends the answer if all others were kept out until the command had done its change.
+	keptOut = "kept out"
 )
 
 // serveExclusive gives commands the store for themselves.
@@ -34,7 +36,7 @@ func serveExclusive(mux *http.ServeMux, store *mailstore.Store, ledger *quota.Le
 		err := store.Exclusively(func() error {
 			began = true
 			defer ledger.Forget()
-			return waitForEnd(w, r)
+			return waitForEnd(w, r, changeTimeout)
 		})
 		if err != nil && !began {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -42,8 +44,9 @@ func serveExclusive(mux *http.ServeMux, store *mailstore.Store, ledger *quota.Le
 	})
 }
 
-// waitForEnd tells a command that it has the store for itself, and waits until it sends the end of its request.
-func waitForEnd(w http.ResponseWriter, r *http.Request) error {
+// waitForEnd tells a command that it has the store for itself, waits until it sends the end of its request, and tells it
+// whether that came in time.
+func waitForEnd(w http.ResponseWriter, r *http.Request, most time.Duration) error {
 	rc := http.NewResponseController(w)
 	if err := rc.EnableFullDuplex(); err != nil {
 		return err
@@ -52,8 +55,11 @@ func waitForEnd(w http.ResponseWriter, r *http.Request) error {
 	if err := rc.Flush(); err != nil {
 		return err
 	}
-	_ = rc.SetReadDeadline(time.Now().Add(changeTimeout))
+	_ = rc.SetReadDeadline(time.Now().Add(most))
 	_, err := io.Copy(io.Discard, r.Body)
+	if err == nil {
+		_, err = io.WriteString(w, keptOut)
+	}
 	return err
 }
 
@@ -63,10 +69,12 @@ func Checkpoint(o *ops.Office) error {
 	ctx, cancel := context.WithTimeout(context.Background(), exclusiveTimeout)
 	defer cancel()
 	return AskOrHold(ctx, o.Root,
-		func() error {
-			return ask(ctx, o.Config().Data, http.MethodPost, "/checkpoint", nil, new(struct{}))
-		},
-		func() error { return replay(o.Store) })
+		func() error { return askCheckpoint(ctx, o.Config().Data) },
+		func() error { return replay(o) })
+}
+
+func askCheckpoint(ctx context.Context, data string) error {
+	return ask(ctx, data, http.MethodPost, "/checkpoint", nil, new(struct{}))
 }
 
 // Exclusively makes a change of mailboxes' directories while no operation acts on the mail: its server keeps all out, or
@@ -75,9 +83,11 @@ func Exclusively(o *ops.Office, change func() error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), exclusiveTimeout)
 	defer cancel()
 	return AskOrHold(ctx, o.Root,
-		func() error { return askExclusive(ctx, o, change) },
 		func() error {
-			if err := replay(o.Store); err != nil {
+			return askExclusive(ctx, o.Config().Data, func() error { return o.Store.WithReserve(change) })
+		},
+		func() error {
+			if err := replay(o); err != nil {
 				return err
 			}
 			return o.Store.WithReserve(change)
@@ -85,20 +95,36 @@ func Exclusively(o *ops.Office, change func() error) error {
 }
 
 // replay does what a server's start would do first.
-func replay(store *mailstore.Store) error {
-	return errors.Join(store.Recover(mailstore.RecoverOptions{Offline: true}), store.Close())
+func replay(o *ops.Office) error {
+	opts, err := recoverOptions(o.Root)
+	if err != nil {
+		return err
+	}
+	opts.Offline = true
+	return errors.Join(o.Store.Recover(opts), o.Store.Close())
 }
 
-// askExclusive makes the change between the server's answer and the end of the request.
-func askExclusive(ctx context.Context, o *ops.Office, change func() error) error {
+// recoverOptions are those that follow from the file system.
+func recoverOptions(root ops.Files) (mailstore.RecoverOptions, error) {
+	_, trusted, err := root.Filesystem()
+	return mailstore.RecoverOptions{SyncEach: !trusted}, err
+}
+
+// askExclusive makes the change between the server's answer and the end of the request. If the change took so long that
+// the server let others in, the log may know mail by names that have changed; so it is emptied once more.
+func askExclusive(ctx context.Context, data string, change func() error) error {
 	end, request := io.Pipe()
 	defer request.Close()
-	return requestWith(ctx, o.Config().Data, http.MethodPost, "/exclusive", end, func(answer io.Reader) error {
-		err := o.Store.WithReserve(change)
-		closed := request.Close()
-		if _, ended := io.Copy(io.Discard, answer); ended != nil && err == nil {
-			err = fmt.Errorf("the change is made, but the server went away meanwhile: %w", ended)
+	return requestWith(ctx, data, http.MethodPost, "/exclusive", end, func(answer io.Reader) error {
+		err := errors.Join(change(), request.Close())
+		if text, _ := io.ReadAll(answer); string(text) == keptOut {
+			return err
 		}
-		return errors.Join(err, closed)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), exclusiveTimeout)
+		defer cancel()
+		if late := askCheckpoint(ctx, data); late != nil {
+			err = errors.Join(err, fmt.Errorf("the change took so long that the server went on meanwhile, and its log cannot be emptied: %v", late))
+		}
+		return err
 	})
 }

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	dataLock    = "lock"
-	holdsServer = "server" // what a holder of the lock says that it is
+	dataLock    = ops.DataLock
+	holdsServer = ops.ServerLock // what a holder of the lock says that it is
 	holdsAdmin  = "admin"
 
 	// commandWait is how long a server that starts waits for a command that works on the data directory.

@@ -23,6 +23,7 @@ type QueueQuestion struct {
 type QueueAnswer struct {
 	Messages     []QueuedItem        `json:"messages"`
 	Count        int                 `json:"count"`        // of all that were asked for, beyond the limit too
+	Newer        []string            `json:"newer"`        // IDs of the messages that stay untouched: see queue.NewerError
 	Active       []queue.Active      `json:"active"`       // attempts for these messages that are under way
 	Destinations []queue.Destination `json:"destinations"` // where mail waits for more than its turn
 }
@@ -87,7 +88,7 @@ func lookIntoQueue(q *queue.Queue, in QueueQuestion) (QueueAnswer, error) {
 	if err != nil {
 		return QueueAnswer{}, err
 	}
-	out := QueueAnswer{Messages: []QueuedItem{}, Count: count, Active: []queue.Active{}, Destinations: []queue.Destination{}}
+	out := QueueAnswer{Messages: []QueuedItem{}, Count: count, Newer: q.Newer(), Active: []queue.Active{}, Destinations: []queue.Destination{}}
 	listed := make(map[string]bool, len(items))
 	for _, it := range items {
 		out.Messages = append(out.Messages, QueuedItem{it.ID, it})

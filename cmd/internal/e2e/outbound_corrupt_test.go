@@ -38,7 +38,7 @@ func TestOutboundCorrupt(t *testing.T) {
 
 	k := newSink(t, port)
 	s = o.serve(t)
-	s.errors = []string{"put aside", "cannot read a message that is to be sent"}
+	s.errors = []string{"put into queue/quarantine", "cannot read a message that is to be sent"}
 	o.pillarbox(t, "", "admin", "queue", "retry")
 	for _, d := range k.wantDumps(t, 2) {
 		if !strings.Contains(d.message, "\nthe end of good") {

@@ -14,6 +14,7 @@ import (
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/caught"
 	"pillarbox/mailstore/directory"
 	"pillarbox/mailstore/durable"
 	"pillarbox/quota"
@@ -33,6 +34,7 @@ const (
 	ProblemStranger Problem = "stranger" // a file in a mailbox that is none of its own
 	ProblemQuota    Problem = "quota"    // more is there than may be
 	ProblemLedger   Problem = "ledger"   // the running server counted wrongly
+	ProblemProgram  Problem = "program"  // the program itself goes wrong
 	// More are in check_places.go.
 )
 
@@ -89,13 +91,13 @@ func (o *Office) CheckMail(ctx context.Context, target string, opts CheckOptions
 		return CheckReport{}, err
 	}
 	for _, d := range c.domains {
-		c.domain(d)
+		c.contain(string(d), func() { c.domain(d) })
 	}
 	if target == "" {
 		c.places(ctx)
-		c.settings()
+		c.contain("data directory", c.settings)
 	}
-	c.owners(ctx, c.parts(target))
+	c.contain("data directory", func() { c.owners(ctx, c.parts(target)) })
 	c.mailboxes(ctx)
 	c.ledger()
 	c.report.Domains = len(c.domains)
@@ -316,6 +318,17 @@ func (c *checker) damageHint() string {
 	return fmt.Sprintf("see whether the disk is sound, and who owns what is below %s", c.office.Root.Name())
 }
 
+// contain does a part of the check that may bring the program to a panic. The other parts go on.
+func (c *checker) contain(where string, part func()) {
+	err := caught.Do(func() error { part(); return nil })
+	if err == nil {
+		return
+	}
+	caught.Log(c.office.log, err, "the program goes wrong when this is checked; the check goes on", "where", where)
+	c.found(Finding{Where: where, Problem: ProblemProgram, Text: "the check breaks off here: " + err.Error(),
+		Hint: "what is wrong here is not known; report this to those who make the program, with what its log says"})
+}
+
 // mailboxes checks all mailboxes, several at once.
 func (c *checker) mailboxes(ctx context.Context) {
 	next := make(chan checkedBox)
@@ -323,7 +336,7 @@ func (c *checker) mailboxes(ctx context.Context) {
 	for range min(checkWorkers, len(c.boxes)) {
 		workers.Go(func() {
 			for box := range next {
-				c.mailbox(box)
+				c.contain(box.address.String(), func() { c.mailbox(box) })
 			}
 		})
 	}
@@ -351,7 +364,6 @@ func (c *checker) mailbox(b checkedBox) {
 	} else {
 		c.account(b)
 		c.strangers(where, b.dir)
-		c.zeros(b)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -426,6 +438,9 @@ func (c *checker) fault(b checkedBox, fault mailstore.Fault) Finding {
 	case mailstore.FaultTwice:
 		f.Text = strings.TrimPrefix(f.Text, b.dir+": ")
 		f.Hint = "one of the two is served under another unique-id; delete it if they are the same message"
+		return f
+	case mailstore.FaultZeros:
+		f.Text, f.Hint = zerosText(fault.Zeros), "take it from a backup, or delete it"
 		return f
 	case mailstore.FaultUnreadable:
 		f.Hint = "see who may read it, and whether the disk is sound; or take it from a backup"

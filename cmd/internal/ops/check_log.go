@@ -6,12 +6,25 @@ import (
 	"slices"
 
 	"pillarbox/mailstore"
+	"pillarbox/mailstore/durable"
 )
+
+// The lock of a data directory, and what a server says there that it is.
+const (
+	DataLock   = "lock"
+	ServerLock = "server"
+)
+
+// serverHolds reports whether a server has the data directory: then what is in its log is on its way to its place.
+func (o *Office) serverHolds() bool {
+	holder, err := durable.LockHolder(o.Root, DataLock)
+	return err == nil && holder != nil && holder.As == ServerLock
+}
 
 // log looks at the log of mail that is on its way to its files.
 func (c *checker) log() {
 	const where = "log"
-	running := c.Ledger != nil
+	running := c.office.serverHolds()
 	st, err := mailstore.LookAtLog(c.office.Root, running)
 	if err != nil {
 		c.failed(where, ProblemLog, err, c.damageHint())

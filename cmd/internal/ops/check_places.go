@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -14,8 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"pillarbox/mailstore"
-	"pillarbox/mailstore/durable"
 	"pillarbox/pop3/collect"
 	"pillarbox/quota"
 	"pillarbox/smtp/badmail"
@@ -30,7 +27,6 @@ const (
 	ProblemPickup     Problem = "pickup"     // a file that was to be sent
 	ProblemFetch      Problem = "fetch"      // the record of fetched mail cannot be understood
 	ProblemLog        Problem = "log"        // the log of mail that is on its way, or its reserve
-	ProblemZeros      Problem = "zeros"      // a part of a message never reached the disk
 	ProblemOwner      Problem = "owner"      // the server may not use it: it is another user's
 	ProblemMode       Problem = "mode"       // the server may not use it: its mode
 )
@@ -51,7 +47,7 @@ func (c *checker) places(ctx context.Context) {
 	}
 	for _, part := range parts {
 		if ctx.Err() == nil {
-			part()
+			c.contain("data directory", part)
 		}
 	}
 }
@@ -97,6 +93,8 @@ func (c *checker) queueHint(s *Spooled) string {
 	switch {
 	case s.Unread:
 		return c.damageHint()
+	case s.newer:
+		return "start the newer release again: it sends the message; this one keeps it and does not send it"
 	case s.State == nil && s.Size >= 0:
 		return fmt.Sprintf("the next start puts it into quarantine; then 'pillarbox admin queue quarantine retry %s --from A --to A' sends it", s.ID)
 	case s.State != nil && s.Size > 0:
@@ -126,6 +124,8 @@ func (s *Spooled) QuarantineHint() string {
 	switch {
 	case s.Unread:
 		return "see who may read it, and whether the disk is sound"
+	case s.newer:
+		return "start the newer release again, then " + retry + "'"
 	case s.Damaged:
 		return "take it from a backup, into queue/quarantine, then " + retry + "'; or " + remove
 	case s.State == nil:
@@ -171,7 +171,10 @@ func (o *Office) badmailProblem(name string, e *badmail.Entry) string {
 		return zerosText(zeros)
 	}
 	if text, err := o.readSmall(badmail.Dir+"/"+e.ID+".env", &s.Since); err == nil {
-		if _, err := queue.Decode(e.ID, text); err != nil {
+		_, err := queue.Decode(e.ID, text)
+		if newer, ok := errors.AsType[*queue.NewerError](err); ok {
+			return newer.Error()
+		} else if err != nil {
 			return "its envelope cannot be understood"
 		}
 	}
@@ -223,33 +226,4 @@ func (c *checker) fetched() {
 		c.found(Finding{Where: where, Problem: ProblemFetch, File: name, Text: fmt.Sprintf("the record of fetched mail cannot be understood: %v", damaged[name]),
 			Hint: "until then its mail is not collected; delete " + c.whole(name) + " to fetch everything that is still on the other server once more"})
 	}
-}
-
-// zeros looks for messages of a mailbox of which a part never reached the disk. Their size is right, so no other check
-// shows it.
-func (c *checker) zeros(b checkedBox) {
-	names, err := c.office.Root.ReadNames(b.dir)
-	if err != nil {
-		return // told already
-	}
-	for _, name := range names {
-		if !mailstore.IsMessageFile(name) || durable.IsTemp(name) {
-			continue
-		}
-		file := b.dir + "/" + name
-		if zeros := c.office.zerosIn(file); zeros > 0 {
-			c.found(Finding{Where: b.address.String(), Problem: ProblemZeros, File: file, Text: zerosText(zeros), Hint: "take it from a backup, or delete it"})
-		}
-	}
-}
-
-// zerosIn is 0 for a file that cannot be read, which is another finding.
-func (o *Office) zerosIn(name string) int64 {
-	f, _, err := o.open(name)
-	if err != nil {
-		return 0
-	}
-	defer f.Close()
-	zeros, _ := countZeros(io.Reader(f))
-	return zeros
 }

@@ -121,7 +121,8 @@ func (o *Office) restorable(id string, with NewState, now time.Time) (*queue.Ite
 	if it == nil {
 		return nil, Hint(fmt.Errorf("%s: %s", id, s.Problem), "say who sent it, and who is to get it: --from anna@office.example --to x@partner.example")
 	}
-	it.Released, it.Held = now.Round(0), false
+	it.Release(now)
+	it.Held = false
 	for i := range it.To {
 		it.To[i].Next = time.Time{}
 	}

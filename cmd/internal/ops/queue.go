@@ -232,16 +232,22 @@ func namesID(word, id string) bool {
 	return bare != "" && (strings.HasPrefix(digits, bare) || len(bare) >= idEnd && strings.HasSuffix(digits, bare))
 }
 
+// LeftOut are the messages in the queue that ReadQueue cannot show.
+type LeftOut struct {
+	Damaged int      // their states cannot be understood
+	Newer   []string // IDs: a newer release wrote their states
+}
+
 // ReadQueue reads what lies in the queue while no server runs: the messages that f chooses, oldest first, at most limit
-// of them (0: all), how many there are, and how many cannot be understood.
-func (o *Office) ReadQueue(f queue.Filter, limit int, now time.Time) (items []*queue.Item, count, damaged int, err error) {
+// of them (0: all), how many there are, and which are left out.
+func (o *Office) ReadQueue(f queue.Filter, limit int, now time.Time) (items []*queue.Item, count int, out LeftOut, err error) {
 	if err := o.RequireAll(false); err != nil {
-		return nil, 0, 0, err
+		return nil, 0, out, err
 	}
 	spool := o.Store.Spool()
 	ids, _, err := spool.List(false)
 	if err != nil {
-		return nil, 0, 0, err
+		return nil, 0, out, err
 	}
 	if reflect.DeepEqual(f, queue.Filter{}) && limit > 0 && len(ids) > limit { // nobody reads 100,000 files to see a page
 		count, ids = len(ids)-limit, ids[:limit]
@@ -254,11 +260,17 @@ func (o *Office) ReadQueue(f queue.Filter, limit int, now time.Time) (items []*q
 		if errors.Is(err, mailstore.ErrNotSpooled) {
 			continue
 		} else if err != nil && !errors.Is(err, mailstore.ErrDamaged) {
-			return nil, 0, 0, err
+			return nil, 0, out, err
 		}
 		it, err := queue.Decode(id, state)
+		if newer, ok := errors.AsType[*queue.NewerError](err); ok && len(f.IDs) > 0 {
+			return nil, 0, out, newer
+		} else if ok {
+			out.Newer = append(out.Newer, id)
+			continue
+		}
 		if err != nil {
-			damaged++
+			out.Damaged++
 			continue
 		}
 		if !f.Chooses(it, now) {
@@ -268,5 +280,5 @@ func (o *Office) ReadQueue(f queue.Filter, limit int, now time.Time) (items []*q
 			items = append(items, it)
 		}
 	}
-	return items, count, damaged, nil
+	return items, count, out, nil
 }

@@ -1,7 +1,6 @@
 package ops
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"pillarbox/mailstore"
 	"pillarbox/mailstore/durable"
 	"pillarbox/quota"
 	"pillarbox/smtp/queue"
@@ -38,6 +38,7 @@ type Spooled struct {
 	Unread bool `json:"unread,omitempty"`
 
 	noState bool // there is no such file
+	newer   bool // a newer release wrote the state
 }
 
 // examine reads both files of a message.
@@ -47,6 +48,8 @@ func (o *Office) examine(dir, id string) Spooled {
 	if stateErr == nil {
 		s.State, stateErr = queue.Decode(id, text)
 	}
+	newer, isNewer := errors.AsType[*queue.NewerError](stateErr)
+	s.newer = isNewer
 	s.noState = errors.Is(stateErr, fs.ErrNotExist)
 	zeros, err := o.readMessage(dir+"/"+id+".eml", &s)
 	switch {
@@ -64,10 +67,12 @@ func (o *Office) examine(dir, id string) Spooled {
 		s.Problem, s.Damaged = "its message is empty", true
 	case s.noState:
 		s.Problem = "its state is missing"
+	case s.newer:
+		s.Problem = strings.TrimPrefix(newer.Error(), id+": ")
 	case errors.Is(stateErr, queue.ErrCorrupt):
 		s.Problem = "its state cannot be understood: " + strings.TrimPrefix(stateErr.Error(), id+": "+queue.ErrCorrupt.Error()+": ")
 	case errors.Is(stateErr, errNoFile):
-		s.Problem = "its state is no plain file"
+		s.Problem = "its state is no plain file, or far too large"
 	case stateErr != nil:
 		s.Problem, s.Unread = fmt.Sprintf("its state cannot be read: %v", stateErr), true
 	}
@@ -89,16 +94,19 @@ func (o *Office) open(name string) (durable.File, fs.FileInfo, error) {
 	return f, fi, err
 }
 
-// readSmall reads a file that is small where all is well, and makes since the time of its last change if that is later.
+// readSmall reads a file beside a message, and makes since the time of its last change if that is later. One that is too
+// large to be such a file is not read.
 func (o *Office) readSmall(name string, since *time.Time) ([]byte, error) {
-	const enough = 16 << 20
 	f, fi, err := o.open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	later(since, fi)
-	return io.ReadAll(io.LimitReader(f, enough))
+	if fi.Size() > mailstore.MaxState {
+		return nil, fmt.Errorf("%s: %w: it has %d bytes", name, errNoFile, fi.Size())
+	}
+	return io.ReadAll(io.LimitReader(f, mailstore.MaxState))
 }
 
 func (o *Office) readMessage(name string, s *Spooled) (zeros int64, err error) {
@@ -109,7 +117,9 @@ func (o *Office) readMessage(name string, s *Spooled) (zeros int64, err error) {
 	defer f.Close()
 	later(&s.Since, fi)
 	s.Size = fi.Size()
-	return countZeros(f)
+	var count mailstore.ZeroCounter
+	_, err = io.Copy(&count, f)
+	return count.Count(), err
 }
 
 // later makes t the time of a file's last change, of its name too, if that is later.
@@ -120,28 +130,6 @@ func later(t *time.Time, fi fs.FileInfo) {
 	}
 	if changed.After(*t) {
 		*t = changed
-	}
-}
-
-// sector is the least that a disk loses. Mail holds no octet 0, so that a whole sector of them was never written.
-const sector = 512
-
-// countZeros counts the octets of a file that lie in sectors full of zeros.
-func countZeros(r io.Reader) (zeros int64, err error) {
-	buf, empty := make([]byte, 128*sector), make([]byte, sector)
-	for {
-		n, err := io.ReadFull(r, buf)
-		for part := range slices.Chunk(buf[:n], sector) {
-			if bytes.Equal(part, empty[:len(part)]) {
-				zeros += int64(len(part))
-			}
-		}
-		switch {
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return zeros, nil
-		case err != nil:
-			return zeros, err
-		}
 	}
 }
 

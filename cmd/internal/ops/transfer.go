@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/caught"
 	"pillarbox/mailstore/directory"
 	"pillarbox/quota"
 )
@@ -75,7 +77,9 @@ const copyWorkers = 16
 type tally struct {
 	TransferOptions
 	all      int
-	onePiece bool // the copy is one file, which is there when it is whole
+	name     func(i int) string // of a message
+	log      *slog.Logger       // may be nil
+	onePiece bool               // the copy is one file, which is there when it is whole
 	stop     context.CancelCauseFunc
 
 	mu   sync.Mutex
@@ -144,6 +148,16 @@ func hopeless(err error) bool {
 	return false
 }
 
+// contain copies a message that may bring the program to a panic. It counts as one that could not be copied then.
+func (t *tally) contain(i int, do func() (file string, o outcome)) (file string, o outcome) {
+	err := caught.Do(func() error { file, o = do(); return nil })
+	if err != nil {
+		file, o = t.name(i), outcome{err: err}
+		caught.Log(t.log, err, "the program goes wrong when a message is copied; the others go on", "file", file)
+	}
+	return file, o
+}
+
 // each calls do for all messages, with several workers, and counts what they return, until ctx ends. The messages are
 // begun in their order.
 func (t *tally) each(ctx context.Context, do func(i int) (file string, o outcome)) error {
@@ -154,7 +168,7 @@ func (t *tally) each(ctx context.Context, do func(i int) (file string, o outcome
 	for range min(copyWorkers, t.all) {
 		workers.Go(func() {
 			for i := range next {
-				t.add(do(i))
+				t.add(t.contain(i, func() (string, outcome) { return do(i) }))
 			}
 		})
 	}

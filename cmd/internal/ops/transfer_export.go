@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 
 	"pillarbox/mailstore"
+	"pillarbox/mailstore/caught"
 	"pillarbox/mailstore/durable"
 )
 
@@ -40,7 +41,7 @@ func (o *Office) ExportMail(ctx context.Context, user, target string, opts Trans
 	if err != nil {
 		return Transfer{}, err
 	}
-	t := &tally{TransferOptions: opts, all: len(held.Messages()), onePiece: opts.Format == FormatMbox}
+	t := &tally{TransferOptions: opts, all: len(held.Messages()), onePiece: opts.Format == FormatMbox, name: held.File, log: o.log}
 	t.t = Transfer{Mailbox: box.Address, Place: target, Format: opts.Format}
 	if opts.Format == FormatMbox {
 		err = exportMbox(ctx, t, held, target)
@@ -247,12 +248,17 @@ func exportMbox(ctx context.Context, t *tally, held *mailstore.Snapshot, target 
 	ctx, t.stop = context.WithCancelCause(ctx)
 	defer t.stop(nil)
 	for i, end := 0, int64(0); i < t.all && ctx.Err() == nil; i++ {
-		var o outcome
-		end, o.bytes, o.err = appendMbox(f, end, held, i)
-		if errors.Is(o.err, mailstore.ErrGone) {
+		file, o := t.contain(i, func() (file string, o outcome) {
+			end, o.bytes, o.err = appendMbox(f, end, held, i)
+			return held.File(i), o
+		})
+		switch {
+		case errors.Is(o.err, mailstore.ErrGone):
 			o = outcome{gone: true}
+		case caught.Is(o.err):
+			o.err = errors.Join(o.err, f.truncate(end))
 		}
-		t.add(held.File(i), o)
+		t.add(file, o)
 	}
 	if err := context.Cause(ctx); err != nil {
 		t.none() // a part of the file is of no use

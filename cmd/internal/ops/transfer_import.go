@@ -46,7 +46,7 @@ func (o *Office) ImportMail(ctx context.Context, user, source string, opts Trans
 	}
 	in := &importer{office: o, dir: box.Dir, beyond: opts.BeyondQuota, messages: from.messages, there: there}
 	in.assign()
-	t := &tally{TransferOptions: opts, all: len(from.messages)}
+	t := &tally{TransferOptions: opts, all: len(from.messages), name: func(i int) string { return from.messages[i].name }, log: o.log}
 	t.t = Transfer{Mailbox: box.Address, Place: source, Format: format, Ignored: from.ignored, Special: from.special}
 	var done Transfer
 	// What was deleted a moment ago would be deleted again after a crash, if it came back under its old name.
