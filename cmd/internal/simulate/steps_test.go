@@ -290,9 +290,9 @@ func (w *world) importMail(s *Step) {
 		switch {
 		case c.state == promised:
 		case err == nil:
-			c.state = promised
+			c.state, c.uid = promised, "" // it may have another unique-id than the one that was deleted
 		case t.Mailbox.Local != "": // it got as far as copying
-			c.state = maybe
+			c.state, c.uid = maybe, ""
 		}
 	}
 }
