@@ -36,13 +36,12 @@ type PowerFS struct {
 	// SyncNames says that File.Sync brings to the disk the names of the file too, as ext4, xfs and btrfs do and
 	// POSIX does not promise. To be set before the first operation.
 	SyncNames bool
-	// Slow is how long a write, Sync or SyncAll takes; nil: no time. To be set while no operation is under way.
-	Slow func(op Op) time.Duration
 
 	mu   sync.Mutex
 	ops  []Op
-	fail func(n int, op Op) error // nil: nothing fails
-	off  bool                     // the power is
+	fail func(n int, op Op) error  // nil: nothing fails
+	slow func(op Op) time.Duration // nil: nothing takes time
+	off  bool                      // the power is
 
 	limits        // what the disk and the process have room for
 	wbFailed bool // content could not be written, and SyncAll has not told it
@@ -107,9 +106,26 @@ func (p *PowerFS) step(kind, name string, do func() error) error {
 
 // delay lets time pass before an operation, with no lock held.
 func (p *PowerFS) delay(kind, name string) {
-	if p.Slow != nil {
-		time.Sleep(p.Slow(Op{Kind: kind, Name: name}))
+	p.mu.Lock()
+	slow := p.slow
+	p.mu.Unlock()
+	if slow != nil {
+		time.Sleep(slow(Op{Kind: kind, Name: name}))
 	}
+}
+
+// SetSlow says how long each write, Sync and SyncAll takes from now on; nil: no time.
+func (p *PowerFS) SetSlow(slow func(op Op) time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.slow = slow
+}
+
+// Slow reports whether operations take time.
+func (p *PowerFS) Slow() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.slow != nil
 }
 
 // held is a step that needs no handle but what it has.

@@ -424,6 +424,17 @@ var (
 	finalForm  = regexp.MustCompile(`(?m)^(?:Final-Recipient|Original-Recipient): *(?i:rfc822); *(\S+?)\r?$`)
 )
 
+var originalForm = regexp.MustCompile(`(?m)^Original-Envelope-Id: (\S+?)\r?$`)
+
+// envelope is the message that a report is about. A report says so itself: where the message could not be read, its header
+// is not in the report.
+func envelope(text, token string) string {
+	if id := originalForm.FindStringSubmatch(text); id != nil && token == unknown {
+		return id[1]
+	}
+	return token
+}
+
 // identify says which message a text is; "" if it is damaged.
 func (w *world) identify(b *box, uid, text string) string {
 	m := w.model
@@ -433,7 +444,7 @@ func (w *world) identify(b *box, uid, text string) string {
 	if !strings.Contains(text, "\r\nAction: ") {
 		// No report, and no need to look closer.
 	} else if action := actionForm.FindStringSubmatch(text); action != nil {
-		name := ""
+		name, token := "", envelope(text, token)
 		for _, final := range finalForm.FindAllStringSubmatch(text, -1) {
 			name = m.reported(b, uid, token, final[1], action[1])
 		}

@@ -178,7 +178,7 @@ func (w *world) arrivedAway(text, from string, to []string, told bool) {
 	defer w.model.mu.Unlock()
 	token, whole := w.model.recognise(text)
 	if from == "" {
-		w.model.reportAway(token, text, to)
+		w.model.reportAway(envelope(text, token), text, to)
 		return
 	}
 	if !whole && w.faults.excused() {
@@ -216,11 +216,13 @@ func (m *model) reportAway(token, text string, to []string) {
 	m.violation("a report on %s was sent to %s, and not owed", token, strings.Join(to, ", "))
 }
 
+const unknown = "unknown"
+
 // recognise returns which message a text is, and whether it has all of it at its end.
 func (m *model) recognise(text string) (token string, whole bool) {
 	_, rest, found := strings.Cut(text, "\nX-Token: ")
 	if !found {
-		return "unknown", false
+		return unknown, false
 	}
 	token, _, _ = strings.Cut(rest, "\r\n")
 	msg := m.messages[token]

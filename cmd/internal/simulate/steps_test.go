@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"testing/synctest"
 	"time"
 
 	"pillarbox/cmd/internal/ops"
@@ -203,11 +202,8 @@ func (w *world) resolve() {
 	}
 	w.faults.bypass(w.disk, func() {
 		for _, b := range doubtful {
-			for _, name := range b.others {
-				if a, _ := addr.Parse(name); m.boxes[name] == nil && w.exists(a) {
-					m.call(b, name)
-					break
-				}
+			if name := w.whereIs(b); name != "" {
+				m.call(b, name)
 			}
 			w.log("%s is now %s, removed: %v", b.others, b.name, b.removed)
 		}
@@ -220,6 +216,32 @@ func (w *world) resolve() {
 		}
 	}
 }
+
+// whereIs finds a mailbox that may have one of several names: where its mail is, or else where it was the last time, or
+// else anywhere.
+func (w *world) whereIs(b *box) (found string) {
+	for _, name := range append([]string{b.name}, b.others...) {
+		a, _ := addr.Parse(name)
+		if w.model.boxes[name] != nil || !slices.Contains(b.others, name) || !w.exists(a) {
+			continue
+		}
+		if found = cmp.Or(found, name); w.holds(a, b) {
+			return name
+		}
+	}
+	return found
+}
+
+// holds reports whether a directory has a message that was seen in a mailbox.
+func (w *world) holds(a addr.Address, b *box) bool {
+	files, _ := w.disk.ReadNames(directory.MailboxDir(a))
+	return slices.ContainsFunc(files, func(file string) bool {
+		token, known := w.model.uids[file[:min(len(file), len(sampleID))]]
+		return known && b.copies[token] != nil
+	})
+}
+
+const sampleID = "P3_20261122090047012300000042"
 
 func (w *world) exists(a addr.Address) bool {
 	_, err := w.office.Dir.Mailbox(a)
@@ -332,7 +354,7 @@ func (w *world) check() {
 
 func (w *world) heal() {
 	w.faults.clear()
-	w.disk.Slow = nil
+	w.disk.SetSlow(nil)
 	w.disk.SetSize(0)
 	w.disk.SetMostOpen(0)
 	w.faults.install(w)
@@ -526,7 +548,7 @@ func damageHeader(disk *mailtest.PowerFS, s *Step) {
 // message, nothing is in the log alone.
 func (w *world) cutLogShort(s *Step) string {
 	time.Sleep(time.Second)
-	if !w.calm() || w.disk.Slow != nil || w.paused.Load() > 0 {
+	if !w.calm() || w.disk.Slow() || w.paused.Load() > 0 {
 		return ""
 	}
 	w.damaged = true
@@ -542,11 +564,10 @@ func (w *world) cutLogShort(s *Step) string {
 
 // slow makes the log slow, and what is written beside it. Other files are written with locks that virtual time does not know.
 func (w *world) slow(s *Step) {
-	synctest.Wait()
-	w.disk.Slow = func(op mailtest.Op) time.Duration {
+	w.disk.SetSlow(func(op mailtest.Op) time.Duration {
 		if op.Kind != "syncall" && !strings.HasPrefix(op.Name, "log/") && !strings.HasPrefix(op.Name, "incoming/") {
 			return 0
 		}
 		return time.Duration(s.Count) * time.Millisecond
-	}
+	})
 }

@@ -451,7 +451,7 @@ func (w *world) leftovers() {
 }
 
 // faulty says whether the disk may refuse something now.
-func (w *world) faulty() bool { return w.faults.active() || w.disk.Untold() || w.disk.Slow != nil }
+func (w *world) faulty() bool { return w.faults.active() || w.disk.Untold() || w.disk.Slow() }
 
 // look reads all mailboxes, and holds the quota against what is there.
 func (w *world) look(quiet bool) {
