@@ -77,6 +77,7 @@ type away struct {
 	last            time.Time
 	settled         bool // since the last time that it was taken, or refused for good, the server had a whole disk and time
 	failed          bool // the other server refused it for good
+	forgotten       bool // it did so, and the server ended before that was settled
 }
 
 // report is a delivery report that is owed.
@@ -299,6 +300,7 @@ func (m *model) crashed() {
 		if a.accepted > 0 && !a.settled {
 			a.spare++
 		}
+		a.forgotten = a.forgotten || a.failed && !a.settled
 	}
 	for _, r := range m.owed {
 		r.spare++
@@ -314,7 +316,7 @@ func (m *model) settle(lastFault time.Time, calm, empty bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, a := range m.away {
-		if (a.accepted > 0 || a.failed) && (calm || a.last.After(lastFault)) && (empty || time.Since(a.last) > noted) {
+		if (a.accepted > 0 || a.failed) && !a.forgotten && (calm || a.last.After(lastFault)) && (empty || time.Since(a.last) > noted) {
 			a.settled = true
 		}
 	}
@@ -341,7 +343,7 @@ func (m *model) took(token, to string, told bool) {
 			r.unsure = true
 		}
 	}
-	a.settled, a.failed = false, false
+	a.settled, a.failed, a.forgotten = false, false, false
 	if !told {
 		a.spare++ // it will come again: nobody told the server that it was taken
 	}
@@ -356,7 +358,7 @@ func (m *model) turnedDown(token, to string) {
 	if a == nil {
 		return
 	}
-	a.failed, a.settled, a.last = true, false, time.Now()
+	a.failed, a.settled, a.forgotten, a.last = true, false, false, time.Now()
 	if msg := m.messages[token]; msg != nil && msg.local {
 		m.owe(token, to, "failed", msg.from)
 	}
