@@ -120,9 +120,9 @@ func (w *world) rename(s *Step) {
 	}
 }
 
-// refusedVerb reports whether a verb did nothing because there is nothing to do.
+// refusedVerb reports whether a verb did nothing, because there is nothing to do or because it says so.
 func refusedVerb(err error) bool {
-	return errors.Is(err, directory.ErrNotFound) || errors.Is(err, directory.ErrExists)
+	return err != nil && strings.HasPrefix(err.Error(), "mail that is on its way to the disk") || errors.Is(err, directory.ErrNotFound) || errors.Is(err, directory.ErrExists)
 }
 
 func (w *world) remove(s *Step) {
@@ -232,12 +232,13 @@ func (w *world) whereIs(b *box) (found string) {
 	return found
 }
 
-// holds reports whether a directory has a message that was seen in a mailbox.
+// holds reports whether a directory has a message that was seen in a mailbox, and should be there.
 func (w *world) holds(a addr.Address, b *box) bool {
 	files, _ := w.disk.ReadNames(directory.MailboxDir(a))
 	return slices.ContainsFunc(files, func(file string) bool {
 		token, known := w.model.uids[file[:min(len(file), len(sampleID))]]
-		return known && b.copies[token] != nil
+		c := b.copies[token]
+		return known && c != nil && c.state != deleted && c.state != refused
 	})
 }
 
@@ -385,7 +386,17 @@ type armed struct {
 func (f *faults) active() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.errors) > 0 || f.full || f.few || f.cutAt > 0 || f.doubtful()
+	return f.full || f.worseLocked()
+}
+
+// worseLocked reports whether anything but room is lacking.
+func (f *faults) worseLocked() bool { return len(f.errors) > 0 || f.few || f.cutAt > 0 || f.doubtful() }
+
+// noRoom reports whether the disk lacks room and nothing else.
+func (f *faults) noRoom() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.full && !f.worseLocked()
 }
 
 // noticed is how long a server may take to find that the system could not write something.

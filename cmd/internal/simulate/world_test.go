@@ -59,6 +59,7 @@ type world struct {
 	crashes    int
 	damaged    bool      // the log may be
 	leaves     bool      // a temporary file may be left: its removal could fail, or the process ended before it
+	lastWorse  time.Time // when more than room was lacking, or nothing was, the last time
 	lastFault  time.Time // when the disk refused something, or could have, the last time
 	reloaded   int       // which configuration is in force
 }
@@ -255,6 +256,15 @@ const grace = 20 * time.Second
 // calm says whether the disk has been sound for long enough.
 func (w *world) calm() bool { return !w.faulty() && w.sinceFault() > grace }
 
+// noRoom reports whether the disk has lacked room, and nothing else, for so long that a recovery must have succeeded.
+func (w *world) noRoom() bool {
+	if !w.faults.noRoom() || w.disk.Untold() || w.disk.Slow() {
+		w.lastWorse = time.Now()
+		return false
+	}
+	return time.Since(w.lastWorse) > grace && time.Since(w.faults.last()) > grace
+}
+
 // sinceFault is how long the disk has been sound.
 func (w *world) sinceFault() time.Duration {
 	if given := w.faults.last(); given.After(w.lastFault) {
@@ -268,6 +278,7 @@ const retryTime = 150 * time.Second
 
 // settle notes what cannot be in doubt any more after a step.
 func (w *world) settle(faulty bool) {
+	w.noRoom()
 	if faulty {
 		w.lastFault = time.Now()
 	}
@@ -465,6 +476,7 @@ func (w *world) look(quiet bool) {
 	if now := time.Now(); now.After(w.model.latest) {
 		w.model.latest = now
 	}
+	noRoom := w.noRoom()
 	for _, name := range w.names() {
 		seen := w.fetch(&Step{Do: "fetch", Box: name}, quiet)
 		if w.disk.Off() {
@@ -472,6 +484,9 @@ func (w *world) look(quiet bool) {
 		}
 		if !seen && quiet && w.paused.Load() == 0 { // a session that pauses has the mailbox for itself
 			w.fail("%s cannot be read, with all in order", name)
+		}
+		if !seen && noRoom && w.paused.Load() == 0 {
+			w.fail("%s cannot be read, and nothing is wrong but that the disk is full", name)
 		}
 	}
 	if quiet {
