@@ -30,21 +30,15 @@ type logOnly struct {
 type logOnlyIndex struct {
 	mu    sync.Mutex
 	byID  map[string]*logOnly
-	timer *time.Timer // to write out what stays; nil: none is running
-	over  bool        // nothing is written out any more
-	busy  sync.Mutex  // held while the timer's goroutine writes out
+	timer *time.Timer    // to write out what stays; nil: none is running
+	over  bool           // nothing is written out any more
+	busy  sync.WaitGroup // the timer's goroutine
 }
 
 func (u *logOnlyIndex) find(id string) *logOnly {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.byID[id]
-}
-
-func (u *logOnlyIndex) ids() []string {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return slices.Collect(maps.Keys(u.byID))
 }
 
 func (u *logOnlyIndex) forget(id string) {
@@ -71,8 +65,10 @@ func (sp *Spool) keep(m *logOnly) {
 // writeOutOld gives files to what has stayed too long, and comes back as long as there is anything. What cannot be
 // written makes the store recover, which has the room of the reserve for it.
 func (sp *Spool) writeOutOld() {
-	sp.logOnly.busy.Lock()
-	defer sp.logOnly.busy.Unlock()
+	if !sp.logOnly.begin() {
+		return
+	}
+	defer sp.logOnly.busy.Done()
 	defer sp.restartTimer()
 	if sp.store.gate.enter() != nil {
 		return
@@ -116,6 +112,16 @@ func (u *logOnlyIndex) all() []*logOnly {
 	return slices.Collect(maps.Values(u.byID))
 }
 
+// begin reports whether the timer's goroutine may write out.
+func (u *logOnlyIndex) begin() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.over {
+		u.busy.Add(1)
+	}
+	return !u.over
+}
+
 // stop lets nothing be written out any more, and waits until what is being written out is.
 func (u *logOnlyIndex) stop() {
 	u.mu.Lock()
@@ -124,8 +130,7 @@ func (u *logOnlyIndex) stop() {
 		u.timer.Stop()
 	}
 	u.mu.Unlock()
-	u.busy.Lock()
-	u.busy.Unlock()
+	u.busy.Wait()
 }
 
 // written is called when a recovery has given files to all messages that the log has.

@@ -31,6 +31,7 @@ type Message struct {
 type Maildrop struct {
 	store   *Store
 	dir     string
+	home    fs.FileInfo // the directory, when it was listed
 	view    *view
 	removed []bool // by index, so that nothing is counted twice; nil before the first Remove
 	closed  sync.Once
@@ -42,12 +43,12 @@ func (s *Store) OpenMaildrop(dir string) (*Maildrop, error) {
 	if !s.lock(dir) {
 		return nil, fmt.Errorf("%s: %w", dir, ErrInUse)
 	}
-	v, err := s.view(dir)
+	v, home, err := s.viewAndHome(dir)
 	if err != nil {
 		s.unlock(dir)
 		return nil, err
 	}
-	return &Maildrop{store: s, dir: dir, view: v}, nil
+	return &Maildrop{store: s, dir: dir, home: home, view: v}, nil
 }
 
 func (s *Store) lock(dir string) bool {
@@ -129,8 +130,10 @@ func (s *Store) openRegular(name string) (io.ReadCloser, fs.FileInfo, error) {
 }
 
 // Remove deletes the messages with these indexes and returns when that is durable. It goes on after an error; the
-// error then tells how many messages are still there. A message that is gone already is no error. Of what the log has,
-// its record decides: what cannot be deleted at once is deleted by a recovery, before anything else acts on the store.
+// error then tells how many messages are still there. A message that is gone already is no error. ErrNoMailbox says that
+// the mailbox was removed or has another name, even if another mailbox has its name now: nothing was deleted. Of what the
+// log has, its record decides: what cannot be deleted at once is deleted by a recovery, before anything else acts on the
+// store.
 func (m *Maildrop) Remove(indexes []int) error {
 	if len(indexes) == 0 {
 		return nil
@@ -144,6 +147,9 @@ func (m *Maildrop) Remove(indexes []int) error {
 		return err
 	}
 	defer m.store.gate.leave()
+	if err := m.sameMailbox(); err != nil {
+		return err
+	}
 	if m.removed == nil {
 		m.removed = make([]bool, len(m.view.messages))
 	}
@@ -201,6 +207,18 @@ func (m *Maildrop) removeSome(indexes []int, gone *tally) (errs []error) {
 		gone.messages++
 	}
 	return errs
+}
+
+// sameMailbox fails if the directory is not the one that was listed.
+func (m *Maildrop) sameMailbox() error {
+	now, err := m.store.fsys.Lstat(m.dir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !durable.SameFile(now, m.home) {
+		return &NoMailboxError{Dir: m.dir}
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", m.dir, err)
+	}
+	return nil
 }
 
 // Close unlocks the maildrop. Messages that are being read can be read on. Only the first call does anything.

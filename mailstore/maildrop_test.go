@@ -43,6 +43,23 @@ func TestMaildropIsLocked(t *testing.T) {
 	wantErr(t, err, ErrNoMailbox)
 }
 
+// TestRemoveAfterRename: what is deleted in a mailbox is not looked for in another one that has its name now.
+func TestRemoveAfterRename(t *testing.T) {
+	for _, another := range []bool{false, true} {
+		h := newHouse(t, Options{})
+		deliver(t, h.Store, "text\r\n", anna)
+		m := openDrop(t, h.Store, anna)
+		must(t, h.Exclusively(func() error { return h.fsys.Rename(anna, anna+".renamed") }))
+		if another {
+			must(t, h.fsys.Mkdir(anna, dirPerm))
+		}
+		wantErr(t, m.Remove([]int{0}), ErrNoMailbox)
+		if stat, err := h.Stat(anna + ".renamed"); err != nil || stat.Messages != 1 {
+			t.Errorf("the mailbox holds %d messages, %v", stat.Messages, err)
+		}
+	}
+}
+
 func TestListingIsFixed(t *testing.T) {
 	h := newHouse(t, Options{})
 	first := deliver(t, h.Store, "first\r\n", anna)

@@ -168,3 +168,30 @@ func cutAtEveryStep(t *testing.T) {
 		}
 	})
 }
+
+// TestLogCutShort: what a damaged log has lost may stand for changes in memory only. They are on the disk before the rest
+// of the log is cut.
+func TestLogCutShort(t *testing.T) { synctest.Test(t, logCutShort) }
+
+func logCutShort(t *testing.T) {
+	disk := mailtest.NewPowerFS()
+	for _, box := range everybody {
+		must(t, disk.MkdirAll(box, dirPerm))
+	}
+	s, err := Open(disk, Options{})
+	must(t, err)
+	must(t, s.Recover(smallLog))
+	told := make(promises)
+	told.deliver(s, "first\r\n", 4000, anna)
+	killed := disk.Kill()
+	_ = s.Close() // in vain
+	for _, name := range []string{"log/log0", "log/log1"} {
+		killed.Edit(name, func(text []byte) []byte { return text[:4096] })
+	}
+	s, err = Open(killed, Options{})
+	must(t, err)
+	must(t, s.Recover(smallLog))
+	lost := killed.Restart(mailtest.Nothing, nil)
+	must(t, s.Close())
+	must(t, told.verify(lost))
+}

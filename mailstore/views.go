@@ -86,36 +86,42 @@ func (v *view) bytes() int {
 
 // view returns what is in the mailbox now. As long as the directory has not changed, nothing is read.
 func (s *Store) view(dir string) (*view, error) {
+	v, _, err := s.viewAndHome(dir)
+	return v, err
+}
+
+// viewAndHome is view, and describes the directory, by which it is known after another one has got its name.
+func (s *Store) viewAndHome(dir string) (*view, fs.FileInfo, error) {
 	if err := s.gate.enter(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer s.gate.leave()
 	if err := s.checkMailbox(dir); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// In this order: whatever changes from here on either changes the stamp too, or finds it unsettled. Deliveries
 	// that come while the directory is read need no more.
 	now := s.views.time()
 	fi, err := s.fsys.Lstat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &NoMailboxError{Dir: dir}
+		return nil, nil, &NoMailboxError{Dir: dir}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", dir, err)
+		return nil, nil, fmt.Errorf("%s: %w", dir, err)
 	}
 	stamp, ok := durable.StampOf(fi)
 	if v := s.views.get(dir, stamp); v != nil && s.unedited(dir, v) {
-		return v, nil
+		return v, fi, nil
 	}
 	entries, err := s.list(dir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	v := newView(entries)
 	if ok && stamp.Settled(now) && !v.bad {
 		s.views.put(dir, stamp, v)
 	}
-	return v, nil
+	return v, fi, nil
 }
 
 // unedited reports whether the foreign files are as they were. To edit one in place leaves no trace in the directory.

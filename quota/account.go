@@ -1,7 +1,7 @@
 package quota
 
 import (
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,7 +26,7 @@ type account struct {
 	dir    string
 	domain bool
 
-	mu       sync.Mutex
+	mu       lock
 	limits   Limits // as last asked
 	used     Usage  // stored
 	reserved Usage  // deliveries that are under way
@@ -34,6 +34,8 @@ type account struct {
 	counted  time.Time
 	took     time.Duration // the last count
 	counts   int           // how many times it was counted
+	epoch    uint64        // of the ledger, when the last count began
+	current  *atomic.Uint64
 	doubtful bool
 	stamp    any  // of the directory, when it was counted
 	settled  bool // another change would have changed the stamp
@@ -42,6 +44,29 @@ type account struct {
 	warned bool // a Warning was given, and the level has been reached since
 	full   bool // a Full was given, and nothing has become better since
 }
+
+func newAccount(dir string, domain bool, epoch *atomic.Uint64) *account {
+	return &account{dir: dir, domain: domain, mu: make(lock, 1), current: epoch}
+}
+
+// lock is a mutex that is held while a mailbox is counted, which may wait for the mail store. Waiting for it is waiting for
+// a channel, so that a test in virtual time does not stand still meanwhile.
+type lock chan struct{}
+
+func (l lock) Lock()   { l <- struct{}{} }
+func (l lock) Unlock() { <-l }
+
+func (l lock) TryLock() bool {
+	select {
+	case l <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+// known reports whether it was counted, and not forgotten since. It needs a.mu held.
+func (a *account) known() bool { return a.counts > 0 && a.epoch == a.current.Load() }
 
 // room makes sure that so much more fits in. It needs a.mu held.
 func (l *Ledger) room(a *account, limits Limits, more Usage, events []Event) ([]Event, error) {
@@ -67,7 +92,7 @@ func (l *Ledger) room(a *account, limits Limits, more Usage, events []Event) ([]
 
 // stale says whether to count before so much more is let in. It needs a.mu held.
 func (l *Ledger) stale(a *account, more Usage, now time.Time) bool {
-	if a.counts == 0 {
+	if !a.known() {
 		return true
 	}
 	age, rest := now.Sub(a.counted), restFactor*a.took
@@ -102,7 +127,7 @@ func (l *Ledger) changed(a *account) bool {
 
 // count needs a.mu held.
 func (l *Ledger) count(a *account) error {
-	start := time.Now()
+	start, epoch, first := time.Now(), a.current.Load(), !a.known()
 	var stamp any
 	var settled bool
 	if l.opts.Stamp != nil { // before it is counted: what changes meanwhile changes it, too
@@ -116,14 +141,15 @@ func (l *Ledger) count(a *account) error {
 	if used.Bytes < a.used.Bytes || used.Messages < a.used.Messages {
 		a.full = a.full && !a.limits.relaxed(used)
 	}
-	if a.counts == 0 {
+	if first {
 		// Nobody knows what was told before the start. Better no second notice than one with each start.
 		_, a.warned = a.limits.Warns(used)
 	}
-	a.doubtful = a.changes > 0 || a.counts == 0
+	a.doubtful = a.changes > 0 || first
 	a.used, a.counted = used, time.Now()
 	a.took = a.counted.Sub(start)
 	a.counts++
+	a.epoch = epoch
 	return nil
 }
 
@@ -192,7 +218,7 @@ func (a *account) end(counts int, reserved, gained Usage, events []Event) []Even
 
 // warn adds a Warning when the level has been reached since it was not. It needs a.mu held.
 func (a *account) warn(events []Event) []Event {
-	if a.counts == 0 {
+	if !a.known() {
 		return events
 	}
 	before := a.warned

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // Options are what a Ledger needs. The functions may be called at any time, by several goroutines, for different
@@ -41,7 +42,8 @@ const maxAccounts = 20_000
 // Locks are taken in this order: a mailbox's account, its domain's account, the list of accounts. Nobody holds the
 // accounts of two mailboxes, or of two domains.
 type Ledger struct {
-	opts Options
+	opts  Options
+	epoch atomic.Uint64 // how often all counts were forgotten
 
 	mu       sync.RWMutex
 	accounts map[string]*account // of mailboxes and domains, by directory
@@ -106,14 +108,9 @@ func (l *Ledger) Recount() ([]Recount, error) {
 }
 
 // Forget makes the ledger count every mailbox and domain anew before it is asked again. It is for a caller that has
-// removed mailboxes or given them other names: a directory that was counted may be another mailbox's now.
-func (l *Ledger) Forget() {
-	for _, a := range l.counted() {
-		a.mu.Lock()
-		a.counts = 0
-		a.mu.Unlock()
-	}
-}
+// removed mailboxes or given them other names: a directory that was counted may be another mailbox's now. It waits for
+// no count: one that is under way may wait for the caller.
+func (l *Ledger) Forget() { l.epoch.Add(1) }
 
 // counted returns the accounts that hold a count, ordered by directory.
 func (l *Ledger) counted() []*account {
@@ -126,7 +123,7 @@ func (l *Ledger) counted() []*account {
 	all = slices.DeleteFunc(all, func(a *account) bool {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		return a.counts == 0
+		return !a.known()
 	})
 	slices.SortFunc(all, func(a, b *account) int { return strings.Compare(a.dir, b.dir) })
 	return all
@@ -242,7 +239,7 @@ func (l *Ledger) open(dir string, domain bool) *account {
 		if len(l.accounts) >= maxAccounts {
 			l.makeRoom()
 		}
-		a = &account{dir: dir, domain: domain}
+		a = newAccount(dir, domain, &l.epoch)
 		l.accounts[dir] = a
 	}
 	return a

@@ -159,7 +159,8 @@ func TestAccountsAreBounded(t *testing.T) {
 	if settle(1, 1); a == nil || a.used != (Usage{1, 1}) || l.accounts[boss] == nil {
 		t.Errorf("an account with a change under way, or one that is full, was dropped: %+v", a)
 	}
-	gone := &account{dir: anna, gone: true}
+	gone := newAccount(anna, false, &l.epoch)
+	gone.gone = true
 	l.accounts[anna] = gone
 	go func() {
 		l.mu.Lock()
@@ -170,5 +171,30 @@ func TestAccountsAreBounded(t *testing.T) {
 		t.Error("a change begins in an account that was dropped")
 	} else {
 		p.unlock()
+	}
+}
+
+// TestForgetWaitsForNoCount: a count may wait for the caller of Forget, and is itself forgotten.
+func TestForgetWaitsForNoCount(t *testing.T) {
+	h, l := newHouse(map[string]Limits{anna: {Messages: 5}})
+	counting, forgotten := make(chan struct{}), make(chan struct{})
+	usage := l.opts.Usage
+	l.opts.Usage = func(dir string) (Usage, error) {
+		close(counting)
+		<-forgotten
+		return usage(dir)
+	}
+	asked := make(chan error, 1)
+	go func() { asked <- l.Room(anna, 1) }()
+	<-counting
+	l.Forget()
+	close(forgotten)
+	if err := <-asked; err != nil {
+		t.Fatal(err)
+	}
+	l.opts.Usage = usage
+	h.boxes[anna] = Usage{1, 5}
+	if err := l.Room(anna, 1); err == nil {
+		t.Error("a count that began before Forget is still believed")
 	}
 }

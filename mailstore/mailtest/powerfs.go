@@ -36,6 +36,8 @@ type PowerFS struct {
 	// SyncNames says that File.Sync brings to the disk the names of the file too, as ext4, xfs and btrfs do and
 	// POSIX does not promise. To be set before the first operation.
 	SyncNames bool
+	// Slow is how long a write, Sync or SyncAll takes; nil: no time. To be set while no operation is under way.
+	Slow func(op Op) time.Duration
 
 	mu   sync.Mutex
 	ops  []Op
@@ -101,6 +103,13 @@ func (p *PowerFS) step(kind, name string, do func() error) error {
 		}
 		return do()
 	})
+}
+
+// delay lets time pass before an operation, with no lock held.
+func (p *PowerFS) delay(kind, name string) {
+	if p.Slow != nil {
+		time.Sleep(p.Slow(Op{Kind: kind, Name: name}))
+	}
 }
 
 // held is a step that needs no handle but what it has.
@@ -384,9 +393,12 @@ func (p *PowerFS) SyncDir(name string) error {
 	})
 }
 
-// SyncAll implements durable.FS.
+// SyncAll implements durable.FS. One that is made to fail loses all that it should have written, as File.Sync does.
 func (p *PowerFS) SyncAll() error {
-	return p.step("syncall", ".", func() error {
+	p.delay("syncall", ".")
+	done := false
+	err := p.step("syncall", ".", func() error {
+		done = true
 		p.everyNode(func(n *node) {
 			if n.dir != nil {
 				p.syncNames(n)
@@ -399,6 +411,25 @@ func (p *PowerFS) SyncAll() error {
 			return &fs.PathError{Op: "syncfs", Path: ".", Err: syscall.EIO}
 		}
 		return nil
+	})
+	if !done {
+		p.loseAll()
+	}
+	return err
+}
+
+// loseAll gives up what is not on the disk. Each file tells so at its next Sync.
+func (p *PowerFS) loseAll() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.off {
+		return
+	}
+	p.everyNode(func(n *node) {
+		if n.data != nil && len(n.data.dirty) > 0 {
+			n.data.lose()
+			n.wbFailed = true
+		}
 	})
 }
 

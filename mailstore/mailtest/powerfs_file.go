@@ -255,6 +255,7 @@ func (f *powerFile) WriteAt(b []byte, off int64) (n int, err error) {
 // write does a write, or half of one that is made to fail. One during which the power goes off is done whole, and
 // none of it is on the disk for certain.
 func (f *powerFile) write(b []byte, at func() int64, wrote func(int)) (n int, err error) {
+	f.fs.delay("write", f.name)
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	wasOff := f.fs.off
@@ -337,6 +338,7 @@ func (f *powerFile) Stat() (info fs.FileInfo, err error) {
 
 // Sync implements durable.File.
 func (f *powerFile) Sync() error {
+	f.fs.delay("sync", f.name)
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	if f.closed {

@@ -64,7 +64,7 @@ level = "%s"
 // newBase makes what all histories share.
 func newBase(t *testing.T, level string) *base {
 	t.Helper()
-	b := &base{dir: t.TempDir(), known: map[string]bool{}}
+	b := &base{dir: t.TempDir()}
 	must(t, os.Mkdir(filepath.Join(b.dir, "data"), 0o700))
 	for i, more := range []string{"", "[smtp]\nmax_errors = 20\n"} {
 		file := filepath.Join(b.dir, fmt.Sprintf("pillarbox%d.toml", i))

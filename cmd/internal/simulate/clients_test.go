@@ -91,6 +91,7 @@ func isLocal(address string) bool {
 type sending struct {
 	step  *Step
 	boxes map[string][]*box // by recipient that was accepted
+	names map[*box]string   // of these then
 	away  []string
 	limit bool // some mailbox may be full
 }
@@ -137,7 +138,7 @@ func (w *world) send(s *Step) {
 		w.refusedEarly("MAIL", code, text)
 		return
 	}
-	out := &sending{step: s, boxes: make(map[string][]*box)}
+	out := &sending{step: s, boxes: make(map[string][]*box), names: make(map[*box]string)}
 	for _, to := range slices.Compact(slices.Sorted(slices.Values(s.To))) {
 		w.recipient(c, out, to)
 	}
@@ -150,6 +151,11 @@ func (w *world) send(s *Step) {
 	}
 	w.took(out, flying, "")
 	data := stuff(text) + ".\r\n"
+	if s.Pause > 0 && s.How != "drop" {
+		_, _ = io.WriteString(c, data[:len(data)/2]) // the rest fails too
+		data = data[len(data)/2:]
+		s.pause()
+	}
 	if _, err := io.WriteString(c, data); err != nil {
 		w.took(out, refused, "its end was never sent")
 		return
@@ -188,8 +194,11 @@ func (w *world) recipient(c *client, out *sending, to string) {
 		return
 	}
 	out.boxes[to] = nil
+	w.model.meant(out.step.Token, to) // a rename may be done that the model has not seen yet
 	for _, b := range w.model.expand(to) {
 		out.boxes[to] = append(out.boxes[to], b)
+		out.names[b] = b.name
+		w.model.meant(out.step.Token, b.name)
 		out.limit = out.limit || b.limit
 	}
 }
@@ -210,6 +219,12 @@ func (w *world) took(out *sending, now state, why string) {
 	for _, boxes := range out.boxes {
 		places += len(boxes)
 	}
+	for _, boxes := range out.boxes { // it may be new
+		out.limit = out.limit || slices.ContainsFunc(boxes, func(b *box) bool {
+			other := m.find(out.names[b])
+			return b.limit || other != nil && other.limit
+		})
+	}
 	orReport := out.limit && places+len(out.away) > 1
 	for to, boxes := range out.boxes {
 		state := now
@@ -225,9 +240,14 @@ func (w *world) took(out *sending, now state, why string) {
 			continue
 		}
 		for _, b := range boxes {
+			state := state
+			if other := m.find(out.names[b]); state == promised && other != nil && other != b {
+				state = maybe // the server knows a mailbox by its name then, and that is another one's now
+			}
 			m.answered(b, s.Token, state, orReport)
 			if orReport && now != flying && now != refused && (isLocal(s.From) || vouched(s.From)) {
 				m.owe(s.Token, b.name, "failed", s.From).unsure = true
+				m.owe(s.Token, out.names[b], "failed", s.From).unsure = true
 			}
 		}
 	}
@@ -440,6 +460,7 @@ func (w *world) quit(c *client, s *Step, b *box, found []listed) {
 			gone = append(gone, found[i].token)
 		}
 	}
+	s.pause()
 	if s.How == "gone" {
 		return // RFC 1939: without QUIT nothing is deleted
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 )
 
 // History is what happens to a server, from an empty disk to the last look. It says everything: the same history does the
@@ -27,6 +28,7 @@ type Step struct {
 	How   string   `json:"how,omitempty"`
 	At    int      `json:"at,omitempty"`    // octets, or operations of the disk
 	Count int      `json:"count,omitempty"` // how often
+	Pause int      `json:"pause,omitempty"` // milliseconds that the client is silent in the middle; other steps go on
 	Seed  uint64   `json:"seed,omitempty"`  // of the choices that a fault makes
 	With  []Step   `json:"with,omitempty"`  // at the same time
 }
@@ -86,6 +88,8 @@ type chooser struct {
 	fault  float64 // chance of a fault in place of an act
 	jumped int     // hours that the clock was set ahead
 	small  bool    // no message is too long for the log
+
+	logSize int64
 }
 
 type weighted struct {
@@ -106,17 +110,26 @@ func generate(seed uint64, steps int, without map[string]bool) History {
 		a.weight *= []int{1, 1, 1, 3}[c.IntN(4)]
 		c.acts = append(c.acts, a)
 	}
-	for _, kind := range []string{"cut", "kill", "eio", "sync", "enospc", "emfile", "writeback", "drop-pages", "log-header", "clock"} {
+	for _, kind := range []string{"cut", "kill", "eio", "sync", "enospc", "emfile", "writeback", "drop-pages", "log-header", "log-short", "slow", "clock"} {
 		if !without[kind] && c.IntN(3) > 0 {
 			c.faults = append(c.faults, kind)
 		}
 	}
 	c.small = without["large"]
 	c.fault = []float64{0, 0.05, 0.15, 0.3}[c.IntN(4)]
-	h := History{Seed: seed, LogSize: []int64{64 << 10, 128 << 10}[c.IntN(2)]}
+	c.logSize = []int64{64 << 10, 128 << 10}[c.IntN(2)]
+	h := History{Seed: seed, LogSize: c.logSize}
 	for len(h.Steps) < steps {
 		s := c.step()
 		s.Wait = c.wait()
+		if crash := c.mayCrash(); isStorm(s) && crash != "" && c.IntN(3) == 0 { // in the middle of it, or just after
+			if c.IntN(2) == 0 {
+				h.Steps = append(h.Steps, c.crash(crash), s)
+			} else {
+				h.Steps = append(h.Steps, s, c.crash(crash))
+			}
+			continue
+		}
 		h.Steps = append(h.Steps, s)
 		if c.lasting(s) && c.IntN(4) > 0 { // most faults pass after a while
 			for range c.IntN(6) {
@@ -131,7 +144,7 @@ func generate(seed uint64, steps int, without map[string]bool) History {
 }
 
 func (c *chooser) lasting(s Step) bool {
-	return s.Do == "fault" && (s.How == "enospc" || s.How == "emfile" || s.How == "eio" || s.How == "sync")
+	return s.Do == "fault" && (s.How == "enospc" || s.How == "emfile" || s.How == "eio" || s.How == "sync" || s.How == "slow")
 }
 
 func (c *chooser) wait() int {
@@ -196,6 +209,13 @@ func (c *chooser) end(s *Step) {
 	case 1:
 		s.How = "gone" // right after the final dot
 	}
+	c.pause(s)
+}
+
+func (c *chooser) pause(s *Step) {
+	if c.IntN(20) == 0 {
+		s.Pause = []int{300, 3000, 20_000, 100_000}[c.IntN(4)]
+	}
 }
 
 func (c *chooser) send() Step {
@@ -233,10 +253,14 @@ func (c *chooser) fetch() Step {
 	case 2:
 		s.How = "last" // right after QUIT, without waiting for the answer
 	}
+	c.pause(&s)
 	return s
 }
 
 func (c *chooser) together() Step {
+	if c.IntN(5) == 0 {
+		return c.storm()
+	}
 	s := Step{Do: "together"}
 	for range 2 + c.IntN(4) {
 		switch c.IntN(12) {
@@ -253,6 +277,28 @@ func (c *chooser) together() Step {
 		}
 	}
 	return s
+}
+
+// storm is a mailbox that gets another name, or is removed, while much comes for it.
+func (c *chooser) storm() Step {
+	change := c.rename()
+	if c.IntN(5) == 0 {
+		change = Step{Do: "remove", Box: change.Box}
+	}
+	s := Step{Do: "together", With: []Step{change}}
+	for range 2 + c.IntN(4) {
+		letter := c.send()
+		letter.To = append(letter.To, change.Box)
+		if c.IntN(2) == 0 && !c.small {
+			letter.Size = 66_000 + c.IntN(5000)
+		}
+		s.With = slices.Insert(s.With, c.IntN(len(s.With)+1), letter)
+	}
+	return s
+}
+
+func isStorm(s Step) bool {
+	return slices.ContainsFunc(s.With, func(s Step) bool { return s.Do == "rename" || s.Do == "remove" })
 }
 
 func (c *chooser) rename() Step {
@@ -286,13 +332,26 @@ func (c *chooser) orderQueue() Step {
 	return Step{Do: "queue", How: one(c, []string{"retry", "flush", "hold", "release"})}
 }
 
+// mayCrash returns how the server may crash, "" if it may not.
+func (c *chooser) mayCrash() string {
+	kinds := slices.DeleteFunc(slices.Clone(c.faults), func(kind string) bool { return kind != "cut" && kind != "kill" })
+	if len(kinds) == 0 {
+		return ""
+	}
+	return one(c, kinds)
+}
+
+func (c *chooser) crash(kind string) Step {
+	at := c.IntN(60) // operations; 0: at once
+	return Step{Do: "fault", How: kind, Seed: c.Uint64() >> 32, At: at, Count: c.IntN(4)}
+}
+
 func (c *chooser) accident() Step {
 	kind := one(c, c.faults)
 	s := Step{Do: "fault", How: kind, Seed: c.Uint64() >> 32}
 	switch kind {
 	case "cut", "kill":
-		s.At = c.IntN(60) // 0: at once
-		s.Count = c.IntN(4)
+		return c.crash(kind)
 	case "eio", "sync":
 		s.At, s.Count = 1+c.IntN(40), []int{1, 1, 2, 5, 1000}[c.IntN(5)]
 	case "enospc":
@@ -304,6 +363,10 @@ func (c *chooser) accident() Step {
 		if c.jumped += s.Count; c.jumped > 30 { // or mail is given up
 			s.Count, c.jumped = 0, c.jumped-s.Count
 		}
+	case "slow":
+		s.Count = []int{0, 5, 300, 2500}[c.IntN(4)] // milliseconds
+	case "log-short":
+		s.At, s.Count = c.IntN(int(c.logSize)), c.IntN(2)
 	case "log-header":
 		s.At, s.Count = c.IntN(28), c.IntN(2)
 	}

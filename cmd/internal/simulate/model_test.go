@@ -27,19 +27,21 @@ func (s state) String() string {
 
 // model knows what was promised.
 type model struct {
-	mu       sync.Mutex
-	boxes    map[string]*box     // by address now
-	former   map[string]*box     // by each address that it ever had, the last to have it
-	uids     map[string]string   // to which message each unique-id belongs, for ever
-	messages map[string]*message // by token
-	away     map[string]*away    // by token and recipient
-	owed     map[string]*report  // by reportKey
-	lists    map[string][]*box   // by address
-	unlisted bool                // a verb has failed that changes lists too: who is in them is not known
-	doubtful []*box              // with others
-	latest   time.Time           // by the clock of the server, which may have been set back
-	moved    map[string]bool     // addresses whose mailbox was renamed or removed, or perhaps was
-	wrong    []string            // what was found against the promises
+	mu            sync.Mutex
+	boxes         map[string]*box     // by address now
+	former        map[string]*box     // by each address that it ever had, the last to have it
+	uids          map[string]string   // to which message each unique-id belongs, for ever
+	messages      map[string]*message // by token
+	names         map[string]bool     // token and the name of a mailbox that it was accepted for
+	away          map[string]*away    // by token and recipient
+	owed          map[string]*report  // by reportKey
+	lists         map[string][]*box   // by address
+	unlisted      bool                // a verb has failed that changes lists too: who is in them is not known
+	doubtful      []*box              // with others
+	latest        time.Time           // by the clock of the server, which may have been set back
+	moved         map[string]bool     // addresses whose mailbox was renamed or removed, or perhaps was
+	refusedReport bool                // another server took a report not
+	wrong         []string            // what was found against the promises
 }
 
 type message struct {
@@ -73,7 +75,7 @@ type away struct {
 	token, to       string
 	accepted, spare int // how often the other server took it; how many more than once were allowed
 	last            time.Time
-	settled         bool // since the last time that it was taken, the server had a whole disk and time
+	settled         bool // since the last time that it was taken, or refused for good, the server had a whole disk and time
 	failed          bool // the other server refused it for good
 }
 
@@ -88,7 +90,7 @@ type report struct {
 func newModel() *model {
 	return &model{
 		boxes: make(map[string]*box), former: make(map[string]*box), uids: make(map[string]string), messages: make(map[string]*message),
-		away: make(map[string]*away), owed: make(map[string]*report),
+		names: make(map[string]bool), away: make(map[string]*away), owed: make(map[string]*report),
 		lists: make(map[string][]*box), moved: make(map[string]bool),
 	}
 }
@@ -102,6 +104,9 @@ func (m *model) violation(format string, args ...any) {
 
 func awayKey(token, to string) string           { return token + " to " + to }
 func reportKey(token, to, action string) string { return action + " " + token + " to " + to }
+
+// meant notes that a message was accepted for the mailbox that has this name now.
+func (m *model) meant(token, name string) { m.names[awayKey(token, name)] = true }
 
 func (m *model) newBox(name string) *box {
 	b := &box{copies: make(map[string]*copied)}
@@ -259,7 +264,8 @@ func (m *model) showOne(b *box, f listed, before snapshot) {
 	m.uids[f.uid] = f.token
 	c := b.copies[f.token]
 	if c == nil {
-		if !strings.HasPrefix(f.token, "report ") {
+		// A mailbox that was added while the message was on its way, under a name that it was accepted for, may have it.
+		if !strings.HasPrefix(f.token, "report ") && !m.names[awayKey(f.token, b.name)] {
 			m.violation("message %s is in %s and was never sent there", f.token, b.name)
 		}
 		c = &copied{state: promised}
@@ -299,13 +305,16 @@ func (m *model) crashed() {
 	}
 }
 
-// settle notes that the server had a whole disk and nothing to do: what was taken after the last fault will not be sent
-// again, nor, after a while, anything else.
-func (m *model) settle(lastFault time.Time, calm bool) {
+// noted is longer than a server with a whole disk needs to note that a message was taken, even if the log is full.
+const noted = 15 * time.Second
+
+// settle notes that the server had a whole disk and time, or has nothing in the queue any more: what was taken after the
+// last fault will not be sent again, nor, after a while, anything else.
+func (m *model) settle(lastFault time.Time, calm, empty bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, a := range m.away {
-		if a.accepted > 0 && (calm || a.last.After(lastFault)) {
+		if (a.accepted > 0 || a.failed) && (calm || a.last.After(lastFault)) && (empty || time.Since(a.last) > noted) {
 			a.settled = true
 		}
 	}
@@ -325,8 +334,14 @@ func (m *model) took(token, to string, told bool) {
 		m.violation("message %s was sent to %s, and it was refused", token, to)
 	case a.accepted > 1+a.spare:
 		m.violation("message %s was sent to %s %d times", token, to, a.accepted)
+	case a.failed && a.settled:
+		m.violation("message %s was sent to %s, which had refused it for good", token, to)
+	case a.failed: // the server could not note the refusal, tried again, and has nothing to report now
+		if r := m.owed[reportKey(token, to, "failed")]; r != nil {
+			r.unsure = true
+		}
 	}
-	a.settled = false
+	a.settled, a.failed = false, false
 	if !told {
 		a.spare++ // it will come again: nobody told the server that it was taken
 	}
@@ -341,7 +356,7 @@ func (m *model) turnedDown(token, to string) {
 	if a == nil {
 		return
 	}
-	a.failed = true
+	a.failed, a.settled, a.last = true, false, time.Now()
 	if msg := m.messages[token]; msg != nil && msg.local {
 		m.owe(token, to, "failed", msg.from)
 	}

@@ -122,11 +122,16 @@ func (f *findings) add(p *process, h History, v verdict) {
 	if known {
 		return
 	}
-	fails := func(h History) string { return first(p.run(h)) }
+	fails := func(h History) string {
+		last := p.live(h)
+		if kindOf(first(last.Wrong)) == kind {
+			v = last
+		}
+		return first(last.Wrong)
+	}
 	note := ""
 	if kindOf(fails(h)) == kind {
 		h = shrink(h, f.limit, fails)
-		v = p.live(h)
 	} else {
 		note = "It did not fail a second time."
 	}

@@ -197,6 +197,7 @@ func (w *world) refusedAway(token, from string, to ...string) {
 	w.model.mu.Lock()
 	defer w.model.mu.Unlock()
 	if from == "" {
+		w.model.refusedReport = true
 		return
 	}
 	for _, rcpt := range to {

@@ -8,8 +8,10 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
+	"testing/synctest"
 	"time"
 
 	"pillarbox/cmd/internal/ops"
@@ -24,11 +26,17 @@ type net0 = net.Listener
 
 // do takes a step, and returns how the life of the process ends with it; "" if it goes on.
 func (w *world) do(s *Step) (how string) {
+	if s.Pause > 0 {
+		w.paused.Add(1)
+		w.background.Go(func() {
+			defer w.paused.Add(-1)
+			w.session(s)
+		})
+		return ""
+	}
 	switch s.Do {
-	case "send":
-		w.send(s)
-	case "fetch":
-		w.fetch(s, false)
+	case "send", "fetch":
+		w.session(s)
 	case "together":
 		w.together(s)
 	case "rename":
@@ -67,6 +75,16 @@ func (w *world) do(s *Step) (how string) {
 	}
 	return ""
 }
+
+func (w *world) session(s *Step) {
+	if s.Do == "send" {
+		w.send(s)
+	} else {
+		w.fetch(s, false)
+	}
+}
+
+func (s *Step) pause() { time.Sleep(time.Duration(s.Pause) * time.Millisecond) }
 
 // together takes steps at the same time.
 func (w *world) together(s *Step) {
@@ -305,7 +323,7 @@ func (w *world) check() {
 		w.fail("check: %v", err)
 	}
 	for _, f := range report.Findings {
-		if f.Note || f.Problem == ops.ProblemLog && w.damaged {
+		if f.Note || f.Problem == ops.ProblemLog && w.damaged || f.Problem == ops.ProblemLeftover && w.leaves {
 			continue
 		}
 		w.fail("check found %+v", f)
@@ -314,6 +332,7 @@ func (w *world) check() {
 
 func (w *world) heal() {
 	w.faults.clear()
+	w.disk.Slow = nil
 	w.disk.SetSize(0)
 	w.disk.SetMostOpen(0)
 	w.faults.install(w)
@@ -330,6 +349,7 @@ type faults struct {
 	mode       mailtest.PowerMode
 	seed       uint64
 	afterwards func(*mailtest.PowerFS) // the next start
+	given      time.Time               // when the last of the errors was
 	passed     bool                    // everything is allowed for a moment
 }
 
@@ -431,13 +451,31 @@ func (f *faults) decide(op mailtest.Op) error {
 		a.count--
 		return a.count <= 0
 	})
+	if err != nil {
+		f.given = time.Now()
+	}
 	return err
 }
 
+// last is when the last of the armed errors was given.
+func (f *faults) last() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.given
+}
+
 func (w *world) fault(s *Step) string {
+	switch s.How {
+	case "log-short":
+		return w.cutLogShort(s)
+	case "slow":
+		w.slow(s)
+		return ""
+	}
 	f := w.faults
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	w.leaves = w.leaves || s.How == "eio" || s.How == "emfile"
 	w.damaged = w.damaged || slices.Contains([]string{"cut", "eio", "log-header"}, s.How) // a header may be torn too
 	switch s.How {
 	case "cut", "kill":
@@ -476,4 +514,33 @@ func (w *world) fault(s *Step) string {
 		return "crash"
 	}
 	return ""
+}
+
+// cutLogShort ends the process, and shortens a file of its log. While the disk is sound, and a moment after the last
+// message, nothing is in the log alone.
+func (w *world) cutLogShort(s *Step) string {
+	time.Sleep(time.Second)
+	if !w.calm() || w.disk.Slow != nil || w.paused.Load() > 0 {
+		return ""
+	}
+	w.damaged = true
+	w.faults.afterwards = func(disk *mailtest.PowerFS) {
+		disk.Edit(fmt.Sprintf("log/log%d", s.Count), func(text []byte) []byte { return text[:min(s.At, len(text))] })
+	}
+	if s.Seed%2 == 0 {
+		return "restart"
+	}
+	w.faults.kill = true
+	return "crash"
+}
+
+// slow makes the log slow, and what is written beside it. Other files are written with locks that virtual time does not know.
+func (w *world) slow(s *Step) {
+	synctest.Wait()
+	w.disk.Slow = func(op mailtest.Op) time.Duration {
+		if op.Kind != "syncall" && !strings.HasPrefix(op.Name, "log/") && !strings.HasPrefix(op.Name, "incoming/") {
+			return 0
+		}
+		return time.Duration(s.Count) * time.Millisecond
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -46,17 +47,20 @@ type world struct {
 	trace   []string // what happened
 
 	// Of the life that is lived.
-	network   *network
-	daemon    *daemon.Daemon
-	office    *ops.Office
-	stop      context.CancelFunc
-	over      chan error
-	reload    chan struct{}
-	faults    *faults
-	crashes   int
-	damaged   bool      // the log may be
-	lastFault time.Time // when the disk refused something, or could have, the last time
-	reloaded  int       // which configuration is in force
+	network    *network
+	background sync.WaitGroup // sessions of earlier steps
+	paused     atomic.Int32   // how many of them
+	daemon     *daemon.Daemon
+	office     *ops.Office
+	stop       context.CancelFunc
+	over       chan error
+	reload     chan struct{}
+	faults     *faults
+	crashes    int
+	damaged    bool      // the log may be
+	leaves     bool      // a temporary file may be left: its removal could fail, or the process ended before it
+	lastFault  time.Time // when the disk refused something, or could have, the last time
+	reloaded   int       // which configuration is in force
 }
 
 // run lives through a history and returns what was wrong.
@@ -249,7 +253,15 @@ func (w *world) live() {
 const grace = 20 * time.Second
 
 // calm says whether the disk has been sound for long enough.
-func (w *world) calm() bool { return !w.faulty() && time.Since(w.lastFault) > grace }
+func (w *world) calm() bool { return !w.faulty() && w.sinceFault() > grace }
+
+// sinceFault is how long the disk has been sound.
+func (w *world) sinceFault() time.Duration {
+	if given := w.faults.last(); given.After(w.lastFault) {
+		w.lastFault = given
+	}
+	return time.Since(w.lastFault)
+}
 
 // retryTime is longer than the server waits before it writes again what it could not write.
 const retryTime = 150 * time.Second
@@ -262,7 +274,8 @@ func (w *world) settle(faulty bool) {
 	if w.disk.Off() || faulty {
 		return
 	}
-	w.model.settle(w.lastFault, time.Since(w.lastFault) > retryTime)
+	quiet := w.sinceFault() > retryTime
+	w.model.settle(w.lastFault, quiet, w.daemon.Queue().Len() == 0)
 }
 
 // end ends the process: "crash" with what the fault that is under way leaves, anything else in order.
@@ -273,9 +286,16 @@ func (w *world) end(how string, goroutines int) {
 		w.model.crashed()
 	}
 	w.stop()
-	if err := <-w.over; err != nil && how != "crash" {
+	err := <-w.over
+	if w.disk.Off() && how != "crash" { // while it ended
+		how = "crash"
+		w.network.cut()
+		w.model.crashed()
+	}
+	if err != nil && how != "crash" {
 		w.fail("the server ended with %v", err)
 	}
+	w.background.Wait()
 	w.sink.group.Wait()
 	synctest.Wait()
 	if n := w.network.open(); n > 0 {
@@ -294,10 +314,11 @@ func (w *world) end(how string, goroutines int) {
 		return
 	}
 	w.log("the server has ended")
-	if w.faulty() || time.Since(w.lastFault) < retryTime {
+	if w.faulty() || w.sinceFault() < retryTime {
 		w.model.crashed() // what it could not write, the next does again
 	}
 	w.disk = w.disk.Kill()
+	w.happenAfterwards()
 }
 
 var bubbleForm = regexp.MustCompile(`(?m)^goroutine \d+ \[running, (synctest bubble \d+)\]`)
@@ -317,8 +338,14 @@ func (w *world) goroutines() {
 // crash makes of the disk what the next process finds.
 func (w *world) crash() {
 	w.crashes++
+	w.leaves = true
 	w.log("crash: %s", w.faults.kind())
 	w.disk = w.faults.leave(w.disk)
+	w.happenAfterwards()
+}
+
+// happenAfterwards is what happens to the disk while no server runs.
+func (w *world) happenAfterwards() {
 	if w.faults.afterwards != nil {
 		w.faults.afterwards(w.disk)
 		w.faults.afterwards = nil
@@ -328,6 +355,7 @@ func (w *world) crash() {
 // epilogue is a life with a sound disk and willing servers, in which everything comes to its end.
 func (w *world) epilogue() {
 	w.heal()
+	w.faults.afterwards = nil
 	w.sink.forget()
 	goroutines := runtime.NumGoroutine()
 	w.log("epilogue")
@@ -403,7 +431,7 @@ func (w *world) accounts() {
 
 // leftovers looks for what nobody will take away.
 func (w *world) leftovers() {
-	if w.crashes > 0 { // which may leave temporary files: the check of all mail must find them
+	if w.leaves { // the check of all mail must find all temporary files, when they are old enough, and remove them
 		time.Sleep(2 * time.Hour)
 		report, err := w.office.CheckMail(context.Background(), "", ops.CheckOptions{Repair: true, Ledger: []quota.Recount{}})
 		w.log("check: %+v, %v", report, err)
@@ -413,17 +441,17 @@ func (w *world) leftovers() {
 	}
 	for _, name := range w.base.names(w.disk) {
 		switch {
-		case strings.HasPrefix(name, "badmail/.") && w.crashes > 0 && w.base.known["badmail-temporary"]:
 		case strings.HasPrefix(name, "incoming/"), strings.HasSuffix(name, ".tmp"), strings.HasPrefix(name, "queue/"):
 			w.fail("%s is left", name)
-		case strings.HasPrefix(name, "badmail/") && len(w.model.moved) == 0: // with all senders there, nobody's report is kept
+		case strings.HasPrefix(name, "badmail/") && len(w.model.moved) == 0 && !w.model.refusedReport:
+			// With all senders there, no report is kept.
 			w.fail("%s is left", name)
 		}
 	}
 }
 
 // faulty says whether the disk may refuse something now.
-func (w *world) faulty() bool { return w.faults.active() || w.disk.Untold() }
+func (w *world) faulty() bool { return w.faults.active() || w.disk.Untold() || w.disk.Slow != nil }
 
 // look reads all mailboxes, and holds the quota against what is there.
 func (w *world) look(quiet bool) {
@@ -431,7 +459,7 @@ func (w *world) look(quiet bool) {
 		w.lastFault = time.Now()
 	}
 	if quiet {
-		time.Sleep(grace - time.Since(w.lastFault))
+		time.Sleep(grace - w.sinceFault())
 	}
 	quiet = quiet || w.calm()
 	if now := time.Now(); now.After(w.model.latest) {
@@ -442,7 +470,7 @@ func (w *world) look(quiet bool) {
 		if w.disk.Off() {
 			return
 		}
-		if !seen && quiet {
+		if !seen && quiet && w.paused.Load() == 0 { // a session that pauses has the mailbox for itself
 			w.fail("%s cannot be read, with all in order", name)
 		}
 	}
@@ -482,7 +510,6 @@ type base struct {
 	disk    *mailtest.PowerFS
 	source  string // a folder with mail to import
 	failed  func(w *world)
-	known   map[string]bool // faults of today that are not told
 }
 
 // giveUp ends the process: goroutines are left, and virtual time cannot end with them.
