@@ -443,3 +443,24 @@ func TestLogFailedSync(t *testing.T) {
 	must(t, b.append("third"))
 	wantRecords(t, openBench(t, b.dir, durable.LogOptions{}).replay(t), []string{"third"})
 }
+
+// TestLogStopDuringSync: a log that is stopped while it syncs keeps its records for the next Replay.
+func TestLogStopDuringSync(t *testing.T) {
+	syncing, stopped := make(chan struct{}), make(chan struct{})
+	b := openBench(t, t.TempDir(), durable.LogOptions{Sync: func(func(func([]byte) error) error) error {
+		close(syncing)
+		<-stopped
+		return nil
+	}})
+	b.replay(t)
+	must(t, b.append("record"))
+	done := make(chan error, 1)
+	go func() { done <- b.Checkpoint() }()
+	<-syncing
+	b.Stop()
+	close(stopped)
+	if err := <-done; !errors.Is(err, durable.ErrLogDown) {
+		t.Error(err)
+	}
+	wantRecords(t, b.replay(t), []string{"record"})
+}

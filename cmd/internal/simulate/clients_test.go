@@ -231,7 +231,7 @@ func (w *world) took(out *sending, now state, why string) {
 		if _, list := m.lists[to]; list && m.unlisted && now != refused {
 			for _, b := range m.boxes { // whoever is in the list
 				if c := b.copies[s.Token]; c == nil || c.state == flying {
-					m.answered(b, s.Token, maybe, false)
+					m.answered(b, s.Token, min(now, maybe), false)
 				}
 				if b.limit && (isLocal(s.From) || vouched(s.From)) {
 					m.owe(s.Token, b.name, "failed", s.From).unsure = true

@@ -368,7 +368,7 @@ func (c *chooser) accident() Step {
 	case "log-short":
 		s.At, s.Count = c.IntN(int(c.logSize)), c.IntN(2)
 	case "log-header":
-		s.At, s.Count = c.IntN(28), c.IntN(2)
+		s.At, s.Count, s.Size = c.IntN(36), c.IntN(2), c.IntN(3)
 	}
 	return s
 }

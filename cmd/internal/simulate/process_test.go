@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -40,15 +42,31 @@ func TestLive(t *testing.T) {
 	b := newBase(t, level)
 	b.failed = func(w *world) { answer(w.verdict()) }
 	in := bufio.NewReaderSize(os.Stdin, 1<<20)
-	for {
+	for n := 1; ; n++ {
 		line, err := in.ReadBytes('\n')
 		if err != nil {
 			return
 		}
 		var h History
 		must(t, json.Unmarshal(line, &h))
-		answer(b.run(t, h, verbose))
+		v := b.run(t, h, verbose)
+		if n%50 == 0 {
+			if held := heap(); held > mostHeap {
+				v.Wrong = append(v.Wrong, fmt.Sprintf("after %d histories %d octets of memory are in use", n, held))
+			}
+		}
+		answer(v)
 	}
+}
+
+// mostHeap is how much memory a process may hold between two histories. Servers that have ended hold none.
+const mostHeap = 48 << 20
+
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
 
 func answer(v verdict) {
@@ -153,11 +171,36 @@ func (p *process) live(h History) verdict {
 			text := said.String() + p.said.String()
 			p.cmd = nil
 			if !hung.Stop() {
-				return broken("the server hangs: " + text)
+				return broken("the server hangs: " + waiting(text))
 			}
 			return broken("the server died: " + text)
 		}
 	}
+}
+
+var functionForm = regexp.MustCompile(`(?m)^(?:.*/)?([^\s/]+)\(.*\)$`)
+
+// waiting is what a dump of all goroutines says of those that virtual time does not wait for, each in a line: one of them
+// is to blame. Without any it is the dump.
+func waiting(dump string) string {
+	var lines []string
+	for _, one := range strings.Split(dump, "\n\n") {
+		head, _, _ := strings.Cut(one, "\n")
+		if !strings.Contains(head, "synctest bubble") || strings.Contains(head, "(durable)") {
+			continue
+		}
+		var calls []string
+		for _, call := range functionForm.FindAllStringSubmatch(one, -1) {
+			if !strings.HasPrefix(call[1], "runtime.") && !strings.HasPrefix(call[1], "sync.") {
+				calls = append(calls, call[1])
+			}
+		}
+		lines = append(lines, strings.Join(calls, " < "))
+	}
+	if len(lines) == 0 {
+		return dump
+	}
+	return strings.Join(lines, "\n")
 }
 
 func first(wrong []string) string {

@@ -216,3 +216,28 @@ func TestShrink(t *testing.T) {
 		t.Errorf("left are\n%s", h)
 	}
 }
+
+// TestWaiting: of a dump, what holds virtual time up is told.
+func TestWaiting(t *testing.T) {
+	dump := `SIGQUIT: quit
+
+goroutine 1 [chan receive]:
+testing.(*T).Run(0xc000)
+	/go/testing.go:1 +0x1
+
+goroutine 7 gp=0x1 m=nil [sync.Mutex.Lock, synctest bubble 5]:
+sync.(*Mutex).Lock(...)
+	/go/mutex.go:46
+pillarbox/quota.(*Ledger).Forget(0x1)
+	/src/quota.go:9 +0x1
+pillarbox/cmd/internal/ops.(*Office).exclusively(0x1, {0x2, 0x3})
+	/src/ops.go:9 +0x1
+
+goroutine 8 gp=0x1 m=nil [select (durable), synctest bubble 5]:
+pillarbox/mailstore.(*keeper).run(0x1)
+	/src/keeper.go:1 +0x1
+`
+	if got := waiting(dump); got != "quota.(*Ledger).Forget < ops.(*Office).exclusively" {
+		t.Errorf("%q", got)
+	}
+}

@@ -290,9 +290,9 @@ func (w *world) importMail(s *Step) {
 		switch {
 		case c.state == promised:
 		case err == nil:
-			c.state = promised
+			c.state, c.uid = promised, "" // it may have another unique-id than the one that was deleted
 		case t.Mailbox.Local != "": // it got as far as copying
-			c.state = maybe
+			c.state, c.uid = maybe, ""
 		}
 	}
 }
@@ -502,18 +502,24 @@ func (w *world) fault(s *Step) string {
 		f.kill = true
 		return "crash"
 	case "log-header":
-		f.kill, f.afterwards = s.Seed%2 == 0, func(disk *mailtest.PowerFS) {
-			disk.Edit(fmt.Sprintf("log/log%d", s.Count), func(text []byte) []byte {
-				for i := s.At; i < min(s.At+4, len(text)); i++ {
-					text[i] ^= 0x5a
-				}
-				return text
-			})
-		}
-		f.mode, f.seed = mailtest.Everything, s.Seed
+		f.kill, f.mode, f.seed = s.Seed%2 == 0, mailtest.PowerMode(s.Seed/2%4), s.Seed
+		f.afterwards = func(disk *mailtest.PowerFS) { damageHeader(disk, s) }
 		return "crash"
 	}
 	return ""
+}
+
+// damageHeader makes four octets of the header of a file of the log wrong, in the copy at the front, that at the back, or
+// both.
+func damageHeader(disk *mailtest.PowerFS, s *Step) {
+	disk.Edit(fmt.Sprintf("log/log%d", s.Count), func(text []byte) []byte {
+		for _, copyAt := range [][]int{{0}, {len(text) - 4096}, {0, len(text) - 4096}}[s.Size] {
+			for i := copyAt + s.At; i >= 0 && i < min(copyAt+s.At+4, len(text)); i++ {
+				text[i] ^= 0x5a
+			}
+		}
+		return text
+	})
 }
 
 // cutLogShort ends the process, and shortens a file of its log. While the disk is sound, and a moment after the last
