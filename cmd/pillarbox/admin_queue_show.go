@@ -65,6 +65,9 @@ func (a *app) printQueued(d *queueDetails, routes *route.Table) {
 	if !d.Released.IsZero() {
 		lines = append(lines, "Released:\t"+localTime(d.Released)+", its time counts from then")
 	}
+	if d.Uncounted > 0 {
+		lines = append(lines, "Not counted:\t"+ageText(d.Uncounted)+": the clock was set forward, or the machine slept")
+	}
 	lines = append(lines, "State:\t"+stateText(d.State, now))
 	for i := range d.To {
 		lines = append(lines, recipientLines(d, i, routes.For(d.To[i].Address.Domain), now)...)

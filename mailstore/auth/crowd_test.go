@@ -235,8 +235,8 @@ func TestChangedElsewhereIsAskedOnce(t *testing.T) {
 				elsewhere.password = "changed"
 			}
 			_, err := try(a, here, "dora", "secret")
-			if !errors.Is(err, want) || elsewhere.asked != i+1 {
-				t.Errorf("login %d: %v, asked %d times", i, err, elsewhere.asked)
+			if !errors.Is(err, want) || int(elsewhere.asked.Load()) != i+1 {
+				t.Errorf("login %d: %v, asked %d times", i, err, elsewhere.asked.Load())
 			}
 		}
 	})

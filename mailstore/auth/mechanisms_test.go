@@ -321,11 +321,11 @@ func TestSecretsAreFilled(t *testing.T) {
 type backend struct {
 	password string
 	err      error
-	asked    int
+	asked    atomic.Int32
 }
 
 func (b *backend) Check(_ context.Context, login, mailbox addr.Address, password string) error {
-	b.asked++
+	b.asked.Add(1)
 	switch {
 	case b.err != nil:
 		return b.err

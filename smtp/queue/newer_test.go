@@ -83,6 +83,7 @@ func TestUnknownMembers(t *testing.T) {
 // can be understood, it goes.
 func TestNewerState(t *testing.T) {
 	bubble(t, func(w *world) {
+		w.table.Default.Schedule.Expire = 60 * 24 * time.Hour
 		w.set(all(later))
 		id := w.send("anna@office.example", "a@one.example")
 		synctest.Wait()
@@ -113,7 +114,6 @@ func TestNewerState(t *testing.T) {
 			}
 		}
 		must(t, os.WriteFile(path, old, 0o600))
-		w.table.Default.Schedule.Expire = 60 * 24 * time.Hour
 		time.Sleep(newerLook + time.Minute)
 		w.wantLen(0)
 		if ids := w.q.Newer(); len(ids) != 0 || len(w.attempts()) != 1 {

@@ -10,7 +10,8 @@ import (
 )
 
 // TestOutboundCorrupt: files of the queue that are damaged while the server is
-// down are put aside with a line in the log, and the rest goes on.
+// down are put aside with a line in the log, and the rest goes on. A message that a newer release
+// wrote stays as it is, until its state can be understood.
 func TestOutboundCorrupt(t *testing.T) {
 	o, _ := sendingOffice(t)
 	port := freePort(t)
@@ -27,8 +28,9 @@ func TestOutboundCorrupt(t *testing.T) {
 	file := func(name, suffix string) string { return o.path("data", "queue", ids[name]+suffix) }
 	o.write(t, filepath.Join("data", "queue", ids["garbage"]+".env"), "\x00\xFF{\"version\":1")
 	o.write(t, filepath.Join("data", "queue", ids["empty"]+".env"), "")
-	o.write(t, filepath.Join("data", "queue", ids["later version"]+".env"),
-		strings.Replace(read(t, file("later version", ".env")), `"version":1`, `"version":99`, 1))
+	old := read(t, file("later version", ".env"))
+	newer := strings.Replace(old, `"version":1`, `"version":99`, 1)
+	o.write(t, filepath.Join("data", "queue", ids["later version"]+".env"), newer)
 	for _, gone := range []string{file("no message", ".eml"), file("no state", ".env")} {
 		if err := os.Remove(gone); err != nil {
 			t.Fatal(err)
@@ -38,15 +40,20 @@ func TestOutboundCorrupt(t *testing.T) {
 
 	k := newSink(t, port)
 	s = o.serve(t)
-	s.errors = []string{"put into queue/quarantine", "cannot read a message that is to be sent"}
+	s.errors = []string{"put into queue/quarantine", "cannot read a message that is to be sent", "a newer release wrote the state"}
 	o.pillarbox(t, "", "admin", "queue", "retry")
 	for _, d := range k.wantDumps(t, 2) {
 		if !strings.Contains(d.message, "\nthe end of good") {
 			t.Errorf("arrived: %q", d.message)
 		}
 	}
-	o.wantQueueEmpty(t)
-	for _, name := range names[1 : len(names)-1] {
+	onlyNewer := func() {
+		t.Helper()
+		eventually(t, "the message of the newer release is left alone", func() bool { return len(o.queue(t)) == 0 && len(o.queueFiles(t)) == 2 })
+	}
+	onlyNewer()
+	s.wantLog(t, ids["later version"])
+	for _, name := range names[1 : len(names)-2] {
 		aside, _ := filepath.Glob(o.path("data", "queue", "quarantine", ids[name]+".*"))
 		if want := map[string]int{"no message": 1, "no state": 1}[name]; len(aside) != max(want, 2-want) {
 			t.Errorf("%s: put aside are %v", name, aside)
@@ -57,6 +64,15 @@ func TestOutboundCorrupt(t *testing.T) {
 	}
 	after := o.submit(t, letter("afterwards"), "bob@partner.example")
 	k.wantDumps(t, 3)
-	o.wantQueueEmpty(t)
+	onlyNewer()
 	s.wantLog(t, after)
+	s.stop(t)
+	if got := read(t, file("later version", ".env")); got != newer {
+		t.Errorf("the newer state became %s", got)
+	}
+	o.write(t, filepath.Join("data", "queue", ids["later version"]+".env"), old)
+	o.serve(t)
+	o.pillarbox(t, "", "admin", "queue", "retry")
+	k.wantDumps(t, 4)
+	o.wantQueueEmpty(t)
 }
