@@ -172,7 +172,21 @@ func deviceOf(fsys durable.FS, name string) (uint64, error) {
 // operation acts on the store, and the log is empty. If the disk has no room for the change, it is made once more with
 // the room of the reserve. change must not use the store.
 func (s *Store) Exclusively(change func() error) error {
-	return s.alone(func() error { return s.WithReserve(change) })
+	return s.alone(func() error {
+		defer s.syncNames()
+		return s.WithReserve(change)
+	})
+}
+
+// syncNames makes sure that the disk has the names of mailboxes as the store sees them, whatever a change says became of
+// it: one that was undone in part may be on the disk in another part. Records are about to use the names.
+func (s *Store) syncNames() {
+	if s.keeper == nil || s.syncEach {
+		return
+	}
+	if err := s.fsys.SyncAll(); err != nil {
+		s.fall(err)
+	}
 }
 
 func (s *Store) alone(do func() error) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"path"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -192,6 +193,46 @@ func logCutShort(t *testing.T) {
 	must(t, err)
 	must(t, s.Recover(smallLog))
 	lost := killed.Restart(mailtest.Nothing, nil)
+	must(t, s.Close())
+	must(t, told.verify(lost))
+}
+
+// TestNamesAreSynced: a message is where its mailbox is after a power cut, although a change of the mailbox's name was
+// undone, or cut short by the end of the process, and only a part of this is on the disk.
+func TestNamesAreSynced(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) { namesAreSynced(t, killed) })
+	}
+}
+
+func namesAreSynced(t *testing.T, killed bool) {
+	disk := mailtest.NewPowerFS()
+	for _, box := range everybody {
+		must(t, disk.MkdirAll(box, dirPerm))
+	}
+	s, err := Open(disk, Options{})
+	must(t, err)
+	must(t, s.Recover(smallLog))
+	_ = s.Exclusively(func() error {
+		err := errors.Join(disk.Rename(anna, anna+".other"), disk.SyncDir(path.Dir(anna)), disk.Rename(anna+".other", anna))
+		if killed {
+			disk.Cut()
+		}
+		return err
+	})
+	if killed {
+		_ = s.Close() // in vain
+		disk = disk.Kill()
+		s, err = Open(disk, Options{})
+		must(t, err)
+		must(t, s.Recover(smallLog))
+	}
+	told := make(promises)
+	told.deliver(s, "first\r\n", 4000, anna)
+	if !told["first\r\n"].done {
+		t.Error("the message was not taken")
+	}
+	lost := disk.Restart(mailtest.Nothing, nil)
 	must(t, s.Close())
 	must(t, told.verify(lost))
 }

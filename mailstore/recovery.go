@@ -48,16 +48,17 @@ func (r *recovery) read(record []byte) error {
 
 // restore writes everything.
 func (r *recovery) restore() error {
-	if len(r.order) == 0 {
-		return nil
-	}
 	if err := r.writeAll(); err != nil {
 		return err
 	}
+	// Without a record, too: new records are about to use the names of mailboxes, and the last change of these, or what
+	// records in the damaged part of a log stood for, may be in memory only.
 	if err := r.sync(); err != nil {
 		return err
 	}
-	r.log.Info("what the log held was written again", "files", len(r.order))
+	if len(r.order) > 0 {
+		r.log.Info("what the log held was written again", "files", len(r.order))
+	}
 	return nil
 }
 

@@ -165,12 +165,6 @@ func (l *Log) Replay(do func(record []byte) error, done func() error) error {
 	if err := done(); err != nil {
 		return err
 	}
-	if older.damage != "" || newer.damage != "" {
-		// The records that are lost may stand for changes that the system has in memory only.
-		if err := l.fsys.SyncAll(); err != nil {
-			return err
-		}
-	}
 	for _, s := range l.segments {
 		if err := l.keepDamaged(s); err != nil {
 			return err

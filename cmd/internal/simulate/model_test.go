@@ -66,6 +66,7 @@ type copied struct {
 	seen     bool // by a reader
 	orReport bool // a full mailbox was one of several recipients
 	imported bool
+	deleted  time.Time
 	swept    bool // a retention run was at work between its sending and its answer
 }
 
@@ -289,7 +290,26 @@ func (m *model) showOne(b *box, f listed, before snapshot) {
 func (m *model) fetched(b *box, tokens []string, now state) {
 	for _, token := range tokens {
 		if c := b.copies[token]; c != nil {
-			c.state = now
+			c.state, c.deleted = now, time.Now()
+		}
+	}
+}
+
+// forgets notes that the log of the last seconds is damaged: a deletion in it, or the note that a message was sent, is gone,
+// while the message may be in the rest of it.
+func (m *model) forgets(seconds time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, b := range m.former {
+		for _, c := range b.copies {
+			if c.state == deleted && time.Since(c.deleted) < seconds {
+				c.state = leaving
+			}
+		}
+	}
+	for _, a := range m.away {
+		if time.Since(a.last) < seconds {
+			a.settled = false
 		}
 	}
 }

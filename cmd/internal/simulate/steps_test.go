@@ -569,7 +569,7 @@ func (w *world) cutLogShort(s *Step) string {
 	if s.Seed%2 == 0 {
 		return "restart"
 	}
-	w.faults.kill = true
+	w.faults.kill, w.short = true, true
 	return "crash"
 }
 

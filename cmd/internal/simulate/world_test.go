@@ -58,6 +58,7 @@ type world struct {
 	faults     *faults
 	crashes    int
 	damaged    bool      // the log may be
+	short      bool      // the log will be
 	leaves     bool      // a temporary file may be left: its removal could fail, or the process ended before it
 	lastWorse  time.Time // when more than room was lacking, or nothing was, the last time
 	lastFault  time.Time // when the disk refused something, or could have, the last time
@@ -294,6 +295,10 @@ func (w *world) end(how string, goroutines int) {
 	if how == "crash" {
 		w.disk.Cut()
 		w.network.cut()
+		if w.short {
+			w.short = false
+			w.model.forgets(noted)
+		}
 		w.model.crashed()
 	}
 	w.stop()
@@ -485,7 +490,7 @@ func (w *world) look(quiet bool) {
 		if !seen && quiet && w.paused.Load() == 0 { // a session that pauses has the mailbox for itself
 			w.fail("%s cannot be read, with all in order", name)
 		}
-		if !seen && noRoom && w.paused.Load() == 0 {
+		if !seen && noRoom && !w.damaged && w.paused.Load() == 0 { // a damaged log that is kept needs more room
 			w.fail("%s cannot be read, and nothing is wrong but that the disk is full", name)
 		}
 	}
