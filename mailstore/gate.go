@@ -38,6 +38,20 @@ func (g *gate) enter() error {
 	return nil
 }
 
+// enterToMakeRoom is enter for an operation that makes room in the log. An operation inside may wait for that room; so this
+// one does not wait for a caller who waits until no operation is inside.
+func (g *gate) enterToMakeRoom() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if waits := g.locked && g.inside > 0; !waits || g.recovering {
+		if err := g.waitOpenLocked(); err != nil {
+			return err
+		}
+	}
+	g.inside++
+	return nil
+}
+
 // tryEnter is enter for the goroutine that recovers the store, which cannot wait for a recovery.
 func (g *gate) tryEnter() bool {
 	g.mu.Lock()

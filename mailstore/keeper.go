@@ -239,7 +239,7 @@ func (k *keeper) openLog() {
 	if err != nil {
 		return
 	}
-	if err := j.log.Replay(func([]byte) error { return errRecord }, func() error { return nil }); err != nil {
+	if err := j.log.Replay(func([]byte) error { return errRecord }, newRecovery(k.store, k.opts.Log).restore); err != nil {
 		_ = j.log.Abandon()
 		return
 	}

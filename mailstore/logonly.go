@@ -70,7 +70,7 @@ func (sp *Spool) writeOutOld() {
 	}
 	defer sp.logOnly.busy.Done()
 	defer sp.restartTimer()
-	if sp.store.gate.enter() != nil {
+	if sp.store.gate.enterToMakeRoom() != nil {
 		return
 	}
 	defer sp.store.gate.leave()

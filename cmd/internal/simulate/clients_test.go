@@ -96,6 +96,16 @@ type sending struct {
 	limit bool // some mailbox may be full
 }
 
+// unmoved reports whether all mailboxes are where they were when they were accepted.
+func (out *sending) unmoved() bool {
+	for b, name := range out.names {
+		if b.name != name || b.removed || len(b.others) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // send is one SMTP session with one message.
 func (w *world) send(s *Step) {
 	local := isLocal(s.From)
@@ -150,6 +160,7 @@ func (w *world) send(s *Step) {
 		return
 	}
 	w.took(out, flying, "")
+	calm := w.calm()
 	data := stuff(text) + ".\r\n"
 	if s.Pause > 0 && s.How != "drop" {
 		_, _ = io.WriteString(c, data[:len(data)/2]) // the rest fails too
@@ -172,6 +183,9 @@ func (w *world) send(s *Step) {
 		w.took(out, promised, text)
 	default:
 		w.took(out, refused, text)
+		if calm && w.calm() && out.unmoved() && code/100 == 4 && !out.limit {
+			w.fail("message %s was refused, with all in order: %s", s.Token, text)
+		}
 	}
 	c.ask("QUIT")
 }

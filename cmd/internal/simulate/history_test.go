@@ -130,6 +130,10 @@ func generate(seed uint64, steps int, without map[string]bool) History {
 			}
 			continue
 		}
+		if s.Do == "rename" && c.IntN(4) == 0 { // somebody reads it, and another mailbox gets its name
+			h.Steps = append(h.Steps, Step{Do: "fetch", Box: s.Box, Count: 1000, Pause: 3000}, s, Step{Do: "add", Box: s.Box})
+			continue
+		}
 		h.Steps = append(h.Steps, s)
 		if c.lasting(s) && c.IntN(4) > 0 { // most faults pass after a while
 			for range c.IntN(6) {

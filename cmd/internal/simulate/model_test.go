@@ -57,6 +57,7 @@ type box struct {
 	removed bool
 	limit   bool     // it has, or had, a quota
 	sweeps  int      // retention runs that are at work
+	had     []string // all names that it ever had
 	others  []string // a verb on it has failed: after a crash it may have one of these names, or none
 }
 
@@ -119,6 +120,7 @@ func (m *model) newBox(name string) *box {
 // call gives a mailbox its name.
 func (m *model) call(b *box, name string) {
 	b.name, b.removed = name, false
+	b.had = append(b.had, name)
 	m.boxes[name], m.former[name] = b, b
 }
 
@@ -267,7 +269,8 @@ func (m *model) showOne(b *box, f listed, before snapshot) {
 	c := b.copies[f.token]
 	if c == nil {
 		// A mailbox that was added while the message was on its way, under a name that it was accepted for, may have it.
-		if !strings.HasPrefix(f.token, "report ") && !m.names[awayKey(f.token, b.name)] {
+		meant := func(name string) bool { return m.names[awayKey(f.token, name)] }
+		if !strings.HasPrefix(f.token, "report ") && !slices.ContainsFunc(b.had, meant) {
 			m.violation("message %s is in %s and was never sent there", f.token, b.name)
 		}
 		c = &copied{state: promised}

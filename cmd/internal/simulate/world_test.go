@@ -21,6 +21,7 @@ import (
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/daemon"
 	"pillarbox/cmd/internal/ops"
+	"pillarbox/mailstore/durable"
 	"pillarbox/mailstore/mailtest"
 	"pillarbox/quota"
 )
@@ -59,6 +60,7 @@ type world struct {
 	crashes    int
 	damaged    bool      // the log may be
 	short      bool      // the log will be
+	unlogged   bool      // the server may have worked without a log, because one could not be made or read
 	leaves     bool      // a temporary file may be left: its removal could fail, or the process ended before it
 	lastWorse  time.Time // when more than room was lacking, or nothing was, the last time
 	lastFault  time.Time // when the disk refused something, or could have, the last time
@@ -147,6 +149,8 @@ func (f files) Close() error                      { return nil }
 // start starts a server. With a fault in force it may refuse; then the fault is taken away and it must not.
 func (w *world) start() bool {
 	faulty := w.faulty()
+	w.unlogged = w.unlogged || faulty
+	w.noRoom()
 	err := w.tryStart()
 	if err != nil && !w.disk.Off() && faulty {
 		w.log("the server does not start: %v; the disk is mended", err)
@@ -457,6 +461,7 @@ func (w *world) leftovers() {
 	}
 	for _, name := range w.base.names(w.disk) {
 		switch {
+		case w.sentUnnoted(name):
 		case strings.HasPrefix(name, "incoming/"), strings.HasSuffix(name, ".tmp"), strings.HasPrefix(name, "queue/"):
 			w.fail("%s is left", name)
 		case strings.HasPrefix(name, "badmail/") && len(w.model.moved) == 0 && !w.model.refusedReport:
@@ -464,6 +469,28 @@ func (w *world) leftovers() {
 			w.fail("%s is left", name)
 		}
 	}
+}
+
+// sentUnnoted reports whether a file is that of a message that was sent, or refused for good, while the server had no log:
+// it was leaving the queue when the server ended. Without its state the server cannot know that, and keeps it aside.
+func (w *world) sentUnnoted(name string) bool {
+	text, err := durable.ReadFile(w.disk, name)
+	if !w.unlogged || !strings.HasPrefix(name, "queue/quarantine/") || !strings.HasSuffix(name, ".eml") || err != nil {
+		return false
+	}
+	if _, err := w.disk.Lstat(strings.TrimSuffix(name, ".eml") + ".env"); err == nil {
+		return false
+	}
+	token, _ := w.model.recognise(string(text))
+	sent := false
+	for _, a := range w.model.away {
+		if a.token == token {
+			if sent = a.accepted > 0 || a.failed; !sent {
+				return false
+			}
+		}
+	}
+	return sent
 }
 
 // faulty says whether the disk may refuse something now.
