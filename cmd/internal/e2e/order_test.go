@@ -44,6 +44,9 @@ func calls(trace string) []call {
 // step is a call that a delivery has to make.
 type step struct{ what, name, args string }
 
+// syncAgain is a step that may have come before, too: at the start.
+var syncAgain = step{"everything is synced later", "syncfs", ""}
+
 // TestOrderOfCalls watches deliveries with strace. A kill does not show whether
 // anything was synced, for what was written survives it; the order of the calls
 // does. A small message is in the log, which is opened so that every write is
@@ -64,7 +67,7 @@ func TestOrderOfCalls(t *testing.T) {
 			{"the message is in the log", "pwrite64", `^\d+<` + data + `/log/log0>, "PBGR`},
 			{"it is linked into the mailbox", "linkat", `"/proc/self/fd/\d+", \d+<` + mailbox + `>, "P3_\d+_\d+d?\.eml", AT_SYMLINK_FOLLOW`},
 			told,
-			{"everything is synced behind", "syncfs", ""},
+			syncAgain,
 		}},
 		{"large", letter("watched") + strings.Repeat("a line of text\r\n", 10_000), []step{
 			{"the message is synced", "fsync|fdatasync", `^\d+<` + incoming + `/P3_\d+>$`},
@@ -92,7 +95,7 @@ func assertOrder(t *testing.T, test, trace string, order []step) {
 		name, args := regexp.MustCompile("^("+step.name+")$"), regexp.MustCompile(step.args)
 		var found []call
 		for _, c := range all {
-			if name.MatchString(c.name) && args.MatchString(c.args) {
+			if name.MatchString(c.name) && args.MatchString(c.args) && !(step == syncAgain && c.begin <= after) {
 				found = append(found, c)
 			}
 		}
