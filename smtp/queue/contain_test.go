@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -45,7 +46,11 @@ func TestPanicWhenSent(t *testing.T) {
 		time.Sleep(time.Hour)
 		w.saw("after a restart", &w.log)
 		items, _, err := w.q.List(Filter{Held: true}, 0)
-		if err != nil || len(items) != 1 || items[0].ID != bad || !strings.Contains(items[0].To[0].Last.Reply.Text, "a mistake of this server's program") {
+		// Whichever attempt came first, the other was not made.
+		blamed := func(r Recipient) bool {
+			return r.Last != nil && strings.Contains(r.Last.Reply.Text, "a mistake of this server's program")
+		}
+		if err != nil || len(items) != 1 || items[0].ID != bad || !slices.ContainsFunc(items[0].To, blamed) {
 			t.Fatalf("held: %v, %v", items, err)
 		}
 		if n, err := w.q.Do(Release, Filter{IDs: []string{bad}}); n != 1 || err != nil {
