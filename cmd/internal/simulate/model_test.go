@@ -397,10 +397,30 @@ func (m *model) owe(token, to, action, sender string) *report {
 	return r
 }
 
+// owedNow is the report that is owed. One may be on its way before the answer that says so has reached the client.
+func (m *model) owedNow(token, to, action string) *report {
+	r, msg := m.owed[reportKey(token, to, action)], m.messages[token]
+	if r == nil && action == "failed" && msg != nil && (msg.local || vouched(msg.from)) && m.flies(token) {
+		r = m.owe(token, to, action, msg.from)
+		r.unsure = true
+	}
+	return r
+}
+
+// flies reports whether a message is on its way.
+func (m *model) flies(token string) bool {
+	for _, b := range m.former {
+		if c := b.copies[token]; c != nil && c.state == flying {
+			return true
+		}
+	}
+	return false
+}
+
 // reported is a report in a mailbox.
 func (m *model) reported(b *box, uid, token, to, action string) (name string) {
 	key := reportKey(token, to, action)
-	r := m.owed[key]
+	r := m.owedNow(token, to, action)
 	if msg := m.messages[token]; r == nil && action == "delayed" && msg != nil && m.latest.Sub(msg.sent) > 11*time.Hour {
 		r = m.owe(token, to, action, msg.from)
 	}

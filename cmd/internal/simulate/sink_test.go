@@ -209,7 +209,7 @@ func (w *world) refusedAway(token, from string, to ...string) {
 // reportAway is a report that goes to another server.
 func (m *model) reportAway(token, text string, to []string) {
 	for _, final := range finalForm.FindAllStringSubmatch(text, -1) {
-		if r := m.owed[reportKey(token, final[1], "failed")]; r != nil && slices.Equal(to, []string{r.sender}) {
+		if r := m.owedNow(token, final[1], "failed"); r != nil && slices.Equal(to, []string{r.sender}) {
 			return
 		}
 	}

@@ -217,15 +217,15 @@ func (w *world) resolve() {
 	}
 }
 
-// whereIs finds a mailbox that may have one of several names: where its mail is, or else where it was the last time, or
-// else anywhere.
+// whereIs finds a mailbox that may have one of several names. A verb that failed moved it or did not, so that it is where it
+// was the last time if that is there; or else where its mail is, or else anywhere.
 func (w *world) whereIs(b *box) (found string) {
 	for _, name := range append([]string{b.name}, b.others...) {
 		a, _ := addr.Parse(name)
 		if w.model.boxes[name] != nil || !slices.Contains(b.others, name) || !w.exists(a) {
 			continue
 		}
-		if found = cmp.Or(found, name); w.holds(a, b) {
+		if found = cmp.Or(found, name); name == b.name || w.holds(a, b) {
 			return name
 		}
 	}
