@@ -160,7 +160,7 @@ func (w *world) send(s *Step) {
 		return
 	}
 	w.took(out, flying, "")
-	calm := w.calm()
+	calm, moves := w.calm() && w.moving.Load() == 0, w.moves.Load()
 	data := stuff(text) + ".\r\n"
 	if s.Pause > 0 && s.How != "drop" {
 		_, _ = io.WriteString(c, data[:len(data)/2]) // the rest fails too
@@ -183,7 +183,7 @@ func (w *world) send(s *Step) {
 		w.took(out, promised, text)
 	default:
 		w.took(out, refused, text)
-		if calm && w.calm() && out.unmoved() && code/100 == 4 && !out.limit {
+		if calm && w.calm() && moves == w.moves.Load() && out.unmoved() && code/100 == 4 && !out.limit {
 			w.fail("message %s was refused, with all in order: %s", s.Token, text)
 		}
 	}
