@@ -95,6 +95,9 @@ func (w *world) together(s *Step) {
 }
 
 func (w *world) rename(s *Step) {
+	w.moves.Add(1)
+	w.moving.Add(1)
+	defer w.moving.Add(-1)
 	from, to := s.Box, s.To[0]
 	_, err := w.office.RenameMailbox(from, to)
 	w.log("rename: %v", err)
@@ -126,6 +129,9 @@ func refusedVerb(err error) bool {
 }
 
 func (w *world) remove(s *Step) {
+	w.moves.Add(1)
+	w.moving.Add(1)
+	defer w.moving.Add(-1)
 	_, err := w.office.RemoveMailbox(s.Box)
 	w.log("remove: %v", err)
 	m := w.model

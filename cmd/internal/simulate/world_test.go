@@ -48,23 +48,25 @@ type world struct {
 	trace   []string // what happened
 
 	// Of the life that is lived.
-	network    *network
-	background sync.WaitGroup // sessions of earlier steps
-	paused     atomic.Int32   // how many of them
-	daemon     *daemon.Daemon
-	office     *ops.Office
-	stop       context.CancelFunc
-	over       chan error
-	reload     chan struct{}
-	faults     *faults
-	crashes    int
-	damaged    bool      // the log may be
-	short      bool      // the log will be
-	unlogged   bool      // the server may have worked without a log, because one could not be made or read
-	leaves     bool      // a temporary file may be left: its removal could fail, or the process ended before it
-	lastWorse  time.Time // when more than room was lacking, or nothing was, the last time
-	lastFault  time.Time // when the disk refused something, or could have, the last time
-	reloaded   int       // which configuration is in force
+	network       *network
+	background    sync.WaitGroup // sessions of earlier steps
+	moving, moves atomic.Int32   // verbs that move mailboxes: at work, and all
+	sent, flying  atomic.Int32   // messages: all, and those on their way
+	paused        atomic.Int32   // how many of them
+	daemon        *daemon.Daemon
+	office        *ops.Office
+	stop          context.CancelFunc
+	over          chan error
+	reload        chan struct{}
+	faults        *faults
+	crashes       int
+	damaged       bool      // the log may be
+	short         bool      // the log will be
+	unlogged      bool      // the server may have worked without a log, because one could not be made or read
+	leaves        bool      // a temporary file may be left: its removal could fail, or the process ended before it
+	lastWorse     time.Time // when more than room was lacking, or nothing was, the last time
+	lastFault     time.Time // when the disk refused something, or could have, the last time
+	reloaded      int       // which configuration is in force
 }
 
 // run lives through a history and returns what was wrong.
