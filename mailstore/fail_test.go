@@ -97,6 +97,7 @@ func (f failing) attempt(retry bool) (ok bool, err error) {
 // and whole; what was not is nowhere, unless the disk did not even let it be taken back.
 func (f failing) assertSound(t *testing.T, acknowledged, mayStay bool) {
 	t.Helper()
+	_, _ = f.Stat(anna) // waits for a recovery that is under way
 	next := house{dir: t.TempDir()}
 	must(t, os.CopyFS(next.dir, os.DirFS(f.dir)))
 	var err error

@@ -41,9 +41,9 @@ func recordSize(parts [][]byte) int {
 	return size
 }
 
-// add appends a record of this size unless the group becomes too large.
-func (g *group) add(cost int64, parts [][]byte, size int) bool {
-	if g.records > 0 && len(g.data)+size > maxGroup {
+// add appends a record of this size unless the group becomes larger than limit.
+func (g *group) add(cost int64, parts [][]byte, size, limit int) bool {
+	if g.records > 0 && len(g.data)+size > limit {
 		return false
 	}
 	g.data = binary.BigEndian.AppendUint32(g.data, uint32(size-4))

@@ -293,8 +293,8 @@ func (l *Log) Append(cost int64, parts ...[]byte) (file int, applied func(), err
 // join adds a record to the group that gathers, which is nil if no group could take the record; leads says that
 // the record is the first in it.
 func (l *Log) join(cost int64, parts [][]byte) (g *group, leads bool) {
-	size := recordSize(parts)
-	if groupHeader+size > min(int(l.opts.Segment)-2*blockSize, maxGroup) {
+	size, limit := recordSize(parts), min(int(l.opts.Segment)-2*blockSize, maxGroup) // a group fits into a file
+	if groupHeader+size > limit {
 		return nil, false
 	}
 	for {
@@ -304,7 +304,7 @@ func (l *Log) join(cost int64, parts [][]byte) (g *group, leads bool) {
 			g = newGroup(l.memoryLocked())
 			l.gathering = g
 		}
-		if g.add(cost, parts, size) {
+		if g.add(cost, parts, size, limit) {
 			l.arrivedLocked()
 			l.mu.Unlock()
 			return g, leads

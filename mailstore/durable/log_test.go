@@ -226,6 +226,27 @@ func TestLogFull(t *testing.T) {
 	wantRecords(t, openBench(t, b.dir, durable.LogOptions{}).replay(t), nil)
 }
 
+// TestLogGroupFitsIntoAFile: records that come together and are too much for one file go into two.
+func TestLogGroupFitsIntoAFile(t *testing.T) {
+	b := openBench(t, t.TempDir(), durable.LogOptions{})
+	b.replay(t)
+	for range 2 {
+		b.Announce()
+	}
+	var both sync.WaitGroup
+	for _, record := range []string{strings.Repeat("1", 46_000), strings.Repeat("2", 29_000)} {
+		both.Go(func() {
+			_, applied, err := b.Append(0, []byte(record))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			applied()
+		})
+	}
+	both.Wait()
+}
+
 // TestLogBudget: the log is full when its records cost too much, whatever their size. One record may cost anything.
 func TestLogBudget(t *testing.T) {
 	b := openBench(t, t.TempDir(), durable.LogOptions{Budget: 2000, Delay: 5 * time.Millisecond})
