@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
@@ -181,5 +182,24 @@ func (s *Slapd) Kill() {
 func (s *Slapd) Pause(t testing.TB) (resume func()) {
 	t.Helper()
 	must(t, s.cmd.Process.Signal(syscall.SIGSTOP))
+	// On a busy machine a thread of its may go on for a moment.
+	for range 200 {
+		if stopped(s.cmd.Process.Pid) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	return func() { s.cmd.Process.Signal(syscall.SIGCONT) }
+}
+
+// stopped reports whether all threads of a process have stopped (proc(5), the state after the name).
+func stopped(pid int) bool {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if _, rest, _ := strings.Cut(string(text), ") "); err == nil && !strings.HasPrefix(rest, "T") {
+			return false
+		}
+	}
+	return true
 }

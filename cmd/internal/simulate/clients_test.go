@@ -493,17 +493,18 @@ func (w *world) quit(c *client, s *Step, b *box, found []listed) {
 		return // RFC 1939: without QUIT nothing is deleted
 	}
 	w.model.mu.Lock()
+	name := b.name // another actor may rename it
 	w.model.fetched(b, gone, leaving)
 	w.model.mu.Unlock()
 	if _, err := io.WriteString(c, "QUIT\r\n"); err != nil || s.How == "last" {
 		if len(gone) > 0 {
-			w.log("%v in %s are perhaps deleted", gone, b.name)
+			w.log("%v in %s are perhaps deleted", gone, name)
 		}
 		return
 	}
 	ok, line := c.status()
 	if len(gone) > 0 {
-		w.log("deleting %v in %s: %q", gone, b.name, line)
+		w.log("deleting %v in %s: %q", gone, name, line)
 	}
 	if ok {
 		w.model.mu.Lock()
