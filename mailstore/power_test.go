@@ -131,11 +131,9 @@ func (ps promises) verifyBox(dir string, held map[string]int) error {
 	return nil
 }
 
-// TestPowerCutAtEveryStep: deliveries through the log and past it, and deletions, with a power cut at each operation of the
-// file system in turn, and another one during the recovery from it.
-func TestPowerCutAtEveryStep(t *testing.T) { synctest.Test(t, cutAtEveryStep) }
-
-func cutAtEveryStep(t *testing.T) {
+// powerStore is a store with everybody's mailboxes, ready for mail, on a disk that can lose its power.
+func powerStore(t *testing.T) (*mailtest.PowerFS, *Store) {
+	t.Helper()
 	disk := mailtest.NewPowerFS()
 	for _, box := range everybody {
 		must(t, disk.MkdirAll(box, dirPerm))
@@ -143,6 +141,15 @@ func cutAtEveryStep(t *testing.T) {
 	s, err := Open(disk, Options{})
 	must(t, err)
 	must(t, s.Recover(smallLog))
+	return disk, s
+}
+
+// TestPowerCutAtEveryStep: deliveries through the log and past it, and deletions, with a power cut at each operation of the
+// file system in turn, and another one during the recovery from it.
+func TestPowerCutAtEveryStep(t *testing.T) { synctest.Test(t, cutAtEveryStep) }
+
+func cutAtEveryStep(t *testing.T) {
+	disk, s := powerStore(t)
 	must(t, s.Close())
 	mailtest.CutEverywhere(t, disk, powerRounds, func(fsys *mailtest.PowerFS) func(*mailtest.PowerFS) error {
 		told := make(promises)
@@ -175,13 +182,7 @@ func cutAtEveryStep(t *testing.T) {
 func TestLogCutShort(t *testing.T) { synctest.Test(t, logCutShort) }
 
 func logCutShort(t *testing.T) {
-	disk := mailtest.NewPowerFS()
-	for _, box := range everybody {
-		must(t, disk.MkdirAll(box, dirPerm))
-	}
-	s, err := Open(disk, Options{})
-	must(t, err)
-	must(t, s.Recover(smallLog))
+	disk, s := powerStore(t)
 	told := make(promises)
 	told.deliver(s, "first\r\n", 4000, anna)
 	killed := disk.Kill()
@@ -189,7 +190,7 @@ func logCutShort(t *testing.T) {
 	for _, name := range []string{"log/log0", "log/log1"} {
 		killed.Edit(name, func(text []byte) []byte { return text[:4096] })
 	}
-	s, err = Open(killed, Options{})
+	s, err := Open(killed, Options{})
 	must(t, err)
 	must(t, s.Recover(smallLog))
 	lost := killed.Restart(mailtest.Nothing, nil)
@@ -206,13 +207,7 @@ func TestNamesAreSynced(t *testing.T) {
 }
 
 func namesAreSynced(t *testing.T, killed bool) {
-	disk := mailtest.NewPowerFS()
-	for _, box := range everybody {
-		must(t, disk.MkdirAll(box, dirPerm))
-	}
-	s, err := Open(disk, Options{})
-	must(t, err)
-	must(t, s.Recover(smallLog))
+	disk, s := powerStore(t)
 	_ = s.Exclusively(func() error {
 		err := errors.Join(disk.Rename(anna, anna+".other"), disk.SyncDir(path.Dir(anna)), disk.Rename(anna+".other", anna))
 		if killed {
@@ -223,6 +218,7 @@ func namesAreSynced(t *testing.T, killed bool) {
 	if killed {
 		_ = s.Close() // in vain
 		disk = disk.Kill()
+		var err error
 		s, err = Open(disk, Options{})
 		must(t, err)
 		must(t, s.Recover(smallLog))
