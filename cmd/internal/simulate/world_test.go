@@ -51,7 +51,6 @@ type world struct {
 	network       *network
 	background    sync.WaitGroup // sessions of earlier steps
 	moving, moves atomic.Int32   // verbs that move mailboxes: at work, and all
-	sent, flying  atomic.Int32   // messages: all, and those on their way
 	paused        atomic.Int32   // how many of them
 	daemon        *daemon.Daemon
 	office        *ops.Office
