@@ -86,6 +86,10 @@ type Options struct {
 	Bans     *Bans         // counts wrong log-ins and refuses who is banned; nil: nobody is banned
 	Keeper   *Keeper       // of stored secrets; nil: there are none, and passwords do not age
 
+	// FreeMemory gives memory back to the system after a while without password
+	// hashes; nil means debug.FreeOSMemory.
+	FreeMemory func()
+
 	// Backend is where a method other than directory.ByFile checks passwords; a
 	// nil Backend, and a nil func, means that it cannot now.
 	Backend func(directory.Method) Backend
@@ -130,6 +134,9 @@ func New(accounts Accounts, opts Options) *Authenticator {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
+	if opts.FreeMemory == nil {
+		opts.FreeMemory = debug.FreeOSMemory
+	}
 	opts.Delay = cmp.Or(opts.Delay, 500*time.Millisecond)
 	a := &Authenticator{
 		Options:  opts,
@@ -143,7 +150,7 @@ func New(accounts Accounts, opts Options) *Authenticator {
 		},
 		verified: verified{logins: make(map[[sha256.Size]byte]struct{})},
 		stored:   storedKinds{look: accounts.StoredKinds},
-		hashing:  newSlots(runtime.NumCPU(), debug.FreeOSMemory),
+		hashing:  newSlots(runtime.NumCPU(), opts.FreeMemory),
 		nobody:   randomVerifier(),
 		nothing:  sync.OnceValue(newDummySecrets),
 		key:      make([]byte, 32),

@@ -55,7 +55,7 @@ type Journal struct {
 	done    chan struct{} // closed when the last record has been written
 
 	mu     sync.RWMutex // guards the end of queue, not its use
-	queue  chan Record
+	queue  chan *Record
 	closed bool // owner: mu
 
 	// Of the writer alone:
@@ -67,7 +67,7 @@ type Journal struct {
 // Open returns a Journal below a data directory. The file is made when there is
 // something to write, and made again should it vanish with an error. Close it.
 func Open(fsys durable.FS) *Journal {
-	j := &Journal{fsys: fsys, done: make(chan struct{}), queue: make(chan Record, queue), max: MaxSize}
+	j := &Journal{fsys: fsys, done: make(chan struct{}), queue: make(chan *Record, queue), max: MaxSize}
 	go j.run()
 	return j
 }
@@ -81,7 +81,7 @@ func (j *Journal) Add(r Record) {
 		return
 	}
 	select {
-	case j.queue <- r:
+	case j.queue <- &r:
 	default:
 		j.dropped.Add(1)
 	}

@@ -51,6 +51,8 @@ type Parts struct {
 	Dial    func(ctx context.Context, network, address string) (net.Conn, error) // connects to servers that take mail
 	DNS     verify.Resolver                                                      // answers what vouches for strangers
 	LogSize int64                                                                // see mailstore.RecoverOptions
+
+	FreeMemory func() // see auth.Options
 }
 
 // Daemon is a running server.
@@ -137,6 +139,7 @@ func (d *Daemon) assemble(cfg *config.Config) (err error) {
 	d.bans = auth.NewBans(banOptions(cfg), d.log)
 	d.logins = auth.New(d.office.Dir, auth.Options{
 		Log: d.log, Bans: d.bans, Keeper: d.office.Keeper, Backend: d.office.Backend, Certificate: d.clientCertificate,
+		FreeMemory: d.parts.FreeMemory,
 	})
 	d.logins.SetSettings(d.office.AuthSettings())
 	d.guard = guard.New(guardLimits(cfg, d.log), d.log)

@@ -200,6 +200,8 @@ func (w *world) tryStart() (err error) {
 		Dial:    w.dialOut,
 		DNS:     dns{},
 		LogSize: w.history.LogSize,
+
+		FreeMemory: func() {}, // its collections of garbage took most of the time of a history
 	})
 	return err
 }
