@@ -35,9 +35,9 @@ export GOGC="${GOGC:-300}"
 	"$go" test -run='^$' -bench='^BenchmarkLogIn$' -benchtime="${BENCHTIME:-1s}" -timeout=30m ./cmd/internal/loginbench
 	if command -v smtp-sink >/dev/null; then
 		mkdir -p var/bench && "$go" build -o var/bench/pillarbox ./cmd/pillarbox
-		"$go" run ./cmd/internal/queuebench -binary var/bench/pillarbox -messages "${BENCHMESSAGES:-20000}" -queued "${BENCHQUEUED:-100000}"
+		"$go" run ./etc/lab/queuebench -binary var/bench/pillarbox -messages "${BENCHMESSAGES:-20000}" -queued "${BENCHQUEUED:-100000}"
 	else
 		echo "# the queue is not measured: smtp-sink (Debian's postfix) is not here"
 	fi
 	"$go" test -run='^$' -bench=. -benchtime="${BENCHTIME:-1s}" -benchmem -timeout=30m ./smtp/policy ./mailstore/... ./quota/...
-} 2>&1 | "$go" run ./cmd/internal/benchtable
+} 2>&1 | "$go" run ./etc/lab/benchtable

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore/durable"
-	"pillarbox/mailstore/mailtest"
 )
 
 // book is a Reserver that only adds up.

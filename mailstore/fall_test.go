@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"pillarbox/mailstore/mailtest"
+	"pillarbox/etc/lab/mailtest"
 )
 
 // nextStart is the store as the next process finds it.

@@ -12,7 +12,7 @@ import (
 	"testing/iotest"
 	"time"
 
-	"pillarbox/mailstore/mailtest"
+	"pillarbox/etc/lab/mailtest"
 )
 
 func uids(m *Maildrop) []string {

@@ -11,8 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore/durable"
-	"pillarbox/mailstore/mailtest"
 )
 
 // powerRounds is how many choices of what survives are tried for each step in each of the modes that choose.

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"pillarbox/mailstore/mailtest"
+	"pillarbox/etc/lab/mailtest"
 )
 
 // noon is the now of these tests; on counts days from it.

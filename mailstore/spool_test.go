@@ -16,8 +16,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore/durable"
-	"pillarbox/mailstore/mailtest"
 )
 
 // spool puts a message into the spool, and into mailboxes.

@@ -15,7 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"pillarbox/mailstore/mailtest"
+	"pillarbox/etc/lab/mailtest"
 )
 
 // TestTrouble: clients, a queue and an administrator at work at once while one operation in some dozens fails, and in the

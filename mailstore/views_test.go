@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore/durable"
-	"pillarbox/mailstore/mailtest"
 )
 
 // watched is a store of its own on the house, of which every directory listing is counted. Its clock is so far

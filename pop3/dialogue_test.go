@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"pillarbox/mailstore/mailtest"
+	"pillarbox/etc/lab/mailtest"
 )
 
 // TestDialogues runs testdata/*.dialog against a real server with a real store.

@@ -3,7 +3,7 @@ package pop3
 import (
 	"testing"
 
-	"pillarbox/mailstore/mailtest"
+	"pillarbox/etc/lab/mailtest"
 )
 
 func TestCommandsLinear(t *testing.T) {

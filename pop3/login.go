@@ -39,7 +39,7 @@ func (c *session) tooWeak() bool {
 	if c.implicit {
 		strong = c.config.StrongImplicit
 	}
-	return strong && c.tls != nil && strength.Below128(c.tls.CipherSuite)
+	return strong && c.tls != nil && strength.WeakCipher(c.tls.CipherSuite)
 }
 
 func (c *session) mayStartTLS() bool { return !c.secure && c.config.TLS != nil }

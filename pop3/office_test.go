@@ -23,12 +23,12 @@ import (
 
 	"golang.org/x/crypto/argon2"
 
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
 	"pillarbox/mailstore/durable"
-	"pillarbox/mailstore/mailtest"
 )
 
 // office is a data directory with all that reads it.

@@ -16,10 +16,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
-	"pillarbox/mailstore/mailtest"
 )
 
 var remote = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 50000}

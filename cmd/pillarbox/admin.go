@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pillarbox/cmd/internal/ops"
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/mailstore/addr"
 	"pillarbox/quota"
 )
@@ -51,12 +51,12 @@ func refuseStranger(cmd *cobra.Command, args []string) error {
 	}
 	known := "the commands are " + strings.Join(names, ", ")
 	if len(args) == 0 {
-		return ops.Hint(usageError{fmt.Errorf("%sa command is missing", callPrefix(cmd))}, "%s", known)
+		return admin.Hint(usageError{fmt.Errorf("%sa command is missing", callPrefix(cmd))}, "%s", known)
 	}
 	if meant := cmd.SuggestionsFor(args[0]); len(meant) > 0 {
 		known = "did you mean " + strings.Join(meant, " or ") + "?"
 	}
-	return ops.Hint(usageError{fmt.Errorf("%sunknown command %q", callPrefix(cmd), args[0])}, "%s", known)
+	return admin.Hint(usageError{fmt.Errorf("%sunknown command %q", callPrefix(cmd), args[0])}, "%s", known)
 }
 
 // takes wants at least low arguments and at most high; a negative high is no
@@ -88,23 +88,23 @@ func callPrefix(cmd *cobra.Command) string {
 
 // misuse is an error in how a command was called.
 func misuse(cmd *cobra.Command, what string) error {
-	return ops.Hint(usageError{fmt.Errorf("%s: %s", callName(cmd), what)}, "usage: %s", cmd.UseLine())
+	return admin.Hint(usageError{fmt.Errorf("%s: %s", callName(cmd), what)}, "usage: %s", cmd.UseLine())
 }
 
 // verb is a command that works on the office.
-func (a *app) verb(use, short string, args cobra.PositionalArgs, do func(*cobra.Command, *ops.Office, []string) error) *cobra.Command {
+func (a *app) verb(use, short string, args cobra.PositionalArgs, do func(*cobra.Command, *admin.Service, []string) error) *cobra.Command {
 	return &cobra.Command{
 		Use:                   use,
 		Short:                 short,
 		Args:                  args,
 		DisableFlagsInUseLine: true, // they stand in use
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withOffice(func(o *ops.Office) error { return do(cmd, o, args) })
+			return a.withOffice(func(o *admin.Service) error { return do(cmd, o, args) })
 		},
 	}
 }
 
-func (a *app) withOffice(do func(*ops.Office) error) error {
+func (a *app) withOffice(do func(*admin.Service) error) error {
 	o, err := a.office()
 	if err != nil {
 		return err
@@ -113,21 +113,21 @@ func (a *app) withOffice(do func(*ops.Office) error) error {
 }
 
 // changes is a verb that changes something.
-func (a *app) changes(use, short string, args cobra.PositionalArgs, do func(*ops.Office, []string) (ops.Change, error)) *cobra.Command {
-	return a.verb(use, short, args, func(_ *cobra.Command, o *ops.Office, args []string) error {
+func (a *app) changes(use, short string, args cobra.PositionalArgs, do func(*admin.Service, []string) (admin.Change, error)) *cobra.Command {
+	return a.verb(use, short, args, func(_ *cobra.Command, o *admin.Service, args []string) error {
 		return a.report(do(o, args))
 	})
 }
 
 // changesOne is a verb that changes the one thing that it names.
-func (a *app) changesOne(use, short string, do func(*ops.Office, string) (ops.Change, error)) *cobra.Command {
-	return a.changes(use, short, takes(1, 1), func(o *ops.Office, args []string) (ops.Change, error) {
+func (a *app) changesOne(use, short string, do func(*admin.Service, string) (admin.Change, error)) *cobra.Command {
+	return a.changes(use, short, takes(1, 1), func(o *admin.Service, args []string) (admin.Change, error) {
 		return do(o, args[0])
 	})
 }
 
 // report says what was done.
-func (a *app) report(c ops.Change, err error) error {
+func (a *app) report(c admin.Change, err error) error {
 	if err != nil {
 		return err
 	}
@@ -144,9 +144,9 @@ func (a *app) note(format string, args ...any) {
 }
 
 // shows is a verb that answers: as JSON with --json, else through print.
-func shows[T any](a *app, use, short string, args cobra.PositionalArgs, look func(*ops.Office, []string) (T, error), print func(*app, T)) *cobra.Command {
+func shows[T any](a *app, use, short string, args cobra.PositionalArgs, look func(*admin.Service, []string) (T, error), print func(*app, T)) *cobra.Command {
 	var asJSON bool
-	cmd := a.verb(use+" [--json]", short, args, func(_ *cobra.Command, o *ops.Office, args []string) error {
+	cmd := a.verb(use+" [--json]", short, args, func(_ *cobra.Command, o *admin.Service, args []string) error {
 		return respond(a, asJSON, print)(look(o, args))
 	})
 	addJSON(cmd, &asJSON)
@@ -213,15 +213,15 @@ func (a *app) align(lines []string) {
 }
 
 // inDomain is for lists that may be narrowed to one domain.
-func inDomain[T any](look func(*ops.Office, string) ([]T, error)) func(*ops.Office, []string) ([]T, error) {
-	return func(o *ops.Office, args []string) ([]T, error) {
+func inDomain[T any](look func(*admin.Service, string) ([]T, error)) func(*admin.Service, []string) ([]T, error) {
+	return func(o *admin.Service, args []string) ([]T, error) {
 		return look(o, strings.Join(args, "")) // at most one
 	}
 }
 
 // ofOne is for answers about the one thing that the verb names.
-func ofOne[T any](look func(*ops.Office, string) (T, error)) func(*ops.Office, []string) (T, error) {
-	return func(o *ops.Office, args []string) (T, error) { return look(o, args[0]) }
+func ofOne[T any](look func(*admin.Service, string) (T, error)) func(*admin.Service, []string) (T, error) {
+	return func(o *admin.Service, args []string) (T, error) { return look(o, args[0]) }
 }
 
 // How values are written in tables.

@@ -8,18 +8,18 @@ import (
 	"strconv"
 	"strings"
 
-	"pillarbox/cmd/internal/ops"
+	"pillarbox/cmd/internal/admin"
 )
 
 // localActor is who runs this process, for the audit log; what he does is added
 // to it when that is known.
-func localActor(environ []string) ops.Actor {
+func localActor(environ []string) admin.Actor {
 	env := make(map[string]string)
 	for _, line := range environ {
 		name, value, _ := strings.Cut(line, "=")
 		env[name] = value
 	}
-	return ops.Actor{Who: localUser(os.Getuid(), env["SUDO_USER"]), From: localPlace(env["SSH_CONNECTION"], terminalName())}
+	return admin.Actor{Who: localUser(os.Getuid(), env["SUDO_USER"]), From: localPlace(env["SSH_CONNECTION"], terminalName())}
 }
 
 // localUser names a user; for root, whoever has become that by sudo too, which

@@ -12,20 +12,20 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/audit"
-	"pillarbox/cmd/internal/ops"
 )
 
 func (a *app) auditCommand() *cobra.Command {
-	var q ops.AuditQuestion
+	var q admin.AuditQuestion
 	var since string
 	cmd := shows(a, "audit [--since 24h|DATE] [--object NAME] [--by WHO] [-n 50]", "Show what was administered: who, when, from where, before and after", takes(0, 0),
-		func(o *ops.Office, _ []string) (found []audit.Event, err error) {
+		func(o *admin.Service, _ []string) (found []audit.Event, err error) {
 			if q.Since, err = parseSince(since, time.Now()); err != nil {
 				return nil, err
 			}
 			if q.Limit < 0 {
-				return nil, ops.Hint(usageError{fmt.Errorf("-n %d is not a number of events", q.Limit)}, "write 1 or more, or 0 for all")
+				return nil, admin.Hint(usageError{fmt.Errorf("-n %d is not a number of events", q.Limit)}, "write 1 or more, or 0 for all")
 			}
 			found, damaged, err := o.Audit(q)
 			if damaged > 0 {
@@ -60,7 +60,7 @@ func parseSince(text string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, ops.Hint(usageError{fmt.Errorf("--since %q is neither a time nor a date", text)}, `write it like 24h, 3d, 2026-11-21 or "2026-11-21 08:00"`)
+	return time.Time{}, admin.Hint(usageError{fmt.Errorf("--since %q is neither a time nor a date", text)}, `write it like 24h, 3d, 2026-11-21 or "2026-11-21 08:00"`)
 }
 
 func auditRow(e audit.Event) string {

@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/daemon"
-	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore/addr"
 	"pillarbox/quota"
 )
@@ -17,7 +17,7 @@ import (
 func (a *app) badmailCommand() *cobra.Command {
 	cmd := family("badmail", "Mail that could neither be delivered nor reported",
 		a.badmailListCommand(),
-		shows(a, "show ID", "Show all about a message in badmail, and why it is there", takes(1, 1), ofOne((*ops.Office).ShowBadmail), (*app).printBadmail),
+		shows(a, "show ID", "Show all about a message in badmail, and why it is there", takes(1, 1), ofOne((*admin.Service).ShowBadmail), (*app).printBadmail),
 		a.badmailSendCommand(),
 		a.badmailRemoveCommand(),
 	)
@@ -32,13 +32,13 @@ A message is named by its ID, the beginning of it, or its last 8 characters.`
 func (a *app) badmailListCommand() *cobra.Command {
 	var older string
 	cmd := shows(a, "list [--older 2h]", "List messages in badmail, the oldest first", takes(0, 0),
-		func(o *ops.Office, _ []string) ([]ops.BadMessage, error) {
+		func(o *admin.Service, _ []string) ([]admin.BadMessage, error) {
 			age, err := parseAge(older)
 			if err != nil {
 				return nil, err
 			}
 			all, err := o.ListBadmail()
-			kept := make([]ops.BadMessage, 0, len(all))
+			kept := make([]admin.BadMessage, 0, len(all))
 			for _, m := range all {
 				if time.Since(m.Kept) >= age {
 					kept = append(kept, m)
@@ -50,7 +50,7 @@ func (a *app) badmailListCommand() *cobra.Command {
 	return cmd
 }
 
-func badmailRow(m ops.BadMessage) string {
+func badmailRow(m admin.BadMessage) string {
 	from, to := "-", "-"
 	if m.Envelope != nil {
 		from, to = senderText(m.Envelope.From), m.Envelope.To[0].Address.String()
@@ -65,7 +65,7 @@ func badmailRow(m ops.BadMessage) string {
 // oneLine makes a text that others wrote fit for a line.
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
-func (a *app) printBadmail(m ops.BadMessage) {
+func (a *app) printBadmail(m admin.BadMessage) {
 	lines := []string{
 		"ID:\t" + m.ID,
 		"Kept:\t" + localTime(m.Kept) + " (" + ageText(time.Since(m.Kept)) + " ago)",
@@ -82,7 +82,7 @@ func (a *app) printBadmail(m ops.BadMessage) {
 	fmt.Fprintf(a.stdout, "\nWhy it is there:\n  %s\n\nWhat to do: %s\n", strings.ReplaceAll(m.Reason, "\n", "\n  "), badmailHint(&m))
 }
 
-func badmailHint(m *ops.BadMessage) string {
+func badmailHint(m *admin.BadMessage) string {
 	switch {
 	case !m.Has(".eml"):
 		return "the message itself is missing; 'pillarbox admin badmail remove " + m.ID + "' removes the rest"
@@ -96,7 +96,7 @@ func (a *app) badmailSendCommand() *cobra.Command {
 	var to []string
 	var yes, all, asJSON bool
 	cmd := a.verb("send ID... | --all [--to A] [--yes] [--json]", "Send messages in badmail once more, and take them out", cobra.ArbitraryArgs,
-		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			recipients, err := parseRecipients(cmd, o, to)
 			if err != nil {
 				return err
@@ -135,7 +135,7 @@ func (a *app) printSent(sent []daemon.BadmailSent) {
 }
 
 // parseRecipients reads the values of --to.
-func parseRecipients(cmd *cobra.Command, o *ops.Office, words []string) (all []addr.Address, err error) {
+func parseRecipients(cmd *cobra.Command, o *admin.Service, words []string) (all []addr.Address, err error) {
 	for _, word := range words {
 		if word == "" {
 			return nil, misuse(cmd, "--to lacks its value")
@@ -150,12 +150,12 @@ func parseRecipients(cmd *cobra.Command, o *ops.Office, words []string) (all []a
 }
 
 // chooseBadmail finds the messages that are meant. Something has to be said.
-func chooseBadmail(cmd *cobra.Command, o *ops.Office, args []string, all bool, older string) ([]string, error) {
+func chooseBadmail(cmd *cobra.Command, o *admin.Service, args []string, all bool, older string) ([]string, error) {
 	switch {
 	case len(args) > 0 && (all || older != ""), all && older != "":
 		return nil, misuse(cmd, "IDs, --older and --all do not go together")
 	case len(args) == 0 && !all && older == "":
-		return nil, ops.Hint(usageError{fmt.Errorf("%s: no message is chosen", callName(cmd))}, "usage: %s", cmd.UseLine())
+		return nil, admin.Hint(usageError{fmt.Errorf("%s: no message is chosen", callName(cmd))}, "usage: %s", cmd.UseLine())
 	}
 	age, err := parseAge(older)
 	if err != nil {
@@ -168,7 +168,7 @@ func (a *app) badmailRemoveCommand() *cobra.Command {
 	var older string
 	var yes, all, asJSON bool
 	cmd := a.verb("remove ID... | --older 30d | --all [--yes] [--json]", "Delete messages in badmail", cobra.ArbitraryArgs,
-		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			if f := cmd.Flags().Lookup("older"); f.Changed && older == "" {
 				return misuse(cmd, "--older lacks its value")
 			}

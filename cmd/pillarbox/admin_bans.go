@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/daemon"
-	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore/auth"
 )
 
@@ -50,7 +50,7 @@ func (a *app) liftBan(ctx context.Context, data string, args []string) error {
 	}
 	lifted, err := daemon.AskLift(ctx, data, ip)
 	if err == nil && !lifted {
-		err = ops.Hint(fmt.Errorf("%s is not banned", args[0]), "'pillarbox admin bans list' shows who is")
+		err = admin.Hint(fmt.Errorf("%s is not banned", args[0]), "'pillarbox admin bans list' shows who is")
 	}
 	if err == nil {
 		fmt.Fprintf(a.stdout, "%s may connect again\n", args[0])
@@ -74,7 +74,7 @@ func (a *app) asks(use, short string, args cobra.PositionalArgs, do func(ctx con
 			defer cancel()
 			err = do(ctx, cfg.Data, args)
 			if errors.Is(err, daemon.ErrNotRunning) {
-				return ops.Hint(err, "only a running server can answer; 'pillarbox serve' starts it")
+				return admin.Hint(err, "only a running server can answer; 'pillarbox serve' starts it")
 			}
 			return err
 		},
@@ -102,7 +102,7 @@ func parseClient(text string) (netip.Addr, error) {
 	if network, err := netip.ParsePrefix(text); err == nil && (network.IsSingleIP() || network.Addr().Is6() && network.Bits() == 64) {
 		return network.Addr(), nil
 	}
-	return ip, ops.Hint(usageError{fmt.Errorf("%q is not an IP address", text)}, "write it like 192.0.2.7 or 2001:db8::7")
+	return ip, admin.Hint(usageError{fmt.Errorf("%q is not an IP address", text)}, "write it like 192.0.2.7 or 2001:db8::7")
 }
 
 func banRow(r auth.Record) string {

@@ -10,16 +10,16 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/daemon"
-	"pillarbox/cmd/internal/ops"
 	"pillarbox/quota"
 )
 
 func (a *app) checkCommand() *cobra.Command {
-	var opts ops.CheckOptions
+	var opts admin.CheckOptions
 	var asJSON bool
 	cmd := a.verb("check [USER@DOMAIN | DOMAIN] [--repair] [--json]", "Read all mail, and the files around it, and tell what is wrong", takes(0, 1),
-		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			target := strings.Join(args, "")
@@ -65,7 +65,7 @@ Nothing is changed without --repair. The exit status is 1 if something is wrong.
 	return cmd
 }
 
-func (a *app) printCheck(r ops.CheckReport) {
+func (a *app) printCheck(r admin.CheckReport) {
 	for _, f := range r.Findings {
 		kind, next := "WRONG", "hint"
 		switch {

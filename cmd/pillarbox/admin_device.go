@@ -8,28 +8,28 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pillarbox/cmd/internal/ops"
-	"pillarbox/smtp/journal"
+	"pillarbox/cmd/internal/admin"
+	"pillarbox/smtp/decisionlog"
 )
 
 func (a *app) deviceCommand() *cobra.Command {
 	return family("device", "Machines that may send without a log-in: scanners, UPSs, report servers",
 		a.deviceAddCommand(),
-		a.changesOne("remove NAME", "Make a device a stranger again", (*ops.Office).RemoveDevice),
+		a.changesOne("remove NAME", "Make a device a stranger again", (*admin.Service).RemoveDevice),
 		shows(a, "list", "List the devices", takes(0, 0),
-			func(o *ops.Office, _ []string) ([]ops.Device, error) { return o.ListDevices() },
+			func(o *admin.Service, _ []string) ([]admin.Device, error) { return o.ListDevices() },
 			table("devices", "DEVICE\tADDRESSES\tMAY SEND TO\tAS\tPER HOUR", deviceRow)),
-		shows(a, "show NAME", "Show all about a device", takes(1, 1), ofOne((*ops.Office).ShowDevice), (*app).printDevice),
+		shows(a, "show NAME", "Show all about a device", takes(1, 1), ofOne((*admin.Service).ShowDevice), (*app).printDevice),
 		a.deviceTestCommand(),
 		a.deviceSuggestCommand(),
 	)
 }
 
 func (a *app) deviceAddCommand() *cobra.Command {
-	var n ops.NewDevice
+	var n admin.NewDevice
 	cmd := a.verb("add NAME --ip ADDRESS|NETWORK... --may-send-to local|all [--as ADDRESS] [--per-hour N] [--allow-plaintext]",
 		"Let a machine send without a log-in", takes(1, 1),
-		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			n.Name = args[0]
 			switch {
 			case len(n.IPs) == 0:
@@ -49,14 +49,14 @@ func (a *app) deviceAddCommand() *cobra.Command {
 	return cmd
 }
 
-func deviceRow(d ops.Device) string {
+func deviceRow(d admin.Device) string {
 	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", d.Name, networkList(d), d.MaySendTo, orDash(d.As), perHour(d.PerHour))
 }
 
-func networkList(d ops.Device) string {
+func networkList(d admin.Device) string {
 	var texts []string
 	for _, p := range d.Networks {
-		texts = append(texts, ops.NetworkText(p))
+		texts = append(texts, admin.NetworkText(p))
 	}
 	return wordList(texts)
 }
@@ -68,7 +68,7 @@ func perHour(n int) string {
 	return strconv.Itoa(n)
 }
 
-func (a *app) printDevice(d ops.Device) {
+func (a *app) printDevice(d admin.Device) {
 	as := orDash(d.As)
 	if d.As.IsZero() {
 		as = "any address of this server"
@@ -86,7 +86,7 @@ func (a *app) printDevice(d ops.Device) {
 func (a *app) deviceTestCommand() *cobra.Command {
 	var to string
 	cmd := shows(a, "test NAME [--to ADDRESS]", "Say what the server would answer to a device that sends, and why", takes(1, 1),
-		func(o *ops.Office, args []string) (ops.Explanation, error) {
+		func(o *admin.Service, args []string) (admin.Explanation, error) {
 			return o.TestDevice(context.Background(), args[0], to)
 		},
 		(*app).printExplanation)
@@ -99,7 +99,7 @@ func (a *app) deviceTestCommand() *cobra.Command {
 func (a *app) deviceSuggestCommand() *cobra.Command {
 	var asJSON bool
 	cmd := a.verb("suggest [ADDRESS] [--json]", "List the refused attempts of unknown machines, or print the command that admits one", takes(0, 1),
-		func(_ *cobra.Command, o *ops.Office, args []string) error {
+		func(_ *cobra.Command, o *admin.Service, args []string) error {
 			if len(args) == 1 {
 				return respond(a, asJSON, (*app).printSuggestion)(o.SuggestDevice(args[0]))
 			}
@@ -110,12 +110,12 @@ func (a *app) deviceSuggestCommand() *cobra.Command {
 	return cmd
 }
 
-func attemptRow(at journal.Attempt) string {
+func attemptRow(at decisionlog.Attempt) string {
 	f := &at.Facts
 	return fmt.Sprintf("%s\t%d\t%s\t<%s>\t%s\t%s", at.Time.Local().Format(time.DateTime), at.Times, f.Remote, f.From, orDash(f.To), at.Reply)
 }
 
-func (a *app) printSuggestion(s ops.Suggestion) {
+func (a *app) printSuggestion(s admin.Suggestion) {
 	fmt.Fprintln(a.stdout, s.Command)
 	for _, w := range s.Warnings {
 		a.note("%s", w)

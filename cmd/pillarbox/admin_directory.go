@@ -7,19 +7,19 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pillarbox/cmd/internal/ops"
+	"pillarbox/cmd/internal/admin"
 )
 
 func (a *app) directoryCommand() *cobra.Command {
 	return family("directory", "The LDAP directories that passwords and people are looked up in",
 		shows(a, "list", "List the directories of the configuration", takes(0, 0),
-			func(o *ops.Office, _ []string) ([]ops.DirectoryInfo, error) { return o.ListDirectories() },
+			func(o *admin.Service, _ []string) ([]admin.DirectoryInfo, error) { return o.ListDirectories() },
 			table("directories", "DIRECTORY\tSERVERS\tLOOK-UP\tDOMAINS", directoryRow)),
 		a.directoryTestCommand(),
 	)
 }
 
-func directoryRow(d ops.DirectoryInfo) string {
+func directoryRow(d admin.DirectoryInfo) string {
 	var domains []string
 	for _, one := range d.Domains {
 		domains = append(domains, string(one))
@@ -36,7 +36,7 @@ var (
 func (a *app) directoryTestCommand() *cobra.Command {
 	var asJSON, stdin bool
 	cmd := a.verb("test NAME [USER@DOMAIN [--password-stdin]] [--json]", "Try a directory out, and a user's log-in", takes(1, 2),
-		func(cmd *cobra.Command, o *ops.Office, args []string) (err error) {
+		func(cmd *cobra.Command, o *admin.Service, args []string) (err error) {
 			var user, password string
 			if len(args) == 2 {
 				user = args[1]
@@ -60,7 +60,7 @@ func (a *app) directoryTestCommand() *cobra.Command {
 }
 
 // verdict is what failed: a server, or else what is about the user.
-func verdict(steps []ops.DirectoryStep) (err error) {
+func verdict(steps []admin.DirectoryStep) (err error) {
 	for _, s := range steps {
 		switch {
 		case s.Error != "" && s.Server != "":
@@ -72,7 +72,7 @@ func verdict(steps []ops.DirectoryStep) (err error) {
 	return err
 }
 
-func (a *app) printDirectorySteps(steps []ops.DirectoryStep) {
+func (a *app) printDirectorySteps(steps []admin.DirectoryStep) {
 	var rows []string
 	for _, s := range steps {
 		result, what := "ok", s.Detail

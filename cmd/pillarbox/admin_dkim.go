@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pillarbox/cmd/internal/ops"
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/smtp/dkim"
 )
 
@@ -44,7 +44,7 @@ func (f *dkimFlags) parse(cmd *cobra.Command) (dkim.Kind, error) {
 			return "", misuse(cmd, "--"+name+" lacks its value")
 		}
 	}
-	kind, err := ops.ParseDKIMKind(f.kind)
+	kind, err := admin.ParseDKIMKind(f.kind)
 	if err != nil {
 		return "", usageError{err}
 	}
@@ -54,7 +54,7 @@ func (f *dkimFlags) parse(cmd *cobra.Command) (dkim.Kind, error) {
 func (a *app) dkimCreateCommand() *cobra.Command {
 	var f dkimFlags
 	cmd := a.verb("create DOMAIN"+dkimFlagsUse+" [--json]", "Make the first key of a domain, and print its DNS record", takes(1, 1),
-		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			kind, err := f.parse(cmd)
 			if err != nil {
 				return err
@@ -67,20 +67,20 @@ func (a *app) dkimCreateCommand() *cobra.Command {
 }
 
 // noteUnsigned says when keys are of no use.
-func (a *app) noteUnsigned(o *ops.Office) {
+func (a *app) noteUnsigned(o *admin.Service) {
 	if !o.Config().Authenticity.Sign {
 		a.note("nothing is signed as long as dkim_sign in [authenticity] of the configuration is false")
 	}
 }
 
-func (a *app) printNewDKIM(k ops.DKIMKey) {
+func (a *app) printNewDKIM(k admin.DKIMKey) {
 	fmt.Fprintf(a.stdout, "DKIM key %s of %s made; mail of the domain is signed with it from now on\n", k.Selector, k.Domain)
 	a.printDKIMRecord(k)
 	fmt.Fprintf(a.stdout, "\nWhat to do now: publish this record in the DNS of %s, today: until it is there, nobody can verify the signatures.\n", k.Domain)
 }
 
 // printDKIMRecord prints the record for who edits a zone, and for who fills in a form.
-func (a *app) printDKIMRecord(k ops.DKIMKey) {
+func (a *app) printDKIMRecord(k admin.DKIMKey) {
 	fmt.Fprintf(a.stdout, "\nAs a line of a zone file:\n%s\n\n", k.Record.Zone)
 	fmt.Fprintln(a.stdout, "For the form of a provider (some want the name without the domain):")
 	a.align([]string{"Name:\t" + k.Record.Name, "Type:\tTXT", "Value:\t" + k.Record.Value})
@@ -90,12 +90,12 @@ func (a *app) dkimRotateCommand() *cobra.Command {
 	var f dkimFlags
 	var atOnce bool
 	cmd := a.verb("rotate DOMAIN"+dkimFlagsUse+" [--now] [--json]", "Make a key that replaces the one in use two days later", takes(1, 1),
-		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			kind, err := f.parse(cmd)
 			if err != nil {
 				return err
 			}
-			wait := ops.DKIMWait
+			wait := admin.DKIMWait
 			if atOnce {
 				wait = 0
 			}
@@ -112,7 +112,7 @@ func (a *app) dkimRotateCommand() *cobra.Command {
 }
 
 // printRotatedDKIM prints the last of a domain's keys, and what is to be done about it and about the one before.
-func (a *app) printRotatedDKIM(all []ops.DKIMKey) {
+func (a *app) printRotatedDKIM(all []admin.DKIMKey) {
 	k, old := all[len(all)-1], all[len(all)-2]
 	fmt.Fprintf(a.stdout, "DKIM key %s of %s made\n", k.Selector, k.Domain)
 	a.printDKIMRecord(k)
@@ -132,12 +132,12 @@ func (a *app) printRotatedDKIM(all []ops.DKIMKey) {
 func (a *app) dkimShowCommand() *cobra.Command {
 	var asJSON bool
 	cmd := a.verb("show [DOMAIN] [--json]", "Show the DNS records of a domain's keys, or list the keys of all", takes(0, 1),
-		func(_ *cobra.Command, o *ops.Office, args []string) error {
+		func(_ *cobra.Command, o *admin.Service, args []string) error {
 			domain := strings.Join(args, "")
 			a.noteUnsigned(o)
 			print := table("DKIM keys", "DOMAIN\tSELECTOR\tTYPE\tSTATE\tSIGNS FROM\tRECORD UNTIL", dkimRow)
 			if domain != "" {
-				print = func(a *app, all []ops.DKIMKey) { a.printDKIM(domain, all) }
+				print = func(a *app, all []admin.DKIMKey) { a.printDKIM(domain, all) }
 			}
 			return respond(a, asJSON, print)(o.ShowDKIM(domain, time.Now()))
 		})
@@ -145,7 +145,7 @@ func (a *app) dkimShowCommand() *cobra.Command {
 	return cmd
 }
 
-func dkimRow(k ops.DKIMKey) string {
+func dkimRow(k admin.DKIMKey) string {
 	until := "-"
 	if !k.Keep.IsZero() {
 		until = localTime(k.Keep)
@@ -157,7 +157,7 @@ func dkimRow(k ops.DKIMKey) string {
 	return strings.Join([]string{string(k.Domain), k.Selector, string(k.Kind), state, localTime(k.From), until}, "\t")
 }
 
-func (a *app) printDKIM(domain string, all []ops.DKIMKey) {
+func (a *app) printDKIM(domain string, all []admin.DKIMKey) {
 	if len(all) == 0 {
 		a.note("%s has no DKIM key: its mail is not signed; 'pillarbox admin dkim create %s' makes one", domain, domain)
 	}
@@ -176,7 +176,7 @@ func (a *app) printDKIM(domain string, all []ops.DKIMKey) {
 	}
 }
 
-func dkimStateText(k ops.DKIMKey) string {
+func dkimStateText(k admin.DKIMKey) string {
 	switch k.State {
 	case dkim.Waiting:
 		return "signs from " + localTime(k.From) + " on; its record must be in the DNS by then"
@@ -191,7 +191,7 @@ func dkimStateText(k ops.DKIMKey) string {
 // dkimRemoveCommand asks, unless the key's time is over.
 func (a *app) dkimRemoveCommand() *cobra.Command {
 	var yes bool
-	cmd := a.verb("remove DOMAIN SELECTOR [--yes]", "Delete a key", takes(2, 2), func(_ *cobra.Command, o *ops.Office, args []string) error {
+	cmd := a.verb("remove DOMAIN SELECTOR [--yes]", "Delete a key", takes(2, 2), func(_ *cobra.Command, o *admin.Service, args []string) error {
 		state, err := o.DKIMState(args[0], args[1], time.Now())
 		if err != nil {
 			return err

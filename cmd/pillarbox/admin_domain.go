@@ -5,27 +5,29 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pillarbox/cmd/internal/ops"
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/mailstore/addr"
 )
 
 func (a *app) domainCommand() *cobra.Command {
 	return family("domain", "The domains that this server has mailboxes for",
-		a.changesOne("add DOMAIN", "Begin to take mail for a domain", (*ops.Office).AddDomain),
+		a.changesOne("add DOMAIN", "Begin to take mail for a domain", (*admin.Service).AddDomain),
 		a.domainRemoveCommand(),
 		shows(a, "list", "List the domains", takes(0, 0),
-			func(o *ops.Office, _ []string) ([]ops.DomainSummary, error) { return o.ListDomains() },
+			func(o *admin.Service, _ []string) ([]admin.DomainSummary, error) { return o.ListDomains() },
 			table("domains", "DOMAIN\tMAILBOXES\tALIASES\tGROUPS\tCATCH-ALL\tLOCKED\tDEFAULT", domainRow)),
-		shows(a, "show DOMAIN", "Show all about a domain", takes(1, 1), ofOne((*ops.Office).ShowDomain), (*app).printDomain),
-		a.changesOne("lock DOMAIN", "Lock every mailbox: mail arrives, nobody can log in", (*ops.Office).LockDomain),
-		a.changesOne("unlock DOMAIN", "Undo lock", (*ops.Office).UnlockDomain),
+		shows(a, "show DOMAIN", "Show all about a domain", takes(1, 1), ofOne((*admin.Service).ShowDomain), (*app).printDomain),
+		a.changesOne("lock DOMAIN", "Lock every mailbox: mail arrives, nobody can log in", (*admin.Service).LockDomain),
+		a.changesOne("unlock DOMAIN", "Undo lock", (*admin.Service).UnlockDomain),
 		a.catchAllCommand(),
 		a.changes("method DOMAIN file | system | directory[:NAME] | default", "Say how the passwords of its mailboxes are checked", takes(2, 2),
-			func(o *ops.Office, args []string) (ops.Change, error) { return o.SetDomainMethod(args[0], args[1]) }),
+			func(o *admin.Service, args []string) (admin.Change, error) {
+				return o.SetDomainMethod(args[0], args[1])
+			}),
 	)
 }
 
-func domainRow(d ops.DomainSummary) string {
+func domainRow(d admin.DomainSummary) string {
 	return fmt.Sprintf("%s\t%d\t%d\t%d\t%s\t%s\t%s",
 		d.Domain, d.Mailboxes, d.Aliases, d.Groups, orDash(d.CatchAll), yesNo(d.Locked), yesNo(d.Default))
 }
@@ -37,7 +39,7 @@ func orDash(target addr.Address) string {
 	return target.String()
 }
 
-func (a *app) printDomain(d ops.DomainDetails) {
+func (a *app) printDomain(d admin.DomainDetails) {
 	var aliases, groups []string
 	for _, one := range d.Aliases {
 		aliases = append(aliases, fmt.Sprintf("%s (for %s)", one.Alias, one.Target))
@@ -57,7 +59,7 @@ func (a *app) printDomain(d ops.DomainDetails) {
 	})
 }
 
-func methodText(d ops.DomainDetails) string {
+func methodText(d admin.DomainDetails) string {
 	if d.DefaultMethod {
 		return string(d.Method) + " (the default)"
 	}
@@ -67,7 +69,7 @@ func methodText(d ops.DomainDetails) string {
 func (a *app) domainRemoveCommand() *cobra.Command {
 	var yes, withMailboxes bool
 	cmd := a.verb("remove DOMAIN [--with-mailboxes] [--yes]", "Stop taking mail for a domain", takes(1, 1),
-		func(_ *cobra.Command, o *ops.Office, args []string) error {
+		func(_ *cobra.Command, o *admin.Service, args []string) error {
 			if err := a.confirmDomain(o, args[0], yes, withMailboxes); err != nil {
 				return err
 			}
@@ -82,7 +84,7 @@ func (a *app) domainRemoveCommand() *cobra.Command {
 func (a *app) catchAllCommand() *cobra.Command {
 	var off bool
 	cmd := a.verb("catch-all DOMAIN TARGET | --off DOMAIN", "Say who gets the mail to addresses that nobody has", takes(1, 2),
-		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			if err := targetsOrOff(cmd, args[1:], off); err != nil {
 				return err
 			}

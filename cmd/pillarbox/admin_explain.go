@@ -8,14 +8,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
-	"pillarbox/cmd/internal/ops"
 	"pillarbox/smtp/policy"
 )
 
 // explainFlags are the flags of "admin explain" as typed.
 type explainFlags struct {
-	ops.Question
+	admin.Question
 	ip, listener string
 	plaintext    bool
 	json         bool
@@ -49,14 +49,14 @@ func (a *app) explain(cmd *cobra.Command, f explainFlags) (err error) {
 		return misuse(cmd, "--ip and --to are needed")
 	}
 	q := f.Question
-	if q.IP, err = ops.ParseClient(f.ip); err != nil {
+	if q.IP, err = admin.ParseClient(f.ip); err != nil {
 		return usageError{err}
 	}
-	if q.Service, err = ops.ParseService(f.listener); err != nil {
+	if q.Service, err = admin.ParseService(f.listener); err != nil {
 		return usageError{err}
 	}
 	q.TLS = q.TLS || q.User != "" && !f.plaintext
-	return a.withOffice(func(o *ops.Office) error {
+	return a.withOffice(func(o *admin.Service) error {
 		e, err := o.Explain(context.Background(), q)
 		if err != nil {
 			return err
@@ -69,7 +69,7 @@ func (a *app) explain(cmd *cobra.Command, f explainFlags) (err error) {
 	})
 }
 
-func (a *app) printExplanation(e ops.Explanation) {
+func (a *app) printExplanation(e admin.Explanation) {
 	for _, d := range e.Decisions {
 		fmt.Fprintf(a.stdout, "%-8s %s\n", d.Stage, d.Verdict)
 		for _, s := range d.Steps {
@@ -107,7 +107,7 @@ func (a *app) policyDiff(file string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	return a.withOffice(func(o *ops.Office) error {
+	return a.withOffice(func(o *admin.Service) error {
 		looked, unknown, changes, err := o.PolicyDiff(next)
 		if err != nil {
 			return err
@@ -130,7 +130,7 @@ func (a *app) policyDiff(file string, asJSON bool) error {
 	})
 }
 
-func (a *app) printPolicyChange(c ops.PolicyChange) {
+func (a *app) printPolicyChange(c admin.PolicyChange) {
 	who := c.Facts.Remote.String()
 	if !c.Facts.User.IsZero() {
 		who += " (" + c.Facts.User.Address.String() + ")"

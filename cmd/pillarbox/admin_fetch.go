@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/daemon"
-	"pillarbox/cmd/internal/ops"
 )
 
 func (a *app) fetchCommand() *cobra.Command {
@@ -50,7 +50,7 @@ func fetchFailure(all []daemon.FetchResult) error {
 		}
 		err := fmt.Errorf("%s: %s", r.Name, r.Error)
 		if r.Hint != "" {
-			return ops.Hint(err, "%s", r.Hint)
+			return admin.Hint(err, "%s", r.Hint)
 		}
 		return err
 	}

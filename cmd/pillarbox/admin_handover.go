@@ -10,9 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/daemon"
-	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore/durable"
 )
 
@@ -117,21 +117,21 @@ func (a *app) operate(ctx context.Context, call daemon.Call) (exit int) {
 		}
 	}()
 	err := in.execute(ctx)
-	if errors.Is(err, ops.ErrNotPermitted) {
+	if errors.Is(err, admin.ErrNotPermitted) {
 		call.Refused(in.actor.Act, err)
 	}
 	return in.exitCode(err)
 }
 
 // permit looks whether an operator may have a command done at all. What it is done
-// to, package ops looks at.
+// to, package admin looks at.
 func (a *app) permit(cmd *cobra.Command) error {
 	for _, name := range []string{"output", "file"} {
 		if f := cmd.Flags().Lookup(name); f != nil && f.Changed && f.Value.String() != "-" {
 			return a.refuseCommand(cmd, "the server writes no files for operators: let it write to standard output")
 		}
 	}
-	view := new(ops.Office).As(*a.operator)
+	view := new(admin.Service).As(*a.operator)
 	switch needOf(cmd) {
 	case needsNothing, needsRight:
 		return nil
@@ -146,7 +146,7 @@ func (a *app) permit(cmd *cobra.Command) error {
 }
 
 func (a *app) refuseCommand(cmd *cobra.Command, why string) error {
-	return ops.Hint(fmt.Errorf("%w: %s: %s", ops.ErrNotPermitted, callName(cmd), why),
+	return admin.Hint(fmt.Errorf("%w: %s: %s", admin.ErrNotPermitted, callName(cmd), why),
 		"root, or the user that the server runs as, can do it")
 }
 
@@ -164,5 +164,5 @@ func (a *app) recordAct(object string, after any) {
 		return
 	}
 	defer root.Close()
-	ops.NewRecorder(root, a.actor, failed).Record(object, nil, after)
+	admin.NewRecorder(root, a.actor, failed).Record(object, nil, after)
 }

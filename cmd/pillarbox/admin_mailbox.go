@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pillarbox/cmd/internal/ops"
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/mailstore/directory"
 )
 
@@ -16,36 +16,36 @@ func (a *app) mailboxCommand() *cobra.Command {
 		a.mailboxAddCommand(),
 		a.mailboxRemoveCommand(),
 		shows(a, "list [DOMAIN]", "List the mailboxes, of one domain or of all", takes(0, 1),
-			inDomain((*ops.Office).ListMailboxes),
+			inDomain((*admin.Service).ListMailboxes),
 			table("mailboxes", "MAILBOX\tPASSWORD\tLOCKED\tQUOTA\tFORWARD", mailboxRow)),
-		shows(a, "show USER@DOMAIN", "Show all about a mailbox", takes(1, 1), ofOne((*ops.Office).ShowMailbox), (*app).printMailbox),
+		shows(a, "show USER@DOMAIN", "Show all about a mailbox", takes(1, 1), ofOne((*admin.Service).ShowMailbox), (*app).printMailbox),
 		a.passwdCommand(),
 		a.changes("secrets USER@DOMAIN spa|cram-md5|apop|scram... | none", "Say what is stored of a password beside its hash, for SPA and the like", takes(2, 5),
-			func(o *ops.Office, args []string) (ops.Change, error) { return o.SetSecrets(args[0], args[1:]...) }),
+			func(o *admin.Service, args []string) (admin.Change, error) { return o.SetSecrets(args[0], args[1:]...) }),
 		a.migrateAuthCommand(),
-		a.changesOne("lock USER@DOMAIN", "Lock a mailbox: mail arrives, nobody can log in", (*ops.Office).LockMailbox),
-		a.changesOne("unlock USER@DOMAIN", "Undo lock", (*ops.Office).UnlockMailbox),
+		a.changesOne("lock USER@DOMAIN", "Lock a mailbox: mail arrives, nobody can log in", (*admin.Service).LockMailbox),
+		a.changesOne("unlock USER@DOMAIN", "Undo lock", (*admin.Service).UnlockMailbox),
 		a.changes("rename USER@DOMAIN NAME", "Give a mailbox another name; aliases and groups follow", takes(2, 2),
-			func(o *ops.Office, args []string) (ops.Change, error) { return o.RenameMailbox(args[0], args[1]) }),
-		shows(a, "stat USER@DOMAIN", "Count the mail in a mailbox", takes(1, 1), ofOne((*ops.Office).StatMailbox), (*app).printStat),
+			func(o *admin.Service, args []string) (admin.Change, error) { return o.RenameMailbox(args[0], args[1]) }),
+		shows(a, "stat USER@DOMAIN", "Count the mail in a mailbox", takes(1, 1), ofOne((*admin.Service).StatMailbox), (*app).printStat),
 		a.forwardCommand(),
 		a.changes("quota USER@DOMAIN SIZE | none | default", "Limit what a mailbox holds", takes(2, 2),
-			func(o *ops.Office, args []string) (ops.Change, error) { return o.SetQuota(args[0], args[1]) }),
-		a.setsRight("outside USER@DOMAIN", "Say whether a mailbox may send to other servers", (*ops.Office).SetMailboxOutside),
-		a.setsRight("inbound USER@DOMAIN", "Say whether a mailbox takes mail from outside", (*ops.Office).SetMailboxInbound),
-		a.changesOne("release USER@DOMAIN", "Let a mailbox send to other servers again that was held for too much mail", (*ops.Office).ReleaseMailbox),
+			func(o *admin.Service, args []string) (admin.Change, error) { return o.SetQuota(args[0], args[1]) }),
+		a.setsRight("outside USER@DOMAIN", "Say whether a mailbox may send to other servers", (*admin.Service).SetMailboxOutside),
+		a.setsRight("inbound USER@DOMAIN", "Say whether a mailbox takes mail from outside", (*admin.Service).SetMailboxInbound),
+		a.changesOne("release USER@DOMAIN", "Let a mailbox send to other servers again that was held for too much mail", (*admin.Service).ReleaseMailbox),
 		a.exportCommand(),
 		a.importCommand(),
 	)
 }
 
 // setsRight is a verb that sets a right of what it names.
-func (a *app) setsRight(use, short string, set func(o *ops.Office, name, right string) (ops.Change, error)) *cobra.Command {
+func (a *app) setsRight(use, short string, set func(o *admin.Service, name, right string) (admin.Change, error)) *cobra.Command {
 	return a.changes(use+" allow | deny | default", short, takes(2, 2),
-		func(o *ops.Office, args []string) (ops.Change, error) { return set(o, args[0], args[1]) })
+		func(o *admin.Service, args []string) (admin.Change, error) { return set(o, args[0], args[1]) })
 }
 
-func mailboxRow(m ops.MailboxSummary) string {
+func mailboxRow(m admin.MailboxSummary) string {
 	if m.Damaged {
 		return m.Mailbox.String() + "\tdamaged, see 'mailbox show'"
 	}
@@ -60,7 +60,7 @@ func mailboxRow(m ops.MailboxSummary) string {
 	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", m.Mailbox, password, locked, quotaText(m.Quota), forwardText(m.Forward, m.KeepCopy))
 }
 
-func (a *app) printMailbox(m ops.MailboxDetails) {
+func (a *app) printMailbox(m admin.MailboxDetails) {
 	locked, limit, created := yesNo(m.Locked), quotaText(m.Quota), "-"
 	if m.LockedByDomain {
 		locked = "yes, with the domain"
@@ -97,7 +97,7 @@ func (a *app) printMailbox(m ops.MailboxDetails) {
 
 // logInRows say by what a mailbox can be logged in to, and by what not, those
 // with the same reason together.
-func logInRows(ways []ops.LogInWay) (rows []string) {
+func logInRows(ways []admin.LogInWay) (rows []string) {
 	var can, held, reasons []string
 	cannot := make(map[string][]string)
 	for _, way := range ways {
@@ -127,7 +127,7 @@ func logInRows(ways []ops.LogInWay) (rows []string) {
 	return rows
 }
 
-func passwordText(m ops.MailboxDetails) string {
+func passwordText(m admin.MailboxDetails) string {
 	if m.Method != directory.ByFile {
 		return "checked by " + string(m.Method)
 	}
@@ -141,21 +141,21 @@ func passwordText(m ops.MailboxDetails) string {
 	return text
 }
 
-func outsideText(m ops.MailboxDetails) string {
+func outsideText(m admin.MailboxDetails) string {
 	if m.Held {
 		return "held, since it has sent too much; 'pillarbox admin mailbox release' lets it go on"
 	}
 	return entitlementText(m.Outside)
 }
 
-func entitlementText(e ops.Entitlement) string {
-	if e.Own == ops.RightDefault {
+func entitlementText(e admin.Entitlement) string {
+	if e.Own == admin.RightDefault {
 		return yesNo(e.May) + " (by its groups or the default)"
 	}
 	return yesNo(e.May)
 }
 
-func (a *app) printStat(m ops.MailboxStat) {
+func (a *app) printStat(m admin.MailboxStat) {
 	a.align([]string{
 		"Mailbox:\t" + m.Mailbox.String(),
 		"Messages:\t" + fmt.Sprint(m.Messages),
@@ -170,9 +170,9 @@ func (a *app) mailboxAddCommand() *cobra.Command {
 	var limit string
 	var secrets secretFlags
 	cmd := a.passwordVerb("add USER@DOMAIN [--password-stdin | --generate | --no-password] [--quota SIZE] [--spa] [--apop] [--cram-md5]", "Make a mailbox", &way,
-		(*ops.Office).CheckNewMailbox,
-		func(o *ops.Office, user, password string) (ops.Change, error) {
-			return o.AddMailbox(user, ops.NewMailbox{Password: password, Quota: limit, Store: secrets.kinds()})
+		(*admin.Service).CheckNewMailbox,
+		func(o *admin.Service, user, password string) (admin.Change, error) {
+			return o.AddMailbox(user, admin.NewMailbox{Password: password, Quota: limit, Store: secrets.kinds()})
 		})
 	secrets.addFlags(cmd)
 	cmd.Flags().BoolVar(&way.none, "no-password", false, "mail arrives, and nobody can log in until 'passwd'")
@@ -183,8 +183,8 @@ func (a *app) mailboxAddCommand() *cobra.Command {
 func (a *app) passwdCommand() *cobra.Command {
 	var secrets secretFlags
 	cmd := a.passwordVerb("passwd USER@DOMAIN [--password-stdin | --generate] [--spa] [--apop] [--cram-md5]", "Change the password of a mailbox", new(passwordWay),
-		(*ops.Office).CheckMailbox,
-		func(o *ops.Office, user, password string) (ops.Change, error) {
+		(*admin.Service).CheckMailbox,
+		func(o *admin.Service, user, password string) (admin.Change, error) {
 			return o.SetPassword(user, password, secrets.kinds()...)
 		})
 	secrets.addFlags(cmd)
@@ -216,7 +216,7 @@ func (a *app) migrateAuthCommand() *cobra.Command {
 	var way passwordWay
 	var force bool
 	cmd := a.verb("migrate-auth USER@DOMAIN file | system | directory[:NAME]", "Have a password checked elsewhere, or here again; the mail stays", takes(2, 2),
-		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			if err := way.check(cmd); err != nil {
 				return err
 			}
@@ -226,11 +226,11 @@ func (a *app) migrateAuthCommand() *cobra.Command {
 			if err := o.CheckMailbox(args[0]); err != nil {
 				return err
 			}
-			m := ops.Migration{Method: args[1], Force: force}
+			m := admin.Migration{Method: args[1], Force: force}
 			if args[1] != string(directory.ByFile) {
 				return a.report(o.MigrateAuth(args[0], m))
 			}
-			return a.withPassword(way, args[0], func(password string) (ops.Change, error) {
+			return a.withPassword(way, args[0], func(password string) (admin.Change, error) {
 				m.Password = password
 				return o.MigrateAuth(args[0], m)
 			})
@@ -243,16 +243,16 @@ func (a *app) migrateAuthCommand() *cobra.Command {
 
 // passwordVerb is a verb that gives a mailbox a password. What check finds wrong
 // is said before anybody has to type one.
-func (a *app) passwordVerb(use, short string, way *passwordWay, check func(o *ops.Office, user string) error,
-	do func(o *ops.Office, user, password string) (ops.Change, error)) *cobra.Command {
-	cmd := a.verb(use, short, takes(1, 1), func(cmd *cobra.Command, o *ops.Office, args []string) error {
+func (a *app) passwordVerb(use, short string, way *passwordWay, check func(o *admin.Service, user string) error,
+	do func(o *admin.Service, user, password string) (admin.Change, error)) *cobra.Command {
+	cmd := a.verb(use, short, takes(1, 1), func(cmd *cobra.Command, o *admin.Service, args []string) error {
 		if err := way.check(cmd); err != nil {
 			return err
 		}
 		if err := check(o, args[0]); err != nil {
 			return err
 		}
-		return a.withPassword(*way, args[0], func(password string) (ops.Change, error) { return do(o, args[0], password) })
+		return a.withPassword(*way, args[0], func(password string) (admin.Change, error) { return do(o, args[0], password) })
 	})
 	way.addFlags(cmd)
 	return cmd
@@ -261,7 +261,7 @@ func (a *app) passwordVerb(use, short string, way *passwordWay, check func(o *op
 func (a *app) mailboxRemoveCommand() *cobra.Command {
 	var yes bool
 	cmd := a.verb("remove USER@DOMAIN [--yes]", "Delete a mailbox with all its mail", takes(1, 1),
-		func(_ *cobra.Command, o *ops.Office, args []string) error {
+		func(_ *cobra.Command, o *admin.Service, args []string) error {
 			if err := a.confirmMailbox(o, args[0], yes); err != nil {
 				return err
 			}
@@ -275,7 +275,7 @@ func (a *app) mailboxRemoveCommand() *cobra.Command {
 func (a *app) forwardCommand() *cobra.Command {
 	var off, keepCopy bool
 	cmd := a.verb("forward USER@DOMAIN TARGET... [--keep-copy] | --off USER@DOMAIN", "Send what comes for a mailbox to other addresses", takes(1, -1),
-		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			if err := targetsOrOff(cmd, args[1:], off); err != nil {
 				return err
 			}

@@ -9,7 +9,7 @@ type need int
 const (
 	needsUnknown     need = iota // is done for nobody: it is not in the list below
 	needsNothing                 // is done by anybody, on the spot
-	needsRight                   // to what it names: package ops looks
+	needsRight                   // to what it names: package admin looks
 	needsToSeeAll                // to see what is no domain's
 	needsToChangeAll             // to change that
 	needsFiles                   // files of the user: is done for nobody

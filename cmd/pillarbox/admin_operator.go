@@ -5,17 +5,17 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pillarbox/cmd/internal/ops"
+	"pillarbox/cmd/internal/admin"
 )
 
 func (a *app) operatorCommand() *cobra.Command {
 	cmd := family("operator", "Who may administer, beside root",
 		a.operatorAddCommand(),
-		a.changesOne("remove NAME", "Let somebody administer no longer", (*ops.Office).RemoveOperator),
+		a.changesOne("remove NAME", "Let somebody administer no longer", (*admin.Service).RemoveOperator),
 		shows(a, "list", "List the operators", takes(0, 0),
-			func(o *ops.Office, _ []string) ([]ops.Grant, error) { return o.ListOperators() },
+			func(o *admin.Service, _ []string) ([]admin.Grant, error) { return o.ListOperators() },
 			table("operators", "OPERATOR\tDOMAINS\tREAD-ONLY", operatorRow)),
-		shows(a, "show NAME", "Show all about an operator", takes(1, 1), ofOne((*ops.Office).ShowOperator), (*app).printOperator),
+		shows(a, "show NAME", "Show all about an operator", takes(1, 1), ofOne((*admin.Service).ShowOperator), (*app).printOperator),
 	)
 	cmd.Long = `Who may administer, beside root and the user that the server runs as.
 
@@ -40,9 +40,9 @@ All that is done is in 'pillarbox admin audit'.`
 }
 
 func (a *app) operatorAddCommand() *cobra.Command {
-	var n ops.NewOperator
+	var n admin.NewOperator
 	cmd := a.verb("add NAME [--domain DOMAIN]... [--read-only]", "Let somebody administer: all domains, or some", takes(1, 1),
-		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			n.Name = args[0]
 			return a.report(o.AddOperator(n))
 		})
@@ -51,15 +51,15 @@ func (a *app) operatorAddCommand() *cobra.Command {
 	return cmd
 }
 
-func operatorRow(g ops.Grant) string {
-	return fmt.Sprintf("%s\t%s\t%s", g.Name, ops.Grant{All: g.All, Domains: g.Domains}.Scope(), yesNo(g.ReadOnly))
+func operatorRow(g admin.Grant) string {
+	return fmt.Sprintf("%s\t%s\t%s", g.Name, admin.Grant{All: g.All, Domains: g.Domains}.Scope(), yesNo(g.ReadOnly))
 }
 
-func (a *app) printOperator(d ops.OperatorDetails) {
+func (a *app) printOperator(d admin.OperatorDetails) {
 	lines := []string{
 		"Operator:\t" + d.Name,
 		"Kind:\t" + d.Kind,
-		"Domains:\t" + ops.Grant{All: d.All, Domains: d.Domains}.Scope(),
+		"Domains:\t" + admin.Grant{All: d.All, Domains: d.Domains}.Scope(),
 		"Read-only:\t" + yesNo(d.ReadOnly),
 	}
 	if d.Kind == "group" {

@@ -8,18 +8,18 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/daemon"
-	"pillarbox/cmd/internal/ops"
 	"pillarbox/quota"
 )
 
 func (a *app) quarantineCommand() *cobra.Command {
 	cmd := family("quarantine", "Messages that were taken out of the queue because they could not be understood",
 		shows(a, "list", "List messages in quarantine, the oldest first", takes(0, 0),
-			func(o *ops.Office, _ []string) ([]ops.Spooled, error) { return o.ListQuarantine() },
+			func(o *admin.Service, _ []string) ([]admin.Spooled, error) { return o.ListQuarantine() },
 			table("messages in quarantine", "ID\tAGE\tSIZE\tFROM\tTO\tPROBLEM", quarantineRow)),
 		shows(a, "show ID", "Show all about a message in quarantine, and what to do about it", takes(1, 1),
-			ofOne((*ops.Office).ShowQuarantined), (*app).printQuarantined),
+			ofOne((*admin.Service).ShowQuarantined), (*app).printQuarantined),
 		a.quarantineRetryCommand(),
 		a.quarantineRemoveCommand(),
 	)
@@ -32,7 +32,7 @@ understood, say who sent it and who is to get it, with --from and --to.`
 	return cmd
 }
 
-func quarantineRow(s ops.Spooled) string {
+func quarantineRow(s admin.Spooled) string {
 	from, to, size, problem := "-", "-", "-", s.Problem
 	if it := s.State; it != nil {
 		from, to = senderText(it.From), it.To[0].Address.String()
@@ -49,7 +49,7 @@ func quarantineRow(s ops.Spooled) string {
 	return strings.Join([]string{s.ID, ageText(time.Since(s.Since)), size, from, to, shorten(oneLine(problem), 70)}, "\t")
 }
 
-func (a *app) printQuarantined(s ops.Spooled) {
+func (a *app) printQuarantined(s admin.Spooled) {
 	lines := []string{"ID:\t" + s.ID, "Since:\t" + localTime(s.Since) + " (" + ageText(time.Since(s.Since)) + " ago)"}
 	if s.Size >= 0 {
 		lines = append(lines, "Size:\t"+sizeText(s.Size))
@@ -77,7 +77,7 @@ func (a *app) quarantineRetryCommand() *cobra.Command {
 	var to []string
 	var asJSON bool
 	cmd := a.verb("retry ID... [--from A --to A] [--json]", "Put messages back into the queue and try them", takes(1, -1),
-		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			with, err := parseNewState(cmd, o, from, to, len(args))
 			if err != nil {
 				return err
@@ -101,7 +101,7 @@ func (a *app) quarantineRetryCommand() *cobra.Command {
 }
 
 // parseNewState reads what a message is given that has no state of its own.
-func parseNewState(cmd *cobra.Command, o *ops.Office, from string, to []string, count int) (with ops.NewState, err error) {
+func parseNewState(cmd *cobra.Command, o *admin.Service, from string, to []string, count int) (with admin.NewState, err error) {
 	if with.To, err = parseRecipients(cmd, o, to); err != nil {
 		return with, err
 	}
@@ -137,12 +137,12 @@ func (a *app) reportRestored(ids []string, running, asJSON bool) error {
 func (a *app) quarantineRemoveCommand() *cobra.Command {
 	var yes, all, asJSON bool
 	cmd := a.verb("remove ID... | --all [--yes] [--json]", "Delete messages in quarantine", cobra.ArbitraryArgs,
-		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			switch {
 			case len(args) > 0 && all:
 				return misuse(cmd, "--all goes with no ID")
 			case len(args) == 0 && !all:
-				return ops.Hint(usageError{fmt.Errorf("%s: no message is chosen", callName(cmd))}, "usage: %s", cmd.UseLine())
+				return admin.Hint(usageError{fmt.Errorf("%s: no message is chosen", callName(cmd))}, "usage: %s", cmd.UseLine())
 			}
 			ids, err := o.QuarantineIDs(args)
 			if all && err == nil {
@@ -159,7 +159,7 @@ func (a *app) quarantineRemoveCommand() *cobra.Command {
 	return cmd
 }
 
-func allQuarantined(o *ops.Office) (ids []string, err error) {
+func allQuarantined(o *admin.Service) (ids []string, err error) {
 	all, err := o.ListQuarantine()
 	for _, s := range all {
 		ids = append(ids, s.ID)

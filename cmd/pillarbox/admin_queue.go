@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/daemon"
-	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore/addr"
 	"pillarbox/quota"
 	"pillarbox/smtp/queue"
@@ -75,7 +75,7 @@ func (a *app) queueVerbCommand(v queueVerb) *cobra.Command {
 	if v.ask != "" {
 		use += " [--yes]"
 	}
-	cmd := a.verb(use+" [--json]", v.short, cobra.ArbitraryArgs, func(cmd *cobra.Command, o *ops.Office, args []string) error {
+	cmd := a.verb(use+" [--json]", v.short, cobra.ArbitraryArgs, func(cmd *cobra.Command, o *admin.Service, args []string) error {
 		f, err := choice.filter(cmd, o, args, v.all)
 		if err != nil {
 			return err
@@ -105,13 +105,13 @@ func (a *app) queueVerbCommand(v queueVerb) *cobra.Command {
 // onlyRunning adds what to do when there is no server to ask.
 func onlyRunning(err error) error {
 	if errors.Is(err, daemon.ErrNotRunning) {
-		return ops.Hint(err, "only a running server can do this; 'pillarbox serve' starts it")
+		return admin.Hint(err, "only a running server can do this; 'pillarbox serve' starts it")
 	}
 	return err
 }
 
 // confirmQueue asks before something is done to more than one message that cannot be undone.
-func (a *app) confirmQueue(ctx context.Context, o *ops.Office, f queue.Filter, question string, yes bool) error {
+func (a *app) confirmQueue(ctx context.Context, o *admin.Service, f queue.Filter, question string, yes bool) error {
 	if yes {
 		return nil
 	}
@@ -133,7 +133,7 @@ func (a *app) reportQueue(v queueVerb, f queue.Filter, count int, asJSON bool) e
 	case count > 0:
 		fmt.Fprintf(a.stdout, v.done+"\n", quota.FormatMessages(int64(count)))
 	case len(f.IDs) > 0:
-		return ops.Hint(errors.New("nothing was done"), "%s; 'pillarbox admin queue show %s' tells more", v.hint, f.IDs[0])
+		return admin.Hint(errors.New("nothing was done"), "%s; 'pillarbox admin queue show %s' tells more", v.hint, f.IDs[0])
 	default:
 		a.note("there is nothing to %s", v.action)
 	}
@@ -156,7 +156,7 @@ func (c *queueChoice) addFlags(cmd *cobra.Command) {
 }
 
 // filter reads the choice. Unless all are meant where nothing is said, something has to be.
-func (c *queueChoice) filter(cmd *cobra.Command, o *ops.Office, args []string, orAll bool) (f queue.Filter, err error) {
+func (c *queueChoice) filter(cmd *cobra.Command, o *admin.Service, args []string, orAll bool) (f queue.Filter, err error) {
 	for _, name := range []string{"domain", "to", "from", "older"} {
 		if flag := cmd.Flags().Lookup(name); flag.Changed && flag.Value.String() == "" {
 			return f, misuse(cmd, "--"+name+" lacks its value")
@@ -167,7 +167,7 @@ func (c *queueChoice) filter(cmd *cobra.Command, o *ops.Office, args []string, o
 	case chosen && c.all:
 		return f, misuse(cmd, "--all goes with no choice")
 	case !chosen && !c.all && !orAll:
-		return f, ops.Hint(usageError{fmt.Errorf("%s: no message is chosen", callName(cmd))},
+		return f, admin.Hint(usageError{fmt.Errorf("%s: no message is chosen", callName(cmd))},
 			"name IDs, or choose by --domain, --to, --from, --older or --held, or say --all")
 	}
 	if f, err = c.parse(o); err != nil {
@@ -179,11 +179,11 @@ func (c *queueChoice) filter(cmd *cobra.Command, o *ops.Office, args []string, o
 	return f, err
 }
 
-func (c *queueChoice) parse(o *ops.Office) (f queue.Filter, err error) {
+func (c *queueChoice) parse(o *admin.Service) (f queue.Filter, err error) {
 	f.Held = c.held
 	if c.domain != "" {
 		if f.Domain, err = addr.ParseDomain(c.domain); err != nil {
-			return f, ops.Hint(usageError{fmt.Errorf("--domain %q: %w", c.domain, err)}, "write it like partner.example")
+			return f, admin.Hint(usageError{fmt.Errorf("--domain %q: %w", c.domain, err)}, "write it like partner.example")
 		}
 	}
 	if f.To, err = parseQueueAddress(o, "to", c.to); err != nil {
@@ -198,13 +198,13 @@ func (c *queueChoice) parse(o *ops.Office) (f queue.Filter, err error) {
 	return f, err
 }
 
-func parseQueueAddress(o *ops.Office, flag, text string) (addr.Address, error) {
+func parseQueueAddress(o *admin.Service, flag, text string) (addr.Address, error) {
 	if text == "" {
 		return addr.Address{}, nil
 	}
 	address, err := o.ParseUser(text)
 	if err != nil {
-		return address, ops.Hint(usageError{fmt.Errorf("--%s: %w", flag, err)}, "write it like anna@partner.example")
+		return address, admin.Hint(usageError{fmt.Errorf("--%s: %w", flag, err)}, "write it like anna@partner.example")
 	}
 	return address, nil
 }
@@ -224,7 +224,7 @@ func parseAge(text string) (time.Duration, error) {
 		age = time.Duration(min(n, maxAge.Hours()) * float64(24*time.Hour))
 	}
 	if err != nil || age <= 0 || age > maxAge {
-		return 0, ops.Hint(usageError{fmt.Errorf("--older %q is not a time", text)}, "write it like 90m, 2h or 3d")
+		return 0, admin.Hint(usageError{fmt.Errorf("--older %q is not a time", text)}, "write it like 90m, 2h or 3d")
 	}
 	return age, nil
 }

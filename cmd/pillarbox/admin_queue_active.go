@@ -14,8 +14,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/daemon"
-	"pillarbox/cmd/internal/ops"
 	"pillarbox/quota"
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/route"
@@ -27,7 +27,7 @@ const watchInterval = time.Second
 func (a *app) queueActiveCommand() *cobra.Command {
 	var watch, asJSON bool
 	cmd := a.verb("active [--watch] [--json]", "Show what is being delivered at this moment", takes(0, 0),
-		func(cmd *cobra.Command, o *ops.Office, _ []string) error {
+		func(cmd *cobra.Command, o *admin.Service, _ []string) error {
 			look := func(ctx context.Context) (daemon.QueueActivity, error) {
 				now, err := daemon.AskQueueActive(ctx, o.Config().Data)
 				return now, onlyRunning(err)
@@ -62,7 +62,7 @@ func activeLines(all []queue.Active, routes *route.Table, now time.Time) []strin
 			to = fmt.Sprintf("%s +%d", one.To[0], more)
 		}
 		since := one.Since.Local().Format("15:04:05") + " (" + ageText(now.Sub(one.Since)) + ")"
-		lines = append(lines, strings.Join([]string{since, one.ID, ops.DestinationText(routes, one.Destination), about(one.Size), to}, "\t"))
+		lines = append(lines, strings.Join([]string{since, one.ID, admin.DestinationText(routes, one.Destination), about(one.Size), to}, "\t"))
 	}
 	return lines
 }

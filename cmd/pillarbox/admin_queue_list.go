@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/daemon"
-	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore/addr"
 	"pillarbox/quota"
 	"pillarbox/smtp/queue"
@@ -21,11 +21,11 @@ import (
 
 // queueListing is the JSON of the verb list.
 type queueListing struct {
-	Running      bool                `json:"running"` // the server; without it the files are shown as they lie there
-	Count        int                 `json:"count"`   // beyond the limit too
-	Messages     []ops.QueuedMessage `json:"messages"`
-	Newer        []string            `json:"newer"`        // IDs of messages that a newer release wrote: they stay, and are not sent
-	Destinations []queue.Destination `json:"destinations"` // that cannot be reached, or where mail is kept
+	Running      bool                  `json:"running"` // the server; without it the files are shown as they lie there
+	Count        int                   `json:"count"`   // beyond the limit too
+	Messages     []admin.QueuedMessage `json:"messages"`
+	Newer        []string              `json:"newer"`        // IDs of messages that a newer release wrote: they stay, and are not sent
+	Destinations []queue.Destination   `json:"destinations"` // that cannot be reached, or where mail is kept
 }
 
 func (a *app) queueListCommand() *cobra.Command {
@@ -33,9 +33,9 @@ func (a *app) queueListCommand() *cobra.Command {
 	var limit int
 	var asJSON bool
 	cmd := a.verb("list"+queueChoiceUse+" [--limit 100] [--json]", "List messages, the oldest first, and what they wait for", cobra.ArbitraryArgs,
-		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			if limit < 0 {
-				return ops.Hint(usageError{fmt.Errorf("--limit %d is not a number of messages", limit)}, "write 1 or more, or 0 for all")
+				return admin.Hint(usageError{fmt.Errorf("--limit %d is not a number of messages", limit)}, "write 1 or more, or 0 for all")
 			}
 			f, err := choice.filter(cmd, o, args, true)
 			if err != nil {
@@ -52,17 +52,17 @@ func (a *app) queueListCommand() *cobra.Command {
 
 // lookIntoQueue asks the server or, when there is none, looks at the files. Where messages are chosen, only their
 // destinations are of interest.
-func (a *app) lookIntoQueue(ctx context.Context, o *ops.Office, f queue.Filter, limit int) (queueListing, error) {
+func (a *app) lookIntoQueue(ctx context.Context, o *admin.Service, f queue.Filter, limit int) (queueListing, error) {
 	ctx, cancel := context.WithTimeout(ctx, queuePatience)
 	defer cancel()
 	choosy := !reflect.DeepEqual(f, queue.Filter{})
-	l := queueListing{Running: true, Messages: []ops.QueuedMessage{}, Destinations: []queue.Destination{}, Newer: []string{}}
-	view := ops.QueueView{Routes: &o.Config().Routes, Now: time.Now()}
+	l := queueListing{Running: true, Messages: []admin.QueuedMessage{}, Destinations: []queue.Destination{}, Newer: []string{}}
+	view := admin.QueueView{Routes: &o.Config().Routes, Now: time.Now()}
 	var items []*queue.Item
 	known, err := daemon.AskQueue(ctx, o.Config().Data, daemon.QueueQuestion{Filter: f, Limit: limit})
 	switch {
 	case errors.Is(err, daemon.ErrNotRunning):
-		var out ops.LeftOut
+		var out admin.LeftOut
 		if items, l.Count, out, err = o.ReadQueue(f, limit, view.Now); err != nil {
 			return l, newerHint(err, f)
 		}
@@ -96,12 +96,12 @@ func newerHint(err error, f queue.Filter) error {
 	if err == nil || len(f.IDs) == 0 || !strings.Contains(err.Error(), queue.NewerText) {
 		return err
 	}
-	return ops.Hint(err, "start the newer release again: it sends the message")
+	return admin.Hint(err, "start the newer release again: it sends the message")
 }
 
 func (a *app) printQueue(l queueListing, routes *route.Table) {
 	now := time.Now()
-	table("messages like that in the queue", "ID\tAGE\tSIZE\tFROM\tTO\tSTATE\tLAST", func(m ops.QueuedMessage) string {
+	table("messages like that in the queue", "ID\tAGE\tSIZE\tFROM\tTO\tSTATE\tLAST", func(m admin.QueuedMessage) string {
 		return strings.Join([]string{m.ID, ageText(now.Sub(m.Arrived)), about(m.Size), senderText(m.From), toText(&m),
 			stateText(m.State, now), lastWords(m.Foremost().Last)}, "\t")
 	})(a, l.Messages)
@@ -117,7 +117,7 @@ func (a *app) printQueue(l queueListing, routes *route.Table) {
 	const enough = 50
 	lines := []string{"", "DESTINATION\tMESSAGES\tSTATE\tLAST"}
 	for _, d := range l.Destinations[:min(len(l.Destinations), enough)] {
-		lines = append(lines, strings.Join([]string{ops.DestinationText(routes, d.Key), fmt.Sprint(d.Waiting), destinationText(d, now), lastWords(d.Last)}, "\t"))
+		lines = append(lines, strings.Join([]string{admin.DestinationText(routes, d.Key), fmt.Sprint(d.Waiting), destinationText(d, now), lastWords(d.Last)}, "\t"))
 	}
 	a.align(lines)
 	if more := len(l.Destinations) - enough; more > 0 {
@@ -159,7 +159,7 @@ func senderText(from addr.Address) string {
 }
 
 // toText is the recipient that the state is about, and how many more still wait.
-func toText(m *ops.QueuedMessage) string {
+func toText(m *admin.QueuedMessage) string {
 	first, more := m.Foremost(), -1
 	for i := range m.To {
 		if m.To[i].Done == "" {
@@ -172,13 +172,13 @@ func toText(m *ops.QueuedMessage) string {
 	return fmt.Sprintf("%s +%d", first.Address, more)
 }
 
-func stateText(s ops.QueueState, now time.Time) string {
+func stateText(s admin.QueueState, now time.Time) string {
 	switch s.Wait {
-	case ops.WaitTrying:
+	case admin.WaitTrying:
 		return "trying now"
-	case ops.WaitKept:
+	case admin.WaitKept:
 		return "kept for ETRN"
-	case ops.WaitUnreachable:
+	case admin.WaitUnreachable:
 		text := "waits for " + s.Server
 		switch {
 		case s.Until.IsZero():
@@ -187,16 +187,16 @@ func stateText(s ops.QueueState, now time.Time) string {
 			return text + ", next try " + clockText(s.Until, now)
 		}
 		return text
-	case ops.WaitHours:
+	case admin.WaitHours:
 		if s.Until.IsZero() {
 			return "waits for flush"
 		}
 		return "leaves from " + clockText(s.Until, now)
-	case ops.WaitNext:
+	case admin.WaitNext:
 		return "next try " + clockText(s.Until, now)
-	case ops.WaitTurn:
+	case admin.WaitTurn:
 		return "due"
-	case ops.WaitReport:
+	case admin.WaitReport:
 		return "report to sender due"
 	}
 	return string(s.Wait)

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pillarbox/cmd/internal/ops"
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/route"
 )
@@ -15,7 +15,7 @@ import (
 // queueDetails is the JSON of the verb show.
 type queueDetails struct {
 	Running bool `json:"running"`
-	ops.QueuedMessage
+	admin.QueuedMessage
 	GivenUp []time.Time `json:"given_up"` // parallel to the recipients: when each is, that still waits then
 	Hint    string      `json:"hint"`
 }
@@ -23,7 +23,7 @@ type queueDetails struct {
 func (a *app) queueShowCommand() *cobra.Command {
 	var asJSON bool
 	cmd := a.verb("show ID [--json]", "Show all about a message, and what to do about it", takes(1, 1),
-		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			ids, err := o.QueueIDs(args)
 			if err != nil {
 				return err
@@ -33,7 +33,7 @@ func (a *app) queueShowCommand() *cobra.Command {
 				return err
 			}
 			if len(l.Messages) == 0 {
-				return ops.Hint(fmt.Errorf("%s has just left the queue, or cannot be understood", ids[0]), "the log tells what became of it")
+				return admin.Hint(fmt.Errorf("%s has just left the queue, or cannot be understood", ids[0]), "the log tells what became of it")
 			}
 			routes := &o.Config().Routes
 			d := queueDetails{Running: l.Running, QueuedMessage: l.Messages[0]}
@@ -125,7 +125,7 @@ func recipientLines(d *queueDetails, i int, way *route.Route, now time.Time) []s
 	}
 	next := "not by itself"
 	switch {
-	case state.Wait == ops.WaitTrying || state.Wait == ops.WaitTurn:
+	case state.Wait == admin.WaitTrying || state.Wait == admin.WaitTurn:
 		next = "now"
 	case !state.Until.IsZero():
 		next = localTime(state.Until)
@@ -151,17 +151,17 @@ func queueHint(d *queueDetails) string {
 	}
 	r := d.Foremost()
 	switch d.State.Wait {
-	case ops.WaitTrying, ops.WaitTurn:
+	case admin.WaitTrying, admin.WaitTurn:
 		return "nothing; 'pillarbox admin queue active' shows what is being delivered"
-	case ops.WaitHeld:
+	case admin.WaitHeld:
 		return "'pillarbox admin queue release " + d.ID + "' lets it go"
-	case ops.WaitKept:
+	case admin.WaitKept:
 		return "nothing: the server of " + d.State.Server + " asks for it; 'pillarbox admin queue flush " + d.ID + "' sends it now"
-	case ops.WaitUnreachable:
+	case admin.WaitUnreachable:
 		return "'pillarbox admin route test " + r.Address.String() + "' shows where the way ends; 'pillarbox admin queue retry " + d.ID + "' once that is mended"
-	case ops.WaitHours:
+	case admin.WaitHours:
 		return "nothing; 'pillarbox admin queue flush " + d.ID + "' sends it whatever the hour"
-	case ops.WaitReport:
+	case admin.WaitReport:
 		return "nothing; if it stays like that, see the log for why the report cannot be made"
 	}
 	return lastHint(d.ID, r)

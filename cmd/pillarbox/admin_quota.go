@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/daemon"
-	"pillarbox/cmd/internal/ops"
 	"pillarbox/quota"
 	"pillarbox/quota/notice"
 )
@@ -20,7 +20,7 @@ func (a *app) quotaCommand() *cobra.Command {
 	cmd := family("quota", "How much mailboxes and domains may hold, and how much they do",
 		a.quotaSetCommand(),
 		shows(a, "show USER@DOMAIN | DOMAIN", "Count a mailbox, or all of a domain, and show its limits", takes(1, 1),
-			ofOne((*ops.Office).ShowQuota), (*app).printQuota),
+			ofOne((*admin.Service).ShowQuota), (*app).printQuota),
 		a.quotaListCommand(),
 		a.quotaRecalculateCommand(),
 		&cobra.Command{
@@ -42,7 +42,7 @@ What nothing is said of has the defaults in [mailboxes] of the configuration.`
 // quotaSetCommand changes limits; those of nobody in particular are in the
 // configuration.
 func (a *app) quotaSetCommand() *cobra.Command {
-	var c ops.QuotaChange
+	var c admin.QuotaChange
 	var defaults, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "set USER@DOMAIN | DOMAIN | --default [--size SIZE] [--messages NUMBER] [--warn LEVEL] [--warn-messages LEVEL] [--json]",
@@ -54,7 +54,7 @@ func (a *app) quotaSetCommand() *cobra.Command {
 			if defaults {
 				return a.quotaDefaults(c)
 			}
-			return a.withOffice(func(o *ops.Office) error {
+			return a.withOffice(func(o *admin.Service) error {
 				change, err := o.ChangeQuota(args[0], c)
 				if err == nil && asJSON {
 					return a.writeJSON(change)
@@ -89,15 +89,15 @@ func checkQuotaSet(cmd *cobra.Command, args []string, defaults bool) error {
 
 // quotaDefaults changes nothing, like winpop set: the settings are in one
 // commented file.
-func (a *app) quotaDefaults(c ops.QuotaChange) error {
+func (a *app) quotaDefaults(c admin.QuotaChange) error {
 	if _, err := a.load(); err != nil {
 		return err
 	}
-	lines, err := ops.QuotaDefaults(c)
+	lines, err := admin.QuotaDefaults(c)
 	if err != nil {
 		return err
 	}
-	return ops.Hint(fmt.Errorf("the defaults are kept in %s, and only there", a.config),
+	return admin.Hint(fmt.Errorf("the defaults are kept in %s, and only there", a.config),
 		"write %s into its section [mailboxes], then 'pillarbox admin reload'", strings.Join(lines, " and "))
 }
 
@@ -112,7 +112,7 @@ func (f *overFlag) percent() (int, error) {
 	if f.text == "" {
 		return 0, nil
 	}
-	n, err := ops.Percent(f.text)
+	n, err := admin.Percent(f.text)
 	if err != nil {
 		return 0, usageError{err}
 	}
@@ -122,7 +122,7 @@ func (f *overFlag) percent() (int, error) {
 func (a *app) quotaListCommand() *cobra.Command {
 	var over overFlag
 	cmd := shows(a, "list [DOMAIN] [--over 80%]", "Count the mailboxes of a domain, or all, and list their limits", takes(0, 1),
-		func(o *ops.Office, args []string) ([]ops.QuotaStatus, error) {
+		func(o *admin.Service, args []string) ([]admin.QuotaStatus, error) {
 			percent, err := over.percent()
 			if err != nil {
 				return nil, err
@@ -135,7 +135,7 @@ func (a *app) quotaListCommand() *cobra.Command {
 
 const quotaColumns = "SIZE\tLIMIT\tMESSAGES\tLIMIT\tUSED\tSTATE"
 
-func quotaRow(s ops.QuotaStatus) string {
+func quotaRow(s admin.QuotaStatus) string {
 	used, limit, most := "-", "-", "-"
 	if s.Limits.Bytes > 0 || s.Limits.Messages > 0 {
 		used = strconv.Itoa(s.Percent) + " %"
@@ -149,7 +149,7 @@ func quotaRow(s ops.QuotaStatus) string {
 	return fmt.Sprintf("%s\t%s\t%s\t%d\t%s\t%s\t%s", s.Target, quota.Approximate(s.Bytes, s.Limits.Bytes), limit, s.Messages, most, used, s.State)
 }
 
-func (a *app) printQuota(s ops.QuotaStatus) {
+func (a *app) printQuota(s admin.QuotaStatus) {
 	kind := "Mailbox"
 	if s.Domain {
 		kind = "Domain"
@@ -162,7 +162,7 @@ func (a *app) printQuota(s ops.QuotaStatus) {
 	a.align(lines)
 }
 
-func quotaLines(s ops.QuotaStatus) []string {
+func quotaLines(s admin.QuotaStatus) []string {
 	number := func(n int64) string { return strconv.FormatInt(n, 10) }
 	value := func(n int64, own string, format func(int64) string) string {
 		text := "none"
@@ -194,7 +194,7 @@ func (a *app) quotaRecalculateCommand() *cobra.Command {
 	var over overFlag
 	var asJSON bool
 	cmd := a.verb("recalculate [DOMAIN] [--over 80%] [--json]", "Count anew, in the running server too, and show what it had believed", takes(0, 1),
-		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			percent, err := over.percent()
 			if err != nil {
 				return err
@@ -226,8 +226,8 @@ func (a *app) recountServer(ctx context.Context, data string) ([]quota.Recount, 
 	return server, err
 }
 
-func (a *app) printQuotaCounts(all []ops.QuotaCount) {
-	row := func(c ops.QuotaCount) string {
+func (a *app) printQuotaCounts(all []admin.QuotaCount) {
+	row := func(c admin.QuotaCount) string {
 		wrong := "-"
 		switch b := c.Believed; {
 		case b != nil && *b == c.Usage:
@@ -249,7 +249,7 @@ func (a *app) quotaTemplate(args []string) error {
 	}
 	text := notice.Standard(args[0])
 	if text == "" {
-		return ops.Hint(fmt.Errorf("there is no notice %q", args[0]), "the names are %s", strings.Join(notice.Names(), ", "))
+		return admin.Hint(fmt.Errorf("there is no notice %q", args[0]), "the names are %s", strings.Join(notice.Names(), ", "))
 	}
 	fmt.Fprint(a.stdout, text)
 	return nil

@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/daemon"
-	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore"
 	"pillarbox/quota"
 )
@@ -18,7 +18,7 @@ import (
 func (a *app) retentionCommand() *cobra.Command {
 	cmd := family("retention", "For how long mailboxes keep mail",
 		shows(a, "show [USER@DOMAIN | DOMAIN]", "Show the rules, and what they would delete now", takes(0, 1),
-			func(o *ops.Office, args []string) ([]ops.RetentionStatus, error) {
+			func(o *admin.Service, args []string) ([]admin.RetentionStatus, error) {
 				return o.ShowRetention(strings.Join(args, ""), time.Now())
 			}, table("mailboxes", "NAME\tAFTER\tFETCHED AFTER\tDUE\tSIZE\tOLDEST\tSTATE", retentionRow)),
 		a.retentionSetCommand(),
@@ -48,11 +48,11 @@ const retentionUnset = "the defaults are delete_after and delete_fetched_after i
 
 // retentionSetCommand shows before it changes: what is deleted is gone.
 func (a *app) retentionSetCommand() *cobra.Command {
-	var c ops.RetentionChange
+	var c admin.RetentionChange
 	var yes, asJSON bool
 	cmd := a.verb("set USER@DOMAIN | DOMAIN [--after DAYS] [--fetched-after DAYS] [--yes] [--json]",
 		"Set a rule: days, never, or default; shows what it would delete", takes(1, 1),
-		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			for _, name := range []string{"after", "fetched-after"} {
 				if f := cmd.Flags().Lookup(name); f.Changed && f.Value.String() == "" {
 					return misuse(cmd, "--"+name+" lacks its value")
@@ -66,7 +66,7 @@ func (a *app) retentionSetCommand() *cobra.Command {
 		})
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
-			return ops.Hint(usageError{fmt.Errorf("%s: the mailbox or the domain is missing", callName(cmd))}, retentionUnset)
+			return admin.Hint(usageError{fmt.Errorf("%s: the mailbox or the domain is missing", callName(cmd))}, retentionUnset)
 		}
 		return takes(1, 1)(cmd, args)
 	}
@@ -79,12 +79,12 @@ func (a *app) retentionSetCommand() *cobra.Command {
 
 // retentionSet is the JSON of the verb set.
 type retentionSet struct {
-	ops.RetentionPreview
+	admin.RetentionPreview
 	Changed  bool     `json:"changed"`
 	Warnings []string `json:"warnings"`
 }
 
-func (a *app) setRetention(o *ops.Office, p ops.RetentionPreview, yes, asJSON bool) error {
+func (a *app) setRetention(o *admin.Service, p admin.RetentionPreview, yes, asJSON bool) error {
 	if !asJSON {
 		a.printRetentionPreview(p)
 	}
@@ -92,7 +92,7 @@ func (a *app) setRetention(o *ops.Office, p ops.RetentionPreview, yes, asJSON bo
 	if p.Stricter {
 		refused = a.confirm(yes, fmt.Sprintf("Let %s delete mail %s?", p.Target, p.After))
 	}
-	var change ops.Change
+	var change admin.Change
 	if refused == nil {
 		var err error
 		if change, err = o.ChangeRetention(p); err != nil {
@@ -107,7 +107,7 @@ func (a *app) setRetention(o *ops.Office, p ops.RetentionPreview, yes, asJSON bo
 }
 
 // printRetentionPreview says what would be deleted now.
-func (a *app) printRetentionPreview(p ops.RetentionPreview) {
+func (a *app) printRetentionPreview(p admin.RetentionPreview) {
 	switch {
 	case p.After.None() && len(p.Due) == 0:
 	case p.Domain && len(p.Due) > 0:
@@ -118,8 +118,8 @@ func (a *app) printRetentionPreview(p ops.RetentionPreview) {
 	}
 }
 
-func (a *app) printResults(column string, all []ops.RetentionResult) {
-	table("mailboxes", "NAME\t"+column+"\tSIZE\tOLDEST\tRULE", func(r ops.RetentionResult) string {
+func (a *app) printResults(column string, all []admin.RetentionResult) {
+	table("mailboxes", "NAME\t"+column+"\tSIZE\tOLDEST\tRULE", func(r admin.RetentionResult) string {
 		return fmt.Sprintf("%s\t%s\t%s", r.Mailbox, expiredCells(r.Expired), r.Rule)
 	})(a, all)
 }
@@ -136,7 +136,7 @@ func dueText(e mailstore.Expired) string {
 func (a *app) retentionRunCommand() *cobra.Command {
 	var yes, dry, asJSON bool
 	cmd := a.verb("run [USER@DOMAIN | DOMAIN] [--dry-run | --yes] [--json]", "Delete what is due now; without --yes, only show it", takes(0, 1),
-		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			if yes && dry {
 				return misuse(cmd, "--yes and --dry-run cannot both be given")
 			}
@@ -153,7 +153,7 @@ func (a *app) retentionRunCommand() *cobra.Command {
 				if err != nil {
 					break
 				}
-				var done []ops.RetentionResult
+				var done []admin.RetentionResult
 				done, err = a.runRetention(cmd.Context(), o, one)
 				all = append(all, done...)
 			}
@@ -166,7 +166,7 @@ func (a *app) retentionRunCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) printDue(due []ops.RetentionResult, asJSON bool) error {
+func (a *app) printDue(due []admin.RetentionResult, asJSON bool) error {
 	if asJSON {
 		return a.writeJSON(due)
 	}
@@ -180,7 +180,7 @@ func (a *app) printDue(due []ops.RetentionResult, asJSON bool) error {
 }
 
 // runRetention lets the server delete, which knows who is logged in; without one, no server may start meanwhile.
-func (a *app) runRetention(ctx context.Context, o *ops.Office, target string) (all []ops.RetentionResult, err error) {
+func (a *app) runRetention(ctx context.Context, o *admin.Service, target string) (all []admin.RetentionResult, err error) {
 	err = daemon.AskOrHold(ctx, o.Root,
 		func() (err error) {
 			all, err = daemon.AskRetention(ctx, o.Config().Data, target)
@@ -194,8 +194,8 @@ func (a *app) runRetention(ctx context.Context, o *ops.Office, target string) (a
 }
 
 // respondRetention fails if something could not be deleted, after it has said what was.
-func respondRetention(a *app, asJSON bool) func([]ops.RetentionResult, error) error {
-	return func(all []ops.RetentionResult, err error) error {
+func respondRetention(a *app, asJSON bool) func([]admin.RetentionResult, error) error {
+	return func(all []admin.RetentionResult, err error) error {
 		if err != nil {
 			return err
 		}
@@ -225,7 +225,7 @@ func expiredCells(e mailstore.Expired) string {
 	return fmt.Sprintf("%d\t%s\t%s", e.Messages, about(e.Bytes), oldest)
 }
 
-func retentionRow(s ops.RetentionStatus) string {
+func retentionRow(s admin.RetentionStatus) string {
 	state := string(s.State)
 	if s.Until != nil {
 		state += " until " + s.Until.Local().Format("2006-01-02 15:04")

@@ -11,14 +11,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/daemon"
-	"pillarbox/cmd/internal/ops"
 	"pillarbox/smtp/remote"
 )
 
 func (a *app) routeCommand() *cobra.Command {
 	list := shows(a, "list", "List the routes that the configuration sets", takes(0, 0),
-		func(o *ops.Office, _ []string) ([]ops.RouteSummary, error) {
+		func(o *admin.Service, _ []string) ([]admin.RouteSummary, error) {
 			if !o.Config().Outbound.Enabled {
 				a.note("mail to other servers is refused: enabled in [outbound] of the configuration is false")
 			}
@@ -27,7 +27,7 @@ func (a *app) routeCommand() *cobra.Command {
 	return family("route", "The ways by which mail leaves for other servers", list, a.routeTestCommand())
 }
 
-func routeRow(r ops.RouteSummary) string {
+func routeRow(r admin.RouteSummary) string {
 	domains, kept, user := strings.Join(r.Domains, ", "), "no", "-"
 	if domains == "" {
 		domains = "all others"
@@ -46,7 +46,7 @@ func (a *app) routeTestCommand() *cobra.Command {
 	var from string
 	var asJSON bool
 	cmd := a.verb("test USER@DOMAIN [--from A] [--json]", "Show step by step how mail to an address would go, without sending any", takes(1, 1),
-		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			if cmd.Flags().Changed("from") && from == "" {
 				return misuse(cmd, "--from lacks its value")
 			}
@@ -54,7 +54,7 @@ func (a *app) routeTestCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.testRoute(cmd.Context(), o, &ops.RouteTest{To: to, From: sender}, asJSON)
+			return a.testRoute(cmd.Context(), o, &admin.RouteTest{To: to, From: sender}, asJSON)
 		})
 	cmd.Flags().StringVar(&from, "from", "", "the sender, an `address` or <> (default postmaster of the default domain)")
 	addJSON(cmd, &asJSON)
@@ -68,7 +68,7 @@ RCPT TO); then it hangs up. The exit status is 1 if mail would not be taken.`
 }
 
 // testRoute prints each step when it comes.
-func (a *app) testRoute(ctx context.Context, o *ops.Office, t *ops.RouteTest, asJSON bool) error {
+func (a *app) testRoute(ctx context.Context, o *admin.Service, t *admin.RouteTest, asJSON bool) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if !o.Config().Outbound.Enabled {

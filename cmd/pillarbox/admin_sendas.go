@@ -6,22 +6,24 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pillarbox/cmd/internal/ops"
+	"pillarbox/cmd/internal/admin"
 )
 
 func (a *app) sendAsCommand() *cobra.Command {
 	return family("sendas", "Who may send as somebody else",
 		a.changes("grant USER@DOMAIN ADDRESS", "Let a mailbox send as another address", takes(2, 2),
-			func(o *ops.Office, args []string) (ops.Change, error) { return o.GrantSendAs(args[0], args[1]) }),
+			func(o *admin.Service, args []string) (admin.Change, error) { return o.GrantSendAs(args[0], args[1]) }),
 		a.changes("revoke USER@DOMAIN ADDRESS", "Undo grant", takes(2, 2),
-			func(o *ops.Office, args []string) (ops.Change, error) { return o.RevokeSendAs(args[0], args[1]) }),
+			func(o *admin.Service, args []string) (admin.Change, error) { return o.RevokeSendAs(args[0], args[1]) }),
 		shows(a, "list [USER@DOMAIN]", "List what a mailbox, or all, may send as beside the own address", takes(0, 1),
-			func(o *ops.Office, args []string) ([]ops.SendAs, error) { return o.ListSendAs(strings.Join(args, "")) },
+			func(o *admin.Service, args []string) ([]admin.SendAs, error) {
+				return o.ListSendAs(strings.Join(args, ""))
+			},
 			table("addresses to send as", "MAILBOX\tMAY SEND AS\tBY", sendAsRow)),
 	)
 }
 
-func sendAsRow(s ops.SendAs) string {
+func sendAsRow(s admin.SendAs) string {
 	by := "grant"
 	if s.Alias {
 		by = "alias"

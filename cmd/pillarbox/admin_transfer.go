@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/daemon"
-	"pillarbox/cmd/internal/ops"
 )
 
 const formatHelp = `
@@ -28,7 +28,7 @@ The formats:
 
 func (a *app) exportCommand() *cobra.Command {
 	cmd := a.transferVerb("export USER@DOMAIN TARGET [--format eml|mbox|maildir] [--json]", "Copy the mail of a mailbox into files",
-		(*ops.Office).ExportMail, "exported %s to %s")
+		(*admin.Service).ExportMail, "exported %s to %s")
 	cmd.Long = `Copy the mail of a mailbox into files, byte for byte as POP3 gives it. The mailbox
 stays as it is, and the server may run.
 
@@ -41,7 +41,7 @@ was interrupted, except with an mbox, which is there when it is whole.` + format
 func (a *app) importCommand() *cobra.Command {
 	var beyond bool
 	cmd := a.transferVerb("import USER@DOMAIN SOURCE [--format eml|mbox|maildir] [--beyond-quota] [--json]", "Copy messages from files into a mailbox",
-		func(o *ops.Office, ctx context.Context, user, source string, opts ops.TransferOptions) (ops.Transfer, error) {
+		func(o *admin.Service, ctx context.Context, user, source string, opts admin.TransferOptions) (admin.Transfer, error) {
 			opts.BeyondQuota = beyond
 			done, err := o.ImportMail(ctx, user, source, opts)
 			if done.Messages > 0 {
@@ -63,7 +63,7 @@ Each CR and each LF that stands alone becomes CRLF, and the last line gets its e
 }
 
 // tellServer makes the running server count what has come in beside it.
-func (a *app) tellServer(ctx context.Context, o *ops.Office) {
+func (a *app) tellServer(ctx context.Context, o *admin.Service) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Minute)
 	defer cancel()
 	if _, err := daemon.AskRecount(ctx, o.Config().Data); err != nil && !errors.Is(err, daemon.ErrNotRunning) {
@@ -74,19 +74,19 @@ func (a *app) tellServer(ctx context.Context, o *ops.Office) {
 // transferVerb is a verb that copies mail. done says what it did, with the number
 // of messages and the place.
 func (a *app) transferVerb(use, short string,
-	transfer func(*ops.Office, context.Context, string, string, ops.TransferOptions) (ops.Transfer, error), done string) *cobra.Command {
+	transfer func(*admin.Service, context.Context, string, string, admin.TransferOptions) (admin.Transfer, error), done string) *cobra.Command {
 	var format string
 	var asJSON bool
-	cmd := a.verb(use, short, takes(2, 2), func(cmd *cobra.Command, o *ops.Office, args []string) error {
-		opts := ops.TransferOptions{}
+	cmd := a.verb(use, short, takes(2, 2), func(cmd *cobra.Command, o *admin.Service, args []string) error {
+		opts := admin.TransferOptions{}
 		var err error
-		if opts.Format, err = ops.ParseMailFormat(format); err != nil {
+		if opts.Format, err = admin.ParseMailFormat(format); err != nil {
 			return usageError{err}
 		}
 		line := a.newProgress(asJSON)
 		opts.Progress = line.show
 		if !asJSON {
-			opts.Failed = func(f ops.TransferFailure) {
+			opts.Failed = func(f admin.TransferFailure) {
 				line.clear()
 				fmt.Fprintf(a.stderr, "%s: %s\n", f.File, f.Error)
 			}
@@ -109,7 +109,7 @@ func (a *app) transferVerb(use, short string,
 	return cmd
 }
 
-func (a *app) printTransfer(t ops.Transfer, done string) {
+func (a *app) printTransfer(t admin.Transfer, done string) {
 	what := fmt.Sprintf("%s (%s) of %s", messages(t.Messages), about(t.Bytes), t.Mailbox)
 	fmt.Fprintf(a.stdout, done, what, t.Place)
 	if t.Already > 0 {

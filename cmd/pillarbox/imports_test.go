@@ -26,7 +26,11 @@ var imports = map[string]string{
 	"mailstore/ldap":      "mailstore/addr mailstore/caught mailstore/durable mailstore/foreign",
 	"mailstore/system":    "",
 	"mailstore":           "mailstore/durable",
-	"mailstore/mailtest":  "mailstore/durable",
+	"etc/lab/mailtest":    "mailstore/durable",
+	"etc/lab/benchtable":  "",
+	"etc/lab/queuebench":  "mailstore mailstore/addr mailstore/durable smtp smtp/queue",
+	"etc/lab/crash":       "",
+	"etc/lab/crash/guest": "mailstore mailstore/durable",
 	"quota":               "",
 	"quota/notice":        "mailstore/addr mailstore/durable quota",
 	"tls/certs":           "mailstore/durable tls/strength",
@@ -34,12 +38,12 @@ var imports = map[string]string{
 	"tls/strength":        "",
 	"smtp":                "mailstore/addr",
 	"smtp/policy":         "mailstore/addr smtp",
-	"smtp/guard":          "",
+	"smtp/connlimit":      "",
 	"smtp/wire":           "mailstore/addr mailstore/caught smtp",
 	"smtp/dns":            "mailstore/addr mailstore/caught smtp/policy",
 	"smtp/rate":           "",
 	"smtp/devices":        "mailstore/durable smtp/policy",
-	"smtp/journal":        "mailstore/addr mailstore/durable smtp/policy",
+	"smtp/decisionlog":    "mailstore/addr mailstore/durable smtp/policy",
 	"smtp/route":          "mailstore/addr",
 	"smtp/remote":         "mailstore/addr mailstore/auth/ntlm mailstore/durable mailstore/foreign smtp smtp/dns smtp/route",
 	"smtp/dsn":            "mailstore/addr smtp",
@@ -48,8 +52,8 @@ var imports = map[string]string{
 	"smtp/queue":          "mailstore mailstore/addr mailstore/caught mailstore/durable smtp smtp/dsn smtp/route",
 	"smtp/pickup":         "mailstore/addr mailstore/caught smtp",
 	"smtp/badmail":        "mailstore/durable",
-	"smtp/dispatch":       "mailstore mailstore/addr mailstore/directory smtp smtp/badmail smtp/dsn smtp/queue smtp/rate",
-	"smtp/server":         "mailstore mailstore/addr mailstore/auth mailstore/directory smtp smtp/dispatch smtp/guard smtp/journal smtp/policy smtp/queue smtp/rate smtp/route smtp/verify smtp/wire tls/strength",
+	"smtp/delivery":       "mailstore mailstore/addr mailstore/directory smtp smtp/badmail smtp/dsn smtp/queue smtp/rate",
+	"smtp/server":         "mailstore mailstore/addr mailstore/auth mailstore/directory smtp smtp/delivery smtp/connlimit smtp/decisionlog smtp/policy smtp/queue smtp/rate smtp/route smtp/verify smtp/wire tls/strength",
 	"pop3":                "mailstore mailstore/auth tls/strength",
 	"pop3/collect":        "mailstore/addr mailstore/caught mailstore/durable mailstore/foreign",
 }
@@ -67,7 +71,7 @@ var libraries = map[string]string{
 	"github.com/spf13/cobra":          "cmd/pillarbox",
 	"golang.org/x/crypto":             "mailstore/auth mailstore/auth/ntlm tls/acme",
 	"software.sslmate.com/src":        "tls/certs",
-	"golang.org/x/net":                "mailstore/addr mailstore/mailtest smtp/verify",
+	"golang.org/x/net":                "mailstore/addr etc/lab/mailtest smtp/verify",
 	"golang.org/x/text":               "mailstore/addr mailstore/auth mailstore/auth/ntlm",
 	"golang.org/x/term":               "cmd/pillarbox",
 	"golang.org/x/sys":                "mailstore/durable",
@@ -111,6 +115,9 @@ func TestImportPolicy(t *testing.T) {
 		}
 		for _, imported := range p.Imports {
 			if ours, ok := strings.CutPrefix(imported, "pillarbox/"); ok {
+				if strings.HasPrefix(ours, "etc/lab/") && !strings.HasPrefix(name, "etc/lab/") {
+					t.Errorf("%s is product and imports %s, which is for tests and benchmarks", name, ours)
+				}
 				if !inCmd && !slices.Contains(strings.Fields(allowed), ours) {
 					t.Errorf("%s imports %s, against the plan", name, ours)
 				}

@@ -10,9 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/daemon"
-	"pillarbox/cmd/internal/ops"
 )
 
 // version is set by the linker (see Makefile).
@@ -30,10 +30,10 @@ type app struct {
 	stderr io.Writer
 	config string // --config
 
-	args  []string  // of the program, as they were given
-	actor ops.Actor // for the audit log
+	args  []string    // of the program, as they were given
+	actor admin.Actor // for the audit log
 	// operator is set in the server, which does the command for him: see operate.
-	operator *ops.Operator
+	operator *admin.Operator
 	ask      func(prompt string, secret bool) (string, error) // the person who sits elsewhere
 }
 
@@ -117,7 +117,7 @@ func (e usageError) Unwrap() error { return e.error }
 // what to do about it.
 func (a *app) complain(err error) {
 	fmt.Fprintf(a.stderr, "pillarbox: %v\n", err)
-	var hinted *ops.HintError
+	var hinted *admin.HintError
 	if errors.As(err, &hinted) {
 		fmt.Fprintf(a.stderr, "  hint: %s\n", hinted.Hint)
 	}
@@ -127,18 +127,18 @@ func (a *app) complain(err error) {
 func (a *app) load() (*config.Config, error) {
 	cfg, err := config.Load(a.config, os.Environ(), config.On(config.ThisMachine()))
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, ops.Hint(err, "--config FILE names another place")
+		return nil, admin.Hint(err, "--config FILE names another place")
 	}
 	return cfg, err
 }
 
 // office opens the data directory for an administrative command.
-func (a *app) office() (*ops.Office, error) {
+func (a *app) office() (*admin.Service, error) {
 	cfg, err := a.load()
 	if err != nil {
 		return nil, err
 	}
-	o, err := ops.Open(cfg, nil)
+	o, err := admin.Open(cfg, nil)
 	if err != nil {
 		return nil, err
 	}

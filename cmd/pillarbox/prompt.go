@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"pillarbox/cmd/internal/ops"
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
 )
@@ -42,7 +42,7 @@ func (s *passwordWay) check(cmd *cobra.Command) error {
 
 // withPassword gets a password for a mailbox and does with it what is to be
 // done. A password that was made here is shown afterwards, this once.
-func (a *app) withPassword(from passwordWay, user string, do func(password string) (ops.Change, error)) error {
+func (a *app) withPassword(from passwordWay, user string, do func(password string) (admin.Change, error)) error {
 	password, err := a.password(from, user)
 	if err != nil {
 		return err
@@ -68,7 +68,7 @@ func (a *app) password(from passwordWay, user string) (password string, err erro
 		password, err = a.askPassword(user)
 	}
 	if err == nil {
-		err = ops.Hint(auth.CheckPassword(password), "--generate makes a good one")
+		err = admin.Hint(auth.CheckPassword(password), "--generate makes a good one")
 	}
 	return password, err
 }
@@ -112,7 +112,7 @@ func (a *app) asker() (ask func(prompt string, secret bool) (string, error), ok 
 func (a *app) askPassword(user string) (string, error) {
 	ask, ok := a.asker()
 	if !ok {
-		return "", ops.Hint(errors.New("there is no terminal to ask for the password at"),
+		return "", admin.Hint(errors.New("there is no terminal to ask for the password at"),
 			"--password-stdin reads it from standard input, --generate makes one")
 	}
 	password, err := ask(fmt.Sprintf("Password for %s: ", user), true)
@@ -164,7 +164,7 @@ func (a *app) confirm(yes bool, question string) error {
 	}
 	ask, ok := a.asker()
 	if !ok {
-		return ops.Hint(errors.New("this cannot be undone, and there is no terminal to ask at"), "--yes does it without asking")
+		return admin.Hint(errors.New("this cannot be undone, and there is no terminal to ask at"), "--yes does it without asking")
 	}
 	answer, err := ask(question+" [y/N] ", false)
 	if err != nil {
@@ -179,7 +179,7 @@ func (a *app) confirm(yes bool, question string) error {
 
 // confirmMailbox asks before a mailbox goes. A damaged one can go too, though
 // nobody can say what is in it.
-func (a *app) confirmMailbox(o *ops.Office, user string, yes bool) error {
+func (a *app) confirmMailbox(o *admin.Service, user string, yes bool) error {
 	box, err := o.StatMailbox(user)
 	switch {
 	case errors.Is(err, directory.ErrDamaged):
@@ -191,7 +191,7 @@ func (a *app) confirmMailbox(o *ops.Office, user string, yes bool) error {
 }
 
 // confirmDomain asks before a domain goes, unless it will not go anyway.
-func (a *app) confirmDomain(o *ops.Office, name string, yes, withMailboxes bool) error {
+func (a *app) confirmDomain(o *admin.Service, name string, yes, withMailboxes bool) error {
 	d, err := o.StatDomain(name)
 	switch {
 	case errors.Is(err, directory.ErrDamaged):

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pillarbox/cmd/internal/ops"
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/selftest"
 )
 
@@ -47,7 +47,7 @@ func (a *app) selftest() error {
 		}
 		failed++
 		fmt.Fprintf(a.stdout, "FAIL  %-10s %-16s %s: %v\n", r.Service, r.Address, r.What, r.Err)
-		var hinted *ops.HintError
+		var hinted *admin.HintError
 		if errors.As(r.Err, &hinted) {
 			fmt.Fprintf(a.stdout, "      %s\n", hinted.Hint)
 		}
@@ -56,7 +56,7 @@ func (a *app) selftest() error {
 	case err != nil:
 		return err
 	case tested == 0:
-		return ops.Hint(errors.New("no listener is on"), "[listen] in the configuration is empty")
+		return admin.Hint(errors.New("no listener is on"), "[listen] in the configuration is empty")
 	case failed > 0:
 		return fmt.Errorf("%d of %d listeners failed", failed, tested)
 	}
@@ -64,7 +64,7 @@ func (a *app) selftest() error {
 }
 
 func (a *app) selftestRelay() error {
-	return a.withOffice(func(office *ops.Office) error {
+	return a.withOffice(func(office *admin.Service) error {
 		open, tested := 0, 0
 		err := selftest.Relay(context.Background(), office, func(r selftest.RelayResult) {
 			tested++
@@ -83,9 +83,9 @@ func (a *app) selftestRelay() error {
 		case err != nil:
 			return err
 		case tested == 0:
-			return ops.Hint(errors.New("no listener takes mail"), "[listen] in the configuration")
+			return admin.Hint(errors.New("no listener takes mail"), "[listen] in the configuration")
 		case open > 0:
-			return ops.Hint(fmt.Errorf("%d of %d listeners failed", open, tested), "'pillarbox admin explain --ip 127.0.0.1 --to x@relay-test.invalid' says why")
+			return admin.Hint(fmt.Errorf("%d of %d listeners failed", open, tested), "'pillarbox admin explain --ip 127.0.0.1 --to x@relay-test.invalid' says why")
 		}
 		return nil
 	})

@@ -16,8 +16,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
-	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
 	"pillarbox/smtp/pickup"
@@ -46,7 +46,7 @@ func (e exitError) Unwrap() error { return e.error }
 func exitf(code int, hint, format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
 	if hint != "" {
-		err = ops.Hint(err, "%s", hint)
+		err = admin.Hint(err, "%s", hint)
 	}
 	return exitError{code, err}
 }

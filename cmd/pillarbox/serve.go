@@ -12,8 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/daemon"
-	"pillarbox/cmd/internal/ops"
 )
 
 func (a *app) serveCommand() *cobra.Command {
@@ -71,7 +71,7 @@ func (a *app) reload(ctx context.Context) error {
 	result, err := daemon.AskReload(ctx, cfg.Data)
 	switch {
 	case errors.Is(err, daemon.ErrNotRunning):
-		return ops.Hint(err, "nothing needs a reload then; 'pillarbox serve' starts it with the file as it is")
+		return admin.Hint(err, "nothing needs a reload then; 'pillarbox serve' starts it with the file as it is")
 	case err != nil:
 		return err
 	case result.Error != "":

@@ -9,10 +9,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/clientsetup"
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/netinfo"
-	"pillarbox/cmd/internal/ops"
 	"pillarbox/cmd/internal/setup"
 	"pillarbox/mailstore/addr"
 )
@@ -79,7 +79,7 @@ func (a *app) setup(domain string, f setupFlags) error {
 func (a *app) setupRequest(domain string, f setupFlags) (*setup.Request, error) {
 	d, err := addr.ParseDomain(domain)
 	if err != nil {
-		return nil, usageError{ops.Hint(fmt.Errorf("%q is not a domain: %w", domain, err), "for example: pillarbox setup office.example")}
+		return nil, usageError{admin.Hint(fmt.Errorf("%q is not a domain: %w", domain, err), "for example: pillarbox setup office.example")}
 	}
 	req := &setup.Request{Domain: d, ConfigFile: a.config, Data: f.data, PortOffset: f.offset, Actor: a.actor}
 	if f.hostname != "" {
@@ -110,7 +110,7 @@ type passwordSource struct {
 // made, so that a missing one leaves no half office behind.
 func readPasswords(stdin io.Reader, boxes []addr.Address) ([]string, error) {
 	standard := config.Default()
-	rules := ops.RulesOf(&standard) // a file that is there already may have others, which are asked later
+	rules := admin.RulesOf(&standard) // a file that is there already may have others, which are asked later
 	lines := []string{}
 	for in := bufio.NewScanner(stdin); len(lines) < len(boxes); {
 		box := boxes[len(lines)]
@@ -119,11 +119,11 @@ func readPasswords(stdin io.Reader, boxes []addr.Address) ([]string, error) {
 			if err == nil {
 				err = io.ErrUnexpectedEOF
 			}
-			return nil, ops.Hint(fmt.Errorf("no password for %s on standard input: %w", box, err), "--password-stdin wants one line for each --mailbox, in order")
+			return nil, admin.Hint(fmt.Errorf("no password for %s on standard input: %w", box, err), "--password-stdin wants one line for each --mailbox, in order")
 		}
 		line := strings.TrimSuffix(in.Text(), "\r")
 		if err := rules.Check(box, line); err != nil {
-			return nil, ops.Hint(fmt.Errorf("password of %s: %w", box, err), "without --password-stdin, setup makes a good one")
+			return nil, admin.Hint(fmt.Errorf("password of %s: %w", box, err), "without --password-stdin, setup makes a good one")
 		}
 		lines = append(lines, line)
 	}
@@ -231,19 +231,19 @@ func (a *app) settingsCommand() *cobra.Command {
 		Short: "Show what to type into a mail program",
 		Args:  takes(1, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			return a.withOffice(func(o *ops.Office) error { return a.settings(o, args[0]) })
+			return a.withOffice(func(o *admin.Service) error { return a.settings(o, args[0]) })
 		},
 	}
 }
 
-func (a *app) settings(o *ops.Office, name string) error {
+func (a *app) settings(o *admin.Service, name string) error {
 	user, err := o.ParseUser(name)
 	if err != nil {
 		return err
 	}
 	box, err := o.Dir.Mailbox(user)
 	if err != nil {
-		return ops.Hint(err, "pillarbox admin mailbox list")
+		return admin.Hint(err, "pillarbox admin mailbox list")
 	}
 	interfaces, err := netinfo.Interfaces()
 	if err != nil {

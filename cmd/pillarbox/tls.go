@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pillarbox/cmd/internal/ops"
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/tls/certs"
 )
 
@@ -27,7 +27,7 @@ func (a *app) withCertificate(do func(*certs.Manager) error) func(*cobra.Command
 		if err != nil {
 			return err
 		}
-		m, err := ops.OpenCertificate(cfg)
+		m, err := admin.OpenCertificate(cfg)
 		if err != nil {
 			return err
 		}
@@ -102,7 +102,7 @@ func (a *app) tlsRenewCommand() *cobra.Command {
 		RunE: a.withCertificate(func(m *certs.Manager) error {
 			if err := m.Renew(time.Now()); err != nil {
 				if errors.Is(err, certs.ErrNotOwnCA) {
-					return ops.Hint(err, "renew it where it came from; the server notices the new files by itself")
+					return admin.Hint(err, "renew it where it came from; the server notices the new files by itself")
 				}
 				return err
 			}

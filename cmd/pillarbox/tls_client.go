@@ -8,18 +8,18 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pillarbox/cmd/internal/ops"
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/mailstore/directory"
 	"pillarbox/tls/certs"
 )
 
 func (a *app) clientCertCommand() *cobra.Command {
-	var n ops.NewClientCert
+	var n admin.NewClientCert
 	var file string
 	var stdin bool
 	cmd := a.verb("client-cert USER@DOMAIN [-o FILE.p12] [--days N] [--rsa] [--password-stdin]",
 		"Make a certificate that a mail program logs in with instead of a password", takes(1, 1),
-		func(_ *cobra.Command, o *ops.Office, args []string) (err error) {
+		func(_ *cobra.Command, o *admin.Service, args []string) (err error) {
 			if n.Password, err = a.filePassword(stdin); err != nil {
 				return err
 			}
@@ -70,10 +70,10 @@ func (a *app) filePassword(stdin bool) (string, error) {
 
 // issueClientCert makes the file first: a certificate that cannot be given to
 // anybody is not made.
-func (a *app) issueClientCert(o *ops.Office, user string, n ops.NewClientCert, file string) (err error) {
+func (a *app) issueClientCert(o *admin.Service, user string, n admin.NewClientCert, file string) (err error) {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return ops.Hint(err, "-o names another file")
+		return admin.Hint(err, "-o names another file")
 	}
 	defer func() {
 		if err != nil {
@@ -100,7 +100,7 @@ func (a *app) issueClientCert(o *ops.Office, user string, n ops.NewClientCert, f
 }
 
 func (a *app) clientCertsCommand() *cobra.Command {
-	return shows(a, "client-certs USER@DOMAIN", "List the client certificates of a mailbox", takes(1, 1), ofOne((*ops.Office).ClientCerts),
+	return shows(a, "client-certs USER@DOMAIN", "List the client certificates of a mailbox", takes(1, 1), ofOne((*admin.Service).ClientCerts),
 		table("client certificates", "SHA-256\tISSUED\tEXPIRES", func(c directory.ClientCert) string {
 			return fmt.Sprintf("%s\t%s\t%s", c.Fingerprint, c.Issued.Local().Format(time.DateOnly), c.Expires.Local().Format(time.DateOnly))
 		}))
@@ -109,7 +109,7 @@ func (a *app) clientCertsCommand() *cobra.Command {
 func (a *app) clientRevokeCommand() *cobra.Command {
 	var all bool
 	cmd := a.verb("client-revoke USER@DOMAIN FINGERPRINT | --all", "Take client certificates away from a mailbox", takes(1, 2),
-		func(cmd *cobra.Command, o *ops.Office, args []string) error {
+		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			switch {
 			case all == (len(args) == 2):
 				return misuse(cmd, "either a fingerprint or --all")

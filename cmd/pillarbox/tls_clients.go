@@ -37,7 +37,7 @@ func clientRow(c certs.Client) string {
 	switch {
 	case c.Refused:
 		cipher = "refused: too old"
-	case c.Below128:
+	case c.WeakCipher:
 		cipher += " (below 128 bits)"
 	}
 	return fmt.Sprintf("%s\t%s:%d\t%s\t%s\t%s\t%s\t%d", c.Address, c.Service, c.Port, c.Protocol, cipher, localTime(c.First), localTime(c.Last), c.Count)

@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pillarbox/cmd/internal/ops"
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/mailstore/directory"
 	"pillarbox/quota"
 )
@@ -48,7 +48,7 @@ func (a *app) winpopCommand() *cobra.Command {
 			}
 			call, err := parseWinpop(args)
 			if err != nil {
-				return ops.Hint(usageError{fmt.Errorf("winpop: %w", err)}, "'pillarbox winpop help' shows the syntax")
+				return admin.Hint(usageError{fmt.Errorf("winpop: %w", err)}, "'pillarbox winpop help' shows the syntax")
 			}
 			if call.verb == "help" {
 				fmt.Fprintln(a.stdout, winpopHelp)
@@ -68,11 +68,11 @@ func (a *app) winpop(call winpopCall) error {
 		return a.winpopSet(call.target, call.value)
 	}
 	a.actor.Act = "winpop " + call.verb
-	return a.withOffice(func(o *ops.Office) error { return a.winpopOffice(o, call) })
+	return a.withOffice(func(o *admin.Service) error { return a.winpopOffice(o, call) })
 }
 
 // winpopOffice does a call that concerns domains and mailboxes.
-func (a *app) winpopOffice(o *ops.Office, call winpopCall) error {
+func (a *app) winpopOffice(o *admin.Service, call winpopCall) error {
 	switch call.verb {
 	case "list":
 		return a.winpopList(o, call.target)
@@ -95,11 +95,11 @@ func (a *app) winpopOffice(o *ops.Office, call winpopCall) error {
 }
 
 // change does a call that changes something.
-func (c winpopCall) change(o *ops.Office) (ops.Change, error) {
+func (c winpopCall) change(o *admin.Service) (admin.Change, error) {
 	if c.isMailbox() {
 		switch c.verb {
 		case "add":
-			return o.AddMailbox(c.target, ops.NewMailbox{Password: c.password})
+			return o.AddMailbox(c.target, admin.NewMailbox{Password: c.password})
 		case "delete":
 			return o.RemoveMailbox(c.target)
 		case "lock":
@@ -107,7 +107,7 @@ func (c winpopCall) change(o *ops.Office) (ops.Change, error) {
 		case "unlock":
 			return o.UnlockMailbox(c.target)
 		case "migratetoad":
-			return o.MigrateAuth(c.target, ops.Migration{Method: string(directory.ByDirectory)})
+			return o.MigrateAuth(c.target, admin.Migration{Method: string(directory.ByDirectory)})
 		case "changepwd":
 			return o.SetPassword(c.target, c.password)
 		}
@@ -122,34 +122,34 @@ func (c winpopCall) change(o *ops.Office) (ops.Change, error) {
 	case "unlock":
 		return o.UnlockDomain(c.target)
 	}
-	return ops.Change{}, fmt.Errorf("winpop %s: not known here", c.verb)
+	return admin.Change{}, fmt.Errorf("winpop %s: not known here", c.verb)
 }
 
-func (a *app) winpopList(o *ops.Office, domain string) error {
+func (a *app) winpopList(o *admin.Service, domain string) error {
 	if domain == "" {
-		row := func(d ops.DomainSummary) string {
+		row := func(d admin.DomainSummary) string {
 			return fmt.Sprintf("%s\t%d\t%s", d.Domain, d.Mailboxes, yesNo(d.Locked))
 		}
 		return answer(a, table("domains", "DOMAIN\tMAILBOXES\tLOCKED", row))(o.ListDomains())
 	}
-	row := func(m ops.MailboxSummary) string { return fmt.Sprintf("%s\t%s", m.Mailbox, yesNo(m.Locked)) }
+	row := func(m admin.MailboxSummary) string { return fmt.Sprintf("%s\t%s", m.Mailbox, yesNo(m.Locked)) }
 	return answer(a, table("mailboxes", "MAILBOX\tLOCKED", row))(o.ListMailboxes(domain))
 }
 
-func (a *app) winpopStat(o *ops.Office, domain string) error {
+func (a *app) winpopStat(o *admin.Service, domain string) error {
 	if domain == "" {
-		row := func(d ops.DomainStat) string {
+		row := func(d admin.DomainStat) string {
 			return fmt.Sprintf("%s\t%d\t%d\t%d", d.Domain, d.Mailboxes, d.Messages, d.Bytes)
 		}
 		return answer(a, table("domains", "DOMAIN\tMAILBOXES\tMESSAGES\tBYTES", row))(o.StatDomains())
 	}
-	row := func(m ops.MailboxStat) string { return fmt.Sprintf("%s\t%d\t%d", m.Mailbox, m.Messages, m.Bytes) }
+	row := func(m admin.MailboxStat) string { return fmt.Sprintf("%s\t%d\t%d", m.Mailbox, m.Messages, m.Bytes) }
 	return answer(a, table("mailboxes", "MAILBOX\tMESSAGES\tBYTES", row))(o.StatMailboxes(domain))
 }
 
 // winpopQuotaFile says what holds: on Windows the file tied a mailbox to the
 // disk quota of a user, and here the limits are the mailbox's own.
-func (a *app) winpopQuotaFile(o *ops.Office, call winpopCall) error {
+func (a *app) winpopQuotaFile(o *admin.Service, call winpopCall) error {
 	s, err := o.ShowQuota(call.target)
 	if err != nil {
 		return err

@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
-	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore/directory"
 )
 
@@ -83,7 +83,7 @@ func (a *app) winpopProperty(name string) (winpopProperty, *config.Config, error
 	}
 	p, ok := winpopLookup(cfg, name)
 	if !ok {
-		err = ops.Hint(usageError{fmt.Errorf("winpop: %q is not a property", name)}, "'pillarbox winpop help' lists them")
+		err = admin.Hint(usageError{fmt.Errorf("winpop: %q is not a property", name)}, "'pillarbox winpop help' lists them")
 	}
 	return p, cfg, err
 }
@@ -126,7 +126,7 @@ func (a *app) winpopSet(name, value string) error {
 	if now := newValue(name, value); now != "" {
 		line += " = " + now
 	}
-	return ops.Hint(fmt.Errorf("winpop set %s: settings are kept in %s, and only there", name, a.config), "edit '%s' in it, then %s", line, apply)
+	return admin.Hint(fmt.Errorf("winpop set %s: settings are kept in %s, and only there", name, a.config), "edit '%s' in it, then %s", line, apply)
 }
 
 // newValue is what stands in the configuration for the number that winpop had for

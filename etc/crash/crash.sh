@@ -1,6 +1,6 @@
 #!/bin/sh
 # Cuts the power of a virtual machine while it receives mail, and looks at what it holds afterwards (package
-# cmd/internal/crash says how). "make crash" runs this. It needs no rights: QEMU runs without KVM, and a Debian kernel is
+# etc/lab/crash says how). "make crash" runs this. It needs no rights: QEMU runs without KVM, and a Debian kernel is
 # unpacked below var/crash, not installed, unless PILLARBOX_CRASH_KERNEL names one.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -40,4 +40,4 @@ fi
 kernel=$(cd "$(dirname "$kernel")" && pwd)/${kernel##*/}
 
 echo "power cuts with $kernel"
-PILLARBOX_CRASH_KERNEL=$kernel exec "${GO:-go}" test -tags crash -count=1 -v -timeout 60m ./cmd/internal/crash
+PILLARBOX_CRASH_KERNEL=$kernel exec "${GO:-go}" test -tags crash -count=1 -v -timeout 60m ./etc/lab/crash

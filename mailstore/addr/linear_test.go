@@ -3,8 +3,8 @@ package addr_test
 import (
 	"testing"
 
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore/addr"
-	"pillarbox/mailstore/mailtest"
 )
 
 func TestLinear(t *testing.T) {

@@ -6,8 +6,8 @@ import (
 	"syscall"
 	"testing"
 
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore/durable"
-	"pillarbox/mailstore/mailtest"
 )
 
 // TestRenameOnFullDisk: a rename that finds no room can be tried again, and then everything follows.

@@ -5,8 +5,8 @@ import (
 	"syscall"
 	"testing"
 
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore/addr"
-	"pillarbox/mailstore/mailtest"
 )
 
 // TestRenameThatFails: whatever step of a rename fails, the mailbox has its old name and can be renamed again, and what

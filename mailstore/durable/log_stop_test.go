@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore/durable"
-	"pillarbox/mailstore/mailtest"
 )
 
 // TestLogStoppedDuringSync: a log that is stopped while a sync runs cuts nothing, and a Checkpoint does not say that the

@@ -7,8 +7,8 @@ import (
 	"syscall"
 	"testing"
 
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore/durable"
-	"pillarbox/mailstore/mailtest"
 )
 
 func TestReserve(t *testing.T) {

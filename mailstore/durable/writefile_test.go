@@ -7,8 +7,8 @@ import (
 	"syscall"
 	"testing"
 
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore/durable"
-	"pillarbox/mailstore/mailtest"
 )
 
 // TestWriteFileFailsAtEveryStep: after a failure the file is the old or the new one, whole, and nothing lies about.

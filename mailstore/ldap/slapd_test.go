@@ -15,8 +15,8 @@ import (
 
 	ldapv3 "github.com/go-ldap/ldap/v3"
 
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore/addr"
-	"pillarbox/mailstore/mailtest"
 )
 
 // unavailableHere skips the test, or fails it where nothing may be skipped.

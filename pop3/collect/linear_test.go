@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"pillarbox/mailstore/mailtest"
+	"pillarbox/etc/lab/mailtest"
 )
 
 func TestMessagesLinear(t *testing.T) {

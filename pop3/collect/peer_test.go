@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"pillarbox/mailstore/mailtest"
+	"pillarbox/etc/lab/mailtest"
 )
 
 const password = "s3cret-pass"

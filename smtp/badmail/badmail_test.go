@@ -14,8 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore/durable"
-	"pillarbox/mailstore/mailtest"
 )
 
 const day = 24 * time.Hour

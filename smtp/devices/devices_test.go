@@ -11,9 +11,9 @@ import (
 	"sync"
 	"testing"
 
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/durable"
-	"pillarbox/mailstore/mailtest"
 	"pillarbox/smtp/policy"
 )
 

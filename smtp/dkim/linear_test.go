@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore/durable"
-	"pillarbox/mailstore/mailtest"
 )
 
 func TestSignatureLinear(t *testing.T) {

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore/addr"
-	"pillarbox/mailstore/mailtest"
 	"pillarbox/smtp/policy"
 )
 

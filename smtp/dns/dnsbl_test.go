@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"pillarbox/mailstore/mailtest"
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/smtp/policy"
 )
 

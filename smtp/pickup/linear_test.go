@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"pillarbox/mailstore/mailtest"
+	"pillarbox/etc/lab/mailtest"
 )
 
 func TestLetterLinear(t *testing.T) {

@@ -19,10 +19,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/durable"
-	"pillarbox/mailstore/mailtest"
 	"pillarbox/smtp"
 	"pillarbox/smtp/dsn"
 	"pillarbox/smtp/route"

@@ -13,8 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore/addr"
-	"pillarbox/mailstore/mailtest"
 	"pillarbox/smtp"
 	"pillarbox/smtp/route"
 )

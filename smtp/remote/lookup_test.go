@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"pillarbox/mailstore/mailtest"
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/smtp/route"
 )
 

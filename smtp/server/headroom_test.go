@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"pillarbox/mailstore/directory"
-	"pillarbox/smtp/dispatch"
+	"pillarbox/smtp/delivery"
 )
 
 // Large headers share a bound; small ones are always taken, and what is released serves again.
@@ -74,14 +74,14 @@ func (l *lines) Line() ([]byte, error) {
 
 // A group that is named again takes no memory again.
 func TestTargetsShareMailboxes(t *testing.T) {
-	group := func(n int) dispatch.Target {
+	group := func(n int) delivery.Target {
 		boxes := make([]directory.Mailbox, n)
 		for i := range boxes {
 			boxes[i].Dir = fmt.Sprint("box", i)
 		}
-		return dispatch.Target{Boxes: boxes}
+		return delivery.Target{Boxes: boxes}
 	}
-	all := []dispatch.Target{group(1), group(50)}
+	all := []delivery.Target{group(1), group(50)}
 	again, other := group(50), group(49)
 	shareBoxes(&again, all)
 	shareBoxes(&other, all)

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"pillarbox/mailstore/mailtest"
+	"pillarbox/etc/lab/mailtest"
 )
 
 // textLines is a lineReader of a text.

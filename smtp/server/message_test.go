@@ -15,11 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
-	"pillarbox/mailstore/mailtest"
 	"pillarbox/smtp"
-	"pillarbox/smtp/dispatch"
+	"pillarbox/smtp/delivery"
 	"pillarbox/smtp/policy"
 )
 
@@ -245,7 +245,7 @@ func TestHeldNoticesAreLimited(t *testing.T) {
 		c.Rules.Outside.PerHour.Value = 1
 		c.Rules.LogIns.PlaintextNetworks = hosts(t, "127.0.0.1")
 	})
-	o.desk.SetConfig(dispatch.Config{Hostname: "mail.office.example", PerAddress: 2})
+	o.desk.SetConfig(delivery.Config{Hostname: "mail.office.example", PerAddress: 2})
 	o.mailbox(t, "anna", "secret")
 	o.mailbox(t, "postmaster", "")
 	login := "AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00anna\x00secret")) + "\r\n"

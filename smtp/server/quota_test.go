@@ -12,7 +12,7 @@ import (
 	"pillarbox/mailstore/addr"
 	"pillarbox/quota"
 	"pillarbox/smtp"
-	"pillarbox/smtp/dispatch"
+	"pillarbox/smtp/delivery"
 	"pillarbox/smtp/dsn"
 )
 
@@ -101,9 +101,9 @@ func TestOverQuota(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			o := newOffice(t, smtp.MTA, nil)
-			cfg := dispatch.Config{Hostname: "mail.office.example", DeferOverQuota: test.defers}
+			cfg := delivery.Config{Hostname: "mail.office.example", DeferOverQuota: test.defers}
 			if test.told != "" {
-				cfg.Strangers = dispatch.AllStrangers
+				cfg.Strangers = delivery.AllStrangers
 			}
 			o.desk.SetConfig(cfg)
 			for _, user := range []string{"anna", "boss", "carla"} {

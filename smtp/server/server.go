@@ -21,9 +21,9 @@ import (
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
 	"pillarbox/smtp"
-	"pillarbox/smtp/dispatch"
-	"pillarbox/smtp/guard"
-	"pillarbox/smtp/journal"
+	"pillarbox/smtp/connlimit"
+	"pillarbox/smtp/decisionlog"
+	"pillarbox/smtp/delivery"
 	"pillarbox/smtp/policy"
 	"pillarbox/smtp/rate"
 	"pillarbox/smtp/verify"
@@ -69,10 +69,10 @@ type Parts struct {
 	Names    Resolver
 	Devices  Devices
 	Rates    *rate.Limiter
-	Accounts *guard.Accounts // sessions of each user
-	Journal  *journal.Journal
+	Accounts *connlimit.Accounts // sessions of each user
+	Journal  *decisionlog.Journal
 	Log      *slog.Logger
-	Dispatch *dispatch.Dispatcher
+	Dispatch *delivery.Dispatcher
 	Queue    Flusher
 	Turn     Turner
 }

@@ -16,18 +16,18 @@ import (
 	"testing"
 	"time"
 
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
 	"pillarbox/mailstore/durable"
-	"pillarbox/mailstore/mailtest"
 	"pillarbox/smtp"
 	"pillarbox/smtp/badmail"
+	"pillarbox/smtp/connlimit"
+	"pillarbox/smtp/decisionlog"
+	"pillarbox/smtp/delivery"
 	"pillarbox/smtp/devices"
-	"pillarbox/smtp/dispatch"
-	"pillarbox/smtp/guard"
-	"pillarbox/smtp/journal"
 	"pillarbox/smtp/policy"
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/rate"
@@ -46,7 +46,7 @@ type office struct {
 	devices *devices.Registry
 	room    room
 	tls     *tls.Config // for clients
-	desk    *dispatch.Dispatcher
+	desk    *delivery.Dispatcher
 	outbox  outbox
 	relay   relay
 }
@@ -113,9 +113,9 @@ func newOffice(t testing.TB, service smtp.Service, edit func(*Config)) *office {
 	o.devices = devices.New(disk)
 	o.room.free = map[string]int64{}
 	var room mailstore.Reserver = &o.room
-	var past *journal.Journal
+	var past *decisionlog.Journal
 	if _, isTest := t.(*testing.T); !isTest { // the others want everything that a server does
-		past, room = journal.Open(disk), o.ledger()
+		past, room = decisionlog.Open(disk), o.ledger()
 		t.Cleanup(past.Close)
 	}
 	if o.store, err = mailstore.Open(disk, mailstore.Options{Reserver: room}); err != nil {
@@ -141,14 +141,14 @@ func newOffice(t testing.TB, service smtp.Service, edit func(*Config)) *office {
 	}
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
 	o.outbox.store = o.store
-	o.desk = dispatch.New(dispatch.Config{Hostname: "mail.office.example"}, dispatch.Parts{
+	o.desk = delivery.New(delivery.Config{Hostname: "mail.office.example"}, delivery.Parts{
 		Dir: o.dir, Store: o.store, Badmail: badmail.New(disk, quiet, nil), Log: quiet,
 	})
 	o.desk.Queue = &o.outbox
 	o.server = New(o.cfg, Parts{
 		Journal: past, Dispatch: o.desk, Queue: &o.outbox, Turn: o.relay.claim,
 		Dir: o.dir, Store: o.store, Auth: auth.New(o.dir, auth.Options{Delay: time.Millisecond}), Names: o.dns, Devices: o.devices,
-		Rates: rate.New(100), Accounts: guard.NewAccounts(0, quiet), Log: quiet,
+		Rates: rate.New(100), Accounts: connlimit.NewAccounts(0, quiet), Log: quiet,
 	})
 	o.server.now = func() time.Time { return time.Date(2026, 11, 21, 9, 14, 0, 0, time.UTC) }
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -23,8 +23,8 @@ import (
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
 	"pillarbox/smtp"
-	"pillarbox/smtp/dispatch"
-	"pillarbox/smtp/journal"
+	"pillarbox/smtp/decisionlog"
+	"pillarbox/smtp/delivery"
 	"pillarbox/smtp/policy"
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/verify"
@@ -44,7 +44,7 @@ type session struct {
 	facts   policy.Facts // of the connection; those of the transaction come and go
 	user    auth.Principal
 	env     smtp.Envelope
-	targets []dispatch.Target // where the recipients' mail goes
+	targets []delivery.Target // where the recipients' mail goes
 	vouched smtp.Standing     // what DNS says for the sender of a stranger's message
 	marked  string            // what a block list says of the client; "": nothing
 	logged  string            // the last line for the console of a message that went on
@@ -55,7 +55,7 @@ func (s *session) current() *policy.Facts {
 	s.facts.Helo, _ = s.conn.Helo()
 	if t := s.conn.TLS(); t != nil {
 		s.facts.TLSVersion = t.Version
-		if strength.Below128(t.CipherSuite) {
+		if strength.WeakCipher(t.CipherSuite) {
 			s.facts.WeakCipher = tls.CipherSuiteName(t.CipherSuite)
 		}
 	}
@@ -192,7 +192,7 @@ func (s *session) record(trace string, d policy.Decision) {
 		device := *facts.Device
 		facts.Device = &device
 	}
-	r := journal.Record{Time: s.srv.now(), Trace: trace, Stage: d.Stage, Facts: facts, Verdict: d.Verdict.String()}
+	r := decisionlog.Record{Time: s.srv.now(), Trace: trace, Stage: d.Stage, Facts: facts, Verdict: d.Verdict.String()}
 	if d.Reply != nil {
 		r.Reply = d.Reply.Error()
 	}
@@ -224,7 +224,7 @@ func (s *session) Rcpt(_ string, opts *gosmtp.RcptOptions) error {
 		return s.refuse(r, "to", to)
 	}
 	s.mark(d)
-	target := dispatch.NewTarget(s.newRecipient(to, opts), res)
+	target := delivery.NewTarget(s.newRecipient(to, opts), res)
 	if r := s.makeRoom(&target); r != nil {
 		return s.refuse(r, "to", to)
 	}
@@ -270,7 +270,7 @@ func (s *session) toCome() int64 {
 
 // makeRoom leaves the mailboxes without room out of a target. A recipient for whom nothing is left is refused now, before
 // the body crosses the wire; a group with one full member gets its mail.
-func (s *session) makeRoom(t *dispatch.Target) *smtp.Reply {
+func (s *session) makeRoom(t *delivery.Target) *smtp.Reply {
 	room := make([]directory.Mailbox, 0, len(t.Boxes))
 	for _, box := range t.Boxes {
 		if box.New { // it is made when the message has come
@@ -297,7 +297,7 @@ func (s *session) makeRoom(t *dispatch.Target) *smtp.Reply {
 // shareBoxes lets a target hold the list of mailboxes that an earlier one of the message
 // holds already. Otherwise a hundred RCPTs of one large group, by whatever names, would
 // take much memory in each of many connections.
-func shareBoxes(t *dispatch.Target, earlier []dispatch.Target) {
+func shareBoxes(t *delivery.Target, earlier []delivery.Target) {
 	same := func(a, b directory.Mailbox) bool { return a.Dir == b.Dir && a.New == b.New }
 	for i := range earlier {
 		if slices.EqualFunc(t.Boxes, earlier[i].Boxes, same) {
@@ -334,7 +334,7 @@ func (s *session) Data(io.Reader) error {
 	if err != nil {
 		return s.dataError(err)
 	}
-	full, err := s.srv.Dispatch.Commit(in, &dispatch.Parcel{Envelope: &s.env, Targets: s.targets, Source: s.source(), Header: head})
+	full, err := s.srv.Dispatch.Commit(in, &delivery.Parcel{Envelope: &s.env, Targets: s.targets, Source: s.source(), Header: head})
 	if err != nil {
 		return s.dataError(err)
 	}

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"pillarbox/mailstore/mailtest"
+	"pillarbox/etc/lab/mailtest"
 )
 
 func TestHeaderLinear(t *testing.T) {

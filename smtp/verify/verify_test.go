@@ -18,8 +18,8 @@ import (
 
 	"github.com/emersion/go-msgauth/dkim"
 
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore/addr"
-	"pillarbox/mailstore/mailtest"
 )
 
 var good, stranger = netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.66")

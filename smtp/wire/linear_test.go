@@ -3,8 +3,8 @@ package wire
 import (
 	"testing"
 
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore/addr"
-	"pillarbox/mailstore/mailtest"
 )
 
 func TestCommandsLinear(t *testing.T) {

@@ -15,17 +15,17 @@ import (
 
 // Client is what the server knows of one client's TLS since its start.
 type Client struct {
-	Address  netip.Addr `json:"address"`
-	Service  string     `json:"service"`
-	Port     int        `json:"port"`                // of the server
-	Protocol string     `json:"protocol"`            // "TLS 1.3"; of one refused: the newest that it has
-	Cipher   string     `json:"cipher,omitempty"`    // as in crypto/tls; "": refused
-	Legacy   bool       `json:"legacy"`              // it is served by the legacy profile only
-	Below128 bool       `json:"below_128,omitempty"` // by a cipher below 128 bits
-	Refused  bool       `json:"refused,omitempty"`   // it is too old for what it is offered
-	First    time.Time  `json:"first"`
-	Last     time.Time  `json:"last"`
-	Count    int        `json:"count"` // handshakes
+	Address    netip.Addr `json:"address"`
+	Service    string     `json:"service"`
+	Port       int        `json:"port"`                // of the server
+	Protocol   string     `json:"protocol"`            // "TLS 1.3"; of one refused: the newest that it has
+	Cipher     string     `json:"cipher,omitempty"`    // as in crypto/tls; "": refused
+	Legacy     bool       `json:"legacy"`              // it is served by the legacy profile only
+	WeakCipher bool       `json:"below_128,omitempty"` // by a cipher below 128 bits
+	Refused    bool       `json:"refused,omitempty"`   // it is too old for what it is offered
+	First      time.Time  `json:"first"`
+	Last       time.Time  `json:"last"`
+	Count      int        `json:"count"` // handshakes
 }
 
 // How many clients are remembered; of more the longest unseen are forgotten.
@@ -70,7 +70,7 @@ func (c *clients) agreed(who contact, version, suite uint16, now time.Time, log 
 		table = &c.legacy
 	}
 	row := table.row(clientKey{who, version, suite}, now)
-	row.Legacy, row.Cipher, row.Below128 = legacy, tls.CipherSuiteName(suite), strength.Below128(suite)
+	row.Legacy, row.Cipher, row.WeakCipher = legacy, tls.CipherSuiteName(suite), strength.WeakCipher(suite)
 	tell := legacy && c.old.first(who.remote, now)
 	c.mu.Unlock()
 	if tell {

@@ -458,7 +458,7 @@ func TestClients(t *testing.T) {
 		all[i].First, all[i].Last = time.Time{}, time.Time{}
 	}
 	want := []Client{
-		{Address: netip.MustParseAddr(inLAN), Service: "pop3", Port: 995, Protocol: "TLS 1.0", Cipher: "TLS_RSA_WITH_3DES_EDE_CBC_SHA", Legacy: true, Below128: true, Count: 3},
+		{Address: netip.MustParseAddr(inLAN), Service: "pop3", Port: 995, Protocol: "TLS 1.0", Cipher: "TLS_RSA_WITH_3DES_EDE_CBC_SHA", Legacy: true, WeakCipher: true, Count: 3},
 		{Address: netip.MustParseAddr(outside), Service: "pop3", Port: 995, Protocol: "TLS 1.0", Refused: true, Count: 3},
 		{Address: netip.MustParseAddr(inLAN), Service: "pop3", Port: 995, Protocol: "TLS 1.3", Cipher: all[2].Cipher, Count: 1},
 	}

@@ -14,8 +14,8 @@ var broken = []uint16{
 	tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA,
 }
 
-// Below128 reports whether a cipher suite protects with less than 128 bits.
-func Below128(suite uint16) bool { return slices.Contains(broken, suite) }
+// WeakCipher reports whether a cipher suite protects with less than 128 bits.
+func WeakCipher(suite uint16) bool { return slices.Contains(broken, suite) }
 
 // Legacy reports whether a connection has what only old programs still need: TLS
 // 1.0 or 1.1 (RFC 8996), or a suite without forward secrecy, in CBC mode or with a

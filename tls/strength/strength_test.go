@@ -21,7 +21,7 @@ func TestStrength(t *testing.T) {
 		{tls.VersionTLS10, tls.TLS_RSA_WITH_RC4_128_SHA, true, true},
 	} {
 		name := tls.VersionName(test.version) + " " + tls.CipherSuiteName(test.suite)
-		if got := Below128(test.suite); got != test.below128 {
+		if got := WeakCipher(test.suite); got != test.below128 {
 			t.Errorf("%s: below 128 bits: %v", name, got)
 		}
 		if got := Legacy(test.version, test.suite); got != test.legacy {
@@ -35,7 +35,7 @@ func TestStrength(t *testing.T) {
 func TestEverySuiteIsKnown(t *testing.T) {
 	judged := 0
 	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
-		if Below128(s.ID) {
+		if WeakCipher(s.ID) {
 			judged++
 		}
 	}

@@ -15,9 +15,9 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/durable"
-	"pillarbox/mailstore/mailtest"
 )
 
 func newLog(t *testing.T) (*Log, *mailtest.FailFS, string) {

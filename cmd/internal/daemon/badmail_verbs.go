@@ -11,13 +11,13 @@ import (
 	"net/http"
 	"time"
 
-	"pillarbox/cmd/internal/ops"
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
 	"pillarbox/mailstore/durable"
 	"pillarbox/smtp"
 	"pillarbox/smtp/badmail"
-	"pillarbox/smtp/dispatch"
+	"pillarbox/smtp/delivery"
 	"pillarbox/smtp/queue"
 )
 
@@ -35,7 +35,7 @@ type BadmailSent struct {
 }
 
 // serveBadmail sends messages from badmail when the control socket is asked to.
-func serveBadmail(mux *http.ServeMux, desk *dispatch.Dispatcher, office *ops.Office) {
+func serveBadmail(mux *http.ServeMux, desk *delivery.Dispatcher, office *admin.Service) {
 	mux.HandleFunc("POST /badmail/send", func(w http.ResponseWriter, r *http.Request) {
 		asked(func(in BadmailOrder) ([]BadmailSent, error) {
 			return sendBadmail(desk, office.By(requestActor(r)), in)
@@ -45,7 +45,7 @@ func serveBadmail(mux *http.ServeMux, desk *dispatch.Dispatcher, office *ops.Off
 
 // SendBadmail sends messages in badmail once more: the server of the data directory does, or, where none runs, they are put
 // where the next one finds them.
-func SendBadmail(ctx context.Context, o *ops.Office, order BadmailOrder) (sent []BadmailSent, err error) {
+func SendBadmail(ctx context.Context, o *admin.Service, order BadmailOrder) (sent []BadmailSent, err error) {
 	err = ask(ctx, o.Config().Data, http.MethodPost, "/badmail/send", order, &sent)
 	if !errors.Is(err, ErrNotRunning) {
 		return sent, err
@@ -65,7 +65,7 @@ func SendBadmail(ctx context.Context, o *ops.Office, order BadmailOrder) (sent [
 		return nil, err
 	}
 	log := slog.New(slog.DiscardHandler)
-	desk := dispatch.New(dispatchConfig(o.Config(), nil), dispatch.Parts{Dir: o.Dir, Store: o.Store, Badmail: badmail.New(o.Root, log, nil), Log: log})
+	desk := delivery.New(dispatchConfig(o.Config(), nil), delivery.Parts{Dir: o.Dir, Store: o.Store, Badmail: badmail.New(o.Root, log, nil), Log: log})
 	desk.Queue = atNextStart{}
 	sent, err = sendBadmail(desk, o, order)
 	return sent, errors.Join(err, o.Store.Close())
@@ -77,7 +77,7 @@ type atNextStart struct{}
 func (atNextStart) Add(*queue.Item) {}
 
 // sendBadmail stops at the first message that cannot be sent.
-func sendBadmail(desk *dispatch.Dispatcher, o *ops.Office, order BadmailOrder) (sent []BadmailSent, err error) {
+func sendBadmail(desk *delivery.Dispatcher, o *admin.Service, order BadmailOrder) (sent []BadmailSent, err error) {
 	defer func() {
 		if len(sent) > 0 {
 			o.Record("badmail", nil, map[string]any{"action": "send", "messages": sent, "to": order.To})
@@ -98,13 +98,13 @@ func sendBadmail(desk *dispatch.Dispatcher, o *ops.Office, order BadmailOrder) (
 }
 
 // resend brings one message on its way. It is durable wherever it goes when resend returns.
-func resend(desk *dispatch.Dispatcher, o *ops.Office, id string, to []addr.Address) (as string, err error) {
+func resend(desk *delivery.Dispatcher, o *admin.Service, id string, to []addr.Address) (as string, err error) {
 	m, err := o.ShowBadmail(id)
 	switch {
 	case err != nil:
 		return "", err
 	case !m.Has(".eml"):
-		return "", ops.Hint(errors.New("the message itself is missing"), "'pillarbox admin badmail remove %s' removes the rest", id)
+		return "", admin.Hint(errors.New("the message itself is missing"), "'pillarbox admin badmail remove %s' removes the rest", id)
 	}
 	env, source := smtp.Envelope{Body8: true}, queue.Source{Service: "badmail"}
 	if m.Envelope != nil {
@@ -118,7 +118,7 @@ func resend(desk *dispatch.Dispatcher, o *ops.Office, id string, to []addr.Addre
 		env.UTF8 = env.UTF8 || !a.IsASCII()
 	}
 	if len(env.To) == 0 {
-		return "", ops.Hint(errors.New("it has no envelope that says who is to get it"), "say it: --to x@partner.example")
+		return "", admin.Hint(errors.New("it has no envelope that says who is to get it"), "say it: --to x@partner.example")
 	}
 	for _, r := range env.To {
 		res, err := o.Dir.Resolve(r.Address)
@@ -126,7 +126,7 @@ func resend(desk *dispatch.Dispatcher, o *ops.Office, id string, to []addr.Addre
 		case err != nil:
 			return "", err
 		case res.Kind == directory.Unknown:
-			return "", ops.Hint(fmt.Errorf("there is no mailbox %s here", r.Address), "--to says who else is to get it")
+			return "", admin.Hint(fmt.Errorf("there is no mailbox %s here", r.Address), "--to says who else is to get it")
 		}
 	}
 	f, err := o.Root.OpenFile(badmail.Dir+"/"+id+".eml", 0, 0)
@@ -152,12 +152,12 @@ func withoutReturnPath(f io.Reader) io.Reader {
 
 // QuarantineOrder says which messages are to be put back into the queue.
 type QuarantineOrder struct {
-	IDs  []string     `json:"ids"`
-	With ops.NewState `json:"with,omitzero"`
+	IDs  []string       `json:"ids"`
+	With admin.NewState `json:"with,omitzero"`
 }
 
 // serveQuarantine puts messages back into the queue when the control socket is asked to.
-func serveQuarantine(mux *http.ServeMux, q *queue.Queue, office *ops.Office) {
+func serveQuarantine(mux *http.ServeMux, q *queue.Queue, office *admin.Service) {
 	mux.HandleFunc("POST /queue/quarantine/retry", func(w http.ResponseWriter, r *http.Request) {
 		asked(func(in QuarantineOrder) (int, error) {
 			if err := office.By(requestActor(r)).RestoreQuarantined(in.IDs, in.With, time.Now()); err != nil {
@@ -173,7 +173,7 @@ func serveQuarantine(mux *http.ServeMux, q *queue.Queue, office *ops.Office) {
 
 // RetryQuarantined puts messages from the quarantine back into the queue. A server that runs tries them at once; running
 // says whether one does.
-func RetryQuarantined(ctx context.Context, o *ops.Office, order QuarantineOrder) (running bool, err error) {
+func RetryQuarantined(ctx context.Context, o *admin.Service, order QuarantineOrder) (running bool, err error) {
 	err = ask(ctx, o.Config().Data, http.MethodPost, "/queue/quarantine/retry", order, new(int))
 	if !errors.Is(err, ErrNotRunning) {
 		return true, err

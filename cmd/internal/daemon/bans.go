@@ -72,7 +72,7 @@ func refusePOP3(until time.Time) string {
 
 func shortTime(t time.Time) string { return t.Format("2006-01-02 15:04:05 -0700") }
 
-// banScreen is a guard.Screen that turns banned clients away with words of the
+// banScreen is a connlimit.Screen that turns banned clients away with words of the
 // service; nil words hang up, for ports where TLS comes first.
 func banScreen(bans *auth.Bans, words func(until time.Time) string) func(netip.Addr) (string, bool) {
 	return func(ip netip.Addr) (string, bool) {

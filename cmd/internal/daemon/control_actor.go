@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"net/url"
 
-	"pillarbox/cmd/internal/ops"
+	"pillarbox/cmd/internal/admin"
 )
 
 // Who asks for something over the control socket, he says himself: only root and
@@ -17,7 +17,7 @@ type actorKey struct{}
 
 // WithActor says on whose behalf the server is asked with this context, for the
 // audit log.
-func WithActor(ctx context.Context, actor ops.Actor) context.Context {
+func WithActor(ctx context.Context, actor admin.Actor) context.Context {
 	return context.WithValue(ctx, actorKey{}, actor)
 }
 
@@ -30,7 +30,7 @@ const (
 
 // signRequest says in the request on whose behalf it is.
 func signRequest(req *http.Request) {
-	actor, ok := req.Context().Value(actorKey{}).(ops.Actor)
+	actor, ok := req.Context().Value(actorKey{}).(admin.Actor)
 	if !ok {
 		return
 	}
@@ -41,15 +41,15 @@ func signRequest(req *http.Request) {
 
 // requestActor is on whose behalf a request is; without a word, it is the user at
 // the other end.
-func requestActor(r *http.Request) ops.Actor {
+func requestActor(r *http.Request) admin.Actor {
 	read := func(field string) string {
 		const enough = 200
 		text, _ := url.QueryUnescape(r.Header.Get(field))
 		return text[:min(len(text), enough)]
 	}
-	actor := ops.Actor{Who: read(whoField), From: read(fromField), Act: read(actField)}
+	actor := admin.Actor{Who: read(whoField), From: read(fromField), Act: read(actField)}
 	if actor.Who == "" {
-		actor = ops.Actor{Who: "unknown", From: "control socket", Act: r.Method + " " + r.URL.Path}
+		actor = admin.Actor{Who: "unknown", From: "control socket", Act: r.Method + " " + r.URL.Path}
 		if peer, ok := r.Context().Value(peerKey{}).(peer); ok {
 			actor.Who = peer.name
 		}
@@ -72,7 +72,7 @@ func rememberPeer(ctx context.Context, c net.Conn) context.Context {
 }
 
 // recorded lets the handlers of mux record what they do.
-func recorded(office *ops.Office, next http.Handler) http.Handler {
+func recorded(office *admin.Service, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), officeKey{}, office)))
 	})
@@ -81,7 +81,7 @@ func recorded(office *ops.Office, next http.Handler) http.Handler {
 // record writes in the audit log what a request has done; after is what goes into
 // JSON.
 func record(r *http.Request, object string, after any) {
-	if office, ok := r.Context().Value(officeKey{}).(*ops.Office); ok {
+	if office, ok := r.Context().Value(officeKey{}).(*admin.Service); ok {
 		office.By(requestActor(r)).Record(object, nil, after)
 	}
 }
@@ -89,7 +89,7 @@ func record(r *http.Request, object string, after any) {
 // reloadUnasked is Reload on a signal, which does not say whose it is.
 func (d *Daemon) reloadUnasked() {
 	if result := d.Reload(); result.Error == "" {
-		actor := ops.Actor{Who: "server", From: "signal", Act: "reload"}
+		actor := admin.Actor{Who: "server", From: "signal", Act: "reload"}
 		d.office.By(actor).Record("configuration", nil, map[string]any{"changed": result.Changed})
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"pillarbox/cmd/internal/ops"
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/mailstore/caught"
 )
 
@@ -18,8 +18,8 @@ import (
 // the server has found out; the command must not go beyond it.
 type Call struct {
 	Args     []string // "admin", "mailbox", "list"
-	Operator ops.Operator
-	Actor    ops.Actor // without the Act
+	Operator admin.Operator
+	Actor    admin.Actor // without the Act
 	Stdin    io.Reader
 	Stdout   io.Writer
 	Stderr   io.Writer
@@ -74,7 +74,7 @@ func (d *Daemon) auditFailed(err error) {
 
 // operatorServer does what operators ask for.
 type operatorServer struct {
-	office  *ops.Office
+	office  *admin.Service
 	command Command
 	fail    func(error)
 	running sync.WaitGroup
@@ -171,7 +171,7 @@ func (s *operatorServer) leave(p peer) {
 func (s *operatorServer) turnAway(ctx context.Context, c net.Conn, p peer, why error) {
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Now()) })()
-	s.refuse(ops.Actor{Who: p.name, From: "control socket"}, why)
+	s.refuse(admin.Actor{Who: p.name, From: "control socket"}, why)
 	t := &talk{conn: c, lines: newLineReader(c, maxOrder), cancel: func() {}, patience: strangerLimits}
 	c.SetReadDeadline(time.Now().Add(strangerLimits))
 	if t.lines.read(new(order)) == nil { // who is not heard to the end does not listen
@@ -180,7 +180,7 @@ func (s *operatorServer) turnAway(ctx context.Context, c net.Conn, p peer, why e
 }
 
 // attend does one call.
-func (s *operatorServer) attend(ctx context.Context, c net.Conn, p peer, op ops.Operator) {
+func (s *operatorServer) attend(ctx context.Context, c net.Conn, p peer, op admin.Operator) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	defer c.Close()
@@ -192,7 +192,7 @@ func (s *operatorServer) attend(ctx context.Context, c net.Conn, p peer, op ops.
 		return
 	}
 	c.SetReadDeadline(time.Time{})
-	actor := ops.Actor{Who: p.name, From: "control socket"}
+	actor := admin.Actor{Who: p.name, From: "control socket"}
 	replies := t.listen(ctx)
 	call := Call{
 		Args: o.Args, Operator: op, Actor: actor,
@@ -218,20 +218,20 @@ func (s *operatorServer) attend(ctx context.Context, c net.Conn, p peer, op ops.
 }
 
 // operator finds out what a user may. ErrNotPermitted if that is nothing.
-func (s *operatorServer) operator(p peer) (ops.Operator, error) {
+func (s *operatorServer) operator(p peer) (admin.Operator, error) {
 	if p.isMaster() {
-		return ops.Everything(p.name), nil
+		return admin.Everything(p.name), nil
 	}
 	op, err := s.office.UnixOperator(p.name, p.groups)
 	if err == nil && len(op.Grants) == 0 {
-		err = ops.Hint(fmt.Errorf("%w: the user %s is no operator of this mail server", ops.ErrNotPermitted, p.name),
+		err = admin.Hint(fmt.Errorf("%w: the user %s is no operator of this mail server", admin.ErrNotPermitted, p.name),
 			"ask an administrator for 'pillarbox admin operator add unix:%s', with --domain for one domain", p.name)
 	}
 	return op, err
 }
 
 // refuse records that somebody was refused a command, at most once a minute each.
-func (s *operatorServer) refuse(actor ops.Actor, err error) {
+func (s *operatorServer) refuse(actor admin.Actor, err error) {
 	if s.mayRecord(refusal{actor.Who, actor.Act}, time.Now()) {
 		s.office.By(actor).RecordRefusal(err)
 	}
@@ -280,7 +280,7 @@ func (t *talk) send(n notice) error {
 // fail ends a conversation with an error.
 func (t *talk) fail(err error) {
 	text := fmt.Sprintf("pillarbox: %v\n", err)
-	if hint, ok := errors.AsType[*ops.HintError](err); ok {
+	if hint, ok := errors.AsType[*admin.HintError](err); ok {
 		text += "  hint: " + hint.Hint + "\n"
 	}
 	exit := 1

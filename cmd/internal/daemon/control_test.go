@@ -17,16 +17,16 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
-	"pillarbox/cmd/internal/ops"
 )
 
 // controlOffice is an office with one domain, of which carol is an operator.
-func controlOffice(t *testing.T) *ops.Office {
+func controlOffice(t *testing.T) *admin.Service {
 	t.Helper()
 	cfg := config.Default()
 	cfg.Data = t.TempDir()
-	o, err := ops.Open(&cfg, nil)
+	o, err := admin.Open(&cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,13 +34,13 @@ func controlOffice(t *testing.T) *ops.Office {
 	if _, err := o.AddDomain("office.example"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := o.AddOperator(ops.NewOperator{Name: "unix:carol", Domains: []string{"office.example"}}); err != nil {
+	if _, err := o.AddOperator(admin.NewOperator{Name: "unix:carol", Domains: []string{"office.example"}}); err != nil {
 		t.Fatal(err)
 	}
 	return o
 }
 
-func newOperatorServer(o *ops.Office, do Command) *operatorServer {
+func newOperatorServer(o *admin.Service, do Command) *operatorServer {
 	return &operatorServer{office: o, command: do, calls: make(map[uint32]int), refused: make(map[refusal]time.Time)}
 }
 
@@ -117,7 +117,7 @@ func TestStrangerIsRefused(t *testing.T) {
 			t.Errorf("exit %d, %v, %s", exit, err, errs)
 		}
 	}
-	events, _, err := o.Audit(ops.AuditQuestion{By: "dave"})
+	events, _, err := o.Audit(admin.AuditQuestion{By: "dave"})
 	if err != nil || len(events) != 1 || events[0].Refused == "" || events[0].From != "control socket" {
 		t.Errorf("%+v, %v", events, err)
 	}
@@ -212,7 +212,7 @@ func TestSilentClient(t *testing.T) {
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				s.attend(t.Context(), server, carol, ops.Everything("carol"))
+				s.attend(t.Context(), server, carol, admin.Everything("carol"))
 			}()
 			if greets {
 				if err := sendLine(client, order{Args: []string{"admin"}, Terminal: true}); err != nil {
@@ -248,7 +248,7 @@ func TestHostileClient(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			s.attend(t.Context(), server, carol, ops.Everything("carol"))
+			s.attend(t.Context(), server, carol, admin.Everything("carol"))
 		}()
 		go io.Copy(io.Discard, client)
 		client.SetDeadline(time.Now().Add(10 * time.Second))
@@ -357,7 +357,7 @@ func TestRequestsAreRecorded(t *testing.T) {
 		answer(w, "ok")
 	})
 	h := recorded(o, mux)
-	for _, actor := range []*ops.Actor{{Who: "Jörg (sudo)", From: "command line", Act: "thing do"}, nil} {
+	for _, actor := range []*admin.Actor{{Who: "Jörg (sudo)", From: "command line", Act: "thing do"}, nil} {
 		ctx := context.WithValue(t.Context(), peerKey{}, carol)
 		if actor != nil {
 			ctx = WithActor(ctx, *actor)
@@ -366,7 +366,7 @@ func TestRequestsAreRecorded(t *testing.T) {
 		signRequest(r)
 		h.ServeHTTP(httptest.NewRecorder(), r)
 	}
-	events, _, err := o.Audit(ops.AuditQuestion{Object: "thing"})
+	events, _, err := o.Audit(admin.AuditQuestion{Object: "thing"})
 	if err != nil || len(events) != 2 {
 		t.Fatalf("%+v, %v", events, err)
 	}

@@ -13,17 +13,17 @@ import (
 	"sync"
 	"time"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/netinfo"
-	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/auth"
 	"pillarbox/pop3"
 	"pillarbox/quota"
 	"pillarbox/smtp"
+	"pillarbox/smtp/connlimit"
+	"pillarbox/smtp/decisionlog"
 	"pillarbox/smtp/dns"
-	"pillarbox/smtp/guard"
-	"pillarbox/smtp/journal"
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/rate"
 	"pillarbox/smtp/server"
@@ -45,7 +45,7 @@ type Parts struct {
 	Load func() (*config.Config, error) // reads the configuration, at each reload too
 	Out  io.Writer                      // takes the log lines; nil discards them
 
-	Open    func(cfg *config.Config, log *slog.Logger) (*ops.Office, error)      // opens the data directory
+	Open    func(cfg *config.Config, log *slog.Logger) (*admin.Service, error)   // opens the data directory
 	Listen  func(address string) (net.Listener, error)                           // opens a port
 	Control func() (net.Listener, error)                                         // opens the control socket
 	Dial    func(ctx context.Context, network, address string) (net.Conn, error) // connects to servers that take mail
@@ -61,15 +61,15 @@ type Daemon struct {
 	load   func() (*config.Config, error)
 	level  *slog.LevelVar
 	log    *slog.Logger
-	office *ops.Office
+	office *admin.Service
 	certs  *certs.Manager
 	acme   *acme.Keeper
-	guard  *guard.Guard
+	guard  *connlimit.Guard
 	bans   *auth.Bans
 	logins *auth.Authenticator
-	users  *guard.Accounts // sessions of each user who sends
+	users  *connlimit.Accounts // sessions of each user who sends
 	names  resolver
-	past   *journal.Journal
+	past   *decisionlog.Journal
 	notices
 	outbound
 	fetch    *fetcher
@@ -103,7 +103,7 @@ func StartWith(parts Parts) (*Daemon, error) {
 		parts.Out = io.Discard
 	}
 	if parts.Open == nil {
-		parts.Open = ops.Open
+		parts.Open = admin.Open
 	}
 	if parts.Listen == nil {
 		parts.Listen = netinfo.Listen
@@ -132,7 +132,7 @@ func (d *Daemon) assemble(cfg *config.Config) (err error) {
 	if err := d.takeData(); err != nil {
 		return err
 	}
-	if d.certs, err = ops.OpenCertificate(cfg); err != nil {
+	if d.certs, err = admin.OpenCertificate(cfg); err != nil {
 		return err
 	}
 	d.acme = acme.NewKeeper(cfg.ACME(), d.acmeInstalled, d.log)
@@ -142,10 +142,10 @@ func (d *Daemon) assemble(cfg *config.Config) (err error) {
 		FreeMemory: d.parts.FreeMemory,
 	})
 	d.logins.SetSettings(d.office.AuthSettings())
-	d.guard = guard.New(guardLimits(cfg, d.log), d.log)
-	d.users = guard.NewAccounts(cfg.Limits.ConnectionsPerAccount, d.log)
-	d.names.Store(dns.New(ops.DNSOptions(cfg)))
-	d.past = journal.Open(d.office.Root)
+	d.guard = connlimit.New(guardLimits(cfg, d.log), d.log)
+	d.users = connlimit.NewAccounts(cfg.Limits.ConnectionsPerAccount, d.log)
+	d.names.Store(dns.New(admin.DNSOptions(cfg)))
+	d.past = decisionlog.Open(d.office.Root)
 	if err := d.openQueue(cfg); err != nil {
 		return err
 	}
@@ -240,19 +240,19 @@ func (d *Daemon) listen(cfg *config.Config) error {
 				errs = append(errs, fmt.Errorf("listen.%s: %w", s.name, err))
 				continue
 			}
-			screened := guard.Screen(l, banScreen(d.bans, s.banned))
+			screened := connlimit.Screen(l, banScreen(d.bans, s.banned))
 			d.listeners = append(d.listeners, listener{s.name, d.guard.Listen(screened, s.name, s.busy), s.serve})
 		}
 	}
 	d.listenLocally(cfg)
 	if len(errs) == 0 && len(d.listeners) == 0 {
-		return ops.Hint(errors.New("no address is served"), "[listen] in the configuration turns every service off")
+		return admin.Hint(errors.New("no address is served"), "[listen] in the configuration turns every service off")
 	}
-	return ops.Hint(errors.Join(errs...), "stop what holds the port, or choose another address in [listen]; ports below 1024 need root or CAP_NET_BIND_SERVICE")
+	return admin.Hint(errors.Join(errs...), "stop what holds the port, or choose another address in [listen]; ports below 1024 need root or CAP_NET_BIND_SERVICE")
 }
 
 // Office is the data directory that the server works on. It is the server's to close.
-func (d *Daemon) Office() *ops.Office { return d.office }
+func (d *Daemon) Office() *admin.Service { return d.office }
 
 // Queue is the server's queue.
 func (d *Daemon) Queue() *queue.Queue { return d.queue }

@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"time"
 
-	"pillarbox/cmd/internal/ops"
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/mailstore"
 	"pillarbox/quota"
 )
@@ -65,7 +65,7 @@ func waitForEnd(w http.ResponseWriter, r *http.Request, most time.Duration) erro
 
 // Checkpoint empties the log of a data directory: by asking its server, or, where none runs, by doing what the next one
 // would do first.
-func Checkpoint(o *ops.Office) error {
+func Checkpoint(o *admin.Service) error {
 	ctx, cancel := context.WithTimeout(context.Background(), exclusiveTimeout)
 	defer cancel()
 	return AskOrHold(ctx, o.Root,
@@ -79,7 +79,7 @@ func askCheckpoint(ctx context.Context, data string) error {
 
 // Exclusively makes a change of mailboxes' directories while no operation acts on the mail: its server keeps all out, or
 // no server runs.
-func Exclusively(o *ops.Office, change func() error) error {
+func Exclusively(o *admin.Service, change func() error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), exclusiveTimeout)
 	defer cancel()
 	return AskOrHold(ctx, o.Root,
@@ -95,7 +95,7 @@ func Exclusively(o *ops.Office, change func() error) error {
 }
 
 // replay does what a server's start would do first.
-func replay(o *ops.Office) error {
+func replay(o *admin.Service) error {
 	opts, err := recoverOptions(o.Root)
 	if err != nil {
 		return err
@@ -105,7 +105,7 @@ func replay(o *ops.Office) error {
 }
 
 // recoverOptions are those that follow from the file system.
-func recoverOptions(root ops.Files) (mailstore.RecoverOptions, error) {
+func recoverOptions(root admin.Files) (mailstore.RecoverOptions, error) {
 	_, trusted, err := root.Filesystem()
 	return mailstore.RecoverOptions{SyncEach: !trusted}, err
 }

@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
-	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
@@ -124,8 +124,8 @@ func randomConfig(r *rand.Rand) string {
 	return b.String()
 }
 
-func randomQuestion(r *rand.Rand) ops.Question {
-	q := ops.Question{
+func randomQuestion(r *rand.Rand) admin.Question {
+	q := admin.Question{
 		IP:      netip.AddrFrom4([4]byte{127, 0, 0, byte(1 + r.IntN(8))}),
 		Service: pick(r, smtp.MTA, smtp.MTA, smtp.Submission),
 		User:    pick(r, "", "", "anna@office.example", "boss@office.example"),
@@ -142,7 +142,7 @@ func randomQuestion(r *rand.Rand) ops.Question {
 
 // liveOffice is a running server with its configuration.
 type liveOffice struct {
-	*ops.Office
+	*admin.Service
 	text   string
 	listen map[string][]string
 	stop   func()
@@ -165,7 +165,7 @@ func startOffice(t *testing.T, text, certificate string) *liveOffice {
 	must(err)
 	must(os.CopyFS(cfg.Certs().Dir, os.DirFS(certificate)))
 	o := &liveOffice{text: text}
-	o.Office, err = ops.Open(cfg, nil)
+	o.Service, err = admin.Open(cfg, nil)
 	must(err)
 	must(o.furnish())
 	d, err := Start(load, io.Discard)
@@ -227,7 +227,7 @@ func (o *liveOffice) furnish() error {
 }
 
 // explain is the reply that Explain foretells.
-func (o *liveOffice) explain(t *testing.T, q ops.Question) string {
+func (o *liveOffice) explain(t *testing.T, q admin.Question) string {
 	t.Helper()
 	e, err := o.Explain(t.Context(), q)
 	if err != nil {
@@ -243,7 +243,7 @@ func (o *liveOffice) explain(t *testing.T, q ops.Question) string {
 var traceID = regexp.MustCompile(` \[[A-Z2-7]{6}\]$`)
 
 // live is the reply that ends the attempt at a running server.
-func (o *liveOffice) live(t *testing.T, q ops.Question) string {
+func (o *liveOffice) live(t *testing.T, q admin.Question) string {
 	t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: q.IP.AsSlice()}, Timeout: 10 * time.Second}
 	c, err := d.Dial("tcp", o.listen[q.Service.String()][0])

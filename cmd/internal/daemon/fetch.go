@@ -15,8 +15,8 @@ import (
 	"sync"
 	"time"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
-	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/caught"
 	"pillarbox/mailstore/durable"
@@ -99,7 +99,7 @@ func (d *Daemon) newFetcher() *fetcher {
 			return len(res.Mailboxes)+len(res.Forward) > 0, err
 		},
 		collect: func(ctx context.Context, o collect.Options) (collect.Result, error) {
-			o.Dial = d.notOurselves((&net.Dialer{Resolver: dns.NewClient(ops.DNSOptions(d.office.Config()).Servers)}).DialContext)
+			o.Dial = d.notOurselves((&net.Dialer{Resolver: dns.NewClient(admin.DNSOptions(d.office.Config()).Servers)}).DialContext)
 			return collect.Collect(ctx, o)
 		},
 		files:   d.office.Root,
@@ -266,7 +266,7 @@ func hintOf(err error) string {
 	if e, ok := errors.AsType[*collect.Error](err); ok {
 		return e.Hint
 	}
-	if e, ok := errors.AsType[*ops.HintError](err); ok {
+	if e, ok := errors.AsType[*admin.HintError](err); ok {
 		return e.Hint
 	}
 	return ""
@@ -319,7 +319,7 @@ func (f *fetcher) askETRN(ctx context.Context, entry *config.Fetch, result *Fetc
 		case err != nil:
 			errs = append(errs, fmt.Errorf("ETRN %s: %w", node, err))
 		case reply.Code/100 != 2:
-			errs = append(errs, ops.Hint(fmt.Errorf("ETRN %s: the server says: %w", node, &reply), "%s", etrnHint(reply.Code)))
+			errs = append(errs, admin.Hint(fmt.Errorf("ETRN %s: the server says: %w", node, &reply), "%s", etrnHint(reply.Code)))
 		default:
 			result.ETRN = append(result.ETRN, node+": "+reply.Error())
 		}
@@ -346,7 +346,7 @@ func (f *fetcher) askPOP3(ctx context.Context, entry *config.Fetch, result *Fetc
 	case err != nil:
 		return err
 	case !exists:
-		return ops.Hint(fmt.Errorf("%s does not exist: nothing is collected for it", entry.DeliverTo), "'pillarbox admin mailbox add' makes a mailbox; deliver_to names another")
+		return admin.Hint(fmt.Errorf("%s does not exist: nothing is collected for it", entry.DeliverTo), "'pillarbox admin mailbox add' makes a mailbox; deliver_to names another")
 	}
 	password, err := remote.ReadPassword(entry.PasswordFile)
 	if err != nil {

@@ -18,9 +18,9 @@ import (
 	"time"
 
 	"pillarbox/cmd/internal/config"
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/durable"
-	"pillarbox/mailstore/mailtest"
 	"pillarbox/pop3/collect"
 	"pillarbox/smtp"
 	"pillarbox/smtp/badmail"

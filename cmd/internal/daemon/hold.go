@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"time"
 
-	"pillarbox/cmd/internal/ops"
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/mailstore/durable"
 )
 
 const (
-	dataLock    = ops.DataLock
-	holdsServer = ops.ServerLock // what a holder of the lock says that it is
+	dataLock    = admin.DataLock
+	holdsServer = admin.ServerLock // what a holder of the lock says that it is
 	holdsAdmin  = "admin"
 
 	// commandWait is how long a server that starts waits for a command that works on the data directory.
@@ -23,7 +23,7 @@ const (
 
 // holdData takes the lock of a data directory for a server. A command that holds it ends soon, and is waited for; with
 // another server there, the error comes at once.
-func holdData(ctx context.Context, root ops.Files) (unlock func(), err error) {
+func holdData(ctx context.Context, root admin.Files) (unlock func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, commandWait)
 	defer cancel()
 	var last *durable.LockedError
@@ -47,19 +47,19 @@ func holdData(ctx context.Context, root ops.Files) (unlock func(), err error) {
 }
 
 // heldError says who has the data directory.
-func heldError(root ops.Files, held *durable.LockedError) error {
+func heldError(root admin.Files, held *durable.LockedError) error {
 	if held.As == holdsAdmin {
 		err := fmt.Errorf("data directory %s: a 'pillarbox admin' command, process %d, has been working on it for more than %s",
 			root.Name(), held.PID, commandWait)
-		return ops.Hint(err, "start the server when the command has ended")
+		return admin.Hint(err, "start the server when the command has ended")
 	}
-	return ops.Hint(fmt.Errorf("another server, process %d, serves the data directory %s (%w)", held.PID, root.Name(), held),
+	return admin.Hint(fmt.Errorf("another server, process %d, serves the data directory %s (%w)", held.PID, root.Name(), held),
 		"only one server may serve a data directory")
 }
 
 // AskOrHold asks the server of a data directory or, where none runs, does the same offline; meanwhile no server may
 // start. One that is just starting or stopping is waited for.
-func AskOrHold(ctx context.Context, root ops.Files, ask, offline func() error) error {
+func AskOrHold(ctx context.Context, root admin.Files, ask, offline func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, exclusiveTimeout)
 	defer cancel()
 	for {
@@ -77,7 +77,7 @@ func AskOrHold(ctx context.Context, root ops.Files, ask, offline func() error) e
 		select {
 		case <-time.After(holdLook):
 		case <-ctx.Done():
-			return ops.Hint(fmt.Errorf("the server neither answers nor lets go of the data directory %s: %w", root.Name(), err),
+			return admin.Hint(fmt.Errorf("the server neither answers nor lets go of the data directory %s: %w", root.Name(), err),
 				"see in the server's log what it waits for")
 		}
 	}

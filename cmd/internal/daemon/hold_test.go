@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"pillarbox/cmd/internal/ops"
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/mailstore/durable"
 )
 
@@ -55,7 +55,7 @@ func TestServerWaitsForACommandOnly(t *testing.T) {
 			if waited := time.Since(start); waited > c.most+holdLook {
 				t.Errorf("%+v: waited %v", c, waited)
 			}
-			hinted, _ := errors.AsType[*ops.HintError](err)
+			hinted, _ := errors.AsType[*admin.HintError](err)
 			if c.err == "" && err != nil || c.err != "" && (hinted == nil || !strings.Contains(err.Error(), c.err)) {
 				t.Errorf("%+v: %v", c, err)
 			}

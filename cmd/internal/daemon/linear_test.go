@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"pillarbox/mailstore/mailtest"
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/smtp/verify"
 )
 

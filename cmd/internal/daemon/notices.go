@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"pillarbox/cmd/internal/ops"
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/mailstore/caught"
 	"pillarbox/quota"
 )
@@ -34,7 +34,7 @@ func (d *Daemon) writeNotices(ctx context.Context) {
 	for {
 		select {
 		case e := <-d.notices.pending:
-			if err := caught.Do(func() error { return d.writeNotice(e) }); err != nil && !errors.Is(err, ops.ErrNoNotice) {
+			if err := caught.Do(func() error { return d.writeNotice(e) }); err != nil && !errors.Is(err, admin.ErrNoNotice) {
 				d.log.Error("a notice could not be delivered", "error", err)
 				caught.Log(d.log, err, "where the program went wrong with a notice", "where", e.Dir)
 			}

@@ -18,12 +18,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
-	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore/addr"
 	"pillarbox/smtp"
 	"pillarbox/smtp/badmail"
-	"pillarbox/smtp/dispatch"
+	"pillarbox/smtp/delivery"
 	"pillarbox/smtp/dkim"
 	"pillarbox/smtp/dsn"
 	"pillarbox/smtp/pickup"
@@ -35,7 +35,7 @@ import (
 
 // outbound is the half of the server that sends.
 type outbound struct {
-	desk    *dispatch.Dispatcher
+	desk    *delivery.Dispatcher
 	queue   *queue.Queue
 	sender  *sender
 	badmail *badmail.Store
@@ -45,7 +45,7 @@ type outbound struct {
 // openQueue makes the parts that send. Nothing is sent before Run.
 func (d *Daemon) openQueue(cfg *config.Config) (err error) {
 	d.openBadmail(cfg)
-	d.desk = dispatch.New(dispatchConfig(cfg, d.parts.DNS), dispatch.Parts{Dir: d.office.Dir, Store: d.office.Store, Badmail: d.badmail, Log: d.log})
+	d.desk = delivery.New(dispatchConfig(cfg, d.parts.DNS), delivery.Parts{Dir: d.office.Dir, Store: d.office.Store, Badmail: d.badmail, Log: d.log})
 	d.sender = &sender{keys: dkim.Open(d.office.Root), sent: make(chan struct{}, 1), log: d.log}
 	d.setRemote(cfg)
 	d.queue, err = queue.Open(queueConfig(cfg), queue.Parts{
@@ -69,7 +69,7 @@ func (d *Daemon) setRemote(cfg *config.Config) {
 		Hostname: string(cfg.Hostname),
 		Hosted:   func(domain addr.Domain) bool { hosted, _ := d.office.Dir.Hosts(domain); return hosted },
 		Own:      func(to netip.AddrPort) bool { return d.isOwn(to, "smtp", "submission", "smtps") },
-		DNS:      ops.DNSOptions(cfg).Servers,
+		DNS:      admin.DNSOptions(cfg).Servers,
 		Dial:     d.parts.Dial,
 		Log:      d.log,
 	})
@@ -92,15 +92,15 @@ func queueConfig(cfg *config.Config) queue.Config {
 // vouchTimeout is how long a report waits for the DNS of a stranger's domain, which the stranger may have made slow.
 const vouchTimeout = 3 * time.Second
 
-func dispatchConfig(cfg *config.Config, names verify.Resolver) dispatch.Config {
-	null := map[config.NullSender]dispatch.NullSender{
-		config.NullToBadmail: dispatch.ToBadmail, config.NullSend: dispatch.ToPostmaster, config.NullDrop: dispatch.Nowhere,
+func dispatchConfig(cfg *config.Config, names verify.Resolver) delivery.Config {
+	null := map[config.NullSender]delivery.NullSender{
+		config.NullToBadmail: delivery.ToBadmail, config.NullSend: delivery.ToPostmaster, config.NullDrop: delivery.Nowhere,
 	}
-	strangers := map[config.Strangers]dispatch.Strangers{
-		config.NoStrangers: dispatch.NoStrangers, config.VerifiedStrangers: dispatch.VerifiedStrangers, config.AllStrangers: dispatch.AllStrangers,
+	strangers := map[config.Strangers]delivery.Strangers{
+		config.NoStrangers: delivery.NoStrangers, config.VerifiedStrangers: delivery.VerifiedStrangers, config.AllStrangers: delivery.AllStrangers,
 	}
-	verifier := verify.New(verify.Options{Resolver: names, Servers: ops.DNSOptions(cfg).Servers, Timeout: vouchTimeout})
-	return dispatch.Config{
+	verifier := verify.New(verify.Options{Resolver: names, Servers: admin.DNSOptions(cfg).Servers, Timeout: vouchTimeout})
+	return delivery.Config{
 		Hostname:       string(cfg.Hostname),
 		Language:       dsn.Language(cfg.Reports.Language),
 		From:           cfg.Reports.From,

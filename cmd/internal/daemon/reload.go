@@ -11,8 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
-	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore/addr"
 	"pillarbox/smtp/dns"
 	"pillarbox/smtp/remote"
@@ -71,7 +71,7 @@ func (d *Daemon) reload() (ReloadResult, error) {
 	d.guard.SetLimits(guardLimits(next, d.log))
 	d.users.SetLimit(next.Limits.ConnectionsPerAccount)
 	d.bans.SetOptions(banOptions(next))
-	d.names.Store(dns.New(ops.DNSOptions(next)))
+	d.names.Store(dns.New(admin.DNSOptions(next)))
 	d.setOutbound(next)
 	d.smtp.SetConfig(d.smtpConfig(next))
 	d.pop3.SetConfig(d.pop3Config(next))

@@ -7,12 +7,12 @@ import (
 	"net/url"
 	"time"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
-	"pillarbox/cmd/internal/ops"
 	"pillarbox/pop3"
 )
 
-var _ pop3.Retention = (*ops.Office)(nil)
+var _ pop3.Retention = (*admin.Service)(nil)
 
 const (
 	retentionHour, retentionMinute = 3, 30 // local time of the daily deletion
@@ -31,7 +31,7 @@ func (d *Daemon) keepRetention(ctx context.Context) {
 
 // retention is the daily deletion.
 type retention struct {
-	office *ops.Office
+	office *admin.Service
 	log    *slog.Logger
 }
 
@@ -73,7 +73,7 @@ func nextNight(now time.Time) time.Time {
 // round goes through all mailboxes, and deletes if it is to act.
 func (r retention) round(ctx context.Context, now time.Time, act bool) {
 	var sum waiting
-	err := r.office.RetentionRound(ctx, now, act, func(out ops.RetentionOutcome) {
+	err := r.office.RetentionRound(ctx, now, act, func(out admin.RetentionOutcome) {
 		r.tell(out)
 		if out.Due.Messages > 0 {
 			sum.add(out)
@@ -92,7 +92,7 @@ func (r retention) round(ctx context.Context, now time.Time, act bool) {
 }
 
 // tell says what was done in a mailbox.
-func (r retention) tell(out ops.RetentionOutcome) {
+func (r retention) tell(out admin.RetentionOutcome) {
 	box := out.Mailbox.String()
 	if out.Messages > 0 {
 		r.log.Info("retention: deleted", "mailbox", box, "messages", out.Messages, "bytes", out.Bytes,
@@ -115,7 +115,7 @@ type waiting struct {
 	oldest              time.Time
 }
 
-func (w *waiting) add(out ops.RetentionOutcome) {
+func (w *waiting) add(out admin.RetentionOutcome) {
 	w.messages += out.Due.Messages
 	w.bytes += out.Due.Bytes
 	w.mailboxes++
@@ -125,7 +125,7 @@ func (w *waiting) add(out ops.RetentionOutcome) {
 }
 
 // serveRetention deletes at once when the control socket is asked to.
-func serveRetention(mux *http.ServeMux, office *ops.Office) {
+func serveRetention(mux *http.ServeMux, office *admin.Service) {
 	mux.HandleFunc("POST /retention/run", func(w http.ResponseWriter, r *http.Request) {
 		all, err := office.By(requestActor(r)).RunRetention(r.Context(), r.FormValue("target"), time.Now())
 		if err != nil {
@@ -138,7 +138,7 @@ func serveRetention(mux *http.ServeMux, office *ops.Office) {
 
 // AskRetention makes the server of a data directory delete at once what is due in a mailbox, in a domain or, for "",
 // everywhere, and returns what it did.
-func AskRetention(ctx context.Context, data, target string) (all []ops.RetentionResult, err error) {
+func AskRetention(ctx context.Context, data, target string) (all []admin.RetentionResult, err error) {
 	err = ask(ctx, data, http.MethodPost, "/retention/run?target="+url.QueryEscape(target), nil, &all)
 	return all, err
 }

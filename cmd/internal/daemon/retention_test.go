@@ -14,8 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
-	"pillarbox/cmd/internal/ops"
 )
 
 func TestNextNight(t *testing.T) {
@@ -41,11 +41,11 @@ func TestNextNight(t *testing.T) {
 }
 
 // retentionHouse is an office with the mailbox anna.
-func retentionHouse(t *testing.T) *ops.Office {
+func retentionHouse(t *testing.T) *admin.Service {
 	t.Helper()
 	cfg := config.Default()
 	cfg.Data = t.TempDir()
-	o, err := ops.Open(&cfg, nil)
+	o, err := admin.Open(&cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,19 +53,19 @@ func retentionHouse(t *testing.T) *ops.Office {
 	if _, err := o.AddDomain("office.example"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := o.AddMailbox("anna", ops.NewMailbox{}); err != nil {
+	if _, err := o.AddMailbox("anna", admin.NewMailbox{}); err != nil {
 		t.Fatal(err)
 	}
 	return o
 }
 
-func setAfter(o *ops.Office, days int) {
+func setAfter(o *admin.Service, days int) {
 	cfg := *o.Config()
 	cfg.Mailboxes.DeleteAfter = days
 	o.SetConfig(&cfg)
 }
 
-func putMessage(t *testing.T, o *ops.Office, arrived time.Time, serial int) {
+func putMessage(t *testing.T, o *admin.Service, arrived time.Time, serial int) {
 	t.Helper()
 	name := fmt.Sprintf("P3_%s4711%08d_1.eml", arrived.UTC().Format("20060102150405"), serial)
 	if err := os.WriteFile(filepath.Join(o.Root.Name(), "mailbox/office.example/P3_anna.mbx", name), []byte("x"), 0o600); err != nil {

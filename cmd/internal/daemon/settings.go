@@ -10,13 +10,13 @@ import (
 	"syscall"
 	"time"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
-	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/auth"
 	"pillarbox/pop3"
+	"pillarbox/smtp/connlimit"
 	"pillarbox/smtp/dns"
-	"pillarbox/smtp/guard"
 	"pillarbox/smtp/policy"
 	"pillarbox/smtp/server"
 	"pillarbox/smtp/verify"
@@ -40,7 +40,7 @@ func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 		Checks: verify.Settings{
 			SPF: verify.Action(cfg.Authenticity.SPF), DKIM: verify.Action(cfg.Authenticity.DKIM), DMARC: verify.Action(cfg.Authenticity.DMARC),
 		},
-		Verifier:  verify.New(verify.Options{Resolver: d.parts.DNS, Servers: ops.DNSOptions(cfg).Servers, Log: d.log}),
+		Verifier:  verify.New(verify.Options{Resolver: d.parts.DNS, Servers: admin.DNSOptions(cfg).Servers, Log: d.log}),
 		DSNForAll: cfg.Reports.Strangers == config.AllStrangers,
 
 		Wire: wire.Config{
@@ -134,7 +134,7 @@ func (r *resolver) SenderDomain(ctx context.Context, domain addr.Domain) policy.
 
 // guardLimits are the configured ones, as far as the process may open files: a
 // client too many is told 421, not that a file cannot be opened.
-func guardLimits(cfg *config.Config, log *slog.Logger) guard.Limits {
+func guardLimits(cfg *config.Config, log *slog.Logger) connlimit.Limits {
 	connections, files := cfg.Limits.Connections, openFiles()
 	if most := mostConnections(files); connections == 0 || connections > most {
 		log.Warn("fewer connections than configured: the limit of open files is too low", "connections", most,
@@ -142,7 +142,7 @@ func guardLimits(cfg *config.Config, log *slog.Logger) guard.Limits {
 			"hint", "set LimitNOFILE in the systemd unit, or 'ulimit -n'")
 		connections = most
 	}
-	return guard.Limits{Connections: connections, PerAddress: cfg.Limits.ConnectionsPerAddress, Trusted: trustedClients(cfg)}
+	return connlimit.Limits{Connections: connections, PerAddress: cfg.Limits.ConnectionsPerAddress, Trusted: trustedClients(cfg)}
 }
 
 // openFiles is how many files the process may have open.

@@ -5,7 +5,7 @@ package e2e
 import (
 	"encoding/base64"
 	"net"
-	"pillarbox/mailstore/mailtest"
+	"pillarbox/etc/lab/mailtest"
 	"strings"
 	"testing"
 	"time"

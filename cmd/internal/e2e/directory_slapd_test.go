@@ -5,7 +5,7 @@ package e2e
 import (
 	"os"
 	"os/exec"
-	"pillarbox/mailstore/mailtest"
+	"pillarbox/etc/lab/mailtest"
 	"strings"
 	"testing"
 )

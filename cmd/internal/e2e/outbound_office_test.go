@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"pillarbox/mailstore/mailtest"
+	"pillarbox/etc/lab/mailtest"
 )
 
 // patience is how long a test waits for what happens by itself.

@@ -146,7 +146,7 @@ func wantClient(t testing.TB, all []certs.Client, want certs.Client) {
 	t.Helper()
 	if !slices.ContainsFunc(all, func(c certs.Client) bool {
 		return c.Address == want.Address && c.Service == want.Service && c.Port == want.Port && c.Protocol == want.Protocol &&
-			c.Cipher == want.Cipher && c.Legacy == want.Legacy && c.Below128 == want.Below128 && c.Refused == want.Refused &&
+			c.Cipher == want.Cipher && c.Legacy == want.Legacy && c.WeakCipher == want.WeakCipher && c.Refused == want.Refused &&
 			c.Count == want.Count && !c.First.IsZero() && !c.Last.Before(c.First)
 	}) {
 		var seen strings.Builder

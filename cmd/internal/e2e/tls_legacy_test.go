@@ -67,7 +67,7 @@ func (o *office) row(from, service string, old oldTLS) certs.Client {
 	port, _ := strconv.Atoi(o.port(service))
 	return certs.Client{
 		Address: netip.MustParseAddr(from), Service: protocolOf(service), Port: port, Protocol: tls.VersionName(old.version),
-		Cipher: tls.CipherSuiteName(old.suite), Legacy: true, Below128: old.below128, Count: 1,
+		Cipher: tls.CipherSuiteName(old.suite), Legacy: true, WeakCipher: old.below128, Count: 1,
 	}
 }
 

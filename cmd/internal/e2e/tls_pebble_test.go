@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"pillarbox/mailstore/mailtest"
+	"pillarbox/etc/lab/mailtest"
 )
 
 // pebble is an ACME server for tests, that of Let's Encrypt.

@@ -1,5 +1,5 @@
 // Package loginbench measures how many log-ins a second the whole server takes, by mechanism, over POP3 and SMTP. It
-// holds nothing but the benchmark, whose output cmd/internal/benchtable reads:
+// holds nothing but the benchmark, whose output etc/lab/benchtable reads:
 //
 //	go test -run='^$' -bench=. ./cmd/internal/loginbench
 //

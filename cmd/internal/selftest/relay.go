@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
-	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore/directory"
 )
 
@@ -77,7 +77,7 @@ type RelayResult struct {
 // mail. Nothing is sent: a recipient that is accepted is the proof. It connects
 // from this machine, so a rule that trusts loopback shows as an open relay for
 // whoever is here.
-func Relay(ctx context.Context, office *ops.Office, report func(RelayResult)) error {
+func Relay(ctx context.Context, office *admin.Service, report func(RelayResult)) error {
 	cfg := office.Config()
 	domains, err := office.Dir.Domains()
 	if err != nil {
@@ -116,7 +116,7 @@ func Relay(ctx context.Context, office *ops.Office, report func(RelayResult)) er
 
 // staysHere reports whether a recipient that was accepted is one of ours, as the
 // catch-all makes of any local part.
-func staysHere(office *ops.Office, to string) bool {
+func staysHere(office *admin.Service, to string) bool {
 	path := strings.Trim(to, "<>")
 	if strings.HasPrefix(path, "@") {
 		_, path, _ = strings.Cut(path, ":")

@@ -15,8 +15,8 @@ import (
 
 	gosmtp "github.com/emersion/go-smtp"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
-	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
 	"pillarbox/mailstore/durable"
@@ -47,7 +47,7 @@ type test struct {
 
 // Run tests every listener and calls report for each. The mailbox that it needs
 // is made for it and removed afterwards. The error is about the test itself.
-func Run(ctx context.Context, office *ops.Office, report func(Result)) error {
+func Run(ctx context.Context, office *admin.Service, report func(Result)) error {
 	cfg := office.Config()
 	t := &test{cfg: cfg, password: rand.Text(), spa: wantsSPA(cfg)}
 	var err error
@@ -86,9 +86,9 @@ func explain(err error) error {
 	case err == nil:
 		return nil
 	case isRefused(err):
-		return ops.Hint(err, "nobody listens there: is 'pillarbox serve' running, and by whom is the port held?")
+		return admin.Hint(err, "nobody listens there: is 'pillarbox serve' running, and by whom is the port held?")
 	case errors.As(err, &unknown), errors.As(err, &wrongName):
-		return ops.Hint(err, "the certificate does not fit: 'pillarbox admin tls show', 'pillarbox setup' again for the server's own")
+		return admin.Hint(err, "the certificate does not fit: 'pillarbox admin tls show', 'pillarbox setup' again for the server's own")
 	}
 	return err
 }
@@ -98,7 +98,7 @@ func isRefused(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
-func (t *test) makeMailbox(office *ops.Office) (remove func(), err error) {
+func (t *test) makeMailbox(office *admin.Service) (remove func(), err error) {
 	domain := office.Dir.DefaultDomain()
 	if domain == "" {
 		all, err := office.Dir.Domains()
@@ -106,7 +106,7 @@ func (t *test) makeMailbox(office *ops.Office) (remove func(), err error) {
 			return nil, err
 		}
 		if len(all) == 0 {
-			return nil, ops.Hint(errors.New("there is no domain to test with"), "pillarbox admin domain add DOMAIN")
+			return nil, admin.Hint(errors.New("there is no domain to test with"), "pillarbox admin domain add DOMAIN")
 		}
 		domain = all[0]
 	}

@@ -16,9 +16,9 @@ import (
 	"strings"
 	"time"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/netinfo"
-	"pillarbox/cmd/internal/ops"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
@@ -35,7 +35,7 @@ type Request struct {
 	Data       string // "": /var/lib/pillarbox beside the default file, else data beside the file
 	PortOffset int
 	Interfaces []netinfo.Interface
-	Actor      ops.Actor // for the audit log
+	Actor      admin.Actor // for the audit log
 }
 
 // Step is one thing that is done, or is found done.
@@ -85,7 +85,7 @@ func (r *run) check() error {
 		return fmt.Errorf("domain %s: %w", r.Domain, err)
 	}
 	if r.Hostname.IsLiteral() {
-		return ops.Hint(fmt.Errorf("--hostname %s is an address", r.Hostname), "give a name, such as mail.%s", r.Domain)
+		return admin.Hint(fmt.Errorf("--hostname %s is an address", r.Hostname), "give a name, such as mail.%s", r.Domain)
 	}
 	if r.PortOffset < 0 || r.PortOffset > 65535-995 {
 		return fmt.Errorf("--port-offset %d is not between 0 and %d", r.PortOffset, 65535-995)
@@ -293,7 +293,7 @@ func (r *run) directory(password Password) error {
 		return err
 	}
 	defer root.Close()
-	recorder := ops.NewRecorder(root, r.Actor, func(err error) { r.note("%v", err) })
+	recorder := admin.NewRecorder(root, r.Actor, func(err error) { r.note("%v", err) })
 	dir := directory.New(root, directory.Options{}).Observed(recorder.Changed)
 	hosted, err := dir.Hosts(r.Domain)
 	if err != nil {
@@ -310,7 +310,7 @@ func (r *run) directory(password Password) error {
 		}
 		r.step("made", "domain %s", r.Domain)
 	}
-	keeper := ops.NewKeeper(r.result.Config)
+	keeper := admin.NewKeeper(r.result.Config)
 	for _, box := range r.Mailboxes {
 		if err := r.mailbox(dir, keeper, box.Fold(), password); err != nil {
 			return err

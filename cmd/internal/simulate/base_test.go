@@ -13,10 +13,10 @@ import (
 
 	"golang.org/x/crypto/argon2"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
-	"pillarbox/cmd/internal/ops"
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore/addr"
-	"pillarbox/mailstore/mailtest"
 	"pillarbox/tls/certs"
 )
 
@@ -93,7 +93,7 @@ func newBase(t *testing.T, level string) *base {
 // furnish makes the office: domains, mailboxes and lists, on a disk that all histories begin with.
 func (b *base) furnish(t *testing.T) {
 	b.disk = mailtest.NewPowerFS()
-	office, err := ops.OpenOn(files{b.disk, b.configs[0].Data}, b.config(0), nil)
+	office, err := admin.OpenOn(files{b.disk, b.configs[0].Data}, b.config(0), nil)
 	must(t, err)
 	for _, name := range []addr.Domain{"office.example", "branch.example"} {
 		must(t, office.Dir.AddDomain(name))

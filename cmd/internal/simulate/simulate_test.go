@@ -230,14 +230,14 @@ sync.(*Mutex).Lock(...)
 	/go/mutex.go:46
 pillarbox/quota.(*Ledger).Forget(0x1)
 	/src/quota.go:9 +0x1
-pillarbox/cmd/internal/ops.(*Office).exclusively(0x1, {0x2, 0x3})
-	/src/ops.go:9 +0x1
+pillarbox/cmd/internal/admin.(*Service).exclusively(0x1, {0x2, 0x3})
+	/src/admin.go:9 +0x1
 
 goroutine 8 gp=0x1 m=nil [select (durable), synctest bubble 5]:
 pillarbox/mailstore.(*keeper).run(0x1)
 	/src/keeper.go:1 +0x1
 `
-	if got := waiting(dump); got != "quota.(*Ledger).Forget < ops.(*Office).exclusively" {
+	if got := waiting(dump); got != "quota.(*Ledger).Forget < admin.(*Service).exclusively" {
 		t.Errorf("%q", got)
 	}
 }

@@ -13,10 +13,10 @@ import (
 	"syscall"
 	"time"
 
-	"pillarbox/cmd/internal/ops"
+	"pillarbox/cmd/internal/admin"
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
-	"pillarbox/mailstore/mailtest"
 	"pillarbox/quota"
 	"pillarbox/smtp/queue"
 )
@@ -178,7 +178,7 @@ func (w *world) add(s *Step) {
 }
 
 // addMailbox makes a mailbox whose password costs nothing to check.
-func (b *base) addMailbox(o *ops.Office, name string) error {
+func (b *base) addMailbox(o *admin.Service, name string) error {
 	a, err := addr.Parse(name)
 	if err != nil {
 		return err
@@ -266,7 +266,7 @@ func (w *world) retention(s *Step) {
 	if b == nil {
 		return
 	}
-	p, err := w.office.PreviewRetention(s.Box, ops.RetentionChange{After: "30"}, time.Now())
+	p, err := w.office.PreviewRetention(s.Box, admin.RetentionChange{After: "30"}, time.Now())
 	if err == nil {
 		_, err = w.office.ChangeRetention(p)
 	}
@@ -304,7 +304,7 @@ func (w *world) importMail(s *Step) {
 	if b == nil {
 		return
 	}
-	t, err := w.office.ImportMail(context.Background(), s.Box, w.base.source, ops.TransferOptions{})
+	t, err := w.office.ImportMail(context.Background(), s.Box, w.base.source, admin.TransferOptions{})
 	w.log("import: %+v, %v", t, err)
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -336,7 +336,7 @@ func (w *world) setQuota(s *Step) {
 	if s.Count > 0 {
 		messages = fmt.Sprint(s.Count)
 	}
-	_, err := w.office.ChangeQuota(s.Box, ops.QuotaChange{Messages: messages})
+	_, err := w.office.ChangeQuota(s.Box, admin.QuotaChange{Messages: messages})
 	w.log("quota: %v", err)
 }
 
@@ -344,7 +344,7 @@ func (w *world) setQuota(s *Step) {
 func (w *world) check() {
 	time.Sleep(time.Second)
 	calm := w.calm()
-	report, err := w.office.CheckMail(context.Background(), "", ops.CheckOptions{Ledger: []quota.Recount{}})
+	report, err := w.office.CheckMail(context.Background(), "", admin.CheckOptions{Ledger: []quota.Recount{}})
 	if !calm || w.faulty() || w.disk.Off() {
 		return
 	}
@@ -352,7 +352,7 @@ func (w *world) check() {
 		w.fail("check: %v", err)
 	}
 	for _, f := range report.Findings {
-		if f.Note || f.Problem == ops.ProblemLog && w.damaged || f.Problem == ops.ProblemLeftover && w.leaves {
+		if f.Note || f.Problem == admin.ProblemLog && w.damaged || f.Problem == admin.ProblemLeftover && w.leaves {
 			continue
 		}
 		w.fail("check found %+v", f)

@@ -18,11 +18,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/daemon"
-	"pillarbox/cmd/internal/ops"
+	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore/durable"
-	"pillarbox/mailstore/mailtest"
 	"pillarbox/quota"
 )
 
@@ -53,7 +53,7 @@ type world struct {
 	moving, moves atomic.Int32   // verbs that move mailboxes: at work, and all
 	paused        atomic.Int32   // how many of them
 	daemon        *daemon.Daemon
-	office        *ops.Office
+	office        *admin.Service
 	stop          context.CancelFunc
 	over          chan error
 	reload        chan struct{}
@@ -192,8 +192,8 @@ func (w *world) tryStart() (err error) {
 	w.daemon, err = daemon.StartWith(daemon.Parts{
 		Load: func() (*config.Config, error) { return w.base.config(w.reloaded), nil },
 		Out:  w.serverLog(),
-		Open: func(cfg *config.Config, log *slog.Logger) (*ops.Office, error) {
-			return ops.OpenOn(files{w.disk, cfg.Data}, cfg, log)
+		Open: func(cfg *config.Config, log *slog.Logger) (*admin.Service, error) {
+			return admin.OpenOn(files{w.disk, cfg.Data}, cfg, log)
 		},
 		Listen:  w.network.listen,
 		Control: func() (net0, error) { return w.network.listen("192.0.2.1:1") },
@@ -456,7 +456,7 @@ func (w *world) accounts() {
 func (w *world) leftovers() {
 	if w.leaves { // the check of all mail must find all temporary files, when they are old enough, and remove them
 		time.Sleep(2 * time.Hour)
-		report, err := w.office.CheckMail(context.Background(), "", ops.CheckOptions{Repair: true, Ledger: []quota.Recount{}})
+		report, err := w.office.CheckMail(context.Background(), "", admin.CheckOptions{Repair: true, Ledger: []quota.Recount{}})
 		w.log("check: %+v, %v", report, err)
 		if err != nil {
 			w.fail("check: %v", err)

@@ -1,0 +1,177 @@
+package admin
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"pillarbox/cmd/internal/audit"
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/durable"
+)
+
+// Actor is who does something, for the audit log.
+type Actor struct {
+	Who  string `json:"who"`           // "root (sudo by carol)", "anna@office.example", "server"
+	From string `json:"from"`          // "command line, pts/1, 192.0.2.7", "control socket", "server"
+	Act  string `json:"act,omitempty"` // the command: "mailbox passwd"; "" for what is done unasked
+}
+
+// Server is the actor who does what nobody asked for.
+func Server() Actor { return Actor{Who: "server", From: "server"} }
+
+// Recorder writes the audit log for one actor.
+type Recorder struct {
+	log    *audit.Log
+	actor  Actor
+	failed func(error) // is told what could not be recorded; nil: nobody
+}
+
+// NewRecorder records in a data directory what the actor does. failed is told
+// when an event could not be recorded: what was done stays done.
+func NewRecorder(fsys durable.FS, actor Actor, failed func(error)) Recorder {
+	return Recorder{audit.Open(fsys), actor, failed}
+}
+
+// Record writes that something was done to an object. before and after are what
+// goes into JSON, or nil; what they have in common is left out. They must hold no
+// secret.
+func (r Recorder) Record(object string, before, after any) {
+	r.event(audit.Event{Object: object}, before, after, func(string) bool { return false })
+}
+
+// Refuse writes that the actor was refused something.
+func (r Recorder) Refuse(object, why string) {
+	r.event(audit.Event{Object: object, Refused: why}, nil, nil, nil)
+}
+
+func (r Recorder) event(e audit.Event, before, after any, secret func(string) bool) {
+	e.Who, e.From, e.Act = r.actor.Who, r.actor.From, r.actor.Act
+	var err error
+	if e.Before, e.After, err = audit.Differences(before, after, secret); err == nil {
+		err = r.log.Add(e)
+	}
+	if err != nil && r.failed != nil {
+		r.failed(fmt.Errorf("not recorded in the audit log: %w", err))
+	}
+}
+
+// Changed records a change of the directory: see directory.Directory.Observed. Of
+// a domain's aliases and groups, each that is another one is an event of its own.
+func (r Recorder) Changed(c directory.Change) {
+	if c.User != "" {
+		r.mailboxChanged(c)
+		return
+	}
+	before, after := c.DomainBefore, c.DomainAfter
+	if before == nil || after == nil { // its aliases and groups come and go with it
+		r.event(audit.Event{Object: string(c.Domain)}, before, after, secretOf)
+		return
+	}
+	count := 0
+	for _, part := range domainParts(before, after) {
+		object := string(c.Domain)
+		if part.local != "" {
+			object = addr.Address{Local: part.local, Domain: c.Domain}.String()
+		}
+		r.event(audit.Event{Object: object}, part.before, part.after, secretOf)
+		count++
+	}
+	if count == 0 {
+		r.event(audit.Event{Object: string(c.Domain)}, before, after, secretOf)
+	}
+}
+
+func (r Recorder) mailboxChanged(c directory.Change) {
+	e := audit.Event{Object: c.Address().String()}
+	switch {
+	case c.What == directory.Renamed:
+		e.Next = c.Next.String()
+		r.event(e, map[string]any{"address": c.Address()}, map[string]any{"address": c.Next}, secretOf)
+	case c.What == directory.Removed && c.AccountBefore == nil:
+		r.event(e, map[string]any{"damaged": true}, nil, secretOf)
+	default:
+		r.event(e, c.AccountBefore, c.AccountAfter, secretOf)
+	}
+}
+
+// secretOf reports whether the audit log must not tell what a member of an
+// account says. What is not known to be harmless is secret.
+func secretOf(name string) bool {
+	switch name {
+	case "locked", "forward", "keep_copy", "created", "send_as", "outside", "inbound", "held",
+		"quota", "quota_messages", "quota_warn", "quota_warn_messages", "delete_after", "delete_fetched_after",
+		"method", "store", "password_set", "client_certs",
+		"address", "damaged", "alias", "group", "catch_all":
+		return false
+	}
+	return true
+}
+
+// AuditQuestion chooses events. The zero value chooses all.
+type AuditQuestion struct {
+	Since  time.Time // zero: all
+	Object string    // "": all; a domain means all in it, too
+	By     string    // who did it, or a part of that, in any letters
+	Limit  int       // at most so many, the newest; 0: all
+}
+
+// Audit returns events of the audit log, the newest last, and how many lines of
+// it are damaged. An operator of some domains sees what was done in them.
+func (o *Service) Audit(q AuditQuestion) ([]audit.Event, int, error) {
+	all := o.operator == nil || o.operator.MayAll(false)
+	by := strings.ToLower(q.By)
+	found, damaged, err := o.recorder.log.Read(func(e audit.Event) bool {
+		return !e.Time.Before(q.Since) && (q.Object == "" || e.Concerns(q.Object)) &&
+			strings.Contains(strings.ToLower(e.Who), by) && (all || o.seesEvent(e))
+	}, q.Limit)
+	return append([]audit.Event{}, found...), damaged, o.explain(err, "", "domain list")
+}
+
+func (o *Service) seesEvent(e audit.Event) bool {
+	for _, g := range o.operator.Grants {
+		for _, d := range g.Domains {
+			if audit.In(e.Object, d) || audit.In(e.Next, d) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// By is the office of somebody whose doings are recorded under his name. What
+// operators.json says follows the names of mailboxes and domains.
+func (o *Service) By(actor Actor) *Service {
+	view := *o
+	view.recorder.actor = actor
+	view.observe()
+	return &view
+}
+
+// observe makes changes of the directory known to the audit log, and to the
+// operators.
+func (o *Service) observe() {
+	o.Dir = o.Dir.Observed(func(c directory.Change) {
+		o.recorder.Changed(c)
+		if err := o.operators.follow(c); err != nil && o.recorder.failed != nil {
+			o.recorder.failed(fmt.Errorf("operators: %w", err))
+		}
+	})
+}
+
+// Record writes in the audit log that something was done that is no change of
+// the directory: see Recorder.Record.
+func (o *Service) Record(object string, before, after any) { o.recorder.Record(object, before, after) }
+
+// RecordRefusal writes in the audit log that the actor was refused something.
+func (o *Service) RecordRefusal(err error) {
+	if errors.Is(err, ErrNotPermitted) {
+		o.recorder.Refuse("", strings.TrimPrefix(err.Error(), ErrNotPermitted.Error()+": "))
+	}
+}
+
+// OnAuditFailure says who is told that something could not be recorded. It is
+// called before By and As.
+func (o *Service) OnAuditFailure(tell func(error)) { o.recorder.failed = tell }

@@ -1,0 +1,85 @@
+package admin
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"maps"
+	"slices"
+
+	"pillarbox/mailstore/directory"
+)
+
+// domainPart is a part of a domain's file that is another one: an alias, a group
+// or, with no local part, the rest.
+type domainPart struct {
+	local         string
+	before, after any
+}
+
+// domainParts takes apart what is different between two states of a domain's
+// file.
+func domainParts(before, after *directory.DomainFile) []domainPart {
+	parts := changedParts("alias", before.Aliases, after.Aliases)
+	parts = append(parts, changedParts("group", before.Groups, after.Groups)...)
+	was, is := *before, *after
+	was.Aliases, was.Groups, is.Aliases, is.Groups = nil, nil, nil, nil
+	if !sameJSON(was, is) {
+		parts = append(parts, domainPart{before: was, after: is})
+	}
+	return parts
+}
+
+func changedParts[T any](kind string, before, after map[string]T) []domainPart {
+	var parts []domainPart
+	names := maps.Clone(before)
+	if names == nil {
+		names = map[string]T{}
+	}
+	maps.Copy(names, after)
+	for _, local := range slices.Sorted(maps.Keys(names)) {
+		was, there := before[local]
+		is, stays := after[local]
+		if there && stays && sameJSON(was, is) {
+			continue
+		}
+		part := domainPart{local: local}
+		if there {
+			part.before = map[string]any{kind: was}
+		}
+		if stays {
+			part.after = map[string]any{kind: is}
+		}
+		parts = append(parts, part)
+	}
+	return parts
+}
+
+// sameJSON reports whether two values are the same in a file.
+func sameJSON(a, b any) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}
+
+// recordTransfer records that mail was copied, unless nothing was.
+func (o *Service) recordTransfer(done string, t Transfer) {
+	if t.Messages == 0 {
+		return
+	}
+	o.Record(t.Mailbox.String(), nil, map[string]any{done: t.Messages, "bytes": t.Bytes, "format": t.Format, "place": t.Place})
+}
+
+// recordRepairs records what a check has mended: its target is a mailbox, a
+// domain or "".
+func (o *Service) recordRepairs(target string, findings []Finding) {
+	repaired := 0
+	for _, f := range findings {
+		if f.Repaired {
+			repaired++
+		}
+	}
+	if repaired > 0 {
+		o.Record(cmp.Or(target, "all mail"), nil, map[string]any{"repaired": repaired})
+	}
+}

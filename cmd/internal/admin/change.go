@@ -1,0 +1,147 @@
+package admin
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/durable"
+)
+
+// Change is what a verb did. Names that verbs take are those that a person
+// types: a bare name is in the default domain, or, behind a first name that says
+// its domain, in that one.
+type Change struct {
+	Text     string   `json:"text"`     // one line: "mailbox anna@office.example added"
+	Warnings []string `json:"warnings"` // what the person should know about it
+}
+
+// changed is the Change of a verb that may have failed.
+func changed(err error, warnings []string, format string, args ...any) (Change, error) {
+	if err != nil {
+		return Change{}, err
+	}
+	return Change{Text: fmt.Sprintf(format, args...), Warnings: orEmpty(warnings)}, nil
+}
+
+// orEmpty makes a list that is [] in JSON where it would be null.
+func orEmpty[T any](list []T) []T { return append([]T{}, list...) }
+
+// explain gives an error the hint that a person needs. domain is the one that
+// the verb is about; find is the command that lists what there is.
+func (o *Service) explain(err error, domain addr.Domain, find string) error {
+	if err == nil || errors.As(err, new(*HintError)) {
+		return err
+	}
+	if nobody, ok := errors.AsType[*directory.NobodyError](err); ok {
+		return Hint(err, "'pillarbox admin mailbox add %s' makes a mailbox of that name", nobody.Target)
+	}
+	hosted, _ := o.Dir.Hosts(domain)
+	switch {
+	case errors.Is(err, directory.ErrNotFound) && !hosted:
+		return Hint(err, "'pillarbox admin domain add %s' makes the domain; 'pillarbox admin domain list' shows those there are", domain)
+	case errors.Is(err, directory.ErrNotFound), errors.Is(err, directory.ErrExists):
+		return Hint(err, "'pillarbox admin %s' shows what there is", find)
+	case errors.Is(err, directory.ErrName):
+		return Hint(err, "a name is 1 to %d letters, digits and . _ - ' & = ~ #", addr.MaxLocal)
+	case errors.Is(err, directory.ErrInUse):
+		return Hint(err, "--with-mailboxes removes them too, with all their mail")
+	case errors.Is(err, directory.ErrDamaged):
+		return Hint(err, "mend the file (below %s) with an editor, or take it from a backup", o.Root.Name())
+	case errors.Is(err, auth.ErrPassword):
+		return Hint(err, "'pillarbox admin mailbox add' and 'passwd' make a good one with --generate")
+	case errors.Is(err, durable.ErrLocked):
+		return Hint(err, "another command is at work; try again")
+	case errors.Is(err, fs.ErrPermission):
+		return Hint(err, "run this as root, or as the user that the server runs as")
+	}
+	return err
+}
+
+// parseNames reads the first name of a command and those behind it.
+func (o *Service) parseNames(first string, next ...string) (addr.Address, []addr.Address, error) {
+	a, err := o.ParseUser(first)
+	if err != nil {
+		return addr.Address{}, nil, err
+	}
+	all := make([]addr.Address, len(next))
+	for i, name := range next {
+		if all[i], err = o.parseNext(name, a.Domain); err != nil {
+			return addr.Address{}, nil, err
+		}
+	}
+	return a.Fold(), all, nil
+}
+
+// parseNext reads a name that stands behind a domain, or behind another name.
+func (o *Service) parseNext(name string, domain addr.Domain) (addr.Address, error) {
+	if local, err := addr.ParseLocal(name); err == nil {
+		return addr.Address{Local: local, Domain: domain}, nil
+	}
+	return o.ParseUser(name)
+}
+
+// elsewhere warns of targets that mail cannot be sent to, for all or for some:
+// while one is named, what they write to whom is refused.
+func (o *Service) elsewhere(whom string, targets ...addr.Address) []string {
+	cfg := o.Config()
+	how := ""
+	switch {
+	case !cfg.Outbound.Enabled:
+		how = "and outbound.enabled is off: whoever writes to %s is refused"
+	case !cfg.Policy.Outside.Send.Value:
+		how = "and outside.send is off: people here who may not send to other servers cannot write to %s"
+	default:
+		return nil
+	}
+	var warnings []string
+	for _, t := range targets {
+		if hosted, err := o.Dir.Hosts(t.Domain); err == nil && !hosted {
+			warnings = append(warnings, fmt.Sprintf("%s is on another server, "+how, t, whom))
+		}
+	}
+	return warnings
+}
+
+// domains is the one that name says, or all of them for "".
+func (o *Service) domains(name string) ([]addr.Domain, error) {
+	if name == "" {
+		all, err := o.Dir.Domains()
+		all = slices.DeleteFunc(all, func(d addr.Domain) bool { return !o.mayRead(d) })
+		return all, o.explain(err, "", "domain list")
+	}
+	d, err := o.parseDomain(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.Require(d, false); err != nil {
+		return nil, err
+	}
+	_, err = o.Dir.Domain(d)
+	return []addr.Domain{d}, o.explain(err, d, "domain list")
+}
+
+// files calls fn for each of the domains that name says, in alphabetical order.
+func (o *Service) files(name string, fn func(addr.Domain, *directory.DomainFile) error) error {
+	all, err := o.domains(name)
+	if err != nil {
+		return err
+	}
+	for _, d := range all {
+		file, err := o.Dir.Domain(d)
+		if errors.Is(err, directory.ErrNotFound) {
+			continue // removed since the listing
+		}
+		if err == nil {
+			err = fn(d, file)
+		}
+		if err != nil {
+			return o.explain(err, d, "domain list")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,233 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os/user"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// account is a user of the machine, by its numbers. Groups that it is in beside its own are not known here.
+type account struct{ uid, gid uint32 }
+
+// What an account can do with a file or directory, as in its mode.
+const (
+	mayEnter fs.FileMode = 1
+	mayWrite fs.FileMode = 2
+	mayRead  fs.FileMode = 4
+)
+
+// may reports whether the account can do all of what with a file.
+func (a account) may(st *syscall.Stat_t, what fs.FileMode) bool {
+	mode := fs.FileMode(st.Mode)
+	switch {
+	case a.uid == 0:
+		return true
+	case st.Uid == a.uid:
+		mode >>= 6
+	case st.Gid == a.gid:
+		mode >>= 3
+	}
+	return mode&what == what
+}
+
+// owners looks at the owners and modes of all below the data directory, or of a part of it, as the server's account sees
+// them: that is who owns the data directory. Root sees everything, so what root has copied there looks well to root.
+func (c *checker) owners(ctx context.Context, dirs []string) {
+	fi, err := c.office.Root.Lstat(".")
+	if err != nil {
+		return
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok {
+		return
+	}
+	w := ownerWalk{checker: c, ctx: ctx, server: account{st.Uid, st.Gid}}
+	if st.Uid == 0 {
+		w.rootOwned()
+		return
+	}
+	w.way()
+	for _, dir := range dirs {
+		w.dir(dir)
+	}
+}
+
+// ownerWalk is one look at owners and modes.
+type ownerWalk struct {
+	*checker
+	ctx    context.Context
+	server account
+}
+
+// An installed server runs as this account, on this data directory.
+const (
+	usualAccount = "pillarbox"
+	usualData    = "/var/lib/pillarbox"
+)
+
+// rootOwned is for a data directory of root: the server runs as root, or root has copied all of it. On an installed server
+// it is the latter.
+func (w *ownerWalk) rootOwned() {
+	if u, err := user.Lookup(usualAccount); err == nil {
+		data := w.office.Root.Name()
+		w.found(Finding{Where: "data directory", Problem: ProblemOwner, Note: data != usualData, Text: data + " belongs to root: only a server that runs as root can use it",
+			Hint: fmt.Sprintf("if it runs as %s: 'chown -R %s %s'", usualAccount, ownerNames(u.Uid, u.Gid), data)})
+	}
+}
+
+// way looks whether the server's account gets as far as the data directory.
+func (w *ownerWalk) way() {
+	for dir := filepath.Dir(w.office.Root.Name()); ; dir = filepath.Dir(dir) {
+		var st syscall.Stat_t
+		if err := syscall.Stat(dir, &st); err == nil && !w.server.may(&st, mayEnter) {
+			w.found(Finding{Where: "data directory", Problem: ProblemMode, Text: fmt.Sprintf("%s cannot enter %s, which leads to the data directory", w.name(), dir),
+				Hint: fmt.Sprintf("'chmod o+x %s'", dir)})
+		}
+		if dir == filepath.Dir(dir) {
+			return
+		}
+	}
+}
+
+// name is the server's account in words.
+func (w *ownerWalk) name() string {
+	return "the server's account " + userName(strconv.FormatUint(uint64(w.server.uid), 10))
+}
+
+// dir looks at a directory and all below it.
+func (w *ownerWalk) dir(dir string) {
+	fi, err := w.office.Root.Lstat(dir)
+	if err != nil || w.ctx.Err() != nil {
+		return
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok || !fi.IsDir() {
+		return
+	}
+	if !w.server.may(st, mayRead|mayWrite|mayEnter) {
+		w.tell(dir, "", st, 0, "cannot use this directory")
+		return // one command mends all below it
+	}
+	entries, err := w.office.Root.ReadDir(dir)
+	if err != nil {
+		w.failed("data directory", ProblemMode, fmt.Errorf("%s: %w", w.whole(dir), err), w.damageHint())
+		return
+	}
+	var shut, foreign alike
+	for _, e := range entries {
+		name := path.Join(dir, e.Name())
+		switch {
+		case e.IsDir():
+			w.dir(name)
+		case e.Type().IsRegular():
+			w.file(name, &shut, &foreign)
+		}
+	}
+	shut.tell(w, dir, "cannot use", false)
+	foreign.tell(w, dir, "can read, though not own,", true)
+}
+
+// file looks at one file.
+func (w *ownerWalk) file(name string, shut, foreign *alike) {
+	fi, err := w.office.Root.Lstat(name)
+	if err != nil {
+		return // removed since the listing
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	switch {
+	case !ok:
+	case !w.server.may(st, neededOf(name)):
+		shut.add(name, st)
+	case st.Uid != w.server.uid:
+		foreign.add(name, st)
+	}
+}
+
+// neededOf is what the server does with a file: most are replaced as a whole, some are written to in their place.
+func neededOf(name string) fs.FileMode {
+	dir, base := path.Split(name)
+	switch {
+	case dir == "log/", dir == "journal/", base == "lock", base == "fetched", strings.HasPrefix(name, "audit."):
+		return mayRead | mayWrite
+	}
+	return mayRead
+}
+
+// alike is the files of a directory that are told of together.
+type alike struct {
+	count int
+	first string
+	stat  *syscall.Stat_t
+}
+
+func (t *alike) add(name string, st *syscall.Stat_t) {
+	if t.count++; t.first == "" || name < t.first {
+		t.first, t.stat = name, st
+	}
+}
+
+func (t *alike) tell(w *ownerWalk, dir, what string, note bool) {
+	switch {
+	case t.count == 0:
+		return
+	case note:
+		w.found(Finding{Where: "data directory", Problem: ProblemOwner, Note: true, File: t.first,
+			Text: fmt.Sprintf("%s %s %s, which belong to %s", w.name(), what, files(t.count), owner(t.stat)), Hint: w.chown(dir)})
+	default:
+		w.tell(dir, t.first, t.stat, t.count, what)
+	}
+}
+
+// tell names a directory, or files in it, that the server's account cannot use.
+func (w *ownerWalk) tell(dir, first string, st *syscall.Stat_t, count int, what string) {
+	f := Finding{Where: "data directory", Problem: ProblemOwner, File: first, Hint: w.chown(dir)}
+	if f.File == "" {
+		f.File = dir
+	}
+	text := fmt.Sprintf("%s %s", w.name(), what)
+	if count > 0 {
+		text += " " + files(count) + " here"
+	}
+	f.Text = fmt.Sprintf("%s: owner %s, mode %03o", text, owner(st), st.Mode&0o777)
+	if st.Uid == w.server.uid {
+		f.Problem, f.Hint = ProblemMode, fmt.Sprintf("'chmod -R u+rwX %s'", w.whole(dir))
+	}
+	w.found(f)
+}
+
+func (w *ownerWalk) chown(dir string) string {
+	id := func(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
+	return fmt.Sprintf("'chown -R %s %s', as root", ownerNames(id(w.server.uid), id(w.server.gid)), w.whole(dir))
+}
+
+func files(n int) string {
+	if n == 1 {
+		return "1 file"
+	}
+	return fmt.Sprintf("%d files", n)
+}
+
+func owner(st *syscall.Stat_t) string { return userName(strconv.FormatUint(uint64(st.Uid), 10)) }
+
+// userName is the name of a user, or the number where there is none.
+func userName(uid string) string {
+	if u, err := user.LookupId(uid); err == nil {
+		return u.Username
+	}
+	return uid
+}
+
+// ownerNames are a user and a group as chown takes them.
+func ownerNames(uid, gid string) string {
+	group := gid
+	if g, err := user.LookupGroupId(gid); err == nil {
+		group = g.Name
+	}
+	return userName(uid) + ":" + group
+}

@@ -1,0 +1,246 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"pillarbox/cmd/internal/netinfo"
+	"pillarbox/mailstore/addr"
+	"pillarbox/smtp"
+	"pillarbox/smtp/devices"
+	"pillarbox/smtp/policy"
+)
+
+// NewDevice is a machine that is to send without a log-in, in the words of a
+// person.
+type NewDevice struct {
+	Name           string
+	IPs            []string // addresses and networks
+	MaySendTo      string   // local or all
+	As             string   // its sender, whatever it says; "" for any address here
+	PerHour        int      // recipients in an hour; 0: no limit
+	AllowPlaintext bool     // may log in without TLS, should it want to
+}
+
+// Device is all about one device.
+type Device struct {
+	Name           string         `json:"name"`
+	Networks       []netip.Prefix `json:"networks"`
+	MaySendTo      string         `json:"may_send_to"` // local, all
+	As             addr.Address   `json:"as"`          // its sender, whatever it says; "": any address here
+	PerHour        int            `json:"per_hour"`    // recipients in an hour; 0: no limit
+	AllowPlaintext bool           `json:"allow_plaintext"`
+}
+
+const (
+	toLocal = "local"
+	toAll   = "all"
+)
+
+// AddDevice lets a machine send without a log-in.
+func (o *Service) AddDevice(n NewDevice) (Change, error) {
+	if err := o.RequireAll(true); err != nil {
+		return Change{}, err
+	}
+	d, err := o.parseDevice(n)
+	if err != nil {
+		return Change{}, err
+	}
+	notes, err := machine().notes(d)
+	if err != nil {
+		return Change{}, err
+	}
+	if hosted, err := o.Dir.Hosts(d.As.Domain); err == nil && !hosted && !d.As.IsZero() {
+		notes = append(notes, fmt.Sprintf("%s is on another server: those who get mail in its name may take it for forged", d.As))
+	}
+	err = o.Devices.Add(d)
+	if err == nil {
+		o.Record("device "+d.Name, nil, deviceOf(d))
+	}
+	return changed(o.explainDevice(err), notes, "device %s added, at %s", d.Name, networkTexts(d.Networks))
+}
+
+func (o *Service) parseDevice(n NewDevice) (policy.Device, error) {
+	d := policy.Device{Name: n.Name, PerHour: n.PerHour, AllowPlaintext: n.AllowPlaintext}
+	switch strings.ToLower(n.MaySendTo) {
+	case toLocal:
+	case toAll:
+		d.Outside = true
+	default:
+		return d, Hint(fmt.Errorf("%q is nowhere that a device can be let send to", n.MaySendTo), "write local (the mailboxes here) or all")
+	}
+	for _, text := range n.IPs {
+		p, err := devices.ParseNetwork(text)
+		if err != nil {
+			return d, o.explainDevice(err)
+		}
+		d.Networks = append(d.Networks, p)
+	}
+	if n.As == "" {
+		return d, nil
+	}
+	as, err := o.ParseUser(n.As)
+	d.As = as
+	return d, err
+}
+
+// explainDevice gives an error the hint that a person needs.
+func (o *Service) explainDevice(err error) error {
+	switch {
+	case errors.Is(err, devices.ErrDamaged):
+		return Hint(err, "mend the file (below %s) with an editor, or take it from a backup", o.Root.Name())
+	case errors.Is(err, devices.ErrName):
+		return Hint(err, "a name is 1 to %d letters, digits and . _ -", devices.MaxName)
+	case errors.Is(err, devices.ErrNetwork):
+		return Hint(err, "name the device's own address, such as 192.168.1.50, or the small network that such devices are in")
+	case errors.Is(err, devices.ErrNotFound), errors.Is(err, devices.ErrExists):
+		return Hint(err, "'pillarbox admin device list' shows what there is")
+	}
+	return o.explain(err, "", "")
+}
+
+// RemoveDevice makes a machine a stranger again.
+func (o *Service) RemoveDevice(name string) (Change, error) {
+	if err := o.RequireAll(true); err != nil {
+		return Change{}, err
+	}
+	old, _ := o.Devices.Get(name)
+	err := o.Devices.Remove(name)
+	if err == nil {
+		o.Record("device "+old.Name, deviceOf(old), nil)
+	}
+	return changed(o.explainDevice(err), nil, "device %s removed", name)
+}
+
+// ListDevices lists the devices in alphabetical order.
+func (o *Service) ListDevices() ([]Device, error) {
+	if err := o.RequireAll(false); err != nil {
+		return nil, err
+	}
+	all, err := o.Devices.List()
+	list := []Device{}
+	for _, d := range all {
+		list = append(list, deviceOf(d))
+	}
+	return list, o.explainDevice(err)
+}
+
+// ShowDevice tells all about one device.
+func (o *Service) ShowDevice(name string) (Device, error) {
+	if err := o.RequireAll(false); err != nil {
+		return Device{}, err
+	}
+	d, err := o.Devices.Get(name)
+	return deviceOf(d), o.explainDevice(err)
+}
+
+func deviceOf(d policy.Device) Device {
+	to := toLocal
+	if d.Outside {
+		to = toAll
+	}
+	return Device{d.Name, d.Networks, to, d.As, d.PerHour, d.AllowPlaintext}
+}
+
+// TestDevice explains what the server would answer to a device that writes to an
+// address; "" is the postmaster's. The device comes from the first address that
+// is its own, as its own sender or else one of this server.
+func (o *Service) TestDevice(ctx context.Context, name, to string) (Explanation, error) {
+	if err := o.RequireAll(false); err != nil {
+		return Explanation{}, err
+	}
+	d, err := o.Devices.Get(name)
+	if err != nil {
+		return Explanation{}, o.explainDevice(err)
+	}
+	ip, ok := o.addressOf(d)
+	if !ok {
+		return Explanation{}, Hint(fmt.Errorf("every address of the device %s belongs to other devices", d.Name),
+			"'pillarbox admin device list' shows their networks; the smallest one counts")
+	}
+	from := d.As
+	if from.IsZero() {
+		from = addr.Address{Local: "postmaster", Domain: o.someDomain()}
+	}
+	if to == "" {
+		to = addr.Address{Local: "postmaster", Domain: o.someDomain()}.String()
+	}
+	return o.Explain(ctx, Question{IP: ip, Service: smtp.MTA, From: from.String(), To: to})
+}
+
+// addressOf is the first address that Lookup knows a device by: a part of its
+// network may be another device's.
+func (o *Service) addressOf(d policy.Device) (netip.Addr, bool) {
+	const enough = 1 << 12
+	for _, p := range d.Networks {
+		ip := p.Addr()
+		for n := 0; n < enough && p.Contains(ip); n++ {
+			if found, ok := o.Devices.Lookup(ip); ok && found.Name == d.Name {
+				return ip, true
+			}
+			ip = ip.Next()
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// NetworkText writes a network as a person does: one address without its length.
+func NetworkText(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return p.String()
+}
+
+func networkTexts(all []netip.Prefix) string {
+	var texts []string
+	for _, p := range all {
+		texts = append(texts, NetworkText(p))
+	}
+	return strings.Join(texts, ", ")
+}
+
+// surroundings are the addresses behind which anybody may stand.
+type surroundings struct {
+	gateways []netip.Addr   // of the default routes: a port forwarding may hide its clients behind them
+	bridges  []netip.Prefix // of containers and virtual machines, which hide theirs alike
+}
+
+func machine() surroundings {
+	s := surroundings{gateways: netinfo.Gateways()}
+	if interfaces, err := netinfo.Interfaces(); err == nil {
+		s.bridges = netinfo.Bridges(interfaces, s.gateways, netinfo.InContainer())
+	}
+	return s
+}
+
+// notes refuses a device that is the way in for strangers, and tells what else a
+// person should know who trusts its address.
+func (s surroundings) notes(d policy.Device) (notes []string, err error) {
+	note := func(text string, args ...any) { notes = append(notes, fmt.Sprintf(text, args...)) }
+	for _, p := range d.Networks {
+		for _, gateway := range s.gateways {
+			switch {
+			case !p.Contains(gateway):
+			case p.IsSingleIP():
+				return nil, Hint(fmt.Errorf("%s is the gateway, and whoever comes through it would be the device %s", gateway, d.Name),
+					"let the device reach this server without address translation, and name its own address")
+			default:
+				note("the gateway %s is in %s: if it forwards connections under its own address, strangers are the device too", gateway, p)
+			}
+		}
+		for _, bridge := range s.bridges {
+			if p.Overlaps(bridge) {
+				note("%s lies on the bridge %s of containers or virtual machines: whoever comes through that under the same address is the device too",
+					NetworkText(p), bridge)
+			}
+		}
+		if p.Addr().IsLoopback() {
+			note("%s is this machine: every program on it is the device too, and whoever a proxy or tunnel on it lets in", NetworkText(p))
+		}
+	}
+	return notes, nil
+}

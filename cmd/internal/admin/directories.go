@@ -1,0 +1,140 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/foreign"
+	"pillarbox/mailstore/ldap"
+)
+
+// DirectoryInfo is one [[directory]] of the configuration.
+type DirectoryInfo struct {
+	Name    string        `json:"name"`
+	Servers []string      `json:"servers"`
+	Lookup  bool          `json:"lookup"`  // mailboxes, aliases and groups may come from it
+	Domains []addr.Domain `json:"domains"` // whose passwords it checks
+}
+
+// ListDirectories lists the directories of the configuration, in its order.
+func (o *Service) ListDirectories() ([]DirectoryInfo, error) {
+	if err := o.RequireAll(false); err != nil {
+		return nil, err
+	}
+	all := []DirectoryInfo{}
+	domains, err := o.Dir.Domains()
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range o.Config().Directories {
+		info := DirectoryInfo{Name: c.Name, Servers: c.Servers, Lookup: c.Lookup, Domains: []addr.Domain{}}
+		for _, d := range domains {
+			m, err := o.Dir.MethodOf(d)
+			if err != nil {
+				return nil, o.explain(err, d, "domain list")
+			}
+			if name, ok := m.Directory(); ok && name == c.Name {
+				info.Domains = append(info.Domains, d)
+			}
+		}
+		all = append(all, info)
+	}
+	return all, nil
+}
+
+// DirectoryStep is one thing that TestDirectory tried.
+type DirectoryStep struct {
+	Server string        `json:"server,omitempty"` // "" for what no single server does
+	What   string        `json:"what"`
+	Detail string        `json:"detail,omitempty"`
+	Error  string        `json:"error,omitempty"` // "": it went well
+	Took   time.Duration `json:"took"`            // nanoseconds
+}
+
+// TestDirectory tries a directory out: every server of it, and with a user and
+// his password a log-in as it would be made, up to the mailbox.
+func (o *Service) TestDirectory(name, user, password string) ([]DirectoryStep, error) {
+	if err := o.RequireAll(password != ""); err != nil { // with one, it tells whether that is right
+		return nil, err
+	}
+	dir := o.sources.directory(name)
+	if dir == nil {
+		return nil, Hint(fmt.Errorf("there is no directory %q", name), "'pillarbox admin directory list' shows those of the configuration")
+	}
+	var login ldap.Login
+	if user != "" {
+		a, err := o.ParseUser(user)
+		if err != nil {
+			return nil, err
+		}
+		login = ldap.Login{User: a.Local, Domain: a.Domain}
+		if password != "" {
+			o.Record("directory "+dir.Name(), nil, map[string]any{"password_tried": a.String()})
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*lookupLimit)
+	defer cancel()
+	steps := []DirectoryStep{}
+	for _, s := range dir.Test(ctx, login, password) {
+		const enough = 1000
+		step := DirectoryStep{Server: s.Server, What: s.What, Detail: foreign.Printable(s.Detail, enough), Took: s.Took}
+		if s.Err != nil {
+			step.Error = foreign.Printable(s.Err.Error(), enough)
+		}
+		steps = append(steps, step)
+	}
+	if user != "" {
+		steps = append(steps, o.openMailbox(dir, addr.Address{Local: login.User, Domain: login.Domain}))
+	}
+	return steps, nil
+}
+
+// openMailbox says which mailbox somebody gets who logs in as a.
+func (o *Service) openMailbox(dir *ldap.Directory, a addr.Address) DirectoryStep {
+	began := time.Now()
+	detail, err := o.mailboxBehind(dir, a)
+	step := DirectoryStep{What: "open the mailbox of " + a.String(), Detail: detail, Took: time.Since(began)}
+	if err != nil {
+		step.Error = err.Error()
+	}
+	return step
+}
+
+func (o *Service) mailboxBehind(dir *ldap.Directory, a addr.Address) (detail string, err error) {
+	box, err := o.Dir.Login(a.String())
+	known := err == nil
+	name, ok := box.Method.Directory()
+	switch {
+	case !known && !errors.Is(err, directory.ErrNotFound):
+		return "", err
+	case !known && box.Method == "":
+		return "", fmt.Errorf("%s is no domain of this server", a.Domain)
+	case (!ok || name != dir.Name()) && box.Account.Method != "":
+		return fmt.Sprintf("not yet: 'pillarbox admin mailbox migrate-auth %s directory:%s' switches over; %s checks its password now", box.Address, dir.Name(), box.Method), nil
+	case !ok || name != dir.Name():
+		return fmt.Sprintf("not yet: 'pillarbox admin domain method %s directory:%s' switches over; %s checks its password now", a.Domain, dir.Name(), box.Method), nil
+	case !known:
+		return "", o.noMailbox(name)
+	case box.New:
+		return box.Address.String() + ", made at the first log-in", nil
+	}
+	return box.Address.String(), nil
+}
+
+// noMailbox is why somebody has none here whom a directory may know.
+func (o *Service) noMailbox(name string) error {
+	for _, c := range o.Config().Directories {
+		switch {
+		case c.Name != name:
+		case !c.Lookup:
+			return errors.New("no mailbox has this name, and lookup is off; 'pillarbox admin mailbox add --no-password' makes one")
+		case !c.MakesAtLogin():
+			return errors.New(`no mailbox has this name, and create = "never"; 'pillarbox admin mailbox add --no-password' makes one`)
+		}
+	}
+	return errors.New("no mailbox has this name, and the directory names none that could be made here")
+}

@@ -1,0 +1,214 @@
+package admin
+
+import (
+	"errors"
+	"fmt"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/directory"
+)
+
+// DomainSummary is one line of the list of domains.
+type DomainSummary struct {
+	Domain    addr.Domain  `json:"domain"`
+	Default   bool         `json:"default"`   // bare names are in it
+	Locked    bool         `json:"locked"`    // so that every mailbox in it is
+	CatchAll  addr.Address `json:"catch_all"` // "" for none
+	Mailboxes int          `json:"mailboxes"` // how many
+	Aliases   int          `json:"aliases"`
+	Groups    int          `json:"groups"`
+}
+
+// DomainDetails is all about one domain.
+type DomainDetails struct {
+	Domain   addr.Domain  `json:"domain"`
+	Default  bool         `json:"default"`
+	Locked   bool         `json:"locked"`
+	CatchAll addr.Address `json:"catch_all"`
+
+	Method        directory.Method `json:"method"` // how passwords are checked
+	DefaultMethod bool             `json:"default_method"`
+
+	Mailboxes []addr.Address `json:"mailboxes"`
+	Aliases   []Alias        `json:"aliases"`
+	Groups    []Group        `json:"groups"`
+}
+
+// DomainStat is what the mailboxes of a domain hold together.
+type DomainStat struct {
+	Domain    addr.Domain `json:"domain"`
+	Mailboxes int         `json:"mailboxes"`
+	Messages  int         `json:"messages"`
+	Bytes     int64       `json:"bytes"` // as POP3 counts them
+}
+
+func (o *Service) parseDomain(name string) (addr.Domain, error) {
+	d, err := addr.ParseDomain(name)
+	return d, Hint(err, "write it like office.example")
+}
+
+// changeDomain is the common part of the verbs that change one domain.
+func (o *Service) changeDomain(name, done string, do func(addr.Domain) (warnings []string, err error)) (Change, error) {
+	d, err := o.parseDomain(name)
+	if err != nil {
+		return Change{}, err
+	}
+	if err := o.Require(d, true); err != nil {
+		return Change{}, err
+	}
+	warnings, err := do(d)
+	return changed(o.explain(err, d, "domain list"), warnings, "domain %s %s", d, done)
+}
+
+// AddDomain begins to host a domain.
+func (o *Service) AddDomain(name string) (Change, error) {
+	if err := o.RequireAll(true); err != nil {
+		return Change{}, err
+	}
+	return o.changeDomain(name, "added", func(d addr.Domain) ([]string, error) {
+		err := o.Dir.AddDomain(d)
+		if errors.Is(err, directory.ErrName) {
+			err = Hint(err, "write it like office.example")
+		}
+		return nil, err
+	})
+}
+
+// RemoveDomain stops hosting a domain. Its mailboxes, with all their mail, go
+// too if withMailboxes says so; without that a domain that has any stays.
+func (o *Service) RemoveDomain(name string, withMailboxes bool) (Change, error) {
+	if err := o.RequireAll(true); err != nil {
+		return Change{}, err
+	}
+	return o.changeDomain(name, "removed", func(d addr.Domain) ([]string, error) {
+		refs, err := o.references(d, func(a addr.Address) bool { return a.Domain == d })
+		if err != nil {
+			return nil, err
+		}
+		var warnings []string
+		for _, from := range refs.all() {
+			warnings = append(warnings, fmt.Sprintf("%s still leads to an address in %s, which is now another server's", from, d))
+		}
+		for _, box := range refs.grants {
+			warnings = append(warnings, fmt.Sprintf("%s may still send as an address in %s; 'pillarbox admin sendas list %[1]s' shows it", box, d))
+		}
+		return warnings, o.exclusively(func() error { return o.Dir.RemoveDomain(d, withMailboxes) })
+	})
+}
+
+// LockDomain locks every mailbox of a domain: no retrieval, no submission; mail
+// still arrives.
+func (o *Service) LockDomain(name string) (Change, error) {
+	return o.setDomainLock(name, "locked", true)
+}
+
+// UnlockDomain undoes LockDomain. Mailboxes with a lock of their own keep it.
+func (o *Service) UnlockDomain(name string) (Change, error) {
+	return o.setDomainLock(name, "unlocked", false)
+}
+
+func (o *Service) setDomainLock(name, done string, locked bool) (Change, error) {
+	if err := o.RequireAll(true); err != nil {
+		return Change{}, err
+	}
+	return o.changeDomain(name, done, func(d addr.Domain) ([]string, error) {
+		return nil, o.Dir.UpdateDomain(d, func(f *directory.DomainFile) error {
+			f.Locked = locked
+			return nil
+		})
+	})
+}
+
+// SetCatchAll names who gets the mail to addresses of a domain that nobody has.
+func (o *Service) SetCatchAll(domain, target string) (Change, error) {
+	d, err := o.parseDomain(domain)
+	if err != nil {
+		return Change{}, err
+	}
+	t, err := o.parseNext(target, d)
+	if err != nil {
+		return Change{}, err
+	}
+	if err := errors.Join(o.Require(d, true), o.requireTargets(t)); err != nil {
+		return Change{}, err
+	}
+	err = o.Dir.SetCatchAll(d, t)
+	return changed(o.explain(err, d, "domain show "+string(t.Domain)), o.elsewhere("an address that nobody has", t), "domain %s: catch-all set to %s", d, t)
+}
+
+// ClearCatchAll makes mail to addresses that nobody has refused again.
+func (o *Service) ClearCatchAll(domain string) (Change, error) {
+	return o.changeDomain(domain, "has no catch-all now", func(d addr.Domain) ([]string, error) {
+		return nil, o.Dir.SetCatchAll(d, addr.Address{})
+	})
+}
+
+// ListDomains lists the hosted domains in alphabetical order.
+func (o *Service) ListDomains() ([]DomainSummary, error) {
+	all := []DomainSummary{}
+	err := o.files("", func(d addr.Domain, file *directory.DomainFile) error {
+		boxes, err := o.Dir.MailboxesAsFound(d)
+		all = append(all, DomainSummary{
+			Domain: d, Default: d == o.Dir.DefaultDomain(), Locked: file.Locked, CatchAll: file.CatchAll,
+			Mailboxes: len(boxes), Aliases: len(file.Aliases), Groups: len(file.Groups),
+		})
+		return err
+	})
+	return all, err
+}
+
+// ShowDomain tells all about one domain.
+func (o *Service) ShowDomain(name string) (DomainDetails, error) {
+	d, err := o.parseDomain(name)
+	if err != nil {
+		return DomainDetails{}, err
+	}
+	if err := o.Require(d, false); err != nil {
+		return DomainDetails{}, err
+	}
+	file, err := o.Dir.Domain(d)
+	if err != nil {
+		return DomainDetails{}, o.explain(err, d, "domain list")
+	}
+	boxes, err := o.Dir.MailboxesAsFound(d)
+	details := DomainDetails{
+		Domain: d, Default: d == o.Dir.DefaultDomain(), Locked: file.Locked, CatchAll: file.CatchAll,
+		Mailboxes: []addr.Address{}, Aliases: aliasesOf(d, file), Groups: groupsOf(d, file),
+	}
+	for _, box := range boxes {
+		details.Mailboxes = append(details.Mailboxes, box.Address)
+	}
+	if details.Method, details.DefaultMethod = o.Dir.Named(file.Method), file.Method == ""; details.DefaultMethod {
+		details.Method = o.Dir.Named(o.Config().LogIns.Method)
+	}
+	return details, o.explain(err, d, "domain list")
+}
+
+// StatDomain counts the mail of a domain.
+func (o *Service) StatDomain(name string) (DomainStat, error) {
+	d, err := o.parseDomain(name)
+	if err != nil {
+		return DomainStat{}, err
+	}
+	boxes, err := o.StatMailboxes(name)
+	total := DomainStat{Domain: d, Mailboxes: len(boxes)}
+	for _, box := range boxes {
+		total.Messages += box.Messages
+		total.Bytes += box.Bytes
+	}
+	return total, err
+}
+
+// StatDomains counts the mail of every domain.
+func (o *Service) StatDomains() ([]DomainStat, error) {
+	all := []DomainStat{}
+	names, err := o.domains("")
+	for _, d := range names {
+		one, err := o.StatDomain(string(d))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	return all, err
+}

@@ -1,0 +1,529 @@
+package admin
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"pillarbox/cmd/internal/config"
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/ldap"
+	"pillarbox/mailstore/system"
+)
+
+// secretsKey is the file of the key that seals stored secrets, where the
+// configuration names none.
+const secretsKey = "secrets.key"
+
+// NewKeeper makes what keeps passwords as a configuration says.
+func NewKeeper(cfg *config.Config) *auth.Keeper { return auth.NewKeeper(newVault(cfg), RulesOf(cfg)) }
+
+func newVault(cfg *config.Config) *auth.Vault {
+	return auth.NewVault(cmp.Or(cfg.LogIns.KeyFile, filepath.Join(cfg.Data, secretsKey)))
+}
+
+// RulesOf are the rules for new passwords.
+func RulesOf(cfg *config.Config) auth.Rules {
+	p := cfg.Passwords
+	return auth.Rules{
+		MinLength: p.MinLength, Common: p.Common, Denied: p.Denied, Reuse: p.Reuse, MaxAge: time.Duration(p.MaxAge) * 24 * time.Hour,
+		Store: cfg.LogIns.Store,
+	}
+}
+
+// AuthSettings are what the configuration says to the Authenticator.
+func (o *Service) AuthSettings() auth.Settings {
+	cfg := o.Config()
+	return auth.Settings{
+		Hostname: string(cfg.Hostname), Domain: string(o.Dir.DefaultDomain()), Mechanisms: cfg.LogIns.Mechanisms,
+		RequireSPA: cfg.LogIns.RequireSPA, NTLMv1: cfg.LogIns.NTLMv1, ChallengeNetworks: cfg.LogIns.Challenge,
+	}
+}
+
+// newAccount makes the account of a new mailbox.
+func (o *Service) newAccount(a addr.Address, n NewMailbox) (account directory.Account, err error) {
+	if n.Quota != "" {
+		if account.Quota, err = parseQuota(n.Quota); err != nil {
+			return account, err
+		}
+	}
+	account.Store = n.Store
+	if n.Password == "" {
+		return account, nil
+	}
+	if m, err := o.Dir.MethodOf(a.Domain); err == nil && m != directory.ByFile {
+		return account, Hint(fmt.Errorf("mailbox %s: %w: the method of its domain is %s", a, ErrElsewhere, m),
+			"add it with --no-password; 'pillarbox admin mailbox migrate-auth %s file' then gives it a password of its own", a)
+	}
+	set, err := o.Keeper.New(a, account, n.Password, time.Now())
+	if err != nil {
+		return account, err
+	}
+	return account, set(&account)
+}
+
+// SetPassword gives a mailbox another password; more is stored of it from now on
+// than was so far.
+func (o *Service) SetPassword(user, password string, more ...directory.SecretKind) (Change, error) {
+	return o.changeMailbox(user, "has a new password", func(a addr.Address) ([]string, error) {
+		box, err := o.Dir.Mailbox(a)
+		if err == nil {
+			err = ownPassword(box)
+		}
+		if err != nil {
+			return nil, err
+		}
+		set, err := o.Keeper.New(a, box.Account, password, time.Now()) // slow, so before the directory is locked
+		if err != nil {
+			return nil, err
+		}
+		return o.choiceWarnings(a, more), o.Dir.UpdateAccount(a, func(acc *directory.Account) error {
+			acc.Store = union(acc.Store, more)
+			return set(acc)
+		})
+	})
+}
+
+// ErrElsewhere says that a mailbox has no password of its own here.
+var ErrElsewhere = errors.New("the password is not kept here")
+
+func ownPassword(box directory.Mailbox) error {
+	if box.Method == directory.ByFile {
+		return nil
+	}
+	return Hint(fmt.Errorf("mailbox %s: %w: its method is %s", box.Address, ErrElsewhere, box.Method),
+		"change it there; 'pillarbox admin mailbox migrate-auth %s file' gives the mailbox a password of its own", box.Address)
+}
+
+func union(a, b []directory.SecretKind) []directory.SecretKind {
+	var all []directory.SecretKind
+	for _, kind := range directory.SecretKinds() {
+		if slices.Contains(a, kind) || slices.Contains(b, kind) {
+			all = append(all, kind)
+		}
+	}
+	return all
+}
+
+// ParseSecrets reads the kinds of secrets that a person names, or the mechanisms
+// that need them; "none" is none.
+func ParseSecrets(names []string) ([]directory.SecretKind, error) {
+	if len(names) == 1 && names[0] == "none" {
+		return nil, nil
+	}
+	var kinds []directory.SecretKind
+	for _, name := range names {
+		kind := directory.SecretKind(strings.ToLower(name))
+		if byMechanism := auth.Needs(strings.ToUpper(name)); len(byMechanism) > 0 {
+			kind = byMechanism[0]
+		}
+		if !slices.Contains(directory.SecretKinds(), kind) {
+			return nil, Hint(fmt.Errorf("%q is nothing that can be stored", name), "write spa (for NTLM), cram-md5, apop, scram, or none")
+		}
+		kinds = append(kinds, kind)
+	}
+	return union(kinds, nil), nil
+}
+
+// SetSecrets says what is stored of a mailbox's password beside its hash. What
+// is not to be stored any more is forgotten at once.
+func (o *Service) SetSecrets(user string, names ...string) (Change, error) {
+	kinds, err := ParseSecrets(names)
+	if err != nil {
+		return Change{}, err
+	}
+	done := "stores nothing beside the hash of its password"
+	if all := union(kinds, o.Config().LogIns.Store); len(all) > 0 {
+		done = "stores for " + joinKinds(all)
+	}
+	return o.changeMailbox(user, done, func(a addr.Address) (warnings []string, err error) {
+		err = o.Dir.UpdateAccount(a, func(acc *directory.Account) error { return o.Keeper.SetStore(acc, kinds) })
+		if box, lookup := o.Dir.Mailbox(a); err == nil && lookup == nil {
+			warnings = o.secretWarnings(box, kinds)
+		}
+		return warnings, err
+	})
+}
+
+func joinKinds(kinds []directory.SecretKind) string {
+	words := make([]string, len(kinds))
+	for i, k := range kinds {
+		words[i] = string(k)
+	}
+	return strings.Join(words, ", ")
+}
+
+// secretWarnings are what else there is to know of a mailbox for which these
+// kinds of secrets were chosen.
+func (o *Service) secretWarnings(box directory.Mailbox, chosen []directory.SecretKind) (warnings []string) {
+	wanted := o.Keeper.Wanted(&box.Account)
+	missing := slices.DeleteFunc(slices.Clone(wanted), box.Account.Secrets.Has)
+	switch {
+	case len(wanted) > 0 && box.Method != directory.ByFile:
+		return []string{fmt.Sprintf("its password is checked by %s, which gives nothing to store; only PLAIN and LOGIN work", box.Method)}
+	case len(missing) > 0:
+		warnings = append(warnings, fmt.Sprintf("still missing: %s; a log-in with PLAIN or LOGIN stores it, or the next password that is set", joinKinds(missing)))
+	}
+	if kept := slices.DeleteFunc(slices.Clone(wanted), func(k directory.SecretKind) bool { return slices.Contains(chosen, k) }); len(kept) > 0 {
+		warnings = append(warnings, fmt.Sprintf("'store' in [auth] has %s for every mailbox", joinKinds(kept)))
+	}
+	return append(warnings, o.choiceWarnings(box.Address, chosen)...)
+}
+
+// choiceWarnings are what else it takes to log in by what these kinds of secrets
+// are stored for.
+func (o *Service) choiceWarnings(chooser addr.Address, chosen []directory.SecretKind) (warnings []string) {
+	if slices.Contains(chosen, directory.SecretSPA) && !o.Config().LogIns.NTLMv1 {
+		warnings = append(warnings, "Outlook Express before Windows Vista, fetchmail, msmtp also want ntlm_v1 = true in [auth]")
+	}
+	var held []string
+	for _, m := range auth.Mechanisms() {
+		needs := auth.Needs(m)
+		if len(needs) > 0 && slices.Contains(chosen, needs[0]) && o.heldBack(chooser, needs) {
+			held = append(held, m)
+		}
+	}
+	if len(held) > 0 {
+		warnings = append(warnings, fmt.Sprintf("some mailbox stores nothing for %s, so programs are not offered that; "+
+			"name this user's computer in challenge_networks in [auth], or store for all", strings.Join(held, ", ")))
+	}
+	return warnings
+}
+
+// heldBack reports whether a mechanism that needs one of these secrets is offered in
+// auth.challenge_networks only, since a mailbox other than the chooser's cannot use it.
+func (o *Service) heldBack(chooser addr.Address, needs []directory.SecretKind) bool {
+	if o.Config().LogIns.RequireSPA {
+		return false
+	}
+	domains, _ := o.Dir.Domains()
+	for _, d := range domains {
+		boxes, _ := o.Dir.MailboxesAsFound(d)
+		for _, box := range boxes {
+			own := box.Method == directory.ByFile
+			switch {
+			case box.Damage != nil, box.Locked, box.Address == chooser, own && box.Account.Verifier == "":
+			case !own, !slices.ContainsFunc(needs, box.Account.Secrets.Has):
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// ownPasswords are the mailboxes whose passwords are kept here.
+func (o *Service) ownPasswords() iter.Seq[directory.Mailbox] {
+	return func(yield func(directory.Mailbox) bool) {
+		domains, _ := o.Dir.Domains()
+		for _, d := range domains {
+			boxes, _ := o.Dir.MailboxesAsFound(d)
+			for _, box := range boxes {
+				if box.Damage == nil && box.Method == directory.ByFile && box.Account.Verifier != "" && !yield(box) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// LogInWarnings says whom the settings shut out.
+func (o *Service) LogInWarnings() []string {
+	warnings := o.methodWarnings()
+	if cfg := o.Config(); cfg.LogIns.RequireSPA || cfg.Passwords.MaxAge > 0 { // nobody else need look at every account
+		warnings = append(o.passwordWarnings(cfg.LogIns.RequireSPA), warnings...)
+	}
+	return warnings
+}
+
+// passwordWarnings are about mailboxes whose passwords are too old, or that have
+// not stored what SPA needs where it is required.
+func (o *Service) passwordWarnings(requireSPA bool) (warnings []string) {
+	var old, noSPA []addr.Address
+	all := 0
+	for box := range o.ownPasswords() {
+		all++
+		if o.Keeper.Expired(&box.Account, time.Now()) {
+			old = append(old, box.Address)
+		}
+		if !box.Account.Secrets.Has(directory.SecretSPA) {
+			noSPA = append(noSPA, box.Address)
+		}
+	}
+	if requireSPA && len(noSPA) > 0 {
+		warnings = append(warnings, fmt.Sprintf("auth.require_spa: %d of %d mailboxes cannot log in, since nothing is stored for SPA: %s; "+
+			"'pillarbox admin mailbox passwd' with --spa changes that", len(noSPA), all, someOf(noSPA)))
+	}
+	if len(old) > 0 {
+		warnings = append(warnings, fmt.Sprintf("passwords.max_age: %d of %d mailboxes cannot log in, since their passwords are too old: %s",
+			len(old), all, someOf(old)))
+	}
+	return warnings
+}
+
+// someOf names the first of many.
+func someOf(all []addr.Address) string {
+	const most = 3
+	if len(all) <= most {
+		return joinAddresses(all)
+	}
+	return fmt.Sprintf("%s and %d more", joinAddresses(all[:most]), len(all)-most)
+}
+
+// methodWarnings are about passwords that nothing of the configuration checks any
+// more: of a domain, and of mailboxes that have a method of their own.
+func (o *Service) methodWarnings() (warnings []string) {
+	domains, _ := o.Dir.Domains()
+	for _, d := range domains {
+		boxes, _ := o.Dir.MailboxesAsFound(d)
+		lost := make(map[directory.Method][]addr.Address)
+		for _, box := range boxes {
+			if box.Damage == nil && !o.configured(box.Method) {
+				lost[box.Method] = append(lost[box.Method], box.Address)
+			}
+		}
+		if own, err := o.Dir.MethodOf(d); err == nil && !o.configured(own) {
+			warnings = append(warnings, fmt.Sprintf("%s (%d mailboxes): passwords are checked by %s, which is not configured: nobody there can log in", d, len(lost[own]), own))
+			delete(lost, own)
+		}
+		for _, m := range slices.Sorted(maps.Keys(lost)) {
+			warnings = append(warnings, fmt.Sprintf("%s: passwords are checked by %s, which is not configured: nobody can log in to it; "+
+				"'pillarbox admin mailbox migrate-auth' changes that", someOf(lost[m]), m))
+		}
+	}
+	return warnings
+}
+
+// configured says whether there is something that checks passwords by a method.
+func (o *Service) configured(m directory.Method) bool {
+	return m == directory.ByFile || o.Backend(m) != nil
+}
+
+// LogInWay is one mechanism, and whether a mailbox can be logged in to by it.
+type LogInWay struct {
+	Mechanism string `json:"mechanism"`
+	Can       bool   `json:"can"`
+	Why       string `json:"why,omitempty"`  // not
+	Only      string `json:"only,omitempty"` // in what it is limited
+	Held      bool   `json:"held,omitempty"` // it is offered in auth.challenge_networks only
+}
+
+// logInWays says by which mechanisms a mailbox can be logged in to, and why not
+// by the others.
+func (o *Service) logInWays(box directory.Mailbox) (ways []LogInWay) {
+	settings := o.AuthSettings()
+	for _, m := range auth.Mechanisms() {
+		why := o.whyNot(box, m, &settings)
+		way := LogInWay{Mechanism: m, Can: why == "", Why: why}
+		if way.Can && m == auth.NTLM && !settings.NTLMv1 {
+			way.Only = "its second version only; auth.ntlm_v1"
+		}
+		needs := auth.Needs(m)
+		way.Held = way.Can && needs != nil && o.heldBack(box.Address, needs)
+		ways = append(ways, way)
+	}
+	return ways
+}
+
+func (o *Service) whyNot(box directory.Mailbox, mechanism string, settings *auth.Settings) string {
+	var kind directory.SecretKind // of its own
+	kinds := auth.Needs(mechanism)
+	if len(kinds) > 0 {
+		kind = kinds[0]
+	}
+	has := kind == "" || slices.ContainsFunc(kinds, box.Account.Secrets.Has)
+	refused := settings.Refuses(mechanism)
+	switch {
+	case box.Locked:
+		return "it is locked"
+	case refused != "":
+		return refused
+	case mechanism == auth.EXTERNAL && box.Method != directory.ByFile:
+		return fmt.Sprintf("its password is checked by %s", box.Method)
+	case mechanism == auth.EXTERNAL && !o.Config().Auth.ClientCertificates:
+		return "auth.client_certificates is off"
+	case mechanism == auth.EXTERNAL && len(box.Account.ClientCerts) == 0:
+		return "it has no certificate; 'pillarbox admin tls client-cert' makes one"
+	case mechanism == auth.EXTERNAL:
+		return ""
+	case !o.configured(box.Method):
+		return fmt.Sprintf("its method %s is not configured", box.Method)
+	case kind != "" && box.Method != directory.ByFile:
+		return fmt.Sprintf("its password is checked by %s", box.Method)
+	case box.Method == directory.ByFile && box.Account.Verifier == "":
+		return "it has no password"
+	case has && kind != "" && o.Keeper.Check(&box.Account) != nil:
+		return "what is stored cannot be opened: auth.key_file is missing or another; a log-in with PLAIN or LOGIN stores it anew"
+	case !has && slices.Contains(o.Keeper.Wanted(&box.Account), kind):
+		return fmt.Sprintf("%s is stored when the password is next set, or proven by PLAIN or LOGIN", kind)
+	case !has:
+		return fmt.Sprintf("%s is not stored, see 'admin mailbox secrets'", kind)
+	case box.Method == directory.ByFile && o.Keeper.Expired(&box.Account, time.Now()):
+		return "the password has expired"
+	}
+	return ""
+}
+
+// ParseMethod reads an authentication method as a person writes it, and looks
+// whether the configuration has what it names.
+func (o *Service) ParseMethod(text string) (directory.Method, error) {
+	m, err := directory.ParseMethod(text)
+	if err != nil {
+		return "", Hint(err, "file: passwords of its own; directory: a [[directory]] of the configuration; system: the accounts of this machine")
+	}
+	if !o.configured(m) {
+		return "", Hint(fmt.Errorf("the method %s is not configured", m), "see [[directory]] and [system] in the configuration")
+	}
+	return m, nil
+}
+
+// SetDomainMethod says how the passwords of a domain are checked; "default" is
+// as the configuration says.
+func (o *Service) SetDomainMethod(name, text string) (Change, error) {
+	if err := o.RequireAll(true); err != nil {
+		return Change{}, err
+	}
+	var m directory.Method
+	var err error
+	if text != "default" {
+		if m, err = o.ParseMethod(text); err != nil {
+			return Change{}, err
+		}
+	}
+	how := string(o.Dir.Named(m))
+	if m == "" {
+		how = string(o.defaultMethod()) + ", as auth.method says"
+	}
+	return o.changeDomain(name, "checks passwords by "+how, func(d addr.Domain) ([]string, error) {
+		err := o.Dir.UpdateDomain(d, func(f *directory.DomainFile) error {
+			f.Method = m
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		return o.withoutPassword(d)
+	})
+}
+
+func (o *Service) defaultMethod() directory.Method {
+	return o.Dir.Named(cmp.Or(o.Config().LogIns.Method, directory.ByFile))
+}
+
+// withoutPassword warns of mailboxes that are to have a password of their own and
+// have none.
+func (o *Service) withoutPassword(d addr.Domain) (warnings []string, err error) {
+	boxes, err := o.Dir.MailboxesAsFound(d)
+	if err != nil {
+		return nil, err
+	}
+	boxes = slices.DeleteFunc(boxes, func(box directory.Mailbox) bool {
+		return box.Damage != nil || box.Method != directory.ByFile || box.Account.Verifier != ""
+	})
+	if len(boxes) == 0 {
+		return nil, nil
+	}
+	return []string{fmt.Sprintf("%d of its mailboxes have no password here, %s for one: nobody can log in to those until 'pillarbox admin mailbox passwd'",
+		len(boxes), boxes[0].Address)}, nil
+}
+
+// Migration is how a mailbox changes its authentication method.
+type Migration struct {
+	Method   string
+	Password string // for "file"; "" for none
+	Force    bool   // even if nobody of the name is found there
+}
+
+// MigrateAuth makes another method check a mailbox's password. The mail stays
+// where it is. What was stored of the password is forgotten.
+func (o *Service) MigrateAuth(user string, m Migration) (Change, error) {
+	method, err := o.ParseMethod(m.Method)
+	if err != nil {
+		return Change{}, err
+	}
+	if method != directory.ByFile {
+		if err := o.RequireAll(true); err != nil {
+			return Change{}, err
+		}
+	}
+	done := "has its password checked by " + string(o.Dir.Named(method))
+	if method == directory.ByFile {
+		done = "has its password checked by this server"
+	}
+	return o.changeMailbox(user, done, func(a addr.Address) (warnings []string, err error) {
+		box, err := o.Dir.Mailbox(a)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case box.Method != o.Dir.Named(method), m.Password != "":
+		case box.Account.Method == "":
+			warnings = []string{"that was its method already, by its domain; now it keeps it whatever the domain's becomes"}
+		default:
+			warnings = []string{"that was its method already"}
+		}
+		if method == directory.ByFile {
+			more, err := o.migrateToFile(box, m.Password)
+			return append(warnings, more...), err
+		}
+		if err := o.findAccount(a, method); err != nil && !m.Force {
+			return nil, err
+		} else if err != nil {
+			warnings = append(warnings, err.Error())
+		}
+		return warnings, o.Dir.UpdateAccount(a, func(acc *directory.Account) error {
+			auth.Forget(acc)
+			acc.Method = method
+			return nil
+		})
+	})
+}
+
+func (o *Service) migrateToFile(box directory.Mailbox, password string) (warnings []string, err error) {
+	set := func(*directory.Account) error { return nil }
+	if password != "" {
+		if set, err = o.Keeper.New(box.Address, box.Account, password, time.Now()); err != nil {
+			return nil, err
+		}
+	} else if box.Account.Verifier == "" {
+		warnings = []string{fmt.Sprintf("nobody can log in to it until 'pillarbox admin mailbox passwd %s'", box.Address)}
+	}
+	return warnings, o.Dir.UpdateAccount(box.Address, func(acc *directory.Account) error {
+		acc.Method = directory.ByFile
+		return set(acc)
+	})
+}
+
+// findAccount says whether a method knows the user of a mailbox.
+func (o *Service) findAccount(a addr.Address, m directory.Method) error {
+	name, ok := m.Directory()
+	if !ok {
+		found, err := system.Exists(a.Local, o.Config().System.MinUID)
+		if err == nil && !found {
+			err = fmt.Errorf("this machine has no account %q", a.Local)
+		}
+		return Hint(err, "make the account first; --force goes on without")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lookupLimit)
+	defer cancel()
+	dir := o.sources.directory(name)
+	person, err := dir.Find(ctx, ldap.Login{User: a.Local, Domain: a.Domain})
+	switch {
+	case errors.Is(err, ldap.ErrNotFound):
+		return Hint(fmt.Errorf("the directory %s has nobody for %s", dir.Name(), a), "make the account there first; --force goes on without")
+	case err != nil:
+		return Hint(fmt.Errorf("directory %s: %w", dir.Name(), err), "'pillarbox admin directory test' shows what is wrong; --force goes on without")
+	case !(ldapBackend{o, dir}).owns(person, a):
+		return Hint(fmt.Errorf("the directory %s has %s for %q, whose mailbox is %s", dir.Name(), person.DN, a.Local, person.Mailbox),
+			"'pillarbox admin mailbox rename' gives the mailbox the name that the directory has")
+	}
+	return nil
+}

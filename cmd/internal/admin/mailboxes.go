@@ -1,0 +1,339 @@
+package admin
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/directory"
+)
+
+// NewMailbox is what a mailbox begins with.
+type NewMailbox struct {
+	Password string // "" for none: mail arrives, nobody can log in
+	Quota    string // as SetQuota takes it; "" for the default
+
+	Store []directory.SecretKind // of the password, beside its hash
+}
+
+// MailboxSummary is one line of the list of mailboxes.
+type MailboxSummary struct {
+	Mailbox  addr.Address   `json:"mailbox"`
+	Locked   bool           `json:"locked"`            // by itself or by its domain
+	Password bool           `json:"password"`          // has one
+	Quota    int64          `json:"quota"`             // octets that hold for it, its own or the default; 0 for none
+	Forward  []addr.Address `json:"forward"`           // where its mail goes
+	KeepCopy bool           `json:"keep_copy"`         // with Forward: mail stays here as well
+	Held     bool           `json:"held"`              // sent too much to other servers, and may not until released
+	Damaged  bool           `json:"damaged,omitempty"` // its account cannot be read, and nothing else here is known
+
+	Method directory.Method `json:"method"` // how the password is checked
+}
+
+// MailboxStat is what a mailbox holds, and how much it may.
+type MailboxStat struct {
+	Mailbox  addr.Address   `json:"mailbox"`
+	Messages int            `json:"messages"`
+	Bytes    int64          `json:"bytes"` // as POP3 counts them
+	Quota    int64          `json:"quota"`
+	Forward  []addr.Address `json:"forward"`
+	KeepCopy bool           `json:"keep_copy"`
+}
+
+// MailboxDetails is all about one mailbox.
+type MailboxDetails struct {
+	MailboxSummary
+	LockedByDomain bool           `json:"locked_by_domain"`
+	DefaultQuota   bool           `json:"default_quota"` // it has no quota of its own: that of the directory, or the default
+	Messages       int            `json:"messages"`
+	Bytes          int64          `json:"bytes"`
+	Created        *time.Time     `json:"created"`        // null where nobody knows, as in a mailbox from an old server
+	Aliases        []addr.Address `json:"aliases"`        // that lead here in one step
+	Groups         []addr.Address `json:"groups"`         // that it is a member of
+	ForwardedFrom  []addr.Address `json:"forwarded_from"` // mailboxes that forward here
+	CatchAllOf     []addr.Domain  `json:"catch_all_of"`
+	SendAs         []addr.Address `json:"send_as"`    // granted
+	SentAsBy       []addr.Address `json:"sent_as_by"` // mailboxes that may send as this one
+	Outside        Entitlement    `json:"outside"`    // to send to other servers
+	Inbound        Entitlement    `json:"inbound"`    // to get mail from outside
+
+	PasswordSet *time.Time             `json:"password_set"` // null where nobody knows
+	Expired     bool                   `json:"password_expired,omitempty"`
+	Secrets     []directory.SecretKind `json:"secrets"` // stored beside the password's hash
+	LogIns      []LogInWay             `json:"log_ins"`
+	ClientCerts []directory.ClientCert `json:"client_certs"`
+}
+
+// Entitlement is a right with where it comes from.
+type Entitlement struct {
+	May bool  `json:"may"` // what holds
+	Own Right `json:"own"` // what the mailbox says itself
+}
+
+// changeMailbox is the common part of the verbs that change one mailbox.
+func (o *Service) changeMailbox(user, done string, do func(addr.Address) (warnings []string, err error)) (Change, error) {
+	a, err := o.ParseUser(user)
+	if err != nil {
+		return Change{}, err
+	}
+	a = a.Fold()
+	if err := o.requireName(a); err != nil {
+		return Change{}, err
+	}
+	warnings, err := do(a)
+	return changed(o.explain(err, a.Domain, "domain show "+string(a.Domain)), warnings, "mailbox %s %s", a, done)
+}
+
+// CheckNewMailbox says whether AddMailbox would take the name, so that nobody is
+// asked for a password in vain.
+func (o *Service) CheckNewMailbox(user string) error {
+	_, err := o.changeMailbox(user, "", func(a addr.Address) ([]string, error) { return nil, o.Dir.CheckFree(a) })
+	return err
+}
+
+// AddMailbox makes a mailbox.
+func (o *Service) AddMailbox(user string, n NewMailbox) (Change, error) {
+	return o.changeMailbox(user, "added", func(a addr.Address) ([]string, error) {
+		if err := o.Dir.CheckFree(a); err != nil {
+			return nil, err
+		}
+		account, err := o.newAccount(a, n)
+		if err == nil {
+			_, err = o.Dir.AddMailbox(a, account)
+		}
+		return o.choiceWarnings(a, n.Store), err
+	})
+}
+
+// RemoveMailbox deletes a mailbox, its mail, and every alias, membership and
+// forwarding that leads to it.
+func (o *Service) RemoveMailbox(user string) (Change, error) {
+	return o.changeMailbox(user, "removed", func(a addr.Address) ([]string, error) {
+		if err := o.requireStanding(a); err != nil {
+			return nil, err
+		}
+		return nil, o.exclusively(func() error { return o.Dir.RemoveMailbox(a) })
+	})
+}
+
+// RenameMailbox gives a mailbox another name; what leads to it follows.
+func (o *Service) RenameMailbox(user, name string) (Change, error) {
+	old, names, err := o.parseNames(user, name)
+	if err != nil {
+		return Change{}, err
+	}
+	next := names[0].Fold()
+	if err := o.requireStanding(old); err != nil {
+		return Change{}, err
+	}
+	if err := o.requireMembers(next); err != nil {
+		return Change{}, err
+	}
+	err = o.exclusively(func() error { return o.Dir.RenameMailbox(old, next) })
+	domain := old.Domain
+	if _, missing := o.Dir.Mailbox(old); missing == nil {
+		domain = next.Domain // the old one is there: what is wrong is the new name
+	}
+	warning := fmt.Sprintf("nobody has the old address now; 'pillarbox admin alias add %s %s' keeps mail to it coming", old, next)
+	return changed(o.explain(err, domain, "domain show "+string(domain)), []string{warning}, "mailbox %s renamed to %s", old, next)
+}
+
+// updateAccount is a change of a mailbox's account file alone.
+func (o *Service) updateAccount(user, done string, edit func(*directory.Account) error) (Change, error) {
+	return o.changeMailbox(user, done, func(a addr.Address) ([]string, error) {
+		return nil, o.Dir.UpdateAccount(a, edit)
+	})
+}
+
+// LockMailbox refuses retrieval and submission; mail still arrives.
+func (o *Service) LockMailbox(user string) (Change, error) {
+	return o.updateAccount(user, "locked", func(acc *directory.Account) error {
+		acc.Locked = true
+		return nil
+	})
+}
+
+// UnlockMailbox undoes LockMailbox. The lock of a domain is stronger.
+func (o *Service) UnlockMailbox(user string) (Change, error) {
+	return o.changeMailbox(user, "unlocked", func(a addr.Address) (warnings []string, err error) {
+		err = o.Dir.UpdateAccount(a, func(acc *directory.Account) error {
+			acc.Locked = false
+			return nil
+		})
+		if box, lookup := o.Dir.Mailbox(a); lookup == nil && box.Locked {
+			warnings = []string{fmt.Sprintf("the domain %s is locked, and so is every mailbox in it; 'pillarbox admin domain unlock %[1]s'", a.Domain)}
+		}
+		return warnings, err
+	})
+}
+
+// SetForward sends what comes for a mailbox to other addresses, here or
+// elsewhere, and keeps a copy if keepCopy says so.
+func (o *Service) SetForward(user string, targets []string, keepCopy bool) (Change, error) {
+	a, all, err := o.parseNames(user, targets...)
+	if err != nil {
+		return Change{}, err
+	}
+	for _, t := range all {
+		if t.Fold() == a {
+			return Change{}, Hint(fmt.Errorf("%s cannot forward to itself", a), "--keep-copy leaves a copy in the mailbox")
+		}
+	}
+	if err := o.requireTargets(all...); err != nil {
+		return Change{}, err
+	}
+	return o.changeMailbox(user, "forwards to "+joinAddresses(all), func(a addr.Address) ([]string, error) {
+		return o.elsewhere(a.String(), all...), o.Dir.SetForward(a, all, keepCopy)
+	})
+}
+
+// ClearForward turns forwarding off.
+func (o *Service) ClearForward(user string) (Change, error) {
+	return o.changeMailbox(user, "does not forward now", func(a addr.Address) ([]string, error) {
+		return nil, o.Dir.SetForward(a, nil, false)
+	})
+}
+
+func joinAddresses(all []addr.Address) string {
+	texts := make([]string, len(all))
+	for i, a := range all {
+		texts[i] = a.String()
+	}
+	return strings.Join(texts, ", ")
+}
+
+// ListMailboxes lists the mailboxes of a domain, or of all for "".
+func (o *Service) ListMailboxes(domain string) ([]MailboxSummary, error) {
+	return eachMailbox(o, domain, func(box directory.Mailbox) (MailboxSummary, error) { return o.summary(box), nil })
+}
+
+// StatMailboxes counts the mail of each mailbox of a domain, or of all for "".
+func (o *Service) StatMailboxes(domain string) ([]MailboxStat, error) {
+	return eachMailbox(o, domain, o.stat)
+}
+
+func eachMailbox[T any](o *Service, domain string, look func(directory.Mailbox) (T, error)) ([]T, error) {
+	all := []T{}
+	err := o.files(domain, func(d addr.Domain, _ *directory.DomainFile) error {
+		boxes, err := o.Dir.MailboxesAsFound(d)
+		if err != nil {
+			return err
+		}
+		for _, box := range boxes {
+			one, err := look(box)
+			if err != nil {
+				return err
+			}
+			all = append(all, one)
+		}
+		return nil
+	})
+	return all, err
+}
+
+func (o *Service) summary(box directory.Mailbox) MailboxSummary {
+	return MailboxSummary{
+		Mailbox:  box.Address,
+		Locked:   box.Locked,
+		Password: box.Account.Verifier != "",
+		Quota:    o.limitsOf(box).Bytes,
+		Forward:  orEmpty(box.Account.Forward),
+		KeepCopy: box.Account.KeepCopy,
+		Held:     box.Account.Held,
+		Damaged:  box.Damage != nil,
+		Method:   box.Method,
+	}
+}
+
+func (o *Service) stat(box directory.Mailbox) (MailboxStat, error) {
+	held, err := o.Store.Stat(box.Dir)
+	return MailboxStat{
+		Mailbox:  box.Address,
+		Messages: held.Messages,
+		Bytes:    held.Bytes,
+		Quota:    o.limitsOf(box).Bytes,
+		Forward:  orEmpty(box.Account.Forward),
+		KeepCopy: box.Account.KeepCopy,
+	}, err
+}
+
+// mailbox finds the mailbox that a person means.
+func (o *Service) mailbox(user string) (directory.Mailbox, error) {
+	a, err := o.ParseUser(user)
+	if err != nil {
+		return directory.Mailbox{}, err
+	}
+	if err := o.Require(a.Domain, false); err != nil {
+		return directory.Mailbox{}, err
+	}
+	box, err := o.Dir.Mailbox(a)
+	return box, o.explain(err, a.Domain, "domain show "+string(a.Domain))
+}
+
+// CheckMailbox says whether there is such a mailbox.
+func (o *Service) CheckMailbox(user string) error {
+	_, err := o.mailbox(user)
+	return err
+}
+
+// StatMailbox counts the mail of one mailbox.
+func (o *Service) StatMailbox(user string) (MailboxStat, error) {
+	box, err := o.mailbox(user)
+	if err != nil {
+		return MailboxStat{}, err
+	}
+	return o.stat(box)
+}
+
+// ShowMailbox tells all about one mailbox, but never its verifier.
+func (o *Service) ShowMailbox(user string) (MailboxDetails, error) {
+	box, err := o.mailbox(user)
+	if err != nil {
+		return MailboxDetails{}, err
+	}
+	held, err := o.Store.Stat(box.Dir)
+	if err != nil {
+		return MailboxDetails{}, err
+	}
+	domain, err := o.Dir.Domain(box.Address.Domain)
+	if err != nil {
+		return MailboxDetails{}, o.explain(err, box.Address.Domain, "domain list")
+	}
+	refs, err := o.references("", func(a addr.Address) bool { return a.Fold() == box.Address })
+	if err != nil {
+		return MailboxDetails{}, o.explain(err, box.Address.Domain, "domain list")
+	}
+	details := MailboxDetails{
+		MailboxSummary: o.summary(box),
+		LockedByDomain: domain.Locked,
+		DefaultQuota:   box.Account.Quota == 0,
+		Messages:       held.Messages,
+		Bytes:          held.Bytes,
+		Aliases:        orEmpty(refs.aliases),
+		Groups:         orEmpty(refs.groups),
+		ForwardedFrom:  orEmpty(refs.forwards),
+		CatchAllOf:     orEmpty(refs.catchAlls),
+		SendAs:         orEmpty(box.Account.SendAs),
+		SentAsBy:       orEmpty(refs.grants),
+		Outside:        Entitlement{Own: rightOf(box.Account.Outside)},
+		Inbound:        Entitlement{Own: rightOf(box.Account.Inbound)},
+		Secrets:        orEmpty(box.Account.Secrets.Kinds),
+		LogIns:         o.logInWays(box),
+		ClientCerts:    orEmpty(box.Account.ClientCerts),
+		Expired:        box.Method == directory.ByFile && box.Account.Verifier != "" && o.Keeper.Expired(&box.Account, time.Now()),
+	}
+	if details.Outside.May, err = o.Dir.MayOutside(box, o.Config().Policy.Outside.Send.Value); err != nil {
+		return MailboxDetails{}, o.explain(err, box.Address.Domain, "domain list")
+	}
+	if details.Inbound.May, err = o.Dir.MayInbound(box, o.Config().Policy.Outside.Receive.Value); err != nil {
+		return MailboxDetails{}, o.explain(err, box.Address.Domain, "domain list")
+	}
+	if !box.Account.Created.IsZero() {
+		details.Created = &box.Account.Created
+	}
+	if !box.Account.PasswordSet.IsZero() {
+		details.PasswordSet = &box.Account.PasswordSet
+	}
+	return details, nil
+}

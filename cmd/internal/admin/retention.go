@@ -1,0 +1,403 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"pillarbox/cmd/internal/config"
+	"pillarbox/mailstore"
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/directory"
+)
+
+// RetentionState is how a mailbox stands to the daily deletion.
+type RetentionState string
+
+// The values of RetentionState.
+const (
+	RetentionOff     RetentionState = "off"     // nothing is ever deleted
+	RetentionNew     RetentionState = "new"     // no server has seen the rule yet
+	RetentionWaiting RetentionState = "waiting" // the rule has not stood for a day yet
+	RetentionActive  RetentionState = "active"  // what falls due is deleted once a day
+	RetentionHeld    RetentionState = "held"    // as before, but mail is there that was due already when it, or the rule, came; it is kept for a week
+	RetentionDamaged RetentionState = "damaged" // the account cannot be read, and nothing is deleted
+)
+
+// RetentionResult is what was deleted from a mailbox, or would be.
+type RetentionResult struct {
+	Mailbox addr.Address   `json:"mailbox"`
+	Rule    mailstore.Rule `json:"rule"` // in days; 0: never
+	mailstore.Expired
+	Problem string `json:"problem,omitempty"` // why not all of it was deleted
+}
+
+// RetentionStatus is how long a mailbox keeps its mail, and what is due now.
+type RetentionStatus struct {
+	RetentionResult
+	From  RetentionSource `json:"from"`
+	State RetentionState  `json:"state"`
+	Until *time.Time      `json:"until"` // when waiting or held ends; null in every other state
+}
+
+// RetentionSource is who says so: "mailbox", "domain" or "default".
+type RetentionSource struct {
+	After        string `json:"after"`
+	FetchedAfter string `json:"fetched_after"`
+}
+
+// ruleOf is what holds for a mailbox.
+func (o *Service) ruleOf(box directory.Mailbox) mailstore.Rule {
+	return ruleFrom(box.Account.Retention.Or(box.DomainRetention).Or(o.defaultRetention()))
+}
+
+func (o *Service) defaultRetention() directory.Retention {
+	m := &o.Config().Mailboxes
+	return directory.Retention{DeleteAfter: m.DeleteAfter, DeleteFetchedAfter: m.DeleteFetchedAfter}
+}
+
+func ruleFrom(r directory.Retention) mailstore.Rule {
+	return mailstore.Rule{After: max(r.DeleteAfter, 0), FetchedAfter: max(r.DeleteFetchedAfter, 0)}
+}
+
+// NotesFetched reports whether it is to be remembered which messages of a mailbox were fetched.
+func (o *Service) NotesFetched(dir string) bool {
+	box, err := o.Dir.MailboxAt(dir)
+	return err == nil && o.ruleOf(box).FetchedAfter > 0
+}
+
+// KeptDays is for how many days a mailbox keeps mail at least, 0 for ever. Of "", before anybody has logged in, it is
+// the least that the domains and the configuration say.
+func (o *Service) KeptDays(dir string) int {
+	if dir != "" {
+		box, err := o.Dir.MailboxAt(dir)
+		if err != nil {
+			return 0
+		}
+		return leastDays(o.ruleOf(box))
+	}
+	least := leastDays(ruleFrom(o.defaultRetention()))
+	domains, _ := o.Dir.Domains()
+	for _, d := range domains {
+		if file, err := o.Dir.Domain(d); err == nil {
+			least = lesser(least, leastDays(ruleFrom(file.Retention.Or(o.defaultRetention()))))
+		}
+	}
+	return least
+}
+
+func leastDays(r mailstore.Rule) int { return lesser(r.After, r.FetchedAfter) }
+
+// lesser is the lesser number of days, where 0 is for ever.
+func lesser(a, b int) int {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
+}
+
+// boxes calls fn for a mailbox, for all of a domain or, if target is "", for all there are, until ctx ends.
+func (o *Service) boxes(ctx context.Context, target string, fn func(directory.Mailbox) error) error {
+	domain := ""
+	if target != "" {
+		d, isDomain, err := o.targetDomain(target, "retention show")
+		if err != nil {
+			return err
+		}
+		if !isDomain {
+			box, err := o.mailbox(target)
+			if err != nil {
+				return err
+			}
+			return fn(box)
+		}
+		domain = string(d)
+	}
+	return o.files(domain, func(d addr.Domain, _ *directory.DomainFile) error {
+		all, err := o.Dir.MailboxesAsFound(d)
+		for _, box := range all {
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err == nil {
+				err = fn(box)
+			}
+		}
+		return err
+	})
+}
+
+// wouldExpire is what the rule would have deleted now.
+func (o *Service) wouldExpire(box directory.Mailbox, rule mailstore.Rule, now time.Time) (RetentionResult, error) {
+	r := RetentionResult{Mailbox: box.Address, Rule: rule}
+	if rule.None() {
+		return r, nil
+	}
+	var err error
+	r.Expired, err = o.Store.WouldExpire(box.Dir, rule, time.Time{}, now)
+	if errors.Is(err, mailstore.ErrNoMailbox) {
+		err = nil // removed since the listing
+	}
+	return r, err
+}
+
+// ShowRetention tells the rule of a mailbox, of all of a domain or, for "", of all there are, and what is due.
+func (o *Service) ShowRetention(target string, now time.Time) ([]RetentionStatus, error) {
+	all := []RetentionStatus{}
+	seen := o.readWatched(now)
+	err := o.boxes(context.Background(), target, func(box directory.Mailbox) error {
+		if box.Damage != nil {
+			all = append(all, RetentionStatus{RetentionResult: RetentionResult{Mailbox: box.Address}, State: RetentionDamaged})
+			return nil
+		}
+		r, err := o.wouldExpire(box, o.ruleOf(box), now)
+		s := RetentionStatus{RetentionResult: r, From: retentionSource(box)}
+		s.State, s.Until = seen.state(box.Dir, r.Rule, now)
+		all = append(all, s)
+		return err
+	})
+	return all, err
+}
+
+func retentionSource(box directory.Mailbox) RetentionSource {
+	from := func(own, domain int) string {
+		switch {
+		case own != 0:
+			return "mailbox"
+		case domain != 0:
+			return "domain"
+		}
+		return "default"
+	}
+	own, domain := box.Account.Retention, box.DomainRetention
+	return RetentionSource{
+		After:        from(own.DeleteAfter, domain.DeleteAfter),
+		FetchedAfter: from(own.DeleteFetchedAfter, domain.DeleteFetchedAfter),
+	}
+}
+
+// DueNow is what RunRetention would delete, of the mailboxes where that is anything.
+func (o *Service) DueNow(target string, now time.Time) ([]RetentionResult, error) {
+	all := []RetentionResult{}
+	err := o.boxes(context.Background(), target, func(box directory.Mailbox) error {
+		if box.Damage != nil {
+			return nil
+		}
+		r, err := o.wouldExpire(box, o.ruleOf(box), now)
+		if r.Messages > 0 {
+			all = append(all, r)
+		}
+		return err
+	})
+	return all, err
+}
+
+// RunRetention deletes what is due now, however new the rules are: from a mailbox, from all of a domain or, for "",
+// from all there are. It goes on after a mailbox that it can do nothing about, such as one in use; the result says so.
+// It must run in the process that serves the data directory, or without any.
+func (o *Service) RunRetention(ctx context.Context, target string, now time.Time) ([]RetentionResult, error) {
+	if err := o.RequireTarget(target, true); err != nil {
+		return nil, err
+	}
+	all := []RetentionResult{}
+	err := o.boxes(ctx, target, func(box directory.Mailbox) error {
+		if err := o.requireName(box.Address); err != nil { // of an operator of more
+			all = append(all, RetentionResult{Mailbox: box.Address, Problem: err.Error()})
+			return nil
+		}
+		if box.Damage != nil {
+			all = append(all, RetentionResult{Mailbox: box.Address, Problem: box.Damage.Error()})
+			return nil
+		}
+		r := RetentionResult{Mailbox: box.Address, Rule: o.ruleOf(box)}
+		if r.Rule.None() {
+			return nil
+		}
+		var err error
+		r.Expired, err = o.Store.Expire(ctx, box.Dir, r.Rule, time.Time{}, now)
+		if r.Problem = retentionProblem(err); r.Messages > 0 || r.Problem != "" {
+			all = append(all, r)
+		}
+		if r.Messages > 0 {
+			o.Record(r.Mailbox.String(), nil, map[string]any{"deleted": r.Messages, "bytes": r.Bytes, "rule": r.Rule.String()})
+		}
+		return ctx.Err()
+	})
+	return all, err
+}
+
+// RetentionTargets are what RunRetention must be asked for so that an operator gets
+// done what he wants and may: the server that is asked does not know who he is. left
+// are the mailboxes of it that are not his to delete from. ErrNotPermitted if that
+// is all of them.
+func (o *Service) RetentionTargets(target string) (targets []string, left []RetentionResult, err error) {
+	left = []RetentionResult{}
+	if err := o.RequireTarget(target, true); err != nil || !o.limited() {
+		return []string{target}, left, err
+	}
+	var refused error
+	err = o.boxes(context.Background(), target, func(box directory.Mailbox) error {
+		problem := box.Damage
+		if err := o.requireName(box.Address); err != nil {
+			problem, refused = err, err
+		}
+		if problem != nil {
+			left = append(left, RetentionResult{Mailbox: box.Address, Problem: problem.Error()})
+			return nil
+		}
+		targets = append(targets, box.Address.String())
+		return nil
+	})
+	if err == nil && targets == nil {
+		err = refused
+	}
+	return targets, left, err
+}
+
+func retentionProblem(err error) string {
+	switch {
+	case err == nil, errors.Is(err, mailstore.ErrNoMailbox): // removed since the listing
+		return ""
+	case errors.Is(err, mailstore.ErrInUse):
+		return "the mailbox is in use; its mail stays until next time"
+	}
+	return err.Error()
+}
+
+// RetentionChange says which rules to change, each as a person types it; "" leaves one as it is.
+type RetentionChange struct {
+	After        string // "30", "never" or "default"
+	FetchedAfter string // "7", "never" or "default"
+}
+
+// RetentionPreview is what a RetentionChange would do.
+type RetentionPreview struct {
+	Target   string            `json:"target"` // the mailbox's address, or the domain
+	Domain   bool              `json:"domain"`
+	Before   mailstore.Rule    `json:"before"`
+	After    mailstore.Rule    `json:"after"`
+	Stricter bool              `json:"stricter"` // some mail would be deleted earlier than now
+	Due      []RetentionResult `json:"due"`      // what the new rule would have deleted now
+	Total    mailstore.Expired `json:"total"`    // of it
+	edit     func(*directory.Retention)
+}
+
+// PreviewRetention says what a change would do, and changes nothing.
+func (o *Service) PreviewRetention(target string, c RetentionChange, now time.Time) (RetentionPreview, error) {
+	edit, err := c.edit()
+	if err != nil {
+		return RetentionPreview{}, err
+	}
+	d, isDomain, err := o.targetDomain(target, "retention show")
+	if err != nil {
+		return RetentionPreview{}, err
+	}
+	if err := o.RequireTarget(target, false); err != nil {
+		return RetentionPreview{}, err
+	}
+	p := RetentionPreview{Target: string(d), Domain: isDomain, Due: []RetentionResult{}, edit: edit}
+	if isDomain {
+		file, err := o.Dir.Domain(d)
+		if err != nil {
+			return p, o.explain(err, d, "domain list")
+		}
+		p.compare(file.Retention, o.defaultRetention())
+	} else {
+		box, err := o.mailbox(target)
+		if err != nil {
+			return p, err
+		}
+		p.Target = box.Address.String()
+		p.compare(box.Account.Retention, box.DomainRetention.Or(o.defaultRetention()))
+	}
+	return p, o.previewDue(&p, target, now)
+}
+
+// compare fills in the rules.
+func (p *RetentionPreview) compare(own, next directory.Retention) {
+	p.Before = ruleFrom(own.Or(next))
+	p.edit(&own)
+	p.After = ruleFrom(own.Or(next))
+	p.Stricter = p.After.Stricter(p.Before)
+}
+
+func (o *Service) previewDue(p *RetentionPreview, target string, now time.Time) error {
+	return o.boxes(context.Background(), target, func(box directory.Mailbox) error {
+		if box.Damage != nil {
+			return nil
+		}
+		if p.Domain {
+			p.edit(&box.DomainRetention)
+		} else {
+			p.edit(&box.Account.Retention)
+		}
+		r, err := o.wouldExpire(box, o.ruleOf(box), now)
+		if r.Messages > 0 {
+			p.Due = append(p.Due, r)
+			p.Total = p.Total.Add(r.Expired)
+		}
+		return err
+	})
+}
+
+// ChangeRetention does what was previewed. Nothing is deleted by it: see RetentionRound.
+func (o *Service) ChangeRetention(p RetentionPreview) (Change, error) {
+	done := "deletes mail " + p.After.String()
+	if p.After.None() {
+		done = "deletes no mail by itself"
+	}
+	var warnings []string
+	if !p.After.None() {
+		warnings = append(warnings, fmt.Sprintf("the server deletes once a day, not before a rule has stood unchanged for a day, and what was due by then a week later; "+
+			"'pillarbox admin retention run %s --yes' deletes now", p.Target))
+	}
+	if p.Before.FetchedAfter == 0 && p.After.FetchedAfter > 0 {
+		warnings = append(warnings, "fetching counts from now on: what was fetched before is not known, and stays until it is fetched again")
+	}
+	if p.Domain {
+		return o.changeDomain(p.Target, done, func(d addr.Domain) ([]string, error) {
+			return warnings, o.Dir.UpdateDomain(d, func(f *directory.DomainFile) error { p.edit(&f.Retention); return nil })
+		})
+	}
+	c, err := o.updateAccount(p.Target, done, func(acc *directory.Account) error { p.edit(&acc.Retention); return nil })
+	c.Warnings = orEmpty(warnings)
+	return c, err
+}
+
+// edit reads what a person typed. Nothing is changed unless all of it is right.
+func (c RetentionChange) edit() (func(*directory.Retention), error) {
+	if c == (RetentionChange{}) {
+		return nil, Hint(errors.New("there is nothing to change"), "say what, as in --after 365 or --fetched-after 7")
+	}
+	after, err := parseDays(c.After)
+	fetched, err2 := parseDays(c.FetchedAfter)
+	if err := errors.Join(err, err2); err != nil {
+		return nil, Hint(err, "write a number of days from 1 to %d, or never, or default", config.MaxDays)
+	}
+	return func(r *directory.Retention) {
+		if c.After != "" {
+			r.DeleteAfter = after
+		}
+		if c.FetchedAfter != "" {
+			r.DeleteFetchedAfter = fetched
+		}
+	}, nil
+}
+
+// parseDays returns what directory.Retention keeps.
+func parseDays(text string) (int, error) {
+	switch strings.ToLower(text) {
+	case "", "default":
+		return 0, nil
+	case "never":
+		return -1, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 31)
+	if err != nil || n < 1 || n > config.MaxDays {
+		return 0, fmt.Errorf("%q is not a number of days", text)
+	}
+	return int(n), nil
+}

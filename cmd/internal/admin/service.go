@@ -1,0 +1,192 @@
+// Package admin holds one function for each thing that an administrator can do to
+// domains, mailboxes, aliases and groups. The command line, the old winpop
+// syntax and whatever front comes later call the same functions, whether or not
+// the server runs: the files are the truth, and the server looks at them.
+package admin
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync/atomic"
+
+	"pillarbox/cmd/internal/config"
+	"pillarbox/mailstore"
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/durable"
+	"pillarbox/quota"
+	"pillarbox/smtp/devices"
+	"pillarbox/tls/certs"
+)
+
+// HintError is an error with a line for the person who reads it: what to do.
+type HintError struct {
+	Err  error
+	Hint string
+}
+
+func (e *HintError) Error() string { return e.Err.Error() }
+func (e *HintError) Unwrap() error { return e.Err }
+
+// Hint adds a hint to an error; nil stays nil.
+func Hint(err error, hint string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return &HintError{err, fmt.Sprintf(hint, args...)}
+}
+
+// Files is the file system of a data directory. *durable.Root is the one in use; a simulation brings its own.
+type Files interface {
+	durable.FS
+	// Name is the directory, for messages and for what lies in it beside the mail.
+	Name() string
+	// Filesystem returns the kind of file system, and whether it keeps the promises that a log rests on.
+	Filesystem() (name string, trusted bool, err error)
+	Close() error
+}
+
+// Service is a data directory opened for work. Close it.
+type Service struct {
+	Root  Files
+	Dir   *directory.Directory
+	Store *mailstore.Store
+	Quota *quota.Ledger
+	// Devices are the machines that may send without a log-in.
+	Devices *devices.Registry
+	// Keeper makes what is kept of passwords.
+	Keeper *auth.Keeper
+	// Checkpoint empties the store's log before mail is put back: the log knows messages by mailbox and name. nil: no log
+	// can hold any.
+	Checkpoint func() error
+	// Exclusively makes a change of mailboxes' directories while no operation acts on their mail. nil: none can.
+	Exclusively func(change func() error) error
+
+	log   *slog.Logger // may be nil
+	cfg   *atomic.Pointer[config.Config]
+	watch *atomic.Pointer[func(quota.Event)]
+
+	sources *sources
+
+	damages   *durable.Damages
+	operators *operators
+	operator  *Operator // whose office it is; nil: somebody's who may do everything
+	recorder  Recorder
+}
+
+// Open opens the data directory that the configuration names, which must be
+// there. It takes no lock and starts nothing. log is for what goes on behind the
+// verbs, such as a directory that does not answer; nil is silence.
+func Open(cfg *config.Config, log *slog.Logger) (*Service, error) {
+	root, err := durable.Open(cfg.Data)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, Hint(fmt.Errorf("data directory: %w", err), "run this as root (sudo), or as the user that the server runs as")
+	} else if err != nil {
+		return nil, Hint(fmt.Errorf("data directory: %w", err), "'data' in the configuration names it; 'pillarbox setup' makes it")
+	}
+	return OpenOn(root, cfg, log)
+}
+
+// OpenOn is Open on a file system that is open already. The Service closes it, after an error too.
+func OpenOn(root Files, cfg *config.Config, log *slog.Logger) (*Service, error) {
+	if err := checkVersion(root); err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	damages := newDamages(root.Name(), log)
+	o := &Service{
+		Root: root, Dir: directory.New(root, directory.Options{}), Devices: devices.New(root).Report(damages), damages: damages,
+		cfg: new(atomic.Pointer[config.Config]), watch: new(atomic.Pointer[func(quota.Event)]),
+		sources: new(sources), log: log, Keeper: NewKeeper(cfg),
+		operators: newOperators(root, damages), recorder: NewRecorder(root, Server(), nil),
+	}
+	o.Dir.Report(damages)
+	o.observe()
+	if err := o.SetConfig(cfg); err != nil {
+		return nil, errors.Join(err, o.Close())
+	}
+	// The ledger counts through the store, and the store asks the ledger.
+	o.Quota = quota.NewLedger(quota.Options{Limits: o.limitsAt, Usage: o.usage, Members: o.members, Stamp: o.stampAt, Notify: o.crossed})
+	var err error
+	o.Store, err = mailstore.Open(root, mailstore.Options{Reserver: o.Quota})
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	return o, nil
+}
+
+// OpenCertificate opens the certificate that the configuration names.
+func OpenCertificate(cfg *config.Config) (*certs.Manager, error) {
+	m, err := certs.Open(cfg.Certs())
+	return m, Hint(err, "'pillarbox setup' makes a certificate of the server's own; [tls] in the configuration names another")
+}
+
+// Close releases the data directory.
+func (o *Service) Close() error {
+	o.sources.close()
+	return o.Root.Close()
+}
+
+// checkpointed does something between two checkpoints.
+func (o *Service) checkpointed(do func() error) error {
+	if o.Checkpoint == nil {
+		return do()
+	}
+	if err := o.Checkpoint(); err != nil {
+		return notYet(err)
+	}
+	err := do()
+	return errors.Join(err, o.Checkpoint())
+}
+
+// exclusively makes a change of mailboxes' directories.
+func (o *Service) exclusively(change func() error) error {
+	if o.Exclusively == nil {
+		return change()
+	}
+	began := false
+	err := o.Exclusively(func() error {
+		began = true
+		defer o.Quota.Forget()
+		return change()
+	})
+	if err != nil && !began {
+		return notYet(err)
+	}
+	return err
+}
+
+func notYet(err error) error {
+	return Hint(fmt.Errorf("mail that is on its way to the disk: %w", err), "see what the server's log says; nothing was changed")
+}
+
+// Config is the configuration in force.
+func (o *Service) Config() *config.Config { return o.cfg.Load() }
+
+// SetConfig puts another configuration in force; the data directory stays. The error is that of a directory that cannot be, such as one whose
+// CA cannot be read; all else is in force even so.
+func (o *Service) SetConfig(cfg *config.Config) error {
+	if old := o.cfg.Swap(cfg); old != nil && old.LogIns.KeyFile != cfg.LogIns.KeyFile {
+		o.Keeper.SetVault(newVault(cfg))
+	}
+	o.Keeper.SetRules(RulesOf(cfg))
+	err := o.sources.configure(cfg, o.log)
+	o.Dir.SetOptions(directory.Options{
+		DefaultDomain: cfg.DefaultDomain,
+		Postmaster:    cfg.Postmaster,
+		PlusSeparator: cfg.Mailboxes.PlusSeparator,
+		Method:        cfg.LogIns.Method,
+		Lookups:       o.sources.lookups(cfg),
+		First:         o.sources.first,
+	})
+	return Hint(err, "[[directory]] in the configuration names it")
+}
+
+// ParseUser reads the name of a mailbox, alias or group as an administrator
+// types it: a full address, or a bare name in the default domain.
+func (o *Service) ParseUser(name string) (addr.Address, error) {
+	a, err := o.Dir.ParseUser(name)
+	return a, Hint(err, "write it as name@domain")
+}

@@ -1,0 +1,240 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"pillarbox/cmd/internal/config"
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/durable"
+	"pillarbox/mailstore/ldap"
+	"pillarbox/mailstore/system"
+)
+
+// sources are where people and passwords are that no file here has: the
+// directories of the configuration, and the accounts of this machine.
+type sources struct {
+	mu     sync.RWMutex
+	ldap   map[string]openDirectory // owner: mu
+	first  string                   // owner: mu
+	system system.Checker           // owner: mu
+}
+
+// openDirectory is a directory, with the CA that it was opened with.
+type openDirectory struct {
+	*ldap.Directory
+	ca string // what is in its file
+}
+
+// lookupLimit bounds a look-up, whatever the directory's own time-outs add up to:
+// a session waits for it.
+const lookupLimit = 30 * time.Second
+
+// configure opens what the configuration names. A directory that is as it was,
+// its CA too, keeps its connections and what it knows.
+func (s *sources) configure(cfg *config.Config, log *slog.Logger) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := make(map[string]openDirectory)
+	var errs []error
+	s.first = ""
+	for i := range cfg.Directories {
+		c := cfg.Directories[i].LDAP(log)
+		if s.first == "" {
+			s.first = c.Name
+		}
+		ca := textOf(c.CAFile)
+		if old, ok := s.ldap[c.Name]; ok && old.ca == ca && old.Config().Equal(c) {
+			next[c.Name] = old
+			continue
+		}
+		d, err := ldap.Open(c)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		next[c.Name] = openDirectory{d, ca}
+	}
+	for name, old := range s.ldap {
+		if next[name].Directory != old.Directory {
+			old.Close()
+		}
+	}
+	s.ldap, s.system = next, cfg.System.Checker()
+	return errors.Join(errs...)
+}
+
+// textOf is what a file holds, "" where it cannot be read: who opens it next says
+// why.
+func textOf(file string) string {
+	if file == "" {
+		return ""
+	}
+	text, _ := durable.ReadSmallFile(file, durable.MaxSmall)
+	return string(text)
+}
+
+func (s *sources) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range s.ldap {
+		d.Close()
+	}
+	s.ldap = nil
+}
+
+// directory is the one of a name, "" for the first; nil where there is none.
+func (s *sources) directory(name string) *ldap.Directory {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if name == "" {
+		name = s.first
+	}
+	return s.ldap[name].Directory
+}
+
+// lookups are the directories as mailstore/directory asks them.
+func (s *sources) lookups(cfg *config.Config) map[string]directory.Lookup {
+	all := make(map[string]directory.Lookup)
+	for i := range cfg.Directories {
+		c := &cfg.Directories[i]
+		l := directory.Lookup{NetBIOS: c.NetBIOS, AtDelivery: c.MakesAtDelivery(), AtLogin: c.MakesAtLogin()}
+		if d := s.directory(c.Name); d != nil && c.Lookup {
+			l.People = people{d}
+		}
+		all[c.Name] = l
+	}
+	return all
+}
+
+// people finds people in an LDAP directory.
+type people struct{ dir *ldap.Directory }
+
+func (p people) Login(user, domain string) (directory.Person, error) {
+	return p.ask(func(ctx context.Context) (ldap.Person, error) {
+		return p.dir.Find(ctx, ldap.Login{User: user, Domain: addr.Domain(domain)})
+	})
+}
+
+func (p people) Address(a addr.Address) (directory.Person, error) {
+	return p.ask(func(ctx context.Context) (ldap.Person, error) { return p.dir.Address(ctx, a) })
+}
+
+func (p people) ask(find func(context.Context) (ldap.Person, error)) (directory.Person, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), lookupLimit)
+	defer cancel()
+	found, err := find(ctx)
+	if errors.Is(err, ldap.ErrNotFound) {
+		return directory.Person{}, fmt.Errorf("%w: %w", directory.ErrNotFound, err)
+	} else if errors.Is(err, ldap.ErrUnusable) {
+		return directory.Person{}, fmt.Errorf("%w: %w", directory.ErrUnusable, err)
+	} else if err != nil {
+		return directory.Person{}, err
+	}
+	return directory.Person{Mailbox: found.Mailbox, Aliases: found.Aliases, Members: found.Members, Quota: found.Quota}, nil
+}
+
+// Backend is where the passwords of a method are checked that is not
+// directory.ByFile; nil where the configuration has nothing of the kind.
+func (o *Service) Backend(m directory.Method) auth.Backend {
+	if name, ok := m.Directory(); ok {
+		if d := o.sources.directory(name); d != nil {
+			return ldapBackend{o, d}
+		}
+		return nil
+	}
+	o.sources.mu.RLock()
+	defer o.sources.mu.RUnlock()
+	if m != directory.BySystem || o.sources.system == nil {
+		return nil
+	}
+	return systemBackend{o.sources.system}
+}
+
+type ldapBackend struct {
+	office *Service
+	dir    *ldap.Directory
+}
+
+var errAnother = errors.New("the directory gives this person another mailbox")
+
+func (b ldapBackend) Check(ctx context.Context, login, mailbox addr.Address, password string) error {
+	person, err := b.dir.Check(ctx, ldap.Login{User: login.Local, Domain: login.Domain}, password)
+	switch {
+	case errors.Is(err, ldap.ErrInvalid), errors.Is(err, ldap.ErrNotFound):
+		return fmt.Errorf("%w: %w", auth.ErrInvalid, err)
+	case err != nil:
+		return err
+	case !b.owns(person, mailbox):
+		return fmt.Errorf("%w: %w", auth.ErrInvalid, errAnother)
+	}
+	return nil
+}
+
+// owns says whether a person's password may open a mailbox. Two people may have
+// the same name in different places: where the directory says which mailbox of
+// ours is somebody's, it is no other, and where it says none, the domain must be
+// beyond doubt.
+func (b ldapBackend) owns(p ldap.Person, mailbox addr.Address) bool {
+	if p.Mailbox.IsZero() {
+		return b.knowsDomain(mailbox)
+	}
+	if p.Mailbox == mailbox {
+		return true
+	}
+	for _, alias := range p.Aliases {
+		if alias == mailbox {
+			return true
+		}
+	}
+	hosted, err := b.office.Dir.Hosts(p.Mailbox.Domain)
+	return err == nil && !hosted && b.knowsDomain(mailbox)
+}
+
+// knowsDomain reports whether a password that is right is right for the domain of
+// a mailbox: the directory was asked for it, or has people of no other.
+func (b ldapBackend) knowsDomain(mailbox addr.Address) bool {
+	if b.dir.Config().AsksForDomain() {
+		return true
+	}
+	dir := b.office.Dir
+	all, err := dir.Domains()
+	if err != nil {
+		return false
+	}
+	for _, d := range all {
+		if d == mailbox.Domain {
+			continue
+		}
+		method, err := dir.MethodOf(d)
+		if box, lookup := dir.Mailbox(addr.Address{Local: mailbox.Local, Domain: d}); lookup == nil && err == nil && box.Method != directory.ByFile {
+			method = box.Method
+		}
+		if name, ok := method.Directory(); err != nil || ok && name == b.dir.Name() {
+			return false
+		}
+	}
+	return true
+}
+
+type systemBackend struct{ system.Checker }
+
+// Check asks about the account that is called as the mailbox is. People write
+// capital letters where their accounts, as a rule, have none.
+func (b systemBackend) Check(ctx context.Context, login, mailbox addr.Address, password string) error {
+	account := login.Local
+	if !mailbox.IsZero() {
+		account = mailbox.Local
+	}
+	err := b.Checker.Check(ctx, account, password)
+	if errors.Is(err, system.ErrInvalid) {
+		return fmt.Errorf("%w: %w", auth.ErrInvalid, err)
+	}
+	return err
+}

@@ -1,0 +1,232 @@
+// Package connlimit stands before the greeting: it limits how many connections there
+// are in all and from one address, and turns away whom the server will not talk
+// to. SMTP and POP3 stand behind the same Guard. For after the log-in it counts
+// the sessions of each account.
+package connlimit
+
+import (
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Limits of a Guard; 0 is no limit.
+type Limits struct {
+	Connections int                   // in all
+	PerAddress  int                   // from one IPv4 address or one IPv6 /64
+	Trusted     func(netip.Addr) bool // clients with room of their own; nil: none
+}
+
+// Guard counts connections. A crowd of strangers cannot take all: a part is kept for
+// connections that are trusted or have logged in, and a part for each service; and
+// the fewer are left, the fewer one address may have. Safe for concurrent use.
+type Guard struct {
+	log *slog.Logger
+
+	mu       sync.Mutex
+	limits   Limits             // owner: mu
+	total    int                // owner: mu
+	trusted  int                // owner: mu; connections of total that are trusted or have logged in
+	services map[string]int     // owner: mu; connections of each service that there is
+	from     map[netip.Addr]int // owner: mu; no entry is zero
+	refusals refusals           // owner: mu
+}
+
+// New returns a Guard that has counted nothing.
+func New(limits Limits, log *slog.Logger) *Guard {
+	return &Guard{limits: limits, log: log, services: make(map[string]int), from: make(map[netip.Addr]int)}
+}
+
+// SetLimits changes the limits for connections to come.
+func (g *Guard) SetLimits(limits Limits) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.limits = limits
+}
+
+// Listen returns inner with the limits in front: a connection over one gets
+// refusal, a whole line with its CRLF, and is closed. An empty refusal, for
+// ports where TLS comes first, just closes. The listeners of one service share the
+// room that is kept for it.
+func (g *Guard) Listen(inner net.Listener, service, refusal string) net.Listener {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.services[service] += 0
+	return &listener{inner, g, service, refusal}
+}
+
+type listener struct {
+	net.Listener
+	guard   *Guard
+	service string
+	refusal string
+}
+
+// Accept returns the next connection within the limits.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		m := &member{guard: l.guard, service: l.service, key: addressKey(c.RemoteAddr())}
+		if l.guard.enter(m, clientAddress(c.RemoteAddr())) {
+			return &conn{Conn: c, member: m}, nil
+		}
+		turnAway(c, l.refusal)
+	}
+}
+
+// turnAway says line and hangs up.
+func turnAway(c net.Conn, line string) {
+	// The line fits into an empty socket buffer: this does not block.
+	c.SetWriteDeadline(time.Now().Add(time.Second))
+	c.Write([]byte(line))
+	c.Close()
+}
+
+// addressKey is what connections are counted by. An IPv6 host has a whole /64
+// to itself.
+func addressKey(a net.Addr) netip.Addr {
+	ip := clientAddress(a)
+	if ip.Is6() {
+		prefix, _ := ip.Prefix(64)
+		return prefix.Addr()
+	}
+	return ip
+}
+
+func clientAddress(a net.Addr) netip.Addr {
+	ap, err := netip.ParseAddrPort(a.String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap().WithZone("")
+}
+
+// member is a connection that was let in.
+type member struct {
+	guard   *Guard
+	service string
+	key     netip.Addr
+	trusted bool // owner: guard.mu
+	left    bool // owner: guard.mu
+}
+
+// The limits that a connection can be refused by, as the log names them.
+const (
+	byConnections = "limits.connections"
+	byAddress     = "limits.connections_per_address"
+	byShare       = "limits.connections, the share of one address"
+)
+
+// enter counts a connection, unless it is one too many.
+func (g *Guard) enter(m *member, remote netip.Addr) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	m.trusted = !remote.IsValid() || g.limits.Trusted != nil && g.limits.Trusted(remote)
+	if limit := g.refuses(m); limit != "" {
+		g.refusals.log(g.log, "connections refused by a limit", limit, m.service, "remote_ip", remote)
+		return false
+	}
+	g.total++
+	g.services[m.service]++
+	g.from[m.key]++
+	if m.trusted {
+		g.trusted++
+	}
+	return true
+}
+
+// refuses is the limit that a new connection is over; "": none. The caller holds mu.
+func (g *Guard) refuses(m *member) string {
+	const few = 4 // connections that an address may have as long as there is room
+	own := g.from[m.key]
+	if g.limits.PerAddress > 0 && own >= g.limits.PerAddress {
+		return byAddress
+	}
+	if g.limits.Connections <= 0 {
+		return ""
+	}
+	room := g.limits.Connections - g.total - g.kept(m)
+	share := room
+	if !m.trusted {
+		share /= 2
+	}
+	switch {
+	case room <= 0:
+		return byConnections
+	case own >= max(few, share):
+		return byShare
+	}
+	return ""
+}
+
+// kept is how many connections are kept for others once m is in: an eighth of all for
+// those that are trusted, and an eighth for all services together. The caller holds mu.
+func (g *Guard) kept(m *member) int {
+	const part = 8
+	forTrusted := g.limits.Connections / part
+	forService := g.limits.Connections / part / max(len(g.services), 1)
+	trusted := g.trusted
+	if m.trusted {
+		trusted++
+	}
+	kept := max(0, forTrusted-trusted)
+	for name, n := range g.services {
+		if name == m.service {
+			n++
+		}
+		kept += max(0, forService-n)
+	}
+	return kept
+}
+
+// leave stops counting a connection. Safe to call twice.
+func (m *member) leave() {
+	g := m.guard
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if m.left {
+		return
+	}
+	m.left = true
+	g.total--
+	g.services[m.service]--
+	if m.trusted {
+		g.trusted--
+	}
+	if g.from[m.key]--; g.from[m.key] == 0 {
+		delete(g.from, m.key)
+	}
+}
+
+type conn struct {
+	net.Conn
+	member *member
+}
+
+// LoggedIn says that the client has logged in: it counts among the trusted.
+func (c *conn) LoggedIn() {
+	g := c.member.guard
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !c.member.left && !c.member.trusted {
+		c.member.trusted = true
+		g.trusted++
+	}
+}
+
+// ReadFrom lets the kernel copy from a file, where the connection below can.
+func (c *conn) ReadFrom(r io.Reader) (int64, error) { return io.Copy(c.Conn, r) }
+
+// NetConn is the connection below.
+func (c *conn) NetConn() net.Conn { return c.Conn }
+
+func (c *conn) Close() error {
+	defer c.member.leave()
+	return c.Conn.Close()
+}

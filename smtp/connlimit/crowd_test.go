@@ -1,0 +1,147 @@
+package connlimit
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var services = []string{"smtp", "submission", "smtps", "pop3", "pop3s", "odmr"}
+
+// newOffice is a Guard with all services, that trusts 192.168.0.0/16.
+func newOffice(limits Limits) (*Guard, *bytes.Buffer) {
+	log := new(bytes.Buffer)
+	limits.Trusted = netip.MustParsePrefix("192.168.0.0/16").Contains
+	g := New(limits, slog.New(slog.NewTextHandler(log, nil)))
+	for _, s := range services {
+		g.services[s] = 0
+	}
+	return g, log
+}
+
+func (g *Guard) try(service, from string) (*member, bool) {
+	ip := netip.MustParseAddr(from)
+	m := &member{guard: g, service: service, key: ip}
+	return m, g.enter(m, ip)
+}
+
+// crowd tries n connections from each of some addresses, in turn.
+func (g *Guard) crowd(service, network string, addresses, n int) (in int) {
+	for range n {
+		for a := range addresses {
+			if _, ok := g.try(service, fmt.Sprint(network, a>>8, ".", a&255)); ok {
+				in++
+			}
+		}
+	}
+	return in
+}
+
+// Whatever crowd of strangers comes wherever, the office has room at every service,
+// and so has, at every other service, a stranger who was not there before.
+func TestRoomUnderACrowd(t *testing.T) {
+	for _, limit := range []int{100, 1000, 10_000} {
+		for _, crowd := range []struct {
+			services  []string
+			addresses int
+			each      int
+		}{
+			{[]string{"smtp"}, 10, 100}, {[]string{"smtp"}, 2000, 100}, {[]string{"pop3"}, 1, 10_000},
+			{[]string{"smtp", "submission"}, 5000, 4}, {services, 3000, 10},
+		} {
+			g, log := newOffice(Limits{Connections: limit, PerAddress: 100})
+			total := 0
+			for _, s := range crowd.services {
+				total += g.crowd(s, "10.1.", crowd.addresses, crowd.each)
+			}
+			if total > limit-limit/8 {
+				t.Errorf("%d of %d for %v", total, limit, crowd)
+			}
+			for at, s := range services {
+				for i := range limit / 8 / 6 {
+					if _, ok := g.try(s, netip.AddrFrom4([4]byte{192, 168, byte(at), byte(i)}).String()); !ok {
+						t.Errorf("the office is refused at %s after %d, crowd %v of %d", s, i, crowd, limit)
+						break
+					}
+				}
+			}
+			if len(crowd.services) < len(services) {
+				if _, ok := g.try("smtps", "198.51.100.7"); !ok {
+					t.Errorf("a stranger is refused at smtps, crowd %v of %d", crowd, limit)
+				}
+			}
+			if total < crowd.addresses*crowd.each*len(crowd.services) && !strings.Contains(log.String(), "limit=\"limits.connections") && !strings.Contains(log.String(), "limit=limits.connections") {
+				t.Errorf("no log of refusals: %s", log)
+			}
+		}
+	}
+}
+
+// A crowd in a trusted network does not shut out other addresses either.
+func TestRoomUnderATrustedCrowd(t *testing.T) {
+	g, _ := newOffice(Limits{Connections: 1000, PerAddress: 100})
+	g.crowd("smtp", "192.168.", 10, 100)
+	for _, s := range services {
+		if _, ok := g.try(s, "192.168.200.1"); !ok {
+			t.Errorf("refused at %s", s)
+		}
+	}
+}
+
+// A stranger who has logged in counts among the trusted, and what leaves makes room.
+func TestLoggedInAndLeft(t *testing.T) {
+	g, _ := newOffice(Limits{Connections: 80})
+	var all []*member
+	for i := range 200 {
+		m, ok := g.try("submission", netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}).String())
+		if !ok {
+			break
+		}
+		all = append(all, m)
+	}
+	before := len(all)
+	for _, m := range all[:10] {
+		(&conn{member: m}).LoggedIn()
+		(&conn{member: m}).LoggedIn()
+	}
+	for i := range 200 {
+		m, ok := g.try("submission", netip.AddrFrom4([4]byte{10, 0, 1, byte(i)}).String())
+		if !ok {
+			break
+		}
+		all = append(all, m)
+	}
+	if len(all) != before+10 {
+		t.Errorf("%d after ten logins, %d before", len(all), before)
+	}
+	for _, m := range all {
+		m.leave()
+		m.leave()
+	}
+	if g.total != 0 || g.trusted != 0 || len(g.from) != 0 || g.services["submission"] != 0 {
+		t.Errorf("%d connections are left, %d trusted", g.total, g.trusted)
+	}
+}
+
+// A crowd does not fill the log, and none of its refusals goes uncounted.
+func TestRefusalsAreLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, log := newOffice(Limits{PerAddress: 1})
+		g.try("pop3", "10.0.0.1")
+		for range 100 {
+			g.try("pop3", "10.0.0.1")
+		}
+		time.Sleep(time.Minute)
+		g.try("pop3", "10.0.0.1")
+		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+		if len(lines) != 2 || !strings.Contains(lines[0], "limit=limits.connections_per_address service=pop3 refused=1 remote_ip=10.0.0.1") ||
+			!strings.Contains(lines[1], "refused=100 ") {
+			t.Errorf("%q", lines)
+		}
+	})
+}

@@ -1,0 +1,324 @@
+package decisionlog
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"pillarbox/etc/lab/mailtest"
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/durable"
+	"pillarbox/smtp"
+	"pillarbox/smtp/policy"
+)
+
+func disk(t testing.TB) (*mailtest.FailFS, string) {
+	t.Helper()
+	dir := t.TempDir()
+	root, err := durable.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { root.Close() })
+	return mailtest.NewFailFS(root), dir
+}
+
+func address(t testing.TB, s string) addr.Address {
+	t.Helper()
+	a, err := addr.Parse(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// full is a record with every fact there is.
+func full(t testing.TB) Record {
+	anna, boss := address(t, "anna@office.example"), address(t, `"the boss"@office.example`)
+	return Record{
+		Time: time.Date(2025, 3, 4, 5, 6, 7, 8, time.UTC), Trace: "abc123", Stage: "message", Verdict: policy.Refuse.String(), Reply: "553 5.7.1 no",
+		Facts: policy.Facts{
+			Service: smtp.Submission, Remote: netip.MustParseAddr("2001:db8::1"), Name: "host.example", NameState: policy.NameVerified,
+			TLSVersion: 0x304, WeakCipher: "TLS_RSA_WITH_3DES_EDE_CBC_SHA", Helo: "host", InternalName: true,
+			Device: &policy.Device{
+				Name: "ups", Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}, Outside: true, As: anna, PerHour: 3, AllowPlaintext: true, Over: true,
+			},
+			User: policy.User{Address: anna, Own: []addr.Address{boss}, Groups: []addr.Address{boss}, Outside: true, Right: "account.json", Held: true},
+			From: boss, FromHosted: true, FromPlain: anna, SenderDomain: policy.DomainExists,
+			To: anna, Kind: policy.RecipientLocal, NoOutside: true, InboundRight: "account.json", GroupName: boss, Forwards: true, GroupAccept: policy.AcceptMembers, GroupMember: true,
+			HeaderSender: []addr.Address{anna, boss}, HeaderPlain: []addr.Address{boss}, HeaderField: "From", HeaderBad: true, Hops: 3,
+			Listed: []policy.Listing{{Site: "list.example", State: policy.ListedThere, Answer: []netip.Addr{netip.MustParseAddr("127.0.0.2")}, Text: "why"}},
+		},
+	}
+}
+
+// numbered is a record whose trace is a number.
+func numbered(n int) Record {
+	return Record{
+		Time: time.Unix(int64(n), 0).UTC(), Trace: fmt.Sprint(n), Verdict: policy.Accept.String(),
+		Facts: policy.Facts{Remote: netip.MustParseAddr("192.0.2.1")},
+	}
+}
+
+func traces(all []Record) string {
+	var words []string
+	for _, r := range all {
+		words = append(words, r.Trace)
+	}
+	return strings.Join(words, " ")
+}
+
+func recent(t testing.TB, fsys durable.FS, limit int) string {
+	t.Helper()
+	all, err := Recent(fsys, limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return traces(all)
+}
+
+// Every fact must come back as it went in: a decision is made again from it.
+func TestRoundTrip(t *testing.T) {
+	fsys, _ := disk(t)
+	want := full(t)
+	facts := reflect.ValueOf(want.Facts)
+	for i := range facts.NumField() {
+		if facts.Field(i).IsZero() {
+			t.Errorf("the record of this test lacks the fact %s", facts.Type().Field(i).Name)
+		}
+	}
+	j := Open(fsys)
+	j.Add(want)
+	j.Close()
+	got, err := Recent(fsys, 10)
+	if err != nil || len(got) != 1 || !reflect.DeepEqual(got[0], want) {
+		t.Errorf("%+v, %v; want %+v", got, err, want)
+	}
+	if !want.Refused() || numbered(1).Refused() {
+		t.Error("Refused is wrong")
+	}
+}
+
+func TestRotation(t *testing.T) {
+	fsys, dir := disk(t)
+	if got := recent(t, fsys, 10); got != "" {
+		t.Errorf("before the first record %q", got)
+	}
+	j := Open(fsys)
+	j.max = 1000
+	written := 0
+	for range 3 { // as many starts of the server
+		for range 20 {
+			written++
+			j.Add(numbered(written))
+		}
+		j.Close()
+		j = Open(fsys)
+		j.max = 1000
+	}
+	for range 100 {
+		written++
+		j.Add(numbered(written))
+		for len(j.queue) > 0 { // one at a time
+			time.Sleep(time.Millisecond)
+		}
+	}
+	j.Close()
+	if j.Dropped() != 0 {
+		t.Errorf("%d dropped", j.Dropped())
+	}
+	files, err := os.ReadDir(filepath.Join(dir, "journal"))
+	if err != nil || len(files) != 2 {
+		t.Fatalf("files: %v, %v", files, err)
+	}
+	for _, f := range files {
+		info, err := f.Info()
+		if err != nil || info.Size() > 1000 || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", f.Name(), info, err)
+		}
+	}
+	if got := recent(t, fsys, 3); got != "158 159 160" {
+		t.Errorf("the last 3 are %q", got)
+	}
+	all, _ := Recent(fsys, 1000)
+	for i, r := range all {
+		if want := fmt.Sprint(160 - len(all) + 1 + i); r.Trace != want {
+			t.Fatalf("record %d is %s, want %s", i, r.Trace, want)
+		}
+	}
+	if len(all) < 5 { // how many went in one piece is up to the scheduler
+		t.Errorf("only %d are left", len(all))
+	}
+}
+
+// A crash tears the last line; others write nonsense.
+func TestTorn(t *testing.T) {
+	fsys, dir := disk(t)
+	j := Open(fsys)
+	j.Add(numbered(1))
+	j.Close()
+	file := filepath.Join(dir, "journal/decisions.jsonl")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, torn := range []string{string(data[:len(data)/2]), "{}", "null", "\n\n", `{"time":"2025-01-01T00:00:00Z","facts":{"from":"a b"}}`, "\xff\x00", string(data[:len(data)-1])} {
+		if err := os.WriteFile(file, append(data, torn...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want := "1"
+		if torn == string(data[:len(data)-1]) { // only the end of the line is missing
+			want = "1 1"
+		}
+		if got := recent(t, fsys, 10); got != want {
+			t.Errorf("with %q at the end %q", torn, got)
+		}
+		j := Open(fsys)
+		j.Add(numbered(2))
+		j.Close()
+		if got := recent(t, fsys, 10); got != want+" 2" {
+			t.Errorf("and one more after %q: %q", torn, got)
+		}
+	}
+}
+
+// Nothing that happens to the disk stops anybody, and when it is well again the
+// journal goes on.
+func TestDiskFails(t *testing.T) {
+	fsys, _ := disk(t)
+	j := Open(fsys)
+	broken := errors.New("disk broken")
+	fsys.Start(mailtest.From(1, broken))
+	for n := range 3 {
+		j.Add(numbered(n))
+	}
+	for j.Dropped() < 3 {
+		time.Sleep(time.Millisecond)
+	}
+	fsys.Start(nil)
+	j.Add(numbered(9))
+	j.Close()
+	if got := recent(t, fsys, 10); got != "9" || j.Dropped() != 3 {
+		t.Errorf("written %q, dropped %d", got, j.Dropped())
+	}
+	for n := 1; n < 20; n++ {
+		j := Open(fsys)
+		j.max = 100
+		fsys.Start(mailtest.Nth(n, broken))
+		j.Add(numbered(n))
+		j.Close()
+		fsys.Start(nil)
+		if _, err := Recent(fsys, 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// What comes too fast is dropped; what is too long as well.
+func TestBounded(t *testing.T) {
+	fsys, _ := disk(t)
+	hold, held := make(chan bool), make(chan bool, 1)
+	fsys.Start(func(int, mailtest.Op) error {
+		select {
+		case held <- true:
+		default:
+		}
+		<-hold
+		return nil
+	})
+	j := Open(fsys)
+	j.Add(numbered(0))
+	<-held
+	for n := range queue + 10 {
+		j.Add(numbered(n + 1))
+	}
+	if got := j.Dropped(); got != 10 {
+		t.Errorf("%d dropped, want 10", got)
+	}
+	close(hold)
+	long := numbered(0)
+	long.Facts.Helo = strings.Repeat("x", maxRecord)
+	j.Close()
+	fsys.Start(nil)
+	j = Open(fsys)
+	j.Add(long)
+	j.Close()
+	j.Add(numbered(0))
+	if got := j.Dropped(); got != 2 {
+		t.Errorf("%d dropped, want the long one and the late one", got)
+	}
+	if all, err := Recent(fsys, 1<<20); err != nil || len(all) != queue+1 {
+		t.Errorf("%d written, %v", len(all), err)
+	}
+	j.Close() // a second time
+}
+
+func TestConcurrent(t *testing.T) {
+	fsys, _ := disk(t)
+	j := Open(fsys)
+	j.max = 2000
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for n := range 50 {
+				j.Add(numbered(n))
+				if _, err := Recent(fsys, 5); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	j.Close()
+	if j.Dropped() != 0 {
+		t.Errorf("%d dropped", j.Dropped())
+	}
+}
+
+func TestRefusedUnknown(t *testing.T) {
+	var all []Record
+	n := 0
+	add := func(ip, from, to, verdict string) *Record {
+		n++
+		all = append(all, Record{
+			Time: time.Unix(int64(n), 0), Trace: fmt.Sprint(n), Stage: "rcpt", Verdict: verdict,
+			Facts: policy.Facts{Remote: netip.MustParseAddr(ip), From: address(t, from), To: address(t, to)},
+		})
+		return &all[len(all)-1]
+	}
+	refuse, accept := policy.Refuse.String(), policy.Accept.String()
+	add("10.0.0.1", "a@x.example", "b@x.example", refuse)
+	add("10.0.0.1", "a@x.example", "b@x.example", accept)
+	add("10.0.0.2", "a@x.example", "b@x.example", refuse) // a device by now
+	add("10.0.0.3", "a@x.example", "b@x.example", refuse).Facts.User.Address = address(t, "anna@x.example")
+	add("10.0.0.4", "a@x.example", "c@x.example", refuse)
+	add("10.0.0.1", "A@x.example", "B@x.example", refuse) // 1 again
+	add("10.0.0.4", "a@x.example", "d@x.example", refuse)
+	known := func(ip netip.Addr) bool { return ip == netip.MustParseAddr("10.0.0.2") }
+	for limit, want := range map[int]string{10: "5x1 6x2 7x1", 2: "6x2 7x1", 0: ""} {
+		var words []string
+		for _, at := range RefusedUnknown(all, known, limit) {
+			words = append(words, fmt.Sprintf("%sx%d", at.Trace, at.Times))
+		}
+		if got := strings.Join(words, " "); got != want {
+			t.Errorf("limit %d: %q, want %q", limit, got, want)
+		}
+	}
+}
+
+func BenchmarkAdd(b *testing.B) {
+	fsys, _ := disk(b)
+	j := Open(fsys)
+	r := full(b)
+	for b.Loop() {
+		j.Add(r)
+	}
+	j.Close()
+}

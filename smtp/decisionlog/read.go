@@ -1,0 +1,119 @@
+package decisionlog
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"slices"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/durable"
+)
+
+// Recent reads the last records, at most limit, the newest last. Lines that are
+// no records are passed over: a torn one, or one of another version. A server
+// may be writing meanwhile.
+func Recent(fsys durable.FS, limit int) ([]Record, error) {
+	// The newest file is opened first. Should it become the older one before that
+	// is opened, it is found twice, which shows, rather than not at all.
+	files, err := openAll(fsys, current, older)
+	defer func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}()
+	if err != nil {
+		return nil, err
+	}
+	if len(files) == 2 && same(files[0], files[1]) {
+		files = files[:1]
+	}
+	var newest []Record
+	for _, f := range files {
+		data, err := io.ReadAll(f)
+		if err != nil {
+			return nil, err
+		}
+		newest = appendBackwards(newest, data, limit)
+	}
+	slices.Reverse(newest)
+	return newest, nil
+}
+
+// openAll opens those of the files that there are. The caller closes them, after
+// an error too.
+func openAll(fsys durable.FS, names ...string) (files []durable.File, err error) {
+	for _, name := range names {
+		f, err := fsys.OpenFile(name, os.O_RDONLY, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return files, err
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+func same(a, b durable.File) bool {
+	ai, err := a.Stat()
+	if err != nil {
+		return false
+	}
+	bi, err := b.Stat()
+	return err == nil && os.SameFile(ai, bi)
+}
+
+// appendBackwards adds the records of a file, from its end to its beginning,
+// until there are limit.
+func appendBackwards(all []Record, data []byte, limit int) []Record {
+	for len(data) > 0 && len(all) < limit {
+		line := data
+		if i := bytes.LastIndexByte(data[:len(data)-1], '\n'); i >= 0 {
+			line = data[i+1:]
+		}
+		data = data[:len(data)-len(line)]
+		var r Record
+		if json.Unmarshal(line, &r) == nil && !r.Time.IsZero() {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// Attempt is what a machine has tried and was refused, the last time.
+type Attempt struct {
+	Record
+	Times int `json:"times"` // from and to the same addresses, at the same stage
+}
+
+// RefusedUnknown finds the last refused attempts of machines that nobody knows,
+// at most limit, the newest last: those that did not log in, and whose address
+// known does not answer for.
+func RefusedUnknown(records []Record, known func(netip.Addr) bool, limit int) []Attempt {
+	type key struct {
+		remote   netip.Addr
+		from, to addr.Address
+		stage    string
+	}
+	at := make(map[key]int)
+	var newest []Attempt
+	for _, r := range slices.Backward(records) {
+		if !r.Refused() || !r.Facts.User.IsZero() || known(r.Facts.Remote) {
+			continue
+		}
+		k := key{r.Facts.Remote, r.Facts.From.Fold(), r.Facts.To.Fold(), r.Stage}
+		if i, ok := at[k]; ok {
+			newest[i].Times++
+		} else if len(newest) < limit {
+			at[k] = len(newest)
+			newest = append(newest, Attempt{r, 1})
+		}
+	}
+	slices.Reverse(newest)
+	return newest
+}
