@@ -35,9 +35,9 @@ func (c *session) mayLogIn() bool {
 
 // tooWeak says whether TLS is on with a weaker cipher than the service demands.
 func (c *session) tooWeak() bool {
-	strong := c.config.Strong
+	strong := c.config.Require128Bit
 	if c.implicit {
-		strong = c.config.StrongImplicit
+		strong = c.config.Require128BitImplicit
 	}
 	return strong && c.tls != nil && strength.WeakCipher(c.tls.CipherSuite)
 }

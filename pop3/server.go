@@ -33,9 +33,9 @@ type Config struct {
 	TLS *tls.Config
 	// PlaintextNetworks are where a client may log in without TLS.
 	PlaintextNetworks []netip.Prefix
-	// Strong and StrongImplicit let nobody log in over TLS with a cipher below 128
+	// Require128Bit and Require128BitImplicit let nobody log in over TLS with a cipher below 128
 	// bits, after STLS and where TLS is implicit. Neither demands TLS.
-	Strong, StrongImplicit bool
+	Require128Bit, Require128BitImplicit bool
 
 	// LoginTimeout bounds the time from connecting to being logged in; default 3 min.
 	LoginTimeout time.Duration

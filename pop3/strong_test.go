@@ -31,7 +31,7 @@ func TestStrongCiphers(t *testing.T) {
 			o := newOffice(t)
 			o.addMailbox("anna", "tanstaaf", false)
 			address := o.listen(o.newServer(func(c *Config) {
-				c.Strong, c.StrongImplicit = test.strong, test.implicit
+				c.Require128Bit, c.Require128BitImplicit = test.strong, test.implicit
 				c.TLS = c.TLS.Clone()
 				c.TLS.CipherSuites = append(append([]uint16{}, weak...), good...)
 			}), test.over995)

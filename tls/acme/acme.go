@@ -5,7 +5,7 @@
 // there is one, and when it has ended. So no start needs the network, and no
 // failure here stops mail.
 //
-// In its directory a [Keeper] has account.pem, the key of the account, and
+// In its directory a [Renewer] has account.pem, the key of the account, and
 // certificate.pem, the key of the certificate and the certificate with its chain.
 // A file is replaced as a whole, so the two in it always fit.
 package acme

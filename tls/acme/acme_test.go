@@ -38,7 +38,7 @@ func (p *pebble) config(t *testing.T, kind Challenge) *Config {
 // keeping is a keeper that a test has in its hands: with a clock, a log, and a
 // signal for each certificate.
 type keeping struct {
-	*Keeper
+	*Renewer
 	clock atomic.Int64 // what the time is ahead of the real one
 	log   logBuffer
 	new   chan struct{}
@@ -47,7 +47,7 @@ type keeping struct {
 func keep(t *testing.T, cfg *Config) *keeping {
 	t.Helper()
 	k := &keeping{new: make(chan struct{}, 10)}
-	k.Keeper = NewKeeper(nil, func() { k.new <- struct{}{} }, slog.New(slog.NewTextHandler(&k.log, nil)))
+	k.Renewer = NewRenewer(nil, func() { k.new <- struct{}{} }, slog.New(slog.NewTextHandler(&k.log, nil)))
 	k.now = func() time.Time { return time.Now().Add(time.Duration(k.clock.Load())) }
 	k.SetConfig(cfg)
 	return k

@@ -20,8 +20,8 @@ const MaxClientDays = 3650
 // ErrDays says that a client's certificate cannot be valid for so long.
 var ErrDays = fmt.Errorf("a client's certificate is valid for 1 to %d days", MaxClientDays)
 
-// NewClient is a client's certificate that is to be issued.
-type NewClient struct {
+// ClientRequest is a client's certificate that is to be issued.
+type ClientRequest struct {
 	Address  string // of the mailbox, ASCII; what ClientAddress gives back
 	Password string // of the file; it must not be empty
 	Days     int    // that it is valid
@@ -40,7 +40,7 @@ type IssuedClient struct {
 // that logs in as a mailbox. Nothing of them stays here. The CA is made where it
 // is missing, under the name of the server. Without the CA's key it is an
 // ErrNoCAKey.
-func IssueClient(dir, server string, client NewClient, now time.Time) (IssuedClient, error) {
+func IssueClient(dir, server string, client ClientRequest, now time.Time) (IssuedClient, error) {
 	if client.Days < 1 || client.Days > MaxClientDays {
 		return IssuedClient{}, ErrDays
 	}
@@ -79,7 +79,7 @@ func IssueClient(dir, server string, client NewClient, now time.Time) (IssuedCli
 	return IssuedClient{file, clientFingerprint(cert), cert.NotBefore, cert.NotAfter}, nil
 }
 
-func issueClient(ca pair, key crypto.Signer, client NewClient, now time.Time) (*x509.Certificate, error) {
+func issueClient(ca pair, key crypto.Signer, client ClientRequest, now time.Time) (*x509.Certificate, error) {
 	name := client.Address
 	if len(name) > maxCommonName {
 		name = "Pillarbox user"

@@ -20,7 +20,7 @@ func TestIssueClient(t *testing.T) {
 	dir := readyDir(t)
 	m := mustOpen(t, Config{Dir: dir, AskClients: true})
 	for _, old := range []bool{false, true} {
-		issued, err := IssueClient(dir, "mail", NewClient{Address: "anna@office.example", Password: "secret words", Days: 365, RSA: old}, epoch)
+		issued, err := IssueClient(dir, "mail", ClientRequest{Address: "anna@office.example", Password: "secret words", Days: 365, RSA: old}, epoch)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,16 +108,16 @@ func TestForeignCertificatesAreNoHindrance(t *testing.T) {
 
 func TestIssueClientRefuses(t *testing.T) {
 	dir := readyDir(t)
-	good := NewClient{Address: "anna@office.example", Password: "secret words", Days: 365}
+	good := ClientRequest{Address: "anna@office.example", Password: "secret words", Days: 365}
 	for name, test := range map[string]struct {
-		change func(*NewClient)
+		change func(*ClientRequest)
 		now    time.Time
 		err    error
 	}{
-		"no days":       {func(c *NewClient) { c.Days = 0 }, epoch, ErrDays},
-		"too many days": {func(c *NewClient) { c.Days = MaxClientDays + 1 }, epoch, ErrDays},
-		"no password":   {func(c *NewClient) { c.Password = "" }, epoch, nil},
-		"the CA ended":  {func(*NewClient) {}, epoch.Add(caLifetime), ErrCAExpired},
+		"no days":       {func(c *ClientRequest) { c.Days = 0 }, epoch, ErrDays},
+		"too many days": {func(c *ClientRequest) { c.Days = MaxClientDays + 1 }, epoch, ErrDays},
+		"no password":   {func(c *ClientRequest) { c.Password = "" }, epoch, nil},
+		"the CA ended":  {func(*ClientRequest) {}, epoch.Add(caLifetime), ErrCAExpired},
 	} {
 		client := good
 		test.change(&client)
@@ -136,7 +136,7 @@ func TestIssueClientRefuses(t *testing.T) {
 // A server whose certificate comes from files has no own CA until it is needed.
 func TestIssueClientMakesTheCA(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "tls")
-	if _, err := IssueClient(dir, "mail.office.example", NewClient{Address: "anna@office.example", Password: "secret words", Days: 1}, epoch); err != nil {
+	if _, err := IssueClient(dir, "mail.office.example", ClientRequest{Address: "anna@office.example", Password: "secret words", Days: 1}, epoch); err != nil {
 		t.Fatal(err)
 	}
 	entries, err := os.ReadDir(dir)
@@ -153,7 +153,7 @@ func TestOpenSSLReadsThem(t *testing.T) {
 	}
 	dir := readyDir(t)
 	for _, old := range []bool{false, true} {
-		issued, err := IssueClient(dir, "mail", NewClient{Address: "anna@office.example", Password: "secret words", Days: 365, RSA: old}, epoch)
+		issued, err := IssueClient(dir, "mail", ClientRequest{Address: "anna@office.example", Password: "secret words", Days: 365, RSA: old}, epoch)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -195,9 +195,9 @@ func (m *Manager) check(now time.Time, log *slog.Logger) {
 	if m.renewalDue(now) {
 		if err := m.Renew(now); err != nil {
 			m.retryAt = now.Add(retryRenewal)
-			log.Error("the certificate is about to end and cannot be renewed", "until", m.OwnEnd(), "error", err)
+			log.Error("the certificate is about to end and cannot be renewed", "until", m.OwnExpiry(), "error", err)
 		} else {
-			log.Info("certificate renewed", "until", m.OwnEnd())
+			log.Info("certificate renewed", "until", m.OwnExpiry())
 		}
 	}
 	m.warn(now, log)
@@ -215,8 +215,8 @@ func (m *Manager) warn(now time.Time, log *slog.Logger) {
 	}
 }
 
-// OwnEnd is when the first certificate of the own CA ends; zero when there is none.
-func (m *Manager) OwnEnd() (end time.Time) {
+// OwnExpiry is when the first certificate of the own CA ends; zero when there is none.
+func (m *Manager) OwnExpiry() (end time.Time) {
 	for _, info := range m.Infos() {
 		if info.Source == FromOwnCA && (end.IsZero() || info.NotAfter.Before(end)) {
 			end = info.NotAfter

@@ -582,7 +582,7 @@ func TestClientAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	issue := func(by pair, address string) *x509.Certificate {
-		c, err := issueClient(by, strangerKey, NewClient{Address: address, Days: 30}, epoch)
+		c, err := issueClient(by, strangerKey, ClientRequest{Address: address, Days: 30}, epoch)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"pillarbox/mailstore/addr"
-	"pillarbox/quota/notice"
+	"pillarbox/quota/quotamail"
 	"pillarbox/smtp/policy"
 	"pillarbox/smtp/route"
 )
@@ -177,7 +177,7 @@ type Mailboxes struct {
 	DeleteFetchedAfter int // days from when it was first fetched; 0: never
 
 	// Templates are the texts that the two settings before stand for. There are none where notices are off.
-	Templates notice.Templates
+	Templates quotamail.Templates
 }
 
 // MaxDays is the most that mail can be set to be kept, short of for ever.

@@ -32,10 +32,10 @@ const (
 	longestSleep = time.Hour // the clock may be set meanwhile
 )
 
-// Keeper keeps a certificate valid: it gets one when there is none, and another
+// Renewer keeps a certificate valid: it gets one when there is none, and another
 // when a third of the lifetime is left or the names have changed. It is safe for
 // concurrent use.
-type Keeper struct {
+type Renewer struct {
 	installed func()
 	log       *slog.Logger
 	now       func() time.Time
@@ -51,38 +51,38 @@ type Keeper struct {
 	failures int
 }
 
-// NewKeeper makes a keeper; a nil configuration keeps nothing. installed is
+// NewRenewer makes a keeper; a nil configuration keeps nothing. installed is
 // called, from any goroutine, when another certificate is in the file.
-func NewKeeper(cfg *Config, installed func(), log *slog.Logger) *Keeper {
-	k := &Keeper{
+func NewRenewer(cfg *Config, installed func(), log *slog.Logger) *Renewer {
+	r := &Renewer{
 		installed: installed, log: log, now: time.Now,
 		wake: make(chan struct{}, 1), attempts: make(chan struct{}, 1),
 	}
-	k.SetConfig(cfg)
-	return k
+	r.SetConfig(cfg)
+	return r
 }
 
 // SetConfig puts another configuration in force. One that is the same changes
 // nothing, least of all when the next attempt is.
-func (k *Keeper) SetConfig(cfg *Config) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if cfg.equal(k.cfg) {
+func (r *Renewer) SetConfig(cfg *Config) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if cfg.equal(r.cfg) {
 		return
 	}
-	k.cfg, k.leaf, k.failures, k.last, k.lastErr = cfg, nil, 0, time.Time{}, nil
+	r.cfg, r.leaf, r.failures, r.last, r.lastErr = cfg, nil, 0, time.Time{}, nil
 	if cfg != nil {
-		k.leaf = k.read(cfg)
-		k.next = due(k.leaf, cfg.Names)
+		r.leaf = r.read(cfg)
+		r.next = due(r.leaf, cfg.Names)
 	}
 	select {
-	case k.wake <- struct{}{}:
+	case r.wake <- struct{}{}:
 	default:
 	}
 }
 
 // read is the certificate that is there already, or nil.
-func (k *Keeper) read(cfg *Config) *x509.Certificate {
+func (r *Renewer) read(cfg *Config) *x509.Certificate {
 	text, err := durable.ReadSmallFile(CertificateFile(cfg.Dir), durable.MaxSmall)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -92,7 +92,7 @@ func (k *Keeper) read(cfg *Config) *x509.Certificate {
 		pair, err = tls.X509KeyPair(text, text)
 	}
 	if err != nil {
-		k.log.Error("the ACME certificate cannot be read; another one will be got", "file", CertificateFile(cfg.Dir), "error", err)
+		r.log.Error("the ACME certificate cannot be read; another one will be got", "file", CertificateFile(cfg.Dir), "error", err)
 		return nil
 	}
 	return pair.Leaf
@@ -125,15 +125,15 @@ func retry(failures int, err error) time.Duration {
 }
 
 // Run keeps the certificate valid until ctx is done.
-func (k *Keeper) Run(ctx context.Context) {
+func (r *Renewer) Run(ctx context.Context) {
 	for {
 		wait := longestSleep
-		k.mu.Lock()
-		on, next := k.cfg != nil, k.next
-		k.mu.Unlock()
+		r.mu.Lock()
+		on, next := r.cfg != nil, r.next
+		r.mu.Unlock()
 		if on {
-			if wait = min(next.Sub(k.now()), longestSleep); wait <= 0 {
-				k.attempt(ctx)
+			if wait = min(next.Sub(r.now()), longestSleep); wait <= 0 {
+				r.attempt(ctx)
 				wait = 0
 			}
 		}
@@ -142,7 +142,7 @@ func (k *Keeper) Run(ctx context.Context) {
 		case <-ctx.Done():
 			timer.Stop()
 			return
-		case <-k.wake:
+		case <-r.wake:
 		case <-timer.C:
 		}
 		timer.Stop()
@@ -151,18 +151,18 @@ func (k *Keeper) Run(ctx context.Context) {
 
 // Renew gets a new certificate now, whether or not it is due. It is an ErrOff
 // when the configuration says that there is none.
-func (k *Keeper) Renew(ctx context.Context) error { return k.attempt(ctx) }
+func (r *Renewer) Renew(ctx context.Context) error { return r.attempt(ctx) }
 
-func (k *Keeper) attempt(ctx context.Context) error {
+func (r *Renewer) attempt(ctx context.Context) error {
 	select {
-	case k.attempts <- struct{}{}:
-		defer func() { <-k.attempts }()
+	case r.attempts <- struct{}{}:
+		defer func() { <-r.attempts }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	k.mu.Lock()
-	cfg := k.cfg
-	k.mu.Unlock()
+	r.mu.Lock()
+	cfg := r.cfg
+	r.mu.Unlock()
 	if cfg == nil {
 		return ErrOff
 	}
@@ -170,15 +170,15 @@ func (k *Keeper) attempt(ctx context.Context) error {
 	defer cancel()
 	var leaf *x509.Certificate
 	err := caught.Do(func() (err error) { leaf, err = obtain(ctx, cfg); return err })
-	caught.Log(k.log, err, "the program goes wrong with what the ACME server says")
+	caught.Log(r.log, err, "the program goes wrong with what the ACME server says")
 	if err != nil {
 		err = problem{err}
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return ctx.Err() // whoever asked has gone, or the server stops: nobody failed
 	}
-	if k.note(cfg, leaf, err); err == nil {
-		k.installed()
+	if r.note(cfg, leaf, err); err == nil {
+		r.installed()
 	}
 	return err
 }
@@ -194,44 +194,44 @@ func (p problem) Error() string {
 func (p problem) Unwrap() error { return p.error }
 
 // note remembers what came of an attempt.
-func (k *Keeper) note(cfg *Config, leaf *x509.Certificate, err error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if !cfg.equal(k.cfg) {
+func (r *Renewer) note(cfg *Config, leaf *x509.Certificate, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !cfg.equal(r.cfg) {
 		return // it was for what is not wanted any more
 	}
-	k.last, k.lastErr = k.now(), err
+	r.last, r.lastErr = r.now(), err
 	if err != nil {
-		k.failures++
-		k.next = k.last.Add(retry(k.failures, err))
-		k.log.Error("no certificate by ACME", "names", cfg.Names, "failures", k.failures, "next attempt", k.next, "error", err)
+		r.failures++
+		r.next = r.last.Add(retry(r.failures, err))
+		r.log.Error("no certificate by ACME", "names", cfg.Names, "failures", r.failures, "next attempt", r.next, "error", err)
 		return
 	}
-	k.failures, k.leaf = 0, leaf
+	r.failures, r.leaf = 0, leaf
 	// A certificate that is due as soon as it is there would be got for ever.
-	k.next = due(leaf, cfg.Names)
-	if earliest := k.last.Add(firstRetry); k.next.Before(earliest) {
-		k.next = earliest
+	r.next = due(leaf, cfg.Names)
+	if earliest := r.last.Add(firstRetry); r.next.Before(earliest) {
+		r.next = earliest
 	}
-	k.log.Info("certificate by ACME", "names", cfg.Names, "until", leaf.NotAfter, "next attempt", k.next)
+	r.log.Info("certificate by ACME", "names", cfg.Names, "until", leaf.NotAfter, "next attempt", r.next)
 }
 
 // Status is how things stand.
-func (k *Keeper) Status() Status {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.cfg == nil {
+func (r *Renewer) Status() Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cfg == nil {
 		return Status{Names: []string{}}
 	}
 	s := Status{
-		Enabled: true, Directory: k.cfg.Directory, Names: k.cfg.Names, Challenge: k.cfg.Challenge,
-		Next: k.next, Last: k.last, Failures: k.failures,
+		Enabled: true, Directory: r.cfg.Directory, Names: r.cfg.Names, Challenge: r.cfg.Challenge,
+		Next: r.next, Last: r.last, Failures: r.failures,
 	}
-	if k.leaf != nil {
-		s.NotAfter = k.leaf.NotAfter
+	if r.leaf != nil {
+		s.NotAfter = r.leaf.NotAfter
 	}
-	if k.lastErr != nil {
-		s.Error = k.lastErr.Error()
+	if r.lastErr != nil {
+		s.Error = r.lastErr.Error()
 	}
 	return s
 }

@@ -1,6 +1,6 @@
-// Package notice writes the messages that tell people of a mailbox or a domain that has become too full. It is pure:
+// Package quotamail writes the messages that tell people of a mailbox or a domain that has become too full. It is pure:
 // facts go in, a message comes out.
-package notice
+package quotamail
 
 import (
 	"embed"
