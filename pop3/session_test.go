@@ -106,7 +106,7 @@ func TestEndlessLine(t *testing.T) {
 	o := newOffice(t)
 	rest := strings.NewReader(strings.Repeat("x", 1<<20))
 	newSession(o.newServer(nil), &script{Reader: rest}).serve(false)
-	if read := 1<<20 - rest.Len(); read > maxRubbish {
+	if read := 1<<20 - rest.Len(); read > maxDiscard {
 		t.Errorf("%d octets were read", read)
 	}
 	if line := o.log.lineWith("session ended"); !strings.Contains(line, `reason="endless line"`) {
