@@ -93,7 +93,7 @@ func TestEndlessMessageIsPassedOver(t *testing.T) {
 						t.Errorf("the log does not say that it %q", want)
 					}
 				}
-				time.Sleep(leaveFor)
+				time.Sleep(skipFor)
 				b.messages[0].endless = ""
 				if _, err := c.piped(b.serve); err != nil || len(b.messages) != 0 {
 					t.Errorf("the next day: %v, %d left", err, len(b.messages))
