@@ -544,8 +544,8 @@ func TestNeverExceeded(t *testing.T) {
 				}
 			}
 		}
-		if a.used != truth || a.reserved != (Usage{}) || a.changes != 0 {
-			t.Errorf("%s: used %+v, want %+v; reserved %+v, %d changes", dir, a.used, truth, a.reserved, a.changes)
+		if a.used != truth || a.reserved != (Usage{}) || a.pending != 0 {
+			t.Errorf("%s: used %+v, want %+v; reserved %+v, %d changes", dir, a.used, truth, a.reserved, a.pending)
 		}
 	}
 }

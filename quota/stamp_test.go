@@ -160,7 +160,7 @@ func TestAccountsAreBounded(t *testing.T) {
 		t.Errorf("an account with a change under way, or one that is full, was dropped: %+v", a)
 	}
 	gone := newAccount(anna, false, &l.epoch)
-	gone.gone = true
+	gone.evicted = true
 	l.accounts[anna] = gone
 	go func() {
 		l.mu.Lock()
