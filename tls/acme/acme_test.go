@@ -35,8 +35,8 @@ func (p *pebble) config(t *testing.T, kind Challenge) *Config {
 	}
 }
 
-// keeping is a keeper that a test has in its hands: with a clock, a log, and a
-// signal for each certificate.
+// keeping is a keeper that a test has in its hands: with a clock, a log, and a signal for each
+// certificate.
 type keeping struct {
 	*Renewer
 	clock atomic.Int64 // what the time is ahead of the real one
@@ -307,7 +307,7 @@ func TestOnlySoManyVisitors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &limited{Listener: inner, free: make(chan struct{}, 2), closed: make(chan struct{})}
+	l := &limited{Listener: inner, slots: make(chan struct{}, 2), closed: make(chan struct{})}
 	accepted := make(chan net.Conn)
 	go func() {
 		defer close(accepted)

@@ -56,8 +56,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// startPebble starts an ACME server that finds every name at 127.0.0.1, rejects
-// one nonce in ten, and whose certificates are valid for a lifetime.
+// startPebble starts an ACME server that finds every name at 127.0.0.1, rejects one nonce in ten,
+// and whose certificates are valid for a lifetime.
 func startPebble(t *testing.T, lifetime time.Duration) *pebble {
 	t.Helper()
 	program, err := buildPebble()

@@ -21,20 +21,18 @@ import (
 )
 
 const (
-	attemptTime = 5 * time.Minute // for all that one attempt takes
+	attemptTime = 5 * time.Minute // limit for one attempt
 
-	// The first failure is followed by another attempt after firstRetry, and each
-	// further one after twice the time, up to lastRetry. Let's Encrypt lets five
-	// failures in an hour pass.
+	// After the first failure the next attempt follows in firstRetry. Each further failure
+	// doubles the time, up to lastRetry. Let's Encrypt allows five failures in an hour.
 	firstRetry = 15 * time.Minute
 	lastRetry  = 12 * time.Hour
 
 	longestSleep = time.Hour // the clock may be set meanwhile
 )
 
-// Renewer keeps a certificate valid: it gets one when there is none, and another
-// when a third of the lifetime is left or the names have changed. It is safe for
-// concurrent use.
+// Renewer keeps a certificate valid. It gets one if there is none, if a third of the lifetime is
+// left, or if the names have changed. It is safe for concurrent use.
 type Renewer struct {
 	installed func()
 	log       *slog.Logger
@@ -43,16 +41,16 @@ type Renewer struct {
 	attempts  chan struct{} // holds one token while an attempt runs
 
 	mu       sync.Mutex
-	cfg      *Config           // nil: off
-	leaf     *x509.Certificate // nil: there is none
-	next     time.Time         // of the next attempt
+	cfg      *Config           // nil means off
+	leaf     *x509.Certificate // nil if there is none
+	next     time.Time         // the next attempt
 	last     time.Time
 	lastErr  error
 	failures int
 }
 
-// NewRenewer makes a keeper; a nil configuration keeps nothing. installed is
-// called, from any goroutine, when another certificate is in the file.
+// NewRenewer makes a Renewer. With a nil configuration it does nothing. It calls installed, from
+// any goroutine, after it has written a new certificate.
 func NewRenewer(cfg *Config, installed func(), log *slog.Logger) *Renewer {
 	r := &Renewer{
 		installed: installed, log: log, now: time.Now,
@@ -62,8 +60,8 @@ func NewRenewer(cfg *Config, installed func(), log *slog.Logger) *Renewer {
 	return r
 }
 
-// SetConfig puts another configuration in force. One that is the same changes
-// nothing, least of all when the next attempt is.
+// SetConfig changes the configuration. An equal one has no effect, so the time of the next attempt
+// stays.
 func (r *Renewer) SetConfig(cfg *Config) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -81,7 +79,7 @@ func (r *Renewer) SetConfig(cfg *Config) {
 	}
 }
 
-// read is the certificate that is there already, or nil.
+// read returns the existing certificate, or nil.
 func (r *Renewer) read(cfg *Config) *x509.Certificate {
 	text, err := durable.ReadSmallFile(CertificateFile(cfg.Dir), durable.MaxSmall)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -92,13 +90,14 @@ func (r *Renewer) read(cfg *Config) *x509.Certificate {
 		pair, err = tls.X509KeyPair(text, text)
 	}
 	if err != nil {
-		r.log.Error("the ACME certificate cannot be read; another one will be got", "file", CertificateFile(cfg.Dir), "error", err)
+		r.log.Error("the ACME certificate cannot be read; the server requests a new one",
+			"file", CertificateFile(cfg.Dir), "error", err)
 		return nil
 	}
 	return pair.Leaf
 }
 
-// due is when a certificate is to be replaced; the zero time is at once.
+// due returns when a certificate must be replaced. The zero time means at once.
 func due(leaf *x509.Certificate, names []string) time.Time {
 	if leaf == nil {
 		return time.Time{}
@@ -111,8 +110,8 @@ func due(leaf *x509.Certificate, names []string) time.Time {
 	return leaf.NotAfter.Add(-leaf.NotAfter.Sub(leaf.NotBefore) / 3)
 }
 
-// retry is how long to wait after so many failures in a row, the last of which
-// was err.
+// retry returns the time until the next attempt, after this many failures in a row. err is the last
+// one. It never comes before the time that the ACME server demands.
 func retry(failures int, err error) time.Duration {
 	wait := min(firstRetry<<min(failures-1, 10), lastRetry)
 	var problem *acme.Error
@@ -149,8 +148,8 @@ func (r *Renewer) Run(ctx context.Context) {
 	}
 }
 
-// Renew gets a new certificate now, whether or not it is due. It is an ErrOff
-// when the configuration says that there is none.
+// Renew gets a new certificate now, due or not. It returns ErrOff if the configuration demands
+// none.
 func (r *Renewer) Renew(ctx context.Context) error { return r.attempt(ctx) }
 
 func (r *Renewer) attempt(ctx context.Context) error {
@@ -170,20 +169,22 @@ func (r *Renewer) attempt(ctx context.Context) error {
 	defer cancel()
 	var leaf *x509.Certificate
 	err := caught.Do(func() (err error) { leaf, err = obtain(ctx, cfg); return err })
-	caught.Log(r.log, err, "the program goes wrong with what the ACME server says")
+	caught.Log(r.log, err, "a program error at a reply of the ACME server")
 	if err != nil {
 		err = problem{err}
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return ctx.Err() // whoever asked has gone, or the server stops: nobody failed
+		return ctx.Err() // the caller gave up, or the server stops: this is no failure
 	}
-	if r.note(cfg, leaf, err); err == nil {
+	r.recordAttempt(cfg, leaf, err)
+	if err == nil {
 		r.installed()
 	}
 	return err
 }
 
-// problem is an error that may have words of the ACME server's, fit for a log and a terminal.
+// problem wraps an error that may contain text of the ACME server, and makes it fit for a log and a
+// terminal.
 type problem struct{ error }
 
 func (p problem) Error() string {
@@ -193,30 +194,32 @@ func (p problem) Error() string {
 
 func (p problem) Unwrap() error { return p.error }
 
-// note remembers what came of an attempt.
-func (r *Renewer) note(cfg *Config, leaf *x509.Certificate, err error) {
+// recordAttempt records and logs the result of an attempt.
+func (r *Renewer) recordAttempt(cfg *Config, leaf *x509.Certificate, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !cfg.equal(r.cfg) {
-		return // it was for what is not wanted any more
+		return // the configuration has changed since
 	}
 	r.last, r.lastErr = r.now(), err
 	if err != nil {
 		r.failures++
 		r.next = r.last.Add(retry(r.failures, err))
-		r.log.Error("no certificate by ACME", "names", cfg.Names, "failures", r.failures, "next attempt", r.next, "error", err)
+		r.log.Error("no certificate by ACME", "names", cfg.Names,
+			"failures", r.failures, "next_attempt", r.next, "error", err)
 		return
 	}
 	r.failures, r.leaf = 0, leaf
-	// A certificate that is due as soon as it is there would be got for ever.
+	// A certificate that is due as soon as it is issued must not cause an endless loop.
 	r.next = due(leaf, cfg.Names)
 	if earliest := r.last.Add(firstRetry); r.next.Before(earliest) {
 		r.next = earliest
 	}
-	r.log.Info("certificate by ACME", "names", cfg.Names, "until", leaf.NotAfter, "next attempt", r.next)
+	r.log.Info("certificate by ACME",
+		"names", cfg.Names, "until", leaf.NotAfter, "next_attempt", r.next)
 }
 
-// Status is how things stand.
+// Status returns the current status.
 func (r *Renewer) Status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -236,9 +239,9 @@ func (r *Renewer) Status() Status {
 	return s
 }
 
-// store is the directory of a configuration, which is made where it is missing.
+// store opens the directory of a configuration, and makes it if it is missing.
 func store(dir string) (*durable.Root, error) {
-	// Through the data directory's own folder for TLS, so that it gets its owner.
+	// Make it by way of its grandparent, so that it gets the owner of the data directory.
 	parent := filepath.Dir(filepath.Dir(dir))
 	if err := os.MkdirAll(parent, 0o700); err != nil {
 		return nil, err

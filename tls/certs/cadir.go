@@ -16,25 +16,24 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// lockTimeout is how long to wait for another process that is issuing.
+// lockTimeout is how long to wait for another process that uses the directory.
 const lockTimeout = 30 * time.Second
 
-// Ensure makes the own CA and the server's certificates in dir where they are
-// missing, for all the names and addresses and the loopback ones. It issues the
-// server's certificates anew when one of these is not in them, when they end
-// within 30 days, or when they do not fit their keys or the CA; names and
-// addresses that were in them stay. The CA and the keys are never replaced. It reports whether
-// anything was written.
+// Ensure makes the own CA and the server's certificates in dir if they are missing. They are valid
+// for the names and addresses given, and for those of loopback. It issues the server's certificates
+// again if one of these is not in them, if they expire within 30 days, or if they do not match
+// their keys or the CA. Names and addresses that were in them stay. The CA and the keys are never
+// replaced. created reports whether anything was written.
 //
-// A file that cannot be read as what it should be is an ErrBadFile and is left
-// alone. With the CA's key taken away for safety nothing can be issued, which is
-// an ErrNoCAKey only when something has to be.
+// A file with the wrong content is an ErrBadFile and is left alone. The CA's key may have been
+// moved away for safety. Then nothing can be issued, which is an ErrNoCAKey only if a certificate
+// must be issued.
 func Ensure(dir string, names []string, ips []netip.Addr, now time.Time) (created bool, err error) {
 	wanted, err := newHosts(names, ips)
 	if err != nil {
 		return false, err
 	}
-	o, err := openOwn(dir)
+	o, err := openCADir(dir)
 	if err != nil {
 		return false, err
 	}
@@ -46,27 +45,28 @@ func Ensure(dir string, names []string, ips []netip.Addr, now time.Time) (create
 		return o.wrote, err
 	}
 	before := o.hosts()
-	if o.goodUntilRenewal(now) && before.covers(wanted) {
+	if o.upToDate(now) && before.covers(wanted) {
 		return o.wrote, nil
 	}
-	if wanted, err = newHosts(append(names, before.names...), append(ips, before.ips...)); err != nil {
+	wanted, err = newHosts(append(names, before.names...), append(ips, before.ips...))
+	if err != nil {
 		return o.wrote, err
 	}
 	return o.wrote, o.issue(wanted, now)
 }
 
-// own is the directory of the own CA, locked against other processes.
-type own struct {
+// caDir is the directory of the own CA, locked against other processes. Missing files are nil.
+type caDir struct {
 	fsys   *durable.Root
 	unlock func()
 	ca     pair
-	rsa    pair // the server's, for everybody
-	ecdsa  pair // the server's, for who can use it
+	rsa    pair // the server's, which every client can use
+	ecdsa  pair // the server's, for clients that can use it
 	wrote  bool
 }
 
-// openOwn opens and reads the directory, which is made if it is missing.
-func openOwn(dir string) (*own, error) {
+// openCADir opens and reads the directory. It makes it if it is missing.
+func openCADir(dir string) (*caDir, error) {
 	if err := makeDir(dir); err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func openOwn(dir string) (*own, error) {
 	if err != nil {
 		return nil, errors.Join(err, fsys.Close())
 	}
-	o := &own{fsys: fsys, unlock: unlock}
+	o := &caDir{fsys: fsys, unlock: unlock}
 	if err := o.read(); err != nil {
 		o.close()
 		return nil, err
@@ -88,7 +88,7 @@ func openOwn(dir string) (*own, error) {
 	return o, nil
 }
 
-// makeDir makes dir through its parent, so that it gets the parent's owner.
+// makeDir makes dir by way of its parent, so that it gets the parent's owner.
 func makeDir(dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -105,21 +105,24 @@ func makeDir(dir string) error {
 	return parent.MkdirAll(filepath.Base(dir), 0o700)
 }
 
-func (o *own) close() {
+func (o *caDir) close() {
 	o.unlock()
 	o.fsys.Close()
 }
 
-// read fills in what is there; what is missing stays nil.
-func (o *own) read() error {
+// read reads the files that exist; the others stay nil.
+func (o *caDir) read() error {
 	return errors.Join(
-		readInto(o, caFile, &o.ca.cert, firstCert), readInto(o, caKeyFile, &o.ca.key, decodeKey),
-		readInto(o, serverFile, &o.rsa.cert, firstCert), readInto(o, serverKeyFile, &o.rsa.key, decodeKey),
-		readInto(o, ecdsaFile, &o.ecdsa.cert, firstCert), readInto(o, ecdsaKeyFile, &o.ecdsa.key, decodeKey),
+		readInto(o, caFile, &o.ca.cert, firstCert),
+		readInto(o, caKeyFile, &o.ca.key, decodeKey),
+		readInto(o, serverFile, &o.rsa.cert, firstCert),
+		readInto(o, serverKeyFile, &o.rsa.key, decodeKey),
+		readInto(o, ecdsaFile, &o.ecdsa.cert, firstCert),
+		readInto(o, ecdsaKeyFile, &o.ecdsa.key, decodeKey),
 	)
 }
 
-func readInto[T any](o *own, name string, to *T, decode func([]byte) (T, error)) error {
+func readInto[T any](o *caDir, name string, to *T, decode func([]byte) (T, error)) error {
 	text, err := durable.ReadSmall(o.fsys, name, durable.MaxSmall)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -128,7 +131,8 @@ func readInto[T any](o *own, name string, to *T, decode func([]byte) (T, error))
 		return err
 	}
 	if *to, err = decode(text); err != nil {
-		return badFile(filepath.Join(o.fsys.Name(), name), err.Error(), "restore it from a backup, or move it away to have a new one made")
+		return badFile(filepath.Join(o.fsys.Name(), name), err.Error(),
+			"restore it from a backup, or move it away to have a new one made")
 	}
 	return nil
 }
@@ -145,13 +149,15 @@ func badFile(file, why, hint string) error {
 	return fmt.Errorf("%w %s: %s; %s", ErrBadFile, file, why, hint)
 }
 
-func (o *own) write(name string, text []byte, perm fs.FileMode) error {
+func (o *caDir) write(name string, text []byte, perm fs.FileMode) error {
 	o.wrote = true
 	return durable.WriteFile(o.fsys, name, text, perm)
 }
 
-func (o *own) writeNewKey(name string, make func() (crypto.Signer, error)) (crypto.Signer, error) {
-	key, err := make()
+func (o *caDir) writeNewKey(
+	name string, newKey func() (crypto.Signer, error),
+) (crypto.Signer, error) {
+	key, err := newKey()
 	if err != nil {
 		return nil, err
 	}
@@ -162,12 +168,13 @@ func (o *own) writeNewKey(name string, make func() (crypto.Signer, error)) (cryp
 	return key, o.write(name, text, 0o600)
 }
 
-// ensureCA makes the CA's key, then its certificate: a crash between the two
-// leaves a key that the next run goes on with.
-func (o *own) ensureCA(server string, now time.Time) (err error) {
+// ensureCA makes first the CA's key and then its certificate. After a crash between the two, the
+// next run uses the key that is there.
+func (o *caDir) ensureCA(server string, now time.Time) (err error) {
 	if o.ca.cert != nil {
-		if o.ca.key != nil && !o.ca.fits() {
-			return badFile(filepath.Join(o.fsys.Name(), caKeyFile), "it is not the key of "+caFile, "restore both from one backup")
+		if o.ca.key != nil && !o.ca.matches() {
+			return badFile(filepath.Join(o.fsys.Name(), caKeyFile),
+				"it is not the key of "+caFile, "restore both from one backup")
 		}
 		return nil
 	}
@@ -182,23 +189,22 @@ func (o *own) ensureCA(server string, now time.Time) (err error) {
 	return o.write(caFile, encodeCerts(o.ca.cert), 0o644)
 }
 
-// ensureKeys makes the keys of the server that are missing.
-func (o *own) ensureKeys() (err error) {
+// ensureKeys makes the server's missing keys.
+func (o *caDir) ensureKeys() (err error) {
 	if o.rsa.key == nil {
 		if o.rsa.key, err = o.writeNewKey(serverKeyFile, newRSAKey); err != nil {
 			return err
 		}
 	}
-	// Without the CA's key there would be no certificate for it.
+	// Without the CA's key no certificate could be issued for the new key.
 	if o.ecdsa.key == nil && o.ca.key != nil {
 		o.ecdsa.key, err = o.writeNewKey(ecdsaKeyFile, newECDSAKey)
 	}
 	return err
 }
 
-// hosts is what the server's certificates are valid for; nothing while there are
-// none.
-func (o *own) hosts() (h hosts) {
+// hosts returns the hosts that the server's certificates are valid for.
+func (o *caDir) hosts() (h hosts) {
 	for _, p := range []pair{o.rsa, o.ecdsa} {
 		if p.cert != nil {
 			h.add(hostsOf(p.cert))
@@ -207,30 +213,33 @@ func (o *own) hosts() (h hosts) {
 	return h
 }
 
-// goodUntilRenewal reports whether the server's certificates are in order and
-// not about to end. One that ends with the CA cannot be made any longer. A
-// directory without the CA's key may do without the second.
-func (o *own) goodUntilRenewal(now time.Time) bool {
-	return o.good(o.rsa, now) && (o.good(o.ecdsa, now) && o.sameHosts() || o.ecdsa.cert == nil && o.ca.key == nil)
+// upToDate reports whether the server's certificates need no renewal. A certificate that expires
+// together with the CA cannot be extended, so it counts as good. A directory without the CA's key
+// may lack the second certificate.
+func (o *caDir) upToDate(now time.Time) bool {
+	return o.good(o.rsa, now) &&
+		(o.good(o.ecdsa, now) && o.sameHosts() || o.ecdsa.cert == nil && o.ca.key == nil)
 }
 
-func (o *own) sameHosts() bool {
-	return hostsOf(o.rsa.cert).covers(hostsOf(o.ecdsa.cert)) && hostsOf(o.ecdsa.cert).covers(hostsOf(o.rsa.cert))
+func (o *caDir) sameHosts() bool {
+	a, b := hostsOf(o.rsa.cert), hostsOf(o.ecdsa.cert)
+	return a.covers(b) && b.covers(a)
 }
 
-func (o *own) good(p pair, now time.Time) bool {
+func (o *caDir) good(p pair, now time.Time) bool {
 	c := p.cert
-	return c != nil && p.key != nil && bytes.Equal(c.RawIssuer, o.ca.cert.RawSubject) && c.CheckSignatureFrom(o.ca.cert) == nil &&
-		p.fits() && !now.Before(c.NotBefore) && !renewalDue(c.NotAfter, o.ca.cert.NotAfter, now)
+	return c != nil && p.key != nil && p.matches() &&
+		bytes.Equal(c.RawIssuer, o.ca.cert.RawSubject) && c.CheckSignatureFrom(o.ca.cert) == nil &&
+		!now.Before(c.NotBefore) && !renewalDue(c.NotAfter, o.ca.cert.NotAfter, now)
 }
 
 func renewalDue(end, caEnd, now time.Time) bool {
 	return end.Sub(now) < renewBefore && end.Before(caEnd)
 }
 
-// issue replaces the server's certificates. Each is one file beside a key that
-// stays, so that no moment has a certificate without its key.
-func (o *own) issue(h hosts, now time.Time) error {
+// issue replaces the server's certificates. Each is one file, and its key stays, so at no moment is
+// there a certificate without its key.
+func (o *caDir) issue(h hosts, now time.Time) error {
 	if err := o.mayIssue(now); err != nil {
 		return err
 	}
@@ -250,13 +259,14 @@ func (o *own) issue(h hosts, now time.Time) error {
 	return nil
 }
 
-func (o *own) mayIssue(now time.Time) error {
+func (o *caDir) mayIssue(now time.Time) error {
 	switch {
 	case o.ca.key == nil:
-		return fmt.Errorf("%w: put %s back to issue a certificate", ErrNoCAKey, filepath.Join(o.fsys.Name(), caKeyFile))
+		return fmt.Errorf("%w: put %s back to issue a certificate",
+			ErrNoCAKey, filepath.Join(o.fsys.Name(), caKeyFile))
 	case now.After(o.ca.cert.NotAfter):
-		return fmt.Errorf("%w; move %s and %s away and run \"pillarbox setup\" again, then give the new CA to every mail program",
-			ErrCAExpired, caFile, caKeyFile)
+		return fmt.Errorf("%w; move %s and %s away and run \"pillarbox setup\" again, "+
+			"then give the new CA to every mail program", ErrCAExpired, caFile, caKeyFile)
 	}
 	return nil
 }

@@ -25,8 +25,7 @@ import (
 	"time"
 )
 
-// epoch is when every certificate of the tests is made, and the beginning of
-// time in synctest.
+// epoch is when every certificate of the tests is made, and the beginning of time in synctest.
 var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 var (
@@ -34,8 +33,8 @@ var (
 	testIPs   = []netip.Addr{netip.MustParseAddr("192.168.7.2"), netip.MustParseAddr("fd00::2"), netip.MustParseAddr("::ffff:192.168.7.3")}
 )
 
-// ready is the content of a directory that Ensure filled, made once because
-// RSA keys take their time.
+// ready is the content of a directory that Ensure filled, made once because RSA keys take their
+// time.
 var ready = sync.OnceValues(func() (map[string][]byte, error) {
 	dir, err := os.MkdirTemp("", "certs")
 	if err != nil {
@@ -629,8 +628,8 @@ func TestExportCA(t *testing.T) {
 	}
 }
 
-// chain makes the certificate of a stranger's CA, an intermediate one and a
-// server's, with the server's key.
+// chain makes the certificate of a stranger's CA, an intermediate one and a server's, with the
+// server's key.
 func chain(t *testing.T) (certs []*x509.Certificate, key []byte) {
 	t.Helper()
 	var above pair

@@ -50,8 +50,7 @@ func TestIssueClient(t *testing.T) {
 	}
 }
 
-// checkShown logs in with a certificate, in TLS 1.2 and 1.3, and in a session that
-// is resumed.
+// checkShown logs in with a certificate, in TLS 1.2 and 1.3, and in a session that is resumed.
 func checkShown(t *testing.T, m *Manager, cert tls.Certificate, want string) {
 	t.Helper()
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
@@ -68,8 +67,7 @@ func checkShown(t *testing.T, m *Manager, cert tls.Certificate, want string) {
 	}
 }
 
-// seenByServer does a handshake, which must succeed, and returns the state of the
-// server's side.
+// seenByServer does a handshake, which must succeed, and returns the state of the server's side.
 func seenByServer(t *testing.T, server, client *tls.Config) *tls.ConnectionState {
 	t.Helper()
 	_, state, err := speakBoth(server, client, tcp(t, inLAN))
@@ -79,8 +77,8 @@ func seenByServer(t *testing.T, server, client *tls.Config) *tls.ConnectionState
 	return &state
 }
 
-// Who shows no certificate, or one of somebody else's, gets a connection all the
-// same; who is not asked shows none.
+// Who shows no certificate, or one of somebody else's, gets a connection all the same; who is not
+// asked shows none.
 func TestForeignCertificatesAreNoHindrance(t *testing.T) {
 	dir := readyDir(t)
 	m := mustOpen(t, Config{Dir: dir, AskClients: true})

@@ -35,8 +35,8 @@ func tcp(t *testing.T, ip string) net.Addr {
 	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(ip), 40000))
 }
 
-// joined are the two ends of a connection. It has buffers, unlike net.Pipe: both
-// sides of TLS may write at once.
+// joined are the two ends of a connection. It has buffers, unlike net.Pipe: both sides of TLS may
+// write at once.
 func joined() (a, b net.Conn, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -50,8 +50,8 @@ func joined() (a, b net.Conn, err error) {
 	return a, b, err
 }
 
-// speak does a handshake as a client at an address, and a byte each way behind it
-// so that tickets arrive too.
+// speak does a handshake as a client at an address, and a byte each way behind it so that tickets
+// arrive too.
 func speak(server, client *tls.Config, remote net.Addr) (state tls.ConnectionState, err error) {
 	state, _, err = speakBoth(server, client, remote)
 	return state, err
@@ -108,8 +108,8 @@ func legacyConfig(t *testing.T) Config {
 	return Config{Dir: readyDir(t), LegacyNetworks: []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24"), netip.MustParsePrefix("fe80::/10")}}
 }
 
-// Who may have what: old TLS only in the named networks, RC4 only if it is
-// wanted, and nothing old for who can do better.
+// Who may have what: old TLS only in the named networks, RC4 only if it is wanted, and nothing old
+// for who can do better.
 func TestProfiles(t *testing.T) {
 	const none = 0
 	goodRSA, goodECDSA := uint16(tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256), uint16(tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256)
@@ -143,8 +143,8 @@ func TestProfiles(t *testing.T) {
 	}
 }
 
-// What everybody outside gets is what he would get if there were no old
-// programs: TLS 1.0, 1.1, and each suite that is out of use fail, one by one.
+// What everybody outside gets is what he would get if there were no old programs: TLS 1.0, 1.1, and
+// each suite that is out of use fail, one by one.
 func TestNothingOldOutside(t *testing.T) {
 	cfg := legacyConfig(t)
 	cfg.LegacyRC4 = true
@@ -208,8 +208,8 @@ func TestLegacyBelowTheMinimum(t *testing.T) {
 	}
 }
 
-// Modern clients are shown the ECDSA certificate, those that know only RSA the
-// other, by whatever name they ask.
+// Modern clients are shown the ECDSA certificate, those that know only RSA the other, by whatever
+// name they ask.
 func TestWhichCertificate(t *testing.T) {
 	m := mustOpen(t, Config{Dir: readyDir(t)})
 	for _, name := range []string{"mail.office.example", "unknown.example", ""} {
@@ -228,8 +228,8 @@ func TestWhichCertificate(t *testing.T) {
 	}
 }
 
-// A directory from before there was an ECDSA certificate serves with RSA, and
-// gains the other; without the CA's key it goes on as it is.
+// A directory from before there was an ECDSA certificate serves with RSA, and gains the other;
+// without the CA's key it goes on as it is.
 func TestOldDirectoryGainsECDSA(t *testing.T) {
 	for _, keyAway := range []bool{false, true} {
 		dir := readyDir(t)
@@ -304,8 +304,8 @@ func TestDailyWarning(t *testing.T) {
 	}
 }
 
-// A certificate of ACME comes first while it is there and valid; names that only
-// the own CA's certificate has are served with that.
+// A certificate of ACME comes first while it is there and valid; names that only the own CA's
+// certificate has are served with that.
 func TestACMEFile(t *testing.T) {
 	dir := readyDir(t)
 	cfg := Config{Dir: dir, ACMEFile: filepath.Join(dir, "acme.pem")}
@@ -367,8 +367,8 @@ func acmeText(t *testing.T, end time.Time) []byte {
 	return append(text, encodeCerts(leaf)...)
 }
 
-// With files, old programs get the RSA pair beside the ECDSA one, and a warning
-// says so when there is none.
+// With files, old programs get the RSA pair beside the ECDSA one, and a warning says so when there
+// is none.
 func TestRSAFilesBeside(t *testing.T) {
 	certs, key := chain(t)
 	dir := readyDir(t)
@@ -394,8 +394,8 @@ func TestRSAFilesBeside(t *testing.T) {
 	}
 }
 
-// Sessions are resumed although each connection has a configuration of its own,
-// and also after the certificate has been renewed.
+// Sessions are resumed although each connection has a configuration of its own, and also after the
+// certificate has been renewed.
 func TestResumption(t *testing.T) {
 	m := mustOpen(t, legacyConfig(t))
 	server := m.TLSConfig("pop3", silent)
@@ -480,8 +480,8 @@ func TestClientsAreToldOfEachDay(t *testing.T) {
 	who := contact{"pop3", netip.MustParseAddr(inLAN), 110}
 	for hours := range 72 {
 		now := epoch.Add(time.Duration(hours) * time.Hour)
-		c.agreed(who, tls.VersionTLS10, tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA, now, log)
-		c.agreed(contact{"smtp", who.remote, 25}, tls.VersionTLS11, tls.TLS_RSA_WITH_AES_128_CBC_SHA, now, log)
+		c.recordHandshake(who, tls.VersionTLS10, tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA, now, log)
+		c.recordHandshake(contact{"smtp", who.remote, 25}, tls.VersionTLS11, tls.TLS_RSA_WITH_AES_128_CBC_SHA, now, log)
 	}
 	if n := strings.Count(lines.String(), "\n"); n != 3 {
 		t.Errorf("%d lines in three days", n)
@@ -493,10 +493,10 @@ func TestClientsAreBounded(t *testing.T) {
 	c := newClients()
 	m := &Manager{clients: c}
 	address := netip.MustParseAddr("198.18.0.0")
-	c.agreed(contact{"pop3", netip.MustParseAddr(inLAN), 110}, tls.VersionTLS10, tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA, epoch, silent)
+	c.recordHandshake(contact{"pop3", netip.MustParseAddr(inLAN), 110}, tls.VersionTLS10, tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA, epoch, silent)
 	first := address
 	for range maxOtherClients + 10 {
-		c.agreed(contact{"smtp", address, 25}, tls.VersionTLS13, tls.TLS_AES_128_GCM_SHA256, epoch, silent)
+		c.recordHandshake(contact{"smtp", address, 25}, tls.VersionTLS13, tls.TLS_AES_128_GCM_SHA256, epoch, silent)
 		address = address.Next()
 	}
 	all := m.Clients()
@@ -565,7 +565,7 @@ func BenchmarkChoose(b *testing.B) {
 func TestClientAddress(t *testing.T) {
 	dir := readyDir(t)
 	m := mustOpen(t, Config{Dir: dir, AskClients: true})
-	o, err := openOwn(dir)
+	o, err := openCADir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -636,8 +636,8 @@ func classes(suite *tls.CipherSuite) (all []string) {
 	return all
 }
 
-// What the sample file and the guide promise of each suite is what the server does:
-// a suite of a class that they name works in the legacy networks and nowhere else.
+// What the sample file and the guide promise of each suite is what the server does: a suite of a
+// class that they name works in the legacy networks and nowhere else.
 func TestEverySuiteKeepsThePromise(t *testing.T) {
 	m := mustOpen(t, legacyConfig(t))
 	server := m.TLSConfig("pop3", silent)

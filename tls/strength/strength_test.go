@@ -30,8 +30,7 @@ func TestStrength(t *testing.T) {
 	}
 }
 
-// Every suite that the library has and that is not judged here would slip
-// through.
+// Every suite that the library has and that is not judged here would slip through.
 func TestEverySuiteIsKnown(t *testing.T) {
 	judged := 0
 	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
