@@ -101,10 +101,12 @@ func (c *session) capa(string) {
 	c.line(".")
 }
 
+// noop is NOOP (RFC 1939 §5).
 func (c *session) noop(string) { c.ok("nothing done") }
 
-// quit is QUIT. In the TRANSACTION state it removes the marked messages. It unlocks the maildrop
-// before it replies, so that a client that reconnects at once does not find it in use.
+// quit is QUIT (RFC 1939 §4 to §6). In the TRANSACTION state it removes the marked messages. It
+// unlocks the maildrop before it replies, so that a client that reconnects at once does not find it
+// in use.
 func (c *session) quit(string) {
 	c.endReason = "quit"
 	if c.drop == nil {

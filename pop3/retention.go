@@ -38,8 +38,8 @@ type fetched struct {
 	taken []bool // by index; nil while the client has received none
 }
 
-// confirmFetched is called at each command. It proves that the client has received the message
-// that was sent before.
+// confirmFetched is called at each command. A further command proves that the client has received
+// the message that was sent before.
 func (c *session) confirmFetched() {
 	f := &c.fetched
 	if f.sent == 0 || c.config.Retention == nil {

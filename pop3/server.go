@@ -34,8 +34,8 @@ import (
 // Config holds the settings of a Server. Zero values mean the defaults.
 type Config struct {
 	Hostname string // named in the default greeting
-	// Greeting returns the text after "+OK ", for each connection anew. The default text is
-	// "<hostname> Pillarbox POP3 ready".
+	// Greeting returns the text after "+OK ". It is called for each connection. The default text
+	// is "<hostname> Pillarbox POP3 ready".
 	Greeting func() string
 
 	// TLS is used by STLS and by listeners with implicit TLS. nil means that neither is offered.

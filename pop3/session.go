@@ -170,9 +170,9 @@ func endReason(err error) string {
 	return "dropped"
 }
 
-// Read waits for the client; c.in reads through it. It is the only place where a session waits, so
-// it flushes the replies first, whether commands were pipelined or not. It is also where Shutdown
-// stops a session.
+// Read waits for the client; c.in reads through it. Apart from the TLS handshake it is the only
+// place where a session waits. So it flushes the replies first, whether commands were pipelined or
+// not, and it is where Shutdown stops a session.
 func (c *session) Read(p []byte) (int, error) {
 	if err := c.out.flush(); err != nil {
 		return 0, err
@@ -241,6 +241,7 @@ func (c *session) startTLS() bool {
 // ok sends a one-line reply of success.
 func (c *session) ok(text string) { c.line("+OK ", text) }
 
+// okf is ok with a format.
 func (c *session) okf(format string, args ...any) { c.ok(fmt.Sprintf(format, args...)) }
 
 // err sends a one-line reply of failure. The text must not come from an internal error.

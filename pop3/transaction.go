@@ -72,17 +72,20 @@ func parseNumber(s string) (n int, ok bool) {
 	return n, err == nil
 }
 
+// stat is STAT (RFC 1939 §5).
 func (c *session) stat(string) {
 	n, octets := c.count()
 	c.okf("%d %d", n, octets)
 }
 
+// list is LIST (RFC 1939 §5).
 func (c *session) list(arg string) {
 	c.listing(arg, func(line []byte, m mailstore.Message) []byte {
 		return strconv.AppendInt(line, m.Size, 10)
 	})
 }
 
+// uidl is UIDL (RFC 1939 §7).
 func (c *session) uidl(arg string) {
 	c.listing(arg, func(line []byte, m mailstore.Message) []byte {
 		return append(line, m.UID...)
@@ -113,6 +116,7 @@ func (c *session) listing(number string, appendTo func(line []byte, m mailstore.
 	c.line(".")
 }
 
+// retr is RETR (RFC 1939 §5).
 func (c *session) retr(arg string) {
 	if c.locked() {
 		return
@@ -124,6 +128,7 @@ func (c *session) retr(arg string) {
 	}
 }
 
+// top is TOP (RFC 1939 §7).
 func (c *session) top(arg string) {
 	number, lines, _ := strings.Cut(arg, " ")
 	n, ok := parseNumber(strings.TrimLeft(lines, " "))
@@ -164,9 +169,9 @@ func (c *session) send(i, bodyLines int) bool {
 		c.ok("the top of the message")
 	}
 	if err := c.write(message, c.drop.Messages()[i], bodyLines); err != nil {
-		c.endReason = "broken off"
+		c.endReason = "cut short"
 		if c.out.err == nil || isDiskError(c.out.err) {
-			c.server.log.Error("pop3: message broken off", c.logAttrs(i, err)...)
+			c.server.log.Error("pop3: message cut short", c.logAttrs(i, err)...)
 		}
 		return false
 	}
@@ -216,6 +221,7 @@ func (c *session) logAttrs(i int, err error) []any {
 	return []any{"user", c.principal.Address.String(), "uid", uid, "error", err}
 }
 
+// dele is DELE (RFC 1939 §5). It only marks the message; QUIT removes it.
 func (c *session) dele(arg string) {
 	i, ok := c.messageIndex(arg)
 	if !ok {
@@ -226,6 +232,7 @@ func (c *session) dele(arg string) {
 	c.okf("message %d deleted", i+1)
 }
 
+// rset is RSET (RFC 1939 §5).
 func (c *session) rset(string) {
 	c.deleted = marks{}
 	n, octets := c.count()

@@ -21,9 +21,10 @@ const (
 // begins meanwhile.
 //
 // A count that overlaps with a change in progress cannot know whether it saw the state before or
-// after it. Such a change is booked so that the account says too much rather than too little, and
-// the count is in doubt: it is repeated soon, and in any case before it refuses a message. The
-// first count is always in doubt, since changes are not announced for a mailbox without an account.
+// after it. In that case the account errs on the high side: it may show more than is stored, never
+// less. The count is then in doubt. It is repeated soon, and in any case before the account refuses
+// a message. The first count is always in doubt, since changes are not announced for a mailbox
+// without an account.
 type account struct {
 	dir    string
 	domain bool
@@ -104,7 +105,7 @@ func (l *Ledger) needsCount(a *account, more Usage, now time.Time) bool {
 	if age >= trustFor || a.doubtful && age >= max(refuseFor, rest) {
 		return true
 	}
-	quiet := a.pending == 0 && age >= rest // a count during a change says too much
+	quiet := a.pending == 0 && age >= rest // a count during a change is too high
 	if a.domain && quiet && l.changed(a) {
 		return true
 	}

@@ -221,8 +221,8 @@ func (l *Ledger) notify(events []Event) {
 	}
 }
 
-// lock returns the accounts of a mailbox and its domain, locked. box and domain say whether to make
-// a missing account.
+// lock returns the accounts of a mailbox and its domain, locked. It makes a missing account if box
+// or domain, respectively, is set.
 func (l *Ledger) lock(dir string, box, domain bool) pair {
 	for {
 		p := l.pair(dir, box, domain)

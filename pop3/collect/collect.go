@@ -82,7 +82,7 @@ type Result struct {
 // The classes of errors, for errors.Is.
 var (
 	ErrUnreachable = errors.New("the server cannot be reached")
-	ErrTLS         = errors.New("the connection cannot be encrypted")
+	ErrTLS         = errors.New("no secure connection")
 	ErrLogin       = errors.New("the server refuses the login")
 	ErrBusy        = errors.New("the mailbox is not available for now")
 	ErrProtocol    = errors.New("the server violates the POP3 protocol")

@@ -311,7 +311,7 @@ func (c *counter) Read(p []byte) (int, error) {
 	}
 	return 0, &Error{
 		Class: ErrDelivery, Text: fmt.Sprintf("the message has more than %d octets", c.limit),
-		Hint: "it is larger than the server listed it", Err: errTooLarge,
+		Hint: "the server listed a smaller size", Err: errTooLarge,
 	}
 }
 

@@ -40,7 +40,7 @@ const (
 // CertificateFile returns the path of the certificate file for Config.Dir.
 func CertificateFile(dir string) string { return filepath.Join(dir, certificateFile) }
 
-// ErrOff says that the configuration demands no certificate.
+// ErrOff says that the configuration has no ACME server.
 var ErrOff = errors.New("ACME is off")
 
 // Config says which certificate to get, and how.

@@ -110,8 +110,8 @@ func due(leaf *x509.Certificate, names []string) time.Time {
 	return leaf.NotAfter.Add(-leaf.NotAfter.Sub(leaf.NotBefore) / 3)
 }
 
-// retry returns the time until the next attempt, after this many failures in a row. err is the last
-// one. It never comes before the time that the ACME server demands.
+// retry returns the time until the next attempt, after this many failures in a row, of which err is
+// the last. It is at least the time that the ACME server demands.
 func retry(failures int, err error) time.Duration {
 	wait := min(firstRetry<<min(failures-1, 10), lastRetry)
 	var problem *acme.Error
@@ -148,8 +148,7 @@ func (r *Renewer) Run(ctx context.Context) {
 	}
 }
 
-// Renew gets a new certificate now, due or not. It returns ErrOff if the configuration demands
-// none.
+// Renew gets a new certificate now, due or not. It returns ErrOff if ACME is off.
 func (r *Renewer) Renew(ctx context.Context) error { return r.attempt(ctx) }
 
 func (r *Renewer) attempt(ctx context.Context) error {
@@ -241,7 +240,7 @@ func (r *Renewer) Status() Status {
 
 // store opens the directory of a configuration, and makes it if it is missing.
 func store(dir string) (*durable.Root, error) {
-	// Make it by way of its grandparent, so that it gets the owner of the data directory.
+	// Make it by way of its grandparent, the server's TLS directory, so that it gets the same owner.
 	parent := filepath.Dir(filepath.Dir(dir))
 	if err := os.MkdirAll(parent, 0o700); err != nil {
 		return nil, err

@@ -4,21 +4,22 @@
 //
 // Start with [Config] and [Manager]: [Open] reads the certificates, [Manager.TLSConfig] is the TLS
 // configuration for the mail servers, and [Manager.Watch] renews and reloads. [Ensure] makes the
-// own CA; the setup calls it. [IssueClient] makes certificates for the login of users.
+// own CA; the setup calls it. [IssueClient] makes certificates with which users log in.
 //
-// The own CA is a directory. It holds ca.pem and ca-key.pem; server.pem (the server's certificate,
-// followed by the CA's) and server-key.pem; and a second such pair, server-ecdsa.pem and
+// The own CA is a directory. It holds ca.pem and ca-key.pem. The server's first certificate is
+// server.pem (followed by the CA's), with server-key.pem. The second is server-ecdsa.pem, with
 // server-ecdsa-key.pem. Clients trust ca.pem once, so the CA and the keys are never replaced:
 // [Ensure] and [Manager.Renew] replace only the server's certificates.
 //
 // The CA and the first certificate have RSA keys of 2048 bits, because the mail programs of Windows
-// XP know nothing newer. The second has an ECDSA key and is shown to every client that can use it,
-// because it costs both sides less. A directory older than the second pair gets it from
+// XP support nothing newer. The second certificate has an ECDSA key. Every client that can use it
+// gets it, because it costs both sides less. A directory older than the second pair gets it from
 // [Manager.Watch].
 //
 // Most clients get the modern profile: TLS 1.2 and newer, with suites that have forward secrecy and
 // an AEAD cipher. Clients in Config.LegacyNetworks that cannot use it get the legacy profile: TLS
-// from 1.0 on, with RSA key exchange, CBC and 3DES. [Manager.Clients] lists which client uses what.
+// from 1.0 on, with RSA key exchange, CBC and 3DES. [Manager.Clients] lists the TLS that each
+// client uses.
 package certs
 
 import (

@@ -38,14 +38,14 @@ func TestIssueClient(t *testing.T) {
 		if len(chain) != 1 || !chain[0].IsCA || !issued.NotAfter.Equal(epoch.Add(365*day)) || cert.Subject.CommonName != "anna@office.example" {
 			t.Errorf("%+v, chain %v", issued, chain)
 		}
-		// In the time of the certificates: a session does not outlive them.
+		// At the time of the certificates, since a session does not outlive them.
 		synctest.Test(t, func(t *testing.T) {
 			checkShown(t, m, tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}, issued.Fingerprint)
 		})
 	}
 	after := mustContents(t, dir)
 	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != len(after)+1 { // and the lock
+	if err != nil || len(entries) != len(after)+1 { // plus the lock file
 		t.Errorf("something was left behind: %v", entries)
 	}
 }
@@ -77,8 +77,8 @@ func seenByServer(t *testing.T, server, client *tls.Config) *tls.ConnectionState
 	return &state
 }
 
-// Who shows no certificate, or one of somebody else's, gets a connection all the same; who is not
-// asked shows none.
+// A client without a certificate, or with one of another CA, gets a connection too. A client that is
+// not asked shows none.
 func TestForeignCertificatesAreNoHindrance(t *testing.T) {
 	dir := readyDir(t)
 	m := mustOpen(t, Config{Dir: dir, AskClients: true})
@@ -143,7 +143,7 @@ func TestIssueClientMakesTheCA(t *testing.T) {
 	}
 }
 
-// The files are read by a program that others wrote, in both forms.
+// An independent program can read the files in both forms.
 func TestOpenSSLReadsThem(t *testing.T) {
 	program, err := exec.LookPath("openssl")
 	if err != nil {
