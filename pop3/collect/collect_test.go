@@ -173,6 +173,24 @@ func TestNotDelivered(t *testing.T) {
 	}
 }
 
+// What was recorded before a crash is still known after a second one.
+func TestTwoCrashes(t *testing.T) {
+	fsys := newClient(t).opts.Files
+	for _, uid := range []string{"first", "second", "third"} {
+		st, err := loadState(fsys, "isp", "anna@isp.example")
+		if err == nil {
+			err = st.record("anna@isp.example", uid, &entry{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	st, err := loadState(fsys, "isp", "anna@isp.example")
+	if err != nil || len(st.all) != 3 {
+		t.Errorf("%d messages are known, %v; want 3", len(st.all), err)
+	}
+}
+
 // The state of one mailbox is not used for another.
 func TestOtherAccount(t *testing.T) {
 	c, b := newClient(t), &box{}

@@ -99,15 +99,20 @@ func loadState(fsys durable.FS, name, account string) (*state, error) {
 		} else if err != nil {
 			return nil, err
 		}
-		if f.Account == account {
-			for key, e := range f.Seen {
-				if e != nil {
-					st.put(key, e)
-				}
-			}
-			maps.Copy(st.skipped, f.Left)
-			st.dirty = ending != ".json" // a crash left the second file: merge it into the first
+		if f.Account != account {
+			continue
 		}
+		for key, e := range f.Seen {
+			if e == nil {
+				continue
+			}
+			st.put(key, e)
+			if ending == ".recent.json" {
+				st.recent[key] = e // or record would drop it before writeAll has merged it
+			}
+		}
+		maps.Copy(st.skipped, f.Left)
+		st.dirty = ending != ".json" // a crash left the second file: merge it into the first
 	}
 	return st, nil
 }
