@@ -1,6 +1,6 @@
 // Package connlimit stands before the greeting: it limits how many connections there
 // are in all and from one address, and turns away whom the server will not talk
-// to. SMTP and POP3 stand behind the same Guard. For after the log-in it counts
+// to. SMTP and POP3 stand behind the same Limiter. For after the log-in it counts
 // the sessions of each account.
 package connlimit
 
@@ -13,17 +13,17 @@ import (
 	"time"
 )
 
-// Limits of a Guard; 0 is no limit.
+// Limits of a Limiter; 0 is no limit.
 type Limits struct {
 	Connections int                   // in all
 	PerAddress  int                   // from one IPv4 address or one IPv6 /64
 	Trusted     func(netip.Addr) bool // clients with room of their own; nil: none
 }
 
-// Guard counts connections. A crowd of strangers cannot take all: a part is kept for
+// Limiter counts connections. A crowd of strangers cannot take all: a part is kept for
 // connections that are trusted or have logged in, and a part for each service; and
 // the fewer are left, the fewer one address may have. Safe for concurrent use.
-type Guard struct {
+type Limiter struct {
 	log *slog.Logger
 
 	mu       sync.Mutex
@@ -35,32 +35,32 @@ type Guard struct {
 	refusals refusals           // owner: mu
 }
 
-// New returns a Guard that has counted nothing.
-func New(limits Limits, log *slog.Logger) *Guard {
-	return &Guard{limits: limits, log: log, services: make(map[string]int), from: make(map[netip.Addr]int)}
+// New returns a Limiter that has counted nothing.
+func New(limits Limits, log *slog.Logger) *Limiter {
+	return &Limiter{limits: limits, log: log, services: make(map[string]int), from: make(map[netip.Addr]int)}
 }
 
 // SetLimits changes the limits for connections to come.
-func (g *Guard) SetLimits(limits Limits) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.limits = limits
+func (l *Limiter) SetLimits(limits Limits) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.limits = limits
 }
 
 // Listen returns inner with the limits in front: a connection over one gets
 // refusal, a whole line with its CRLF, and is closed. An empty refusal, for
 // ports where TLS comes first, just closes. The listeners of one service share the
 // room that is kept for it.
-func (g *Guard) Listen(inner net.Listener, service, refusal string) net.Listener {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.services[service] += 0
-	return &listener{inner, g, service, refusal}
+func (l *Limiter) Listen(inner net.Listener, service, refusal string) net.Listener {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.services[service] += 0
+	return &listener{inner, l, service, refusal}
 }
 
 type listener struct {
 	net.Listener
-	guard   *Guard
+	limiter   *Limiter
 	service string
 	refusal string
 }
@@ -72,16 +72,16 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		m := &member{guard: l.guard, service: l.service, key: addressKey(c.RemoteAddr())}
-		if l.guard.enter(m, clientAddress(c.RemoteAddr())) {
+		m := &member{limiter: l.limiter, service: l.service, key: addressKey(c.RemoteAddr())}
+		if l.limiter.enter(m, clientAddress(c.RemoteAddr())) {
 			return &conn{Conn: c, member: m}, nil
 		}
-		turnAway(c, l.refusal)
+		reject(c, l.refusal)
 	}
 }
 
-// turnAway says line and hangs up.
-func turnAway(c net.Conn, line string) {
+// reject says line and hangs up.
+func reject(c net.Conn, line string) {
 	// The line fits into an empty socket buffer: this does not block.
 	c.SetWriteDeadline(time.Now().Add(time.Second))
 	c.Write([]byte(line))
@@ -109,11 +109,11 @@ func clientAddress(a net.Addr) netip.Addr {
 
 // member is a connection that was let in.
 type member struct {
-	guard   *Guard
+	limiter   *Limiter
 	service string
 	key     netip.Addr
-	trusted bool // owner: guard.mu
-	left    bool // owner: guard.mu
+	trusted bool // owner: limiter.mu
+	left    bool // owner: limiter.mu
 }
 
 // The limits that a connection can be refused by, as the log names them.
@@ -124,34 +124,34 @@ const (
 )
 
 // enter counts a connection, unless it is one too many.
-func (g *Guard) enter(m *member, remote netip.Addr) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	m.trusted = !remote.IsValid() || g.limits.Trusted != nil && g.limits.Trusted(remote)
-	if limit := g.refuses(m); limit != "" {
-		g.refusals.log(g.log, "connections refused by a limit", limit, m.service, "remote_ip", remote)
+func (l *Limiter) enter(m *member, remote netip.Addr) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m.trusted = !remote.IsValid() || l.limits.Trusted != nil && l.limits.Trusted(remote)
+	if limit := l.refuses(m); limit != "" {
+		l.refusals.log(l.log, "connections refused by a limit", limit, m.service, "remote_ip", remote)
 		return false
 	}
-	g.total++
-	g.services[m.service]++
-	g.from[m.key]++
+	l.total++
+	l.services[m.service]++
+	l.from[m.key]++
 	if m.trusted {
-		g.trusted++
+		l.trusted++
 	}
 	return true
 }
 
 // refuses is the limit that a new connection is over; "": none. The caller holds mu.
-func (g *Guard) refuses(m *member) string {
+func (l *Limiter) refuses(m *member) string {
 	const few = 4 // connections that an address may have as long as there is room
-	own := g.from[m.key]
-	if g.limits.PerAddress > 0 && own >= g.limits.PerAddress {
+	own := l.from[m.key]
+	if l.limits.PerAddress > 0 && own >= l.limits.PerAddress {
 		return byAddress
 	}
-	if g.limits.Connections <= 0 {
+	if l.limits.Connections <= 0 {
 		return ""
 	}
-	room := g.limits.Connections - g.total - g.kept(m)
+	room := l.limits.Connections - l.total - l.kept(m)
 	share := room
 	if !m.trusted {
 		share /= 2
@@ -167,16 +167,16 @@ func (g *Guard) refuses(m *member) string {
 
 // kept is how many connections are kept for others once m is in: an eighth of all for
 // those that are trusted, and an eighth for all services together. The caller holds mu.
-func (g *Guard) kept(m *member) int {
+func (l *Limiter) kept(m *member) int {
 	const part = 8
-	forTrusted := g.limits.Connections / part
-	forService := g.limits.Connections / part / max(len(g.services), 1)
-	trusted := g.trusted
+	forTrusted := l.limits.Connections / part
+	forService := l.limits.Connections / part / max(len(l.services), 1)
+	trusted := l.trusted
 	if m.trusted {
 		trusted++
 	}
 	kept := max(0, forTrusted-trusted)
-	for name, n := range g.services {
+	for name, n := range l.services {
 		if name == m.service {
 			n++
 		}
@@ -187,7 +187,7 @@ func (g *Guard) kept(m *member) int {
 
 // leave stops counting a connection. Safe to call twice.
 func (m *member) leave() {
-	g := m.guard
+	g := m.limiter
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if m.left {
@@ -211,7 +211,7 @@ type conn struct {
 
 // LoggedIn says that the client has logged in: it counts among the trusted.
 func (c *conn) LoggedIn() {
-	g := c.member.guard
+	g := c.member.limiter
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !c.member.left && !c.member.trusted {

@@ -13,8 +13,8 @@ import (
 
 var services = []string{"smtp", "submission", "smtps", "pop3", "pop3s", "odmr"}
 
-// newOffice is a Guard with all services, that trusts 192.168.0.0/16.
-func newOffice(limits Limits) (*Guard, *bytes.Buffer) {
+// newLimiter is a Limiter with all services, that trusts 192.168.0.0/16.
+func newLimiter(limits Limits) (*Limiter, *bytes.Buffer) {
 	log := new(bytes.Buffer)
 	limits.Trusted = netip.MustParsePrefix("192.168.0.0/16").Contains
 	g := New(limits, slog.New(slog.NewTextHandler(log, nil)))
@@ -24,17 +24,17 @@ func newOffice(limits Limits) (*Guard, *bytes.Buffer) {
 	return g, log
 }
 
-func (g *Guard) try(service, from string) (*member, bool) {
+func (l *Limiter) try(service, from string) (*member, bool) {
 	ip := netip.MustParseAddr(from)
-	m := &member{guard: g, service: service, key: ip}
-	return m, g.enter(m, ip)
+	m := &member{limiter: l, service: service, key: ip}
+	return m, l.enter(m, ip)
 }
 
 // crowd tries n connections from each of some addresses, in turn.
-func (g *Guard) crowd(service, network string, addresses, n int) (in int) {
+func (l *Limiter) crowd(service, network string, addresses, n int) (in int) {
 	for range n {
 		for a := range addresses {
-			if _, ok := g.try(service, fmt.Sprint(network, a>>8, ".", a&255)); ok {
+			if _, ok := l.try(service, fmt.Sprint(network, a>>8, ".", a&255)); ok {
 				in++
 			}
 		}
@@ -54,7 +54,7 @@ func TestRoomUnderACrowd(t *testing.T) {
 			{[]string{"smtp"}, 10, 100}, {[]string{"smtp"}, 2000, 100}, {[]string{"pop3"}, 1, 10_000},
 			{[]string{"smtp", "submission"}, 5000, 4}, {services, 3000, 10},
 		} {
-			g, log := newOffice(Limits{Connections: limit, PerAddress: 100})
+			g, log := newLimiter(Limits{Connections: limit, PerAddress: 100})
 			total := 0
 			for _, s := range crowd.services {
 				total += g.crowd(s, "10.1.", crowd.addresses, crowd.each)
@@ -84,7 +84,7 @@ func TestRoomUnderACrowd(t *testing.T) {
 
 // A crowd in a trusted network does not shut out other addresses either.
 func TestRoomUnderATrustedCrowd(t *testing.T) {
-	g, _ := newOffice(Limits{Connections: 1000, PerAddress: 100})
+	g, _ := newLimiter(Limits{Connections: 1000, PerAddress: 100})
 	g.crowd("smtp", "192.168.", 10, 100)
 	for _, s := range services {
 		if _, ok := g.try(s, "192.168.200.1"); !ok {
@@ -95,7 +95,7 @@ func TestRoomUnderATrustedCrowd(t *testing.T) {
 
 // A stranger who has logged in counts among the trusted, and what leaves makes room.
 func TestLoggedInAndLeft(t *testing.T) {
-	g, _ := newOffice(Limits{Connections: 80})
+	g, _ := newLimiter(Limits{Connections: 80})
 	var all []*member
 	for i := range 200 {
 		m, ok := g.try("submission", netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}).String())
@@ -131,7 +131,7 @@ func TestLoggedInAndLeft(t *testing.T) {
 // A crowd does not fill the log, and none of its refusals goes uncounted.
 func TestRefusalsAreLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, log := newOffice(Limits{PerAddress: 1})
+		g, log := newLimiter(Limits{PerAddress: 1})
 		g.try("pop3", "10.0.0.1")
 		for range 100 {
 			g.try("pop3", "10.0.0.1")

@@ -29,6 +29,6 @@ func (s *screen) Accept() (net.Conn, error) {
 		if !refused {
 			return c, nil
 		}
-		turnAway(c, line)
+		reject(c, line)
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 func TestLetterLinear(t *testing.T) {
 	mailtest.Linear(t, func(text string) {
-		for _, read := range []func(io.Reader) (*Letter, error){ReadFile, ReadInput} {
+		for _, read := range []func(io.Reader) (*Message, error){ReadFile, ReadInput} {
 			l, err := read(strings.NewReader("X-Sender: <>\r\nFrom: a@b.example\r\n" + text))
 			if err != nil {
 				continue

@@ -22,7 +22,7 @@ func addressesOf(env *smtp.Envelope) string {
 	return strings.Join(texts, " ")
 }
 
-func TestLetter(t *testing.T) {
+func TestMessage(t *testing.T) {
 	for name, test := range map[string]struct {
 		in, domain string
 		envelope   string // "from: to to"
@@ -88,7 +88,7 @@ func TestLetter(t *testing.T) {
 	}
 }
 
-func TestBadLetter(t *testing.T) {
+func TestBadMessage(t *testing.T) {
 	for in, reason := range map[string]string{
 		"To: c@d.example\n\nx": "no From field",
 		"X-Sender: a@b.example\nX-Receiver: c@d.example\nSubject: x\n\n": "no From field",

@@ -26,9 +26,9 @@ func (e *BadError) Error() string { return e.Reason }
 
 func badf(format string, args ...any) error { return &BadError{fmt.Sprintf(format, args...)} }
 
-// Letter is a message as a program left it. Fields that no reader may see are taken out of its header: Bcc, and those that
+// Message is a message as a program left it. Fields that no reader may see are taken out of its header: Bcc, and those that
 // hold the envelope.
-type Letter struct {
+type Message struct {
 	fields    []field
 	blind     []string  // the values of Bcc
 	resent    []string  // and of Resent-Bcc
@@ -51,15 +51,15 @@ func (f field) value() string {
 
 // ReadFile reads the header of a message that was left as a file. The rest of r is read through Reader. Errors are those of
 // r, or a *BadError.
-func ReadFile(r io.Reader) (*Letter, error) { return read(r, true) }
+func ReadFile(r io.Reader) (*Message, error) { return read(r, true) }
 
 // ReadInput reads the header of a message that a program hands over, as sendmail does: no field is about the envelope, and
 // the first line that is no field begins the text.
-func ReadInput(r io.Reader) (*Letter, error) { return read(r, false) }
+func ReadInput(r io.Reader) (*Message, error) { return read(r, false) }
 
-func read(r io.Reader, file bool) (*Letter, error) {
+func read(r io.Reader, file bool) (*Message, error) {
 	in := bufio.NewReaderSize(newLineEnds(r), 4096)
-	l := &Letter{body: in}
+	m := &Message{body: in}
 	if mark, err := in.Peek(3); err == nil && string(mark) == "\ufeff" {
 		in.Discard(3) // which editors on Windows put before UTF-8
 	}
@@ -79,17 +79,17 @@ func read(r io.Reader, file bool) (*Letter, error) {
 		name, isField := smtp.FieldName(line)
 		switch {
 		case len(line) == 0, string(line) == "\r\n":
-			return l, l.sort(last, file)
+			return m, m.sort(last, file)
 		case (line[0] == ' ' || line[0] == '\t') && last != nil:
 			last.text = append(last.text, line...)
 			continue
 		case !isField && file:
 			return nil, badf("line %d is no header field (%s); between the header and the text belongs an empty line", number, excerpt(line))
 		case !isField:
-			l.body = io.MultiReader(bytes.NewReader(line), in)
-			return l, l.sort(last, file)
+			m.body = io.MultiReader(bytes.NewReader(line), in)
+			return m, m.sort(last, file)
 		}
-		if err := l.sort(last, file); err != nil {
+		if err := m.sort(last, file); err != nil {
 			return nil, err
 		}
 		last = &field{name, line}
@@ -97,7 +97,7 @@ func read(r io.Reader, file bool) (*Letter, error) {
 }
 
 // sort puts a complete field where it belongs.
-func (l *Letter) sort(f *field, file bool) error {
+func (m *Message) sort(f *field, file bool) error {
 	if f == nil {
 		return nil
 	}
@@ -106,31 +106,31 @@ func (l *Letter) sort(f *field, file bool) error {
 	}
 	switch f.name {
 	case "bcc":
-		l.blind = append(l.blind, f.value())
+		m.blind = append(m.blind, f.value())
 	case "resent-bcc":
-		l.resent = append(l.resent, f.value())
+		m.resent = append(m.resent, f.value())
 	case "return-path": // the server's to write (RFC 5321 §4.4)
 	case "x-sender", "x-receiver":
 		if file {
-			return l.envelopeField(f)
+			return m.envelopeField(f)
 		}
-		l.fields = append(l.fields, *f)
+		m.fields = append(m.fields, *f)
 	default:
-		l.fields = append(l.fields, *f)
+		m.fields = append(m.fields, *f)
 	}
 	return nil
 }
 
 // envelopeField takes a line of the envelope. Further down, where other programs write X-Sender, it is none.
-func (l *Letter) envelopeField(f *field) error {
-	top := len(l.fields) == 0 && len(l.blind)+len(l.resent) == 0
+func (m *Message) envelopeField(f *field) error {
+	top := len(m.fields) == 0 && len(m.blind)+len(m.resent) == 0
 	switch {
 	case f.name == "x-receiver" && !top:
 		return badf("X-Receiver lines count only at the very top of the file, above the header")
 	case f.name == "x-receiver":
-		l.receivers = append(l.receivers, f.value())
+		m.receivers = append(m.receivers, f.value())
 	case top:
-		l.senders = append(l.senders, f.value())
+		m.senders = append(m.senders, f.value())
 	}
 	return nil
 }
@@ -161,18 +161,18 @@ func excerpt(text []byte) string {
 
 // Envelope is who sends the message to whom: by the X-Sender and X-Receiver lines, or where there are none by the header.
 // domain completes names without one; "" does not. Errors are *BadError.
-func (l *Letter) Envelope(domain addr.Domain) (*smtp.Envelope, error) {
+func (m *Message) Envelope(domain addr.Domain) (*smtp.Envelope, error) {
 	switch {
-	case !l.Has("from"):
+	case !m.Has("from"):
 		return nil, badf("there is no From field: a message says in its header who wrote it")
-	case l.count("received") > maxHops:
+	case m.count("received") > maxHops:
 		return nil, badf("the message went through more than %d servers; it seems to go in a circle", maxHops)
 	}
-	from, err := l.from(domain)
+	from, err := m.from(domain)
 	if err != nil {
 		return nil, err
 	}
-	to, err := l.to(domain)
+	to, err := m.to(domain)
 	if err != nil {
 		return nil, err
 	}
@@ -185,21 +185,21 @@ func (l *Letter) Envelope(domain addr.Domain) (*smtp.Envelope, error) {
 	return env, nil
 }
 
-func (l *Letter) from(domain addr.Domain) (addr.Address, error) {
-	switch len(l.senders) {
+func (m *Message) from(domain addr.Domain) (addr.Address, error) {
+	switch len(m.senders) {
 	case 0:
-		return l.Sender(domain)
+		return m.Sender(domain)
 	case 1:
-		if l.senders[0] == "<>" {
+		if m.senders[0] == "<>" {
 			return addr.Address{}, nil
 		}
-		return single("X-Sender", l.senders[0], domain)
+		return single("X-Sender", m.senders[0], domain)
 	}
-	return addr.Address{}, badf("there are %d X-Sender lines; a message has one sender", len(l.senders))
+	return addr.Address{}, badf("there are %d X-Sender lines; a message has one sender", len(m.senders))
 }
 
-func (l *Letter) to(domain addr.Domain) (to []addr.Address, err error) {
-	for _, value := range l.receivers {
+func (m *Message) to(domain addr.Domain) (to []addr.Address, err error) {
+	for _, value := range m.receivers {
 		a, err := single("X-Receiver", value, domain)
 		if err != nil {
 			return nil, err
@@ -208,7 +208,7 @@ func (l *Letter) to(domain addr.Domain) (to []addr.Address, err error) {
 	}
 	to = once(to)
 	if len(to) == 0 {
-		to, err = l.Recipients(domain)
+		to, err = m.Recipients(domain)
 	}
 	if err == nil && len(to) == 0 {
 		err = badf("there is no recipient: neither an X-Receiver line at the top, nor an address in To, Cc or Bcc")
@@ -218,9 +218,9 @@ func (l *Letter) to(domain addr.Domain) (to []addr.Address, err error) {
 
 // Sender is who the header says is responsible for the message: Sender, or else the first address of From (RFC 5322
 // §3.6.2).
-func (l *Letter) Sender(domain addr.Domain) (addr.Address, error) {
+func (m *Message) Sender(domain addr.Domain) (addr.Address, error) {
 	for _, name := range []string{"Sender", "From"} {
-		all, err := addresses(name, l.values(strings.ToLower(name)), domain)
+		all, err := addresses(name, m.values(strings.ToLower(name)), domain)
 		if err != nil {
 			return addr.Address{}, err
 		}
@@ -233,17 +233,17 @@ func (l *Letter) Sender(domain addr.Domain) (addr.Address, error) {
 
 // Recipients are the addresses in To, Cc and Bcc, each once; where the message is sent anew, those of Resent-To, Resent-Cc
 // and Resent-Bcc (RFC 5322 §3.6.6).
-func (l *Letter) Recipients(domain addr.Domain) (to []addr.Address, err error) {
-	prefix, blind := "", l.blind
-	if l.Has("resent-to") || l.Has("resent-cc") || len(l.resent) > 0 {
-		prefix, blind = "Resent-", l.resent
+func (m *Message) Recipients(domain addr.Domain) (to []addr.Address, err error) {
+	prefix, blind := "", m.blind
+	if m.Has("resent-to") || m.Has("resent-cc") || len(m.resent) > 0 {
+		prefix, blind = "Resent-", m.resent
 	}
 	for _, list := range []struct {
 		name   string
 		values []string
 	}{
-		{"To", l.values(strings.ToLower(prefix + "to"))},
-		{"Cc", l.values(strings.ToLower(prefix + "cc"))},
+		{"To", m.values(strings.ToLower(prefix + "to"))},
+		{"Cc", m.values(strings.ToLower(prefix + "cc"))},
 		{"Bcc", blind},
 	} {
 		found, err := addresses(prefix+list.name, list.values, domain)
@@ -314,12 +314,12 @@ func ParseList(list string, domain addr.Domain) ([]addr.Address, error) {
 }
 
 // Has reports whether the header has a field; its name is in small letters.
-func (l *Letter) Has(name string) bool { return l.count(name) > 0 }
+func (m *Message) Has(name string) bool { return m.count(name) > 0 }
 
-func (l *Letter) count(name string) int { return len(l.values(name)) }
+func (m *Message) count(name string) int { return len(m.values(name)) }
 
-func (l *Letter) values(name string) (all []string) {
-	for _, f := range l.fields {
+func (m *Message) values(name string) (all []string) {
+	for _, f := range m.fields {
 		if f.name == name {
 			all = append(all, f.value())
 		}
@@ -328,25 +328,25 @@ func (l *Letter) values(name string) (all []string) {
 }
 
 // Add puts a field at the end of the header. Line ends in the value are taken out.
-func (l *Letter) Add(name, value string) {
+func (m *Message) Add(name, value string) {
 	value = strings.NewReplacer("\r", "", "\n", "").Replace(value)
-	l.fields = append(l.fields, field{strings.ToLower(name), []byte(name + ": " + value + "\r\n")})
+	m.fields = append(m.fields, field{strings.ToLower(name), []byte(name + ": " + value + "\r\n")})
 }
 
 // Complete adds Date and Message-ID where they are missing (RFC 6409 §8.2, §8.3).
-func (l *Letter) Complete(id, hostname string, now time.Time) {
-	if !l.Has("date") {
-		l.Add("Date", now.Format(smtp.DateLayout))
+func (m *Message) Complete(id, hostname string, now time.Time) {
+	if !m.Has("date") {
+		m.Add("Date", now.Format(smtp.DateLayout))
 	}
-	if !l.Has("message-id") {
-		l.Add("Message-ID", "<"+id+"@"+hostname+">")
+	if !m.Has("message-id") {
+		m.Add("Message-ID", "<"+id+"@"+hostname+">")
 	}
 }
 
 // Qualify completes names without a domain in the fields that hold addresses (RFC 6409 §8.1).
-func (l *Letter) Qualify(domain addr.Domain) {
-	for i := range l.fields {
-		f := &l.fields[i]
+func (m *Message) Qualify(domain addr.Domain) {
+	for i := range m.fields {
+		f := &m.fields[i]
 		switch f.name {
 		case "from", "sender", "reply-to", "to", "cc":
 			f.text = qualified(f.text, domain)
@@ -373,11 +373,11 @@ func qualified(text []byte, domain addr.Domain) []byte {
 }
 
 // Reader gives the message: CRLF text, the header first. It can be read once.
-func (l *Letter) Reader() io.Reader {
+func (m *Message) Reader() io.Reader {
 	var header bytes.Buffer
-	for _, f := range l.fields {
+	for _, f := range m.fields {
 		header.Write(f.text)
 	}
 	header.WriteString("\r\n")
-	return io.MultiReader(&header, l.body)
+	return io.MultiReader(&header, m.body)
 }

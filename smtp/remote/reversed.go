@@ -10,22 +10,22 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// Turned is a connection that another server has made to us and on which it serves now, to be given its mail (ATRN, RFC
+// ReversedConn is a connection that another server has made to us and on which it serves now, to be given its mail (ATRN, RFC
 // 2645 §5). It belongs to one goroutine at a time.
-type Turned struct {
+type ReversedConn struct {
 	conn    *conn
 	greeted bool
 }
 
-// Turn takes a connection over, as the client. name is what results call the other side, which has shown already who it
+// Reverse takes a connection over, as the client. name is what results call the other side, which has shown already who it
 // is: neither TLS nor a log-in come again. Close the result after use, which closes the connection.
-func (r *Remote) Turn(nc net.Conn, name string) *Turned {
-	return &Turned{conn: &conn{raw: nc, net: nc, in: bufio.NewReaderSize(nc, maxReplyLine), name: name, remote: r}}
+func (r *Remote) Reverse(nc net.Conn, name string) *ReversedConn {
+	return &ReversedConn{conn: &conn{raw: nc, net: nc, in: bufio.NewReaderSize(nc, maxReplyLine), name: name, remote: r}}
 }
 
 // Deliver makes one attempt over the connection, the first after the other side's greeting. Once the connection is of no
 // more use, the outcome is unreachable.
-func (t *Turned) Deliver(ctx context.Context, a smtp.Attempt) smtp.Outcome {
+func (t *ReversedConn) Deliver(ctx context.Context, a smtp.Attempt) smtp.Outcome {
 	d := t.conn.remote.begin(&a)
 	if f := t.greet(ctx, d.route); f != nil {
 		return smtp.Outcome{Results: a.SameForAll(f.result()).Results, Unreachable: true}
@@ -39,7 +39,7 @@ func (t *Turned) Deliver(ctx context.Context, a smtp.Attempt) smtp.Outcome {
 }
 
 // greet waits for the greeting and says EHLO, once.
-func (t *Turned) greet(ctx context.Context, rt *route.Route) *failure {
+func (t *ReversedConn) greet(ctx context.Context, rt *route.Route) *failure {
 	if t.greeted {
 		return nil
 	}
@@ -56,7 +56,7 @@ func (t *Turned) greet(ctx context.Context, rt *route.Route) *failure {
 }
 
 // Close ends the connection, with QUIT where there was mail.
-func (t *Turned) Close() {
+func (t *ReversedConn) Close() {
 	if t.greeted && !t.conn.gone {
 		t.conn.quit()
 		t.conn.gone = true
