@@ -60,7 +60,7 @@ func (l *Limiter) Listen(inner net.Listener, service, refusal string) net.Listen
 
 type listener struct {
 	net.Listener
-	limiter   *Limiter
+	limiter *Limiter
 	service string
 	refusal string
 }
@@ -109,7 +109,7 @@ func clientAddress(a net.Addr) netip.Addr {
 
 // member is a connection that was let in.
 type member struct {
-	limiter   *Limiter
+	limiter *Limiter
 	service string
 	key     netip.Addr
 	trusted bool // owner: limiter.mu
