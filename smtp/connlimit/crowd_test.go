@@ -13,7 +13,7 @@ import (
 
 var services = []string{"smtp", "submission", "smtps", "pop3", "pop3s", "odmr"}
 
-// newLimiter is a Limiter with all services, that trusts 192.168.0.0/16.
+// newLimiter returns a Limiter with all services that trusts 192.168.0.0/16.
 func newLimiter(limits Limits) (*Limiter, *bytes.Buffer) {
 	log := new(bytes.Buffer)
 	limits.Trusted = netip.MustParsePrefix("192.168.0.0/16").Contains
@@ -30,7 +30,7 @@ func (l *Limiter) try(service, from string) (*member, bool) {
 	return m, l.enter(m, ip)
 }
 
-// crowd tries n connections from each of some addresses, in turn.
+// crowd tries n connections from each of several addresses, in turn.
 func (l *Limiter) crowd(service, network string, addresses, n int) (in int) {
 	for range n {
 		for a := range addresses {
@@ -42,8 +42,8 @@ func (l *Limiter) crowd(service, network string, addresses, n int) (in int) {
 	return in
 }
 
-// Whatever crowd of strangers comes wherever, the office has room at every service,
-// and so has, at every other service, a stranger who was not there before.
+// Under every crowd the local network can use every service, and a new unknown client can use every
+// service that the crowd does not.
 func TestRoomUnderACrowd(t *testing.T) {
 	for _, limit := range []int{100, 1000, 10_000} {
 		for _, crowd := range []struct {
@@ -51,7 +51,8 @@ func TestRoomUnderACrowd(t *testing.T) {
 			addresses int
 			each      int
 		}{
-			{[]string{"smtp"}, 10, 100}, {[]string{"smtp"}, 2000, 100}, {[]string{"pop3"}, 1, 10_000},
+			{[]string{"smtp"}, 10, 100}, {[]string{"smtp"}, 2000, 100},
+			{[]string{"pop3"}, 1, 10_000},
 			{[]string{"smtp", "submission"}, 5000, 4}, {services, 3000, 10},
 		} {
 			g, log := newLimiter(Limits{Connections: limit, PerAddress: 100})
@@ -64,8 +65,10 @@ func TestRoomUnderACrowd(t *testing.T) {
 			}
 			for at, s := range services {
 				for i := range limit / 8 / 6 {
-					if _, ok := g.try(s, netip.AddrFrom4([4]byte{192, 168, byte(at), byte(i)}).String()); !ok {
-						t.Errorf("the office is refused at %s after %d, crowd %v of %d", s, i, crowd, limit)
+					ip := netip.AddrFrom4([4]byte{192, 168, byte(at), byte(i)})
+					if _, ok := g.try(s, ip.String()); !ok {
+						t.Errorf("the office is refused at %s after %d, crowd %v of %d", s, i,
+							crowd, limit)
 						break
 					}
 				}
@@ -75,7 +78,9 @@ func TestRoomUnderACrowd(t *testing.T) {
 					t.Errorf("a stranger is refused at smtps, crowd %v of %d", crowd, limit)
 				}
 			}
-			if total < crowd.addresses*crowd.each*len(crowd.services) && !strings.Contains(log.String(), "limit=\"limits.connections") && !strings.Contains(log.String(), "limit=limits.connections") {
+			if total < crowd.addresses*crowd.each*len(crowd.services) &&
+				!strings.Contains(log.String(), "limit=\"limits.connections") &&
+				!strings.Contains(log.String(), "limit=limits.connections") {
 				t.Errorf("no log of refusals: %s", log)
 			}
 		}
@@ -93,7 +98,7 @@ func TestRoomUnderATrustedCrowd(t *testing.T) {
 	}
 }
 
-// A stranger who has logged in counts among the trusted, and what leaves makes room.
+// An unknown client that has logged in counts as trusted, and closed connections become free.
 func TestLoggedInAndLeft(t *testing.T) {
 	g, _ := newLimiter(Limits{Connections: 80})
 	var all []*member
@@ -128,7 +133,7 @@ func TestLoggedInAndLeft(t *testing.T) {
 	}
 }
 
-// A crowd does not fill the log, and none of its refusals goes uncounted.
+// A crowd does not fill the log, and all of its refusals are counted.
 func TestRefusalsAreLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, log := newLimiter(Limits{PerAddress: 1})
@@ -139,7 +144,8 @@ func TestRefusalsAreLogged(t *testing.T) {
 		time.Sleep(time.Minute)
 		g.try("pop3", "10.0.0.1")
 		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
-		if len(lines) != 2 || !strings.Contains(lines[0], "limit=limits.connections_per_address service=pop3 refused=1 remote_ip=10.0.0.1") ||
+		if len(lines) != 2 || !strings.Contains(lines[0],
+			"limit=limits.connections_per_address service=pop3 refused=1 remote_ip=10.0.0.1") ||
 			!strings.Contains(lines[1], "refused=100 ") {
 			t.Errorf("%q", lines)
 		}

@@ -257,13 +257,13 @@ func TestSlots(t *testing.T) {
 	all.Wait()
 }
 
-func FuzzProperName(f *testing.F) {
+func FuzzCleanName(f *testing.F) {
 	f.Add("mail.example.")
 	f.Add("a\r\nb.example.")
 	f.Add("[1.2.3.4]")
 	f.Add(strings.Repeat("x.", 200))
 	f.Fuzz(func(t *testing.T, record string) {
-		name, ok := properName(record)
+		name, ok := cleanName(record)
 		if !ok {
 			return
 		}

@@ -37,7 +37,8 @@ func TestLimitIsOne(t *testing.T) {
 				t.Errorf("%s, limit %d: got %d octets, %v", name, limit, n, err)
 			}
 			just := strings.NewReader(strings.Repeat("x", int(limit)))
-			if n, err := copied(wrap(&limited{r: just, limit: limit})); err != nil || int64(n) != limit {
+			if n, err := copied(wrap(&limited{r: just, limit: limit})); err != nil ||
+				int64(n) != limit {
 				t.Errorf("%s, as much as the limit %d: %d octets, %v", name, limit, n, err)
 			}
 		}

@@ -25,5 +25,6 @@ func TestLetterLinear(t *testing.T) {
 }
 
 func TestListLinear(t *testing.T) {
-	mailtest.Linear(t, func(text string) { ParseList(text, "office.example") }, mailtest.Values()...)
+	mailtest.Linear(t, func(text string) { ParseList(text, "office.example") },
+		mailtest.Values()...)
 }

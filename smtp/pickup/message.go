@@ -19,49 +19,49 @@ const (
 	maxHops   = 100       // Received fields (RFC 5321 §6.3)
 )
 
-// BadError says what is wrong with a message, in words for the person who wrote it.
+// BadError is a defect of a message, described for its author.
 type BadError struct{ Reason string }
 
 func (e *BadError) Error() string { return e.Reason }
 
 func badf(format string, args ...any) error { return &BadError{fmt.Sprintf(format, args...)} }
 
-// Message is a message as a program left it. Fields that no reader may see are taken out of its header: Bcc, and those that
-// hold the envelope.
+// Message is a message as a program left it. Its header no longer contains the fields that
+// recipients must not see: Bcc, and those that hold the envelope.
 type Message struct {
 	fields    []field
-	blind     []string  // the values of Bcc
-	resent    []string  // and of Resent-Bcc
-	senders   []string  // the values of X-Sender on top
-	receivers []string  // and of X-Receiver
-	body      io.Reader // what follows the empty line
+	blind     []string  // values of Bcc
+	resent    []string  // values of Resent-Bcc
+	senders   []string  // values of X-Sender at the top
+	receivers []string  // values of X-Receiver
+	body      io.Reader // everything after the empty line
 }
 
-// field is one field of a header.
+// field is one header field.
 type field struct {
-	name string // in small letters
-	text []byte // all of it, with its line ends
+	name string // in lower case
+	text []byte // the whole field with its line ends
 }
 
-// value is what stands behind the colon, unfolded.
+// value returns the text after the colon, unfolded.
 func (f field) value() string {
 	_, value, _ := bytes.Cut(f.text, []byte(":"))
 	return strings.TrimSpace(strings.ReplaceAll(string(value), "\r\n", ""))
 }
 
-// ReadFile reads the header of a message that was left as a file. The rest of r is read through Reader. Errors are those of
-// r, or a *BadError.
+// ReadFile reads the header of a message in a file. Reader later reads the rest of r. Errors are
+// those of r, or a *BadError.
 func ReadFile(r io.Reader) (*Message, error) { return read(r, true) }
 
-// ReadInput reads the header of a message that a program hands over, as sendmail does: no field is about the envelope, and
-// the first line that is no field begins the text.
+// ReadInput reads the header of a message that a program passes to sendmail. No field belongs to
+// the envelope, and the first line that is not a field starts the body.
 func ReadInput(r io.Reader) (*Message, error) { return read(r, false) }
 
 func read(r io.Reader, file bool) (*Message, error) {
 	in := bufio.NewReaderSize(newLineEnds(r), 4096)
 	m := &Message{body: in}
 	if mark, err := in.Peek(3); err == nil && string(mark) == "\ufeff" {
-		in.Discard(3) // which editors on Windows put before UTF-8
+		in.Discard(3) // a byte order mark, which editors on Windows write before UTF-8
 	}
 	if mark, err := in.Peek(5); err == nil && string(mark) == "From " {
 		if _, err := readLine(in, maxHeader); err != nil { // the first line of an mbox file
@@ -84,7 +84,8 @@ func read(r io.Reader, file bool) (*Message, error) {
 			last.text = append(last.text, line...)
 			continue
 		case !isField && file:
-			return nil, badf("line %d is no header field (%s); between the header and the text belongs an empty line", number, excerpt(line))
+			return nil, badf("line %d is not a header field (%s); an empty line must separate the header from the text",
+				number, excerpt(line))
 		case !isField:
 			m.body = io.MultiReader(bytes.NewReader(line), in)
 			return m, m.sort(last, file)
@@ -96,20 +97,20 @@ func read(r io.Reader, file bool) (*Message, error) {
 	}
 }
 
-// sort puts a complete field where it belongs.
+// sort stores a complete field where it belongs.
 func (m *Message) sort(f *field, file bool) error {
 	if f == nil {
 		return nil
 	}
 	if bytes.IndexByte(f.text, 0) >= 0 {
-		return badf("the header field %q holds a NUL octet", f.name)
+		return badf("the header field %q contains a NUL octet", f.name)
 	}
 	switch f.name {
 	case "bcc":
 		m.blind = append(m.blind, f.value())
 	case "resent-bcc":
 		m.resent = append(m.resent, f.value())
-	case "return-path": // the server's to write (RFC 5321 §4.4)
+	case "return-path": // only the server writes it (RFC 5321 §4.4)
 	case "x-sender", "x-receiver":
 		if file {
 			return m.envelopeField(f)
@@ -121,12 +122,13 @@ func (m *Message) sort(f *field, file bool) error {
 	return nil
 }
 
-// envelopeField takes a line of the envelope. Further down, where other programs write X-Sender, it is none.
+// envelopeField takes an envelope line at the top of the file. An X-Sender further down comes from
+// another program and is dropped.
 func (m *Message) envelopeField(f *field) error {
 	top := len(m.fields) == 0 && len(m.blind)+len(m.resent) == 0
 	switch {
 	case f.name == "x-receiver" && !top:
-		return badf("X-Receiver lines count only at the very top of the file, above the header")
+		return badf("X-Receiver lines must be at the very top of the file, above the header")
 	case f.name == "x-receiver":
 		m.receivers = append(m.receivers, f.value())
 	case top:
@@ -135,7 +137,7 @@ func (m *Message) envelopeField(f *field) error {
 	return nil
 }
 
-// readLine reads up to and with a CRLF, which newLineEnds has given every line. At the end it returns io.EOF.
+// readLine reads one line with its CRLF, which newLineEnds provides. At the end it returns io.EOF.
 func readLine(in *bufio.Reader, limit int) ([]byte, error) {
 	var line []byte
 	for {
@@ -150,7 +152,7 @@ func readLine(in *bufio.Reader, limit int) ([]byte, error) {
 	}
 }
 
-// excerpt quotes the beginning of what somebody wrote.
+// excerpt quotes the beginning of a text.
 func excerpt(text []byte) string {
 	text = bytes.TrimRight(text, "\r\n")
 	if len(text) > 40 {
@@ -159,14 +161,15 @@ func excerpt(text []byte) string {
 	return fmt.Sprintf("%q", text)
 }
 
-// Envelope is who sends the message to whom: by the X-Sender and X-Receiver lines, or where there are none by the header.
-// domain completes names without one; "" does not. Errors are *BadError.
+// Envelope returns the envelope: from the X-Sender and X-Receiver lines or, without them, from the
+// header. domain completes names without one; "" completes none. Errors are *BadError.
 func (m *Message) Envelope(domain addr.Domain) (*smtp.Envelope, error) {
 	switch {
 	case !m.Has("from"):
-		return nil, badf("there is no From field: a message says in its header who wrote it")
+		return nil, badf("there is no From field; the header must name the author")
 	case m.count("received") > maxHops:
-		return nil, badf("the message went through more than %d servers; it seems to go in a circle", maxHops)
+		return nil, badf("the message passed more than %d servers; it is probably in a mail loop",
+			maxHops)
 	}
 	from, err := m.from(domain)
 	if err != nil {
@@ -176,7 +179,7 @@ func (m *Message) Envelope(domain addr.Domain) (*smtp.Envelope, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Eight bits are converted, where that is needed, by who sends the message on.
+	// The next hop's client converts 8-bit text if necessary.
 	env := &smtp.Envelope{From: from, Body8: true, UTF8: !from.IsASCII()}
 	for _, a := range to {
 		env.To = append(env.To, smtp.Recipient{Address: a})
@@ -195,7 +198,8 @@ func (m *Message) from(domain addr.Domain) (addr.Address, error) {
 		}
 		return single("X-Sender", m.senders[0], domain)
 	}
-	return addr.Address{}, badf("there are %d X-Sender lines; a message has one sender", len(m.senders))
+	return addr.Address{}, badf("there are %d X-Sender lines; a message has one sender",
+		len(m.senders))
 }
 
 func (m *Message) to(domain addr.Domain) (to []addr.Address, err error) {
@@ -206,18 +210,19 @@ func (m *Message) to(domain addr.Domain) (to []addr.Address, err error) {
 		}
 		to = append(to, a)
 	}
-	to = once(to)
+	to = unique(to)
 	if len(to) == 0 {
 		to, err = m.Recipients(domain)
 	}
 	if err == nil && len(to) == 0 {
-		err = badf("there is no recipient: neither an X-Receiver line at the top, nor an address in To, Cc or Bcc")
+		err = badf("there is no recipient: no X-Receiver line at the top, " +
+			"and no address in To, Cc or Bcc")
 	}
 	return to, err
 }
 
-// Sender is who the header says is responsible for the message: Sender, or else the first address of From (RFC 5322
-// §3.6.2).
+// Sender returns the address that the header names as responsible: Sender, or else the first
+// address of From (RFC 5322 §3.6.2).
 func (m *Message) Sender(domain addr.Domain) (addr.Address, error) {
 	for _, name := range []string{"Sender", "From"} {
 		all, err := addresses(name, m.values(strings.ToLower(name)), domain)
@@ -231,8 +236,8 @@ func (m *Message) Sender(domain addr.Domain) (addr.Address, error) {
 	return addr.Address{}, badf("there is no address in the From field")
 }
 
-// Recipients are the addresses in To, Cc and Bcc, each once; where the message is sent anew, those of Resent-To, Resent-Cc
-// and Resent-Bcc (RFC 5322 §3.6.6).
+// Recipients returns the addresses in To, Cc and Bcc, without duplicates. For a resent message it
+// returns those in Resent-To, Resent-Cc and Resent-Bcc (RFC 5322 §3.6.6).
 func (m *Message) Recipients(domain addr.Domain) (to []addr.Address, err error) {
 	prefix, blind := "", m.blind
 	if m.Has("resent-to") || m.Has("resent-cc") || len(m.resent) > 0 {
@@ -252,7 +257,7 @@ func (m *Message) Recipients(domain addr.Domain) (to []addr.Address, err error) 
 		}
 		to = append(to, found...)
 	}
-	return once(to), nil
+	return unique(to), nil
 }
 
 func addresses(name string, values []string, domain addr.Domain) (all []addr.Address, err error) {
@@ -264,7 +269,7 @@ func addresses(name string, values []string, domain addr.Domain) (all []addr.Add
 		for _, m := range found {
 			a, err := m.address(domain)
 			if err != nil {
-				return nil, badf("the %s field holds an address that is none: %v", name, err)
+				return nil, badf("the %s field contains an invalid address: %v", name, err)
 			}
 			all = append(all, a)
 		}
@@ -278,13 +283,14 @@ func single(name, value string, domain addr.Domain) (addr.Address, error) {
 	case err != nil:
 		return addr.Address{}, err
 	case len(all) != 1:
-		return addr.Address{}, badf("the line %s: %s does not hold one address", name, excerpt([]byte(value)))
+		return addr.Address{}, badf("the line %s: %s must contain exactly one address", name,
+			excerpt([]byte(value)))
 	}
 	return all[0], nil
 }
 
-// once leaves each address in once, the first as it is written.
-func once(all []addr.Address) []addr.Address {
+// unique removes duplicates and keeps the first spelling.
+func unique(all []addr.Address) []addr.Address {
 	seen := make(map[addr.Address]bool, len(all))
 	return slices.DeleteFunc(all, func(a addr.Address) bool {
 		key := a.Fold()
@@ -296,7 +302,8 @@ func once(all []addr.Address) []addr.Address {
 	})
 }
 
-// ParseList reads addresses as they stand in a header field, or on a command line. domain completes names without one.
+// ParseList parses addresses as in a header field or on a command line. domain completes names
+// without one.
 func ParseList(list string, domain addr.Domain) ([]addr.Address, error) {
 	found, err := mailboxes(list)
 	if err != nil {
@@ -313,7 +320,7 @@ func ParseList(list string, domain addr.Domain) ([]addr.Address, error) {
 	return all, nil
 }
 
-// Has reports whether the header has a field; its name is in small letters.
+// Has reports whether the header has a field. name is in lower case.
 func (m *Message) Has(name string) bool { return m.count(name) > 0 }
 
 func (m *Message) count(name string) int { return len(m.values(name)) }
@@ -327,13 +334,13 @@ func (m *Message) values(name string) (all []string) {
 	return all
 }
 
-// Add puts a field at the end of the header. Line ends in the value are taken out.
+// Add adds a field at the end of the header. Line ends in value are removed.
 func (m *Message) Add(name, value string) {
 	value = strings.NewReplacer("\r", "", "\n", "").Replace(value)
 	m.fields = append(m.fields, field{strings.ToLower(name), []byte(name + ": " + value + "\r\n")})
 }
 
-// Complete adds Date and Message-ID where they are missing (RFC 6409 §8.2, §8.3).
+// Complete adds Date and Message-ID if they are missing (RFC 6409 §8.2, §8.3).
 func (m *Message) Complete(id, hostname string, now time.Time) {
 	if !m.Has("date") {
 		m.Add("Date", now.Format(smtp.DateLayout))
@@ -343,7 +350,7 @@ func (m *Message) Complete(id, hostname string, now time.Time) {
 	}
 }
 
-// Qualify completes names without a domain in the fields that hold addresses (RFC 6409 §8.1).
+// Qualify completes names without a domain in address fields (RFC 6409 §8.1).
 func (m *Message) Qualify(domain addr.Domain) {
 	for i := range m.fields {
 		f := &m.fields[i]
@@ -354,7 +361,7 @@ func (m *Message) Qualify(domain addr.Domain) {
 	}
 }
 
-// qualified is the text of a field; what cannot be read stays as it is.
+// qualified returns the completed text of a field. A field that does not parse stays as it is.
 func qualified(text []byte, domain addr.Domain) []byte {
 	name, value, _ := bytes.Cut(text, []byte(":"))
 	found, err := mailboxes(string(value))
@@ -372,7 +379,7 @@ func qualified(text []byte, domain addr.Domain) []byte {
 	return append(out, value[written:]...)
 }
 
-// Reader gives the message: CRLF text, the header first. It can be read once.
+// Reader returns the message as CRLF text, header first. It can be read once.
 func (m *Message) Reader() io.Reader {
 	var header bytes.Buffer
 	for _, f := range m.fields {

@@ -21,7 +21,7 @@ import (
 	"pillarbox/smtp"
 )
 
-const letter = "From: anna@office.example\nTo: bert@else.example\nDate: x\nMessage-ID: <y>\n\nText\n"
+const sample = "From: anna@office.example\nTo: bert@else.example\nDate: x\nMessage-ID: <y>\n\nText\n"
 
 // house is a folder with what came of it.
 type house struct {
@@ -34,7 +34,10 @@ type house struct {
 	sent []string
 }
 
-func newHouse(t *testing.T) *house { return &house{t: t, dir: filepath.Join(t.TempDir(), "pickup")} }
+func newHouse(t *testing.T) *house {
+	return &house{t: t,
+		dir: filepath.Join(t.TempDir(), "pickup")}
+}
 
 func (h *house) folder() *Folder {
 	return New(Options{
@@ -123,38 +126,40 @@ func (h *house) wantSent(n int) {
 
 func TestScan(t *testing.T) {
 	h := newHouse(t)
-	h.put("a.eml", letter)
+	h.put("a.eml", sample)
 	h.put("b", "X-Sender: x@office.example\nX-Receiver: y@else.example\nFrom: a@b.example\n\nText")
 	for _, name := range []string{".hidden", "c.tmp", "d.PART", ".taking/x.old.eml", "bad/e.eml"} {
-		h.put(name, letter)
+		h.put(name, sample)
 	}
 	h.put("e.eml", "no message")
 	h.folder().Scan(t.Context())
 	h.wantSent(3)
 	h.wantFiles(".hidden bad/e.eml bad/e.eml-2 bad/e.eml-2.reason.txt c.tmp d.PART")
 	slices.Sort(h.sent)
-	want := "anna@office.example: bert@else.example\n" + strings.ReplaceAll(letter, "\n", "\r\n")
+	want := "anna@office.example: bert@else.example\n" + strings.ReplaceAll(sample, "\n", "\r\n")
 	if h.sent[0] != want || h.sent[1] != want {
 		t.Errorf("%q, want %q", h.sent[0], want)
 	}
-	if got := h.sent[2]; !strings.HasPrefix(got, "x@office.example: y@else.example\nFrom: a@b.example\r\nDate: ") ||
-		!strings.Contains(got, "\r\nMessage-ID: <") || !strings.HasSuffix(got, "@mail.office.example>\r\n\r\nText\r\n") {
+	if got := h.sent[2]; !strings.HasPrefix(got,
+		"x@office.example: y@else.example\nFrom: a@b.example\r\nDate: ") ||
+		!strings.Contains(got, "\r\nMessage-ID: <") ||
+		!strings.HasSuffix(got, "@mail.office.example>\r\n\r\nText\r\n") {
 		t.Errorf("%q", got)
 	}
 	reason, _ := os.ReadFile(h.path("bad/e.eml-2.reason.txt"))
-	if !strings.Contains(string(reason), `Why: line 1 is no header field ("no message")`) {
+	if !strings.Contains(string(reason), `Why: line 1 is not a header field ("no message")`) {
 		t.Errorf("%q", reason)
 	}
 }
 
 func TestBadFiles(t *testing.T) {
 	h := newHouse(t)
-	h.put("large", letter+strings.Repeat("x", 1000))
-	h.put("lines", letter+strings.Repeat("\n", 990-len(letter)))
+	h.put("large", sample+strings.Repeat("x", 1000))
+	h.put("lines", sample+strings.Repeat("\n", 990-len(sample)))
 	h.put("empty", "")
-	h.put("secret", letter)
+	h.put("secret", sample)
 	h.must(os.Chmod(h.path("secret"), 0))
-	h.put("refused", letter)
+	h.put("refused", sample)
 	h.must(os.MkdirAll(h.path("folder/below"), 0o700))
 	h.age("folder", time.Hour)
 	h.must(os.Symlink("/etc/passwd", h.path("link")))
@@ -166,7 +171,7 @@ func TestBadFiles(t *testing.T) {
 	f.Scan(t.Context())
 	reasons := map[string]string{
 		"large": "messages may have 1000", "lines": "more than 1000 octets with its line ends", "empty": "is empty",
-		"refused": "552 5.2.2 The mailbox is full", "folder": "it is a folder", "link": "symbolic link", "pipe": "no ordinary file",
+		"refused": "552 5.2.2 The mailbox is full", "folder": "it is a folder", "link": "symbolic link", "pipe": "not a regular file",
 	}
 	if os.Geteuid() != 0 {
 		reasons["secret"] = "may not read"
@@ -207,15 +212,16 @@ func TestWaitsForWriter(t *testing.T) {
 			time.Sleep(pollEvery)
 			synctest.Wait()
 			h.wantSent(0)
-			h.putAged("growing", "From: a@b.example\nTo: c@d.example\n"+strings.Repeat("X: x\n", i), -time.Hour-time.Duration(i))
+			h.putAged("growing", "From: a@b.example\nTo: c@d.example\n"+strings.Repeat("X: x\n", i),
+				-time.Hour-time.Duration(i))
 		}
 		time.Sleep(settleTime + pollEvery)
 		synctest.Wait()
 		h.wantSent(1)
 		h.wantFiles("empty")
-		h.putAged("fresh", letter, 0)
+		h.putAged("fresh", sample, 0)
 		time.Sleep(pollEvery / 2)
-		h.put("moved.tmp", letter)
+		h.put("moved.tmp", sample)
 		h.must(os.Rename(h.path("moved.tmp"), h.path("moved")))
 		time.Sleep(pollEvery)
 		synctest.Wait()
@@ -241,7 +247,7 @@ func TestBackOff(t *testing.T) {
 			return errors.New("disk full")
 		}
 		for i := range 8 {
-			h.put(fmt.Sprintf("%d.eml", i), letter)
+			h.put(fmt.Sprintf("%d.eml", i), sample)
 		}
 		f := h.folder()
 		if more := f.Scan(t.Context()); more || tries.Load() != maxInRow {
@@ -275,14 +281,14 @@ func TestBackOff(t *testing.T) {
 // A file that grows while it is read is not taken in part.
 func TestGrowsWhileRead(t *testing.T) {
 	h := newHouse(t)
-	h.put("a.eml", letter)
+	h.put("a.eml", sample)
 	f := h.folder()
 	grown := false
 	f.opts.Inject = func(env *smtp.Envelope, from string, message io.Reader) (string, error) {
 		if !grown {
 			grown = true
 			names, _ := filepath.Glob(h.path(".taking/*"))
-			h.must(os.WriteFile(names[0], []byte(letter+"more\n"), 0o600))
+			h.must(os.WriteFile(names[0], []byte(sample+"more\n"), 0o600))
 		}
 		return h.inject(env, from, message)
 	}
@@ -303,7 +309,7 @@ func TestGrowsWhileRead(t *testing.T) {
 // A stop in the middle leaves the file for the next start.
 func TestStop(t *testing.T) {
 	h := newHouse(t)
-	h.put("a.eml", letter)
+	h.put("a.eml", sample)
 	ctx, stop := context.WithCancel(t.Context())
 	h.fail = func() error { stop(); return errors.New("the store is closed") }
 	h.folder().Scan(ctx)
@@ -319,7 +325,7 @@ func TestStop(t *testing.T) {
 func TestManyFiles(t *testing.T) {
 	h := newHouse(t)
 	for i := range perScan + 10 {
-		h.put(fmt.Sprint(i), letter)
+		h.put(fmt.Sprint(i), sample)
 	}
 	f := h.folder()
 	if !f.Scan(t.Context()) {
@@ -359,8 +365,8 @@ func TestPanicIsContained(t *testing.T) {
 		h.log.WriteString("now ")
 		panic("what is this header?")
 	}
-	h.put("a.eml", letter)
-	h.put("b.eml", letter)
+	h.put("a.eml", sample)
+	h.put("b.eml", sample)
 	f := h.folder()
 	for range 3 {
 		f.Scan(t.Context())
