@@ -2,9 +2,8 @@
 //
 // A Limiter bounds the connections in total and from one address; SMTP and POP3 listeners share
 // one. Screen refuses clients by address before the Limiter counts them. Accounts bounds the
-// sessions of each account. The daemon wraps each listener and must give every service the same
-// Limiter. A crowd of unknown clients must never be able to lock out the local network or a
-// service.
+// sessions of each account. The daemon wraps every listener; all must share one Limiter. A crowd of
+// unknown clients must never lock out the local network or a service.
 package connlimit
 
 import (

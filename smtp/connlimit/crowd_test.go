@@ -75,7 +75,7 @@ func TestRoomUnderACrowd(t *testing.T) {
 			}
 			if len(crowd.services) < len(services) {
 				if _, ok := g.try("smtps", "198.51.100.7"); !ok {
-					t.Errorf("a stranger is refused at smtps, crowd %v of %d", crowd, limit)
+					t.Errorf("an unknown client is refused at smtps, crowd %v of %d", crowd, limit)
 				}
 			}
 			if total < crowd.addresses*crowd.each*len(crowd.services) &&

@@ -190,8 +190,9 @@ func (k *Keys) add(domain addr.Domain, selector string, kind Kind, now time.Time
 	return fresh, err
 }
 
-// Remove deletes a key. The signing key can be removed only as the last one, else the error is
-// ErrActive; from then on the domain's mail is not signed. Errors: ErrNotFound.
+// Remove deletes a key. The signing key can be removed only if it is the domain's last key; then the
+// domain's mail is no longer signed. Errors: ErrNotFound, and ErrActive if the key signs and others
+// exist.
 func (k *Keys) Remove(domain addr.Domain, selector string, now time.Time) error {
 	err := k.change(domain, func(keys []Key) ([]Key, error) {
 		i := find(keys, selector)

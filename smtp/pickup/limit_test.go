@@ -19,7 +19,7 @@ func (e *endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestLimitIsOne reads more than may be in the ways in which the rest of the server does.
+// TestLimitIsOne reads too large a message in all the ways that the server reads messages.
 func TestLimitIsOne(t *testing.T) {
 	copied := func(r io.Reader) (int, error) {
 		var b bytes.Buffer

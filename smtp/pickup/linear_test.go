@@ -9,7 +9,7 @@ import (
 	"pillarbox/etc/lab/mailtest"
 )
 
-func TestLetterLinear(t *testing.T) {
+func TestMessageLinear(t *testing.T) {
 	mailtest.Linear(t, func(text string) {
 		for _, read := range []func(io.Reader) (*Message, error){ReadFile, ReadInput} {
 			l, err := read(strings.NewReader("X-Sender: <>\r\nFrom: a@b.example\r\n" + text))

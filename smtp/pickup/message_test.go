@@ -224,7 +224,7 @@ func FuzzMessage(f *testing.F) {
 	})
 }
 
-// FuzzMailboxes: where the standard library finds addresses, we find the same.
+// FuzzMailboxes checks that we find the same addresses as the standard library.
 func FuzzMailboxes(f *testing.F) {
 	f.Add(`"x, y" <e@f.example>, g (h) @ i.example, J: k@l.example;, "q r"@s.example`)
 	f.Fuzz(func(t *testing.T, value string) {

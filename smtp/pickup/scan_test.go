@@ -23,12 +23,12 @@ import (
 
 const sample = "From: anna@office.example\nTo: bert@else.example\nDate: x\nMessage-ID: <y>\n\nText\n"
 
-// house is a folder with what came of it.
+// house is a pickup folder with the injected messages.
 type house struct {
 	t    *testing.T
 	dir  string
 	log  bytes.Buffer
-	fail func() error // what Inject comes to; nil: success
+	fail func() error // result of Inject; nil: success
 
 	mu   sync.Mutex
 	sent []string
@@ -71,14 +71,14 @@ func (h *house) must(err error) {
 
 func (h *house) path(name string) string { return filepath.Join(h.dir, name) }
 
-// put writes a file that was complete long ago.
+// put writes a file with an old modification time.
 func (h *house) put(name, text string) {
 	h.t.Helper()
 	h.putAged(name, text, time.Hour)
 }
 
-// putAged writes a file that was changed a while ago. It appears with this age:
-// the folder may be looked at in this very moment.
+// putAged writes a file that was last changed some time ago. It appears with this age at once,
+// since a scan may run at this moment.
 func (h *house) putAged(name, text string, age time.Duration) {
 	h.t.Helper()
 	h.must(os.MkdirAll(filepath.Dir(h.path(name)), 0o700))
@@ -93,7 +93,7 @@ func (h *house) age(name string, d time.Duration) {
 	h.must(os.Chtimes(h.path(name), at, at))
 }
 
-// files are all that is left below the folder.
+// files returns all names that are left below the folder.
 func (h *house) files() string {
 	var all []string
 	filepath.WalkDir(h.dir, func(path string, d os.DirEntry, err error) error {
@@ -167,7 +167,7 @@ func TestBadFiles(t *testing.T) {
 	h.age("pipe", time.Hour)
 	h.fail = func() error { return smtp.NewReply(552, [3]int{5, 2, 2}, "The mailbox is full") }
 	f := h.folder()
-	h.watched(f, "link") // whose own time is now
+	h.watched(f, "link") // its own time is now
 	f.Scan(t.Context())
 	reasons := map[string]string{
 		"large": "messages may have 1000", "lines": "more than 1000 octets with its line ends", "empty": "is empty",
@@ -188,14 +188,14 @@ func TestBadFiles(t *testing.T) {
 	h.wantSent(0)
 }
 
-// watched makes a file look as if it had been watched for a long time.
+// watched marks a file as watched for a long time.
 func (h *house) watched(f *Folder, name string) {
 	info, err := os.Lstat(h.path(name))
 	h.must(err)
 	f.seen[name] = sighting{info.Size(), info.ModTime(), time.Now().Add(-time.Hour)}
 }
 
-// A file is taken when it has not changed for some time, whatever the clock that stamps it says.
+// A file is taken once it has not changed for some time, whatever clock set its time.
 func TestWaitsForWriter(t *testing.T) {
 	h := newHouse(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -205,8 +205,8 @@ func TestWaitsForWriter(t *testing.T) {
 		synctest.Wait()
 		time.Sleep(10 * time.Second)
 		h.must(os.RemoveAll(h.dir))                             // it may appear later
-		time.Sleep(10*time.Second - pollEvery/2)                // what follows is between two looks
-		h.putAged("growing", "From: a@b.example\n", -time.Hour) // ahead of our clock
+		time.Sleep(10*time.Second - pollEvery/2)                // the following happens between two scans
+		h.putAged("growing", "From: a@b.example\n", -time.Hour) // in the future
 		h.putAged("empty", "", 0)
 		for i := range 3 {
 			time.Sleep(pollEvery)
@@ -234,7 +234,8 @@ func TestWaitsForWriter(t *testing.T) {
 	})
 }
 
-// What fails for now waits longer and longer, in nobody's way but that of a disk that is full.
+// A message that fails temporarily is retried at growing intervals. It delays other messages only
+// if the disk is full.
 func TestBackOff(t *testing.T) {
 	h := newHouse(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -253,7 +254,7 @@ func TestBackOff(t *testing.T) {
 		if more := f.Scan(t.Context()); more || tries.Load() != maxInRow {
 			t.Fatalf("%d tries, more %v", tries.Load(), more)
 		}
-		f.Scan(t.Context()) // others
+		f.Scan(t.Context()) // takes the others
 		if tries.Load() != 2*maxInRow {
 			t.Fatalf("%d tries", tries.Load())
 		}
@@ -278,7 +279,7 @@ func TestBackOff(t *testing.T) {
 	})
 }
 
-// A file that grows while it is read is not taken in part.
+// A file that grows while it is read is not sent in part.
 func TestGrowsWhileRead(t *testing.T) {
 	h := newHouse(t)
 	h.put("a.eml", sample)
@@ -306,7 +307,7 @@ func TestGrowsWhileRead(t *testing.T) {
 	h.wantFiles("")
 }
 
-// A stop in the middle leaves the file for the next start.
+// A stop in mid-message leaves the file for the next start.
 func TestStop(t *testing.T) {
 	h := newHouse(t)
 	h.put("a.eml", sample)
@@ -354,7 +355,7 @@ func TestLineEnds(t *testing.T) {
 	}
 }
 
-// A file that brings the program to a panic is moved aside; the others are sent.
+// A file that causes a panic is moved to badDir; the others are sent.
 func TestPanicIsContained(t *testing.T) {
 	h := newHouse(t)
 	h.must(os.Mkdir(h.dir, 0o755))

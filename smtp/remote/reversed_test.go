@@ -12,8 +12,7 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// turn is a Remote's end of a connection on which a peer serves, and no other
-// way out of it.
+// reverse returns the client end of a connection to a serving peer. The Remote has no other route.
 func reverse(t *testing.T, p *peer, change func(*route.Route)) *ReversedConn {
 	table := &route.Table{Default: route.Route{
 		Name: "branch", EHLO: "relay.example", Hold: true, LMTP: true, User: "us", PasswordFile: "/nowhere",
@@ -36,7 +35,7 @@ func TestReversed(t *testing.T) {
 	full := []string{"PIPELINING", "8BITMIME", "SIZE 1000", "DSN", "STARTTLS", "AUTH PLAIN"}
 	for name, tt := range map[string]struct {
 		peer  behaviour
-		want  []string // of one attempt after the other
+		want  []string // one per attempt
 		said  string
 		after time.Duration
 	}{
@@ -89,7 +88,7 @@ func TestReversed(t *testing.T) {
 	}
 }
 
-// Many recipients go in several transactions over the same connection.
+// Many recipients are sent in several transactions over the same connection.
 func TestReversedSplits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &peer{}

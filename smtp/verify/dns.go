@@ -91,7 +91,7 @@ func ask[T any](l *lookups, name string, question func(name string) ([]T, error)
 	var found []T
 	// The DKIM library makes lookups in goroutines of its own, where a panic would end the server.
 	err := caught.Do(func() (err error) { found, err = question(name); return err })
-	caught.Log(l.log, err, "the program goes wrong with an answer of DNS", "name", name)
+	caught.Log(l.log, err, "panic while handling a DNS answer", "name", name)
 	dnsErr, ok := errors.AsType[*net.DNSError](err)
 	// If net drops records with invalid names, it reports an error without a server name.
 	bad := ok && dnsErr.Server == "" && !dnsErr.IsTimeout && !dnsErr.IsTemporary

@@ -74,7 +74,7 @@ func Forged(field []byte, authserv string) bool {
 	return !ok || strings.EqualFold(strings.TrimSuffix(id, "."), strings.TrimSuffix(authserv, "."))
 }
 
-// Strip returns a header without its forged fields. Without any it returns the same slice.
+// Strip returns a header without its forged fields. If there are none, it returns the same slice.
 func Strip(header []byte, authserv string) []byte {
 	forged := false
 	var kept []byte

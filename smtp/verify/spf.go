@@ -14,7 +14,7 @@ func checkFrom(dns *lookups, f Facts) SPF {
 	result := SPF{Value: None, Identity: "mailfrom", Address: f.From.String(),
 		Domain: f.From.Domain}
 	if !f.From.IsASCII() {
-		result.Address = string(f.From.Domain) // the field must be ASCII
+		result.Address = string(f.From.Domain) // Authentication-Results must be ASCII
 	}
 	if f.From.Domain.IsLiteral() {
 		return result
