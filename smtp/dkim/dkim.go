@@ -60,7 +60,7 @@ type Key struct {
 	Kind     Kind      `json:"kind"`
 	Created  time.Time `json:"created"`
 	From     time.Time `json:"from"`          // start of signing, until the next key's From
-	Keep     time.Time `json:"keep,omitzero"` // its DNS record must stay; zero: no successor
+	Keep     time.Time `json:"keep,omitzero"` // DNS record needed until then; zero: no successor
 	State    State     `json:"-"`             // at the time of the call
 }
 
