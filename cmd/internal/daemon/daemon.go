@@ -64,7 +64,7 @@ type Daemon struct {
 	office *admin.Service
 	certs  *certs.Manager
 	acme   *acme.Keeper
-	guard  *connlimit.Guard
+	guard  *connlimit.Limiter
 	bans   *auth.Bans
 	logins *auth.Authenticator
 	users  *connlimit.Accounts // sessions of each user who sends
