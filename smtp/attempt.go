@@ -6,22 +6,22 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// Fate is what became of a message for one recipient in one attempt to send it on.
-type Fate int
+// Status is what became of a message for one recipient in one attempt to send it on.
+type Status int
 
 const (
-	Deferred  Fate = iota // not yet; to be tried again
-	Delivered             // the next server, or the mailbox, has it
-	Failed                // never; the sender is to be told
+	Deferred  Status = iota // not yet; to be tried again
+	Delivered               // the next server, or the mailbox, has it
+	Failed                  // never; the sender is to be told
 )
 
-func (f Fate) String() string { return [...]string{"deferred", "delivered", "failed"}[f] }
+func (f Status) String() string { return [...]string{"deferred", "delivered", "failed"}[f] }
 
 // Result is what one attempt came to for one recipient.
 type Result struct {
-	Fate  Fate
-	Reply Reply  // in the words of MTA, or in ours
-	MTA   string // the server that said so, by name or "[address]"; "": it is we who say so
+	Status Status
+	Reply  Reply  // in the words of MTA, or in ours
+	MTA    string // the server that said so, by name or "[address]"; "": it is we who say so
 	// KnowsDSN says that the server will make the reports that the sender asked for (RFC 3461), so that we need not.
 	KnowsDSN bool
 }
@@ -33,7 +33,7 @@ type Attempt struct {
 	Domain      addr.Domain // of the recipients; of one of them, where a smart host takes several
 	Envelope    Envelope    // To are the recipients of this attempt only
 	Size        int64       // of the message in octets
-	Inside      bool        // it was written by one of us, and may be signed
+	Local       bool        // it was written by one of us, and may be signed
 	// Open gives the message as it is stored, with CRLF line ends. It may be called more than once; the caller closes.
 	Open func() (io.ReadCloser, error)
 }

@@ -38,7 +38,7 @@ func (a *app) queueShowCommand() *cobra.Command {
 			routes := &o.Config().Routes
 			d := queueDetails{Running: l.Running, QueuedMessage: l.Messages[0]}
 			for _, r := range d.To {
-				d.GivenUp = append(d.GivenUp, d.Item.GivenUp(routes.For(r.Address.Domain)))
+				d.GivenUp = append(d.GivenUp, d.Item.Expires(routes.For(r.Address.Domain)))
 			}
 			d.Hint = queueHint(&d)
 			return respond(a, asJSON, func(a *app, d queueDetails) { a.printQueued(&d, routes) })(d, nil)

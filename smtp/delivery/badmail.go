@@ -10,7 +10,7 @@ import (
 )
 
 // putAside keeps a message for the administrator.
-func (d *Dispatcher) putAside(n queue.Notice, original opener, why string) error {
+func (d *Dispatcher) putAside(n queue.DSNRequest, original opener, why string) error {
 	envelope := *n.Item
 	envelope.To = n.Recipients
 	text, err := json.MarshalIndent(envelope, "", "  ")
@@ -23,7 +23,7 @@ func (d *Dispatcher) putAside(n queue.Notice, original opener, why string) error
 }
 
 // reasonText says why a message is kept.
-func reasonText(n queue.Notice, why string) string {
+func reasonText(n queue.DSNRequest, why string) string {
 	var text strings.Builder
 	for _, r := range n.Recipients {
 		fmt.Fprintf(&text, "%s: %s", r.Address, n.Action)

@@ -56,7 +56,7 @@ type NullSender int
 const (
 	ToBadmail    NullSender = iota // kept in data/badmail
 	ToPostmaster                   // reported to the postmaster
-	Nowhere                        // logged, and gone
+	Discard                        // logged, and gone
 )
 
 // Queue takes mail for other servers. *queue.Queue is the one in use.
@@ -94,22 +94,22 @@ func (d *Dispatcher) SetConfig(cfg Config) { d.config.Store(&cfg) }
 // Target is a recipient and where mail for it goes.
 type Target struct {
 	smtp.Recipient
-	Boxes []directory.Mailbox // here
-	Away  []addr.Address      // elsewhere
-	Full  []addr.Address      // mailboxes that were found without room already
+	Boxes  []directory.Mailbox // here
+	Remote []addr.Address      // elsewhere
+	Full   []addr.Address      // mailboxes that were found without room already
 }
 
 // NewTarget is the target of a recipient that resolves to res.
 func NewTarget(to smtp.Recipient, res directory.Resolution) Target {
-	t := Target{Recipient: to, Boxes: res.Mailboxes, Away: res.Forward}
+	t := Target{Recipient: to, Boxes: res.Mailboxes, Remote: res.Forward}
 	if res.Kind == directory.Remote {
-		t.Away = []addr.Address{to.Address}
+		t.Remote = []addr.Address{to.Address}
 	}
 	return t
 }
 
-// Parcel is a message that is being dispatched.
-type Parcel struct {
+// Message is a message that is being dispatched.
+type Message struct {
 	Envelope *smtp.Envelope
 	Targets  []Target
 	Source   queue.Source
@@ -120,7 +120,7 @@ type Parcel struct {
 // Commit makes the message durable wherever it goes, and tells the queue. Mailboxes that have no room for it are left out
 // as long as there are others, or recipients elsewhere: full names them, and the sender gets the report that he is
 // owed. Where nothing is left, the error is a *smtp.Reply.
-func (d *Dispatcher) Commit(in *mailstore.Incoming, p *Parcel) (full []addr.Address, err error) {
+func (d *Dispatcher) Commit(in *mailstore.Incoming, p *Message) (full []addr.Address, err error) {
 	item := d.item(in, p)
 	if item != nil {
 		in.Spool(item.Encode())
@@ -165,11 +165,11 @@ func (d *Dispatcher) Commit(in *mailstore.Incoming, p *Parcel) (full []addr.Addr
 }
 
 // item is what the queue gets of the message; nil: nothing.
-func (d *Dispatcher) item(in *mailstore.Incoming, p *Parcel) *queue.Item {
+func (d *Dispatcher) item(in *mailstore.Incoming, p *Message) *queue.Item {
 	var away []smtp.Recipient
 	for i := range p.Targets {
 		t := &p.Targets[i]
-		for _, a := range t.Away {
+		for _, a := range t.Remote {
 			if !slices.ContainsFunc(away, func(r smtp.Recipient) bool { return r.Address == a }) {
 				away = append(away, t.forwarded(a))
 			}
@@ -202,10 +202,10 @@ func (t *Target) forwarded(a addr.Address) smtp.Recipient {
 }
 
 // expands reports whether mail for the recipient goes to several ends.
-func (t *Target) expands() bool { return len(t.Boxes)+len(t.Away)+len(t.Full) > 1 }
+func (t *Target) expands() bool { return len(t.Boxes)+len(t.Remote)+len(t.Full) > 1 }
 
 // boxes are the mailboxes that get the message, each once.
-func (p *Parcel) boxes() []directory.Mailbox {
+func (p *Message) boxes() []directory.Mailbox {
 	if len(p.Targets) == 1 {
 		return p.Targets[0].Boxes
 	}
@@ -221,7 +221,7 @@ func (p *Parcel) boxes() []directory.Mailbox {
 // when all of it was there. A sender whom a report would reach gets that instead, and a client that did not say how long
 // its message is would be refused in the same way each time. For all others the next try is the answer: its RCPT for
 // the full mailbox is refused, and the rest get the message once.
-func (d *Dispatcher) mustSendAgain(p *Parcel) bool {
+func (d *Dispatcher) mustSendAgain(p *Message) bool {
 	if p.Source.Service != smtp.MTA.String() || p.Envelope.Size == 0 || p.Envelope.From.IsZero() {
 		return false
 	}

@@ -198,10 +198,10 @@ func (o *office) badmail() (names []string) {
 	return names
 }
 
-func notice(o *office, from string) queue.Notice {
+func notice(o *office, from string) queue.DSNRequest {
 	id := o.send(nil, from, "x@far.example")
 	last := &queue.Last{Time: time.Now(), Reply: *smtp.NewReply(550, [3]int{5, 1, 1}, "nobody"), MTA: "mx.far.example"}
-	return queue.Notice{Item: o.items[len(o.items)-1], Action: dsn.Failed, Recipients: []queue.Recipient{{Address: address("x@far.example"), Last: last}}, RetryUntil: time.Now().Add(time.Duration(len(id)))}
+	return queue.DSNRequest{Item: o.items[len(o.items)-1], Action: dsn.Failed, Recipients: []queue.Recipient{{Address: address("x@far.example"), Last: last}}, RetryUntil: time.Now().Add(time.Duration(len(id)))}
 }
 
 // TestNullSender: there is never a report about a report.
@@ -220,7 +220,7 @@ func TestNullSender(t *testing.T) {
 	must(t, o.Report(twice)) // another recipient, later
 	o.want("badmail", o.badmail(), ".eml", ".env", ".txt", ".eml", ".env", ".txt")
 	must(t, os.RemoveAll(filepath.Join(o.data, "badmail")))
-	o.SetConfig(Config{Hostname: "mail.office.example", NullSender: Nowhere})
+	o.SetConfig(Config{Hostname: "mail.office.example", NullSender: Discard})
 	must(t, o.Report(notice(o, "")))
 	o.want("badmail", o.badmail())
 	o.SetConfig(Config{Hostname: "mail.office.example", NullSender: ToPostmaster})
@@ -234,9 +234,9 @@ func TestNullSender(t *testing.T) {
 // TestMayHear: who is sent reports, by the setting and by what vouches for the sender.
 func TestMayHear(t *testing.T) {
 	for standing, want := range map[smtp.Standing]string{
-		smtp.StandingLogin: "none verified all", smtp.StandingOffice: "none verified all",
+		smtp.StandingLogin: "none verified all", smtp.StandingLocal: "none verified all",
 		smtp.StandingSPF: "verified all", smtp.StandingDMARC: "verified all",
-		smtp.StandingStranger: "all", smtp.StandingUnknown: "all", "new in a later version": "all",
+		smtp.StandingNone: "all", smtp.StandingUnknown: "all", "new in a later version": "all",
 	} {
 		var got []string
 		for i, setting := range []string{"none", "verified", "all"} {
@@ -254,9 +254,9 @@ func TestMayHear(t *testing.T) {
 // failed is kept, dropped, or told to the postmaster.
 func TestStranger(t *testing.T) {
 	o := newOffice(t)
-	o.from = queue.Source{Service: "smtp", Standing: smtp.StandingStranger}
+	o.from = queue.Source{Service: "smtp", Standing: smtp.StandingNone}
 	const victim = "victim@far.example"
-	about := func(action dsn.Action) queue.Notice {
+	about := func(action dsn.Action) queue.DSNRequest {
 		n := notice(o, victim)
 		n.Action = action
 		return n
@@ -283,7 +283,7 @@ func TestStranger(t *testing.T) {
 	if n := o.Suppressed(); n != 8 {
 		t.Errorf("%d reports suppressed", n)
 	}
-	o.SetConfig(Config{Hostname: "mail.office.example", NullSender: Nowhere})
+	o.SetConfig(Config{Hostname: "mail.office.example", NullSender: Discard})
 	must(t, o.Report(about(dsn.Failed)))
 	o.want("postmaster", o.reports("postmaster"))
 	o.SetConfig(Config{Hostname: "mail.office.example", NullSender: ToPostmaster})
@@ -301,13 +301,13 @@ func TestVouched(t *testing.T) {
 		asked     int
 		told      bool
 	}{
-		{"logged in", smtp.StandingLogin, VerifiedStrangers, smtp.StandingStranger, 0, true},
-		{"passed when it came", smtp.StandingSPF, VerifiedStrangers, smtp.StandingStranger, 0, true},
-		{"passes now", smtp.StandingStranger, VerifiedStrangers, smtp.StandingSPF, 1, true},
-		{"does not pass", smtp.StandingStranger, VerifiedStrangers, smtp.StandingStranger, 1, false},
+		{"logged in", smtp.StandingLogin, VerifiedStrangers, smtp.StandingNone, 0, true},
+		{"passed when it came", smtp.StandingSPF, VerifiedStrangers, smtp.StandingNone, 0, true},
+		{"passes now", smtp.StandingNone, VerifiedStrangers, smtp.StandingSPF, 1, true},
+		{"does not pass", smtp.StandingNone, VerifiedStrangers, smtp.StandingNone, 1, false},
 		{"an old state", smtp.StandingUnknown, VerifiedStrangers, smtp.StandingSPF, 1, true},
-		{"by setting nobody", smtp.StandingStranger, NoStrangers, smtp.StandingSPF, 0, false},
-		{"by setting all", smtp.StandingStranger, AllStrangers, smtp.StandingStranger, 0, true},
+		{"by setting nobody", smtp.StandingNone, NoStrangers, smtp.StandingSPF, 0, false},
+		{"by setting all", smtp.StandingNone, AllStrangers, smtp.StandingNone, 0, true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

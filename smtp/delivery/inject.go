@@ -20,7 +20,7 @@ func (d *Dispatcher) Inject(env *smtp.Envelope, source queue.Source, from string
 	if _, err := io.Copy(in, message); err != nil {
 		return "", err
 	}
-	_, err = d.deliver(in, &Parcel{Envelope: env, Source: source}, "")
+	_, err = d.deliver(in, &Message{Envelope: env, Source: source}, "")
 	if err != nil {
 		return "", err
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 // reportHere tells the sender what he is owed about the mailboxes here, and returns all that were full.
-func (d *Dispatcher) reportHere(id string, p *Parcel, full []addr.Address) []addr.Address {
+func (d *Dispatcher) reportHere(id string, p *Message, full []addr.Address) []addr.Address {
 	var failed, done, expanded []queue.Recipient
 	for i := range p.Targets {
 		t := &p.Targets[i]
@@ -65,7 +65,7 @@ func (d *Dispatcher) tell(item *queue.Item, action dsn.Action, about []queue.Rec
 	if !cfg.reports(action) {
 		return
 	}
-	n := queue.Notice{Item: item, Action: action, Recipients: about}
+	n := queue.DSNRequest{Item: item, Action: action, Recipients: about}
 	why, err := d.refusal(cfg, item)
 	switch {
 	case err != nil:
@@ -91,7 +91,7 @@ func (t *Target) result(end addr.Address, reply *smtp.Reply) queue.Recipient {
 
 // Report makes a report about a message in the queue, and returns when it is durable. Where nobody can be told, the
 // message goes where the configuration says.
-func (d *Dispatcher) Report(n queue.Notice) error {
+func (d *Dispatcher) Report(n queue.DSNRequest) error {
 	return d.report(n, func() (io.ReadCloser, error) {
 		r, _, err := d.Store.Spool().Open(n.Item.ID)
 		return r, err
@@ -101,7 +101,7 @@ func (d *Dispatcher) Report(n queue.Notice) error {
 // opener opens the message that a report is about.
 type opener = func() (io.ReadCloser, error)
 
-func (d *Dispatcher) report(n queue.Notice, original opener) error {
+func (d *Dispatcher) report(n queue.DSNRequest, original opener) error {
 	cfg := d.config.Load()
 	if n.Item.From.IsZero() {
 		return d.unreportable(cfg, n, original, noSender)
@@ -128,10 +128,10 @@ func (c *Config) reports(action dsn.Action) bool {
 const noSender = "the message has no sender"
 
 // unreportable deals with mail that failed and whose sender cannot be told, as the configuration says.
-func (d *Dispatcher) unreportable(cfg *Config, n queue.Notice, original opener, why string) error {
+func (d *Dispatcher) unreportable(cfg *Config, n queue.DSNRequest, original opener, why string) error {
 	postmaster := d.Postmaster()
 	switch {
-	case cfg.NullSender == Nowhere:
+	case cfg.NullSender == Discard:
 		d.Log.Warn("mail cannot be delivered, nor its sender told; it is dropped", "id", n.Item.ID, "from", n.Item.From.String(), "reason", why)
 		return nil
 	case cfg.NullSender == ToBadmail,
@@ -152,7 +152,7 @@ func (d *Dispatcher) Postmaster() addr.Address {
 }
 
 // send puts a report where mail for its reader goes.
-func (d *Dispatcher) send(cfg *Config, n queue.Notice, to addr.Address, original opener) error {
+func (d *Dispatcher) send(cfg *Config, n queue.DSNRequest, to addr.Address, original opener) error {
 	in := d.Store.Create()
 	defer in.Abort()
 	report := dsn.Report{
@@ -176,14 +176,14 @@ func (d *Dispatcher) send(cfg *Config, n queue.Notice, to addr.Address, original
 		return err
 	}
 	in.BeyondQuota() // whoever is told that something failed must not miss it for being full
-	_, err = d.deliver(in, &Parcel{Envelope: &env, Source: queue.Source{Service: "report"}}, n.Item.ID)
+	_, err = d.deliver(in, &Message{Envelope: &env, Source: queue.Source{Service: "report"}}, n.Item.ID)
 	if err == nil {
 		d.Log.Info("report made", "id", in.ID(), "about", n.Item.ID, "report", n.Action, "to", to.String())
 	}
 	return err
 }
 
-func recipientsOf(n queue.Notice) []dsn.Recipient {
+func recipientsOf(n queue.DSNRequest) []dsn.Recipient {
 	all := make([]dsn.Recipient, len(n.Recipients))
 	for i, r := range n.Recipients {
 		all[i] = dsn.Recipient{Final: r.Address, ORcptType: r.ORcptType, ORcpt: r.ORcpt, Action: n.Action}
@@ -197,7 +197,7 @@ func recipientsOf(n queue.Notice) []dsn.Recipient {
 
 // deliver resolves the recipients of the envelope and commits. Those that do not exist are reported like mail that cannot be
 // delivered; parent is the message that a report is about.
-func (d *Dispatcher) deliver(in *mailstore.Incoming, p *Parcel, parent string) (full []addr.Address, err error) {
+func (d *Dispatcher) deliver(in *mailstore.Incoming, p *Message, parent string) (full []addr.Address, err error) {
 	var unknown []queue.Recipient
 	for _, to := range p.Envelope.To {
 		res, err := d.Dir.Resolve(to.Address)
@@ -210,7 +210,7 @@ func (d *Dispatcher) deliver(in *mailstore.Incoming, p *Parcel, parent string) (
 			return nil, err
 		}
 		t := NewTarget(to, res)
-		if len(t.Boxes)+len(t.Away) == 0 {
+		if len(t.Boxes)+len(t.Remote) == 0 {
 			unknown = append(unknown, t.result(to.Address, smtp.NewReply(550, [3]int{5, 1, 1}, "%s: there is no such mailbox here", to.Address)))
 			continue
 		}
@@ -228,7 +228,7 @@ func (d *Dispatcher) deliver(in *mailstore.Incoming, p *Parcel, parent string) (
 }
 
 // reportUnknown tells the sender of a message which recipients do not exist.
-func (d *Dispatcher) reportUnknown(in *mailstore.Incoming, p *Parcel, unknown []queue.Recipient, parent string) error {
+func (d *Dispatcher) reportUnknown(in *mailstore.Incoming, p *Message, unknown []queue.Recipient, parent string) error {
 	item := queue.NewItem(in.ID(), p.Envelope, nil, p.Source, in.Size(), time.Now())
 	item.Parent = parent
 	unknown = slices.DeleteFunc(unknown, func(r queue.Recipient) bool {
@@ -237,5 +237,5 @@ func (d *Dispatcher) reportUnknown(in *mailstore.Incoming, p *Parcel, unknown []
 	if len(unknown) == 0 {
 		return nil
 	}
-	return d.report(queue.Notice{Item: item, Action: dsn.Failed, Recipients: unknown}, in.Reader)
+	return d.report(queue.DSNRequest{Item: item, Action: dsn.Failed, Recipients: unknown}, in.Reader)
 }

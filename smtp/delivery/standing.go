@@ -13,7 +13,7 @@ const limitedAddresses = 10_000
 // mayHear reports whether a sender with this standing is sent reports.
 func mayHear(strangers Strangers, standing smtp.Standing) bool {
 	switch standing {
-	case smtp.StandingLogin, smtp.StandingOffice:
+	case smtp.StandingLogin, smtp.StandingLocal:
 		return true
 	case smtp.StandingSPF, smtp.StandingDMARC:
 		return strangers != NoStrangers
@@ -29,7 +29,7 @@ func (d *Dispatcher) refusal(cfg *Config, it *queue.Item) (why string, err error
 		return "", err
 	}
 	standing := it.Source.StandingOf(hosted)
-	if standing == smtp.StandingStranger && cfg.Strangers == VerifiedStrangers && cfg.Vouch != nil {
+	if standing == smtp.StandingNone && cfg.Strangers == VerifiedStrangers && cfg.Vouch != nil {
 		standing = cfg.Vouch(&it.Source, it.From)
 	}
 	switch {
@@ -48,7 +48,7 @@ const (
 )
 
 // suppress notes that a report is not sent.
-func (d *Dispatcher) suppress(n queue.Notice, to addr.Address, why string) {
+func (d *Dispatcher) suppress(n queue.DSNRequest, to addr.Address, why string) {
 	d.Log.Info("report not sent", "id", n.Item.ID, "report", n.Action, "to", to.String(), "reason", why, "suppressed", d.suppressed.Add(1))
 }
 
@@ -68,7 +68,7 @@ func (d *Dispatcher) take(to, whose string) bool {
 
 // mayReport counts a report to the sender of a message.
 func (d *Dispatcher) mayReport(it *queue.Item, standing smtp.Standing) bool {
-	if standing == smtp.StandingLogin || standing == smtp.StandingOffice {
+	if standing == smtp.StandingLogin || standing == smtp.StandingLocal {
 		return d.take(key(it.From), "office")
 	}
 	return d.take(key(it.From), "strangers")
@@ -81,7 +81,7 @@ func (d *Dispatcher) SuppressNotice() int64 { return d.suppressed.Add(1) }
 
 // untold deals with a report whose reader must not be told. Mail that failed is not lost by that: it goes where mail
 // without a sender goes. Success and delay are forgotten.
-func (d *Dispatcher) untold(cfg *Config, n queue.Notice, original opener, why string) error {
+func (d *Dispatcher) untold(cfg *Config, n queue.DSNRequest, original opener, why string) error {
 	d.suppress(n, n.Item.From, why)
 	if n.Action != dsn.Failed {
 		return nil

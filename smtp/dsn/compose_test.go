@@ -51,7 +51,7 @@ func scenarios() map[string]Report {
 		Result: smtp.Result{Reply: smtp.Reply{Code: 451, Enhanced: [3]int{4, 4, 1}, Text: "No answer"}}})
 	delay.RetryUntil = at(4).AddDate(0, 0, 2)
 	mixed := report(
-		Recipient{Final: at2("bob"), Action: Delivered, Result: smtp.Result{Fate: smtp.Delivered}},
+		Recipient{Final: at2("bob"), Action: Delivered, Result: smtp.Result{Status: smtp.Delivered}},
 		Recipient{Final: at2("carla"), Action: Relayed, Result: said(250, [3]int{2, 0, 0}, "queued")},
 		Recipient{Final: at2("all"), Action: Expanded},
 	)

@@ -26,24 +26,24 @@ func Wanted(notify []string, event Event) bool {
 	return slices.ContainsFunc(notify, func(word string) bool { return strings.EqualFold(word, string(event)) })
 }
 
-// Owed is what is to be reported to the sender of env when an attempt for rcpt
+// Required is what is to be reported to the sender of env when an attempt for rcpt
 // came to result: None, or Failed, Delayed, Delivered or Relayed (RFC 3461 §5.2,
 // §6.2). Whether the time for a notice of delay has come is the caller's
 // affair, and so is whether there was one before. A result without an MTA that
 // is smtp.Delivered is one of a mailbox here. Nothing is ever owed to the null
 // reverse-path.
-func Owed(env smtp.Envelope, rcpt smtp.Recipient, result smtp.Result) Action {
+func Required(env smtp.Envelope, rcpt smtp.Recipient, result smtp.Result) Action {
 	action, event := Delayed, OnDelay
 	switch {
 	case env.From.IsZero():
 		return None
-	case result.Fate == smtp.Failed:
+	case result.Status == smtp.Failed:
 		action, event = Failed, OnFailure
-	case result.Fate == smtp.Delivered && result.MTA == "":
+	case result.Status == smtp.Delivered && result.MTA == "":
 		action, event = Delivered, OnSuccess
-	case result.Fate == smtp.Delivered && result.KnowsDSN:
+	case result.Status == smtp.Delivered && result.KnowsDSN:
 		return None
-	case result.Fate == smtp.Delivered:
+	case result.Status == smtp.Delivered:
 		action, event = Relayed, OnSuccess
 	}
 	if !Wanted(rcpt.Notify, event) {

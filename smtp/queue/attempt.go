@@ -126,13 +126,13 @@ func (q *Queue) commit(l *live) error {
 // pay makes the reports that are owed. What cannot be made now stays owed.
 func (q *Queue) pay(l *live) {
 	for _, action := range []dsn.Action{dsn.Failed, dsn.Relayed, dsn.Delayed} {
-		notice := Notice{Item: l.item, Action: action}
+		notice := DSNRequest{Item: l.item, Action: action}
 		var owed []*Recipient
 		for i := range l.item.To {
-			if r := &l.item.To[i]; r.Owed == action {
+			if r := &l.item.To[i]; r.PendingDSN == action {
 				owed = append(owed, r)
 				notice.Recipients = append(notice.Recipients, *r)
-				notice.RetryUntil = l.item.GivenUp(q.routeOf(r))
+				notice.RetryUntil = l.item.Expires(q.routeOf(r))
 			}
 		}
 		if len(owed) == 0 {
@@ -144,7 +144,7 @@ func (q *Queue) pay(l *live) {
 			continue
 		}
 		for _, r := range owed {
-			r.Owed = ""
+			r.PendingDSN = ""
 		}
 	}
 }
@@ -186,7 +186,7 @@ func (q *Queue) try(ctx context.Context, d *destination, p *place, way *route.Ro
 		}
 		began := q.now()
 		a := smtp.Attempt{
-			ID: e.id, Destination: d.key, Domain: l.item.To[part[0]].Address.Domain, Envelope: l.item.envelope(part), Size: l.item.Size, Inside: l.item.Source.Inside,
+			ID: e.id, Destination: d.key, Domain: l.item.To[part[0]].Address.Domain, Envelope: l.item.envelope(part), Size: l.item.Size, Local: l.item.Source.Local,
 			Open: func() (io.ReadCloser, error) {
 				r, _, err := q.Spool.Open(e.id)
 				missing = missing || err != nil && !temporary(err)
@@ -301,14 +301,14 @@ func (q *Queue) apply(l *live, t *tried, outcome smtp.Outcome) {
 	for n, i := range t.which {
 		r := &l.item.To[i]
 		result := resultOf(outcome, n)
-		if t.stopped && result.Fate == smtp.Deferred && result.MTA == "" {
+		if t.stopped && result.Status == smtp.Deferred && result.MTA == "" {
 			continue // not the other side's fault; it begins anew at the next start
 		}
 		if !t.byHand || r.Attempts == 0 {
 			r.Attempts++
 		}
 		r.Last = &Last{Time: now.Round(0), Reply: result.Reply, MTA: result.MTA}
-		if result.Fate == smtp.Deferred {
+		if result.Status == smtp.Deferred {
 			r.Next = now.Add(t.way.Schedule.Wait(r.Attempts, l.item.ID)).Round(0)
 		} else {
 			l.item.conclude(r, result)
@@ -326,15 +326,15 @@ func resultOf(outcome smtp.Outcome, n int) smtp.Result {
 // conclude notes that nothing is left to be tried for a recipient, and what its sender is owed.
 func (it *Item) conclude(r *Recipient, result smtp.Result) {
 	r.Done, r.Next = doneDelivered, time.Time{}
-	if result.Fate == smtp.Failed {
+	if result.Status == smtp.Failed {
 		r.Done = doneFailed
 	}
-	if result.MTA == "" && result.Fate == smtp.Delivered {
-		result.MTA = "the next server" // Owed would take it for a mailbox here
+	if result.MTA == "" && result.Status == smtp.Delivered {
+		result.MTA = "the next server" // PendingDSN would take it for a mailbox here
 	}
-	r.Owed = dsn.Owed(it.envelope(nil), r.Wanted(), result)
-	if it.From.IsZero() && result.Fate == smtp.Failed {
-		r.Owed = dsn.Failed // to be kept aside
+	r.PendingDSN = dsn.Required(it.envelope(nil), r.RCPT(), result)
+	if it.From.IsZero() && result.Status == smtp.Failed {
+		r.PendingDSN = dsn.Failed // to be kept aside
 	}
 }
 
@@ -344,7 +344,7 @@ func (q *Queue) say(l *live, t *tried, outcome smtp.Outcome) {
 		r, result := &l.item.To[i], resultOf(outcome, n)
 		args := []any{"id", l.item.ID, "from", l.item.From.String(), "to", r.Address.String(), "route", t.way.Name,
 			"server", result.MTA, "reply", result.Reply.Error(), "attempt", r.Attempts}
-		switch result.Fate {
+		switch result.Status {
 		case smtp.Delivered:
 			q.Log.Info("message sent", args...)
 		case smtp.Failed:

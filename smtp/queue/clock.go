@@ -10,7 +10,7 @@ import (
 )
 
 // GivenUp is when a message is given up that still waits then for a recipient of this route.
-func (it *Item) GivenUp(way *route.Route) time.Time { return it.since().Add(expiry(way)) }
+func (it *Item) Expires(way *route.Route) time.Time { return it.since().Add(expiry(way)) }
 
 // expiry is how long mail is tried.
 func expiry(r *route.Route) time.Duration {
@@ -35,7 +35,7 @@ func (q *Queue) deadlineOf(item *Item, r *Recipient) time.Time {
 	if delay := way.Schedule.DelayNotice; delay > 0 && delay < expiry(way) && !r.Told && q.wantsDelay(item, r) {
 		return item.since().Add(delay)
 	}
-	return item.GivenUp(way)
+	return item.Expires(way)
 }
 
 func (q *Queue) wantsDelay(item *Item, r *Recipient) bool {
@@ -80,7 +80,7 @@ func (q *Queue) remind(e *entry) {
 		changed = true
 	}
 	for i := range l.item.To {
-		changed = changed || l.item.To[i].Owed != ""
+		changed = changed || l.item.To[i].PendingDSN != ""
 	}
 	if changed {
 		q.settle(e, l)
@@ -100,13 +100,13 @@ func (q *Queue) remind(e *entry) {
 func (q *Queue) fallDue(item *Item, r *Recipient, now time.Time) {
 	way := q.routeOf(r)
 	last := q.lastOf(r)
-	if now.Before(item.GivenUp(way)) {
-		r.Told, r.Owed = true, dsn.Delayed
+	if now.Before(item.Expires(way)) {
+		r.Told, r.PendingDSN = true, dsn.Delayed
 		r.Last = last
 		return
 	}
 	r.Last = last // the reason of the last try is the one that helps
-	item.conclude(r, smtp.Result{Fate: smtp.Failed, Reply: last.Reply, MTA: last.MTA})
+	item.conclude(r, smtp.Result{Status: smtp.Failed, Reply: last.Reply, MTA: last.MTA})
 	q.Log.Warn("message given up", "id", item.ID, "from", item.From.String(), "to", r.Address.String(), "after", expiry(way), "reply", last.Reply.Error())
 }
 

@@ -69,7 +69,7 @@ func TestPanicWhenReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		defer func() { w.stop() }()
-		w.q.Report = func(n Notice) error {
+		w.q.Report = func(n DSNRequest) error {
 			if n.Item.From == address("bad@us.example") {
 				panic("what is this header?")
 			}
@@ -102,7 +102,7 @@ func TestPanicWhenGivenUp(t *testing.T) {
 		w := newWorld(t)
 		defer func() { w.stop() }()
 		w.set(unreachable)
-		w.q.Report = func(Notice) error { panic("what is this header?") }
+		w.q.Report = func(DSNRequest) error { panic("what is this header?") }
 		w.send("a@us.example", "b@x.example")
 		time.Sleep(10 * 24 * time.Hour)
 		w.wantLen(0)

@@ -49,7 +49,7 @@ type Source struct {
 	Remote  netip.Addr   `json:"remote,omitzero"`
 	Helo    string       `json:"helo,omitempty"`
 	User    addr.Address `json:"user,omitzero"`    // who had logged in
-	Inside  bool         `json:"inside,omitempty"` // it was written by one of us
+	Local   bool         `json:"inside,omitempty"` // it was written by one of us
 
 	// Standing is what vouches for the sender. Versions that did not keep it wrote none: see StandingOf.
 	Standing smtp.Standing `json:"standing,omitempty"`
@@ -63,10 +63,10 @@ func (s *Source) StandingOf(hosted bool) smtp.Standing {
 		return s.Standing
 	case !s.User.IsZero():
 		return smtp.StandingLogin
-	case s.Inside && hosted:
-		return smtp.StandingOffice
+	case s.Local && hosted:
+		return smtp.StandingLocal
 	}
-	return smtp.StandingStranger
+	return smtp.StandingNone
 }
 
 // Recipient is one recipient elsewhere, and what became of the message for it.
@@ -76,12 +76,12 @@ type Recipient struct {
 	ORcptType string       `json:"orcpt_type,omitempty"`
 	ORcpt     string       `json:"orcpt,omitempty"`
 
-	Done     string     `json:"done,omitempty"` // one of the words below; "": it waits
-	Attempts int        `json:"attempts,omitempty"`
-	Next     time.Time  `json:"next,omitzero"`
-	Last     *Last      `json:"last,omitempty"` // attempt
-	Told     bool       `json:"told,omitempty"` // the sender knows that it takes longer
-	Owed     dsn.Action `json:"owed,omitempty"` // the report that is still to be made
+	Done       string     `json:"done,omitempty"` // one of the words below; "": it waits
+	Attempts   int        `json:"attempts,omitempty"`
+	Next       time.Time  `json:"next,omitzero"`
+	Last       *Last      `json:"last,omitempty"` // attempt
+	Told       bool       `json:"told,omitempty"` // the sender knows that it takes longer
+	PendingDSN dsn.Action `json:"owed,omitempty"` // the report that is still to be made
 }
 
 // What a recipient that does not wait any more has come to.
@@ -152,7 +152,7 @@ func Decode(id string, state []byte) (*Item, error) {
 func (it *Item) envelope(which []int) smtp.Envelope {
 	env := smtp.Envelope{From: it.From, EnvID: it.EnvID, Ret: it.Ret, Body8: it.Body8, UTF8: it.UTF8, Size: it.Size}
 	for _, i := range which {
-		env.To = append(env.To, it.To[i].Wanted())
+		env.To = append(env.To, it.To[i].RCPT())
 	}
 	return env
 }
@@ -161,13 +161,13 @@ func (it *Item) envelope(which []int) smtp.Envelope {
 func (it *Item) Envelope() smtp.Envelope {
 	env := it.envelope(nil)
 	for i := range it.To {
-		env.To = append(env.To, it.To[i].Wanted())
+		env.To = append(env.To, it.To[i].RCPT())
 	}
 	return env
 }
 
 // Wanted is the recipient as the sender gave it.
-func (r *Recipient) Wanted() smtp.Recipient {
+func (r *Recipient) RCPT() smtp.Recipient {
 	return smtp.Recipient{Address: r.Address, Notify: r.Notify, ORcptType: r.ORcptType, ORcpt: r.ORcpt}
 }
 
@@ -177,7 +177,7 @@ func (r *Recipient) waits() bool { return r.Done == "" }
 // finished reports whether nothing is left to be done.
 func (it *Item) finished() bool {
 	for i := range it.To {
-		if it.To[i].waits() || it.To[i].Owed != "" {
+		if it.To[i].waits() || it.To[i].PendingDSN != "" {
 			return false
 		}
 	}

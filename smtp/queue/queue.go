@@ -40,8 +40,8 @@ type Deliverer interface {
 	Deliver(ctx context.Context, a smtp.Attempt) smtp.Outcome
 }
 
-// Notice is what the sender of a message is owed: a report on some of its recipients.
-type Notice struct {
+// DSNRequest is what the sender of a message is owed: a report on some of its recipients.
+type DSNRequest struct {
 	Item       *Item // not to be changed, nor kept
 	Action     dsn.Action
 	Recipients []Recipient
@@ -54,7 +54,7 @@ type Parts struct {
 	Deliver Deliverer
 	// Report makes a report and returns when it is durable. Failures of messages without a sender come too: they are
 	// nobody's to hear of, and kept aside.
-	Report func(Notice) error
+	Report func(DSNRequest) error
 	Log    *slog.Logger
 	// Now is the wall clock, which may be set; nil: time.Now.
 	Now func() time.Time
@@ -93,7 +93,7 @@ type Queue struct {
 	starved      []*destination // that wait for a worker of the whole queue, first come, first served
 	trying       int            // workers
 	active       map[*attempt]struct{}
-	claimed      map[string]bool // keys of destinations that a Turn has
+	claimed      map[string]bool // keys of destinations that a ATRNSession has
 }
 
 // Open finds what an earlier run has left; nothing is sent before Run. It is to be called before any message is
@@ -501,7 +501,7 @@ func (q *Queue) file(e *entry, l *live) {
 	}
 	for i := range item.To {
 		r := &item.To[i]
-		if r.Owed != "" {
+		if r.PendingDSN != "" {
 			soonest(q.now().Add(again))
 		}
 		if !r.waits() || e.held {

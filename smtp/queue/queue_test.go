@@ -103,7 +103,7 @@ func (w *world) Deliver(ctx context.Context, a smtp.Attempt) smtp.Outcome {
 	return a.SameForAll(delivered)
 }
 
-func (w *world) report(n Notice) error {
+func (w *world) report(n DSNRequest) error {
 	time.Sleep(w.slow)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -119,10 +119,10 @@ func (w *world) report(n Notice) error {
 }
 
 var (
-	delivered = smtp.Result{Fate: smtp.Delivered, Reply: *smtp.NewReply(250, [3]int{2, 0, 0}, "ok"), MTA: "mx.example"}
-	later     = smtp.Result{Fate: smtp.Deferred, Reply: *smtp.NewReply(451, [3]int{4, 7, 1}, "greylisted"), MTA: "mx.example"}
-	refused   = smtp.Result{Fate: smtp.Failed, Reply: *smtp.NewReply(550, [3]int{5, 1, 1}, "nobody"), MTA: "mx.example"}
-	noAnswer  = smtp.Result{Fate: smtp.Deferred, Reply: *smtp.NewReply(451, [3]int{4, 4, 1}, "no answer")}
+	delivered = smtp.Result{Status: smtp.Delivered, Reply: *smtp.NewReply(250, [3]int{2, 0, 0}, "ok"), MTA: "mx.example"}
+	later     = smtp.Result{Status: smtp.Deferred, Reply: *smtp.NewReply(451, [3]int{4, 7, 1}, "greylisted"), MTA: "mx.example"}
+	refused   = smtp.Result{Status: smtp.Failed, Reply: *smtp.NewReply(550, [3]int{5, 1, 1}, "nobody"), MTA: "mx.example"}
+	noAnswer  = smtp.Result{Status: smtp.Deferred, Reply: *smtp.NewReply(451, [3]int{4, 4, 1}, "no answer")}
 )
 
 func unreachable(a smtp.Attempt) smtp.Outcome {
@@ -478,10 +478,10 @@ func TestKeptForTrigger(t *testing.T) {
 		time.Sleep(time.Hour)
 		w.wantLen(3)
 		match := func(d addr.Domain) bool { return d == "branch.example" }
-		if n := w.q.Waiting(match); n != 2 {
+		if n := w.q.CountETRN(match); n != 2 {
 			t.Error(n)
 		}
-		if n := w.q.FlushHeld(match); n != 2 {
+		if n := w.q.FlushETRN(match); n != 2 {
 			t.Error(n)
 		}
 		w.wantLen(1)
@@ -694,7 +694,7 @@ func TestManyRandomly(t *testing.T) {
 			o := a.SameForAll(later)
 			for i, r := range a.Envelope.To {
 				o.Results[i] = []smtp.Result{later, delivered, refused}[draw(3)]
-				if o.Results[i].Fate != smtp.Deferred {
+				if o.Results[i].Status != smtp.Deferred {
 					mu.Lock()
 					ended[r.Address.String()]++
 					mu.Unlock()
@@ -741,7 +741,7 @@ func TestDecode(t *testing.T) {
 	env := smtp.Envelope{From: address("a@b.example"), EnvID: "x", Ret: "FULL", Body8: true, UTF8: true}
 	it := NewItem("P3_2", &env, []smtp.Recipient{{Address: address("c@d.example"), Notify: []string{"SUCCESS"}, ORcptType: "RFC822", ORcpt: "e@f.example"}},
 		Source{Service: "submission", Helo: "pc", User: address("a@b.example")}, 100, time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC))
-	it.To[0].Owed, it.To[0].Last = dsn.Failed, &Last{Reply: *smtp.NewReply(550, [3]int{5, 0, 0}, "no")}
+	it.To[0].PendingDSN, it.To[0].Last = dsn.Failed, &Last{Reply: *smtp.NewReply(550, [3]int{5, 0, 0}, "no")}
 	got, err := Decode(it.ID, it.Encode())
 	must(t, err)
 	if string(got.Encode()) != string(it.Encode()) || got.To[0].Last.Reply != it.To[0].Last.Reply {

@@ -137,7 +137,7 @@ func TestFlushWhileBusy(t *testing.T) {
 		w.send("anna@office.example", "x@kept.example")
 		w.send("anna@office.example", "x@slow.example")
 		synctest.Wait()
-		if n := w.q.FlushHeld(everyDomain); n != 1 {
+		if n := w.q.FlushETRN(everyDomain); n != 1 {
 			t.Error(n)
 		}
 		close(gate)
@@ -158,7 +158,7 @@ func TestFlushOfSeveralParts(t *testing.T) {
 			}
 			return a.SameForAll(delivered)
 		})
-		if n := w.q.FlushHeld(everyDomain); n != 80 {
+		if n := w.q.FlushETRN(everyDomain); n != 80 {
 			t.Error(n)
 		}
 		time.Sleep(time.Hour)
@@ -322,9 +322,9 @@ func TestStandingOfOldStates(t *testing.T) {
 	}{
 		{`"service":"submission","user":"anna@office.example","inside":true`, true, smtp.StandingLogin},
 		{`"service":"submission","user":"anna@office.example","inside":true`, false, smtp.StandingLogin},
-		{`"service":"smtp","remote":"192.0.2.1","inside":true`, true, smtp.StandingOffice},
-		{`"service":"pickup","inside":true`, false, smtp.StandingStranger},
-		{`"service":"smtp","remote":"192.0.2.1"`, true, smtp.StandingStranger},
+		{`"service":"smtp","remote":"192.0.2.1","inside":true`, true, smtp.StandingLocal},
+		{`"service":"pickup","inside":true`, false, smtp.StandingNone},
+		{`"service":"smtp","remote":"192.0.2.1"`, true, smtp.StandingNone},
 		{`"service":"smtp","standing":"spf"`, false, smtp.StandingSPF},
 	}
 	for _, test := range tests {

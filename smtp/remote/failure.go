@@ -14,7 +14,7 @@ import (
 
 // failure is why a connection, or an attempt as a whole, came to nothing.
 type failure struct {
-	fate        smtp.Fate
+	fate        smtp.Status
 	reply       smtp.Reply
 	mta         string // whose words the reply is; "": ours
 	unreachable bool   // about the destination, not about a message
@@ -45,7 +45,7 @@ func (f *failure) weight() int {
 }
 
 func (f *failure) result() smtp.Result {
-	return smtp.Result{Fate: f.fate, Reply: f.reply, MTA: f.mta}
+	return smtp.Result{Status: f.fate, Reply: f.reply, MTA: f.mta}
 }
 
 // ours is a reply in our own words, of the class of its enhanced code.

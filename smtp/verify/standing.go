@@ -18,13 +18,13 @@ func (r Results) Standing(from addr.Address) smtp.Standing {
 	case r.DMARC.Value == Pass && organization(r.DMARC.Domain) == organization(from.Domain):
 		return smtp.StandingDMARC
 	}
-	return smtp.StandingStranger
+	return smtp.StandingNone
 }
 
 // Standing asks DNS what vouches for a reverse-path, when the message itself is not at hand: SPF alone can.
 func (v *Verifier) Standing(ctx context.Context, client netip.Addr, helo string, from addr.Address) smtp.Standing {
 	if !client.IsValid() || from.IsZero() || from.Domain.IsLiteral() {
-		return smtp.StandingStranger
+		return smtp.StandingNone
 	}
 	return v.Verify(ctx, Facts{IP: client, Helo: helo, From: from}).Standing(from)
 }

@@ -230,14 +230,14 @@ func (q *Queue) recall(d *destination) {
 	d.released = nil
 }
 
-// FlushHeld starts the delivery of what is kept for a remote trigger (ETRN, RFC 1985), for the domains that match, or for a
+// FlushETRN starts the delivery of what is kept for a remote trigger (ETRN, RFC 1985), for the domains that match, or for a
 // route. kept says that there is such a route at all.
-func (q *Queue) FlushHeld(match func(addr.Domain) bool) (count int) {
+func (q *Queue) FlushETRN(match func(addr.Domain) bool) (count int) {
 	return q.flush(func(d *destination) bool { return d.route.Hold && match(d.domain) })
 }
 
 // Waiting counts what waits for the domains that match.
-func (q *Queue) Waiting(match func(addr.Domain) bool) (count int) {
+func (q *Queue) CountETRN(match func(addr.Domain) bool) (count int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, d := range q.destinations {
@@ -279,7 +279,7 @@ func (q *Queue) bounce(e *entry, l *live) (done bool) {
 		}
 		done = true
 		r.Last = &Last{Time: q.now().Round(0), Reply: *reply}
-		l.item.conclude(r, smtp.Result{Fate: smtp.Failed, Reply: *reply})
+		l.item.conclude(r, smtp.Result{Status: smtp.Failed, Reply: *reply})
 	}
 	if done {
 		q.Log.Warn("message given back by hand", "id", e.id, "from", l.item.From.String())
@@ -315,7 +315,7 @@ type Destination struct {
 	Route     string    `json:"route"`
 	Waiting   int       `json:"waiting"`
 	Trying    int       `json:"trying"`
-	Kept      bool      `json:"kept,omitempty"`      // for remote-triggered delivery
+	ETRNHeld  bool      `json:"kept,omitempty"`      // for remote-triggered delivery
 	Failures  int       `json:"failures,omitempty"`  // in a row, to reach it
 	NotBefore time.Time `json:"not_before,omitzero"` // because of these
 	Last      *Last     `json:"last,omitempty"`
@@ -333,7 +333,7 @@ func (q *Queue) Destinations() []Destination {
 		}
 		info := Destination{
 			Key: d.key, Route: d.route.Name, Waiting: len(d.waiting) + len(d.released), Trying: d.trying,
-			Kept: d.route.Hold, Failures: d.failures, Last: d.last,
+			ETRNHeld: d.route.Hold, Failures: d.failures, Last: d.last,
 		}
 		if d.notBefore.After(now) {
 			info.NotBefore = d.notBefore

@@ -13,13 +13,13 @@ import (
 
 // Why nothing can be claimed.
 var (
-	ErrNothingKept = errors.New("nothing is kept for these domains")
-	ErrBusy        = errors.New("what is kept for these domains is being sent, or cannot be now")
+	ErrNoMail = errors.New("nothing is kept for these domains")
+	ErrBusy   = errors.New("what is kept for these domains is being sent, or cannot be now")
 )
 
-// Turn is what is kept for some domains (route.Route.Hold), claimed to be sent over one connection, whose other side asked
+// ATRNSession is what is kept for some domains (route.Route.Hold), claimed to be sent over one connection, whose other side asked
 // for it (ATRN, RFC 2645). It must be run, which gives the claim back.
-type Turn struct {
+type ATRNSession struct {
 	queue *Queue
 	kept  []kept
 }
@@ -28,11 +28,11 @@ type Turn struct {
 type kept struct{ id, key string }
 
 // Claim claims what is kept for the domains that match. Of two claims to the same domain the second fails. Errors:
-// ErrNothingKept, ErrBusy.
-func (q *Queue) Claim(match func(r *route.Route, domain addr.Domain) bool) (*Turn, error) {
+// ErrNoMail, ErrBusy.
+func (q *Queue) Claim(match func(r *route.Route, domain addr.Domain) bool) (*ATRNSession, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	t := &Turn{queue: q}
+	t := &ATRNSession{queue: q}
 	busy := q.running == nil || len(q.ids) > 0 // not all is read yet
 	for key, d := range q.destinations {
 		if !d.route.Hold || !match(d.route, d.domain) {
@@ -47,7 +47,7 @@ func (q *Queue) Claim(match func(r *route.Route, domain addr.Domain) bool) (*Tur
 		}
 	}
 	if len(t.kept) == 0 && !busy {
-		return nil, ErrNothingKept
+		return nil, ErrNoMail
 	}
 	if len(t.kept) == 0 || q.running == nil {
 		return nil, ErrBusy
@@ -60,11 +60,11 @@ func (q *Queue) Claim(match func(r *route.Route, domain addr.Domain) bool) (*Tur
 }
 
 // Messages is how many there are to be sent; one for two domains counts twice.
-func (t *Turn) Messages() int { return len(t.kept) }
+func (t *ATRNSession) Messages() int { return len(t.kept) }
 
 // Run sends one message after the other, the oldest first, until all are sent, one finds the other side unreachable, or
 // the queue is told to stop. What is deferred stays kept, and what comes meanwhile.
-func (t *Turn) Run(via Deliverer) {
+func (t *ATRNSession) Run(via Deliverer) {
 	defer t.giveBack()
 	q := t.queue
 	q.mu.Lock()
@@ -82,7 +82,7 @@ func (t *Turn) Run(via Deliverer) {
 }
 
 // send sends one message and reports whether there is any sense in the next.
-func (t *Turn) send(ctx context.Context, k kept, via Deliverer) bool {
+func (t *ATRNSession) send(ctx context.Context, k kept, via Deliverer) bool {
 	q := t.queue
 	q.mu.Lock()
 	d, p := q.destinations[k.key], q.keptPlace(k)
@@ -121,7 +121,7 @@ func (q *Queue) keptPlace(k kept) *place {
 	return e.places[i]
 }
 
-func (t *Turn) giveBack() {
+func (t *ATRNSession) giveBack() {
 	t.queue.mu.Lock()
 	defer t.queue.mu.Unlock()
 	for _, k := range t.kept {

@@ -58,7 +58,7 @@ func (w *world) keep(domains ...string) {
 }
 
 // claim claims what is kept for some domains, and wants so many messages; 0: an error.
-func (w *world) claim(count int, wantErr error, domains ...string) *Turn {
+func (w *world) claim(count int, wantErr error, domains ...string) *ATRNSession {
 	w.t.Helper()
 	synctest.Wait()
 	turn, err := w.q.Claim(func(_ *route.Route, d addr.Domain) bool {
@@ -77,12 +77,12 @@ func TestTurn(t *testing.T) {
 		w.send("anna@office.example", "c@branch.example")
 		w.send("anna@office.example", "d@third.example")
 		w.saw("attempts", &w.log, "0 third.example d@third.example")
-		w.claim(0, ErrNothingKept, "unknown.example")
+		w.claim(0, ErrNoMail, "unknown.example")
 		var c caller
 		w.claim(2, nil, "branch.example").Run(&c)
 		c.want(t, "a@branch.example", "b@branch.example", "c@branch.example")
 		w.wantLen(1)
-		w.claim(0, ErrNothingKept, "branch.example")
+		w.claim(0, ErrNoMail, "branch.example")
 		w.claim(1, nil, "branch.example", "other.example").Run(&c)
 		c.want(t, "x@other.example")
 		w.wantLen(0)
@@ -202,7 +202,7 @@ func TestTurnAndHands(t *testing.T) {
 		w.wantLen(1)
 		w.send("anna@office.example", "d@branch.example")
 		turn = w.claim(1, nil, "branch.example")
-		if n := w.q.FlushHeld(func(addr.Domain) bool { return true }); n != 1 {
+		if n := w.q.FlushETRN(func(addr.Domain) bool { return true }); n != 1 {
 			t.Error(n)
 		}
 		w.saw("attempts", &w.log, "0 route:branch.example for branch.example d@branch.example")
