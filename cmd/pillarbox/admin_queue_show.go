@@ -138,7 +138,7 @@ func recipientLines(d *queueDetails, i int, way *route.Route, now time.Time) []s
 }
 
 func toldText(r *queue.Recipient) string {
-	if r.Told {
+	if r.DelaySent {
 		return "yes, that it takes longer"
 	}
 	return "no"

@@ -11,29 +11,30 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// Why nothing can be claimed.
+// Errors of Claim.
 var (
-	ErrNoMail = errors.New("nothing is kept for these domains")
-	ErrBusy   = errors.New("what is kept for these domains is being sent, or cannot be now")
+	ErrNoMail = errors.New("no mail waits for these domains")
+	ErrBusy   = errors.New("the mail for these domains is being sent, or cannot be sent now")
 )
 
-// ATRNSession is what is kept for some domains (route.Route.Hold), claimed to be sent over one connection, whose other side asked
-// for it (ATRN, RFC 2645). It must be run, which gives the claim back.
+// ATRNSession is a claim to the ETRN-held mail (route.Route.Hold) of some domains, to send it over
+// the connection of the server that asked for it (ATRN, RFC 2645). The caller must call Run, which
+// ends the claim.
 type ATRNSession struct {
-	queue *Queue
-	kept  []kept
+	queue    *Queue
+	messages []heldMessage
 }
 
-// kept is a message and the destination that it is kept for.
-type kept struct{ id, key string }
+// heldMessage is a message and the destination where it is ETRN-held.
+type heldMessage struct{ id, key string }
 
-// Claim claims what is kept for the domains that match. Of two claims to the same domain the second fails. Errors:
-// ErrNoMail, ErrBusy.
+// Claim claims the ETRN-held mail of all domains that match. A domain can have one claim at a time.
+// Errors: ErrNoMail, ErrBusy.
 func (q *Queue) Claim(match func(r *route.Route, domain addr.Domain) bool) (*ATRNSession, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	t := &ATRNSession{queue: q}
-	busy := q.running == nil || len(q.ids) > 0 // not all is read yet
+	busy := q.running == nil || len(q.ids) > 0 // Run has not read all states yet
 	for key, d := range q.destinations {
 		if !d.route.Hold || !match(d.route, d.domain) {
 			continue
@@ -43,29 +44,31 @@ func (q *Queue) Claim(match func(r *route.Route, domain addr.Domain) bool) (*ATR
 		}
 		busy = busy || d.trying > 0 || len(d.released) > 0
 		for _, p := range d.waiting {
-			t.kept = append(t.kept, kept{p.entry.id, key})
+			t.messages = append(t.messages, heldMessage{p.entry.id, key})
 		}
 	}
-	if len(t.kept) == 0 && !busy {
+	if len(t.messages) == 0 && !busy {
 		return nil, ErrNoMail
 	}
-	if len(t.kept) == 0 || q.running == nil {
+	if len(t.messages) == 0 || q.running == nil {
 		return nil, ErrBusy
 	}
-	slices.SortFunc(t.kept, func(a, b kept) int { return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.key, b.key)) })
-	for _, k := range t.kept {
-		q.claimed[k.key] = true
+	slices.SortFunc(t.messages, func(a, b heldMessage) int {
+		return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.key, b.key))
+	})
+	for _, m := range t.messages {
+		q.claimed[m.key] = true
 	}
 	return t, nil
 }
 
-// Messages is how many there are to be sent; one for two domains counts twice.
-func (t *ATRNSession) Messages() int { return len(t.kept) }
+// Messages returns how many messages are claimed. One for two domains counts twice.
+func (t *ATRNSession) Messages() int { return len(t.messages) }
 
-// Run sends one message after the other, the oldest first, until all are sent, one finds the other side unreachable, or
-// the queue is told to stop. What is deferred stays kept, and what comes meanwhile.
+// Run sends the messages one by one, the oldest first. It ends after the last, when the other side
+// is unreachable, or when the queue stops. Deferred messages and new ones stay ETRN-held.
 func (t *ATRNSession) Run(via Deliverer) {
-	defer t.giveBack()
+	defer t.unclaim()
 	q := t.queue
 	q.mu.Lock()
 	running := q.running
@@ -74,18 +77,18 @@ func (t *ATRNSession) Run(via Deliverer) {
 		defer q.work.Done()
 	}
 	q.mu.Unlock()
-	for _, k := range t.kept {
-		if running == nil || !t.send(running, k, via) {
+	for _, m := range t.messages {
+		if running == nil || !t.send(running, m, via) {
 			return
 		}
 	}
 }
 
-// send sends one message and reports whether there is any sense in the next.
-func (t *ATRNSession) send(ctx context.Context, k kept, via Deliverer) bool {
+// send sends one message, and reports whether the next one is worth a try.
+func (t *ATRNSession) send(ctx context.Context, m heldMessage, via Deliverer) bool {
 	q := t.queue
 	q.mu.Lock()
-	d, p := q.destinations[k.key], q.keptPlace(k)
+	d, p := q.destinations[m.key], q.heldSlotLocked(m)
 	stop := q.running == nil
 	if stop || p == nil {
 		q.mu.Unlock()
@@ -94,37 +97,37 @@ func (t *ATRNSession) send(ctx context.Context, k kept, via Deliverer) bool {
 	heap.Remove(&d.waiting, p.at)
 	p.state, p.due = trying, flushed
 	d.trying++
-	way := d.route
+	rt := d.route
 	q.mu.Unlock()
 
-	reached := q.tryContained(ctx, d, p, way, via)
+	reached := q.tryContained(ctx, d, p, rt, via)
 
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	d.trying--
-	q.start(d)
-	q.prune(d)
+	q.startWorkersLocked(d)
+	q.pruneLocked(d)
 	q.wakeUp()
 	return reached
 }
 
-// keptPlace is where a message waits that was claimed; nil where it does no more. It needs mu held.
-func (q *Queue) keptPlace(k kept) *place {
-	d, e := q.destinations[k.key], q.entries[k.id]
+// heldSlotLocked returns the slot of a claimed message; nil if it no longer waits.
+func (q *Queue) heldSlotLocked(m heldMessage) *slot {
+	d, e := q.destinations[m.key], q.entries[m.id]
 	if d == nil || e == nil || !d.route.Hold {
 		return nil
 	}
-	i := slices.IndexFunc(e.places, func(p *place) bool { return p.dest == d && p.state == waiting })
+	i := slices.IndexFunc(e.slots, func(p *slot) bool { return p.dest == d && p.state == waiting })
 	if i < 0 {
 		return nil
 	}
-	return e.places[i]
+	return e.slots[i]
 }
 
-func (t *ATRNSession) giveBack() {
+func (t *ATRNSession) unclaim() {
 	t.queue.mu.Lock()
 	defer t.queue.mu.Unlock()
-	for _, k := range t.kept {
-		delete(t.queue.claimed, k.key)
+	for _, m := range t.messages {
+		delete(t.queue.claimed, m.key)
 	}
 }

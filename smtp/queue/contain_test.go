@@ -48,7 +48,7 @@ func TestPanicWhenSent(t *testing.T) {
 		items, _, err := w.q.List(Filter{Held: true}, 0)
 		// Whichever attempt came first, the other was not made.
 		blamed := func(r Recipient) bool {
-			return r.Last != nil && strings.Contains(r.Last.Reply.Text, "a mistake of this server's program")
+			return r.Last != nil && strings.Contains(r.Last.Reply.Text, "because of a fault in this server")
 		}
 		if err != nil || len(items) != 1 || items[0].ID != bad || !slices.ContainsFunc(items[0].To, blamed) {
 			t.Fatalf("held: %v, %v", items, err)

@@ -114,7 +114,7 @@ func TestNewerState(t *testing.T) {
 			}
 		}
 		must(t, os.WriteFile(path, old, 0o600))
-		time.Sleep(newerLook + time.Minute)
+		time.Sleep(newerRecheck + time.Minute)
 		w.wantLen(0)
 		if ids := w.q.Newer(); len(ids) != 0 || len(w.attempts()) != 1 {
 			t.Error(ids, w.attempts())

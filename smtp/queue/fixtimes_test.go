@@ -22,7 +22,7 @@ func TestMendLeavesWhatIsRight(t *testing.T) {
 		items, _, err := w.q.List(Filter{}, 0)
 		must(t, err)
 		for _, it := range items {
-			if w.q.mend(it) {
+			if w.q.fixTimes(it) {
 				t.Errorf("%+v is mended", it)
 			}
 		}
