@@ -8,8 +8,8 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// TestMendLeavesWhatIsRight has a message that waits as long as its destination, which failed more often than it.
-func TestMendLeavesWhatIsRight(t *testing.T) {
+// TestFixTimesLeavesCorrectTimes: a message waits as long as its destination, which failed more often.
+func TestFixTimesLeavesCorrectTimes(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.table.Default.Schedule = route.Schedule{Retries: []time.Duration{time.Minute, 10 * time.Hour}, Expire: 48 * time.Hour}
 		w.set(unreachable)

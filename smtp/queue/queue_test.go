@@ -28,7 +28,7 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// world is the other servers, the senders, and the queue between them.
+// world has the other servers, the senders, and the queue between them.
 type world struct {
 	t       *testing.T
 	dir     string
@@ -174,7 +174,7 @@ func address(s string) addr.Address {
 	return a
 }
 
-// saw compares what happened with what was to happen, and forgets it. Times in want may be off by a tenth.
+// saw compares the events with those wanted, and forgets them. Times in want may differ by a tenth.
 func (w *world) saw(what string, got *[]string, want ...string) {
 	w.t.Helper()
 	synctest.Wait()
@@ -205,7 +205,7 @@ func (w *world) wantLen(n int) {
 	}
 }
 
-// attempts and told are what happened so far.
+// attempts and told return the events so far.
 func (w *world) attempts() []string { return w.snapshot(&w.log) }
 func (w *world) told() []string     { return w.snapshot(&w.reports) }
 
@@ -231,7 +231,7 @@ func (w *world) busiest() int {
 	return w.most
 }
 
-// sort is for what happens at the same time.
+// sort sorts events that happen at the same time.
 func (w *world) sort() {
 	synctest.Wait()
 	w.mu.Lock()
@@ -346,7 +346,8 @@ func TestNoReports(t *testing.T) {
 	})
 }
 
-// TestBackOffAsAWhole: one message asks whether a destination can be reached, all others wait; other destinations do not.
+// TestBackOffAsAWhole: one message finds out whether a destination is reachable, and all others for
+// it wait. Other destinations do not.
 func TestBackOffAsAWhole(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.set(func(a smtp.Attempt) smtp.Outcome {
@@ -379,7 +380,7 @@ func TestBackOffAsAWhole(t *testing.T) {
 	})
 }
 
-// TestUnreachableExpires: what never had its turn is reported too, with the reason.
+// TestUnreachableExpires: messages that were never tried are reported too, with the reason.
 func TestUnreachableExpires(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.set(unreachable)
@@ -499,7 +500,7 @@ func TestKeptForTrigger(t *testing.T) {
 		w.wantLen(1)
 		w.sort()
 		w.saw("attempts", &w.log, "60 route:branch for branch.example a@branch.example", "60 route:branch for branch.example c@branch.example")
-		// The route is opened: what is kept goes.
+		// The route no longer holds mail: the held messages are sent.
 		table := route.Table{Default: w.table.Default}
 		w.q.SetConfig(Config{Routes: &table})
 		w.wantLen(0)
@@ -557,7 +558,8 @@ func TestByHand(t *testing.T) {
 	})
 }
 
-// TestRemovedWhileTried: what an administrator takes away during an attempt does not come back.
+// TestRemovedWhileTried: a message that an administrator removes during an attempt does not come
+// back.
 func TestRemovedWhileTried(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.set(func(a smtp.Attempt) smtp.Outcome { time.Sleep(time.Minute); return a.SameForAll(later) })
@@ -596,7 +598,7 @@ func TestRestart(t *testing.T) {
 	})
 }
 
-// TestStopInTheMiddle: an attempt that ends with the server is none.
+// TestStopInTheMiddle: an attempt that the server's stop interrupts does not count.
 func TestStopInTheMiddle(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.set(func(a smtp.Attempt) smtp.Outcome { time.Sleep(time.Hour); return a.SameForAll(noAnswer) })
@@ -643,7 +645,8 @@ func TestCorruptFiles(t *testing.T) {
 	})
 }
 
-// TestDiskFails: when states cannot be written, nothing is sent twice while the server lives, and nothing is forgotten.
+// TestDiskFails: while states cannot be written, no message is sent twice in the same run, and none
+// is forgotten.
 func TestDiskFails(t *testing.T) {
 	bubble(t, func(w *world) {
 		var broken atomic.Bool
@@ -691,7 +694,8 @@ func TestReportsAreOwed(t *testing.T) {
 	})
 }
 
-// TestManyRandomly: whatever the servers answer and the administrator does, each recipient ends as delivered or failed, once.
+// TestManyRandomly: whatever the servers answer and the administrator does, each recipient ends
+// once, as delivered or failed.
 func TestManyRandomly(t *testing.T) {
 	bubble(t, func(w *world) {
 		rng := rand.New(rand.NewPCG(1, 2))
@@ -781,7 +785,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// TestRetryByHand: a try that an administrator asks for lengthens no wait.
+// TestRetryByHand: a retry by an administrator lengthens no wait.
 func TestRetryByHand(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.set(unreachable)
@@ -800,7 +804,7 @@ func TestRetryByHand(t *testing.T) {
 	})
 }
 
-// TestClosed: what is in the queue stays there while nothing may be sent.
+// TestClosed: while the queue is closed, its messages stay.
 func TestClosed(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.q.SetConfig(Config{Routes: &w.table, Closed: true})
@@ -816,7 +820,7 @@ func TestClosed(t *testing.T) {
 	})
 }
 
-// TestMendedRoute: with a reload, a destination that could not be reached is tried at once.
+// TestMendedRoute: after a reload, an unreachable destination is tried at once.
 func TestMendedRoute(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.set(unreachable)
@@ -831,7 +835,7 @@ func TestMendedRoute(t *testing.T) {
 	})
 }
 
-// TestSameRoutes: a reload that changes no route reads no message's state.
+// TestSameRoutes: a reload that changes no route reads no states.
 func TestSameRoutes(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.set(all(later))
