@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pillarbox/etc/lab/dsntest"
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
@@ -22,7 +23,7 @@ import (
 	"pillarbox/smtp/queue"
 )
 
-// office is a house with a queue that sends nothing.
+// office has a Dispatcher, its store, and a queue that sends no mail.
 type office struct {
 	*Dispatcher
 	t     *testing.T
@@ -74,7 +75,7 @@ func address(s string) addr.Address {
 	return a
 }
 
-// send takes a message from one to several, all with the same wishes.
+// send delivers a message to several recipients with the same NOTIFY.
 func (o *office) send(notify []string, from string, to ...string) string {
 	o.t.Helper()
 	env := smtp.Envelope{From: address(from), EnvID: "letter 7"}
@@ -104,7 +105,7 @@ func (o *office) mailbox(user string) (all []string) {
 	return all
 }
 
-// reports reads a mailbox's delivery reports: "action final (original) status".
+// reports returns a mailbox's delivery reports: "action final (original) status".
 func (o *office) reports(user string) (all []string) {
 	o.t.Helper()
 	for _, text := range o.mailbox(user) {
@@ -115,7 +116,7 @@ func (o *office) reports(user string) (all []string) {
 }
 
 func summary(text string) (all []string) {
-	p, err := dsn.Parse(strings.NewReader(text))
+	p, err := dsntest.Parse(strings.NewReader(text))
 	if err != nil {
 		return nil
 	}
@@ -125,7 +126,7 @@ func summary(text string) (all []string) {
 	return all
 }
 
-// queued is what went into the queue: "from to notify orcpt".
+// queued returns the messages given to the queue: "from to notify orcpt".
 func (o *office) queued() (all []string) {
 	for _, item := range o.items {
 		for _, r := range item.To {
@@ -189,7 +190,7 @@ func TestUnknown(t *testing.T) {
 	o.want("queue", o.queued(), " elsewhere@far.example [NEVER] ")
 }
 
-// badmail lists the files there.
+// badmail lists the files in badmail.
 func (o *office) badmail() (names []string) {
 	all, _ := filepath.Glob(filepath.Join(o.data, "badmail/*"))
 	for _, name := range all {
@@ -204,7 +205,7 @@ func notice(o *office, from string) queue.DSNRequest {
 	return queue.DSNRequest{Item: o.items[len(o.items)-1], Action: dsn.Failed, Recipients: []queue.Recipient{{Address: address("x@far.example"), Last: last}}, RetryUntil: time.Now().Add(time.Duration(len(id)))}
 }
 
-// TestNullSender: there is never a report about a report.
+// TestNullSender: no report is ever made about a report.
 func TestNullSender(t *testing.T) {
 	o := newOffice(t)
 	must(t, o.Report(notice(o, "")))
@@ -226,12 +227,12 @@ func TestNullSender(t *testing.T) {
 	o.SetConfig(Config{Hostname: "mail.office.example", NullSender: ToPostmaster})
 	must(t, o.Report(notice(o, "")))
 	o.want("postmaster", o.reports("postmaster"), "failed x@far.example () 5.1.1 letter 7")
-	// A report whose reader does not exist is kept, whatever the setting.
+	// A report to an unknown recipient is kept, whatever the setting.
 	must(t, o.Report(notice(o, "gone@office.example")))
 	o.want("badmail", o.badmail(), ".eml", ".env", ".txt")
 }
 
-// TestMayHear: who is sent reports, by the setting and by what vouches for the sender.
+// TestMayHear: the setting and the sender's standing decide about reports.
 func TestMayHear(t *testing.T) {
 	for standing, want := range map[smtp.Standing]string{
 		smtp.StandingLogin: "none verified all", smtp.StandingLocal: "none verified all",
@@ -240,7 +241,7 @@ func TestMayHear(t *testing.T) {
 	} {
 		var got []string
 		for i, setting := range []string{"none", "verified", "all"} {
-			if mayHear(Strangers(i), standing) {
+			if mayGetReport(Strangers(i), standing) {
 				got = append(got, setting)
 			}
 		}
@@ -250,8 +251,8 @@ func TestMayHear(t *testing.T) {
 	}
 }
 
-// TestStranger: whatever becomes of a message whose sender nothing vouches for, its sender gets no report. A message that
-// failed is kept, dropped, or told to the postmaster.
+// TestStranger: a sender that is not verified never gets a report. A failed message is kept,
+// dropped, or reported to the postmaster.
 func TestStranger(t *testing.T) {
 	o := newOffice(t)
 	o.from = queue.Source{Service: "smtp", Standing: smtp.StandingNone}
@@ -291,7 +292,8 @@ func TestStranger(t *testing.T) {
 	o.want("postmaster", o.reports("postmaster"), "failed x@far.example () 5.1.1 letter 7")
 }
 
-// TestVouched: DNS is asked about a stranger when a report is due, and only then, and only where it decides.
+// TestVouched: DNS is queried about a remote sender only when a report is due and the answer
+// decides.
 func TestVouched(t *testing.T) {
 	tests := []struct {
 		name      string
@@ -328,7 +330,8 @@ func TestVouched(t *testing.T) {
 	}
 }
 
-// TestLimits: too many reports to one address, or to all, are not sent; what failed is kept all the same.
+// TestLimits: reports beyond the limits, to one address or to all, are not sent. Failed messages
+// are kept all the same.
 func TestLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOffice(t)
@@ -384,7 +387,8 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// TestNoRoom: reports come even into a full mailbox; whoever has no room is reported.
+// TestNoRoom: reports are delivered even to a full mailbox. Recipients with full mailboxes are
+// reported.
 type narrow struct{}
 
 func (narrow) OverQuota() bool          { return true }

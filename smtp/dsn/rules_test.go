@@ -24,7 +24,7 @@ func TestWanted(t *testing.T) {
 	}
 }
 
-func TestOwed(t *testing.T) {
+func TestRequired(t *testing.T) {
 	anna := addr.Address{Local: "anna", Domain: "office.example"}
 	all := []string{"SUCCESS", "FAILURE", "DELAY"}
 	for name, tt := range map[string]struct {
