@@ -4,8 +4,8 @@
 //
 // Start with Dispatcher. The SMTP server calls Commit with a message that a client sent; pickup and
 // the POP3 collector call Inject; the queue calls Report. After a nil error the message is durable
-// for every recipient. A message must never be lost without a report: what cannot be reported goes
-// to badmail, unless the configuration says Discard.
+// for every recipient but full mailboxes, which the sender learns of. A message must never be lost
+// without a report: if none can be sent, it goes to badmail, unless the configuration says Discard.
 package delivery
 
 import (
