@@ -14,11 +14,11 @@ func (r *Rules) Standing(f *Facts) smtp.Standing {
 	case !f.User.IsZero():
 		return smtp.StandingLogin
 	case device && !f.Device.As.IsZero():
-		return smtp.StandingOffice // it gets that sender whatever it says
+		return smtp.StandingLocal // it gets that sender whatever it says
 	case f.FromHosted && (device || r.trusts(f)):
-		return smtp.StandingOffice
+		return smtp.StandingLocal
 	}
-	return smtp.StandingStranger
+	return smtp.StandingNone
 }
 
 // OffersDSN reports whether delivery reports are offered to a client (RFC 3461): to all who log in, and to the machines of

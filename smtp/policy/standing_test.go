@@ -27,7 +27,7 @@ func hostList(t *testing.T, words string) HostList {
 // TestStanding: an address of ours proves nothing, and neither does a trusted network; both together do.
 func TestStanding(t *testing.T) {
 	anna := addr.Address{Local: "anna", Domain: "office.example"}
-	const login, office, stranger = smtp.StandingLogin, smtp.StandingOffice, smtp.StandingStranger
+	const login, office, stranger = smtp.StandingLogin, smtp.StandingLocal, smtp.StandingNone
 	tests := []struct {
 		name            string
 		facts           Facts

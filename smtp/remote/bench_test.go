@@ -83,7 +83,7 @@ func BenchmarkDeliver(b *testing.B) {
 	b.SetBytes(int64(len(text)))
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if o := r.Deliver(context.Background(), a); o.Results[0].Fate != 1 {
+			if o := r.Deliver(context.Background(), a); o.Results[0].Status != 1 {
 				b.Error(summary(o))
 				return
 			}

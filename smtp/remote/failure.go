@@ -14,7 +14,7 @@ import (
 
 // failure is the reason why a connection, or a whole attempt, failed.
 type failure struct {
-	fate        smtp.Fate
+	fate        smtp.Status
 	reply       smtp.Reply
 	mta         string // the server that sent the reply; "": the reply is ours
 	unreachable bool   // the failure concerns the destination, not a message
@@ -45,7 +45,7 @@ func (f *failure) weight() int {
 }
 
 func (f *failure) result() smtp.Result {
-	return smtp.Result{Fate: f.fate, Reply: f.reply, MTA: f.mta}
+	return smtp.Result{Status: f.fate, Reply: f.reply, MTA: f.mta}
 }
 
 // localReply returns a reply in our own words. The enhanced code sets its class.

@@ -293,7 +293,7 @@ func summary(o smtp.Outcome) string {
 	}
 	for _, r := range o.Results {
 		e := r.Reply.Error()
-		word := r.Fate.String() + " " + e[:strings.Index(e[4:], " ")+4]
+		word := r.Status.String() + " " + e[:strings.Index(e[4:], " ")+4]
 		if r.MTA == "" {
 			word += " ours"
 		}

@@ -155,7 +155,7 @@ func (d *delivery) masquerade() {
 func (d *delivery) pending() []int {
 	all := make([]int, 0, len(d.results))
 	for i, result := range d.results {
-		if result.Fate == smtp.Deferred {
+		if result.Status == smtp.Deferred {
 			all = append(all, i)
 		}
 	}
@@ -191,9 +191,9 @@ func (d *delivery) tooMany(some []int) []int {
 	delivered := false
 	for _, i := range some {
 		switch result := &d.results[i]; {
-		case result.Fate == smtp.Delivered:
+		case result.Status == smtp.Delivered:
 			delivered = true
-		case result.Fate == smtp.Deferred && result.Reply.Code == 452 &&
+		case result.Status == smtp.Deferred && result.Reply.Code == 452 &&
 			result.Reply.Enhanced == [3]int{4, 5, 3}:
 			left = append(left, i)
 		}

@@ -119,7 +119,7 @@ func (t *transaction) prepare(some []int) bool {
 // fail gives all recipients of the transaction one permanent result with our own reply.
 func (t *transaction) fail(reply smtp.Reply) bool {
 	for _, i := range t.to {
-		t.d.results[i] = smtp.Result{Fate: smtp.Failed, Reply: reply}
+		t.d.results[i] = smtp.Result{Status: smtp.Failed, Reply: reply}
 	}
 	return false
 }
@@ -152,7 +152,7 @@ func (t *transaction) prepareUTF8() bool {
 	var rest []int
 	for _, i := range t.to {
 		if foreign(i) {
-			t.d.results[i] = smtp.Result{Fate: smtp.Failed, Reply: reply}
+			t.d.results[i] = smtp.Result{Status: smtp.Failed, Reply: reply}
 		} else {
 			rest = append(rest, i)
 		}
@@ -358,9 +358,9 @@ func (t *transaction) result() smtp.Result {
 	r := smtp.Result{Reply: t.reply.words(), MTA: t.name}
 	switch t.reply.code / 100 {
 	case 2:
-		r.Fate, r.KnowsDSN = smtp.Delivered, t.dsn
+		r.Status, r.KnowsDSN = smtp.Delivered, t.dsn
 	case 5:
-		r.Fate = smtp.Failed
+		r.Status = smtp.Failed
 	case 3:
 		r.MTA, r.Reply = "", localReply([3]int{4, 5, 0}, "%s sent an unexpected reply: %d %s",
 			t.name, r.Reply.Code, r.Reply.Text)

@@ -20,7 +20,7 @@ type Turn struct {
 	Send func(c net.Conn, client string)
 }
 
-// Turner claims what is kept for the domains that match (RFC 2645). Errors: queue.ErrNothingKept, queue.ErrBusy.
+// Turner claims what is kept for the domains that match (RFC 2645). Errors: queue.ErrNoMail, queue.ErrBusy.
 type Turner func(match func(r *route.Route, domain addr.Domain) bool) (Turn, error)
 
 // atrn answers ATRN (RFC 2645 §5.2.1) for a list of domains; without one all are meant that are kept for the user. With
@@ -43,7 +43,7 @@ func (s *session) atrn(list string) (*smtp.Reply, func(net.Conn)) {
 	}
 	turn, err := s.claim(match)
 	switch {
-	case errors.Is(err, queue.ErrNothingKept):
+	case errors.Is(err, queue.ErrNoMail):
 		return smtp.NewReply(453, [3]int{4, 2, 0}, "You have no mail"), nil
 	case err != nil:
 		return smtp.NewReply(451, [3]int{4, 3, 2}, "Unable to process ATRN request now: that mail is being sent, try again later"), nil

@@ -34,7 +34,7 @@ func (r *relay) claim(match func(*route.Route, addr.Domain) bool) (Turn, error) 
 		domains = append(domains, domain)
 	}
 	if turn.Messages == 0 {
-		return Turn{}, queue.ErrNothingKept
+		return Turn{}, queue.ErrNoMail
 	}
 	turn.Send = func(c net.Conn, client string) {
 		defer c.Close()

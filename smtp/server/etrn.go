@@ -47,7 +47,7 @@ func (s *session) etrn(node string) *smtp.Reply {
 	if s.srv.Queue == nil {
 		return smtp.NewReply(458, [3]int{4, 3, 2}, "Unable to queue messages for node %s", node)
 	}
-	count := s.srv.Queue.FlushHeld(func(d addr.Domain) bool {
+	count := s.srv.Queue.FlushETRN(func(d addr.Domain) bool {
 		return match(d) && slices.ContainsFunc(triggers, func(t Trigger) bool { return t.covers(d) })
 	})
 	s.log.Info("ETRN", "node", node, "user", s.user.Address.String(), "messages", count)

@@ -381,7 +381,7 @@ func TestWishesOfStrangers(t *testing.T) {
 			t.Fatal(items)
 		}
 		it := items[0]
-		if got := fmt.Sprint(it.EnvID, " ", it.To[0].Notify, " ", it.To[0].ORcpt); got != test.want || it.Source.Standing != smtp.StandingStranger {
+		if got := fmt.Sprint(it.EnvID, " ", it.To[0].Notify, " ", it.To[0].ORcpt); got != test.want || it.Source.Standing != smtp.StandingNone {
 			t.Errorf("%+v: %q, standing %q", test, got, it.Source.Standing)
 		}
 	}

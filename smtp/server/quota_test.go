@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"pillarbox/etc/lab/dsntest"
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
 	"pillarbox/quota"
@@ -141,14 +142,14 @@ func (o *office) told(t *testing.T) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		report, err := dsn.Parse(r)
+		report, err := dsntest.Parse(r)
 		r.Close()
 		if err != nil {
 			t.Fatal(err)
 		}
 		var about []string
 		for _, rcpt := range report.Recipients {
-			if rcpt.Action != dsn.Failed || rcpt.Status != [3]int{5, 2, 2} {
+			if rcpt.Action != string(dsn.Failed) || rcpt.Status != [3]int{5, 2, 2} {
 				t.Errorf("%+v", rcpt)
 			}
 			about = append(about, rcpt.Final)

@@ -58,7 +58,7 @@ type Authenticator interface {
 
 // Flusher sends mail on that is kept for remote-triggered delivery. *queue.Queue is the one in use.
 type Flusher interface {
-	FlushHeld(match func(addr.Domain) bool) int
+	FlushETRN(match func(addr.Domain) bool) int
 }
 
 // Parts are what a Server works with. Journal, Queue and Turn may be nil.

@@ -72,8 +72,8 @@ func (b *outbox) all() []*queue.Item {
 	return slices.Clone(b.items)
 }
 
-// FlushHeld finds one message for each of some domains.
-func (b *outbox) FlushHeld(match func(addr.Domain) bool) (count int) {
+// FlushETRN finds one message for each of some domains.
+func (b *outbox) FlushETRN(match func(addr.Domain) bool) (count int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, domain := range []addr.Domain{"branch.example", "sub.branch.example", "other.example"} {

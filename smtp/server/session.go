@@ -287,7 +287,7 @@ func (s *session) makeRoom(t *delivery.Target) *smtp.Reply {
 			room = append(room, box)
 		}
 	}
-	if len(t.Full) > 0 && len(room)+len(t.Away) == 0 {
+	if len(t.Full) > 0 && len(room)+len(t.Remote) == 0 {
 		return s.srv.Dispatch.FullReply(t.Full)
 	}
 	t.Boxes = room
@@ -334,7 +334,7 @@ func (s *session) Data(io.Reader) error {
 	if err != nil {
 		return s.dataError(err)
 	}
-	full, err := s.srv.Dispatch.Commit(in, &delivery.Parcel{Envelope: &s.env, Targets: s.targets, Source: s.source(), Header: head})
+	full, err := s.srv.Dispatch.Commit(in, &delivery.Message{Envelope: &s.env, Targets: s.targets, Source: s.source(), Header: head})
 	if err != nil {
 		return s.dataError(err)
 	}
@@ -352,14 +352,14 @@ func (s *session) source() queue.Source {
 	helo, _ := s.conn.Helo()
 	return queue.Source{
 		Service: s.facts.Service.String(), Remote: s.remote.Addr(), Helo: helo, User: s.user.Address,
-		Inside: !s.user.Address.IsZero() || s.facts.Device != nil, Standing: s.standing(),
+		Local: !s.user.Address.IsZero() || s.facts.Device != nil, Standing: s.standing(),
 	}
 }
 
 // standing is what vouches for the sender of the message.
 func (s *session) standing() smtp.Standing {
 	own := s.cfg.Rules.Standing(&s.facts)
-	if own == smtp.StandingStranger && s.vouched != smtp.StandingUnknown {
+	if own == smtp.StandingNone && s.vouched != smtp.StandingUnknown {
 		return s.vouched
 	}
 	return own

@@ -19,7 +19,7 @@ func (r Results) Standing(from addr.Address) smtp.Standing {
 	case r.DMARC.Value == Pass && organization(r.DMARC.Domain) == organization(from.Domain):
 		return smtp.StandingDMARC
 	}
-	return smtp.StandingStranger
+	return smtp.StandingNone
 }
 
 // Standing looks up what vouches for a reverse-path when the message is not available. Only SPF
@@ -27,7 +27,7 @@ func (r Results) Standing(from addr.Address) smtp.Standing {
 func (v *Verifier) Standing(ctx context.Context, client netip.Addr, helo string,
 	from addr.Address) smtp.Standing {
 	if !client.IsValid() || from.IsZero() || from.Domain.IsLiteral() {
-		return smtp.StandingStranger
+		return smtp.StandingNone
 	}
 	return v.Verify(ctx, Facts{IP: client, Helo: helo, From: from}).Standing(from)
 }

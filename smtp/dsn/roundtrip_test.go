@@ -2,22 +2,20 @@ package dsn
 
 import (
 	"bytes"
-	"errors"
-	"io"
 	"os/exec"
 	"strings"
 	"testing"
-	"testing/iotest"
 	"time"
 
+	"pillarbox/etc/lab/dsntest"
 	"pillarbox/mailstore/addr"
 	"pillarbox/smtp"
 )
 
-// checkRoundTrip is the oracle: what Compose was told is what Parse finds.
+// checkRoundTrip wants that a parser finds in text what Compose got in r.
 func checkRoundTrip(t testing.TB, r Report, text string) {
 	t.Helper()
-	p, err := Parse(strings.NewReader(text))
+	p, err := dsntest.Parse(strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +37,7 @@ func checkRoundTrip(t testing.TB, r Report, text string) {
 		want := r.Recipients[i]
 		same("final", got.Final, strings.TrimSpace(addressText(want.Final.String())))
 		same("original", got.ORcpt, strings.TrimSpace(addressText(want.ORcpt)))
-		same("action", string(got.Action), string(want.action()))
+		same("action", got.Action, string(want.action()))
 		if got.Status != want.status() {
 			t.Errorf("status %v, want %v", got.Status, want.status())
 		}
@@ -58,63 +56,12 @@ func TestRoundTrip(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			text := compose(t, r)
 			checkRoundTrip(t, r, text)
-			p, _ := Parse(strings.NewReader(text))
+			p, _ := dsntest.Parse(strings.NewReader(text))
 			if p.MessageID != "<R0001@mail.office.example>" || p.EnvID != r.EnvID || p.ReportingMTA != r.Hostname ||
 				p.ReceivedFrom != "pc12" || p.OriginalID != "<1@office.example>" || !strings.Contains(p.Text, "@customer.example") {
 				t.Errorf("%+v", p)
 			}
 		})
-	}
-}
-
-// A report as others write it: line feeds alone, other fields, comments.
-func TestParseForeign(t *testing.T) {
-	const foreign = `Message-ID: <x@y>
-Content-Type: Multipart/Report; report-type="delivery-status"; boundary=B
-
-preamble
---B
-
-Sorry.
---B
-content-type: MESSAGE/delivery-status
-
-reporting-mta:dns;mx.y
-X-Other: value
-
-FINAL-RECIPIENT:RFC822;bob@y
-Action:FAILED
-Status:5.1.1 (bad)
-Diagnostic-Code:smtp;550
-	no such user
-X-Queue: 7
-
---B
-Content-Type: text/rfc822-headers
-
-Message-Id: <o@z>
---B--
-`
-	p, err := Parse(strings.NewReader(foreign))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := ParsedRecipient{FinalType: "rfc822", Final: "bob@y", Action: Failed, Status: [3]int{5, 1, 1}, Diagnostic: "550 no such user"}
-	if len(p.Recipients) != 1 || p.Recipients[0] != want || p.ReportingMTA != "mx.y" || p.Text != "Sorry." || p.Returned != "text/rfc822-headers" || p.OriginalID != "<o@z>" {
-		t.Errorf("%+v", p)
-	}
-}
-
-func TestParseErrors(t *testing.T) {
-	for _, text := range []string{"", "x", "Subject: x\r\n\r\n", "Content-Type: multipart/report\r\n\r\n", "Content-Type: multipart/report; boundary=B\r\n\r\n--B\r\n\r\nx\r\n--B--\r\n"} {
-		if _, err := Parse(strings.NewReader(text)); !errors.Is(err, ErrNotReport) {
-			t.Errorf("%q: %v", text, err)
-		}
-	}
-	broken := errors.New("broken disk")
-	text := compose(t, scenarios()["failure"])
-	if _, err := Parse(io.MultiReader(strings.NewReader(text[:1500]), iotest.ErrReader(broken))); !errors.Is(err, broken) {
-		t.Error(err)
 	}
 }
 
@@ -139,30 +86,7 @@ func FuzzCompose(f *testing.F) {
 	})
 }
 
-func FuzzParse(f *testing.F) {
-	for _, r := range scenarios() {
-		f.Add(compose(f, r))
-	}
-	f.Add("Content-Type: multipart/report; boundary=B\r\n\r\n--B\r\nContent-Type: message/delivery-status\r\n\r\n x\r\n\r\n: \r\nStatus: 9999.-1.x\r\n--B--")
-	f.Fuzz(func(t *testing.T, text string) {
-		p, err := Parse(strings.NewReader(text))
-		if err != nil && !errors.Is(err, ErrNotReport) {
-			t.Fatalf("unclassed error %v", err)
-		}
-		for _, s := range []string{p.MessageID, p.EnvID, p.ReportingMTA, p.OriginalID} {
-			if !addr.IsText(s) {
-				t.Fatalf("%q is no text", s)
-			}
-		}
-		for _, rcpt := range p.Recipients {
-			if !addr.IsText(rcpt.ORcptType+rcpt.ORcpt+rcpt.FinalType+rcpt.Final+string(rcpt.Action)+rcpt.RemoteMTA+rcpt.Diagnostic) || len(rcpt.Diagnostic) > maxField {
-				t.Fatalf("%+v is no text", rcpt)
-			}
-		}
-	})
-}
-
-// What somebody else's reader makes of it.
+// TestPython reads the reports with Python's email package.
 func TestPython(t *testing.T) {
 	python, err := exec.LookPath("python3")
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// caller is a server that asks for its mail and takes it by its own connection.
+// caller is a server that asks for its mail with ATRN and takes it over its own connection.
 type caller struct {
 	mu     sync.Mutex
 	got    []string
@@ -35,7 +35,7 @@ func (c *caller) Deliver(ctx context.Context, a smtp.Attempt) smtp.Outcome {
 	return answer(ctx, a)
 }
 
-// want compares what the server was given, and forgets it.
+// want compares the messages that the server got with those wanted, and forgets them.
 func (c *caller) want(t *testing.T, want ...string) {
 	t.Helper()
 	synctest.Wait()
@@ -47,7 +47,7 @@ func (c *caller) want(t *testing.T, want ...string) {
 	c.got = nil
 }
 
-// keep makes a route that keeps its mail.
+// keep adds a route for ETRN-held mail.
 func (w *world) keep(domains ...string) {
 	table := w.table
 	for _, d := range domains {
@@ -57,8 +57,8 @@ func (w *world) keep(domains ...string) {
 	w.q.SetConfig(Config{Routes: &table})
 }
 
-// claim claims what is kept for some domains, and wants so many messages; 0: an error.
-func (w *world) claim(count int, wantErr error, domains ...string) *Turn {
+// claim claims the mail of some domains. It wants this many messages; 0 wants an error.
+func (w *world) claim(count int, wantErr error, domains ...string) *ATRNSession {
 	w.t.Helper()
 	synctest.Wait()
 	turn, err := w.q.Claim(func(_ *route.Route, d addr.Domain) bool {
@@ -70,19 +70,19 @@ func (w *world) claim(count int, wantErr error, domains ...string) *Turn {
 	return turn
 }
 
-func TestTurn(t *testing.T) {
+func TestATRN(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.keep("branch.example", "other.example")
 		w.send("anna@office.example", "a@branch.example", "x@other.example", "b@branch.example")
 		w.send("anna@office.example", "c@branch.example")
 		w.send("anna@office.example", "d@third.example")
 		w.saw("attempts", &w.log, "0 third.example d@third.example")
-		w.claim(0, ErrNothingKept, "unknown.example")
+		w.claim(0, ErrNoMail, "unknown.example")
 		var c caller
 		w.claim(2, nil, "branch.example").Run(&c)
 		c.want(t, "a@branch.example", "b@branch.example", "c@branch.example")
 		w.wantLen(1)
-		w.claim(0, ErrNothingKept, "branch.example")
+		w.claim(0, ErrNoMail, "branch.example")
 		w.claim(1, nil, "branch.example", "other.example").Run(&c)
 		c.want(t, "x@other.example")
 		w.wantLen(0)
@@ -91,8 +91,8 @@ func TestTurn(t *testing.T) {
 	})
 }
 
-// One message for two domains goes in two transactions of the same turn.
-func TestTurnTwoDomains(t *testing.T) {
+// One message for two domains needs two transactions of one session.
+func TestATRNTwoDomains(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.keep("branch.example", "other.example")
 		w.send("anna@office.example", "x@other.example", "a@branch.example")
@@ -104,7 +104,7 @@ func TestTurnTwoDomains(t *testing.T) {
 	})
 }
 
-func TestTurnResults(t *testing.T) {
+func TestATRNResults(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.keep("branch.example")
 		w.send("anna@office.example", "a@branch.example", "later@branch.example", "nobody@branch.example")
@@ -132,7 +132,7 @@ func TestTurnResults(t *testing.T) {
 	})
 }
 
-func TestTurnStopsAtUnreachable(t *testing.T) {
+func TestATRNStopsAtUnreachable(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.keep("branch.example")
 		for _, to := range []string{"a", "b", "c"} {
@@ -155,8 +155,9 @@ func TestTurnStopsAtUnreachable(t *testing.T) {
 	})
 }
 
-// While one connection has the mail of a domain, another gets none of it, and mail for others is not delayed.
-func TestTurnIsAlone(t *testing.T) {
+// TestATRNIsAlone: while one connection has the mail of a domain, another gets none of it, and
+// other domains are not delayed.
+func TestATRNIsAlone(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.keep("branch.example", "other.example")
 		w.send("anna@office.example", "a@branch.example")
@@ -183,8 +184,8 @@ func TestTurnIsAlone(t *testing.T) {
 	})
 }
 
-// What is flushed or taken away meanwhile is not sent twice.
-func TestTurnAndHands(t *testing.T) {
+// Messages that are flushed or removed meanwhile are not sent twice.
+func TestATRNAndAdmin(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.keep("branch.example")
 		w.send("anna@office.example", "a@branch.example")
@@ -202,7 +203,7 @@ func TestTurnAndHands(t *testing.T) {
 		w.wantLen(1)
 		w.send("anna@office.example", "d@branch.example")
 		turn = w.claim(1, nil, "branch.example")
-		if n := w.q.FlushHeld(func(addr.Domain) bool { return true }); n != 1 {
+		if n := w.q.FlushETRN(func(addr.Domain) bool { return true }); n != 1 {
 			t.Error(n)
 		}
 		w.saw("attempts", &w.log, "0 route:branch.example for branch.example d@branch.example")
@@ -211,8 +212,9 @@ func TestTurnAndHands(t *testing.T) {
 	})
 }
 
-// The end of the server ends a turn: what is under way is interrupted after a few seconds, the rest is kept.
-func TestTurnStops(t *testing.T) {
+// When the server stops, the session ends: the attempt under way is interrupted after a few
+// seconds, and the other messages stay held.
+func TestATRNStops(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.keep("branch.example")
 		w.send("anna@office.example", "a@branch.example")

@@ -12,26 +12,27 @@ import (
 	"pillarbox/smtp"
 )
 
-// flushed is the time of a place whose message is to be tried although its recipients' times have not come.
+// flushed is the due time of a slot that must be tried now, although its recipients are not due.
 const flushed = math.MinInt64
 
-// Filter chooses messages. The zero value is all.
+// Filter chooses messages. Its zero value chooses all of them.
 type Filter struct {
 	IDs    []string      `json:"ids,omitempty"`
-	Domain addr.Domain   `json:"domain,omitempty"` // of a recipient that is not done
-	To     addr.Address  `json:"to,omitzero"`      // a recipient that is not done
+	Domain addr.Domain   `json:"domain,omitempty"` // of a pending recipient
+	To     addr.Address  `json:"to,omitzero"`      // a pending recipient
 	From   addr.Address  `json:"from,omitzero"`
-	Null   bool          `json:"null,omitempty"`  // without a sender: reports, mostly
-	Older  time.Duration `json:"older,omitempty"` // arrived at least so long ago
-	Held   bool          `json:"held,omitempty"`  // only those that are held
+	Null   bool          `json:"null,omitempty"`  // null reverse-path: mostly reports
+	Older  time.Duration `json:"older,omitempty"` // arrived at least this long ago
+	Held   bool          `json:"held,omitempty"`  // only admin-held messages
 }
 
-// all reports whether every message is chosen.
+// all reports whether the filter chooses every message.
 func (f *Filter) all() bool {
-	return len(f.IDs) == 0 && f.Domain == "" && f.To.IsZero() && f.From.IsZero() && !f.Null && f.Older == 0 && !f.Held
+	return len(f.IDs) == 0 && f.Domain == "" && f.To.IsZero() && f.From.IsZero() &&
+		!f.Null && f.Older == 0 && !f.Held
 }
 
-// Chooses reports whether a message is chosen.
+// Chooses reports whether the filter chooses a message.
 func (f *Filter) Chooses(it *Item, now time.Time) bool {
 	switch {
 	case len(f.IDs) > 0 && !slices.Contains(f.IDs, it.ID),
@@ -42,11 +43,12 @@ func (f *Filter) Chooses(it *Item, now time.Time) bool {
 		return false
 	}
 	return (f.Domain == "" && f.To.IsZero()) || slices.ContainsFunc(it.To, func(r Recipient) bool {
-		return r.waits() && (f.Domain == "" || r.Address.Domain == f.Domain) && (f.To.IsZero() || r.Address.Fold() == f.To.Fold())
+		return r.pending() && (f.Domain == "" || r.Address.Domain == f.Domain) &&
+			(f.To.IsZero() || r.Address.Fold() == f.To.Fold())
 	})
 }
 
-// ids are the messages in the index, in the order of their arrival.
+// index returns the IDs of all messages, in the order of their arrival.
 func (q *Queue) index() []string {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -58,12 +60,13 @@ func (q *Queue) index() []string {
 	return slices.Compact(all)
 }
 
-// List returns the messages that are chosen, oldest first, at most limit of them, and how many there are; 0 is no limit. Those of Newer
-// are not among them; if f names one, the error is a *NewerError.
+// List returns the messages that f chooses, oldest first, and how many there are. At most limit are
+// returned; 0 means no limit. Messages of a newer release (see Newer) are left out. If f names such
+// a message by its ID, the error is a *NewerError.
 func (q *Queue) List(f Filter, limit int) (items []*Item, count int, err error) {
 	now := q.now()
 	ids := q.index()
-	if f.all() && limit > 0 && len(ids) > limit { // nobody reads 100,000 files to see a page
+	if f.all() && limit > 0 && len(ids) > limit { // one page must not read 100,000 files
 		count, ids = len(ids)-limit, ids[:limit]
 	}
 	if len(f.IDs) > 0 {
@@ -74,7 +77,7 @@ func (q *Queue) List(f Filter, limit int) (items []*Item, count int, err error) 
 		if temporary(err) {
 			return nil, 0, err
 		} else if err != nil {
-			continue // it has left, or goes into quarantine when its turn comes
+			continue // it left, or goes into quarantine at its next try
 		}
 		it, err := Decode(id, state)
 		if isNewer(err) && len(f.IDs) > 0 {
@@ -90,20 +93,19 @@ func (q *Queue) List(f Filter, limit int) (items []*Item, count int, err error) 
 	return items, count, nil
 }
 
-// Action is what is done to a message by hand.
+// Action is what an administrator does to a message.
 type Action string
 
-// The actions.
 const (
-	Retry   Action = "retry"   // now, as far as the route's hours and the other limits permit
-	Flush   Action = "flush"   // now, whatever the hour, and from where it is kept for remote-triggered delivery
-	Hold    Action = "hold"    // until Release
-	Release Action = "release" // from Hold
-	Remove  Action = "remove"  // without telling anybody
-	Bounce  Action = "bounce"  // back to the sender
+	Retry   Action = "retry"   // try now, within the route's hours and limits
+	Flush   Action = "flush"   // try now, outside the route's hours, and ETRN-held mail too
+	Hold    Action = "hold"    // admin-hold until Release
+	Release Action = "release" // end a Hold, and restart the time until expiry
+	Remove  Action = "remove"  // delete without a report
+	Bounce  Action = "bounce"  // return to the sender
 )
 
-// Do does something to all messages that are chosen and returns to how many.
+// Do applies action to all messages that f chooses. It returns how many messages it changed.
 func (q *Queue) Do(action Action, f Filter) (count int, err error) {
 	if action == Flush && f.all() {
 		return q.flush(func(*destination) bool { return true }), nil
@@ -126,16 +128,16 @@ func (q *Queue) Do(action Action, f Filter) (count int, err error) {
 
 func (q *Queue) do(action Action, id string) (done bool, err error) {
 	if q.entryOf(id) == nil {
-		q.loadOne(id) // it was found at start, and its turn has not come
+		q.loadOne(id) // Open found it, and Run has not read it yet
 	}
-	l := q.take(id)
-	defer q.drop(id, l)
+	l := q.acquire(id)
+	defer q.release(id, l)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := q.load(id, l); temporary(err) {
 		return false, err
 	} else if err != nil {
-		return false, nil // it has left
+		return false, nil // it left the queue
 	}
 	e := q.entryOf(id)
 	if e == nil {
@@ -145,59 +147,61 @@ func (q *Queue) do(action Action, id string) (done bool, err error) {
 	case Retry, Flush:
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		return q.hurry(e, action == Flush) > 0, nil
+		return q.expediteLocked(e, action == Flush) > 0, nil
 	case Hold, Release:
 		return q.hold(e, l, action == Hold)
 	case Remove:
 		if err := q.Spool.Remove(id); err != nil {
 			return false, err
 		}
-		l.over = true
+		l.removed = true
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		q.forget(e)
-		q.Log.Warn("message removed from the queue by hand", "id", id, "from", l.item.From.String())
+		q.forgetLocked(e)
+		q.Log.Warn("message removed from the queue by an administrator",
+			"id", id, "from", l.item.From.String())
 		return true, nil
 	case Bounce:
 		return q.bounce(e, l), nil
 	}
-	return false, fmt.Errorf("%q is nothing that can be done to a message", action)
+	return false, fmt.Errorf("%q: unknown action for queued messages", action)
 }
 
-// hurry makes a message's turn come now, and returns for how many destinations. It needs mu held.
-func (q *Queue) hurry(e *entry, whateverTheHour bool) (count int) {
-	for _, p := range slices.Clone(e.places) {
+// expediteLocked makes a message due now, and returns at how many destinations. If ignoreHours
+// is false, closed and ETRN-holding destinations are left out.
+func (q *Queue) expediteLocked(e *entry, ignoreHours bool) (count int) {
+	for _, p := range slices.Clone(e.slots) {
 		d := p.dest
-		if p.state != waiting || !whateverTheHour && (d.route.Hold || !d.route.Windows.Open(q.now())) {
+		if p.state != waiting || !ignoreHours && (d.route.Hold || !d.route.Windows.Open(q.now())) {
 			continue
 		}
 		count++
 		d.notBefore = time.Time{}
 		p.due = flushed
-		if whateverTheHour {
+		if ignoreHours {
 			heap.Remove(&d.waiting, p.at)
 			p.state = released
 			d.released = append(d.released, p)
 		} else {
 			heap.Fix(&d.waiting, p.at)
 		}
-		q.start(d)
+		q.startWorkersLocked(d)
 	}
 	q.wakeUp()
 	return count
 }
 
-// tryAnew makes the turn of all come that waits for a destination. It needs mu held.
-func (q *Queue) tryAnew(d *destination) {
+// expediteAllLocked makes all messages of a destination due now.
+func (q *Queue) expediteAllLocked(d *destination) {
 	d.notBefore = time.Time{}
 	for _, p := range d.waiting {
 		p.due = flushed
 	}
 	heap.Init(&d.waiting)
-	q.start(d)
+	q.startWorkersLocked(d)
 }
 
-// flush lets everything go that waits for some destinations.
+// flush releases all messages at some destinations, and returns how many.
 func (q *Queue) flush(which func(*destination) bool) (count int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -206,21 +210,22 @@ func (q *Queue) flush(which func(*destination) bool) (count int) {
 			continue
 		}
 		d.notBefore = time.Time{}
-		slices.SortFunc(d.waiting, func(a, b *place) int { return cmp.Compare(a.entry.id, b.entry.id) })
+		older := func(a, b *slot) int { return cmp.Compare(a.entry.id, b.entry.id) }
+		slices.SortFunc(d.waiting, older)
 		for _, p := range d.waiting {
 			p.due, p.state, p.at = flushed, released, -1
 			d.released = append(d.released, p)
 			count++
 		}
 		d.waiting = nil
-		q.start(d)
+		q.startWorkersLocked(d)
 	}
 	q.wakeUp()
 	return count
 }
 
-// recall makes what was let go wait again for a destination that cannot be reached. It needs mu held.
-func (q *Queue) recall(d *destination) {
+// recallLocked makes released messages wait again, because their destination is unreachable.
+func (q *Queue) recallLocked(d *destination) {
 	for _, p := range d.released {
 		if p.state == released {
 			p.state, p.due = waiting, q.now().UnixNano()
@@ -230,24 +235,13 @@ func (q *Queue) recall(d *destination) {
 	d.released = nil
 }
 
-// FlushHeld starts the delivery of what is kept for a remote trigger (ETRN, RFC 1985), for the domains that match, or for a
-// route. kept says that there is such a route at all.
-func (q *Queue) FlushHeld(match func(addr.Domain) bool) (count int) {
+// FlushETRN starts the delivery of ETRN-held mail (RFC 1985) for the domains that match. It returns
+// the number of messages; one for two domains counts twice.
+func (q *Queue) FlushETRN(match func(addr.Domain) bool) (count int) {
 	return q.flush(func(d *destination) bool { return d.route.Hold && match(d.domain) })
 }
 
-// Waiting counts what waits for the domains that match.
-func (q *Queue) Waiting(match func(addr.Domain) bool) (count int) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, d := range q.destinations {
-		if d.route.Hold && match(d.domain) {
-			count += len(d.waiting)
-		}
-	}
-	return count
-}
-
+// hold admin-holds a message or releases it.
 func (q *Queue) hold(e *entry, l *live, hold bool) (done bool, err error) {
 	if l.item.Held == hold {
 		return false, nil
@@ -262,33 +256,37 @@ func (q *Queue) hold(e *entry, l *live, hold bool) (done bool, err error) {
 	q.mu.Lock()
 	e.held = hold
 	q.mu.Unlock()
-	q.settle(e, l)
+	q.sendDSNs(l)
+	q.save(e, l)
 	if l.dirty {
-		return false, fmt.Errorf("%s: cannot be written now; it will be as soon as that is possible", e.id)
+		return false, fmt.Errorf("%s: its state cannot be written now; the queue will retry", e.id)
 	}
 	return true, nil
 }
 
-// bounce gives a message back to its sender.
+// bounce ends the delivery for all pending recipients and reports the failure to the sender.
+// Recipients with an attempt under way are left out.
 func (q *Queue) bounce(e *entry, l *live) (done bool) {
-	reply := smtp.NewReply(554, [3]int{5, 0, 0}, "Given back by the administrator")
+	reply := smtp.NewReply(554, [3]int{5, 0, 0}, "Returned by the administrator")
 	for i := range l.item.To {
 		r := &l.item.To[i]
-		if !r.waits() || l.taken[i] {
+		if !r.pending() || l.busy[i] {
 			continue
 		}
 		done = true
 		r.Last = &Last{Time: q.now().Round(0), Reply: *reply}
-		l.item.conclude(r, smtp.Result{Fate: smtp.Failed, Reply: *reply})
+		l.item.conclude(r, smtp.Result{Status: smtp.Failed, Reply: *reply})
 	}
 	if done {
-		q.Log.Warn("message given back by hand", "id", e.id, "from", l.item.From.String())
-		q.settle(e, l)
+		q.Log.Warn("message returned to its sender by an administrator",
+			"id", e.id, "from", l.item.From.String())
+		q.sendDSNs(l)
+		q.save(e, l)
 	}
 	return done
 }
 
-// Active is an attempt that is under way.
+// Active is an attempt under way.
 type Active struct {
 	ID          string    `json:"id"`
 	Destination string    `json:"destination"`
@@ -297,31 +295,31 @@ type Active struct {
 	Since       time.Time `json:"since"`
 }
 
-// Active lists what is being delivered now, the longest first.
+// Active lists the attempts under way, the longest first.
 func (q *Queue) Active() []Active {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	all := make([]Active, 0, len(q.active))
 	for a := range q.active {
-		all = append(all, Active{ID: a.id, Destination: a.dest, To: a.to, Size: a.size, Since: a.since})
+		all = append(all, *a)
 	}
 	slices.SortFunc(all, func(a, b Active) int { return a.Since.Compare(b.Since) })
 	return all
 }
 
-// Destination is what messages wait for together.
+// Destination describes one queue of messages that share a next hop.
 type Destination struct {
 	Key       string    `json:"key"`
 	Route     string    `json:"route"`
 	Waiting   int       `json:"waiting"`
 	Trying    int       `json:"trying"`
-	Kept      bool      `json:"kept,omitempty"`      // for remote-triggered delivery
-	Failures  int       `json:"failures,omitempty"`  // in a row, to reach it
-	NotBefore time.Time `json:"not_before,omitzero"` // because of these
+	ETRNHeld  bool      `json:"kept,omitempty"`      // its mail is ETRN-held
+	Failures  int       `json:"failures,omitempty"`  // consecutive, to reach it
+	NotBefore time.Time `json:"not_before,omitzero"` // back-off because of Failures
 	Last      *Last     `json:"last,omitempty"`
 }
 
-// Destinations lists what messages wait for, the longest queue first.
+// Destinations lists the destinations, the longest queue first.
 func (q *Queue) Destinations() []Destination {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -332,8 +330,8 @@ func (q *Queue) Destinations() []Destination {
 			continue
 		}
 		info := Destination{
-			Key: d.key, Route: d.route.Name, Waiting: len(d.waiting) + len(d.released), Trying: d.trying,
-			Kept: d.route.Hold, Failures: d.failures, Last: d.last,
+			Key: d.key, Route: d.route.Name, Waiting: len(d.waiting) + len(d.released),
+			Trying: d.trying, ETRNHeld: d.route.Hold, Failures: d.failures, Last: d.last,
 		}
 		if d.notBefore.After(now) {
 			info.NotBefore = d.notBefore

@@ -13,8 +13,9 @@ import (
 
 const years = 4 * 365 * 24 * time.Hour
 
-// TestClockSetRight has a queue that works while the clock is years ahead. Then the clock is set right: at once or with a
-// restart between. What waits, and what comes, goes out as if the clock had always been right.
+// TestClockSetRight runs a queue while the clock is years ahead. Then the clock is corrected, at
+// once or with a restart between. Waiting and new mail is sent as if the clock had always been
+// right.
 func TestClockSetRight(t *testing.T) {
 	for name, test := range map[string]struct {
 		restart bool
@@ -61,7 +62,8 @@ func TestClockSetRight(t *testing.T) {
 	}
 }
 
-// TestGivenUpAfterClockSetRight has a message that can never be sent. It is given up in time by the right clock.
+// TestGivenUpAfterClockSetRight: a message that can never be sent expires in time by the right
+// clock.
 func TestGivenUpAfterClockSetRight(t *testing.T) {
 	for _, restart := range []bool{false, true} {
 		bubble(t, func(w *world) {
@@ -99,8 +101,9 @@ func TestSetBack(t *testing.T) {
 	}
 }
 
-// TestClockSetForward has messages in a queue whose clock is behind and is set right: while it works, with a restart
-// before, or with a restart after the messages were read by the wrong clock. They are tried for as long as ever.
+// TestClockSetForward has messages in a queue whose clock is behind and is then corrected: while
+// the queue runs, with a restart before, or with a restart after the messages were read with the
+// wrong clock. They are tried for the full time.
 func TestClockSetForward(t *testing.T) {
 	const away = 30 * 365 * 24 * time.Hour // from 2000: after 2026
 	for name, jump := range map[string]func(w *world){
@@ -147,7 +150,7 @@ func TestClockSetForward(t *testing.T) {
 	}
 }
 
-// TestClockSetForwardAndBack: a clock that was set forward by mistake, and right again, changes nothing.
+// TestClockSetForwardAndBack: setting the clock forward by mistake and back again changes nothing.
 func TestClockSetForwardAndBack(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.table.Default.Schedule = route.Schedule{Retries: []time.Duration{time.Hour}, Expire: 10 * time.Hour}
@@ -164,8 +167,8 @@ func TestClockSetForwardAndBack(t *testing.T) {
 	})
 }
 
-// TestGivenUpAfterStart: a message whose time ended while the server was down, or by a clock that is wrong at the start, is
-// tried before it is given up.
+// TestGivenUpAfterStart: a message is tried before it expires, even if its time ended while the
+// server was down, or only by a clock that is wrong at the start.
 func TestGivenUpAfterStart(t *testing.T) {
 	for _, set := range []bool{false, true} {
 		bubble(t, func(w *world) {

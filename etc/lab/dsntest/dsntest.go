@@ -1,4 +1,7 @@
-package dsn
+// Package dsntest reads delivery reports (RFC 3464, RFC 6533) in tests. It accepts reports of any
+// server, so that tests can compare how it and other programs read the same report. Start with
+// Parse. It must not import smtp/dsn, whose own tests use it.
+package dsntest
 
 import (
 	"bufio"
@@ -14,33 +17,33 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
-// ErrNotReport is the class of the errors of Parse about what it was given.
+// ErrNotReport means that the message is not a delivery report. Errors of Parse wrap it.
 var ErrNotReport = errors.New("not a delivery report")
 
-// Parsed is what was found in a delivery report, by anybody. Its text is
-// untrusted but valid UTF-8 without control characters, except that Text has
-// lines that end in "\n".
-type Parsed struct {
+// Report is a delivery report of any server. Its text is untrusted, but it is valid UTF-8 without
+// control characters. Only Text has several lines, which end in "\n".
+type Report struct {
 	MessageID    string // of the report, with the angle brackets
-	Text         string // the part for people; at most 64 KiB of it
+	Text         string // the text part; at most 64 KiB
 	EnvID        string
 	ReportingMTA string // without the type
 	ReceivedFrom string // without the type
 	Arrived      time.Time
-	Recipients   []ParsedRecipient
+	Recipients   []Recipient
 	Returned     string // media type of the part with the original, in lower case; "" without
 	OriginalID   string // the Message-ID of the original; "" when not found
 }
 
-// ParsedRecipient is what a report says of one recipient.
-type ParsedRecipient struct {
+// Recipient is the result that a report states for one recipient.
+type Recipient struct {
 	ORcptType   string // in lower case
 	ORcpt       string
 	FinalType   string // in lower case
 	Final       string
-	Action      Action // in lower case, but perhaps none of ours
+	Action      string // in lower case; may be unknown to RFC 3464
 	Status      [3]int // zero when unreadable
 	RemoteMTA   string // without the type
 	Diagnostic  string // without the type
@@ -48,27 +51,27 @@ type ParsedRecipient struct {
 	RetryUntil  time.Time
 }
 
-// Limits on what Parse reads, in octets, and on the groups of a status part.
+// Limits on what Parse reads, in octets, and on the number of recipients.
 const (
 	maxReport     = 1 << 20
 	maxText       = 64 << 10
 	maxField      = 4 << 10
+	maxID         = 900
 	maxRecipients = 1000
 )
 
-// Parse reads a delivery report. It reads at most 1 MiB, and is tolerant: what
-// is missing, unreadable or beyond that stays empty. The error is of the class
-// ErrNotReport, or r's.
-func Parse(r io.Reader) (Parsed, error) {
+// Parse reads a delivery report, at most 1 MiB of it. Fields that are missing, invalid or beyond the
+// limits stay empty. The error wraps ErrNotReport or comes from r.
+func Parse(r io.Reader) (Report, error) {
 	source := &failing{r: io.LimitReader(r, maxReport)}
 	p, err := parse(source)
 	if source.err != nil {
-		return Parsed{}, source.err
+		return Report{}, source.err
 	}
 	return p, err
 }
 
-// failing tells the errors of a source from those of the parsers that read it.
+// failing remembers the read error of its source, because the parsers on top hide it.
 type failing struct {
 	r   io.Reader
 	err error
@@ -82,16 +85,16 @@ func (f *failing) Read(b []byte) (int, error) {
 	return n, err
 }
 
-func parse(r io.Reader) (Parsed, error) {
+func parse(r io.Reader) (Report, error) {
 	message, err := mail.ReadMessage(bufio.NewReader(r))
 	if err != nil {
-		return Parsed{}, fmt.Errorf("%w: its header is unreadable", ErrNotReport)
+		return Report{}, fmt.Errorf("%w: its header is unreadable", ErrNotReport)
 	}
 	kind, params, _ := mime.ParseMediaType(message.Header.Get("Content-Type"))
 	if kind != "multipart/report" || params["boundary"] == "" {
-		return Parsed{}, fmt.Errorf("%w: it is %q", ErrNotReport, kind)
+		return Report{}, fmt.Errorf("%w: it is %q", ErrNotReport, kind)
 	}
-	p := Parsed{MessageID: oneLine(message.Header.Get("Message-Id"), maxWords)}
+	p := Report{MessageID: oneLine(message.Header.Get("Message-Id"), maxID)}
 	parts, found := multipart.NewReader(message.Body, params["boundary"]), false
 	for n := 0; ; n++ {
 		part, err := parts.NextRawPart()
@@ -111,7 +114,7 @@ func parse(r io.Reader) (Parsed, error) {
 		}
 	}
 	if !found {
-		return Parsed{}, fmt.Errorf("%w: it has no part for programs", ErrNotReport)
+		return Report{}, fmt.Errorf("%w: it has no status part", ErrNotReport)
 	}
 	return p, nil
 }
@@ -135,12 +138,12 @@ func readText(r io.Reader) string {
 
 func readOriginalID(r io.Reader) string {
 	header, _ := textproto.NewReader(bufio.NewReader(io.LimitReader(r, maxText))).ReadMIMEHeader()
-	return oneLine(header.Get("Message-Id"), maxWords)
+	return oneLine(header.Get("Message-Id"), maxID)
 }
 
-// readStatus reads the groups of fields, of which the first is about the message
+// readStatus reads the status part: groups of fields, the first one about the message
 // (RFC 3464 §2.1).
-func (p *Parsed) readStatus(r io.Reader) {
+func (p *Report) readStatus(r io.Reader) {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxText)
 	var group []string
@@ -172,7 +175,7 @@ func (p *Parsed) readStatus(r io.Reader) {
 	end()
 }
 
-func (p *Parsed) messageFields(group []string) {
+func (p *Report) messageFields(group []string) {
 	for _, field := range group {
 		name, value := splitField(field)
 		switch name {
@@ -188,8 +191,8 @@ func (p *Parsed) messageFields(group []string) {
 	}
 }
 
-func recipientFields(group []string) ParsedRecipient {
-	var rcpt ParsedRecipient
+func recipientFields(group []string) Recipient {
+	var rcpt Recipient
 	for _, field := range group {
 		name, value := splitField(field)
 		switch name {
@@ -198,7 +201,7 @@ func recipientFields(group []string) ParsedRecipient {
 		case "final-recipient":
 			rcpt.FinalType, rcpt.Final = splitType(rawValue(field))
 		case "action":
-			rcpt.Action = Action(strings.ToLower(value))
+			rcpt.Action = strings.ToLower(value)
 		case "status":
 			rcpt.Status = readStatusCode(value)
 		case "remote-mta":
@@ -219,13 +222,13 @@ func splitField(field string) (name, value string) {
 	return strings.ToLower(strings.TrimSpace(name)), oneLine(value, maxField)
 }
 
-// rawValue keeps the spaces of a quoted local part.
+// rawValue returns the value of an address field. Spaces in a quoted local part count.
 func rawValue(field string) string {
 	_, value, _ := strings.Cut(field, ":")
 	return printable(strings.TrimSpace(value), maxField)
 }
 
-// splitType divides "type; text"; without a type all is text.
+// splitType splits "type; text". Without a type, all of it is text.
 func splitType(value string) (kind, text string) {
 	kind, text, ok := strings.Cut(value, ";")
 	if !ok {
@@ -234,7 +237,7 @@ func splitType(value string) (kind, text string) {
 	return strings.ToLower(strings.TrimSpace(kind)), strings.TrimSpace(text)
 }
 
-// readStatusCode takes "5.1.1" and tolerates a comment behind it.
+// readStatusCode parses "5.1.1". A comment may follow.
 func readStatusCode(value string) (status [3]int) {
 	code, _, _ := strings.Cut(value, " ")
 	parts := strings.Split(code, ".")
@@ -258,4 +261,37 @@ func readDate(value string) time.Time {
 		return time.Time{}
 	}
 	return t
+}
+
+// oneLine makes untrusted text one line of valid UTF-8, without control and format characters.
+func oneLine(s string, limit int) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Cf, r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(cut(s, 4*limit), "?"))
+	blank := func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
+	return strings.TrimSpace(cut(strings.Join(strings.FieldsFunc(s, blank), " "), limit))
+}
+
+// printable replaces control characters and line separators, and keeps all spaces.
+func printable(s string, limit int) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(cut(s, limit), "?"))
+}
+
+// cut shortens s to at most limit octets, between characters.
+func cut(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit]
 }

@@ -8,8 +8,8 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// TestMendLeavesWhatIsRight has a message that waits as long as its destination, which failed more often than it.
-func TestMendLeavesWhatIsRight(t *testing.T) {
+// TestFixTimesLeavesCorrectTimes: a message waits as long as its destination, which failed more often.
+func TestFixTimesLeavesCorrectTimes(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.table.Default.Schedule = route.Schedule{Retries: []time.Duration{time.Minute, 10 * time.Hour}, Expire: 48 * time.Hour}
 		w.set(unreachable)
@@ -22,7 +22,7 @@ func TestMendLeavesWhatIsRight(t *testing.T) {
 		items, _, err := w.q.List(Filter{}, 0)
 		must(t, err)
 		for _, it := range items {
-			if w.q.mend(it) {
+			if w.q.fixTimes(it) {
 				t.Errorf("%+v is mended", it)
 			}
 		}
