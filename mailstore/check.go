@@ -17,7 +17,7 @@ const (
 	FaultSize       FaultKind = "size"       // its file has not the size that its name tells
 	FaultDots       FaultKind = "dots"       // a line begins with a dot, and its name does not tell
 	FaultLines      FaultKind = "lines"      // a CR or an LF stands alone, and its name says that it is served as it is
-	FaultTwice      FaultKind = "twice"      // another message has the same unique-id
+	FaultDuplicate      FaultKind = "twice"      // another message has the same unique-id
 	FaultZeros      FaultKind = "zeros"      // a part of its file never reached the disk
 )
 
@@ -55,7 +55,7 @@ func (s *Store) Faults(dir string, found func(Fault)) (Stat, error) {
 		uid, name := l.uid(e), l.name(e)
 		if other, twice := names[uid]; twice {
 			first, second := min(other, name), max(other, name)
-			found(Fault{Kind: FaultTwice, File: second, Err: fmt.Errorf("%s: %s and %s have one unique-id", dir, first, second)})
+			found(Fault{Kind: FaultDuplicate, File: second, Err: fmt.Errorf("%s: %s and %s have one unique-id", dir, first, second)})
 		}
 		names[uid] = name
 	}

@@ -31,7 +31,7 @@ func TestFaults(t *testing.T) {
 	})
 	must(t, err)
 	slices.Sort(kinds)
-	if want := []FaultKind{FaultLines, FaultLines, FaultLines, FaultSize, FaultSize, FaultTwice, FaultZeros, FaultZeros}; !slices.Equal(kinds, want) || held.Messages != 8 {
+	if want := []FaultKind{FaultLines, FaultLines, FaultLines, FaultSize, FaultSize, FaultDuplicate, FaultZeros, FaultZeros}; !slices.Equal(kinds, want) || held.Messages != 8 {
 		t.Errorf("%v of %d messages, want %v", kinds, held.Messages, want)
 	}
 	if zeros != 188+512 {

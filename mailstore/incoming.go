@@ -133,8 +133,8 @@ func (in *Incoming) announced(j *journal) bool {
 	return true
 }
 
-// BeyondQuota makes mailboxes take the message even if they are full: it tells them so.
-func (in *Incoming) BeyondQuota() { in.beyond = true }
+// IgnoreQuota makes mailboxes take the message even if they are full: it tells them so.
+func (in *Incoming) IgnoreQuota() { in.beyond = true }
 
 // Spool makes Commit put the message into the spool too, with this state beside it. It may be called again before
 // another Commit; nil takes it back.

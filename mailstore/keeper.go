@@ -134,7 +134,7 @@ func (k *keeper) recover() error {
 	s := k.store
 	s.gate.lockToRecover()
 	err := k.replay()
-	if durable.NoRoom(err) && s.fsys.Remove(reserveFile) == nil {
+	if durable.NoSpace(err) && s.fsys.Remove(reserveFile) == nil {
 		k.opts.Log.Warn("the disk has no room to write what the log holds; the reserve was given up for it", "error", err)
 		err = k.replay()
 	}

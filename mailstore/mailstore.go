@@ -213,7 +213,7 @@ func (s *Store) alone(do func() error) error {
 // the room of the reserve; the server makes the reserve again. It is for callers that know the log to be empty.
 func (s *Store) WithReserve(change func() error) error {
 	err := change()
-	if !durable.NoRoom(err) {
+	if !durable.NoSpace(err) {
 		return err
 	}
 	if released := s.fsys.Remove(reserveFile); released != nil {

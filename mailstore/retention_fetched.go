@@ -31,9 +31,9 @@ const maxFetched = 64 << 20
 // fetchedSlack is how many bytes of lines that are not needed any more may stand in a fetchedFile.
 const fetchedSlack = 64 << 10
 
-// NoteFetched remembers that these messages were fetched, all of each, unless they were removed by now. The
+// RecordFetched remembers that these messages were fetched, all of each, unless they were removed by now. The
 // indexes are those of Messages. Errors are those of the file system.
-func (m *Maildrop) NoteFetched(indexes []int, now time.Time) error {
+func (m *Maildrop) RecordFetched(indexes []int, now time.Time) error {
 	lines := []byte("\n") // ends a line of which a crash left but the beginning
 	for _, i := range indexes {
 		if m.has(i) {

@@ -189,19 +189,19 @@ func TestNoteFetched(t *testing.T) {
 		h.put(t, anna+"/"+old(on(-i), i), "x")
 	}
 	m := openDrop(t, h.Store, anna)
-	must(t, m.NoteFetched(nil, noon))
+	must(t, m.RecordFetched(nil, noon))
 	if _, err := os.Stat(filepath.Join(h.dir, anna, fetchedFile)); err == nil {
 		t.Error("a file about nothing")
 	}
-	must(t, m.NoteFetched([]int{0, 2}, on(-1)))
-	must(t, m.NoteFetched([]int{0}, noon))
+	must(t, m.RecordFetched([]int{0, 2}, on(-1)))
+	must(t, m.RecordFetched([]int{0}, noon))
 	all, err := h.kept(anna, m.view, Rule{FetchedAfter: 1})
 	must(t, err)
 	if !all[0].Fetched.Equal(on(-1)) || !all[1].Fetched.IsZero() || !all[2].Fetched.Equal(on(-1)) {
 		t.Errorf("%+v", all)
 	}
 	must(t, m.Remove([]int{0, 1}))
-	must(t, m.NoteFetched([]int{0, 1}, noon)) // fetched, then deleted
+	must(t, m.RecordFetched([]int{0, 1}, noon)) // fetched, then deleted
 	must(t, m.compactFetched(false))
 	if got, want := readText(t, h, anna+"/"+fetchedFile), "2026-11-21T12:00:00Z "+m.Messages()[2].UID+"\n"; got != want {
 		t.Errorf("compacted:\n%s\nwant:\n%s", got, want)
@@ -218,7 +218,7 @@ func TestFetchedIsBounded(t *testing.T) {
 	h.put(t, anna+"/"+old(noon, 1), "x")
 	h.put(t, anna+"/"+fetchedFile, strings.Repeat("2026-11-22T10:00:00Z "+strings.Repeat("x", 70)+"\n", 2000))
 	m := openDrop(t, h.Store, anna)
-	must(t, m.NoteFetched([]int{0}, noon))
+	must(t, m.RecordFetched([]int{0}, noon))
 	if got := len(readText(t, h, anna+"/"+fetchedFile)); got > 100 {
 		t.Errorf("%d bytes are left", got)
 	}
@@ -265,7 +265,7 @@ func TestFetchedIsNoFile(t *testing.T) {
 	must(t, os.Truncate(h.put(t, dora+"/"+fetchedFile, ""), maxFetched+1))
 	for _, box := range []string{anna, boss, carl, dora} {
 		m := openDrop(t, h.Store, box)
-		wantErr(t, m.NoteFetched([]int{0}, noon), ErrDamaged)
+		wantErr(t, m.RecordFetched([]int{0}, noon), ErrDamaged)
 		m.Close()
 		gone, err := h.Expire(t.Context(), box, Rule{FetchedAfter: 1}, time.Time{}, noon)
 		if wantErr(t, err, ErrDamaged); gone.Messages != 0 {

@@ -27,7 +27,7 @@ const cacheGeneration = 10_000
 // file reads as the zero value. What was used since the last change of generations stays.
 type fileCache[T any] struct {
 	none    T // what a missing file reads as, always the same one
-	damages *durable.Damages
+	damages *durable.DamageReporter
 
 	mu         sync.Mutex
 	young, old map[string]cached[T] // owner: mu
@@ -110,7 +110,7 @@ func writeJSON[T any](fsys durable.FS, name string, value *T) error {
 }
 
 // Report makes the directory report to damages which of its files cannot be read. It is called before all else.
-func (d *Directory) Report(damages *durable.Damages) {
+func (d *Directory) Report(damages *durable.DamageReporter) {
 	d.domains.damages, d.accounts.damages = damages, damages
 }
 

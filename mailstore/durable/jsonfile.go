@@ -20,7 +20,7 @@ type JSONFile[T any] struct {
 	name, lock string
 	parse      func(text []byte) (T, error)
 	last       atomic.Pointer[reading[T]]
-	damages    *Damages
+	damages    *DamageReporter
 }
 
 // reading is what the file was at one stat; an error is the file's own.
@@ -37,7 +37,7 @@ func NewJSONFile[T any](fsys FS, name, lock string, parse func(text []byte) (T, 
 }
 
 // Report makes f report to d when its file cannot be read, and returns f. It is called before all else.
-func (f *JSONFile[T]) Report(d *Damages) *JSONFile[T] {
+func (f *JSONFile[T]) Report(d *DamageReporter) *JSONFile[T] {
 	f.damages = d
 	return f
 }

@@ -88,7 +88,7 @@ func allocate(f File, size int64) error {
 // newNoise is an endless source of bytes that no file system can compress.
 func newNoise() io.Reader { return rand.NewChaCha8([32]byte{}) }
 
-// NoRoom reports whether an error says that the disk, or the quota that the system sets, has no room.
-func NoRoom(err error) bool {
+// NoSpace reports whether an error says that the disk, or the quota that the system sets, has no room.
+func NoSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }

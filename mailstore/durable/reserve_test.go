@@ -39,7 +39,7 @@ func TestReserve(t *testing.T) {
 		}
 		return nil
 	})
-	if err := r.Ensure(); !errors.Is(err, syscall.ENOSPC) || !durable.NoRoom(err) {
+	if err := r.Ensure(); !errors.Is(err, syscall.ENOSPC) || !durable.NoSpace(err) {
 		t.Error(err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "reserve")); err == nil {

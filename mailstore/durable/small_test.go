@@ -69,7 +69,7 @@ func TestReadSmall(t *testing.T) {
 func TestDamagesAreToldRarely(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var told []string
-		d := NewDamages(func(name string, err error) {
+		d := NewDamageReporter(func(name string, err error) {
 			if err == nil {
 				err = errors.New("good")
 			}
@@ -95,6 +95,6 @@ func TestDamagesAreToldRarely(t *testing.T) {
 		if len(d.told) > maxDamages {
 			t.Errorf("%d are remembered", len(d.told))
 		}
-		(*Damages)(nil).Report("a", bad)
+		(*DamageReporter)(nil).Report("a", bad)
 	})
 }

@@ -175,7 +175,7 @@ func (d *Dispatcher) send(cfg *Config, n queue.Notice, to addr.Address, original
 	if err := dsn.Compose(in, report); err != nil {
 		return err
 	}
-	in.BeyondQuota() // whoever is told that something failed must not miss it for being full
+	in.IgnoreQuota() // whoever is told that something failed must not miss it for being full
 	_, err = d.deliver(in, &Parcel{Envelope: &env, Source: queue.Source{Service: "report"}}, n.Item.ID)
 	if err == nil {
 		d.Log.Info("report made", "id", in.ID(), "about", n.Item.ID, "report", n.Action, "to", to.String())

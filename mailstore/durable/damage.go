@@ -12,9 +12,9 @@ const (
 	maxDamages = 1000
 )
 
-// Damages tells of files that cannot be read, which readers may meet any number of times a second: each once an hour,
-// and when it is another error. A nil *Damages tells nothing. Safe for concurrent use.
-type Damages struct {
+// DamageReporter tells of files that cannot be read, which readers may meet any number of times a second: each once an hour,
+// and when it is another error. A nil *DamageReporter tells nothing. Safe for concurrent use.
+type DamageReporter struct {
 	tell func(name string, err error)
 
 	mu   sync.Mutex
@@ -26,20 +26,20 @@ type damage struct {
 	at   time.Time
 }
 
-// NewDamages calls tell with what cannot be read, and with a nil error once it can be again.
-func NewDamages(tell func(name string, err error)) *Damages {
-	return &Damages{tell: tell, told: make(map[string]damage)}
+// NewDamageReporter calls tell with what cannot be read, and with a nil error once it can be again.
+func NewDamageReporter(tell func(name string, err error)) *DamageReporter {
+	return &DamageReporter{tell: tell, told: make(map[string]damage)}
 }
 
 // Report says how reading a file went.
-func (d *Damages) Report(name string, err error) {
+func (d *DamageReporter) Report(name string, err error) {
 	if d != nil && d.isNew(name, err) {
 		d.tell(name, err)
 	}
 }
 
 // isNew decides whether to tell.
-func (d *Damages) isNew(name string, err error) bool {
+func (d *DamageReporter) isNew(name string, err error) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	last, told := d.told[name]
