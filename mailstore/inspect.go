@@ -4,30 +4,33 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// LogState is what a look at the store's log shows.
+// LogState describes the log of a data directory.
 type LogState struct {
-	Exists       bool
-	Reserve      bool              // it is whole
-	ReserveSize  int64             // bytes that it keeps when it is whole, as the server makes it usually
-	Pending      int               // messages and other files that the next start writes, if no server runs now
-	Damage       map[string]string // by file: why not all of it can be read, if no server runs now
-	DamagedFiles []string          // damaged files that were put aside, the oldest first
+	Exists      bool
+	Reserve     bool  // the reserve is whole
+	ReserveSize int64 // default size of the reserve in bytes
+	// Pending is the number of files that the next start writes. It is known only while no server
+	// runs.
+	Pending int
+	// Damage says, by file, why a part cannot be read. It is known only while no server runs.
+	Damage       map[string]string
+	DamagedFiles []string // damaged files that were kept, oldest first
 }
 
-// InspectLog looks at the log of a data directory and changes nothing. running says that a server has it open: then what
-// the log holds at the moment is not looked at.
+// InspectLog describes the log of a data directory without changing it. running means that a server
+// has the log open; its records are not read then.
 func InspectLog(fsys durable.FS, running bool) (LogState, error) {
 	reserve := durable.NewReserve(fsys, reserveFile, 1)
 	st := LogState{Reserve: reserve.Held(), ReserveSize: 2 * defaultLogSize}
-	_, err := fsys.Lstat(journalDir + "/log0")
+	_, err := fsys.Lstat(logDir + "/log0")
 	if st.Exists = err == nil; !st.Exists {
 		return st, nil
 	}
-	if st.DamagedFiles, err = durable.DamagedLogs(fsys, journalDir); err != nil || running {
+	if st.DamagedFiles, err = durable.DamagedLogs(fsys, logDir); err != nil || running {
 		return st, err
 	}
 	r := newRecovery(nil, nil)
-	st.Damage, err = durable.PeekLog(fsys, journalDir, r.read)
+	st.Damage, err = durable.PeekLog(fsys, logDir, r.read)
 	st.Pending = len(r.order)
 	return st, err
 }

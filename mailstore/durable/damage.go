@@ -6,19 +6,21 @@ import (
 )
 
 const (
-	// tellAgain is how long a file that cannot be read is not told again.
-	tellAgain = time.Hour
-	// maxDamages is how many files are remembered as told. More than that are told more often.
-	maxDamages = 1000
+	// reportInterval is how long a report of the same file and error is suppressed.
+	reportInterval = time.Hour
+	// maxReported is the number of files whose reports are remembered. If there are more, some are
+	// reported more often.
+	maxReported = 1000
 )
 
-// DamageReporter tells of files that cannot be read, which readers may meet any number of times a second: each once an hour,
-// and when it is another error. A nil *DamageReporter tells nothing. Safe for concurrent use.
+// DamageReporter limits reports of files that cannot be read: one report for each file an hour, and
+// one for each new error. Readers may meet such a file many times a second. A nil *DamageReporter
+// reports no file. It is safe for concurrent use.
 type DamageReporter struct {
-	tell func(name string, err error)
+	report func(name string, err error)
 
-	mu   sync.Mutex
-	told map[string]damage
+	mu       sync.Mutex
+	reported map[string]damage
 }
 
 type damage struct {
@@ -26,34 +28,35 @@ type damage struct {
 	at   time.Time
 }
 
-// NewDamageReporter calls tell with what cannot be read, and with a nil error once it can be again.
-func NewDamageReporter(tell func(name string, err error)) *DamageReporter {
-	return &DamageReporter{tell: tell, told: make(map[string]damage)}
+// NewDamageReporter returns a DamageReporter that calls report with a file's error, and with nil
+// when the file can be read again.
+func NewDamageReporter(report func(name string, err error)) *DamageReporter {
+	return &DamageReporter{report: report, reported: make(map[string]damage)}
 }
 
-// Report says how reading a file went.
+// Report passes on the result of reading a file; err is nil on success.
 func (d *DamageReporter) Report(name string, err error) {
 	if d != nil && d.isNew(name, err) {
-		d.tell(name, err)
+		d.report(name, err)
 	}
 }
 
-// isNew decides whether to tell.
+// isNew reports whether the result must be reported.
 func (d *DamageReporter) isNew(name string, err error) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	last, told := d.told[name]
+	last, reported := d.reported[name]
 	if err == nil {
-		delete(d.told, name)
-		return told
+		delete(d.reported, name)
+		return reported
 	}
 	now := damage{err.Error(), time.Now()}
-	if told && last.text == now.text && now.at.Sub(last.at) < tellAgain {
+	if reported && last.text == now.text && now.at.Sub(last.at) < reportInterval {
 		return false
 	}
-	if len(d.told) >= maxDamages {
-		clear(d.told)
+	if len(d.reported) >= maxReported {
+		clear(d.reported)
 	}
-	d.told[name] = now
+	d.reported[name] = now
 	return true
 }
