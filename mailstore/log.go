@@ -284,6 +284,17 @@ func (l *storeLog) latestState(id string) ([]byte, bool) {
 	return nil, false
 }
 
+// avoids reports whether a new state of a message must be written to its file at once instead of the
+// log: without the reserve a replay may have no space for it. If the log has an earlier state of the
+// message, a replay would restore that, so the new state must follow it into the log.
+func (l *storeLog) avoids(id string) bool {
+	if l.reserveHeld.Load() {
+		return false
+	}
+	_, logged := l.latestState(id)
+	return !logged
+}
+
 // mayHold reports whether the log may hold a message with this file name.
 func (l *storeLog) mayHold(name string) bool {
 	l.mu.Lock()
