@@ -65,7 +65,7 @@ func (c *session) noteFetched(drop *mailstore.Maildrop) {
 	if c.fetched.taken == nil || !c.config.Retention.NotesFetched(c.principal.Dir) {
 		return
 	}
-	if err := drop.NoteFetched(indexesOf(c.fetched.taken), time.Now()); err != nil {
+	if err := drop.RecordFetched(indexesOf(c.fetched.taken), time.Now()); err != nil {
 		c.server.log.Warn("pop3: it is not remembered what was fetched", "user", c.principal.Address.String(), "error", err)
 	}
 }

@@ -189,7 +189,7 @@ func (d *Dispatcher) send(cfg *Config, req queue.DSNRequest, to addr.Address, or
 	if err := dsn.Compose(in, report); err != nil {
 		return err
 	}
-	in.BeyondQuota() // the reader must get the report even if its mailbox is full
+	in.IgnoreQuota() // the reader must get the report even if its mailbox is full
 	message := &Message{Envelope: &env, Source: queue.Source{Service: "report"}}
 	_, err = d.deliver(in, message, req.Item.ID)
 	if err == nil {

@@ -51,7 +51,7 @@ func New(fsys durable.FS) *Registry {
 
 // Report makes the registry report to d when its file cannot be read, and returns r. It must be
 // called before any other method.
-func (r *Registry) Report(d *durable.Damages) *Registry {
+func (r *Registry) Report(d *durable.DamageReporter) *Registry {
 	r.file.Report(d)
 	return r
 }

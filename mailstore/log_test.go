@@ -2,27 +2,27 @@ package mailstore
 
 import "testing"
 
-// TestCost: the records in each file of the log pay for the blocks of the directories that they need, whatever is in the
-// other file.
+// TestCost checks that the records of each segment include the cost of their directories' blocks,
+// whatever the other segment includes.
 func TestCost(t *testing.T) {
 	const id = "P3_20261122090047012300000042"
-	j := &journal{}
+	l := &storeLog{}
 	m := submission{id: id, dirs: []string{anna}, content: make([]byte, 100)}
 	const first, next = diskBlock + costOfInode + costOfName + diskBlock, diskBlock + costOfInode + costOfName
 	for n, step := range []struct {
 		file, cut int // -1: none
 		want      int64
 	}{{0, -1, first}, {0, -1, next}, {1, -1, next}, {1, 0, next}, {0, -1, next}, {0, 1, next}, {0, 0, next}, {0, -1, first}} {
-		if got := j.cost(m); got != step.want {
+		if got := l.cost(m); got != step.want {
 			t.Errorf("step %d: costs %d, want %d", n, got, step.want)
 		}
-		j.note(step.file, noted{id: id, dirs: m.places()})
+		l.remember(step.file, recordInfo{id: id, dirs: m.linkDirs()})
 		if step.cut >= 0 {
-			j.cut(step.cut)
+			l.emptied(step.cut)
 		}
 	}
-	j.note(1, noted{id: id, dirs: []string{boss}})
-	if got := j.cost(m); got != first {
-		t.Errorf("paid in the other file only: costs %d, want %d", got, first)
+	l.remember(1, recordInfo{id: id, dirs: []string{boss}})
+	if got := l.cost(m); got != first {
+		t.Errorf("charged in the other file only: costs %d, want %d", got, first)
 	}
 }
