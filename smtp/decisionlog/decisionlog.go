@@ -48,8 +48,8 @@ type Record struct {
 // Refused reports whether it was a refusal.
 func (r Record) Refused() bool { return r.Verdict == policy.Refuse.String() }
 
-// Journal takes records. Safe for concurrent use.
-type Journal struct {
+// Log takes records. Safe for concurrent use.
+type Log struct {
 	fsys    durable.FS
 	dropped atomic.Uint64
 	done    chan struct{} // closed when the last record has been written
@@ -64,16 +64,16 @@ type Journal struct {
 	max  int64
 }
 
-// Open returns a Journal below a data directory. The file is made when there is
+// Open returns a Log below a data directory. The file is made when there is
 // something to write, and made again should it vanish with an error. Close it.
-func Open(fsys durable.FS) *Journal {
-	j := &Journal{fsys: fsys, done: make(chan struct{}), queue: make(chan *Record, queue), max: MaxSize}
+func Open(fsys durable.FS) *Log {
+	j := &Log{fsys: fsys, done: make(chan struct{}), queue: make(chan *Record, queue), max: MaxSize}
 	go j.run()
 	return j
 }
 
 // Add writes a record soon. It never waits; the record must not change any more.
-func (j *Journal) Add(r Record) {
+func (j *Log) Add(r Record) {
 	j.mu.RLock()
 	defer j.mu.RUnlock()
 	if j.closed {
@@ -89,10 +89,10 @@ func (j *Journal) Add(r Record) {
 
 // Dropped is how many records have not been written, be it that they came too
 // fast, that they were too long, or that the disk failed.
-func (j *Journal) Dropped() uint64 { return j.dropped.Load() }
+func (j *Log) Dropped() uint64 { return j.dropped.Load() }
 
 // Close writes what was added before it. Later records are dropped.
-func (j *Journal) Close() {
+func (j *Log) Close() {
 	j.mu.Lock()
 	if !j.closed {
 		j.closed = true
@@ -103,7 +103,7 @@ func (j *Journal) Close() {
 }
 
 // run writes what comes, in pieces as large as what waits.
-func (j *Journal) run() {
+func (j *Log) run() {
 	defer close(j.done)
 	var batch []byte
 	for r := range j.queue {
@@ -127,14 +127,14 @@ func (j *Journal) run() {
 	j.shut()
 }
 
-func (j *Journal) shut() {
+func (j *Log) shut() {
 	if j.file != nil {
 		j.file.Close()
 		j.file = nil
 	}
 }
 
-func (j *Journal) write(batch []byte) error {
+func (j *Log) write(batch []byte) error {
 	if err := j.open(); err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func (j *Journal) write(batch []byte) error {
 
 // open appends to what is there. A line that a crash has torn is ended first, or
 // it would spoil the next one too.
-func (j *Journal) open() (err error) {
+func (j *Log) open() (err error) {
 	if j.file != nil {
 		return nil
 	}

@@ -52,7 +52,7 @@ func (r *Rules) Connect(f *Facts) Decision {
 	c := &r.Connections
 	refused := func(line Line) Decision {
 		return d.refuse(smtp.NewReply(554, [3]int{5, 7, 1}, "Connections from %s are not accepted here", f.Remote),
-			flipEntry("connections", line, f.Remote.String()))
+			entryRemedy("connections", line, f.Remote.String()))
 	}
 	if line, ok := c.Allow.match(f.Remote, f.name(), &c.Deny.index); ok {
 		d.step("connections.allow", line.Origin, line.Text, matches)
@@ -73,9 +73,9 @@ func (r *Rules) Connect(f *Facts) Decision {
 	return d.accept()
 }
 
-// flipEntry is how somebody whom a deny list refuses would be let in. An entry
+// entryRemedy is how somebody whom a deny list refuses would be let in. An entry
 // that is just him is no wider one that he could be excepted from.
-func flipEntry(section string, line Line, entry string) string {
+func entryRemedy(section string, line Line, entry string) string {
 	if line.Text == "" {
 		return "add \"" + entry + "\" to " + section + ".allow"
 	}
@@ -180,10 +180,10 @@ func (r *Rules) anonymous(d *Decision, f *Facts, site *Site) (Decision, bool) {
 		d.step("anonymous.allow_exceptions", r.Anonymous.AllowExceptions.Origin, "", isOff)
 	}
 	d.step(rule, origin, "", "demands a log-in; nobody is logged in")
-	flip := "log in, or add \"" + f.Remote.String() + "\" to anonymous.exceptions, or make it a device (pillarbox admin device add)"
+	remedy := "log in, or add \"" + f.Remote.String() + "\" to anonymous.exceptions, or make it a device (pillarbox admin device add)"
 	if r.LogIn(f).Verdict == Refuse {
-		return d.refuse(smtp.NewReply(530, [3]int{5, 7, 0}, "Must issue a STARTTLS command first, then log in"), flip), false
+		return d.refuse(smtp.NewReply(530, [3]int{5, 7, 0}, "Must issue a STARTTLS command first, then log in"), remedy), false
 	}
 	return d.refuse(smtp.NewReply(530, [3]int{5, 7, 0},
-		"Authentication required: turn on \"My server requires authentication\" in your mail program"), flip), false
+		"Authentication required: turn on \"My server requires authentication\" in your mail program"), remedy), false
 }

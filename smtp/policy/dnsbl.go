@@ -151,7 +151,7 @@ func (r *Rules) dnsbl(d *Decision, f *Facts) (Decision, bool) {
 	if action.Value == DNSBLReject {
 		if !r.exemptRecipient(d, f) {
 			d.step("dnsbl.action", action.Origin, string(action.Value), "refuses who is listed")
-			return d.refuse(r.listedReply(f, site), r.listedFlip(f, line)), false
+			return d.refuse(r.listedReply(f, site), r.listedRemedy(f, line)), false
 		}
 	} else {
 		d.step("dnsbl.action", action.Origin, string(action.Value), "lets mail of who is listed pass")
@@ -238,7 +238,7 @@ func (r *Rules) listedReply(f *Facts, site string) *smtp.Reply {
 	return smtp.NewReply(550, [3]int{5, 7, 1}, "%s", strings.NewReplacer("%i", f.Remote.String(), "%s", site).Replace(text))
 }
 
-func (r *Rules) listedFlip(f *Facts, line Line) string {
+func (r *Rules) listedRemedy(f *Facts, line Line) string {
 	host := f.Remote.String()
 	if _, private := r.DNSBL.Deny.Match(f.Remote, f.name()); private {
 		return "take \"" + line.Text + "\" (" + line.Origin + ") out of dnsbl.private_deny, or add \"" + f.To.String() + "\" to dnsbl.exempt"
@@ -248,7 +248,7 @@ func (r *Rules) listedFlip(f *Facts, line Line) string {
 
 // closed refuses what would have to leave a server that sends nothing to others.
 func (r *Rules) closed(d *Decision, f *Facts) (Decision, bool) {
-	if !r.Outside.Closed.Value || !f.Elsewhere() {
+	if !r.Outside.Closed.Value || !f.LeavesServer() {
 		return Decision{}, true
 	}
 	d.step("outbound.enabled", r.Outside.Closed.Origin, "", isOff)

@@ -79,8 +79,8 @@ type Facts struct {
 	Hops         int            `json:"hops,omitempty"`          // Received lines
 }
 
-// Elsewhere reports whether mail for To leaves this server, whole or in part.
-func (f *Facts) Elsewhere() bool { return f.Kind == RecipientRemote || f.Forwards }
+// LeavesServer reports whether mail for To leaves this server, whole or in part.
+func (f *Facts) LeavesServer() bool { return f.Kind == RecipientRemote || f.Forwards }
 
 // User is a client that has logged in.
 type User struct {

@@ -107,8 +107,8 @@ func writeDecision(out *strings.Builder, d Decision) {
 	if d.Mark != "" {
 		fmt.Fprintf(out, "    mark: %s\n", d.Mark)
 	}
-	if d.Flip != "" {
-		fmt.Fprintf(out, "    flip: %s\n", d.Flip)
+	if d.Remedy != "" {
+		fmt.Fprintf(out, "    flip: %s\n", d.Remedy)
 	}
 	if d.Console != "" {
 		fmt.Fprintf(out, "    log: %s\n", d.Console)
@@ -210,7 +210,7 @@ func (r *ruleText) rules(t *testing.T) *Rules {
 			AllowDomains:       r.addresses(t, "relay.allow_domains"), DenyDomains: r.addresses(t, "relay.deny_domains"),
 			AllowHosts: r.hosts(t, "relay.allow_hosts", ""), DenyHosts: r.hosts(t, "relay.deny_hosts", "*"),
 			OverrideDomains: r.addresses(t, "relay.override_domains"),
-			DenyWins:        r.on("relay.deny_wins", false), DominoWords: Setting[bool]{refusal.Value == "rejected", refusal.Origin},
+			DenyWins:        r.on("relay.deny_wins", false), DominoReplies: Setting[bool]{refusal.Value == "rejected", refusal.Origin},
 		},
 		Senders: Senders{
 			Allow: r.addresses(t, "senders.allow"), Deny: r.addresses(t, "senders.deny"),

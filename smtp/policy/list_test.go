@@ -212,7 +212,7 @@ func FuzzRelay(f *testing.F) {
 		rules.Relay.Enforcement.Value = []Enforcement{EnforceExternal, EnforceAll}[bits&1]
 		rules.Relay.AuthenticatedAllow.Value = bits&2 != 0
 		rules.Relay.DenyWins.Value = bits&4 != 0
-		rules.Relay.DominoWords.Value = bits&8 != 0
+		rules.Relay.DominoReplies.Value = bits&8 != 0
 		rules.Senders.RefuseForged.Value = bits&16 != 0
 		if denyDomains {
 			rules.Relay.DenyDomains, _ = ParseAddresses(lines("*"), nil)
@@ -228,7 +228,7 @@ func FuzzRelay(f *testing.F) {
 		if last.Verdict == Accept || last.Reply == nil {
 			t.Fatalf("%+v was let through: %v", facts, all)
 		}
-		if len(last.Steps) == 0 || last.Flip == "" {
+		if len(last.Steps) == 0 || last.Remedy == "" {
 			t.Fatalf("%+v was refused without a reason: %+v", facts, last)
 		}
 	})

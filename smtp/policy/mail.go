@@ -54,8 +54,8 @@ func (r *Rules) hostName(d *Decision, f *Facts) (Decision, bool) {
 // senderLists are Domino's allowed and denied senders.
 func (r *Rules) senderLists(d *Decision, f *Facts) (Decision, bool) {
 	s, from := &r.Senders, r.SenderOf(f)
-	refused := func(flip string) (Decision, bool) {
-		return d.refuse(smtp.NewReply(554, [3]int{5, 7, 1}, "Mail from <%s> rejected for policy reasons", from), flip), false
+	refused := func(remedy string) (Decision, bool) {
+		return d.refuse(smtp.NewReply(554, [3]int{5, 7, 1}, "Mail from <%s> rejected for policy reasons", from), remedy), false
 	}
 	if line, ok := s.Allow.match(from, &s.Deny.index); ok {
 		d.step("senders.allow", line.Origin, line.Text, matches)
@@ -63,7 +63,7 @@ func (r *Rules) senderLists(d *Decision, f *Facts) (Decision, bool) {
 	}
 	if line, ok := s.Deny.Match(from); ok {
 		d.step("senders.deny", line.Origin, line.Text, matches)
-		return refused(flipEntry("senders", line, senderEntry(from)))
+		return refused(entryRemedy("senders", line, senderEntry(from)))
 	}
 	// Without the null sender no report of another server would ever arrive.
 	if s.Allow.Len() > 0 && !from.IsZero() {
@@ -172,15 +172,15 @@ func (r *Rules) senderDomain(d *Decision, f *Facts) (Decision, bool) {
 	if !r.NeedsSenderDomain(f) {
 		return Decision{}, true
 	}
-	flip := "set senders.verify_domain = false"
+	remedy := "set senders.verify_domain = false"
 	switch f.SenderDomain {
 	case DomainMissing:
 		d.step("senders.verify_domain", rule.Origin, string(f.From.Domain), "has neither MX nor address in DNS")
-		return d.refuse(smtp.NewReply(554, [3]int{5, 1, 8}, "The domain of %s does not exist in DNS", f.From), flip), false
+		return d.refuse(smtp.NewReply(554, [3]int{5, 1, 8}, "The domain of %s does not exist in DNS", f.From), remedy), false
 	case DomainExists:
 		d.step("senders.verify_domain", rule.Origin, string(f.From.Domain), "exists in DNS")
 		return Decision{}, true
 	}
 	d.step("senders.verify_domain", rule.Origin, string(f.From.Domain), "could not be looked up")
-	return d.refuse(smtp.NewReply(451, [3]int{4, 1, 8}, "The domain of %s cannot be verified in DNS now, try again later", f.From), flip), false
+	return d.refuse(smtp.NewReply(451, [3]int{4, 1, 8}, "The domain of %s cannot be verified in DNS now, try again later", f.From), remedy), false
 }

@@ -55,7 +55,7 @@ type Decision struct {
 	Stage   string      `json:"stage"`           // connect, log in, mail, rcpt, message
 	Reply   *smtp.Reply `json:"reply,omitempty"` // what the client is told; nil when accepted
 	Steps   []Step      `json:"steps"`
-	Flip    string      `json:"flip,omitempty"` // of a refusal: the smallest change that would make it an accept
+	Remedy  string      `json:"flip,omitempty"` // of a refusal: the smallest change that would make it an accept
 	Mark    string      `json:"mark,omitempty"` // of an accept: the value of a MarkHeader that the message is to get
 	Console string      `json:"-"`              // a line for the log in the words of the old product, or ""
 }
@@ -74,7 +74,7 @@ func (d *Decision) accept() Decision {
 	return *d
 }
 
-func (d *Decision) refuse(reply *smtp.Reply, flip string) Decision {
-	d.Verdict, d.Reply, d.Flip = Refuse, reply, flip
+func (d *Decision) refuse(reply *smtp.Reply, remedy string) Decision {
+	d.Verdict, d.Reply, d.Remedy = Refuse, reply, remedy
 	return *d
 }

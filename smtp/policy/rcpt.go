@@ -30,8 +30,8 @@ func (r *Rules) Rcpt(f *Facts) Decision {
 // be written to whatever they say (RFC 5321 §4.5.1).
 func (r *Rules) recipientLists(d *Decision, f *Facts) (Decision, bool) {
 	l := &r.Recipients
-	refused := func(flip string) (Decision, bool) {
-		return d.refuse(smtp.NewReply(554, [3]int{5, 7, 1}, "Message to %s rejected for policy reasons", f.To), flip), false
+	refused := func(remedy string) (Decision, bool) {
+		return d.refuse(smtp.NewReply(554, [3]int{5, 7, 1}, "Message to %s rejected for policy reasons", f.To), remedy), false
 	}
 	if f.toPostmaster() {
 		return Decision{}, true
@@ -42,7 +42,7 @@ func (r *Rules) recipientLists(d *Decision, f *Facts) (Decision, bool) {
 	}
 	if line, ok := l.Deny.Match(f.To); ok {
 		d.step("recipients.deny", line.Origin, line.Text, matches)
-		return refused(flipEntry("recipients", line, f.To.String()))
+		return refused(entryRemedy("recipients", line, f.To.String()))
 	}
 	if l.Allow.Len() > 0 {
 		d.step("recipients.allow", "", f.To.String(), noMatch)
@@ -128,10 +128,10 @@ func (r *Rules) relay(d *Decision, f *Facts) (Decision, bool) {
 		return Decision{}, true
 	}
 	reply := smtp.NewReply(550, [3]int{5, 7, 1}, "Unable to relay for %s", f.To)
-	if rule.DominoWords.Value {
+	if rule.DominoReplies.Value {
 		reply = smtp.NewReply(554, [3]int{5, 7, 1}, "Relay rejected for policy reasons.")
 	}
-	return d.refuse(reply, r.relayFlip(f)), false
+	return d.refuse(reply, r.relayRemedy(f)), false
 }
 
 // exempt is steps 1 to 3: whether the anti-relay checks are for this host.
@@ -195,7 +195,7 @@ func (r *Rules) relayLists(d *Decision, f *Facts) bool {
 	return true
 }
 
-func (r *Rules) relayFlip(f *Facts) string {
+func (r *Rules) relayRemedy(f *Facts) string {
 	host := f.Remote.String()
 	add := "add \"" + host + "\" to relay.allow_hosts"
 	if line, ok := r.Relay.DenyHosts.Match(f.Remote, f.name()); ok && strings.Trim(line.Text, "[] ") == host {
@@ -217,8 +217,8 @@ func (r *Rules) outside(d *Decision, f *Facts) (Decision, bool) {
 	if u.IsZero() {
 		return Decision{}, true
 	}
-	refused := func(code int, enhanced [3]int, text, flip string) (Decision, bool) {
-		return d.refuse(smtp.NewReply(code, enhanced, "%s %s", u.Address, text), flip), false
+	refused := func(code int, enhanced [3]int, text, remedy string) (Decision, bool) {
+		return d.refuse(smtp.NewReply(code, enhanced, "%s %s", u.Address, text), remedy), false
 	}
 	if u.Held {
 		d.step("outside.per_hour", r.Outside.PerHour.Origin, u.Address.String(), "has sent too much and is held")

@@ -79,7 +79,7 @@ type Relay struct {
 	AllowHosts, DenyHosts     HostList
 	OverrideDomains           AddressList   // IIS remote domains, Exchange connectors: always allowed
 	DenyWins                  Setting[bool] // the rule of Domino R5
-	DominoWords               Setting[bool] // 554 Relay rejected for policy reasons
+	DominoReplies             Setting[bool] // 554 Relay rejected for policy reasons
 }
 
 // VerifyUser is where a user's sender is held against his own addresses.

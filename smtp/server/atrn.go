@@ -12,16 +12,16 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// Turn is kept mail that was claimed to be sent to the client, who serves on its connection from then on.
-type Turn struct {
+// ATRNSession is kept mail that was claimed to be sent to the client, who serves on its connection from then on.
+type ATRNSession struct {
 	Messages int
 	// Send sends it and closes the connection; client is what the client called itself. It must be called, whatever has
 	// become of the connection.
 	Send func(c net.Conn, client string)
 }
 
-// Turner claims what is kept for the domains that match (RFC 2645). Errors: queue.ErrNothingKept, queue.ErrBusy.
-type Turner func(match func(r *route.Route, domain addr.Domain) bool) (Turn, error)
+// ATRNClaimer claims what is kept for the domains that match (RFC 2645). Errors: queue.ErrNothingKept, queue.ErrBusy.
+type ATRNClaimer func(match func(r *route.Route, domain addr.Domain) bool) (ATRNSession, error)
 
 // atrn answers ATRN (RFC 2645 §5.2.1) for a list of domains; without one all are meant that are kept for the user. With
 // the reply that it begins comes what is to be done then.
@@ -53,11 +53,11 @@ func (s *session) atrn(list string) (*smtp.Reply, func(net.Conn)) {
 	return smtp.NewReply(250, [3]int{2, 0, 0}, "OK now reversing the connection"), func(c net.Conn) { turn.Send(c, client) }
 }
 
-func (s *session) claim(match func(*route.Route, addr.Domain) bool) (Turn, error) {
-	if s.srv.Turn == nil {
-		return Turn{}, queue.ErrBusy
+func (s *session) claim(match func(*route.Route, addr.Domain) bool) (ATRNSession, error) {
+	if s.srv.ClaimATRN == nil {
+		return ATRNSession{}, queue.ErrBusy
 	}
-	return s.srv.Turn(match)
+	return s.srv.ClaimATRN(match)
 }
 
 func parseDomains(list string) (domains []addr.Domain, err error) {

@@ -17,9 +17,9 @@ type relay struct {
 	waiting []string // "ROUTE DOMAIN NUMBER", or busy for the number; set before the first session
 }
 
-// claim implements Turner.
-func (r *relay) claim(match func(*route.Route, addr.Domain) bool) (Turn, error) {
-	var turn Turn
+// claim implements ATRNClaimer.
+func (r *relay) claim(match func(*route.Route, addr.Domain) bool) (ATRNSession, error) {
+	var turn ATRNSession
 	var domains []string
 	for _, line := range r.waiting {
 		var name, domain, count string
@@ -28,13 +28,13 @@ func (r *relay) claim(match func(*route.Route, addr.Domain) bool) (Turn, error) 
 			continue
 		}
 		if count == "busy" {
-			return Turn{}, queue.ErrBusy
+			return ATRNSession{}, queue.ErrBusy
 		}
 		turn.Messages++
 		domains = append(domains, domain)
 	}
 	if turn.Messages == 0 {
-		return Turn{}, queue.ErrNothingKept
+		return ATRNSession{}, queue.ErrNothingKept
 	}
 	turn.Send = func(c net.Conn, client string) {
 		defer c.Close()

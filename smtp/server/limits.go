@@ -35,7 +35,7 @@ func deviceKey(f *policy.Facts) (key string, limit int) {
 // an hour's share is held until an administrator releases him: it is what a
 // stolen password looks like. The postmaster is told once.
 func (s *session) takeOutside(f *policy.Facts) *smtp.Reply {
-	if !f.Elsewhere() || f.User.IsZero() || s.cfg.Rules.Outside.PerHour.Value == 0 {
+	if !f.LeavesServer() || f.User.IsZero() || s.cfg.Rules.Outside.PerHour.Value == 0 {
 		return nil
 	}
 	user := f.User.Address
@@ -81,8 +81,8 @@ func (s *session) tellPostmaster(user addr.Address) {
 	for _, box := range res.Mailboxes {
 		dirs = append(dirs, box.Dir)
 	}
-	if !s.srv.Dispatch.MayNotify(strings.Join(dirs, " ")) {
-		s.log.Info("notice not delivered: too many within the hour", "mailboxes", dirs, "suppressed", s.srv.Dispatch.SuppressNotice())
+	if !s.srv.Delivery.MayNotify(strings.Join(dirs, " ")) {
+		s.log.Info("notice not delivered: too many within the hour", "mailboxes", dirs, "suppressed", s.srv.Delivery.SuppressNotice())
 		return
 	}
 	in := s.srv.Store.Create()

@@ -61,20 +61,20 @@ type Flusher interface {
 	FlushHeld(match func(addr.Domain) bool) int
 }
 
-// Parts are what a Server works with. Journal, Queue and Turn may be nil.
+// Parts are what a Server works with. Decisions, Queue and ClaimATRN may be nil.
 type Parts struct {
-	Dir      *directory.Directory
-	Store    *mailstore.Store
-	Auth     Authenticator
-	Names    Resolver
-	Devices  Devices
-	Rates    *rate.Limiter
-	Accounts *connlimit.Accounts // sessions of each user
-	Journal  *decisionlog.Journal
-	Log      *slog.Logger
-	Dispatch *delivery.Dispatcher
-	Queue    Flusher
-	Turn     Turner
+	Dir       *directory.Directory
+	Store     *mailstore.Store
+	Auth      Authenticator
+	Resolver  Resolver
+	Devices   Devices
+	Rates     *rate.Limiter
+	Accounts  *connlimit.Accounts // sessions of each user
+	Decisions *decisionlog.Log
+	Log       *slog.Logger
+	Delivery  *delivery.Dispatcher
+	Queue     Flusher
+	ClaimATRN ATRNClaimer
 }
 
 // Server serves SMTP on any number of listeners.
@@ -210,7 +210,7 @@ func (s *Server) admit(c *wire.Conn, cfg *Config, service smtp.Service) *smtp.Re
 	remote = netip.AddrPortFrom(remote.Addr().Unmap().WithZone(""), remote.Port())
 	ss := &session{
 		srv: s, cfg: cfg, conn: c, remote: remote,
-		gather: Gatherer{Dir: s.Dir, Devices: s.Devices, Names: s.Names, Rules: cfg.Rules, Local: localDevice(c.Conn, cfg.Local)},
+		gather: Gatherer{Dir: s.Dir, Devices: s.Devices, Names: s.Resolver, Rules: cfg.Rules, Local: localDevice(c.Conn, cfg.Local)},
 		facts:  policy.Facts{Service: service, Remote: remote.Addr()},
 		log:    s.Log.With("remote", remote, "service", service.String()),
 	}

@@ -113,7 +113,7 @@ func newOffice(t testing.TB, service smtp.Service, edit func(*Config)) *office {
 	o.devices = devices.New(disk)
 	o.room.free = map[string]int64{}
 	var room mailstore.Reserver = &o.room
-	var past *decisionlog.Journal
+	var past *decisionlog.Log
 	if _, isTest := t.(*testing.T); !isTest { // the others want everything that a server does
 		past, room = decisionlog.Open(disk), o.ledger()
 		t.Cleanup(past.Close)
@@ -146,8 +146,8 @@ func newOffice(t testing.TB, service smtp.Service, edit func(*Config)) *office {
 	})
 	o.desk.Queue = &o.outbox
 	o.server = New(o.cfg, Parts{
-		Journal: past, Dispatch: o.desk, Queue: &o.outbox, Turn: o.relay.claim,
-		Dir: o.dir, Store: o.store, Auth: auth.New(o.dir, auth.Options{Delay: time.Millisecond}), Names: o.dns, Devices: o.devices,
+		Decisions: past, Delivery: o.desk, Queue: &o.outbox, ClaimATRN: o.relay.claim,
+		Dir: o.dir, Store: o.store, Auth: auth.New(o.dir, auth.Options{Delay: time.Millisecond}), Resolver: o.dns, Devices: o.devices,
 		Rates: rate.New(100), Accounts: connlimit.NewAccounts(0, quiet), Log: quiet,
 	})
 	o.server.now = func() time.Time { return time.Date(2026, 11, 21, 9, 14, 0, 0, time.UTC) }

@@ -184,7 +184,7 @@ func (s *session) note(d policy.Decision, reply *smtp.Reply) *smtp.Reply {
 
 // record keeps the facts of a decision for later questions.
 func (s *session) record(trace string, d policy.Decision) {
-	if s.srv.Journal == nil {
+	if s.srv.Decisions == nil {
 		return
 	}
 	facts := s.facts
@@ -196,7 +196,7 @@ func (s *session) record(trace string, d policy.Decision) {
 	if d.Reply != nil {
 		r.Reply = d.Reply.Error()
 	}
-	s.srv.Journal.Add(r)
+	s.srv.Decisions.Add(r)
 }
 
 // Rcpt resolves a recipient at once (RFC 5321 §3.3), so that no message to
@@ -288,7 +288,7 @@ func (s *session) makeRoom(t *delivery.Target) *smtp.Reply {
 		}
 	}
 	if len(t.Full) > 0 && len(room)+len(t.Away) == 0 {
-		return s.srv.Dispatch.FullReply(t.Full)
+		return s.srv.Delivery.FullReply(t.Full)
 	}
 	t.Boxes = room
 	return nil
@@ -334,7 +334,7 @@ func (s *session) Data(io.Reader) error {
 	if err != nil {
 		return s.dataError(err)
 	}
-	full, err := s.srv.Dispatch.Commit(in, &delivery.Parcel{Envelope: &s.env, Targets: s.targets, Source: s.source(), Header: head})
+	full, err := s.srv.Delivery.Commit(in, &delivery.Parcel{Envelope: &s.env, Targets: s.targets, Source: s.source(), Header: head})
 	if err != nil {
 		return s.dataError(err)
 	}
