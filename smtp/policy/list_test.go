@@ -159,8 +159,8 @@ func thousand(t testing.TB) (*Rules, *Facts) {
 	return &Rules{Relay: Relay{
 			Enforcement: Setting[Enforcement]{EnforceExternal, "default"}, ExcludeHosts: h, AllowHosts: h, DenyHosts: deny, AllowDomains: a, DenyDomains: a,
 		}, Recipients: Recipients{Deny: a}}, &Facts{
-			Remote: netip.MustParseAddr("198.51.100.7"), Name: "mx.a.b.c.example", NameState: NameVerified,
-			To: addr.Address{Local: "x", Domain: "remote.example"}, Kind: RecipientRemote,
+			Client{Remote: netip.MustParseAddr("198.51.100.7"), Name: "mx.a.b.c.example", NameState: NameVerified},
+			Transaction{Recipient: Recipient{To: addr.Address{Local: "x", Domain: "remote.example"}, Kind: RecipientRemote}},
 		}
 }
 
@@ -196,8 +196,8 @@ func TestMatchAllocatesNothing(t *testing.T) {
 	}
 }
 
-// FuzzRelay: whatever else is true, an anonymous client that no allow rule names
-// never gets mail to another server through.
+// FuzzRelay: an anonymous client that no allow rule names never gets mail to another server
+// through, whatever else is true.
 func FuzzRelay(f *testing.F) {
 	f.Add("198.51.100.7", "x@remote.example", "a@office.example", "mx.else.example", uint16(0), uint8(0), true)
 	f.Add("::1", `"x@office.example"@remote.example`, "", "pc.office.example", uint16(0x304), uint8(1), false)
@@ -219,9 +219,10 @@ func FuzzRelay(f *testing.F) {
 		} else {
 			rules.Relay.DenyHosts, _ = ParseHosts(lines("*"), nil)
 		}
+		state := []NameState{NameUnverified, NameNone, NameFailed, NameVerified}[bits>>6]
 		facts := &Facts{
-			Remote: remote, Name: name, NameState: []NameState{NameUnverified, NameNone, NameFailed, NameVerified}[bits>>6],
-			TLSVersion: tlsVersion, From: sender, FromHosted: bits&32 != 0, To: recipient, Kind: RecipientRemote,
+			Client{Remote: remote, Name: name, NameState: state, TLSVersion: tlsVersion},
+			Transaction{From: sender, FromHosted: bits&32 != 0, Recipient: Recipient{To: recipient, Kind: RecipientRemote}},
 		}
 		all := rules.Evaluate(facts)
 		last := all[len(all)-1]

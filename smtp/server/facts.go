@@ -139,8 +139,7 @@ func (g *Gatherer) Header(f *policy.Facts, field string, senders []addr.Address,
 // from a stranger, not to mailboxes that take no mail from outside, by whatever
 // name they are reached.
 func (g *Gatherer) Recipient(ctx context.Context, f *policy.Facts, to addr.Address) (directory.Resolution, error) {
-	f.To, f.NoOutside, f.InboundRight, f.GroupAccept, f.GroupMember = to, false, "", "", false
-	f.GroupName, f.Forwards = addr.Address{}, false
+	f.Recipient = policy.Recipient{To: to}
 	res, err := g.Dir.Resolve(to)
 	if err != nil {
 		return res, err

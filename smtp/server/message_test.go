@@ -275,7 +275,7 @@ func TestReverseDNS(t *testing.T) {
 		{"", policy.NameFailed, "Received: from pc.office.example (RDNS failed [127.0.0.1])\r\n"},
 	}
 	for _, tt := range tests {
-		o := newOffice(t, smtp.MTA, func(c *Config) { c.ShowNames, c.Rules.Connections.ReverseDNS.Value = true, true })
+		o := newOffice(t, smtp.MTA, func(c *Config) { c.Rules.Connections.ReverseDNS.Value = true })
 		o.mailbox(t, "anna", "")
 		o.dns.set(tt.name, tt.state, "")
 		if err := o.send(t, "a@b.example", "anna@office.example", "\r\n"); err != nil {

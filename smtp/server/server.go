@@ -36,9 +36,6 @@ type Config struct {
 	Wire  wire.Config
 	Rules *policy.Rules
 
-	DNSLimit  time.Duration // for the look-up of a sender's domain; 0: 30 s
-	ShowNames bool          // what reverse DNS said stands in Received
-
 	// Local is what programs on this machine may do, where its socket is served.
 	Local policy.Device
 	// Triggers are who may ask for the mail of the routes that are kept for remote-triggered delivery.
@@ -211,7 +208,7 @@ func (s *Server) admit(c *wire.Conn, cfg *Config, service smtp.Service) *smtp.Re
 	ss := &session{
 		srv: s, cfg: cfg, conn: c, remote: remote,
 		gather: Gatherer{Dir: s.Dir, Devices: s.Devices, Names: s.Resolver, Rules: cfg.Rules, Local: localDevice(c.Conn, cfg.Local)},
-		facts:  policy.Facts{Service: service, Remote: remote.Addr()},
+		facts:  policy.Facts{Client: policy.Client{Service: service, Remote: remote.Addr()}},
 		log:    s.Log.With("remote", remote, "service", service.String()),
 	}
 	if program, ok := c.Conn.(*localConn); ok {

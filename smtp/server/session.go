@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -41,13 +42,18 @@ type session struct {
 	gather Gatherer
 	log    *slog.Logger
 
-	facts   policy.Facts // of the connection; those of the transaction come and go
-	user    auth.Principal
+	facts policy.Facts
+	user  auth.Principal
+	transaction
+}
+
+// transaction is the message under way, beside its facts.
+type transaction struct {
 	env     smtp.Envelope
-	targets []delivery.Target // where the recipients' mail goes
-	vouched smtp.Standing     // what DNS says for the sender of a stranger's message
-	marked  string            // what a block list says of the client; "": nothing
-	logged  string            // the last line for the console of a message that went on
+	targets []delivery.Target // where the mail for the recipients goes
+	vouched smtp.Standing     // what DNS vouches for the sender of a stranger's message
+	marked  string            // the value of the policy.MarkHeader field; "" means none
+	logged  string            // the latest Console line of an accepted recipient
 }
 
 // current are the facts with what may change under way: TLS and the log-in.
@@ -124,11 +130,9 @@ func (s *session) gatherUser(f *policy.Facts) *smtp.Reply {
 	return nil
 }
 
+// dnsLimit is the time for the look-ups of one command.
 func (s *session) dnsLimit() time.Duration {
-	if s.cfg.DNSLimit > 0 {
-		return s.cfg.DNSLimit
-	}
-	return 30 * time.Second
+	return cmp.Or(s.cfg.Rules.Senders.VerifyTimeout, 30*time.Second)
 }
 
 // failed is the reply where something could not be looked up.
@@ -430,7 +434,7 @@ func writeAll(w io.Writer, fields, header []byte, body io.WriterTo) error {
 // clientName is what the Received header says of the client's name in DNS, with
 // a space behind it, where names are looked up.
 func (s *session) clientName() string {
-	if !s.cfg.ShowNames {
+	if !s.cfg.Rules.Connections.ReverseDNS.Value {
 		return ""
 	}
 	switch s.facts.NameState {
@@ -499,12 +503,8 @@ func wireReply(r *smtp.Reply) error {
 
 // Reset forgets the transaction.
 func (s *session) Reset() {
-	s.env, s.targets, s.vouched, s.marked, s.logged = smtp.Envelope{}, nil, smtp.StandingUnknown, "", ""
-	f := &s.facts
-	f.From, f.FromHosted, f.FromPlain, f.SenderDomain = addr.Address{}, false, addr.Address{}, ""
-	f.To, f.Kind, f.NoOutside, f.InboundRight, f.GroupAccept, f.GroupMember = addr.Address{}, "", false, "", "", false
-	f.GroupName, f.Forwards = addr.Address{}, false
-	f.Hops, f.HeaderField, f.HeaderSender, f.HeaderPlain, f.HeaderBad = 0, "", nil, nil, false
+	s.transaction = transaction{}
+	s.facts.Transaction = policy.Transaction{}
 }
 
 // Logout is the end of the connection. It runs under the library's lock.

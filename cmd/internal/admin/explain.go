@@ -49,7 +49,7 @@ func (o *Service) Explain(ctx context.Context, q Question) (Explanation, error) 
 	ctx, cancel := context.WithTimeout(ctx, explainTime)
 	defer cancel()
 	cfg := o.Config()
-	f := policy.Facts{Service: q.Service, Remote: q.IP.Unmap().WithZone("")}
+	f := policy.Facts{Client: policy.Client{Service: q.Service, Remote: q.IP.Unmap().WithZone("")}}
 	if q.TLS || q.Service == smtp.SMTPS {
 		f.TLSVersion = tls.VersionTLS13
 	}

@@ -116,10 +116,9 @@ func TestDefaultPolicy(t *testing.T) {
 	if !r.Sites["smtp"].Anonymous.Value || r.Sites["smtp"].RequireAuth.Value || !r.Sites["submission"].RequireAuth.Value || !r.Sites["smtps"].RequireAuth.Value {
 		t.Errorf("sites %+v", r.Sites)
 	}
-	f := policy.Facts{
-		Remote: netip.MustParseAddr("192.168.1.7"), From: addr.Address{Local: "a", Domain: "there.example"},
-		To: addr.Address{Local: "b", Domain: "elsewhere.example"}, Kind: policy.RecipientRemote,
-	}
+	var f policy.Facts
+	f.Remote, f.From = netip.MustParseAddr("192.168.1.7"), addr.Address{Local: "a", Domain: "there.example"}
+	f.To, f.Kind = addr.Address{Local: "b", Domain: "elsewhere.example"}, policy.RecipientRemote
 	if d := r.Rcpt(&f); d.Verdict != policy.Refuse {
 		t.Errorf("a stranger relays: %v", d.Steps)
 	}

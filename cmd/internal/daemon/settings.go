@@ -31,9 +31,7 @@ func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 		endings = wire.NormaliseBare
 	}
 	return server.Config{
-		Rules:     &cfg.Policy,
-		DNSLimit:  cfg.Policy.Senders.VerifyTimeout,
-		ShowNames: cfg.Policy.Connections.ReverseDNS.Value,
+		Rules: &cfg.Policy,
 
 		Local:    policy.Device{Outside: cfg.Local.Outside, PerHour: cfg.Local.PerHour},
 		Triggers: triggers(cfg),
