@@ -24,7 +24,7 @@ func TestResetClearsTheTransaction(t *testing.T) {
 	}
 }
 
-// fill makes every field below v differ from zero.
+// fill sets every field below v to a value that is not zero.
 func fill(t *testing.T, v reflect.Value) {
 	t.Helper()
 	switch v.Kind() {
@@ -44,6 +44,6 @@ func fill(t *testing.T, v reflect.Value) {
 		t.Fatalf("fill has no value for %s", v.Type())
 	}
 	if v.IsZero() {
-		t.Fatalf("%s is zero still", v.Type())
+		t.Fatalf("%s is still zero", v.Type())
 	}
 }
