@@ -90,7 +90,7 @@ func fill(t testing.TB, v reflect.Value) {
 	}
 }
 
-// numbered is a record whose trace is a number.
+// numbered is a record with a number as its trace.
 func numbered(n int) Record {
 	return Record{
 		Time: time.Unix(int64(n), 0).UTC(), Trace: fmt.Sprint(n), Verdict: policy.Accept.String(),
@@ -115,7 +115,7 @@ func recent(t testing.TB, fsys durable.FS, limit int) string {
 	return traces(all)
 }
 
-// Every fact must be read as it was written: decisions are replayed from it.
+// Every fact must be read as it was written: decisions are replayed from the log.
 func TestRoundTrip(t *testing.T) {
 	fsys, _ := disk(t)
 	want := full(t)
@@ -165,7 +165,7 @@ func TestRotation(t *testing.T) {
 	j := Open(fsys)
 	j.max = 1000
 	written := 0
-	for range 3 { // as many starts of the server
+	for range 3 { // starts of the server
 		for range 20 {
 			written++
 			j.Add(numbered(written))
@@ -204,12 +204,12 @@ func TestRotation(t *testing.T) {
 			t.Fatalf("record %d is %s, want %s", i, r.Trace, want)
 		}
 	}
-	if len(all) < 5 { // how many went in one piece is up to the scheduler
+	if len(all) < 5 { // the scheduler decides how many are written at a time
 		t.Errorf("only %d are left", len(all))
 	}
 }
 
-// A crash tears the last line; others write nonsense.
+// A crash cuts the last line short; other programs may write garbage.
 func TestTorn(t *testing.T) {
 	fsys, dir := disk(t)
 	j := Open(fsys)
@@ -240,8 +240,7 @@ func TestTorn(t *testing.T) {
 	}
 }
 
-// Nothing that happens to the disk stops anybody, and when it is well again the
-// journal goes on.
+// A failing disk stops no caller. After it recovers, the log goes on.
 func TestDiskFails(t *testing.T) {
 	fsys, _ := disk(t)
 	j := Open(fsys)
@@ -272,7 +271,7 @@ func TestDiskFails(t *testing.T) {
 	}
 }
 
-// What comes too fast is dropped; what is too long as well.
+// Records that come too fast or are too long are dropped.
 func TestBounded(t *testing.T) {
 	fsys, _ := disk(t)
 	hold, held := make(chan bool), make(chan bool, 1)
