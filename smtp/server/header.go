@@ -68,15 +68,15 @@ func readHeader(body lineReader, hold *headerHold) (header, error) {
 			if dropping = name == "return-path" || name == marked; dropping {
 				continue
 			}
-			folding = h.keep(name, line)
+			folding = h.collect(name, line)
 		}
 		h.octets = append(h.octets, line...)
 	}
 }
 
-// keep keeps what the session needs of a field. It returns the value that folded lines continue,
+// collect stores what the session needs of a field. It returns the value that folded lines continue,
 // or nil.
-func (h *header) keep(name string, line []byte) *[]byte {
+func (h *header) collect(name string, line []byte) *[]byte {
 	_, value, _ := bytes.Cut(line, []byte(":"))
 	switch name {
 	case "date":

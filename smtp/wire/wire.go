@@ -6,26 +6,23 @@
 //
 //   - replies, a greeting and an EHLO of the server's own; VRFY, ETRN and ATRN
 //   - the order of commands in every state, and a limit of errors other than three
-//   - addresses as old programs write them: without angle brackets or without a domain
+//   - addresses without a domain, as old programs write them
 //   - SIZE of more than 32 bits (RFC 1870 §4)
 //   - a limit for each kind of line, and an end for clients that make no progress
 //   - a body without bare CR and LF (SMTP smuggling, CVE-2023-51764), read without a copy
-//   - STARTTLS that forgets what the client sent ahead (CVE-2011-0411)
 //   - a shutdown that ends idle sessions at once and lets the others finish their command
 //
-// So this package reads the connection itself and gives the library, through a net.Conn, one
-// command line at a time. It parses the path of MAIL and RCPT and gives the library a placeholder
-// in its place. What the library writes is parsed once: this package follows the state of the
-// session from the reply codes, and chooses the words. The library calls an adapter (library.go),
-// which calls the Session.
+// So this package reads the connection itself, TLS included, and gives the library one command line
+// at a time through a net.Conn. It parses the path of MAIL and RCPT; the library gets a placeholder
+// instead. It parses each reply of the library once, follows the state of the session from the
+// codes, and chooses the words. The library calls an adapter (library.go), which calls the Session.
 //
 // This works because the library asks for more input only after it has answered everything
 // before. So a command can be answered here, in order, in the middle of a pipeline (RFC 2920).
 // Replies are held back until the server must wait for the client.
 //
-// The package can shrink to the body and the listener as soon as the library lets a server choose
-// replies and keywords, handle commands of its own, and take over the connection for STARTTLS and
-// DATA.
+// The package can shrink to the body and the listener when the library lets a server choose replies
+// and keywords, handle commands of its own, and read the body itself.
 package wire
 
 import (
@@ -42,9 +39,8 @@ import (
 	"pillarbox/smtp"
 )
 
-// Session serves one client. Its methods are called from the goroutine of the connection. A nil
-// reply accepts. OffersDSN, ETRN and ATRN are called after EHLO or HELO, the others as the library
-// does.
+// Session serves one client. Its methods are called from the goroutine of the connection, and only
+// after EHLO or HELO. A nil reply accepts.
 type Session interface {
 	// Mail begins a transaction (RFC 5321 §4.1.1.2). A zero address is the null sender.
 	Mail(from addr.Address, opts *gosmtp.MailOptions) *smtp.Reply
