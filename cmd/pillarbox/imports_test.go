@@ -62,8 +62,8 @@ var imports = map[string]string{
 // libraries are the modules that may be linked into the binary, and who may
 // import them directly.
 var libraries = map[string]string{
-	"github.com/emersion/go-smtp":     "smtp/server cmd/internal/selftest",
-	"github.com/emersion/go-sasl":     "mailstore/auth smtp/server cmd/internal/selftest",
+	"github.com/emersion/go-smtp":     "smtp/server smtp/wire cmd/internal/selftest",
+	"github.com/emersion/go-sasl":     "mailstore/auth smtp/server smtp/wire cmd/internal/selftest",
 	"github.com/emersion/go-msgauth":  "smtp/dkim smtp/verify",
 	"blitiri.com.ar/go/spf":           "smtp/verify",
 	"github.com/miekg/dns":            "smtp/remote",

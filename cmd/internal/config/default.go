@@ -120,7 +120,7 @@ func defaultRules() policy.Rules {
 			Enforcement:        standard(policy.EnforceExternal),
 			AuthenticatedAllow: standard(true),
 			DenyWins:           standard(false),
-			DominoWords:        standard(false),
+			DominoReplies:      standard(false),
 		},
 		Senders: policy.Senders{
 			VerifyUser:    standard(policy.VerifyBoth),

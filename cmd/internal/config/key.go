@@ -110,7 +110,7 @@ func keys() []key {
 		hosts("relay.deny_hosts", func(c *Config) *policy.HostList { return &c.Policy.Relay.DenyHosts }),
 		overrideDomains(),
 		ruleBoolean("relay.deny_wins", func(c *Config) *policy.Setting[bool] { return &c.Policy.Relay.DenyWins }),
-		ruleText("relay.refusal", func(c *Config) *policy.Setting[bool] { return &c.Policy.Relay.DominoWords },
+		ruleText("relay.refusal", func(c *Config) *policy.Setting[bool] { return &c.Policy.Relay.DominoReplies },
 			oneOf(choice[bool]{"unable", false}, choice[bool]{"rejected", true})),
 		boolean("relay.i_know_this_is_an_open_relay", func(c *Config) *bool { return &c.Relay.OpenOnPurpose }),
 

@@ -62,10 +62,9 @@ func TestOpenRelayByRules(t *testing.T) {
 		}
 		open := false
 		for _, ip := range []string{"203.0.113.77", "2001:db8::77"} {
-			stranger := policy.Facts{
-				Remote: netip.MustParseAddr(ip), From: addr.Address{Local: "a", Domain: "there.example"},
-				To: addr.Address{Local: "b", Domain: "elsewhere.example"}, Kind: policy.RecipientRemote,
-			}
+			var stranger policy.Facts
+			stranger.Remote, stranger.From = netip.MustParseAddr(ip), addr.Address{Local: "a", Domain: "there.example"}
+			stranger.To, stranger.Kind = addr.Address{Local: "b", Domain: "elsewhere.example"}, policy.RecipientRemote
 			open = open || c.Policy.Rcpt(&stranger).Verdict == policy.Accept
 		}
 		if open != (tt.want != "") {

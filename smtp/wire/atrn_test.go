@@ -8,22 +8,20 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"pillarbox/smtp"
 )
 
-// turning is a configuration in which every ATRN begins a turn.
-func turning(turn func(net.Conn)) *Config {
+// serveATRN serves one connection; each ATRN calls deliver.
+func serveATRN(t *testing.T, deliver func(net.Conn)) (client net.Conn, l *Listener) {
+	t.Helper()
 	cfg := testConfig()
-	cfg.ATRN = func(*Conn, string) (*smtp.Reply, func(net.Conn)) {
-		return smtp.NewReply(250, [3]int{2, 0, 0}, "turning"), turn
-	}
-	return cfg
+	cfg.ATRN = true
+	client, l, _ = serveSession(t, cfg, discard{atrn: deliver})
+	return client, l
 }
 
-// A turn is run even where its reply cannot be sent, and finds out at once: it
-// has something to give back.
-func TestTurnOnBrokenConnection(t *testing.T) {
+// The mail is delivered even if the reply cannot be sent, and the delivery fails at once: it has
+// to give its mail back.
+func TestATRNOnBrokenConnection(t *testing.T) {
 	for name, spoil := range map[string]func(net.Conn){
 		"closed":       func(c net.Conn) { c.Close() },
 		"nobody reads": func(net.Conn) {},
@@ -31,11 +29,11 @@ func TestTurnOnBrokenConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				done := make(chan string, 1)
-				c, _, _ := serve(t, turning(func(c net.Conn) {
+				c, _ := serveATRN(t, func(c net.Conn) {
 					c.SetDeadline(time.Now().Add(time.Hour))
 					_, err := io.WriteString(c, "EHLO us\r\n")
 					done <- fmt.Sprint(err)
-				}))
+				})
 				talk(t, c, "", "220 ", "EHLO x\r\n", "250 ")
 				io.WriteString(c, "ATRN\r\n")
 				spoil(c)
@@ -48,15 +46,15 @@ func TestTurnOnBrokenConnection(t *testing.T) {
 	}
 }
 
-// A shutdown leaves a turn to who gives it, and cuts it off in the end.
-func TestTurnAndShutdown(t *testing.T) {
+// A shutdown waits for the delivery, and closes its connection in the end.
+func TestATRNAndShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		done := make(chan struct{})
-		c, l, _ := serve(t, turning(func(c net.Conn) {
+		c, l := serveATRN(t, func(c net.Conn) {
 			c.SetDeadline(time.Time{})
 			io.Copy(io.Discard, c)
 			close(done)
-		}))
+		})
 		talk(t, c, "", "220 ", "EHLO x\r\n", "250 ", "ATRN\r\n", "250 2.0.0 turning")
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
