@@ -45,18 +45,6 @@ func (d *Directory) LDAP(log *slog.Logger) ldap.Config {
 	return c
 }
 
-// defaultDirectory is an entry of [[directory]] with no key set; what depends on
-// its kind is filled in when that is known.
-func defaultDirectory() Directory {
-	return Directory{
-		Config: ldap.Config{
-			Timeout: ldap.DefaultTimeout, Fresh: ldap.DefaultFresh,
-			FreshPasswords: ldap.DefaultFreshPasswords, Stale: ldap.DefaultStale,
-		},
-		Create: CreateAtDelivery,
-	}
-}
-
 // SystemCheck is a way to check the passwords of this machine's own accounts.
 type SystemCheck string
 
@@ -80,53 +68,6 @@ func (s *System) Checker() system.Checker {
 		return &system.Checkpassword{Program: s.Checkpassword, Timeout: s.Timeout}
 	}
 	return &system.UnixChkpwd{MinUID: s.MinUID, Timeout: s.Timeout}
-}
-
-func defaultSystem() System {
-	return System{Check: UnixChkpwd, MinUID: system.DefaultMinUID, Timeout: system.DefaultTimeout}
-}
-
-// systemKeys are those of [system].
-func systemKeys() []key {
-	return []key{
-		text("system.check", func(c *Config) *SystemCheck { return &c.System.Check }, words(UnixChkpwd, Checkpassword)),
-		list("system.checkpassword", func(c *Config) *[]string { return &c.System.Checkpassword }, argument),
-		number("system.min_uid", func(c *Config) *int { return &c.System.MinUID }, 1, 1<<31-1),
-		text("system.timeout", func(c *Config) *duration { return &c.System.Timeout }, span("1s", "1m")),
-	}
-}
-
-// directoryKeys are those of [[directory]].
-func directoryKeys(section string, i int) []key {
-	of := func(c *Config) *Directory { return &c.Directories[i] }
-	in := func(name string) string { return section + "." + name }
-	return entryKeys([]key{
-		text(in("name"), func(c *Config) *string { return &of(c).Name }, optional(label)),
-		text(in("kind"), func(c *Config) *ldap.Kind { return &of(c).Kind }, words(ldap.ActiveDirectory, ldap.OpenLDAP)),
-		atLeastOne(`["ldaps://dc1.office.example"]`, list(in("servers"), func(c *Config) *[]string { return &of(c).Servers }, ldapServer)),
-		boolean(in("start_tls"), func(c *Config) *bool { return &of(c).StartTLS }),
-		text(in("ca_file"), func(c *Config) *string { return &of(c).CAFile }, optional(filePath)),
-		text(in("timeout"), func(c *Config) *duration { return &of(c).Timeout }, span("1s", "1m")),
-		text(in("bind_dn"), func(c *Config) *string { return &of(c).BindDN }, optional(credential)),
-		text(in("password_file"), func(c *Config) *string { return &of(c).PasswordFile }, optional(filePath)),
-		text(in("user_dn"), func(c *Config) *string { return &of(c).UserDN }, checked(ldap.CheckUserDN,
-			`write one such as "%u@office.example", "OFFICE\\%u" or "uid=%u,ou=people,dc=office,dc=example"`)),
-		text(in("base"), func(c *Config) *string { return &of(c).Base }, checked(ldap.CheckDN, `write one such as "dc=office,dc=example"`)),
-		text(in("user_filter"), func(c *Config) *string { return &of(c).UserFilter }, checked(checkUserFilter, filterHint)),
-		boolean(in("lookup"), func(c *Config) *bool { return &of(c).Lookup }),
-		text(in("create"), func(c *Config) *Create { return &of(c).Create }, words(CreateAtDelivery, CreateAtLogin, CreateNever)),
-		text(in("mailbox_attribute"), func(c *Config) *string { return &of(c).MailboxAttr }, attribute),
-		list(in("alias_attributes"), func(c *Config) *[]string { return &of(c).AliasAttrs }, attribute),
-		text(in("address_filter"), func(c *Config) *string { return &of(c).AddressFilter }, optional(checked(ldap.CheckFilter, filterHint))),
-		text(in("group_filter"), func(c *Config) *string { return &of(c).GroupFilter }, optional(checked(ldap.CheckFilter, filterHint))),
-		list(in("member_attributes"), func(c *Config) *[]string { return &of(c).MemberAttrs }, attribute),
-		text(in("quota_attribute"), func(c *Config) *string { return &of(c).QuotaAttr }, optional(attribute)),
-		text(in("quota_unit"), func(c *Config) *ldap.Unit { return &of(c).QuotaUnit }, words(ldap.Bytes, ldap.Kilobytes, ldap.Megabytes)),
-		list(in("netbios"), func(c *Config) *[]string { return &of(c).NetBIOS }, netBIOS),
-		text(in("fresh"), func(c *Config) *duration { return &of(c).Fresh }, span("1s", "24h")),
-		text(in("fresh_passwords"), func(c *Config) *duration { return &of(c).FreshPasswords }, span("1s", "24h")),
-		text(in("stale"), func(c *Config) *duration { return &of(c).Stale }, span("1s", "168h")),
-	}, func(c *Config) bool { return i < len(c.Directories) })
 }
 
 const filterHint = `write one such as "(&(objectClass=person)(uid=%u))"; %u is the user name, %d the domain, %a the address`

@@ -90,18 +90,11 @@ func Load(path string, environ []string, options ...Option) (*Config, error) {
 
 // resolve makes every path absolute and chooses those that are not set.
 func (c *Config) resolve(folder, file string) {
-	paths := append(c.TLS.tlsPaths(), &c.Data, &c.LogIns.KeyFile, &c.Passwords.DenyList, &c.Mailboxes.NoticeTemplates, &c.Pickup.Dir, &c.Local.Socket, &c.Operators.Socket, &c.Routes.Default.PasswordFile)
-	for i := range c.Routes.Routes {
-		paths = append(paths, &c.Routes.Routes[i].PasswordFile)
-	}
-	for i := range c.Fetch {
-		paths = append(paths, &c.Fetch[i].PasswordFile)
-	}
-	for i := range c.Directories {
-		paths = append(paths, &c.Directories[i].CAFile, &c.Directories[i].PasswordFile)
-	}
-	for _, p := range paths {
-		if *p != "" && !filepath.IsAbs(*p) {
+	for _, k := range c.keys() {
+		if k.path == nil {
+			continue
+		}
+		if p := k.path(c); *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(folder, *p)
 		}
 	}
@@ -114,7 +107,9 @@ func (c *Config) resolve(folder, file string) {
 			c.Local.Socket = filepath.Join(runtimeFolder, socketName)
 		}
 	}
-	c.Operators.resolve(c.Local.Socket)
+	if c.Operators.Socket == "" {
+		c.Operators.Socket = filepath.Join(filepath.Dir(c.Local.Socket), operatorsSocketName)
+	}
 }
 
 // Where programs find the socket of local.socket: what is below data, only the
@@ -176,11 +171,9 @@ func (l *loader) file(data []byte) *document {
 // tables takes over the entries of the tables.
 func (l *loader) tables(d *document) {
 	for _, t := range tables() {
-		for i, line := range d.entries[t.name] {
-			section := entry(t.name, i)
-			t.add(&l.config)
+		for _, line := range d.entries[t.name] {
+			section, keys := t.grow(&l.config)
 			l.config.origin[section] = origin{file: l.path, line: line}
-			keys := t.keys(section, i)
 			l.keys = append(l.keys, keys...)
 			l.take(d, keys)
 		}
@@ -233,7 +226,7 @@ func (l *loader) example(k key, v value) string {
 	defaults := Default()
 	for _, t := range tables() {
 		for !k.exists(&defaults) && t.len(&defaults) < t.len(&l.config) {
-			t.add(&defaults)
+			t.grow(&defaults)
 		}
 	}
 	switch example := k.show(&defaults); example {

@@ -46,26 +46,6 @@ func (p *Passwords) Common(lower string) bool { return p.DenyCommon && auth.IsCo
 // that may not be used.
 func (p *Passwords) Denied(lower string) bool { return p.denied[lower] }
 
-// logInKeys are those of [auth], beside plaintext_networks and what TLS has to do
-// with it, and of [passwords].
-func logInKeys() []key {
-	return []key{
-		text("auth.method", func(c *Config) *directory.Method { return &c.LogIns.Method }, method),
-		list("auth.mechanisms", func(c *Config) *[]string { return &c.LogIns.Mechanisms }, words(auth.Mechanisms()...)),
-		list("auth.store", func(c *Config) *[]directory.SecretKind { return &c.LogIns.Store }, words(directory.SecretKinds()...)),
-		list("auth.challenge_networks", func(c *Config) *[]network { return &c.LogIns.Challenge }, anyNetwork),
-		boolean("auth.require_spa", func(c *Config) *bool { return &c.LogIns.RequireSPA }),
-		boolean("auth.ntlm_v1", func(c *Config) *bool { return &c.LogIns.NTLMv1 }),
-		text("auth.key_file", func(c *Config) *string { return &c.LogIns.KeyFile }, optional(filePath)),
-
-		number("passwords.min_length", func(c *Config) *int { return &c.Passwords.MinLength }, 0, 128),
-		boolean("passwords.deny_common", func(c *Config) *bool { return &c.Passwords.DenyCommon }),
-		text("passwords.deny_list", func(c *Config) *string { return &c.Passwords.DenyList }, optional(filePath)),
-		number("passwords.max_age", func(c *Config) *int { return &c.Passwords.MaxAge }, 0, MaxDays),
-		number("passwords.reuse", func(c *Config) *int { return &c.Passwords.Reuse }, 0, auth.MaxReuse),
-	}
-}
-
 var method = codec[directory.Method]{
 	parse: func(s string) (directory.Method, error) {
 		m, err := directory.ParseMethod(s)

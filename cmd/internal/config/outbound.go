@@ -118,3 +118,16 @@ const (
 	CheckMark   Check = "mark"   // written into Authentication-Results
 	CheckReject Check = "reject" // and refused where its domain wants that
 )
+
+// Operators is the socket over which operators who may not read the data
+// directory have their commands done by the server.
+type Operators struct {
+	Enabled bool
+	Socket  string // absolute path of a unix socket
+}
+
+const operatorsSocketName = "admin.sock"
+
+// DefaultOperatorsSocket is where the socket of operators.socket is by default,
+// for users who may not read the configuration.
+const DefaultOperatorsSocket = runtimeFolder + "/" + operatorsSocketName

@@ -32,12 +32,13 @@ func (c *Config) compile() (faults []entryFault) {
 			faults = append(faults, entryFault{k.name, asEntryError(err)})
 		}
 	}
+	yes := policy.Setting[bool]{Value: true, Origin: byDefault}
 	c.Policy.Sites = map[string]policy.Site{
 		smtp.MTA.String():        c.Sites.SMTP,
 		smtp.Submission.String(): c.Sites.Submission,
 		smtp.SMTPS.String():      c.Sites.SMTPS,
-		smtp.Local.String():      {Anonymous: standard(true)},
-		smtp.ODMR.String():       {RequireAuth: standard(true), OfferAuth: standard(true)},
+		smtp.Local.String():      {Anonymous: yes},
+		smtp.ODMR.String():       {RequireAuth: yes, OfferAuth: yes},
 	}
 	c.Policy.Outside.Closed = policy.Setting[bool]{Value: !c.Outbound.Enabled, Origin: c.Origin("outbound.enabled")}
 	return faults

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"crypto/tls"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -9,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"pillarbox/smtp/policy"
 	"pillarbox/tls/acme"
 	"pillarbox/tls/certs"
 )
@@ -40,37 +38,6 @@ type ACME struct {
 	Listen      string // "": the port of the challenge
 	CAFile      string
 	AcceptTerms bool
-}
-
-func defaultACME() ACME { return ACME{Directory: acme.LetsEncrypt, Challenge: acme.HTTP01} }
-
-// tlsKeys are those of [tls] and [tls.acme].
-func tlsKeys() []key {
-	return []key{
-		text("tls.cert", func(c *Config) *string { return &c.TLS.Cert }, optional(filePath)),
-		text("tls.key", func(c *Config) *string { return &c.TLS.Key }, optional(filePath)),
-		text("tls.min_version", func(c *Config) *uint16 { return &c.TLS.MinVersion }, tlsVersion(
-			choice[uint16]{"1.2", tls.VersionTLS12}, choice[uint16]{"1.3", tls.VersionTLS13})),
-
-		list("tls.legacy_networks", func(c *Config) *[]network { return &c.TLS.LegacyNetworks }, anyNetwork),
-		boolean("tls.legacy_rc4", func(c *Config) *bool { return &c.TLS.LegacyRC4 }),
-		text("tls.rsa_cert", func(c *Config) *string { return &c.TLS.RSACert }, optional(filePath)),
-		text("tls.rsa_key", func(c *Config) *string { return &c.TLS.RSAKey }, optional(filePath)),
-
-		boolean("tls.acme.enabled", func(c *Config) *bool { return &c.TLS.ACME.Enabled }),
-		boolean("tls.acme.accept_terms", func(c *Config) *bool { return &c.TLS.ACME.AcceptTerms }),
-		text("tls.acme.email", func(c *Config) *address { return &c.TLS.ACME.Email }, optional(mailAddress)),
-		list("tls.acme.names", func(c *Config) *[]domain { return &c.TLS.ACME.Names }, hostName),
-		text("tls.acme.challenge", func(c *Config) *acme.Challenge { return &c.TLS.ACME.Challenge }, words(acme.HTTP01, acme.TLSALPN01)),
-		text("tls.acme.listen", func(c *Config) *string { return &c.TLS.ACME.Listen }, optional(listenAddress(80))),
-		text("tls.acme.directory", func(c *Config) *string { return &c.TLS.ACME.Directory }, secureURL),
-		text("tls.acme.ca_file", func(c *Config) *string { return &c.TLS.ACME.CAFile }, optional(filePath)),
-	}
-}
-
-// tlsPaths are the files and folders of [tls].
-func (t *TLS) tlsPaths() []*string {
-	return []*string{&t.Cert, &t.Key, &t.RSACert, &t.RSAKey, &t.ACME.CAFile}
 }
 
 // anyNetwork takes a network, the internet too, or a single address.
@@ -223,9 +190,4 @@ func (l *loader) checkStrength() {
 			l.warn(l.config.Origin(name), name, "who does without TLS is not held to it: %s.require_tls is false", site.name)
 		}
 	}
-}
-
-// strongKey is require_128_bit of an SMTP site.
-func strongKey(section string, site func(*Config) *policy.Site) key {
-	return ruleBoolean(section+".require_128_bit", func(c *Config) *policy.Setting[bool] { return &site(c).Require128Bit })
 }
