@@ -11,58 +11,57 @@ import (
 	"pillarbox/mailstore/system"
 )
 
-// Directory is one [[directory]]: where passwords are checked and people are
-// looked up that no file here names.
+// Directory is one [[directory]]: an LDAP server that checks passwords and knows
+// users without a mailbox here.
 type Directory struct {
 	ldap.Config
 
 	NetBIOS []string // names of its domain in "DOMAIN\user", in capitals
 	Lookup  bool     // mailboxes, aliases, groups and quota may come from it
-	Create  Create   // when a mailbox is made that it knows
+	Create  Create   // when a mailbox that it knows is created
 }
 
-// Create says when the directory of a mailbox is made that a directory elsewhere
-// knows.
+// Create decides when a mailbox that the LDAP server knows is created here.
 type Create string
 
 // The values of Create.
 const (
-	CreateAtDelivery Create = "delivery" // at the first message, or log-in
-	CreateAtLogin    Create = "login"    // at the first log-in
+	CreateAtDelivery Create = "delivery" // at the first message or login
+	CreateAtLogin    Create = "login"    // at the first login
 	CreateNever      Create = "never"
 )
 
-// MakesAtDelivery says whether a mailbox is made at its first message.
+// MakesAtDelivery reports whether a mailbox is created at its first message.
 func (d *Directory) MakesAtDelivery() bool { return d.Create == CreateAtDelivery }
 
-// MakesAtLogin says whether a mailbox is made at its first log-in.
+// MakesAtLogin reports whether a mailbox is created at its first login.
 func (d *Directory) MakesAtLogin() bool { return d.Create != CreateNever }
 
-// LDAP is the directory's configuration for package ldap.
+// LDAP returns the configuration for package ldap.
 func (d *Directory) LDAP(log *slog.Logger) ldap.Config {
 	c := d.Config
 	c.Log = log
 	return c
 }
 
-// SystemCheck is a way to check the passwords of this machine's own accounts.
+// SystemCheck is a method to check the passwords of this machine's accounts.
 type SystemCheck string
 
 // The values of SystemCheck.
 const (
 	UnixChkpwd    SystemCheck = "unix_chkpwd"   // PAM's helper
-	Checkpassword SystemCheck = "checkpassword" // a program of that protocol
+	Checkpassword SystemCheck = "checkpassword" // a program with that interface
 )
 
-// System is how the passwords of this machine's own accounts are checked.
+// System holds how the passwords of this machine's accounts are checked.
 type System struct {
 	Check         SystemCheck
 	Checkpassword []string      // absolute path and arguments; empty with UnixChkpwd
-	MinUID        int           // accounts below are nobody's
+	MinUID        int           // lower user ids belong to the system and cannot log in
 	Timeout       time.Duration // of one check
 }
 
-// Checker checks them.
+// Checker returns the configured checker.
 func (s *System) Checker() system.Checker {
 	if s.Check == Checkpassword {
 		return &system.Checkpassword{Program: s.Checkpassword, Timeout: s.Timeout}
@@ -72,20 +71,20 @@ func (s *System) Checker() system.Checker {
 
 const filterHint = `write one such as "(&(objectClass=person)(uid=%u))"; %u is the user name, %d the domain, %a the address`
 
-// checkUserFilter refuses a filter that finds the same people whoever logs in.
+// checkUserFilter refuses a filter that finds the same entries for every user.
 func checkUserFilter(filter string) error {
 	if err := ldap.CheckFilter(filter); err != nil {
 		return err
 	}
 	if !strings.Contains(filter, "%u") && !strings.Contains(filter, "%a") {
-		return fmt.Errorf("%q has neither %%u nor %%a, and finds the same people whoever logs in", filter)
+		return fmt.Errorf("%q has neither %%u nor %%a, and finds the same people for every user", filter)
 	}
 	return nil
 }
 
 var attribute = checked(ldap.CheckAttribute, `write one such as "mail"`)
 
-// checked takes a text that something finds nothing wrong with.
+// checked accepts a text for which check returns no error.
 func checked(check func(string) error, hint string) codec[string] {
 	return codec[string]{
 		parse: func(s string) (string, error) {
@@ -106,18 +105,18 @@ var ldapServer = checked(func(s string) error {
 // argument is a word of a command.
 var argument = checked(func(s string) error {
 	if strings.ContainsRune(s, 0) {
-		return fmt.Errorf("%q holds a NUL", s)
+		return fmt.Errorf("%q contains a NUL", s)
 	}
 	return nil
 }, "")
 
 var netBIOSName = regexp.MustCompile(`^[^\\/:*?"<>|@ \x00-\x1f]{1,15}$`)
 
-// netBIOS takes the name of a Windows domain, in capitals or not.
+// netBIOS parses the name of a Windows domain, in any case.
 var netBIOS = codec[string]{
 	parse: func(s string) (string, error) {
 		if !netBIOSName.MatchString(s) {
-			return "", wrong(fmt.Sprintf("%q is no name of a Windows domain", s), `write what stands before the backslash in "OFFICE\\anna"`)
+			return "", wrong(fmt.Sprintf("%q is not the name of a Windows domain", s), `write what stands before the backslash in "OFFICE\\anna"`)
 		}
 		return strings.ToUpper(s), nil
 	},

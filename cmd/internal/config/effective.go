@@ -27,8 +27,8 @@ func (c *Config) Effective() []Setting {
 	return all
 }
 
-// Origin is where a key is set, as policy.Setting has it: "pillarbox.toml:41",
-// "env PILLARBOX_…" or "default".
+// Origin returns the origin of a key in the form of policy.Setting:
+// "pillarbox.toml:41", "env PILLARBOX_…" or "default".
 func (c *Config) Origin(name string) string {
 	if o, ok := c.source(name); ok {
 		return o.short()
@@ -36,7 +36,7 @@ func (c *Config) Origin(name string) string {
 	return byDefault
 }
 
-// source is where a key has its value from: a route's key perhaps from
+// source returns the origin of the value of a key. A route may have it from
 // [outbound].
 func (c *Config) source(name string) (o origin, ok bool) {
 	if o, ok = c.origin[name]; ok || !strings.HasPrefix(name, "route[") {
@@ -59,7 +59,7 @@ func (c *Config) source(name string) (o origin, ok bool) {
 // of a table that only one of the two has is named as a whole, as route[3].
 func Diff(old, new *Config) []string {
 	var changed []string
-	note := func(k key) {
+	compare := func(k key) {
 		name := k.name
 		switch before, after := k.exists(old), k.exists(new); {
 		case before != after:
@@ -72,10 +72,10 @@ func Diff(old, new *Config) []string {
 		}
 	}
 	for _, k := range new.keys() {
-		note(k)
+		compare(k)
 	}
-	for _, k := range old.keys() { // groups and entries that are gone
-		note(k)
+	for _, k := range old.keys() { // groups and entries that only the old one has
+		compare(k)
 	}
 	return changed
 }

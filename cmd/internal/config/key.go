@@ -37,9 +37,9 @@ type key struct {
 	// reset gives the field its default; nil if the entry of a table inherits its value.
 	reset func(c *Config)
 
-	// set parses a value, a string, []string, int64 or bool as kind says, into
-	// the field; at is the origin of an item of a list, or of the value. It
-	// returns every mistake; the field is unchanged after one.
+	// set parses a value, a string, []string, int64 or bool for the four kinds, into
+	// the field; at returns the origin of an item of a list, or of the value. set
+	// returns every mistake, and then leaves the field unchanged.
 	set func(c *Config, v any, at func(item int) string) []fault
 
 	// show writes the field as it would be written in the file.

@@ -8,7 +8,7 @@ import (
 	"pillarbox/smtp/policy"
 )
 
-// loginSections are who may log in, and how passwords are checked.
+// loginSections are logins, passwords and the accounts of this machine.
 func loginSections() []sectionRow {
 	return []sectionRow{
 		{"auth", "", []key{
@@ -105,7 +105,7 @@ func loginSections() []sectionRow {
 	}
 }
 
-// plaintextNetworks fills the list of the policy and the networks that POP3 knows.
+// plaintextNetworks sets both the list of the policy and the networks of POP3.
 func plaintextNetworks(name, doc string) key {
 	k := list(name, func(c *Config) *[]network { return &c.Auth.PlaintextNetworks },
 		trustedNetwork, nil, doc)

@@ -8,7 +8,7 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// outboundSections are mail to other servers, reports, and the other ways in.
+// outboundSections are mail to other servers, reports, and mail from this machine.
 func outboundSections() []sectionRow {
 	return []sectionRow{
 		{"outbound", `How mail to other servers leaves. Without a smart host it goes to the mail

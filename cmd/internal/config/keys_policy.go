@@ -8,7 +8,7 @@ import (
 	"pillarbox/smtp/policy"
 )
 
-// policySections are the rules: who may connect, and who may send what to whom.
+// policySections are the rules for connections, senders, recipients and relaying.
 func policySections() []sectionRow {
 	rules := []sectionRow{
 		{"connections", `Which hosts may connect. Others get a 554 at once, before any command.
@@ -55,7 +55,7 @@ func policySections() []sectionRow {
 	return slices.Concat(rules, siteSections(), relaySections())
 }
 
-// siteSections are what each service demands of its clients.
+// siteSections are the demands of each service.
 func siteSections() []sectionRow {
 	return []sectionRow{
 		{"sites.smtp", `What each service demands ("Internet sites", "Access control"). [listen] turns
@@ -86,7 +86,7 @@ func siteSections() []sectionRow {
 // siteDefaults are the defaults in which the SMTP services differ.
 type siteDefaults struct{ requireTLS, requireAuth, anonymous bool }
 
-// smtpSiteKeys are what one SMTP service may demand.
+// smtpSiteKeys are the demands of one SMTP service.
 func smtpSiteKeys(section string, of func(*Config) *policy.Site, def siteDefaults) []key {
 	return []key{
 		ruleBoolean(section+".require_tls",
@@ -117,7 +117,7 @@ func smtpSiteKeys(section string, of func(*Config) *policy.Site, def siteDefault
 	}
 }
 
-// relaySections are who may send to whom.
+// relaySections are the rules for relaying, senders and recipients.
 func relaySections() []sectionRow {
 	return []sectionRow{
 		{"relay", `Who may send to domains that are not hosted here. By default, users who have logged
@@ -246,7 +246,7 @@ func relaySections() []sectionRow {
 	}
 }
 
-// filterSections are what is checked about a host and a message beside the rules.
+// filterSections are the checks of hosts by DNS lists and of messages by SPF, DKIM and DMARC.
 func filterSections() []sectionRow {
 	return []sectionRow{
 		{"dnsbl", `Hosts that are known to send spam: your own list, then your exceptions, then lists

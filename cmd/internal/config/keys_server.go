@@ -9,7 +9,7 @@ import (
 	"pillarbox/tls/acme"
 )
 
-// serverSections are the server itself: its names, its ports, its certificates.
+// serverSections are the names, the ports and the certificates of the server.
 func serverSections() []sectionRow {
 	return []sectionRow{
 		{"", fileIntro, []key{
@@ -117,7 +117,7 @@ func serverSections() []sectionRow {
 	}
 }
 
-// protocolSections are what SMTP and POP3 do, and their limits.
+// protocolSections are SMTP, POP3, their limits, DNS, the mailboxes and the log.
 func protocolSections() []sectionRow {
 	return []sectionRow{
 		{"smtp", "", []key{

@@ -16,13 +16,13 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// LogIns holds what [auth] says of mechanisms, secrets and methods.
+// LogIns holds the methods, mechanisms and stored secrets of [auth].
 type LogIns struct {
-	Method     directory.Method       // of domains that do not say it
-	Mechanisms []string               // that may be used
-	Store      []directory.SecretKind // kept for every mailbox beside its verifier
-	RequireSPA bool                   // NTLM and nothing else
-	Challenge  []network              // where a mechanism is offered that some mailbox cannot do
+	Method     directory.Method       // of domains without a method of their own
+	Mechanisms []string               // permitted
+	Store      []directory.SecretKind // stored for every mailbox beside its verifier
+	RequireSPA bool                   // accept NTLM only
+	Challenge  []network              // get a mechanism that not every mailbox can use
 	NTLMv1     bool
 	KeyFile    string // absolute path; "" for secrets.key below data
 }
@@ -30,20 +30,20 @@ type LogIns struct {
 // Passwords holds the rules for new passwords.
 type Passwords struct {
 	MinLength  int    // in characters; 0: none
-	DenyCommon bool   // those that everybody tries
-	DenyList   string // absolute path of a file, a password a line; ""
+	DenyCommon bool   // refuse the passwords that attackers try first
+	DenyList   string // absolute path of a file with a password on each line; "" for none
 	MaxAge     int    // in days; 0: for ever
-	Reuse      int    // so many earlier ones may not come back
+	Reuse      int    // number of last passwords that may not be used again
 
 	denied map[string]bool // of DenyList, in small letters
 }
 
-// Common reports whether a password, in small letters, is one that everybody
-// tries first and that may not be used therefore.
+// Common reports whether a password, in small letters, is refused as one that
+// attackers try first.
 func (p *Passwords) Common(lower string) bool { return p.DenyCommon && auth.IsCommon(lower) }
 
-// Denied reports whether a password, in small letters, is in the file of those
-// that may not be used.
+// Denied reports whether a password, in small letters, is in the file of denied
+// passwords.
 func (p *Passwords) Denied(lower string) bool { return p.denied[lower] }
 
 var method = codec[directory.Method]{
@@ -57,20 +57,20 @@ var method = codec[directory.Method]{
 	format: func(m directory.Method) string { return string(m) },
 }
 
-// checkLogIns reports settings by which nobody could log in, and reads the list
-// of denied passwords.
+// checkLogIns reports settings that make every login fail, and reads the list of
+// denied passwords.
 func (l *loader) checkLogIns() {
 	c := &l.config
 	if l.sound("auth.mechanisms") && len(c.LogIns.Mechanisms) == 0 {
 		const name = "auth.mechanisms"
-		l.problem(c.origin[name], name, "nobody could log in", `name some, such as "PLAIN" and "LOGIN"`)
+		l.problem(c.origin[name], name, "no login is possible", `name some, such as "PLAIN" and "LOGIN"`)
 	}
 	if c.LogIns.RequireSPA && !slices.Contains(c.LogIns.Mechanisms, auth.NTLM) && l.sound("auth.mechanisms") {
 		const name = "auth.require_spa"
-		l.problem(c.origin[name], name, "wants the mechanism NTLM, which auth.mechanisms does not permit", `add "NTLM" to auth.mechanisms`)
+		l.problem(c.origin[name], name, "needs the mechanism NTLM, which auth.mechanisms does not permit", `add "NTLM" to auth.mechanisms`)
 	}
 	if name := "auth.require_spa"; c.LogIns.RequireSPA && c.LogIns.Method != "" && c.LogIns.Method != directory.ByFile && l.sound("auth.method") {
-		l.problem(c.origin[name], name, fmt.Sprintf("nobody could log in: passwords that auth.method = %q checks know no SPA", c.LogIns.Method),
+		l.problem(c.origin[name], name, fmt.Sprintf("no login is possible: auth.method = %q cannot check SPA", c.LogIns.Method),
 			`write method = "file", or leave require_spa out`)
 	}
 	if l.sound("auth.method") {
@@ -86,7 +86,7 @@ func (l *loader) checkLogIns() {
 	}
 }
 
-// checkMethod reports a directory that is asked for passwords and not there.
+// checkMethod reports a method that names a missing [[directory]].
 func (l *loader) checkMethod() {
 	const name = "auth.method"
 	c := &l.config
@@ -107,7 +107,7 @@ func notThere(path string) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// maxDenyList is what a list of denied passwords may have, in octets.
+// maxDenyList is the largest list of denied passwords, in octets.
 const maxDenyList = 64 << 20
 
 func (l *loader) readDenyList() {

@@ -12,35 +12,35 @@ import (
 	"pillarbox/tls/certs"
 )
 
-// TLS names the certificates and says who gets which TLS. The paths are
-// absolute, of PEM files. Cert and Key are both empty when the server's own CA in
-// the data directory issues the certificates.
+// TLS holds the certificates and the versions of TLS. The paths are absolute, of
+// PEM files. Cert and Key are both empty if the server's own CA in the data directory
+// issues the certificates.
 type TLS struct {
 	Cert       string
 	Key        string
-	RSACert    string // beside Cert, for programs that cannot use that
+	RSACert    string // beside Cert, for programs that cannot use it
 	RSAKey     string
 	MinVersion uint16 // as in crypto/tls
 
-	LegacyNetworks []netip.Prefix // may use old TLS
+	LegacyNetworks []netip.Prefix // clients that may use old TLS
 	LegacyRC4      bool           // and RC4
 
 	ACME ACME
 }
 
-// ACME is how a certificate for a public name is got (RFC 8555).
+// ACME holds the settings for a certificate for a public name (RFC 8555).
 type ACME struct {
 	Enabled     bool
 	Directory   string
 	Email       address
 	Names       []domain // empty: the host name
 	Challenge   acme.Challenge
-	Listen      string // "": the port of the challenge
+	Listen      string // "": the usual port of the challenge
 	CAFile      string
 	AcceptTerms bool
 }
 
-// anyNetwork takes a network, the internet too, or a single address.
+// anyNetwork parses a network, even the whole internet, or a single address.
 var anyNetwork = codec[network]{
 	parse: func(s string) (network, error) {
 		return parseNetwork(s, `write a network or an address, such as "192.168.1.0/24"`)
@@ -59,7 +59,7 @@ var secureURL = codec[string]{
 	format: asIs,
 }
 
-// Certs is the certificate manager's own configuration.
+// Certs returns the configuration of the certificate manager.
 func (c *Config) Certs() certs.Config {
 	cfg := certs.Config{
 		Dir:            filepath.Join(c.Data, "tls"),
@@ -78,8 +78,8 @@ func (c *Config) Certs() certs.Config {
 	return cfg
 }
 
-// acmeDir is where the account and the certificate of an ACME server are kept:
-// with another server these are others.
+// acmeDir is the directory of the account and the certificate of the ACME server;
+// each server has its own.
 func (c *Config) acmeDir() string {
 	host := "unknown"
 	if u, err := url.Parse(c.TLS.ACME.Directory); err == nil {
@@ -88,8 +88,7 @@ func (c *Config) acmeDir() string {
 	return filepath.Join(c.Data, "tls", "acme", host)
 }
 
-// ACME is the configuration of the keeper of the ACME certificate; nil: there is
-// none to be kept.
+// ACME returns the configuration of the ACME client, nil if ACME is off.
 func (c *Config) ACME() *acme.Config {
 	a := &c.TLS.ACME
 	if !a.Enabled {
@@ -111,7 +110,7 @@ func (c *Config) ACME() *acme.Config {
 	return cfg
 }
 
-// checkTLS looks at what no single key of [tls] and of the sites' TLS can tell.
+// checkTLS checks the keys of [tls] and the TLS of the sites together.
 func (l *loader) checkTLS() {
 	c := &l.config.TLS
 	pair := func(cert, certFile, key, keyFile string) {
@@ -136,18 +135,18 @@ func (l *loader) checkLegacy() {
 	for _, n := range l.config.TLS.LegacyNetworks {
 		switch {
 		case isInternet(n):
-			l.warn(l.config.Origin(name), name, "%s takes in the internet: strangers get TLS that can be broken; name the old computers' own addresses", n)
+			l.warn(l.config.Origin(name), name, "%s contains the internet: strangers would get TLS that can be broken; list the addresses of the old computers", n)
 		case !isOwn(n):
-			l.warn(l.config.Origin(name), name, "%s is on the internet: what crosses it with old TLS can be read; a VPN would be better", n)
+			l.warn(l.config.Origin(name), name, "%s is on the internet, where mail over old TLS can be read; a VPN is better", n)
 		}
 	}
 	if l.config.TLS.LegacyRC4 && len(l.config.TLS.LegacyNetworks) == 0 {
-		l.warn(l.config.Origin("tls.legacy_rc4"), "tls.legacy_rc4", "nobody gets RC4: tls.legacy_networks is empty")
+		l.warn(l.config.Origin("tls.legacy_rc4"), "tls.legacy_rc4", "no client gets RC4: tls.legacy_networks is empty")
 	}
 }
 
-// ownNetworks are those that are not routed on the internet (RFC 1918, 3927,
-// 4193, 4291 and 6598, and loopback).
+// ownNetworks are not routed on the internet (RFC 1918, 3927, 4193, 4291 and 6598,
+// and loopback).
 var ownNetworks = []netip.Prefix{
 	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
 	netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("127.0.0.0/8"),
@@ -164,7 +163,7 @@ func (l *loader) checkACME() {
 		return
 	}
 	if l.config.TLS.Cert != "" {
-		l.problem(l.config.origin["tls.acme.enabled"], "tls.acme.enabled", "is set and tls.cert is too", "choose one of the two")
+		l.problem(l.config.origin["tls.acme.enabled"], "tls.acme.enabled", "is set, and so is tls.cert", "choose one of the two")
 	}
 	if !a.AcceptTerms {
 		l.problem(l.config.origin["tls.acme.enabled"], "tls.acme.accept_terms", "must be true for a certificate by ACME",
@@ -175,7 +174,7 @@ func (l *loader) checkACME() {
 	}
 }
 
-// checkStrength reports a demand on the cipher where TLS itself is none.
+// checkStrength warns if a site demands a strong cipher but not TLS.
 func (l *loader) checkStrength() {
 	c := &l.config.Sites
 	for _, site := range []struct {
@@ -187,7 +186,7 @@ func (l *loader) checkStrength() {
 		{"sites.pop3", c.POP3.Require128Bit, c.POP3.RequireTLS},
 	} {
 		if name := site.name + ".require_128_bit"; site.strong && !site.required {
-			l.warn(l.config.Origin(name), name, "who does without TLS is not held to it: %s.require_tls is false", site.name)
+			l.warn(l.config.Origin(name), name, "does not apply to clients without TLS: %s.require_tls is false", site.name)
 		}
 	}
 }
