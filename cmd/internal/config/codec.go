@@ -28,6 +28,11 @@ type codec[T any] struct {
 	format func(T) string
 }
 
+// plain is a codec for texts in the form that parse returns.
+func plain(parse func(string) (string, error)) codec[string] {
+	return codec[string]{parse: parse, format: func(s string) string { return s }}
+}
+
 // optional lets "" stand for the zero value.
 func optional[T any](as codec[T]) codec[T] {
 	return codec[T]{
@@ -79,38 +84,30 @@ var mailAddress = codec[address]{
 	format: address.String,
 }
 
-var filePath = codec[string]{
-	parse: func(s string) (string, error) {
-		if s == "" || strings.ContainsRune(s, 0) {
-			return "", wrong(fmt.Sprintf("%q is not a path", s), "write a path, absolute or relative to the folder of this file")
-		}
-		return s, nil
-	},
-	format: asIs,
-}
-
-func asIs(s string) string { return s }
+var filePath = plain(func(s string) (string, error) {
+	if s == "" || strings.ContainsRune(s, 0) {
+		return "", wrong(fmt.Sprintf("%q is not a path", s), "write a path, absolute or relative to the folder of this file")
+	}
+	return s, nil
+})
 
 // listenAddress parses an address for net.Listen with a number as its port. The
 // given port is for the hints.
 func listenAddress(port int) codec[string] {
 	hint := fmt.Sprintf(`write ":%d", "192.0.2.1:%d" or "[2001:db8::1]:%d"`, port, port, port)
-	return codec[string]{
-		parse: func(s string) (string, error) {
-			host, number, err := net.SplitHostPort(s)
-			if err != nil {
-				return "", wrong(fmt.Sprintf("%q is not an address with a port", s), hint)
-			}
-			if _, err := strconv.ParseUint(number, 10, 16); err != nil {
-				return "", wrong(fmt.Sprintf("%q is not a port from 0 to 65535", number), hint)
-			}
-			if !isHost(host) {
-				return "", wrong(fmt.Sprintf("%q is neither an IP address nor a host name", host), hint)
-			}
-			return s, nil
-		},
-		format: asIs,
-	}
+	return plain(func(s string) (string, error) {
+		host, number, err := net.SplitHostPort(s)
+		if err != nil {
+			return "", wrong(fmt.Sprintf("%q is not an address with a port", s), hint)
+		}
+		if _, err := strconv.ParseUint(number, 10, 16); err != nil {
+			return "", wrong(fmt.Sprintf("%q is not a port from 0 to 65535", number), hint)
+		}
+		if !isHost(host) {
+			return "", wrong(fmt.Sprintf("%q is neither an IP address nor a host name", host), hint)
+		}
+		return s, nil
+	})
 }
 
 func isHost(host string) bool {
@@ -283,33 +280,27 @@ func formatDuration(d duration) string {
 // reply. The length keeps the line below 512 octets with a long host name.
 func greeting(forbidden string) codec[string] {
 	const longest = 200
-	return codec[string]{
-		parse: func(s string) (string, error) {
-			switch {
-			case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }):
-				return "", wrong("contains a character that is not printable ASCII", "write printable ASCII only")
-			case forbidden != "" && strings.ContainsAny(s, forbidden):
-				return "", wrong("contains an angle bracket", "write it without < and >")
-			case len(s) > longest:
-				return "", wrong(fmt.Sprintf("is %d octets long", len(s)), fmt.Sprintf("write at most %d", longest))
-			case strings.Contains(strings.NewReplacer("%h", "", "%d", "").Replace(s), "%"):
-				return "", wrong("contains an unknown % sequence", "%h is the host name and %d the date")
-			}
-			return s, nil
-		},
-		format: asIs,
-	}
-}
-
-var separator = codec[string]{
-	parse: func(s string) (string, error) {
-		if len(s) != 1 || !strings.Contains("+-_=#~!%&*/?^|", s) {
-			return "", wrong(fmt.Sprintf("%q cannot separate a mailbox from its detail", s), `write one character such as "+" or "-", or "" for off`)
+	return plain(func(s string) (string, error) {
+		switch {
+		case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }):
+			return "", wrong("contains a character that is not printable ASCII", "write printable ASCII only")
+		case forbidden != "" && strings.ContainsAny(s, forbidden):
+			return "", wrong("contains an angle bracket", "write it without < and >")
+		case len(s) > longest:
+			return "", wrong(fmt.Sprintf("is %d octets long", len(s)), fmt.Sprintf("write at most %d", longest))
+		case strings.Contains(strings.NewReplacer("%h", "", "%d", "").Replace(s), "%"):
+			return "", wrong("contains an unknown % sequence", "%h is the host name and %d the date")
 		}
 		return s, nil
-	},
-	format: asIs,
+	})
 }
+
+var separator = plain(func(s string) (string, error) {
+	if len(s) != 1 || !strings.Contains("+-_=#~!%&*/?^|", s) {
+		return "", wrong(fmt.Sprintf("%q cannot separate a mailbox from its detail", s), `write one character such as "+" or "-", or "" for off`)
+	}
+	return s, nil
+})
 
 // choice is one word of a fixed set and its value.
 type choice[T comparable] struct {

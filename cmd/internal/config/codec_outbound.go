@@ -91,16 +91,13 @@ var tlsMode = oneOf(
 	choice[route.TLSMode]{"required", route.TLSRequired}, choice[route.TLSMode]{"verified", route.TLSVerified})
 
 // routePattern parses a domain of a route.
-var routePattern = codec[string]{
-	parse: func(s string) (string, error) {
-		pattern, err := route.ParsePattern(s)
-		if err != nil {
-			return "", wrong(err.Error(), `write "partner.example", "*.partner.example" for all below it, or "*"`)
-		}
-		return pattern, nil
-	},
-	format: asIs,
-}
+var routePattern = plain(func(s string) (string, error) {
+	pattern, err := route.ParsePattern(s)
+	if err != nil {
+		return "", wrong(err.Error(), `write "partner.example", "*.partner.example" for all below it, or "*"`)
+	}
+	return pattern, nil
+})
 
 // foldedAddress parses an address and folds it for comparisons.
 var foldedAddress = codec[address]{
@@ -115,24 +112,18 @@ var foldedAddress = codec[address]{
 }
 
 // credential parses a user name for another server.
-var credential = codec[string]{
-	parse: func(s string) (string, error) {
-		if len(s) > 255 || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			return "", wrong("is too long or contains a control character", "write the name that the other server knows you by")
-		}
-		return s, nil
-	},
-	format: asIs,
-}
+var credential = plain(func(s string) (string, error) {
+	if len(s) > 255 || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return "", wrong("is too long or contains a control character", "write the name that the other server knows you by")
+	}
+	return s, nil
+})
 
 // heloName parses the server's name in EHLO.
-var heloName = codec[string]{
-	parse: func(s string) (string, error) {
-		d, err := hostName.parse(s)
-		return string(d), err
-	},
-	format: asIs,
-}
+var heloName = plain(func(s string) (string, error) {
+	d, err := hostName.parse(s)
+	return string(d), err
+})
 
 // localAddress parses an address of this machine.
 var localAddress = codec[ipAddress]{
@@ -193,64 +184,52 @@ var timeOfDay = codec[duration]{
 }
 
 // etrnDomain parses an argument of ETRN (RFC 1985 §5.2).
-var etrnDomain = codec[string]{
-	parse: func(s string) (string, error) {
-		bare, at := strings.CutPrefix(s, "@")
-		if queue, ok := strings.CutPrefix(s, "#"); ok {
-			if queueName.MatchString(queue) {
-				return s, nil
-			}
-		} else if d, err := addr.ParseDomain(bare); err == nil && !d.IsLiteral() {
-			if at {
-				return "@" + string(d), nil
-			}
-			return string(d), nil
+var etrnDomain = plain(func(s string) (string, error) {
+	bare, at := strings.CutPrefix(s, "@")
+	if queue, ok := strings.CutPrefix(s, "#"); ok {
+		if queueName.MatchString(queue) {
+			return s, nil
 		}
-		return "", wrong(fmt.Sprintf("%q is not an argument of ETRN", s),
-			`write "office.example", "@office.example" with all below it, or "#name" of a queue`)
-	},
-	format: asIs,
-}
+	} else if d, err := addr.ParseDomain(bare); err == nil && !d.IsLiteral() {
+		if at {
+			return "@" + string(d), nil
+		}
+		return string(d), nil
+	}
+	return "", wrong(fmt.Sprintf("%q is not an argument of ETRN", s),
+		`write "office.example", "@office.example" with all below it, or "#name" of a queue`)
+})
 
 var queueName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 // label parses the name of an entry in logs and commands.
-var label = codec[string]{
-	parse: func(s string) (string, error) {
-		if !queueName.MatchString(s) {
-			return "", wrong(fmt.Sprintf("%q is not a name", s), "write letters, digits, ., - and _")
-		}
-		return s, nil
-	},
-	format: asIs,
-}
+var label = plain(func(s string) (string, error) {
+	if !queueName.MatchString(s) {
+		return "", wrong(fmt.Sprintf("%q is not a name", s), "write letters, digits, ., - and _")
+	}
+	return s, nil
+})
 
 // socketPath parses the path of a unix socket, at most 107 octets.
-var socketPath = codec[string]{
-	parse: func(s string) (string, error) {
-		if _, err := filePath.parse(s); err != nil {
-			return "", err
-		}
-		if filepath.IsAbs(s) && len(s) > 107 {
-			return "", wrong(fmt.Sprintf("is %d octets long", len(s)), "the system takes a socket's path of at most 107 octets; write a shorter one")
-		}
-		return s, nil
-	},
-	format: asIs,
-}
+var socketPath = plain(func(s string) (string, error) {
+	if _, err := filePath.parse(s); err != nil {
+		return "", err
+	}
+	if filepath.IsAbs(s) && len(s) > 107 {
+		return "", wrong(fmt.Sprintf("is %d octets long", len(s)), "the system takes a socket's path of at most 107 octets; write a shorter one")
+	}
+	return s, nil
+})
 
 // listedText parses the text of a refusal, one line of a reply.
-var listedText = codec[string]{
-	parse: func(s string) (string, error) {
-		switch {
-		case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }):
-			return "", wrong("contains a character that is not printable ASCII", "write printable ASCII only")
-		case len(s) > 200:
-			return "", wrong(fmt.Sprintf("is %d octets long", len(s)), "write at most 200")
-		case strings.Contains(strings.NewReplacer("%i", "", "%s", "").Replace(s), "%"):
-			return "", wrong("contains an unknown % sequence", "%i is the client's address and %s the site that lists it")
-		}
-		return s, nil
-	},
-	format: asIs,
-}
+var listedText = plain(func(s string) (string, error) {
+	switch {
+	case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }):
+		return "", wrong("contains a character that is not printable ASCII", "write printable ASCII only")
+	case len(s) > 200:
+		return "", wrong(fmt.Sprintf("is %d octets long", len(s)), "write at most 200")
+	case strings.Contains(strings.NewReplacer("%i", "", "%s", "").Replace(s), "%"):
+		return "", wrong("contains an unknown % sequence", "%i is the client's address and %s the site that lists it")
+	}
+	return s, nil
+})

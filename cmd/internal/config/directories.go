@@ -86,15 +86,12 @@ var attribute = checked(ldap.CheckAttribute, `write one such as "mail"`)
 
 // checked accepts a text for which check returns no error.
 func checked(check func(string) error, hint string) codec[string] {
-	return codec[string]{
-		parse: func(s string) (string, error) {
-			if err := check(s); err != nil {
-				return "", wrong(err.Error(), hint)
-			}
-			return s, nil
-		},
-		format: asIs,
-	}
+	return plain(func(s string) (string, error) {
+		if err := check(s); err != nil {
+			return "", wrong(err.Error(), hint)
+		}
+		return s, nil
+	})
 }
 
 var ldapServer = checked(func(s string) error {
@@ -113,12 +110,9 @@ var argument = checked(func(s string) error {
 var netBIOSName = regexp.MustCompile(`^[^\\/:*?"<>|@ \x00-\x1f]{1,15}$`)
 
 // netBIOS parses the name of a Windows domain, in any case.
-var netBIOS = codec[string]{
-	parse: func(s string) (string, error) {
-		if !netBIOSName.MatchString(s) {
-			return "", wrong(fmt.Sprintf("%q is not the name of a Windows domain", s), `write what stands before the backslash in "OFFICE\\anna"`)
-		}
-		return strings.ToUpper(s), nil
-	},
-	format: asIs,
-}
+var netBIOS = plain(func(s string) (string, error) {
+	if !netBIOSName.MatchString(s) {
+		return "", wrong(fmt.Sprintf("%q is not the name of a Windows domain", s), `write what stands before the backslash in "OFFICE\\anna"`)
+	}
+	return strings.ToUpper(s), nil
+})

@@ -59,23 +59,17 @@ func (c *Config) source(name string) (o origin, ok bool) {
 // of a table that only one of the two has is named as a whole, as route[3].
 func Diff(old, new *Config) []string {
 	var changed []string
-	compare := func(k key) {
+	for _, k := range slices.Concat(new.keys(), old.keys()) { // old has entries and groups that are gone
 		name := k.name
 		switch before, after := k.exists(old), k.exists(new); {
 		case before != after:
 			name = section(name)
 		case before && k.show(old) == k.show(new):
-			return
+			continue
 		}
 		if !slices.Contains(changed, name) {
 			changed = append(changed, name)
 		}
-	}
-	for _, k := range new.keys() {
-		compare(k)
-	}
-	for _, k := range old.keys() { // groups and entries that only the old one has
-		compare(k)
 	}
 	return changed
 }

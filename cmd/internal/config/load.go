@@ -155,6 +155,11 @@ func (l *loader) problem(o origin, key, what, hint string) {
 	l.problems = append(l.problems, p)
 }
 
+// keyProblem reports a mistake at the place where the key is set.
+func (l *loader) keyProblem(key, what, hint string) {
+	l.problem(l.config.origin[key], key, what, hint)
+}
+
 // file sets all keys of the file outside the tables.
 func (l *loader) file(data []byte) *document {
 	d := readDocument(l.path, data, l.names)
@@ -204,11 +209,11 @@ func (l *loader) take(d *document, keys []key) {
 	for _, k := range keys {
 		if _, ok := layer[k.name]; ok {
 			l.set(k, func(item int) origin {
-				line := d.values[k.name].line
-				if items := d.values[k.name].items; item < len(items) { // not if an empty list is the fault
-					line = items[item]
+				v := d.values[k.name]
+				if item < len(v.items) { // not if an empty list is the fault
+					v.line = v.items[item]
 				}
-				return origin{file: l.path, line: line}
+				return origin{file: l.path, line: v.line}
 			})
 		}
 	}
@@ -358,7 +363,7 @@ func (l *loader) sound(name string) bool {
 // already.
 func (l *loader) check() {
 	c := &l.config
-	if _, ok := c.origin["hostname"]; !ok && l.sound("hostname") {
+	if !c.set("hostname") && l.sound("hostname") {
 		l.problem(origin{file: l.path}, "hostname", "is missing", `write the server's name, as in hostname = "mail.office.example"`)
 	}
 	l.checkTLS()
@@ -370,7 +375,7 @@ func (l *loader) check() {
 		l.checkSessionSize(&c.SMTP)
 	}
 	if r := &c.Policy.Connections; r.Only.Value && r.Allow.Len() == 0 && l.sound("connections.allow") {
-		l.warn(r.Only.Origin, "connections.mode", "no host may connect: connections.allow is empty")
+		l.keyWarning("connections.mode", "no host may connect: connections.allow is empty")
 	}
 	l.checkListen()
 	l.checkSites()
@@ -394,7 +399,7 @@ func (l *loader) checkNotices() {
 		return
 	}
 	for what := range strings.SplitSeq(err.Error(), "\n") {
-		l.problem(l.config.origin[name], name, what, `correct the template, or write "" for those that are built in`)
+		l.keyProblem(name, what, `correct the template, or write "" for those that are built in`)
 	}
 }
 
@@ -409,8 +414,7 @@ func (m *Mailboxes) loadNotices() (err error) {
 func (l *loader) checkSessionSize(c *SMTP) {
 	const name = "smtp.max_session_size"
 	if c.MaxSessionSize > 0 && c.MaxSessionSize < c.MaxMessageSize {
-		l.problem(l.config.origin[name], name,
-			fmt.Sprintf("a connection may send %s, but one message %s", quota.FormatSize(c.MaxSessionSize), quota.FormatSize(c.MaxMessageSize)),
+		l.keyProblem(name, fmt.Sprintf("a connection may send %s, but one message %s", quota.FormatSize(c.MaxSessionSize), quota.FormatSize(c.MaxMessageSize)),
 			"write at least smtp.max_message_size, or lower that")
 	}
 }
@@ -421,13 +425,13 @@ func (l *loader) checkSites() {
 	c := &l.config.Sites
 	smtp := func(name string, s *policy.Site) {
 		if s.RequireAuth.Value && !s.OfferAuth.Value {
-			l.problem(l.config.origin[name+".offer_auth"], name+".offer_auth", "the site requires a login and offers none",
+			l.keyProblem(name+".offer_auth", "the site requires a login and offers none",
 				"set "+name+".require_auth = false, or "+name+".offer_auth = true")
 		}
 	}
 	encrypted := func(name string, required bool) {
 		if !required {
-			l.problem(l.config.origin[name], name, "the service uses TLS from the start", "take the line out, or turn the service off in [listen]")
+			l.keyProblem(name, "the service uses TLS from the start", "take the line out, or turn the service off in [listen]")
 		}
 	}
 	smtp("sites.smtp", &c.SMTP)
@@ -439,7 +443,7 @@ func (l *loader) checkSites() {
 
 func (l *loader) checkPair(name, path, other, otherPath string) {
 	if path != "" && otherPath == "" {
-		l.problem(l.config.origin[name], name, "is set but "+other+" is not", "name both files, or neither for the server's own CA")
+		l.keyProblem(name, "is set but "+other+" is not", "name both files, or neither for the server's own CA")
 	}
 }
 
@@ -450,13 +454,12 @@ func (l *loader) checkPerAddress(c *Limits) {
 	if c.ConnectionsPerAddress <= c.Connections {
 		return
 	}
-	o, ok := l.config.origin[name]
-	if !ok {
-		c.ConnectionsPerAddress = c.Connections
+	if l.config.set(name) {
+		l.keyProblem(name, fmt.Sprintf("one address may have %d connections, but all together only %d",
+			c.ConnectionsPerAddress, c.Connections), "write at most limits.connections")
 		return
 	}
-	l.problem(o, name, fmt.Sprintf("one address may have %d connections, but all together only %d", c.ConnectionsPerAddress, c.Connections),
-		"write at most limits.connections")
+	c.ConnectionsPerAddress = c.Connections
 }
 
 // checkListen reports addresses that cannot both be listened on.
@@ -481,11 +484,10 @@ func (l *loader) checkListen() {
 					continue
 				}
 				blame, other := now, b
-				if _, ok := l.config.origin[now.key]; !ok { // blame the key that is set
+				if !l.config.set(now.key) { // blame the key that is set
 					blame, other = b, now
 				}
-				l.problem(l.config.origin[blame.key], blame.key,
-					fmt.Sprintf("%q takes the same port as %q of %s", blame.address, other.address, other.key), "give each its own port")
+				l.keyProblem(blame.key, fmt.Sprintf("%q takes the same port as %q of %s", blame.address, other.address, other.key), "give each its own port")
 				break
 			}
 			before = append(before, now)

@@ -50,7 +50,8 @@ var method = codec[directory.Method]{
 	parse: func(s string) (directory.Method, error) {
 		m, err := directory.ParseMethod(s)
 		if err != nil {
-			return m, wrong(err.Error(), `write "file", "system", "directory", or "directory:" and the name of a [[directory]]`)
+			return m, wrong(err.Error(),
+				`write "file", "system", "directory", or "directory:" and the name of a [[directory]]`)
 		}
 		return m, nil
 	},
@@ -62,15 +63,19 @@ var method = codec[directory.Method]{
 func (l *loader) checkLogIns() {
 	c := &l.config
 	if l.sound("auth.mechanisms") && len(c.LogIns.Mechanisms) == 0 {
-		const name = "auth.mechanisms"
-		l.problem(c.origin[name], name, "no login is possible", `name some, such as "PLAIN" and "LOGIN"`)
+		l.keyProblem("auth.mechanisms", "no login is possible",
+			`name some, such as "PLAIN" and "LOGIN"`)
 	}
-	if c.LogIns.RequireSPA && !slices.Contains(c.LogIns.Mechanisms, auth.NTLM) && l.sound("auth.mechanisms") {
-		const name = "auth.require_spa"
-		l.problem(c.origin[name], name, "needs the mechanism NTLM, which auth.mechanisms does not permit", `add "NTLM" to auth.mechanisms`)
+	ntlm := slices.Contains(c.LogIns.Mechanisms, auth.NTLM)
+	if c.LogIns.RequireSPA && !ntlm && l.sound("auth.mechanisms") {
+		l.keyProblem("auth.require_spa",
+			"needs the mechanism NTLM, which auth.mechanisms does not permit",
+			`add "NTLM" to auth.mechanisms`)
 	}
-	if name := "auth.require_spa"; c.LogIns.RequireSPA && c.LogIns.Method != "" && c.LogIns.Method != directory.ByFile && l.sound("auth.method") {
-		l.problem(c.origin[name], name, fmt.Sprintf("no login is possible: auth.method = %q cannot check SPA", c.LogIns.Method),
+	byFile := c.LogIns.Method == "" || c.LogIns.Method == directory.ByFile
+	if c.LogIns.RequireSPA && !byFile && l.sound("auth.method") {
+		l.keyProblem("auth.require_spa",
+			fmt.Sprintf("no login is possible: auth.method = %q cannot check SPA", c.LogIns.Method),
 			`write method = "file", or leave require_spa out`)
 	}
 	if l.sound("auth.method") {
@@ -78,7 +83,8 @@ func (l *loader) checkLogIns() {
 	}
 	if name := "auth.key_file"; c.LogIns.KeyFile != "" && l.sound(name) {
 		if folder := filepath.Dir(c.LogIns.KeyFile); notThere(folder) {
-			l.problem(c.origin[name], name, "the folder "+folder+" does not exist", "make it, and give it to the server's account")
+			l.keyProblem(name, "the folder "+folder+" does not exist",
+				"make it, and give it to the server's account")
 		}
 	}
 	if l.sound("passwords.deny_list") {
@@ -91,7 +97,8 @@ func (l *loader) checkMethod() {
 	const name = "auth.method"
 	c := &l.config
 	wanted, ok := c.LogIns.Method.Directory()
-	if !ok || slices.ContainsFunc(c.Directories, func(d Directory) bool { return wanted == "" || d.Name == wanted }) {
+	known := func(d Directory) bool { return wanted == "" || d.Name == wanted }
+	if !ok || slices.ContainsFunc(c.Directories, known) {
 		return
 	}
 	what, hint := "there is no [[directory]]", "write one at the end of the file"
@@ -99,7 +106,7 @@ func (l *loader) checkMethod() {
 		what = fmt.Sprintf("there is no [[directory]] called %q", wanted)
 		hint += fmt.Sprintf(", with name = %q", wanted)
 	}
-	l.problem(c.origin[name], name, what, hint)
+	l.keyProblem(name, what, hint)
 }
 
 func notThere(path string) bool {
@@ -118,7 +125,7 @@ func (l *loader) readDenyList() {
 	}
 	text, err := durable.ReadSmallFile(c.Passwords.DenyList, maxDenyList)
 	if err != nil {
-		l.problem(c.origin[name], name, err.Error(), "name a text file with a password on each line")
+		l.keyProblem(name, err.Error(), "name a text file with a password on each line")
 		return
 	}
 	denied := make(map[string]bool)
@@ -129,7 +136,8 @@ func (l *loader) readDenyList() {
 		}
 	}
 	if err := lines.Err(); err != nil {
-		l.problem(c.origin[name], name, fmt.Sprintf("%s: %v", c.Passwords.DenyList, err), "name a text file with a password on each line")
+		l.keyProblem(name, fmt.Sprintf("%s: %v", c.Passwords.DenyList, err),
+			"name a text file with a password on each line")
 		return
 	}
 	c.Passwords.denied = denied

@@ -144,3 +144,8 @@ func (l *loader) checkBareGroups(groups map[string][]policy.Line) {
 func (l *loader) warn(origin, key, what string, args ...any) {
 	l.config.Warnings = append(l.config.Warnings, fmt.Sprintf("%s: %s: %s", origin, key, fmt.Sprintf(what, args...)))
 }
+
+// keyWarning warns at the place where the key is set.
+func (l *loader) keyWarning(key, what string, args ...any) {
+	l.warn(l.config.Origin(key), key, what, args...)
+}

@@ -48,16 +48,14 @@ var anyNetwork = codec[network]{
 	format: network.String,
 }
 
-var secureURL = codec[string]{
-	parse: func(s string) (string, error) {
-		u, err := url.Parse(s)
-		if err != nil || u.Scheme != "https" || u.Hostname() == "" || !isHost(u.Hostname()) {
-			return "", wrong(fmt.Sprintf("%q is not the directory of an ACME server", s), "write its URL, which begins with https://")
-		}
-		return s, nil
-	},
-	format: asIs,
-}
+var secureURL = plain(func(s string) (string, error) {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || !isHost(u.Hostname()) {
+		return "", wrong(fmt.Sprintf("%q is not the directory of an ACME server", s),
+			"write its URL, which begins with https://")
+	}
+	return s, nil
+})
 
 // Certs returns the configuration of the certificate manager.
 func (c *Config) Certs() certs.Config {
@@ -94,7 +92,8 @@ func (c *Config) ACME() *acme.Config {
 	if !a.Enabled {
 		return nil
 	}
-	cfg := &acme.Config{Dir: c.acmeDir(), Directory: a.Directory, Challenge: a.Challenge, Listen: a.Listen, CAFile: a.CAFile}
+	cfg := &acme.Config{Dir: c.acmeDir(), Directory: a.Directory, Challenge: a.Challenge,
+		Listen: a.Listen, CAFile: a.CAFile}
 	if !a.Email.IsZero() {
 		cfg.Email = a.Email.String()
 	}
@@ -105,7 +104,8 @@ func (c *Config) ACME() *acme.Config {
 		cfg.Names = []string{string(c.Hostname)}
 	}
 	if cfg.Listen == "" {
-		cfg.Listen = map[acme.Challenge]string{acme.HTTP01: ":80", acme.TLSALPN01: ":443"}[a.Challenge]
+		cfg.Listen = map[acme.Challenge]string{acme.HTTP01: ":80",
+			acme.TLSALPN01: ":443"}[a.Challenge]
 	}
 	return cfg
 }
@@ -122,7 +122,7 @@ func (l *loader) checkTLS() {
 	pair("tls.cert", c.Cert, "tls.key", c.Key)
 	pair("tls.rsa_cert", c.RSACert, "tls.rsa_key", c.RSAKey)
 	if c.RSACert != "" && c.Cert == "" {
-		l.problem(l.config.origin["tls.rsa_cert"], "tls.rsa_cert", "is set but tls.cert is not",
+		l.keyProblem("tls.rsa_cert", "is set but tls.cert is not",
 			"take it out: the server's own CA issues an RSA certificate too")
 	}
 	l.checkLegacy()
@@ -135,26 +135,32 @@ func (l *loader) checkLegacy() {
 	for _, n := range l.config.TLS.LegacyNetworks {
 		switch {
 		case isInternet(n):
-			l.warn(l.config.Origin(name), name, "%s contains the internet: strangers would get TLS that can be broken; list the addresses of the old computers", n)
+			l.keyWarning(name,
+				"%s contains the internet: strangers would get TLS that can be broken; list the addresses of the old computers", n)
 		case !isOwn(n):
-			l.warn(l.config.Origin(name), name, "%s is on the internet, where mail over old TLS can be read; a VPN is better", n)
+			l.keyWarning(name,
+				"%s is on the internet, where mail over old TLS can be read; a VPN is better", n)
 		}
 	}
 	if l.config.TLS.LegacyRC4 && len(l.config.TLS.LegacyNetworks) == 0 {
-		l.warn(l.config.Origin("tls.legacy_rc4"), "tls.legacy_rc4", "no client gets RC4: tls.legacy_networks is empty")
+		l.keyWarning("tls.legacy_rc4", "no client gets RC4: tls.legacy_networks is empty")
 	}
 }
 
 // ownNetworks are not routed on the internet (RFC 1918, 3927, 4193, 4291 and 6598,
 // and loopback).
 var ownNetworks = []netip.Prefix{
-	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
-	netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("127.0.0.0/8"),
-	netip.MustParsePrefix("fc00::/7"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("::1/128"),
+	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"),
+	netip.MustParsePrefix("192.168.0.0/16"),
+	netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("100.64.0.0/10"),
+	netip.MustParsePrefix("127.0.0.0/8"),
+	netip.MustParsePrefix("fc00::/7"), netip.MustParsePrefix("fe80::/10"),
+	netip.MustParsePrefix("::1/128"),
 }
 
 func isOwn(n netip.Prefix) bool {
-	return slices.ContainsFunc(ownNetworks, func(own netip.Prefix) bool { return own.Bits() <= n.Bits() && own.Contains(n.Addr()) })
+	return slices.ContainsFunc(ownNetworks,
+		func(own netip.Prefix) bool { return own.Bits() <= n.Bits() && own.Contains(n.Addr()) })
 }
 
 func (l *loader) checkACME() {
@@ -163,10 +169,11 @@ func (l *loader) checkACME() {
 		return
 	}
 	if l.config.TLS.Cert != "" {
-		l.problem(l.config.origin["tls.acme.enabled"], "tls.acme.enabled", "is set, and so is tls.cert", "choose one of the two")
+		l.keyProblem("tls.acme.enabled", "is set, and so is tls.cert", "choose one of the two")
 	}
 	if !a.AcceptTerms {
-		l.problem(l.config.origin["tls.acme.enabled"], "tls.acme.accept_terms", "must be true for a certificate by ACME",
+		l.problem(l.config.origin["tls.acme.enabled"], "tls.acme.accept_terms",
+			"must be true for a certificate by ACME",
 			"read the terms of service of "+a.Directory+" and set it")
 	}
 	if name := "tls.acme.ca_file"; a.CAFile != "" && l.sound(name) {
@@ -186,7 +193,8 @@ func (l *loader) checkStrength() {
 		{"sites.pop3", c.POP3.Require128Bit, c.POP3.RequireTLS},
 	} {
 		if name := site.name + ".require_128_bit"; site.strong && !site.required {
-			l.warn(l.config.Origin(name), name, "does not apply to clients without TLS: %s.require_tls is false", site.name)
+			l.keyWarning(name, "does not apply to clients without TLS: %s.require_tls is false",
+				site.name)
 		}
 	}
 }
