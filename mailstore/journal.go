@@ -267,6 +267,17 @@ func (j *journal) lastState(id string) ([]byte, bool) {
 	return nil, false
 }
 
+// avoids reports whether a new state of a message must not go through the log, but to its file at once: without the
+// reserve a replay may have no room for it. A state that the log has already would come back at a replay; so another one
+// must follow it there.
+func (j *journal) avoids(id string) bool {
+	if j.held.Load() {
+		return false
+	}
+	_, logged := j.lastState(id)
+	return !logged
+}
+
 // holds reports whether the log may hold a message with this file name.
 func (j *journal) holds(name string) bool {
 	j.mu.Lock()

@@ -87,7 +87,11 @@ func (m *Maildrop) Open(i int) (*Content, error) {
 	}
 	defer m.store.gate.leave()
 	name := path.Join(m.dir, file)
-	f, fi, err := m.store.openRegular(name)
+	id := file
+	if foreign != nil {
+		id = "" // the log knows nothing of it
+	}
+	f, fi, err := m.store.openContent(id, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w", name, ErrGone)
 	}

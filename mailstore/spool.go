@@ -62,7 +62,10 @@ func (sp *Spool) Open(id string) (io.ReadCloser, int64, error) {
 	if r, size, ok := sp.openLogOnly(id); ok {
 		return r, size, nil
 	}
-	f, fi, err := sp.openFile(id, spooledMessage(id))
+	f, fi, err := sp.store.openContent(id, spooledMessage(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, fmt.Errorf("%s: %w", id, ErrNotSpooled)
+	}
 	if err != nil {
 		return nil, 0, err
 	}
@@ -111,7 +114,7 @@ func (sp *Spool) Update(id string, state []byte) error {
 	}
 	defer s.gate.leave()
 	j := s.journal.Load()
-	if j == nil {
+	if j == nil || j.avoids(id) {
 		if err := durable.WriteFile(s.fsys, spooledState(id), state, filePerm); err != nil {
 			return fmt.Errorf("queue: state of %s: %w", id, err)
 		}

@@ -23,7 +23,7 @@ import (
 // every way.
 func newSecretOffice(t *testing.T, settings auth.Settings) *office {
 	o := newOffice(t)
-	keeper := auth.NewKeeper(auth.NewVault(filepath.Join(o.path, "secrets.key")), auth.Rules{Store: directory.SecretKinds()})
+	keeper := auth.NewSecretStore(auth.NewSecretKey(filepath.Join(o.path, "secrets.key")), auth.Rules{Store: directory.SecretKinds()})
 	anna := addr.Address{Local: "anna", Domain: "office.example"}
 	account := directory.Account{}
 	set, err := keeper.New(anna, account, "tanstaaf", time.Now())
@@ -31,7 +31,7 @@ func newSecretOffice(t *testing.T, settings auth.Settings) *office {
 	o.must(set(&account))
 	_, err = o.dir.AddMailbox(anna, account)
 	o.must(err)
-	o.auth = auth.New(o.dir, auth.Options{Log: o.logger(), Delay: time.Millisecond, Keeper: keeper})
+	o.auth = auth.New(o.dir, auth.Options{Log: o.logger(), Delay: time.Millisecond, Secrets: keeper})
 	settings.Hostname = "mail.office.example"
 	o.auth.SetSettings(settings)
 	return o

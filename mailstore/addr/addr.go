@@ -1,6 +1,8 @@
-// Package addr holds mail addresses and domains as the rest of the house uses
-// them: parsed and normalised once, at the door, and compared as plain values
-// from then on. It does no I/O and imports nothing of ours.
+// Package addr holds mail addresses and domains. Start with [Parse], which reads an [Address], and
+// [Address.Fold], which prepares it for comparison. Every other package uses these types.
+//
+// An address is parsed and normalized once, when it enters the program. From then on addresses are
+// compared as plain values. The package does no I/O and imports no other package of Pillarbox.
 package addr
 
 import (
@@ -16,35 +18,33 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Length limits in octets, RFC 5321 §4.5.3.1.
+// Length limits in octets (RFC 5321 §4.5.3.1).
 const (
 	MaxLocal  = 64
 	MaxDomain = 255
 	MaxPath   = 254 // RFC 3696 erratum 1690: 256 with the angle brackets
 )
 
-// ErrSyntax is the class of every error of this package: errors.Is(err,
-// ErrSyntax) holds for all of them. The text says which rule was broken.
+// ErrSyntax is the class of all errors of this package. The text says which rule was broken.
 var ErrSyntax = errors.New("address syntax")
 
 func syntaxf(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrSyntax}, args...)...)
 }
 
-// Domain is a mail domain in normal form: lower case, internationalised labels
-// as A-labels (RFC 5890), no trailing dot; or an address literal in brackets
-// (RFC 5321 §4.1.3). Two domains are the same when the strings are.
+// Domain is a normalized mail domain: lower case, internationalized labels as A-labels (RFC 5890),
+// no trailing dot; or an address literal in brackets (RFC 5321 §4.1.3). Equal domains are equal
+// strings.
 type Domain string
 
-// Address is a mailbox address (RFC 5321 §4.1.2, RFC 6531 §3.3). Local is the
-// local part unquoted and in the sender's own case; Domain is normalised. The
-// zero Address is the null reverse-path <>.
+// Address is a mailbox address (RFC 5321 §4.1.2, RFC 6531 §3.3). Local is the local part, unquoted
+// and in its original case. Domain is normalized. The zero Address is the null reverse-path <>.
 type Address struct {
 	Local  string
 	Domain Domain
 }
 
-// ParseDomain normalises a domain name or an address literal.
+// ParseDomain parses and normalizes a domain name or an address literal.
 func ParseDomain(s string) (Domain, error) {
 	if strings.HasPrefix(s, "[") {
 		return parseLiteral(s)
@@ -52,7 +52,8 @@ func ParseDomain(s string) (Domain, error) {
 	if s == "" {
 		return "", syntaxf("the domain is empty")
 	}
-	if len(s) > 4*MaxDomain { // no character takes more in UTF-8; the conversion of long labels is slow
+	// UTF-8 needs at most 4 octets a character; converting long labels is slow
+	if len(s) > 4*MaxDomain {
 		return "", syntaxf("the domain is longer than %d octets", MaxDomain)
 	}
 	name := s
@@ -78,12 +79,11 @@ func ParseDomain(s string) (Domain, error) {
 	return Domain(name), nil
 }
 
-// checkLabel holds a label to letters, digits and inner hyphens, plus the
-// underscore that Windows host names carry.
+// checkLabel permits letters, digits, inner hyphens, and the underscore of Windows host names.
 func checkLabel(label string) error {
 	switch {
 	case label == "":
-		return syntaxf("the domain has an empty label (two dots, or a dot at an end)")
+		return syntaxf("the domain has an empty label (two dots in a row, or a dot at the beginning or end)")
 	case len(label) > 63:
 		return syntaxf("a label of the domain is longer than 63 octets")
 	case label[0] == '-' || label[len(label)-1] == '-':
@@ -92,7 +92,7 @@ func checkLabel(label string) error {
 	for i := range len(label) {
 		c := label[i]
 		if !isAlnum(c) && c != '-' && c != '_' {
-			return syntaxf("the character %q may not stand in a domain", rune(c))
+			return syntaxf("the character %q is not allowed in a domain", rune(c))
 		}
 	}
 	return nil
@@ -101,7 +101,7 @@ func checkLabel(label string) error {
 func parseLiteral(s string) (Domain, error) {
 	inner, ok := strings.CutSuffix(s[1:], "]")
 	if !ok {
-		return "", syntaxf("the address literal lacks its closing bracket")
+		return "", syntaxf("the address literal has no closing bracket")
 	}
 	v6 := false
 	if len(inner) > 5 && strings.EqualFold(inner[:5], "IPv6:") {
@@ -120,8 +120,8 @@ func parseLiteral(s string) (Domain, error) {
 // IsLiteral reports whether d is an address literal such as [192.0.2.1].
 func (d Domain) IsLiteral() bool { return strings.HasPrefix(string(d), "[") }
 
-// Parse reads "local@domain"; the local part may be a quoted string. No angle
-// brackets, no source route, no comment: those belong to the caller's grammar.
+// Parse parses "local@domain". The local part may be a quoted string. Parse accepts no angle
+// brackets, source routes or comments; the caller parses those.
 func Parse(s string) (Address, error) {
 	local, rest, err := parseLocal(s)
 	if err != nil {
@@ -133,7 +133,7 @@ func Parse(s string) (Address, error) {
 			return Address{}, syntaxf("%q has no @domain", s)
 		}
 		r, _ := utf8.DecodeRuneInString(rest)
-		return Address{}, syntaxf("the character %q may not stand in an unquoted local part", r)
+		return Address{}, syntaxf("the character %q is not allowed in an unquoted local part", r)
 	}
 	domain, err := ParseDomain(host)
 	if err != nil {
@@ -146,8 +146,7 @@ func Parse(s string) (Address, error) {
 	return a, nil
 }
 
-// ParseLocal reads a local part alone, quoted or not, as in RCPT
-// TO:<postmaster>.
+// ParseLocal parses a local part alone, quoted or not, as in RCPT TO:<postmaster>.
 func ParseLocal(s string) (string, error) {
 	local, rest, err := parseLocal(s)
 	if err == nil && rest != "" {
@@ -156,7 +155,7 @@ func ParseLocal(s string) (string, error) {
 	return local, err
 }
 
-// parseLocal takes the local part off the front of s.
+// parseLocal splits s into the local part at its beginning and the rest.
 func parseLocal(s string) (local, rest string, err error) {
 	if strings.HasPrefix(s, `"`) {
 		local, rest, err = parseQuoted(s[1:])
@@ -176,9 +175,8 @@ func parseLocal(s string) (local, rest string, err error) {
 	return local, rest, nil
 }
 
-// parseDotString is lenient in one point: dots at the ends and doubled dots,
-// which some telephone providers hand out, are let through; what they may name
-// is decided where mailboxes are looked up.
+// parseDotString is lenient in one point: it accepts leading, trailing and repeated dots, since
+// some phone providers assign such addresses. CheckMailboxName refuses them for mailboxes here.
 func parseDotString(s string) (local, rest string, err error) {
 	end := len(s)
 	for i := range len(s) {
@@ -199,7 +197,7 @@ func parseQuoted(s string) (local, rest string, err error) {
 		case c == '\\':
 			i++
 			if i == len(s) || s[i] < ' ' || s[i] > '~' {
-				return "", "", syntaxf("the quoted local part has a bad backslash")
+				return "", "", syntaxf("the quoted local part has an invalid backslash")
 			}
 			b.WriteByte(s[i])
 		case c < ' ' || c == 0x7f:
@@ -208,11 +206,11 @@ func parseQuoted(s string) (local, rest string, err error) {
 			b.WriteByte(c)
 		}
 	}
-	return "", "", syntaxf("the quoted local part lacks its closing quote")
+	return "", "", syntaxf("the quoted local part has no closing quote")
 }
 
-// String writes the address as it stands between the angle brackets of MAIL
-// and RCPT: the local part is quoted where it must be. The zero Address is "".
+// String formats the address for MAIL and RCPT, without angle brackets, and quotes the local part
+// if necessary. The zero Address is "".
 func (a Address) String() string {
 	if a.IsZero() {
 		return ""
@@ -221,7 +219,8 @@ func (a Address) String() string {
 }
 
 func quoteLocal(local string) string {
-	plain := !strings.HasPrefix(local, ".") && !strings.HasSuffix(local, ".") && !strings.Contains(local, "..")
+	plain := !strings.HasPrefix(local, ".") && !strings.HasSuffix(local, ".") &&
+		!strings.Contains(local, "..")
 	for i := 0; plain && i < len(local); i++ {
 		plain = local[i] >= utf8.RuneSelf || isAtext(local[i]) || local[i] == '.'
 	}
@@ -237,18 +236,18 @@ func (a Address) IsZero() bool { return a == Address{} }
 // IsASCII reports whether the address can be sent without SMTPUTF8 (RFC 6531).
 func (a Address) IsASCII() bool { return isASCII(a.Local) }
 
-// Fold is the address for comparing and looking up: the local part in lower
-// case and Unicode normal form C. Local parts are case-sensitive by the letter
-// of RFC 5321 §2.4; no office expects Anna@ and anna@ to be two people.
+// Fold returns the form for comparison and lookup: the local part in lower case and Unicode normal
+// form C. RFC 5321 §2.4 makes local parts case-sensitive, but in practice Anna@ and anna@ are one
+// person.
 func (a Address) Fold() Address {
 	return Address{Local: FoldName(a.Local), Domain: a.Domain}
 }
 
-// IsPostmaster reports whether a local part is the one that every domain has
-// (RFC 5321 §4.5.1).
+// IsPostmaster reports whether a local part is postmaster, which every domain has (RFC 5321
+// §4.5.1).
 func IsPostmaster(local string) bool { return FoldName(local) == "postmaster" }
 
-// FoldName folds one local part as Fold does.
+// FoldName folds a local part as Fold does.
 func FoldName(local string) string {
 	if isASCII(local) {
 		return strings.ToLower(local)
@@ -256,10 +255,9 @@ func FoldName(local string) string {
 	return norm.NFC.String(cases.Fold().String(norm.NFC.String(local)))
 }
 
-// CheckMailboxName says whether a local part may become a mailbox, an alias or
-// a group: a name that is one file-system name on every platform, that cannot
-// escape its directory, and that no other name collides with by case. It wants
-// the folded name.
+// CheckMailboxName reports whether a mailbox, an alias or a group may have this folded local part.
+// The name must be a file name on every platform, stay inside its directory, and not collide with
+// another name that differs only in case.
 func CheckMailboxName(name string) error {
 	switch {
 	case name == "":
@@ -271,17 +269,17 @@ func CheckMailboxName(name string) error {
 	case name != FoldName(name):
 		return syntaxf("the name is not in lower case")
 	case strings.HasPrefix(name, "."), strings.HasSuffix(name, "."), strings.Contains(name, ".."):
-		return syntaxf("the name begins or ends with a dot, or has two in a row")
+		return syntaxf("the name begins or ends with a dot, or has two dots in a row")
 	case strings.HasPrefix(name, "p3_"):
-		return syntaxf("the name begins with P3_, which the store keeps for itself")
+		return syntaxf("the name begins with P3_, which is reserved for the store")
 	case strings.HasSuffix(name, ".mbx"):
-		return syntaxf("the name ends with .mbx, which the store keeps for itself")
+		return syntaxf("the name ends with .mbx, which is reserved for the store")
 	case isDevice(name):
-		return syntaxf("%q is a device name on Windows, where a copy of the mail may have to live", name)
+		return syntaxf("%q is a reserved device name on Windows, so the mail could not be copied there", name)
 	}
 	for _, r := range name {
 		if !mayName(r) {
-			return syntaxf("the character %q may not stand in a mailbox name (letters, digits and . _ - ' & = ~ # may)", r)
+			return syntaxf("the character %q is not allowed in a mailbox name; use letters, digits and . _ - ' & = ~ #", r)
 		}
 	}
 	return nil
@@ -294,8 +292,8 @@ func mayName(r rune) bool {
 	return unicode.IsLetter(r) || unicode.IsMark(r) || unicode.IsDigit(r)
 }
 
-// CheckDomainName says whether a domain may be hosted here: a name, not a
-// literal, that is a safe directory name.
+// CheckDomainName reports whether a domain may be hosted here: it must be a name, not an address
+// literal, and a safe directory name.
 func CheckDomainName(d Domain) error {
 	name := string(d)
 	first, _, _ := strings.Cut(name, ".")
@@ -305,23 +303,24 @@ func CheckDomainName(d Domain) error {
 	case len(name) > 200:
 		return syntaxf("the domain is longer than 200 octets")
 	case isDevice(first):
-		return syntaxf("%q is a device name on Windows, where a copy of the mail may have to live", first)
+		return syntaxf("%q is a reserved device name on Windows, so the mail could not be copied there", first)
 	}
 	return nil
 }
 
-// isDevice knows the names that Windows reserves, with or without an ending.
+// isDevice reports whether Windows reserves the name, with or without an extension.
 func isDevice(name string) bool {
 	base, _, _ := strings.Cut(name, ".")
 	switch base {
 	case "con", "prn", "aux", "nul":
 		return true
 	}
-	return len(base) == 4 && (base[:3] == "com" || base[:3] == "lpt") && base[3] >= '1' && base[3] <= '9'
+	return len(base) == 4 && (base[:3] == "com" || base[:3] == "lpt") &&
+		base[3] >= '1' && base[3] <= '9'
 }
 
-// IsText reports whether s holds only printable characters, so that it may be
-// put into a header, a reply or a log line.
+// IsText reports whether s is valid UTF-8 without control characters, and so safe in a header, a
+// reply or a log line.
 func IsText(s string) bool {
 	return utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0
 }
@@ -330,7 +329,7 @@ func isAlnum(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
 
-// isAtext is RFC 5322 §3.2.3.
+// isAtext is atext of RFC 5322 §3.2.3.
 func isAtext(c byte) bool {
 	return isAlnum(c) || strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) >= 0
 }
@@ -344,11 +343,10 @@ func isASCII(s string) bool {
 	return true
 }
 
-// MarshalText and UnmarshalText let addresses stand in files as they are read
-// and written by people.
+// MarshalText formats the address as String does.
 func (a Address) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
-// UnmarshalText reads what MarshalText wrote; empty text is the zero Address.
+// UnmarshalText parses the output of MarshalText. Empty text is the zero Address.
 func (a *Address) UnmarshalText(text []byte) error {
 	if len(text) == 0 {
 		*a = Address{}

@@ -76,8 +76,8 @@ func TestCheckDomainName(t *testing.T) {
 	}
 }
 
-// What Parse accepts must survive being written and read again: the reply, the
-// Received header and the queue file all carry String().
+// An accepted address must survive formatting and parsing: the reply, the Received header and the
+// queue file all contain String().
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{"anna@office.example", `"a b"@x`, "a@[IPv6:::1]", "müller@bücher.example", `"\""@x`, "a..b@x"} {
 		f.Add(s)

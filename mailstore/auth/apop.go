@@ -10,17 +10,17 @@ import (
 	"golang.org/x/text/encoding/charmap"
 )
 
-// newStamp is a time stamp as the greeting of a POP3 server has it for APOP, and
-// the challenge of CRAM-MD5: a message id that is used once (RFC 1939 §7,
-// RFC 2195 §2). Nobody can foretell it.
+// newStamp returns the time stamp for APOP in the greeting of a POP3 server, or the challenge of
+// CRAM-MD5. It is a message-id that is used once (RFC 1939 §7, RFC 2195 §2) and cannot be
+// predicted.
 func newStamp(hostname string, now time.Time) string {
 	return fmt.Sprintf("<%s.%d@%s>", rand.Text(), now.Unix(), hostname)
 }
 
-// apopProof is an APOP command's digest over the stamp of the greeting, angle
-// brackets included (RFC 1939 §7). It is ErrMalformed when it is no MD5 in
+// apopProof is the proof of an APOP command: an MD5 over the greeting's stamp, angle brackets
+// included, and the password (RFC 1939 §7). The error is ErrMalformed unless digest is an MD5 in
 // hexadecimal digits.
-func apopProof(stamp string, digest string) (proof, error) {
+func apopProof(stamp, digest string) (proof, error) {
 	sum, err := hexMD5(digest)
 	if err != nil {
 		return nil, err
@@ -37,12 +37,13 @@ func apopProof(stamp string, digest string) (proof, error) {
 	}, nil
 }
 
-// octetForms are what clients may take for the octets of a password: UTF-8, and
-// the Windows code page of those from before Unicode.
+// octetForms returns the octets that clients may use for a password: UTF-8, and Windows-1252 for
+// programs older than Unicode.
 func octetForms(password string) [][]byte {
 	password = normalize(password)
 	forms := [][]byte{[]byte(password)}
-	if old, err := charmap.Windows1252.NewEncoder().String(password); err == nil && !utf8.ValidString(old) {
+	old, err := charmap.Windows1252.NewEncoder().String(password)
+	if err == nil && !utf8.ValidString(old) {
 		forms = append(forms, []byte(old))
 	}
 	return forms

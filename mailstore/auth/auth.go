@@ -1,6 +1,14 @@
-// Package auth decides who a client is: user name and password in, Principal
-// out, at a speed that suits a mail program that polls every minute and does
-// not suit anybody who guesses.
+// Package auth checks logins: it takes a user name and a password, or a SASL exchange, and returns
+// the Principal that may use a mailbox. The SMTP and POP3 servers call it.
+//
+// Start with [Authenticator]. [Authenticator.Password] checks a password, [Authenticator.Begin]
+// starts a SASL exchange, and [Authenticator.Offers] lists the mechanisms for a client.
+// [SecretStore] prepares new passwords and stored secrets, [SecretKey] encrypts them, and [Bans]
+// blocks addresses with too many wrong logins.
+//
+// A mail program that polls every minute with the right password never waits. Guesses get slower
+// and slower. Neither the reply nor its timing may reveal whether a user exists, or which secrets a
+// mailbox has stored. Passwords and secrets must never get into the log.
 package auth
 
 import (
@@ -25,111 +33,111 @@ import (
 	"pillarbox/mailstore/directory"
 )
 
-// The classes of failure. None of the errors that wrap them is meant for the
-// client to read.
+// The classes of failure. Errors that wrap them are for the log, never for the client.
 var (
-	// ErrInvalid: no such user, or not the password; which of them, nobody is told.
+	// ErrInvalid: no such user, or a wrong password. The client is not told which.
 	ErrInvalid = errors.New("invalid user name or password")
-	// ErrLocked: the right password for a locked mailbox.
+	// ErrLocked: the password is right, but the mailbox is locked.
 	ErrLocked = errors.New("the mailbox is locked")
-	// ErrExpired: the right password, which is older than passwords may get.
+	// ErrExpired: the password is right, but older than Rules.MaxAge.
 	ErrExpired = errors.New("the password is too old")
-	// ErrNotOffered: the mechanism is not for this client.
+	// ErrNotOffered: the mechanism is not available to this client.
 	ErrNotOffered = errors.New("mechanism not offered")
-	// ErrTemporary: nothing is known about the password; to be tried again.
+	// ErrTemporary: the password could not be checked; the client may try again.
 	ErrTemporary = errors.New("authentication temporarily impossible")
-	// ErrBanned: too many wrong log-ins came from the address. It is an
-	// ErrTemporary: right or wrong, no password was looked at.
+	// ErrBanned: the address sent too many wrong logins. It wraps ErrTemporary, since the
+	// password was not checked.
 	ErrBanned = fmt.Errorf("%w: the address is banned", ErrTemporary)
 )
 
-// A Principal is a user who has proved to be one.
+// A Principal is an authenticated user.
 type Principal struct {
-	Address addr.Address // of the mailbox, canonical
-	Dir     string       // of the mailbox, for mailstore
+	Address addr.Address // canonical address of the mailbox
+	Dir     string       // directory of the mailbox, for package mailstore
 }
 
-// Accounts finds the mailbox that a login name means, and changes its account.
-// *directory.Directory is the one in use. An unknown name is
-// directory.ErrNotFound, with a mailbox that has the Method and the Login that
-// it would have had; any other error is taken for temporary.
+// Accounts finds the mailbox for a login name, and updates its account. *directory.Directory
+// implements it.
 type Accounts interface {
+	// Login returns directory.ErrNotFound for an unknown name, with a Mailbox that has the
+	// Method and the Login that would apply. Every other error is treated as temporary.
 	Login(name string) (directory.Mailbox, error)
 	UpdateAccount(a addr.Address, edit func(*directory.Account) error) error
-	// Make makes a mailbox that is New.
+	// Make creates a mailbox whose New is set.
 	Make(box directory.Mailbox) (directory.Mailbox, error)
-	// StoredKinds are the sets of secrets that mailboxes have which can be logged in to.
+	// StoredKinds returns the distinct sets of secrets among the mailboxes that can log in.
 	StoredKinds() ([][]directory.SecretKind, error)
 }
 
-// A Backend checks the passwords of those whose verifiers are not here: that of
-// who logs in under a name, and may into a mailbox; it is zero where nobody has
-// the name here, which no password makes right. The error is nil for the right
-// password, an ErrInvalid, or anything else, which is taken for temporary.
+// A Backend checks passwords that are not stored here. login is the name as typed, and mailbox is
+// the mailbox to open. The mailbox is zero if the name is unknown here; no password is right for
+// it. Check returns nil for the right password and an ErrInvalid for a wrong one. Every other error
+// is treated as temporary.
 type Backend interface {
 	Check(ctx context.Context, login, mailbox addr.Address, password string) error
 }
 
-// A Client is who wants to log in, as far as the connection tells.
+// A Client is the connection that logs in.
 type Client struct {
 	Remote netip.Addr
-	TLS    *tls.ConnectionState // nil: none
+	TLS    *tls.ConnectionState // nil without TLS
 }
 
-// Options are the parts and knobs of an Authenticator; the zero value is ready
-// for use.
+// Options are the parts and limits of an Authenticator. The zero value is ready for use.
 type Options struct {
-	Log      *slog.Logger  // failures at Warn, successes at Debug; nil is silence
-	Delay    time.Duration // the least that every failure takes, and the first step of the growing delay; 0 means 500 ms
-	MaxDelay time.Duration // where it stops growing; 0 means 8 s
-	Forget   time.Duration // when failures are forgotten; 0 means 15 min
-	Bans     *Bans         // counts wrong log-ins and refuses who is banned; nil: nobody is banned
-	Keeper   *Keeper       // of stored secrets; nil: there are none, and passwords do not age
+	Log *slog.Logger // failures at Warn, successes at Debug; nil discards both
+	// Delay is the minimum duration of every failure, and the first step of the growing delay.
+	Delay    time.Duration // 0 means 500 ms
+	MaxDelay time.Duration // the longest delay; 0 means 8 s
+	Forget   time.Duration // how long failures count; 0 means 15 min
+	Bans     *Bans         // counts wrong logins and refuses banned addresses; nil means no bans
+	Secrets  *SecretStore  // nil means no stored secrets and no maximum password age
 
-	// FreeMemory gives memory back to the system after a while without password
-	// hashes; nil means debug.FreeOSMemory.
+	// FreeMemory returns memory to the system after a time without password hashes. nil means
+	// debug.FreeOSMemory.
 	FreeMemory func()
 
-	// Backend is where a method other than directory.ByFile checks passwords; a
-	// nil Backend, and a nil func, means that it cannot now.
+	// Backend returns the Backend of a method other than directory.ByFile. If it is nil or
+	// returns nil, such passwords cannot be checked now.
 	Backend func(directory.Method) Backend
-	// Certificate says whose client certificate a connection has shown, by a CA
-	// that issues them here; nil: nobody's.
+	// Certificate returns the mailbox address of a client certificate that this server's CA has
+	// issued, and its fingerprint. nil means that no certificate is accepted.
 	Certificate func(*tls.ConnectionState) (address, fingerprint string, ok bool)
 }
 
-// Settings are what a running Authenticator can be told anew; the zero value
-// permits everything but NTLMv1.
+// Settings can be changed while the Authenticator runs. The zero value permits everything but
+// NTLMv1.
 type Settings struct {
-	Hostname   string   // in challenges
-	Domain     string   // the default domain, which NTLM names; "" is none
-	Mechanisms []string // that may be used, by their names in capitals; nil: all
-	RequireSPA bool     // NTLM, and nothing else
-	NTLMv1     bool     // take the responses of clients from before NTLM 2
-	// ChallengeNetworks are where a mechanism that needs a stored secret is offered
-	// although some mailbox has not stored it.
+	Hostname   string   // used in challenges
+	Domain     string   // the default domain, sent in NTLM challenges; "" means none
+	Mechanisms []string // permitted mechanisms, by name in capitals; nil means all
+	RequireSPA bool     // permit NTLM only
+	NTLMv1     bool     // accept the responses of clients older than NTLMv2
+	// ChallengeNetworks are offered a mechanism that needs a stored secret even if some
+	// mailboxes have not stored it.
 	ChallengeNetworks []netip.Prefix
 }
 
-// An Authenticator verifies passwords and what stands for them. It is safe for
-// concurrent use, and it reads the account anew for every login, so that a
-// change of password or a lock works at once.
+// An Authenticator checks passwords, and proofs of a password such as CRAM-MD5 digests. It is safe
+// for concurrent use. It reads the account again at every login, so a changed password or a lock
+// takes effect at once.
 type Authenticator struct {
 	Options
-	settings atomic.Pointer[Settings]
-	accounts Accounts
-	throttle throttle
-	verified verified
-	stored   storedKinds
-	hashing  *slots   // one for each password hash that may run
-	nobody   verifier // does the work for users that do not exist
-	// nothing is the same, for those who have no secret of the kind. It is made at the first use, because it costs as much
-	// as a start of the server.
-	nothing func() *Secrets
-	key     []byte // of this process, for cache and fingerprints: nothing kept here can be attacked offline
+	settings      atomic.Pointer[Settings]
+	accounts      Accounts
+	throttle      throttle
+	verified      verified
+	stored        storedKinds
+	hashing       *slots   // limits concurrent password hashes
+	dummyVerifier verifier // for unknown users, so that they cost a hash too
+	// dummySecrets are for accounts that lack the secret. They are made at first use, because
+	// they cost as much time as the start of the server.
+	dummySecrets func() *Secrets
+	// key is random for each process, so cache entries and fingerprints cannot be attacked offline.
+	key []byte
 }
 
-// New makes an Authenticator over the accounts.
+// New returns an Authenticator for the accounts.
 func New(accounts Accounts, opts Options) *Authenticator {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
@@ -148,61 +156,68 @@ func New(accounts Accounts, opts Options) *Authenticator {
 			sources:  make(map[source]*guesses),
 			networks: make(map[netip.Prefix]time.Time),
 		},
-		verified: verified{logins: make(map[[sha256.Size]byte]struct{})},
-		stored:   storedKinds{look: accounts.StoredKinds},
-		hashing:  newSlots(runtime.NumCPU(), opts.FreeMemory),
-		nobody:   randomVerifier(),
-		nothing:  sync.OnceValue(newDummySecrets),
-		key:      make([]byte, 32),
+		verified:      verified{logins: make(map[[sha256.Size]byte]struct{})},
+		stored:        storedKinds{read: accounts.StoredKinds},
+		hashing:       newSlots(runtime.NumCPU(), opts.FreeMemory),
+		dummyVerifier: randomVerifier(),
+		dummySecrets:  sync.OnceValue(newDummySecrets),
+		key:           make([]byte, 32),
 	}
 	rand.Read(a.key)
 	a.SetSettings(Settings{})
 	return a
 }
 
-// newDummySecrets are those of a password that no client can know.
+// newDummySecrets makes secrets from a random password, which no client can know.
 func newDummySecrets() *Secrets {
 	var s Secrets
 	s.add(rand.Text(), directory.SecretKinds())
 	return &s
 }
 
-// SetSettings puts other settings in force, for exchanges to come.
+// SetSettings replaces the settings. Exchanges that have begun keep the old ones.
 func (a *Authenticator) SetSettings(s Settings) { a.settings.Store(&s) }
 
-// Password verifies a user's password. A failure takes some time: always a
-// little, and more with every other wrong password for the account from the
-// same remote address (the /64 of an IPv6 address). A password that was right
-// before never waits, whatever others guess. The error is ErrInvalid, ErrLocked, ErrExpired or
-// ErrTemporary; the last also when ctx ends first, and, as ErrBanned and at once,
-// while the address is banned. Whether a password may be asked for is Offers'
-// business.
-func (a *Authenticator) Password(ctx context.Context, remote netip.Addr, user, password string) (Principal, error) {
-	return a.logIn(ctx, remote, "password", user, func(box directory.Mailbox, known bool) (bool, error) {
-		return a.checkPassword(ctx, remote, box, known, user, normalize(password))
-	})
+// Password checks a user's password. Every failure takes at least Options.Delay. It takes longer
+// with each different wrong password for the account from the same remote address (the /64 of an
+// IPv6 address). A password that was right before never waits, whatever others guess.
+//
+// The error is ErrInvalid, ErrLocked, ErrExpired or ErrTemporary. It is ErrTemporary also if ctx
+// ends first. From a banned address it is ErrBanned, without delay. Password does not check whether
+// the client may send a password; the caller asks Offered first.
+func (a *Authenticator) Password(
+	ctx context.Context, remote netip.Addr, user, password string,
+) (Principal, error) {
+	return a.logIn(ctx, remote, "password", user,
+		func(box directory.Mailbox, known bool) (bool, error) {
+			return a.checkPassword(ctx, remote, box, known, user, normalize(password))
+		})
 }
 
-// Locked reports whether the mailbox of one who logged in has been locked since.
+// Locked reports whether the mailbox of a logged-in user has been locked since the login.
 func (a *Authenticator) Locked(p Principal) bool {
 	box, err := a.accounts.Login(p.Address.String())
 	return err == nil && box.Locked
 }
 
-// logIn finds the account, lets check say whether it is its user's, and enters
-// or not. It is the one way in.
+// logIn is the only way in: it authenticates with check, and logs the result. check reports with
+// aged whether Rules.MaxAge applies.
 func (a *Authenticator) logIn(ctx context.Context, remote netip.Addr, mechanism, user string,
 	check func(box directory.Mailbox, known bool) (aged bool, err error)) (Principal, error) {
-	box, err := a.find(remote, user, check)
+	box, err := a.authenticate(remote, user, check)
 	if err != nil {
 		a.logFailure(mechanism, user, remote, err)
 		return Principal{}, err
 	}
-	a.Log.Debug("authentication succeeded", "user", box.Address.String(), "remote", remote, "mechanism", mechanism)
+	a.Log.Debug("authentication succeeded", "user", box.Address.String(), "remote", remote,
+		"mechanism", mechanism)
 	return Principal{Address: box.Address, Dir: box.Dir}, nil
 }
 
-func (a *Authenticator) find(remote netip.Addr, user string, check func(directory.Mailbox, bool) (bool, error)) (directory.Mailbox, error) {
+// authenticate refuses banned addresses, runs check, and then applies locks and the maximum
+// password age.
+func (a *Authenticator) authenticate(remote netip.Addr, user string,
+	check func(directory.Mailbox, bool) (bool, error)) (directory.Mailbox, error) {
 	if _, banned := a.Bans.Until(remote); banned {
 		return directory.Mailbox{}, ErrBanned
 	}
@@ -215,56 +230,62 @@ func (a *Authenticator) find(remote netip.Addr, user string, check func(director
 	if err != nil {
 		return box, err
 	}
-	if box, err = a.again(box, user); err != nil {
+	if box, err = a.recheckAccount(box, user); err != nil {
 		return box, err
 	}
 	switch {
 	case box.Locked:
 		return box, ErrLocked
-	case aged && a.Keeper != nil && a.Keeper.Expired(&box.Account, time.Now()):
+	case aged && a.Secrets != nil && a.Secrets.Expired(&box.Account, time.Now()):
 		return box, ErrExpired
 	}
 	return box, nil
 }
 
-// errMeanwhile says that a log-in was judged by what holds no longer.
-var errMeanwhile = fmt.Errorf("%w: the account was changed during the log-in", ErrTemporary)
+// errAccountChanged means that the account changed after it was read, so the check no longer
+// counts.
+var errAccountChanged = fmt.Errorf("%w: the account was changed during the login", ErrTemporary)
 
-// again reads an account anew after a check, which may have taken a while: a
-// password that was changed, and a mailbox that another has by now, let nobody in.
-// The mailbox of somebody who is known elsewhere is made here.
-func (a *Authenticator) again(box directory.Mailbox, user string) (directory.Mailbox, error) {
+// recheckAccount reads the account again after a check, which may have taken a while. A password
+// that has changed since, or a mailbox that now belongs to another user, must not let the client
+// in. It creates the mailbox of a user of an external directory at the first login.
+func (a *Authenticator) recheckAccount(
+	box directory.Mailbox, user string,
+) (directory.Mailbox, error) {
 	now, err := a.accounts.Login(user)
 	if err == nil && now.New && box.New && now.Address == box.Address {
 		if now, err = a.accounts.Make(now); err == nil {
-			a.Log.Info("mailbox made at its first log-in", "mailbox", now.Address.String())
+			a.Log.Info("mailbox made at its first login", "mailbox", now.Address.String())
 			now.New, box.Account = false, now.Account
 		}
 		box.New = false
 	}
 	switch {
 	case errors.Is(err, directory.ErrNotFound):
-		return box, errMeanwhile
+		return box, errAccountChanged
 	case err != nil:
 		return box, fmt.Errorf("%w: %w", ErrTemporary, err)
-	case now.Dir != box.Dir, now.New != box.New, now.Method != box.Method, now.Account.Verifier != box.Account.Verifier,
+	case now.Dir != box.Dir, now.New != box.New, now.Method != box.Method,
+		now.Account.Verifier != box.Account.Verifier,
 		!now.Account.Created.Equal(box.Account.Created):
-		return box, errMeanwhile
+		return box, errAccountChanged
 	}
 	return now, nil
 }
 
-// checkPassword holds a password against the account's verifier, or asks where
-// the account's method says. It reports whether the password is one that ages.
-func (a *Authenticator) checkPassword(ctx context.Context, remote netip.Addr, box directory.Mailbox, known bool, user, password string) (aged bool, err error) {
+// checkPassword checks a password against the account's verifier, or with the backend of the
+// account's method. aged reports whether Rules.MaxAge applies to the password.
+func (a *Authenticator) checkPassword(ctx context.Context, remote netip.Addr, box directory.Mailbox,
+	known bool, user, password string) (aged bool, err error) {
 	if box.Method != directory.ByFile && box.Method != "" {
 		return false, a.checkRemotely(ctx, remote, box, known, user, password)
 	}
 	login := a.digest("login", box.Dir, box.Account.Verifier, password)
 	if !known || !a.verified.has(login) {
 		v, reason := a.verifierOf(known, box.Account.Verifier)
-		g := guessing{remote: remote, user: user, fingerprint: a.fingerprint(password)}
-		err := a.attempt(ctx, g, func() (bool, error) { return a.hash(ctx, remote, login, v, password) })
+		g := loginAttempt{remote: remote, user: user, fingerprint: a.fingerprint(password)}
+		err := a.attempt(ctx, g,
+			func() (bool, error) { return a.hash(ctx, remote, login, v, password) })
 		if errors.Is(err, ErrInvalid) {
 			return false, fmt.Errorf("%w: %w", err, reason)
 		} else if err != nil {
@@ -275,12 +296,15 @@ func (a *Authenticator) checkPassword(ctx context.Context, remote netip.Addr, bo
 	return true, nil
 }
 
-// checkRemotely lets the account's method check a password. One that was right
-// before is asked about at once, whatever waits.
-func (a *Authenticator) checkRemotely(ctx context.Context, remote netip.Addr, box directory.Mailbox, known bool, user, password string) error {
-	login := a.digest("remote", string(box.Method), box.Login.String(), box.Address.String(), password)
+// checkRemotely checks a password with the backend of the account's method. A password that was
+// right before is checked without waiting for earlier guesses.
+func (a *Authenticator) checkRemotely(ctx context.Context, remote netip.Addr, box directory.Mailbox,
+	known bool, user, password string) error {
+	login := a.digest("remote", string(box.Method),
+		box.Login.String(), box.Address.String(), password)
 	reason := errUnknown
-	g := guessing{remote: remote, user: user, fingerprint: a.fingerprint(password), atOnce: known && a.verified.has(login)}
+	g := loginAttempt{remote: remote, user: user, fingerprint: a.fingerprint(password),
+		judgeFirst: known && a.verified.has(login)}
 	err := a.attempt(ctx, g, func() (right bool, err error) {
 		right, reason, err = a.askBackend(ctx, box, password)
 		return right && known, err
@@ -300,14 +324,16 @@ func (a *Authenticator) checkRemotely(ctx context.Context, remote netip.Addr, bo
 	return err
 }
 
-// askBackend asks elsewhere; reason is why the password is wrong.
-func (a *Authenticator) askBackend(ctx context.Context, box directory.Mailbox, password string) (right bool, reason, err error) {
+// askBackend calls the backend; reason says why a password is wrong.
+func (a *Authenticator) askBackend(ctx context.Context, box directory.Mailbox,
+	password string) (right bool, reason, err error) {
 	var backend Backend
 	if a.Backend != nil {
 		backend = a.Backend(box.Method)
 	}
 	if backend == nil {
-		return false, nil, fmt.Errorf("%w: the method %q is not configured", ErrTemporary, box.Method)
+		return false, nil,
+			fmt.Errorf("%w: the method %q is not configured", ErrTemporary, box.Method)
 	}
 	err = backend.Check(ctx, box.Login, box.Address, password)
 	switch {
@@ -321,60 +347,64 @@ func (a *Authenticator) askBackend(ctx context.Context, box directory.Mailbox, p
 	return false, nil, fmt.Errorf("%w: %w", ErrTemporary, err)
 }
 
-// fill stores the secrets that an account is to have and does not, now that its
-// password is known. That it cannot is no reason to refuse a log-in.
+// fill stores the secrets that an account lacks, since its password is known now. An error does not
+// fail the login; it is only logged.
 func (a *Authenticator) fill(box directory.Mailbox, password string) {
-	if a.Keeper == nil || !a.Keeper.lacks(&box.Account) {
+	if a.Secrets == nil || !a.Secrets.lacks(&box.Account) {
 		return
 	}
 	err := a.accounts.UpdateAccount(box.Address, func(acc *directory.Account) error {
-		return a.Keeper.fill(acc, box.Account.Verifier, password)
+		return a.Secrets.fill(acc, box.Account.Verifier, password)
 	})
 	if err != nil {
-		a.Log.Error("the secrets of a mailbox cannot be stored", "mailbox", box.Address.String(), "error", err)
+		a.Log.Error("the secrets of a mailbox cannot be stored", "mailbox", box.Address.String(),
+			"error", err)
 		return
 	}
-	a.Log.Info("the secrets of a mailbox are stored", "mailbox", box.Address.String(), "kinds", a.Keeper.Wanted(&box.Account))
+	a.Log.Info("the secrets of a mailbox are stored", "mailbox", box.Address.String(),
+		"kinds", a.Secrets.Wanted(&box.Account))
 }
 
-// verifierOf is what to hold a password against, and why it is wrong if it does
-// not match. There is one whether or not the account is known and its verifier
-// of use, so that all take the same time.
+// verifierOf returns the verifier to check a password against, and the reason to log if it does not
+// match. It returns dummyVerifier for an unknown user or an unusable verifier, so that all logins
+// take the same time.
 func (a *Authenticator) verifierOf(known bool, stored string) (v verifier, reason error) {
 	if !known {
-		return a.nobody, errUnknown
+		return a.dummyVerifier, errUnknown
 	}
 	v, err := parseVerifier(stored)
 	if err != nil {
-		return a.nobody, err
+		return a.dummyVerifier, err
 	}
 	return v, errWrong
 }
 
-// errTooMany says that so many guesses for an account wait already that another is
-// not looked at, be it right or wrong.
-var errTooMany = fmt.Errorf("%w: too many log-ins for this account from this network wait", ErrTemporary)
+// errTooMany means that too many different guesses for the account wait already. The password was
+// not checked.
+var errTooMany = fmt.Errorf("%w: too many waiting logins for this account from this network",
+	ErrTemporary)
 
-// A guessing is one attempt to log in.
-type guessing struct {
+// A loginAttempt is one login to throttle, and to count if it fails.
+type loginAttempt struct {
 	remote      netip.Addr
 	user        string
 	fingerprint uint64
-	// atOnce: it is judged before it waits, and does not wait if it is right.
-	atOnce bool
+	// judgeFirst: judge runs before any wait; a right guess does not wait at all.
+	judgeFirst bool
 }
 
-// attempt makes one guess: it waits as long as earlier ones demand, lets judge
-// say whether it is right, and counts it if not. Every failure takes the same
-// time from there, however long judge takes: who has an account, and what kind,
-// cannot be read from a clock. Guesses that had to wait when the ban came are
-// not looked at any more.
-func (a *Authenticator) attempt(ctx context.Context, g guessing, judge func() (bool, error)) error {
-	if g.atOnce {
+// attempt waits as long as earlier guesses demand, calls judge, and counts a wrong guess. After the
+// wait, every failure takes the same time, however long judge takes: the clock must not reveal
+// whether an account exists, or which kind it is. A guess that was waiting when its address was
+// banned is not judged.
+func (a *Authenticator) attempt(ctx context.Context, g loginAttempt,
+	judge func() (bool, error)) error {
+	if g.judgeFirst {
 		if right, err := judge(); err != nil || right {
 			return err
 		}
-		judge = func() (bool, error) { return false, nil } // a directory counts each question
+		// It must not ask twice: an LDAP server counts every attempt.
+		judge = func() (bool, error) { return false, nil }
 	}
 	s := newSource(g.user, g.remote)
 	wait, ok := a.throttle.begin(s, g.fingerprint)
@@ -391,7 +421,7 @@ func (a *Authenticator) attempt(ctx context.Context, g guessing, judge func() (b
 		right, err = judge()
 	}
 	if err != nil || right {
-		a.throttle.takeBack(s, g.fingerprint)
+		a.throttle.retract(s, g.fingerprint)
 		return err
 	}
 	a.countWrong(g, s)
@@ -401,10 +431,9 @@ func (a *Authenticator) attempt(ctx context.Context, g guessing, judge func() (b
 	return ErrInvalid
 }
 
-// refuseGuess answers a guess that is one too many. It takes the longest time that
-// a guess can: a right password that is remembered goes in without waiting, so a
-// quick refusal would tell an attacker at once that the password is another one.
-func (a *Authenticator) refuseGuess(ctx context.Context, g guessing, s source) error {
+// refuseGuess refuses a guess when too many wait already. It takes the longest delay. A remembered
+// password is accepted without waiting, so a quick refusal would reveal that the guess is wrong.
+func (a *Authenticator) refuseGuess(ctx context.Context, g loginAttempt, s source) error {
 	a.countWrong(g, s)
 	if err := sleep(ctx, a.throttle.maxDelay); err != nil {
 		return err
@@ -412,12 +441,12 @@ func (a *Authenticator) refuseGuess(ctx context.Context, g guessing, s source) e
 	return errTooMany
 }
 
-func (a *Authenticator) countWrong(g guessing, s source) {
-	a.throttle.noteWrong(s.remote)
+func (a *Authenticator) countWrong(g loginAttempt, s source) {
+	a.throttle.markNetwork(s.remote)
 	a.Bans.wrong(g.remote, s.account, g.user, g.fingerprint)
 }
 
-// fingerprint tells one guess from another.
+// fingerprint identifies a guess, so that repeats of it count once.
 func (a *Authenticator) fingerprint(guess string) uint64 {
 	digest := a.digest("guess", guess)
 	return binary.BigEndian.Uint64(digest[:])
@@ -429,9 +458,10 @@ var (
 	errWrong   = errors.New("wrong password")
 )
 
-// hash waits for a slot and holds a password against a verifier. The login may
-// have been found right meanwhile: of many at once, few cost a hash.
-func (a *Authenticator) hash(ctx context.Context, remote netip.Addr, login [sha256.Size]byte, v verifier, password string) (bool, error) {
+// hash waits for a slot and checks a password against a verifier. The same login may have succeeded
+// during the wait: of many equal logins at once, only a few cost a hash.
+func (a *Authenticator) hash(ctx context.Context, remote netip.Addr, login [sha256.Size]byte,
+	v verifier, password string) (bool, error) {
 	_, network := networkOf(remote)
 	if err := a.hashing.acquire(ctx, network, !a.throttle.suspect(network)); err != nil {
 		return false, err
@@ -445,11 +475,12 @@ func (a *Authenticator) hash(ctx context.Context, remote netip.Addr, login [sha2
 }
 
 func (a *Authenticator) logFailure(mechanism, user string, remote netip.Addr, err error) {
-	const enough = 100 // of what may be anything
-	a.Log.Warn("authentication failed", "user", user[:min(len(user), enough)], "remote", remote, "mechanism", mechanism, "reason", err.Error())
+	const maxName = 100 // the client can send anything
+	a.Log.Warn("authentication failed", "user", user[:min(len(user), maxName)], "remote", remote,
+		"mechanism", mechanism, "reason", err.Error())
 }
 
-// digest is a keyed hash of the fields, each after its length.
+// digest is an HMAC-SHA-256 of the fields, each preceded by its length.
 func (a *Authenticator) digest(fields ...string) (sum [sha256.Size]byte) {
 	mac := hmac.New(sha256.New, a.key)
 	for _, f := range fields {
@@ -474,11 +505,11 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// maxVerified bounds the cache; an office has fewer mailboxes.
+// maxVerified bounds the cache of right logins. A small office has fewer mailboxes.
 const maxVerified = 10_000
 
-// verified remembers logins that were right. The verifier is part of what is
-// remembered, so a changed password needs no message to anybody.
+// verified remembers right logins. The digest covers the verifier, so a changed password
+// invalidates an entry by itself.
 type verified struct {
 	mu     sync.Mutex
 	logins map[[sha256.Size]byte]struct{} // guarded by mu

@@ -18,7 +18,7 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// accounts is a double for the directory.
+// accounts is a test double for the directory.
 type accounts struct {
 	mu    sync.Mutex
 	boxes map[string]directory.Mailbox
@@ -82,7 +82,7 @@ func (a *accounts) set(name, verifier string, locked bool) {
 	}
 }
 
-// cheap is a verifier that costs next to nothing, for tests of all else.
+// cheap is a fast verifier, for tests of everything but hashing.
 func cheap(password string) string {
 	v := verifier{memory: 8, time: 1, threads: 1, salt: []byte("somesalt"), key: make([]byte, 32)}
 	v.key = v.derive(password)
@@ -96,7 +96,7 @@ func newTest(t *testing.T) (*Authenticator, *accounts, *bytes.Buffer) {
 	boxes.set("boss", cheap("secret"), true)
 	log := new(bytes.Buffer)
 	a := New(boxes, Options{Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
-	a.nobody = verifier{memory: 8, time: 1, threads: 1, salt: a.nobody.salt, key: a.nobody.key}
+	a.dummyVerifier = verifier{memory: 8, time: 1, threads: 1, salt: a.dummyVerifier.salt, key: a.dummyVerifier.key}
 	return a, boxes, log
 }
 
@@ -105,7 +105,7 @@ var (
 	there = netip.MustParseAddr("192.168.1.11")
 )
 
-// try logs in and says how long that took.
+// try logs in and returns how long that took.
 func try(a *Authenticator, remote netip.Addr, user, password string) (time.Duration, error) {
 	start := time.Now()
 	_, err := a.Password(context.Background(), remote, user, password)
@@ -170,7 +170,7 @@ func TestTemporary(t *testing.T) {
 	}
 }
 
-// Unknown user and wrong password are to be the same in text and in time.
+// An unknown user and a wrong password must look the same, in text and in time.
 func TestUnknownUserLooksTheSame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, _, _ := newTest(t)
@@ -243,7 +243,7 @@ func TestStalePasswordCostsTheConstant(t *testing.T) {
 	})
 }
 
-// Guesses that come at once must not all pass as the first.
+// Guesses at the same time must not all pass as the first one.
 func TestParallelGuessesCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, _, _ := newTest(t)

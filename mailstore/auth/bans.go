@@ -14,17 +14,18 @@ import (
 )
 
 const (
-	maxPairs     = 50_000 // wrong log-ins remembered in all
-	maxBanAfter  = 1000   // more from one network are not counted
-	maxNameShown = 80     // octets of what a client called itself
+	maxPairs     = 50_000 // wrong logins remembered for all networks together
+	maxBanAfter  = 1000   // wrong logins remembered for one network
+	maxNameShown = 80     // octets of a user name, as the client sent it
 )
 
-// BanOptions says when an address is banned; the zero value bans nobody.
+// BanOptions decide when an address is banned. The zero value bans no address.
 type BanOptions struct {
-	After    int                   // distinct wrong log-ins within Window; 0: nobody is banned; at most 1000
-	Duration time.Duration         // of a ban; 0 means an hour
-	Window   time.Duration         // how long a wrong log-in counts; 0 means 15 min
-	Trusted  func(netip.Addr) bool // who is never banned; nil: nobody is trusted
+	// After is the number of distinct wrong logins within Window; 0 means no bans; at most 1000.
+	After    int
+	Duration time.Duration         // length of a ban; 0 means 1 h
+	Window   time.Duration         // how long a wrong login counts; 0 means 15 min
+	Trusted  func(netip.Addr) bool // addresses that are never banned; nil means none
 }
 
 func (o BanOptions) withDefaults() BanOptions {
@@ -37,77 +38,77 @@ func (o BanOptions) withDefaults() BanOptions {
 	return o
 }
 
-// Bans counts the distinct wrong log-ins, pairs of account and password, of each
-// client address (the /64 of an IPv6 address), and bans an address with too many
-// for a while. One wrong password for one account counts once however often it
-// is repeated: a phone with last year's password bans nobody. Bans are kept in
-// memory: a restart lifts them. Safe for concurrent use; a nil *Bans bans nobody.
+// Bans counts the distinct wrong logins of each client address (the /64 of an IPv6 address), and
+// bans an address with too many for a while. A wrong login is a pair of account and password. It
+// counts once, however often it is repeated: a phone with last year's password causes no ban. Bans
+// are kept in memory, and a restart lifts them. Bans is safe for concurrent use; a nil *Bans bans
+// no address.
 type Bans struct {
 	log *slog.Logger
 
 	mu      sync.Mutex
 	options BanOptions                // guarded by mu
 	records map[netip.Prefix]*suspect // guarded by mu
-	pairs   int                       // guarded by mu: len of all suspects' wrong
+	pairs   int                       // guarded by mu: total length of wrong in all records
 }
 
-// suspect is a network from which wrong log-ins came.
+// suspect is a network that sent wrong logins.
 type suspect struct {
-	last  netip.Addr // that guessed
+	last  netip.Addr // the latest address of the network to guess
 	wrong []wrongLogin
-	since time.Time // of the ban; zero: not banned
+	since time.Time // start of the ban; zero means not banned
 	until time.Time
-	end   *time.Timer // of the ban
+	end   *time.Timer // fires when the ban ends
 }
 
 type wrongLogin struct {
 	account     string // folded
 	fingerprint uint64 // of the password
-	name        string // of the account as the client wrote it first
+	name        string // of the account, as the client first wrote it
 	last        time.Time
 }
 
-// A Record is what is known of a network's wrong log-ins.
+// A Record lists the wrong logins of a network.
 type Record struct {
 	Address  string    `json:"address"` // "192.0.2.7", or "2001:db8::/64"
 	Trusted  bool      `json:"trusted"` // never banned, and not counted
 	Since    time.Time `json:"since,omitzero"`
-	Until    time.Time `json:"until,omitzero"` // of the ban; zero: not banned
-	Distinct int       `json:"distinct"`       // wrong log-ins that count
-	Limit    int       `json:"limit"`          // that bans; 0: none does
-	Accounts []Tried   `json:"accounts"`       // the most tried first
+	Until    time.Time `json:"until,omitzero"` // end of the ban; zero means not banned
+	Distinct int       `json:"distinct"`       // wrong logins that count now
+	Limit    int       `json:"limit"`          // wrong logins that cause a ban; 0 means none do
+	Accounts []Tried   `json:"accounts"`       // the account with the most passwords first
 }
 
-// Banned reports that the network is banned.
+// Banned reports whether the network is banned.
 func (r Record) Banned() bool { return !r.Until.IsZero() }
 
-// Tried is one account that wrong passwords were tried for.
+// Tried is one account for which wrong passwords were sent.
 type Tried struct {
-	Name      string    `json:"name"` // as the client wrote it; quoted when it is not plain text
+	Name      string    `json:"name"` // as the client wrote it; quoted unless it is plain text
 	Passwords int       `json:"passwords"`
 	Last      time.Time `json:"last"`
 }
 
-// NewBans returns Bans that know of nobody.
+// NewBans returns Bans without any record.
 func NewBans(options BanOptions, log *slog.Logger) *Bans {
-	return &Bans{log: log, options: options.withDefaults(), records: make(map[netip.Prefix]*suspect)}
+	return &Bans{log: log, options: options.withDefaults(),
+		records: make(map[netip.Prefix]*suspect)}
 }
 
-// SetOptions puts other options in force. Who is trusted now, and everybody when
-// nobody is to be banned, is no longer banned; other bans last as long as they
-// were meant to.
+// SetOptions replaces the options. It lifts the bans of addresses that are trusted now, and all
+// bans if After is 0. Other bans keep their end.
 func (b *Bans) SetOptions(options BanOptions) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.options = options.withDefaults()
 	for network, s := range b.records {
 		if b.options.After <= 0 || b.options.Trusted(s.last) {
-			b.drop(network, s, "ban lifted by a changed configuration")
+			b.dropLocked(network, s, "ban lifted by a changed configuration")
 		}
 	}
 }
 
-// Until says until when an address is banned, if it is.
+// Until returns the end of the ban of an address, and whether it is banned.
 func (b *Bans) Until(remote netip.Addr) (until time.Time, banned bool) {
 	if b == nil {
 		return time.Time{}, false
@@ -122,7 +123,7 @@ func (b *Bans) Until(remote netip.Addr) (until time.Time, banned bool) {
 	return s.until, true
 }
 
-// List returns the networks that are banned, those banned last first.
+// List returns the banned networks, the latest ban first.
 func (b *Bans) List() []Record {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -130,7 +131,7 @@ func (b *Bans) List() []Record {
 	banned := []Record{}
 	for network, s := range b.records {
 		if now.Before(s.until) {
-			banned = append(banned, b.record(network, s, now))
+			banned = append(banned, b.recordLocked(network, s, now))
 		}
 	}
 	slices.SortFunc(banned, func(x, y Record) int {
@@ -139,7 +140,7 @@ func (b *Bans) List() []Record {
 	return banned
 }
 
-// Why returns what is known of an address, banned or not.
+// Why returns the record of an address, banned or not.
 func (b *Bans) Why(remote netip.Addr) Record {
 	remote, network := networkOf(remote)
 	b.mu.Lock()
@@ -148,15 +149,15 @@ func (b *Bans) Why(remote netip.Addr) Record {
 	if s == nil {
 		s = new(suspect)
 	}
-	r := b.record(network, s, time.Now())
+	r := b.recordLocked(network, s, time.Now())
 	if b.options.Trusted(remote) {
 		r.Trusted, r.Since, r.Until = true, time.Time{}, time.Time{}
 	}
 	return r
 }
 
-// Lift ends the ban of an address and forgets its wrong log-ins. It reports
-// whether there was one.
+// Lift ends the ban of an address and forgets its wrong logins. It reports whether the address was
+// banned.
 func (b *Bans) Lift(remote netip.Addr) bool {
 	_, network := networkOf(remote)
 	b.mu.Lock()
@@ -166,11 +167,11 @@ func (b *Bans) Lift(remote netip.Addr) bool {
 		return false
 	}
 	banned := time.Now().Before(s.until)
-	b.drop(network, s, "ban lifted")
+	b.dropLocked(network, s, "ban lifted")
 	return banned
 }
 
-// wrong counts a wrong log-in.
+// wrong counts a wrong login.
 func (b *Bans) wrong(remote netip.Addr, account, name string, fingerprint uint64) {
 	if b == nil {
 		return
@@ -193,14 +194,15 @@ func (b *Bans) wrong(remote netip.Addr, account, name string, fingerprint uint64
 	s.add(wrongLogin{account, fingerprint, shownName(name), now})
 	b.pairs += len(s.wrong)
 	if len(s.wrong) >= b.options.After && s.until.IsZero() {
-		b.ban(network, s, now)
+		b.banLocked(network, s, now)
 	}
-	b.makeRoom(network)
+	b.evictLocked(network)
 }
 
 func (s *suspect) forget(before time.Time) {
-	if s.until.IsZero() { // what led to a ban stays for those who ask why
-		s.wrong = slices.DeleteFunc(s.wrong, func(w wrongLogin) bool { return !w.last.After(before) })
+	if s.until.IsZero() { // the reasons for a ban stay, for Why
+		s.wrong = slices.DeleteFunc(s.wrong,
+			func(w wrongLogin) bool { return !w.last.After(before) })
 	}
 }
 
@@ -216,40 +218,38 @@ func (s *suspect) add(w wrongLogin) {
 	}
 }
 
-// ban begins a ban. The caller holds the lock.
-func (b *Bans) ban(network netip.Prefix, s *suspect, now time.Time) {
+func (b *Bans) banLocked(network netip.Prefix, s *suspect, now time.Time) {
 	s.since, s.until = now, now.Add(b.options.Duration)
 	s.end = time.AfterFunc(b.options.Duration, func() { b.expire(network, s) })
 	b.log.Warn("address banned", "address", shown(network), "until", s.until.Format(time.RFC3339),
 		"distinct", len(s.wrong), "accounts", strings.Join(s.names(), ", "))
 }
 
-// names are those of the accounts that were tried, as many as a log line may hold.
+// names returns the accounts that were tried, at most five and then "…".
 func (s *suspect) names() []string {
-	const enough = 5
+	const maxNames = 5
 	var names []string
 	for _, w := range s.wrong {
 		names = append(names, w.name)
 	}
 	slices.Sort(names)
-	if names = slices.Compact(names); len(names) > enough {
-		names = append(names[:enough], "…")
+	if names = slices.Compact(names); len(names) > maxNames {
+		names = append(names[:maxNames], "…")
 	}
 	return names
 }
 
-// expire ends a ban whose time has come, unless it has been lifted.
+// expire ends a ban at its time, unless it has been lifted.
 func (b *Bans) expire(network netip.Prefix, s *suspect) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.records[network] == s {
-		b.drop(network, s, "ban ended")
+		b.dropLocked(network, s, "ban ended")
 	}
 }
 
-// drop forgets a network, and says so when it was banned. The caller holds the
-// lock.
-func (b *Bans) drop(network netip.Prefix, s *suspect, why string) {
+// dropLocked forgets a network, and logs the reason if it was banned.
+func (b *Bans) dropLocked(network netip.Prefix, s *suspect, why string) {
 	delete(b.records, network)
 	b.pairs -= len(s.wrong)
 	if s.end != nil {
@@ -258,24 +258,23 @@ func (b *Bans) drop(network netip.Prefix, s *suspect, why string) {
 	}
 }
 
-// makeRoom keeps the table bounded, sparing the network that came last: first
-// those go that are not banned, then others. A flood of addresses must not cost
-// memory. The caller holds the lock.
-func (b *Bans) makeRoom(spare netip.Prefix) {
-	for _, bannedToo := range []bool{false, true} {
+// evictLocked keeps the table bounded, so that a flood of addresses cannot use up the memory. It
+// drops networks that are not banned before banned ones, and never the one in keep.
+func (b *Bans) evictLocked(keep netip.Prefix) {
+	for _, evictBanned := range []bool{false, true} {
 		for network, s := range b.records {
 			if b.pairs <= maxPairs {
 				return
 			}
-			if network != spare && (bannedToo || s.until.IsZero()) {
-				b.drop(network, s, "ban ended early: too many addresses")
+			if network != keep && (evictBanned || s.until.IsZero()) {
+				b.dropLocked(network, s, "ban ended early: too many addresses")
 			}
 		}
 	}
 }
 
-// record is what there is to tell. The caller holds the lock.
-func (b *Bans) record(network netip.Prefix, s *suspect, now time.Time) Record {
+// recordLocked builds the Record of a network.
+func (b *Bans) recordLocked(network netip.Prefix, s *suspect, now time.Time) Record {
 	r := Record{Address: shown(network), Limit: b.options.After, Accounts: []Tried{}}
 	if now.Before(s.until) {
 		r.Since, r.Until = s.since, s.until
@@ -305,9 +304,9 @@ func (b *Bans) record(network netip.Prefix, s *suspect, now time.Time) Record {
 	return r
 }
 
-// networkOf is an address in its plain form, and the network that answers for
-// it: an IPv6 host usually has a whole /64 to itself. The zero Addr gives the
-// zero Prefix: connections that have no address are one network.
+// networkOf returns an address in plain form, and the network that is counted for it: the /64 of an
+// IPv6 address, since an IPv6 host usually has a whole /64 to itself, else the address alone. The
+// zero Addr gives the zero Prefix, so all connections without an address count as one network.
 func networkOf(remote netip.Addr) (netip.Addr, netip.Prefix) {
 	remote = remote.Unmap().WithZone("")
 	bits := 32
@@ -318,7 +317,7 @@ func networkOf(remote netip.Addr) (netip.Addr, netip.Prefix) {
 	return remote, network
 }
 
-// shown writes a network as people do: one IPv4 address as such.
+// shown formats a network: a single address without its prefix length.
 func shown(network netip.Prefix) string {
 	if network.IsSingleIP() {
 		return network.Addr().String()
@@ -326,7 +325,8 @@ func shown(network netip.Prefix) string {
 	return network.String()
 }
 
-// shownName makes what a client sent fit for people to read.
+// shownName makes a name from a client safe to print: shortened, and quoted unless it is plain
+// text.
 func shownName(name string) string {
 	name = strings.Clone(name[:min(len(name), maxNameShown)])
 	if name == "" || !addr.IsText(name) {

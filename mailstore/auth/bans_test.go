@@ -20,7 +20,7 @@ var (
 	private = netip.MustParsePrefix("192.168.0.0/16")
 )
 
-// newBanTest bans after five, and trusts the private network.
+// newBanTest bans after five wrong logins, and trusts the private network.
 func newBanTest(t *testing.T) (*Authenticator, *Bans, *bytes.Buffer) {
 	t.Helper()
 	a, _, log := newTest(t)
@@ -132,7 +132,7 @@ func TestNobodyIsBannedWho(t *testing.T) {
 	}
 }
 
-// The whole /64 is one client, and guesses that wait are not checked any more.
+// The whole /64 is one client, and guesses that wait are not checked after the ban.
 func TestBanOfANetwork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, bans, _ := newBanTest(t)

@@ -9,17 +9,17 @@ import (
 	"github.com/emersion/go-sasl"
 )
 
-// maxResponse bounds the responses that are a name and a digest, in octets: the
-// longest address is 254 (RFC 5321 §4.5.3.1.3).
+// maxResponse limits a response with a name and a digest, in octets. An address has at most 254
+// (RFC 5321 §4.5.3.1.3).
 const maxResponse = 512
 
-// newCRAMMD5 is the server side of one CRAM-MD5 exchange (RFC 2195). The
-// challenge is a newStamp that was never used before. It calls check once, and
-// returns its error as it is. A response is 512 octets at most.
+// newCRAMMD5 is the server side of one CRAM-MD5 exchange (RFC 2195). The challenge must be a new
+// newStamp. It calls check once and returns the error of check unchanged. A response has at most
+// 512 octets.
 func newCRAMMD5(challenge string, check func(user string, p proof) error) sasl.Server {
 	return &exchange{greeting: []byte(challenge), greets: true, limit: maxResponse, steps: []step{
 		func(response []byte) ([]byte, error) {
-			space := bytes.LastIndexByte(response, ' ') // a name may have spaces in it
+			space := bytes.LastIndexByte(response, ' ') // a name may contain spaces
 			if space < 1 {
 				return nil, ErrMalformed
 			}
@@ -49,13 +49,12 @@ func cramProof(challenge, digest []byte) proof {
 	}
 }
 
-// cramDigest finishes the HMAC-MD5 that cramState began.
+// cramDigest completes the HMAC-MD5 that cramState began.
 func cramDigest(state, text []byte) []byte {
 	return md5From(state[md5.Size:], md5From(state[:md5.Size], text))
 }
 
-// hexMD5 takes a digest in either case of letters, though the RFCs have the
-// lower one only.
+// hexMD5 accepts upper and lower case, although the RFCs permit lower case only.
 func hexMD5(digits string) ([]byte, error) {
 	digest, err := hex.DecodeString(digits)
 	if err != nil || len(digest) != md5.Size {

@@ -52,8 +52,7 @@ func TestCRAMMD5(t *testing.T) {
 	}
 }
 
-// A user name may have a space in it, and old programs send passwords in the
-// Windows code page.
+// A user name may contain a space, and old programs send passwords in Windows-1252.
 func TestCRAMMD5OldClient(t *testing.T) {
 	mac := hmac.New(md5.New, []byte("Gr\xfc\xdfe"))
 	mac.Write([]byte("<1@x>"))

@@ -14,7 +14,7 @@ import (
 	"pillarbox/mailstore/directory"
 )
 
-// guessFor starts n guesses at once and returns when all wait.
+// guessFor starts n guesses at once and returns when all of them wait.
 func guessFor(a *Authenticator, remote netip.Addr, user string, n int) (wait func()) {
 	var wg sync.WaitGroup
 	for i := range n {
@@ -24,8 +24,8 @@ func guessFor(a *Authenticator, remote netip.Addr, user string, n int) (wait fun
 	return wg.Wait
 }
 
-// Each way to log in that was right before goes in at once while others guess at
-// the same account from the same address; guesses are slow all the same.
+// Each mechanism that succeeded before logs in at once while others guess for the same account from
+// the same address. The guesses are slow all the same.
 func TestRememberedNeverWaits(t *testing.T) {
 	remote := &backend{password: "secret"}
 	for name, logIn := range map[string]func(*Authenticator) error{
@@ -60,7 +60,7 @@ func TestRememberedNeverWaits(t *testing.T) {
 	}
 }
 
-// A guess too many takes as long as the slowest, and counts towards a ban.
+// A guess beyond maxPending takes as long as the slowest guess, and counts towards a ban.
 func TestGuessesTooManyAreSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, bans, _ := newBanTest(t)
@@ -75,7 +75,7 @@ func TestGuessesTooManyAreSlow(t *testing.T) {
 	})
 }
 
-// After a restart nothing is remembered, and a whole room of programs comes at once.
+// After a restart no login is remembered, and the programs of a whole office log in at once.
 func TestManyRightLoginsAtOnce(t *testing.T) {
 	for name, logIn := range map[string]func(*Authenticator) error{
 		"password": func(a *Authenticator) error { _, err := try(a, here, "anna", "secret"); return err },
@@ -117,8 +117,8 @@ func TestManyRightLoginsAtOnce(t *testing.T) {
 	}
 }
 
-// Slots go around the networks; one with a recent wrong login comes after the others,
-// and is not starved.
+// Networks take turns for slots. One with a recent wrong login comes after the others, but is not
+// starved.
 func TestSlotsAreFair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSlots(1, nil)
@@ -156,7 +156,7 @@ func TestSlotsAreFair(t *testing.T) {
 	})
 }
 
-// A waiter that gives up keeps no slot, also if it was given one at that moment.
+// A waiter that gives up keeps no slot, even if it got one at that moment.
 func TestSlotsAbandoned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		freed := 0
@@ -178,10 +178,10 @@ func TestSlotsAbandoned(t *testing.T) {
 			s.release()
 			wg.Wait()
 		}
-		if s.free != 1 || len(s.lines[0]) != 0 {
-			t.Errorf("%d free, %d lines", s.free, len(s.lines[0]))
+		if s.free != 1 || len(s.queues[0]) != 0 {
+			t.Errorf("%d free, %d queues", s.free, len(s.queues[0]))
 		}
-		time.Sleep(quiet + time.Second)
+		time.Sleep(idleDelay + time.Second)
 		synctest.Wait()
 		if freed != 1 {
 			t.Errorf("memory given back %d times", freed)
@@ -189,13 +189,13 @@ func TestSlotsAbandoned(t *testing.T) {
 	})
 }
 
-// A flood of guesses from many addresses, all slots taken: a login from an address
-// without wrong guesses is the next to be looked at.
+// A flood of guesses from many addresses takes all slots. A login from an address without wrong
+// guesses is the next to be checked.
 func TestFloodDelaysItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, _, _ := newTest(t)
 		for i := range 100 {
-			a.throttle.noteWrong(netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 32))
+			a.throttle.markNetwork(netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 32))
 		}
 		_, own := networkOf(there)
 		for range a.hashing.total {
@@ -211,7 +211,7 @@ func TestFloodDelaysItself(t *testing.T) {
 			}
 		})
 		synctest.Wait()
-		if first, others := len(a.hashing.lines[0]), len(a.hashing.lines[1]); first != 1 || others != 100 {
+		if first, others := len(a.hashing.queues[0]), len(a.hashing.queues[1]); first != 1 || others != 100 {
 			t.Errorf("%d networks come first, %d after them", first, others)
 		}
 		for range a.hashing.total {
@@ -221,8 +221,8 @@ func TestFloodDelaysItself(t *testing.T) {
 	})
 }
 
-// A directory locks accounts after some wrong passwords: one that it has changed since
-// is held against it once for each login.
+// A directory locks accounts after some wrong passwords. A remembered password that was changed
+// since is checked there only once for each login.
 func TestChangedElsewhereIsAskedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, boxes, _ := newMechanisms(t)

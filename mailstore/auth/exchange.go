@@ -1,20 +1,19 @@
 package auth
 
-// A step takes one response of the client and gives the next challenge.
+// A step handles one response of the client and returns the next challenge.
 type step func(response []byte) (challenge []byte, err error)
 
-// An exchange leads the steps of a mechanism: the last one's success ends it.
-// Whatever is too long, comes when nothing is due, or follows an error, is
-// ErrMalformed. It is a sasl.Server.
+// An exchange runs the steps of a mechanism and is done when the last step succeeds. It implements
+// sasl.Server. A response that is too long, unexpected, or sent after an error is ErrMalformed.
 type exchange struct {
-	greeting []byte // the challenge where there is no initial response; not nil
-	greets   bool   // the greeting is a challenge: an initial response has no place
-	limit    int    // of a response, in octets
-	steps    []step // those to come
+	greeting []byte // challenge to send without an initial response; not nil
+	greets   bool   // the greeting carries data, so an initial response is not permitted
+	limit    int    // maximum size of a response, in octets
+	steps    []step // remaining steps
 	begun    bool
 }
 
-// Next implements sasl.Server. A nil response is none.
+// Next implements sasl.Server. A nil response means that the client sent none.
 func (e *exchange) Next(response []byte) (challenge []byte, done bool, err error) {
 	first := !e.begun
 	e.begun = true

@@ -8,8 +8,7 @@ import (
 	"github.com/emersion/go-sasl"
 )
 
-// judge is a check that holds proofs against the secrets of one user, and
-// remembers what it was asked.
+// judge is a check that compares proofs with the secrets of one user, and records its calls.
 type judge struct {
 	user    string
 	secrets *Secrets // nil: the user is unknown
@@ -33,8 +32,8 @@ func (j *judge) check(user string, p proof) error {
 	return ErrInvalid
 }
 
-// talk feeds responses to a server; nil stands for no initial response. It
-// returns the last challenge and the result.
+// talk sends responses to a server; nil means no initial response. It returns the last challenge
+// and the result.
 func talk(s sasl.Server, responses ...[]byte) (challenge []byte, done bool, err error) {
 	for _, r := range responses {
 		if challenge, done, err = s.Next(r); err != nil {
@@ -53,7 +52,7 @@ func mustBeOver(t *testing.T, s sasl.Server) {
 	}
 }
 
-// fuzzed is a mechanism with a judge behind it.
+// fuzzed is a mechanism and its judge.
 func fuzzed(kind byte, j *judge) sasl.Server {
 	switch kind % 6 {
 	case 0:
@@ -81,8 +80,7 @@ func scramKeys(j *judge) func(string) SCRAM {
 	}
 }
 
-// Whatever clients say: success only after a proof that was right, once, and
-// nothing after the end.
+// Whatever a client sends: success comes only after a right proof, and only once.
 func FuzzExchanges(f *testing.F) {
 	negotiate := "NTLMSSP\x00\x01\x00\x00\x00\x07\x82\x08\xa2"
 	f.Add(byte(0), []byte(negotiate), []byte("NTLMSSP\x00\x03\x00\x00\x00"), []byte(nil))

@@ -7,11 +7,10 @@ import (
 	"github.com/emersion/go-sasl"
 )
 
-// newEXTERNAL is the server side of one EXTERNAL exchange (RFC 4422 app. A).
-// Who the client is, the caller knows from elsewhere; check decides whether
-// that one may act for authzid, which is "" for "as whom you know me". It is
-// called once, and its error returned as it is. A response is 512 octets at
-// most.
+// newEXTERNAL is the server side of one EXTERNAL exchange (RFC 4422 app. A). The caller already
+// knows the client's identity. check decides whether that identity may act for authzid; "" means
+// itself. newEXTERNAL calls check once and returns its error unchanged. A response has at most 512
+// octets.
 func newEXTERNAL(check func(authzid string) error) sasl.Server {
 	return &exchange{greeting: []byte{}, limit: maxResponse, steps: []step{
 		func(response []byte) ([]byte, error) {

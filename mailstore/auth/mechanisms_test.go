@@ -31,12 +31,12 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// newMechanisms is an Authenticator with a mailbox that has stored all secrets
-// of the password "secret", anna, and one that has none, bert.
+// newMechanisms is an Authenticator with two mailboxes. anna has stored all secrets of the password
+// "secret", and bert none.
 func newMechanisms(t *testing.T) (*Authenticator, *accounts, *strings.Builder) {
 	t.Helper()
 	a, boxes, _ := newTest(t)
-	a.Keeper = NewKeeper(newVault(t), Rules{Store: directory.SecretKinds()})
+	a.Secrets = NewSecretStore(newTestKey(t), Rules{Store: directory.SecretKinds()})
 	log := new(strings.Builder)
 	a.Log = newLog(log)
 	boxes.set("anna", cheap("secret"), false)
@@ -44,7 +44,7 @@ func newMechanisms(t *testing.T) (*Authenticator, *accounts, *strings.Builder) {
 	box := boxes.boxes["anna"]
 	var s Secrets
 	s.add("secret", directory.SecretKinds())
-	sealed, err := a.Keeper.vault.Load().Seal(s)
+	sealed, err := a.Secrets.key.Load().Seal(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,12 +55,12 @@ func newMechanisms(t *testing.T) (*Authenticator, *accounts, *strings.Builder) {
 	return a, boxes, log
 }
 
-func newVault(t *testing.T) *Vault {
+func newTestKey(t *testing.T) *SecretKey {
 	t.Helper()
-	return NewVault(filepath.Join(t.TempDir(), "secrets.key"))
+	return NewSecretKey(filepath.Join(t.TempDir(), "secrets.key"))
 }
 
-// answer gives what a client says after a server's words.
+// answer returns the client's response to a challenge.
 type answer func(challenge []byte) []byte
 
 func cramClient(user, password string) []answer {
@@ -99,14 +99,14 @@ func scramClient(user, password string) []answer {
 			fmt.Sscanf(fields[2], "i=%d", &iterations)
 			k := deriveSCRAM(password, salt, iterations)
 			without := "c=biws," + fields[0]
-			// The client's key is not what deriveSCRAM keeps, so it is made here.
+			// deriveSCRAM does not keep the client key, so it is made here.
 			return []byte(without + ",p=" + base64.StdEncoding.EncodeToString(scramProof(password, salt, iterations, k, bare+","+string(challenge)+","+without)))
 		},
 		func([]byte) []byte { return []byte{} },
 	}
 }
 
-// lead leads an exchange to its end.
+// lead runs an exchange to its end.
 func lead(a *Authenticator, c Client, mechanism string, client []answer) (Principal, error) {
 	e, err := a.Begin(context.Background(), c, mechanism)
 	if err != nil {
@@ -155,8 +155,7 @@ func TestMechanisms(t *testing.T) {
 	})
 }
 
-// Whatever the mechanism, and whatever is wrong, a failure looks the same and
-// takes the same time.
+// For every mechanism and every mistake, a failure looks the same and takes the same time.
 func TestMechanismsFailAlike(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, who := range []struct{ user, password, reason string }{
@@ -298,8 +297,8 @@ func TestSecretsAreFilled(t *testing.T) {
 				t.Errorf("%s: %v", mechanism, err)
 			}
 		}
-		// Another key: nothing can be opened, until a password comes again.
-		a.Keeper.SetVault(newVault(t))
+		// With another key no secret can be opened, until the next login with a password.
+		a.Secrets.SetKey(newTestKey(t))
 		if _, err := lead(a, Client{Remote: there}, NTLM, ntlmClient("bert", "", "secret")); !errors.Is(err, ErrInvalid) {
 			t.Errorf("NTLM with a lost key: %v", err)
 		}
@@ -307,17 +306,17 @@ func TestSecretsAreFilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := lead(a, Client{Remote: there}, NTLM, ntlmClient("bert", "", "secret")); err != nil {
-			t.Errorf("NTLM after a log-in with the password: %v", err)
+			t.Errorf("NTLM after a login with the password: %v", err)
 		}
-		// What may not be stored any more does not count, though it is there.
-		a.Keeper.SetRules(Rules{Store: []directory.SecretKind{directory.SecretSCRAM}})
+		// A kind that is no longer to be stored is ignored.
+		a.Secrets.SetRules(Rules{Store: []directory.SecretKind{directory.SecretSCRAM}})
 		if _, err := lead(a, Client{Remote: there}, NTLM, ntlmClient("bert", "", "secret")); !errors.Is(err, ErrInvalid) {
 			t.Errorf("NTLM with a secret that is not permitted any more: %v", err)
 		}
 	})
 }
 
-// backend is a double for an LDAP directory.
+// backend is a test double for an LDAP directory.
 type backend struct {
 	password string
 	err      error
@@ -360,7 +359,7 @@ func TestBackend(t *testing.T) {
 			t.Errorf("the password of the file, after %v: %v", took, err)
 		}
 		if _, err := try(a, here, "dora", "theirs"); err != nil || len(boxes.made) != 1 {
-			t.Errorf("the first log-in: %v, made %v", err, boxes.made)
+			t.Errorf("the first login: %v, made %v", err, boxes.made)
 		}
 		if len(boxes.boxes["carl"].Account.Secrets.Kinds) != 0 {
 			t.Error("secrets of a password that is kept elsewhere")
@@ -406,14 +405,14 @@ func TestExternal(t *testing.T) {
 }
 
 func TestVault(t *testing.T) {
-	v := newVault(t)
+	v := newTestKey(t)
 	var s Secrets
 	s.add("secret", directory.SecretKinds())
 	sealed, err := v.Seal(s)
 	if err != nil || strings.Contains(string(sealed.Sealed), "secret") {
 		t.Fatal(err)
 	}
-	again := NewVault(v.file) // another process
+	again := NewSecretKey(v.file) // another process
 	if got, err := again.Open(sealed); err != nil || got.Clear != "secret" || !hmac.Equal(got.NT, s.NT) {
 		t.Errorf("%v", err)
 	}
@@ -433,11 +432,11 @@ func TestVault(t *testing.T) {
 	bad.Sealed[len(bad.Sealed)-1] ^= 1
 	short := directory.Secrets{Sealed: []byte("short")}
 	for name, what := range map[string]directory.Secrets{"damaged": bad, "short": short} {
-		if _, err := v.Open(what); !errors.Is(err, ErrVault) {
+		if _, err := v.Open(what); !errors.Is(err, ErrSecretKey) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := newVault(t).Open(sealed); !errors.Is(err, ErrVault) {
+	if _, err := newTestKey(t).Open(sealed); !errors.Is(err, ErrSecretKey) {
 		t.Errorf("without the key: %v", err)
 	}
 	if err := os.WriteFile(v.file+".short", []byte("too short"), 0o600); err != nil {
@@ -446,11 +445,11 @@ func TestVault(t *testing.T) {
 	if err := os.Chmod(v.file, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := NewVault(v.file).Open(sealed); !errors.Is(err, ErrVault) || !strings.Contains(err.Error(), "chmod 600") {
+	if _, err := NewSecretKey(v.file).Open(sealed); !errors.Is(err, ErrSecretKey) || !strings.Contains(err.Error(), "chmod 600") {
 		t.Errorf("a key for others to read: %v", err)
 	}
 	for _, file := range []string{v.file + ".short", filepath.Join(v.file, "below a file"), "/nowhere/at/all"} {
-		if _, err := NewVault(file).Seal(s); !errors.Is(err, ErrVault) {
+		if _, err := NewSecretKey(file).Seal(s); !errors.Is(err, ErrSecretKey) {
 			t.Errorf("%s: %v", file, err)
 		}
 	}
@@ -482,7 +481,7 @@ func TestPasswordRules(t *testing.T) {
 func TestReuseAndAge(t *testing.T) {
 	anna := addr.Address{Local: "anna", Domain: "office.example"}
 	now := time.Now()
-	k := NewKeeper(newVault(t), Rules{Reuse: 3, MaxAge: 24 * time.Hour, Store: []directory.SecretKind{directory.SecretSPA}})
+	k := NewSecretStore(newTestKey(t), Rules{Reuse: 3, MaxAge: 24 * time.Hour, Store: []directory.SecretKind{directory.SecretSPA}})
 	acc := directory.Account{Created: now}
 	change := func(password string) error {
 		set, err := k.New(anna, acc, password, now)
@@ -514,7 +513,7 @@ func TestReuseAndAge(t *testing.T) {
 }
 
 func TestSetStore(t *testing.T) {
-	k := NewKeeper(newVault(t), Rules{})
+	k := NewSecretStore(newTestKey(t), Rules{})
 	acc := directory.Account{Store: []directory.SecretKind{directory.SecretSPA, directory.SecretAPOP}}
 	set, err := k.New(addr.Address{Local: "anna", Domain: "office.example"}, acc, "secret", time.Now())
 	if err == nil {
@@ -526,7 +525,7 @@ func TestSetStore(t *testing.T) {
 	if err := k.SetStore(&acc, []directory.SecretKind{directory.SecretSPA, directory.SecretSCRAM}); err != nil {
 		t.Fatal(err)
 	}
-	s, err := k.vault.Load().Open(acc.Secrets)
+	s, err := k.key.Load().Open(acc.Secrets)
 	if err != nil || s.Clear != "" || s.NT == nil || s.SCRAM == nil || len(acc.Secrets.Kinds) != 2 {
 		t.Errorf("%+v, %v: the password is not forgotten, or what was to be made of it is not there", acc.Secrets.Kinds, err)
 	}
@@ -549,8 +548,8 @@ func scramProof(password string, salt []byte, iterations int, k *SCRAM, message 
 	return key
 }
 
-// oldResponse is an AUTHENTICATE message as clients from before NTLM 2 send it:
-// three times DES over the challenge, with the NT hash for a key.
+// oldResponse is an AUTHENTICATE message as clients older than NTLMv2 send it: three times DES over
+// the challenge, with the NT hash as key.
 func oldResponse(user string, hash, challenge []byte) []byte {
 	key := append(slices.Clone(hash), make([]byte, 5)...)
 	var response []byte
@@ -580,8 +579,8 @@ func oldResponse(user string, hash, challenge []byte) []byte {
 	return msg
 }
 
-// The salt must tell nobody whether there is a mailbox: it is one for all names
-// of an account, and another for another account.
+// The salt must not reveal whether a mailbox exists: it is the same for all names of an account,
+// and differs between accounts.
 func TestInventedSalts(t *testing.T) {
 	root, err := durable.Open(t.TempDir())
 	if err != nil {
@@ -592,11 +591,11 @@ func TestInventedSalts(t *testing.T) {
 	if err := dir.AddDomain("office.example"); err != nil {
 		t.Fatal(err)
 	}
-	keeper := NewKeeper(newVault(t), Rules{Store: directory.SecretKinds()})
+	store := NewSecretStore(newTestKey(t), Rules{Store: directory.SecretKinds()})
 	for _, user := range []string{"anna", "bert"} { // bert has nothing stored
 		a := addr.Address{Local: user, Domain: "office.example"}
 		account := directory.Account{}
-		set, err := keeper.New(a, account, "secret", time.Now())
+		set, err := store.New(a, account, "secret", time.Now())
 		if err == nil {
 			err = set(&account)
 		}
@@ -611,7 +610,7 @@ func TestInventedSalts(t *testing.T) {
 		}
 	}
 	salt := func(name string) string {
-		return string(New(dir, Options{Keeper: keeper}).scramKeys(Client{}, name).Salt) // another Authenticator is another process
+		return string(New(dir, Options{Secrets: store}).scramKeys(Client{}, name).Salt) // another Authenticator is another process
 	}
 	for _, user := range []string{"anna", "bert", "nobody"} {
 		one := salt(user)
@@ -626,7 +625,7 @@ func TestInventedSalts(t *testing.T) {
 	}
 }
 
-// Log-ins that are right must not keep old failures fresh.
+// Right logins must not extend the life of old failures.
 func TestFailuresAreForgottenAmongSuccesses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, _, _ := newMechanisms(t)
@@ -639,7 +638,7 @@ func TestFailuresAreForgottenAmongSuccesses(t *testing.T) {
 			took("wrong")
 		}
 		if wait := took("secret"); wait != 8*time.Second {
-			t.Fatalf("a right log-in after ten wrong ones took %v", wait)
+			t.Fatalf("a right login after ten wrong ones took %v", wait)
 		}
 		for range 5 {
 			time.Sleep(4 * time.Minute)
@@ -651,7 +650,7 @@ func TestFailuresAreForgottenAmongSuccesses(t *testing.T) {
 	})
 }
 
-// A program that only knows NTLMv1 guesses nothing, however often it comes.
+// A program that supports only NTLMv1 makes no guess, however often it tries.
 func TestOldProgramIsNotBanned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, _, log := newMechanisms(t)
@@ -671,13 +670,13 @@ func TestOldProgramIsNotBanned(t *testing.T) {
 			t.Error("banned for being old")
 		}
 		if _, banned := a.Bans.Until(there); !banned {
-			t.Error("guessing is not banned")
+			t.Error("loginAttempt is not banned")
 		}
 	})
 }
 
-// Guesses wait one after the other; too many at once are refused and not looked at.
-// A password that was right before waits for none of them.
+// Guesses wait one after the other; too many at once are refused unchecked. A password that was
+// right before waits for none of them.
 func TestParallelGuessesQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, _, _ := newMechanisms(t)
@@ -713,7 +712,7 @@ func TestParallelGuessesQueue(t *testing.T) {
 	})
 }
 
-// What changes during a log-in counts.
+// A change during a login counts.
 func TestChangesDuringALogIn(t *testing.T) {
 	for name, change := range map[string]func(*directory.Mailbox){
 		"another password": func(box *directory.Mailbox) { box.Account.Verifier = cheap("another") },

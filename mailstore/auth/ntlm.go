@@ -12,23 +12,23 @@ import (
 	"pillarbox/mailstore/auth/ntlm"
 )
 
-// ntlmConfig says how the server takes part in NTLM.
+// ntlmConfig configures the server side of NTLM.
 type ntlmConfig struct {
-	Hostname string // of the server, in DNS
-	Domain   string // the default mail domain; "" is none
-	V1       bool   // accept NTLMv1 and its NTLM2 session form, which the clients on libntlm send
+	Hostname string // DNS name of the server
+	Domain   string // the default mail domain; "" means none
+	V1       bool   // accept NTLMv1 and its NTLM2 session form, which clients built on libntlm send
 }
 
-// errNTLMv1 is why a nil proof fails, for the log.
+// errNTLMv1 is the reason to log when the proof is nil.
 var errNTLMv1 = errors.New("the mail program answers with the first version of NTLM, which auth.ntlm_v1 does not allow")
 
-// newNTLM is the server side of one NTLM exchange ([MS-NLMP], in SASL form as
-// [MS-SMTPNTLM] and [MS-POP3] have it). It calls check once, with nil for the
-// proof if the client answers in a version that is not allowed, and returns its
-// error as it is. The user is `DOMAIN\user` when the client gives a domain and the
-// user has no @ and no backslash, else the user alone. A challenge without an
-// initial response is empty here: the protocols have words of their own for it.
-// Messages are of 8 KiB at most.
+// newNTLM is the server side of one NTLM exchange ([MS-NLMP], in the SASL form of [MS-SMTPNTLM] and
+// [MS-POP3]). It calls check once and returns its error unchanged. The proof is nil if the client
+// answers in a version that is not allowed.
+//
+// The user is `DOMAIN\user` if the client sends a domain and the user name has neither @ nor
+// backslash; otherwise it is the user name alone. Without an initial response the challenge is
+// empty: SMTP and POP3 send a text of their own instead. Messages have at most 8 KiB.
 func newNTLM(cfg ntlmConfig, check func(user string, p proof) error) sasl.Server {
 	server := ntlm.Server{Target: ntlmTarget(cfg), Time: time.Now()}
 	rand.Read(server.Nonce[:])
@@ -49,7 +49,8 @@ func newNTLM(cfg ntlmConfig, check func(user string, p proof) error) sasl.Server
 
 func checkNTLM(cfg ntlmConfig, r *ntlm.Response, check func(user string, p proof) error) error {
 	user := r.User
-	if r.Domain != "" && !strings.ContainsAny(user, `@\`) { // the clients on libntlm leave a domain in the name
+	// Clients built on libntlm send the domain inside the user name.
+	if r.Domain != "" && !strings.ContainsAny(user, `@\`) {
 		user = r.Domain + `\` + user
 	}
 	if user == "" || r.Version != ntlm.V2 && !cfg.V1 {
@@ -63,7 +64,7 @@ func checkNTLM(cfg ntlmConfig, r *ntlm.Response, check func(user string, p proof
 	})
 }
 
-// ntlmTarget gives the server the names that a Windows server would have.
+// ntlmTarget returns the names that a Windows server would send.
 func ntlmTarget(cfg ntlmConfig) ntlm.Target {
 	return ntlm.Target{
 		NetBIOSDomain:   netBIOS(cfg.Domain),
@@ -73,14 +74,14 @@ func ntlmTarget(cfg ntlmConfig) ntlm.Target {
 	}
 }
 
-// netBIOS is the short name that Windows makes of a DNS name by itself: its
-// first label, in upper case, and no longer than 15 characters.
+// netBIOS is the short name that Windows derives from a DNS name: the first label in upper case, at
+// most 15 characters.
 func netBIOS(name string) string {
 	label, _, _ := strings.Cut(name, ".")
 	return strings.ToUpper(label[:min(len(label), 15)])
 }
 
-// malformed makes the errors of parsers ErrMalformed.
+// malformed wraps a parser's error in ErrMalformed.
 func malformed(err error) error {
 	if err == nil || errors.Is(err, ErrMalformed) {
 		return err

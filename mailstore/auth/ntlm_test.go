@@ -59,8 +59,8 @@ func TestNTLM(t *testing.T) {
 	}
 }
 
-// Where NTLMv1 is not allowed, such a response is held against nothing; the
-// client's answer is the same.
+// If NTLMv1 is not allowed, such a response is not compared with any secret. The reply to the
+// client is the same.
 func TestNTLMVersion1(t *testing.T) {
 	negotiate := []byte("NTLMSSP\x00\x01\x00\x00\x00\x02\x02\x00\x00")
 	authenticate := append([]byte("NTLMSSP\x00\x03\x00\x00\x00"), make([]byte, 40)...)

@@ -8,14 +8,13 @@ import (
 	"github.com/emersion/go-sasl"
 )
 
-// ErrMalformed is what a SASL server returns for a response that is not of its
-// mechanism's form, or that comes when none is due.
+// ErrMalformed means that a SASL response does not have the mechanism's form, or that none was
+// expected.
 var ErrMalformed = errors.New("malformed SASL response")
 
-// NewPLAIN is the server side of one PLAIN exchange (RFC 4616). It calls check
-// once, and returns its error as it is. Acting for somebody else is not
-// offered: the authorization identity is empty or the user name, all else is
-// ErrInvalid.
+// NewPLAIN is the server side of one PLAIN exchange (RFC 4616). It calls check once and returns its
+// error unchanged. The authorization identity must be empty or equal to the user name, otherwise
+// the error is ErrInvalid: a user cannot act for another one.
 func NewPLAIN(check func(user, password string) error) sasl.Server {
 	return &plainServer{check: check}
 }
@@ -44,17 +43,16 @@ func (s *plainServer) Next(response []byte) (challenge []byte, done bool, err er
 	return nil, true, s.check(user, password)
 }
 
-// NewLOGIN is the server side of one LOGIN exchange (draft-murchison-sasl-login),
-// as the clients in use know it: the prompts are exactly "Username:" and
-// "Password:", and an initial response is the user name. It calls check once,
-// and returns its error as it is.
+// NewLOGIN is the server side of one LOGIN exchange (draft-murchison-sasl-login). Clients expect
+// exactly the prompts "Username:" and "Password:". An initial response is the user name. NewLOGIN
+// calls check once and returns its error unchanged.
 func NewLOGIN(check func(user, password string) error) sasl.Server {
 	return &loginServer{check: check}
 }
 
 type loginServer struct {
 	check func(user, password string) error
-	state int // what the next response is: 0 nothing or the user name, 1 the user name, 2 the password
+	state int // expected response: 0 none or the user name, 1 the user name, 2 the password
 	user  string
 }
 

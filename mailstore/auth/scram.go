@@ -14,30 +14,30 @@ import (
 	"github.com/emersion/go-sasl"
 )
 
-// maxSCRAM bounds a message of SCRAM, in octets. What is more than a name, a
-// nonce and a digest is extensions that nobody has defined yet.
+// maxSCRAM limits a SCRAM message, in octets. Anything beyond a name, a nonce and a digest would be
+// an extension; none is defined yet.
 const maxSCRAM = 2048
 
-// A scramBinding holds what the two ends of a TLS connection know and nobody in
-// the middle does, by the types of channel binding (RFC 5929, RFC 9266); nil is
-// a type that this connection has not.
+// A scramBinding holds the channel bindings of a TLS connection, by type (RFC 5929, RFC 9266). Both
+// ends know them, and an attacker between two connections does not. nil means that the connection
+// lacks the type.
 type scramBinding struct {
 	unique   []byte // tls-unique
 	endPoint []byte // tls-server-end-point
 	exporter []byte // tls-exporter
 }
 
-// bindTLS gives nil when the connection has no binding at all, and so -PLUS is
-// not to be offered. leaf is the certificate that the server has shown, nil if
-// the caller does not know: the connection does not keep it.
+// bindTLS returns nil if the connection has no channel binding; -PLUS must not be offered then.
+// leaf is the server's certificate, which a tls.ConnectionState of a server does not hold. It is
+// nil if the caller does not know it.
 func bindTLS(state *tls.ConnectionState, leaf *x509.Certificate) *scramBinding {
 	if state == nil || !state.HandshakeComplete {
 		return nil
 	}
 	cb := scramBinding{endPoint: endPoint(leaf)}
-	// Without an extended master secret (RFC 7627) somebody in the middle can make
-	// two connections that are the same to the other bindings. The standard library
-	// then exports nothing.
+	// Without an extended master secret (RFC 7627), an attacker can set up two connections with
+	// equal tls-unique and tls-exporter bindings. The standard library then exports no keying
+	// material.
 	if key, err := state.ExportKeyingMaterial("EXPORTER-Channel-Binding", nil, 32); err == nil {
 		cb.exporter, cb.unique = key, state.TLSUnique
 	}
@@ -47,7 +47,7 @@ func bindTLS(state *tls.ConnectionState, leaf *x509.Certificate) *scramBinding {
 	return &cb
 }
 
-// endPoint is RFC 5929 §4.1.
+// endPoint is the tls-server-end-point binding (RFC 5929 §4.1).
 func endPoint(leaf *x509.Certificate) []byte {
 	if leaf == nil {
 		return nil
@@ -61,7 +61,7 @@ func endPoint(leaf *x509.Certificate) []byte {
 		h = crypto.SHA384
 	case x509.SHA512WithRSA, x509.ECDSAWithSHA512, x509.SHA512WithRSAPSS:
 		h = crypto.SHA512
-	default: // Ed25519: the RFC leaves it undefined
+	default: // Ed25519: undefined in the RFC
 		return nil
 	}
 	digest := h.New()
@@ -83,26 +83,31 @@ func (cb *scramBinding) of(kind string) []byte {
 	return nil
 }
 
-// newSCRAMServer is the server side of one SCRAM-SHA-256 exchange, or with plus
-// one of SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677). cb is nil where -PLUS was not
-// offered; where it was, a client that says it saw no offer is refused, since
-// somebody must have taken it away. keys gives what the client needs to make
-// its proof, always the same for a name, known or not; check is called once,
-// when it has come, and its error returned as it is. The server's last message
-// is a challenge, and the empty response to it ends the exchange. A message is
-// 2 KiB at most.
-func newSCRAMServer(cb *scramBinding, plus bool, keys func(user string) SCRAM, check func(user string, p proof) error) sasl.Server {
+// newSCRAMServer is the server side of one SCRAM-SHA-256 exchange, or of SCRAM-SHA-256-PLUS if plus
+// is set (RFC 5802, RFC 7677).
+//
+// cb is nil if -PLUS was not offered. If it was, a client that claims to have seen no such offer is
+// refused: an attacker must have removed it. keys returns what the client needs for its proof. It
+// must return the same for the same name, known or not. check is called once, with the proof, and
+// its error is returned unchanged.
+//
+// The server's last message is a challenge; an empty response ends the exchange. A message has at
+// most 2 KiB.
+func newSCRAMServer(cb *scramBinding, plus bool, keys func(user string) SCRAM,
+	check func(user string, p proof) error) sasl.Server {
 	return newSCRAMWithNonce(cb, plus, rand.Text(), keys, check)
 }
 
-func newSCRAMWithNonce(cb *scramBinding, plus bool, nonce string, keys func(user string) SCRAM, check func(user string, p proof) error) sasl.Server {
+func newSCRAMWithNonce(cb *scramBinding, plus bool, nonce string, keys func(user string) SCRAM,
+	check func(user string, p proof) error) sasl.Server {
 	s := &scramServer{binding: cb, plus: plus, nonce: nonce, keys: keys, check: check}
-	return &exchange{greeting: []byte{}, limit: maxSCRAM, steps: []step{s.first, s.final, func(response []byte) ([]byte, error) {
-		if len(response) != 0 {
-			return nil, ErrMalformed
-		}
-		return nil, nil
-	}}}
+	return &exchange{greeting: []byte{}, limit: maxSCRAM,
+		steps: []step{s.first, s.final, func(response []byte) ([]byte, error) {
+			if len(response) != 0 {
+				return nil, ErrMalformed
+			}
+			return nil, nil
+		}}}
 }
 
 type scramServer struct {
@@ -110,13 +115,13 @@ type scramServer struct {
 	plus    bool
 	keys    func(user string) SCRAM
 	check   func(user string, p proof) error
-	nonce   string // the server's part; after first both parts
+	nonce   string // the server's part; after first, both parts
 	user    string
-	expect  string // in the c= of the client's last message
-	spoken  string // the messages so far that the proof covers
+	expect  string // required value of c= in the client's last message
+	auth    string // the AuthMessage so far (RFC 5802 §3)
 }
 
-// first takes the client-first-message (RFC 5802 §7).
+// first handles the client-first-message (RFC 5802 §7).
 func (s *scramServer) first(response []byte) ([]byte, error) {
 	fields := strings.SplitN(string(response), ",", 3)
 	if !utf8.Valid(response) || len(fields) != 3 {
@@ -129,7 +134,7 @@ func (s *scramServer) first(response []byte) ([]byte, error) {
 	}
 	s.expect = flag + "," + authzid + "," + string(data)
 	attrs := strings.Split(bare, ",")
-	if len(attrs) < 2 { // an m= in the first place is an extension that must be understood
+	if len(attrs) < 2 { // a leading m= announces an extension that the server must understand
 		return nil, ErrMalformed
 	}
 	name, ok1 := strings.CutPrefix(attrs[0], "n=")
@@ -143,21 +148,23 @@ func (s *scramServer) first(response []byte) ([]byte, error) {
 	}
 	s.nonce = nonce + s.nonce
 	k := s.keys(s.user)
-	challenge := fmt.Sprintf("r=%s,s=%s,i=%d", s.nonce, base64.StdEncoding.EncodeToString(k.Salt), k.Iterations)
-	s.spoken = bare + "," + challenge
+	challenge := fmt.Sprintf("r=%s,s=%s,i=%d", s.nonce, base64.StdEncoding.EncodeToString(k.Salt),
+		k.Iterations)
+	s.auth = bare + "," + challenge
 	return []byte(challenge), nil
 }
 
-// bind holds the client's gs2-cbind-flag against what was offered (RFC 5802 §6).
+// bind compares the client's gs2-cbind-flag with the offer (RFC 5802 §6).
 func (s *scramServer) bind(flag string) ([]byte, error) {
 	kind, bound := strings.CutPrefix(flag, "p=")
 	switch {
 	case bound != s.plus:
-		return nil, fmt.Errorf("%w: SCRAM channel binding and the name of the mechanism do not agree", ErrMalformed)
+		return nil, fmt.Errorf("%w: SCRAM channel binding and mechanism name do not match",
+			ErrMalformed)
 	case flag == "n", flag == "y" && s.binding == nil:
 		return nil, nil
 	case flag == "y":
-		return nil, fmt.Errorf("%w: the client saw no offer of SCRAM-SHA-256-PLUS: somebody changes what passes", ErrInvalid)
+		return nil, fmt.Errorf("%w: the client saw no offer of SCRAM-SHA-256-PLUS; the connection may be under attack", ErrInvalid)
 	case bound && s.binding.of(kind) != nil:
 		return s.binding.of(kind), nil
 	}
@@ -179,7 +186,7 @@ func (s *scramServer) actsForItself(authzid string) error {
 	return nil
 }
 
-// final takes the client-final-message.
+// final handles the client-final-message.
 func (s *scramServer) final(response []byte) ([]byte, error) {
 	text := string(response)
 	end := strings.LastIndex(text, ",p=")
@@ -197,16 +204,16 @@ func (s *scramServer) final(response []byte) ([]byte, error) {
 		return nil, ErrMalformed
 	}
 	if string(bound) != s.expect {
-		return nil, fmt.Errorf("%w: SCRAM channel binding: the client is at the end of another TLS connection", ErrInvalid)
+		return nil, fmt.Errorf("%w: SCRAM channel binding: the client has a different TLS connection", ErrInvalid)
 	}
-	s.spoken += "," + text[:end]
-	var signature []byte // of the server; only who has the right secrets has it
+	s.auth += "," + text[:end]
+	var signature []byte // of the server; it proves that the server knows the secrets
 	err = s.check(s.user, func(secrets *Secrets) (had, right bool) {
 		if secrets == nil || secrets.SCRAM == nil {
 			return false, false
 		}
 		if right = s.proves(secrets.SCRAM, given); right {
-			signature = hmacSHA256(secrets.SCRAM.ServerKey, s.spoken)
+			signature = hmacSHA256(secrets.SCRAM.ServerKey, s.auth)
 		}
 		return true, right
 	})
@@ -216,10 +223,10 @@ func (s *scramServer) final(response []byte) ([]byte, error) {
 	return []byte("v=" + base64.StdEncoding.EncodeToString(signature)), nil
 }
 
-// proves is RFC 5802 §3: the proof is the client key under a pad that only the
-// stored key gives.
+// proves checks a client proof (RFC 5802 §3): the client key XORed with an HMAC under the stored
+// key.
 func (s *scramServer) proves(k *SCRAM, given []byte) bool {
-	key := hmacSHA256(k.StoredKey, s.spoken)
+	key := hmacSHA256(k.StoredKey, s.auth)
 	for i := range key {
 		key[i] ^= given[i]
 	}
@@ -227,7 +234,7 @@ func (s *scramServer) proves(k *SCRAM, given []byte) bool {
 	return sameKey(k.StoredKey, stored[:])
 }
 
-// saslName undoes the saslname of RFC 5802 §7.
+// saslName decodes a saslname (RFC 5802 §7).
 func saslName(s string) (string, error) {
 	if s == "" || strings.ContainsRune(s, 0) {
 		return "", ErrMalformed
@@ -239,7 +246,8 @@ func saslName(s string) (string, error) {
 	return strings.ReplaceAll(name, "=3D", "="), nil
 }
 
-// printableNonce: the characters that RFC 5802 §7 lets a nonce have.
+// printableNonce reports whether a nonce has only the characters that RFC 5802 §7 permits.
 func printableNonce(nonce string) bool {
-	return nonce != "" && !strings.ContainsFunc(nonce, func(r rune) bool { return r < '!' || r > '~' || r == ',' })
+	return nonce != "" &&
+		!strings.ContainsFunc(nonce, func(r rune) bool { return r < '!' || r > '~' || r == ',' })
 }

@@ -112,8 +112,8 @@ func TestSCRAMRefusals(t *testing.T) {
 	}
 }
 
-// scramSay is what a client says that trusts every server, against the salt of
-// the RFC's example.
+// scramSay returns the messages of a client that trusts every server, for the salt of the RFC's
+// example.
 func scramSay(header, bare, serverNonce, data, password string) []string {
 	salt, _ := base64.StdEncoding.DecodeString("W22ZaJ0SNY7soEsUEjb6gQ==")
 	_, nonce, _ := strings.Cut(bare, "r=")
@@ -155,8 +155,8 @@ func TestSCRAMBindings(t *testing.T) {
 	}
 }
 
-// Between the two messages the password was changed: the old one does not get
-// in, since the proof is held against the secrets of now.
+// The password is changed between the two messages: the old one is refused, since the proof is
+// compared with the present secrets.
 func TestSCRAMChangedPassword(t *testing.T) {
 	j := rfcJudge()
 	s := newSCRAMWithNonce(nil, false, rfcServerNonce, scramKeys(j), j.check)
@@ -191,8 +191,7 @@ func TestEndPoint(t *testing.T) {
 	}
 }
 
-// Both ends of a connection have the same bindings, and no other connection has
-// them.
+// Both ends of a connection have the same bindings, and other connections have others.
 func TestBindTLS(t *testing.T) {
 	cert := selfSigned(t)
 	leaf, err := x509.ParseCertificate(cert.Certificate[0])

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// secretsOf are all secrets of a password.
+// secretsOf returns all secrets of a password.
 func secretsOf(password string) *Secrets {
 	return &Secrets{NT: ntHash(password), CRAM: cramState(password), Clear: password, SCRAM: newSCRAM(password)}
 }

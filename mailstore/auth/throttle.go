@@ -14,23 +14,25 @@ import (
 )
 
 const (
-	maxSources = 10_000 // entries of the table
-	maxPending = 10     // different guesses of a source that wait, or are being judged
-	maxWrong   = 8      // wrong passwords remembered per source; the longest delay is reached before
+	maxSources = 10_000 // entries of each table
+	maxPending = 10     // different guesses of one source that wait or are being judged
+	// maxWrong is how many wrong passwords are remembered for one source. The delay reaches its
+	// maximum earlier.
+	maxWrong = 8
 )
 
-// A throttle counts distinct wrong passwords by account and remote network.
-// Guessing gets slower with every guess; a forgotten device that offers one old
-// password for ever stays where it is, and so do its neighbours.
+// A throttle counts distinct wrong passwords by account and remote network. Each further guess
+// waits longer. A forgotten device that repeats one old password counts once, so it slows down
+// neither itself nor its neighbours.
 type throttle struct {
 	delay, maxDelay, forget time.Duration
 
 	mu       sync.Mutex
 	sources  map[source]*guesses        // guarded by mu
-	networks map[netip.Prefix]time.Time // guarded by mu; when a wrong login came from each last
+	networks map[netip.Prefix]time.Time // guarded by mu; time of the latest wrong login from each
 }
 
-// A source is who guesses, and whose password.
+// A source is an account and the network that guesses its password.
 type source struct {
 	account string
 	remote  netip.Prefix
@@ -39,45 +41,44 @@ type source struct {
 type guesses struct {
 	wrong   []guess // oldest first
 	pending map[uint64]int
-	ready   time.Time // when the one that waits longest is judged
+	ready   time.Time // when the last waiting guess will be judged
 }
 
 type guess struct {
 	fingerprint uint64
-	at          time.Time // the last time
+	at          time.Time // when it was last made
 }
 
-// forget drops the guesses from before a time.
+// forget drops guesses older than before.
 func (g *guesses) forget(before time.Time) {
 	g.wrong = slices.DeleteFunc(g.wrong, func(w guess) bool { return w.at.Before(before) })
 }
 
-// newSource folds the ways to write one account name into one. It looks at the
-// name only, never at the account, so that accounts that do not exist are
-// counted alike.
+// newSource maps the spellings of one account name to one source. It uses only the name and never
+// the account, so that unknown accounts are counted in the same way.
 func newSource(user string, remote netip.Addr) source {
 	local := user[strings.LastIndexByte(user, '\\')+1:]
 	local, _, _ = strings.Cut(local, "@")
-	// A directory elsewhere may take many spellings for one.
+	// An external directory may accept many spellings of one name.
 	local = addr.FoldName(norm.NFKC.String(strings.Trim(local, `" `)))
 	_, network := networkOf(remote)
 	return source{strings.Clone(local[:min(len(local), addr.MaxLocal)]), network}
 }
 
-// begin counts a guess as wrong before it is checked, so that guesses made at
-// the same time slow each other down, and says how long to wait before the
-// check: nothing for the first password, and nothing for a password that is
-// known to be wrong. The others wait one after the other, and when too many different
-// ones do, ok is false and the guess is not to be made. The same password any number
-// of times is one guess: ten programs of one user may log in at once. A guess that
-// turns out right is taken back; each that was ok is ended.
+// begin registers a guess, and returns how long it must wait before it is judged. It counts the
+// guess as wrong until retract, so that guesses made at the same time delay each other.
+//
+// The first guess and a repeat of a known wrong one do not wait. The others wait one after the
+// other. If too many different guesses wait already, ok is false and the guess must not be judged.
+// Equal guesses are one guess: ten programs of one user may log in at once. For a guess with ok,
+// the caller must call end, and before that retract unless the guess was judged wrong.
 func (t *throttle) begin(s source, fingerprint uint64) (wait time.Duration, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
 	g := t.sources[s]
 	if g == nil {
-		t.makeRoom(now)
+		t.evictLocked(now)
 		g = &guesses{pending: make(map[uint64]int)}
 		t.sources[s] = g
 	}
@@ -86,7 +87,8 @@ func (t *throttle) begin(s source, fingerprint uint64) (wait time.Duration, ok b
 	}
 	g.pending[fingerprint]++
 	g.forget(now.Add(-t.forget))
-	if i := slices.IndexFunc(g.wrong, func(w guess) bool { return w.fingerprint == fingerprint }); i >= 0 {
+	if i := slices.IndexFunc(g.wrong,
+		func(w guess) bool { return w.fingerprint == fingerprint }); i >= 0 {
 		g.wrong[i].at = now
 		return 0, true
 	}
@@ -101,7 +103,7 @@ func (t *throttle) begin(s source, fingerprint uint64) (wait time.Duration, ok b
 	return g.ready.Sub(now), true
 }
 
-// end ends a guess that begin permitted.
+// end ends a guess that begin accepted.
 func (t *throttle) end(s source, fingerprint uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -112,19 +114,18 @@ func (t *throttle) end(s source, fingerprint uint64) {
 	if g.pending[fingerprint]--; g.pending[fingerprint] <= 0 {
 		delete(g.pending, fingerprint)
 	}
-	t.drop(s, g)
+	t.dropLocked(s, g)
 }
 
-// drop forgets a source of which there is nothing to know. The caller holds the
-// lock.
-func (t *throttle) drop(s source, g *guesses) {
+// dropLocked forgets a source without any guess.
+func (t *throttle) dropLocked(s source, g *guesses) {
 	if len(g.wrong) == 0 && len(g.pending) == 0 {
 		delete(t.sources, s)
 	}
 }
 
-// clean reports whether no guess of a source is wrong, or not judged yet.
-func (t *throttle) clean(s source) bool {
+// noneWrong reports whether a source has no guess that is wrong or not yet judged.
+func (t *throttle) noneWrong(s source) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	g := t.sources[s]
@@ -134,13 +135,14 @@ func (t *throttle) clean(s source) bool {
 	return g == nil || len(g.wrong) == 0
 }
 
-// noteWrong remembers that a wrong login came from a network.
-func (t *throttle) noteWrong(network netip.Prefix) {
+// markNetwork records that a wrong login came from a network.
+func (t *throttle) markNetwork(network netip.Prefix) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
 	if len(t.networks) >= maxSources {
-		maps.DeleteFunc(t.networks, func(_ netip.Prefix, at time.Time) bool { return now.Sub(at) >= t.forget })
+		maps.DeleteFunc(t.networks,
+			func(_ netip.Prefix, at time.Time) bool { return now.Sub(at) >= t.forget })
 	}
 	for old := range t.networks {
 		if len(t.networks) < maxSources {
@@ -151,7 +153,7 @@ func (t *throttle) noteWrong(network netip.Prefix) {
 	t.networks[network] = now
 }
 
-// suspect reports whether a wrong login came from a network of late.
+// suspect reports whether a wrong login came from a network recently.
 func (t *throttle) suspect(network netip.Prefix) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -159,6 +161,7 @@ func (t *throttle) suspect(network netip.Prefix) bool {
 	return ok && time.Since(at) < t.forget
 }
 
+// wait returns the delay after a number of wrong guesses.
 func (t *throttle) wait(wrong int) time.Duration {
 	if wrong == 0 {
 		return 0
@@ -166,7 +169,8 @@ func (t *throttle) wait(wrong int) time.Duration {
 	return min(t.delay<<(wrong-1), t.maxDelay)
 }
 
-func (t *throttle) takeBack(s source, fingerprint uint64) {
+// retract forgets a guess that was right or was not judged.
+func (t *throttle) retract(s source, fingerprint uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	g := t.sources[s]
@@ -174,18 +178,18 @@ func (t *throttle) takeBack(s source, fingerprint uint64) {
 		return
 	}
 	g.wrong = slices.DeleteFunc(g.wrong, func(w guess) bool { return w.fingerprint == fingerprint })
-	t.drop(s, g)
+	t.dropLocked(s, g)
 }
 
-// makeRoom keeps the table bounded. When everything in it is fresh, some entry
-// goes: a flood of names must not cost memory.
-func (t *throttle) makeRoom(now time.Time) {
+// evictLocked keeps the table bounded, so that a flood of names cannot use up the memory. If no
+// entry is old, it drops arbitrary ones.
+func (t *throttle) evictLocked(now time.Time) {
 	if len(t.sources) < maxSources {
 		return
 	}
 	for s, g := range t.sources {
 		g.forget(now.Add(-t.forget))
-		t.drop(s, g)
+		t.dropLocked(s, g)
 	}
 	for s := range t.sources {
 		if len(t.sources) < maxSources {

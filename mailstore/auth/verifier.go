@@ -15,16 +15,16 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// MaxPassword is the longest password that HashPassword takes, in octets.
+// MaxPassword is the maximum length of a password, in octets.
 const MaxPassword = 256
 
-// ErrPassword is the class of the errors of CheckPassword. Their text is meant
-// for the person who chose the password.
+// ErrPassword is the class of the errors of CheckPassword. Their text is for the person who chose
+// the password.
 var ErrPassword = errors.New("unfit password")
 
-// CheckPassword says whether a password can be used in every protocol: not
-// empty, at most MaxPassword octets of UTF-8, and no control characters, which
-// POP3 and SASL PLAIN cannot carry. How good it is, is not its business.
+// CheckPassword reports whether every protocol can carry a password: not empty, at most MaxPassword
+// octets, valid UTF-8, and no control characters, which POP3 and SASL PLAIN cannot carry. It does
+// not judge the password's strength; see Rules.
 func CheckPassword(password string) error {
 	switch {
 	case password == "":
@@ -39,8 +39,8 @@ func CheckPassword(password string) error {
 	return nil
 }
 
-// The parameters of new verifiers: the OWASP recommendation for argon2id with
-// the least memory per login.
+// The parameters of new verifiers: of the OWASP recommendations for argon2id, the one with the
+// least memory per login.
 const (
 	newMemory  = 19456 // KiB
 	newTime    = 2
@@ -49,9 +49,9 @@ const (
 	keySize    = 32
 )
 
-// HashPassword makes the verifier of a password for the account file: argon2id
-// in the PHC string format ($argon2id$v=19$m=…,t=…,p=…$salt$hash), the password
-// in Unicode normal form C. It fails only for what CheckPassword refuses.
+// HashPassword returns the verifier of a password for the account file: argon2id in the PHC string
+// format ($argon2id$v=19$m=…,t=…,p=…$salt$hash) over the password in Unicode normal form C. It
+// fails only for passwords that CheckPassword refuses.
 func HashPassword(password string) (string, error) {
 	if err := CheckPassword(password); err != nil {
 		return "", err
@@ -61,18 +61,17 @@ func HashPassword(password string) (string, error) {
 	return v.String(), nil
 }
 
-// normalize gives one form to the forms in which clients send a password:
-// programs from before Unicode, Outlook Express among them, send the Windows
-// code page, and some systems send decomposed letters.
+// normalize converts a password to UTF-8 in normal form C. Programs older than Unicode, such as
+// Outlook Express, send Windows-1252, and some systems send decomposed letters.
 func normalize(password string) string {
 	if !utf8.ValidString(password) {
-		// Every octet has a meaning in this code page, so this cannot fail.
+		// Windows-1252 assigns every octet, so decoding cannot fail.
 		password, _ = charmap.Windows1252.NewDecoder().String(password)
 	}
 	return norm.NFC.String(password)
 }
 
-// A verifier is what the account file keeps instead of a password.
+// A verifier is the password hash of an account file, parsed.
 type verifier struct {
 	memory  uint32 // KiB
 	time    uint32
@@ -81,7 +80,7 @@ type verifier struct {
 	key     []byte
 }
 
-// randomVerifier has the parameters of a new verifier, and no password fits it.
+// randomVerifier returns a verifier with the parameters of new ones, which no password matches.
 func randomVerifier() verifier {
 	v := verifier{newMemory, newTime, newThreads, make([]byte, saltSize), make([]byte, keySize)}
 	rand.Read(v.salt)
@@ -98,16 +97,16 @@ func (v verifier) matches(password string) bool {
 }
 
 func (v verifier) String() string {
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, v.memory, v.time, v.threads,
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version,
+		v.memory, v.time, v.threads,
 		base64.RawStdEncoding.EncodeToString(v.salt), base64.RawStdEncoding.EncodeToString(v.key))
 }
 
-// errVerifier means that the account file holds nothing, or nothing that this
-// version knows, to check a password against.
+// errVerifier means that the account has no verifier, or none that this version supports.
 var errVerifier = errors.New("no usable password is stored")
 
-// parseVerifier takes only parameters that are both safe and affordable: an
-// edited account file must not make every login cost a gigabyte.
+// parseVerifier accepts only parameters that are safe and affordable: an edited account file must
+// not make every login cost a gigabyte.
 func parseVerifier(s string) (verifier, error) {
 	var v verifier
 	parts := strings.Split(s, "$")
@@ -115,7 +114,8 @@ func parseVerifier(s string) (verifier, error) {
 		parts[2] != fmt.Sprintf("v=%d", argon2.Version) {
 		return v, errVerifier
 	}
-	if _, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &v.memory, &v.time, &v.threads); err != nil {
+	_, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &v.memory, &v.time, &v.threads)
+	if err != nil {
 		return v, errVerifier
 	}
 	var err1, err2 error
@@ -128,7 +128,7 @@ func parseVerifier(s string) (verifier, error) {
 		v.threads < 1, v.threads > 16,
 		v.time < 1, v.time > 16,
 		v.memory < 8*uint32(v.threads), v.memory > 256<<10,
-		v.String() != s: // leading zeros, spaces, anything that Sscanf forgives
+		v.String() != s: // Sscanf tolerates leading zeros, spaces and more
 		return verifier{}, errVerifier
 	}
 	return v, nil

@@ -121,7 +121,7 @@ func TestParseVerifierRefuses(t *testing.T) {
 	}
 }
 
-// What is parsed is affordable, and says the same again.
+// A parsed verifier is affordable, and formats to the same text.
 func FuzzParseVerifier(f *testing.F) {
 	f.Add(foreign)
 	f.Add("$argon2id$v=19$m=8,t=1,p=1$" + salt + "$" + key)

@@ -10,27 +10,33 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// DamagedError is an ErrDamaged that names the file. It concerns that domain or that mailbox alone.
+// DamagedError is an ErrDamaged that names the file. Only that domain or that mailbox is affected.
 type DamagedError struct {
 	File string // below the data directory
-	Err  error  // in words for whoever mends the file
+	Err  error  // for the administrator who repairs the file
 }
 
-func (e *DamagedError) Error() string        { return fmt.Sprintf("%s: %v: %v", e.File, ErrDamaged, e.Err) }
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("%s: %v: %v", e.File, ErrDamaged, e.Err)
+}
+
+// Is makes it an ErrDamaged.
 func (e *DamagedError) Is(target error) bool { return target == ErrDamaged }
 func (e *DamagedError) Unwrap() error        { return e.Err }
 
-// cacheGeneration is how many files a generation of a fileCache holds. Two of them take about 16 MB.
+// cacheGeneration is the maximum number of files in one generation of a fileCache. Two full
+// generations take about 16 MB.
 const cacheGeneration = 10_000
 
-// fileCache holds parsed JSON files, each as fresh as its last stat; also that one is damaged. A missing
-// file reads as the zero value. What was used since the last change of generations stays.
+// fileCache caches parsed JSON files, including the errors of damaged ones, and checks each with a
+// stat. A missing file reads as the zero value. When the young generation is full it becomes the
+// old one; entries that are used in the old generation move to the young one.
 type fileCache[T any] struct {
-	none    T // what a missing file reads as, always the same one
+	none    T // value of a missing file; always this pointer
 	damages *durable.Damages
 
 	mu         sync.Mutex
-	young, old map[string]cached[T] // owner: mu
+	young, old map[string]cached[T] // guarded by mu
 }
 
 type cached[T any] struct {
@@ -58,8 +64,8 @@ func (c *fileCache[T]) get(fsys durable.FS, name string) (*T, error) {
 	if err != nil && !errors.Is(err, ErrDamaged) {
 		return nil, err
 	}
-	// The stat came before the read: a file replaced between the two is read
-	// again next time, never taken for fresh.
+	// The stat came before the read, so a file that was replaced between them is read again
+	// next time.
 	c.keep(name, cached[T]{stamp, value, err})
 	return value, err
 }
@@ -109,12 +115,13 @@ func writeJSON[T any](fsys durable.FS, name string, value *T) error {
 	return durable.WriteJSON(fsys, name, value)
 }
 
-// Report makes the directory report to damages which of its files cannot be read. It is called before all else.
+// Report makes the directory report unreadable files to damages. It must be called before any other
+// method.
 func (d *Directory) Report(damages *durable.Damages) {
 	d.domains.damages, d.accounts.damages = damages, damages
 }
 
-// damage is why the own file of a domain here cannot be read, or nil.
+// damage returns the error of a hosted domain's file, or nil.
 func (d *Directory) damage(name addr.Domain) error {
 	if addr.CheckDomainName(name) != nil || name == "" {
 		return nil

@@ -14,8 +14,7 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// change runs fn with the lock that every change takes, in this process and in
-// others.
+// change runs fn under the lock that excludes all other changes, in this process and in others.
 func (d *Directory) change(fn func() error) error {
 	if err := d.fsys.MkdirAll(rootDir, 0o700); err != nil {
 		return err
@@ -30,7 +29,7 @@ func (d *Directory) change(fn func() error) error {
 	return fn()
 }
 
-// AddDomain begins to host a domain. ErrExists, ErrName.
+// AddDomain creates a hosted domain. Errors: ErrExists, ErrName.
 func (d *Directory) AddDomain(name addr.Domain) error {
 	if err := addr.CheckDomainName(name); err != nil {
 		return fmt.Errorf("domain %s: %w: %w", name, ErrName, err)
@@ -45,13 +44,13 @@ func (d *Directory) AddDomain(name addr.Domain) error {
 		if err := d.fsys.SyncDir(rootDir); err != nil {
 			return err
 		}
-		d.told(Change{What: Added, Domain: name, DomainAfter: new(DomainFile)})
+		d.notify(Change{What: Added, Domain: name, DomainAfter: new(DomainFile)})
 		return nil
 	})
 }
 
-// RemoveDomain stops hosting a domain. A domain that has mailboxes is removed,
-// with all their mail, only when withMailboxes says so; otherwise ErrInUse.
+// RemoveDomain removes a hosted domain. A domain with mailboxes is removed with all their mail if
+// withMailboxes is set; otherwise the error is ErrInUse.
 func (d *Directory) RemoveDomain(name addr.Domain, withMailboxes bool) error {
 	return d.change(func() error {
 		file, err := d.Domain(name)
@@ -65,37 +64,36 @@ func (d *Directory) RemoveDomain(name addr.Domain, withMailboxes bool) error {
 		if len(names) > 0 && !withMailboxes {
 			return fmt.Errorf("domain %s: %w: it has %d mailboxes", name, ErrInUse, len(names))
 		}
-		var gone []func()
+		var notices []func()
 		for _, user := range names {
 			a := addr.Address{Local: user, Domain: name}
 			account, _ := d.account(a)
-			gone = append(gone, func() { d.toldRemoved(a, account) })
+			notices = append(notices, func() { d.notifyRemoved(a, account) })
 		}
 		return d.removeTree(DomainDir(name), rootDir, func() {
-			for _, tell := range gone {
-				tell()
+			for _, notify := range notices {
+				notify()
 			}
-			d.told(Change{What: Removed, Domain: name, DomainBefore: file})
+			d.notify(Change{What: Removed, Domain: name, DomainBefore: file})
 		})
 	})
 }
 
-// removeTree makes a directory invisible in one step and then deletes it, so
-// that a crash half-way leaves no half mailbox. tell is called as soon as it is
-// gone.
-func (d *Directory) removeTree(dir, parent string, tell func()) error {
+// removeTree hides a directory in one step and then deletes it, so that a crash leaves no half
+// mailbox. It calls notify as soon as the directory is hidden.
+func (d *Directory) removeTree(dir, parent string, notify func()) error {
 	gone := fmt.Sprintf("%s/.removed-%d", parent, time.Now().UnixNano())
 	if err := d.fsys.Rename(dir, gone); err != nil {
 		return err
 	}
-	tell()
+	notify()
 	if err := d.fsys.SyncDir(parent); err != nil {
 		return err
 	}
 	return d.fsys.RemoveAll(gone)
 }
 
-// UpdateDomain changes a domain's file: edit gets a copy to change.
+// UpdateDomain changes a domain's file: edit changes a copy, which is then written.
 func (d *Directory) UpdateDomain(name addr.Domain, edit func(*DomainFile) error) error {
 	return d.change(func() error { return d.updateDomain(name, edit) })
 }
@@ -112,7 +110,7 @@ func (d *Directory) updateDomain(name addr.Domain, edit func(*DomainFile) error)
 	return d.writeDomain(name, file, next)
 }
 
-// clone makes a copy whose maps can be changed.
+// clone copies the file and its maps.
 func (f *DomainFile) clone() *DomainFile {
 	next := *f
 	next.Aliases = maps.Clone(f.Aliases)
@@ -127,16 +125,16 @@ func (f *DomainFile) clone() *DomainFile {
 	return &next
 }
 
-// AddMailbox makes a mailbox. ErrNotFound without the domain, ErrName,
-// ErrExists when a mailbox, an alias or a group has the name.
+// AddMailbox creates a mailbox. Errors: ErrNotFound without the domain, ErrName, and ErrExists if a
+// mailbox, an alias or a group has the name.
 func (d *Directory) AddMailbox(a addr.Address, account Account) (Mailbox, error) {
 	a = a.Fold()
 	err := d.change(func() error {
 		if err := d.CheckFree(a); err != nil {
 			return err
 		}
-		// The account stands before the mailbox is visible: nobody ever sees it
-		// without its password or its lock.
+		// The account is written before the mailbox becomes visible, so its password and
+		// its lock apply from the start.
 		parent := DomainDir(a.Domain)
 		draft := fmt.Sprintf("%s/.new-%d", parent, time.Now().UnixNano())
 		if err := d.fsys.Mkdir(draft, 0o700); err != nil {
@@ -153,7 +151,7 @@ func (d *Directory) AddMailbox(a addr.Address, account Account) (Mailbox, error)
 		if err := d.fsys.SyncDir(parent); err != nil {
 			return err
 		}
-		d.told(Change{What: Added, Domain: a.Domain, User: a.Local, AccountAfter: &account})
+		d.notify(Change{What: Added, Domain: a.Domain, User: a.Local, AccountAfter: &account})
 		return nil
 	})
 	if err != nil {
@@ -162,8 +160,8 @@ func (d *Directory) AddMailbox(a addr.Address, account Account) (Mailbox, error)
 	return d.Mailbox(a)
 }
 
-// CheckFree says whether a new mailbox, alias or group may have this address:
-// nil, ErrNotFound without the domain, ErrName, or ErrExists.
+// CheckFree reports whether a new mailbox, alias or group may have this address. Errors:
+// ErrNotFound without the domain, ErrName, ErrExists.
 func (d *Directory) CheckFree(a addr.Address) error {
 	a = a.Fold()
 	if err := addr.CheckMailboxName(a.Local); err != nil {
@@ -189,22 +187,23 @@ func (d *Directory) CheckFree(a addr.Address) error {
 	return nil
 }
 
-// RemoveMailbox deletes a mailbox, its mail, and every reference to it: a later
-// mailbox of the same name must not inherit anything.
+// RemoveMailbox deletes a mailbox, its mail and every reference to it: a later mailbox of the same
+// name must inherit nothing.
 func (d *Directory) RemoveMailbox(a addr.Address) error {
 	a = a.Fold()
 	return d.change(func() error {
 		account, err := d.account(a)
 		remove := func() error {
-			return d.removeTree(MailboxDir(a), DomainDir(a.Domain), func() { d.toldRemoved(a, account) })
+			return d.removeTree(MailboxDir(a), DomainDir(a.Domain),
+				func() { d.notifyRemoved(a, account) })
 		}
-		if errors.Is(err, ErrDamaged) { // while it is there, nobody's references can be changed
+		if errors.Is(err, ErrDamaged) { // references can only be changed once it is gone
 			return errors.Join(remove(), d.replaceReferences(a, addr.Address{}))
 		} else if err != nil {
 			return err
 		}
-		// What leads to it goes first: were it the other way round, a crash between
-		// the two would leave it to the next mailbox of the name.
+		// References are deleted first: in the other order, a crash in between would leave
+		// them to the next mailbox of that name.
 		if err := d.replaceReferences(a, addr.Address{}); err != nil {
 			return err
 		}
@@ -212,8 +211,8 @@ func (d *Directory) RemoveMailbox(a addr.Address) error {
 	})
 }
 
-// RenameMailbox gives a mailbox another name in its domain. Its mail keeps its
-// UIDs; aliases, groups, catch-alls, forwards and grants that name it follow.
+// RenameMailbox renames a mailbox. Its mail keeps its UIDs. Aliases, groups, catch-alls, forwards
+// and grants that name the mailbox are changed to the new name.
 func (d *Directory) RenameMailbox(old, next addr.Address) error {
 	old, next = old.Fold(), next.Fold()
 	return d.change(func() error {
@@ -224,10 +223,11 @@ func (d *Directory) RenameMailbox(old, next addr.Address) error {
 		if err := d.CheckFree(next); err != nil {
 			return err
 		}
-		if err := d.readable(); err != nil { // or some references would follow and some would not
+		if err := d.readable(); err != nil { // otherwise only some references would be changed
 			return err
 		}
-		// After an error all is made as it was, for which a full disk has room: so the command can be repeated.
+		// After an error everything is restored, for which even a full disk has space, so
+		// the command can be repeated.
 		if err := d.moveMailbox(old, next, account); err != nil {
 			return errors.Join(err, d.moveBack(old, next, account))
 		}
@@ -238,7 +238,7 @@ func (d *Directory) RenameMailbox(old, next addr.Address) error {
 	})
 }
 
-// moveMailbox moves a mailbox's directory, durably.
+// moveMailbox renames a mailbox's directory and syncs.
 func (d *Directory) moveMailbox(old, next addr.Address, account *Account) error {
 	if err := d.fsys.Rename(MailboxDir(old), MailboxDir(next)); err != nil {
 		return err
@@ -248,11 +248,12 @@ func (d *Directory) moveMailbox(old, next addr.Address, account *Account) error 
 			return err
 		}
 	}
-	d.told(Change{What: Renamed, Domain: old.Domain, User: old.Local, Next: next, AccountBefore: account, AccountAfter: account})
+	d.notify(Change{What: Renamed, Domain: old.Domain, User: old.Local, Next: next,
+		AccountBefore: account, AccountAfter: account})
 	return nil
 }
 
-// moveBack undoes moveMailbox, or what was done of it.
+// moveBack undoes a complete or partial moveMailbox.
 func (d *Directory) moveBack(old, next addr.Address, account *Account) error {
 	if _, err := d.fsys.Lstat(MailboxDir(next)); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -260,7 +261,7 @@ func (d *Directory) moveBack(old, next addr.Address, account *Account) error {
 	return d.moveMailbox(next, old, account)
 }
 
-// readable reads every file that may refer to a name.
+// readable reads every file that may hold a reference to a mailbox.
 func (d *Directory) readable() error {
 	all, err := d.Domains()
 	if err != nil {
@@ -274,8 +275,8 @@ func (d *Directory) readable() error {
 	return nil
 }
 
-// replaceReferences makes every alias, group, catch-all, forward and grant that
-// names old name next instead; with a zero next they are dropped.
+// replaceReferences changes every alias, group, catch-all, forward and grant that names old to
+// next. A zero next deletes them.
 func (d *Directory) replaceReferences(old, next addr.Address) error {
 	all, err := d.Domains()
 	if err != nil {
@@ -300,7 +301,7 @@ func (d *Directory) replaceReferences(old, next addr.Address) error {
 	})
 }
 
-// dropGrants takes from everybody the right to send as a.
+// dropGrants revokes all grants to send as a.
 func (d *Directory) dropGrants(a addr.Address) error {
 	all, err := d.Domains()
 	if err != nil {
@@ -313,7 +314,8 @@ func (d *Directory) dropGrants(a addr.Address) error {
 	})
 }
 
-// editAccounts writes each account of the domains that edit says it changed.
+// editAccounts calls edit for each account of the domains, and writes those for which edit returns
+// true.
 func (d *Directory) editAccounts(domains []addr.Domain, edit func(*Account) bool) error {
 	for _, name := range domains {
 		boxes, err := d.Mailboxes(name)
@@ -333,7 +335,7 @@ func (d *Directory) editAccounts(domains []addr.Domain, edit func(*Account) bool
 	return nil
 }
 
-// replace returns a changed copy, or nil where nothing names old.
+// replace returns a changed copy, or nil if the file does not name old.
 func (f *DomainFile) replace(old, next addr.Address) *DomainFile {
 	c, changed := f.clone(), false
 	if f.CatchAll.Fold() == old {
@@ -379,7 +381,7 @@ func replaceIn(list []addr.Address, old, next addr.Address) []addr.Address {
 	return out
 }
 
-// UpdateAccount changes a mailbox's account file: edit gets a copy to change.
+// UpdateAccount changes a mailbox's account file: edit changes a copy, which is then written.
 func (d *Directory) UpdateAccount(a addr.Address, edit func(*Account) error) error {
 	a = a.Fold()
 	return d.change(func() error {
@@ -397,7 +399,7 @@ func (d *Directory) UpdateAccount(a addr.Address, edit func(*Account) error) err
 	})
 }
 
-// AddAlias makes another name for one address, here or elsewhere.
+// AddAlias adds another name for one address, local or remote.
 func (d *Directory) AddAlias(alias, target addr.Address) error {
 	alias = alias.Fold()
 	return d.change(func() error {
@@ -414,16 +416,19 @@ func (d *Directory) AddAlias(alias, target addr.Address) error {
 	})
 }
 
-// NobodyError is an ErrNotFound about an address that something was to lead to.
-type NobodyError struct{ Target addr.Address }
+// UnknownTargetError is an ErrNotFound for the target of an alias, a group, a forward or a grant.
+type UnknownTargetError struct{ Target addr.Address }
 
-func (e *NobodyError) Error() string        { return fmt.Sprintf("%s: %v here", e.Target, ErrNotFound) }
-func (e *NobodyError) Is(target error) bool { return target == ErrNotFound }
+func (e *UnknownTargetError) Error() string {
+	return fmt.Sprintf("%s: %v here", e.Target, ErrNotFound)
+}
 
-// checkTarget refuses a target in a hosted domain that nobody has, with a
-// *NobodyError. That a catch-all would take mail to it does not count: it is a
-// typing error all the same, and a catch-all that leads to itself would lead
-// nowhere. A group that is still empty counts as somebody.
+// Is makes it an ErrNotFound.
+func (e *UnknownTargetError) Is(target error) bool { return target == ErrNotFound }
+
+// checkTarget returns an *UnknownTargetError for an unknown address in a hosted domain. An address
+// that only the catch-all would receive counts as unknown: it is probably a typing error, and a
+// catch-all that points to itself would lose mail. An empty group counts as known.
 func (d *Directory) checkTarget(target addr.Address) error {
 	w := d.walk(*d.opts.Load())
 	reached, err := w.follow(target)
@@ -439,11 +444,11 @@ func (d *Directory) checkTarget(target addr.Address) error {
 			return nil
 		}
 	}
-	return &NobodyError{target}
+	return &UnknownTargetError{target}
 }
 
-// RemoveAlias deletes an alias, and the grants to send as it: whoever has the
-// name next must not find others writing under it. ErrNotFound.
+// RemoveAlias deletes an alias and the grants to send as it, so the next owner of the name shares
+// it with no other sender. Error: ErrNotFound.
 func (d *Directory) RemoveAlias(alias addr.Address) error {
 	alias = alias.Fold()
 	return d.removeName(alias, func(f *DomainFile) error {
@@ -455,9 +460,9 @@ func (d *Directory) RemoveAlias(alias addr.Address) error {
 	})
 }
 
-// removeName takes a name out of its domain's file, and everything that refers
-// to it: whoever has the name next inherits nothing. The grants go first: an
-// account that cannot be read keeps the name, for what it grants is not known.
+// removeName deletes a name from its domain's file, with all references to it, so that the next
+// owner of the name inherits nothing. It revokes the grants first. If an account cannot be read,
+// its grants are unknown and the name stays.
 func (d *Directory) removeName(a addr.Address, edit func(*DomainFile) error) error {
 	return d.change(func() error {
 		err := d.updateDomain(a.Domain, func(f *DomainFile) error {
@@ -473,7 +478,7 @@ func (d *Directory) removeName(a addr.Address, edit func(*DomainFile) error) err
 	})
 }
 
-// AddGroup makes a group, with or without members.
+// AddGroup creates a group, with or without members.
 func (d *Directory) AddGroup(group addr.Address, members []addr.Address) error {
 	group = group.Fold()
 	return d.change(func() error {
@@ -486,13 +491,15 @@ func (d *Directory) AddGroup(group addr.Address, members []addr.Address) error {
 			}
 		}
 		return d.updateDomain(group.Domain, func(f *DomainFile) error {
-			f.Groups[group.Local] = Group{Members: replaceIn(members, addr.Address{}, addr.Address{})}
+			f.Groups[group.Local] = Group{
+				Members: replaceIn(members, addr.Address{}, addr.Address{}), // without duplicates
+			}
 			return nil
 		})
 	})
 }
 
-// RemoveGroup deletes a group, and the grants to send as it; its members stay.
+// RemoveGroup deletes a group and the grants to send as it. The members' mailboxes stay. Error:
 // ErrNotFound.
 func (d *Directory) RemoveGroup(group addr.Address) error {
 	group = group.Fold()
@@ -505,9 +512,8 @@ func (d *Directory) RemoveGroup(group addr.Address) error {
 	})
 }
 
-// AddMember and RemoveMember change who gets a group's mail: all the members
-// named or, after an error, none. A member may be a mailbox, an alias, another
-// group, or an address elsewhere. ErrNotFound, ErrExists.
+// AddMember adds members to a group: all of them or, after an error, none. A member may be a
+// mailbox, an alias, another group, or a remote address. Errors: ErrNotFound, ErrExists.
 func (d *Directory) AddMember(group addr.Address, members ...addr.Address) error {
 	return d.change(func() error {
 		for _, m := range members {
@@ -527,7 +533,8 @@ func (d *Directory) AddMember(group addr.Address, members ...addr.Address) error
 	})
 }
 
-// RemoveMember takes addresses out of a group. ErrNotFound.
+// RemoveMember removes members from a group: all of them or, after an error, none. Error:
+// ErrNotFound.
 func (d *Directory) RemoveMember(group addr.Address, members ...addr.Address) error {
 	return d.change(func() error {
 		return d.editMembers(group, func(list []addr.Address) ([]addr.Address, error) {
@@ -542,7 +549,8 @@ func (d *Directory) RemoveMember(group addr.Address, members ...addr.Address) er
 	})
 }
 
-func (d *Directory) editMembers(group addr.Address, edit func([]addr.Address) ([]addr.Address, error)) error {
+func (d *Directory) editMembers(group addr.Address,
+	edit func([]addr.Address) ([]addr.Address, error)) error {
 	return d.editGroup(group, func(g *Group) (err error) {
 		g.Members, err = edit(g.Members)
 		return err
@@ -557,13 +565,13 @@ func (d *Directory) editGroup(group addr.Address, edit func(*Group) error) error
 			return fmt.Errorf("group %s: %w", group, ErrNotFound)
 		}
 		err := edit(&g)
-		f.Groups[group.Local] = g // an error leaves the file as it was
+		f.Groups[group.Local] = g // not written if err is set
 		return err
 	})
 }
 
-// SetCatchAll names who gets mail for addresses of the domain that nobody has;
-// the zero address turns it off.
+// SetCatchAll sets the address that receives mail for unknown addresses of the domain. The zero
+// address turns it off.
 func (d *Directory) SetCatchAll(name addr.Domain, target addr.Address) error {
 	return d.change(func() error {
 		if !target.IsZero() {
@@ -578,7 +586,7 @@ func (d *Directory) SetCatchAll(name addr.Domain, target addr.Address) error {
 	})
 }
 
-// SetForward makes a mailbox forward; no targets turn forwarding off.
+// SetForward makes a mailbox forward its mail. No targets turn forwarding off.
 func (d *Directory) SetForward(a addr.Address, targets []addr.Address, keepCopy bool) error {
 	for _, t := range targets {
 		if err := d.checkTarget(t); err != nil {
@@ -591,8 +599,8 @@ func (d *Directory) SetForward(a addr.Address, targets []addr.Address, keepCopy 
 	})
 }
 
-// PruneDrafts deletes what an interrupted change left behind. The server calls
-// it at start. It goes on after an error.
+// PruneDrafts deletes the remains of interrupted changes. The server calls it at start. It
+// continues after an error.
 func (d *Directory) PruneDrafts() error {
 	return d.change(func() error {
 		all, err := d.Domains()
@@ -611,15 +619,16 @@ func (d *Directory) pruneIn(dir string) error {
 	entries, err := d.fsys.ReadDir(dir)
 	errs := []error{err}
 	for _, e := range entries {
-		if e.IsDir() && (strings.HasPrefix(e.Name(), ".new-") || strings.HasPrefix(e.Name(), ".removed-")) {
+		if e.IsDir() && (strings.HasPrefix(e.Name(), ".new-") ||
+			strings.HasPrefix(e.Name(), ".removed-")) {
 			errs = append(errs, d.fsys.RemoveAll(dir+"/"+e.Name()))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// GrantSendAs lets a mailbox send as an address: somebody's here, a group's, or
-// one elsewhere. ErrNotFound, ErrExists.
+// GrantSendAs permits a mailbox to send as an address of a mailbox, of a group, or of a remote
+// server. Errors: ErrNotFound, ErrExists.
 func (d *Directory) GrantSendAs(box, as addr.Address) error {
 	as = as.Fold()
 	if err := d.checkTarget(as); err != nil {
@@ -634,7 +643,7 @@ func (d *Directory) GrantSendAs(box, as addr.Address) error {
 	})
 }
 
-// RevokeSendAs takes a grant back. ErrNotFound.
+// RevokeSendAs revokes a grant. Error: ErrNotFound.
 func (d *Directory) RevokeSendAs(box, as addr.Address) error {
 	as = as.Fold()
 	return d.UpdateAccount(box, func(acc *Account) error {
@@ -646,7 +655,7 @@ func (d *Directory) RevokeSendAs(box, as addr.Address) error {
 	})
 }
 
-// UpdateGroup changes a group: edit gets a copy to change. ErrNotFound.
+// UpdateGroup changes a group: edit changes a copy, which is then written. Error: ErrNotFound.
 func (d *Directory) UpdateGroup(group addr.Address, edit func(*Group)) error {
 	return d.change(func() error {
 		return d.editGroup(group, func(g *Group) error {
@@ -656,9 +665,10 @@ func (d *Directory) UpdateGroup(group addr.Address, edit func(*Group)) error {
 	})
 }
 
-// AdoptNames renames what the names of an old server make invisible: there capital and small letters were the same in
-// the names of domains and mailboxes; here a directory is found by small letters only. Where both are there, nothing
-// is touched. It returns what was renamed, as "old → new", and what could not be.
+// AdoptNames renames domain and mailbox directories to lower case. The old Windows server ignored
+// the case of their names; here only lower-case names are found. If both spellings exist, it
+// changes neither. It returns the renamed directories as "old → new", and those that it could not
+// rename.
 func (d *Directory) AdoptNames() (renamed, taken []string, err error) {
 	err = d.change(func() error {
 		domains, err := d.adoptIn(rootDir, "", "", &renamed, &taken)
@@ -675,9 +685,11 @@ func (d *Directory) AdoptNames() (renamed, taken []string, err error) {
 	return renamed, taken, err
 }
 
-// adoptIn renames the directories in dir whose names have this prefix and suffix, in any letters, and returns the names
-// of all as they are now.
-func (d *Directory) adoptIn(dir, prefix, suffix string, renamed, taken *[]string) (names []string, err error) {
+// adoptIn renames the directories in dir that have this prefix and suffix, in any case, and returns
+// their present names.
+func (d *Directory) adoptIn(
+	dir, prefix, suffix string, renamed, taken *[]string,
+) (names []string, err error) {
 	entries, err := d.fsys.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -688,22 +700,23 @@ func (d *Directory) adoptIn(dir, prefix, suffix string, renamed, taken *[]string
 	for _, e := range entries {
 		name := e.Name()
 		if !e.IsDir() || len(name) <= len(prefix)+len(suffix) || strings.HasPrefix(name, ".") ||
-			!strings.EqualFold(name[:len(prefix)], prefix) || !strings.EqualFold(name[len(name)-len(suffix):], suffix) {
+			!strings.EqualFold(name[:len(prefix)], prefix) ||
+			!strings.EqualFold(name[len(name)-len(suffix):], suffix) {
 			continue
 		}
-		small := prefix + strings.ToLower(name[len(prefix):len(name)-len(suffix)]) + suffix
-		if small != name {
-			if _, err := d.fsys.Lstat(dir + "/" + small); !errors.Is(err, fs.ErrNotExist) {
+		lower := prefix + strings.ToLower(name[len(prefix):len(name)-len(suffix)]) + suffix
+		if lower != name {
+			if _, err := d.fsys.Lstat(dir + "/" + lower); !errors.Is(err, fs.ErrNotExist) {
 				*taken = append(*taken, dir+"/"+name)
 				continue
 			}
-			if err := d.fsys.Rename(dir+"/"+name, dir+"/"+small); err != nil {
+			if err := d.fsys.Rename(dir+"/"+name, dir+"/"+lower); err != nil {
 				return nil, err
 			}
-			*renamed = append(*renamed, dir+"/"+name+" → "+small)
+			*renamed = append(*renamed, dir+"/"+name+" → "+lower)
 			changed = true
 		}
-		names = append(names, small)
+		names = append(names, lower)
 	}
 	if changed {
 		err = d.fsys.SyncDir(dir)

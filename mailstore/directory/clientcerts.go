@@ -2,10 +2,11 @@ package directory
 
 import "time"
 
-// ClientCert is a certificate of the server's own CA that was made for a
-// mailbox. The key is with the mail program, and nowhere here.
+// ClientCert is a certificate that the server's own CA issued for a mailbox. Only the mail program
+// has the private key.
 type ClientCert struct {
-	Fingerprint string    `json:"fingerprint"` // SHA-256 of the certificate, small hexadecimal digits
+	// Fingerprint is the SHA-256 of the certificate, in lower-case hexadecimal.
+	Fingerprint string    `json:"fingerprint"`
 	Issued      time.Time `json:"issued"`
 	Expires     time.Time `json:"expires"`
 }

@@ -10,18 +10,20 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// copyFile is beside a domain's file, and is what the server could read of it last. Groups of one domain may forbid
-// something to mailboxes of another. If the file is damaged when the server starts, they go on to forbid it.
+// copyFile is the last good copy of a domain's file, beside the file. Groups of one domain may
+// restrict mailboxes of another. If the file is damaged when the server starts, the copy keeps
+// these restrictions in force.
 const copyFile = "domain.json.last"
 
-// copies writes the copies. The zero value writes none.
+// copies writes the copies, if KeepCopies has turned them on.
 type copies struct {
 	mu   sync.Mutex
 	on   bool
-	done map[addr.Domain]*DomainFile // what was written
+	done map[addr.Domain]*DomainFile // what was written last
 }
 
-// KeepCopies makes the directory keep a copy of each domain's file that it can read. Only the server calls it.
+// KeepCopies makes the directory keep a copy of each domain's file that it can read. Only the
+// server calls it.
 func (d *Directory) KeepCopies() error {
 	d.copies.mu.Lock()
 	d.copies.on, d.copies.done = true, make(map[addr.Domain]*DomainFile)
@@ -33,7 +35,8 @@ func (d *Directory) KeepCopies() error {
 	return err
 }
 
-// keepCopies writes the copies that are old. What cannot be written now stays as it is until a file changes again.
+// keepCopies writes the outdated copies. If a write fails, it is repeated when a domain's file
+// changes again.
 func (d *Directory) keepCopies(x *parentIndex) {
 	d.copies.mu.Lock()
 	defer d.copies.mu.Unlock()
@@ -41,7 +44,8 @@ func (d *Directory) keepCopies(x *parentIndex) {
 		return
 	}
 	for i, name := range x.domains {
-		if file := x.read[i]; file != nil && d.copies.done[name] != file && d.keepCopy(name, file) == nil {
+		if file := x.read[i]; file != nil && d.copies.done[name] != file &&
+			d.keepCopy(name, file) == nil {
 			d.copies.done[name] = file
 		}
 	}
@@ -54,13 +58,14 @@ func (d *Directory) keepCopy(name addr.Domain, file *DomainFile) error {
 	}
 	path := DomainDir(name) + "/" + copyFile
 	old, err := durable.ReadSmall(d.fsys, path, durable.MaxSmall)
-	if err == nil && bytes.Equal(old, text) || errors.Is(err, fs.ErrNotExist) && string(text) == "{}\n" {
-		return nil // an empty file forbids as much as no copy
+	if err == nil && bytes.Equal(old, text) ||
+		errors.Is(err, fs.ErrNotExist) && string(text) == "{}\n" {
+		return nil // an empty file restricts as little as no copy
 	}
 	return durable.WriteFile(d.fsys, path, text, 0o600)
 }
 
-// lastCopy is what a domain's file said when it could be read, or nil.
+// lastCopy returns the last good content of a domain's file, or nil.
 func (d *Directory) lastCopy(name addr.Domain) *DomainFile {
 	path := DomainDir(name) + "/" + copyFile
 	if _, err := d.fsys.Lstat(path); err != nil {

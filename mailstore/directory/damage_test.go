@@ -14,7 +14,7 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// damages are what can be in the place of a file of JSON.
+// damages are things that may be in the place of a JSON file.
 func damages(good string) map[string]func(file string) error {
 	text := func(s string) func(string) error {
 		return func(file string) error { return os.WriteFile(file, []byte(s), 0o600) }
@@ -35,7 +35,8 @@ func damages(good string) map[string]func(file string) error {
 	}
 }
 
-// twoDomains is an office whose second domain is damaged by the tests. Names of both lead into the other.
+// twoDomains is an office whose second domain is damaged by the tests. Names of each domain lead to
+// the other.
 func twoDomains(t *testing.T) (d *Directory, dir string) {
 	d, dir = open(t, Options{DefaultDomain: "office.example", PlusSeparator: "+", Lookups: map[string]Lookup{"corp": {NetBIOS: []string{"OFFICE"}}}})
 	must(t, d.AddDomain("office.example"), d.AddDomain("second.example"), d.AddDomain("third.example"))
@@ -51,8 +52,8 @@ func twoDomains(t *testing.T) (d *Directory, dir string) {
 	return d, dir
 }
 
-// TestDamagedDomainStaysAlone puts everything that can be there in the place of one domain's file, and asks what
-// sessions of the other domains ask: of a server that knew the file before, and of one that has just started.
+// TestDamagedDomainStaysAlone damages one domain's file in every way, and makes the lookups of the
+// other domains' sessions. One server has read the file before, and another has just started.
 func TestDamagedDomainStaysAlone(t *testing.T) {
 	for what := range damages("{}") {
 		t.Run(what, func(t *testing.T) {
@@ -131,8 +132,9 @@ func damagedRefused(t *testing.T, d *Directory) {
 	}
 }
 
-// TestGroupOfDamagedDomainForbids has a group of one domain that forbids something to a mailbox of another. When the
-// domain's file is damaged, it goes on to forbid it: in the server that knew it, and after a start.
+// TestGroupOfDamagedDomainForbids has a group of one domain that restricts a mailbox of another.
+// The restriction must stay in force when the group's file is damaged, in the running server and
+// after a start.
 func TestGroupOfDamagedDomainForbids(t *testing.T) {
 	before, dir := twoDomains(t)
 	must(t, before.KeepCopies())
@@ -168,7 +170,8 @@ func TestGroupOfDamagedDomainForbids(t *testing.T) {
 	}
 }
 
-// A boss who is in a group through the damaged domain is not told that he is not; a stranger to all groups is.
+// IsMember must not deny membership through the damaged domain, but may deny it for an address
+// outside all groups.
 func TestMembershipThroughDamagedDomainIsUnknown(t *testing.T) {
 	_, dir := twoDomains(t)
 	must(t, os.WriteFile(filepath.Join(dir, "mailbox/second.example/domain.json"), nil, 0o600))
@@ -184,7 +187,7 @@ func TestMembershipThroughDamagedDomainIsUnknown(t *testing.T) {
 	}
 }
 
-// TestDamagedAccountStaysAlone does for one mailbox what TestDamagedDomainStaysAlone does for a domain.
+// TestDamagedAccountStaysAlone is TestDamagedDomainStaysAlone for one mailbox.
 func TestDamagedAccountStaysAlone(t *testing.T) {
 	for what := range damages("{}") {
 		t.Run(what, func(t *testing.T) {
@@ -203,7 +206,7 @@ func TestDamagedAccountStaysAlone(t *testing.T) {
 	}
 }
 
-// TestNewerFilesAreKept lets this release change what a newer one wrote.
+// TestNewerFilesAreKept changes files that a newer release wrote.
 func TestNewerFilesAreKept(t *testing.T) {
 	d, dir := twoDomains(t)
 	files := map[string]string{}
@@ -227,7 +230,7 @@ func TestNewerFilesAreKept(t *testing.T) {
 	}
 }
 
-// counting counts the looks at files.
+// counting counts file accesses.
 type counting struct {
 	durable.FS
 	looks int
@@ -238,7 +241,7 @@ func (c *counting) Lstat(name string) (fs.FileInfo, error) {
 	return c.FS.Lstat(name)
 }
 
-// TestAliasesCostNothing asks about a mailbox with one alias and about one with thousands.
+// TestAliasesCostNothing compares a mailbox with one alias and one with thousands.
 func TestAliasesCostNothing(t *testing.T) {
 	d, dir := open(t, Options{})
 	must(t, d.AddDomain("office.example"))
@@ -272,7 +275,7 @@ func TestAliasesCostNothing(t *testing.T) {
 	}
 }
 
-// TestCacheIsBounded asks about more mailboxes than the cache holds, and again and again about one.
+// TestCacheIsBounded reads more mailboxes than the cache holds, and one of them repeatedly.
 func TestCacheIsBounded(t *testing.T) {
 	var c fileCache[Account]
 	kept := cached[Account]{value: new(Account)}

@@ -1,18 +1,22 @@
-// Package directory knows who has mail here: domains, mailboxes, aliases and
-// groups. The file system is the database (see Layout below); whoever changes a
-// file (the server, an admin command, an editor) replaces it atomically, and a
-// reader checks freshness with one stat, so that a change counts at once.
+// Package directory knows who receives mail here: domains, mailboxes, aliases and groups. Start with
+// [Directory]. The SMTP server calls Resolve for each recipient, package auth calls Login, and the
+// administrator's commands call the methods that change something.
+//
+// The file system is the database. Every change replaces a file atomically, whether the server, a
+// command or an editor makes it. A reader checks freshness with one stat, so a change takes effect
+// at once. Nothing may keep an answer of this package for longer than one operation. If a file
+// cannot be read, the answer is an error, never "no such user".
 //
 // Layout below the data directory:
 //
-//	mailbox/.lock                               taken by every change
-//	mailbox/<domain>/domain.json                aliases, groups, catch-all, lock
-//	mailbox/<domain>/P3_<user>.mbx/             one mailbox, its messages beside
-//	mailbox/<domain>/P3_<user>.mbx/account.json verifier, quota, lock, forwarding
+// !mailbox/.lock                               taken by every change
+// !mailbox/<domain>/domain.json                aliases, groups, catch-all, lock
+// !mailbox/<domain>/P3_<user>.mbx/             one mailbox, with its messages
+// !mailbox/<domain>/P3_<user>.mbx/account.json verifier, quota, lock, forwarding
 //
-// A domain directory without domain.json is a domain with nothing special; a
-// mailbox without account.json (a tree copied from an old server) receives mail
-// and cannot log in until it is given a password.
+// A domain directory without domain.json is a domain with default settings. A mailbox without
+// account.json (a tree copied from an old server) receives mail, but its user cannot log in until
+// a password is set.
 package directory
 
 import (
@@ -28,14 +32,16 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// Classes of errors. Texts name the thing; hints are the caller's.
+// The classes of errors. Their texts name the object; the caller adds hints.
 var (
 	ErrNotFound = errors.New("not found")
 	ErrExists   = errors.New("exists already")
 	ErrName     = errors.New("not a permitted name")
-	ErrDamaged  = errors.New("damaged file") // domain.json or account.json does not parse
-	ErrUnusable = errors.New("not usable")   // what a directory elsewhere has of an address, until it is changed there
-	ErrInUse    = errors.New("still in use") // a domain with mailboxes
+	ErrDamaged  = errors.New("damaged file") // domain.json or account.json cannot be parsed
+	// ErrUnusable: an external directory's entry for an address cannot be used until an
+	// administrator changes it.
+	ErrUnusable = errors.New("not usable")
+	ErrInUse    = errors.New("still in use") // a domain that has mailboxes
 )
 
 const (
@@ -48,23 +54,23 @@ const (
 
 // Options are the settings that the directory needs from the configuration.
 type Options struct {
-	DefaultDomain addr.Domain  // for bare names; zero: the only hosted domain
-	Postmaster    addr.Address // who gets postmaster's mail; zero: see Resolve
-	PlusSeparator string       // "+": anna+lists@ reaches anna@; "": off
+	DefaultDomain addr.Domain  // for names without a domain; zero means the only hosted domain
+	Postmaster    addr.Address // receives postmaster's mail; zero: see Resolve
+	PlusSeparator string       // "+": anna+lists@ is delivered to anna@; "" means off
 
-	Method  Method            // of domains that do not say it; "": ByFile
-	Lookups map[string]Lookup // the directories elsewhere by their names
-	First   string            // the name of the first of them
+	Method  Method            // of domains without one of their own; "" means ByFile
+	Lookups map[string]Lookup // the external directories by name
+	First   string            // the name of the first external directory
 }
 
-// Directory reads and changes domains and mailboxes. Safe for concurrent use,
-// also by several processes on one data directory.
+// Directory reads and changes domains and mailboxes. It is safe for concurrent use, also by several
+// processes on one data directory.
 type Directory struct {
 	*state
-	tell func(Change) // of each change; nil: nobody listens
+	observer func(Change) // called for each change; may be nil
 }
 
-// state is what all Observed of a Directory share.
+// state is shared by all Directories that Observed derives from one.
 type state struct {
 	fsys     durable.FS
 	opts     atomic.Pointer[Options]
@@ -75,99 +81,110 @@ type state struct {
 	copies   copies
 }
 
-// New returns a Directory over a data directory, which need not hold anything.
+// New returns a Directory over a data directory, which may be empty.
 func New(fsys durable.FS, opts Options) *Directory {
 	d := &Directory{state: &state{fsys: fsys}}
 	d.SetOptions(opts)
 	return d
 }
 
-// SetOptions replaces the settings; lookups under way finish with the old ones.
+// SetOptions replaces the settings. Operations that have begun keep the old ones.
 func (d *Directory) SetOptions(opts Options) { d.opts.Store(&opts) }
 
-// Account is what account.json holds.
+// Account is the content of account.json.
 type Account struct {
-	Verifier string         `json:"verifier,omitempty"`  // PHC string; empty: no log-in
-	Locked   bool           `json:"locked,omitempty"`    // no retrieval, no submission; mail still arrives
-	Forward  []addr.Address `json:"forward,omitempty"`   // also or instead to these
-	KeepCopy bool           `json:"keep_copy,omitempty"` // with Forward: store here as well
+	Verifier string `json:"verifier,omitempty"` // PHC string; empty: no login
+	// Locked: no retrieval, no submission; mail still arrives.
+	Locked   bool           `json:"locked,omitempty"`
+	Forward  []addr.Address `json:"forward,omitempty"`   // copy or redirect mail to these
+	KeepCopy bool           `json:"keep_copy,omitempty"` // with Forward: also store the mail here
 	Created  time.Time      `json:"created,omitzero"`
 
-	Method      Method       `json:"method,omitempty"`           // how the password is checked; "": as the domain says
-	Store       []SecretKind `json:"store,omitempty"`            // what is to be kept beside the verifier, and what the setting says for all
-	Secrets     Secrets      `json:"secrets,omitzero"`           // what is kept
-	PasswordSet time.Time    `json:"password_set,omitzero"`      // zero: nobody knows
-	History     []string     `json:"password_history,omitempty"` // the verifiers of earlier passwords, the latest first
+	// Method says how the password is checked; "": as the domain says.
+	Method Method `json:"method,omitempty"`
+	// Store lists secrets to store beside those that the configuration stores for all.
+	Store       []SecretKind `json:"store,omitempty"`
+	Secrets     Secrets      `json:"secrets,omitzero"`      // the stored secrets
+	PasswordSet time.Time    `json:"password_set,omitzero"` // zero: unknown
+	// History holds the verifiers of earlier passwords, the latest first.
+	History []string `json:"password_history,omitempty"`
 
-	ClientCerts []ClientCert `json:"client_certs,omitempty"` // that its user may log in with instead of a password
+	// ClientCerts let the user log in without a password.
+	ClientCerts []ClientCert `json:"client_certs,omitempty"`
 
-	Limits    // what it may hold
-	Retention // for how long
+	Limits    // how much it may hold
+	Retention // how long it keeps mail
 
-	SendAs  []addr.Address `json:"send_as,omitempty"` // granted: may send as these beside its own addresses
-	Outside *bool          `json:"outside,omitempty"` // may send to other servers; nil: see MayOutside
-	Inbound *bool          `json:"inbound,omitempty"` // takes mail from outside; nil: see MayInbound
-	Held    bool           `json:"held,omitempty"`    // sent too much to other servers, and may not until released
+	// SendAs are granted sender addresses, beside its own addresses.
+	SendAs []addr.Address `json:"send_as,omitempty"`
+	// Outside: it may send to remote servers; nil: see MayOutside.
+	Outside *bool `json:"outside,omitempty"`
+	// Inbound: it accepts mail from remote senders; nil: see MayInbound.
+	Inbound *bool `json:"inbound,omitempty"`
+	// Held: it sent too much to remote servers, and may not send there until released.
+	Held bool `json:"held,omitempty"`
 }
 
-// Group is a list of addresses; mail to it reaches each member once.
+// Group is a list of addresses. Each member gets one copy of a message to the group.
 type Group struct {
 	Members []addr.Address `json:"members"`
-	Accept  Accept         `json:"accept,omitempty"`  // who may write to it
-	Outside *bool          `json:"outside,omitempty"` // its members may send to other servers; nil: it has no say
-	Inbound *bool          `json:"inbound,omitempty"` // it and its members take mail from outside; nil: it has no say
+	Accept  Accept         `json:"accept,omitempty"` // the permitted senders
+	// Outside: its members may send to remote servers; nil: it does not decide.
+	Outside *bool `json:"outside,omitempty"`
+	// Inbound: it and its members accept mail from remote senders; nil: it does not decide.
+	Inbound *bool `json:"inbound,omitempty"`
 }
 
-// Accept is who may write to a group.
+// Accept says who may write to a group.
 type Accept string
 
 const (
-	AcceptAnyone  Accept = "" // the default
-	AcceptInside  Accept = "inside"
-	AcceptMembers Accept = "members" // also of the groups in it
+	AcceptAnyone  Accept = ""        // the default
+	AcceptInside  Accept = "inside"  // local senders
+	AcceptMembers Accept = "members" // members, including those of groups in the group
 )
 
-// UnmarshalText refuses words that are none: a typing error in an editor must
-// not open a group.
+// UnmarshalText refuses unknown words: a typing error in an editor must not open a group to all.
 func (a *Accept) UnmarshalText(text []byte) error {
 	switch word := Accept(text); word {
 	case AcceptAnyone, AcceptInside, AcceptMembers:
 		*a = word
 		return nil
 	}
-	return fmt.Errorf("accept: %q is none of \"\", %q, %q", text, AcceptInside, AcceptMembers)
+	return fmt.Errorf("accept: %q is not \"\", %q or %q", text, AcceptInside, AcceptMembers)
 }
 
-// DomainFile is what domain.json holds. Names are folded local parts.
+// DomainFile is the content of domain.json. Names are folded local parts.
 type DomainFile struct {
 	Locked   bool                    `json:"locked,omitempty"` // locks every mailbox
 	CatchAll addr.Address            `json:"catch_all,omitzero"`
 	Aliases  map[string]addr.Address `json:"aliases,omitempty"`
 	Groups   map[string]Group        `json:"groups,omitempty"`
-	Method   Method                  `json:"method,omitempty"` // how its users' passwords are checked; "": as the configuration says
+	// Method says how its users' passwords are checked; "": as the configuration says.
+	Method Method `json:"method,omitempty"`
 
-	Limits    // what its mailboxes may hold together; the default is none
-	Retention // for how long, where they do not say it themselves
+	Limits    // how much its mailboxes may hold together; the default is no limit
+	Retention // how long mail is kept, for mailboxes that do not say it themselves
 }
 
 // Mailbox is one hosted mailbox.
 type Mailbox struct {
 	Address addr.Address // folded
-	Dir     string       // below the data directory; what the store knows it by
+	Dir     string       // below the data directory; identifies it in the store
 	Account Account
 	Locked  bool  // the account's own lock or the domain's
-	Damage  error // ErrDamaged, of MailboxesAsFound only
+	Damage  error // an ErrDamaged; set by MailboxesAsFound only
 
 	Method Method       // how the password is checked
-	New    bool         // known to a directory elsewhere, and not made yet
-	Login  addr.Address // of Login: what the user logged in as
+	New    bool         // known to an external directory, but not created yet
+	Login  addr.Address // set by Login: the name that the user typed
 
-	DomainLimits    Limits    // what the domain says its mailboxes may hold together
-	DomainRetention Retention // for how long, where the mailbox says nothing
+	DomainLimits    Limits    // how much the mailboxes of the domain may hold together
+	DomainRetention Retention // the domain's retention, for a mailbox without its own
 }
 
-// DefaultDomain is the domain of bare names: the configured one, or else the
-// only hosted one, or else "".
+// DefaultDomain is the domain of names without one: the configured default, or else the only hosted
+// domain, or else "".
 func (d *Directory) DefaultDomain() addr.Domain {
 	if def := d.opts.Load().DefaultDomain; def != "" {
 		return def
@@ -178,13 +195,14 @@ func (d *Directory) DefaultDomain() addr.Domain {
 	return ""
 }
 
-// Domains lists the hosted domains in alphabetical order. The list is the caller's.
+// Domains lists the hosted domains in alphabetical order. The caller owns the list.
 func (d *Directory) Domains() ([]addr.Domain, error) {
 	all, err := d.domainList()
 	return slices.Clone(all), err
 }
 
-// domainList is Domains from memory as long as nothing has changed. The list is shared: read it only.
+// domainList is Domains, from memory while the root directory is unchanged. The list is shared:
+// callers must not change it.
 func (d *Directory) domainList() ([]addr.Domain, error) {
 	now := time.Now()
 	info, err := d.fsys.Lstat(rootDir)
@@ -204,7 +222,7 @@ func (d *Directory) domainList() ([]addr.Domain, error) {
 	return all, err
 }
 
-// domainList is what the root of all domains held when it had this stamp.
+// domainList is the content of the root directory at the time of the stamp.
 type domainList struct {
 	stamp   durable.Stamp
 	domains []addr.Domain
@@ -240,8 +258,8 @@ func (d *Directory) Hosts(name addr.Domain) (bool, error) {
 	return err == nil && info.IsDir(), err
 }
 
-// Domain returns a hosted domain's file, or ErrNotFound. The result is shared:
-// read it, do not change it.
+// Domain returns the file of a hosted domain, or ErrNotFound. The result is shared: callers must
+// not change it.
 func (d *Directory) Domain(name addr.Domain) (*DomainFile, error) {
 	hosted, err := d.Hosts(name)
 	if err != nil {
@@ -253,8 +271,8 @@ func (d *Directory) Domain(name addr.Domain) (*DomainFile, error) {
 	return d.domains.get(d.fsys, DomainDir(name)+"/"+domainFile)
 }
 
-// Mailboxes lists a domain's mailboxes in alphabetical order. One whose account
-// cannot be read is ErrDamaged: what it says is not known.
+// Mailboxes lists a domain's mailboxes in alphabetical order. If one account cannot be read, the
+// error is ErrDamaged.
 func (d *Directory) Mailboxes(name addr.Domain) ([]Mailbox, error) {
 	all, err := d.MailboxesAsFound(name)
 	if err != nil {
@@ -268,9 +286,8 @@ func (d *Directory) Mailboxes(name addr.Domain) ([]Mailbox, error) {
 	return all, nil
 }
 
-// MailboxesAsFound is Mailboxes for those who only look: one whose account cannot
-// be read is in the list, with nothing but its address, its directory and the
-// damage.
+// MailboxesAsFound is Mailboxes for callers that only display the list. A mailbox whose account
+// cannot be read is in the list with only its Address, Dir and Damage.
 func (d *Directory) MailboxesAsFound(name addr.Domain) ([]Mailbox, error) {
 	if _, err := d.Domain(name); err != nil {
 		return nil, err
@@ -312,8 +329,8 @@ func (d *Directory) mailboxNames(name addr.Domain) ([]string, error) {
 	return names, nil
 }
 
-// Mailbox finds a mailbox by its own address, following no alias. ErrNotFound,
-// ErrDamaged, or an error of the file system, which is temporary.
+// Mailbox finds a mailbox by its own address; it follows no alias. The error is ErrNotFound,
+// ErrDamaged, or a temporary error of the file system.
 func (d *Directory) Mailbox(a addr.Address) (Mailbox, error) {
 	a = a.Fold()
 	if addr.CheckMailboxName(a.Local) != nil || addr.CheckDomainName(a.Domain) != nil {
@@ -326,11 +343,11 @@ func (d *Directory) Mailbox(a addr.Address) (Mailbox, error) {
 	return d.mailboxIn(domain, a)
 }
 
-// mailboxIn is Mailbox for a folded and valid address, where the domain's file is known.
+// mailboxIn is Mailbox for a valid folded address and its domain's file.
 func (d *Directory) mailboxIn(domain *DomainFile, a addr.Address) (Mailbox, error) {
 	dir := MailboxDir(a)
 	account, err := d.accounts.get(d.fsys, dir+"/"+accountFile)
-	if err == nil && account == &d.accounts.none { // no such file: is there a mailbox, even so?
+	if err == nil && account == &d.accounts.none { // a mailbox may lack the file
 		var info fs.FileInfo
 		info, err = d.fsys.Lstat(dir)
 		if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
@@ -340,10 +357,14 @@ func (d *Directory) mailboxIn(domain *DomainFile, a addr.Address) (Mailbox, erro
 	if err != nil {
 		return Mailbox{}, err
 	}
-	return Mailbox{Address: a, Dir: dir, Account: *account, Locked: account.Locked || domain.Locked, Method: d.methodIn(domain, account), DomainLimits: domain.Limits, DomainRetention: domain.Retention}, nil
+	return Mailbox{
+		Address: a, Dir: dir, Account: *account, Locked: account.Locked || domain.Locked,
+		Method:       d.methodIn(domain, account),
+		DomainLimits: domain.Limits, DomainRetention: domain.Retention,
+	}, nil
 }
 
-// ParseUser reads "anna@office.example", or "anna" in the default domain.
+// ParseUser parses "anna@office.example", or "anna" for the default domain.
 func (d *Directory) ParseUser(name string) (addr.Address, error) {
 	if strings.Contains(name, "@") {
 		return addr.Parse(name)
@@ -354,26 +375,28 @@ func (d *Directory) ParseUser(name string) (addr.Address, error) {
 	}
 	domain := d.DefaultDomain()
 	if domain == "" {
-		return addr.Address{}, fmt.Errorf("%w: %q has no @domain, and there is no default domain", addr.ErrSyntax, name)
+		return addr.Address{}, fmt.Errorf("%w: %q has no @domain, and there is no default domain",
+			addr.ErrSyntax, name)
 	}
 	return addr.Address{Local: local, Domain: domain}, nil
 }
 
-// The names of mailboxes' directories, as the POP3 service of Windows Server 2003 made them.
+// The directory names of mailboxes, as in the POP3 service of Windows Server 2003.
 const (
 	mailboxPrefix = "P3_"
 	mailboxSuffix = ".mbx"
 )
 
-// DomainDir is the directory of a domain below the data directory, whether or not it is there.
+// DomainDir is the directory of a domain below the data directory. It need not exist.
 func DomainDir(name addr.Domain) string { return rootDir + "/" + string(name) }
 
-// MailboxDir is the directory of the mailbox that has, or would have, this folded address.
+// MailboxDir is the directory of the mailbox with this folded address. It need not exist.
 func MailboxDir(a addr.Address) string {
 	return DomainDir(a.Domain) + "/" + mailboxPrefix + a.Local + mailboxSuffix
 }
 
-// AddressAt is the address of the mailbox that has this directory, or would have it: the inverse of MailboxDir.
+// AddressAt is the inverse of MailboxDir: the address of the mailbox with this directory. Neither
+// need exist.
 func AddressAt(dir string) (addr.Address, bool) {
 	domain, name, _ := strings.Cut(strings.TrimPrefix(dir, rootDir+"/"), "/")
 	user, ok := mailboxUser(name)
@@ -381,14 +404,14 @@ func AddressAt(dir string) (addr.Address, bool) {
 	return a, ok && MailboxDir(a) == dir
 }
 
-// mailboxUser takes the name of a mailbox's directory apart.
+// mailboxUser extracts the user from the directory name of a mailbox.
 func mailboxUser(name string) (user string, ok bool) {
 	user, begins := strings.CutPrefix(name, mailboxPrefix)
 	user, ends := strings.CutSuffix(user, mailboxSuffix)
 	return user, begins && ends
 }
 
-// MailboxAt finds a mailbox by its directory, the inverse of Mailbox.Dir.
+// MailboxAt finds a mailbox by its directory, Mailbox.Dir.
 func (d *Directory) MailboxAt(dir string) (Mailbox, error) {
 	a, ok := AddressAt(dir)
 	if !ok {
@@ -397,16 +420,18 @@ func (d *Directory) MailboxAt(dir string) (Mailbox, error) {
 	return d.Mailbox(a)
 }
 
-// DomainAt finds a domain by its directory, the one around those of its mailboxes.
+// DomainAt is the inverse of DomainDir: it returns the domain with this directory.
 func (d *Directory) DomainAt(dir string) (addr.Domain, error) {
 	name := addr.Domain(strings.TrimPrefix(dir, rootDir+"/"))
-	if norm, err := addr.ParseDomain(string(name)); DomainDir(name) != dir || err != nil || norm != name {
+	norm, err := addr.ParseDomain(string(name))
+	if DomainDir(name) != dir || err != nil || norm != name {
 		return "", fmt.Errorf("domain directory %q: %w", dir, ErrNotFound)
 	}
 	return name, nil
 }
 
-// MailboxDirs lists the directories of a domain's mailboxes in alphabetical order, without a look into them.
+// MailboxDirs lists the directories of a domain's mailboxes in alphabetical order, without reading
+// their accounts.
 func (d *Directory) MailboxDirs(name addr.Domain) ([]string, error) {
 	if _, err := d.Domain(name); err != nil && !errors.Is(err, ErrDamaged) {
 		return nil, err

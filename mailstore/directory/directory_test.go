@@ -53,7 +53,7 @@ func (d *Directory) add(t testing.TB, names ...string) {
 	}
 }
 
-// ends writes a resolution as "local: anna boss | x@remote.example".
+// ends formats a resolution as "local: anna boss | x@remote.example".
 func (d *Directory) ends(t testing.TB, to string) string {
 	t.Helper()
 	res, err := d.Resolve(a(t, to))
@@ -122,8 +122,8 @@ func TestResolve(t *testing.T) {
 	check(map[string]string{"postmaster": "local: erik"})
 }
 
-// A postmaster is found even where there is only one mailbox in another domain,
-// and even when the configured one is gone.
+// postmaster has a destination even if the only mailbox is in another domain, and even if the
+// configured one is gone.
 func TestPostmasterOfLastResort(t *testing.T) {
 	d, _ := open(t, Options{Postmaster: a(t, "gone@office.example")})
 	must(t, d.AddDomain("empty.example"))
@@ -192,7 +192,7 @@ func TestNamesCollide(t *testing.T) {
 		}
 	}
 	err := d.AddAlias(a(t, "x"), a(t, "nobody"))
-	if nobody, ok := errors.AsType[*NobodyError](err); !ok || nobody.Target != a(t, "nobody") || !errors.Is(err, ErrNotFound) {
+	if nobody, ok := errors.AsType[*UnknownTargetError](err); !ok || nobody.Target != a(t, "nobody") || !errors.Is(err, ErrNotFound) {
 		t.Errorf("an alias to nobody: %v", err)
 	}
 	if err := d.AddMember(a(t, "team"), a(t, "nobody")); !errors.Is(err, ErrNotFound) {
@@ -230,8 +230,7 @@ func TestMembersAllOrNone(t *testing.T) {
 	}
 }
 
-// A catch-all does not make a typing error in a target good, least of all in its
-// own.
+// A catch-all must not hide a typing error in a target, least of all in its own.
 func TestTargetsBesideCatchAll(t *testing.T) {
 	d, _ := open(t, Options{PlusSeparator: "+"})
 	must(t, d.AddDomain("office.example"))
@@ -249,7 +248,7 @@ func TestTargetsBesideCatchAll(t *testing.T) {
 	}
 }
 
-// What CheckFree permits, the same moment's AddMailbox takes.
+// AddMailbox accepts what CheckFree permits.
 func TestCheckFree(t *testing.T) {
 	d, _ := open(t, Options{})
 	must(t, d.AddDomain("office.example"))
@@ -263,8 +262,7 @@ func TestCheckFree(t *testing.T) {
 	}
 }
 
-// Whoever has the name next inherits nothing, and a renamed mailbox is still
-// reached by every name that it had.
+// The next owner of a name inherits nothing, and all former names still reach a renamed mailbox.
 func TestRemoveAndRename(t *testing.T) {
 	d, dir := open(t, Options{})
 	must(t, d.AddDomain("office.example"))
@@ -309,7 +307,7 @@ func TestRemoveAndRename(t *testing.T) {
 	}
 }
 
-// What somebody else changes on the disk counts at once.
+// A change by another process counts at once.
 func TestFreshness(t *testing.T) {
 	d, dir := open(t, Options{})
 	root, err := durable.Open(dir)
@@ -332,12 +330,12 @@ func TestFreshness(t *testing.T) {
 	if box, err := other.Mailbox(a(t, "anna")); err != nil || !box.Locked {
 		t.Fatalf("the domain's lock is not seen: %v", err)
 	}
-	// A mailbox copied from an old server: no account file.
+	// A mailbox copied from an old server has no account file.
 	must(t, os.Mkdir(filepath.Join(dir, "mailbox/office.example/P3_old.mbx"), 0o700))
 	if got := other.ends(t, "old"); got != "local: old" {
 		t.Errorf("a copied mailbox resolves to %q", got)
 	}
-	// A typing error in an editor: not unknown, not unlocked, but an error.
+	// A typing error in an editor is an error. It makes no mailbox unknown or unlocked.
 	must(t, os.WriteFile(filepath.Join(dir, "mailbox/office.example/P3_anna.mbx/account.json"), []byte(`{"lokced": true}`), 0o600))
 	if _, err := other.Resolve(a(t, "anna")); !errors.Is(err, ErrDamaged) {
 		t.Errorf("a damaged account: %v", err)
@@ -385,7 +383,7 @@ func TestMailboxAt(t *testing.T) {
 	}
 }
 
-// Whoever gets the name of a removed alias or group next inherits nothing.
+// The next owner of a removed alias or group inherits nothing.
 func TestRemovedNamesLeaveNothing(t *testing.T) {
 	d, _ := open(t, Options{})
 	must(t, d.AddDomain("office.example"))
@@ -407,7 +405,7 @@ func TestRemovedNamesLeaveNothing(t *testing.T) {
 	}
 }
 
-// TestAdoptNames: a tree from a server to which capital letters meant nothing is a tree of ours.
+// TestAdoptNames adopts a tree from a server that ignored the case of names.
 func TestAdoptNames(t *testing.T) {
 	root, err := durable.Open(t.TempDir())
 	if err != nil {

@@ -10,7 +10,8 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// TestRenameOnFullDisk: a rename that finds no room can be tried again, and then everything follows.
+// TestRenameOnFullDisk: a rename that fails for lack of space can be repeated, and then changes all
+// references.
 func TestRenameOnFullDisk(t *testing.T) {
 	for _, file := range []string{".domain.json.", ".account.json."} {
 		root, err := durable.Open(t.TempDir())

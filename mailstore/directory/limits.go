@@ -7,22 +7,26 @@ import (
 	"strings"
 )
 
-// Limits are how much a mailbox may hold, or all mailboxes of a domain together, as account.json and domain.json say.
+// Limits say how much a mailbox may hold, or all mailboxes of a domain together. They are in
+// account.json and domain.json.
 type Limits struct {
-	Quota        int64 `json:"quota,omitempty"`          // octets; 0: the default; negative: none
-	MaxMessages  int64 `json:"quota_messages,omitempty"` // 0: the default; negative: none
+	// Quota is in octets; 0: the default; negative: no limit.
+	Quota        int64 `json:"quota,omitempty"`
+	MaxMessages  int64 `json:"quota_messages,omitempty"` // 0: the default; negative: no limit
 	Warn         Level `json:"quota_warn,omitempty"`     // in octets
 	WarnMessages Level `json:"quota_warn_messages,omitempty"`
 }
 
-// Retention is after how many days mail is deleted from a mailbox, or from all mailboxes of a domain, as account.json and
-// domain.json say. What comes first counts.
+// Retention says after how many days mail is deleted from a mailbox, or from all mailboxes of a
+// domain. It is in account.json and domain.json. The earlier of the two limits applies.
 type Retention struct {
-	DeleteAfter        int `json:"delete_after,omitempty"`         // its arrival; 0: what the domain says, then the configuration; negative: never
-	DeleteFetchedAfter int `json:"delete_fetched_after,omitempty"` // it was first fetched; the same
+	// DeleteAfter counts from arrival. 0: as the domain says, then the configuration; negative: never.
+	DeleteAfter int `json:"delete_after,omitempty"`
+	// DeleteFetchedAfter counts from the first fetch. 0 and negative values are as for DeleteAfter.
+	DeleteFetchedAfter int `json:"delete_fetched_after,omitempty"`
 }
 
-// Or fills in from the next place what nothing is said of.
+// Or replaces the unset values of r by those of next.
 func (r Retention) Or(next Retention) Retention {
 	return Retention{
 		DeleteAfter:        cmp.Or(r.DeleteAfter, next.DeleteAfter),
@@ -30,24 +34,25 @@ func (r Retention) Or(next Retention) Retention {
 	}
 }
 
-// Level is where somebody is to be warned: a part of the limit, such as "90%", or a number, of octets or of messages.
-// "" is the default, NoLevel none.
+// Level is a warning level: a percentage of the limit, such as "90%", or a number of octets or
+// messages. "" is the default, and NoLevel means no warning.
 type Level string
 
 // NoLevel is no warning.
 const NoLevel Level = "none"
 
-// UnmarshalText refuses what is no level: a typing error in an editor must not silence a warning.
+// UnmarshalText refuses invalid levels: a typing error in an editor must not silence a warning.
 func (l *Level) UnmarshalText(text []byte) error {
 	level := Level(text)
 	if _, _, ok := level.parse(); !ok {
-		return fmt.Errorf(`quota: %q is none of "", "none", a part such as "90%%", and a number`, text)
+		return fmt.Errorf(`quota: %q is not "", "none", a percentage such as "90%%", or a number`,
+			text)
 	}
 	*l = level
 	return nil
 }
 
-// parse returns the number, and whether it is a percentage. None and the default are 0.
+// parse returns the number, and whether it is a percentage. NoLevel and the default give 0.
 func (l Level) parse() (n int64, percent, ok bool) {
 	if l == "" || l == NoLevel {
 		return 0, false, true
@@ -57,8 +62,8 @@ func (l Level) parse() (n int64, percent, ok bool) {
 	return int64(number), percent, err == nil && number > 0 && !(percent && number >= 100)
 }
 
-// Of is the level below a limit, in its unit. byDefault is the percentage that the default stands for, 0 for none. 0 is
-// no level: a part of no limit is none.
+// Of returns the level for a limit, in the limit's unit; 0 means no level. byDefault is the
+// percentage of the default level, 0 for none. A percentage of no limit is no level.
 func (l Level) Of(limit int64, byDefault int) int64 {
 	n, percent, _ := l.parse()
 	if l == "" {

@@ -50,7 +50,7 @@ func TestLevelIsChecked(t *testing.T) {
 	}
 }
 
-// Files of an older version load as they are, and the new fields stand beside the old ones.
+// Files of an older version load unchanged, and the new fields are added to the old ones.
 func TestLimitsInFiles(t *testing.T) {
 	root, err := durable.Open(t.TempDir())
 	if err != nil {

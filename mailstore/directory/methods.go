@@ -10,32 +10,34 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// Method is how the password of a mailbox's user is checked: the three
-// authentication methods of the POP3 service of Windows Server 2003.
+// Method is how the password of a mailbox is checked: one of the three authentication methods of
+// the POP3 service of Windows Server 2003.
 type Method string
 
-// The methods. "directory:corp" is the directory of that name; without one it
-// is the first that is configured.
+// The methods. "directory:corp" is the external directory of that name; "directory" is the first
+// that is configured.
 const (
 	ByFile      Method = "file"   // the verifier in the mailbox's account
-	BySystem    Method = "system" // the accounts of this machine
+	BySystem    Method = "system" // the accounts of the operating system
 	ByDirectory Method = "directory"
 )
 
-// ErrMethod says that a word is no Method.
+// ErrMethod means that a word is not a Method.
 var ErrMethod = errors.New("not an authentication method")
 
-// ParseMethod reads a method as a person writes it.
+// ParseMethod parses a method as an administrator writes it.
 func ParseMethod(s string) (Method, error) {
 	m := Method(s)
-	if name, ok := m.Directory(); m != ByFile && m != BySystem && (!ok || strings.HasSuffix(s, ":") || strings.ContainsAny(name, ": \t")) {
-		return "", fmt.Errorf("%w: %q is none of %q, %q, %q and %q", ErrMethod, s, ByFile, BySystem, ByDirectory, ByDirectory+":NAME")
+	if name, ok := m.Directory(); m != ByFile && m != BySystem &&
+		(!ok || strings.HasSuffix(s, ":") || strings.ContainsAny(name, ": \t")) {
+		return "", fmt.Errorf("%w: %q is not %q, %q, %q or %q", ErrMethod, s, ByFile, BySystem,
+			ByDirectory, ByDirectory+":NAME")
 	}
 	return m, nil
 }
 
-// UnmarshalText refuses words that are none: a typing error in an editor must
-// not let somebody in by another way.
+// UnmarshalText refuses unknown words: a typing error in an editor must not change how passwords
+// are checked.
 func (m *Method) UnmarshalText(text []byte) (err error) {
 	if *m = ""; len(text) > 0 {
 		*m, err = ParseMethod(string(text))
@@ -43,7 +45,8 @@ func (m *Method) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// Directory is the name of the directory that is asked, "" for the first.
+// Directory returns the name of the external directory, "" for the first; ok is false for other
+// methods.
 func (m Method) Directory() (name string, ok bool) {
 	if m == ByDirectory {
 		return "", true
@@ -51,46 +54,43 @@ func (m Method) Directory() (name string, ok bool) {
 	return strings.CutPrefix(string(m), string(ByDirectory)+":")
 }
 
-// Person is what a directory elsewhere knows of somebody, or of a list.
+// Person is an external directory's entry for a user or a list.
 type Person struct {
-	Mailbox addr.Address   // where the mail goes; zero for a list
+	Mailbox addr.Address   // receives the mail; zero for a list
 	Aliases []addr.Address // other names of the mailbox
 	Members []addr.Address // of a list
-	Quota   int64          // of the mailbox, in octets; 0: it does not say
+	Quota   int64          // of the mailbox, in octets; 0: not set
 }
 
-// People finds people in a directory elsewhere. *ldap.Directory, behind a few
-// lines in cmd, is the one in use. ErrNotFound, or ErrUnusable, which no time will
-// mend; any other error is temporary.
+// People finds users in an external directory. A few lines in cmd adapt *ldap.Directory to it.
+// Errors are ErrNotFound, ErrUnusable, which is permanent, or a temporary error.
 type People interface {
-	// Login finds who logs in as user; domain is what was written behind the @,
-	// or before the backslash, or "".
+	// Login finds the user who logs in as user. domain is the part after the @ or before the
+	// backslash, or "".
 	Login(user, domain string) (Person, error)
-	// Address finds who has an address, as a mailbox, as an alias, or as a list.
+	// Address finds the mailbox, alias or list with an address.
 	Address(a addr.Address) (Person, error)
 }
 
-// Lookup is one directory elsewhere.
+// Lookup is one external directory.
 type Lookup struct {
-	// People finds mailboxes, aliases and groups where no file names them; nil:
-	// the directory only checks passwords.
+	// People finds mailboxes, aliases and groups that no file names. nil: the directory only
+	// checks passwords.
 	People People
-	// AtDelivery and AtLogin say when a mailbox is made that People knows and
-	// that is not here yet.
+	// AtDelivery and AtLogin say when a mailbox is created that People knows and that does not
+	// exist here yet.
 	AtDelivery, AtLogin bool
-	// NetBIOS are the names of its domain in "DOMAIN\user", in capitals.
+	// NetBIOS holds the directory's domain names in "DOMAIN\user", in capitals.
 	NetBIOS []string
 }
 
-// methodIn is the method of an account in a domain, with the name of its
-// directory.
+// methodIn is the method of an account in a domain, with the directory's name filled in.
 func (d *Directory) methodIn(domain *DomainFile, account *Account) Method {
 	opts := d.opts.Load()
 	return opts.named(cmp.Or(account.Method, domain.Method, opts.Method, ByFile))
 }
 
-// named gives a method the name of the directory that it leaves to the
-// configuration.
+// named replaces "directory" by the first configured directory.
 func (o *Options) named(m Method) Method {
 	if m == ByDirectory && o.First != "" {
 		m += Method(":" + o.First)
@@ -98,12 +98,10 @@ func (o *Options) named(m Method) Method {
 	return m
 }
 
-// Named gives a method the name of the directory that it leaves to the
-// configuration.
+// Named replaces "directory" by the first configured directory.
 func (d *Directory) Named(m Method) Method { return d.opts.Load().named(m) }
 
-// MethodOf is how the passwords of a domain's mailboxes are checked that do not
-// say it themselves. ErrNotFound.
+// MethodOf is the method of a domain's mailboxes that have none of their own. Error: ErrNotFound.
 func (d *Directory) MethodOf(name addr.Domain) (Method, error) {
 	file, err := d.Domain(name)
 	if err != nil {
@@ -112,7 +110,7 @@ func (d *Directory) MethodOf(name addr.Domain) (Method, error) {
 	return d.methodIn(file, new(Account)), nil
 }
 
-// lookup is the directory that a method names, if people are looked up in it.
+// lookup returns the external directory of a method, if it is used to find users.
 func (o *Options) lookup(m Method) (Lookup, bool) {
 	name, ok := m.Directory()
 	if !ok {
@@ -122,8 +120,8 @@ func (o *Options) lookup(m Method) (Lookup, bool) {
 	return l, ok && l.People != nil
 }
 
-// loginAddress reads a log-in name: a full address, a bare name in the default
-// domain, or DOMAIN\user, as Windows writes it.
+// loginAddress parses a login name: a full address, a bare name in the default domain, or
+// DOMAIN\user of Windows clients.
 func (d *Directory) loginAddress(name string) (addr.Address, error) {
 	realm, user, ok := strings.Cut(name, `\`)
 	if !ok {
@@ -146,10 +144,9 @@ func (d *Directory) loginAddress(name string) (addr.Address, error) {
 	return addr.Address{Local: local, Domain: domain}, nil
 }
 
-// realm is the domain that a Windows client means by what it writes before the
-// backslash: a domain here, the NetBIOS name of a directory, or the first label
-// of a domain here. Anything else, such as the name of the client's own machine,
-// is "": the default domain.
+// realm maps the part before the backslash to a domain. It is a hosted domain, the NetBIOS name of
+// an external directory, or the first label of a hosted domain. Anything else, such as the name of
+// the client's computer, gives "", which means the default domain.
 func (d *Directory) realm(name string) (addr.Domain, error) {
 	if domain, err := addr.ParseDomain(name); err == nil {
 		if hosted, err := d.Hosts(domain); hosted || err != nil {
@@ -162,7 +159,8 @@ func (d *Directory) realm(name string) (addr.Domain, error) {
 	}
 	matches := d.domainsByNetBIOS(strings.ToUpper(name), all)
 	for _, domain := range all {
-		if label, _, _ := strings.Cut(string(domain), "."); len(matches) == 0 && strings.EqualFold(label, name) {
+		if label, _, _ := strings.Cut(string(domain), "."); len(matches) == 0 &&
+			strings.EqualFold(label, name) {
 			matches = append(matches, domain)
 		}
 	}
@@ -172,7 +170,8 @@ func (d *Directory) realm(name string) (addr.Domain, error) {
 	return matches[0], nil
 }
 
-// domainsByNetBIOS are the domains whose directory has this NetBIOS name. One that cannot be read has none.
+// domainsByNetBIOS returns the domains whose external directory has this NetBIOS name. It skips
+// domains that cannot be read.
 func (d *Directory) domainsByNetBIOS(name string, all []addr.Domain) (matches []addr.Domain) {
 	lookups := d.opts.Load().Lookups
 	for _, domain := range all {
@@ -188,10 +187,9 @@ func (d *Directory) domainsByNetBIOS(name string, all []addr.Domain) (matches []
 	return matches
 }
 
-// Login finds the mailbox that a person means who types name into a mail
-// program: a full address, a bare name in the default domain, or DOMAIN\user.
-// Where the domain's people are looked up elsewhere, the name may be the one
-// that they have there, and the mailbox may be New.
+// Login finds the mailbox for a login name: a full address, a bare name in the default domain, or
+// DOMAIN\user. If the domain uses an external directory, the name may be the user's name there, and
+// the mailbox may be New.
 func (d *Directory) Login(name string) (Mailbox, error) {
 	a, err := d.loginAddress(name)
 	if err != nil {
@@ -205,9 +203,8 @@ func (d *Directory) Login(name string) (Mailbox, error) {
 	return box, err
 }
 
-// personLogin is Login for a name that is no mailbox's. The mailbox that comes
-// with ErrNotFound says what was looked for, and by what its password would have
-// been checked.
+// personLogin is Login for a name without a mailbox. With an error, the returned mailbox holds only
+// the name and the method that would check the password.
 func (d *Directory) personLogin(a addr.Address) (Mailbox, error) {
 	unknown := fmt.Errorf("mailbox %s: %w", a, ErrNotFound)
 	method, err := d.MethodOf(a.Domain)
@@ -216,28 +213,27 @@ func (d *Directory) personLogin(a addr.Address) (Mailbox, error) {
 	} else if err != nil {
 		return Mailbox{Login: a}, err
 	}
-	nobody := Mailbox{Method: method, Login: a}
+	unknownBox := Mailbox{Method: method, Login: a}
 	lookup, ok := d.opts.Load().lookup(method)
 	if !ok {
-		return nobody, unknown
+		return unknownBox, unknown
 	}
 	person, err := lookup.People.Login(a.Local, string(a.Domain))
 	if errors.Is(err, ErrNotFound) {
-		return nobody, unknown
+		return unknownBox, unknown
 	} else if err != nil {
-		return nobody, err
+		return unknownBox, err
 	}
 	box, err := d.personMailbox(person, method)
 	if err != nil || box.New && !lookup.AtLogin {
-		return nobody, cmp.Or(err, unknown)
+		return unknownBox, cmp.Or(err, unknown)
 	}
 	box.Login = a
 	return box, nil
 }
 
-// personMailbox is the mailbox of a person, New if it is not here yet. One whose
-// password is not checked by the method is none: who has an account elsewhere
-// must not get into it.
+// personMailbox returns the mailbox of a person, New if it does not exist yet. A mailbox with
+// another method is ErrNotFound: an account in the external directory must not open it.
 func (d *Directory) personMailbox(p Person, method Method) (Mailbox, error) {
 	a := p.Mailbox.Fold()
 	box, err := d.Mailbox(a)
@@ -245,7 +241,8 @@ func (d *Directory) personMailbox(p Person, method Method) (Mailbox, error) {
 	case err == nil && box.Method == method:
 		return box, nil
 	case err == nil:
-		return Mailbox{}, fmt.Errorf("mailbox %s: its method is %s, not %s: %w", a, box.Method, method, ErrNotFound)
+		return Mailbox{}, fmt.Errorf("mailbox %s: its method is %s, not %s: %w",
+			a, box.Method, method, ErrNotFound)
 	case !errors.Is(err, ErrNotFound):
 		return Mailbox{}, err
 	}
@@ -255,7 +252,8 @@ func (d *Directory) personMailbox(p Person, method Method) (Mailbox, error) {
 	}
 	account := new(Account)
 	if own := d.methodIn(file, account); own != method {
-		return Mailbox{}, fmt.Errorf("mailbox %s: the method of its domain is %s, not %s: %w", a, own, method, ErrNotFound)
+		return Mailbox{}, fmt.Errorf("mailbox %s: the method of its domain is %s, not %s: %w",
+			a, own, method, ErrNotFound)
 	}
 	if err := d.CheckFree(a); err != nil {
 		return Mailbox{}, fmt.Errorf("%w: %w", ErrNotFound, err)
@@ -266,9 +264,8 @@ func (d *Directory) personMailbox(p Person, method Method) (Mailbox, error) {
 	}, nil
 }
 
-// Make makes a mailbox that is New, and returns it as it is then. One that
-// somebody else has made meanwhile is as good if its passwords are checked in the
-// same way; otherwise it is an ErrExists.
+// Make creates a mailbox that is New, and returns it. A mailbox that was created meanwhile will do
+// if it has the same method; otherwise the error is ErrExists.
 func (d *Directory) Make(box Mailbox) (Mailbox, error) {
 	made, err := d.AddMailbox(box.Address, Account{})
 	if errors.Is(err, ErrExists) {
@@ -281,7 +278,7 @@ func (d *Directory) Make(box Mailbox) (Mailbox, error) {
 	return made, err
 }
 
-// personAt finds who has an address that no file names.
+// personAt finds the person with an address that no file names.
 func (d *Directory) personAt(a addr.Address, file *DomainFile) (Person, Method, error) {
 	method := d.methodIn(file, new(Account))
 	lookup, ok := d.opts.Load().lookup(method)
@@ -292,8 +289,8 @@ func (d *Directory) personAt(a addr.Address, file *DomainFile) (Person, Method, 
 	return person, method, err
 }
 
-// PersonQuota is the limit that a directory elsewhere gives a mailbox, in
-// octets; 0 where it says nothing, does not know the mailbox or cannot be asked.
+// PersonQuota is the external directory's quota for a mailbox, in octets. It is 0 if the directory
+// has none, does not know the mailbox, or does not answer.
 func (d *Directory) PersonQuota(box Mailbox) int64 {
 	lookup, ok := d.opts.Load().lookup(box.Method)
 	if !ok {
@@ -306,7 +303,7 @@ func (d *Directory) PersonQuota(box Mailbox) int64 {
 	return person.Quota
 }
 
-// personAliases are the other names that a directory elsewhere gives a mailbox.
+// personAliases returns the external directory's aliases of a mailbox.
 func (d *Directory) personAliases(box Mailbox) (own []addr.Address, err error) {
 	lookup, ok := d.opts.Load().lookup(box.Method)
 	if !ok {
@@ -319,7 +316,8 @@ func (d *Directory) personAliases(box Mailbox) (own []addr.Address, err error) {
 		return nil, err
 	}
 	for _, alias := range person.Aliases {
-		// What a file names is whose the file says, and what is elsewhere is not ours to give.
+		// A local file has precedence over the external directory, and addresses of other
+		// domains are not ours to assign.
 		method, err := d.MethodOf(alias.Domain)
 		if err == nil && method == box.Method && d.CheckFree(alias) == nil {
 			own = append(own, alias.Fold())
@@ -328,34 +326,35 @@ func (d *Directory) personAliases(box Mailbox) (own []addr.Address, err error) {
 	return own, nil
 }
 
-// SecretKind is a secret that a mailbox may have stored beside its verifier, since
-// some way to log in cannot do without.
+// SecretKind is a kind of secret that a mailbox may store beside its verifier, because a login
+// mechanism needs it.
 type SecretKind string
 
 // The kinds of secrets.
 const (
 	SecretSPA   SecretKind = "spa"      // the NT hash, for NTLM
-	SecretCRAM  SecretKind = "cram-md5" // half of an HMAC-MD5
-	SecretAPOP  SecretKind = "apop"     // the password itself; CRAM-MD5 can do with it too
+	SecretCRAM  SecretKind = "cram-md5" // the inner and outer MD5 states of HMAC-MD5
+	SecretAPOP  SecretKind = "apop"     // the clear password; also serves CRAM-MD5
 	SecretSCRAM SecretKind = "scram"    // the keys of SCRAM-SHA-256
 )
 
-// SecretKinds are all kinds of secrets.
-func SecretKinds() []SecretKind { return []SecretKind{SecretSPA, SecretCRAM, SecretAPOP, SecretSCRAM} }
-
-// Secrets is what an account holds of a password beside its verifier.
-type Secrets struct {
-	Kinds  []SecretKind `json:"kinds"`  // what is in there
-	Sealed []byte       `json:"sealed"` // with the server's key, see package auth
+// SecretKinds returns all kinds.
+func SecretKinds() []SecretKind {
+	return []SecretKind{SecretSPA, SecretCRAM, SecretAPOP, SecretSCRAM}
 }
 
-// Has reports whether a secret is there.
+// Secrets are the stored secrets of an account.
+type Secrets struct {
+	Kinds  []SecretKind `json:"kinds"`  // what Sealed contains
+	Sealed []byte       `json:"sealed"` // encrypted with the server's key; see auth.SecretKey
+}
+
+// Has reports whether a secret is stored.
 func (s Secrets) Has(k SecretKind) bool { return slices.Contains(s.Kinds, k) }
 
-// StoredKinds are the sets of secrets that the mailboxes here have which can be
-// logged in to, each set once. That of a mailbox whose password is checked elsewhere
-// is empty: what is left here counts for nothing. It looks at every account, which
-// costs a stat each. What cannot be read has none.
+// StoredKinds returns the distinct sets of secrets among the mailboxes that can log in. The set is
+// empty for a mailbox with another method than ByFile: its stored secrets do not count. StoredKinds
+// looks at every account, which costs a stat each, and skips mailboxes that cannot be read.
 func (d *Directory) StoredKinds() (sets [][]SecretKind, err error) {
 	all, err := d.domainList()
 	if err != nil {
@@ -374,7 +373,8 @@ func (d *Directory) StoredKinds() (sets [][]SecretKind, err error) {
 			case box.Method == ByFile:
 				kinds = box.Account.Secrets.Kinds
 			}
-			if !slices.ContainsFunc(sets, func(s []SecretKind) bool { return slices.Equal(s, kinds) }) {
+			if !slices.ContainsFunc(sets,
+				func(s []SecretKind) bool { return slices.Equal(s, kinds) }) {
 				sets = append(sets, slices.Clone(kinds))
 			}
 		}

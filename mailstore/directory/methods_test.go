@@ -10,7 +10,7 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// elsewhere is a double for an LDAP directory.
+// elsewhere is a test double for an LDAP directory.
 type elsewhere struct {
 	logins    map[string]Person
 	addresses map[string]Person
@@ -40,8 +40,8 @@ func at(s string) addr.Address {
 	return a
 }
 
-// newElsewhere is an office with a domain of its own, office.example, and one
-// whose people are in a directory, corp.example.
+// newElsewhere is an office with two domains: office.example has its own users, and those of
+// corp.example are in an external directory.
 func newElsewhere(t *testing.T) (*Directory, *elsewhere) {
 	t.Helper()
 	root, err := durable.Open(t.TempDir())
@@ -100,7 +100,7 @@ func TestLoginNames(t *testing.T) {
 		`corporation\asmith`:              "anna.smith@corp.example",
 		`corp.example\asmith`:             "anna.smith@corp.example",
 		"asmith@corp.example":             "anna.smith@corp.example",
-		"asmith":                          "", // nobody of the default domain
+		"asmith":                          "", // not in the default domain
 		`CORP\guest`:                      "", // a mailbox whose password is not the directory's
 		`CORP\nobody`:                     "",
 		`office.example\asmith`:           "",
@@ -142,8 +142,8 @@ func TestPersonIsMade(t *testing.T) {
 	if box, err := d.Login("asmith@corp.example"); err != nil || box.New {
 		t.Errorf("%+v, %v", box, err)
 	}
-	// Now that it is there, its user can log in by its name although nothing can be
-	// looked up: the password is another matter.
+	// Now that the mailbox exists, its user can log in by its name without a lookup. Whether
+	// the password can be checked is another question.
 	people.err = errors.New("down")
 	if box, err := d.Login("anna.smith@corp.example"); err != nil || box.New {
 		t.Errorf("%+v, %v", box, err)
@@ -245,8 +245,8 @@ func TestStoredKinds(t *testing.T) {
 	}
 }
 
-// Whatever a client calls itself, it means a mailbox in its domain's directory,
-// or nobody; and the name of a mailbox that it was given means that mailbox.
+// Any form of the login name means a mailbox in its domain's directory, or none. The address of an
+// existing mailbox means that mailbox.
 func FuzzLogin(f *testing.F) {
 	for _, seed := range []string{"anna", "anna@office.example", `OFFICE\anna`, `a\b\c`, "../../x", `"a b"@office.example`, "\x00", "ä@office.example", `\`, "@", `CORP\@`} {
 		f.Add(seed)

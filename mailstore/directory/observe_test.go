@@ -9,7 +9,7 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// tellAll is a Directory whose changes are noted as lines.
+// tellAll is a Directory that records its changes as lines.
 func tellAll(d *Directory) (*Directory, func() []string) {
 	var told []string
 	o := d.Observed(func(c Change) {
@@ -39,7 +39,7 @@ func tellAll(d *Directory) (*Directory, func() []string) {
 	}
 }
 
-// Each change is told, what follows from it as well, and what was refused is not.
+// Each change is reported, with its consequences; a refused change is not.
 func TestObserved(t *testing.T) {
 	quiet, _ := open(t, Options{})
 	d, told := tellAll(quiet)
@@ -79,7 +79,7 @@ func TestObserved(t *testing.T) {
 	}
 }
 
-// What is told of before is not what has been changed since.
+// The reported state before a change is not affected by the change.
 func TestObservedBeforeAndAfter(t *testing.T) {
 	quiet, _ := open(t, Options{})
 	if err := quiet.AddDomain("x.example"); err != nil {

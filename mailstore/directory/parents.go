@@ -6,30 +6,32 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// parentIndex is every alias and group by what it leads to in one step, made
-// from the domains' files as they were.
+// parentIndex is the reverse of the aliases and groups: for each address, the names that point to
+// it. It is built from the domains' files as they were at one time.
 type parentIndex struct {
 	opts    *Options
 	domains []addr.Domain
-	read    []*DomainFile // of each of them; nil: it could not be read
+	read    []*DomainFile // parallel to domains; nil: the file could not be read
 	files   map[addr.Domain]*DomainFile
-	broken  map[addr.Domain]error // those that could not be read; what is in files is their last good state
+	// broken are the domains whose files could not be read; files has their last good state.
+	broken  map[addr.Domain]error
 	parents map[addr.Address][]parent
-	above   map[addr.Address][]parent // those parents that are groups, or have one above them
+	// above are those parents that are groups or are in a group, directly or not.
+	above map[addr.Address][]parent
 }
 
-// parent is a name that leads somewhere.
+// parent is a name that points to an address.
 type parent struct {
 	name  addr.Address
-	group bool         // otherwise an alias
-	plus  addr.Address // it leads there under this name, as anna+lists@; zero: under the plain one
+	group bool         // an alias if false
+	plus  addr.Address // the form in which it points there, as anna+lists@; zero: the plain form
 }
 
-// parentIndex returns the index as fresh as the files: made anew only when one
-// of them has changed, which costs a stat a domain to find out.
+// parentIndex returns an up-to-date index. It costs one stat for each domain, and is built again
+// only if a file has changed.
 //
-// A domain whose file cannot be read concerns itself alone: for all others, what its last good file said goes on to
-// hold, also after a start: see KeepCopies.
+// A file that cannot be read affects its own domain only. For all others its last good content
+// stays in force, even after a restart: see KeepCopies.
 func (d *Directory) parentIndex() (*parentIndex, error) {
 	all, err := d.domainList()
 	if err != nil {
@@ -54,7 +56,7 @@ func (d *Directory) parentIndex() (*parentIndex, error) {
 	return index, nil
 }
 
-// indexFor is parentIndex for an address of a domain, whose own file must be readable.
+// indexFor is parentIndex for an address of a domain whose own file must be readable.
 func (d *Directory) indexFor(domain addr.Domain) (*parentIndex, error) {
 	index, err := d.parentIndex()
 	if err != nil {
@@ -63,8 +65,10 @@ func (d *Directory) indexFor(domain addr.Domain) (*parentIndex, error) {
 	return index, index.broken[domain]
 }
 
-// lastFiles are what the files said that cannot be read now. One that was never read is not among them.
-func (d *Directory) lastFiles(broken map[addr.Domain]error, last *parentIndex) map[addr.Domain]*DomainFile {
+// lastFiles returns the last good content of the broken files. A file that was never read is
+// missing.
+func (d *Directory) lastFiles(broken map[addr.Domain]error,
+	last *parentIndex) map[addr.Domain]*DomainFile {
 	files := make(map[addr.Domain]*DomainFile, len(broken))
 	for name := range broken {
 		if last != nil && last.files[name] != nil {
@@ -76,10 +80,12 @@ func (d *Directory) lastFiles(broken map[addr.Domain]error, last *parentIndex) m
 	return files
 }
 
-func newParentIndex(opts *Options, all []addr.Domain, read []*DomainFile, broken map[addr.Domain]error, last map[addr.Domain]*DomainFile) *parentIndex {
+func newParentIndex(opts *Options, all []addr.Domain, read []*DomainFile,
+	broken map[addr.Domain]error, last map[addr.Domain]*DomainFile) *parentIndex {
 	x := &parentIndex{
 		opts: opts, domains: all, read: read, broken: broken,
-		files: make(map[addr.Domain]*DomainFile, len(all)), parents: make(map[addr.Address][]parent),
+		files:   make(map[addr.Domain]*DomainFile, len(all)),
+		parents: make(map[addr.Address][]parent),
 	}
 	for i, name := range all {
 		switch {
@@ -102,7 +108,8 @@ func (x *parentIndex) add(domain addr.Domain, file *DomainFile) {
 	}
 	for local, g := range file.Groups {
 		for _, member := range g.Members {
-			x.link(member.Fold(), parent{name: addr.Address{Local: local, Domain: domain}, group: true})
+			x.link(member.Fold(),
+				parent{name: addr.Address{Local: local, Domain: domain}, group: true})
 		}
 	}
 }
@@ -115,7 +122,8 @@ func (x *parentIndex) link(child addr.Address, p parent) {
 	}
 }
 
-// plain is what an address may be without its plus, as far as the index can know; zero without one.
+// plain returns an address without its plus suffix, as far as the index can decide; zero if it has
+// none.
 func (x *parentIndex) plain(a addr.Address) addr.Address {
 	base := x.opts.plusBase(a.Local)
 	if base == "" || x.isName(a) {
@@ -135,11 +143,11 @@ func (x *parentIndex) isName(a addr.Address) bool {
 	return alias || group
 }
 
-// findAbove picks the parents through which a group can be reached, so that a mailbox with thousands of aliases that
-// no group knows costs as little as one without. It goes down from the groups.
+// findAbove selects the parents that can lead up to a group. It starts from the groups and goes
+// down, so a mailbox with thousands of aliases that are in no group costs no more than one without.
 func (x *parentIndex) findAbove() {
 	x.above = make(map[addr.Address][]parent)
-	marked := make(map[addr.Address]bool) // has a group above it
+	marked := make(map[addr.Address]bool) // is in a group, directly or not
 	var next []addr.Address
 	mark := func(a addr.Address) {
 		for _, a := range []addr.Address{a, x.plain(a)} {
@@ -172,19 +180,17 @@ func (x *parentIndex) findAbove() {
 	}
 }
 
-// leads reports whether a parent leads to where it is listed.
+// leads reports whether mail for the parent reaches the address under which it is listed.
 func (x *parentIndex) leads(d *Directory, p parent) (bool, error) {
 	if p.plus.IsZero() {
 		return true, nil
 	}
-	// A mailbox of that very name would get the mail; whether there is one
-	// stands in no domain's file.
+	// A mailbox with exactly that name would get the mail. Only a stat shows whether it exists.
 	there, err := d.isMailbox(p.plus)
 	return !there, err
 }
 
-// groupsAbove are the groups that lead to one of the addresses in any number of
-// steps.
+// groupsAbove returns the groups that contain one of the addresses, directly or not.
 func (x *parentIndex) groupsAbove(d *Directory, from ...addr.Address) ([]addr.Address, error) {
 	var groups []addr.Address
 	seen := make(map[addr.Address]bool)
@@ -210,8 +216,9 @@ func (x *parentIndex) groupsAbove(d *Directory, from ...addr.Address) ([]addr.Ad
 	return sortedOnce(groups), nil
 }
 
-// doubtful is the damage of a domain whose names lead to a group: who is behind them is not known.
-func (x *parentIndex) doubtful(d *Directory, group addr.Address) error {
+// uncertain returns the damage of a domain through which addresses may be in the group; the members
+// behind it are unknown.
+func (x *parentIndex) uncertain(d *Directory, group addr.Address) error {
 	if len(x.broken) == 0 {
 		return nil
 	}

@@ -9,8 +9,8 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// TestRenameThatFails: whatever step of a rename fails, the mailbox has its old name and can be renamed again, and what
-// leads to it follows then.
+// TestRenameThatFails: at whatever step a rename fails, the mailbox keeps its old name and can be
+// renamed again, with all references.
 func TestRenameThatFails(t *testing.T) {
 	anna, anne, sales := addr.Address{Local: "anna", Domain: "x.example"}, addr.Address{Local: "anne", Domain: "x.example"}, addr.Address{Local: "sales", Domain: "x.example"}
 	for n := 1; ; n++ {

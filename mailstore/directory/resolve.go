@@ -10,12 +10,12 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// Kind is what an address is to this server.
+// Kind says what an address is to this server.
 type Kind int
 
 const (
-	Unknown Kind = iota // the domain is hosted here, the address is nobody's
-	Local               // ends in mailboxes here, or in addresses that those forward to
+	Unknown Kind = iota // the domain is hosted here, but has no such address
+	Local               // leads to mailboxes here, or by alias, group or forward to remote ones
 	Remote              // the domain is not hosted here
 )
 
@@ -24,18 +24,17 @@ func (k Kind) String() string { return [...]string{"unknown", "local", "remote"}
 // Resolution is where mail for one address goes.
 type Resolution struct {
 	Kind      Kind
-	Mailboxes []Mailbox      // each once, in alphabetical order
-	Forward   []addr.Address // addresses elsewhere, each once
+	Mailboxes []Mailbox      // in alphabetical order, without duplicates
+	Forward   []addr.Address // remote addresses, without duplicates
 }
 
-// Resolve follows an address through aliases, groups, forwarding, plus
-// addressing and the catch-all to its ends. Loops are harmless. postmaster
-// (RFC 5321 §4.5.1) always has an end: a mailbox, alias or group of that name;
-// else the configured postmaster; else the first mailbox of the domain; else
-// the first mailbox of all.
+// Resolve follows an address through aliases, groups, forwarding, plus addressing and the catch-all
+// to its final destinations. Loops are harmless. postmaster (RFC 5321 §4.5.1) always has a
+// destination. It is the mailbox, alias or group of that name, or else the configured postmaster,
+// or else the first mailbox of the domain, or else the first mailbox of all.
 //
-// An error is the file system's, or ErrDamaged: the answer is not known now. An
-// ErrUnusable stays until somebody changes a directory elsewhere.
+// An error of the file system or an ErrDamaged means that the destination is unknown at present. An
+// ErrUnusable stays until an administrator changes the external directory.
 func (d *Directory) Resolve(a addr.Address) (Resolution, error) {
 	w := d.walk(*d.opts.Load())
 	if _, err := w.domain(a.Domain); errors.Is(err, ErrNotFound) {
@@ -45,7 +44,7 @@ func (d *Directory) Resolve(a addr.Address) (Resolution, error) {
 	}
 	reached, err := w.follow(a)
 	if err == nil && !reached {
-		reached, err = w.lastResort(a.Fold())
+		reached, err = w.fallback(a.Fold())
 	}
 	if err != nil {
 		return Resolution{}, err
@@ -54,27 +53,29 @@ func (d *Directory) Resolve(a addr.Address) (Resolution, error) {
 		return Resolution{Kind: Unknown}, nil
 	}
 	slices.SortFunc(w.boxes, func(a, b Mailbox) int { return cmp.Compare(a.Dir, b.Dir) })
-	slices.SortFunc(w.forward, func(a, b addr.Address) int { return cmp.Compare(a.String(), b.String()) })
+	slices.SortFunc(w.forward,
+		func(a, b addr.Address) int { return cmp.Compare(a.String(), b.String()) })
 	return Resolution{Kind: Local, Mailboxes: w.boxes, Forward: w.forward}, nil
 }
 
-// walk is one Resolve under way.
+// walk is the state of one Resolve.
 type walk struct {
 	d       *Directory
 	opts    Options
-	seen    map[addr.Address]bool // visited; true once it is known to reach an end
+	seen    map[addr.Address]bool // visited; true if it is known to lead to a destination
 	files   map[addr.Domain]*DomainFile
 	boxes   []Mailbox
 	forward []addr.Address
 }
 
 func (d *Directory) walk(opts Options) *walk {
-	return &walk{d: d, opts: opts, seen: make(map[addr.Address]bool), files: make(map[addr.Domain]*DomainFile)}
+	return &walk{d: d, opts: opts, seen: make(map[addr.Address]bool),
+		files: make(map[addr.Domain]*DomainFile)}
 }
 
-// follow adds the ends of a, and reports whether it has any. An address that is
-// being followed further up the path counts as having none, so that a loop of
-// forwards without an end is found where it closes.
+// follow adds the destinations of a, and reports whether it has any. An address that is already
+// being followed counts as having none, so a loop of forwards without a destination is detected
+// where it closes.
 func (w *walk) follow(a addr.Address) (bool, error) {
 	key := a.Fold()
 	if reached, ok := w.seen[key]; ok {
@@ -116,7 +117,7 @@ func (w *walk) followNew(a addr.Address) (bool, error) {
 	return false, nil
 }
 
-// followPerson follows an address that a directory elsewhere may know.
+// followPerson follows an address that an external directory may know.
 func (w *walk) followPerson(file *DomainFile, a addr.Address) (reached, known bool, err error) {
 	person, method, err := w.d.personAt(a, file)
 	switch {
@@ -149,7 +150,7 @@ func (w *walk) mailbox(file *DomainFile, a addr.Address) (Mailbox, error) {
 	return w.d.mailboxIn(file, a)
 }
 
-// domain is a hosted domain's file, looked at once.
+// domain returns a hosted domain's file and reads it only once.
 func (w *walk) domain(name addr.Domain) (*DomainFile, error) {
 	if file := w.files[name]; file != nil {
 		return file, nil
@@ -161,14 +162,14 @@ func (w *walk) domain(name addr.Domain) (*DomainFile, error) {
 	return file, err
 }
 
-// followMailbox stores in the mailbox unless it forwards without a copy to an
-// address that reaches somebody.
+// followMailbox stores in the mailbox unless it forwards without a copy, and a forward leads to a
+// destination.
 func (w *walk) followMailbox(box Mailbox) (bool, error) {
-	elsewhere, err := w.followAll(box.Account.Forward)
+	forwarded, err := w.followAll(box.Account.Forward)
 	if err != nil {
 		return false, err
 	}
-	if !elsewhere || box.Account.KeepCopy {
+	if !forwarded || box.Account.KeepCopy {
 		w.boxes = append(w.boxes, box)
 	}
 	return true, nil
@@ -186,9 +187,9 @@ func (w *walk) followAll(targets []addr.Address) (bool, error) {
 	return reached, nil
 }
 
-// lastResort tries what stands behind the names of a domain: the postmaster's
-// own ways, then the catch-all.
-func (w *walk) lastResort(a addr.Address) (bool, error) {
+// fallback handles an address without a destination: postmaster has its own rules, others go to the
+// catch-all.
+func (w *walk) fallback(a addr.Address) (bool, error) {
 	if addr.IsPostmaster(a.Local) {
 		return w.postmaster(a.Domain)
 	}
@@ -214,7 +215,7 @@ func (w *walk) postmaster(domain addr.Domain) (bool, error) {
 		if reached || err != nil && i == 0 {
 			return reached, err
 		}
-		// Another domain that cannot be read is passed over: there may be one after it.
+		// Skip another domain that cannot be read; the next one may be readable.
 	}
 	return false, nil
 }
@@ -227,7 +228,7 @@ func (w *walk) firstMailbox(domain addr.Domain) (bool, error) {
 	return w.follow(addr.Address{Local: names[0], Domain: domain})
 }
 
-// plusBase is the local part before the separator, or "" where there is none.
+// plusBase is the local part before the separator, or "" without a separator.
 func (o Options) plusBase(local string) string {
 	if o.PlusSeparator == "" {
 		return ""

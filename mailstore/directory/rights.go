@@ -10,16 +10,16 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// Rights are what a sender may do who has logged in.
+// Rights are the sending rights of a logged-in user.
 type Rights struct {
 	Own     []addr.Address // see OwnAddresses
 	Groups  []addr.Address // see GroupsOf
 	Outside bool           // see MayOutside
 }
 
-// RightsOf finds a mailbox's rights with one look at the files; outside is the
-// default for MayOutside. While a directory elsewhere cannot be asked, the aliases
-// that it gives are not among them: nobody is kept from sending as himself.
+// RightsOf returns a mailbox's rights with one read of the files. outside is the default for
+// MayOutside. If an external directory does not answer, its aliases are missing from the rights;
+// the user can still send from the mailbox's own address.
 func (d *Directory) RightsOf(box Mailbox, outside bool) (Rights, error) {
 	index, err := d.indexFor(box.Address.Domain)
 	if err != nil {
@@ -34,12 +34,12 @@ func (d *Directory) RightsOf(box Mailbox, outside bool) (Rights, error) {
 		there, _ := d.personAliases(box)
 		own = sortedOnce(append(own, there...))
 	}
-	return Rights{own, groups, index.may(box.Account.Outside, groups, sayOutside, outside)}, err
+	return Rights{own, groups, index.may(box.Account.Outside, groups, outsideOf, outside)}, err
 }
 
-// OwnAddresses are the addresses that a mailbox may send as beside its own: the
-// aliases, in whatever domain, that lead to it in one step, and what it has been
-// granted. Folded, each once, in alphabetical order.
+// OwnAddresses returns the addresses, beside its own, that a mailbox may send as: the aliases of
+// any domain that point directly to it, and its grants. They are folded, in alphabetical order,
+// without duplicates.
 func (d *Directory) OwnAddresses(box Mailbox) ([]addr.Address, error) {
 	index, err := d.indexFor(box.Address.Domain)
 	if err != nil {
@@ -56,15 +56,15 @@ func (d *Directory) OwnAddresses(box Mailbox) ([]addr.Address, error) {
 	return sortedOnce(append(own, there...)), nil
 }
 
-// ownAddresses are those that files give.
+// ownAddresses is OwnAddresses without the external directory.
 func (x *parentIndex) ownAddresses(d *Directory, box Mailbox) ([]addr.Address, error) {
 	var own []addr.Address
 	for _, p := range x.parents[box.Address] {
 		if p.group {
 			continue
 		}
-		// In a tree put together by hand, a mailbox may have the alias's name; then
-		// it is that mailbox's.
+		// In a tree edited by hand, a mailbox may have the alias's name. Then the address
+		// belongs to that mailbox.
 		taken, err := d.isMailbox(p.name)
 		leads, leadsErr := x.leads(d, p)
 		if err = errors.Join(err, leadsErr); err != nil && x.broken[p.name.Domain] == nil {
@@ -80,8 +80,8 @@ func (x *parentIndex) ownAddresses(d *Directory, box Mailbox) ([]addr.Address, e
 	return sortedOnce(own), nil
 }
 
-// GroupsOf are the groups whose mail reaches a mailbox through aliases and other
-// groups; forwarding makes nobody a member. Folded, in alphabetical order.
+// GroupsOf returns the groups that contain a mailbox, directly or through aliases and other groups.
+// Forwarding does not make a member. They are folded and in alphabetical order.
 func (d *Directory) GroupsOf(box Mailbox) ([]addr.Address, error) {
 	index, err := d.indexFor(box.Address.Domain)
 	if err != nil {
@@ -90,40 +90,41 @@ func (d *Directory) GroupsOf(box Mailbox) ([]addr.Address, error) {
 	return index.groupsAbove(d, box.Address)
 }
 
-// IsMember reports whether a sender's address is in a group: by itself, through
-// other groups, or as another name of somebody who is. ErrDamaged: it may be, through a domain whose file cannot be read.
+// IsMember reports whether a sender's address is in a group: directly, through other groups, or as
+// an alias of a member. ErrDamaged means that it may be a member through a domain whose file cannot
+// be read.
 func (d *Directory) IsMember(group, sender addr.Address) (bool, error) {
 	index, err := d.parentIndex()
 	if err != nil {
 		return false, err
 	}
-	behind, err := d.behind(sender)
+	chain, err := d.aliasChain(sender)
 	if err != nil {
 		return false, err
 	}
-	all, err := index.groupsAbove(d, behind...)
+	all, err := index.groupsAbove(d, chain...)
 	if err != nil || slices.Contains(all, group.Fold()) {
 		return err == nil, err
 	}
-	return false, index.doubtful(d, group.Fold())
+	return false, index.uncertain(d, group.Fold())
 }
 
-// MayOutside reports whether a mailbox may send to other servers: what it says
-// itself; else no, if any of its groups says no; else yes, if any says yes; else
-// def.
+// MayOutside reports whether a mailbox may send to remote servers. The mailbox's own setting
+// decides. Without one, the answer is no if any of its groups says no; else yes if any says yes;
+// else def.
 func (d *Directory) MayOutside(box Mailbox, def bool) (bool, error) {
-	return d.may(box, box.Account.Outside, sayOutside, def)
+	return d.may(box, box.Account.Outside, outsideOf, def)
 }
 
-// MayInbound reports in the same way whether a mailbox takes mail from outside.
+// MayInbound reports in the same way whether a mailbox accepts mail from remote senders.
 func (d *Directory) MayInbound(box Mailbox, def bool) (bool, error) {
-	return d.may(box, box.Account.Inbound, sayInbound, def)
+	return d.may(box, box.Account.Inbound, inboundOf, def)
 }
 
-func sayOutside(g Group) *bool { return g.Outside }
-func sayInbound(g Group) *bool { return g.Inbound }
+func outsideOf(g Group) *bool { return g.Outside }
+func inboundOf(g Group) *bool { return g.Inbound }
 
-func (d *Directory) may(box Mailbox, own *bool, say func(Group) *bool, def bool) (bool, error) {
+func (d *Directory) may(box Mailbox, own *bool, setting func(Group) *bool, def bool) (bool, error) {
 	index, err := d.indexFor(box.Address.Domain)
 	if err != nil {
 		return false, err
@@ -132,17 +133,19 @@ func (d *Directory) may(box Mailbox, own *bool, say func(Group) *bool, def bool)
 	if err != nil {
 		return false, err
 	}
-	return index.may(own, groups, say, def), nil
+	return index.may(own, groups, setting, def), nil
 }
 
-func (x *parentIndex) may(own *bool, groups []addr.Address, say func(Group) *bool, def bool) bool {
+func (x *parentIndex) may(
+	own *bool, groups []addr.Address, setting func(Group) *bool, def bool,
+) bool {
 	if own != nil {
 		return *own
 	}
 	for _, name := range groups {
-		switch said := say(x.files[name.Domain].Groups[name.Local]); {
-		case said == nil:
-		case !*said:
+		switch value := setting(x.files[name.Domain].Groups[name.Local]); {
+		case value == nil:
+		case !*value:
 			return false
 		default:
 			def = true
@@ -151,12 +154,11 @@ func (x *parentIndex) may(own *bool, groups []addr.Address, say func(Group) *boo
 	return def
 }
 
-// TakesInbound reports whether mail from outside is taken for a recipient: for a
-// mailbox as MayInbound says, for a group what it says itself or def, each also
-// under another name. Whatever else there is, such as postmaster without a
-// mailbox and what a catch-all gets, is def.
+// TakesInbound reports whether a recipient accepts mail from remote senders, by its own name or by
+// an alias. For a mailbox it is MayInbound, and for a group its own setting or def. For everything
+// else, such as postmaster without a mailbox or a catch-all, it is def.
 func (d *Directory) TakesInbound(to addr.Address, def bool) (bool, error) {
-	names, err := d.behind(to)
+	names, err := d.aliasChain(to)
 	if err != nil {
 		return false, err
 	}
@@ -176,10 +178,10 @@ func (d *Directory) TakesInbound(to addr.Address, def bool) (bool, error) {
 	return def, err
 }
 
-// GroupAt finds the group that an address is, itself or as an alias of it, and
-// the group's own name; without a group it is ErrNotFound.
+// GroupAt returns the group with an address, or with an alias that leads to it, and the group's own
+// address. Error: ErrNotFound.
 func (d *Directory) GroupAt(a addr.Address) (addr.Address, Group, error) {
-	names, err := d.behind(a)
+	names, err := d.aliasChain(a)
 	if err != nil {
 		return addr.Address{}, Group{}, err
 	}
@@ -193,15 +195,15 @@ func (d *Directory) group(a addr.Address) (addr.Address, Group, error) {
 	}
 	g, ok := file.Groups[a.Local]
 	if !ok {
-		return addr.Address{}, Group{}, &NobodyError{a}
+		return addr.Address{}, Group{}, &UnknownTargetError{a}
 	}
 	return a, g, nil
 }
 
-// behind is an address, and what it is another name of, and so on to the end:
-// a mailbox, a group, nobody, or an address elsewhere. Folded.
-func (d *Directory) behind(a addr.Address) ([]addr.Address, error) {
-	plus := d.opts.Load()
+// aliasChain returns an address and, step by step, the addresses that it is an alias of. The last
+// one is a mailbox, a group, an unknown or a remote address. All are folded.
+func (d *Directory) aliasChain(a addr.Address) ([]addr.Address, error) {
+	opts := d.opts.Load()
 	var chain []addr.Address
 	for a = a.Fold(); !slices.Contains(chain, a); {
 		chain = append(chain, a)
@@ -217,7 +219,7 @@ func (d *Directory) behind(a addr.Address) ([]addr.Address, error) {
 		if target, ok := file.Aliases[a.Local]; ok {
 			a = target.Fold()
 		} else if _, ok := file.Groups[a.Local]; !ok {
-			if base := plus.plusBase(a.Local); base != "" {
+			if base := opts.plusBase(a.Local); base != "" {
 				a.Local = base
 			}
 		}
@@ -225,9 +227,9 @@ func (d *Directory) behind(a addr.Address) ([]addr.Address, error) {
 	return chain, nil
 }
 
-// Plain is an address without what is behind a plus: anna@ for anna+lists@. An
-// address that is a mailbox, an alias or a group as it stands, or that has no
-// plus, or that is not hosted here, has none: zero. ErrDamaged: whose the address is, is not known now.
+// Plain returns an address without its plus suffix: anna@ for anna+lists@. It returns zero for an
+// address that has no plus, is not hosted here, or is itself a mailbox, an alias or a group.
+// ErrDamaged means that the owner of the address is unknown at present.
 func (d *Directory) Plain(a addr.Address) (addr.Address, error) {
 	a = a.Fold()
 	base := d.opts.Load().plusBase(a.Local)
@@ -248,9 +250,10 @@ func (d *Directory) Plain(a addr.Address) (addr.Address, error) {
 	return addr.Address{Local: base, Domain: a.Domain}, nil
 }
 
-// isMailbox reports whether a folded address is a mailbox's own, also of one that is damaged.
+// isMailbox reports whether a folded address is that of a mailbox, damaged or not.
 func (d *Directory) isMailbox(a addr.Address) (bool, error) {
-	if addr.CheckMailboxName(a.Local) != nil || addr.CheckDomainName(a.Domain) != nil || a.Domain == "" {
+	if addr.CheckMailboxName(a.Local) != nil || addr.CheckDomainName(a.Domain) != nil ||
+		a.Domain == "" {
 		return false, nil
 	}
 	info, err := d.fsys.Lstat(MailboxDir(a))
@@ -262,7 +265,7 @@ func (d *Directory) isMailbox(a addr.Address) (bool, error) {
 	return info.IsDir(), nil
 }
 
-// sortedOnce sorts addresses, and leaves each in once.
+// sortedOnce sorts addresses and removes duplicates.
 func sortedOnce(all []addr.Address) []addr.Address {
 	slices.SortFunc(all, func(a, b addr.Address) int {
 		return cmp.Or(cmp.Compare(a.Local, b.Local), cmp.Compare(a.Domain, b.Domain))

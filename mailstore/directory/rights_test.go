@@ -11,7 +11,7 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// texts writes addresses without the usual domain.
+// texts formats addresses without the usual domain.
 func texts(all []addr.Address) string {
 	var words []string
 	for _, one := range all {
@@ -41,14 +41,14 @@ func (d *Directory) groups(t testing.TB, name string) string {
 	return texts(groups)
 }
 
-// say sets what a group says of its members.
+// say changes the settings of a group.
 func (d *Directory) say(t testing.TB, group string, outside, inbound *bool) {
 	t.Helper()
 	must(t, d.UpdateGroup(a(t, group), func(g *Group) { g.Outside, g.Inbound = outside, inbound }))
 }
 
-// rightsOffice has anna, boss and carl; info, chief and sales are aliases; team
-// holds anna and, by an alias, boss; all holds team, and team all.
+// rightsOffice has the mailboxes anna, boss and carl and the aliases info, chief and sales. Group
+// team holds anna and, by an alias, boss; all holds team, and team holds all.
 func rightsOffice(t testing.TB) (*Directory, string) {
 	d, dir := open(t, Options{PlusSeparator: "+"})
 	must(t, d.AddDomain("office.example"), d.AddDomain("second.example"))
@@ -79,7 +79,7 @@ func TestOwnAddresses(t *testing.T) {
 			t.Errorf("%s may send as %q, want %q", name, got, want)
 		}
 	}
-	// A mailbox put beside the alias by hand is somebody else.
+	// A mailbox created by hand with the name of an alias is another mailbox.
 	must(t, os.Mkdir(filepath.Join(dir, "mailbox/office.example/P3_chief.mbx"), 0o700))
 	if got := d.own(t, "boss"); got != "" {
 		t.Errorf("boss may send as %q, which is a mailbox", got)
@@ -105,8 +105,8 @@ func TestGrants(t *testing.T) {
 	if err := d.RevokeSendAs(a(t, "anna"), a(t, "carl")); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a grant revoked that there is none of: %v", err)
 	}
-	// A mailbox that gets another name keeps its secretary; whoever has a name
-	// that became free does not.
+	// A renamed mailbox keeps the grants to send as it; the next owner of the old name gets
+	// none.
 	must(t, d.RenameMailbox(a(t, "boss"), a(t, "director")))
 	grants("director chief team")
 	must(t, d.RemoveAlias(a(t, "chief")))
@@ -146,8 +146,8 @@ func TestGroupsOf(t *testing.T) {
 		t.Errorf("the null sender in all: %v, %v", got, err)
 	}
 
-	// What an editor or another process changes counts at once: the domain's
-	// file, a mailbox that has the name with the plus, and the settings.
+	// A change by an editor or another process counts at once: of the domain's file, of a
+	// mailbox with the plus in its name, and of the settings.
 	must(t, d.RemoveMember(a(t, "team"), a(t, "chief")))
 	if got := d.groups(t, "boss"); got != "" {
 		t.Errorf("boss is still in %q", got)
@@ -257,7 +257,7 @@ func TestGroupAt(t *testing.T) {
 	}
 }
 
-// The index is made once while nothing changes, also over domains without a file.
+// The index is built once while the files stay unchanged, even for domains without a file.
 func TestParentIndexKept(t *testing.T) {
 	d, _ := rightsOffice(t)
 	must(t, d.AddDomain("bare.example"))

@@ -7,60 +7,60 @@ import (
 	"time"
 )
 
-// maxKept bounds each of the caches; an office has fewer people.
-const maxKept = 10_000
+// maxCached limits each cache. A small office has fewer users.
+const maxCached = 10_000
 
-// kept remembers answers by question, no more than maxKept.
-type kept[T any] struct {
+// cache maps questions to answers, at most maxCached.
+type cache[T any] struct {
 	mu  sync.Mutex
 	all map[string]T // guarded by mu
 }
 
-func (k *kept[T]) get(question string) (T, bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	v, ok := k.all[question]
+func (c *cache[T]) get(question string) (T, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v, ok := c.all[question]
 	return v, ok
 }
 
-func (k *kept[T]) put(question string, v T) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.all == nil {
-		k.all = make(map[string]T)
+func (c *cache[T]) put(question string, v T) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.all == nil {
+		c.all = make(map[string]T)
 	}
-	for old := range k.all {
-		if _, there := k.all[question]; there || len(k.all) < maxKept {
+	for old := range c.all {
+		if _, there := c.all[question]; there || len(c.all) < maxCached {
 			break
 		}
-		delete(k.all, old)
+		delete(c.all, old)
 	}
-	k.all[question] = v
+	c.all[question] = v
 }
 
-// dropIf forgets an answer that is as the caller thinks.
-func (k *kept[T]) dropIf(question string, is func(T) bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if v, ok := k.all[question]; ok && is(v) {
-		delete(k.all, question)
+// dropIf forgets an answer for which is returns true.
+func (c *cache[T]) dropIf(question string, is func(T) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if v, ok := c.all[question]; ok && is(v) {
+		delete(c.all, question)
 	}
 }
 
-// found is the answer to "who is it": a person, nobody, or an entry that cannot be used.
+// found is the answer to a lookup: a person, no entry, or an unusable entry.
 type found struct {
-	person Person
-	nobody bool
-	bad    error // an ErrUnusable; nil: none
-	at     time.Time
+	person  Person
+	missing bool
+	bad     error // an ErrUnusable, or nil
+	at      time.Time
 }
 
-// forNobody is how long the answer "nobody" holds, and that of an unusable entry: long enough for one who knocks
-// at every door, too short for a new colleague to notice.
-const forNobody = 10 * time.Second
+// negativeTTL is how long "not found" and an unusable entry are cached: long enough to absorb a
+// client that tries many names, and too short to be noticed when a user is added.
+const negativeTTL = 10 * time.Second
 
-// proven is a password that was right. There is one for each login, so that the
-// new one drives out the old.
+// proven is a password that was right. Each login has one entry, so a new password replaces the old
+// one.
 type proven struct {
 	digest [sha256.Size]byte
 	person Person
@@ -69,8 +69,8 @@ type proven struct {
 
 func (p proven) by(digest [sha256.Size]byte) bool { return hmac.Equal(p.digest[:], digest[:]) }
 
-// recent reports whether at is less than d ago, and not in the future: a clock that
-// was set back must not keep an answer for ever.
+// recent reports whether at is less than d ago and not in the future: a clock that was set back
+// must not keep an answer for ever.
 func recent(at time.Time, d time.Duration) bool {
 	age := time.Since(at)
 	return age >= 0 && age < d

@@ -129,14 +129,14 @@ func TestNobodyIsKeptShortly(t *testing.T) {
 		nobody("unknown", ErrNotFound)
 		w.person("bert", "x")
 		nobody("still", ErrNotFound)
-		time.Sleep(forNobody)
+		time.Sleep(negativeTTL)
 		nobody("known", nil)
 		w.remove("bert")
 		nobody("for a minute", nil)
 		time.Sleep(DefaultFresh)
 		nobody("gone", ErrNotFound)
 
-		// While nobody can be asked, nobody is known to be nobody.
+		// While the directory does not answer, "not found" is not used from the cache.
 		w.set("one", "refused")
 		w.set("two", "refused")
 		w.cut()
@@ -165,7 +165,7 @@ func TestSameQuestionsAreOne(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		// One search for Find and one for Check, which asks anew.
+		// One search for Find, and one for Check, which does not use the cache.
 		if binds, searches := w.counts(); searches != 2 || binds > 3 {
 			t.Errorf("%d searches, %d binds", searches, binds)
 		}
@@ -201,19 +201,19 @@ func TestManyAtOnce(t *testing.T) {
 }
 
 func TestMemoryIsBounded(t *testing.T) {
-	var k kept[found]
-	for i := range 3 * maxKept {
+	var k cache[found]
+	for i := range 3 * maxCached {
 		k.put(fmt.Sprint(i), found{})
 	}
-	if len(k.all) > maxKept {
+	if len(k.all) > maxCached {
 		t.Errorf("%d answers are kept", len(k.all))
 	}
-	if _, ok := k.get(fmt.Sprint(3*maxKept - 1)); !ok {
+	if _, ok := k.get(fmt.Sprint(3*maxCached - 1)); !ok {
 		t.Error("the last one is not among them")
 	}
 	for i := range 100 { // one that is there drives out none
 		before := len(k.all)
-		if k.put(fmt.Sprint(3*maxKept-1), found{nobody: i%2 == 0}); len(k.all) != before {
+		if k.put(fmt.Sprint(3*maxCached-1), found{missing: i%2 == 0}); len(k.all) != before {
 			t.Fatal("an answer is lost")
 		}
 	}
@@ -255,7 +255,7 @@ func TestRefusedAndUnknownTakeTheSameTime(t *testing.T) {
 	})
 }
 
-// A panic in a look-up is an unanswered question, for all who wait for it.
+// A panic in a lookup is an unanswered question, for all callers that wait for it.
 func TestPanicIsContained(t *testing.T) {
 	w := newWorld()
 	d, log := w.office(t, nil)

@@ -15,14 +15,12 @@ import (
 	"pillarbox/mailstore/foreign"
 )
 
-// Check verifies a password: ErrNotFound, ErrInvalid (a *Refusal) or
-// ErrUnavailable. The first two take a whole number of quarter seconds, so that
-// the time tells nobody which of them it is.
+// Check checks a password. The error is ErrNotFound, ErrInvalid (a *Refusal) or ErrUnavailable. The
+// first two take a multiple of 250 ms, so that the time does not reveal which of them it is.
 //
-// A password that was right is right without being asked about for
-// Config.FreshPasswords, and for Config.Stale while the directory gives no
-// answer. A wrong one is asked about every time. The Person has a mailbox only
-// where the configuration says where to search.
+// A right password is cached. It is accepted without a question for Config.FreshPasswords, and for
+// Config.Stale while the directory does not answer. A wrong one is checked every time. The Person
+// has a mailbox only if the configuration has a Base to search.
 func (d *Directory) Check(ctx context.Context, login Login, password string) (Person, error) {
 	began := time.Now()
 	p, err := d.check(ctx, login, password)
@@ -37,8 +35,8 @@ func (d *Directory) check(ctx context.Context, login Login, password string) (Pe
 	if err := login.check(); err != nil {
 		return Person{}, err
 	}
-	// Of an empty password a server makes an unauthenticated bind, which succeeds
-	// (RFC 4513 §5.1.2); one that begins with a NUL may be empty to some.
+	// A bind with an empty password is an unauthenticated bind, which succeeds (RFC 4513
+	// §5.1.2). Some servers may take one that begins with NUL for empty.
 	if password == "" || strings.ContainsRune(password, 0) {
 		return Person{}, &Refusal{Reason: BadPassword}
 	}
@@ -48,18 +46,19 @@ func (d *Directory) check(ctx context.Context, login Login, password string) (Pe
 	if known && recent(last.at, d.cfg.FreshPasswords) {
 		return last.person, nil
 	}
-	p, err := share(ctx, d, "password\x00"+string(digest[:]), func(ctx context.Context) (Person, error) {
-		p, err := d.ask(ctx, login, password)
-		d.notePassword(question, digest, p, err)
-		return p, err
-	})
-	if known && silent(err) && recent(last.at, d.cfg.Stale) {
+	p, err := share(ctx, d, "password\x00"+string(digest[:]),
+		func(ctx context.Context) (Person, error) {
+			p, err := d.verify(ctx, login, password)
+			d.cachePassword(question, digest, p, err)
+			return p, err
+		})
+	if known && unreachable(err) && recent(last.at, d.cfg.Stale) {
 		return last.person, nil
 	}
 	return p, err
 }
 
-func (d *Directory) notePassword(question string, digest [sha256.Size]byte, p Person, err error) {
+func (d *Directory) cachePassword(question string, digest [sha256.Size]byte, p Person, err error) {
 	switch {
 	case err == nil:
 		d.passwords.put(question, proven{digest, p, time.Now()})
@@ -70,17 +69,17 @@ func (d *Directory) notePassword(question string, digest [sha256.Size]byte, p Pe
 	}
 }
 
-// ask lets the directory check a password.
-func (d *Directory) ask(ctx context.Context, login Login, password string) (Person, error) {
+// verify asks the directory to check a password.
+func (d *Directory) verify(ctx context.Context, login Login, password string) (Person, error) {
 	if d.cfg.UserDN != "" {
-		return d.askDirectly(ctx, login, password)
+		return d.bindDirectly(ctx, login, password)
 	}
 	var p Person
 	err := d.pool.do(ctx, searching, func(c *conn) (err error) {
 		p, err = d.findLogin(c, login)
 		return err
 	})
-	d.noteFound(loginQuestion(login), p, err)
+	d.cacheFound(loginQuestion(login), p, err)
 	if err != nil {
 		return Person{}, err
 	}
@@ -91,9 +90,11 @@ func (d *Directory) ask(ctx context.Context, login Login, password string) (Pers
 	return p, nil
 }
 
-// askDirectly logs in without a search before, and then looks who it is, as the
-// user himself: no other account is needed.
-func (d *Directory) askDirectly(ctx context.Context, login Login, password string) (p Person, err error) {
+// bindDirectly binds as the user without a search, then reads the user's entry as that user. It
+// needs no search account.
+func (d *Directory) bindDirectly(
+	ctx context.Context, login Login, password string,
+) (p Person, err error) {
 	name, err := userDN(d.cfg.UserDN, login)
 	if err != nil {
 		return Person{}, err
@@ -108,7 +109,7 @@ func (d *Directory) askDirectly(ctx context.Context, login Login, password strin
 	return p, err
 }
 
-// self is the entry of one who has logged in as name.
+// self returns the entry of the user who is bound as name.
 func (d *Directory) self(c *conn, name string, login Login) (Person, error) {
 	byDN := isDN(d.cfg.UserDN)
 	switch {
@@ -119,8 +120,8 @@ func (d *Directory) self(c *conn, name string, login Login) (Person, error) {
 	case !byDN:
 		return d.findLogin(c, login)
 	}
-	// The filter might find another one by his address; it only says whether this
-	// one may.
+	// A search with the filter might find another entry by its address. So the filter is
+	// applied to this entry only.
 	filter, err := expand(d.cfg.UserFilter, login, ldapv3.EscapeFilter)
 	if err != nil {
 		return Person{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -132,17 +133,17 @@ func (d *Directory) self(c *conn, name string, login Login) (Person, error) {
 	return d.person(e), nil
 }
 
-// bind logs in as somebody.
+// bind authenticates as name.
 func (c *conn) bind(name, password string) error {
 	if name == "" || password == "" {
 		return &Refusal{Reason: BadPassword}
 	}
-	c.wire.grant()
+	c.wire.resetLimit()
 	c.mask = foreign.NewMask(password)
 	return bindError(c.masked(c.Bind(name, password)))
 }
 
-// digest is a keyed hash of the fields, each after its length.
+// digest is an HMAC-SHA-256 of the fields, each preceded by its length.
 func (d *Directory) digest(fields ...string) (sum [sha256.Size]byte) {
 	mac := hmac.New(sha256.New, d.key)
 	for _, f := range fields {

@@ -16,8 +16,7 @@ import (
 	ldapv3 "github.com/go-ldap/ldap/v3"
 )
 
-// Kind is the sort of directory; it says what the attributes are called where the
-// configuration does not.
+// Kind is the type of directory. It decides the attribute names that the configuration leaves out.
 type Kind string
 
 // The kinds.
@@ -26,7 +25,7 @@ const (
 	OpenLDAP        Kind = "openldap"
 )
 
-// Unit is that of a quota attribute's number.
+// Unit is the unit of the quota attribute.
 type Unit string
 
 // The units. A kilobyte is 1,024 octets.
@@ -36,44 +35,49 @@ const (
 	Megabytes Unit = "MB"
 )
 
-// Config describes a directory. Nothing but Servers and one of UserDN and Base is
-// needed beside what Defaults gives.
+// Config describes a directory. Servers and either UserDN or Base are required; Defaults covers the
+// rest.
 //
-// UserDN, UserFilter and AddressFilter are templates: %u is the user name without
-// a domain, %d the mail domain, %a the whole address, %% a per cent sign. Values
-// are escaped for where they stand.
+// UserDN, UserFilter and AddressFilter are templates: %u is the user name without a domain, %d the
+// mail domain, %a the whole address, and %% a per cent sign. Values are escaped for their place.
 type Config struct {
 	Name string // for logs and commands
-	Kind Kind   // "" is OpenLDAP
+	Kind Kind   // "" means OpenLDAP
 
 	Servers  []string      // ldap://host[:port] and ldaps://host[:port], the preferred one first
-	StartTLS bool          // before anything else, on ldap://
-	CAFile   string        // PEM; "": the system's
-	Timeout  time.Duration // to connect, and of each operation; 0: 5s
+	StartTLS bool          // before any other operation, on ldap://
+	CAFile   string        // PEM; "": the CAs of the operating system
+	Timeout  time.Duration // for connecting, and for each operation; 0: 5s
 
-	BindDN       string // the account that searches; "": nobody's, an anonymous search
-	PasswordFile string // its first line is that account's password; read at each connection
+	BindDN       string // the search account; "": anonymous search
+	PasswordFile string // its first line is the password of BindDN; read for each connection
 
-	UserDN     string // whom to log in as, as in "%u@office.example" or "uid=%u,ou=people,dc=office,dc=example"; "": who UserFilter finds
-	Base       string // below which entry to search
-	UserFilter string // who logs in as %u; "": that of the kind
+	// UserDN is the name to bind as, such as "%u@office.example" or
+	// "uid=%u,ou=people,dc=office,dc=example"; "": the entry that UserFilter finds.
+	UserDN     string
+	Base       string // the entry below which to search
+	UserFilter string // finds the user who logs in as %u; "": the default of Kind
 
-	MailboxAttr   string   // has the mailbox's address; its first value counts, the others are aliases
-	AliasAttrs    []string // have further addresses, or "smtp:" and an address; of nil, that of the kind
-	AddressFilter string   // who has the address %a; "": made of the two above
-	GroupFilter   string   // what is a group; "": nothing
-	MemberAttrs   []string // have a group's members: DNs, addresses or user names; of nil, those of the kind
-	QuotaAttr     string   // "": the directory says nothing of quotas
-	QuotaUnit     Unit     // "": that of the kind
+	MailboxAttr string // holds the mailbox's address in its first value; the others are aliases
+	// AliasAttrs hold further addresses, or "smtp:" and an address; nil: the default of Kind.
+	AliasAttrs    []string
+	AddressFilter string // finds the owner of address %a; "": derived from the two above
+	GroupFilter   string // matches groups; "": no entry is a group
+	// MemberAttrs hold a group's members: DNs, addresses or user names; nil: the default of Kind.
+	MemberAttrs []string
+	QuotaAttr   string // "": no quotas from the directory
+	QuotaUnit   Unit   // "": the default of Kind
 
-	Fresh          time.Duration // how long an entry is taken for unchanged; 0: 1m
-	FreshPasswords time.Duration // how long a password that was right stays so; 0: 5m
-	Stale          time.Duration // how long both are good while the directory gives no answer; 0: 8h
+	Fresh time.Duration // how long an entry is used without asking again; 0: 1m
+	// FreshPasswords is how long a right password is accepted without asking again; 0: 5m.
+	FreshPasswords time.Duration
+	// Stale is how long both are used while the directory does not answer; 0: 8h.
+	Stale time.Duration
 
-	Log *slog.Logger // servers that go and come; nil is silence
+	Log *slog.Logger // servers that fail and recover; nil discards
 }
 
-// The times where a Config says nothing.
+// The defaults of the times.
 const (
 	DefaultTimeout        = 5 * time.Second
 	DefaultFresh          = time.Minute
@@ -81,8 +85,7 @@ const (
 	DefaultStale          = 8 * time.Hour
 )
 
-// Defaults is what holds for a kind of directory where the configuration says
-// nothing: filters, attributes and times.
+// Defaults returns the default filters, attributes and times of a kind of directory.
 func Defaults(kind Kind) Config {
 	c := Config{
 		Kind: kind, Timeout: DefaultTimeout,
@@ -90,7 +93,7 @@ func Defaults(kind Kind) Config {
 		Fresh:       DefaultFresh, FreshPasswords: DefaultFreshPasswords, Stale: DefaultStale,
 	}
 	if kind == ActiveDirectory {
-		// A contact is a person too, but nobody who logs in.
+		// objectClass=user excludes contacts, which are persons but cannot log in.
 		c.UserFilter = "(&(objectCategory=person)(objectClass=user)(|(sAMAccountName=%u)(userPrincipalName=%a)(mail=%a)))"
 		c.AliasAttrs = []string{"proxyAddresses"}
 		c.GroupFilter = "(objectClass=group)"
@@ -106,7 +109,7 @@ func Defaults(kind Kind) Config {
 	return c
 }
 
-// withDefaults fills in what must be said and is not.
+// withDefaults fills in the required values that are missing.
 func (c Config) withDefaults() Config {
 	c.Kind = cmp.Or(c.Kind, OpenLDAP)
 	def := Defaults(c.Kind)
@@ -117,7 +120,8 @@ func (c Config) withDefaults() Config {
 	}
 	c.QuotaUnit = cmp.Or(c.QuotaUnit, def.QuotaUnit)
 	c.Timeout, c.Stale = cmp.Or(c.Timeout, def.Timeout), cmp.Or(c.Stale, def.Stale)
-	c.Fresh, c.FreshPasswords = cmp.Or(c.Fresh, def.Fresh), cmp.Or(c.FreshPasswords, def.FreshPasswords)
+	c.Fresh, c.FreshPasswords = cmp.Or(c.Fresh, def.Fresh),
+		cmp.Or(c.FreshPasswords, def.FreshPasswords)
 	if c.AliasAttrs == nil {
 		c.AliasAttrs = def.AliasAttrs
 	}
@@ -128,7 +132,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// defaultAddressFilter finds who has an address in any of the attributes.
+// defaultAddressFilter finds the owner of an address in any of the attributes.
 func (c Config) defaultAddressFilter() string {
 	var b strings.Builder
 	b.WriteString("(|")
@@ -144,20 +148,21 @@ func (c Config) defaultAddressFilter() string {
 	}
 	b.WriteString(")")
 	if c.Kind == ActiveDirectory {
-		return "(&(!(objectClass=contact))" + b.String() + ")" // whose mail goes elsewhere
+		// A contact's mail goes to a remote server.
+		return "(&(!(objectClass=contact))" + b.String() + ")"
 	}
 	return b.String()
 }
 
-// check finds what cannot work at all.
+// check finds configurations that cannot work.
 func (c Config) check() error {
 	switch {
 	case len(c.Servers) == 0:
-		return errors.New("no server is named")
+		return errors.New("no server is configured")
 	case c.UserDN == "" && c.Base == "":
-		return errors.New("neither whom to log in as nor where to search is said")
+		return errors.New("neither a user DN to bind as nor a base to search is configured")
 	case c.BindDN != "" && c.PasswordFile == "":
-		return errors.New("the account that searches has no password")
+		return errors.New("the search account has no password file")
 	}
 	for _, server := range c.Servers {
 		if _, err := ParseServer(server); err != nil {
@@ -180,45 +185,44 @@ func (c Config) check() error {
 	return CheckUserDN(c.UserDN)
 }
 
-// patience is how long a question may take in all: each server once, and one that
-// answers, with several operations.
-func (c Config) patience() time.Duration { return time.Duration(len(c.Servers)+2) * c.Timeout }
+// queryTimeout limits a whole question: one attempt on each server, and several operations on the
+// one that answers.
+func (c Config) queryTimeout() time.Duration { return time.Duration(len(c.Servers)+2) * c.Timeout }
 
-// ParseServer takes the URL of a server apart, which has a scheme and a host,
-// perhaps a port, and nothing else.
+// ParseServer parses a server URL: a scheme, a host and perhaps a port, and no other part.
 func ParseServer(server string) (*url.URL, error) {
 	u, err := url.Parse(server)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%q is not a URL", server)
 	case u.Scheme != "ldap" && u.Scheme != "ldaps":
-		return nil, fmt.Errorf("%q begins with neither ldap:// nor ldaps://", server)
+		return nil, fmt.Errorf("%q does not begin with ldap:// or ldaps://", server)
 	case u.Hostname() == "":
-		return nil, fmt.Errorf("%q names no host", server)
+		return nil, fmt.Errorf("%q has no host", server)
 	case u.User != nil, u.Path != "" && u.Path != "/", u.RawQuery != "", u.Fragment != "":
-		return nil, fmt.Errorf("%q says more than host and port", server)
+		return nil, fmt.Errorf("%q has more than a host and a port", server)
 	}
 	return u, nil
 }
 
 var attributeName = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9-]*|[0-9]+(\.[0-9]+)+)$`)
 
-// CheckAttribute says whether a word is the name of an attribute (RFC 4512 §1.4).
+// CheckAttribute reports whether a word is an attribute name (RFC 4512 §1.4).
 func CheckAttribute(name string) error {
 	if !attributeName.MatchString(name) {
-		return fmt.Errorf("%q is not the name of an attribute", name)
+		return fmt.Errorf("%q is not an attribute name", name)
 	}
 	return nil
 }
 
-// Equal reports whether two configurations are the same but for the log, so that
-// a Directory of the one, with all that it keeps, serves for the other.
+// Equal reports whether two configurations differ only in their logs, so that a Directory with one
+// of them, including its cache, can be used for the other.
 func (c Config) Equal(other Config) bool {
 	c.Log, other.Log = nil, nil
 	return reflect.DeepEqual(c.withDefaults(), other.withDefaults())
 }
 
-// CheckFilter says whether a template makes a search filter (RFC 4515).
+// CheckFilter reports whether a template gives a search filter (RFC 4515).
 func CheckFilter(template string) error {
 	text, err := expand(template, Login{User: "u", Domain: "d.example"}, ldapv3.EscapeFilter)
 	if err != nil {
@@ -230,33 +234,34 @@ func CheckFilter(template string) error {
 	return nil
 }
 
-// CheckDN says whether a text is the name of an entry (RFC 4514).
+// CheckDN reports whether a text is a distinguished name (RFC 4514).
 func CheckDN(dn string) error {
 	if parsed, err := ldapv3.ParseDN(dn); err != nil || len(parsed.RDNs) == 0 && dn != "" {
-		return fmt.Errorf("%q is not the name of an entry", dn)
+		return fmt.Errorf("%q is not a distinguished name", dn)
 	}
 	return nil
 }
 
-// CheckUserDN says whether a template makes names to log in with.
+// CheckUserDN reports whether a template gives names to bind with.
 func CheckUserDN(template string) error {
 	if template == "" {
 		return nil
 	}
 	if !strings.Contains(template, "%u") && !strings.Contains(template, "%a") {
-		return fmt.Errorf("%q is the same for everybody: it lacks %%u", template)
+		return fmt.Errorf("%q is the same for all users: it has no %%u or %%a", template)
 	}
 	_, err := userDN(template, Login{User: "u", Domain: "d.example"})
 	return err
 }
 
-// AsksForDomain reports whether who is asked about in one mail domain can be nobody
-// of another: the name to log in as, or every way through UserFilter, says it. In
-// (|(uid=%u)(mail=%a)) one does not.
+// AsksForDomain reports whether a login in one mail domain can never match a user of another:
+// UserDN contains the domain, or every alternative of UserFilter does. In (|(uid=%u)(mail=%a)) the
+// first alternative does not.
 func (c Config) AsksForDomain() bool {
 	const domain = "a.domain.to.look.for"
 	login := Login{User: "u", Domain: domain}
-	if name, err := expand(c.UserDN, login, func(s string) string { return s }); err == nil && strings.Contains(name, domain) {
+	if name, err := expand(c.UserDN, login, func(s string) string { return s }); err == nil &&
+		strings.Contains(name, domain) {
 		return true
 	}
 	if c.Base == "" {
@@ -267,18 +272,18 @@ func (c Config) AsksForDomain() bool {
 		return false
 	}
 	filter, err := ldapv3.CompileFilter(text)
-	return err == nil && demands(filter, domain)
+	return err == nil && requires(filter, domain)
 }
 
-// demands reports whether nothing passes a filter without a value that has text in
-// it.
-func demands(filter *ber.Packet, text string) bool {
-	some := func(part *ber.Packet) bool { return demands(part, text) }
+// requires reports whether every entry that passes the filter has a value that contains text.
+func requires(filter *ber.Packet, text string) bool {
+	some := func(part *ber.Packet) bool { return requires(part, text) }
 	switch filter.Tag {
 	case ldapv3.FilterAnd:
 		return slices.ContainsFunc(filter.Children, some)
 	case ldapv3.FilterOr:
-		return !slices.ContainsFunc(filter.Children, func(part *ber.Packet) bool { return !some(part) })
+		return !slices.ContainsFunc(filter.Children,
+			func(part *ber.Packet) bool { return !some(part) })
 	case ldapv3.FilterNot:
 		return false
 	}
@@ -286,7 +291,7 @@ func demands(filter *ber.Packet, text string) bool {
 	return err == nil && strings.Contains(leaf, text)
 }
 
-// attributes are those that make a Person.
+// attributes are those that a Person is made from.
 func (c Config) attributes() []string {
 	all := slices.Concat([]string{"displayName", "cn", c.MailboxAttr}, c.AliasAttrs, c.MemberAttrs)
 	if c.QuotaAttr != "" {

@@ -16,13 +16,13 @@ import (
 	"pillarbox/mailstore/foreign"
 )
 
-// maxAnswer bounds what a server may send in answer to one operation, in octets:
-// enough for a group of ten thousand. In memory it is many times that.
+// maxAnswer limits the answer to one operation, in octets. It is enough for a group of ten
+// thousand. In memory it takes many times as much.
 const maxAnswer = 2 << 20
 
 type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
-// endpoint is where a server is, and how to know it.
+// endpoint is the address of a server, and how to verify it.
 type endpoint struct {
 	url     string
 	address string // host:port
@@ -30,23 +30,25 @@ type endpoint struct {
 	tls     *tls.Config
 }
 
-// newEndpoint takes a URL that ParseServer takes.
+// newEndpoint takes a URL that ParseServer accepts.
 func newEndpoint(server string, roots *x509.CertPool) endpoint {
 	u, err := ParseServer(server)
 	if err != nil {
-		panic(err) // Open has looked
+		panic(err) // Open has checked it
 	}
 	e := endpoint{url: server, ldaps: u.Scheme == "ldaps"}
 	port := u.Port()
 	if port == "" {
-		port = map[bool]string{false: ldapv3.DefaultLdapPort, true: ldapv3.DefaultLdapsPort}[e.ldaps]
+		if port = ldapv3.DefaultLdapPort; e.ldaps {
+			port = ldapv3.DefaultLdapsPort
+		}
 	}
 	e.address = net.JoinHostPort(u.Hostname(), port)
 	e.tls = &tls.Config{ServerName: u.Hostname(), RootCAs: roots, MinVersion: tls.VersionTLS12}
 	return e
 }
 
-// conn is a connection to a server, used by one at a time.
+// conn is a connection to a server, for one user at a time.
 type conn struct {
 	*ldapv3.Conn
 	server    *server
@@ -55,7 +57,7 @@ type conn struct {
 	born      time.Time
 	idleSince time.Time
 	used      bool         // it was idle before this use
-	mask      foreign.Mask // what we told the server in confidence
+	mask      foreign.Mask // hides the secrets that were sent
 }
 
 // good reports whether an idle connection may be used again.
@@ -63,13 +65,13 @@ func (c *conn) good() bool {
 	return !c.IsClosing() && time.Since(c.idleSince) < maxIdleTime && time.Since(c.born) < maxAge
 }
 
-// connector makes connections.
+// connector opens connections.
 type connector struct {
 	cfg  Config
 	dial dialFunc
 }
 
-// connect makes a connection that is ready for its purpose.
+// connect opens a connection and prepares it for its purpose.
 func (k *connector) connect(ctx context.Context, s *server, why purpose) (*conn, error) {
 	c, err := k.open(ctx, s)
 	if err != nil {
@@ -85,7 +87,7 @@ func (k *connector) connect(ctx context.Context, s *server, why purpose) (*conn,
 	return c, nil
 }
 
-// open connects, encrypted if it is to be: never without where StartTLS fails.
+// open connects. It never continues without encryption if StartTLS fails.
 func (k *connector) open(ctx context.Context, s *server) (*conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, k.cfg.Timeout)
 	defer cancel()
@@ -103,7 +105,8 @@ func (k *connector) open(ctx context.Context, s *server) (*conn, error) {
 		}
 		stream = encrypted
 	}
-	c := &conn{Conn: ldapv3.NewConn(stream, s.ldaps), server: s, wire: w, born: time.Now(), idleSince: time.Now()}
+	c := &conn{Conn: ldapv3.NewConn(stream, s.ldaps), server: s, wire: w,
+		born: time.Now(), idleSince: time.Now()}
 	c.SetTimeout(k.cfg.Timeout)
 	c.Start()
 	if k.cfg.StartTLS && !s.ldaps {
@@ -115,7 +118,7 @@ func (k *connector) open(ctx context.Context, s *server) (*conn, error) {
 	return c, nil
 }
 
-// startTLS bounds the library's handshake, which knows no time-out.
+// startTLS limits the time of the library's handshake, which has no timeout of its own.
 func (c *conn) startTLS(ctx context.Context, cfg *tls.Config) error {
 	if deadline, ok := ctx.Deadline(); ok {
 		c.wire.SetDeadline(deadline)
@@ -124,8 +127,8 @@ func (c *conn) startTLS(ctx context.Context, cfg *tls.Config) error {
 	return c.StartTLS(cfg)
 }
 
-// logIn binds as the account that searches. An empty password would make it an
-// unauthenticated bind, which succeeds and is nobody's (RFC 4513 §5.1.2).
+// logIn binds as the search account. An empty password would make an unauthenticated bind, which
+// succeeds without any identity (RFC 4513 §5.1.2).
 func (k *connector) logIn(c *conn) error {
 	if k.cfg.BindDN == "" {
 		return nil
@@ -134,11 +137,11 @@ func (k *connector) logIn(c *conn) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	c.wire.grant()
+	c.wire.resetLimit()
 	c.mask.Add(password)
 	if err := bindError(c.masked(c.Bind(k.cfg.BindDN, password))); err != nil {
-		err = fmt.Errorf("log-in as %s: %w", k.cfg.BindDN, unprefixed(err))
-		if errors.Is(err, ErrInvalid) { // of the account that searches, and of no user
+		err = fmt.Errorf("login as %s: %w", k.cfg.BindDN, unprefixed(err))
+		if errors.Is(err, ErrInvalid) { // the search account failed, not the user
 			err = fmt.Errorf("%w: %s", ErrUnavailable, err.Error())
 		}
 		return err
@@ -146,7 +149,7 @@ func (k *connector) logIn(c *conn) error {
 	return nil
 }
 
-// masked is an error of the library without the secrets that the server's text may repeat.
+// masked removes secrets from an error of the library: the server's text may repeat them.
 func (c *conn) masked(err error) error {
 	e, ok := errors.AsType[*ldapv3.Error](err)
 	if !ok || e.Err == nil {
@@ -160,21 +163,20 @@ func (c *conn) masked(err error) error {
 	return &hidden
 }
 
-// wire is a connection that reads no more than it was granted, and whose writes
-// end some time.
+// wire limits how much is read for each operation, and how long each write takes.
 type wire struct {
 	net.Conn
 	timeout time.Duration
-	read    atomic.Int64 // octets since the last grant
+	read    atomic.Int64 // octets since the last resetLimit
 }
 
-// grant begins an operation.
-func (w *wire) grant() { w.read.Store(0) }
+// resetLimit starts the count for a new operation.
+func (w *wire) resetLimit() { w.read.Store(0) }
 
 func (w *wire) Read(p []byte) (int, error) {
 	n, err := w.Conn.Read(p)
 	if w.read.Add(int64(n)) > maxAnswer {
-		return 0, fmt.Errorf("the server sends more than %d octets", maxAnswer)
+		return 0, fmt.Errorf("the server sent more than %d octets", maxAnswer)
 	}
 	return n, err
 }

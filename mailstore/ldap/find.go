@@ -12,10 +12,10 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// Find finds who logs in as login: ErrNotFound or ErrUnavailable.
+// Find finds the user who logs in as login. The error is ErrNotFound or ErrUnavailable.
 func (d *Directory) Find(ctx context.Context, login Login) (Person, error) {
 	if d.cfg.Base == "" {
-		return Person{}, fmt.Errorf("%w: no base to search below is configured", ErrUnavailable)
+		return Person{}, fmt.Errorf("%w: no search base is configured", ErrUnavailable)
 	}
 	if err := login.check(); err != nil {
 		return Person{}, err
@@ -29,11 +29,11 @@ func (d *Directory) Find(ctx context.Context, login Login) (Person, error) {
 	})
 }
 
-// Address finds who has an address, or the group that has it: ErrNotFound,
-// ErrUnavailable or ErrUnusable.
+// Address finds the user or the group with an address. The error is ErrNotFound, ErrUnavailable or
+// ErrUnusable.
 func (d *Directory) Address(ctx context.Context, a addr.Address) (Person, error) {
 	if d.cfg.Base == "" {
-		return Person{}, fmt.Errorf("%w: no base to search below is configured", ErrUnavailable)
+		return Person{}, fmt.Errorf("%w: no search base is configured", ErrUnavailable)
 	}
 	a = a.Fold()
 	login := Login{User: a.Local, Domain: a.Domain}
@@ -49,44 +49,46 @@ func (d *Directory) Address(ctx context.Context, a addr.Address) (Person, error)
 	})
 }
 
-// lookUp answers a question from memory, from the directory, or, while that gives
-// no answer, from what it said last.
-func (d *Directory) lookUp(ctx context.Context, question string, ask func(context.Context) (Person, error)) (Person, error) {
+// lookUp answers a question from the cache or from the directory. While the directory does not
+// answer, it uses an older answer.
+func (d *Directory) lookUp(ctx context.Context, question string,
+	ask func(context.Context) (Person, error)) (Person, error) {
 	last, known := d.people.get(question)
 	switch {
-	case known && last.nobody && recent(last.at, forNobody) && !d.pool.down():
+	case known && last.missing && recent(last.at, negativeTTL) && !d.pool.down():
 		return Person{}, ErrNotFound
-	case known && last.bad != nil && recent(last.at, forNobody):
+	case known && last.bad != nil && recent(last.at, negativeTTL):
 		return Person{}, last.bad
-	case known && !last.nobody && last.bad == nil && recent(last.at, d.cfg.Fresh):
+	case known && !last.missing && last.bad == nil && recent(last.at, d.cfg.Fresh):
 		return last.person, nil
 	}
 	p, err := share(ctx, d, question, func(ctx context.Context) (Person, error) {
 		p, err := ask(ctx)
-		d.noteFound(question, p, err)
+		d.cacheFound(question, p, err)
 		return p, err
 	})
-	if silent(err) && known && !last.nobody && last.bad == nil && recent(last.at, d.cfg.Stale) {
+	if unreachable(err) && known && !last.missing && last.bad == nil &&
+		recent(last.at, d.cfg.Stale) {
 		return last.person, nil
 	}
 	return p, err
 }
 
-// silent reports whether an error says that the directory could not be asked. That
-// it gave an answer that nobody can use is another thing.
-func silent(err error) bool {
+// unreachable reports whether an error means that the directory could not be asked. An ambiguous
+// answer does not count.
+func unreachable(err error) bool {
 	return errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrAmbiguous)
 }
 
-func (d *Directory) noteFound(question string, p Person, err error) {
+func (d *Directory) cacheFound(question string, p Person, err error) {
 	switch {
 	case err == nil:
 		d.people.put(question, found{person: p, at: time.Now()})
 	case errors.Is(err, ErrNotFound):
-		d.people.put(question, found{nobody: true, at: time.Now()})
+		d.people.put(question, found{missing: true, at: time.Now()})
 	case errors.Is(err, ErrUnusable):
 		d.people.put(question, found{bad: err, at: time.Now()})
-		d.log.Error("an address of the directory cannot be used until its entry is changed", "error", err.Error())
+		d.log.Error("a directory entry cannot be used until it is changed", "error", err.Error())
 	}
 }
 
@@ -94,7 +96,7 @@ func loginQuestion(l Login) string {
 	return "login\x00" + addr.FoldName(l.User) + "\x00" + string(l.Domain)
 }
 
-// findLogin finds the one whom UserFilter finds.
+// findLogin returns the single match of UserFilter.
 func (d *Directory) findLogin(c *conn, login Login) (Person, error) {
 	e, err := d.one(c, d.cfg.UserFilter, login)
 	if err != nil {
@@ -103,7 +105,7 @@ func (d *Directory) findLogin(c *conn, login Login) (Person, error) {
 	return d.person(e), nil
 }
 
-// findAddress finds the one whom AddressFilter finds, a person or a group.
+// findAddress returns the single match of AddressFilter, a user or a group.
 func (d *Directory) findAddress(ctx context.Context, c *conn, login Login) (Person, error) {
 	e, err := d.one(c, d.cfg.AddressFilter, login)
 	if err != nil {
@@ -117,7 +119,7 @@ func (d *Directory) findAddress(ctx context.Context, c *conn, login Login) (Pers
 	return Person{DN: e.DN, Name: name(e), Group: true, Members: members}, err
 }
 
-// one is the entry that a filter finds: none and several are errors.
+// one returns the single entry that matches a filter. No match and several matches are errors.
 func (d *Directory) one(c *conn, template string, login Login) (*ldapv3.Entry, error) {
 	filter, err := expand(template, login, ldapv3.EscapeFilter)
 	if err != nil {
@@ -128,16 +130,16 @@ func (d *Directory) one(c *conn, template string, login Login) (*ldapv3.Entry, e
 	case err != nil:
 		return nil, err
 	case len(all) == 0:
-		return nil, fmt.Errorf("%w: nothing below %s matches %s", ErrNotFound, d.cfg.Base, filter)
+		return nil, fmt.Errorf("%w: no entry below %s matches %s", ErrNotFound, d.cfg.Base, filter)
 	case len(all) > 1:
-		err := fmt.Errorf("%w %s: %s, %s", ErrAmbiguous, filter, all[0].DN, all[1].DN)
-		d.log.Warn("directory entries cannot be told apart", "error", err.Error())
+		err := fmt.Errorf("%w: %s: %s, %s", ErrAmbiguous, filter, all[0].DN, all[1].DN)
+		d.log.Warn("several directory entries match", "error", err.Error())
 		return nil, err
 	}
 	return all[0], nil
 }
 
-// read is an entry by its name, if it is there and matches.
+// read returns the entry with a name, if it exists and matches the filter.
 func (d *Directory) read(c *conn, dn, filter string, attributes []string) (*ldapv3.Entry, error) {
 	all, err := d.search(c, dn, ldapv3.ScopeBaseObject, filter, 1, attributes)
 	if err == nil && len(all) == 0 {
@@ -149,18 +151,22 @@ func (d *Directory) read(c *conn, dn, filter string, attributes []string) (*ldap
 	return all[0], nil
 }
 
-// search returns at most limit entries: where there are more, so many of them.
-// References to other servers are not followed. A base that is not there is
-// ErrNotFound for one entry, and for a search a mistake in the configuration.
-func (d *Directory) search(c *conn, base string, scope int, filter string, limit int, attributes []string) ([]*ldapv3.Entry, error) {
-	c.wire.grant()
+// search returns the matching entries, at most limit. It does not follow references to other
+// servers. A missing base is ErrNotFound if a single entry is read. For a subtree search it is a
+// mistake in the configuration, and so ErrUnavailable.
+func (d *Directory) search(c *conn, base string, scope int, filter string, limit int,
+	attributes []string) ([]*ldapv3.Entry, error) {
+	c.wire.resetLimit()
 	seconds := max(int(d.cfg.Timeout.Seconds()), 1)
-	result, err := c.Search(ldapv3.NewSearchRequest(base, scope, ldapv3.NeverDerefAliases, limit, seconds, false, filter, attributes, nil))
+	result, err := c.Search(ldapv3.NewSearchRequest(base, scope, ldapv3.NeverDerefAliases, limit,
+		seconds, false, filter, attributes, nil))
 	if err = c.masked(err); err != nil {
 		code := resultCode(err)
 		switch {
-		case code == ldapv3.LDAPResultSizeLimitExceeded && result != nil && len(result.Entries) >= limit:
-		case code == ldapv3.LDAPResultNoSuchObject && scope == ldapv3.ScopeBaseObject, code == ldapv3.LDAPResultInvalidDNSyntax && scope == ldapv3.ScopeBaseObject:
+		case code == ldapv3.LDAPResultSizeLimitExceeded && result != nil &&
+			len(result.Entries) >= limit:
+		case code == ldapv3.LDAPResultNoSuchObject && scope == ldapv3.ScopeBaseObject,
+			code == ldapv3.LDAPResultInvalidDNSyntax && scope == ldapv3.ScopeBaseObject:
 			return nil, fmt.Errorf("%w: %s", ErrNotFound, base)
 		default:
 			return nil, unavailable(err)
@@ -168,7 +174,7 @@ func (d *Directory) search(c *conn, base string, scope int, filter string, limit
 	}
 	entries := result.Entries[:min(len(result.Entries), limit)]
 	for _, e := range entries {
-		if e.DN == "" { // nobody: to log in as "" is to log in as everybody
+		if e.DN == "" { // refuse it: a bind as "" is anonymous and always succeeds
 			return nil, fmt.Errorf("%w: an entry without a name matches %s", ErrUnavailable, filter)
 		}
 	}
@@ -182,10 +188,11 @@ func resultCode(err error) uint16 {
 	return ldapv3.ErrorNetwork
 }
 
-// person is what an entry says of somebody.
+// person converts an entry to a Person.
 func (d *Directory) person(e *ldapv3.Entry) Person {
 	p := Person{DN: e.DN, Name: name(e), Quota: d.quota(e)}
-	p.Mailbox, p.Aliases = addresses(e.GetEqualFoldAttributeValues(d.cfg.MailboxAttr), d.otherAddresses(e))
+	p.Mailbox, p.Aliases = addresses(e.GetEqualFoldAttributeValues(d.cfg.MailboxAttr),
+		d.otherAddresses(e))
 	return p
 }
 
@@ -205,9 +212,9 @@ func name(e *ldapv3.Entry) string {
 	return ""
 }
 
-// addresses are the mailbox and the further addresses that values name. The first
-// value of the mailbox's attribute is the mailbox, or rather the one that begins
-// with SMTP: in capitals, where there is one: Exchange's mark of the primary.
+// addresses returns the mailbox and the aliases. The mailbox is the first value of the mailbox
+// attribute that begins with "SMTP:" in capitals, Exchange's mark of the primary address. Without
+// such a value it is the first valid one.
 func addresses(mailbox, others []string) (primary addr.Address, aliases []addr.Address) {
 	for i, v := range mailbox {
 		if strings.HasPrefix(v, "SMTP:") {
@@ -231,8 +238,8 @@ func addresses(mailbox, others []string) (primary addr.Address, aliases []addr.A
 	return primary, aliases
 }
 
-// address reads a value: an address, perhaps behind smtp:, as in proxyAddresses,
-// where other schemes stand beside it.
+// address parses a value: an address, perhaps prefixed with smtp: as in proxyAddresses. That
+// attribute also holds values of other schemes.
 func address(value string) (addr.Address, bool) {
 	const scheme = "smtp:"
 	if len(value) >= len(scheme) && strings.EqualFold(value[:len(scheme)], scheme) {

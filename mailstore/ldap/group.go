@@ -11,11 +11,11 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// The bounds of a group, those in it included. A group beyond them is an error:
-// mail to a part of it would be worse than none.
+// The limits of a group, including the groups in it. A group beyond them is an error, since
+// delivery to only some members would be worse than none.
 const (
-	MaxMembers = 1000 // Active Directory gives no more than 1,500 values at once
-	MaxDepth   = 8    // of groups in groups
+	MaxMembers = 1000 // Active Directory returns at most 1,500 values at once
+	MaxDepth   = 8    // of nested groups
 )
 
 // isGroup reports whether an entry is a group.
@@ -40,36 +40,39 @@ func (d *Directory) memberValues(e *ldapv3.Entry) (all []string) {
 	return all
 }
 
-// members are the addresses of a group's members, and of those of the groups in
-// it. Members without an address, or that are gone, have none.
-func (d *Directory) members(ctx context.Context, c *conn, group *ldapv3.Entry, domain addr.Domain) ([]addr.Address, error) {
-	x := &expansion{d: d, ctx: ctx, c: c, domain: domain, seen: map[string]bool{}, in: map[addr.Address]bool{}}
+// members returns the addresses of a group's members, including those of nested groups. Members
+// that have no address or no longer exist are left out.
+func (d *Directory) members(ctx context.Context, c *conn, group *ldapv3.Entry,
+	domain addr.Domain) ([]addr.Address, error) {
+	x := &expansion{d: d, ctx: ctx, c: c, domain: domain, seen: map[string]bool{},
+		in: map[addr.Address]bool{}}
 	if err := x.group(group, 1); err != nil {
 		return nil, fmt.Errorf("group %s: %w", group.DN, err)
 	}
 	return x.members, nil
 }
 
-// expansion is a group that is being taken apart.
+// expansion is the state of expanding one group.
 type expansion struct {
-	d       *Directory
-	ctx     context.Context
-	c       *conn
-	domain  addr.Domain     // of user names without one
-	seen    map[string]bool // entries and user names, so that a group in itself is no circle
+	d      *Directory
+	ctx    context.Context
+	c      *conn
+	domain addr.Domain // of user names without one
+	// seen holds entries and user names, so that a group inside itself is expanded once.
+	seen    map[string]bool
 	in      map[addr.Address]bool
 	members []addr.Address
 }
 
 func (x *expansion) group(e *ldapv3.Entry, depth int) error {
-	if x.again(e.DN) {
+	if x.visited(e.DN) {
 		return nil
 	}
 	if depth > MaxDepth {
-		return fmt.Errorf("%w: groups in groups, more than %d deep", ErrUnusable, MaxDepth)
+		return fmt.Errorf("%w: nested more than %d groups deep", ErrUnusable, MaxDepth)
 	}
 	for _, attr := range e.Attributes {
-		// "member;range=0-1499" is Active Directory's way to say that there are more.
+		// Active Directory returns "member;range=0-1499" if there are more members.
 		if name, _, ranged := strings.Cut(attr.Name, ";range="); ranged && x.d.isMemberAttr(name) {
 			return x.tooMany()
 		}
@@ -95,8 +98,7 @@ func (x *expansion) tooMany() error {
 	return fmt.Errorf("%w: more than %d members", ErrUnusable, MaxMembers)
 }
 
-// value adds whom one value of a member attribute means: an address, an entry, or
-// a user name.
+// value adds the member that a value names: an address, an entry, or a user name.
 func (x *expansion) value(v string, depth int) error {
 	if err := x.ctx.Err(); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -115,7 +117,7 @@ func (x *expansion) value(v string, depth int) error {
 		return err
 	case len(x.d.memberValues(e)) > 0:
 		return x.group(e, depth+1)
-	case x.again(e.DN):
+	case x.visited(e.DN):
 		return nil
 	}
 	if p := x.d.person(e); !p.Mailbox.IsZero() {
@@ -155,8 +157,8 @@ func (x *expansion) add(a addr.Address) error {
 	return nil
 }
 
-// again notes an entry, and reports whether it was there before.
-func (x *expansion) again(dn string) bool {
+// visited records an entry, and reports whether it was recorded before.
+func (x *expansion) visited(dn string) bool {
 	key := strings.ToLower(dn)
 	was := x.seen[key]
 	x.seen[key] = true

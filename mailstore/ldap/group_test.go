@@ -11,8 +11,8 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// A group that no time will make usable is told from a directory that gives no answer
-// now, by the look-up, by what is kept of it, by the log, and by the trial.
+// An unusable group and a directory that does not answer must differ: in the lookup, in the cache,
+// in the log, and in Test.
 func TestUnusableGroups(t *testing.T) {
 	many := make([]string, MaxMembers+1)
 	for i := range many {
@@ -30,7 +30,7 @@ func TestUnusableGroups(t *testing.T) {
 	}{
 		"many":     {group: map[string]string{"dn": "cn=all,dc=office", "member": strings.Join(many, "|")}, want: "more than 1000 members"},
 		"ranged":   {group: map[string]string{"dn": "cn=all,dc=office", "member;range=0-1499": "a@else.example"}, want: "more than 1000 members"},
-		"deep":     {group: deep[0], others: deep[1:], want: "more than 8 deep"},
+		"deep":     {group: deep[0], others: deep[1:], want: "more than 8 groups deep"},
 		"referral": {group: map[string]string{"dn": "cn=all,dc=office", "member": "cn=x,dc=else"}, refer: "cn=x,dc=else", want: "its member cn=x,dc=else is on another server"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -68,7 +68,7 @@ func TestUnusableGroups(t *testing.T) {
 			}
 		})
 	}
-	// A search that is referred elsewhere as a whole may work with the next server.
+	// A whole search that gets a referral may succeed on the next server.
 	if err := unavailable(&ldapv3.Error{ResultCode: ldapv3.LDAPResultReferral, Err: errors.New("x")}); !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUnusable) {
 		t.Error(err)
 	}

@@ -1,7 +1,13 @@
-// Package ldap asks a directory of people, Active Directory or OpenLDAP, whether
-// a password is somebody's, and who has a mail address (LDAP version 3, RFC 4511
-// to 4519). What it learnt is kept for a while, so that a directory that is down
-// for minutes does not log everybody out.
+// Package ldap checks passwords and looks up mail addresses in an external directory: Active
+// Directory or OpenLDAP, by LDAP version 3 (RFC 4511 to 4519).
+//
+// Start with [Open] and a [Config]. [Directory.Check] checks a password, [Directory.Find] finds a
+// user, and [Directory.Address] finds the owner of an address. Packages auth and directory use them
+// through adapters in cmd. [Directory.Test] is for the administrator.
+//
+// Answers are cached, so that an outage of a few minutes does not lock users out. While the
+// directory does not answer, the error is ErrUnavailable, never "no such user" or "wrong password".
+// A password must never reach the log, even if the server repeats it in an error text.
 package ldap
 
 import (
@@ -21,50 +27,50 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// The classes of failure. None of the errors that wrap them is meant for a client
-// of the mail server to read; all of them are fit for a log.
+// The classes of failure. Errors that wrap them are for the log, never for a client of the mail
+// server.
 var (
-	// ErrNotFound: the directory answered, and nobody is called so.
+	// ErrNotFound: the directory answered, and has no such entry.
 	ErrNotFound = errors.New("not in the directory")
 	// ErrInvalid: the directory refused the password; a *Refusal says why.
 	ErrInvalid = errors.New("the directory refuses the password")
-	// ErrUnavailable: nothing is known now, neither good nor bad.
+	// ErrUnavailable: the directory did not answer, so the result is unknown.
 	ErrUnavailable = errors.New("the directory gives no answer")
-	// ErrUnusable: the directory answered, and time will not make the answer usable: a
-	// group is too large, for example. An administrator must change the entry.
-	ErrUnusable = errors.New("what the directory has cannot be used")
-	// ErrAmbiguous: several entries fit where one must. It is an ErrUnavailable:
-	// nothing is known until somebody has tidied up.
+	// ErrUnusable: the directory answered, but the entry cannot be used until an administrator
+	// changes it. For example, a group is too large.
+	ErrUnusable = errors.New("the directory entry cannot be used")
+	// ErrAmbiguous: several entries match where one is required. It is an ErrUnavailable until
+	// an administrator changes the entries.
 	ErrAmbiguous error = ambiguous{}
 )
 
 type ambiguous struct{}
 
-func (ambiguous) Error() string        { return "several entries fit where one must" }
+func (ambiguous) Error() string        { return "several entries match, and only one may" }
 func (ambiguous) Is(target error) bool { return target == ErrUnavailable }
 
-// A Login is what a person typed as a user name, taken apart. Domain is that of
-// the mail address, also where a NetBIOS domain or nothing was typed.
+// A Login is a user name, parsed. Domain is the mail domain, even if the user typed a NetBIOS
+// domain or none.
 type Login struct {
 	User   string
 	Domain addr.Domain
 }
 
-// A Person is an entry of the directory: somebody with a mailbox, or a group.
-// Those that a Directory returns are shared: read them only.
+// A Person is an entry of the directory: a user with a mailbox, or a group. A Directory shares its
+// Persons: callers must not change them.
 type Person struct {
 	DN      string
-	Name    string         // for people to read; may be ""
-	Mailbox addr.Address   // folded; zero where the entry has none
+	Name    string         // display name; may be ""
+	Mailbox addr.Address   // folded; zero if the entry has none
 	Aliases []addr.Address // folded, without Mailbox
-	Quota   int64          // octets; 0: the directory says nothing
+	Quota   int64          // octets; 0: not set
 
 	Group   bool
-	Members []addr.Address // of a group, those of the groups in it too; folded, each once
+	Members []addr.Address // of a group, including the groups in it; folded, without duplicates
 }
 
-// Open prepares for a directory and connects to nothing. It fails where the
-// configuration cannot be, or the CA's file cannot be read.
+// Open prepares a Directory and makes no connection. It fails if the configuration is invalid or
+// the CA file cannot be read.
 func Open(cfg Config) (*Directory, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.check(); err != nil {
@@ -85,33 +91,32 @@ func Open(cfg Config) (*Directory, error) {
 	return d, nil
 }
 
-// A Directory is one directory service, on however many servers. It is safe for
-// concurrent use.
+// A Directory is one directory service with one or more servers. It is safe for concurrent use.
 type Directory struct {
 	cfg       Config
 	log       *slog.Logger
 	pool      *pool
-	people    kept[found]
-	passwords kept[proven]
-	flights   singleflight.Group // look-ups under way, shared by all who ask the same
-	key       []byte             // of this process, for digests of passwords
+	people    cache[found]
+	passwords cache[proven]
+	flights   singleflight.Group // lookups that run now; equal questions share one
+	key       []byte             // random for each process, for digests of passwords
 }
 
-// Name is what the configuration calls the directory.
+// Name is the name in the configuration.
 func (d *Directory) Name() string { return d.cfg.Name }
 
-// Close closes the connections that nobody uses; look-ups under way end as they do.
+// Close closes the idle connections. Lookups that run now are not interrupted.
 func (d *Directory) Close() { d.pool.close() }
 
-// Servers tells how the servers are, in the configured order.
+// Servers returns the state of the servers, in the configured order.
 func (d *Directory) Servers() []Server { return d.pool.states() }
 
-// Server is how a server of the directory is.
+// Server is the state of one server.
 type Server struct {
 	URL     string
-	Down    bool      // it failed, and was not reached since
-	Since   time.Time // of Down
-	Failure error     // the last one, where Down
+	Down    bool      // it failed, and has not been reached since
+	Since   time.Time // start of Down
+	Failure error     // the latest error, if Down
 }
 
 func readRoots(file string) (*x509.CertPool, error) {
@@ -124,22 +129,22 @@ func readRoots(file string) (*x509.CertPool, error) {
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s: holds no certificate in PEM form", file)
+		return nil, fmt.Errorf("%s: no certificate in PEM format", file)
 	}
 	return roots, nil
 }
 
-// share runs ask, or waits for the same question that is under way, for as long
-// as the caller has time. The question itself goes on without him: others may
-// wait for it, and the answer is kept.
-func share[T any](ctx context.Context, d *Directory, question string, ask func(context.Context) (T, error)) (T, error) {
+// share runs ask, or waits for an equal question that runs already, until ctx ends. The question
+// runs on without its caller, because others may wait for it and the answer is cached.
+func share[T any](ctx context.Context, d *Directory, question string,
+	ask func(context.Context) (T, error)) (T, error) {
 	answer := d.flights.DoChan(question, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.cfg.patience())
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.cfg.queryTimeout())
 		defer cancel()
 		var v T
 		err := caught.Do(func() (err error) { v, err = ask(ctx); return err })
 		if caught.Is(err) {
-			caught.Log(d.log, err, "the program goes wrong with what the directory says")
+			caught.Log(d.log, err, "internal error while handling a directory answer")
 			err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 		return v, err
@@ -154,5 +159,5 @@ func share[T any](ctx context.Context, d *Directory, question string, ask func(c
 	}
 }
 
-// Config is what the directory was opened with, defaults filled in.
+// Config is the configuration of the directory, with the defaults filled in.
 func (d *Directory) Config() Config { return d.cfg }

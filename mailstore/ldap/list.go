@@ -9,14 +9,14 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// MaxPeople is how many People lists at most.
+// MaxPeople is the maximum number of entries that People lists.
 const MaxPeople = 10_000
 
-const pageSize = 500 // Active Directory gives no more than 1,000 at once
+const pageSize = 500 // Active Directory returns at most 1,000 at once
 
-// People lists who has a mailbox in a domain, "" for any: the first MaxPeople, in
-// the directory's order, groups included by their own entry, without members. It
-// keeps nothing and takes as long as ctx lets it.
+// People lists the entries with a mailbox in a domain, or in any domain for "". It returns at most
+// MaxPeople, in the directory's order. A group is listed without its members. People does not use
+// the cache, and only ctx limits its time.
 func (d *Directory) People(ctx context.Context, domain addr.Domain) (all []Person, err error) {
 	if d.cfg.Base == "" {
 		return nil, fmt.Errorf("%w: no base to search below is configured", ErrUnavailable)
@@ -28,7 +28,9 @@ func (d *Directory) People(ctx context.Context, domain addr.Domain) (all []Perso
 	return all, err
 }
 
-func (d *Directory) list(ctx context.Context, c *conn, domain addr.Domain) (all []Person, err error) {
+func (d *Directory) list(
+	ctx context.Context, c *conn, domain addr.Domain,
+) (all []Person, err error) {
 	filter := "(" + d.cfg.MailboxAttr + "=*)"
 	if domain != "" {
 		filter = "(" + d.cfg.MailboxAttr + "=*@" + ldapv3.EscapeFilter(string(domain)) + ")"
@@ -38,8 +40,9 @@ func (d *Directory) list(ctx context.Context, c *conn, domain addr.Domain) (all 
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
-		c.wire.grant()
-		result, err := c.Search(ldapv3.NewSearchRequest(d.cfg.Base, ldapv3.ScopeWholeSubtree, ldapv3.NeverDerefAliases,
+		c.wire.resetLimit()
+		result, err := c.Search(ldapv3.NewSearchRequest(d.cfg.Base, ldapv3.ScopeWholeSubtree,
+			ldapv3.NeverDerefAliases,
 			0, 0, false, filter, d.cfg.attributes(), []ldapv3.Control{paging}))
 		if err != nil {
 			return nil, unavailable(err)
@@ -49,7 +52,8 @@ func (d *Directory) list(ctx context.Context, c *conn, domain addr.Domain) (all 
 			p.Group = len(d.memberValues(e)) > 0
 			all = append(all, p)
 		}
-		next, ok := ldapv3.FindControl(result.Controls, ldapv3.ControlTypePaging).(*ldapv3.ControlPaging)
+		next, ok := ldapv3.FindControl(result.Controls,
+			ldapv3.ControlTypePaging).(*ldapv3.ControlPaging)
 		if !ok || len(next.Cookie) == 0 {
 			return all, nil
 		}

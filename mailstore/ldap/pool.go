@@ -13,50 +13,52 @@ import (
 
 const (
 	maxConnections = 16 // in use at once
-	maxIdle        = 8  // waiting, of each purpose
+	maxIdle        = 8  // idle, for each purpose
 	maxIdleTime    = time.Minute
-	maxAge         = 10 * time.Minute // a preferred server that is back gets its turn, a renewed password is read
+	// maxAge makes the pool return to a preferred server and read a changed password file.
+	maxAge = 10 * time.Minute
 
 	firstPause = time.Second // after a server's first failure; each further one doubles it
 	longPause  = 30 * time.Second
 )
 
-// purpose is what a connection is for. One that has been somebody's is never
-// used for searches: what it may see is not what the searching account may.
+// purpose is the use of a connection. One that was bound as a user is never used for searches,
+// since its rights differ from those of the search account.
 type purpose int
 
 const (
-	searching purpose = iota // bound as the account that searches
-	binding                  // bound as whoever was checked last; each use begins with a bind
+	searching purpose = iota // bound as the search account
+	binding                  // bound as the user checked last; each use begins with a bind
 	purposes
 )
 
-// pool keeps connections to the servers, and knows which of those are down.
+// pool keeps connections to the servers, and knows which servers are down.
 type pool struct {
 	connector
 	log   *slog.Logger
 	slots chan struct{} // one for each connection in use
 
-	probing context.Context // what nobody waits for ends with it
+	probing context.Context // parent of probes, which no caller waits for
 	stop    context.CancelFunc
 
 	mu      sync.Mutex
-	servers []*server         // guarded by mu, what is in them too
-	idle    [purposes][]*conn // guarded by mu; the last one was used last
+	servers []*server         // guarded by mu, including the elements
+	idle    [purposes][]*conn // guarded by mu; the last element was used last
 	closed  bool              // guarded by mu
 }
 
 // server is one server of the directory. Its state is guarded by pool.mu.
 type server struct {
 	endpoint
-	failure error         // the last one; nil: it is up
+	failure error         // the latest error; nil: it is up
 	since   time.Time     // of the first failure
-	pause   time.Duration // how long it is left alone
+	pause   time.Duration // how long it is not tried
 	until   time.Time     // when it may be tried again
 }
 
 func newPool(cfg Config, roots *x509.CertPool, log *slog.Logger, dial dialFunc) *pool {
-	p := &pool{connector: connector{cfg: cfg, dial: dial}, log: log, slots: make(chan struct{}, maxConnections)}
+	p := &pool{connector: connector{cfg: cfg, dial: dial}, log: log,
+		slots: make(chan struct{}, maxConnections)}
 	p.probing, p.stop = context.WithCancel(context.Background())
 	for _, url := range cfg.Servers {
 		p.servers = append(p.servers, &server{endpoint: newEndpoint(url, roots)})
@@ -64,10 +66,9 @@ func newPool(cfg Config, roots *x509.CertPool, log *slog.Logger, dial dialFunc) 
 	return p
 }
 
-// do runs f with a connection of its own. A connection that turns out to be
-// broken costs another one, and a server that does the next server: f may run
-// several times, and must leave nothing behind of those before. The error is f's,
-// or an ErrUnavailable.
+// do runs f with a connection of its own. If the connection is broken, do uses another one; if the
+// server is broken, it uses the next server. So f may run several times, and must discard the
+// results of an earlier run. The error is f's, or an ErrUnavailable.
 func (p *pool) do(ctx context.Context, why purpose, f func(*conn) error) error {
 	select {
 	case p.slots <- struct{}{}:
@@ -86,8 +87,8 @@ func (p *pool) do(ctx context.Context, why purpose, f func(*conn) error) error {
 			p.put(c)
 			return err
 		}
-		go c.Close() // which waits for what is being written
-		if c.used {  // perhaps only too long ago
+		go c.Close() // Close waits for a pending write
+		if c.used {  // it may have been idle for too long; the server may be up
 			p.dropIdle(c.server)
 			continue
 		}
@@ -95,8 +96,8 @@ func (p *pool) do(ctx context.Context, why purpose, f func(*conn) error) error {
 	}
 }
 
-// take returns an idle connection or makes one, to the first server that is not
-// down. Each server is tried once.
+// take returns an idle connection, or a new one to the first server that is up. It tries each
+// server once.
 func (p *pool) take(ctx context.Context, why purpose, tried map[*server]bool) (*conn, error) {
 	for {
 		c, s := p.choose(why, tried)
@@ -112,25 +113,25 @@ func (p *pool) take(ctx context.Context, why purpose, tried map[*server]bool) (*
 		tried[s] = true
 		c, err := p.connect(ctx, s, why)
 		if err == nil {
-			p.back(s)
+			p.markUp(s)
 			return c, nil
 		}
 		p.fail(s, err)
 	}
 }
 
-// choose finds an idle connection, or the server to connect to; neither where all
-// are down. A server that was left alone for long enough is tried beside, while
-// another one serves; where there is no other, it is the choice.
+// choose returns an idle connection, or the server to connect to, or neither if all are down. A
+// server whose pause is over is probed in the background while another one serves. If no other
+// server is up, choose returns it.
 func (p *pool) choose(why purpose, tried map[*server]bool) (*conn, *server) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	up := p.firstUp(tried)
+	up := p.firstUpLocked(tried)
 	for _, s := range p.servers {
 		if s.failure == nil || tried[s] || time.Now().Before(s.until) {
 			continue
 		}
-		s.until = time.Now().Add(s.pause) // for this try alone
+		s.until = time.Now().Add(s.pause) // one probe at a time
 		if up == nil {
 			return nil, s
 		}
@@ -148,7 +149,7 @@ func (p *pool) choose(why purpose, tried map[*server]bool) (*conn, *server) {
 	return nil, up
 }
 
-func (p *pool) firstUp(tried map[*server]bool) *server {
+func (p *pool) firstUpLocked(tried map[*server]bool) *server {
 	for _, s := range p.servers {
 		if s.failure == nil && !tried[s] {
 			return s
@@ -164,14 +165,14 @@ func (p *pool) probe(s *server) {
 	c, err := p.connect(ctx, s, searching)
 	switch {
 	case err == nil:
-		p.back(s)
+		p.markUp(s)
 		p.put(c)
 	case p.probing.Err() == nil:
 		p.fail(s, err)
 	}
 }
 
-// put keeps a connection for the next one.
+// put keeps a connection for later use.
 func (p *pool) put(c *conn) {
 	c.idleSince = time.Now()
 	p.mu.Lock()
@@ -185,8 +186,7 @@ func (p *pool) put(c *conn) {
 	}
 }
 
-// fail leaves a server alone for a while, for longer each time. That it is down is
-// logged once.
+// fail pauses a server, longer each time. Only the first failure is logged as a warning.
 func (p *pool) fail(s *server, err error) {
 	p.mu.Lock()
 	first := s.failure == nil
@@ -205,18 +205,19 @@ func (p *pool) fail(s *server, err error) {
 	}
 }
 
-// back notes that a server could be reached.
-func (p *pool) back(s *server) {
+// markUp records that a server was reached.
+func (p *pool) markUp(s *server) {
 	p.mu.Lock()
 	was, since := s.failure, s.since
 	s.failure, s.pause = nil, 0
 	p.mu.Unlock()
 	if was != nil {
-		p.log.Info("directory server up again", "server", s.url, "down_for", time.Since(since).Round(time.Second))
+		p.log.Info("directory server up again", "server", s.url,
+			"down_for", time.Since(since).Round(time.Second))
 	}
 }
 
-// dropIdle closes the connections to a server that nobody uses.
+// dropIdle closes the idle connections to a server.
 func (p *pool) dropIdle(s *server) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -247,7 +248,7 @@ func (p *pool) close() {
 func (p *pool) down() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.firstUp(nil) == nil
+	return p.firstUpLocked(nil) == nil
 }
 
 func (p *pool) allDown() error {

@@ -23,7 +23,7 @@ func mustParse(t *testing.T, s string) addr.Address {
 	return a
 }
 
-// never lets nothing be remembered, so that each look-up is one.
+// never turns the cache off, so that each lookup is a question.
 func never(c *Config) { c.Fresh, c.FreshPasswords, c.Stale = 1, 1, 1 }
 
 func TestDeadServerCostsOnce(t *testing.T) {
@@ -140,7 +140,8 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 		if n := w.dialed("one"); n != 3 {
 			t.Errorf("%d connections were made: an old one must not be used", n)
 		}
-		// What has been somebody's searches no more: each search was the searching account's.
+		// A connection that was bound as a user must not search: each search used the
+		// search account.
 		binds, searches := w.counts()
 		if binds != 10+2 || searches != 11 {
 			t.Errorf("%d binds, %d searches", binds, searches)
@@ -163,7 +164,7 @@ func TestSearchingAccountIsRefused(t *testing.T) {
 		if binds, _ := w.counts(); binds != 2 { // more might lock the account out
 			t.Errorf("%d attempts to log in", binds)
 		}
-		if !strings.Contains(log.String(), "log-in as cn=search: the directory refuses the password") {
+		if !strings.Contains(log.String(), "login as cn=search: the directory refuses the password") {
 			t.Errorf("the log says:\n%s", log)
 		}
 		d.Close()

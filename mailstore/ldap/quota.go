@@ -8,7 +8,7 @@ import (
 	ldapv3 "github.com/go-ldap/ldap/v3"
 )
 
-// octets is how many of them a unit has.
+// octets is the size of a unit.
 func (u Unit) octets() int64 {
 	switch u {
 	case Kilobytes:
@@ -19,8 +19,7 @@ func (u Unit) octets() int64 {
 	return 1
 }
 
-// quota is what an entry says a mailbox may hold, 0 where it says nothing that
-// makes sense.
+// quota returns the quota of an entry in octets, or 0 if it has none or an invalid one.
 func (d *Directory) quota(e *ldapv3.Entry) int64 {
 	if d.cfg.QuotaAttr == "" {
 		return 0
@@ -31,16 +30,17 @@ func (d *Directory) quota(e *ldapv3.Entry) int64 {
 	}
 	n, ok := parseQuota(text, d.cfg.QuotaUnit)
 	if !ok {
-		d.log.Warn("directory entry with a quota that is none", "entry", e.DN, "attribute", d.cfg.QuotaAttr, "value", excerpt(text))
+		d.log.Warn("directory entry with an invalid quota", "entry", e.DN,
+			"attribute", d.cfg.QuotaAttr, "value", excerpt(text))
 	}
 	return n
 }
 
-// parseQuota reads a number, or the size in a Maildir++ quota: "52428800S,1000C".
+// parseQuota parses a number, or the size in a Maildir++ quota such as "52428800S,1000C".
 func parseQuota(text string, unit Unit) (int64, bool) {
 	for part := range strings.SplitSeq(text, ",") {
 		part = strings.TrimSpace(part)
-		if strings.HasSuffix(part, "C") { // of messages
+		if strings.HasSuffix(part, "C") { // number of messages
 			continue
 		}
 		n, err := strconv.ParseInt(strings.TrimSuffix(part, "S"), 10, 64)

@@ -11,8 +11,8 @@ import (
 // Reason is why a directory refused a password.
 type Reason string
 
-// The reasons. Only Active Directory says more than WrongPassword; of those, it
-// says LockedOut for wrong passwords too, and the rest for the right one.
+// The reasons. Only Active Directory gives more than WrongPassword. It gives LockedOut for right
+// and wrong passwords, and the other reasons only for the right one.
 const (
 	WrongPassword   Reason = "wrong password"
 	UnknownUser     Reason = "no such user"
@@ -24,14 +24,14 @@ const (
 	AccountExpired  Reason = "the account has expired"
 	LockedOut       Reason = "the account is locked out"
 	NoPassword      Reason = "the account has no password"
-	BadPassword     Reason = "not a password" // empty, or with a NUL: the directory was not asked
-	Refused         Reason = "refused"        // by a result that says neither; see Detail
+	BadPassword     Reason = "not a password" // empty, or with a NUL; the directory was not asked
+	Refused         Reason = "refused"        // another result; see Detail
 )
 
 // A Refusal is an ErrInvalid.
 type Refusal struct {
 	Reason Reason
-	Detail string // what the directory said beside it; may be ""
+	Detail string // the directory's own text; may be ""
 }
 
 func (r *Refusal) Error() string {
@@ -44,8 +44,8 @@ func (r *Refusal) Error() string {
 // Unwrap returns ErrInvalid.
 func (r *Refusal) Unwrap() error { return ErrInvalid }
 
-// activeDirectory is what its numbers mean: Windows' system error codes, in
-// hexadecimal, in the text of result 49.
+// activeDirectory maps the Windows error codes that Active Directory adds to the text of result 49,
+// in hexadecimal.
 var activeDirectory = map[string]Reason{
 	"525": UnknownUser,
 	"52e": WrongPassword,
@@ -61,10 +61,11 @@ var activeDirectory = map[string]Reason{
 
 var dataCode = regexp.MustCompile(`\bdata ([0-9a-f]{1,8})\b`)
 
-// bindError gives an unsuccessful log-in to the directory its class. What tells of
-// a broken connection stays as it is. Only what says that nobody was asked may be
-// ErrUnavailable, for that lets in who was right some hours ago: a server may say
-// of an account that is switched off whatever it likes, such as 53.
+// bindError classifies the error of a bind. Errors of a broken connection stay as they are.
+//
+// Only an error that says that the password was not checked may be ErrUnavailable: then a user
+// whose password was right some hours ago is let in. A server may report a disabled account with
+// any result, such as 53.
 func bindError(err error) error {
 	e, ok := errors.AsType[*ldapv3.Error](err)
 	if err == nil || !ok || broken(err) {
@@ -81,17 +82,19 @@ func bindError(err error) error {
 		return &Refusal{Reason: WrongPassword}
 	case ldapv3.LDAPResultInappropriateAuthentication:
 		return &Refusal{Reason: NoPassword}
-	case ldapv3.LDAPResultConstraintViolation: // 389 Directory Server, after too many
+	case ldapv3.LDAPResultConstraintViolation:
+		// 389 Directory Server, after too many wrong passwords
 		return &Refusal{LockedOut, excerpt(text)}
 	case ldapv3.LDAPResultNoSuchObject, ldapv3.LDAPResultInvalidDNSyntax:
 		return &Refusal{Reason: UnknownUser}
-	case ldapv3.LDAPResultTimeLimitExceeded, ldapv3.LDAPResultConfidentialityRequired, ldapv3.LDAPResultStrongAuthRequired:
+	case ldapv3.LDAPResultTimeLimitExceeded, ldapv3.LDAPResultConfidentialityRequired,
+		ldapv3.LDAPResultStrongAuthRequired:
 		return unavailable(err)
 	}
 	return &Refusal{Refused, resultText(e)}
 }
 
-// unavailable gives every other result its class, and a hint where there is one.
+// unavailable classifies the other results as ErrUnavailable, with a hint where one is known.
 func unavailable(err error) error {
 	e, ok := errors.AsType[*ldapv3.Error](err)
 	if !ok || broken(err) || errors.Is(err, ErrUnavailable) {
@@ -100,21 +103,21 @@ func unavailable(err error) error {
 	hint := ""
 	switch e.ResultCode {
 	case ldapv3.LDAPResultConfidentialityRequired, ldapv3.LDAPResultStrongAuthRequired:
-		hint = ": it wants encryption, ldaps:// or StartTLS"
+		hint = ": it requires encryption; use ldaps:// or StartTLS"
 	case ldapv3.LDAPResultOperationsError, ldapv3.LDAPResultInsufficientAccessRights:
-		hint = ": the account that searches may not, or there is none"
+		hint = ": the search account lacks the right, or none is configured"
 	case ldapv3.LDAPResultReferral:
-		return referral{fmt.Errorf("%w: %s: it refers to another server, and is not followed there", ErrUnavailable, resultText(e))}
+		return referral{fmt.Errorf("%w: %s: it refers to another server; referrals are not followed", ErrUnavailable, resultText(e))}
 	case ldapv3.LDAPResultNoSuchObject:
-		hint = ": the base is not there, or not for the account that searches"
+		hint = ": the base does not exist, or the search account may not read it"
 	case ldapv3.LDAPResultSizeLimitExceeded, ldapv3.LDAPResultAdminLimitExceeded:
-		hint = ": it gives no more entries than it gave"
+		hint = ": it limits the number of entries"
 	}
 	return fmt.Errorf("%w: %s%s", ErrUnavailable, resultText(e), hint)
 }
 
-// referral is an ErrUnavailable: of a whole search it may be a server that is about to
-// be replaced.
+// referral is an ErrUnavailable. For a search it may be temporary, for example while a server is
+// being replaced.
 type referral struct{ error }
 
 func (r referral) Unwrap() error { return r.error }
@@ -124,27 +127,29 @@ func isReferral(err error) bool {
 	return ok
 }
 
-// resultText is a result for the log.
+// resultText formats a result for the log.
 func resultText(e *ldapv3.Error) string {
-	return fmt.Sprintf("result %d, %s (%s)", e.ResultCode, ldapv3.LDAPResultCodeMap[e.ResultCode], excerpt(e.Err.Error()))
+	return fmt.Sprintf("result %d, %s (%s)", e.ResultCode, ldapv3.LDAPResultCodeMap[e.ResultCode],
+		excerpt(e.Err.Error()))
 }
 
-// broken reports whether an error says that the connection, or the server, is of
-// no use any more.
+// broken reports whether an error means that the connection or the server cannot be used any more.
 func broken(err error) bool {
-	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrInvalid) || errors.Is(err, ErrUnavailable) ||
+	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrInvalid) ||
+		errors.Is(err, ErrUnavailable) ||
 		errors.Is(err, ErrUnusable) {
 		return false
 	}
 	e, ok := errors.AsType[*ldapv3.Error](err)
-	return !ok || e.ResultCode >= ldapv3.ErrorNetwork || e.ResultCode == ldapv3.LDAPResultBusy || e.ResultCode == ldapv3.LDAPResultUnavailable
+	return !ok || e.ResultCode >= ldapv3.ErrorNetwork || e.ResultCode == ldapv3.LDAPResultBusy ||
+		e.ResultCode == ldapv3.LDAPResultUnavailable
 }
 
-// excerpt is a text of the server's for the log.
+// excerpt shortens and quotes a text from the server for the log.
 func excerpt(text string) string {
-	const enough = 200
-	if len(text) > enough {
-		text = text[:enough] + "…"
+	const maxText = 200
+	if len(text) > maxText {
+		text = text[:maxText] + "…"
 	}
 	return fmt.Sprintf("%q", text)
 }

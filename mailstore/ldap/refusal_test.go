@@ -66,7 +66,7 @@ func TestBindErrors(t *testing.T) {
 	}
 }
 
-// Active Directory's ways: who logs in as a name that is no DN, and why not.
+// Active Directory: names to bind as that are no DNs, and the reasons of refusals.
 func TestActiveDirectory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
@@ -107,7 +107,7 @@ func TestAmbiguous(t *testing.T) {
 		if !errors.Is(err, ErrAmbiguous) || !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "uid=eve,dc=office") {
 			t.Errorf("Check says %v", err)
 		}
-		if !strings.Contains(log.String(), "cannot be told apart") {
+		if !strings.Contains(log.String(), "several directory entries match") {
 			t.Errorf("the log says %q", log)
 		}
 		d.Close()
@@ -139,8 +139,8 @@ func TestGreedyServer(t *testing.T) {
 	})
 }
 
-// An account that is switched off does not live on what is remembered of it, however
-// the directory says so; one that searches and is switched off is nobody's refusal.
+// A disabled account must not log in from the cache, whatever result the directory gives. A
+// disabled search account is not the user's refusal.
 func TestSwitchedOff(t *testing.T) {
 	for _, code := range []uint16{1, 50, 53} {
 		synctest.Test(t, func(t *testing.T) {
@@ -183,7 +183,7 @@ func TestSwitchedOff(t *testing.T) {
 	}
 }
 
-// An answer may be as long as a large group makes it.
+// An answer may be as large as a large group needs.
 func TestLargeAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
@@ -200,7 +200,7 @@ func TestLargeAnswer(t *testing.T) {
 	})
 }
 
-// A directory that repeats the password it was sent: it is in no error and no log.
+// If a directory repeats the password, it must not get into an error or the log.
 func TestPasswordsAreMasked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()

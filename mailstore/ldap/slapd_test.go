@@ -19,7 +19,7 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// unavailableHere skips the test, or fails it where nothing may be skipped.
+// unavailableHere skips the test, or fails it if no test may be skipped.
 func unavailableHere(t *testing.T, why string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
@@ -28,12 +28,12 @@ func unavailableHere(t *testing.T, why string) {
 	t.Skip(why)
 }
 
-// slapd is OpenLDAP's server, with the directory of an office in it.
+// slapd is a running OpenLDAP server with the directory of an office.
 type slapd struct{ *mailtest.Slapd }
 
 const root = "dc=office,dc=example"
 
-// newSlapd fills a directory and serves it.
+// newSlapd starts a slapd with its entries.
 func newSlapd(t *testing.T) *slapd {
 	t.Helper()
 	return &slapd{mailtest.NewSlapd(t, mailtest.SlapdConfig{
@@ -49,7 +49,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// config is one that searches with an account of its own.
+// config returns a Config with a search account.
 func (s *slapd) config(t *testing.T) Config {
 	t.Helper()
 	must(t, os.WriteFile(s.File("password"), []byte("of the searching account\n"), 0o600))
@@ -72,7 +72,7 @@ func open(t *testing.T, cfg Config) *Directory {
 	return d
 }
 
-// modify changes an entry as the administrator of the directory does.
+// modify changes an entry as the directory's administrator would.
 func (s *slapd) modify(t *testing.T, dn, attr string, values ...string) {
 	t.Helper()
 	c, err := ldapv3.DialURL("ldap://" + s.Plain)
@@ -202,7 +202,7 @@ func testPasswords(t *testing.T, s *slapd) {
 	}
 	cfg := s.config(t)
 	cfg.Base = "dc=nowhere"
-	if _, err := open(t, cfg).Check(t.Context(), anna, "annas secret"); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "the base is not there") {
+	if _, err := open(t, cfg).Check(t.Context(), anna, "annas secret"); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "the base does not exist") {
 		t.Errorf("with a base that is not there: %v", err)
 	}
 }
@@ -477,7 +477,7 @@ func TestSlapdUnderLoad(t *testing.T) {
 	wg.Wait()
 }
 
-// lockedBuffer is a log that several write.
+// lockedBuffer is a log for several writers.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

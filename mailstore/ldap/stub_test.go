@@ -17,8 +17,8 @@ import (
 	ldapv3 "github.com/go-ldap/ldap/v3"
 )
 
-// world is servers that exist only here, on pipes: what hosts there are, how they
-// are, and what their common directory holds.
+// world simulates servers over pipes: the hosts, their states, and the contents of their common
+// directory.
 type world struct {
 	mu         sync.Mutex
 	state      map[string]string              // by host: "up", "refused", "blackhole" (no answer to a SYN), "hanging" (connects and says nothing)
@@ -48,7 +48,7 @@ func (w *world) set(host, state string) {
 	w.state[host] = state
 }
 
-// cut drops every connection.
+// cut closes every connection.
 func (w *world) cut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -199,7 +199,7 @@ func (w *world) search(filter string) []map[string]string {
 	return found
 }
 
-// office is a directory of this world with one person in it.
+// office is a Directory of this world with one user.
 func (w *world) office(t *testing.T, change func(*Config)) (*Directory, *lockedBuffer) {
 	t.Helper()
 	w.password["cn=search"] = "s"
@@ -226,7 +226,7 @@ func (w *world) office(t *testing.T, change func(*Config)) (*Directory, *lockedB
 	return d, log
 }
 
-// person puts somebody into the directory.
+// person adds a user to the directory.
 func (w *world) person(name, password string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -237,7 +237,7 @@ func (w *world) person(name, password string) {
 	w.entries["(mail="+name+"@office.example)"] = e
 }
 
-// remove takes somebody out.
+// remove deletes a user.
 func (w *world) remove(name string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

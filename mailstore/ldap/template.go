@@ -10,12 +10,12 @@ import (
 	ldapv3 "github.com/go-ldap/ldap/v3"
 )
 
-// maxLogin bounds what is asked about, in octets: an address has no more.
+// maxLogin limits a login name, in octets, to the length of an address.
 const maxLogin = 254
 
-var errPercent = errors.New("behind a per cent sign must stand u (user name), d (domain), a (address) or %")
+var errPercent = errors.New("a per cent sign must be followed by u (user name), d (domain), a (address) or %")
 
-// expand puts the values of a login into a template, each escaped.
+// expand inserts the values of a login into a template, each escaped.
 func expand(template string, l Login, escape func(string) string) (string, error) {
 	var b strings.Builder
 	for {
@@ -43,7 +43,7 @@ func expand(template string, l Login, escape func(string) string) (string, error
 	}
 }
 
-// address is what a directory would have as a mail address: nothing is quoted.
+// address is the login as a mail address of the directory, without quoting.
 func (l Login) address() string {
 	if l.Domain == "" {
 		return l.User
@@ -51,18 +51,18 @@ func (l Login) address() string {
 	return l.User + "@" + string(l.Domain)
 }
 
-// check refuses what is nobody's name in any directory.
+// check refuses names that no directory can contain.
 func (l Login) check() error {
-	if l.User == "" || len(l.address()) > maxLogin || !utf8.ValidString(l.User) || strings.ContainsFunc(l.User, unicode.IsControl) {
+	if l.User == "" || len(l.address()) > maxLogin || !utf8.ValidString(l.User) ||
+		strings.ContainsFunc(l.User, unicode.IsControl) {
 		return fmt.Errorf("%w: not a user name", ErrNotFound)
 	}
 	return nil
 }
 
-// userDN is whom to log in as: a distinguished name, or, where the template makes
-// none, one of the other forms that Active Directory takes (MS-ADTS 5.1.1.1.1).
-// Those have no way to escape, so a user name in them may hold nothing that
-// parts such names.
+// userDN is the name to bind as: a distinguished name, or one of the other forms that Active
+// Directory accepts (MS-ADTS 5.1.1.1.1). Those have no escaping, so a user name in them must not
+// contain their separators.
 func userDN(template string, l Login) (string, error) {
 	if isDN(template) {
 		return expand(template, l, ldapv3.EscapeDN)
@@ -82,8 +82,8 @@ func isDN(template string) bool {
 	return err == nil && len(dn.RDNs) > 0
 }
 
-// unprefixed takes the library's own word off an error: LDAP Result Code 201
-// "Filter Compile Error" is no result of a server's.
+// unprefixed removes the library's own result codes from an error: "LDAP Result Code 201 Filter
+// Compile Error" does not come from a server.
 func unprefixed(err error) error {
 	if e, ok := errors.AsType[*ldapv3.Error](err); ok && e.ResultCode >= ldapv3.ErrorNetwork {
 		return errors.New(strings.TrimPrefix(e.Err.Error(), "ldap: "))

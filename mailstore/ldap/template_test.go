@@ -67,7 +67,7 @@ func TestUserDN(t *testing.T) {
 	}
 }
 
-// A user name never changes what a template means.
+// A user name must never change the meaning of a template.
 func FuzzTemplates(f *testing.F) {
 	for _, s := range []string{"anna", "*)(uid=*", ",ou=admins", "#x", " x ", `\2a`, "\x00", "+", "%u", "=", "ä", "\xff"} {
 		f.Add(s)
@@ -113,10 +113,10 @@ func TestConfigIsChecked(t *testing.T) {
 		want   string
 	}{
 		{func(c *Config) { c.Servers = nil }, "no server"},
-		{func(c *Config) { c.Servers = []string{"dc1"} }, "neither ldap:// nor ldaps://"},
-		{func(c *Config) { c.Servers = []string{"ldap://"} }, "names no host"},
-		{func(c *Config) { c.Servers = []string{"ldap://dc1/dc=x"} }, "more than host and port"},
-		{func(c *Config) { c.Servers = []string{"ldap://u:p@dc1"} }, "more than host and port"},
+		{func(c *Config) { c.Servers = []string{"dc1"} }, "does not begin with ldap:// or ldaps://"},
+		{func(c *Config) { c.Servers = []string{"ldap://"} }, "has no host"},
+		{func(c *Config) { c.Servers = []string{"ldap://dc1/dc=x"} }, "more than a host and a port"},
+		{func(c *Config) { c.Servers = []string{"ldap://u:p@dc1"} }, "more than a host and a port"},
 		{func(c *Config) { c.Servers = []string{"ldap://dc1:x"} }, "not a URL"},
 		{func(c *Config) { c.Base = "" }, "neither"},
 		{func(c *Config) { c.BindDN = "cn=x" }, "no password"},

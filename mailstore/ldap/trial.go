@@ -10,19 +10,18 @@ import (
 	ldapv3 "github.com/go-ldap/ldap/v3"
 )
 
-// A Step is one thing that Test tried.
+// A Step is one step of Test.
 type Step struct {
-	Server string // its URL; "" for what no single server does
-	What   string // as in "connect"
-	Detail string // what was found
-	Err    error  // nil: it went well
+	Server string // its URL; "" for a step that is not about one server
+	What   string // such as "connect"
+	Detail string // the result
+	Err    error  // nil: success
 	Took   time.Duration
 }
 
-// Test tries every server by itself, whatever is known of it, and says what it
-// found: whether it can be reached, encrypted as it is to be, whether the account
-// that searches can log in, and whether the base is there. With a login it also
-// looks for that one, and with a password checks it. Nothing of it is kept.
+// Test tries every server, even one that is down, and reports each step: connect, with encryption
+// if configured; log in as the search account; and search below the base. With a login it also
+// finds that user, and with a password it checks the password. It caches no result.
 func (d *Directory) Test(ctx context.Context, login Login, password string) []Step {
 	t := &trial{d: d, ctx: ctx}
 	for _, s := range d.pool.servers {
@@ -34,15 +33,17 @@ func (d *Directory) Test(ctx context.Context, login Login, password string) []St
 		return t.steps
 	}
 	if d.cfg.Base != "" && (d.cfg.UserDN == "" || d.cfg.BindDN != "") {
-		if t.step("find "+login.address(), func() (string, error) { return t.find(login) }) || d.cfg.AddressFilter == "" || login.Domain == "" {
-			// a person
+		if t.step("find "+login.address(), func() (string, error) { return t.find(login) }) ||
+			d.cfg.AddressFilter == "" || login.Domain == "" {
+			// no group to look for
 		} else if p, err := t.findGroup(login); !errors.Is(err, ErrNotFound) {
-			t.step("find the group "+login.address(), func() (string, error) { return describeGroup(p), err })
+			t.step("find the group "+login.address(),
+				func() (string, error) { return describeGroup(p), err })
 		}
 	}
 	if password != "" {
 		t.step("check the password of "+login.address(), func() (string, error) {
-			p, err := d.ask(ctx, login, password)
+			p, err := d.verify(ctx, login, password)
 			return describe(p), err
 		})
 	}
@@ -56,7 +57,7 @@ type trial struct {
 	steps  []Step
 }
 
-// step tries something and reports whether it went well.
+// step runs try as a step, and reports success.
 func (t *trial) step(what string, try func() (string, error)) bool {
 	began := time.Now()
 	detail, err := try()
@@ -81,22 +82,24 @@ func (t *trial) tryServer() {
 		return
 	}
 	defer c.Close()
-	if cfg.BindDN != "" && !t.step("log in as "+cfg.BindDN, func() (string, error) { return "", t.d.pool.logIn(c) }) {
+	if cfg.BindDN != "" &&
+		!t.step("log in as "+cfg.BindDN, func() (string, error) { return "", t.d.pool.logIn(c) }) {
 		return
 	}
 	if cfg.Base == "" || cfg.UserDN != "" && cfg.BindDN == "" {
-		return // only a user himself may look
+		return // there is no search account
 	}
 	t.step("search below "+cfg.Base, func() (string, error) {
 		if _, err := t.d.read(c, cfg.Base, "(objectClass=*)", []string{"1.1"}); err != nil {
 			return "", fmt.Errorf("the base: %w", err)
 		}
-		some, err := t.d.search(c, cfg.Base, ldapv3.ScopeWholeSubtree, "("+cfg.MailboxAttr+"=*)", 1, []string{"1.1"})
+		some, err := t.d.search(c, cfg.Base, ldapv3.ScopeWholeSubtree, "("+cfg.MailboxAttr+"=*)", 1,
+			[]string{"1.1"})
 		switch {
 		case err != nil:
 			return "", err
 		case len(some) == 0:
-			return "", fmt.Errorf("%w: no entry with %s is to be seen", ErrNotFound, cfg.MailboxAttr)
+			return "", fmt.Errorf("%w: no entry with %s is visible", ErrNotFound, cfg.MailboxAttr)
 		}
 		return "for example " + some[0].DN, nil
 	})
@@ -111,7 +114,7 @@ func (t *trial) find(login Login) (detail string, err error) {
 	return detail, err
 }
 
-// findGroup looks a login's address up as that of a group.
+// findGroup looks up the login's address as a group.
 func (t *trial) findGroup(login Login) (p Person, err error) {
 	err = t.d.pool.do(t.ctx, searching, func(c *conn) error {
 		p, err = t.d.findAddress(t.ctx, c, login)
@@ -127,7 +130,7 @@ func describeGroup(p Person) string {
 	return fmt.Sprintf("%s, %d members", p.DN, len(p.Members))
 }
 
-// protection says how a connection is encrypted.
+// protection describes the encryption of a connection.
 func (c *conn) protection() string {
 	state, ok := c.TLSConnectionState()
 	if !ok {

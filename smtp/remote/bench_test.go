@@ -15,7 +15,7 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// sink takes mail on loopback as fast as it can.
+// sink accepts mail on loopback as fast as it can.
 func sink(b *testing.B) netip.AddrPort {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

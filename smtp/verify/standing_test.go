@@ -7,7 +7,7 @@ import (
 	"pillarbox/smtp"
 )
 
-// TestStanding: what vouches for the author in the header says nothing about the reverse-path of another domain.
+// TestStanding checks that a verified author proves nothing about a reverse-path in another domain.
 func TestStanding(t *testing.T) {
 	spf := func(v Value, identity, domain string) SPF {
 		return SPF{Value: v, Identity: identity, Domain: addr.Domain(domain)}

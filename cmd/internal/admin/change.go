@@ -37,7 +37,7 @@ func (o *Service) explain(err error, domain addr.Domain, find string) error {
 	if err == nil || errors.As(err, new(*HintError)) {
 		return err
 	}
-	if nobody, ok := errors.AsType[*directory.NobodyError](err); ok {
+	if nobody, ok := errors.AsType[*directory.UnknownTargetError](err); ok {
 		return Hint(err, "'pillarbox admin mailbox add %s' makes a mailbox of that name", nobody.Target)
 	}
 	hosted, _ := o.Dir.Hosts(domain)

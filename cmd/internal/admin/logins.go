@@ -25,10 +25,12 @@ import (
 const secretsKey = "secrets.key"
 
 // NewKeeper makes what keeps passwords as a configuration says.
-func NewKeeper(cfg *config.Config) *auth.Keeper { return auth.NewKeeper(newVault(cfg), RulesOf(cfg)) }
+func NewKeeper(cfg *config.Config) *auth.SecretStore {
+	return auth.NewSecretStore(newVault(cfg), RulesOf(cfg))
+}
 
-func newVault(cfg *config.Config) *auth.Vault {
-	return auth.NewVault(cmp.Or(cfg.LogIns.KeyFile, filepath.Join(cfg.Data, secretsKey)))
+func newVault(cfg *config.Config) *auth.SecretKey {
+	return auth.NewSecretKey(cmp.Or(cfg.LogIns.KeyFile, filepath.Join(cfg.Data, secretsKey)))
 }
 
 // RulesOf are the rules for new passwords.

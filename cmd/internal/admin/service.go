@@ -58,7 +58,7 @@ type Service struct {
 	// Devices are the machines that may send without a log-in.
 	Devices *devices.Registry
 	// Keeper makes what is kept of passwords.
-	Keeper *auth.Keeper
+	Keeper *auth.SecretStore
 	// Checkpoint empties the store's log before mail is put back: the log knows messages by mailbox and name. nil: no log
 	// can hold any.
 	Checkpoint func() error
@@ -169,7 +169,7 @@ func (o *Service) Config() *config.Config { return o.cfg.Load() }
 // CA cannot be read; all else is in force even so.
 func (o *Service) SetConfig(cfg *config.Config) error {
 	if old := o.cfg.Swap(cfg); old != nil && old.LogIns.KeyFile != cfg.LogIns.KeyFile {
-		o.Keeper.SetVault(newVault(cfg))
+		o.Keeper.SetKey(newVault(cfg))
 	}
 	o.Keeper.SetRules(RulesOf(cfg))
 	err := o.sources.configure(cfg, o.log)

@@ -64,7 +64,7 @@ type Daemon struct {
 	office *admin.Service
 	certs  *certs.Manager
 	acme   *acme.Keeper
-	guard  *connlimit.Guard
+	guard  *connlimit.Limiter
 	bans   *auth.Bans
 	logins *auth.Authenticator
 	users  *connlimit.Accounts // sessions of each user who sends
@@ -138,7 +138,7 @@ func (d *Daemon) assemble(cfg *config.Config) (err error) {
 	d.acme = acme.NewKeeper(cfg.ACME(), d.acmeInstalled, d.log)
 	d.bans = auth.NewBans(banOptions(cfg), d.log)
 	d.logins = auth.New(d.office.Dir, auth.Options{
-		Log: d.log, Bans: d.bans, Keeper: d.office.Keeper, Backend: d.office.Backend, Certificate: d.clientCertificate,
+		Log: d.log, Bans: d.bans, Secrets: d.office.Keeper, Backend: d.office.Backend, Certificate: d.clientCertificate,
 		FreeMemory: d.parts.FreeMemory,
 	})
 	d.logins.SetSettings(d.office.AuthSettings())

@@ -18,7 +18,7 @@ func (d *Daemon) turn(match func(r *route.Route, domain addr.Domain) bool) (serv
 		return server.Turn{}, err
 	}
 	return server.Turn{Messages: claimed.Messages(), Send: func(c net.Conn, client string) {
-		turned := d.sender.remote.Load().Turn(c, client)
+		turned := d.sender.remote.Load().Reverse(c, client)
 		defer turned.Close()
 		claimed.Run(&turnedSender{d.sender, turned})
 	}}, nil
@@ -27,7 +27,7 @@ func (d *Daemon) turn(match func(r *route.Route, domain addr.Domain) bool) (serv
 // turnedSender sends what a sender does, over one connection.
 type turnedSender struct {
 	*sender
-	turned *remote.Turned
+	turned *remote.ReversedConn
 }
 
 // Deliver implements queue.Deliverer.

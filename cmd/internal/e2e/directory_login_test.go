@@ -85,8 +85,8 @@ func TestDirectoryConnections(t *testing.T) {
 		{"LDAPS of another name", []string{`servers = ["ldaps://localhost:` + securePort + `"]`, `ca_file = "` + d.File("ca.pem") + `"`}, false,
 			"x509: certificate is not valid for any names, but wanted to match localhost"},
 		{"search account with a wrong password", []string{`password_file = "` + d.File("wrong.password") + `"`}, false,
-			"log-in as cn=search,dc=office,dc=example: the directory refuses the password: wrong password"},
-		{"base that is not there", []string{`base = "dc=nowhere"`}, false, "the base is not there, or not for the account that searches"},
+			"login as cn=search,dc=office,dc=example: the directory refuses the password: wrong password"},
+		{"base that is not there", []string{`base = "dc=nowhere"`}, false, "the base does not exist, or the search account may not read it"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			d.write(t, "wrong.password", "nonsense\n")

@@ -147,11 +147,11 @@ func TestDirectoryCommands(t *testing.T) {
 			"- check the password of anna@office.example FAILED", "the directory refuses the password: wrong password", "pillarbox: this user cannot log in as it is",
 		}},
 		{"", []string{"test", "corp", "nobody"}, 1, []string{
-			"- find nobody@office.example FAILED", "not in the directory: nothing below dc=office,dc=example matches (|(uid=nobody)(mail=nobody@office.example))",
+			"- find nobody@office.example FAILED", "not in the directory: no entry below dc=office,dc=example matches (|(uid=nobody)(mail=nobody@office.example))",
 			"no mailbox has this name, and the directory names none that could be made here",
 		}},
 		{"", []string{"test", "corp", "printer"}, 1, []string{"- find printer@office.example ok", "open the mailbox of printer@office.example FAILED", "this user cannot log in"}},
-		{"", []string{"test", "corp", "twin"}, 1, []string{"several entries fit", "uid=twin,ou=others,dc=office,dc=example"}},
+		{"", []string{"test", "corp", "twin"}, 1, []string{"several entries match", "uid=twin,ou=others,dc=office,dc=example"}},
 		{"", []string{"test", "passwords", anna}, 0, []string{
 			"not yet: 'pillarbox admin domain method office.example directory:passwords' switches over; directory:corp checks its password now",
 		}},

@@ -62,7 +62,7 @@ func TestDirectoryPeople(t *testing.T) {
 		t.Fatal("emil has a mailbox already")
 	}
 	o.wantDoors(t, "emil", emilLDAP, "", "")
-	s.wantLog(t, `msg="mailbox made at its first log-in" mailbox=`+emil)
+	s.wantLog(t, `msg="mailbox made at its first login" mailbox=`+emil)
 
 	// A member who is elsewhere gets his copy by the queue.
 	o.deliver(t, letter("to the list"), "list@"+domain)

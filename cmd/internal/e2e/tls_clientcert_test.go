@@ -187,7 +187,7 @@ func TestClientCertRefused(t *testing.T) {
 	if n := s.logIns("EXTERNAL") - before; n != 0 {
 		t.Errorf("%d log-ins by certificates that do not do", n)
 	}
-	s.wantLog(t, "the client certificate is not, or no longer, one of the mailbox")
+	s.wantLog(t, "the client certificate is not valid for this mailbox")
 	s.wantLogIn(t, o.externalList(t, "pop3s", "implicit", anna, good), "EXTERNAL")
 
 	list := o.pillarbox(t, "", "admin", "tls", "client-certs", anna)

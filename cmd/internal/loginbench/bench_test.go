@@ -141,7 +141,7 @@ func newOffice(b *testing.B) *office {
 
 	o := &office{dir: directory.New(root, directory.Options{})}
 	must(o.dir.AddDomain("office.example"))
-	keeper := auth.NewKeeper(auth.NewVault(filepath.Join(data, "secrets.key")), auth.Rules{Store: directory.SecretKinds()})
+	keeper := auth.NewSecretStore(auth.NewSecretKey(filepath.Join(data, "secrets.key")), auth.Rules{Store: directory.SecretKinds()})
 	set, err := keeper.New(addr.Address{Local: "user", Domain: "office.example"}, o.account, password, time.Now())
 	must(err)
 	must(set(&o.account))

@@ -328,7 +328,7 @@ func (r *run) allMissing() error {
 	return nil
 }
 
-func (r *run) mailbox(dir *directory.Directory, keeper *auth.Keeper, box addr.Address, password Password) error {
+func (r *run) mailbox(dir *directory.Directory, keeper *auth.SecretStore, box addr.Address, password Password) error {
 	_, err := dir.Mailbox(box)
 	exists := err == nil
 	if err != nil && !errors.Is(err, directory.ErrNotFound) {

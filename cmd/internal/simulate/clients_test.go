@@ -148,6 +148,7 @@ func (w *world) send(s *Step) {
 		w.refusedEarly("MAIL", code, text)
 		return
 	}
+	still, moves := w.moving.Load() == 0, w.moves.Load()
 	out := &sending{step: s, boxes: make(map[string][]*box), names: make(map[*box]string)}
 	for _, to := range slices.Compact(slices.Sorted(slices.Values(s.To))) {
 		w.recipient(c, out, to)
@@ -160,7 +161,7 @@ func (w *world) send(s *Step) {
 		return
 	}
 	w.took(out, flying, "")
-	calm, moves := w.calm() && w.moving.Load() == 0, w.moves.Load()
+	calm := w.calm() && still
 	data := stuff(text) + ".\r\n"
 	if s.Pause > 0 && s.How != "drop" {
 		_, _ = io.WriteString(c, data[:len(data)/2]) // the rest fails too
@@ -463,9 +464,6 @@ func (w *world) identify(b *box, uid, text string) string {
 			name = m.reported(b, uid, token, final[1], action[1])
 		}
 		return name
-	}
-	if !whole && w.faults.excused() {
-		return ""
 	}
 	if !whole {
 		m.violation("message %s (uid %s) in %s is damaged: %d octets, %.100q", cmp.Or(m.uids[uid], token), uid, b.name, len(text), text)

@@ -181,9 +181,6 @@ func (w *world) arrivedAway(text, from string, to []string, told bool) {
 		w.model.reportAway(envelope(text, token), text, to)
 		return
 	}
-	if !whole && w.faults.excused() {
-		return
-	}
 	for _, rcpt := range to {
 		w.log("the sink took %s for %s (told: %v)", token, rcpt, told)
 		w.model.took(token, rcpt, told)

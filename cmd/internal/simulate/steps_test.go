@@ -410,13 +410,6 @@ const noticed = 15 * time.Second
 
 func (f *faults) doubtful() bool { return !f.unwritten.IsZero() && time.Since(f.unwritten) < noticed }
 
-// excused reports whether what is read may be damaged, and no server could know.
-func (f *faults) excused() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.doubtful()
-}
-
 func (f *faults) clear() {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -325,6 +325,9 @@ func (w *world) end(how string, goroutines int) {
 		w.fail("%d ends of connections are left open", n)
 	}
 	w.network.cut()
+	if w.disk.Slow() {
+		time.Sleep(10 * time.Second) // a session that was cut off may wait for its last write yet
+	}
 	synctest.Wait()
 	if runtime.NumGoroutine() > goroutines {
 		w.goroutines()

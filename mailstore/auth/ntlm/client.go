@@ -8,26 +8,26 @@ import (
 	"golang.org/x/text/encoding/charmap"
 )
 
-// A Client is the client's side of one exchange. It speaks NTLMv2 only.
+// A Client is the client side of one exchange. It sends NTLMv2 only.
 type Client struct {
-	User, Domain string // the domain may be empty, and stays so
+	User, Domain string // the domain may be empty
 	Password     string
-	Workstation  string    // what the server may log; may be empty
-	Nonce        [8]byte   // random, and never used before
-	Time         time.Time // now
+	Workstation  string    // for the server's log; may be empty
+	Nonce        [8]byte   // random, and new for each exchange
+	Time         time.Time // the current time
 }
 
 const wanted = flagUnicode | flagOEM | flagTarget | flagNTLM | flagAlwaysSign | flagSession | flagTargetInfo
 
-// Negotiate is the client's first message.
+// Negotiate returns the client's first message.
 func (c *Client) Negotiate() []byte {
-	msg := newMessage(negotiateType, 32) // with two empty names
+	msg := newMessage(negotiateType, 32) // the names are empty
 	binary.LittleEndian.PutUint32(msg[12:], wanted)
 	return msg
 }
 
-// Authenticate answers a CHALLENGE_MESSAGE with an AUTHENTICATE_MESSAGE. The
-// error is ErrMessage, or says that the server cannot write the name.
+// Authenticate answers a CHALLENGE_MESSAGE with an AUTHENTICATE_MESSAGE. The error is ErrMessage,
+// or says that the server's encoding lacks a character of a name.
 func (c *Client) Authenticate(challenge []byte) ([]byte, error) {
 	got, err := parseChallenge(challenge)
 	if err != nil {
@@ -37,7 +37,7 @@ func (c *Client) Authenticate(challenge []byte) ([]byte, error) {
 	a := authenticate{flags: got.flags & wanted}
 	a.nt = responseV2(key, got.nonce[:], c.blob(got.info))
 	a.lm = append(hmacMD5(key, got.nonce[:], c.Nonce[:]), c.Nonce[:]...)
-	if pair(got.info, avTime) != nil { // 3.1.5.1.2: with a time, no LMv2
+	if pair(got.info, avTime) != nil { // 3.1.5.1.2: no LMv2 if the server sent a time
 		a.lm = make([]byte, 24)
 	}
 	for _, f := range []struct {
@@ -55,8 +55,8 @@ func (c *Client) Authenticate(challenge []byte) ([]byte, error) {
 	return msg, nil
 }
 
-// blob is the NTLMv2_CLIENT_CHALLENGE (2.2.2.7), with the four zeros behind it
-// that are not in its picture, but in all of the examples.
+// blob is the NTLMv2_CLIENT_CHALLENGE (2.2.2.7), followed by four zeros, which its diagram lacks
+// but all examples have.
 func (c *Client) blob(info []byte) []byte {
 	b := binary.LittleEndian.AppendUint64(nil, 0x0101)
 	if t := pair(info, avTime); len(t) == 8 {
@@ -80,7 +80,7 @@ func encodeName(name string, flags uint32) ([]byte, error) {
 	}
 	b, err := charmap.Windows1252.NewEncoder().Bytes([]byte(name))
 	if err != nil {
-		return nil, fmt.Errorf("the server has no characters for the name %q", name)
+		return nil, fmt.Errorf("the server's encoding cannot represent the name %q", name)
 	}
 	return b, nil
 }

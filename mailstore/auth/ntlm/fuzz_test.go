@@ -6,7 +6,7 @@ import (
 	"unsafe"
 )
 
-// inside tells whether a part of a message is one, and not a copy or something else.
+// inside reports whether part is a slice of the message, and not a copy.
 func inside(msg, part []byte) bool {
 	if len(part) == 0 {
 		return true
@@ -15,8 +15,8 @@ func inside(msg, part []byte) bool {
 	return at >= start && at+uintptr(len(part)) <= start+uintptr(len(msg))
 }
 
-// What parses lies in the message, survives being written and read again, and
-// matches no hash that it was not made from.
+// Parsed fields are inside the message, survive marshalling, and match no hash that they were not
+// made from.
 func FuzzAuthenticate(f *testing.F) {
 	for _, v := range published {
 		f.Add(unhex(f, v.authenticate))
@@ -70,14 +70,15 @@ func FuzzChallenge(f *testing.F) {
 		if err != nil || r.User != "anna" || r.Domain != "OFFICE" || r.Version != V2 {
 			t.Fatalf("the client answered %x: %+v, %v", answer, r, err)
 		}
-		// A server may ask for a code in its own pairs, and the client makes none.
+		// A server may request a message integrity code in its pairs, but this client makes
+		// none.
 		if pair(c.info, avFlags) == nil && !r.Matches(Hash("secret")) {
 			t.Fatalf("the client's answer %x does not match", answer)
 		}
 	})
 }
 
-// Any first message gets a challenge that a client can read, or none.
+// Every first message gets a challenge that a client can parse, or an error.
 func FuzzNegotiate(f *testing.F) {
 	f.Add((&Client{}).Negotiate())
 	f.Add(unbase64(f, micNegotiate))

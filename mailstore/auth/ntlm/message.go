@@ -12,16 +12,16 @@ const (
 	challengeType    = 2
 	authenticateType = 3
 
-	negotiateSize    = 16 // signature, type and flags: more of it is not needed
+	negotiateSize    = 16 // signature, type and flags; the rest is not needed
 	challengeSize    = 32 // without target information, as before Windows 2000
-	challengeHeader  = 56 // as written: with target information and version
+	challengeHeader  = 56 // as written here: with target information and version
 	authenticateSize = 52 // without session key and flags, as the oldest clients send it
-	flagsSize        = 64 // with them
-	micOffset        = 72 // behind them, and the version of Windows
+	flagsSize        = 64 // with session key and flags
+	micOffset        = 72 // after those and the Windows version
 	micSize          = 16
 )
 
-// checkHeader makes sure of at least size octets of a message of the type.
+// checkHeader checks the signature, the type and the minimum size of a message.
 func checkHeader(msg []byte, kind uint32, size int) error {
 	switch {
 	case len(msg) > MaxMessage:
@@ -29,13 +29,13 @@ func checkHeader(msg []byte, kind uint32, size int) error {
 	case len(msg) < size, string(msg[:len(signature)]) != signature:
 		return ErrMessage
 	case binary.LittleEndian.Uint32(msg[8:]) != kind:
-		return fmt.Errorf("%w: not of type %d", ErrMessage, kind)
+		return fmt.Errorf("%w: its type is not %d", ErrMessage, kind)
 	}
 	return nil
 }
 
-// field is the octets that the descriptor at an offset of the header points to.
-// Fields may overlap, but they lie behind the header and inside the message.
+// field returns the octets at the field descriptor at an offset of the header. Fields may overlap,
+// but must be after the header and inside the message.
 func field(msg []byte, at, header int) ([]byte, error) {
 	length := uint64(binary.LittleEndian.Uint16(msg[at:]))
 	offset := uint64(binary.LittleEndian.Uint32(msg[at+4:]))
@@ -43,12 +43,12 @@ func field(msg []byte, at, header int) ([]byte, error) {
 	case length == 0: // the offset may be anything
 		return nil, nil
 	case offset < uint64(header), offset+length > uint64(len(msg)):
-		return nil, fmt.Errorf("%w: a field outside of it", ErrMessage)
+		return nil, fmt.Errorf("%w: a field is outside the message", ErrMessage)
 	}
 	return msg[offset : offset+length : offset+length], nil
 }
 
-// appendField puts data at the end of a message, and its descriptor into the header.
+// appendField appends data to a message and writes its descriptor into the header.
 func appendField(msg []byte, at int, data []byte) []byte {
 	binary.LittleEndian.PutUint16(msg[at:], uint16(len(data)))
 	binary.LittleEndian.PutUint16(msg[at+2:], uint16(len(data)))
@@ -63,8 +63,7 @@ func newMessage(kind uint32, size int) []byte {
 	return msg
 }
 
-// parseNegotiate gives the flags of a NEGOTIATE_MESSAGE (2.2.1.1). The names in
-// it are nobody's business.
+// parseNegotiate returns the flags of a NEGOTIATE_MESSAGE (2.2.1.1) and ignores its names.
 func parseNegotiate(msg []byte) (flags uint32, err error) {
 	if err := checkHeader(msg, negotiateType, negotiateSize); err != nil {
 		return 0, err
@@ -74,7 +73,7 @@ func parseNegotiate(msg []byte) (flags uint32, err error) {
 
 // challenge is a CHALLENGE_MESSAGE (2.2.1.2).
 type challenge struct {
-	target []byte // name, in the encoding that the flags say
+	target []byte // name of the target, encoded as the flags say
 	flags  uint32
 	nonce  [8]byte
 	info   []byte // AV pairs
@@ -110,12 +109,12 @@ func (c *challenge) marshal() []byte {
 // authenticate is an AUTHENTICATE_MESSAGE (2.2.1.3).
 type authenticate struct {
 	lm, nt       []byte // responses
-	domain, user []byte // in the encoding that the flags say
+	domain, user []byte // encoded as the flags say
 	workstation  []byte
 	sessionKey   []byte // encrypted
 	flags        uint32
 	hasFlags     bool
-	mic          []byte // nil: the message has no room for one
+	mic          []byte // message integrity code; nil if the message has no room for one
 }
 
 func parseAuthenticate(msg []byte) (authenticate, error) {
@@ -123,7 +122,7 @@ func parseAuthenticate(msg []byte) (authenticate, error) {
 	if err := checkHeader(msg, authenticateType, authenticateSize); err != nil {
 		return a, err
 	}
-	payload := len(msg) // where the first field is
+	payload := len(msg) // offset of the first field
 	read := func(at int) (data []byte) {
 		data, err := field(msg, at, authenticateSize)
 		if err != nil {
@@ -140,7 +139,7 @@ func parseAuthenticate(msg []byte) (authenticate, error) {
 		a.sessionKey = read(52)
 	}
 	if payload < 0 {
-		return authenticate{}, fmt.Errorf("%w: a field outside of it", ErrMessage)
+		return authenticate{}, fmt.Errorf("%w: a field is outside the message", ErrMessage)
 	}
 	if payload >= micOffset+micSize {
 		a.mic = msg[micOffset : micOffset+micSize : micOffset+micSize]
@@ -154,13 +153,14 @@ func (a *authenticate) marshal() []byte {
 	for _, f := range []struct {
 		at   int
 		data []byte
-	}{{28, a.domain}, {36, a.user}, {44, a.workstation}, {12, a.lm}, {20, a.nt}, {52, a.sessionKey}} {
+	}{{28, a.domain}, {36, a.user}, {44, a.workstation}, {12, a.lm}, {20, a.nt},
+		{52, a.sessionKey}} {
 		msg = appendField(msg, f.at, f.data)
 	}
 	return msg
 }
 
-// The AV pairs (2.2.2.1) that are read or written here.
+// The AV pairs (2.2.2.1) that are used here.
 const (
 	avEnd             = 0
 	avNetBIOSComputer = 1
@@ -177,8 +177,8 @@ func appendPair(info []byte, id uint16, value []byte) []byte {
 	return append(info, value...)
 }
 
-// pair finds the value of an AV pair; nil if there is none before the end, or
-// before what is no pair.
+// pair returns the value of an AV pair. It is nil if there is none before the end or before
+// malformed data.
 func pair(info []byte, id uint16) []byte {
 	for len(info) >= 4 {
 		got, size := binary.LittleEndian.Uint16(info), int(binary.LittleEndian.Uint16(info[2:]))

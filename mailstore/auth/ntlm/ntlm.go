@@ -1,10 +1,13 @@
-// Package ntlm makes and judges the messages of NTLM ([MS-NLMP]), the way in
-// which Windows programs log in without sending the password ("Secure Password
-// Authentication" in the mail programs). It is pure: nonces and times come from
-// the caller, and it keeps no state but that of one exchange.
+// Package ntlm creates and checks the messages of NTLM ([MS-NLMP]). Windows programs use NTLM to
+// log in without sending the password; mail programs call it "Secure Password Authentication".
 //
-// All forms of NTLM are weak: who sees an exchange can try passwords against
-// it at great speed, and who has the hash needs no password.
+// Start with [Server], the server side of one exchange; package auth calls it. [Client] is the
+// other side, for tests and tools. The package is pure: nonces and times come from the caller, and
+// it keeps no state beyond one exchange.
+//
+// All forms of NTLM are weak. An attacker who sees an exchange can try passwords against it at
+// great speed, and one who has the hash needs no password. So the package must never log a hash or
+// a response.
 package ntlm
 
 import (
@@ -17,19 +20,18 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
-	//lint:ignore SA1019 the protocol is made of it
+	//lint:ignore SA1019 the protocol requires MD4
 	"golang.org/x/crypto/md4"
 	"golang.org/x/text/encoding/charmap"
 )
 
-// MaxMessage is the longest message that is looked at, in octets. Those of the
-// clients in use have a few hundred.
+// MaxMessage is the maximum length of a message, in octets. Real clients send a few hundred.
 const MaxMessage = 8 << 10
 
-// ErrMessage is what all messages are that cannot be read.
+// ErrMessage means that a message cannot be parsed.
 var ErrMessage = errors.New("malformed NTLM message")
 
-// The negotiate flags ([MS-NLMP] 2.2.2.5) that mean something here.
+// The negotiate flags ([MS-NLMP] 2.2.2.5) that are used here.
 const (
 	flagUnicode      = 1 << 0
 	flagOEM          = 1 << 1
@@ -47,37 +49,37 @@ const (
 	flag56           = 1 << 31
 )
 
-// Version tells the forms of a response.
+// Version is the form of a response.
 type Version int
 
-// The versions of responses. An LM response, from before NTLM, never matches.
+// The versions of responses. An LM response, which is older than NTLM, never matches.
 const (
-	V1        Version = iota + 1 // NTLMv1: DES under the hash
-	V1Session                    // NTLMv1 with NTLM2 session security: also over a nonce of the client
-	V2                           // NTLMv2, and LMv2 where the response proper is missing
+	V1        Version = iota + 1 // NTLMv1: DES with the hash as key
+	V1Session                    // NTLMv1 with NTLM2 session security, which adds a nonce of the client
+	V2                           // NTLMv2, or LMv2 if the NT response is missing
 )
 
-// Hash is the NT hash of a password: MD4 over UTF-16LE, NTOWFv1 of [MS-NLMP]
-// 3.3.1. It is as good as the password.
+// Hash is the NT hash of a password: MD4 over UTF-16LE, NTOWFv1 of [MS-NLMP] 3.3.1. An attacker who
+// has it can log in by NTLM.
 func Hash(password string) []byte {
 	h := md4.New()
 	h.Write(encodeUTF16(password))
 	return h.Sum(nil)
 }
 
-// hashV2 is NTOWFv2 of [MS-NLMP] 3.3.2. The domain keeps its case.
+// hashV2 is NTOWFv2 of [MS-NLMP] 3.3.2. The user name is upper-cased, the domain is not.
 func hashV2(hash []byte, user, domain string) []byte {
 	return hmacMD5(hash, encodeUTF16(strings.ToUpper(user)+domain))
 }
 
-// responseV1 is DESL of [MS-NLMP] 6: three times DES over the challenge, under
-// the hash with five zeros behind it.
+// responseV1 is DESL of [MS-NLMP] 6: DES over the challenge with three keys, made of the hash and
+// five zero octets after it.
 func responseV1(hash, challenge []byte) []byte {
 	var keys [21]byte
 	copy(keys[:], hash)
 	response := make([]byte, 24)
 	for i := range 3 {
-		block, _ := des.NewCipher(desKey(keys[7*i : 7*i+7])) // fails on wrong sizes only
+		block, _ := des.NewCipher(desKey(keys[7*i : 7*i+7])) // fails only for wrong key sizes
 		block.Encrypt(response[8*i:], challenge)
 	}
 	return response
@@ -126,12 +128,11 @@ func decodeUTF16(b []byte) (string, error) {
 	return string(utf16.Decode(units)), nil
 }
 
-// decodeOEM takes the octets for UTF-8 or else for Windows-1252: the code page
-// of a client is known to the client only.
+// decodeOEM decodes UTF-8, or else Windows-1252: the server cannot know the client's code page.
 func decodeOEM(b []byte) string {
 	if utf8.Valid(b) {
 		return string(b)
 	}
-	s, _ := charmap.Windows1252.NewDecoder().String(string(b)) // every octet has a meaning in it
+	s, _ := charmap.Windows1252.NewDecoder().String(string(b)) // it assigns every octet
 	return s
 }

@@ -17,7 +17,7 @@ var (
 
 func newServer() *Server { return &Server{Target: testTarget, Nonce: testNonce, Time: testTime} }
 
-// logIn is a whole exchange.
+// logIn runs a whole exchange.
 func logIn(t *testing.T, c *Client, s *Server) *Response {
 	t.Helper()
 	challenge, err := s.Challenge(c.Negotiate())
@@ -52,7 +52,7 @@ func TestClientAndServer(t *testing.T) {
 	}
 }
 
-// The challenge to the first message of [MS-POP3] 4.1, taken apart.
+// The challenge to the first message of [MS-POP3] 4.1, parsed.
 func TestChallenge(t *testing.T) {
 	for name, tt := range map[string]struct {
 		asked, want uint32
@@ -82,8 +82,8 @@ func TestChallenge(t *testing.T) {
 	}
 }
 
-// A log-in by python3-ntlm-auth 1.4.0, with key exchange and a code over all
-// messages, its names not in Unicode.
+// A login by python3-ntlm-auth 1.4.0, with key exchange and a message integrity code. Its names are
+// not in Unicode.
 const (
 	micNegotiate    = "TlRMTVNTUAABAAAAMrCI4gYABgAoAAAAAwADAC4AAAAGAbEdAAAAD09GRklDRVdTMQ=="
 	micAuthenticate = `TlRMTVNTUAADAAAAGAAYAGcAAACuAK4AfwAAAAYABgBYAAAABgAGAF4AAAADAAMAZAAAABAAEAAtAQAAMoKJ4AAAAAAAAAAA
@@ -121,7 +121,7 @@ func TestMIC(t *testing.T) {
 	}
 }
 
-// Log-ins as curl's own test suite has them.
+// Logins from curl's own test suite.
 func TestCurl(t *testing.T) {
 	const nonce = "73 9d 40 61 50 e0 c8 d7"
 	for name, tt := range map[string]struct {
@@ -144,7 +144,7 @@ func TestCurl(t *testing.T) {
 	}
 }
 
-// Forms that old clients send, and what must never match.
+// Forms that old clients send, and forms that must never match.
 func TestResponses(t *testing.T) {
 	hash := Hash("secret")
 	key := hashV2(hash, "anna", "")
@@ -181,8 +181,8 @@ func TestResponses(t *testing.T) {
 	}
 }
 
-// The oldest clients end the header where session key and flags begin; then the
-// challenge's flags count.
+// The headers of the oldest clients end before session key and flags; then the challenge's flags
+// apply.
 func TestOldForm(t *testing.T) {
 	s := newServer()
 	negotiate := newMessage(negotiateType, negotiateSize)
@@ -239,7 +239,7 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
-// A server from before Windows 2000, or one that has no Unicode.
+// A server older than Windows 2000, or one without Unicode.
 func TestClientWithOldServer(t *testing.T) {
 	msg := newMessage(challengeType, challengeSize)
 	copy(msg[24:], testNonce[:])

@@ -8,26 +8,26 @@ import (
 	"time"
 )
 
-// Target is who the server says it is.
+// Target holds the names that the server sends.
 type Target struct {
-	NetBIOSDomain, NetBIOSComputer string // 15 ASCII characters each; the domain may be missing
+	NetBIOSDomain, NetBIOSComputer string // up to 15 ASCII characters each; the domain may be empty
 	DNSDomain, DNSComputer         string
 }
 
-// A Server is the server's side of one exchange: Challenge, then Authenticate.
+// A Server is the server side of one exchange: call Challenge, then Authenticate.
 type Server struct {
 	Target Target
-	Nonce  [8]byte   // random, and never used before
-	Time   time.Time // now
+	Nonce  [8]byte   // random, and new for each exchange
+	Time   time.Time // the current time
 
 	negotiate []byte // the messages so far
 	challenge []byte
-	flags     uint32 // that the challenge has
+	flags     uint32 // of the challenge
 }
 
-// echoed are the flags that a client gets when it asks for them. Those of signing
-// and sealing cost nothing, since nothing is signed or sealed after a log-in to
-// a mail server, but some clients insist on what they asked for.
+// echoed flags are granted if the client asks for them. The flags for signing and sealing cost
+// nothing, since mail servers sign and seal nothing after the login, but some clients insist on
+// them.
 const echoed = flagTarget | flagSign | flagSeal | flagAlwaysSign | flagSession | flag128 | flagKeyExchange | flag56
 
 // Challenge answers a NEGOTIATE_MESSAGE with a CHALLENGE_MESSAGE.
@@ -40,7 +40,8 @@ func (s *Server) Challenge(negotiate []byte) ([]byte, error) {
 	if name == "" {
 		name, kind = s.Target.NetBIOSComputer, flagTargetServer
 	}
-	c := challenge{flags: asked&echoed | kind | flagNTLM | flagTargetInfo, nonce: s.Nonce, info: s.info()}
+	c := challenge{flags: asked&echoed | kind | flagNTLM | flagTargetInfo, nonce: s.Nonce,
+		info: s.info()}
 	if asked&flagUnicode != 0 {
 		c.flags |= flagUnicode
 		c.target = encodeUTF16(name)
@@ -69,15 +70,15 @@ func (s *Server) info() (info []byte) {
 	return appendPair(info, avEnd, nil)
 }
 
-// fileTime counts the 100 ns since 1601, as Windows does.
+// fileTime is a Windows time: units of 100 ns since 1601.
 func fileTime(t time.Time) uint64 {
 	const from1601to1970 = 11_644_473_600 // seconds
 	return uint64(t.Unix()+from1601to1970)*10_000_000 + uint64(t.Nanosecond()/100)
 }
 
-// A Response is who a client says it is, and how it proves it.
+// A Response is a client's claimed identity and its proof.
 type Response struct {
-	User, Domain string // as the client wrote them; both may be empty
+	User, Domain string // as the client sent them; both may be empty
 	Version      Version
 
 	authenticate
@@ -85,8 +86,8 @@ type Response struct {
 	message []byte
 }
 
-// Authenticate takes an AUTHENTICATE_MESSAGE apart. It must follow Challenge,
-// and the message must not change while the Response is in use.
+// Authenticate parses an AUTHENTICATE_MESSAGE. Challenge must be called first. The message must not
+// change while the Response is in use.
 func (s *Server) Authenticate(msg []byte) (*Response, error) {
 	if s.challenge == nil {
 		return nil, ErrMessage
@@ -118,24 +119,27 @@ const (
 	blobSize  = 28 // of an NTLMv2_CLIENT_CHALLENGE (2.2.2.7) without AV pairs
 )
 
-// version goes by the form of the responses, as servers do; 0 is none of them.
+// version deduces the version from the sizes of the responses, as other servers do; 0 means that
+// they fit no version.
 func (a *authenticate) version() Version {
 	switch {
 	case len(a.nt) >= proofSize+blobSize:
 		return V2
-	case len(a.nt) == 0 && len(a.lm) == 24: // LMv2, or LM, which does not match then
+	case len(a.nt) == 0 && len(a.lm) == 24:
+		// LMv2; an LM response looks the same but will not match
 		return V2
 	case len(a.nt) != 24:
 		return 0
-	case len(a.lm) == 24 && bytes.Equal(a.lm[8:], make([]byte, 16)) && !bytes.Equal(a.lm[:8], make([]byte, 8)):
+	case len(a.lm) == 24 && bytes.Equal(a.lm[8:], make([]byte, 16)) &&
+		!bytes.Equal(a.lm[:8], make([]byte, 8)):
 		return V1Session
 	}
 	return V1
 }
 
-// Matches tells whether the client knows the password that has the NT hash, 16
-// octets. An NTLMv2 client's time is not looked at: the clocks of old machines
-// are wrong, and the server's nonce is proof enough that the response is fresh.
+// Matches reports whether the client knows the password with this NT hash (16 octets). It ignores
+// the time that an NTLMv2 client sends: old machines have wrong clocks, and the server's nonce
+// already proves that the response is fresh.
 func (r *Response) Matches(hash []byte) bool {
 	nonce := r.server.Nonce[:]
 	switch {
@@ -151,15 +155,16 @@ func (r *Response) Matches(hash []byte) bool {
 		return hmac.Equal(hmacMD5(key, nonce, r.lm[16:]), r.lm[:16])
 	}
 	proof := hmacMD5(key, nonce, r.nt[proofSize:])
-	return hmac.Equal(proof, r.nt[:proofSize]) && r.untouched(key, proof)
+	return hmac.Equal(proof, r.nt[:proofSize]) && r.micValid(key, proof)
 }
 
-// untouched verifies the code over all three messages that a client sends who
-// says so in what the proof covers ([MS-NLMP] 3.1.5.1.2): nobody in the middle
-// has talked the two sides into less than they have.
-func (r *Response) untouched(key, proof []byte) bool {
+// micValid checks the message integrity code over all three messages ([MS-NLMP] 3.1.5.1.2). It
+// shows that no attacker in the middle has downgraded the exchange. A client announces the code in
+// an AV pair, which the proof covers; without the announcement there is no code to check.
+func (r *Response) micValid(key, proof []byte) bool {
 	const provided = 2
-	if flags := pair(r.nt[proofSize+blobSize:], avFlags); len(flags) != 4 || flags[0]&provided == 0 {
+	if flags := pair(r.nt[proofSize+blobSize:], avFlags); len(flags) != 4 ||
+		flags[0]&provided == 0 {
 		return true
 	}
 	if r.mic == nil {
@@ -167,7 +172,7 @@ func (r *Response) untouched(key, proof []byte) bool {
 	}
 	sessionKey := hmacMD5(key, proof)
 	if r.flags&flagKeyExchange != 0 && len(r.sessionKey) == len(sessionKey) {
-		cipher, _ := rc4.NewCipher(sessionKey) // fails on wrong sizes only
+		cipher, _ := rc4.NewCipher(sessionKey) // fails only for wrong key sizes
 		sessionKey = make([]byte, len(r.sessionKey))
 		cipher.XORKeyStream(sessionKey, r.sessionKey)
 	}

@@ -124,7 +124,7 @@ func TestPublishedMessages(t *testing.T) {
 	}
 }
 
-// The messages of [MS-POP3] 4 and [MS-SMTPNTLM] 4. The passwords of the log-ins
+// The messages of [MS-POP3] 4 and [MS-SMTPNTLM] 4. The passwords of the logins
 // are not published.
 func TestPublishedExchanges(t *testing.T) {
 	for _, v := range []struct {

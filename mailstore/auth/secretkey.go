@@ -17,39 +17,37 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// ErrVault says that stored secrets cannot be opened or sealed: the key file is
-// missing, unreadable or another one than they were sealed with.
-var ErrVault = errors.New("the stored secrets cannot be opened")
+// ErrSecretKey means that stored secrets cannot be opened or sealed: the key file is missing,
+// unreadable, or not the one that sealed them.
+var ErrSecretKey = errors.New("the stored secrets cannot be opened")
 
-// A Vault seals the secrets of mailboxes with the server's key
-// (XChaCha20-Poly1305), so that an account file alone, in a backup or on a
-// screen, gives nothing away. The key is a file of its own, mode 0600, made when
-// it is needed first. Whoever has both files has the secrets: they are what the
-// server itself must read. Safe for concurrent use.
-type Vault struct {
+// A SecretKey seals the secrets of mailboxes with the server's key (XChaCha20-Poly1305). An account
+// file alone, in a backup or on a screen, then reveals no secret. The key is in a file of its own,
+// with mode 0600, which is created when it is first needed. Both files together reveal the secrets:
+// the server itself must be able to read them. A SecretKey is safe for concurrent use.
+type SecretKey struct {
 	file string
 
 	mu  sync.Mutex
-	key []byte // owner: mu; nil: not read yet
+	key []byte // guarded by mu; nil until it is read
 }
 
-// NewVault makes a Vault whose key is in a file, in a directory that is there by
-// the time that something is sealed.
-func NewVault(file string) *Vault { return &Vault{file: file} }
+// NewSecretKey returns a SecretKey for a key file. Its directory must exist before the first Seal.
+func NewSecretKey(file string) *SecretKey { return &SecretKey{file: file} }
 
-// readKey returns the key; with create it makes one where there is none.
-func (v *Vault) readKey(create bool) ([]byte, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.key != nil {
-		return v.key, nil
+// readKey returns the key. With create, it creates a missing key file.
+func (k *SecretKey) readKey(create bool) ([]byte, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.key != nil {
+		return k.key, nil
 	}
-	dir, err := durable.Open(filepath.Dir(v.file))
+	dir, err := durable.Open(filepath.Dir(k.file))
 	if err != nil {
-		return nil, fmt.Errorf("%w: key file: %w", ErrVault, err)
+		return nil, fmt.Errorf("%w: key file: %w", ErrSecretKey, err)
 	}
 	defer dir.Close()
-	name := filepath.Base(v.file)
+	name := filepath.Base(k.file)
 	key, err := durable.ReadSmall(dir, name, durable.MaxSmall)
 	if create && errors.Is(err, fs.ErrNotExist) {
 		key, err = makeKey(dir, name)
@@ -57,18 +55,20 @@ func (v *Vault) readKey(create bool) ([]byte, error) {
 	info, statErr := dir.Lstat(name)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("%w: key file: %w", ErrVault, err)
+		return nil, fmt.Errorf("%w: key file: %w", ErrSecretKey, err)
 	case statErr == nil && info.Mode().Perm()&0o077 != 0:
-		return nil, fmt.Errorf("%w: key file %s can be read by others; chmod 600", ErrVault, v.file)
+		return nil, fmt.Errorf("%w: key file %s can be read by others; run chmod 600", ErrSecretKey,
+			k.file)
 	case len(key) != chacha20poly1305.KeySize:
-		return nil, fmt.Errorf("%w: key file %s has %d octets, not %d", ErrVault, v.file, len(key), chacha20poly1305.KeySize)
+		return nil, fmt.Errorf("%w: key file %s has %d octets, not %d", ErrSecretKey, k.file,
+			len(key), chacha20poly1305.KeySize)
 	}
-	v.key = key
+	k.key = key
 	return key, nil
 }
 
-// makeKey makes the key file. Of two processes that do, one wins, and both use
-// its key: hence the hard link of a finished file, and the reading back.
+// makeKey creates the key file. If two processes do so at once, one of them wins and both use its
+// key. For that, makeKey links a finished file into place and reads it back.
 func makeKey(dir durable.FS, name string) ([]byte, error) {
 	draft := name + ".new-" + rand.Text()
 	key := make([]byte, chacha20poly1305.KeySize)
@@ -86,13 +86,13 @@ func makeKey(dir durable.FS, name string) ([]byte, error) {
 	return durable.ReadSmall(dir, name, durable.MaxSmall)
 }
 
-// Seal closes secrets. What is not there is not said to be.
-func (v *Vault) Seal(s Secrets) (directory.Secrets, error) {
+// Seal encrypts secrets. The result lists only the kinds that are present.
+func (k *SecretKey) Seal(s Secrets) (directory.Secrets, error) {
 	kinds := s.kinds()
 	if len(kinds) == 0 {
 		return directory.Secrets{}, nil
 	}
-	key, err := v.readKey(true)
+	key, err := k.readKey(true)
 	if err != nil {
 		return directory.Secrets{}, err
 	}
@@ -100,7 +100,7 @@ func (v *Vault) Seal(s Secrets) (directory.Secrets, error) {
 	if err != nil {
 		return directory.Secrets{}, err
 	}
-	// The length of what is sealed shows, and must not be that of a password.
+	// The padding hides the length of a clear password.
 	const block = 512
 	plain = append(plain, bytes.Repeat([]byte(" "), block-len(plain)%block)...)
 	aead, err := chacha20poly1305.NewX(key)
@@ -112,13 +112,13 @@ func (v *Vault) Seal(s Secrets) (directory.Secrets, error) {
 	return directory.Secrets{Kinds: kinds, Sealed: aead.Seal(nonce, nonce, plain, nil)}, nil
 }
 
-// Open opens what Seal closed. The error is an ErrVault; it says nothing of
-// what is inside.
-func (v *Vault) Open(sealed directory.Secrets) (s Secrets, err error) {
+// Open decrypts what Seal returned. The error is an ErrSecretKey and reveals nothing of the
+// contents.
+func (k *SecretKey) Open(sealed directory.Secrets) (s Secrets, err error) {
 	if len(sealed.Sealed) == 0 {
 		return Secrets{}, nil
 	}
-	key, err := v.readKey(false)
+	key, err := k.readKey(false)
 	if err != nil {
 		return Secrets{}, err
 	}
@@ -128,11 +128,12 @@ func (v *Vault) Open(sealed directory.Secrets) (s Secrets, err error) {
 	}
 	nonce, text, ok := cutAt(sealed.Sealed, chacha20poly1305.NonceSizeX)
 	if !ok {
-		return Secrets{}, fmt.Errorf("%w: too short", ErrVault)
+		return Secrets{}, fmt.Errorf("%w: too short", ErrSecretKey)
 	}
 	plain, err := aead.Open(nil, nonce, text, nil)
 	if err != nil || json.Unmarshal(plain, &s) != nil {
-		return Secrets{}, fmt.Errorf("%w: they were sealed with another key, or are damaged", ErrVault)
+		return Secrets{},
+			fmt.Errorf("%w: they were sealed with another key, or are damaged", ErrSecretKey)
 	}
 	return s, nil
 }
@@ -144,7 +145,7 @@ func cutAt(b []byte, n int) (head, tail []byte, ok bool) {
 	return b[:n], b[n:], true
 }
 
-// kinds are the secrets that are there.
+// kinds returns the kinds that are present.
 func (s *Secrets) kinds() (all []directory.SecretKind) {
 	for _, k := range directory.SecretKinds() {
 		if s.has(k) {
@@ -168,7 +169,7 @@ func (s *Secrets) has(k directory.SecretKind) bool {
 	return false
 }
 
-// add makes the secrets of these kinds from a password that is normal.
+// add makes the secrets of these kinds from a normalized password.
 func (s *Secrets) add(password string, kinds []directory.SecretKind) {
 	for _, k := range kinds {
 		switch k {
@@ -184,7 +185,7 @@ func (s *Secrets) add(password string, kinds []directory.SecretKind) {
 	}
 }
 
-// keep leaves only the secrets of these kinds.
+// keep deletes the secrets of all other kinds.
 func (s *Secrets) keep(kinds []directory.SecretKind) {
 	var kept Secrets
 	for _, k := range directory.SecretKinds() {

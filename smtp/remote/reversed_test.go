@@ -12,9 +12,8 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// turn is a Remote's end of a connection on which a peer serves, and no other
-// way out of it.
-func turn(t *testing.T, p *peer, change func(*route.Route)) *Turned {
+// reverse returns the client end of a connection to a serving peer. The Remote has no other route.
+func reverse(t *testing.T, p *peer, change func(*route.Route)) *ReversedConn {
 	table := &route.Table{Default: route.Route{
 		Name: "branch", EHLO: "relay.example", Hold: true, LMTP: true, User: "us", PasswordFile: "/nowhere",
 		TLS: route.TLSVerified, Masquerade: "brand.example", Recipients: 2,
@@ -29,14 +28,14 @@ func turn(t *testing.T, p *peer, change func(*route.Route)) *Turned {
 			return nil, errRefused
 		},
 	})
-	return r.Turn(p.dial(), "branch.example")
+	return r.Reverse(p.dial(), "branch.example")
 }
 
-func TestTurned(t *testing.T) {
+func TestReversed(t *testing.T) {
 	full := []string{"PIPELINING", "8BITMIME", "SIZE 1000", "DSN", "STARTTLS", "AUTH PLAIN"}
 	for name, tt := range map[string]struct {
 		peer  behaviour
-		want  []string // of one attempt after the other
+		want  []string // one per attempt
 		said  string
 		after time.Duration
 	}{
@@ -68,7 +67,7 @@ func TestTurned(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := &peer{behaviour: tt.peer}
-				turned, start := turn(t, p, nil), time.Now()
+				turned, start := reverse(t, p, nil), time.Now()
 				for i, want := range tt.want {
 					a := attempt(letter, "b@x.example")
 					a.Envelope.Ret, a.Envelope.EnvID, a.Envelope.To[0].Notify = "HDRS", "e", []string{"SUCCESS"}
@@ -89,11 +88,11 @@ func TestTurned(t *testing.T) {
 	}
 }
 
-// Many recipients go in several transactions over the same connection.
-func TestTurnedSplits(t *testing.T) {
+// Many recipients are sent in several transactions over the same connection.
+func TestReversedSplits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &peer{}
-		turned := turn(t, p, nil)
+		turned := reverse(t, p, nil)
 		got := summary(turned.Deliver(t.Context(), attempt(letter, "a@x.example", "b@x.example", "c@x.example")))
 		turned.Close()
 		p.running.Wait()
@@ -103,14 +102,14 @@ func TestTurnedSplits(t *testing.T) {
 	})
 }
 
-func TestTurnedInterrupted(t *testing.T) {
+func TestReversedInterrupted(t *testing.T) {
 	for _, where := range []string{"", "MAIL"} {
 		synctest.Test(t, func(t *testing.T) {
 			p := &peer{behaviour: behaviour{answers: map[string]string{where: "!hang"}}}
 			if where == "" {
 				p.behaviour = behaviour{greeting: "!hang"}
 			}
-			turned := turn(t, p, nil)
+			turned := reverse(t, p, nil)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			start := time.Now()

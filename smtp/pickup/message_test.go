@@ -22,7 +22,7 @@ func addressesOf(env *smtp.Envelope) string {
 	return strings.Join(texts, " ")
 }
 
-func TestLetter(t *testing.T) {
+func TestMessage(t *testing.T) {
 	for name, test := range map[string]struct {
 		in, domain string
 		envelope   string // "from: to to"
@@ -88,7 +88,7 @@ func TestLetter(t *testing.T) {
 	}
 }
 
-func TestBadLetter(t *testing.T) {
+func TestBadMessage(t *testing.T) {
 	for in, reason := range map[string]string{
 		"To: c@d.example\n\nx": "no From field",
 		"X-Sender: a@b.example\nX-Receiver: c@d.example\nSubject: x\n\n": "no From field",
@@ -98,14 +98,14 @@ func TestBadLetter(t *testing.T) {
 		"From: a@b.example\nTo: Anna Meier\n\nx":                          "To field cannot be read",
 		"From: a@b.example\nTo: <a@b.example> <c@d.example>\n\nx":         "without a comma",
 		"From: nobody here\nTo: c@d.example\n\nx":                         "From field cannot be read",
-		"X-Receiver: a@b.example, c@d.example\nFrom: a@b.example\n\n":     "does not hold one address",
+		"X-Receiver: a@b.example, c@d.example\nFrom: a@b.example\n\n":     "must contain exactly one address",
 		"X-Sender: a@b.c\nX-Sender: a@b.c\nFrom: a@b.c\nTo: a@b.c\n\n":    "2 X-Sender lines",
 		"From: a@b.c\nX-Receiver: c@d.example\nTo: a@b.c\n\n":             "very top",
-		"From: a@b.c\nhello\n\n":                                          `line 2 is no header field ("hello")`,
-		" From: a@b.c\n\n":                                                "line 1 is no header field",
+		"From: a@b.c\nhello\n\n":                                          `line 2 is not a header field ("hello")`,
+		" From: a@b.c\n\n":                                                "line 1 is not a header field",
 		"From: a@b.c\nTo: a@b.c\x00\n\n":                                  "NUL",
 		"From: a@b.c\nTo: c@d.e\nX: " + strings.Repeat("x", maxHeader):    "longer than 256 KiB",
-		"From: a@b.c\nTo: c@d.e\n" + strings.Repeat("Received: x\n", 101): "in a circle",
+		"From: a@b.c\nTo: c@d.e\n" + strings.Repeat("Received: x\n", 101): "in a mail loop",
 	} {
 		l, err := ReadFile(strings.NewReader(in))
 		if err == nil {
@@ -181,8 +181,9 @@ func TestMailboxes(t *testing.T) {
 	}
 }
 
-// FuzzLetter: whatever the file, no address is invented, and neither Bcc nor the lines of the envelope go out.
-func FuzzLetter(f *testing.F) {
+// FuzzMessage checks that no file leads to an invented address, and that neither Bcc nor the
+// lines of the envelope are sent.
+func FuzzMessage(f *testing.F) {
 	f.Add("X-Sender: <a@b.example>\nx-receiver: c@d.example\nFrom: \"x, y\" <e@f.example>\nTo: g (h) @ i.example, J: k@l.example;\nBcc:\n m@n.example\n\nBcc: body\n")
 	f.Add("From: a@b.example\r\nResent-Bcc: c@d.example\rBCC : e@f.example\r\r\n\r\n.\r\n")
 	f.Add("\ufeffFrom x\nFrom: <@a,@b:c@d.example>\nTo: \"a\\\"b\"@c.example")
@@ -199,11 +200,13 @@ func FuzzLetter(f *testing.F) {
 		header, _, _ := strings.Cut("\r\n"+string(out), "\r\n\r\n")
 		for line := range strings.SplitSeq(header, "\r\n") {
 			name, _, _ := strings.Cut(strings.ToLower(line), ":")
-			if slices.Contains([]string{"bcc", "resent-bcc", "x-sender", "x-receiver", "return-path"}, strings.TrimRight(name, " \t")) {
+			if slices.Contains([]string{"bcc", "resent-bcc", "x-sender", "x-receiver",
+				"return-path"}, strings.TrimRight(name, " \t")) {
 				t.Fatalf("%q is still in %q", line, header)
 			}
 		}
-		if strings.Contains(strings.ReplaceAll(string(out), "\r\n", ""), "\r") || strings.Contains(strings.ReplaceAll(string(out), "\r\n", ""), "\n") {
+		if strings.Contains(strings.ReplaceAll(string(out), "\r\n", ""), "\r") ||
+			strings.Contains(strings.ReplaceAll(string(out), "\r\n", ""), "\n") {
 			t.Fatalf("a bare line end in %q", out)
 		}
 		if err != nil {
@@ -221,7 +224,7 @@ func FuzzLetter(f *testing.F) {
 	})
 }
 
-// FuzzMailboxes: where the standard library finds addresses, we find the same.
+// FuzzMailboxes checks that we find the same addresses as the standard library.
 func FuzzMailboxes(f *testing.F) {
 	f.Add(`"x, y" <e@f.example>, g (h) @ i.example, J: k@l.example;, "q r"@s.example`)
 	f.Fuzz(func(t *testing.T, value string) {

@@ -1,0 +1,74 @@
+package mailstore
+
+import (
+	"errors"
+	"io"
+	"math/rand/v2"
+	"syscall"
+	"testing"
+)
+
+// TestLostPageIsNotServed: a page that could not be written was dropped. Neither POP3 nor the queue gets the zeros that
+// the file holds now; after the recovery both get the message.
+func TestLostPageIsNotServed(t *testing.T) {
+	disk, s := powerStore(t)
+	defer s.Close()
+	const text = "Subject: kept\r\n\r\nkept\r\n"
+	id, err := spool(s, text, "new", anna)
+	must(t, err)
+	must(t, s.Spool().Update(id, []byte("deferred"))) // the message gets files
+	if !disk.FailWriteback(1, rand.New(rand.NewPCG(1, 1))) {
+		t.Fatal("nothing was left to be written")
+	}
+	disk.DropPages()
+
+	drop, err := s.OpenMaildrop(anna)
+	must(t, err)
+	defer drop.Close()
+	if _, err := drop.Open(0); !errors.Is(err, errLost) {
+		t.Errorf("the mailbox: %v", err)
+	}
+	if _, _, err := s.Spool().Open(id); !errors.Is(err, errLost) {
+		t.Errorf("the spool: %v", err)
+	}
+	_ = s.Checkpoint() // tells of the failure, and so begins the recovery
+	must(t, s.Checkpoint())
+	content, err := drop.Open(0)
+	must(t, err)
+	defer content.Close()
+	queued, _, err := s.Spool().Open(id)
+	must(t, err)
+	defer queued.Close()
+	for place, r := range map[string]io.Reader{"mailbox": content, "spool": queued} {
+		if got, err := io.ReadAll(r); err != nil || string(got) != text {
+			t.Errorf("%s: %q, %v", place, got, err)
+		}
+	}
+}
+
+// TestStateWithoutReserve: on a full disk without the log's reserve, a state of a message in the queue that cannot be
+// written is refused. It must not go into the log: what a replay has no room for stops everything.
+func TestStateWithoutReserve(t *testing.T) {
+	disk, s := powerStore(t)
+	id, err := spool(s, "text\r\n", "new", anna)
+	must(t, err)
+	must(t, s.Spool().Update(id, []byte("deferred"))) // the message gets files
+	must(t, s.Close())
+	must(t, disk.Remove(reserveFile))
+	disk.SetSize(disk.Used())
+
+	s, err = Open(disk, Options{})
+	must(t, err)
+	defer s.Close()
+	must(t, s.Recover(smallLog))
+	if err := s.Spool().Update(id, make([]byte, 9000)); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("update: %v", err)
+	}
+	drop, err := s.OpenMaildrop(anna)
+	must(t, err)
+	must(t, drop.Close())
+	if state, err := s.Spool().State(id); err != nil || string(state) != "deferred" {
+		t.Errorf("state %q, %v", state, err)
+	}
+	must(t, s.Spool().Remove(id)) // makes room
+}
