@@ -86,7 +86,7 @@ func explain(err error) error {
 	case err == nil:
 		return nil
 	case isRefused(err):
-		return admin.Hint(err, "no server listens there: 'pillarbox serve' must run, and no other program may hold the port")
+		return admin.Hint(err, "no server listens there: is 'pillarbox serve' running, or does another program hold the port?")
 	case errors.As(err, &unknown), errors.As(err, &wrongName):
 		return admin.Hint(err, "the certificate is not valid for this server: 'pillarbox admin tls show' shows it; "+
 			"'pillarbox setup' issues a new one from the server's own CA")
