@@ -166,7 +166,7 @@ func TestPlaintextNetworksAreOneList(t *testing.T) {
 
 func TestOnlyNobody(t *testing.T) {
 	const text = "hostname = \"a.example\"\nconnections.mode = \"only\"\n"
-	want := []string{"pillarbox.toml:2: connections.mode: nobody may connect: connections.allow is empty"}
+	want := []string{"pillarbox.toml:2: connections.mode: no host may connect: connections.allow is empty"}
 	if c := mustLoad(t, text); !slices.Equal(c.Warnings, want) {
 		t.Errorf("got  %q\nwant %q", c.Warnings, want)
 	}

@@ -15,11 +15,11 @@ func TestTLSWarnings(t *testing.T) {
 	for text, want := range map[string][]string{
 		``: nil,
 		`tls.legacy_networks = ["192.168.7.0/24", "10.1.2.3", "fd00::/8", "fe80::/10", "127.0.0.1"]`: nil,
-		`tls.legacy_networks = ["0.0.0.0/0"]`:                                                        {"0.0.0.0/0 takes in the internet"},
-		`tls.legacy_networks = ["::/0"]`:                                                             {"::/0 takes in the internet"},
+		`tls.legacy_networks = ["0.0.0.0/0"]`:                                                        {"0.0.0.0/0 contains the internet"},
+		`tls.legacy_networks = ["::/0"]`:                                                             {"::/0 contains the internet"},
 		`tls.legacy_networks = ["198.51.100.7"]`:                                                     {"198.51.100.7/32 is on the internet"},
 		`tls.legacy_networks = ["192.168.0.0/15"]`:                                                   {"192.168.0.0/15 is on the internet"},
-		`tls.legacy_rc4 = true`:                                                                      {"nobody gets RC4"},
+		`tls.legacy_rc4 = true`:                                                                      {"no client gets RC4"},
 		`sites.pop3.require_128_bit = true`:                                                          {"sites.pop3.require_tls is false"},
 		"[sites]\nsmtp = { require_128_bit = true, require_tls = true }\nsmtps = { require_128_bit = true }\npop3s = { require_128_bit = true }": nil,
 		`sites.submission.require_128_bit = true`: {"sites.submission.require_tls is false"},
@@ -38,7 +38,7 @@ func TestTLSWarnings(t *testing.T) {
 func TestTLSMistakes(t *testing.T) {
 	for text, want := range map[string]string{
 		`tls.legacy_networks = ["192.168.7.1/24"]`:          "is an address within a network",
-		`tls.legacy_networks = ["::ffff:192.168.7.0/120"]`:  "hides IPv4",
+		`tls.legacy_networks = ["::ffff:192.168.7.0/120"]`:  "writes IPv4",
 		`tls.legacy_networks = ["lan"]`:                     "is not a network",
 		`tls.min_version = "1.0"`:                           "tls.legacy_networks",
 		`tls.rsa_cert = "a.pem"`:                            "is set but tls.rsa_key is not",
@@ -51,7 +51,7 @@ func TestTLSMistakes(t *testing.T) {
 		`tls.acme.names = ["192.0.2.1"]`:                    "not a name",
 		`tls.acme.names = ["*.office.example"]`:             "not a domain name",
 		`tls.acme.listen = "80"`:                            "port",
-		"tls.cert = \"a.pem\"\ntls.key = \"b.pem\"\ntls.acme = { enabled = true, accept_terms = true }": "tls.cert is too",
+		"tls.cert = \"a.pem\"\ntls.key = \"b.pem\"\ntls.acme = { enabled = true, accept_terms = true }": "so is tls.cert",
 	} {
 		_, err := load(t, "hostname = \"mail.office.example\"\n"+text)
 		if err == nil || !strings.Contains(err.Error(), want) {
