@@ -8,29 +8,29 @@ import (
 	"path"
 )
 
-// FaultKind says what is wrong with a message.
+// FaultKind is the kind of a Fault.
 type FaultKind string
 
 // The values of FaultKind.
 const (
-	FaultUnreadable FaultKind = "unreadable" // its file cannot be read
-	FaultSize       FaultKind = "size"       // its file has not the size that its name tells
-	FaultDots       FaultKind = "dots"       // a line begins with a dot, and its name does not tell
-	FaultLines      FaultKind = "lines"      // a CR or an LF stands alone, and its name says that it is served as it is
-	FaultTwice      FaultKind = "twice"      // another message has the same unique-id
-	FaultZeros      FaultKind = "zeros"      // a part of its file never reached the disk
+	FaultUnreadable FaultKind = "unreadable" // the file cannot be read
+	FaultSize       FaultKind = "size"       // the file's size is not the one in its name
+	FaultDots       FaultKind = "dots"       // a line begins with a dot, but the name has no "d"
+	FaultLines      FaultKind = "lines"      // a CR or LF stands alone, but the name promises CRLF
+	FaultDuplicate  FaultKind = "twice"      // another message has the same unique-id
+	FaultZeros      FaultKind = "zeros"      // a part of the file never reached the disk
 )
 
-// Fault is something wrong with a message of a mailbox.
+// Fault is a defect of one message.
 type Fault struct {
 	Kind  FaultKind
-	File  string // in the mailbox
+	File  string // name in the mailbox
 	Err   error
 	Zeros int64 // octets of the file, for FaultZeros
 }
 
-// Check reads every message of a mailbox and returns all that is wrong with it, as Faults does, but for
-// FaultLines and FaultZeros: a Store keeps what it is given. It is as slow as it sounds.
+// Check reads every message of a mailbox and returns all its faults except FaultLines and
+// FaultZeros, since a Store keeps what it receives. It reads the whole mailbox, so it is slow.
 func (s *Store) Check(dir string) error {
 	var errs []error
 	_, err := s.Faults(dir, func(f Fault) {
@@ -41,10 +41,9 @@ func (s *Store) Check(dir string) error {
 	return errors.Join(append(errs, err)...)
 }
 
-// Faults reads every message of a mailbox once and hands over all that is wrong: a message that cannot be read, of
-// which sectors are full of zeros, whose size, dots or line ends are not those that its name tells, or whose unique-id
-// another one has too. Nothing is repaired. A
-// message deleted meanwhile is no fault. Errors are ErrNoMailbox and those of listing the mailbox.
+// Faults reads every message of a mailbox once and calls found for each fault. It repairs no fault.
+// A message that is deleted meanwhile is no fault. Errors are ErrNoMailbox and those of listing the
+// mailbox.
 func (s *Store) Faults(dir string, found func(Fault)) (Stat, error) {
 	l, err := s.listNow(dir)
 	if err != nil {
@@ -55,7 +54,8 @@ func (s *Store) Faults(dir string, found func(Fault)) (Stat, error) {
 		uid, name := l.uid(e), l.name(e)
 		if other, twice := names[uid]; twice {
 			first, second := min(other, name), max(other, name)
-			found(Fault{Kind: FaultTwice, File: second, Err: fmt.Errorf("%s: %s and %s have one unique-id", dir, first, second)})
+			err := fmt.Errorf("%s: %s and %s have the same unique-id", dir, first, second)
+			found(Fault{Kind: FaultDuplicate, File: second, Err: err})
 		}
 		names[uid] = name
 	}
@@ -67,7 +67,7 @@ func (s *Store) Faults(dir string, found func(Fault)) (Stat, error) {
 	return Stat{Messages: len(m.Messages()), Bytes: m.Octets()}, nil
 }
 
-// listNow is list for a mailbox that was not looked at.
+// listNow is list for a mailbox that was not checked yet.
 func (s *Store) listNow(dir string) (*listing, error) {
 	if err := s.gate.enter(); err != nil {
 		return nil, err
@@ -83,8 +83,9 @@ func (s *Store) listNow(dir string) (*listing, error) {
 func (m *Maildrop) check(i int, found func(Fault)) {
 	file, foreign := m.view.file(i)
 	name := path.Join(m.dir, file)
-	wrong := func(kind FaultKind, format string, args ...any) {
-		found(Fault{Kind: kind, File: file, Err: fmt.Errorf("%s: %w: "+format, append([]any{name, ErrDamaged}, args...)...)})
+	wrong := func(kind FaultKind, why string) {
+		err := fmt.Errorf("%s: %w: %s", name, ErrDamaged, why)
+		found(Fault{Kind: kind, File: file, Err: err})
 	}
 	content, failed := m.Open(i)
 	var r io.ReadCloser = content
@@ -109,34 +110,36 @@ func (m *Maildrop) check(i int, found func(Fault)) {
 	_, err := io.Copy(io.MultiWriter(&dots, &lines, &zeros), r)
 	n := zeros.Count()
 	if n > 0 {
-		found(Fault{Kind: FaultZeros, File: file, Err: fmt.Errorf("%s: %w: %d octets are zeros", name, ErrDamaged, n), Zeros: n})
+		err := fmt.Errorf("%s: %w: %d octets are zeros", name, ErrDamaged, n)
+		found(Fault{Kind: FaultZeros, File: file, Err: err, Zeros: n})
 	}
 	switch {
 	case failed != nil:
 		found(Fault{Kind: kind, File: file, Err: failed})
 	case err != nil:
 		found(Fault{Kind: FaultUnreadable, File: file, Err: fmt.Errorf("%s: %w", name, err)})
-	case n > 0: // lines and dots are what the zeros made of them
+	case n > 0: // the zeros may hide line ends and dots
 	case lines.alone():
 		wrong(FaultLines, "lines do not end in CRLF")
 	case dots.found && !m.view.messages[i].Dotted:
-		wrong(FaultDots, "a line begins with a dot and the name does not tell")
+		wrong(FaultDots, "a line begins with a dot, but its name has no \"d\" after the size")
 	}
 }
 
-// otherSize reports whether a file has not the size that its name tells.
+// otherSize reports whether the size of a file is not the one in its name.
 func (m *Maildrop) otherSize(name string, size int64) bool {
 	fi, err := m.store.fsys.Lstat(name)
 	return err == nil && fi.Mode().IsRegular() && fi.Size() != size
 }
 
-// Rename gives a message of ours the name that tells what its file holds now, and returns it when that is durable. The
-// unique-id stays. A file whose lines do not all end in CRLF any more gets a name without a size, so that it is served
-// as one that somebody put there. If there is such a file already, the error is fs.ErrExist and nothing was done.
+// Rename corrects the name of a message that the store has named to match the content of its file,
+// and returns the new name when it is durable. The unique-id stays. If some line does not end in
+// CRLF, the new name has no size, so that the file is served as a foreign one. The error is
+// fs.ErrExist, and the file is unchanged, if a file has the new name already.
 func (s *Store) Rename(dir, file string) (renamed string, err error) {
 	old, ok := ParseName(file)
 	if !ok {
-		return "", fmt.Errorf("%s/%s: %w: not a name of ours", dir, file, ErrDamaged)
+		return "", fmt.Errorf("%s/%s: %w: the name is not one of ours", dir, file, ErrDamaged)
 	}
 	if err := s.checkMailbox(dir); err != nil {
 		return "", err
@@ -159,7 +162,7 @@ func (s *Store) Rename(dir, file string) (renamed string, err error) {
 	if renamed == file {
 		return file, nil
 	}
-	// Not Rename, which would replace a file.
+	// Link and Remove: Rename would replace an existing file.
 	if err := s.fsys.Link(path.Join(dir, file), path.Join(dir, renamed)); err != nil {
 		return "", err
 	}
@@ -167,7 +170,8 @@ func (s *Store) Rename(dir, file string) (renamed string, err error) {
 	return renamed, errors.Join(err, s.fsys.SyncDir(dir))
 }
 
-// lineScanner is an io.Writer that looks for lines that do not end in CRLF. The zero value is ready.
+// lineScanner is an io.Writer that detects lines that do not end in CRLF. The zero value is ready
+// to use.
 type lineScanner struct {
 	bare bool // an LF or a CR without the other was seen
 	open bool // the last line has no end yet
@@ -181,7 +185,8 @@ func (l *lineScanner) Write(p []byte) (int, error) {
 	}
 	last := len(p) - 1
 	pairs := bytes.Count(p, []byte("\r\n"))
-	if (l.last == '\r') != (p[0] == '\n') || bytes.Count(p[1:], []byte{'\n'}) != pairs || bytes.Count(p[:last], []byte{'\r'}) != pairs {
+	if (l.last == '\r') != (p[0] == '\n') ||
+		bytes.Count(p[1:], []byte{'\n'}) != pairs || bytes.Count(p[:last], []byte{'\r'}) != pairs {
 		l.bare = true
 	}
 	l.last = p[last]
@@ -192,10 +197,11 @@ func (l *lineScanner) Write(p []byte) (int, error) {
 // alone reports whether a CR or an LF stands alone.
 func (l *lineScanner) alone() bool { return l.bare || l.last == '\r' }
 
-// whole reports whether all lines end in CRLF, the last one too. No text at all is whole.
+// whole reports whether all lines end in CRLF, including the last. An empty text is whole.
 func (l *lineScanner) whole() bool { return !l.bare && !l.open }
 
-// dotScanner is an io.Writer that looks for lines that begin with a dot. The zero value is ready.
+// dotScanner is an io.Writer that detects lines that begin with a dot. The zero value is ready to
+// use.
 type dotScanner struct {
 	found  bool
 	inLine bool // the last byte was not the end of a line
@@ -210,13 +216,15 @@ func (d *dotScanner) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// sector is the least that a disk loses. Mail holds no octet 0, so that a whole sector of them was never written.
+// sector is the smallest unit that a disk can lose. Mail contains no NUL, so a sector of zeros was
+// never written.
 const sector = 512
 
-// ZeroCounter is an io.Writer that counts the octets that lie in sectors full of zeros. The zero value is ready.
+// ZeroCounter is an io.Writer that counts the octets in sectors full of zeros. The zero value is
+// ready to use.
 type ZeroCounter struct {
 	zeros int64
-	seen  int  // octets of the sector
+	seen  int  // octets of the current sector
 	other bool // one of them is not 0
 }
 
@@ -234,7 +242,7 @@ func (z *ZeroCounter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Count is the count until now.
+// Count returns the count so far.
 func (z *ZeroCounter) Count() int64 {
 	if z.other {
 		return z.zeros

@@ -31,7 +31,7 @@ func TestFaults(t *testing.T) {
 	})
 	must(t, err)
 	slices.Sort(kinds)
-	if want := []FaultKind{FaultLines, FaultLines, FaultLines, FaultSize, FaultSize, FaultTwice, FaultZeros, FaultZeros}; !slices.Equal(kinds, want) || held.Messages != 8 {
+	if want := []FaultKind{FaultLines, FaultLines, FaultLines, FaultSize, FaultSize, FaultDuplicate, FaultZeros, FaultZeros}; !slices.Equal(kinds, want) || held.Messages != 8 {
 		t.Errorf("%v of %d messages, want %v", kinds, held.Messages, want)
 	}
 	if zeros != 188+512 {
@@ -41,7 +41,7 @@ func TestFaults(t *testing.T) {
 	wantErr(t, err, ErrNoMailbox)
 }
 
-// However the text is cut, what stands alone is seen, and nothing else.
+// A lone CR or LF is detected however the text is split into writes, and CRLF never is.
 func TestLineScanner(t *testing.T) {
 	for text, alone := range map[string]bool{
 		"": false, "a": false, "a\r\nb\r\n": false, "\r\n\r\n": false, "a\r\nb": false,
@@ -59,7 +59,7 @@ func TestLineScanner(t *testing.T) {
 	}
 }
 
-// However the text is cut, the same zeros are counted.
+// The count of zeros does not depend on how the text is split into writes.
 func TestZeroCounter(t *testing.T) {
 	part := strings.Repeat("\x00", sector)
 	for text, want := range map[string]int64{
@@ -85,7 +85,7 @@ func BenchmarkZeroCounter(b *testing.B) {
 	}
 }
 
-// A message is renamed to what it is, and keeps its unique-id.
+// Rename gives a message a name that matches its content, and keeps its unique-id.
 func TestRename(t *testing.T) {
 	const id = someID
 	for _, tt := range []struct{ file, content, want string }{

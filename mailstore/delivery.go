@@ -10,50 +10,51 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// openDirs is how many mailboxes one Commit keeps open. Those beyond are opened when the message gets its name there.
+// openDirs is the number of mailbox directories that one Commit keeps open. Further ones are opened
+// for the link only.
 const openDirs = 64
 
 // delivery is one attempt to put a message into mailboxes.
 type delivery struct {
-	store  *Store
-	name   string // its name in the mailboxes
-	size   int64
-	beyond bool // no room is asked for
-	synced bool // there is no log to make up for a failure: all directories are kept open
+	store       *Store
+	name        string // file name in the mailboxes
+	size        int64
+	ignoreQuota bool // deliver even to full mailboxes
+	synced      bool // without a log: all directories stay open, so that links can be undone
 
-	targets []target
-	stored  bool      // in all targets that are there
-	stays   []string  // mailboxes that the message could not be taken out of again
-	settles []settler // to tell the Reserver
+	targets      []target
+	stored       bool     // in all targets that still exist
+	leftIn       []string // mailboxes where undoing the link failed
+	reservations []reservation
 }
 
-// target is a name that a delivery makes.
+// target is one name that a delivery creates.
 type target struct {
 	dir, base string
-	open      durable.Dir // nil: it is opened when it is needed
+	open      durable.Dir // nil: opened for the link only
 	file      *content
 }
 
-// settler is a reservation that is to be settled.
-type settler struct {
+// reservation is quota that is reserved in one mailbox until settle is called.
+type reservation struct {
 	dir    string
 	settle func(bytes int64, messages int)
 }
 
-// reserve sets room aside in every mailbox. If some have none, the error names them all.
+// reserve reserves quota in every mailbox. If some are full, the error names them all.
 func (d *delivery) reserve(dirs []string) error {
 	if d.store.quota == nil {
 		return nil
 	}
 	var over *OverQuotaError
 	for _, dir := range dirs {
-		if d.beyond {
-			d.settles = append(d.settles, settler{dir, d.store.quota.Release(dir)})
+		if d.ignoreQuota {
+			d.reservations = append(d.reservations, reservation{dir, d.store.quota.Release(dir)})
 			continue
 		}
 		settle, err := d.store.quota.Reserve(dir, d.size)
 		if err == nil {
-			d.settles = append(d.settles, settler{dir, settle})
+			d.reservations = append(d.reservations, reservation{dir, settle})
 			continue
 		}
 		full, isFull := errors.AsType[*OverQuotaError](d.store.quotaError(dir, err))
@@ -72,10 +73,10 @@ func (d *delivery) reserve(dirs []string) error {
 	return nil
 }
 
-// settle tells the Reserver where the message is.
+// settle tells the Reserver which mailboxes received the message.
 func (d *delivery) settle() {
-	for _, s := range d.settles {
-		if d.stored || slices.Contains(d.stays, s.dir) {
+	for _, s := range d.reservations {
+		if d.stored || slices.Contains(d.leftIn, s.dir) {
 			s.settle(d.size, 1)
 		} else {
 			s.settle(0, 0)
@@ -83,9 +84,9 @@ func (d *delivery) settle() {
 	}
 }
 
-// aim opens the directories that the message goes to. What can fail for want of a mailbox or of a descriptor fails here,
-// before the log has the message. The caller calls close.
-func (d *delivery) aim(dirs []string) error {
+// openTargets opens the target directories. A missing mailbox or descriptor is found here, before
+// the record is written. The caller calls close.
+func (d *delivery) openTargets(dirs []string) error {
 	for i, dir := range dirs {
 		open, err := d.store.openMailbox(dir)
 		if err != nil {
@@ -102,8 +103,8 @@ func (d *delivery) aim(dirs []string) error {
 	return nil
 }
 
-// aimSpool is aim for a file in the spool.
-func (d *delivery) aimSpool(base string, file *content) error {
+// addSpoolTarget is openTargets for a file in the spool.
+func (d *delivery) addSpoolTarget(base string, file *content) error {
 	open, err := d.store.fsys.OpenDir(spoolDir)
 	if err != nil {
 		return fmt.Errorf("queue: %w", err)
@@ -121,7 +122,8 @@ func (d *delivery) close() {
 	d.targets = nil
 }
 
-// openMailbox opens a mailbox's directory for a file that is in the incoming directory.
+// openMailbox opens a mailbox's directory. The mailbox must be on the file system of the incoming
+// directory.
 func (s *Store) openMailbox(dir string) (durable.Dir, error) {
 	if !fs.ValidPath(dir) || dir == "." {
 		return nil, &NoMailboxError{Dir: dir}
@@ -142,8 +144,8 @@ func (s *Store) openMailbox(dir string) (durable.Dir, error) {
 	return open, nil
 }
 
-// link gives the file its names in all targets, or those that it can. A mailbox that is gone by now was removed together
-// with the message.
+// link creates the file's name in all targets, and goes on after an error. A missing mailbox is no
+// error: it was removed after openTargets, and the message with it.
 func (d *delivery) link(file *content) error {
 	var errs []error
 	for _, t := range d.targets {
@@ -167,7 +169,7 @@ func (d *delivery) linkOne(file *content, t target) error {
 	return d.store.fsys.LinkFile(file.File, t.dir+"/"+t.base)
 }
 
-// linkSynced gives the file its names, durably, or none of them. It is the way without a log.
+// linkSynced creates and syncs the file's names, or none of them. It is used without a log.
 func (d *delivery) linkSynced(file *content) error {
 	for i, t := range d.targets {
 		err := d.linkOne(file, t)
@@ -182,13 +184,13 @@ func (d *delivery) linkSynced(file *content) error {
 	return nil
 }
 
-// unlink takes the names away again. It goes on after an error. It needs no descriptor, and the directories are the same
-// after a rename.
+// unlink removes the names again, and goes on after an error. It uses the open directories, so it
+// needs no descriptor and works after a rename.
 func (d *delivery) unlink(targets []target) error {
 	var errs []error
 	for _, t := range slices.Backward(targets) {
 		if err := t.open.Remove(t.base); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			d.stays = append(d.stays, t.dir)
+			d.leftIn = append(d.leftIn, t.dir)
 			errs = append(errs, err)
 			continue
 		}
@@ -197,13 +199,14 @@ func (d *delivery) unlink(targets []target) error {
 	return errors.Join(errs...)
 }
 
-// linkError says what a failed link means.
+// linkError explains a failed link.
 func (s *Store) linkError(dir string, err error) error {
 	if errors.Is(err, syscall.EXDEV) {
-		return fmt.Errorf("%s: %w: keep the data directory on one file system (%w)", dir, ErrCrossDevice, err)
+		return fmt.Errorf("%s: %w: keep the data directory on one file system (%w)",
+			dir, ErrCrossDevice, err)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		// Either end of the link may be the missing one.
+		// The file or the mailbox may be missing.
 		if gone := s.checkMailbox(dir); gone != nil {
 			return gone
 		}

@@ -14,7 +14,7 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// book is a Reserver that only adds up.
+// book is a Reserver that only counts.
 type book struct {
 	mu    sync.Mutex
 	open  int
@@ -37,14 +37,14 @@ func (b *book) Release(dir string) func(int64, int) {
 	}
 }
 
-// way is how a message gets into the store.
+// way is a path of a message into the store.
 type way struct {
 	name string
 	body string
 	log  bool
 }
 
-// ways are all of them. bigBody needs several writes.
+// ways are all paths. bigBody needs several writes.
 var ways = []way{
 	{"logged", "a line of text\r\n.\r\n", true},
 	{"big", bigBody, true},
@@ -53,7 +53,7 @@ var ways = []way{
 
 var bigBody = strings.Repeat("a line of text\r\n", 3*bufferSize/16)
 
-// failing is a house whose disk can be made to fail.
+// failing is a house whose disk can fail.
 type failing struct {
 	house
 	way
@@ -76,7 +76,8 @@ func newFailing(t *testing.T, w way) failing {
 	return failing{h, w, disk, b}
 }
 
-// attempt delivers the body to everybody, again if asked to, and says whether it was acknowledged.
+// attempt delivers the body to all mailboxes, optionally a second time, and reports whether it was
+// acknowledged.
 func (f failing) attempt(retry bool) (ok bool, err error) {
 	in := f.Create()
 	defer in.Abort()
@@ -93,11 +94,11 @@ func (f failing) attempt(retry bool) (ok bool, err error) {
 	return err == nil, err
 }
 
-// assertSound looks at the disk as the next process would find it: what was acknowledged is everywhere, once
-// and whole; what was not is nowhere, unless the disk did not even let it be taken back.
+// assertSound reads the disk as the next process would. An acknowledged message is in every
+// mailbox, once and whole. Another message is in none, unless undoing it failed too.
 func (f failing) assertSound(t *testing.T, acknowledged, mayStay bool) {
 	t.Helper()
-	_, _ = f.Stat(anna) // waits for a recovery that is under way
+	_, _ = f.Stat(anna) // waits for a running recovery
 	next := house{dir: t.TempDir()}
 	must(t, os.CopyFS(next.dir, os.DirFS(f.dir)))
 	var err error
@@ -132,7 +133,7 @@ func (f failing) assertSound(t *testing.T, acknowledged, mayStay bool) {
 	}
 }
 
-// commitSteps counts the operations of one delivery that nothing disturbs.
+// commitSteps counts the operations of one undisturbed delivery.
 func commitSteps(t *testing.T, w way) int {
 	t.Helper()
 	f := newFailing(t, w)
@@ -142,7 +143,7 @@ func commitSteps(t *testing.T, w way) int {
 	return len(f.disk.Ops())
 }
 
-// inEveryWay runs a test of one failing step for each step of each way.
+// inEveryWay runs a test for each way and each failing step.
 func inEveryWay(t *testing.T, test func(t *testing.T, w way, n int)) {
 	for _, w := range ways {
 		t.Run(w.name, func(t *testing.T) {
@@ -153,10 +154,11 @@ func inEveryWay(t *testing.T, test func(t *testing.T, w way, n int)) {
 	}
 }
 
-// arrived says that a message without a log had arrived before this step.
+// arrived reports whether a message without a log was already durable before this step.
 func arrived(op mailtest.Op) bool { return op.Kind == "close" || op.Kind == "remove" }
 
-// TestCommitFailsAtEveryStep: a message is acknowledged and everywhere, or refused and nowhere, whatever fails.
+// TestCommitFailsAtEveryStep checks that a message is acknowledged and in every mailbox, or refused
+// and in none.
 func TestCommitFailsAtEveryStep(t *testing.T) {
 	inEveryWay(t, func(t *testing.T, w way, n int) {
 		f := newFailing(t, w)
@@ -169,7 +171,7 @@ func TestCommitFailsAtEveryStep(t *testing.T) {
 		}
 		f.assertSound(t, ok, false)
 
-		// The same store, once there is room again.
+		// The same store, after the disk works again.
 		if !ok {
 			if again, err := f.attempt(false); !again {
 				t.Errorf("the next delivery: %v", err)
@@ -179,8 +181,8 @@ func TestCommitFailsAtEveryStep(t *testing.T) {
 	})
 }
 
-// TestCommitAgain: a second Commit of the same message may succeed, but not after its only file was lost; a message that
-// goes through the log is still in memory.
+// TestCommitAgain checks that a second Commit may succeed, except after the only file was lost. A
+// message for the log is still in memory.
 func TestCommitAgain(t *testing.T) {
 	inEveryWay(t, func(t *testing.T, w way, n int) {
 		f := newFailing(t, w)
@@ -205,9 +207,9 @@ func TestDiskGoneAtEveryStep(t *testing.T) {
 	})
 }
 
-// TestOrderOfCommit: nothing has a name in a mailbox before the log has it, or, without a log, before it is on the disk by
-// itself; what can fail for want of a descriptor comes before that; without a log, each name is on the disk before the
-// next one is given.
+// TestOrderOfCommit checks the order of operations. A message has no name in a mailbox before its
+// record is in the log or, without a log, before its content is synced. Steps that need a
+// descriptor come before that. Without a log, each name is synced before the next is created.
 func TestOrderOfCommit(t *testing.T) {
 	const names = " link link link"
 	for _, test := range []struct{ name, want string }{
@@ -223,7 +225,7 @@ func TestOrderOfCommit(t *testing.T) {
 		for _, op := range f.disk.Ops() {
 			switch {
 			case op.Kind == "lstat" || op.Kind == "stat":
-			case strings.HasPrefix(op.Name, journalDir):
+			case strings.HasPrefix(op.Name, logDir):
 				got = append(got, op.Kind+":log")
 			default:
 				got = append(got, op.Kind)
@@ -256,13 +258,13 @@ func TestCommitAcrossDevices(t *testing.T) {
 	f.assertSound(t, false, false)
 }
 
-// TestMailboxVanishes: a mailbox that is removed by hand while a message comes takes the message with it. The other
-// mailboxes have it.
+// TestMailboxVanishes checks that removing a mailbox by hand during a delivery loses the message
+// there only.
 func TestMailboxVanishes(t *testing.T) {
 	f := newFailing(t, ways[0])
 	f.disk.Start(func(_ int, op mailtest.Op) error {
 		if op.Kind == "link" && strings.HasPrefix(op.Name, boss) {
-			return f.root.Remove(boss) // nil: the link fails by itself
+			return f.root.Remove(boss) // nil: the link itself fails
 		}
 		return nil
 	})
@@ -275,8 +277,8 @@ func TestMailboxVanishes(t *testing.T) {
 	}
 }
 
-// TestRemoveFailsAtEveryStep: the ledger follows what the disk did. What only the last step could not do, after the record
-// in the log, the recovery does.
+// TestRemoveFailsAtEveryStep checks that the quota follows the disk. After the record in the log, a
+// failed deletion is left to the recovery.
 func TestRemoveFailsAtEveryStep(t *testing.T) {
 	for n := 1; ; n++ {
 		f := newFailing(t, ways[0])
@@ -307,8 +309,8 @@ func TestRemoveFailsAtEveryStep(t *testing.T) {
 	}
 }
 
-// TestFetchedWhileDelivered: a message to several mailboxes reaches all, even if the first one is so quick as to fetch
-// and delete it before it is in the second.
+// TestFetchedWhileDelivered checks that a message reaches all mailboxes, even if a client fetches
+// and deletes it in the first one before it is in the second.
 func TestFetchedWhileDelivered(t *testing.T) {
 	for _, w := range ways {
 		f := newFailing(t, w)
@@ -338,7 +340,8 @@ func TestFetchedWhileDelivered(t *testing.T) {
 	}
 }
 
-// TestCommitAsFailsAtEveryStep: a message that keeps its ID is in the mailbox or not.
+// TestCommitAsFailsAtEveryStep checks that a message with its own ID is stored or not, but never in
+// part.
 func TestCommitAsFailsAtEveryStep(t *testing.T) {
 	const id = "P3_20050110090047026500000003"
 	put := func(f failing) error {

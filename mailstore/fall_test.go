@@ -15,7 +15,7 @@ import (
 	"pillarbox/etc/lab/mailtest"
 )
 
-// nextStart is the store as the next process finds it.
+// nextStart opens the store as the next process would.
 func (f failing) nextStart(t *testing.T) *Store {
 	t.Helper()
 	s, err := Open(f.root, Options{})
@@ -25,7 +25,7 @@ func (f failing) nextStart(t *testing.T) *Store {
 	return s
 }
 
-// failLinks lets no file get a name in a directory.
+// failLinks makes every link in a directory fail.
 func failLinks(dir string) func(int, mailtest.Op) error {
 	return func(_ int, op mailtest.Op) error {
 		if op.Kind == "link" && strings.HasPrefix(op.Name, dir) {
@@ -35,13 +35,13 @@ func failLinks(dir string) func(int, mailtest.Op) error {
 	}
 }
 
-// TestNothingIsCutBeforeTheRecovery: from the moment on that an accepted message could not get a name, the log keeps its
-// record, whether a sync, a checkpoint or the end of the server comes before the recovery.
+// TestNothingIsCutBeforeTheRecovery checks that the log keeps the record of a message whose link
+// failed, even if a sync, a checkpoint or Close comes before the recovery.
 func TestNothingIsCutBeforeTheRecovery(t *testing.T) {
 	for what, then := range map[string]func(s *Store) error{
-		"sync":       func(s *Store) error { return s.journal.Load().log.Checkpoint() },
+		"sync":       func(s *Store) error { return s.log.Load().log.Checkpoint() },
 		"checkpoint": (*Store).Checkpoint,
-		"close":      func(s *Store) error { s.keeper = &keeper{stop: func() {}}; return s.Close() },
+		"close":      func(s *Store) error { s.maintainer = &maintainer{stop: func() {}}; return s.Close() },
 	} {
 		t.Run(what, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { keptUntilRecovered(t, then) }) })
 	}
@@ -49,14 +49,14 @@ func TestNothingIsCutBeforeTheRecovery(t *testing.T) {
 
 func keptUntilRecovered(t *testing.T, then func(s *Store) error) {
 	f := newFailing(t, ways[0])
-	f.keeper.end() // it does not come to recover
+	f.maintainer.end() // no recovery from now on
 	f.disk.Start(failLinks(anna))
 	deliver(t, f.Store, "kept\r\n", anna)
 	f.disk.Start(nil)
 	told := make(chan error)
 	go func() { told <- then(f.Store) }()
 	synctest.Wait() // it has ended, or waits for the recovery
-	if f.keeper != nil {
+	if f.maintainer != nil {
 		f.gate.recovered(ErrRecovering)
 	}
 	if err := <-told; err == nil {
@@ -65,14 +65,14 @@ func keptUntilRecovered(t *testing.T, then func(s *Store) error) {
 	wantBodies(t, f.nextStart(t), anna, []string{"kept\r\n"})
 }
 
-// TestExclusivelyAfterAFall: who wants the store for itself while an operation is under way that fails waits for the
-// recovery.
+// TestExclusivelyAfterAFall checks that Exclusively waits for the recovery if an operation inside
+// fails meanwhile.
 func TestExclusivelyAfterAFall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFailing(t, ways[0])
 		got := make(chan error)
 		f.disk.Start(func(_ int, op mailtest.Op) error {
-			if op.Kind != "link" || !strings.HasPrefix(op.Name, anna) || f.gate.fallen() {
+			if op.Kind != "link" || !strings.HasPrefix(op.Name, anna) || f.gate.recoveryRequired() {
 				return nil
 			}
 			go func() {
@@ -92,7 +92,7 @@ func TestExclusivelyAfterAFall(t *testing.T) {
 	})
 }
 
-// TestFetchedWhileQueued: as TestFetchedWhileDelivered, for a message that is in the queue too.
+// TestFetchedWhileQueued is TestFetchedWhileDelivered for a message that is also in the queue.
 func TestFetchedWhileQueued(t *testing.T) {
 	for _, w := range ways {
 		f := newFailing(t, w)
@@ -114,7 +114,8 @@ func TestFetchedWhileQueued(t *testing.T) {
 	}
 }
 
-// TestRecoveryLeavesNothingElse: a message that has its names already gets no others.
+// TestRecoveryLeavesNothingElse checks that a recovery gives no further names to a message that has
+// all its names.
 func TestRecoveryLeavesNothingElse(t *testing.T) {
 	for _, w := range ways[:2] {
 		f := newFailing(t, w)
@@ -139,7 +140,7 @@ func TestRecoveryLeavesNothingElse(t *testing.T) {
 	}
 }
 
-// TestRecoverCannotBegin: a store that Recover could not look at can be closed.
+// TestRecoverCannotBegin checks that a store can be closed after Recover has failed.
 func TestRecoverCannotBegin(t *testing.T) {
 	f := newFailing(t, ways[2])
 	f.disk.Start(mailtest.From(1, syscall.EMFILE))
@@ -147,7 +148,8 @@ func TestRecoverCannotBegin(t *testing.T) {
 	must(t, f.Close())
 }
 
-// TestRecoveryAcrossDevices: a mailbox that lies on another file system by now gets the whole message, durably.
+// TestRecoveryAcrossDevices checks that a mailbox that is on another file system by now gets the
+// whole message, durably.
 func TestRecoveryAcrossDevices(t *testing.T) {
 	for _, w := range ways[:2] {
 		f := newFailing(t, w)
@@ -173,7 +175,8 @@ func TestRecoveryAcrossDevices(t *testing.T) {
 	}
 }
 
-// TestRecoveryTakesTheReserve: whatever it is that finds no room, the recovery gives the reserve up for it.
+// TestRecoveryTakesTheReserve checks that a recovery releases the reserve for whatever step finds
+// the disk full.
 func TestRecoveryTakesTheReserve(t *testing.T) {
 	for what, full := range map[string]func(op mailtest.Op) bool{
 		"message":       func(op mailtest.Op) bool { return op.Kind == "link" && strings.HasPrefix(op.Name, anna) },
@@ -211,8 +214,8 @@ func TestRecoveryTakesTheReserve(t *testing.T) {
 	}
 }
 
-// TestNoRoomForTheSecondFile: a disk that has room for one file of a new log only keeps no mail, and is served all the
-// same, at this start and at the next.
+// TestNoRoomForTheSecondFile checks a disk with space for only one segment of a new log. The store
+// refuses mail and serves existing mail, at this start and the next.
 func TestNoRoomForTheSecondFile(t *testing.T) {
 	f := newFailing(t, ways[2])
 	f.disk.Start(func(_ int, op mailtest.Op) error {
@@ -234,7 +237,8 @@ func TestNoRoomForTheSecondFile(t *testing.T) {
 	}
 }
 
-// TestQuarantinePowerCut: what is put aside is whole after a power cut, even a message that has just come.
+// TestQuarantinePowerCut checks that a quarantined message is whole after a power cut, even one
+// that has just arrived.
 func TestQuarantinePowerCut(t *testing.T) { synctest.Test(t, quarantinePowerCut) }
 
 func quarantinePowerCut(t *testing.T) {
@@ -265,8 +269,8 @@ func quarantinePowerCut(t *testing.T) {
 	}
 }
 
-// TestRecoveryInTheWay: a thing that stands in the place of a message is put aside, once, however often the recovery is
-// tried.
+// TestRecoveryInTheWay checks that an object in place of a message is renamed only once, however
+// often the recovery is repeated.
 func TestRecoveryInTheWay(t *testing.T) {
 	f := newFailing(t, ways[0])
 	deliver(t, f.Store, "kept\r\n", anna)
@@ -293,7 +297,7 @@ func TestRecoveryInTheWay(t *testing.T) {
 	}
 }
 
-// TestRecoveryIsTold: a recovery that fails is told once, at the start and later.
+// TestRecoveryIsTold checks that a failed recovery is logged once.
 func TestRecoveryIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFailing(t, ways[2])

@@ -5,19 +5,20 @@ import (
 	"sync"
 )
 
-// ErrRecovering says that what the log holds is not on the disk yet, so that no operation can be promised. It is the
-// state after an unclean end or a failed sync, until the recovery succeeds; the caller tries again later.
+// ErrRecovering means that the store must be recovered from its log and that the last attempt
+// failed. The caller tries again later; the store itself repeats the recovery.
 var ErrRecovering = errors.New("the mail store is being recovered")
 
-// gate lets operations act on the store together. It keeps them out while the store's state is half recovered, and
-// while one caller has the store for itself.
+// gate admits operations to the store. It keeps them out during a recovery, and while one caller
+// has the store exclusively.
 type gate struct {
 	mu         sync.Mutex
 	changed    *sync.Cond
-	inside     int   // operations
-	locked     bool  // one caller has the store for itself, or waits until no operation is inside
-	recovering bool  // the store has to be recovered first
-	refusal    error // what operations are told while it cannot be recovered; nil: they wait
+	inside     int  // number of operations
+	locked     bool // one caller has the store, or waits for inside == 0
+	recovering bool // the store must be recovered first
+	// refusal is the error of operations after a failed recovery; nil means that they wait.
+	refusal error
 }
 
 func newGate() *gate {
@@ -26,8 +27,8 @@ func newGate() *gate {
 	return g
 }
 
-// enter begins an operation, which leave ends. It waits while another caller has the store for itself, or recovers it.
-// An operation must not enter twice.
+// enter begins an operation; leave ends it. enter waits during a recovery and while a caller has
+// the store exclusively. An operation must not enter twice.
 func (g *gate) enter() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -38,8 +39,9 @@ func (g *gate) enter() error {
 	return nil
 }
 
-// enterToMakeRoom is enter for an operation that makes room in the log. An operation inside may wait for that room; so this
-// one does not wait for a caller who waits until no operation is inside.
+// enterToMakeRoom is enter for an operation that frees space in the log. An operation inside may be
+// waiting for that space. So enterToMakeRoom does not wait for a caller of lock that itself waits
+// for the operations inside.
 func (g *gate) enterToMakeRoom() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -52,7 +54,7 @@ func (g *gate) enterToMakeRoom() error {
 	return nil
 }
 
-// tryEnter is enter for the goroutine that recovers the store, which cannot wait for a recovery.
+// tryEnter is enter without waiting, for the goroutine that runs the recovery.
 func (g *gate) tryEnter() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -71,7 +73,8 @@ func (g *gate) leave() {
 	}
 }
 
-// lock gives the store to one caller, until unlock. If an operation that was inside has failed, the recovery comes first.
+// lock gives the store to one caller until unlock. If an operation inside has failed meanwhile, the
+// recovery runs first.
 func (g *gate) lock() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -92,22 +95,22 @@ func (g *gate) unlock() {
 	g.unlockLocked()
 }
 
-// fall lets no further operation in until a recovery succeeds. It does not wait.
-func (g *gate) fall() {
+// requireRecovery keeps operations out until a recovery succeeds. It does not wait.
+func (g *gate) requireRecovery() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.recovering = true
 }
 
-// fallen reports whether a recovery is needed.
-func (g *gate) fallen() bool {
+// recoveryRequired reports whether the store must be recovered.
+func (g *gate) recoveryRequired() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.recovering
 }
 
-// stillFallen is the error that operations are told, or would be.
-func (g *gate) stillFallen() error {
+// refused returns the error that an operation would get now.
+func (g *gate) refused() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.recovering && g.refusal == nil {
@@ -116,7 +119,7 @@ func (g *gate) stillFallen() error {
 	return g.refusal
 }
 
-// lockToRecover gives the store to its recovery, which ends with recovered.
+// lockToRecover gives the store to the recovery, which ends with recovered.
 func (g *gate) lockToRecover() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -127,7 +130,8 @@ func (g *gate) lockToRecover() {
 	g.lockLocked()
 }
 
-// recovered lets operations in. With an error it keeps them out, and tells them that.
+// recovered ends a recovery. nil admits operations again; an error keeps them out, and they fail
+// with it.
 func (g *gate) recovered(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -5,8 +5,8 @@ import (
 	"testing/synctest"
 )
 
-// TestGateMakesRoom: an operation that makes room enters while a caller waits for the one that needs the room, and no
-// other does; and it waits while the caller has the store.
+// TestGateMakesRoom checks that only enterToMakeRoom enters while lock waits for an operation
+// inside, and that it waits while lock holds the store.
 func TestGateMakesRoom(t *testing.T) { synctest.Test(t, gateMakesRoom) }
 
 func gateMakesRoom(t *testing.T) {

@@ -14,30 +14,31 @@ import (
 )
 
 const (
-	// smallMax is how long a message may be to go through the log, in bytes. From about here on it costs more to
-	// write everything twice than to sync the message by itself.
+	// smallMax is the largest size in bytes of a message that is written into the log whole. Above
+	// about this size, writing everything twice costs more than a sync of the message's own file.
 	smallMax = 64 << 10
-	// smallMost is how long most small messages are.
+	// smallMost is the first size of a buffer; most small messages fit.
 	smallMost = 8 << 10
 )
 
-// Incoming is a message that is being received. It belongs to one goroutine, which ends it with Commit or
-// Abort. Until then it holds at most smallMax bytes in memory, and an open file if it is longer.
+// Incoming is a message that is being received. It belongs to one goroutine, which ends it with
+// Commit or Abort. It uses at most smallMax bytes of memory, and an open file if the message is
+// longer.
 type Incoming struct {
 	store *Store
-	log   *durable.Log // that it is announced to; nil: none
+	log   *durable.Log // where it was announced; nil: nowhere
 	id    string
 
-	buf  []byte // what is not in the file yet
+	buf  []byte // not yet in file
 	file *content
 	size int64
 	dots dotScanner
 
-	beyond bool   // it needs no room
-	state  []byte // beside it in the spool; nil: it does not go there
-	synced bool   // the file's content is on the disk
-	// err is why the content is lost: after a failed write or sync nothing can be told about the file any
-	// more, even if the same call would succeed now.
+	ignoreQuota bool   // deliver even to full mailboxes
+	state       []byte // its state in the spool; nil: not for the spool
+	synced      bool   // the file's content is on the disk
+	// err is set after a failed write or sync. The content counts as lost: a later sync may succeed
+	// without having written it.
 	err   error
 	ended bool
 }
@@ -45,20 +46,20 @@ type Incoming struct {
 // Create begins a message.
 func (s *Store) Create() *Incoming {
 	in := &Incoming{store: s, id: s.ids.next(), buf: s.buffer()}
-	if j := s.journal.Load(); j != nil {
-		in.log = j.log
+	if l := s.log.Load(); l != nil {
+		in.log = l.log
 		in.log.Announce()
 	}
 	return in
 }
 
-// ID is the message's Name.ID, known before the message is.
+// ID returns the message's Name.ID.
 func (in *Incoming) ID() string { return in.id }
 
-// Size is the number of bytes written so far.
+// Size returns the number of bytes written so far.
 func (in *Incoming) Size() int64 { return in.size }
 
-// Write appends p, text with CRLF at the end of each line, to the message as it is.
+// Write appends p to the message unchanged. The text must have CRLF at the end of each line.
 func (in *Incoming) Write(p []byte) (int, error) {
 	if in.ended || in.synced {
 		return 0, fs.ErrClosed
@@ -79,7 +80,7 @@ func (in *Incoming) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// spill moves what is in memory, and p, into a file, or as much as makes room.
+// spill moves the buffer and p into a file. Afterwards p may be in the buffer, if it is short.
 func (in *Incoming) spill(p []byte) error {
 	if in.file == nil {
 		in.retract()
@@ -100,7 +101,8 @@ func (in *Incoming) spill(p []byte) error {
 	return err
 }
 
-// Reader gives what was written so far. It is good until the next Write, Commit or Abort; the caller closes it before.
+// Reader returns the text written so far. It is valid until the next Write, Commit or Abort; the
+// caller closes it before that.
 func (in *Incoming) Reader() (io.ReadCloser, error) {
 	if in.ended {
 		return nil, fs.ErrClosed
@@ -123,9 +125,10 @@ func (in *Incoming) retract() {
 	}
 }
 
-// announced hands the announcement over to the caller, if there is one to this log.
-func (in *Incoming) announced(j *journal) bool {
-	if in.log != j.log {
+// announced reports whether the message was announced to this log. The caller takes over the
+// announcement.
+func (in *Incoming) announced(l *storeLog) bool {
+	if in.log != l.log {
 		in.retract()
 		return false
 	}
@@ -133,31 +136,34 @@ func (in *Incoming) announced(j *journal) bool {
 	return true
 }
 
-// BeyondQuota makes mailboxes take the message even if they are full: it tells them so.
-func (in *Incoming) BeyondQuota() { in.beyond = true }
+// IgnoreQuota makes Commit deliver even to full mailboxes. The mailboxes still count the message.
+func (in *Incoming) IgnoreQuota() { in.ignoreQuota = true }
 
-// Spool makes Commit put the message into the spool too, with this state beside it. It may be called again before
-// another Commit; nil takes it back.
+// Spool makes Commit also put the message into the spool, with this state. It may be called again
+// before a second Commit; nil keeps the message out of the spool.
 func (in *Incoming) Spool(state []byte) { in.state = state }
 
-// Commit puts the message into each of the mailboxes dirs, once into each, and into the spool if Spool was called, and
-// returns its ID when it is durable in all of them. Then the message is there to be fetched, and the Incoming has ended.
+// Commit delivers the message once to each of the mailboxes dirs, and to the spool if Spool was
+// called. It returns the ID when the message is durable in all of them. Clients can then fetch the
+// message, and the Incoming has ended.
 //
-// On an error it is in none of them, and the Incoming has not ended: after an *OverQuotaError or *NoMailboxError, Commit
-// may be called again without the mailboxes that the error names. Errors are also ErrCrossDevice, ErrRecovering and
-// those of the file system. Without any place to go to, Commit fails.
+// On an error the message is in none of them, and the Incoming has not ended. After an
+// *OverQuotaError or *NoMailboxError the caller may call Commit again without the mailboxes that
+// the error names. Other errors are ErrCrossDevice, ErrRecovering and those of the file system.
+// Commit fails if there is neither a mailbox nor a spool state.
 //
-// The record in the log decides. Before it, the message is nowhere; after it, the message is accepted, and what cannot
-// be done at once is done by a recovery before another operation can see the store.
+// The record in the log decides, see the package documentation.
 func (in *Incoming) Commit(dirs []string) (id string, err error) {
 	if in.ended {
 		return "", fs.ErrClosed
 	}
 	dirs = slices.Compact(slices.Sorted(slices.Values(dirs)))
 	if len(dirs) == 0 && in.state == nil {
-		return "", fmt.Errorf("mail store: message %s has no mailbox to go to", in.id)
+		return "", fmt.Errorf("mail store: message %s has no mailbox and no queue state", in.id)
 	}
-	d := delivery{store: in.store, name: in.name().String(), size: in.size, beyond: in.beyond}
+	d := delivery{
+		store: in.store, name: in.name().String(), size: in.size, ignoreQuota: in.ignoreQuota,
+	}
 	defer d.settle()
 	if err := d.reserve(dirs); err != nil {
 		return "", err
@@ -176,19 +182,19 @@ func (in *Incoming) commit(d *delivery, dirs []string) error {
 		return err
 	}
 	defer s.gate.leave()
-	if s.keeper == nil {
+	if s.maintainer == nil {
 		return in.commitSynced(d, dirs)
 	}
-	j := s.journal.Load()
-	if err := s.mayTake(j); err != nil {
+	l := s.log.Load()
+	if err := s.checkAcceptsMail(l); err != nil {
 		return err
 	}
 	err := durable.ErrRecordSize
 	if in.file == nil {
-		err = in.commitSmall(d, j, dirs)
+		err = in.commitSmall(d, l, dirs)
 	}
 	if errors.Is(err, durable.ErrRecordSize) {
-		err = in.commitLarge(d, j, dirs)
+		err = in.commitLarge(d, l, dirs)
 	}
 	return err
 }
@@ -197,20 +203,20 @@ func (in *Incoming) submission(d *delivery, dirs []string) submission {
 	return submission{id: in.id, name: d.name, dirs: dirs, state: in.state}
 }
 
-// commitSmall lets the log have the whole message, together with those that others commit.
-func (in *Incoming) commitSmall(d *delivery, j *journal, dirs []string) error {
+// commitSmall writes the whole message into the log.
+func (in *Incoming) commitSmall(d *delivery, l *storeLog, dirs []string) error {
 	m := in.submission(d, dirs)
 	m.content = in.buf
 	if m.content == nil {
 		m.content = []byte{}
 	}
 	if len(dirs) == 0 {
-		return in.commitLogOnly(j, m)
+		return in.commitLogOnly(l, m)
 	}
 	newContent := in.store.unnamedContent
 	if len(dirs) > 1 && m.state == nil {
-		// A client may fetch and delete it in the first mailbox before it is in the second; a file without another name
-		// would be gone. One in the spool has that name first.
+		// A client may fetch and delete the message in the first mailbox before the second link. A
+		// file without another name would then be gone. In the spool it has that other name.
 		newContent = in.store.namedContent
 	}
 	file, err := newContent(in.id)
@@ -221,75 +227,77 @@ func (in *Incoming) commitSmall(d *delivery, j *journal, dirs []string) error {
 	if _, err := file.Write(in.buf); err != nil {
 		return fmt.Errorf("mail store: %w", err)
 	}
-	return in.commitFile(d, j, m, file)
+	return in.commitFile(d, l, m, file)
 }
 
-// commitLogOnly lets the log have a message that goes into the spool only; files come later, or never.
-func (in *Incoming) commitLogOnly(j *journal, m submission) error {
-	m.announced = in.announced(j)
-	applied, err := j.message(m)
+// commitLogOnly writes a message for the spool only into the log. It gets files later, or never.
+func (in *Incoming) commitLogOnly(l *storeLog, m submission) error {
+	m.announced = in.announced(l)
+	applied, err := l.message(m)
 	if err != nil {
 		return storeError(err)
 	}
-	in.store.spool.keep(&logOnly{id: in.id, content: in.buf, state: in.state, applied: applied})
+	in.store.spool.addLogOnly(&logOnly{
+		id: in.id, content: in.buf, state: in.state, applied: applied,
+	})
 	in.buf = nil
 	return nil
 }
 
-// commitLarge lets the log have the name of the message, whose content is synced in the incoming directory, and stays
-// there until the log does not need it any more.
-func (in *Incoming) commitLarge(d *delivery, j *journal, dirs []string) error {
+// commitLarge syncs the message in the incoming directory and writes its name into the log. The
+// file stays there until the log no longer needs it.
+func (in *Incoming) commitLarge(d *delivery, l *storeLog, dirs []string) error {
 	if err := in.sync(); err != nil {
 		return err
 	}
-	if err := in.commitFile(d, j, in.submission(d, dirs), in.file); err != nil {
+	if err := in.commitFile(d, l, in.submission(d, dirs), in.file); err != nil {
 		return err
 	}
-	in.file.temp = "" // the log's now
+	in.file.temp = "" // now owned by the log
 	return nil
 }
 
-// commitFile lets the log have the message, and gives its file the names. That in the spool comes first: there no client
-// deletes it before it has its names in the mailboxes. The state comes last, because the message is in the spool as soon
-// as its state is.
-func (in *Incoming) commitFile(d *delivery, j *journal, m submission, file *content) error {
+// commitFile writes the record and then links the file. The link in the spool comes first: no
+// client can delete the message there before its names in the mailboxes exist. The state comes
+// last, because it makes the message part of the spool.
+func (in *Incoming) commitFile(d *delivery, l *storeLog, m submission, file *content) error {
 	defer d.close()
 	if m.state != nil {
-		if err := d.aimSpool(in.id+messageSuffix, file); err != nil {
+		if err := d.addSpoolTarget(in.id+messageSuffix, file); err != nil {
 			return err
 		}
 	}
-	if err := d.aim(m.dirs); err != nil {
+	if err := d.openTargets(m.dirs); err != nil {
 		return err
 	}
 	if m.state != nil {
-		state, err := in.aimState(d)
+		state, err := in.addStateTarget(d)
 		if err != nil {
 			return err
 		}
 		defer state.discard()
 	}
-	m.announced = in.announced(j)
-	applied, err := j.message(m)
+	m.announced = in.announced(l)
+	applied, err := l.message(m)
 	if err != nil {
 		return storeError(err)
 	}
 	defer applied()
 	if err := d.link(file); err != nil {
-		in.store.fall(err)
+		in.store.requireRecovery(err)
 	}
 	return nil
 }
 
-// aimState makes the state's file, without a name, and aims at the spool.
-func (in *Incoming) aimState(d *delivery) (state *content, err error) {
+// addStateTarget makes the state's file, without a name, and adds its target in the spool.
+func (in *Incoming) addStateTarget(d *delivery) (state *content, err error) {
 	state, err = in.store.unnamedContent(in.id + stateSuffix)
 	if err != nil {
 		return nil, err
 	}
 	_, err = state.Write(in.state)
 	if err == nil {
-		err = d.aimSpool(in.id+stateSuffix, state)
+		err = d.addSpoolTarget(in.id+stateSuffix, state)
 	}
 	if err != nil {
 		return nil, errors.Join(err, state.discard())
@@ -297,7 +305,7 @@ func (in *Incoming) aimState(d *delivery) (state *content, err error) {
 	return state, nil
 }
 
-// storeError says what a failed append means for a message.
+// storeError adds the package to a failed append, except to ErrRecordSize, which Commit handles.
 func storeError(err error) error {
 	if errors.Is(err, durable.ErrRecordSize) {
 		return err
@@ -305,18 +313,19 @@ func storeError(err error) error {
 	return fmt.Errorf("mail store: %w", err)
 }
 
-// commitSynced syncs the message's own file and the directory of each mailbox. It is the way of a process that has no log.
+// commitSynced syncs the message's file and the directory of each mailbox. It is used without a
+// log.
 func (in *Incoming) commitSynced(d *delivery, dirs []string) error {
 	if err := in.sync(); err != nil {
 		return err
 	}
 	d.synced = true
 	defer d.close()
-	if err := d.aim(dirs); err != nil {
+	if err := d.openTargets(dirs); err != nil {
 		return err
 	}
 	if in.state != nil {
-		if err := d.aimSpool(in.id+messageSuffix, in.file); err != nil {
+		if err := d.addSpoolTarget(in.id+messageSuffix, in.file); err != nil {
 			return err
 		}
 	}
@@ -326,8 +335,9 @@ func (in *Incoming) commitSynced(d *delivery, dirs []string) error {
 	if in.state == nil {
 		return nil
 	}
-	if err := durable.WriteFile(in.store.fsys, spooledState(in.id), in.state, filePerm); err != nil {
-		gone := in.store.fsys.Remove(spooledState(in.id)) // it may be there, and not durable
+	err := durable.WriteFile(in.store.fsys, spooledState(in.id), in.state, filePerm)
+	if err != nil {
+		gone := in.store.fsys.Remove(spooledState(in.id)) // it may exist without being durable
 		if errors.Is(gone, fs.ErrNotExist) {
 			gone = nil
 		}
@@ -340,7 +350,7 @@ func (in *Incoming) name() Name {
 	return Name{ID: in.id, Size: in.size, Dotted: in.dots.found}
 }
 
-// sync brings the content and its name in the incoming directory to the disk, once.
+// sync syncs the content and its name in the incoming directory, once.
 func (in *Incoming) sync() error {
 	if in.err != nil || in.synced {
 		return in.err
@@ -357,9 +367,10 @@ func (in *Incoming) sync() error {
 	return nil
 }
 
-// syncFile syncs the file and its directory at once: the disk can do both with one flush.
+// syncFile syncs the file and its directory in parallel, so that the disk can do both with one
+// flush.
 func (in *Incoming) syncFile() error {
-	if in.store.keeper == nil {
+	if in.store.maintainer == nil {
 		return in.file.Sync()
 	}
 	named := make(chan error, 1)
@@ -367,14 +378,16 @@ func (in *Incoming) syncFile() error {
 	return errors.Join(in.file.Sync(), <-named)
 }
 
-// Abort gives the message up. After Commit succeeded, or a second time, it does nothing, so it can be deferred.
+// Abort discards the message. After a successful Commit or an earlier Abort it does nothing, so it
+// can be deferred.
 func (in *Incoming) Abort() {
 	if !in.ended {
 		in.end()
 	}
 }
 
-// end gives back what the Incoming holds. No error here loses mail: Recover takes away a file that stays.
+// end releases what the Incoming holds. An error here loses no mail: Recover removes a file that is
+// left.
 func (in *Incoming) end() {
 	in.ended = true
 	in.retract()
@@ -383,14 +396,15 @@ func (in *Incoming) end() {
 	in.buf = nil
 }
 
-// content is a file on its way into mailboxes. It has a name in the incoming directory, or none.
+// content is a file that is to be linked into mailboxes. It has a name in the incoming directory,
+// or none.
 type content struct {
 	durable.File
 	fsys durable.FS
-	temp string // "": none
+	temp string // "": no name
 }
 
-// namedContent makes a file that can be linked again after it was taken out of a mailbox.
+// namedContent makes a file that can still be linked after a client has deleted its first link.
 func (s *Store) namedContent(id string) (*content, error) {
 	temp := path.Join(incomingDir, id)
 	f, err := s.fsys.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, filePerm)
@@ -400,7 +414,8 @@ func (s *Store) namedContent(id string) (*content, error) {
 	return &content{File: f, fsys: s.fsys, temp: temp}, nil
 }
 
-// unnamedContent makes a file without a name, which costs least, or one with a name where there is no such thing.
+// unnamedContent makes a file without a name, which is cheapest, or a named one if the file system
+// has no O_TMPFILE.
 func (s *Store) unnamedContent(id string) (*content, error) {
 	if s.named.Load() {
 		return s.namedContent(id)
@@ -416,7 +431,8 @@ func (s *Store) unnamedContent(id string) (*content, error) {
 	return &content{File: f, fsys: s.fsys}, nil
 }
 
-// discard closes the file. What it was given in mailboxes stays. A nil content has nothing to discard.
+// discard closes the file and removes its name in the incoming directory. Its links in mailboxes
+// stay. A nil content has nothing to discard.
 func (c *content) discard() error {
 	if c == nil {
 		return nil

@@ -22,8 +22,8 @@ const (
 	killRoundsVar = "PILLARBOX_TEST_KILL_ROUNDS" // how often the parent kills; default 5
 )
 
-// TestKill kills a process that delivers, with SIGKILL, again and again. Whatever it acknowledged is in every
-// mailbox it was for, once and whole, and nothing half-written is anywhere.
+// TestKill kills a delivering process with SIGKILL again and again. Every acknowledged message is
+// in each of its mailboxes, once and whole, and no partial message is anywhere.
 func TestKill(t *testing.T) {
 	if dir := os.Getenv(killDirVar); dir != "" {
 		victim(t, dir)
@@ -75,7 +75,7 @@ func assertKept(t *testing.T, h house, box string, acknowledged map[string][]str
 	}
 }
 
-// killOnce starts a victim, kills it after so many acknowledgements and returns all that it gave.
+// killOnce starts a victim, kills it after some acknowledgements and returns all of them.
 func killOnce(t *testing.T, dir string, after int) (lines []string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestKill$")
@@ -97,7 +97,7 @@ func killOnce(t *testing.T, dir string, after int) (lines []string) {
 	return lines
 }
 
-// victim delivers until it is killed, and prints a line for each message it has acknowledged.
+// victim delivers until it is killed, and prints a line for each acknowledged message.
 func victim(t *testing.T, dir string) {
 	root, err := durable.Open(dir)
 	must(t, err)

@@ -15,16 +15,17 @@ import (
 	"time"
 )
 
-// listing is what a mailbox was seen to hold. The entries have no strings, and are small, because the time to list a
-// large mailbox goes into moving memory about, once the kernel has given the names.
+// listing is the content of a mailbox. Entries are small and have no strings, because moving memory
+// takes most of the time for a large mailbox.
 type listing struct {
 	entries []entry
-	others  []other // what the entries say that stand for a file whose name is no Name
+	others  []other // of the entries whose file name is not a Name
 }
 
 // entry is a message in a listing.
 type entry struct {
-	// arrived and serial are the two numbers of a Name.ID: the time, as 20060102150405, and the rest.
+	// arrived and serial are the two numbers in a Name.ID: the time, as 20060102150405, and the
+	// other digits.
 	arrived, serial uint64
 	size            int64
 	other           int32 // index in listing.others, or none
@@ -36,20 +37,20 @@ const (
 	noSerial = 1<<64 - 1 // of a message whose unique-id is no Name.ID
 )
 
-// other is a message that goes by another name or another unique-id than our own do.
+// other describes a message whose file name or unique-id does not have our form.
 type other struct {
 	uid     string
 	name    string
-	foreign *foreign // nil if we named the file
+	foreign *foreign // nil if the store named the file
 }
 
-// foreign is what is known of a file that we did not name; its lines may end in bare LF.
+// foreign describes a file that the store has not named. Its lines may end in bare LF.
 type foreign struct {
 	id  fileID
-	err error // why it could not be read
+	err error // why the file could not be read
 }
 
-// fileID tells a file from a changed one.
+// fileID identifies one version of a file's content.
 type fileID struct {
 	size  int64
 	mtime time.Time
@@ -59,7 +60,7 @@ func identify(fi fs.FileInfo) fileID {
 	return fileID{size: fi.Size(), mtime: fi.ModTime()}
 }
 
-// verify holds the file that was opened against the listing; f is nil if we named the file.
+// verify compares an opened file with the listing; f is nil if the store named the file.
 func verify(fi fs.FileInfo, size int64, f *foreign) error {
 	if f != nil {
 		if identify(fi) != f.id {
@@ -74,8 +75,9 @@ func verify(fi fs.FileInfo, size int64, f *foreign) error {
 	return nil
 }
 
-// list reads a mailbox that has passed checkMailbox, in no particular order. Messages with a Name are not looked at;
-// the others are read once to learn their size as POP3 counts it. Only regular files count.
+// list reads a mailbox that has passed checkMailbox, in no particular order. It does not open
+// messages with a Name. It reads each foreign file once to learn its size as POP3 counts it. Only
+// regular files are messages.
 func (s *Store) list(dir string) (*listing, error) {
 	files, err := s.fsys.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -100,14 +102,14 @@ func (s *Store) list(dir string) (*listing, error) {
 	return l, nil
 }
 
-// add enters a file of ours.
+// add adds a file with a Name.
 func (l *listing) add(n Name) {
 	e := entry{size: n.Size, other: none, dotted: n.Dotted}
 	e.arrived, e.serial = idNumbers(n.ID)
 	l.entries = append(l.entries, e)
 }
 
-// addForeign enters a file that we did not name.
+// addForeign adds a foreign file.
 func (s *Store) addForeign(l *listing, dir, file string) error {
 	name := path.Join(dir, file)
 	fi, err := s.fsys.Lstat(name)
@@ -122,9 +124,12 @@ func (s *Store) addForeign(l *listing, dir, file string) error {
 			return err
 		}
 	}
-	o := other{uid: foreignUID(file), name: strings.Clone(file), foreign: &foreign{id: id, err: err}}
+	o := other{
+		uid: foreignUID(file), name: strings.Clone(file), foreign: &foreign{id: id, err: err},
+	}
 	e := entry{arrived: clockNumber(id.mtime), serial: noSerial, size: size, dotted: true}
-	// A name as the Windows service gave it survives copying; the time of the last change does not.
+	// The time in a name of the Windows service survives copying; the file's modification time does
+	// not.
 	if len(file) == idLen+len(nameSuffix) && isID(file[:idLen]) {
 		arrived, serial := idNumbers(file)
 		if e.arrived = arrived; isID(o.uid) {
@@ -137,7 +142,7 @@ func (s *Store) addForeign(l *listing, dir, file string) error {
 	return nil
 }
 
-// uid is the unique-id of an entry.
+// uid returns the unique-id of an entry.
 func (l *listing) uid(e entry) string {
 	if e.other != none {
 		return l.others[e.other].uid
@@ -145,7 +150,7 @@ func (l *listing) uid(e entry) string {
 	return string(appendID(nil, e.arrived, e.serial))
 }
 
-// name is the name of an entry's file.
+// name returns the file name of an entry.
 func (l *listing) name(e entry) string {
 	if e.other != none {
 		return l.others[e.other].name
@@ -153,12 +158,13 @@ func (l *listing) name(e entry) string {
 	return Name{ID: l.uid(e), Size: e.size, Dotted: e.dotted}.String()
 }
 
-// arrange sorts by arrival and makes sure that no unique-id stands twice, which takes a copy made by hand.
+// arrange sorts by arrival and makes unique-ids unique. Only a copy made by hand can have the
+// unique-id of another message.
 func (l *listing) arrange() {
 	l.presort()
 	slices.SortFunc(l.entries, l.byArrival)
-	last := entry{serial: noSerial}   // the last with a serial: equal ones follow each other
-	uids := make(map[string]struct{}) // those of another form, of which there are few
+	last := entry{serial: noSerial}   // the last entry with a serial; equal ones are adjacent
+	uids := make(map[string]struct{}) // the few unique-ids of another form
 	for i := range l.entries {
 		e := &l.entries[i]
 		twice := false
@@ -177,9 +183,9 @@ func (l *listing) arrange() {
 	}
 }
 
-// presort sorts a large listing by its numbers, byte for byte from the last one, each time into the other of two
-// slices. What comes to SortFunc is in order then, but for a few, and it sees that: together they take a third of the
-// time that SortFunc takes with names as ext4 gives them, in no order at all.
+// presort is a radix sort of a large listing by its numbers, from the last byte to the first.
+// SortFunc then meets an almost sorted slice and detects that. Together they take a third of the
+// time of SortFunc alone on the random order that ext4 returns.
 func (l *listing) presort() {
 	if len(l.entries) < 1000 {
 		return
@@ -191,7 +197,7 @@ func (l *listing) presort() {
 			starts[int(from[i].byteAt(place))+1]++
 		}
 		if slices.Contains(starts[1:], len(from)) {
-			continue // all have the same
+			continue // all entries have the same byte
 		}
 		for b := range 256 {
 			starts[b+1] += starts[b]
@@ -206,7 +212,7 @@ func (l *listing) presort() {
 	l.entries = from
 }
 
-// byteAt is byte 0 to 7 of the serial, or 8 to 15 of the time.
+// byteAt returns byte 0 to 7 of the serial, or 8 to 15 of the time.
 func (e *entry) byteAt(place int) byte {
 	if place < 8 {
 		return byte(e.serial >> (8 * place))
@@ -222,13 +228,14 @@ func (l *listing) rename(e *entry, uids map[string]struct{}) {
 	}
 	e.serial = noSerial
 	o := &l.others[e.other]
-	for name, taken := o.name, true; taken; name += "/" { // which no name has
+	for name, taken := o.name, true; taken; name += "/" { // no file name has a slash
 		o.uid = hashUID(name)
 		_, taken = uids[o.uid]
 	}
 }
 
-// byArrival orders by time, then by name. Numbers are compared as far as they decide as the names would.
+// byArrival orders by time, then by name. It compares numbers where they give the same order as the
+// names.
 func (l *listing) byArrival(a, b entry) int {
 	switch {
 	case a.arrived != b.arrived:
@@ -239,13 +246,13 @@ func (l *listing) byArrival(a, b entry) int {
 	return cmp.Compare(l.name(a), l.name(b))
 }
 
-// idNumbers are the two numbers in a name that begins as a Name.ID.
+// idNumbers returns the two numbers in a name that begins as a Name.ID.
 func idNumbers(id string) (arrived, serial uint64) {
 	digits := id[len(namePrefix):idLen]
 	return number(digits[:stampLen]), number(digits[stampLen:])
 }
 
-// number is the value of at most 19 digits.
+// number parses at most 19 digits.
 func number(digits string) (n uint64) {
 	for i := range len(digits) {
 		n = 10*n + uint64(digits[i]-'0')
@@ -263,7 +270,7 @@ func appendID(id []byte, arrived, serial uint64) []byte {
 	return id
 }
 
-// putNumber fills digits with a number.
+// putNumber fills digits with n.
 func putNumber(digits []byte, n uint64) {
 	for i := len(digits) - 1; i >= 0; i-- {
 		digits[i] = '0' + byte(n%10)
@@ -271,8 +278,9 @@ func putNumber(digits []byte, n uint64) {
 	}
 }
 
-// measure reads a file for its size with CRLF at the end of each line, and remembers it. When that fails, the
-// size is the file's own: one message that cannot be read does not make the mailbox unreadable.
+// measure reads a foreign file for its size with CRLF at the end of each line, and caches it. On an
+// error it returns the size of the file, so that one unreadable message does not make the mailbox
+// unreadable.
 func (s *Store) measure(name string, id fileID) (int64, error) {
 	f, fi, err := s.openRegular(name)
 	if err != nil {
@@ -290,7 +298,8 @@ func (s *Store) measure(name string, id fileID) (int64, error) {
 	return size, nil
 }
 
-// foreignUID makes a unique-id out of a file name: the name without ".eml" where that is allowed.
+// foreignUID makes a unique-id from a file name: the name without ".eml", or a hash if that is not
+// allowed as a unique-id.
 func foreignUID(file string) string {
 	uid, ok := strings.CutSuffix(file, nameSuffix)
 	notAllowed := func(r rune) bool { return r < 0x21 || r > 0x7E }
@@ -305,7 +314,7 @@ func hashUID(file string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// clockNumber is a time as idNumbers has it.
+// clockNumber returns a time in the form of entry.arrived.
 func clockNumber(t time.Time) uint64 {
 	t = t.UTC()
 	year, month, day := t.Date()
@@ -317,10 +326,11 @@ func clockNumber(t time.Time) uint64 {
 	return n
 }
 
-// sizeCacheMax is how many files each of the two halves of a sizeCache remembers.
+// sizeCacheMax is the number of files that each half of a sizeCache holds.
 const sizeCacheMax = 131_072
 
-// sizeCache remembers what measure found. It forgets, about, what was not asked for longest. The zero value is ready.
+// sizeCache caches the results of measure, about the most recently used ones. The zero value is
+// ready to use.
 type sizeCache struct {
 	mu         sync.Mutex
 	young, old map[string]measured // by path

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// writeOutAfter is how long a message in the spool has no files: most have left by then, and making files costs more than
-// all the rest.
+// writeOutAfter is how long a message in the spool stays without files. Most messages have left by
+// then, and making files is the most expensive part of a delivery.
 const writeOutAfter = 250 * time.Millisecond
 
 // logOnly is a message in the spool that only the log and memory hold. It is in no mailbox.
@@ -22,48 +22,48 @@ type logOnly struct {
 	mu      sync.Mutex
 	content []byte
 	state   []byte
-	applied func() // tells the log that it need not hold the message any more
-	over    bool   // it has its files, or has left
+	applied func() // tells the log that it may forget the message
+	done    bool   // it has its files, or has left the spool
 }
 
-// logOnlyIndex finds them.
+// logOnlyIndex holds the messages without files, by id.
 type logOnlyIndex struct {
-	mu    sync.Mutex
-	byID  map[string]*logOnly
-	timer *time.Timer    // to write out what stays; nil: none is running
-	over  bool           // nothing is written out any more
-	busy  sync.WaitGroup // the timer's goroutine
+	mu      sync.Mutex
+	byID    map[string]*logOnly
+	timer   *time.Timer    // runs writeOutOld; nil: not running
+	stopped bool           // no more files are written
+	busy    sync.WaitGroup // the timer's goroutine
 }
 
-func (u *logOnlyIndex) find(id string) *logOnly {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.byID[id]
+func (x *logOnlyIndex) find(id string) *logOnly {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.byID[id]
 }
 
-func (u *logOnlyIndex) forget(id string) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	delete(u.byID, id)
+func (x *logOnlyIndex) forget(id string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.byID, id)
 }
 
-// keep takes a message that the log has.
-func (sp *Spool) keep(m *logOnly) {
-	u := &sp.logOnly
+// addLogOnly adds a message whose record is in the log.
+func (sp *Spool) addLogOnly(m *logOnly) {
+	x := &sp.logOnly
 	m.since = time.Now()
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.byID == nil {
-		u.byID = make(map[string]*logOnly)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.byID == nil {
+		x.byID = make(map[string]*logOnly)
 	}
-	u.byID[m.id] = m
-	if u.timer == nil {
-		u.timer = time.AfterFunc(writeOutAfter, sp.writeOutOld)
+	x.byID[m.id] = m
+	if x.timer == nil {
+		x.timer = time.AfterFunc(writeOutAfter, sp.writeOutOld)
 	}
 }
 
-// writeOutOld gives files to what has stayed too long, and comes back as long as there is anything. What cannot be
-// written makes the store recover, which has the room of the reserve for it.
+// writeOutOld makes files for the messages that have stayed too long, and sets the timer again
+// while there are others. After an error the store is recovered, with the space of the reserve.
 func (sp *Spool) writeOutOld() {
 	if !sp.logOnly.begin() {
 		return
@@ -79,24 +79,24 @@ func (sp *Spool) writeOutOld() {
 			continue
 		}
 		if err := sp.writeOut(m); err != nil {
-			sp.store.fall(err)
+			sp.store.requireRecovery(err)
 			return
 		}
 	}
 }
 
 func (sp *Spool) restartTimer() {
-	u := &sp.logOnly
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if len(u.byID) > 0 && !u.over {
-		u.timer.Reset(writeOutAfter)
+	x := &sp.logOnly
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(x.byID) > 0 && !x.stopped {
+		x.timer.Reset(writeOutAfter)
 	} else {
-		u.timer = nil
+		x.timer = nil
 	}
 }
 
-// writeOutAll gives files to all that need them. What cannot be written stays in the log, which waits for it.
+// writeOutAll makes files for all messages. After an error the log still holds the rest.
 func (sp *Spool) writeOutAll() error {
 	for _, m := range sp.logOnly.all() {
 		if err := sp.writeOut(m); err != nil {
@@ -106,54 +106,54 @@ func (sp *Spool) writeOutAll() error {
 	return nil
 }
 
-func (u *logOnlyIndex) all() []*logOnly {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return slices.Collect(maps.Values(u.byID))
+func (x *logOnlyIndex) all() []*logOnly {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Collect(maps.Values(x.byID))
 }
 
-// begin reports whether the timer's goroutine may write out.
-func (u *logOnlyIndex) begin() bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if !u.over {
-		u.busy.Add(1)
+// begin reports whether the timer's goroutine may write files.
+func (x *logOnlyIndex) begin() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.stopped {
+		x.busy.Add(1)
 	}
-	return !u.over
+	return !x.stopped
 }
 
-// stop lets nothing be written out any more, and waits until what is being written out is.
-func (u *logOnlyIndex) stop() {
-	u.mu.Lock()
-	u.over = true
-	if u.timer != nil {
-		u.timer.Stop()
+// stop ends the writing of files, and waits for the timer's goroutine.
+func (x *logOnlyIndex) stop() {
+	x.mu.Lock()
+	x.stopped = true
+	if x.timer != nil {
+		x.timer.Stop()
 	}
-	u.mu.Unlock()
-	u.busy.Wait()
+	x.mu.Unlock()
+	x.busy.Wait()
 }
 
-// written is called when a recovery has given files to all messages that the log has.
-func (u *logOnlyIndex) written() {
-	for _, m := range u.all() {
+// written is called after a recovery, which has made files for all messages in the log.
+func (x *logOnlyIndex) written() {
+	for _, m := range x.all() {
 		m.mu.Lock()
-		m.over = true
+		m.done = true
 		m.mu.Unlock()
-		u.forget(m.id)
+		x.forget(m.id)
 	}
 }
 
-// writeOut gives a message its files.
+// writeOut makes the files of a message.
 func (sp *Spool) writeOut(m *logOnly) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.over {
+	if m.done {
 		return nil
 	}
 	if err := sp.makeFiles(m); err != nil {
 		return err
 	}
-	m.over = true
+	m.done = true
 	sp.logOnly.forget(m.id)
 	m.applied()
 	return nil
@@ -171,7 +171,7 @@ func (sp *Spool) makeFiles(m *logOnly) error {
 	return nil
 }
 
-// makeFile makes a file that is there whole or not at all.
+// makeFile makes a file that is complete as soon as it has its name.
 func (sp *Spool) makeFile(id, name string, text []byte) error {
 	file, err := sp.store.unnamedContent(id)
 	if err != nil {
@@ -193,24 +193,24 @@ func (sp *Spool) openLogOnly(id string) (io.ReadCloser, int64, bool) {
 	return io.NopCloser(bytes.NewReader(m.content)), int64(len(m.content)), true
 }
 
-// claim locks a message that has no files; nil if it has some. The caller unlocks it.
-func (sp *Spool) claim(id string) *logOnly {
+// lockLogOnly locks a message that has no files, or returns nil. The caller unlocks it.
+func (sp *Spool) lockLogOnly(id string) *logOnly {
 	m := sp.logOnly.find(id)
 	if m == nil {
 		return nil
 	}
 	m.mu.Lock()
-	if m.over {
+	if m.done {
 		m.mu.Unlock()
 		return nil
 	}
 	return m
 }
 
-// updateLogOnly is called when the log has another state of a message that has no files. The message will stay, because
-// an attempt has failed; so it gets files.
+// updateLogOnly replaces the state of a message without files, whose record is in the log. A new
+// state means that an attempt has failed and the message will stay, so it gets files now.
 func (sp *Spool) updateLogOnly(id string, state []byte, applied func()) (done bool) {
-	m := sp.claim(id)
+	m := sp.lockLogOnly(id)
 	if m == nil {
 		return false
 	}
@@ -218,19 +218,19 @@ func (sp *Spool) updateLogOnly(id string, state []byte, applied func()) (done bo
 	m.state, m.applied = state, func() { before(); applied() }
 	m.mu.Unlock()
 	if err := sp.writeOut(m); err != nil {
-		sp.store.fall(err)
+		sp.store.requireRecovery(err)
 	}
 	return true
 }
 
-// removeLogOnly lets a message go that has no files, as the log knows.
+// removeLogOnly removes a message without files, whose removal is in the log.
 func (sp *Spool) removeLogOnly(id string) (done bool) {
-	m := sp.claim(id)
+	m := sp.lockLogOnly(id)
 	if m == nil {
 		return false
 	}
 	defer m.mu.Unlock()
-	m.over = true
+	m.done = true
 	sp.logOnly.forget(id)
 	m.applied()
 	return true

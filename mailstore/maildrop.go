@@ -16,39 +16,39 @@ import (
 
 // Message is a message as a POP3 client sees it.
 type Message struct {
-	// UID is the message's unique-id (RFC 1939, UIDL): 1 to 70 characters from 0x21 to 0x7E, different from all
-	// others in the maildrop, the same in every session.
+	// UID is the unique-id of POP3's UIDL (RFC 1939, section 7): 1 to 70 characters from 0x21 to
+	// 0x7E, unique in the maildrop and the same in every session.
 	UID string
-	// Size is how many octets Maildrop.Open will give.
+	// Size is the number of octets that Maildrop.Open returns.
 	Size int64
-	// Dotted says that some line may begin with a dot. If it is false, none does.
+	// Dotted means that a line may begin with a dot. If it is false, none does.
 	Dotted bool
 }
 
-// Maildrop is a mailbox opened for one session (RFC 1939, section 3): nobody else in this process has it open, and
-// the list of messages stays as it was at the start, whatever arrives. It belongs to one goroutine; only Close may
-// be called from another.
+// Maildrop is a mailbox that is open for one POP3 session (RFC 1939, section 3). No other session
+// of this process has it open, and the list of messages does not change while mail arrives. It
+// belongs to one goroutine; only Close may be called from another.
 type Maildrop struct {
 	store   *Store
 	dir     string
-	home    fs.FileInfo // the directory, when it was listed
+	dirInfo fs.FileInfo // the directory at the time of the listing
 	view    *view
-	removed []bool // by index, so that nothing is counted twice; nil before the first Remove
+	removed []bool // by index, so that no message is counted twice; nil before Remove
 	closed  sync.Once
 }
 
-// OpenMaildrop lists a mailbox and locks it until Close. Errors are ErrInUse, ErrNoMailbox, ErrRecovering and those of the
-// file system. Deliveries do not wait for the lock, and go on while it is held.
+// OpenMaildrop lists a mailbox and locks it until Close. Deliveries ignore the lock. Errors are
+// ErrInUse, ErrNoMailbox, ErrRecovering and those of the file system.
 func (s *Store) OpenMaildrop(dir string) (*Maildrop, error) {
 	if !s.lock(dir) {
 		return nil, fmt.Errorf("%s: %w", dir, ErrInUse)
 	}
-	v, home, err := s.viewAndHome(dir)
+	v, info, err := s.viewAndInfo(dir)
 	if err != nil {
 		s.unlock(dir)
 		return nil, err
 	}
-	return &Maildrop{store: s, dir: dir, home: home, view: v}, nil
+	return &Maildrop{store: s, dir: dir, dirInfo: info, view: v}, nil
 }
 
 func (s *Store) lock(dir string) bool {
@@ -67,16 +67,17 @@ func (s *Store) unlock(dir string) {
 	delete(s.inUse, dir)
 }
 
-// Messages returns the messages in the order of their arrival. The slice is shared with others and must not be
-// changed. Indexes into it are what Open and Remove take.
+// Messages returns the messages in order of arrival. Open and Remove take indexes into this slice.
+// It is shared and must not be changed.
 func (m *Maildrop) Messages() []Message { return m.view.messages }
 
-// Octets is the sum of all sizes.
+// Octets returns the sum of all sizes.
 func (m *Maildrop) Octets() int64 { return m.view.octets }
 
-// Open returns message i: exactly Size octets, lines ending in CRLF. If the file yields fewer while being read, the
-// error of the Content is io.ErrUnexpectedEOF; the caller cannot keep its promise to the client and should hang up.
-// The caller closes the Content. Errors are ErrGone, ErrDamaged and those of the file system.
+// Open returns message i: exactly Size octets, with CRLF at the end of each line. If the file is
+// shorter, Content.Read returns io.ErrUnexpectedEOF; the caller has promised Size octets and should
+// close the connection. The caller closes the Content. Errors are ErrGone, ErrDamaged and those of
+// the file system.
 func (m *Maildrop) Open(i int) (*Content, error) {
 	file, foreign := m.view.file(i)
 	if foreign != nil && foreign.err != nil {
@@ -89,7 +90,7 @@ func (m *Maildrop) Open(i int) (*Content, error) {
 	name := path.Join(m.dir, file)
 	id := file
 	if foreign != nil {
-		id = "" // the log knows nothing of it
+		id = "" // never in the log
 	}
 	f, fi, err := m.store.openContent(id, name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -109,7 +110,7 @@ func (m *Maildrop) Open(i int) (*Content, error) {
 	return &Content{r: r, left: size, file: f}, nil
 }
 
-// openRegular opens a file for reading and refuses everything but regular files, symbolic links among the rest.
+// openRegular opens a regular file for reading. It refuses anything else, such as symbolic links.
 func (s *Store) openRegular(name string) (io.ReadCloser, fs.FileInfo, error) {
 	named, err := s.fsys.Lstat(name)
 	if err != nil {
@@ -118,7 +119,7 @@ func (s *Store) openRegular(name string) (io.ReadCloser, fs.FileInfo, error) {
 	if !named.Mode().IsRegular() {
 		return nil, nil, fmt.Errorf("%s: %w: not a regular file", name, ErrDamaged)
 	}
-	// Should a pipe have taken its place by now, do not wait for a writer.
+	// O_NONBLOCK: a named pipe that has replaced the file must not block the opening.
 	f, err := s.fsys.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, nil, err
@@ -133,11 +134,13 @@ func (s *Store) openRegular(name string) (io.ReadCloser, fs.FileInfo, error) {
 	return f, opened, nil
 }
 
-// Remove deletes the messages with these indexes and returns when that is durable. It goes on after an error; the
-// error then tells how many messages are still there. A message that is gone already is no error. ErrNoMailbox says that
-// the mailbox was removed or has another name, even if another mailbox has its name now: nothing was deleted. Of what the
-// log has, its record decides: what cannot be deleted at once is deleted by a recovery, before anything else acts on the
-// store.
+// Remove deletes the messages with these indexes and returns when that is durable. It continues
+// after an error; the error then says how many messages remain. A message that is already gone is
+// no error. ErrNoMailbox means that the mailbox was removed or renamed, even if a new mailbox has
+// its name; then Remove has deleted no message.
+//
+// A record in the log decides about messages that the log may hold. If their files cannot be
+// deleted now, a recovery deletes them before any other operation.
 func (m *Maildrop) Remove(indexes []int) error {
 	if len(indexes) == 0 {
 		return nil
@@ -151,44 +154,47 @@ func (m *Maildrop) Remove(indexes []int) error {
 		return err
 	}
 	defer m.store.gate.leave()
-	if err := m.sameMailbox(); err != nil {
+	if err := m.checkSameMailbox(); err != nil {
 		return err
 	}
 	if m.removed == nil {
 		m.removed = make([]bool, len(m.view.messages))
 	}
 	var errs []error
-	for some := range slices.Chunk(indexes, removedPerRecord) {
-		errs = append(errs, m.removeSome(some, &gone)...)
+	for chunk := range slices.Chunk(indexes, removedPerRecord) {
+		errs = append(errs, m.removeChunk(chunk, &gone)...)
 	}
 	err := m.store.fsys.SyncDir(m.dir)
-	if err != nil && m.store.journal.Load() != nil && !errors.Is(err, fs.ErrNotExist) {
-		m.store.fall(err) // what the log has of it is done by the recovery
+	if err != nil && m.store.log.Load() != nil && !errors.Is(err, fs.ErrNotExist) {
+		m.store.requireRecovery(err) // the recovery repeats the deletions in the log
 	}
 	if len(errs) > 0 {
-		// The same disk fails them alike; the first error is enough.
-		err = errors.Join(fmt.Errorf("%s: %d of %d messages not deleted: %w", m.dir, len(errs), len(indexes), errs[0]), err)
+		// All failures on one disk are alike; the first error is enough.
+		failed := fmt.Errorf("%s: %d of %d messages not deleted: %w",
+			m.dir, len(errs), len(indexes), errs[0])
+		err = errors.Join(failed, err)
 	}
 	return err
 }
 
-// tally counts messages.
+// tally counts removed messages.
 type tally struct {
 	bytes    int64
 	messages int
 }
 
-// removeSome deletes messages, and returns an error for each that stays.
-func (m *Maildrop) removeSome(indexes []int, gone *tally) (errs []error) {
+// removeChunk deletes messages, and returns an error for each that remains.
+func (m *Maildrop) removeChunk(indexes []int, gone *tally) (errs []error) {
 	names := make([]string, len(indexes))
 	for n, i := range indexes {
 		names[n], _ = m.view.file(i)
 	}
 	var logged []string
-	if j := m.store.journal.Load(); j != nil { // before anything is gone, or a crash would bring it back
+	// The record comes before any removal: otherwise a crash would bring messages back.
+	if l := m.store.log.Load(); l != nil {
 		var applied func()
 		var err error
-		if logged, applied, err = j.removed(m.dir, names); err != nil {
+		if logged, applied, err = l.removed(m.dir, names); err != nil {
 			return slices.Repeat([]error{err}, len(indexes))
 		}
 		defer applied()
@@ -201,7 +207,7 @@ func (m *Maildrop) removeSome(indexes []int, gone *tally) (errs []error) {
 		switch {
 		case err == nil || errors.Is(err, fs.ErrNotExist):
 		case slices.Contains(logged, names[n]):
-			m.store.fall(err) // the recovery deletes it
+			m.store.requireRecovery(err) // the recovery deletes it
 		default:
 			errs = append(errs, err)
 			continue
@@ -213,10 +219,10 @@ func (m *Maildrop) removeSome(indexes []int, gone *tally) (errs []error) {
 	return errs
 }
 
-// sameMailbox fails if the directory is not the one that was listed.
-func (m *Maildrop) sameMailbox() error {
+// checkSameMailbox fails if the directory is not the one that was listed.
+func (m *Maildrop) checkSameMailbox() error {
 	now, err := m.store.fsys.Lstat(m.dir)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !durable.SameFile(now, m.home) {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !durable.SameFile(now, m.dirInfo) {
 		return &NoMailboxError{Dir: m.dir}
 	}
 	if err != nil {
@@ -225,7 +231,7 @@ func (m *Maildrop) sameMailbox() error {
 	return nil
 }
 
-// Close unlocks the maildrop. Messages that are being read can be read on. Only the first call does anything.
+// Close unlocks the maildrop. An open Content can still be read. Only the first call has an effect.
 func (m *Maildrop) Close() error {
 	m.closed.Do(func() { m.store.unlock(m.dir) })
 	return nil

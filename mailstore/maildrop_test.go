@@ -32,18 +32,19 @@ func TestMaildropIsLocked(t *testing.T) {
 
 	must(t, first.Close())
 	second := openDrop(t, h.Store, anna)
-	must(t, first.Close()) // again: must not unlock the second
+	must(t, first.Close()) // a second Close must not unlock second
 	_, err = h.OpenMaildrop(anna)
 	wantErr(t, err, ErrInUse)
 	must(t, second.Close())
 
 	_, err = h.OpenMaildrop("mailbox/nobody")
 	wantErr(t, err, ErrNoMailbox)
-	_, err = h.OpenMaildrop("mailbox/nobody") // the failed one left no lock
+	_, err = h.OpenMaildrop("mailbox/nobody") // the failed call left no lock
 	wantErr(t, err, ErrNoMailbox)
 }
 
-// TestRemoveAfterRename: what is deleted in a mailbox is not looked for in another one that has its name now.
+// TestRemoveAfterRename checks that Remove does not delete in another mailbox that has the name
+// now.
 func TestRemoveAfterRename(t *testing.T) {
 	for _, another := range []bool{false, true} {
 		h := newHouse(t, Options{})
@@ -81,7 +82,7 @@ func TestListingIsFixed(t *testing.T) {
 	}
 }
 
-// TestForeignFiles: a mailbox as an old server or a restored backup leaves it.
+// TestForeignFiles lists a mailbox as an old server or a restored backup leaves it.
 func TestForeignFiles(t *testing.T) {
 	const ours = "P3_20260724090047026500000003"
 	const old = "P3_20050110090047026500000003"
@@ -91,7 +92,7 @@ func TestForeignFiles(t *testing.T) {
 		uid           string
 		want          string
 	}{
-		// In the order of arrival.
+		// In order of arrival.
 		{old + ".eml", "a\r\nb\r\n", old, "a\r\nb\r\n"},
 		{"P347865.eml", "a\n\nb\r\nc\rd\n", "P347865", "a\r\n\r\nb\r\nc\r\nd\r\n"},
 		{"restored.eml", "\n", "restored", "\r\n"},
@@ -110,7 +111,7 @@ func TestForeignFiles(t *testing.T) {
 		must(t, os.Chtimes(file, day, day))
 		day = day.AddDate(0, 0, 1)
 	}
-	// After our own of July 24 comes what was changed from July 25 on.
+	// Our message of July 24 comes before files changed from July 25 on.
 	for _, other := range []string{"account.json", ".eml", "notes.txt", ".x.eml"} {
 		h.put(t, anna+"/"+other, "no message")
 	}
@@ -159,7 +160,7 @@ func TestSizeCacheIsBounded(t *testing.T) {
 	for i := range 5 * sizeCacheMax {
 		name := string(rune(i))
 		c.put(name, fileID{}, int64(i))
-		c.get("\x00", fileID{}) // asked for all the time, so kept
+		c.get("\x00", fileID{}) // used all the time, so it stays
 	}
 	if n := len(c.young) + len(c.old); n > 2*sizeCacheMax {
 		t.Errorf("the cache holds %d", n)
@@ -169,7 +170,8 @@ func TestSizeCacheIsBounded(t *testing.T) {
 	}
 }
 
-// TestOursAreNotLookedAt: a listing of our own names makes one call for the directory and none for a message.
+// TestOursAreNotLookedAt checks that a listing reads the directory once and opens no message that
+// the store has named.
 func TestOursAreNotLookedAt(t *testing.T) {
 	h := newHouse(t, Options{})
 	deliver(t, h.Store, "x", anna)
@@ -185,7 +187,8 @@ func TestOursAreNotLookedAt(t *testing.T) {
 	}
 }
 
-// TestTampered: whatever happened to the files, Open serves just what the listing said, or refuses.
+// TestTampered checks that Open returns what the listing promised, or refuses, whatever happened to
+// the file.
 func TestTampered(t *testing.T) {
 	const name = someID + "_7.eml"
 	tests := []struct {
@@ -216,12 +219,13 @@ func TestTampered(t *testing.T) {
 	}
 }
 
-// replace makes the file anew.
+// replace writes the file anew.
 func replace(by func(file string) error) func(file string) error {
 	return func(file string) error { return errors.Join(os.Remove(file), by(file)) }
 }
 
-// TestReplacedWhileOpening: a link that takes the message's place after it was looked at, to a file of the same size.
+// TestReplacedWhileOpening replaces a message by a link to a file of the same size, after it was
+// checked.
 func TestReplacedWhileOpening(t *testing.T) {
 	h := newHouse(t, Options{})
 	file := h.put(t, anna+"/"+someID+"_7.eml", "1234567")
@@ -253,7 +257,8 @@ func TestOnlyRegularFilesAreListed(t *testing.T) {
 	}
 }
 
-// TestUnreadableForeignFile: it is listed and refused, the others are served.
+// TestUnreadableForeignFile checks that an unreadable file is listed and refused, and that the
+// others are served.
 func TestUnreadableForeignFile(t *testing.T) {
 	h := newHouse(t, Options{})
 	h.put(t, anna+"/bad.eml", "bad")
@@ -268,7 +273,7 @@ func TestUnreadableForeignFile(t *testing.T) {
 		return nil
 	})
 	m := openDrop(t, s, anna)
-	fsys.Start(nil) // readable again, but the size in the listing is not known to be right
+	fsys.Start(nil) // readable again, but its listed size may be wrong
 	_, err = m.Open(0)
 	wantErr(t, err, syscall.EACCES)
 	if got := readMessage(t, m, 1); got != "good\r\n" {
@@ -325,7 +330,8 @@ func TestCRLFReader(t *testing.T) {
 	wantErr(t, err, broken)
 }
 
-// TestContent: read or copied, in one go or in parts, there is as much as was promised, or an error.
+// TestContent checks that reading and copying, at once or in parts, return the promised octets or
+// an error.
 func TestContent(t *testing.T) {
 	ways := map[string]func(c *Content) (string, error){
 		"read": func(c *Content) (string, error) {

@@ -1,14 +1,69 @@
-// Package mailstore keeps the mail: a directory for each mailbox, a file for each message.
+// Package mailstore stores mail: each mailbox is a directory, each message a file. The file system
+// is the database.
 //
-// The file system is the database. A message is acknowledged when a log has it, the whole of a small one, the name of a
-// large one whose file is synced. Then its file gets its names in every mailbox that receives it; they are synced a
-// little later. From the record on there is no way back: what cannot be done at once is done by a recovery, before
-// anything else acts on the store (gate, recovery). The file name says all that a listing needs (see Name), so a mailbox of any size is
-// read without opening a message.
-// Files that somebody put into a mailbox by hand are messages like any other if they end in ".eml".
+// Start with Store. Open opens it, Recover prepares it for mail, and Create begins a message. A
+// POP3 session reads a Maildrop; export and import read a Snapshot. The Spool holds the messages
+// that the queue sends to other servers.
 //
-// A mailbox goes by its directory, a slash-separated name relative to the root of the file system, which only
-// package directory makes up.
+// The SMTP server and the queue deliver here. POP3 and the retention run read and delete. The admin
+// commands rename and check. The store knows a mailbox only by its directory, a slash-separated
+// name relative to the root of the file system. Package directory chooses these names.
+//
+// The store never changes the text of a message and never decides about mail: rules, names and
+// quotas belong to its callers. It never acknowledges a message before its record is durable.
+//
+// # The life of a message
+//
+//	Create, Write   in memory up to 64 KiB; a larger message in incoming/<id>
+//	     |
+//	Commit          quota is reserved, a large file is synced, the target directories are opened
+//	     |
+//	     v
+//	log record      the decision: accepted for all recipients, or for none
+//	     |          (a small message whole; a large one by name)
+//	     v
+//	link            one file gets a name in each mailbox and in queue/; Commit returns
+//	     |
+//	     v
+//	checkpoint      seconds later the whole file system is synced and the log is emptied
+//
+// Before the record, the message is in no mailbox and in no queue. From the record on it is
+// accepted. A step that fails after the record is never undone: a recovery repeats it. A deletion
+// works the same way: its record comes first, so that the log cannot bring the message back.
+//
+// A message that goes only to the queue has no file at first. Only the log and memory hold it,
+// because most such messages leave within a moment (logOnly).
+//
+// A process that has not called Recover has no log. It syncs each file and each directory itself.
+//
+// # Recovery
+//
+// The store is recovered from its log after an unclean end, a failed sync, or a failed step after a
+// record. Every record is carried out again and synced, then the log is emptied. The recovery never
+// trusts the content of an existing file: a page that could not be written still reads as written.
+// Until the recovery succeeds, the gate keeps every operation out. Operations wait for the first
+// attempt; if it fails, they fail with ErrRecovering.
+//
+// # File names
+//
+// The name of a message's file holds all that a listing needs (see Name). So a mailbox of any size
+// is listed without opening a message. Files that an administrator copies into a mailbox are
+// messages too if their names end in ".eml". This package calls them foreign.
+//
+// # Locks
+//
+// Locks are taken in this order; a later one may be held alone:
+//
+//	maildrop in Store.inUse     try-lock, held for a session
+//	gate                        entered by each operation, or locked by one exclusive caller
+//	logOnly.mu                  of one message in the spool
+//	logOnlyIndex.mu
+//	locks of durable.Log        syncing, writing, mu
+//	storeLog.mu, gate.mu,
+//	mutexes of the caches       held for memory accesses only
+//
+// An operation must not enter the gate twice: it would deadlock with a caller of Exclusively that
+// comes in between.
 package mailstore
 
 import (
@@ -29,24 +84,24 @@ const (
 	dirPerm     = 0o700
 	filePerm    = 0o600
 
-	// bufferSize is how much of a file is read at once, in bytes.
+	// bufferSize is the number of bytes of a file that are read at once.
 	bufferSize = 32 << 10
 )
 
 var (
-	// ErrNoMailbox says that a mailbox's directory is missing, or is not a plain directory.
+	// ErrNoMailbox means that a mailbox's directory is missing or not a plain directory.
 	ErrNoMailbox = errors.New("no such mailbox")
-	// ErrOverQuota says that a message does not fit into a mailbox.
+	// ErrOverQuota means that a message does not fit into a mailbox.
 	ErrOverQuota = errors.New("mailbox is full")
-	// ErrInUse says that the maildrop is open elsewhere in this process.
+	// ErrInUse means that the maildrop is already open in this process.
 	ErrInUse = errors.New("maildrop is in use")
-	// ErrGone says that a message was deleted after the maildrop was listed.
+	// ErrGone means that a message was deleted after the maildrop was listed.
 	ErrGone = errors.New("message is gone")
-	// ErrDamaged says that a message's file is not what the listing said: cut short, edited under a name that
-	// tells another size, or replaced by something that is no regular file.
+	// ErrDamaged means that a message's file does not match its listing. It was cut short, edited
+	// without a new name, or replaced by something that is not a regular file.
 	ErrDamaged = errors.New("message file is damaged")
-	// ErrCrossDevice says that a mailbox lies on another file system than the incoming directory, so that
-	// no message can be linked into it.
+	// ErrCrossDevice means that a mailbox and the incoming directory are on different file systems,
+	// so that no message can be linked into the mailbox.
 	ErrCrossDevice = errors.New("mailbox and incoming directory are on different file systems")
 )
 
@@ -56,7 +111,8 @@ type NoMailboxError struct{ Dir string }
 func (e *NoMailboxError) Error() string        { return fmt.Sprintf("%s: %v", e.Dir, ErrNoMailbox) }
 func (e *NoMailboxError) Is(target error) bool { return target == ErrNoMailbox }
 
-// OverQuotaError is an ErrOverQuota that names the mailboxes without room. Err is what the Reserver said of the first.
+// OverQuotaError is an ErrOverQuota that names all full mailboxes. Err is the Reserver's error for
+// the first of them.
 type OverQuotaError struct {
 	Dirs []string
 	Err  error
@@ -68,71 +124,73 @@ func (e *OverQuotaError) Error() string {
 func (e *OverQuotaError) Is(target error) bool { return target == ErrOverQuota }
 func (e *OverQuotaError) Unwrap() error        { return e.Err }
 
-// Reserver keeps mailboxes within their quota. Sizes are in bytes. An error of Room or Reserve that has a
-// method OverQuota() bool returning true says that there is no room; any other, that this cannot be told now.
+// Reserver keeps mailboxes within their quota. Sizes are in bytes. An error of Room or Reserve with
+// a method OverQuota() bool that returns true means that the mailbox is full. Any other error means
+// that the quota is unknown at the moment.
 //
-// A change that is under way is open from the call that announces it until its settle function is called,
-// which must happen exactly once and says by how much the mailbox really changed: nothing, (0, 0), if the
-// change failed.
+// Reserve and Release begin a change and return settle. The caller must call settle exactly once,
+// with the real change in bytes and messages; (0, 0) if the change failed.
 type Reserver interface {
-	// Room asks, without any obligation, whether one more message of this size fits into the mailbox.
+	// Room checks whether one more message of this size fits. It reserves no space.
 	Room(dir string, bytes int64) error
-	// Reserve sets room for one message aside. On success the delivery is under way.
+	// Reserve reserves space for one message.
 	Reserve(dir string, bytes int64) (settle func(bytes int64, messages int), err error)
-	// Release announces that messages are about to be deleted. The room is free again once they are settled. It also
-	// announces a message that the mailbox takes whether or not there is room.
+	// Release begins a change that needs no check: a deletion, or a delivery that ignores the
+	// quota. The space of a deletion is free after settle.
 	Release(dir string) (settle func(bytes int64, messages int))
 }
 
-// Options say how a Store works. The zero value is good.
+// Options are the settings of a Store. The zero value is valid.
 type Options struct {
-	// Reserver keeps quotas; nil means that there are none.
+	// Reserver enforces quotas; nil means no quotas.
 	Reserver Reserver
 	// Now replaces time.Now in tests.
 	Now func() time.Time
 }
 
-// RecoverOptions say how a process that calls Recover keeps its acknowledgements. The zero value is good.
+// RecoverOptions are the settings of the process that calls Recover. The zero value is valid.
 type RecoverOptions struct {
-	// SyncEach makes every file and directory be synced by itself: for file systems that do not keep the promises that
-	// a sync of everything rests on (durable.Root.Filesystem).
+	// SyncEach syncs each file and directory separately. It is for file systems on which a sync of
+	// the whole file system cannot be trusted (durable.Root.Filesystem).
 	SyncEach bool
-	// Offline is for a command that works while no server runs: what a log holds is made true, and no log is begun.
+	// Offline is for a command that runs while no server does: Recover carries out what an existing
+	// log holds, and creates no log.
 	Offline bool
-	// LogSize is the size of each half of the log in bytes, a multiple of 4096; 0 is the usual one. The reserve is as
-	// large as both together.
+	// LogSize is the size of each of the two log files in bytes, a multiple of 4096; 0 means 16
+	// MiB. The reserve is as large as both together.
 	LogSize int64
-	// SyncDelay is how long the sync of what the log holds waits at most; 0 is some seconds.
+	// SyncDelay is the longest time between a record and the sync that replaces it; 0 means
+	// durable.LogOptions' default.
 	SyncDelay time.Duration
-	// Log takes what happens; nil discards it.
+	// Log receives log messages; nil discards them.
 	Log *slog.Logger
-	// Recovered is called, by another goroutine, after each recovery but that of Recover itself. nil: no caller needs to
-	// know.
+	// Recovered is called after each recovery except the one inside Recover, on another goroutine.
+	// It may be nil.
 	Recovered func()
 }
 
 // Store is the mail below one root. It is safe for concurrent use.
 type Store struct {
-	fsys     durable.FS
-	quota    Reserver // nil: no limits
-	ids      *idSource
-	buffers  sync.Pool // of *[]byte
-	gate     *gate
-	keeper   *keeper                 // nil before Recover
-	journal  atomic.Pointer[journal] // nil before Recover, and while no log can be made
-	syncEach bool
-	device   uint64      // of the incoming directory
-	named    atomic.Bool // the file system has no files without a name
-	sizes    sizeCache
-	views    viewCache
-	spool    Spool
+	fsys       durable.FS
+	quota      Reserver // nil: no quotas
+	ids        *idSource
+	buffers    sync.Pool // of *[]byte
+	gate       *gate
+	maintainer *maintainer              // nil before Recover
+	log        atomic.Pointer[storeLog] // nil before Recover, and while no log can be made
+	syncEach   bool
+	device     uint64      // of the incoming directory
+	named      atomic.Bool // the file system has no O_TMPFILE
+	sizes      sizeCache
+	views      viewCache
+	spool      Spool
 
 	mu    sync.Mutex
-	inUse map[string]struct{} // by directory: the maildrops that are open
+	inUse map[string]struct{} // the open maildrops, by directory
 }
 
-// Open opens the store on fsys and makes the incoming directory when it is missing. Nothing is scanned.
-// Any number of processes may have the store open; the one that delivers most calls Recover first.
+// Open opens the store on fsys and creates the incoming and queue directories if they are missing.
+// It scans nothing. Any number of processes may have the store open; the server also calls Recover.
 func Open(fsys durable.FS, opts Options) (*Store, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
@@ -155,8 +213,9 @@ func Open(fsys durable.FS, opts Options) (*Store, error) {
 	return s, err
 }
 
-// Checkpoint brings to the disk what the log stands for, and cuts the log. It is for a caller that puts back what was
-// deleted: the log knows messages by mailbox and name.
+// Checkpoint syncs all that the log holds and empties the log. Call it before putting a deleted
+// message back: the log identifies messages by mailbox and name, and its record of the deletion
+// would delete the message again.
 func (s *Store) Checkpoint() error { return s.alone(func() error { return nil }) }
 
 func deviceOf(fsys durable.FS, name string) (uint64, error) {
@@ -168,9 +227,9 @@ func deviceOf(fsys durable.FS, name string) (uint64, error) {
 	return device, errors.Join(err, dir.Close())
 }
 
-// Exclusively is for a caller that takes a mailbox away, or gives it another name. While change runs, no other
-// operation acts on the store, and the log is empty. If the disk has no room for the change, it is made once more with
-// the room of the reserve. change must not use the store.
+// Exclusively runs change, which removes or renames a mailbox. Meanwhile no other operation acts on
+// the store, and the log is empty. If the disk is full, change runs a second time with the space of
+// the reserve. change must not call the store.
 func (s *Store) Exclusively(change func() error) error {
 	return s.alone(func() error {
 		defer s.syncNames()
@@ -178,14 +237,15 @@ func (s *Store) Exclusively(change func() error) error {
 	})
 }
 
-// syncNames makes sure that the disk has the names of mailboxes as the store sees them, whatever a change says became of
-// it: one that was undone in part may be on the disk in another part. Records are about to use the names.
+// syncNames makes the names of mailboxes on the disk match those in memory, whether or not the
+// change succeeded. Half of a change that was undone may be on the disk, and new records will use
+// the names.
 func (s *Store) syncNames() {
-	if s.keeper == nil || s.syncEach {
+	if s.maintainer == nil || s.syncEach {
 		return
 	}
 	if err := s.fsys.SyncAll(); err != nil {
-		s.fall(err)
+		s.requireRecovery(err)
 	}
 }
 
@@ -194,26 +254,27 @@ func (s *Store) alone(do func() error) error {
 		return err
 	}
 	defer s.gate.unlock()
-	j := s.journal.Load()
-	if j != nil {
-		defer s.keeper.keepReserve(j) // the change may have taken it
+	l := s.log.Load()
+	if l != nil {
+		defer s.maintainer.ensureReserve(l) // the change may have used the reserve
 		err := s.spool.writeOutAll()
 		if err == nil {
-			err = j.log.Checkpoint()
+			err = l.log.Checkpoint()
 		}
 		if err != nil {
-			s.fall(err)
+			s.requireRecovery(err)
 			return fmt.Errorf("%w: %w", ErrRecovering, err)
 		}
 	}
 	return do()
 }
 
-// WithReserve makes a change that frees more room than it takes. If the disk has none, the change is made once more with
-// the room of the reserve; the server makes the reserve again. It is for callers that know the log to be empty.
+// WithReserve runs change, which must free more disk space than it takes. If the disk is full,
+// WithReserve removes the reserve and runs change again; the server makes the reserve again later.
+// The log must be empty.
 func (s *Store) WithReserve(change func() error) error {
 	err := change()
-	if !durable.NoRoom(err) {
+	if !durable.NoSpace(err) {
 		return err
 	}
 	if released := s.fsys.Remove(reserveFile); released != nil {
@@ -222,44 +283,44 @@ func (s *Store) WithReserve(change func() error) error {
 	return change()
 }
 
-// Close brings everything to the disk and gives the log back. No operation may be under way. A store that was not
-// recovered has nothing to close.
+// Close syncs everything, empties the log and closes it. No operation may be running. Close does
+// nothing for a store without Recover.
 func (s *Store) Close() error {
-	if s.keeper == nil {
+	if s.maintainer == nil {
 		return nil
 	}
-	s.keeper.end()
-	if err := s.gate.stillFallen(); err != nil {
-		s.gate.recovered(err) // the next start recovers; nothing shall wait for it
+	s.maintainer.end()
+	if err := s.gate.refused(); err != nil {
+		s.gate.recovered(err) // the next start recovers; let waiting operations fail
 	}
 	s.spool.logOnly.stop()
 	err := s.closeLog()
-	s.keeper = nil
-	return errors.Join(err, s.gate.stillFallen())
+	s.maintainer = nil
+	return errors.Join(err, s.gate.refused())
 }
 
 func (s *Store) closeLog() error {
-	j := s.journal.Swap(nil)
-	if j == nil {
+	l := s.log.Swap(nil)
+	if l == nil {
 		return nil
 	}
-	defer s.removeTrash(j)
+	defer s.removeObsolete(l)
 	if err := s.spool.writeOutAll(); err != nil {
-		return errors.Join(err, j.log.Abandon()) // the next start replays it
+		return errors.Join(err, l.log.Abandon()) // the next start replays it
 	}
-	return j.log.Close()
+	return l.log.Close()
 }
 
-// Flushes is how many times the log has asked the disk to write since Recover.
+// Flushes returns the number of times that the log has flushed to the disk since Recover.
 func (s *Store) Flushes() int64 {
-	j := s.journal.Load()
-	if j == nil {
+	l := s.log.Load()
+	if l == nil {
 		return 0
 	}
-	return j.log.Flushes()
+	return l.log.Flushes()
 }
 
-// buffer is memory for a message, with nothing in it.
+// buffer returns empty memory for a message.
 func (s *Store) buffer() []byte {
 	if b, ok := s.buffers.Get().(*[]byte); ok {
 		return (*b)[:0]
@@ -273,8 +334,9 @@ func (s *Store) putBuffer(b []byte) {
 	}
 }
 
-// Room says whether one more message of the given size fits into the mailbox, without setting the room aside:
-// nil, an *OverQuotaError, or another error when it cannot be told now.
+// Room checks whether one more message of the given size fits into the mailbox; it reserves no
+// space. The error is nil, an *OverQuotaError, or another error if the quota is unknown at the
+// moment.
 func (s *Store) Room(dir string, bytes int64) error {
 	if s.quota == nil {
 		return nil
@@ -282,7 +344,8 @@ func (s *Store) Room(dir string, bytes int64) error {
 	return s.quotaError(dir, s.quota.Room(dir, bytes))
 }
 
-// quotaError gives the Reserver's error its class.
+// quotaError turns the Reserver's error into an *OverQuotaError or a *NoMailboxError where it is
+// one.
 func (s *Store) quotaError(dir string, err error) error {
 	if err == nil {
 		return nil
@@ -294,19 +357,19 @@ func (s *Store) quotaError(dir string, err error) error {
 		return &OverQuotaError{Dirs: []string{dir}, Err: err}
 	}
 	if gone := s.checkMailbox(dir); gone != nil {
-		return gone // a mailbox that is not there has no quota either
+		return gone // a missing mailbox has no quota either
 	}
 	return fmt.Errorf("%s: quota: %w", dir, err)
 }
 
-// Stat is what a mailbox holds: the number of its messages and the bytes of their files as POP3 counts them.
+// Stat holds the number of messages of a mailbox and their total size as POP3 counts it.
 type Stat struct {
 	Messages int
 	Bytes    int64
 }
 
-// checkMailbox returns a *NoMailboxError unless dir and all above it are plain directories: a mailbox or domain
-// replaced by a symbolic link is refused.
+// checkMailbox returns a *NoMailboxError unless dir and all directories above it are plain
+// directories. A symbolic link in place of a mailbox or domain is refused.
 func (s *Store) checkMailbox(dir string) error {
 	if !fs.ValidPath(dir) || dir == "." {
 		return &NoMailboxError{Dir: dir}

@@ -18,22 +18,25 @@ const (
 	idDigits    = stampLen + 4 + 8
 	idLen       = len(namePrefix) + idDigits
 	serials     = 100_000_000
-	maxSize     = 1 << 50 // no file is larger; sums of more would overflow
+	maxSize     = 1 << 50 // no file is larger, and sums cannot overflow
 )
 
-// Name is the file name of a message, taken apart. It is written
+// Name is the parsed file name of a message:
 //
 //	P3_<yyyyMMddHHmmss><4 digits><8 digits>_<size>.eml
 //
-// where the time is that of arrival, in UTC, the four digits are drawn at each start of the server, and the
-// eight count the messages. A "d" follows the size when some line begins with a dot. Up to the size it is the
-// form in which the POP3 service of Windows Server 2003 named its files.
+// The time is that of arrival, in UTC. The four digits are random, drawn at each start of the
+// server. The eight digits count the messages. A "d" after the size means that some line begins
+// with a dot. The part before the size has the form that the POP3 service of Windows Server 2003
+// used.
 type Name struct {
-	// ID is the part before "_<size>". It is never given twice and serves as queue id and as UIDL.
+	// ID is the part before "_<size>". It is unique and never reused. It is also the queue id and
+	// the unique-id (UIDL).
 	ID string
 	// Size is the length of the file in bytes.
 	Size int64
-	// Dotted says that some line begins with a dot, so that POP3 must stuff it (RFC 1939, section 3).
+	// Dotted means that some line begins with a dot, so that POP3 must byte-stuff it (RFC 1939,
+	// section 3).
 	Dotted bool
 }
 
@@ -46,7 +49,7 @@ func (n Name) String() string {
 	return n.ID + "_" + strconv.FormatInt(n.Size, 10) + mark + nameSuffix
 }
 
-// ParseName takes a file name apart. ok is false for every name that String would not have written.
+// ParseName parses a file name. ok is false for every name that String does not return.
 func ParseName(file string) (n Name, ok bool) {
 	rest, ok := strings.CutSuffix(file, nameSuffix)
 	if !ok || len(rest) < idLen+2 || !isID(rest[:idLen]) || rest[idLen] != '_' {
@@ -84,8 +87,8 @@ func isMessage(file string) bool {
 	return stem > 0 && file[0] != '.' && strings.EqualFold(file[stem:], nameSuffix)
 }
 
-// idSource makes up message ids that are never given twice, whatever the clock does: the time in them does not go
-// back while the process lives, and two processes differ in the digits drawn at their start.
+// idSource makes message ids that are unique even if the clock is set back. The time in them never
+// goes back while the process lives, and the digits drawn at the start distinguish two processes.
 type idSource struct {
 	now   func() time.Time
 	start int // four digits
@@ -100,7 +103,7 @@ func newIDSource(now func() time.Time) *idSource {
 		now:    now,
 		start:  rand.IntN(10_000),
 		stamp:  strings.Repeat("0", stampLen),
-		serial: rand.IntN(serials / 2), // far from the end, where the order of names would break
+		serial: rand.IntN(serials / 2), // not near a wrap, which breaks the order
 	}
 }
 
@@ -108,7 +111,7 @@ func (s *idSource) next() string {
 	stamp := s.now().UTC().Format(stampLayout)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// A clock that says a year beyond 9999 or before 0 would break the form.
+	// A year above 9999 or below 0 does not fit into an id.
 	if len(stamp) == stampLen && stamp > s.stamp {
 		s.stamp = stamp
 	}

@@ -47,7 +47,7 @@ func TestParseName(t *testing.T) {
 	}
 }
 
-// FuzzParseName: a name that is accepted is the one that String writes, and the other way round.
+// FuzzParseName checks that ParseName and String are inverse.
 func FuzzParseName(f *testing.F) {
 	f.Add(someID+"_4096d.eml", int64(7), true)
 	f.Add(someID+"_00.eml", int64(math.MaxInt64), false)
@@ -104,7 +104,7 @@ func TestIDsAreUniqueAndDoNotGoBack(t *testing.T) {
 func TestIDsUnderConcurrency(t *testing.T) {
 	now := time.Now()
 	ids := newIDSource(func() time.Time { return now })
-	ids.serial = serials - 500 // the serial wraps round meanwhile
+	ids.serial = serials - 500 // the serial wraps meanwhile
 	var mu sync.Mutex
 	seen := make(map[string]bool)
 	var wg sync.WaitGroup

@@ -15,10 +15,10 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// powerRounds is how many choices of what survives are tried for each step in each of the modes that choose.
+// powerRounds is the number of choices tried for each step in each mode that chooses.
 const powerRounds = 10
 
-// smallLog is a log so small that a few messages fill it.
+// smallLog is a log that a few messages fill.
 var smallLog = RecoverOptions{LogSize: 5 * 4096}
 
 // promise is what a client was told about one message.
@@ -26,7 +26,7 @@ type promise struct {
 	body    string
 	dirs    []string
 	done    bool            // acknowledged
-	removed map[string]bool // by mailbox: true if the deletion was acknowledged, false if it was begun
+	removed map[string]bool // by mailbox: true if the deletion was confirmed, false if it was only begun
 }
 
 // promises are by the first line of the body.
@@ -74,7 +74,7 @@ func firstBody(m *Maildrop) (string, error) {
 	return string(body), err
 }
 
-// verify holds what is found against what was promised.
+// verify compares what is found with what was promised.
 func (ps promises) verify(fsys durable.FS) error {
 	s, err := Open(fsys, Options{})
 	if err != nil {
@@ -131,7 +131,7 @@ func (ps promises) verifyBox(dir string, held map[string]int) error {
 	return nil
 }
 
-// powerStore is a store with everybody's mailboxes, ready for mail, on a disk that can lose its power.
+// powerStore is a store with all mailboxes on a disk that can lose its power.
 func powerStore(t *testing.T) (*mailtest.PowerFS, *Store) {
 	t.Helper()
 	disk := mailtest.NewPowerFS()
@@ -144,8 +144,8 @@ func powerStore(t *testing.T) (*mailtest.PowerFS, *Store) {
 	return disk, s
 }
 
-// TestPowerCutAtEveryStep: deliveries through the log and past it, and deletions, with a power cut at each operation of the
-// file system in turn, and another one during the recovery from it.
+// TestPowerCutAtEveryStep cuts the power at each operation of deliveries, with and without the log,
+// and of deletions, and once more during the recovery.
 func TestPowerCutAtEveryStep(t *testing.T) { synctest.Test(t, cutAtEveryStep) }
 
 func cutAtEveryStep(t *testing.T) {
@@ -160,7 +160,7 @@ func cutAtEveryStep(t *testing.T) {
 			told.deliver(s, "large\r\n", smallMax+1, anna, boss)
 			told.deliver(s, "more than the log holds\r\n", 6000, boss)
 			told.remove(s, boss)
-			time.Sleep(time.Minute) // what is behind is done
+			time.Sleep(time.Minute) // the checkpoint is done
 			told.deliver(s, "last\r\n", 100, carla)
 			_ = s.Close()
 		}
@@ -177,8 +177,8 @@ func cutAtEveryStep(t *testing.T) {
 	})
 }
 
-// TestLogCutShort: what a damaged log has lost may stand for changes in memory only. They are on the disk before the rest
-// of the log is cut.
+// TestLogCutShort checks that changes whose records a damaged log has lost are synced before the
+// rest of the log is emptied.
 func TestLogCutShort(t *testing.T) { synctest.Test(t, logCutShort) }
 
 func logCutShort(t *testing.T) {
@@ -186,7 +186,7 @@ func logCutShort(t *testing.T) {
 	told := make(promises)
 	told.deliver(s, "first\r\n", 4000, anna)
 	killed := disk.Kill()
-	_ = s.Close() // in vain
+	_ = s.Close() // fails
 	for _, name := range []string{"log/log0", "log/log1"} {
 		killed.Edit(name, func(text []byte) []byte { return text[:4096] })
 	}
@@ -198,8 +198,8 @@ func logCutShort(t *testing.T) {
 	must(t, told.verify(lost))
 }
 
-// TestNamesAreSynced: a message is where its mailbox is after a power cut, although a change of the mailbox's name was
-// undone, or cut short by the end of the process, and only a part of this is on the disk.
+// TestNamesAreSynced checks that a message is in its mailbox after a power cut, although a rename
+// of the mailbox was undone or interrupted and only half of it is on the disk.
 func TestNamesAreSynced(t *testing.T) {
 	for _, killed := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) { namesAreSynced(t, killed) })
@@ -216,7 +216,7 @@ func namesAreSynced(t *testing.T, killed bool) {
 		return err
 	})
 	if killed {
-		_ = s.Close() // in vain
+		_ = s.Close() // fails
 		disk = disk.Kill()
 		var err error
 		s, err = Open(disk, Options{})

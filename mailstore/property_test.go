@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// awkwardBodies are those that chance would not find.
+// awkwardBodies are bodies that random generation would not find.
 var awkwardBodies = []string{
 	"", "\r\n", ".", ".\r\n", "..\r\n", "\r\n.\r\n", "\n.\n", "\r.\r", "no final newline", "bare\nendings\rof both\r\r\nkinds\n\r",
 	"Subject: header only\r\n\r\n", "Subject: header only", "\x00\x00\r\n\x00", "\xff\xfe\x80 8-bit \xe4\r\n", "From me\r\n>From me\r\n",
 	strings.Repeat("long", 100_000), strings.Repeat(".", 100_000) + "\r\n.", strings.Repeat("\r", 100), strings.Repeat("\n", 40_000),
 }
 
-// seeded returns a random source. PILLARBOX_SEED repeats what a failing test has logged.
+// seeded returns a random source. PILLARBOX_SEED repeats the seed that a failing test has logged.
 func seeded(t *testing.T) *rand.Rand {
 	t.Helper()
 	seed, err := strconv.ParseUint(os.Getenv("PILLARBOX_SEED"), 10, 64)
@@ -28,9 +28,9 @@ func seeded(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-// TestBytesAreKept: what comes in, normalised once, is what is stored, fetched, copied into another mailbox under the
-// same ID, and fetched there; to normalise it again changes nothing. Sizes about every boundary of the store are
-// tried.
+// TestBytesAreKept checks that normalised text is stored, fetched, copied into another mailbox
+// under the same ID and fetched there unchanged. Normalising it again changes nothing. It tries
+// sizes around every limit of the store.
 func TestBytesAreKept(t *testing.T) {
 	rng := seeded(t)
 	bodies := append([]string{}, awkwardBodies...)
@@ -54,7 +54,7 @@ func TestBytesAreKept(t *testing.T) {
 	}
 }
 
-// TestBigBytesAreKept does the same with a large one. The tests of the whole program have one of 50 MB.
+// TestBigBytesAreKept does the same with a large message. The end-to-end tests use one of 50 MB.
 func TestBigBytesAreKept(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a large message is not short")
@@ -64,7 +64,7 @@ func TestBigBytesAreKept(t *testing.T) {
 	keptAll(t, newHouse(t, Options{}), rng, []string{strings.Repeat(block, 8)})
 }
 
-// keptAll brings the bodies in and follows them.
+// keptAll delivers the bodies and follows them.
 func keptAll(t *testing.T, h house, rng *rand.Rand, bodies []string) {
 	t.Helper()
 	want := make([]string, len(bodies))
@@ -101,7 +101,7 @@ func keptAll(t *testing.T, h house, rng *rand.Rand, bodies []string) {
 	}
 }
 
-// wantBodies wants these messages in a mailbox, and returns their unique-ids.
+// wantBodies expects these messages in a mailbox, and returns their unique-ids.
 func wantBodies(t *testing.T, s *Store, dir string, want []string) (ids []string) {
 	t.Helper()
 	must(t, s.Check(dir))
@@ -125,7 +125,7 @@ func wantBodies(t *testing.T, s *Store, dir string, want []string) (ids []string
 	return ids
 }
 
-// A file that somebody put there has in LIST the size that it has in RETR, whatever its lines end in.
+// LIST and RETR agree on the size of a foreign file, whatever its line ends are.
 func TestForeignSizes(t *testing.T) {
 	rng := seeded(t)
 	h := newHouse(t, Options{})
@@ -147,7 +147,7 @@ func TestForeignSizes(t *testing.T) {
 	}
 }
 
-// The order of arrival survives a copy, within one second too.
+// The order of arrival survives a copy, even within one second.
 func TestOrderIsKept(t *testing.T) {
 	h := newHouse(t, Options{})
 	then := time.Date(2004, 1, 1, 0, 0, 0, 0, time.UTC)

@@ -6,14 +6,14 @@ import (
 	"testing"
 )
 
-// newRand returns a random source and logs its seed for a failing test.
+// newRand returns a random source and logs its seed if the test fails.
 func newRand(t testing.TB) *rand.Rand {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-// randomBody returns size bytes, or a few more, with all that is awkward in a message often in it.
+// randomBody returns about size bytes with many awkward sequences.
 func randomBody(rng *rand.Rand, size int) string {
 	awkward := []string{"\r\n", "\r\n", "\r\n.", "\r\n..\r\n", ".", "\n", "\r", "\x00", "\xff\xfe", "ä", " ", "From "}
 	var b strings.Builder

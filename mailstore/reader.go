@@ -5,7 +5,7 @@ import (
 	"io"
 )
 
-// newCRLFReader gives the text of r as a Normaliser writes it.
+// newCRLFReader returns the text of r with CRLF at the end of each line, as Normaliser writes it.
 func newCRLFReader(r io.Reader) io.Reader {
 	c := &crlfReader{src: r, in: make([]byte, bufferSize)}
 	c.lines = NewNormaliser(&c.out)
@@ -16,7 +16,7 @@ type crlfReader struct {
 	src   io.Reader
 	in    []byte
 	lines *Normaliser
-	out   bytes.Buffer // what is to be handed out
+	out   bytes.Buffer // normalised text not yet read
 	err   error        // from src
 }
 
@@ -25,9 +25,9 @@ func (c *crlfReader) Read(p []byte) (int, error) {
 	for c.out.Len() == 0 && c.err == nil {
 		var n int
 		n, c.err = c.src.Read(c.in)
-		_, _ = c.lines.Write(c.in[:n]) // into memory
+		_, _ = c.lines.Write(c.in[:n]) // into memory: cannot fail
 		if c.err == io.EOF {
-			_ = c.lines.Finish() // as the protocol will have it: the size must count it
+			_ = c.lines.Finish() // POP3 ends the last line, so the size counts that
 		}
 	}
 	if c.out.Len() > 0 {
@@ -36,10 +36,10 @@ func (c *crlfReader) Read(p []byte) (int, error) {
 	return 0, c.err
 }
 
-// Content is what a client gets of a message: exactly as many octets as were promised. More are cut off, fewer are an
-// error.
+// Content is a message as a client receives it: exactly as many octets as the listing says. A
+// longer file is cut off; a shorter one is an error.
 type Content struct {
-	r    io.Reader // the file, or what makes it fit to be served
+	r    io.Reader // the file, or a crlfReader of a foreign one
 	left int64
 	file io.Closer
 }
@@ -54,7 +54,7 @@ func (c *Content) Read(p []byte) (int, error) {
 	return n, c.short(err)
 }
 
-// short turns an end that comes too early into an error.
+// short turns an early end into an error.
 func (c *Content) short(err error) error {
 	if err == io.EOF && c.left > 0 {
 		return io.ErrUnexpectedEOF
@@ -62,8 +62,8 @@ func (c *Content) short(err error) error {
 	return err
 }
 
-// CopyTo writes the next n octets, or all that are left if these are fewer. It does so by io.Copy from the file
-// itself where that is possible, so that a writer that knows how can leave the work to the kernel.
+// CopyTo writes the next n octets, or all if fewer are left. It uses io.Copy on the file itself
+// where it can, so that a writer may use sendfile(2).
 func (c *Content) CopyTo(w io.Writer, n int64) error {
 	part := io.LimitedReader{R: c.r, N: min(n, c.left)}
 	want := part.N

@@ -13,17 +13,18 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// recovery makes true what the log says: every message is whole in each mailbox that is still there, what was deleted is
-// gone, and all this is on the disk. It trusts the log and not what can be read of the files, because a page that could
-// not be written reads as if it had been.
+// recovery carries out the records of the log again. Afterwards every message is whole in each of
+// its mailboxes that still exist, every deleted message is gone, and the disk has all of this. The
+// content of existing files is not trusted: a page that could not be written still reads as
+// written.
 type recovery struct {
 	store *Store
 	log   *slog.Logger
 
-	last  map[string]*source // by path: its content; nil: the file is removed
-	order []string           // the paths, oldest first
+	last  map[string]*source // content by path; nil: the file is removed
+	order []string           // paths, oldest first
 
-	file *content // an open file with the content of from, for all names that follow each other
+	file *content // content of from, for names that share it
 	from *source
 }
 
@@ -31,7 +32,7 @@ func newRecovery(s *Store, log *slog.Logger) *recovery {
 	return &recovery{store: s, log: log, last: make(map[string]*source)}
 }
 
-// read takes a record.
+// read adds a record.
 func (r *recovery) read(record []byte) error {
 	all, err := decode(record)
 	if err != nil {
@@ -46,18 +47,19 @@ func (r *recovery) read(record []byte) error {
 	return nil
 }
 
-// restore writes everything.
+// restore carries out all records and syncs.
 func (r *recovery) restore() error {
 	if err := r.writeAll(); err != nil {
 		return err
 	}
-	// Without a record, too: new records are about to use the names of mailboxes, and the last change of these, or what
-	// records in the damaged part of a log stood for, may be in memory only.
+	// The sync is needed without records too. New records will use the names of mailboxes, and a
+	// change of these may be in memory only. So may changes whose records were in the damaged part
+	// of a log.
 	if err := r.sync(); err != nil {
 		return err
 	}
 	if len(r.order) > 0 {
-		r.log.Info("what the log held was written again", "files", len(r.order))
+		r.log.Info("carried out the records of the log again", "files", len(r.order))
 	}
 	return nil
 }
@@ -73,16 +75,18 @@ func (r *recovery) writeAll() error {
 }
 
 func (r *recovery) discard() {
-	_ = r.file.discard() // the start removes what stays
+	_ = r.file.discard() // the next start removes a leftover
 	r.file, r.from = nil, nil
 }
 
-// write gives a file its content, or takes it away. A mailbox that is not there any more was removed.
+// write gives a file its content, or removes it. If the mailbox no longer exists, it was removed
+// after the record, and the change is skipped.
 func (r *recovery) write(name string, from *source) error {
 	s := r.store
 	if err := s.checkMailbox(path.Dir(name)); errors.Is(err, ErrNoMailbox) {
 		if from != nil {
-			r.log.Warn("a message in the log is for a mailbox that is not there; it was removed or renamed by hand", "file", name)
+			r.log.Warn("skipped a message in the log: its mailbox was removed or renamed by hand",
+				"file", name)
 		}
 		return nil
 	} else if err != nil {
@@ -100,7 +104,8 @@ func (r *recovery) write(name string, from *source) error {
 		return r.place(name, name, from)
 	case !there.Mode().IsRegular():
 		aside := path.Join(path.Dir(name), "."+path.Base(name)+"."+s.ids.next())
-		r.log.Warn("a thing that is no file had the name of a message; it gets another name", "file", name, "new_name", aside)
+		r.log.Warn("renamed an object that had a message's name and is not a regular file",
+			"file", name, "new_name", aside)
 		if err := s.fsys.Rename(name, aside); err != nil {
 			return err
 		}
@@ -109,8 +114,8 @@ func (r *recovery) write(name string, from *source) error {
 	return r.replace(name, there, from)
 }
 
-// replace puts the content in the place of a file that is there. A large message that has this name already is on the
-// disk, and a rename between two names of one file would leave both.
+// replace replaces an existing file. A large message that already has this name needs no change; a
+// rename between two names of one file would leave both.
 func (r *recovery) replace(name string, there fs.FileInfo, from *source) error {
 	fsys := r.store.fsys
 	file, err := r.content(name, from)
@@ -120,7 +125,7 @@ func (r *recovery) replace(name string, there fs.FileInfo, from *source) error {
 	if info, err := file.Stat(); err != nil || durable.SameFile(there, info) {
 		return err
 	}
-	temp := path.Join(incomingDir, "."+r.store.ids.next()) // the next start removes what stays
+	temp := path.Join(incomingDir, "."+r.store.ids.next()) // the next start removes a leftover
 	if err := r.place(name, temp, from); err != nil {
 		return err
 	}
@@ -135,7 +140,7 @@ func (r *recovery) replace(name string, there fs.FileInfo, from *source) error {
 	return errors.Join(err, gone)
 }
 
-// place gives the content a free name; name is what it is for.
+// place links the content at the unused name free; name is the message's own name, for the log.
 func (r *recovery) place(name, free string, from *source) error {
 	file, err := r.content(name, from)
 	if file == nil || err != nil {
@@ -148,7 +153,8 @@ func (r *recovery) place(name, free string, from *source) error {
 	return err
 }
 
-// copyTo gives the content to a file on another file system, durably: the sync at the end does not reach it.
+// copyTo copies the content to a file on another file system and syncs it, because the final sync
+// does not reach that file system.
 func (r *recovery) copyTo(free string, from *source) error {
 	if from.large == "" {
 		return durable.WriteFile(r.store.fsys, free, from.content, filePerm)
@@ -159,7 +165,7 @@ func (r *recovery) copyTo(free string, from *source) error {
 	return durable.WriteFrom(r.store.fsys, free, r.file, filePerm)
 }
 
-// content opens a file with the content; nil if that is lost.
+// content opens a file with the content; nil means that the content is lost.
 func (r *recovery) content(name string, from *source) (file *content, err error) {
 	if r.from == from && r.file != nil {
 		return r.file, nil
@@ -177,7 +183,8 @@ func (r *recovery) content(name string, from *source) (file *content, err error)
 func (r *recovery) open(name, large string) (*content, error) {
 	f, err := r.store.fsys.OpenFile(large, os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		r.log.Error("the file of a message that was being delivered is gone", "file", large, "message", name)
+		r.log.Error("lost a message: the file that its record names is missing",
+			"file", large, "message", name)
 		return nil, nil
 	} else if err != nil {
 		return nil, err
@@ -196,7 +203,7 @@ func (r *recovery) make(text []byte) (*content, error) {
 	return file, nil
 }
 
-// sync brings everything to the disk.
+// sync syncs everything.
 func (r *recovery) sync() error {
 	if !r.store.syncEach {
 		return r.store.fsys.SyncAll()
@@ -204,7 +211,8 @@ func (r *recovery) sync() error {
 	return r.store.syncPaths(r.order)
 }
 
-// syncPaths syncs files and their directories one by one, for file systems whose SyncAll is not trusted.
+// syncPaths syncs files and their directories one by one, for file systems whose SyncAll is not
+// trusted.
 func (s *Store) syncPaths(paths []string) error {
 	dirs := make(map[string]bool)
 	for _, name := range paths {
@@ -229,7 +237,7 @@ func (s *Store) syncFile(name string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// syncRecords is syncPaths for what records stand for.
+// syncRecords is syncPaths for the files of records.
 func (s *Store) syncRecords(each func(do func(record []byte) error) error) error {
 	var paths []string
 	err := each(func(record []byte) error {

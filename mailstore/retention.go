@@ -7,20 +7,21 @@ import (
 	"time"
 )
 
-// removedAtOnce is how many messages a retention run deletes before it looks whether it is to stop.
+// removedAtOnce is the number of messages that Expire deletes before it checks its context.
 const removedAtOnce = 1000
 
-// Rule says when mail may be deleted, in days; 0 is never. If both are set, what comes first counts.
+// Rule is a retention rule, in days; 0 means never. If both are set, the earlier time counts.
 type Rule struct {
-	After        int `json:"after"`         // its arrival
-	FetchedAfter int `json:"fetched_after"` // it was first fetched
+	After        int `json:"after"`         // after its arrival
+	FetchedAfter int `json:"fetched_after"` // after its first fetch
 }
 
-// String puts the rule into words: "after 30 days, or 7 days after it was fetched".
+// String describes the rule, for example "after 30 days, or 7 days after it was fetched".
 func (r Rule) String() string {
 	switch {
 	case r.After > 0 && r.FetchedAfter > 0:
-		return fmt.Sprintf("after %s, or %s after it was fetched", days(r.After), days(r.FetchedAfter))
+		return fmt.Sprintf("after %s, or %s after it was fetched",
+			days(r.After), days(r.FetchedAfter))
 	case r.After > 0:
 		return "after " + days(r.After)
 	case r.FetchedAfter > 0:
@@ -36,26 +37,27 @@ func days(n int) string {
 	return fmt.Sprintf("%d days", n)
 }
 
-// None reports whether nothing is ever deleted.
+// None reports whether the rule never deletes mail.
 func (r Rule) None() bool { return r.After <= 0 && r.FetchedAfter <= 0 }
 
-// Stricter reports whether some message would be deleted earlier than under the other rule.
+// Stricter reports whether the rule deletes some message earlier than the other rule.
 func (r Rule) Stricter(than Rule) bool {
 	sooner := func(a, b int) bool { return a > 0 && (b <= 0 || a < b) }
 	return sooner(r.After, than.After) || sooner(r.FetchedAfter, than.FetchedAfter)
 }
 
-// Kept is a message as retention sees it.
-type Kept struct {
+// Candidate is a message that a Rule is applied to.
+type Candidate struct {
 	UID     string
-	Size    int64     // as Message has it
-	Arrived time.Time // zero: not known
-	Fetched time.Time // when all of it was first fetched; zero: not yet, as far as is known
+	Size    int64     // as in Message
+	Arrived time.Time // zero: unknown
+	Fetched time.Time // when it was first fetched completely; zero: not known to be
 }
 
-// Due is when the rule lets a message be deleted; zero is never. A message of which the time of arrival is not known
-// is kept; one that was fetched before it arrived, by the clock, was fetched when it arrived.
-func (r Rule) Due(k Kept) (due time.Time) {
+// Due returns when the rule permits the deletion of a message; zero means never. A message without
+// a time of arrival is kept. A fetch before the arrival, by the clock, counts as a fetch at the
+// arrival.
+func (r Rule) Due(k Candidate) (due time.Time) {
 	if k.Arrived.IsZero() {
 		return time.Time{}
 	}
@@ -74,61 +76,68 @@ func (r Rule) Due(k Kept) (due time.Time) {
 	return due
 }
 
-// later adds days of 24 hours. So many that a time.Time has no room for them are for ever all the same.
+// later adds days of 24 hours. A larger number than time.Time can hold is capped.
 func later(t time.Time, days int) time.Time {
 	const forEver = 1_000_000
 	return t.UTC().AddDate(0, 0, min(days, forEver))
 }
 
-// Plan returns the indexes of the messages that the rule lets be deleted now, but not those that it let be deleted at
-// the time before; a zero before is no time.
-func Plan(rule Rule, all []Kept, before, now time.Time) []int {
+// Plan returns the indexes of the messages that the rule permits to delete now, but did not permit
+// to delete at the time before. A zero before excludes no message.
+func Plan(rule Rule, all []Candidate, before, now time.Time) []int {
 	var indexes []int
 	for i, k := range all {
-		if due := rule.Due(k); !due.IsZero() && !due.After(now) && (before.IsZero() || due.After(before)) {
+		due := rule.Due(k)
+		if !due.IsZero() && !due.After(now) && (before.IsZero() || due.After(before)) {
 			indexes = append(indexes, i)
 		}
 	}
 	return indexes
 }
 
-// Expired are messages that were deleted, or would be.
+// Expired counts messages that were deleted, or would be.
 type Expired struct {
 	Messages int       `json:"messages"`
 	Bytes    int64     `json:"bytes"`           // as POP3 counts them
 	Oldest   time.Time `json:"oldest,omitzero"` // arrival of the oldest
 }
 
-// Add adds up.
+// Add returns the sum of both.
 func (e Expired) Add(more Expired) Expired {
 	oldest := e.Oldest
 	if oldest.IsZero() || !more.Oldest.IsZero() && more.Oldest.Before(oldest) {
 		oldest = more.Oldest
 	}
-	return Expired{Messages: e.Messages + more.Messages, Bytes: e.Bytes + more.Bytes, Oldest: oldest}
+	return Expired{
+		Messages: e.Messages + more.Messages, Bytes: e.Bytes + more.Bytes, Oldest: oldest,
+	}
 }
 
-func sum(all []Kept, indexes []int) (e Expired) {
+func sum(all []Candidate, indexes []int) (e Expired) {
 	for _, i := range indexes {
 		e = e.Add(Expired{Messages: 1, Bytes: all[i].Size, Oldest: all[i].Arrived})
 	}
 	return e
 }
 
-// WouldExpire says what Expire would delete. It locks nothing. Errors are ErrNoMailbox and those of the file system.
+// WouldExpire returns what Expire would delete. It takes no lock. Errors are ErrNoMailbox and those
+// of the file system.
 func (s *Store) WouldExpire(dir string, rule Rule, before, now time.Time) (Expired, error) {
 	v, err := s.view(dir)
 	if err != nil {
 		return Expired{}, err
 	}
-	all, err := s.kept(dir, v, rule)
+	all, err := s.candidates(dir, v, rule)
 	return sum(all, Plan(rule, all, before, now)), err
 }
 
-// Expire deletes what Plan says, durably, and returns what is gone, after an error too. While it is at work the mailbox
-// is in use; one that is in use already is left alone, with ErrInUse. Where nothing is to be deleted, nobody is kept
-// waiting. When ctx ends, the rest stays, with the error of ctx. Other errors are those of OpenMaildrop and Remove.
-func (s *Store) Expire(ctx context.Context, dir string, rule Rule, before, now time.Time) (gone Expired, err error) {
+// Expire deletes the messages that Plan returns, durably. It also returns the deleted ones after an
+// error. It opens the maildrop only if there is a message to delete; if a session has it open, the
+// error is ErrInUse. When ctx ends, the other messages stay and the error is that of ctx. Other
+// errors are those of OpenMaildrop and Remove.
+func (s *Store) Expire(
+	ctx context.Context, dir string, rule Rule, before, now time.Time,
+) (gone Expired, err error) {
 	due, err := s.WouldExpire(dir, rule, before, now)
 	if err != nil || due.Messages == 0 {
 		return Expired{}, err
@@ -138,7 +147,7 @@ func (s *Store) Expire(ctx context.Context, dir string, rule Rule, before, now t
 		return Expired{}, err
 	}
 	defer m.Close()
-	all, err := s.kept(dir, m.view, rule)
+	all, err := s.candidates(dir, m.view, rule)
 	if err != nil {
 		return Expired{}, err
 	}
@@ -157,8 +166,8 @@ func (s *Store) Expire(ctx context.Context, dir string, rule Rule, before, now t
 	return gone, nil
 }
 
-// vanished are those of the messages that are not in the mailbox any more, as far as can be told.
-func (s *Store) vanished(dir string, all []Kept, indexes []int) Expired {
+// vanished counts those of the messages that are no longer in the mailbox.
+func (s *Store) vanished(dir string, all []Candidate, indexes []int) Expired {
 	v, err := s.view(dir)
 	if err != nil {
 		return Expired{}
@@ -167,11 +176,13 @@ func (s *Store) vanished(dir string, all []Kept, indexes []int) Expired {
 	for _, m := range v.messages {
 		there[m.UID] = true
 	}
-	return sum(all, slices.DeleteFunc(slices.Clone(indexes), func(i int) bool { return there[all[i].UID] }))
+	return sum(all, slices.DeleteFunc(slices.Clone(indexes), func(i int) bool {
+		return there[all[i].UID]
+	}))
 }
 
-// kept is what a view holds, as far as the rule wants to know.
-func (s *Store) kept(dir string, v *view, rule Rule) ([]Kept, error) {
+// candidates returns the messages of a view, with the fetch times if the rule needs them.
+func (s *Store) candidates(dir string, v *view, rule Rule) ([]Candidate, error) {
 	var fetched map[string]time.Time
 	if rule.FetchedAfter > 0 {
 		var err error
@@ -179,15 +190,15 @@ func (s *Store) kept(dir string, v *view, rule Rule) ([]Kept, error) {
 			return nil, err
 		}
 	}
-	all := make([]Kept, len(v.messages))
+	all := make([]Candidate, len(v.messages))
 	for i, m := range v.messages {
-		all[i] = Kept{UID: m.UID, Size: m.Size, Arrived: v.arrived(i), Fetched: fetched[m.UID]}
+		all[i] = Candidate{UID: m.UID, Size: m.Size, Arrived: v.arrived(i), Fetched: fetched[m.UID]}
 	}
 	return all, nil
 }
 
-// arrived is when message i came: what its name says, or the file if the name says nothing. Zero for a name of our
-// form with a time that does not exist.
+// arrived returns when message i arrived: the time in its name, or the file's modification time if
+// the name has none. It is zero if the name has an impossible time.
 func (v *view) arrived(i int) time.Time {
 	id := v.messages[i].UID
 	if !isID(id) {

@@ -16,25 +16,27 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// fetchedFile is the file in a mailbox that says which messages were fetched, a line for each:
+// fetchedFile is the file in a mailbox that lists the fetched messages, one on a line:
 //
 //	2026-11-22T10:00:00Z P3_20261122095802471100000017
 //
-// Lines are only ever added at the end, one write for each session. Nothing is synced: what a power cut takes away was
-// not fetched, and stays longer. Lines that make no sense are passed over. Something else of that name, or a file above
-// maxFetched, is an error: it is not known then what was fetched, and all stays.
+// Each session appends its lines with one write. They are not synced: a message whose line is lost
+// in a power cut counts as not fetched and stays longer. Invalid lines are ignored. If the name
+// belongs to something else than a regular file, or the file is larger than maxFetched, reading
+// fails and no message is deleted by its fetch time.
 const fetchedFile = "fetched"
 
-// maxFetched is how many octets a fetchedFile may have: lines for more than a million messages.
+// maxFetched is the largest size of a fetchedFile in octets: lines for more than a million
+// messages.
 const maxFetched = 64 << 20
 
-// fetchedSlack is how many bytes of lines that are not needed any more may stand in a fetchedFile.
+// fetchedSlack is how many bytes of obsolete lines a fetchedFile may have.
 const fetchedSlack = 64 << 10
 
-// NoteFetched remembers that these messages were fetched, all of each, unless they were removed by now. The
-// indexes are those of Messages. Errors are those of the file system.
-func (m *Maildrop) NoteFetched(indexes []int, now time.Time) error {
-	lines := []byte("\n") // ends a line of which a crash left but the beginning
+// RecordFetched records that these messages were fetched completely, unless they were removed
+// through m. The indexes are those of Messages. Errors are those of the file system.
+func (m *Maildrop) RecordFetched(indexes []int, now time.Time) error {
+	lines := []byte("\n") // ends a partial line that a crash may have left
 	for _, i := range indexes {
 		if m.has(i) {
 			lines = appendFetched(lines, m.view.messages[i].UID, now)
@@ -50,7 +52,8 @@ func (m *Maildrop) NoteFetched(indexes []int, now time.Time) error {
 	if err := m.store.regularOrNone(name); err != nil {
 		return err
 	}
-	f, err := m.store.fsys.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, filePerm)
+	const flag = os.O_WRONLY | os.O_APPEND | os.O_CREATE | syscall.O_NONBLOCK
+	f, err := m.store.fsys.OpenFile(name, flag, filePerm)
 	if err != nil {
 		return err
 	}
@@ -71,8 +74,8 @@ func appendFetched(lines []byte, uid string, at time.Time) []byte {
 	return append(lines, '\n')
 }
 
-// regularOrNone refuses what an append would go astray in, or wait for ever: a link, a pipe. It refuses what is too large
-// to be a fetchedFile, too.
+// regularOrNone refuses a file that an append could follow or block on, such as a symbolic link or
+// a pipe, and a file that is too large.
 func (s *Store) regularOrNone(name string) error {
 	fi, err := s.fsys.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -103,7 +106,7 @@ func (s *Store) readFetched(dir string) (at map[string]time.Time, size int64, er
 	return parseFetched(text), int64(len(text)), nil
 }
 
-// parseFetched reads the lines of a fetchedFile. Of several for a message, the earliest counts.
+// parseFetched parses the lines of a fetchedFile. The earliest line of a message counts.
 func parseFetched(text []byte) map[string]time.Time {
 	at := make(map[string]time.Time)
 	for line := range bytes.Lines(text) {
@@ -120,8 +123,8 @@ func parseFetched(text []byte) map[string]time.Time {
 	return at
 }
 
-// compactFetched forgets the messages that are not there any more, if the file has grown: by so much that it is worth
-// writing it anew, or at all, unless only much counts.
+// compactFetched rewrites the file without the messages that are gone. onlyMuch means that it does
+// so only if the file has become much too large.
 func (m *Maildrop) compactFetched(onlyMuch bool) error {
 	name := path.Join(m.dir, fetchedFile)
 	fi, err := m.store.fsys.Lstat(name)

@@ -15,7 +15,7 @@ import (
 	"pillarbox/etc/lab/mailtest"
 )
 
-// noon is the now of these tests; on counts days from it.
+// noon is the present time of these tests; on counts days from it.
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 func on(days int) time.Time { return noon.AddDate(0, 0, days) }
@@ -51,12 +51,12 @@ func TestPlan(t *testing.T) {
 		{"due since", Rule{After: 30}, on(-31).Add(time.Second), never, on(-1), true},
 		{"not due yet", Rule{After: 30}, on(-29), never, on(-1), false},
 	} {
-		got := Plan(tt.rule, []Kept{{Arrived: tt.arrived, Fetched: tt.fetched}}, tt.before, noon)
+		got := Plan(tt.rule, []Candidate{{Arrived: tt.arrived, Fetched: tt.fetched}}, tt.before, noon)
 		if (len(got) == 1) != tt.want {
 			t.Errorf("%s: %v", tt.name, got)
 		}
 	}
-	all := []Kept{{Arrived: on(-3)}, {Arrived: on(-1)}, {Arrived: on(-2)}}
+	all := []Candidate{{Arrived: on(-3)}, {Arrived: on(-1)}, {Arrived: on(-2)}}
 	if got := Plan(Rule{After: 2}, all, never, noon); !slices.Equal(got, []int{0, 2}) {
 		t.Errorf("%v", got)
 	}
@@ -78,7 +78,7 @@ func TestStricter(t *testing.T) {
 	}
 }
 
-// old is the file name of a message that arrived then, with one byte.
+// old returns the file name of a message of one byte that arrived at that time.
 func old(arrived time.Time, serial int) string {
 	return fmt.Sprintf("P3_%s4711%08d_1.eml", arrived.UTC().Format(stampLayout), serial)
 }
@@ -149,7 +149,7 @@ func TestExpire(t *testing.T) {
 	wantErr(t, err, ErrNoMailbox)
 }
 
-// Whatever the disk does, what is said to be gone is gone, and nothing else.
+// On a failing disk, Expire reports exactly the messages that are gone.
 func TestExpireFailsAtEveryStep(t *testing.T) {
 	for n := 1; ; n++ {
 		f := newFailing(t, way{})
@@ -189,19 +189,19 @@ func TestNoteFetched(t *testing.T) {
 		h.put(t, anna+"/"+old(on(-i), i), "x")
 	}
 	m := openDrop(t, h.Store, anna)
-	must(t, m.NoteFetched(nil, noon))
+	must(t, m.RecordFetched(nil, noon))
 	if _, err := os.Stat(filepath.Join(h.dir, anna, fetchedFile)); err == nil {
 		t.Error("a file about nothing")
 	}
-	must(t, m.NoteFetched([]int{0, 2}, on(-1)))
-	must(t, m.NoteFetched([]int{0}, noon))
-	all, err := h.kept(anna, m.view, Rule{FetchedAfter: 1})
+	must(t, m.RecordFetched([]int{0, 2}, on(-1)))
+	must(t, m.RecordFetched([]int{0}, noon))
+	all, err := h.candidates(anna, m.view, Rule{FetchedAfter: 1})
 	must(t, err)
 	if !all[0].Fetched.Equal(on(-1)) || !all[1].Fetched.IsZero() || !all[2].Fetched.Equal(on(-1)) {
 		t.Errorf("%+v", all)
 	}
 	must(t, m.Remove([]int{0, 1}))
-	must(t, m.NoteFetched([]int{0, 1}, noon)) // fetched, then deleted
+	must(t, m.RecordFetched([]int{0, 1}, noon)) // fetched, then deleted
 	must(t, m.compactFetched(false))
 	if got, want := readText(t, h, anna+"/"+fetchedFile), "2026-11-21T12:00:00Z "+m.Messages()[2].UID+"\n"; got != want {
 		t.Errorf("compacted:\n%s\nwant:\n%s", got, want)
@@ -212,13 +212,13 @@ func TestNoteFetched(t *testing.T) {
 	}
 }
 
-// A client that fetches the same mail for ever does not fill the disk.
+// A client that fetches the same mail again and again does not fill the disk.
 func TestFetchedIsBounded(t *testing.T) {
 	h := newHouse(t, Options{})
 	h.put(t, anna+"/"+old(noon, 1), "x")
 	h.put(t, anna+"/"+fetchedFile, strings.Repeat("2026-11-22T10:00:00Z "+strings.Repeat("x", 70)+"\n", 2000))
 	m := openDrop(t, h.Store, anna)
-	must(t, m.NoteFetched([]int{0}, noon))
+	must(t, m.RecordFetched([]int{0}, noon))
 	if got := len(readText(t, h, anna+"/"+fetchedFile)); got > 100 {
 		t.Errorf("%d bytes are left", got)
 	}
@@ -249,7 +249,8 @@ func TestParseFetched(t *testing.T) {
 	}
 }
 
-// What stands in the way is not followed, waited for or overwritten, and makes nothing go early.
+// An object in place of the file is not followed, waited for or overwritten, and no message is
+// deleted early.
 func TestFetchedIsNoFile(t *testing.T) {
 	h := newHouse(t, Options{})
 	h.put(t, anna+"/"+old(on(-100), 1), "x")
@@ -265,7 +266,7 @@ func TestFetchedIsNoFile(t *testing.T) {
 	must(t, os.Truncate(h.put(t, dora+"/"+fetchedFile, ""), maxFetched+1))
 	for _, box := range []string{anna, boss, carl, dora} {
 		m := openDrop(t, h.Store, box)
-		wantErr(t, m.NoteFetched([]int{0}, noon), ErrDamaged)
+		wantErr(t, m.RecordFetched([]int{0}, noon), ErrDamaged)
 		m.Close()
 		gone, err := h.Expire(t.Context(), box, Rule{FetchedAfter: 1}, time.Time{}, noon)
 		if wantErr(t, err, ErrDamaged); gone.Messages != 0 {

@@ -8,17 +8,19 @@ import (
 	"io/fs"
 )
 
-// errLost says that the disk has lost a part of a message that the log still has. The next sync fails, and the recovery
-// that follows writes the message again; so the error is temporary.
+// errLost means that the disk has lost a part of a message that the log still has. It is temporary:
+// the next sync fails, and the recovery that follows writes the message again.
 var errLost = errors.New("a part of the file never reached the disk; it is written again from the log")
 
-// openContent opens the file of a message, whose name or id in the spool is id; "" is one that the log never had. Until the sync that cuts
-// the log, a page that could not be written may have been dropped, and then reads as zeros. A message with such a part is
-// not given away: a client could delete it after fetching it, and another server would take it for the whole.
+// openContent opens the file of a message. id is its file name or its id in the spool; "" means that
+// the log never had it. Until the next checkpoint, a page that could not be written may have been
+// dropped and then reads as zeros. A message with such a page is not served: a client could fetch
+// and delete it, and another server would accept it as complete.
 func (s *Store) openContent(id, name string) (io.ReadCloser, fs.FileInfo, error) {
 	f, fi, err := s.openRegular(name)
-	j := s.journal.Load()
-	if err != nil || fi.Size() > smallMax || j == nil || !j.holds(id) { // a large one was synced before it was acknowledged
+	l := s.log.Load()
+	// A large message was synced before it was acknowledged.
+	if err != nil || fi.Size() > smallMax || l == nil || !l.mayHold(id) {
 		return f, fi, err
 	}
 	content := make([]byte, fi.Size())

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestLostPageIsNotServed: a page that could not be written was dropped. Neither POP3 nor the queue gets the zeros that
-// the file holds now; after the recovery both get the message.
+// TestLostPageIsNotServed drops a page that could not be written. Neither POP3 nor the queue gets the
+// zeros that the file then holds. After the recovery both get the message.
 func TestLostPageIsNotServed(t *testing.T) {
 	disk, s := powerStore(t)
 	defer s.Close()
@@ -46,8 +46,8 @@ func TestLostPageIsNotServed(t *testing.T) {
 	}
 }
 
-// TestStateWithoutReserve: on a full disk without the log's reserve, a state of a message in the queue that cannot be
-// written is refused. It must not go into the log: what a replay has no room for stops everything.
+// TestStateWithoutReserve checks a full disk without the log's reserve: a queue state that cannot be
+// written is refused. It must not go into the log, where a replay without space would stop everything.
 func TestStateWithoutReserve(t *testing.T) {
 	disk, s := powerStore(t)
 	id, err := spool(s, "text\r\n", "new", anna)

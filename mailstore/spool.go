@@ -21,33 +21,35 @@ const (
 	stateSuffix   = ".env"
 )
 
-// MaxState is how many octets the state of a message in the spool may have: 1.3 KB for each of 100,000 recipients. A
-// larger file is none, and is not read.
+// MaxState is the largest size in octets of a message's state: 1.3 KB for each of 100,000
+// recipients. A larger file counts as damaged and is not read.
 const MaxState = 128 << 20
 
-// ErrNotSpooled says that there is no such message in the spool.
+// ErrNotSpooled means that the spool has no such message.
 var ErrNotSpooled = errors.New("no such message in the queue")
 
-// Spool is where messages wait that are still to be sent to other servers: data/queue, with two files for each, <id>.eml, which
-// is the same file as in the mailboxes that the message went to, and <id>.env, its state, which package queue
-// makes up and the spool only keeps. A message is in the spool as long as its state is. A small message that goes into no
-// mailbox gets its files only when it has not left after a moment: the log has it.
+// Spool holds the messages that wait for other servers, in data/queue. Each has two files. <id>.eml
+// is the message, the same file as in its mailboxes. <id>.env is its state, whose content belongs
+// to package queue. A message is in the spool as long as its state exists. A small message without
+// a mailbox gets its files only if it is still in the spool after a moment; until then the log
+// holds it.
 //
-// Changes are as durable as a message that was committed. Every method may fail with ErrRecovering. A Spool is safe for
-// concurrent use; the changes of one message follow each other.
+// Changes are as durable as a commit. Every method may fail with ErrRecovering. A Spool is safe for
+// concurrent use, but the caller must make the changes of one message one after the other.
 type Spool struct {
 	store   *Store
 	logOnly logOnlyIndex
 }
 
-// Spool is the store's spool. Incoming.Spool puts messages there.
+// Spool returns the store's spool. Incoming.Spool puts messages there.
 func (s *Store) Spool() *Spool { return &s.spool }
 
 func spooledMessage(id string) string { return spoolDir + "/" + id + messageSuffix }
 
 func spooledState(id string) string { return spoolDir + "/" + id + stateSuffix }
 
-// spooledNames are the files of a message. Without its state it is not in the spool; so that goes first.
+// spooledNames returns the file names of a message. The state is first: its removal takes the
+// message out of the spool.
 func spooledNames(id string) []string { return []string{id + stateSuffix, id + messageSuffix} }
 
 // Open opens a message in the spool; the caller closes it.
@@ -80,7 +82,8 @@ func (sp *Spool) openFile(id, name string) (io.ReadCloser, fs.FileInfo, error) {
 	return f, fi, err
 }
 
-// State returns the state of a message. It is ErrDamaged if that is no regular file, or larger than MaxState.
+// State returns the state of a message. The error is ErrDamaged if the state is not a regular file
+// or larger than MaxState.
 func (sp *Spool) State(id string) ([]byte, error) {
 	if !isID(id) {
 		return nil, fmt.Errorf("%.60q: %w", id, ErrNotSpooled)
@@ -89,8 +92,8 @@ func (sp *Spool) State(id string) ([]byte, error) {
 		return nil, err
 	}
 	defer sp.store.gate.leave()
-	if j := sp.store.journal.Load(); j != nil {
-		if state, ok := j.lastState(id); ok {
+	if l := sp.store.log.Load(); l != nil {
+		if state, ok := l.latestState(id); ok {
 			return state, nil
 		}
 	}
@@ -105,22 +108,22 @@ func (sp *Spool) State(id string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, MaxState))
 }
 
-// Update replaces the state of a message that is in the spool. When it returns nil the new state is durable. The state
-// belongs to the spool from then on.
+// Update replaces the state of a message in the spool. nil means that the new state is durable. The
+// spool owns the slice state from then on.
 func (sp *Spool) Update(id string, state []byte) error {
 	s := sp.store
 	if err := s.gate.enter(); err != nil {
 		return err
 	}
 	defer s.gate.leave()
-	j := s.journal.Load()
-	if j == nil || j.avoids(id) {
+	l := s.log.Load()
+	if l == nil || l.avoids(id) {
 		if err := durable.WriteFile(s.fsys, spooledState(id), state, filePerm); err != nil {
 			return fmt.Errorf("queue: state of %s: %w", id, err)
 		}
 		return nil
 	}
-	applied, err := j.state(id, state)
+	applied, err := l.state(id, state)
 	if err != nil {
 		return fmt.Errorf("queue: state of %s: %w", id, err)
 	}
@@ -129,13 +132,13 @@ func (sp *Spool) Update(id string, state []byte) error {
 	}
 	defer applied()
 	if err := durable.Replace(s.fsys, spooledState(id), state, filePerm); err != nil {
-		s.fall(err) // the log has it
+		s.requireRecovery(err) // the record is in the log
 	}
 	return nil
 }
 
-// Remove takes a message out of the spool; in mailboxes it stays. When it returns nil that is durable. A message that is
-// not there is no error.
+// Remove removes a message from the spool; its mailboxes keep it. nil means that the removal is
+// durable. A missing message is no error.
 func (sp *Spool) Remove(id string) error {
 	if err := sp.store.gate.enter(); err != nil {
 		return err
@@ -144,14 +147,14 @@ func (sp *Spool) Remove(id string) error {
 	return sp.removeEntered(id)
 }
 
-// removeEntered is Remove for a caller that has entered the gate.
+// removeEntered is Remove for a caller inside the gate.
 func (sp *Spool) removeEntered(id string) error {
 	s := sp.store
-	j := s.journal.Load()
-	if j == nil {
+	l := s.log.Load()
+	if l == nil {
 		return errors.Join(sp.unlink(id), s.fsys.SyncDir(spoolDir))
 	}
-	applied, err := j.unspooled(id)
+	applied, err := l.unspooled(id)
 	if err != nil {
 		return fmt.Errorf("queue: removing %s: %w", id, err)
 	}
@@ -160,7 +163,7 @@ func (sp *Spool) removeEntered(id string) error {
 		return nil
 	}
 	if err := sp.unlink(id); err != nil {
-		s.fall(err) // the log has it
+		s.requireRecovery(err) // the record is in the log
 	}
 	return nil
 }
@@ -169,7 +172,8 @@ func (sp *Spool) unlink(id string) error {
 	return sp.eachFile(id, sp.store.fsys.Remove)
 }
 
-// eachFile does something with the files of a message that are there. After an error it leaves the message alone.
+// eachFile calls do for the files of a message, and skips missing ones. It stops at the first
+// error.
 func (sp *Spool) eachFile(id string, do func(name string) error) error {
 	for _, name := range spooledNames(id) {
 		if err := do(path.Join(spoolDir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -179,9 +183,10 @@ func (sp *Spool) eachFile(id string, do func(name string) error) error {
 	return nil
 }
 
-// List returns the ids of all messages, in the order of their arrival, and those of the messages without a state, which
-// were not acknowledged, or whose state was taken away by hand. What an earlier process left of unfinished states is removed
-// if clean is set; only the process that holds the lock of the data directory may do that, and before it updates any.
+// List returns the ids of all messages in order of arrival. strays are the messages without a
+// state: they were not acknowledged, or an administrator removed the state. clean removes the
+// unfinished state files of an earlier process. Only the process that holds the lock of the data
+// directory may set it, before it updates any state.
 func (sp *Spool) List(clean bool) (ids, strays []string, err error) {
 	if err := sp.store.gate.enter(); err != nil {
 		return nil, nil, err
@@ -217,8 +222,8 @@ func (sp *Spool) List(clean bool) (ids, strays []string, err error) {
 	return ids, strays, err
 }
 
-// Quarantine takes a message out of the spool and keeps its files aside, in data/queue/quarantine: they are there,
-// durably, before they leave the spool.
+// Quarantine moves a message from the spool to data/queue/quarantine. The files there are durable
+// before the message leaves the spool.
 func (sp *Spool) Quarantine(id string) error {
 	s := sp.store
 	if err := s.gate.enter(); err != nil {
@@ -235,11 +240,11 @@ func (sp *Spool) Quarantine(id string) error {
 	}
 	err := sp.eachFile(id, func(name string) error {
 		if err := s.syncFile(name); err != nil {
-			return err // the log forgets what it has of it
+			return err // the log is about to forget this file
 		}
 		err := s.fsys.Link(name, path.Join(quarantineDir, path.Base(name)))
 		if errors.Is(err, fs.ErrExist) {
-			return nil // an earlier call went so far
+			return nil // linked by an earlier call
 		}
 		return err
 	})

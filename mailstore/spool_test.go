@@ -20,7 +20,7 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// spool puts a message into the spool, and into mailboxes.
+// spool puts a message into the spool and into mailboxes.
 func spool(s *Store, body, state string, dirs ...string) (id string, err error) {
 	in := s.Create()
 	defer in.Abort()
@@ -46,7 +46,8 @@ func spooled(t *testing.T, s *Store, id string) (state, body string) {
 	return string(text), string(content)
 }
 
-// TestSpoolStateIsNoState puts things in the place of a state that would hold a reader for ever, or take all memory.
+// TestSpoolStateIsNoState puts objects in place of a state that could block a reader or use all
+// memory.
 func TestSpoolStateIsNoState(t *testing.T) {
 	for what, put := range map[string]func(file string) error{
 		"a pipe":      func(file string) error { return syscall.Mkfifo(file, 0o600) },
@@ -138,8 +139,8 @@ func TestSpoolStrays(t *testing.T) {
 	}
 }
 
-// TestSpoolOnFailingDisk: with each step of the file system failing in turn, a message that was not acknowledged is not in the
-// spool, and one that was is, with the state before or after the change.
+// TestSpoolOnFailingDisk makes each step fail in turn. An unacknowledged message is not in the
+// spool. An acknowledged one is, with the state before or after the change.
 func TestSpoolOnFailingDisk(t *testing.T) {
 	for _, w := range ways {
 		failingSpool(t, w, anna)
@@ -186,10 +187,10 @@ func failingSpool(t *testing.T, w way, dirs ...string) {
 type queued struct {
 	body    string
 	states  []string // that may be found
-	removed int      // 1: begun; 2: acknowledged
+	removed int      // 1: begun; 2: confirmed
 }
 
-// TestSpoolPowerCut: messages into the spool, other states, removals, with a power cut at each operation of the file system.
+// TestSpoolPowerCut cuts the power at each operation of additions, state changes and removals.
 func TestSpoolPowerCut(t *testing.T) { synctest.Test(t, spoolPowerCut) }
 
 func spoolPowerCut(t *testing.T) {
@@ -290,7 +291,8 @@ func verifySpool(fsys durable.FS, told map[string]*queued) error {
 	return nil
 }
 
-// TestLogOnly: a message that goes only into the spool has no files while it may leave at once, and gets them when it stays.
+// TestLogOnly checks that a message for the spool only gets no files if it leaves at once, and gets
+// them if it stays.
 func TestLogOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, Options{})
@@ -332,8 +334,8 @@ func TestLogOnly(t *testing.T) {
 	})
 }
 
-// TestLogOnlyOnFullDisk: what has no room for its files stays in the log, and gets them when there is some. Until then
-// the store does not act on it.
+// TestLogOnlyOnFullDisk checks that a message stays in the log until there is space for its files,
+// and that the store waits until then.
 func TestLogOnlyOnFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFailing(t, ways[0])
@@ -357,7 +359,7 @@ func TestLogOnlyOnFullDisk(t *testing.T) {
 	})
 }
 
-// fullSpool lets no file into the spool.
+// fullSpool makes every new file in the spool fail.
 func fullSpool(_ int, op mailtest.Op) error {
 	if strings.HasPrefix(op.Name, spoolDir) && op.Kind != "opendir" {
 		return syscall.ENOSPC
@@ -365,7 +367,7 @@ func fullSpool(_ int, op mailtest.Op) error {
 	return nil
 }
 
-// TestCloseOnFullDisk: what could not be given its files is in the log for the next start.
+// TestCloseOnFullDisk checks that a message without files is in the log for the next start.
 func TestCloseOnFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFailing(t, ways[0])
@@ -386,7 +388,8 @@ func TestCloseOnFullDisk(t *testing.T) {
 	})
 }
 
-// TestRemoveWithFullLog: room comes only when messages have left; so nobody may wait for room who keeps one.
+// TestRemoveWithFullLog checks that removals free space in a full log: waiting for space must not
+// prevent them.
 func TestRemoveWithFullLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFailing(t, ways[0])
@@ -409,8 +412,8 @@ func TestRemoveWithFullLog(t *testing.T) {
 	})
 }
 
-// TestGate: killed with mail in the log, and no room at the next start, not even with the reserve. Nothing acts on the
-// store before all is back.
+// TestGate starts after a kill with mail in the log and a disk that is full even without the
+// reserve. No operation acts on the store before all mail is back.
 func TestGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFailing(t, ways[0])
@@ -419,7 +422,7 @@ func TestGate(t *testing.T) {
 		half, err := spool(f.Store, "half\r\n", "state")
 		must(t, err)
 		must(t, f.Spool().writeOut(f.spool.logOnly.find(half)))
-		must(t, f.root.Remove(spooledState(half))) // not synced when the power went
+		must(t, f.root.Remove(spooledState(half))) // not synced before the power cut
 		f.crash(t)
 
 		disk := mailtest.NewFailFS(f.root)
@@ -449,15 +452,15 @@ func TestGate(t *testing.T) {
 	})
 }
 
-// crash ends the store's work as SIGKILL does; what it wrote is there.
+// crash ends the store's work as SIGKILL does; its writes remain.
 func (f failing) crash(t *testing.T) {
 	t.Helper()
-	f.keeper.end()
+	f.maintainer.end()
 	f.spool.logOnly.stop()
-	must(t, f.journal.Load().log.Abandon())
+	must(t, f.Store.log.Load().log.Abandon())
 }
 
-// everyOperation tries all that acts on the store.
+// everyOperation runs every operation on the store.
 func everyOperation(s *Store, id string) map[string]error {
 	all := make(map[string]error)
 	in := s.Create()

@@ -61,7 +61,7 @@ func wantErr(t *testing.T, err, want error) {
 	}
 }
 
-// put writes a file into the data directory behind the store's back.
+// put writes a file into the data directory without the store.
 func (h house) put(t *testing.T, name, content string) string {
 	t.Helper()
 	file := filepath.Join(h.dir, name)
@@ -172,7 +172,7 @@ func TestAbortAndRecover(t *testing.T) {
 	in.Abort()
 	h.wantIncoming(t, 0)
 
-	half := h.Create() // and the process dies
+	half := h.Create() // and the process is killed
 	_, err = half.Write(make([]byte, 100_000))
 	must(t, err)
 	again, err := Open(h.root, Options{})
@@ -207,7 +207,7 @@ func TestCommitWithoutMailbox(t *testing.T) {
 		wantErr(t, err, ErrNoMailbox)
 		_, err = h.Stat(dir)
 		wantErr(t, err, ErrNoMailbox)
-		// The others can have it still.
+		// The other mailboxes can still get it.
 		_, err = in.Commit([]string{boss})
 		must(t, err)
 	}
@@ -277,7 +277,7 @@ func TestQuotaThatCannotTell(t *testing.T) {
 	in.Abort()
 }
 
-// TestCheck: the self-check finds what it is there to find.
+// TestCheck checks that Check finds each kind of fault.
 func TestCheck(t *testing.T) {
 	const id = someID
 	tests := []struct {
@@ -288,7 +288,7 @@ func TestCheck(t *testing.T) {
 		{"good", map[string]string{id + "_3.eml": "a\r\n", "foreign.eml": ".x\n", "account.json": "{}"}, ""},
 		{"cut short", map[string]string{id + "_4.eml": "a\r\n"}, "its name says 4"},
 		{"dot not told", map[string]string{id + "_6.eml": "a\r\n.\r\n"}, "begins with a dot"},
-		{"twice", map[string]string{id + "_3.eml": "a\r\n", id + "_3d.eml": "a\r\n"}, "have one unique-id"},
+		{"twice", map[string]string{id + "_3.eml": "a\r\n", id + "_3d.eml": "a\r\n"}, "have the same unique-id"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -306,7 +306,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestBytesComeBack: whatever is written is read, whichever way it is cut into writes.
+// TestBytesComeBack checks that text is read as written, however it is split into writes.
 func TestBytesComeBack(t *testing.T) {
 	h := newHouse(t, Options{})
 	rng := newRand(t)

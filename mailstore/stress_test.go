@@ -18,8 +18,9 @@ import (
 	"pillarbox/etc/lab/mailtest"
 )
 
-// TestTrouble: clients, a queue and an administrator at work at once while one operation in some dozens fails, and in the
-// end the power, perhaps. After the next start everything is as each of them was told.
+// TestTrouble runs clients, a queue and an administrator at once while one operation in some dozens
+// fails, and sometimes cuts the power at the end. After the next start, everything is as each of
+// them was told.
 func TestTrouble(t *testing.T) {
 	rounds := 10
 	if n, err := strconv.Atoi(os.Getenv("PILLARBOX_TEST_TROUBLE")); err == nil {
@@ -33,13 +34,13 @@ func TestTrouble(t *testing.T) {
 	}
 }
 
-// trouble is what each was told.
+// trouble holds what each client was told.
 type trouble struct {
 	*Store
 	disk *mailtest.PowerFS
 	book *book
 	seed uint64
-	rng  *rand.Rand // for what the disk does
+	rng  *rand.Rand // for the disk's choices
 
 	mu   sync.Mutex
 	mail map[string]*told // by body
@@ -49,9 +50,9 @@ type trouble struct {
 type told struct {
 	id     string
 	refuse bool
-	open   bool            // it was not answered before the power went
-	in     map[string]bool // by mailbox: false: perhaps; not there: no
-	state  []string        // those that the queue may have; "": it is not there
+	open   bool            // not answered before the power cut
+	in     map[string]bool // by mailbox: false: possibly there; missing: not there
+	state  []string        // states that the queue may have; "": not in the queue
 }
 
 func newTrouble(t *testing.T, seed uint64) *trouble {
@@ -77,8 +78,8 @@ func (tr *trouble) run(t *testing.T) {
 		if n == last {
 			return mailtest.ErrPowerCut
 		}
-		// What is left of a record after two failed writes is not known; that is not promised.
-		log := op.Kind == "write" && strings.HasPrefix(op.Name, journalDir+"/log")
+		// After two failed writes, a record may remain. No promise covers that.
+		log := op.Kind == "write" && strings.HasPrefix(op.Name, logDir+"/log")
 		if slices.Contains(kinds, op.Kind) && !log && rng.Float64() < odds {
 			return []error{syscall.EIO, syscall.ENOSPC, syscall.EMFILE}[rng.IntN(3)]
 		}
@@ -105,7 +106,7 @@ func (tr *trouble) run(t *testing.T) {
 	tr.verify(t, tr.disk.Restart(mailtest.PowerMode(tr.rng.IntN(4)), tr.rng))
 }
 
-// settle lets a recovery that is due be made, and compares what is booked.
+// settle waits for a recovery that is due, and compares the quota.
 func (tr *trouble) settle(t *testing.T) {
 	tr.disk.Start(nil)
 	time.Sleep(time.Minute)
@@ -200,7 +201,7 @@ func (tr *trouble) queue(rng *rand.Rand) {
 	}
 }
 
-// administer gives a mailbox another name for a while.
+// administer renames a mailbox for a while.
 func (tr *trouble) administer(rng *rand.Rand) {
 	if rng.IntN(4) > 0 {
 		return
@@ -220,7 +221,7 @@ func (tr *trouble) administer(rng *rand.Rand) {
 
 func (tr *trouble) verify(t *testing.T, found *mailtest.PowerFS) {
 	for _, box := range everybody {
-		_ = found.Rename(box+".away", box) // the power went meanwhile
+		_ = found.Rename(box+".away", box) // the power was cut meanwhile
 	}
 	next, err := Open(found, Options{})
 	must(t, err)

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// What copies of mail need that come from elsewhere, or go there: messages that keep their ID, an ID for a
-// message that arrived long ago, text with whole lines, and a mailbox to read by many at once.
+// This file serves export and import: ids that survive a transfer, ids for old messages, normalised
+// text, and a Snapshot that many goroutines can read.
 
 // IsMessageFile reports whether a file of this name in a mailbox is a message.
 func IsMessageFile(file string) bool { return isMessage(file) }
 
-// ParseID takes the Name.ID out of the name of a message's file: one of ours, or one as the Windows service wrote
-// it, which has no size. Then size is -1.
+// ParseID returns the Name.ID in the file name of a message. A name of the Windows service has no
+// size; size is -1 then.
 func ParseID(file string) (id string, size int64, ok bool) {
 	if n, ok := ParseName(file); ok {
 		return n.ID, n.Size, true
@@ -30,7 +30,8 @@ func ParseID(file string) (id string, size int64, ok bool) {
 // IsID reports whether s has the form of Name.ID.
 func IsID(s string) bool { return isID(s) }
 
-// IDTime is the time of arrival that a Name.ID tells, in UTC and whole seconds. It is zero if that is no time.
+// IDTime returns the time of arrival in a Name.ID, in UTC and whole seconds. It is zero if id has
+// another form or an impossible time.
 func IDTime(id string) time.Time {
 	if !isID(id) {
 		return time.Time{}
@@ -42,8 +43,8 @@ func IDTime(id string) time.Time {
 	return t
 }
 
-// NewID makes up an ID for a message that arrived at the given time, for CommitAs. Of two with the same second the one
-// made later is the later. A year that does not fit into an ID is replaced by this one.
+// NewID makes an ID for a message that arrived at the given time, for CommitAs. Within one second,
+// a later call returns a later ID. The present time replaces a year that does not fit into an ID.
 func (s *Store) NewID(arrived time.Time) string {
 	if year := arrived.UTC().Year(); year < 0 || year > 9999 {
 		arrived = s.ids.now()
@@ -51,27 +52,27 @@ func (s *Store) NewID(arrived time.Time) string {
 	return s.ids.at(arrived)
 }
 
-// at is next for another time. It leaves the stamp of next alone.
+// at is next for another time. It does not change the time of next.
 func (s *idSource) at(t time.Time) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.count(t.UTC().Format(stampLayout))
 }
 
-// CommitAs is Commit into one mailbox under an ID that the message had elsewhere, or that NewID made up. The message is
-// synced by itself. The error is fs.ErrExist when the mailbox has a message of this name; whether it has
-// another one with this ID is the caller's to know.
+// CommitAs is Commit into one mailbox, with an ID that the message had before or that NewID made.
+// It syncs the message itself. The error is fs.ErrExist if the mailbox has a file of this name. The
+// caller must check for another message with this ID.
 func (in *Incoming) CommitAs(id, dir string) error {
 	if in.ended {
 		return fs.ErrClosed
 	}
 	if !isID(id) {
-		return fmt.Errorf("mail store: %q is no message id", id)
+		return fmt.Errorf("mail store: %q is not a message id", id)
 	}
 	in.retract()
 	name := in.name()
 	name.ID = id
-	d := delivery{store: in.store, name: name.String(), size: in.size, beyond: in.beyond}
+	d := delivery{store: in.store, name: name.String(), size: in.size, ignoreQuota: in.ignoreQuota}
 	defer d.settle()
 	dirs := []string{dir}
 	if err := d.reserve(dirs); err != nil {
@@ -89,10 +90,11 @@ func (in *Incoming) CommitAs(id, dir string) error {
 	return nil
 }
 
-// Snapshot is a mailbox as it was at one moment. Unlike a Maildrop it locks nothing, and many may use it at once.
+// Snapshot is the content of a mailbox at one moment. Unlike a Maildrop it takes no lock, and it is
+// safe for concurrent use.
 type Snapshot struct{ drop Maildrop }
 
-// Snapshot lists a mailbox. Errors are ErrNoMailbox and those of the file system.
+// Snapshot lists a mailbox. Errors are ErrNoMailbox, ErrRecovering and those of the file system.
 func (s *Store) Snapshot(dir string) (*Snapshot, error) {
 	v, err := s.view(dir)
 	if err != nil {
@@ -101,32 +103,32 @@ func (s *Store) Snapshot(dir string) (*Snapshot, error) {
 	return &Snapshot{Maildrop{store: s, dir: dir, view: v}}, nil
 }
 
-// Messages returns the messages in the order of their arrival. The slice must not be changed.
+// Messages returns the messages in order of arrival. The slice must not be changed.
 func (s *Snapshot) Messages() []Message { return s.drop.Messages() }
 
-// Octets is the sum of all sizes.
+// Octets returns the sum of all sizes.
 func (s *Snapshot) Octets() int64 { return s.drop.Octets() }
 
-// File is the name of message i's file in the mailbox.
+// File returns the name of message i's file in the mailbox.
 func (s *Snapshot) File(i int) string {
 	file, _ := s.drop.view.file(i)
 	return file
 }
 
-// Arrived is when message i arrived, as its name tells, or else when its file was changed last. It is zero if its name
-// tells a time that does not exist.
+// Arrived returns when message i arrived: the time in its name, or the file's modification time if
+// the name has none. It is zero if the name has an impossible time.
 func (s *Snapshot) Arrived(i int) time.Time { return s.drop.view.arrived(i) }
 
 // Open is Maildrop.Open.
 func (s *Snapshot) Open(i int) (*Content, error) { return s.drop.Open(i) }
 
-// Normaliser is an io.Writer that makes whole lines of text: every CR and every LF that stands alone becomes a CRLF, as
-// the SMTP service does it where it is set to mend rather than refuse, and Finish ends the last line. Text that is
-// so already passes as it is.
+// Normaliser is an io.Writer that writes CRLF for every line end: for a CRLF, and for a CR or LF
+// alone. The SMTP server does the same if it is set to repair bare line ends. Finish ends the last
+// line. Normalised text passes unchanged.
 type Normaliser struct {
 	w    io.Writer
 	out  []byte
-	cr   bool // a CR that waits for what follows
+	cr   bool // a CR whose next octet is not known yet
 	open bool // the last line has no end yet
 }
 
@@ -175,7 +177,7 @@ func (n *Normaliser) endLine() {
 	n.cr, n.open = false, false
 }
 
-// Finish ends the last line if it has no end. Nothing may be written after it.
+// Finish ends the last line if it has no end. It must be the last call.
 func (n *Normaliser) Finish() error {
 	if !n.cr && !n.open {
 		return nil
@@ -186,11 +188,11 @@ func (n *Normaliser) Finish() error {
 	return err
 }
 
-// ErrDiffers says that a text is not the same as another one.
+// ErrDiffers means that the two texts of a Comparer differ.
 var ErrDiffers = errors.New("not the same text")
 
-// Comparer is an io.Writer that compares what is written with what a reader gives. It fails with ErrDiffers at the
-// first difference.
+// Comparer is an io.Writer that compares the text written with that of a reader. It fails with
+// ErrDiffers at the first difference.
 type Comparer struct {
 	r   io.Reader
 	buf []byte
@@ -215,7 +217,7 @@ func (c *Comparer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Finish fails with ErrDiffers if the reader has more to give.
+// Finish fails with ErrDiffers if the reader has more text.
 func (c *Comparer) Finish() error {
 	switch n, err := io.CopyN(io.Discard, c.r, 1); {
 	case n > 0:

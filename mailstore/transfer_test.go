@@ -46,7 +46,7 @@ func TestNormaliser(t *testing.T) {
 	}
 }
 
-// What is normalised stays, however it is cut, and differs from the text only in its line endings.
+// Normalising is idempotent, does not depend on how the text is split, and changes only line ends.
 func FuzzNormaliser(f *testing.F) {
 	f.Add("a\r\n.\n\r\r\n", 1)
 	f.Add("From x\n\n", 3)
@@ -106,7 +106,7 @@ func TestNewID(t *testing.T) {
 	}
 }
 
-// A message keeps its ID, in a store with a log and in one without; its second copy is refused.
+// A message keeps its ID, with and without a log; its second copy is refused.
 func TestCommitAs(t *testing.T) {
 	for _, log := range []bool{false, true} {
 		h := newHouse(t, Options{})
@@ -152,11 +152,11 @@ func TestCommitAsOverQuota(t *testing.T) {
 	_, err = io.WriteString(in, "a\r\n")
 	must(t, err)
 	wantErr(t, in.CommitAs(someID, anna), ErrOverQuota)
-	in.BeyondQuota()
+	in.IgnoreQuota()
 	must(t, in.CommitAs(someID, anna))
 }
 
-// full has no room.
+// full is a Reserver of full mailboxes.
 type full struct{}
 
 func (full) Room(string, int64) error { return fullError{} }

@@ -14,15 +14,16 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// viewsMax bounds what all views together take, in bytes as view.bytes counts them: about 1,000,000 messages.
+// viewsMax is the memory of all cached views in bytes, as view.bytes estimates it: about 1,000,000
+// messages.
 const viewsMax = 64 << 20
 
-// view is a mailbox as its sessions see it. They share it, so nothing in it is ever changed.
+// view is the sorted list of a mailbox's messages. Sessions share it, so it never changes.
 type view struct {
-	messages []Message // in the order of arrival
+	messages []Message // in order of arrival
 	octets   int64     // the sum of their sizes
-	odd      []oddity  // by index: the messages whose file name does not follow from the Message
-	bad      bool      // some file could not be read: worth another try
+	odd      []oddity  // by index: messages whose file name is not in the Message
+	bad      bool      // some file could not be read; do not cache
 }
 
 type oddity struct {
@@ -30,7 +31,7 @@ type oddity struct {
 	other
 }
 
-// newView makes a view of what list returned, and arranges that. All unique-ids share one string.
+// newView makes a view of a listing, and sorts the listing. All unique-ids share one string.
 func newView(l *listing) *view {
 	l.arrange()
 	var arena strings.Builder
@@ -60,12 +61,12 @@ func newView(l *listing) *view {
 	return v
 }
 
-// file is the name of a message's file, if we gave it.
+// file returns the name of a message's file, if the store named it.
 func (m Message) file() string {
 	return Name{ID: m.UID, Size: m.Size, Dotted: m.Dotted}.String()
 }
 
-// file is the name of message i's file, and what is known of it if we did not name it.
+// file returns the name of message i's file; f is nil if the store named it.
 func (v *view) file(i int) (name string, f *foreign) {
 	at, found := slices.BinarySearchFunc(v.odd, i, func(o oddity, i int) int { return o.index - i })
 	if found {
@@ -74,24 +75,26 @@ func (v *view) file(i int) (name string, f *foreign) {
 	return v.messages[i].file(), nil
 }
 
-// bytes estimates the memory that the view takes while it is kept.
+// bytes estimates the memory of the view in the cache.
 func (v *view) bytes() int {
 	const (
-		fixed  = 512     // the view itself, its place in the cache, the name of the directory
+		fixed  = 512     // the view, its cache entry, the directory's name
 		each   = 32 + 29 // a Message and its UID
-		eachOf = 256     // an oddity, with its names
+		eachOf = 256     // an oddity with its names
 	)
 	return fixed + each*len(v.messages) + eachOf*len(v.odd)
 }
 
-// view returns what is in the mailbox now. As long as the directory has not changed, nothing is read.
+// view returns the messages of a mailbox. If the directory has not changed, they come from the
+// cache.
 func (s *Store) view(dir string) (*view, error) {
-	v, _, err := s.viewAndHome(dir)
+	v, _, err := s.viewAndInfo(dir)
 	return v, err
 }
 
-// viewAndHome is view, and describes the directory, by which it is known after another one has got its name.
-func (s *Store) viewAndHome(dir string) (*view, fs.FileInfo, error) {
+// viewAndInfo is view, and also describes the directory, so that a later caller can detect that
+// another directory has its name.
+func (s *Store) viewAndInfo(dir string) (*view, fs.FileInfo, error) {
 	if err := s.gate.enter(); err != nil {
 		return nil, nil, err
 	}
@@ -99,8 +102,8 @@ func (s *Store) viewAndHome(dir string) (*view, fs.FileInfo, error) {
 	if err := s.checkMailbox(dir); err != nil {
 		return nil, nil, err
 	}
-	// In this order: whatever changes from here on either changes the stamp too, or finds it unsettled. Deliveries
-	// that come while the directory is read need no more.
+	// The order matters. Any change after this point either changes the stamp or finds it
+	// unsettled. Deliveries during the reading are covered by that.
 	now := s.views.time()
 	fi, err := s.fsys.Lstat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -124,7 +127,8 @@ func (s *Store) viewAndHome(dir string) (*view, fs.FileInfo, error) {
 	return v, fi, nil
 }
 
-// unedited reports whether the foreign files are as they were. To edit one in place leaves no trace in the directory.
+// unedited reports whether the foreign files are unchanged. Editing a file in place does not change
+// its directory.
 func (s *Store) unedited(dir string, v *view) bool {
 	for _, o := range v.odd {
 		if o.foreign == nil {
@@ -138,7 +142,7 @@ func (s *Store) unedited(dir string, v *view) bool {
 	return true
 }
 
-// Stat counts a mailbox from its listing, without locking it.
+// Stat counts the messages of a mailbox, without locking it.
 func (s *Store) Stat(dir string) (Stat, error) {
 	v, err := s.view(dir)
 	if err != nil {
@@ -147,15 +151,15 @@ func (s *Store) Stat(dir string) (Stat, error) {
 	return Stat{Messages: len(v.messages), Bytes: v.octets}, nil
 }
 
-// viewCache keeps the views that were used last, for as many directories as there is room. The zero value is ready.
+// viewCache keeps the most recently used views. The zero value is ready to use.
 type viewCache struct {
 	now func() time.Time // nil: time.Now
 	max int              // bytes; 0: viewsMax
 
 	mu    sync.Mutex
 	kept  map[string]*list.Element // by directory
-	order list.List                // of *keptView, the last used first
-	bytes int                      // of all
+	order list.List                // of *keptView, the most recently used first
+	bytes int                      // of all views
 }
 
 type keptView struct {
@@ -172,8 +176,8 @@ func (c *viewCache) time() time.Time {
 	return c.now()
 }
 
-// get returns the view that was kept of the directory with this stamp, or nil. A view with another one is dropped:
-// a directory does not return to an earlier stamp.
+// get returns the cached view of the directory with this stamp, or nil. It drops a view with
+// another stamp: a directory never returns to an earlier one.
 func (c *viewCache) get(dir string, st durable.Stamp) *view {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -190,7 +194,7 @@ func (c *viewCache) get(dir string, st durable.Stamp) *view {
 	return k.view
 }
 
-// put keeps a view, at the cost of those that were not used for longest.
+// put adds a view, and drops the least recently used ones if there is no space.
 func (c *viewCache) put(dir string, st durable.Stamp, v *view) {
 	k := &keptView{dir: dir, stamp: st, view: v, bytes: v.bytes()}
 	limit := c.max
@@ -203,7 +207,7 @@ func (c *viewCache) put(dir string, st durable.Stamp, v *view) {
 		c.drop(e)
 	}
 	if k.bytes > limit {
-		return // not worth all the others
+		return // larger than the whole cache
 	}
 	for c.bytes+k.bytes > limit {
 		c.drop(c.order.Back())

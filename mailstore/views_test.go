@@ -17,8 +17,8 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// watched is a store of its own on the house, of which every directory listing is counted. Its clock is so far
-// ahead that it takes all that has happened for settled.
+// watched is a store on the house that counts directory listings. Its clock is so far ahead that
+// all changes are settled.
 type watched struct {
 	house
 	disk *mailtest.FailFS
@@ -35,7 +35,7 @@ func newWatched(t testing.TB) watched {
 	return w
 }
 
-// look lists a mailbox and says what is in it, and whether the directory was read for it.
+// look lists a mailbox and returns its messages, and whether the directory was read.
 func (w watched) look(t testing.TB, dir string) (names []string, read bool) {
 	t.Helper()
 	w.disk.Start(nil)
@@ -53,7 +53,8 @@ func (w watched) look(t testing.TB, dir string) (names []string, read bool) {
 	return names, mailtest.Index(w.disk.Ops(), "readdir", dir) >= 0
 }
 
-// tick waits until the clock of the disk has moved on since the mailbox changed, so that the next change will show.
+// tick waits until the disk's clock has advanced since the mailbox changed, so that the next change
+// is visible.
 func (w watched) tick(t testing.TB, dir string) {
 	t.Helper()
 	changed := func(name string) int64 {
@@ -70,7 +71,7 @@ func (w watched) tick(t testing.TB, dir string) {
 	}
 }
 
-// want looks and holds what it sees against the directory.
+// want calls look and compares the result with the directory.
 func (w watched) want(t testing.TB, what, dir string, read bool) {
 	t.Helper()
 	got, didRead := w.look(t, dir)
@@ -93,7 +94,8 @@ func (w watched) want(t testing.TB, what, dir string, read bool) {
 
 func messageName(i int) string { return fmt.Sprintf("P3_20260101%06d4711%08d_1.eml", i/7, i) }
 
-// TestViewFollowsTheDirectory: whatever is done to a mailbox by hand shows, and nothing is read for nothing.
+// TestViewFollowsTheDirectory checks that every change by hand is visible, and that an unchanged
+// directory is not read.
 func TestViewFollowsTheDirectory(t *testing.T) {
 	w := newWatched(t)
 	box := filepath.Join(w.dir, anna)
@@ -147,7 +149,8 @@ func TestViewFollowsTheDirectory(t *testing.T) {
 	}
 }
 
-// TestEditedInPlace: the size of a foreign file is right although its directory has not changed.
+// TestEditedInPlace checks that the size of an edited foreign file is right although its directory
+// has not changed.
 func TestEditedInPlace(t *testing.T) {
 	w := newWatched(t)
 	file := w.put(t, anna+"/old.eml", "1\n")
@@ -167,8 +170,8 @@ func TestEditedInPlace(t *testing.T) {
 	}
 }
 
-// TestUnsettledIsNotKept: with a clock that is right, what has just changed is read each time, so that a second
-// change in the same tick of the disk's clock cannot hide.
+// TestUnsettledIsNotKept checks, with a correct clock, that a recent change is not cached, so that
+// a second change in the same tick cannot be missed.
 func TestUnsettledIsNotKept(t *testing.T) {
 	w := newWatched(t)
 	w.views.now = nil
@@ -183,7 +186,7 @@ func TestUnsettledIsNotKept(t *testing.T) {
 	}
 }
 
-// TestNoViewOfWhatIsNoMailbox: a view does not outlive the checks of the mailbox itself.
+// TestNoViewOfWhatIsNoMailbox checks that a cached view does not bypass the checks of the mailbox.
 func TestNoViewOfWhatIsNoMailbox(t *testing.T) {
 	w := newWatched(t)
 	w.put(t, anna+"/"+messageName(1), "x")
@@ -201,7 +204,7 @@ func TestNoViewOfWhatIsNoMailbox(t *testing.T) {
 	w.want(t, "made anew, again", anna, false)
 }
 
-// TestUnreadableIsTriedAgain: a view with a file that could not be read is not kept.
+// TestUnreadableIsTriedAgain checks that a view with an unreadable file is not cached.
 func TestUnreadableIsTriedAgain(t *testing.T) {
 	w := newWatched(t)
 	w.put(t, anna+"/bad.eml", "bad\n")
@@ -221,7 +224,8 @@ func TestUnreadableIsTriedAgain(t *testing.T) {
 	}
 }
 
-// TestViewsAreShared: two sessions in turn have one listing, and what one removes is there for the other as it was.
+// TestViewsAreShared checks that two sessions share one listing, and that a removal by the first
+// does not change it for the second.
 func TestViewsAreShared(t *testing.T) {
 	w := newWatched(t)
 	for i := range 100 {
@@ -270,7 +274,7 @@ func TestViewsAreBounded(t *testing.T) {
 	c := viewCache{max: 4 * hundred.bytes()}
 	for i := range 20 {
 		c.put(fmt.Sprint(i), stamps[i], hundred)
-		if c.get("0", stamps[0]) == nil { // asked for all the time, so kept
+		if c.get("0", stamps[0]) == nil { // used all the time, so it stays
 			t.Fatalf("after %d views the first is lost", i)
 		}
 	}
@@ -279,7 +283,7 @@ func TestViewsAreBounded(t *testing.T) {
 			t.Errorf("view %d is kept: %v", i, kept)
 		}
 	}
-	c.put("0", stamps[1], hundred) // in place of the other
+	c.put("0", stamps[1], hundred) // replaces the other
 	if c.bytes != c.max || c.order.Len() != 4 || len(c.kept) != 4 {
 		t.Errorf("%d bytes in %d views", c.bytes, c.order.Len())
 	}
@@ -292,7 +296,7 @@ func TestViewsAreBounded(t *testing.T) {
 	}
 }
 
-// TestListWhileDelivering: no listing that was read or kept while mail arrived hides any of it later.
+// TestListWhileDelivering checks that no listing made while mail arrives hides any of it later.
 func TestListWhileDelivering(t *testing.T) {
 	h := newHouse(t, Options{})
 	var wg sync.WaitGroup
@@ -322,7 +326,7 @@ func TestListWhileDelivering(t *testing.T) {
 	wg.Wait()
 }
 
-// TestArrange: numbers decide as the names would, and no unique-id stands twice.
+// TestArrange checks that numbers sort as the names would, and that unique-ids are unique.
 func TestArrange(t *testing.T) {
 	names := []string{
 		"P3_20251231235959999999999999_1.eml",
@@ -360,7 +364,7 @@ func TestArrange(t *testing.T) {
 	}
 }
 
-// TestArrangeMany: a large mailbox, with copies and foreign files in it, is in order and has no unique-id twice.
+// TestArrangeMany checks order and unique-ids of a large mailbox with copies and foreign files.
 func TestArrangeMany(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	var l listing
@@ -392,7 +396,7 @@ func TestArrangeMany(t *testing.T) {
 	}
 }
 
-// BenchmarkView lists 100,000 messages: the first time, and when nothing has changed.
+// BenchmarkView lists 100,000 messages, the first time and from the cache.
 func BenchmarkView(b *testing.B) {
 	h := newHouse(b, Options{})
 	for i := range 100_000 {
@@ -427,7 +431,7 @@ func BenchmarkView(b *testing.B) {
 	})
 }
 
-// listed is a file system that knows a listing beforehand.
+// listed is a file system with a fixed listing.
 type listed struct {
 	durable.FS
 	entries []fs.DirEntry

@@ -58,7 +58,7 @@ func (c *session) recordFetched(drop *mailstore.Maildrop) {
 	if c.fetched.taken == nil || !c.config.Retention.NotesFetched(c.principal.Dir) {
 		return
 	}
-	if err := drop.NoteFetched(indexesOf(c.fetched.taken), time.Now()); err != nil {
+	if err := drop.RecordFetched(indexesOf(c.fetched.taken), time.Now()); err != nil {
 		c.server.log.Warn("pop3: fetched messages not recorded",
 			"user", c.principal.Address.String(), "error", err)
 	}

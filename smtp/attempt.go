@@ -6,47 +6,49 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// Fate is what became of a message for one recipient in one attempt to send it on.
-type Fate int
+// Status is the result of one delivery attempt for one recipient.
+type Status int
 
 const (
-	Deferred  Fate = iota // not yet; to be tried again
-	Delivered             // the next server, or the mailbox, has it
-	Failed                // never; the sender is to be told
+	Deferred  Status = iota // not delivered yet; to be retried
+	Delivered               // accepted by the next server or the mailbox
+	Failed                  // failed for good; the sender must get a report
 )
 
-func (f Fate) String() string { return [...]string{"deferred", "delivered", "failed"}[f] }
+func (f Status) String() string { return [...]string{"deferred", "delivered", "failed"}[f] }
 
-// Result is what one attempt came to for one recipient.
+// Result is the outcome of one attempt for one recipient.
 type Result struct {
-	Fate  Fate
-	Reply Reply  // in the words of MTA, or in ours
-	MTA   string // the server that said so, by name or "[address]"; "": it is we who say so
-	// KnowsDSN says that the server will make the reports that the sender asked for (RFC 3461), so that we need not.
+	Status Status
+	Reply  Reply  // from MTA, or from this server
+	MTA    string // server that replied, by name or as "[address]"; "": this server
+	// KnowsDSN means that the server will make the reports that the sender asked for (RFC 3461), so
+	// this server must not.
 	KnowsDSN bool
 }
 
-// Attempt is one try to bring a message to one destination.
+// Attempt is one try to deliver a message to one destination.
 type Attempt struct {
 	ID          string      // of the message
-	Destination string      // what shares connections and back-off: route.Route.Destination
-	Domain      addr.Domain // of the recipients; of one of them, where a smart host takes several
-	Envelope    Envelope    // To are the recipients of this attempt only
-	Size        int64       // of the message in octets
-	Inside      bool        // it was written by one of us, and may be signed
-	// Open gives the message as it is stored, with CRLF line ends. It may be called more than once; the caller closes.
+	Destination string      // key of shared connections and back-off: route.Route.Destination
+	Domain      addr.Domain // of the recipients; with a smart host, of one of them
+	Envelope    Envelope    // To has only the recipients of this attempt
+	Size        int64       // of the message, in octets
+	Local       bool        // sent by a user or device of this server; may be signed
+	// Open opens the message as it is stored, with CRLF line ends. It may be called more than once.
+	// The caller closes the reader.
 	Open func() (io.ReadCloser, error)
 }
 
-// Outcome is what came of an Attempt.
+// Outcome is the result of an Attempt.
 type Outcome struct {
 	Results []Result // one for each recipient of the attempt, in their order
-	// Unreachable says that not the message but the destination was the trouble: no connection, no greeting, no TLS,
-	// no log-in. Everything for it waits then.
+	// Unreachable means that the destination failed, not the message: no connection, no greeting,
+	// no TLS or no login. All mail for the destination must wait then.
 	Unreachable bool
 }
 
-// SameForAll is an outcome that is one result for every recipient.
+// SameForAll returns an outcome with the same result for every recipient.
 func (a *Attempt) SameForAll(r Result) Outcome {
 	results := make([]Result, len(a.Envelope.To))
 	for i := range results {

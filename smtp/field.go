@@ -7,10 +7,12 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// ReturnPath is the field that stands on top of every message that is stored (RFC 5321 §4.4), and that is not sent on.
+// ReturnPath returns the header field that comes first in every stored message (RFC 5321 §4.4). It
+// is not sent on to other servers.
 func ReturnPath(from addr.Address) string { return "Return-Path: <" + from.String() + ">\r\n" }
 
-// FieldName is the lower-case name of a header field (RFC 5322 §2.2), of the line that it begins in.
+// FieldName returns the name of the header field that starts in this line, in lower case (RFC 5322
+// §2.2). It reports false if the line starts no field.
 func FieldName(line []byte) (string, bool) {
 	i := bytes.IndexByte(line, ':')
 	if i <= 0 {

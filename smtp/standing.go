@@ -1,16 +1,16 @@
 package smtp
 
-// Standing is what vouches that a message comes from the address in its reverse-path. A client can write any address
-// there. So only a sender with a standing is sent a report: all others would get mail that they did not cause, with a
-// subject that an attacker chose.
+// Standing says how it was verified that a message comes from its reverse-path. Clients can write
+// any address there. Only verified senders get reports: others would get mail that they did not
+// cause, with a subject that an attacker chose.
 type Standing string
 
-// The standings. What a message has is kept with it in the queue.
+// The standings. The queue stores a message's standing with it.
 const (
-	StandingUnknown  Standing = ""         // not looked at, as by versions that did not keep it
-	StandingLogin    Standing = "login"    // the client had logged in
-	StandingOffice   Standing = "office"   // an address of ours, from a device, a program here, or a host that is trusted
-	StandingSPF      Standing = "spf"      // the domain says by SPF that the client may send for it
-	StandingDMARC    Standing = "dmarc"    // the domain vouches by DMARC
-	StandingStranger Standing = "stranger" // none
+	StandingUnknown Standing = ""         // not determined, as in messages of old versions
+	StandingLogin   Standing = "login"    // the client was logged in
+	StandingLocal   Standing = "office"   // local address, from a device, a program here or a trusted host
+	StandingSPF     Standing = "spf"      // the domain's SPF record permits the client
+	StandingDMARC   Standing = "dmarc"    // the message passed DMARC
+	StandingNone    Standing = "stranger" // not verified
 )

@@ -79,14 +79,14 @@ func (a *app) printExplanation(e admin.Explanation) {
 	last := e.Decisions[len(e.Decisions)-1]
 	if last.Verdict == policy.Accept {
 		fmt.Fprintln(a.stdout, "\nThe mail is accepted.")
-		if e.Facts.Elsewhere() {
+		if e.Facts.LeavesServer() {
 			fmt.Fprintf(a.stdout, "'pillarbox admin route test %s' shows the way it would go.\n", e.Facts.To)
 		}
 		return
 	}
 	fmt.Fprintf(a.stdout, "\nReply:        %s [trace]\n", last.Reply.Error())
-	if last.Flip != "" {
-		fmt.Fprintf(a.stdout, "To allow it:  %s\n", last.Flip)
+	if last.Remedy != "" {
+		fmt.Fprintf(a.stdout, "To allow it:  %s\n", last.Remedy)
 	}
 }
 

@@ -127,7 +127,7 @@ func (a *app) printQueue(l queueListing, routes *route.Table) {
 
 func destinationText(d queue.Destination, now time.Time) string {
 	switch {
-	case d.Kept:
+	case d.ETRNHeld:
 		return "kept for ETRN"
 	case d.Failures > 0:
 		text := fmt.Sprintf("cannot be reached (%s)", timesText(d.Failures))

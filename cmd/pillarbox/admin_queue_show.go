@@ -38,7 +38,7 @@ func (a *app) queueShowCommand() *cobra.Command {
 			routes := &o.Config().Routes
 			d := queueDetails{Running: l.Running, QueuedMessage: l.Messages[0]}
 			for _, r := range d.To {
-				d.GivenUp = append(d.GivenUp, d.Item.GivenUp(routes.For(r.Address.Domain)))
+				d.GivenUp = append(d.GivenUp, d.Item.Expires(routes.For(r.Address.Domain)))
 			}
 			d.Hint = queueHint(&d)
 			return respond(a, asJSON, func(a *app, d queueDetails) { a.printQueued(&d, routes) })(d, nil)
@@ -138,7 +138,7 @@ func recipientLines(d *queueDetails, i int, way *route.Route, now time.Time) []s
 }
 
 func toldText(r *queue.Recipient) string {
-	if r.Told {
+	if r.DelaySent {
 		return "yes, that it takes longer"
 	}
 	return "no"

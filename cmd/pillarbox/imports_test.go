@@ -28,6 +28,7 @@ var imports = map[string]string{
 	"mailstore":           "mailstore/durable",
 	"etc/lab/mailtest":    "mailstore/durable",
 	"etc/lab/benchtable":  "",
+	"etc/lab/dsntest":     "",
 	"etc/lab/queuebench":  "mailstore mailstore/addr mailstore/durable smtp smtp/queue",
 	"etc/lab/crash":       "",
 	"etc/lab/crash/guest": "mailstore mailstore/durable",
@@ -61,8 +62,8 @@ var imports = map[string]string{
 // libraries are the modules that may be linked into the binary, and who may
 // import them directly.
 var libraries = map[string]string{
-	"github.com/emersion/go-smtp":     "smtp/server cmd/internal/selftest",
-	"github.com/emersion/go-sasl":     "mailstore/auth smtp/server cmd/internal/selftest",
+	"github.com/emersion/go-smtp":     "smtp/server smtp/wire cmd/internal/selftest",
+	"github.com/emersion/go-sasl":     "mailstore/auth smtp/server smtp/wire cmd/internal/selftest",
 	"github.com/emersion/go-msgauth":  "smtp/dkim smtp/verify",
 	"blitiri.com.ar/go/spf":           "smtp/verify",
 	"github.com/miekg/dns":            "smtp/remote",

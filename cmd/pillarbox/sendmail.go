@@ -312,7 +312,7 @@ func (m *mailing) close() {
 }
 
 // compose finds sender and recipients, and completes the header.
-func (c *sendmailCall) compose(l *pickup.Letter, h sendmailHost) (*mailing, error) {
+func (c *sendmailCall) compose(l *pickup.Message, h sendmailHost) (*mailing, error) {
 	m := &mailing{}
 	var err error
 	if m.from, err = c.from(h.domain); err != nil {
@@ -399,7 +399,7 @@ func systemUser() string {
 }
 
 // to is everybody who gets the message.
-func (c *sendmailCall) to(l *pickup.Letter, domain addr.Domain) (to []addr.Address, err error) {
+func (c *sendmailCall) to(l *pickup.Message, domain addr.Domain) (to []addr.Address, err error) {
 	for _, word := range c.recipients {
 		all, err := parseBare(word, domain)
 		if err != nil || len(all) == 0 {

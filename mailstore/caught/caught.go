@@ -1,9 +1,10 @@
-// Package caught turns a panic into an error. Work that begins with what others sent,
-// such as a message that is parsed, must not end the server: it does that again after
-// each restart, when the same message comes again.
+// Package caught turns a panic into an error. It is for work on data from outside, such as parsing
+// a message: a panic there would stop the server, and again after each restart when the same
+// message comes back.
 //
-// A panic leaves the work half done. The caller sets the message or the connection
-// aside, and does not try it again at once. The work must release its locks by defer.
+// Call Do around the work, and Log for its error. A panic leaves the work half done. The caller
+// must set the message or connection aside and must not try again at once. The work must release
+// its locks by defer. Do does not catch a panic on another goroutine.
 package caught
 
 import (
@@ -13,7 +14,7 @@ import (
 	"runtime/debug"
 )
 
-// A Panic is what Do returns for one.
+// Panic is the error that Do returns for a panic.
 type Panic struct {
 	Value any
 	Stack string
@@ -21,7 +22,7 @@ type Panic struct {
 
 func (p *Panic) Error() string { return fmt.Sprintf("a mistake of the program: %v", p.Value) }
 
-// Do runs do. Its error is do's, or a *Panic.
+// Do calls do. It returns do's error, or a *Panic.
 func Do(do func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -31,14 +32,14 @@ func Do(do func() error) (err error) {
 	return do()
 }
 
-// Is reports whether an error came of a panic.
+// Is reports whether err comes from a panic.
 func Is(err error) bool {
 	_, ok := errors.AsType[*Panic](err)
 	return ok
 }
 
-// Log writes down what an error came of a panic has to tell, with its stack. Other
-// errors are not written, and a nil log takes none. The message says what was set aside; args name it.
+// Log logs the error with its stack if it comes from a panic, and does nothing otherwise. message
+// says what was set aside; args name it. log may be nil.
 func Log(log *slog.Logger, err error, message string, args ...any) {
 	if p, ok := errors.AsType[*Panic](err); ok && log != nil {
 		log.Error(message, append(args, "panic", fmt.Sprint(p.Value), "stack", p.Stack)...)

@@ -33,7 +33,7 @@ const cacheGeneration = 10_000
 // old one; entries that are used in the old generation move to the young one.
 type fileCache[T any] struct {
 	none    T // value of a missing file; always this pointer
-	damages *durable.Damages
+	damages *durable.DamageReporter
 
 	mu         sync.Mutex
 	young, old map[string]cached[T] // guarded by mu
@@ -117,7 +117,7 @@ func writeJSON[T any](fsys durable.FS, name string, value *T) error {
 
 // Report makes the directory report unreadable files to damages. It must be called before any other
 // method.
-func (d *Directory) Report(damages *durable.Damages) {
+func (d *Directory) Report(damages *durable.DamageReporter) {
 	d.domains.damages, d.accounts.damages = damages, damages
 }
 

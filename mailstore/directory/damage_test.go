@@ -70,7 +70,7 @@ func TestDamagedDomainStaysAlone(t *testing.T) {
 			defer root.Close()
 			var told []string
 			started := New(root, *before.opts.Load())
-			started.Report(durable.NewDamages(func(name string, err error) { told = append(told, name) }))
+			started.Report(durable.NewDamageReporter(func(name string, err error) { told = append(told, name) }))
 			for name, d := range map[string]*Directory{"running": before, "started": started} {
 				t.Run(name, func(t *testing.T) { othersWork(t, d) })
 				t.Run(name, func(t *testing.T) { damagedRefused(t, d) })

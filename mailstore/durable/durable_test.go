@@ -163,7 +163,7 @@ func TestLock(t *testing.T) {
 
 func TestTryLock(t *testing.T) {
 	r, _ := open(t)
-	must(t, WriteFile(r, "lock", []byte("123456789012\nan earlier holder with a long name\n"), 0o600)) // long gone
+	must(t, WriteFile(r, "lock", []byte("123456789012\nan earlier holder with a long name\n"), 0o600)) // ended long ago
 	unlock, err := TryLock(r, "lock")
 	must(t, err)
 	_, err = TryLock(r, "lock")
@@ -181,7 +181,7 @@ func TestTryLock(t *testing.T) {
 		}
 		unlock()
 	}
-	must(t, WriteFile(r, "lock", []byte("77\n"), 0o600)) // of a release that does not say what it is
+	must(t, WriteFile(r, "lock", []byte("77\n"), 0o600)) // of a release that writes no role
 	f, err := openLock(r, "lock")
 	must(t, err)
 	if e := lockedBy("lock", f); e.PID != 77 || e.As != "" {
@@ -190,7 +190,7 @@ func TestTryLock(t *testing.T) {
 	must(t, f.Close())
 }
 
-// TestSyncerShares: callers that come while a sync runs share the next one, and only that.
+// TestSyncerShares checks that callers that come during a sync share the next one, and only that.
 func TestSyncerShares(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s Syncer
@@ -212,9 +212,9 @@ func TestSyncerShares(t *testing.T) {
 			synctest.Wait()
 		}
 		call("first", 1)
-		call("second", 10) // these come too late for the first sync
+		call("second", 10) // too late for the first sync
 		time.Sleep(1500 * time.Millisecond)
-		call("third", 5) // and these for the second
+		call("third", 5) // too late for the second
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if n := syncs.Load(); n != 3 {
@@ -234,7 +234,7 @@ func TestSyncerShares(t *testing.T) {
 	})
 }
 
-// TestSyncerBeginsAfterTheCall: whatever a caller did before Do is seen by the sync that it waits for.
+// TestSyncerBeginsAfterTheCall checks that a sync sees every change that its caller made before Do.
 func TestSyncerBeginsAfterTheCall(t *testing.T) {
 	var s Syncer
 	var written, synced atomic.Int64

@@ -23,18 +23,18 @@ func ReadFile(fsys FS, name string) ([]byte, error) {
 	return io.ReadAll(f)
 }
 
-// WriteFile replaces the file name, or makes it, so that a reader, and whoever looks after a crash, finds
-// the whole old content or the whole new one. When it returns nil the new content is on the disk.
-// On an error the old file is unharmed, unless the last step, the sync of the directory, was the one that
-// failed: then the new content is in place, but might not survive a power cut.
+// WriteFile creates or replaces a file durably. A reader, also one after a crash, finds the whole
+// old or the whole new content. nil means that the new content is on the disk. After an error the
+// old file is unchanged, with one exception: if the last step, the sync of the directory, failed,
+// the new content is in place but may not survive a power cut.
 //
-// The content is first written beside the file under a name for which IsTemp is true; only a crash
-// leaves it there.
+// The content is first written to a file beside it, whose name IsTemp recognises. Only a crash
+// leaves that file behind.
 func WriteFile(fsys FS, name string, data []byte, perm fs.FileMode) error {
 	return WriteFrom(fsys, name, bytes.NewReader(data), perm)
 }
 
-// WriteFrom is WriteFile with what a reader gives.
+// WriteFrom is WriteFile with the content of a reader.
 func WriteFrom(fsys FS, name string, data io.Reader, perm fs.FileMode) error {
 	if err := replace(fsys, name, data, perm, File.Sync); err != nil {
 		return err
@@ -42,8 +42,9 @@ func WriteFrom(fsys FS, name string, data io.Reader, perm fs.FileMode) error {
 	return fsys.SyncDir(path.Dir(name))
 }
 
-// Replace is WriteFile without the sync: whoever looks while the system runs finds the whole old content or the whole
-// new one; what a crash leaves is open. It is for those who have a Log to put it back.
+// Replace is WriteFile without the syncs. While the system runs, a reader finds the whole old or
+// the whole new content. After a crash the content is undefined, so the caller needs a Log to
+// restore it.
 func Replace(fsys FS, name string, data []byte, perm fs.FileMode) error {
 	return replace(fsys, name, bytes.NewReader(data), perm, func(File) error { return nil })
 }
@@ -59,7 +60,9 @@ func replace(fsys FS, name string, data io.Reader, perm fs.FileMode, sync func(F
 	return nil
 }
 
-func writeTemp(fsys FS, temp string, data io.Reader, perm fs.FileMode, sync func(File) error) error {
+func writeTemp(
+	fsys FS, temp string, data io.Reader, perm fs.FileMode, sync func(File) error,
+) error {
 	f, err := fsys.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
 	if err != nil {
 		return err
@@ -79,7 +82,8 @@ func tempName(name string) string {
 	return dir + "." + base + "." + rand.Text() + tempSuffix
 }
 
-// IsTemp reports whether a name without its directory is one that WriteFile uses for unfinished files.
+// IsTemp reports whether base, a name without its directory, is that of an unfinished file of
+// WriteFile.
 func IsTemp(base string) bool {
 	return strings.HasPrefix(base, ".") && strings.HasSuffix(base, tempSuffix)
 }

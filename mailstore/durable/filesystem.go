@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Filesystem says what kind of file system the tree lies on, and whether it is one of those that keep the promises
-// that a Log rests on: a synced write to blocks that are there survives a power cut, and SyncAll brings all the
-// rest to the disk and reports when it could not. A network file system may promise this, but what it does is its
-// server's affair; of one that is not known, nothing is assumed.
+// Filesystem returns the kind of file system of the tree, and whether a Log can rely on it. A Log
+// needs two promises: a synced write to existing blocks survives a power cut, and SyncAll writes
+// the rest to the disk or reports an error. A network file system depends on its server and is not
+// trusted. An unknown one is not trusted either.
 func (r *Root) Filesystem() (name string, trusted bool, err error) {
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(r.topFD, &st); err != nil {
@@ -20,10 +20,10 @@ func (r *Root) Filesystem() (name string, trusted bool, err error) {
 	return name, trusted, nil
 }
 
-// filesystem knows the magic numbers of statfs(2).
+// filesystem maps the magic numbers of statfs(2).
 func filesystem(magic uint32) (name string, trusted bool) {
 	switch magic {
-	case unix.EXT4_SUPER_MAGIC: // ext2 and ext3 have the same
+	case unix.EXT4_SUPER_MAGIC: // also ext2 and ext3
 		return "ext4", true
 	case unix.XFS_SUPER_MAGIC:
 		return "xfs", true
@@ -35,9 +35,9 @@ func filesystem(magic uint32) (name string, trusted bool) {
 		return "zfs", true
 	case 0xca451a4e:
 		return "bcachefs", true
-	case unix.TMPFS_MAGIC: // nothing on it survives, one way or the other
+	case unix.TMPFS_MAGIC: // loses everything in any case
 		return "tmpfs", true
-	case unix.OVERLAYFS_SUPER_MAGIC: // syncs what lies below, which is one of the above
+	case unix.OVERLAYFS_SUPER_MAGIC: // syncs the file system below it
 		return "overlay", true
 	case unix.NFS_SUPER_MAGIC:
 		return "nfs", false

@@ -6,30 +6,30 @@ import (
 	"sync"
 )
 
-// group is the records that are written together.
+// group is a set of records that one write appends.
 type group struct {
-	data    []byte // room for the header, then the records
-	records int
-	cost    int64 // of them all
-	enough  int   // records that there is no need to wait beyond; 0: not known yet
+	data     []byte // space for the header, then the records
+	records  int
+	cost     int64 // sum over the records
+	expected int   // the leader waits for no more records; 0: not set yet
 
-	ahead     chan struct{} // closed when there is nothing to wait for
-	aheadOnce sync.Once
-	closed    chan struct{} // closed when no more records are taken
-	done      chan struct{} // closed when it is written, or not
-	segment   *segment      // set before done is closed
-	users     *pending      // of the segment's life, set before done is closed
-	err       error         // set before done is closed
+	ready     chan struct{} // closed when the leader need not wait
+	readyOnce sync.Once
+	closed    chan struct{}   // closed when the group takes no more records
+	done      chan struct{}   // closed when the group was written or has failed
+	segment   *segment        // set before done is closed
+	pending   *pendingChanges // of segment, set before done is closed
+	err       error           // set before done is closed
 }
 
-// newGroup makes a group that gathers in the memory of an earlier one.
+// newGroup makes a group that reuses the memory of an earlier one.
 func newGroup(memory []byte) *group {
 	if memory == nil {
 		memory = make([]byte, 0, 16<<10)
 	}
 	return &group{
 		data:  append(memory[:0], make([]byte, groupHeader)...),
-		ahead: make(chan struct{}), closed: make(chan struct{}), done: make(chan struct{}),
+		ready: make(chan struct{}), closed: make(chan struct{}), done: make(chan struct{}),
 	}
 }
 
@@ -41,7 +41,7 @@ func recordSize(parts [][]byte) int {
 	return size
 }
 
-// add appends a record of this size unless the group becomes larger than limit.
+// add appends a record of this size. It returns false if the group would exceed limit.
 func (g *group) add(cost int64, parts [][]byte, size, limit int) bool {
 	if g.records > 0 && len(g.data)+size > limit {
 		return false
@@ -55,16 +55,16 @@ func (g *group) add(cost int64, parts [][]byte, size, limit int) bool {
 	return true
 }
 
-func (g *group) goAhead() { g.aheadOnce.Do(func() { close(g.ahead) }) }
+func (g *group) setReady() { g.readyOnce.Do(func() { close(g.ready) }) }
 
-// blocks is the length of the sealed group.
+// blocks returns the length of the sealed group in bytes.
 func (g *group) blocks() int { return int(roundUp(len(g.data))) }
 
-// seal fills the header in and the last block up.
-func (g *group) seal(life, number uint64) []byte {
+// seal writes the header and pads the last block.
+func (g *group) seal(salt, number uint64) []byte {
 	h := g.data[:groupHeader]
 	copy(h, groupMagic)
-	binary.BigEndian.PutUint64(h[8:], life)
+	binary.BigEndian.PutUint64(h[8:], salt)
 	binary.BigEndian.PutUint64(h[16:], number)
 	binary.BigEndian.PutUint32(h[24:], uint32(len(g.data)-groupHeader))
 	binary.BigEndian.PutUint32(h[4:], crc32.Checksum(g.data[8:], castagnoli))
@@ -72,31 +72,32 @@ func (g *group) seal(life, number uint64) []byte {
 	return g.data
 }
 
-// pending counts the records of one life of a segment whose change is still being made.
-type pending struct {
-	mu   sync.Mutex
-	idle *sync.Cond // the count has become 0
-	n    int
-	last func() // called when it has; nil: no caller needs to know
+// pendingChanges counts the records of a segment, since its last reset, whose change is not made
+// yet.
+type pendingChanges struct {
+	mu     sync.Mutex
+	idle   *sync.Cond // signalled when n becomes 0
+	n      int
+	onIdle func() // called when n becomes 0; may be nil
 }
 
-func newPending() *pending {
-	p := &pending{}
+func newPendingChanges() *pendingChanges {
+	p := &pendingChanges{}
 	p.idle = sync.NewCond(&p.mu)
 	return p
 }
 
-func (p *pending) add(n int) {
+func (p *pendingChanges) add(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.n += n
 }
 
-// done ends one.
-func (p *pending) done() {
+// done ends one change.
+func (p *pendingChanges) done() {
 	p.mu.Lock()
 	p.n--
-	last := p.last
+	last := p.onIdle
 	if p.n > 0 {
 		last = nil
 	} else {
@@ -108,8 +109,8 @@ func (p *pending) done() {
 	}
 }
 
-// wait returns when there is none.
-func (p *pending) wait() {
+// wait returns when all changes are made.
+func (p *pendingChanges) wait() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for p.n > 0 {
@@ -117,10 +118,10 @@ func (p *pending) wait() {
 	}
 }
 
-// orTell reports whether there is none; if there are some, last is called when there is none any more.
-func (p *pending) orTell(last func()) bool {
+// idleOrNotify reports whether all changes are made. If not, last is called when they are.
+func (p *pendingChanges) idleOrNotify(last func()) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.last = last
+	p.onIdle = last
 	return p.n == 0
 }

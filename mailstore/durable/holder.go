@@ -7,8 +7,9 @@ import (
 	"syscall"
 )
 
-// LockHolder returns who holds the lock file name, in this process or another; nil if it is free, or not there. It leaves
-// no trace but that it takes a free lock for a moment, as TryLock would.
+// LockHolder returns the holder of the lock file name, in this process or another; nil means that
+// the lock is free or the file is missing. It takes a free lock for a moment, as TryLock does, and
+// changes nothing else.
 func LockHolder(fsys FS, name string) (*LockedError, error) {
 	f, err := fsys.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {

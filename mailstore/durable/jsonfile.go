@@ -8,42 +8,43 @@ import (
 	"time"
 )
 
-// changeWait is how long a change waits for another one.
+// changeWait is how long Change waits for another one.
 const changeWait = 10 * time.Second
 
-// A JSONFile is a small file of JSON that programs and people change: read again
-// when its stat is another, and replaced as a whole, under a lock, by every
-// change. T is what becomes of its text; it is shared and must not be changed. Safe
-// for concurrent use, also by several processes.
+// JSONFile is a small JSON file that programs and people edit. Load reads it again when its stat
+// has changed. Change replaces it as a whole, under a lock. T is the parsed content; it is shared
+// and must not be changed. A JSONFile is safe for concurrent use, also by several processes.
 type JSONFile[T any] struct {
 	fsys       FS
 	name, lock string
 	parse      func(text []byte) (T, error)
 	last       atomic.Pointer[reading[T]]
-	damages    *Damages
+	damages    *DamageReporter
 }
 
-// reading is what the file was at one stat; an error is the file's own.
+// reading is the result of one read; err is an error in the content.
 type reading[T any] struct {
 	info  fs.FileInfo
 	value T
 	err   error
 }
 
-// NewJSONFile is a file of that name, whose changes take a lock on another. parse
-// makes of its text what Load returns; a file that is not there is the zero T.
-func NewJSONFile[T any](fsys FS, name, lock string, parse func(text []byte) (T, error)) *JSONFile[T] {
+// NewJSONFile returns the JSONFile called name. Change takes the lock file lock. parse turns the
+// text into the value that Load returns. For a missing file Load returns the zero T.
+func NewJSONFile[T any](
+	fsys FS, name, lock string, parse func(text []byte) (T, error),
+) *JSONFile[T] {
 	return &JSONFile[T]{fsys: fsys, name: name, lock: lock, parse: parse}
 }
 
-// Report makes f report to d when its file cannot be read, and returns f. It is called before all else.
-func (f *JSONFile[T]) Report(d *Damages) *JSONFile[T] {
+// Report makes f report to d when the file cannot be read, and returns f. It must be called first.
+func (f *JSONFile[T]) Report(d *DamageReporter) *JSONFile[T] {
 	f.damages = d
 	return f
 }
 
-// Load returns what the file says now. An error of parse, or a *FileError, comes again at no cost
-// until the file is another.
+// Load returns the content of the file. An error of parse, or a *FileError, is cached until the
+// file changes.
 func (f *JSONFile[T]) Load() (value T, err error) {
 	value, err = f.load()
 	f.damages.Report(f.name, err)
@@ -60,8 +61,8 @@ func (f *JSONFile[T]) load() (value T, err error) {
 	if last := f.last.Load(); last != nil && Unchanged(last.info, info) {
 		return last.value, last.err
 	}
-	// The stat comes before the read: a file replaced between the two is read again
-	// next time, never taken for fresh.
+	// The stat precedes the read: a file that is replaced between the two is read again by the next
+	// Load.
 	now := &reading[T]{info: info}
 	text, err := ReadSmall(f.fsys, f.name, MaxSmall)
 	if odd, ok := errors.AsType[*FileError](err); ok {
@@ -77,8 +78,9 @@ func (f *JSONFile[T]) load() (value T, err error) {
 	return now.value, now.err
 }
 
-// Change replaces the file by what edit makes of it, as JSON; nil leaves it as it
-// is. What a newer release wrote into the file is kept. An error, one of the file's own too, leaves it as it was.
+// Change replaces the file with the JSON of the content that edit returns; nil leaves the file
+// unchanged. Members that a newer release wrote are kept. After an error the file is unchanged. It
+// is an error if the file cannot be read.
 func (f *JSONFile[T]) Change(edit func(T) (content any, err error)) error {
 	ctx, cancel := context.WithTimeout(context.Background(), changeWait)
 	defer cancel()

@@ -48,7 +48,7 @@ func TestJSONFile(t *testing.T) {
 	if m, err := other.Load(); err != nil || len(m) != 3 {
 		t.Errorf("%v, %v", m, err)
 	}
-	old := time.Now().Add(-time.Hour) // settled: what is too fresh is read again
+	old := time.Now().Add(-time.Hour) // settled: a recent change is read again
 	if err := os.Chtimes(filepath.Join(dir, "f.json"), old, old); err != nil {
 		t.Fatal(err)
 	}

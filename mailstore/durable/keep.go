@@ -2,9 +2,9 @@ package durable
 
 import "reflect"
 
-// KeepUnknown adds to text, the JSON of v, the members that old has and the type of v does not know, at every place that
-// v still has. Elements of lists belong together if what is known of them is the same. It is for files that say their
-// version in another way than those of Encode.
+// KeepUnknown adds to text, the JSON of v, the members of old that the type of v does not have, at
+// every place that v still has. Two list elements match if their known members are equal. It is for
+// files whose version is not written by Encode.
 func KeepUnknown(text, old []byte, v any) ([]byte, error) {
 	return keepUnknown(text, old, reflect.TypeOf(v))
 }

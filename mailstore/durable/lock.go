@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// ErrLocked says that somebody else holds the lock.
+// ErrLocked means that another opening of the file holds the lock.
 var ErrLocked = errors.New("locked")
 
-// LockedError is an ErrLocked that says who holds the lock.
+// LockedError is an ErrLocked that names the holder.
 type LockedError struct {
 	Name string // the lock file
-	PID  int    // the process that holds it; 0 when not known
-	As   string // what it said that it is, as "server"; "" when not known
+	PID  int    // the holder's process; 0: unknown
+	As   string // the holder's role, such as "server"; "": unknown
 }
 
 func (e *LockedError) Error() string {
@@ -36,15 +36,15 @@ func (e *LockedError) Error() string {
 // Is makes errors.Is(err, ErrLocked) true.
 func (e *LockedError) Is(target error) bool { return target == ErrLocked }
 
-// Lock takes the lock file name, which it makes when it is missing and never removes. It waits for whoever
-// holds the lock, in this process or another, until ctx is done; then the error is a *LockedError.
-// The lock ends with unlock, which must be called, or with the process.
+// Lock takes the lock file name. It creates a missing file and never removes it. It waits for the
+// holder, in this process or another, until ctx is done; then the error is a *LockedError. The
+// caller must call unlock. The lock also ends with the process.
 func Lock(ctx context.Context, fsys FS, name string) (unlock func(), err error) {
 	f, err := openLock(fsys, name)
 	if err != nil {
 		return nil, err
 	}
-	// flock cannot be interrupted from Go, so ask again and again, soon at first.
+	// flock cannot be interrupted from Go, so poll, at first quickly.
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		err = flock(f)
 		if err == nil {
@@ -62,16 +62,17 @@ func Lock(ctx context.Context, fsys FS, name string) (unlock func(), err error) 
 	}
 }
 
-// TryLock takes the lock file name without waiting and writes the number of this process into it.
-// When somebody else holds it, the error is a *LockedError. The lock ends with unlock or with the process;
-// the file stays.
+// TryLock takes the lock file name without waiting, and writes the process id into it. If the lock
+// is held, the error is a *LockedError. The lock ends with unlock or with the process; the file
+// stays.
 func TryLock(fsys FS, name string) (unlock func(), err error) { return TryLockAs(fsys, name, "") }
 
-// holderSize is the length of what a holder writes: what an earlier one wrote has no end that shows after it.
+// holderSize is the length of a holder's entry in bytes. Padding to this length overwrites the
+// previous holder's entry.
 const holderSize = 64
 
-// TryLockAs is TryLock for a holder that says what it is, in a short word. For a moment after another process has taken
-// the lock, a *LockedError may still name the holder before it.
+// TryLockAs is TryLock for a holder with a role, a short word. Directly after the lock has changed
+// hands, a *LockedError may still name the previous holder.
 func TryLockAs(fsys FS, name, as string) (unlock func(), err error) {
 	f, err := openLock(fsys, name)
 	if err != nil {
@@ -95,13 +96,14 @@ func openLock(fsys FS, name string) (File, error) {
 	return fsys.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 }
 
-// Locker is a File without a descriptor that can be locked all the same, as those of a file system in memory.
+// Locker is a File that can be locked without a descriptor, such as one of a file system in memory.
 type Locker interface {
 	// Flock does what flock(2) does with LOCK_EX and LOCK_NB.
 	Flock() error
 }
 
-// flock asks for the exclusive lock without waiting. It belongs to this opening of the file and ends with Close.
+// flock tries to take the exclusive lock without waiting. The lock belongs to this opening of the
+// file and ends with Close.
 func flock(f File) error {
 	if l, ok := f.(Locker); ok {
 		return l.Flock()
@@ -117,7 +119,7 @@ func flock(f File) error {
 	return errors.Join(err, lockErr)
 }
 
-// lockedBy reads who holds the lock, as far as the file tells.
+// lockedBy reads the holder from the lock file.
 func lockedBy(name string, f File) *LockedError {
 	e := &LockedError{Name: name}
 	in := bufio.NewReader(io.LimitReader(f, holderSize))

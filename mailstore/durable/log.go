@@ -14,64 +14,74 @@ import (
 )
 
 const (
-	// defaultSegment is the size of each of the two files of a Log, in bytes.
+	// defaultSegment is the size of each of the two segments of a Log, in bytes.
 	defaultSegment = 16 << 20
-	// defaultDelay is how long records wait at most before what they stand for is synced.
+	// defaultDelay is the longest time between a record and the sync of its change.
 	defaultDelay = 5 * time.Second
-	// gatherFor is how long the first writer of a group waits for the announced ones.
+	// gatherFor is how long the leader of a group waits for announced records.
 	gatherFor = time.Millisecond
 	// forgetLate is the number of groups after which late writers are waited for again.
 	forgetLate = 256
-	// maxSpare is how many groups there are at once, usually: one is written while another gathers.
+	// maxSpare is the number of buffers kept for groups: one is written while another gathers.
 	maxSpare = 2
-	// maxGroup is the size in bytes at which a group is written without waiting for more.
+	// maxGroup is the largest size of a group in bytes, unless it has a single record.
 	maxGroup = 1 << 20
-	// maxDamaged is how many damaged files are kept; the oldest go first.
+	// maxDamaged is the number of damaged files that are kept; the oldest is removed first.
 	maxDamaged = 8
-	// nextSuffix ends the name of a new file that is to take the place of a damaged one.
+	// nextSuffix is the suffix of a new segment that will replace a damaged one.
 	nextSuffix = ".new"
-	// damagedPrefix begins the names of damaged files that are kept.
+	// damagedPrefix is the prefix of damaged files that are kept.
 	damagedPrefix = "damaged-"
 )
 
 var (
-	// ErrLogFull says that the log takes no record now: what it holds is not synced yet. Nothing was written. LogRoom
-	// tells when to try again.
+	// ErrLogFull means that the log has no space until its older records are synced. Nothing was
+	// written. Log.Room tells when to try again.
 	ErrLogFull = errors.New("the log is full")
-	// ErrRecordSize says that a record is too large for the log.
+	// ErrRecordSize means that a record is too large for the log.
 	ErrRecordSize = errors.New("the record is too large for the log")
-	// ErrLogDown says that the log takes no record before the next Replay: it is new or closed, or a sync failed.
-	ErrLogDown = errors.New("the log has to be replayed")
+	// ErrLogDown means that the log takes no records until Replay: it is new or closed, was
+	// stopped, or a sync failed.
+	ErrLogDown = errors.New("the log must be replayed")
 )
 
-// LogOptions say how a Log works. The zero value is good.
+// LogOptions are the settings of a Log. The zero value is valid.
 type LogOptions struct {
-	Segment int64         // size of each of the two files in bytes, a multiple of 4096; 0: 16 MiB
-	Delay   time.Duration // between a record and the sync that makes it superfluous; 0: 5 s
-	// Budget is what all records together may cost, see Append. 0 means no limit.
+	Segment int64         // bytes of each segment, a multiple of 4096; 0: 16 MiB
+	Delay   time.Duration // between a record and the sync of its change; 0: 5 s
+	// Budget limits the sum of the costs of all records, see Append. 0 means no limit.
 	Budget int64
 
-	// Sync brings to the disk what the records stand for that each gives. nil: FS.SyncAll.
+	// Sync syncs the changes of the records that each passes to do. nil means FS.SyncAll.
 	Sync func(each func(do func(record []byte) error) error) error
-	// Failed is called once after a failed sync. From then on the log takes no record and cuts none, until Replay is
-	// called again: the kernel reports such a failure once, and a second sync would succeed without the lost data.
-	// Failed must not wait for the log. nil: no caller needs to know.
-	Failed func(err error)
-	Cut    func(file int) // called when the records in file 0 or 1 have gone; nil: no caller needs to know
-	Log    *slog.Logger   // nil: nothing is logged
+	// Failed is called once after a failed sync. From then on the log takes no record and keeps all
+	// it has, until Replay is called again. The kernel reports such a failure only once, so a
+	// second sync would succeed without the lost data. Failed must not wait for the log. It may be
+	// nil.
+	Failed  func(err error)
+	Emptied func(file int) // called when segment 0 or 1 was emptied; may be nil
+	Log     *slog.Logger   // nil: no log messages
 }
 
-// Log lets many small changes be durable with few syncs. A record of the change is appended, together with those of
-// other writers, with one write and one flush; the change itself is made without a sync. Some seconds later, or when
-// the log's file is full, everything on the file system is synced at once, and the records are cut. After a crash,
-// and after a failed sync, Replay gives the records whose change may be lost.
+// Log is a write-ahead log that makes many small changes durable with few syncs. Append writes a
+// record of the change, together with those of other writers, with one write and one flush. The
+// caller then makes the change itself without a sync. Some seconds later, or when the active
+// segment is full, everything on the file system is synced at once, and the segment with the
+// records is emptied. After a crash or a failed sync, Replay returns the records whose change may
+// be lost.
 //
-// The log has two files of fixed size, written from end to end before the first use, so that a flush of records moves
-// nothing but records. One file takes groups of records while what is in the other is synced. A group counts only
-// whole: a checksum covers it, and it carries the random number of its file's present life and its own number in that
-// life. The life never leaves the machine. So neither the remains of earlier groups nor anything that a stranger wrote
-// into a record is taken for a group. Groups begin at multiples of 4096 bytes: no acknowledged record shares a block with
-// what is written later. The header of a file stands at both of its ends.
+//	Append -> group -> active segment -> (other segment becomes active) -> SyncAll -> emptied
+//
+// The log has two segments, files of fixed size. They are written from end to end before the first
+// use, so that a flush writes records only and no metadata. One segment takes records while the
+// changes of the other are synced.
+//
+// Records are written in groups. A group is valid only as a whole: it has a checksum, the salt of
+// its segment and its number. The salt is random, changes whenever the segment is emptied, and
+// never leaves the machine. So remains of earlier groups are not taken for records, nor is text
+// that a sender wrote into a message. Groups begin at multiples of 4096 bytes, so that an
+// acknowledged record never shares a block with a later write. The header of a segment is stored at
+// both its ends.
 //
 // A Log is safe for concurrent use.
 type Log struct {
@@ -79,27 +89,28 @@ type Log struct {
 	dir  string
 	opts LogOptions
 
-	// Locks in the order in which they are taken: syncing, writing, mu.
-	syncing   mutex       // held while a file is synced and cut
-	writing   mutex       // held while a group is written, or the files change roles
+	// Lock order: syncing, writing, mu.
+	syncing   mutex       // held while a segment is synced and emptied
+	writing   mutex       // held while a group is written, or the active segment changes
 	segments  [2]*segment // guarded by writing
-	active    *segment    // one of them; nil: the log takes no records; guarded by writing
-	late      int         // of those announced, how many were waited for in vain; guarded by writing
-	groups    int         // written; guarded by writing
+	active    *segment    // one of segments; nil: no records accepted; guarded by writing
+	late      int         // announced records that did not come in time; guarded by writing
+	groups    int         // written so far; guarded by writing
 	announced atomic.Int64
 	flushes   atomic.Int64
 
 	mu        sync.Mutex
-	gathering *group        // nil: the next writer opens one and leads it
-	spare     [][]byte      // memory of groups that were written, for others
-	room      chan struct{} // closed when a file was cut
+	gathering *group        // nil: the next writer opens a group and leads it
+	spare     [][]byte      // buffers of groups that were written
+	room      chan struct{} // closed when a segment was emptied
 
-	swapped chan struct{} // wakes the syncer: there is a file to sync
-	stop    context.CancelFunc
-	syncer  sync.WaitGroup
+	wake   chan struct{} // wakes the syncer: a segment may be ready to sync
+	stop   context.CancelFunc
+	syncer sync.WaitGroup
 }
 
-// OpenLog opens the log in the directory dir, which it makes when it is missing. It takes no records before Replay.
+// OpenLog opens the log in the directory dir, and creates it if it is missing. It takes no records
+// before Replay.
 func OpenLog(fsys FS, dir string, opts LogOptions) (*Log, error) {
 	if opts.Segment == 0 {
 		opts.Segment = defaultSegment
@@ -115,7 +126,7 @@ func OpenLog(fsys FS, dir string, opts LogOptions) (*Log, error) {
 	}
 	l := &Log{
 		fsys: fsys, dir: dir, opts: opts, syncing: newMutex(), writing: newMutex(),
-		room: make(chan struct{}), swapped: make(chan struct{}, 1),
+		room: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
 	for i := range l.segments {
 		s, err := openSegment(fsys, logFile(dir, i), i, opts.Segment)
@@ -127,7 +138,7 @@ func OpenLog(fsys FS, dir string, opts LogOptions) (*Log, error) {
 	return l, nil
 }
 
-// removeTemps removes unfinished files, each as large as a file of the log.
+// removeTemps removes unfinished files, each as large as a segment.
 func removeTemps(fsys FS, dir string) error {
 	names, err := fsys.ReadNames(dir)
 	for _, name := range names {
@@ -140,14 +151,16 @@ func removeTemps(fsys FS, dir string) error {
 
 func logFile(dir string, i int) string { return path.Join(dir, fmt.Sprintf("log%d", i)) }
 
-// Replay calls do with each record that is in the log, oldest first, and then done. When done returns, all that the
-// records stand for is on the disk; so they are cut, and the log begins to take records. The memory of a record
-// belongs to do. After an error the log is as it was, and takes no records; Replay may be called again.
+// Replay calls do with each record in the log, oldest first, and then done. do owns the memory of
+// its record. When done returns nil, the changes of all records must be on the disk. Replay then
+// empties the log, which takes records from then on. After an error the log is unchanged and takes
+// no records; Replay may be called again.
 //
-// Replay is called after OpenLog, and after LogOptions.Failed. No change of a record may be under way. What Append
-// returned for records that were replayed does nothing any more.
+// Call Replay after OpenLog and after LogOptions.Failed. No change of a record may be in progress.
+// The applied functions of replayed records have no effect any more.
 //
-// A file that is damaged gives what is whole in it, and is kept beside the new one under a name that begins with "damaged-".
+// A damaged segment yields its whole groups. It is kept beside its replacement, with a name that
+// begins with "damaged-".
 func (l *Log) Replay(do func(record []byte) error, done func() error) error {
 	l.syncing.Lock()
 	defer l.syncing.Unlock()
@@ -170,16 +183,17 @@ func (l *Log) Replay(do func(record []byte) error, done func() error) error {
 			return err
 		}
 	}
-	if err := l.fsys.SyncDir(l.dir); err != nil { // records must not go into a file whose name may be lost
+	// The names of new segments must be durable before records go there.
+	if err := l.fsys.SyncDir(l.dir); err != nil {
 		return err
 	}
 	last := newer.epoch
 	for i, s := range []*segment{older, newer} {
-		if err := s.cut(last + uint64(i) + 1); err != nil {
+		if err := s.reset(last + uint64(i) + 1); err != nil {
 			return err
 		}
-		if l.opts.Cut != nil {
-			l.opts.Cut(s.index)
+		if l.opts.Emptied != nil {
+			l.opts.Emptied(s.index)
 		}
 	}
 	l.active = older
@@ -192,8 +206,8 @@ func (l *Log) Replay(do func(record []byte) error, done func() error) error {
 	return nil
 }
 
-// keepDamaged puts a damaged file aside and makes another in its place. What can fail comes before that, so that it can
-// be tried again.
+// keepDamaged sets a damaged segment aside and puts a new one in its place. The steps that can fail
+// come first, so that they can be repeated.
 func (l *Log) keepDamaged(s *segment) error {
 	if s.damage == "" {
 		return nil
@@ -203,7 +217,8 @@ func (l *Log) keepDamaged(s *segment) error {
 	if err != nil {
 		return err
 	}
-	kept := path.Join(l.dir, damagedPrefix+time.Now().UTC().Format("20060102T150405.000Z-")+path.Base(s.name))
+	stamp := time.Now().UTC().Format("20060102T150405.000Z-")
+	kept := path.Join(l.dir, damagedPrefix+stamp+path.Base(s.name))
 	err = l.fsys.Link(s.name, kept)
 	if err == nil {
 		if err = l.fsys.Rename(next, s.name); err != nil {
@@ -213,16 +228,17 @@ func (l *Log) keepDamaged(s *segment) error {
 	if err != nil {
 		return errors.Join(err, fresh.file.Close())
 	}
-	l.opts.Log.Error("a file of the log was damaged; the whole records in it were taken, and it is kept", "file", s.name, "damage", s.damage, "kept_as", kept)
+	l.opts.Log.Error("log file damaged; its intact records were used, and the file was kept",
+		"file", s.name, "damage", s.damage, "kept_as", kept)
 	_ = s.file.Close()
 	fresh.name, fresh.epoch = s.name, s.epoch
 	*s = *fresh
-	l.forgetDamaged()
+	l.pruneDamaged()
 	return nil
 }
 
-// forgetDamaged removes the oldest of too many damaged files, if it can.
-func (l *Log) forgetDamaged() {
+// pruneDamaged removes the oldest damaged files above maxDamaged. Errors are ignored.
+func (l *Log) pruneDamaged() {
 	names, _ := DamagedLogs(l.fsys, l.dir)
 	for len(names) > maxDamaged {
 		_ = l.fsys.Remove(names[0])
@@ -230,11 +246,11 @@ func (l *Log) forgetDamaged() {
 	}
 }
 
-// Announce says that a record is coming, so that the first writer of a group waits for it, a very short time. One
-// call of Append, or of Retract, takes it back.
+// Announce announces a record, so that the leader of a group waits for it for up to a millisecond.
+// Each call must be followed by one call of Append or Retract.
 func (l *Log) Announce() { l.announced.Add(1) }
 
-// Retract takes an announcement back.
+// Retract withdraws an announcement.
 func (l *Log) Retract() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -243,16 +259,16 @@ func (l *Log) Retract() {
 
 func (l *Log) arrivedLocked() {
 	none := l.announced.Add(-1) == 0
-	if g := l.gathering; g != nil && (none || g.enough > 0 && g.records >= g.enough) {
-		g.goAhead()
+	if g := l.gathering; g != nil && (none || g.expected > 0 && g.records >= g.expected) {
+		g.setReady()
 	}
 }
 
-// Flushes is how many times the log has asked the disk to write, since it was opened.
+// Flushes returns the number of times that the log has flushed to the disk since OpenLog.
 func (l *Log) Flushes() int64 { return l.flushes.Load() }
 
-// Room returns a channel that is closed when a file of the log was cut. It is asked for before Append is called that
-// may find the log full.
+// Room returns a channel that is closed when a segment was emptied. Call it before Append, so that
+// no wake-up is missed if Append returns ErrLogFull.
 func (l *Log) Room() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -266,13 +282,13 @@ func (l *Log) wakeWaiting() {
 	l.room = make(chan struct{})
 }
 
-// Append returns when the record, which is parts put together, is on the disk. Announce was called before. cost is what
-// a replay of the record may take from the disk, in bytes. The caller then makes the change that the record stands for,
-// and calls applied once; until then, and until a sync after that, the log keeps the record. file is 0 or 1, that which
-// has it.
+// Append appends a record, the concatenation of parts, and returns when it is on the disk. Call
+// Announce first. cost is the disk space in bytes that a replay of the record may take. The caller
+// then makes the change and calls applied once. The log keeps the record until then, and until a
+// sync after that. file is the segment with the record, 0 or 1.
 //
-// ErrLogFull, ErrRecordSize and ErrLogDown say that nothing was written. Any other error says that writing failed, for
-// all records of the group; the log is ready for the next.
+// ErrLogFull, ErrRecordSize and ErrLogDown mean that nothing was written. Any other error is a
+// failed write of the whole group; the log can take the next one.
 func (l *Log) Append(cost int64, parts ...[]byte) (file int, applied func(), err error) {
 	g, leads := l.join(cost, parts)
 	if g == nil {
@@ -287,13 +303,14 @@ func (l *Log) Append(cost int64, parts ...[]byte) (file int, applied func(), err
 	if g.err != nil {
 		return 0, nil, g.err
 	}
-	return g.segment.index, g.users.done, nil
+	return g.segment.index, g.pending.done, nil
 }
 
-// join adds a record to the group that gathers, which is nil if no group could take the record; leads says that
-// the record is the first in it.
+// join adds a record to the gathering group. It returns nil if the record is too large for any
+// group. leads means that the record is the first of the group.
 func (l *Log) join(cost int64, parts [][]byte) (g *group, leads bool) {
-	size, limit := recordSize(parts), min(int(l.opts.Segment)-2*blockSize, maxGroup) // a group fits into a file
+	// A group must fit into a segment.
+	size, limit := recordSize(parts), min(int(l.opts.Segment)-2*blockSize, maxGroup)
 	if groupHeader+size > limit {
 		return nil, false
 	}
@@ -309,7 +326,7 @@ func (l *Log) join(cost int64, parts [][]byte) (g *group, leads bool) {
 			l.mu.Unlock()
 			return g, leads
 		}
-		g.goAhead()
+		g.setReady()
 		l.mu.Unlock()
 		<-g.closed
 	}
@@ -325,7 +342,7 @@ func (l *Log) memoryLocked() []byte {
 	return m
 }
 
-// lead writes a group, once the one before it is written and those who were announced have joined.
+// lead writes a group after the previous one, once the announced writers have joined.
 func (l *Log) lead(g *group) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
@@ -344,9 +361,9 @@ func (l *Log) lead(g *group) {
 	close(g.done)
 }
 
-// gather waits for as many records as are announced now, however many are announced meanwhile: with many writers
-// there would always be another. Writers that were waited for in vain, such as a client that has fallen silent in the
-// middle of a message, are not counted again for a while. It needs writing held.
+// gather waits for the records that are announced now. It ignores later announcements: with many
+// writers it would never end. It does not wait again for a while for writers that did not come in
+// time, such as a client that is silent in the middle of a message. It needs writing held.
 func (l *Log) gather(g *group) {
 	if l.groups++; l.groups%forgetLate == 0 {
 		l.late = 0
@@ -355,7 +372,7 @@ func (l *Log) gather(g *group) {
 	announced := int(l.announced.Load())
 	l.late = min(l.late, announced)
 	coming := announced - l.late
-	g.enough = g.records + coming
+	g.expected = g.records + coming
 	l.mu.Unlock()
 	if coming == 0 {
 		return
@@ -363,10 +380,10 @@ func (l *Log) gather(g *group) {
 	timer := time.NewTimer(gatherFor)
 	defer timer.Stop()
 	select {
-	case <-g.ahead:
+	case <-g.ready:
 	case <-timer.C:
 		l.mu.Lock()
-		l.late += max(0, g.enough-g.records)
+		l.late += max(0, g.expected-g.records)
 		l.mu.Unlock()
 	}
 }
@@ -381,12 +398,12 @@ func (l *Log) write(g *group) error {
 		return ErrLogFull
 	}
 	l.flushes.Add(1)
-	g.segment, g.users = l.active, l.active.users
+	g.segment, g.pending = l.active, l.active.pending
 	return l.active.write(g)
 }
 
-// swap makes the other file the active one, if it is free, and leaves the one that was to the syncer. It needs
-// writing held.
+// swap makes the other segment active if it is empty, and leaves the former one to the syncer. It
+// needs writing held.
 func (l *Log) swap() bool {
 	other := l.segments[1-l.active.index]
 	if other.hasRecords() {
@@ -399,31 +416,31 @@ func (l *Log) swap() bool {
 
 func (l *Log) wakeSyncer() {
 	select {
-	case l.swapped <- struct{}{}:
+	case l.wake <- struct{}{}:
 	default:
 	}
 }
 
-// syncAlways syncs the file that is not active whenever there is something in it, and the active one when its records
-// have waited long enough.
+// syncAlways runs the syncer. It syncs the inactive segment when it has records, and switches
+// segments when records have waited for the delay.
 func (l *Log) syncAlways(ctx context.Context) {
 	ticker := time.NewTicker(l.opts.Delay)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
 		select {
-		case <-l.swapped:
+		case <-l.wake:
 		case <-ticker.C:
 			l.retire()
 		case <-ctx.Done():
 			return
 		}
-		if _, users := l.resting(); users != nil && users.orTell(l.wakeSyncer) {
-			_ = l.syncResting(users) // Failed tells
+		if _, pending := l.inactive(); pending != nil && pending.idleOrNotify(l.wakeSyncer) {
+			_ = l.syncInactive(pending) // fail has reported the error
 		}
 	}
 }
 
-// retire lets no more records into the active file, if the other one is free.
+// retire switches to the other segment if that is empty and the active one has records.
 func (l *Log) retire() {
 	l.writing.Lock()
 	defer l.writing.Unlock()
@@ -432,23 +449,24 @@ func (l *Log) retire() {
 	}
 }
 
-// resting is the file that is to be synced and cut, and the records of its life whose change is being made; nil if there
-// is none.
-func (l *Log) resting() (*segment, *pending) {
+// inactive returns the segment to be synced and emptied, and its pending changes; nil if it has no
+// records.
+func (l *Log) inactive() (*segment, *pendingChanges) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	if l.active == nil {
 		return nil, nil
 	}
 	if s := l.segments[1-l.active.index]; s.hasRecords() {
-		return s, s.users
+		return s, s.pending
 	}
 	return nil, nil
 }
 
-// Checkpoint brings to the disk now what all records stand for that were appended before the call, and cuts them. It
-// waits until their changes are made. It is for those who are about to change what the records name, such as the name of
-// a directory. If the log is stopped meanwhile, or a sync of others fails, the records are still there: ErrLogDown.
+// Checkpoint syncs the changes of all records appended before the call, and empties their segments.
+// It waits until these changes are made. Call it before changing what the records name, such as a
+// directory's name. If the log is stopped meanwhile, or another sync fails, the records are still
+// there and the error is ErrLogDown.
 func (l *Log) Checkpoint() error {
 	if err := l.syncIdle(); err != nil {
 		return err
@@ -469,23 +487,24 @@ func (l *Log) down() bool {
 	return l.active == nil
 }
 
-// syncIdle is syncResting as soon as no change of a record in the file is under way.
+// syncIdle waits for the pending changes of the inactive segment and then syncs it.
 func (l *Log) syncIdle() error {
-	_, users := l.resting()
-	if users == nil {
+	_, pending := l.inactive()
+	if pending == nil {
 		return nil
 	}
-	users.wait()
-	return l.syncResting(users)
+	pending.wait()
+	return l.syncInactive(pending)
 }
 
-// syncResting brings to the disk what the records in the file that is not active stand for, and cuts it. No change of
-// them is under way. If another caller has cut that life of it meanwhile, there is nothing to do.
-func (l *Log) syncResting(idle *pending) error {
+// syncInactive syncs the changes of the inactive segment and empties it. idle identifies the
+// segment's use, and has no pending change. If another caller has emptied the segment meanwhile,
+// syncInactive does nothing.
+func (l *Log) syncInactive(idle *pendingChanges) error {
 	l.syncing.Lock()
 	defer l.syncing.Unlock()
-	s, users := l.resting()
-	if users == nil || users != idle {
+	s, pending := l.inactive()
+	if pending == nil || pending != idle {
 		return nil
 	}
 	l.flushes.Add(1)
@@ -497,14 +516,14 @@ func (l *Log) syncResting(idle *pending) error {
 	}
 	if err == nil {
 		l.flushes.Add(1)
-		err = s.cut(l.active.epoch + 1)
+		err = s.reset(l.active.epoch + 1)
 	}
 	if err != nil {
 		l.fail(err)
 		return err
 	}
-	if l.opts.Cut != nil {
-		l.opts.Cut(s.index)
+	if l.opts.Emptied != nil {
+		l.opts.Emptied(s.index)
 	}
 	l.wakeWaiting()
 	return nil
@@ -517,19 +536,19 @@ func (l *Log) sync(s *segment) error {
 	return l.opts.Sync(s.records)
 }
 
-// fail stops the log until the next Replay. A sync that fails is told about once, whatever it was that could not be
-// written: the other file is in doubt as well. It needs writing held.
+// fail stops the log until the next Replay. The kernel reports a failed sync once, for any data, so
+// the other segment is in doubt too. fail needs writing held.
 func (l *Log) fail(err error) {
 	l.active = nil
-	l.opts.Log.Error("a sync failed; what the log holds is written again", "error", err)
+	l.opts.Log.Error("sync failed; the records of the log will be carried out again", "error", err)
 	l.wakeWaiting()
 	if l.opts.Failed != nil {
 		l.opts.Failed(err)
 	}
 }
 
-// Stop lets the log take no record and cut none until the next Replay, as after a failed sync. It is for those who could
-// not make a change that the log has; they call it before applied.
+// Stop makes the log take no records and keep those it has, until the next Replay. It is for a
+// caller that could not make the change of a record; call it before applied.
 func (l *Log) Stop() {
 	l.writing.Lock()
 	defer l.writing.Unlock()
@@ -537,7 +556,8 @@ func (l *Log) Stop() {
 	l.wakeWaiting()
 }
 
-// Close makes a Checkpoint and gives the log's files back. After an error the next Replay will find the rest.
+// Close makes a Checkpoint and closes the log's files. After an error the next Replay finds the
+// remaining records.
 func (l *Log) Close() error {
 	err := l.Checkpoint()
 	if errors.Is(err, ErrLogDown) {
@@ -546,7 +566,7 @@ func (l *Log) Close() error {
 	return errors.Join(err, l.Abandon())
 }
 
-// Abandon gives the log's files back as they are, for the next Replay to find.
+// Abandon closes the log's files without a Checkpoint. The next Replay finds the records.
 func (l *Log) Abandon() error {
 	if l.stop != nil {
 		l.stop()
@@ -562,7 +582,8 @@ func (l *Log) closeFiles() error {
 		if s == nil {
 			continue
 		}
-		if err := s.file.Close(); !errors.Is(err, fs.ErrClosed) { // a damaged file may be put aside, and no other be there
+		// A damaged file may have been set aside without a replacement.
+		if err := s.file.Close(); !errors.Is(err, fs.ErrClosed) {
 			errs = append(errs, err)
 		}
 	}

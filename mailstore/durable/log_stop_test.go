@@ -13,8 +13,8 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// TestLogStoppedDuringSync: a log that is stopped while a sync runs cuts nothing, and a Checkpoint does not say that the
-// log is empty.
+// TestLogStoppedDuringSync checks that a log stopped during a sync empties no segment, and that
+// Checkpoint then fails.
 func TestLogStoppedDuringSync(t *testing.T) {
 	syncs, goOn := make(chan bool), make(chan bool)
 	b := openBench(t, t.TempDir(), durable.LogOptions{Sync: func(func(func([]byte) error) error) error {
@@ -35,7 +35,7 @@ func TestLogStoppedDuringSync(t *testing.T) {
 	wantRecords(t, b.replay(t), []string{"first"})
 }
 
-// TestCheckpointBehindFailedSync: a Checkpoint that waits for a sync, which fails, fails too.
+// TestCheckpointBehindFailedSync checks that a Checkpoint that waits for a failing sync fails too.
 func TestCheckpointBehindFailedSync(t *testing.T) {
 	syncs, goOn := make(chan bool), make(chan bool)
 	b := openBench(t, t.TempDir(), durable.LogOptions{Sync: func(func(func([]byte) error) error) error {
@@ -46,7 +46,7 @@ func TestCheckpointBehindFailedSync(t *testing.T) {
 	b.replay(t)
 	first, second := strings.Repeat("1", 50_000), strings.Repeat("2", 20_000)
 	must(t, b.append(first))
-	must(t, b.append(second)) // in the other file, so that the first one is synced
+	must(t, b.append(second)) // in the other segment, so that the first one is synced
 	<-syncs
 	checked := make(chan error)
 	go func() { checked <- b.Checkpoint() }()
@@ -58,8 +58,8 @@ func TestCheckpointBehindFailedSync(t *testing.T) {
 	wantRecords(t, b.replay(t), []string{first, second})
 }
 
-// TestLogSyncsWhatItLookedAt: of two that want to sync the same file, the one that comes late does not take the next
-// records for it, whose changes are still being made.
+// TestLogSyncsWhatItLookedAt runs two syncs of one segment. The later one must not sync the
+// segment's next records, whose changes are still pending.
 func TestLogSyncsWhatItLookedAt(t *testing.T) {
 	syncs, goOn := make(chan bool), make(chan bool)
 	b := openBench(t, t.TempDir(), durable.LogOptions{Sync: func(func(func([]byte) error) error) error {
@@ -71,7 +71,7 @@ func TestLogSyncsWhatItLookedAt(t *testing.T) {
 	first, second, third := strings.Repeat("1", 50_000), strings.Repeat("2", 50_000), strings.Repeat("3", 50_000)
 	must(t, b.append(first))
 	b.Announce()
-	_, applied, err := b.Append(0, []byte(second)) // the first file is synced; this change is under way
+	_, applied, err := b.Append(0, []byte(second)) // the first segment is synced; this change is pending
 	must(t, err)
 	<-syncs
 	checked := make(chan error)
@@ -80,7 +80,7 @@ func TestLogSyncsWhatItLookedAt(t *testing.T) {
 	room := b.Room()
 	goOn <- true
 	<-room
-	must(t, b.append(third)) // the second file is next
+	must(t, b.append(third)) // the second segment is next
 	select {
 	case <-syncs:
 		t.Error("synced while a change is under way")
@@ -98,7 +98,8 @@ func TestLogSyncsWhatItLookedAt(t *testing.T) {
 	}
 }
 
-// TestLogGuessesItsLife: without headers, what counts is what the last life has written, not what is left of longer ones.
+// TestLogGuessesItsLife checks that without headers the records with the last salt count, even if
+// more groups of earlier use remain.
 func TestLogGuessesItsLife(t *testing.T) {
 	for name, first := range map[string]int{"first group whole": 0, "first group damaged": 1} {
 		t.Run(name, func(t *testing.T) {
@@ -110,7 +111,7 @@ func TestLogGuessesItsLife(t *testing.T) {
 			}
 			must(t, b.Checkpoint())
 			want := []string{"first", "second", "third"}
-			must(t, b.append("elsewhere")) // in the other file
+			must(t, b.append("elsewhere")) // in the other segment
 			must(t, b.Checkpoint())
 			for _, record := range want {
 				must(t, b.append(record))
@@ -124,7 +125,8 @@ func TestLogGuessesItsLife(t *testing.T) {
 	}
 }
 
-// TestLogHeadersOfZeros: a file whose headers are zeros is no new one if it has groups.
+// TestLogHeadersOfZeros checks that a segment with zeroed headers does not count as new if it has
+// groups.
 func TestLogHeadersOfZeros(t *testing.T) {
 	dir := t.TempDir()
 	b := openBench(t, dir, durable.LogOptions{})
@@ -134,7 +136,8 @@ func TestLogHeadersOfZeros(t *testing.T) {
 	wantRecords(t, openBench(t, dir, durable.LogOptions{}).replay(t), []string{"first"})
 }
 
-// TestLogKeepsDamagedAgain: a damaged file is put aside, whatever fails on the way, and the log goes on.
+// TestLogKeepsDamagedAgain checks that a damaged segment is set aside and the log continues,
+// whichever step fails.
 func TestLogKeepsDamagedAgain(t *testing.T) {
 	for n := 1; ; n++ {
 		dir := t.TempDir()
@@ -176,7 +179,8 @@ func spoil(t *testing.T, name string, at int, text string) {
 	must(t, os.WriteFile(name, file, 0o600))
 }
 
-// TestLogLeavesNoTemps: a start that was killed while it made the files leaves nothing for good.
+// TestLogLeavesNoTemps checks that no temporary file stays after a start was killed while making
+// the segments.
 func TestLogLeavesNoTemps(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.Mkdir(filepath.Join(dir, "log"), 0o700))

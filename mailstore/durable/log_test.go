@@ -23,12 +23,12 @@ import (
 
 const testSegment = 64 << 10
 
-// bench is a log on a disk that can be made to fail. It settles only when told to, or when a file is full.
+// bench is a log on a disk that can fail. It syncs only when told to, or when a segment is full.
 type bench struct {
 	*durable.Log
 	disk   *mailtest.FailFS
 	dir    string
-	failed chan error // what LogOptions.Failed was told
+	failed chan error // errors passed to LogOptions.Failed
 }
 
 func openBench(t *testing.T, dir string, opts durable.LogOptions) *bench {
@@ -49,7 +49,7 @@ func openBench(t *testing.T, dir string, opts durable.LogOptions) *bench {
 	return b
 }
 
-// replay returns what is in the log, and begins to take records.
+// replay returns the records in the log, and makes it take records.
 func (b *bench) replay(t *testing.T) []string {
 	t.Helper()
 	var got []string
@@ -92,7 +92,7 @@ func TestLogKeepsRecords(t *testing.T) {
 		want = append(want, fmt.Sprintf("record %d %s", i, strings.Repeat("x", i*700)))
 		must(t, b.append(want[i]))
 	}
-	// A crash, and another: nothing is cut by looking.
+	// A crash, and another: reading empties no segment.
 	for range 2 {
 		again := openBench(t, dir, durable.LogOptions{})
 		var got []string
@@ -110,7 +110,7 @@ func TestLogKeepsRecords(t *testing.T) {
 	wantRecords(t, openBench(t, dir, durable.LogOptions{}).replay(t), nil)
 }
 
-// TestLogOrder: what is in the two files comes in the order in which it was written, whichever is the first.
+// TestLogOrder checks that records come in the order of writing, whichever segment is older.
 func TestLogOrder(t *testing.T) {
 	for _, rounds := range []int{1, 2, 3, 7, 20} {
 		dir := t.TempDir()
@@ -120,7 +120,7 @@ func TestLogOrder(t *testing.T) {
 		for i := range rounds {
 			want = append(want, fmt.Sprintf("%d%s", i, strings.Repeat("x", 20_000)))
 			for errors.Is(b.append(want[i]), durable.ErrLogFull) {
-				time.Sleep(time.Millisecond) // the settler is at work
+				time.Sleep(time.Millisecond) // the syncer is working
 			}
 		}
 		got := openBench(t, dir, durable.LogOptions{}).replay(t)
@@ -130,7 +130,8 @@ func TestLogOrder(t *testing.T) {
 	}
 }
 
-// TestLogTornTail: whatever becomes of the last group, those before it are whole and it is whole or not there.
+// TestLogTornTail checks that a torn last group is whole or missing, and that all groups before it
+// are whole.
 func TestLogTornTail(t *testing.T) {
 	dir := t.TempDir()
 	b := openBench(t, dir, durable.LogOptions{})
@@ -140,7 +141,7 @@ func TestLogTornTail(t *testing.T) {
 	name := filepath.Join(dir, "log/log0")
 	whole, err := os.ReadFile(name)
 	must(t, err)
-	const second = 2 * 4096 // behind the header and the first group
+	const second = 2 * 4096 // after the header and the first group
 	for at := second; at < second+8192; at += 61 {
 		torn := slices.Clone(whole)
 		torn[at] ^= 0x55
@@ -155,7 +156,8 @@ func TestLogTornTail(t *testing.T) {
 	}
 }
 
-// TestLogIgnoresThePast: remains of an earlier life are not taken for records, nor is what a stranger wrote.
+// TestLogIgnoresThePast checks that neither remains of an earlier use of the file nor a sender's
+// text count as records.
 func TestLogIgnoresThePast(t *testing.T) {
 	dir := t.TempDir()
 	b := openBench(t, dir, durable.LogOptions{})
@@ -169,7 +171,8 @@ func TestLogIgnoresThePast(t *testing.T) {
 	must(t, b.Close())
 	b = openBench(t, dir, durable.LogOptions{})
 	b.replay(t)
-	// The longest group of the past, as the content of a record that reaches to where it would be looked for.
+	// The longest earlier group is the content of a record that reaches to the offset of the next
+	// group.
 	forged := "x" + strings.Repeat("\x00", 4096-28-4-1) + string(past[4096:3*4096])
 	must(t, b.append(forged))
 	wantRecords(t, openBench(t, dir, durable.LogOptions{}).replay(t), []string{forged})
@@ -194,7 +197,8 @@ func TestLogWriteFails(t *testing.T) {
 	}
 }
 
-// TestLogFull: while a file cannot be cut, the other is filled, and then no more is taken until it can.
+// TestLogFull checks that the second segment is filled while the first cannot be emptied, and that
+// the log is full then.
 func TestLogFull(t *testing.T) {
 	b := openBench(t, t.TempDir(), durable.LogOptions{Delay: 5 * time.Millisecond})
 	b.replay(t)
@@ -226,7 +230,7 @@ func TestLogFull(t *testing.T) {
 	wantRecords(t, openBench(t, b.dir, durable.LogOptions{}).replay(t), nil)
 }
 
-// TestLogGroupFitsIntoAFile: records that come together and are too much for one file go into two.
+// TestLogGroupFitsIntoAFile checks that concurrent records too large for one segment go into two.
 func TestLogGroupFitsIntoAFile(t *testing.T) {
 	b := openBench(t, t.TempDir(), durable.LogOptions{})
 	b.replay(t)
@@ -247,7 +251,8 @@ func TestLogGroupFitsIntoAFile(t *testing.T) {
 	both.Wait()
 }
 
-// TestLogBudget: the log is full when its records cost too much, whatever their size. One record may cost anything.
+// TestLogBudget checks that the budget limits the cost of the records. A single record may cost
+// more.
 func TestLogBudget(t *testing.T) {
 	b := openBench(t, t.TempDir(), durable.LogOptions{Budget: 2000, Delay: 5 * time.Millisecond})
 	b.replay(t)
@@ -264,7 +269,8 @@ func TestLogBudget(t *testing.T) {
 	}
 }
 
-// TestLogWaitsForTheChange: a file is not settled before the changes of all its records are made.
+// TestLogWaitsForTheChange checks that a segment is not synced before the changes of all its
+// records are made.
 func TestLogWaitsForTheChange(t *testing.T) {
 	b := openBench(t, t.TempDir(), durable.LogOptions{Delay: time.Millisecond})
 	b.replay(t)
@@ -286,7 +292,7 @@ func TestLogWaitsForTheChange(t *testing.T) {
 func TestLogSharesFlushes(t *testing.T) {
 	dir := t.TempDir()
 	var cuts atomic.Int32
-	b := openBench(t, dir, durable.LogOptions{Segment: 1 << 20, Cut: func(int) { cuts.Add(1) }})
+	b := openBench(t, dir, durable.LogOptions{Segment: 1 << 20, Emptied: func(int) { cuts.Add(1) }})
 	b.replay(t)
 	const writers, each = 50, 40
 	var wg sync.WaitGroup
@@ -324,7 +330,8 @@ func TestLogSharesFlushes(t *testing.T) {
 	must(t, b.Close())
 }
 
-// TestLogDamaged: whatever a disk has spoiled, all whole groups are taken, and the file is kept.
+// TestLogDamaged checks that all whole groups of a damaged segment are read, and that the file is
+// kept.
 func TestLogDamaged(t *testing.T) {
 	all := []string{"first", "second", "third", "fourth"}
 	write := func(at int, text string) func([]byte) []byte {
@@ -384,7 +391,8 @@ func TestLogDamaged(t *testing.T) {
 	}
 }
 
-// TestLogDamagedWhenEmpty: the remains of an earlier life are not taken for records, even if the headers are gone.
+// TestLogDamagedWhenEmpty checks that remains of an earlier use of the file do not count as
+// records, even without headers.
 func TestLogDamagedWhenEmpty(t *testing.T) {
 	dir := t.TempDir()
 	b := openBench(t, dir, durable.LogOptions{})
@@ -402,7 +410,7 @@ func TestLogDamagedWhenEmpty(t *testing.T) {
 	wantRecords(t, openBench(t, dir, durable.LogOptions{}).replay(t), nil)
 }
 
-// TestLogOfFirstVersion: a log that an earlier version has left is replayed.
+// TestLogOfFirstVersion checks that a log of the first version is replayed.
 func TestLogOfFirstVersion(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.Mkdir(filepath.Join(dir, "log"), 0o700))
@@ -415,16 +423,16 @@ func TestLogOfFirstVersion(t *testing.T) {
 	wantRecords(t, b.replay(t), []string{"four"})
 }
 
-// firstVersion is a file of a log as the first version wrote it, with a group for each record.
-func firstVersion(life, epoch uint64, records ...string) []byte {
+// firstVersion returns a segment in the format of the first version, with a group for each record.
+func firstVersion(salt, epoch uint64, records ...string) []byte {
 	table := crc32.MakeTable(crc32.Castagnoli)
 	file := []byte("PBOXLOG1")
-	file = binary.BigEndian.AppendUint64(file, life)
+	file = binary.BigEndian.AppendUint64(file, salt)
 	file = binary.BigEndian.AppendUint64(file, epoch)
 	file = binary.BigEndian.AppendUint32(file, crc32.Checksum(file, table))
 	for number, record := range records {
 		file = append(file, make([]byte, 4096-len(file)%4096)...)
-		rest := binary.BigEndian.AppendUint64(nil, life)
+		rest := binary.BigEndian.AppendUint64(nil, salt)
 		rest = binary.BigEndian.AppendUint64(rest, uint64(number))
 		rest = binary.BigEndian.AppendUint32(rest, uint32(4+len(record)))
 		rest = binary.BigEndian.AppendUint32(rest, uint32(len(record)))
@@ -436,12 +444,12 @@ func firstVersion(life, epoch uint64, records ...string) []byte {
 	return append(file, make([]byte, testSegment-len(file))...)
 }
 
-// TestLogFailedSync: a sync that fails is told once. The log takes nothing until it is replayed, and then gives all that
-// it holds, of both files.
+// TestLogFailedSync checks that a failed sync is reported once. The log takes no record until
+// Replay, which returns the records of both segments.
 func TestLogFailedSync(t *testing.T) {
 	b := openBench(t, t.TempDir(), durable.LogOptions{})
 	b.replay(t)
-	first, second := strings.Repeat("1", 50_000), strings.Repeat("2", 20_000) // each in a file of its own
+	first, second := strings.Repeat("1", 50_000), strings.Repeat("2", 20_000) // each in its own segment
 	b.disk.Start(func(_ int, op mailtest.Op) error {
 		if op.Kind == "syncall" {
 			return syscall.EIO
@@ -465,7 +473,8 @@ func TestLogFailedSync(t *testing.T) {
 	wantRecords(t, openBench(t, b.dir, durable.LogOptions{}).replay(t), []string{"third"})
 }
 
-// TestLogStopDuringSync: a log that is stopped while it syncs keeps its records for the next Replay.
+// TestLogStopDuringSync checks that a log stopped during a sync keeps its records for the next
+// Replay.
 func TestLogStopDuringSync(t *testing.T) {
 	syncing, stopped := make(chan struct{}), make(chan struct{})
 	b := openBench(t, t.TempDir(), durable.LogOptions{Sync: func(func(func([]byte) error) error) error {

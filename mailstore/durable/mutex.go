@@ -1,7 +1,8 @@
 package durable
 
-// mutex is a lock that is held while the disk works. Waiting for it is waiting for a channel, so that a test in virtual
-// time does not stand still while a writer holds it. The zero value is of no use; see newMutex.
+// mutex is a lock that may be held during disk operations. It is a channel, because a goroutine
+// that waits for a sync.Mutex would stop the virtual time of a test. Use newMutex; the zero value
+// blocks for ever.
 type mutex chan struct{}
 
 func newMutex() mutex { return make(mutex, 1) }

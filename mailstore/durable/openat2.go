@@ -9,12 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errNoOpenat2 says that os.Root has to do it, with a call for each part of the name: before Linux 5.6, or in a sandbox
-// that knows no newer calls.
+// errNoOpenat2 means that os.Root must be used instead, with a call for each part of a name: before
+// Linux 5.6, or in a sandbox that forbids openat2(2).
 var errNoOpenat2 = errors.New("no openat2")
 
-// openat2 opens name below the root; the caller closes the descriptor. resolve is added to what keeps it there.
-func (r *Root) openat2(name string, flag int, perm fs.FileMode, resolve uint64) (fd int, err error) {
+// openat2 opens name below the root; the caller closes the descriptor. resolve is added to the
+// flags that confine the name to the tree.
+func (r *Root) openat2(
+	name string, flag int, perm fs.FileMode, resolve uint64,
+) (fd int, err error) {
 	how := unix.OpenHow{
 		Flags:   uint64(flag) | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS | resolve,
@@ -25,7 +28,7 @@ func (r *Root) openat2(name string, flag int, perm fs.FileMode, resolve uint64) 
 	for {
 		fd, err = unix.Openat2(r.topFD, name, &how)
 		switch err {
-		case unix.EINTR, unix.EAGAIN: // the latter: somebody renamed a directory meanwhile
+		case unix.EINTR, unix.EAGAIN: // EAGAIN: a directory was renamed meanwhile
 			continue
 		case unix.ENOSYS, unix.EPERM:
 			return -1, errNoOpenat2

@@ -26,7 +26,7 @@ type dir struct {
 	name string
 }
 
-// Link implements Dir. It goes through /proc, the way that needs no privilege (open(2), O_TMPFILE).
+// Link implements Dir. It links through /proc, which needs no privilege (open(2), O_TMPFILE).
 func (d *dir) Link(f File, base string) error {
 	from := "/proc/self/fd/" + strconv.Itoa(int(f.(*os.File).Fd()))
 	if err := unix.Linkat(unix.AT_FDCWD, from, d.fd, base, unix.AT_SYMLINK_FOLLOW); err != nil {

@@ -9,9 +9,11 @@ import (
 	"strings"
 )
 
-// PeekLog calls do with each record in the log of the directory dir, and changes nothing. It returns what it knows to be
-// damaged, by file. It is for a look at a log that no process has open; a missing log has no records.
-func PeekLog(fsys FS, dir string, do func(record []byte) error) (damage map[string]string, err error) {
+// PeekLog calls do with each record in the log in the directory dir, and changes nothing. It
+// returns the known damage by file. No process may have the log open. A missing log has no records.
+func PeekLog(
+	fsys FS, dir string, do func(record []byte) error,
+) (damage map[string]string, err error) {
 	damage = make(map[string]string)
 	for i := range 2 {
 		s, err := peekSegment(fsys, logFile(dir, i))
@@ -40,7 +42,7 @@ func peekSegment(fsys FS, name string) (*segment, error) {
 	return s, s.readHeader()
 }
 
-// DamagedLogs returns the names of the damaged files that a log has kept, the oldest first.
+// DamagedLogs returns the names of the damaged files that a log has kept, oldest first.
 func DamagedLogs(fsys FS, dir string) ([]string, error) {
 	names, err := fsys.ReadNames(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -48,7 +50,9 @@ func DamagedLogs(fsys FS, dir string) ([]string, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, damagedPrefix) })
+	names = slices.DeleteFunc(names, func(name string) bool {
+		return !strings.HasPrefix(name, damagedPrefix)
+	})
 	slices.Sort(names)
 	for i, name := range names {
 		names[i] = path.Join(dir, name)

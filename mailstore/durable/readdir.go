@@ -10,15 +10,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How much of a directory one call of getdents brings, in bytes: the first, which for most is all, and the others.
+// Buffer sizes for getdents(2), in bytes: of the first call, which reads most directories whole,
+// and of further ones.
 const (
 	firstPart = 4 << 10
 	largePart = 32 << 10
 )
 
-// ReadDir implements FS. It is made for directories of 100,000 names: nothing is allocated for a single one.
+// ReadDir implements FS. It is made for directories of 100,000 names: it allocates per buffer, not
+// per name.
 func (r *Root) ReadDir(name string) ([]fs.DirEntry, error) {
-	at := &place{root: r, dir: name}
+	at := &listedDir{root: r, dir: name}
 	var parts [][]dirEntry
 	count := 0
 	err := r.scan(name, func(part []byte) error {
@@ -49,8 +51,8 @@ func (r *Root) ReadNames(name string) ([]string, error) {
 	return dir.Readdirnames(-1)
 }
 
-// scan hands the directory to each, in parts as getdents(2) gives them; a part is good until each returns. A file of
-// package os would do it in smaller parts, and, if os.Root opened it, ask for the status of every entry.
+// scan passes the directory to each, in parts as getdents(2) returns them. A part is valid until
+// each returns. package os would use smaller buffers, and os.Root would also stat every entry.
 func (r *Root) scan(name string, each func(part []byte) error) error {
 	dir, err := r.openDir(name)
 	if err != nil {
@@ -78,17 +80,17 @@ func (r *Root) scan(name string, each func(part []byte) error) error {
 	}
 }
 
-// place is a directory that was listed.
-type place struct {
+// listedDir is a directory that was listed.
+type listedDir struct {
 	root *Root
 	dir  string
 }
 
-// dirEntry is an fs.DirEntry of a place.
+// dirEntry is an fs.DirEntry of a listedDir.
 type dirEntry struct {
-	name  string
-	kind  fs.FileMode
-	place *place
+	name string
+	kind fs.FileMode
+	in   *listedDir
 }
 
 // Name implements fs.DirEntry.
@@ -102,21 +104,21 @@ func (e *dirEntry) Type() fs.FileMode { return e.kind }
 
 // Info implements fs.DirEntry.
 func (e *dirEntry) Info() (fs.FileInfo, error) {
-	return e.place.root.Lstat(path.Join(e.place.dir, e.name))
+	return e.in.root.Lstat(path.Join(e.in.dir, e.name))
 }
 
 // String returns the entry in the form of fs.FormatDirEntry.
 func (e *dirEntry) String() string { return fs.FormatDirEntry(e) }
 
-// The places of what we need in a struct linux_dirent64 (getdents(2)).
+// Offsets in a struct linux_dirent64 (getdents(2)).
 const (
-	direntLen  = 16 // two bytes: of the whole entry
+	direntLen  = 16 // two bytes: length of the entry
 	direntType = 18 // one byte
-	direntName = 19 // and after it at least one NUL
+	direntName = 19 // followed by at least one NUL
 )
 
-// parse takes a part of a directory apart. All names share one string.
-func (p *place) parse(part []byte) ([]dirEntry, error) {
+// parse parses a part of a directory. All names share one string.
+func (p *listedDir) parse(part []byte) ([]dirEntry, error) {
 	count := 0
 	for rest := part; len(rest) > 0; rest = rest[direntSize(rest):] {
 		count++
@@ -140,14 +142,15 @@ func (p *place) parse(part []byte) ([]dirEntry, error) {
 			}
 			kind = fi.Mode().Type()
 		}
-		entries = append(entries, dirEntry{name: name, kind: kind, place: p})
+		entries = append(entries, dirEntry{name: name, kind: kind, in: p})
 	}
 	return entries, nil
 }
 
 func direntSize(part []byte) int { return int(binary.NativeEndian.Uint16(part[direntLen:])) }
 
-// fileType is the type that the listing gives; where the file system does not tell, fs.ModeIrregular.
+// fileType returns the type in the listing, or fs.ModeIrregular if the file system does not provide
+// it.
 func fileType(kind byte) fs.FileMode {
 	switch kind {
 	case unix.DT_REG:

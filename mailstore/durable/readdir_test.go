@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// TestReadDir: it finds what package os finds, with the same types, in a directory of several parts.
+// TestReadDir compares ReadDir with package os in a directory of several parts.
 func TestReadDir(t *testing.T) {
 	r, dir := open(t)
 	must(t, r.Mkdir("d", 0o700))
@@ -44,7 +44,7 @@ func TestReadDir(t *testing.T) {
 	}
 }
 
-// TestUnknownType: where the listing does not tell the type, the status does.
+// TestUnknownType checks that the type comes from the status if the listing has none.
 func TestUnknownType(t *testing.T) {
 	r, dir := open(t)
 	must(t, os.Symlink("nowhere", filepath.Join(dir, "link")))
@@ -55,7 +55,7 @@ func TestUnknownType(t *testing.T) {
 		rest[direntType] = syscall.DT_UNKNOWN
 	}
 	must(t, os.WriteFile(filepath.Join(dir, "late"), nil, 0o600))
-	entries, err := (&place{root: r, dir: "."}).parse(part)
+	entries, err := (&listedDir{root: r, dir: "."}).parse(part)
 	must(t, err)
 	types := make(map[string]fs.FileMode)
 	for _, e := range entries {
@@ -65,7 +65,7 @@ func TestUnknownType(t *testing.T) {
 		t.Errorf("types: %v", types)
 	}
 	must(t, os.Remove(filepath.Join(dir, "link")))
-	if entries, err := (&place{root: r, dir: "."}).parse(part); len(entries) != 1 || err != nil {
+	if entries, err := (&listedDir{root: r, dir: "."}).parse(part); len(entries) != 1 || err != nil {
 		t.Errorf("after one is gone: %v, %v", entries, err)
 	}
 }

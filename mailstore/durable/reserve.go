@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Reserve is a file that keeps room on the disk. Release gives the room to a writer that must not fail for want of it.
+// Reserve is a file that reserves disk space. Release frees the space for a writer that must not
+// fail on a full disk.
 type Reserve struct {
 	fsys FS
 	name string
@@ -24,17 +25,17 @@ func NewReserve(fsys FS, name string, size int64) *Reserve {
 	return &Reserve{fsys: fsys, name: name, size: size}
 }
 
-// Size is how many bytes the reserve keeps when it is whole.
+// Size returns the size of the whole reserve in bytes.
 func (r *Reserve) Size() int64 { return r.size }
 
-// Held reports whether the reserve is whole.
+// Held reports whether the reserve exists in full size.
 func (r *Reserve) Held() bool {
 	fi, err := r.fsys.Lstat(r.name)
 	return err == nil && fi.Mode().IsRegular() && fi.Size() >= r.size
 }
 
-// Ensure makes the reserve, durably, unless it is whole. On an error no part of it is left, so that a disk that is
-// nearly full is not made fuller.
+// Ensure makes the reserve, durably, unless it exists. On an error it leaves no part of it, so that
+// it does not fill an almost full disk.
 func (r *Reserve) Ensure() error {
 	if r.Held() {
 		return nil
@@ -48,7 +49,7 @@ func (r *Reserve) Ensure() error {
 	return r.fsys.SyncDir(path.Dir(r.name))
 }
 
-// Release gives the room back. A missing reserve is no error.
+// Release frees the space. A missing reserve is no error.
 func (r *Reserve) Release() error {
 	if err := r.fsys.Remove(r.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -71,7 +72,8 @@ func (r *Reserve) make() error {
 	return errors.Join(err, f.Close())
 }
 
-// allocate gives a file its blocks without writing to them, where the file system can do that (fallocate(2)).
+// allocate allocates a file's blocks without writing them, if the file system can do that
+// (fallocate(2)).
 func allocate(f File, size int64) error {
 	conn, err := f.SyscallConn()
 	if err != nil {
@@ -85,10 +87,10 @@ func allocate(f File, size int64) error {
 	return errors.Join(err, allocErr)
 }
 
-// newNoise is an endless source of bytes that no file system can compress.
+// newNoise returns an endless source of bytes that a file system cannot compress.
 func newNoise() io.Reader { return rand.NewChaCha8([32]byte{}) }
 
-// NoRoom reports whether an error says that the disk, or the quota that the system sets, has no room.
-func NoRoom(err error) bool {
+// NoSpace reports whether an error means that the disk or the file system quota is full.
+func NoSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }

@@ -32,14 +32,14 @@ func TestReserve(t *testing.T) {
 	if r.Held() {
 		t.Error("held after Release")
 	}
-	// A part of a reserve is worth nothing, and its room is needed by others.
+	// A partial reserve is useless, and other files need its space.
 	disk.Start(func(_ int, op mailtest.Op) error {
 		if op.Kind == "sync" {
 			return syscall.ENOSPC
 		}
 		return nil
 	})
-	if err := r.Ensure(); !errors.Is(err, syscall.ENOSPC) || !durable.NoRoom(err) {
+	if err := r.Ensure(); !errors.Is(err, syscall.ENOSPC) || !durable.NoSpace(err) {
 		t.Error(err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "reserve")); err == nil {

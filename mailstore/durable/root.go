@@ -17,17 +17,17 @@ type Root struct {
 	root  *os.Root
 	top   *os.File // the root directory
 	topFD int      // its descriptor
-	owner *owner   // nil: leave new files to whoever we are
+	owner *owner   // nil: new files belong to this process
 	syncs Syncer
 }
 
-// owner is the user and group that new files are given.
+// owner is the user and group of new files.
 type owner struct{ uid, gid int }
 
 // Open opens the directory dir, which must exist.
 //
-// When the process is root and dir belongs to another user, everything that is made in it is given to that
-// user, so that a command run by root leaves nothing behind that the server, under its own user, cannot read.
+// If the process runs as root and dir belongs to another user, all new files are given to that
+// user. So a command run by root leaves no file that the server, under its own user, cannot read.
 func Open(dir string) (*Root, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -59,10 +59,10 @@ func foreignOwner(root *os.File) (*owner, error) {
 	return &owner{uid: int(st.Uid), gid: int(st.Gid)}, nil
 }
 
-// Close gives the directory back. Files that are open stay open.
+// Close closes the directory. Open files stay open.
 func (r *Root) Close() error { return errors.Join(r.top.Close(), r.root.Close()) }
 
-// Name is the directory as given to Open.
+// Name returns the directory as given to Open.
 func (r *Root) Name() string { return r.root.Name() }
 
 // OpenFile implements FS.
@@ -168,7 +168,7 @@ func (r *Root) Remove(name string) error {
 // unlink removes a file or an empty directory.
 func unlink(dir int, base string) error {
 	err := unix.Unlinkat(dir, base, 0)
-	if err != unix.EISDIR && err != unix.EPERM { // the latter by POSIX
+	if err != unix.EISDIR && err != unix.EPERM { // POSIX permits EPERM for a directory
 		return err
 	}
 	if dirErr := unix.Unlinkat(dir, base, unix.AT_REMOVEDIR); dirErr != unix.ENOTDIR {
@@ -211,8 +211,8 @@ func (r *Root) openDir(name string) (*os.File, error) {
 	return r.open(name, os.O_RDONLY|syscall.O_DIRECTORY, 0)
 }
 
-// check refuses names that os.Root would still clean up, such as "a/../b", and those with a NUL byte: a name that is
-// not plainly below the root is a mistake of the caller.
+// check refuses names that os.Root would clean up, such as "a/../b", and names with a NUL byte.
+// Such a name is a mistake of the caller.
 func check(op, name string) error {
 	if !ValidName(name) {
 		return &fs.PathError{Op: op, Path: fmt.Sprintf("%q", name), Err: fs.ErrInvalid}
@@ -220,7 +220,8 @@ func check(op, name string) error {
 	return nil
 }
 
-// ValidName is fs.ValidPath for the bytes that a file name may have: an old mail folder has names that are not UTF-8.
+// ValidName is fs.ValidPath without the rule that names are UTF-8: names in old mail folders may
+// not be.
 func ValidName(name string) bool {
 	if name == "." {
 		return true

@@ -13,21 +13,24 @@ import (
 	"syscall"
 )
 
-// blockSize is the alignment of groups in bytes: at least the unit in which any usual disk writes.
+// blockSize is the alignment of groups in bytes, at least the unit in which any usual disk writes.
 const blockSize = 4096
 
-// A segment begins with a block that holds the header, and ends with a block that holds the same header again:
+// The first and the last block of a segment hold the same header:
 //
-//	magic [8]byte, life uint64, epoch uint64, size uint64 of the file, checksum uint32 of these
+//	magic [8]byte, salt uint64, epoch uint64, size uint64 of the file, checksum uint32 of these
 //
 // A group of records begins with
 //
-//	magic [4]byte, checksum uint32 of what follows and the records, life uint64, number uint64, length uint32
+//	magic [4]byte, checksum uint32 of all that follows,
+//	salt uint64, number uint64, length uint32 of the records
 //
-// before its records, each a uint32 length and so many bytes. The upper half of a group's number is the epoch of its
-// life, the lower half counts. All numbers are big-endian, checksums CRC-32C.
+// before its records. Each record is a uint32 length and that many bytes. The upper half of a
+// group's number is the epoch of its segment, the lower half counts the groups. All numbers are
+// big-endian; checksums are CRC-32C.
 //
-// The first version had one header, of 28 bytes without the size, and no epoch in the numbers. It is read and not written.
+// The first version had one header, of 28 bytes without the size, and no epoch in the numbers. It
+// is read but not written.
 const (
 	segmentMagic  = "PBOXLOG2"
 	segmentHeader = 36
@@ -39,15 +42,15 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// header is what a segment says of itself.
+// header is the header of a segment.
 type header struct {
-	life  uint64 // drawn at each cut; 0: of a new file
-	epoch uint64 // that of the file that was begun later is greater
+	salt  uint64 // random, new at each reset; 0: a new file
+	epoch uint64 // greater in the segment that was started later
 	size  int64  // of the file
 	first bool   // in the form of the first version
 }
 
-// number is that of the group with this count.
+// number returns the number of the group with this count.
 func (h header) number(count uint64) uint64 {
 	if h.first {
 		return count
@@ -58,18 +61,18 @@ func (h header) number(count uint64) uint64 {
 func (h header) encode() []byte {
 	b := make([]byte, 0, segmentHeader)
 	b = append(b, segmentMagic...)
-	b = binary.BigEndian.AppendUint64(b, h.life)
+	b = binary.BigEndian.AppendUint64(b, h.salt)
 	b = binary.BigEndian.AppendUint64(b, h.epoch)
 	b = binary.BigEndian.AppendUint64(b, uint64(h.size))
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-// decodeHeader reads either form of a header.
+// decodeHeader parses either form of a header.
 func decodeHeader(b []byte, size int64) (h header, ok bool) {
 	whole := func(length int) bool {
 		return binary.BigEndian.Uint32(b[length-4:]) == crc32.Checksum(b[:length-4], castagnoli)
 	}
-	h = header{life: binary.BigEndian.Uint64(b[8:]), epoch: binary.BigEndian.Uint64(b[16:])}
+	h = header{salt: binary.BigEndian.Uint64(b[8:]), epoch: binary.BigEndian.Uint64(b[16:])}
 	switch {
 	case string(b[:8]) == segmentMagic && whole(segmentHeader):
 		h.size = int64(binary.BigEndian.Uint64(b[24:]))
@@ -90,14 +93,15 @@ type segment struct {
 
 	// Guarded by Log.writing.
 	header
-	count  uint64   // of groups
-	end    int64    // where the next group goes
-	cost   int64    // of all records
-	damage string   // why not all that was in the file may be there; "": no damage is known
-	users  *pending // records whose change is being made
+	count   uint64          // of groups
+	end     int64           // where the next group goes
+	cost    int64           // of all records
+	damage  string          // why records may be missing; "": no known damage
+	pending *pendingChanges // records whose change is not made yet
 }
 
-// openSegment opens a file of a log, or makes it. A file that is damaged is opened for what is whole in it.
+// openSegment opens a segment, and creates it if it is missing. A damaged file is opened too, for
+// its whole groups.
 func openSegment(fsys FS, name string, index int, size int64) (*segment, error) {
 	_, err := fsys.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -106,7 +110,7 @@ func openSegment(fsys FS, name string, index int, size int64) (*segment, error) 
 	if err != nil {
 		return nil, err
 	}
-	s := &segment{index: index, fsys: fsys, name: name, users: newPending()}
+	s := &segment{index: index, fsys: fsys, name: name, pending: newPendingChanges()}
 	if s.file, err = fsys.OpenFile(name, os.O_RDWR|syscall.O_DSYNC, 0); err != nil {
 		return nil, err
 	}
@@ -116,12 +120,12 @@ func openSegment(fsys FS, name string, index int, size int64) (*segment, error) 
 	return s, nil
 }
 
-// makeSegment writes a file from end to end, so that its blocks are there and later writes need no others.
+// makeSegment writes a file from end to end, so that later writes need no new blocks.
 func makeSegment(fsys FS, name string, size int64) error {
 	return WriteFrom(fsys, name, io.LimitReader(zeros{}, size), 0o600)
 }
 
-// zeros is an endless source of them.
+// zeros is an endless source of zero bytes.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) {
@@ -129,7 +133,7 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// readHeader learns which life the file is in, from either copy of the header, or else from the groups.
+// readHeader reads either copy of the header, or reconstructs it from the groups.
 func (s *segment) readHeader() error {
 	fi, err := s.file.Stat()
 	if err != nil {
@@ -153,20 +157,21 @@ func (s *segment) readHeader() error {
 	if err != nil {
 		return err
 	}
-	second, also := decodeHeader(back, length)
+	second, backOK := decodeHeader(back, length)
 	switch {
-	case !ok && !also:
-		s.header, err = s.guess(length)
-		if isNew := s.life == 0 && length >= 3*blockSize && empty(front) && empty(back); !isNew {
+	case !ok && !backOK:
+		s.header, err = s.findHeader(length)
+		if isNew := s.salt == 0 && length >= 3*blockSize && empty(front) && empty(back); !isNew {
 			s.damage = "both copies of the header are damaged"
 		}
 		return err
-	case ok && also && second.epoch > h.epoch, !ok:
+	case ok && backOK && second.epoch > h.epoch, !ok:
 		h = second
 	}
 	s.header = h
 	switch {
-	case length >= h.size && (!ok || !also && !empty(back)): // a new file may have no second copy yet
+	// A new file may have no second copy yet.
+	case length >= h.size && (!ok || !backOK && !empty(back)):
 		s.damage = "one copy of the header is damaged"
 	case length < h.size:
 		s.damage = fmt.Sprintf("the file is cut short, to %d of %d bytes", length, h.size)
@@ -174,7 +179,7 @@ func (s *segment) readHeader() error {
 	return nil
 }
 
-// block reads the beginning of the block at a place; what the file does not have is zeros.
+// block reads the beginning of the block at an offset. Bytes beyond the end of the file are zero.
 func (s *segment) block(at int64) ([]byte, error) {
 	b := make([]byte, segmentHeader)
 	if _, err := s.file.Seek(max(0, at), io.SeekStart); err != nil {
@@ -189,9 +194,10 @@ func (s *segment) block(at int64) ([]byte, error) {
 
 func empty(b []byte) bool { return bytes.Count(b, []byte{0}) == len(b) }
 
-// guess finds out which life a file without a header is in. It is that of the first group. If that is damaged too, it is
-// the last one that any group has. A cut takes the first group away, so that an empty file gives none.
-func (s *segment) guess(length int64) (header, error) {
+// findHeader reconstructs the header of a segment without a readable one. The first group has it.
+// If that is damaged too, it is the latest one of any group. A reset clears the first group, so an
+// emptied segment yields none.
+func (s *segment) findHeader(length int64) (header, error) {
 	none := header{size: max(length, 3*blockSize)}
 	first, err := s.block(blockSize)
 	if err != nil || empty(first[:groupHeader]) {
@@ -214,7 +220,7 @@ func (s *segment) guess(length int64) (header, error) {
 		}
 		at += roundUp(groupHeader + len(payload))
 		groups[found]++
-		// The first version has no epochs in its groups.
+		// In the first version groups have no epoch.
 		if found.epoch > best.epoch || found.epoch == best.epoch && groups[found] > groups[best] {
 			best = found
 		}
@@ -222,24 +228,24 @@ func (s *segment) guess(length int64) (header, error) {
 	return best, nil
 }
 
-// anyGroup returns a whole group of any life.
+// anyGroup returns a whole group with any salt.
 func (s *segment) anyGroup(f File, at, length int64) (header, []byte, error) {
 	h := make([]byte, groupHeader)
 	if err := s.readAt(f, h, at); err != nil {
 		return header{}, nil, err
 	}
-	life, number := binary.BigEndian.Uint64(h[8:]), binary.BigEndian.Uint64(h[16:])
-	found := header{life: life, epoch: number >> 32}
+	salt, number := binary.BigEndian.Uint64(h[8:]), binary.BigEndian.Uint64(h[16:])
+	found := header{salt: salt, epoch: number >> 32}
 	found.first = found.epoch == 0
-	payload, err := s.readGroup(f, at, life, number, length)
+	payload, err := s.readGroup(f, at, salt, number, length)
 	return found, payload, err
 }
 
-// cut begins another life, in which the file holds nothing.
-func (s *segment) cut(epoch uint64) error {
+// reset empties the segment: it draws a new salt.
+func (s *segment) reset(epoch uint64) error {
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // never fails
-	h := header{life: binary.BigEndian.Uint64(random[:]) | 1, epoch: epoch, size: s.size}
+	h := header{salt: binary.BigEndian.Uint64(random[:]) | 1, epoch: epoch, size: s.size}
 	text := h.encode()
 	for _, part := range []struct {
 		data []byte
@@ -250,38 +256,41 @@ func (s *segment) cut(epoch uint64) error {
 		}
 	}
 	s.header, s.count, s.end, s.cost = h, 0, blockSize, 0
-	s.users = newPending()
+	s.pending = newPendingChanges()
 	return nil
 }
 
-// hasRecords reports whether groups were written in this life.
+// hasRecords reports whether groups were written since the last reset.
 func (s *segment) hasRecords() bool { return s.count > 0 }
 
-// fits reports whether a group has room, in the file and in what all records may cost.
+// fits reports whether a group fits into the file and into the budget.
 func (s *segment) fits(g *group, budget int64) bool {
-	return s.end+int64(g.blocks()) <= s.size-blockSize && (budget == 0 || s.cost == 0 || s.cost+g.cost <= budget)
+	return s.end+int64(g.blocks()) <= s.size-blockSize &&
+		(budget == 0 || s.cost == 0 || s.cost+g.cost <= budget)
 }
 
-// write puts a group after the last one.
+// write appends a group.
 func (s *segment) write(g *group) error {
-	data := g.seal(s.life, s.number(s.count))
+	data := g.seal(s.salt, s.number(s.count))
 	if _, err := s.file.WriteAt(data, s.end); err != nil {
-		// The group may be on the disk all the same. A restart must not find it, because its writers are told that it is
-		// not there: at least its beginning has to go. The next group goes to the same place.
+		// The group may be on the disk nevertheless. Its writers are told that it is not, so a
+		// restart must not find it: at least its header must be cleared. The next group goes to the
+		// same offset.
 		_, again := s.file.WriteAt(make([]byte, groupHeader), s.end)
 		return fmt.Errorf("%s: %w", s.name, errors.Join(err, again))
 	}
-	s.users.add(g.records)
+	s.pending.add(g.records)
 	s.count++
 	s.end += int64(len(data))
 	s.cost += g.cost
 	return nil
 }
 
-// records calls do for each record of the present life. The last group need not be whole. If others follow one that is
-// not, the disk has lost something, and they are taken all the same. It reads through a handle of its own.
+// records calls do for each record since the last reset. The last group may be incomplete. If whole
+// groups follow an incomplete one, the disk has lost data, and their records are used too. records
+// opens the file again.
 func (s *segment) records(do func(record []byte) error) error {
-	if s.life == 0 {
+	if s.salt == 0 {
 		return nil
 	}
 	f, err := s.fsys.OpenFile(s.name, os.O_RDONLY, 0)
@@ -295,10 +304,11 @@ func (s *segment) records(do func(record []byte) error) error {
 	}
 	length := min(fi.Size(), s.size)
 	for at, count := int64(blockSize), uint64(0); ; count++ {
-		payload, err := s.readGroup(f, at, s.life, s.number(count), length)
+		payload, err := s.readGroup(f, at, s.salt, s.number(count), length)
 		if payload == nil && err == nil {
 			gap := at
-			if at, count, payload, err = s.after(f, at+blockSize, count, length); payload != nil {
+			at, count, payload, err = s.nextGroup(f, at+blockSize, count, length)
+			if payload != nil {
 				s.damage = fmt.Sprintf("bytes %d to %d are damaged", gap, at)
 			}
 		}
@@ -316,27 +326,32 @@ func (s *segment) records(do func(record []byte) error) error {
 	}
 }
 
-// after looks for a whole group of the present life from a place on, with a greater count than this. The payload is nil
-// if there is none.
-func (s *segment) after(f File, from int64, count uint64, length int64) (at int64, found uint64, payload []byte, err error) {
+// nextGroup searches from an offset for a whole group with this salt and a greater count. payload
+// is nil if there is none.
+func (s *segment) nextGroup(
+	f File, from int64, count uint64, length int64,
+) (at int64, found uint64, payload []byte, err error) {
 	h := make([]byte, groupHeader)
 	for at = from; at+groupHeader <= length; at += blockSize {
 		if err := s.readAt(f, h, at); err != nil {
 			return 0, 0, nil, err
 		}
 		number := binary.BigEndian.Uint64(h[16:])
-		if string(h[:4]) != groupMagic || binary.BigEndian.Uint64(h[8:]) != s.life || number <= s.number(count) {
+		if string(h[:4]) != groupMagic || binary.BigEndian.Uint64(h[8:]) != s.salt ||
+			number <= s.number(count) {
 			continue
 		}
-		if payload, err = s.readGroup(f, at, s.life, number, length); payload != nil || err != nil {
+		if payload, err = s.readGroup(f, at, s.salt, number, length); payload != nil || err != nil {
 			return at, number - s.number(0), payload, err
 		}
 	}
 	return 0, 0, nil, nil
 }
 
-// readGroup returns nil where there is no whole group of this life with this number.
-func (s *segment) readGroup(f File, at int64, life, number uint64, length int64) (payload []byte, err error) {
+// readGroup returns nil if there is no whole group with this salt and number.
+func (s *segment) readGroup(
+	f File, at int64, salt, number uint64, length int64,
+) (payload []byte, err error) {
 	h := make([]byte, groupHeader)
 	if at+groupHeader > length {
 		return nil, nil
@@ -345,7 +360,7 @@ func (s *segment) readGroup(f File, at int64, life, number uint64, length int64)
 		return nil, err
 	}
 	n := int64(binary.BigEndian.Uint32(h[24:]))
-	if string(h[:4]) != groupMagic || binary.BigEndian.Uint64(h[8:]) != life ||
+	if string(h[:4]) != groupMagic || binary.BigEndian.Uint64(h[8:]) != salt ||
 		binary.BigEndian.Uint64(h[16:]) != number || n > length-at-groupHeader {
 		return nil, nil
 	}

@@ -10,14 +10,15 @@ import (
 	"syscall"
 )
 
-// MaxSmall is the usual limit in octets for a file that people and programs edit: settings, accounts, keys. It is far
-// above all that a real one has, and far below what would hurt the server.
+// MaxSmall is the usual limit in octets for a file that people and programs edit, such as settings,
+// accounts and keys. It is far above the size of any real one, and far below what would harm the
+// server.
 const MaxSmall = 64 << 20
 
-// maxSecret is how much a file with a password may hold, in octets.
+// maxSecret is the largest size of a file with a password, in octets.
 const maxSecret = 64 << 10
 
-// FileError says that a name leads to something that cannot be read as a file of settings.
+// FileError means that a name does not belong to a readable file of settings.
 type FileError struct {
 	Name string
 	Why  string
@@ -25,9 +26,10 @@ type FileError struct {
 
 func (e *FileError) Error() string { return e.Name + ": " + e.Why }
 
-// ReadSmall returns the content of a regular file of at most limit octets. Everything that an administrator can
-// put in place of a file is looked at before it is opened, and the opening never waits: a named pipe would hold the
-// caller until a writer comes, a device might do anything. The error is then a *FileError.
+// ReadSmall returns the content of a regular file of at most limit octets. For anything else the
+// error is a *FileError. It checks the file before opening it, and the opening never blocks.
+// Otherwise a named pipe would block the caller until a writer comes, and opening a device could
+// have side effects.
 func ReadSmall(fsys FS, name string, limit int64) ([]byte, error) {
 	info, err := fsys.Lstat(name)
 	if err != nil {
@@ -38,7 +40,8 @@ func ReadSmall(fsys FS, name string, limit int64) ([]byte, error) {
 	})
 }
 
-// ReadSmallFile is ReadSmall for a path of the operating system, for files that the configuration names.
+// ReadSmallFile is ReadSmall for a path of the operating system, for files that the configuration
+// names.
 func ReadSmallFile(path string, limit int64) ([]byte, error) {
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -53,8 +56,8 @@ func ReadSmallFile(path string, limit int64) ([]byte, error) {
 	})
 }
 
-// ReadSecretLine is the first line of a file of the operating system that holds a password, which must not be everybody's
-// to read. Its errors hold nothing of it.
+// ReadSecretLine returns the first line of a file of the operating system that holds a password.
+// The file must not be readable by all users. Errors never contain the password.
 func ReadSecretLine(path string) (string, error) {
 	text, err := ReadSmallFile(path, maxSecret)
 	if err != nil {
@@ -65,7 +68,8 @@ func ReadSecretLine(path string) (string, error) {
 		return "", err
 	}
 	if info.Mode().Perm()&0o007 != 0 {
-		return "", fmt.Errorf("%s may be read by others (mode %04o): chmod o-rwx it, and change the password", path, info.Mode().Perm())
+		return "", fmt.Errorf("%s may be read by others (mode %04o): "+
+			"run 'chmod o-rwx' on it, and change the password", path, info.Mode().Perm())
 	}
 	line, _, _ := strings.Cut(string(text), "\n")
 	line = strings.TrimRight(line, "\r")
@@ -75,9 +79,11 @@ func ReadSecretLine(path string) (string, error) {
 	return line, nil
 }
 
-// readSmall looks at the file twice: before it is opened, since opening a device may have an effect, and afterwards,
-// since a symbolic link, or a change in between, leads elsewhere.
-func readSmall(name string, info fs.FileInfo, limit int64, open func() (File, error)) ([]byte, error) {
+// readSmall checks the file twice: before opening it, since opening a device may have an effect,
+// and afterwards, since a symbolic link or a replacement may lead to another file.
+func readSmall(
+	name string, info fs.FileInfo, limit int64, open func() (File, error),
+) ([]byte, error) {
 	if info.Mode().Type() != fs.ModeSymlink {
 		if err := checkSmall(name, info, limit); err != nil {
 			return nil, err

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// TestReadSmall has everything in the place of a file that can be there. None of it may hold the reader.
+// TestReadSmall puts every kind of object in place of a file. None may block the reader.
 func TestReadSmall(t *testing.T) {
 	dir := t.TempDir()
 	root, err := Open(dir)
@@ -68,12 +68,12 @@ func TestReadSmall(t *testing.T) {
 
 func TestDamagesAreToldRarely(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var told []string
-		d := NewDamages(func(name string, err error) {
+		var reported []string
+		d := NewDamageReporter(func(name string, err error) {
 			if err == nil {
 				err = errors.New("good")
 			}
-			told = append(told, name+": "+err.Error())
+			reported = append(reported, name+": "+err.Error())
 		})
 		bad, worse := errors.New("bad"), errors.New("worse")
 		for range 100 {
@@ -86,15 +86,15 @@ func TestDamagesAreToldRarely(t *testing.T) {
 		d.Report("a", worse)
 		d.Report("a", nil)
 		d.Report("a", nil)
-		if got := strings.Join(told, ", "); got != "a: bad, a: worse, a: worse, a: good" {
+		if got := strings.Join(reported, ", "); got != "a: bad, a: worse, a: worse, a: good" {
 			t.Error(got)
 		}
-		for range 3 * maxDamages {
-			d.Report(strings.Repeat("x", len(d.told)), bad)
+		for range 3 * maxReported {
+			d.Report(strings.Repeat("x", len(d.reported)), bad)
 		}
-		if len(d.told) > maxDamages {
-			t.Errorf("%d are remembered", len(d.told))
+		if len(d.reported) > maxReported {
+			t.Errorf("%d are remembered", len(d.reported))
 		}
-		(*Damages)(nil).Report("a", bad)
+		(*DamageReporter)(nil).Report("a", bad)
 	})
 }

@@ -6,16 +6,17 @@ import (
 	"time"
 )
 
-// Stamp tells a file or directory from the same one after a change, or from another one in its place.
-// The time of the last change of status is in it because the other time can be set back by anybody, as rsync
-// and tar do when they have filled a directory.
+// Stamp identifies one version of a file or directory. It changes when the file changes or another
+// file takes its place. It includes the ctime, because programs such as rsync and tar set the mtime
+// back.
 type Stamp struct {
 	dev, ino       uint64
 	size           int64
 	content, state time.Duration // mtime and ctime, since 1970
 }
 
-// StampOf makes a Stamp of what Lstat returned. It fails on a file system that does not tell enough.
+// StampOf returns the Stamp of a result of Lstat. ok is false if the file system does not provide
+// what it needs.
 func StampOf(fi fs.FileInfo) (st Stamp, ok bool) {
 	sys, ok := fi.Sys().(*syscall.Stat_t)
 	if !ok {
@@ -30,17 +31,18 @@ func StampOf(fi fs.FileInfo) (st Stamp, ok bool) {
 	}, true
 }
 
-// settleTime is how old the last change must be, when something is read, for what was read to be kept.
+// settleTime is how old the last change must be at the time of a reading for the reading to be
+// cached.
 //
-// The clock of a file system stands still between its ticks: 4 ms or 10 ms on Linux, a second on old disks, two on
-// FAT. A change that comes right after a reading may come within the tick of the change before, and leave the
-// same time as the reading saw. So what was read that soon is not kept; the next reading may be. Once the last
-// change is older than any tick, each further one gives another time. The margin also covers the clock of a file
-// server that is a little behind ours; a clock that is ahead makes for less keeping, not for a wrong view.
+// The clock of a file system advances in ticks: 4 ms or 10 ms on Linux, a second on old disks, two
+// on FAT. A change directly after a reading may fall into the same tick as the change before it,
+// and leave the same times. So a reading that soon after a change is not cached. Once the last
+// change is older than any tick, the next change has a new time. The margin also covers a file
+// server whose clock is a little slow. A fast clock only makes for less caching.
 const settleTime = 3 * time.Second
 
-// Settled reports whether a change from now on will show. The time is to be taken before Lstat, and Lstat called
-// before the reading.
+// Settled reports whether any later change will change the Stamp. now must be taken before Lstat,
+// and Lstat must precede the reading.
 func (s Stamp) Settled(now time.Time) bool {
 	return time.Duration(now.UnixNano())-s.state >= settleTime
 }

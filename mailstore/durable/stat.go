@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lstat implements FS with a single call: it is asked for each file that a delivery depends on. Other than the
-// methods that open or change something, it looks through a symbolic link to a directory in the middle of a name,
-// even to one outside; whoever must know asks for each part of the name.
+// Lstat implements FS with a single call, because each delivery calls it for several files. Unlike
+// methods that open or change a file, it follows a symbolic link to a directory in the middle of a
+// name, even to one outside the tree. A caller that must exclude this checks each part of the name.
 func (r *Root) Lstat(name string) (fs.FileInfo, error) {
 	if err := check("lstat", name); err != nil {
 		return nil, err
@@ -28,15 +28,14 @@ func (r *Root) Lstat(name string) (fs.FileInfo, error) {
 	}
 }
 
-// SameFile reports whether two results of Lstat or File.Stat are of one file.
+// SameFile reports whether two results of Lstat or File.Stat describe one file.
 func SameFile(a, b fs.FileInfo) bool {
 	x, ok := a.Sys().(*syscall.Stat_t)
 	y, too := b.Sys().(*syscall.Stat_t)
 	return ok && too && x.Dev == y.Dev && x.Ino == y.Ino
 }
 
-// Unchanged reports whether two results, the one earlier, are of one file whose content is the same by all that they
-// tell.
+// Unchanged reports whether two results describe one file with the same size and mtime.
 func Unchanged(a, b fs.FileInfo) bool {
 	return SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }
@@ -49,9 +48,11 @@ type info struct {
 
 func newInfo(name string, st *unix.Stat_t) *info {
 	return &info{name: path.Base(name), sys: syscall.Stat_t{
-		Dev: st.Dev, Ino: st.Ino, Nlink: st.Nlink, Mode: st.Mode, Uid: st.Uid, Gid: st.Gid, Rdev: st.Rdev,
+		Dev: st.Dev, Ino: st.Ino, Nlink: st.Nlink, Mode: st.Mode,
+		Uid: st.Uid, Gid: st.Gid, Rdev: st.Rdev,
 		Size: st.Size, Blksize: st.Blksize, Blocks: st.Blocks,
-		Atim: syscall.Timespec(st.Atim), Mtim: syscall.Timespec(st.Mtim), Ctim: syscall.Timespec(st.Ctim),
+		Atim: syscall.Timespec(st.Atim), Mtim: syscall.Timespec(st.Mtim),
+		Ctim: syscall.Timespec(st.Ctim),
 	}}
 }
 

@@ -2,24 +2,24 @@ package durable
 
 import "sync"
 
-// Syncer lets callers who want the same thing synced at the same time share one sync. The zero value is
-// ready; it must not be copied.
+// Syncer lets concurrent callers that sync the same thing share one sync. The zero value is ready
+// to use; it must not be copied.
 type Syncer struct {
 	mu sync.Mutex
-	// For each key at most one batch runs, and at most one gathers callers until that one is done.
+	// For each key at most one batch runs, and at most one gathers callers meanwhile.
 	running   map[string]*batch
 	gathering map[string]*batch
 }
 
-// batch is one sync and those who wait for it.
+// batch is one sync and its callers.
 type batch struct {
 	done chan struct{}
 	err  error // set before done is closed
 }
 
-// Do calls sync, or waits for a call of it by another caller with the same key that begins after Do was
-// called, and returns its error. A sync that is already running does not count: it may have looked before
-// the caller's change. An error goes to all who waited for that sync and to nobody else.
+// Do calls sync, or waits for another caller's sync with the same key that begins after this call,
+// and returns its error. A running sync does not count: it may have missed the caller's change. All
+// callers that share a sync get its error.
 func (s *Syncer) Do(key string, sync func() error) error {
 	b, prev, leader := s.join(key)
 	if !leader {
@@ -35,7 +35,8 @@ func (s *Syncer) Do(key string, sync func() error) error {
 	return b.err
 }
 
-// join enters the batch that gathers. Whoever opens it leads it, once prev (nil if none) is done.
+// join joins the gathering batch. The caller that opens a batch leads it, once prev is done; prev
+// may be nil.
 func (s *Syncer) join(key string) (b, prev *batch, leader bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Unnamed implements FS with O_TMPFILE, which the common file systems of Linux know.
+// Unnamed implements FS with O_TMPFILE, which the common file systems of Linux support.
 func (r *Root) Unnamed(dir string, perm fs.FileMode) (File, error) {
 	if err := check("open unnamed", dir); err != nil {
 		return nil, err
@@ -38,7 +38,7 @@ func (r *Root) Unnamed(dir string, perm fs.FileMode) (File, error) {
 	return f, nil
 }
 
-// LinkFile implements FS. It goes through /proc, the way that asks for no privilege (open(2), O_TMPFILE).
+// LinkFile implements FS. It links through /proc, which needs no privilege (open(2), O_TMPFILE).
 func (r *Root) LinkFile(f File, newname string) error {
 	if err := check("link", newname); err != nil {
 		return err
@@ -49,14 +49,15 @@ func (r *Root) LinkFile(f File, newname string) error {
 	}
 	defer unix.Close(dir)
 	from := "/proc/self/fd/" + strconv.Itoa(int(f.(*os.File).Fd()))
-	if err := unix.Linkat(unix.AT_FDCWD, from, dir, path.Base(newname), unix.AT_SYMLINK_FOLLOW); err != nil {
+	base := path.Base(newname)
+	if err := unix.Linkat(unix.AT_FDCWD, from, dir, base, unix.AT_SYMLINK_FOLLOW); err != nil {
 		return &os.LinkError{Op: "link", Old: "unnamed file", New: newname, Err: err}
 	}
 	return nil
 }
 
-// handle opens the directory name for use with the *at calls, O_PATH or O_RDONLY; the caller closes it. No symbolic link
-// is followed on the way: a directory that is reached only through one does not exist.
+// handle opens the directory name for the *at calls, with O_PATH or O_RDONLY; the caller closes it.
+// It follows no symbolic link: a directory reached only through one counts as missing.
 func (r *Root) handle(name string, flag int) (fd int, err error) {
 	fd, err = r.openat2(name, flag|unix.O_DIRECTORY, 0, unix.RESOLVE_NO_SYMLINKS)
 	switch err {

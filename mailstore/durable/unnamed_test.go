@@ -57,7 +57,7 @@ func TestUnnamed(t *testing.T) {
 	must(t, r.SyncAll())
 }
 
-// TestSlowHandle: the way without openat2 finds and refuses the same.
+// TestSlowHandle checks that handles without openat2 find and refuse the same names.
 func TestSlowHandle(t *testing.T) {
 	r, dir := open(t)
 	must(t, r.MkdirAll("a/b", 0o700))
@@ -79,7 +79,7 @@ func TestSlowHandle(t *testing.T) {
 	}
 }
 
-// TestLstat: it tells what package os tells.
+// TestLstat compares Lstat with package os.
 func TestLstat(t *testing.T) {
 	r, dir := open(t)
 	must(t, r.MkdirAll("a/dir", 0o750))

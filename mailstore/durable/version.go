@@ -13,26 +13,28 @@ import (
 	"strings"
 )
 
-// Version is that of the form of the files in a data directory. A file of JSON may say its own in the member "version",
-// as "1.2"; without one it is OldVersion. The whole directory says in a file of its own which one wrote there last.
+// Version is the version of the files in a data directory. A JSON file may have its own in the
+// member "version", such as "1.2"; without one it is OldVersion. VersionFile has the version that
+// was last written to the whole directory.
 //
-// Another minor number means: members were added that an older release may ignore, as long as it keeps them. Another
-// major number means: an older release must not touch the data.
+// A new minor number means that members were added that an older release may ignore, as long as it
+// keeps them. A new major number means that an older release must not touch the data.
 type Version struct{ Major, Minor int }
 
-// The versions. A release that adds a member that older ones may ignore raises CurrentVersion to the next minor
-// number, and writes it into each file that has such a member: see Encode.
+// The known versions. A release that adds a member that older ones may ignore raises the minor
+// number of CurrentVersion. It writes this version into each file that has such a member, see
+// Encode.
 func OldVersion() Version     { return Version{1, 0} }
 func CurrentVersion() Version { return Version{1, 0} }
 
 func (v Version) String() string { return fmt.Sprintf("%d.%d", v.Major, v.Minor) }
 
-// Newer reports whether v is above other.
+// Newer reports whether v is later than other.
 func (v Version) Newer(other Version) bool {
 	return v.Major > other.Major || v.Major == other.Major && v.Minor > other.Minor
 }
 
-// ParseVersion reads "1.2".
+// ParseVersion parses a version such as "1.2".
 func ParseVersion(text string) (Version, error) {
 	major, minor, ok := strings.Cut(text, ".")
 	x, err := strconv.ParseUint(major, 10, 16)
@@ -43,18 +45,20 @@ func ParseVersion(text string) (Version, error) {
 	return Version{int(x), int(y)}, nil
 }
 
-// NewerError says that a release wrote something that this one must not touch.
+// NewerError means that a newer release wrote data that this release must not touch.
 type NewerError struct{ Version Version }
 
 func (e *NewerError) Error() string {
-	return fmt.Sprintf("a newer release wrote it, in version %s of the files; this one knows the versions %d.x", e.Version, CurrentVersion().Major)
+	return fmt.Sprintf("a newer release wrote it, in version %s of the files; this one knows %d.x",
+		e.Version, CurrentVersion().Major)
 }
 
 const versionMember = "version"
 
-// DecodeStrict reads the JSON of a file into v, a pointer to a struct, and refuses members that v does not have: a
-// typing error in an editor must not silently permit more, or less. A file of a newer minor version may have
-// members that are not known here; Encode keeps them. One of a newer major version is refused with a *NewerError.
+// DecodeStrict parses the JSON of a file into v, a pointer to a struct. It refuses unknown members:
+// a typing error must not silently permit more, or less. A file of a newer minor version may have
+// unknown members; Encode keeps them. A file of a newer major version is refused with a
+// *NewerError.
 func DecodeStrict(text []byte, v any) error {
 	strict := decodeWhole(text, v, true)
 	if strict == nil {
@@ -63,27 +67,27 @@ func DecodeStrict(text []byte, v any) error {
 	version, said, err := versionOf(text)
 	switch {
 	case !said || err != nil:
-		return errors.Join(err, inWords(strict, text))
+		return errors.Join(err, explainJSON(strict, text))
 	case version.Major > CurrentVersion().Major:
 		return &NewerError{version}
 	}
 	reflect.ValueOf(v).Elem().SetZero()
 	if version.Newer(CurrentVersion()) {
-		return inWords(decodeWhole(text, v, false), text)
+		return explainJSON(decodeWhole(text, v, false), text)
 	}
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(text, &members); err != nil {
-		return inWords(err, text)
+		return explainJSON(err, text)
 	}
 	delete(members, versionMember)
 	rest, err := json.Marshal(members)
 	if err != nil {
 		return err
 	}
-	return inWords(decodeWhole(rest, v, true), rest)
+	return explainJSON(decodeWhole(rest, v, true), rest)
 }
 
-// decodeWhole reads one value and wants nothing after it.
+// decodeWhole parses one value with nothing after it.
 func decodeWhole(text []byte, v any, strict bool) error {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	if strict {
@@ -93,12 +97,12 @@ func decodeWhole(text []byte, v any, strict bool) error {
 		return err
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something follows after the last brace")
+		return errors.New("unexpected text after the last brace")
 	}
 	return nil
 }
 
-// versionOf is what a file says of its version; without said it says nothing, or cannot be read at all.
+// versionOf returns the version in a file. said is false if the file has none or is not JSON.
 func versionOf(text []byte) (v Version, said bool, err error) {
 	var file struct {
 		Version *string `json:"version"`
@@ -110,14 +114,14 @@ func versionOf(text []byte) (v Version, said bool, err error) {
 	return v, true, err
 }
 
-// inWords says what is wrong with a file to a person who edits it.
-func inWords(err error, text []byte) error {
+// explainJSON rewords an error for a person who edits the file.
+func explainJSON(err error, text []byte) error {
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		at := min(max(syntax.Offset-1, 0), int64(len(text)))
 		return fmt.Errorf("line %d is not JSON: %s", 1+bytes.Count(text[:at], []byte("\n")), syntax)
 	}
 	if kind, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return fmt.Errorf("member %q: a %s does not belong there", kind.Field, kind.Value)
+		return fmt.Errorf("member %q must not be a %s", kind.Field, kind.Value)
 	}
 	switch {
 	case err == nil:
@@ -125,7 +129,7 @@ func inWords(err error, text []byte) error {
 	case len(bytes.TrimSpace(text)) == 0:
 		return errors.New("it is empty")
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("it ends in the middle")
+		return errors.New("it is incomplete")
 	}
 	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		return fmt.Errorf("it has the member %s, which does not exist", name)
@@ -133,9 +137,9 @@ func inWords(err error, text []byte) error {
 	return err
 }
 
-// Encode is the text of a file that holds v, a struct or a pointer to one. old is the file's text until now, or nil:
-// the members that a newer
-// release put there are kept, at every place that v still has, and so is its version.
+// Encode returns the text of a file with the content v, a struct or a pointer to one. old is the
+// present text of the file, or nil. Encode keeps its version and the members that a newer release
+// added, at every place that v still has.
 func Encode(v any, old []byte) ([]byte, error) {
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -154,10 +158,11 @@ func Encode(v any, old []byte) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// WriteJSON replaces a file by what holds v. It keeps what a newer release wrote into the file.
+// WriteJSON replaces a file with the JSON of v, and keeps what a newer release wrote into the file.
 func WriteJSON(fsys FS, name string, v any) error {
 	old, err := ReadSmall(fsys, name, MaxSmall)
-	if _, odd := errors.AsType[*FileError](err); err != nil && !odd && !errors.Is(err, fs.ErrNotExist) {
+	_, odd := errors.AsType[*FileError](err)
+	if err != nil && !odd && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	text, err := Encode(v, old)
@@ -167,12 +172,12 @@ func WriteJSON(fsys FS, name string, v any) error {
 	return WriteFile(fsys, name, text, 0o600)
 }
 
-// keepUnknown adds to the JSON of a t what old has at the same place and a t cannot hold.
+// keepUnknown adds to text, the JSON of a t, the members of old that t does not have.
 func keepUnknown(text, old json.RawMessage, t reflect.Type) (json.RawMessage, error) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	if readsItself(t) {
+	if unmarshalsItself(t) {
 		return text, nil
 	}
 	switch t.Kind() {
@@ -186,16 +191,20 @@ func keepUnknown(text, old json.RawMessage, t reflect.Type) (json.RawMessage, er
 	return text, nil
 }
 
-func readsItself(t reflect.Type) bool {
+func unmarshalsItself(t reflect.Type) bool {
 	p := reflect.PointerTo(t)
-	return p.Implements(reflect.TypeFor[json.Unmarshaler]()) || p.Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
+	return p.Implements(reflect.TypeFor[json.Unmarshaler]()) ||
+		p.Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
 }
 
-// keepInObject does so for an object: a struct with these members, or a map whose values are all of one type.
-func keepInObject(text, old json.RawMessage, members map[string]reflect.Type, value reflect.Type) (json.RawMessage, error) {
+// keepInObject is keepUnknown for an object: a struct with these members, or a map whose values
+// have one type.
+func keepInObject(
+	text, old json.RawMessage, members map[string]reflect.Type, value reflect.Type,
+) (json.RawMessage, error) {
 	var now, before map[string]json.RawMessage
 	if json.Unmarshal(text, &now) != nil || json.Unmarshal(old, &before) != nil || now == nil {
-		return text, nil // one of them is null, or was something else
+		return text, nil // one is null or has another type
 	}
 	for name, was := range before {
 		t := value
@@ -218,7 +227,7 @@ func keepInObject(text, old json.RawMessage, members map[string]reflect.Type, va
 	return json.Marshal(now)
 }
 
-// keepInList does so for a list. What belongs together is told by what is known of it.
+// keepInList is keepUnknown for a list. Elements match if their known members are equal.
 func keepInList(text, old json.RawMessage, t reflect.Type) (json.RawMessage, error) {
 	var now, before []json.RawMessage
 	if json.Unmarshal(text, &now) != nil || json.Unmarshal(old, &before) != nil {
@@ -246,7 +255,8 @@ func keepInList(text, old json.RawMessage, t reflect.Type) (json.RawMessage, err
 	return json.Marshal(now)
 }
 
-// fieldTypes are the members that JSON may have for a struct, in small letters: encoding/json takes either.
+// fieldTypes returns the JSON members of a struct by name in lower case, because encoding/json
+// ignores case.
 func fieldTypes(t reflect.Type) map[string]reflect.Type {
 	all := make(map[string]reflect.Type)
 	for _, f := range reflect.VisibleFields(t) {
@@ -262,10 +272,10 @@ func fieldTypes(t reflect.Type) map[string]reflect.Type {
 	return all
 }
 
-// VersionFile is the file in a data directory that says which version was written there last.
+// VersionFile is the file in a data directory with the version that was last written there.
 const VersionFile = "version"
 
-// DataVersion is the version of a data directory; of one that does not say it, OldVersion.
+// DataVersion returns the version of a data directory, OldVersion if it has no VersionFile.
 func DataVersion(fsys FS) (Version, error) {
 	text, err := ReadSmall(fsys, VersionFile, 64)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -39,13 +39,13 @@ func TestDecodeStrictByVersion(t *testing.T) {
 		{`{"version": "2.0", "name": "a"}`, "a newer release wrote it, in version 2.0"},
 		{`{"version": "2.0", "name": {"shape": "another"}}`, "a newer release wrote it, in version 2.0"},
 		{`{"version": "1", "name": "a"}`, `"1" is not a version such as "1.0"`},
-		{`{"version": "1.7", "name": 7}`, `member "name": a number does not belong there`},
+		{`{"version": "1.7", "name": 7}`, `member "name" must not be a number`},
 		{``, "it is empty"},
 		{" \n", "it is empty"},
-		{`{"name": "a"`, "it ends in the middle"},
+		{`{"name": "a"`, "it is incomplete"},
 		{"{\n\n\"name\": 'a'}", "line 3 is not JSON"},
 		{strings.Repeat("\x00", 9), "line 1 is not JSON"},
-		{`{"name": "a"} {"name": "b"}`, "something follows after the last brace"},
+		{`{"name": "a"} {"name": "b"}`, "unexpected text after the last brace"},
 		{`hello`, "line 1 is not JSON"},
 	} {
 		var v versioned
@@ -69,7 +69,7 @@ func TestEncodeKeepsWhatANewerReleaseWrote(t *testing.T) {
 	if err := DecodeStrict([]byte(old), &v); err != nil {
 		t.Fatal(err)
 	}
-	v.Name, v.Quota = "", 0 // members that are known and go must not come back
+	v.Name, v.Quota = "", 0 // known members that are removed must not come back
 	v.Groups = map[string]versionedG{"keep": {Members: []string{"z"}}, "made": {}}
 	v.Certs = v.Certs[1:]
 	text, err := Encode(&v, []byte(old))
@@ -83,7 +83,7 @@ func TestEncodeKeepsWhatANewerReleaseWrote(t *testing.T) {
 	if err := errors.Join(json.Unmarshal(text, &is), json.Unmarshal([]byte(want), &should)); err != nil || !reflect.DeepEqual(is, should) {
 		t.Errorf("%v\n%s", err, text)
 	}
-	// A file of this release, or of none, is written as it always was.
+	// The text of a file of this release, or of a new one, is unchanged.
 	for _, old := range []string{"", `{"version": "1.0"}`, `{"new": 1}`, "no JSON"} {
 		text, err := Encode(versioned{Name: "a"}, []byte(old))
 		if err != nil || string(text) != "{\n  \"name\": \"a\"\n}\n" {

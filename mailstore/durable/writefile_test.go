@@ -11,7 +11,8 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// TestWriteFileFailsAtEveryStep: after a failure the file is the old or the new one, whole, and nothing lies about.
+// TestWriteFileFailsAtEveryStep checks that after a failure the file is the old or the new one,
+// whole, and that no other file is left.
 func TestWriteFileFailsAtEveryStep(t *testing.T) {
 	root, err := durable.Open(t.TempDir())
 	if err != nil {
@@ -61,7 +62,7 @@ func read(t *testing.T, fsys durable.FS) string {
 	return string(content)
 }
 
-// assertOrder: content synced, then renamed, then the directory synced.
+// assertOrder checks the order: sync the content, rename, sync the directory.
 func assertOrder(t *testing.T, ops []mailtest.Op) {
 	t.Helper()
 	var kinds []string

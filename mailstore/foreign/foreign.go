@@ -1,6 +1,9 @@
-// Package foreign makes text of other servers fit for logs, reports and files: our
-// own secrets are masked in it, and what is not printable is replaced. A server that
-// is told a password may say it again, and its words go to people who must not know it.
+// Package foreign makes text from other servers safe for logs, reports and files. It masks our own
+// secrets, because a server may repeat a password that it received. It replaces characters that are
+// not printable.
+//
+// Start with NewMask and Mask.Printable for the replies of a server that we log in to, or with
+// Printable if no secret was sent.
 package foreign
 
 import (
@@ -11,26 +14,25 @@ import (
 	"unicode/utf8"
 )
 
-// masked stands in place of a secret.
+// masked replaces a secret.
 const masked = "***"
 
-// minPart is the shortest beginning of a secret that is masked at the end of a text,
-// where the text may have been cut off.
+// minPart is the length of the shortest prefix of a secret that is masked at the end of a text,
+// which may have been cut off there.
 const minPart = 4
 
-// A Mask knows secrets. The zero value knows none. It is copied with care: Add
-// changes the one that it is called on.
+// Mask holds secrets. The zero value holds none. A copy shares no later Add with the original.
 type Mask struct {
 	needles []needle
 }
 
-// needle is something that must not be seen.
+// needle is a text to be masked.
 type needle struct {
-	text    string // ASCII letters in lower case
-	encoded bool   // a part of base64: all of the word around it goes too
+	text    string // with ASCII letters in lower case
+	encoded bool   // part of base64: the whole word around it is masked
 }
 
-// NewMask is a Mask that knows these secrets.
+// NewMask returns a Mask with these secrets.
 func NewMask(secrets ...string) Mask {
 	var m Mask
 	for _, s := range secrets {
@@ -39,15 +41,15 @@ func NewMask(secrets ...string) Mask {
 	return m
 }
 
-// Add makes one more secret known: it is masked as it is, and in base64 of any text
-// that it is a part of, such as a SASL response, in letters of any case.
+// Add adds a secret. It is masked as it is, and inside base64, such as in a SASL response. Case
+// does not matter.
 func (m *Mask) Add(secret string) {
 	if secret == "" {
 		return
 	}
 	m.put(needle{lower(secret), false})
 	for shift := range 3 {
-		// The first and the last characters depend on what stands beside the secret.
+		// The first and last characters of base64 depend on the neighbours of the secret.
 		encoded := base64.RawStdEncoding.EncodeToString(append(make([]byte, shift), secret...))
 		from := (shift*8 + 5) / 6
 		to := len(encoded)
@@ -55,8 +57,9 @@ func (m *Mask) Add(secret string) {
 			to--
 		}
 		if to-from >= minPart {
-			m.put(needle{lower(encoded[from:to]), true})
-			m.put(needle{lower(strings.NewReplacer("+", "-", "/", "_").Replace(encoded[from:to])), true})
+			inner := encoded[from:to]
+			m.put(needle{lower(inner), true})
+			m.put(needle{lower(strings.NewReplacer("+", "-", "/", "_").Replace(inner)), true})
 		}
 	}
 }
@@ -109,7 +112,7 @@ func (n needle) hide(text string, hidden []bool, from, to int) {
 	}
 }
 
-// partAtEnd is how much of the needle stands at the end of a text that was cut off.
+// partAtEnd returns the length of the needle's longest prefix at the end of the text.
 func (n needle) partAtEnd(text string) int {
 	for part := min(len(n.text)-1, len(text)); part >= minPart; part-- {
 		if strings.HasSuffix(text, n.text[:part]) {
@@ -133,10 +136,11 @@ func replaceHidden(text string, hidden []bool) string {
 }
 
 func inBase64(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("+/-_=", c) >= 0
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+		strings.IndexByte("+/-_=", c) >= 0
 }
 
-// lower folds ASCII letters only, so that the length stays.
+// lower folds ASCII letters only, so that the length stays the same.
 func lower(s string) string {
 	b := []byte(s)
 	for i, c := range b {
@@ -147,12 +151,11 @@ func lower(s string) string {
 	return string(b)
 }
 
-// Printable is Hide, then on one line without control characters or line
-// separators, and at most limit octets long.
+// Printable is Hide followed by the function Printable.
 func (m Mask) Printable(text string, limit int) string { return Printable(m.Hide(text), limit) }
 
-// Printable replaces what is not fit for a log or a terminal by "?", and cuts a text
-// off after limit octets.
+// Printable returns text on one line: it replaces control characters, line separators and other
+// characters that are not printable by "?". The result has at most limit octets.
 func Printable(text string, limit int) string {
 	text = strings.Map(func(c rune) rune {
 		if c == utf8.RuneError || c != ' ' && !unicode.IsPrint(c) {

@@ -35,8 +35,8 @@ func TestHide(t *testing.T) {
 	}
 }
 
-// Wherever a secret stands in what was encoded, nothing of it is left, and a copy of
-// a mask does not learn what the other is told.
+// A secret is masked wherever it stands in encoded text, and a copy of a mask does not learn the
+// other's secrets.
 func TestHideAnyAlignment(t *testing.T) {
 	for _, secret := range []string{"geheim", "ab12", "p\xe4sswort", "a much longer secret, with blanks + signs/"} {
 		m := NewMask(secret)
@@ -78,7 +78,7 @@ func FuzzHide(f *testing.F) {
 	f.Add("secret", "the secret", 1)
 	f.Fuzz(func(t *testing.T, secret, text string, at int) {
 		if secret == "" || strings.Contains(secret, "*") {
-			return // what stands in its place could be it
+			return // the mask itself could contain it
 		}
 		if at = at % (len(text) + 1); at < 0 {
 			at = -at

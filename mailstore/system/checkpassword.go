@@ -10,32 +10,30 @@ import (
 	"time"
 )
 
-// Checkpassword checks passwords with a program that speaks the checkpassword
-// protocol (cr.yp.to/checkpwd/interface.html): it reads name, password and a time
-// stamp from descriptor 3, and if they are good runs the program that its
-// arguments end in, which here does nothing and succeeds. Exit status 1 means a
-// bad password; every other one that the program is of no use now.
+// Checkpassword checks passwords with a program that speaks the checkpassword protocol
+// (cr.yp.to/checkpwd/interface.html). The program reads name, password and a time stamp from
+// descriptor 3. If the password is right, it runs the program at the end of its arguments, here
+// /bin/true. Exit status 1 means a wrong password; any other status means a failure of the program.
 //
-// The program decides what accounts there are; root's is never asked about.
+// The program decides which accounts exist. The password of root is never checked.
 type Checkpassword struct {
-	Program   []string      // absolute path, and arguments before the program to run
+	Program   []string      // absolute path and arguments, without Success
 	Timeout   time.Duration // 0: DefaultTimeout
-	MaxOutput int           // what it may write, in octets, before it is stopped; 0: 4096
+	MaxOutput int           // octets of output after which it is stopped; 0: 4096
 	Success   string        // the program that it runs; "": /bin/true
 
 	runner runner
 }
 
-// maxCheckpassword is what such a program reads, in octets.
+// maxCheckpassword is how much such a program reads, in octets.
 const maxCheckpassword = 512
 
 const badPassword = 1
 
-// Check verifies a password: nil, ErrInvalid or ErrUnavailable. A refusal takes a
-// whole number of quarter seconds, so that the time tells nobody which accounts
-// exist.
+// Check verifies a password; the error is nil, ErrInvalid or ErrUnavailable. A refusal takes a
+// multiple of 250 ms, so that its duration does not reveal which accounts exist.
 func (c *Checkpassword) Check(ctx context.Context, user, password string) error {
-	return evenly(ctx, func() error { return c.check(ctx, user, password) })
+	return padRefusal(ctx, func() error { return c.check(ctx, user, password) })
 }
 
 func (c *Checkpassword) check(ctx context.Context, user, password string) error {
@@ -61,12 +59,13 @@ func (c *Checkpassword) check(ctx context.Context, user, password string) error 
 	case r.code == 0:
 		return nil
 	case r.code == badPassword:
-		return fmt.Errorf("%w: %s says no%s", ErrInvalid, c.Program[0], r.said(password))
+		return fmt.Errorf("%w: %s refused it%s", ErrInvalid, c.Program[0], r.quoted(password))
 	}
-	return fmt.Errorf("%w: %s: exit status %d%s", ErrUnavailable, c.Program[0], r.code, r.said(password))
+	return fmt.Errorf("%w: %s: exit status %d%s",
+		ErrUnavailable, c.Program[0], r.code, r.quoted(password))
 }
 
-// CheckProgram says why a program cannot be run as a Checkpassword.
+// CheckProgram returns why a program cannot be used as a Checkpassword.
 func CheckProgram(path string) error {
 	info, err := os.Stat(path)
 	switch {
@@ -75,7 +74,7 @@ func CheckProgram(path string) error {
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("%s is no file", path)
 	case info.Mode().Perm()&0o111 == 0:
-		return fmt.Errorf("%s is no program (mode %04o)", path, info.Mode().Perm())
+		return fmt.Errorf("%s is not executable (mode %04o)", path, info.Mode().Perm())
 	case info.Mode().Perm()&0o002 != 0:
 		return fmt.Errorf("everybody on this machine can change %s (mode %04o)", path, info.Mode().Perm())
 	}

@@ -18,12 +18,12 @@ import (
 
 const (
 	defaultOutput = 4096
-	shown         = 80 // of a program's output, in the log
+	shown         = 80 // octets of a program's output in the log
 	grace         = time.Second
 )
 
-// runner runs programs, no more than two for each processor at once: each hashes
-// a password. The zero value is ready for use.
+// runner runs at most two programs for each processor at once, because each hashes a password. The
+// zero value is ready to use.
 type runner struct {
 	once  sync.Once
 	slots chan struct{}
@@ -33,19 +33,19 @@ type runner struct {
 type job struct {
 	argv    []string
 	stdin   string
-	third   string // what descriptor 3 gives; "": there is none
+	third   string // input on descriptor 3; "": not open
 	timeout time.Duration
 	output  int // octets; 0: defaultOutput
 }
 
-// result is how it ended.
+// result is how a program ended.
 type result struct {
 	code   int
 	output string
 }
 
-// run runs a program to its end, with nothing of the server's environment. The
-// error is ErrUnavailable: the program did not say anything about the password.
+// run runs a program to its end, without the server's environment. An error is ErrUnavailable: the
+// program has not decided about the password.
 func (r *runner) run(ctx context.Context, j job) (result, error) {
 	r.once.Do(func() { r.slots = make(chan struct{}, 2*runtime.NumCPU()) })
 	ctx, cancel := context.WithTimeout(ctx, j.timeout)
@@ -53,7 +53,7 @@ func (r *runner) run(ctx context.Context, j job) (result, error) {
 	select {
 	case r.slots <- struct{}{}:
 	case <-ctx.Done():
-		return result{}, fmt.Errorf("%w: too many passwords are being checked: %w", ErrUnavailable, ctx.Err())
+		return result{}, fmt.Errorf("%w: too many checks at once: %w", ErrUnavailable, ctx.Err())
 	}
 	defer func() { <-r.slots }()
 
@@ -72,11 +72,12 @@ func (r *runner) run(ctx context.Context, j job) (result, error) {
 		return result{}, fmt.Errorf("%w: %s did not end: %w", ErrUnavailable, j.argv[0], ctx.Err())
 	}
 	if out.full {
-		return result{}, fmt.Errorf("%w: %s wrote more than %d octets", ErrUnavailable, j.argv[0], out.max)
+		return result{}, fmt.Errorf("%w: %s wrote more than %d octets",
+			ErrUnavailable, j.argv[0], out.max)
 	}
 	exit, ended := errors.AsType[*exec.ExitError](err)
 	switch {
-	case err == nil, errors.Is(err, exec.ErrWaitDelay): // a child of it still holds its output
+	case err == nil, errors.Is(err, exec.ErrWaitDelay): // a child process still holds its output
 		return result{0, out.text.String()}, nil
 	case ended && exit.Exited():
 		return result{exit.ExitCode(), out.text.String()}, nil
@@ -90,14 +91,14 @@ func command(ctx context.Context, j job, out *bounded) *exec.Cmd {
 	cmd.Dir = "/"
 	cmd.Stdin = strings.NewReader(j.stdin)
 	cmd.Stdout, cmd.Stderr = out, out
-	// A group of its own, so that what the program started ends with it.
+	// A process group, so that the program's children are killed with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = grace
 	return cmd
 }
 
-// pipeOf is a pipe that holds text, which fits into it whole, and nothing after.
+// pipeOf returns a pipe that contains text and then ends. text must fit into the pipe's buffer.
 func pipeOf(text string) (*os.File, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -111,8 +112,8 @@ func pipeOf(text string) (*os.File, error) {
 	return r, nil
 }
 
-// bounded keeps so much. Who writes more finds nobody who reads it, and gets a
-// SIGPIPE; who does not mind that has until the time-out.
+// bounded keeps the first max octets of a program's output. A program that writes more gets
+// SIGPIPE; if it ignores that, it runs until its timeout.
 type bounded struct {
 	max  int
 	text bytes.Buffer
@@ -131,9 +132,9 @@ func (b *bounded) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// said is the beginning of a program's output for the log, quoted; nothing where
-// it holds the secret.
-func (r result) said(secret string) string {
+// quoted returns the beginning of a program's output for the log, without the output if it contains
+// the secret.
+func (r result) quoted(secret string) string {
 	text := strings.TrimSpace(r.output)
 	switch {
 	case text == "":
@@ -148,8 +149,8 @@ func (r result) said(secret string) string {
 
 func control(r rune) bool { return unicode.IsControl(r) || r == unicode.ReplacementChar }
 
-// evenly lets a refusal take a whole number of quarter seconds.
-func evenly(ctx context.Context, check func() error) error {
+// padRefusal makes a refusal take a multiple of 250 ms.
+func padRefusal(ctx context.Context, check func() error) error {
 	const step = 250 * time.Millisecond
 	began := time.Now()
 	err := check()

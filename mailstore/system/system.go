@@ -1,6 +1,8 @@
-// Package system asks this machine whether a password is that of one of its own
-// accounts: through PAM's helper unix_chkpwd, or through a program that speaks
-// the checkpassword protocol.
+// Package system checks passwords of accounts of the machine itself, through PAM's helper
+// unix_chkpwd or a program that speaks the checkpassword protocol.
+//
+// Start with Checker and its two implementations, UnixChkpwd and Checkpassword. A check never shows
+// a password in an error, and its duration does not reveal which accounts exist.
 package system
 
 import (
@@ -13,35 +15,34 @@ import (
 	"time"
 )
 
-// The classes of failure. Their texts are for the log, not for clients.
+// Classes of failure. Their texts are for the log, not for clients.
 var (
-	// ErrInvalid: not the password, or nobody who may log in.
+	// ErrInvalid means a wrong password, or an account that must not log in.
 	ErrInvalid = errors.New("the system refuses the password")
-	// ErrUnavailable: the question could not be asked, or was not answered.
+	// ErrUnavailable means that the password could not be checked.
 	ErrUnavailable = errors.New("the system gives no answer")
 )
 
-// A Checker verifies passwords of accounts. Check returns nil, ErrInvalid or
-// ErrUnavailable. UnixChkpwd and Checkpassword are the two.
+// Checker verifies passwords of accounts. Check returns nil, ErrInvalid or ErrUnavailable.
 type Checker interface {
 	Check(ctx context.Context, user, password string) error
 }
 
-// The defaults of both.
+// Defaults of both checkers.
 const (
 	DefaultTimeout = 10 * time.Second
-	DefaultMinUID  = 1000 // where Debian's accounts of people begin
+	DefaultMinUID  = 1000 // the first uid of a person's account on Debian
 )
 
-const nobody = 65534 // the user id of what belongs to nobody
+const overflowUID = 65534 // the account that owns no files
 
 var (
 	errUnknown = errors.New("no such account")
 	errSystem  = errors.New("an account of the system, not of a person")
 )
 
-// Exists reports whether the machine has an account of this name that may have
-// mail: root, nobody and those below minUID may not. The account must be in /etc/passwd.
+// Exists reports whether the machine has an account of this name that may have mail. uid 0, uid
+// 65534 and accounts below minUID may not. The account must be in /etc/passwd.
 func Exists(name string, minUID int) (bool, error) {
 	err := account(name, minUID)
 	if errors.Is(err, ErrInvalid) {
@@ -50,9 +51,10 @@ func Exists(name string, minUID int) (bool, error) {
 	return err == nil, err
 }
 
-// account says why nobody logs in as name.
+// account returns why an account must not log in.
 func account(name string, minUID int) error {
-	if name == "" || len(name) > 256 || strings.HasPrefix(name, "-") || strings.ContainsFunc(name, odd) {
+	if name == "" || len(name) > 256 || strings.HasPrefix(name, "-") ||
+		strings.ContainsFunc(name, unsafeRune) {
 		return fmt.Errorf("%w: %w", ErrInvalid, errUnknown)
 	}
 	u, err := user.Lookup(name)
@@ -65,14 +67,16 @@ func account(name string, minUID int) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w: account %s has the user id %q", ErrUnavailable, name, u.Uid)
-	case u.Username != name: // found by another rule than equality
+	case u.Username != name: // the lookup ignored case, for example
 		return fmt.Errorf("%w: %w", ErrInvalid, errUnknown)
-	case uid < max(minUID, 1), uid == nobody:
+	case uid < max(minUID, 1), uid == overflowUID:
 		return fmt.Errorf("%w: %w", ErrInvalid, errSystem)
 	}
 	return nil
 }
 
-// odd reports what no name of an account holds and another program might take
-// for something else.
-func odd(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`:/\,"'`+"`", r) }
+// unsafeRune reports characters that no account name has and that another program might
+// misinterpret.
+func unsafeRune(r rune) bool {
+	return r <= ' ' || r == 0x7f || strings.ContainsRune(`:/\,"'`+"`", r)
+}

@@ -22,7 +22,7 @@ func script(t *testing.T, text string) string {
 	return name
 }
 
-// unavailable skips the test, or fails it where nothing may be skipped.
+// unavailable skips the test, or fails it if no test may be skipped.
 func unavailable(t *testing.T, why string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
@@ -31,7 +31,7 @@ func unavailable(t *testing.T, why string) {
 	t.Skip(why)
 }
 
-// good is a program that keeps to the protocol.
+// good is a program that follows the protocol.
 const good = `
 data=$(tr '\0' '|' <&3)
 user=${data%%|*}; rest=${data#*|}; password=${rest%%|*}; rest=${rest#*|}; stamp=${rest%%|*}
@@ -122,7 +122,7 @@ func TestHangingProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 100 { // its parent is gone, somebody has to bury it
+	for range 100 { // its parent is gone; init must reap it
 		state, err := os.ReadFile("/proc/" + strings.TrimSpace(string(child)) + "/stat")
 		if err != nil || strings.Contains(string(state), ") Z ") {
 			return
@@ -198,7 +198,7 @@ func TestExists(t *testing.T) {
 	}
 }
 
-// system runs a program of the system's.
+// system runs a system program.
 func system(t *testing.T, stdin string, argv ...string) {
 	t.Helper()
 	cmd := exec.Command(argv[0], argv[1:]...)
@@ -252,7 +252,7 @@ func TestUnixChkpwd(t *testing.T) {
 			t.Errorf("Check says %v", err)
 		}
 	})
-	t.Run("group shadow", func(t *testing.T) { // as a unit with NoNewPrivileges and SupplementaryGroups has it
+	t.Run("group shadow", func(t *testing.T) { // as in a unit with NoNewPrivileges and SupplementaryGroups
 		c := &UnixChkpwd{Program: script(t, `exec setpriv --reuid=nobody --regid=nogroup --groups=shadow --no-new-privs unix_chkpwd "$@"`)}
 		if err := c.Check(t.Context(), user, password); err != nil {
 			t.Error(err)

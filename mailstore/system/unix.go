@@ -8,23 +8,22 @@ import (
 	"time"
 )
 
-// UnixChkpwd checks passwords with PAM's helper unix_chkpwd(8), which compares
-// them with /etc/shadow. It answers about other accounts than the caller's own
-// only to root, and to members of the group shadow (SupplementaryGroups=shadow in
-// a unit of systemd, which lets the server read every hash of a password; no
-// setuid is needed for it). Without either, every answer is ErrUnavailable, and a
-// Checkpassword program is the way.
+// UnixChkpwd checks passwords with PAM's helper unix_chkpwd(8), which compares them with
+// /etc/shadow. The helper answers about other users' accounts only if the server is root or in the
+// group shadow. For the group, set SupplementaryGroups=shadow in the systemd unit; setuid is not
+// needed. The server can then read every password hash. Without either, every check is
+// ErrUnavailable; use a Checkpassword program instead.
 //
-// The zero value is ready for use.
+// The zero value is ready to use.
 type UnixChkpwd struct {
-	Program string        // "": /usr/sbin/unix_chkpwd, of Debian's libpam-modules-bin
+	Program string        // "": /usr/sbin/unix_chkpwd of Debian's libpam-modules-bin
 	Timeout time.Duration // 0: DefaultTimeout
-	MinUID  int           // accounts below are refused unasked; 0: DefaultMinUID
+	MinUID  int           // lower uids are refused without a check; 0: DefaultMinUID
 
 	runner runner
 }
 
-// maxPAM is what the helper reads of a password, in octets (PAM_MAX_RESP_SIZE).
+// maxPAM is the length of the helper's password buffer in octets (PAM_MAX_RESP_SIZE).
 const maxPAM = 512
 
 // Results of PAM (security/_pam_types.h).
@@ -38,11 +37,11 @@ const (
 	pamTokenExpired   = 27
 )
 
-// Check verifies a password: nil, ErrInvalid or ErrUnavailable. An expired account
-// and a password that is to be changed are refused too. A refusal takes a whole
-// number of quarter seconds, so that the time tells nobody which accounts exist.
+// Check verifies a password; the error is nil, ErrInvalid or ErrUnavailable. It also refuses an
+// expired account, and a password that must be changed. A refusal takes a multiple of 250 ms, so
+// that its duration does not reveal which accounts exist.
 func (c *UnixChkpwd) Check(ctx context.Context, user, password string) error {
-	return evenly(ctx, func() error {
+	return padRefusal(ctx, func() error {
 		if err := account(user, cmp.Or(c.MinUID, DefaultMinUID)); err != nil {
 			return err
 		}
@@ -76,12 +75,13 @@ func (c *UnixChkpwd) ask(ctx context.Context, stdin string, args ...string) erro
 	case pamAccountExpired:
 		return fmt.Errorf("%w: the account has expired", ErrInvalid)
 	case pamInfoUnavail:
-		return fmt.Errorf("%w: %s may not read /etc/shadow for this server: it must be root's or in the group shadow, or ask a checkpassword program", ErrUnavailable, program)
+		return fmt.Errorf("%w: %s may not read /etc/shadow for this server: "+
+			"it must be root's or in the group shadow, or ask a checkpassword program", ErrUnavailable, program)
 	}
-	return fmt.Errorf("%w: %s: exit status %d%s", ErrUnavailable, program, r.code, r.said("\x00"))
+	return fmt.Errorf("%w: %s: exit status %d%s", ErrUnavailable, program, r.code, r.quoted("\x00"))
 }
 
-// checkPassword refuses what no program is to be asked about.
+// checkPassword refuses passwords that cannot be passed to a program.
 func checkPassword(password string, longest int) error {
 	switch {
 	case password == "":

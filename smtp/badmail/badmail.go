@@ -1,6 +1,8 @@
-// Package badmail keeps what can neither be delivered nor be reported, in data/badmail, for an administrator to look at. Of
-// each message there is itself (.eml), mostly its envelope (.env), and why it is there (.txt). Strangers can make it grow, so
-// it has a ceiling, by age and by size: the oldest go first.
+// Package badmail keeps messages that can be neither delivered nor reported, in data/badmail, for
+// an administrator. Each message has up to three files: the message (.eml), its envelope (.env,
+// usually present) and the reason (.txt). Start with Store; its callers are the delivery package
+// and the POP3 collector. Remote senders can fill the directory, so Store limits its age and size:
+// the oldest messages are deleted first.
 package badmail
 
 import (
@@ -19,35 +21,35 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// Dir is where the files are.
+// Dir is the directory, relative to the data directory.
 const Dir = "badmail"
 
 const (
 	perm = 0o600
-	// block is what a file takes on the disk at least.
+	// block is the disk space that a file takes at least, in octets.
 	block = 4096
-	// logRest is the time between two lines in the log about messages that were kept.
+	// logRest is the shortest time between two log lines about kept messages.
 	logRest = time.Minute
 )
 
-// Limits are the ceiling. A zero is no limit.
+// Limits limit what is kept. 0 means no limit.
 type Limits struct {
 	Age  time.Duration
-	Size int64 // octets on the disk
+	Size int64 // octets on disk
 }
 
-// Usage is how much is kept.
+// Usage says how much is kept.
 type Usage struct {
 	Messages int
-	Size     int64 // octets on the disk
-	Limit    int64 // of them; 0: none
+	Size     int64 // octets on disk
+	Limit    int64 // octets; 0: no limit
 }
 
 // Message is a message to be kept.
 type Message struct {
 	Original func() (io.ReadCloser, error)
-	Size     int64  // octets of the original; 0: not known
-	Envelope []byte // nil: there is none
+	Size     int64  // octets of the original; 0: unknown
+	Envelope []byte // nil: none
 	Reason   string // lines of text
 }
 
@@ -55,42 +57,43 @@ type Message struct {
 type Store struct {
 	fsys  durable.FS
 	log   *slog.Logger
-	grown func(Usage) // is told once when half of the ceiling is used
+	grown func(Usage) // called once when half of the limit is used
 
-	mu      sync.Mutex
-	limits  Limits
-	read    bool // the directory was
-	readAt  time.Time
-	kept    []kept
-	size    int64
-	told    bool // that half is used
-	logged  time.Time
-	unsaid  int // messages kept since the last line in the log
-	dropped int // removed since then, to stay within the ceiling
+	mu       sync.Mutex
+	limits   Limits
+	read     bool // the directory has been read
+	readAt   time.Time
+	kept     []kept
+	size     int64
+	told     bool // grown was called
+	logged   time.Time
+	unlogged int // messages kept since the last log line
+	dropped  int // messages deleted for the limits since then
 }
 
-// kept is a message as the store knows it, the oldest first in Store.kept.
+// kept is a message in Store.kept, which has the oldest first.
 type kept struct {
 	id   string
 	at   time.Time
 	size int64
 }
 
-// New makes a Store below the data directory. grown is told when half of the ceiling by size is used, and then not again
-// until less than a quarter is; it must not block. It may be nil.
+// New returns a Store below the data directory. grown is called when half of the size limit is
+// used. It is called again only after the size fell below a quarter. grown must not block; it may
+// be nil.
 func New(fsys durable.FS, log *slog.Logger, grown func(Usage)) *Store {
 	return &Store{fsys: fsys, log: log, grown: grown}
 }
 
-// SetLimits changes the ceiling. It holds from the next Put or Trim on.
+// SetLimits changes the limits. They apply from the next Put or Trim on.
 func (s *Store) SetLimits(l Limits) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.limits = l
 }
 
-// Put keeps a message under a name that begins with id, durably, and removes the oldest until all is within the ceiling. A
-// message that is larger than the whole ceiling is not kept.
+// Put stores a message durably, under a name that starts with id. Then it deletes the oldest
+// messages until the limits are met. A message larger than the whole limit is not stored.
 func (s *Store) Put(id string, m Message) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,7 +101,8 @@ func (s *Store) Put(id string, m Message) error {
 		return err
 	}
 	if s.limits.Size > 0 && m.Size > s.limits.Size {
-		s.log.Warn("message not kept in badmail: it is larger than all that may be there", "id", id, "size", m.Size, "limit", s.limits.Size)
+		s.log.Warn("message not kept in badmail: it is larger than the size limit",
+			"id", id, "size", m.Size, "limit", s.limits.Size)
 		return nil
 	}
 	name, err := s.write(id, m)
@@ -108,15 +112,16 @@ func (s *Store) Put(id string, m Message) error {
 	one := kept{name, time.Now(), s.measure(name)}
 	s.kept = append(s.kept, one)
 	s.size += one.size
-	s.unsaid++
-	if err := s.trim(one.at); err != nil { // the message is there all the same
-		s.log.Error("cannot remove old messages from badmail", "error", err)
+	s.unlogged++
+	if err := s.trim(one.at); err != nil { // the message is stored all the same
+		s.log.Error("cannot delete old messages from badmail", "error", err)
 	}
 	s.tell(one.at)
 	return nil
 }
 
-// write makes the files of a message. The envelope comes last: it says that the others are whole.
+// write writes the files of a message. The envelope comes last: its presence shows that the others
+// are complete.
 func (s *Store) write(id string, m Message) (name string, err error) {
 	if err := s.fsys.MkdirAll(Dir, 0o700); err != nil {
 		return "", err
@@ -146,7 +151,7 @@ func (s *Store) write(id string, m Message) (name string, err error) {
 	return name, nil
 }
 
-// measure is what the files of a message take on the disk.
+// measure returns the size of a message's files on disk, in octets.
 func (s *Store) measure(name string) (size int64) {
 	for _, suffix := range suffixes() {
 		if fi, err := s.fsys.Lstat(path.Join(Dir, name+suffix)); err == nil {
@@ -156,7 +161,8 @@ func (s *Store) measure(name string) (size int64) {
 	return size
 }
 
-// freeName is a name that no file has: the recipients of one message may fail one after the other.
+// freeName returns an unused name. One message may come several times, once for each recipient that
+// failed.
 func (s *Store) freeName(id string) (string, error) {
 	for n, free := 2, id; ; n++ {
 		_, err := s.fsys.Lstat(path.Join(Dir, free+".eml"))
@@ -170,7 +176,8 @@ func (s *Store) freeName(id string) (string, error) {
 	}
 }
 
-// Trim reads the directory again, which people may have changed, and removes the messages beyond the ceiling.
+// Trim reads the directory again, because an administrator may have changed it. Then it deletes
+// messages beyond the limits.
 func (s *Store) Trim() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -195,7 +202,7 @@ func (s *Store) Remove(id string) error {
 	return s.remove(id)
 }
 
-// Usage is how much is kept, as far as the store knows.
+// Usage returns how much is kept, by the store's last look at the directory.
 func (s *Store) Usage() Usage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -204,7 +211,7 @@ func (s *Store) Usage() Usage {
 
 func (s *Store) usage() Usage { return Usage{len(s.kept), s.size, s.limits.Size} }
 
-// readOnce reads the directory, unless that was done before.
+// readOnce reads the directory if it has not been read yet.
 func (s *Store) readOnce() error {
 	if s.read {
 		return nil
@@ -219,17 +226,19 @@ func (s *Store) readOnce() error {
 		s.kept = append(s.kept, kept{e.ID, e.Kept, e.Size})
 		s.size += e.Size
 	}
-	if first { // a restart does not repeat a notice
+	if first { // no second notice after a restart
 		s.told = s.half()
 	}
 	s.read, s.readAt = true, time.Now()
 	return nil
 }
 
-// readRest is the time between two looks at the directory, which costs a call for each file.
+// readRest is the shortest time between two reads of the directory in trim. A read costs a call for
+// each file.
 const readRest = time.Minute
 
-// trim removes the oldest until all is within the ceiling. What people have removed by hand counts no more.
+// trim deletes the oldest messages until the limits are met. Before that it takes note of files
+// that an administrator has deleted.
 func (s *Store) trim(now time.Time) error {
 	if s.limits.Size > 0 && s.size > s.limits.Size && now.Sub(s.readAt) > readRest {
 		s.read = false
@@ -248,17 +257,19 @@ func (s *Store) trim(now time.Time) error {
 	return nil
 }
 
-// exceeded reports whether the oldest message has to go.
+// exceeded reports whether the oldest message must be deleted.
 func (l Limits) exceeded(oldest time.Time, size int64, now time.Time) bool {
 	return l.Size > 0 && size > l.Size || l.Age > 0 && now.Sub(oldest) > l.Age
 }
 
-// tell says in the log, and to whom it may concern, that the store has grown or has lost something.
+// tell logs kept and deleted messages, and calls grown if half of the limit is used.
 func (s *Store) tell(now time.Time) {
-	if s.unsaid+s.dropped > 0 && (s.logged.IsZero() || now.Sub(s.logged) >= logRest) {
-		s.log.Warn("messages kept in badmail, which can neither be delivered nor reported; 'pillarbox admin badmail list' shows them",
-			"new", s.unsaid, "removed", s.dropped, "messages", len(s.kept), "size", s.size, "limit", s.limits.Size)
-		s.logged, s.unsaid, s.dropped = now, 0, 0
+	if s.unlogged+s.dropped > 0 && (s.logged.IsZero() || now.Sub(s.logged) >= logRest) {
+		s.log.Warn("messages kept in badmail: they can be neither delivered nor reported; "+
+			"'pillarbox admin badmail list' shows them",
+			"new", s.unlogged, "removed", s.dropped, "messages", len(s.kept),
+			"size", s.size, "limit", s.limits.Size)
+		s.logged, s.unlogged, s.dropped = now, 0, 0
 	}
 	switch {
 	case s.half() && !s.told:
@@ -273,7 +284,7 @@ func (s *Store) tell(now time.Time) {
 
 func (s *Store) half() bool { return s.size >= s.mark() }
 
-// mark is the size that people are told of.
+// mark is the size at which grown is called, in octets.
 func (s *Store) mark() int64 {
 	if s.limits.Size > 0 {
 		return s.limits.Size / 2
@@ -283,26 +294,28 @@ func (s *Store) mark() int64 {
 
 func (s *Store) remove(id string) error { return Remove(s.fsys, id) }
 
-// onDisk is what a file takes, at least.
+// onDisk returns the disk space that a file takes at least.
 func onDisk(size int64) int64 { return (size + block - 1) / block * block }
 
-// suffixes are those of a message's files. The message itself is removed last: a crash before that leaves it to be found.
+// suffixes returns the suffixes of a message's files, in the order of deletion. The message is
+// deleted last, so that it is still found after a crash.
 func suffixes() []string { return []string{".env", ".txt", ".eml"} }
 
-// Entry is a message that is kept.
+// Entry is a kept message.
 type Entry struct {
 	ID       string    `json:"id"`
-	Kept     time.Time `json:"kept"` // since when
-	Size     int64     `json:"size"` // octets on the disk, of all its files
+	Kept     time.Time `json:"kept"` // when it was stored
+	Size     int64     `json:"size"` // octets on disk, of all its files
 	Message  int64     `json:"message_size"`
 	Files    []string  `json:"files"`
-	Complete bool      `json:"complete"` // the message and its envelope are there
+	Complete bool      `json:"complete"` // it has .eml and .env
 }
 
-// Has reports whether it has a file with this suffix.
+// Has reports whether the message has a file with this suffix.
 func (e *Entry) Has(suffix string) bool { return slices.Contains(e.Files, e.ID+suffix) }
 
-// List returns the messages that are kept below a data directory, the oldest first. A missing directory is no error.
+// List returns the messages kept below a data directory, the oldest first. A missing directory is
+// no error.
 func List(fsys durable.FS) ([]Entry, error) {
 	names, err := fsys.ReadNames(Dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -334,7 +347,9 @@ func List(fsys durable.FS) ([]Entry, error) {
 		e.Complete = e.Has(".eml") && e.Has(".env")
 		all = append(all, *e)
 	}
-	slices.SortFunc(all, func(a, b Entry) int { return cmp.Or(a.Kept.Compare(b.Kept), cmp.Compare(a.ID, b.ID)) })
+	slices.SortFunc(all, func(a, b Entry) int {
+		return cmp.Or(a.Kept.Compare(b.Kept), cmp.Compare(a.ID, b.ID))
+	})
 	return all, nil
 }
 
@@ -349,7 +364,7 @@ func (e *Entry) add(name, suffix string, fi fs.FileInfo) {
 	}
 }
 
-// Read returns one file of an entry, such as ".txt".
+// Read returns one file of a message, such as ".txt".
 func Read(fsys durable.FS, id, suffix string) ([]byte, error) {
 	return durable.ReadSmall(fsys, path.Join(Dir, id+suffix), durable.MaxSmall)
 }
@@ -357,7 +372,8 @@ func Read(fsys durable.FS, id, suffix string) ([]byte, error) {
 // Remove deletes a message's files, durably. A missing file is no error.
 func Remove(fsys durable.FS, id string) error {
 	for _, suffix := range suffixes() {
-		if err := fsys.Remove(path.Join(Dir, id+suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err := fsys.Remove(path.Join(Dir, id+suffix))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

@@ -20,7 +20,7 @@ import (
 
 const day = 24 * time.Hour
 
-// folder is a badmail on a disk that can fail.
+// folder is a Store on a disk that can fail.
 type folder struct {
 	*Store
 	t     *testing.T
@@ -83,7 +83,7 @@ func (f *folder) want(ids ...string) {
 	}
 }
 
-// TestCeilingBySize: the oldest go first, and the ceiling holds after each message.
+// TestCeilingBySize: the oldest messages are deleted first, and the limit holds after each message.
 func TestCeilingBySize(t *testing.T) {
 	const one = 3 * block // a small message with its two other files
 	f := newFolder(t, Limits{Size: 3 * one})
@@ -120,7 +120,8 @@ func TestCeilingByAge(t *testing.T) {
 	})
 }
 
-// TestTrimAfterRestart: the ages are those of the files, and files that people took away are not missed.
+// TestTrimAfterRestart: ages come from the files, and files that an administrator deleted cause no
+// error.
 func TestTrimAfterRestart(t *testing.T) {
 	f := newFolder(t, Limits{Age: 30 * day})
 	for _, id := range []string{"a", "b", "c"} {
@@ -151,7 +152,8 @@ func TestTrimAfterRestart(t *testing.T) {
 	}
 }
 
-// TestGrowthIsTold: once, when half is used, and anew when it was nearly empty between; in the log once a minute.
+// TestGrowthIsTold: grown is called once when half is used, and again only after the store was
+// nearly empty. The log has one line a minute.
 func TestGrowthIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const one = 3 * block
@@ -192,8 +194,8 @@ func TestGrowthIsTold(t *testing.T) {
 	})
 }
 
-// TestPutFails: at whatever step the disk fails, the error is told, and the next try succeeds; what is half there is never
-// taken for whole.
+// TestPutFails: whichever step fails on the disk, Put returns the error, and the next try succeeds.
+// An incomplete message never counts as complete.
 func TestPutFails(t *testing.T) {
 	for _, trouble := range []error{syscall.ENOSPC, syscall.EIO} {
 		for n := 1; ; n++ {

@@ -28,8 +28,8 @@ func TestAccounts(t *testing.T) {
 		a.Leave("anna")
 	}
 	a.Leave("boss")
-	if len(a.in) != 0 {
-		t.Errorf("left over: %v", a.in)
+	if len(a.sessions) != 0 {
+		t.Errorf("left over: %v", a.sessions)
 	}
 	if !a.Enter("anna") || a.Enter("anna") {
 		t.Error("the limit of one does not hold")

@@ -1,7 +1,9 @@
-// Package connlimit stands before the greeting: it limits how many connections there
-// are in all and from one address, and turns away whom the server will not talk
-// to. SMTP and POP3 stand behind the same Guard. For after the log-in it counts
-// the sessions of each account.
+// Package connlimit limits connections before the greeting and sessions after login.
+//
+// A Limiter bounds the connections in total and from one address; SMTP and POP3 listeners share
+// one. Screen refuses clients by address before the Limiter counts them. Accounts bounds the
+// sessions of each account. The daemon wraps every listener; all must share one Limiter. A crowd of
+// unknown clients must never lock out the local network or a service.
 package connlimit
 
 import (
@@ -13,54 +15,54 @@ import (
 	"time"
 )
 
-// Limits of a Guard; 0 is no limit.
+// Limits of a Limiter. 0 means no limit.
 type Limits struct {
-	Connections int                   // in all
+	Connections int                   // in total
 	PerAddress  int                   // from one IPv4 address or one IPv6 /64
-	Trusted     func(netip.Addr) bool // clients with room of their own; nil: none
+	Trusted     func(netip.Addr) bool // clients for which a share is reserved; nil: none
 }
 
-// Guard counts connections. A crowd of strangers cannot take all: a part is kept for
-// connections that are trusted or have logged in, and a part for each service; and
-// the fewer are left, the fewer one address may have. Safe for concurrent use.
-type Guard struct {
+// Limiter counts connections. One share is reserved for connections that are trusted or have logged
+// in, and one for each service, so a crowd cannot take all. The fewer connections are free, the
+// fewer one address may have. It is safe for concurrent use.
+type Limiter struct {
 	log *slog.Logger
 
 	mu       sync.Mutex
 	limits   Limits             // owner: mu
 	total    int                // owner: mu
-	trusted  int                // owner: mu; connections of total that are trusted or have logged in
-	services map[string]int     // owner: mu; connections of each service that there is
+	trusted  int                // owner: mu; how many of total are trusted or have logged in
+	services map[string]int     // owner: mu; connections of each known service
 	from     map[netip.Addr]int // owner: mu; no entry is zero
 	refusals refusals           // owner: mu
 }
 
-// New returns a Guard that has counted nothing.
-func New(limits Limits, log *slog.Logger) *Guard {
-	return &Guard{limits: limits, log: log, services: make(map[string]int), from: make(map[netip.Addr]int)}
+// New returns a Limiter without connections.
+func New(limits Limits, log *slog.Logger) *Limiter {
+	return &Limiter{limits: limits, log: log, services: make(map[string]int),
+		from: make(map[netip.Addr]int)}
 }
 
-// SetLimits changes the limits for connections to come.
-func (g *Guard) SetLimits(limits Limits) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.limits = limits
+// SetLimits changes the limits for future connections.
+func (l *Limiter) SetLimits(limits Limits) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.limits = limits
 }
 
-// Listen returns inner with the limits in front: a connection over one gets
-// refusal, a whole line with its CRLF, and is closed. An empty refusal, for
-// ports where TLS comes first, just closes. The listeners of one service share the
-// room that is kept for it.
-func (g *Guard) Listen(inner net.Listener, service, refusal string) net.Listener {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.services[service] += 0
-	return &listener{inner, g, service, refusal}
+// Listen returns inner with the limits applied. A connection over a limit gets refusal, a complete
+// line with its CRLF, and is closed. With an empty refusal, for ports where TLS comes first, it is
+// only closed. The listeners of one service share its reserved connections.
+func (l *Limiter) Listen(inner net.Listener, service, refusal string) net.Listener {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.services[service] += 0
+	return &listener{inner, l, service, refusal}
 }
 
 type listener struct {
 	net.Listener
-	guard   *Guard
+	limiter *Limiter
 	service string
 	refusal string
 }
@@ -72,23 +74,23 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		m := &member{guard: l.guard, service: l.service, key: addressKey(c.RemoteAddr())}
-		if l.guard.enter(m, clientAddress(c.RemoteAddr())) {
+		m := &member{limiter: l.limiter, service: l.service, key: addressKey(c.RemoteAddr())}
+		if l.limiter.enter(m, clientAddress(c.RemoteAddr())) {
 			return &conn{Conn: c, member: m}, nil
 		}
-		turnAway(c, l.refusal)
+		reject(c, l.refusal)
 	}
 }
 
-// turnAway says line and hangs up.
-func turnAway(c net.Conn, line string) {
-	// The line fits into an empty socket buffer: this does not block.
+// reject writes line and closes the connection.
+func reject(c net.Conn, line string) {
+	// The line fits into an empty socket buffer, so this does not block.
 	c.SetWriteDeadline(time.Now().Add(time.Second))
 	c.Write([]byte(line))
 	c.Close()
 }
 
-// addressKey is what connections are counted by. An IPv6 host has a whole /64
+// addressKey returns the address that a connection counts for. An IPv6 host usually has a whole /64
 // to itself.
 func addressKey(a net.Addr) netip.Addr {
 	ip := clientAddress(a)
@@ -107,57 +109,58 @@ func clientAddress(a net.Addr) netip.Addr {
 	return ap.Addr().Unmap().WithZone("")
 }
 
-// member is a connection that was let in.
+// member is an admitted connection.
 type member struct {
-	guard   *Guard
+	limiter *Limiter
 	service string
 	key     netip.Addr
-	trusted bool // owner: guard.mu
-	left    bool // owner: guard.mu
+	trusted bool // owner: limiter.mu
+	closed  bool // owner: limiter.mu
 }
 
-// The limits that a connection can be refused by, as the log names them.
+// The names of the limits in the log.
 const (
 	byConnections = "limits.connections"
 	byAddress     = "limits.connections_per_address"
 	byShare       = "limits.connections, the share of one address"
 )
 
-// enter counts a connection, unless it is one too many.
-func (g *Guard) enter(m *member, remote netip.Addr) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	m.trusted = !remote.IsValid() || g.limits.Trusted != nil && g.limits.Trusted(remote)
-	if limit := g.refuses(m); limit != "" {
-		g.refusals.log(g.log, "connections refused by a limit", limit, m.service, "remote_ip", remote)
+// enter counts a connection and reports whether it is within the limits.
+func (l *Limiter) enter(m *member, remote netip.Addr) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m.trusted = !remote.IsValid() || l.limits.Trusted != nil && l.limits.Trusted(remote)
+	if limit := l.exceededLocked(m); limit != "" {
+		l.refusals.log(l.log, "connections refused by a limit", limit, m.service,
+			"remote_ip", remote)
 		return false
 	}
-	g.total++
-	g.services[m.service]++
-	g.from[m.key]++
+	l.total++
+	l.services[m.service]++
+	l.from[m.key]++
 	if m.trusted {
-		g.trusted++
+		l.trusted++
 	}
 	return true
 }
 
-// refuses is the limit that a new connection is over; "": none. The caller holds mu.
-func (g *Guard) refuses(m *member) string {
-	const few = 4 // connections that an address may have as long as there is room
-	own := g.from[m.key]
-	if g.limits.PerAddress > 0 && own >= g.limits.PerAddress {
+// exceededLocked returns the name of the limit that a new connection exceeds, or "".
+func (l *Limiter) exceededLocked(m *member) string {
+	const few = 4 // connections that an address may have while any are free
+	own := l.from[m.key]
+	if l.limits.PerAddress > 0 && own >= l.limits.PerAddress {
 		return byAddress
 	}
-	if g.limits.Connections <= 0 {
+	if l.limits.Connections <= 0 {
 		return ""
 	}
-	room := g.limits.Connections - g.total - g.kept(m)
-	share := room
+	free := l.limits.Connections - l.total - l.reservedLocked(m)
+	share := free
 	if !m.trusted {
 		share /= 2
 	}
 	switch {
-	case room <= 0:
+	case free <= 0:
 		return byConnections
 	case own >= max(few, share):
 		return byShare
@@ -165,35 +168,35 @@ func (g *Guard) refuses(m *member) string {
 	return ""
 }
 
-// kept is how many connections are kept for others once m is in: an eighth of all for
-// those that are trusted, and an eighth for all services together. The caller holds mu.
-func (g *Guard) kept(m *member) int {
+// reservedLocked returns how many connections remain reserved for others once m is counted: an
+// eighth of all for trusted ones, and an eighth for all services together.
+func (l *Limiter) reservedLocked(m *member) int {
 	const part = 8
-	forTrusted := g.limits.Connections / part
-	forService := g.limits.Connections / part / max(len(g.services), 1)
-	trusted := g.trusted
+	forTrusted := l.limits.Connections / part
+	forService := l.limits.Connections / part / max(len(l.services), 1)
+	trusted := l.trusted
 	if m.trusted {
 		trusted++
 	}
-	kept := max(0, forTrusted-trusted)
-	for name, n := range g.services {
+	reserved := max(0, forTrusted-trusted)
+	for name, n := range l.services {
 		if name == m.service {
 			n++
 		}
-		kept += max(0, forService-n)
+		reserved += max(0, forService-n)
 	}
-	return kept
+	return reserved
 }
 
-// leave stops counting a connection. Safe to call twice.
+// leave stops counting a connection. It may be called twice.
 func (m *member) leave() {
-	g := m.guard
+	g := m.limiter
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if m.left {
+	if m.closed {
 		return
 	}
-	m.left = true
+	m.closed = true
 	g.total--
 	g.services[m.service]--
 	if m.trusted {
@@ -209,21 +212,21 @@ type conn struct {
 	member *member
 }
 
-// LoggedIn says that the client has logged in: it counts among the trusted.
+// LoggedIn counts the connection among the trusted ones. The server calls it after a login.
 func (c *conn) LoggedIn() {
-	g := c.member.guard
+	g := c.member.limiter
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !c.member.left && !c.member.trusted {
+	if !c.member.closed && !c.member.trusted {
 		c.member.trusted = true
 		g.trusted++
 	}
 }
 
-// ReadFrom lets the kernel copy from a file, where the connection below can.
+// ReadFrom lets the kernel copy from a file (sendfile) if the underlying connection can.
 func (c *conn) ReadFrom(r io.Reader) (int64, error) { return io.Copy(c.Conn, r) }
 
-// NetConn is the connection below.
+// NetConn returns the underlying connection.
 func (c *conn) NetConn() net.Conn { return c.Conn }
 
 func (c *conn) Close() error {

@@ -13,8 +13,8 @@ import (
 
 var services = []string{"smtp", "submission", "smtps", "pop3", "pop3s", "odmr"}
 
-// newOffice is a Guard with all services, that trusts 192.168.0.0/16.
-func newOffice(limits Limits) (*Guard, *bytes.Buffer) {
+// newLimiter returns a Limiter with all services that trusts 192.168.0.0/16.
+func newLimiter(limits Limits) (*Limiter, *bytes.Buffer) {
 	log := new(bytes.Buffer)
 	limits.Trusted = netip.MustParsePrefix("192.168.0.0/16").Contains
 	g := New(limits, slog.New(slog.NewTextHandler(log, nil)))
@@ -24,17 +24,17 @@ func newOffice(limits Limits) (*Guard, *bytes.Buffer) {
 	return g, log
 }
 
-func (g *Guard) try(service, from string) (*member, bool) {
+func (l *Limiter) try(service, from string) (*member, bool) {
 	ip := netip.MustParseAddr(from)
-	m := &member{guard: g, service: service, key: ip}
-	return m, g.enter(m, ip)
+	m := &member{limiter: l, service: service, key: ip}
+	return m, l.enter(m, ip)
 }
 
-// crowd tries n connections from each of some addresses, in turn.
-func (g *Guard) crowd(service, network string, addresses, n int) (in int) {
+// crowd tries n connections from each of several addresses, in turn.
+func (l *Limiter) crowd(service, network string, addresses, n int) (in int) {
 	for range n {
 		for a := range addresses {
-			if _, ok := g.try(service, fmt.Sprint(network, a>>8, ".", a&255)); ok {
+			if _, ok := l.try(service, fmt.Sprint(network, a>>8, ".", a&255)); ok {
 				in++
 			}
 		}
@@ -42,8 +42,8 @@ func (g *Guard) crowd(service, network string, addresses, n int) (in int) {
 	return in
 }
 
-// Whatever crowd of strangers comes wherever, the office has room at every service,
-// and so has, at every other service, a stranger who was not there before.
+// Under every crowd the local network can use every service, and a new unknown client can use every
+// service that the crowd does not.
 func TestRoomUnderACrowd(t *testing.T) {
 	for _, limit := range []int{100, 1000, 10_000} {
 		for _, crowd := range []struct {
@@ -51,10 +51,11 @@ func TestRoomUnderACrowd(t *testing.T) {
 			addresses int
 			each      int
 		}{
-			{[]string{"smtp"}, 10, 100}, {[]string{"smtp"}, 2000, 100}, {[]string{"pop3"}, 1, 10_000},
+			{[]string{"smtp"}, 10, 100}, {[]string{"smtp"}, 2000, 100},
+			{[]string{"pop3"}, 1, 10_000},
 			{[]string{"smtp", "submission"}, 5000, 4}, {services, 3000, 10},
 		} {
-			g, log := newOffice(Limits{Connections: limit, PerAddress: 100})
+			g, log := newLimiter(Limits{Connections: limit, PerAddress: 100})
 			total := 0
 			for _, s := range crowd.services {
 				total += g.crowd(s, "10.1.", crowd.addresses, crowd.each)
@@ -64,18 +65,22 @@ func TestRoomUnderACrowd(t *testing.T) {
 			}
 			for at, s := range services {
 				for i := range limit / 8 / 6 {
-					if _, ok := g.try(s, netip.AddrFrom4([4]byte{192, 168, byte(at), byte(i)}).String()); !ok {
-						t.Errorf("the office is refused at %s after %d, crowd %v of %d", s, i, crowd, limit)
+					ip := netip.AddrFrom4([4]byte{192, 168, byte(at), byte(i)})
+					if _, ok := g.try(s, ip.String()); !ok {
+						t.Errorf("the office is refused at %s after %d, crowd %v of %d", s, i,
+							crowd, limit)
 						break
 					}
 				}
 			}
 			if len(crowd.services) < len(services) {
 				if _, ok := g.try("smtps", "198.51.100.7"); !ok {
-					t.Errorf("a stranger is refused at smtps, crowd %v of %d", crowd, limit)
+					t.Errorf("an unknown client is refused at smtps, crowd %v of %d", crowd, limit)
 				}
 			}
-			if total < crowd.addresses*crowd.each*len(crowd.services) && !strings.Contains(log.String(), "limit=\"limits.connections") && !strings.Contains(log.String(), "limit=limits.connections") {
+			if total < crowd.addresses*crowd.each*len(crowd.services) &&
+				!strings.Contains(log.String(), "limit=\"limits.connections") &&
+				!strings.Contains(log.String(), "limit=limits.connections") {
 				t.Errorf("no log of refusals: %s", log)
 			}
 		}
@@ -84,7 +89,7 @@ func TestRoomUnderACrowd(t *testing.T) {
 
 // A crowd in a trusted network does not shut out other addresses either.
 func TestRoomUnderATrustedCrowd(t *testing.T) {
-	g, _ := newOffice(Limits{Connections: 1000, PerAddress: 100})
+	g, _ := newLimiter(Limits{Connections: 1000, PerAddress: 100})
 	g.crowd("smtp", "192.168.", 10, 100)
 	for _, s := range services {
 		if _, ok := g.try(s, "192.168.200.1"); !ok {
@@ -93,9 +98,9 @@ func TestRoomUnderATrustedCrowd(t *testing.T) {
 	}
 }
 
-// A stranger who has logged in counts among the trusted, and what leaves makes room.
+// An unknown client that has logged in counts as trusted, and closed connections become free.
 func TestLoggedInAndLeft(t *testing.T) {
-	g, _ := newOffice(Limits{Connections: 80})
+	g, _ := newLimiter(Limits{Connections: 80})
 	var all []*member
 	for i := range 200 {
 		m, ok := g.try("submission", netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}).String())
@@ -128,10 +133,10 @@ func TestLoggedInAndLeft(t *testing.T) {
 	}
 }
 
-// A crowd does not fill the log, and none of its refusals goes uncounted.
+// A crowd does not fill the log, and all of its refusals are counted.
 func TestRefusalsAreLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, log := newOffice(Limits{PerAddress: 1})
+		g, log := newLimiter(Limits{PerAddress: 1})
 		g.try("pop3", "10.0.0.1")
 		for range 100 {
 			g.try("pop3", "10.0.0.1")
@@ -139,7 +144,8 @@ func TestRefusalsAreLogged(t *testing.T) {
 		time.Sleep(time.Minute)
 		g.try("pop3", "10.0.0.1")
 		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
-		if len(lines) != 2 || !strings.Contains(lines[0], "limit=limits.connections_per_address service=pop3 refused=1 remote_ip=10.0.0.1") ||
+		if len(lines) != 2 || !strings.Contains(lines[0],
+			"limit=limits.connections_per_address service=pop3 refused=1 remote_ip=10.0.0.1") ||
 			!strings.Contains(lines[1], "refused=100 ") {
 			t.Errorf("%q", lines)
 		}

@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// refusals writes down what limits refuse, each limit of each service at most once a
-// minute: a crowd must not fill the log. The zero value is ready for use. It is not
-// safe for concurrent use.
+// refusals logs refusals by limits: at most one line a minute for each limit of each service, so
+// that a crowd cannot fill the log. The zero value is ready for use. It is not safe for concurrent
+// use.
 type refusals struct {
 	last map[[2]string]*refusal
 }
 
 type refusal struct {
-	told  time.Time
-	since int // refused and not told of
+	logged   time.Time
+	unlogged int // refusals since the last log line
 }
 
 func (r *refusals) log(log *slog.Logger, text, limit, service string, more ...any) {
@@ -28,9 +28,10 @@ func (r *refusals) log(log *slog.Logger, text, limit, service string, more ...an
 		one = new(refusal)
 		r.last[key] = one
 	}
-	one.since++
-	if now := time.Now(); one.told.IsZero() || now.Sub(one.told) >= pause {
-		log.Warn(text, append([]any{"limit", limit, "service", service, "refused", one.since}, more...)...)
-		one.told, one.since = now, 0
+	one.unlogged++
+	if now := time.Now(); one.logged.IsZero() || now.Sub(one.logged) >= pause {
+		log.Warn(text, append([]any{"limit", limit, "service", service, "refused", one.unlogged},
+			more...)...)
+		one.logged, one.unlogged = now, 0
 	}
 }

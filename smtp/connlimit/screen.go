@@ -5,10 +5,10 @@ import (
 	"net/netip"
 )
 
-// Screen returns inner with a look at each client before anything else: when
-// refuse says so, the connection gets line, whole with its CRLF, and is closed.
-// An empty line, for ports where TLS comes first, just closes. refuse gets the
-// address without IPv4-mapping and zone; the zero Addr when there is none.
+// Screen returns inner with a check of each client's address before anything else. If refuse
+// returns true, the connection gets line, complete with its CRLF, and is closed. With an empty
+// line, for ports where TLS comes first, it is only closed. refuse gets the address without IPv4
+// mapping and zone, or the zero Addr if the client has none.
 func Screen(inner net.Listener, refuse func(netip.Addr) (line string, refused bool)) net.Listener {
 	return &screen{inner, refuse}
 }
@@ -29,6 +29,6 @@ func (s *screen) Accept() (net.Conn, error) {
 		if !refused {
 			return c, nil
 		}
-		turnAway(c, line)
+		reject(c, line)
 	}
 }

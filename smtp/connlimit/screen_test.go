@@ -18,11 +18,12 @@ func TestScreen(t *testing.T) {
 		netip.MustParseAddr("127.0.0.2"): "554 banned\r\n",
 		netip.MustParseAddr("127.0.0.3"): "",
 	}
-	// Who is refused does not count for the limits.
-	l := New(Limits{Connections: 1}, slog.New(slog.DiscardHandler)).Listen(Screen(inner, func(ip netip.Addr) (string, bool) {
-		line, refused := lines[ip]
-		return line, refused
-	}), "smtp", "421 too many\r\n")
+	// A refused client does not count for the limits.
+	l := New(Limits{Connections: 1}, slog.New(slog.DiscardHandler)).Listen(Screen(inner,
+		func(ip netip.Addr) (string, bool) {
+			line, refused := lines[ip]
+			return line, refused
+		}), "smtp", "421 too many\r\n")
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -35,7 +36,8 @@ func TestScreen(t *testing.T) {
 	}()
 	defer l.Close()
 	for _, c := range []struct{ from, want string }{
-		{"127.0.0.2", "554 banned\r\n"}, {"127.0.0.3", ""}, {"127.0.0.2", "554 banned\r\n"}, {"127.0.0.1", "220 hello\r\n"},
+		{"127.0.0.2", "554 banned\r\n"}, {"127.0.0.3", ""},
+		{"127.0.0.2", "554 banned\r\n"}, {"127.0.0.1", "220 hello\r\n"},
 	} {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(c.from)}, Timeout: 5 * time.Second}
 		conn, err := d.Dial("tcp", inner.Addr().String())

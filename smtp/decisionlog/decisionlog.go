@@ -1,13 +1,12 @@
-// Package decisionlog keeps the last decisions, facts only, so that an administrator
-// can ask why something was refused, what a changed configuration would change,
-// and which machine it was that could not send. It is a help, no record: mail
-// never waits for it or fails with it, nothing is synced, and what comes too
-// fast is dropped and counted.
+// Package decisionlog stores the latest decisions of package policy with their facts. An
+// administrator can ask what a changed configuration would change, and which machine could not
+// send. The log is not a complete record: mail never waits for it, its files are never synced, and
+// records that come too fast are dropped and counted.
 //
-// Below the data directory:
+// Files below the data directory:
 //
-//	journal/decisions.jsonl     JSON, a decision a line, the newest last
-//	journal/decisions.1.jsonl   those before, once the first has reached MaxSize
+//	journal/decisions.jsonl     JSON, one decision per line, the newest last
+//	journal/decisions.1.jsonl   the decisions before: the first file after it has reached MaxSize
 package decisionlog
 
 import (
@@ -28,52 +27,51 @@ const (
 	current = "journal/decisions.jsonl"
 	older   = "journal/decisions.1.jsonl"
 
-	// MaxSize is the length of a file in octets at which the next is begun. There
-	// are two.
+	// MaxSize is the largest size of each of the two files, in octets.
 	MaxSize   = 4 << 20
 	maxRecord = 64 << 10
 	queue     = 1024
 )
 
-// Record is one decision. It holds no password: facts have none.
+// Record is one decision. It holds no password, because facts hold none.
 type Record struct {
 	Time    time.Time    `json:"time"`
-	Trace   string       `json:"trace"` // as in the refusal and in the log
+	Trace   string       `json:"trace"` // the id in the refusal and in the log; "" for an accept
 	Stage   string       `json:"stage,omitempty"`
 	Facts   policy.Facts `json:"facts"`
-	Verdict string       `json:"verdict"`         // as policy.Verdict says it
-	Reply   string       `json:"reply,omitempty"` // to the client; "" when accepted
+	Verdict string       `json:"verdict"`         // policy.Verdict as a word
+	Reply   string       `json:"reply,omitempty"` // to the client; "" for an accept
 }
 
-// Refused reports whether it was a refusal.
+// Refused reports whether the decision was a refusal.
 func (r Record) Refused() bool { return r.Verdict == policy.Refuse.String() }
 
-// Journal takes records. Safe for concurrent use.
-type Journal struct {
+// Log stores records. It is safe for concurrent use.
+type Log struct {
 	fsys    durable.FS
 	dropped atomic.Uint64
-	done    chan struct{} // closed when the last record has been written
+	done    chan struct{} // closed after the last record is written
 
-	mu     sync.RWMutex // guards the end of queue, not its use
+	mu     sync.RWMutex // held to close queue; read-locked to send to it
 	queue  chan *Record
 	closed bool // owner: mu
 
-	// Of the writer alone:
-	file durable.File // nil: not open
+	// The fields below belong to the goroutine of run.
+	file durable.File // nil means not open
 	size int64
 	max  int64
 }
 
-// Open returns a Journal below a data directory. The file is made when there is
-// something to write, and made again should it vanish with an error. Close it.
-func Open(fsys durable.FS) *Journal {
-	j := &Journal{fsys: fsys, done: make(chan struct{}), queue: make(chan *Record, queue), max: MaxSize}
+// Open returns a Log below a data directory. It creates the file with the first record, and opens
+// it again after an error. The caller must close the Log.
+func Open(fsys durable.FS) *Log {
+	j := &Log{fsys: fsys, done: make(chan struct{}), queue: make(chan *Record, queue), max: MaxSize}
 	go j.run()
 	return j
 }
 
-// Add writes a record soon. It never waits; the record must not change any more.
-func (j *Journal) Add(r Record) {
+// Add queues a record and never waits. The caller must not change the record afterwards.
+func (j *Log) Add(r Record) {
 	j.mu.RLock()
 	defer j.mu.RUnlock()
 	if j.closed {
@@ -87,12 +85,12 @@ func (j *Journal) Add(r Record) {
 	}
 }
 
-// Dropped is how many records have not been written, be it that they came too
-// fast, that they were too long, or that the disk failed.
-func (j *Journal) Dropped() uint64 { return j.dropped.Load() }
+// Dropped returns the number of records that were not written: they came too fast, they were too
+// long, or the disk failed.
+func (j *Log) Dropped() uint64 { return j.dropped.Load() }
 
-// Close writes what was added before it. Later records are dropped.
-func (j *Journal) Close() {
+// Close writes the queued records. Records that are added later are dropped.
+func (j *Log) Close() {
 	j.mu.Lock()
 	if !j.closed {
 		j.closed = true
@@ -102,8 +100,8 @@ func (j *Journal) Close() {
 	<-j.done
 }
 
-// run writes what comes, in pieces as large as what waits.
-func (j *Journal) run() {
+// run writes the queued records, as many at a time as are waiting.
+func (j *Log) run() {
 	defer close(j.done)
 	var batch []byte
 	for r := range j.queue {
@@ -121,25 +119,25 @@ func (j *Journal) run() {
 		}
 		if err := j.write(batch); err != nil {
 			j.dropped.Add(uint64(lines))
-			j.shut() // the next batch tries from the beginning
+			j.closeFile() // the next batch opens it again
 		}
 	}
-	j.shut()
+	j.closeFile()
 }
 
-func (j *Journal) shut() {
+func (j *Log) closeFile() {
 	if j.file != nil {
 		j.file.Close()
 		j.file = nil
 	}
 }
 
-func (j *Journal) write(batch []byte) error {
+func (j *Log) write(batch []byte) error {
 	if err := j.open(); err != nil {
 		return err
 	}
 	if j.size > 0 && j.size+int64(len(batch)) > j.max {
-		j.shut()
+		j.closeFile()
 		if err := errors.Join(j.fsys.Rename(current, older), j.open()); err != nil {
 			return err
 		}
@@ -149,9 +147,9 @@ func (j *Journal) write(batch []byte) error {
 	return err
 }
 
-// open appends to what is there. A line that a crash has torn is ended first, or
-// it would spoil the next one too.
-func (j *Journal) open() (err error) {
+// open opens the file to append to it. If a crash has cut the last line short, open ends that line,
+// so that the next record begins a line of its own.
+func (j *Log) open() (err error) {
 	if j.file != nil {
 		return nil
 	}

@@ -14,12 +14,11 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// Recent reads the last records, at most limit, the newest last. Lines that are
-// no records are passed over: a torn one, or one of another version. A server
-// may be writing meanwhile.
+// Recent returns the latest records, at most limit, the newest last. It skips lines that are not
+// valid records, such as a line that a crash has cut short. A server may write at the same time.
 func Recent(fsys durable.FS, limit int) ([]Record, error) {
-	// The newest file is opened first. Should it become the older one before that
-	// is opened, it is found twice, which shows, rather than not at all.
+	// The current file is opened first. If it is renamed to the older name before that name is
+	// opened, it is opened twice, which same detects. In the other order it could be missed.
 	files, err := openAll(fsys, current, older)
 	defer func() {
 		for _, f := range files {
@@ -44,8 +43,7 @@ func Recent(fsys durable.FS, limit int) ([]Record, error) {
 	return newest, nil
 }
 
-// openAll opens those of the files that there are. The caller closes them, after
-// an error too.
+// openAll opens the files that exist. The caller must close them, after an error too.
 func openAll(fsys durable.FS, names ...string) (files []durable.File, err error) {
 	for _, name := range names {
 		f, err := fsys.OpenFile(name, os.O_RDONLY, 0)
@@ -68,8 +66,8 @@ func same(a, b durable.File) bool {
 	return err == nil && os.SameFile(ai, bi)
 }
 
-// appendBackwards adds the records of a file, from its end to its beginning,
-// until there are limit.
+// appendBackwards adds the records of a file, from its end to its beginning, until all holds limit
+// records.
 func appendBackwards(all []Record, data []byte, limit int) []Record {
 	for len(data) > 0 && len(all) < limit {
 		line := data
@@ -85,15 +83,14 @@ func appendBackwards(all []Record, data []byte, limit int) []Record {
 	return all
 }
 
-// Attempt is what a machine has tried and was refused, the last time.
+// Attempt is the latest of several equal refusals of a machine.
 type Attempt struct {
 	Record
-	Times int `json:"times"` // from and to the same addresses, at the same stage
+	Times int `json:"times"` // refusals with the same client, sender, recipient and stage
 }
 
-// RefusedUnknown finds the last refused attempts of machines that nobody knows,
-// at most limit, the newest last: those that did not log in, and whose address
-// known does not answer for.
+// RefusedUnknown returns the latest refused attempts of unknown machines, at most limit, the newest
+// last. A machine is unknown if it has not logged in and known returns false for its address.
 func RefusedUnknown(records []Record, known func(netip.Addr) bool, limit int) []Attempt {
 	type key struct {
 		remote   netip.Addr

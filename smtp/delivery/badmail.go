@@ -9,26 +9,28 @@ import (
 	"pillarbox/smtp/queue"
 )
 
-// putAside keeps a message for the administrator.
-func (d *Dispatcher) putAside(n queue.Notice, original opener, why string) error {
-	envelope := *n.Item
-	envelope.To = n.Recipients
+// keepInBadmail stores a message in badmail, for the administrator.
+func (d *Dispatcher) keepInBadmail(req queue.DSNRequest, original opener, why string) error {
+	envelope := *req.Item
+	envelope.To = req.Recipients
 	text, err := json.MarshalIndent(envelope, "", "  ")
 	if err != nil {
 		return err
 	}
-	return d.Badmail.Put(n.Item.ID, badmail.Message{
-		Original: original, Size: n.Item.Size, Envelope: append(text, '\n'), Reason: reasonText(n, why),
+	return d.Badmail.Put(req.Item.ID, badmail.Message{
+		Original: original, Size: req.Item.Size, Envelope: append(text, '\n'),
+		Reason: reasonText(req, why),
 	})
 }
 
-// reasonText says why a message is kept.
-func reasonText(n queue.Notice, why string) string {
+// reasonText returns the text for the administrator: what failed, and why no report was sent.
+func reasonText(req queue.DSNRequest, why string) string {
 	var text strings.Builder
-	for _, r := range n.Recipients {
-		fmt.Fprintf(&text, "%s: %s", r.Address, n.Action)
+	for _, r := range req.Recipients {
+		fmt.Fprintf(&text, "%s: %s", r.Address, req.Action)
 		if r.Last != nil {
-			fmt.Fprintf(&text, " at %s: %s", r.Last.Time.Format("2006-01-02 15:04:05 -0700"), r.Last.Reply.Error())
+			at := r.Last.Time.Format("2006-01-02 15:04:05 -0700")
+			fmt.Fprintf(&text, " at %s: %s", at, r.Last.Reply.Error())
 			if r.Last.MTA != "" {
 				fmt.Fprintf(&text, " (said %s)", r.Last.MTA)
 			}

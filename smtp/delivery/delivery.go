@@ -1,5 +1,11 @@
-// Package delivery brings mail that was accepted to where it goes: into mailboxes here, and into the queue for other
-// servers, both at once; and it makes the reports that senders are owed, which are mail themselves.
+// Package delivery takes accepted messages to their recipients. One commit puts a message into all
+// local mailboxes and, for remote recipients, into the queue. The package also makes the delivery
+// reports (DSN), which are messages themselves.
+//
+// Start with Dispatcher. The SMTP server calls Commit with a message that a client sent; pickup and
+// the POP3 collector call Inject; the queue calls Report. After a nil error the message is durable
+// for every recipient but full mailboxes, which the sender learns of. A message must never be lost
+// without a report: if none can be sent, it goes to badmail, unless the configuration says Discard.
 package delivery
 
 import (
@@ -21,48 +27,49 @@ import (
 	"pillarbox/smtp/rate"
 )
 
-// Config is what a Dispatcher can be told anew while it runs.
+// Config is the part of a Dispatcher's settings that can change while it runs.
 type Config struct {
 	Hostname       string
 	Language       dsn.Language
-	From           addr.Address // of reports; zero: MAILER-DAEMON at Hostname
-	CopyTo         addr.Address // gets reports of failures too; zero: nobody does
-	MaxReturn      int64        // octets of a message up to which it goes back whole
-	Success        bool         // reports of success are made where they are asked for
+	From           addr.Address // sender of reports; zero: MAILER-DAEMON at Hostname
+	CopyTo         addr.Address // gets a copy of reports of failure; zero: none
+	MaxReturn      int64        // octets; larger messages are returned as their header only
+	Success        bool         // make the reports of success that senders ask for
 	NullSender     NullSender
-	DeferOverQuota bool // a full mailbox refuses for now (452), not for good (552)
+	DeferOverQuota bool // if a mailbox is full, refuse with 452 instead of 552
 	Strangers      Strangers
 	PerAddress     int // reports and notices to one address in an hour; 0: no limit
-	PerHour        int // to all together; 0: no limit
-	// Vouch finds the standing of a stranger whose message had none when it came. nil: all stay strangers.
+	PerHour        int // to all addresses in an hour; 0: no limit
+	// Vouch verifies a remote sender that was not verified when the message came. nil: none is
+	// verified later.
 	Vouch func(source *queue.Source, from addr.Address) smtp.Standing
 }
 
-// Strangers is which senders outside the office are sent reports.
+// Strangers says which remote senders get reports (reports.strangers).
 type Strangers int
 
-// The choices. The zero value is the one that no stranger can use against others.
+// The values of Strangers. The zero value is the one that cannot be abused.
 const (
 	NoStrangers       Strangers = iota
-	VerifiedStrangers           // whose domain vouches for them, by SPF or DMARC
-	AllStrangers                // also an address that may be forged
+	VerifiedStrangers           // SPF or DMARC verified the sender
+	AllStrangers                // also addresses that may be forged
 )
 
-// NullSender is what becomes of mail that cannot be delivered and whose sender cannot be told: the mail has no sender, or
-// a sender without a standing (Domino's RouterDSNForNULLReversePath).
+// NullSender says what happens to undeliverable mail that cannot be reported: it has no sender, or
+// its sender is not verified (Domino's RouterDSNForNULLReversePath).
 type NullSender int
 
-// The choices.
+// The values of NullSender.
 const (
 	ToBadmail    NullSender = iota // kept in data/badmail
 	ToPostmaster                   // reported to the postmaster
-	Nowhere                        // logged, and gone
+	Discard                        // logged and deleted
 )
 
-// Queue takes mail for other servers. *queue.Queue is the one in use.
+// Queue accepts messages for other servers. In production it is *queue.Queue.
 type Queue interface{ Add(*queue.Item) }
 
-// Parts are what a Dispatcher works with.
+// Parts are the components that a Dispatcher works with.
 type Parts struct {
 	Dir     *directory.Directory
 	Store   *mailstore.Store
@@ -70,62 +77,63 @@ type Parts struct {
 	Log     *slog.Logger
 }
 
-// Dispatcher is safe for concurrent use.
+// Dispatcher delivers messages and makes reports. It is safe for concurrent use.
 type Dispatcher struct {
 	Parts
-	// Queue is set before the first message: it needs the dispatcher for its reports.
+	// Queue must be set before the first message. It is not in Parts because the queue needs the
+	// Dispatcher for its reports.
 	Queue Queue
 
 	config     atomic.Pointer[Config]
-	told       *rate.Limiter // reports and notices by address
+	limiter    *rate.Limiter // counts reports and notices by address
 	suppressed atomic.Int64
 }
 
-// New makes a Dispatcher.
+// New returns a Dispatcher without a Queue.
 func New(cfg Config, parts Parts) *Dispatcher {
-	d := &Dispatcher{Parts: parts, told: rate.New(limitedAddresses)}
+	d := &Dispatcher{Parts: parts, limiter: rate.New(limitedAddresses)}
 	d.config.Store(&cfg)
 	return d
 }
 
-// SetConfig takes effect for messages to come.
+// SetConfig takes effect for the next message.
 func (d *Dispatcher) SetConfig(cfg Config) { d.config.Store(&cfg) }
 
-// Target is a recipient and where mail for it goes.
+// Target is a recipient with the places where its mail goes.
 type Target struct {
 	smtp.Recipient
-	Boxes []directory.Mailbox // here
-	Away  []addr.Address      // elsewhere
-	Full  []addr.Address      // mailboxes that were found without room already
+	Boxes  []directory.Mailbox // local mailboxes
+	Remote []addr.Address      // remote addresses
+	Full   []addr.Address      // mailboxes already found full
 }
 
-// NewTarget is the target of a recipient that resolves to res.
+// NewTarget returns the target of a recipient that the directory resolved to res.
 func NewTarget(to smtp.Recipient, res directory.Resolution) Target {
-	t := Target{Recipient: to, Boxes: res.Mailboxes, Away: res.Forward}
+	t := Target{Recipient: to, Boxes: res.Mailboxes, Remote: res.Forward}
 	if res.Kind == directory.Remote {
-		t.Away = []addr.Address{to.Address}
+		t.Remote = []addr.Address{to.Address}
 	}
 	return t
 }
 
-// Parcel is a message that is being dispatched.
-type Parcel struct {
+// Message is a message that is being delivered.
+type Message struct {
 	Envelope *smtp.Envelope
 	Targets  []Target
 	Source   queue.Source
-	// Header is the message's, to go back with reports about mailboxes here.
+	// Header is the message's header. Reports about local mailboxes return it.
 	Header []byte
 }
 
-// Commit makes the message durable wherever it goes, and tells the queue. Mailboxes that have no room for it are left out
-// as long as there are others, or recipients elsewhere: full names them, and the sender gets the report that he is
-// owed. Where nothing is left, the error is a *smtp.Reply.
-func (d *Dispatcher) Commit(in *mailstore.Incoming, p *Parcel) (full []addr.Address, err error) {
-	item := d.item(in, p)
+// Commit makes the message durable for all recipients and adds it to the queue. Full mailboxes are
+// left out while the message has other mailboxes or remote recipients. full names them, and the
+// sender gets a report as requested. If no recipient remains, the error is a *smtp.Reply.
+func (d *Dispatcher) Commit(in *mailstore.Incoming, m *Message) (full []addr.Address, err error) {
+	item := d.item(in, m)
 	if item != nil {
 		in.Spool(item.Encode())
 	}
-	boxes := p.boxes()
+	boxes := m.boxes()
 	dirs := make([]string, len(boxes))
 	for i, box := range boxes {
 		if box.New {
@@ -150,10 +158,11 @@ func (d *Dispatcher) Commit(in *mailstore.Incoming, p *Parcel) (full []addr.Addr
 		if len(over.Dirs) == len(dirs) && item == nil {
 			return full, d.config.Load().FullReply(full)
 		}
-		if d.mustSendAgain(p) {
-			return full, sendAgainReply(full)
+		if d.mustRetry(m) {
+			return full, retryReply(full)
 		}
-		dirs = slices.DeleteFunc(dirs, func(dir string) bool { return slices.Contains(over.Dirs, dir) })
+		isFull := func(dir string) bool { return slices.Contains(over.Dirs, dir) }
+		dirs = slices.DeleteFunc(dirs, isFull)
 	}
 	if err != nil {
 		return nil, err
@@ -161,15 +170,15 @@ func (d *Dispatcher) Commit(in *mailstore.Incoming, p *Parcel) (full []addr.Addr
 	if item != nil {
 		d.Queue.Add(item)
 	}
-	return d.reportHere(in.ID(), p, full), nil
+	return d.reportLocal(in.ID(), m, full), nil
 }
 
-// item is what the queue gets of the message; nil: nothing.
-func (d *Dispatcher) item(in *mailstore.Incoming, p *Parcel) *queue.Item {
+// item returns the queue's item for the remote recipients; nil if there are none.
+func (d *Dispatcher) item(in *mailstore.Incoming, m *Message) *queue.Item {
 	var away []smtp.Recipient
-	for i := range p.Targets {
-		t := &p.Targets[i]
-		for _, a := range t.Away {
+	for i := range m.Targets {
+		t := &m.Targets[i]
+		for _, a := range t.Remote {
 			if !slices.ContainsFunc(away, func(r smtp.Recipient) bool { return r.Address == a }) {
 				away = append(away, t.forwarded(a))
 			}
@@ -178,11 +187,12 @@ func (d *Dispatcher) item(in *mailstore.Incoming, p *Parcel) *queue.Item {
 	if len(away) == 0 {
 		return nil
 	}
-	return queue.NewItem(in.ID(), p.Envelope, away, p.Source, in.Size(), time.Now())
+	return queue.NewItem(in.ID(), m.Envelope, away, m.Source, in.Size(), time.Now())
 }
 
-// forwarded is the recipient as the next server is to see it: who the sender wrote to, and what he wants to hear, go
-// along (RFC 3461 §5.2.7). Of several ends only failures and delays are told; that it was expanded is told here.
+// forwarded returns the recipient as the next server must see it, with the sender's original
+// recipient and report requests (RFC 3461 §5.2.7). If the recipient expands to several addresses,
+// the next servers report failures and delays only; this server reports the expansion.
 func (t *Target) forwarded(a addr.Address) smtp.Recipient {
 	r := t.Recipient
 	if r.ORcpt == "" && a != r.Address {
@@ -193,7 +203,8 @@ func (t *Target) forwarded(a addr.Address) smtp.Recipient {
 	}
 	r.Address = a
 	if t.expands() && dsn.Wanted(r.Notify, dsn.OnSuccess) {
-		r.Notify = slices.DeleteFunc(slices.Clone(r.Notify), func(word string) bool { return word == string(dsn.OnSuccess) })
+		isSuccess := func(word string) bool { return word == string(dsn.OnSuccess) }
+		r.Notify = slices.DeleteFunc(slices.Clone(r.Notify), isSuccess)
 		if len(r.Notify) == 0 {
 			r.Notify = []string{"NEVER"}
 		}
@@ -201,39 +212,41 @@ func (t *Target) forwarded(a addr.Address) smtp.Recipient {
 	return r
 }
 
-// expands reports whether mail for the recipient goes to several ends.
-func (t *Target) expands() bool { return len(t.Boxes)+len(t.Away)+len(t.Full) > 1 }
+// expands reports whether the recipient stands for several mailboxes or addresses.
+func (t *Target) expands() bool { return len(t.Boxes)+len(t.Remote)+len(t.Full) > 1 }
 
-// boxes are the mailboxes that get the message, each once.
-func (p *Parcel) boxes() []directory.Mailbox {
-	if len(p.Targets) == 1 {
-		return p.Targets[0].Boxes
+// boxes returns the mailboxes that get the message, each once.
+func (m *Message) boxes() []directory.Mailbox {
+	if len(m.Targets) == 1 {
+		return m.Targets[0].Boxes
 	}
 	var all []directory.Mailbox
-	for i := range p.Targets {
-		all = append(all, p.Targets[i].Boxes...)
+	for i := range m.Targets {
+		all = append(all, m.Targets[i].Boxes...)
 	}
-	slices.SortStableFunc(all, func(a, b directory.Mailbox) int { return cmp.Compare(a.Dir, b.Dir) })
+	byDir := func(a, b directory.Mailbox) int { return cmp.Compare(a.Dir, b.Dir) }
+	slices.SortStableFunc(all, byDir)
 	return slices.CompactFunc(all, func(a, b directory.Mailbox) bool { return a.Dir == b.Dir })
 }
 
-// mustSendAgain reports whether a message for several is refused for now because one mailbox has no room, which came out
-// when all of it was there. A sender whom a report would reach gets that instead, and a client that did not say how long
-// its message is would be refused in the same way each time. For all others the next try is the answer: its RCPT for
-// the full mailbox is refused, and the rest get the message once.
-func (d *Dispatcher) mustSendAgain(p *Parcel) bool {
-	if p.Source.Service != smtp.MTA.String() || p.Envelope.Size == 0 || p.Envelope.From.IsZero() {
+// mustRetry reports whether Commit must refuse the whole message for now, because a mailbox turned
+// out to be full after the data came. The client's next try gets the refusal at RCPT, and the others
+// get the message once. This applies to port 25 with a declared SIZE: without SIZE, each try would
+// end the same way. It does not apply to the null sender or to senders that get a report instead.
+func (d *Dispatcher) mustRetry(m *Message) bool {
+	if m.Source.Service != smtp.MTA.String() || m.Envelope.Size == 0 || m.Envelope.From.IsZero() {
 		return false
 	}
-	return !mayHear(d.config.Load().Strangers, p.Source.StandingOf(false))
+	return !mayGetReport(d.config.Load().Strangers, m.Source.StandingOf(false))
 }
 
-func sendAgainReply(full []addr.Address) *smtp.Reply {
-	return smtp.NewReply(452, [3]int{4, 2, 2}, "The mailbox %s has just become full; send the message again, to the others", full[0])
+func retryReply(full []addr.Address) *smtp.Reply {
+	return smtp.NewReply(452, [3]int{4, 2, 2},
+		"The mailbox %s has just become full; send the message again, to the others", full[0])
 }
 
-// FullReply refuses for want of room in these mailboxes: for good, so that the sender learns of it at once, or by
-// setting for now (RFC 3463 §3.3, X.2.2).
+// FullReply returns the refusal for full mailboxes: 552, so that the sender learns it at once, or
+// 452 with DeferOverQuota (RFC 3463 §3.3, X.2.2).
 func (c *Config) FullReply(full []addr.Address) *smtp.Reply {
 	text := fmt.Sprintf("The mailbox %s is full", full[0])
 	if len(full) > 1 {
@@ -245,7 +258,7 @@ func (c *Config) FullReply(full []addr.Address) *smtp.Reply {
 	return smtp.NewReply(552, [3]int{5, 2, 2}, "%s", text)
 }
 
-// FullReply is that of the configuration in force.
+// FullReply returns the refusal for full mailboxes under the current configuration.
 func (d *Dispatcher) FullReply(full []addr.Address) *smtp.Reply {
 	return d.config.Load().FullReply(full)
 }

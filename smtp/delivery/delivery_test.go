@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pillarbox/etc/lab/dsntest"
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
@@ -22,7 +23,7 @@ import (
 	"pillarbox/smtp/queue"
 )
 
-// office is a house with a queue that sends nothing.
+// office has a Dispatcher, its store, and a queue that sends no mail.
 type office struct {
 	*Dispatcher
 	t     *testing.T
@@ -74,7 +75,7 @@ func address(s string) addr.Address {
 	return a
 }
 
-// send takes a message from one to several, all with the same wishes.
+// send delivers a message to several recipients with the same NOTIFY.
 func (o *office) send(notify []string, from string, to ...string) string {
 	o.t.Helper()
 	env := smtp.Envelope{From: address(from), EnvID: "letter 7"}
@@ -104,7 +105,7 @@ func (o *office) mailbox(user string) (all []string) {
 	return all
 }
 
-// reports reads a mailbox's delivery reports: "action final (original) status".
+// reports returns a mailbox's delivery reports: "action final (original) status".
 func (o *office) reports(user string) (all []string) {
 	o.t.Helper()
 	for _, text := range o.mailbox(user) {
@@ -115,7 +116,7 @@ func (o *office) reports(user string) (all []string) {
 }
 
 func summary(text string) (all []string) {
-	p, err := dsn.Parse(strings.NewReader(text))
+	p, err := dsntest.Parse(strings.NewReader(text))
 	if err != nil {
 		return nil
 	}
@@ -125,7 +126,7 @@ func summary(text string) (all []string) {
 	return all
 }
 
-// queued is what went into the queue: "from to notify orcpt".
+// queued returns the messages given to the queue: "from to notify orcpt".
 func (o *office) queued() (all []string) {
 	for _, item := range o.items {
 		for _, r := range item.To {
@@ -189,7 +190,7 @@ func TestUnknown(t *testing.T) {
 	o.want("queue", o.queued(), " elsewhere@far.example [NEVER] ")
 }
 
-// badmail lists the files there.
+// badmail lists the files in badmail.
 func (o *office) badmail() (names []string) {
 	all, _ := filepath.Glob(filepath.Join(o.data, "badmail/*"))
 	for _, name := range all {
@@ -198,13 +199,13 @@ func (o *office) badmail() (names []string) {
 	return names
 }
 
-func notice(o *office, from string) queue.Notice {
+func notice(o *office, from string) queue.DSNRequest {
 	id := o.send(nil, from, "x@far.example")
 	last := &queue.Last{Time: time.Now(), Reply: *smtp.NewReply(550, [3]int{5, 1, 1}, "nobody"), MTA: "mx.far.example"}
-	return queue.Notice{Item: o.items[len(o.items)-1], Action: dsn.Failed, Recipients: []queue.Recipient{{Address: address("x@far.example"), Last: last}}, RetryUntil: time.Now().Add(time.Duration(len(id)))}
+	return queue.DSNRequest{Item: o.items[len(o.items)-1], Action: dsn.Failed, Recipients: []queue.Recipient{{Address: address("x@far.example"), Last: last}}, RetryUntil: time.Now().Add(time.Duration(len(id)))}
 }
 
-// TestNullSender: there is never a report about a report.
+// TestNullSender: no report is ever made about a report.
 func TestNullSender(t *testing.T) {
 	o := newOffice(t)
 	must(t, o.Report(notice(o, "")))
@@ -220,27 +221,27 @@ func TestNullSender(t *testing.T) {
 	must(t, o.Report(twice)) // another recipient, later
 	o.want("badmail", o.badmail(), ".eml", ".env", ".txt", ".eml", ".env", ".txt")
 	must(t, os.RemoveAll(filepath.Join(o.data, "badmail")))
-	o.SetConfig(Config{Hostname: "mail.office.example", NullSender: Nowhere})
+	o.SetConfig(Config{Hostname: "mail.office.example", NullSender: Discard})
 	must(t, o.Report(notice(o, "")))
 	o.want("badmail", o.badmail())
 	o.SetConfig(Config{Hostname: "mail.office.example", NullSender: ToPostmaster})
 	must(t, o.Report(notice(o, "")))
 	o.want("postmaster", o.reports("postmaster"), "failed x@far.example () 5.1.1 letter 7")
-	// A report whose reader does not exist is kept, whatever the setting.
+	// A report to an unknown recipient is kept, whatever the setting.
 	must(t, o.Report(notice(o, "gone@office.example")))
 	o.want("badmail", o.badmail(), ".eml", ".env", ".txt")
 }
 
-// TestMayHear: who is sent reports, by the setting and by what vouches for the sender.
+// TestMayHear: the setting and the sender's standing decide about reports.
 func TestMayHear(t *testing.T) {
 	for standing, want := range map[smtp.Standing]string{
-		smtp.StandingLogin: "none verified all", smtp.StandingOffice: "none verified all",
+		smtp.StandingLogin: "none verified all", smtp.StandingLocal: "none verified all",
 		smtp.StandingSPF: "verified all", smtp.StandingDMARC: "verified all",
-		smtp.StandingStranger: "all", smtp.StandingUnknown: "all", "new in a later version": "all",
+		smtp.StandingNone: "all", smtp.StandingUnknown: "all", "new in a later version": "all",
 	} {
 		var got []string
 		for i, setting := range []string{"none", "verified", "all"} {
-			if mayHear(Strangers(i), standing) {
+			if mayGetReport(Strangers(i), standing) {
 				got = append(got, setting)
 			}
 		}
@@ -250,13 +251,13 @@ func TestMayHear(t *testing.T) {
 	}
 }
 
-// TestStranger: whatever becomes of a message whose sender nothing vouches for, its sender gets no report. A message that
-// failed is kept, dropped, or told to the postmaster.
+// TestStranger: a sender that is not verified never gets a report. A failed message is kept,
+// dropped, or reported to the postmaster.
 func TestStranger(t *testing.T) {
 	o := newOffice(t)
-	o.from = queue.Source{Service: "smtp", Standing: smtp.StandingStranger}
+	o.from = queue.Source{Service: "smtp", Standing: smtp.StandingNone}
 	const victim = "victim@far.example"
-	about := func(action dsn.Action) queue.Notice {
+	about := func(action dsn.Action) queue.DSNRequest {
 		n := notice(o, victim)
 		n.Action = action
 		return n
@@ -283,7 +284,7 @@ func TestStranger(t *testing.T) {
 	if n := o.Suppressed(); n != 8 {
 		t.Errorf("%d reports suppressed", n)
 	}
-	o.SetConfig(Config{Hostname: "mail.office.example", NullSender: Nowhere})
+	o.SetConfig(Config{Hostname: "mail.office.example", NullSender: Discard})
 	must(t, o.Report(about(dsn.Failed)))
 	o.want("postmaster", o.reports("postmaster"))
 	o.SetConfig(Config{Hostname: "mail.office.example", NullSender: ToPostmaster})
@@ -291,7 +292,8 @@ func TestStranger(t *testing.T) {
 	o.want("postmaster", o.reports("postmaster"), "failed x@far.example () 5.1.1 letter 7")
 }
 
-// TestVouched: DNS is asked about a stranger when a report is due, and only then, and only where it decides.
+// TestVouched: DNS is queried about a remote sender only when a report is due and the answer
+// decides.
 func TestVouched(t *testing.T) {
 	tests := []struct {
 		name      string
@@ -301,13 +303,13 @@ func TestVouched(t *testing.T) {
 		asked     int
 		told      bool
 	}{
-		{"logged in", smtp.StandingLogin, VerifiedStrangers, smtp.StandingStranger, 0, true},
-		{"passed when it came", smtp.StandingSPF, VerifiedStrangers, smtp.StandingStranger, 0, true},
-		{"passes now", smtp.StandingStranger, VerifiedStrangers, smtp.StandingSPF, 1, true},
-		{"does not pass", smtp.StandingStranger, VerifiedStrangers, smtp.StandingStranger, 1, false},
+		{"logged in", smtp.StandingLogin, VerifiedStrangers, smtp.StandingNone, 0, true},
+		{"passed when it came", smtp.StandingSPF, VerifiedStrangers, smtp.StandingNone, 0, true},
+		{"passes now", smtp.StandingNone, VerifiedStrangers, smtp.StandingSPF, 1, true},
+		{"does not pass", smtp.StandingNone, VerifiedStrangers, smtp.StandingNone, 1, false},
 		{"an old state", smtp.StandingUnknown, VerifiedStrangers, smtp.StandingSPF, 1, true},
-		{"by setting nobody", smtp.StandingStranger, NoStrangers, smtp.StandingSPF, 0, false},
-		{"by setting all", smtp.StandingStranger, AllStrangers, smtp.StandingStranger, 0, true},
+		{"by setting nobody", smtp.StandingNone, NoStrangers, smtp.StandingSPF, 0, false},
+		{"by setting all", smtp.StandingNone, AllStrangers, smtp.StandingNone, 0, true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -328,7 +330,8 @@ func TestVouched(t *testing.T) {
 	}
 }
 
-// TestLimits: too many reports to one address, or to all, are not sent; what failed is kept all the same.
+// TestLimits: reports beyond the limits, to one address or to all, are not sent. Failed messages
+// are kept all the same.
 func TestLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOffice(t)
@@ -384,7 +387,8 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// TestNoRoom: reports come even into a full mailbox; whoever has no room is reported.
+// TestNoRoom: reports are delivered even to a full mailbox. Recipients with full mailboxes are
+// reported.
 type narrow struct{}
 
 func (narrow) OverQuota() bool          { return true }

@@ -1,7 +1,9 @@
-// Package devices knows the machines that may send without a log-in: scanners,
-// UPSs, report servers. They stand in devices.json in the data directory;
-// whoever changes it (an admin command, an editor) replaces it atomically, and a
-// reader checks freshness with one stat, so that a change counts at once.
+// Package devices stores the devices that may send without a login: scanners, UPSs, report servers.
+//
+// A Registry keeps them in devices.json in the data directory. The SMTP server looks up each
+// client's address (Lookup); admin commands change the list. Every change replaces the file
+// atomically. Every read checks with one stat whether the file changed, so a change takes effect at
+// once, also if an editor made it. A damaged file admits no device and is never overwritten.
 package devices
 
 import (
@@ -16,51 +18,53 @@ import (
 	"pillarbox/smtp/policy"
 )
 
-// Classes of errors. Texts name the thing; hints are the caller's.
+// Classes of errors. The texts name the object; the caller adds a hint.
 var (
 	ErrNotFound = errors.New("not found")
 	ErrExists   = errors.New("exists already")
 	ErrName     = errors.New("not a permitted name")
 	ErrNetwork  = errors.New("not a permitted network")
-	ErrDamaged  = errors.New("damaged file") // devices.json does not parse, or holds what Add would refuse
+	// ErrDamaged: devices.json does not parse, or has an entry that Add would refuse.
+	ErrDamaged = errors.New("damaged file")
 )
 
 const (
 	file     = "devices.json"
 	lockFile = ".devices.lock"
 
-	// Networks this short or shorter are refused: nobody has so many scanners.
+	// Networks with a prefix this short are refused: no office has that many devices.
 	widest4 = 8
 	widest6 = 32
 
-	// MaxName is the length of a name in octets.
+	// MaxName is the maximum length of a name in octets.
 	MaxName = 64
 )
 
-// Registry reads and changes the devices. Safe for concurrent use, also by
-// several processes on one data directory.
+// Registry reads and changes the devices. It is safe for concurrent use, also by several processes
+// on one data directory.
 type Registry struct{ file *durable.JSONFile[snapshot] }
 
-// New returns a Registry over a data directory.
+// New returns a Registry for a data directory.
 func New(fsys durable.FS) *Registry {
 	return &Registry{durable.NewJSONFile(fsys, file, lockFile, parse)}
 }
 
-// Report makes the registry report to d when its file cannot be read, and returns r. It is called before all else.
-func (r *Registry) Report(d *durable.Damages) *Registry {
+// Report makes the registry report to d when its file cannot be read, and returns r. It must be
+// called before any other method.
+func (r *Registry) Report(d *durable.DamageReporter) *Registry {
 	r.file.Report(d)
 	return r
 }
 
-// content is what devices.json holds.
+// content is the JSON of devices.json.
 type content struct {
 	Devices []policy.Device `json:"devices"`
 }
 
-// snapshot is what the file says.
+// snapshot is the parsed content of the file.
 type snapshot struct {
 	devices  []policy.Device
-	networks []network // the most specific first
+	networks []network // most specific first
 }
 
 type network struct {
@@ -68,7 +72,7 @@ type network struct {
 	device int
 }
 
-// List returns the devices in alphabetical order. ErrDamaged.
+// List returns the devices in alphabetical order. Errors: ErrDamaged.
 func (r *Registry) List() ([]policy.Device, error) {
 	s, err := r.file.Load()
 	if err != nil {
@@ -77,7 +81,7 @@ func (r *Registry) List() ([]policy.Device, error) {
 	return slices.Clone(s.devices), nil
 }
 
-// Get finds a device by its name. ErrNotFound.
+// Get returns the device with this name, ignoring case. Errors: ErrNotFound, ErrDamaged.
 func (r *Registry) Get(name string) (policy.Device, error) {
 	s, err := r.file.Load()
 	if err != nil {
@@ -90,9 +94,9 @@ func (r *Registry) Get(name string) (policy.Device, error) {
 	return s.devices[i], nil
 }
 
-// Lookup finds the device that an address belongs to; of several, the one with
-// the smallest network. The device is the caller's own, but for its Networks.
-// While the file cannot be read there are no devices; List says why.
+// Lookup returns the device that an address belongs to. If several match, the one with the smallest
+// network counts. The caller owns the result, except for its Networks. While the file cannot be
+// read, no device is found; List returns the error.
 func (r *Registry) Lookup(ip netip.Addr) (*policy.Device, bool) {
 	s, err := r.file.Load()
 	if err != nil {
@@ -107,8 +111,8 @@ func (r *Registry) Lookup(ip netip.Addr) (*policy.Device, bool) {
 	return nil, false
 }
 
-// Add makes a device. ErrName, ErrNetwork, ErrExists for the name and for a
-// network that another device has.
+// Add adds a device. Errors: ErrName, ErrNetwork, ErrDamaged, and ErrExists if another device has
+// the name or one of the networks.
 func (r *Registry) Add(d policy.Device) error {
 	d.Over = false
 	if err := check(d); err != nil {
@@ -120,7 +124,7 @@ func (r *Registry) Add(d policy.Device) error {
 	})
 }
 
-// Remove deletes a device. ErrNotFound.
+// Remove deletes a device. Errors: ErrNotFound, ErrDamaged.
 func (r *Registry) Remove(name string) error {
 	return r.change(func(all []policy.Device) ([]policy.Device, error) {
 		i := find(all, name)
@@ -132,10 +136,12 @@ func (r *Registry) Remove(name string) error {
 }
 
 func find(all []policy.Device, name string) int {
-	return slices.IndexFunc(all, func(d policy.Device) bool { return strings.EqualFold(d.Name, name) })
+	return slices.IndexFunc(all, func(d policy.Device) bool {
+		return strings.EqualFold(d.Name, name)
+	})
 }
 
-// change replaces the file. edit gets a copy.
+// change replaces the file. edit gets a copy of the list.
 func (r *Registry) change(edit func([]policy.Device) ([]policy.Device, error)) error {
 	return r.file.Change(func(s snapshot) (any, error) {
 		all, err := edit(slices.Clone(s.devices))
@@ -160,6 +166,8 @@ func parse(data []byte) (snapshot, error) {
 			s.networks = append(s.networks, network{p, i})
 		}
 	}
-	slices.SortStableFunc(s.networks, func(a, b network) int { return cmp.Compare(b.prefix.Bits(), a.prefix.Bits()) })
+	slices.SortStableFunc(s.networks, func(a, b network) int {
+		return cmp.Compare(b.prefix.Bits(), a.prefix.Bits())
+	})
 	return s, nil
 }

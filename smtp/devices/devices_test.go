@@ -28,7 +28,7 @@ func open(t testing.TB) (*Registry, string) {
 	return New(root), dir
 }
 
-// device makes one from its name and networks.
+// device returns a device with this name and these networks.
 func device(t testing.TB, name string, networks ...string) policy.Device {
 	t.Helper()
 	d := policy.Device{Name: name}
@@ -81,7 +81,7 @@ func TestLookup(t *testing.T) {
 	if _, ok := r.Lookup(netip.Addr{}); ok {
 		t.Error("no address is a device")
 	}
-	// What one session notes about its device is no other session's.
+	// Each session gets its own copy of the device.
 	d, _ := r.Lookup(netip.MustParseAddr("192.168.1.50"))
 	d.Over = true
 	if again, _ := r.Lookup(netip.MustParseAddr("192.168.1.50")); again.Over {
@@ -155,7 +155,8 @@ func TestAddRefuses(t *testing.T) {
 		{device(t, "twice", "192.168.1.51", "192.168.1.51"), ErrExists},
 		{device(t, "none"), ErrNetwork},
 		{policy.Device{Name: "zero", Networks: make([]netip.Prefix, 1)}, ErrNetwork},
-		{policy.Device{Name: "all", Networks: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}, ErrNetwork},
+		{policy.Device{Name: "all", Networks: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}},
+			ErrNetwork},
 		{device(t, "", "10.0.0.1"), ErrName},
 		{device(t, "-rf", "10.0.0.1"), ErrName},
 		{device(t, ".x", "10.0.0.1"), ErrName},
@@ -178,8 +179,7 @@ func TestAddRefuses(t *testing.T) {
 	}
 }
 
-// What somebody else changes on the disk counts at once; what cannot be read
-// admits nobody and is not overwritten.
+// Changes on disk take effect at once. A damaged file admits no device and is not overwritten.
 func TestFreshness(t *testing.T) {
 	r, dir := open(t)
 	file := filepath.Join(dir, "devices.json")
@@ -242,7 +242,7 @@ func TestDiskFails(t *testing.T) {
 		if !errors.Is(err, broken) {
 			t.Fatalf("operation %d failed: %v", n, err)
 		}
-		if len(all) > 1 { // the last step, the sync of the directory
+		if len(all) > 1 { // the last step failed, the sync of the directory
 			must(t, r.Remove("scanner"))
 		}
 	}

@@ -1,6 +1,10 @@
-// Package dkim signs messages for the domains that have a key (RFC 6376, RFC
-// 8463), and keeps the keys: for each domain a directory with a file for each
-// private key and a small file that says which one signs from when on.
+// Package dkim signs messages for the domains that have a key (RFC 6376, RFC 8463), and manages the
+// keys.
+//
+// Keys is the type to start with. The daemon calls Signature for mail of local senders; admin
+// commands create, rotate, show and remove keys. Each domain has a directory with one file per
+// private key and a small file, keys.json, with the time from which each key signs. A private key
+// never leaves its file: lists and DNS records hold only public data.
 package dkim
 
 import (
@@ -18,7 +22,7 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// The classes of errors, for errors.Is.
+// Classes of errors, for errors.Is.
 var (
 	ErrName     = errors.New("cannot be used as a name")
 	ErrExists   = errors.New("exists already")
@@ -27,16 +31,16 @@ var (
 	ErrDamaged  = errors.New("is damaged")
 )
 
-// Keys are the keys in a data directory, below "dkim". It is safe for concurrent
-// use, and what another process changes works at once.
+// Keys are the keys in a data directory, below "dkim". It is safe for concurrent use. Changes by
+// another process take effect at once.
 type Keys struct {
 	fsys durable.FS
 
 	mu     sync.Mutex
-	parsed map[addr.Domain]parsed // guarded by mu; only of domains that have keys
+	parsed map[addr.Domain]parsed // guarded by mu; only domains that have keys
 }
 
-// Open gives the keys in a data directory. Nothing is read or made yet.
+// Open returns the keys in a data directory. It does no I/O.
 func Open(fsys durable.FS) *Keys {
 	return &Keys{fsys: fsys, parsed: make(map[addr.Domain]parsed)}
 }
@@ -44,32 +48,31 @@ func Open(fsys durable.FS) *Keys {
 // Kind is an algorithm with a key size.
 type Kind string
 
-// The kinds. Many receivers do not verify Ed25519 yet, so RSA is the zero
-// value's meaning.
+// The kinds. The default is RSA, because many receivers cannot verify Ed25519.
 const (
 	RSA2048 Kind = "rsa2048"
 	Ed25519 Kind = "ed25519"
 )
 
-// Key is what is known of a key without the key itself.
+// Key describes a key, without the private key.
 type Key struct {
 	Selector string    `json:"selector"`
 	Kind     Kind      `json:"kind"`
 	Created  time.Time `json:"created"`
-	From     time.Time `json:"from"`          // it signs from then on, until another key does
-	Keep     time.Time `json:"keep,omitzero"` // its DNS record must stay until then; zero: no other key is to follow
-	State    State     `json:"-"`             // at the time of the question
+	From     time.Time `json:"from"`          // start of signing, until the next key's From
+	Keep     time.Time `json:"keep,omitzero"` // DNS record needed until then; zero: no successor
+	State    State     `json:"-"`             // at the time of the call
 }
 
-// State is where in its life a key is.
+// State is the stage of a key's life.
 type State string
 
 // The states.
 const (
-	Waiting State = "waiting" // for its time to sign
+	Waiting State = "waiting" // for its start of signing
 	Active  State = "active"  // it signs
-	Retired State = "retired" // mail that it signed may be on its way still
-	Over    State = "over"    // it, and its DNS record, may be removed
+	Retired State = "retired" // signed mail may still be in transit
+	Over    State = "over"    // it and its DNS record may be removed
 )
 
 const (
@@ -84,8 +87,8 @@ func keyFile(domain addr.Domain, selector string) string {
 	return path.Join(rootDir, string(domain), selector+".pem")
 }
 
-// Show lists the keys of a domain, in the order in which they sign; none when
-// it has none. ErrName, ErrDamaged.
+// Show returns the keys of a domain in the order in which they sign. The list may be empty. Errors:
+// ErrName, ErrDamaged.
 func (k *Keys) Show(domain addr.Domain, now time.Time) ([]Key, error) {
 	if err := checkDomain(domain); err != nil {
 		return nil, err
@@ -98,7 +101,7 @@ func (k *Keys) Show(domain addr.Domain, now time.Time) ([]Key, error) {
 	return keys, err
 }
 
-// Domains lists the domains that have a directory for keys.
+// Domains returns the domains that have a directory for keys.
 func (k *Keys) Domains() ([]addr.Domain, error) {
 	entries, err := k.fsys.ReadDir(rootDir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -114,28 +117,29 @@ func (k *Keys) Domains() ([]addr.Domain, error) {
 	return domains, err
 }
 
-// Create makes the first key of a domain, which signs from now on: the DNS
-// record should follow at once. An empty selector stands for one with the month
-// in it, an empty kind for RSA2048. ErrExists when the domain has a key: that is
-// what Rotate is for.
+// Create makes the first key of a domain. It signs from now on, so the DNS record must follow at
+// once. An empty selector means a generated one that contains the month; an empty kind means
+// RSA2048. If the domain has a key, the error is ErrExists; use Rotate.
 func (k *Keys) Create(domain addr.Domain, selector string, kind Kind, now time.Time) (Key, error) {
 	return k.add(domain, selector, kind, now, func(keys []Key, fresh *Key) error {
 		if len(keys) > 0 {
-			return fmt.Errorf("a DKIM key of %s %w; rotate replaces it", domain, ErrExists)
+			return fmt.Errorf("a DKIM key of %s %w; use rotate to replace it", domain, ErrExists)
 		}
 		return nil
 	})
 }
 
-// Rotate makes a further key, which signs after the time wait: so long the world
-// has to learn of its DNS record. The record of the key before must stay for the
-// time keep beyond that, for mail on its way. A domain may wait for one key
-// only, else ErrExists; ErrNotFound when it has none to replace.
-func (k *Keys) Rotate(domain addr.Domain, selector string, kind Kind, now time.Time, wait, keep time.Duration) (Key, error) {
+// Rotate makes an additional key, which starts to sign after wait, so that its DNS record can
+// spread first. The record of the previous key must stay for the time keep after that, for mail in
+// transit. If one key already waits to sign, the error is ErrExists; if there is no key to replace,
+// ErrNotFound.
+func (k *Keys) Rotate(domain addr.Domain, selector string, kind Kind, now time.Time,
+	wait, keep time.Duration) (Key, error) {
 	return k.add(domain, selector, kind, now, func(keys []Key, fresh *Key) error {
 		switch active := activeAt(keys, now); {
 		case len(keys) == 0:
-			return fmt.Errorf("a DKIM key of %s: %w; create makes the first", domain, ErrNotFound)
+			return fmt.Errorf("a DKIM key of %s: %w; use create for the first key",
+				domain, ErrNotFound)
 		case active != len(keys)-1:
 			return fmt.Errorf("a DKIM key of %s that waits for its time %w", domain, ErrExists)
 		}
@@ -145,12 +149,13 @@ func (k *Keys) Rotate(domain addr.Domain, selector string, kind Kind, now time.T
 	})
 }
 
-// add makes a key when check, which may change the others and the new one, says
-// yes.
-func (k *Keys) add(domain addr.Domain, selector string, kind Kind, now time.Time, check func(keys []Key, fresh *Key) error) (Key, error) {
+// add makes a key if check allows it. check may change the existing keys and the new one.
+func (k *Keys) add(domain addr.Domain, selector string, kind Kind, now time.Time,
+	check func(keys []Key, fresh *Key) error) (Key, error) {
 	var fresh Key
 	err := k.change(domain, func(keys []Key) ([]Key, error) {
-		fresh = Key{Selector: selector, Kind: kind, Created: now.UTC().Truncate(time.Second), From: now}
+		fresh = Key{Selector: selector, Kind: kind, Created: now.UTC().Truncate(time.Second),
+			From: now}
 		if fresh.Kind == "" {
 			fresh.Kind = RSA2048
 		}
@@ -171,8 +176,9 @@ func (k *Keys) add(domain addr.Domain, selector string, kind Kind, now time.Time
 		if err != nil {
 			return nil, err
 		}
-		// The key comes first: the list must not name one that is not there.
-		if err := durable.WriteFile(k.fsys, keyFile(domain, fresh.Selector), secret, 0o600); err != nil {
+		// The key file comes first: the list must never name a missing file.
+		file := keyFile(domain, fresh.Selector)
+		if err := durable.WriteFile(k.fsys, file, secret, 0o600); err != nil {
 			return nil, err
 		}
 		return append(keys, fresh), nil
@@ -184,8 +190,9 @@ func (k *Keys) add(domain addr.Domain, selector string, kind Kind, now time.Time
 	return fresh, err
 }
 
-// Remove deletes a key. That which signs can only go as the last one, ErrActive;
-// then mail of the domain is no longer signed. ErrNotFound.
+// Remove deletes a key. The signing key can be removed only if it is the domain's last key; then the
+// domain's mail is no longer signed. Errors: ErrNotFound, and ErrActive if the key signs and others
+// exist.
 func (k *Keys) Remove(domain addr.Domain, selector string, now time.Time) error {
 	err := k.change(domain, func(keys []Key) ([]Key, error) {
 		i := find(keys, selector)
@@ -197,21 +204,22 @@ func (k *Keys) Remove(domain addr.Domain, selector string, now time.Time) error 
 			return nil, fmt.Errorf("DKIM key %s of %s %w", selector, domain, ErrActive)
 		}
 		if i > active && active >= 0 {
-			keys[active].Keep = time.Time{} // nothing is to follow it any more
+			keys[active].Keep = time.Time{} // it has no successor any more
 		}
 		return slices.Delete(keys, i, i+1), nil
 	})
 	if err != nil {
 		return err
 	}
-	if err := k.fsys.Remove(keyFile(domain, selector)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := k.fsys.Remove(keyFile(domain, selector)); err != nil &&
+		!errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return k.fsys.SyncDir(path.Dir(listFile(domain)))
 }
 
-// change replaces the list of a domain, with the lock that every change takes,
-// in this process and in others.
+// change replaces the list of a domain under the lock that all changes take, in this and other
+// processes.
 func (k *Keys) change(domain addr.Domain, edit func([]Key) ([]Key, error)) error {
 	if err := checkDomain(domain); err != nil {
 		return err
@@ -236,8 +244,8 @@ func (k *Keys) change(domain addr.Domain, edit func([]Key) ([]Key, error)) error
 	return k.write(domain, keys)
 }
 
-// activeAt is the index of the key that signs at a time, -1 without one: the
-// last whose time has come.
+// activeAt returns the index of the key that signs at now: the last one whose From has passed, or
+// -1.
 func activeAt(keys []Key, now time.Time) int {
 	active := -1
 	for i, key := range keys {
@@ -273,18 +281,21 @@ func freeSelector(keys []Key, now time.Time) string {
 	return selector
 }
 
-// checkSelector wants labels of a host name in lower case (RFC 6376 §3.1), so
-// that it is a file name, too.
+// checkSelector accepts host name labels in lower case (RFC 6376 §3.1), since the selector is also
+// a file name.
 func checkSelector(selector string) error {
 	d, err := addr.ParseDomain(selector)
-	if err != nil || string(d) != selector || d.IsLiteral() || len(selector) > 100 || strings.Contains(selector, "_") {
-		return fmt.Errorf("DKIM selector %q %w: letters, digits and hyphens, in lower case, may be in it", selector, ErrName)
+	if err != nil || string(d) != selector || d.IsLiteral() || len(selector) > 100 ||
+		strings.Contains(selector, "_") {
+		return fmt.Errorf("DKIM selector %q %w: it may contain lower-case letters, digits and hyphens",
+			selector, ErrName)
 	}
 	return nil
 }
 
 func checkDomain(domain addr.Domain) error {
-	if d, err := addr.ParseDomain(string(domain)); err != nil || d != domain || addr.CheckDomainName(domain) != nil {
+	if d, err := addr.ParseDomain(string(domain)); err != nil || d != domain ||
+		addr.CheckDomainName(domain) != nil {
 		return fmt.Errorf("domain %q %w", string(domain), ErrName)
 	}
 	return nil

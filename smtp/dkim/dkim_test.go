@@ -30,7 +30,7 @@ func open(t *testing.T) (*Keys, string) {
 	return Open(root), dir
 }
 
-// sign puts the signature on top, as the sender of a message does.
+// sign prepends the signature, as the daemon does.
 func sign(t *testing.T, k *Keys, message string) string {
 	t.Helper()
 	field, ok, err := k.Signature(domain, strings.NewReader(message))
@@ -40,7 +40,7 @@ func sign(t *testing.T, k *Keys, message string) string {
 	return string(field) + message
 }
 
-// verify asks somebody else's verifier, with a DNS that has the records.
+// verify runs the library's verifier with a DNS that has the records.
 func verify(t *testing.T, message string, records ...Record) error {
 	t.Helper()
 	found, err := dkim.VerifyWithOptions(strings.NewReader(message), &dkim.VerifyOptions{LookupTXT: func(name string) ([]string, error) {
@@ -214,7 +214,7 @@ func TestRotation(t *testing.T) {
 	})
 }
 
-// A rotation that is called off leaves the key as it was.
+// A cancelled rotation leaves the key as it was.
 func TestRotationCalledOff(t *testing.T) {
 	k, _ := open(t)
 	now := time.Now()
@@ -229,7 +229,7 @@ func TestRotationCalledOff(t *testing.T) {
 	}
 }
 
-// What another process does works at once.
+// Changes by another process take effect at once.
 func TestFresh(t *testing.T) {
 	server, dir := open(t)
 	root, err := durable.Open(dir)

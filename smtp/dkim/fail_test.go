@@ -10,8 +10,8 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// Whatever step of a rotation or a removal the disk dies at, mail is signed
-// afterwards, with a key whose record can be had.
+// At whatever step of a rotation or a removal the disk fails, mail is signed afterwards, with a key
+// whose record can be shown.
 func TestDiskDies(t *testing.T) {
 	broken := errors.New("broken disk")
 	for name, change := range map[string]func(k *Keys, now time.Time) error{

@@ -17,14 +17,14 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// maxFile is how large a list or a key may be, in octets.
+// maxFile is the maximum size of a list or key file, in octets.
 const maxFile = 1 << 20
 
 type list struct {
 	Keys []Key `json:"keys"`
 }
 
-// read gives the keys of a domain sorted by their time, without their states.
+// read returns the keys of a domain sorted by From, without their states.
 func (k *Keys) read(domain addr.Domain) ([]Key, error) {
 	data, err := readSmall(k.fsys, listFile(domain))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -49,7 +49,7 @@ func (k *Keys) write(domain addr.Domain, keys []Key) error {
 	return durable.WriteJSON(k.fsys, listFile(domain), list{keys})
 }
 
-// readSmall reads a list or a key. What is no file at all is ErrDamaged.
+// readSmall reads a list or a key. For anything but a regular file the error is ErrDamaged.
 func readSmall(fsys durable.FS, name string) ([]byte, error) {
 	data, err := durable.ReadSmall(fsys, name, maxFile)
 	if odd, ok := errors.AsType[*durable.FileError](err); ok {
@@ -58,7 +58,7 @@ func readSmall(fsys durable.FS, name string) ([]byte, error) {
 	return data, err
 }
 
-// Damaged reads all lists and keys, and says what is wrong with each that cannot be read.
+// Damaged reads all lists and keys and returns an error for each that cannot be read.
 func (k *Keys) Damaged() (damaged []error) {
 	domains, err := k.Domains()
 	if err != nil {
@@ -78,7 +78,7 @@ func (k *Keys) Damaged() (damaged []error) {
 	return damaged
 }
 
-// generate makes a private key as PKCS #8 in PEM.
+// generate returns a new private key as PKCS #8 in PEM.
 func generate(kind Kind) ([]byte, error) {
 	var key any
 	var err error
@@ -88,7 +88,8 @@ func generate(kind Kind) ([]byte, error) {
 	case Ed25519:
 		_, key, err = ed25519.GenerateKey(rand.Reader)
 	default:
-		err = fmt.Errorf("kind of DKIM key %q %w; there are %s and %s", kind, ErrName, RSA2048, Ed25519)
+		err = fmt.Errorf("kind of DKIM key %q %w; the kinds are %s and %s", kind, ErrName, RSA2048,
+			Ed25519)
 	}
 	if err != nil {
 		return nil, err
@@ -100,7 +101,7 @@ func generate(kind Kind) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
-// load reads a private key, also one that other software made (PKCS #1).
+// load reads a private key. It accepts PKCS #1 too, which other software writes.
 func (k *Keys) load(domain addr.Domain, selector string) (crypto.Signer, error) {
 	name := keyFile(domain, selector)
 	data, err := readSmall(k.fsys, name)
@@ -109,7 +110,7 @@ func (k *Keys) load(domain addr.Domain, selector string) (crypto.Signer, error) 
 	}
 	block, _ := pem.Decode(data)
 	if block == nil {
-		return nil, fmt.Errorf("%s %w: it is not in PEM form", name, ErrDamaged)
+		return nil, fmt.Errorf("%s %w: it is not PEM", name, ErrDamaged)
 	}
 	var key any
 	if block.Type == "RSA PRIVATE KEY" {
@@ -126,11 +127,10 @@ func (k *Keys) load(domain addr.Domain, selector string) (crypto.Signer, error) 
 	case ed25519.PrivateKey:
 		return key, nil
 	}
-	return nil, fmt.Errorf("%s %w: a key for DKIM is RSA or Ed25519", name, ErrDamaged)
+	return nil, fmt.Errorf("%s %w: a DKIM key must be RSA or Ed25519", name, ErrDamaged)
 }
 
-// parsed is what signing needs of a domain's files, and how they looked when it
-// was read.
+// parsed caches the files of a domain, with their state when they were read.
 type parsed struct {
 	list fs.FileInfo
 	keys []Key
@@ -139,10 +139,12 @@ type parsed struct {
 	signer crypto.Signer
 }
 
-// active gives the key that signs at a time; "" without one.
-func (k *Keys) active(domain addr.Domain, now time.Time) (selector string, signer crypto.Signer, err error) {
-	// The looks come before the readings: a file replaced between the two is
-	// read again next time, never taken for fresh.
+// active returns the key that signs at now. Without one, selector is "".
+func (k *Keys) active(domain addr.Domain, now time.Time) (
+	selector string, signer crypto.Signer, err error,
+) {
+	// The file states are taken before the files are read: a file replaced in between is read again
+	// next time, and never taken for current.
 	info, err := k.fsys.Lstat(listFile(domain))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil, nil

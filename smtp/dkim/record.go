@@ -11,14 +11,14 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// Record is the DNS record that tells the world a public key (RFC 6376 §3.6).
+// Record is the DNS record that publishes a public key (RFC 6376 §3.6).
 type Record struct {
 	Name  string // without the final dot
 	Value string // of the TXT record, in one piece
 }
 
-// Record is the DNS record of a key; an empty selector stands for the newest
-// key of the domain. ErrNotFound, ErrDamaged.
+// Record returns the DNS record of a key. An empty selector means the newest key of the domain.
+// Errors: ErrNotFound, ErrDamaged.
 func (k *Keys) Record(domain addr.Domain, selector string, now time.Time) (Record, error) {
 	keys, err := k.Show(domain, now)
 	if err != nil {
@@ -36,7 +36,7 @@ func (k *Keys) Record(domain addr.Domain, selector string, now time.Time) (Recor
 	}
 	kind, public := "rsa", []byte(nil)
 	if raw, ok := key.Public().(ed25519.PublicKey); ok {
-		kind, public = "ed25519", raw // RFC 8463 §4: the 32 octets alone
+		kind, public = "ed25519", raw // RFC 8463 §4: only the 32 octets of the key
 	} else if public, err = x509.MarshalPKIXPublicKey(key.Public()); err != nil {
 		return Record{}, err
 	}
@@ -46,8 +46,8 @@ func (k *Keys) Record(domain addr.Domain, selector string, now time.Time) (Recor
 	}, nil
 }
 
-// Strings is the value in the pieces of at most 255 octets of which a TXT record
-// is made (RFC 1035 §3.3.14); readers put them together with nothing between.
+// Strings returns the value as strings of at most 255 octets, as a TXT record requires (RFC 1035
+// §3.3.14). Readers join them without a separator.
 func (r Record) Strings() []string {
 	var pieces []string
 	rest := r.Value
@@ -57,11 +57,10 @@ func (r Record) Strings() []string {
 	return append(pieces, rest)
 }
 
-// Zone is the line for a zone file (RFC 1035 §5.1), without its end.
+// Zone returns the zone file line (RFC 1035 §5.1), without a line end.
 func (r Record) Zone() string {
 	return fmt.Sprintf(`%s. IN TXT "%s"`, r.Name, strings.Join(r.Strings(), `" "`))
 }
 
-// String is the record on one line for a form that wants name and value, as most
-// providers have.
+// String returns the name and the value on one line, for the web forms of DNS providers.
 func (r Record) String() string { return r.Name + " TXT " + r.Value }

@@ -11,9 +11,9 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// signed are the fields that a signature covers (RFC 6376 §5.4.1). Each is named
-// once more than a message has it, so that nobody can add another on the way
-// (§8.15). Those that relays and lists add on their way are left alone.
+// signed returns the fields that a signature covers (RFC 6376 §5.4.1). Each is listed once more
+// than it occurs in the message, so that another one cannot be added in transit (§8.15). Fields
+// that relays and lists add in transit are not covered.
 func signed() []string {
 	once := []string{
 		"From", "To", "Cc", "Reply-To", "Subject", "Date", "Message-ID", "In-Reply-To", "References",
@@ -22,13 +22,11 @@ func signed() []string {
 	return append(once, once...)
 }
 
-// Signature reads a message with CRLF line ends and gives the DKIM-Signature
-// field, with its CRLF, that belongs on top of it: with the key of the domain
-// that signs now, relaxed/relaxed. ok is false when the domain has none; then
-// nothing is read. An error is message's or that of the files, of the class
-// ErrDamaged when a person must look at them; the message can go without a
-// signature then. What is signed must not be changed any more, not even from
-// 8-bit to 7-bit form.
+// Signature reads a message with CRLF line ends and returns the DKIM-Signature field, with its
+// CRLF, to be prepended. It uses the domain's active key and relaxed/relaxed canonicalization. If
+// the domain has no key, ok is false and message is not read. An error comes from message or from
+// the key files; ErrDamaged means that an administrator must act. After an error the message may
+// leave unsigned. A signed message must not be changed, not even converted from 8 to 7 bits.
 func (k *Keys) Signature(domain addr.Domain, message io.Reader) (field []byte, ok bool, err error) {
 	if checkDomain(domain) != nil {
 		return nil, false, nil
@@ -39,13 +37,14 @@ func (k *Keys) Signature(domain addr.Domain, message io.Reader) (field []byte, o
 	}
 	signer, err := dkim.NewSigner(&dkim.SignOptions{
 		Domain: string(domain), Selector: selector, Signer: key, HeaderKeys: signed(),
-		HeaderCanonicalization: dkim.CanonicalizationRelaxed, BodyCanonicalization: dkim.CanonicalizationRelaxed,
+		HeaderCanonicalization: dkim.CanonicalizationRelaxed,
+		BodyCanonicalization:   dkim.CanonicalizationRelaxed,
 	})
 	if err != nil {
 		return nil, false, fmt.Errorf("DKIM key %s of %s: %w", selector, domain, err)
 	}
-	// A message may end with its header. The empty line that this adds changes no signature of another: relaxed
-	// canonical form has none at the end.
+	// A message may consist of a header only. The added empty line changes no other signature,
+	// since the relaxed canonical form drops it at the end.
 	_, err = io.Copy(signer, io.MultiReader(newUnfolder(message), strings.NewReader("\r\n")))
 	if closed := signer.Close(); err == nil {
 		err = closed

@@ -7,12 +7,13 @@ import (
 	"io"
 )
 
-// unfolder gives a message with each field of its header in one line. To the relaxed canonical form of a header (RFC 6376
-// §3.4.2) that is the same; the library, which adds line to line, would need the square of the number of lines.
+// unfolder returns a message with each header field on one line. The relaxed canonical form of a
+// header (RFC 6376 §3.4.2) stays the same. Without it the DKIM library, which appends line by line,
+// needs time quadratic in the number of lines.
 type unfolder struct {
 	in   *bufio.Reader
-	out  []byte // to be read
-	end  string // of the last line: it is left out where the next one is folded
+	out  []byte // not yet read
+	end  string // end of the last line; dropped if the next line continues the field
 	mid  bool   // the last piece was not the end of its line
 	body bool
 }
@@ -36,14 +37,14 @@ func (u *unfolder) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fill takes the next line of the header, or a piece of a long one.
+// fill reads the next header line, or a piece of a long one.
 func (u *unfolder) fill() error {
 	part, err := u.in.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) {
 		err = nil
-		if part[len(part)-1] == '\r' { // perhaps of a CRLF
+		if part[len(part)-1] == '\r' { // possibly part of a CRLF
 			part = part[:len(part)-1]
-			_ = u.in.UnreadByte() // it was just read
+			_ = u.in.UnreadByte() // the octet was just read, so this cannot fail
 		}
 	}
 	u.out = u.out[:0]
@@ -68,7 +69,7 @@ func (u *unfolder) fill() error {
 	return nil
 }
 
-// cutEnd parts a line from its end, which a piece of one does not have.
+// cutEnd splits a line into text and line end. A piece of a line has no end.
 func cutEnd(line []byte) (text []byte, end string) {
 	for _, end := range []string{"\r\n", "\n"} {
 		if text, ok := bytes.CutSuffix(line, []byte(end)); ok {

@@ -10,22 +10,21 @@ import (
 )
 
 const (
-	maxAnswers  = 4096 // of one kind
+	maxAnswers  = 4096 // per kind
 	keepAnswer  = 5 * time.Minute
 	keepFailure = 30 * time.Second
 )
 
-var errBusy = errors.New("too many DNS look-ups at a time")
+var errBusy = errors.New("too many concurrent DNS lookups")
 
-// cache remembers answers, and lets those who ask the same at the same time wait
-// for one answer.
+// cache stores answers. Concurrent callers with the same question wait for one answer.
 type cache[K comparable, V any] struct {
 	mu      *sync.Mutex
 	answers map[K]*answer[V] // guarded by mu
 }
 
 type answer[V any] struct {
-	done    chan struct{} // closed when the rest is there
+	done    chan struct{} // closed when the other fields are set
 	value   V
 	err     error
 	expires time.Time
@@ -35,8 +34,8 @@ func newCache[K comparable, V any]() cache[K, V] {
 	return cache[K, V]{mu: new(sync.Mutex), answers: make(map[K]*answer[V])}
 }
 
-// get returns the answer for key, from ask unless it is known. When ctx ends
-// first, ask goes on for those who come later.
+// get returns the answer for key, and calls ask if it is not cached. If ctx ends first, ask
+// continues for later callers.
 func (c cache[K, V]) get(ctx context.Context, key K, ask func() (V, error)) (V, error) {
 	a, err := c.find(key, ask)
 	if err != nil {
@@ -57,7 +56,7 @@ func (c cache[K, V]) find(key K, ask func() (V, error)) (*answer[V], error) {
 	if a := c.answers[key]; a != nil && (a.pending() || now.Before(a.expires)) {
 		return a, nil
 	}
-	if !c.makeRoom(now) {
+	if !c.makeRoomLocked(now) {
 		return nil, errBusy
 	}
 	a := &answer[V]{done: make(chan struct{})}
@@ -83,9 +82,9 @@ func (a *answer[V]) pending() bool {
 	}
 }
 
-// makeRoom keeps the cache bounded: when all in it is fresh, some answer goes,
-// but never one that is waited for. The caller holds the lock.
-func (c cache[K, V]) makeRoom(now time.Time) bool {
+// makeRoomLocked keeps the cache bounded. If all answers are fresh it drops an arbitrary one, but
+// never one that is still pending.
+func (c cache[K, V]) makeRoomLocked(now time.Time) bool {
 	if len(c.answers) < maxAnswers {
 		return true
 	}

@@ -7,7 +7,7 @@ import (
 	"pillarbox/mailstore/caught"
 )
 
-// A panic in a question is its error, for all who wait for the answer.
+// A panic in a lookup becomes its error, for all callers that wait for it.
 func TestPanicIsContained(t *testing.T) {
 	c := newCache[string, int]()
 	for range 2 {

@@ -6,15 +6,17 @@ import (
 	"sync/atomic"
 )
 
-// NewClient asks one of the given servers, "ip:port", until it fails, then the
-// next; or those of the system, if there are none. Unlike a Resolver it remembers
-// no answer, and its limits are its caller's.
+// NewClient returns a resolver that asks one of the servers, "ip:port", until it fails, then the
+// next. Without servers it asks those of the system. Unlike a Resolver it caches nothing; the
+// caller sets the limits.
 func NewClient(servers []string) *net.Resolver {
 	if len(servers) == 0 {
 		return &net.Resolver{PreferGo: true}
 	}
 	var turn atomic.Uint32
-	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+	return &net.Resolver{PreferGo: true, Dial: func(
+		ctx context.Context, network, _ string,
+	) (net.Conn, error) {
 		n := turn.Load()
 		next := func() { turn.CompareAndSwap(n, n+1) }
 		c, err := new(net.Dialer).DialContext(ctx, network, servers[int(n)%len(servers)])
@@ -29,8 +31,8 @@ func NewClient(servers []string) *net.Resolver {
 	}}
 }
 
-// watched hears of a server that does not answer. It embeds the concrete type:
-// net tells datagrams from streams by that.
+// watched notices a server that does not answer. It embeds the concrete type, because package net
+// uses the type to tell datagrams from streams.
 type watched struct {
 	*net.UDPConn
 	failed func()

@@ -1,7 +1,9 @@
-// Package dns asks DNS what the rules want to know: the name of a client,
-// whether a sender's domain exists, and whether a list has a client. What DNS says is untrusted: a name that is
-// no proper domain counts as none. It never asks by itself; a server without
-// such rules needs no DNS.
+// Package dns makes the DNS lookups that the policy rules need: the name of a client, whether a
+// sender's domain exists, and whether a DNS list contains a client.
+//
+// Resolver is the type to start with; the SMTP server calls it during a session. NewClient serves
+// packages that need plain lookups. DNS data is untrusted: an invalid domain name counts as no
+// name. The package makes no lookup on its own, so a server without such rules needs no DNS.
 package dns
 
 import (
@@ -16,21 +18,20 @@ import (
 	"pillarbox/smtp/policy"
 )
 
-// Options are the settings of a Resolver; the zero value is ready for use.
+// Options configure a Resolver. The zero value is valid.
 type Options struct {
-	Servers    []string      // "ip:port", the first preferred; empty: those of the system
-	Timeout    time.Duration // of one query, its second try at half time included; 0 means 5 s
-	Concurrent int           // look-ups at a time, others wait; 0 means 64
+	Servers    []string      // "ip:port", in order of preference; empty: those of the system
+	Timeout    time.Duration // of one query, including its second try at half time; 0 means 5 s
+	Concurrent int           // concurrent lookups, others wait; 0 means 64
 }
 
 const (
-	maxQueries = 3 // in the time of a look-up whose asker sets no limit
-	maxNames   = 4 // PTR records of one address that are looked at
+	maxQueries = 3 // queries that fit into a lookup whose caller sets no deadline
+	maxNames   = 4 // PTR records of one address that are checked
 )
 
-// Resolver asks DNS. Answers are remembered for five minutes, failures for half
-// a minute, whatever their records say. It is safe for concurrent use, and
-// shares nothing with other Resolvers.
+// Resolver makes lookups. It caches answers for five minutes and failures for half a minute,
+// whatever their TTL. It is safe for concurrent use, and shares no state with other Resolvers.
 type Resolver struct {
 	servers []string
 	timeout time.Duration
@@ -46,7 +47,7 @@ type clientName struct {
 	state policy.NameState
 }
 
-// New makes a Resolver.
+// New returns a Resolver.
 func New(opts Options) *Resolver {
 	return &Resolver{
 		servers: opts.Servers,
@@ -59,10 +60,10 @@ func New(opts Options) *Resolver {
 	}
 }
 
-// Name looks up the name of a client (PTR) and whether it leads back to the
-// address (A or AAAA). The name is a domain in lower case without a final dot,
-// and "" unless the state is verified or unverified. Of several names the first
-// that leads back counts. It is failed when ctx ends first.
+// Name looks up the name of a client (PTR) and checks that it resolves to the address (A or AAAA).
+// The name is a domain in lower case without the final dot. It is "" unless the state is verified
+// or unverified. If there are several names, the first that resolves back counts. If ctx ends
+// first, the state is failed.
 func (r *Resolver) Name(ctx context.Context, ip netip.Addr) (name string, state policy.NameState) {
 	ip = ip.Unmap().WithZone("")
 	if !ip.IsValid() {
@@ -82,9 +83,9 @@ func (r *Resolver) Name(ctx context.Context, ip netip.Addr) (name string, state 
 	return answer.name, answer.state
 }
 
-// SenderDomain looks up whether mail to a domain could be delivered: it has an
-// MX, or else an A or AAAA record (RFC 5321 §5.1). A null MX (RFC 7505) makes it
-// missing; an address literal exists. It is failed when ctx ends first.
+// SenderDomain looks up whether mail to a domain can be delivered, that is, whether it has an MX, A
+// or AAAA record (RFC 5321 §5.1). With a null MX (RFC 7505) the domain is missing; an address
+// literal always exists. If ctx ends first, the state is failed.
 func (r *Resolver) SenderDomain(ctx context.Context, domain addr.Domain) policy.DomainState {
 	if domain.IsLiteral() {
 		return policy.DomainExists
@@ -103,8 +104,8 @@ func (r *Resolver) SenderDomain(ctx context.Context, domain addr.Domain) policy.
 	return state
 }
 
-// begin waits for a slot. An answer is for everybody who asks, so a look-up has
-// its asker's deadline but does not end when he goes away.
+// begin waits for a slot. Later callers share the answer, so a lookup keeps its caller's deadline
+// but ignores its cancellation.
 func (r *Resolver) begin(asker context.Context) (ctx context.Context, done func(), err error) {
 	deadline, ok := asker.Deadline()
 	if !ok {
@@ -124,21 +125,21 @@ func (r *Resolver) lookUpName(ctx context.Context, ip netip.Addr) (clientName, e
 	records, err := r.query(ctx).LookupAddr(ctx, ip.String())
 	var names []string
 	for _, record := range records {
-		if name, ok := properName(record); ok && len(names) < maxNames {
+		if name, ok := cleanName(record); ok && len(names) < maxNames {
 			names = append(names, name)
 		}
 	}
 	switch {
 	case len(names) > 0:
 		return r.confirm(ctx, names, ip)
-	case len(records) > 0, isNotFound(err), isRubbish(err):
+	case len(records) > 0, isNotFound(err), isMalformed(err):
 		return clientName{state: policy.NameNone}, nil
 	}
 	return clientName{}, err
 }
 
-// confirm looks for a name that leads back to ip. When DNS fails on one and no
-// other does, nothing is known.
+// confirm looks for a name that resolves to ip. If DNS fails for one name and no other name
+// matches, the result is an error.
 func (r *Resolver) confirm(ctx context.Context, names []string, ip netip.Addr) (clientName, error) {
 	var failed error
 	for _, name := range names {
@@ -163,8 +164,8 @@ func (r *Resolver) lookUpDomain(ctx context.Context, name string) (policy.Domain
 	case err != nil && !isNotFound(err):
 		return "", err
 	}
-	// Asked for both at once, net may report the one that is not there instead
-	// of the one that failed.
+	// With a query for both at once, net may report the missing record type instead of the one that
+	// failed.
 	v4, err4 := r.addresses(ctx, "ip4", name)
 	if len(v4) > 0 {
 		return policy.DomainExists, nil
@@ -190,7 +191,7 @@ func (r *Resolver) has(ctx context.Context, name string, ip netip.Addr) (bool, e
 	return false, err
 }
 
-// addresses returns none, and no error, when there are none.
+// addresses returns no error if there are no addresses.
 func (r *Resolver) addresses(ctx context.Context, network, name string) ([]netip.Addr, error) {
 	all, err := r.query(ctx).LookupNetIP(ctx, network, name)
 	if isNotFound(err) {
@@ -204,15 +205,15 @@ func isNotFound(err error) bool {
 	return ok && dnsErr.IsNotFound
 }
 
-// isRubbish knows net's error for an answer in which no name was valid: unlike
-// all that go wrong on the way, it names no server.
-func isRubbish(err error) bool {
+// isMalformed recognizes net's error for an answer without any valid name. Unlike all network
+// errors it names no server.
+func isMalformed(err error) bool {
 	dnsErr, ok := errors.AsType[*net.DNSError](err)
 	return ok && dnsErr.Server == "" && !dnsErr.IsTimeout && !dnsErr.IsTemporary
 }
 
-// properName makes a name from a record fit for rules, headers and logs.
-func properName(record string) (string, bool) {
+// cleanName makes a name from a record safe for rules, headers and logs.
+func cleanName(record string) (string, bool) {
 	if n := len(record); n > 0 && record[n-1] == '.' {
 		record = record[:n-1]
 	}

@@ -47,12 +47,12 @@ func TestName(t *testing.T) {
 	d.Fail(mailtest.DNSServFail, "forward-fails.example")
 	d.SetPTR(ip("192.0.2.10"), "forward-fails.example", "ten.example")
 	d.SetAddrs("ten.example", ip("192.0.2.10"))
-	d.SetPTR(ip("192.0.2.11")) // the name is there, the record is not
+	d.SetPTR(ip("192.0.2.11")) // the name exists, but not this record type
 	d.SetPTR(ip("192.0.2.12"), "only-six.example")
 	d.SetAddrs("only-six.example", ip("2001:db8::12"))
 	d.SetPTR(ip("192.0.2.13"), "10.0.0.1")
 	d.SetPTR(ip("192.0.2.14"), "n1.example", "n2.example", "n3.example", "n4.example", "n5.example")
-	d.SetAddrs("n5.example", ip("192.0.2.14")) // one too many to be looked at
+	d.SetAddrs("n5.example", ip("192.0.2.14")) // beyond the limit of names
 	for _, c := range []struct {
 		ip, name string
 		state    policy.NameState
@@ -148,7 +148,7 @@ func TestAnswersAreRemembered(t *testing.T) {
 		})
 	}
 	all.Wait()
-	once := d.Asked("broken.example", "MX") // with net's own tries
+	once := d.Asked("broken.example", "MX") // including the tries of package net
 	r.SenderDomain(t.Context(), "broken.example")
 	for _, c := range []struct {
 		name, kind string
@@ -200,7 +200,7 @@ func TestSilenceIsAFailure(t *testing.T) {
 	}
 }
 
-// Who hangs up gets no answer; who comes after him gets the one that came.
+// A caller that cancels gets no answer; a later caller gets the cached one.
 func TestAskerGoesAway(t *testing.T) {
 	r, d := newTest(t)
 	d.SetMX("big.example", "mx.big.example")
@@ -221,7 +221,7 @@ func TestAskerGoesAway(t *testing.T) {
 }
 
 func TestNoServer(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") // nobody answers by UDP
+	l, err := net.Listen("tcp", "127.0.0.1:0") // UDP is not answered
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +232,7 @@ func TestNoServer(t *testing.T) {
 	}
 }
 
-// With all slots taken, a look-up waits until its time is over.
+// With all slots taken, a lookup waits until its deadline.
 func TestSlots(t *testing.T) {
 	d := mailtest.NewDNS(t)
 	d.SetMX("big.example", "mx.big.example")
@@ -257,13 +257,13 @@ func TestSlots(t *testing.T) {
 	all.Wait()
 }
 
-func FuzzProperName(f *testing.F) {
+func FuzzCleanName(f *testing.F) {
 	f.Add("mail.example.")
 	f.Add("a\r\nb.example.")
 	f.Add("[1.2.3.4]")
 	f.Add(strings.Repeat("x.", 200))
 	f.Fuzz(func(t *testing.T, record string) {
-		name, ok := properName(record)
+		name, ok := cleanName(record)
 		if !ok {
 			return
 		}

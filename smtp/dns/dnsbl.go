@@ -11,21 +11,22 @@ import (
 	"pillarbox/smtp/policy"
 )
 
-// maxReason is how much of a list's reason is kept, in octets.
+// maxReason is the maximum length of a list's reason, in octets.
 const maxReason = 200
 
-// listingKey is a question to a list in DNS.
+// listingKey is a question to a DNS list.
 type listingKey struct {
 	ip   netip.Addr
 	zone string
 }
 
-// Listed asks a list in DNS about a host (RFC 5782): the address turned round,
-// below the list's domain. Only answers in 127.0.0.0/8 are any; those by which
-// lists say that they answer no questions of ours, 127.0.0.1 and 127.255.255.0/24,
-// make the state failed. The text is the list's reason, printable ASCII and often
-// empty. The state is failed too when ctx ends first.
-func (r *Resolver) Listed(ctx context.Context, ip netip.Addr, zone string) (answer []netip.Addr, text string, state policy.ListState) {
+// Listed asks a DNS list about a host (RFC 5782): it looks up the reversed address below the list's
+// zone. Only answers in 127.0.0.0/8 count. With 127.0.0.1 and 127.255.255.0/24 a list refuses our
+// queries; the state is then failed, as it is if ctx ends first. text is the list's reason, in
+// printable ASCII and often empty.
+func (r *Resolver) Listed(ctx context.Context, ip netip.Addr, zone string) (
+	answer []netip.Addr, text string, state policy.ListState,
+) {
 	ip = ip.Unmap().WithZone("")
 	if !ip.IsValid() {
 		return nil, "", policy.ListedNot
@@ -44,8 +45,8 @@ func (r *Resolver) Listed(ctx context.Context, ip netip.Addr, zone string) (answ
 	return slices.Clone(l.Answer), l.Text, l.State
 }
 
-// Listings asks several lists at once, and returns what each said in their order;
-// it is never nil.
+// Listings asks several lists concurrently and returns the results in the order of zones. The
+// result is never nil.
 func (r *Resolver) Listings(ctx context.Context, ip netip.Addr, zones []string) []policy.Listing {
 	all := make([]policy.Listing, len(zones))
 	var asking sync.WaitGroup
@@ -68,7 +69,7 @@ func (r *Resolver) lookUpListing(ctx context.Context, name string) (policy.Listi
 	refused := false
 	for _, ip := range records {
 		switch ip = ip.Unmap(); {
-		case meansRefused(ip):
+		case isRefusalCode(ip):
 			refused = true
 		case ip.IsLoopback():
 			l.Answer = append(l.Answer, ip)
@@ -84,16 +85,15 @@ func (r *Resolver) lookUpListing(ctx context.Context, name string) (policy.Listi
 	return l, nil
 }
 
-// meansRefused knows the answers that are not about the host: all the world is
-// "listed" for a name server that asks too much.
-func meansRefused(ip netip.Addr) bool {
+// isRefusalCode recognizes answers that say nothing about the host: some lists return them for
+// every address to a name server that sends too many queries.
+func isRefusalCode(ip netip.Addr) bool {
 	return ip == netip.AddrFrom4([4]byte{127, 0, 0, 1}) || refusals.Contains(ip)
 }
 
 var refusals = netip.MustParsePrefix("127.255.255.0/24")
 
-// reason is the TXT record beside a listing. It is for people, so nobody waits
-// long for it.
+// reason returns the TXT record of a listing. It is only informative, so the wait for it is short.
 func (r *Resolver) reason(ctx context.Context, name string) string {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout/2+time.Millisecond)
 	defer cancel()
@@ -110,8 +110,8 @@ func (r *Resolver) reason(ctx context.Context, name string) string {
 	return text[:min(len(text), maxReason)]
 }
 
-// reversed is the address as a name, the last octet or nibble first, with a dot
-// behind each (RFC 5782 §2.1, §2.4).
+// reversed returns the address as a name, last octet or nibble first, with a dot after each (RFC
+// 5782 §2.1, §2.4).
 func reversed(ip netip.Addr) string {
 	const hex = "0123456789abcdef"
 	octets := ip.AsSlice()

@@ -24,7 +24,7 @@ func TestListed(t *testing.T) {
 	list("7.113.0.203.zen.example", "127.0.0.4", "127.0.0.2")
 	d.SetTXT("7.113.0.203.zen.example", "see https://zen.example/\r\n"+strings.Repeat("x", 220))
 	list("8.113.0.203.zen.example", "127.0.0.3")
-	list("9.113.0.203.zen.example", "192.0.2.1") // a domain that was sold
+	list("9.113.0.203.zen.example", "192.0.2.1") // a list whose domain was sold
 	list("10.113.0.203.zen.example", "127.255.255.254")
 	list("11.113.0.203.zen.example", "127.0.0.1")
 	list("12.113.0.203.zen.example", "127.0.0.2", "192.0.2.1", "127.255.255.254")
@@ -64,7 +64,7 @@ func TestListed(t *testing.T) {
 	}
 }
 
-// What one session asked, the next one knows; of each list.
+// Results are cached for the next session, separately for each list.
 func TestListedIsRemembered(t *testing.T) {
 	r, d := newTest(t)
 	d.SetAddrs("7.113.0.203.zen.example", ip("127.0.0.2"))
@@ -77,7 +77,7 @@ func TestListedIsRemembered(t *testing.T) {
 	}
 }
 
-// A list that does not answer leaves what the others say.
+// A list that does not answer does not affect the results of others.
 func TestListings(t *testing.T) {
 	d := mailtest.NewDNS(t)
 	r := New(Options{Servers: servers(d), Timeout: 200 * time.Millisecond})

@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// query returns a resolver for one query of the look-up that ctx belongs to: its
-// first try goes to the first server, the next to the next.
+// query returns a resolver for one query of the lookup with context ctx. Each try goes to the next
+// server.
 func (r *Resolver) query(ctx context.Context) *net.Resolver {
 	var tried atomic.Int32
 	end := time.Now().Add(r.timeout)
 	return &net.Resolver{
 		PreferGo: true,
-		// The context that net passes ends when the system's resolv.conf says.
+		// The context from net is ignored: it ends by the timeout in the system's resolv.conf.
 		Dial: func(_ context.Context, network, server string) (net.Conn, error) {
 			if len(r.servers) == 0 {
 				return r.dial(ctx, end, network, server)
 			}
 			try := tried.Load()
-			if network == "udp" { // TCP is for what the same server cut short
+			if network == "udp" { // TCP repeats a truncated answer with the same server
 				try = tried.Add(1)
 			}
 			return r.dial(ctx, end, network, r.servers[int(max(try-1, 0))%len(r.servers)])
@@ -28,8 +28,10 @@ func (r *Resolver) query(ctx context.Context) *net.Resolver {
 	}
 }
 
-// dial gives one try its time, and keeps net from changing it.
-func (r *Resolver) dial(ctx context.Context, end time.Time, network, server string) (net.Conn, error) {
+// dial sets the deadline of one try and prevents net from changing it.
+func (r *Resolver) dial(
+	ctx context.Context, end time.Time, network, server string,
+) (net.Conn, error) {
 	if half := time.Now().Add(r.timeout / 2); half.Before(end) {
 		end = half
 	}
@@ -44,7 +46,7 @@ func (r *Resolver) dial(ctx context.Context, end time.Time, network, server stri
 		c.Close()
 		return nil, err
 	}
-	// net tells datagrams from streams by the type.
+	// net uses the type to tell datagrams from streams.
 	if u, ok := c.(*net.UDPConn); ok {
 		return datagrams{u}, nil
 	}

@@ -8,15 +8,15 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// Octets of a foreign text that are passed on. A line of a message ends at 998
-// (RFC 5322 §2.1.1), its field name and folding included.
+// Limits on untrusted text in a report, in octets. A line of a message has at most 998 (RFC 5322
+// §2.1.1), with field name and folding.
 const (
 	maxWords = 900
 	maxTitle = 200
 )
 
-// oneLine makes a foreign text fit for a place within a line: whatever could end
-// the line, hide or turn round what follows is gone.
+// oneLine makes untrusted text safe within a line. It removes what could end the line, hide text or
+// reverse it.
 func oneLine(s string, limit int) string {
 	s = strings.Map(func(r rune) rune {
 		if unicode.Is(unicode.Cf, r) {
@@ -28,7 +28,7 @@ func oneLine(s string, limit int) string {
 	return strings.TrimSpace(cut(strings.Join(strings.FieldsFunc(s, blank), " "), limit))
 }
 
-// cut shortens to a number of octets, between characters.
+// cut shortens s to at most limit octets, between characters.
 func cut(s string, limit int) string {
 	if len(s) <= limit {
 		return s
@@ -39,8 +39,8 @@ func cut(s string, limit int) string {
 	return s[:limit]
 }
 
-// addressText is an address within a line. Unlike in other texts each space in
-// it counts.
+// addressText makes an address safe within a line. It keeps every space, because spaces count in
+// addresses.
 func addressText(s string) string { return printable(s, maxWords) }
 
 func printable(s string, limit int) string {
@@ -65,8 +65,7 @@ func isASCII(s string) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
 }
 
-// token keeps what may stand in a Message-ID, an address type or a host name
-// alike.
+// token keeps the characters that may occur in a Message-ID, an address type and a host name.
 func token(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -77,7 +76,7 @@ func token(s string) string {
 	}, cut(s, maxTitle))
 }
 
-// hostText is a host name, an address literal, or what a client said it were.
+// hostText returns a host name or address literal; other text from a client is made safe.
 func hostText(s string) string {
 	if d, err := addr.ParseDomain(s); err == nil {
 		return string(d)
@@ -85,8 +84,7 @@ func hostText(s string) string {
 	return toASCII(oneLine(s, maxTitle))
 }
 
-// fold writes a header field, broken between words at 76 columns where that is
-// possible (RFC 5322 §2.2.3).
+// fold writes a header field, folded between words at 76 columns where possible (RFC 5322 §2.2.3).
 func fold(b *strings.Builder, name, value string) {
 	b.WriteString(name + ":")
 	column := len(name) + 1

@@ -17,14 +17,12 @@ import (
 	"pillarbox/smtp"
 )
 
-// ErrNoReport is the class of the errors of Compose and Envelope that say that
-// this Report can never be one.
+// ErrNoReport means that this Report can never be composed. Errors of Compose and Envelope wrap it.
 var ErrNoReport = errors.New("no delivery report can be made")
 
-// Envelope is the envelope that the report travels in: from the null
-// reverse-path, and with NOTIFY=NEVER, so that no report about a report arises
-// (RFC 3461 §6.1, RFC 5321 §4.5.5). It reads the original to know whether the
-// report needs 8BITMIME.
+// Envelope returns the envelope of the report. It has the null reverse-path and NOTIFY=NEVER, so
+// that no report about a report arises (RFC 3461 §6.1, RFC 5321 §4.5.5). Envelope reads the
+// original to find out whether the report needs 8BITMIME.
 func (r *Report) Envelope() (smtp.Envelope, error) {
 	l, err := r.lay()
 	if err != nil {
@@ -37,9 +35,9 @@ func (r *Report) Envelope() (smtp.Envelope, error) {
 	}, nil
 }
 
-// Compose writes the report as a complete message with CRLF line ends. The
-// original is read twice, and streamed. An error is of the class ErrNoReport,
-// w's, or that of an original that fails the second time.
+// Compose writes the report as a complete message with CRLF line ends. It reads the original twice
+// and streams it. An error wraps ErrNoReport, or comes from w, or from the original if only its
+// second reading fails.
 func Compose(w io.Writer, r Report) error {
 	l, err := r.lay()
 	if err != nil {
@@ -58,12 +56,12 @@ func Compose(w io.Writer, r Report) error {
 	return out.Flush()
 }
 
-// layout is what every part of a report must know of the others.
+// layout is the information that all parts of a report share.
 type layout struct {
 	phrases  phrases
 	boundary string
 	original original
-	global   bool // addresses in UTF-8: the status part is that of RFC 6533
+	global   bool // with UTF-8 addresses: the status part follows RFC 6533
 }
 
 func (l layout) eight() bool { return l.global || l.original.eight }
@@ -79,7 +77,8 @@ func (r *Report) lay() (layout, error) {
 	}
 	l := layout{phrases: phrasesIn(r.Language), global: !r.To.IsASCII() || !r.sender().IsASCII()}
 	for _, rcpt := range r.Recipients {
-		l.global = l.global || !isASCII(addressText(rcpt.Final.String())) || !isASCII(addressText(rcpt.ORcpt))
+		l.global = l.global || !isASCII(addressText(rcpt.Final.String())) ||
+			!isASCII(addressText(rcpt.ORcpt))
 	}
 	for try := 0; ; try++ {
 		l.boundary = r.boundary(try)
@@ -89,9 +88,8 @@ func (r *Report) lay() (layout, error) {
 	}
 }
 
-// boundary begins with what quoted-printable text cannot contain (RFC 2045
-// §6.7); where the original, by intent, has it at the beginning of a line, the
-// next one is tried.
+// boundary starts with "=_", which quoted-printable text cannot contain (RFC 2045 §6.7). A hostile
+// original may have the boundary at the start of a line; try selects another one.
 func (r *Report) boundary(try int) string {
 	sum := sha256.Sum256([]byte(r.ID + "\x00" + r.Hostname + "\x00" + strconv.Itoa(try)))
 	return "=_" + hex.EncodeToString(sum[:16])
@@ -104,8 +102,7 @@ func (r *Report) sender() addr.Address {
 	return r.From
 }
 
-// host is the name of this server, or one that can stand for it: a report with
-// an odd name is better than none.
+// host returns the server's name, or a substitute: a report with an odd name is better than none.
 func (r *Report) host() string {
 	if d, err := addr.ParseDomain(r.Hostname); err == nil {
 		return string(d)
@@ -126,14 +123,15 @@ func (r *Report) header(l layout) string {
 	fold(&b, "Message-ID", "<"+token(r.ID)+"@"+r.host()+">")
 	fold(&b, "Auto-Submitted", "auto-replied")
 	fold(&b, "MIME-Version", "1.0")
-	b.WriteString("Content-Type: multipart/report; report-type=delivery-status;\r\n boundary=\"" + l.boundary + "\"\r\n")
+	b.WriteString("Content-Type: multipart/report; report-type=delivery-status;\r\n" +
+		" boundary=\"" + l.boundary + "\"\r\n")
 	if l.eight() {
 		fold(&b, "Content-Transfer-Encoding", "8bit")
 	}
 	return b.String()
 }
 
-// worst is the action that the subject tells of.
+// worst returns the action that the subject names.
 func (r *Report) worst() Action {
 	for _, action := range actions() {
 		for _, rcpt := range r.Recipients {
@@ -145,7 +143,7 @@ func (r *Report) worst() Action {
 	return Failed
 }
 
-// actions are in the order in which a person wants to hear of them.
+// actions returns the actions in the order of their importance to the reader.
 func actions() []Action { return []Action{Failed, Delayed, Delivered, Relayed, Expanded} }
 
 func (l layout) begin(b *strings.Builder, mediaType, encoding string) {

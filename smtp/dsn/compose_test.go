@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"pillarbox/etc/lab/dsntest"
 	"pillarbox/mailstore/addr"
 	"pillarbox/smtp"
 )
@@ -51,7 +52,7 @@ func scenarios() map[string]Report {
 		Result: smtp.Result{Reply: smtp.Reply{Code: 451, Enhanced: [3]int{4, 4, 1}, Text: "No answer"}}})
 	delay.RetryUntil = at(4).AddDate(0, 0, 2)
 	mixed := report(
-		Recipient{Final: at2("bob"), Action: Delivered, Result: smtp.Result{Fate: smtp.Delivered}},
+		Recipient{Final: at2("bob"), Action: Delivered, Result: smtp.Result{Status: smtp.Delivered}},
 		Recipient{Final: at2("carla"), Action: Relayed, Result: said(250, [3]int{2, 0, 0}, "queued")},
 		Recipient{Final: at2("all"), Action: Expanded},
 	)
@@ -94,7 +95,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// Every line of a report is one that any server takes (RFC 5321 §4.5.3.1.6).
+// checkLines: every server must accept the lines of a report (RFC 5321 §4.5.3.1.6).
 func checkLines(t testing.TB, text string) {
 	t.Helper()
 	if !strings.HasSuffix(text, "\r\n") {
@@ -113,7 +114,7 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// Whatever strangers say, the report has our fields and parts and no others.
+// TestInjection: untrusted text adds no field and no part to the report.
 func TestInjection(t *testing.T) {
 	for _, evil := range []string{
 		"x\r\nBcc: victim@other.example\r\n\r\nbody", "x\nFinal-Recipient: rfc822; other", "x\rAction: delivered", "\r\n\r\n--=_\r\n",
@@ -136,8 +137,8 @@ func TestInjection(t *testing.T) {
 				t.Errorf("%.40q made the field %s: %q", evil, name, values)
 			}
 		}
-		p, err := Parse(strings.NewReader(text))
-		if err != nil || len(p.Recipients) != 1 || p.Recipients[0].Action != Failed || p.Recipients[0].Status != [3]int{5, 0, 0} {
+		p, err := dsntest.Parse(strings.NewReader(text))
+		if err != nil || len(p.Recipients) != 1 || p.Recipients[0].Action != string(Failed) || p.Recipients[0].Status != [3]int{5, 0, 0} {
 			t.Errorf("%.40q: %v, %+v", evil, err, p)
 		}
 		before, _, ok := strings.Cut(text, "Content-Type: message/rfc822\r\n")
@@ -159,7 +160,7 @@ func TestBoundaryInOriginal(t *testing.T) {
 	if strings.Contains(strings.SplitN(text, "\r\n\r\n", 2)[0], r.boundary(0)) {
 		t.Error("the boundary stands in the original")
 	}
-	if p, err := Parse(strings.NewReader(text)); err != nil || len(p.Recipients) != 1 || !strings.Contains(text, fake) {
+	if p, err := dsntest.Parse(strings.NewReader(text)); err != nil || len(p.Recipients) != 1 || !strings.Contains(text, fake) {
 		t.Errorf("%+v, %v", p, err)
 	}
 }
@@ -220,7 +221,7 @@ func TestOriginalFails(t *testing.T) {
 	gone := errors.New("gone")
 	r := report(Recipient{Final: at2("bob"), Action: Failed})
 	r.Original = func() (io.ReadCloser, error) { return nil, gone }
-	if p, err := Parse(strings.NewReader(compose(t, r))); err != nil || p.Returned != "" || len(p.Recipients) != 1 {
+	if p, err := dsntest.Parse(strings.NewReader(compose(t, r))); err != nil || p.Returned != "" || len(p.Recipients) != 1 {
 		t.Errorf("%+v, %v", p, err)
 	}
 	opens := 0
@@ -249,7 +250,7 @@ func TestNoReport(t *testing.T) {
 	}
 }
 
-// Each trouble has words in each language.
+// Each trouble has a text in each language.
 func TestHints(t *testing.T) {
 	for _, language := range []Language{English, German} {
 		hints := phrasesIn(language).hints
@@ -269,7 +270,7 @@ func TestHints(t *testing.T) {
 	}
 }
 
-// A report to an international address travels with SMTPUTF8 (RFC 6533 §5).
+// A report to an international address needs SMTPUTF8 (RFC 6533 §5).
 func TestInternationalSender(t *testing.T) {
 	r := report(Recipient{Final: at2("bob"), Action: Failed, Result: said(550, [3]int{5, 1, 1}, "größer")})
 	r.To.Local, r.Original = "änna", nil

@@ -11,23 +11,21 @@ import (
 	"unicode/utf8"
 )
 
-// maxHeader is how much of the header of an original is returned, in octets.
+// maxHeader limits how much of an original's header is returned, in octets.
 const maxHeader = 64 << 10
 
-// original is what must be known of the original before the first line of the
-// report is written.
+// original has the properties of the original that the report's first lines depend on.
 type original struct {
 	present bool
-	whole   bool   // all of it goes back, not only its header
-	length  int64  // octets from its beginning that go back
-	eight   bool   // there are 8-bit octets in what goes back
-	utf8    bool   // in its header, too
-	subject string // decoded, one line
-	clash   bool   // a line of it looks like the boundary
+	whole   bool   // all of it is returned, not only the header
+	length  int64  // octets that are returned, from the beginning
+	eight   bool   // the returned part has 8-bit octets
+	utf8    bool   // its header has them too
+	subject string // decoded, on one line
+	clash   bool   // a line looks like the boundary
 }
 
-// survey reads the original through. Trouble with it is no reason to keep the
-// report back, so it only makes the original absent.
+// survey reads the original. If that fails, the report is made without the original.
 func (r *Report) survey(boundary string) original {
 	if r.Original == nil {
 		return original{}
@@ -37,31 +35,33 @@ func (r *Report) survey(boundary string) original {
 		return original{}
 	}
 	defer f.Close()
-	s := surveyor{delimiter: []byte("--" + boundary), inHeader: true, whole: r.wantsWhole(), limit: r.MaxReturn}
+	s := surveyor{
+		delimiter: []byte("--" + boundary), inHeader: true, whole: r.wantsWhole(), limit: r.MaxReturn,
+	}
 	if s.read(bufio.NewReaderSize(f, 16<<10)) != nil {
 		return original{}
 	}
 	return s.result()
 }
 
-// wantsWhole is RFC 3461 §4.3: RET concerns failures only, and of what was
-// delivered the header is enough.
+// wantsWhole reports whether the whole original is returned. RET applies to failures only (RFC 3461
+// §4.3); otherwise the header is enough.
 func (r *Report) wantsWhole() bool {
-	failed := slices.ContainsFunc(r.Recipients, func(rcpt Recipient) bool { return rcpt.action() == Failed })
-	return failed && !strings.EqualFold(r.Ret, "HDRS") && r.OriginalSize <= r.MaxReturn
+	isFailed := func(rcpt Recipient) bool { return rcpt.action() == Failed }
+	return slices.ContainsFunc(r.Recipients, isFailed) && !strings.EqualFold(r.Ret, "HDRS") && r.OriginalSize <= r.MaxReturn
 }
 
 // surveyor reads a message line by line, and long lines in pieces.
 type surveyor struct {
 	delimiter []byte
-	whole     bool  // the body is read too
-	limit     int64 // octets of the whole
+	whole     bool  // read the body too
+	limit     int64 // octets of the whole message
 
-	all       original  // what has been read so far
-	header    *original // what can go back of the header, once that is known
+	all       original  // what was read so far
+	header    *original // the part of the header that can be returned; nil: not known yet
 	inHeader  bool
 	inSubject bool
-	field     []byte // the Subject field as it stands
+	field     []byte // the Subject field, undecoded
 }
 
 func (s *surveyor) result() original {
@@ -105,14 +105,14 @@ func (s *surveyor) take(piece []byte, atStart bool) {
 		s.endHeader()
 	}
 	s.all.length += int64(len(piece))
-	s.all.eight = s.all.eight || bytes.ContainsFunc(piece, func(r rune) bool { return r >= utf8.RuneSelf })
+	is8Bit := func(r rune) bool { return r >= utf8.RuneSelf }
+	s.all.eight = s.all.eight || bytes.ContainsFunc(piece, is8Bit)
 	s.all.utf8 = s.all.utf8 || s.inHeader && s.all.eight
 	s.all.clash = s.all.clash || atStart && bytes.HasPrefix(piece, s.delimiter)
 	s.whole = s.whole && s.all.length <= s.limit
 }
 
-// endHeader is called where the header ends, and where what may go back of it
-// does.
+// endHeader is called at the end of the header, or at maxHeader if that comes first.
 func (s *surveyor) endHeader() {
 	if s.header == nil {
 		s.header = new(s.all)
@@ -121,7 +121,8 @@ func (s *surveyor) endHeader() {
 
 func (s *surveyor) takeSubject(piece []byte, atStart bool) {
 	if atStart && len(piece) > 0 && piece[0] != ' ' && piece[0] != '\t' {
-		s.inSubject = len(s.field) == 0 && len(piece) > 8 && strings.EqualFold(string(piece[:8]), "Subject:")
+		s.inSubject = len(s.field) == 0 && len(piece) > 8 &&
+			strings.EqualFold(string(piece[:8]), "Subject:")
 	}
 	if s.inSubject && len(s.field)+len(piece) < 4096 {
 		s.field = append(s.field, piece...)
@@ -137,7 +138,7 @@ func decodeSubject(field []byte) string {
 	return oneLine(text, maxTitle)
 }
 
-// mediaType of the part with the original (RFC 3462 §2, RFC 6533 §4).
+// mediaType is the media type of the part with the original (RFC 3462 §2, RFC 6533 §4).
 func (o original) mediaType() string {
 	switch {
 	case o.whole && o.utf8:

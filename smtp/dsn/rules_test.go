@@ -24,7 +24,7 @@ func TestWanted(t *testing.T) {
 	}
 }
 
-func TestOwed(t *testing.T) {
+func TestRequired(t *testing.T) {
 	anna := addr.Address{Local: "anna", Domain: "office.example"}
 	all := []string{"SUCCESS", "FAILURE", "DELAY"}
 	for name, tt := range map[string]struct {
@@ -33,23 +33,23 @@ func TestOwed(t *testing.T) {
 		result smtp.Result
 		want   Action
 	}{
-		"failure, nothing said":       {anna, nil, smtp.Result{Fate: smtp.Failed}, Failed},
-		"failure, wanted":             {anna, []string{"FAILURE"}, smtp.Result{Fate: smtp.Failed}, Failed},
-		"failure, not wanted":         {anna, []string{"SUCCESS"}, smtp.Result{Fate: smtp.Failed}, None},
-		"failure, never":              {anna, []string{"NEVER"}, smtp.Result{Fate: smtp.Failed}, None},
-		"failure that the peer knows": {anna, nil, smtp.Result{Fate: smtp.Failed, MTA: "mx", KnowsDSN: true}, Failed},
+		"failure, nothing said":       {anna, nil, smtp.Result{Status: smtp.Failed}, Failed},
+		"failure, wanted":             {anna, []string{"FAILURE"}, smtp.Result{Status: smtp.Failed}, Failed},
+		"failure, not wanted":         {anna, []string{"SUCCESS"}, smtp.Result{Status: smtp.Failed}, None},
+		"failure, never":              {anna, []string{"NEVER"}, smtp.Result{Status: smtp.Failed}, None},
+		"failure that the peer knows": {anna, nil, smtp.Result{Status: smtp.Failed, MTA: "mx", KnowsDSN: true}, Failed},
 		"delay, nothing said":         {anna, nil, smtp.Result{}, Delayed},
 		"delay, not wanted":           {anna, []string{"FAILURE"}, smtp.Result{}, None},
-		"mailbox, nothing said":       {anna, nil, smtp.Result{Fate: smtp.Delivered}, None},
-		"mailbox, wanted":             {anna, all, smtp.Result{Fate: smtp.Delivered}, Delivered},
-		"peer reports itself":         {anna, all, smtp.Result{Fate: smtp.Delivered, MTA: "mx", KnowsDSN: true}, None},
-		"peer does not":               {anna, all, smtp.Result{Fate: smtp.Delivered, MTA: "mx"}, Relayed},
-		"peer does not, nothing said": {anna, nil, smtp.Result{Fate: smtp.Delivered, MTA: "mx"}, None},
-		"null, failure":               {addr.Address{}, all, smtp.Result{Fate: smtp.Failed}, None},
+		"mailbox, nothing said":       {anna, nil, smtp.Result{Status: smtp.Delivered}, None},
+		"mailbox, wanted":             {anna, all, smtp.Result{Status: smtp.Delivered}, Delivered},
+		"peer reports itself":         {anna, all, smtp.Result{Status: smtp.Delivered, MTA: "mx", KnowsDSN: true}, None},
+		"peer does not":               {anna, all, smtp.Result{Status: smtp.Delivered, MTA: "mx"}, Relayed},
+		"peer does not, nothing said": {anna, nil, smtp.Result{Status: smtp.Delivered, MTA: "mx"}, None},
+		"null, failure":               {addr.Address{}, all, smtp.Result{Status: smtp.Failed}, None},
 		"null, delay":                 {addr.Address{}, all, smtp.Result{}, None},
-		"null, success":               {addr.Address{}, all, smtp.Result{Fate: smtp.Delivered}, None},
+		"null, success":               {addr.Address{}, all, smtp.Result{Status: smtp.Delivered}, None},
 	} {
-		if got := Owed(smtp.Envelope{From: tt.from}, smtp.Recipient{Notify: tt.notify}, tt.result); got != tt.want {
+		if got := Required(smtp.Envelope{From: tt.from}, smtp.Recipient{Notify: tt.notify}, tt.result); got != tt.want {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}
 	}

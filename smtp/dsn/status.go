@@ -9,7 +9,7 @@ import (
 	"pillarbox/smtp"
 )
 
-// statusPart is the part for programs (RFC 3464 §2).
+// statusPart returns the machine-readable part (RFC 3464 §2).
 func (r *Report) statusPart(l layout) string {
 	var b strings.Builder
 	if l.global {
@@ -52,8 +52,8 @@ func (f fields) time(name string, t time.Time) {
 	}
 }
 
-// recipient writes one group (RFC 3464 §2.3). The addresses are not folded: the
-// spaces of a quoted local part count.
+// recipient writes the fields of one recipient (RFC 3464 §2.3). Addresses are not folded, because
+// spaces in a quoted local part count.
 func (f fields) recipient(rcpt Recipient, retryUntil time.Time) {
 	if original := addressText(rcpt.ORcpt); original != "" {
 		kind := strings.ToLower(token(cut(rcpt.ORcptType, 20)))
@@ -79,7 +79,7 @@ func (f fields) recipient(rcpt Recipient, retryUntil time.Time) {
 	}
 }
 
-// addressType is RFC 3464 §2.1.2, RFC 6533 §3.
+// addressType returns the address type (RFC 3464 §2.1.2, RFC 6533 §3).
 func addressType(address string) string {
 	if isASCII(address) {
 		return "rfc822"
@@ -87,7 +87,7 @@ func addressType(address string) string {
 	return "utf-8"
 }
 
-// action is one of ours: what nobody knows is no success.
+// action returns the recipient's action. Unknown actions count as failures.
 func (rcpt Recipient) action() Action {
 	if slices.Contains(actions(), rcpt.Action) {
 		return rcpt.Action
@@ -95,9 +95,8 @@ func (rcpt Recipient) action() Action {
 	return Failed
 }
 
-// status is the enhanced code that the server gave, or the least that can be
-// said. Its class fits the action; a failure may be of class 4: somebody gave up
-// (RFC 3464 §2.3.4).
+// status returns the server's enhanced status code if its class fits the action, otherwise a
+// generic code. A failure may have class 4: the queue gave up (RFC 3464 §2.3.4).
 func (rcpt Recipient) status() [3]int {
 	reply, class := rcpt.Result.Reply, 2
 	switch rcpt.action() {
@@ -121,7 +120,7 @@ func (rcpt Recipient) status() [3]int {
 	return status
 }
 
-// words are a reply as it was given on the wire, on one line.
+// words returns a reply as on the wire, but on one line.
 func words(reply smtp.Reply) string {
 	var b strings.Builder
 	if reply.Code >= 200 && reply.Code <= 599 {

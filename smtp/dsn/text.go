@@ -7,24 +7,23 @@ import (
 	"unicode/utf8"
 )
 
-// phrases are the words of the part for people in one language. Those with %s
-// take what their name says.
+// phrases are the phrases of the text part in one language. Comments name the value for %s.
 type phrases struct {
-	from    string // ASCII: it stands in a header
+	from    string // ASCII, because it is in a header field
 	subject map[Action]string
-	intro   string // host
+	intro   string // the host
 	about   string // label of the original's subject
 	sent    string // label of its date
 	group   map[Action]string
 	goesOn  string // a time
-	waiting string // without a time
+	waiting string // used instead of goesOn without a time
 	resend  string
 
-	wroteTo  string // address
+	wroteTo  string // an address
 	gaveUp   string
-	said     string // server
+	said     string // a server
 	weSay    string
-	ourWords bool // replies of this server are in this language
+	ourWords bool // this server's replies are in this language
 	reason   string
 	todo     string
 	details  string
@@ -41,7 +40,7 @@ func phrasesIn(language Language) phrases {
 	return english()
 }
 
-// text is the part for people, with "\n" line ends.
+// text returns the text part, with "\n" line ends.
 func (r *Report) text(l layout) string {
 	p := l.phrases
 	t := &page{}
@@ -70,7 +69,7 @@ func (r *Report) text(l layout) string {
 
 func (p phrases) date(t time.Time) string { return t.Format(p.dateForm) }
 
-// group tells of all recipients for whom the same happened.
+// group writes about all recipients with the same action.
 func (r *Report) group(t *page, p phrases, action Action) {
 	first := true
 	for _, rcpt := range r.Recipients {
@@ -113,7 +112,8 @@ func (rcpt Recipient) tell(t *page, p phrases) {
 		t.lines(8, p.reason+" "+h.meaning)
 	}
 	server := hostText(rcpt.Result.MTA)
-	if words := words(rcpt.Result.Reply); words != "" && (server != "" || p.ourWords || h.meaning == "") {
+	words := words(rcpt.Result.Reply)
+	if words != "" && (server != "" || p.ourWords || h.meaning == "") {
 		label := p.weSay
 		if server != "" {
 			label = fmt.Sprintf(p.said, server)
@@ -125,7 +125,7 @@ func (rcpt Recipient) tell(t *page, p phrases) {
 	}
 }
 
-// page is text in lines of 72 columns where words allow it.
+// page is text in lines of up to 72 columns; longer words are not split.
 type page struct{ strings.Builder }
 
 func (t *page) blank() { t.WriteByte('\n') }
@@ -141,8 +141,8 @@ func (t *page) verbatim(indent int, text string) {
 	t.WriteString(strings.Repeat(" ", indent) + text + "\n")
 }
 
-// lines wraps text; further lines stand two columns deeper where text is
-// indented, so that no words of strangers pass for ours.
+// lines writes wrapped text. If the text is indented, further lines are indented by two more
+// columns, so that untrusted text cannot pass for the report's own.
 func (t *page) lines(indent int, text string) {
 	margin := strings.Repeat(" ", indent)
 	line := margin

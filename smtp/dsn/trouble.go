@@ -1,7 +1,6 @@
 package dsn
 
-// trouble is what went wrong, as far as a sender must tell one thing from
-// another.
+// trouble is a kind of failure. Kinds with different advice for the sender are separate.
 type trouble int
 
 const (
@@ -28,11 +27,10 @@ const (
 	refused
 )
 
-// hint says in plain words what a trouble is, and what the sender can do.
+// hint explains a trouble and says what the sender can do.
 type hint struct{ meaning, advice string }
 
-// troubleOf reads an enhanced status code (RFC 3463, and the registry that RFC
-// 5248 began).
+// troubleOf maps an enhanced status code (RFC 3463 and the registry of RFC 5248) to a trouble.
 func troubleOf(status [3]int) trouble {
 	switch detail := status[2]; status[1] {
 	case 1:

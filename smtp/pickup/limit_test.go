@@ -19,7 +19,7 @@ func (e *endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestLimitIsOne reads more than may be in the ways in which the rest of the server does.
+// TestLimitIsOne reads too large a message in all the ways that the server reads messages.
 func TestLimitIsOne(t *testing.T) {
 	copied := func(r io.Reader) (int, error) {
 		var b bytes.Buffer
@@ -37,7 +37,8 @@ func TestLimitIsOne(t *testing.T) {
 				t.Errorf("%s, limit %d: got %d octets, %v", name, limit, n, err)
 			}
 			just := strings.NewReader(strings.Repeat("x", int(limit)))
-			if n, err := copied(wrap(&limited{r: just, limit: limit})); err != nil || int64(n) != limit {
+			if n, err := copied(wrap(&limited{r: just, limit: limit})); err != nil ||
+				int64(n) != limit {
 				t.Errorf("%s, as much as the limit %d: %d octets, %v", name, limit, n, err)
 			}
 		}

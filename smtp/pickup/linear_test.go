@@ -9,9 +9,9 @@ import (
 	"pillarbox/etc/lab/mailtest"
 )
 
-func TestLetterLinear(t *testing.T) {
+func TestMessageLinear(t *testing.T) {
 	mailtest.Linear(t, func(text string) {
-		for _, read := range []func(io.Reader) (*Letter, error){ReadFile, ReadInput} {
+		for _, read := range []func(io.Reader) (*Message, error){ReadFile, ReadInput} {
 			l, err := read(strings.NewReader("X-Sender: <>\r\nFrom: a@b.example\r\n" + text))
 			if err != nil {
 				continue
@@ -25,5 +25,6 @@ func TestLetterLinear(t *testing.T) {
 }
 
 func TestListLinear(t *testing.T) {
-	mailtest.Linear(t, func(text string) { ParseList(text, "office.example") }, mailtest.Values()...)
+	mailtest.Linear(t, func(text string) { ParseList(text, "office.example") },
+		mailtest.Values()...)
 }

@@ -5,19 +5,19 @@ import (
 	"io"
 )
 
-// lineEnds gives every line the end CRLF, whether it had LF, CRLF, a lone CR, or the CR CR LF that old programs write, and
-// the last line one if it has none.
+// lineEnds converts all line ends to CRLF: LF, CRLF, a lone CR, and the CR CR LF of some old
+// programs. It adds a line end to the last line if that has none.
 type lineEnds struct {
 	r    io.Reader
 	in   []byte
 	out  []byte // converted, not yet read
 	buf  []byte // the memory of out
-	crs  int    // CRs that wait for what follows
-	open bool   // the line that was written last has no end yet
+	crs  int    // CRs before an octet not yet read
+	open bool   // the last written line has no end yet
 	err  error
 }
 
-// maxCRs bounds the CRs that are looked at together.
+// maxCRs is the maximum number of consecutive CRs that are treated as one group.
 const maxCRs = 8
 
 func newLineEnds(r io.Reader) *lineEnds { return &lineEnds{r: r, in: make([]byte, 16<<10)} }
@@ -57,7 +57,7 @@ func (l *lineEnds) convert(out, in []byte) []byte {
 	return out
 }
 
-// endLines turns the CRs that were no part of a CRLF into line ends.
+// endLines turns CRs that are not part of a CRLF into line ends.
 func (l *lineEnds) endLines(out []byte) []byte {
 	for ; l.crs > 0; l.crs-- {
 		out, l.open = append(out, '\r', '\n'), false

@@ -11,10 +11,10 @@ import (
 // mailbox is one address in a header field (RFC 5322 §3.4).
 type mailbox struct {
 	spec string // local@domain, or a local part alone, without comments and white space
-	end  int    // in the field's value: behind the last octet of the spec
+	end  int    // in the field's value: the index after the last octet of the spec
 }
 
-// address is the mailbox as an address; domain completes a local part alone.
+// address returns the mailbox as an address. domain completes a local part without one.
 func (m mailbox) address(domain addr.Domain) (addr.Address, error) {
 	if !m.bare() {
 		return addr.Parse(m.spec)
@@ -26,7 +26,7 @@ func (m mailbox) address(domain addr.Domain) (addr.Address, error) {
 	return addr.Address{Local: local, Domain: domain}, err
 }
 
-// bare reports whether the spec is a local part alone.
+// bare reports whether the spec is only a local part.
 func (m mailbox) bare() bool {
 	if strings.HasPrefix(m.spec, `"`) {
 		return strings.HasSuffix(m.spec, `"`)
@@ -34,22 +34,24 @@ func (m mailbox) bare() bool {
 	return !strings.Contains(m.spec, "@")
 }
 
-// listScanner takes a list of addresses apart. Names and comments may hold anything, in any character set.
+// listScanner parses a list of addresses. Names and comments may contain any octets in any
+// character set.
 type listScanner struct {
 	s     string
 	i     int
 	found []mailbox
 
-	words    strings.Builder // what stands outside of angle brackets
-	host     bool            // there is an @ in words
-	last     byte            // of words
-	end      int             // of words, in s
+	words    strings.Builder // text outside of angle brackets
+	host     bool            // words contain an @
+	last     byte            // last octet of words
+	end      int             // end of words in s
 	gap      bool            // white space or a comment since the last octet of words
-	separate bool            // words are several
+	separate bool            // there are several words
 	angle    *mailbox
 }
 
-// mailboxes finds the addresses in the value of a field. Groups are lists in the list; empty places are skipped.
+// mailboxes returns the addresses in the value of a field. Members of groups are included; empty
+// list elements are skipped.
 func mailboxes(value string) ([]mailbox, error) {
 	l := listScanner{s: value}
 	for l.i < len(l.s) {
@@ -75,9 +77,9 @@ func (l *listScanner) next() error {
 	case ',', ';':
 		l.i++
 		return l.finish()
-	case ':': // what stood before is the name of a group
+	case ':': // the words before it are the name of a group
 		if l.angle != nil {
-			return errors.New("a colon behind an address")
+			return errors.New("a colon after an address")
 		}
 		l.i++
 		l.reset()
@@ -91,7 +93,8 @@ func (l *listScanner) next() error {
 	return nil
 }
 
-// add adds text to the words; white space parts them, except around @, and behind it around dots.
+// add adds text to the words. White space separates words, except around @ and, after the @, around
+// dots.
 func (l *listScanner) add(text string) {
 	if l.gap && l.words.Len() > 0 && text != "@" && l.last != '@' {
 		inDomain := l.host && (text == "." || l.last == '.')
@@ -118,7 +121,7 @@ func (l *listScanner) token(first, last byte) error {
 	return fmt.Errorf("%c without its %c", first, last)
 }
 
-// skipComment passes over a comment; comments may hold comments.
+// skipComment skips a comment; comments nest.
 func (l *listScanner) skipComment() error {
 	depth := 0
 	for ; l.i < len(l.s); l.i++ {
@@ -137,7 +140,7 @@ func (l *listScanner) skipComment() error {
 	return errors.New("a comment without its closing parenthesis")
 }
 
-// inAngles takes the address between angle brackets, without an old source route.
+// inAngles takes the address between angle brackets, without an obsolete source route.
 func (l *listScanner) inAngles() error {
 	if l.angle != nil {
 		return errors.New("two addresses without a comma between them")
@@ -147,9 +150,9 @@ func (l *listScanner) inAngles() error {
 		switch l.s[inner.i] {
 		case '<':
 			return errors.New("< within <")
-		case ',', ':', ';': // of a source route, or senseless
+		case ',', ':', ';': // part of a source route, or meaningless
 			if !strings.HasPrefix(inner.words.String(), "@") {
-				return fmt.Errorf("%q within <>", l.s[inner.i])
+				return fmt.Errorf("%q between < and >", l.s[inner.i])
 			}
 			if l.s[inner.i] == ':' {
 				inner.reset()
@@ -167,26 +170,26 @@ func (l *listScanner) inAngles() error {
 	case inner.words.Len() == 0:
 		return errors.New("an empty address")
 	case inner.separate:
-		return fmt.Errorf("%q is no address", inner.words.String())
+		return fmt.Errorf("%q is not an address", inner.words.String())
 	}
 	l.angle = &mailbox{inner.words.String(), inner.end}
 	l.i = inner.i + 1
 	angle := l.angle
-	l.reset() // the words were the name
+	l.reset() // the words were the display name
 	l.angle = angle
 	return nil
 }
 
-// finish ends one place of the list.
+// finish ends one list element.
 func (l *listScanner) finish() error {
 	defer l.reset()
 	switch {
 	case l.angle != nil && l.words.Len() > 0:
-		return fmt.Errorf("%q behind an address", l.words.String())
+		return fmt.Errorf("%q after an address", l.words.String())
 	case l.angle != nil:
 		l.found = append(l.found, *l.angle)
 	case l.separate:
-		return fmt.Errorf("%q holds no address", l.words.String())
+		return fmt.Errorf("%q contains no address", l.words.String())
 	case l.words.Len() > 0:
 		l.found = append(l.found, mailbox{l.words.String(), l.end})
 	}

@@ -1,6 +1,10 @@
-// Package pickup takes in mail that programs leave as files in a folder. Each file is a message (RFC 5322); its envelope
-// stands in X-Sender and X-Receiver lines at its top, or else in the header. What cannot be sent is moved aside with a
-// reason that a person understands.
+// Package pickup accepts mail that programs leave as files in a folder.
+//
+// Each file is one message (RFC 5322). Its envelope is in X-Sender and X-Receiver lines at the top
+// of the file, or else comes from the header. Folder watches the folder and hands each message to
+// Options.Inject. ReadFile, ReadInput and Message read a message; the sendmail command uses them
+// too. A file that cannot be sent is moved to a subfolder, next to a text with the reason. A file
+// must never be lost, nor be sent while a program still writes it.
 package pickup
 
 import (
@@ -14,70 +18,71 @@ import (
 	"pillarbox/smtp"
 )
 
-// Options are what a Folder works with. Hostname and Inject must be set.
+// Options configure a Folder. Hostname and Inject must be set.
 type Options struct {
 	Dir string // absolute path of the folder; it may appear later
-	// MaxSize is the size in octets of the largest message that is taken; nil, or 0 from it: no limit.
+	// MaxSize returns the maximum size of a message in octets. nil or 0 means no limit.
 	MaxSize  func() int64
-	Hostname func() string // for the Message-ID of messages that have none
-	// DefaultDomain completes names without a domain; nil, or "" from it: they are no addresses.
+	Hostname func() string // for the Message-ID of messages without one
+	// DefaultDomain returns the domain for names without one. With nil or "" such names are errors.
 	DefaultDomain func() addr.Domain
-	// Inject takes a message: from says for its Received field where it comes from, message is CRLF text, header first.
-	// nil says that it is durable. A *smtp.Reply that is not temporary refuses the message for good; after every other
-	// error it is tried again.
+	// Inject accepts a message. from describes the source for the Received field. message is CRLF
+	// text, header first. A nil error means that the message is durable. A *smtp.Reply that is not
+	// temporary refuses the message for good. After any other error the message is tried again.
 	Inject func(env *smtp.Envelope, from string, message io.Reader) (id string, err error)
-	Log    *slog.Logger // nil: nothing is logged
+	Log    *slog.Logger // nil: no logging
 }
 
 // Times and limits.
 const (
 	pollEvery  = 2 * time.Second
-	settleTime = 2 * time.Second // a file that did not change for so long is complete
-	emptyTime  = time.Minute     // an empty one is probably about to be written
-	perScan    = 500             // files that are taken in one scan
-	maxWaiting = 100             // messages that wait for another try; beyond, none is taken from the folder
-	maxSeen    = 1000            // files that are watched until they stop changing
-	maxInRow   = 3               // failures one after the other that end a scan
+	settleTime = 2 * time.Second // a file that did not change for this long is complete
+	emptyTime  = time.Minute     // an empty file is probably about to be written
+	perScan    = 500             // files taken in one scan
+	maxWaiting = 100             // messages waiting for a retry; if full, no file is taken
+	maxSeen    = 1000            // files watched until they stop changing
+	maxInRow   = 3               // consecutive failures that end a scan
 	firstRetry = 10 * time.Second
 	lastRetry  = 10 * time.Minute
 )
 
-// Folder is the folder that is watched. It is used by one goroutine.
+// Folder is the watched folder. It is used by one goroutine.
 type Folder struct {
-	opts    Options
-	log     *slog.Logger
-	seen    map[string]sighting // files that may still be written
-	waiting map[string]retry    // by the name in takingDir
-	told    string              // the last complaint about the folder itself
-	toldAt  time.Time
+	opts     Options
+	log      *slog.Logger
+	seen     map[string]sighting // files that may still be written
+	waiting  map[string]retry    // by the name in takingDir
+	logged   string              // the last logged error about the folder itself
+	loggedAt time.Time
 }
 
-// sighting is how a file looked, and since when.
+// sighting is the state of a file and the time since it is unchanged.
 type sighting struct {
 	size    int64
 	changed time.Time
 	since   time.Time
 }
 
-// retry is a message that is in takingDir and waits.
+// retry is a message in takingDir that waits for its next try.
 type retry struct {
 	next  time.Time
 	delay time.Duration
 	done  bool // it was sent, but could not be removed
 }
 
-// New makes a Folder. Nothing is looked at yet.
+// New returns a Folder. It does no I/O.
 func New(opts Options) *Folder {
-	f := &Folder{opts: opts, log: opts.Log, seen: map[string]sighting{}, waiting: map[string]retry{}}
+	f := &Folder{opts: opts, log: opts.Log, seen: map[string]sighting{},
+		waiting: map[string]retry{}}
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)
 	}
 	return f
 }
 
-// Run takes what is in the folder, and what comes, until ctx ends. The folder is made if the one above it is there.
+// Run processes the files in the folder until ctx ends. It creates the folder if the parent exists.
 func (f *Folder) Run(ctx context.Context) {
-	_ = os.Mkdir(f.opts.Dir, 0o770) // what hinders will show in the scan
+	_ = os.Mkdir(f.opts.Dir, 0o770) // the scan reports what is wrong
 	ticks := time.NewTicker(pollEvery)
 	defer ticks.Stop()
 	for ctx.Err() == nil {
@@ -91,11 +96,12 @@ func (f *Folder) Run(ctx context.Context) {
 	}
 }
 
-// complain logs what is wrong with the folder itself: once an hour, for it is found again in every scan.
-func (f *Folder) complain(err error) {
-	if text := err.Error(); text != f.told || time.Since(f.toldAt) >= time.Hour {
-		f.told, f.toldAt = text, time.Now()
-		f.log.Error("pickup: the folder cannot be worked on", "folder", f.opts.Dir, "error", err)
+// logError logs an error about the folder itself, at most once an hour, since every scan finds it
+// again.
+func (f *Folder) logError(err error) {
+	if text := err.Error(); text != f.logged || time.Since(f.loggedAt) >= time.Hour {
+		f.logged, f.loggedAt = text, time.Now()
+		f.log.Error("pickup: cannot process the folder", "folder", f.opts.Dir, "error", err)
 	}
 }
 

@@ -19,43 +19,43 @@ import (
 )
 
 const (
-	takingDir = ".taking" // below the folder: what is being taken in
-	badDir    = "bad"     // below the folder: what could not be sent
+	takingDir = ".taking" // in the folder: files being sent
+	badDir    = "bad"     // in the folder: files that cannot be sent
 )
 
-// errBusy says that a file is still being written.
+// errBusy means that a file is still being written.
 var errBusy = errors.New("the file is still being written")
 
-// Scan takes what is complete. more reports that it stopped before it was through.
+// Scan processes the complete files. It returns true if it stopped before the end.
 func (f *Folder) Scan(ctx context.Context) (more bool) {
 	root, err := os.OpenRoot(f.opts.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false
 	} else if err != nil {
-		f.complain(err)
+		f.logError(err)
 		return false
 	}
 	defer root.Close()
 	s := &scan{Folder: f, root: root, ctx: ctx, now: time.Now()}
-	if err := errors.Join(s.retake(), s.takeNew()); err != nil {
-		f.complain(err)
+	if err := errors.Join(s.retryClaimed(), s.takeNew()); err != nil {
+		f.logError(err)
 	}
-	if s.changed { // else a file that was sent could be back after a power cut
+	if s.changed { // otherwise a sent file could reappear after a power failure
 		if err := syncDir(root, takingDir); err != nil {
-			f.complain(err)
+			f.logError(err)
 		}
 	}
 	return s.taken >= perScan && ctx.Err() == nil
 }
 
-// scan is one look at the folder.
+// scan is one pass over the folder.
 type scan struct {
 	*Folder
 	root    *os.Root
 	ctx     context.Context
 	now     time.Time
 	taken   int
-	failed  int // in a row
+	failed  int // consecutive failures
 	changed bool
 }
 
@@ -63,8 +63,9 @@ func (s *scan) over() bool {
 	return s.ctx.Err() != nil || s.taken >= perScan || s.failed >= maxInRow
 }
 
-// retake tries again what is in takingDir: what failed for now, and what the last run of the server did not finish.
-func (s *scan) retake() error {
+// retryClaimed retries the files in takingDir: those that failed temporarily, and those that the
+// last run of the server did not finish.
+func (s *scan) retryClaimed() error {
 	listed := map[string]bool{}
 	err := s.list(takingDir, func(name string) error {
 		listed[name] = true
@@ -84,20 +85,20 @@ func (s *scan) retake() error {
 	return err
 }
 
-// takeNew takes the files that are complete.
+// takeNew takes the complete files.
 func (s *scan) takeNew() error {
 	seen := map[string]sighting{}
 	var failure error
 	err := s.list(".", func(name string) error {
 		if len(s.waiting) >= maxWaiting {
-			return io.EOF // enough
+			return io.EOF // enough for one scan
 		}
 		if ignored(name) {
 			return nil
 		}
 		info, err := s.root.Lstat(name)
 		if err != nil {
-			return nil // gone
+			return nil // the file is gone
 		}
 		if at, settled := s.settled(name, info); !settled {
 			if len(seen) < maxSeen {
@@ -120,7 +121,7 @@ func (s *scan) takeNew() error {
 	return errors.Join(err, failure)
 }
 
-// list calls do for what is in a directory, until the scan is over or do fails.
+// list calls do for each name in a directory, until the scan is over or do fails.
 func (s *scan) list(dir string, do func(name string) error) error {
 	d, err := s.root.Open(dir)
 	if err != nil {
@@ -146,14 +147,15 @@ func (s *scan) list(dir string, do func(name string) error) error {
 	return nil
 }
 
-// ignored reports whether a file is none for us: hidden, or under a name for unfinished files.
+// ignored reports whether a file is not for pickup: it is hidden, or its name marks an unfinished
+// file.
 func ignored(name string) bool {
 	ending := strings.ToLower(path.Ext(name))
 	return name == badDir || strings.HasPrefix(name, ".") || ending == ".tmp" || ending == ".part"
 }
 
-// settled reports whether a file did not change for some time: by its own time, or, where that is ahead of our clock, by what
-// was seen.
+// settled reports whether a file has not changed for some time. It uses the file's own time; if
+// that is in the future, it uses the time since the last observed change.
 func (f *Folder) settled(name string, info fs.FileInfo) (sighting, bool) {
 	patience := settleTime
 	if info.Mode().IsRegular() && info.Size() == 0 {
@@ -167,16 +169,17 @@ func (f *Folder) settled(name string, info fs.FileInfo) (sighting, bool) {
 	return at, now.Sub(info.ModTime()) >= patience || now.Sub(at.since) >= patience
 }
 
-// claim makes a file ours: whoever looks for it in the folder finds it no more.
+// claim moves a file to takingDir, so that no other program finds it in the folder.
 func (s *scan) claim(name string) (string, error) {
 	if err := s.root.Mkdir(takingDir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", err
 	}
-	claimed := rand.Text() + "." + name[:min(len(name), 200)] // one that failed before may have had the same name
+	// An earlier failed file may have had the same name.
+	claimed := rand.Text() + "." + name[:min(len(name), 200)]
 	return claimed, s.root.Rename(name, path.Join(takingDir, claimed))
 }
 
-// original is the name that a claimed file had.
+// original returns the name that a claimed file had.
 func original(claimed string) string {
 	if _, name, ok := strings.Cut(claimed, "."); ok && name != "" {
 		return name
@@ -184,20 +187,20 @@ func original(claimed string) string {
 	return claimed
 }
 
-// take sends a claimed file and removes it, or moves it aside, or lets it wait.
+// take sends a claimed file. It then removes the file, moves it to badDir or schedules a retry.
 func (s *scan) take(claimed string) {
 	s.taken++
 	var err error
 	if !s.waiting[claimed].done {
 		err = caught.Do(func() error { return s.send(claimed) })
-		caught.Log(s.log, err, "pickup: the program goes wrong with a file; it is moved aside", "file", original(claimed))
+		caught.Log(s.log, err, "pickup: panic while processing a file", "file", original(claimed))
 	}
 	bad, reason := badReason(err)
 	switch {
 	case s.ctx.Err() != nil && err != nil && !bad:
-		return // the server stops
+		return // the server is stopping
 	case bad:
-		if err = s.putAside(claimed, reason); err != nil {
+		if err = s.moveToBad(claimed, reason); err != nil {
 			s.wait(claimed, false, err)
 			return
 		}
@@ -206,7 +209,8 @@ func (s *scan) take(claimed string) {
 		return
 	default:
 		if err := s.root.Remove(path.Join(takingDir, claimed)); err != nil {
-			s.wait(claimed, true, fmt.Errorf("it was sent, but cannot be removed: %w", err))
+			s.wait(claimed, true,
+				fmt.Errorf("the message was sent, but the file cannot be removed: %w", err))
 			return
 		}
 	}
@@ -214,7 +218,7 @@ func (s *scan) take(claimed string) {
 	s.changed, s.failed = true, 0
 }
 
-// wait keeps a file for another try.
+// wait keeps a file for a retry.
 func (s *scan) wait(claimed string, done bool, err error) {
 	w := s.waiting[claimed]
 	w.done = done
@@ -227,16 +231,18 @@ func (s *scan) wait(claimed string, done bool, err error) {
 	w.delay = min(max(2*w.delay, firstRetry), lastRetry)
 	w.next = s.now.Add(w.delay)
 	s.waiting[claimed] = w
-	s.log.Warn("pickup: a file has to wait", "file", original(claimed), "kept", path.Join(s.opts.Dir, takingDir, claimed), "again", w.delay, "error", err)
+	s.log.Warn("pickup: file deferred", "file", original(claimed),
+		"claimed_as", path.Join(s.opts.Dir, takingDir,
+			claimed), "retry_after", w.delay, "error", err)
 }
 
-// badReason tells errors that never pass from those that may.
+// badReason tells permanent errors from temporary ones.
 func badReason(err error) (bad bool, reason string) {
 	if e, ok := errors.AsType[*BadError](err); ok {
 		return true, e.Reason
 	}
 	if caught.Is(err) {
-		return true, "it brings " + err.Error() + " to light; the log has more"
+		return true, "an internal error occurred (" + err.Error() + "); the log has details"
 	}
 	if r, ok := errors.AsType[*smtp.Reply](err); ok && !r.Temporary() {
 		return true, "it was refused: " + r.Error()
@@ -251,33 +257,37 @@ func (s *scan) send(claimed string) error {
 		return err
 	}
 	defer file.Close()
-	letter, err := ReadFile(&steady{file: file})
+	message, err := ReadFile(&steady{file: file})
 	if err != nil {
 		return err
 	}
-	env, err := letter.Envelope(s.defaultDomain())
+	env, err := message.Envelope(s.defaultDomain())
 	if err != nil {
 		return err
 	}
-	letter.Complete(rand.Text(), s.opts.Hostname(), s.now)
-	id, err := s.opts.Inject(env, "from localhost (pickup folder)", &limited{r: letter.Reader(), limit: s.maxSize()})
+	message.Complete(rand.Text(), s.opts.Hostname(), s.now)
+	id, err := s.opts.Inject(env, "from localhost (pickup folder)",
+		&limited{r: message.Reader(), limit: s.maxSize()})
 	if err == nil {
-		s.log.Info("pickup: file sent", "file", original(claimed), "id", id, "from", env.From.String(), "recipients", len(env.To), "size", size)
+		s.log.Info("pickup: file sent", "file", original(claimed), "id", id,
+			"from", env.From.String(), "recipients", len(env.To), "size", size)
 	}
 	return err
 }
 
-// open opens a claimed file if it is one.
+// open opens a claimed file if it is a regular file.
 func (s *scan) open(name string) (*os.File, int64, error) {
 	if info, err := s.root.Lstat(name); err != nil {
 		return nil, 0, err
 	} else if err := checkKind(info); err != nil {
 		return nil, 0, err
 	}
-	// Where others may write to the folder, it could be another file by now: one that blocks, perhaps.
+	// If other users can write to the folder, it may be a different file by now, possibly one that
+	// blocks.
 	file, err := s.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrPermission) {
-		return nil, 0, badf("the server may not read the file: make it readable for the user that the server runs as")
+		return nil, 0, badf("the server may not read the file; " +
+			"make it readable for the account of the server")
 	} else if err != nil {
 		return nil, 0, err
 	}
@@ -286,7 +296,8 @@ func (s *scan) open(name string) (*os.File, int64, error) {
 		err = checkKind(info)
 	}
 	if limit := s.maxSize(); err == nil && limit > 0 && info.Size() > limit {
-		err = badf("the file has %d octets; messages may have %d (smtp.max_message_size)", info.Size(), limit)
+		err = badf("the file has %d octets; messages may have %d (smtp.max_message_size)",
+			info.Size(), limit)
 	}
 	if err != nil {
 		file.Close()
@@ -298,18 +309,18 @@ func (s *scan) open(name string) (*os.File, int64, error) {
 func checkKind(info fs.FileInfo) error {
 	switch {
 	case info.IsDir():
-		return badf("it is a folder; only files are taken")
+		return badf("it is a folder; put files here")
 	case info.Mode()&fs.ModeSymlink != 0:
 		return badf("it is a symbolic link; put the file itself here")
 	case !info.Mode().IsRegular():
-		return badf("it is no ordinary file (%s)", info.Mode().Type())
+		return badf("it is not a regular file (%s)", info.Mode().Type())
 	case info.Size() == 0:
 		return badf("the file is empty")
 	}
 	return nil
 }
 
-// steady reads a file, and makes sure at its end that nobody has written to it meanwhile.
+// steady reads a file and checks at its end that no program wrote to it meanwhile.
 type steady struct {
 	file  *os.File
 	begun fs.FileInfo
@@ -336,12 +347,11 @@ func (r *steady) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// limited ends a message that is longer than its file was: line ends that were added count. From the octet above the limit
-// on it gives nothing but the error: a reader that gives something with it is no limit, since bufio.Reader.WriteTo goes on
-// as long as something comes.
+// limited ends a message that is too long with the added line ends. Once the limit is exceeded it
+// returns only the error, never data with it: bufio.Reader.WriteTo goes on as long as data comes.
 type limited struct {
 	r     io.Reader
-	limit int64 // 0: none
+	limit int64 // 0 means no limit
 	read  int64
 }
 
@@ -355,15 +365,16 @@ func (l *limited) Read(p []byte) (int, error) {
 			return n, err
 		}
 	}
-	return 0, badf("the message has more than %d octets with its line ends (smtp.max_message_size)", l.limit)
+	return 0, badf("the message has more than %d octets with its line ends (smtp.max_message_size)",
+		l.limit)
 }
 
 func (l *limited) over() bool {
 	return l.limit > 0 && l.read > l.limit
 }
 
-// putAside moves a file to badDir, and says why beside it.
-func (s *scan) putAside(claimed, reason string) error {
+// moveToBad moves a file to badDir and writes the reason next to it.
+func (s *scan) moveToBad(claimed, reason string) error {
 	if err := s.root.Mkdir(badDir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
@@ -374,18 +385,21 @@ func (s *scan) putAside(claimed, reason string) error {
 	if err := s.root.Rename(path.Join(takingDir, claimed), name); err != nil {
 		return err
 	}
-	s.log.Warn("pickup: a file cannot be sent and was moved aside", "file", path.Join(s.opts.Dir, name), "reason", reason)
-	text := fmt.Sprintf("%s could not be sent (%s).\r\n\r\nWhy: %s.\r\n\r\nCorrect the file and put it back into %s, or delete it. This text is not needed any more then.\r\n",
-		original(claimed), s.now.Format(smtp.DateLayout), strings.TrimSuffix(reason, "."), s.opts.Dir)
+	s.log.Warn("pickup: file cannot be sent, moved", "file", path.Join(s.opts.Dir, name), "reason",
+		reason)
+	text := fmt.Sprintf("%s could not be sent (%s).\r\n\r\nWhy: %s.\r\n\r\n"+
+		"Correct the file and put it back into %s, or delete it. Then delete this text.\r\n",
+		original(claimed), s.now.Format(smtp.DateLayout), strings.TrimSuffix(reason,
+			"."), s.opts.Dir)
 	if err := s.root.WriteFile(name+reasonEnding, []byte(text), 0o640); err != nil {
-		s.log.Warn("pickup: the reason cannot be written", "file", name, "error", err)
+		s.log.Warn("pickup: cannot write the reason file", "file", name, "error", err)
 	}
 	return nil
 }
 
 const reasonEnding = ".reason.txt"
 
-// freeName is a name in badDir that neither a file nor the reason of one has.
+// freeName returns a name in badDir that no file and no reason file has.
 func (s *scan) freeName(base string) (string, error) {
 	for n := 1; n < 10_000; n++ {
 		name := path.Join(badDir, base)
@@ -400,7 +414,7 @@ func (s *scan) freeName(base string) (string, error) {
 			return name, nil
 		}
 	}
-	return "", fmt.Errorf("%s holds too many files of the name %s", badDir, base)
+	return "", fmt.Errorf("%s has too many files with the name %s", badDir, base)
 }
 
 func syncDir(root *os.Root, name string) error {

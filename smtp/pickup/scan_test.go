@@ -21,20 +21,23 @@ import (
 	"pillarbox/smtp"
 )
 
-const letter = "From: anna@office.example\nTo: bert@else.example\nDate: x\nMessage-ID: <y>\n\nText\n"
+const sample = "From: anna@office.example\nTo: bert@else.example\nDate: x\nMessage-ID: <y>\n\nText\n"
 
-// house is a folder with what came of it.
+// house is a pickup folder with the injected messages.
 type house struct {
 	t    *testing.T
 	dir  string
 	log  bytes.Buffer
-	fail func() error // what Inject comes to; nil: success
+	fail func() error // result of Inject; nil: success
 
 	mu   sync.Mutex
 	sent []string
 }
 
-func newHouse(t *testing.T) *house { return &house{t: t, dir: filepath.Join(t.TempDir(), "pickup")} }
+func newHouse(t *testing.T) *house {
+	return &house{t: t,
+		dir: filepath.Join(t.TempDir(), "pickup")}
+}
 
 func (h *house) folder() *Folder {
 	return New(Options{
@@ -68,14 +71,14 @@ func (h *house) must(err error) {
 
 func (h *house) path(name string) string { return filepath.Join(h.dir, name) }
 
-// put writes a file that was complete long ago.
+// put writes a file with an old modification time.
 func (h *house) put(name, text string) {
 	h.t.Helper()
 	h.putAged(name, text, time.Hour)
 }
 
-// putAged writes a file that was changed a while ago. It appears with this age:
-// the folder may be looked at in this very moment.
+// putAged writes a file that was last changed some time ago. It appears with this age at once,
+// since a scan may run at this moment.
 func (h *house) putAged(name, text string, age time.Duration) {
 	h.t.Helper()
 	h.must(os.MkdirAll(filepath.Dir(h.path(name)), 0o700))
@@ -90,7 +93,7 @@ func (h *house) age(name string, d time.Duration) {
 	h.must(os.Chtimes(h.path(name), at, at))
 }
 
-// files are all that is left below the folder.
+// files returns all names that are left below the folder.
 func (h *house) files() string {
 	var all []string
 	filepath.WalkDir(h.dir, func(path string, d os.DirEntry, err error) error {
@@ -123,38 +126,40 @@ func (h *house) wantSent(n int) {
 
 func TestScan(t *testing.T) {
 	h := newHouse(t)
-	h.put("a.eml", letter)
+	h.put("a.eml", sample)
 	h.put("b", "X-Sender: x@office.example\nX-Receiver: y@else.example\nFrom: a@b.example\n\nText")
 	for _, name := range []string{".hidden", "c.tmp", "d.PART", ".taking/x.old.eml", "bad/e.eml"} {
-		h.put(name, letter)
+		h.put(name, sample)
 	}
 	h.put("e.eml", "no message")
 	h.folder().Scan(t.Context())
 	h.wantSent(3)
 	h.wantFiles(".hidden bad/e.eml bad/e.eml-2 bad/e.eml-2.reason.txt c.tmp d.PART")
 	slices.Sort(h.sent)
-	want := "anna@office.example: bert@else.example\n" + strings.ReplaceAll(letter, "\n", "\r\n")
+	want := "anna@office.example: bert@else.example\n" + strings.ReplaceAll(sample, "\n", "\r\n")
 	if h.sent[0] != want || h.sent[1] != want {
 		t.Errorf("%q, want %q", h.sent[0], want)
 	}
-	if got := h.sent[2]; !strings.HasPrefix(got, "x@office.example: y@else.example\nFrom: a@b.example\r\nDate: ") ||
-		!strings.Contains(got, "\r\nMessage-ID: <") || !strings.HasSuffix(got, "@mail.office.example>\r\n\r\nText\r\n") {
+	if got := h.sent[2]; !strings.HasPrefix(got,
+		"x@office.example: y@else.example\nFrom: a@b.example\r\nDate: ") ||
+		!strings.Contains(got, "\r\nMessage-ID: <") ||
+		!strings.HasSuffix(got, "@mail.office.example>\r\n\r\nText\r\n") {
 		t.Errorf("%q", got)
 	}
 	reason, _ := os.ReadFile(h.path("bad/e.eml-2.reason.txt"))
-	if !strings.Contains(string(reason), `Why: line 1 is no header field ("no message")`) {
+	if !strings.Contains(string(reason), `Why: line 1 is not a header field ("no message")`) {
 		t.Errorf("%q", reason)
 	}
 }
 
 func TestBadFiles(t *testing.T) {
 	h := newHouse(t)
-	h.put("large", letter+strings.Repeat("x", 1000))
-	h.put("lines", letter+strings.Repeat("\n", 990-len(letter)))
+	h.put("large", sample+strings.Repeat("x", 1000))
+	h.put("lines", sample+strings.Repeat("\n", 990-len(sample)))
 	h.put("empty", "")
-	h.put("secret", letter)
+	h.put("secret", sample)
 	h.must(os.Chmod(h.path("secret"), 0))
-	h.put("refused", letter)
+	h.put("refused", sample)
 	h.must(os.MkdirAll(h.path("folder/below"), 0o700))
 	h.age("folder", time.Hour)
 	h.must(os.Symlink("/etc/passwd", h.path("link")))
@@ -162,11 +167,11 @@ func TestBadFiles(t *testing.T) {
 	h.age("pipe", time.Hour)
 	h.fail = func() error { return smtp.NewReply(552, [3]int{5, 2, 2}, "The mailbox is full") }
 	f := h.folder()
-	h.watched(f, "link") // whose own time is now
+	h.watched(f, "link") // its own time is now
 	f.Scan(t.Context())
 	reasons := map[string]string{
 		"large": "messages may have 1000", "lines": "more than 1000 octets with its line ends", "empty": "is empty",
-		"refused": "552 5.2.2 The mailbox is full", "folder": "it is a folder", "link": "symbolic link", "pipe": "no ordinary file",
+		"refused": "552 5.2.2 The mailbox is full", "folder": "it is a folder", "link": "symbolic link", "pipe": "not a regular file",
 	}
 	if os.Geteuid() != 0 {
 		reasons["secret"] = "may not read"
@@ -183,14 +188,14 @@ func TestBadFiles(t *testing.T) {
 	h.wantSent(0)
 }
 
-// watched makes a file look as if it had been watched for a long time.
+// watched marks a file as watched for a long time.
 func (h *house) watched(f *Folder, name string) {
 	info, err := os.Lstat(h.path(name))
 	h.must(err)
 	f.seen[name] = sighting{info.Size(), info.ModTime(), time.Now().Add(-time.Hour)}
 }
 
-// A file is taken when it has not changed for some time, whatever the clock that stamps it says.
+// A file is taken once it has not changed for some time, whatever clock set its time.
 func TestWaitsForWriter(t *testing.T) {
 	h := newHouse(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -200,22 +205,23 @@ func TestWaitsForWriter(t *testing.T) {
 		synctest.Wait()
 		time.Sleep(10 * time.Second)
 		h.must(os.RemoveAll(h.dir))                             // it may appear later
-		time.Sleep(10*time.Second - pollEvery/2)                // what follows is between two looks
-		h.putAged("growing", "From: a@b.example\n", -time.Hour) // ahead of our clock
+		time.Sleep(10*time.Second - pollEvery/2)                // the following happens between two scans
+		h.putAged("growing", "From: a@b.example\n", -time.Hour) // in the future
 		h.putAged("empty", "", 0)
 		for i := range 3 {
 			time.Sleep(pollEvery)
 			synctest.Wait()
 			h.wantSent(0)
-			h.putAged("growing", "From: a@b.example\nTo: c@d.example\n"+strings.Repeat("X: x\n", i), -time.Hour-time.Duration(i))
+			h.putAged("growing", "From: a@b.example\nTo: c@d.example\n"+strings.Repeat("X: x\n", i),
+				-time.Hour-time.Duration(i))
 		}
 		time.Sleep(settleTime + pollEvery)
 		synctest.Wait()
 		h.wantSent(1)
 		h.wantFiles("empty")
-		h.putAged("fresh", letter, 0)
+		h.putAged("fresh", sample, 0)
 		time.Sleep(pollEvery / 2)
-		h.put("moved.tmp", letter)
+		h.put("moved.tmp", sample)
 		h.must(os.Rename(h.path("moved.tmp"), h.path("moved")))
 		time.Sleep(pollEvery)
 		synctest.Wait()
@@ -228,7 +234,8 @@ func TestWaitsForWriter(t *testing.T) {
 	})
 }
 
-// What fails for now waits longer and longer, in nobody's way but that of a disk that is full.
+// A message that fails temporarily is retried at growing intervals. It delays other messages only
+// if the disk is full.
 func TestBackOff(t *testing.T) {
 	h := newHouse(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -241,13 +248,13 @@ func TestBackOff(t *testing.T) {
 			return errors.New("disk full")
 		}
 		for i := range 8 {
-			h.put(fmt.Sprintf("%d.eml", i), letter)
+			h.put(fmt.Sprintf("%d.eml", i), sample)
 		}
 		f := h.folder()
 		if more := f.Scan(t.Context()); more || tries.Load() != maxInRow {
 			t.Fatalf("%d tries, more %v", tries.Load(), more)
 		}
-		f.Scan(t.Context()) // others
+		f.Scan(t.Context()) // takes the others
 		if tries.Load() != 2*maxInRow {
 			t.Fatalf("%d tries", tries.Load())
 		}
@@ -272,17 +279,17 @@ func TestBackOff(t *testing.T) {
 	})
 }
 
-// A file that grows while it is read is not taken in part.
+// A file that grows while it is read is not sent in part.
 func TestGrowsWhileRead(t *testing.T) {
 	h := newHouse(t)
-	h.put("a.eml", letter)
+	h.put("a.eml", sample)
 	f := h.folder()
 	grown := false
 	f.opts.Inject = func(env *smtp.Envelope, from string, message io.Reader) (string, error) {
 		if !grown {
 			grown = true
 			names, _ := filepath.Glob(h.path(".taking/*"))
-			h.must(os.WriteFile(names[0], []byte(letter+"more\n"), 0o600))
+			h.must(os.WriteFile(names[0], []byte(sample+"more\n"), 0o600))
 		}
 		return h.inject(env, from, message)
 	}
@@ -300,10 +307,10 @@ func TestGrowsWhileRead(t *testing.T) {
 	h.wantFiles("")
 }
 
-// A stop in the middle leaves the file for the next start.
+// A stop in mid-message leaves the file for the next start.
 func TestStop(t *testing.T) {
 	h := newHouse(t)
-	h.put("a.eml", letter)
+	h.put("a.eml", sample)
 	ctx, stop := context.WithCancel(t.Context())
 	h.fail = func() error { stop(); return errors.New("the store is closed") }
 	h.folder().Scan(ctx)
@@ -319,7 +326,7 @@ func TestStop(t *testing.T) {
 func TestManyFiles(t *testing.T) {
 	h := newHouse(t)
 	for i := range perScan + 10 {
-		h.put(fmt.Sprint(i), letter)
+		h.put(fmt.Sprint(i), sample)
 	}
 	f := h.folder()
 	if !f.Scan(t.Context()) {
@@ -348,7 +355,7 @@ func TestLineEnds(t *testing.T) {
 	}
 }
 
-// A file that brings the program to a panic is moved aside; the others are sent.
+// A file that causes a panic is moved to badDir; the others are sent.
 func TestPanicIsContained(t *testing.T) {
 	h := newHouse(t)
 	h.must(os.Mkdir(h.dir, 0o755))
@@ -359,8 +366,8 @@ func TestPanicIsContained(t *testing.T) {
 		h.log.WriteString("now ")
 		panic("what is this header?")
 	}
-	h.put("a.eml", letter)
-	h.put("b.eml", letter)
+	h.put("a.eml", sample)
+	h.put("b.eml", sample)
 	f := h.folder()
 	for range 3 {
 		f.Scan(t.Context())

@@ -6,21 +6,26 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// AddressList is a list of addresses and domains. Looking one up takes the same
-// time in a list of any length and allocates nothing for addresses in ASCII.
+// AddressList is a list of addresses and domains. A look-up takes the same time in a list of any
+// length, and allocates no memory for an ASCII address.
 type AddressList struct {
 	index
-	null    int                  // 1 + the entry "<>"
+	null    int                  // 1 + the index of the entry "<>"; 0 means none
 	exact   map[addr.Address]int // user@domain, folded
-	domains map[string]int       // @domain: just it
-	trees   map[string]int       // domain: it and all below
-	below   map[string]int       // *.domain: all below
+	domains map[string]int       // @domain: this domain alone
+	trees   map[string]int       // domain: this domain and its subdomains
+	below   map[string]int       // *.domain: its subdomains
 }
 
-// ParseAddresses reads a list. Entries: user@domain; @domain for that domain
-// alone; domain for it and every domain below it, as Domino matches (but on the
-// borders of labels); *.domain for those below; <> for the null sender; * for
-// all; group:NAME. Every bad entry is reported.
+// ParseAddresses reads a list and reports every bad entry. Entries are
+//
+//	user@domain
+//	@domain     this domain alone
+//	domain      this domain and its subdomains; unlike in Domino, whole labels must match
+//	*.domain    its subdomains
+//	<>          the null sender
+//	*           every address
+//	group:NAME  the entries of the group
 func ParseAddresses(lines []Line, groups map[string][]Line) (AddressList, []error) {
 	l := AddressList{exact: map[addr.Address]int{}, domains: map[string]int{}, trees: map[string]int{}, below: map[string]int{}}
 	lines, errs := expand(lines, groups)
@@ -66,18 +71,18 @@ func (l *AddressList) parse(line Line) error {
 	return nil
 }
 
-// put keeps the first of two equal entries.
+// put adds an entry unless the table has an equal one: the first counts.
 func put[K comparable](table map[K]int, key K, entry int) {
 	if _, twice := table[key]; !twice {
 		table[key] = entry
 	}
 }
 
-// Match looks an address up; the most specific entry decides. The zero address
-// is the null sender.
+// Match looks up an address. The most specific entry decides. The zero address is the null
+// sender.
 func (l *AddressList) Match(a addr.Address) (Line, bool) { return l.match(a, nil) }
 
-// match passes over the entries that except has too.
+// match is Match without the entries that except has too. except may be nil.
 func (l *AddressList) match(a addr.Address, except *index) (Line, bool) {
 	if len(l.lines) == 0 {
 		return Line{}, false
@@ -103,7 +108,7 @@ func (l *AddressList) find(a addr.Address, except *index) (int, bool) {
 		return entry, true
 	}
 	if a.Domain.IsLiteral() {
-		return 0, false // an address has dots and no parents
+		return 0, false // an IP address has dots, but no parent domains
 	}
 	for parent := range parents(domain) {
 		if entry, ok := l.trees[parent]; ok && l.counts(entry, except) {

@@ -10,48 +10,47 @@ import (
 	"pillarbox/smtp"
 )
 
-// MarkHeader is the field of a message that says where its client is listed
-// (Domino's $DNSBLSite). One that a client wrote itself proves nothing.
+// MarkHeader is the header field that names the list with the client's address (Domino's
+// $DNSBLSite). The server removes such fields that come with a message.
 const MarkHeader = "X-DNSBL-Site"
 
-// DNSBLAction is what happens to mail of a client that is listed.
+// DNSBLAction is what happens to mail from a listed client.
 type DNSBLAction string
 
 const (
-	DNSBLLog    DNSBLAction = "log"    // it is said in the log
-	DNSBLMark   DNSBLAction = "mark"   // and the message gets a MarkHeader
-	DNSBLReject DNSBLAction = "reject" // it is refused, at RCPT
+	DNSBLLog    DNSBLAction = "log"    // the listing is logged
+	DNSBLMark   DNSBLAction = "mark"   // and the message gets a MarkHeader field
+	DNSBLReject DNSBLAction = "reject" // the recipients are refused
 )
 
-// DNSBL is Domino's and Exchange's filter of clients by lists in DNS (RFC 5782):
-// the private list, then the whitelist, then the sites.
+// DNSBL is Domino's and Exchange's filter of clients by lists in DNS (RFC 5782). It asks the
+// private list, then the whitelist, then the sites.
 type DNSBL struct {
-	Deny   HostList // the private list: as if a site had them
-	Allow  HostList // the whitelist: no site is asked about them
+	Deny   HostList // the private list
+	Allow  HostList // the whitelist: no site is asked about these hosts
 	Sites  []DNSBLSite
 	Action Setting[DNSBLAction]
-	Text   string      // of the refusal: %i is the client's address, %s the site; "": DefaultDNSBLText
-	Exempt AddressList // recipients that a listed client may write to
+	Text   string      // of the refusal; see DefaultDNSBLText, which "" means
+	Exempt AddressList // recipients that a listed client may send to
 }
 
-// DefaultDNSBLText is what a listed client is told.
+// DefaultDNSBLText is the refusal of a listed client: %i is its address, %s is the site.
 const DefaultDNSBLText = "Mail from %i is not accepted: it is listed by %s"
 
-// privateList is the site that the entries of DNSBL.Deny are listed by.
+// privateList stands for the site of the entries in DNSBL.Deny.
 const privateList = "this server"
 
-// DNSBLSite is a list in DNS, and which of its answers count.
+// DNSBLSite is a list in DNS, with the answers that count.
 type DNSBLSite struct {
-	Line  Line     // as it is written
+	Line  Line     // as written in the configuration
 	Zone  string   // lower case, without the final dot
-	Codes HostList // empty: all answers that mean "listed"
+	Codes HostList // the answers that count; empty means all that mean "listed"
 }
 
 const dnsblHint = `write a list's domain, such as "zen.example", or with the answers that count: "zen.example=127.0.0.2", "zen.example=127.0.0.4-7"`
 
-// ParseDNSBLSite reads "zen.example" or "zen.example=127.0.0.2", where behind
-// the sign stands an address, a network or a range as a HostList has it, within
-// 127.0.0.0/8. The error is an *EntryError.
+// ParseDNSBLSite reads "zen.example" or "zen.example=127.0.0.2". After the sign stands an address,
+// a network or a range within 127.0.0.0/8, as in a HostList. The error is an *EntryError.
 func ParseDNSBLSite(line Line) (DNSBLSite, error) {
 	zone, codes, coded := strings.Cut(strings.TrimSpace(line.Text), "=")
 	domain, err := addr.ParseDomain(strings.TrimSuffix(strings.TrimSpace(zone), "."))
@@ -78,27 +77,27 @@ func ParseDNSBLSite(line Line) (DNSBLSite, error) {
 	return site, nil
 }
 
-// maxZone leaves room for the nibbles of an IPv6 address in a name of 253 octets.
+// maxZone leaves space for the 32 nibbles of an IPv6 address, with dots, in a name of 253 octets.
 const maxZone = 253 - 64
 
-// ListState is what a DNSBL site said of a client.
+// ListState is the answer of a DNSBL site about a client.
 type ListState string
 
 const (
 	ListedThere  ListState = "listed"
 	ListedNot    ListState = "not listed"
-	ListedFailed ListState = "failed" // no answer, or the site answers no questions of ours
+	ListedFailed ListState = "failed" // no answer, or the site refuses our queries
 )
 
-// Listing is what one DNSBL site said of the client.
+// Listing is the answer of one DNSBL site about the client.
 type Listing struct {
 	Site   string       `json:"site"` // DNSBLSite.Zone
 	State  ListState    `json:"state"`
-	Answer []netip.Addr `json:"answer,omitempty"` // in 127.0.0.0/8, where the state is listed
-	Text   string       `json:"text,omitempty"`   // the site's reason, printable ASCII; "": it gives none
+	Answer []netip.Addr `json:"answer,omitempty"` // in 127.0.0.0/8, if the state is ListedThere
+	Text   string       `json:"text,omitempty"`   // the reason, printable ASCII; "" means none
 }
 
-// Zones are the sites to ask, each once.
+// Zones returns the zones to ask, each once.
 func (b *DNSBL) Zones() []string {
 	var zones []string
 	seen := map[string]bool{}
@@ -111,11 +110,11 @@ func (b *DNSBL) Zones() []string {
 	return zones
 }
 
-// NeedsDNSBL reports whether the DNSBL sites must be asked about the client
-// before Rcpt can be decided; once they were, they need not be again.
+// NeedsDNSBL reports whether Rcpt needs the answers of the DNSBL sites, and they have not been
+// asked.
 func (r *Rules) NeedsDNSBL(f *Facts) bool {
 	b := &r.DNSBL
-	if len(b.Sites) == 0 || f.Listed != nil || f.fromInside() || r.isOurs(f) {
+	if len(b.Sites) == 0 || f.Listed != nil || f.isLocalSender() || r.isOurs(f) {
 		return false
 	}
 	if _, denied := b.Deny.Match(f.Remote, f.name()); denied {
@@ -125,8 +124,8 @@ func (r *Rules) NeedsDNSBL(f *Facts) bool {
 	return !allowed
 }
 
-// isOurs reports whether no site is to be asked about a host because it is one of
-// our own, or has an address that no list in DNS has: a LAN's.
+// isOurs reports whether the host is one of our own, or has an address that no DNSBL lists, such
+// as one of a LAN. No site is asked about it.
 func (r *Rules) isOurs(f *Facts) bool {
 	if ip := f.Remote.Unmap(); !ip.IsGlobalUnicast() || ip.IsPrivate() {
 		return true
@@ -138,32 +137,33 @@ func (r *Rules) isOurs(f *Facts) bool {
 	return trusted
 }
 
-// dnsbl is the filter at RCPT. It is not for who has logged in, nor for devices.
-func (r *Rules) dnsbl(d *Decision, f *Facts) (Decision, bool) {
-	if r.DNSBL.Deny.Len() == 0 && len(r.DNSBL.Sites) == 0 || f.fromInside() {
-		return Decision{}, true
+// dnsbl is the filter, at RCPT. It spares users who have logged in, and devices.
+func (r *Rules) dnsbl(d *Decision, f *Facts) bool {
+	if r.DNSBL.Deny.Len() == 0 && len(r.DNSBL.Sites) == 0 || f.isLocalSender() {
+		return true
 	}
 	site, line := r.listed(d, f)
 	if site == "" {
-		return Decision{}, true
+		return true
 	}
 	action := r.DNSBL.Action
 	if action.Value == DNSBLReject {
 		if !r.exemptRecipient(d, f) {
-			d.step("dnsbl.action", action.Origin, string(action.Value), "refuses who is listed")
-			return d.refuse(r.listedReply(f, site), r.listedFlip(f, line)), false
+			d.step("dnsbl.action", action.Origin, string(action.Value), "refuses mail from listed clients")
+			return d.refuse(r.listedReply(f, site), r.listedRemedy(f, line))
 		}
 	} else {
-		d.step("dnsbl.action", action.Origin, string(action.Value), "lets mail of who is listed pass")
+		d.step("dnsbl.action", action.Origin, string(action.Value), "accepts mail from listed clients")
 	}
 	d.Console = "Connecting host " + f.Remote.String() + " is listed by " + site
 	if action.Value == DNSBLMark {
 		d.Mark = site + " (" + f.Remote.String() + ")"
 	}
-	return Decision{}, true
+	return true
 }
 
-// listed finds who lists the client, and the line that asked him; "" for nobody.
+// listed returns the first site that lists the client, and the line that names the site; "" means
+// none.
 func (r *Rules) listed(d *Decision, f *Facts) (site string, by Line) {
 	b := &r.DNSBL
 	if line, ok := b.Deny.Match(f.Remote, f.name()); ok {
@@ -190,7 +190,7 @@ func (r *Rules) listed(d *Decision, f *Facts) (site string, by Line) {
 func (s *DNSBLSite) lists(d *Decision, f *Facts) bool {
 	i := slices.IndexFunc(f.Listed, func(l Listing) bool { return l.Site == s.Zone })
 	if i < 0 || f.Listed[i].State == ListedFailed {
-		d.step("dnsbl.sites", s.Line.Origin, s.Line.Text, "could not be asked")
+		d.step("dnsbl.sites", s.Line.Origin, s.Line.Text, "gave no answer")
 		return false
 	}
 	l := &f.Listed[i]
@@ -216,8 +216,8 @@ func (s *DNSBLSite) counts(answer netip.Addr) bool {
 	return ok
 }
 
-// exemptRecipient reports whether anybody may write to the recipient: the
-// postmaster always is (RFC 5321 §4.5.1), so that who is listed can ask why.
+// exemptRecipient reports whether listed clients may send to the recipient too. They may send to
+// the postmaster (RFC 5321 §4.5.1), so that they can ask why they are listed.
 func (r *Rules) exemptRecipient(d *Decision, f *Facts) bool {
 	if f.toPostmaster() {
 		d.step("dnsbl.exempt", "", f.To.String(), isExempt)
@@ -238,20 +238,10 @@ func (r *Rules) listedReply(f *Facts, site string) *smtp.Reply {
 	return smtp.NewReply(550, [3]int{5, 7, 1}, "%s", strings.NewReplacer("%i", f.Remote.String(), "%s", site).Replace(text))
 }
 
-func (r *Rules) listedFlip(f *Facts, line Line) string {
+func (r *Rules) listedRemedy(f *Facts, line Line) string {
 	host := f.Remote.String()
 	if _, private := r.DNSBL.Deny.Match(f.Remote, f.name()); private {
 		return "take \"" + line.Text + "\" (" + line.Origin + ") out of dnsbl.private_deny, or add \"" + f.To.String() + "\" to dnsbl.exempt"
 	}
 	return "add \"" + host + "\" to dnsbl.private_allow, or \"" + f.To.String() + "\" to dnsbl.exempt"
-}
-
-// closed refuses what would have to leave a server that sends nothing to others.
-func (r *Rules) closed(d *Decision, f *Facts) (Decision, bool) {
-	if !r.Outside.Closed.Value || !f.Elsewhere() {
-		return Decision{}, true
-	}
-	d.step("outbound.enabled", r.Outside.Closed.Origin, "", isOff)
-	return d.refuse(smtp.NewReply(550, [3]int{5, 7, 1}, "%s: this server does not send mail to other servers", f.To),
-		"set outbound.enabled = true"), false
 }

@@ -55,7 +55,7 @@ func TestNeedsDNSBL(t *testing.T) {
 	if zones := r.DNSBL.Zones(); len(zones) != 1 {
 		t.Errorf("asks %v", zones)
 	}
-	ask := func(ip string) Facts { return Facts{Remote: netip.MustParseAddr(ip)} }
+	ask := func(ip string) Facts { return Facts{Client: Client{Remote: netip.MustParseAddr(ip)}} }
 	for ip, want := range map[string]bool{
 		"203.0.113.9": true, "2001:db8::1": true, "::ffff:203.0.113.9": true,
 		"203.0.113.1": false, "203.0.113.2": false, "203.0.113.3": false, "203.0.113.4": false,

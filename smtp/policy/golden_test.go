@@ -2,6 +2,7 @@ package policy
 
 import (
 	"crypto/tls"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"net/netip"
@@ -15,19 +16,20 @@ import (
 	"pillarbox/smtp"
 )
 
-var update = flag.Bool("update", false, "write the decisions into testdata/*.golden as they are now")
+var update = flag.Bool("update", false, "write the present decisions into testdata/*.golden")
 
 // A golden file is a list of cases:
 //
 //	== what the case shows
-//	relay.deny_hosts = *                      a setting; list entries behind commas
-//	ip=192.0.2.1 to=x@remote.example          facts
-//	  rcpt refuse 550 5.7.1 Unable to …       and from here what was decided:
-//	    relay.enforcement (default): …        every stage up to the first refusal,
-//	    flip: …                               with its steps
+//	relay.deny_hosts = *                      a setting; commas separate the entries of a list
+//	ip=192.0.2.1 to=x@remote.example          the facts
+//	  rcpt: refuse 550 5.7.1 Unable to …      the decisions: every stage up to the first refusal,
+//	    relay.enforcement (default): …        with its steps
+//	    flip: …                               and the remedy
 //
-// Several lines of facts, each with its decisions, may follow the settings. With
-// "login" at the end the question is whether a password may be said.
+// Several lines of facts, each with its decisions, may follow the settings. A line that ends in
+// "login" asks whether the client may send a password. A fact goes by the words in setFact or by
+// its JSON name.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.golden")
 	if err != nil || len(files) == 0 {
@@ -66,8 +68,7 @@ func compare(t *testing.T, file, got, want string) {
 	}
 }
 
-// decideAll writes the file anew: settings and facts as they are, decisions as
-// the engine makes them.
+// decideAll returns the file with the same settings and facts, and the present decisions.
 func decideAll(t *testing.T, text string) string {
 	var out strings.Builder
 	rules := &ruleText{}
@@ -107,15 +108,15 @@ func writeDecision(out *strings.Builder, d Decision) {
 	if d.Mark != "" {
 		fmt.Fprintf(out, "    mark: %s\n", d.Mark)
 	}
-	if d.Flip != "" {
-		fmt.Fprintf(out, "    flip: %s\n", d.Flip)
+	if d.Remedy != "" {
+		fmt.Fprintf(out, "    flip: %s\n", d.Remedy)
 	}
 	if d.Console != "" {
 		fmt.Fprintf(out, "    log: %s\n", d.Console)
 	}
 }
 
-// ruleText is a configuration in the making: the values of each key.
+// ruleText is the configuration of a case: the value of each key, with its line.
 type ruleText struct {
 	values map[string]string
 	lines  map[string]int
@@ -210,7 +211,7 @@ func (r *ruleText) rules(t *testing.T) *Rules {
 			AllowDomains:       r.addresses(t, "relay.allow_domains"), DenyDomains: r.addresses(t, "relay.deny_domains"),
 			AllowHosts: r.hosts(t, "relay.allow_hosts", ""), DenyHosts: r.hosts(t, "relay.deny_hosts", "*"),
 			OverrideDomains: r.addresses(t, "relay.override_domains"),
-			DenyWins:        r.on("relay.deny_wins", false), DominoWords: Setting[bool]{refusal.Value == "rejected", refusal.Origin},
+			DenyWins:        r.on("relay.deny_wins", false), DominoReplies: Setting[bool]{refusal.Value == "rejected", refusal.Origin},
 		},
 		Senders: Senders{
 			Allow: r.addresses(t, "senders.allow"), Deny: r.addresses(t, "senders.deny"),
@@ -256,12 +257,12 @@ func (r *ruleText) dnsbl(t *testing.T) DNSBL {
 	return b
 }
 
-// parseFacts reads "ip=1.2.3.4 user=anna from=<> to=x@remote.example …". The
-// domain of this server is office.example; "user" is in it, and may write
-// outside unless inside is among the words.
+// parseFacts reads "ip=1.2.3.4 user=anna from=<> to=x@remote.example …". The hosted domain is
+// office.example. The user may send to other servers unless the line has the word "inside".
 func parseFacts(t *testing.T, line string) *Facts {
 	t.Helper()
-	f := &Facts{Kind: RecipientLocal}
+	f := new(Facts)
+	f.Kind = RecipientLocal
 	for _, word := range strings.Fields(line) {
 		key, value, _ := strings.Cut(word, "=")
 		setFact(t, f, key, value)
@@ -272,7 +273,7 @@ func parseFacts(t *testing.T, line string) *Facts {
 	}
 	if !f.User.IsZero() {
 		if !strings.Contains(line, " tls=") {
-			f.TLSVersion = tls.VersionTLS13 // or he could not have logged in
+			f.TLSVersion = tls.VersionTLS13 // without TLS the login would be refused
 		}
 		f.User.Outside = !strings.Contains(line, " inside")
 	}
@@ -333,8 +334,6 @@ func setFact(t *testing.T, f *Facts, key, value string) {
 		} else if strings.HasPrefix(value, "nobody") {
 			f.Kind = RecipientUnknown
 		}
-	case "forwards":
-		f.Forwards = true
 	case "nooutside":
 		f.NoOutside = true
 	case "group":
@@ -346,8 +345,6 @@ func setFact(t *testing.T, f *Facts, key, value string) {
 		if f.HeaderBad = value == "bad"; !f.HeaderBad {
 			f.HeaderSender = all()
 		}
-	case "hops":
-		f.Hops, _ = strconv.Atoi(value)
 	case "device":
 		f.Device = &Device{Name: value}
 	case "outside":
@@ -359,8 +356,24 @@ func setFact(t *testing.T, f *Facts, key, value string) {
 	case "plaintext":
 		f.Device.AllowPlaintext = true
 	default:
-		t.Fatalf("unknown fact %q", key)
+		setByName(t, f, key, value)
 	}
+}
+
+// setByName sets a fact by its JSON name. A name without a value means true.
+func setByName(t *testing.T, f *Facts, name, value string) {
+	t.Helper()
+	if value == "" {
+		value = "true"
+	}
+	for _, literal := range []string{value, strconv.Quote(value)} {
+		d := json.NewDecoder(strings.NewReader(fmt.Sprintf("{%q: %s}", name, literal)))
+		d.DisallowUnknownFields()
+		if d.Decode(f) == nil {
+			return
+		}
+	}
+	t.Fatalf("no fact is called %q, or it cannot be %q", name, value)
 }
 
 func parseListing(text string) Listing {

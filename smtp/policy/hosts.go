@@ -10,13 +10,13 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// HostList is a list of hosts: addresses, networks, ranges, names. Looking a
-// host up takes the same time in a list of any length and allocates nothing;
-// only ranges that are no network are tried one by one.
+// HostList is a list of hosts: addresses, networks, ranges, names. A look-up takes the same time
+// in a list of any length, and allocates no memory. Only ranges that are not a network are tried
+// one by one.
 type HostList struct {
 	index
 	prefixes map[netip.Prefix]int // masked
-	bits4    []int                // lengths that occur, longest first
+	bits4    []int                // prefix lengths in use, longest first
 	bits6    []int
 	ranges   []hostRange
 	spans    []Span
@@ -24,23 +24,23 @@ type HostList struct {
 	below    map[string]int // .example.at, without the dot
 }
 
-// hostRange is an IPv4 address with a span for each octet, as Domino writes
-// them: [192.168.1-10.*].
+// hostRange is a span of values for each octet of an IPv4 address, as in Domino's
+// [192.168.1-10.*].
 type hostRange struct {
 	low, high [4]byte
 	entry     int
 }
 
-// Span is the addresses that an entry takes in: each octet from Low to High. All
-// is the entry "*". Names have none.
+// Span is the addresses that an entry matches: each octet is between those of Low and High. A
+// name has no span.
 type Span struct {
 	Line      Line
-	All       bool
+	All       bool   // the entry "*"
 	Low, High []byte // 4 or 16 octets
 }
 
-// Spans are the addresses that the list's entries take in, for whoever must
-// judge how wide they are.
+// Spans returns the addresses that the entries match. The check for open relays judges by them
+// how wide an entry is.
 func (l *HostList) Spans() []Span { return l.spans }
 
 func spanOf(line Line, p netip.Prefix) Span {
@@ -51,11 +51,17 @@ func spanOf(line Line, p netip.Prefix) Span {
 	return s
 }
 
-// ParseHosts reads a list. Entries: 192.0.2.1, 192.0.2.0/24, an address and a
-// mask with a space between (IIS), the same in brackets (Domino), Domino's
-// ranges [1.2.3.1-3] and [1.2.3.*], IPv6 addresses and networks, .example.at for
-// every name below it, host.example.at, * for every host, group:NAME. Every bad
-// entry is reported.
+// ParseHosts reads a list and reports every bad entry. Entries are
+//
+//	192.0.2.1, 2001:db8::1        an address
+//	192.0.2.0/24, 2001:db8::/32   a network
+//	192.0.2.0 255.255.255.0       a network with its mask (IIS)
+//	[192.0.2.1]                   any of these in brackets (Domino)
+//	[1.2.3.1-3], [1.2.3.*]        a range (Domino)
+//	host.example.at               a name in DNS
+//	.example.at                   every name below it
+//	*                             every host
+//	group:NAME                    the entries of the group
 func ParseHosts(lines []Line, groups map[string][]Line) (HostList, []error) {
 	l := HostList{prefixes: map[netip.Prefix]int{}, names: map[string]int{}, below: map[string]int{}}
 	lines, errs := expand(lines, groups)
@@ -101,7 +107,7 @@ func (l *HostList) parse(line Line) error {
 		return nil
 	}
 	if bracketed {
-		return &EntryError{line, "what stands in brackets is no address, network or range", hostHint}
+		return &EntryError{line, "the text in brackets is not an address, a network or a range", hostHint}
 	}
 	return l.addName(line, text)
 }
@@ -124,8 +130,7 @@ func (l *HostList) addPrefix(line Line, p netip.Prefix) {
 func (l *HostList) addName(line Line, text string) error {
 	name, below := strings.CutPrefix(strings.TrimPrefix(text, "*"), ".")
 	domain, err := addr.ParseDomain(name)
-	// No top-level domain begins with a digit: such a "name" is an address with a
-	// slip in it.
+	// No top-level domain begins with a digit. Such a "name" is a mistyped address.
 	last := name[strings.LastIndexByte(name, '.')+1:]
 	numeric := last != "" && '0' <= last[0] && last[0] <= '9'
 	if err != nil || numeric || domain.IsLiteral() || strings.HasPrefix(text, "*") && !below {
@@ -142,12 +147,12 @@ func (l *HostList) addName(line Line, text string) error {
 	return nil
 }
 
-// parsePrefix reads an address, a network, or an address and a mask. ok is false
-// where it is none of them.
+// parsePrefix reads an address, a network, or an address and a mask. ok is false if s is none of
+// these.
 func parsePrefix(s string) (p netip.Prefix, ok bool, err error) {
 	if ip, err := netip.ParseAddr(s); err == nil {
 		if ip.Zone() != "" {
-			return p, false, fmt.Errorf("an interface has no place here")
+			return p, false, fmt.Errorf("an address in a list cannot name an interface (%%eth0)")
 		}
 		ip = ip.Unmap()
 		return netip.PrefixFrom(ip, ip.BitLen()), true, nil
@@ -193,7 +198,7 @@ func maskBits(m netip.Addr) (bits int, contiguous bool) {
 
 func masked(p netip.Prefix) (netip.Prefix, bool, error) {
 	if p.Addr().Is4In6() {
-		return p, false, fmt.Errorf("write the IPv4 network itself")
+		return p, false, fmt.Errorf("write it as an IPv4 network")
 	}
 	if p != p.Masked() {
 		return p, false, fmt.Errorf("the address has bits behind the network's end; the network is %s", p.Masked())
@@ -201,7 +206,8 @@ func masked(p netip.Prefix) (netip.Prefix, bool, error) {
 	return p, true, nil
 }
 
-// parseRange reads four octets of which some are spans or stars.
+// parseRange reads four octets, some of them spans such as 1-10, or *. ok is false if s has another
+// form.
 func parseRange(s string) (r hostRange, ok bool, err error) {
 	parts := strings.Split(s, ".")
 	if len(parts) != 4 || !strings.ContainsAny(s, "*-") || strings.Trim(s, "0123456789.*-") != "" {
@@ -234,11 +240,11 @@ func (r *hostRange) holds(ip [4]byte) bool {
 	return true
 }
 
-// Match looks a host up by its address and its name in DNS, "" where it has
-// none that may be relied on. The most specific entry decides.
+// Match looks up a host by its address and its verified name in DNS; "" means that it has none.
+// The most specific entry decides.
 func (l *HostList) Match(ip netip.Addr, name string) (Line, bool) { return l.match(ip, name, nil) }
 
-// match passes over the entries that except has too.
+// match is Match without the entries that except has too. except may be nil.
 func (l *HostList) match(ip netip.Addr, name string, except *index) (Line, bool) {
 	if len(l.lines) == 0 {
 		return Line{}, false
@@ -292,10 +298,10 @@ func (l *HostList) matchName(name string, except *index) (int, bool) {
 	return 0, false
 }
 
-// hasNames reports whether the list can be judged only with a name from DNS.
+// hasNames reports whether a look-up needs the host's name in DNS.
 func (l *HostList) hasNames() bool { return len(l.names)+len(l.below) > 0 }
 
-// parents yields what stands behind each dot of a name: for a.b.c, b.c and c.
+// parents yields the parent domains of a name: for a.b.c, b.c and c.
 func parents(name string) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		for i := 0; i < len(name); i++ {

@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// Line is one entry of a list as it is written, with where.
+// Line is one entry of a list as written, with its origin.
 type Line struct {
 	Text   string `json:"text"`
 	Origin string `json:"origin"`
 }
 
-// EntryError is a line that is no entry of its list.
+// EntryError reports a line that is not a valid entry of its list.
 type EntryError struct {
 	Line Line
 	What string
@@ -21,11 +21,11 @@ type EntryError struct {
 
 func (e *EntryError) Error() string { return fmt.Sprintf("%q: %s; %s", e.Line.Text, e.What, e.Hint) }
 
-// groupPrefix begins an entry that stands for a group's entries.
+// groupPrefix begins an entry that stands for the entries of a group.
 const groupPrefix = "group:"
 
-// expand replaces entries that name a group by the group's own, which keep their
-// own origin: the line in the group is the one that decides.
+// expand replaces each entry that names a group by the entries of the group. These keep their own
+// origin, because the line in the group decides.
 func expand(lines []Line, groups map[string][]Line) ([]Line, []error) {
 	var out []Line
 	var errs []error
@@ -50,16 +50,16 @@ func expand(lines []Line, groups map[string][]Line) ([]Line, []error) {
 	return out, errs
 }
 
-// index is a list's entries by what they say in normal form, which is how one
-// list finds an entry of another in it.
+// index holds the entries of a list in normal form, so that one list can tell whether another has
+// the same entry.
 type index struct {
 	lines []Line
 	canon []string // parallel to lines
 	named map[string]struct{}
-	all   int // 1 + the entry "*"; 0: none
+	all   int // 1 + the index of the entry "*"; 0 means none
 }
 
-// wildcard is the entry for all, unless except has it too.
+// wildcard returns the entry "*", unless except has it too.
 func (x *index) wildcard(except *index) (Line, bool) {
 	if x.all > 0 && x.counts(x.all-1, except) {
 		return x.lines[x.all-1], true
@@ -76,20 +76,35 @@ func (x *index) add(l Line, canon string) int {
 	return len(x.lines) - 1
 }
 
-// names reports whether the list has the very entry.
+// names reports whether the list has exactly this entry.
 func (x *index) names(canon string) bool {
 	_, ok := x.named[canon]
 	return ok
 }
 
-// counts reports whether an entry counts where the entries of except do not; nil
-// excepts none.
+// counts reports whether an entry counts: it does not if except has the same one. except may be
+// nil.
 func (x *index) counts(entry int, except *index) bool {
 	return except == nil || !except.names(x.canon[entry])
 }
 
-// Lines are the entries as they are written, groups expanded.
+// Lines returns the entries as written, with groups expanded.
 func (x *index) Lines() []Line { return x.lines }
 
-// Len is the number of entries.
+// Len returns the number of entries.
 func (x *index) Len() int { return len(x.lines) }
+
+// entryRemedy is the remedy for a refusal by the deny list of a section, or by the lack of an
+// allow entry if line is zero. It offers an allow entry only against a wider deny entry: an entry
+// in both lists is denied.
+func entryRemedy(section string, line Line, entry string) string {
+	add := "add \"" + entry + "\" to " + section + ".allow"
+	if line.Text == "" {
+		return add
+	}
+	take := "take \"" + line.Text + "\" (" + line.Origin + ") out of " + section + ".deny"
+	if strings.EqualFold(strings.Trim(line.Text, "[] "), entry) {
+		return take
+	}
+	return take + ", or " + add
+}

@@ -135,7 +135,7 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// thousand makes four lists of 1,000 entries each, and facts that match none.
+// thousand returns lists of 1,000 entries each, and facts that match none of them.
 func thousand(t testing.TB) (*Rules, *Facts) {
 	t.Helper()
 	var hosts, domains []string
@@ -159,13 +159,13 @@ func thousand(t testing.TB) (*Rules, *Facts) {
 	return &Rules{Relay: Relay{
 			Enforcement: Setting[Enforcement]{EnforceExternal, "default"}, ExcludeHosts: h, AllowHosts: h, DenyHosts: deny, AllowDomains: a, DenyDomains: a,
 		}, Recipients: Recipients{Deny: a}}, &Facts{
-			Remote: netip.MustParseAddr("198.51.100.7"), Name: "mx.a.b.c.example", NameState: NameVerified,
-			To: addr.Address{Local: "x", Domain: "remote.example"}, Kind: RecipientRemote,
+			Client{Remote: netip.MustParseAddr("198.51.100.7"), Name: "mx.a.b.c.example", NameState: NameVerified},
+			Transaction{Recipient: Recipient{To: addr.Address{Local: "x", Domain: "remote.example"}, Kind: RecipientRemote}},
 		}
 }
 
-// BenchmarkRcpt is one relay decision with lists of 1,000 entries, refused with
-// its reply. The match alone allocates nothing.
+// BenchmarkRcpt measures a refused relay decision with lists of 1,000 entries. The look-ups alone
+// allocate no memory.
 func BenchmarkRcpt(b *testing.B) {
 	r, f := thousand(b)
 	b.ReportAllocs()
@@ -196,8 +196,8 @@ func TestMatchAllocatesNothing(t *testing.T) {
 	}
 }
 
-// FuzzRelay: whatever else is true, an anonymous client that no allow rule names
-// never gets mail to another server through.
+// FuzzRelay: an anonymous client that no allow rule names never gets mail to another server
+// through, whatever else is true.
 func FuzzRelay(f *testing.F) {
 	f.Add("198.51.100.7", "x@remote.example", "a@office.example", "mx.else.example", uint16(0), uint8(0), true)
 	f.Add("::1", `"x@office.example"@remote.example`, "", "pc.office.example", uint16(0x304), uint8(1), false)
@@ -212,23 +212,24 @@ func FuzzRelay(f *testing.F) {
 		rules.Relay.Enforcement.Value = []Enforcement{EnforceExternal, EnforceAll}[bits&1]
 		rules.Relay.AuthenticatedAllow.Value = bits&2 != 0
 		rules.Relay.DenyWins.Value = bits&4 != 0
-		rules.Relay.DominoWords.Value = bits&8 != 0
+		rules.Relay.DominoReplies.Value = bits&8 != 0
 		rules.Senders.RefuseForged.Value = bits&16 != 0
 		if denyDomains {
 			rules.Relay.DenyDomains, _ = ParseAddresses(lines("*"), nil)
 		} else {
 			rules.Relay.DenyHosts, _ = ParseHosts(lines("*"), nil)
 		}
+		state := []NameState{NameUnverified, NameNone, NameFailed, NameVerified}[bits>>6]
 		facts := &Facts{
-			Remote: remote, Name: name, NameState: []NameState{NameUnverified, NameNone, NameFailed, NameVerified}[bits>>6],
-			TLSVersion: tlsVersion, From: sender, FromHosted: bits&32 != 0, To: recipient, Kind: RecipientRemote,
+			Client{Remote: remote, Name: name, NameState: state, TLSVersion: tlsVersion},
+			Transaction{From: sender, FromHosted: bits&32 != 0, Recipient: Recipient{To: recipient, Kind: RecipientRemote}},
 		}
 		all := rules.Evaluate(facts)
 		last := all[len(all)-1]
 		if last.Verdict == Accept || last.Reply == nil {
 			t.Fatalf("%+v was let through: %v", facts, all)
 		}
-		if len(last.Steps) == 0 || last.Flip == "" {
+		if len(last.Steps) == 0 || last.Remedy == "" {
 			t.Fatalf("%+v was refused without a reason: %+v", facts, last)
 		}
 	})

@@ -1,11 +1,9 @@
 package policy
 
-import (
-	"time"
-)
+import "slices"
 
-// Rules is the configuration that decisions follow. Every list and setting
-// carries where it stands, for the steps.
+// Rules is the configuration that decisions follow. Every list and setting carries its origin,
+// which the steps name.
 type Rules struct {
 	Connections Connections
 	Anonymous   Anonymous
@@ -16,101 +14,75 @@ type Rules struct {
 	Recipients  Recipients
 	Outside     Outside
 	DNSBL       DNSBL
-	MaxHops     Setting[int] // Received lines of a message; 0: no limit
+	MaxHops     Setting[int] // Received fields of a message; 0 means no limit
 }
 
-// Setting is a value with where it stands.
+// Setting is a value with its origin.
 type Setting[T any] struct {
 	Value  T
 	Origin string // "pillarbox.toml:41", "env PILLARBOX_…", "default"
 }
 
-// Connections is who may connect at all.
-type Connections struct {
-	Only           Setting[bool] // true: only Allow may connect; false: all except Deny
-	Allow, Deny    HostList
-	VerifyHostname Setting[bool] // a client without a name in DNS sends nothing
-	ReverseDNS     Setting[bool] // look names up for the Received header
+// Connect decides whether a client may connect.
+func (r *Rules) Connect(f *Facts) Decision { return decide("connect", f, r.connectionLists) }
+
+// LogIn decides whether the client may send a password over the connection as it is.
+func (r *Rules) LogIn(f *Facts) Decision {
+	return decide("log in", f, r.offersLogin, r.siteTLS, r.plaintextLogin)
 }
 
-// Anonymous is who may send without a log-in where a site demands one.
-type Anonymous struct {
-	AllowExceptions Setting[bool] // Domino's SMTPAllowConnectionsAnonymous
-	Exceptions      HostList
+// Mail decides whether a client may begin a message from the sender it names.
+func (r *Rules) Mail(f *Facts) Decision {
+	return decide("mail", f, r.hostName, r.siteTLS, r.anonymous, r.senderLists, r.userSender, r.deviceSender, r.forged,
+		r.senderDomain)
 }
 
-// Site is what one listener demands (Domino's Internet sites).
-type Site struct {
-	RequireTLS Setting[bool]
-
-	// Require128Bit refuses TLS with a cipher below 128 bits ("Require 128-bit
-	// encryption" of IIS, which kept out the browsers and mail programs with 40 and
-	// 56 bits of the export rules; what is left of that kind is 3DES and RC4). It
-	// demands no TLS: that is RequireTLS.
-	Require128Bit Setting[bool]
-
-	MinTLS      Setting[uint16] // as in crypto/tls; 0: the server's own minimum
-	RequireAuth Setting[bool]
-	Anonymous   Setting[bool] // may mail be sent without a log-in; false is RequireAuth with exceptions
-	OfferAuth   Setting[bool] // may anybody log in here
+// Rcpt decides whether a client may send to one recipient.
+func (r *Rules) Rcpt(f *Facts) Decision {
+	if f.Kind == RecipientRemote {
+		return decide("rcpt", f, r.recipientLists, r.dnsbl, r.relay, r.closed, r.outside, r.deviceRecipient)
+	}
+	rules := []rule{r.recipientLists, r.dnsbl, r.unknown, r.inbound, r.group, r.closed, r.deviceRecipient}
+	if f.Forwards { // the right to send to other servers applies to a forwarding too
+		rules = append(rules, r.outside)
+	}
+	return decide("rcpt", f, rules...)
 }
 
-// LogIns is where passwords may cross the wire in the clear.
-type LogIns struct {
-	PlaintextNetworks HostList
+// Message decides on a message by its header, after DATA.
+func (r *Rules) Message(f *Facts) Decision { return decide("message", f, r.hops, r.headerSender) }
+
+// Evaluate asks every stage in the order of a session. It returns the decisions up to the first
+// refusal. LogIn is asked only for a client that has logged in.
+func (r *Rules) Evaluate(f *Facts) []Decision {
+	stages := []func(*Facts) Decision{r.Connect, r.LogIn, r.Mail, r.Rcpt, r.Message}
+	if f.User.IsZero() {
+		stages = slices.Delete(stages, 1, 2)
+	}
+	var all []Decision
+	for _, stage := range stages {
+		d := stage(f)
+		all = append(all, d)
+		if d.Verdict == Refuse {
+			break
+		}
+	}
+	return all
 }
 
-// Enforcement is whom Domino's anti-relay checks are for.
-type Enforcement string
-
-const (
-	EnforceExternal Enforcement = "external" // hosts whose verified name is not in a hosted domain
-	EnforceAll      Enforcement = "all"
-	EnforceNone     Enforcement = "none"
-)
-
-// Relay is who may send to domains that are not hosted here (domino.md; the four
-// lists, and what IIS's forms add).
-type Relay struct {
-	Enforcement               Setting[Enforcement]
-	ExcludeHosts              HostList
-	AuthenticatedAllow        Setting[bool] // logged-in users may relay; false: check them like anyone
-	AllowDomains, DenyDomains AddressList
-	AllowHosts, DenyHosts     HostList
-	OverrideDomains           AddressList   // IIS remote domains, Exchange connectors: always allowed
-	DenyWins                  Setting[bool] // the rule of Domino R5
-	DominoWords               Setting[bool] // 554 Relay rejected for policy reasons
+// NeedsName reports whether Connect, Mail and Rcpt need the client's name in DNS.
+func (r *Rules) NeedsName() bool {
+	return r.Connections.VerifyHostname.Value || r.Connections.ReverseDNS.Value ||
+		r.Connections.Allow.hasNames() || r.Connections.Deny.hasNames() ||
+		r.Anonymous.Exceptions.hasNames() || r.LogIns.PlaintextNetworks.hasNames() ||
+		r.Relay.ExcludeHosts.hasNames() || r.Relay.AllowHosts.hasNames() || r.Relay.DenyHosts.hasNames() ||
+		r.Senders.TrustedHosts.hasNames() || r.DNSBL.Deny.hasNames() || r.DNSBL.Allow.hasNames()
 }
 
-// VerifyUser is where a user's sender is held against his own addresses.
-type VerifyUser string
-
-const (
-	VerifyOff      VerifyUser = "off"
-	VerifyEnvelope VerifyUser = "envelope"
-	VerifyHeader   VerifyUser = "header"
-	VerifyBoth     VerifyUser = "both"
-)
-
-// Senders is who may be named in MAIL FROM and in the header.
-type Senders struct {
-	Allow, Deny   AddressList
-	VerifyUser    Setting[VerifyUser]
-	RefuseForged  Setting[bool] // a hosted domain in an anonymous sender is refused…
-	TrustedHosts  HostList      // …unless the host is one of these
-	VerifyDomain  Setting[bool]
-	VerifyTimeout time.Duration
-}
-
-// Recipients is who may be named in RCPT TO.
-type Recipients struct {
-	Allow, Deny AddressList
-}
-
-// Outside is who may send to other servers, beside each mailbox's own right.
-type Outside struct {
-	Send, Receive          Setting[bool] // the rights of mailboxes that have none of their own
-	AcceptFrom, RejectFrom AddressList   // users, groups, domains
-	PerHour                Setting[int]  // recipients elsewhere of one account; 0: no limit
-	Closed                 Setting[bool] // nothing is sent to other servers, whoever wants to (outbound.enabled = false)
+// Judgeable reports whether the facts hold every name and domain that the rules look up in DNS.
+// Facts that were recorded under other rules may lack some.
+func (r *Rules) Judgeable(f *Facts) bool {
+	named := f.NameState != NameNotAsked
+	return (named || !r.NeedsName() && !r.NeedsNameToRelay(f)) &&
+		(f.SenderDomain != DomainNotAsked || !r.NeedsSenderDomain(f))
 }

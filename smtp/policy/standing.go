@@ -6,45 +6,45 @@ import (
 	"pillarbox/smtp"
 )
 
-// Standing is what the session alone says for the sender of a message: a log-in, or the office. What DNS says of a
-// stranger comes later.
+// Standing returns what vouches for the sender of a message, as far as the session knows it: a
+// login or the local network. SPF, DKIM and DMARC, which may vouch for a stranger, come later.
 func (r *Rules) Standing(f *Facts) smtp.Standing {
-	device := f.Device != nil
 	switch {
 	case !f.User.IsZero():
 		return smtp.StandingLogin
-	case device && !f.Device.As.IsZero():
-		return smtp.StandingOffice // it gets that sender whatever it says
-	case f.FromHosted && (device || r.trusts(f)):
-		return smtp.StandingOffice
+	case f.isDevice() && !f.Device.As.IsZero():
+		return smtp.StandingLocal // SenderOf replaces whatever sender it names
+	case f.FromHosted && (f.isDevice() || r.trusts(f)):
+		return smtp.StandingLocal
 	}
-	return smtp.StandingStranger
+	return smtp.StandingNone
 }
 
-// OffersDSN reports whether delivery reports are offered to a client (RFC 3461): to all who log in, and to the machines of
-// the office.
+// OffersDSN reports whether the client is offered delivery reports (RFC 3461). They are for users
+// who log in, and for the hosts of the local network.
 func (r *Rules) OffersDSN(f *Facts) bool {
-	return f.Service.DemandsAuth() || f.Service == smtp.Local || f.fromInside() || r.trusts(f)
+	return f.Service.DemandsAuth() || f.Service == smtp.Local || f.isLocalSender() || r.trusts(f)
 }
 
-// trusts reports whether the configuration names the client as a host of the office: one that may send in its name, or
-// that may relay. An entry for the whole world names no host.
+// trusts reports whether the configuration names the client as a host that may relay or may send
+// as a hosted address. An entry for all hosts names none.
 func (r *Rules) trusts(f *Facts) bool {
 	relay := &r.Relay
 	internal := relay.Enforcement.Value == EnforceExternal && f.InternalName && f.NameState == NameVerified
-	return internal || names(f, &r.Senders.TrustedHosts, nil) || names(f, &relay.ExcludeHosts, nil) || r.mayRelay(f)
+	return internal || named(f, &r.Senders.TrustedHosts, nil) || named(f, &relay.ExcludeHosts, nil) || r.mayRelay(f)
 }
 
-// mayRelay is the half of relayLists that is about hosts.
+// mayRelay applies those lists of relayLists that hold hosts.
 func (r *Rules) mayRelay(f *Facts) bool {
 	relay := &r.Relay
-	if relay.DenyWins.Value && names(f, &relay.DenyHosts, nil) {
+	if relay.DenyWins.Value && named(f, &relay.DenyHosts, nil) {
 		return false
 	}
-	return names(f, &relay.AllowHosts, &relay.DenyHosts.index)
+	return named(f, &relay.AllowHosts, &relay.DenyHosts.index)
 }
 
-func names(f *Facts, l *HostList, except *index) bool {
+// named reports whether a list has an entry for the client that is not for all hosts.
+func named(f *Facts, l *HostList, except *index) bool {
 	line, ok := l.match(f.Remote, f.name(), except)
 	return ok && !everyHost(line)
 }

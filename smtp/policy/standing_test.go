@@ -24,38 +24,39 @@ func hostList(t *testing.T, words string) HostList {
 	return l
 }
 
-// TestStanding: an address of ours proves nothing, and neither does a trusted network; both together do.
+// TestStanding: neither a hosted sender nor a trusted network vouches for a message; both together do.
 func TestStanding(t *testing.T) {
 	anna := addr.Address{Local: "anna", Domain: "office.example"}
-	const login, office, stranger = smtp.StandingLogin, smtp.StandingOffice, smtp.StandingStranger
+	ours := Transaction{FromHosted: true}
+	const login, office, stranger = smtp.StandingLogin, smtp.StandingLocal, smtp.StandingNone
 	tests := []struct {
 		name            string
 		facts           Facts
-		rules           string // "list = hosts", each behind a semicolon
+		rules           string // "list = hosts", separated by semicolons
 		standing        smtp.Standing
 		asMTA, asSubmit bool // DSN is offered
 	}{
-		{"logged in", Facts{User: User{Address: anna}}, "", login, true, true},
-		{"logged in, any sender", Facts{User: User{Address: anna}, FromHosted: false}, "", login, true, true},
+		{"logged in", Facts{Client: Client{User: User{Address: anna}}}, "", login, true, true},
+		{"logged in, any sender", Facts{Client: Client{User: User{Address: anna}}, Transaction: Transaction{FromHosted: false}}, "", login, true, true},
 		{"nobody", Facts{}, "", stranger, false, true},
-		{"a forged address of ours", Facts{FromHosted: true}, "", stranger, false, true},
-		{"device", Facts{FromHosted: true, Device: &Device{}}, "", office, true, true},
-		{"device with a foreign sender", Facts{Device: &Device{}}, "", stranger, true, true},
-		{"device with a sender of its own", Facts{Device: &Device{As: anna}}, "", office, true, true},
-		{"web server that may send as us", Facts{FromHosted: true}, "trusted = 192.0.2.0/24", office, true, true},
+		{"a forged address of ours", Facts{Transaction: ours}, "", stranger, false, true},
+		{"device", Facts{Client: Client{Device: &Device{}}, Transaction: ours}, "", office, true, true},
+		{"device with a foreign sender", Facts{Client: Client{Device: &Device{}}}, "", stranger, true, true},
+		{"device with a sender of its own", Facts{Client: Client{Device: &Device{As: anna}}}, "", office, true, true},
+		{"web server that may send as us", Facts{Transaction: ours}, "trusted = 192.0.2.0/24", office, true, true},
 		{"the same, a foreign sender", Facts{}, "trusted = 192.0.2.0/24", stranger, true, true},
-		{"another host", Facts{FromHosted: true}, "trusted = 198.51.100.0/24", stranger, false, true},
-		{"may relay", Facts{FromHosted: true}, "allow = 192.0.2.7; deny = *", office, true, true},
-		{"may relay, and is denied", Facts{FromHosted: true}, "allow = 192.0.2.7; deny = 192.0.2.7", stranger, false, true},
-		{"denied by a wider entry", Facts{FromHosted: true}, "allow = 192.0.2.7; deny = 192.0.2.0/24", office, true, true},
-		{"denied by a wider entry that wins", Facts{FromHosted: true}, "allow = 192.0.2.7; deny = 192.0.2.0/24; wins", stranger, false, true},
-		{"excluded from the checks", Facts{FromHosted: true}, "exclude = 192.0.2.7", office, true, true},
-		{"everybody may relay", Facts{FromHosted: true}, "allow = *", stranger, false, true},
-		{"all of IPv4 may relay", Facts{FromHosted: true}, "allow = 0.0.0.0/0", stranger, false, true},
-		{"everybody may send as us", Facts{FromHosted: true}, "trusted = [*]", stranger, false, true},
-		{"everybody is excluded", Facts{FromHosted: true}, "exclude = [*.*.*.*]", stranger, false, true},
-		{"a host of ours by its name", Facts{FromHosted: true, InternalName: true, NameState: NameVerified}, "external", office, true, true},
-		{"its name leads elsewhere", Facts{FromHosted: true, InternalName: true, NameState: NameUnverified}, "external", stranger, false, true},
+		{"another host", Facts{Transaction: ours}, "trusted = 198.51.100.0/24", stranger, false, true},
+		{"may relay", Facts{Transaction: ours}, "allow = 192.0.2.7; deny = *", office, true, true},
+		{"may relay, and is denied", Facts{Transaction: ours}, "allow = 192.0.2.7; deny = 192.0.2.7", stranger, false, true},
+		{"denied by a wider entry", Facts{Transaction: ours}, "allow = 192.0.2.7; deny = 192.0.2.0/24", office, true, true},
+		{"denied by a wider entry that wins", Facts{Transaction: ours}, "allow = 192.0.2.7; deny = 192.0.2.0/24; wins", stranger, false, true},
+		{"excluded from the checks", Facts{Transaction: ours}, "exclude = 192.0.2.7", office, true, true},
+		{"everybody may relay", Facts{Transaction: ours}, "allow = *", stranger, false, true},
+		{"all of IPv4 may relay", Facts{Transaction: ours}, "allow = 0.0.0.0/0", stranger, false, true},
+		{"everybody may send as us", Facts{Transaction: ours}, "trusted = [*]", stranger, false, true},
+		{"everybody is excluded", Facts{Transaction: ours}, "exclude = [*.*.*.*]", stranger, false, true},
+		{"a host of ours by its name", Facts{Client: Client{InternalName: true, NameState: NameVerified}, Transaction: ours}, "external", office, true, true},
+		{"its name leads elsewhere", Facts{Client: Client{InternalName: true, NameState: NameUnverified}, Transaction: ours}, "external", stranger, false, true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -7,186 +7,44 @@ import (
 	"slices"
 	"time"
 
-	"pillarbox/mailstore"
 	"pillarbox/smtp"
 	"pillarbox/smtp/dsn"
 	"pillarbox/smtp/route"
 )
 
-// live is an item that somebody works on: attempts for several destinations, the clock, an administrator.
-type live struct {
-	refs int // guarded by the queue's mu
+// errNoMessage is the reason why a state without a message goes into quarantine.
+var errNoMessage = fmt.Errorf("%w: its message is missing or not a plain file", ErrCorrupt)
 
-	mu    lock
-	item  *Item        // nil: not read yet
-	taken map[int]bool // recipients that an attempt is under way for
-	dirty bool         // the item is not on disk as it is; it stays in memory until it is
-	over  bool         // it has left the queue
-}
-
-func newLive(item *Item) *live { return &live{mu: make(lock, 1), item: item} }
-
-// lock is a mutex that is held while the disk works and a report is delivered. Waiting for it is waiting for a channel, so
-// that a test in virtual time does not stand still while it is held.
-type lock chan struct{}
-
-func (l lock) Lock()   { l <- struct{}{} }
-func (l lock) Unlock() { <-l }
-
-// take gives a message's item to be worked on; drop gives it back.
-func (q *Queue) take(id string) *live {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	l := q.live[id]
-	if l == nil {
-		l = newLive(nil)
-		q.live[id] = l
-	}
-	l.refs++
-	return l
-}
-
-func (q *Queue) drop(id string, l *live) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.letGo(id, l)
-}
-
-// letGo needs the queue's mu held.
-func (q *Queue) letGo(id string, l *live) {
-	if l.refs--; l.refs == 0 && !l.dirty && q.live[id] == l {
-		delete(q.live, id)
-	}
-}
-
-// load reads the item unless it is there. It needs l.mu held, like all below.
-func (q *Queue) load(id string, l *live) error {
-	if l.over {
-		return mailstore.ErrNotSpooled
-	}
-	if l.item == nil {
-		item, err := q.read(id)
-		if err != nil {
-			return err
-		}
-		q.mendOnDisk(item)
-		l.item = item
-	}
-	return nil
-}
-
-// lost takes a message out of the index whose item cannot be had, or makes it come back later.
-func (q *Queue) lost(e *entry, err error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if !temporary(err) {
-		q.forget(e)
-		return
-	}
-	q.unplaceAll(e)
-	q.comeBack(e, err) // it gets its places then
-}
-
-// settle commits what an item has become and gives the message its new places. What is owed to its sender is paid before.
-func (q *Queue) settle(e *entry, l *live) { q.settleAndPay(e, l, true) }
-
-func (q *Queue) settleAndPay(e *entry, l *live, pay bool) {
-	if l.over {
-		return // taken away by hand meanwhile
-	}
-	if pay {
-		q.pay(l)
-	}
-	err := q.commit(l)
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	l.dirty = err != nil
-	switch {
-	case err != nil:
-		q.Log.Error("the state of a message in the queue cannot be written; this is tried again", "id", e.id, "error", err)
-		q.unplaceAll(e)
-		q.setDeadline(e, q.now().Add(again))
-	case l.over:
-		q.forget(e)
-	default:
-		q.file(e, l)
-	}
-	q.wakeUp()
-}
-
-func (q *Queue) commit(l *live) error {
-	if !l.item.finished() {
-		return q.Spool.Update(l.item.ID, l.item.Encode())
-	}
-	err := q.Spool.Remove(l.item.ID)
-	l.over = err == nil
-	return err
-}
-
-// pay makes the reports that are owed. What cannot be made now stays owed.
-func (q *Queue) pay(l *live) {
-	for _, action := range []dsn.Action{dsn.Failed, dsn.Relayed, dsn.Delayed} {
-		notice := Notice{Item: l.item, Action: action}
-		var owed []*Recipient
-		for i := range l.item.To {
-			if r := &l.item.To[i]; r.Owed == action {
-				owed = append(owed, r)
-				notice.Recipients = append(notice.Recipients, *r)
-				notice.RetryUntil = l.item.GivenUp(q.routeOf(r))
-			}
-		}
-		if len(owed) == 0 {
-			continue
-		}
-		// A panic of the report's is contained with the whole message: without a report it must not go.
-		if err := q.Report(notice); err != nil {
-			q.Log.Error("a report to the sender cannot be made; this is tried again", "id", l.item.ID, "report", action, "error", err)
-			continue
-		}
-		for _, r := range owed {
-			r.Owed = ""
-		}
-	}
-}
-
-// errNoMessage is why a state goes into quarantine that has no message.
-var errNoMessage = fmt.Errorf("%w: its message is missing, or is no plain file", ErrCorrupt)
-
-// attempt is one that is under way.
-type attempt struct {
-	id    string
-	dest  string
-	to    []string
-	since time.Time
-	size  int64
-}
-
-// try brings one message to one destination, and reports whether that could be reached.
-func (q *Queue) try(ctx context.Context, d *destination, p *place, way *route.Route, via Deliverer) (reached bool) {
+// try makes one attempt for one message and destination. It reports whether the destination was
+// reached.
+func (q *Queue) try(
+	ctx context.Context, d *destination, p *slot, rt *route.Route, via Deliverer,
+) (reached bool) {
 	e, l := p.entry, p.fresh
 	if p.fresh = nil; l == nil {
-		l = q.take(e.id)
+		l = q.acquire(e.id)
 	}
-	defer q.drop(e.id, l)
+	defer q.release(e.id, l)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := q.load(e.id, l); err != nil {
-		q.leave(e, p)
-		q.lost(e, err)
+		q.finishSlot(e, p)
+		q.dropUnreadable(e, err)
 		return true
 	}
-	which := q.dueFor(d, l, p.due)
-	limit := perTransaction(way)
+	which := q.dueRecipients(d, l, p.due)
+	limit := perTransaction(rt)
 	reached = true
 	var missing bool
-	l.mark(which, true) // all of them: between the parts others work on the message
+	l.setBusy(which, true) // all: others use the item between chunks
 	for part := range slices.Chunk(which, limit) {
-		if l.dirty || missing || l.over || l.item.Held || ctx.Err() != nil {
+		if l.dirty || missing || l.removed || l.item.Held || ctx.Err() != nil {
 			break
 		}
 		began := q.now()
 		a := smtp.Attempt{
-			ID: e.id, Destination: d.key, Domain: l.item.To[part[0]].Address.Domain, Envelope: l.item.envelope(part), Size: l.item.Size, Inside: l.item.Source.Inside,
+			ID: e.id, Destination: d.key, Domain: l.item.To[part[0]].Address.Domain,
+			Envelope: l.item.envelope(part), Size: l.item.Size, Local: l.item.Source.Local,
 			Open: func() (io.ReadCloser, error) {
 				r, _, err := q.Spool.Open(e.id)
 				missing = missing || err != nil && !temporary(err)
@@ -197,55 +55,60 @@ func (q *Queue) try(ctx context.Context, d *destination, p *place, way *route.Ro
 		outcome, held := q.deliverContained(ctx, &a, via)
 		l.mu.Lock()
 		if held {
-			q.holdBack(e, l)
+			q.holdItem(e, l)
 		}
 		if !missing {
-			t := tried{dest: d, way: way, which: part, byHand: p.due == flushed, began: began, stopped: ctx.Err() != nil}
-			q.apply(l, &t, outcome)
-			q.noteReach(l, &t, outcome.Unreachable)
-			q.say(l, &t, outcome)
+			t := tried{
+				dest: d, rt: rt, which: part, manual: p.due == flushed, began: began,
+				stopped: ctx.Err() != nil,
+			}
+			q.applyResults(l, &t, outcome)
+			q.recordReach(l, &t, outcome.Unreachable)
+			q.logResults(l, &t, outcome)
 		}
 		if reached = !outcome.Unreachable; !reached {
 			break
 		}
 	}
-	l.mark(which, false)
-	q.leave(e, p)
+	l.setBusy(which, false)
+	q.finishSlot(e, p)
 	if missing {
-		q.lost(e, q.quarantine(e.id, errNoMessage))
+		q.dropUnreadable(e, q.quarantine(e.id, errNoMessage))
 		return reached
 	}
-	// Who failed elsewhere at the same time is told in the same report.
-	q.settleAndPay(e, l, len(l.taken) == 0)
+	if len(l.busy) == 0 { // the last attempt's report covers all recipients that failed meanwhile
+		q.sendDSNs(l)
+	}
+	q.save(e, l)
 	return reached
 }
 
-// holdBack holds a message as an administrator would.
-func (q *Queue) holdBack(e *entry, l *live) {
+// holdItem admin-holds a message.
+func (q *Queue) holdItem(e *entry, l *live) {
 	l.item.Held = true
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	e.held = true
 }
 
-func (l *live) mark(which []int, taken bool) {
-	if l.taken == nil {
-		l.taken = make(map[int]bool)
+func (l *live) setBusy(which []int, busy bool) {
+	if l.busy == nil {
+		l.busy = make(map[int]bool)
 	}
 	for _, i := range which {
-		if taken {
-			l.taken[i] = true
+		if busy {
+			l.busy[i] = true
 		} else {
-			delete(l.taken, i)
+			delete(l.busy, i)
 		}
 	}
 }
 
-// deliver makes the attempt, where it can be seen.
+// deliver makes the attempt and lists it in Active meanwhile.
 func (q *Queue) deliver(ctx context.Context, a *smtp.Attempt, via Deliverer) smtp.Outcome {
-	seen := &attempt{id: a.ID, dest: a.Destination, since: time.Now(), size: a.Size}
+	seen := &Active{ID: a.ID, Destination: a.Destination, Size: a.Size, Since: time.Now()}
 	for _, r := range a.Envelope.To {
-		seen.to = append(seen.to, r.Address.String())
+		seen.To = append(seen.To, r.Address.String())
 	}
 	q.mu.Lock()
 	q.active[seen] = struct{}{}
@@ -258,58 +121,58 @@ func (q *Queue) deliver(ctx context.Context, a *smtp.Attempt, via Deliverer) smt
 	return via.Deliver(ctx, *a)
 }
 
-// dueFor are the recipients that a message is to be brought to now. A place that was let go by a flush has been given the
-// time of the flush.
-func (q *Queue) dueFor(d *destination, l *live, since int64) (which []int) {
+// dueRecipients returns the indexes of the recipients at this destination that are due. due is the
+// slot's time: flushed makes all of them due.
+func (q *Queue) dueRecipients(d *destination, l *live, due int64) (which []int) {
 	now := q.now()
 	if l.item.Held {
 		return nil
 	}
 	for i := range l.item.To {
 		r := &l.item.To[i]
-		if !r.waits() || l.taken[i] || destinationKey(q.routeOf(r), r.Address.Domain) != d.key {
+		if !r.pending() || l.busy[i] || destinationKey(q.routeOf(r), r.Address.Domain) != d.key {
 			continue
 		}
-		if !r.Next.After(now) || since == flushed {
+		if !r.Next.After(now) || due == flushed {
 			which = append(which, i)
 		}
 	}
 	return which
 }
 
-// leave takes a place that was tried out of its message.
-func (q *Queue) leave(e *entry, p *place) {
+// finishSlot removes a slot from its message after the attempt.
+func (q *Queue) finishSlot(e *entry, p *slot) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	p.state = gone
-	e.places = slices.DeleteFunc(e.places, func(other *place) bool { return other == p })
+	e.slots = slices.DeleteFunc(e.slots, func(other *slot) bool { return other == p })
 }
 
 // tried is an attempt that has ended.
 type tried struct {
 	dest    *destination
-	way     *route.Route
-	which   []int // recipients
-	byHand  bool  // it was not its turn: that lengthens no wait
+	rt      *route.Route
+	which   []int // indexes of recipients
+	manual  bool  // flush or retry: it was not due, and lengthens no wait
 	began   time.Time
-	stopped bool // the server ends
+	stopped bool // the queue is stopping
 }
 
-// apply notes what came of an attempt.
-func (q *Queue) apply(l *live, t *tried, outcome smtp.Outcome) {
+// applyResults stores the attempt's results in the item.
+func (q *Queue) applyResults(l *live, t *tried, outcome smtp.Outcome) {
 	now := q.now()
 	for n, i := range t.which {
 		r := &l.item.To[i]
 		result := resultOf(outcome, n)
-		if t.stopped && result.Fate == smtp.Deferred && result.MTA == "" {
-			continue // not the other side's fault; it begins anew at the next start
+		if t.stopped && result.Status == smtp.Deferred && result.MTA == "" {
+			continue // this server's stop: retried after the next start
 		}
-		if !t.byHand || r.Attempts == 0 {
+		if !t.manual || r.Attempts == 0 {
 			r.Attempts++
 		}
 		r.Last = &Last{Time: now.Round(0), Reply: result.Reply, MTA: result.MTA}
-		if result.Fate == smtp.Deferred {
-			r.Next = now.Add(t.way.Schedule.Wait(r.Attempts, l.item.ID)).Round(0)
+		if result.Status == smtp.Deferred {
+			r.Next = now.Add(t.rt.Schedule.Wait(r.Attempts, l.item.ID)).Round(0)
 		} else {
 			l.item.conclude(r, result)
 		}
@@ -323,28 +186,29 @@ func resultOf(outcome smtp.Outcome, n int) smtp.Result {
 	return smtp.Result{Reply: *smtp.NewReply(451, [3]int{4, 3, 0}, "No result")}
 }
 
-// conclude notes that nothing is left to be tried for a recipient, and what its sender is owed.
+// conclude ends the delivery for a recipient, and sets the report that the sender must get.
 func (it *Item) conclude(r *Recipient, result smtp.Result) {
 	r.Done, r.Next = doneDelivered, time.Time{}
-	if result.Fate == smtp.Failed {
+	if result.Status == smtp.Failed {
 		r.Done = doneFailed
 	}
-	if result.MTA == "" && result.Fate == smtp.Delivered {
-		result.MTA = "the next server" // Owed would take it for a mailbox here
+	if result.MTA == "" && result.Status == smtp.Delivered {
+		result.MTA = "the next server" // else dsn.Required takes it for a local mailbox
 	}
-	r.Owed = dsn.Owed(it.envelope(nil), r.Wanted(), result)
-	if it.From.IsZero() && result.Fate == smtp.Failed {
-		r.Owed = dsn.Failed // to be kept aside
+	r.PendingDSN = dsn.Required(it.envelope(nil), r.RCPT(), result)
+	if it.From.IsZero() && result.Status == smtp.Failed {
+		r.PendingDSN = dsn.Failed // Report keeps the message
 	}
 }
 
-// say writes the lines of the log.
-func (q *Queue) say(l *live, t *tried, outcome smtp.Outcome) {
+// logResults logs one line for each recipient.
+func (q *Queue) logResults(l *live, t *tried, outcome smtp.Outcome) {
 	for n, i := range t.which {
 		r, result := &l.item.To[i], resultOf(outcome, n)
-		args := []any{"id", l.item.ID, "from", l.item.From.String(), "to", r.Address.String(), "route", t.way.Name,
-			"server", result.MTA, "reply", result.Reply.Error(), "attempt", r.Attempts}
-		switch result.Fate {
+		args := []any{"id", l.item.ID, "from", l.item.From.String(), "to", r.Address.String(),
+			"route", t.rt.Name, "server", result.MTA, "reply", result.Reply.Error(),
+			"attempt", r.Attempts}
+		switch result.Status {
 		case smtp.Delivered:
 			q.Log.Info("message sent", args...)
 		case smtp.Failed:
@@ -355,9 +219,9 @@ func (q *Queue) say(l *live, t *tried, outcome smtp.Outcome) {
 	}
 }
 
-// noteReach notes whether a destination could be reached. If not, all wait that is for it, as long as a message does that
-// failed as often.
-func (q *Queue) noteReach(l *live, t *tried, unreachable bool) {
+// recordReach updates the destination's back-off. If it was unreachable, all its messages wait: the
+// schedule sets how long after this many failures.
+func (q *Queue) recordReach(l *live, t *tried, unreachable bool) {
 	if t.stopped {
 		return
 	}
@@ -372,17 +236,18 @@ func (q *Queue) noteReach(l *live, t *tried, unreachable bool) {
 	}
 	first := &l.item.To[t.which[0]]
 	d.last = first.Last
-	q.recall(d)
-	if !t.began.Before(d.failedAt) { // else it failed together with another
-		if !t.byHand || d.failures == 0 {
+	q.recallLocked(d)
+	if !t.began.Before(d.failedAt) { // else it failed at the same time as another attempt
+		if !t.manual || d.failures == 0 {
 			d.failures++
 		}
-		d.failures = max(d.failures, first.Attempts) // after a restart the message remembers better
+		// After a restart only the message knows how often it failed.
+		d.failures = max(d.failures, first.Attempts)
 		d.failedAt, d.window = now, firstWindow
-		d.notBefore = now.Add(t.way.Schedule.Wait(d.failures, d.key)).Round(0) // the wall clock's, as all times here
+		d.notBefore = now.Add(t.rt.Schedule.Wait(d.failures, d.key)).Round(0) // wall clock only
 	}
 	for _, i := range t.which {
-		if r := &l.item.To[i]; r.waits() {
+		if r := &l.item.To[i]; r.pending() {
 			r.Next = d.notBefore.Round(0)
 		}
 	}

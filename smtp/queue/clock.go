@@ -1,158 +1,191 @@
 package queue
 
 import (
-	"container/heap"
 	"time"
-
-	"pillarbox/smtp"
-	"pillarbox/smtp/dsn"
-	"pillarbox/smtp/route"
 )
 
-// GivenUp is when a message is given up that still waits then for a recipient of this route.
-func (it *Item) GivenUp(way *route.Route) time.Time { return it.since().Add(expiry(way)) }
+// All times in the queue are wall-clock times, because they outlive the process. Setting the clock
+// back leaves them in the future: messages would be neither tried nor expired until then. Setting
+// it forward makes messages look old, and they would all expire at once; so a jump forward does not
+// count.
 
-// expiry is how long mail is tried.
-func expiry(r *route.Route) time.Duration {
-	if r.Schedule.Expire > 0 {
-		return r.Schedule.Expire
-	}
-	return route.DefaultSchedule().Expire
+const (
+	// clockCheckInterval is the longest time until a change of the clock is noticed.
+	clockCheckInterval = time.Minute
+	// clockSlack is a correction backward that needs no action.
+	clockSlack = 10 * time.Second
+	// forwardSlack is a correction forward that needs no action. It is larger, because less depends
+	// on it.
+	forwardSlack = 5 * time.Minute
+	// startGrace is the time after a start in which no older message expires or is reported as
+	// delayed. The clock may still be wrong then, and each message must be tried at least once.
+	startGrace = 30 * time.Minute
+)
+
+// earliestArrival is older than all mail of this server. Machines that lose their time start in
+// 1970, or at their date of manufacture.
+func earliestArrival() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }
+
+// clocks is the wall clock, and the monotonic time since the queue was opened.
+type clocks struct {
+	wall    time.Time
+	elapsed time.Duration
 }
 
-// deadline is when a recipient that waits is to be looked at without an attempt: to tell the sender that it takes longer, or that
-// it is given up.
-func (q *Queue) deadline(item *Item, r *Recipient) time.Time {
-	at := q.deadlineOf(item, r)
-	if earliest := q.earliest(item); at.Before(earliest) {
-		return earliest
-	}
-	return at
+func (q *Queue) now() time.Time { return q.Now() }
+
+func (q *Queue) clocks() clocks {
+	return clocks{q.now().Round(0), time.Since(q.began)}
 }
 
-func (q *Queue) deadlineOf(item *Item, r *Recipient) time.Time {
-	way := q.routeOf(r)
-	if delay := way.Schedule.DelayNotice; delay > 0 && delay < expiry(way) && !r.Told && q.wantsDelay(item, r) {
-		return item.since().Add(delay)
+// setBack returns how far the wall clock was set back since earlier; 0 if it was not.
+func (c clocks) setBack(earlier clocks) time.Duration {
+	back := c.elapsed - earlier.elapsed - c.wall.Sub(earlier.wall)
+	if back < clockSlack {
+		return 0
 	}
-	return item.GivenUp(way)
+	return back
 }
 
-func (q *Queue) wantsDelay(item *Item, r *Recipient) bool {
-	return !item.From.IsZero() && dsn.Wanted(r.Notify, dsn.OnDelay)
+// setForward returns how far the wall clock was set forward since earlier, or how long the machine
+// slept; 0 if neither.
+func (c clocks) setForward(earlier clocks) time.Duration {
+	forward := c.wall.Sub(earlier.wall) - (c.elapsed - earlier.elapsed)
+	if forward < forwardSlack {
+		return 0
+	}
+	return forward
 }
 
-// earliest is before when a message that an earlier run has left is not given up.
-func (q *Queue) earliest(item *Item) time.Time {
-	now, runs := q.now().Round(0), time.Since(q.began)
-	if runs >= startGrace || now.Sub(item.since()) <= runs {
-		return time.Time{}
+// watchClock adjusts all times if the wall clock was set, and returns the wall clock. The caller
+// must hold no lock.
+func (q *Queue) watchClock() time.Time {
+	q.seenMu.Lock()
+	defer q.seenMu.Unlock()
+	now, before := q.clocks(), q.seen
+	q.seen = now
+	if back := now.setBack(before); back > 0 {
+		q.clockSetBack(back)
 	}
-	return now.Add(startGrace - runs)
+	if forward := now.setForward(before); forward > 0 {
+		q.clockSetForward(forward)
+	}
+	return now.wall
 }
 
-// remind does for a message whose time has come what is to be done.
-func (q *Queue) remind(e *entry) {
-	q.watchClock() // what makes it overdue may be the clock alone
-	l := q.take(e.id)
-	defer q.drop(e.id, l)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if q.entryOf(e.id) != e {
-		return // it has left meanwhile
-	}
-	if err := q.load(e.id, l); err != nil {
-		q.lost(e, err)
-		return
-	}
-	now := q.now()
-	busy, changed := false, l.dirty
-	for i := range l.item.To {
-		r := &l.item.To[i]
-		if !r.waits() || l.item.Held || now.Before(q.deadline(l.item, r)) {
-			continue
-		}
-		if l.taken[i] { // what comes of the attempt decides
-			busy = true
-			continue
-		}
-		q.fallDue(l.item, r, now)
-		changed = true
-	}
-	for i := range l.item.To {
-		changed = changed || l.item.To[i].Owed != ""
-	}
-	if changed {
-		q.settle(e, l)
-	} else {
-		q.mu.Lock()
-		q.file(e, l)
-		q.mu.Unlock()
-	}
-	if busy {
-		q.mu.Lock()
-		q.setDeadline(e, now.Add(again))
-		q.mu.Unlock()
+// clockSetForward excludes a jump of the clock from the time until expiry. Due times stay: a try
+// that comes early does no harm.
+func (q *Queue) clockSetForward(forward time.Duration) {
+	q.Log.Warn("the clock was set forward or the machine slept; queued mail expires no earlier",
+		"by", forward.Round(time.Second).String())
+	for _, id := range q.index() {
+		q.loadOne(id) // Open found it, but Run may not have read it yet
+		q.changeTimes(id, func(it *Item) { it.Uncounted += min(forward, q.now().Sub(it.since())) })
 	}
 }
 
-// fallDue tells the sender that a recipient's message takes longer, or gives it up.
-func (q *Queue) fallDue(item *Item, r *Recipient, now time.Time) {
-	way := q.routeOf(r)
-	last := q.lastOf(r)
-	if now.Before(item.GivenUp(way)) {
-		r.Told, r.Owed = true, dsn.Delayed
-		r.Last = last
-		return
+// clampWait returns t, but not later than the longest wait from now allows.
+func clampWait(t, now time.Time, wait time.Duration) time.Time {
+	if latest := now.Add(wait + wait/4 + diskRetryDelay); t.After(latest) {
+		return latest
 	}
-	r.Last = last // the reason of the last try is the one that helps
-	item.conclude(r, smtp.Result{Fate: smtp.Failed, Reply: last.Reply, MTA: last.MTA})
-	q.Log.Warn("message given up", "id", item.ID, "from", item.From.String(), "to", r.Address.String(), "after", expiry(way), "reply", last.Reply.Error())
+	return t
 }
 
-// lastOf is why a recipient waits: the last attempt for it, or for its destination, or the route's ways.
-func (q *Queue) lastOf(r *Recipient) *Last {
-	if r.Last != nil {
-		return r.Last
-	}
-	way := q.routeOf(r)
+// clockSetBack moves all times back as far as the clock.
+func (q *Queue) clockSetBack(back time.Duration) {
+	q.Log.Warn("the clock was set back; the queue's times were moved back too",
+		"by", back.Round(time.Second).String())
+	q.back.Store(int64(back))
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	if d := q.destinations[destinationKey(way, r.Address.Domain)]; d != nil && d.last != nil {
-		return d.last
-	}
-	reply := smtp.NewReply(451, [3]int{4, 4, 7}, "There was no try yet: mail for this destination leaves at set times")
-	if way.Hold {
-		reply.Text = "There was no try yet: mail for this destination is kept until its server asks for it"
-	}
-	return &Last{Time: q.now().Round(0), Reply: *reply}
-}
-
-// refile gives a message new places by its item.
-func (q *Queue) refile(id string) {
-	l := q.take(id)
-	defer q.drop(id, l)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	err := q.load(id, l)
-	q.mu.Lock()
-	e := q.entries[id]
-	if e != nil && err == nil {
-		before := make(map[*destination]bool)
-		for _, p := range e.places {
-			before[p.dest] = true
-		}
-		q.file(e, l)
-		for _, p := range e.places {
-			if p.state == waiting && !before[p.dest] { // another way: what failed on the old one does not count
-				p.due = flushed
-				heap.Fix(&p.dest.waiting, p.at)
-				q.start(p.dest)
-			}
+	for _, d := range q.destinations {
+		if !d.notBefore.IsZero() {
+			d.notBefore, d.failedAt = d.notBefore.Add(-back), d.failedAt.Add(-back)
 		}
 	}
 	q.mu.Unlock()
-	if e != nil && err != nil {
-		q.lost(e, err)
+	for _, id := range q.index() {
+		q.changeTimes(id, func(it *Item) { q.fixTimes(it) })
 	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, d := range q.destinations {
+		q.startWorkersLocked(d)
+	}
+}
+
+// changeTimes changes the times of a message and saves it.
+func (q *Queue) changeTimes(id string, change func(*Item)) {
+	q.mu.Lock()
+	e := q.entries[id]
+	q.mu.Unlock()
+	if e == nil {
+		return // not read yet: loadOne will fix it
+	}
+	l := q.acquire(id)
+	defer q.release(id, l)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := q.load(id, l); err != nil {
+		q.dropUnreadable(e, err)
+		return
+	}
+	change(l.item)
+	q.save(e, l)
+}
+
+// fixTimesOnDisk is fixTimes for an item just read. It saves at once: each later read would compute
+// a later bound.
+func (q *Queue) fixTimesOnDisk(it *Item) {
+	if !q.fixTimes(it) {
+		return
+	}
+	if err := q.Spool.Update(it.ID, it.Encode()); err != nil {
+		q.Log.Error("cannot write the state of a queued message", "id", it.ID, "error", err)
+	}
+}
+
+// fixTimes corrects times that lie in the future, and reports whether it changed any. The next
+// attempt is then no later than the schedule's longest wait.
+func (q *Queue) fixTimes(it *Item) (changed bool) {
+	now, back := q.now().Round(0), time.Duration(q.back.Load())
+	fix := func(t *time.Time, wait time.Duration) {
+		latest := clampWait(*t, now, wait)
+		if latest.Equal(*t) {
+			return
+		}
+		if moved := t.Add(-back); clampWait(moved, now, wait).Equal(moved) {
+			latest = moved
+		}
+		*t, changed = latest, true
+	}
+	fix(&it.Arrived, 0)
+	fix(&it.Released, 0)
+	changed = it.fixUncounted(now, back) || changed
+	for i := range it.To {
+		r := &it.To[i]
+		fix(&r.Next, q.routeOf(r).Schedule.Longest())
+		if r.Last != nil {
+			last := *r.Last // it may be shared
+			fix(&last.Time, 0)
+			r.Last = &last
+		}
+	}
+	return changed
+}
+
+// fixUncounted corrects Uncounted in two cases. The clock was set back by this much after it was
+// set forward; or the message seems older than all mail, since the clock was wrong when it arrived
+// or was read.
+func (it *Item) fixUncounted(now time.Time, back time.Duration) (changed bool) {
+	before := it.Uncounted
+	switch longest := now.Sub(it.began()); {
+	case it.since().After(now.Add(diskRetryDelay)):
+		if it.Uncounted -= back; it.Uncounted < 0 || it.Uncounted > longest {
+			it.Uncounted = max(0, longest)
+		}
+	case it.since().Before(earliestArrival()) && now.After(earliestArrival()):
+		it.Uncounted = longest
+	}
+	return it.Uncounted != before
 }

@@ -8,66 +8,70 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// tryContained is try for a message that may bring the program to a panic. Then it is
-// put aside, and counts as reached: the destination is not to blame.
-func (q *Queue) tryContained(ctx context.Context, d *destination, p *place, way *route.Route, via Deliverer) (reached bool) {
+// tryContained is try for a message that may cause a panic. After a panic the message is in
+// quarantine, and the destination counts as reached: it is not at fault.
+func (q *Queue) tryContained(
+	ctx context.Context, d *destination, p *slot, rt *route.Route, via Deliverer,
+) (reached bool) {
 	reached = true
 	id := p.entry.id
-	q.contain(id, func() { reached = q.try(ctx, d, p, way, via) })
+	q.contain(id, func() { reached = q.try(ctx, d, p, rt, via) })
 	return reached
 }
 
-// contain does something to a message. A panic puts the message aside, into the
-// quarantine, so that it does not end the server now, at the next try, or at the next
-// start. It must be called without a lock.
+// contain runs do, which works on one message. A panic puts the message into quarantine; otherwise
+// it would end the server again at each try and each start. The caller must hold no lock.
 func (q *Queue) contain(id string, do func()) {
 	err := caught.Do(func() error { do(); return nil })
 	if err == nil {
 		return
 	}
-	l := q.take(id)
-	defer q.drop(id, l)
+	l := q.acquire(id)
+	defer q.release(id, l)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.over {
+	if !l.removed {
 		q.quarantine(id, err)
-		l.over, l.dirty = true, false
+		l.removed, l.dirty = true, false
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if e := q.entries[id]; e != nil {
-		for _, p := range e.places {
+		for _, p := range e.slots {
 			if p.state == trying {
 				p.state = gone
 			}
 		}
-		e.places = nil
-		q.forgetWhole(e)
+		e.slots = nil
+		q.forgetEverywhereLocked(e)
 	}
 }
 
-// forgetWhole takes a message out of the index whatever state its places are in. It
-// needs mu held.
-func (q *Queue) forgetWhole(e *entry) {
+// forgetEverywhereLocked removes a message from the index, whatever the state of its slots.
+func (q *Queue) forgetEverywhereLocked(e *entry) {
 	for _, d := range q.destinations {
-		for _, p := range append(append([]*place{}, d.waiting...), d.released...) {
+		for _, p := range append(append([]*slot{}, d.waiting...), d.released...) {
 			if p.entry == e {
-				q.unplace(p)
+				q.removeSlotLocked(p)
 			}
 		}
 	}
-	q.forget(e)
+	q.forgetLocked(e)
 }
 
-// deliverContained makes an attempt. Where it comes to a panic, the message is held
-// until an administrator releases it; held reports that.
-func (q *Queue) deliverContained(ctx context.Context, a *smtp.Attempt, via Deliverer) (outcome smtp.Outcome, held bool) {
+// deliverContained makes an attempt. If it panics, the caller must admin-hold the message: held
+// reports that.
+func (q *Queue) deliverContained(
+	ctx context.Context, a *smtp.Attempt, via Deliverer,
+) (outcome smtp.Outcome, held bool) {
 	err := caught.Do(func() error { outcome = q.deliver(ctx, a, via); return nil })
 	if err == nil {
 		return outcome, false
 	}
-	caught.Log(q.Log, err, "a message in the queue is held: the program goes wrong when it is sent; 'pillarbox admin queue release' tries again",
+	caught.Log(q.Log, err, "a queued message is held: the program fails when it sends it; "+
+		"'pillarbox admin queue release' tries again",
 		"id", a.ID, "destination", a.Destination)
-	reply := smtp.NewReply(451, [3]int{4, 3, 0}, "The message cannot be sent: a mistake of this server's program; it is held")
+	reply := smtp.NewReply(451, [3]int{4, 3, 0},
+		"The message cannot be sent because of a fault in this server; it is held")
 	return a.SameForAll(smtp.Result{Reply: *reply}), true
 }

@@ -13,7 +13,7 @@ import (
 	"pillarbox/smtp"
 )
 
-// quarantined are the messages that were put aside.
+// quarantined returns the names of the files in quarantine.
 func (w *world) quarantined() (n int) {
 	w.t.Helper()
 	entries, err := os.ReadDir(filepath.Join(w.dir, "queue", "quarantine"))
@@ -28,8 +28,8 @@ func (w *world) quarantined() (n int) {
 	return n
 }
 
-// A message that brings the program to a panic when it is sent is held, now and after
-// a restart; others go on, to the same destination too. Release tries again.
+// A message that causes a panic when it is sent is held, now and after a restart. Other messages
+// are sent, also to the same destination. Release tries it again.
 func TestPanicWhenSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -46,9 +46,9 @@ func TestPanicWhenSent(t *testing.T) {
 		time.Sleep(time.Hour)
 		w.saw("after a restart", &w.log)
 		items, _, err := w.q.List(Filter{Held: true}, 0)
-		// Whichever attempt came first, the other was not made.
+		// The first attempt ended in a panic, so the second was not made.
 		blamed := func(r Recipient) bool {
-			return r.Last != nil && strings.Contains(r.Last.Reply.Text, "a mistake of this server's program")
+			return r.Last != nil && strings.Contains(r.Last.Reply.Text, "because of a fault in this server")
 		}
 		if err != nil || len(items) != 1 || items[0].ID != bad || !slices.ContainsFunc(items[0].To, blamed) {
 			t.Fatalf("held: %v, %v", items, err)
@@ -63,13 +63,13 @@ func TestPanicWhenSent(t *testing.T) {
 	})
 }
 
-// One that does so when its report is made, or its state is worked on, is put aside;
-// nothing stays locked, and no worker is missing.
+// A message that causes a panic in its report or in work on its state goes into quarantine. No lock
+// stays held, and no worker is missing.
 func TestPanicWhenReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		defer func() { w.stop() }()
-		w.q.Report = func(n Notice) error {
+		w.q.Report = func(n DSNRequest) error {
 			if n.Item.From == address("bad@us.example") {
 				panic("what is this header?")
 			}
@@ -96,13 +96,13 @@ func TestPanicWhenReported(t *testing.T) {
 	})
 }
 
-// The clock's look at a message, which gives it up and reports, is contained too.
+// A panic while the clock check expires a message and reports it is contained too.
 func TestPanicWhenGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		defer func() { w.stop() }()
 		w.set(unreachable)
-		w.q.Report = func(Notice) error { panic("what is this header?") }
+		w.q.Report = func(DSNRequest) error { panic("what is this header?") }
 		w.send("a@us.example", "b@x.example")
 		time.Sleep(10 * 24 * time.Hour)
 		w.wantLen(0)

@@ -12,13 +12,14 @@ import (
 	"pillarbox/smtp/dsn"
 )
 
-// version is that of the form in which items are written.
+// version is the version of the format of states.
 const version = 1
 
-// ErrCorrupt says that the file of a message's state cannot be understood.
+// ErrCorrupt means that the state of a message was read but is invalid.
 var ErrCorrupt = errors.New("the state of the message is corrupt")
 
-// Item is a message in the queue: its envelope, and what became of it so far. It is what stands in the file of its state.
+// Item is a message in the queue: its envelope, and the progress for each recipient. Its JSON form
+// is the state file beside the message.
 type Item struct {
 	ID      string `json:"-"`
 	Version int    `json:"version"`
@@ -26,12 +27,12 @@ type Item struct {
 	Arrived  time.Time `json:"arrived"`
 	Size     int64     `json:"size"` // octets
 	Source   Source    `json:"source"`
-	Held     bool      `json:"held,omitempty"`    // by an administrator
-	Released time.Time `json:"released,omitzero"` // when that ended: the time to give it up begins anew
-	// Uncounted is by how much the clock was set forward since then, or how long the machine slept: it does not bring the
-	// time nearer.
+	Held     bool      `json:"held,omitempty"`    // admin-held: an administrator stopped it
+	Released time.Time `json:"released,omitzero"` // end of the last hold; expiry counts from here
+	// Uncounted is the time since Arrived or Released that does not count for expiry: the clock was
+	// set forward, or the machine slept.
 	Uncounted time.Duration `json:"uncounted,omitempty"`
-	Parent    string        `json:"report_on,omitempty"` // of a report: the message that it is about
+	Parent    string        `json:"report_on,omitempty"` // a report: the message it is about
 
 	From  addr.Address `json:"from,omitzero"`
 	EnvID string       `json:"envid,omitempty"`
@@ -40,89 +41,93 @@ type Item struct {
 	UTF8  bool         `json:"utf8,omitempty"`
 	To    []Recipient  `json:"to"`
 
-	read []byte // the state that was read, if a newer release wrote members into it that are not known here
+	read []byte // the state as read, if it has members that only a newer release knows
 }
 
-// Source is where a message came from.
+// Source says where a message came from.
 type Source struct {
 	Service string       `json:"service,omitempty"`
 	Remote  netip.Addr   `json:"remote,omitzero"`
 	Helo    string       `json:"helo,omitempty"`
-	User    addr.Address `json:"user,omitzero"`    // who had logged in
-	Inside  bool         `json:"inside,omitempty"` // it was written by one of us
+	User    addr.Address `json:"user,omitzero"`    // mailbox that was logged in
+	Local   bool         `json:"inside,omitempty"` // sent by a user or device of this server
 
-	// Standing is what vouches for the sender. Versions that did not keep it wrote none: see StandingOf.
+	// Standing says how the sender was verified. Old versions did not store it; use StandingOf.
 	Standing smtp.Standing `json:"standing,omitempty"`
 }
 
-// StandingOf is what vouches for the sender, also of a message that an earlier version took. hosted says that the
-// sender's domain is one of ours.
+// StandingOf returns the sender's standing, also for messages that an old version accepted. hosted
+// says whether this server hosts the sender's domain.
 func (s *Source) StandingOf(hosted bool) smtp.Standing {
 	switch {
 	case s.Standing != smtp.StandingUnknown:
 		return s.Standing
 	case !s.User.IsZero():
 		return smtp.StandingLogin
-	case s.Inside && hosted:
-		return smtp.StandingOffice
+	case s.Local && hosted:
+		return smtp.StandingLocal
 	}
-	return smtp.StandingStranger
+	return smtp.StandingNone
 }
 
-// Recipient is one recipient elsewhere, and what became of the message for it.
+// Recipient is one remote recipient, and the progress of its delivery.
 type Recipient struct {
 	Address   addr.Address `json:"address"`
 	Notify    []string     `json:"notify,omitempty"`
 	ORcptType string       `json:"orcpt_type,omitempty"`
 	ORcpt     string       `json:"orcpt,omitempty"`
 
-	Done     string     `json:"done,omitempty"` // one of the words below; "": it waits
-	Attempts int        `json:"attempts,omitempty"`
-	Next     time.Time  `json:"next,omitzero"`
-	Last     *Last      `json:"last,omitempty"` // attempt
-	Told     bool       `json:"told,omitempty"` // the sender knows that it takes longer
-	Owed     dsn.Action `json:"owed,omitempty"` // the report that is still to be made
+	Done       string     `json:"done,omitempty"` // a done value; "": still pending
+	Attempts   int        `json:"attempts,omitempty"`
+	Next       time.Time  `json:"next,omitzero"`
+	Last       *Last      `json:"last,omitempty"` // last attempt
+	DelaySent  bool       `json:"told,omitempty"` // a report of delay was made
+	PendingDSN dsn.Action `json:"owed,omitempty"` // report that must still be made
 }
 
-// What a recipient that does not wait any more has come to.
+// Values of Recipient.Done.
 const (
 	doneDelivered = "delivered"
 	doneFailed    = "failed"
 )
 
-// Last is an attempt and what came of it.
+// Last is the last attempt for a recipient, and its result.
 type Last struct {
 	Time  time.Time  `json:"time"`
 	Reply smtp.Reply `json:"reply"`
 	MTA   string     `json:"mta,omitempty"`
 }
 
-// NewItem makes the item of a message that is being accepted for recipients elsewhere.
-func NewItem(id string, env *smtp.Envelope, to []smtp.Recipient, source Source, size int64, now time.Time) *Item {
+// NewItem makes the item of a message that is being accepted for remote recipients.
+func NewItem(
+	id string, env *smtp.Envelope, to []smtp.Recipient, source Source, size int64, now time.Time,
+) *Item {
 	item := &Item{
 		ID: id, Version: version, Arrived: now.Round(0), Size: size, Source: source,
 		From: env.From, EnvID: env.EnvID, Ret: env.Ret, Body8: env.Body8, UTF8: env.UTF8,
 		To: make([]Recipient, len(to)),
 	}
 	for i, r := range to {
-		item.To[i] = Recipient{Address: r.Address, Notify: r.Notify, ORcptType: r.ORcptType, ORcpt: r.ORcpt}
+		item.To[i] = Recipient{
+			Address: r.Address, Notify: r.Notify, ORcptType: r.ORcptType, ORcpt: r.ORcpt,
+		}
 	}
 	return item
 }
 
-// Encode writes the item as its state. It keeps what a newer release wrote there.
+// Encode returns the item's state. Members that a newer release wrote are kept.
 func (it *Item) Encode() []byte {
 	text, err := json.Marshal(it)
 	if err == nil && it.read != nil {
 		text, err = it.withUnknown(text)
 	}
 	if err != nil {
-		panic(err) // nothing in it can fail
+		panic(err) // no member can fail to marshal
 	}
 	return append(text, '\n')
 }
 
-// Decode reads what Encode wrote, here or in another release. The error is ErrCorrupt or a *NewerError.
+// Decode reads a state. The error is ErrCorrupt or a *NewerError.
 func Decode(id string, state []byte) (*Item, error) {
 	it := &Item{ID: id}
 	if !decodeKnown(state, it) || it.Version > version {
@@ -148,46 +153,50 @@ func Decode(id string, state []byte) (*Item, error) {
 	return it, nil
 }
 
-// envelope is that of an attempt for some of the recipients.
+// envelope is the envelope of an attempt for the recipients with these indexes.
 func (it *Item) envelope(which []int) smtp.Envelope {
-	env := smtp.Envelope{From: it.From, EnvID: it.EnvID, Ret: it.Ret, Body8: it.Body8, UTF8: it.UTF8, Size: it.Size}
+	env := smtp.Envelope{
+		From: it.From, EnvID: it.EnvID, Ret: it.Ret, Body8: it.Body8, UTF8: it.UTF8, Size: it.Size,
+	}
 	for _, i := range which {
-		env.To = append(env.To, it.To[i].Wanted())
+		env.To = append(env.To, it.To[i].RCPT())
 	}
 	return env
 }
 
-// Envelope is that of the whole message, with all its recipients.
+// Envelope returns the envelope of the whole message, with all its recipients.
 func (it *Item) Envelope() smtp.Envelope {
 	env := it.envelope(nil)
 	for i := range it.To {
-		env.To = append(env.To, it.To[i].Wanted())
+		env.To = append(env.To, it.To[i].RCPT())
 	}
 	return env
 }
 
-// Wanted is the recipient as the sender gave it.
-func (r *Recipient) Wanted() smtp.Recipient {
-	return smtp.Recipient{Address: r.Address, Notify: r.Notify, ORcptType: r.ORcptType, ORcpt: r.ORcpt}
+// RCPT returns the recipient as the RCPT command named it.
+func (r *Recipient) RCPT() smtp.Recipient {
+	return smtp.Recipient{
+		Address: r.Address, Notify: r.Notify, ORcptType: r.ORcptType, ORcpt: r.ORcpt,
+	}
 }
 
-// waits reports whether the message is still to be brought to the recipient.
-func (r *Recipient) waits() bool { return r.Done == "" }
+// pending reports whether the message must still be delivered to the recipient.
+func (r *Recipient) pending() bool { return r.Done == "" }
 
-// finished reports whether nothing is left to be done.
+// finished reports whether no delivery and no report is pending, so that the message can leave.
 func (it *Item) finished() bool {
 	for i := range it.To {
-		if it.To[i].waits() || it.To[i].Owed != "" {
+		if it.To[i].pending() || it.To[i].PendingDSN != "" {
 			return false
 		}
 	}
 	return true
 }
 
-// Release lets the time to give the message up begin anew.
+// Release restarts the time until the message expires.
 func (it *Item) Release(now time.Time) { it.Released, it.Uncounted = now.Round(0), 0 }
 
-// began is when the message arrived, or was released.
+// began is when the message arrived or was last released.
 func (it *Item) began() time.Time {
 	if it.Released.After(it.Arrived) {
 		return it.Released
@@ -195,5 +204,5 @@ func (it *Item) began() time.Time {
 	return it.Arrived
 }
 
-// since is from when the time counts after which it is given up.
+// since is the time from which expiry counts.
 func (it *Item) since() time.Time { return it.began().Add(it.Uncounted) }

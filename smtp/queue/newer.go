@@ -11,34 +11,35 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// A state says its version. A release that adds members that older ones may ignore leaves the version as it is: older
-// ones keep the members that they do not know. A release whose states older ones must not touch raises the version.
+// Each state has a version. A release that adds members which old releases may ignore keeps the
+// version: old releases preserve unknown members. A release raises the version if old releases must
+// not touch its states.
 
-// NewerError says that a newer release wrote the state of a message, and that this one must leave the message alone. It
-// stays in the queue, and is not sent.
+// NewerError means that a newer release wrote a message's state. This release must leave the
+// message alone: it stays in the queue and is not sent.
 type NewerError struct {
 	ID      string
 	Version int
 }
 
 func (e *NewerError) Error() string {
-	return fmt.Sprintf("%s: "+NewerText+", in version %d; this one knows version %d and leaves the message alone",
-		e.ID, e.Version, version)
+	return fmt.Sprintf("%s: "+NewerText+", in version %d; this release knows version %d "+
+		"and leaves the message alone", e.ID, e.Version, version)
 }
 
-// NewerText is in the text of each NewerError, for those who get it from another process.
+// NewerText is part of each NewerError's text. It identifies the error after it crossed a socket.
 const NewerText = "a newer release wrote its state"
 
-// isNewer reports whether err is a *NewerError.
 func isNewer(err error) bool {
 	_, newer := errors.AsType[*NewerError](err)
 	return newer
 }
 
-// newerLook is how often a message is read again whose state a newer release wrote: the file may be put right by hand.
-const newerLook = time.Hour
+// newerRecheck is how often a newer release's state is read again: an administrator may have
+// replaced the file.
+const newerRecheck = time.Hour
 
-// decodeKnown reads a state that has no members but those of Item, and reports whether it is one.
+// decodeKnown decodes a state, and reports whether it has only members that Item has.
 func decodeKnown(state []byte, it *Item) bool {
 	dec := json.NewDecoder(bytes.NewReader(state))
 	dec.DisallowUnknownFields()
@@ -49,7 +50,7 @@ func decodeKnown(state []byte, it *Item) bool {
 	return errors.Is(err, io.EOF)
 }
 
-// versionOf is the version of a state that may have another form in all else; 0 if it has none.
+// versionOf returns the version of a state whose other members may be unknown; 0 if it has none.
 func versionOf(state []byte) int {
 	var head struct {
 		Version int `json:"version"`
@@ -60,8 +61,8 @@ func versionOf(state []byte) int {
 	return head.Version
 }
 
-// withUnknown adds to the text of an item the members that a newer release wrote into its state. Recipients never change
-// their places.
+// withUnknown adds unknown members from the state that was read to the text of an item. Recipients
+// never change their order.
 func (it *Item) withUnknown(text []byte) ([]byte, error) {
 	text, err := durable.KeepUnknown(text, it.read, *it)
 	if err != nil {
@@ -73,7 +74,9 @@ func (it *Item) withUnknown(text []byte) ([]byte, error) {
 	var before struct {
 		To []json.RawMessage `json:"to"`
 	}
-	if err := errors.Join(json.Unmarshal(text, &now), json.Unmarshal(now[list], &to), json.Unmarshal(it.read, &before)); err != nil {
+	err = errors.Join(json.Unmarshal(text, &now), json.Unmarshal(now[list], &to),
+		json.Unmarshal(it.read, &before))
+	if err != nil {
 		return nil, err
 	}
 	for i := range min(len(to), len(before.To)) {
@@ -87,20 +90,21 @@ func (it *Item) withUnknown(text []byte) ([]byte, error) {
 	return json.Marshal(now)
 }
 
-// comeBack lets a message be read again later whose state cannot be read now. It needs mu held.
-func (q *Queue) comeBack(e *entry, err error) {
-	wait := again
+// retryLoadLocked schedules another read of a state that cannot be read now.
+func (q *Queue) retryLoadLocked(e *entry, err error) {
+	wait := diskRetryDelay
 	if isNewer(err) {
-		if wait = newerLook; !e.newer {
-			q.Log.Error("a newer release wrote the state of a message in the queue; it stays there and is not sent", "id", e.id, "reason", err,
+		if wait = newerRecheck; !e.newer {
+			q.Log.Error("a newer release wrote the state of a queued message; it is not sent",
+				"id", e.id, "reason", err,
 				"hint", "start the newer release; 'pillarbox admin check' names all such messages")
 		}
 	}
 	e.newer = isNewer(err)
-	q.setDeadline(e, q.now().Add(wait))
+	q.setDeadlineLocked(e, q.now().Add(wait))
 }
 
-// Newer returns the messages that stay untouched because a newer release wrote their states.
+// Newer returns the IDs of the messages whose states a newer release wrote.
 func (q *Queue) Newer() (ids []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

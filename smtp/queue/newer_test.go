@@ -14,7 +14,7 @@ import (
 	"pillarbox/smtp"
 )
 
-// withMembers puts members that this release does not know at every place of a state.
+// withMembers adds unknown members at every level of a state.
 func withMembers(t *testing.T, path string) {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -33,8 +33,8 @@ func withMembers(t *testing.T, path string) {
 	must(t, os.WriteFile(path, []byte(s), 0o600))
 }
 
-// TestUnknownMembers: what a newer release wrote into a state is still there after an attempt, at its place, and in the
-// way of nothing.
+// TestUnknownMembers: members that a newer release wrote survive an attempt, at their place, and
+// hinder no operation.
 func TestUnknownMembers(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.set(all(later))
@@ -79,8 +79,8 @@ func TestUnknownMembers(t *testing.T) {
 	})
 }
 
-// TestNewerState: a message whose state has a newer version stays as it is, is not sent, and is told of. When the state
-// can be understood, it goes.
+// TestNewerState: a message whose state has a newer version stays unchanged, is not sent and is
+// listed. It is sent once its state can be read.
 func TestNewerState(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.table.Default.Schedule.Expire = 60 * 24 * time.Hour
@@ -114,7 +114,7 @@ func TestNewerState(t *testing.T) {
 			}
 		}
 		must(t, os.WriteFile(path, old, 0o600))
-		time.Sleep(newerLook + time.Minute)
+		time.Sleep(newerRecheck + time.Minute)
 		w.wantLen(0)
 		if ids := w.q.Newer(); len(ids) != 0 || len(w.attempts()) != 1 {
 			t.Error(ids, w.attempts())

@@ -28,7 +28,7 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// world is the other servers, the senders, and the queue between them.
+// world has the other servers, the senders, and the queue between them.
 type world struct {
 	t       *testing.T
 	dir     string
@@ -103,7 +103,7 @@ func (w *world) Deliver(ctx context.Context, a smtp.Attempt) smtp.Outcome {
 	return a.SameForAll(delivered)
 }
 
-func (w *world) report(n Notice) error {
+func (w *world) report(n DSNRequest) error {
 	time.Sleep(w.slow)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -119,10 +119,10 @@ func (w *world) report(n Notice) error {
 }
 
 var (
-	delivered = smtp.Result{Fate: smtp.Delivered, Reply: *smtp.NewReply(250, [3]int{2, 0, 0}, "ok"), MTA: "mx.example"}
-	later     = smtp.Result{Fate: smtp.Deferred, Reply: *smtp.NewReply(451, [3]int{4, 7, 1}, "greylisted"), MTA: "mx.example"}
-	refused   = smtp.Result{Fate: smtp.Failed, Reply: *smtp.NewReply(550, [3]int{5, 1, 1}, "nobody"), MTA: "mx.example"}
-	noAnswer  = smtp.Result{Fate: smtp.Deferred, Reply: *smtp.NewReply(451, [3]int{4, 4, 1}, "no answer")}
+	delivered = smtp.Result{Status: smtp.Delivered, Reply: *smtp.NewReply(250, [3]int{2, 0, 0}, "ok"), MTA: "mx.example"}
+	later     = smtp.Result{Status: smtp.Deferred, Reply: *smtp.NewReply(451, [3]int{4, 7, 1}, "greylisted"), MTA: "mx.example"}
+	refused   = smtp.Result{Status: smtp.Failed, Reply: *smtp.NewReply(550, [3]int{5, 1, 1}, "nobody"), MTA: "mx.example"}
+	noAnswer  = smtp.Result{Status: smtp.Deferred, Reply: *smtp.NewReply(451, [3]int{4, 4, 1}, "no answer")}
 )
 
 func unreachable(a smtp.Attempt) smtp.Outcome {
@@ -174,7 +174,7 @@ func address(s string) addr.Address {
 	return a
 }
 
-// saw compares what happened with what was to happen, and forgets it. Times in want may be off by a tenth.
+// saw compares the events with those wanted, and forgets them. Times in want may differ by a tenth.
 func (w *world) saw(what string, got *[]string, want ...string) {
 	w.t.Helper()
 	synctest.Wait()
@@ -205,7 +205,7 @@ func (w *world) wantLen(n int) {
 	}
 }
 
-// attempts and told are what happened so far.
+// attempts and told return the events so far.
 func (w *world) attempts() []string { return w.snapshot(&w.log) }
 func (w *world) told() []string     { return w.snapshot(&w.reports) }
 
@@ -231,13 +231,25 @@ func (w *world) busiest() int {
 	return w.most
 }
 
-// sort is for what happens at the same time.
+// sort sorts events that happen at the same time.
 func (w *world) sort() {
 	synctest.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	slices.Sort(w.log)
 	slices.Sort(w.reports)
+}
+
+// countETRN counts the ETRN-held messages that wait for the domains that match.
+func (w *world) countETRN(match func(addr.Domain) bool) (count int) {
+	w.q.mu.Lock()
+	defer w.q.mu.Unlock()
+	for _, d := range w.q.destinations {
+		if d.route.Hold && match(d.domain) {
+			count += len(d.waiting)
+		}
+	}
+	return count
 }
 
 // bubble runs a test in virtual time.
@@ -334,7 +346,8 @@ func TestNoReports(t *testing.T) {
 	})
 }
 
-// TestBackOffAsAWhole: one message asks whether a destination can be reached, all others wait; other destinations do not.
+// TestBackOffAsAWhole: one message finds out whether a destination is reachable, and all others for
+// it wait. Other destinations do not.
 func TestBackOffAsAWhole(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.set(func(a smtp.Attempt) smtp.Outcome {
@@ -367,7 +380,7 @@ func TestBackOffAsAWhole(t *testing.T) {
 	})
 }
 
-// TestUnreachableExpires: what never had its turn is reported too, with the reason.
+// TestUnreachableExpires: messages that were never tried are reported too, with the reason.
 func TestUnreachableExpires(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.set(unreachable)
@@ -446,7 +459,7 @@ func TestWindows(t *testing.T) {
 		// The bubble's clock begins at midnight UTC, a Saturday.
 		windows, err := route.ParseWindows([]string{"Mon-Fri 08:00-18:00"})
 		must(t, err)
-		opens := int(time.Until(windows.Next(time.Now())).Minutes())
+		opensAt := int(time.Until(windows.Next(time.Now())).Minutes())
 		table := w.table
 		table.Default.Windows = windows
 		table.Default.Schedule.Expire = 96 * time.Hour
@@ -462,7 +475,7 @@ func TestWindows(t *testing.T) {
 		w.saw("attempts", &w.log, "1800 one.example b@one.example")
 		time.Sleep(45 * time.Hour)
 		w.wantLen(0)
-		w.saw("attempts", &w.log, fmt.Sprint(opens, " one.example a@one.example"))
+		w.saw("attempts", &w.log, fmt.Sprint(opensAt, " one.example a@one.example"))
 	})
 }
 
@@ -478,16 +491,16 @@ func TestKeptForTrigger(t *testing.T) {
 		time.Sleep(time.Hour)
 		w.wantLen(3)
 		match := func(d addr.Domain) bool { return d == "branch.example" }
-		if n := w.q.Waiting(match); n != 2 {
+		if n := w.countETRN(match); n != 2 {
 			t.Error(n)
 		}
-		if n := w.q.FlushHeld(match); n != 2 {
+		if n := w.q.FlushETRN(match); n != 2 {
 			t.Error(n)
 		}
 		w.wantLen(1)
 		w.sort()
 		w.saw("attempts", &w.log, "60 route:branch for branch.example a@branch.example", "60 route:branch for branch.example c@branch.example")
-		// The route is opened: what is kept goes.
+		// The route no longer holds mail: the held messages are sent.
 		table := route.Table{Default: w.table.Default}
 		w.q.SetConfig(Config{Routes: &table})
 		w.wantLen(0)
@@ -545,7 +558,8 @@ func TestByHand(t *testing.T) {
 	})
 }
 
-// TestRemovedWhileTried: what an administrator takes away during an attempt does not come back.
+// TestRemovedWhileTried: a message that an administrator removes during an attempt does not come
+// back.
 func TestRemovedWhileTried(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.set(func(a smtp.Attempt) smtp.Outcome { time.Sleep(time.Minute); return a.SameForAll(later) })
@@ -584,7 +598,7 @@ func TestRestart(t *testing.T) {
 	})
 }
 
-// TestStopInTheMiddle: an attempt that ends with the server is none.
+// TestStopInTheMiddle: an attempt that the server's stop interrupts does not count.
 func TestStopInTheMiddle(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.set(func(a smtp.Attempt) smtp.Outcome { time.Sleep(time.Hour); return a.SameForAll(noAnswer) })
@@ -631,7 +645,8 @@ func TestCorruptFiles(t *testing.T) {
 	})
 }
 
-// TestDiskFails: when states cannot be written, nothing is sent twice while the server lives, and nothing is forgotten.
+// TestDiskFails: while states cannot be written, no message is sent twice in the same run, and none
+// is forgotten.
 func TestDiskFails(t *testing.T) {
 	bubble(t, func(w *world) {
 		var broken atomic.Bool
@@ -679,7 +694,8 @@ func TestReportsAreOwed(t *testing.T) {
 	})
 }
 
-// TestManyRandomly: whatever the servers answer and the administrator does, each recipient ends as delivered or failed, once.
+// TestManyRandomly: whatever the servers answer and the administrator does, each recipient ends
+// once, as delivered or failed.
 func TestManyRandomly(t *testing.T) {
 	bubble(t, func(w *world) {
 		rng := rand.New(rand.NewPCG(1, 2))
@@ -694,7 +710,7 @@ func TestManyRandomly(t *testing.T) {
 			o := a.SameForAll(later)
 			for i, r := range a.Envelope.To {
 				o.Results[i] = []smtp.Result{later, delivered, refused}[draw(3)]
-				if o.Results[i].Fate != smtp.Deferred {
+				if o.Results[i].Status != smtp.Deferred {
 					mu.Lock()
 					ended[r.Address.String()]++
 					mu.Unlock()
@@ -741,7 +757,7 @@ func TestDecode(t *testing.T) {
 	env := smtp.Envelope{From: address("a@b.example"), EnvID: "x", Ret: "FULL", Body8: true, UTF8: true}
 	it := NewItem("P3_2", &env, []smtp.Recipient{{Address: address("c@d.example"), Notify: []string{"SUCCESS"}, ORcptType: "RFC822", ORcpt: "e@f.example"}},
 		Source{Service: "submission", Helo: "pc", User: address("a@b.example")}, 100, time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC))
-	it.To[0].Owed, it.To[0].Last = dsn.Failed, &Last{Reply: *smtp.NewReply(550, [3]int{5, 0, 0}, "no")}
+	it.To[0].PendingDSN, it.To[0].Last = dsn.Failed, &Last{Reply: *smtp.NewReply(550, [3]int{5, 0, 0}, "no")}
 	got, err := Decode(it.ID, it.Encode())
 	must(t, err)
 	if string(got.Encode()) != string(it.Encode()) || got.To[0].Last.Reply != it.To[0].Last.Reply {
@@ -769,7 +785,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// TestRetryByHand: a try that an administrator asks for lengthens no wait.
+// TestRetryByHand: a retry by an administrator lengthens no wait.
 func TestRetryByHand(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.set(unreachable)
@@ -788,7 +804,7 @@ func TestRetryByHand(t *testing.T) {
 	})
 }
 
-// TestClosed: what is in the queue stays there while nothing may be sent.
+// TestClosed: while the queue is closed, its messages stay.
 func TestClosed(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.q.SetConfig(Config{Routes: &w.table, Closed: true})
@@ -804,7 +820,7 @@ func TestClosed(t *testing.T) {
 	})
 }
 
-// TestMendedRoute: with a reload, a destination that could not be reached is tried at once.
+// TestMendedRoute: after a reload, an unreachable destination is tried at once.
 func TestMendedRoute(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.set(unreachable)
@@ -819,7 +835,7 @@ func TestMendedRoute(t *testing.T) {
 	})
 }
 
-// TestSameRoutes: a reload that changes no route reads no message's state.
+// TestSameRoutes: a reload that changes no route reads no states.
 func TestSameRoutes(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.set(all(later))

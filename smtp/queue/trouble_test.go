@@ -19,18 +19,19 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// Each of these was a way for mail to be forgotten, or to be sent against somebody's will.
+// Each of these tests is for a fault that lost mail or sent it against the sender's or
+// administrator's will.
 
 func everyDomain(addr.Domain) bool { return true }
 
-// keepDomains makes the queue keep these domains for remote-triggered delivery.
+// keepDomains makes the mail of these domains ETRN-held.
 func (w *world) keepDomains(connections int, domains ...string) {
 	table := w.table
 	table.Routes = []route.Route{{Name: "kept", Domains: domains, Hold: true, Schedule: route.DefaultSchedule()}}
 	w.q.SetConfig(Config{Routes: &table, Connections: connections})
 }
 
-// block makes attempts for a domain wait until the gate is opened; others are delivered.
+// block lets attempts for a domain wait until the gate opens. Other attempts succeed.
 func (w *world) block(domain addr.Domain) (gate chan struct{}) {
 	gate = make(chan struct{})
 	w.set(func(a smtp.Attempt) smtp.Outcome {
@@ -42,7 +43,7 @@ func (w *world) block(domain addr.Domain) (gate chan struct{}) {
 	return gate
 }
 
-// noPapers makes reports fail, or not any more.
+// noPapers makes reports fail, or succeed again.
 func (w *world) noPapers(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -56,7 +57,7 @@ func many(n int, domain string) (to []string) {
 	return to
 }
 
-// TestOwedForKept: a report that could not be made is made although nothing is sent to its destination.
+// TestOwedForKept: a report that failed is made later, although no mail is sent to its destination.
 func TestOwedForKept(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.keepDomains(0, "kept.example")
@@ -89,7 +90,8 @@ func TestHeldThoughOwed(t *testing.T) {
 	})
 }
 
-// TestReroutedWhileTried: a message that is under way on its old route costs nothing on the new one.
+// TestReroutedWhileTried: an attempt under way on the old route does not delay the message on its
+// new route.
 func TestReroutedWhileTried(t *testing.T) {
 	bubble(t, func(w *world) {
 		gate := w.block("x.example")
@@ -111,7 +113,8 @@ func TestReroutedWhileTried(t *testing.T) {
 	})
 }
 
-// TestStarvedWithoutWork: who waits for a worker of the whole queue is served although the one before has nothing to do any more.
+// TestStarvedWithoutWork: a destination that waits for a worker gets one, although the destination
+// before it has no work left.
 func TestStarvedWithoutWork(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.q.SetConfig(Config{Routes: &w.table, Connections: 1})
@@ -137,7 +140,7 @@ func TestFlushWhileBusy(t *testing.T) {
 		w.send("anna@office.example", "x@kept.example")
 		w.send("anna@office.example", "x@slow.example")
 		synctest.Wait()
-		if n := w.q.FlushHeld(everyDomain); n != 1 {
+		if n := w.q.FlushETRN(everyDomain); n != 1 {
 			t.Error(n)
 		}
 		close(gate)
@@ -145,7 +148,7 @@ func TestFlushWhileBusy(t *testing.T) {
 	})
 }
 
-// TestFlushOfSeveralParts: that one part of a message is settled does not take back what was let go of the others.
+// TestFlushOfSeveralParts: saving one part of a message does not undo the flush of its other parts.
 func TestFlushOfSeveralParts(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.keepDomains(0, "kept.example", "kept2.example")
@@ -158,7 +161,7 @@ func TestFlushOfSeveralParts(t *testing.T) {
 			}
 			return a.SameForAll(delivered)
 		})
-		if n := w.q.FlushHeld(everyDomain); n != 80 {
+		if n := w.q.FlushETRN(everyDomain); n != 80 {
 			t.Error(n)
 		}
 		time.Sleep(time.Hour)
@@ -166,7 +169,8 @@ func TestFlushOfSeveralParts(t *testing.T) {
 	})
 }
 
-// TestSecondPart: what an administrator does while the first hundred recipients are under way counts for the others.
+// TestSecondPart: an administrator's action while the first hundred recipients are tried applies to
+// the others.
 func TestSecondPart(t *testing.T) {
 	for _, action := range []Action{Remove, Hold} {
 		bubble(t, func(w *world) {
@@ -213,7 +217,7 @@ func TestSecondPartRerouted(t *testing.T) {
 	})
 }
 
-// TestOneReport: recipients at many domains that fail together are in few reports.
+// TestOneReport: recipients at many domains that fail together share few reports.
 func TestOneReport(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.set(func(a smtp.Attempt) smtp.Outcome { time.Sleep(time.Second); return a.SameForAll(refused) })
@@ -231,8 +235,9 @@ func TestOneReport(t *testing.T) {
 	})
 }
 
-// TestStateCannotBeRead: as long as a state cannot be read, for want of descriptors or with a sick disk, its message stays
-// where it is, and is sent when the state can be read again. Only what was read and cannot be understood is put aside.
+// TestStateCannotBeRead: a message stays while its state cannot be read, for lack of descriptors or
+// because of the disk. It is sent once the state can be read. Only states that were read and are
+// invalid go into quarantine.
 func TestStateCannotBeRead(t *testing.T) {
 	for _, trouble := range []error{syscall.EMFILE, syscall.ENFILE, syscall.EIO, syscall.ENOSPC, syscall.EACCES, syscall.ENOMEM} {
 		for _, kind := range []string{"lstat", "open", "stat", "read"} {
@@ -284,7 +289,7 @@ func unreadable(t *testing.T, kind string, trouble error) {
 	})
 }
 
-// TestQuarantineFails: a message that cannot be put aside is neither forgotten nor sent.
+// TestQuarantineFails: a message that cannot be moved into quarantine is neither lost nor sent.
 func TestQuarantineFails(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.set(all(later))
@@ -312,7 +317,7 @@ func TestQuarantineFails(t *testing.T) {
 	})
 }
 
-// TestStandingOfOldStates: states that were written before standings were kept say enough.
+// TestStandingOfOldStates: states of old versions, without a standing, still yield one.
 func TestStandingOfOldStates(t *testing.T) {
 	const head, tail = `{"version":1,"arrived":"2026-11-22T00:00:00Z","size":5,"source":{`, `},"from":"a@office.example","to":[{"address":"x@far.example"}]}`
 	tests := []struct {
@@ -322,9 +327,9 @@ func TestStandingOfOldStates(t *testing.T) {
 	}{
 		{`"service":"submission","user":"anna@office.example","inside":true`, true, smtp.StandingLogin},
 		{`"service":"submission","user":"anna@office.example","inside":true`, false, smtp.StandingLogin},
-		{`"service":"smtp","remote":"192.0.2.1","inside":true`, true, smtp.StandingOffice},
-		{`"service":"pickup","inside":true`, false, smtp.StandingStranger},
-		{`"service":"smtp","remote":"192.0.2.1"`, true, smtp.StandingStranger},
+		{`"service":"smtp","remote":"192.0.2.1","inside":true`, true, smtp.StandingLocal},
+		{`"service":"pickup","inside":true`, false, smtp.StandingNone},
+		{`"service":"smtp","remote":"192.0.2.1"`, true, smtp.StandingNone},
 		{`"service":"smtp","standing":"spf"`, false, smtp.StandingSPF},
 	}
 	for _, test := range tests {
@@ -342,7 +347,7 @@ func TestStandingOfOldStates(t *testing.T) {
 	}
 }
 
-// TestSlowReports: reports that take long, as where the DNS of a stranger's domain is slow, delay no delivery.
+// TestSlowReports: slow reports, as with a sender domain whose DNS is slow, delay no delivery.
 func TestSlowReports(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.slow = time.Minute

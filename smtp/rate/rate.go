@@ -1,5 +1,6 @@
-// Package rate counts what each account and device has sent in the hour behind
-// it. The counts are in memory: after a restart everybody begins with none.
+// Package rate counts what each account and device sent in the last hour. The server and the sender
+// of reports ask a Limiter before they accept or send (Take). The counts are only in memory: after
+// a restart every count is 0.
 package rate
 
 import (
@@ -10,19 +11,19 @@ import (
 const (
 	slots = 60
 	slot  = time.Minute
-	// Window is the time that a count looks back, to within a minute.
+	// Window is the time span of a count, exact to a minute.
 	Window = slots * slot
 )
 
-// Use is the answer to one Take.
+// Use is the result of Take.
 type Use struct {
-	OK    bool // it was within the limit and has been counted
-	Used  int  // in the hour behind, with this Take if it was OK
-	First bool // not OK, for the first time in an hour: the time to tell somebody
+	OK    bool // within the limit, and counted
+	Used  int  // in the last hour, including this Take if OK
+	First bool // not OK for the first time in an hour: the caller should notify a person now
 }
 
-// Limiter counts by key. Its table is bounded: when it is full, the key that has
-// not been used for longest begins anew. Safe for concurrent use.
+// Limiter counts by key. Its table is bounded: if it is full, the key that was not used for the
+// longest time is dropped and starts again at 0. It is safe for concurrent use.
 type Limiter struct {
 	start time.Time
 	size  int
@@ -31,32 +32,32 @@ type Limiter struct {
 	keys map[string]*counter // owner: mu
 }
 
-// counter is a ring with the count of each minute of the last hour.
+// counter is a ring with a count for each minute of the last hour.
 type counter struct {
-	counts [slots]int32
-	total  int
-	minute int64     // the newest one in counts
-	used   time.Time // when Take was last called
-	told   time.Time // when First was last answered
+	counts   [slots]int32
+	total    int
+	minute   int64     // the newest minute in counts
+	used     time.Time // when Take was last called
+	reported time.Time // when First was last true
 }
 
-// New returns a Limiter that remembers at most size keys, each some 300 octets.
+// New returns a Limiter for at most size keys, about 300 octets each.
 func New(size int) *Limiter {
 	return &Limiter{start: time.Now(), size: max(size, 1), keys: make(map[string]*counter)}
 }
 
-// Take counts n more for a key, unless that would be more than perHour in the
-// last hour: then nothing is counted. A perHour of 0 or less is no limit.
+// Take adds n to the count of key, unless the count of the last hour would exceed perHour; then it
+// adds nothing. A perHour of 0 or less means no limit.
 func (l *Limiter) Take(key string, n, perHour int) Use {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := l.counter(key, now)
+	c := l.counterLocked(key, now)
 	c.used = now
 	if perHour > 0 && c.total+n > perHour {
-		first := c.told.IsZero() || now.Sub(c.told) >= Window
+		first := c.reported.IsZero() || now.Sub(c.reported) >= Window
 		if first {
-			c.told = now
+			c.reported = now
 		}
 		return Use{Used: c.total, First: first}
 	}
@@ -65,7 +66,7 @@ func (l *Limiter) Take(key string, n, perHour int) Use {
 	return Use{OK: true, Used: c.total}
 }
 
-// Used is what a key has sent in the hour behind.
+// Used returns the count of key in the last hour.
 func (l *Limiter) Used(key string) int {
 	now := time.Now()
 	l.mu.Lock()
@@ -78,20 +79,20 @@ func (l *Limiter) Used(key string) int {
 	return c.total
 }
 
-// Forget lets a key begin anew, as after somebody has released it.
+// Forget resets the count of key, for example after an administrator released it.
 func (l *Limiter) Forget(key string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.keys, key)
 }
 
-// counter finds or makes a key's counter, up to date. The caller holds mu.
-func (l *Limiter) counter(key string, now time.Time) *counter {
+// counterLocked returns the counter of key, up to date. It makes one if there is none.
+func (l *Limiter) counterLocked(key string, now time.Time) *counter {
 	minute := l.minute(now)
 	c := l.keys[key]
 	if c == nil {
 		if len(l.keys) >= l.size {
-			l.evict(now)
+			l.evictLocked(now)
 		}
 		c = &counter{minute: minute}
 		l.keys[key] = c
@@ -102,7 +103,7 @@ func (l *Limiter) counter(key string, now time.Time) *counter {
 
 func (l *Limiter) minute(now time.Time) int64 { return int64(now.Sub(l.start) / slot) }
 
-// advance empties the minutes that have fallen out of the window.
+// advance clears the minutes that are outside the window.
 func (c *counter) advance(minute int64) {
 	if minute-c.minute >= slots {
 		c.counts, c.total, c.minute = [slots]int32{}, 0, minute
@@ -115,9 +116,9 @@ func (c *counter) advance(minute int64) {
 	}
 }
 
-// evict drops every key that was not used for an hour or, if there is none, the
-// one that was not used for longest.
-func (l *Limiter) evict(now time.Time) {
+// evictLocked drops every key that was not used for an hour. If there is none, it drops the key
+// that was not used for the longest time.
+func (l *Limiter) evictLocked(now time.Time) {
 	var oldest string
 	var since time.Time
 	for key, c := range l.keys {

@@ -19,11 +19,11 @@ func TestHour(t *testing.T) {
 			{0, 60, Use{OK: true, Used: 60}},
 			{30 * time.Minute, 40, Use{OK: true, Used: 100}},
 			{0, 1, Use{Used: 100, First: true}},
-			{29 * time.Minute, 1, Use{Used: 100}},                 // told already
-			{time.Minute, 60, Use{OK: true, Used: 100}},           // the first 60 have gone
-			{30 * time.Minute, 41, Use{Used: 60, First: true}},    // an hour after it was told
-			{0, 40, Use{OK: true, Used: 100}},                     // a smaller one still fits
-			{Window + time.Minute, 100, Use{OK: true, Used: 100}}, // all gone
+			{29 * time.Minute, 1, Use{Used: 100}},                 // reported already
+			{time.Minute, 60, Use{OK: true, Used: 100}},           // the first 60 are out of the window
+			{30 * time.Minute, 41, Use{Used: 60, First: true}},    // an hour after the last report
+			{0, 40, Use{OK: true, Used: 100}},                     // a smaller number still fits
+			{Window + time.Minute, 100, Use{OK: true, Used: 100}}, // all are out of the window
 			{1000 * Window, 101, Use{Used: 0, First: true}},       // more than ever fits
 		} {
 			time.Sleep(step.wait)
@@ -41,7 +41,7 @@ func TestNoLimit(t *testing.T) {
 			t.Errorf("limit %d: %+v", none, got)
 		}
 	}
-	// What was sent while there was no limit counts when there is one.
+	// Recipients counted without a limit count once there is one.
 	if got := l.Take("anna", 1, 2000); got != (Use{Used: 2000, First: true}) {
 		t.Errorf("%+v", got)
 	}
@@ -72,7 +72,7 @@ func TestBounded(t *testing.T) {
 			l.Take(fmt.Sprint(i), 1, 1)
 			time.Sleep(time.Minute)
 		}
-		l.Take("0", 1, 1) // over, and used all the same
+		l.Take("0", 1, 1) // over the limit, but used
 		l.Take("new", 1, 1)
 		for key, want := range map[string]int{"0": 1, "1": 0, "2": 1, "new": 1} {
 			if got := l.Used(key); got != want {
@@ -87,8 +87,7 @@ func TestBounded(t *testing.T) {
 	})
 }
 
-// However many come at once, no more than the limit gets through, and one of
-// them is the first over it.
+// With many concurrent callers exactly the limit gets through, and exactly one sees First.
 func TestConcurrent(t *testing.T) {
 	l := New(10)
 	var wg sync.WaitGroup

@@ -15,15 +15,15 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// logIn proves who we are (RFC 4954) by the best mechanism that both sides have.
-// A password goes in the clear only where the route forgoes TLS by its settings,
-// or stays on this host.
-func (c *conn) logIn(tell teller) *failure {
+// logIn logs in (RFC 4954) with the best mechanism that both sides support. A password is sent in
+// clear text only if the route's settings turn TLS off, or over a unix socket.
+func (c *conn) logIn(report reporter) *failure {
 	password := c.password
 	if err := c.passwordErr; err != nil {
-		f := unreachable([3]int{4, 7, 0}, "we cannot log in to %s: the password is not to be had", c.name)
+		f := unreachable([3]int{4, 7, 0}, "we cannot log in to %s: the password is not available",
+			c.name)
 		f.hint = err.Error()
-		return c.complain(f)
+		return c.logLoginFailure(f)
 	}
 	clear := c.tls != nil || c.socket || c.route.TLS == route.TLSOff
 	passwords, proofs := []string{"PLAIN", "LOGIN"}, []string{"CRAM-MD5", "NTLM"}
@@ -36,39 +36,43 @@ func (c *conn) logIn(tell teller) *failure {
 			continue
 		}
 		if err := c.authenticate(mechanism, c.route.User, password); err != nil {
-			return c.lost("logged in", err)
+			return c.connectionLost("logged in", err)
 		}
 		if !c.reply.positive() {
 			f := c.refusal()
-			f.hint = "the server refuses the log-in of " + c.route.User + ": see whether name and password are right"
-			return c.complain(f)
+			f.hint = "the server refuses the login of " + c.route.User + ": check user and password"
+			return c.logLoginFailure(f)
 		}
-		tell.reply("auth", &c.reply, mechanism+" as "+c.route.User)
+		report.reply("auth", &c.reply, mechanism+" as "+c.route.User)
 		return nil
 	}
-	f := unreachable([3]int{4, 7, 0}, "%s offers no way to log in that we may use", c.name)
+	f := unreachable([3]int{4, 7, 0}, "%s offers no login mechanism that we may use", c.name)
+	offered := printable(c.reply.mask.Hide(strings.Join(c.auth, " ")))
 	switch {
 	case len(c.auth) == 0:
-		f.hint = "it offers no AUTH: another port (587 or 465), or no user for this route"
+		f.hint = "it offers no AUTH: try port 587 or 465, or set no user for this route"
 	case !clear:
-		f.hint = "it offers " + printable(c.reply.mask.Hide(strings.Join(c.auth, " "))) + " without TLS; a password goes in the clear only with tls = off"
+		f.hint = "it offers " + offered +
+			" without TLS; a password is sent in clear text only with tls = off"
 	default:
-		f.hint = "it offers " + printable(c.reply.mask.Hide(strings.Join(c.auth, " ")))
+		f.hint = "it offers " + offered
 	}
-	return c.complain(f)
+	return c.logLoginFailure(f)
 }
 
-// complain logs what only the operator can mend.
-func (c *conn) complain(f *failure) *failure {
-	c.remote.log.Error("cannot log in", "route", c.route.Name, "server", c.name, "user", c.route.User, "reply", f.reply.Error(), "hint", f.hint)
+// logLoginFailure logs a failure that only an administrator can fix.
+func (c *conn) logLoginFailure(f *failure) *failure {
+	c.remote.log.Error("cannot log in", "route", c.route.Name, "server", c.name,
+		"user", c.route.User, "reply", f.reply.Error(), "hint", f.hint)
 	return f
 }
 
-// authenticate leaves the server's last word in c.reply.
+// authenticate leaves the server's final reply in c.reply.
 func (c *conn) authenticate(mechanism, user, password string) error {
 	encode := base64.StdEncoding.EncodeToString
 	if mechanism == "PLAIN" {
-		return c.command(commandTimeout, "AUTH PLAIN "+encode([]byte("\x00"+user+"\x00"+password)), nil)
+		return c.command(commandTimeout, "AUTH PLAIN "+encode([]byte("\x00"+user+"\x00"+password)),
+			nil)
 	}
 	if err := c.command(commandTimeout, "AUTH "+mechanism, nil); err != nil || c.reply.code != 334 {
 		return err
@@ -84,23 +88,23 @@ func (c *conn) authenticate(mechanism, user, password string) error {
 		mac := hmac.New(md5.New, []byte(password))
 		mac.Write(challenge)
 		digest := hex.EncodeToString(mac.Sum(nil))
-		c.reply.mask.Add(digest) // passwords can be tried against it
+		c.reply.mask.Add(digest) // passwords can be guessed from it offline
 		return c.command(commandTimeout, encode([]byte(user+" "+digest)), nil)
 	}
-	if err := c.command(commandTimeout, encode([]byte(user)), nil); err != nil || c.reply.code != 334 {
+	if err := c.command(commandTimeout, encode([]byte(user)), nil); err != nil ||
+		c.reply.code != 334 {
 		return err
 	}
 	return c.command(commandTimeout, encode([]byte(password)), nil)
 }
 
-// challenge is what the server's last reply asks.
+// challenge returns the challenge in the server's last reply.
 func (c *conn) challenge() ([]byte, error) {
 	return base64.StdEncoding.DecodeString(strings.TrimSpace(string(c.reply.text)))
 }
 
-// authenticateNTLM goes on where the server has said that it knows NTLM, in
-// words of its own ([MS-SMTPNTLM] 3.1.5). A user may be `DOMAIN\user`, as Windows
-// writes it.
+// authenticateNTLM continues after the server's 334, whose text is free ([MS-SMTPNTLM] 3.1.5). A
+// user may be `DOMAIN\user`, as on Windows.
 func (c *conn) authenticateNTLM(user, password string) error {
 	domain, name, ok := strings.Cut(user, `\`)
 	if !ok {
@@ -109,7 +113,8 @@ func (c *conn) authenticateNTLM(user, password string) error {
 	client := ntlm.Client{User: name, Domain: domain, Password: password, Time: time.Now()}
 	rand.Read(client.Nonce[:])
 	encode := base64.StdEncoding.EncodeToString
-	if err := c.command(commandTimeout, encode(client.Negotiate()), nil); err != nil || c.reply.code != 334 {
+	if err := c.command(commandTimeout, encode(client.Negotiate()), nil); err != nil ||
+		c.reply.code != 334 {
 		return err
 	}
 	challenge, err := c.challenge()
@@ -120,10 +125,10 @@ func (c *conn) authenticateNTLM(user, password string) error {
 	if err != nil {
 		return c.command(commandTimeout, "*", nil)
 	}
-	c.reply.mask.Add(encode(answer)) // passwords can be tried against it
+	c.reply.mask.Add(encode(answer)) // passwords can be guessed from it offline
 	return c.command(commandTimeout, encode(answer), nil)
 }
 
-// ReadPassword takes the first line of a file that nobody but its owner and group can read. Its
-// errors hold hints, and nothing of the password.
+// ReadPassword returns the first line of a file, which only its owner and group may be able to
+// read. Its errors contain a hint, and never a part of the password.
 func ReadPassword(file string) (string, error) { return durable.ReadSecretLine(file) }

@@ -15,7 +15,7 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// sink takes mail on loopback as fast as it can.
+// sink accepts mail on loopback as fast as it can.
 func sink(b *testing.B) netip.AddrPort {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -83,7 +83,7 @@ func BenchmarkDeliver(b *testing.B) {
 	b.SetBytes(int64(len(text)))
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if o := r.Deliver(context.Background(), a); o.Results[0].Fate != 1 {
+			if o := r.Deliver(context.Background(), a); o.Results[0].Status != 1 {
 				b.Error(summary(o))
 				return
 			}

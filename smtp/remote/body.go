@@ -7,7 +7,7 @@ import (
 	"io"
 )
 
-// pump holds the buffers of a message on its way out.
+// pump holds the buffers for sending a message.
 type pump struct {
 	in  []byte
 	out stuffer
@@ -19,8 +19,8 @@ func newPump() *pump {
 	return &pump{in: make([]byte, pumpSize), out: stuffer{buf: make([]byte, 0, pumpSize)}}
 }
 
-// stuffer doubles dots at the beginning of lines (RFC 5321 §4.5.2) and hands on
-// what is written to it in large blocks.
+// stuffer doubles dots at the beginning of lines (RFC 5321 §4.5.2) and passes the text on in large
+// blocks.
 type stuffer struct {
 	flush func([]byte) error
 	buf   []byte
@@ -33,7 +33,7 @@ func (s *stuffer) reset(flush func([]byte) error) {
 
 var lineDot = []byte("\n.")
 
-// Write takes a piece of the message, broken anywhere.
+// Write takes the next piece of the message, split anywhere.
 func (s *stuffer) Write(p []byte) (int, error) {
 	n := len(p)
 	if n == 0 {
@@ -59,13 +59,13 @@ func (s *stuffer) Write(p []byte) (int, error) {
 		if err := s.put(p[:i+2]); err != nil {
 			return 0, err
 		}
-		p = p[i+1:] // its dot once more
+		p = p[i+1:] // repeat its dot
 	}
 	s.last = last
 	return n, s.put(p)
 }
 
-// end writes the dot that ends the message, on a line of its own.
+// end writes the final dot on a line of its own.
 func (s *stuffer) end() error {
 	end := "\r\n.\r\n"
 	if s.last == [2]byte{'\r', '\n'} {
@@ -99,8 +99,8 @@ func (s *stuffer) send() error {
 // errSource is the class of errors of our own storage.
 var errSource = errors.New("the message cannot be read")
 
-// body sends the message and takes the replies to it. An error means that the
-// connection is of no more use; results are noted in any case.
+// body sends the message and reads the replies to it. An error means that the connection is
+// unusable. The results are set in any case.
 func (t *transaction) body(src io.Reader) error {
 	p := t.remote.pumps.Get().(*pump)
 	defer t.remote.pumps.Put(p)
@@ -133,7 +133,7 @@ func (t *transaction) write(p *pump, src io.Reader) error {
 	return p.out.end()
 }
 
-// copy pumps src until its end, which must not come before size octets.
+// copy sends src to its end, which must not come before size octets.
 func (p *pump) copy(src io.Reader, size int64) error {
 	for {
 		n, err := src.Read(p.in)
@@ -152,19 +152,19 @@ func (p *pump) copy(src io.Reader, size int64) error {
 	}
 }
 
-// brokenBody is for a server that stopped taking the message. It may have said
-// why: that it is too large, for one.
+// brokenBody handles a server that stopped reading the message. It may have sent a reason, for
+// example that the message is too large.
 func (t *transaction) brokenBody(err error) {
-	result := t.lost("sent the message", err).result()
+	result := t.connectionLost("sent the message", err).result()
 	if t.lastWords() && t.reply.read(t.in, nil) == nil && t.reply.code >= 400 {
 		result = t.result()
 	}
 	t.settle(t.accepted, result)
 }
 
-// confirm reads the reply to the message: by LMTP one for each recipient (RFC
-// 2033 §4.2). Without it the message is deferred; that it then comes twice is
-// the lesser evil (RFC 5321 §6.1, RFC 1047).
+// confirm reads the reply to the message, with LMTP one per recipient (RFC 2033 §4.2). Without a
+// reply the message is deferred. It may then arrive twice, which is better than losing it (RFC 5321
+// §6.1, RFC 1047).
 func (t *transaction) confirm() error {
 	replies := 1
 	if t.route.LMTP {
@@ -173,7 +173,7 @@ func (t *transaction) confirm() error {
 	for i := range replies {
 		t.deadline(finalTimeout)
 		if err := t.reply.read(t.in, nil); err != nil {
-			lost := t.lost("waited for it to confirm the message, which may arrive twice therefore", err)
+			lost := t.connectionLost("waited for its reply to the message, which may now come twice", err)
 			t.settle(t.accepted[i:], lost.result())
 			return errGone
 		}

@@ -12,7 +12,7 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// Longest waits, RFC 5321 §4.5.3.2; a route's Idle shortens them.
+// Maximum waits (RFC 5321 §4.5.3.2). Route.Idle shortens them.
 const (
 	dialTimeout     = 30 * time.Second
 	greetingTimeout = 5 * time.Minute
@@ -21,67 +21,67 @@ const (
 	blockTimeout    = 3 * time.Minute
 	finalTimeout    = 10 * time.Minute
 	quitTimeout     = 2 * time.Second
-	graceTimeout    = 5 * time.Second // for the reply to a whole message, when we are told to stop
+	graceTimeout    = 5 * time.Second // for the reply to a complete message, when ctx ends
 )
 
-// slowest is what a server must at least take, in octets a second, beside half
-// an hour for everything else.
-const slowest = 4 << 10
+// minRate is the minimum rate of a server, in octets a second. Half an hour is added for everything
+// else.
+const minRate = 4 << 10
 
-// maxAttempt bounds an attempt at a message of the size, so that nobody can
-// stretch it by many small waits.
+// maxAttempt limits an attempt at a message of this size, so that a server cannot prolong it with
+// many short waits.
 func maxAttempt(size int64) time.Duration {
-	return 30*time.Minute + time.Duration(size/slowest)*time.Second
+	return 30*time.Minute + time.Duration(size/minRate)*time.Second
 }
 
-// conn is one connection to a server. It belongs to one goroutine at a time.
+// conn is one connection to a server. It is used by one goroutine at a time.
 type conn struct {
 	raw    net.Conn // as connected; deadlines are set here
-	net    net.Conn // where octets go: raw, or TLS over it
+	net    net.Conn // raw, or TLS over it
 	in     *bufio.Reader
 	out    []byte // commands not yet sent
 	reply  reply
-	name   string // of the server, for results
+	name   string // the server's name in results
 	remote *Remote
 	route  *route.Route
 	tls    *tls.ConnectionState // nil: plaintext
 
 	password    string // of the route's user
-	passwordErr error  // why there is none
+	passwordErr error  // why there is no password
 
-	trust  string // what the certificate was verified by; "": nothing
-	socket bool   // a unix socket
+	trust  string // what verified the certificate; "": not verified
+	socket bool   // over a unix socket
 
 	extensions
-	messages int  // transactions begun
-	dirty    bool // the last transaction was left open: RSET first
-	gone     bool // closed, or of no more use
+	messages int  // number of transactions
+	dirty    bool // the last transaction is still open: send RSET first
+	gone     bool // closed or unusable
 
-	ctx   context.Context // of the attempt under way
-	sent  atomic.Bool     // the whole message is out, only the reply to it is missing
-	until time.Time       // the attempt's end; zero: none
-	timer *time.Timer     // ends the wait for a next message
+	ctx   context.Context // of the current attempt
+	sent  atomic.Bool     // the whole message is sent, only its reply is missing
+	until time.Time       // end of the attempt; zero: none
+	timer *time.Timer     // ends the wait for another message
 }
 
-var longAgo = time.Unix(1, 0)
+var past = time.Unix(1, 0)
 
-// begin gives the connection to an attempt, until the result is called.
+// begin assigns the connection to an attempt, until done is called.
 func (c *conn) begin(ctx context.Context, until time.Time) (done func() bool) {
 	c.ctx, c.until = ctx, until
 	return context.AfterFunc(ctx, c.interrupt)
 }
 
-// interrupt ends the attempt under way: at once, or, where that could make a
-// message come twice, after a short wait for the reply.
+// interrupt ends the current attempt at once. If the message is already sent, it waits a short time
+// for the reply, so that the message does not arrive twice.
 func (c *conn) interrupt() {
 	if c.sent.Load() {
 		c.raw.SetDeadline(time.Now().Add(graceTimeout))
 	} else {
-		c.raw.SetDeadline(longAgo)
+		c.raw.SetDeadline(past)
 	}
 }
 
-// deadline bounds all that follows, whatever pieces it comes in.
+// deadline limits all I/O until the next call, however it is split.
 func (c *conn) deadline(wait time.Duration) {
 	t := time.Now().Add(min(wait, cmp.Or(c.route.Idle, 10*time.Minute)))
 	if !c.until.IsZero() && t.After(c.until) {
@@ -93,7 +93,7 @@ func (c *conn) deadline(wait time.Duration) {
 	}
 }
 
-// flush sends the commands that were put together, in one piece.
+// flush sends the collected commands in one write.
 func (c *conn) flush() error {
 	if len(c.out) == 0 {
 		return nil
@@ -103,7 +103,7 @@ func (c *conn) flush() error {
 	return err
 }
 
-// command sends one command and reads the answer to it.
+// command sends one command and reads its reply.
 func (c *conn) command(wait time.Duration, line string, each func([]byte)) error {
 	c.deadline(wait)
 	c.out = append(append(c.out, line...), "\r\n"...)
@@ -113,13 +113,13 @@ func (c *conn) command(wait time.Duration, line string, each func([]byte)) error
 	return c.reply.read(c.in, each)
 }
 
-// abandon ends the connection without a word.
+// abandon closes the connection without QUIT.
 func (c *conn) abandon() {
 	c.gone = true
 	c.raw.Close()
 }
 
-// quit ends the connection politely, without patience.
+// quit sends QUIT and closes the connection after a short wait.
 func (c *conn) quit() {
 	c.raw.SetDeadline(time.Now().Add(quitTimeout))
 	if _, err := c.net.Write([]byte("QUIT\r\n")); err == nil {

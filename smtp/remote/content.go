@@ -11,15 +11,15 @@ import (
 	"strings"
 )
 
-// content is what a look through a message found out about its octets.
+// content is the result of a scan for octets above 127.
 type content struct {
-	header8     bool   // octets above 127 in a header, of the message or of a part
-	body8       bool   // or elsewhere
-	convertible error  // why it cannot be converted to seven bits; nil: it can
-	encode      []bool // leaf parts that have to be encoded, in their order
+	header8     bool   // octets above 127 in the header of the message or of a part
+	body8       bool   // octets above 127 in a body
+	convertible error  // why a conversion to seven bits is impossible; nil: possible
+	encode      []bool // which leaf parts must be encoded, in order
 }
 
-// scan looks through the message once in an attempt.
+// scan scans the message, once in an attempt.
 func (d *delivery) scan() (*content, error) {
 	if d.scanned {
 		return &d.content, nil
@@ -40,8 +40,7 @@ func (d *delivery) scan() (*content, error) {
 	return &d.content, nil
 }
 
-// convert copies a message that was scanned, with its parts in seven bits (RFC
-// 2045, RFC 6152 §3).
+// convert copies a scanned message and converts its parts to seven bits (RFC 2045, RFC 6152 §3).
 func (c *content) convert(dst io.Writer, src io.Reader) error {
 	out := bufio.NewWriterSize(dst, 4096)
 	w := &walker{in: bufio.NewReaderSize(src, walkerLine), out: out, found: c}
@@ -52,58 +51,60 @@ func (c *content) convert(dst io.Writer, src io.Reader) error {
 }
 
 const (
-	walkerLine = 64 << 10 // longer lines are taken in pieces
+	walkerLine = 64 << 10 // longer lines are handled in pieces
 	maxHeader  = 256 << 10
 	maxDepth   = 20
 )
 
-// Why a message cannot be converted.
+// Reasons why a message cannot be converted.
 var (
-	errHeader8   = errors.New("its header has octets above 127")
-	errSigned    = errors.New("a signature covers what would have to be changed")
-	errEncoded   = errors.New("a part has octets above 127 against its own declaration")
-	errStructure = errors.New("its structure is not understood")
+	errHeader8   = errors.New("its header contains octets above 127")
+	errSigned    = errors.New("the conversion would break a signature")
+	errEncoded   = errors.New("a part contains octets above 127 but declares that it has none")
+	errStructure = errors.New("its structure cannot be parsed")
 )
 
-// walker goes through the parts of a message, twice in the same way: first to
-// find out which have to be encoded, then to copy them.
+// walker visits the parts of a message. It does so twice in the same way: first to find the parts
+// that must be encoded, then to copy the message.
 type walker struct {
 	in     *bufio.Reader
-	out    *bufio.Writer // nil in the survey
+	out    *bufio.Writer // nil in the first pass
 	found  *content
 	survey bool
 	leaves int
-	depth  int // of parts in parts
+	depth  int // nesting depth of parts
 
-	boundaries [][]byte // of the multiparts around, "--" in front
-	signed     int      // multipart/signed around
-	midLine    bool     // the last piece ended in no line end
-	delimiter  string   // the boundary line that ended a part; "": the end of the message
+	boundaries [][]byte // of the enclosing multiparts, with the leading "--"
+	signed     int      // number of enclosing multipart/signed
+	midLine    bool     // the last piece did not end with a line end
+	delimiter  string   // the boundary line that ended a part; "": end of the message
 }
 
-// walk goes through the whole message.
+// walk visits the whole message.
 func (w *walker) walk() error { return w.entity(true, "text/plain") }
 
-// cannot notes why there is no converting; the survey goes on, to look for octets.
-func (w *walker) cannot(why error) {
+// setUnconvertible records why a conversion is impossible. The first pass continues, since it also
+// looks for octets above 127.
+func (w *walker) setUnconvertible(why error) {
 	if w.survey && w.found.convertible == nil {
 		w.found.convertible = why
 	}
 }
 
-// emit writes in the second walk. Errors stay in the writer until Flush.
+// emit writes in the second pass. The writer keeps errors until Flush.
 func (w *walker) emit(p []byte) {
 	if w.out != nil {
 		w.out.Write(p)
 	}
 }
 
-// piece is the next line with its end, or a part of a long one; io.EOF at the end.
-// delimits reports whether it is the boundary of a part.
+// piece returns the next line with its end, or a piece of a long line, and io.EOF at the end.
+// delimits reports whether it is a boundary line.
 func (w *walker) piece() (p []byte, delimits bool, err error) {
 	start := !w.midLine
 	p, err = w.in.ReadSlice('\n')
-	if err != nil && !errors.Is(err, bufio.ErrBufferFull) && (len(p) == 0 || !errors.Is(err, io.EOF)) {
+	if err != nil && !errors.Is(err, bufio.ErrBufferFull) &&
+		(len(p) == 0 || !errors.Is(err, io.EOF)) {
 		if !errors.Is(err, io.EOF) {
 			err = errors.Join(errSource, err)
 		}
@@ -113,7 +114,8 @@ func (w *walker) piece() (p []byte, delimits bool, err error) {
 	if start && len(p) > 2 && p[0] == '-' && p[1] == '-' {
 		line := bytes.TrimRight(p, " \t\r\n")
 		for i := len(w.boundaries) - 1; i >= 0; i-- {
-			if rest, ok := bytes.CutPrefix(line, w.boundaries[i]); ok && (len(rest) == 0 || string(rest) == "--") {
+			if rest, ok := bytes.CutPrefix(line, w.boundaries[i]); ok &&
+				(len(rest) == 0 || string(rest) == "--") {
 				return p, true, nil
 			}
 		}
@@ -121,16 +123,16 @@ func (w *walker) piece() (p []byte, delimits bool, err error) {
 	return p, false, nil
 }
 
-// header is what matters of a part's header.
+// header is the relevant content of a part's header.
 type header struct {
 	raw       []byte // with the empty line
 	kind      string // type/subtype in lower case
-	boundary  string // "--" in front; "": none
+	boundary  string // with the leading "--"; "": none
 	encoding  string // in lower case
 	typed     bool   // there is a Content-Type
 	versioned bool   // there is a MIME-Version
-	broken    bool   // what it says cannot be read
-	ended     bool   // by a boundary or the end of the message: there is no body
+	broken    bool   // it does not parse
+	ended     bool   // ended by a boundary or the end of the message, so there is no body
 	line      string // the boundary line that ended it
 }
 
@@ -151,7 +153,7 @@ func (w *walker) header(kind string) (header, error) {
 		}
 		h.raw = append(h.raw, p...)
 		if len(h.raw) > maxHeader {
-			return h, nil // the rest passes for a body
+			return h, nil // treat the rest as body
 		}
 		if len(bytes.TrimRight(p, "\r\n")) == 0 {
 			break
@@ -164,7 +166,7 @@ func (w *walker) header(kind string) (header, error) {
 	return h, nil
 }
 
-// parse reads the fields that matter.
+// parse reads the relevant fields.
 func (h *header) parse() {
 	for name, value := range fields(h.raw) {
 		switch strings.ToLower(name) {
@@ -174,7 +176,8 @@ func (h *header) parse() {
 			h.encoding, _, _ = strings.Cut(strings.ToLower(strings.TrimSpace(value)), " ")
 		case "content-type":
 			kind, params, err := mime.ParseMediaType(value)
-			h.broken = h.broken || h.typed || err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter)
+			h.broken = h.broken || h.typed || err != nil &&
+				!errors.Is(err, mime.ErrInvalidMediaParameter)
 			h.typed, h.kind = true, kind
 			if params["boundary"] != "" {
 				h.boundary = "--" + strings.TrimRight(params["boundary"], " \t")
@@ -183,7 +186,7 @@ func (h *header) parse() {
 	}
 }
 
-// fields are the fields of a header, unfolded.
+// fields yields the fields of a header, unfolded.
 func fields(raw []byte) func(func(name, value string) bool) {
 	return func(yield func(string, string) bool) {
 		for len(raw) > 0 {
@@ -198,7 +201,7 @@ func fields(raw []byte) func(func(name, value string) bool) {
 	}
 }
 
-// fieldEnd is where the first field ends, with its folded lines.
+// fieldEnd returns the end of the first field, including folded lines.
 func fieldEnd(raw []byte) int {
 	end := 0
 	for {
@@ -212,7 +215,7 @@ func fieldEnd(raw []byte) int {
 	}
 }
 
-// identity reports whether the body stands as it is.
+// identity reports whether the body is not encoded.
 func (h *header) identity() bool {
 	switch h.encoding {
 	case "", "7bit", "8bit", "binary":
@@ -221,7 +224,7 @@ func (h *header) identity() bool {
 	return false
 }
 
-// entity goes through one part, or the message, to the boundary behind it.
+// entity visits one part, or the message, up to the boundary after it.
 func (w *walker) entity(top bool, defaultKind string) error {
 	w.depth++
 	defer func() { w.depth-- }()
@@ -233,7 +236,7 @@ func (w *walker) entity(top bool, defaultKind string) error {
 	switch {
 	case h.ended:
 		w.emit(h.raw)
-		return w.arrive(h.line)
+		return w.endPart(h.line)
 	case w.depth > maxDepth || len(h.raw) > maxHeader || h.broken:
 		return w.opaque(h, errStructure)
 	case media == "multipart" && h.boundary != "" && h.identity():
@@ -251,15 +254,15 @@ func (w *walker) entity(top bool, defaultKind string) error {
 	return w.leaf(h, top, media == "text")
 }
 
-// arrive emits the boundary line that ended a part, for those around it.
-func (w *walker) arrive(line string) error {
+// endPart emits the boundary line that ended a part and stores it for the enclosing parts.
+func (w *walker) endPart(line string) error {
 	w.delimiter = strings.TrimRight(line, " \t\r\n")
 	w.emit([]byte(line))
 	return nil
 }
 
-// body hands the lines of a body to sink, up to a boundary. The line end before
-// that belongs to it (RFC 2046 §5.1.1) and is returned instead.
+// body passes the lines of a body to sink, up to a boundary. The line end before the boundary
+// belongs to the boundary (RFC 2046 §5.1.1) and is returned as held.
 func (w *walker) body(sink func([]byte)) (held, line string, err error) {
 	for {
 		p, delimits, err := w.piece()
@@ -283,12 +286,12 @@ func (w *walker) body(sink func([]byte)) (held, line string, err error) {
 	}
 }
 
-// opaque copies a body that cannot be converted, and says why where it must be.
+// opaque copies a body that cannot be converted. If conversion would be necessary, it records why.
 func (w *walker) opaque(h header, why error) error {
 	w.emit(h.raw)
 	held, line, err := w.body(func(p []byte) {
 		if has8Bit(p) {
-			w.cannot(why)
+			w.setUnconvertible(why)
 		}
 		w.emit(p)
 	})
@@ -296,10 +299,10 @@ func (w *walker) opaque(h header, why error) error {
 	if err != nil {
 		return err
 	}
-	return w.arrive(line)
+	return w.endPart(line)
 }
 
-// leaf goes through a body that may have to be encoded.
+// leaf visits a body that may have to be encoded.
 func (w *walker) leaf(h header, top, text bool) error {
 	n := w.leaves
 	w.leaves++
@@ -311,7 +314,7 @@ func (w *walker) leaf(h header, top, text bool) error {
 		if err != nil {
 			return err
 		}
-		return w.arrive(line)
+		return w.endPart(line)
 	}
 	var encoder io.WriteCloser = plain{w.out}
 	switch {
@@ -322,7 +325,7 @@ func (w *walker) leaf(h header, top, text bool) error {
 		encoder = quotedprintable.NewWriter(w.out)
 	default:
 		w.emit(relabel(h, "base64", top))
-		encoder = base64.NewEncoder(base64.StdEncoding, &folder{w: w.out})
+		encoder = base64.NewEncoder(base64.StdEncoding, &lineWrapper{w: w.out})
 	}
 	held, line, err := w.body(func(p []byte) { encoder.Write(p) })
 	if err != nil {
@@ -330,10 +333,10 @@ func (w *walker) leaf(h header, top, text bool) error {
 	}
 	encoder.Close()
 	w.emit([]byte(held))
-	return w.arrive(line)
+	return w.endPart(line)
 }
 
-// multipart goes through the parts of one, and what stands around them.
+// multipart visits the parts of a multipart, its preamble and its epilogue.
 func (w *walker) multipart(h header) error {
 	inside := "text/plain"
 	if h.kind == "multipart/digest" {
@@ -357,16 +360,16 @@ func (w *walker) multipart(h header) error {
 	if w.delimiter == h.boundary+"--" {
 		return w.surroundings()
 	}
-	return nil // by a boundary of one further out, or by the end
+	return nil // ended by an outer boundary or the end of the message
 }
 
-// surroundings are the preamble and the epilogue, which nobody shows.
+// surroundings visits a preamble or an epilogue, which mail programs do not show.
 func (w *walker) surroundings() error {
 	return w.opaque(header{}, errStructure)
 }
 
-// relabel is a header with another transfer encoding. A message of before MIME
-// is declared to be what it is (RFC 1428).
+// relabel returns a header with another transfer encoding. A message without MIME fields gets a
+// declaration of its actual content (RFC 1428).
 func relabel(h header, encoding string, top bool) []byte {
 	if encoding == "7bit" && h.encoding != "8bit" && h.encoding != "binary" {
 		return h.raw
@@ -401,18 +404,18 @@ func has8Bit(p []byte) bool {
 	return false
 }
 
-// plain is an encoder that does nothing.
+// plain is an encoder that changes nothing.
 type plain struct{ io.Writer }
 
 func (plain) Close() error { return nil }
 
-// folder breaks base64 into lines (RFC 2045 §6.8).
-type folder struct {
+// lineWrapper splits base64 into lines (RFC 2045 §6.8).
+type lineWrapper struct {
 	w      io.Writer
 	column int
 }
 
-func (f *folder) Write(p []byte) (int, error) {
+func (f *lineWrapper) Write(p []byte) (int, error) {
 	n := len(p)
 	for len(p) > 0 {
 		if f.column == 76 {

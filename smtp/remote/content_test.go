@@ -89,7 +89,7 @@ func TestDeliver8Bit(t *testing.T) {
 	}
 }
 
-// flatten is what a message means: the decoded leaves in their order.
+// flatten returns the content of a message: the decoded leaf parts in order.
 func flatten(t *testing.T, kind, encoding string, body io.Reader) []string {
 	media, params, err := mime.ParseMediaType(kind)
 	if err == nil && strings.HasPrefix(media, "multipart/") && params["boundary"] != "" {
@@ -116,7 +116,7 @@ func flatten(t *testing.T, kind, encoding string, body io.Reader) []string {
 	return []string{string(text)}
 }
 
-// A converted message is in seven bits, and says the same.
+// A converted message is seven-bit and has the same content.
 func FuzzConvert(f *testing.F) {
 	f.Add("a\r\nb", "\xff\x00\r\n", true)
 	f.Add("Gr\xfc\xdfe", "x", false)

@@ -16,13 +16,14 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// errDANE is that no TLSA record fits.
-var errDANE = errors.New("its certificate is not the one that DNS names (TLSA)")
+// errDANE means that no TLSA record matches.
+var errDANE = errors.New("its certificate does not match the TLSA record in DNS")
 
-// protect is what a connection to an exchanger has to be: what the route
-// demands, or more by DANE, or by the domain's MTA-STS policy where there is no
-// DANE (RFC 8461 §2). A failure means that the host is not to be used.
-func (r *Remote) protect(ctx context.Context, rt *route.Route, domain addr.Domain, policy *stsPolicy, x exchanger) (security, *failure) {
+// requiredSecurity returns the security for a connection to an exchanger: that of the route, or
+// more by DANE, or more by the domain's MTA-STS policy if there is no DANE (RFC 8461 §2). A failure
+// means that the host must not be used.
+func (r *Remote) requiredSecurity(ctx context.Context, rt *route.Route, domain addr.Domain,
+	policy *stsPolicy, x exchanger) (security, *failure) {
 	s := security{mode: rt.TLS}
 	if rt.TLS == route.TLSOff {
 		return s, nil
@@ -31,10 +32,11 @@ func (r *Remote) protect(ctx context.Context, rt *route.Route, domain addr.Domai
 		records, found, err := r.lookUpTLSA(ctx, x.host, mxPort(rt))
 		switch {
 		case err != nil:
-			return s, unreachable([3]int{4, 7, 5}, "DNS did not answer for the TLSA record of %s", x.host)
+			return s, unreachable([3]int{4, 7, 5}, "DNS did not answer for the TLSA record of %s",
+				x.host)
 		case len(records) > 0:
 			return security{mode: route.TLSRequired, by: "DANE", tlsa: records}, nil
-		case found: // RFC 7672 §2.2: none that can be used, but TLS is there
+		case found: // RFC 7672 §2.2: no usable record, but TLS is required
 			s.mode, s.by = max(s.mode, route.TLSRequired), "DANE"
 		}
 	}
@@ -45,19 +47,20 @@ func (r *Remote) protect(ctx context.Context, rt *route.Route, domain addr.Domai
 	switch {
 	case policy.mode == "testing":
 		if !named {
-			r.log.Warn("an MTA-STS policy under test does not name a mail server", "domain", domain, "server", x.host)
+			r.log.Warn("mail server not permitted by an MTA-STS policy in testing mode",
+				"domain", domain, "server", x.host)
 		}
 	case !named:
-		return s, unreachable([3]int{4, 7, 5}, "%s is no mail server by the policy of %s (MTA-STS)", x.host, domain)
+		return s, unreachable([3]int{4, 7, 5}, "%s is not permitted by the MTA-STS policy of %s",
+			x.host, domain)
 	default:
 		s.mode, s.by = route.TLSVerified, "MTA-STS"
 	}
 	return s, nil
 }
 
-// secureMX asks for MX records that are signed: nil where they are not, there
-// are none, or nobody answers. A domain without MX but with signed addresses is
-// its own exchanger.
+// secureMX looks up signed MX records. It returns nil if they are unsigned or missing, or if DNS
+// does not answer. A domain without MX but with signed addresses is its own exchanger.
 func (r *Remote) secureMX(ctx context.Context, domain addr.Domain) []exchanger {
 	answer, err := r.ask(ctx, string(domain), dns.TypeMX)
 	if err != nil || !answer.AuthenticatedData {
@@ -76,11 +79,13 @@ func (r *Remote) secureMX(ctx context.Context, domain addr.Domain) []exchanger {
 	return found
 }
 
-// lookUpTLSA finds the records of a host that can be used (RFC 7672 §3.1);
-// found: there are signed ones, of whatever kind.
-func (r *Remote) lookUpTLSA(ctx context.Context, host string, port uint16) (usable []*dns.TLSA, found bool, err error) {
-	// A host in a zone without signatures is not asked for TLSA: some of their
-	// servers fail at the question (RFC 7672 §2.2.2).
+// lookUpTLSA returns the usable TLSA records of a host (RFC 7672 §3.1). found reports whether there
+// are signed records of any kind.
+func (r *Remote) lookUpTLSA(ctx context.Context, host string, port uint16) (
+	usable []*dns.TLSA, found bool, err error,
+) {
+	// Do not ask for TLSA in an unsigned zone: some name servers fail on the query (RFC 7672
+	// §2.2.2).
 	signed := false
 	for _, kind := range []uint16{dns.TypeA, dns.TypeAAAA} {
 		answer, err := r.ask(ctx, host, kind)
@@ -111,16 +116,15 @@ func (r *Remote) lookUpTLSA(ctx context.Context, host string, port uint16) (usab
 	return usable, found, nil
 }
 
-// ask puts one question to a resolver that checks signatures, and takes its word
-// for them: it has to be near, and trusted. Errors are of the resolver; that a
-// name does not exist is an answer.
+// ask sends one query to a validating resolver and trusts its validation, so the resolver must be
+// local and trusted. Errors are those of the resolver. A name that does not exist is an answer.
 func (r *Remote) ask(ctx context.Context, name string, kind uint16) (*dns.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, dnsTimeout)
 	defer cancel()
 	question := new(dns.Msg).SetQuestion(dns.Fqdn(name), kind)
 	question.AuthenticatedData = true
 	question.SetEdns0(1232, true)
-	var failed error = errors.New("there is no DNS server")
+	var failed error = errors.New("no DNS server is configured")
 	for _, server := range r.dnsServers() {
 		client := &dns.Client{Timeout: dnsTimeout / 4}
 		answer, _, err := client.ExchangeContext(ctx, question, server)
@@ -153,9 +157,9 @@ func (r *Remote) dnsServers() []string {
 	return servers
 }
 
-// verifyDANE checks a chain against the records (RFC 7672 §3.1): DANE-EE names
-// the server's own key, whatever else its certificate says; DANE-TA an authority
-// in the chain.
+// verifyDANE checks a certificate chain against the records (RFC 7672 §3.1). A DANE-EE record names
+// the server's own key, and the rest of its certificate does not matter. A DANE-TA record names a
+// CA in the chain.
 func verifyDANE(records []*dns.TLSA, cs tls.ConnectionState) error {
 	chain := cs.PeerCertificates
 	for _, record := range records {
@@ -174,10 +178,11 @@ func verifyDANE(records []*dns.TLSA, cs tls.ConnectionState) error {
 	return errDANE
 }
 
-// chains reports whether the server's certificate comes from the one at i, and
-// is for the name.
+// chains reports whether the certificate at index i issued the server's certificate, and whether
+// that is valid for name.
 func chains(chain []*x509.Certificate, i int, name string) bool {
-	opts := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), DNSName: name}
+	opts := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(),
+		DNSName: name}
 	opts.Roots.AddCert(chain[i])
 	for _, between := range chain[1:] {
 		opts.Intermediates.AddCert(between)

@@ -15,10 +15,10 @@ func TestDeliver(t *testing.T) {
 		peer  behaviour
 		to    string
 		want  string
-		said  string // of what was heard
+		said  string // the commands that the server received
 		after time.Duration
 		dials int
-		whole bool // the message arrived
+		whole bool // the complete message arrived
 	}{
 		"plain":      {want: "delivered 250 2.0.0", whole: true, said: "EHLO us.example | MAIL FROM:<a@us.example> | RCPT TO:<b@x.example> | DATA | QUIT"},
 		"pipelining": {peer: behaviour{offers: full}, want: "delivered 250 2.0.0", whole: true, said: "MAIL FROM:<a@us.example> SIZE=59 | RCPT TO:<b@x.example> | DATA"},
@@ -86,7 +86,7 @@ func TestDeliver(t *testing.T) {
 				if took := time.Since(start); took != tt.after {
 					t.Errorf("took %v, want %v", took, tt.after)
 				}
-				// Whatever happened, the next message finds a connection that can be used.
+				// After every failure the next message finds a usable connection.
 				if !got.Unreachable && tt.after == 0 {
 					if again := summary(r.Deliver(t.Context(), attempt(letter, strings.Fields(tt.to)...))); again != tt.want {
 						t.Errorf("then %s", again)

@@ -8,14 +8,15 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// ErrNode is that what ETRN should ask for cannot be asked for.
-var ErrNode = errors.New("ETRN asks for a domain, @domain or #queue")
+// ErrNode means that the node is not a valid argument of ETRN.
+var ErrNode = errors.New("the argument of ETRN must be a domain, @domain or #queue")
 
-// AskETRN asks a server to send what waits for a node: a domain, "@domain" with
-// all below it, or "#queue" (RFC 1985). Of the route TLS, log-in, name and local
-// address count. The reply is the server's, refusals included; an error says why
-// there is none.
-func (r *Remote) AskETRN(ctx context.Context, host route.Host, rt *route.Route, node string) (smtp.Reply, error) {
+// AskETRN asks a server to send the mail that it holds for a node: a domain, "@domain" for the
+// domain with its subdomains, or "#queue" (RFC 1985). It uses only the TLS mode, login, name and
+// local address of the route. The reply is the server's, including refusals. An error says why
+// there is no reply.
+func (r *Remote) AskETRN(ctx context.Context, host route.Host, rt *route.Route,
+	node string) (smtp.Reply, error) {
 	if node == "" || len(node) > 255 {
 		return smtp.Reply{}, ErrNode
 	}
@@ -29,7 +30,7 @@ func (r *Remote) AskETRN(ctx context.Context, host route.Host, rt *route.Route, 
 	ctx, cancel := context.WithTimeout(ctx, maxAttempt(0))
 	defer cancel()
 	var found smtp.Reply
-	failed := unreachable([3]int{4, 4, 1}, "no server could be tried in time")
+	failed := unreachable([3]int{4, 4, 1}, "there was no time to try a server")
 	r.hostTargets(ctx, &own, host, func(t target, f *failure) bool {
 		var c *conn
 		if f == nil {
@@ -52,7 +53,7 @@ func (c *conn) askETRN(ctx context.Context, node string) (smtp.Reply, *failure) 
 	done := c.begin(ctx, c.until)
 	defer done()
 	if err := c.command(commandTimeout, "ETRN "+node, nil); err != nil {
-		return smtp.Reply{}, c.lost("said ETRN", err)
+		return smtp.Reply{}, c.connectionLost("sent ETRN", err)
 	}
 	return c.reply.words(), nil
 }

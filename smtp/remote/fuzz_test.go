@@ -8,7 +8,7 @@ import (
 	"unicode"
 )
 
-// Whatever a server says, a reply is bounded and fit to be shown.
+// Every reply is bounded and printable, whatever a server sends.
 func FuzzReply(f *testing.F) {
 	for _, s := range []string{"250 ok\r\n", "250-a\r\n250 b\n", "220\r\n", "550-5.1.1 no\r\n550 5.1.1 such\r\n", "25", "250-\r\n", "450 4.2.0\r\n", "\xff\xfe"} {
 		f.Add(s)
@@ -29,7 +29,7 @@ func FuzzReply(f *testing.F) {
 	})
 }
 
-// What is stuffed ends at CRLF.CRLF and nowhere before, and comes back whole.
+// Dot-stuffed text ends at the first CRLF.CRLF, and unstuffing restores it.
 func FuzzStuffer(f *testing.F) {
 	for _, s := range []string{"", ".", "\r\n.\r\n", "a\r\n..b\r\n", "a", "a\n.", "\r", "a\r\n.\r\n.\r\n"} {
 		f.Add(s, 1)

@@ -18,20 +18,21 @@ import (
 
 const (
 	maxExchangers = 5  // hosts of a domain that are tried
-	maxAddresses  = 10 // connections that are tried in one attempt
+	maxAddresses  = 10 // addresses that are tried in one attempt
 	dnsTimeout    = 20 * time.Second
 )
 
-// exchanger is one host that takes mail for a domain.
+// exchanger is one host that accepts mail for a domain.
 type exchanger struct {
 	host       string
 	preference uint16
 	secure     bool // the record is signed (DNSSEC)
 }
 
-// targets yields what can be connected to, the best first, each looked up when
-// it is wanted. A failure takes the place of a host that cannot be found.
-func (r *Remote) targets(ctx context.Context, rt *route.Route, w way, domain addr.Domain) iter.Seq2[target, *failure] {
+// targets yields the addresses to connect to, best first. Each is looked up only when it is needed.
+// A failure is yielded for a host without a usable address.
+func (r *Remote) targets(ctx context.Context, rt *route.Route, hop nextHop,
+	domain addr.Domain) iter.Seq2[target, *failure] {
 	return func(yield func(target, *failure) bool) {
 		count := 0
 		limited := func(t target, f *failure) bool {
@@ -41,7 +42,7 @@ func (r *Remote) targets(ctx context.Context, rt *route.Route, w way, domain add
 			return yield(t, f) && count < maxAddresses && ctx.Err() == nil
 		}
 		switch {
-		case w == bySmartHost:
+		case hop == viaSmartHost:
 			r.smartHosts(ctx, rt, limited)
 		case domain.IsLiteral():
 			r.literal(rt, domain, limited)
@@ -51,8 +52,9 @@ func (r *Remote) targets(ctx context.Context, rt *route.Route, w way, domain add
 	}
 }
 
-// smartHosts yields the addresses of a route's own hosts.
-func (r *Remote) smartHosts(ctx context.Context, rt *route.Route, yield func(target, *failure) bool) {
+// smartHosts yields the addresses of a route's smart hosts.
+func (r *Remote) smartHosts(ctx context.Context, rt *route.Route,
+	yield func(target, *failure) bool) {
 	for _, host := range rt.SmartHost {
 		if !r.hostTargets(ctx, rt, host, yield) {
 			return
@@ -60,8 +62,10 @@ func (r *Remote) smartHosts(ctx context.Context, rt *route.Route, yield func(tar
 	}
 }
 
-func (r *Remote) hostTargets(ctx context.Context, rt *route.Route, host route.Host, yield func(target, *failure) bool) bool {
-	t := target{name: host.Name, socket: host.Socket, implicit: host.ImplicitTLS, security: security{mode: rt.TLS, login: true}}
+func (r *Remote) hostTargets(ctx context.Context, rt *route.Route, host route.Host,
+	yield func(target, *failure) bool) bool {
+	t := target{name: host.Name, socket: host.Socket, implicit: host.ImplicitTLS,
+		security: security{mode: rt.TLS, login: true}}
 	if host.Socket != "" {
 		t.name = host.Socket
 		return yield(t, nil)
@@ -72,9 +76,9 @@ func (r *Remote) hostTargets(ctx context.Context, rt *route.Route, host route.Ho
 	} else {
 		var f *failure
 		if ips, f = r.addresses(ctx, rt, host.Name); f != nil {
-			if f.fate == smtp.Failed { // a setting may be wrong, or DNS: no reason to give mail up
+			if f.fate == smtp.Failed { // maybe a wrong setting or DNS: do not give mail up
 				f = unreachable([3]int{4, 4, 4}, "%s", f.reply.Text)
-				f.hint = "see whether the smart host's name is right"
+				f.hint = "check the name of the smart host"
 			}
 			f.final = false
 			return yield(t, f)
@@ -83,8 +87,9 @@ func (r *Remote) hostTargets(ctx context.Context, rt *route.Route, host route.Ho
 	for _, ip := range ips {
 		t.addr = netip.AddrPortFrom(ip, uint16(host.DialPort(rt.LMTP)))
 		if r.own(t.addr) {
-			f := unreachable([3]int{4, 4, 6}, "the smart host %s is this server itself: mail would go round", &t)
-			f.hint = "name another server"
+			f := unreachable([3]int{4, 4, 6},
+				"the smart host %s is this server itself, which would cause a mail loop", &t)
+			f.hint = "set another smart host"
 			r.log.Error("the smart host is this server itself", "route", rt.Name, "host", host)
 			if !yield(t, f) {
 				return false
@@ -98,16 +103,18 @@ func (r *Remote) hostTargets(ctx context.Context, rt *route.Route, host route.Ho
 	return true
 }
 
-// literal yields the host that an address literal names (RFC 5321 §4.1.3).
+// literal yields the host of an address literal (RFC 5321 §4.1.3).
 func (r *Remote) literal(rt *route.Route, domain addr.Domain, yield func(target, *failure) bool) {
 	host, err := route.ParseHost(string(domain))
 	if err != nil {
-		yield(target{name: string(domain)}, hopeless([3]int{5, 1, 2}, "%s is no address that mail can be sent to", domain))
+		yield(target{name: string(domain)}, permanent([3]int{5, 1, 2},
+			"%s is not an address that mail can be sent to", domain))
 		return
 	}
-	t := target{name: "[" + host.Addr.String() + "]", addr: netip.AddrPortFrom(host.Addr, mxPort(rt)), security: security{mode: rt.TLS}}
+	t := target{name: "[" + host.Addr.String() + "]",
+		addr: netip.AddrPortFrom(host.Addr, mxPort(rt)), security: security{mode: rt.TLS}}
 	if r.own(t.addr) {
-		yield(t, looped(string(domain)))
+		yield(t, loopFailure(string(domain)))
 		return
 	}
 	yield(t, nil)
@@ -122,37 +129,43 @@ func mxPort(rt *route.Route) uint16 {
 
 func (r *Remote) own(a netip.AddrPort) bool { return r.opts.Own != nil && r.opts.Own(a) }
 
-func looped(domain string) *failure {
-	return hopeless([3]int{5, 4, 6}, "the mail servers of %s are this server itself, which does not know the domain: mail would go round", domain)
+func loopFailure(domain string) *failure {
+	return permanent([3]int{5, 4, 6},
+		"the MX records of %s point to this server itself, which does not host the domain: mail would loop",
+		domain)
 }
 
-// exchangers yields the hosts of a domain by RFC 5321 §5.1. Where one of them is
-// this server, it and all that are no better are left out.
-func (r *Remote) exchangers(ctx context.Context, rt *route.Route, domain addr.Domain, yield func(target, *failure) bool) {
+// exchangers yields the hosts of a domain by RFC 5321 §5.1. If this server is among them, it and
+// all hosts that are not preferred to it are skipped.
+func (r *Remote) exchangers(ctx context.Context, rt *route.Route, domain addr.Domain,
+	yield func(target, *failure) bool) {
 	found, f := r.lookUpMX(ctx, rt, domain)
 	if f != nil {
 		yield(target{name: string(domain)}, f)
 		return
 	}
 	policy := r.policyFor(ctx, rt, domain)
-	cut := slices.IndexFunc(found, func(x exchanger) bool { return strings.EqualFold(x.host, r.opts.Hostname) })
+	cut := slices.IndexFunc(found, func(x exchanger) bool {
+		return strings.EqualFold(x.host, r.opts.Hostname)
+	})
 	if cut >= 0 {
 		found = better(found, found[cut].preference)
 	}
 	if len(found) == 0 {
-		yield(target{name: string(domain)}, looped(string(domain)))
+		yield(target{name: string(domain)}, loopFailure(string(domain)))
 		return
 	}
 	found = found[:min(len(found), maxExchangers)]
 	for first := true; len(found) > 0; first = false {
-		same := slices.IndexFunc(found, func(x exchanger) bool { return x.preference != found[0].preference })
+		same := slices.IndexFunc(found,
+			func(x exchanger) bool { return x.preference != found[0].preference })
 		if same < 0 {
 			same = len(found)
 		}
 		group, own := r.resolveGroup(ctx, rt, found[:same])
 		if own {
 			if first {
-				yield(target{name: string(domain)}, looped(string(domain)))
+				yield(target{name: string(domain)}, loopFailure(string(domain)))
 			}
 			return
 		}
@@ -165,20 +178,21 @@ func (r *Remote) exchangers(ctx context.Context, rt *route.Route, domain addr.Do
 	}
 }
 
-// better are the hosts of a smaller preference.
+// better returns the hosts with a lower preference value.
 func better(found []exchanger, than uint16) []exchanger {
 	return slices.DeleteFunc(found, func(x exchanger) bool { return x.preference >= than })
 }
 
-// resolved is a host with its addresses, or why it has none.
+// resolved is a host with its addresses, or the failure to find them.
 type resolved struct {
 	exchanger
 	ips     []netip.Addr
 	failure *failure
 }
 
-// resolveGroup looks hosts of one preference up; own: this server is among them.
-func (r *Remote) resolveGroup(ctx context.Context, rt *route.Route, group []exchanger) (hosts []resolved, own bool) {
+// resolveGroup looks up the hosts of one preference. own reports whether this server is among them.
+func (r *Remote) resolveGroup(ctx context.Context, rt *route.Route,
+	group []exchanger) (hosts []resolved, own bool) {
 	for _, x := range group {
 		h := resolved{exchanger: x}
 		h.ips, h.failure = r.addresses(ctx, rt, x.host)
@@ -190,16 +204,16 @@ func (r *Remote) resolveGroup(ctx context.Context, rt *route.Route, group []exch
 	return hosts, own
 }
 
-// yieldHost yields the addresses of one exchanger, with what MTA-STS and DANE
-// demand of it.
-func (r *Remote) yieldHost(ctx context.Context, rt *route.Route, domain addr.Domain, policy *stsPolicy, h resolved, yield func(target, *failure) bool) bool {
+// yieldHost yields the addresses of one exchanger, with the security that MTA-STS and DANE require.
+func (r *Remote) yieldHost(ctx context.Context, rt *route.Route, domain addr.Domain,
+	policy *stsPolicy, h resolved, yield func(target, *failure) bool) bool {
 	t := target{name: h.host, security: security{mode: rt.TLS}}
 	f := h.failure
 	if f == nil {
-		t.security, f = r.protect(ctx, rt, domain, policy, h.exchanger)
+		t.security, f = r.requiredSecurity(ctx, rt, domain, policy, h.exchanger)
 	}
 	if f != nil {
-		f.final = false // another host may do
+		f.final = false // another host may work
 		return yield(t, f)
 	}
 	for _, ip := range h.ips {
@@ -211,9 +225,11 @@ func (r *Remote) yieldHost(ctx context.Context, rt *route.Route, domain addr.Dom
 	return true
 }
 
-// lookUpMX finds the exchangers of a domain, sorted, equals in random order.
-// Where there are none, the domain itself is the one (RFC 5321 §5.1).
-func (r *Remote) lookUpMX(ctx context.Context, rt *route.Route, domain addr.Domain) ([]exchanger, *failure) {
+// lookUpMX returns the exchangers of a domain, sorted by preference, equal ones in random order.
+// Without MX records the domain itself is the only exchanger (RFC 5321 §5.1).
+func (r *Remote) lookUpMX(ctx context.Context, rt *route.Route, domain addr.Domain) (
+	[]exchanger, *failure,
+) {
 	var found []exchanger
 	if rt.DANE {
 		found = r.secureMX(ctx, domain)
@@ -226,36 +242,42 @@ func (r *Remote) lookUpMX(ctx context.Context, rt *route.Route, domain addr.Doma
 			return nil, noDNS(string(domain))
 		}
 		for _, mx := range records {
-			found = append(found, exchanger{host: strings.ToLower(strings.TrimSuffix(mx.Host, ".")), preference: mx.Pref})
+			found = append(found, exchanger{host: strings.ToLower(strings.TrimSuffix(mx.Host, ".")),
+				preference: mx.Pref})
 		}
 	}
 	if len(found) == 0 {
 		return []exchanger{{host: string(domain)}}, nil
 	}
 	if len(found) == 1 && found[0].host == "" { // RFC 7505
-		return nil, hopeless([3]int{5, 1, 10}, "%s takes no mail", domain)
+		return nil, permanent([3]int{5, 1, 10}, "%s accepts no mail", domain)
 	}
 	found = slices.DeleteFunc(found, func(x exchanger) bool { return x.host == "" })
 	rand.Shuffle(len(found), func(i, j int) { found[i], found[j] = found[j], found[i] })
-	slices.SortStableFunc(found, func(a, b exchanger) int { return int(a.preference) - int(b.preference) })
+	slices.SortStableFunc(found, func(a, b exchanger) int {
+		return int(a.preference) - int(b.preference)
+	})
 	return found, nil
 }
 
-// addresses finds the addresses of a host that can be used from the route's own.
-func (r *Remote) addresses(ctx context.Context, rt *route.Route, host string) ([]netip.Addr, *failure) {
+// addresses returns the addresses of a host, if the route has a local address only those of its
+// family.
+func (r *Remote) addresses(ctx context.Context, rt *route.Route, host string) (
+	[]netip.Addr, *failure,
+) {
 	ctx, cancel := context.WithTimeout(ctx, dnsTimeout)
 	defer cancel()
 	if ip, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{ip}, nil // against RFC 5321 in an MX record, but clear
+		return []netip.Addr{ip}, nil // an address in an MX record violates RFC 5321, but is clear
 	}
 	if strings.Contains(host, ".") {
-		host += "." // no search list
+		host += "." // prevents the use of the search list
 	}
 	ips, err := r.resolver.LookupNetIP(ctx, "ip", host)
 	host = strings.TrimSuffix(host, ".")
 	switch {
 	case err != nil && notFound(err):
-		return nil, hopeless([3]int{5, 1, 2}, "there is no host %s", host)
+		return nil, permanent([3]int{5, 1, 2}, "the host %s does not exist", host)
 	case err != nil:
 		return nil, noDNS(host)
 	}
@@ -263,9 +285,12 @@ func (r *Remote) addresses(ctx context.Context, rt *route.Route, host string) ([
 		ips[i] = ips[i].Unmap()
 	}
 	if rt.Bind.IsValid() {
-		ips = slices.DeleteFunc(ips, func(ip netip.Addr) bool { return ip.Is4() != rt.Bind.Unmap().Is4() })
+		ips = slices.DeleteFunc(ips,
+			func(ip netip.Addr) bool { return ip.Is4() != rt.Bind.Unmap().Is4() })
 		if len(ips) == 0 {
-			return nil, unreachable([3]int{4, 4, 1}, "%s has no address of the kind of %s, from which this route connects", host, rt.Bind)
+			return nil, unreachable([3]int{4, 4, 1},
+				"%s has no address of the same family as %s, from which this route connects",
+				host, rt.Bind)
 		}
 	}
 	return ips, nil

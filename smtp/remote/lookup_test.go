@@ -13,7 +13,7 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// world is a DNS server with some domains, and peers at addresses.
+// world is a DNS server with some domains, and peers at their addresses.
 type world struct {
 	dns   *mailtest.DNS
 	peers network
@@ -32,7 +32,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// host gives a name an address and a peer to it.
+// host gives a name an address with a peer.
 func (w *world) host(name, ip string, b behaviour) *peer {
 	w.dns.SetAddrs(name, netip.MustParseAddr(ip))
 	p := &peer{behaviour: b}
@@ -175,13 +175,13 @@ func TestExchangers(t *testing.T) {
 	}
 }
 
-// Where the first server says nothing, the second is asked.
+// If the first DNS server is silent, the second is asked.
 func TestSecondDNSServer(t *testing.T) {
 	closed, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	closed.Close() // its port answers that nobody is there
+	closed.Close() // its port refuses connections
 	w := newWorld(t)
 	w.host("x.example", "192.0.2.1", behaviour{})
 	w.opts.DNS = []string{closed.LocalAddr().String(), w.dns.Addr()}
@@ -190,7 +190,7 @@ func TestSecondDNSServer(t *testing.T) {
 	}
 }
 
-// Equal exchangers share the load, and are all left out where one is this server.
+// Equal exchangers share the load. All of them are skipped if one is this server.
 func TestEqualExchangers(t *testing.T) {
 	w := newWorld(t)
 	w.dns.SetEqualMX("x.example", "a.example", "b.example", "c.example")
@@ -341,11 +341,11 @@ func TestParsePolicy(t *testing.T) {
 		"version: STSv1\nmode: enforce\nmx: mail.x.example\nmax_age: 60":                   "",
 		"version: STSv1\r\nmode: none\r\nmax_age: 60\r\n":                                  "",
 		"mode: enforce\nmx: a\nmax_age: 60":                                                "the version is not STSv1",
-		"version: STSv1\nmode: strict\nmx: a\nmax_age: 60":                                 "the mode is none of enforce, testing and none",
-		"version: STSv1\nmode: enforce\nmax_age: 60":                                       "there is no mx",
+		"version: STSv1\nmode: strict\nmx: a\nmax_age: 60":                                 "the mode must be enforce, testing or none",
+		"version: STSv1\nmode: enforce\nmax_age: 60":                                       "mx is missing",
 		"version: STSv1\nmode: enforce\nmx: a":                                             "max_age is missing",
-		"version: STSv1\nmode: enforce\nmx: a\nmax_age: -1":                                "max_age is no number",
-		"version: STSv1\nmode: enforce\nmx: a\nmax_age: 999999999999999999999999999":       "max_age is no number",
+		"version: STSv1\nmode: enforce\nmx: a\nmax_age: -1":                                "max_age is not a number",
+		"version: STSv1\nmode: enforce\nmx: a\nmax_age: 999999999999999999999999999":       "max_age is not a number",
 		"version: STSv1\nmode: enforce\nmx: a\nmax_age: 9223372036854775807\nmode: none\n": "",
 	} {
 		_, err := parsePolicy(text)

@@ -12,8 +12,8 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// A server that repeats what we told it in confidence, wherever it may speak: nothing
-// of it is in a result, in the log, or in what a probe shows.
+// A server may repeat secrets in any reply. They must not appear in results, in the log or in the
+// steps of a probe.
 func TestSecretsAreMasked(t *testing.T) {
 	const password = "IspTopSecret99"
 	b64 := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
@@ -57,7 +57,7 @@ func TestSecretsAreMasked(t *testing.T) {
 	}
 }
 
-// A server that is asked by ETRN may know the password from elsewhere.
+// A server that gets an ETRN may know the password from another connection.
 func TestSecretsAreMaskedInETRN(t *testing.T) {
 	const password = "IspTopSecret99"
 	p := &peer{behaviour: behaviour{offers: []string{"ETRN"}, answers: map[string]string{"ETRN": "458 4.3.0 not for " + password}}}
@@ -69,8 +69,8 @@ func TestSecretsAreMaskedInETRN(t *testing.T) {
 	}
 }
 
-// What CRAM-MD5 and NTLM send is as good as a password for who tries passwords
-// against it.
+// The responses of CRAM-MD5 and NTLM allow offline guessing of the password, so they are secret
+// too.
 func TestProofsAreMasked(t *testing.T) {
 	b64 := base64.StdEncoding.EncodeToString
 	response := b64([]byte("tim b913a602c7eda7a495b4e6e7334d3890"))

@@ -13,11 +13,11 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// target is one address of one server, and what a connection to it must be.
+// target is one address of one server, with the required security.
 type target struct {
 	name     string         // for results, SNI and certificates
-	addr     netip.AddrPort // where to
-	socket   string         // instead of addr: a unix socket
+	addr     netip.AddrPort // where to connect
+	socket   string         // a unix socket, instead of addr
 	implicit bool           // TLS from the first octet
 	security security
 }
@@ -36,15 +36,15 @@ func (t *target) String() string {
 	return t.name + " (" + t.addr.String() + ")"
 }
 
-// extensions are what a server offered (RFC 5321 §4.1.1.1).
+// extensions are the extensions that a server offered (RFC 5321 §4.1.1.1).
 type extensions struct {
 	pipelining, eightBit, smtpUTF8, dsn, startTLS, etrn bool
-	maxSize                                             int64 // 0: no limit is known
-	sizes                                               bool  // SIZE is taken
+	maxSize                                             int64 // 0: no known limit
+	sizes                                               bool  // SIZE is supported
 	auth                                                []string
 }
 
-// add notes one line of an answer to EHLO.
+// add parses one line of an EHLO reply.
 func (e *extensions) add(line string) {
 	keyword, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 	switch keyword = strings.ToUpper(keyword); keyword {
@@ -67,36 +67,42 @@ func (e *extensions) add(line string) {
 	case "AUTH":
 		e.auth = append(e.auth, strings.Fields(strings.ToUpper(rest))...)
 	default:
-		if mechanism, ok := strings.CutPrefix(keyword, "AUTH="); ok { // of Outlook Express's day
+		// AUTH= is an old form, from the time of Outlook Express.
+		if mechanism, ok := strings.CutPrefix(keyword, "AUTH="); ok {
 			e.auth = append(append(e.auth, mechanism), strings.Fields(strings.ToUpper(rest))...)
 		}
 	}
 }
 
-// open brings a connection to where it takes mail. Where TLS is wished but need
-// not be, trouble with it leads to a second connection without.
-func (r *Remote) open(ctx context.Context, rt *route.Route, t target, tell teller) (*conn, *failure) {
-	c, f := r.openOnce(ctx, rt, t, tell)
+// open returns a connection that is ready for mail. If TLS is optional and fails, it makes a second
+// connection without TLS.
+func (r *Remote) open(ctx context.Context, rt *route.Route, t target, report reporter) (
+	*conn, *failure,
+) {
+	c, f := r.openOnce(ctx, rt, t, report)
 	if f != nil && f.tls && t.security.mode == route.TLSOpportunistic && !t.implicit {
-		tell.step("tls", false, "TLS does not work ("+f.reply.Text+"); connecting again without", "")
+		report.step("tls", false, "TLS failed ("+f.reply.Text+"); connecting again without TLS", "")
 		t.security.mode = route.TLSOff
-		r.log.Info("no TLS, though it was offered", "server", t.name, "reply", f.reply.Error())
-		c, f = r.openOnce(ctx, rt, t, tell)
+		r.log.Info("offered TLS failed, using plaintext", "server", t.name,
+			"reply", f.reply.Error())
+		c, f = r.openOnce(ctx, rt, t, report)
 	}
 	return c, f
 }
 
-func (r *Remote) openOnce(ctx context.Context, rt *route.Route, t target, tell teller) (*conn, *failure) {
+func (r *Remote) openOnce(ctx context.Context, rt *route.Route, t target, report reporter) (
+	*conn, *failure,
+) {
 	c, f := r.dial(ctx, rt, t)
 	if f != nil {
-		tell.failed("connect", f)
+		report.failed("connect", f)
 		return nil, f
 	}
-	tell.step("connect", true, "connected to "+t.String()+" from "+c.net.LocalAddr().String(), "")
+	report.step("connect", true, "connected to "+t.String()+" from "+c.net.LocalAddr().String(), "")
 	deadline, _ := ctx.Deadline()
 	done := c.begin(ctx, deadline)
 	defer done()
-	f = c.greet(t, tell)
+	f = c.greet(t, report)
 	if f != nil {
 		c.abandon()
 		return nil, f
@@ -110,10 +116,10 @@ func (r *Remote) dial(ctx context.Context, rt *route.Route, t target) (*conn, *f
 	network, address := t.dialAddress()
 	nc, err := r.dialer(rt)(ctx, network, address)
 	if err != nil {
-		f := unreachable([3]int{4, 4, 1}, "%s %s", &t, plainly(err))
+		f := unreachable([3]int{4, 4, 1}, "%s %s", &t, describeError(err))
 		f.hint = "see whether a firewall, or the provider, blocks port " + strconv.Itoa(int(t.addr.Port()))
 		if t.socket != "" {
-			f.hint = "see whether the other server runs and whether its socket may be written to"
+			f.hint = "check whether the other server runs and its socket is writable"
 		}
 		return nil, f
 	}
@@ -122,15 +128,17 @@ func (r *Remote) dial(ctx context.Context, rt *route.Route, t target) (*conn, *f
 		name: t.name, remote: r, route: rt, socket: t.socket != "",
 	}
 	if rt.User != "" || rt.PasswordFile != "" {
-		// The server may know the password from another connection, and say it before, or
-		// without, a login on this one.
+		// The server may know the password from another connection. It could send it back before a
+		// login on this connection, or without one.
 		c.password, c.passwordErr = ReadPassword(rt.PasswordFile)
 		c.reply.mask.Add(c.password)
 	}
 	return c, nil
 }
 
-func (r *Remote) dialer(rt *route.Route) func(ctx context.Context, network, address string) (net.Conn, error) {
+func (r *Remote) dialer(rt *route.Route) func(
+	ctx context.Context, network, address string,
+) (net.Conn, error) {
 	if r.opts.Dial != nil {
 		return r.opts.Dial
 	}
@@ -143,39 +151,39 @@ func (r *Remote) dialer(rt *route.Route) func(ctx context.Context, network, addr
 	}
 }
 
-// greet does all that comes before the first message.
-func (c *conn) greet(t target, tell teller) *failure {
+// greet does everything that comes before the first message.
+func (c *conn) greet(t target, report reporter) *failure {
 	if t.implicit {
-		if f := c.shakeHands(t, tell); f != nil {
-			return tell.failed("tls", f)
+		if f := c.handshake(t, report); f != nil {
+			return report.failed("tls", f)
 		}
 	}
 	c.deadline(greetingTimeout)
 	if err := c.reply.read(c.in, nil); err != nil {
-		return tell.failed("greeting", c.lost("waited for its greeting", err))
+		return report.failed("greeting", c.connectionLost("waited for its greeting", err))
 	}
 	if !c.reply.positive() {
 		f := c.refusal()
-		f.turnedAway = c.reply.code/100 == 5
-		return tell.failed("greeting", f)
+		f.noMail = c.reply.code/100 == 5
+		return report.failed("greeting", f)
 	}
-	tell.reply("greeting", &c.reply, "")
-	if f := c.hello(tell); f != nil {
+	report.reply("greeting", &c.reply, "")
+	if f := c.hello(report); f != nil {
 		return f
 	}
 	if t.security.mode != route.TLSOff && !t.implicit && t.socket == "" {
-		if f := c.startTLS(t, tell); f != nil {
-			return tell.failed("tls", f)
+		if f := c.startTLS(t, report); f != nil {
+			return report.failed("tls", f)
 		}
 	}
 	if c.route.User != "" && t.security.login {
-		return tell.failed("auth", c.logIn(tell))
+		return report.failed("auth", c.logIn(report))
 	}
 	return nil
 }
 
-// hello says EHLO, or LHLO or HELO, and notes what is offered.
-func (c *conn) hello(tell teller) *failure {
+// hello sends EHLO, LHLO or HELO and records the offered extensions.
+func (c *conn) hello(report reporter) *failure {
 	verb := "EHLO "
 	switch {
 	case c.route.LMTP:
@@ -192,21 +200,22 @@ func (c *conn) hello(tell teller) *failure {
 		}
 	}
 	if err := c.command(commandTimeout, verb+name, note); err != nil {
-		return tell.failed("ehlo", c.lost("said "+strings.TrimSpace(verb), err))
+		return report.failed("ehlo", c.connectionLost("sent "+strings.TrimSpace(verb), err))
 	}
 	if c.reply.code/100 == 5 && verb == "EHLO " {
-		tell.reply("ehlo", &c.reply, "trying HELO")
+		report.reply("ehlo", &c.reply, "trying HELO")
 		verb, c.extensions = "HELO ", extensions{}
 		if err := c.command(commandTimeout, verb+name, note); err != nil {
-			return tell.failed("helo", c.lost("said HELO", err))
+			return report.failed("helo", c.connectionLost("sent HELO", err))
 		}
 	}
 	if !c.reply.positive() {
 		f := c.refusal()
-		f.turnedAway = c.reply.code/100 == 5
-		f.hint = "the server does not like the name " + name
-		return tell.failed("ehlo", f)
+		f.noMail = c.reply.code/100 == 5
+		f.hint = "the server refuses the name " + name
+		return report.failed("ehlo", f)
 	}
-	tell.step(strings.ToLower(strings.TrimSpace(verb)), true, strconv.Itoa(c.reply.code)+" "+c.reply.line(), "")
+	report.step(strings.ToLower(strings.TrimSpace(verb)), true,
+		strconv.Itoa(c.reply.code)+" "+c.reply.line(), "")
 	return nil
 }

@@ -23,24 +23,23 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// behaviour is how a peer serves. The zero value is a plain good server without
-// extensions.
+// behaviour describes how a peer serves. The zero value is a correct server without extensions.
 type behaviour struct {
-	greeting string   // "" is a friendly one
+	greeting string   // "" means a positive one
 	offers   []string // EHLO keywords
 	inTLS    []string // EHLO keywords inside TLS; nil: offers
-	// answers are instead of a friendly reply to the commands that begin so;
-	// what begins with "!" is done: "!close", "!hang", "!drip".
+	// answers replace the positive reply to commands with the given prefix. Answers that start with
+	// "!" are actions: "!close", "!hang", "!drip".
 	answers  map[string]string
-	final    []string // replies to the message; nil is one 250
+	final    []string // replies to the message; nil means one 250
 	tls      *tls.Config
-	inject   string // behind the 220 to STARTTLS
-	early    string // said and then closed, after the first body line
-	lf       bool   // replies end with LF alone
+	inject   string // sent after the 220 to STARTTLS
+	early    string // sent after the first body line, followed by a close
+	lf       bool   // replies end with a bare LF
 	implicit bool
 }
 
-// peer is a server in the test's own process, with what it has heard.
+// peer is a server in the test process that records what it receives.
 type peer struct {
 	behaviour
 	mu       sync.Mutex
@@ -56,7 +55,7 @@ func (p *peer) note(line string) {
 	p.heard = append(p.heard, line)
 }
 
-// said is what was heard, on one line.
+// said returns the received commands on one line.
 func (p *peer) said() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -70,7 +69,7 @@ func (p *peer) dial() net.Conn {
 	p.mu.Unlock()
 	client, server := net.Pipe()
 	if p.tls != nil {
-		client, server = loopback() // TLS sends both ways at once
+		client, server = loopback() // both sides of TLS may write at once
 	}
 	p.running.Go(func() {
 		defer server.Close()
@@ -114,7 +113,7 @@ func (c *peerConn) say(reply string) bool {
 			}
 			time.Sleep(time.Minute)
 		}
-	case strings.HasPrefix(reply, "!stop "): // reads nothing more
+	case strings.HasPrefix(reply, "!stop "): // read no more
 		c.say(reply[6:])
 		time.Sleep(time.Hour)
 		return false
@@ -244,7 +243,7 @@ func (n network) dial(_ context.Context, _, address string) (net.Conn, error) {
 	return nil, &net.OpError{Op: "dial", Err: errRefused}
 }
 
-// via is a Remote whose every message goes to one smart host, 192.0.2.1.
+// via returns a Remote that sends every message to one smart host, 192.0.2.1.
 func via(t *testing.T, p *peer, change func(*route.Route, *Options)) *Remote {
 	t.Helper()
 	host, err := route.ParseHost("[192.0.2.1]")
@@ -286,7 +285,7 @@ func attempt(text string, to ...string) smtp.Attempt {
 	return a
 }
 
-// summary is an outcome in a few words.
+// summary describes an outcome in a few words.
 func summary(o smtp.Outcome) string {
 	var words []string
 	if o.Unreachable {
@@ -294,7 +293,7 @@ func summary(o smtp.Outcome) string {
 	}
 	for _, r := range o.Results {
 		e := r.Reply.Error()
-		word := r.Fate.String() + " " + e[:strings.Index(e[4:], " ")+4]
+		word := r.Status.String() + " " + e[:strings.Index(e[4:], " ")+4]
 		if r.MTA == "" {
 			word += " ours"
 		}
@@ -303,7 +302,7 @@ func summary(o smtp.Outcome) string {
 	return strings.Join(words, ", ")
 }
 
-// certificate is a pool with an authority, and a server's certificate of it.
+// certificate returns a pool with a CA, and a server certificate signed by it.
 func certificate(t testing.TB, names ...string) (*x509.CertPool, *tls.Config) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -10,30 +10,30 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// poolKey is what messages must have in common to share a connection. The route
-// is compared by identity: new settings get new connections.
+// poolKey is what messages must have in common to share a connection. Routes are compared by
+// identity, so new settings get new connections.
 type poolKey struct {
 	route  *route.Route
 	domain addr.Domain // for delivery by MX
 }
 
-// pool keeps connections for the next message.
+// pool keeps idle connections for further messages.
 type pool struct {
 	keep time.Duration
 	max  int
 
-	mu      sync.Mutex
-	idle    map[poolKey][]*conn // the last used is last; guarded by mu
-	count   int                 // guarded by mu
-	closed  bool                // guarded by mu
-	parting sync.WaitGroup      // those who say QUIT
+	mu       sync.Mutex
+	idle     map[poolKey][]*conn // the most recently used is last; guarded by mu
+	count    int                 // guarded by mu
+	closed   bool                // guarded by mu
+	quitting sync.WaitGroup      // connections that are sending QUIT
 }
 
 func (p *pool) init(keep time.Duration, most int) {
 	p.keep, p.max, p.idle = keep, most, make(map[poolKey][]*conn)
 }
 
-// get takes the connection that was used last, or nil.
+// get returns the most recently used connection, or nil.
 func (p *pool) get(key poolKey) *conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -42,21 +42,21 @@ func (p *pool) get(key poolKey) *conn {
 		return nil
 	}
 	c := conns[len(conns)-1]
-	p.remove(key, len(conns)-1)
+	p.removeLocked(key, len(conns)-1)
 	c.timer.Stop()
 	return c
 }
 
-// put keeps a connection for a while, unless it is used up.
+// put keeps a connection for some time, unless it reached its limit of messages.
 func (p *pool) put(key poolKey, c *conn) {
 	if c.gone {
-		return // ended with the transaction
+		return // already closed with the transaction
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed || p.count >= p.max || c.messages >= cmp.Or(key.route.PerConnection, 20) {
 		if !p.closed {
-			p.parting.Go(c.quit)
+			p.quitting.Go(c.quit)
 		} else {
 			c.abandon()
 		}
@@ -71,19 +71,19 @@ func (p *pool) put(key poolKey, c *conn) {
 	}
 }
 
-// expire ends a connection that nobody wanted in time.
+// expire ends a connection that was not reused in time.
 func (p *pool) expire(key poolKey, c *conn) {
 	p.mu.Lock()
 	i := slices.Index(p.idle[key], c)
 	if i >= 0 {
-		p.remove(key, i)
-		p.parting.Go(c.quit)
+		p.removeLocked(key, i)
+		p.quitting.Go(c.quit)
 	}
 	p.mu.Unlock()
 }
 
-// remove takes one out. The caller holds the lock.
-func (p *pool) remove(key poolKey, i int) {
+// removeLocked removes one connection.
+func (p *pool) removeLocked(key poolKey, i int) {
 	conns := slices.Delete(p.idle[key], i, i+1)
 	if p.count--; len(conns) == 0 {
 		delete(p.idle, key)
@@ -92,18 +92,18 @@ func (p *pool) remove(key poolKey, i int) {
 	}
 }
 
-// close ends all connections that wait, and keeps none from now on.
+// close ends all idle connections. From then on none is kept.
 func (p *pool) close() {
 	p.mu.Lock()
 	p.closed = true
 	for _, conns := range p.idle {
 		for _, c := range conns {
 			c.timer.Stop()
-			p.parting.Go(c.quit)
+			p.quitting.Go(c.quit)
 		}
 	}
 	clear(p.idle)
 	p.count = 0
 	p.mu.Unlock()
-	p.parting.Wait()
+	p.quitting.Wait()
 }

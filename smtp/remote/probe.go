@@ -10,33 +10,33 @@ import (
 	"time"
 )
 
-// Step is one thing that Probe did, or failed to do.
+// Step is the result of one step of Probe.
 type Step struct {
 	Name string `json:"name"` // route, mx, address, connect, greeting, ehlo, tls, auth, mail, rcpt, quit
 	OK   bool   `json:"ok"`
-	Text string `json:"text"`           // what was found, or the server's reply
-	Hint string `json:"hint,omitempty"` // what can be done about it
+	Text string `json:"text"`           // the finding, or the server's reply
+	Hint string `json:"hint,omitempty"` // what an administrator can do
 }
 
-// teller hears of steps; nil: nobody does.
-type teller func(Step)
+// reporter receives steps. nil discards them.
+type reporter func(Step)
 
-func (t teller) step(name string, ok bool, text, hint string) {
+func (t reporter) step(name string, ok bool, text, hint string) {
 	if t != nil {
 		t(Step{Name: name, OK: ok, Text: text, Hint: hint})
 	}
 }
 
-// failed tells of a failure, if there is one, and returns it.
-func (t teller) failed(name string, f *failure) *failure {
+// failed reports a failure, if f is not nil, and returns it.
+func (t reporter) failed(name string, f *failure) *failure {
 	if f != nil && t != nil {
 		t(Step{Name: name, Text: f.Error(), Hint: f.hint})
 	}
 	return f
 }
 
-// reply tells of a server's reply.
-func (t teller) reply(name string, r *reply, remark string) {
+// reply reports a server's reply.
+func (t reporter) reply(name string, r *reply, remark string) {
 	if t == nil {
 		return
 	}
@@ -47,8 +47,8 @@ func (t teller) reply(name string, r *reply, remark string) {
 	t(Step{Name: name, OK: r.code < 400, Text: text})
 }
 
-// secured tells of TLS that works.
-func (t teller) secured(c *conn, at target, state *tls.ConnectionState) {
+// secured reports a working TLS connection.
+func (t reporter) secured(c *conn, at target, state *tls.ConnectionState) {
 	if t == nil {
 		return
 	}
@@ -64,40 +64,40 @@ func (t teller) secured(c *conn, at target, state *tls.ConnectionState) {
 	t(Step{Name: "tls", OK: true, Text: text})
 }
 
-// Probe shows, step by step, how mail from one address to another would go, up
-// to RCPT: the message is never sent, and the address is not disturbed. It ends
-// with the first server that gives an answer about the address. step is called
-// in the caller's goroutine.
+// Probe shows step by step how mail from one address to another would travel, up to RCPT. It never
+// sends a message, so the recipient notices nothing. It ends with the first server that replies
+// about the address. It calls step in the caller's goroutine.
 func (r *Remote) Probe(ctx context.Context, to, from addr.Address, step func(Step)) {
-	tell := teller(step)
+	report := reporter(step)
 	rt := r.opts.Routes().For(to.Domain)
-	tell.step("route", true, describe(rt), "")
-	for _, way := range waysOf(rt) {
-		if way == byMX && !to.Domain.IsLiteral() {
-			r.tellMX(ctx, rt, to.Domain, tell)
+	report.step("route", true, describe(rt), "")
+	for _, hop := range nextHops(rt) {
+		if hop == viaMX && !to.Domain.IsLiteral() {
+			r.reportMX(ctx, rt, to.Domain, report)
 		}
-		for t, f := range r.targets(ctx, rt, way, to.Domain) {
+		for t, f := range r.targets(ctx, rt, hop, to.Domain) {
 			if f != nil {
-				if way == bySmartHost || f.final {
-					tell.failed("address", f)
+				if hop == viaSmartHost || f.final {
+					report.failed("address", f)
 				} else {
-					tell.failed(t.name, f)
+					report.failed(t.name, f)
 				}
 				continue
 			}
-			tell.step("address", true, t.String(), "")
-			c, f := r.open(ctx, rt, t, tell)
-			if f == nil && c.probe(ctx, to, from, tell) {
+			report.step("address", true, t.String(), "")
+			c, f := r.open(ctx, rt, t, report)
+			if f == nil && c.probe(ctx, to, from, report) {
 				return
 			}
 		}
 	}
 }
 
-func (r *Remote) tellMX(ctx context.Context, rt *route.Route, domain addr.Domain, tell teller) {
+func (r *Remote) reportMX(ctx context.Context, rt *route.Route, domain addr.Domain,
+	report reporter) {
 	found, f := r.lookUpMX(ctx, rt, domain)
 	if f != nil {
-		tell.failed("mx", f)
+		report.failed("mx", f)
 		return
 	}
 	var hosts []string
@@ -108,13 +108,13 @@ func (r *Remote) tellMX(ctx context.Context, rt *route.Route, domain addr.Domain
 		}
 		hosts = append(hosts, host)
 	}
-	tell.step("mx", true, strings.Join(hosts, ", "), "")
+	report.step("mx", true, strings.Join(hosts, ", "), "")
 	if policy := r.policyFor(ctx, rt, domain); policy != nil {
-		tell.step("mta-sts", true, policy.mode+": "+printable(strings.Join(policy.mx, ", ")), "")
+		report.step("mta-sts", true, policy.mode+": "+printable(strings.Join(policy.mx, ", ")), "")
 	}
 }
 
-// describe is a route in a line.
+// describe returns a summary of a route on one line.
 func describe(rt *route.Route) string {
 	text := rt.Name + ": "
 	switch {
@@ -137,17 +137,17 @@ func describe(rt *route.Route) string {
 		text += ", as " + rt.User
 	}
 	if rt.Hold {
-		text += ", held until it is asked for"
+		text += ", kept until it is requested (ETRN, ATRN)"
 	}
 	if hours := rt.Windows.String(); hours != "always" {
-		text += ", leaves only " + hours
+		text += ", only in the hours " + hours
 	}
 	return text
 }
 
-// probe asks about an address and ends the connection. It reports whether there
-// was an answer.
-func (c *conn) probe(ctx context.Context, to, from addr.Address, tell teller) bool {
+// probe sends MAIL and RCPT for an address and ends the connection. It reports whether there was a
+// reply.
+func (c *conn) probe(ctx context.Context, to, from addr.Address, report reporter) bool {
 	defer c.quit()
 	done := c.begin(ctx, time.Now().Add(maxAttempt(0)))
 	defer done()
@@ -156,16 +156,16 @@ func (c *conn) probe(ctx context.Context, to, from addr.Address, tell teller) bo
 		{"rcpt", "RCPT TO:<" + to.String() + ">"},
 	} {
 		if err := c.command(commandTimeout, command[1], nil); err != nil {
-			tell.failed(command[0], c.lost("said "+strings.ToUpper(command[0]), err))
+			report.failed(command[0], c.connectionLost("sent "+strings.ToUpper(command[0]), err))
 			return false
 		}
-		tell.reply(command[0], &c.reply, "")
+		report.reply(command[0], &c.reply, "")
 		if !c.reply.positive() {
 			break
 		}
 	}
 	if err := c.command(commandTimeout, "RSET", nil); err == nil {
-		tell.step("quit", true, "the message was not sent", "")
+		report.step("quit", true, "the message was not sent", "")
 	}
 	return true
 }

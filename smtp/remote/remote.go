@@ -1,12 +1,13 @@
-// Package remote brings mail to other servers: it finds the mail exchangers of a
-// domain or takes the route's smart host, connects, protects the connection,
-// logs in, and hands messages over by SMTP or LMTP. Connections are kept for a
-// few seconds for the next message to the same place. It also shows, step by
-// step, how a message would go (Probe), and asks a provider for waiting mail
-// (AskETRN).
+// Package remote sends mail to other servers, as an SMTP or LMTP client.
 //
-// What other servers say is untrusted: replies are bounded in length and time,
-// and no server can keep an attempt from ending.
+// Remote.Deliver makes one attempt for the queue: it finds the domain's mail exchangers or takes
+// the route's smart host, connects, starts TLS, logs in and sends the message. Idle connections are
+// kept for a few seconds for further messages to the same destination. Probe shows step by step how
+// a message would travel, AskETRN asks a provider for waiting mail, and ReversedConn delivers over
+// an ATRN connection.
+//
+// Replies of other servers are untrusted. They are limited in length and time, and no server may
+// keep an attempt from ending. A password must never appear in a log, a reply or a report.
 package remote
 
 import (
@@ -28,32 +29,32 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// Options are what a Remote needs to know; only Routes and Hostname must be set.
+// Options configure a Remote. Routes and Hostname must be set.
 type Options struct {
-	// Routes is the table in force. It may change from call to call, but one
-	// table never changes: connections of a route end with its table.
+	// Routes returns the current table. A later call may return another one, but a table itself
+	// must not change: connections of a route end with its table.
 	Routes   func() *route.Table
-	Hostname string // what we call ourselves, and know ourselves by in MX records
+	Hostname string // our name in EHLO, also used to find ourselves in MX records
 
 	Hosted func(addr.Domain) bool    // whether Route.Masquerade replaces a domain; nil: none
-	Own    func(netip.AddrPort) bool // whether an address is ours: mail to it would come back; nil: none is
+	Own    func(netip.AddrPort) bool // whether an address is ours (mail would loop); nil: none
 
 	DNS      []string       // "ip:port" of resolvers; empty: those of the system
-	TLSRoots *x509.CertPool // authorities for verified TLS; nil: those of the system
-	Log      *slog.Logger   // nil: nothing is logged
+	TLSRoots *x509.CertPool // CAs for verified TLS; nil: those of the system
+	Log      *slog.Logger   // nil: no logging
 
-	// Dial makes all connections to mail servers, network being "tcp" or "unix";
-	// nil: a net.Dialer, which also minds Route.Bind.
+	// Dial makes all connections to mail servers; network is "tcp" or "unix". nil means a
+	// net.Dialer, which also applies Route.Bind.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// HTTP fetches MTA-STS policies; nil: a client with the limits of RFC 8461.
 	HTTP *http.Client
 
-	KeepIdle time.Duration // how long a connection waits for the next message; 0 means 5 s
-	MaxIdle  int           // connections that wait so, in all; 0 means 200
+	KeepIdle time.Duration // how long an idle connection is kept; 0 means 5 s
+	MaxIdle  int           // maximum number of idle connections; 0 means 200
 }
 
-// Remote sends mail to other servers. It is safe for concurrent use; how many
-// attempts run at a time is the caller's to limit.
+// Remote sends mail to other servers. It is safe for concurrent use. The caller limits the number
+// of concurrent attempts.
 type Remote struct {
 	opts     Options
 	log      *slog.Logger
@@ -64,7 +65,7 @@ type Remote struct {
 	policies policies
 }
 
-// New makes a Remote. Close it after use.
+// New returns a Remote. The caller must call Close after use.
 func New(opts Options) *Remote {
 	r := &Remote{
 		opts:     opts,
@@ -81,21 +82,21 @@ func New(opts Options) *Remote {
 	return r
 }
 
-// Close ends the connections that wait for messages, with QUIT, within a few
-// seconds. Attempts under way go on, and keep no connection.
+// Close ends the idle connections with QUIT, within a few seconds. Attempts in progress continue,
+// but keep no connection.
 func (r *Remote) Close() { r.idle.close() }
 
-// Deliver makes one attempt. The results are in the order of the recipients.
-// An end of ctx ends the attempt; what was not confirmed is deferred then.
+// Deliver makes one attempt. The results are in the order of the recipients. When ctx ends, the
+// attempt ends; recipients without a confirmation are deferred.
 func (r *Remote) Deliver(ctx context.Context, a smtp.Attempt) smtp.Outcome {
 	d := r.begin(&a)
 	unreachable := false
-	for _, way := range waysOf(d.route) {
+	for _, hop := range nextHops(d.route) {
 		pending := d.pending()
 		if len(pending) == 0 {
 			break
 		}
-		unreachable = d.try(ctx, way, pending)
+		unreachable = d.try(ctx, hop, pending)
 	}
 	return smtp.Outcome{Results: d.results, Unreachable: unreachable}
 }
@@ -111,63 +112,64 @@ func (r *Remote) begin(a *smtp.Attempt) *delivery {
 	return d
 }
 
-// way is one of the two ways that a route may have.
-type way int
+// nextHop is one of the two kinds of next hop that a route may use.
+type nextHop int
 
 const (
-	byMX way = iota
-	bySmartHost
+	viaMX nextHop = iota
+	viaSmartHost
 )
 
-func waysOf(rt *route.Route) []way {
+func nextHops(rt *route.Route) []nextHop {
 	switch {
 	case len(rt.SmartHost) == 0:
-		return []way{byMX}
+		return []nextHop{viaMX}
 	case rt.DirectFirst && !rt.LMTP:
-		return []way{byMX, bySmartHost}
+		return []nextHop{viaMX, viaSmartHost}
 	}
-	return []way{bySmartHost}
+	return []nextHop{viaSmartHost}
 }
 
-// delivery is an attempt under way.
+// delivery is one attempt.
 type delivery struct {
 	remote  *Remote
 	route   *route.Route
 	attempt *smtp.Attempt
 	results []smtp.Result
-	over    *conn // the only connection that there is; nil: connections are made
+	over    *conn // the only connection to use; nil: make connections
 
-	scanned bool // content holds
+	scanned bool // content is valid
 	content content
 }
 
-// masquerade is done on the delivery's own copy of the envelope.
+// masquerade changes only this delivery's copy of the envelope.
 func (d *delivery) masquerade() {
 	from := &d.attempt.Envelope.From
-	if d.route.Masquerade != "" && !from.IsZero() && d.remote.opts.Hosted != nil && d.remote.opts.Hosted(from.Domain) {
+	if d.route.Masquerade != "" && !from.IsZero() && d.remote.opts.Hosted != nil &&
+		d.remote.opts.Hosted(from.Domain) {
 		from.Domain = d.route.Masquerade
 	}
 }
 
-// pending are the recipients without a final result.
+// pending returns the recipients without a final result.
 func (d *delivery) pending() []int {
 	all := make([]int, 0, len(d.results))
 	for i, result := range d.results {
-		if result.Fate == smtp.Deferred {
+		if result.Status == smtp.Deferred {
 			all = append(all, i)
 		}
 	}
 	return all
 }
 
-// try sends to the recipients, in as many transactions as the route's limit
-// makes, and those that a server found too many once more. It reports whether
-// the destination was the trouble.
-func (d *delivery) try(ctx context.Context, w way, pending []int) (unreachable bool) {
+// try sends to the recipients, in as many transactions as the route's limit requires. Recipients
+// that the server found too many are tried once more. try reports whether the destination is
+// unreachable.
+func (d *delivery) try(ctx context.Context, hop nextHop, pending []int) (unreachable bool) {
 	limit := cmp.Or(d.route.Recipients, 100)
 	for len(pending) > 0 {
 		some := pending[:min(len(pending), limit)]
-		if f := d.send(ctx, w, some); f != nil {
+		if f := d.send(ctx, hop, some); f != nil {
 			for _, i := range pending {
 				d.results[i] = f.result()
 			}
@@ -182,16 +184,17 @@ func (d *delivery) try(ctx context.Context, w way, pending []int) (unreachable b
 	return false
 }
 
-// tooMany are the recipients that were refused only because the server takes
-// fewer at once (RFC 5321 §4.5.3.1.10), where others were taken.
+// tooMany returns the recipients that were refused only because the server accepts fewer at a time
+// (RFC 5321 §4.5.3.1.10), provided that others were accepted.
 func (d *delivery) tooMany(some []int) []int {
 	var left []int
 	delivered := false
 	for _, i := range some {
 		switch result := &d.results[i]; {
-		case result.Fate == smtp.Delivered:
+		case result.Status == smtp.Delivered:
 			delivered = true
-		case result.Fate == smtp.Deferred && result.Reply.Code == 452 && result.Reply.Enhanced == [3]int{4, 5, 3}:
+		case result.Status == smtp.Deferred && result.Reply.Code == 452 &&
+			result.Reply.Enhanced == [3]int{4, 5, 3}:
 			left = append(left, i)
 		}
 	}
@@ -201,15 +204,15 @@ func (d *delivery) tooMany(some []int) []int {
 	return left
 }
 
-// send makes one transaction, over a connection that waits or a new one. A
-// failure is about all recipients: no server was reached that would hear of them.
-func (d *delivery) send(ctx context.Context, w way, some []int) *failure {
+// send makes one transaction, over an idle connection or a new one. A failure means that no server
+// could be asked about any recipient.
+func (d *delivery) send(ctx context.Context, hop nextHop, some []int) *failure {
 	if d.over != nil {
 		return d.over.transact(ctx, d, some)
 	}
 	r := d.remote
 	key := poolKey{route: d.route}
-	if w == byMX {
+	if hop == viaMX {
 		key.domain = d.attempt.Domain
 	}
 	for c := r.idle.get(key); c != nil; c = r.idle.get(key) {
@@ -218,7 +221,7 @@ func (d *delivery) send(ctx context.Context, w way, some []int) *failure {
 			r.idle.put(key, c)
 			return nil
 		}
-		c.abandon() // most likely the server had enough of waiting
+		c.abandon() // most likely the server closed the idle connection
 		if ctx.Err() != nil {
 			return f
 		}
@@ -226,7 +229,7 @@ func (d *delivery) send(ctx context.Context, w way, some []int) *failure {
 	ctx, cancel := context.WithTimeout(ctx, maxAttempt(d.attempt.Size))
 	defer cancel()
 	var failures []*failure
-	for target, f := range r.targets(ctx, d.route, w, d.attempt.Domain) {
+	for target, f := range r.targets(ctx, d.route, hop, d.attempt.Domain) {
 		var c *conn
 		if f == nil {
 			c, f = r.open(ctx, d.route, target, nil)
@@ -238,30 +241,30 @@ func (d *delivery) send(ctx context.Context, w way, some []int) *failure {
 			}
 			c.abandon()
 		}
-		r.log.Debug("no delivery", "id", d.attempt.ID, "server", target.name, "why", f)
+		r.log.Debug("delivery attempt failed", "id", d.attempt.ID, "server", target.name,
+			"reason", f)
 		if failures = append(failures, f); f.final || ctx.Err() != nil {
 			break
 		}
 	}
-	return worst(failures, w)
+	return worst(failures, hop)
 }
 
-// worst is the failure that stands for all: what time may mend before what it
-// will not, the words of a server before ours. Servers that want no mail at all
-// (5xx instead of a greeting) make it final where all of a domain's are so; a
-// smart host's refusal is a matter of settings, and waits for somebody to correct
-// them.
-func worst(failures []*failure, w way) *failure {
+// worst returns the failure that represents all. Temporary failures outrank permanent ones, and
+// server replies outrank our own. If all exchangers of a domain refuse all mail (5xx instead of a
+// greeting), the failure is final. A smart host's refusal is never final, since an administrator
+// may correct the settings.
+func worst(failures []*failure, hop nextHop) *failure {
 	if len(failures) == 0 {
-		return unreachable([3]int{4, 4, 1}, "no server could be tried in time")
+		return unreachable([3]int{4, 4, 1}, "there was no time to try a server")
 	}
 	last := failures[len(failures)-1]
 	if last.final {
 		return last
 	}
 	f := slices.MaxFunc(failures, func(a, b *failure) int { return a.weight() - b.weight() })
-	turnedAway := !slices.ContainsFunc(failures, func(f *failure) bool { return !f.turnedAway })
-	if turnedAway && w == byMX {
+	noMail := !slices.ContainsFunc(failures, func(f *failure) bool { return !f.noMail })
+	if noMail && hop == viaMX {
 		refusal := *f
 		refusal.fate, refusal.unreachable = smtp.Failed, false
 		return &refusal

@@ -12,26 +12,25 @@ import (
 )
 
 const (
-	maxReplyLine  = 2048 // octets; RFC 5321 §4.5.3.1.5 has 512, and servers that say more
+	maxReplyLine  = 2048 // octets; RFC 5321 §4.5.3.1.5 has 512, which some servers exceed
 	maxReplyLines = 100
-	maxReplyText  = 400 // octets that are kept of all lines
+	maxReplyText  = 400 // octets kept of all lines together
 )
 
-// errReply is the class of what is no SMTP reply.
+// errReply is the class of errors for text that is not an SMTP reply.
 var errReply = errors.New("no SMTP reply")
 
-// reply is one answer of a server (RFC 5321 §4.2). Its text is as the server
-// wrote it, lines joined by a LF, cut off at a bound; only words and line are fit to
-// be passed on.
+// reply is one reply of a server (RFC 5321 §4.2). text is raw, with the lines joined by LF and cut
+// at a maximum length. Only the results of words and line may be passed on.
 type reply struct {
 	code int
 	text []byte
-	mask foreign.Mask // what we told the server in confidence
+	mask foreign.Mask // secrets that we sent to the server
 }
 
-// read takes the next reply from in, whose buffer bounds the length of a line.
-// each, if not nil, sees the text of every line; it is valid during the call.
-// Lines may end with a bare LF. Errors: errReply or the connection's.
+// read reads the next reply from in, whose buffer limits the length of a line. each, if not nil, is
+// called with the text of every line, which is valid only during the call. Lines may end with a
+// bare LF. Errors: errReply, or those of the connection.
 func (r *reply) read(in *bufio.Reader, each func(line []byte)) error {
 	r.code, r.text = 0, r.text[:0]
 	for range maxReplyLines {
@@ -66,7 +65,7 @@ func (r *reply) read(in *bufio.Reader, each func(line []byte)) error {
 	return errReply
 }
 
-// splitReply takes "250-text", "250 text" or "250" apart.
+// splitReply splits "250-text", "250 text" or "250".
 func splitReply(line []byte) (code int, more bool, text []byte, ok bool) {
 	if len(line) < 3 || line[0] < '2' || line[0] > '5' || !isDigit(line[1]) || !isDigit(line[2]) {
 		return 0, false, nil, false
@@ -83,16 +82,17 @@ func splitReply(line []byte) (code int, more bool, text []byte, ok bool) {
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-// positive reports whether the server did what it was asked for.
+// positive reports whether the command succeeded.
 func (r *reply) positive() bool { return r.code/100 == 2 }
 
-// words is the reply as the rest of the house knows replies: on one line,
-// printable, its enhanced code (RFC 3463, RFC 2034) taken off every line.
+// words returns the reply as an smtp.Reply: on one line, printable, with the enhanced code (RFC
+// 3463, RFC 2034) removed from every line.
 func (r *reply) words() smtp.Reply {
 	out := smtp.Reply{Code: r.code, Enhanced: [3]int{r.code / 100, 0, 0}}
 	var b strings.Builder
 	for i, line := range bytes.Split(r.text, []byte{'\n'}) {
-		if code, rest, ok := cutEnhanced(line); ok && code[0] == r.code/100 && (i == 0 || code == out.Enhanced) {
+		if code, rest, ok := cutEnhanced(line); ok && code[0] == r.code/100 &&
+			(i == 0 || code == out.Enhanced) {
 			out.Enhanced, line = code, rest
 		}
 		if line = bytes.TrimSpace(line); len(line) > 0 {
@@ -106,12 +106,12 @@ func (r *reply) words() smtp.Reply {
 	return out
 }
 
-// line is the whole text on one line, printable, for people.
+// line returns the whole text on one line, printable, for people.
 func (r *reply) line() string {
 	return printable(r.mask.Hide(string(bytes.ReplaceAll(r.text, []byte{'\n'}, []byte(", ")))))
 }
 
-// cutEnhanced takes "5.1.1 " off the front.
+// cutEnhanced removes a leading "5.1.1 ".
 func cutEnhanced(line []byte) (code [3]int, rest []byte, ok bool) {
 	word, rest, _ := bytes.Cut(line, []byte{' '})
 	part, digits := 0, 0
@@ -132,5 +132,5 @@ func cutEnhanced(line []byte) (code [3]int, rest []byte, ok bool) {
 	return code, rest, true
 }
 
-// printable makes text from outside fit for reports and logs.
+// printable makes text of other servers safe for reports and logs.
 func printable(s string) string { return foreign.Printable(s, maxReplyText) }

@@ -12,27 +12,28 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// security is how much a connection to a target has to be protected.
+// security is the required protection of a connection.
 type security struct {
 	mode  route.TLSMode
-	by    string      // what demands more than the route does: "DANE", "MTA-STS"
-	tlsa  []*dns.TLSA // with DANE: one of these must fit
-	login bool        // the route's log-in is meant for this server
+	by    string      // what requires more than the route: "DANE", "MTA-STS"
+	tlsa  []*dns.TLSA // with DANE: one of these must match
+	login bool        // the route's login is meant for this server
 }
 
-// startTLS asks for TLS (RFC 3207) and greets again inside it.
-func (c *conn) startTLS(t target, tell teller) *failure {
+// startTLS starts TLS (RFC 3207) and greets again inside it.
+func (c *conn) startTLS(t target, report reporter) *failure {
 	if !c.extensions.startTLS {
 		if t.security.mode == route.TLSOpportunistic {
-			tell.step("tls", true, "the server offers no TLS; going on without", "")
+			report.step("tls", true, "the server offers no TLS; continuing without TLS", "")
 			return nil
 		}
-		f := unreachable([3]int{4, 7, 4}, "%s offers no TLS, which %s demands", c.name, demander(t))
-		f.hint = "if the server really has none, allow plaintext for this route"
+		f := unreachable([3]int{4, 7, 4}, "%s offers no TLS, which %s requires", c.name,
+			requiredBy(t))
+		f.hint = "if the server has no TLS, allow plaintext for this route"
 		return f
 	}
 	if err := c.command(commandTimeout, "STARTTLS", nil); err != nil {
-		f := c.lost("said STARTTLS", err)
+		f := c.connectionLost("sent STARTTLS", err)
 		f.tls = true
 		return f
 	}
@@ -42,24 +43,26 @@ func (c *conn) startTLS(t target, tell teller) *failure {
 		return f
 	}
 	if c.in.Buffered() > 0 {
-		// Somebody between us may have put this in, to be believed inside TLS.
-		return unreachable([3]int{4, 7, 0}, "%s spoke on after it had agreed to TLS: somebody may tamper with the connection", c.name)
+		// An attacker may have injected this text, so that we would accept it as sent inside TLS
+		//.
+		return unreachable([3]int{4, 7, 0},
+			"%s sent text after it agreed to TLS; the connection may be under attack", c.name)
 	}
-	if f := c.shakeHands(t, tell); f != nil {
+	if f := c.handshake(t, report); f != nil {
 		return f
 	}
-	return c.hello(tell)
+	return c.hello(report)
 }
 
-func demander(t target) string {
+func requiredBy(t target) string {
 	if t.security.by != "" {
 		return t.security.by
 	}
 	return "the route"
 }
 
-// shakeHands puts TLS around the connection.
-func (c *conn) shakeHands(t target, tell teller) *failure {
+// handshake starts TLS on the connection.
+func (c *conn) handshake(t target, report reporter) *failure {
 	cfg := c.remote.tlsConfig(t)
 	tc := tls.Client(c.net, cfg)
 	c.deadline(tlsTimeout)
@@ -79,12 +82,12 @@ func (c *conn) shakeHands(t target, tell teller) *failure {
 	case !cfg.InsecureSkipVerify:
 		c.trust = "certificate authority"
 	}
-	tell.secured(c, t, &state)
+	report.secured(c, t, &state)
 	return nil
 }
 
-// tlsConfig demands of a certificate what the target does. An opportunistic
-// connection takes TLS 1.0, too: the alternative is none.
+// tlsConfig returns a configuration that checks the certificate as the target requires.
+// Opportunistic TLS accepts TLS 1.0 too, since the alternative is plaintext.
 func (r *Remote) tlsConfig(t target) *tls.Config {
 	cfg := &tls.Config{
 		ServerName:         t.name,
@@ -97,9 +100,11 @@ func (r *Remote) tlsConfig(t target) *tls.Config {
 	}
 	switch {
 	case t.security.tlsa != nil:
-		cfg.InsecureSkipVerify = true // VerifyConnection does it
-		cfg.VerifyConnection = func(cs tls.ConnectionState) error { return verifyDANE(t.security.tlsa, cs) }
-		cfg.ClientSessionCache = nil // a resumed session may lack the chain
+		cfg.InsecureSkipVerify = true // VerifyConnection verifies instead
+		cfg.VerifyConnection = func(cs tls.ConnectionState) error {
+			return verifyDANE(t.security.tlsa, cs)
+		}
+		cfg.ClientSessionCache = nil // a resumed session may lack the certificate chain
 	case t.security.mode != route.TLSVerified:
 		cfg.InsecureSkipVerify = true
 	}
@@ -116,7 +121,7 @@ func tlsError(err error) string {
 	if errors.Is(err, errDANE) {
 		return errDANE.Error()
 	}
-	return "it " + plainly(err)
+	return "it " + describeError(err)
 }
 
 func tlsHint(err error) string {
@@ -124,9 +129,9 @@ func tlsHint(err error) string {
 	var authority x509.UnknownAuthorityError
 	switch {
 	case errors.As(err, &name):
-		return "use the name that stands in the certificate, or demand TLS without verification"
+		return "use the name in the certificate, or set tls = required"
 	case errors.As(err, &authority):
-		return "add the server's authority to the trusted ones, or demand TLS without verification"
+		return "add the server's CA to the trusted ones, or set tls = required"
 	}
 	return ""
 }

@@ -128,8 +128,7 @@ func TestCRAMMD5(t *testing.T) {
 	}
 }
 
-// The dialogue of [MS-SMTPNTLM] 4.1, the client's last word judged as a server
-// does.
+// The dialogue of [MS-SMTPNTLM] 4.1. The client's last message is checked as a server does.
 func TestNTLM(t *testing.T) {
 	b64 := base64.StdEncoding.EncodeToString
 	server := ntlm.Server{Target: ntlm.Target{NetBIOSComputer: "RELAY"}, Nonce: [8]byte{1, 2, 3}, Time: time.Now()}
@@ -140,7 +139,7 @@ func TestNTLM(t *testing.T) {
 	}
 	for name, tt := range map[string]struct {
 		user, challenge string
-		asName, asPart  string // as the server sees it
+		asName, asPart  string // as the server sees them
 		want, said      string
 	}{
 		"bare":       {user: "anna", asName: "anna", want: "delivered 250 2.0.0"},
@@ -179,8 +178,8 @@ func TestNTLM(t *testing.T) {
 	}
 }
 
-// Without TLS what proves the knowledge of a password goes before the password,
-// with TLS after it.
+// Without TLS the mechanisms that only prove the password come first. With TLS the password comes
+// first.
 func TestChoiceOfMechanism(t *testing.T) {
 	_, server := certificate(t, "relay.example")
 	for name, tt := range map[string]struct {
@@ -212,7 +211,7 @@ func TestChoiceOfMechanism(t *testing.T) {
 	}
 }
 
-// A file that is shorter than the message was is not sent as if it were whole.
+// A file that is shorter than the message was is not sent as if it were complete.
 func TestTruncated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &peer{}
@@ -304,7 +303,7 @@ func TestReuse(t *testing.T) {
 	})
 }
 
-// A server may go, or say that it goes, while a connection waits.
+// A server may close an idle connection, with or without an announcement.
 func TestReuseOfTheDead(t *testing.T) {
 	for name, bye := range map[string]string{"421": "!last 421 idle too long", "closed": "!close"} {
 		t.Run(name, func(t *testing.T) {
@@ -337,7 +336,8 @@ func TestRecipientsAreSplit(t *testing.T) {
 		if strings.Count(summary(o), "delivered") != 205 || len(p.messages) != 3 || strings.Count(p.said(), "RCPT") != 205 {
 			t.Errorf("%d messages: %s", len(p.messages), summary(o))
 		}
-		// A server that takes fewer is asked again for the rest; the last body is the one that nobody is to get.
+		// The remaining recipients of a server with a low limit get another transaction. The last
+		// body has no recipient.
 		p.answers = map[string]string{"RCPT TO:<c": "452 4.5.3 too many"}
 		o = r.Deliver(t.Context(), attempt(letter, "b@x.example", "c@x.example"))
 		if got := summary(o); got != "delivered 250 2.0.0, deferred 452 4.5.3" || len(p.messages) != 5 || p.messages[4] != "" {
@@ -415,8 +415,8 @@ func TestSMTPUTF8(t *testing.T) {
 	}
 }
 
-// The end of the context ends an attempt: at once before the message is out,
-// and after a short wait behind it.
+// The end of the context ends an attempt: at once before the message is sent, and after a short
+// wait afterwards.
 func TestInterrupted(t *testing.T) {
 	for name, tt := range map[string]struct {
 		peer  behaviour
@@ -445,7 +445,7 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// The route's own patience is shorter than the RFC's.
+// Route.Idle is shorter than the limits of the RFC.
 func TestIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &peer{behaviour: behaviour{answers: map[string]string{"MAIL": "!drip"}}}
@@ -478,7 +478,7 @@ func TestAskETRN(t *testing.T) {
 		}
 		host.Port = 26
 		if _, err := r.AskETRN(t.Context(), host, &route.Route{}, "us.example"); err == nil {
-			t.Error("nobody answered, and no error")
+			t.Error("no answer, and no error")
 		}
 		r.Close()
 		p.running.Wait()

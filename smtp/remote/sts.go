@@ -21,19 +21,19 @@ const (
 	maxPolicies   = 2000
 	maxPolicySize = 64 << 10         // RFC 8461 §3.3
 	maxPolicyAge  = 31557600         // seconds, RFC 8461 §3.2
-	recheckPolicy = 5 * time.Minute  // how long DNS is not asked again whether a policy has changed
-	policyTimeout = 30 * time.Second // of its HTTPS request; RFC 8461 has a minute
+	recheckPolicy = 5 * time.Minute  // minimum time between two lookups of a policy's id in DNS
+	policyTimeout = 30 * time.Second // of its HTTPS request; RFC 8461 suggests a minute
 	policyPath    = "/.well-known/mta-sts.txt"
 )
 
-// stsPolicy is what a domain says about its servers (RFC 8461 §3.2).
+// stsPolicy is a domain's policy for its servers (RFC 8461 §3.2).
 type stsPolicy struct {
 	mode   string   // enforce, testing, none
-	mx     []string // patterns
+	mx     []string // host name patterns
 	maxAge time.Duration
 }
 
-// parsePolicy reads the text of a policy.
+// parsePolicy parses the text of a policy.
 func parsePolicy(text string) (*stsPolicy, error) {
 	p, version := &stsPolicy{maxAge: -1}, ""
 	for line := range strings.Lines(text) {
@@ -51,7 +51,7 @@ func parsePolicy(text string) (*stsPolicy, error) {
 		case "max_age":
 			seconds, err := strconv.ParseUint(value, 10, 63)
 			if err != nil {
-				return nil, errors.New("max_age is no number")
+				return nil, errors.New("max_age is not a number")
 			}
 			p.maxAge = time.Duration(min(seconds, maxPolicyAge)) * time.Second
 		}
@@ -60,16 +60,16 @@ func parsePolicy(text string) (*stsPolicy, error) {
 	case version != "STSv1":
 		return nil, errors.New("the version is not STSv1")
 	case p.mode != "enforce" && p.mode != "testing" && p.mode != "none":
-		return nil, errors.New("the mode is none of enforce, testing and none")
+		return nil, errors.New("the mode must be enforce, testing or none")
 	case p.maxAge < 0:
 		return nil, errors.New("max_age is missing")
 	case len(p.mx) == 0 && p.mode != "none":
-		return nil, errors.New("there is no mx")
+		return nil, errors.New("mx is missing")
 	}
 	return p, nil
 }
 
-// names reports whether the policy names a host (RFC 8461 §4.1).
+// names reports whether the policy permits a host (RFC 8461 §4.1).
 func (p *stsPolicy) names(host string) bool {
 	for _, pattern := range p.mx {
 		if pattern == host {
@@ -83,7 +83,7 @@ func (p *stsPolicy) names(host string) bool {
 	return false
 }
 
-// policies remembers the policies of domains.
+// policies caches the policies of domains.
 type policies struct {
 	client *http.Client
 
@@ -91,7 +91,7 @@ type policies struct {
 	known map[addr.Domain]knownPolicy // guarded by mu
 }
 
-// knownPolicy is a policy, or that there is none.
+// knownPolicy is a cached policy, or its absence.
 type knownPolicy struct {
 	policy  *stsPolicy // nil: none
 	id      string     // of the DNS record
@@ -103,18 +103,22 @@ func (p *policies) init(client *http.Client, resolver *net.Resolver) {
 	p.client, p.known = client, make(map[addr.Domain]knownPolicy)
 	if client == nil {
 		p.client = &http.Client{Transport: &http.Transport{
-			DialContext:       (&net.Dialer{Resolver: resolver, Timeout: policyTimeout}).DialContext,
+			DialContext: (&net.Dialer{
+				Resolver: resolver, Timeout: policyTimeout,
+			}).DialContext,
 			DisableKeepAlives: true,
 		}}
 	}
 	own := *p.client
 	own.Timeout = policyTimeout
-	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // RFC 8461 §3.3
+	own.CheckRedirect = func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse // RFC 8461 §3.3
+	}
 	p.client = &own
 }
 
-// policyFor is the policy of a domain, nil where it has none or the route does
-// not ask. One that is known stays in force when it cannot be fetched again.
+// policyFor returns the policy of a domain. It is nil if there is none or if the route does not use
+// MTA-STS. A cached policy stays valid if it cannot be fetched again.
 func (r *Remote) policyFor(ctx context.Context, rt *route.Route, domain addr.Domain) *stsPolicy {
 	if !rt.MTASTS || rt.TLS == route.TLSOff {
 		return nil
@@ -137,7 +141,7 @@ func (r *Remote) policyFor(ctx context.Context, rt *route.Route, domain addr.Dom
 	if id := r.policyID(ctx, domain); id != "" && id != k.id {
 		policy, err := p.fetch(ctx, domain)
 		if err != nil {
-			r.log.Warn("no MTA-STS policy", "domain", domain, "error", err)
+			r.log.Warn("cannot fetch MTA-STS policy", "domain", domain, "error", err)
 		} else {
 			k.policy, k.id, k.expires = policy, id, now.Add(policy.maxAge)
 		}
@@ -146,7 +150,7 @@ func (r *Remote) policyFor(ctx context.Context, rt *route.Route, domain addr.Dom
 	return k.policy
 }
 
-// keep holds the cache to its bound: what has run out goes, then anything.
+// keep stores a policy and limits the size of the cache: it drops expired entries first, then any.
 func (p *policies) keep(domain addr.Domain, k knownPolicy, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -166,7 +170,7 @@ func (p *policies) keep(domain addr.Domain, k knownPolicy, now time.Time) {
 	p.known[domain] = k
 }
 
-// policyID is what changes when a policy does; "" where there is none.
+// policyID returns the id in DNS, which changes with the policy, or "" if there is none.
 func (r *Remote) policyID(ctx context.Context, domain addr.Domain) string {
 	ctx, cancel := context.WithTimeout(ctx, dnsTimeout)
 	defer cancel()
@@ -181,7 +185,7 @@ func (r *Remote) policyID(ctx context.Context, domain addr.Domain) string {
 			continue
 		}
 		if id != "" {
-			return "" // RFC 8461 §3.1: two are none
+			return "" // RFC 8461 §3.1: two records count as none
 		}
 		for field := range strings.SplitSeq(rest, ";") {
 			if value, ok := strings.CutPrefix(strings.TrimSpace(field), "id="); ok {
@@ -193,7 +197,8 @@ func (r *Remote) policyID(ctx context.Context, domain addr.Domain) string {
 }
 
 func (p *policies) fetch(ctx context.Context, domain addr.Domain) (*stsPolicy, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://mta-sts."+string(domain)+policyPath, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet,
+		"https://mta-sts."+string(domain)+policyPath, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -13,12 +13,11 @@ import (
 	"pillarbox/smtp"
 )
 
-// window is how many octets of commands may be under way before their replies
-// are read: small enough for any peer's buffers (RFC 2920 §3.1).
+// window is the maximum size of pipelined commands without a reply, in octets. It fits the buffers
+// of any peer (RFC 2920 §3.1).
 const window = 4096
 
-// errGone says that nothing more can be done over a connection; what is known of
-// the message is in the results.
+// errGone means that the connection is unusable. The results hold what is known about the message.
 var errGone = errors.New("connection gone")
 
 // transaction is one message on one connection.
@@ -27,16 +26,16 @@ type transaction struct {
 	d        *delivery
 	to       []int // recipients, as indexes of results
 	params   string
-	utf8     bool // SMTPUTF8 was given
-	convert  bool // to seven bits
+	utf8     bool // SMTPUTF8 is requested
+	convert  bool // convert to seven bits
 	accepted []int
-	pending  []step // commands without replies; its array serves again
+	pending  []step // commands without a reply; its array is reused
 	began    bool   // MAIL was accepted
-	data     bool   // DATA was answered by 354
+	data     bool   // DATA was answered with 354
 	refused  bool   // MAIL was not accepted
 }
 
-// step is a command under way: RSET, MAIL, DATA, or a recipient.
+// step is a pipelined command: RSET, MAIL, DATA, or the index of a recipient.
 type step int
 
 const (
@@ -45,14 +44,14 @@ const (
 	stepData
 )
 
-// transact hands a message over for some recipients and notes what became of
-// it for each. A failure says that it had no chance to be heard of; the
-// connection is of no use then. It is also gone where it broke later.
+// transact sends a message to some recipients and sets their results. A failure means that the
+// server did not answer about any of them; the connection is then unusable. It is also unusable if
+// it broke later.
 func (c *conn) transact(ctx context.Context, d *delivery, some []int) *failure {
 	done := c.begin(ctx, time.Now().Add(maxAttempt(d.attempt.Size)))
 	defer func() {
 		if !done() && !c.gone {
-			c.abandon() // an interruption that comes late would hit the next message
+			c.abandon() // a late interruption would hit the next message
 		}
 	}()
 	t := &transaction{conn: c, d: d}
@@ -82,14 +81,15 @@ func (c *conn) transact(ctx context.Context, d *delivery, some []int) *failure {
 	return nil
 }
 
-// prepare decides what has to be said. It reports whether anybody is left to
-// send to.
+// prepare sets the parameters of MAIL. It reports whether any recipient is left.
 func (t *transaction) prepare(some []int) bool {
 	e := &t.d.attempt.Envelope
 	t.to = some
 	t.settle(some, smtp.Result{})
 	if t.maxSize > 0 && t.d.attempt.Size > t.maxSize {
-		return t.fail(ours([3]int{5, 3, 4}, "the message has %d octets; %s takes %d at most", t.d.attempt.Size, t.name, t.maxSize))
+		return t.fail(localReply([3]int{5, 3, 4},
+			"the message has %d octets; %s accepts at most %d",
+			t.d.attempt.Size, t.name, t.maxSize))
 	}
 	if !t.prepareUTF8() || !t.prepare8Bit() {
 		return false
@@ -116,17 +116,16 @@ func (t *transaction) prepare(some []int) bool {
 	return true
 }
 
-// fail gives all recipients of the transaction one final result in our words.
+// fail gives all recipients of the transaction one permanent result with our own reply.
 func (t *transaction) fail(reply smtp.Reply) bool {
 	for _, i := range t.to {
-		t.d.results[i] = smtp.Result{Fate: smtp.Failed, Reply: reply}
+		t.d.results[i] = smtp.Result{Status: smtp.Failed, Reply: reply}
 	}
 	return false
 }
 
-// prepareUTF8 decides whether the message needs SMTPUTF8 (RFC 6531). Where the
-// server has none, only recipients with ASCII addresses remain, and only if the
-// rest of the message is ASCII too.
+// prepareUTF8 decides whether the message needs SMTPUTF8 (RFC 6531). Without support, only
+// recipients with ASCII addresses remain, and only if the rest of the message is ASCII too.
 func (t *transaction) prepareUTF8() bool {
 	e := &t.d.attempt.Envelope
 	foreign := func(i int) bool { return !e.To[i].Address.IsASCII() }
@@ -145,14 +144,15 @@ func (t *transaction) prepareUTF8() bool {
 		t.utf8 = true
 		return true
 	}
-	reply := ours([3]int{5, 6, 7}, "%s takes no international addresses or headers (SMTPUTF8)", t.name)
+	reply := localReply([3]int{5, 6, 7},
+		"%s does not support international addresses or headers (SMTPUTF8)", t.name)
 	if whole {
 		return t.fail(reply)
 	}
 	var rest []int
 	for _, i := range t.to {
 		if foreign(i) {
-			t.d.results[i] = smtp.Result{Fate: smtp.Failed, Reply: reply}
+			t.d.results[i] = smtp.Result{Status: smtp.Failed, Reply: reply}
 		} else {
 			rest = append(rest, i)
 		}
@@ -161,8 +161,7 @@ func (t *transaction) prepareUTF8() bool {
 	return len(rest) > 0
 }
 
-// prepare8Bit decides whether the message must be converted to seven bits (RFC
-// 6152 §3).
+// prepare8Bit decides whether the message must be converted to seven bits (RFC 6152 §3).
 func (t *transaction) prepare8Bit() bool {
 	if t.eightBit {
 		return true
@@ -178,31 +177,34 @@ func (t *transaction) prepare8Bit() bool {
 		t.convert = true
 		return true
 	}
-	return t.fail(ours([3]int{5, 6, 3}, "%s takes only seven-bit text (no 8BITMIME), and the message cannot be converted without damage: %v",
+	return t.fail(localReply([3]int{5, 6, 3},
+		"%s accepts only seven-bit text (no 8BITMIME), and the message cannot be converted: %v",
 		t.name, content.convertible))
 }
 
-// unreadable defers: our own disk is the trouble.
+// unreadable defers all recipients, since the error is on our own disk.
 func (t *transaction) unreadable(err error) bool {
-	t.remote.log.Error("cannot read a message that is to be sent", "id", t.d.attempt.ID, "error", err)
+	t.remote.log.Error("cannot read a message to send", "id", t.d.attempt.ID, "error", err)
 	for _, i := range t.to {
-		t.d.results[i] = smtp.Result{Reply: ours([3]int{4, 3, 0}, "the message could not be read here")}
+		t.d.results[i] = smtp.Result{Reply: localReply([3]int{4, 3, 0},
+			"the message could not be read here")}
 	}
 	return false
 }
 
-// envelope says MAIL, RCPT and DATA, all at once where the server lets us.
+// envelope sends MAIL, RCPT and DATA, pipelined if the server supports it.
 func (t *transaction) envelope() (*failure, error) {
 	e := &t.d.attempt.Envelope
 	var room [8]step
 	t.pending = room[:0]
 	if t.dirty {
-		if f, err := t.say(stepReset, "RSET", "", "", ""); f != nil || err != nil {
+		if f, err := t.pipeline(stepReset, "RSET", "", "", ""); f != nil || err != nil {
 			return f, err
 		}
 		t.dirty = false
 	}
-	if f, err := t.say(stepMail, "MAIL FROM:<", e.From.String(), ">", t.params); f != nil || err != nil {
+	f, err := t.pipeline(stepMail, "MAIL FROM:<", e.From.String(), ">", t.params)
+	if f != nil || err != nil {
 		return f, err
 	}
 	for _, i := range t.to {
@@ -210,12 +212,13 @@ func (t *transaction) envelope() (*failure, error) {
 			break
 		}
 		to := &e.To[i]
-		if f, err := t.say(step(i), "RCPT TO:<", to.Address.String(), ">", t.wishes(to)); f != nil || err != nil {
+		f, err := t.pipeline(step(i), "RCPT TO:<", to.Address.String(), ">", t.rcptParams(to))
+		if f != nil || err != nil {
 			return f, err
 		}
 	}
 	if !t.refused && (len(t.pending) > 0 || len(t.accepted) > 0) {
-		if f, err := t.say(stepData, "DATA", "", "", ""); f != nil || err != nil {
+		if f, err := t.pipeline(stepData, "DATA", "", "", ""); f != nil || err != nil {
 			return f, err
 		}
 	}
@@ -228,8 +231,8 @@ func (t *transaction) envelope() (*failure, error) {
 	return nil, nil
 }
 
-// wishes are the parameters of RCPT (RFC 3461 §4).
-func (t *transaction) wishes(to *smtp.Recipient) string {
+// rcptParams returns the DSN parameters of RCPT (RFC 3461 §4).
+func (t *transaction) rcptParams(to *smtp.Recipient) string {
 	if !t.dsn || len(to.Notify) == 0 && to.ORcptType == "" {
 		return ""
 	}
@@ -246,10 +249,11 @@ func (t *transaction) wishes(to *smtp.Recipient) string {
 	return p.String()
 }
 
-// say puts a command behind those that wait to be sent. Without PIPELINING, or
-// when the window is full, they are sent and answered first.
-func (t *transaction) say(s step, verb, arg, end, params string) (*failure, error) {
-	t.out = append(append(append(append(append(t.out, verb...), arg...), end...), params...), "\r\n"...)
+// pipeline appends a command to those to be sent. Without PIPELINING, or with a full window, it
+// sends them and reads the replies.
+func (t *transaction) pipeline(s step, verb, arg, end, params string) (*failure, error) {
+	t.out = append(append(append(append(append(t.out, verb...), arg...), end...), params...),
+		"\r\n"...)
 	t.pending = append(t.pending, s)
 	if t.pipelining && len(t.out) < window {
 		return nil, nil
@@ -257,7 +261,7 @@ func (t *transaction) say(s step, verb, arg, end, params string) (*failure, erro
 	return t.drain()
 }
 
-// drain sends what waits and reads the replies to it.
+// drain sends the collected commands and reads their replies.
 func (t *transaction) drain() (*failure, error) {
 	t.deadline(commandTimeout)
 	if err := t.flush(); err != nil {
@@ -279,8 +283,7 @@ func (t *transaction) drain() (*failure, error) {
 	return nil, nil
 }
 
-// lastWords reports whether there may still be a reply to read on a connection
-// that takes nothing more.
+// lastWords reports whether a reply can still be read after a write failed.
 func (t *transaction) lastWords() bool {
 	if t.ctx.Err() != nil {
 		return false
@@ -290,7 +293,7 @@ func (t *transaction) lastWords() bool {
 	return err == nil
 }
 
-// answered takes the reply to one command.
+// answered handles the reply to one command.
 func (t *transaction) answered(s step) (*failure, error) {
 	code := t.reply.code
 	switch {
@@ -310,7 +313,7 @@ func (t *transaction) answered(s step) (*failure, error) {
 		}
 	case s == stepData:
 		return nil, t.answeredData()
-	case t.refused: // the reply only repeats that
+	case t.refused: // the reply only repeats the refusal
 	case code/100 == 2:
 		t.accepted = append(t.accepted, int(s))
 	default:
@@ -330,7 +333,7 @@ func (t *transaction) answeredData() error {
 	case t.refused || len(t.accepted) == 0:
 		return nil
 	case t.reply.code/100 < 4:
-		// Neither side could know now what the octets that follow are.
+		// The two sides could no longer agree what the following octets are.
 		t.settle(t.accepted, smtp.Result{Reply: t.conn.refusal().reply})
 		return errGone
 	}
@@ -339,8 +342,7 @@ func (t *transaction) answeredData() error {
 	return nil
 }
 
-// closing ends a transaction that the server ends by 421: nobody without a
-// result will get one.
+// closing ends a transaction after a 421: recipients without a result get this one.
 func (t *transaction) closing() error {
 	result := t.result()
 	for _, i := range t.to {
@@ -351,16 +353,17 @@ func (t *transaction) closing() error {
 	return errGone
 }
 
-// result is the server's reply as a result, of a class by its code.
+// result returns the server's reply as a result. The code sets its class.
 func (t *transaction) result() smtp.Result {
 	r := smtp.Result{Reply: t.reply.words(), MTA: t.name}
 	switch t.reply.code / 100 {
 	case 2:
-		r.Fate, r.KnowsDSN = smtp.Delivered, t.dsn
+		r.Status, r.KnowsDSN = smtp.Delivered, t.dsn
 	case 5:
-		r.Fate = smtp.Failed
+		r.Status = smtp.Failed
 	case 3:
-		r.MTA, r.Reply = "", ours([3]int{4, 5, 0}, "%s gave an answer that makes no sense here: %d %s", t.name, r.Reply.Code, r.Reply.Text)
+		r.MTA, r.Reply = "", localReply([3]int{4, 5, 0}, "%s sent an unexpected reply: %d %s",
+			t.name, r.Reply.Code, r.Reply.Text)
 	}
 	return r
 }
@@ -371,17 +374,16 @@ func (t *transaction) settle(some []int, r smtp.Result) {
 	}
 }
 
-// broken is the end of the connection before the message. Before an answer to
-// MAIL nobody knows of it, and another connection may do; afterwards those
-// without a reply of their own are deferred.
+// broken handles a connection that ended before the message. Before a reply to MAIL the message may
+// be tried over another connection. Later, recipients without a reply of their own are deferred.
 func (t *transaction) broken(err error) (*failure, error) {
 	if !t.began && !t.refused {
-		return t.lost("said MAIL", err), nil
+		return t.connectionLost("sent MAIL", err), nil
 	}
 	if t.refused {
 		return nil, errGone
 	}
-	f := t.lost("named the recipients", err)
+	f := t.connectionLost("sent the recipients", err)
 	for _, i := range t.to {
 		if t.d.results[i].Reply.Code == 0 {
 			t.d.results[i] = f.result()
@@ -390,8 +392,8 @@ func (t *transaction) broken(err error) (*failure, error) {
 	return nil, errGone
 }
 
-// cancelData ends a body that nobody is to get: the server said 354 though it
-// had refused every recipient (RFC 2920 §3.1).
+// cancelData sends an empty body without a recipient: the server replied 354 although it had
+// refused every recipient (RFC 2920 §3.1).
 func (t *transaction) cancelData() error {
 	return t.command(finalTimeout, ".", nil)
 }

@@ -10,26 +10,27 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// Ports by custom (RFC 5321 §2.3.4, RFC 8314 §7.3, RFC 2033 §5).
+// Default ports (RFC 5321 §2.3.4, RFC 8314 §7.3, RFC 2033 §5).
 const (
 	PortSMTP  = 25
 	PortSMTPS = 465
 	PortLMTP  = 24
 )
 
-// Host is a server that mail is handed to: by Socket, by Addr or by Name.
+// Host is a server that receives mail from us. Exactly one of Socket, Addr and Name says where it
+// is.
 type Host struct {
 	Name        string     // looked up by A and AAAA, never by MX
-	Addr        netip.Addr // where the address itself was given: no look-up
-	Port        int        // 0: by custom, see DialPort
+	Addr        netip.Addr // a given address; no lookup
+	Port        int        // 0: the default, see DialPort
 	ImplicitTLS bool       // TLS from the first octet (RFC 8314 §3.3)
 	Socket      string     // path of a unix socket
 }
 
-// ParseHost reads a smart host: "mail.isp.net", "mail.isp.net:587",
-// "[192.0.2.1]" and "[192.0.2.1]:25", "[2001:db8::1]:25", a bare address,
-// "smtps://mail.isp.net" for TLS from the first octet, "smtp://" and "lmtp://",
-// or the path of a unix socket, "/run/dovecot/lmtp", "unix:/run/dovecot/lmtp".
+// ParseHost parses a smart host: "mail.isp.net", "mail.isp.net:587", "[192.0.2.1]" and
+// "[192.0.2.1]:25", "[2001:db8::1]:25", a bare address, "smtps://mail.isp.net" for TLS from the
+// first octet, "smtp://" and "lmtp://", or the path of a unix socket, "/run/dovecot/lmtp" or
+// "unix:/run/dovecot/lmtp".
 func ParseHost(s string) (Host, error) {
 	host, err := parseHost(strings.TrimSpace(s))
 	if err != nil {
@@ -51,7 +52,8 @@ func parseHost(s string) (h Host, err error) {
 		case "smtps":
 			h.ImplicitTLS = true
 		default:
-			return Host{}, fmt.Errorf("%s:// is unknown; there are smtp://, smtps:// and lmtp://", scheme)
+			return Host{}, fmt.Errorf("%s:// is unknown; there are smtp://, smtps:// and lmtp://",
+				scheme)
 		}
 		s = strings.TrimSuffix(rest, "/")
 	}
@@ -81,14 +83,14 @@ func parseHost(s string) (h Host, err error) {
 func parseSocket(path string) (Host, error) {
 	switch {
 	case !strings.HasPrefix(path, "/"):
-		return Host{}, errors.New("the path of a socket begins with a slash")
+		return Host{}, errors.New("the path of a socket must begin with a slash")
 	case strings.ContainsRune(path, 0), len(path) > 107:
-		return Host{}, errors.New("the path of a socket has at most 107 octets, none of them NUL")
+		return Host{}, errors.New("the path of a socket must have at most 107 octets and no NUL")
 	}
 	return Host{Socket: path}, nil
 }
 
-// parseLiteral reads what is behind the opening bracket.
+// parseLiteral parses the text after the opening bracket.
 func (h Host) parseLiteral(s string) (Host, error) {
 	inner, rest, ok := strings.Cut(s, "]")
 	if !ok {
@@ -97,7 +99,7 @@ func (h Host) parseLiteral(s string) (Host, error) {
 	if rest != "" {
 		port, ok := strings.CutPrefix(rest, ":")
 		if !ok {
-			return Host{}, errors.New("only :port may follow the bracket")
+			return Host{}, errors.New("only :port may follow the closing bracket")
 		}
 		var err error
 		if h.Port, err = parsePort(port); err != nil {
@@ -109,14 +111,14 @@ func (h Host) parseLiteral(s string) (Host, error) {
 	}
 	ip, err := netip.ParseAddr(inner)
 	if err != nil {
-		return Host{}, errors.New("in brackets stands an address, such as [192.0.2.1]")
+		return Host{}, errors.New("brackets must contain an address, such as [192.0.2.1]")
 	}
 	return h.withAddr(ip)
 }
 
 func (h Host) withAddr(ip netip.Addr) (Host, error) {
 	if !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast() {
-		return Host{}, errors.New("nothing can be sent to this address")
+		return Host{}, errors.New("mail cannot be sent to this address")
 	}
 	h.Addr = ip.Unmap()
 	return h, nil
@@ -130,7 +132,7 @@ func parsePort(s string) (int, error) {
 	return int(port), nil
 }
 
-// DialPort is the port to connect to.
+// DialPort returns the port to connect to.
 func (h Host) DialPort(lmtp bool) int {
 	switch {
 	case h.Port != 0:
@@ -143,7 +145,7 @@ func (h Host) DialPort(lmtp bool) int {
 	return PortSMTP
 }
 
-// String writes the host so that ParseHost reads it again.
+// String returns the host in a form that ParseHost accepts.
 func (h Host) String() string {
 	if h.Socket != "" {
 		if !strings.HasPrefix(h.Socket, "/") {
@@ -164,10 +166,10 @@ func (h Host) String() string {
 	return s
 }
 
-// MarshalText writes the host as String does.
+// MarshalText returns the text of String.
 func (h Host) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
 
-// UnmarshalText reads as ParseHost does.
+// UnmarshalText parses text as ParseHost does.
 func (h *Host) UnmarshalText(text []byte) (err error) {
 	*h, err = ParseHost(string(text))
 	return err

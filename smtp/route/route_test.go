@@ -159,7 +159,7 @@ func TestWait(t *testing.T) {
 	}
 }
 
-// at is a time in the week of Monday, 2026-06-01.
+// at returns a time in the week of Monday, 2026-06-01.
 func at(t *testing.T, s string) time.Time {
 	t.Helper()
 	day, clock, _ := strings.Cut(s, " ")
@@ -233,7 +233,7 @@ func TestWindows(t *testing.T) {
 	}
 }
 
-// In spring an hour is missing, in autumn one comes twice.
+// In spring an hour is missing; in autumn one hour occurs twice.
 func TestWindowsAndTheClock(t *testing.T) {
 	berlin, err := time.LoadLocation("Europe/Berlin")
 	if err != nil {

@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// Schedule is when a message that could not be delivered is tried again, and
-// when its sender hears of it. All times are counted from its arrival.
+// Schedule says when an undeliverable message is retried and when its sender is notified. All times
+// count from the arrival of the message.
 type Schedule struct {
-	Retries     []time.Duration // waits after the first, second, ... failure; the last repeats
-	DelayNotice time.Duration   // the sender is told that it takes longer; 0: never
-	Expire      time.Duration   // the message is given up and goes back
+	Retries     []time.Duration // waits after the first, second, ... failure; the last one repeats
+	DelayNotice time.Duration   // age at which the sender gets a notice of the delay; 0 means never
+	Expire      time.Duration   // age at which the message is returned
 }
 
-// DefaultSchedule is that of the Windows SMTP service: 15, 30, 60, then every
-// 240 minutes; a notice after 12 hours; the end after two days.
+// DefaultSchedule returns the schedule of the Windows SMTP service: retries after 15, 30, 60 and
+// then every 240 minutes, a notice after 12 hours, and return after two days.
 func DefaultSchedule() Schedule {
 	return Schedule{
 		Retries:     []time.Duration{15 * time.Minute, 30 * time.Minute, time.Hour, 4 * time.Hour},
@@ -24,10 +24,9 @@ func DefaultSchedule() Schedule {
 	}
 }
 
-// Wait is how long to wait after so many failed attempts, 1 being the first. It
-// differs by up to a tenth either way from one id to another, so that messages
-// that failed together do not come back together, and is the same for the same
-// arguments. Without Retries those of DefaultSchedule are taken.
+// Wait returns the wait after the given number of failed attempts, which starts at 1. It varies by
+// up to a tenth either way with id, so that messages that failed together are not retried together.
+// The same arguments give the same result. Without Retries it uses those of DefaultSchedule.
 func (s Schedule) Wait(attempts int, id string) time.Duration {
 	retries := s.Retries
 	if len(retries) == 0 {
@@ -41,7 +40,7 @@ func (s Schedule) Wait(attempts int, id string) time.Duration {
 	return wait + time.Duration(int64(wait/10000)*share)
 }
 
-// Longest is about the longest wait between two attempts.
+// Longest returns the longest wait between two attempts, before the variation by id.
 func (s Schedule) Longest() time.Duration {
 	if len(s.Retries) == 0 {
 		s.Retries = DefaultSchedule().Retries

@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// Windows are the times at which mail may leave. The zero value is always. They
-// are in the local time of the instants that are asked about.
+// Windows are the times at which mail may leave, in local time of the arguments. The zero value
+// means always.
 type Windows struct {
-	limited bool // there are windows, or none will ever open
+	limited bool // false: always open; true without spans: never open
 	spans   []span
 	text    []string
 }
 
-// span is one window: it opens on each of its days at from and closes at to,
-// which is on the next day where it is not behind from. Both are minutes.
+// span is one window. It opens on each of its days at from and closes at to, on the next day if to
+// is not later than from. Both are minutes of the day.
 type span struct {
 	days     [7]bool // by time.Weekday
 	from, to int
@@ -26,15 +26,15 @@ type span struct {
 
 const minutesPerDay = 24 * 60
 
-// ParseWindows reads windows such as "Mon-Fri 08:00-18:00", "Sat,Sun 10:00-12:00",
-// "22:00-06:00" (every day, over midnight) and "Sun" (all of it). "never" alone
-// is no window at all: mail leaves only when it is told to. None is always.
+// ParseWindows parses windows such as "Mon-Fri 08:00-18:00", "Sat,Sun 10:00-12:00", "22:00-06:00"
+// (every day, over midnight) and "Sun" (all day). A single "never" means that mail leaves only on
+// request. An empty list means always.
 func ParseWindows(texts []string) (Windows, error) {
 	w := Windows{limited: len(texts) > 0, text: slices.Clone(texts)}
 	for _, text := range texts {
 		if strings.EqualFold(strings.TrimSpace(text), "never") {
 			if len(texts) > 1 {
-				return Windows{}, errors.New(`"never" stands alone: beside it are other windows`)
+				return Windows{}, errors.New(`"never" must be the only window`)
 			}
 			return w, nil
 		}
@@ -51,7 +51,7 @@ func parseSpan(text string) (span, error) {
 	s := span{to: minutesPerDay}
 	fields := strings.Fields(text)
 	if len(fields) == 0 || len(fields) > 2 {
-		return span{}, errors.New("it has days, or times, or days and times")
+		return span{}, errors.New("it must have days, times, or days and times")
 	}
 	times := ""
 	if last := fields[len(fields)-1]; strings.Contains(last, ":") {
@@ -101,13 +101,13 @@ func parseDay(s string) (time.Weekday, error) {
 			return day, nil
 		}
 	}
-	return 0, fmt.Errorf("%q is no day: Mon, Tue, Wed, Thu, Fri, Sat, Sun", s)
+	return 0, fmt.Errorf("%q is not a day: Mon, Tue, Wed, Thu, Fri, Sat, Sun", s)
 }
 
 func (s *span) parseTimes(text string) error {
 	from, to, ok := strings.Cut(text, "-")
 	if !ok {
-		return fmt.Errorf("%q lacks its end, as in 08:00-18:00", text)
+		return fmt.Errorf("%q has no end, as in 08:00-18:00", text)
 	}
 	var err error
 	if s.from, err = parseClock(from); err != nil {
@@ -117,10 +117,10 @@ func (s *span) parseTimes(text string) error {
 		return err
 	}
 	if s.from == minutesPerDay {
-		return errors.New("24:00 is no time to begin at")
+		return errors.New("a window cannot begin at 24:00")
 	}
 	if s.from == s.to {
-		return errors.New("it ends when it begins")
+		return errors.New("it ends at the time it begins")
 	}
 	return nil
 }
@@ -156,8 +156,8 @@ func (s span) open(t time.Time) bool {
 
 func clock(t time.Time) int { return t.Hour()*60 + t.Minute() }
 
-// Next is the first instant from t on at which mail may leave: t itself while
-// a window is open. It is zero when none will ever open.
+// Next returns the first time from t on at which mail may leave. This is t itself while a window is
+// open, and zero if no window will ever open.
 func (w Windows) Next(t time.Time) time.Time {
 	if w.Open(t) {
 		return t
@@ -171,11 +171,12 @@ func (w Windows) Next(t time.Time) time.Time {
 	return next
 }
 
-// next is when the span opens first after t; zero: never.
+// next returns the first opening after t, or zero if there is none.
 func (s span) next(t time.Time) time.Time {
 	for ahead := range 9 {
-		opens := time.Date(t.Year(), t.Month(), t.Day()+ahead, s.from/60, s.from%60, 0, 0, t.Location())
-		if clock(opens) != s.from { // in the hour that the clock skips in spring
+		opens := time.Date(t.Year(), t.Month(), t.Day()+ahead, s.from/60, s.from%60, 0, 0,
+			t.Location())
+		if clock(opens) != s.from { // in the hour that is skipped in spring
 			opens = s.firstOpen(opens.Add(-2 * time.Hour))
 		}
 		if s.open(opens) && opens.After(t) {
@@ -185,7 +186,7 @@ func (s span) next(t time.Time) time.Time {
 	return time.Time{}
 }
 
-// firstOpen is the first minute of four hours at which the span is open.
+// firstOpen returns the first minute within four hours of t at which the span is open.
 func (s span) firstOpen(t time.Time) time.Time {
 	for range 4 * 60 {
 		if s.open(t) {
@@ -196,7 +197,7 @@ func (s span) firstOpen(t time.Time) time.Time {
 	return t
 }
 
-// String is the windows as they were given, "always" or "never".
+// String returns the windows as given, or "always".
 func (w Windows) String() string {
 	if !w.limited {
 		return "always"

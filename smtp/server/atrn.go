@@ -12,20 +12,22 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// Turn is kept mail that was claimed to be sent to the client, who serves on its connection from then on.
-type Turn struct {
+// ATRNSession is held mail that was claimed for a client. The client becomes the server on its
+// connection.
+type ATRNSession struct {
 	Messages int
-	// Send sends it and closes the connection; client is what the client called itself. It must be called, whatever has
-	// become of the connection.
+	// Send delivers the mail over c and closes c. client is the name that the client gave in EHLO.
+	// Send must be called even if the connection is broken: it gives back what it cannot deliver.
 	Send func(c net.Conn, client string)
 }
 
-// Turner claims what is kept for the domains that match (RFC 2645). Errors: queue.ErrNothingKept, queue.ErrBusy.
-type Turner func(match func(r *route.Route, domain addr.Domain) bool) (Turn, error)
+// ATRNClaimer claims the held mail of the domains that match (RFC 2645). Its errors are
+// queue.ErrNoMail and queue.ErrBusy.
+type ATRNClaimer func(match func(r *route.Route, domain addr.Domain) bool) (ATRNSession, error)
 
-// atrn answers ATRN (RFC 2645 §5.2.1) for a list of domains; without one all are meant that are kept for the user. With
-// the reply that it begins comes what is to be done then.
-func (s *session) atrn(list string) (*smtp.Reply, func(net.Conn)) {
+// ATRN answers the command (RFC 2645 §5.2.1) for a list of domains, or for all domains of the user
+// if the list is empty. If there is mail, it also returns the function that delivers it.
+func (s *session) ATRN(list string) (*smtp.Reply, func(net.Conn)) {
 	if s.user.Dir == "" {
 		return smtp.NewReply(530, [3]int{5, 7, 0}, "Authentication required"), nil
 	}
@@ -36,28 +38,28 @@ func (s *session) atrn(list string) (*smtp.Reply, func(net.Conn)) {
 	if err != nil {
 		return smtp.NewReply(501, [3]int{5, 5, 4}, "Syntax: ATRN [domain[,domain...]]"), nil
 	}
-	match := s.keptFor(domains)
+	match := s.heldFor(domains)
 	if match == nil {
 		s.log.Warn("ATRN refused", "domains", list, "user", s.user.Address.String())
 		return smtp.NewReply(450, [3]int{4, 7, 1}, "ATRN request refused: nothing is kept for you here under these names"), nil
 	}
-	turn, err := s.claim(match)
+	atrn, err := s.claim(match)
 	switch {
-	case errors.Is(err, queue.ErrNothingKept):
+	case errors.Is(err, queue.ErrNoMail):
 		return smtp.NewReply(453, [3]int{4, 2, 0}, "You have no mail"), nil
 	case err != nil:
 		return smtp.NewReply(451, [3]int{4, 3, 2}, "Unable to process ATRN request now: that mail is being sent, try again later"), nil
 	}
-	s.log.Info("ATRN", "domains", list, "user", s.user.Address.String(), "messages", turn.Messages)
+	s.log.Info("ATRN accepted", "domains", list, "user", s.user.Address.String(), "messages", atrn.Messages)
 	client, _ := s.conn.Helo()
-	return smtp.NewReply(250, [3]int{2, 0, 0}, "OK now reversing the connection"), func(c net.Conn) { turn.Send(c, client) }
+	return smtp.NewReply(250, [3]int{2, 0, 0}, "OK now reversing the connection"), func(c net.Conn) { atrn.Send(c, client) }
 }
 
-func (s *session) claim(match func(*route.Route, addr.Domain) bool) (Turn, error) {
-	if s.srv.Turn == nil {
-		return Turn{}, queue.ErrBusy
+func (s *session) claim(match func(*route.Route, addr.Domain) bool) (ATRNSession, error) {
+	if s.srv.ClaimATRN == nil {
+		return ATRNSession{}, queue.ErrBusy
 	}
-	return s.srv.Turn(match)
+	return s.srv.ClaimATRN(match)
 }
 
 func parseDomains(list string) (domains []addr.Domain, err error) {
@@ -74,22 +76,23 @@ func parseDomains(list string) (domains []addr.Domain, err error) {
 	return domains, nil
 }
 
-// keptFor matches what is kept for the user: of some domains, or of all that are his. It is nil where one is not his, or
-// none is. A domain belongs to the route that it goes by, whatever other patterns fit it too.
-func (s *session) keptFor(domains []addr.Domain) func(r *route.Route, domain addr.Domain) bool {
+// heldFor returns a match for the held mail of the domains, or of all domains of the user if
+// domains is empty. It returns nil if one of them is not the user's, or if the user has none. A domain
+// belongs to the route that its mail takes, even if patterns of other routes match it too.
+func (s *session) heldFor(domains []addr.Domain) func(r *route.Route, domain addr.Domain) bool {
 	var table route.Table
-	his := make(map[string]bool)
+	own := make(map[string]bool)
 	for _, t := range s.cfg.Triggers {
 		table.Routes = append(table.Routes, route.Route{Name: t.Route, Domains: t.Domains})
 		if slices.Contains(t.Accounts, s.user.Address.Fold()) {
-			his[t.Route] = true
+			own[t.Route] = true
 		}
 	}
-	foreign := func(d addr.Domain) bool { return !his[table.For(d).Name] }
-	if len(his) == 0 || slices.ContainsFunc(domains, foreign) {
+	foreign := func(d addr.Domain) bool { return !own[table.For(d).Name] }
+	if len(own) == 0 || slices.ContainsFunc(domains, foreign) {
 		return nil
 	}
 	return func(r *route.Route, domain addr.Domain) bool {
-		return his[r.Name] && (len(domains) == 0 || slices.Contains(domains, domain))
+		return own[r.Name] && (len(domains) == 0 || slices.Contains(domains, domain))
 	}
 }

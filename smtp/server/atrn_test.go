@@ -11,15 +11,15 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// relay has mail to hand back. It says what it has in a word each, and hears no
-// more than the greeting and the answers.
+// relay has held mail for ATRN. It sends a line for each command, and reads only the greeting and
+// the answers.
 type relay struct {
-	waiting []string // "ROUTE DOMAIN NUMBER", or busy for the number; set before the first session
+	waiting []string // "ROUTE DOMAIN NUMBER", or "busy" as the number; set before the first session
 }
 
-// claim implements Turner.
-func (r *relay) claim(match func(*route.Route, addr.Domain) bool) (Turn, error) {
-	var turn Turn
+// claim is an ATRNClaimer.
+func (r *relay) claim(match func(*route.Route, addr.Domain) bool) (ATRNSession, error) {
+	var session ATRNSession
 	var domains []string
 	for _, line := range r.waiting {
 		var name, domain, count string
@@ -28,15 +28,15 @@ func (r *relay) claim(match func(*route.Route, addr.Domain) bool) (Turn, error) 
 			continue
 		}
 		if count == "busy" {
-			return Turn{}, queue.ErrBusy
+			return ATRNSession{}, queue.ErrBusy
 		}
-		turn.Messages++
+		session.Messages++
 		domains = append(domains, domain)
 	}
-	if turn.Messages == 0 {
-		return Turn{}, queue.ErrNothingKept
+	if session.Messages == 0 {
+		return ATRNSession{}, queue.ErrNoMail
 	}
-	turn.Send = func(c net.Conn, client string) {
+	session.Send = func(c net.Conn, client string) {
 		defer c.Close()
 		in := bufio.NewReader(c)
 		greeting, _ := in.ReadString('\n')
@@ -44,5 +44,5 @@ func (r *relay) claim(match func(*route.Route, addr.Domain) bool) (Turn, error) 
 		answer, _ := in.ReadString('\n')
 		fmt.Fprintf(c, "QUIT after %s", answer)
 	}
-	return turn, nil
+	return session, nil
 }

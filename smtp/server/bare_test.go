@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// bareLog is group commit at its plainest: those who come while a write is under way share the next one.
+// bareLog is the simplest group commit: writers that come during a write share the next one.
 type bareLog struct {
 	file *os.File
 	end  int64
@@ -90,7 +90,7 @@ func bareName(dir string, n int) string {
 	return filepath.Join(dir, strconv.Itoa(n%benchMailboxes), strconv.Itoa(n))
 }
 
-// store is the log, then the file.
+// store writes to the log, then to the file.
 func (l *bareLog) store(dir string, n int, message string) error {
 	if err := l.write(message); err != nil {
 		return err
@@ -142,7 +142,8 @@ func writeSynced(dir string, n int) error {
 	return d.Sync()
 }
 
-// benchDialogue is a server that knows one client: it reads what that sends and says what it expects.
+// benchDialogue is a server for one client: it reads what the client sends, and gives the expected
+// replies.
 func benchDialogue(b *testing.B, conns int) {
 	dir := bareMailboxes(b)
 	log := newBareLog(b, dir)
@@ -167,8 +168,8 @@ func benchDialogue(b *testing.B, conns int) {
 	measure(b, conns, func(conn, n int) { clients[conn].send(b, n) })
 }
 
-// answer knows MAIL, RCPT and DATA in that order. The number of the message is made up of the connection's
-// address and a count.
+// answer serves MAIL, RCPT and DATA in that order. The number of the message consists of the
+// connection's address and a count.
 func answer(c net.Conn, store func(n int, message string) error) {
 	defer c.Close()
 	r, w := bufio.NewReader(c), bufio.NewWriter(c)

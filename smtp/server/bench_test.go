@@ -15,17 +15,18 @@ import (
 	"pillarbox/smtp"
 )
 
-// benchMessage is 4 KB, the size of an ordinary mail without attachment.
+// benchMessage has 4 KB, as an ordinary mail without attachment.
 var benchMessage = "Subject: benchmark\r\n\r\n" + strings.Repeat(strings.Repeat("x", 76)+"\r\n", 52)
 
-// BenchmarkAccept is how many messages of 4 KB a second are taken, from MAIL to the 250 behind the message, which
-// means durable: one message each time, to one of 50 mailboxes. Beside the server stand
+// BenchmarkAccept measures how many messages of 4 KB per second the server accepts, from MAIL to the
+// 250 that means durable. Each goes to one of 50 mailboxes. For comparison:
 //
-//   - "dialogue": the least that can answer the same client over the same connections, which commits like "log";
-//   - "log": no network; a log with group commit, then the file without a sync of its own;
-//   - "file": no network; file, fsync, rename, fsync of the directory.
+//   - "dialogue" is the least that can answer the same client over the same connections. It commits
+//     like "log".
+//   - "log" has no network: a log with group commit, then the file without a sync of its own.
+//   - "file" has no network: file, fsync, rename, fsync of the directory.
 //
-// The server's aim is the rate of "dialogue", for that is what any server has to do.
+// The goal is the rate of "dialogue", because every server must do that much.
 func BenchmarkAccept(b *testing.B) {
 	for _, conns := range []int{1, 10, 50} {
 		b.Run(fmt.Sprintf("connections=%d/pillarbox", conns), func(b *testing.B) { benchAccept(b, conns) })
@@ -53,8 +54,8 @@ func benchAccept(b *testing.B, conns int) {
 	b.ReportMetric(float64(o.store.Flushes()-before)/float64(b.N), "flushes/msg")
 }
 
-// measure shares b.N messages among so many workers, and reports the rate and the CPU time of the whole process,
-// clients and kernel included.
+// measure divides b.N messages among the workers. It reports the rate, and the CPU time of the whole
+// process with clients and kernel.
 func measure(b *testing.B, workers int, work func(worker, n int)) {
 	before := cpuTime(b)
 	b.ResetTimer()
@@ -72,7 +73,7 @@ func cpuTime(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// share runs work n times on as many goroutines as there are workers.
+// share runs work n times, with a goroutine for each worker.
 func share(n, workers int, work func(worker, n int)) {
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -112,7 +113,7 @@ func (c *benchClient) send(b *testing.B, n int) {
 	c.say(b, benchMessage+".\r\n", "250 ")
 }
 
-// say sends text and reads lines until one begins with want.
+// say sends text and reads lines up to one that begins with want.
 func (c *benchClient) say(b *testing.B, text, want string) {
 	if _, err := c.Write([]byte(text)); err != nil {
 		b.Error(err)
@@ -130,8 +131,8 @@ func (c *benchClient) say(b *testing.B, text, want string) {
 	}
 }
 
-// BenchmarkIdle is what 1,000 connections that have greeted and wait cost, this
-// process's ends of both sides counted.
+// BenchmarkIdle measures the memory of 1,000 connections that have greeted and wait, with both ends
+// in this process.
 func BenchmarkIdle(b *testing.B) {
 	const conns = 1000
 	o := newOffice(b, smtp.MTA, func(c *Config) { c.Wire.CommandTimeout = 0 })
@@ -149,7 +150,7 @@ func BenchmarkIdle(b *testing.B) {
 	}
 }
 
-// inUse is the memory of heap and stacks that is in use.
+// inUse returns the memory of heap and stacks in use.
 func inUse() uint64 {
 	runtime.GC()
 	runtime.GC()

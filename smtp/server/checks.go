@@ -12,14 +12,15 @@ import (
 	"pillarbox/smtp/verify"
 )
 
-// checksSender reports whether the message is to be held against SPF, DKIM and DMARC: mail of strangers only.
+// checksSender reports whether the message is checked by SPF, DKIM and DMARC. Only mail of
+// strangers is.
 func (s *session) checksSender() bool {
 	return s.facts.Service == smtp.MTA && s.user.Address.IsZero() && s.facts.Device == nil &&
 		s.cfg.Verifier != nil && !s.cfg.Checks.Off()
 }
 
-// receiveChecked receives a message, verifies it, and writes it with what came of that on top. The whole message has to be
-// there before its first line can be written.
+// receiveChecked receives a message into a draft, verifies it, and writes it with the results on
+// top. The results depend on the whole message, so the first line cannot be written before.
 func (s *session) receiveChecked(in *mailstore.Incoming, fields []byte, head *header, body io.WriterTo) error {
 	draft := s.srv.Store.Create()
 	defer draft.Abort()
@@ -58,7 +59,7 @@ func (s *session) verify(draft *mailstore.Incoming, head *header) (verify.Result
 	}), nil
 }
 
-// authors are the addresses of the From fields, as far as they can be read.
+// authors returns the addresses in the From fields that can be parsed.
 func (h *header) authors() (all []addr.Address) {
 	for _, value := range h.from {
 		list, _ := parseAddresses(string(value))
@@ -67,10 +68,11 @@ func (h *header) authors() (all []addr.Address) {
 	return all
 }
 
-// refuseForged is the reply to a message that does not come from where it says, with a trace in the log.
+// refuseForged logs the refusal of a message that failed the checks, and returns the reply with its
+// trace id.
 func (s *session) refuseForged(r *smtp.Reply, results verify.Results) *smtp.Reply {
 	found := fmt.Sprintf("SPF %s, DMARC %s, %d signatures", results.SPF.Value, results.DMARC.Value, len(results.DKIM))
-	return s.note(policy.Decision{Verdict: policy.Refuse, Stage: "message", Reply: r, Steps: []policy.Step{
+	return s.logRefusal(policy.Decision{Verdict: policy.Refuse, Stage: "message", Reply: r, Steps: []policy.Step{
 		{Rule: "authenticity", Subject: s.env.From.String(), Outcome: found},
 	}}, r)
 }

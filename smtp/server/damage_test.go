@@ -9,8 +9,8 @@ import (
 	"pillarbox/smtp"
 )
 
-// TestDamagedDomain has a domain whose file is damaged beside a sound one. Only mail to and from the former is refused, and
-// for now.
+// TestDamagedDomain has a domain with a damaged file and a sound one. Only mail to and from the
+// damaged one is refused, with a temporary error.
 func TestDamagedDomain(t *testing.T) {
 	for name, text := range map[string]string{"an unknown member": `{"new": 1}`, "empty": "", "half": `{"aliases": {"a": "x@`} {
 		t.Run(name, func(t *testing.T) {

@@ -10,15 +10,15 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// Trigger is who may ask for the mail of a route that is kept for remote-triggered delivery.
+// Trigger sets which clients may ask for the ETRN-held mail of a route.
 type Trigger struct {
-	Route    string   // its name
-	Domains  []string // as route.Route has them
+	Route    string   // the name of the route
+	Domains  []string // patterns, as in route.Route
 	Hosts    policy.HostList
 	Accounts []addr.Address // folded
 }
 
-// allows reports whether a client may ask.
+// allows reports whether the client may ask.
 func (t *Trigger) allows(f *policy.Facts) bool {
 	if _, ok := t.Hosts.Match(f.Remote, f.Name); ok {
 		return true
@@ -26,15 +26,16 @@ func (t *Trigger) allows(f *policy.Facts) bool {
 	return !f.User.IsZero() && slices.Contains(t.Accounts, f.User.Address.Fold())
 }
 
-// covers reports whether the route has a domain.
+// covers reports whether the route has the domain.
 func (t *Trigger) covers(domain addr.Domain) bool {
 	table := route.Table{Routes: []route.Route{{Domains: t.Domains}}}
 	return table.For(domain) != &table.Default
 }
 
-// etrn answers ETRN (RFC 1985): the queue of a domain, of "@domain" with all below it, or of "#route" is sent on its way.
-func (s *session) etrn(node string) *smtp.Reply {
-	match, triggers := s.asked(node)
+// ETRN starts the delivery of ETRN-held mail (RFC 1985): of a domain, of "@domain" with its
+// subdomains, or of "#route".
+func (s *session) ETRN(node string) *smtp.Reply {
+	match, triggers := s.parseNode(node)
 	if match == nil {
 		return smtp.NewReply(501, [3]int{5, 5, 4}, "Syntax: ETRN domain, @domain or #queue")
 	}
@@ -47,18 +48,19 @@ func (s *session) etrn(node string) *smtp.Reply {
 	if s.srv.Queue == nil {
 		return smtp.NewReply(458, [3]int{4, 3, 2}, "Unable to queue messages for node %s", node)
 	}
-	count := s.srv.Queue.FlushHeld(func(d addr.Domain) bool {
+	count := s.srv.Queue.FlushETRN(func(d addr.Domain) bool {
 		return match(d) && slices.ContainsFunc(triggers, func(t Trigger) bool { return t.covers(d) })
 	})
-	s.log.Info("ETRN", "node", node, "user", s.user.Address.String(), "messages", count)
+	s.log.Info("ETRN accepted", "node", node, "user", s.user.Address.String(), "messages", count)
 	if count == 0 {
 		return smtp.NewReply(251, [3]int{2, 0, 0}, "OK, no messages waiting for node %s", node)
 	}
 	return smtp.NewReply(253, [3]int{2, 0, 0}, "OK, %d pending messages for node %s started", count, node)
 }
 
-// asked is what a node of ETRN stands for: domains, and the routes that have any of them. A nil match says that it is none.
-func (s *session) asked(node string) (match func(addr.Domain) bool, triggers []Trigger) {
+// parseNode returns the domains that a node of ETRN stands for, and the triggers of the routes that
+// have any of them. match is nil if the node is malformed.
+func (s *session) parseNode(node string) (match func(addr.Domain) bool, triggers []Trigger) {
 	if name, ok := strings.CutPrefix(node, "#"); ok {
 		for _, t := range s.cfg.Triggers {
 			if strings.EqualFold(t.Route, name) {
@@ -67,17 +69,17 @@ func (s *session) asked(node string) (match func(addr.Domain) bool, triggers []T
 		}
 		return func(addr.Domain) bool { return true }, triggers
 	}
-	name, below := strings.CutPrefix(node, "@")
+	name, subdomains := strings.CutPrefix(node, "@")
 	domain, err := addr.ParseDomain(name)
 	if err != nil || domain.IsLiteral() {
 		return nil, nil
 	}
 	match = func(d addr.Domain) bool {
-		return d == domain || below && strings.HasSuffix(string(d), "."+string(domain))
+		return d == domain || subdomains && strings.HasSuffix(string(d), "."+string(domain))
 	}
 	for _, t := range s.cfg.Triggers {
-		inside := func(pattern string) bool { return match(addr.Domain(strings.TrimPrefix(pattern, "*."))) }
-		if t.covers(domain) || below && slices.ContainsFunc(t.Domains, inside) {
+		hasPattern := func(pattern string) bool { return match(addr.Domain(strings.TrimPrefix(pattern, "*."))) }
+		if t.covers(domain) || subdomains && slices.ContainsFunc(t.Domains, hasPattern) {
 			triggers = append(triggers, t)
 		}
 	}

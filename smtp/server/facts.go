@@ -13,30 +13,29 @@ import (
 	"pillarbox/smtp/policy"
 )
 
-// Resolver asks DNS. *dns.Resolver is the one in use.
+// Resolver asks DNS. *dns.Resolver implements it.
 type Resolver interface {
 	Name(ctx context.Context, ip netip.Addr) (name string, state policy.NameState)
 	SenderDomain(ctx context.Context, domain addr.Domain) policy.DomainState
 	Listings(ctx context.Context, ip netip.Addr, zones []string) []policy.Listing
 }
 
-// Devices knows the machines that may send without a log-in. *devices.Registry
-// is the one in use.
+// Devices finds the machines that may send without a login. *devices.Registry implements it.
 type Devices interface {
 	Lookup(ip netip.Addr) (*policy.Device, bool)
 }
 
-// Gatherer collects the facts that decisions look at, for sessions and for
-// explanations alike. It asks DNS only where a rule needs the answer.
+// Gatherer collects the facts for decisions, both for sessions and for "admin explain". It asks DNS
+// only if a rule needs the answer.
 type Gatherer struct {
-	Dir     *directory.Directory
-	Devices Devices
-	Names   Resolver
-	Rules   *policy.Rules
-	Local   *policy.Device // the program on this machine that the client is; nil: it is none
+	Dir      *directory.Directory
+	Devices  Devices
+	Resolver Resolver
+	Rules    *policy.Rules
+	Local    *policy.Device // the client, if it is a program on this machine; otherwise nil
 }
 
-// Client adds what is known of a client by its address.
+// Client adds the facts that follow from the client's address.
 func (g *Gatherer) Client(ctx context.Context, f *policy.Facts) {
 	g.Device(f)
 	if g.Rules.NeedsName() {
@@ -44,7 +43,7 @@ func (g *Gatherer) Client(ctx context.Context, f *policy.Facts) {
 	}
 }
 
-// Device adds the device that the client's address belongs to now.
+// Device adds the device that has the client's address now.
 func (g *Gatherer) Device(f *policy.Facts) {
 	if f.Service == smtp.Local && g.Local != nil {
 		device := *g.Local
@@ -54,14 +53,14 @@ func (g *Gatherer) Device(f *policy.Facts) {
 	f.Device, _ = g.Devices.Lookup(f.Remote)
 }
 
-// name asks for the client's name.
+// name adds the client's name.
 func (g *Gatherer) name(ctx context.Context, f *policy.Facts) {
-	f.Name, f.NameState = g.Names.Name(ctx, f.Remote)
-	f.InternalName = f.NameState == policy.NameVerified && g.hostsParent(f.Name)
+	f.Name, f.NameState = g.Resolver.Name(ctx, f.Remote)
+	f.InternalName = f.NameState == policy.NameVerified && g.inHostedDomain(f.Name)
 }
 
-// hostsParent reports whether a host name is in a hosted domain.
-func (g *Gatherer) hostsParent(name string) bool {
+// inHostedDomain reports whether a host name is in a hosted domain.
+func (g *Gatherer) inHostedDomain(name string) bool {
 	for {
 		if hosted, _ := g.Dir.Hosts(addr.Domain(name)); hosted {
 			return true
@@ -73,8 +72,7 @@ func (g *Gatherer) hostsParent(name string) bool {
 	}
 }
 
-// errGone says that a user who has logged in has no mailbox any more, or a
-// locked one.
+// errGone reports that the mailbox of a user who has logged in has been removed or locked since.
 var errGone = errors.New("the user's mailbox is gone or locked")
 
 // User adds the rights of a user who has logged in.
@@ -89,14 +87,14 @@ func (g *Gatherer) User(f *policy.Facts, user addr.Address) error {
 	rights, err := g.Dir.RightsOf(box, def)
 	f.User = policy.User{
 		Address: box.Address, Own: rights.Own, Groups: rights.Groups,
-		Outside: rights.Outside, Right: whose(box.Account.Outside != nil, rights.Outside != def), Held: box.Account.Held,
+		Outside: rights.Outside, Right: rightOrigin(box.Account.Outside != nil, rights.Outside != def), Held: box.Account.Held,
 	}
 	return err
 }
 
-// whose says where a right comes from that is a mailbox's own, or that is not
-// the default; "" is the default.
-func whose(own, differs bool) string {
+// rightOrigin returns the file that sets a right, given whether the mailbox has one of its own and
+// whether it differs from the default; "" means that the default applies.
+func rightOrigin(own, differs bool) string {
 	switch {
 	case own:
 		return "account.json"
@@ -106,7 +104,7 @@ func whose(own, differs bool) string {
 	return ""
 }
 
-// Sender adds what is known of the reverse-path.
+// Sender adds the facts about the envelope sender.
 func (g *Gatherer) Sender(ctx context.Context, f *policy.Facts, from addr.Address) error {
 	f.From = from
 	var err error
@@ -117,12 +115,12 @@ func (g *Gatherer) Sender(ctx context.Context, f *policy.Facts, from addr.Addres
 		return err
 	}
 	if g.Rules.NeedsSenderDomain(f) {
-		f.SenderDomain = g.Names.SenderDomain(ctx, from.Domain)
+		f.SenderDomain = g.Resolver.SenderDomain(ctx, from.Domain)
 	}
 	return nil
 }
 
-// Header adds who the header says is responsible for the message.
+// Header adds the addresses that are responsible for the message, and their field.
 func (g *Gatherer) Header(f *policy.Facts, field string, senders []addr.Address, bad bool) error {
 	f.HeaderField, f.HeaderSender, f.HeaderBad, f.HeaderPlain = field, senders, bad, nil
 	for _, a := range senders {
@@ -135,12 +133,11 @@ func (g *Gatherer) Header(f *policy.Facts, field string, senders []addr.Address,
 	return nil
 }
 
-// Recipient adds what is known of a recipient, and returns where its mail goes:
-// from a stranger, not to mailboxes that take no mail from outside, by whatever
-// name they are reached.
+// Recipient adds the facts about a recipient, and returns its mailboxes and forwardings. A
+// mailbox that takes no mail from strangers is left out for a stranger, even if an alias or a
+// group leads to it.
 func (g *Gatherer) Recipient(ctx context.Context, f *policy.Facts, to addr.Address) (directory.Resolution, error) {
-	f.To, f.NoOutside, f.InboundRight, f.GroupAccept, f.GroupMember = to, false, "", "", false
-	f.GroupName, f.Forwards = addr.Address{}, false
+	f.Recipient = policy.Recipient{To: to}
 	res, err := g.Dir.Resolve(to)
 	if err != nil {
 		return res, err
@@ -150,7 +147,7 @@ func (g *Gatherer) Recipient(ctx context.Context, f *policy.Facts, to addr.Addre
 		g.name(ctx, f)
 	}
 	if g.Rules.NeedsDNSBL(f) {
-		f.Listed = g.Names.Listings(ctx, f.Remote, g.Rules.DNSBL.Zones())
+		f.Listed = g.Resolver.Listings(ctx, f.Remote, g.Rules.DNSBL.Zones())
 	}
 	if res.Kind != directory.Local {
 		return res, nil
@@ -162,8 +159,8 @@ func (g *Gatherer) Recipient(ctx context.Context, f *policy.Facts, to addr.Addre
 	return res, g.group(f, to)
 }
 
-// inbound adds whether mail from outside is taken, and leaves the mailboxes that
-// take none out of a stranger's message.
+// inbound adds the fact that the recipient takes no mail from strangers. For a stranger it removes
+// the mailboxes that take none.
 func (g *Gatherer) inbound(f *policy.Facts, res *directory.Resolution, box directory.Mailbox, plain bool) (err error) {
 	def := g.Rules.Outside.Receive.Value
 	var takes bool
@@ -195,8 +192,8 @@ func (g *Gatherer) inbound(f *policy.Facts, res *directory.Resolution, box direc
 	return nil
 }
 
-// plainMailbox is the recipient where it is the very address of a mailbox, which
-// most are: then no alias need be followed and no group looked for.
+// plainMailbox returns the mailbox if the recipient is its own address. Most recipients are, and
+// they need no look-up of aliases and groups.
 func plainMailbox(res directory.Resolution, to addr.Address) (directory.Mailbox, bool) {
 	if len(res.Mailboxes) == 1 && len(res.Forward) == 0 && res.Mailboxes[0].Address == to.Fold() {
 		return res.Mailboxes[0], true
@@ -204,7 +201,7 @@ func plainMailbox(res directory.Resolution, to addr.Address) (directory.Mailbox,
 	return directory.Mailbox{}, false
 }
 
-// group adds who may write to a recipient that is a group.
+// group adds the facts about a recipient that is a group.
 func (g *Gatherer) group(f *policy.Facts, to addr.Address) error {
 	name, group, err := g.Dir.GroupAt(to)
 	if errors.Is(err, directory.ErrNotFound) {

@@ -17,9 +17,9 @@ var (
 	acceptForm = regexp.MustCompile(`^250 2\.6\.0 .* queued as (P3_\d{26})$`)
 )
 
-// FuzzSession says anything at all to the server. Every line that comes back is
-// a reply of RFC 5321's form; every message that was accepted is in the mailbox
-// once, and nothing else is; and what is stored has only CRLF line ends.
+// FuzzSession sends arbitrary input to the server. Every line that comes back has the form of
+// RFC 5321. Every accepted message is in the mailbox once, and no other message is. What is stored
+// has only CRLF line ends.
 func FuzzSession(f *testing.F) {
 	const begin = "MAIL FROM:<a@b.example>\r\nRCPT TO:<anna@office.example>\r\nDATA\r\n"
 	for _, s := range []string{
@@ -73,7 +73,7 @@ func FuzzSession(f *testing.F) {
 	})
 }
 
-// converse says input, then nothing more, and returns all that is answered.
+// converse sends input, closes its side of the connection, and returns all replies.
 func (o *office) converse(t *testing.T, input string) string {
 	t.Helper()
 	c, err := net.Dial("tcp", o.addr)
@@ -87,7 +87,7 @@ func (o *office) converse(t *testing.T, input string) string {
 		c.(*net.TCPConn).CloseWrite()
 	}()
 	text, err := io.ReadAll(c)
-	if err != nil && !strings.Contains(err.Error(), "reset") { // the server left before it had read all
+	if err != nil && !strings.Contains(err.Error(), "reset") { // the server closed before it had read all
 		t.Fatalf("%q: %v", input, err)
 	}
 	return string(text)

@@ -16,29 +16,29 @@ import (
 	"pillarbox/smtp/policy"
 )
 
-// maxHeader bounds what is held in memory of a message.
+// maxHeader is the largest header in octets. The server holds no more of a message in memory.
 const maxHeader = 256 << 10
 
 var errHeaderTooLong = errors.New("header too long")
 
-// header is the top of a message as far as it had to be read: the header, its
-// empty line, and perhaps the beginning of the body.
+// header is the top of a message: the header, its empty line, and the first line of the body if
+// the empty line was missing.
 type header struct {
-	octets    []byte   // without any Return-Path field, ready to be written
-	date, mid bool     // the field is there
-	hops      int      // Received fields
-	from      [][]byte // the values of the From fields with all their lines
+	octets    []byte   // ready to be written; without Return-Path and MarkHeader
+	date, mid bool     // the header has Date, Message-ID
+	hops      int      // number of Received fields
+	from      [][]byte // the values of the From fields, with their folded lines
 	sender    [][]byte // the values of the Sender fields
 }
 
-// readHeader reads a message's header, and stops behind it. A message that has
-// none, or that runs from its header into its text without an empty line, is
-// given the empty line: otherwise fields added on top would swallow the text.
+// readHeader reads the header of a message, up to and with its empty line. If the message has no
+// header, or no empty line after it, readHeader adds the empty line: the body must not become part
+// of a field that the server adds on top.
 func readHeader(body lineReader, hold *headerHold) (header, error) {
 	var h header
 	dropping := false
-	marked := strings.ToLower(policy.MarkHeader) // ours to write, too
-	var folding *[]byte                          // the value that a folded line continues
+	marked := strings.ToLower(policy.MarkHeader)
+	var folding *[]byte // the value that a folded line continues
 	for {
 		line, err := readLine(body, maxHeader-len(h.octets))
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -63,20 +63,20 @@ func readHeader(body lineReader, hold *headerHold) (header, error) {
 			h.octets = append(append(h.octets, "\r\n"...), line...)
 			return h, nil
 		default:
-			// Return-Path is the final server's to write (RFC 5321 §4.4); one
-			// that a client sends is somebody's invention.
+			// Only the final server writes Return-Path (RFC 5321 §4.4), and only this server
+			// writes MarkHeader. A client could forge both.
 			if dropping = name == "return-path" || name == marked; dropping {
 				continue
 			}
-			folding = h.note(name, line)
+			folding = h.collect(name, line)
 		}
 		h.octets = append(h.octets, line...)
 	}
 }
 
-// note takes what is needed from a field, and returns where the value's folded
-// lines belong.
-func (h *header) note(name string, line []byte) *[]byte {
+// collect stores what the session needs of a field. It returns the value that folded lines continue,
+// or nil.
+func (h *header) collect(name string, line []byte) *[]byte {
 	_, value, _ := bytes.Cut(line, []byte(":"))
 	switch name {
 	case "date":
@@ -95,9 +95,9 @@ func (h *header) note(name string, line []byte) *[]byte {
 	return nil
 }
 
-// responsible is who the header says is responsible for the message: Sender, or
-// From where there is no Sender (RFC 5322 §3.6.2). bad is a field that cannot be
-// read or that is there twice: nobody can say which of two a mail program shows.
+// responsible returns the addresses in Sender, or in From if there is no Sender: they are
+// responsible for the message (RFC 5322 §3.6.2). bad means that the field cannot be parsed or
+// occurs twice. Mail programs differ in which of two fields they show.
 func (h *header) responsible() (field string, addresses []addr.Address, bad bool) {
 	field, values := "Sender", h.sender
 	if len(values) == 0 {
@@ -113,7 +113,8 @@ func (h *header) responsible() (field string, addresses []addr.Address, bad bool
 	return field, addresses, err != nil
 }
 
-// parseAddresses reads the addresses in the value of a field. Only they count: names in any character set will do.
+// parseAddresses reads the addresses in the value of a field. It accepts names in any character
+// set, because only the addresses count.
 func parseAddresses(value string) (all []addr.Address, err error) {
 	parser := mail.AddressParser{WordDecoder: &mime.WordDecoder{
 		CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil },
@@ -132,11 +133,11 @@ func parseAddresses(value string) (all []addr.Address, err error) {
 	return all, nil
 }
 
-// lineReader gives lines, long ones in parts. *wire.Body is the one in use.
+// lineReader returns lines, long ones in parts. *wire.Body implements it.
 type lineReader interface{ Line() ([]byte, error) }
 
-// readLine reads up to and with a CRLF. At the end of the message it returns
-// io.EOF. The result is valid until the next call.
+// readLine reads up to and with a CRLF. At the end of the message it returns io.EOF. The result is
+// valid until the next call.
 func readLine(r lineReader, limit int) ([]byte, error) {
 	var line []byte
 	for {
@@ -156,7 +157,7 @@ func readLine(r lineReader, limit int) ([]byte, error) {
 	}
 }
 
-// missing is what RFC 6409 §8 lets a submission server add.
+// missing returns the fields that a submission server adds (RFC 6409 §8).
 func (h header) missing(id, hostname string, now time.Time) []byte {
 	var b []byte
 	if !h.date {
@@ -168,9 +169,9 @@ func (h header) missing(id, hostname string, now time.Time) []byte {
 	return b
 }
 
-// traceHeader is Return-Path and Received (RFC 5321 §4.4). It names no software
-// version. The recipient is named only where there is one: otherwise blind
-// copies would show. name is what DNS said of the client, or "".
+// traceHeader returns Return-Path and Received (RFC 5321 §4.4). It names no software version. It
+// names the recipient only if there is one: more of them would show blind copies. name is the
+// result of clientName.
 func traceHeader(info smtp.SessionInfo, env *smtp.Envelope, hostname, id, name string, now time.Time) []byte {
 	b := []byte(smtp.ReturnPath(env.From))
 	b = fmt.Appendf(b, "Received: from %s (%s%s)\r\n", info.Helo, name, literal(info))
@@ -187,7 +188,7 @@ func traceHeader(info smtp.SessionInfo, env *smtp.Envelope, hostname, id, name s
 	return fmt.Appendf(b, "; %s\r\n", now.Format(smtp.DateLayout))
 }
 
-// literal is the client's address as RFC 5321 §4.1.3 writes it.
+// literal is the client's address as an address literal (RFC 5321 §4.1.3).
 func literal(info smtp.SessionInfo) string {
 	ip := info.Remote.Addr().Unmap()
 	if ip.Is6() {
@@ -196,7 +197,7 @@ func literal(info smtp.SessionInfo) string {
 	return "[" + ip.String() + "]"
 }
 
-// comment quotes what a comment may not hold bare (RFC 5322 §3.2.2).
+// comment quotes the characters that a comment must not hold unquoted (RFC 5322 §3.2.2).
 func comment(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `(`, `\(`, `)`, `\)`).Replace(s)
 }

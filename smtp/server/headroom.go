@@ -6,26 +6,26 @@ import (
 )
 
 const (
-	// headerOwn is what every session may hold of a header, in octets.
+	// headerOwn is how many octets of a header every session may hold.
 	headerOwn = 64 << 10
-	// headersInAll is what all sessions together may hold beyond that. Without a bound, a
+	// headersInAll is how many more all sessions together may hold. Without this limit, a
 	// thousand clients that never finish a header of 256 KiB would take all memory.
 	headersInAll = 32 << 20
-	headerStep   = 32 << 10 // is taken at a time
+	headerStep   = 32 << 10 // a session takes this much at a time
 )
 
 var errHeadroom = errors.New("too many large headers at the same time")
 
-// headroom is the memory that is left for large headers. The zero value is ready for use.
+// headroom counts the memory that large headers use. The zero value is ready for use.
 type headroom struct{ used atomic.Int64 }
 
-// headerHold is the part of the headroom that one message holds.
+// headerHold is the part of it that one message uses.
 type headerHold struct {
 	room *headroom
 	held int64
 }
 
-// cover makes sure that a header of so many octets may be held.
+// cover reserves memory for a header of size octets.
 func (h *headerHold) cover(size int) error {
 	for int64(size) > headerOwn+h.held {
 		if h.room.used.Add(headerStep) > headersInAll {
@@ -37,7 +37,7 @@ func (h *headerHold) cover(size int) error {
 	return nil
 }
 
-// release gives everything back.
+// release gives the memory back.
 func (h *headerHold) release() {
 	h.room.used.Add(-h.held)
 	h.held = 0

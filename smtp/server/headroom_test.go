@@ -11,7 +11,7 @@ import (
 	"pillarbox/smtp/delivery"
 )
 
-// Large headers share a bound; small ones are always taken, and what is released serves again.
+// Large headers share a limit; small ones are always accepted, and released memory can be used again.
 func TestHeadroom(t *testing.T) {
 	large := strings.Repeat("X: "+strings.Repeat("y", 900)+"\r\n", 250) + "\r\n"
 	small := strings.Repeat("X: y\r\n", 1000) + "\r\n"
@@ -45,8 +45,7 @@ func TestHeadroom(t *testing.T) {
 	}
 }
 
-// A header is held once: neither its lines nor what was read of it before is copied
-// and kept.
+// A header is in memory once: its lines are not kept as copies.
 func TestHeaderIsCompact(t *testing.T) {
 	line := "X: " + strings.Repeat("y", 900) + "\r\n"
 	text := strings.Repeat(line, 250)
@@ -72,7 +71,7 @@ func (l *lines) Line() ([]byte, error) {
 	return line, nil
 }
 
-// A group that is named again takes no memory again.
+// A second RCPT of the same group takes no further memory.
 func TestTargetsShareMailboxes(t *testing.T) {
 	group := func(n int) delivery.Target {
 		boxes := make([]directory.Mailbox, n)

@@ -10,15 +10,15 @@ import (
 	"pillarbox/smtp/policy"
 )
 
-// lookDevice makes it a fact that the device has used up its hour.
-func (s *session) lookDevice(f *policy.Facts) {
+// gatherDeviceUse adds the fact that the device has used up its limit for this hour.
+func (s *session) gatherDeviceUse(f *policy.Facts) {
 	if key, limit := deviceKey(f); limit > 0 {
 		f.Device.Over = s.srv.Rates.Used(key) >= limit
 	}
 }
 
-// takeDevice counts a recipient that was accepted from a device.
-func (s *session) takeDevice(f *policy.Facts) {
+// countDevice counts an accepted recipient of a device.
+func (s *session) countDevice(f *policy.Facts) {
 	if key, limit := deviceKey(f); limit > 0 {
 		s.srv.Rates.Take(key, 1, limit)
 	}
@@ -31,11 +31,11 @@ func deviceKey(f *policy.Facts) (key string, limit int) {
 	return "device " + f.Device.Name, f.Device.PerHour
 }
 
-// takeOutside counts a recipient elsewhere for the user. One who sends more than
-// an hour's share is held until an administrator releases him: it is what a
-// stolen password looks like. The postmaster is told once.
-func (s *session) takeOutside(f *policy.Facts) *smtp.Reply {
-	if !f.Elsewhere() || f.User.IsZero() || s.cfg.Rules.Outside.PerHour.Value == 0 {
+// countRemote counts a remote recipient of the user, and returns the refusal if the account has
+// used up its limit for this hour. The account is then held until an administrator releases it: a
+// stolen password looks like this. The postmaster gets one notice.
+func (s *session) countRemote(f *policy.Facts) *smtp.Reply {
+	if !f.LeavesServer() || f.User.IsZero() || s.cfg.Rules.Outside.PerHour.Value == 0 {
 		return nil
 	}
 	user := f.User.Address
@@ -54,43 +54,46 @@ func (s *session) takeOutside(f *policy.Facts) *smtp.Reply {
 	if !use.First {
 		return held
 	}
-	s.log.Warn("account held: too much mail to other servers", "user", user.String(), "in the last hour", use.Used, "limit", limit)
+	s.log.Warn("account held: too much mail to other servers", "user", user.String(), "recipients_in_hour", use.Used, "limit", limit)
 	if err := s.srv.Dir.UpdateAccount(user, func(a *directory.Account) error { a.Held = true; return nil }); err != nil {
 		s.log.Error("cannot hold an account", "user", user.String(), "error", err)
 	}
-	s.tellPostmaster(user)
+	s.notifyPostmaster(user)
 	return held
 }
 
-// released reports whether an administrator has released an account that was
-// held: it begins a new hour then.
+// released reports whether an administrator has released an account that was held. Its hour then
+// begins anew.
 func (s *session) released(user addr.Address) bool {
 	box, err := s.srv.Dir.Mailbox(user)
 	return err == nil && !box.Account.Held
 }
 
-// tellPostmaster puts a notice into the postmaster's mailbox, unless there were too many within the hour.
-func (s *session) tellPostmaster(user addr.Address) {
+// notifyPostmaster delivers a notice to the postmaster, unless there were too many within the hour.
+func (s *session) notifyPostmaster(user addr.Address) {
 	postmaster := addr.Address{Local: "postmaster", Domain: user.Domain}
 	res, err := s.srv.Dir.Resolve(postmaster)
 	if err != nil || len(res.Mailboxes) == 0 {
-		s.log.Error("cannot tell the postmaster", "about", user.String(), "error", err)
+		s.log.Error("cannot deliver the notice to the postmaster", "user", user.String(), "error", err)
 		return
 	}
 	var dirs []string
 	for _, box := range res.Mailboxes {
 		dirs = append(dirs, box.Dir)
 	}
-	if !s.srv.Dispatch.MayNotify(strings.Join(dirs, " ")) {
-		s.log.Info("notice not delivered: too many within the hour", "mailboxes", dirs, "suppressed", s.srv.Dispatch.SuppressNotice())
+	if !s.srv.Delivery.MayNotify(strings.Join(dirs, " ")) {
+		s.log.Info("notice not delivered: too many within the hour", "mailboxes", dirs,
+			"suppressed", s.srv.Delivery.SuppressNotice())
 		return
 	}
 	in := s.srv.Store.Create()
 	defer in.Abort()
-	fmt.Fprint(in, strings.ReplaceAll(fmt.Sprintf(heldNotice, s.cfg.Wire.Hostname, postmaster, user,
-		s.srv.now().Format(smtp.DateLayout), in.ID(), s.cfg.Wire.Hostname, user, s.cfg.Rules.Outside.PerHour.Value, s.remote.Addr(), user, user), "\n", "\r\n"))
+	host, date := s.cfg.Wire.Hostname, s.srv.now().Format(smtp.DateLayout)
+	text := fmt.Sprintf(heldNotice, host, postmaster, user, date, in.ID(), host,
+		user, s.cfg.Rules.Outside.PerHour.Value, s.remote.Addr(), user, user)
+	fmt.Fprint(in, strings.ReplaceAll(text, "\n", "\r\n"))
 	if _, err := in.Commit(dirs); err != nil {
-		s.log.Error("cannot tell the postmaster", "about", user.String(), "error", err)
+		s.log.Error("cannot deliver the notice to the postmaster", "user", user.String(), "error", err)
 	}
 }
 
@@ -102,12 +105,11 @@ Date: %s
 Message-ID: <%s@%s>
 Auto-Submitted: auto-generated
 
-The account %s has written to more than %d recipients on other servers within
-an hour, the last time from %s. Its mail to other servers is refused until you
-release it; mail inside the office goes on, and so does reading.
+The account %s has sent to more than %d recipients on other servers within an
+hour, most recently from %s. Its mail to other servers is refused until you
+release it. It can still read mail, and send to local recipients.
 
-It may be a newsletter. It may be that somebody else has the password: then
-change it first.
+The cause may be a newsletter. If the password may be stolen, change it first.
 
     pillarbox admin mailbox passwd %s
     pillarbox admin mailbox release %s

@@ -8,7 +8,7 @@ import (
 	"pillarbox/etc/lab/mailtest"
 )
 
-// textLines is a lineReader of a text.
+// textLines is a lineReader over a text.
 type textLines struct{ rest string }
 
 func (l *textLines) Line() ([]byte, error) {

@@ -10,8 +10,8 @@ import (
 	"pillarbox/smtp/policy"
 )
 
-// localListener takes connections of programs on this machine, over a unix socket. To the rest of the server they come from
-// the loopback address.
+// localListener accepts connections of programs on this machine over a unix socket. They appear to
+// come from 127.0.0.1.
 type localListener struct{ net.Listener }
 
 func (l localListener) Accept() (net.Conn, error) {
@@ -19,20 +19,20 @@ func (l localListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &localConn{Conn: c, program: peerUser(c)}, nil
+	return &localConn{Conn: c, user: peerUser(c)}, nil
 }
 
 // localConn is a connection of a program on this machine.
 type localConn struct {
 	net.Conn
-	program string // the user that it runs as
+	user string // the user that the program runs as
 }
 
 func (c *localConn) RemoteAddr() net.Addr {
 	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0))
 }
 
-// peerUser asks the system who is at the other end.
+// peerUser returns the user of the program at the other end.
 func peerUser(c net.Conn) string {
 	if outer, ok := c.(interface{ NetConn() net.Conn }); ok {
 		c = outer.NetConn()
@@ -58,12 +58,13 @@ func peerUser(c net.Conn) string {
 	return "uid " + uid
 }
 
-// localDevice is what a program on this machine may do: what a device may, under the name of its user.
+// localDevice treats a program on this machine as a device, with the rights in may and the name of
+// its user. It returns nil for other connections.
 func localDevice(c net.Conn, may policy.Device) *policy.Device {
 	local, ok := c.(*localConn)
 	if !ok {
 		return nil
 	}
-	may.Name = "this machine, user " + local.program
+	may.Name = "this machine, user " + local.user
 	return &may
 }

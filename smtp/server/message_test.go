@@ -34,7 +34,7 @@ func (o *office) send(t testing.TB, from, to, message string) error {
 	return transact(c, from, to, message)
 }
 
-// transact says a whole transaction at once and looks at the last reply.
+// transact sends a whole transaction at once and checks the last reply.
 func transact(c net.Conn, from, to, message string) error {
 	c.SetDeadline(time.Now().Add(10 * time.Second))
 	fmt.Fprintf(c, "EHLO pc.office.example\r\nMAIL FROM:<%s>\r\nRCPT TO:<%s>\r\nDATA\r\n%s.\r\nQUIT\r\n", from, to, message)
@@ -47,8 +47,8 @@ func transact(c net.Conn, from, to, message string) error {
 
 var volatile = regexp.MustCompile(`P3_\d{26}`)
 
-// What is stored: the trace header on top, a forged Return-Path gone, dots as
-// they were meant, nothing else touched.
+// The stored message has the trace header on top, no forged Return-Path, and its dots as the
+// client meant them. The rest is unchanged.
 func TestStoredMessage(t *testing.T) {
 	o := newOffice(t, smtp.MTA, nil)
 	o.mailbox(t, "anna", "")
@@ -94,9 +94,8 @@ func TestNormalisedMessage(t *testing.T) {
 	}
 }
 
-// A submitted message gets the Date and Message-ID that it lacks (RFC 6409 §8),
-// and its Received header shows TLS and the log-in. The client is the standard
-// library's.
+// A submitted message gets the Date and Message-ID that it lacks (RFC 6409 §8), and its Received
+// header shows TLS and the login. The client is the one of the standard library.
 func TestSubmittedMessage(t *testing.T) {
 	o := newOffice(t, smtp.Submission, nil)
 	o.mailbox(t, "anna", "secret")
@@ -137,7 +136,7 @@ func TestSubmittedMessage(t *testing.T) {
 	}
 }
 
-// A client that vanishes in the middle of a message leaves nothing.
+// A client that disconnects in the middle of a message leaves nothing behind.
 func TestDroppedMessage(t *testing.T) {
 	o := newOffice(t, smtp.MTA, nil)
 	o.mailbox(t, "anna", "")
@@ -154,8 +153,8 @@ func TestDroppedMessage(t *testing.T) {
 	}
 }
 
-// Whatever the disk refuses, and at whatever step: the client is told 4xx and
-// nothing is stored, or 250 and it is; and the next message goes through.
+// At whatever step the disk fails, the client gets a 4xx and no message is stored, or a 250 and the
+// message is. The next message succeeds.
 func TestDiskFails(t *testing.T) {
 	for _, failure := range []struct {
 		err  error
@@ -187,7 +186,7 @@ func TestDiskFails(t *testing.T) {
 	}
 }
 
-// A server that is told to stop before it serves a listener does not serve it.
+// A server that is shut down before it serves a listener does not serve it.
 func TestShutdownBeforeServe(t *testing.T) {
 	o := newOffice(t, smtp.MTA, nil)
 	o.server.Shutdown(t.Context())
@@ -203,8 +202,7 @@ func TestShutdownBeforeServe(t *testing.T) {
 	}
 }
 
-// An account that was held and that an administrator has released begins a new
-// hour.
+// An account that an administrator releases begins a new hour.
 func TestReleased(t *testing.T) {
 	o := newOffice(t, smtp.MTA, func(c *Config) {
 		c.Rules.Outside.PerHour.Value = 1
@@ -238,8 +236,8 @@ func TestReleased(t *testing.T) {
 	}
 }
 
-// TestHeldNoticesAreLimited: an account that is held, released and held again tells the postmaster as often as other
-// notices may, and no more.
+// TestHeldNoticesAreLimited: notices about an account that is held, released and held again have the
+// same limit as other notices to the postmaster.
 func TestHeldNoticesAreLimited(t *testing.T) {
 	o := newOffice(t, smtp.MTA, func(c *Config) {
 		c.Rules.Outside.PerHour.Value = 1
@@ -260,9 +258,8 @@ func TestHeldNoticesAreLimited(t *testing.T) {
 	}
 }
 
-// What reverse DNS says stands in Received where it is looked up, in the words
-// of the IIS service; and a client without a name sends nothing where one is
-// demanded.
+// If names are looked up, Received has the result, in the words of the IIS service. If a name is
+// demanded, a client without one cannot send.
 func TestReverseDNS(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -275,7 +272,7 @@ func TestReverseDNS(t *testing.T) {
 		{"", policy.NameFailed, "Received: from pc.office.example (RDNS failed [127.0.0.1])\r\n"},
 	}
 	for _, tt := range tests {
-		o := newOffice(t, smtp.MTA, func(c *Config) { c.ShowNames, c.Rules.Connections.ReverseDNS.Value = true, true })
+		o := newOffice(t, smtp.MTA, func(c *Config) { c.Rules.Connections.ReverseDNS.Value = true })
 		o.mailbox(t, "anna", "")
 		o.dns.set(tt.name, tt.state, "")
 		if err := o.send(t, "a@b.example", "anna@office.example", "\r\n"); err != nil {
@@ -287,8 +284,8 @@ func TestReverseDNS(t *testing.T) {
 	}
 }
 
-// DNS decides on senders where it is asked: a domain that is not there is
-// refused for good, a DNS that does not answer for now.
+// A sender domain that does not exist is refused with a permanent error. If DNS does not answer, the
+// error is temporary.
 func TestSenderDomain(t *testing.T) {
 	o := newOffice(t, smtp.MTA, func(c *Config) { c.Rules.Senders.VerifyDomain.Value = true })
 	o.mailbox(t, "anna", "")
@@ -338,8 +335,8 @@ func TestSessionsOfAnAccount(t *testing.T) {
 	}
 }
 
-// Domino's enforcement for external hosts: a host whose verified name is in a
-// domain of ours may relay. Nobody is asked for the name before it decides.
+// Domino's enforcement for external hosts: a host with a verified name in a hosted domain may
+// relay. Its name is looked up only when it decides.
 func TestEnforcementAsksWhereItDecides(t *testing.T) {
 	for state, want := range map[policy.NameState]string{
 		policy.NameVerified: "250 2.1.5", policy.NameUnverified: "550 5.7.1", policy.NameFailed: "550 5.7.1",
@@ -359,7 +356,8 @@ func TestEnforcementAsksWhereItDecides(t *testing.T) {
 	}
 }
 
-// TestWishesOfStrangers: a stranger's wish for reports is not heeded, nor passed on to the next server; only that for none.
+// TestWishesOfStrangers: DSN parameters of a stranger are ignored, and not passed to the next server,
+// except NOTIFY=NEVER.
 func TestWishesOfStrangers(t *testing.T) {
 	const envelope = "MAIL FROM:<victim@b.example> RET=FULL ENVID=x1\r\nRCPT TO:<away> NOTIFY=%s ORCPT=rfc822;x@y.example\r\nDATA\r\nSubject: x\r\n\r\nx\r\n.\r\nQUIT\r\n"
 	for _, test := range []struct {
@@ -381,7 +379,7 @@ func TestWishesOfStrangers(t *testing.T) {
 			t.Fatal(items)
 		}
 		it := items[0]
-		if got := fmt.Sprint(it.EnvID, " ", it.To[0].Notify, " ", it.To[0].ORcpt); got != test.want || it.Source.Standing != smtp.StandingStranger {
+		if got := fmt.Sprint(it.EnvID, " ", it.To[0].Notify, " ", it.To[0].ORcpt); got != test.want || it.Source.Standing != smtp.StandingNone {
 			t.Errorf("%+v: %q, standing %q", test, got, it.Source.Standing)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"pillarbox/etc/lab/dsntest"
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
 	"pillarbox/quota"
@@ -16,10 +17,10 @@ import (
 	"pillarbox/smtp/dsn"
 )
 
-// room is a Reserver for mailboxes some of which have little room.
+// room is a Reserver with little space for some mailboxes.
 type room struct {
 	mu   sync.Mutex
-	free map[string]int64 // by directory; a mailbox that is not in it takes everything
+	free map[string]int64 // by directory; a mailbox that is not in it has no limit
 }
 
 type overQuota struct{}
@@ -45,7 +46,7 @@ func (r *room) Reserve(dir string, bytes int64) (func(int64, int), error) {
 
 func (r *room) Release(string) func(int64, int) { return func(int64, int) {} }
 
-// ledger is the one in use, with a limit that nothing reaches.
+// ledger returns the real Reserver, with a limit that no test reaches.
 func (o *office) ledger() mailstore.Reserver {
 	return quota.NewLedger(quota.Options{
 		Limits: func(dir string) (box, domain quota.Limits, err error) {
@@ -59,8 +60,8 @@ func (o *office) ledger() mailstore.Reserver {
 	})
 }
 
-// TestOverQuota: who has room gets the message, who has none is refused, at RCPT if the client says how long it is or
-// nothing fits, else afterwards.
+// TestOverQuota: a mailbox with space gets the message. A full one is refused at RCPT, if the client
+// has declared the size or no message fits, otherwise after DATA.
 func TestOverQuota(t *testing.T) {
 	const (
 		full  = "552 5.2.2 The mailbox boss@office.example is full"
@@ -75,7 +76,7 @@ func TestOverQuota(t *testing.T) {
 		to      string
 		replies string // to each RCPT, then to the message
 		has     string
-		told    string // by setting even a stranger
+		told    string // senders that get a report; quota settings may include strangers
 	}{
 		{"SIZE tells at RCPT", 500, false, " SIZE=600", "anna boss carla", "250 " + full + " 250 " + taken, "anna carla", ""},
 		{"by setting, for now", 500, true, " SIZE=600", "anna boss carla", "250 " + later + " 250 " + taken, "anna carla", ""},
@@ -132,7 +133,7 @@ func TestOverQuota(t *testing.T) {
 	}
 }
 
-// told is what senders elsewhere hear, by the reports in the queue.
+// told returns what remote senders are told by the reports in the queue.
 func (o *office) told(t *testing.T) string {
 	t.Helper()
 	var all []string
@@ -141,14 +142,14 @@ func (o *office) told(t *testing.T) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		report, err := dsn.Parse(r)
+		report, err := dsntest.Parse(r)
 		r.Close()
 		if err != nil {
 			t.Fatal(err)
 		}
 		var about []string
 		for _, rcpt := range report.Recipients {
-			if rcpt.Action != dsn.Failed || rcpt.Status != [3]int{5, 2, 2} {
+			if rcpt.Action != string(dsn.Failed) || rcpt.Status != [3]int{5, 2, 2} {
 				t.Errorf("%+v", rcpt)
 			}
 			about = append(about, rcpt.Final)
@@ -158,7 +159,7 @@ func (o *office) told(t *testing.T) string {
 	return strings.Join(all, "\n")
 }
 
-// sendTo returns the replies to RCPT and to the message, those that say ok without their text.
+// sendTo returns the replies to RCPT and to the message; a 250 is without its text.
 func (o *office) sendTo(t *testing.T, size string, to []string) string {
 	t.Helper()
 	c, err := net.Dial("tcp", o.addr)

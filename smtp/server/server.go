@@ -1,20 +1,16 @@
-// Package server is the SMTP service: it answers the library's questions about
-// a session by asking policy, directory and store, and it writes down what came
-// of each message. Connections come through package wire, which does the
-// protocol's finer points.
+// Package server is the SMTP service. A session decides on each command with the facts that it
+// gathers and the rules of package policy, finds the recipients in the directory, and gives each
+// message to package delivery. Package wire speaks the protocol and calls the session.
 package server
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	gosmtp "github.com/emersion/go-smtp"
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
@@ -30,51 +26,49 @@ import (
 	"pillarbox/smtp/wire"
 )
 
-// Config is what a Server can be told anew while it runs; sessions keep the one
-// that they began with.
+// Config is what SetConfig may change while the server runs. A session keeps the Config that it
+// began with.
 type Config struct {
 	Wire  wire.Config
 	Rules *policy.Rules
 
-	DNSLimit  time.Duration // for the look-up of a sender's domain; 0: 30 s
-	ShowNames bool          // what reverse DNS said stands in Received
-
-	// Local is what programs on this machine may do, where its socket is served.
+	// Local is what programs on this machine may do over the unix socket.
 	Local policy.Device
-	// Triggers are who may ask for the mail of the routes that are kept for remote-triggered delivery.
+	// Triggers sets which clients may ask for ETRN-held mail, per route.
 	Triggers []Trigger
-	// Checks is what is made of SPF, DKIM and DMARC, which the Verifier finds out; nil: nobody does.
+	// Checks sets the consequences of SPF, DKIM and DMARC. A nil Verifier checks none of them.
 	Checks   verify.Settings
 	Verifier *verify.Verifier
 	// DSNForAll offers delivery reports to strangers too.
 	DSNForAll bool
 }
 
-// Authenticator leads log-ins. *auth.Authenticator is the one in use.
+// Authenticator runs logins. *auth.Authenticator implements it.
 type Authenticator interface {
 	Offers(auth.Client) []string
 	Begin(ctx context.Context, c auth.Client, mechanism string) (*auth.Exchange, error)
 }
 
-// Flusher sends mail on that is kept for remote-triggered delivery. *queue.Queue is the one in use.
+// Flusher starts the delivery of ETRN-held mail and returns the number of messages. *queue.Queue
+// implements it.
 type Flusher interface {
-	FlushHeld(match func(addr.Domain) bool) int
+	FlushETRN(match func(addr.Domain) bool) int
 }
 
-// Parts are what a Server works with. Journal, Queue and Turn may be nil.
+// Parts holds what a Server works with. Decisions, Queue and ClaimATRN may be nil.
 type Parts struct {
-	Dir      *directory.Directory
-	Store    *mailstore.Store
-	Auth     Authenticator
-	Names    Resolver
-	Devices  Devices
-	Rates    *rate.Limiter
-	Accounts *connlimit.Accounts // sessions of each user
-	Journal  *decisionlog.Journal
-	Log      *slog.Logger
-	Dispatch *delivery.Dispatcher
-	Queue    Flusher
-	Turn     Turner
+	Dir       *directory.Directory
+	Store     *mailstore.Store
+	Auth      Authenticator
+	Resolver  Resolver
+	Devices   Devices
+	Rates     *rate.Limiter
+	Accounts  *connlimit.Accounts // sessions of each user
+	Decisions *decisionlog.Log
+	Log       *slog.Logger
+	Delivery  *delivery.Dispatcher
+	Queue     Flusher
+	ClaimATRN ATRNClaimer
 }
 
 // Server serves SMTP on any number of listeners.
@@ -90,23 +84,23 @@ type Server struct {
 	wires     []wireConfig     // owner: mu
 	closing   bool             // owner: mu
 
-	holding sync.Mutex // one account is held, or found released, at a time
+	holding sync.Mutex // held while an account is counted, held or found released
 }
 
-// wireConfig is the configuration of one listener, to be replaced on reload.
+// wireConfig is the configuration of one listener, which a reload replaces.
 type wireConfig struct {
 	service smtp.Service
 	current *atomic.Pointer[wire.Config]
 }
 
-// New makes a Server. Nothing listens yet.
+// New returns a Server that does not listen yet.
 func New(cfg Config, parts Parts) *Server {
 	s := &Server{Parts: parts, now: time.Now}
 	s.SetConfig(cfg)
 	return s
 }
 
-// SetConfig takes effect for connections to come.
+// SetConfig changes the configuration of later connections.
 func (s *Server) SetConfig(cfg Config) {
 	cfg.Wire.DefaultDomain = s.defaultDomain
 	cfg.Wire.Log = s.Log
@@ -118,29 +112,21 @@ func (s *Server) SetConfig(cfg Config) {
 	}
 }
 
-// setWire gives a listener its configuration: the common one, with a look at
-// each client that knows which service it came to.
+// setWire gives a listener the common configuration with the parts that depend on its service.
 func (s *Server) setWire(w wireConfig) {
 	cfg := s.cfg.Load()
 	wireCfg := cfg.Wire
-	wireCfg.Admit = func(c *wire.Conn) *smtp.Reply { return s.admit(c, cfg, w.service) }
-	wireCfg.DSN = func(c *wire.Conn) bool { return c.Guest.(*session).offersDSN() }
-	if len(cfg.Triggers) > 0 {
-		wireCfg.ETRN = func(c *wire.Conn, node string) *smtp.Reply { return c.Guest.(*session).etrn(node) }
-	}
-	if w.service == smtp.ODMR {
-		wireCfg.ATRN = func(c *wire.Conn, domains string) (*smtp.Reply, func(net.Conn)) {
-			return c.Guest.(*session).atrn(domains)
-		}
-	}
+	wireCfg.Admit = func(c *wire.Conn) (wire.Session, *smtp.Reply) { return s.admit(c, cfg, w.service) }
+	wireCfg.ETRN = len(cfg.Triggers) > 0
+	wireCfg.ATRN = w.service == smtp.ODMR
 	if w.service == smtp.Local {
 		wireCfg.TLS = nil
 	}
 	w.current.Store(&wireCfg)
 }
 
-// defaultDomain is the domain of a local part that came without one. The
-// postmaster is reached also where no domain is the default (RFC 5321 §4.5.1).
+// defaultDomain returns the domain for a local part without one; "" means none. The postmaster
+// must be reachable without a default domain too (RFC 5321 §4.5.1).
 func (s *Server) defaultDomain(local string) addr.Domain {
 	domain := s.Dir.DefaultDomain()
 	if domain == "" && addr.IsPostmaster(local) {
@@ -151,8 +137,7 @@ func (s *Server) defaultDomain(local string) addr.Domain {
 	return domain
 }
 
-// Serve accepts connections from l until it is closed or Shutdown is called;
-// then it returns nil.
+// Serve serves connections from l until l is closed or Shutdown is called. Then it returns nil.
 func (s *Server) Serve(l net.Listener, service smtp.Service) error {
 	w := wireConfig{service, new(atomic.Pointer[wire.Config])}
 	if service == smtp.Local {
@@ -162,23 +147,11 @@ func (s *Server) Serve(l net.Listener, service smtp.Service) error {
 	if !s.addListener(wl, w) {
 		return l.Close()
 	}
-	lib := gosmtp.NewServer(gosmtp.BackendFunc(func(c *gosmtp.Conn) (gosmtp.Session, error) {
-		return c.Conn().(*wire.Conn).Guest.(*session), nil
-	}))
-	lib.MaxLineLength = 0 // wire has a limit for each kind of line
-	lib.AllowInsecureAuth = true
-	lib.EnableSMTPUTF8 = true
-	lib.EnableDSN = true
-	lib.ErrorLog = slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn)
-	err := lib.Serve(wl)
-	if errors.Is(err, net.ErrClosed) {
-		return nil
-	}
-	return err
+	return wl.Serve()
 }
 
-// addListener reports false when the server has been shut down already: it may
-// be told to stop before all its listeners are being served.
+// addListener returns false if the server has been shut down: that can happen before all its
+// listeners are served.
 func (s *Server) addListener(l *wire.Listener, w wireConfig) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -189,8 +162,8 @@ func (s *Server) addListener(l *wire.Listener, w wireConfig) bool {
 	return !s.closing
 }
 
-// Shutdown stops accepting, lets every session finish the command that it is
-// in, and returns when all have ended or ctx has.
+// Shutdown stops accepting and lets every session finish its command. It returns when all sessions
+// have ended; when ctx ends, it closes their connections.
 func (s *Server) Shutdown(ctx context.Context) {
 	s.mu.Lock()
 	s.closing = true
@@ -203,26 +176,24 @@ func (s *Server) Shutdown(ctx context.Context) {
 	wg.Wait()
 }
 
-// admit begins a session: it gathers what is known of the client and asks
-// whether it may talk to us at all.
-func (s *Server) admit(c *wire.Conn, cfg *Config, service smtp.Service) *smtp.Reply {
+// admit begins a session, or returns the reply that refuses the client.
+func (s *Server) admit(c *wire.Conn, cfg *Config, service smtp.Service) (wire.Session, *smtp.Reply) {
 	remote, _ := netip.ParseAddrPort(c.RemoteAddr().String())
 	remote = netip.AddrPortFrom(remote.Addr().Unmap().WithZone(""), remote.Port())
 	ss := &session{
 		srv: s, cfg: cfg, conn: c, remote: remote,
-		gather: Gatherer{Dir: s.Dir, Devices: s.Devices, Names: s.Names, Rules: cfg.Rules, Local: localDevice(c.Conn, cfg.Local)},
-		facts:  policy.Facts{Service: service, Remote: remote.Addr()},
+		gather: Gatherer{Dir: s.Dir, Devices: s.Devices, Resolver: s.Resolver, Rules: cfg.Rules, Local: localDevice(c.Conn, cfg.Local)},
+		facts:  policy.Facts{Client: policy.Client{Service: service, Remote: remote.Addr()}},
 		log:    s.Log.With("remote", remote, "service", service.String()),
 	}
 	if program, ok := c.Conn.(*localConn); ok {
-		ss.log = ss.log.With("program of", program.program)
+		ss.log = ss.log.With("program_user", program.user)
 	}
-	c.Guest = ss
 	ss.gather.Client(context.Background(), &ss.facts)
 	d := cfg.Rules.Connect(&ss.facts)
 	if d.Verdict == policy.Refuse {
-		return ss.note(d, d.Reply)
+		return nil, ss.logRefusal(d, d.Reply)
 	}
 	s.Log.Debug("connected", "remote", remote, "service", service.String())
-	return nil
+	return ss, nil
 }

@@ -51,7 +51,7 @@ type office struct {
 	relay   relay
 }
 
-// outbox is a queue that sends nothing.
+// outbox is a queue without deliveries.
 type outbox struct {
 	store *mailstore.Store
 
@@ -72,8 +72,8 @@ func (b *outbox) all() []*queue.Item {
 	return slices.Clone(b.items)
 }
 
-// FlushHeld finds one message for each of some domains.
-func (b *outbox) FlushHeld(match func(addr.Domain) bool) (count int) {
+// FlushETRN finds one message for each of three domains.
+func (b *outbox) FlushETRN(match func(addr.Domain) bool) (count int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, domain := range []addr.Domain{"branch.example", "sub.branch.example", "other.example"} {
@@ -105,7 +105,7 @@ func newOffice(t testing.TB, service smtp.Service, edit func(*Config)) *office {
 	t.Cleanup(func() { root.Close() })
 	o := &office{dns: &fakeDNS{}}
 	var disk durable.FS = root
-	if _, isTest := t.(*testing.T); isTest { // it notes every operation: too much for the others
+	if _, isTest := t.(*testing.T); isTest { // FailFS records every operation, which is too much for fuzzing and benchmarks
 		o.disk = mailtest.NewFailFS(root)
 		disk = o.disk
 	}
@@ -113,8 +113,8 @@ func newOffice(t testing.TB, service smtp.Service, edit func(*Config)) *office {
 	o.devices = devices.New(disk)
 	o.room.free = map[string]int64{}
 	var room mailstore.Reserver = &o.room
-	var past *decisionlog.Journal
-	if _, isTest := t.(*testing.T); !isTest { // the others want everything that a server does
+	var past *decisionlog.Log
+	if _, isTest := t.(*testing.T); !isTest { // fuzzing and benchmarks need all parts of a server
 		past, room = decisionlog.Open(disk), o.ledger()
 		t.Cleanup(past.Close)
 	}
@@ -146,8 +146,8 @@ func newOffice(t testing.TB, service smtp.Service, edit func(*Config)) *office {
 	})
 	o.desk.Queue = &o.outbox
 	o.server = New(o.cfg, Parts{
-		Journal: past, Dispatch: o.desk, Queue: &o.outbox, Turn: o.relay.claim,
-		Dir: o.dir, Store: o.store, Auth: auth.New(o.dir, auth.Options{Delay: time.Millisecond}), Names: o.dns, Devices: o.devices,
+		Decisions: past, Delivery: o.desk, Queue: &o.outbox, ClaimATRN: o.relay.claim,
+		Dir: o.dir, Store: o.store, Auth: auth.New(o.dir, auth.Options{Delay: time.Millisecond}), Resolver: o.dns, Devices: o.devices,
 		Rates: rate.New(100), Accounts: connlimit.NewAccounts(0, quiet), Log: quiet,
 	})
 	o.server.now = func() time.Time { return time.Date(2026, 11, 21, 9, 14, 0, 0, time.UTC) }
@@ -193,13 +193,13 @@ func address(t testing.TB, s string) addr.Address {
 	return a
 }
 
-// messages is everything in a user's mailbox.
+// messages returns every message in a user's mailbox.
 func (o *office) messages(t testing.TB, user string) []string {
 	t.Helper()
 	return o.read(t, user, false)
 }
 
-// read reads a whole mailbox, and empties it if it is told to.
+// read returns every message in a mailbox, and removes them if remove is set.
 func (o *office) read(t testing.TB, user string, remove bool) (all []string) {
 	t.Helper()
 	box, err := o.dir.Mailbox(address(t, user))
@@ -232,7 +232,7 @@ func (o *office) read(t testing.TB, user string, remove bool) (all []string) {
 	return all
 }
 
-// closedRules are the rules of a server that nobody has configured.
+// closedRules are the rules of a default configuration.
 func closedRules(t testing.TB) *policy.Rules {
 	on, off := policy.Setting[bool]{Value: true, Origin: "default"}, policy.Setting[bool]{Origin: "default"}
 	mta := policy.Site{Anonymous: on, OfferAuth: on, RequireAuth: off}
@@ -264,7 +264,7 @@ func hosts(t testing.TB, entries ...string) policy.HostList {
 	return l
 }
 
-// fakeDNS answers what a test wants.
+// fakeDNS gives the answers that a test has set.
 type fakeDNS struct {
 	mu     sync.Mutex
 	name   string             // owner: mu
@@ -280,7 +280,7 @@ func (d *fakeDNS) Name(context.Context, netip.Addr) (string, policy.NameState) {
 	return d.name, d.state
 }
 
-// asked is how often a client's name was asked for.
+// asked returns how often a client's name was looked up.
 func (d *fakeDNS) asked() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -306,13 +306,13 @@ func (d *fakeDNS) set(name string, state policy.NameState, domain policy.DomainS
 	d.name, d.state, d.domain = name, state, domain
 }
 
-// Options of a dialogue: %service smtp|submission|smtps|odmr; %kept ROUTE USER DOMAIN...; %waiting ROUTE DOMAIN busy|NUMBER; %plaintext NETWORK;
-// %mailbox USER [PASSWORD]; %lock USER; %sendas USER ADDRESS; %outside and
-// %inbound USER allow|deny; %accept GROUP inside|members; %device NAME NETWORK
-// [as=ADDRESS] [per=NUMBER]; %separator CHARACTER; %nolimit; %postmaster USER; %deny NETWORK; %perhour, %messages,
-// %session, %command NUMBER; %alias NAME TARGET; %group NAME
-// MEMBER...; %catchall TARGET; %forward USER TARGET; %notls; %normalise;
-// and, judged at the end, %stored USER NUMBER.
+// Options of a dialogue: %service smtp|submission|smtps|odmr; %kept ROUTE USER DOMAIN...; %waiting
+// ROUTE DOMAIN busy|NUMBER; %plaintext NETWORK; %mailbox USER [PASSWORD]; %lock USER; %sendas USER
+// ADDRESS; %outside and %inbound USER allow|deny; %accept GROUP inside|members; %device NAME
+// NETWORK [as=ADDRESS] [per=NUMBER]; %separator CHARACTER; %nolimit; %postmaster USER; %deny
+// NETWORK; %perhour, %messages, %session, %command NUMBER; %alias NAME TARGET; %group NAME
+// MEMBER...; %catchall TARGET; %forward USER TARGET; %notls; %normalise; and, checked at the end,
+// %stored USER NUMBER.
 func TestDialogues(t *testing.T) {
 	mailtest.RunDialogues(t, "testdata/*.dialog", func(t *testing.T, d *mailtest.Dialogue) mailtest.Peer {
 		services := map[string]smtp.Service{"odmr": smtp.ODMR, "smtp": smtp.MTA, "submission": smtp.Submission, "smtps": smtp.SMTPS}

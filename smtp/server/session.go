@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -32,7 +33,7 @@ import (
 	"pillarbox/tls/strength"
 )
 
-// session is one client's session. The library calls it from one goroutine.
+// session serves one client. It implements wire.Session.
 type session struct {
 	srv    *Server
 	cfg    *Config
@@ -41,16 +42,21 @@ type session struct {
 	gather Gatherer
 	log    *slog.Logger
 
-	facts   policy.Facts // of the connection; those of the transaction come and go
-	user    auth.Principal
-	env     smtp.Envelope
-	targets []delivery.Target // where the recipients' mail goes
-	vouched smtp.Standing     // what DNS says for the sender of a stranger's message
-	marked  string            // what a block list says of the client; "": nothing
-	logged  string            // the last line for the console of a message that went on
+	facts policy.Facts
+	user  auth.Principal
+	transaction
 }
 
-// current are the facts with what may change under way: TLS and the log-in.
+// transaction is the current message, except its facts.
+type transaction struct {
+	env     smtp.Envelope
+	targets []delivery.Target // where the mail for the recipients goes
+	vouched smtp.Standing     // what DNS vouches for the sender of a stranger's message
+	marked  string            // the value of the policy.MarkHeader field; "" means none
+	logged  string            // the latest Console line of an accepted recipient
+}
+
+// current returns the facts, with the present state of the connection.
 func (s *session) current() *policy.Facts {
 	s.facts.Helo, _ = s.conn.Helo()
 	if t := s.conn.TLS(); t != nil {
@@ -62,7 +68,7 @@ func (s *session) current() *policy.Facts {
 	return &s.facts
 }
 
-// info is what the Received header tells of the session.
+// info is what the Received header contains about the session.
 func (s *session) info() smtp.SessionInfo {
 	helo, extended := s.conn.Helo()
 	return smtp.SessionInfo{
@@ -72,10 +78,9 @@ func (s *session) info() smtp.SessionInfo {
 }
 
 // Mail begins a transaction (RFC 5321 §4.1.1.2).
-func (s *session) Mail(_ string, opts *gosmtp.MailOptions) error {
-	from := s.conn.Path()
+func (s *session) Mail(from addr.Address, opts *gosmtp.MailOptions) *smtp.Reply {
 	if limit := s.cfg.Wire.MaxMessageSize; limit > 0 && opts.Size > limit {
-		return s.refuse(smtp.NewReply(552, [3]int{5, 3, 4}, "Message size exceeds the limit of %d octets", limit), "from", from)
+		return s.refuse(replyTooLarge(limit), "from", from)
 	}
 	if !from.IsASCII() && !opts.UTF8 {
 		return s.refuse(replyNeedsUTF8(), "from", from)
@@ -85,19 +90,19 @@ func (s *session) Mail(_ string, opts *gosmtp.MailOptions) error {
 		return s.refuse(r, "from", from)
 	}
 	if r := s.decide(s.cfg.Rules.Mail(&s.facts)); r != nil {
-		return wireReply(r)
+		return r
 	}
 	s.env = smtp.Envelope{
 		From: s.cfg.Rules.SenderOf(&s.facts), Size: opts.Size, UTF8: opts.UTF8, Body8: opts.Body == gosmtp.Body8BitMIME,
 	}
-	if s.offersDSN() {
+	if s.OffersDSN() {
 		s.env.Ret, s.env.EnvID = string(opts.Return), opts.EnvelopeID
 	}
 	return nil
 }
 
-// gatherMail collects the facts for Mail. Devices and rights are asked for anew
-// with each message, so that an administrator's change counts at once.
+// gatherMail collects the facts for Mail. It asks for devices and rights anew with each message,
+// so that a change by an administrator counts at once.
 func (s *session) gatherMail(from addr.Address) *smtp.Reply {
 	f := s.current()
 	s.gather.Device(f)
@@ -114,7 +119,7 @@ func (s *session) gatherMail(from addr.Address) *smtp.Reply {
 	return nil
 }
 
-// gatherUser asks for the rights of who has logged in.
+// gatherUser collects the rights of the user who has logged in.
 func (s *session) gatherUser(f *policy.Facts) *smtp.Reply {
 	if err := s.gather.User(f, s.user.Address); errors.Is(err, errGone) {
 		return smtp.NewReply(535, [3]int{5, 7, 13}, "This mailbox is locked; ask your administrator")
@@ -124,17 +129,15 @@ func (s *session) gatherUser(f *policy.Facts) *smtp.Reply {
 	return nil
 }
 
+// dnsLimit is the time for the look-ups of one command.
 func (s *session) dnsLimit() time.Duration {
-	if s.cfg.DNSLimit > 0 {
-		return s.cfg.DNSLimit
-	}
-	return 30 * time.Second
+	return cmp.Or(s.cfg.Rules.Senders.VerifyTimeout, 30*time.Second)
 }
 
-// failed is the reply where something could not be looked up.
+// failed logs a look-up that failed, and returns the reply.
 func (s *session) failed(what string, err error) *smtp.Reply {
 	if errors.Is(err, directory.ErrDamaged) {
-		// The directory tells of it, once an hour: it would be an error a message otherwise.
+		// The directory logs this error once an hour. Here it would be logged for each message.
 		s.log.Debug("cannot look up "+what, "error", err)
 		return smtp.NewReply(451, [3]int{4, 3, 5}, "The settings for %s cannot be read, try again later; the administrator has to mend them", what)
 	}
@@ -145,27 +148,33 @@ func (s *session) failed(what string, err error) *smtp.Reply {
 	return smtp.NewReply(451, [3]int{4, 3, 0}, "Cannot look up %s now, try again later", what)
 }
 
-// replyUnusable is about an entry of a directory that no time will mend.
+// replyUnusable is the reply about a directory entry that an administrator must correct. It is
+// permanent, because a retry would fail too.
 func replyUnusable(what string) *smtp.Reply {
 	return smtp.NewReply(550, [3]int{5, 3, 5}, "%s%s cannot be used: its entry in the directory has to be changed; tell the postmaster",
 		strings.ToUpper(what[:1]), what[1:])
+}
+
+// replyTooLarge refuses a message by its declared or by its actual size.
+func replyTooLarge(limit int64) *smtp.Reply {
+	return smtp.NewReply(552, [3]int{5, 3, 4}, "Message size exceeds the limit of %d octets", limit)
 }
 
 func replyNeedsUTF8() *smtp.Reply {
 	return smtp.NewReply(553, [3]int{5, 6, 7}, "An address with other than ASCII letters needs SMTPUTF8")
 }
 
-// decide acts on a decision: a refusal gets a trace id, which the log has too,
-// with the facts and the steps. It returns what the client is told, or nil.
+// decide logs a refusal, and returns the reply with its trace id. It returns nil for an accept.
 func (s *session) decide(d policy.Decision) *smtp.Reply {
 	if d.Verdict == policy.Accept {
 		return nil
 	}
-	return s.note(d, d.Reply)
+	return s.logRefusal(d, d.Reply)
 }
 
-// note writes a refusal down and returns the reply with its trace id.
-func (s *session) note(d policy.Decision, reply *smtp.Reply) *smtp.Reply {
+// logRefusal logs a refusal with its facts and steps, and returns the reply with the trace id of
+// the log line.
+func (s *session) logRefusal(d policy.Decision, reply *smtp.Reply) *smtp.Reply {
 	trace := rand.Text()[:6]
 	if d.Console != "" {
 		s.log.Warn(d.Console)
@@ -174,7 +183,7 @@ func (s *session) note(d policy.Decision, reply *smtp.Reply) *smtp.Reply {
 	for i, step := range d.Steps {
 		steps[i] = step.String()
 	}
-	s.log.Info("refused", "trace", trace, "stage", d.Stage, "reply", reply.Error(), "user", s.user.Address.String(),
+	s.log.Info("refused", "trace_id", trace, "stage", d.Stage, "reply", reply.Error(), "user", s.user.Address.String(),
 		"from", s.facts.From.String(), "to", s.facts.To.String(), "helo", s.facts.Helo, "steps", steps)
 	s.record(trace, d)
 	traced := *reply
@@ -182,9 +191,9 @@ func (s *session) note(d policy.Decision, reply *smtp.Reply) *smtp.Reply {
 	return &traced
 }
 
-// record keeps the facts of a decision for later questions.
+// record adds a decision to the decision log.
 func (s *session) record(trace string, d policy.Decision) {
-	if s.srv.Journal == nil {
+	if s.srv.Decisions == nil {
 		return
 	}
 	facts := s.facts
@@ -196,13 +205,13 @@ func (s *session) record(trace string, d policy.Decision) {
 	if d.Reply != nil {
 		r.Reply = d.Reply.Error()
 	}
-	s.srv.Journal.Add(r)
+	s.srv.Decisions.Add(r)
 }
 
-// Rcpt resolves a recipient at once (RFC 5321 §3.3), so that no message to
-// nobody is ever taken and no report about it ever owed.
-func (s *session) Rcpt(_ string, opts *gosmtp.RcptOptions) error {
-	to := s.recipient()
+// Rcpt resolves a recipient at once (RFC 5321 §3.3): mail for an unknown recipient must be refused,
+// not accepted and bounced.
+func (s *session) Rcpt(to addr.Address, opts *gosmtp.RcptOptions) *smtp.Reply {
+	to = s.localPostmaster(to)
 	if !to.IsASCII() && !s.env.UTF8 {
 		return s.refuse(replyNeedsUTF8(), "to", to)
 	}
@@ -211,21 +220,21 @@ func (s *session) Rcpt(_ string, opts *gosmtp.RcptOptions) error {
 	defer cancel()
 	res, err := s.gather.Recipient(ctx, f, to)
 	if err != nil {
-		return wireReply(s.failed("the recipient", err))
+		return s.failed("the recipient", err)
 	}
-	s.lookDevice(f)
+	s.gatherDeviceUse(f)
 	d := s.cfg.Rules.Rcpt(f)
 	if r := s.decide(d); r != nil {
-		return wireReply(r)
+		return r
 	}
-	s.takeDevice(f)
+	s.countDevice(f)
 	s.record("", d)
-	if r := s.takeOutside(f); r != nil {
+	if r := s.countRemote(f); r != nil {
 		return s.refuse(r, "to", to)
 	}
-	s.mark(d)
+	s.recordMark(d)
 	target := delivery.NewTarget(s.newRecipient(to, opts), res)
-	if r := s.makeRoom(&target); r != nil {
+	if r := s.dropFull(&target); r != nil {
 		return s.refuse(r, "to", to)
 	}
 	shareBoxes(&target, s.targets)
@@ -234,8 +243,9 @@ func (s *session) Rcpt(_ string, opts *gosmtp.RcptOptions) error {
 	return nil
 }
 
-// mark notes what a decision says although it accepts.
-func (s *session) mark(d policy.Decision) {
+// recordMark keeps the mark of an accepted recipient for the header, and logs its Console line
+// once per message.
+func (s *session) recordMark(d policy.Decision) {
 	if d.Mark != "" {
 		s.marked = d.Mark
 	}
@@ -245,10 +255,9 @@ func (s *session) mark(d policy.Decision) {
 	}
 }
 
-// recipient is the RCPT's address. The postmaster of the server itself, by its
-// name or its number, is the office's.
-func (s *session) recipient() addr.Address {
-	to := s.conn.Path()
+// localPostmaster replaces the postmaster at the server's host name or IP address by the postmaster
+// of the default domain.
+func (s *session) localPostmaster(to addr.Address) addr.Address {
 	if addr.IsPostmaster(to.Local) && (to.Domain.IsLiteral() || string(to.Domain) == s.cfg.Wire.Hostname) {
 		if domain := s.srv.defaultDomain(to.Local); domain != "" {
 			to.Domain = domain
@@ -257,46 +266,46 @@ func (s *session) recipient() addr.Address {
 	return to
 }
 
-// ownFields is at least what this server adds on top of most messages.
+// ownFields is an estimate of the octets that this server adds on top of a message.
 const ownFields = 1 << 10
 
-// toCome is how much the message takes in a mailbox, as far as the client has said; 0: it has not.
-func (s *session) toCome() int64 {
+// expectedSize is the space that the message needs in a mailbox; 0 means that the client has not
+// declared its size.
+func (s *session) expectedSize() int64 {
 	if s.env.Size == 0 {
 		return 0
 	}
 	return s.env.Size + ownFields
 }
 
-// makeRoom leaves the mailboxes without room out of a target. A recipient for whom nothing is left is refused now, before
-// the body crosses the wire; a group with one full member gets its mail.
-func (s *session) makeRoom(t *delivery.Target) *smtp.Reply {
+// dropFull removes the full mailboxes from a target. If none is left, the recipient is refused
+// before its message is sent. A group with some full members still gets its mail.
+func (s *session) dropFull(t *delivery.Target) *smtp.Reply {
 	room := make([]directory.Mailbox, 0, len(t.Boxes))
 	for _, box := range t.Boxes {
-		if box.New { // it is made when the message has come
+		if box.New { // it is created when the message has come
 			room = append(room, box)
 			continue
 		}
-		switch err := s.srv.Store.Room(box.Dir, s.toCome()); {
+		switch err := s.srv.Store.Room(box.Dir, s.expectedSize()); {
 		case errors.Is(err, mailstore.ErrOverQuota):
 			t.Full = append(t.Full, box.Address)
 		case err != nil:
-			s.log.Error("cannot check the room in a mailbox", "mailbox", box.Address.String(), "error", err)
+			s.log.Error("cannot check the quota of a mailbox", "mailbox", box.Address.String(), "error", err)
 			return smtp.NewReply(451, [3]int{4, 3, 0}, "Cannot reach the mailbox %s now, try again later", box.Address)
 		default:
 			room = append(room, box)
 		}
 	}
-	if len(t.Full) > 0 && len(room)+len(t.Away) == 0 {
-		return s.srv.Dispatch.FullReply(t.Full)
+	if len(t.Full) > 0 && len(room)+len(t.Remote) == 0 {
+		return s.srv.Delivery.FullReply(t.Full)
 	}
 	t.Boxes = room
 	return nil
 }
 
-// shareBoxes lets a target hold the list of mailboxes that an earlier one of the message
-// holds already. Otherwise a hundred RCPTs of one large group, by whatever names, would
-// take much memory in each of many connections.
+// shareBoxes lets a target share an equal list of mailboxes with an earlier target of the message.
+// Otherwise a hundred RCPTs of a large group would take much memory on each connection.
 func shareBoxes(t *delivery.Target, earlier []delivery.Target) {
 	same := func(a, b directory.Mailbox) bool { return a.Dir == b.Dir && a.New == b.New }
 	for i := range earlier {
@@ -307,66 +316,68 @@ func shareBoxes(t *delivery.Target, earlier []delivery.Target) {
 	}
 }
 
-// newRecipient is a recipient with its wishes for reports. Of a client to which reports are not offered, only the wish for
-// none counts: the others are for programs that ask without looking, whose mail is taken all the same.
+// newRecipient returns a recipient with its DSN parameters. If reports are not offered to the
+// client, only NOTIFY=NEVER counts. The other parameters are ignored, not refused: some programs
+// send them without looking at EHLO.
 func (s *session) newRecipient(to addr.Address, opts *gosmtp.RcptOptions) smtp.Recipient {
-	r, heeded := smtp.Recipient{Address: to}, s.offersDSN()
-	if heeded {
+	r, offered := smtp.Recipient{Address: to}, s.OffersDSN()
+	if offered {
 		r.ORcptType, r.ORcpt = string(opts.OriginalRecipientType), opts.OriginalRecipient
 	}
 	for _, n := range opts.Notify {
-		if heeded || n == gosmtp.DSNNotifyNever {
+		if offered || n == gosmtp.DSNNotifyNever {
 			r.Notify = append(r.Notify, string(n))
 		}
 	}
 	return r
 }
 
-// Data takes the message (RFC 5321 §4.1.1.4). The 250 means: durable in the
-// mailbox of every recipient that has room, and there to be fetched, and in the
-// queue for those elsewhere.
-func (s *session) Data(io.Reader) error {
+// Data receives the message (RFC 5321 §4.1.1.4). After the 250 it is durable, and visible to POP3,
+// in the mailbox of every local recipient that is not full, and durable in the queue for remote
+// recipients.
+func (s *session) Data(body *wire.Body) *smtp.Reply {
 	in := s.srv.Store.Create()
 	defer in.Abort()
 	hold := headerHold{room: &s.srv.headroom}
 	defer hold.release()
-	head, err := s.receive(in, &hold)
+	head, err := s.receive(in, body, &hold)
 	if err != nil {
 		return s.dataError(err)
 	}
-	full, err := s.srv.Dispatch.Commit(in, &delivery.Parcel{Envelope: &s.env, Targets: s.targets, Source: s.source(), Header: head})
+	full, err := s.srv.Delivery.Commit(in, &delivery.Message{Envelope: &s.env, Targets: s.targets, Source: s.source(), Header: head})
 	if err != nil {
 		return s.dataError(err)
 	}
 	s.log.Info("message stored", "id", in.ID(), "from", s.env.From.String(), "to", recipients(s.env.To),
 		"size", in.Size(), "user", s.user.Address.String())
 	if len(full) == 0 {
-		return wireReply(smtp.NewReply(250, [3]int{2, 6, 0}, "Message accepted, queued as %s", in.ID()))
+		return smtp.NewReply(250, [3]int{2, 6, 0}, "Message accepted, queued as %s", in.ID())
 	}
 	s.log.Warn("mailboxes are full", "id", in.ID(), "from", s.env.From.String(), "mailboxes", addresses(full), "size", in.Size())
-	return wireReply(smtp.NewReply(250, [3]int{2, 6, 0}, "Message accepted, queued as %s, but not for %s: full", in.ID(), addresses(full)))
+	return smtp.NewReply(250, [3]int{2, 6, 0}, "Message accepted, queued as %s, but not for %s: full",
+		in.ID(), addresses(full))
 }
 
-// source is where the message comes from, for the queue.
+// source is the origin of the message, for the queue.
 func (s *session) source() queue.Source {
 	helo, _ := s.conn.Helo()
 	return queue.Source{
 		Service: s.facts.Service.String(), Remote: s.remote.Addr(), Helo: helo, User: s.user.Address,
-		Inside: !s.user.Address.IsZero() || s.facts.Device != nil, Standing: s.standing(),
+		Local: !s.user.Address.IsZero() || s.facts.Device != nil, Standing: s.standing(),
 	}
 }
 
-// standing is what vouches for the sender of the message.
+// standing is what vouches for the sender of the message: the session, or DNS for a stranger.
 func (s *session) standing() smtp.Standing {
 	own := s.cfg.Rules.Standing(&s.facts)
-	if own == smtp.StandingStranger && s.vouched != smtp.StandingUnknown {
+	if own == smtp.StandingNone && s.vouched != smtp.StandingUnknown {
 		return s.vouched
 	}
 	return own
 }
 
-// offersDSN reports whether the client may ask for delivery reports.
-func (s *session) offersDSN() bool { return s.cfg.DSNForAll || s.cfg.Rules.OffersDSN(s.current()) }
+// OffersDSN reports whether the client may ask for delivery reports (RFC 3461).
+func (s *session) OffersDSN() bool { return s.cfg.DSNForAll || s.cfg.Rules.OffersDSN(s.current()) }
 
 func addresses(all []addr.Address) string {
 	words := make([]string, len(all))
@@ -384,9 +395,8 @@ func recipients(to []smtp.Recipient) []string {
 	return all
 }
 
-// receive writes the message with the headers that a server adds, and returns its header.
-func (s *session) receive(in *mailstore.Incoming, hold *headerHold) (octets []byte, err error) {
-	body := s.conn.Body()
+// receive writes the message with the fields that a server adds, and returns its header.
+func (s *session) receive(in *mailstore.Incoming, body *wire.Body, hold *headerHold) (octets []byte, err error) {
 	head, err := readHeader(body, hold)
 	if err != nil {
 		return nil, err
@@ -402,7 +412,8 @@ func (s *session) receive(in *mailstore.Incoming, hold *headerHold) (octets []by
 		return nil, r
 	}
 	s.record("", d)
-	head.octets = verify.Strip(head.octets, s.cfg.Wire.Hostname) // what claims to be our own verdict (RFC 8601 §5)
+	// The client may have forged results in our name (RFC 8601 §5).
+	head.octets = verify.Strip(head.octets, s.cfg.Wire.Hostname)
 	fields := traceHeader(s.info(), &s.env, s.cfg.Wire.Hostname, in.ID(), s.clientName(), s.srv.now())
 	if f.Service.Submits() || !s.user.Address.IsZero() {
 		fields = append(fields, head.missing(in.ID(), s.cfg.Wire.Hostname, s.srv.now())...)
@@ -427,10 +438,10 @@ func writeAll(w io.Writer, fields, header []byte, body io.WriterTo) error {
 	return err
 }
 
-// clientName is what the Received header says of the client's name in DNS, with
-// a space behind it, where names are looked up.
+// clientName is the text about the client's name in DNS in the Received header, with a space after
+// it; "" if names are not looked up.
 func (s *session) clientName() string {
-	if !s.cfg.ShowNames {
+	if !s.cfg.Rules.Connections.ReverseDNS.Value {
 		return ""
 	}
 	switch s.facts.NameState {
@@ -442,22 +453,22 @@ func (s *session) clientName() string {
 	return "RDNS failed "
 }
 
-// dataError chooses what the client is told when a message was not taken.
-func (s *session) dataError(err error) error {
+// dataError logs why a message was not accepted, and returns the reply.
+func (s *session) dataError(err error) *smtp.Reply {
 	if r, ok := errors.AsType[*smtp.Reply](err); ok {
-		return wireReply(r) // a decision, and written down
+		return r // a decision, already logged
 	}
 	r := dataReply(err, &s.cfg.Wire)
 	level := slog.LevelInfo
 	if r.Temporary() && !lostClient(err) {
 		level = slog.LevelError
 	}
-	s.log.Log(context.Background(), level, "message not taken", "from", s.env.From.String(),
+	s.log.Log(context.Background(), level, "message not accepted", "from", s.env.From.String(),
 		"to", recipients(s.env.To), "reply", r.Error(), "error", err)
-	return wireReply(r)
+	return r
 }
 
-// lostClient says that it is the client that is gone, or was too slow: nothing is wrong here.
+// lostClient reports whether the client has gone or was too slow, which is no error of the server.
 func lostClient(err error) bool {
 	_, isNet := errors.AsType[*net.OpError](err)
 	return isNet || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
@@ -466,7 +477,7 @@ func lostClient(err error) bool {
 func dataReply(err error, cfg *wire.Config) *smtp.Reply {
 	switch {
 	case errors.Is(err, wire.ErrTooLarge):
-		return smtp.NewReply(552, [3]int{5, 3, 4}, "Message size exceeds the limit of %d octets", cfg.MaxMessageSize)
+		return replyTooLarge(cfg.MaxMessageSize)
 	case errors.Is(err, wire.ErrSession):
 		return smtp.NewReply(452, [3]int{4, 3, 4}, "Too much mail on this connection; open another")
 	case errors.Is(err, wire.ErrTextLine):
@@ -485,39 +496,28 @@ func dataReply(err error, cfg *wire.Config) *smtp.Reply {
 	return smtp.NewReply(451, [3]int{4, 3, 0}, "The message could not be stored, try again later")
 }
 
-// refuse logs a refusal that is no decision of the rules and gives it to the
-// library.
-func (s *session) refuse(r *smtp.Reply, role string, a addr.Address) error {
+// refuse logs a refusal that does not come from the rules, and returns it.
+func (s *session) refuse(r *smtp.Reply, role string, a addr.Address) *smtp.Reply {
 	s.log.Info("refused", role, a.String(), "user", s.user.Address.String(), "reply", r.Error())
-	return wireReply(r)
+	return r
 }
 
-// wireReply is the one place where our replies become the library's.
-func wireReply(r *smtp.Reply) error {
-	return &gosmtp.SMTPError{Code: r.Code, EnhancedCode: r.Enhanced, Message: r.Text}
-}
-
-// Reset forgets the transaction.
+// Reset ends the transaction.
 func (s *session) Reset() {
-	s.env, s.targets, s.vouched, s.marked, s.logged = smtp.Envelope{}, nil, smtp.StandingUnknown, "", ""
-	f := &s.facts
-	f.From, f.FromHosted, f.FromPlain, f.SenderDomain = addr.Address{}, false, addr.Address{}, ""
-	f.To, f.Kind, f.NoOutside, f.InboundRight, f.GroupAccept, f.GroupMember = addr.Address{}, "", false, "", "", false
-	f.GroupName, f.Forwards = addr.Address{}, false
-	f.Hops, f.HeaderField, f.HeaderSender, f.HeaderPlain, f.HeaderBad = 0, "", nil, nil, false
+	s.transaction = transaction{}
+	s.facts.Transaction = policy.Transaction{}
 }
 
-// Logout is the end of the connection. It runs under the library's lock.
-func (s *session) Logout() error {
+// Logout ends the session.
+func (s *session) Logout() {
 	if s.user.Dir != "" {
 		s.srv.Accounts.Leave(s.user.Dir)
 		s.user = auth.Principal{}
 	}
-	return nil
 }
 
-// AuthMechanisms is what EHLO offers: nothing where a password would cross the
-// wire in the clear against the rules.
+// AuthMechanisms returns the mechanisms that EHLO offers. There are none if the rules forbid a
+// password on this connection.
 func (s *session) AuthMechanisms() []string {
 	if s.cfg.Rules.LogIn(s.current()).Verdict == policy.Refuse {
 		return nil
@@ -525,19 +525,19 @@ func (s *session) AuthMechanisms() []string {
 	return s.srv.Auth.Offers(s.client())
 }
 
-// client is who wants to log in, as far as the connection tells.
+// client is what the authenticator knows of the connection.
 func (s *session) client() auth.Client {
 	return auth.Client{Remote: s.remote.Addr(), TLS: s.conn.TLS()}
 }
 
 // Auth begins an AUTH exchange (RFC 4954).
-func (s *session) Auth(mechanism string) (sasl.Server, error) {
+func (s *session) Auth(mechanism string) (sasl.Server, *smtp.Reply) {
 	if d := s.cfg.Rules.LogIn(s.current()); d.Verdict == policy.Refuse {
-		return nil, wireReply(d.Reply)
+		return nil, d.Reply
 	}
 	exchange, err := s.srv.Auth.Begin(context.Background(), s.client(), mechanism)
 	if err != nil {
-		return nil, wireReply(smtp.NewReply(504, [3]int{5, 5, 4}, "Mechanism not offered here; use %s", strings.Join(s.AuthMechanisms(), " or ")))
+		return nil, smtp.NewReply(504, [3]int{5, 5, 4}, "Mechanism not offered here; use %s", strings.Join(s.AuthMechanisms(), " or "))
 	}
 	advice := ""
 	if len(auth.Needs(mechanism)) > 0 && slices.Contains(s.srv.Auth.Offers(s.client()), auth.PLAIN) {
@@ -546,28 +546,27 @@ func (s *session) Auth(mechanism string) (sasl.Server, error) {
 	return &saslServer{exchange, s.enter, advice}, nil
 }
 
-// errTooManySessions says that an account has as many sessions as it may.
+// errTooManySessions reports that an account has as many sessions as it may.
 var errTooManySessions = errors.New("too many sessions of this account")
 
-// enter makes the session one of a user who has logged in.
+// enter makes the session that of a user who has logged in.
 func (s *session) enter(p auth.Principal) error {
 	if !s.srv.Accounts.Enter(p.Dir) {
 		return fmt.Errorf("%s: %w", p.Address, errTooManySessions)
 	}
 	if c, ok := s.conn.Conn.(interface{ LoggedIn() }); ok {
-		c.LoggedIn() // it has room of its own among all connections
+		c.LoggedIn() // connlimit then counts it among the trusted
 	}
 	s.user = p
 	s.facts.User = policy.User{Address: p.Address}
 	return nil
 }
 
-// saslServer turns an exchange's errors into replies, and its end into a session
-// of the user.
+// saslServer makes replies of the errors of an exchange, and logs the user in at its end.
 type saslServer struct {
 	*auth.Exchange
 	enter  func(auth.Principal) error
-	advice string // what the user can do, beside looking at name and password; "": nothing
+	advice string // what the user can do beside checking name and password; "" means nothing
 }
 
 func (s *saslServer) Next(response []byte) ([]byte, bool, error) {
@@ -580,7 +579,7 @@ func (s *saslServer) Next(response []byte) ([]byte, bool, error) {
 		if errors.Is(err, auth.ErrInvalid) && s.advice != "" {
 			reply.Text = "User name or password is wrong" + s.advice
 		}
-		err = wireReply(reply)
+		err = reply
 	}
 	return challenge, done, err
 }

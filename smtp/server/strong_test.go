@@ -12,7 +12,7 @@ import (
 	"pillarbox/smtp/policy"
 )
 
-// A site that demands 128 bits refuses mail and log-ins over 3DES.
+// A site that demands 128 bits refuses mail and logins over 3DES.
 func TestStrongCiphers(t *testing.T) {
 	for _, demanded := range []bool{false, true} {
 		o := newOffice(t, smtp.Submission, func(c *Config) {

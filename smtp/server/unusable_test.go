@@ -10,8 +10,8 @@ import (
 	"pillarbox/smtp/wire"
 )
 
-// What time will not mend is refused for good; all else that cannot be looked up may
-// be tried again.
+// An entry that an administrator must correct is refused with a permanent error. Other failed
+// look-ups get a temporary one.
 func TestFailedLookUp(t *testing.T) {
 	s := &session{log: slog.New(slog.DiscardHandler)}
 	bad := fmt.Errorf("group: %w: more than 1000 members", directory.ErrUnusable)

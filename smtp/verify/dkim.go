@@ -14,18 +14,18 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// Limits on what is verified. The work grows with the square of some of them;
-// honest mail is far below all.
+// Limits of verification. The work grows with the square of some of them. Legitimate mail stays far
+// below.
 const (
 	maxSignatures = 5
 	maxHeader     = 128 << 10 // octets
-	maxLines      = 4000      // of the header
-	maxSignature  = 8 << 10   // octets of one field
-	maxNamed      = 200       // fields that a signature names
-	maxBlank      = 64 << 10  // octets of white space without a break in the body
+	maxLines      = 4000      // lines of the header
+	maxSignature  = 8 << 10   // octets of one signature field
+	maxNamed      = 200       // fields that a signature may name
+	maxBlank      = 64 << 10  // octets of uninterrupted white space in the body
 )
 
-// checkSignatures verifies the first few signatures of a message.
+// checkSignatures verifies the first signatures of a message, at most maxSignatures.
 func checkSignatures(dns *lookups, message io.Reader) []DKIM {
 	in := bufio.NewReaderSize(message, 32<<10)
 	header, problem := readHeader(in)
@@ -36,9 +36,10 @@ func checkSignatures(dns *lookups, message io.Reader) []DKIM {
 		return nil
 	}
 	body := &guarded{ctx: dns.ctx, in: in}
-	found, err := dkim.VerifyWithOptions(io.MultiReader(bytes.NewReader(header), body), &dkim.VerifyOptions{
-		LookupTXT: dns.txt, MaxVerifications: maxSignatures,
-	})
+	found, err := dkim.VerifyWithOptions(io.MultiReader(bytes.NewReader(header), body),
+		&dkim.VerifyOptions{
+			LookupTXT: dns.txt, MaxVerifications: maxSignatures,
+		})
 	if len(found) == 0 && err != nil {
 		return []DKIM{*cmp.Or(body.problem, &DKIM{Value: PermError, Reason: "unreadable message"})}
 	}
@@ -70,15 +71,13 @@ func result(v *dkim.Verification, problem *DKIM) DKIM {
 	return r
 }
 
-// brief is the library's own text, without what comes from the message or from
-// our network.
+// brief returns the library's text without data from the message or from our network.
 func brief(err error) string {
 	text, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "dkim: "), ":")
 	return text
 }
 
-// readHeader takes the header off the front, with its empty line. It is nil when
-// there is no signature in it.
+// readHeader reads the header with its empty line. The result is nil if it contains no signature.
 func readHeader(in *bufio.Reader) (header []byte, problem *DKIM) {
 	for lines, start := 0, true; ; {
 		piece, err := in.ReadSlice('\n')
@@ -100,7 +99,7 @@ func readHeader(in *bufio.Reader) (header []byte, problem *DKIM) {
 	}
 }
 
-// checkHeader keeps from the verifier what would cost too much.
+// checkHeader rejects headers that would be too expensive to verify.
 func checkHeader(header []byte, complete bool) ([]byte, *DKIM) {
 	signed := false
 	for field := range fields(header) {
@@ -122,8 +121,8 @@ func checkHeader(header []byte, complete bool) ([]byte, *DKIM) {
 	return header, nil
 }
 
-// guarded is the body as the verifier may see it. Whatever goes wrong ends it,
-// and is remembered: the verifier leaves goroutines behind when reading fails.
+// guarded is the body as the verifier sees it. A problem ends the body and is recorded: the
+// verifier leaks goroutines if a read fails.
 type guarded struct {
 	ctx     context.Context
 	in      io.Reader
@@ -144,7 +143,8 @@ func (g *guarded) Read(b []byte) (int, error) {
 		if c != '\r' && c != '\n' && c != ' ' && c != '\t' {
 			g.blank = 0
 		} else if g.blank++; g.blank > maxBlank {
-			// The library keeps white space in memory, and copies it with each reading, until something follows.
+			// The library keeps white space in memory until other text follows, and copies it on
+			// each read.
 			g.problem = &DKIM{Value: Policy, Reason: "too much white space"}
 			return 0, io.EOF
 		}

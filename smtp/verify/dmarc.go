@@ -11,18 +11,18 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// maxAuthors is how many domains in From are looked at. Honest mail has one.
+// maxAuthors is the maximum number of From domains that are checked. Legitimate mail has one.
 const maxAuthors = 3
 
-// policy is what DNS says of one domain in From.
+// policy is the DMARC policy of one domain in From.
 type policy struct {
 	domain addr.Domain
 	record *dmarc.Record // nil: none
-	parent bool          // the record is that of the organizational domain
-	failed Value         // TempError or PermError where it could not be had; "" otherwise
+	parent bool          // the record belongs to the organizational domain
+	failed Value         // TempError or PermError if the lookup failed, otherwise ""
 }
 
-// findPolicies is RFC 7489 §6.6.3, for each domain in From.
+// findPolicies discovers the policy of each domain in From (RFC 7489 §6.6.3).
 func findPolicies(dns *lookups, from []addr.Address) []policy {
 	var found []policy
 	for _, a := range from {
@@ -60,7 +60,7 @@ func lookUp(dns *lookups, domain addr.Domain) (*dmarc.Record, error) {
 	return dmarc.LookupWithOptions(string(domain), &dmarc.LookupOptions{LookupTXT: dns.txt})
 }
 
-// organization is the domain that somebody registered (RFC 7489 §3.2).
+// organization returns the organizational domain, the one that was registered (RFC 7489 §3.2).
 func organization(domain addr.Domain) addr.Domain {
 	registered, err := publicsuffix.EffectiveTLDPlusOne(string(domain))
 	if err != nil {
@@ -69,12 +69,11 @@ func organization(domain addr.Domain) addr.Domain {
 	return addr.Domain(registered)
 }
 
-// judge is RFC 7489 §6.6.2. Of several domains in From, the one that fares worst
-// counts.
-func judge(policies []policy, spf SPF, signatures []DKIM) DMARC {
+// evaluate implements RFC 7489 §6.6.2. With several domains in From, the worst result counts.
+func evaluate(policies []policy, spf SPF, signatures []DKIM) DMARC {
 	worst := DMARC{Value: None, Disposition: "none"}
 	for i, p := range policies {
-		if d := p.judge(spf, signatures); i == 0 || worse(d, worst) {
+		if d := p.evaluate(spf, signatures); i == 0 || worse(d, worst) {
 			worst = d
 		}
 	}
@@ -90,7 +89,7 @@ func worse(a, b DMARC) bool {
 	return rank(a) > rank(b)
 }
 
-func (p policy) judge(spf SPF, signatures []DKIM) DMARC {
+func (p policy) evaluate(spf SPF, signatures []DKIM) DMARC {
 	d := DMARC{Value: None, Domain: p.domain, Disposition: "none"}
 	switch {
 	case p.failed != "":
@@ -99,7 +98,7 @@ func (p policy) judge(spf SPF, signatures []DKIM) DMARC {
 	case p.record == nil:
 		return d
 	}
-	d.Policy = p.asksFor()
+	d.Policy = p.requestedPolicy()
 	var unknown bool
 	if aligned(p.domain, spf.Domain, p.record.SPFAlignment) {
 		if spf.Value == Pass {
@@ -110,7 +109,7 @@ func (p policy) judge(spf SPF, signatures []DKIM) DMARC {
 	}
 	for _, s := range signatures {
 		if !aligned(p.domain, s.Domain, p.record.DKIMAlignment) {
-			// A reading that failed says nothing about any signature, not even whose they are.
+			// If reading the message failed, no signature is known, nor the domains that signed.
 			unknown = unknown || s.Domain == "" && s.Value == TempError
 			continue
 		}
@@ -128,10 +127,10 @@ func (p policy) judge(spf SPF, signatures []DKIM) DMARC {
 	return d
 }
 
-// asksFor is the policy for this domain. A percentage of 0 says that it is only
-// being tried, and asks for the next milder one; others are for those who count,
-// and the successor of RFC 7489 drops them.
-func (p policy) asksFor() string {
+// requestedPolicy returns the policy for this domain. With a percentage of 0 the domain is only
+// testing, and the next milder policy applies. Other percentages are ignored; the successor of RFC
+// 7489 drops them.
+func (p policy) requestedPolicy() string {
 	asked := p.record.Policy
 	if p.parent && p.record.SubdomainPolicy != "" {
 		asked = p.record.SubdomainPolicy
@@ -147,7 +146,7 @@ func (p policy) asksFor() string {
 	return string(asked)
 }
 
-// aligned is RFC 7489 §3.1.
+// aligned implements identifier alignment (RFC 7489 §3.1).
 func aligned(from, other addr.Domain, mode dmarc.AlignmentMode) bool {
 	switch {
 	case other == "" || other.IsLiteral():

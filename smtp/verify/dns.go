@@ -12,7 +12,7 @@ import (
 	"pillarbox/mailstore/caught"
 )
 
-// Resolver asks DNS. *net.Resolver is one.
+// Resolver makes DNS lookups. *net.Resolver implements it.
 type Resolver interface {
 	LookupTXT(ctx context.Context, name string) ([]string, error)
 	LookupMX(ctx context.Context, name string) ([]*net.MX, error)
@@ -20,37 +20,39 @@ type Resolver interface {
 	LookupAddr(ctx context.Context, addr string) ([]string, error)
 }
 
-// lookups are the questions of one Verify: counted, within its time, and with
-// errors that the libraries understand. It is a Resolver.
+// lookups makes the DNS queries of one Verify. It counts them, keeps them within the time limit,
+// and returns errors that the libraries understand. It implements Resolver.
 type lookups struct {
 	ctx      context.Context
-	log      *slog.Logger // may be nil
+	log      *slog.Logger // nil: no logging
 	resolver Resolver
-	silent   bool // nothing is to be asked
+	quiet    bool // make no queries
 
 	mu       sync.Mutex
-	left     int // questions that may be asked
+	left     int // remaining queries
 	answered int
 	failed   int
 }
 
 var (
-	errTooMany = errors.New("too many questions to DNS for one message")
-	errSilent  = errors.New("DNS did not answer lately")
+	errTooMany = errors.New("too many DNS queries for one message")
+	errQuiet   = errors.New("DNS did not answer recently")
 )
 
 func (v *Verifier) begin(ctx context.Context) *lookups {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return &lookups{ctx: ctx, resolver: v.resolver, left: v.queries, silent: time.Now().Before(v.quiet), log: v.log}
+	return &lookups{ctx: ctx, resolver: v.resolver, left: v.queries,
+		quiet: time.Now().Before(v.quiet), log: v.log}
 }
 
-// end remembers a DNS that does not answer. That nothing was answered is not
-// enough: a sender whose own servers are silent must not switch off what
-// protects from him. The root is what any DNS knows.
+// end records that DNS does not answer. Unanswered queries alone are not enough: a sender with
+// silent name servers must not be able to switch off the checks of its mail. The root zone must be
+// unreachable too, since every working resolver can answer for it.
 func (v *Verifier) end(l *lookups) {
 	l.mu.Lock()
-	suspect := !l.silent && l.answered == 0 && l.failed > 0 && !errors.Is(l.ctx.Err(), context.Canceled)
+	suspect := !l.quiet && l.answered == 0 && l.failed > 0 &&
+		!errors.Is(l.ctx.Err(), context.Canceled)
 	l.mu.Unlock()
 	if !suspect {
 		return
@@ -72,12 +74,12 @@ func (l *lookups) exhausted() bool {
 	return l.left < 0
 }
 
-// ask asks one question. The errors of net are made to say what they mean: only
-// "not found" is an answer, all else is temporary, a server that cannot be
-// reached, too, which net does not call so.
+// ask makes one query and corrects the errors of package net. Only "not found" is an answer. Every
+// other error is temporary, including an unreachable server, which net does not report as
+// temporary.
 func ask[T any](l *lookups, name string, question func(name string) ([]T, error)) ([]T, error) {
-	if l.silent {
-		return nil, temporary(name, errSilent)
+	if l.quiet {
+		return nil, temporary(name, errQuiet)
 	}
 	l.mu.Lock()
 	l.left--
@@ -87,11 +89,11 @@ func ask[T any](l *lookups, name string, question func(name string) ([]T, error)
 		return nil, errTooMany
 	}
 	var found []T
-	// The DKIM library asks in goroutines of its own, where a panic would end the server.
+	// The DKIM library makes lookups in goroutines of its own, where a panic would end the server.
 	err := caught.Do(func() (err error) { found, err = question(name); return err })
-	caught.Log(l.log, err, "the program goes wrong with an answer of DNS", "name", name)
+	caught.Log(l.log, err, "panic while handling a DNS answer", "name", name)
 	dnsErr, ok := errors.AsType[*net.DNSError](err)
-	// net reports records that it left out for their bad names as an error that names no server.
+	// If net drops records with invalid names, it reports an error without a server name.
 	bad := ok && dnsErr.Server == "" && !dnsErr.IsTimeout && !dnsErr.IsTemporary
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -111,21 +113,27 @@ func temporary(name string, err error) error {
 	return &net.DNSError{Err: err.Error(), Name: name, IsTemporary: true}
 }
 
-// absolute keeps the search list of the system out of it.
+// absolute prevents the use of the system's search list.
 func absolute(name string) string { return strings.TrimSuffix(name, ".") + "." }
 
-// The context of the libraries is that of l, or none.
+// The libraries pass the context of l, or none, so it is ignored here.
 
 func (l *lookups) LookupTXT(_ context.Context, name string) ([]string, error) {
-	return ask(l, absolute(name), func(name string) ([]string, error) { return l.resolver.LookupTXT(l.ctx, name) })
+	return ask(l, absolute(name), func(name string) ([]string, error) {
+		return l.resolver.LookupTXT(l.ctx, name)
+	})
 }
 
 func (l *lookups) LookupMX(_ context.Context, name string) ([]*net.MX, error) {
-	return ask(l, absolute(name), func(name string) ([]*net.MX, error) { return l.resolver.LookupMX(l.ctx, name) })
+	return ask(l, absolute(name), func(name string) ([]*net.MX, error) {
+		return l.resolver.LookupMX(l.ctx, name)
+	})
 }
 
 func (l *lookups) LookupIPAddr(_ context.Context, host string) ([]net.IPAddr, error) {
-	return ask(l, absolute(host), func(name string) ([]net.IPAddr, error) { return l.resolver.LookupIPAddr(l.ctx, name) })
+	return ask(l, absolute(host), func(name string) ([]net.IPAddr, error) {
+		return l.resolver.LookupIPAddr(l.ctx, name)
+	})
 }
 
 func (l *lookups) LookupAddr(_ context.Context, ip string) ([]string, error) {

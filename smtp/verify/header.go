@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Header is the Authentication-Results field (RFC 8601) with its CRLF, for the
-// top of the message. authserv is the name of this server.
+// Header returns the Authentication-Results field (RFC 8601) with its CRLF, to be prepended to the
+// message. authserv is the name of this server.
 func (r Results) Header(authserv string) []byte {
 	var b bytes.Buffer
 	b.WriteString("Authentication-Results: " + value(authserv))
@@ -26,7 +26,8 @@ func (r Results) Header(authserv string) []byte {
 		item("spf", r.Helo.Value, "smtp.helo", r.Helo.Address)
 	}
 	for _, d := range r.DKIM {
-		item("dkim", d.Value, "reason", d.Reason, "header.d", string(d.Domain), "header.i", d.Identifier)
+		item("dkim", d.Value, "reason", d.Reason, "header.d", string(d.Domain),
+			"header.i", d.Identifier)
 	}
 	if len(r.DKIM) == 0 {
 		item("dkim", None)
@@ -42,8 +43,8 @@ func (r Results) Header(authserv string) []byte {
 	return b.Bytes()
 }
 
-// value is a token, an address or domain, or a quoted string (RFC 8601 §2.2).
-// What would break the line or the ASCII is gone.
+// value returns s as a token, an address or domain, or a quoted string (RFC 8601 §2.2). It drops
+// characters that would break the line or are not ASCII.
 func value(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
@@ -61,9 +62,9 @@ func value(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
 }
 
-// Forged reports whether a header field that came from outside, with its name,
-// is an Authentication-Results field that claims to be ours, or one of which
-// that cannot be told. Such a field must not reach a mailbox (RFC 8601 §5).
+// Forged reports whether a header field of an incoming message is an Authentication-Results field
+// that claims to be ours, or one with an unreadable server name. field includes its name. Such a
+// field must not reach a mailbox (RFC 8601 §5).
 func Forged(field []byte, authserv string) bool {
 	name, rest, ok := bytes.Cut(field, []byte(":"))
 	if !ok || !strings.EqualFold(strings.TrimSpace(string(name)), "Authentication-Results") {
@@ -73,8 +74,7 @@ func Forged(field []byte, authserv string) bool {
 	return !ok || strings.EqualFold(strings.TrimSuffix(id, "."), strings.TrimSuffix(authserv, "."))
 }
 
-// Strip gives a header without its forged fields. It is the same slice when
-// there are none.
+// Strip returns a header without its forged fields. If there are none, it returns the same slice.
 func Strip(header []byte, authserv string) []byte {
 	forged := false
 	var kept []byte
@@ -91,7 +91,7 @@ func Strip(header []byte, authserv string) []byte {
 	return kept
 }
 
-// fields gives each field with its name, its folding and its end.
+// fields yields each field with its name, folding and line end.
 func fields(header []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		for len(header) > 0 {
@@ -115,8 +115,7 @@ func fields(header []byte) iter.Seq[[]byte] {
 	}
 }
 
-// firstValue reads a token or quoted string, with comments and folding before it
-// (RFC 5322 §3.2.2).
+// firstValue reads a token or quoted string, after comments and folding (RFC 5322 §3.2.2).
 func firstValue(s string) (text string, ok bool) {
 	s, ok = skipComments(s)
 	if !ok || s == "" {
@@ -127,7 +126,7 @@ func firstValue(s string) (text string, ok bool) {
 		if end < 0 {
 			end = len(s)
 		}
-		// "mx"".example" is one word to some readers.
+		// Some readers take "mx"".example" as one word.
 		return s[:end], end > 0 && (end == len(s) || s[end] != '"')
 	}
 	var b strings.Builder

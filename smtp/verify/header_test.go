@@ -30,7 +30,7 @@ func TestHeader(t *testing.T) {
 	}
 }
 
-// Another reader finds the same, whatever strangers wrote.
+// Another parser gets the same results from every header.
 func TestHeaderInjection(t *testing.T) {
 	for _, evil := range []string{"x\r\nBcc: y", "x; dmarc=pass", `a" b\`, "a (comment", "x y", "ä", "a@b@c", strings.Repeat("x", 5000), "a\x00"} {
 		r := Results{
@@ -91,7 +91,7 @@ func TestStrip(t *testing.T) {
 	}
 }
 
-// What another reader takes for ours does not get through.
+// No field that another parser takes for ours passes Strip.
 func FuzzForged(f *testing.F) {
 	f.Add("Authentication-Results: mx.example; spf=pass")
 	f.Add("Authentication-Results:\r\n (x) \"mx.example\" 1; spf=pass")

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Silence has an end, and is not waited for again at once.
+// Verify does not wait for a silent DNS for ever, nor again at once.
 func TestSilentDNS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int32
@@ -33,8 +33,7 @@ func TestSilentDNS(t *testing.T) {
 	})
 }
 
-// A sender whose own servers are silent does not keep others from being
-// verified.
+// A sender with silent name servers does not prevent the verification of other mail.
 func TestSilentSender(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := New(Options{Resolver: fake(func(ctx context.Context, name string) ([]string, error) {
@@ -54,7 +53,7 @@ func TestSilentSender(t *testing.T) {
 	})
 }
 
-// Who goes away says nothing about DNS.
+// A cancelled lookup says nothing about DNS.
 func TestCanceled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := New(Options{Resolver: fake(func(ctx context.Context, _ string) ([]string, error) {

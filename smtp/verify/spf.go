@@ -9,21 +9,22 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// checkFrom is RFC 7208 §2.4.
+// checkFrom checks the MAIL FROM identity (RFC 7208 §2.4).
 func checkFrom(dns *lookups, f Facts) SPF {
-	result := SPF{Value: None, Identity: "mailfrom", Address: f.From.String(), Domain: f.From.Domain}
+	result := SPF{Value: None, Identity: "mailfrom", Address: f.From.String(),
+		Domain: f.From.Domain}
 	if !f.From.IsASCII() {
-		result.Address = string(f.From.Domain) // what stands in a header is for all
+		result.Address = string(f.From.Domain) // Authentication-Results must be ASCII
 	}
 	if f.From.Domain.IsLiteral() {
 		return result
 	}
-	result.Value = dns.spf(f, harmless(f.From.Local)+"@"+string(f.From.Domain))
+	result.Value = dns.spf(f, plainLocal(f.From.Local)+"@"+string(f.From.Domain))
 	return result
 }
 
-// checkHelo is RFC 7208 §2.3. Names that cannot have a record are not asked for:
-// many a client in an office says its short name.
+// checkHelo checks the HELO identity (RFC 7208 §2.3). It skips names that cannot have a record:
+// many office clients send a short name.
 func checkHelo(dns *lookups, f Facts) SPF {
 	result := SPF{Value: None, Identity: "helo"}
 	domain, err := addr.ParseDomain(f.Helo)
@@ -38,9 +39,9 @@ func checkHelo(dns *lookups, f Facts) SPF {
 	return result
 }
 
-// harmless keeps a quoted local part with an @ from being taken for more: the
-// local part matters only where a record has it in a macro.
-func harmless(local string) string {
+// plainLocal replaces the characters that a library could misread, such as @ in a quoted local
+// part. The local part matters only if a record uses it in a macro.
+func plainLocal(local string) string {
 	return strings.Map(func(r rune) rune {
 		if r <= ' ' || r >= 0x7f || r == '@' {
 			return '_'
@@ -58,7 +59,8 @@ func (l *lookups) spf(f Facts, sender string) Value {
 	if d, err := addr.ParseDomain(f.Helo); err == nil {
 		helo = string(d)
 	}
-	result, _ := spf.CheckHostWithSender(net.IP(ip.AsSlice()), helo, sender, spf.WithContext(l.ctx), spf.WithResolver(l))
+	result, _ := spf.CheckHostWithSender(net.IP(ip.AsSlice()), helo, sender,
+		spf.WithContext(l.ctx), spf.WithResolver(l))
 	switch value := Value(result); value {
 	case None, Neutral, Pass, Fail, SoftFail, TempError, PermError:
 		if value != Pass && l.exhausted() {

@@ -8,8 +8,9 @@ import (
 	"pillarbox/smtp"
 )
 
-// Standing is what the results say for a reverse-path. DMARC vouches for the domain in From, which need not be that of the
-// reverse-path: a client that signs with its own domain could name any victim there.
+// Standing returns what the results prove about a reverse-path. DMARC vouches for the domain in
+// From, which may differ from that of the reverse-path: a client that signs with its own domain
+// could name any victim there.
 func (r Results) Standing(from addr.Address) smtp.Standing {
 	switch {
 	case from.IsZero():
@@ -18,13 +19,15 @@ func (r Results) Standing(from addr.Address) smtp.Standing {
 	case r.DMARC.Value == Pass && organization(r.DMARC.Domain) == organization(from.Domain):
 		return smtp.StandingDMARC
 	}
-	return smtp.StandingStranger
+	return smtp.StandingNone
 }
 
-// Standing asks DNS what vouches for a reverse-path, when the message itself is not at hand: SPF alone can.
-func (v *Verifier) Standing(ctx context.Context, client netip.Addr, helo string, from addr.Address) smtp.Standing {
+// Standing looks up what vouches for a reverse-path when the message is not available. Only SPF
+// can.
+func (v *Verifier) Standing(ctx context.Context, client netip.Addr, helo string,
+	from addr.Address) smtp.Standing {
 	if !client.IsValid() || from.IsZero() || from.Domain.IsLiteral() {
-		return smtp.StandingStranger
+		return smtp.StandingNone
 	}
 	return v.Verify(ctx, Facts{IP: client, Helo: helo, From: from}).Standing(from)
 }

@@ -1,7 +1,10 @@
-// Package verify finds out whether a message comes from where it says: SPF (RFC
-// 7208), DKIM (RFC 6376) and DMARC (RFC 7489). What cannot be found out because
-// DNS does not answer is a temperror, and never a reason to refuse. It needs DNS
-// and is not for mail within the house.
+// Package verify checks whether a message comes from the domains it names: SPF (RFC 7208), DKIM
+// (RFC 6376) and DMARC (RFC 7489).
+//
+// Verifier.Verify returns Results. Decide turns them into a refusal or nil, and Results.Header into
+// an Authentication-Results field. The SMTP server calls them for mail from other servers; local
+// mail needs no DNS and must not pass through here. If DNS does not answer, the result is
+// temperror, which is never a reason to refuse.
 package verify
 
 import (
@@ -18,18 +21,18 @@ import (
 	"pillarbox/smtp/dns"
 )
 
-// Options are the settings of a Verifier; the zero value is ready for use.
+// Options configure a Verifier. The zero value is valid.
 type Options struct {
-	Resolver Resolver      // nil: one that asks Servers
-	Servers  []string      // "ip:port", the first preferred; empty: those of the system
-	Timeout  time.Duration // of one Verify; 0: 10 s
-	Queries  int           // questions to DNS in one Verify; 0: 100
-	Log      *slog.Logger  // nil: nothing is logged
+	Resolver Resolver      // nil: one that queries Servers
+	Servers  []string      // "ip:port", in order of preference; empty: those of the system
+	Timeout  time.Duration // of one Verify; 0 means 10 s
+	Queries  int           // maximum DNS queries in one Verify; 0 means 100
+	Log      *slog.Logger  // nil: no logging
 }
 
-// Verifier verifies messages. It is safe for concurrent use. When DNS does
-// not answer at all it is not asked for half a minute, so that a house
-// without a line to the outside does not wait for each message.
+// Verifier verifies messages. It is safe for concurrent use. If DNS does not answer at all, it
+// makes no queries for half a minute, so that a site without an internet connection does not wait
+// for each message.
 type Verifier struct {
 	resolver Resolver
 	timeout  time.Duration
@@ -37,7 +40,7 @@ type Verifier struct {
 	log      *slog.Logger
 
 	mu    sync.Mutex
-	quiet time.Time // no questions until then; guarded by mu
+	quiet time.Time // no queries until then; guarded by mu
 }
 
 const (
@@ -45,9 +48,10 @@ const (
 	probeTime = time.Second
 )
 
-// New makes a Verifier.
+// New returns a Verifier.
 func New(opts Options) *Verifier {
-	v := &Verifier{resolver: opts.Resolver, timeout: cmp.Or(opts.Timeout, 10*time.Second), queries: cmp.Or(opts.Queries, 100), log: opts.Log}
+	v := &Verifier{resolver: opts.Resolver, timeout: cmp.Or(opts.Timeout, 10*time.Second),
+		queries: cmp.Or(opts.Queries, 100), log: opts.Log}
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
 	}
@@ -57,18 +61,18 @@ func New(opts Options) *Verifier {
 	return v
 }
 
-// Facts are what is known of a message from outside.
+// Facts describe a message from another server.
 type Facts struct {
 	IP         netip.Addr     // of the client
-	Helo       string         // as it said
+	Helo       string         // the name the client gave
 	From       addr.Address   // the reverse-path; may be null
 	HeaderFrom []addr.Address // of all From fields
-	// Message is read up to its end, with CRLF line ends, unless it has no signature. It is not closed. nil: DKIM is
-	// left out.
+	// Message is the message with CRLF line ends, or nil to skip DKIM. It is read to its end,
+	// unless it has no signature. It is not closed.
 	Message io.Reader
 }
 
-// Value is a result (RFC 8601 §2.7).
+// Value is a result value (RFC 8601 §2.7).
 type Value string
 
 // The values.
@@ -78,14 +82,14 @@ const (
 	Fail      Value = "fail"
 	SoftFail  Value = "softfail"
 	Neutral   Value = "neutral"
-	Policy    Value = "policy" // what was sent is beyond what we look at
+	Policy    Value = "policy" // the message exceeds our limits
 	TempError Value = "temperror"
 	PermError Value = "permerror"
 )
 
-// Results are what was found out.
+// Results are the results of one Verify.
 type Results struct {
-	SPF   SPF // of the reverse-path, or of the HELO name when that is null
+	SPF   SPF // of the reverse-path, or of the HELO name if that is null
 	Helo  SPF // of the HELO name
 	DKIM  []DKIM
 	DMARC DMARC
@@ -95,29 +99,29 @@ type Results struct {
 type SPF struct {
 	Value    Value
 	Identity string      // "mailfrom" or "helo"
-	Address  string      // what was verified, for the Authentication-Results field
-	Domain   addr.Domain // of it; "" when it is none
+	Address  string      // the verified identity, for the Authentication-Results field
+	Domain   addr.Domain // the domain of Address; "" if invalid
 }
 
 // DKIM is the result for one signature.
 type DKIM struct {
 	Value      Value
-	Reason     string      // short, ASCII, ours; "" for pass
-	Domain     addr.Domain // d=; "" when it is none
-	Identifier string      // i=, as it stands, or what it defaults to
+	Reason     string      // short ASCII text of ours; "" for pass
+	Domain     addr.Domain // d=; "" if invalid
+	Identifier string      // i= as given, or its default
 }
 
 // DMARC is the result for the domain in From.
 type DMARC struct {
 	Value       Value
-	Domain      addr.Domain // in From
-	Policy      string      // what the domain asks for when it fails: "none", "quarantine", "reject"; "": no policy
-	Disposition string      // what is to be done therefore: "none", "quarantine" or "reject"
-	Reason      string      // short, ASCII, ours
+	Domain      addr.Domain // the domain in From
+	Policy      string      // for failures: "none", "quarantine", "reject"; "": no policy
+	Disposition string      // what to do with this message: "none", "quarantine" or "reject"
+	Reason      string      // short ASCII text of ours
 }
 
-// Verify verifies a message. It comes back within the time-out and a second,
-// except that it waits for f.Message.
+// Verify verifies a message. It returns within the timeout plus one second, not counting reads of
+// f.Message.
 func (v *Verifier) Verify(ctx context.Context, f Facts) Results {
 	ctx, cancel := context.WithTimeout(ctx, v.timeout)
 	defer cancel()
@@ -137,7 +141,11 @@ func (v *Verifier) Verify(ctx context.Context, f Facts) Results {
 		})
 	}
 	known := false
-	work.Go(func() { known = v.contained("DMARC", f, func() { records = findPolicies(dns, f.HeaderFrom) }) })
+	work.Go(func() {
+		known = v.contained("DMARC", f, func() {
+			records = findPolicies(dns, f.HeaderFrom)
+		})
+	})
 	if f.Message != nil {
 		r.DKIM = []DKIM{{Value: TempError, Reason: "not verified"}}
 		v.contained("DKIM", f, func() { r.DKIM = checkSignatures(dns, f.Message) })
@@ -148,16 +156,17 @@ func (v *Verifier) Verify(ctx context.Context, f Facts) Results {
 	}
 	r.DMARC = DMARC{Value: TempError, Disposition: "none", Reason: "not verified"}
 	if known {
-		v.contained("DMARC", f, func() { r.DMARC = judge(records, r.SPF, r.DKIM) })
+		v.contained("DMARC", f, func() { r.DMARC = evaluate(records, r.SPF, r.DKIM) })
 	}
 	return r
 }
 
-// contained does a part of the verification. A panic leaves its result as it was
-// before, which is no reason to refuse, and makes ok false.
+// contained runs one part of the verification. After a panic the result of that part stays as it
+// was, which is no reason to refuse, and ok is false.
 func (v *Verifier) contained(part string, f Facts, do func()) (ok bool) {
 	err := caught.Do(func() error { do(); return nil })
-	caught.Log(v.log, err, "the program goes wrong when it verifies a message; the message is taken as unverified",
+	caught.Log(v.log, err,
+		"panic while verifying a message; it counts as unverified",
 		"part", part, "remote", f.IP, "from", f.From.String())
 	return err == nil
 }

@@ -67,8 +67,8 @@ func signed(t testing.TB, domain, text string) string {
 
 func plain(from string) string { return "From: " + from + "\r\nSubject: x\r\n\r\nHello\r\n" }
 
-// short is what was found, for comparing: the values of SPF, of each signature,
-// and of DMARC with what is to be done.
+// short returns the results for comparison: the values of SPF, of each signature and of DMARC, with
+// the disposition.
 func short(r Results) string {
 	s := fmt.Sprintf("spf %s,", r.SPF.Value)
 	for _, d := range r.DKIM {
@@ -84,7 +84,7 @@ func TestVerify(t *testing.T) {
 	for name, tt := range map[string]struct {
 		ip         netip.Addr
 		helo, from string
-		author     string // in From, several with spaces between
+		author     string // domains in From, separated by spaces
 		message    string
 		want       string
 	}{
@@ -139,7 +139,7 @@ func spoof(t testing.TB) Facts {
 	}
 }
 
-// Whatever fails in DNS, nothing is refused for it.
+// No failure of DNS leads to a refusal.
 func TestFailingDNS(t *testing.T) {
 	for how, want := range map[mailtest.DNSFailure]string{
 		mailtest.DNSServFail: "spf temperror, dkim temperror, dmarc temperror none",
@@ -167,7 +167,7 @@ func TestFailingDNS(t *testing.T) {
 	}
 }
 
-// fake is a DNS that does what it is told, in virtual time.
+// fake is a scripted DNS in virtual time.
 type fake func(ctx context.Context, name string) ([]string, error)
 
 func (f fake) LookupTXT(ctx context.Context, name string) ([]string, error) { return f(ctx, name) }
@@ -185,8 +185,7 @@ func (f fake) LookupIPAddr(ctx context.Context, name string) ([]net.IPAddr, erro
 }
 func (f fake) LookupAddr(ctx context.Context, ip string) ([]string, error) { return f(ctx, ip) }
 
-// A house without a line to the outside does not wait, and one without any
-// server for names does not, either.
+// A site without an internet connection does not wait, nor does one without a name server.
 func TestNoDNS(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -274,7 +273,7 @@ func TestBrokenMessage(t *testing.T) {
 	}
 }
 
-// A sender's records cannot make us ask without end.
+// A sender's records cannot cause an unlimited number of lookups.
 func TestQueries(t *testing.T) {
 	asked := make(chan string, 10000)
 	dns := fake(func(_ context.Context, name string) ([]string, error) {
@@ -298,7 +297,7 @@ func TestQueries(t *testing.T) {
 	}
 }
 
-// panicking is a DNS whose answers bring the program to a panic.
+// panicking is a DNS whose answers cause a panic.
 type panicking struct{ Resolver }
 
 func (panicking) LookupTXT(context.Context, string) ([]string, error) { panic("what is this record?") }
@@ -308,12 +307,12 @@ func (panicking) LookupIPAddr(context.Context, string) ([]net.IPAddr, error) {
 }
 func (panicking) LookupAddr(context.Context, string) ([]string, error) { panic("what is this record?") }
 
-// reads is a message whose reading brings the program to a panic.
+// reads is a message that panics when read.
 type reads struct{}
 
 func (reads) Read([]byte) (int, error) { panic("what is this header?") }
 
-// A panic in a part of the verification is no verdict, in none of its goroutines.
+// A panic in a part of the verification is not a verdict, in any of its goroutines.
 func TestPanicIsContained(t *testing.T) {
 	var log bytes.Buffer
 	v := New(Options{Resolver: panicking{}, Log: slog.New(slog.NewTextHandler(&log, nil))})

@@ -8,28 +8,24 @@ import (
 	"time"
 )
 
-// Body reads the message that a client sends after DATA: dots removed
-// (RFC 5321 §4.5.2), every line ended by CRLF. It ends with io.EOF at
-// CRLF.CRLF and at nothing else. Other errors: ErrTooLarge, ErrTextLine,
-// ErrBareEnding, or the connection's.
+// Body reads the message that a client sends after DATA. It removes the dots of RFC 5321 §4.5.2,
+// and ends every line with CRLF. Only CRLF.CRLF ends it, with io.EOF. Other errors are
+// ErrTooLarge, ErrSession, ErrTextLine, ErrBareEnding, and those of the connection.
 type Body struct {
 	c     *Conn
-	rest  []byte // made ready, not yet read
+	rest  []byte // checked, not yet read
 	size  int64  // octets of content so far
 	raw   int64  // octets from the client so far
-	line  int    // octets of the line under way
-	start bool   // the next piece begins a line, after a true CRLF
+	line  int    // octets of the current line so far
+	start bool   // the next piece begins a line, after a CRLF
 	ended bool   // CRLF.CRLF was seen
-	err   error  // sticky
+	err   error  // every later Read fails with it
 	begun time.Time
 }
 
-// minRate is how many octets a second a body must come at, beside twice the time for
-// a block: less than the slowest modem.
+// minRate is the slowest rate of a body in octets per second, below that of the slowest modem. A
+// body gets twice the data timeout in addition.
 const minRate = 128
-
-// Body is the message under way: to be read in the session's Data method.
-func (c *Conn) Body() *Body { return c.body }
 
 func newBody(c *Conn) *Body { return &Body{c: c, start: true, begun: time.Now()} }
 
@@ -45,8 +41,8 @@ func (b *Body) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Line returns the next line with its CRLF, or a part of one that is longer than
-// the connection's buffer. The result is valid until the next call.
+// Line returns the next line with its CRLF, or a part of a line that is longer than the
+// connection's buffer. The result is valid until the next call.
 func (b *Body) Line() ([]byte, error) {
 	for len(b.rest) == 0 {
 		if b.err != nil {
@@ -62,7 +58,7 @@ func (b *Body) Line() ([]byte, error) {
 	return line, nil
 }
 
-// WriteTo hands each piece on without a copy of it.
+// WriteTo writes each piece without a copy of it.
 func (b *Body) WriteTo(w io.Writer) (int64, error) {
 	var total int64
 	for {
@@ -86,8 +82,8 @@ func (b *Body) WriteTo(w io.Writer) (int64, error) {
 	}
 }
 
-// next takes a line, or a piece of a long one, from the client and checks it.
-// Without an error the piece may still be empty.
+// next reads a line, or a piece of a long one, and checks it. The piece may be empty without an
+// error.
 func (b *Body) next() ([]byte, error) {
 	atStart := b.start
 	piece, err := b.piece()
@@ -98,7 +94,7 @@ func (b *Body) next() ([]byte, error) {
 		return nil, io.EOF
 	}
 	if atStart && piece[0] == '.' {
-		piece = piece[1:] // dot-stuffing, or a dot that no client had to send
+		piece = piece[1:] // dot-stuffing, or a dot that the client need not have sent
 	}
 	content, complete := bytes.CutSuffix(piece, crlf)
 	if bytes.IndexByte(content, '\r') >= 0 || bytes.IndexByte(content, '\n') >= 0 {
@@ -125,11 +121,9 @@ func (b *Body) next() ([]byte, error) {
 	return piece, nil
 }
 
-// piece reads up to a LF or a bufferful, never between a CR and what follows
-// it, and notices the end of the body. Only a true CRLF begins a line for the
-// purposes of the dot: a server that takes LF for a line end there can be given
-// a second message inside the first (SMTP smuggling). The result is valid until
-// the next call.
+// piece reads up to a LF or a full buffer, and detects the end of the body. It never cuts between
+// a CR and the next octet. A dot counts only after a CRLF: if a LF counted too, a client could
+// hide a second message in the first (SMTP smuggling). The result is valid until the next call.
 func (b *Body) piece() ([]byte, error) {
 	end := deadline(b.c.cfg.DataTimeout)
 	if last := b.begun.Add(2*b.c.cfg.DataTimeout + time.Duration(b.raw/minRate)*time.Second); last.Before(end) {
@@ -159,8 +153,8 @@ func (b *Body) piece() ([]byte, error) {
 
 var crlf = []byte("\r\n")
 
-// normalise makes every CR or LF that stands alone in content a CRLF, and gives
-// the line its own ending back.
+// normalise replaces each CR or LF in content by CRLF. It adds the line's own CRLF if the line is
+// complete.
 func normalise(content []byte, complete bool) []byte {
 	out := make([]byte, 0, len(content)+8)
 	for _, c := range content {
@@ -176,13 +170,13 @@ func normalise(content []byte, complete bool) []byte {
 	return out
 }
 
-// drain reads to the end of a body that the session has given up on. An
-// endless one ends the connection.
+// drain reads the rest of a body that the session has left unread. An endless body ends the
+// connection.
 func (b *Body) drain() error {
 	b.rest = nil
 	limit := b.raw + 2*b.c.cfg.MaxMessageSize + 1<<20
 	if b.c.cfg.MaxMessageSize == 0 {
-		limit = b.raw + 1<<30 // no limit is no reason to read for ever
+		limit = b.raw + 1<<30 // even without a limit for a message, drain must end
 	}
 	for !b.ended {
 		if b.raw > limit {

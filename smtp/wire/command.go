@@ -10,12 +10,11 @@ import (
 
 // command is one line of a client, split.
 type command struct {
-	verb string // upper case; "" where the line has none
-	arg  string // behind the verb, trimmed
+	verb string // upper case; "" if the line has none
+	arg  string // after the verb, trimmed
 }
 
-// parseCommand splits a line without its ending. A line with control
-// characters has no verb.
+// parseCommand splits a line without its ending. A line with control characters has no verb.
 func parseCommand(line string) command {
 	if strings.ContainsFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
 		return command{}
@@ -24,7 +23,7 @@ func parseCommand(line string) command {
 	return command{strings.ToUpper(verb), strings.TrimSpace(arg)}
 }
 
-// Errors of path and parameters, each with the reply that it deserves.
+// Errors of the path and the parameters. refusePath has a reply for each.
 var (
 	errPrefix  = errors.New("neither FROM: nor TO: comes first")
 	errPath    = errors.New("bad path")
@@ -35,15 +34,14 @@ var (
 // path is the argument of MAIL or RCPT.
 type path struct {
 	address addr.Address
-	params  []string // as written, known ones only
+	params  []string // as written
 }
 
-// parsePath reads `FROM:<a@b> SIZE=1` as lenient as old programs need it
-// (reference: Outlook Express puts a space before the path, some send no angle
-// brackets): prefix "FROM:" or "TO:" in any case. Source routes are dropped
-// (RFC 5321 appendix C). A local part alone gets the default domain. known
-// lists the permitted parameter names; of these AUTH (RFC 4954 §5) is dropped,
-// because this server trusts no client's word about another's log-in.
+// parsePath reads `FROM:<a@b> SIZE=1`. The prefix, "FROM:" or "TO:", matches in any case. Old
+// programs make it lenient: Outlook Express puts a space before the path, and some programs send
+// no angle brackets. Source routes are dropped (RFC 5321 appendix C). A local part alone gets the
+// default domain. known lists the permitted parameter names. AUTH of MAIL (RFC 4954 §5) is
+// dropped: the server does not trust a client about the login of another one.
 func parsePath(arg, prefix string, defaultDomain func(string) addr.Domain, known ...string) (path, error) {
 	if len(arg) < len(prefix) || !strings.EqualFold(arg[:len(prefix)], prefix) {
 		return path{}, errPrefix
@@ -72,8 +70,8 @@ func parsePath(arg, prefix string, defaultDomain func(string) addr.Domain, known
 	return p, nil
 }
 
-// cutPath takes "<…>" or a bare word off the front of s. A quoted local part
-// may hold spaces and angle brackets.
+// cutPath cuts s after "<…>" or after a word without brackets. A quoted local part may hold spaces
+// and angle brackets.
 func cutPath(s string) (mailbox, rest string, err error) {
 	angled := strings.HasPrefix(s, "<")
 	if angled {
@@ -126,7 +124,7 @@ func parseAddress(s string, defaultDomain func(string) addr.Domain) (addr.Addres
 	return a, nil
 }
 
-// printable makes what a client called itself fit for headers and logs.
+// printable makes the name of a client fit for headers and logs.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r <= ' ' || r > '~' || strings.ContainsRune(`()<>;,\"`, r) {

@@ -15,7 +15,7 @@ import (
 	"pillarbox/mailstore/caught"
 )
 
-// mode is what the next octets from the client are.
+// mode tells what the next octets from the client are.
 type mode int
 
 const (
@@ -24,42 +24,40 @@ const (
 	modeData         // the body of DATA
 )
 
-// Conn is one client's connection as the library sees it. All methods but
-// interrupt and abort belong to the one goroutine that serves the connection.
+// Conn is the connection of one client, as the library reads and writes it. All methods except
+// interrupt and abort belong to the goroutine that serves the connection.
 type Conn struct {
 	net.Conn // as accepted, below TLS; its addresses are the client's
 
-	// Guest is whatever Config.Admit leaves for the session.
-	Guest any
-
 	cfg     *Config
+	session Session // nil before the greeting
 	onClose func()
 
-	rw  net.Conn // where octets go: Conn, or TLS over it
+	rw  net.Conn // Conn, or TLS over it
 	in  *bufio.Reader
 	out *bufio.Writer
-	err error // sticky: once set, every Read fails with it
+	err error // the reason why the connection ends; every Read fails once it is set
 
-	line    []byte // command line being put together
-	handed  []byte // what the library has not taken yet
-	reply   []byte // what the library has written of a reply
+	line    []byte // the command line so far
+	input   []byte // what the library has not read yet
+	output  []byte // what the library has written of a reply
 	mode    mode
 	verb    string // the command that the library is answering
-	body    *Body
+	body    *Body  // of the DATA command in progress
 	errors  int
 	badAuth bool // the SASL response was not base64
 
-	bannered bool // the greeting has been said
-	parted   bool // the farewell has been said
+	greetingSent bool
+	closingSent  bool
 
-	progress time.Time // of the connection, the log-in, or the last whole body
+	progress time.Time // when the client connected, logged in, or completed a body
 
 	messages int   // bodies begun
 	received int64 // octets of all bodies
 
 	state    state
 	tlsState *tls.ConnectionState
-	implicit bool // TLS from the first byte, not yet shaken hands
+	implicit bool // TLS from the first octet; the handshake is due
 
 	mu       sync.Mutex
 	idle     bool // waiting for a command; owner: mu
@@ -67,7 +65,7 @@ type Conn struct {
 	closed   bool // owner: mu
 }
 
-// state is how far the session has come, by the replies given.
+// state is the state of the session. It follows the replies.
 type state struct {
 	greeted  bool // EHLO or HELO was accepted
 	extended bool // by EHLO
@@ -75,7 +73,8 @@ type state struct {
 	authed   bool
 	mail     bool // MAIL was accepted
 	rcpts    int
-	path     addr.Address // of the MAIL or RCPT under way
+	path     addr.Address // of the MAIL or RCPT in progress
+	size     int64        // declared by the latest MAIL; 0 means not declared
 }
 
 func newConn(c net.Conn, cfg *Config, implicitTLS bool, onClose func()) *Conn {
@@ -85,76 +84,70 @@ func newConn(c net.Conn, cfg *Config, implicitTLS bool, onClose func()) *Conn {
 	return w
 }
 
-// Path is the address of the MAIL or RCPT command under way, parsed; zero for
-// MAIL FROM:<>.
-func (c *Conn) Path() addr.Address { return c.state.path }
-
-// TLS is the state of the TLS session, or nil.
+// TLS returns the state of the TLS session, or nil.
 func (c *Conn) TLS() *tls.ConnectionState { return c.tlsState }
 
-// Helo is what the client called itself, and whether by EHLO.
+// Helo returns the name that the client gave in EHLO or HELO, and whether it used EHLO.
 func (c *Conn) Helo() (name string, extended bool) { return c.state.helo, c.state.extended }
 
-// Read gives the library the next thing that it must see: a command line, a
-// SASL response, or the lone dot behind a body. However the connection ends, the
-// library sees a plain end of file.
+// Read gives the library its next input: a command line, a SASL response, or the lone dot after a
+// body. If the connection ends for any reason, the library reads an end of file.
 func (c *Conn) Read(p []byte) (int, error) {
-	for len(c.handed) == 0 {
+	for len(c.input) == 0 {
 		if c.err != nil {
-			c.farewell()
+			c.sendClosing()
 			return 0, io.EOF
 		}
-		if err := c.contain(c.next); err != nil {
+		if err := c.safely(c.next); err != nil {
 			c.fail(err)
 		}
 	}
-	n := copy(p, c.handed)
-	c.handed = c.handed[n:]
+	n := copy(p, c.input)
+	c.input = c.input[n:]
 	return n, nil
 }
 
-// contain does a part of the session that the library does not know of. A panic ends
-// this session and no other.
-func (c *Conn) contain(do func() error) error {
+// safely runs code that is outside the library's own recovery. A panic ends this session only.
+func (c *Conn) safely(do func() error) error {
 	err := caught.Do(do)
-	caught.Log(c.cfg.Log, err, "a session is ended: the program goes wrong with what the client said", "remote", c.RemoteAddr())
+	caught.Log(c.cfg.Log, err, "session ended by a mistake of the program", "remote", c.RemoteAddr())
 	return err
 }
 
-// next reads from the client until there is something to hand on.
+// next reads from the client until there is input for the library, or answers the client itself.
 func (c *Conn) next() error {
 	switch c.mode {
 	case modeData:
-		// What the session has not read, after a refusal say, must not be taken
-		// for commands.
+		// What the session has left unread, such as after a refusal, must not be taken for
+		// commands.
 		if err := c.body.drain(); err != nil {
 			return err
 		}
-		c.handed = []byte(".\r\n")
+		c.input = []byte(".\r\n")
 		return nil
 	case modeAuth:
 		line, err := c.readLine(maxAuthLine)
 		if string(line) == "=" {
-			line = nil // some clients write an empty response as an empty initial one (RFC 4954 §4)
+			line = nil // some clients send the "=" for an empty initial response here too
 		}
 		if errors.Is(err, errLineTooLong) || err == nil && !isBase64(line) {
 			c.badAuth, line = true, []byte("*")
 		} else if err != nil {
 			return err
 		}
-		c.handed = append(line, "\r\n"...)
+		c.input = append(line, "\r\n"...)
 		return nil
 	}
 	line, err := c.readLine(maxAuthLine)
 	if errors.Is(err, errLineTooLong) || len(line) > c.commandLine() && !isAuth(line) {
-		return c.refuse(500, "5.5.2", "Line too long")
+		return c.refuse(500, "5.5.2 Line too long")
 	} else if err != nil {
 		return err
 	}
 	return c.command(string(line))
 }
 
-// commandLine is the longest command line.
+// commandLine returns the longest command line, in octets.
 func (c *Conn) commandLine() int {
 	if c.cfg.MaxCommandLine > 0 {
 		return c.cfg.MaxCommandLine
@@ -164,14 +157,13 @@ func (c *Conn) commandLine() int {
 
 var errLineTooLong = errors.New("line too long")
 
-// readLine reads one line without its ending, CRLF or LF, into c.line. The
-// deadline is for the whole line, so that a client that sends an octet a minute
-// gains nothing.
+// readLine reads one line without its ending, CRLF or LF, into c.line. The deadline is for the
+// whole line: a client must not hold the connection with an octet a minute.
 func (c *Conn) readLine(limit int) ([]byte, error) {
-	if err := c.wait(true, c.cfg.CommandTimeout); err != nil {
+	if err := c.beginWait(); err != nil {
 		return nil, err
 	}
-	defer c.wait(false, 0)
+	defer c.endWait()
 	c.line = c.line[:0]
 	total := 0
 	for {
@@ -200,30 +192,34 @@ func trimEnding(line []byte) []byte {
 	return line
 }
 
-// wait notes that the client is being waited for, and until when; a shutdown
-// interrupts only such waits. With idle false it notes the end of the wait.
-func (c *Conn) wait(idle bool, timeout time.Duration) error {
+// beginWait begins to wait for a command, and sets the deadline. A shutdown interrupts only such
+// waits.
+func (c *Conn) beginWait() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.idle = idle; !idle {
-		return nil
-	}
+	c.idle = true
 	if c.stopping {
 		return errShutdown
 	}
-	end := deadline(timeout)
-	if c.cfg.Patience > 0 {
-		if last := c.progress.Add(c.cfg.Patience); end.IsZero() || last.Before(end) {
+	end := deadline(c.cfg.CommandTimeout)
+	if c.cfg.ProgressTimeout > 0 {
+		if last := c.progress.Add(c.cfg.ProgressTimeout); end.IsZero() || last.Before(end) {
 			end = last
 		}
 	}
 	return c.Conn.SetReadDeadline(end)
 }
 
-// stalled reports whether the client has used up the time that it has for a log-in or
-// a message. What it says meanwhile, such as NOOP, is no progress.
+func (c *Conn) endWait() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.idle = false
+}
+
+// stalled reports whether the time for a login or a message is over. Other commands, such as NOOP,
+// are no progress.
 func (c *Conn) stalled() bool {
-	return c.cfg.Patience > 0 && c.mode != modeData && !time.Now().Before(c.progress.Add(c.cfg.Patience))
+	return c.cfg.ProgressTimeout > 0 && c.mode != modeData && !time.Now().Before(c.progress.Add(c.cfg.ProgressTimeout))
 }
 
 func deadline(d time.Duration) time.Time {
@@ -233,8 +229,8 @@ func deadline(d time.Duration) time.Time {
 	return time.Now().Add(d)
 }
 
-// interrupt ends the connection where it waits for a command; in the middle of
-// one, at its end. Called by the listener.
+// interrupt ends the connection: at once if it waits for a command, otherwise after the command.
+// The listener calls it.
 func (c *Conn) interrupt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -244,12 +240,11 @@ func (c *Conn) interrupt() {
 	}
 }
 
-// abort cuts the connection off. Called by the listener.
+// abort closes the connection at once. The listener calls it.
 func (c *Conn) abort() { c.Conn.Close() }
 
-// source is where the buffered reader reads: it flushes the replies before it
-// waits for the client, so that a pipeline is answered in few packets and
-// nobody waits for a reply that lies in a buffer.
+// source is the input of the buffered reader. It flushes the replies before it waits for the
+// client: a pipeline is answered in few packets, and no client waits for a buffered reply.
 type source Conn
 
 func (s *source) Read(p []byte) (int, error) {
@@ -264,7 +259,7 @@ func (s *source) Read(p []byte) (int, error) {
 	return 0, c.reason(err)
 }
 
-// reason tells a shutdown and a time-out from other ends.
+// reason tells a shutdown, a lack of progress and a timeout from other read errors.
 func (c *Conn) reason(err error) error {
 	c.mu.Lock()
 	stopping := c.stopping
@@ -273,7 +268,7 @@ func (c *Conn) reason(err error) error {
 	case errors.Is(err, os.ErrDeadlineExceeded) && stopping:
 		return errShutdown
 	case errors.Is(err, os.ErrDeadlineExceeded) && c.stalled():
-		c.cfg.Log.Info("session cut: no progress", "remote", c.RemoteAddr(), "after", c.cfg.Patience)
+		c.cfg.Log.Info("session ended: no progress", "remote", c.RemoteAddr(), "after", c.cfg.ProgressTimeout)
 		return errStalled
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errTimeout
@@ -281,7 +276,7 @@ func (c *Conn) reason(err error) error {
 	return err
 }
 
-// sink is where the buffered writer writes.
+// sink is the output of the buffered writer.
 type sink Conn
 
 func (s *sink) Write(p []byte) (int, error) {
@@ -289,8 +284,8 @@ func (s *sink) Write(p []byte) (int, error) {
 	return s.rw.Write(p)
 }
 
-// flush sends the replies that are ready. A client that takes none loses its
-// connection: its commands are not executed.
+// flush sends the buffered replies. If the client does not take them, its connection ends and its
+// further commands are not executed.
 func (c *Conn) flush() error {
 	if err := c.out.Flush(); err != nil {
 		c.fail(err)
@@ -299,14 +294,14 @@ func (c *Conn) flush() error {
 	return nil
 }
 
-// fail makes an error sticky. The first one counts.
+// fail sets the reason why the connection ends. The first one counts.
 func (c *Conn) fail(err error) {
 	if c.err == nil {
 		c.err = err
 	}
 }
 
-// handshake does TLS on the connection as it stands.
+// handshake turns on TLS.
 func (c *Conn) handshake() error {
 	if c.cfg.TLS == nil {
 		return errors.New("no TLS configured")
@@ -325,7 +320,7 @@ func (c *Conn) handshake() error {
 	return nil
 }
 
-// Close sends what is left and ends the connection. Safe to call twice.
+// Close sends the buffered replies and closes the connection. It may be called twice.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	closed := c.closed

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Listener turns accepted connections into Conns and can end them all.
+// Listener makes a Conn of each accepted connection, and can end them all.
 type Listener struct {
 	net.Listener
 	cfg      *atomic.Pointer[Config]
@@ -19,9 +19,8 @@ type Listener struct {
 	stop  bool               // owner: mu
 }
 
-// NewListener wraps inner. Each connection takes the configuration that cfg
-// holds when it comes. With implicitTLS the first octets must be a TLS
-// handshake (RFC 8314).
+// NewListener wraps inner. A connection keeps the configuration that cfg holds when it is
+// accepted. With implicitTLS the first octets must be a TLS handshake (RFC 8314).
 func NewListener(inner net.Listener, cfg *atomic.Pointer[Config], implicitTLS bool) *Listener {
 	return &Listener{Listener: inner, cfg: cfg, implicit: implicitTLS, conns: make(map[*Conn]struct{})}
 }
@@ -50,9 +49,8 @@ func (l *Listener) forget(c *Conn) {
 	delete(l.conns, c)
 }
 
-// Shutdown stops accepting, ends connections that wait for a command with 421,
-// lets the others finish the command they are in, and cuts off those that are
-// still there when ctx ends.
+// Shutdown stops accepting. It ends connections that wait for a command with 421 and lets the
+// others finish their command. When ctx ends, it closes those that are left.
 func (l *Listener) Shutdown(ctx context.Context) {
 	l.Listener.Close()
 	l.each(func(c *Conn) { c.interrupt() })

@@ -12,15 +12,15 @@ import (
 	"pillarbox/smtp"
 )
 
-// Commands that come to nothing, and a body by drips, end with a 421 in bounded time;
-// messages go on for ever. The pauses meet no other deadline.
+// A session with commands but no message ends with a 421 in bounded time. A session with messages
+// does not end. The pauses are shorter than every other timeout.
 func TestSessionsMustProgress(t *testing.T) {
 	const patience = 10 * time.Minute
 	for _, tt := range []struct {
 		name  string
 		loop  []string // each followed by the reply to wait for; "" is none
 		pause time.Duration
-		most  time.Duration // 0: it is not ended
+		most  time.Duration // 0 means that it does not end
 		last  string
 	}{
 		{"NOOP", []string{"NOOP\r\n", "250 "}, 7 * time.Second, patience, "421 4.4.2 mx got no message"},
@@ -32,7 +32,7 @@ func TestSessionsMustProgress(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				cfg := testConfig()
-				cfg.Patience = patience
+				cfg.ProgressTimeout = patience
 				c, _, _ := serve(t, cfg)
 				talk(t, c, "", "220 ", "EHLO x\r\n", "250 ")
 				start := time.Now()
@@ -49,7 +49,7 @@ func TestSessionsMustProgress(t *testing.T) {
 						continue
 					}
 					c.SetReadDeadline(time.Now().Add(tt.pause))
-					if reply, err := readLineOf(c); err == nil { // it did not wait for us
+					if reply, err := readLineOf(c); err == nil { // the server did not wait for the next line
 						if took := time.Since(start); took > tt.most || !strings.HasPrefix(reply, tt.last) {
 							t.Errorf("ended after %v with %q", took, reply)
 						}
@@ -65,7 +65,7 @@ func TestSessionsMustProgress(t *testing.T) {
 	}
 }
 
-// askOnce says each line after the reply to the one before, and returns the last reply.
+// askOnce sends each line after the reply to the one before, and returns the last reply.
 func askOnce(c io.ReadWriter, lines []string) (reply string, err error) {
 	for i := 0; i < len(lines); i += 2 {
 		if _, err = io.WriteString(c, lines[i]); err != nil {
@@ -95,7 +95,7 @@ func readLineOf(c io.Reader) (string, error) {
 	}
 }
 
-// A body that drips is ended; one at the rate of a slow modem is not.
+// A body that comes in drips ends the connection; one at the rate of a slow modem does not.
 func TestBodyMustProgress(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -139,16 +139,16 @@ func TestBodyMustProgress(t *testing.T) {
 	}
 }
 
-// A panic in a part of a session ends that session with a 421, and no connection is left.
+// A panic in any part of a session ends that session with a 421, and no connection is left open.
 func TestPanicEndsTheSessionOnly(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(*Config)
 		talk   []string
 	}{
-		"admit":  {func(cfg *Config) { cfg.Admit = func(*Conn) *smtp.Reply { panic("who is this?") } }, nil},
+		"admit":  {func(cfg *Config) { cfg.Admit = func(*Conn) (Session, *smtp.Reply) { panic("who is this?") } }, nil},
 		"greet":  {func(cfg *Config) { cfg.Greeting = func() string { panic("what?") } }, nil},
 		"path":   {func(cfg *Config) { cfg.DefaultDomain = func(string) addr.Domain { panic("whose?") } }, []string{"", "220 ", "HELO x\r\n", "250 ", "MAIL FROM:<a>\r\n", ""}},
-		"ETRN":   {func(cfg *Config) { cfg.ETRN = func(*Conn, string) *smtp.Reply { panic("what?") } }, []string{"", "220 ", "EHLO x\r\n", "250 ", "ETRN x\r\n", ""}},
+		"ETRN":   {func(cfg *Config) { cfg.ETRN = true }, []string{"", "220 ", "EHLO x\r\n", "250 ", "ETRN x\r\n", ""}},
 		"a body": {nil, append(slices.Clone(intoData), panicking+"\r\n.\r\n", "")},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -157,7 +157,7 @@ func TestPanicEndsTheSessionOnly(t *testing.T) {
 				if test.change != nil {
 					test.change(cfg)
 				}
-				c, l, _ := serve(t, cfg)
+				c, l, _ := serveSession(t, cfg, discard{etrn: func(string) *smtp.Reply { panic("what?") }})
 				talk(t, c, test.talk...)
 				expect(t, c, "421 ")
 				if rest, err := io.ReadAll(c); err != nil || len(rest) > 0 {

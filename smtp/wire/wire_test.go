@@ -18,6 +18,7 @@ import (
 	gosmtp "github.com/emersion/go-smtp"
 
 	"pillarbox/mailstore/addr"
+	"pillarbox/smtp"
 )
 
 func officeDomain(string) addr.Domain { return "office.example" }
@@ -30,32 +31,42 @@ func testConfig() *Config {
 	}
 }
 
-// panicking begins a body that a session cannot bear.
+// panicking begins a body that makes the session panic.
 const panicking = "panic!"
 
-// discard is a session that takes every message and keeps the bodies.
+// discard is a session that accepts every message and keeps the bodies.
 type discard struct {
-	conn   *Conn
-	bodies *[]string
+	Session // nil: the methods that no test calls
+	bodies  *[]string
+	etrn    func(node string) *smtp.Reply
+	atrn    func(net.Conn)
 }
 
-func (d discard) Mail(string, *gosmtp.MailOptions) error { return nil }
-func (d discard) Rcpt(string, *gosmtp.RcptOptions) error { return nil }
-func (d discard) Reset()                                 {}
-func (d discard) Logout() error                          { return nil }
-func (d discard) Data(io.Reader) error {
+func (d discard) Mail(addr.Address, *gosmtp.MailOptions) *smtp.Reply { return nil }
+func (d discard) Rcpt(addr.Address, *gosmtp.RcptOptions) *smtp.Reply { return nil }
+func (d discard) Reset()                                             {}
+func (d discard) Logout()                                            {}
+func (d discard) AuthMechanisms() []string                           { return nil }
+func (d discard) OffersDSN() bool                                    { return true }
+func (d discard) ETRN(node string) *smtp.Reply                       { return d.etrn(node) }
+
+func (d discard) ATRN(string) (*smtp.Reply, func(net.Conn)) {
+	return smtp.NewReply(250, [3]int{2, 0, 0}, "turning"), d.atrn
+}
+
+func (d discard) Data(body *Body) *smtp.Reply {
 	var b bytes.Buffer
-	if _, err := d.conn.Body().WriteTo(&b); err != nil {
-		return &gosmtp.SMTPError{Code: 554, EnhancedCode: gosmtp.EnhancedCode{5, 6, 0}, Message: "refused"}
+	if _, err := body.WriteTo(&b); err != nil {
+		return smtp.NewReply(554, [3]int{5, 6, 0}, "refused")
 	}
 	if strings.HasPrefix(b.String(), panicking) {
 		panic("what is this header?")
 	}
 	*d.bodies = append(*d.bodies, b.String())
-	return nil
+	return smtp.NewReply(250, [3]int{2, 0, 0}, "OK: queued")
 }
 
-// pipes is a listener of connections in memory.
+// pipes is a listener for connections in memory.
 type pipes struct {
 	ch   chan net.Conn
 	done chan struct{}
@@ -72,21 +83,25 @@ func (p *pipes) Accept() (net.Conn, error) {
 func (p *pipes) Close() error   { close(p.done); return nil }
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// serve runs the library behind a Listener and returns the client's end of one
-// connection.
+// serve serves one connection with sessions that discard, and returns the client's end of it.
 func serve(t *testing.T, cfg *Config) (client net.Conn, l *Listener, bodies *[]string) {
 	t.Helper()
+	return serveSession(t, cfg, discard{})
+}
+
+func serveSession(t *testing.T, cfg *Config, session discard) (client net.Conn, l *Listener, bodies *[]string) {
+	t.Helper()
+	bodies = new([]string)
+	session.bodies = bodies
+	if cfg.Admit == nil {
+		cfg.Admit = func(*Conn) (Session, *smtp.Reply) { return session, nil }
+	}
 	var current atomic.Pointer[Config]
 	current.Store(cfg)
 	p := &pipes{make(chan net.Conn, 1), make(chan struct{})}
 	l = NewListener(p, &current, false)
-	bodies = new([]string)
-	lib := gosmtp.NewServer(gosmtp.BackendFunc(func(c *gosmtp.Conn) (gosmtp.Session, error) {
-		return discard{c.Conn().(*Conn), bodies}, nil
-	}))
-	lib.AllowInsecureAuth, lib.MaxLineLength = true, 0
 	done := make(chan struct{})
-	go func() { lib.Serve(l); close(done) }()
+	go func() { l.Serve(); close(done) }()
 	ours, theirs := net.Pipe()
 	p.ch <- theirs
 	t.Cleanup(func() {
@@ -103,7 +118,7 @@ func serve(t *testing.T, cfg *Config) (client net.Conn, l *Listener, bodies *[]s
 	return ours, l, bodies
 }
 
-// expect reads lines until one begins with want.
+// expect reads lines up to one that begins with want.
 func expect(t *testing.T, c io.Reader, want string) {
 	t.Helper()
 	var got strings.Builder
@@ -122,14 +137,13 @@ func expect(t *testing.T, c io.Reader, want string) {
 	}
 }
 
-// intoData is a session up to the point where the server waits for a message:
-// what is sent, and the reply to wait for, in turn.
+// intoData is a session up to DATA: in turn, a line to send and the reply to wait for.
 var intoData = []string{"", "220 ", "HELO x\r\n", "250 ", "MAIL FROM:<a@b>\r\n", "250 ", "RCPT TO:<c@d>\r\n", "250 ", "DATA\r\n", "354 "}
 
 func talk(t *testing.T, c net.Conn, lines ...string) {
 	t.Helper()
 	for i := 0; i < len(lines); i += 2 {
-		if lines[i] != "" { // a pipe hands on empty writes too
+		if lines[i] != "" { // a pipe passes on empty writes too
 			io.WriteString(c, lines[i])
 		}
 		if lines[i+1] != "" {
@@ -169,8 +183,7 @@ func TestTimeouts(t *testing.T) {
 	}
 }
 
-// A client that sends commands and never reads a reply is cut off, and its
-// commands are not carried out for ever.
+// A client that sends commands and never reads a reply is disconnected.
 func TestClientThatNeverReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _, _ := serve(t, testConfig())
@@ -193,7 +206,7 @@ func TestShutdown(t *testing.T) {
 		ended := make(chan struct{})
 		go func() { l.Shutdown(t.Context()); close(ended) }()
 		synctest.Wait()
-		time.Sleep(time.Second) // virtual: the message in hand is waited for
+		time.Sleep(time.Second) // virtual; the server waits for the message in progress
 		select {
 		case <-ended:
 			t.Fatal("the shutdown did not wait for the message")
@@ -264,8 +277,7 @@ func TestParsePath(t *testing.T) {
 	}
 }
 
-// FuzzParsePath: whatever is accepted must mean the same to the library, which
-// gets the address written out again.
+// FuzzParsePath: a path that is accepted means the same when it is written out and parsed again.
 func FuzzParsePath(f *testing.F) {
 	for _, s := range []string{"FROM:<a@b> SIZE=1", `FROM: <"a b"@c>`, "FROM:a@b", "FROM:<@x:a@b>"} {
 		f.Add(s)
@@ -282,7 +294,7 @@ func FuzzParsePath(f *testing.F) {
 	})
 }
 
-// naiveBody is the body of DATA by the letter of RFC 5321 §4.5.2, slowly.
+// naiveBody reads the body of DATA literally as RFC 5321 §4.5.2 describes it, and slowly.
 func naiveBody(wire string, normalise bool) (body string, ended bool, err error) {
 	content, _, ended := strings.Cut("\r\n"+wire, "\r\n.\r\n")
 	if !ended {
@@ -355,3 +367,23 @@ func (stream) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
 func (stream) SetDeadline(time.Time) error      { return nil }
 func (stream) SetReadDeadline(time.Time) error  { return nil }
 func (stream) SetWriteDeadline(time.Time) error { return nil }
+
+func TestCutSize(t *testing.T) {
+	for _, tt := range []struct {
+		params, rest string
+		size         int64
+	}{
+		{"", "", 0},
+		{"SIZE=0 BODY=8BITMIME", "BODY=8BITMIME", 0},
+		{"BODY=7BIT size=1000", "BODY=7BIT", 1000},
+		{"SIZE=5000000000", "", 5_000_000_000},
+		{"SIZE=99999999999999999999", "", maxSize},
+		{"SIZE=999999999999999999999", "SIZE=999999999999999999999", 0},
+		{"SIZE=-1 SIZE= SIZE SIZE=1x", "SIZE=-1 SIZE= SIZE SIZE=1x", 0},
+	} {
+		size, rest := cutSize(strings.Fields(tt.params))
+		if got := strings.Join(rest, " "); size != tt.size || got != tt.rest {
+			t.Errorf("%q: %d and %q, want %d and %q", tt.params, size, got, tt.size, tt.rest)
+		}
+	}
+}

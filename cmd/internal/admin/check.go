@@ -435,7 +435,7 @@ func (c *checker) fault(b checkedBox, fault mailstore.Fault) Finding {
 	var lost string
 	f := Finding{Where: b.address.String(), Problem: Problem(fault.Kind), File: b.dir + "/" + fault.File, Text: strings.TrimPrefix(fault.Err.Error(), b.dir+"/"+fault.File+": ")}
 	switch fault.Kind {
-	case mailstore.FaultTwice:
+	case mailstore.FaultDuplicate:
 		f.Text = strings.TrimPrefix(f.Text, b.dir+": ")
 		f.Hint = "one of the two is served under another unique-id; delete it if they are the same message"
 		return f

@@ -25,12 +25,12 @@ func (o *Service) serverHolds() bool {
 func (c *checker) log() {
 	const where = "log"
 	running := c.office.serverHolds()
-	st, err := mailstore.LookAtLog(c.office.Root, running)
+	st, err := mailstore.InspectLog(c.office.Root, running)
 	if err != nil {
 		c.failed(where, ProblemLog, err, c.damageHint())
 		return
 	}
-	for _, name := range st.Kept {
+	for _, name := range st.DamagedFiles {
 		c.found(Finding{
 			Where: where, Problem: ProblemLog, File: name,
 			Text: "this part of the log was damaged, and is kept; the whole messages in it were delivered, others that came in the seconds before may be missing",
@@ -43,10 +43,10 @@ func (c *checker) log() {
 			Hint: "the next start of the server takes the whole messages in it, and keeps the file",
 		})
 	}
-	if st.Waiting > 0 {
+	if st.Pending > 0 {
 		c.found(Finding{
 			Where: where, Problem: ProblemLog, Note: true,
-			Text: fmt.Sprintf("%d files of acknowledged mail and of the queue are in the log, because the server did not end cleanly", st.Waiting),
+			Text: fmt.Sprintf("%d files of acknowledged mail and of the queue are in the log, because the server did not end cleanly", st.Pending),
 			Hint: "the next start of the server, or an 'admin' command that needs them, puts them in their places",
 		})
 	}

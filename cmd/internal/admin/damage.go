@@ -13,11 +13,11 @@ import (
 )
 
 // newDamages writes into the log which files of a data directory cannot be read; without a log it is nil.
-func newDamages(data string, log *slog.Logger) *durable.Damages {
+func newDamages(data string, log *slog.Logger) *durable.DamageReporter {
 	if log == nil {
 		return nil
 	}
-	return durable.NewDamages(func(name string, err error) {
+	return durable.NewDamageReporter(func(name string, err error) {
 		path := filepath.Join(data, name)
 		if err == nil {
 			log.Info("file of settings can be read again", "path", path)

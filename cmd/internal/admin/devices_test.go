@@ -97,7 +97,10 @@ func TestDeviceName(t *testing.T) {
 		{long + ".example", "", "", long[:58] + "-2"},
 	} {
 		last := decisionlog.Attempt{Record: decisionlog.Record{
-			Time: time.Unix(1, 0), Facts: policy.Facts{Name: tt.host, Helo: tt.helo, From: addr.Address{Local: tt.local, Domain: "x.example"}},
+			Time: time.Unix(1, 0), Facts: policy.Facts{
+				Client:      policy.Client{Name: tt.host, Helo: tt.helo},
+				Transaction: policy.Transaction{From: addr.Address{Local: tt.local, Domain: "x.example"}},
+			},
 		}}
 		if got, err := o.deviceName([]decisionlog.Attempt{last}); err != nil || got != tt.want {
 			t.Errorf("%v: %q, %v", tt, got, err)

@@ -16,32 +16,31 @@ import (
 	"pillarbox/smtp/server"
 )
 
-// Question is what somebody may want to send, from where and as whom.
+// Question describes a message: the client, the user, the sender and the recipient.
 type Question struct {
 	IP         netip.Addr
 	Service    smtp.Service
 	TLS        bool
-	User       string // who has logged in; "": nobody
-	From       string // MAIL FROM; "": the user, or somebody elsewhere; "<>": the null sender
+	User       string // "" means not logged in
+	From       string // MAIL FROM; "" means the user, or a remote address; "<>" the null sender
 	To         string
-	HeaderFrom string // the header's From; "": as MAIL FROM
+	HeaderFrom string // the header's From; "" means the same as MAIL FROM
 }
 
-// Explanation is what the server would say, and why.
+// Explanation is the answer of the server, with the reasons.
 type Explanation struct {
 	Verdict   policy.Verdict    `json:"verdict"`
 	Facts     policy.Facts      `json:"facts"`
 	Decisions []policy.Decision `json:"decisions"` // by stage, up to the first refusal
 }
 
-// explainTime is for all that DNS is asked.
+// explainTime limits all DNS look-ups of one explanation together.
 const explainTime = 30 * time.Second
 
-// elsewhereSender stands for anybody outside where no sender is given.
-var elsewhereSender = addr.Address{Local: "somebody", Domain: "elsewhere.invalid"}
+// remoteSender is the sender of a client that has not logged in, if the question names none.
+var remoteSender = addr.Address{Local: "somebody", Domain: "elsewhere.invalid"}
 
-// Explain gathers the facts as a session of the server does and asks the same
-// rules.
+// Explain gathers the facts as a session does, and asks the same rules.
 func (o *Service) Explain(ctx context.Context, q Question) (Explanation, error) {
 	if err := o.RequireAll(false); err != nil {
 		return Explanation{}, err
@@ -49,7 +48,7 @@ func (o *Service) Explain(ctx context.Context, q Question) (Explanation, error) 
 	ctx, cancel := context.WithTimeout(ctx, explainTime)
 	defer cancel()
 	cfg := o.Config()
-	f := policy.Facts{Service: q.Service, Remote: q.IP.Unmap().WithZone("")}
+	f := policy.Facts{Client: policy.Client{Service: q.Service, Remote: q.IP.Unmap().WithZone("")}}
 	if q.TLS || q.Service == smtp.SMTPS {
 		f.TLSVersion = tls.VersionTLS13
 	}
@@ -74,14 +73,14 @@ func explanation(rules *policy.Rules, f policy.Facts) Explanation {
 	return e
 }
 
-// gatherer is the server's own, with DNS as the configuration says.
+// gatherer returns the server's Gatherer, with a resolver of its own.
 func (o *Service) gatherer(cfg *config.Config) server.Gatherer {
 	return server.Gatherer{
-		Dir: o.Dir, Devices: o.Devices, Names: dns.New(DNSOptions(cfg)), Rules: &cfg.Policy,
+		Dir: o.Dir, Devices: o.Devices, Resolver: dns.New(DNSOptions(cfg)), Rules: &cfg.Policy,
 	}
 }
 
-// DNSOptions is the resolver's part of the configuration.
+// DNSOptions returns the resolver's part of the configuration.
 func DNSOptions(cfg *config.Config) dns.Options {
 	opts := dns.Options{Timeout: cfg.DNS.Timeout}
 	for _, s := range cfg.DNS.Servers {
@@ -91,7 +90,7 @@ func DNSOptions(cfg *config.Config) dns.Options {
 }
 
 func (o *Service) explainSender(ctx context.Context, g *server.Gatherer, f *policy.Facts, q Question) error {
-	from := elsewhereSender
+	from := remoteSender
 	if q.User != "" {
 		user, err := o.ParseUser(q.User)
 		if err != nil {
@@ -127,15 +126,15 @@ func (o *Service) explainSender(ctx context.Context, g *server.Gatherer, f *poli
 	return g.Header(f, "From", []addr.Address{header}, false)
 }
 
-// ParseService reads the name of a listener that takes mail.
+// ParseService parses the name of a listener that takes mail.
 func ParseService(name string) (service smtp.Service, err error) {
 	if service.UnmarshalText([]byte(name)) != nil {
-		err = Hint(fmt.Errorf("%q is no listener that takes mail", name), "smtp, submission or smtps")
+		err = Hint(fmt.Errorf("%q is not a listener that takes mail", name), "smtp, submission or smtps")
 	}
 	return service, err
 }
 
-// ParseClient reads a client's address.
+// ParseClient parses a client's IP address.
 func ParseClient(text string) (netip.Addr, error) {
 	ip, err := netip.ParseAddr(text)
 	if err != nil {
@@ -144,5 +143,5 @@ func ParseClient(text string) (netip.Addr, error) {
 	return ip, nil
 }
 
-// errNoJournal says that there are no recorded decisions to replay.
+// errNoJournal reports that there are no recorded decisions to replay.
 var errNoJournal = errors.New("no decision has been recorded yet")

@@ -30,7 +30,7 @@ var (
 // several processes on one data directory.
 type operators struct{ file *durable.JSONFile[[]Grant] }
 
-func newOperators(fsys durable.FS, damages *durable.Damages) *operators {
+func newOperators(fsys durable.FS, damages *durable.DamageReporter) *operators {
 	return &operators{durable.NewJSONFile(fsys, operatorsFile, operatorsLock, parseOperators).Report(damages)}
 }
 

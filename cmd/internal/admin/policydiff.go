@@ -38,7 +38,7 @@ func (o *Service) PolicyDiff(next *config.Config) (looked, unknown int, changes 
 	}
 	changes = []PolicyChange{}
 	for _, r := range records {
-		if !judgeable(&next.Policy, &r.Facts) {
+		if !next.Policy.Judgeable(&r.Facts) {
 			unknown++
 			continue
 		}
@@ -71,13 +71,6 @@ func atStage(rules *policy.Rules, r decisionlog.Record) policy.Decision {
 		}
 	}
 	return d
-}
-
-// judgeable reports whether all that the rules ask of DNS has been asked.
-func judgeable(rules *policy.Rules, f *policy.Facts) bool {
-	named := f.NameState != policy.NameNotAsked
-	return (named || !rules.NeedsName() && !rules.NeedsNameToRelay(f)) &&
-		(f.SenderDomain != policy.DomainNotAsked || !rules.NeedsSenderDomain(f))
 }
 
 func verdictText(d policy.Decision) string {

@@ -140,7 +140,7 @@ func (o *Service) newState(id string, with NewState, s *Spooled, now time.Time) 
 		env.UTF8 = env.UTF8 || !to.IsASCII()
 	}
 	env.UTF8, env.Body8 = env.UTF8 || !env.From.IsASCII(), true
-	source := queue.Source{Service: "quarantine", Standing: smtp.StandingOffice} // an administrator vouches for it
+	source := queue.Source{Service: "quarantine", Standing: smtp.StandingLocal} // an administrator vouches for it
 	return queue.NewItem(id, &env, env.To, source, s.Size, now)
 }
 

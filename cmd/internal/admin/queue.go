@@ -98,7 +98,7 @@ func (s QueueState) rank() int {
 func (v *QueueView) recipient(it *queue.Item, r *queue.Recipient) QueueState {
 	way := v.Routes.For(r.Address.Domain)
 	switch {
-	case r.Owed != "" && r.Done != "":
+	case r.PendingDSN != "" && r.Done != "":
 		return QueueState{Wait: WaitReport}
 	case r.Done != "":
 		return QueueState{Wait: QueueWait(r.Done)}

@@ -37,7 +37,7 @@ func TestQueueState(t *testing.T) {
 			{Key: "dead.example", Failures: 2, NotBefore: now.Add(time.Hour)},
 			{Key: "route:isp.example", Failures: 1, NotBefore: now.Add(time.Minute)},
 			{Key: "flush.example", Failures: 1},
-			{Key: "kept.example for kept.example", Kept: true},
+			{Key: "kept.example for kept.example", ETRNHeld: true},
 		},
 	}
 	to := func(domain string) queue.Recipient {
@@ -50,7 +50,7 @@ func TestQueueState(t *testing.T) {
 	}
 	done, owed := to("done.example"), to("done.example")
 	done.Done = "delivered"
-	owed.Done, owed.Owed = "failed", dsn.Failed
+	owed.Done, owed.PendingDSN = "failed", dsn.Failed
 	at := func(hour int) time.Time { return time.Date(2026, 11, 22, hour, 0, 0, 0, time.UTC) }
 	for _, c := range []struct {
 		name string
@@ -109,11 +109,11 @@ func TestNamesID(t *testing.T) {
 func TestGivenUp(t *testing.T) {
 	at := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	it := &queue.Item{Arrived: at}
-	if got := it.GivenUp(&route.Route{}); !got.Equal(at.Add(48 * time.Hour)) {
+	if got := it.Expires(&route.Route{}); !got.Equal(at.Add(48 * time.Hour)) {
 		t.Error(got)
 	}
 	it.Released = at.Add(time.Hour)
-	if got := it.GivenUp(&route.Route{Schedule: route.Schedule{Expire: time.Hour}}); !got.Equal(at.Add(2 * time.Hour)) {
+	if got := it.Expires(&route.Route{Schedule: route.Schedule{Expire: time.Hour}}); !got.Equal(at.Add(2 * time.Hour)) {
 		t.Error(got)
 	}
 }

@@ -71,7 +71,7 @@ type Service struct {
 
 	sources *sources
 
-	damages   *durable.Damages
+	damages   *durable.DamageReporter
 	operators *operators
 	operator  *Operator // whose office it is; nil: somebody's who may do everything
 	recorder  Recorder

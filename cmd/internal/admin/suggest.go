@@ -100,7 +100,7 @@ func (o *Service) suggest(d policy.Device, tried []decisionlog.Attempt) Suggesti
 		// Some refusals are none of a device's business.
 		a.Facts.Device = &d
 		if still := atStage(&o.Config().Policy, a.Record); still.Verdict == policy.Refuse {
-			warn("as a device it would still be refused: %s (to allow it: %s)", still.Reply.Text, still.Flip)
+			warn("as a device it would still be refused: %s (to allow it: %s)", still.Reply.Text, still.Remedy)
 		}
 	}
 	s.Command = fmt.Sprintf("pillarbox admin device add %s --ip %s --may-send-to %s", d.Name, d.Networks[0].Addr(), deviceOf(d).MaySendTo)

@@ -141,7 +141,7 @@ func (in *importer) try(m sourceMessage, fresh string) outcome {
 		}
 	}
 	if in.beyond {
-		letter.BeyondQuota()
+		letter.IgnoreQuota()
 	}
 	err = letter.CommitAs(cmp.Or(id, fresh), in.dir)
 	if errors.Is(err, fs.ErrExist) {

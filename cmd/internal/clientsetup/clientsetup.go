@@ -1,5 +1,4 @@
-// Package clientsetup says what to type into a mail program to read and send
-// mail through this server.
+// Package clientsetup lists the settings of a mail program that uses this server.
 package clientsetup
 
 import (
@@ -11,23 +10,24 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// Service is one way to reach the server.
+// Service is one protocol and port of the server.
 type Service struct {
 	Protocol   string `json:"protocol"` // POP3 or SMTP
 	Port       int    `json:"port"`
 	Encryption string `json:"encryption"` // "SSL/TLS" or "STARTTLS"
 }
 
-// Settings is what a person types.
+// Settings are the values that a user types.
 type Settings struct {
 	Server    string    `json:"server"`
-	Addresses []string  `json:"addresses"` // where the name is not known on the network
+	Addresses []string  `json:"addresses"` // for networks that cannot resolve the name
 	User      string    `json:"user"`
 	Incoming  []Service `json:"incoming"` // best first
 	Outgoing  []Service `json:"outgoing"` // best first
 }
 
-// For makes the settings of one mailbox from the services that are on.
+// For returns the settings of one mailbox, from the services that are on. own are the addresses of the
+// server.
 func For(cfg *config.Config, user addr.Address, own []netip.Addr) Settings {
 	s := Settings{Server: string(cfg.Hostname), Addresses: []string{}, User: user.String()}
 	for _, a := range own {
@@ -53,7 +53,7 @@ func services(protocol string, implicit, explicit []string) []Service {
 	return out
 }
 
-// Port is the port of a listen address; 0 where it has none.
+// Port returns the port of a listen address, 0 if it has none.
 func Port(address string) int {
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {

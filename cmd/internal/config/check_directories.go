@@ -15,7 +15,7 @@ import (
 	"pillarbox/mailstore/system"
 )
 
-// finishDirectories fills in what follows from the kind of each directory, and
+// finishDirectories sets the keys of each [[directory]] that depend on its kind, and
 // its name.
 func (l *loader) finishDirectories() {
 	c := &l.config
@@ -27,8 +27,10 @@ func (l *loader) finishDirectories() {
 			key        string
 			field, def *string
 		}{
-			{"user_filter", &d.UserFilter, &def.UserFilter}, {"mailbox_attribute", &d.MailboxAttr, &def.MailboxAttr},
-			{"group_filter", &d.GroupFilter, &def.GroupFilter}, {"quota_attribute", &d.QuotaAttr, &def.QuotaAttr},
+			{"user_filter", &d.UserFilter, &def.UserFilter},
+			{"mailbox_attribute", &d.MailboxAttr, &def.MailboxAttr},
+			{"group_filter", &d.GroupFilter, &def.GroupFilter},
+			{"quota_attribute", &d.QuotaAttr, &def.QuotaAttr},
 		} {
 			if unset(s.key) {
 				*s.field = *s.def
@@ -45,7 +47,7 @@ func (l *loader) finishDirectories() {
 	}
 }
 
-// orEmpty is a list as it is set, or the default where it is not.
+// orEmpty returns a list that is set, never nil, or the default.
 func orEmpty(list, def []string, unset bool) []string {
 	if unset {
 		return def
@@ -53,7 +55,8 @@ func orEmpty(list, def []string, unset bool) []string {
 	return append([]string{}, list...)
 }
 
-// nameOfServer is the host of the first server where that makes a name.
+// nameOfServer returns the host of the first server, or the section if the host is
+// not a valid name.
 func nameOfServer(servers []string, section string) string {
 	if len(servers) > 0 {
 		u, err := ldap.ParseServer(servers[0])
@@ -64,7 +67,7 @@ func nameOfServer(servers []string, section string) string {
 	return strings.NewReplacer("[", "", "]", "").Replace(section)
 }
 
-// checkDirectories looks at what the keys of each [[directory]] make together.
+// checkDirectories checks the keys of each [[directory]] together.
 func (l *loader) checkDirectories() {
 	c := &l.config
 	names, domains := map[string]string{}, map[string]string{}
@@ -73,17 +76,11 @@ func (l *loader) checkDirectories() {
 		l.checkDirectory(section, d)
 		l.checkDirectoryAccount(section, d)
 		l.checkDirectoryTLS(section, d)
-		if other, ok := names[d.Name]; ok && l.sound(section+".name") {
-			place := c.origin[section]
-			if c.set(section + ".name") {
-				place = c.origin[section+".name"]
-			}
-			l.problem(place, section+".name", fmt.Sprintf("%q is what %s is called", d.Name, other), "give each a name of its own")
-		}
-		names[d.Name] = section
+		l.checkName(section, d.Name, names)
 		for _, name := range d.NetBIOS {
 			if other, ok := domains[name]; ok && other != section {
-				l.problem(c.origin[section+".netbios"], section+".netbios", fmt.Sprintf("%q is in %s already", name, other), "take it out of one of the two")
+				l.keyProblem(section+".netbios", fmt.Sprintf("%q is in %s already", name, other),
+					"take it out of one of the two")
 			}
 			domains[name] = section
 		}
@@ -105,46 +102,49 @@ func (l *loader) checkDirectory(section string, d *Directory) {
 		missing(section, "servers", `["ldaps://dc1.office.example"]`)
 	}
 	if d.Base == "" && d.UserDN == "" && l.sound(in("user_dn")) {
-		missing(section, "base", `"dc=office,dc=example", below which people are, or user_dn = "%u@office.example", as whom they log in`)
+		missing(section, "base",
+			`"dc=office,dc=example" to search below it, or `+
+				`user_dn = "%u@office.example" to log in directly`)
 	}
 	if d.Lookup && d.Base == "" && d.UserDN != "" {
-		missing(in("lookup"), "base", `"dc=office,dc=example", below which to look`)
+		missing(in("lookup"), "base", `"dc=office,dc=example" to search below it`)
 	}
 	for _, key := range []string{"user_filter", "address_filter", "group_filter"} {
 		if c.set(in(key)) && d.Base == "" && l.sound(in("base")) {
-			l.warn(c.Origin(in(key)), in(key), "is never used: there is no base to search below")
+			l.keyWarning(in(key), "is never used: there is no base to search below")
 		}
 	}
 	if c.set(in("create")) && d.Create != CreateNever && !d.Lookup {
-		l.warn(c.Origin(in("create")), in("create"), "means nothing without lookup = true: no mailbox is known from the directory")
+		l.keyWarning(in("create"), "has no effect without lookup = true")
 	}
 	if d.Stale < max(d.Fresh, d.FreshPasswords) && l.sound(in("stale")) {
-		l.warn(c.Origin(in("stale")), in("stale"), "is shorter than fresh or fresh_passwords: what is known is good for those in any case")
+		l.keyWarning(in("stale"), "is shorter than fresh or fresh_passwords: these then count")
 	}
 }
 
-// checkDirectoryAccount looks at the account that searches.
+// checkDirectoryAccount checks the account that searches.
 func (l *loader) checkDirectoryAccount(section string, d *Directory) {
-	c := &l.config
 	account, file := section+".bind_dn", section+".password_file"
 	if !l.sound(account) || !l.sound(file) {
 		return
 	}
 	switch {
 	case d.BindDN != "" && d.PasswordFile == "":
-		l.problem(c.origin[account], account, "has no password", "write it into a file of its own and name that in password_file")
+		l.keyProblem(account, "has no password",
+			"write it into a file of its own and name that in password_file")
 	case d.BindDN == "" && d.PasswordFile != "":
-		l.problem(c.origin[file], file, "is the password of nobody", "write the account that searches as bind_dn")
+		l.keyProblem(file, "is set but "+account+" is not",
+			"write the account that searches as bind_dn")
 	case d.PasswordFile != "":
 		l.checkSecret(file, d.PasswordFile)
 	case d.Kind == ldap.ActiveDirectory && d.Base != "" && (d.UserDN == "" || d.Lookup):
-		l.warn(c.Origin(section), section, "Active Directory lets nobody search who has not logged in: name an account in bind_dn")
+		l.keyWarning(section,
+			"Active Directory allows no search without a login: name an account in bind_dn")
 	}
 }
 
-// checkDirectoryTLS looks at how the servers are reached.
+// checkDirectoryTLS checks the encryption to the servers.
 func (l *loader) checkDirectoryTLS(section string, d *Directory) {
-	c := &l.config
 	servers, startTLS, ca := section+".servers", section+".start_tls", section+".ca_file"
 	plain, encrypted, open := 0, 0, ""
 	for _, server := range d.Servers {
@@ -162,33 +162,36 @@ func (l *loader) checkDirectoryTLS(section string, d *Directory) {
 	}
 	switch {
 	case d.StartTLS && plain == 0 && encrypted > 0:
-		l.problem(c.origin[startTLS], startTLS, "every server is TLS from its first octet on", `take the line out, or write "ldap://"`)
+		l.keyProblem(startTLS, "every server uses TLS from the start",
+			`take the line out, or write "ldap://"`)
 	case !d.StartTLS && open != "":
-		l.warn(c.Origin(servers), servers, "passwords cross the network to %s in the clear: write ldaps://, or start_tls = true", open)
+		l.keyWarning(servers,
+			"passwords cross the network to %s in the clear: write ldaps://, or start_tls = true",
+			open)
 	}
 	if d.CAFile == "" || !l.sound(ca) {
 		return
 	}
 	l.checkCA(ca, d.CAFile)
 	if plain > 0 && encrypted == 0 && !d.StartTLS {
-		l.warn(c.Origin(ca), ca, "is never used: nothing is encrypted")
+		l.keyWarning(ca, "is never used: no connection is encrypted")
 	}
 }
 
-// checkCA reads the certificates of a CA, which is done again where they are
-// used: there it would be too late to say so.
+// checkCA reads the certificates of a CA. They are read again at each use, but a
+// mistake must be reported now.
 func (l *loader) checkCA(name, path string) {
-	const hint = "name the PEM file of the CA that the servers have their certificates from"
+	const hint = "name the PEM file of the CA that issued the servers' certificates"
 	text, err := durable.ReadSmallFile(path, durable.MaxSmall)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		l.problem(l.config.origin[name], name, path+" does not exist", hint)
-	case errors.Is(err, fs.ErrPermission): // "config check" by who may not look there
-		l.warn(l.config.Origin(name), name, "%v", err)
+		l.keyProblem(name, path+" does not exist", hint)
+	case errors.Is(err, fs.ErrPermission): // the user of "config check" may not read it
+		l.keyWarning(name, "%v", err)
 	case err != nil:
-		l.problem(l.config.origin[name], name, err.Error(), hint)
+		l.keyProblem(name, err.Error(), hint)
 	case !x509.NewCertPool().AppendCertsFromPEM(text):
-		l.problem(l.config.origin[name], name, path+" holds no certificate in PEM form",
+		l.keyProblem(name, path+" contains no certificate in PEM form",
 			"name a file with -----BEGIN CERTIFICATE-----; 'openssl x509 -in FILE -out ca.pem' makes one of the other form")
 	}
 }
@@ -198,7 +201,7 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && a.IsLoopback()
 }
 
-// checkSystem looks at the program that checks passwords.
+// checkSystem checks the program that checks passwords.
 func (l *loader) checkSystem() {
 	const name, check = "system.checkpassword", "system.check"
 	c := &l.config
@@ -208,19 +211,21 @@ func (l *loader) checkSystem() {
 	}
 	switch {
 	case s.Check == Checkpassword && len(s.Checkpassword) == 0:
-		l.problem(c.origin[check], name, "is missing", `name the program, as in checkpassword = ["/usr/local/bin/checkpassword-pam", "-s", "pillarbox"]`)
+		l.problem(c.origin[check], name, "is missing",
+			`name the program, as in checkpassword = ["/usr/local/bin/checkpassword-pam", "-s", "pillarbox"]`)
 		return
 	case len(s.Checkpassword) == 0:
 		return
 	case s.Check != Checkpassword:
-		l.warn(c.Origin(name), name, `is never run: check = "checkpassword" does that`)
+		l.keyWarning(name, `is never run: check = "checkpassword" does that`)
 	}
 	program := s.Checkpassword[0]
 	if !filepath.IsAbs(program) {
-		l.problem(c.origin[name], name, fmt.Sprintf("%q is no absolute path", program), `write one such as "/usr/local/bin/checkpassword"`)
+		l.keyProblem(name, fmt.Sprintf("%q is not an absolute path", program),
+			`write one such as "/usr/local/bin/checkpassword"`)
 		return
 	}
 	if err := system.CheckProgram(program); err != nil {
-		l.problem(c.origin[name], name, err.Error(), "name a program that root or the server's own account owns")
+		l.keyProblem(name, err.Error(), "name a program that root or the server's own account owns")
 	}
 }

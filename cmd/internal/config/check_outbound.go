@@ -17,12 +17,12 @@ func (c *Config) set(name string) bool {
 	return ok
 }
 
-// ownLogin reports whether a route has nothing of the log-in of [outbound].
+// ownLogin reports whether a route takes no login from [outbound].
 func (c *Config) ownLogin(section string) bool { return c.set(section + ".smart_host") }
 
-// finishRoutes gives each route its name, which tells it from the others: its
-// first domain. What a route does not say it has from [outbound], but for the
-// log-in: a route's own server gets no other one's password.
+// finishRoutes names each route by its first domain, and removes the login that a
+// route with a smart host of its own has inherited from [outbound]: that server must
+// not get the password of another.
 func (l *loader) finishRoutes() {
 	c := &l.config
 	for i := range c.Routes.Routes {
@@ -39,7 +39,7 @@ func (l *loader) finishRoutes() {
 	}
 }
 
-// finishFetches fills in what follows from the rest of an entry.
+// finishFetches sets the keys of each [[fetch]] that depend on its other keys.
 func (l *loader) finishFetches() {
 	c := &l.config
 	for i := range c.Fetch {
@@ -55,54 +55,58 @@ func (l *loader) finishFetches() {
 			}
 		}
 		if f.POP3 != (route.Host{}) && !c.set(section+".tls") {
-			f.TLS = route.TLSRequired // a password goes over each connection
+			f.TLS = route.TLSRequired // every connection carries a password
 		}
 		if len(f.At) > 0 && !c.set(section+".every") {
 			f.Every = 0
 		}
 		if c.set(section+".leave") && !f.Leave && f.LeaveDays > 0 {
-			l.problem(c.origin[section+".leave"], section+".leave", "does not go with leave_days", "keep one of the two")
+			l.keyProblem(section+".leave", "does not go with leave_days", "keep one of the two")
 		}
 		f.Leave = f.Leave || f.LeaveDays > 0
 		slices.Sort(f.At)
 	}
 }
 
-// checkRoutes looks at what the keys of [outbound] and of each [[route]] make
-// together.
+// checkRoutes checks the keys of [outbound] and of each [[route]] together.
 func (l *loader) checkRoutes() {
 	c := &l.config
-	l.checkWay("outbound", &c.Routes.Default)
+	l.checkNextHop("outbound", &c.Routes.Default)
 	if l.sound("outbound.connections") && l.sound("outbound.connections_per_domain") {
 		l.checkPerDomain()
 	}
-	first := map[string]string{} // the section that has a domain
+	first := map[string]string{} // the section of each domain
 	for i := range c.Routes.Routes {
 		r, section := &c.Routes.Routes[i], entry("route", i)
 		if !c.set(section + ".domains") {
-			l.problem(c.origin[section], section+".domains", "is missing", `write the domains of the route, as in domains = ["partner.example"]`)
+			l.problem(c.origin[section], section+".domains", "is missing",
+				`write the domains of the route, as in domains = ["partner.example"]`)
 		}
 		for n, pattern := range r.Domains {
 			if other, ok := first[pattern]; ok {
-				l.problem(l.places[c.lines[section+".domains"][n].Origin], section+".domains", fmt.Sprintf("%q is in %s already", pattern, other), "take it out of one of the two")
+				l.problem(l.places[c.lines[section+".domains"][n].Origin], section+".domains",
+					fmt.Sprintf("%q is in %s already", pattern, other),
+					"take it out of one of the two")
 				continue
 			}
 			first[pattern] = section
 		}
-		l.checkWay(section, r)
+		l.checkNextHop(section, r)
 		l.checkRoute(section, r, &c.Relayed[i])
 	}
 }
 
-// checkPerDomain lets the limit for one destination follow when only the one for
-// all is lowered.
+// checkPerDomain lowers the limit for one destination to the limit for all, and
+// reports one that is set to more.
 func (l *loader) checkPerDomain() {
 	c := &l.config
 	const name = "outbound.connections_per_domain"
 	lower := func(r *route.Route) { r.Connections = min(r.Connections, c.Outbound.Connections) }
 	if c.set(name) && c.Routes.Default.Connections > c.Outbound.Connections {
-		l.problem(c.origin[name], name, fmt.Sprintf("one domain may have %d connections, but all together only %d",
-			c.Routes.Default.Connections, c.Outbound.Connections), "write at most outbound.connections")
+		l.keyProblem(name,
+			fmt.Sprintf("one domain may have %d connections, but all together only %d",
+				c.Routes.Default.Connections, c.Outbound.Connections),
+			"write at most outbound.connections")
 	}
 	lower(&c.Routes.Default)
 	for i := range c.Routes.Routes {
@@ -110,80 +114,91 @@ func (l *loader) checkPerDomain() {
 	}
 }
 
-// checkWay looks at one way out.
-func (l *loader) checkWay(section string, r *route.Route) {
+// checkNextHop checks the smart host, the login and the TLS of one route.
+func (l *loader) checkNextHop(section string, r *route.Route) {
 	c := &l.config
 	smartHost, user := section+".smart_host", section+".user"
-	at := func(name string) origin { return c.origin[name] }
-	if c.set(section+".direct_first") && r.DirectFirst && len(r.SmartHost) == 0 && l.sound(smartHost) {
-		l.problem(at(section+".direct_first"), section+".direct_first", "there is no smart host to come second", "name one in "+smartHost+", or take the line out")
+	if c.set(section+".direct_first") && r.DirectFirst && len(r.SmartHost) == 0 &&
+		l.sound(smartHost) {
+		l.keyProblem(section+".direct_first", "there is no smart host as the second choice",
+			"name one in "+smartHost+", or take the line out")
 	}
 	if c.set(user) && r.User != "" && len(r.SmartHost) == 0 && l.sound(smartHost) {
-		l.problem(at(user), user, "nobody logs in to the servers of other domains", "name the server in "+smartHost+", or take the line out")
+		l.keyProblem(user, "the server logs in only to a smart host",
+			"name the server in "+smartHost+", or take the line out")
 	}
 	socket := slices.ContainsFunc(r.SmartHost, func(h route.Host) bool { return h.Socket != "" })
 	if c.set(smartHost) && socket && !r.LMTP {
-		l.problem(at(smartHost), smartHost, "a socket is no server of SMTP", "name it in a [[route]] that says lmtp = true")
+		l.keyProblem(smartHost, "a socket speaks LMTP, not SMTP",
+			"name it in a [[route]] with lmtp = true")
 	}
 	l.checkLogin(section, r.User, r.PasswordFile)
-	l.checkSense(section, r)
+	l.checkUseless(section, r)
 	own := c.set(user) || c.set(section+".tls") || c.set(smartHost)
-	if own && r.User != "" && len(r.SmartHost) > 0 && r.TLS == route.TLSOff && !protected(r.TLS, r.SmartHost) {
-		l.warn(c.Origin(user), user, "the password crosses the network in the clear: tls = %q encrypts it", "required")
+	open := len(r.SmartHost) > 0 && r.TLS == route.TLSOff && !protected(r.TLS, r.SmartHost)
+	if own && r.User != "" && open {
+		l.keyWarning(user, "the password crosses the network in the clear: tls = %q encrypts it",
+			"required")
 	}
 }
 
-// checkSense warns of settings that come to nothing.
-func (l *loader) checkSense(section string, r *route.Route) {
+// checkUseless warns of settings without an effect.
+func (l *loader) checkUseless(section string, r *route.Route) {
 	c := &l.config
-	note := func(key, what string, args ...any) { l.warn(c.Origin(section+"."+key), section+"."+key, what, args...) }
+	warn := func(key, what string, args ...any) { l.keyWarning(section+"."+key, what, args...) }
 	implicit := slices.ContainsFunc(r.SmartHost, func(h route.Host) bool { return h.ImplicitTLS })
 	switch s := r.Schedule; {
 	case c.set(section+".tls") && r.TLS == route.TLSOff && implicit:
-		note("tls", "is off, but a smart host is TLS from its first octet on")
-	case c.set(section+".helo") && r.Helo && (r.TLS == route.TLSRequired || r.TLS == route.TLSVerified) && !implicit:
-		note("helo", "nobody can begin TLS without EHLO, and tls demands it: nothing will be sent")
+		warn("tls", "is off, but a smart host uses TLS from the start")
+	case c.set(section+".helo") && r.Helo && !implicit &&
+		(r.TLS == route.TLSRequired || r.TLS == route.TLSVerified):
+		warn("helo", "TLS needs EHLO, and the key tls requires TLS: no mail can be sent")
 	case c.set(section+".delay_notice") && s.DelayNotice >= s.Expire:
-		note("delay_notice", "comes never: mail is given up after %s", formatDuration(s.Expire))
+		warn("delay_notice", "is never sent: mail expires after %s", formatDuration(s.Expire))
 	case c.set(section+".retries") && len(s.Retries) > 0 && s.Retries[0] >= s.Expire:
-		note("retries", "there is no second try: mail is given up after %s", formatDuration(s.Expire))
-	case c.set(section+".hold") && r.Hold && len(c.lines[section+".etrn_hosts"]) == 0 && !c.set(section+".etrn_accounts"):
-		note("hold", "nobody may ask for the mail: name hosts in etrn_hosts, or users in etrn_accounts; only 'pillarbox admin queue flush' sends it")
+		warn("retries", "there is no second attempt: mail expires after %s",
+			formatDuration(s.Expire))
+	case c.set(section+".hold") && r.Hold && len(c.lines[section+".etrn_hosts"]) == 0 &&
+		!c.set(section+".etrn_accounts"):
+		warn("hold",
+			"no client may request the mail: list hosts in etrn_hosts or users in etrn_accounts; now only 'pillarbox admin queue flush' sends it")
 	}
 }
 
-// protected reports whether a password would never be sent in the clear.
+// protected reports whether a password is never sent in the clear.
 func protected(mode route.TLSMode, hosts []route.Host) bool {
 	if mode == route.TLSRequired || mode == route.TLSVerified {
 		return true
 	}
-	return !slices.ContainsFunc(hosts, func(h route.Host) bool { return !h.ImplicitTLS && h.Socket == "" })
+	return !slices.ContainsFunc(hosts,
+		func(h route.Host) bool { return !h.ImplicitTLS && h.Socket == "" })
 }
 
-// checkRoute looks at what only a route has.
+// checkRoute checks the keys that only a [[route]] has.
 func (l *loader) checkRoute(section string, r *route.Route, more *Relayed) {
 	c := &l.config
 	switch {
 	case r.LMTP && len(r.SmartHost) == 0 && l.sound(section+".smart_host"):
-		l.problem(c.origin[section+".lmtp"], section+".lmtp", "there is no server that speaks it", "name it in "+section+".smart_host")
+		l.keyProblem(section+".lmtp", "there is no server for it",
+			"name it in "+section+".smart_host")
 	case r.LMTP && r.DirectFirst && l.sound(section+".direct_first"):
-		l.problem(c.origin[section+".lmtp"], section+".lmtp", "does not go with direct_first", "set direct_first = false in the route")
+		l.keyProblem(section+".lmtp", "does not go with direct_first",
+			"set direct_first = false in the route")
 	}
 	if r.Hold && len(r.SmartHost) > 0 && !c.set(section+".smart_host") {
-		name := section + ".hold"
-		l.warn(c.Origin(name), name, "what is asked for goes to outbound.smart_host: name the server that asks in smart_host, or [] for its MX")
+		l.keyWarning(section+".hold",
+			"requested mail goes to outbound.smart_host: write the server that requests it into smart_host, or [] for its MX")
 	}
-	for _, key := range []struct {
-		name string
-		any  bool
-	}{{"etrn_hosts", len(c.lines[section+".etrn_hosts"]) > 0}, {"etrn_accounts", len(more.ETRNAccounts) > 0}} {
-		if name := section + "." + key.name; key.any && !r.Hold {
-			l.warn(c.Origin(name), name, "the route's mail is not held for who asks: hold = true does that")
-		}
+	hosts, accounts := section+".etrn_hosts", section+".etrn_accounts"
+	if len(c.lines[hosts]) > 0 && !r.Hold {
+		l.keyWarning(hosts, "has no effect without hold = true")
+	}
+	if len(more.ETRNAccounts) > 0 && !r.Hold {
+		l.keyWarning(accounts, "has no effect without hold = true")
 	}
 }
 
-// checkLogin looks at a name and the file of its password.
+// checkLogin checks a user name and the file of its password.
 func (l *loader) checkLogin(section, user, path string) {
 	c, userKey, fileKey := &l.config, section+".user", section+".password_file"
 	if !l.sound(userKey) || !l.sound(fileKey) || !c.set(userKey) && !c.set(fileKey) {
@@ -191,35 +206,40 @@ func (l *loader) checkLogin(section, user, path string) {
 	}
 	switch {
 	case user != "" && path == "":
-		l.problem(c.origin[userKey], userKey, "has no password", "write it into a file of its own and name that in "+fileKey)
+		l.keyProblem(userKey, "has no password",
+			"write it into a file of its own and name that in "+fileKey)
 	case user == "" && path != "":
-		l.problem(c.origin[fileKey], fileKey, "is the password of nobody", "write the name to log in with as "+userKey)
+		l.keyProblem(fileKey, "is set but "+userKey+" is not",
+			"write the name to log in with as "+userKey)
 	case path != "":
 		l.checkSecret(fileKey, path)
 	}
 }
 
-// checkSecret looks at the file of a password, which is read only when it is used.
+// checkSecret checks the file of a password. Its text is read at each use.
 func (l *loader) checkSecret(name, path string) {
-	place, short := l.config.origin[name], l.config.Origin(name)
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		l.problem(place, name, path+" does not exist", "write the password into it and make it the server's own: chmod 600")
-	case err != nil: // "config check" by who may not look there
-		l.warn(short, name, "%v", err)
+		l.keyProblem(name, path+" does not exist",
+			"write the password into it and make it the server's own: chmod 600")
+	case err != nil: // the user of "config check" may not read the folder
+		l.keyWarning(name, "%v", err)
 	case !info.Mode().IsRegular():
-		l.problem(place, name, path+" is no file", "name the file with the password")
+		l.keyProblem(name, path+" is not a file", "name the file with the password")
 	case info.Size() == 0:
-		l.problem(place, name, path+" is empty", "write the password into it")
+		l.keyProblem(name, path+" is empty", "write the password into it")
 	case info.Mode().Perm()&0o007 != 0:
-		l.problem(place, name, fmt.Sprintf("everybody on this machine can get at the password: %s has mode %04o", path, info.Mode().Perm()), "chmod 600 "+path)
+		l.keyProblem(name,
+			fmt.Sprintf("every user of this machine can read the password: %s has mode %04o", path,
+				info.Mode().Perm()), "chmod 600 "+path)
 	case info.Mode().Perm()&0o070 != 0:
-		l.warn(short, name, "the group of %s can get at the password (mode %04o)", path, info.Mode().Perm())
+		l.keyWarning(name, "the group of %s can read the password (mode %04o)", path,
+			info.Mode().Perm())
 	}
 }
 
-// checkFetches looks at what the keys of each [[fetch]] make together.
+// checkFetches checks the keys of each [[fetch]] together.
 func (l *loader) checkFetches() {
 	c := &l.config
 	names := map[string]string{}
@@ -227,54 +247,70 @@ func (l *loader) checkFetches() {
 		f, section := &c.Fetch[i], entry("fetch", i)
 		l.checkFetch(section, f)
 		l.checkLogin(section, f.User, f.PasswordFile)
-		place := c.origin[section]
-		if c.set(section + ".name") {
-			place = c.origin[section+".name"]
-		}
-		if other, ok := names[f.Name]; ok && l.sound(section+".name") {
-			l.problem(place, section+".name", fmt.Sprintf("%q is what %s is called", f.Name, other), "give each a name of its own")
-		}
-		names[f.Name] = section
+		l.checkName(section, f.Name, names)
 	}
+}
+
+// checkName reports a name that another entry of a table has. names has the sections of
+// the names so far.
+func (l *loader) checkName(section, name string, names map[string]string) {
+	key, place := section+".name", l.config.origin[section]
+	if l.config.set(key) {
+		place = l.config.origin[key]
+	}
+	if other, ok := names[name]; ok && l.sound(key) {
+		l.problem(place, key, fmt.Sprintf("%q is the name of %s already", name, other),
+			"give each a name of its own")
+	}
+	names[name] = section
 }
 
 func (l *loader) checkFetch(section string, f *Fetch) {
 	c := &l.config
 	need := func(with, name string, missing bool, example string) {
 		if missing && l.sound(section+"."+name) && l.sound(section+"."+with) {
-			l.problem(c.origin[section+"."+with], section+"."+name, "is missing", "write "+name+" = "+example)
+			l.problem(c.origin[section+"."+with], section+"."+name, "is missing",
+				"write "+name+" = "+example)
 		}
 	}
 	etrn, pop3 := f.ETRNServer != (route.Host{}), f.POP3 != (route.Host{})
 	if !etrn && !pop3 && l.sound(section+".etrn_server") && l.sound(section+".pop3") {
-		l.problem(c.origin[section], section, "asks nobody", `write pop3 = "pop.isp.net:995" or etrn_server = "mail.isp.net"`)
+		l.keyProblem(section, "names no server",
+			`write pop3 = "pop.isp.net:995" or etrn_server = "mail.isp.net"`)
 	}
 	if etrn {
 		need("etrn_server", "etrn_domains", len(f.ETRNDomains) == 0, `["office.example"]`)
 	}
 	if pop3 {
 		need("pop3", "user", f.User == "", `the name that the server knows you by`)
-		need("pop3", "deliver_to", f.DeliverTo.IsZero(), `"anna@office.example", whose mailbox gets the mail`)
+		need("pop3", "deliver_to", f.DeliverTo.IsZero(),
+			`"anna@office.example", whose mailbox gets the mail`)
 		if f.TLS == route.TLSOff && f.POP3.ImplicitTLS {
-			l.problem(c.origin[section+".tls"], section+".tls", "the server speaks nothing but TLS on this port", "take the line out, or name port 110")
+			l.keyProblem(section+".tls", "the server speaks only TLS on this port",
+				"take the line out, or name port 110")
 		}
 	}
 	if (!pop3 || !f.POP3.ImplicitTLS) && f.User != "" && !protected(f.TLS, []route.Host{{}}) {
-		l.warn(c.Origin(section+".user"), section+".user", "the password crosses the network as the server likes: tls = %q makes sure that it is encrypted", "required")
+		l.keyWarning(section+".user",
+			"the password is encrypted only if the server offers TLS: tls = %q requires it",
+			"required")
 	}
 	if c.set(section+".every") && f.Every > 0 && len(f.At) > 0 {
-		l.problem(c.origin[section+".every"], section+".every", "does not go with at", "keep one of the two")
+		l.keyProblem(section+".every", "does not go with at", "keep one of the two")
 	}
-	if f.Every == 0 && len(f.At) == 0 && !f.WithEachDelivery && l.sound(section+".every") && l.sound(section+".at") {
-		l.problem(c.origin[section+".every"], section+".every", "nothing says when to ask", `write "15m", or at = ["08:00"]`)
+	never := f.Every == 0 && len(f.At) == 0 && !f.WithEachDelivery
+	if never && l.sound(section+".every") && l.sound(section+".at") {
+		l.keyProblem(section+".every", "there is no time at which to ask",
+			`write "15m", or at = ["08:00"]`)
 	}
 }
 
-// checkDNSBL warns of a filter that asks nobody.
+// checkDNSBL warns of a filter without a list.
 func (l *loader) checkDNSBL() {
 	c := &l.config
 	b := &c.Policy.DNSBL
-	if c.set("dnsbl.action") && len(b.Sites) == 0 && b.Deny.Len() == 0 && l.sound("dnsbl.sites") && l.sound("dnsbl.private_deny") {
-		l.warn(b.Action.Origin, "dnsbl.action", "is for nobody: dnsbl.sites and dnsbl.private_deny are empty")
+	empty := len(b.Sites) == 0 && b.Deny.Len() == 0
+	if c.set("dnsbl.action") && empty && l.sound("dnsbl.sites") && l.sound("dnsbl.private_deny") {
+		l.keyWarning("dnsbl.action", "has no effect: dnsbl.sites and dnsbl.private_deny are empty")
 	}
 }

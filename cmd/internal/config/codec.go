@@ -21,11 +21,16 @@ type (
 	duration = time.Duration
 )
 
-// codec turns the text of a value into its type and back. A parse error is a
-// mistake wherever there is something to say about what would be right.
+// codec parses the text of a value into its type and formats it back. A parse error
+// is a mistake if there is a hint.
 type codec[T any] struct {
 	parse  func(string) (T, error)
 	format func(T) string
+}
+
+// plain is a codec for texts in the form that parse returns.
+func plain(parse func(string) (string, error)) codec[string] {
+	return codec[string]{parse: parse, format: func(s string) string { return s }}
 }
 
 // optional lets "" stand for the zero value.
@@ -79,38 +84,30 @@ var mailAddress = codec[address]{
 	format: address.String,
 }
 
-var filePath = codec[string]{
-	parse: func(s string) (string, error) {
-		if s == "" || strings.ContainsRune(s, 0) {
-			return "", wrong(fmt.Sprintf("%q is not a path", s), "write a path, absolute or relative to the folder of this file")
-		}
-		return s, nil
-	},
-	format: asIs,
-}
+var filePath = plain(func(s string) (string, error) {
+	if s == "" || strings.ContainsRune(s, 0) {
+		return "", wrong(fmt.Sprintf("%q is not a path", s), "write a path, absolute or relative to the folder of this file")
+	}
+	return s, nil
+})
 
-func asIs(s string) string { return s }
-
-// listenAddress takes what net.Listen takes, with a number for the port. The
-// usual port serves the hints.
+// listenAddress parses an address for net.Listen with a number as its port. The
+// given port is for the hints.
 func listenAddress(port int) codec[string] {
 	hint := fmt.Sprintf(`write ":%d", "192.0.2.1:%d" or "[2001:db8::1]:%d"`, port, port, port)
-	return codec[string]{
-		parse: func(s string) (string, error) {
-			host, number, err := net.SplitHostPort(s)
-			if err != nil {
-				return "", wrong(fmt.Sprintf("%q is not an address with a port", s), hint)
-			}
-			if _, err := strconv.ParseUint(number, 10, 16); err != nil {
-				return "", wrong(fmt.Sprintf("%q is not a port from 0 to 65535", number), hint)
-			}
-			if !isHost(host) {
-				return "", wrong(fmt.Sprintf("%q is neither an IP address nor a host name", host), hint)
-			}
-			return s, nil
-		},
-		format: asIs,
-	}
+	return plain(func(s string) (string, error) {
+		host, number, err := net.SplitHostPort(s)
+		if err != nil {
+			return "", wrong(fmt.Sprintf("%q is not an address with a port", s), hint)
+		}
+		if _, err := strconv.ParseUint(number, 10, 16); err != nil {
+			return "", wrong(fmt.Sprintf("%q is not a port from 0 to 65535", number), hint)
+		}
+		if !isHost(host) {
+			return "", wrong(fmt.Sprintf("%q is neither an IP address nor a host name", host), hint)
+		}
+		return s, nil
+	})
 }
 
 func isHost(host string) bool {
@@ -121,7 +118,7 @@ func isHost(host string) bool {
 		return true
 	}
 	d, err := addr.ParseDomain(host)
-	// A name of digits only is an IP address with a slip in it.
+	// A name of digits only is a mistyped IP address.
 	return err == nil && !d.IsLiteral() && strings.ContainsFunc(host, func(r rune) bool { return r != '.' && (r < '0' || r > '9') })
 }
 
@@ -130,7 +127,7 @@ var trustedNetwork = codec[network]{
 		const hint = `write a network or an address of your own, such as "192.168.1.0/24"`
 		p, err := parseNetwork(s, hint)
 		if err == nil && isInternet(p) {
-			return p, wrong(fmt.Sprintf("%q takes in the internet, where passwords without TLS are read and stolen", s), hint)
+			return p, wrong(fmt.Sprintf("%q contains the internet, where passwords without TLS are stolen", s), hint)
 		}
 		return p, err
 	},
@@ -149,7 +146,7 @@ func parseNetwork(s, hint string) (network, error) {
 	}
 	switch a := p.Addr(); {
 	case a.Is4In6():
-		return p, wrong(fmt.Sprintf("%q hides IPv4 addresses in IPv6", s), "write them as IPv4")
+		return p, wrong(fmt.Sprintf("%q writes IPv4 addresses as IPv6", s), "write them as IPv4")
 	case p.Masked() != p:
 		return p, wrong(fmt.Sprintf("%q is an address within a network", s),
 			fmt.Sprintf("write %q for the network or %q for the one address", p.Masked(), a))
@@ -157,7 +154,7 @@ func parseNetwork(s, hint string) (network, error) {
 	return p, nil
 }
 
-// size takes an amount of octets with a unit, such as 25MiB.
+// size parses a number of octets with a unit, such as 25MiB.
 func size[T int | int64](low, high int64) codec[T] {
 	hint := fmt.Sprintf("write a size from %q to %q", quota.FormatSize(low), quota.FormatSize(high))
 	return codec[T]{
@@ -178,8 +175,8 @@ func size[T int | int64](low, high int64) codec[T] {
 	}
 }
 
-// limit takes a size within bounds, which are written the same way, or "0" for
-// none.
+// limit parses a size within bounds, which are in the same form, or "0" for no
+// limit.
 func limit(low, high string) codec[int64] {
 	as := size[int64](mustSize(low), mustSize(high))
 	return codec[int64]{
@@ -197,7 +194,7 @@ func limit(low, high string) codec[int64] {
 	}
 }
 
-// percentage takes a part of a limit that is less than all of it, or "none".
+// percentage parses 1% to 99%, or "none".
 var percentage = codec[int]{
 	parse: func(s string) (int, error) {
 		if s == "none" {
@@ -221,12 +218,12 @@ var percentage = codec[int]{
 func mustSize(s string) int64 {
 	n, err := quota.ParseSize(s)
 	if err != nil {
-		panic(err) // a bound in the table of keys
+		panic(err) // a bound of a row is wrong
 	}
 	return n
 }
 
-// dnsServer takes an address, with a port where it is not the usual one.
+// dnsServer parses an address, with a port if it is not 53.
 var dnsServer = codec[server]{
 	parse: func(s string) (server, error) {
 		if a, err := netip.ParseAddr(s); err == nil {
@@ -241,7 +238,7 @@ var dnsServer = codec[server]{
 	format: server.String,
 }
 
-// span takes a duration within bounds, which are written the same way.
+// span parses a duration within bounds, which are in the same form.
 func span(low, high string) codec[duration] {
 	hint := fmt.Sprintf("write a time from %q to %q", low, high)
 	return codec[duration]{
@@ -262,12 +259,12 @@ func span(low, high string) codec[duration] {
 func mustDuration(s string) duration {
 	d, err := time.ParseDuration(s)
 	if err != nil {
-		panic(err) // a bound in the table of keys
+		panic(err) // a bound of a row is wrong
 	}
 	return d
 }
 
-// formatDuration writes 5m0s as a person would: 5m.
+// formatDuration writes 5m0s as 5m.
 func formatDuration(d duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
@@ -279,39 +276,33 @@ func formatDuration(d duration) string {
 	return s
 }
 
-// greeting takes the text of a greeting: what RFC 5321 §4.2 allows in a reply,
-// short enough that the line stays below 512 octets with a long host name in it.
+// greeting parses the text of a greeting. RFC 5321 §4.2 restricts the characters of a
+// reply. The length keeps the line below 512 octets with a long host name.
 func greeting(forbidden string) codec[string] {
 	const longest = 200
-	return codec[string]{
-		parse: func(s string) (string, error) {
-			switch {
-			case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }):
-				return "", wrong("holds a control character or one that is not ASCII", "write printable ASCII only")
-			case forbidden != "" && strings.ContainsAny(s, forbidden):
-				return "", wrong("holds an angle bracket", "write it without < and >")
-			case len(s) > longest:
-				return "", wrong(fmt.Sprintf("is %d octets long", len(s)), fmt.Sprintf("write at most %d", longest))
-			case strings.Contains(strings.NewReplacer("%h", "", "%d", "").Replace(s), "%"):
-				return "", wrong("holds a % that means nothing", "%h is the host name and %d the date")
-			}
-			return s, nil
-		},
-		format: asIs,
-	}
-}
-
-var separator = codec[string]{
-	parse: func(s string) (string, error) {
-		if len(s) != 1 || !strings.Contains("+-_=#~!%&*/?^|", s) {
-			return "", wrong(fmt.Sprintf("%q cannot part a mailbox from its detail", s), `write one character such as "+" or "-", or "" for off`)
+	return plain(func(s string) (string, error) {
+		switch {
+		case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }):
+			return "", wrong("contains a character that is not printable ASCII", "write printable ASCII only")
+		case forbidden != "" && strings.ContainsAny(s, forbidden):
+			return "", wrong("contains an angle bracket", "write it without < and >")
+		case len(s) > longest:
+			return "", wrong(fmt.Sprintf("is %d octets long", len(s)), fmt.Sprintf("write at most %d", longest))
+		case strings.Contains(strings.NewReplacer("%h", "", "%d", "").Replace(s), "%"):
+			return "", wrong("contains an unknown % sequence", "%h is the host name and %d the date")
 		}
 		return s, nil
-	},
-	format: asIs,
+	})
 }
 
-// choice is one word of a fixed set and what it stands for.
+var separator = plain(func(s string) (string, error) {
+	if len(s) != 1 || !strings.Contains("+-_=#~!%&*/?^|", s) {
+		return "", wrong(fmt.Sprintf("%q cannot separate a mailbox from its detail", s), `write one character such as "+" or "-", or "" for off`)
+	}
+	return s, nil
+})
+
+// choice is one word of a fixed set and its value.
 type choice[T comparable] struct {
 	word  string
 	value T
@@ -351,14 +342,14 @@ func oneOf[T comparable](choices ...choice[T]) codec[T] {
 	}
 }
 
-// tlsVersion is oneOf with a word for those who need an older version.
+// tlsVersion is oneOf with a hint for older versions.
 func tlsVersion(choices ...choice[uint16]) codec[uint16] {
 	as := oneOf(choices...)
 	return codec[uint16]{
 		parse: func(s string) (uint16, error) {
 			switch s {
 			case "1.0", "1.1":
-				return 0, wrong(fmt.Sprintf("TLS %s is broken and is not offered to everybody", s),
+				return 0, wrong(fmt.Sprintf("TLS %s is broken and is not offered to all clients", s),
 					`write "1.2", and name the addresses of old programs in tls.legacy_networks`)
 			}
 			return as.parse(s)

@@ -18,7 +18,7 @@ type ipAddress = netip.Addr
 
 const hostHint = `write "mail.isp.net", "mail.isp.net:587", "[192.0.2.1]", "smtps://mail.isp.net" or the path of a socket`
 
-// smartHost is a server that mail is handed to.
+// smartHost parses a server that takes mail for others.
 var smartHost = codec[route.Host]{
 	parse: func(s string) (route.Host, error) {
 		h, err := route.ParseHost(s)
@@ -38,12 +38,12 @@ func hostText(h route.Host) string {
 	return h.String()
 }
 
-// etrnHost is a server on the network.
+// etrnHost parses a server on the network.
 var etrnHost = codec[route.Host]{
 	parse: func(s string) (route.Host, error) {
 		h, err := smartHost.parse(s)
 		if err == nil && h.Socket != "" {
-			return h, wrong(fmt.Sprintf("%q is no server on the network", s), `write "mail.isp.net" or "[192.0.2.1]:25"`)
+			return h, wrong(fmt.Sprintf("%q is not a server on the network", s), `write "mail.isp.net" or "[192.0.2.1]:25"`)
 		}
 		return h, err
 	},
@@ -56,8 +56,7 @@ const (
 	portPOP3S = 995
 )
 
-// pop3Host takes a server of POP3, which speaks TLS from the first octet on its
-// port for that.
+// pop3Host parses a POP3 server. TLS from the start is the default on port 995.
 var pop3Host = codec[route.Host]{
 	parse: func(s string) (route.Host, error) {
 		const hint = `write "pop.isp.net", "pop.isp.net:995" or "pop3s://pop.isp.net"`
@@ -65,7 +64,7 @@ var pop3Host = codec[route.Host]{
 		rest = strings.TrimPrefix(rest, "pop3://")
 		h, err := route.ParseHost(rest)
 		if err != nil || h.Socket != "" || strings.Contains(rest, "://") {
-			return h, wrong(fmt.Sprintf("%q is no POP3 server", s), hint)
+			return h, wrong(fmt.Sprintf("%q is not a POP3 server", s), hint)
 		}
 		if implicit {
 			h.Port = cmp.Or(h.Port, portPOP3S)
@@ -91,19 +90,16 @@ var tlsMode = oneOf(
 	choice[route.TLSMode]{"off", route.TLSOff}, choice[route.TLSMode]{"opportunistic", route.TLSOpportunistic},
 	choice[route.TLSMode]{"required", route.TLSRequired}, choice[route.TLSMode]{"verified", route.TLSVerified})
 
-// routePattern takes the domains of a route.
-var routePattern = codec[string]{
-	parse: func(s string) (string, error) {
-		pattern, err := route.ParsePattern(s)
-		if err != nil {
-			return "", wrong(err.Error(), `write "partner.example", "*.partner.example" for all below it, or "*"`)
-		}
-		return pattern, nil
-	},
-	format: asIs,
-}
+// routePattern parses a domain of a route.
+var routePattern = plain(func(s string) (string, error) {
+	pattern, err := route.ParsePattern(s)
+	if err != nil {
+		return "", wrong(err.Error(), `write "partner.example", "*.partner.example" for all below it, or "*"`)
+	}
+	return pattern, nil
+})
 
-// foldedAddress is an address that others are compared with.
+// foldedAddress parses an address and folds it for comparisons.
 var foldedAddress = codec[address]{
 	parse: func(s string) (address, error) {
 		a, err := addr.Parse(s)
@@ -115,32 +111,26 @@ var foldedAddress = codec[address]{
 	format: address.String,
 }
 
-// credential takes a name to log in with elsewhere.
-var credential = codec[string]{
-	parse: func(s string) (string, error) {
-		if len(s) > 255 || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			return "", wrong("is too long, or holds a control character", "write the name that the other server knows you by")
-		}
-		return s, nil
-	},
-	format: asIs,
-}
+// credential parses a user name for another server.
+var credential = plain(func(s string) (string, error) {
+	if len(s) > 255 || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return "", wrong("is too long or contains a control character", "write the name that the other server knows you by")
+	}
+	return s, nil
+})
 
-// heloName takes what the server calls itself elsewhere.
-var heloName = codec[string]{
-	parse: func(s string) (string, error) {
-		d, err := hostName.parse(s)
-		return string(d), err
-	},
-	format: asIs,
-}
+// heloName parses the server's name in EHLO.
+var heloName = plain(func(s string) (string, error) {
+	d, err := hostName.parse(s)
+	return string(d), err
+})
 
-// localAddress takes an address of this machine.
+// localAddress parses an address of this machine.
 var localAddress = codec[ipAddress]{
 	parse: func(s string) (ipAddress, error) {
 		a, err := netip.ParseAddr(s)
 		if err != nil || a.Is4In6() || a.IsUnspecified() || a.IsMulticast() {
-			return a, wrong(fmt.Sprintf("%q is no address of this machine", s), `write one such as "192.0.2.1", or "" for any`)
+			return a, wrong(fmt.Sprintf("%q is not an address of this machine", s), `write one such as "192.0.2.1", or "" for any`)
 		}
 		return a, nil
 	},
@@ -152,7 +142,7 @@ var localAddress = codec[ipAddress]{
 	},
 }
 
-// orZero lets "0" stand for the zero value, which means what is said.
+// orZero lets "0" stand for the zero value, whose meaning is for the hint.
 func orZero(meaning string, as codec[duration]) codec[duration] {
 	return codec[duration]{
 		parse: func(s string) (duration, error) {
@@ -177,7 +167,7 @@ func orZero(meaning string, as codec[duration]) codec[duration] {
 
 var clock = regexp.MustCompile(`^([01]?[0-9]|2[0-3]):([0-5][0-9])$`)
 
-// timeOfDay is the time since midnight.
+// timeOfDay parses a time of day as the time since midnight.
 var timeOfDay = codec[duration]{
 	parse: func(s string) (duration, error) {
 		found := clock.FindStringSubmatch(s)
@@ -193,65 +183,53 @@ var timeOfDay = codec[duration]{
 	},
 }
 
-// etrnDomain takes what ETRN asks for (RFC 1985 §5.2).
-var etrnDomain = codec[string]{
-	parse: func(s string) (string, error) {
-		bare, at := strings.CutPrefix(s, "@")
-		if queue, ok := strings.CutPrefix(s, "#"); ok {
-			if queueName.MatchString(queue) {
-				return s, nil
-			}
-		} else if d, err := addr.ParseDomain(bare); err == nil && !d.IsLiteral() {
-			if at {
-				return "@" + string(d), nil
-			}
-			return string(d), nil
+// etrnDomain parses an argument of ETRN (RFC 1985 §5.2).
+var etrnDomain = plain(func(s string) (string, error) {
+	bare, at := strings.CutPrefix(s, "@")
+	if queue, ok := strings.CutPrefix(s, "#"); ok {
+		if queueName.MatchString(queue) {
+			return s, nil
 		}
-		return "", wrong(fmt.Sprintf("%q is nothing that ETRN could ask for", s),
-			`write "office.example", "@office.example" with all below it, or "#name" of a queue`)
-	},
-	format: asIs,
-}
+	} else if d, err := addr.ParseDomain(bare); err == nil && !d.IsLiteral() {
+		if at {
+			return "@" + string(d), nil
+		}
+		return string(d), nil
+	}
+	return "", wrong(fmt.Sprintf("%q is not an argument of ETRN", s),
+		`write "office.example", "@office.example" with all below it, or "#name" of a queue`)
+})
 
 var queueName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// label names an entry in logs and commands.
-var label = codec[string]{
-	parse: func(s string) (string, error) {
-		if !queueName.MatchString(s) {
-			return "", wrong(fmt.Sprintf("%q is no name", s), "write letters, digits, ., - and _")
-		}
-		return s, nil
-	},
-	format: asIs,
-}
+// label parses the name of an entry in logs and commands.
+var label = plain(func(s string) (string, error) {
+	if !queueName.MatchString(s) {
+		return "", wrong(fmt.Sprintf("%q is not a name", s), "write letters, digits, ., - and _")
+	}
+	return s, nil
+})
 
-// socketPath leaves room for what the system has for a socket's name.
-var socketPath = codec[string]{
-	parse: func(s string) (string, error) {
-		if _, err := filePath.parse(s); err != nil {
-			return "", err
-		}
-		if filepath.IsAbs(s) && len(s) > 107 {
-			return "", wrong(fmt.Sprintf("is %d octets long", len(s)), "the system takes a socket's path of at most 107 octets; write a shorter one")
-		}
-		return s, nil
-	},
-	format: asIs,
-}
+// socketPath parses the path of a unix socket, at most 107 octets.
+var socketPath = plain(func(s string) (string, error) {
+	if _, err := filePath.parse(s); err != nil {
+		return "", err
+	}
+	if filepath.IsAbs(s) && len(s) > 107 {
+		return "", wrong(fmt.Sprintf("is %d octets long", len(s)), "the system takes a socket's path of at most 107 octets; write a shorter one")
+	}
+	return s, nil
+})
 
-// listedText takes the text of a refusal, which is one line of a reply.
-var listedText = codec[string]{
-	parse: func(s string) (string, error) {
-		switch {
-		case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }):
-			return "", wrong("holds a control character or one that is not ASCII", "write printable ASCII only")
-		case len(s) > 200:
-			return "", wrong(fmt.Sprintf("is %d octets long", len(s)), "write at most 200")
-		case strings.Contains(strings.NewReplacer("%i", "", "%s", "").Replace(s), "%"):
-			return "", wrong("holds a % that means nothing", "%i is the client's address and %s the site that lists it")
-		}
-		return s, nil
-	},
-	format: asIs,
-}
+// listedText parses the text of a refusal, one line of a reply.
+var listedText = plain(func(s string) (string, error) {
+	switch {
+	case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }):
+		return "", wrong("contains a character that is not printable ASCII", "write printable ASCII only")
+	case len(s) > 200:
+		return "", wrong(fmt.Sprintf("is %d octets long", len(s)), "write at most 200")
+	case strings.Contains(strings.NewReplacer("%i", "", "%s", "").Replace(s), "%"):
+		return "", wrong("contains an unknown % sequence", "%i is the client's address and %s the site that lists it")
+	}
+	return s, nil
+})

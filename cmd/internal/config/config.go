@@ -1,9 +1,38 @@
-// Package config reads the one configuration file of Pillarbox, applies the
-// PILLARBOX_… environment on top of it and hands out plain typed values. It is
-// the only package that knows how the file is written.
+// Package config reads the configuration file of Pillarbox, applies the PILLARBOX_… environment on
+// top of it, and returns plain typed values in a [Config]. No other package knows how the file is
+// written. A file with mistakes is refused as a whole, with every mistake at once: see [Errors].
 //
-// A file with mistakes is refused as a whole, and every mistake in it is
-// reported at once: see [Errors].
+// # From the rows to a Config
+//
+// Every key is one row in keys_*.go: its name, its type with the check, its field in Config, its
+// default and its text. The rows stand in sections, in the order of the sample. [Load] works in this
+// order:
+//
+//  1. Default gives each field the default of its row.
+//  2. readDocument reads the TOML with the line of every value, and continues after an error.
+//  3. Each row parses its value into its field; the environment then overrides the file.
+//  4. Each entry of a table, such as [[route]], gets its own rows. A [[route]] begins as a copy of
+//     [outbound], so it comes after the environment.
+//  5. resolve makes paths absolute, and compile turns lists and groups into the rules of package
+//     policy.
+//  6. The check_*.go files, openrelay.go and others look at what no single key can show.
+//
+// [Render] writes the rows as a commented file, "config show" lists them ([Config.Effective]), and a
+// reload compares them ([Diff], [RestartKeys]).
+//
+// # Add a key
+//
+//  1. Add the field to its struct, in this file, outbound.go, logins.go, tls.go or directories.go.
+//  2. Add the row to its section in keys_server.go, keys_logins.go, keys_policy.go or
+//     keys_outbound.go: for example number("smtp.max_errors", the field, bounds, default, text).
+//     Use path for a file, and .needsRestart() if a running server cannot take a new value.
+//  3. Run: go test ./cmd/internal/config -run 'TestSample$' -update
+//  4. Read the field where it is needed.
+//
+// The rest follows from the row: the default, the check with its hint, "did you mean", the variable
+// PILLARBOX_SMTP_MAX_ERRORS, "config show", the comparison at a reload, the restart list, the path
+// relative to the file, and the sample etc/pillarbox.toml. Write a check only if several keys must
+// agree.
 package config
 
 import (
@@ -18,16 +47,16 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// DefaultPath is where the file is looked for when no other place is named.
+// DefaultPath is the path of the file unless another one is given.
 const DefaultPath = "/etc/pillarbox/pillarbox.toml"
 
 // Config holds the effective settings: defaults, then the file, then the
-// environment. Sizes are in octets. It is not changed after Load.
+// environment. Sizes are in octets. It does not change after Load.
 type Config struct {
 	Hostname      addr.Domain  // the server's own name, never an address literal
 	Data          string       // absolute path of the data directory
-	DefaultDomain addr.Domain  // for bare log-in names; "" leaves the choice to the caller
-	Postmaster    addr.Address // who gets postmaster's mail; zero leaves the choice to the caller
+	DefaultDomain addr.Domain  // of login names without one; "" leaves the choice to the caller
+	Postmaster    addr.Address // gets postmaster's mail; zero leaves the choice to the caller
 
 	Listen      Listen
 	TLS         TLS
@@ -48,7 +77,7 @@ type Config struct {
 	Log         Log
 
 	Outbound     Outbound
-	Routes       route.Table // Default is [outbound]; the others have what they do not say from there
+	Routes       route.Table // Default is [outbound]; a route inherits the keys that it does not set
 	Relayed      []Relayed   // parallel to Routes.Routes
 	Reports      Reports
 	Fetch        []Fetch
@@ -57,26 +86,26 @@ type Config struct {
 	Operators    Operators
 	Authenticity Authenticity
 
-	// Policy is every rule of who may connect and send what where, ready for
-	// use. Its settings and its lists' entries carry their origins.
+	// Policy is the compiled rules: which hosts may connect, and which clients may
+	// send to which recipients. Each setting and each entry of a list has its origin.
 	Policy policy.Rules
 
-	// Warnings are what is no mistake but deserves a look. Each begins with the
-	// place it is about.
+	// Warnings are about settings that are valid but probably not meant. Each
+	// begins with the place in the file.
 	Warnings []string
 
-	origin map[string]origin        // of the keys that are set; the rest hold their defaults
-	lines  map[string][]policy.Line // of each list of hosts or addresses, as written, by its key; groups too
+	origin map[string]origin        // of each key that is set, by its name
+	lines  map[string][]policy.Line // lists of hosts and addresses as written, by key; groups too
 }
 
-// Listen holds the addresses of each service as net.Listen takes them. An empty
-// list turns the service off. Port 0 lets the system choose a free port.
+// Listen holds the addresses of each service in the form of net.Listen. An empty
+// list turns the service off. With port 0 the system chooses a free port.
 type Listen struct {
 	SMTP       []string // plain, STARTTLS offered
-	Submission []string // plain, STARTTLS offered, log-in required
-	SMTPS      []string // TLS from the first octet, log-in required
+	Submission []string // plain, STARTTLS offered, login required
+	SMTPS      []string // TLS from the start, login required
 	POP3       []string // plain, STLS offered
-	POP3S      []string // TLS from the first octet
+	POP3S      []string // TLS from the start
 	ODMR       []string // plain, STARTTLS offered: on-demand mail relay, ATRN (RFC 2645)
 }
 
@@ -85,34 +114,34 @@ type Auth struct {
 	// PlaintextNetworks are the clients that may send a password without TLS.
 	PlaintextNetworks []netip.Prefix
 
-	ClientCertificates bool // clients are asked for one of the own CA
+	ClientCertificates bool // ask clients for a certificate of the server's own CA
 }
 
-// Connections holds what [connections] says beside the rules.
+// Connections holds the keys of [connections] that are not rules of the policy.
 type Connections struct {
-	TimeoutMultiplier int // of SMTP's and POP3's time-outs, 1 to 100
+	TimeoutMultiplier int // factor for the timeouts of SMTP and POP3, 1 to 100
 }
 
-// Sites holds what each service demands. The SMTP ones are in Config.Policy too,
-// which is where decisions look.
+// Sites holds the demands of each service. Config.Policy has those of SMTP too;
+// decisions read them there.
 type Sites struct {
 	SMTP, Submission, SMTPS policy.Site
 	POP3, POP3S             POP3Site
 }
 
-// POP3Site is what a POP3 service demands.
+// POP3Site holds the demands of a POP3 service.
 type POP3Site struct {
-	RequireTLS    bool // before USER, wherever the client is
-	Require128Bit bool // no log-in where TLS has a weaker cipher
+	RequireTLS    bool // before USER, for clients in every network
+	Require128Bit bool // refuse a login over TLS with a weaker cipher
 }
 
-// Relay holds what [relay] says beside the rules.
+// Relay holds the keys of [relay] that are not rules of the policy.
 type Relay struct {
-	OpenOnPurpose bool // rules that let everybody relay are warnings, no mistakes
+	OpenOnPurpose bool // an open relay is a warning, not a mistake
 }
 
-// BareLineEndings says what happens to a message in which a CR or an LF stands
-// alone (RFC 5321 §2.3.8 allows only CRLF).
+// BareLineEndings is what happens to a message with a bare CR or LF (RFC 5321
+// §2.3.8 allows only CRLF).
 type BareLineEndings string
 
 // The values of BareLineEndings.
@@ -125,14 +154,14 @@ const (
 type SMTP struct {
 	Greeting         string // for ExpandGreeting
 	MaxMessageSize   int64  // 0: no limit
-	MaxSessionSize   int64  // of all messages of a connection together; 0: no limit
+	MaxSessionSize   int64  // all messages of a connection together; 0: no limit
 	MaxMessages      int    // for each connection; 0: no limit
 	MaxRecipients    int    // for each message
 	MaxErrors        int    // for each connection
-	MaxCommandLength int    // octets, the CRLF counted
+	MaxCommandLength int    // octets, including the CRLF
 	CommandTimeout   time.Duration
 	DataTimeout      time.Duration // for each block of DATA
-	MaxTextLine      int           // octets, the CRLF counted
+	MaxTextLine      int           // octets, including the CRLF
 	BareLineEndings  BareLineEndings
 }
 
@@ -143,56 +172,56 @@ type POP3 struct {
 	MaxErrors   int // for each connection
 }
 
-// Limits hold for all services together.
+// Limits are the connections at a time, all services together.
 type Limits struct {
 	Connections           int
 	ConnectionsPerAddress int
-	ConnectionsPerAccount int // that have logged in to it
+	ConnectionsPerAccount int // that have logged in to one account
 }
 
-// Bans is when an address that tries passwords is shut out.
+// Bans decides when a client address that guesses passwords is banned.
 type Bans struct {
-	After    int             // so many distinct wrong passwords; 0: never
-	Duration time.Duration   // how long
-	Trusted  policy.HostList // delayed, never banned
+	After    int             // number of distinct wrong passwords; 0: no bans
+	Duration time.Duration   // of a ban
+	Trusted  policy.HostList // delayed, but never banned
 }
 
-// DNS is whom names are asked of.
+// DNS holds the name servers.
 type DNS struct {
 	Servers []netip.AddrPort // empty: those of the system
-	Timeout time.Duration    // of one question, however many servers are asked
+	Timeout time.Duration    // of one query, over all servers
 }
 
-// Mailboxes holds what is common to all mailboxes.
+// Mailboxes holds the defaults of all mailboxes.
 type Mailboxes struct {
 	PlusSeparator   string // one character, or "" for off
-	DefaultQuota    int64  // of a mailbox; 0 for none
-	DefaultMessages int    // of a mailbox; 0 for none
-	DefaultWarning  int    // per cent of a limit, of a mailbox's or a domain's; 0 for none
+	DefaultQuota    int64  // of a mailbox; 0: no limit
+	DefaultMessages int    // of a mailbox; 0: no limit
+	DefaultWarning  int    // per cent of the limit of a mailbox or domain; 0: no warning
 	OverQuota       OverQuota
 	Notices         NoticeLanguage
 	NoticeTemplates string // absolute path of a directory; "" for none
 
 	DeleteAfter        int // days from a message's arrival; 0: never
-	DeleteFetchedAfter int // days from when it was first fetched; 0: never
+	DeleteFetchedAfter int // days from its first fetch; 0: never
 
-	// Templates are the texts that the two settings before stand for. There are none where notices are off.
+	// Templates are the texts of Notices and NoticeTemplates; none if notices are off.
 	Templates quotamail.Templates
 }
 
-// MaxDays is the most that mail can be set to be kept, short of for ever.
+// MaxDays is the largest number of days in the configuration.
 const MaxDays = 36_500
 
-// OverQuota says what happens to a message that does not fit into a mailbox.
+// OverQuota is what happens to a message that does not fit into a mailbox.
 type OverQuota string
 
 // The values of OverQuota.
 const (
-	RefuseOverQuota OverQuota = "refuse" // 552 5.2.2: it goes back to its sender
-	DeferOverQuota  OverQuota = "defer"  // 452 4.2.2: the sender's server tries again
+	RefuseOverQuota OverQuota = "refuse" // 552 5.2.2: it returns to its sender
+	DeferOverQuota  OverQuota = "defer"  // 452 4.2.2: the sending server tries again
 )
 
-// NoticeLanguage is the language of the notices about full mailboxes.
+// NoticeLanguage is the language of the quota notices.
 type NoticeLanguage string
 
 // The values of NoticeLanguage.
@@ -202,7 +231,7 @@ const (
 	NoNotices      NoticeLanguage = "off"
 )
 
-// LogFormat is how a log line is written.
+// LogFormat is the form of a log line.
 type LogFormat string
 
 // The values of LogFormat.
@@ -211,14 +240,14 @@ const (
 	JSONLog LogFormat = "json"
 )
 
-// Log holds what is logged, and how.
+// Log holds the level and the form of the log.
 type Log struct {
 	Level  slog.Level
 	Format LogFormat
 }
 
-// ExpandGreeting writes a greeting for one connection: %h becomes the host name
-// and %d the date as in a mail header (RFC 5322 §3.3).
+// ExpandGreeting expands a greeting for one connection: %h is the host name, %d
+// the date as in a mail header (RFC 5322 §3.3).
 func ExpandGreeting(greeting string, hostname addr.Domain, now time.Time) string {
 	return strings.NewReplacer("%h", string(hostname), "%d", now.Format(time.RFC1123Z)).Replace(greeting)
 }

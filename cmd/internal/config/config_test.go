@@ -370,12 +370,15 @@ func withoutOrigins(c *Config) Config {
 }
 
 // parsed is the value of a key as set takes it.
-func parsed(k key, c *Config) any {
+func parsed(k key, c *Config) any { return decoded(k.show(c)) }
+
+// decoded is a value of the file as set takes it.
+func decoded(value string) any {
 	var doc map[string]any
-	if err := toml.Unmarshal([]byte("v = "+k.show(c)), &doc); err != nil {
+	if err := toml.Unmarshal([]byte("v = "+value), &doc); err != nil {
 		panic(err)
 	}
-	return doc["v"]
+	return stringList(doc["v"])
 }
 
 func TestLoweringConnectionsLowersThoseOfOneAddress(t *testing.T) {

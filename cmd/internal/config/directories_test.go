@@ -138,27 +138,27 @@ func TestDirectoryMistakes(t *testing.T) {
 		{first + `user_filter = "(objectClass=person)"`, ":4: directory[1].user_filter: \"(objectClass=person)\" has neither %u nor %a"},
 		{"[auth]\nmethod = \"directory\"", ":3: auth.method: there is no [[directory]]; write one at the end of the file"},
 		{"[auth]\nmethod = \"directory:corp\"\n" + good, `:3: auth.method: there is no [[directory]] called "corp"; write one at the end of the file, with name = "corp"`},
-		{"[auth]\nmethod = \"directory:dc1\"\nrequire_spa = true\n" + good, ":4: auth.require_spa: nobody could log in"},
+		{"[auth]\nmethod = \"directory:dc1\"\nrequire_spa = true\n" + good, ":4: auth.require_spa: no login is possible"},
 		{"[auth]\nkey_file = \"gone/secrets.key\"", ":3: auth.key_file: the folder " + filepath.Join(folder, "gone") + " does not exist"},
 		{"[tls.acme]\nenabled = true\naccept_terms = true\nca_file = \"gone.pem\"", ":5: tls.acme.ca_file: " + filepath.Join(folder, "gone.pem") + " does not exist"},
 		{first + `base = "office.example"`, `"office.example" is not a distinguished name`},
 		{first + `mailbox_attribute = "e mail"`, `"e mail" is not an attribute name`},
 		{first + `alias_attributes = ["mail", "x)"]`, `"x)" is not an attribute name`},
-		{first + `netbios = ["office.example.long"]`, "no name of a Windows domain"},
-		{first + `netbios = ["A\\b"]`, "no name of a Windows domain"},
+		{first + `netbios = ["office.example.long"]`, "not the name of a Windows domain"},
+		{first + `netbios = ["A\\b"]`, "not the name of a Windows domain"},
 		{first + `timeout = "5"`, "is not a time"},
 		{first + `create = "always"`, `write "delivery", "login" or "never"`},
 		{first + `quota_unit = "kB"`, `write "B", "KB" or "MB"`},
 		{good + `bind_dn = "cn=x"`, ":6: directory[1].bind_dn: has no password"},
-		{good + `password_file = "secret"`, ":6: directory[1].password_file: is the password of nobody"},
+		{good + `password_file = "secret"`, ":6: directory[1].password_file: is set but directory[1].bind_dn is not"},
 		{good + "bind_dn = \"cn=x\"\npassword_file = \"missing\"", ":7: directory[1].password_file: "},
-		{good + "bind_dn = \"cn=x\"\npassword_file = \"open\"", "everybody on this machine can get at the password"},
+		{good + "bind_dn = \"cn=x\"\npassword_file = \"open\"", "every user of this machine can read the password"},
 		{good + `ca_file = "missing.pem"`, "missing.pem does not exist"},
-		{good + `ca_file = "secret"`, ":6: directory[1].ca_file: " + filepath.Join(folder, "secret") + " holds no certificate in PEM form"},
+		{good + `ca_file = "secret"`, ":6: directory[1].ca_file: " + filepath.Join(folder, "secret") + " contains no certificate in PEM form"},
 		{good + `ca_file = "."`, ":6: directory[1].ca_file: "},
-		{good + `start_tls = true`, ":6: directory[1].start_tls: every server is TLS from its first octet on"},
+		{good + `start_tls = true`, ":6: directory[1].start_tls: every server uses TLS from the start"},
 		{first + "servers = [\"ldaps://dc1\"]\nuser_dn = \"%u@x\"\nlookup = true", ":6: directory[1].base: is missing"},
-		{good + good, `directory[2].name: "dc1" is what directory[1] is called`},
+		{good + good, `directory[2].name: "dc1" is the name of directory[1] already`},
 		{good + "netbios = [\"A\"]\n" + good + "name = \"b\"\nnetbios = [\"a\"]", `directory[2].netbios: "A" is in directory[1] already`},
 	} {
 		_, err := loadIn(t, folder, "hostname = \"a.example\"\n"+test.text)
@@ -166,7 +166,7 @@ func TestDirectoryMistakes(t *testing.T) {
 			t.Errorf("%s\nis\n%v\nnot\n%s", test.text, err, test.want)
 		}
 	}
-	if _, err := loadIn(t, folder, "hostname = \"a.example\"\n", "PILLARBOX_DIRECTORY_BASE=x"); err == nil || !strings.Contains(err.Error(), "[[directory]] is no variable") {
+	if _, err := loadIn(t, folder, "hostname = \"a.example\"\n", "PILLARBOX_DIRECTORY_BASE=x"); err == nil || !strings.Contains(err.Error(), "no variable can set [[directory]]") {
 		t.Errorf("a variable: %v", err)
 	}
 }
@@ -183,11 +183,11 @@ func TestDirectoryWarnings(t *testing.T) {
 		{entry("openldap", `"ldap://dc1"`, "base = \"dc=x\"\nstart_tls = true"), ""},
 		{entry("openldap", `"ldaps://dc1"`, `base = "dc=x"`), ""},
 		{entry("openldap", `"ldap://localhost"`, "base = \"dc=x\"\nca_file = \"ca.pem\""), "ca_file: is never used"},
-		{entry("activedirectory", `"ldaps://dc1"`, `base = "dc=x"`), "pillarbox.toml:2: directory[1]: Active Directory lets nobody search"},
+		{entry("activedirectory", `"ldaps://dc1"`, `base = "dc=x"`), "pillarbox.toml:2: directory[1]: Active Directory allows no search"},
 		{entry("activedirectory", `"ldaps://dc1"`, "base = \"dc=x\"\nuser_dn = \"%u@x\""), ""},
-		{entry("activedirectory", `"ldaps://dc1"`, "base = \"dc=x\"\nuser_dn = \"%u@x\"\nlookup = true"), "lets nobody search"},
+		{entry("activedirectory", `"ldaps://dc1"`, "base = \"dc=x\"\nuser_dn = \"%u@x\"\nlookup = true"), "allows no search"},
 		{entry("openldap", `"ldaps://dc1"`, "user_dn = \"%u@x\"\nuser_filter = \"(uid=%u)\""), "user_filter: is never used"},
-		{entry("openldap", `"ldaps://dc1"`, "base = \"dc=x\"\ncreate = \"login\""), "create: means nothing without lookup = true"},
+		{entry("openldap", `"ldaps://dc1"`, "base = \"dc=x\"\ncreate = \"login\""), "create: has no effect without lookup = true"},
 		{entry("openldap", `"ldaps://dc1"`, "base = \"dc=x\"\nstale = \"1m\""), "stale: is shorter"},
 	} {
 		c, err := loadIn(t, folder, test.text)
@@ -227,7 +227,7 @@ func TestSystem(t *testing.T) {
 	for _, test := range []struct{ text, want string }{
 		{`check = "pam"`, `:3: system.check: "pam" is not a choice; write "unix_chkpwd" or "checkpassword"`},
 		{`check = "checkpassword"`, ":3: system.checkpassword: is missing"},
-		{`checkpassword = ["checkpassword"]`, ":3: system.checkpassword: \"checkpassword\" is no absolute path"},
+		{`checkpassword = ["checkpassword"]`, ":3: system.checkpassword: \"checkpassword\" is not an absolute path"},
 		{`checkpassword = ["/nonexistent"]`, "no such file"},
 		{`checkpassword = ["` + folder + `"]`, "is no file"},
 		{`min_uid = 0`, "0 is out of range"},

@@ -12,19 +12,19 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// value is what the file says about one key.
+// value is the value of one key in the file.
 type value struct {
 	line  int
-	kind  kind  // how it is written; textKind, listKind, numberKind and boolKind may be right
+	kind  kind  // how it is written; a key can have textKind, listKind, numberKind or boolKind
 	v     any   // string, []string, int64 or bool, nil for every other kind
 	items []int // the line of each item of a list
 }
 
-// sectionKind is a value that is itself a section: { … } behind the key.
+// sectionKind is a value that is a section in braces: { … } after the key.
 const sectionKind kind = "a section"
 
-// document is a TOML file read with the line of every value kept, and read on
-// behind each syntax error so that all are found.
+// document is a parsed TOML file with the line of every value. The parser continues
+// after each syntax error, so that one report has them all.
 type document struct {
 	file     string
 	names    schema
@@ -40,19 +40,19 @@ type document struct {
 	sections map[string]opened
 }
 
-// opened is where a section began, and how.
+// opened is the line at which a section begins, and its form.
 type opened struct {
 	line int
 	how  opening
 }
 
-// opening is how a section begins.
+// opening is the form of the begin of a section.
 type opening int
 
 const (
 	byHeader opening = iota // [section]
-	byDot                   // section.key = …, which alone may be followed by more of the same
-	byBrace                 // section = { … }, which is complete with its brace
+	byDot                   // section.key = …, the only form that may be repeated
+	byBrace                 // section = { … }, complete with its closing brace
 )
 
 // readDocument reads the text of a file. Keys that names does not know are
@@ -80,8 +80,8 @@ func readDocument(file string, data []byte, names schema) *document {
 	return d
 }
 
-// statement is the start of a line that can only be a key or a section, never
-// the rest of a list or of a string.
+// statement matches the start of a line that must be a key or a section, never the
+// rest of a list or of a string.
 var statement = regexp.MustCompile(`(?m)^[ \t]*(?:[A-Za-z][A-Za-z0-9_.-]*[ \t]*=|\[\[?[A-Za-z])`)
 
 // nextStatement returns the offset of the first statement on a later line than
@@ -109,7 +109,7 @@ func (d *document) syntaxError(err error) int {
 	hint := `write key = "text", key = 10 or key = ["one", "two"]`
 	line := bytes.TrimLeft(d.data[bytes.LastIndexByte(d.data[:offset], '\n')+1:], " \t")
 	if bytes.HasPrefix(line, []byte("[")) {
-		d.table, d.skip = "", true // nobody knows which section the next keys belong to
+		d.table, d.skip = "", true // the section of the next keys is unknown
 		hint = "write [section]"
 		if bytes.HasPrefix(line, []byte("[[")) {
 			hint = "write [[section]]"
@@ -119,7 +119,7 @@ func (d *document) syntaxError(err error) int {
 	return offset
 }
 
-// keyIn is the key that a line seems to set, or "".
+// keyIn returns the key that a line seems to set, or "".
 func (d *document) keyIn(line []byte) string {
 	found := assignment.FindSubmatch(line)
 	switch {
@@ -154,8 +154,8 @@ func (d *document) expression(n *unstable.Node) {
 	}
 }
 
-// path is the dotted name of a key or header node, and its line. A part that
-// is no bare key is quoted, so that it is never taken for a known name.
+// path returns the dotted name of a key or header node, and its line. It quotes a
+// part that is not a bare key, so that the name never equals a known one.
 func (d *document) path(n *unstable.Node) (name string, line int) {
 	var parts []string
 	for it := n.Key(); it.Next(); {
@@ -186,7 +186,7 @@ func (d *document) header(n *unstable.Node) {
 	case d.skip:
 		d.problem(line, name, "unknown section", d.names.suggestSection(name))
 	case n.Kind == unstable.ArrayTable:
-		d.problem(line, name, "is no list of sections", "write ["+name+"] with single brackets, once")
+		d.problem(line, name, "is not a list of sections", "write ["+name+"] with single brackets, once")
 	}
 	for outer := range sectionsOf(name) {
 		if before, ok := d.sections[outer]; ok && before.how == byBrace {
@@ -205,7 +205,7 @@ func (d *document) entry(name string, line int, kind unstable.Kind) {
 	d.table, d.skip = entry(name, len(d.entries[name])-1), false
 }
 
-// open notes that a section begins, and reports one that has begun before.
+// open records that a section begins, and reports one that has begun before.
 func (d *document) open(name string, line int, how opening) {
 	before, ok := d.sections[name]
 	if ok && !(how == byDot && before.how == byDot) {
@@ -297,7 +297,7 @@ func (d *document) list(n *unstable.Node) value {
 	return v
 }
 
-// parseInteger reads a TOML integer, whose form the parser has checked.
+// parseInteger parses a TOML integer, whose form the parser has checked.
 func parseInteger(s string) (int64, error) {
 	s = strings.ReplaceAll(s, "_", "")
 	if len(s) > 1 && s[0] == '0' {

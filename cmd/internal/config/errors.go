@@ -13,10 +13,10 @@ const environment = "environment"
 // Problem is one mistake in the configuration.
 type Problem struct {
 	File string // as given to Load, or "environment"
-	Line int    // 0 when no line is to blame
-	Key  string // the key or the section, or the variable's name; "" when none is to blame
-	What string // what is wrong
-	Hint string // what would be right, may be empty
+	Line int    // 0 if the problem has no line
+	Key  string // the key or the section, or the variable's name; "" for neither
+	What string // the mistake
+	Hint string // how to correct it, may be empty
 	Err  error  // the cause, nil for a mistake in the text itself
 }
 
@@ -77,7 +77,7 @@ func (e Errors) sort() {
 	})
 }
 
-// mistake is what a codec finds wrong with a value.
+// mistake is a wrong value and a hint.
 type mistake struct{ what, hint string }
 
 func (m mistake) Error() string { return m.what + "; " + m.hint }

@@ -26,10 +26,10 @@ import (
 // prefix begins the name of every variable of ours.
 const prefix = "PILLARBOX_"
 
-// pathVariable names the file itself; it is the command line's affair.
+// pathVariable names the file itself; the command line reads it.
 const pathVariable = prefix + "CONFIG"
 
-// origin is where a value comes from.
+// origin is the place at which a value is set.
 type origin struct {
 	file     string
 	line     int
@@ -43,24 +43,24 @@ func (o origin) String() string {
 	return fmt.Sprintf("%s:%d", o.file, o.line)
 }
 
-// short is the origin as policy.Line and policy.Setting have it, with the
-// file's base name.
+// short is the origin in the form of policy.Line and policy.Setting: with the base
+// name of the file.
 func (o origin) short() string {
 	o.file = filepath.Base(o.file)
 	return o.String()
 }
 
-// Option is what Load takes into account beside the file.
+// Option changes what Load checks.
 type Option func(*loader)
 
-// On lets Load hold the lists of hosts against the machine it runs on.
+// On lets Load check the lists of trusted hosts against the addresses of a machine.
 func On(m Machine) Option { return func(l *loader) { l.machine = m } }
 
-// Load reads the file at path and applies the variables of environ, which are
-// written as in os.Environ: PILLARBOX_SMTP_MAX_ERRORS=20 overrides
-// smtp.max_errors; lists are parted by commas. Relative paths in either are
-// relative to the folder of the file. The error is an [Errors] with everything
-// that is wrong; it wraps fs.ErrNotExist when there is no such file.
+// Load reads the file at path and applies the variables of environ, which has the
+// form of os.Environ: PILLARBOX_SMTP_MAX_ERRORS=20 overrides smtp.max_errors; commas
+// separate the items of a list. Paths in both are relative to the folder of the file.
+// The error is an [Errors] with every mistake; it wraps fs.ErrNotExist if the file
+// does not exist.
 func Load(path string, environ []string, options ...Option) (*Config, error) {
 	data, err := durable.ReadSmallFile(path, durable.MaxSmall)
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // Notepad's
@@ -77,7 +77,7 @@ func Load(path string, environ []string, options ...Option) (*Config, error) {
 	}
 	d := l.file(data)
 	l.environment(environ)
-	l.tables(d) // which take over what [outbound] says
+	l.tables(d) // after the environment: a route inherits from [outbound]
 	l.config.resolve(folder, filepath.Base(path))
 	l.compile()
 	l.check()
@@ -88,20 +88,13 @@ func Load(path string, environ []string, options ...Option) (*Config, error) {
 	return &l.config, nil
 }
 
-// resolve makes every path absolute and chooses those that are not set.
+// resolve makes every path absolute and sets the paths that depend on others.
 func (c *Config) resolve(folder, file string) {
-	paths := append(c.TLS.tlsPaths(), &c.Data, &c.LogIns.KeyFile, &c.Passwords.DenyList, &c.Mailboxes.NoticeTemplates, &c.Pickup.Dir, &c.Local.Socket, &c.Operators.Socket, &c.Routes.Default.PasswordFile)
-	for i := range c.Routes.Routes {
-		paths = append(paths, &c.Routes.Routes[i].PasswordFile)
-	}
-	for i := range c.Fetch {
-		paths = append(paths, &c.Fetch[i].PasswordFile)
-	}
-	for i := range c.Directories {
-		paths = append(paths, &c.Directories[i].CAFile, &c.Directories[i].PasswordFile)
-	}
-	for _, p := range paths {
-		if *p != "" && !filepath.IsAbs(*p) {
+	for _, k := range c.keys() {
+		if k.path == nil {
+			continue
+		}
+		if p := k.path(c); *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(folder, *p)
 		}
 	}
@@ -114,11 +107,13 @@ func (c *Config) resolve(folder, file string) {
 			c.Local.Socket = filepath.Join(runtimeFolder, socketName)
 		}
 	}
-	c.Operators.resolve(c.Local.Socket)
+	if c.Operators.Socket == "" {
+		c.Operators.Socket = filepath.Join(filepath.Dir(c.Local.Socket), operatorsSocketName)
+	}
 }
 
-// Where programs find the socket of local.socket: what is below data, only the
-// server's own account can enter.
+// The default of local.socket for the default file is in runtimeFolder: only the
+// server's own account can enter the data directory.
 const (
 	socketName    = "submit.sock"
 	runtimeFolder = "/run/pillarbox"
@@ -160,7 +155,12 @@ func (l *loader) problem(o origin, key, what, hint string) {
 	l.problems = append(l.problems, p)
 }
 
-// file takes over all of the file but its tables.
+// keyProblem reports a mistake at the place where the key is set.
+func (l *loader) keyProblem(key, what, hint string) {
+	l.problem(l.config.origin[key], key, what, hint)
+}
+
+// file sets all keys of the file outside the tables.
 func (l *loader) file(data []byte) *document {
 	d := readDocument(l.path, data, l.names)
 	l.problems = append(l.problems, d.problems...)
@@ -173,14 +173,12 @@ func (l *loader) file(data []byte) *document {
 	return d
 }
 
-// tables takes over the entries of the tables.
+// tables adds the entries of the tables.
 func (l *loader) tables(d *document) {
 	for _, t := range tables() {
-		for i, line := range d.entries[t.name] {
-			section := entry(t.name, i)
-			t.add(&l.config)
+		for _, line := range d.entries[t.name] {
+			section, keys := t.grow(&l.config)
 			l.config.origin[section] = origin{file: l.path, line: line}
-			keys := t.keys(section, i)
 			l.keys = append(l.keys, keys...)
 			l.take(d, keys)
 		}
@@ -190,7 +188,7 @@ func (l *loader) tables(d *document) {
 	l.finishDirectories()
 }
 
-// take sets the keys to what the file says.
+// take sets the keys to their values in the file.
 func (l *loader) take(d *document, keys []key) {
 	layer := map[string]any{}
 	for _, k := range keys {
@@ -211,17 +209,17 @@ func (l *loader) take(d *document, keys []key) {
 	for _, k := range keys {
 		if _, ok := layer[k.name]; ok {
 			l.set(k, func(item int) origin {
-				line := d.values[k.name].line
-				if items := d.values[k.name].items; item < len(items) { // an empty list has a fault as a whole
-					line = items[item]
+				v := d.values[k.name]
+				if item < len(v.items) { // not if an empty list is the fault
+					v.line = v.items[item]
 				}
-				return origin{file: l.path, line: line}
+				return origin{file: l.path, line: v.line}
 			})
 		}
 	}
 }
 
-// example is what a value of the wrong kind might have been.
+// example suggests a value of the right kind for a wrong one.
 func (l *loader) example(k key, v value) string {
 	text, isText := v.v.(string)
 	if _, err := strconv.Atoi(text); k.kind == numberKind && err == nil {
@@ -233,12 +231,12 @@ func (l *loader) example(k key, v value) string {
 	defaults := Default()
 	for _, t := range tables() {
 		for !k.exists(&defaults) && t.len(&defaults) < t.len(&l.config) {
-			t.add(&defaults)
+			t.grow(&defaults)
 		}
 	}
 	switch example := k.show(&defaults); example {
 	case `""`, "[]":
-	case `"0"`: // to copy it would be to have no limit
+	case `"0"`: // a copy of it would turn the limit off
 		return `a size in quotes, such as "500MB"`
 	case "0":
 		return "a whole number, such as 30"
@@ -248,16 +246,15 @@ func (l *loader) example(k key, v value) string {
 	return map[kind]string{textKind: `"…" in quotes`, listKind: `["…", "…"]`}[k.kind]
 }
 
-// merge puts a layer on top of those before it. The layers are maps of ours,
-// so nothing can go wrong in them.
+// merge puts a layer on top of those before it. A layer is a map in memory, so
+// loading it cannot fail.
 func (l *loader) merge(p koanf.Provider) {
 	if err := l.merged.Load(p, nil); err != nil {
 		panic(err)
 	}
 }
 
-// set takes a merged value over into the config; at says where an item of it
-// was written.
+// set stores a merged value in the config; at returns the origin of an item.
 func (l *loader) set(k key, at func(item int) origin) {
 	short := func(item int) string {
 		o := at(item)
@@ -290,20 +287,20 @@ func (l *loader) environment(environ []string) {
 	}
 }
 
-// variable finds the key of a variable and gives its text the key's kind. It
-// reports whether there is a value to go on with.
+// variable finds the key of a variable and converts its text to the kind of the
+// key. It reports false after a mistake and for variables that are not keys.
 func (l *loader) variable(name, text string) (key, any, bool) {
 	if name == pathVariable {
 		return key{}, nil, false
 	}
 	o := origin{variable: name}
 	if strings.HasPrefix(name, prefix+"GROUPS_") {
-		l.problem(o, "", "a group is no variable", "write it into the file, or its entries into the list that takes them")
+		l.problem(o, "", "no variable can set a group", "write the group into the file, or its entries into the list")
 		return key{}, nil, false
 	}
 	for _, t := range tables() {
 		if strings.HasPrefix(name, prefix+strings.ToUpper(t.name)+"_") {
-			l.problem(o, "", "[["+t.name+"]] is no variable", "write it into the file")
+			l.problem(o, "", "no variable can set [["+t.name+"]]", "write it into the file")
 			return key{}, nil, false
 		}
 	}
@@ -354,7 +351,7 @@ func splitList(text string) []string {
 	return items
 }
 
-// sound reports whether nothing was found wrong with a key.
+// sound reports whether a key has no problem so far.
 func (l *loader) sound(name string) bool {
 	i := slices.IndexFunc(l.keys, func(k key) bool { return k.name == name })
 	return !slices.ContainsFunc(l.problems, func(p Problem) bool {
@@ -362,11 +359,11 @@ func (l *loader) sound(name string) bool {
 	})
 }
 
-// check looks at what no single key can tell. A key that was wrong already is
-// left out of it.
+// check checks keys that depend on each other. It skips a key that has a problem
+// already.
 func (l *loader) check() {
 	c := &l.config
-	if _, ok := c.origin["hostname"]; !ok && l.sound("hostname") {
+	if !c.set("hostname") && l.sound("hostname") {
 		l.problem(origin{file: l.path}, "hostname", "is missing", `write the server's name, as in hostname = "mail.office.example"`)
 	}
 	l.checkTLS()
@@ -378,7 +375,7 @@ func (l *loader) check() {
 		l.checkSessionSize(&c.SMTP)
 	}
 	if r := &c.Policy.Connections; r.Only.Value && r.Allow.Len() == 0 && l.sound("connections.allow") {
-		l.warn(r.Only.Origin, "connections.mode", "nobody may connect: connections.allow is empty")
+		l.keyWarning("connections.mode", "no host may connect: connections.allow is empty")
 	}
 	l.checkListen()
 	l.checkSites()
@@ -393,7 +390,8 @@ func (l *loader) check() {
 	}
 }
 
-// checkNotices reads the templates of the notices: what is wrong with one is said now and not when a mailbox is full.
+// checkNotices reads the templates of the quota notices, so that a mistake is found
+// before a mailbox is full.
 func (l *loader) checkNotices() {
 	const name = "mailboxes.notice_templates"
 	err := l.config.Mailboxes.loadNotices()
@@ -401,7 +399,7 @@ func (l *loader) checkNotices() {
 		return
 	}
 	for what := range strings.SplitSeq(err.Error(), "\n") {
-		l.problem(l.config.origin[name], name, what, `mend the template, or write "" for those that are built in`)
+		l.keyProblem(name, what, `correct the template, or write "" for those that are built in`)
 	}
 }
 
@@ -416,24 +414,24 @@ func (m *Mailboxes) loadNotices() (err error) {
 func (l *loader) checkSessionSize(c *SMTP) {
 	const name = "smtp.max_session_size"
 	if c.MaxSessionSize > 0 && c.MaxSessionSize < c.MaxMessageSize {
-		l.problem(l.config.origin[name], name,
-			fmt.Sprintf("a connection may send %s, but one message %s", quota.FormatSize(c.MaxSessionSize), quota.FormatSize(c.MaxMessageSize)),
+		l.keyProblem(name, fmt.Sprintf("a connection may send %s, but one message %s", quota.FormatSize(c.MaxSessionSize), quota.FormatSize(c.MaxMessageSize)),
 			"write at least smtp.max_message_size, or lower that")
 	}
 }
 
-// checkSites reports demands that nobody could meet, and such as mean nothing.
+// checkSites reports demands that no client can meet, and those that contradict the
+// service.
 func (l *loader) checkSites() {
 	c := &l.config.Sites
 	smtp := func(name string, s *policy.Site) {
 		if s.RequireAuth.Value && !s.OfferAuth.Value {
-			l.problem(l.config.origin[name+".offer_auth"], name+".offer_auth", "nobody can log in where everybody must",
+			l.keyProblem(name+".offer_auth", "the site requires a login and offers none",
 				"set "+name+".require_auth = false, or "+name+".offer_auth = true")
 		}
 	}
 	encrypted := func(name string, required bool) {
 		if !required {
-			l.problem(l.config.origin[name], name, "the service is TLS from its first octet on", "take the line out, or turn the service off in [listen]")
+			l.keyProblem(name, "the service uses TLS from the start", "take the line out, or turn the service off in [listen]")
 		}
 	}
 	smtp("sites.smtp", &c.SMTP)
@@ -445,24 +443,23 @@ func (l *loader) checkSites() {
 
 func (l *loader) checkPair(name, path, other, otherPath string) {
 	if path != "" && otherPath == "" {
-		l.problem(l.config.origin[name], name, "is set but "+other+" is not", "name both files, or neither for the server's own CA")
+		l.keyProblem(name, "is set but "+other+" is not", "name both files, or neither for the server's own CA")
 	}
 }
 
-// checkPerAddress lets the limit for one address follow when only the one for
-// all is lowered.
+// checkPerAddress lowers the limit for one address to the limit for all, and reports
+// one that is set to more.
 func (l *loader) checkPerAddress(c *Limits) {
 	const name = "limits.connections_per_address"
 	if c.ConnectionsPerAddress <= c.Connections {
 		return
 	}
-	o, ok := l.config.origin[name]
-	if !ok {
-		c.ConnectionsPerAddress = c.Connections
+	if l.config.set(name) {
+		l.keyProblem(name, fmt.Sprintf("one address may have %d connections, but all together only %d",
+			c.ConnectionsPerAddress, c.Connections), "write at most limits.connections")
 		return
 	}
-	l.problem(o, name, fmt.Sprintf("one address may have %d connections, but all together only %d", c.ConnectionsPerAddress, c.Connections),
-		"write at most limits.connections")
+	c.ConnectionsPerAddress = c.Connections
 }
 
 // checkListen reports addresses that cannot both be listened on.
@@ -487,11 +484,10 @@ func (l *loader) checkListen() {
 					continue
 				}
 				blame, other := now, b
-				if _, ok := l.config.origin[now.key]; !ok { // a default is not to blame
+				if !l.config.set(now.key) { // blame the key that is set
 					blame, other = b, now
 				}
-				l.problem(l.config.origin[blame.key], blame.key,
-					fmt.Sprintf("%q takes the same port as %q of %s", blame.address, other.address, other.key), "give each its own port")
+				l.keyProblem(blame.key, fmt.Sprintf("%q takes the same port as %q of %s", blame.address, other.address, other.key), "give each its own port")
 				break
 			}
 			before = append(before, now)

@@ -16,13 +16,13 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// LogIns holds what [auth] says of mechanisms, secrets and methods.
+// LogIns holds the methods, mechanisms and stored secrets of [auth].
 type LogIns struct {
-	Method     directory.Method       // of domains that do not say it
-	Mechanisms []string               // that may be used
-	Store      []directory.SecretKind // kept for every mailbox beside its verifier
-	RequireSPA bool                   // NTLM and nothing else
-	Challenge  []network              // where a mechanism is offered that some mailbox cannot do
+	Method     directory.Method       // of domains without a method of their own
+	Mechanisms []string               // permitted
+	Store      []directory.SecretKind // stored for every mailbox beside its verifier
+	RequireSPA bool                   // accept NTLM only
+	Challenge  []network              // get a mechanism that not every mailbox can use
 	NTLMv1     bool
 	KeyFile    string // absolute path; "" for secrets.key below data
 }
@@ -30,67 +30,52 @@ type LogIns struct {
 // Passwords holds the rules for new passwords.
 type Passwords struct {
 	MinLength  int    // in characters; 0: none
-	DenyCommon bool   // those that everybody tries
-	DenyList   string // absolute path of a file, a password a line; ""
+	DenyCommon bool   // refuse the passwords that attackers try first
+	DenyList   string // absolute path of a file with a password on each line; "" for none
 	MaxAge     int    // in days; 0: for ever
-	Reuse      int    // so many earlier ones may not come back
+	Reuse      int    // number of last passwords that may not be used again
 
 	denied map[string]bool // of DenyList, in small letters
 }
 
-// Common reports whether a password, in small letters, is one that everybody
-// tries first and that may not be used therefore.
+// Common reports whether a password, in small letters, is refused as one that
+// attackers try first.
 func (p *Passwords) Common(lower string) bool { return p.DenyCommon && auth.IsCommon(lower) }
 
-// Denied reports whether a password, in small letters, is in the file of those
-// that may not be used.
+// Denied reports whether a password, in small letters, is in the file of denied
+// passwords.
 func (p *Passwords) Denied(lower string) bool { return p.denied[lower] }
-
-// logInKeys are those of [auth], beside plaintext_networks and what TLS has to do
-// with it, and of [passwords].
-func logInKeys() []key {
-	return []key{
-		text("auth.method", func(c *Config) *directory.Method { return &c.LogIns.Method }, method),
-		list("auth.mechanisms", func(c *Config) *[]string { return &c.LogIns.Mechanisms }, words(auth.Mechanisms()...)),
-		list("auth.store", func(c *Config) *[]directory.SecretKind { return &c.LogIns.Store }, words(directory.SecretKinds()...)),
-		list("auth.challenge_networks", func(c *Config) *[]network { return &c.LogIns.Challenge }, anyNetwork),
-		boolean("auth.require_spa", func(c *Config) *bool { return &c.LogIns.RequireSPA }),
-		boolean("auth.ntlm_v1", func(c *Config) *bool { return &c.LogIns.NTLMv1 }),
-		text("auth.key_file", func(c *Config) *string { return &c.LogIns.KeyFile }, optional(filePath)),
-
-		number("passwords.min_length", func(c *Config) *int { return &c.Passwords.MinLength }, 0, 128),
-		boolean("passwords.deny_common", func(c *Config) *bool { return &c.Passwords.DenyCommon }),
-		text("passwords.deny_list", func(c *Config) *string { return &c.Passwords.DenyList }, optional(filePath)),
-		number("passwords.max_age", func(c *Config) *int { return &c.Passwords.MaxAge }, 0, MaxDays),
-		number("passwords.reuse", func(c *Config) *int { return &c.Passwords.Reuse }, 0, auth.MaxReuse),
-	}
-}
 
 var method = codec[directory.Method]{
 	parse: func(s string) (directory.Method, error) {
 		m, err := directory.ParseMethod(s)
 		if err != nil {
-			return m, wrong(err.Error(), `write "file", "system", "directory", or "directory:" and the name of a [[directory]]`)
+			return m, wrong(err.Error(),
+				`write "file", "system", "directory", or "directory:" and the name of a [[directory]]`)
 		}
 		return m, nil
 	},
 	format: func(m directory.Method) string { return string(m) },
 }
 
-// checkLogIns reports settings by which nobody could log in, and reads the list
-// of denied passwords.
+// checkLogIns reports settings that make every login fail, and reads the list of
+// denied passwords.
 func (l *loader) checkLogIns() {
 	c := &l.config
 	if l.sound("auth.mechanisms") && len(c.LogIns.Mechanisms) == 0 {
-		const name = "auth.mechanisms"
-		l.problem(c.origin[name], name, "nobody could log in", `name some, such as "PLAIN" and "LOGIN"`)
+		l.keyProblem("auth.mechanisms", "no login is possible",
+			`name some, such as "PLAIN" and "LOGIN"`)
 	}
-	if c.LogIns.RequireSPA && !slices.Contains(c.LogIns.Mechanisms, auth.NTLM) && l.sound("auth.mechanisms") {
-		const name = "auth.require_spa"
-		l.problem(c.origin[name], name, "wants the mechanism NTLM, which auth.mechanisms does not permit", `add "NTLM" to auth.mechanisms`)
+	ntlm := slices.Contains(c.LogIns.Mechanisms, auth.NTLM)
+	if c.LogIns.RequireSPA && !ntlm && l.sound("auth.mechanisms") {
+		l.keyProblem("auth.require_spa",
+			"needs the mechanism NTLM, which auth.mechanisms does not permit",
+			`add "NTLM" to auth.mechanisms`)
 	}
-	if name := "auth.require_spa"; c.LogIns.RequireSPA && c.LogIns.Method != "" && c.LogIns.Method != directory.ByFile && l.sound("auth.method") {
-		l.problem(c.origin[name], name, fmt.Sprintf("nobody could log in: passwords that auth.method = %q checks know no SPA", c.LogIns.Method),
+	byFile := c.LogIns.Method == "" || c.LogIns.Method == directory.ByFile
+	if c.LogIns.RequireSPA && !byFile && l.sound("auth.method") {
+		l.keyProblem("auth.require_spa",
+			fmt.Sprintf("no login is possible: auth.method = %q cannot check SPA", c.LogIns.Method),
 			`write method = "file", or leave require_spa out`)
 	}
 	if l.sound("auth.method") {
@@ -98,7 +83,8 @@ func (l *loader) checkLogIns() {
 	}
 	if name := "auth.key_file"; c.LogIns.KeyFile != "" && l.sound(name) {
 		if folder := filepath.Dir(c.LogIns.KeyFile); notThere(folder) {
-			l.problem(c.origin[name], name, "the folder "+folder+" does not exist", "make it, and give it to the server's account")
+			l.keyProblem(name, "the folder "+folder+" does not exist",
+				"make it, and give it to the server's account")
 		}
 	}
 	if l.sound("passwords.deny_list") {
@@ -106,12 +92,13 @@ func (l *loader) checkLogIns() {
 	}
 }
 
-// checkMethod reports a directory that is asked for passwords and not there.
+// checkMethod reports a method that names a missing [[directory]].
 func (l *loader) checkMethod() {
 	const name = "auth.method"
 	c := &l.config
 	wanted, ok := c.LogIns.Method.Directory()
-	if !ok || slices.ContainsFunc(c.Directories, func(d Directory) bool { return wanted == "" || d.Name == wanted }) {
+	known := func(d Directory) bool { return wanted == "" || d.Name == wanted }
+	if !ok || slices.ContainsFunc(c.Directories, known) {
 		return
 	}
 	what, hint := "there is no [[directory]]", "write one at the end of the file"
@@ -119,7 +106,7 @@ func (l *loader) checkMethod() {
 		what = fmt.Sprintf("there is no [[directory]] called %q", wanted)
 		hint += fmt.Sprintf(", with name = %q", wanted)
 	}
-	l.problem(c.origin[name], name, what, hint)
+	l.keyProblem(name, what, hint)
 }
 
 func notThere(path string) bool {
@@ -127,7 +114,7 @@ func notThere(path string) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// maxDenyList is what a list of denied passwords may have, in octets.
+// maxDenyList is the largest list of denied passwords, in octets.
 const maxDenyList = 64 << 20
 
 func (l *loader) readDenyList() {
@@ -138,7 +125,7 @@ func (l *loader) readDenyList() {
 	}
 	text, err := durable.ReadSmallFile(c.Passwords.DenyList, maxDenyList)
 	if err != nil {
-		l.problem(c.origin[name], name, err.Error(), "name a text file with a password on each line")
+		l.keyProblem(name, err.Error(), "name a text file with a password on each line")
 		return
 	}
 	denied := make(map[string]bool)
@@ -149,7 +136,8 @@ func (l *loader) readDenyList() {
 		}
 	}
 	if err := lines.Err(); err != nil {
-		l.problem(c.origin[name], name, fmt.Sprintf("%s: %v", c.Passwords.DenyList, err), "name a text file with a password on each line")
+		l.keyProblem(name, fmt.Sprintf("%s: %v", c.Passwords.DenyList, err),
+			"name a text file with a password on each line")
 		return
 	}
 	c.Passwords.denied = denied

@@ -10,15 +10,15 @@ import (
 	"pillarbox/smtp/policy"
 )
 
-// Machine is what a list of trusted hosts must not trust: the addresses behind
-// which anybody may stand.
+// Machine is the addresses that a list of trusted hosts must not contain, because
+// strangers may connect through them.
 type Machine struct {
-	Gateways []netip.Addr   // of the default routes; a port forwarding may hide its clients behind them
-	Bridges  []netip.Prefix // networks of containers and virtual machines, which hide theirs alike
+	Gateways []netip.Addr   // of the default routes; forwarded connections may have their address
+	Bridges  []netip.Prefix // networks of containers and virtual machines, for the same reason
 }
 
-// ThisMachine asks the machine that the program runs on. What it does not tell is
-// not there.
+// ThisMachine returns the addresses of the machine that the program runs on, without
+// those that it cannot find out.
 func ThisMachine() Machine {
 	interfaces, _ := netinfo.Interfaces()
 	gateways := netinfo.Gateways()
@@ -28,37 +28,37 @@ func ThisMachine() Machine {
 // exposure is a setting that lets strangers relay.
 type exposure struct {
 	list string      // the key
-	line policy.Line // the entry; zero where none is to blame
+	line policy.Line // the entry; zero if no entry is the cause
 	what string
 	hint string
-	only string // of an entry that may be right after all: no mistake, a warning
+	only string // a warning instead, about an entry that may be meant
 }
 
-// openRelay finds what lets everybody relay, in the order in which the policy
-// asks ([policy.Relay]).
+// openRelay finds the settings that let strangers relay, in the order in which the
+// policy evaluates them ([policy.Relay]).
 func openRelay(r *policy.Relay, m Machine) []exposure {
 	found := append(m.exposures("relay.exclude_hosts", &r.ExcludeHosts), m.exposures("relay.allow_hosts", &r.AllowHosts)...)
 	if r.Enforcement.Value == policy.EnforceNone {
-		found = append(found, exposure{list: "relay.enforcement", what: "nobody is kept from relaying", hint: `write "external" or "all"`})
+		found = append(found, exposure{list: "relay.enforcement", what: "no client is kept from relaying", hint: `write "external" or "all"`})
 	}
 	if line, ok := everyDomain(&r.OverrideDomains); ok {
-		found = append(found, exposure{list: "relay.override_domains", line: line, what: "lets everybody relay to every domain", hint: "name the domains"})
+		found = append(found, exposure{list: "relay.override_domains", line: line, what: "lets every client relay to every domain", hint: "name the domains"})
 	}
 	if r.DenyWins.Value && deniesAll(r) {
 		return found
 	}
 	line, all := everyDomain(&r.AllowDomains)
 	if _, taken := everyDomain(&r.DenyDomains); all && !taken {
-		return append(found, exposure{list: "relay.allow_domains", line: line, what: "lets everybody relay to every domain", hint: "name the domains"})
+		return append(found, exposure{list: "relay.allow_domains", line: line, what: "lets every client relay to every domain", hint: "name the domains"})
 	}
 	if !deniesAll(r) && r.AllowHosts.Len()+r.AllowDomains.Len() == 0 {
-		found = append(found, exposure{list: "relay.deny_hosts", what: "whoever is not denied may relay, to every domain",
+		found = append(found, exposure{list: "relay.deny_hosts", what: "every client that is not denied may relay to every domain",
 			hint: `write deny_hosts = ["*"] and list in allow_hosts who may`})
 	}
 	return found
 }
 
-// deniesAll reports whether a deny list leaves no host or no domain out.
+// deniesAll reports whether a deny list contains every host or every domain.
 func deniesAll(r *policy.Relay) bool {
 	if _, all := everyDomain(&r.DenyDomains); all {
 		return true
@@ -84,7 +84,7 @@ func everyDomain(l *policy.AddressList) (policy.Line, bool) {
 	return policy.Line{}, false
 }
 
-// exposures looks at each entry of a list of trusted hosts.
+// exposures checks each entry of a list of trusted hosts.
 func (m Machine) exposures(list string, hosts *policy.HostList) (found []exposure) {
 	for _, s := range hosts.Spans() {
 		e := m.exposure(s)
@@ -104,34 +104,33 @@ func (m Machine) exposure(span policy.Span) exposure {
 	case span.All:
 		return exposure{what: "is every host there is", hint: ownHosts}
 	case s.isInternet():
-		return exposure{what: "takes in the internet", hint: ownHosts}
+		return exposure{what: "contains the internet", hint: ownHosts}
 	}
 	for _, bridge := range m.Bridges {
 		if bridge.Contains(s.lowest()) && bridge.Contains(s.highest()) {
-			return exposure{what: fmt.Sprintf("lies on the bridge %s of containers or virtual machines, through which strangers come", bridge), hint: ownHosts}
+			return exposure{what: fmt.Sprintf("lies on the bridge %s of containers or virtual machines, through which strangers connect", bridge), hint: ownHosts}
 		}
 	}
 	for _, gateway := range m.Gateways {
 		switch {
 		case s.holds(gateway) && s.free() <= 2:
-			return exposure{what: fmt.Sprintf("is the gateway %s, through which strangers come", gateway), hint: ownHosts}
+			return exposure{what: fmt.Sprintf("is the gateway %s, through which strangers connect", gateway), hint: ownHosts}
 		case s.holds(gateway):
-			return exposure{only: fmt.Sprintf("the gateway %s is in it: if that forwards connections under its own address, strangers may relay", gateway)}
+			return exposure{only: fmt.Sprintf("the gateway %s is in it: if it forwards connections with its own address, strangers may relay", gateway)}
 		}
 	}
 	for _, bridge := range m.Bridges {
 		if s.holds(bridge.Masked().Addr()) {
-			return exposure{only: fmt.Sprintf("the bridge %s of containers or virtual machines is in it: if strangers come through that, they may relay", bridge)}
+			return exposure{only: fmt.Sprintf("the bridge %s of containers or virtual machines is in it: if strangers connect through it, they may relay", bridge)}
 		}
 	}
 	return exposure{}
 }
 
-// extent is the addresses of a network or of a range: each octet from its low
-// to its high.
+// extent is the addresses of a network or of a range, from low to high in each octet.
 type extent struct{ low, high []byte }
 
-// free is how many bits an address of the extent has to choose from.
+// free is the number of bits in which addresses of the extent differ.
 func (e extent) free() (bits float64) {
 	for i := range e.low {
 		bits += math.Log2(float64(e.high[i]) - float64(e.low[i]) + 1)
@@ -139,8 +138,8 @@ func (e extent) free() (bits float64) {
 	return bits
 }
 
-// isInternet reports whether the extent is wider than any LAN, which 10.0.0.0/8
-// and fc00::/7 are the widest of.
+// isInternet reports whether the extent is larger than the largest LANs, 10.0.0.0/8
+// and fc00::/7.
 func (e extent) isInternet() bool {
 	if len(e.low) == 4 {
 		return e.free() > 32-8
@@ -179,13 +178,13 @@ func extentOf(p netip.Prefix) extent {
 	return s
 }
 
-// checkOpenRelay refuses what would let strangers relay, or warns of it where
-// the file says that it is meant.
+// checkOpenRelay reports settings that let strangers relay, as warnings if the file
+// declares an open relay.
 func (l *loader) checkOpenRelay() {
 	c, sound := &l.config, l.relaySound()
 	for _, e := range openRelay(&c.Policy.Relay, l.machine) {
 		if e.line.Text == "" && !sound {
-			continue // what is not there may be among the mistakes
+			continue // the missing entry may be one with a mistake
 		}
 		l.exposed(e, c.Relay.OpenOnPurpose)
 	}
@@ -211,9 +210,9 @@ func (l *loader) exposed(e exposure, meant bool) {
 		what, place = fmt.Sprintf("%q %s", e.line.Text, what), l.places[e.line.Origin]
 		switch key = l.keyWith(e.line, e.list); {
 		case isEntry(key):
-			what += ", as allow_relay says"
+			what += ", because of allow_relay"
 		case key != e.list:
-			what += ", as " + e.list + " takes the group"
+			what += ", and " + e.list + " uses the group"
 		}
 	}
 	switch {

@@ -27,10 +27,10 @@ func TestOpenRelayByRules(t *testing.T) {
 		want  string // the beginning of the problem, behind the file's name; "" for none
 	}{
 		{``, ""},
-		{`enforcement = "none"`, `:3: relay.enforcement: would make an open relay: nobody is kept`},
+		{`enforcement = "none"`, `:3: relay.enforcement: would make an open relay: no client is kept`},
 		{`enforcement = "all"`, ""},
 		{`authenticated = "check"`, ""},
-		{`deny_hosts = []`, `:3: relay.deny_hosts: would make an open relay: whoever is not denied`},
+		{`deny_hosts = []`, `:3: relay.deny_hosts: would make an open relay: every client that is not denied`},
 		{`deny_hosts = ["192.0.2.0/24", "bad.example"]`, `:3: relay.deny_hosts: would make`},
 		{`deny_hosts = ["0.0.0.0/0"]`, `:3: relay.deny_hosts: would make`},
 		{`deny_hosts = ["0.0.0.0/0", "::/0"]`, ""},
@@ -39,7 +39,7 @@ func TestOpenRelayByRules(t *testing.T) {
 		{"deny_hosts = []\nallow_hosts = [\"192.168.2.7\"]", ""},
 		{"deny_hosts = []\nallow_domains = [\"partner.example\"]", ""},
 		{`allow_domains = ["partner.example"]`, ""},
-		{`allow_domains = ["partner.example", "*"]`, `:3: relay.allow_domains: would make an open relay: "*" lets everybody`},
+		{`allow_domains = ["partner.example", "*"]`, `:3: relay.allow_domains: would make an open relay: "*" lets every client`},
 		{"allow_domains = [\"*\"]\ndeny_domains = [\"*\"]", ""},
 		{"allow_domains = [\"*\"]\ndeny_wins = true", ""},
 		{"allow_domains = [\"*\"]\ndeny_hosts = []\ndeny_wins = true", `:3: relay.allow_domains: would make`},
@@ -62,10 +62,9 @@ func TestOpenRelayByRules(t *testing.T) {
 		}
 		open := false
 		for _, ip := range []string{"203.0.113.77", "2001:db8::77"} {
-			stranger := policy.Facts{
-				Remote: netip.MustParseAddr(ip), From: addr.Address{Local: "a", Domain: "there.example"},
-				To: addr.Address{Local: "b", Domain: "elsewhere.example"}, Kind: policy.RecipientRemote,
-			}
+			var stranger policy.Facts
+			stranger.Remote, stranger.From = netip.MustParseAddr(ip), addr.Address{Local: "a", Domain: "there.example"}
+			stranger.To, stranger.Kind = addr.Address{Local: "b", Domain: "elsewhere.example"}, policy.RecipientRemote
 			open = open || c.Policy.Rcpt(&stranger).Verdict == policy.Accept
 		}
 		if open != (tt.want != "") {
@@ -81,17 +80,17 @@ func TestOpenRelayByEntry(t *testing.T) {
 		{"[*]", "is every host", ""},
 		{" * ", "is every host", ""},
 		{"*\u00a0", "is every host", ""}, // white space that only some readers trim
-		{"0.0.0.0/0\u00a0", "takes in the internet", ""},
-		{"0.0.0.0\u00a00.0.0.0", "takes in the internet", ""},
-		{"0.0.0.0/0", "takes in the internet", ""},
-		{"::/0", "takes in the internet", ""},
-		{"[*.*.*.*]", "takes in the internet", ""},
-		{"[10-11.*.*.*]", "takes in the internet", ""},
-		{"128.0.0.0/1", "takes in the internet", ""},
-		{"12.0.0.0/7", "takes in the internet", ""},
-		{"12.0.0.0 254.0.0.0", "takes in the internet", ""},
-		{"12.0.0.0/254.0.0.0", "takes in the internet", ""},
-		{"fc00::/6", "takes in the internet", ""},
+		{"0.0.0.0/0\u00a0", "contains the internet", ""},
+		{"0.0.0.0\u00a00.0.0.0", "contains the internet", ""},
+		{"0.0.0.0/0", "contains the internet", ""},
+		{"::/0", "contains the internet", ""},
+		{"[*.*.*.*]", "contains the internet", ""},
+		{"[10-11.*.*.*]", "contains the internet", ""},
+		{"128.0.0.0/1", "contains the internet", ""},
+		{"12.0.0.0/7", "contains the internet", ""},
+		{"12.0.0.0 254.0.0.0", "contains the internet", ""},
+		{"12.0.0.0/254.0.0.0", "contains the internet", ""},
+		{"fc00::/6", "contains the internet", ""},
 		{"10.0.0.0/8", "", ""},
 		{"fc00::/7", "", "the bridge fd00:d::/64"},
 		{"192.168.1.7", "", ""},

@@ -8,44 +8,47 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// Outbound holds what [outbound] says beside the default route, which is
+// Outbound holds the keys of [outbound] that are not part of the default route,
 // Config.Routes.Default.
 type Outbound struct {
-	Enabled     bool // false: mail elsewhere is refused (Policy.Outside.Closed is the same)
-	Connections int  // to all servers together; Routes has those to one destination
+	Enabled     bool // false: mail to other servers is refused, by Policy.Outside.Closed
+	Connections int  // to all servers together; Routes limits those to one destination
 }
 
-// Relayed holds what [[route]] says beside the way its mail goes.
+// Relayed holds the keys of a [[route]] that package route does not know.
 type Relayed struct {
-	ETRNHosts    policy.HostList // hosts that may ask for this route's mail
-	ETRNAccounts []addr.Address  // who may, once logged in, by ETRN or ATRN; folded
-	AllowRelay   bool            // everybody may send to its domains; they are in Policy.Relay.OverrideDomains too
+	ETRNHosts    policy.HostList // hosts that may request the mail of the route by ETRN
+	ETRNAccounts []addr.Address  // accounts that may, by ETRN or ATRN after a login; folded
+
+	// AllowRelay lets all clients send to the domains of the route, which
+	// Policy.Relay.OverrideDomains then contains.
+	AllowRelay bool
 }
 
-// Reports is how senders are told what became of their mail (RFC 3464).
+// Reports holds the rules for delivery reports to senders (RFC 3464).
 type Reports struct {
 	Language   ReportLanguage
-	CopyTo     addr.Address // gets a copy of each failure report; zero: nobody does
+	CopyTo     addr.Address // gets a copy of each failure report; zero: no copy
 	NullSender NullSender
-	Success    bool         // reports of success are sent where they are asked for (RFC 3461)
-	MaxReturn  int64        // octets; of a larger message only the header goes back
+	Success    bool         // send reports of success on request (RFC 3461)
+	MaxReturn  int64        // octets; of a larger message only the header is returned
 	From       addr.Address // zero: postmaster of the default domain
 	Strangers  Strangers
-	PerAddress int   // to one address in an hour, notices counted too; 0: no limit
-	PerHour    int   // to all together; 0: no limit
+	PerAddress int   // reports and notices to one address in an hour; 0: no limit
+	PerHour    int   // to all addresses together; 0: no limit
 	KeepDays   int   // of mail in badmail; 0: for ever
-	KeepSize   int64 // octets of it; 0: no limit
+	KeepSize   int64 // octets of mail in badmail; 0: no limit
 }
 
-// Strangers says which senders outside the office are told of the fate of their
-// mail. A client can write any address into MAIL FROM.
+// Strangers decides which remote senders get reports. A client can write any
+// address into MAIL FROM.
 type Strangers string
 
 // The values of Strangers.
 const (
 	NoStrangers       Strangers = "none"
 	VerifiedStrangers Strangers = "verified" // SPF or DMARC vouches for the sender
-	AllStrangers      Strangers = "all"      // and they are offered DSN (RFC 3461)
+	AllStrangers      Strangers = "all"      // and DSN is offered to every client (RFC 3461)
 )
 
 // ReportLanguage is the language of the text of reports.
@@ -57,24 +60,24 @@ const (
 	GermanReports  ReportLanguage = "de"
 )
 
-// NullSender says what happens to mail without a sender that cannot be delivered
-// (Domino's RouterDSNForNULLReversePath).
+// NullSender is what happens to undeliverable mail with the null sender (Domino's
+// RouterDSNForNULLReversePath).
 type NullSender string
 
 // The values of NullSender.
 const (
 	NullToBadmail NullSender = "badmail" // Domino's 0: kept for the administrator
 	NullSend      NullSender = "send"    // Domino's 1: reported to the postmaster
-	NullDrop      NullSender = "drop"    // Domino's 2: gone
+	NullDrop      NullSender = "drop"    // Domino's 2: deleted
 )
 
-// Fetch is one server that mail is asked of: its queue for our domains (ETRN), or
-// a mailbox there (POP3). At least one of the two is set.
+// Fetch is one server to collect mail from: its queue for our domains (ETRN), a
+// mailbox there (POP3), or both.
 type Fetch struct {
-	Name string // for logs and listings, unique: as configured, or the server's name
+	Name string // for logs and lists, unique: as configured, or the server's name
 
 	ETRNServer  route.Host // zero: no ETRN
-	ETRNDomains []string   // as ETRN takes them: "example.com", "@example.com", "#queue"
+	ETRNDomains []string   // arguments of ETRN: "example.com", "@example.com", "#queue"
 
 	POP3         route.Host // zero: no POP3; ImplicitTLS is set on port 995
 	TLS          route.TLSMode
@@ -82,39 +85,53 @@ type Fetch struct {
 	PasswordFile string       // absolute path
 	DeliverTo    addr.Address // zero without POP3
 	Leave        bool         // messages stay on the server…
-	LeaveDays    int          // …so many days after they were fetched; 0: for ever
+	LeaveDays    int          // …for this number of days after they were fetched; 0: for ever
 
-	Every            time.Duration   // 0 where At is set
+	Every            time.Duration   // 0 if At is set
 	At               []time.Duration // times of day since midnight, sorted
-	WithEachDelivery bool            // also when mail has been sent out
+	WithEachDelivery bool            // also after mail has been sent
 }
 
-// Pickup is the folder in which messages are left to be sent.
+// Pickup is the folder for outgoing messages.
 type Pickup struct {
 	Enabled bool
 	Dir     string // absolute path
 }
 
-// Local is what programs on this machine may send through "pillarbox sendmail".
+// Local limits the mail that programs on this machine send through "pillarbox
+// sendmail".
 type Local struct {
 	Enabled bool
 	Socket  string // absolute path of a unix socket
-	Outside bool   // to other servers too
-	PerHour int    // recipients of one user of the machine; 0: no limit
+	Outside bool   // mail to other servers is allowed
+	PerHour int    // remote recipients of one user of the machine; 0: no limit
 }
 
-// Authenticity is what is made of SPF, DKIM and DMARC.
+// Authenticity holds the checks by SPF, DKIM and DMARC.
 type Authenticity struct {
 	SPF, DKIM, DMARC Check
-	Sign             bool // mail of a domain that has a key
+	Sign             bool // sign mail of domains with a DKIM key
 }
 
-// Check says what happens to mail that fails a check of its authenticity.
+// Check is what happens to mail that fails a check of its authenticity.
 type Check string
 
 // The values of Check.
 const (
-	CheckOff    Check = "off"    // not looked at
-	CheckMark   Check = "mark"   // written into Authentication-Results
-	CheckReject Check = "reject" // and refused where its domain wants that
+	CheckOff    Check = "off"    // no check
+	CheckMark   Check = "mark"   // write the result into Authentication-Results
+	CheckReject Check = "reject" // also refuse mail, if its domain asks for that
 )
+
+// Operators is the socket for operators. They may not read the data directory; the
+// server runs their commands.
+type Operators struct {
+	Enabled bool
+	Socket  string // absolute path of a unix socket
+}
+
+const operatorsSocketName = "admin.sock"
+
+// DefaultOperatorsSocket is the default of operators.socket, for users who may not
+// read the configuration.
+const DefaultOperatorsSocket = runtimeFolder + "/" + operatorsSocketName

@@ -176,7 +176,7 @@ branch = ["192.0.2.25"]
 func TestRelayedRouteIsAnOpenRelay(t *testing.T) {
 	const text = "hostname = \"a.example\"\n[[route]]\nallow_relay = true\ndomains = [\"x.example\",\n  \"*\"]\n"
 	_, err := load(t, text)
-	want := `:5: route[1].domains: would make an open relay: "*" lets everybody relay to every domain, as allow_relay says; ` +
+	want := `:5: route[1].domains: would make an open relay: "*" lets every client relay to every domain, because of allow_relay; ` +
 		`name the domains, or set relay.i_know_this_is_an_open_relay = true`
 	if err == nil || !strings.HasSuffix(err.Error(), want) {
 		t.Errorf("got  %v\nwant %s", err, want)
@@ -264,9 +264,9 @@ func TestPasswordFiles(t *testing.T) {
 	for file, want := range map[string]string{
 		"good":  "",
 		"group": "",
-		"open":  ":5: outbound.password_file: everybody on this machine can get at the password: " + folder + "/open has mode 0644; chmod 600 " + folder + "/open",
+		"open":  ":5: outbound.password_file: every user of this machine can read the password: " + folder + "/open has mode 0644; chmod 600 " + folder + "/open",
 		"empty": ":5: outbound.password_file: " + folder + "/empty is empty; write the password into it",
-		".":     ":5: outbound.password_file: " + folder + " is no file; name the file with the password",
+		".":     ":5: outbound.password_file: " + folder + " is not a file; name the file with the password",
 		"none":  ":5: outbound.password_file: " + folder + "/none does not exist; write the password into it and make it the server's own: chmod 600",
 	} {
 		c, err := loadIn(t, folder, "hostname = \"a.example\"\n[outbound]\nsmart_host = [\"smtps://m.example\"]\nuser = \"u\"\npassword_file = \""+file+"\"\n")
@@ -383,10 +383,10 @@ func TestSampleTables(t *testing.T) {
 func TestSenselessWays(t *testing.T) {
 	for lines, want := range map[string]string{
 		"[outbound]\ntls = \"off\"\nsmart_host = [\"smtps://m.example\"]":         "outbound.tls: is off, but",
-		"[outbound]\ndelay_notice = \"50h\"":                                      "outbound.delay_notice: comes never: mail is given up after 48h",
-		"[outbound]\nretries = [\"15h\"]\nexpire = \"1h\"\ndelay_notice = \"0s\"": "outbound.retries: there is no second try",
-		"[[route]]\ndomains = [\"a.example\"]\nhelo = true\ntls = \"required\"":   "route[1].helo: nobody can begin TLS",
-		"[[route]]\ndomains = [\"a.example\"]\nhold = true":                       "route[1].hold: nobody may ask for the mail",
+		"[outbound]\ndelay_notice = \"50h\"":                                      "outbound.delay_notice: is never sent: mail expires after 48h",
+		"[outbound]\nretries = [\"15h\"]\nexpire = \"1h\"\ndelay_notice = \"0s\"": "outbound.retries: there is no second attempt",
+		"[[route]]\ndomains = [\"a.example\"]\nhelo = true\ntls = \"required\"":   "route[1].helo: TLS needs EHLO",
+		"[[route]]\ndomains = [\"a.example\"]\nhold = true":                       "route[1].hold: no client may request the mail",
 	} {
 		c := mustLoad(t, "hostname = \"a.example\"\ndata = \"/d\"\n"+lines+"\n")
 		if len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], want) {

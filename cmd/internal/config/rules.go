@@ -11,17 +11,16 @@ import (
 	"pillarbox/smtp/policy"
 )
 
-// groupEntry begins an entry that stands for a group.
+// groupEntry begins an entry that names a group.
 const groupEntry = "group:"
 
-// entryFault is a line of a list, or of a group that the list takes, that cannot
-// be.
+// entryFault is a wrong line of a list, or of a group that the list uses.
 type entryFault struct {
 	list string // the list's key
 	err  *policy.EntryError
 }
 
-// compile makes the policy of the settings and lines as they are now.
+// compile turns the present settings and lines into the policy.
 func (c *Config) compile() (faults []entryFault) {
 	groups := c.groups()
 	for _, k := range c.keys() {
@@ -32,12 +31,13 @@ func (c *Config) compile() (faults []entryFault) {
 			faults = append(faults, entryFault{k.name, asEntryError(err)})
 		}
 	}
+	yes := policy.Setting[bool]{Value: true, Origin: byDefault}
 	c.Policy.Sites = map[string]policy.Site{
 		smtp.MTA.String():        c.Sites.SMTP,
 		smtp.Submission.String(): c.Sites.Submission,
 		smtp.SMTPS.String():      c.Sites.SMTPS,
-		smtp.Local.String():      {Anonymous: standard(true)},
-		smtp.ODMR.String():       {RequireAuth: standard(true), OfferAuth: standard(true)},
+		smtp.Local.String():      {Anonymous: yes},
+		smtp.ODMR.String():       {RequireAuth: yes, OfferAuth: yes},
 	}
 	c.Policy.Outside.Closed = policy.Setting[bool]{Value: !c.Outbound.Enabled, Origin: c.Origin("outbound.enabled")}
 	return faults
@@ -50,7 +50,7 @@ func asEntryError(err error) *policy.EntryError {
 	return &policy.EntryError{What: err.Error()}
 }
 
-// groups are the lines of each group by its name.
+// groups returns the lines of each group by its name.
 func (c *Config) groups() map[string][]policy.Line {
 	all := map[string][]policy.Line{}
 	for name, lines := range c.lines {
@@ -61,7 +61,7 @@ func (c *Config) groups() map[string][]policy.Line {
 	return all
 }
 
-// compile reports every line that cannot be, once.
+// compile compiles the policy and reports every wrong line once.
 func (l *loader) compile() {
 	groups := l.config.groups()
 	faults := l.config.compile()
@@ -78,8 +78,8 @@ func (l *loader) compile() {
 	l.checkBareGroups(groups)
 }
 
-// unused finds the lines of a group that fit no list at all. What is wrong for
-// the lists that take the group has been found with them.
+// unused finds the lines of a group that fit no list at all. The lists that use the
+// group have reported their own faults.
 func unused(name string, groups map[string][]policy.Line) (faults []entryFault) {
 	_, asHosts := policy.ParseHosts(groups[name], groups)
 	_, asAddresses := policy.ParseAddresses(groups[name], groups)
@@ -101,13 +101,13 @@ func (l *loader) entryProblem(f entryFault, groups map[string][]policy.Line) {
 	}
 	name := l.keyWith(line, f.list)
 	if name != f.list && isGroup(name) && !named {
-		what += ", as " + f.list + " takes the group"
+		what += ", and " + f.list + " uses the group"
 	}
 	l.problem(l.places[line.Origin], name, what, hint)
 }
 
-// keyWith is the key that has the line: that of a list, or of a group or of a
-// route's domains in it.
+// keyWith returns the key with the line: the list itself, or a group or the domains
+// of a route that the list uses.
 func (l *loader) keyWith(line policy.Line, list string) string {
 	if slices.Contains(l.config.lines[list], line) {
 		return list
@@ -130,7 +130,7 @@ func suggestGroup(missing string, known []string) string {
 	return "the groups are " + join(known, "and")
 }
 
-// checkBareGroups warns of an entry that is a group's name without the word.
+// checkBareGroups warns of an entry that is the name of a group without "group:".
 func (l *loader) checkBareGroups(groups map[string][]policy.Line) {
 	for _, k := range l.keys {
 		for _, line := range l.config.lines[k.name] {
@@ -143,4 +143,9 @@ func (l *loader) checkBareGroups(groups map[string][]policy.Line) {
 
 func (l *loader) warn(origin, key, what string, args ...any) {
 	l.config.Warnings = append(l.config.Warnings, fmt.Sprintf("%s: %s: %s", origin, key, fmt.Sprintf(what, args...)))
+}
+
+// keyWarning warns at the place where the key is set.
+func (l *loader) keyWarning(key, what string, args ...any) {
+	l.warn(l.config.Origin(key), key, what, args...)
 }

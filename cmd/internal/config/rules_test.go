@@ -52,7 +52,7 @@ anonymous = false
 	rules := &c.Policy
 	for _, tt := range []struct{ what, got, want string }{
 		{"enforcement", rules.Relay.Enforcement.Origin, "pillarbox.toml:4"},
-		{"refusal", rules.Relay.DominoWords.Origin, "pillarbox.toml:7"},
+		{"refusal", rules.Relay.DominoReplies.Origin, "pillarbox.toml:7"},
 		{"authenticated", rules.Relay.AuthenticatedAllow.Origin, "default"},
 		{"max_hops", rules.MaxHops.Origin, "env PILLARBOX_SMTP_MAX_HOPS"},
 		{"anonymous", rules.Sites["smtp"].Anonymous.Origin, "pillarbox.toml:17"},
@@ -95,7 +95,7 @@ func TestDefaultOrigins(t *testing.T) {
 	r := &c.Policy
 	origins := []string{
 		r.Connections.Only.Origin, r.Connections.VerifyHostname.Origin, r.Connections.ReverseDNS.Origin, r.Anonymous.AllowExceptions.Origin,
-		r.Relay.Enforcement.Origin, r.Relay.AuthenticatedAllow.Origin, r.Relay.DenyWins.Origin, r.Relay.DominoWords.Origin,
+		r.Relay.Enforcement.Origin, r.Relay.AuthenticatedAllow.Origin, r.Relay.DenyWins.Origin, r.Relay.DominoReplies.Origin,
 		r.Senders.VerifyUser.Origin, r.Senders.RefuseForged.Origin, r.Senders.VerifyDomain.Origin, r.MaxHops.Origin,
 	}
 	for _, name := range []string{"smtp", "submission", "smtps"} {
@@ -116,10 +116,9 @@ func TestDefaultPolicy(t *testing.T) {
 	if !r.Sites["smtp"].Anonymous.Value || r.Sites["smtp"].RequireAuth.Value || !r.Sites["submission"].RequireAuth.Value || !r.Sites["smtps"].RequireAuth.Value {
 		t.Errorf("sites %+v", r.Sites)
 	}
-	f := policy.Facts{
-		Remote: netip.MustParseAddr("192.168.1.7"), From: addr.Address{Local: "a", Domain: "there.example"},
-		To: addr.Address{Local: "b", Domain: "elsewhere.example"}, Kind: policy.RecipientRemote,
-	}
+	var f policy.Facts
+	f.Remote, f.From = netip.MustParseAddr("192.168.1.7"), addr.Address{Local: "a", Domain: "there.example"}
+	f.To, f.Kind = addr.Address{Local: "b", Domain: "elsewhere.example"}, policy.RecipientRemote
 	if d := r.Rcpt(&f); d.Verdict != policy.Refuse {
 		t.Errorf("a stranger relays: %v", d.Steps)
 	}
@@ -167,7 +166,7 @@ func TestPlaintextNetworksAreOneList(t *testing.T) {
 
 func TestOnlyNobody(t *testing.T) {
 	const text = "hostname = \"a.example\"\nconnections.mode = \"only\"\n"
-	want := []string{"pillarbox.toml:2: connections.mode: nobody may connect: connections.allow is empty"}
+	want := []string{"pillarbox.toml:2: connections.mode: no host may connect: connections.allow is empty"}
 	if c := mustLoad(t, text); !slices.Equal(c.Warnings, want) {
 		t.Errorf("got  %q\nwant %q", c.Warnings, want)
 	}

@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// schema is the names that a file may use, and guesses what a wrong one meant.
-// The keys of a table's entries are there once, as route[].tls.
+// schema is the names that a file may use; it guesses the meaning of a wrong one. It
+// has the keys of a table once, as route[].tls.
 type schema struct {
 	keys     []string
 	sections []string
 	tables   []string
 }
 
-// groupsSection is the section whose keys are named by who writes the file.
+// groupsSection is the section whose keys the administrator names.
 const groupsSection = "groups"
 
 func newSchema(all []key) schema {
@@ -39,8 +39,8 @@ func newSchema(all []key) schema {
 	return s
 }
 
-// sectionsOf yields the sections that a key is in, the outermost first: of
-// sites.smtp.anonymous, sites and sites.smtp.
+// sectionsOf yields the sections of a key, the outermost first: sites and sites.smtp
+// for sites.smtp.anonymous.
 func sectionsOf(name string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for i, c := range name {
@@ -57,8 +57,7 @@ func (s schema) isKey(name string) bool {
 
 func (s schema) isSection(name string) bool { return slices.Contains(s.sections, general(name)) }
 
-// isTable reports whether a name, or the section that it begins with, is that of a
-// table.
+// isTable reports whether a name, or the section that it begins with, is a table.
 func (s schema) isTable(name string) bool {
 	name, _, _ = strings.Cut(name, ".")
 	return slices.Contains(s.tables, name)
@@ -66,11 +65,11 @@ func (s schema) isTable(name string) bool {
 
 var groupKey = regexp.MustCompile(`^` + groupsSection + `\.[a-z0-9][a-z0-9_-]*$`)
 
-// isGroup reports whether a key is that of a group.
+// isGroup reports whether a key is a group.
 func isGroup(name string) bool { return groupKey.MatchString(name) }
 
-// suggestKey says what an unknown key may have meant, or else which keys
-// there are in its section.
+// suggestKey returns a hint for an unknown key: similar names, or else the keys of
+// its section.
 func (s schema) suggestKey(name string) string {
 	if strings.HasPrefix(name, groupsSection+".") {
 		return "name a group in small letters, digits, - and _"
@@ -96,7 +95,7 @@ func (s schema) suggestKey(name string) string {
 	return "known here are " + join(siblings, "and")
 }
 
-// suggestSection does the same for the name of a section.
+// suggestSection returns a hint for an unknown section.
 func (s schema) suggestSection(name string) string {
 	switch meant := nearest(name, s.sections); {
 	case meant == nil:
@@ -108,7 +107,7 @@ func (s schema) suggestSection(name string) string {
 	}
 }
 
-// spoken are names as a person writes them: [[route]], and tls of [[route]].
+// spoken returns names for a message: [[route]], and tls of [[route]].
 func spoken(names []string) []string {
 	var all []string
 	for _, name := range names {
@@ -132,12 +131,12 @@ func filter(names []string, keep func(string) bool) (kept []string) {
 	return kept
 }
 
-// nearest returns the candidates that are the fewest slips of the keyboard away
-// from name, or none when even they are no likely slip.
+// nearest returns the candidates with the fewest typing errors from name, or none if
+// even those have too many.
 func nearest(name string, candidates []string) (best []string) {
 	limit := 1 + min(len(name)/5, 2)
 	for _, c := range candidates {
-		switch n := slips(strings.ToLower(name), c); {
+		switch n := typos(strings.ToLower(name), c); {
 		case n < limit || n == limit && best == nil:
 			limit, best = n, []string{c}
 		case n == limit:
@@ -147,9 +146,9 @@ func nearest(name string, candidates []string) (best []string) {
 	return best
 }
 
-// slips is the optimal string alignment distance of two names: letters left
-// out, added, mistaken, and neighbours swapped.
-func slips(a, b string) int {
+// typos is the optimal string alignment distance of two names: it counts omitted,
+// added, wrong and swapped letters.
+func typos(a, b string) int {
 	previous, row := make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j

@@ -64,12 +64,12 @@ type Daemon struct {
 	office *admin.Service
 	certs  *certs.Manager
 	acme   *acme.Renewer
-	guard  *connlimit.Guard
+	guard  *connlimit.Limiter
 	bans   *auth.Bans
 	logins *auth.Authenticator
 	users  *connlimit.Accounts // sessions of each user who sends
 	names  resolver
-	past   *decisionlog.Journal
+	past   *decisionlog.Log
 	notices
 	outbound
 	fetch    *fetcher
@@ -151,9 +151,9 @@ func (d *Daemon) assemble(cfg *config.Config) (err error) {
 	}
 	d.fetch = d.newFetcher()
 	d.smtp = server.New(d.smtpConfig(cfg), server.Parts{
-		Dir: d.office.Dir, Store: d.office.Store, Auth: d.logins, Names: &d.names, Devices: d.office.Devices,
-		Rates: rate.New(ratedKeys), Accounts: d.users, Journal: d.past, Log: d.log,
-		Dispatch: d.desk, Queue: d.queue, Turn: d.turn,
+		Dir: d.office.Dir, Store: d.office.Store, Auth: d.logins, Resolver: &d.names, Devices: d.office.Devices,
+		Rates: rate.New(ratedKeys), Accounts: d.users, Decisions: d.past, Log: d.log,
+		Delivery: d.desk, Queue: d.queue, ClaimATRN: d.turn,
 	})
 	d.office.WatchQuota(d.crossed)
 	d.pop3 = pop3.New(d.pop3Config(cfg), d.office.Store, d.logins, d.log)

@@ -59,7 +59,7 @@ func (d *Daemon) writeNotice(e quota.Event) error {
 		d.log.Info("notice not delivered: too many within the hour", "mailboxes", dirs, "suppressed", d.desk.SuppressNotice())
 		return nil
 	}
-	in.BeyondQuota()
+	in.IgnoreQuota()
 	_, err = in.Commit(dirs)
 	if err == nil {
 		d.log.Info("notice delivered", "id", in.ID(), "mailboxes", dirs)

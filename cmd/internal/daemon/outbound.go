@@ -94,7 +94,7 @@ const vouchTimeout = 3 * time.Second
 
 func dispatchConfig(cfg *config.Config, names verify.Resolver) delivery.Config {
 	null := map[config.NullSender]delivery.NullSender{
-		config.NullToBadmail: delivery.ToBadmail, config.NullSend: delivery.ToPostmaster, config.NullDrop: delivery.Nowhere,
+		config.NullToBadmail: delivery.ToBadmail, config.NullSend: delivery.ToPostmaster, config.NullDrop: delivery.Discard,
 	}
 	strangers := map[config.Strangers]delivery.Strangers{
 		config.NoStrangers: delivery.NoStrangers, config.VerifiedStrangers: delivery.VerifiedStrangers, config.AllStrangers: delivery.AllStrangers,
@@ -169,7 +169,7 @@ func (s *sender) deliver(ctx context.Context, a smtp.Attempt, via queue.Delivere
 	stored := a.Open
 	top := smtp.ReturnPath(a.Envelope.From)
 	var signature []byte
-	if a.Inside && s.sign.Load() {
+	if a.Local && s.sign.Load() {
 		signature = s.signature(stored, top, a.Envelope.From.Domain, a.ID)
 	}
 	a.Size += int64(len(signature) - len(top))
@@ -181,7 +181,7 @@ func (s *sender) deliver(ctx context.Context, a smtp.Attempt, via queue.Delivere
 		return replaceTop(f, top, signature)
 	}
 	outcome := via.Deliver(ctx, a)
-	if slices.ContainsFunc(outcome.Results, func(r smtp.Result) bool { return r.Fate == smtp.Delivered }) {
+	if slices.ContainsFunc(outcome.Results, func(r smtp.Result) bool { return r.Status == smtp.Delivered }) {
 		select {
 		case s.sent <- struct{}{}:
 		default:
@@ -266,7 +266,7 @@ func (d *Daemon) keepPickup(ctx context.Context) {
 		Hostname:      func() string { return string(d.office.Config().Hostname) },
 		DefaultDomain: d.office.Dir.DefaultDomain,
 		Inject: func(env *smtp.Envelope, from string, message io.Reader) (string, error) {
-			return d.desk.Inject(env, queue.Source{Service: "pickup", Inside: true}, from, message)
+			return d.desk.Inject(env, queue.Source{Service: "pickup", Local: true}, from, message)
 		},
 		Log: d.log,
 	}).Run(ctx)

@@ -100,7 +100,7 @@ func lookIntoQueue(q *queue.Queue, in QueueQuestion) (QueueAnswer, error) {
 		}
 	}
 	for _, d := range q.Destinations() {
-		if d.Kept || d.Failures > 0 || !d.NotBefore.IsZero() {
+		if d.ETRNHeld || d.Failures > 0 || !d.NotBefore.IsZero() {
 			out.Destinations = append(out.Destinations, d)
 		}
 	}

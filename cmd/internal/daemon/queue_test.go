@@ -58,7 +58,7 @@ func queueWith(t *testing.T, trying, kept string) *queue.Queue {
 	server := stuckServer{make(chan string, 1), make(chan struct{})}
 	q, err := queue.Open(queue.Config{Routes: &route.Table{Routes: []route.Route{{Name: "kept", Domains: []string{"kept.example"}, Hold: true}}}}, queue.Parts{
 		Spool: store.Spool(), Deliver: server, Log: slog.New(slog.DiscardHandler),
-		Report: func(queue.Notice) error { return nil },
+		Report: func(queue.DSNRequest) error { return nil },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func TestAskQueue(t *testing.T) {
 	if len(all.Active) != 1 || all.Active[0].ID != trying || !slices.Equal(all.Active[0].To, []string{"bob@stuck.example"}) {
 		t.Errorf("active: %+v", all.Active)
 	}
-	if len(all.Destinations) != 1 || !all.Destinations[0].Kept || all.Destinations[0].Waiting != 1 {
+	if len(all.Destinations) != 1 || !all.Destinations[0].ETRNHeld || all.Destinations[0].Waiting != 1 {
 		t.Errorf("destinations: %+v", all.Destinations)
 	}
 	for _, c := range []struct {

@@ -57,8 +57,7 @@ func (d *Daemon) reload() (ReloadResult, error) {
 	restart := config.RestartKeys(changed)
 	// What waits for a restart stays as it is in force, so that the next reload
 	// names it again.
-	next.Data, next.Listen, next.Log.Format = old.Data, old.Listen, old.Log.Format
-	next.Pickup, next.Local.Enabled, next.Local.Socket, next.Operators = old.Pickup, old.Local.Enabled, old.Local.Socket, old.Operators
+	next.KeepRestartKeys(old)
 	if err := d.certs.Reconfigure(next.Certs()); err != nil {
 		return ReloadResult{}, err
 	}

@@ -23,7 +23,7 @@ import (
 	"pillarbox/smtp/wire"
 )
 
-// Here the configuration becomes what each part knows of it.
+// This file converts the configuration into the Config of each part.
 
 func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 	endings := wire.RefuseBare
@@ -31,9 +31,7 @@ func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 		endings = wire.NormaliseBare
 	}
 	return server.Config{
-		Rules:     &cfg.Policy,
-		DNSLimit:  cfg.Policy.Senders.VerifyTimeout,
-		ShowNames: cfg.Policy.Connections.ReverseDNS.Value,
+		Rules: &cfg.Policy,
 
 		Local:    policy.Device{Outside: cfg.Local.Outside, PerHour: cfg.Local.PerHour},
 		Triggers: triggers(cfg),
@@ -44,21 +42,21 @@ func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 		DSNForAll: cfg.Reports.Strangers == config.AllStrangers,
 
 		Wire: wire.Config{
-			Hostname:       string(cfg.Hostname),
-			Greeting:       func() string { return config.ExpandGreeting(cfg.SMTP.Greeting, cfg.Hostname, time.Now()) },
-			TLS:            d.certs.TLSConfig("smtp", d.log),
-			MaxMessageSize: cfg.SMTP.MaxMessageSize,
-			MaxRecipients:  cfg.SMTP.MaxRecipients,
-			MaxTextLine:    cfg.SMTP.MaxTextLine,
-			MaxErrors:      cfg.SMTP.MaxErrors,
-			MaxCommandLine: cfg.SMTP.MaxCommandLength,
-			MaxSessionSize: cfg.SMTP.MaxSessionSize,
-			MaxMessages:    cfg.SMTP.MaxMessages,
-			CommandTimeout: times(cfg, cfg.SMTP.CommandTimeout),
-			Patience:       2 * times(cfg, cfg.SMTP.CommandTimeout),
-			DataTimeout:    times(cfg, cfg.SMTP.DataTimeout),
-			WriteTimeout:   writeTimeout,
-			BareEndings:    endings,
+			Hostname:        string(cfg.Hostname),
+			Greeting:        func() string { return config.ExpandGreeting(cfg.SMTP.Greeting, cfg.Hostname, time.Now()) },
+			TLS:             d.certs.TLSConfig("smtp", d.log),
+			MaxMessageSize:  cfg.SMTP.MaxMessageSize,
+			MaxRecipients:   cfg.SMTP.MaxRecipients,
+			MaxTextLine:     cfg.SMTP.MaxTextLine,
+			MaxErrors:       cfg.SMTP.MaxErrors,
+			MaxCommandLine:  cfg.SMTP.MaxCommandLength,
+			MaxSessionSize:  cfg.SMTP.MaxSessionSize,
+			MaxMessages:     cfg.SMTP.MaxMessages,
+			CommandTimeout:  times(cfg, cfg.SMTP.CommandTimeout),
+			ProgressTimeout: 2 * times(cfg, cfg.SMTP.CommandTimeout),
+			DataTimeout:     times(cfg, cfg.SMTP.DataTimeout),
+			WriteTimeout:    writeTimeout,
+			BareEndings:     endings,
 		},
 	}
 }
@@ -78,24 +76,24 @@ func (d *Daemon) pop3Config(cfg *config.Config) pop3.Config {
 	}
 }
 
-// triggers are who may ask for mail that is kept for remote-triggered delivery.
+// triggers returns the clients that may ask for ETRN-held mail, per route.
 func triggers(cfg *config.Config) (all []server.Trigger) {
 	for i, r := range cfg.Routes.Routes {
 		if r.Hold {
-			asks := cfg.Relayed[i]
-			all = append(all, server.Trigger{Route: r.Name, Domains: r.Domains, Hosts: asks.ETRNHosts, Accounts: asks.ETRNAccounts})
+			clients := cfg.Relayed[i]
+			all = append(all, server.Trigger{Route: r.Name, Domains: r.Domains, Hosts: clients.ETRNHosts, Accounts: clients.ETRNAccounts})
 		}
 	}
 	return all
 }
 
-// times stretches a time-out by the one factor that there is for all.
+// times multiplies a timeout by connections.timeout_multiplier.
 func times(cfg *config.Config, d time.Duration) time.Duration {
 	return d * time.Duration(max(cfg.Connections.TimeoutMultiplier, 1))
 }
 
-// plaintextPOP3 are the networks that may log in to POP3 without TLS: none where
-// the site demands it.
+// plaintextPOP3 returns the networks that may log in to POP3 without TLS. There are none if the
+// site demands TLS.
 func plaintextPOP3(cfg *config.Config) []netip.Prefix {
 	if cfg.Sites.POP3.RequireTLS {
 		return nil
@@ -107,7 +105,8 @@ func banOptions(cfg *config.Config) auth.BanOptions {
 	return auth.BanOptions{After: cfg.Bans.After, Duration: cfg.Bans.Duration, Trusted: trustedClients(cfg)}
 }
 
-// trustedClients are the hosts of the office: never banned, and with room of their own.
+// trustedClients reports whether a client is in bans.trusted or auth.plaintext_networks. Such
+// clients are never banned, and have connections reserved for them.
 func trustedClients(cfg *config.Config) func(netip.Addr) bool {
 	trusted, plaintext := cfg.Bans.Trusted, cfg.Policy.LogIns.PlaintextNetworks
 	return func(ip netip.Addr) bool {
@@ -117,7 +116,7 @@ func trustedClients(cfg *config.Config) func(netip.Addr) bool {
 	}
 }
 
-// resolver is the DNS that is in force, which a reload replaces.
+// resolver is the current DNS resolver. A reload replaces it.
 type resolver struct{ atomic.Pointer[dns.Resolver] }
 
 func (r *resolver) Name(ctx context.Context, ip netip.Addr) (string, policy.NameState) {
@@ -132,8 +131,8 @@ func (r *resolver) SenderDomain(ctx context.Context, domain addr.Domain) policy.
 	return r.Load().SenderDomain(ctx, domain)
 }
 
-// guardLimits are the configured ones, as far as the process may open files: a
-// client too many is told 421, not that a file cannot be opened.
+// guardLimits returns the configured limits of connections, reduced to what the limit of open
+// files permits. A client too many must get a 421, not make an open fail.
 func guardLimits(cfg *config.Config, log *slog.Logger) connlimit.Limits {
 	connections, files := cfg.Limits.Connections, openFiles()
 	if most := mostConnections(files); connections == 0 || connections > most {
@@ -145,7 +144,7 @@ func guardLimits(cfg *config.Config, log *slog.Logger) connlimit.Limits {
 	return connlimit.Limits{Connections: connections, PerAddress: cfg.Limits.ConnectionsPerAddress, Trusted: trustedClients(cfg)}
 }
 
-// openFiles is how many files the process may have open.
+// openFiles returns the number of files that the process may have open.
 func openFiles() uint64 {
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
@@ -154,12 +153,13 @@ func openFiles() uint64 {
 	return files.Cur
 }
 
-// mostConnections leaves every session a file beside its connection, a third of all to
-// the queue, and to the server its own. The store and the queue must never be without a
-// descriptor because of clients.
+// mostConnections returns the number of connections that leaves a file to every session, a third of
+// the files to the queue, and 24 to the server. Clients must not take the descriptors that the
+// store and the queue need.
 func mostConnections(files uint64) int { return max(1, filesToShare(files)/3) }
 
-// mostAttempts is how many messages may be on their way out: each has a connection and a file.
+// mostAttempts returns the number of simultaneous delivery attempts. Each needs a connection and a
+// file.
 func mostAttempts(files uint64) int { return max(1, filesToShare(files)/6) }
 
 func filesToShare(files uint64) int {

@@ -12,13 +12,13 @@ import (
 )
 
 // turn claims kept mail for a server that asks for it by ATRN, and sends it over that server's own connection.
-func (d *Daemon) turn(match func(r *route.Route, domain addr.Domain) bool) (server.Turn, error) {
+func (d *Daemon) turn(match func(r *route.Route, domain addr.Domain) bool) (server.ATRNSession, error) {
 	claimed, err := d.queue.Claim(match)
 	if err != nil {
-		return server.Turn{}, err
+		return server.ATRNSession{}, err
 	}
-	return server.Turn{Messages: claimed.Messages(), Send: func(c net.Conn, client string) {
-		turned := d.sender.remote.Load().Turn(c, client)
+	return server.ATRNSession{Messages: claimed.Messages(), Send: func(c net.Conn, client string) {
+		turned := d.sender.remote.Load().Reverse(c, client)
 		defer turned.Close()
 		claimed.Run(&turnedSender{d.sender, turned})
 	}}, nil
@@ -27,7 +27,7 @@ func (d *Daemon) turn(match func(r *route.Route, domain addr.Domain) bool) (serv
 // turnedSender sends what a sender does, over one connection.
 type turnedSender struct {
 	*sender
-	turned *remote.Turned
+	turned *remote.ReversedConn
 }
 
 // Deliver implements queue.Deliverer.

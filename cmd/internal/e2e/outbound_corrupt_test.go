@@ -40,7 +40,7 @@ func TestOutboundCorrupt(t *testing.T) {
 
 	k := newSink(t, port)
 	s = o.serve(t)
-	s.errors = []string{"put into queue/quarantine", "cannot read a message that is to be sent", "a newer release wrote the state"}
+	s.errors = []string{"put into queue/quarantine", "cannot read a message to send", "a newer release wrote the state"}
 	o.pillarbox(t, "", "admin", "queue", "retry")
 	for _, d := range k.wantDumps(t, 2) {
 		if !strings.Contains(d.message, "\nthe end of good") {

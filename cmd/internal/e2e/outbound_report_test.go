@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"pillarbox/etc/lab/dsntest"
 	"pillarbox/smtp/dsn"
 )
 
@@ -23,9 +24,9 @@ type report struct {
 	Body                    bool   // the original came back with its text
 }
 
-// readReport reads a report from a mailbox with Python and with our own reader,
+// readReport reads a report from a mailbox with Python and with dsntest,
 // and wants both to find the same.
-func readReport(t *testing.T, o *office, text string) (report, dsn.Parsed) {
+func readReport(t *testing.T, o *office, text string) (report, dsntest.Report) {
 	t.Helper()
 	needs(t, "python3")
 	out := mustRun(t, o.command(t, python(), "testdata/report.py", o.write(t, "report.eml", text)))
@@ -33,7 +34,7 @@ func readReport(t *testing.T, o *office, text string) (report, dsn.Parsed) {
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatalf("report.py: %v\n%s", err, out)
 	}
-	p, err := dsn.Parse(strings.NewReader(text))
+	p, err := dsntest.Parse(strings.NewReader(text))
 	if err != nil {
 		t.Fatalf("our reader: %v\n%s", err, text)
 	}
@@ -43,7 +44,7 @@ func readReport(t *testing.T, o *office, text string) (report, dsn.Parsed) {
 	for i, group := range r.Recipients {
 		ours := p.Recipients[i]
 		if group["Final-Recipient"] != ours.FinalType+"; "+ours.Final && group["Final-Recipient"] != ours.FinalType+";"+ours.Final ||
-			group["Action"] != string(ours.Action) {
+			group["Action"] != ours.Action {
 			t.Errorf("Python reads %v, we %+v", group, ours)
 		}
 	}
@@ -228,7 +229,7 @@ func TestOutboundParameters(t *testing.T) {
 				t.Errorf("parameters for who does not know them: %q, %q", d.mail, d.rcpt)
 			}
 			_, ours := readReport(t, o, o.wantMail(t, anna, 1)[0])
-			if r := ours.Recipients[0]; r.Action != dsn.Relayed || r.Status[0] != 2 || r.ORcpt != "B+b@old.example"+end || ours.EnvID != "order+17"+end {
+			if r := ours.Recipients[0]; r.Action != string(dsn.Relayed) || r.Status[0] != 2 || r.ORcpt != "B+b@old.example"+end || ours.EnvID != "order+17"+end {
 				t.Errorf("the report says %+v", ours)
 			}
 			o.wantQueueEmpty(t)
@@ -253,7 +254,7 @@ func TestOutboundSuccess(t *testing.T) {
 	o.submitWith(t, "RET=HDRS ENVID=order+2B17", letter("success"), "bob@partner.example> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;Bob@partner.example")
 	p.wantMail(t, 1)
 	_, ours := readReport(t, o, o.wantMail(t, anna, 1)[0])
-	if r := ours.Recipients[0]; ours.EnvID != "order+17" || r.Action != dsn.Delivered || r.ORcpt != "Bob@partner.example" ||
+	if r := ours.Recipients[0]; ours.EnvID != "order+17" || r.Action != string(dsn.Delivered) || r.ORcpt != "Bob@partner.example" ||
 		r.Final != "bob@partner.example" || ours.ReportingMTA != "mx.isp.example" {
 		t.Errorf("the report says %+v", ours)
 	}

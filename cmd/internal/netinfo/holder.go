@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// holder names the process that listens on an address's port, from /proc; ""
-// where it cannot be told.
+// holder returns the process that listens on the port of an address, from /proc; "" if it cannot find
+// it.
 func holder(address string) string {
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -31,8 +31,8 @@ func holder(address string) string {
 	return processOf(inodes)
 }
 
-// listenInodes collects the sockets that listen on a port from the kernel's
-// table: sl local_address rem_address st tx:rx tr:tm retrnsmt uid timeout inode.
+// listenInodes adds the sockets that listen on a port, from the kernel's table:
+// sl local_address rem_address st tx:rx tr:tm retrnsmt uid timeout inode.
 func listenInodes(table *bufio.Scanner, port int, inodes map[string]bool) {
 	const listening = "0A"
 	for table.Scan() {
@@ -47,7 +47,7 @@ func listenInodes(table *bufio.Scanner, port int, inodes map[string]bool) {
 	}
 }
 
-// processOf finds the process that has one of the sockets open.
+// processOf returns the process that has one of the sockets open.
 func processOf(sockets map[string]bool) string {
 	if len(sockets) == 0 {
 		return ""

@@ -1,8 +1,9 @@
-// Package netinfo asks the machine about its network: its names and addresses,
-// the LANs it is on, and who holds a port.
+// Package netinfo reads the network of this machine: its names and addresses, its LANs, its gateways,
+// and the process that holds a port.
 package netinfo
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"net/netip"
@@ -14,7 +15,7 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// Interface is what a decision about a network interface looks at.
+// Interface is a network interface of this machine.
 type Interface struct {
 	Name     string
 	Up       bool
@@ -45,10 +46,9 @@ func Interfaces() ([]Interface, error) {
 	return out, nil
 }
 
-// LANs are the networks whose machines this one reaches without a router:
-// loopback, and the private ranges (RFC 1918, RFC 4193, link-local) of its real
-// interfaces. Bridges of containers and virtual machines are left out: what
-// comes through them may come from anywhere.
+// LANs returns the networks that this machine reaches without a router: loopback, and the private
+// ranges (RFC 1918, RFC 4193, link-local) of its real interfaces. Bridges of containers and virtual
+// machines are not among them, because any host may connect through a bridge.
 func LANs(interfaces []Interface) []netip.Prefix {
 	lans := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	for _, i := range interfaces {
@@ -57,7 +57,8 @@ func LANs(interfaces []Interface) []netip.Prefix {
 		}
 		for _, p := range i.Prefixes {
 			ip := p.Addr()
-			if lan := p.Masked(); (ip.IsPrivate() || ip.IsLinkLocalUnicast()) && p.Bits() >= 8 && !slices.Contains(lans, lan) {
+			private := ip.IsPrivate() || ip.IsLinkLocalUnicast()
+			if lan := p.Masked(); private && p.Bits() >= 8 && !slices.Contains(lans, lan) {
 				lans = append(lans, lan)
 			}
 		}
@@ -70,8 +71,8 @@ func isVirtual(name string) bool {
 		func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
-// Addresses are the machine's own addresses, for a certificate and for people
-// to type: no loopback, no link-local, no virtual bridge.
+// Addresses returns the machine's own addresses, for a certificate and for users to type: without
+// loopback, link-local and virtual bridges.
 func Addresses(interfaces []Interface) []netip.Addr {
 	var out []netip.Addr
 	for _, i := range interfaces {
@@ -87,9 +88,9 @@ func Addresses(interfaces []Interface) []netip.Addr {
 	return out
 }
 
-// Names are what clients may call this machine when it serves mail for domain:
-// its configured name, its own short name (also as mDNS spells it), and the
-// usual ones.
+// Names returns the names by which clients may reach this machine if it serves mail for domain: its
+// configured name, the usual names in the domain, and its own name, also with .local (mDNS) if that
+// has no dot.
 func Names(hostname, domain addr.Domain) []string {
 	names := []string{string(hostname), "mail." + string(domain), string(domain)}
 	if own, err := os.Hostname(); err == nil {
@@ -104,24 +105,20 @@ func Names(hostname, domain addr.Domain) []string {
 	return slices.Compact(names)
 }
 
-// PortError is a listen address that somebody else has.
+// PortError is a listen address that another process has.
 type PortError struct {
 	Address string
-	Holder  string // "exim4 (pid 812)", or "" where it cannot be told
+	Holder  string // "exim4 (pid 812)", or "" if that is unknown
 	Err     error
 }
 
 func (e *PortError) Error() string {
-	who := "another process"
-	if e.Holder != "" {
-		who = e.Holder
-	}
-	return "address " + e.Address + " is in use by " + who
+	return "address " + e.Address + " is in use by " + cmp.Or(e.Holder, "another process")
 }
 
 func (e *PortError) Unwrap() error { return e.Err }
 
-// Listen is net.Listen for TCP; a port in use is a *PortError.
+// Listen calls net.Listen for TCP. The error for a port in use is a *PortError.
 func Listen(address string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {

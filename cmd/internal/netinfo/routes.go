@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// Gateways are the routers of the machine's default routes, from the kernel's
-// tables; none where these cannot be read.
+// Gateways returns the routers of the machine's default routes, from the kernel's tables; none if it
+// cannot read them.
 func Gateways() []netip.Addr {
 	var out []netip.Addr
 	for file, parse := range map[string]func(io.Reader) []netip.Addr{
@@ -36,8 +36,8 @@ func viaGateway(flags string) bool {
 	return err == nil && n&routeViaGateway != 0
 }
 
-// gateways4 reads Iface Destination Gateway Flags RefCnt Use Metric Mask …, of
-// which the addresses are words in the machine's own byte order.
+// gateways4 parses Iface Destination Gateway Flags RefCnt Use Metric Mask …; an address is a word in
+// the byte order of the machine.
 func gateways4(table io.Reader) (out []netip.Addr) {
 	for lines := bufio.NewScanner(table); lines.Scan(); {
 		f := strings.Fields(lines.Text())
@@ -53,8 +53,7 @@ func gateways4(table io.Reader) (out []netip.Addr) {
 	return out
 }
 
-// gateways6 reads destination, length, source, length, next hop, metric, refcnt,
-// use, flags, device.
+// gateways6 parses destination, length, source, length, next hop, metric, refcnt, use, flags, device.
 func gateways6(table io.Reader) (out []netip.Addr) {
 	for lines := bufio.NewScanner(table); lines.Scan(); {
 		f := strings.Fields(lines.Text())
@@ -69,9 +68,8 @@ func gateways6(table io.Reader) (out []netip.Addr) {
 	return out
 }
 
-// Bridges are the networks of containers and virtual machines, whose bridge may
-// hide where a connection comes from. Within a container that is the network of
-// its own gateway.
+// Bridges returns the networks of containers and virtual machines: a bridge may replace the address of
+// a client by its own. In a container that is the network of its gateway.
 func Bridges(interfaces []Interface, gateways []netip.Addr, inContainer bool) []netip.Prefix {
 	var out []netip.Prefix
 	for _, i := range interfaces {

@@ -13,12 +13,12 @@ import (
 	"pillarbox/mailstore/auth/ntlm"
 )
 
-// wantsSPA says whether a password as it is does not let in.
+// wantsSPA reports whether the server refuses a login with the plain password.
 func wantsSPA(cfg *config.Config) bool {
 	return cfg.LogIns.RequireSPA || !slices.Contains(cfg.LogIns.Mechanisms, auth.PLAIN)
 }
 
-// credentials are how a client of the test logs in.
+// credentials returns the login of the test's mailbox.
 func (t *test) credentials() sasl.Client {
 	if t.spa {
 		return &ntlmClient{ntlm.Client{User: t.box.String(), Password: t.password}}
@@ -26,7 +26,7 @@ func (t *test) credentials() sasl.Client {
 	return sasl.NewPlainClient("", t.box.String(), t.password)
 }
 
-// ntlmClient is the client's side of NTLM.
+// ntlmClient is the client side of NTLM.
 type ntlmClient struct{ ntlm.Client }
 
 func (c *ntlmClient) Start() (mechanism string, initial []byte, err error) {

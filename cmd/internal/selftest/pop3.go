@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// popClient is as much of a POP3 client (RFC 1939) as a test needs.
+// popClient is a minimal POP3 client (RFC 1939).
 type popClient struct {
 	conn net.Conn
 	text *textproto.Conn
@@ -20,7 +20,7 @@ func newPOP3(c net.Conn) (*popClient, error) {
 	return p, err
 }
 
-// ok reads one reply line; one that is not +OK is an error.
+// ok reads one reply line. Any reply but +OK is an error.
 func (p *popClient) ok() (string, error) {
 	line, err := p.text.ReadLine()
 	if err == nil && !strings.HasPrefix(line, "+OK") {
@@ -45,7 +45,7 @@ func (p *popClient) startTLS(cfg *tls.Config) error {
 	return t.Handshake()
 }
 
-// retrieveAll is the text of all messages, one behind the other, with LF.
+// retrieveAll returns the text of all messages in one string, with LF.
 func (p *popClient) retrieveAll() (string, error) {
 	line, err := p.command("STAT")
 	if err != nil {

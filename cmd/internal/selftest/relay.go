@@ -14,18 +14,17 @@ import (
 	"pillarbox/mailstore/directory"
 )
 
-// outsideDomain is a domain that is nobody's (RFC 2606): what gets through to it
-// is relayed.
+// outsideDomain is a domain that cannot exist (RFC 2606): a server that accepts mail for it relays.
 const outsideDomain = "relay-test.invalid"
 
-// Trick is one way to write a sender and a recipient that has fooled servers.
+// Trick is a form of sender and recipient that some servers relay by mistake.
 type Trick struct {
-	Name, From, To string // as they stand in MAIL and RCPT, paths without FROM: and TO:
-	Helo           string // "": a stranger's
+	Name, From, To string // From and To as in MAIL and RCPT, without FROM: and TO:
+	Helo           string // "": outsideDomain
 }
 
-// Tricks are what an outsider tries. domain is hosted here, hostname is the
-// server's name, address one of its IP addresses.
+// Tricks returns the attempts of an outsider. domain is hosted here, hostname is the server's name,
+// address one of its IP addresses.
 func Tricks(domain, hostname, address string) []Trick {
 	out, in := "victim@"+outsideDomain, "postmaster@"+domain
 	recipients := []struct{ Name, To string }{
@@ -65,18 +64,17 @@ func Tricks(domain, hostname, address string) []Trick {
 	return all
 }
 
-// RelayResult is what came of all tricks at one listener.
+// RelayResult is the result of all tricks at one listener.
 type RelayResult struct {
 	Service, Address string
 	Tried            int
-	Open             []string // tricks that got through
+	Open             []string // names of the tricks that the server accepted
 	Err              error
 }
 
-// Relay plays an outsider who has no password against every listener that takes
-// mail. Nothing is sent: a recipient that is accepted is the proof. It connects
-// from this machine, so a rule that trusts loopback shows as an open relay for
-// whoever is here.
+// Relay tries every trick, without a login, at every listener that takes mail. It sends no message: an
+// accepted recipient is the proof. It connects from this machine, so a rule that trusts loopback
+// appears as an open relay.
 func Relay(ctx context.Context, office *admin.Service, report func(RelayResult)) error {
 	cfg := office.Config()
 	domains, err := office.Dir.Domains()
@@ -114,8 +112,7 @@ func Relay(ctx context.Context, office *admin.Service, report func(RelayResult))
 	return nil
 }
 
-// staysHere reports whether a recipient that was accepted is one of ours, as the
-// catch-all makes of any local part.
+// staysHere reports whether an accepted recipient is local; a catch-all accepts any local part.
 func staysHere(office *admin.Service, to string) bool {
 	path := strings.Trim(to, "<>")
 	if strings.HasPrefix(path, "@") {
@@ -130,7 +127,9 @@ func staysHere(office *admin.Service, to string) bool {
 }
 
 func mailListeners(cfg *config.Config) (all [][2]string) {
-	for service, addresses := range map[string][]string{"smtp": cfg.Listen.SMTP, "submission": cfg.Listen.Submission, "smtps": cfg.Listen.SMTPS} {
+	for service, addresses := range map[string][]string{
+		"smtp": cfg.Listen.SMTP, "submission": cfg.Listen.Submission, "smtps": cfg.Listen.SMTPS,
+	} {
 		for _, a := range addresses {
 			all = append(all, [2]string{service, a})
 		}
@@ -138,39 +137,38 @@ func mailListeners(cfg *config.Config) (all [][2]string) {
 	return all
 }
 
-// try says one trick on a connection of its own and reports whether the
-// recipient was accepted, or answered with a promise to take it later: 451 is
-// what a permitted recipient gets that cannot be reached.
+// try sends one trick on a connection of its own. It reports whether the server accepted the recipient
+// or would accept it later: a permitted recipient that cannot be resolved now gets 451.
 func (t *test) try(ctx context.Context, service, address string, trick Trick) (bool, error) {
 	c, err := t.dial(ctx, address, service == "smtps")
 	if err != nil {
 		return false, err
 	}
 	defer c.Close()
-	s := talker{c, bufio.NewReader(c)}
+	s := smtpClient{c, bufio.NewReader(c)}
 	if _, err := s.reply(); err != nil {
 		return false, err
 	}
 	for _, line := range []string{"EHLO " + cmp.Or(trick.Helo, outsideDomain), "MAIL FROM:" + trick.From} {
-		if code, err := s.say(line); err != nil || code >= 400 {
+		if code, err := s.command(line); err != nil || code >= 400 {
 			return false, err
 		}
 	}
-	code, err := s.say("RCPT TO:" + trick.To)
+	code, err := s.command("RCPT TO:" + trick.To)
 	if err != nil || code/100 != 2 && code != 451 {
 		return false, err
 	}
-	s.say("RSET")
+	s.command("RSET")
 	return true, nil
 }
 
-// talker says a line of SMTP and reads the code of the reply.
-type talker struct {
+// smtpClient sends single lines of SMTP and reads the codes of the replies.
+type smtpClient struct {
 	net.Conn
 	r *bufio.Reader
 }
 
-func (t *talker) say(line string) (int, error) {
+func (t *smtpClient) command(line string) (int, error) {
 	t.SetDeadline(time.Now().Add(stepTimeout))
 	if _, err := fmt.Fprintf(t, "%s\r\n", line); err != nil {
 		return 0, err
@@ -178,7 +176,7 @@ func (t *talker) say(line string) (int, error) {
 	return t.reply()
 }
 
-func (t *talker) reply() (code int, err error) {
+func (t *smtpClient) reply() (code int, err error) {
 	for {
 		line, err := t.r.ReadString('\n')
 		if err != nil {

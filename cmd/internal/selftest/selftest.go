@@ -1,5 +1,5 @@
-// Package selftest sends and fetches a message through every listener of a
-// running server, as a mail program would: TLS verified, logged in.
+// Package selftest sends and fetches a message through every listener of a running server, as a mail
+// program does: with verified TLS and a login. It also tries to relay ([Relay]).
 package selftest
 
 import (
@@ -23,10 +23,10 @@ import (
 	"pillarbox/tls/certs"
 )
 
-// stepTimeout is for everything that is done with one listener.
+// stepTimeout limits the test of one listener.
 const stepTimeout = 20 * time.Second
 
-// Result is what came of one listener; Err nil is a pass.
+// Result is the result of one listener; Err is nil if it passed.
 type Result struct {
 	Service string
 	Address string
@@ -34,19 +34,18 @@ type Result struct {
 	Err     error
 }
 
-// test is one selftest under way: a mailbox of its own, and what was sent to
-// it.
+// test is one selftest in progress: its own mailbox, and the subjects of the messages in it.
 type test struct {
 	cfg      *config.Config
 	box      addr.Address
 	password string
-	spa      bool // log in by NTLM: a password as it is does not let in
+	spa      bool // log in by NTLM, because the server refuses the plain password
 	tls      *tls.Config
 	sent     []string // subjects
 }
 
-// Run tests every listener and calls report for each. The mailbox that it needs
-// is made for it and removed afterwards. The error is about the test itself.
+// Run tests every listener and calls report for each. It makes a mailbox for the test and removes it
+// afterwards. The error is about the test itself, not about a listener.
 func Run(ctx context.Context, office *admin.Service, report func(Result)) error {
 	cfg := office.Config()
 	t := &test{cfg: cfg, password: rand.Text(), spa: wantsSPA(cfg)}
@@ -65,7 +64,8 @@ func Run(ctx context.Context, office *admin.Service, report func(Result)) error 
 		run       func(context.Context, string, string) (string, error)
 	}
 	for _, s := range []service{
-		{"smtp", cfg.Listen.SMTP, t.send}, {"submission", cfg.Listen.Submission, t.send}, {"smtps", cfg.Listen.SMTPS, t.send},
+		{"smtp", cfg.Listen.SMTP, t.send}, {"submission", cfg.Listen.Submission, t.send},
+		{"smtps", cfg.Listen.SMTPS, t.send},
 		{"pop3", cfg.Listen.POP3, t.fetch}, {"pop3s", cfg.Listen.POP3S, t.fetch},
 	} {
 		for _, address := range s.addresses {
@@ -78,7 +78,7 @@ func Run(ctx context.Context, office *admin.Service, report func(Result)) error 
 	return nil
 }
 
-// explain puts a hint where the reason is likely known.
+// explain adds a hint to an error with a likely cause.
 func explain(err error) error {
 	var unknown x509.UnknownAuthorityError
 	var wrongName x509.HostnameError
@@ -86,9 +86,10 @@ func explain(err error) error {
 	case err == nil:
 		return nil
 	case isRefused(err):
-		return admin.Hint(err, "nobody listens there: is 'pillarbox serve' running, and by whom is the port held?")
+		return admin.Hint(err, "no server listens there: is 'pillarbox serve' running, or does another program hold the port?")
 	case errors.As(err, &unknown), errors.As(err, &wrongName):
-		return admin.Hint(err, "the certificate does not fit: 'pillarbox admin tls show', 'pillarbox setup' again for the server's own")
+		return admin.Hint(err, "the certificate is not valid for this server: 'pillarbox admin tls show' shows it; "+
+			"'pillarbox setup' issues a new one from the server's own CA")
 	}
 	return err
 }
@@ -111,7 +112,7 @@ func (t *test) makeMailbox(office *admin.Service) (remove func(), err error) {
 		domain = all[0]
 	}
 	t.box = addr.Address{Local: "selftest-" + strings.ToLower(rand.Text()[:8]), Domain: domain}
-	// The method of its domain may be another, and this user is nobody there.
+	// The domain may have another method, which does not know this user.
 	account := directory.Account{Method: directory.ByFile}
 	if t.spa {
 		account.Store = []directory.SecretKind{directory.SecretSPA}
@@ -129,7 +130,7 @@ func (t *test) makeMailbox(office *admin.Service) (remove func(), err error) {
 	return func() { office.Dir.RemoveMailbox(t.box) }, nil
 }
 
-// clientTLS trusts what a mail program of this office would be told to trust.
+// clientTLS returns the TLS of a mail program that trusts the server's CA or certificate.
 func clientTLS(cfg *config.Config) (*tls.Config, error) {
 	m, err := certs.Open(cfg.Certs())
 	if err != nil {
@@ -137,7 +138,7 @@ func clientTLS(cfg *config.Config) (*tls.Config, error) {
 	}
 	conf := &tls.Config{ServerName: string(cfg.Hostname)}
 	if cfg.TLS.Cert != "" {
-		// Whoever issued it, the machine's own roots or the file itself decide.
+		// The certificate must be from a root of this machine, or be the file itself.
 		if conf.RootCAs, err = x509.SystemCertPool(); err != nil {
 			conf.RootCAs = x509.NewCertPool()
 		}
@@ -164,8 +165,7 @@ func clientTLS(cfg *config.Config) (*tls.Config, error) {
 	return conf, nil
 }
 
-// dial connects to a listen address from this machine, with TLS at once where
-// the service wants it.
+// dial connects to a listen address from this machine, with TLS from the start if implicit is set.
 func (t *test) dial(ctx context.Context, address string, implicit bool) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -186,8 +186,8 @@ func (t *test) dial(ctx context.Context, address string, implicit bool) (net.Con
 	return c, nil
 }
 
-// send sends a message to the test's own mailbox: port 25 as another server
-// would, without a log-in; the others logged in.
+// send sends a message to the test's own mailbox. At the service smtp it acts as another server,
+// without a login; at the others it logs in.
 func (t *test) send(ctx context.Context, service, address string) (string, error) {
 	c, err := t.dial(ctx, address, service == "smtps")
 	if err != nil {
@@ -211,7 +211,8 @@ func (t *test) send(ctx context.Context, service, address string) (string, error
 		}
 	}
 	subject := "pillarbox selftest " + rand.Text()
-	message := fmt.Sprintf("From: <%s>\r\nTo: <%s>\r\nSubject: %s\r\n\r\nsent through %s %s\r\n", t.box, t.box, subject, service, address)
+	message := fmt.Sprintf("From: <%s>\r\nTo: <%s>\r\nSubject: %s\r\n\r\nsent through %s %s\r\n",
+		t.box, t.box, subject, service, address)
 	if err := client.SendMail(from, []string{t.box.String()}, strings.NewReader(message)); err != nil {
 		return "send", err
 	}
@@ -219,7 +220,7 @@ func (t *test) send(ctx context.Context, service, address string) (string, error
 	return "a message sent to " + t.box.String(), client.Quit()
 }
 
-// fetch reads everything that was sent, over TLS and logged in.
+// fetch reads every message that was sent, over TLS and after a login.
 func (t *test) fetch(ctx context.Context, service, address string) (string, error) {
 	c, err := t.dial(ctx, address, service == "pop3s")
 	if err != nil {
@@ -244,7 +245,7 @@ func (t *test) fetch(ctx context.Context, service, address string) (string, erro
 	}
 	for _, subject := range t.sent {
 		if !strings.Contains(all, "Subject: "+subject+"\n") {
-			return "fetch", fmt.Errorf("a message that was accepted is not in the mailbox (%s)", subject)
+			return "fetch", fmt.Errorf("an accepted message is not in the mailbox (%s)", subject)
 		}
 	}
 	return fmt.Sprintf("%d messages fetched from %s", len(t.sent), t.box), p.quit()

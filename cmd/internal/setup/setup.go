@@ -1,6 +1,5 @@
-// Package setup makes a working server out of nothing: configuration,
-// certificate, domain, mailboxes. It can be run again: what is there stays, what
-// is missing is made.
+// Package setup installs a working server: configuration, certificate, domain and mailboxes. A
+// second run keeps everything that exists and makes only what is missing.
 package setup
 
 import (
@@ -26,52 +25,53 @@ import (
 	"pillarbox/tls/certs"
 )
 
-// Request is what the administrator asked for.
+// Request is the server that the administrator wants.
 type Request struct {
 	Domain     addr.Domain
 	Hostname   addr.Domain    // "": mail.DOMAIN
 	Mailboxes  []addr.Address // in Domain
 	ConfigFile string
-	Data       string // "": /var/lib/pillarbox beside the default file, else data beside the file
+	Data       string // "": /var/lib/pillarbox for the default file, otherwise data beside the file
 	PortOffset int
 	Interfaces []netinfo.Interface
 	Actor      admin.Actor // for the audit log
 }
 
-// Step is one thing that is done, or is found done.
+// Step is one thing that was made or kept.
 type Step struct {
 	What string `json:"what"`
 	Done string `json:"done"` // "made", "kept", or "would make" in a dry run
 }
 
-// Result is what came of a setup.
+// Result is the outcome of a setup.
 type Result struct {
 	Config *config.Config
 	Steps  []Step
-	Notes  []string // what the administrator should look at
-	Text   []byte   // of the configuration, when it is new
+	Notes  []string // for the administrator to check
+	Text   []byte   // of a new configuration file; nil if the file existed
 }
 
-// Password gives the password of a new mailbox. It is asked for every mailbox
-// of the request in order, with whether the mailbox exists already, so that
-// lines of an input stay in step.
+// Password returns the password of a new mailbox. It is called for every mailbox of the request, in
+// order, even for those that exist: each call may consume a line of input.
 type Password func(box addr.Address, exists bool) (string, error)
 
-// run is one setup under way.
+// run is one setup in progress.
 type run struct {
 	Request
 	dry    bool
 	result Result
 }
 
-// Run does what the request asks for; with dry it only says what it would do.
+// Run installs the requested server. With dry it only returns the steps.
 func Run(req Request, password Password, dry bool) (*Result, error) {
 	r := &run{Request: req, dry: dry}
 	r.Hostname = cmp.Or(r.Hostname, "mail."+r.Domain)
 	if err := r.check(); err != nil {
 		return nil, err
 	}
-	for _, step := range []func() error{r.config, r.data, r.certificate, func() error { return r.directory(password) }, r.ports} {
+	for _, step := range []func() error{
+		r.config, r.data, r.certificate, func() error { return r.directory(password) }, r.ports,
+	} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -79,13 +79,14 @@ func Run(req Request, password Password, dry bool) (*Result, error) {
 	return &r.result, nil
 }
 
-// check refuses what could only fail half-way.
+// check refuses a request that would fail half-way.
 func (r *run) check() error {
 	if err := addr.CheckDomainName(r.Domain); err != nil {
 		return fmt.Errorf("domain %s: %w", r.Domain, err)
 	}
 	if r.Hostname.IsLiteral() {
-		return admin.Hint(fmt.Errorf("--hostname %s is an address", r.Hostname), "give a name, such as mail.%s", r.Domain)
+		return admin.Hint(fmt.Errorf("--hostname %s is an address", r.Hostname),
+			"give a name, such as mail.%s", r.Domain)
 	}
 	if r.PortOffset < 0 || r.PortOffset > 65535-995 {
 		return fmt.Errorf("--port-offset %d is not between 0 and %d", r.PortOffset, 65535-995)
@@ -109,7 +110,7 @@ func (r *run) note(text string, args ...any) {
 	r.result.Notes = append(r.result.Notes, fmt.Sprintf(text, args...))
 }
 
-// config writes the configuration file, or reads the one that is there.
+// config reads the configuration file, or writes a new one.
 func (r *run) config() error {
 	cfg, err := config.Load(r.ConfigFile, os.Environ(), config.On(config.ThisMachine()))
 	switch {
@@ -122,16 +123,16 @@ func (r *run) config() error {
 		}
 		r.step("made", "configuration %s", r.ConfigFile)
 	default:
-		return fmt.Errorf("the configuration is there already and has mistakes:\n%w", err)
+		return fmt.Errorf("the configuration exists and has mistakes:\n%w", err)
 	}
 	r.result.Config = cfg
 	return nil
 }
 
-// compare says where the request and the file that is kept differ.
+// compare notes where the request differs from the file that is kept.
 func (r *run) compare(cfg *config.Config) {
 	if cfg.Hostname != r.Hostname {
-		r.note("the configuration says hostname = %q; edit it there to change it", cfg.Hostname)
+		r.note("the configuration says hostname = %q; change it in that file", cfg.Hostname)
 	}
 	if r.Data != "" {
 		if abs, err := filepath.Abs(r.Data); err == nil && abs != cfg.Data {
@@ -151,7 +152,8 @@ func (r *run) writeConfig() (*config.Config, error) {
 	}
 	values := config.SampleValues{
 		Hostname: r.Hostname, Data: data, DefaultDomain: r.Domain,
-		Listen: offset(config.Default().Listen, r.PortOffset), PlaintextNetworks: netinfo.LANs(r.Interfaces),
+		Listen:            offset(config.Default().Listen, r.PortOffset),
+		PlaintextNetworks: netinfo.LANs(r.Interfaces),
 	}
 	if len(r.Mailboxes) > 0 {
 		values.Postmaster = r.Mailboxes[0]
@@ -175,9 +177,8 @@ func (r *run) writeConfig() (*config.Config, error) {
 	return config.Load(file, os.Environ(), config.On(config.ThisMachine()))
 }
 
-// readBack loads a configuration before it is written: one that does not load
-// must not stand in the way of the next attempt. For a dry run it is all there
-// is.
+// readBack loads a configuration before it is written: a file that does not load would block the next
+// attempt. A dry run uses this configuration.
 func (r *run) readBack(text []byte) (*config.Config, error) {
 	dir, err := os.MkdirTemp("", "pillarbox-setup-")
 	if err != nil {
@@ -190,7 +191,7 @@ func (r *run) readBack(text []byte) (*config.Config, error) {
 	}
 	cfg, err := config.Load(file, os.Environ(), config.On(config.ThisMachine()))
 	if problems, ok := errors.AsType[config.Errors](err); ok {
-		for i := range problems { // of a file that nobody will find
+		for i := range problems { // the temporary file is gone when the user reads this
 			problems[i].File, problems[i].Line = r.ConfigFile, 0
 		}
 		return nil, problems
@@ -208,8 +209,8 @@ func (r *run) defaultData() string {
 	return filepath.Join(filepath.Dir(r.ConfigFile), "data")
 }
 
-// dataSetting is the data directory as the file should say it: relative where
-// it lies below the file's folder, so that both can be moved together.
+// dataSetting is the data directory as written into the file: relative if it is below the folder of
+// the file, so that both can be moved together.
 func (r *run) dataSetting(folder string) (string, error) {
 	data, err := filepath.Abs(cmp.Or(r.Data, r.defaultData()))
 	if err != nil {
@@ -234,8 +235,8 @@ func offset(l config.Listen, n int) config.Listen {
 	return l
 }
 
-// data makes the data directory. Root gives it to the service's own account
-// where there is one; all that is made inside follows its owner.
+// data makes the data directory. If root runs the setup and the account "pillarbox" exists, that
+// account gets the directory. Files inside get the owner of the directory.
 func (r *run) data() error {
 	dir := r.result.Config.Data
 	if _, err := os.Stat(dir); err == nil {
@@ -258,8 +259,7 @@ func (r *run) data() error {
 	return os.Chown(dir, uid, gid)
 }
 
-// certificate makes the CA and the server's certificate for every name and
-// address of this machine.
+// certificate makes the CA and the server's certificate for all names and addresses of this machine.
 func (r *run) certificate() error {
 	cfg := r.result.Config
 	if cfg.TLS.Cert != "" {
@@ -288,7 +288,7 @@ func (r *run) certificate() error {
 func (r *run) directory(password Password) error {
 	root, err := durable.Open(r.result.Config.Data)
 	if r.dry && errors.Is(err, fs.ErrNotExist) {
-		return r.directoryAnew()
+		return r.allMissing()
 	} else if err != nil {
 		return err
 	}
@@ -303,7 +303,7 @@ func (r *run) directory(password Password) error {
 	case hosted:
 		r.step("kept", "domain %s", r.Domain)
 	case r.dry:
-		return r.directoryAnew()
+		return r.allMissing()
 	default:
 		if err := dir.AddDomain(r.Domain); err != nil {
 			return err
@@ -319,8 +319,8 @@ func (r *run) directory(password Password) error {
 	return nil
 }
 
-// directoryAnew is what a dry run says where there is nothing yet.
-func (r *run) directoryAnew() error {
+// allMissing records the steps of a dry run without a domain.
+func (r *run) allMissing() error {
 	r.step("made", "domain %s", r.Domain)
 	for _, box := range r.Mailboxes {
 		r.step("made", "mailbox %s", box.Fold())
@@ -362,17 +362,17 @@ func (r *run) mailbox(dir *directory.Directory, keeper *auth.SecretStore, box ad
 	return nil
 }
 
-// ports looks whether the server will be able to listen. A server that runs on
-// this data directory already holds its own ports.
+// ports checks that the server can listen. A server that runs on this data directory holds its own
+// ports.
 func (r *run) ports() error {
 	l := r.result.Config.Listen
 	if r.running() {
-		r.note("the server is running; it uses what was made at once")
+		r.note("the server is running and uses the new domain and mailboxes at once")
 		return nil
 	}
 	for _, address := range slices.Concat(l.SMTP, l.Submission, l.SMTPS, l.POP3, l.POP3S) {
 		if listener, err := netinfo.Listen(address); err != nil {
-			r.note("%v; the server cannot start until that is settled", err)
+			r.note("%v; the server cannot start until the address is free", err)
 		} else {
 			listener.Close()
 		}
@@ -388,7 +388,7 @@ func (r *run) running() bool {
 	}
 	defer root.Close()
 	if _, err := root.Lstat("lock"); err != nil {
-		return false // and a dry run makes no file
+		return false // a dry run must not create the file
 	}
 	unlock, err := durable.TryLockAs(root, "lock", "admin")
 	if err == nil {

@@ -18,20 +18,20 @@ import (
 
 const (
 	diskSize = 1 << 30
-	// killAfter is how long the writers are left alone at most.
+	// killAfter is the longest time that the writers run.
 	killAfter = 3 * time.Second
 )
 
 // fate is what is known of one message in one mailbox.
 type fate struct {
 	acknowledged bool
-	trying       bool // a deletion began
-	deleted      bool // and was answered
+	trying       bool // a deletion was begun
+	deleted      bool // and was confirmed
 	held         int
 	damaged      bool
 }
 
-// record is all that the guest said, by "<id> <box>".
+// record is the guest's output, by "<id> <box>".
 type record map[string]*fate
 
 func (r record) of(id, box string) *fate {
@@ -42,7 +42,7 @@ func (r record) of(id, box string) *fate {
 	return r[key]
 }
 
-// TestPowerCut: whatever was acknowledged before the power went is there afterwards.
+// TestPowerCut checks that all acknowledged messages survive a power cut.
 func TestPowerCut(t *testing.T) {
 	m := newMachine(t)
 	rounds, err := strconv.Atoi(cmp.Or(os.Getenv("PILLARBOX_CRASH_ROUNDS"), "5"))
@@ -60,7 +60,7 @@ func TestPowerCut(t *testing.T) {
 	known := make(record)
 	for round := range rounds {
 		start := time.Now()
-		// The machine works on a copy: the disk itself is made by cutPower out of what was recorded.
+		// The machine works on a copy: cutPower makes the disk itself from the recorded writes.
 		copySparse(t, disk, copied)
 		must(t, os.WriteFile(log, nil, 0o600))
 		said := known.hear(t, m.boot(t, "write", copied, log, 1+time.Duration(rng.Int64N(int64(killAfter)))))
@@ -77,7 +77,7 @@ func TestPowerCut(t *testing.T) {
 	}
 }
 
-// hear takes down what the guest said and returns how often it said what.
+// hear parses the guest's output and counts its kinds of lines.
 func (r record) hear(t *testing.T, lines []string) (count map[string]int) {
 	t.Helper()
 	count = make(map[string]int)
@@ -107,7 +107,7 @@ func (r record) hear(t *testing.T, lines []string) (count map[string]int) {
 	return count
 }
 
-// compare holds what is there against what was promised, and keeps what is there for the next round.
+// compare checks the messages found against what was promised, and records them for the next round.
 func (r record) compare(t *testing.T) {
 	t.Helper()
 	wrong := make(map[string][]string)
@@ -122,7 +122,7 @@ func (r record) compare(t *testing.T) {
 		case f.acknowledged && !f.trying && f.held == 0:
 			wrong["acknowledged and gone"] = append(wrong["acknowledged and gone"], key)
 		}
-		// What is there now has to stay, and what is not has to stay away, acknowledged or not.
+		// The messages found must stay, and missing ones must stay away, acknowledged or not.
 		*f = fate{acknowledged: f.held > 0, deleted: f.held == 0}
 	}
 	for what, keys := range wrong {
@@ -130,7 +130,7 @@ func (r record) compare(t *testing.T) {
 	}
 }
 
-// copySparse copies a file and leaves its holes.
+// copySparse copies a file and keeps its holes.
 func copySparse(t *testing.T, from, to string) {
 	t.Helper()
 	_ = os.Remove(to)

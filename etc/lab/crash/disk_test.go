@@ -11,8 +11,9 @@ import (
 	"testing"
 )
 
-// The log that QEMU's blklogwrites keeps has the format of dm-log-writes: a sector that describes it, then for each
-// request a sector with its place, length in sectors, and flags, followed by its data. All numbers are little-endian.
+// The log of QEMU's blklogwrites has the format of dm-log-writes. A sector describes the log. Then,
+// for each request, a sector has its place, length in sectors and flags, followed by its data. All
+// numbers are little-endian.
 const (
 	logMagic   = 0x6a736677736872
 	logFlush   = 1 << 0
@@ -58,8 +59,9 @@ func readLog(t *testing.T, log *os.File) (requests []request) {
 	}
 }
 
-// cutPower brings the disk, as it was before, to what it holds when the power goes at the end of the log: all
-// up to the last flush, and of what came later each request not at all, whole, or some of its sectors.
+// cutPower turns the former content of the disk into that after a power cut at the end of the log.
+// It applies all requests up to the last flush. Of each later request it applies none, all or some
+// of its sectors.
 func cutPower(t *testing.T, disk, log string, rng *rand.Rand) (flushed, kept, lost int) {
 	t.Helper()
 	l, err := os.Open(log)
@@ -88,15 +90,15 @@ func cutPower(t *testing.T, disk, log string, rng *rand.Rand) (flushed, kept, lo
 	return flushed, kept, lost
 }
 
-// apply does a request again, sector by sector, and returns how many it kept.
+// apply repeats a request, sector by sector, and returns how many sectors it kept.
 func apply(t *testing.T, disk, log *os.File, r request, keep func() bool) (kept int) {
 	t.Helper()
 	if r.flags&logDiscard != 0 {
-		return 0 // what is discarded may stay
+		return 0 // discarded sectors may stay
 	}
 	data := make([]byte, r.sectors*sectorSize)
 	if n, err := log.ReadAt(data, r.data); err != nil {
-		data = data[:n/sectorSize*sectorSize] // QEMU was killed while it wrote this
+		data = data[:n/sectorSize*sectorSize] // QEMU was killed while writing this
 	}
 	for i := int64(0); i < int64(len(data)); i += sectorSize {
 		if keep() {

@@ -18,18 +18,18 @@ import (
 	"time"
 )
 
-// bootTime is how long the machine may take until it says that it is ready.
+// bootTime is how long the machine may take until it reports that it is ready.
 const bootTime = time.Minute
 
 // machine is the virtual machine before it is switched on.
 type machine struct {
 	qemu, kernel, initramfs string
 	fsType                  string
-	console                 string // file for what the kernel says
-	started                 bool   // once: so it can
+	console                 string // file for the kernel's output
+	started                 bool   // it has started once, so it can start
 }
 
-// newMachine skips the test where there is no machine to be had.
+// newMachine skips the test if the host cannot run the machine.
 func newMachine(t *testing.T) *machine {
 	t.Helper()
 	m := &machine{kernel: os.Getenv("PILLARBOX_CRASH_KERNEL"), fsType: "ext4"}
@@ -62,13 +62,15 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// modules are those that the disk and the file system may need. What is not among the files is taken for built in.
+// modules are those that the disk and the file system may need. A module without a file counts as
+// built in.
 var modules = []string{
 	"virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk",
 	"crc16", "crc32c_generic", "mbcache", "jbd2", "ext4",
 }
 
-// archive makes the file system from which the kernel starts: the guest and the modules, in the format "newc".
+// archive makes the initial file system of the kernel, with the guest and the modules, in the
+// format "newc".
 func (m *machine) archive(t *testing.T, guest string) []byte {
 	t.Helper()
 	init, err := os.ReadFile(guest)
@@ -131,19 +133,20 @@ func unpacked(t *testing.T, file string) []byte {
 	return data
 }
 
-// boot starts the machine on a disk and records in the file log what is written to it. It returns the lines that the
-// guest says, whole ones, when it has switched itself off, or been killed: that long after it was ready, if kill is
-// not 0.
+// boot starts the machine on a disk and records the writes to it in the file log. It returns the
+// whole lines of the guest's output when the guest has switched itself off or was killed. If kill
+// is not 0, the guest is killed that long after it was ready.
 func (m *machine) boot(t *testing.T, mode, disk, log string, kill time.Duration) (lines []string) {
 	t.Helper()
 	cmd := exec.Command(m.qemu, "-nodefaults", "-no-reboot", "-display", "none",
-		// Without KVM, which in a virtual machine often half works: it starts in seconds all the same.
+		// Without KVM, which often fails inside a virtual machine; the machine starts in seconds
+		// anyway.
 		"-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "2", "-m", "768",
 		"-kernel", m.kernel, "-initrd", m.initramfs,
 		"-append", fmt.Sprintf("console=ttyS0 panic=-1 loglevel=4 CRASH=%s CRASHFS=%s", mode, m.fsType),
 		"-chardev", "file,id=console,path="+m.console, "-serial", "chardev:console",
 		"-chardev", "stdio,id=line,signal=off", "-serial", "chardev:line",
-		// The host does not fail, so it need not flush; what the guest flushes is in the log.
+		// The host does not fail, so it need not flush; the guest's flushes are in the log.
 		"-blockdev", "driver=file,node-name=disk,cache.no-flush=on,filename="+disk,
 		"-blockdev", "driver=file,node-name=log,cache.no-flush=on,filename="+log,
 		"-blockdev", "driver=blklogwrites,node-name=logged,file=disk,log=log",
@@ -158,7 +161,7 @@ func (m *machine) boot(t *testing.T, mode, disk, log string, kill time.Duration)
 	for r := bufio.NewReader(out); ; {
 		line, err := r.ReadString('\n')
 		if err != nil {
-			break // an unfinished line was never said
+			break // an incomplete line does not count
 		}
 		line = strings.TrimSpace(line)
 		if len(lines) == 0 && kill > 0 {

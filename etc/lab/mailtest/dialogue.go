@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// A Dialogue is one file of lines sent and lines expected:
+// Dialogue is one file of lines to send and lines to expect:
 //
 //	# comment
 //	%mailbox anna secret        an option for the test that runs the file
@@ -29,26 +29,25 @@ import (
 //	S: +OK * messages           expect one line; * is any run of characters, \* a star
 //	S*: .                       skip lines until one matches
 //	S: <eof>                    expect the peer to close the connection
-//	TLS                         do the handshake, as a client
-//	CLOSE                       drop the connection
+//	TLS                         do the TLS handshake, as a client
+//	CLOSE                       close the connection
 //
-// A digit before a step names the connection that it is for (2C:, 2S:, 2TLS);
-// without one it is the first. A connection opens at its first step.
+// A digit before a step is the number of its connection (2C:, 2S:, 2TLS); without one it is the
+// first. A connection opens at its first step.
 type Dialogue struct {
 	File    string
 	Options map[string][]string // the values of each %key, in order
 	steps   []step
 }
 
-// A Peer is the server that a dialogue talks to.
+// Peer is the server of a dialogue.
 type Peer struct {
 	Dial func() (net.Conn, error)
 	TLS  *tls.Config // for the client side of TLS steps
 }
 
-// RunDialogues runs every file that matches glob as a subtest of its own. For
-// each it asks start for a fresh peer. A dialogue never hangs: a step that the
-// peer does not answer fails after some seconds.
+// RunDialogues runs every file that matches glob as a subtest. For each it calls start to get a new
+// peer. A dialogue cannot hang: a step without an answer fails after some seconds.
 func RunDialogues(t *testing.T, glob string, start func(t *testing.T, d *Dialogue) Peer) {
 	t.Helper()
 	files, err := filepath.Glob(glob)
@@ -72,7 +71,7 @@ func RunDialogues(t *testing.T, glob string, start func(t *testing.T, d *Dialogu
 	}
 }
 
-// Option returns the last value of %key, or def when the file has none.
+// Option returns the last value of %key, or def if the file has none.
 func (d *Dialogue) Option(key, def string) string {
 	if v := d.Options[key]; len(v) > 0 {
 		return v[len(v)-1]
@@ -117,7 +116,7 @@ func parseDialogue(file, text string) (*Dialogue, error) {
 	return d, nil
 }
 
-// decode turns the text after the verb into the bytes to send or the pattern.
+// decode returns the bytes to send or the pattern to expect.
 func decode(verb, text string) (string, error) {
 	switch verb {
 	case "CRAW":
@@ -151,7 +150,7 @@ func expand(text string) (string, error) {
 	return text, failed
 }
 
-// matches reports whether line fits the pattern of an S step.
+// matches reports whether line matches the pattern of an S step.
 func matches(pattern, line string) bool {
 	for pattern != "" {
 		switch {
@@ -173,10 +172,10 @@ func matches(pattern, line string) bool {
 	return line == ""
 }
 
-// patience is how long one step may take, in real time.
+// patience is the longest real time of one step.
 const patience = 10 * time.Second
 
-// talk is a dialogue under way.
+// talk is a running dialogue.
 type talk struct {
 	peer       Peer
 	conns      map[string]*conn
@@ -202,7 +201,8 @@ func (d *Dialogue) run(peer Peer) (err error) {
 	}
 	for name, c := range t.conns {
 		if rest, _ := c.in.Peek(c.in.Buffered()); len(rest) > 0 {
-			return fmt.Errorf("%s: the dialogue ended, but connection %s also said %q", d.File, name, rest)
+			return fmt.Errorf("%s: the dialogue ended, but connection %s also said %q",
+				d.File, name, rest)
 		}
 	}
 	return nil

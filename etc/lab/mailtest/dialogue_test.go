@@ -86,7 +86,7 @@ func TestMatches(t *testing.T) {
 	}
 }
 
-// A dialogue has to fail when the peer does not say what it should.
+// A dialogue must fail if the peer's reply is wrong.
 func TestRunReports(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"good", "S: hello\nC: a\nS: you said a\nCLOSE", ""},

@@ -12,18 +12,20 @@ import (
 
 // Op is one operation on a FailFS.
 type Op struct {
-	// Kind is "open" (for reading), "create", "read", "write", "sync", "close", "mkdir", "mkdirall", "link",
-	// "rename", "remove", "removeall", "lstat", "stat", "readdir", "syncdir" or "syncall".
+	// Kind is "open" (for reading), "create", "read", "write", "sync", "close", "opendir", "mkdir",
+	// "mkdirall", "link", "rename", "remove", "removeall", "lstat", "stat", "readdir", "syncdir" or
+	// "syncall".
 	Kind string
-	// Name is the file or directory; of a link or rename, the new name.
+	// Name is the file or directory. For a link or rename it is the new name.
 	Name string
 }
 
 // String returns "kind name".
 func (op Op) String() string { return op.Kind + " " + op.Name }
 
-// FailFS is a durable.FS that records what is done and fails when told to. An operation that fails is not done, but
-// a write does half its work first, and a close closes the file. It is safe for concurrent use.
+// FailFS is a durable.FS that records operations and makes some of them fail. A failed operation is
+// not done, with two exceptions: a write does half its work, and a close closes the file. It is
+// safe for concurrent use.
 type FailFS struct {
 	fsys durable.FS
 
@@ -34,18 +36,18 @@ type FailFS struct {
 
 var _ durable.FS = (*FailFS)(nil)
 
-// NewFailFS returns a FailFS around fsys on which nothing fails yet.
+// NewFailFS returns a FailFS around fsys on which no operation fails yet.
 func NewFailFS(fsys durable.FS) *FailFS { return &FailFS{fsys: fsys} }
 
-// Start forgets the operations recorded so far and begins to count anew: operation n, from 1, fails with the error
-// that fail returns for it. A nil fail lets everything pass.
+// Start clears the recorded operations and the count. From then on operation n, from 1, fails with
+// the error that fail returns for it. With a nil fail all operations pass.
 func (f *FailFS) Start(fail func(n int, op Op) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.ops, f.fail = nil, fail
 }
 
-// Nth makes a fail function for Start under which just operation n fails.
+// Nth returns a fail function for Start that makes only operation n fail.
 func Nth(n int, err error) func(int, Op) error {
 	return func(i int, _ Op) error {
 		if i == n {
@@ -55,7 +57,8 @@ func Nth(n int, err error) func(int, Op) error {
 	}
 }
 
-// From makes a fail function for Start under which operation n and all after it fail, as on a disk that is gone.
+// From returns a fail function for Start that makes operation n and all later ones fail, as on a
+// disk that has died.
 func From(n int, err error) func(int, Op) error {
 	return func(i int, _ Op) error {
 		if i >= n {
@@ -65,14 +68,14 @@ func From(n int, err error) func(int, Op) error {
 	}
 }
 
-// Ops returns the operations since Start, in the order in which they began, failed ones included.
+// Ops returns the operations since Start in the order in which they began, including failed ones.
 func (f *FailFS) Ops() []Op {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]Op(nil), f.ops...)
 }
 
-// do records an operation and returns its error, if it has to fail.
+// do records an operation and returns its error if it must fail.
 func (f *FailFS) do(kind, name string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -135,7 +138,8 @@ func (f *FailFS) OpenDir(name string) (durable.Dir, error) {
 	return &failDir{Dir: dir, fs: f, name: name}, nil
 }
 
-// failDir is an open directory of a FailFS. What has a sibling in the FailFS is of the same kind.
+// failDir is an open directory of a FailFS. Its operations have the kinds of the corresponding
+// FailFS methods.
 type failDir struct {
 	durable.Dir
 	fs   *FailFS
@@ -316,7 +320,8 @@ func (f *failFile) Close() error {
 	return err
 }
 
-// Index returns the place in ops, from 0, of the first operation of this kind on a name that ends in suffix, or -1.
+// Index returns the index in ops of the first operation of this kind on a name that ends in suffix,
+// or -1.
 func Index(ops []Op, kind, suffix string) int {
 	for i, op := range ops {
 		if op.Kind == kind && strings.HasSuffix(op.Name, suffix) {

@@ -11,40 +11,39 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// DNSFailure is what a DNS server does instead of answering.
+// DNSFailure is the way in which a DNS server fails.
 type DNSFailure int
 
-// The failures.
+// The values of DNSFailure.
 const (
-	DNSAnswers  DNSFailure = iota // it does answer
+	DNSAnswers  DNSFailure = iota // no failure
 	DNSServFail                   // rcode 2
 	DNSRefused                    // rcode 5
-	DNSNXDomain                   // rcode 3, whatever records there are
-	DNSSilent                     // nothing comes: a time-out
+	DNSNXDomain                   // rcode 3, whatever records exist
+	DNSSilent                     // no answer: a timeout
 )
 
-// DNS is a small DNS server on loopback, UDP and TCP. It knows the records that
-// it was given; any other name does not exist. Names are written with or without
-// the final dot, in any case. Safe for concurrent use.
+// DNS is a small DNS server on loopback, over UDP and TCP. It has the records that the test sets;
+// any other name does not exist. Names may end with a dot and are case-insensitive. It is safe for
+// concurrent use.
 type DNS struct {
 	address string
 
 	mu       sync.Mutex
 	records  map[string][]dnsmessage.ResourceBody // by name; guarded by mu
 	failures map[dnsQuestion]DNSFailure           // guarded by mu
-	signed   map[string]bool                      // names whose answers are authentic; guarded by mu
+	signed   map[string]bool                      // names with authenticated answers; guarded by mu
 	asked    map[dnsQuestion]int                  // guarded by mu
-	streams  int                                  // questions that came by TCP; guarded by mu
+	streams  int                                  // questions over TCP; guarded by mu
 }
 
-// dnsQuestion is a name in normal form, "" for all names, and a type, 0 for all
-// types.
+// dnsQuestion is a question: a normalised name, "" for all names, and a type, 0 for all types.
 type dnsQuestion struct {
 	name string
 	kind dnsmessage.Type
 }
 
-// maxDatagram is the size from which an answer has to come by TCP.
+// maxDatagram is the size in octets above which an answer needs TCP.
 const maxDatagram = 512
 
 // NewDNS starts a server that runs until the test ends.
@@ -69,7 +68,7 @@ func NewDNS(t testing.TB) *DNS {
 	return d
 }
 
-// listenBoth finds a port that is free for UDP and TCP alike.
+// listenBoth listens on a port that is free for both UDP and TCP.
 func listenBoth(t testing.TB) (net.PacketConn, net.Listener) {
 	t.Helper()
 	for range 20 {
@@ -87,11 +86,10 @@ func listenBoth(t testing.TB) (net.PacketConn, net.Listener) {
 	return nil, nil
 }
 
-// Addr is the server's "ip:port".
+// Addr returns the server's "ip:port".
 func (d *DNS) Addr() string { return d.address }
 
-// SetAddrs gives a name its addresses, A and AAAA; none takes them away, and
-// leaves a name without addresses.
+// SetAddrs sets the A and AAAA records of a name. Without ips the name exists but has no address.
 func (d *DNS) SetAddrs(name string, ips ...netip.Addr) {
 	var bodies []dnsmessage.ResourceBody
 	for _, ip := range ips {
@@ -104,8 +102,8 @@ func (d *DNS) SetAddrs(name string, ips ...netip.Addr) {
 	d.set(name, bodies, dnsmessage.TypeA, dnsmessage.TypeAAAA)
 }
 
-// SetMX gives a domain its mail exchangers, the preferred first; "." alone is
-// the null MX.
+// SetMX sets the mail exchangers of a domain, the preferred one first. "." alone is the null MX
+// (RFC 7505).
 func (d *DNS) SetMX(domain string, hosts ...string) {
 	var bodies []dnsmessage.ResourceBody
 	for i, host := range hosts {
@@ -114,7 +112,7 @@ func (d *DNS) SetMX(domain string, hosts ...string) {
 	d.set(domain, bodies, dnsmessage.TypeMX)
 }
 
-// SetEqualMX gives a domain mail exchangers that are all of one preference.
+// SetEqualMX sets mail exchangers of a domain that all have the same preference.
 func (d *DNS) SetEqualMX(domain string, hosts ...string) {
 	var bodies []dnsmessage.ResourceBody
 	for _, host := range hosts {
@@ -123,7 +121,7 @@ func (d *DNS) SetEqualMX(domain string, hosts ...string) {
 	d.set(domain, bodies, dnsmessage.TypeMX)
 }
 
-// SetPTR gives an address its names.
+// SetPTR sets the names of an address.
 func (d *DNS) SetPTR(ip netip.Addr, names ...string) {
 	var bodies []dnsmessage.ResourceBody
 	for _, name := range names {
@@ -132,13 +130,13 @@ func (d *DNS) SetPTR(ip netip.Addr, names ...string) {
 	d.set(ReverseName(ip), bodies, dnsmessage.TypePTR)
 }
 
-// SetHost gives a host its address and the address its name.
+// SetHost sets the address of a host and the name of that address.
 func (d *DNS) SetHost(name string, ip netip.Addr) {
 	d.SetAddrs(name, ip)
 	d.SetPTR(ip, name)
 }
 
-// SetTXT gives a name its texts, each at most 255 octets.
+// SetTXT sets the texts of a name, each at most 255 octets.
 func (d *DNS) SetTXT(name string, texts ...string) {
 	var bodies []dnsmessage.ResourceBody
 	for _, text := range texts {
@@ -147,11 +145,11 @@ func (d *DNS) SetTXT(name string, texts ...string) {
 	d.set(name, bodies, dnsmessage.TypeTXT)
 }
 
-// typeTLSA is RFC 6698; the library has no name for it.
+// typeTLSA is TLSA (RFC 6698), which the library lacks.
 const typeTLSA dnsmessage.Type = 52
 
-// SetTLSA gives a name, such as "_25._tcp.mx.example", its TLSA records: three
-// octets of usage, selector and matching type, then the data (RFC 6698 §2.1).
+// SetTLSA sets the TLSA records of a name such as "_25._tcp.mx.example". A record is three octets,
+// usage, selector and matching type, followed by the data (RFC 6698 §2.1).
 func (d *DNS) SetTLSA(name string, records ...[]byte) {
 	var bodies []dnsmessage.ResourceBody
 	for _, data := range records {
@@ -160,8 +158,8 @@ func (d *DNS) SetTLSA(name string, records ...[]byte) {
 	d.set(name, bodies, typeTLSA)
 }
 
-// Sign makes the answers for names authentic, as if this server had checked their
-// signatures (RFC 4035 §3.2.3): the AD bit is set where the question wants it.
+// Sign makes the answers for names authenticated, as if this server had validated their signatures
+// (RFC 4035 §3.2.3): it sets the AD bit if the question asks for it.
 func (d *DNS) Sign(names ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -170,9 +168,8 @@ func (d *DNS) Sign(names ...string) {
 	}
 }
 
-// Fail makes questions for a name fail, or answered again with DNSAnswers. The
-// name "" is every name. Types are "A", "AAAA", "MX", "PTR", "TXT" and "TLSA"; none
-// are all of them.
+// Fail makes questions for a name fail; DNSAnswers ends that. The name "" means every name. Types
+// are "A", "AAAA", "MX", "PTR", "TXT" and "TLSA"; without types it applies to all.
 func (d *DNS) Fail(how DNSFailure, name string, types ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -184,22 +181,21 @@ func (d *DNS) Fail(how DNSFailure, name string, types ...string) {
 	}
 }
 
-// Asked is how often a question came, by UDP or TCP.
+// Asked returns how often a question came, over UDP or TCP.
 func (d *DNS) Asked(name, kind string) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.asked[dnsQuestion{normal(name), dnsType(kind)}]
 }
 
-// AskedTCP is how many questions came by TCP.
+// AskedTCP returns the number of questions over TCP.
 func (d *DNS) AskedTCP() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.streams
 }
 
-// ReverseName is the name in which the PTR records of an address stand (RFC 1035
-// §3.5, RFC 3596 §2.5).
+// ReverseName returns the name of an address's PTR records (RFC 1035 §3.5, RFC 3596 §2.5).
 func ReverseName(ip netip.Addr) string {
 	const hex = "0123456789abcdef"
 	raw := ip.AsSlice()
@@ -214,7 +210,7 @@ func ReverseName(ip netip.Addr) string {
 	return b.String() + "ip6.arpa"
 }
 
-// set replaces the records of a name that are of the types.
+// set replaces the records of a name that have these types.
 func (d *DNS) set(name string, bodies []dnsmessage.ResourceBody, types ...dnsmessage.Type) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -236,7 +232,8 @@ func dnsType(kind string) dnsmessage.Type {
 		return typeTLSA
 	}
 	for _, t := range []dnsmessage.Type{
-		dnsmessage.TypeA, dnsmessage.TypeAAAA, dnsmessage.TypeMX, dnsmessage.TypePTR, dnsmessage.TypeTXT,
+		dnsmessage.TypeA, dnsmessage.TypeAAAA, dnsmessage.TypeMX, dnsmessage.TypePTR,
+		dnsmessage.TypeTXT,
 	} {
 		if t.String() == "Type"+kind {
 			return t

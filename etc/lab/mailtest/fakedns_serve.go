@@ -43,7 +43,7 @@ func (d *DNS) serveTCP(l net.Listener) {
 	}
 }
 
-// serveStream answers questions with their length in front (RFC 1035 §4.2.2).
+// serveStream answers questions that have a length prefix (RFC 1035 §4.2.2).
 func (d *DNS) serveStream(c net.Conn) {
 	defer c.Close()
 	for {
@@ -62,13 +62,14 @@ func (d *DNS) serveStream(c net.Conn) {
 		if reply == nil {
 			continue
 		}
-		if _, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(reply))), reply...)); err != nil {
+		prefix := binary.BigEndian.AppendUint16(nil, uint16(len(reply)))
+		if _, err := c.Write(append(prefix, reply...)); err != nil {
 			return
 		}
 	}
 }
 
-// reply answers a message, or not at all: nil.
+// reply returns the answer to a message; nil means no answer.
 func (d *DNS) reply(query []byte, limit int) []byte {
 	var p dnsmessage.Parser
 	header, err := p.Start(query)
@@ -106,7 +107,9 @@ func (d *DNS) reply(query []byte, limit int) []byte {
 	return packed
 }
 
-func (d *DNS) answer(q dnsmessage.Question) (code dnsmessage.RCode, found []dnsmessage.Resource, silent bool) {
+func (d *DNS) answer(
+	q dnsmessage.Question,
+) (code dnsmessage.RCode, found []dnsmessage.Resource, silent bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	name := normal(q.Name.String())
@@ -128,16 +131,18 @@ func (d *DNS) answer(q dnsmessage.Question) (code dnsmessage.RCode, found []dnsm
 	for _, body := range bodies {
 		if bodyType(body) == q.Type {
 			found = append(found, dnsmessage.Resource{
-				Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: dnsmessage.ClassINET, TTL: 60},
-				Body:   body,
+				Header: dnsmessage.ResourceHeader{
+					Name: q.Name, Type: q.Type, Class: dnsmessage.ClassINET, TTL: 60,
+				},
+				Body: body,
 			})
 		}
 	}
 	return dnsmessage.RCodeSuccess, found, false
 }
 
-// failure is the one for the name before the one for all names, and the one for
-// the type before the one for all types. The caller holds the lock.
+// failure returns the failure for a question. A name takes precedence over all names, then a type
+// over all types. The caller holds mu.
 func (d *DNS) failure(name string, kind dnsmessage.Type) DNSFailure {
 	for _, q := range []dnsQuestion{{name, kind}, {name, 0}, {"", kind}, {"", 0}} {
 		if how, ok := d.failures[q]; ok {

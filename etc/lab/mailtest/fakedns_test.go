@@ -18,7 +18,7 @@ func TestReverseName(t *testing.T) {
 	}
 }
 
-// Rubbish is not answered, and does not stop the server.
+// Invalid messages get no answer and do not stop the server.
 func TestDNSGetsRubbish(t *testing.T) {
 	d := NewDNS(t)
 	for _, network := range []string{"udp", "tcp"} {

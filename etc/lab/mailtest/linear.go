@@ -11,26 +11,27 @@ import (
 	"unsafe"
 )
 
-// Shape is a text that grows, of a form that has made some parser work with the square of its length.
+// Shape is a text of any size, of a form for which some parser has needed quadratic time.
 type Shape struct {
 	Name string
-	Text func(size int) string // about so many octets
+	Text func(size int) string // about size octets
 }
 
 const (
 	linearLarge = 128 << 10 // octets of the large text
-	linearTimes = 8         // as long as the small one
-	// linearFloor is what the large text may cost in any case: a parser that is linear takes a few milliseconds.
+	linearTimes = 8         // size ratio of the large and the small text
+	// linearFloor is the CPU time that the large text may always take. A linear parser takes a few
+	// milliseconds.
 	linearFloor = 40 * time.Millisecond
-	// linearRatio is how many times as much as the small one it may cost: linear work costs linearTimes, work with
-	// the square of the length linearTimes squared, which is 64.
+	// linearRatio is the largest permitted ratio of the CPU times of the large and the small text.
+	// Linear work has the ratio linearTimes, quadratic work 64, its square.
 	linearRatio = 3 * linearTimes
-	maxFailed   = 5 // shapes that are told
+	maxFailed   = 5 // shapes that are reported
 )
 
-// Linear lets parse read each shape, and fails where the work grows faster than the text. It measures the CPU time of
-// this process, so that other work on the machine does not count, and takes the least of several times. No other test of
-// the process may run meanwhile.
+// Linear runs parse on each shape, and fails if the work grows faster than the text. It measures
+// the CPU time of this process, so that other processes do not count, and takes the minimum of
+// several runs. No other test of the process may run meanwhile.
 func Linear(t *testing.T, parse func(text string), shapes ...Shape) {
 	t.Helper()
 	if raceDetector {
@@ -48,14 +49,16 @@ func Linear(t *testing.T, parse func(text string), shapes ...Shape) {
 		large, small := cpuTime(3, parse, text), cpuTime(5, parse, s.Text(linearLarge/linearTimes))
 		if large >= linearFloor && large > linearRatio*small {
 			failed++
-			t.Errorf("%s: %d octets cost %v, %d times as many %v", s.Name, linearLarge/linearTimes, small, linearTimes, large)
+			t.Errorf("%s: %d octets cost %v, %d times as many %v",
+				s.Name, linearLarge/linearTimes, small, linearTimes, large)
 		}
 	}
 }
 
-// cpuTime is the least time of several runs.
+// cpuTime returns the minimum CPU time of several runs.
 func cpuTime(runs int, parse func(string), text string) time.Duration {
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it would come in the large text, and not in the small one
+	// Without this, a collection would fall into the large text only.
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	times := make([]time.Duration, runs)
 	for i := range times {
 		before := processTime()
@@ -68,23 +71,25 @@ func cpuTime(runs int, parse func(string), text string) time.Duration {
 // clockProcess is CLOCK_PROCESS_CPUTIME_ID of clock_gettime(2), which package syscall lacks.
 const clockProcess = 2
 
-// processTime is what the process has used of the CPU.
+// processTime returns the CPU time that the process has used.
 func processTime() time.Duration {
 	var now syscall.Timespec
-	if _, _, errno := syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, clockProcess, uintptr(unsafe.Pointer(&now)), 0); errno != 0 {
+	_, _, errno := syscall.RawSyscall(
+		syscall.SYS_CLOCK_GETTIME, clockProcess, uintptr(unsafe.Pointer(&now)), 0)
+	if errno != 0 {
 		panic(errno)
 	}
 	return time.Duration(now.Nano())
 }
 
-// repeated is one text as often as it takes, between a beginning and an end.
+// repeated is a Shape that repeats part between begin and end.
 func repeated(name, begin, part, end string) Shape {
 	return Shape{name, func(size int) string {
 		return begin + strings.Repeat(part, max(1, (size-len(begin)-len(end))/len(part))) + end
 	}}
 }
 
-// numbered is a text of parts with a number in each, between a beginning and an end.
+// numbered is a Shape that repeats part with a running number between begin and end.
 func numbered(name, begin, part, end string) Shape {
 	return Shape{name, func(size int) string {
 		var b strings.Builder
@@ -96,7 +101,7 @@ func numbered(name, begin, part, end string) Shape {
 	}}
 }
 
-// Values are values of header fields, and arguments of commands.
+// Values returns values of header fields, which also serve as arguments of commands.
 func Values() []Shape {
 	var all []Shape
 	for _, part := range []string{
@@ -123,7 +128,7 @@ func Values() []Shape {
 		Shape{"an international domain of many letters", func(size int) string {
 			var b strings.Builder
 			b.WriteString("x@")
-			for r := rune(0x4e00); b.Len() < size; r++ { // Han, again from the first after the last
+			for r := rune(0x4e00); b.Len() < size; r++ { // Han letters, starting again after the last
 				b.WriteRune(0x4e00 + (r-0x4e00)%0x5000)
 			}
 			return b.String() + ".example"
@@ -134,8 +139,8 @@ func Values() []Shape {
 
 func quote(part string) string { return "many " + strings.ToValidUTF8(part, "?") }
 
-// Headers are whole headers: each value in each of the fields, in one line and in as many as there can be, and fields
-// without number. Each ends with an empty line.
+// Headers returns whole headers: each value in each of the fields, in one line and in as many as
+// fit, and an unlimited number of fields. Each ends with an empty line.
 func Headers(fields ...string) []Shape {
 	var all []Shape
 	for _, field := range fields {
@@ -158,7 +163,7 @@ func Headers(fields ...string) []Shape {
 		repeated("CR CR LF", "A: b", "\r\r\n ", "\r\n\r\n"), repeated("dots", "A: b\r\n\r\n", ".\r\n", ""), repeated("a long name", "", "a", ": b\r\n\r\n"))
 }
 
-// Messages are messages whose bodies are what parsers of MIME have to look at.
+// Messages returns messages whose bodies MIME parsers must examine.
 func Messages() []Shape {
 	const multipart = "MIME-Version: 1.0\r\nContent-Type: multipart/report; boundary=b\r\n\r\n"
 	const status = multipart + "--b\r\nContent-Type: message/delivery-status\r\n\r\n"

@@ -15,86 +15,88 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// ErrPowerCut, returned by the fail function given to PowerFS.Start, takes the power away in the middle of that operation.
+// ErrPowerCut, returned by the fail function of PowerFS.Start, cuts the power during that
+// operation.
 var ErrPowerCut = errors.New("power cut")
 
-// PowerFS is a durable.FS in memory that knows what a disk holds after a power cut. It does and refuses what
-// durable.Root does and refuses, except that SyscallConn of its files is errors.ErrUnsupported and that permissions are
-// kept and not enforced.
+// PowerFS is a durable.FS in memory that models what a disk holds after a power cut. It accepts and
+// refuses the same calls as durable.Root, with two exceptions: SyscallConn of its files fails with
+// errors.ErrUnsupported, and permissions are stored but not enforced.
 //
-// What is on the disk for certain is only what was synced: a file's content by File.Sync or by a write with O_DSYNC
-// (which covers the sectors it touches), a name by SyncDir of its directory, all by SyncAll. Restart chooses what
-// became of the rest.
+// Only synced data is certain to be on the disk. File.Sync syncs a file's content; a write with
+// O_DSYNC syncs the sectors that it touches; SyncDir syncs the names in a directory; SyncAll syncs
+// everything. Restart chooses what has become of the rest.
 //
-// Every operation is a step with the kinds of FailFS. A step can fail by an error or by the power going off under
-// it; then the step may have happened or not, and all operations after it fail with syscall.EIO. A failed File.Sync
-// loses what it should have written: the content reads back as written, but a later Sync does not bring it to the disk,
-// as with the page cache of Linux.
+// Every operation is a step with a kind as in FailFS. A step can fail with an error or be
+// interrupted by a power cut. After a power cut the step may or may not have happened, and all
+// later operations fail with syscall.EIO. A failed File.Sync loses the unsynced content: it reads
+// back as written, but a later Sync does not write it to the disk, as with the page cache of Linux.
 //
-// It is safe for concurrent use; every operation is one step for all.
+// It is safe for concurrent use; all operations are serialised.
 type PowerFS struct {
-	// SyncNames says that File.Sync brings to the disk the names of the file too, as ext4, xfs and btrfs do and
-	// POSIX does not promise. To be set before the first operation.
+	// SyncNames means that File.Sync also syncs the names of the file, as ext4, xfs and btrfs do
+	// although POSIX does not promise it. Set it before the first operation.
 	SyncNames bool
 
 	mu   sync.Mutex
 	ops  []Op
-	fail func(n int, op Op) error  // nil: nothing fails
-	slow func(op Op) time.Duration // nil: nothing takes time
-	off  bool                      // the power is
+	fail func(n int, op Op) error  // nil: no operation fails
+	slow func(op Op) time.Duration // nil: operations take no time
+	off  bool                      // the power is off
 
-	limits        // what the disk and the process have room for
-	wbFailed bool // content could not be written, and SyncAll has not told it
+	limits        // disk space and descriptors
+	wbFailed bool // a writeback has failed, and SyncAll has not reported it
 
 	root   *node
 	lastID uint64
-	now    time.Time // of the last change: no two have the same, unless the clock is set back
-	seq    int       // of the last change of a name, and of the last truncation
-	floor  int       // the last of these that is on the disk for certain
+	now    time.Time // of the last change; increases unless the clock is set back
+	seq    int       // of the last change of a name or truncation
+	floor  int       // the last of these that is certainly on the disk
 }
 
 var _ durable.FS = (*PowerFS)(nil)
 
-// NewPowerFS returns an empty PowerFS on which nothing fails yet.
+// NewPowerFS returns an empty PowerFS on which no operation fails yet.
 func NewPowerFS() *PowerFS {
 	p := &PowerFS{}
 	p.root = p.newDir(0o700)
 	return p
 }
 
-// Start forgets the operations recorded so far and begins to count anew: operation n, from 1, fails with the error
-// that fail returns for it. An operation that fails is not done, but a write does half its work first, and a close
-// closes the file. With ErrPowerCut, the power goes off. A nil fail lets everything pass.
+// Start clears the recorded operations and the count. From then on operation n, from 1, fails with
+// the error that fail returns for it. A failed operation is not done, with two exceptions: a write
+// does half its work, and a close closes the file. ErrPowerCut cuts the power. With a nil fail all
+// operations pass.
 func (p *PowerFS) Start(fail func(n int, op Op) error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ops, p.fail = nil, fail
 }
 
-// Ops returns the operations since Start, in the order in which they were done, failed ones included, those
-// without power not.
+// Ops returns the operations since Start in order, including failed ones but not those without
+// power.
 func (p *PowerFS) Ops() []Op {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return append([]Op(nil), p.ops...)
 }
 
-// Cut takes the power away.
+// Cut cuts the power.
 func (p *PowerFS) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.off = true
 }
 
-// Off says whether the power is off.
+// Off reports whether the power is off.
 func (p *PowerFS) Off() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.off
 }
 
-// step does one operation, unless it has to fail. The one during which the power goes off is done too, but without
-// power nothing becomes durable: Restart may choose that it has not happened.
+// step does one operation unless it must fail. The operation during which the power is cut is done
+// too, but it is not durable: Restart may choose that it has not happened.
 func (p *PowerFS) step(kind, name string, do func() error) error {
 	return p.held(kind, name, func() error {
 		if err := p.descriptor(kind, name); err != nil {
@@ -104,7 +106,7 @@ func (p *PowerFS) step(kind, name string, do func() error) error {
 	})
 }
 
-// delay lets time pass before an operation, with no lock held.
+// delay lets time pass before an operation, without a lock.
 func (p *PowerFS) delay(kind, name string) {
 	p.mu.Lock()
 	slow := p.slow
@@ -114,7 +116,7 @@ func (p *PowerFS) delay(kind, name string) {
 	}
 }
 
-// SetSlow says how long each write, Sync and SyncAll takes from now on; nil: no time.
+// SetSlow sets how long each write, Sync and SyncAll takes; nil means no time.
 func (p *PowerFS) SetSlow(slow func(op Op) time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -128,7 +130,7 @@ func (p *PowerFS) Slow() bool {
 	return p.slow != nil
 }
 
-// held is a step that needs no handle but what it has.
+// held is step for an operation on an open handle.
 func (p *PowerFS) held(kind, name string, do func() error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -142,7 +144,7 @@ func (p *PowerFS) held(kind, name string, do func() error) error {
 	return do()
 }
 
-// verdict records an operation and returns its error, if it has to fail.
+// verdict records an operation and returns its error if it must fail.
 func (p *PowerFS) verdict(kind, name string) error {
 	op := Op{Kind: kind, Name: name}
 	if p.off {
@@ -163,9 +165,9 @@ func (p *PowerFS) verdict(kind, name string) error {
 	return nil
 }
 
-// tick is the time of a change.
+// tick returns the time of a change.
 func (p *PowerFS) tick() time.Time {
-	const setBack = time.Second // the clock was, if it is so far behind
+	const setBack = time.Second // a larger difference means that the clock was set back
 	if now := time.Now().Round(0); now.After(p.now) || p.now.Sub(now) > setBack {
 		p.now = now
 	} else {
@@ -199,13 +201,13 @@ func (p *PowerFS) walkDir(name string) (*node, error) {
 	return n, err
 }
 
-// place finds the directory that holds, or could hold, a name.
+// place finds the directory for a name; the name itself need not exist.
 func (p *PowerFS) place(name string) (dir *node, base string, err error) {
 	dir, err = p.walkDir(path.Dir(name))
 	return dir, path.Base(name), err
 }
 
-// child is what a name that place took apart stands for, nil if nothing.
+// child returns the node that a result of place refers to, or nil.
 func (p *PowerFS) child(dir *node, base string) *node {
 	if base == "." {
 		return p.root
@@ -213,7 +215,7 @@ func (p *PowerFS) child(dir *node, base string) *node {
 	return dir.dir.entries[base]
 }
 
-// onPath does an operation on a valid name and gives its errors their form.
+// onPath does an operation on a valid name and wraps its error.
 func (p *PowerFS) onPath(kind, op, name string, do func() error) error {
 	return p.step(kind, name, func() error {
 		if !durable.ValidName(name) {
@@ -226,7 +228,7 @@ func (p *PowerFS) onPath(kind, op, name string, do func() error) error {
 	})
 }
 
-// onPair does the same with two names.
+// onPair is onPath with two names.
 func (p *PowerFS) onPair(op, oldname, newname string, do func() error) error {
 	return p.step(op, newname, func() error {
 		if !durable.ValidName(oldname) || !durable.ValidName(newname) {
@@ -322,7 +324,7 @@ func (p *PowerFS) Rename(oldname, newname string) error {
 		case n == nil:
 			return syscall.ENOENT
 		case replaced != nil && replaced.dir != nil:
-			return syscall.EEXIST // package os goes no further, even if it is empty
+			return syscall.EEXIST // as package os, even if it is empty
 		case n == p.root:
 			return syscall.EBUSY
 		case n.dir != nil && strings.HasPrefix(newname, oldname+"/"):
@@ -409,7 +411,8 @@ func (p *PowerFS) SyncDir(name string) error {
 	})
 }
 
-// SyncAll implements durable.FS. One that is made to fail loses all that it should have written, as File.Sync does.
+// SyncAll implements durable.FS. One that is made to fail loses all that it should have written, as
+// File.Sync does.
 func (p *PowerFS) SyncAll() error {
 	p.delay("syncall", ".")
 	done := false
@@ -434,7 +437,7 @@ func (p *PowerFS) SyncAll() error {
 	return err
 }
 
-// loseAll gives up what is not on the disk. Each file tells so at its next Sync.
+// loseAll drops all unsynced content. Each file reports that at its next Sync.
 func (p *PowerFS) loseAll() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -463,7 +466,7 @@ func (p *PowerFS) ReadNames(name string) (names []string, err error) {
 	return names, err
 }
 
-// list calls add for each name in a directory, backwards: nobody shall take the order for given.
+// list calls add for each name in a directory, in reverse order: no caller may rely on an order.
 func (p *PowerFS) list(name string, add func(base string, n *node)) error {
 	return p.onPath("readdir", "openat", name, func() error {
 		dir, err := p.walkDir(name)

@@ -9,14 +9,14 @@ import (
 
 const sectorSize = 512
 
-// sector is the unit that a disk writes whole or not at all. It is never changed, only replaced, so that copies of a
-// content share it. A nil *sector is one of zeros.
+// sector is the unit that a disk writes atomically. It is replaced and never changed, so that
+// copies of a content share it. A nil *sector is a sector of zeros.
 type sector [sectorSize]byte
 
-// blocks is a row of bytes.
+// blocks is a sequence of bytes.
 type blocks struct {
 	size    int64
-	sectors []*sector // up to size or less; what is missing is zeros
+	sectors []*sector // up to size or fewer; missing ones are zeros
 }
 
 func (b *blocks) clone() blocks { return blocks{b.size, slices.Clone(b.sectors)} }
@@ -35,7 +35,7 @@ func (b *blocks) put(i int, s *sector) {
 	b.sectors[i] = s
 }
 
-// readAt returns how many bytes there were to read.
+// readAt returns the number of bytes read.
 func (b *blocks) readAt(p []byte, off int64) int {
 	n := 0
 	p = p[:max(0, min(int64(len(p)), b.size-off))]
@@ -52,7 +52,7 @@ func (b *blocks) readAt(p []byte, off int64) int {
 	return n
 }
 
-// cut makes it shorter.
+// cut shortens it.
 func (b *blocks) cut(size int64) {
 	b.size = size
 	b.sectors = b.sectors[:min(len(b.sectors), sectorsIn(size))]
@@ -63,26 +63,26 @@ func (b *blocks) cut(size int64) {
 	}
 }
 
-// sectorsIn is how many sectors so many bytes take.
+// sectorsIn returns the number of sectors for size bytes.
 func sectorsIn(size int64) int { return int((size + sectorSize - 1) / sectorSize) }
 
-// maxVersions is how many states of one sector, between two syncs, can be found on the disk.
+// maxVersions is the number of versions of one sector, between two syncs, that may be on the disk.
 const maxVersions = 4
 
-// content is what is in a file.
+// content is the content of a file.
 type content struct {
 	now  blocks // as processes see it
-	disk blocks // on the disk for certain
+	disk blocks // certainly on the disk
 
-	dirty map[int][]*sector // by number: the states of a sector since it was synced; the last is that in now
-	lost  map[int][]*sector // the same for those that a failed sync gave up
+	dirty map[int][]*sector // by sector: versions since its last sync; the last is in now
+	lost  map[int][]*sector // the same for sectors that a failed sync dropped
 
-	// A truncation that is not on the disk may not have happened: then before is the content, whole.
+	// A truncation that is not durable may not have happened; then the content is before, whole.
 	before   *blocks
 	truncSeq int
 }
 
-// write returns the range of sectors it changed.
+// write returns the range of changed sectors.
 func (c *content) write(p []byte, off int64) (first, end int) {
 	if len(p) == 0 {
 		return 0, 0
@@ -147,7 +147,7 @@ func (p *PowerFS) truncate(n *node) {
 	n.mtime = p.tick()
 }
 
-// syncContent brings these sectors to the disk, and with them the size.
+// syncContent makes these sectors and the size durable.
 func (p *PowerFS) syncContent(c *content, first, end int) {
 	if p.off {
 		return
@@ -165,7 +165,7 @@ func (p *PowerFS) syncContent(c *content, first, end int) {
 	}
 }
 
-// lose gives up what was to be written.
+// lose drops the unsynced sectors.
 func (c *content) lose() {
 	if c.lost == nil {
 		c.lost = make(map[int][]*sector)
@@ -174,7 +174,7 @@ func (c *content) lose() {
 	c.dirty = nil
 }
 
-// found is the content after the power is back.
+// found returns the content after a power cut.
 func (c *content) found(mode PowerMode, rng *rand.Rand, truncated bool) blocks {
 	if c.before != nil && !truncated {
 		return c.before.clone()
@@ -191,9 +191,9 @@ func (c *content) found(mode PowerMode, rng *rand.Rand, truncated bool) blocks {
 	b := c.disk.clone()
 	b.size = c.now.size
 	switch rng.IntN(5) {
-	case 0: // nothing
+	case 0: // no change
 		b.size = c.disk.size
-	case 1: // all
+	case 1: // all changes
 		b = c.now.clone()
 	case 2: // the first sectors
 		k := rng.IntN(len(unsynced) + 1)
@@ -203,8 +203,8 @@ func (c *content) found(mode PowerMode, rng *rand.Rand, truncated bool) blocks {
 		if k < len(unsynced) {
 			b.size = max(c.disk.size, min(c.now.size, int64(unsynced[k])*sectorSize))
 		}
-	case 3: // the size alone, and zeros
-	case 4: // some sectors, in any of their states, and any size
+	case 3: // the new size, with zeros
+	case 4: // some sectors in any version, and any size
 		for _, i := range unsynced {
 			versions := append(c.lost[i], c.dirty[i]...)
 			if v := rng.IntN(len(versions) + 1); v > 0 {
@@ -219,7 +219,7 @@ func (c *content) found(mode PowerMode, rng *rand.Rand, truncated bool) blocks {
 	return b
 }
 
-// setLinks fills in a field whose type depends on the processor.
+// setLinks sets a field whose type depends on the processor.
 func setLinks(st *syscall.Stat_t, links int) {
 	switch nlink := any(&st.Nlink).(type) {
 	case *uint64:

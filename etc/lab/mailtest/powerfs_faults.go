@@ -8,33 +8,34 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// blockSize is the unit in which the disk gives room to a file.
+// blockSize is the unit in which the disk allocates space.
 const blockSize = 4096
 
-// limits are what there is room for; 0 is no limit.
+// limits are the limits and their use; 0 means no limit.
 type limits struct {
 	size int64 // octets of all files
 	used int64
-	open int // handles
-	most int // handles that may be open
+	open int // open handles
+	most int // the largest permitted number of open handles
 }
 
-// SetSize limits how many octets all files together may take; 0 means no limit. Files that are larger already stay.
+// SetSize limits the octets of all files together; 0 means no limit. Existing files stay.
 func (p *PowerFS) SetSize(size int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.limits.size = size
 }
 
-// Used is how many octets all files take, whole blocks. A file that was removed takes room until its last handle is closed.
+// Used returns the octets of all files, in whole blocks. A removed file uses space until its last
+// handle is closed.
 func (p *PowerFS) Used() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.limits.used
 }
 
-// SetMostOpen limits how many handles may be open; 0 means no limit. Calls that need a handle in passing count too. It
-// returns the limit there was.
+// SetMostOpen limits the number of open handles; 0 means no limit. Calls that need a handle only
+// temporarily count too. It returns the previous limit.
 func (p *PowerFS) SetMostOpen(most int) (before int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -42,21 +43,22 @@ func (p *PowerFS) SetMostOpen(most int) (before int) {
 	return before
 }
 
-// OpenFiles is how many handles are open.
+// OpenFiles returns the number of open handles.
 func (p *PowerFS) OpenFiles() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.limits.open
 }
 
-// descriptor refuses a call that needs a handle, if only in passing, where there is none. Those of durable.Root that change
-// a name open the directory that has it.
+// descriptor refuses a call that needs a handle, even temporarily, if there is none. Calls of
+// durable.Root that change a name open its directory.
 func (p *PowerFS) descriptor(kind, name string) error {
 	if p.limits.most == 0 || p.limits.open < p.limits.most {
 		return nil
 	}
 	switch kind {
-	case "open", "opendir", "create", "readdir", "syncdir", "mkdir", "mkdirall", "link", "rename", "remove", "removeall":
+	case "open", "opendir", "create", "readdir", "syncdir",
+		"mkdir", "mkdirall", "link", "rename", "remove", "removeall":
 		return &fs.PathError{Op: kind, Path: name, Err: syscall.EMFILE}
 	}
 	return nil
@@ -69,7 +71,7 @@ func (p *PowerFS) handle(n *node, name string, flag int) *powerFile {
 	return &powerFile{fs: p, node: n, name: name, flag: flag}
 }
 
-// closed is called when a handle was closed. Those of a process that has ended are not counted any more.
+// closed is called when a handle was closed. Handles of a process that has ended do not count.
 func (p *PowerFS) closed(f *powerFile) {
 	p.limits.open--
 	if p.off {
@@ -98,7 +100,7 @@ func (f *powerFile) Flock() error {
 
 var _ durable.Locker = (*powerFile)(nil)
 
-// charge counts what a file takes now.
+// charge updates the space that a file uses.
 func (p *PowerFS) charge(n *node) {
 	if n.data == nil {
 		return
@@ -113,7 +115,7 @@ func (p *PowerFS) charge(n *node) {
 
 func wholeBlocks(size int64) int64 { return (size + blockSize - 1) / blockSize * blockSize }
 
-// room is how many of so many octets the disk has room for.
+// room returns how many of count octets at off the disk has space for.
 func (p *PowerFS) room(n *node, off, count int64) int64 {
 	if p.limits.size == 0 {
 		return count
@@ -122,9 +124,9 @@ func (p *PowerFS) room(n *node, off, count int64) int64 {
 	return max(0, min(count, end-off))
 }
 
-// FailWriteback makes the disk refuse what the system writes in the background: of each file that holds something unsynced,
-// with the given chance, all that is unsynced is not on the disk, and reads as written. The next Sync of the file says so,
-// once, and the next SyncAll, once. It reports whether there was anything.
+// FailWriteback makes the disk refuse background writes. Each file with unsynced content loses it
+// with the given chance; the content still reads as written. The next Sync of the file and the next
+// SyncAll each report that once. The result says whether any file was affected.
 func (p *PowerFS) FailWriteback(chance float64, rng *rand.Rand) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -138,14 +140,14 @@ func (p *PowerFS) FailWriteback(chance float64, rng *rand.Rand) bool {
 	return p.wbFailed
 }
 
-// Untold reports whether a write in the background failed and no SyncAll has told it yet.
+// Untold reports whether a background write has failed without a SyncAll reporting it.
 func (p *PowerFS) Untold() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.wbFailed
 }
 
-// tellFailed tells once that a write in the background failed.
+// tellFailed reports once that a background write has failed.
 func (f *powerFile) tellFailed() error {
 	if !f.node.wbFailed {
 		return nil
@@ -154,8 +156,8 @@ func (f *powerFile) tellFailed() error {
 	return f.check("sync", syscall.EIO)
 }
 
-// DropPages forgets, as a system that needs memory does, what reads as written and could not be written: it reads as it is
-// on the disk now.
+// DropPages drops pages that could not be written, as a system short of memory does. From then on
+// they read as they are on the disk.
 func (p *PowerFS) DropPages() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -170,15 +172,16 @@ func (p *PowerFS) DropPages() {
 	})
 }
 
-// Kill ends the process that works on p, and returns what the next one finds: the system goes on, so that everything
-// reads as it was written, and what was not synced is still not certain. Nothing can be done with p any more; it must not
-// be in use.
+// Kill ends the process that uses p, and returns the file system for the next process. The system
+// keeps running: everything reads as written, and unsynced data is still not certain. p must not be
+// in use, and fails from then on.
 func (p *PowerFS) Kill() *PowerFS {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.off = true
 	next := &PowerFS{
-		SyncNames: p.SyncNames, wbFailed: p.wbFailed, root: p.root, lastID: p.lastID, now: p.now, seq: p.seq, floor: p.floor,
+		SyncNames: p.SyncNames, wbFailed: p.wbFailed,
+		root: p.root, lastID: p.lastID, now: p.now, seq: p.seq, floor: p.floor,
 	}
 	next.limits = limits{size: p.limits.size, used: p.limits.used}
 	next.everyNode(func(n *node) {
@@ -190,8 +193,8 @@ func (p *PowerFS) Kill() *PowerFS {
 	return next
 }
 
-// Edit changes the content of a file beside all that the process knows, durably, as an accident does. A file that is not
-// there is left alone.
+// Edit changes the content of a file durably, as an accident outside the process would. It ignores
+// a missing file.
 func (p *PowerFS) Edit(name string, edit func(content []byte) []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

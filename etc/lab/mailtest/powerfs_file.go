@@ -11,7 +11,7 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// powerFile is an open file or directory of a PowerFS. Its fields are guarded by the mutex of the PowerFS.
+// powerFile is an open file or directory of a PowerFS. PowerFS.mu guards its fields.
 type powerFile struct {
 	fs     *PowerFS
 	node   *node
@@ -74,7 +74,7 @@ func (p *PowerFS) open(name string, flag int, perm fs.FileMode) (*node, error) {
 func (p *PowerFS) Unnamed(dir string, perm fs.FileMode) (f durable.File, err error) {
 	err = p.onPath("create", "openat", dir, func() error {
 		if _, err := p.walkDir(dir); err != nil {
-			return syscall.ENOENT // as durable.Root, whatever stands in the way
+			return syscall.ENOENT // as durable.Root, whatever the reason
 		}
 		f = p.handle(p.newFile(perm), dir, os.O_WRONLY)
 		return nil
@@ -199,7 +199,7 @@ func (f *powerFile) step(kind string, do func() error) error {
 	return f.fs.step(kind, f.name, func() error { return f.check(kind, do()) })
 }
 
-// check gives an error its form.
+// check wraps an error.
 func (f *powerFile) check(op string, err error) error {
 	if err == nil || err == io.EOF {
 		return err
@@ -252,8 +252,8 @@ func (f *powerFile) WriteAt(b []byte, off int64) (n int, err error) {
 	return f.write(b, func() int64 { return off }, func(int) {})
 }
 
-// write does a write, or half of one that is made to fail. One during which the power goes off is done whole, and
-// none of it is on the disk for certain.
+// write does a write, or half of one that must fail. A write during which the power is cut is done
+// whole, but none of it is certainly on the disk.
 func (f *powerFile) write(b []byte, at func() int64, wrote func(int)) (n int, err error) {
 	f.fs.delay("write", f.name)
 	f.fs.mu.Lock()
@@ -299,7 +299,7 @@ func (f *powerFile) writeAt(b []byte, off int64) error {
 	return nil
 }
 
-// Seek implements durable.File. It is no step: it does not touch the disk.
+// Seek implements durable.File. It is not a step: it does not touch the disk.
 func (f *powerFile) Seek(offset int64, whence int) (int64, error) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
@@ -366,7 +366,7 @@ func (f *powerFile) Close() error {
 	return f.fs.verdict("close", f.name)
 }
 
-// SyscallConn implements durable.File: there is no descriptor.
+// SyscallConn implements durable.File. It fails, because there is no descriptor.
 func (f *powerFile) SyscallConn() (syscall.RawConn, error) {
 	return nil, f.check("syscallconn", errors.ErrUnsupported)
 }

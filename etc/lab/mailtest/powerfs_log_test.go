@@ -11,13 +11,13 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// notes is the smallest user of a durable.Log: each note is a file of its own, which is not synced.
+// notes is the smallest user of a durable.Log: each note is a file that is not synced.
 type notes struct {
 	fsys durable.FS
 	log  *durable.Log
 }
 
-// openNotes opens the log and writes again what it holds.
+// openNotes opens the log and writes its notes again.
 func openNotes(fsys durable.FS) (*notes, error) {
 	n := &notes{fsys: fsys}
 	l, err := durable.OpenLog(fsys, "log", durable.LogOptions{Segment: 6 * 4096})
@@ -54,18 +54,18 @@ func (n *notes) add(name, text string) error {
 	return errors.Join(err, f.Close())
 }
 
-// TestCutAroundLog: a note that was added is there after a power cut, also after a second one while the log is
-// replayed.
+// TestCutAroundLog checks that an added note survives a power cut, and a second one during the
+// replay.
 func TestCutAroundLog(t *testing.T) {
 	disk := mailtest.NewPowerFS()
 	must(t, disk.MkdirAll("d", 0o700))
-	n, err := openNotes(disk) // so that the cuts are not spent on making the files
+	n, err := openNotes(disk) // so that no cut falls into making the files
 	must(t, err)
 	must(t, n.log.Close())
 	mailtest.CutEverywhere(t, disk, 20, func(fsys *mailtest.PowerFS) func(*mailtest.PowerFS) error {
 		added := make(map[string]string)
 		if n, err := openNotes(fsys); err == nil {
-			for i := range 12 { // more than the log holds
+			for i := range 12 { // larger than the log
 				name, text := fmt.Sprintf("n%d", i), strings.Repeat(fmt.Sprintf("text %d\n", i), 100*(1+i))
 				if n.add(name, text) == nil {
 					added[name] = text

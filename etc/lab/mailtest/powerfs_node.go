@@ -9,18 +9,18 @@ import (
 	"time"
 )
 
-// node is a file or a directory, whatever its names.
+// node is a file or a directory, independent of its names.
 type node struct {
 	id    uint64
 	mode  fs.FileMode
 	mtime time.Time
-	links int  // names that a process sees
-	fresh bool // never had a name, so that LinkFile may give it one
+	links int  // number of names that a process sees
+	fresh bool // never had a name, so LinkFile may give it one
 
-	opens    int        // handles of it
-	charged  int64      // octets of the disk that it takes
-	locked   *powerFile // the handle that holds its lock; nil: none
-	wbFailed bool       // content could not be written, and Sync has not told it
+	opens    int        // number of open handles
+	charged  int64      // octets of disk space that it uses
+	locked   *powerFile // the handle that holds its lock; nil: unlocked
+	wbFailed bool       // a writeback has failed, and Sync has not reported it
 
 	data *content   // of a file
 	dir  *directory // of a directory
@@ -29,22 +29,22 @@ type node struct {
 // directory holds names.
 type directory struct {
 	entries map[string]*node // as processes see them
-	synced  map[string]*node // on the disk for certain
-	pending []*change        // what lies between, in order
+	synced  map[string]*node // certainly on the disk
+	pending []*change        // the changes between the two, in order
 }
 
-// change is one name that was made or taken away.
+// change is the creation or removal of one name.
 type change struct {
 	seq  int
 	dir  *node
 	name string
-	node *node // nil: the name is gone
-	done bool  // on the disk for certain, or replaced by one that is
+	node *node // nil: the name was removed
+	done bool  // certainly on the disk, or replaced by such a change
 
-	// A rename is two changes. The old name does not go without the new one coming, on any file system. Within a
-	// directory, and of a directory, they come and go together (tied).
-	comes *change // of the old name's change: that of the new name
-	goes  *change // of the new name's change, if they are tied: that of the old name
+	// A rename is two changes. On any file system the old name does not disappear before the new
+	// one exists. Within a directory, or if a directory is moved, both happen together (tied).
+	comes *change // in the old name's change: that of the new name
+	goes  *change // in the new name's change, if tied: that of the old name
 }
 
 func (p *PowerFS) newNode(mode fs.FileMode) *node {
@@ -64,13 +64,13 @@ func (p *PowerFS) newFile(perm fs.FileMode) *node {
 	return n
 }
 
-// set makes a name or, with a nil node, takes it away.
+// set creates a name or, with a nil node, removes it.
 func (p *PowerFS) set(dir *node, name string, n *node) {
 	p.seq++
 	p.change(dir, name, n)
 }
 
-// move renames.
+// move renames a node.
 func (p *PowerFS) move(from *node, oldname string, to *node, newname string) {
 	p.seq++
 	n := from.dir.entries[oldname]
@@ -101,7 +101,7 @@ func (p *PowerFS) change(dir *node, name string, n *node) *change {
 	return c
 }
 
-// syncNames brings the names in a directory to the disk.
+// syncNames makes the names in a directory durable.
 func (p *PowerFS) syncNames(dir *node) {
 	if p.off {
 		return
@@ -111,7 +111,7 @@ func (p *PowerFS) syncNames(dir *node) {
 	}
 }
 
-// settle brings a change to the disk, with those that cannot be apart from it.
+// settle makes a change durable, with those that are tied to it.
 func (p *PowerFS) settle(c *change) {
 	if c.done {
 		return
@@ -121,7 +121,7 @@ func (p *PowerFS) settle(c *change) {
 	}
 	apply(c.dir.dir.synced, c)
 	p.floor = max(p.floor, c.seq)
-	// What happened to this name before is past.
+	// Earlier changes of this name no longer matter.
 	c.dir.dir.pending = slices.DeleteFunc(c.dir.dir.pending, func(other *change) bool {
 		past := other.name == c.name && other.seq <= c.seq
 		other.done = other.done || past
@@ -140,7 +140,7 @@ func apply(entries map[string]*node, c *change) {
 	}
 }
 
-// syncFile is what File.Sync does.
+// syncFile is the effect of File.Sync.
 func (p *PowerFS) syncFile(n *node) {
 	if p.off {
 		return
@@ -165,7 +165,7 @@ func (p *PowerFS) syncFile(n *node) {
 	})
 }
 
-// everyNode calls visit for all that has a name.
+// everyNode calls visit for all nodes that have a name.
 func (p *PowerFS) everyNode(visit func(*node)) {
 	seen := make(map[*node]bool)
 	var walk func(*node)
@@ -185,15 +185,16 @@ func (p *PowerFS) everyNode(visit func(*node)) {
 	walk(p.root)
 }
 
-// inOrder returns names in the order in which their files were made. It makes the same seed do the same thing where names
-// are drawn at random.
+// inOrder returns names in the order in which their files were created, so that a seed repeats a
+// run even if names are random.
 func inOrder(entries map[string]*node) []string {
 	return slices.SortedFunc(maps.Keys(entries), func(a, b string) int {
 		return cmp.Or(cmp.Compare(entries[a].id, entries[b].id), cmp.Compare(a, b))
 	})
 }
 
-// gone reports whether a directory was removed. A process that has it open can give no names in it.
+// gone reports whether a directory was removed. A process that has it open cannot create names in
+// it.
 func (n *node) gone() bool { return n.links == 0 && !n.fresh }
 
 func (n *node) info(name string) fs.FileInfo {
@@ -204,7 +205,8 @@ func (n *node) info(name string) fs.FileInfo {
 	return info
 }
 
-// fileInfo describes a node. Sys is a *syscall.Stat_t, by which files can be told apart; os.SameFile cannot.
+// fileInfo describes a node. Sys returns a *syscall.Stat_t, which durable.SameFile compares;
+// os.SameFile does not work.
 type fileInfo struct {
 	name  string
 	size  int64

@@ -6,16 +6,18 @@ import (
 	"testing"
 )
 
-// PowerMode is what a power cut leaves of that which was not synced.
+// PowerMode selects how much unsynced data survives a power cut.
 type PowerMode int
 
-// The modes of PowerFS.Restart. "Any content" is one of: the synced one, the newest, its first sectors, zeros where
-// the file grew, any mixture of old and new sectors.
+// The modes of PowerFS.Restart. "Any content" means one of: the synced content, the newest, its
+// first sectors, zeros where the file has grown, or any mixture of old and new sectors.
 const (
-	Nothing    PowerMode = iota // only what was synced
-	Everything                  // all of it
-	Ordered                     // the first changes of names up to some point, as a journal keeps them; any content
-	Chaos                       // any of the changes of names; any content
+	Nothing    PowerMode = iota // only synced data
+	Everything                  // all data
+	// Ordered keeps the changes of names up to some point, as a file system's journal does, and any
+	// content.
+	Ordered
+	Chaos // any changes of names; any content
 )
 
 // String returns the mode's name.
@@ -23,9 +25,10 @@ func (m PowerMode) String() string {
 	return [...]string{"nothing", "everything", "ordered", "chaos"}[m]
 }
 
-// Restart returns the file system as it is found when the power is back: a new one, on which everything is on the
-// disk for certain and nothing fails. rng makes the choices; Nothing and Everything need none. Files without a name
-// are gone. It may be called any number of times, also while the power is on; with Everything it then makes a copy.
+// Restart returns the file system after the power is restored. It is a new PowerFS on which
+// everything is certainly on the disk and no operation fails. rng makes the choices; Nothing and
+// Everything need none. Files without a name are gone. Restart may be called repeatedly, also while
+// the power is on; with Everything it then makes a copy.
 func (p *PowerFS) Restart(mode PowerMode, rng *rand.Rand) *PowerFS {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -48,18 +51,18 @@ func (p *PowerFS) Restart(mode PowerMode, rng *rand.Rand) *PowerFS {
 	return found
 }
 
-// restart is one choice of what has survived.
+// restart is one choice of what survives.
 type restart struct {
 	mode PowerMode
 	rng  *rand.Rand
-	last int     // Ordered: the last change that survived
-	odds float64 // Chaos: the chance of each
+	last int     // Ordered: the last change that survives
+	odds float64 // Chaos: the chance of each change
 	kept map[*change]bool
-	// nodes is what has been copied; a nil one is being copied.
+	// nodes are the copies so far; nil while a node is being copied.
 	nodes map[*node]*node
 }
 
-// happened chooses, for one change.
+// happened chooses whether one change survives.
 func (r *restart) happened(seq int) bool {
 	switch r.mode {
 	case Everything:
@@ -72,7 +75,7 @@ func (r *restart) happened(seq int) bool {
 	return false
 }
 
-// keeps says whether a change of a name survived, always the same.
+// keeps reports whether a change of a name survives. The answer for one change never varies.
 func (r *restart) keeps(c *change) bool {
 	kept, asked := r.kept[c]
 	switch {
@@ -91,7 +94,7 @@ func (r *restart) keeps(c *change) bool {
 	return kept
 }
 
-// copy returns the node as it is found.
+// copy returns the surviving node.
 func (r *restart) copy(n *node) *node {
 	found := &node{id: n.id, mode: n.mode, mtime: n.mtime}
 	r.nodes[n] = found
@@ -109,12 +112,15 @@ func (r *restart) copy(n *node) *node {
 			apply(entries, c)
 		}
 	}
-	found.dir = &directory{entries: make(map[string]*node, len(entries)), synced: make(map[string]*node, len(entries))}
+	found.dir = &directory{
+		entries: make(map[string]*node, len(entries)),
+		synced:  make(map[string]*node, len(entries)),
+	}
 	for _, name := range inOrder(entries) {
 		old := entries[name]
 		child, copied := r.nodes[old]
 		if copied && old.dir != nil {
-			continue // a directory has one name, even where several moves of it were lost in part
+			continue // a directory has one name, even after several half-lost moves
 		}
 		if !copied {
 			child = r.copy(old)
@@ -125,11 +131,14 @@ func (r *restart) copy(n *node) *node {
 	return found
 }
 
-// CutEverywhere takes the power away at every step of do in turn. disk is what each run starts from; it is not changed.
-// do works on a copy of it and returns check, which holds what is found afterwards against what do was told
-// before the power went. check is called for Nothing and Everything once, for Ordered and Chaos as often as rounds
-// says, each time with another choice, and at last for a run that is not disturbed until it has ended.
-func CutEverywhere(t testing.TB, disk *PowerFS, rounds int, do func(*PowerFS) (check func(found *PowerFS) error)) {
+// CutEverywhere cuts the power at every step of do in turn. Each run starts from a copy of disk. do
+// works on that copy and returns check, which compares a surviving file system with what do was
+// told before the power cut. check is called once for Nothing and Everything, and rounds times for
+// Ordered and Chaos, each time with another choice. The last run is not interrupted.
+func CutEverywhere(
+	t testing.TB, disk *PowerFS, rounds int,
+	do func(*PowerFS) (check func(found *PowerFS) error),
+) {
 	t.Helper()
 	for n := 1; ; n++ {
 		fsys := disk.Restart(Everything, nil)
@@ -143,7 +152,8 @@ func CutEverywhere(t testing.TB, disk *PowerFS, rounds int, do func(*PowerFS) (c
 		}
 		for seed := range 2 + 2*rounds {
 			mode := Nothing + PowerMode(min(seed, 2+seed%2))
-			if err := check(fsys.Restart(mode, rand.New(rand.NewPCG(uint64(seed), uint64(n))))); err != nil {
+			rng := rand.New(rand.NewPCG(uint64(seed), uint64(n)))
+			if err := check(fsys.Restart(mode, rng)); err != nil {
 				t.Errorf("power cut %s; mode %v, choice %d: %v", at, mode, seed, err)
 				break
 			}

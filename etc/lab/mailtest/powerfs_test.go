@@ -26,7 +26,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// twin does the same on a real directory and on a PowerFS.
+// twin does the same operations on a real directory and on a PowerFS.
 type twin struct {
 	t     *testing.T
 	rng   *rand.Rand
@@ -35,7 +35,8 @@ type twin struct {
 	files [][2]durable.File
 }
 
-// TestPowerFSIsLikeRoot: random operations, among them the impossible ones, do the same to a PowerFS and to a directory.
+// TestPowerFSIsLikeRoot checks that random operations, including impossible ones, have the same
+// results on a PowerFS and a directory.
 func TestPowerFSIsLikeRoot(t *testing.T) {
 	for seed := range uint64(8) {
 		root, err := durable.Open(t.TempDir())
@@ -55,7 +56,7 @@ func TestPowerFSIsLikeRoot(t *testing.T) {
 	}
 }
 
-// name draws a short path, so that most are taken, in the way of another, or below a file.
+// name returns a short random path. Most exist, conflict with another, or are below a file.
 func (tw *twin) name() string {
 	odd := []string{".", "..", "", "a/../b", "/a", "a/", "a\x00", "a//b", "\xff"}
 	if tw.rng.IntN(30) == 0 {
@@ -68,7 +69,7 @@ func (tw *twin) name() string {
 	return strings.Join(parts, "/")
 }
 
-// operate does one operation on both and compares what they return. It returns what it did.
+// operate does one operation on both, compares the results and describes the operation.
 func (tw *twin) operate() string {
 	a, b := tw.name(), tw.name()
 	simple := map[string]func(durable.FS) (string, error){
@@ -99,7 +100,7 @@ func (tw *twin) operate() string {
 	for kind := range simple {
 		kinds = append(kinds, kind)
 	}
-	slices.Sort(kinds) // maps have no order, seeds have
+	slices.Sort(kinds) // map order is random; a seed must repeat
 	kind := kinds[tw.rng.IntN(len(kinds))]
 	what := fmt.Sprintf("%s %q %q", kind, a, b)
 	switch {
@@ -114,7 +115,7 @@ func (tw *twin) operate() string {
 			}
 		}
 		if flag&os.O_CREATE == 0 {
-			flag &^= os.O_EXCL // which alone means nothing
+			flag &^= os.O_EXCL // has no meaning alone
 		}
 		what += fmt.Sprintf(" %#x", flag)
 		tw.opened(what, func(f durable.FS) (durable.File, error) { return f.OpenFile(a, flag, 0o600) })
@@ -191,7 +192,7 @@ func (tw *twin) readOrWrite(what string, f [2]durable.File) {
 	}
 }
 
-// links leaves out directories: what they count differs between file systems.
+// links skips directories: their link counts differ between file systems.
 func links(fi fs.FileInfo) uint64 {
 	if fi.IsDir() {
 		return 0
@@ -213,13 +214,13 @@ func (tw *twin) compare(what, a string, err error, b string, powerErr error) {
 	}
 }
 
-// class is what a caller can ask of an error.
+// class is the errors.Is class of an error.
 func class(err error) string {
 	if err == nil || err == io.EOF {
 		return fmt.Sprint(err)
 	}
 	if errors.Is(err, syscall.ENOTEMPTY) {
-		err = syscall.EEXIST // POSIX has either
+		err = syscall.EEXIST // POSIX permits either
 	}
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		return errno.Error()
@@ -232,7 +233,7 @@ func class(err error) string {
 	return "some error"
 }
 
-// tree writes down all that is below a directory.
+// tree lists everything below a directory.
 func tree(t *testing.T, fsys durable.FS, dir string) string {
 	t.Helper()
 	names, err := fsys.ReadNames(dir)
@@ -258,7 +259,8 @@ func tree(t *testing.T, fsys durable.FS, dir string) string {
 	return b.String()
 }
 
-// TestCutDuringWriteFile: a file is old or new, and new once WriteFile said so.
+// TestCutDuringWriteFile checks that a file is old or new, and new after WriteFile has returned
+// nil.
 func TestCutDuringWriteFile(t *testing.T) {
 	old, new := strings.Repeat("old", 700), strings.Repeat("newer", 900)
 	for _, before := range []string{"", old} {
@@ -283,7 +285,7 @@ func TestCutDuringWriteFile(t *testing.T) {
 	}
 }
 
-// careful is the way they would be right.
+// careful does everything right.
 func careful(fsys durable.FS, flag int, sync, syncDir bool) error {
 	f, err := fsys.OpenFile("temp/m", os.O_WRONLY|os.O_CREATE|flag, 0o600)
 	if err != nil {
@@ -304,7 +306,8 @@ func careful(fsys durable.FS, flag int, sync, syncDir bool) error {
 
 var message = bytes.Repeat([]byte("a line\r\n"), 300)
 
-// TestPowerFSBites: each way of being careless is caught, in the modes in which it must be; being careful is not.
+// TestPowerFSBites checks that each careless way is caught in the modes that should catch it, and
+// that the careful way is not.
 func TestPowerFSBites(t *testing.T) {
 	inPlace := func(flag int) func(durable.FS) error {
 		return func(fsys durable.FS) error {
@@ -346,7 +349,7 @@ func removeFirst(fsys durable.FS) error {
 	return errors.Join(fsys.Remove("box/m"), fsys.SyncDir("box"), careful(fsys, os.O_EXCL, true, true))
 }
 
-// caughtIn says in which modes the message, old or new, is damaged at some cut.
+// caughtIn returns the modes in which the message, old or new, is damaged after some cut.
 func caughtIn(t *testing.T, put func(durable.FS) error) map[mailtest.PowerMode]bool {
 	t.Helper()
 	caught := make(map[mailtest.PowerMode]bool)
@@ -422,8 +425,8 @@ func TestFailedSyncLosesContent(t *testing.T) {
 	}
 }
 
-// TestTornWrite: a synced write into a preallocated file that is cut off leaves whole sectors, old or new, and nothing
-// outside its range changes.
+// TestTornWrite checks that an interrupted synced write into a preallocated file leaves whole
+// sectors, old or new, and changes no octet outside its range.
 func TestTornWrite(t *testing.T) {
 	disk := mailtest.NewPowerFS()
 	must(t, durable.WriteFile(disk, "log", bytes.Repeat([]byte("-"), 10_000), 0o600))
@@ -463,7 +466,7 @@ func TestTornWrite(t *testing.T) {
 	}
 }
 
-// TestRenameKeepsAName: whatever survives of moves between directories, the file is somewhere, whole.
+// TestRenameKeepsAName checks that a file moved between directories survives somewhere, whole.
 func TestRenameKeepsAName(t *testing.T) {
 	disk := mailtest.NewPowerFS()
 	for _, dir := range []string{"a", "b", "c"} {
@@ -484,7 +487,7 @@ func TestRenameKeepsAName(t *testing.T) {
 	})
 }
 
-// TestPowerFSManyAtOnce: nothing that was acknowledged before the cut is missing.
+// TestPowerFSManyAtOnce checks that everything acknowledged before the cut is there.
 func TestPowerFSManyAtOnce(t *testing.T) {
 	for seed := range uint64(30) {
 		fsys := mailtest.NewPowerFS()

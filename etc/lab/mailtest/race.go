@@ -2,5 +2,5 @@
 
 package mailtest
 
-// raceDetector says that the race detector is at work, which costs most of the time.
+// raceDetector means that the test runs with the race detector, which takes most of the time.
 const raceDetector = true

@@ -1,15 +1,15 @@
-// Command guest is the first and only process of the virtual machine in which package crash cuts the power. It reads
-// what to do from the kernel's command line: CRASH=write delivers until the power goes, CRASH=check says what the store
-// holds.
+// Command guest is the first and only process of the virtual machine in which package crash cuts
+// the power. The kernel's command line selects its work: CRASH=write delivers until the power is
+// cut, CRASH=check reports what the store holds.
 //
-// It speaks lines on the second serial port:
+// It writes lines to the second serial port:
 //
 //	ready                   the disk is mounted
 //	A <id> <box>,<box>…     acknowledged, in these mailboxes
 //	T <id> <box>            about to be deleted
 //	D <id> <box>            deleted
 //	H <id> <box> <verdict>  held: "whole" or "damaged"
-//	done                    nothing follows
+//	done                    no line follows
 //	error <text>            it cannot go on
 package main
 
@@ -38,11 +38,11 @@ const (
 	disk    = "/disk"
 	boxes   = 10
 	writers = 50
-	// deletePause leaves most messages where they are.
+	// deletePause is long enough to leave most messages in place.
 	deletePause = 20 * time.Millisecond
 )
 
-// line is the serial port. Whole lines only: the host takes what the last newline ends.
+// line is the serial port. The host uses only lines that end in a newline.
 var line struct {
 	sync.Mutex
 	port *os.File // nil before it is open
@@ -108,7 +108,7 @@ func useStore() error {
 	if err != nil {
 		return err
 	}
-	// So small and so soon that the log is cut many times before the power is.
+	// Small and frequent, so that the log is emptied many times before the power cut.
 	if err := s.Recover(mailstore.RecoverOptions{LogSize: 1 << 20, SyncDelay: 300 * time.Millisecond}); err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
@@ -124,8 +124,8 @@ func useStore() error {
 	return nil
 }
 
-// loadModules loads what the host packed. A module that needs another one fails before that is there, so it goes
-// round as long as that helps.
+// loadModules loads the packed modules. A module fails before the modules that it needs, so it
+// repeats while that helps.
 func loadModules() error {
 	files, err := filepath.Glob("/modules/*")
 	if err != nil {
@@ -174,7 +174,7 @@ func mountDisk() error {
 
 func boxDir(i int) string { return fmt.Sprintf("mailbox/office.example/P3_box%d.mbx", i) }
 
-// write delivers and deletes until the power goes.
+// write delivers and deletes until the power is cut.
 func write(s *mailstore.Store) error {
 	failed := make(chan error)
 	for range writers {
@@ -202,7 +202,7 @@ func deliver(s *mailstore.Store) error {
 	defer in.Abort()
 	size := rand.IntN(1000)
 	if rand.IntN(50) == 0 {
-		size = rand.IntN(20_000) // too much for the log
+		size = rand.IntN(20_000) // too large for the log
 	}
 	text := strings.Repeat(strconv.Itoa(rand.Int())+"\r\n", size/2)
 	if _, err := fmt.Fprintf(in, "%s %s\r\n%s", in.ID(), checksum(text), text); err != nil {
@@ -233,7 +233,7 @@ func deleteSome(s *mailstore.Store, box int) error {
 	all := m.Messages()
 	var chosen []int
 	for range min(5, len(all)) {
-		// New ones above all: those are still in the log.
+		// Mostly new messages, which are still in the log.
 		if i := max(0, len(all)-1-rand.IntN(20)); !slices.Contains(chosen, i) {
 			chosen = append(chosen, i)
 			say("T %s %d", all[i].UID, box)
@@ -248,7 +248,7 @@ func deleteSome(s *mailstore.Store, box int) error {
 	return nil
 }
 
-// report says what is in a mailbox.
+// report reports the content of a mailbox.
 func report(s *mailstore.Store, box int) error {
 	if err := s.Check(boxDir(box)); err != nil {
 		first, _, _ := strings.Cut(err.Error(), "\n")
@@ -269,7 +269,7 @@ func report(s *mailstore.Store, box int) error {
 	return nil
 }
 
-// whole says whether a message tells its own name and the checksum of its text.
+// whole reports whether a message has its own name and the right checksum.
 func whole(m *mailstore.Maildrop, i int) bool {
 	r, err := m.Open(i)
 	if err != nil {

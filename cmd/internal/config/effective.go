@@ -1,0 +1,93 @@
+package config
+
+import (
+	"slices"
+	"strings"
+)
+
+// Setting is one line of "config show".
+type Setting struct {
+	Key    string `json:"key"`
+	Value  string `json:"value"`  // as it would be written in the file
+	Source string `json:"source"` // "default", "file:line" or "env NAME"
+	Secret bool   `json:"secret"` // Value must not be shown; no key is secret so far
+}
+
+// Effective lists every setting in the order of the sample, then the entries of
+// the tables, as route[1].domains, then the groups.
+func (c *Config) Effective() []Setting {
+	var all []Setting
+	for _, k := range c.keys() {
+		source := "default"
+		if o, ok := c.source(k.name); ok {
+			source = o.String()
+		}
+		all = append(all, Setting{Key: k.name, Value: k.show(c), Source: source})
+	}
+	return all
+}
+
+// Origin returns the origin of a key in the form of policy.Setting:
+// "pillarbox.toml:41", "env PILLARBOX_…" or "default".
+func (c *Config) Origin(name string) string {
+	if o, ok := c.source(name); ok {
+		return o.short()
+	}
+	return byDefault
+}
+
+// source returns the origin of the value of a key. A route may have it from
+// [outbound].
+func (c *Config) source(name string) (o origin, ok bool) {
+	if o, ok = c.origin[name]; ok || !strings.HasPrefix(name, "route[") {
+		return o, ok
+	}
+	of := leaf(name)
+	switch of {
+	case "user", "password_file":
+		if c.ownLogin(section(name)) {
+			return o, false
+		}
+	case "connections":
+		of = "connections_per_domain"
+	}
+	o, ok = c.origin["outbound."+of]
+	return o, ok
+}
+
+// Diff lists the keys whose values differ, in the order of the sample. An entry
+// of a table that only one of the two has is named as a whole, as route[3].
+func Diff(old, new *Config) []string {
+	var changed []string
+	for _, k := range slices.Concat(new.keys(), old.keys()) { // old has entries and groups that are gone
+		name := k.name
+		switch before, after := k.exists(old), k.exists(new); {
+		case before != after:
+			name = section(name)
+		case before && k.show(old) == k.show(new):
+			continue
+		}
+		if !slices.Contains(changed, name) {
+			changed = append(changed, name)
+		}
+	}
+	return changed
+}
+
+// RestartKeys returns those of the changed keys whose new value waits for a restart of the server.
+func RestartKeys(changed []string) []string {
+	restart := map[string]bool{}
+	for _, k := range keys() {
+		restart[k.name] = k.restart
+	}
+	return slices.DeleteFunc(slices.Clone(changed), func(name string) bool { return !restart[name] })
+}
+
+// KeepRestartKeys takes the values that wait for a restart from the configuration in force.
+func (c *Config) KeepRestartKeys(inForce *Config) {
+	for _, k := range keys() {
+		if k.restart {
+			k.copy(c, inForce)
+		}
+	}
+}

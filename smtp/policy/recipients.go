@@ -1,0 +1,87 @@
+package policy
+
+import (
+	"cmp"
+
+	"pillarbox/smtp"
+)
+
+// Recipients sets which recipients are permitted in RCPT TO.
+type Recipients struct {
+	Allow, Deny AddressList
+}
+
+// GroupAccept sets who may write to a group.
+type GroupAccept string
+
+const (
+	AcceptAnyone  GroupAccept = ""       // the default
+	AcceptInside  GroupAccept = "inside" // users who have logged in, and devices
+	AcceptMembers GroupAccept = "members"
+)
+
+// recipientLists are Domino's allowed and denied recipients. They do not apply to the postmaster,
+// who must be reachable (RFC 5321 §4.5.1).
+func (r *Rules) recipientLists(d *Decision, f *Facts) bool {
+	l, to := &r.Recipients, f.To.String()
+	refuse := func(remedy string) bool {
+		return d.refuse(smtp.NewReply(554, [3]int{5, 7, 1}, "Message to %s rejected for policy reasons", to), remedy)
+	}
+	if f.toPostmaster() {
+		return true
+	}
+	if line, ok := l.Allow.match(f.To, &l.Deny.index); ok {
+		d.step("recipients.allow", line.Origin, line.Text, matches)
+		return true
+	}
+	if line, ok := l.Deny.Match(f.To); ok {
+		d.step("recipients.deny", line.Origin, line.Text, matches)
+		return refuse(entryRemedy("recipients", line, to))
+	}
+	if l.Allow.Len() > 0 {
+		d.step("recipients.allow", "", to, noMatch)
+		return refuse("add \"" + to + "\" to recipients.allow")
+	}
+	return true
+}
+
+// unknown refuses an address of a hosted domain that leads to no mailbox.
+func (r *Rules) unknown(d *Decision, f *Facts) bool {
+	to := f.To.String()
+	if f.Kind == RecipientLocal {
+		d.step("mailboxes", "", to, "is delivered here")
+		return true
+	}
+	d.step("mailboxes", "", to, "does not exist here")
+	return d.refuse(smtp.NewReply(550, [3]int{5, 1, 1}, "%s: there is no such mailbox here", to), "pillarbox admin mailbox add "+to)
+}
+
+// inbound refuses mail from strangers for a recipient that takes none. The postmaster takes it
+// always.
+func (r *Rules) inbound(d *Decision, f *Facts) bool {
+	if !f.NoOutside || f.isLocalSender() || f.toPostmaster() {
+		return true
+	}
+	to := f.To.String()
+	d.step("outside.receive", cmp.Or(f.InboundRight, r.Outside.Receive.Origin), to, "accepts mail from local senders only")
+	return d.refuse(smtp.NewReply(550, [3]int{5, 7, 1}, "%s takes no mail from outside", to),
+		"pillarbox admin mailbox inbound "+to+" allow; if it is a group, pillarbox admin group inbound "+to+" allow")
+}
+
+// group applies the limits of who may write to a group.
+func (r *Rules) group(d *Decision, f *Facts) bool {
+	to, name := f.To.String(), f.GroupName
+	if name.IsZero() {
+		name = f.To
+	}
+	switch {
+	case f.GroupAccept == AcceptInside && !f.isLocalSender():
+		d.step("group", "domain.json", to, "accepts mail from local senders only")
+	case f.GroupAccept == AcceptMembers && (f.User.IsZero() || !f.GroupMember):
+		d.step("group", "domain.json", to, "accepts mail from its members only")
+	default:
+		return true
+	}
+	return d.refuse(smtp.NewReply(550, [3]int{5, 7, 2}, "You may not write to the group %s", to),
+		"pillarbox admin group accept "+name.String()+" anyone")
+}
