@@ -18,13 +18,13 @@ import (
 	"time"
 )
 
-// bare is what the server is measured against: a loop that answers the commands
-// of the benchmarks for one mailbox, without any check, limit, log or lock.
+// bare is the reference for the benchmarks: a loop that answers their commands for one mailbox,
+// without any check, limit, log or lock.
 type bare struct {
 	dir string
 
 	mu   sync.Mutex
-	at   time.Time // when the directory was changed
+	at   time.Time // when the directory last changed
 	view []bareMessage
 }
 
@@ -61,7 +61,7 @@ func listenBare(t testing.TB, dir string, implicitTLS bool) string {
 	return l.Addr().String()
 }
 
-// list reads the names when the directory has changed.
+// list reads the names if the directory has changed.
 func (s *bare) list() ([]bareMessage, error) {
 	fi, err := os.Stat(s.dir)
 	if err != nil {

@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// BenchmarkPOP3 holds the server against a bare loop that does no more than the
-// job (bare_test.go), with the same client, over loopback. LARGE=1 in the
-// environment has 100,000 messages deleted, and not only 10,000.
+// BenchmarkPOP3 compares the server with a loop that does only the bare job (bare_test.go), with
+// the same client, over loopback. With LARGE=1 in the environment it deletes 100,000 messages
+// instead of 10,000.
 func BenchmarkPOP3(b *testing.B) {
 	for _, n := range []int{1_000, 10_000, 100_000} {
 		benchmarkMaildrop(b, n)
@@ -45,7 +45,7 @@ func BenchmarkPOP3(b *testing.B) {
 	benchmarkIdle(b, "tls", true)
 }
 
-// rival is a server to be measured.
+// rival is a server to measure.
 type rival struct{ name, address string }
 
 // rivals serve anna's mailbox.
@@ -66,8 +66,8 @@ func fill(o *office, n, size int) {
 	}
 }
 
-// benchmarkMaildrop is what a mail program that polls does: connect, log in,
-// STAT, and the two listings.
+// benchmarkMaildrop does what a polling mail program does: connect, log in, STAT, and the two
+// listings.
 func benchmarkMaildrop(b *testing.B, n int) {
 	const size = 64
 	o := newOffice(b)
@@ -88,12 +88,12 @@ func benchmarkMaildrop(b *testing.B, n int) {
 			}
 		}
 		b.Run(fmt.Sprintf("stat/first/messages=%d/%s", n, r.name), func(b *testing.B) {
-			// A change of the directory makes each time the first.
+			// A change of the directory makes the server read it again each time.
 			poll(b, func() { o.must(os.Chtimes(dir, time.Now(), time.Now())) })
 		})
 		time.Sleep(4 * time.Second) // until the directory counts as settled
 		b.Run(fmt.Sprintf("stat/warm/messages=%d/%s", n, r.name), func(b *testing.B) {
-			logIn(b, r.address, "anna", false).conn.Close() // the one that is not warm
+			logIn(b, r.address, "anna", false).conn.Close() // fills the cache
 			poll(b, func() {})
 		})
 		for _, verb := range []string{"LIST", "UIDL"} {
@@ -110,7 +110,7 @@ func benchmarkMaildrop(b *testing.B, n int) {
 	}
 }
 
-// benchmarkRetr fetches 1,000 messages of 4 KB, each after the one before.
+// benchmarkRetr fetches 1,000 messages of 4 KB, one by one.
 func benchmarkRetr(b *testing.B) {
 	const n, size = 1000, 4096
 	o := newOffice(b)
@@ -162,8 +162,8 @@ func benchmarkDele(b *testing.B, n int) {
 	}
 }
 
-// benchmarkLogins has 50 users log in and out over and over. An op is one of
-// them; the CPU is that of server and clients together.
+// benchmarkLogins makes 50 users log in and out repeatedly. An op is one login; the CPU time is
+// that of server and clients together.
 func benchmarkLogins(b *testing.B) {
 	const conns = 50
 	o := newOffice(b)
@@ -173,7 +173,7 @@ func benchmarkLogins(b *testing.B) {
 	o.addMailbox("anna", "secret", false)
 	for _, r := range rivals(o, false) {
 		b.Run(fmt.Sprintf("logins/conns=%d/%s", conns, r.name), func(b *testing.B) {
-			for i := range conns { // the first time takes the hash of a password
+			for i := range conns { // the first login hashes the password
 				logIn(b, r.address, fmt.Sprintf("user%d", i), false).conn.Close()
 			}
 			work := make(chan struct{})
@@ -220,8 +220,8 @@ func benchmarkLarge(b *testing.B, name, line string, implicitTLS bool) {
 	}
 }
 
-// benchmarkIdle reports what a logged-in client that waits costs in heap and
-// stacks; the client's own end is in it.
+// benchmarkIdle reports the heap and stacks of an idle logged-in client, including the client's own
+// end.
 func benchmarkIdle(b *testing.B, name string, implicitTLS bool) {
 	const conns = 1000
 	o := newOffice(b)
@@ -247,7 +247,7 @@ func benchmarkIdle(b *testing.B, name string, implicitTLS bool) {
 	}
 }
 
-// client is a client that costs little: it looks only at the ends of replies.
+// client is a cheap client: it looks only at the ends of replies.
 type client struct {
 	b    *testing.B
 	conn net.Conn
@@ -265,7 +265,7 @@ func logIn(b *testing.B, address, user string, implicitTLS bool) *client {
 	c := &client{b: b, conn: conn, buf: make([]byte, 64<<10)}
 	c.ask("")
 	c.ask("USER " + user)
-	for { // the session before may not have ended yet
+	for { // the previous session may not have ended yet
 		c.send("PASS secret")
 		if reply := c.read("\r\n"); reply[0] == '+' {
 			return c
@@ -281,7 +281,7 @@ func (c *client) send(command string) {
 	}
 }
 
-// read returns what comes last, up to the given end.
+// read returns the next text up to the given end.
 func (c *client) read(end string) []byte {
 	have := 0
 	for {
@@ -292,13 +292,13 @@ func (c *client) read(end string) []byte {
 		if have += n; bytes.HasSuffix(c.buf[:have], []byte(end)) {
 			return c.buf[:have]
 		}
-		if have > len(c.buf)/2 { // keep what may be the beginning of the end
+		if have > len(c.buf)/2 { // keep a possible beginning of the end
 			have = copy(c.buf, c.buf[have-len(end):have])
 		}
 	}
 }
 
-// ask sends a command, or waits for the greeting, and returns a reply of one line.
+// ask sends a command, or waits for the greeting, and returns a one-line reply.
 func (c *client) ask(command string) string {
 	if command != "" {
 		c.send(command)
@@ -310,7 +310,7 @@ func (c *client) ask(command string) string {
 	return string(reply)
 }
 
-// fetch sends a command and reads a reply of many lines.
+// fetch sends a command and reads a multi-line reply.
 func (c *client) fetch(command string) {
 	c.send(command)
 	c.read("\r\n.\r\n")

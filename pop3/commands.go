@@ -6,15 +6,16 @@ import (
 	"pillarbox/mailstore/auth"
 )
 
-// The states of a session (RFC 1939 §3) in which a command is permitted. There
-// is no UPDATE state to send commands in.
+// The states of a session in which a command is allowed (RFC 1939 §3). The third, UPDATE, takes
+// no commands.
 const (
 	authorization = 1 << iota
 	transaction
 )
 
+// A command is one row of the command table.
 type command struct {
-	states int
+	states int // in which it is allowed, or-ed
 	run    func(c *session, arg string)
 }
 
@@ -24,10 +25,10 @@ var commands = map[string]command{
 	"QUIT": {authorization | transaction, (*session).quit},
 
 	"APOP": {authorization, (*session).apop},
-	"AUTH": {authorization, (*session).authenticate},
+	"AUTH": {authorization, (*session).auth},
 	"PASS": {authorization, (*session).pass},
 	"STLS": {authorization, (*session).stls},
-	"USER": {authorization, (*session).userName},
+	"USER": {authorization, (*session).user},
 	"UTF8": {authorization, (*session).utf8},
 
 	"DELE": {transaction, (*session).dele},
@@ -39,19 +40,19 @@ var commands = map[string]command{
 	"UIDL": {transaction, (*session).uidl},
 }
 
-// execute answers one command line.
+// execute checks one command line and runs its command.
 func (c *session) execute(line string) {
 	verb, arg := parse(line)
 	cmd, known := commands[verb]
 	switch {
 	case len(line) > maxCommand && verb != "AUTH":
-		c.senseless("line too long")
+		c.protocolError("line too long")
 	case !known:
-		c.senseless("unknown command")
+		c.protocolError("unknown command")
 	case cmd.states&c.state() == 0 && c.drop == nil:
-		c.senseless("log in first")
+		c.protocolError("log in first")
 	case cmd.states&c.state() == 0:
-		c.senseless("you are logged in already")
+		c.protocolError("you are logged in already")
 	default:
 		cmd.run(c, arg)
 	}
@@ -64,8 +65,9 @@ func (c *session) state() int {
 	return transaction
 }
 
-// parse splits a command line. The argument of PASS is all that follows one
-// space, for passwords have spaces too; elsewhere spaces around do not count.
+// parse splits a command line into the command, in upper case, and its argument. Passwords may
+// contain spaces, so the argument of PASS is everything after one space. Other arguments lose the
+// spaces around them.
 func parse(line string) (verb, arg string) {
 	verb, arg, _ = strings.Cut(line, " ")
 	verb = strings.ToUpper(verb)
@@ -75,9 +77,9 @@ func parse(line string) (verb, arg string) {
 	return verb, arg
 }
 
-// capa lists the capabilities (RFC 2449 §5): those of both states, in both.
+// capa is CAPA (RFC 2449 §5). In each state it lists the capabilities of both.
 func (c *session) capa(string) {
-	c.asked = true
+	c.sentCAPA = true
 	c.ok("what this server can do")
 	c.line("TOP")
 	c.line("UIDL")
@@ -89,30 +91,33 @@ func (c *session) capa(string) {
 	if c.offered(auth.PLAIN) {
 		c.line("USER")
 	}
-	if offers := c.server.auth.Offers(c.client()); c.mayLogIn() && len(offers) > 0 {
+	if offers := c.server.auth.Offers(c.client()); c.loginAllowed() && len(offers) > 0 {
 		c.line("SASL ", strings.Join(offers, " "))
 	}
-	if c.mayStartTLS() {
+	if c.offersTLS() {
 		c.line("STLS")
 	}
 	c.line("IMPLEMENTATION Pillarbox")
 	c.line(".")
 }
 
+// noop is NOOP (RFC 1939 §5).
 func (c *session) noop(string) { c.ok("nothing done") }
 
-// quit removes what is marked, when there is a maildrop, and unlocks it before
-// the reply: a client that comes back at once must not find itself in its way.
+// quit is QUIT (RFC 1939 §4 to §6). In the TRANSACTION state it removes the marked messages. It
+// unlocks the maildrop before it replies, so that a client that reconnects at once does not find it
+// in use.
 func (c *session) quit(string) {
-	c.over = "quit"
+	c.endReason = "quit"
 	if c.drop == nil {
 		c.ok("good-bye")
 		return
 	}
 	err := c.update()
-	c.release()
+	c.closeMaildrop()
 	if err != nil {
-		c.server.log.Error("pop3: deleted messages not removed", "user", c.principal.Address.String(), "error", err)
+		c.server.log.Error("pop3: deleted messages not removed",
+			"user", c.principal.Address.String(), "error", err)
 		c.err("[SYS/TEMP] some deleted messages not removed")
 		return
 	}

@@ -8,14 +8,13 @@ import (
 	"pillarbox/mailstore"
 )
 
-// The functions below write a message as a multi-line reply has it (RFC 1939
-// §3), without the final dot: lines that begin with a dot get another, and the
-// last line ends in CRLF. Lines may be of any length.
+// The functions below write a message as a multi-line reply (RFC 1939 §3), without the final dot:
+// a line that begins with a dot gets a second one, and the last line ends with CRLF. Lines may
+// have any length.
 
 const crlf = "\r\n"
 
-// writeAsIs is for a message of which it is known that no line begins with a
-// dot. All but its end is copied without a look at it.
+// writeAsIs writes a message that has no line beginning with a dot. It looks only at the end.
 func writeAsIs(w *bufio.Writer, message *mailstore.Content, size int64) error {
 	if size == 0 {
 		return nil
@@ -35,7 +34,8 @@ func writeAsIs(w *bufio.Writer, message *mailstore.Content, size int64) error {
 	return endLine(w, end)
 }
 
-// writeStuffed looks for line ends with a dot behind them only, not at each line.
+// writeStuffed writes a message and doubles the dots. It searches for line ends followed by a dot
+// instead of splitting lines.
 func writeStuffed(w *bufio.Writer, r *bufio.Reader) error {
 	end := [len(crlf)]byte{'\r', '\n'} // the last octets read
 	for {
@@ -64,12 +64,12 @@ func writeStuffed(w *bufio.Writer, r *bufio.Reader) error {
 	}
 }
 
-// writeTop stops after the header, the empty line and bodyLines lines (§7).
+// writeTop writes the header, the empty line and bodyLines lines of the body (RFC 1939 §7, TOP).
 func writeTop(w *bufio.Writer, r *bufio.Reader, bodyLines int) error {
 	end := [len(crlf)]byte{'\r', '\n'} // the last octets read
 	for inBody := false; !inBody || bodyLines > 0; {
 		atStart := end[1] == '\n'
-		part, err := r.ReadSlice('\n') // a line, or what of it the buffer holds
+		part, err := r.ReadSlice('\n') // a line, or as much of it as the buffer holds
 		if atStart && len(part) > 0 && part[0] == '.' {
 			w.WriteByte('.')
 		}
@@ -92,7 +92,7 @@ func writeTop(w *bufio.Writer, r *bufio.Reader, bodyLines int) error {
 	return endLine(w, end)
 }
 
-// lastTwo returns the last octets of what ended with end and went on with part.
+// lastTwo returns the last two octets of a text that ended with end and continued with part.
 func lastTwo(end [len(crlf)]byte, part []byte) [len(crlf)]byte {
 	for _, b := range part[max(0, len(part)-len(end)):] {
 		end = [len(crlf)]byte{end[1], b}
@@ -100,7 +100,7 @@ func lastTwo(end [len(crlf)]byte, part []byte) [len(crlf)]byte {
 	return end
 }
 
-// endLine ends the last line as the others end.
+// endLine completes the last line with CRLF, unless it has one.
 func endLine(w *bufio.Writer, end [len(crlf)]byte) error {
 	if string(end[:]) == crlf {
 		return nil

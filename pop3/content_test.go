@@ -72,8 +72,8 @@ func TestWriteContentErrors(t *testing.T) {
 	}
 }
 
-// A client gets the message that was stored, and the end of the reply is where
-// it is, also for a client that takes a bare LF for the end of a line.
+// A client gets the message as stored. It finds the end of the reply at the right place even if it
+// takes a bare LF as the end of a line.
 func FuzzWriteContent(f *testing.F) {
 	f.Add("a: b\r\n\r\n.c\r\n.\r\n", 1)
 	f.Add("..\r\n\n.\n", -1)
@@ -93,7 +93,7 @@ func FuzzWriteContent(f *testing.F) {
 		if text != "" && !strings.HasSuffix(text, "\r\n") {
 			want += "\r\n"
 		}
-		// The beginning of a message may have got its CRLF in the middle of a line.
+		// The top of a message may have got its CRLF in the middle of a line.
 		if lines < 0 && got != want || !strings.HasPrefix(want, got) && !strings.HasPrefix(want, strings.TrimSuffix(got, "\r\n")) {
 			t.Errorf("the client got %q, not %q", got, want)
 		}

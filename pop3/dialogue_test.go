@@ -9,16 +9,16 @@ import (
 	"pillarbox/etc/lab/mailtest"
 )
 
-// TestDialogues runs testdata/*.dialog against a real server with a real store.
-// Options of a dialogue:
+// TestDialogues runs testdata/*.dialog against a real server with a real store. Options of a
+// dialogue:
 //
 //	%mailbox USER PASSWORD   a mailbox
-//	%locked USER PASSWORD    a locked one
+//	%locked USER PASSWORD    a locked mailbox
 //	%message USER "TEXT"     a message for it, a Go string
-//	%left USER N             how many messages are there in the end
-//	%logged TEXT             stands in the log in the end
+//	%left USER N             the number of messages at the end
+//	%logged TEXT             appears in the log at the end
 //	%listener pop3s          implicit TLS
-//	%plaintext no            no logging in without TLS
+//	%plaintext no            no login without TLS
 //	%tls no                  no certificate
 //	%maxerrors N, %greeting TEXT
 func TestDialogues(t *testing.T) {
@@ -38,7 +38,7 @@ func TestDialogues(t *testing.T) {
 			o.must(err)
 			o.deliver(user, text)
 		}
-		t.Cleanup(func() { o.checkEnd(d) }) // after the server has ended, for what is registered last runs first
+		t.Cleanup(func() { o.checkEnd(d) }) // runs after the server's own cleanup, the last first
 		address := o.listen(o.newServer(func(c *Config) { configure(t, c, d) }), d.Option("listener", "") == "pop3s")
 		return mailtest.Peer{
 			Dial: func() (net.Conn, error) { return net.Dial("tcp", address) },

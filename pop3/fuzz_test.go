@@ -18,7 +18,7 @@ import (
 	"pillarbox/mailstore/auth"
 )
 
-// script is a connection whose client says all it has to say at once and hangs up.
+// script is a connection whose client sends everything at once and disconnects.
 type script struct {
 	io.Reader
 	bytes.Buffer
@@ -32,9 +32,9 @@ func (*script) SetDeadline(time.Time) error        { return nil }
 func (*script) SetReadDeadline(time.Time) error    { return nil }
 func (*script) SetWriteDeadline(t time.Time) error { return nil }
 
-// Whatever a client says: the server does not panic, every line of its answer
-// has the form of RFC 1939, and the mailbox loses exactly the messages that
-// were marked when a QUIT was confirmed.
+// FuzzSession checks for any input that the server does not panic, that every line of its replies
+// has the form of RFC 1939, and that the mailbox loses exactly the messages that were marked when
+// QUIT was confirmed.
 func FuzzSession(f *testing.F) {
 	const login = "USER anna\r\nPASS secret\r\n"
 	for _, seed := range []string{
@@ -55,7 +55,7 @@ func FuzzSession(f *testing.F) {
 	o.addMailbox("anna", "secret", false)
 	anna := auth.Principal{Dir: o.mailbox("anna").Dir}
 	box := filepath.Join(o.path, anna.Dir)
-	var ids []string // by message number, less one
+	var ids []string // by message number minus one
 	for _, text := range []string{"Subject: one\r\n\r\n.dot\r\n..\r\n", "Subject: two\r\n\r\nx", "+OK message 1 deleted\r\n\r\n+OK good-bye\r\n"} {
 		ids = append(ids, o.deliver("anna", text))
 	}
@@ -99,8 +99,8 @@ var (
 	deletedForm   = regexp.MustCompile(`^\+OK message (\d+) deleted\r\n$`)
 )
 
-// confirmed reads all that a server said, checks its form, and returns the
-// numbers of the messages that the client may take for deleted.
+// confirmed reads all replies of a server, checks their form, and returns the numbers of the
+// messages that the client may assume to be deleted.
 func confirmed(t *testing.T, replies string) map[int]bool {
 	marked := make(map[int]bool)
 	multiLine := false

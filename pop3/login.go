@@ -11,19 +11,19 @@ import (
 	"pillarbox/tls/strength"
 )
 
-// client is who wants to log in, as far as the connection tells.
+// client describes the client to the authenticator.
 func (c *session) client() auth.Client { return auth.Client{Remote: c.remote, TLS: c.tls} }
 
-// offered says whether a mechanism may be used on this connection. USER and PASS
-// are PLAIN.
+// offered reports whether a mechanism may be used on this connection. USER and PASS count as PLAIN.
 func (c *session) offered(mechanism string) bool {
-	return c.mayLogIn() && c.server.auth.Offered(c.client(), mechanism)
+	return c.loginAllowed() && c.server.auth.Offered(c.client(), mechanism)
 }
 
-// mayLogIn says whether a password may cross this connection.
-func (c *session) mayLogIn() bool {
-	if c.secure {
-		return !c.tooWeak()
+// loginAllowed reports whether a login may cross this connection: over TLS unless the cipher is too
+// weak, or without TLS from a plain-text network.
+func (c *session) loginAllowed() bool {
+	if c.tls != nil {
+		return !c.weakCipher()
 	}
 	for _, network := range c.config.PlaintextNetworks {
 		if network.Contains(c.remote) {
@@ -33,91 +33,91 @@ func (c *session) mayLogIn() bool {
 	return false
 }
 
-// tooWeak says whether TLS is on with a weaker cipher than the service demands.
-func (c *session) tooWeak() bool {
-	strong := c.config.Strong
+// weakCipher reports whether TLS is on with a weaker cipher than the configuration requires.
+func (c *session) weakCipher() bool {
+	required := c.config.Require128Bit
 	if c.implicit {
-		strong = c.config.StrongImplicit
+		required = c.config.Require128BitImplicit
 	}
-	return strong && c.tls != nil && strength.WeakCipher(c.tls.CipherSuite)
+	return required && c.tls != nil && strength.WeakCipher(c.tls.CipherSuite)
 }
 
-func (c *session) mayStartTLS() bool { return !c.secure && c.config.TLS != nil }
+func (c *session) offersTLS() bool { return c.tls == nil && c.config.TLS != nil }
 
-// refuseLogin is the answer when mayLogIn says no.
-func (c *session) refuseLogin() {
-	if c.tooWeak() {
-		c.senseless("[AUTH] logging in here needs encryption with at least 128 bits; this mail program is too old for it")
-		return
+// refuseConnection answers a login when loginAllowed is false.
+func (c *session) refuseConnection() {
+	switch {
+	case c.weakCipher():
+		c.protocolError("[AUTH] logging in here needs encryption with at least 128 bits; " +
+			"this mail program is too old for it")
+	case c.offersTLS():
+		c.protocolError("[AUTH] logging in from this address needs encryption; " +
+			"turn on SSL or TLS in the mail program")
+	default:
+		c.protocolError("[AUTH] logging in is not allowed from this address")
 	}
-	if c.mayStartTLS() {
-		c.senseless("[AUTH] logging in from this address needs encryption; turn on SSL or TLS in the mail program")
-		return
-	}
-	c.senseless("[AUTH] logging in is not allowed from this address")
 }
 
-// refuseMechanism notes and answers a way of logging in that is not offered.
+// refuseMechanism logs and answers a login with a mechanism that is not offered.
 func (c *session) refuseMechanism(name string) {
 	c.server.auth.LogRefusal(c.client(), name)
-	c.answerRefusal()
+	c.mechanismNotOffered()
 }
 
-// answerRefusal has no response code: [AUTH] would make programs ask for the
-// password anew.
-func (c *session) answerRefusal() {
+// mechanismNotOffered replies without a response code: after [AUTH] mail programs would ask the
+// user for the password again.
+func (c *session) mechanismNotOffered() {
 	if c.offered(auth.NTLM) && !c.offered(auth.PLAIN) {
-		c.senseless("only Secure Password Authentication (SPA) is accepted here; turn it on in the mail program")
+		c.protocolError("only Secure Password Authentication (SPA) is accepted here; " +
+			"turn it on in the mail program")
 		return
 	}
-	c.senseless("this way to log in is not offered here")
+	c.protocolError("this way to log in is not offered here")
 }
 
-func (c *session) userName(arg string) {
+// user is USER (RFC 1939 §7). It accepts every name, so that it does not reveal which exist.
+func (c *session) user(arg string) {
 	switch {
-	case !c.mayLogIn():
-		c.refuseLogin()
+	case !c.loginAllowed():
+		c.refuseConnection()
 	case !c.offered(auth.PLAIN):
 		c.refuseMechanism(auth.PLAIN)
 	case arg == "":
-		c.senseless("USER needs a name")
+		c.protocolError("USER needs a name")
 	default:
-		c.user = arg
+		c.username = arg
 		c.ok("send the password")
 	}
 }
 
+// pass is PASS (RFC 1939 §7). It uses up the name of USER, whether it succeeds or not.
 func (c *session) pass(password string) {
-	user := c.user
-	c.user = ""
+	user := c.username
+	c.username = ""
 	if user == "" {
-		c.senseless("USER first")
+		c.protocolError("USER first")
 		return
 	}
-	c.enter(auth.PLAIN, c.check(user, password))
-}
-
-// check verifies a password and keeps the principal.
-func (c *session) check(user, password string) (err error) {
+	var err error
 	c.principal, err = c.server.auth.Password(c.server.ctx, c.remote, user, password)
-	return err
+	c.finishLogin(auth.PLAIN, err)
 }
 
-// apop is APOP (RFC 1939 §7): the name, and the MD5 of the greeting's time stamp
-// and the password.
+// apop is APOP (RFC 1939 §7). Its arguments are the name, and the MD5 of the greeting's time
+// stamp followed by the password.
 func (c *session) apop(arg string) {
 	user, digest, ok := cutLast(arg, " ")
 	switch {
-	case !c.mayLogIn():
-		c.refuseLogin()
+	case !c.loginAllowed():
+		c.refuseConnection()
 	case c.stamp == "" || !c.offered(auth.APOP):
 		c.refuseMechanism(auth.APOP)
 	case !ok:
-		c.senseless("APOP needs a name and a digest")
+		c.protocolError("APOP needs a name and a digest")
 	default:
 		var err error
 		c.principal, err = c.server.auth.APOP(c.server.ctx, c.client(), c.stamp, user, digest)
-		c.enter(auth.APOP, err)
+		c.finishLogin(auth.APOP, err)
 	}
 }
 
@@ -128,45 +128,47 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s, "", false
 }
 
-// enter opens the maildrop of the principal after a check by a mechanism that gave err.
-func (c *session) enter(mechanism string, err error) {
+// finishLogin opens the principal's maildrop and replies. err is the result of the mechanism.
+func (c *session) finishLogin(mechanism string, err error) {
 	if err == nil {
-		err = c.open()
+		err = c.openMaildrop()
 	}
 	if err != nil {
-		c.refuse(mechanism, err)
+		c.refuseLogin(mechanism, err)
 		return
 	}
 	n, octets := c.count()
 	c.okf("%s has %d messages (%d octets)", c.principal.Address, n, octets)
 }
 
-func (c *session) open() error {
+func (c *session) openMaildrop() error {
 	drop, err := c.server.drops.OpenMaildrop(c.principal.Dir)
 	if err != nil {
-		c.server.log.Warn("pop3: maildrop not opened", "user", c.principal.Address.String(), "remote", c.remote, "error", err)
+		c.server.log.Warn("pop3: maildrop not opened",
+			"user", c.principal.Address.String(), "remote", c.remote, "error", err)
 		c.principal = auth.Principal{}
 		return err
 	}
 	c.drop, c.progress = drop, time.Now()
 	if logged, ok := c.raw.(interface{ LoggedIn() }); ok {
-		logged.LoggedIn() // it has room of its own among all connections
+		logged.LoggedIn() // logged-in connections have a limit of their own
 	}
 	return nil
 }
 
-// refuse answers a login that failed with err. The texts follow RFC 2449 §8 and
-// RFC 3206; an unknown user is a wrong password, and so is a mailbox that has not
-// stored what the mechanism needs: the same words say so of all.
-func (c *session) refuse(mechanism string, err error) {
+// refuseLogin answers a login that failed with err. The response codes follow RFC 2449 §8 and RFC
+// 3206. A wrong password, an unknown user and a mailbox without the secret that the mechanism needs
+// get the same reply, so that a client cannot tell them apart.
+func (c *session) refuseLogin(mechanism string, err error) {
 	switch {
 	case errors.Is(err, auth.ErrInvalid) && len(auth.Needs(mechanism)) > 0 && c.offered(auth.PLAIN):
-		c.senseless("[AUTH] user name or password is wrong, or this mailbox is not set up for " + mechanism +
+		c.protocolError("[AUTH] user name or password is wrong, " +
+			"or this mailbox is not set up for " + mechanism +
 			"; choose normal password in the mail program")
 	case errors.Is(err, auth.ErrInvalid):
-		c.senseless("[AUTH] user name or password is wrong")
+		c.protocolError("[AUTH] user name or password is wrong")
 	case errors.Is(err, auth.ErrMalformed):
-		c.senseless("malformed response")
+		c.protocolError("malformed response")
 	case errors.Is(err, auth.ErrExpired):
 		c.err("[AUTH] the password has expired; ask the administrator for another one")
 	case errors.Is(err, auth.ErrLocked):
@@ -178,28 +180,28 @@ func (c *session) refuse(mechanism string, err error) {
 	}
 }
 
-// authenticate is AUTH (RFC 5034). Without an argument it lists the mechanisms,
-// as clients from before CAPA expect.
-func (c *session) authenticate(arg string) {
+// auth is AUTH (RFC 5034). Without an argument it lists the mechanisms, as clients older than CAPA
+// expect.
+func (c *session) auth(arg string) {
 	name, initial, _ := strings.Cut(arg, " ")
 	name = strings.ToUpper(name)
 	switch {
 	case name == "":
 		c.listMechanisms()
 		return
-	case !c.mayLogIn():
-		c.refuseLogin()
+	case !c.loginAllowed():
+		c.refuseConnection()
 		return
 	}
 	exchange, err := c.server.auth.Begin(c.server.ctx, c.client(), name)
 	if err != nil {
-		c.answerRefusal()
+		c.mechanismNotOffered()
 		return
 	}
-	// The programs of Windows know nothing of CAPA, and are answered as the server
-	// that they know did it ([MS-POP3] §2.2.1): a +OK stands for the empty challenge.
+	// Windows mail programs do not send CAPA. They expect the reply of Microsoft's server
+	// ([MS-POP3] §2.2.1): +OK instead of the empty challenge.
 	begin := "+ "
-	if name == auth.NTLM && !c.asked {
+	if name == auth.NTLM && !c.sentCAPA {
 		begin = "+OK"
 	}
 	c.exchange(name, exchange, begin, initial)
@@ -207,7 +209,7 @@ func (c *session) authenticate(arg string) {
 
 func (c *session) listMechanisms() {
 	c.ok("mechanisms:")
-	if c.mayLogIn() {
+	if c.loginAllowed() {
 		for _, name := range c.server.auth.Offers(c.client()) {
 			c.line(name)
 		}
@@ -215,8 +217,9 @@ func (c *session) listMechanisms() {
 	c.line(".")
 }
 
-// exchange leads a SASL exchange to its end. An initial response of "" is none. begin asks for the first response where it is none, and
-// the mechanism has nothing to say before it.
+// exchange runs a SASL exchange to its end. initial is the initial response in base64; "" means
+// none. begin is the line that asks for the first response if the client sent none and the
+// mechanism has no challenge to send before it.
 func (c *session) exchange(mechanism string, server *auth.Exchange, begin, initial string) {
 	var response []byte
 	var err error
@@ -228,7 +231,7 @@ func (c *session) exchange(mechanism string, server *auth.Exchange, begin, initi
 		var done bool
 		if challenge, done, err = server.Next(response); done || err != nil {
 			c.principal = server.Principal
-			c.enter(mechanism, err)
+			c.finishLogin(mechanism, err)
 			return
 		}
 		if response == nil && len(challenge) == 0 {
@@ -241,24 +244,24 @@ func (c *session) exchange(mechanism string, server *auth.Exchange, begin, initi
 			break
 		}
 		if line == "*" {
-			c.senseless("authentication cancelled")
+			c.protocolError("authentication cancelled")
 			return
 		}
 		response, err = decodeResponse(line)
 	}
 	switch {
 	case errors.Is(err, auth.ErrMalformed):
-		c.refuse(mechanism, err)
+		c.refuseLogin(mechanism, err)
 	case errors.Is(err, errLongLine):
-		c.senseless("line too long")
+		c.protocolError("line too long")
 	default:
-		c.over = cause(err)
+		c.endReason = endReason(err)
 	}
 }
 
-// decodeResponse never returns nil without an error: nil means no response. An
-// empty one may be written as an empty initial one is (RFC 5034 §4): some clients
-// do so.
+// decodeResponse never returns nil without an error, since nil means no response. It accepts "=",
+// the form of an empty initial response, in place of any response (RFC 5034 §4), because some
+// clients send it.
 func decodeResponse(text string) ([]byte, error) {
 	if text == "=" {
 		return []byte{}, nil
@@ -270,19 +273,19 @@ func decodeResponse(text string) ([]byte, error) {
 	return response, nil
 }
 
-// stls starts TLS (RFC 2595 §4).
+// stls is STLS (RFC 2595 §4).
 func (c *session) stls(string) {
-	if !c.mayStartTLS() {
-		c.senseless("TLS is not available, or on already")
+	if !c.offersTLS() {
+		c.protocolError("TLS is not available, or on already")
 		return
 	}
 	c.ok("begin TLS now")
 	if err := c.out.flush(); err != nil {
-		c.over = cause(err)
+		c.endReason = endReason(err)
 		return
 	}
 	c.startTLS()
 }
 
-// utf8 (RFC 6856 §2) changes nothing: messages are sent as they are in any case.
+// utf8 is UTF8 (RFC 6856 §2). It changes nothing: messages are always sent as they are stored.
 func (c *session) utf8(string) { c.ok("UTF-8 it is") }

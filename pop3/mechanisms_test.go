@@ -19,8 +19,7 @@ import (
 	"pillarbox/mailstore/directory"
 )
 
-// newSecretOffice is an office with a mailbox, anna, that can be logged in to in
-// every way.
+// newSecretOffice is an office whose mailbox, anna, stores the secrets of every mechanism.
 func newSecretOffice(t *testing.T, settings auth.Settings) *office {
 	o := newOffice(t)
 	keeper := auth.NewSecretStore(auth.NewSecretKey(filepath.Join(o.path, "secrets.key")), auth.Rules{Store: directory.SecretKinds()})
@@ -37,7 +36,7 @@ func newSecretOffice(t *testing.T, settings auth.Settings) *office {
 	return o
 }
 
-// line is one client's connection, a line at a time.
+// line is the connection of one client, which reads and writes lines.
 type line struct {
 	t    *testing.T
 	conn net.Conn
@@ -70,7 +69,7 @@ func (l *line) say(text string) string {
 	return l.read()
 }
 
-// want sends a line, and wants an answer that begins so.
+// want sends a line and expects a reply with this prefix.
 func (l *line) want(say, answer string) string {
 	l.t.Helper()
 	got := l.say(say)
@@ -82,7 +81,7 @@ func (l *line) want(say, answer string) string {
 
 func encode(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
 
-// finish is NTLM from the client's first message on.
+// finish completes an NTLM exchange from the client's first message on.
 func (l *line) finish(first, password, answer string) {
 	l.t.Helper()
 	c := ntlm.Client{User: "anna", Password: password}
@@ -97,7 +96,7 @@ func (l *line) finish(first, password, answer string) {
 	l.want(encode(response), answer)
 }
 
-// TestNTLM is the form of Windows ([MS-POP3] §4) and that of RFC 5034.
+// TestNTLM covers the form of Windows ([MS-POP3] §4) and that of RFC 5034.
 func TestNTLM(t *testing.T) {
 	o := newSecretOffice(t, auth.Settings{})
 	address := o.listen(o.newServer(nil), false)

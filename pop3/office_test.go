@@ -31,7 +31,7 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// office is a data directory with all that reads it.
+// office is a data directory and the parts that use it.
 type office struct {
 	t     testing.TB
 	path  string
@@ -69,13 +69,13 @@ func (o *office) must(err error) {
 }
 
 func (o *office) logger() *slog.Logger {
-	if _, ok := o.t.(*testing.B); ok { // a log costs, but nobody reads it
+	if _, ok := o.t.(*testing.B); ok { // no log: it would cost time, and no check reads it
 		return slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
 	return slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// newServer makes a server where a client on this machine may log in in plain text.
+// newServer makes a server that allows plain-text login from this machine.
 func (o *office) newServer(change func(*Config)) *Server {
 	config := Config{
 		Hostname:          "mail.office.example",
@@ -140,7 +140,7 @@ func (o *office) deliver(user, text string) string {
 	return id
 }
 
-// files are the paths of a mailbox's messages.
+// files returns the paths of a mailbox's messages.
 func (o *office) files(user string) []string {
 	o.t.Helper()
 	names, err := filepath.Glob(filepath.Join(o.path, o.mailbox(user).Dir, "*.eml"))

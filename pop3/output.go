@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// output is the way to the client. It has a buffer only while there is
-// something to send, so that the many connections that wait cost none. An error
-// stays: a client that once did not take its reply in time gets no other.
+// output sends replies to the client. It holds a buffer only while there is something to send, so
+// that an idle connection needs none. The first error is permanent: a client that did not receive a
+// reply in time gets no other.
 type output struct {
 	conn    net.Conn
-	timeout time.Duration // for each write, of at most bufferSize
+	timeout time.Duration // for each write of at most bufferSize bytes
 	pool    *sync.Pool
 	buf     *bufio.Writer // nil while there is nothing to send
 	sent    int64         // octets
-	err     error         // the first
+	err     error         // the first one
 }
 
-// buffer is where to write replies. Its errors come back at the next flush, at
-// the latest. When a file is copied to it, what does not fit in goes the
-// connection's own way, which for plain TCP is the kernel's.
+// buffer returns the writer for replies. Its errors appear at the next flush at the latest. When a
+// file is copied to it, the part that does not fit the buffer goes directly to the connection; for
+// plain TCP the kernel copies it (sendfile).
 func (o *output) buffer() *bufio.Writer {
 	if o.buf == nil {
 		o.buf = o.pool.Get().(*bufio.Writer)
@@ -36,7 +36,7 @@ func (o *output) buffer() *bufio.Writer {
 	return o.buf
 }
 
-// flush sends what was written and gives the buffer back.
+// flush sends the buffered replies and returns the buffer to the pool.
 func (o *output) flush() error {
 	if o.buf != nil {
 		o.buf.Flush()
@@ -47,7 +47,7 @@ func (o *output) flush() error {
 	return o.err
 }
 
-// Write takes what overflows from the buffer.
+// Write receives the overflow of the buffer.
 func (o *output) Write(p []byte) (int, error) {
 	if o.err != nil {
 		return 0, o.err
@@ -59,22 +59,22 @@ func (o *output) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// directOutput is an output to a connection that can read for itself.
+// directOutput is an output to a connection that implements io.ReaderFrom.
 type directOutput struct {
 	*output
 	from io.ReaderFrom // the connection
 }
 
-// ReadFrom copies in pieces of bufferSize, each with a deadline of its own, as
-// if they were writes. A reader that package net can hand to the kernel, as
-// Content.CopyTo does, it hands on as such.
+// ReadFrom copies pieces of bufferSize, each with its own deadline, like writes. It passes the
+// underlying reader on unwrapped, so that package net can hand a file to the kernel, as
+// Content.CopyTo needs.
 func (o directOutput) ReadFrom(r io.Reader) (copied int64, err error) {
 	whole, ok := r.(*io.LimitedReader)
 	if !ok {
 		whole = &io.LimitedReader{R: r, N: math.MaxInt64}
 	}
 	piece := io.LimitedReader{R: whole.R}
-	for o.err == nil && whole.N > 0 && piece.N == 0 { // or else the last one met the end of the reader
+	for o.err == nil && whole.N > 0 && piece.N == 0 { // a rest in piece means: the reader ended
 		piece.N = min(whole.N, bufferSize)
 		o.conn.SetWriteDeadline(time.Now().Add(o.timeout))
 		n, err := o.from.ReadFrom(&piece)

@@ -7,16 +7,17 @@ import (
 	"pillarbox/mailstore"
 )
 
-// Retention is what a server that deletes mail by itself has to say and to know of a mailbox, by its directory.
-// A nil Retention is a server that does not.
+// Retention answers questions about mail that the server deletes without DELE. Mailboxes are named
+// by their directories.
 type Retention interface {
-	// KeptDays is for how many days a message is kept at least, 0 for ever; of "", before the login.
+	// KeptDays is the number of days for which a message is kept at least; 0 means for ever. dir is
+	// "" before the login.
 	KeptDays(dir string) int
-	// NotesFetched reports whether it is to be remembered which messages were fetched.
+	// NotesFetched reports whether the store must record which messages were fetched.
 	NotesFetched(dir string) bool
 }
 
-// expire is the argument of the capability (RFC 2449 §6.7).
+// expire returns the argument of the capability EXPIRE (RFC 2449 §6.7).
 func (c *session) expire() string {
 	if c.config.Retention == nil {
 		return "NEVER"
@@ -31,14 +32,15 @@ func (c *session) expire() string {
 	return strconv.Itoa(days)
 }
 
-// fetched are the messages that were sent in full. The zero value is none.
+// fetched records which messages the client has received in full. The zero value is an empty set.
 type fetched struct {
-	sent  int    // number of the one that the client may not have yet; 0 for none
-	taken []bool // by index; nil while there are none
+	sent  int    // number of the last message sent, which the client may not have yet; 0 for none
+	taken []bool // by index; nil while the client has received none
 }
 
-// confirm is called when the client goes on: it has what it asked for.
-func (c *session) confirm() {
+// confirmFetched is called at each command. A further command proves that the client has received
+// the message that was sent before.
+func (c *session) confirmFetched() {
 	f := &c.fetched
 	if f.sent == 0 || c.config.Retention == nil {
 		return
@@ -50,22 +52,14 @@ func (c *session) confirm() {
 	f.sent = 0
 }
 
-func indexesOf(set []bool) (all []int) {
-	for i, in := range set {
-		if in {
-			all = append(all, i)
-		}
-	}
-	return all
-}
-
-// noteFetched remembers what was fetched, however the session ended. What the server cannot remember is kept for
-// longer, and nothing else.
-func (c *session) noteFetched(drop *mailstore.Maildrop) {
+// recordFetched stores which messages were fetched, however the session ended. If that fails, the
+// messages are kept for longer; there is no other effect.
+func (c *session) recordFetched(drop *mailstore.Maildrop) {
 	if c.fetched.taken == nil || !c.config.Retention.NotesFetched(c.principal.Dir) {
 		return
 	}
 	if err := drop.RecordFetched(indexesOf(c.fetched.taken), time.Now()); err != nil {
-		c.server.log.Warn("pop3: it is not remembered what was fetched", "user", c.principal.Address.String(), "error", err)
+		c.server.log.Warn("pop3: fetched messages not recorded",
+			"user", c.principal.Address.String(), "error", err)
 	}
 }

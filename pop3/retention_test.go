@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// keeps is a Retention.
+// keeps is a Retention with fixed answers.
 type keeps struct {
 	days  int
 	notes bool
@@ -17,7 +17,8 @@ type keeps struct {
 func (k keeps) KeptDays(string) int      { return k.days }
 func (k keeps) NotesFetched(string) bool { return k.notes }
 
-// What a client retrieved in full, and showed to have by going on, is remembered, whether or not it said good-bye.
+// The server records a message once the client has received it in full, which its next command
+// proves. QUIT is not needed.
 func TestFetchedIsNoted(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -94,7 +95,7 @@ func TestExpireCapability(t *testing.T) {
 		{keeps{}, "EXPIRE NEVER", "EXPIRE NEVER"},
 		{keeps{days: 7}, "EXPIRE 7 USER", "EXPIRE 7"},
 	} {
-		user := fmt.Sprint("anna", i) // its own: the session before may still be ending
+		user := fmt.Sprint("anna", i) // the previous session may still hold the other maildrops
 		o.addMailbox(user, "secret", false)
 		conn, in := connect(o.newServer(func(c *Config) { c.Retention = tt.keeps }))
 		capability := func() (found string) {

@@ -20,7 +20,7 @@ import (
 	"pillarbox/mailstore"
 )
 
-// put puts a message into a mailbox by hand, under a name that tells the truth.
+// put puts a message into a mailbox by hand, under a correct name.
 func (o *office) put(user string, serial int, text []byte, dotted bool) string {
 	o.t.Helper()
 	name := mailstore.Name{ID: fmt.Sprintf("P3_20260101000000%012d", serial), Size: int64(len(text)), Dotted: dotted}
@@ -29,8 +29,8 @@ func (o *office) put(user string, serial int, text []byte, dotted bool) string {
 	return file
 }
 
-// randomText has lines of all lengths, some ended by a bare LF or, if dotted,
-// begun by a dot, and any end.
+// randomText returns text with lines of all lengths. Some end with a bare LF or, if dotted, begin
+// with a dot. The text may end anywhere.
 func randomText(random *rand.Rand, size int, dotted bool) []byte {
 	tokens := []string{"a", strings.Repeat("bcd ", 15), strings.Repeat("e. ", 50), "\r\n", "\n", "x\r"}
 	if dotted {
@@ -46,7 +46,7 @@ func randomText(random *rand.Rand, size int, dotted bool) []byte {
 	return text[:size]
 }
 
-// replyTo is what RETR has to answer.
+// replyTo returns the expected reply to RETR.
 func replyTo(text []byte) []byte {
 	reply := fmt.Appendf(nil, "+OK %d octets\r\n", len(text))
 	for line := range bytes.Lines(text) {
@@ -79,8 +79,8 @@ func dialTest(o *office, address string, implicitTLS bool) (net.Conn, *bufio.Rea
 	return conn, in
 }
 
-// TestRetrIsExact: whatever the way to the client, its octets are those of the
-// file, stuffed, at all the sizes where something begins or ends.
+// TestRetrIsExact checks that the client gets the octets of the file, dot-stuffed, by every kind of
+// connection and at all sizes near a buffer boundary.
 func TestRetrIsExact(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	o := newOffice(t)
@@ -129,7 +129,7 @@ func TestRetrIsExact(t *testing.T) {
 	}
 }
 
-// TestRetrOfLargeNeedsNoMemory: the octets pass through, whichever way.
+// TestRetrOfLargeNeedsNoMemory checks that a message is never held in memory as a whole.
 func TestRetrOfLargeNeedsNoMemory(t *testing.T) {
 	const size = 8 << 20
 	o := newOffice(t)
@@ -161,7 +161,7 @@ func TestRetrOfLargeNeedsNoMemory(t *testing.T) {
 	}
 }
 
-// TestCutShortWhileSending: the client must not take the part for the whole.
+// TestCutShortWhileSending checks that the client cannot take a part of a message as the whole.
 func TestCutShortWhileSending(t *testing.T) {
 	const size = 16 << 20 // more than the buffers of a connection hold
 	for _, dotted := range []bool{false, true} {
@@ -192,7 +192,7 @@ func TestCutShortWhileSending(t *testing.T) {
 				for o.log.lineWith("session ended") == "" {
 					runtime.Gosched()
 				}
-				if o.log.lineWith("message broken off") == "" || !strings.Contains(o.log.lineWith("session ended"), `reason="broken off"`) {
+				if o.log.lineWith("message cut short") == "" || !strings.Contains(o.log.lineWith("session ended"), `reason="cut short"`) {
 					t.Errorf("log: %s", o.log)
 				}
 			})
@@ -200,8 +200,8 @@ func TestCutShortWhileSending(t *testing.T) {
 	}
 }
 
-// directConn is a connection that can read for itself. It notes in what pieces
-// it does, and a "deadline" before each.
+// directConn is a connection with ReadFrom. It records the pieces that it reads, and a "deadline"
+// before each.
 type directConn struct {
 	net.Conn // nil: not used
 	noted    []string
@@ -224,8 +224,8 @@ func (c *directConn) SetWriteDeadline(time.Time) error {
 	return nil
 }
 
-// TestDirectOutput: what the buffer does not take goes in pieces, each with its
-// own deadline; an error ends it, and stays.
+// TestDirectOutput checks that data beyond the buffer is sent in pieces, each with its own deadline,
+// and that the first error is permanent.
 func TestDirectOutput(t *testing.T) {
 	broken := errors.New("broken")
 	discard := func(r io.Reader) (int64, error) { return io.Copy(io.Discard, r) }
@@ -269,7 +269,7 @@ func TestDirectOutput(t *testing.T) {
 	}
 }
 
-// TestMarks: what is marked is counted once, and STAT and the listings leave it out.
+// TestMarks checks that a marked message is counted once, and that STAT and the listings omit it.
 func TestMarks(t *testing.T) {
 	all := []mailstore.Message{{Size: 1}, {Size: 20}, {Size: 300}}
 	var m marks

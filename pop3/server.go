@@ -1,11 +1,18 @@
-// Package pop3 serves maildrops to mail programs: RFC 1939 with the extensions
-// of RFC 2449 (CAPA), 2595 (STLS), 3206 (AUTH and SYS response codes), 5034
-// (AUTH) and 6856 (UTF8).
+// Package pop3 is the POP3 server: it serves maildrops to mail programs by RFC 1939, with the
+// extensions of RFC 2449 (CAPA), RFC 2595 (STLS), RFC 3206 (AUTH and SYS response codes), RFC 5034
+// (AUTH) and RFC 6856 (UTF8).
 //
-// A Server accepts connections; each becomes a session (session.go), which
-// reads a line, finds its command (commands.go) and answers. Commands that log
-// in are in login.go, those that work on the maildrop in transaction.go; what a
-// message looks like on its way is in content.go.
+// Start with [Server]: [New] makes one, [Server.Serve] accepts connections on a listener, and
+// [Server.Shutdown] ends it. The daemon is the only caller. The server reaches mailboxes and
+// passwords only through [Maildrops] and [Authenticator].
+//
+// Each connection becomes a session (session.go). It reads a line, finds the command in a table
+// (commands.go) and calls the method with the command's name. The methods of the AUTHORIZATION
+// state are in login.go, those of the TRANSACTION state in transaction.go. How a message is written
+// to the client is in content.go and output.go.
+//
+// Only QUIT deletes messages, and only those marked by DELE. A session that ends in any other way
+// deletes none. The text of a reply is never that of an internal error.
 package pop3
 
 import (
@@ -24,31 +31,33 @@ import (
 	"pillarbox/mailstore/auth"
 )
 
-// Config is what an administrator can set. Zero values stand for the defaults.
+// Config holds the settings of a Server. Zero values mean the defaults.
 type Config struct {
-	Hostname string        // in the greeting
-	Greeting func() string // after "+OK ", asked for each connection; default "<hostname> Pillarbox POP3 ready"
+	Hostname string // named in the default greeting
+	// Greeting returns the text after "+OK ". It is called for each connection. The default text
+	// is "<hostname> Pillarbox POP3 ready".
+	Greeting func() string
 
-	// TLS makes STLS possible, and implicit TLS; nil is neither.
+	// TLS is used by STLS and by listeners with implicit TLS. nil means that neither is offered.
 	TLS *tls.Config
-	// PlaintextNetworks are where a client may log in without TLS.
+	// PlaintextNetworks are the networks whose clients may log in without TLS.
 	PlaintextNetworks []netip.Prefix
-	// Strong and StrongImplicit let nobody log in over TLS with a cipher below 128
-	// bits, after STLS and where TLS is implicit. Neither demands TLS.
-	Strong, StrongImplicit bool
+	// Require128Bit and Require128BitImplicit refuse logins over TLS with a cipher below 128 bits:
+	// the first after STLS, the second where TLS is implicit. Neither requires TLS.
+	Require128Bit, Require128BitImplicit bool
 
-	// LoginTimeout bounds the time from connecting to being logged in; default 3 min.
+	// LoginTimeout is the time from connecting to a successful login. Default 3 min.
 	LoginTimeout time.Duration
-	// IdleTimeout is how long a logged-in client may say nothing; default 10
-	// min, which is also the least that RFC 1939 §3 permits.
+	// IdleTimeout is how long a logged-in client may stay silent. The default, 10 min, is also the
+	// minimum (RFC 1939 §3).
 	IdleTimeout time.Duration
-	// WriteTimeout is how long a client may take to receive 32 KiB; default 1 min.
+	// WriteTimeout is how long a client may take to receive 32 KiB. Default 1 min.
 	WriteTimeout time.Duration
-	// MaxErrors is how many senseless commands and failed logins a connection
-	// may make before it is closed; default 10.
+	// MaxErrors is the number of protocol errors and failed logins after which the connection is
+	// closed. Default 10.
 	MaxErrors int
 
-	// Retention is asked when mail is deleted without a client's DELE; nil: never.
+	// Retention tells when the server itself deletes mail. nil means that it never does.
 	Retention Retention
 }
 
@@ -70,14 +79,14 @@ func (c Config) withDefaults() *Config {
 	return &c
 }
 
-// Maildrops opens the maildrop in a mailbox's directory, for one session at a
-// time: the second gets mailstore.ErrInUse. *mailstore.Store is the one in use.
+// Maildrops opens the maildrop in a mailbox's directory, for one session at a time. A second
+// session gets mailstore.ErrInUse. The server uses *mailstore.Store, tests use a double.
 type Maildrops interface {
 	OpenMaildrop(dir string) (*mailstore.Maildrop, error)
 }
 
-// Authenticator verifies passwords and what stands for them, with the errors of
-// package auth. *auth.Authenticator is the one in use.
+// Authenticator verifies logins and returns the errors of package auth. The server uses
+// *auth.Authenticator, tests use a double.
 type Authenticator interface {
 	Offers(auth.Client) []string
 	Offered(c auth.Client, mechanism string) bool
@@ -86,8 +95,7 @@ type Authenticator interface {
 	Stamp() string
 	APOP(ctx context.Context, c auth.Client, stamp, user, digest string) (auth.Principal, error)
 	Password(ctx context.Context, remote netip.Addr, user, password string) (auth.Principal, error)
-	// Locked reports whether the mailbox of one who logged in has been locked
-	// since.
+	// Locked reports whether an administrator has locked the mailbox since this login.
 	Locked(p auth.Principal) bool
 }
 
@@ -98,23 +106,23 @@ type Server struct {
 	auth   Authenticator
 	log    *slog.Logger
 
-	writers sync.Pool // of *bufio.Writer; only a connection that is writing has one
-	readers sync.Pool // of *bufio.Reader, for messages
+	writers sync.Pool // of *bufio.Writer; a connection holds one only while it writes
+	readers sync.Pool // of *bufio.Reader, for reading messages
 
-	ctx    context.Context // of all sessions; ends when Shutdown stops waiting
+	ctx    context.Context // of all sessions; Shutdown cancels it when it stops waiting
 	cancel context.CancelFunc
 
 	mu        sync.Mutex
 	closing   bool                      // guarded by mu
 	listeners map[net.Listener]struct{} // guarded by mu
-	sessions  map[*session]bool         // guarded by mu; true while one waits for its client
-	running   sync.WaitGroup            // the sessions; Add is guarded by mu
+	sessions  map[*session]bool         // guarded by mu; true while it waits for its client
+	running   sync.WaitGroup            // counts the sessions; Go is called with mu held
 }
 
-// bufferSize is that of the pooled buffers, in bytes.
+// bufferSize is the size of the pooled buffers in bytes.
 const bufferSize = 32 << 10
 
-// New makes a Server. A nil log is silence.
+// New makes a Server. A nil log discards everything.
 func New(config Config, drops Maildrops, authenticator Authenticator, log *slog.Logger) *Server {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -133,12 +141,12 @@ func New(config Config, drops Maildrops, authenticator Authenticator, log *slog.
 	return s
 }
 
-// SetConfig replaces the configuration for connections accepted from now on.
+// SetConfig replaces the configuration. Open connections keep the old one.
 func (s *Server) SetConfig(config Config) { s.config.Store(config.withDefaults()) }
 
-// Serve accepts connections until the listener is closed or the server shut
-// down, and returns nil then. With implicitTLS the connections begin with a
-// handshake. Serve owns the listener from now on.
+// Serve accepts connections until the listener is closed or the server is shut down, and then
+// returns nil. With implicitTLS every connection starts with a TLS handshake. Serve takes ownership
+// of the listener.
 func (s *Server) Serve(l net.Listener, implicitTLS bool) error {
 	defer l.Close()
 	if implicitTLS && s.config.Load().TLS == nil {
@@ -158,7 +166,7 @@ func (s *Server) Serve(l net.Listener, implicitTLS bool) error {
 		case errors.Is(err, net.ErrClosed):
 			return nil
 		default:
-			// Too many open files, most likely: it passes when others hang up.
+			// Most likely too many open files; that passes when other connections end.
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 			s.log.Error("pop3: cannot accept a connection", "error", err, "retry", pause)
 			select {
@@ -186,7 +194,7 @@ func (s *Server) removeListener(l net.Listener) {
 	delete(s.listeners, l)
 }
 
-// start runs a session for the connection in a goroutine of its own.
+// start runs a session for the connection in its own goroutine.
 func (s *Server) start(conn net.Conn, implicitTLS bool) {
 	c := newSession(s, conn)
 	s.mu.Lock()
@@ -197,19 +205,19 @@ func (s *Server) start(conn net.Conn, implicitTLS bool) {
 	}
 	s.sessions[c] = false
 	s.running.Go(func() {
-		defer s.forget(c)
+		defer s.removeSession(c)
 		c.serve(implicitTLS)
 	})
 }
 
-func (s *Server) forget(c *session) {
+func (s *Server) removeSession(c *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessions, c)
 }
 
-// setWaiting notes whether a session waits for its client. It reports false
-// when the session is not to wait, because the server shuts down.
+// setWaiting records whether a session waits for its client. It returns false when the server shuts
+// down and the session must not wait.
 func (s *Server) setWaiting(c *session, waiting bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -217,10 +225,9 @@ func (s *Server) setWaiting(c *session, waiting bool) bool {
 	return !s.closing
 }
 
-// Shutdown closes the listeners and the sessions that wait for their client, as
-// if these had dropped the connection: nothing is deleted. Sessions that are
-// answering may finish the answer until ctx ends; then they are closed too, and
-// Shutdown returns the error of ctx.
+// Shutdown closes the listeners and every session that waits for its client. Such a session ends as
+// if the client had dropped the connection: no message is deleted. A session that is answering may
+// finish its answer until ctx ends; then it is closed too, and Shutdown returns the error of ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true

@@ -19,62 +19,62 @@ import (
 )
 
 const (
-	// maxCommand is the longest command line, without its end. RFC 2449 §4 asks
-	// for 255 octets; passwords need more.
+	// maxCommand is the longest command line in octets, without CRLF. RFC 2449 §4 demands 255;
+	// passwords need more.
 	maxCommand = 512
-	// maxLine is the longest line of all, which AUTH and its responses may have.
+	// maxLine is the longest line for AUTH and its responses, in octets.
 	maxLine = 8192
-	// maxRubbish is how much of a longer line is read on, to answer it.
-	maxRubbish = 64 << 10
-	// inputSize is the buffer that each connection has all the time. It holds a
-	// command line; longer ones are put together from several.
+	// maxDiscard is the length up to which a longer line is read and discarded, to reply
+	// with an error. After that the connection is closed.
+	maxDiscard = 64 << 10
+	// inputSize is the size of the buffer that a connection keeps all the time. It holds an
+	// ordinary command line; longer ones are assembled from several reads.
 	inputSize = 1 << 10
 )
 
 var (
-	errLongLine = errors.New("line too long")
-	errRubbish  = errors.New("endless line")
-	errShutdown = errors.New("shutdown")
+	errLongLine    = errors.New("line too long")
+	errEndlessLine = errors.New("endless line")
+	errShutdown    = errors.New("shutdown")
 )
 
-// A session is one connection. It belongs to its goroutine, except raw, which
-// Shutdown closes.
+// A session is one connection. It belongs to its goroutine, except raw, which Shutdown closes.
 type session struct {
 	server   *Server
 	config   *Config
 	raw      net.Conn
-	conn     net.Conn // raw, or the TLS on it
+	conn     net.Conn // raw, or the TLS connection on it
 	in       *bufio.Reader
 	out      output
 	remote   netip.Addr
-	secure   bool                 // TLS is on
-	implicit bool                 // TLS was from the first octet on
-	login    time.Time            // when the client has to be logged in
-	progress time.Time            // of the log-in, or of the last message that was asked for or deleted
-	tls      *tls.ConnectionState // nil: it is not
-	errors   int                  // senseless commands and failed logins
-	asked    bool                 // CAPA was: the client is of this century
-	stamp    string               // in the greeting, for APOP; "": none was
+	tls      *tls.ConnectionState // nil without TLS
+	implicit bool                 // TLS from the first octet on
+	errors   int                  // protocol errors and failed logins
+	sentCAPA bool                 // the client has sent CAPA
+	stamp    string               // the time stamp in the greeting, for APOP; "" if there was none
 
-	user      string // given with USER, waits for PASS
+	loginDeadline time.Time // for the login to succeed
+	progress      time.Time // of the login, or of the last RETR, TOP or DELE
+
+	username  string // given with USER, waits for PASS
 	principal auth.Principal
 	drop      *mailstore.Maildrop // nil before the login
 	deleted   marks
 
-	retrieved, removed int // messages
+	retrieved, removed int // numbers of messages
 	fetched            fetched
-	over               string // why the session is over; "" while it is not
+	endReason          string // for the log; "" while the session goes on
 }
 
 func newSession(s *Server, conn net.Conn) *session {
 	config := s.config.Load()
 	c := &session{
-		server: s,
-		config: config,
-		raw:    conn,
-		conn:   conn,
-		out:    output{conn: conn, timeout: config.WriteTimeout, pool: &s.writers},
-		login:  time.Now().Add(config.LoginTimeout),
+		server:        s,
+		config:        config,
+		raw:           conn,
+		conn:          conn,
+		out:           output{conn: conn, timeout: config.WriteTimeout, pool: &s.writers},
+		loginDeadline: time.Now().Add(config.LoginTimeout),
 	}
 	c.in = bufio.NewReaderSize(c, inputSize)
 	if a, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
@@ -83,47 +83,49 @@ func newSession(s *Server, conn net.Conn) *session {
 	return c
 }
 
-// serve runs the session to its end. The maildrop is unlocked whatever happens,
-// and a panic ends this session only.
+// serve runs the session to its end. The maildrop is unlocked in any case, and a panic ends only
+// this session.
 func (c *session) serve(implicitTLS bool) {
 	defer c.end()
 	defer func() {
 		if v := recover(); v != nil {
-			c.over = "panic"
-			c.server.log.Error("pop3: panic in a session", "remote", c.remote, "panic", v, "stack", string(debug.Stack()))
+			c.endReason = "panic"
+			c.server.log.Error("pop3: panic in a session",
+				"remote", c.remote, "panic", v, "stack", string(debug.Stack()))
 		}
 	}()
 	if c.implicit = implicitTLS; implicitTLS && !c.startTLS() {
 		return
 	}
 	c.greet()
-	for c.over == "" {
+	for c.endReason == "" {
 		line, err := c.readLine()
 		switch {
 		case err == nil:
-			c.confirm()
+			c.confirmFetched()
 			c.execute(line)
 		case errors.Is(err, errLongLine):
-			c.senseless("line too long")
+			c.protocolError("line too long")
 		case errors.Is(err, os.ErrDeadlineExceeded) && c.stalled():
-			c.over = "no progress"
-			c.err("[SYS/TEMP] no message was asked for in " + c.patience().String() + "; good-bye")
+			c.endReason = "no progress"
+			c.err("[SYS/TEMP] no message was asked for in " + c.progressTimeout().String() +
+				"; good-bye")
 		default:
-			c.over = cause(err)
+			c.endReason = endReason(err)
 		}
 	}
 	c.out.flush()
 }
 
-// patience is how long a client may have a maildrop to itself without asking for a
-// message, whatever else it says.
-func (c *session) patience() time.Duration { return 3 * c.config.IdleTimeout }
+// progressTimeout is how long a client may hold a maildrop without RETR, TOP or DELE. Other
+// commands, such as NOOP, do not extend it.
+func (c *session) progressTimeout() time.Duration { return 3 * c.config.IdleTimeout }
 
 func (c *session) stalled() bool {
-	return c.drop != nil && !time.Now().Before(c.progress.Add(c.patience()))
+	return c.drop != nil && !time.Now().Before(c.progress.Add(c.progressTimeout()))
 }
 
-// greet sends the greeting, with a time stamp where APOP may be used.
+// greet sends the greeting, with a time stamp if APOP is offered.
 func (c *session) greet() {
 	text := c.config.Greeting()
 	if c.offered(auth.APOP) {
@@ -133,44 +135,44 @@ func (c *session) greet() {
 	c.ok(text)
 }
 
-// end leaves nothing behind but a line in the log.
+// end frees everything that the session holds, and logs it.
 func (c *session) end() {
-	c.release()
+	c.closeMaildrop()
 	c.conn.Close()
 	level := slog.LevelInfo
 	if c.principal.Dir == "" {
 		level = slog.LevelDebug
 	}
 	c.server.log.Log(context.Background(), level, "pop3 session ended",
-		"user", c.principal.Address.String(), "remote", c.remote, "tls", c.secure, "reason", c.over,
-		"retrieved", c.retrieved, "deleted", c.removed, "bytes", c.out.sent)
+		"user", c.principal.Address.String(), "remote", c.remote, "tls", c.tls != nil,
+		"reason", c.endReason, "retrieved", c.retrieved, "deleted", c.removed, "bytes", c.out.sent)
 }
 
-// release unlocks the maildrop.
-func (c *session) release() {
+// closeMaildrop unlocks the maildrop, if one is open.
+func (c *session) closeMaildrop() {
 	if c.drop != nil {
-		c.noteFetched(c.drop)
+		c.recordFetched(c.drop)
 		c.drop.Close()
 		c.drop = nil
 	}
 }
 
-// cause puts the end of a connection into words, for the log.
-func cause(err error) string {
+// endReason names the error that ended a connection, for the log.
+func endReason(err error) string {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return "timeout"
 	case errors.Is(err, errShutdown), errors.Is(err, net.ErrClosed):
 		return errShutdown.Error()
-	case errors.Is(err, errRubbish):
+	case errors.Is(err, errEndlessLine):
 		return err.Error()
 	}
 	return "dropped"
 }
 
-// Read waits for the client, for c.in. It is the one place where a session
-// waits, so it is here that replies are flushed, pipelined commands or not, and
-// that Shutdown may interfere.
+// Read waits for the client; c.in reads through it. Apart from the TLS handshake it is the only
+// place where a session waits. So it flushes the replies first, whether commands were pipelined or
+// not, and it is where Shutdown stops a session.
 func (c *session) Read(p []byte) (int, error) {
 	if err := c.out.flush(); err != nil {
 		return 0, err
@@ -183,19 +185,19 @@ func (c *session) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readLine returns the next line without its end, CRLF or LF. There is one
-// deadline for the whole line, not one for each octet that trickles in.
+// readLine returns the next line without its end, CRLF or LF. The deadline is for the whole line,
+// so that a client cannot extend it by sending single octets.
 func (c *session) readLine() (string, error) {
-	deadline := c.login
+	deadline := c.loginDeadline
 	if c.drop != nil {
 		deadline = time.Now().Add(c.config.IdleTimeout)
-		if end := c.progress.Add(c.patience()); end.Before(deadline) {
+		if end := c.progress.Add(c.progressTimeout()); end.Before(deadline) {
 			deadline = end
 		}
 	}
 	c.conn.SetReadDeadline(deadline)
 	var line []byte
-	for size := 0; size < maxRubbish; {
+	for size := 0; size < maxDiscard; {
 		part, err := c.in.ReadSlice('\n')
 		if size += len(part); size <= maxLine {
 			line = append(line, part...)
@@ -210,49 +212,52 @@ func (c *session) readLine() (string, error) {
 			return "", err
 		}
 	}
-	return "", errRubbish
+	return "", errEndlessLine
 }
 
-// startTLS does the handshake. What the client sent in plain text before it is
-// thrown away unread, and with it what somebody else may have put there; so is
-// the user name (RFC 2595 §4).
+// startTLS does the handshake. It discards everything that arrived in plain text before, unread,
+// since an attacker may have injected it. It discards the user name too (RFC 2595 §4).
 func (c *session) startTLS() bool {
 	c.in.Reset(c)
-	c.user = ""
+	c.username = ""
 	conn := tls.Server(c.raw, c.config.TLS)
-	conn.SetDeadline(c.login)
+	conn.SetDeadline(c.loginDeadline)
 	if !c.server.setWaiting(c, true) {
-		c.over = errShutdown.Error()
+		c.endReason = errShutdown.Error()
 		return false
 	}
 	err := conn.HandshakeContext(c.server.ctx)
 	c.server.setWaiting(c, false)
 	if err != nil {
-		c.over = "no TLS"
+		c.endReason = "no TLS"
 		c.server.log.Info("pop3: TLS handshake failed", "remote", c.remote, "error", err)
 		return false
 	}
 	state := conn.ConnectionState()
-	c.conn, c.out.conn, c.secure, c.tls = conn, conn, true, &state
+	c.conn, c.out.conn, c.tls = conn, conn, &state
 	return true
 }
 
-// ok, and err below, send a one-line reply. The text is never that of an error.
+// ok sends a one-line reply of success.
 func (c *session) ok(text string) { c.line("+OK ", text) }
 
+// okf is ok with a format.
 func (c *session) okf(format string, args ...any) { c.ok(fmt.Sprintf(format, args...)) }
 
+// err sends a one-line reply of failure. The text must not come from an internal error.
 func (c *session) err(text string) { c.line("-ERR ", text) }
 
-// senseless answers what no working mail program sends, and loses patience.
-func (c *session) senseless(text string) {
+// protocolError answers a command that no working mail program sends, or a failed login. Too many
+// of them end the session.
+func (c *session) protocolError(text string) {
 	if c.errors++; c.errors >= c.config.MaxErrors {
-		c.over = "too many errors"
+		c.endReason = "too many errors"
 		text += "; too many errors, good-bye"
 	}
 	c.err(text)
 }
 
+// line sends one line of a reply, made of the parts.
 func (c *session) line(parts ...string) {
 	w := c.out.buffer()
 	for _, part := range parts {

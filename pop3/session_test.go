@@ -101,12 +101,12 @@ func TestTimeouts(t *testing.T) {
 	}
 }
 
-// A line without end costs neither memory nor time without end.
+// An endless line uses bounded memory and time.
 func TestEndlessLine(t *testing.T) {
 	o := newOffice(t)
 	rest := strings.NewReader(strings.Repeat("x", 1<<20))
 	newSession(o.newServer(nil), &script{Reader: rest}).serve(false)
-	if read := 1<<20 - rest.Len(); read > maxRubbish {
+	if read := 1<<20 - rest.Len(); read > maxDiscard {
 		t.Errorf("%d octets were read", read)
 	}
 	if line := o.log.lineWith("session ended"); !strings.Contains(line, `reason="endless line"`) {
@@ -114,8 +114,8 @@ func TestEndlessLine(t *testing.T) {
 	}
 }
 
-// A client that sends commands and reads nothing must not stay for ever, and
-// none of its commands may count.
+// A client that sends commands but reads no replies must not stay for ever, and none of its
+// commands may take effect.
 func TestClientThatDoesNotRead(t *testing.T) {
 	o := newOffice(t)
 	o.addMailbox("anna", "secret", false)
@@ -287,7 +287,7 @@ func TestLoginReplies(t *testing.T) {
 	}
 }
 
-// What happens when the disk does not do its part.
+// The disk fails at each step.
 func TestBadDisk(t *testing.T) {
 	failing := func(kind string) func(*office) {
 		return func(o *office) {
@@ -310,7 +310,7 @@ func TestBadDisk(t *testing.T) {
 		{"removed", func(o *office) { o.must(os.Remove(o.files("anna")[0])) }, "RETR 1", "-ERR [SYS/TEMP] *", ""},
 		{"cut short", func(o *office) { o.must(os.Truncate(o.files("anna")[0], 5)) }, "RETR 1", "-ERR [SYS/PERM] *", "message damaged"},
 		{"open", failing("open"), "TOP 1 1", "-ERR [SYS/TEMP] *", "message cannot be read"},
-		{"read", failing("read"), "RETR 1", "", "message broken off"},
+		{"read", failing("read"), "RETR 1", "", "message cut short"},
 		{"remove", failing("remove"), "DELE 1\r\nQUIT", "-ERR [SYS/TEMP] some deleted messages not removed", "deleted messages not removed"},
 		{"sync", failing("syncdir"), "DELE 1\r\nQUIT", "-ERR [SYS/TEMP] some deleted messages not removed", "deleted messages not removed"},
 	} {
@@ -367,7 +367,7 @@ func (c hookConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// Who gets the reply to QUIT may come back at once.
+// A client may reconnect as soon as it has the reply to QUIT.
 func TestQuitUnlocksBeforeItAnswers(t *testing.T) {
 	o := newOffice(t)
 	o.addMailbox("anna", "secret", false)
@@ -513,8 +513,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// An administrator's lock counts at once, for a session that is open too; what it
-// may still do is go.
+// An administrator's lock takes effect at once, also for an open session; it may still quit.
 func TestLockedInSession(t *testing.T) {
 	o := newOffice(t)
 	o.addMailbox("anna", "secret", false)
@@ -541,8 +540,8 @@ func TestLockedInSession(t *testing.T) {
 	}
 }
 
-// A client that has a maildrop to itself must ask for messages: NOOP, STAT, LIST and
-// the like end in bounded time. Nothing is deleted then.
+// A client that holds a maildrop must fetch or delete messages. With only NOOP, STAT, LIST and the
+// like, the session ends in bounded time and no message is deleted.
 func TestSessionsMustProgress(t *testing.T) {
 	for _, c := range []struct {
 		loop string
@@ -558,7 +557,7 @@ func TestSessionsMustProgress(t *testing.T) {
 				talk(t, conn, in, "", "USER anna", "PASS secret", "DELE 1", "RSET")
 				start, over := time.Now(), false
 				for !over && time.Since(start) < 2*time.Hour {
-					time.Sleep(47 * time.Second) // the server may be waiting to say good-bye
+					time.Sleep(47 * time.Second) // the server may still be sending its last reply
 					go io.WriteString(conn, c.loop+"\r\n")
 					reply, err := in.ReadString('\n')
 					for c.loop == "TOP 1 0" && err == nil && reply != ".\r\n" {

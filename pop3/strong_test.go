@@ -8,14 +8,14 @@ import (
 	"testing"
 )
 
-// A cipher below 128 bits is good for a log-in only where nobody demands more.
+// A login over a cipher below 128 bits is refused only if the configuration requires more.
 func TestStrongCiphers(t *testing.T) {
 	weak := []uint16{tls.TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA, tls.TLS_ECDHE_ECDSA_WITH_RC4_128_SHA}
 	good := []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}
 	for _, test := range []struct {
 		name             string
 		suites           []uint16
-		strong, implicit bool // what is demanded
+		strong, implicit bool // required
 		over995          bool
 		may              bool
 	}{
@@ -31,7 +31,7 @@ func TestStrongCiphers(t *testing.T) {
 			o := newOffice(t)
 			o.addMailbox("anna", "tanstaaf", false)
 			address := o.listen(o.newServer(func(c *Config) {
-				c.Strong, c.StrongImplicit = test.strong, test.implicit
+				c.Require128Bit, c.Require128BitImplicit = test.strong, test.implicit
 				c.TLS = c.TLS.Clone()
 				c.TLS.CipherSuites = append(append([]uint16{}, weak...), good...)
 			}), test.over995)
@@ -40,7 +40,7 @@ func TestStrongCiphers(t *testing.T) {
 			defer conn.Close()
 			if !test.over995 {
 				in := bufio.NewReader(conn)
-				talk(t, conn, in, "", "STLS") // behind the greeting
+				talk(t, conn, in, "", "STLS") // after the greeting
 			}
 			client := clientTLS()
 			client.MaxVersion, client.CipherSuites = tls.VersionTLS12, test.suites

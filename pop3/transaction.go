@@ -11,21 +11,21 @@ import (
 	"pillarbox/mailstore"
 )
 
-// count says what is in the maildrop, without what is marked as deleted.
+// count returns the number and size of the messages in the maildrop that are not marked as deleted.
 func (c *session) count() (messages int, octets int64) {
 	return len(c.drop.Messages()) - c.deleted.count, c.drop.Octets() - c.deleted.octets
 }
 
-// marks are the messages marked by DELE. The zero value is none.
+// marks are the messages marked by DELE. The zero value is an empty set.
 type marks struct {
-	set    []bool // by index; nil while there are none
+	set    []bool // by index; nil while no message is marked
 	count  int
 	octets int64
 }
 
 func (m *marks) has(i int) bool { return m.set != nil && m.set[i] }
 
-// add marks message i of all, which must not be marked.
+// add marks message i of all. The message must not be marked yet.
 func (m *marks) add(i int, all []mailstore.Message) {
 	if m.set == nil {
 		m.set = make([]bool, len(all))
@@ -35,22 +35,24 @@ func (m *marks) add(i int, all []mailstore.Message) {
 	m.octets += all[i].Size
 }
 
-// indexes are those of the messages, in their order.
-func (m *marks) indexes() []int {
-	all := make([]int, 0, m.count)
-	for i, marked := range m.set {
-		if marked {
+// indexes returns the indexes of the marked messages, in ascending order.
+func (m *marks) indexes() []int { return indexesOf(m.set) }
+
+func indexesOf(set []bool) (all []int) {
+	for i, in := range set {
+		if in {
 			all = append(all, i)
 		}
 	}
 	return all
 }
 
-// message finds the index that a message number means, or answers why not.
-func (c *session) message(number string) (i int, ok bool) {
+// messageIndex returns the index of the message with the given number. If there is none it sends
+// the error reply and returns false.
+func (c *session) messageIndex(number string) (i int, ok bool) {
 	n, ok := parseNumber(number)
 	if !ok {
-		c.senseless("a message number is needed")
+		c.protocolError("a message number is needed")
 		return 0, false
 	}
 	i = n - 1
@@ -61,7 +63,7 @@ func (c *session) message(number string) (i int, ok bool) {
 	return i, true
 }
 
-// parseNumber takes digits only: no sign, and no more of them than an int holds.
+// parseNumber accepts only digits, without a sign, whose value fits an int.
 func parseNumber(s string) (n int, ok bool) {
 	if strings.Trim(s, "0123456789") != "" {
 		return 0, false
@@ -70,32 +72,35 @@ func parseNumber(s string) (n int, ok bool) {
 	return n, err == nil
 }
 
+// stat is STAT (RFC 1939 §5).
 func (c *session) stat(string) {
 	n, octets := c.count()
 	c.okf("%d %d", n, octets)
 }
 
+// list is LIST (RFC 1939 §5).
 func (c *session) list(arg string) {
 	c.listing(arg, func(line []byte, m mailstore.Message) []byte {
 		return strconv.AppendInt(line, m.Size, 10)
 	})
 }
 
+// uidl is UIDL (RFC 1939 §7).
 func (c *session) uidl(arg string) {
 	c.listing(arg, func(line []byte, m mailstore.Message) []byte {
 		return append(line, m.UID...)
 	})
 }
 
-// listing answers LIST and UIDL, for the message with the given number or for
-// all of them; the two differ in what follows the number.
+// listing answers LIST and UIDL, for one message or for all if number is "". appendTo appends what
+// follows the number.
 func (c *session) listing(number string, appendTo func(line []byte, m mailstore.Message) []byte) {
 	all := c.drop.Messages()
 	format := func(line []byte, i int) []byte {
 		return appendTo(append(strconv.AppendInt(line, int64(i+1), 10), ' '), all[i])
 	}
 	if number != "" {
-		if i, ok := c.message(number); ok {
+		if i, ok := c.messageIndex(number); ok {
 			c.ok(string(format(nil, i)))
 		}
 		return
@@ -111,17 +116,19 @@ func (c *session) listing(number string, appendTo func(line []byte, m mailstore.
 	c.line(".")
 }
 
+// retr is RETR (RFC 1939 §5).
 func (c *session) retr(arg string) {
 	if c.locked() {
 		return
 	}
-	if i, ok := c.message(arg); ok && c.send(i, wholeMessage) {
+	if i, ok := c.messageIndex(arg); ok && c.send(i, wholeMessage) {
 		c.progress = time.Now()
 		c.retrieved++
 		c.fetched.sent = i + 1
 	}
 }
 
+// top is TOP (RFC 1939 §7).
 func (c *session) top(arg string) {
 	number, lines, _ := strings.Cut(arg, " ")
 	n, ok := parseNumber(strings.TrimLeft(lines, " "))
@@ -129,16 +136,16 @@ func (c *session) top(arg string) {
 		return
 	}
 	if !ok {
-		c.senseless("TOP needs a message number and a number of lines")
+		c.protocolError("TOP needs a message number and a number of lines")
 		return
 	}
-	if i, ok := c.message(number); ok && c.send(i, n) {
+	if i, ok := c.messageIndex(number); ok && c.send(i, n) {
 		c.progress = time.Now()
 	}
 }
 
-// locked answers for a mailbox that has been locked since the login: an
-// administrator's lock counts at once.
+// locked reports whether the mailbox has been locked since the login, and if so sends the error
+// reply. An administrator's lock takes effect at once.
 func (c *session) locked() bool {
 	if !c.server.auth.Locked(c.principal) {
 		return false
@@ -147,13 +154,12 @@ func (c *session) locked() bool {
 	return true
 }
 
-// send answers with the message, or with its header and some lines of its body.
-// Once the reply has begun, an error can only be told by breaking the
-// connection off before the end of the message.
+// send sends message i, or its header and bodyLines lines of its body. Once the reply has begun,
+// the only way to report an error is to close the connection before the end of the message.
 func (c *session) send(i, bodyLines int) bool {
 	message, err := c.drop.Open(i)
 	if err != nil {
-		c.cannotRead(i, err)
+		c.replyUnreadable(i, err)
 		return false
 	}
 	defer message.Close()
@@ -163,9 +169,9 @@ func (c *session) send(i, bodyLines int) bool {
 		c.ok("the top of the message")
 	}
 	if err := c.write(message, c.drop.Messages()[i], bodyLines); err != nil {
-		c.over = "broken off"
-		if c.out.err == nil || brokenFile(c.out.err) {
-			c.server.log.Error("pop3: message broken off", c.about(i, err)...)
+		c.endReason = "cut short"
+		if c.out.err == nil || isDiskError(c.out.err) {
+			c.server.log.Error("pop3: message cut short", c.logAttrs(i, err)...)
 		}
 		return false
 	}
@@ -173,7 +179,7 @@ func (c *session) send(i, bodyLines int) bool {
 	return true
 }
 
-// wholeMessage, as a number of body lines, stands for all of them.
+// wholeMessage as the number of body lines means all of them.
 const wholeMessage = -1
 
 func (c *session) write(message *mailstore.Content, m mailstore.Message, bodyLines int) error {
@@ -190,32 +196,34 @@ func (c *session) write(message *mailstore.Content, m mailstore.Message, bodyLin
 	return writeTop(c.out.buffer(), r, bodyLines)
 }
 
-// brokenFile tells a file that cannot be read from a client that is gone, when
-// it was the kernel that copied.
-func brokenFile(err error) bool {
+// isDiskError distinguishes an unreadable file from a lost client. Both errors come from one call
+// when the kernel copies from the file to the connection.
+func isDiskError(err error) bool {
 	return errors.Is(err, syscall.EIO) || errors.Is(err, syscall.ESTALE)
 }
 
-func (c *session) cannotRead(i int, err error) {
+func (c *session) replyUnreadable(i int, err error) {
 	switch {
 	case errors.Is(err, mailstore.ErrGone):
 		c.err("[SYS/TEMP] this message was removed by somebody else")
 	case errors.Is(err, mailstore.ErrDamaged):
-		c.server.log.Error("pop3: message damaged", c.about(i, err)...)
+		c.server.log.Error("pop3: message damaged", c.logAttrs(i, err)...)
 		c.err("[SYS/PERM] this message is damaged; ask the administrator")
 	default:
-		c.server.log.Error("pop3: message cannot be read", c.about(i, err)...)
+		c.server.log.Error("pop3: message cannot be read", c.logAttrs(i, err)...)
 		c.err("[SYS/TEMP] this message cannot be read at the moment; try again later")
 	}
 }
 
-// about names a message for the log.
-func (c *session) about(i int, err error) []any {
-	return []any{"user", c.principal.Address.String(), "uid", c.drop.Messages()[i].UID, "error", err}
+// logAttrs describes message i in the log.
+func (c *session) logAttrs(i int, err error) []any {
+	uid := c.drop.Messages()[i].UID
+	return []any{"user", c.principal.Address.String(), "uid", uid, "error", err}
 }
 
+// dele is DELE (RFC 1939 §5). It only marks the message; QUIT removes it.
 func (c *session) dele(arg string) {
-	i, ok := c.message(arg)
+	i, ok := c.messageIndex(arg)
 	if !ok {
 		return
 	}
@@ -224,13 +232,14 @@ func (c *session) dele(arg string) {
 	c.okf("message %d deleted", i+1)
 }
 
+// rset is RSET (RFC 1939 §5).
 func (c *session) rset(string) {
 	c.deleted = marks{}
 	n, octets := c.count()
 	c.okf("nothing is marked; %d messages (%d octets)", n, octets)
 }
 
-// update is the UPDATE state (RFC 1939 §6): the one time when messages go.
+// update is the UPDATE state (RFC 1939 §6). It is the only place where a session removes messages.
 func (c *session) update() error {
 	err := c.drop.Remove(c.deleted.indexes())
 	if err == nil {

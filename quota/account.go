@@ -6,51 +6,55 @@ import (
 )
 
 const (
-	// refuseFor is how long a count stands that is in doubt, or that says there is no room where the directory cannot tell
-	// whether it has changed since.
+	// refuseFor is how long a count in doubt is valid. It is also how long a count may refuse
+	// messages if the directory's stamp cannot tell whether it has changed.
 	refuseFor = 10 * time.Second
-	// trustFor is how long a count stands at all: messages put in by hand, and mailboxes added to a domain, are noticed
-	// after this time.
+	// trustFor is how long any count is valid. By then messages put in by hand, and mailboxes
+	// added to a domain, are noticed.
 	trustFor = time.Hour
-	// restFactor is how many times as long as a count took the next one waits, so that a domain of thousands of
-	// mailboxes is not counted all the time.
+	// restFactor, times the duration of the last count, is the least time until the next one. So
+	// a domain of thousands of mailboxes is not counted all the time.
 	restFactor = 20
 )
 
-// account is one mailbox, or one domain. Its lock is held while it is counted, so that no change begins meanwhile.
+// account is one mailbox or one domain. Its lock is held while it is counted, so that no change
+// begins meanwhile.
 //
-// A count that meets a change under way cannot know which side of it it saw. Such a change is booked so that the
-// account says too much rather than too little, and the count is in doubt: it is repeated soon, and before it
-// refuses anything. The first count is always in doubt: for who had no limits, no change was announced.
+// A count that overlaps with a change in progress cannot know whether it saw the state before or
+// after it. In that case the account errs on the high side: it may show more than is stored, never
+// less. The count is then in doubt. It is repeated soon, and in any case before the account refuses
+// a message. The first count is always in doubt, since changes are not announced for a mailbox
+// without an account.
 type account struct {
 	dir    string
 	domain bool
 
 	mu       lock
-	limits   Limits // as last asked
-	used     Usage  // stored
-	reserved Usage  // deliveries that are under way
-	changes  int    // deliveries and deletions that are under way
-	counted  time.Time
-	took     time.Duration // the last count
-	counts   int           // how many times it was counted
-	epoch    uint64        // of the ledger, when the last count began
-	current  *atomic.Uint64
+	limits   Limits        // as last returned by Options.Limits
+	used     Usage         // stored
+	reserved Usage         // for deliveries in progress
+	pending  int           // deliveries and deletions in progress
+	counted  time.Time     // end of the last count
+	took     time.Duration // duration of the last count
+	counts   int           // number of counts
+	epoch    uint64        // the ledger's, when the last count began
 	doubtful bool
-	stamp    any  // of the directory, when it was counted
-	settled  bool // another change would have changed the stamp
-	gone     bool // it is not in the list of accounts any more
+	stamp    any  // the directory's, when the last count began
+	settled  bool // any change since would have changed the stamp
+	evicted  bool // no longer in the list of accounts
 
-	warned bool // a Warning was given, and the level has been reached since
-	full   bool // a Full was given, and nothing has become better since
+	ledgerEpoch *atomic.Uint64 // the ledger's now
+
+	warned bool // a Warning was sent, and usage has stayed at the level since
+	full   bool // a Full was sent, and usage has not been relaxed since
 }
 
 func newAccount(dir string, domain bool, epoch *atomic.Uint64) *account {
-	return &account{dir: dir, domain: domain, mu: make(lock, 1), current: epoch}
+	return &account{dir: dir, domain: domain, mu: make(lock, 1), ledgerEpoch: epoch}
 }
 
-// lock is a mutex that is held while a mailbox is counted, which may wait for the mail store. Waiting for it is waiting for
-// a channel, so that a test in virtual time does not stand still meanwhile.
+// lock is a mutex that is held while a mailbox is counted, which may wait for the mail store. It is
+// a channel so that tests in virtual time (testing/synctest) can pass the waiting time.
 type lock chan struct{}
 
 func (l lock) Lock()   { l <- struct{}{} }
@@ -65,11 +69,12 @@ func (l lock) TryLock() bool {
 	}
 }
 
-// known reports whether it was counted, and not forgotten since. It needs a.mu held.
-func (a *account) known() bool { return a.counts > 0 && a.epoch == a.current.Load() }
+// known reports whether the account has been counted since the last Forget. The caller holds a.mu.
+func (a *account) known() bool { return a.counts > 0 && a.epoch == a.ledgerEpoch.Load() }
 
-// room makes sure that so much more fits in. It needs a.mu held.
-func (l *Ledger) room(a *account, limits Limits, more Usage, events []Event) ([]Event, error) {
+// checkRoom returns an *Error unless more fits. It appends what must be reported to events. The
+// caller holds a.mu.
+func (l *Ledger) checkRoom(a *account, limits Limits, more Usage, events []Event) ([]Event, error) {
 	if limits != a.limits {
 		a.limits = limits
 		a.full = a.full && !limits.relaxed(a.used)
@@ -77,21 +82,22 @@ func (l *Ledger) room(a *account, limits Limits, more Usage, events []Event) ([]
 	if limits.none() {
 		return events, nil
 	}
-	if l.stale(a, more, time.Now()) {
+	if l.needsCount(a, more, time.Now()) {
 		if err := l.count(a); err != nil {
 			return events, err
 		}
 	}
-	events = a.warn(events)
+	events = a.appendWarning(events)
 	resource, lacking := limits.lacks(a.used.Add(a.reserved), more)
 	if !lacking {
 		return events, nil
 	}
-	return a.refuse(resource, more, events), a.error(resource, more)
+	return a.appendFull(resource, more, events), a.error(resource, more)
 }
 
-// stale says whether to count before so much more is let in. It needs a.mu held.
-func (l *Ledger) stale(a *account, more Usage, now time.Time) bool {
+// needsCount reports whether the account must be counted before more can be decided. The caller
+// holds a.mu.
+func (l *Ledger) needsCount(a *account, more Usage, now time.Time) bool {
 	if !a.known() {
 		return true
 	}
@@ -99,24 +105,26 @@ func (l *Ledger) stale(a *account, more Usage, now time.Time) bool {
 	if age >= trustFor || a.doubtful && age >= max(refuseFor, rest) {
 		return true
 	}
-	quiet := a.changes == 0 && age >= rest // a count that meets a change says too much
+	quiet := a.pending == 0 && age >= rest // a count during a change is too high
 	if a.domain && quiet && l.changed(a) {
 		return true
 	}
 	if _, lacking := a.limits.lacks(a.used.Add(a.reserved), more); !lacking {
 		return false
 	}
-	// A refusal is for good: what makes room must be seen first.
-	return age >= max(refuseFor, rest) || quiet && (a.doubtful || l.mayHaveRoom(a))
+	// A refused message is lost to the recipient, so deletions must be noticed first.
+	return age >= max(refuseFor, rest) || quiet && (a.doubtful || l.mayHaveShrunk(a))
 }
 
-// mayHaveRoom reports whether a count may be lower now than it was. Messages come and go in the mailboxes of a domain
-// without a trace in its own directory, so a domain is counted again, as often as rest permits.
-func (l *Ledger) mayHaveRoom(a *account) bool {
+// mayHaveShrunk reports whether a new count may be lower than the last. Changes in a domain's
+// mailboxes leave no trace in the domain's own directory, so the answer for a domain is always yes;
+// restFactor limits how often it is counted.
+func (l *Ledger) mayHaveShrunk(a *account) bool {
 	return l.opts.Stamp != nil && (a.domain || l.changed(a))
 }
 
-// changed reports whether the directory may be another than the one that was counted. It needs a.mu held.
+// changed reports whether the directory may have changed since it was counted. The caller holds
+// a.mu.
 func (l *Ledger) changed(a *account) bool {
 	if l.opts.Stamp == nil {
 		return false
@@ -125,12 +133,12 @@ func (l *Ledger) changed(a *account) bool {
 	return stamp != a.stamp || !a.settled
 }
 
-// count needs a.mu held.
+// count counts the account. The caller holds a.mu.
 func (l *Ledger) count(a *account) error {
-	start, epoch, first := time.Now(), a.current.Load(), !a.known()
+	start, epoch, first := time.Now(), a.ledgerEpoch.Load(), !a.known()
 	var stamp any
 	var settled bool
-	if l.opts.Stamp != nil { // before it is counted: what changes meanwhile changes it, too
+	if l.opts.Stamp != nil { // first, so that a change during the count changes it
 		stamp, settled = l.opts.Stamp(a.dir)
 	}
 	used, err := l.usage(a)
@@ -142,10 +150,11 @@ func (l *Ledger) count(a *account) error {
 		a.full = a.full && !a.limits.relaxed(used)
 	}
 	if first {
-		// Nobody knows what was told before the start. Better no second notice than one with each start.
+		// It is unknown whether a warning was sent before the start. Sending none is better than
+		// sending one after each start.
 		_, a.warned = a.limits.Warns(used)
 	}
-	a.doubtful = a.changes > 0 || first
+	a.doubtful = a.pending > 0 || first
 	a.used, a.counted = used, time.Now()
 	a.took = a.counted.Sub(start)
 	a.counts++
@@ -153,7 +162,7 @@ func (l *Ledger) count(a *account) error {
 	return nil
 }
 
-// usage counts a mailbox, or all those of a domain.
+// usage counts a mailbox, or all mailboxes of a domain.
 func (l *Ledger) usage(a *account) (sum Usage, err error) {
 	if !a.domain {
 		return l.opts.Usage(a.dir)
@@ -172,7 +181,8 @@ func (l *Ledger) usage(a *account) (sum Usage, err error) {
 	return sum, nil
 }
 
-// begin opens a change for which so much is reserved. It needs the locks of both accounts.
+// begin starts a change for which reserved is set aside. The caller holds the locks of both
+// accounts.
 func (l *Ledger) begin(p pair, reserved Usage) (settle func(bytes int64, messages int)) {
 	var boxCounts, domainCounts int
 	if p.box != nil {
@@ -194,30 +204,31 @@ func (l *Ledger) begin(p pair, reserved Usage) (settle func(bytes int64, message
 	}
 }
 
-// begin needs a.mu held. It returns the number of the count that the change begins under.
+// begin returns the number of the count under which the change begins. The caller holds a.mu.
 func (a *account) begin(reserved Usage) (counts int) {
 	a.reserved = a.reserved.Add(reserved)
-	a.changes++
+	a.pending++
 	return a.counts
 }
 
-// end books what came of a change.
+// end books the result of a change.
 func (a *account) end(counts int, reserved, gained Usage, events []Event) []Event {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.reserved = a.reserved.Add(Usage{-reserved.Bytes, -reserved.Messages})
-	a.changes--
+	a.pending--
 	if a.counts == counts || gained.Messages > 0 {
 		a.used = a.used.Add(gained)
 	}
 	if gained.Messages < 0 {
 		a.full = a.full && !a.limits.relaxed(a.used)
 	}
-	return a.warn(events)
+	return a.appendWarning(events)
 }
 
-// warn adds a Warning when the level has been reached since it was not. It needs a.mu held.
-func (a *account) warn(events []Event) []Event {
+// appendWarning appends a Warning if usage has reached the level, and was below it before. The
+// caller holds a.mu.
+func (a *account) appendWarning(events []Event) []Event {
 	if !a.known() {
 		return events
 	}
@@ -229,9 +240,9 @@ func (a *account) warn(events []Event) []Event {
 	return events
 }
 
-// refuse adds a Full for the first message that is refused. A message that is larger than the limit itself says
-// nothing about the mailbox. It needs a.mu held.
-func (a *account) refuse(resource Resource, more Usage, events []Event) []Event {
+// appendFull appends a Full for the first message that is refused. A message larger than the limit
+// itself is no sign that the mailbox is full. The caller holds a.mu.
+func (a *account) appendFull(resource Resource, more Usage, events []Event) []Event {
 	if a.full || resource == Bytes && more.Bytes > a.limits.Bytes {
 		return events
 	}
@@ -242,7 +253,10 @@ func (a *account) refuse(resource Resource, more Usage, events []Event) []Event 
 }
 
 func (a *account) event(kind Kind, resource Resource) Event {
-	return Event{Kind: kind, Dir: a.dir, Domain: a.domain, Resource: resource, Limits: a.limits, Used: a.used}
+	return Event{
+		Kind: kind, Dir: a.dir, Domain: a.domain,
+		Resource: resource, Limits: a.limits, Used: a.used,
+	}
 }
 
 func (a *account) error(resource Resource, more Usage) error {

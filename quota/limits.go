@@ -5,21 +5,22 @@ import (
 	"math"
 )
 
-// Limits are how much a mailbox may hold, or all mailboxes of a domain together, and from where on somebody is to
-// be warned. 0 or less is none.
+// Limits are what a mailbox, or all mailboxes of a domain together, may hold, and the levels at
+// which a warning is sent. 0 or less means no limit or no warning.
 type Limits struct {
 	Bytes        int64
 	Messages     int64
-	WarnBytes    int64 // reached, not passed: at so much the warning is due
-	WarnMessages int64
+	WarnBytes    int64 // the warning is due when usage reaches this number
+	WarnMessages int64 // likewise
 }
 
-// none says that nothing is to be watched.
+// none reports whether there is neither a limit nor a warning level.
 func (l Limits) none() bool {
 	return l.Bytes <= 0 && l.Messages <= 0 && l.WarnBytes <= 0 && l.WarnMessages <= 0
 }
 
-// Usage is what a mailbox holds, or all mailboxes of a domain together. Bytes are those that POP3 counts.
+// Usage is what a mailbox, or all mailboxes of a domain together, hold. Bytes are message sizes as
+// POP3 counts them.
 type Usage struct {
 	Bytes    int64 `json:"bytes"`
 	Messages int64 `json:"messages"`
@@ -28,7 +29,7 @@ type Usage struct {
 // Add returns the sum.
 func (u Usage) Add(v Usage) Usage { return Usage{u.Bytes + v.Bytes, u.Messages + v.Messages} }
 
-// Resource is what a limit limits.
+// Resource is the kind of a limit.
 type Resource string
 
 // The values of Resource.
@@ -37,7 +38,7 @@ const (
 	Messages Resource = "messages"
 )
 
-// lacks says which limit is in the way of so much more. Used and more are not negative.
+// lacks returns the limit that more would exceed, if any. used and more are not negative.
 func (l Limits) lacks(used, more Usage) (Resource, bool) {
 	switch {
 	case l.Bytes > 0 && more.Bytes > l.Bytes-used.Bytes:
@@ -48,7 +49,7 @@ func (l Limits) lacks(used, more Usage) (Resource, bool) {
 	return "", false
 }
 
-// Warns says which warning level is reached, if any.
+// Warns returns the warning level that is reached, if any.
 func (l Limits) Warns(used Usage) (Resource, bool) {
 	switch {
 	case l.WarnBytes > 0 && used.Bytes >= l.WarnBytes:
@@ -59,7 +60,8 @@ func (l Limits) Warns(used Usage) (Resource, bool) {
 	return "", false
 }
 
-// relaxed says that neither a warning level is reached nor, where there is none, a limit.
+// relaxed reports whether usage is below every warning level, and below each limit that has no
+// warning level.
 func (l Limits) relaxed(used Usage) bool {
 	below := func(used, warn, limit int64) bool {
 		if warn > 0 {
@@ -67,11 +69,12 @@ func (l Limits) relaxed(used Usage) bool {
 		}
 		return limit <= 0 || used < limit
 	}
-	return below(used.Bytes, l.WarnBytes, l.Bytes) && below(used.Messages, l.WarnMessages, l.Messages)
+	return below(used.Bytes, l.WarnBytes, l.Bytes) &&
+		below(used.Messages, l.WarnMessages, l.Messages)
 }
 
-// Percent is how much of the limits is used, of the one that is nearer; 0 without limits. More than 100 is possible:
-// a limit may be lowered, and mail put in by hand.
+// Percent returns how much of the limits is used, for the limit that is nearer; 0 without limits.
+// It may exceed 100, since a limit may be lowered and messages may be put in by hand.
 func (l Limits) Percent(used Usage) int {
 	part := func(used, limit int64) float64 {
 		if limit <= 0 {
@@ -80,16 +83,16 @@ func (l Limits) Percent(used Usage) int {
 		return 100 * float64(used) / float64(limit)
 	}
 	percent := max(part(used.Bytes, l.Bytes), part(used.Messages, l.Messages))
-	return int(min(percent, math.MaxInt32)) // cut off: 100 is full and not almost
+	return int(min(percent, math.MaxInt32)) // rounded down: only a full mailbox is at 100
 }
 
-// Error says that a message does not fit. Numbers are in bytes or messages, as Resource says.
+// Error says that a message does not fit. Its numbers are bytes or messages, depending on Resource.
 type Error struct {
-	Dir      string // the mailbox, or the directory of the domain
-	Domain   bool   // it is the domain's limit
+	Dir      string // of the mailbox or the domain
+	Domain   bool   // the limit is the domain's
 	Resource Resource
 	Limit    int64
-	Used     int64 // with the deliveries that are under way
+	Used     int64 // including deliveries in progress
 	Asked    int64
 }
 
@@ -98,28 +101,30 @@ func (e *Error) Error() string {
 	if e.Resource == Messages {
 		format = FormatMessages
 	}
-	return fmt.Sprintf("quota exceeded: %s holds %s of %s, no room for %s more", e.Dir, format(e.Used), format(e.Limit), format(e.Asked))
+	return fmt.Sprintf("quota exceeded: %s holds %s of %s, no room for %s more",
+		e.Dir, format(e.Used), format(e.Limit), format(e.Asked))
 }
 
-// OverQuota is always true; it gives the error its class without a common package.
+// OverQuota is always true. The mail store recognizes the error by this method, without importing
+// this package.
 func (e *Error) OverQuota() bool { return true }
 
-// Kind is what an Event tells.
+// Kind is the kind of an Event.
 type Kind string
 
 // The values of Kind.
 const (
-	Warning Kind = "warning" // the warning level is reached
+	Warning Kind = "warning" // usage has reached the warning level
 	Full    Kind = "full"    // a message was refused
 )
 
-// Event says that a mailbox or a domain has become fuller than it should.
+// Event reports that a mailbox or a domain has become too full.
 type Event struct {
 	Kind     Kind
-	Dir      string // the mailbox, or the directory of the domain
+	Dir      string // of the mailbox or the domain
 	Domain   bool
-	Resource Resource // of the level that is reached, or of the limit that was in the way
+	Resource Resource // of the level reached, or of the limit exceeded
 	Limits   Limits
 	Used     Usage
-	Asked    int64 // of a Full: the size of the message that was refused, in bytes
+	Asked    int64 // for Full, the size of the refused message in bytes
 }

@@ -1,8 +1,14 @@
-// Package quota keeps mailboxes and domains within their limits.
+// Package quota limits how much mail a mailbox and a domain may hold.
 //
-// The Ledger is a cache: it counts a mailbox when first asked about it, keeps account of what it is told, and counts
-// again before it refuses a message, and now and then. What is in the mailbox is the truth. A domain is the sum of its
-// mailboxes, with an account of its own that is kept the same way.
+// Start with [Ledger]: the mail store asks it for room before a delivery ([Ledger.Reserve]) and
+// tells it about deletions ([Ledger.Release]). [Limits] and [Usage] are its numbers, [Error] is its
+// refusal, and an [Event] says that a mailbox has become too full. Sizes in the configuration are
+// read and written in size.go.
+//
+// The Ledger is a cache; the mailbox itself is the truth. The Ledger counts a mailbox when it is
+// first asked about it, and then follows the changes it is told. It counts again from time to time,
+// and always before it refuses a message. A domain is the sum of its mailboxes and has an account
+// of its own, kept in the same way.
 package quota
 
 import (
@@ -13,34 +19,37 @@ import (
 	"sync/atomic"
 )
 
-// Options are what a Ledger needs. The functions may be called at any time, by several goroutines, for different
-// directories; their errors are handed on.
+// Options are the functions that a Ledger calls. It may call them at any time, from several
+// goroutines, for different directories. It returns their errors to its caller.
 type Options struct {
-	// Limits returns what holds for a mailbox and for its domain. It is asked once in each Room and Reserve. Who has
-	// no limits is not counted.
+	// Limits returns the limits of a mailbox and of its domain. Room and Reserve call it once each.
+	// A mailbox or domain without limits is not counted.
 	Limits func(dir string) (mailbox, domain Limits, err error)
-	// Usage counts a mailbox. One that is gone holds nothing.
+	// Usage counts a mailbox. A mailbox that no longer exists holds nothing.
 	Usage func(dir string) (Usage, error)
-	// Members lists the mailboxes of a domain. It may be nil where no domain has limits.
+	// Members lists the mailboxes of a domain. It may be nil if no domain has limits.
 	Members func(domainDir string) ([]string, error)
-	// Stamp tells a directory, of a mailbox or a domain, from the same one after a change; settled says that the next
-	// change will show in it. The value can be compared. It may be nil.
+	// Stamp returns a comparable value that changes when the directory of a mailbox or a domain
+	// changes. settled reports that the next change is certain to change the value. Stamp may be
+	// nil.
 	Stamp func(dir string) (stamp any, settled bool)
-	// Notify is told of each Event, by whatever goroutine brought it about: it must not block. No lock is held. It may
-	// be nil.
+	// Notify receives each Event, in the goroutine that caused it, with no lock held. It must not
+	// block. It may be nil.
 	Notify func(Event)
 }
 
-// maxAccounts is about how many mailboxes and domains a Ledger remembers: more are counted more often.
+// maxAccounts is about how many mailboxes and domains a Ledger remembers. Beyond that it forgets
+// some, and counts them again when needed.
 const maxAccounts = 20_000
 
-// Ledger knows how much each mailbox and each domain holds and how much it may. It is safe for concurrent use, and no
-// number of deliveries at once takes one over its limits. The zero Ledger is not usable; call NewLedger.
+// Ledger knows how much each mailbox and each domain holds, and how much it may hold. It is safe
+// for concurrent use. However many deliveries run at once, together they stay within the limits.
+// Use NewLedger to make one.
 //
-// A mailbox is known by its directory, and its domain by the directory around it.
+// A mailbox is identified by its directory, and its domain by the parent of that directory.
 //
-// Locks are taken in this order: a mailbox's account, its domain's account, the list of accounts. Nobody holds the
-// accounts of two mailboxes, or of two domains.
+// Lock order: the mailbox's account, its domain's account, the list of accounts. A goroutine never
+// holds the accounts of two mailboxes or of two domains.
 type Ledger struct {
 	opts  Options
 	epoch atomic.Uint64 // how often all counts were forgotten
@@ -49,48 +58,53 @@ type Ledger struct {
 	accounts map[string]*account // of mailboxes and domains, by directory
 }
 
-// NewLedger makes a Ledger that has counted nothing yet.
+// NewLedger makes a Ledger that has counted no mailbox yet.
 func NewLedger(opts Options) *Ledger {
 	return &Ledger{opts: opts, accounts: make(map[string]*account)}
 }
 
-// Room returns nil when one more message of this size would fit into the mailbox now, and *Error when it would not.
+// Room returns nil if one more message of this size would fit into the mailbox now, and *Error if
+// not.
 func (l *Ledger) Room(dir string, bytes int64) error {
 	_, err := l.admit(dir, bytes, false)
 	return err
 }
 
-// Reserve sets room for one message aside, or returns an *Error. The message must not be stored before. The
-// caller calls settle once, with what the mailbox really gained: (bytes, 1), or (0, 0) if the delivery failed.
-func (l *Ledger) Reserve(dir string, bytes int64) (settle func(bytes int64, messages int), err error) {
+// Reserve reserves room for one message, or returns an *Error. The caller must reserve before it
+// stores the message, and then call settle exactly once with the real change: (bytes, 1) after a
+// delivery, (0, 0) after a failed one.
+func (l *Ledger) Reserve(
+	dir string, bytes int64,
+) (settle func(bytes int64, messages int), err error) {
 	return l.admit(dir, bytes, true)
 }
 
-// Release announces that messages are about to be deleted. The caller calls settle once, with what the mailbox
-// really gained, which is to say with negative numbers; their room is free from then on.
+// Release announces that messages are about to be deleted. After deleting them the caller calls
+// settle exactly once with the real change, in negative numbers. Their room is free from then on.
 //
-// A message that must be put in whatever the limits say, such as a notice that the mailbox is almost full, is
-// announced in the same way, and settled with positive numbers.
+// A message that must be stored whatever the limits say, such as a notice that the mailbox is
+// almost full, is announced in the same way and settled with positive numbers.
 func (l *Ledger) Release(dir string) (settle func(bytes int64, messages int)) {
-	// Who was never asked about has no account. Should its first count meet this change, it is in doubt anyway.
+	// A mailbox that was never asked about has no account. Its first count may overlap with this
+	// change, but every first count is in doubt anyway.
 	p := l.lock(dir, false, false)
 	if p == (pair{}) {
-		return nothing
+		return noSettle
 	}
 	defer p.unlock()
 	return l.begin(p, Usage{})
 }
 
-// Recount is one account that was counted anew.
+// Recount is the result of counting one account again.
 type Recount struct {
-	Dir    string `json:"dir"` // the mailbox, or the directory of the domain
+	Dir    string `json:"dir"` // of the mailbox or the domain
 	Domain bool   `json:"domain"`
-	Before Usage  `json:"before"` // what the ledger believed
-	After  Usage  `json:"after"`
+	Before Usage  `json:"before"` // according to the ledger
+	After  Usage  `json:"after"`  // as counted
 }
 
-// Recount counts every mailbox and domain anew that was counted before, and returns them ordered by directory. It goes
-// on after an error and returns the first.
+// Recount counts every mailbox and domain again that was counted before. It returns them ordered by
+// directory. It continues after an error and returns the first.
 func (l *Ledger) Recount() ([]Recount, error) {
 	var first error
 	all := []Recount{}
@@ -107,12 +121,13 @@ func (l *Ledger) Recount() ([]Recount, error) {
 	return all, first
 }
 
-// Forget makes the ledger count every mailbox and domain anew before it is asked again. It is for a caller that has
-// removed mailboxes or given them other names: a directory that was counted may be another mailbox's now. It waits for
-// no count: one that is under way may wait for the caller.
+// Forget makes the ledger count every mailbox and domain again before it answers for it. Callers
+// need it after they have removed or renamed mailboxes: a directory may belong to another mailbox
+// now. Forget does not wait for a count in progress, since that count may be waiting for the
+// caller.
 func (l *Ledger) Forget() { l.epoch.Add(1) }
 
-// counted returns the accounts that hold a count, ordered by directory.
+// counted returns the accounts that have been counted, ordered by directory.
 func (l *Ledger) counted() []*account {
 	l.mu.RLock()
 	all := make([]*account, 0, len(l.accounts))
@@ -134,14 +149,16 @@ func (l *Ledger) recount(a *account) (before, after Usage, err error) {
 	defer a.mu.Unlock()
 	last := a.stamp
 	before = a.used
-	err = l.count(a) // without a warning: the limits may have changed, and the next delivery asks for them
+	// No warning here: the limits may have changed, and only the next delivery asks for them.
+	err = l.count(a)
 	if a.domain && a.stamp != last {
-		before = a.used // the next delivery would have seen by the directory that it must be counted
+		// No difference to report: the next delivery would have noticed the change by the stamp.
+		before = a.used
 	}
 	return before, a.used, err
 }
 
-// pair is a mailbox's account and its domain's; nil for one that nobody watches.
+// pair is a mailbox's account and its domain's. Either is nil if it has no limits.
 type pair struct{ box, domain *account }
 
 func (p pair) lock() {
@@ -162,10 +179,10 @@ func (p pair) unlock() {
 	}
 }
 
-// nothing settles what is not kept account of.
-func nothing(int64, int) {}
+// noSettle is the settle function if neither the mailbox nor the domain has an account.
+func noSettle(int64, int) {}
 
-// admit asks for room and, if reserve says so, sets it aside.
+// admit checks that there is room and, if reserve is set, reserves it.
 func (l *Ledger) admit(dir string, bytes int64, reserve bool) (settle func(int64, int), err error) {
 	box, domain, err := l.opts.Limits(dir)
 	if err != nil {
@@ -173,17 +190,17 @@ func (l *Ledger) admit(dir string, bytes int64, reserve bool) (settle func(int64
 	}
 	p := l.lock(dir, !box.none(), !domain.none())
 	if p == (pair{}) {
-		return nothing, nil
+		return noSettle, nil
 	}
 	more := Usage{Bytes: bytes, Messages: 1}
 	var events []Event
 	if p.box != nil {
-		events, err = l.room(p.box, box, more, events)
+		events, err = l.checkRoom(p.box, box, more, events)
 	}
 	if err == nil && p.domain != nil {
-		events, err = l.room(p.domain, domain, more, events)
+		events, err = l.checkRoom(p.domain, domain, more, events)
 	}
-	settle = nothing
+	settle = noSettle
 	if err == nil && reserve {
 		settle = l.begin(p, more)
 	}
@@ -204,19 +221,20 @@ func (l *Ledger) notify(events []Event) {
 	}
 }
 
-// lock returns the accounts of a mailbox and its domain, locked. box and domain say whether one that is missing is made.
+// lock returns the accounts of a mailbox and its domain, locked. It makes a missing account if box
+// or domain, respectively, is set.
 func (l *Ledger) lock(dir string, box, domain bool) pair {
 	for {
 		p := l.pair(dir, box, domain)
 		p.lock()
-		if (p.box == nil || !p.box.gone) && (p.domain == nil || !p.domain.gone) {
+		if (p.box == nil || !p.box.evicted) && (p.domain == nil || !p.domain.evicted) {
 			return p
 		}
-		p.unlock() // dropped since it was found
+		p.unlock() // evicted since it was found
 	}
 }
 
-// pair finds the accounts of a mailbox and its domain. Those that have limits are made.
+// pair returns the accounts of a mailbox and its domain, unlocked. See lock for box and domain.
 func (l *Ledger) pair(dir string, box, domain bool) pair {
 	l.mu.RLock()
 	p := pair{l.accounts[dir], l.accounts[path.Dir(dir)]}
@@ -230,14 +248,14 @@ func (l *Ledger) pair(dir string, box, domain bool) pair {
 	return p
 }
 
-// open returns the account of a directory and makes it when it is missing.
+// open returns the account of a directory, and makes it if it is missing.
 func (l *Ledger) open(dir string, domain bool) *account {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.accounts[dir]
 	if a == nil {
 		if len(l.accounts) >= maxAccounts {
-			l.makeRoom()
+			l.evict()
 		}
 		a = newAccount(dir, domain, &l.epoch)
 		l.accounts[dir] = a
@@ -245,18 +263,19 @@ func (l *Ledger) open(dir string, domain bool) *account {
 	return a
 }
 
-// makeRoom drops a quarter of the accounts, as far as they remember nothing but a count. It needs mu held.
-func (l *Ledger) makeRoom() {
+// evict drops a quarter of the accounts, but only those whose loss costs no more than a new count.
+// The caller holds l.mu.
+func (l *Ledger) evict() {
 	dropped := 0
 	for dir, a := range l.accounts {
 		if dropped == maxAccounts/4 {
 			return
 		}
-		if !a.mu.TryLock() { // the order of locks is the other one
+		if !a.mu.TryLock() { // waiting would violate the lock order
 			continue
 		}
-		if a.changes == 0 && !a.warned && !a.full {
-			a.gone = true
+		if a.pending == 0 && !a.warned && !a.full {
+			a.evicted = true
 			delete(l.accounts, dir)
 			dropped++
 		}

@@ -18,7 +18,7 @@ const (
 	boss   = office + "/P3_boss.mbx"
 )
 
-// house is the mailboxes that a test fills and counts, their limits, and what the ledger told of them.
+// house holds the mailboxes that a test fills and counts, their limits, and the ledger's events.
 type house struct {
 	mu     sync.Mutex
 	limits map[string]Limits // by directory, of mailboxes and domains
@@ -69,7 +69,8 @@ func (h *house) notify(e Event) {
 	h.events = append(h.events, e)
 }
 
-// add puts messages into a mailbox, or takes them away, and returns what is in it and in its domain.
+// add puts messages into a mailbox, or takes them away, and returns what is in it and in its
+// domain.
 func (h *house) add(dir string, more Usage) (box, domain Usage) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -174,7 +175,7 @@ func TestReserveSettleRelease(t *testing.T) {
 	})
 }
 
-// What each limit refuses, and what the error says of it.
+// Each limit refuses messages, and the error names it.
 func TestLimits(t *testing.T) {
 	const MB = 1_000_000
 	for name, tt := range map[string]struct {
@@ -214,7 +215,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// Who has no limit is not counted, and costs no account.
+// A mailbox without a limit is not counted and has no account.
 func TestNoLimit(t *testing.T) {
 	h, l := newHouse(map[string]Limits{boss: {Bytes: 1000}})
 	h.store(t, l, anna, 1<<60)
@@ -226,7 +227,7 @@ func TestNoLimit(t *testing.T) {
 	}
 }
 
-// A domain's limit holds for what all its mailboxes gain and lose, those without limits too.
+// A domain's limit covers the changes of all its mailboxes, including those without limits.
 func TestDomain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, l := newHouse(map[string]Limits{office: {Bytes: 100}, anna: {Bytes: 80}})
@@ -289,7 +290,7 @@ func TestCountsAgain(t *testing.T) {
 	}
 }
 
-// A mailbox that another process adds to a domain, or takes away, is noticed.
+// A mailbox that another process adds to a domain or removes from it is noticed.
 func TestMembersChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, l := newHouse(map[string]Limits{office: {Bytes: 100}})
@@ -304,7 +305,7 @@ func TestMembersChange(t *testing.T) {
 	})
 }
 
-// What takes long to count is counted less often.
+// A mailbox that takes long to count is counted less often.
 func TestSlowCountsAreRare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, l := newHouse(map[string]Limits{office: {Bytes: 100}})
@@ -319,7 +320,7 @@ func TestSlowCountsAreRare(t *testing.T) {
 	})
 }
 
-// A count that meets a change must not take it for done or undone to the mailbox's advantage.
+// A count during a change must not err in the mailbox's favour.
 func TestCountDuringChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, l := newHouse(map[string]Limits{boss: {Bytes: 100}})
@@ -336,12 +337,12 @@ func TestCountDuringChange(t *testing.T) {
 		deletion(-50, -1)
 		wantRoom(t, l, boss, 61, false)
 		delivery(20, 1)
-		wantRoom(t, l, boss, 80, true) // nothing under way: counted again
+		wantRoom(t, l, boss, 80, true) // no change in progress: counted again
 		wantRoom(t, l, boss, 81, false)
 	})
 }
 
-// A limit that comes while the server runs, or goes and comes back.
+// A limit is set while the server runs, or removed and set again.
 func TestLimitComesAndGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, l := newHouse(map[string]Limits{})
@@ -350,7 +351,7 @@ func TestLimitComesAndGoes(t *testing.T) {
 		wantRoom(t, l, boss, 100, true)
 		h.add(boss, Usage{20, 1})
 		under(20, 1)
-		time.Sleep(refuseFor) // the first count stands no longer
+		time.Sleep(refuseFor) // the first count is no longer valid
 		wantRoom(t, l, boss, 81, false)
 
 		h.limit(boss, Limits{})
@@ -377,7 +378,7 @@ func TestRecount(t *testing.T) {
 	wantRoom(t, l, boss, 11, false)
 }
 
-// A warning comes when its level is reached, and again only when it was not for a while.
+// A warning is sent when its level is reached, and again only after usage was below it.
 func TestWarnings(t *testing.T) {
 	h, l := newHouse(map[string]Limits{
 		anna: {Bytes: 100, WarnBytes: 90, WarnMessages: 10}, office: {WarnBytes: 150},
@@ -406,7 +407,7 @@ func TestWarnings(t *testing.T) {
 	h.wantTold(t, "warning anna messages")
 }
 
-// After a start nobody knows what was told before it, and nobody is told again.
+// After a start it is unknown which warnings were sent before, and none is repeated.
 func TestNoWarningAtStart(t *testing.T) {
 	h, l := newHouse(map[string]Limits{anna: {WarnBytes: 90}})
 	h.add(anna, Usage{95, 1})
@@ -417,7 +418,7 @@ func TestNoWarningAtStart(t *testing.T) {
 	h.wantTold(t, "warning anna bytes")
 }
 
-// A full mailbox is told of once, until it is better.
+// A full mailbox is reported once, until it has more room again.
 func TestFull(t *testing.T) {
 	h, l := newHouse(map[string]Limits{anna: {Bytes: 100, WarnBytes: 90}, boss: {Messages: 2}, office: {Messages: 7}})
 	h.store(t, l, anna, 80)
@@ -475,7 +476,8 @@ func TestNotifyHoldsNoLock(t *testing.T) {
 	}
 }
 
-// crowd lets many deliveries, failing ones, deletions and recounts loose on a house, and says what went over.
+// crowd runs many deliveries, failing ones, deletions and recounts at once, and returns the
+// mailboxes and domains that exceeded a limit.
 func crowd(t *testing.T, h *house, l *Ledger, boxes []string) {
 	check := func(dir string, held Usage) {
 		lim := h.limits[dir]
@@ -523,8 +525,8 @@ func (h *house) take(dir string) Usage {
 	return gone
 }
 
-// TestNeverExceeded: whatever goes on at once, no limit is passed; and when all is settled, what a count finds fits to
-// the byte and no more.
+// TestNeverExceeded checks that no limit is exceeded by concurrent changes. When all are settled,
+// the room left is exact to the byte.
 func TestNeverExceeded(t *testing.T) {
 	carla := "mailbox/second.example/P3_carla.mbx"
 	h, l := newHouse(map[string]Limits{
@@ -544,13 +546,14 @@ func TestNeverExceeded(t *testing.T) {
 				}
 			}
 		}
-		if a.used != truth || a.reserved != (Usage{}) || a.changes != 0 {
-			t.Errorf("%s: used %+v, want %+v; reserved %+v, %d changes", dir, a.used, truth, a.reserved, a.changes)
+		if a.used != truth || a.reserved != (Usage{}) || a.pending != 0 {
+			t.Errorf("%s: used %+v, want %+v; reserved %+v, %d changes", dir, a.used, truth, a.reserved, a.pending)
 		}
 	}
 }
 
-// TestSumsRightWithoutRecount: without a count in between, the books agree with the mailboxes after settle.
+// TestSumsRightWithoutRecount checks that after settle the accounts agree with the mailboxes even
+// without a new count.
 func TestSumsRightWithoutRecount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, l := newHouse(map[string]Limits{anna: {Bytes: 50_000}, boss: {Messages: 1000}, office: {Bytes: 1 << 40}})
@@ -630,7 +633,7 @@ func BenchmarkReserve(b *testing.B) {
 	}
 }
 
-// TestForget: a directory that was counted may be another mailbox's now.
+// TestForget covers a counted directory that now belongs to another mailbox.
 func TestForget(t *testing.T) {
 	held := Usage{Bytes: 900, Messages: 3}
 	l := NewLedger(Options{

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// units are those that sizes are written in, the larger of a kind first.
+// units are the units of sizes, in each system from the largest to the smallest.
 var units = []struct {
 	name  string
 	bytes int64
@@ -16,10 +16,10 @@ var units = []struct {
 	{"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}, {"KB", 1e3}, {"B", 1},
 }
 
-// maxDecimals is how many digits may follow the point.
+// maxDecimals is the greatest number of digits after the point.
 const maxDecimals = 6
 
-// SizeError says why a text is no size.
+// SizeError says why a text is not a size.
 type SizeError struct {
 	Text string
 	Why  string
@@ -29,9 +29,10 @@ func (e *SizeError) Error() string {
 	return fmt.Sprintf("%q is not a size: %s; write it like 25MiB, 100MB or 0", e.Text, e.Why)
 }
 
-// ParseSize reads a size: a number, perhaps with up to six decimals, and a unit. KB, MB, GB and TB are powers of 1,000,
-// KiB, MiB, GiB and TiB powers of 1,024; B or none means bytes. Case does not matter and a blank may stand between.
-// The result is in bytes, a part of a byte cut off. The error is a *SizeError.
+// ParseSize parses a size: a number, optionally with up to six decimals, and a unit. KB, MB, GB and
+// TB are powers of 1,000; KiB, MiB, GiB and TiB are powers of 1,024; B or no unit means bytes. Case
+// does not matter, and a blank may separate number and unit. The result is in bytes, rounded down.
+// The error is a *SizeError.
 func ParseSize(text string) (int64, error) {
 	number, factor := strings.TrimSpace(text), int64(1)
 	for _, u := range units {
@@ -65,7 +66,8 @@ func ParseSize(text string) (int64, error) {
 	return n*factor + part, nil
 }
 
-// fractionOf returns 0.<digits> of factor, cut off. With at most maxDecimals digits it does not overflow.
+// fractionOf returns 0.<digits> of factor, rounded down. It cannot overflow with at most
+// maxDecimals digits.
 func fractionOf(digits string, factor int64) int64 {
 	var part, whole int64 = 0, 1
 	for _, d := range digits {
@@ -78,8 +80,8 @@ func digits(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
-// FormatSize writes a size in the largest unit that keeps it exact: "25MiB", "100MB", "1234B", "0". ParseSize
-// reads it back as the same size.
+// FormatSize writes a size exactly, in the largest unit that allows it: "25MiB", "100MB", "1234B",
+// "0". ParseSize returns the same size for it.
 func FormatSize(bytes int64) string {
 	if bytes == 0 {
 		return "0"
@@ -101,11 +103,12 @@ func FormatMessages(n int64) string {
 	return strconv.FormatInt(n, 10) + " messages"
 }
 
-// Approximate writes a size for reading, to one decimal: "117.7 MiB", "25 B". It is in powers of 1,000 where like, a
-// size to be compared with, was written in them ("500MB"), else in powers of 1,024.
+// Approximate writes a size with one decimal: "117.7 MiB", "25 B". It uses powers of 1,000 if the
+// size like, with which it is compared, is written in them ("500MB"), else powers of 1,024.
 func Approximate(bytes, like int64) string {
 	base, suffix := 1024.0, "iB"
-	if unit := FormatSize(like); like >= 1000 && !strings.HasSuffix(unit, "iB") && strings.Trim(unit, "0123456789") != "B" {
+	switch unit := strings.Trim(FormatSize(like), "0123456789"); unit {
+	case "KB", "MB", "GB", "TB":
 		base, suffix = 1000, "B"
 	}
 	if float64(bytes) < base {

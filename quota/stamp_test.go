@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// stamped is a house whose directories tell that they have changed.
+// stamped is a house whose directories have stamps.
 type stamped struct {
 	*house
 	stamps map[string]int
-	fresh  bool // a change that comes now would not show
+	fresh  bool // a change now would not change the stamp
 }
 
 func newStamped(limits map[string]Limits) (*stamped, *Ledger) {
@@ -64,7 +64,8 @@ func TestEmptiedByHand(t *testing.T) {
 	})
 }
 
-// TestChangeThatMayNotShow has a count in the moment in which a file system's clock stands still.
+// TestChangeThatMayNotShow counts while a further change would leave the stamp as it is, since the
+// file system's clock is coarse.
 func TestChangeThatMayNotShow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, l := newStamped(map[string]Limits{anna: {Messages: 3}})
@@ -86,7 +87,8 @@ func TestChangeThatMayNotShow(t *testing.T) {
 	})
 }
 
-// TestDomainFollowsItsMailboxes has mailboxes that come and go beside the ledger, as those of a selftest.
+// TestDomainFollowsItsMailboxes makes and removes mailboxes without telling the ledger, as a
+// selftest does.
 func TestDomainFollowsItsMailboxes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, l := newStamped(map[string]Limits{office: {Messages: 100}})
@@ -120,7 +122,8 @@ func TestDomainFollowsItsMailboxes(t *testing.T) {
 	})
 }
 
-// TestFullDomainEmptiedByHand: a message that goes from a mailbox leaves no trace in the domain's directory.
+// TestFullDomainEmptiedByHand covers the fact that a deleted message leaves no trace in the domain's
+// directory.
 func TestFullDomainEmptiedByHand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, l := newStamped(map[string]Limits{office: {Messages: 3}})
@@ -136,7 +139,8 @@ func TestFullDomainEmptiedByHand(t *testing.T) {
 	})
 }
 
-// TestAccountsAreBounded asks about more mailboxes than are remembered, with changes under way in one and a full one.
+// TestAccountsAreBounded asks about more mailboxes than the ledger remembers. One has a change in
+// progress, and one is full.
 func TestAccountsAreBounded(t *testing.T) {
 	h, l := newHouse(map[string]Limits{anna: {Messages: 5}, boss: {Messages: 1}})
 	h.boxes[boss] = Usage{1, 1}
@@ -160,7 +164,7 @@ func TestAccountsAreBounded(t *testing.T) {
 		t.Errorf("an account with a change under way, or one that is full, was dropped: %+v", a)
 	}
 	gone := newAccount(anna, false, &l.epoch)
-	gone.gone = true
+	gone.evicted = true
 	l.accounts[anna] = gone
 	go func() {
 		l.mu.Lock()
@@ -174,7 +178,8 @@ func TestAccountsAreBounded(t *testing.T) {
 	}
 }
 
-// TestForgetWaitsForNoCount: a count may wait for the caller of Forget, and is itself forgotten.
+// TestForgetWaitsForNoCount covers a count that waits for the caller of Forget; its result is
+// forgotten too.
 func TestForgetWaitsForNoCount(t *testing.T) {
 	h, l := newHouse(map[string]Limits{anna: {Messages: 5}})
 	counting, forgotten := make(chan struct{}), make(chan struct{})

@@ -13,7 +13,7 @@ import (
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/daemon"
 	"pillarbox/quota"
-	"pillarbox/quota/notice"
+	"pillarbox/quota/quotamail"
 )
 
 func (a *app) quotaCommand() *cobra.Command {
@@ -242,14 +242,14 @@ func (a *app) printQuotaCounts(all []admin.QuotaCount) {
 
 func (a *app) quotaTemplate(args []string) error {
 	if len(args) == 0 {
-		for _, name := range notice.Names() {
+		for _, name := range quotamail.Names() {
 			fmt.Fprintln(a.stdout, name)
 		}
 		return nil
 	}
-	text := notice.Standard(args[0])
+	text := quotamail.Standard(args[0])
 	if text == "" {
-		return admin.Hint(fmt.Errorf("there is no notice %q", args[0]), "the names are %s", strings.Join(notice.Names(), ", "))
+		return admin.Hint(fmt.Errorf("there is no notice %q", args[0]), "the names are %s", strings.Join(quotamail.Names(), ", "))
 	}
 	fmt.Fprint(a.stdout, text)
 	return nil

@@ -33,7 +33,7 @@ var imports = map[string]string{
 	"etc/lab/crash":       "",
 	"etc/lab/crash/guest": "mailstore mailstore/durable",
 	"quota":               "",
-	"quota/notice":        "mailstore/addr mailstore/durable quota",
+	"quota/quotamail":     "mailstore/addr mailstore/durable quota",
 	"tls/certs":           "mailstore/durable tls/strength",
 	"tls/acme":            "mailstore/caught mailstore/durable mailstore/foreign",
 	"tls/strength":        "",

@@ -106,8 +106,8 @@ func (a *app) tlsRenewCommand() *cobra.Command {
 				}
 				return err
 			}
-			a.recordAct("certificate", map[string]any{"not_after": m.OwnEnd()})
-			fmt.Fprintf(a.stdout, "certificate renewed, valid to %s\n", m.OwnEnd().Local().Format(time.DateOnly))
+			a.recordAct("certificate", map[string]any{"not_after": m.OwnExpiry()})
+			fmt.Fprintf(a.stdout, "certificate renewed, valid to %s\n", m.OwnExpiry().Local().Format(time.DateOnly))
 			if m.Info().Source == certs.FromACME {
 				a.note("most clients are shown the one by ACME; 'pillarbox admin tls acme renew' renews that")
 			}

@@ -7,15 +7,15 @@ import (
 	"io"
 )
 
-// body is the message that follows a RETR: without dot-stuffing (RFC 1939 §3), every line with CRLF. A message without its
-// last dot ends with an error that is not io.EOF.
+// body reads the message that follows a RETR. It removes the dot-stuffing (RFC 1939 §3) and ends
+// every line with CRLF. A message without its final dot ends with an error other than io.EOF.
 type body struct {
 	c     *conn
-	out   []byte // to be read
-	lf    bool   // what was read ended with a LF alone: CRLF is to follow
-	start bool   // of a line
+	out   []byte // not yet returned by Read
+	lf    bool   // the line in out ended with a bare LF: CRLF must follow it
+	start bool   // the next octet begins a line
 	cr    bool   // the last octet was a CR
-	err   error
+	err   error  // io.EOF after the whole message
 }
 
 func (c *conn) body() *body {
@@ -26,7 +26,7 @@ func (c *conn) body() *body {
 // ended reports whether the whole message has been read.
 func (b *body) ended() bool { return errors.Is(b.err, io.EOF) && len(b.out) == 0 }
 
-// broken is why nothing more can come over the connection; nil as long as it can.
+// broken returns the error after which the connection is unusable, or nil.
 func (b *body) broken() error {
 	if b.err != nil && !errors.Is(b.err, io.EOF) {
 		return b.err
@@ -47,7 +47,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fill takes the next line, or part of a long one, from the connection.
+// fill reads the next line, or part of a long one, from the connection.
 func (b *body) fill() {
 	if b.lf {
 		b.out, b.lf = []byte("\r\n"), false
@@ -55,7 +55,7 @@ func (b *body) fill() {
 	}
 	part, err := b.c.in.ReadSlice('\n')
 	if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-		b.err = b.c.lost(err)
+		b.err = b.c.connError(err)
 		return
 	}
 	if b.start && b.isEnd(part) {
@@ -75,7 +75,8 @@ func (b *body) fill() {
 	}
 }
 
-// isEnd reports whether a line is the dot. Where lines end with CRLF, a dot between bare LFs is part of a message.
+// isEnd reports whether a line is the final dot. If the server ends lines with CRLF, a dot between
+// bare LFs belongs to the message.
 func (b *body) isEnd(line []byte) bool {
 	return string(line) == ".\r\n" || b.c.lfOnly && string(line) == ".\n"
 }

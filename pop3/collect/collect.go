@@ -1,8 +1,15 @@
-// Package collect empties a mailbox at another server by POP3 (RFC 1939, RFC 2449, RFC 2595), or leaves the messages there
-// and fetches each once. What the server says is untrusted: its replies are bounded in length and in time.
+// Package collect fetches mail from a mailbox at another server by POP3 (RFC 1939, RFC 2449, RFC
+// 2595). It either deletes the messages there, or leaves them and fetches each once.
 //
-// No message is lost: it is deleted there only when it was delivered here and that is on the disk. After a crash, or a
-// connection that breaks at the wrong moment, at most the message that was being delivered comes twice.
+// Start with [Collect] and its [Options]. The daemon calls it for each entry of [[fetch]] when the
+// entry is due. Failures are an [*Error] with a class and a hint.
+//
+// No message is lost: it is deleted at the server only after it was delivered here durably. After a
+// crash, or a connection lost at the wrong moment, at most the message then being delivered arrives
+// twice.
+//
+// The server is not trusted. Its replies are limited in length and time, and its texts are made
+// printable before they reach a log. The password never appears in an error or a log line.
 package collect
 
 import (
@@ -18,51 +25,56 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// TLSMode is how much a connection has to be protected.
+// TLSMode is the protection that a connection must have.
 type TLSMode int
 
-// The modes; they are called as those of routes.
+// The modes. Routes use the same names.
 const (
-	TLSOpportunistic TLSMode = iota // where it is offered; plaintext otherwise, password and all
+	TLSOpportunistic TLSMode = iota // if offered; else everything, password included, in plain text
 	TLSOff                          // never
 	TLSRequired                     // always; any certificate
-	TLSVerified                     // always; with a certificate of a known authority for the host's name
+	TLSVerified                     // always; a certificate for Host from a trusted CA
 )
 
 func (m TLSMode) String() string {
 	return [...]string{"opportunistic", "off", "required", "verified"}[m]
 }
 
-// Options are what is to be collected, and how. Host, User, Files and Deliver must be set.
+// Options say what to collect, and how. Host, User, Files and Deliver must be set.
 type Options struct {
-	Name        string // of the state's file; "": made of user and host
-	Host        string // a name or an address
-	Port        int    // 0: 995 with ImplicitTLS, else 110
-	ImplicitTLS bool   // TLS from the first octet (RFC 8314 §3.3); TLS may be TLSVerified then, else any certificate will do
+	Name string // names the state file; "" means <user>@<host>
+	Host string // a host name or an IP address
+	Port int    // 0 means 995 with ImplicitTLS, else 110
+	// ImplicitTLS means TLS from the first octet (RFC 8314 §3.3). Any certificate is accepted then,
+	// unless TLS is TLSVerified.
+	ImplicitTLS bool
 	TLS         TLSMode
-	Roots       *x509.CertPool // for TLSVerified; nil: those of the system
+	Roots       *x509.CertPool // for TLSVerified; nil means the system's
 	User        string
 	Password    string
 
-	Leave     bool // messages stay at the server…
-	LeaveDays int  // …so many days after they were fetched; 0: for ever
-	// MaxSize is the size in octets of the largest message that is fetched; larger ones stay there. 0: no limit.
+	Leave     bool // leave messages at the server
+	LeaveDays int  // with Leave, delete them this many days after they were fetched; 0 means never
+	// MaxSize is the largest message to fetch, in octets; 0 means no limit. Larger ones stay at
+	// the server.
 	MaxSize int64
 
-	Files durable.FS // fetch/<name>.json keeps what was fetched
-	// Deliver takes a message: CRLF text without dot-stuffing. nil says that it is durable, and then it is never fetched
-	// again. A message that is cut off ends with an error that is not io.EOF, and must not be kept.
+	Files durable.FS // fetch/<name>.json in it records the fetched messages
+	// Deliver delivers one message, read as CRLF text without dot-stuffing. It returns nil once
+	// the message is durable; the message is never fetched again then. If the message is cut
+	// short, r returns an error other than io.EOF, and Deliver must discard it.
 	Deliver func(r io.Reader) error
 
-	Dial func(ctx context.Context, network, address string) (net.Conn, error) // nil: a net.Dialer
-	Log  *slog.Logger                                                         // nil: nothing is logged
-	Now  func() time.Time                                                     // nil: time.Now
+	// Dial connects to the server. nil means a net.Dialer.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	Log  *slog.Logger     // nil discards everything
+	Now  func() time.Time // nil means time.Now
 }
 
-// Result is what Collect did.
+// Result counts what Collect did.
 type Result struct {
 	Fetched int   `json:"fetched"` // messages delivered here
-	Left    int   `json:"left"`    // messages that are still at the server
+	Left    int   `json:"left"`    // messages still at the server
 	Deleted int   `json:"deleted"` // messages deleted there
 	Bytes   int64 `json:"bytes"`   // octets delivered here
 }
@@ -70,20 +82,20 @@ type Result struct {
 // The classes of errors, for errors.Is.
 var (
 	ErrUnreachable = errors.New("the server cannot be reached")
-	ErrTLS         = errors.New("no protected connection")
-	ErrLogin       = errors.New("the log-in is refused")
+	ErrTLS         = errors.New("no secure connection")
+	ErrLogin       = errors.New("the server refuses the login")
 	ErrBusy        = errors.New("the mailbox is not available for now")
-	ErrProtocol    = errors.New("the server does not speak POP3 as it should")
+	ErrProtocol    = errors.New("the server violates the POP3 protocol")
 	ErrNoUIDL      = errors.New("the server cannot tell fetched messages from new ones")
 	ErrDelivery    = errors.New("a message cannot be delivered here")
 )
 
-// Error is why mail could not be collected. The password stands in none.
+// Error says why mail could not be collected. It never contains the password.
 type Error struct {
 	Class error  // one of the above
-	Text  string // in words for the log; what the server said is made printable
-	Hint  string // what to do about it, or ""
-	Err   error  // what lies behind it, or nil
+	Text  string // for the log; texts of the server in it are made printable
+	Hint  string // what the administrator can do, or ""
+	Err   error  // the cause, or nil
 }
 
 func (e *Error) Error() string {
@@ -93,7 +105,7 @@ func (e *Error) Error() string {
 	return e.Text
 }
 
-// Unwrap gives the class and the cause.
+// Unwrap returns the class and the cause.
 func (e *Error) Unwrap() []error {
 	if e.Err == nil {
 		return []error{e.Class}

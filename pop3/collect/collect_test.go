@@ -39,7 +39,7 @@ func (c *client) wantGot(n int) {
 	}
 }
 
-// Large mailboxes are emptied in several sessions, each confirmed.
+// Large mailboxes are emptied in several sessions, each ended by QUIT.
 func TestBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, b := newClient(t), &box{}
@@ -62,7 +62,7 @@ func TestLeave(t *testing.T) {
 		time.Sleep(24 * time.Hour)
 		b.add(1)
 		c.want(b, fmt.Sprintf("1 0 %d", batch+2))
-		for i := range b.messages { // the server moved, and gives everything other unique-ids
+		for i := range b.messages { // after a move the server has other unique-ids
 			b.messages[i].uid = "new" + b.messages[i].uid
 		}
 		c.want(b, fmt.Sprintf("0 0 %d", batch+2))
@@ -79,7 +79,7 @@ func TestLeave(t *testing.T) {
 	})
 }
 
-// A unique-id that is given away a second time hides no message.
+// A unique-id that the server reuses does not hide a message.
 func TestUIDUsedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, b := newClient(t), &box{}
@@ -93,7 +93,7 @@ func TestUIDUsedAgain(t *testing.T) {
 	})
 }
 
-// Whatever breaks, nothing is lost, and nothing that was noted comes twice.
+// Wherever the connection breaks, no message is lost, and none that was recorded comes twice.
 func TestBroken(t *testing.T) {
 	for name, noUIDL := range map[string]bool{"UIDL": false, "no UIDL": true} {
 		t.Run(name, func(t *testing.T) {
@@ -123,7 +123,8 @@ func TestBroken(t *testing.T) {
 	}
 }
 
-// Whatever step of the disk fails, or is the last before a crash, a message is delivered; once more at most than once.
+// Whichever disk operation fails, or is the last before a crash, each message is delivered once or
+// at most twice.
 func TestDiskFails(t *testing.T) {
 	for n := 1; ; n++ {
 		c, b := newClient(t), &box{}
@@ -149,7 +150,8 @@ func TestDiskFails(t *testing.T) {
 	}
 }
 
-// A message that cannot be delivered stays, and is in no other one's way; where none can be, it is soon given up.
+// A message that cannot be delivered stays at the server and does not block the others. If none can
+// be delivered, the session soon ends.
 func TestNotDelivered(t *testing.T) {
 	c, b := newClient(t), &box{}
 	b.add(10)
@@ -171,7 +173,25 @@ func TestNotDelivered(t *testing.T) {
 	}
 }
 
-// The state of one mailbox says nothing about another one's.
+// What was recorded before a crash is still known after a second one.
+func TestTwoCrashes(t *testing.T) {
+	fsys := newClient(t).opts.Files
+	for _, uid := range []string{"first", "second", "third"} {
+		st, err := loadState(fsys, "isp", "anna@isp.example")
+		if err == nil {
+			err = st.record("anna@isp.example", uid, &entry{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	st, err := loadState(fsys, "isp", "anna@isp.example")
+	if err != nil || len(st.all) != 3 {
+		t.Errorf("%d messages are known, %v; want 3", len(st.all), err)
+	}
+}
+
+// The state of one mailbox is not used for another.
 func TestOtherAccount(t *testing.T) {
 	c, b := newClient(t), &box{}
 	c.opts.Leave = true
@@ -193,7 +213,7 @@ func TestDamagedState(t *testing.T) {
 	}
 }
 
-// Servers that hang, drip or never end are left in a bounded time.
+// A session with a server that hangs, sends slowly or never stops ends in bounded time.
 func TestHostile(t *testing.T) {
 	greet := func(conn net.Conn, until string) *bufio.Scanner {
 		in := bufio.NewScanner(conn)
@@ -301,7 +321,8 @@ func TestBody(t *testing.T) {
 		{"a\r\n.\r\n", "a\r\n", false},
 		{".\r\n", "", false},
 		{"..\r\n..a\r\n.\r\n", ".\r\n.a\r\n", false},
-		{"a\n.\nb\r\n.\r\n", "a\r\n.\r\nb\r\n", false}, // no end: the lines have CRLF here
+		// No end at the bare LF: this server ends lines with CRLF.
+		{"a\n.\nb\r\n.\r\n", "a\r\n.\r\nb\r\n", false},
 		{"a\n..b\n.\n", "a\r\n.b\r\n", true},
 		{strings.Repeat("x", 3*maxLine) + "\r\n.\r\n", strings.Repeat("x", 3*maxLine) + "\r\n", false},
 		{strings.Repeat("x", maxLine-1) + "\r\n.\r\n", strings.Repeat("x", maxLine-1) + "\r\n", false},
@@ -317,7 +338,7 @@ func TestBody(t *testing.T) {
 	}
 }
 
-// FuzzBody: what a server sends with dot-stuffing is what comes out.
+// FuzzBody checks that a message sent with dot-stuffing is read unchanged.
 func FuzzBody(f *testing.F) {
 	f.Add("a\r\n.b\r\n..\r\n")
 	f.Add("\r\r\n\n.\n")
@@ -351,8 +372,7 @@ func TestStateName(t *testing.T) {
 	}
 }
 
-// A server that repeats what it was told in confidence: nothing of it is in the error
-// or in the log.
+// Even if a server repeats the secrets it was sent, they are neither in the error nor in the log.
 func TestSecretsAreMasked(t *testing.T) {
 	encoded := base64.StdEncoding.EncodeToString([]byte("\x00anna\x00" + password))
 	echo := password + " " + strings.ToUpper(password) + " " + encoded + " \x1b[31m"
@@ -397,8 +417,8 @@ func TestSecretsAreMasked(t *testing.T) {
 	}
 }
 
-// Messages that bring the program to a panic stay at the server. The later ones are
-// fetched, however many such messages there are.
+// Messages that cause a panic stay at the server. The later ones are fetched, however many of these
+// there are.
 func TestPanicIsContained(t *testing.T) {
 	c, b := newClient(t), &box{}
 	b.add(20)

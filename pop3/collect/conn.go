@@ -14,17 +14,17 @@ import (
 	"pillarbox/mailstore/foreign"
 )
 
-// Times and limits of what a server may do.
+// Limits on the server's behaviour.
 const (
 	dialTime    = 30 * time.Second
 	commandTime = time.Minute     // for a command and its whole reply
 	idleTime    = time.Minute     // between two parts of a listing or a message
-	graceTime   = 2 * time.Minute // for those, before their rate counts
-	minRate     = 2 << 10         // octets a second that a message must come at: slower than any modem
-	maxLine     = 4 << 10         // octets of a line of a reply
+	graceTime   = 2 * time.Minute // from the start of a listing or a message until minRate applies
+	minRate     = 2 << 10         // octets a second, for a listing or a message; below any modem
+	maxLine     = 4 << 10         // octets of one line of a reply
 	maxListing  = 32 << 20        // octets of a listing
-	maxMessages = 100_000         // messages that are looked at in one session
-	maxText     = 200             // octets of a reply that are passed on
+	maxMessages = 100_000         // messages handled in one session; the rest is ignored
+	maxText     = 200             // octets of a reply that are quoted in an error
 )
 
 // conn is a connection to a server.
@@ -34,19 +34,19 @@ type conn struct {
 	pace     *paced
 	in       *bufio.Reader
 	secure   bool
-	lfOnly   bool // the server ends its lines with LF alone
+	lfOnly   bool // the server ends its lines with a bare LF
 	greeting string
-	mask     foreign.Mask // what we told the server in confidence
-	stop     func() bool  // watching the context
+	mask     foreign.Mask // the secrets sent to the server, which must not get into a log
+	stop     func() bool  // stops watching the context
 }
 
-// paced is a connection on which every reading ends in time, however slowly the server drips.
+// paced is a connection whose reads end in bounded time, however slowly the server sends.
 type paced struct {
 	net.Conn
-	until   time.Time // without rate: the end
-	rate    bool      // the end moves on with what comes
+	until   time.Time // the deadline, unless rate is set
+	rate    bool      // the deadline depends on the octets received since started
 	started time.Time
-	got     int64
+	got     int64 // octets since started
 }
 
 func (p *paced) Read(b []byte) (int, error) {
@@ -65,13 +65,13 @@ func (p *paced) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// within sets the end of what is done next.
-func (p *paced) within(d time.Duration) {
+// setDeadline gives the next reads and writes together the time d.
+func (p *paced) setDeadline(d time.Duration) {
 	p.until, p.rate = time.Now().Add(d), false
 	p.SetWriteDeadline(p.until)
 }
 
-// stream lets what is read next take as long as it comes at a decent rate.
+// stream lets the next reads take any time, provided that the octets keep coming at minRate.
 func (p *paced) stream() { p.started, p.got, p.rate = time.Now(), 0, true }
 
 // dial connects and reads the greeting.
@@ -84,7 +84,8 @@ func dial(ctx context.Context, o *Options) (*conn, error) {
 	}
 	raw, err := connect(dialing, "tcp", o.address())
 	if err != nil {
-		return nil, &Error{ErrUnreachable, "cannot connect to " + o.address(), unreachableHint(err), err}
+		text := "cannot connect to " + o.address()
+		return nil, &Error{ErrUnreachable, text, unreachableHint(err), err}
 	}
 	c := &conn{opts: o, pace: &paced{Conn: raw}, mask: foreign.NewMask(o.Password)}
 	c.setNet(c.pace)
@@ -104,9 +105,9 @@ func dial(ctx context.Context, o *Options) (*conn, error) {
 
 func unreachableHint(err error) string {
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
-		return "see whether the server's name is right and DNS works"
+		return "check the server's name, and that DNS works"
 	}
-	return "see whether name and port are right and this machine is online"
+	return "check name and port, and that this machine is online"
 }
 
 func (c *conn) setNet(n net.Conn) { c.net, c.in = n, bufio.NewReaderSize(n, maxLine) }
@@ -117,29 +118,29 @@ func (c *conn) close() {
 }
 
 func (c *conn) readGreeting() error {
-	c.pace.within(commandTime)
+	c.pace.setDeadline(commandTime)
 	text, err := c.reply()
 	if refused, ok := errors.AsType[*refusal](err); ok {
-		return &Error{Class: ErrBusy, Text: "the server turns us away: " + refused.text}
+		return &Error{Class: ErrBusy, Text: "the server refuses the connection: " + refused.text}
 	}
 	c.greeting = text
 	return err
 }
 
-// refusal is a -ERR.
+// refusal is a reply of -ERR.
 type refusal struct {
-	code string // RFC 2449 §8, as "IN-USE"; "" without
+	code string // the response code (RFC 2449 §8), such as "IN-USE", or ""
 	text string
 }
 
 func (r *refusal) Error() string { return "the server says: " + r.text }
 
-// command says a line and returns what is behind +OK. A *refusal is -ERR; after every other error the connection is of no
-// use any more.
+// command sends a line and returns the text after +OK. The reply -ERR is a *refusal. After any
+// other error the connection is unusable.
 func (c *conn) command(line string) (string, error) {
-	c.pace.within(commandTime)
+	c.pace.setDeadline(commandTime)
 	if _, err := io.WriteString(c.net, line+"\r\n"); err != nil {
-		return "", c.lost(err)
+		return "", c.connError(err)
 	}
 	return c.reply()
 }
@@ -160,24 +161,29 @@ func (c *conn) reply() (string, error) {
 		}
 		return "", r
 	}
-	return "", &Error{Class: ErrProtocol, Text: fmt.Sprintf("neither +OK nor -ERR but %q", c.printable(line)), Hint: "see whether the port is that of POP3"}
+	return "", &Error{
+		Class: ErrProtocol,
+		Text:  fmt.Sprintf("the server's reply is neither +OK nor -ERR: %q", c.printable(line)),
+		Hint:  "check that the port is a POP3 port",
+	}
 }
 
-// line reads one line of a reply, without its end.
+// line reads one line of a reply and returns it without its end.
 func (c *conn) line() (string, error) {
 	line, err := c.in.ReadSlice('\n')
 	switch {
 	case errors.Is(err, bufio.ErrBufferFull):
-		return "", &Error{Class: ErrProtocol, Text: fmt.Sprintf("a line of more than %d octets", maxLine)}
+		text := fmt.Sprintf("the server sent a line of more than %d octets", maxLine)
+		return "", &Error{Class: ErrProtocol, Text: text}
 	case err != nil:
-		return "", c.lost(err)
+		return "", c.connError(err)
 	}
 	text, crlf := bytes.CutSuffix(line, []byte("\r\n"))
 	c.lfOnly = !crlf
 	return string(bytes.TrimSuffix(text, []byte("\n"))), nil
 }
 
-// lines reads the lines of a reply up to the dot.
+// lines reads the lines of a multi-line reply up to the final dot.
 func (c *conn) lines(do func(line string)) error {
 	c.pace.stream()
 	for octets := 0; ; {
@@ -189,22 +195,26 @@ func (c *conn) lines(do func(line string)) error {
 			return nil
 		}
 		if octets += len(line); octets > maxListing {
-			return &Error{Class: ErrProtocol, Text: fmt.Sprintf("a listing of more than %d MiB", maxListing>>20)}
+			text := fmt.Sprintf("the server sent a listing of more than %d MiB", maxListing>>20)
+			return &Error{Class: ErrProtocol, Text: text}
 		}
 		do(strings.TrimPrefix(line, "."))
 	}
 }
 
-// lost says that the connection broke, or that the server took too long.
-func (c *conn) lost(err error) error {
-	e := &Error{Class: ErrUnreachable, Text: "the connection to " + c.opts.Host + " broke", Err: err}
+// connError describes a lost connection or a timeout.
+func (c *conn) connError(err error) error {
+	e := &Error{
+		Class: ErrUnreachable, Text: "the connection to " + c.opts.Host + " was lost", Err: err,
+	}
 	if n, ok := errors.AsType[net.Error](err); ok && n.Timeout() {
 		e.Text, e.Err = c.opts.Host+" did not answer in time", nil
 	} else if errors.Is(err, io.EOF) {
-		e.Text, e.Err = c.opts.Host+" ended the connection", nil
+		e.Text, e.Err = c.opts.Host+" closed the connection", nil
 	}
 	return e
 }
 
-// printable is what a server said, fit for a log; not even a server that repeats it gets the password there.
+// printable makes a text of the server fit for a log. It masks the password too, in case the server
+// repeats it.
 func (c *conn) printable(text string) string { return c.mask.Printable(text, maxText) }

@@ -7,16 +7,17 @@ import (
 	"strings"
 )
 
-// maxHeader is how much of a message is looked at.
+// maxHeader is the largest header that readTop reads, in octets.
 const maxHeader = 64 << 10
 
-// headerField is a field of a header, its name in small letters, its value without the ends of folded lines.
+// headerField is one field of a header. The name is in lower case; a folded value is joined without
+// the line ends.
 type headerField struct {
 	name  string
 	value []byte
 }
 
-// readTop reads the header of a message, or the beginning of one that is long, and perhaps some of the text.
+// readTop reads the header of a message, up to maxHeader, and perhaps some of the body.
 func readTop(r io.Reader) (top []byte, err error) {
 	part := make([]byte, maxLine)
 	for len(top) < maxHeader {
@@ -35,7 +36,7 @@ func readTop(r io.Reader) (top []byte, err error) {
 	return top, nil
 }
 
-// fieldsOf takes a header apart, as far as it is one.
+// fieldsOf parses a header up to the first line that is not a field.
 func fieldsOf(top []byte) (fields []headerField) {
 	if header, _, ok := bytes.Cut(top, []byte("\r\n\r\n")); ok {
 		top = header
@@ -52,7 +53,8 @@ func fieldsOf(top []byte) (fields []headerField) {
 		if !ok {
 			return fields
 		}
-		fields = append(fields, headerField{strings.ToLower(strings.TrimRight(name, " \t")), []byte(value)})
+		name = strings.ToLower(strings.TrimRight(name, " \t"))
+		fields = append(fields, headerField{name, []byte(value)})
 	}
 	return fields
 }

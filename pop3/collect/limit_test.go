@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// endless gives octets for ever. It gives up after 1 MB, which no limit of these tests lets through.
+// endless returns octets without end. It fails after 1 MB, more than any limit of these tests
+// allows.
 type endless struct{ given int }
 
 func (e *endless) Read(p []byte) (int, error) {
@@ -23,7 +24,7 @@ func (e *endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// ways are those in which the rest of the server reads on.
+// ways are the ways in which the server reads a message.
 func ways() map[string]func(r io.Reader) ([]byte, error) {
 	return map[string]func(r io.Reader) ([]byte, error){
 		"all":  io.ReadAll,
@@ -44,7 +45,7 @@ func copied(r io.Reader) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// TestLimitIsOne reads more than may be, in all ways. The error must come, and with it nothing.
+// TestLimitIsOne reads beyond the limit in each way. The error must come, and no data with it.
 func TestLimitIsOne(t *testing.T) {
 	for name, read := range ways() {
 		for _, limit := range []int64{1, 63, 64, 65, 1000} {
@@ -59,7 +60,7 @@ func TestLimitIsOne(t *testing.T) {
 	}
 }
 
-// TestEndlessMessageIsPassedOver has one among others, that is listed as a small one.
+// TestEndlessMessageIsPassedOver has an endless message among others, listed as a small one.
 func TestEndlessMessageIsPassedOver(t *testing.T) {
 	for what, text := range map[string]string{"a line": strings.Repeat("x", 1<<16), "lines": strings.Repeat(strings.Repeat("x", 78)+"\r\n", 1000), "a header": strings.Repeat("X-H: y\r\n", 1000)} {
 		t.Run(what, func(t *testing.T) {
@@ -93,7 +94,7 @@ func TestEndlessMessageIsPassedOver(t *testing.T) {
 						t.Errorf("the log does not say that it %q", want)
 					}
 				}
-				time.Sleep(leaveFor)
+				time.Sleep(skipFor)
 				b.messages[0].endless = ""
 				if _, err := c.piped(b.serve); err != nil || len(b.messages) != 0 {
 					t.Errorf("the next day: %v, %d left", err, len(b.messages))
@@ -103,7 +104,7 @@ func TestEndlessMessageIsPassedOver(t *testing.T) {
 	}
 }
 
-// TestClockSetRight has a mailbox that was collected while the clock was years ahead.
+// TestClockSetRight uses the state of a mailbox collected while the clock was years ahead.
 func TestClockSetRight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, b := newClient(t), &box{}

@@ -18,7 +18,7 @@ func TestMessagesLinear(t *testing.T) {
 			markOf(fieldsOf(top))
 		}
 		io.Copy(io.Discard, message)
-		markOf(fieldsOf([]byte(text))) // more of it than readTop gives
+		markOf(fieldsOf([]byte(text))) // longer than readTop returns
 	}, shapes...)
 }
 

@@ -11,13 +11,13 @@ import (
 	"strings"
 )
 
-// capabilities are what a server says that it can do (RFC 2449).
+// capabilities are the extensions that a server announces (RFC 2449).
 type capabilities struct {
-	known      bool // it knows the command CAPA
+	known      bool // the server knows the command CAPA
 	stls       bool
 	user       bool
 	plain      bool // SASL PLAIN (RFC 5034)
-	loginDelay bool // it does not like to be asked again soon
+	loginDelay bool // it demands a pause between two logins
 }
 
 func (c *conn) capabilities() (caps capabilities, err error) {
@@ -49,8 +49,8 @@ func (c *conn) capabilities() (caps capabilities, err error) {
 	return caps, err
 }
 
-// enter protects the connection as it is demanded, and logs in.
-func (c *conn) enter(ctx context.Context) (capabilities, error) {
+// authenticate starts TLS as the options demand, and logs in.
+func (c *conn) authenticate(ctx context.Context) (capabilities, error) {
 	caps, err := c.capabilities()
 	if err != nil {
 		return caps, err
@@ -63,10 +63,15 @@ func (c *conn) enter(ctx context.Context) (capabilities, error) {
 	return caps, c.logIn(caps)
 }
 
-// stls asks for TLS (RFC 2595 §4). What was said before it counts no more.
+// stls starts TLS by STLS (RFC 2595 §4). It asks for the capabilities again afterwards, since those
+// announced before are not protected.
 func (c *conn) stls(ctx context.Context, caps capabilities) (capabilities, error) {
 	demanded := c.opts.TLS == TLSRequired || c.opts.TLS == TLSVerified
-	missing := &Error{Class: ErrTLS, Text: c.opts.Host + " offers no TLS on this port", Hint: "try port 995; if the server really has none, tls = \"off\" sends the password in the clear"}
+	missing := &Error{
+		Class: ErrTLS, Text: c.opts.Host + " offers no TLS on this port",
+		Hint: `try port 995; if the server has no TLS at all, tls = "off" ` +
+			"sends the password unencrypted",
+	}
 	if caps.known && !caps.stls {
 		if demanded {
 			return caps, missing
@@ -84,8 +89,12 @@ func (c *conn) stls(ctx context.Context, caps capabilities) (capabilities, error
 		return caps, err
 	}
 	if c.in.Buffered() > 0 {
-		// Somebody between us may have put this in, to be believed inside TLS.
-		return caps, &Error{Class: ErrTLS, Text: c.opts.Host + " spoke on after it had agreed to TLS: somebody may tamper with the connection"}
+		// An attacker may have injected this, to have it taken for a reply inside TLS.
+		return caps, &Error{
+			Class: ErrTLS,
+			Text: c.opts.Host + " sent more plain text after it had agreed to TLS; " +
+				"the connection may be under attack",
+		}
 	}
 	if err := c.startTLS(ctx); err != nil {
 		return caps, err
@@ -100,17 +109,18 @@ func (c *conn) startTLS(ctx context.Context) error {
 		cfg.InsecureSkipVerify = true
 	}
 	if c.opts.TLS == TLSOpportunistic {
-		cfg.MinVersion = tls.VersionTLS10 // the alternative is none
+		cfg.MinVersion = tls.VersionTLS10 // the alternative is plain text
 	}
-	c.pace.within(commandTime)
+	c.pace.setDeadline(commandTime)
 	tc := tls.Client(c.pace, cfg)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		e := &Error{Class: ErrTLS, Text: "no TLS with " + c.opts.Host, Err: err}
 		if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-			e.Hint = "use the name that stands in the certificate, or tls = \"required\", which takes any certificate"
+			e.Hint = `use the name in the certificate, or tls = "required", ` +
+				"which accepts any certificate"
 		}
 		if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-			e.Hint = "the server does not speak TLS on this port; perhaps port 110 is meant"
+			e.Hint = "the server does not speak TLS on this port; try port 110"
 		}
 		return e
 	}
@@ -119,14 +129,15 @@ func (c *conn) startTLS(ctx context.Context) error {
 	return nil
 }
 
-// timestamp is what a server that knows APOP puts into its greeting (RFC 1939 §7).
+// timestamp is the time stamp that a server with APOP puts into its greeting (RFC 1939 §7).
 var timestamp = regexp.MustCompile(`<[!-;=?-~]+@[!-;=?-~]+>`)
 
-// logIn says who we are. Without TLS the password itself is not sent where there is a way without.
+// logIn logs in. Without TLS it prefers APOP, which does not send the password itself.
 func (c *conn) logIn(caps capabilities) error {
 	user, password := c.opts.User, c.opts.Password
 	if strings.ContainsAny(user+password, "\r\n\x00") {
-		return &Error{Class: ErrLogin, Text: "the name or the password holds a line end or a NUL"}
+		text := "the name or the password contains a line end or a NUL"
+		return &Error{Class: ErrLogin, Text: text}
 	}
 	stamp := timestamp.FindString(c.greeting)
 	var err error
@@ -134,15 +145,16 @@ func (c *conn) logIn(caps capabilities) error {
 	case !c.secure && stamp != "":
 		sum := md5.Sum([]byte(stamp + password))
 		digest := hex.EncodeToString(sum[:])
-		c.mask.Add(digest) // passwords can be tried against it
+		c.mask.Add(digest) // passwords can be guessed against it
 		_, err = c.command("APOP " + user + " " + digest)
 		if _, refused := errors.AsType[*refusal](err); refused && c.opts.TLS == TLSOff {
-			err = c.sayUser(user, password) // it knows APOP, perhaps, but not for this mailbox
+			err = c.userPass(user, password) // the server may have no APOP for this mailbox
 		}
 	case caps.known && !caps.user && caps.plain:
-		_, err = c.command("AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00"+user+"\x00"+password)))
+		response := "\x00" + user + "\x00" + password
+		_, err = c.command("AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte(response)))
 	default:
-		err = c.sayUser(user, password)
+		err = c.userPass(user, password)
 	}
 	if refused, ok := errors.AsType[*refusal](err); ok {
 		return c.loginError(refused)
@@ -150,7 +162,7 @@ func (c *conn) logIn(caps capabilities) error {
 	return err
 }
 
-func (c *conn) sayUser(user, password string) error {
+func (c *conn) userPass(user, password string) error {
 	_, err := c.command("USER " + user)
 	if err == nil {
 		_, err = c.command("PASS " + password)
@@ -161,11 +173,21 @@ func (c *conn) sayUser(user, password string) error {
 func (c *conn) loginError(r *refusal) error {
 	switch r.code {
 	case "IN-USE":
-		return &Error{Class: ErrBusy, Text: "the mailbox is in use: " + r.text, Hint: "somebody else collects from it; the next time may do"}
+		return &Error{
+			Class: ErrBusy, Text: "the mailbox is in use: " + r.text,
+			Hint: "another program has it open; the next attempt may succeed",
+		}
 	case "LOGIN-DELAY":
-		return &Error{Class: ErrBusy, Text: "the server wants to be asked less often: " + r.text, Hint: "collect less often (every)"}
+		return &Error{
+			Class: ErrBusy, Text: "the server demands a pause between logins: " + r.text,
+			Hint: "collect less often (every)",
+		}
 	case "SYS/TEMP", "SYS/PERM":
-		return &Error{Class: ErrBusy, Text: "the server has trouble of its own: " + r.text}
+		return &Error{Class: ErrBusy, Text: "the server reports a fault of its own: " + r.text}
 	}
-	return &Error{Class: ErrLogin, Text: "the log-in of " + c.printable(c.opts.User) + " is refused: " + r.text, Hint: "see whether name and password are right, and whether the provider allows POP3 for this mailbox"}
+	return &Error{
+		Class: ErrLogin,
+		Text:  "the server refuses the login of " + c.printable(c.opts.User) + ": " + r.text,
+		Hint:  "check name and password, and that the provider allows POP3 for this mailbox",
+	}
 }

@@ -104,7 +104,7 @@ func (p *provider) left() int {
 	return len(names)
 }
 
-// Mail is collected from our own server, octet for octet, protected or not.
+// Mail is collected from our own server, octet for octet, with and without TLS.
 func TestOwnServer(t *testing.T) {
 	p := newProvider(t)
 	root, err := durable.Open(t.TempDir())

@@ -22,7 +22,7 @@ import (
 
 const password = "s3cret-pass"
 
-// client is what collects in a test, and what it got.
+// client collects in a test, and keeps what it got.
 type client struct {
 	t     testing.TB
 	opts  Options
@@ -89,14 +89,14 @@ var classes = map[string]error{
 
 // TestDialogues plays the server of testdata/*.dialog:
 //
-//	S: +OK text          the server says a line
-//	SRAW: "+OK\n"        it says exactly these octets, a Go string
+//	S: +OK text          the server sends a line
+//	SRAW: "+OK\n"        it sends exactly these octets, a Go string
 //	C: USER anna         it expects a line
-//	CLOSE                it hangs up
+//	CLOSE                it closes the connection
 //	NEXT                 Collect is called again
 //	%leave DAYS, %tls MODE, %max OCTETS
-//	%got "TEXT"          a message that is delivered, a Go string, in their order
-//	%result F D L CLASS  what the next call comes to: fetched, deleted, left, and the class of the error
+//	%got "TEXT"          the next delivered message, a Go string
+//	%result F D L CLASS  result of the next call: fetched, deleted, left, and the error's class
 func TestDialogues(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.dialog")
 	if err != nil || len(files) == 0 {
@@ -163,7 +163,7 @@ func playDialogue(t *testing.T, file string) {
 	}
 }
 
-// round plays a server for one call of Collect. It may be connected to several times.
+// round plays a server for one call of Collect, which may connect several times.
 func (c *client) round(steps []string) (Result, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -194,7 +194,7 @@ func (c *client) round(steps []string) (Result, error) {
 	return result, err
 }
 
-// playSteps plays one connection, and returns what is left for the next.
+// playSteps plays one connection, and returns the remaining steps.
 func playSteps(conn net.Conn, steps []string) ([]string, error) {
 	defer conn.Close()
 	in := bufio.NewReader(conn)
@@ -228,13 +228,13 @@ type box struct {
 	messages []stored
 	noUIDL   bool
 	quitLost bool // the connection breaks at QUIT
-	cut      int  // octets of a message before the connection breaks; 0: it does not
+	cut      int  // octets of a message before the connection breaks; 0 means never
 	logins   int
 }
 
 type stored struct {
 	uid, text string
-	endless   string // comes after the text, again and again
+	endless   string // repeated after the text without end
 }
 
 // serve is one session.
@@ -305,5 +305,5 @@ func (b *box) add(n int) {
 	}
 }
 
-// counts is a result for comparing.
+// counts formats a result for comparing.
 func counts(r Result) string { return fmt.Sprintf("%d %d %d", r.Fetched, r.Deleted, r.Left) }

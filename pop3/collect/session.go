@@ -17,19 +17,20 @@ import (
 )
 
 const (
-	batch    = 200 // messages that are fetched before what was deleted is confirmed, in a new session
-	maxInRow = 3   // messages one after the other that cannot be delivered here
+	batch    = 200 // messages fetched in one session: only its QUIT makes the deletions final
+	maxInRow = 3   // messages in a row whose delivery here may fail before the session ends
 )
 
-// Collect fetches what is new, until nothing is. The result counts also where there is an error, which is an *Error
-// mostly: for one of these classes errors.Is holds. One mailbox is collected by one call at a time.
+// Collect fetches all new messages, in as many sessions as it takes. The result is valid even with
+// an error. Most errors are an *Error, and errors.Is matches its class. Only one call at a time may
+// collect from a mailbox.
 func Collect(ctx context.Context, o Options) (Result, error) {
-	o.complete()
+	o.setDefaults()
 	st, err := loadState(o.Files, o.Name, o.account())
 	if err != nil {
 		return Result{}, err
 	}
-	st.mend(o.Now())
+	st.clampTimes(o.Now())
 	var sum Result
 	var failure error
 	for {
@@ -51,7 +52,7 @@ func Collect(ctx context.Context, o Options) (Result, error) {
 	}
 }
 
-func (o *Options) complete() {
+func (o *Options) setDefaults() {
 	if o.Port == 0 {
 		o.Port = 110
 		if o.ImplicitTLS {
@@ -79,19 +80,19 @@ type session struct {
 	state   *state
 	now     time.Time
 	conn    *conn
-	deleted []string // keys of messages that will be gone after QUIT; "" for those without
-	failed  int      // to be delivered, in a row
-	failure error    // the first of these
+	deleted []string // keys of the messages that QUIT will delete; "" for one without a key
+	failed  int      // messages in a row that could not be delivered here
+	failure error    // the first failed delivery
 	result  Result
 }
 
-// run does a session. more says that there is more to fetch.
+// run does one session. more means that another one is needed.
 func (s *session) run(ctx context.Context) (more bool, err error) {
 	if s.conn, err = dial(ctx, s.opts); err != nil {
 		return false, err
 	}
 	defer s.conn.close()
-	caps, err := s.conn.enter(ctx)
+	caps, err := s.conn.authenticate(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -102,25 +103,31 @@ func (s *session) run(ctx context.Context) (more bool, err error) {
 	s.result.Left = len(all)
 	if !tracked && s.opts.Leave && len(all) > 0 {
 		s.quit()
-		return false, &Error{Class: ErrNoUIDL, Text: s.opts.Host + " has no unique-ids (UIDL): messages that are left there would be fetched again and again", Hint: "take leave and leave_days out of the entry: then they are deleted once they are here"}
+		return false, &Error{
+			Class: ErrNoUIDL,
+			Text: s.opts.Host + " has no unique-ids (UIDL): " +
+				"messages left there would be fetched again each time",
+			Hint: "remove leave and leave_days from the entry; " +
+				"messages are then deleted once fetched",
+		}
 	}
 	limit := batch
 	if caps.loginDelay {
 		limit = len(all)
 	}
-	through, err := s.work(all, limit)
+	complete, err := s.fetchAll(all, limit)
 	if err != nil {
-		return false, errors.Join(err, s.state.fold(s.opts.account()))
+		return false, errors.Join(err, s.state.writeAll(s.opts.account()))
 	}
-	if err := s.finish(all, through); err != nil {
+	if err := s.finish(all, complete); err != nil {
 		return false, err
 	}
-	return !through && s.failed < maxInRow, nil
+	return !complete && s.failed < maxInRow, nil
 }
 
-// work goes through the messages. through is false where it stopped before the last. An error means that the connection is
-// of no use any more.
-func (s *session) work(all []listed, limit int) (through bool, err error) {
+// fetchAll handles the messages in order. complete is false if it stopped before the last one.
+// After an error the connection is unusable.
+func (s *session) fetchAll(all []listed, limit int) (complete bool, err error) {
 	missing := s.state.missing(all)
 	for _, m := range all {
 		if s.result.Fetched >= limit || s.failed >= maxInRow {
@@ -132,13 +139,17 @@ func (s *session) work(all []listed, limit int) (through bool, err error) {
 			err = s.fetch(m, do == compare)
 		case drop:
 			err = s.delete(m, m.uid)
-		case pass:
-			s.opts.Log.Warn("fetch: a message that had no end within the limit stays at the server, and is tried again tomorrow", "fetch", s.opts.Name, "number", m.number, "limit", s.opts.MaxSize)
-		case refuse:
-			s.opts.Log.Warn("fetch: a message is too large and stays at the server", "fetch", s.opts.Name, "size", m.size, "limit", s.opts.MaxSize)
+		case skip:
+			s.opts.Log.Warn("fetch: a message that had no end within the limit stays "+
+				"at the server; the next attempt is in a day",
+				"fetch", s.opts.Name, "number", m.number, "limit", s.opts.MaxSize)
+		case tooLarge:
+			s.opts.Log.Warn("fetch: a message is too large and stays at the server",
+				"fetch", s.opts.Name, "size", m.size, "limit", s.opts.MaxSize)
 		}
 		if refused, ok := errors.AsType[*refusal](err); ok {
-			s.opts.Log.Warn("fetch: the server does not give a message", "fetch", s.opts.Name, "number", m.number, "of", len(all), "reply", refused.text)
+			s.opts.Log.Warn("fetch: the server refuses to send or delete a message",
+				"fetch", s.opts.Name, "number", m.number, "of", len(all), "reply", refused.text)
 		} else if err != nil {
 			return false, err
 		}
@@ -146,7 +157,8 @@ func (s *session) work(all []listed, limit int) (through bool, err error) {
 	return true, nil
 }
 
-// fetch delivers a message, unless comparing shows that it was delivered before.
+// fetch delivers a message. If comparing is set and the header shows that it was delivered before,
+// fetch only records it.
 func (s *session) fetch(m listed, comparing bool) error {
 	if _, err := s.conn.command("RETR " + strconv.Itoa(m.number)); err != nil {
 		return err
@@ -158,7 +170,8 @@ func (s *session) fetch(m listed, comparing bool) error {
 	}
 	mark := ""
 	err = caught.Do(func() error { mark = markOf(fieldsOf(top)); return nil })
-	caught.Log(s.opts.Log, err, "fetch: the program goes wrong with a header; the message is taken all the same", "fetch", s.opts.Name, "number", m.number)
+	caught.Log(s.opts.Log, err, "fetch: a program error at a header; the message is fetched anyway",
+		"fetch", s.opts.Name, "number", m.number)
 	e := &entry{Size: m.size, Mark: mark, At: s.now}
 	key := m.uid
 	if key == "" && mark != "" {
@@ -168,7 +181,7 @@ func (s *session) fetch(m listed, comparing bool) error {
 		if oldKey, old := s.state.byMark(mark); old != nil {
 			e.At = old.At
 			s.rename(m, oldKey)
-			return s.settle(m, key, e, message)
+			return s.finishMessage(m, key, e, message)
 		}
 	}
 	count := &counter{r: io.MultiReader(bytes.NewReader(top), message), limit: s.opts.MaxSize}
@@ -177,25 +190,25 @@ func (s *session) fetch(m listed, comparing bool) error {
 		return s.notDelivered(m, message, err)
 	}
 	if err := message.broken(); err != nil {
-		return err // Deliver took half a message for a whole one
+		return err // Deliver did not notice that the message was cut short
 	}
 	s.failed = 0
 	s.result.Fetched++
 	s.result.Bytes += count.n
-	return s.settle(m, key, e, message)
+	return s.finishMessage(m, key, e, message)
 }
 
-// rename forgets a message under the unique-id that it had, where it has another one now.
+// rename removes the entry under a message's former unique-id, if it has a new one now.
 func (s *session) rename(m listed, oldKey string) {
 	if m.uid != "" && oldKey != m.uid {
 		s.state.remove(oldKey)
 	}
 }
 
-// settle notes that a message is delivered, and deletes it where that is wanted.
-func (s *session) settle(m listed, key string, e *entry, message *body) error {
+// finishMessage records a message as delivered, and deletes it at the server unless it is to stay.
+func (s *session) finishMessage(m listed, key string, e *entry, message *body) error {
 	if key != "" {
-		if err := s.state.note(s.opts.account(), key, e); err != nil {
+		if err := s.state.record(s.opts.account(), key, e); err != nil {
 			return err
 		}
 	}
@@ -208,27 +221,30 @@ func (s *session) settle(m listed, key string, e *entry, message *body) error {
 	return nil
 }
 
-// notDelivered passes over a message. It stays at the server.
+// notDelivered reports a message whose delivery failed with err. It stays at the server.
 func (s *session) notDelivered(m listed, message *body, err error) error {
 	if broken := message.broken(); broken != nil {
 		return broken
 	}
-	if caught.Log(s.opts.Log, err, "fetch: the program goes wrong with a message; it stays at the server", "fetch", s.opts.Name, "number", m.number); !caught.Is(err) {
-		s.failed++ // not for a panic: the later messages can be delivered
+	caught.Log(s.opts.Log, err, "fetch: a program error at a message; it stays at the server",
+		"fetch", s.opts.Name, "number", m.number)
+	if !caught.Is(err) {
+		s.failed++ // a panic concerns only this message; later ones can still be delivered
 	}
-	e := &Error{Class: ErrDelivery, Text: "message " + strconv.Itoa(m.number) + " cannot be delivered here and stays at the server", Err: err}
 	if s.failure == nil {
-		s.failure = e
+		text := fmt.Sprintf("message %d cannot be delivered here and stays at the server", m.number)
+		s.failure = &Error{Class: ErrDelivery, Text: text, Err: err}
 	}
-	s.opts.Log.Warn("fetch: a message cannot be delivered and stays at the server", "fetch", s.opts.Name, "size", m.size, "error", err)
+	s.opts.Log.Warn("fetch: a message cannot be delivered and stays at the server",
+		"fetch", s.opts.Name, "size", m.size, "error", err)
 	drained := drain(message)
 	if drained != nil || errors.Is(err, errTooLarge) {
-		s.state.leave(m.uid, s.now)
+		s.state.skip(m.uid, s.now)
 	}
 	return drained
 }
 
-// maxDrain is how much of a message is read that nobody wants.
+// maxDrain is how much of an undelivered message is read and discarded, in octets.
 const maxDrain = 32 << 20
 
 func drain(message *body) error {
@@ -236,7 +252,7 @@ func drain(message *body) error {
 	if err == nil && n == maxDrain && !message.ended() {
 		err = &Error{
 			Class: ErrProtocol, Text: "a message does not end",
-			Hint: "the session was ended; the next one passes over the message if the server tells messages apart (UIDL)",
+			Hint: "the session was ended; the next one skips the message if the server has UIDL",
 		}
 	}
 	return err
@@ -250,8 +266,8 @@ func (s *session) delete(m listed, key string) error {
 	return nil
 }
 
-// finish says QUIT, with which the server deletes, and writes down what is known then.
-func (s *session) finish(all []listed, through bool) error {
+// finish sends QUIT, at which the server deletes the marked messages, and then writes the state.
+func (s *session) finish(all []listed, complete bool) error {
 	err := s.quit()
 	if err == nil {
 		for _, key := range s.deleted {
@@ -260,46 +276,47 @@ func (s *session) finish(all []listed, through bool) error {
 		s.result.Deleted = len(s.deleted)
 		s.result.Left -= len(s.deleted)
 	}
-	if through {
+	if complete {
 		s.state.prune(all, s.now)
 	}
-	return errors.Join(err, s.state.fold(s.opts.account()))
+	return errors.Join(err, s.state.writeAll(s.opts.account()))
 }
 
 func (s *session) quit() error {
 	_, err := s.conn.command("QUIT")
 	if refused, ok := errors.AsType[*refusal](err); ok {
-		return &Error{Class: ErrBusy, Text: fmt.Sprintf("the server did not delete everything: %s", refused.text)}
+		text := "the server did not delete all messages: " + refused.text
+		return &Error{Class: ErrBusy, Text: text}
 	}
 	return err
 }
 
-// counter counts what is delivered, and ends what is too large. From the octet above the limit on it gives nothing but the
-// error: a reader that gives something with it is no limit, since bufio.Reader.WriteTo goes on as long as something comes.
+// counter counts the octets of a delivery and enforces the size limit. Beyond the limit it returns
+// only the error and no data: bufio.Reader.WriteTo would ignore an error that comes with data.
 type counter struct {
 	r     io.Reader
 	n     int64
-	limit int64 // 0: none
+	limit int64 // octets; 0 means no limit
 }
 
 func (c *counter) Read(p []byte) (int, error) {
 	if c.limit > 0 && c.n <= c.limit {
 		p = p[:min(int64(len(p)), c.limit-c.n+1)]
 	}
-	if !c.over() {
+	if !c.exceeded() {
 		n, err := c.r.Read(p)
-		if c.n += int64(n); !c.over() {
+		if c.n += int64(n); !c.exceeded() {
 			return n, err
 		}
 	}
 	return 0, &Error{
 		Class: ErrDelivery, Text: fmt.Sprintf("the message has more than %d octets", c.limit),
-		Hint: "it is larger than the server said", Err: errTooLarge,
+		Hint: "the server listed a smaller size", Err: errTooLarge,
 	}
 }
 
-// over reports whether more came than may.
-func (c *counter) over() bool { return c.limit > 0 && c.n > c.limit }
+// exceeded reports whether more octets came than the limit allows.
+func (c *counter) exceeded() bool { return c.limit > 0 && c.n > c.limit }
 
-// errTooLarge is behind the error of a counter.
+// errTooLarge is the cause in the error of a counter.
 var errTooLarge = errors.New("smtp.max_message_size sets the limit")

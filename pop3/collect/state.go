@@ -17,45 +17,51 @@ import (
 
 const (
 	stateDir = "fetch"
-	// forgetAfter is how long a message is remembered that the server lists no more: it might have lost its unique-ids, or
-	// its mind.
+	// forgetAfter is how long the entry of a message is kept after the server stopped listing it.
+	// A faulty server may list it again.
 	forgetAfter = 30 * 24 * time.Hour
-	// leaveFor is how long a message is passed over whose end did not come within the limit.
-	leaveFor = 24 * time.Hour
-	maxState = 256 << 20 // octets of a file: maxMessages with the longest unique-ids take less
+	// skipFor is how long a message is skipped after its end did not come within the limit.
+	skipFor  = 24 * time.Hour
+	maxState = 256 << 20 // octets of a file; maxMessages with the longest unique-ids need less
 )
 
-// state is what was fetched from a mailbox. It is kept in two files, so that little has to be written after each message:
-// all of it in one, and what was added since that was written in the other.
+// state records which messages of a mailbox were fetched. It is stored in two files, so that little
+// must be written after each message: the first holds all entries as of the last session, the
+// second those added since.
 type state struct {
 	fsys   durable.FS
-	file   string // below the data directory, without ending
+	file   string // path below the data directory, without the suffix
 	all    map[string]*entry
-	recent map[string]*entry
-	marks  map[string]string    // the keys in all by mark
-	left   map[string]time.Time // by unique-id, when a message was found to be too large though it was listed as smaller
-	dirty  bool                 // all is not what the first file holds
+	recent map[string]*entry // entries in the second file
+	marks  map[string]string // keys in all, by mark
+	// skipped holds, by unique-id, when a message turned out larger than the limit although it
+	// was listed as smaller.
+	skipped map[string]time.Time
+	dirty   bool // the first file differs from all
 }
 
-// entry is a message that was delivered. Its key is the unique-id, or a space, which stands in no unique-id, and the mark.
+// entry is a delivered message. Its key is the unique-id, or without one a space and the mark; no
+// unique-id contains a space.
 type entry struct {
-	Size int64     `json:"size"`           // as listed; -1: not said
+	Size int64     `json:"size"`           // octets as listed; -1 if not listed
 	Mark string    `json:"mark,omitempty"` // see markOf
 	At   time.Time `json:"at"`             // when it was delivered
-	Gone time.Time `json:"gone,omitzero"`  // since when it is not listed any more
+	Gone time.Time `json:"gone,omitzero"`  // when the server stopped listing it; zero while it does
 }
 
-// stateFile is the form of both files.
+// stateFile is the content of both files.
 type stateFile struct {
-	Account string            `json:"account"` // "user@host": the unique-ids of another mailbox mean nothing
+	Account string            `json:"account"` // "user@host"; unique-ids are valid for one mailbox
 	Seen    map[string]*entry `json:"seen"`
-	// Left is of the one file only. A release that does not know it tries these messages again.
+	// Left is state.skipped, in the first file only. A release that does not know it fetches these
+	// messages again.
 	Left map[string]time.Time `json:"left,omitempty"`
 }
 
 var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,80}(\.[A-Za-z0-9_-]{1,40}){0,10}$`)
 
-// stateName is a file name for an entry of the configuration, whose name may be anything.
+// stateName returns a valid file name for an entry of the configuration, whose name may be any
+// text.
 func stateName(name string) string {
 	if plainName.MatchString(name) && len(name) <= 120 {
 		return name
@@ -64,9 +70,9 @@ func stateName(name string) string {
 	return "x" + base64.RawURLEncoding.EncodeToString(sum[:18])
 }
 
-// mend puts right what was written while the clock was ahead: a message would be left at the server, or remembered, until
-// the clock has come there again.
-func (st *state) mend(now time.Time) {
+// clampTimes corrects times in the future, written while the clock was ahead. Otherwise a message
+// would stay at the server, or in the state, until the clock has reached that time.
+func (st *state) clampTimes(now time.Time) {
 	for _, e := range st.all {
 		for _, t := range []*time.Time{&e.At, &e.Gone} {
 			if t.After(now) {
@@ -76,9 +82,13 @@ func (st *state) mend(now time.Time) {
 	}
 }
 
-// loadState reads what was fetched; nothing, where there is no file, or one about another mailbox.
+// loadState reads the state. It is empty if there is no file, or one about another mailbox.
 func loadState(fsys durable.FS, name, account string) (*state, error) {
-	st := &state{fsys: fsys, file: path.Join(stateDir, stateName(name)), all: map[string]*entry{}, recent: map[string]*entry{}, marks: map[string]string{}, left: map[string]time.Time{}}
+	st := &state{
+		fsys: fsys, file: path.Join(stateDir, stateName(name)),
+		all: map[string]*entry{}, recent: map[string]*entry{},
+		marks: map[string]string{}, skipped: map[string]time.Time{},
+	}
 	if err := fsys.MkdirAll(stateDir, 0o700); err != nil {
 		return nil, err
 	}
@@ -89,15 +99,20 @@ func loadState(fsys durable.FS, name, account string) (*state, error) {
 		} else if err != nil {
 			return nil, err
 		}
-		if f.Account == account {
-			for key, e := range f.Seen {
-				if e != nil {
-					st.put(key, e)
-				}
-			}
-			maps.Copy(st.left, f.Left)
-			st.dirty = ending != ".json" // what a crash left is to be folded in
+		if f.Account != account {
+			continue
 		}
+		for key, e := range f.Seen {
+			if e == nil {
+				continue
+			}
+			st.put(key, e)
+			if ending == ".recent.json" {
+				st.recent[key] = e // or record would drop it before writeAll has merged it
+			}
+		}
+		maps.Copy(st.skipped, f.Left)
+		st.dirty = ending != ".json" // a crash left the second file: merge it into the first
 	}
 	return st, nil
 }
@@ -113,8 +128,9 @@ func readState(fsys durable.FS, name string) (f stateFile, err error) {
 	}
 	if err != nil {
 		err = &Error{
-			Class: ErrDelivery, Text: "what was fetched before cannot be read from " + name,
-			Hint: "take the file from a backup; or delete the file, and everything is fetched anew", Err: err,
+			Class: ErrDelivery, Text: "the record of fetched messages cannot be read from " + name,
+			Hint: "restore the file from a backup; or delete the file to fetch all mail again",
+			Err:  err,
 		}
 	}
 	return f, err
@@ -136,20 +152,20 @@ func (st *state) remove(key string) {
 	st.dirty = true
 }
 
-// leave makes next pass over a message for a while.
-func (st *state) leave(uid string, now time.Time) {
+// skip makes next skip a message for skipFor.
+func (st *state) skip(uid string, now time.Time) {
 	if uid != "" {
-		st.left[uid], st.dirty = now, true
+		st.skipped[uid], st.dirty = now, true
 	}
 }
 
-// leaves reports whether a message is passed over.
-func (st *state) leaves(uid string, now time.Time) bool {
-	since, ok := st.left[uid]
-	return ok && !since.After(now) && now.Sub(since) < leaveFor
+// skips reports whether a message is being skipped.
+func (st *state) skips(uid string, now time.Time) bool {
+	since, ok := st.skipped[uid]
+	return ok && !since.After(now) && now.Sub(since) < skipFor
 }
 
-// byMark finds a message that was delivered under whatever unique-id.
+// byMark finds the entry of a delivered message by its mark, whatever its unique-id.
 func (st *state) byMark(mark string) (key string, e *entry) {
 	key, ok := st.marks[mark]
 	if !ok || mark == "" {
@@ -158,23 +174,24 @@ func (st *state) byMark(mark string) (key string, e *entry) {
 	return key, st.all[key]
 }
 
-// note keeps, durably, that a message was delivered.
-func (st *state) note(account, key string, e *entry) error {
+// record stores durably that a message was delivered.
+func (st *state) record(account, key string, e *entry) error {
 	st.put(key, e)
 	st.recent[key] = e
 	return st.write(".recent.json", stateFile{Account: account, Seen: st.recent})
 }
 
-// fold writes everything into the one file.
-func (st *state) fold(account string) error {
+// writeAll writes all entries to the first file and removes the second.
+func (st *state) writeAll(account string) error {
 	if !st.dirty {
 		return nil
 	}
-	if err := st.write(".json", stateFile{account, st.all, st.left}); err != nil {
+	if err := st.write(".json", stateFile{account, st.all, st.skipped}); err != nil {
 		return err
 	}
 	st.recent, st.dirty = map[string]*entry{}, false
-	if err := st.fsys.Remove(st.file + ".recent.json"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	err := st.fsys.Remove(st.file + ".recent.json")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
@@ -182,20 +199,20 @@ func (st *state) fold(account string) error {
 
 func (st *state) write(ending string, file stateFile) error {
 	if err := durable.WriteJSON(st.fsys, st.file+ending, file); err != nil {
-		return fmt.Errorf("what was fetched cannot be noted: %w", err)
+		return fmt.Errorf("the record of fetched messages cannot be written: %w", err)
 	}
 	return nil
 }
 
-// prune marks what the server lists no more, and forgets it after some time.
+// prune marks the entries that the server no longer lists, and removes them after forgetAfter.
 func (st *state) prune(all []listed, now time.Time) {
 	there := map[string]bool{}
 	for _, m := range all {
 		there[m.uid] = true
 	}
-	for uid := range st.left {
-		if !there[uid] || !st.leaves(uid, now) {
-			delete(st.left, uid)
+	for uid := range st.skipped {
+		if !there[uid] || !st.skips(uid, now) {
+			delete(st.skipped, uid)
 			st.dirty = true
 		}
 	}
@@ -212,7 +229,8 @@ func (st *state) prune(all []listed, now time.Time) {
 	}
 }
 
-// missing reports whether the server does not list what it listed: it may have given everything new unique-ids.
+// missing reports whether the server no longer lists some message that was recorded. It may have
+// given all messages new unique-ids.
 func (st *state) missing(all []listed) bool {
 	there := 0
 	for _, m := range all {
@@ -223,19 +241,19 @@ func (st *state) missing(all []listed) bool {
 	return there < len(st.all)
 }
 
-// step is what is to be done with a message.
+// step is what to do with a message.
 type step int
 
 const (
-	fetch   step = iota // deliver it
-	compare             // deliver it, unless its header shows that it was delivered before
-	keep                // nothing: it was delivered, and stays
-	drop                // it was delivered, and goes
-	refuse              // nothing: it is too large
-	pass                // nothing: it turned out too large lately
+	fetch    step = iota // deliver it
+	compare              // deliver it, unless its header shows that it was delivered before
+	keep                 // it was delivered, and stays at the server
+	drop                 // it was delivered, and must be deleted at the server
+	tooLarge             // leave it: it is listed as too large
+	skip                 // leave it: it turned out too large within skipFor
 )
 
-// next decides about a message.
+// next decides what to do with a message.
 func (st *state) next(m listed, o *Options, missing bool, now time.Time) step {
 	e := st.all[m.uid]
 	known := e != nil && m.uid != ""
@@ -243,16 +261,17 @@ func (st *state) next(m listed, o *Options, missing bool, now time.Time) step {
 	case known && (e.Size == m.size || e.Size < 0 || m.size < 0):
 		return o.after(e, now)
 	case o.MaxSize > 0 && m.size > o.MaxSize:
-		return refuse
-	case st.leaves(m.uid, now):
-		return pass
+		return tooLarge
+	case st.skips(m.uid, now):
+		return skip
 	case known, missing, m.uid == "":
-		return compare // the server may have given the unique-id away a second time, or another one to a known message
+		// The server may have reused the unique-id, or given a known message a new one.
+		return compare
 	}
 	return fetch
 }
 
-// after says whether a message that was delivered stays.
+// after decides whether a delivered message stays at the server.
 func (o *Options) after(e *entry, now time.Time) step {
 	if o.Leave && (o.LeaveDays == 0 || now.Sub(e.At) < time.Duration(o.LeaveDays)*24*time.Hour) {
 		return keep
@@ -260,11 +279,12 @@ func (o *Options) after(e *entry, now time.Time) step {
 	return drop
 }
 
-// markFields tell messages apart: one that came by another way has other Received fields.
+// markFields are the header fields that identify a message. A copy that took another path has other
+// Received fields.
 var markFields = []string{"received", "message-id", "date", "from", "to", "subject"}
 
-// markOf is what a message is known by without a unique-id: a digest of fields that stay the same however often it is
-// fetched; "" where there is too little.
+// markOf returns the mark of a message, which identifies it without a unique-id. It is a digest of
+// header fields that are the same at each fetch, or "" if these say too little.
 func markOf(fields []headerField) string {
 	sum, telling := sha256.New(), false
 	for _, f := range fields {
@@ -279,7 +299,7 @@ func markOf(fields []headerField) string {
 	return base64.RawStdEncoding.EncodeToString(sum.Sum(nil)[:18])
 }
 
-// Damaged reads all files of what was fetched, and says what is wrong with each that cannot be read.
+// Damaged reads all state files and returns an error for each that cannot be read, by its path.
 func Damaged(fsys durable.FS) map[string]error {
 	damaged := make(map[string]error)
 	names, err := fsys.ReadNames(stateDir)

@@ -1,13 +1,15 @@
-// Package acme gets a certificate for a server with a public name from an ACME
-// server (RFC 8555), such as Let's Encrypt, and renews it.
+// Package acme gets a certificate for a server with a public name from an ACME server (RFC 8555),
+// such as Let's Encrypt, and renews it.
 //
-// The certificate is an addition: the server shows the one of its own CA until
-// there is one, and when it has ended. So no start needs the network, and no
-// failure here stops mail.
+// Start with [Config] and [Renewer]: [Renewer.Run] runs in the background, and [Renewer.Status]
+// tells how it goes. The daemon runs it; package certs reads the certificate file.
 //
-// In its directory a [Keeper] has account.pem, the key of the account, and
-// certificate.pem, the key of the certificate and the certificate with its chain.
-// A file is replaced as a whole, so the two in it always fit.
+// The certificate is an addition. The server uses that of its own CA until there is one, and after
+// it has expired. So the start never needs the network, and no failure here may stop mail.
+//
+// The directory of a [Renewer] holds account.pem, the key of the account, and certificate.pem, the
+// key of the certificate followed by the certificate and its chain. A file is replaced as a whole,
+// so key and certificate always match.
 package acme
 
 import (
@@ -17,10 +19,10 @@ import (
 	"time"
 )
 
-// LetsEncrypt is the directory of Let's Encrypt.
+// LetsEncrypt is the URL of the Let's Encrypt directory.
 const LetsEncrypt = "https://acme-v02.api.letsencrypt.org/directory"
 
-// Challenge is a way to prove that a name is this server's.
+// Challenge is a way to prove that a name belongs to this server.
 type Challenge string
 
 // The values of Challenge.
@@ -35,49 +37,50 @@ const (
 	certificateFile = "certificate.pem"
 )
 
-// CertificateFile is the file of the certificate in Config.Dir.
+// CertificateFile returns the path of the certificate file for Config.Dir.
 func CertificateFile(dir string) string { return filepath.Join(dir, certificateFile) }
 
-// ErrOff says that no certificate is to be got.
+// ErrOff says that the configuration has no ACME server.
 var ErrOff = errors.New("ACME is off")
 
-// Config says what certificate is wanted and how it is got.
+// Config says which certificate to get, and how.
 type Config struct {
-	// Dir is where the account and the certificate are kept: one for each ACME
-	// server, because neither is worth anything with another.
+	// Dir holds the account and the certificate. Each ACME server needs its own directory, because
+	// accounts and certificates belong to one server.
 	Dir string
 
 	Directory string   // URL of the ACME server's directory
-	Email     string   // where the ACME server writes to; "": nowhere
+	Email     string   // contact for the ACME server; "" means none
 	Names     []string // DNS names, at least one, ASCII
 	Challenge Challenge
 
-	// Listen is where the challenge is answered, as net.Listen takes it. It is
-	// listened on only while one is open. The ACME server always comes to port 80
-	// (http-01) or 443 (tls-alpn-01) of each name.
+	// Listen is the address on which the challenge is answered, as in net.Listen. It is open only
+	// during an attempt. The ACME server always connects to port 80 (http-01) or 443 (tls-alpn-01)
+	// of each name.
 	Listen string
 
-	CAFile string // PEM, the CA of a private ACME server; "": those that the system trusts
+	CAFile string // PEM, the CA of a private ACME server; "" means the CAs that the system trusts
 }
 
 func (c *Config) equal(other *Config) bool {
 	if c == nil || other == nil {
 		return c == other
 	}
-	return c.Dir == other.Dir && c.Directory == other.Directory && c.Email == other.Email && slices.Equal(c.Names, other.Names) &&
-		c.Challenge == other.Challenge && c.Listen == other.Listen && c.CAFile == other.CAFile
+	return c.Dir == other.Dir && c.Directory == other.Directory && c.Email == other.Email &&
+		slices.Equal(c.Names, other.Names) && c.Challenge == other.Challenge &&
+		c.Listen == other.Listen && c.CAFile == other.CAFile
 }
 
-// Status is how things stand.
+// Status describes the certificate and the attempts to get it.
 type Status struct {
 	Enabled   bool      `json:"enabled"`
 	Directory string    `json:"directory,omitempty"`
 	Names     []string  `json:"names"`
 	Challenge Challenge `json:"challenge,omitempty"`
 
-	NotAfter time.Time `json:"not_after,omitzero"` // end of the certificate; zero: there is none
-	Next     time.Time `json:"next,omitzero"`      // when the next attempt is due; zero: never
+	NotAfter time.Time `json:"not_after,omitzero"` // expiry of the certificate; zero without one
+	Next     time.Time `json:"next,omitzero"`      // when the next attempt is due; zero means never
 	Last     time.Time `json:"last,omitzero"`      // the last attempt since the server's start
-	Error    string    `json:"error,omitempty"`    // what was wrong with it; "": nothing
-	Failures int       `json:"failures,omitempty"` // attempts in a row that failed
+	Error    string    `json:"error,omitempty"`    // why it failed; "" if it succeeded
+	Failures int       `json:"failures,omitempty"` // failed attempts in a row
 }

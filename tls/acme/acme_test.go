@@ -35,11 +35,10 @@ func (p *pebble) config(t *testing.T, kind Challenge) *Config {
 	}
 }
 
-// keeping is a keeper that a test has in its hands: with a clock, a log, and a
-// signal for each certificate.
+// keeping is a Renewer under test, with a clock, a log, and a signal for each certificate.
 type keeping struct {
-	*Keeper
-	clock atomic.Int64 // what the time is ahead of the real one
+	*Renewer
+	clock atomic.Int64 // nanoseconds ahead of the real time
 	log   logBuffer
 	new   chan struct{}
 }
@@ -47,13 +46,13 @@ type keeping struct {
 func keep(t *testing.T, cfg *Config) *keeping {
 	t.Helper()
 	k := &keeping{new: make(chan struct{}, 10)}
-	k.Keeper = NewKeeper(nil, func() { k.new <- struct{}{} }, slog.New(slog.NewTextHandler(&k.log, nil)))
+	k.Renewer = NewRenewer(nil, func() { k.new <- struct{}{} }, slog.New(slog.NewTextHandler(&k.log, nil)))
 	k.now = func() time.Time { return time.Now().Add(time.Duration(k.clock.Load())) }
 	k.SetConfig(cfg)
 	return k
 }
 
-// run runs the keeper until the end of the test.
+// run runs the Renewer until the end of the test.
 func (k *keeping) run(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -162,7 +161,7 @@ func TestCertificateAndRenewal(t *testing.T) {
 	}
 }
 
-// jump moves the clock on and lets the keeper look at it.
+// jump advances the clock and wakes the Renewer.
 func (k *keeping) jump(d time.Duration) {
 	k.clock.Add(int64(d))
 	k.wake <- struct{}{}
@@ -206,7 +205,7 @@ func TestWhatIsThereIsKept(t *testing.T) {
 	}
 }
 
-// A failed attempt leaves the certificate, is logged, and is followed by another.
+// A failed attempt keeps the old certificate, is logged, and is followed by another attempt.
 func TestFailures(t *testing.T) {
 	p := startPebble(t, 90*24*time.Hour)
 	good := p.config(t, HTTP01)
@@ -223,7 +222,7 @@ func TestFailures(t *testing.T) {
 		"not an ACME server": func(c *Config) { c.Directory = failing.URL },
 		"unknown CA":         func(c *Config) { c.CAFile = "" },
 		"no CA file":         func(c *Config) { c.CAFile = "missing.pem" },
-		"unreachable":        func(c *Config) { c.Listen = "127.0.0.1:0" }, // where the server does not look
+		"unreachable":        func(c *Config) { c.Listen = "127.0.0.1:0" }, // not where the server connects
 		"port taken":         func(c *Config) { c.Listen = failing.Listener.Addr().String() },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -249,7 +248,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// A server that takes connections and says nothing does not hold up a shutdown.
+// A server that accepts connections but sends no reply does not delay a shutdown.
 func TestSilentServer(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -277,7 +276,7 @@ func TestSilentServer(t *testing.T) {
 	}
 }
 
-// While a challenge is open, strangers get nothing else, and not many at once.
+// While a challenge is open, other requests get no answer, and connections are limited.
 func TestResponderIsBounded(t *testing.T) {
 	r, err := listen(&Config{Challenge: HTTP01, Listen: fmt.Sprintf("127.0.0.1:%d", freePort(t))})
 	if err != nil {
@@ -307,7 +306,7 @@ func TestOnlySoManyVisitors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &limited{Listener: inner, free: make(chan struct{}, 2), closed: make(chan struct{})}
+	l := &limited{Listener: inner, slots: make(chan struct{}, 2), closed: make(chan struct{})}
 	accepted := make(chan net.Conn)
 	go func() {
 		defer close(accepted)
@@ -334,7 +333,7 @@ func TestOnlySoManyVisitors(t *testing.T) {
 	case <-time.After(50 * time.Millisecond):
 	}
 	here[0].Close()
-	here[0].Close() // gives back one place, not two
+	here[0].Close() // frees one slot, not two
 	if c, ok := <-accepted; !ok {
 		t.Error("the third never came in")
 	} else {
@@ -347,7 +346,7 @@ func TestOnlySoManyVisitors(t *testing.T) {
 	here[1].Close()
 }
 
-// Who does not speak acme-tls/1, or asks for another name, gets no certificate.
+// A client without acme-tls/1, or with another name, gets no certificate.
 func TestTLSResponder(t *testing.T) {
 	r := &responder{kind: TLSALPN01, certs: map[string]*tls.Certificate{"mail.example": {}}}
 	for _, test := range []struct {
@@ -386,7 +385,7 @@ func TestRetry(t *testing.T) {
 	}
 }
 
-// A certificate file that is damaged does not stop anything.
+// A damaged certificate file stops neither the start nor a new attempt.
 func TestDamagedFile(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(CertificateFile(dir), []byte("garbage"), 0o600); err != nil {

@@ -20,8 +20,8 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// obtain gets a certificate (RFC 8555 §7.1: account, order, authorizations,
-// finalization) and puts it into its file.
+// obtain gets a certificate and writes it to its file. The steps are those of RFC 8555 §7.1:
+// account, order, authorizations, finalization.
 func obtain(ctx context.Context, cfg *Config) (*x509.Certificate, error) {
 	fsys, err := store(cfg.Dir)
 	if err != nil {
@@ -52,8 +52,7 @@ func obtain(ctx context.Context, cfg *Config) (*x509.Certificate, error) {
 	return leaf, durable.WriteFile(fsys, certificateFile, text, 0o600)
 }
 
-// newClient speaks to the ACME server with the account's key, which is made where
-// it is missing.
+// newClient makes an ACME client with the key of the account. It makes the key if it is missing.
 func newClient(cfg *Config, fsys *durable.Root) (*acme.Client, error) {
 	key, err := accountKey(fsys)
 	if err != nil {
@@ -64,14 +63,15 @@ func newClient(cfg *Config, fsys *durable.Root) (*acme.Client, error) {
 		return nil, err
 	}
 	return &acme.Client{
-		Key: key, DirectoryURL: cfg.Directory, UserAgent: "pillarbox", RetryBackoff: backoff, HTTPClient: web,
+		Key: key, DirectoryURL: cfg.Directory, UserAgent: "pillarbox",
+		RetryBackoff: backoff, HTTPClient: web,
 	}, nil
 }
 
-// httpClient trusts the CA in a file, or those that the system trusts.
+// httpClient trusts the CA in caFile, or those of the system if caFile is "".
 func httpClient(caFile string) (*http.Client, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.DisableKeepAlives = true // or connections would stay for the weeks until the next time
+	transport.DisableKeepAlives = true // the next attempt is weeks away
 	if caFile != "" {
 		text, err := durable.ReadSmallFile(caFile, durable.MaxSmall)
 		if err != nil {
@@ -79,15 +79,15 @@ func httpClient(caFile string) (*http.Client, error) {
 		}
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(text) {
-			return nil, fmt.Errorf("%s: there is no PEM certificate in it", caFile)
+			return nil, fmt.Errorf("%s contains no PEM certificate", caFile)
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: roots}
 	}
 	return &http.Client{Transport: transport, Timeout: 30 * time.Second}, nil
 }
 
-// backoff is for one request: a few attempts, for nonces that were used up and
-// servers that hiccup. Who is told to come later does, by retry.
+// backoff gives one request a few attempts, for used nonces and short faults of the server. If the
+// server demands a later attempt (429), the request fails, and retry waits.
 func backoff(n int, _ *http.Request, resp *http.Response) time.Duration {
 	const most = 6
 	if n > most || resp.StatusCode == http.StatusTooManyRequests {
@@ -112,11 +112,12 @@ func accountKey(fsys *durable.Root) (crypto.Signer, error) {
 		return nil, err
 	}
 	bad := func(why any) error {
-		return fmt.Errorf("%s in %s: %v; restore it from a backup, or move it away to have a new account made", accountFile, fsys.Name(), why)
+		return fmt.Errorf("%s in %s: %v; restore it from a backup, "+
+			"or move it away to have a new account made", accountFile, fsys.Name(), why)
 	}
 	block, _ := pem.Decode(text)
 	if block == nil {
-		return nil, bad("there is no PEM key in it")
+		return nil, bad("it contains no PEM key")
 	}
 	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
@@ -134,8 +135,8 @@ func encodeKey(key crypto.Signer) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), err
 }
 
-// register makes the account, or finds the one that the key has. The
-// administrator has accepted the terms, or there would be no configuration.
+// register makes the account, or finds the existing one of the key. The configuration exists only
+// if the administrator has accepted the terms of service.
 func register(ctx context.Context, client *acme.Client, cfg *Config) error {
 	account := &acme.Account{}
 	if cfg.Email != "" {
@@ -148,7 +149,7 @@ func register(ctx context.Context, client *acme.Client, cfg *Config) error {
 	return err
 }
 
-// authorize proves for every name that it is this server's.
+// authorize proves for every name that it belongs to this server.
 func authorize(ctx context.Context, client *acme.Client, cfg *Config, urls []string) error {
 	r, err := listen(cfg)
 	if err != nil {
@@ -161,7 +162,7 @@ func authorize(ctx context.Context, client *acme.Client, cfg *Config, urls []str
 			return err
 		}
 		if authz.Status == acme.StatusValid {
-			continue // since an earlier order
+			continue // proved for an earlier order
 		}
 		challenge, err := chosen(authz, cfg.Challenge)
 		if err != nil {
@@ -180,22 +181,28 @@ func authorize(ctx context.Context, client *acme.Client, cfg *Config, urls []str
 	return nil
 }
 
+// chosen returns the challenge of the configured kind.
 func chosen(authz *acme.Authorization, kind Challenge) (*acme.Challenge, error) {
 	for _, c := range authz.Challenges {
 		if c.Type == string(kind) {
 			return c, nil
 		}
 	}
-	return nil, fmt.Errorf("the ACME server does not offer the challenge %s for %s", kind, authz.Identifier.Value)
+	return nil, fmt.Errorf("the ACME server does not offer the challenge %s for %s",
+		kind, authz.Identifier.Value)
 }
 
-// finalize makes a key and has a certificate issued for it.
-func finalize(ctx context.Context, client *acme.Client, order *acme.Order, names []string) (text []byte, leaf *x509.Certificate, err error) {
+// finalize makes a key and has a certificate issued for it. text is the content of the certificate
+// file.
+func finalize(
+	ctx context.Context, client *acme.Client, order *acme.Order, names []string,
+) (text []byte, leaf *x509.Certificate, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, err
 	}
-	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: names}, key)
+	template := &x509.CertificateRequest{DNSNames: names}
+	csr, err := x509.CreateCertificateRequest(rand.Reader, template, key)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -209,7 +216,7 @@ func finalize(ctx context.Context, client *acme.Client, order *acme.Order, names
 	for _, der := range chain {
 		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
 	}
-	// What cannot be used must not take the place of what can.
+	// An unusable certificate must not replace a usable one.
 	pair, err := tls.X509KeyPair(text, text)
 	if err != nil {
 		return nil, nil, fmt.Errorf("the ACME server's certificate: %w", err)

@@ -24,7 +24,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// pebble is an ACME server that is running: Let's Encrypt's own for tests.
+// pebble is a running ACME server: Let's Encrypt's own test server.
 type pebble struct {
 	directory string
 	caFile    string         // of its HTTPS
@@ -56,8 +56,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// startPebble starts an ACME server that finds every name at 127.0.0.1, rejects
-// one nonce in ten, and whose certificates are valid for a lifetime.
+// startPebble starts an ACME server. It resolves every name to 127.0.0.1, rejects one nonce in ten,
+// and issues certificates valid for lifetime.
 func startPebble(t *testing.T, lifetime time.Duration) *pebble {
 	t.Helper()
 	program, err := buildPebble()
@@ -170,7 +170,7 @@ func writeCertificate(t *testing.T, dir string) {
 	}
 }
 
-// startDNS answers that everything is at 127.0.0.1.
+// startDNS starts a DNS server that resolves every name to 127.0.0.1.
 func startDNS(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0") // pebble asks by TCP

@@ -15,14 +15,14 @@ import (
 	"golang.org/x/crypto/acme"
 )
 
-// What strangers may ask of the responder while it listens.
+// Limits on connections from the internet while the responder listens.
 const (
-	maxVisitors = 32 // connections at once
-	visitTime   = 10 * time.Second
-	maxRequest  = 4 << 10 // octets of an HTTP header
+	maxConns   = 32 // at once
+	connTime   = 10 * time.Second
+	maxRequest = 4 << 10 // octets of an HTTP header
 )
 
-// responder answers the questions of one attempt.
+// responder answers the challenges of one attempt.
 type responder struct {
 	kind  Challenge
 	close func() error
@@ -32,18 +32,22 @@ type responder struct {
 	certs map[string]*tls.Certificate // by name, for TLSALPN01
 }
 
-// listen opens the address of the challenge.
+// listen opens the address for the challenge.
 func listen(cfg *Config) (*responder, error) {
 	l, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("the challenge %s cannot be answered: %w", cfg.Challenge, err)
 	}
-	l = &limited{Listener: l, free: make(chan struct{}, maxVisitors), closed: make(chan struct{})}
-	r := &responder{kind: cfg.Challenge, close: l.Close, files: make(map[string]string), certs: make(map[string]*tls.Certificate)}
+	l = &limited{Listener: l, slots: make(chan struct{}, maxConns), closed: make(chan struct{})}
+	r := &responder{
+		kind: cfg.Challenge, close: l.Close,
+		files: make(map[string]string), certs: make(map[string]*tls.Certificate),
+	}
 	if r.kind == HTTP01 {
 		srv := &http.Server{
-			Handler: r, ReadTimeout: visitTime, WriteTimeout: visitTime, MaxHeaderBytes: maxRequest,
-			ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // strangers' nonsense
+			Handler: r, ReadTimeout: connTime, WriteTimeout: connTime, MaxHeaderBytes: maxRequest,
+			// Scanners cause errors that are not worth a log line.
+			ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 		}
 		srv.SetKeepAlivesEnabled(false)
 		r.close = srv.Close
@@ -54,7 +58,7 @@ func listen(cfg *Config) (*responder, error) {
 	return r, nil
 }
 
-// Close ends listening.
+// Close stops listening.
 func (r *responder) Close() error { return r.close() }
 
 // expect prepares the answer to a challenge.
@@ -71,7 +75,7 @@ func (r *responder) expect(client *acme.Client, token, name string) error {
 	return err
 }
 
-// ServeHTTP gives out the files that are expected (RFC 8555 §8.3).
+// ServeHTTP serves the expected files (RFC 8555 §8.3).
 func (r *responder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.mu.Lock()
 	text, ok := r.files[req.URL.Path]
@@ -84,10 +88,12 @@ func (r *responder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	w.Write([]byte(text))
 }
 
-// serveTLS shows the certificates that are expected (RFC 8737 §3): the handshake
-// is all there is to it.
+// serveTLS shows the expected certificates (RFC 8737 §3). The handshake is the whole answer.
 func (r *responder) serveTLS(l net.Listener) {
-	cfg := &tls.Config{NextProtos: []string{acme.ALPNProto}, GetCertificate: r.certificate, SessionTicketsDisabled: true}
+	cfg := &tls.Config{
+		NextProtos:     []string{acme.ALPNProto},
+		GetCertificate: r.certificate, SessionTicketsDisabled: true,
+	}
 	for {
 		conn, err := l.Accept()
 		if err != nil {
@@ -95,7 +101,7 @@ func (r *responder) serveTLS(l net.Listener) {
 		}
 		go func() {
 			defer conn.Close()
-			ctx, cancel := context.WithTimeout(context.Background(), visitTime)
+			ctx, cancel := context.WithTimeout(context.Background(), connTime)
 			defer cancel()
 			tls.Server(conn, cfg).HandshakeContext(ctx)
 		}()
@@ -107,31 +113,31 @@ func (r *responder) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, e
 	defer r.mu.Unlock()
 	cert, ok := r.certs[hello.ServerName]
 	if !ok || !slices.Contains(hello.SupportedProtos, acme.ALPNProto) {
-		return nil, errors.New("nobody who is expected")
+		return nil, errors.New("not a challenge that is expected")
 	}
 	return cert, nil
 }
 
-// limited is a listener that has only so many connections at once.
+// limited is a listener with a limited number of connections at once.
 type limited struct {
 	net.Listener
-	free   chan struct{} // a token for each connection
+	slots  chan struct{} // one token for each open connection
 	closed chan struct{}
 	once   sync.Once
 }
 
 func (l *limited) Accept() (net.Conn, error) {
 	select {
-	case l.free <- struct{}{}:
+	case l.slots <- struct{}{}:
 	case <-l.closed:
 		return nil, net.ErrClosed
 	}
 	c, err := l.Listener.Accept()
 	if err != nil {
-		<-l.free
+		<-l.slots
 		return nil, err
 	}
-	return &visit{Conn: c, leave: sync.OnceFunc(func() { <-l.free })}, nil
+	return &limitedConn{Conn: c, release: sync.OnceFunc(func() { <-l.slots })}, nil
 }
 
 func (l *limited) Close() error {
@@ -139,13 +145,13 @@ func (l *limited) Close() error {
 	return l.Listener.Close()
 }
 
-// visit is a connection that gives back its place.
-type visit struct {
+// limitedConn is a connection that frees its slot when it is closed.
+type limitedConn struct {
 	net.Conn
-	leave func()
+	release func()
 }
 
-func (v *visit) Close() error {
-	defer v.leave()
-	return v.Conn.Close()
+func (c *limitedConn) Close() error {
+	defer c.release()
+	return c.Conn.Close()
 }

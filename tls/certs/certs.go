@@ -1,22 +1,25 @@
-// Package certs holds the certificates that the server shows: those that its own
-// CA issued, one that an ACME server issued, or such as come from files that the
-// administrator named. All can be replaced at any time without disturbing a
-// connection.
+// Package certs manages the server's TLS certificates. They come from the server's own CA, from an
+// ACME server or from files that the administrator names. All can be replaced at any time; open
+// connections are not affected.
 //
-// The own CA is a directory: ca.pem and ca-key.pem; server.pem and
-// server-key.pem, the server's certificate (then the CA's) and its key;
-// server-ecdsa.pem and server-ecdsa-key.pem, the same once more. Clients trust
-// ca.pem once; [Ensure] and [Manager.Renew] replace only the server's
-// certificates after that. The CA and the first certificate have RSA keys with
-// 2048 bits: the mail programs of Windows XP know nothing newer. The second has
-// an ECDSA key and is shown to everybody who can use it, because it costs both
-// sides less; a directory that was made before there was one gains it from
+// Start with [Config] and [Manager]: [Open] reads the certificates, [Manager.TLSConfig] is the TLS
+// configuration for the mail servers, and [Manager.Watch] renews and reloads. [Ensure] makes the
+// own CA; the setup calls it. [IssueClient] makes certificates with which users log in.
+//
+// The own CA is a directory. It holds ca.pem and ca-key.pem. The server's first certificate is
+// server.pem (followed by the CA's), with server-key.pem. The second is server-ecdsa.pem, with
+// server-ecdsa-key.pem. Clients trust ca.pem once, so the CA and the keys are never replaced:
+// [Ensure] and [Manager.Renew] replace only the server's certificates.
+//
+// The CA and the first certificate have RSA keys of 2048 bits, because the mail programs of Windows
+// XP support nothing newer. The second certificate has an ECDSA key. Every client that can use it
+// gets it, because it costs both sides less. A directory older than the second pair gets it from
 // [Manager.Watch].
 //
-// Most clients get the modern profile: TLS 1.2 and newer, with the suites that
-// crypto/tls offers by default. Clients in Config.LegacyNetworks that cannot do
-// that get the legacy profile: TLS from 1.0 on, with the RSA key exchange, CBC
-// and 3DES. [Manager.Clients] remembers who uses what.
+// Most clients get the modern profile: TLS 1.2 and newer, with suites that have forward secrecy and
+// an AEAD cipher. Clients in Config.LegacyNetworks that cannot use it get the legacy profile: TLS
+// from 1.0 on, with RSA key exchange, CBC and 3DES. [Manager.Clients] lists the TLS that each
+// client uses.
 package certs
 
 import (
@@ -41,12 +44,11 @@ const (
 )
 
 const (
-	// renewBefore is how long before its end a certificate of the own CA is
-	// replaced.
+	// renewBefore is how long before its expiry a certificate of the own CA is renewed.
 	renewBefore = 30 * day
 
-	// warnBefore is how long before its end a person is told of any certificate:
-	// by then every renewal should have happened.
+	// warnBefore is how long before the expiry of any certificate a warning is given. By then
+	// every renewal should have happened.
 	warnBefore = 14 * day
 )
 
@@ -60,29 +62,29 @@ var (
 	ErrFormat        = errors.New("unknown format")
 )
 
-// Config says where the certificates come from and who gets which TLS.
+// Config says where the certificates come from, and which clients get which TLS.
 type Config struct {
-	Dir string // the directory of the own CA, used when CertFile is empty
+	Dir string // the directory of the own CA, which issues the certificates if CertFile is ""
 
-	// ACMEFile has the key and the certificate, with its chain, that an ACME
-	// server issued, PEM in one file. It is shown before those of the own CA while
-	// it is there and valid. "": there is none.
+	// ACMEFile holds the key and the certificate with its chain from an ACME server, as PEM in
+	// one file. It takes precedence over those of the own CA while it exists and is valid. ""
+	// means none.
 	ACMEFile string
 
-	CertFile    string // PEM, the server's certificate and the chain above it
+	CertFile    string // PEM, the server's certificate followed by its chain
 	KeyFile     string // PEM
-	RSACertFile string // a second pair, for clients that can do nothing with the first; "": none
+	RSACertFile string // a second pair, for clients that cannot use the first; "" means none
 	RSAKeyFile  string
 
 	MinVersion uint16 // as in crypto/tls; 0 means TLS 1.2
 
-	LegacyNetworks []netip.Prefix // whose clients may use the legacy profile; no IPv4 in IPv6
-	LegacyRC4      bool           // RC4 is in the legacy profile too
+	LegacyNetworks []netip.Prefix // clients that may use the legacy profile; no IPv4-mapped IPv6
+	LegacyRC4      bool           // the legacy profile includes RC4
 
-	AskClients bool // clients are asked for a certificate of the own CA; see ClientAddress
+	AskClients bool // ask clients for a certificate of the own CA; see ClientAddress
 }
 
-// Source is where a certificate comes from.
+// Source is the origin of a certificate.
 type Source string
 
 // The values of Source.
@@ -92,10 +94,10 @@ const (
 	FromFiles Source = "files"
 )
 
-// Info describes a certificate to a person.
+// Info describes a certificate.
 type Info struct {
 	Source      Source       `json:"source"`
-	Key         string       `json:"key"` // "RSA", "ECDSA" or what else there may be
+	Key         string       `json:"key"` // the algorithm: "RSA", "ECDSA" or another
 	Subject     string       `json:"subject"`
 	Issuer      string       `json:"issuer"`
 	Names       []string     `json:"names"` // DNS names, as in the certificate
@@ -106,7 +108,7 @@ type Info struct {
 	File        string       `json:"file"`
 	CA          *CAInfo      `json:"ca,omitempty"` // nil unless the own CA issued it
 
-	disorder bool // of the chain
+	unordered bool // the chain is out of order
 }
 
 // CAInfo describes the own CA.
@@ -116,14 +118,14 @@ type CAInfo struct {
 	Fingerprint string    `json:"fingerprint"` // SHA-256, as AB:CD:…
 }
 
-// Warnings says what is wrong with the certificate without making it unusable,
-// a sentence each.
+// Warnings returns defects that do not make the certificate unusable, one sentence each.
 func (i Info) Warnings(now time.Time) []string {
 	var all []string
 	date := func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
 	switch {
 	case now.Before(i.NotBefore):
-		all = append(all, "The certificate is not valid before "+date(i.NotBefore)+"; check the server's clock.")
+		all = append(all, "The certificate is not valid before "+date(i.NotBefore)+
+			"; check the server's clock.")
 	case now.After(i.NotAfter):
 		all = append(all, "The certificate expired on "+date(i.NotAfter)+".")
 	case i.NotAfter.Sub(now) < warnBefore:
@@ -132,11 +134,13 @@ func (i Info) Warnings(now time.Time) []string {
 	if len(i.Names) == 0 && len(i.IPs) == 0 {
 		all = append(all, "The certificate names no host; mail programs will refuse it.")
 	}
-	if i.disorder {
-		all = append(all, "The certificates in "+i.File+" are out of order; old mail programs want the server's first and each issuer behind.")
+	if i.unordered {
+		all = append(all, "The certificates in "+i.File+" are out of order; "+
+			"old mail programs need the server's first, and each followed by its issuer.")
 	}
 	if i.CA != nil && i.CA.NotAfter.Sub(now) < 365*24*time.Hour {
-		all = append(all, "The server's own CA expires on "+date(i.CA.NotAfter)+"; every mail program must be given a new one by then.")
+		all = append(all, "The server's own CA expires on "+date(i.CA.NotAfter)+
+			"; every mail program must be given a new one by then.")
 	}
 	return all
 }

@@ -25,8 +25,7 @@ import (
 	"time"
 )
 
-// epoch is when every certificate of the tests is made, and the beginning of
-// time in synctest.
+// epoch is the time at which the tests make certificates. Virtual time in synctest starts at it.
 var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 var (
@@ -34,8 +33,8 @@ var (
 	testIPs   = []netip.Addr{netip.MustParseAddr("192.168.7.2"), netip.MustParseAddr("fd00::2"), netip.MustParseAddr("::ffff:192.168.7.3")}
 )
 
-// ready is the content of a directory that Ensure filled, made once because
-// RSA keys take their time.
+// ready is the content of a directory filled by Ensure. It is made once because RSA keys are slow to
+// make.
 var ready = sync.OnceValues(func() (map[string][]byte, error) {
 	dir, err := os.MkdirTemp("", "certs")
 	if err != nil {
@@ -329,7 +328,7 @@ func TestEnsureRefusesBadNames(t *testing.T) {
 	}
 }
 
-// A certificate cannot outlive its CA, and is not made again and again then.
+// A certificate cannot outlive its CA, and is not renewed repeatedly because of that.
 func TestEndOfTheCA(t *testing.T) {
 	dir := readyDir(t)
 	end := mustOpen(t, Config{Dir: dir}).Info().CA.NotAfter
@@ -359,7 +358,7 @@ func TestLongNames(t *testing.T) {
 	}
 }
 
-// A connection lives on through a renewal; the next one sees the new certificate.
+// A renewal does not affect an open connection; the next one gets the new certificate.
 func TestReloadUnderLiveConnections(t *testing.T) {
 	m := mustOpen(t, Config{Dir: readyDir(t)})
 	listener, err := tls.Listen("tcp", "127.0.0.1:0", m.TLSConfig("test", slog.New(slog.DiscardHandler)))
@@ -550,7 +549,7 @@ func TestWatchRenews(t *testing.T) {
 	})
 }
 
-// A renewal that cannot be done is tried again each hour, not at every look.
+// A failed renewal is tried again each hour, not at every check.
 func TestFailedRenewal(t *testing.T) {
 	dir := readyDir(t)
 	m := mustOpen(t, Config{Dir: dir})
@@ -629,8 +628,8 @@ func TestExportCA(t *testing.T) {
 	}
 }
 
-// chain makes the certificate of a stranger's CA, an intermediate one and a
-// server's, with the server's key.
+// chain makes the certificates of another CA, of an intermediate CA and of a server, and the
+// server's key.
 func chain(t *testing.T) (certs []*x509.Certificate, key []byte) {
 	t.Helper()
 	var above pair
@@ -748,7 +747,7 @@ func checkWarnings(t *testing.T, got, want []string) {
 	}
 }
 
-// Several processes that set up at once make one CA.
+// Several processes that call Ensure at once make one CA.
 func TestConcurrentEnsure(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "tls")
 	var wg sync.WaitGroup

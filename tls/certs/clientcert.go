@@ -14,40 +14,39 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 )
 
-// MaxClientDays is the longest that a client's certificate may be valid.
+// MaxClientDays is the maximum lifetime of a client's certificate in days.
 const MaxClientDays = 3650
 
-// ErrDays says that a client's certificate cannot be valid for so long.
+// ErrDays rejects the requested lifetime of a client's certificate.
 var ErrDays = fmt.Errorf("a client's certificate is valid for 1 to %d days", MaxClientDays)
 
-// NewClient is a client's certificate that is to be issued.
-type NewClient struct {
-	Address  string // of the mailbox, ASCII; what ClientAddress gives back
-	Password string // of the file; it must not be empty
-	Days     int    // that it is valid
-	RSA      bool   // an RSA key and the old form of the file, for Windows before 10 and macOS before 15
+// ClientRequest asks for a client's certificate.
+type ClientRequest struct {
+	Address  string // of the mailbox, ASCII; ClientAddress returns it
+	Password string // protects the file; must not be empty
+	Days     int    // lifetime
+	RSA      bool   // RSA key and old file encryption, for Windows before 10, macOS before 15
 }
 
 // IssuedClient is a client's certificate with its key.
 type IssuedClient struct {
-	File        []byte // PKCS #12 (RFC 7292): key, certificate and CA, sealed with the password
-	Fingerprint string // as ClientAddress gives it
+	File        []byte // PKCS #12 (RFC 7292): key, certificate and CA, protected by the password
+	Fingerprint string // as ClientAddress returns it
 	NotBefore   time.Time
 	NotAfter    time.Time
 }
 
-// IssueClient makes a key and a certificate of the own CA in dir for a client
-// that logs in as a mailbox. Nothing of them stays here. The CA is made where it
-// is missing, under the name of the server. Without the CA's key it is an
-// ErrNoCAKey.
-func IssueClient(dir, server string, client NewClient, now time.Time) (IssuedClient, error) {
+// IssueClient makes a key and a certificate of the own CA in dir, for a client that logs in as a
+// mailbox. The server keeps no copy of either. If there is no CA, IssueClient makes it, named after
+// server. It returns ErrNoCAKey if the CA's key is missing.
+func IssueClient(dir, server string, client ClientRequest, now time.Time) (IssuedClient, error) {
 	if client.Days < 1 || client.Days > MaxClientDays {
 		return IssuedClient{}, ErrDays
 	}
 	if client.Password == "" {
 		return IssuedClient{}, errors.New("the file of a client's certificate needs a password")
 	}
-	o, err := openOwn(dir)
+	o, err := openCADir(dir)
 	if err != nil {
 		return IssuedClient{}, err
 	}
@@ -58,8 +57,8 @@ func IssueClient(dir, server string, client NewClient, now time.Time) (IssuedCli
 	if err := o.mayIssue(now); err != nil {
 		return IssuedClient{}, err
 	}
-	// The encryption of OpenSSL 3 and Windows 10; programs from before read only
-	// that of the nineties, which the password has to make up for.
+	// Modern2023 is the encryption of OpenSSL 3 and Windows 10. Older programs can read only the
+	// weak LegacyDES; the strength of the password must compensate for it.
 	newKey, form := newECDSAKey, pkcs12.Modern2023
 	if client.RSA {
 		newKey, form = newRSAKey, pkcs12.LegacyDES
@@ -79,7 +78,9 @@ func IssueClient(dir, server string, client NewClient, now time.Time) (IssuedCli
 	return IssuedClient{file, clientFingerprint(cert), cert.NotBefore, cert.NotAfter}, nil
 }
 
-func issueClient(ca pair, key crypto.Signer, client NewClient, now time.Time) (*x509.Certificate, error) {
+func issueClient(
+	ca pair, key crypto.Signer, client ClientRequest, now time.Time,
+) (*x509.Certificate, error) {
 	name := client.Address
 	if len(name) > maxCommonName {
 		name = "Pillarbox user"
@@ -99,12 +100,13 @@ func issueClient(ca pair, key crypto.Signer, client NewClient, now time.Time) (*
 	return sign(template, ca.cert, key.Public(), ca.key)
 }
 
-// ClientAddress is the address of the mailbox that a client showed a
-// certificate for, and the certificate's SHA-256 fingerprint in small
-// hexadecimal digits. ok is false unless the own CA issued it for a client, to
-// just one address, and it is valid now. Whether it has been revoked is the
-// caller's to know: by the fingerprints in the mailbox's account.
-func (m *Manager) ClientAddress(state *tls.ConnectionState, now time.Time) (email, fingerprint string, ok bool) {
+// ClientAddress returns the address of the mailbox for which the client showed a certificate, and
+// the SHA-256 fingerprint of that certificate in lower-case hexadecimal. ok is true only if the own
+// CA issued it for a client, for exactly one address, and it is valid now. The caller must check
+// that it has not been revoked: that its fingerprint is in the mailbox's account.
+func (m *Manager) ClientAddress(
+	state *tls.ConnectionState, now time.Time,
+) (email, fingerprint string, ok bool) {
 	ca := m.current.Load().ca
 	if state == nil || len(state.PeerCertificates) == 0 || ca == nil {
 		return "", "", false
@@ -116,7 +118,10 @@ func (m *Manager) ClientAddress(state *tls.ConnectionState, now time.Time) (emai
 	// No intermediates: the own CA issues directly.
 	roots := x509.NewCertPool()
 	roots.AddCert(ca)
-	_, err := leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	_, err := leaf.Verify(x509.VerifyOptions{
+		Roots: roots, CurrentTime: now,
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
 	return leaf.EmailAddresses[0], clientFingerprint(leaf), err == nil
 }
 

@@ -20,7 +20,7 @@ func TestIssueClient(t *testing.T) {
 	dir := readyDir(t)
 	m := mustOpen(t, Config{Dir: dir, AskClients: true})
 	for _, old := range []bool{false, true} {
-		issued, err := IssueClient(dir, "mail", NewClient{Address: "anna@office.example", Password: "secret words", Days: 365, RSA: old}, epoch)
+		issued, err := IssueClient(dir, "mail", ClientRequest{Address: "anna@office.example", Password: "secret words", Days: 365, RSA: old}, epoch)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,20 +38,19 @@ func TestIssueClient(t *testing.T) {
 		if len(chain) != 1 || !chain[0].IsCA || !issued.NotAfter.Equal(epoch.Add(365*day)) || cert.Subject.CommonName != "anna@office.example" {
 			t.Errorf("%+v, chain %v", issued, chain)
 		}
-		// In the time of the certificates: a session does not outlive them.
+		// At the time of the certificates, since a session does not outlive them.
 		synctest.Test(t, func(t *testing.T) {
 			checkShown(t, m, tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}, issued.Fingerprint)
 		})
 	}
 	after := mustContents(t, dir)
 	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != len(after)+1 { // and the lock
+	if err != nil || len(entries) != len(after)+1 { // plus the lock file
 		t.Errorf("something was left behind: %v", entries)
 	}
 }
 
-// checkShown logs in with a certificate, in TLS 1.2 and 1.3, and in a session that
-// is resumed.
+// checkShown logs in with a certificate, in TLS 1.2 and 1.3, and in a session that is resumed.
 func checkShown(t *testing.T, m *Manager, cert tls.Certificate, want string) {
 	t.Helper()
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
@@ -68,8 +67,7 @@ func checkShown(t *testing.T, m *Manager, cert tls.Certificate, want string) {
 	}
 }
 
-// seenByServer does a handshake, which must succeed, and returns the state of the
-// server's side.
+// seenByServer does a handshake, which must succeed, and returns the state of the server's side.
 func seenByServer(t *testing.T, server, client *tls.Config) *tls.ConnectionState {
 	t.Helper()
 	_, state, err := speakBoth(server, client, tcp(t, inLAN))
@@ -79,8 +77,8 @@ func seenByServer(t *testing.T, server, client *tls.Config) *tls.ConnectionState
 	return &state
 }
 
-// Who shows no certificate, or one of somebody else's, gets a connection all the
-// same; who is not asked shows none.
+// A client without a certificate, or with one of another CA, gets a connection too. A client that is
+// not asked shows none.
 func TestForeignCertificatesAreNoHindrance(t *testing.T) {
 	dir := readyDir(t)
 	m := mustOpen(t, Config{Dir: dir, AskClients: true})
@@ -108,16 +106,16 @@ func TestForeignCertificatesAreNoHindrance(t *testing.T) {
 
 func TestIssueClientRefuses(t *testing.T) {
 	dir := readyDir(t)
-	good := NewClient{Address: "anna@office.example", Password: "secret words", Days: 365}
+	good := ClientRequest{Address: "anna@office.example", Password: "secret words", Days: 365}
 	for name, test := range map[string]struct {
-		change func(*NewClient)
+		change func(*ClientRequest)
 		now    time.Time
 		err    error
 	}{
-		"no days":       {func(c *NewClient) { c.Days = 0 }, epoch, ErrDays},
-		"too many days": {func(c *NewClient) { c.Days = MaxClientDays + 1 }, epoch, ErrDays},
-		"no password":   {func(c *NewClient) { c.Password = "" }, epoch, nil},
-		"the CA ended":  {func(*NewClient) {}, epoch.Add(caLifetime), ErrCAExpired},
+		"no days":       {func(c *ClientRequest) { c.Days = 0 }, epoch, ErrDays},
+		"too many days": {func(c *ClientRequest) { c.Days = MaxClientDays + 1 }, epoch, ErrDays},
+		"no password":   {func(c *ClientRequest) { c.Password = "" }, epoch, nil},
+		"the CA ended":  {func(*ClientRequest) {}, epoch.Add(caLifetime), ErrCAExpired},
 	} {
 		client := good
 		test.change(&client)
@@ -136,7 +134,7 @@ func TestIssueClientRefuses(t *testing.T) {
 // A server whose certificate comes from files has no own CA until it is needed.
 func TestIssueClientMakesTheCA(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "tls")
-	if _, err := IssueClient(dir, "mail.office.example", NewClient{Address: "anna@office.example", Password: "secret words", Days: 1}, epoch); err != nil {
+	if _, err := IssueClient(dir, "mail.office.example", ClientRequest{Address: "anna@office.example", Password: "secret words", Days: 1}, epoch); err != nil {
 		t.Fatal(err)
 	}
 	entries, err := os.ReadDir(dir)
@@ -145,7 +143,7 @@ func TestIssueClientMakesTheCA(t *testing.T) {
 	}
 }
 
-// The files are read by a program that others wrote, in both forms.
+// An independent program can read the files in both forms.
 func TestOpenSSLReadsThem(t *testing.T) {
 	program, err := exec.LookPath("openssl")
 	if err != nil {
@@ -153,7 +151,7 @@ func TestOpenSSLReadsThem(t *testing.T) {
 	}
 	dir := readyDir(t)
 	for _, old := range []bool{false, true} {
-		issued, err := IssueClient(dir, "mail", NewClient{Address: "anna@office.example", Password: "secret words", Days: 365, RSA: old}, epoch)
+		issued, err := IssueClient(dir, "mail", ClientRequest{Address: "anna@office.example", Password: "secret words", Days: 365, RSA: old}, epoch)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,56 +13,58 @@ import (
 	"pillarbox/tls/strength"
 )
 
-// Client is what the server knows of one client's TLS since its start.
+// Client describes the TLS that one client has used since the server's start.
 type Client struct {
 	Address    netip.Addr `json:"address"`
 	Service    string     `json:"service"`
-	Port       int        `json:"port"`                // of the server
-	Protocol   string     `json:"protocol"`            // "TLS 1.3"; of one refused: the newest that it has
-	Cipher     string     `json:"cipher,omitempty"`    // as in crypto/tls; "": refused
-	Legacy     bool       `json:"legacy"`              // it is served by the legacy profile only
-	WeakCipher bool       `json:"below_128,omitempty"` // by a cipher below 128 bits
-	Refused    bool       `json:"refused,omitempty"`   // it is too old for what it is offered
+	Port       int        `json:"port"`                // the server's
+	Protocol   string     `json:"protocol"`            // "TLS 1.3"; if refused, the client's newest
+	Cipher     string     `json:"cipher,omitempty"`    // as in crypto/tls; "" if refused
+	Legacy     bool       `json:"legacy"`              // it needs the legacy profile
+	WeakCipher bool       `json:"below_128,omitempty"` // the cipher has less than 128 bits
+	Refused    bool       `json:"refused,omitempty"`   // it is too old for the TLS it was offered
 	First      time.Time  `json:"first"`
 	Last       time.Time  `json:"last"`
 	Count      int        `json:"count"` // handshakes
 }
 
-// How many clients are remembered; of more the longest unseen are forgotten.
-// Those who need the legacy profile are apart, so that nobody from the internet
-// can push them out.
+// The largest numbers of clients in the table. Beyond them the client not seen for the longest time
+// is forgotten. Clients of the legacy profile are counted separately, so that connections from the
+// internet cannot displace them.
 const (
 	maxLegacyClients = 2000
 	maxOtherClients  = 8000
 )
 
-// contact is one connection.
+// contact identifies a client by service, address and port.
 type contact struct {
 	service string
 	remote  netip.Addr
 	port    int
 }
 
-// clientKey is what makes a row of the table.
+// clientKey is the key of a row in the table.
 type clientKey struct {
 	contact
 	version, suite uint16
 }
 
-// clients remembers who used which TLS. It is safe for concurrent use.
+// clients records which client used which TLS. It is safe for concurrent use.
 type clients struct {
-	mu            sync.Mutex
-	legacy, other recent
-	old, tooOld   daily // whom the log has told of
+	mu                          sync.Mutex
+	legacy, other               recent
+	warnedLegacy, warnedRefused daily // addresses logged today
 }
 
 func newClients() *clients {
 	return &clients{legacy: newRecent(maxLegacyClients), other: newRecent(maxOtherClients)}
 }
 
-// agreed notes what a handshake came to. A client that needs the legacy profile
-// is a line in the log, once a day.
-func (c *clients) agreed(who contact, version, suite uint16, now time.Time, log *slog.Logger) {
+// recordHandshake records the result of a handshake. A client that needs the legacy profile is
+// logged once a day.
+func (c *clients) recordHandshake(
+	who contact, version, suite uint16, now time.Time, log *slog.Logger,
+) {
 	legacy := strength.Legacy(version, suite)
 	c.mu.Lock()
 	table := &c.other
@@ -70,40 +72,49 @@ func (c *clients) agreed(who contact, version, suite uint16, now time.Time, log 
 		table = &c.legacy
 	}
 	row := table.row(clientKey{who, version, suite}, now)
-	row.Legacy, row.Cipher, row.WeakCipher = legacy, tls.CipherSuiteName(suite), strength.WeakCipher(suite)
-	tell := legacy && c.old.first(who.remote, now)
+	row.Legacy, row.Cipher = legacy, tls.CipherSuiteName(suite)
+	row.WeakCipher = strength.WeakCipher(suite)
+	warn := legacy && c.warnedLegacy.first(who.remote, now)
 	c.mu.Unlock()
-	if tell {
-		log.Warn("a client still needs old TLS", "remote", who.remote, "service", who.service, "port", who.port,
+	if warn {
+		log.Warn("a client still needs old TLS",
+			"remote", who.remote, "service", who.service, "port", who.port,
 			"protocol", tls.VersionName(version), "cipher", tls.CipherSuiteName(suite))
 	}
 }
 
-// refused notes a client that is too old for the modern profile and may not have
-// the other. It is a line in the log, once a day.
-func (c *clients) refused(who contact, hello *tls.ClientHelloInfo, now time.Time, log *slog.Logger) {
-	newest := slices.Max(append([]uint16{0}, slices.DeleteFunc(slices.Clone(hello.SupportedVersions), func(v uint16) bool {
-		return v > tls.VersionTLS13
-	})...))
+// recordRefusal records a client that is too old for the modern profile and may not use the legacy
+// one. It is logged once a day.
+func (c *clients) recordRefusal(
+	who contact, hello *tls.ClientHelloInfo, now time.Time, log *slog.Logger,
+) {
+	var newest uint16
+	for _, v := range hello.SupportedVersions {
+		if v <= tls.VersionTLS13 { // higher values are meaningless (RFC 8701)
+			newest = max(newest, v)
+		}
+	}
 	c.mu.Lock()
 	row := c.other.row(clientKey{who, newest, 0}, now)
 	row.Refused = true
-	tell := c.tooOld.first(who.remote, now)
+	warn := c.warnedRefused.first(who.remote, now)
 	c.mu.Unlock()
-	if tell {
-		log.Warn("a client is too old for TLS as it is offered, and was refused", "remote", who.remote, "service", who.service, "port", who.port,
-			"newest protocol", tls.VersionName(newest), "hint", "if it is one of your own, name its address in tls.legacy_networks")
+	if warn {
+		log.Warn("a client is too old for TLS as it is offered, and was refused",
+			"remote", who.remote, "service", who.service, "port", who.port,
+			"newest_protocol", tls.VersionName(newest),
+			"hint", "if it is one of your own, add its address to tls.legacy_networks")
 	}
 }
 
-// daily is the addresses of one day.
+// daily is the set of addresses seen on one day.
 type daily struct {
 	day string
 	all map[netip.Addr]bool
 }
 
-// first reports whether an address comes for the first time on this day. When
-// there are too many, nobody does any more: the log has lines enough.
+// first reports whether an address appears for the first time on this day. After maxOtherClients
+// addresses it always returns false, since the log has lines enough.
 func (d *daily) first(ip netip.Addr, now time.Time) bool {
 	if today := now.Format(time.DateOnly); d.day != today {
 		d.day, d.all = today, make(map[netip.Addr]bool)
@@ -115,8 +126,8 @@ func (d *daily) first(ip netip.Addr, now time.Time) bool {
 	return true
 }
 
-// Clients lists what clients used since the start, those who need old TLS first,
-// then by address.
+// Clients lists the clients since the start: those that need old TLS first, then those refused,
+// each by address.
 func (m *Manager) Clients() []Client {
 	m.clients.mu.Lock()
 	all := append(m.clients.legacy.all(), m.clients.other.all()...)
@@ -131,15 +142,16 @@ func (m *Manager) Clients() []Client {
 		return 2
 	}
 	slices.SortFunc(all, func(a, b Client) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), a.Address.Compare(b.Address), cmp.Compare(a.Port, b.Port), a.First.Compare(b.First))
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), a.Address.Compare(b.Address),
+			cmp.Compare(a.Port, b.Port), a.First.Compare(b.First))
 	})
 	return all
 }
 
-// recent is a table that forgets the row which was longest not touched.
+// recent is a table that forgets the row not used for the longest time.
 type recent struct {
 	limit int
-	order *list.List // of clientRow, the latest first
+	order *list.List // of *clientRow, the most recent first
 	rows  map[clientKey]*list.Element
 }
 
@@ -152,14 +164,15 @@ func newRecent(limit int) recent {
 	return recent{limit, list.New(), make(map[clientKey]*list.Element)}
 }
 
-// row counts a handshake.
+// row returns the row for key, making it if necessary, and counts a handshake.
 func (r *recent) row(key clientKey, now time.Time) *Client {
 	e, ok := r.rows[key]
 	if ok {
 		r.order.MoveToFront(e)
 	} else {
 		e = r.order.PushFront(&clientRow{key, Client{
-			Address: key.remote, Service: key.service, Port: key.port, Protocol: tls.VersionName(key.version), First: now,
+			Address: key.remote, Service: key.service, Port: key.port,
+			Protocol: tls.VersionName(key.version), First: now,
 		}})
 		r.rows[key] = e
 		if len(r.rows) > r.limit {

@@ -24,39 +24,41 @@ const (
 
 	caLifetime = 3652 * day // 10 years
 
-	// Mail programs of today refuse more than 398 days (CA/Browser Forum
-	// baseline requirements, 6.3.2).
+	// Current mail programs refuse more than 398 days (CA/Browser Forum Baseline Requirements,
+	// section 6.3.2).
 	serverLifetime = 397 * day
 
-	// A client's clock may be slow.
+	// backdate allows for clients whose clock is slow.
 	backdate = day
 
 	maxCommonName = 64 // RFC 5280, ub-common-name
 )
 
-// hosts is what a certificate is valid for.
+// hosts are the names and addresses that a certificate is valid for.
 type hosts struct {
 	names []string // lower case
 	ips   []netip.Addr
 }
 
-// newHosts puts names and addresses into one form and adds the loopback ones,
-// which programs on the server itself connect to. The order is kept.
+// newHosts normalizes names and addresses, keeping the order, and adds those of loopback, to which
+// programs on the server itself connect.
 func newHosts(names []string, ips []netip.Addr) (hosts, error) {
 	h := hosts{}
 	for _, name := range append(slices.Clone(names), "localhost") {
 		name = strings.TrimSuffix(strings.ToLower(name), ".")
 		if !isHostName(name) {
-			return h, fmt.Errorf("%q cannot stand in a certificate; write a host name, with international letters as xn--…", name)
+			return h, fmt.Errorf("%q cannot be in a certificate; "+
+				"write a host name, with international letters as xn--…", name)
 		}
 		if !slices.Contains(h.names, name) {
 			h.names = append(h.names, name)
 		}
 	}
-	for _, ip := range append(slices.Clone(ips), netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()) {
+	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	for _, ip := range append(slices.Clone(ips), loopback, netip.IPv6Loopback()) {
 		ip = ip.Unmap().WithZone("")
 		if !ip.IsValid() {
-			return h, errors.New("an invalid IP address cannot stand in a certificate")
+			return h, errors.New("an invalid IP address cannot be in a certificate")
 		}
 		if !slices.Contains(h.ips, ip) {
 			h.ips = append(h.ips, ip)
@@ -66,16 +68,17 @@ func newHosts(names []string, ips []netip.Addr) (hosts, error) {
 }
 
 func isHostName(name string) bool {
-	return name != "" && len(name) <= 253 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-._") == "" &&
+	const letters = "abcdefghijklmnopqrstuvwxyz0123456789-._"
+	return name != "" && len(name) <= 253 && strings.Trim(name, letters) == "" &&
 		!strings.HasPrefix(name, ".") && !strings.Contains(name, "..")
 }
 
-// hostsOf is what a certificate is valid for already.
+// hostsOf returns the hosts that a certificate is valid for.
 func hostsOf(cert *x509.Certificate) hosts {
 	return hosts{names: cert.DNSNames, ips: describe(cert, "").IPs}
 }
 
-// add takes in what other holds.
+// add adds the hosts of other.
 func (h *hosts) add(other hosts) {
 	for _, name := range other.names {
 		if !slices.Contains(h.names, name) {
@@ -89,7 +92,7 @@ func (h *hosts) add(other hosts) {
 	}
 }
 
-// covers reports whether h holds all that other does.
+// covers reports whether h includes all of other.
 func (h hosts) covers(other hosts) bool {
 	for _, name := range other.names {
 		if !slices.Contains(h.names, name) {
@@ -113,14 +116,14 @@ func (h hosts) commonName() string {
 	return "Pillarbox"
 }
 
-// pair is a certificate and its key; either may be nil.
+// pair is a certificate and its key. Either may be nil.
 type pair struct {
 	cert *x509.Certificate
 	key  crypto.Signer
 }
 
-// fits reports whether the key belongs to the certificate.
-func (p pair) fits() bool {
+// matches reports whether the key belongs to the certificate.
+func (p pair) matches() bool {
 	public, ok := p.key.Public().(interface{ Equal(crypto.PublicKey) bool })
 	return ok && public.Equal(p.cert.PublicKey)
 }
@@ -129,8 +132,8 @@ func newRSAKey() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, ke
 
 func newECDSAKey() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
 
-// keyUsage is what a certificate's key is for: an RSA key may also be what the
-// client seals a secret for, in TLS 1.2 and before.
+// keyUsage returns the purposes of a certificate's key. An RSA key may also decrypt the secret that
+// the client encrypts for it, in TLS 1.2 and older.
 func keyUsage(key crypto.Signer) x509.KeyUsage {
 	if _, ok := key.(*rsa.PrivateKey); ok {
 		return x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment
@@ -138,10 +141,10 @@ func keyUsage(key crypto.Signer) x509.KeyUsage {
 	return x509.KeyUsageDigitalSignature
 }
 
-// issueCA makes the certificate of a CA for a server.
+// issueCA makes a CA certificate, named after a server.
 func issueCA(key crypto.Signer, server string, now time.Time) (*x509.Certificate, error) {
-	// No name constraints: the names of a host change, and old mail programs
-	// refuse a certificate with an extension that they do not know.
+	// There are no name constraints: host names change, and old mail programs refuse a
+	// certificate with an unknown critical extension.
 	name := "Pillarbox CA " + server
 	if len(name) > maxCommonName {
 		name = "Pillarbox CA"
@@ -158,7 +161,7 @@ func issueCA(key crypto.Signer, server string, now time.Time) (*x509.Certificate
 	return sign(template, template, key.Public(), key)
 }
 
-// issueServer makes the certificate of the server.
+// issueServer makes a certificate for the server. It never outlives the CA.
 func issueServer(ca pair, key crypto.Signer, h hosts, now time.Time) (*x509.Certificate, error) {
 	template := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: h.commonName()},
@@ -178,7 +181,9 @@ func issueServer(ca pair, key crypto.Signer, h hosts, now time.Time) (*x509.Cert
 	return sign(template, ca.cert, key.Public(), ca.key)
 }
 
-func sign(template, parent *x509.Certificate, public crypto.PublicKey, key crypto.Signer) (*x509.Certificate, error) {
+func sign(
+	template, parent *x509.Certificate, public crypto.PublicKey, key crypto.Signer,
+) (*x509.Certificate, error) {
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, key)
 	if err != nil {
 		return nil, err
@@ -202,7 +207,7 @@ func encodeKey(key crypto.Signer) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
-// decodeCerts reads the certificates of a PEM file; other blocks are passed over.
+// decodeCerts parses the certificates of a PEM file and ignores other blocks.
 func decodeCerts(text []byte) ([]*x509.Certificate, error) {
 	var certs []*x509.Certificate
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
@@ -216,16 +221,16 @@ func decodeCerts(text []byte) ([]*x509.Certificate, error) {
 		certs = append(certs, c)
 	}
 	if certs == nil {
-		return nil, errors.New("there is no PEM certificate in it")
+		return nil, errors.New("it contains no PEM certificate")
 	}
 	return certs, nil
 }
 
-// decodeKey reads a key that this package wrote.
+// decodeKey parses a key file that this package wrote.
 func decodeKey(text []byte) (crypto.Signer, error) {
 	block, _ := pem.Decode(text)
 	if block == nil || block.Type != "PRIVATE KEY" {
-		return nil, errors.New("there is no PEM key in it")
+		return nil, errors.New("it contains no PEM key")
 	}
 	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {

@@ -16,24 +16,22 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// Manager hands the certificates in use to every new connection. It is safe for
-// concurrent use.
+// Manager provides the current certificates to every new connection. It is safe for concurrent use.
 type Manager struct {
 	current atomic.Pointer[state]
 	clients *clients
 
-	mu     sync.Mutex       // held while the state is replaced
-	looked map[string]stamp // the files at the last attempt to read them
+	mu       sync.Mutex       // held while current is replaced
+	lastSeen map[string]stamp // the files at the last attempt to read them; guarded by mu
 
-	// What only Watch knows.
-	retryAt time.Time         // when it tries a failed renewal again
-	warned  map[string]string // the day on which it last gave each warning
+	// Only Watch uses these.
+	retryAt time.Time         // earliest next attempt after a failed renewal
+	warned  map[string]string // by warning, the day on which it was last logged
 }
 
-// Open reads the certificates. An expired one is used all the same, see
-// [Info.Warnings]; only an expired one of ACME gives way to those of the own CA.
-// The error is an ErrNoCertificate when the own CA has not been set up, and an
-// ErrBadFile when a file is of no use.
+// Open reads the certificates. It accepts expired ones, see [Info.Warnings]; only an expired one
+// from ACME gives way to those of the own CA. The error is ErrNoCertificate if the own CA has not
+// been set up, and ErrBadFile if a file is unusable.
 func Open(cfg Config) (*Manager, error) {
 	m := &Manager{clients: newClients(), warned: make(map[string]string)}
 	if err := m.load(cfg); err != nil {
@@ -42,11 +40,11 @@ func Open(cfg Config) (*Manager, error) {
 	return m, nil
 }
 
-// Info describes the certificate that most clients are shown.
+// Info describes the certificate that most clients get.
 func (m *Manager) Info() Info { return m.current.Load().shown[0].info }
 
-// Infos describes all certificates in use. A client gets the first that it can
-// use and that has the name it asked for.
+// Infos describes all certificates in use. A client gets the first one that it can use and that has
+// the name it asked for.
 func (m *Manager) Infos() []Info {
 	var all []Info
 	for _, one := range m.current.Load().shown {
@@ -55,8 +53,7 @@ func (m *Manager) Infos() []Info {
 	return all
 }
 
-// Warnings says what is wrong with the certificates without making them
-// unusable, a sentence each.
+// Warnings returns defects of the certificates that do not make them unusable, one sentence each.
 func (m *Manager) Warnings(now time.Time) []string {
 	s := m.current.Load()
 	var all []string
@@ -67,21 +64,22 @@ func (m *Manager) Warnings(now time.Time) []string {
 			}
 		}
 	}
-	for _, err := range s.bad {
+	for _, err := range s.unusable {
 		all = append(all, "A certificate is not used: "+err.Error()+".")
 	}
 	if len(s.config.LegacyNetworks) > 0 && !s.hasRSA() {
-		all = append(all, "Old programs in tls.legacy_networks need a certificate with an RSA key, and there is none; tls.rsa_cert and tls.rsa_key name one.")
+		all = append(all, "Old programs in tls.legacy_networks need a certificate "+
+			"with an RSA key, and there is none; tls.rsa_cert and tls.rsa_key name one.")
 	}
 	return all
 }
 
-// Reload reads the files again. When they are of no use the certificates in use
-// stay, and the error says so.
+// Reload reads the files again. If they are unusable it returns an error, and the current
+// certificates stay in use.
 func (m *Manager) Reload() error { return m.Reconfigure(m.current.Load().config) }
 
-// Reconfigure changes over to other certificates or other profiles, for new
-// connections. After an error everything stays as it was.
+// Reconfigure changes certificates and profiles for new connections. After an error everything
+// stays as it was.
 func (m *Manager) Reconfigure(cfg Config) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -93,12 +91,12 @@ func (m *Manager) Reconfigure(cfg Config) error {
 }
 
 func (m *Manager) load(cfg Config) error {
-	// Look first and read afterwards: a change between the two is noticed at
-	// the next look.
-	looked := look(cfg.files())
+	// Note the state of the files before reading them, so that a change in between is noticed.
+	seen := statFiles(cfg.files())
 	s, err := read(cfg, time.Now())
-	if before := m.current.Load(); err == nil || before != nil && slices.Equal(before.config.files(), cfg.files()) {
-		m.looked = looked
+	before := m.current.Load()
+	if err == nil || before != nil && slices.Equal(before.config.files(), cfg.files()) {
+		m.lastSeen = seen
 	}
 	if err != nil {
 		return err
@@ -107,15 +105,15 @@ func (m *Manager) load(cfg Config) error {
 	return nil
 }
 
-// Renew issues the server's certificates anew, for the same names and addresses
-// and with the same keys, and uses them from now on. It is an ErrNotOwnCA when
-// the certificate comes from files.
+// Renew issues the server's certificates again, for the same names and addresses and with the same
+// keys, and puts them into use. It returns ErrNotOwnCA if the certificate comes from files.
 func (m *Manager) Renew(now time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.current.Load()
 	if !s.config.ownCA() {
-		return fmt.Errorf("%w: renew %s where it comes from; the server notices the new file", ErrNotOwnCA, s.config.CertFile)
+		return fmt.Errorf("%w: renew %s at its issuer; the server notices the new file",
+			ErrNotOwnCA, s.config.CertFile)
 	}
 	if err := renew(s.config.Dir, now); err != nil {
 		return err
@@ -124,13 +122,14 @@ func (m *Manager) Renew(now time.Time) error {
 }
 
 func renew(dir string, now time.Time) error {
-	o, err := openOwn(dir)
+	o, err := openCADir(dir)
 	if err != nil {
 		return err
 	}
 	defer o.close()
 	if o.ca.cert == nil || o.rsa.cert == nil || o.rsa.key == nil {
-		return fmt.Errorf("%w: %s is not complete; \"pillarbox setup\" fills it", ErrNoCertificate, dir)
+		return fmt.Errorf("%w: %s is not complete; \"pillarbox setup\" completes it",
+			ErrNoCertificate, dir)
 	}
 	if err := o.ensureKeys(); err != nil {
 		return err
@@ -138,12 +137,13 @@ func renew(dir string, now time.Time) error {
 	return o.issue(o.hosts(), now)
 }
 
-// ExportCA is the certificate of the own CA, for mail programs to trust, as
-// "pem" or "der". It is an ErrNotOwnCA when the certificate comes from files.
+// ExportCA returns the certificate of the own CA, which mail programs must trust, in the format
+// "pem" or "der". It returns ErrNotOwnCA if the certificate comes from files.
 func (m *Manager) ExportCA(format string) ([]byte, error) {
 	s := m.current.Load()
 	if !s.config.ownCA() {
-		return nil, fmt.Errorf("%w: ask for the CA where %s comes from", ErrNotOwnCA, s.config.CertFile)
+		return nil, fmt.Errorf("%w: get the CA from the issuer of %s",
+			ErrNotOwnCA, s.config.CertFile)
 	}
 	file := filepath.Join(s.config.Dir, caFile)
 	text, err := readFile(s.config, file)
@@ -163,14 +163,13 @@ func (m *Manager) ExportCA(format string) ([]byte, error) {
 	return nil, fmt.Errorf("%w %q; write pem or der", ErrFormat, format)
 }
 
-// retryRenewal is the time between two attempts to renew.
+// retryRenewal is the time after a failed renewal until the next attempt.
 const retryRenewal = time.Hour
 
-// Watch looks after the certificates until ctx is done: at once and then at
-// every interval it renews those of the own CA when they are about to end, makes
-// the one with an ECDSA key where it is missing, and reads files that have
-// changed. It logs what it does and what it cannot do, and once a day what
-// [Manager.Warnings] has to say.
+// Watch maintains the certificates until ctx is done. At once and then at every interval it renews
+// those of the own CA before they expire, makes the one with an ECDSA key if it is missing, and
+// reads files that have changed. It logs what it does, each failure, and once a day the
+// [Manager.Warnings].
 func (m *Manager) Watch(ctx context.Context, interval time.Duration, log *slog.Logger) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
@@ -185,7 +184,7 @@ func (m *Manager) Watch(ctx context.Context, interval time.Duration, log *slog.L
 }
 
 func (m *Manager) check(now time.Time, log *slog.Logger) {
-	if m.changed() || m.current.Load().outlived(now) {
+	if m.changed() || m.current.Load().acmeExpired(now) {
 		if err := m.Reload(); err != nil {
 			log.Error("the changed certificate is not used", "error", err)
 		} else {
@@ -195,15 +194,16 @@ func (m *Manager) check(now time.Time, log *slog.Logger) {
 	if m.renewalDue(now) {
 		if err := m.Renew(now); err != nil {
 			m.retryAt = now.Add(retryRenewal)
-			log.Error("the certificate is about to end and cannot be renewed", "until", m.OwnEnd(), "error", err)
+			log.Error("the certificate is about to expire and cannot be renewed",
+				"until", m.OwnExpiry(), "error", err)
 		} else {
-			log.Info("certificate renewed", "until", m.OwnEnd())
+			log.Info("certificate renewed", "until", m.OwnExpiry())
 		}
 	}
 	m.warn(now, log)
 }
 
-// warn logs each warning once a day, for as long as it holds.
+// warn logs each warning once a day while it applies.
 func (m *Manager) warn(now time.Time, log *slog.Logger) {
 	today := now.Format(time.DateOnly)
 	before := m.warned
@@ -215,8 +215,9 @@ func (m *Manager) warn(now time.Time, log *slog.Logger) {
 	}
 }
 
-// OwnEnd is when the first certificate of the own CA ends; zero when there is none.
-func (m *Manager) OwnEnd() (end time.Time) {
+// OwnExpiry returns when the first certificate of the own CA expires, or the zero time if there is
+// none.
+func (m *Manager) OwnExpiry() (end time.Time) {
 	for _, info := range m.Infos() {
 		if info.Source == FromOwnCA && (end.IsZero() || info.NotAfter.Before(end)) {
 			end = info.NotAfter
@@ -235,30 +236,29 @@ func (m *Manager) renewalDue(now time.Time) bool {
 			return true
 		}
 	}
-	return s.lacks && s.canIssue()
+	return s.incomplete && s.canIssue()
 }
 
-// changed reports whether the files are others than at the last attempt to
-// read them; one bad file is thus complained about once.
+// changed reports whether the files have changed since the last attempt to read them. An unusable
+// file is thus reported only once.
 func (m *Manager) changed() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for file, now := range look(m.current.Load().config.files()) {
-		if !now.same(m.looked[file]) {
+	for file, now := range statFiles(m.current.Load().config.files()) {
+		if !now.same(m.lastSeen[file]) {
 			return true
 		}
 	}
 	return false
 }
 
-// stamp tells one content of a file from the next; nil for a missing file.
+// stamp identifies one content of a file. info is nil if the file is missing.
 type stamp struct{ info fs.FileInfo }
 
-func look(files []string) map[string]stamp {
+func statFiles(files []string) map[string]stamp {
 	stamps := make(map[string]stamp, len(files))
 	for _, file := range files {
-		// An error leaves nil; reading the file will report it.
-		info, _ := os.Stat(file)
+		info, _ := os.Stat(file) // after an error nil; reading the file will report it
 		stamps[file] = stamp{info}
 	}
 	return stamps

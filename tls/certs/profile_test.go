@@ -35,8 +35,8 @@ func tcp(t *testing.T, ip string) net.Addr {
 	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(ip), 40000))
 }
 
-// joined are the two ends of a connection. It has buffers, unlike net.Pipe: both
-// sides of TLS may write at once.
+// joined are the two ends of a connection. Unlike net.Pipe it has buffers, since both sides of TLS
+// may write at once.
 func joined() (a, b net.Conn, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -50,8 +50,8 @@ func joined() (a, b net.Conn, err error) {
 	return a, b, err
 }
 
-// speak does a handshake as a client at an address, and a byte each way behind it
-// so that tickets arrive too.
+// speak does a handshake as a client at an address. It then sends a byte each way, so that session
+// tickets arrive too.
 func speak(server, client *tls.Config, remote net.Addr) (state tls.ConnectionState, err error) {
 	state, _, err = speakBoth(server, client, remote)
 	return state, err
@@ -88,7 +88,7 @@ func speakBoth(server, client *tls.Config, remote net.Addr) (mine, other tls.Con
 	return conn.ConnectionState(), other, err
 }
 
-// outlook is a client that has just these.
+// outlook is a client that supports only this version and these suites.
 func outlook(t *testing.T, m *Manager, version uint16, suites ...uint16) *tls.Config {
 	t.Helper()
 	c := client(t, m, "mail.office.example")
@@ -108,8 +108,8 @@ func legacyConfig(t *testing.T) Config {
 	return Config{Dir: readyDir(t), LegacyNetworks: []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24"), netip.MustParsePrefix("fe80::/10")}}
 }
 
-// Who may have what: old TLS only in the named networks, RC4 only if it is
-// wanted, and nothing old for who can do better.
+// Old TLS works only in the named networks, RC4 only if configured, and a client that can do better
+// never gets old TLS.
 func TestProfiles(t *testing.T) {
 	const none = 0
 	goodRSA, goodECDSA := uint16(tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256), uint16(tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256)
@@ -143,8 +143,8 @@ func TestProfiles(t *testing.T) {
 	}
 }
 
-// What everybody outside gets is what he would get if there were no old
-// programs: TLS 1.0, 1.1, and each suite that is out of use fail, one by one.
+// A client outside the named networks gets no old TLS: TLS 1.0, TLS 1.1, and each obsolete suite
+// fail.
 func TestNothingOldOutside(t *testing.T) {
 	cfg := legacyConfig(t)
 	cfg.LegacyRC4 = true
@@ -194,7 +194,7 @@ func TestRC4OnlyIfWanted(t *testing.T) {
 	}
 }
 
-// With TLS 1.3 for everybody, a program with 1.2 is an old one.
+// If the minimum is TLS 1.3, a program with TLS 1.2 is an old one.
 func TestLegacyBelowTheMinimum(t *testing.T) {
 	cfg := legacyConfig(t)
 	cfg.MinVersion = tls.VersionTLS13
@@ -208,8 +208,8 @@ func TestLegacyBelowTheMinimum(t *testing.T) {
 	}
 }
 
-// Modern clients are shown the ECDSA certificate, those that know only RSA the
-// other, by whatever name they ask.
+// Modern clients get the ECDSA certificate, and clients with only RSA the other, whatever name they
+// ask for.
 func TestWhichCertificate(t *testing.T) {
 	m := mustOpen(t, Config{Dir: readyDir(t)})
 	for _, name := range []string{"mail.office.example", "unknown.example", ""} {
@@ -228,8 +228,8 @@ func TestWhichCertificate(t *testing.T) {
 	}
 }
 
-// A directory from before there was an ECDSA certificate serves with RSA, and
-// gains the other; without the CA's key it goes on as it is.
+// An old directory without an ECDSA certificate serves with RSA and gets the other; without the
+// CA's key it stays as it is.
 func TestOldDirectoryGainsECDSA(t *testing.T) {
 	for _, keyAway := range []bool{false, true} {
 		dir := readyDir(t)
@@ -263,7 +263,7 @@ func TestOldDirectoryGainsECDSA(t *testing.T) {
 	}
 }
 
-// What is damaged and not needed is left out, with a warning.
+// A damaged certificate that is not needed is left out, with a warning.
 func TestDamagedECDSAIsLeftOut(t *testing.T) {
 	dir := readyDir(t)
 	m := mustOpen(t, Config{Dir: dir})
@@ -283,7 +283,7 @@ func TestDamagedECDSAIsLeftOut(t *testing.T) {
 	}
 }
 
-// A warning is a line a day for as long as it holds.
+// A warning is logged once a day while it applies.
 func TestDailyWarning(t *testing.T) {
 	certs, key := chain(t)
 	dir := t.TempDir()
@@ -304,8 +304,8 @@ func TestDailyWarning(t *testing.T) {
 	}
 }
 
-// A certificate of ACME comes first while it is there and valid; names that only
-// the own CA's certificate has are served with that.
+// A certificate by ACME comes first while it exists and is valid. Names that are only in the own
+// CA's certificate get that one.
 func TestACMEFile(t *testing.T) {
 	dir := readyDir(t)
 	cfg := Config{Dir: dir, ACMEFile: filepath.Join(dir, "acme.pem")}
@@ -340,7 +340,7 @@ func TestACMEFile(t *testing.T) {
 	}
 }
 
-// acmeText is what the keeper of ACME writes, of another CA.
+// acmeText is a certificate file as package acme writes it, from another CA.
 func acmeText(t *testing.T, end time.Time) []byte {
 	t.Helper()
 	ca, err := newECDSAKey()
@@ -367,8 +367,8 @@ func acmeText(t *testing.T, end time.Time) []byte {
 	return append(text, encodeCerts(leaf)...)
 }
 
-// With files, old programs get the RSA pair beside the ECDSA one, and a warning
-// says so when there is none.
+// With files, old programs get the RSA pair beside the ECDSA one, and a warning says so when there
+// is none.
 func TestRSAFilesBeside(t *testing.T) {
 	certs, key := chain(t)
 	dir := readyDir(t)
@@ -394,8 +394,8 @@ func TestRSAFilesBeside(t *testing.T) {
 	}
 }
 
-// Sessions are resumed although each connection has a configuration of its own,
-// and also after the certificate has been renewed.
+// Sessions are resumed although each connection has its own configuration, and also after the
+// certificate was renewed.
 func TestResumption(t *testing.T) {
 	m := mustOpen(t, legacyConfig(t))
 	server := m.TLSConfig("pop3", silent)
@@ -429,7 +429,7 @@ func TestResumption(t *testing.T) {
 	}
 }
 
-// Who needs old TLS is told of once a day, and so is who is refused.
+// A client that needs old TLS is logged once a day, and so is one that is refused.
 func TestClients(t *testing.T) {
 	var lines bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&lines, nil))
@@ -480,23 +480,23 @@ func TestClientsAreToldOfEachDay(t *testing.T) {
 	who := contact{"pop3", netip.MustParseAddr(inLAN), 110}
 	for hours := range 72 {
 		now := epoch.Add(time.Duration(hours) * time.Hour)
-		c.agreed(who, tls.VersionTLS10, tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA, now, log)
-		c.agreed(contact{"smtp", who.remote, 25}, tls.VersionTLS11, tls.TLS_RSA_WITH_AES_128_CBC_SHA, now, log)
+		c.recordHandshake(who, tls.VersionTLS10, tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA, now, log)
+		c.recordHandshake(contact{"smtp", who.remote, 25}, tls.VersionTLS11, tls.TLS_RSA_WITH_AES_128_CBC_SHA, now, log)
 	}
 	if n := strings.Count(lines.String(), "\n"); n != 3 {
 		t.Errorf("%d lines in three days", n)
 	}
 }
 
-// The table is bounded, and strangers do not push out who needs old TLS.
+// The table is bounded, and other clients cannot displace those that need old TLS.
 func TestClientsAreBounded(t *testing.T) {
 	c := newClients()
 	m := &Manager{clients: c}
 	address := netip.MustParseAddr("198.18.0.0")
-	c.agreed(contact{"pop3", netip.MustParseAddr(inLAN), 110}, tls.VersionTLS10, tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA, epoch, silent)
+	c.recordHandshake(contact{"pop3", netip.MustParseAddr(inLAN), 110}, tls.VersionTLS10, tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA, epoch, silent)
 	first := address
 	for range maxOtherClients + 10 {
-		c.agreed(contact{"smtp", address, 25}, tls.VersionTLS13, tls.TLS_AES_128_GCM_SHA256, epoch, silent)
+		c.recordHandshake(contact{"smtp", address, 25}, tls.VersionTLS13, tls.TLS_AES_128_GCM_SHA256, epoch, silent)
 		address = address.Next()
 	}
 	all := m.Clients()
@@ -527,7 +527,7 @@ func TestClientsAtTheSameTime(t *testing.T) {
 	}
 }
 
-// What the hook costs beside the handshake it is in.
+// The cost of the hook, compared with the handshake.
 func BenchmarkChoose(b *testing.B) {
 	dir := b.TempDir()
 	if _, err := Ensure(dir, testNames, testIPs, time.Now()); err != nil {
@@ -561,11 +561,11 @@ func BenchmarkChoose(b *testing.B) {
 	}
 }
 
-// A client certificate of the own CA says who shows it; no other does.
+// Only a client certificate of the own CA identifies a user.
 func TestClientAddress(t *testing.T) {
 	dir := readyDir(t)
 	m := mustOpen(t, Config{Dir: dir, AskClients: true})
-	o, err := openOwn(dir)
+	o, err := openCADir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -582,7 +582,7 @@ func TestClientAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	issue := func(by pair, address string) *x509.Certificate {
-		c, err := issueClient(by, strangerKey, NewClient{Address: address, Days: 30}, epoch)
+		c, err := issueClient(by, strangerKey, ClientRequest{Address: address, Days: 30}, epoch)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -618,12 +618,12 @@ func TestClientAddress(t *testing.T) {
 	}
 	for _, state := range []*tls.ConnectionState{nil, {}} {
 		if _, _, ok := m.ClientAddress(state, epoch); ok {
-			t.Error("nobody showed a certificate")
+			t.Error("ok without a certificate")
 		}
 	}
 }
 
-// classes are the words that the sample file and the guide have for a suite.
+// classes are the terms of the sample file and the guide for a suite.
 func classes(suite *tls.CipherSuite) (all []string) {
 	if strings.HasPrefix(suite.Name, "TLS_RSA_") {
 		all = append(all, "RSA for the exchange of keys")
@@ -636,8 +636,8 @@ func classes(suite *tls.CipherSuite) (all []string) {
 	return all
 }
 
-// What the sample file and the guide promise of each suite is what the server does:
-// a suite of a class that they name works in the legacy networks and nowhere else.
+// The server does what the sample file and the guide promise: a suite of a class that they name
+// works in the legacy networks and nowhere else.
 func TestEverySuiteKeepsThePromise(t *testing.T) {
 	m := mustOpen(t, legacyConfig(t))
 	server := m.TLSConfig("pop3", silent)

@@ -15,33 +15,34 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// state is the certificates in use and what is made of them. It is not changed.
+// state holds the certificates in use and the TLS configurations made of them. It is immutable.
 type state struct {
-	config Config
-	shown  []shown           // at least one; a client gets the first that suits it
-	bad    []error           // why others are not shown
-	lacks  bool              // the own CA has not issued all that it should
-	ca     *x509.Certificate // of the own CA; nil where it cannot be read
-	modern *tls.Config
-	legacy *tls.Config // nil: there is no RSA certificate, or nobody who may use it
+	config     Config
+	shown      []shown           // at least one; a client gets the first that it can use
+	unusable   []error           // why other certificates are not used
+	incomplete bool              // the own CA has yet to issue a certificate
+	ca         *x509.Certificate // the own CA's; nil if it cannot be read
+	modern     *tls.Config
+	legacy     *tls.Config // nil without an RSA certificate or without legacy networks
 }
 
-// shown is one certificate and where it came from.
+// shown is one certificate and its origin.
 type shown struct {
 	cert tls.Certificate // with its leaf
 	info Info
 }
 
-// source is a certificate that is to be read.
+// source says where to read a certificate.
 type source struct {
-	from           Source
-	cert, key      string // files
-	needed, paired bool   // an error when the file is missing; key is another file
+	from      Source
+	cert, key string // files
+	needed    bool   // a missing file is an error
+	paired    bool   // key is another file than cert
 }
 
-// sources are the certificates of a configuration, in the order of preference.
-// Those of the own CA stand behind that of ACME: programs in the office that
-// trust the CA may know the server by a name that nobody else does.
+// sources returns the certificates of a configuration in the order of preference. Those of the own
+// CA come after that of ACME. They are still needed: programs that trust the CA may use a name of
+// the server that is not public.
 func (c Config) sources() (all []source) {
 	if !c.ownCA() {
 		all = append(all, source{FromFiles, c.CertFile, c.KeyFile, true, true})
@@ -61,7 +62,7 @@ func (c Config) sources() (all []source) {
 
 func (c Config) ownCA() bool { return c.CertFile == "" }
 
-// files are those that sources reads.
+// files returns the files that sources name.
 func (c Config) files() (all []string) {
 	for _, s := range c.sources() {
 		all = append(all, s.cert)
@@ -72,8 +73,8 @@ func (c Config) files() (all []string) {
 	return all
 }
 
-// read makes a state from the files of cfg. What is not needed is left out when
-// it is missing or of no use.
+// read makes a state from the files of cfg. It leaves out a certificate that is missing or
+// unusable, unless it is needed.
 func read(cfg Config, now time.Time) (*state, error) {
 	s := &state{config: cfg, ca: readCA(cfg.Dir)}
 	for _, from := range cfg.sources() {
@@ -85,15 +86,18 @@ func read(cfg Config, now time.Time) (*state, error) {
 		case from.needed:
 			return nil, err
 		case !errors.Is(err, ErrNoCertificate):
-			s.bad = append(s.bad, err)
+			s.unusable = append(s.unusable, err)
 		case from.from == FromOwnCA:
-			s.lacks = true
+			s.incomplete = true
 		}
 	}
 	if cfg.ownCA() && s.ca != nil {
 		for i := range s.shown {
 			if s.shown[i].info.Source == FromOwnCA {
-				s.shown[i].info.CA = &CAInfo{Subject: s.ca.Subject.String(), NotAfter: s.ca.NotAfter, Fingerprint: fingerprint(s.ca)}
+				s.shown[i].info.CA = &CAInfo{
+					Subject: s.ca.Subject.String(), NotAfter: s.ca.NotAfter,
+					Fingerprint: fingerprint(s.ca),
+				}
 			}
 		}
 	}
@@ -112,21 +116,23 @@ func (src source) read(cfg Config) (one shown, err error) {
 	}
 	certs, err := decodeCerts(certText)
 	if err != nil {
-		return one, badFile(src.cert, err.Error(), "it must hold the certificate and then its chain, in PEM form")
+		return one, badFile(src.cert, err.Error(),
+			"it must hold the certificate and then its chain, in PEM form")
 	}
 	if one.cert, err = tls.X509KeyPair(certText, keyText); err != nil {
-		return one, badFile(src.key, err.Error(), "it must hold the key of "+src.cert+" in PEM form, without a password")
+		return one, badFile(src.key, err.Error(),
+			"it must hold the key of "+src.cert+" in PEM form, without a password")
 	}
 	one.cert.Leaf = certs[0]
 	one.info = describe(certs[0], src.cert)
-	one.info.Source, one.info.disorder = src.from, disorder(certs)
+	one.info.Source, one.info.unordered = src.from, unordered(certs)
 	return one, nil
 }
 
-// hasRSA reports whether a client that knows nothing but RSA can be served.
+// hasRSA reports whether clients that support only RSA can be served.
 func (s *state) hasRSA() bool { return len(s.rsa()) > 0 }
 
-// rsa are the certificates with RSA keys.
+// rsa returns the certificates with RSA keys.
 func (s *state) rsa() (all []tls.Certificate) {
 	for _, one := range s.shown {
 		if _, ok := one.cert.Leaf.PublicKey.(*rsa.PublicKey); ok {
@@ -136,23 +142,23 @@ func (s *state) rsa() (all []tls.Certificate) {
 	return all
 }
 
-// outlived reports whether the certificate of ACME has ended and those of the
-// own CA are to take its place.
-func (s *state) outlived(now time.Time) bool {
+// acmeExpired reports whether the certificate from ACME has expired, so that those of the own CA
+// must replace it.
+func (s *state) acmeExpired(now time.Time) bool {
 	first := s.shown[0].info
 	return first.Source == FromACME && now.After(first.NotAfter)
 }
 
-// canIssue reports whether the key of the own CA is there: it may have been
-// put away for safety.
+// canIssue reports whether the key of the own CA is present. It may have been moved away for
+// safety.
 func (s *state) canIssue() bool {
 	_, err := os.Stat(filepath.Join(s.config.Dir, caKeyFile))
 	return err == nil
 }
 
-// disorder reports whether a chain is one that old mail programs cannot follow:
-// each certificate must be issued by the next (RFC 5246 §7.4.2).
-func disorder(chain []*x509.Certificate) bool {
+// unordered reports whether old mail programs cannot follow a chain: each certificate must be
+// issued by the next (RFC 5246 §7.4.2).
+func unordered(chain []*x509.Certificate) bool {
 	for i, c := range chain[1:] {
 		if !bytes.Equal(chain[i].RawIssuer, c.RawSubject) {
 			return true
@@ -164,7 +170,8 @@ func disorder(chain []*x509.Certificate) bool {
 func readFile(cfg Config, file string) ([]byte, error) {
 	text, err := durable.ReadSmallFile(file, durable.MaxSmall)
 	if cfg.ownCA() && errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %s is missing; \"pillarbox setup\" makes it", ErrNoCertificate, file)
+		return nil, fmt.Errorf("%w: %s is missing; \"pillarbox setup\" makes it",
+			ErrNoCertificate, file)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w %w", ErrBadFile, err)
@@ -172,8 +179,7 @@ func readFile(cfg Config, file string) ([]byte, error) {
 	return text, nil
 }
 
-// readCA is nil when the CA's certificate cannot be read: the server can do
-// without it.
+// readCA returns nil if the CA's certificate cannot be read; the server can work without it.
 func readCA(dir string) *x509.Certificate {
 	text, err := durable.ReadSmallFile(filepath.Join(dir, caFile), durable.MaxSmall)
 	if err != nil {

@@ -20,7 +20,7 @@ const maxClientCerts = 50
 type NewClientCert struct {
 	Password string // of its file
 	Days     int    // that it is valid
-	RSA      bool   // for old programs: see certs.NewClient
+	RSA      bool   // for old programs: see certs.ClientRequest
 }
 
 // IssueClientCert makes a certificate of the server's own CA that stands for a
@@ -40,7 +40,7 @@ func (o *Service) IssueClientCert(user string, n NewClientCert) (issued certs.Is
 		}
 		cfg, now := o.Config(), time.Now()
 		issued, err = certs.IssueClient(cfg.Certs().Dir, string(cfg.Hostname),
-			certs.NewClient{Address: a.String(), Password: n.Password, Days: n.Days, RSA: n.RSA}, now)
+			certs.ClientRequest{Address: a.String(), Password: n.Password, Days: n.Days, RSA: n.RSA}, now)
 		if err != nil {
 			return nil, err
 		}

@@ -7,7 +7,7 @@ import (
 
 	"pillarbox/mailstore/addr"
 	"pillarbox/quota"
-	"pillarbox/quota/notice"
+	"pillarbox/quota/quotamail"
 )
 
 // ErrNoNotice says that nobody is told of an event: notices are off.
@@ -31,7 +31,7 @@ func (o *Service) QuotaNotice(e quota.Event, id string, now time.Time) (dirs []s
 	if cfg.Mailboxes.Templates.None() {
 		return nil, nil, ErrNoNotice
 	}
-	f := notice.Facts{Event: e, Hostname: cfg.Hostname, Date: now, ID: id}
+	f := quotamail.Facts{Event: e, Hostname: cfg.Hostname, Date: now, ID: id}
 	if err := o.aboutWhom(&f); err != nil {
 		return nil, nil, err
 	}
@@ -47,7 +47,7 @@ func (o *Service) QuotaNotice(e quota.Event, id string, now time.Time) (dirs []s
 }
 
 // aboutWhom fills in what the event's directory tells, and who is told unless it is the postmaster.
-func (o *Service) aboutWhom(f *notice.Facts) (err error) {
+func (o *Service) aboutWhom(f *quotamail.Facts) (err error) {
 	if f.Event.Domain {
 		f.Domain, err = o.Dir.DomainAt(f.Event.Dir)
 		f.About = string(f.Domain)

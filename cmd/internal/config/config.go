@@ -42,7 +42,7 @@ import (
 	"time"
 
 	"pillarbox/mailstore/addr"
-	"pillarbox/quota/notice"
+	"pillarbox/quota/quotamail"
 	"pillarbox/smtp/policy"
 	"pillarbox/smtp/route"
 )
@@ -206,7 +206,7 @@ type Mailboxes struct {
 	DeleteFetchedAfter int // days from its first fetch; 0: never
 
 	// Templates are the texts of Notices and NoticeTemplates; none if notices are off.
-	Templates notice.Templates
+	Templates quotamail.Templates
 }
 
 // MaxDays is the largest number of days in the configuration.

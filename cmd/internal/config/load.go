@@ -19,7 +19,7 @@ import (
 
 	"pillarbox/mailstore/durable"
 	"pillarbox/quota"
-	"pillarbox/quota/notice"
+	"pillarbox/quota/quotamail"
 	"pillarbox/smtp/policy"
 )
 
@@ -404,9 +404,9 @@ func (l *loader) checkNotices() {
 }
 
 func (m *Mailboxes) loadNotices() (err error) {
-	m.Templates = notice.Templates{}
+	m.Templates = quotamail.Templates{}
 	if m.Notices != NoNotices {
-		m.Templates, err = notice.Load(m.NoticeTemplates, notice.Language(m.Notices))
+		m.Templates, err = quotamail.Load(m.NoticeTemplates, quotamail.Language(m.Notices))
 	}
 	return err
 }

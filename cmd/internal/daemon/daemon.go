@@ -63,7 +63,7 @@ type Daemon struct {
 	log    *slog.Logger
 	office *admin.Service
 	certs  *certs.Manager
-	acme   *acme.Keeper
+	acme   *acme.Renewer
 	guard  *connlimit.Limiter
 	bans   *auth.Bans
 	logins *auth.Authenticator
@@ -135,7 +135,7 @@ func (d *Daemon) assemble(cfg *config.Config) (err error) {
 	if d.certs, err = admin.OpenCertificate(cfg); err != nil {
 		return err
 	}
-	d.acme = acme.NewKeeper(cfg.ACME(), d.acmeInstalled, d.log)
+	d.acme = acme.NewRenewer(cfg.ACME(), d.acmeInstalled, d.log)
 	d.bans = auth.NewBans(banOptions(cfg), d.log)
 	d.logins = auth.New(d.office.Dir, auth.Options{
 		Log: d.log, Bans: d.bans, Secrets: d.office.Keeper, Backend: d.office.Backend, Certificate: d.clientCertificate,

@@ -63,16 +63,16 @@ func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 
 func (d *Daemon) pop3Config(cfg *config.Config) pop3.Config {
 	return pop3.Config{
-		Hostname:          string(cfg.Hostname),
-		Greeting:          func() string { return config.ExpandGreeting(cfg.POP3.Greeting, cfg.Hostname, time.Now()) },
-		TLS:               d.certs.TLSConfig("pop3", d.log),
-		PlaintextNetworks: plaintextPOP3(cfg),
-		Strong:            cfg.Sites.POP3.Require128Bit,
-		StrongImplicit:    cfg.Sites.POP3S.Require128Bit,
-		Retention:         d.office,
-		IdleTimeout:       times(cfg, cfg.POP3.IdleTimeout),
-		WriteTimeout:      writeTimeout,
-		MaxErrors:         cfg.POP3.MaxErrors,
+		Hostname:              string(cfg.Hostname),
+		Greeting:              func() string { return config.ExpandGreeting(cfg.POP3.Greeting, cfg.Hostname, time.Now()) },
+		TLS:                   d.certs.TLSConfig("pop3", d.log),
+		PlaintextNetworks:     plaintextPOP3(cfg),
+		Require128Bit:         cfg.Sites.POP3.Require128Bit,
+		Require128BitImplicit: cfg.Sites.POP3S.Require128Bit,
+		Retention:             d.office,
+		IdleTimeout:           times(cfg, cfg.POP3.IdleTimeout),
+		WriteTimeout:          writeTimeout,
+		MaxErrors:             cfg.POP3.MaxErrors,
 	}
 }
 

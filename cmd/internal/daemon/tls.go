@@ -16,18 +16,18 @@ func (d *Daemon) acmeInstalled() {
 }
 
 // serveTLS puts what is known of clients' TLS, and ACME, on the control socket.
-func serveTLS(mux *http.ServeMux, m *certs.Manager, keeper *acme.Keeper) {
+func serveTLS(mux *http.ServeMux, m *certs.Manager, renewer *acme.Renewer) {
 	mux.HandleFunc("GET /tls/clients", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, append([]certs.Client{}, m.Clients()...))
 	})
-	mux.HandleFunc("GET /tls/acme", func(w http.ResponseWriter, _ *http.Request) { answer(w, keeper.Status()) })
+	mux.HandleFunc("GET /tls/acme", func(w http.ResponseWriter, _ *http.Request) { answer(w, renewer.Status()) })
 	mux.HandleFunc("POST /tls/acme/renew", func(w http.ResponseWriter, r *http.Request) {
-		if err := keeper.Renew(r.Context()); err != nil {
+		if err := renewer.Renew(r.Context()); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
-		record(r, "certificate by ACME", map[string]any{"not_after": keeper.Status().NotAfter})
-		answer(w, keeper.Status())
+		record(r, "certificate by ACME", map[string]any{"not_after": renewer.Status().NotAfter})
+		answer(w, renewer.Status())
 	})
 }
 

@@ -132,7 +132,7 @@ func TestACMEDown(t *testing.T) {
 	for _, service := range services {
 		o.mustDialTLS(t, stranger, service, &tls.Config{}).quit(t)
 	}
-	s.wantLog(t, `level=ERROR msg="no certificate by ACME" names=[`+hostname+`] failures=1 "next attempt"=`)
+	s.wantLog(t, `level=ERROR msg="no certificate by ACME" names=[`+hostname+`] failures=1 next_attempt=`)
 	wantLines(t, o.pillarbox(t, "", "admin", "tls", "acme", "status"),
 		`(?m)^Certificate: +none yet; that of the server's own CA stands in$`,
 		`(?m)^Last attempt: +`+dateTime+`, failed \(1 in a row\): .*connection refused$`, `(?m)^Next attempt: +`+dateTime+`$`)

@@ -51,7 +51,7 @@ func (o *office) issue(t *testing.T, user, name string, more ...string) clientCe
 // the administrator, and that is among those of the mailbox all the same.
 func (o *office) forged(t *testing.T, dir, user, name string, issued time.Time) clientCert {
 	t.Helper()
-	cert, err := certs.IssueClient(dir, hostname, certs.NewClient{Address: user, Password: filePassword, Days: 1}, issued)
+	cert, err := certs.IssueClient(dir, hostname, certs.ClientRequest{Address: user, Password: filePassword, Days: 1}, issued)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// listenBare says the replies of a recorded session to whoever connects, one after each line.
+// listenBare sends the replies of a recorded session to each client, one after each line received.
 func listenBare(b *testing.B, replies []string) (address string) {
 	b.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

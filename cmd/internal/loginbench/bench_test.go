@@ -24,35 +24,42 @@ import (
 const (
 	password = "Korrekt.Horse+bench1"
 	workers  = 10
-	each     = 8 // mailboxes of a worker, which takes them in turn: a maildrop may be held a moment longer than its session
+	// each is the number of mailboxes of a worker. It uses them in turn, since a maildrop may stay
+	// locked a moment longer than its session.
+	each = 8
 )
 
-// BenchmarkLogIn is connect, log in and QUIT, without TLS. "First" is a mailbox that nobody has logged in to since the
-// start: its password is hashed. "Again" has been there before. The other mechanisms remember nothing.
+// BenchmarkLogIn connects, logs in and sends QUIT, without TLS. "First" is the first login to a
+// mailbox since the start: the password is hashed. "Again" is a later one. The other mechanisms
+// have no cache.
 func BenchmarkLogIn(b *testing.B) {
 	o := newOffice(b)
 	regulars := o.newUsers(b, workers*each)
 	for _, p := range protocols() {
 		address := o.addresses[p.name][0]
-		for _, w := range p.ways {
+		for _, w := range p.mechanisms {
 			bare := listenBare(b, record(b, p, w, address, regulars[0]))
 			if w.hashes {
-				b.Run(fmt.Sprintf("%s/%s/first/pillarbox", p.name, w.name), func(b *testing.B) { measure(b, p, w, address, o.newUsers(b, b.N)) })
-				b.Run(fmt.Sprintf("%s/%s/first/bare", p.name, w.name), func(b *testing.B) { measure(b, p, w, bare, regulars) })
+				name := p.name + "/" + w.name + "/first/"
+				b.Run(name+"pillarbox", func(b *testing.B) {
+					measure(b, p, w, address, o.newUsers(b, b.N))
+				})
+				b.Run(name+"bare", func(b *testing.B) { measure(b, p, w, bare, regulars) })
 			}
-			name := w.name
+			name := p.name + "/" + w.name + "/"
 			if w.hashes {
-				name += "/again"
-				visit(b, p, w, address, regulars)
+				name += "again/"
+				logInAll(b, p, w, address, regulars)
 			}
-			b.Run(fmt.Sprintf("%s/%s/pillarbox", p.name, name), func(b *testing.B) { measure(b, p, w, address, regulars) })
-			b.Run(fmt.Sprintf("%s/%s/bare", p.name, name), func(b *testing.B) { measure(b, p, w, bare, regulars) })
+			b.Run(name+"pillarbox", func(b *testing.B) { measure(b, p, w, address, regulars) })
+			b.Run(name+"bare", func(b *testing.B) { measure(b, p, w, bare, regulars) })
 		}
 	}
 }
 
-// measure logs in b.N times, each worker with users of its own. CPU is that of the process: server, client and kernel.
-func measure(b *testing.B, p protocol, w way, address string, users []string) {
+// measure logs in b.N times; each worker has its own users. The CPU time is the process's: server,
+// client and kernel.
+func measure(b *testing.B, p protocol, w mechanism, address string, users []string) {
 	before := cpuTime(b)
 	var next atomic.Int64
 	b.ResetTimer()
@@ -73,8 +80,8 @@ func measure(b *testing.B, p protocol, w way, address string, users []string) {
 	b.ReportMetric((cpuTime(b)-before).Seconds()/float64(b.N)*1000, "cpu-s/1000")
 }
 
-// visit logs every user in once.
-func visit(b *testing.B, p protocol, w way, address string, users []string) {
+// logInAll logs every user in once.
+func logInAll(b *testing.B, p protocol, w mechanism, address string, users []string) {
 	b.Helper()
 	for _, user := range users {
 		if _, err := logIn(p, w, address, user); err != nil {
@@ -83,7 +90,7 @@ func visit(b *testing.B, p protocol, w way, address string, users []string) {
 	}
 }
 
-func record(b *testing.B, p protocol, w way, address, user string) []string {
+func record(b *testing.B, p protocol, w mechanism, address, user string) []string {
 	b.Helper()
 	replies, err := logIn(p, w, address, user)
 	if err != nil {
@@ -100,11 +107,11 @@ func cpuTime(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// office is a running server, and the directory that it looks into.
+// office is a running server and the directory of its mailboxes.
 type office struct {
 	addresses map[string][]string // by service, as in [listen]
 	dir       *directory.Directory
-	account   directory.Account // of every mailbox
+	account   directory.Account // the same for every mailbox
 	users     int
 }
 
@@ -163,8 +170,9 @@ func newOffice(b *testing.B) *office {
 	return o
 }
 
-// newUsers makes so many mailboxes, all with the same password. To hash it for each would take longer than the
-// measurement; the server remembers log-ins by mailbox, so that it cannot gain from it.
+// newUsers makes count mailboxes, all with the same password hash, since hashing for each would
+// take longer than the measurement. The server gains nothing from that: it caches logins by
+// mailbox.
 func (o *office) newUsers(b *testing.B, count int) (names []string) {
 	b.Helper()
 	for range count {

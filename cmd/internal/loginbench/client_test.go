@@ -18,45 +18,54 @@ import (
 	"pillarbox/mailstore/auth/ntlm"
 )
 
-// protocol is how POP3 or SMTP spells a log-in.
+// protocol describes logins in POP3 or SMTP.
 type protocol struct {
-	name  string // the key under [listen]
-	hello string // said after the greeting; "" for nothing
-	more  string // how a reply begins that has a challenge in it
-	done  string // how the reply to a log-in begins
-	ways  []way
+	name       string // the key under [listen]
+	hello      string // the command after the greeting, or ""
+	more       string // prefix of a reply that contains a challenge
+	done       string // prefix of the reply to a successful login
+	mechanisms []mechanism
 }
 
-// way is a mechanism. What is said is a line without its end.
-type way struct {
+// mechanism is one way to log in.
+type mechanism struct {
 	name   string
-	hashes bool // the server hashes the password, the first time
-	begin  func(user, greeting string) string
-	answer func(user string, step int, challenge []byte) ([]byte, error) // nil: there is never a challenge
+	hashes bool // at the first login the server hashes the password
+	// begin returns the first command, without CRLF.
+	begin func(user, greeting string) string
+	// answer returns the response to a challenge. nil means that there is never a challenge.
+	answer func(user string, step int, challenge []byte) ([]byte, error)
 }
 
 func protocols() []protocol {
-	userPass := way{name: "USER", hashes: true, begin: func(user, _ string) string { return "USER " + user }}
-	apop := way{name: "APOP", begin: beginAPOP}
+	userPass := mechanism{
+		name: "USER", hashes: true,
+		begin: func(user, _ string) string { return "USER " + user },
+	}
+	apop := mechanism{name: "APOP", begin: beginAPOP}
 	return []protocol{
-		{"pop3", "", "+ ", "+OK", append([]way{userPass, apop}, mechanisms()...)},
-		{"submission", "EHLO bench.example", "334 ", "235 ", mechanisms()},
+		{"pop3", "", "+ ", "+OK", append([]mechanism{userPass, apop}, saslMechanisms()...)},
+		{"submission", "EHLO bench.example", "334 ", "235 ", saslMechanisms()},
 	}
 }
 
-func mechanisms() []way {
-	return []way{
+func saslMechanisms() []mechanism {
+	return []mechanism{
 		{name: "PLAIN", hashes: true, begin: func(user, _ string) string {
 			return "AUTH PLAIN " + encode([]byte("\x00"+user+"\x00"+password))
 		}},
-		{"CRAM-MD5", false, says("AUTH CRAM-MD5"), answerCRAM},
-		{"NTLM", false, says("AUTH NTLM " + encode(new(ntlm.Client).Negotiate())), answerNTLM},
-		{"SCRAM-SHA-256", false, func(user, _ string) string { return "AUTH SCRAM-SHA-256 " + encode([]byte("n,,"+scramBare(user))) }, new(scramClient).answer},
+		{"CRAM-MD5", false, always("AUTH CRAM-MD5"), answerCRAM},
+		{"NTLM", false, always("AUTH NTLM " + encode(new(ntlm.Client).Negotiate())), answerNTLM},
+		{"SCRAM-SHA-256", false, beginSCRAM, new(scramClient).answer},
 	}
 }
 
-func says(line string) func(user, greeting string) string {
+func always(line string) func(user, greeting string) string {
 	return func(string, string) string { return line }
+}
+
+func beginSCRAM(user, _ string) string {
+	return "AUTH SCRAM-SHA-256 " + encode([]byte("n,,"+scramBare(user)))
 }
 
 func encode(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
@@ -78,16 +87,16 @@ func answerNTLM(user string, _ int, challenge []byte) ([]byte, error) {
 	return c.Authenticate(challenge)
 }
 
-// scramNonce is always the same, so that a recorded challenge fits; the server cannot tell.
+// scramNonce is constant, so that a recorded challenge fits; the server cannot tell.
 const scramNonce = "benchbenchbench"
 
 func scramBare(user string) string { return "n=" + user + ",r=" + scramNonce }
 
-// scramClient remembers what a salt makes of the password, as RFC 5802 §5.1 lets clients do: the thousands of rounds
-// are not what is measured.
+// scramClient caches the salted password, as RFC 5802 §5.1 allows clients to do. Its thousands of
+// rounds are not part of the measurement.
 type scramClient struct {
 	mu           sync.Mutex
-	salt, salted string // owner: mu
+	salt, salted string // guarded by mu
 }
 
 func (c *scramClient) key(salt string, iterations int) ([]byte, error) {
@@ -105,14 +114,15 @@ func (c *scramClient) key(salt string, iterations int) ([]byte, error) {
 	return key, err
 }
 
-// answer is RFC 5802 §3, without a look at the server's signature.
+// answer follows RFC 5802 §3, but does not check the server's signature.
 func (c *scramClient) answer(user string, step int, challenge []byte) ([]byte, error) {
 	if step > 0 {
 		return []byte{}, nil
 	}
 	var nonce, salt string
 	var iterations int
-	if _, err := fmt.Sscanf(strings.ReplaceAll(string(challenge), ",", " "), "r=%s s=%s i=%d", &nonce, &salt, &iterations); err != nil {
+	fields := strings.ReplaceAll(string(challenge), ",", " ")
+	if _, err := fmt.Sscanf(fields, "r=%s s=%s i=%d", &nonce, &salt, &iterations); err != nil {
 		return nil, err
 	}
 	salted, err := c.key(salt, iterations)
@@ -142,18 +152,25 @@ type session struct {
 	replies []string // so far
 }
 
-// say says a line, unless it is "", and returns the last line of the reply.
-func (s *session) say(line string, nothing bool) (string, error) {
-	if !nothing {
-		if _, err := io.WriteString(s, line+"\r\n"); err != nil {
-			return "", err
-		}
+// command sends a line and returns the last line of the reply.
+func (s *session) command(line string) (string, error) {
+	if _, err := io.WriteString(s, line+"\r\n"); err != nil {
+		return "", err
 	}
+	last, err := s.read()
+	if err != nil {
+		return "", fmt.Errorf("after %q: %w", line, err)
+	}
+	return last, nil
+}
+
+// read reads a reply, which may have several lines, and returns the last one.
+func (s *session) read() (string, error) {
 	reply := ""
 	for {
 		text, err := s.in.ReadString('\n')
 		if err != nil {
-			return "", fmt.Errorf("after %q: %w", line, err)
+			return "", err
 		}
 		if reply += text; len(text) < 4 || text[3] != '-' {
 			s.replies = append(s.replies, reply)
@@ -162,24 +179,24 @@ func (s *session) say(line string, nothing bool) (string, error) {
 	}
 }
 
-// logIn is a session from connecting to QUIT; it returns what the server said.
-func logIn(p protocol, w way, address, user string) ([]string, error) {
+// logIn runs a session from connecting to QUIT. It returns the server's replies.
+func logIn(p protocol, w mechanism, address, user string) ([]string, error) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
 	s := &session{Conn: conn, in: bufio.NewReaderSize(conn, 1024)}
-	greeting, err := s.say("", true)
+	greeting, err := s.read()
 	if err == nil && p.hello != "" {
-		_, err = s.say(p.hello, false)
+		_, err = s.command(p.hello)
 	}
 	var reply string
 	if err == nil {
-		reply, err = s.say(w.begin(user, greeting), false)
+		reply, err = s.command(w.begin(user, greeting))
 	}
 	if err == nil && w.name == "USER" {
-		reply, err = s.say("PASS "+password, false)
+		reply, err = s.command("PASS " + password)
 	}
 	for step := 0; err == nil && strings.HasPrefix(reply, p.more) && w.answer != nil; step++ {
 		reply, err = s.respond(w, user, step, reply[len(p.more):])
@@ -188,12 +205,12 @@ func logIn(p protocol, w way, address, user string) ([]string, error) {
 		err = fmt.Errorf("%s %s: %s", p.name, w.name, reply)
 	}
 	if err == nil {
-		_, err = s.say("QUIT", false)
+		_, err = s.command("QUIT")
 	}
 	return s.replies, err
 }
 
-func (s *session) respond(w way, user string, step int, challenge string) (string, error) {
+func (s *session) respond(w mechanism, user string, step int, challenge string) (string, error) {
 	raw, err := base64.StdEncoding.DecodeString(challenge)
 	if err != nil {
 		return "", err
@@ -202,5 +219,5 @@ func (s *session) respond(w way, user string, step int, challenge string) (strin
 	if err != nil {
 		return "", err
 	}
-	return s.say(encode(response), false)
+	return s.command(encode(response))
 }

@@ -1,8 +1,9 @@
-// Package loginbench measures how many log-ins a second the whole server takes, by mechanism, over POP3 and SMTP. It
-// holds nothing but the benchmark, whose output etc/lab/benchtable reads:
+// Package loginbench measures how many logins a second the whole server handles, by mechanism, over
+// POP3 and SMTP. It consists of one benchmark, whose output etc/lab/benchtable reads:
 //
 //	go test -run='^$' -bench=. ./cmd/internal/loginbench
 //
-// Beside the server stands "bare": a loop that says, line for line, what the server said to the same client, and looks
-// at nothing. What it takes is what connections cost, and the client's own half of the arithmetic.
+// The server is compared with "bare", a loop that sends the same client the recorded replies of the
+// server, line for line, without reading the commands. The cost of bare is the cost of the
+// connections and of the client's own computations.
 package loginbench

@@ -1,8 +1,9 @@
-// Command benchtable reads what "go test -bench" prints and shows, for each thing that was measured, the server beside
-// its rivals from the same run, with the ratio. Everything else is passed on.
+// Command benchtable reads the output of "go test -bench", passes it on, and adds a table. For each
+// measurement the table shows the server's figure, those of its rivals from the same run, and the
+// ratios.
 //
-// The last part of a benchmark's name says whose figure it is: "pillarbox", or a rival. Only those benchmarks are shown
-// in the table.
+// The last part of a benchmark's name says whose figure it is: "pillarbox", or a rival's name.
+// Benchmarks without a figure of pillarbox are not in the table.
 package main
 
 import (
@@ -27,7 +28,8 @@ func main() {
 
 const ours = "pillarbox"
 
-// unit is something that is measured; of several in one row the first in the list is compared.
+// unit is the unit of a measurement. If a row has several, the first in the list of units is
+// compared.
 type unit struct {
 	name   string
 	shown  string
@@ -45,12 +47,12 @@ func units() []unit {
 	}
 }
 
-// also are figures that stand beside the compared one.
+// also lists the units of figures that are shown but not compared.
 func also() []string {
 	return []string{"cpu-s/1000", "flushes/msg", "ms-dele", "ms-quit", "MiB", "s-read", "cpu-s"}
 }
 
-// result is one benchmark's line.
+// result is one line of a benchmark.
 type result struct {
 	row, who string
 	figures  map[string]float64
@@ -61,7 +63,7 @@ var (
 	processes = regexp.MustCompile(`-\d+$`)
 )
 
-// parse returns ok false for every other line.
+// parse parses a line. ok is false if the line is no benchmark with a rival's name.
 func parse(line string) (r result, ok bool) {
 	m := benchLine.FindStringSubmatch(line)
 	if m == nil {
@@ -82,7 +84,8 @@ func parse(line string) (r result, ok bool) {
 	return r, true
 }
 
-// run fails when nothing was measured, or go test failed: its exit status is lost in the pipe.
+// run fails if no figure was measured. It also fails if the input says that go test failed, since
+// the exit status of go test is lost in the pipe.
 func run(in io.Reader, out io.Writer) error {
 	var rows []string
 	byRow := make(map[string][]result)
@@ -102,11 +105,12 @@ func run(in io.Reader, out io.Writer) error {
 		return !slices.ContainsFunc(byRow[row], func(r result) bool { return r.who == ours })
 	})
 	if len(rows) == 0 {
-		return fmt.Errorf("no figures of %s in the input", ours)
+		return fmt.Errorf("the input has no figures of %s", ours)
 	}
 	fmt.Fprintln(out)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "what\tunit\tpillarbox\trivals in the same run, and our part of their speed\tbesides")
+	fmt.Fprintln(table, "what\tunit\tpillarbox\t"+
+		"rivals in the same run (and our speed relative to theirs)\talso")
 	for _, row := range rows {
 		writeRow(table, row, byRow[row])
 	}
@@ -120,10 +124,14 @@ func run(in io.Reader, out io.Writer) error {
 }
 
 func writeRow(w io.Writer, row string, results []result) {
-	slices.SortStableFunc(results, func(a, b result) int { return cmp.Compare(b2i(b.who == ours), b2i(a.who == ours)) })
+	slices.SortStableFunc(results, func(a, b result) int {
+		return cmp.Compare(b2i(b.who == ours), b2i(a.who == ours))
+	})
 	own := results[0].figures
 	all := units()
-	u := all[slices.IndexFunc(all, func(u unit) bool { return own[u.name] != 0 || u.name == "ns/op" })]
+	u := all[slices.IndexFunc(all, func(u unit) bool {
+		return own[u.name] != 0 || u.name == "ns/op"
+	})]
 	var rivals []string
 	for _, r := range results[1:] {
 		theirs := r.figures[u.name]
@@ -141,7 +149,8 @@ func writeRow(w io.Writer, row string, results []result) {
 			}
 		}
 	}
-	fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", row, u.shown, number(own[u.name]*u.factor), strings.Join(rivals, ", "), strings.Join(besides, ", "))
+	fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", row, u.shown, number(own[u.name]*u.factor),
+		strings.Join(rivals, ", "), strings.Join(besides, ", "))
 }
 
 func b2i(b bool) int {
@@ -151,7 +160,7 @@ func b2i(b bool) int {
 	return 0
 }
 
-// number shows three digits that count.
+// number formats a figure with three significant digits.
 func number(f float64) string {
 	switch {
 	case f >= 100:

@@ -23,7 +23,7 @@ PASS
 	if !ok {
 		t.Fatalf("the input is not passed on: %s", out.String())
 	}
-	want := `what unit pillarbox rivals in the same run, and our part of their speed besides
+	want := `what unit pillarbox rivals in the same run (and our speed relative to theirs) also
 Accept/connections=1 messages/s 1700 log 2000 (0.85) pillarbox 0.324 cpu-s/1000, log 0.100 cpu-s/1000, pillarbox 1.00 flushes/msg
 POP3/stat/first/messages=1000 ms 1.25 bare 1.00 (0.80)
 `

@@ -8,10 +8,11 @@ import (
 	"strings"
 )
 
-// body is an ordinary mail of 4 KB, without attachment.
-var body = "Subject: benchmark\r\nFrom: anna@office.example\r\n\r\n" + strings.Repeat(strings.Repeat("x", 76)+"\r\n", 51) + ".\r\n"
+// body is a message of 4 KB, followed by the final dot of DATA.
+var body = "Subject: benchmark\r\nFrom: anna@office.example\r\n\r\n" +
+	strings.Repeat(strings.Repeat("x", 76)+"\r\n", 51) + ".\r\n"
 
-// client is a connection that sends.
+// client is an SMTP client on one connection.
 type client struct {
 	net.Conn
 	in *bufio.Reader
@@ -26,8 +27,8 @@ func dial(port string) (*client, error) {
 	return c, c.expect("220")
 }
 
-// say says a line, or several, and wants a reply.
-func (c *client) say(text, want string) error {
+// command sends one or more lines and expects a reply that begins with want.
+func (c *client) command(text, want string) error {
 	if _, err := fmt.Fprint(c, text, "\r\n"); err != nil {
 		return err
 	}
@@ -44,21 +45,25 @@ func (c *client) expect(want string) error {
 			continue
 		}
 		if !strings.HasPrefix(line, want) {
-			return fmt.Errorf("the answer is %q, not %s", strings.TrimSpace(line), want)
+			return fmt.Errorf("the reply is %q, not %s", strings.TrimSpace(line), want)
 		}
 		return nil
 	}
 }
 
 func (c *client) login(user, password string) error {
-	return c.say("AUTH PLAIN "+base64.StdEncoding.EncodeToString([]byte("\x00"+user+"\x00"+password)), "235")
+	response := base64.StdEncoding.EncodeToString([]byte("\x00" + user + "\x00" + password))
+	return c.command("AUTH PLAIN "+response, "235")
 }
 
 func (c *client) send() error {
-	for _, step := range []struct{ say, want string }{
-		{"MAIL FROM:<anna@office.example>", "250"}, {"RCPT TO:<somebody@far.example>", "250"}, {"DATA", "354"}, {strings.TrimSuffix(body, "\r\n"), "250"},
+	for _, step := range []struct{ text, want string }{
+		{"MAIL FROM:<anna@office.example>", "250"},
+		{"RCPT TO:<somebody@far.example>", "250"},
+		{"DATA", "354"},
+		{strings.TrimSuffix(body, "\r\n"), "250"},
 	} {
-		if err := c.say(step.say, step.want); err != nil {
+		if err := c.command(step.text, step.want); err != nil {
 			return err
 		}
 	}

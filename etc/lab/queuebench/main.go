@@ -1,9 +1,10 @@
-// Command queuebench measures the sending half of the server as others see it: the binary itself takes mail from clients
-// that have logged in, and sends it through its queue to Postfix's smtp-sink. Beside it stands Postfix, on the same disk,
-// with the same clients, less the log-in. It also fills a queue and looks how long the server takes to listen, and
-// what it holds in memory. It prints lines as "go test -bench" does.
+// Command queuebench measures how fast the server sends mail. The binary takes mail from clients
+// that have logged in, and sends it through its queue to Postfix's smtp-sink. For comparison it
+// measures Postfix on the same disk with the same clients, but without a login. It also fills a
+// queue and measures how long the server takes to start, and how much memory it then uses. Its
+// output has the format of "go test -bench"; see benchtable.
 //
-// Needs smtp-sink; Postfix is left out where it cannot run (it wants root).
+// It needs smtp-sink. Postfix needs root and is skipped if it cannot run.
 package main
 
 import (
@@ -22,9 +23,9 @@ import (
 )
 
 func main() {
-	messages := flag.Int("messages", 10_000, "sent through the queue in each measurement")
-	queued := flag.Int("queued", 100_000, "in the queue that the server starts with")
-	binary := flag.String("binary", "", "path of pillarbox")
+	messages := flag.Int("messages", 10_000, "messages to send in each measurement")
+	queued := flag.Int("queued", 100_000, "messages in the queue when the server starts")
+	binary := flag.String("binary", "", "path of the pillarbox binary")
 	flag.Parse()
 	if err := run(*binary, *messages, *queued); err != nil {
 		fmt.Fprintln(os.Stderr, "queuebench:", err)
@@ -34,8 +35,8 @@ func main() {
 
 // result is one measurement.
 type result struct {
-	rate float64 // messages a second, from the first MAIL to the last one in the sink
-	cpu  float64 // seconds for 1,000 messages
+	rate float64 // messages a second, from the first MAIL until the last one is in the sink
+	cpu  float64 // CPU seconds for 1,000 messages
 }
 
 func run(binary string, messages, queued int) error {
@@ -44,7 +45,7 @@ func run(binary string, messages, queued int) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o755); err != nil { // Postfix's processes have to get there
+	if err := os.Chmod(dir, 0o755); err != nil { // Postfix's processes need access
 		return err
 	}
 	for _, conns := range []int{10, 50} {
@@ -52,14 +53,17 @@ func run(binary string, messages, queued int) error {
 			who     string
 			measure func(dir, binary string, conns, messages int) (result, error)
 		}{{"pillarbox", measurePillarbox}, {"postfix", measurePostfix}} {
-			r, err := m.measure(filepath.Join(dir, fmt.Sprint(m.who, conns)), binary, conns, messages)
+			home := filepath.Join(dir, fmt.Sprint(m.who, conns))
+			r, err := m.measure(home, binary, conns, messages)
 			if errors.Is(err, errNotHere) {
 				fmt.Println("#", m.who+":", err)
 				continue
 			} else if err != nil {
 				return fmt.Errorf("%s: %w", m.who, err)
 			}
-			fmt.Printf("BenchmarkQueue/connections=%d/%s %d %.0f ns/op %.0f msg/s %.3f cpu-s/1000\n", conns, m.who, messages, 1e9/r.rate, r.rate, r.cpu)
+			fmt.Printf("BenchmarkQueue/connections=%d/%s "+
+				"%d %.0f ns/op %.0f msg/s %.3f cpu-s/1000\n",
+				conns, m.who, messages, 1e9/r.rate, r.rate, r.cpu)
 		}
 	}
 	return measureStart(filepath.Join(dir, "start"), binary, queued)
@@ -67,7 +71,7 @@ func run(binary string, messages, queued int) error {
 
 var errNotHere = errors.New("cannot run here")
 
-// startSink starts smtp-sink. What has left the queue has come there.
+// startSink starts smtp-sink, which receives all mail that leaves the queue.
 func startSink() (port string, stop func(), err error) {
 	if _, err := exec.LookPath("smtp-sink"); err != nil {
 		return "", nil, err
@@ -92,7 +96,7 @@ func startSink() (port string, stop func(), err error) {
 func freePort() string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		panic(err) // without a port there is nothing to measure
+		panic(err) // without a port no measurement is possible
 	}
 	defer l.Close()
 	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
@@ -110,7 +114,7 @@ func awaitPort(port string) error {
 	}
 }
 
-// sendAll lets clients send the messages, and returns when all of them were accepted.
+// sendAll sends the messages over conns connections, and returns when all are accepted.
 func sendAll(port string, conns, messages int, login func(*client) error) error {
 	clients := make([]*client, conns)
 	for i := range clients {
@@ -119,7 +123,7 @@ func sendAll(port string, conns, messages int, login func(*client) error) error 
 			return err
 		}
 		defer c.Close()
-		if err := errors.Join(c.say("EHLO bench.example", "250"), login(c)); err != nil {
+		if err := errors.Join(c.command("EHLO bench.example", "250"), login(c)); err != nil {
 			return err
 		}
 		clients[i] = c
@@ -137,7 +141,7 @@ func sendAll(port string, conns, messages int, login func(*client) error) error 
 	return errors.Join(errs...)
 }
 
-// awaitEmpty waits until no message is in a queue any more.
+// awaitEmpty waits until left returns 0: the queue is empty.
 func awaitEmpty(left func() (int, error)) error {
 	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		n, err := left()
@@ -150,7 +154,7 @@ func awaitEmpty(left func() (int, error)) error {
 	}
 }
 
-// cpuTime is what a process has used, by /proc/PID/stat, in seconds.
+// cpuTime returns the CPU time that a process has used, in seconds, from /proc/PID/stat.
 func cpuTime(pid int) (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -167,7 +171,7 @@ func cpuTime(pid int) (float64, error) {
 	return (user + system) / ticks, err
 }
 
-// resident is how much memory a process holds, in KiB.
+// resident returns the resident memory of a process in KiB.
 func resident(pid int) (kib int64, err error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -178,15 +182,15 @@ func resident(pid int) (kib int64, err error) {
 	return kib, err
 }
 
-// end stops a process as a service manager does.
-func end(cmd *exec.Cmd) error {
+// terminate stops a process as a service manager does.
+func terminate(cmd *exec.Cmd) error {
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
 	return cmd.Wait()
 }
 
-// logged starts a command whose words go to a file.
+// logged starts a command and writes its output to a file.
 func logged(cmd *exec.Cmd, file string) error {
 	f, err := os.Create(file)
 	if err != nil {

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// mainCF is what Postfix is told: it takes mail from this machine and sends it to the sink. DIR, SINK stand for themselves.
+// mainCF is Postfix's configuration: it takes mail from this machine and sends it to the sink. DIR
+// and SINK are placeholders.
 const mainCF = `compatibility_level = 3.6
 queue_directory = DIR/queue
 data_directory = DIR/lib
@@ -31,6 +32,7 @@ smtpd_client_connection_count_limit = 0
 disable_dns_lookups = yes
 `
 
+// masterCF lists Postfix's services. PORT is a placeholder.
 const masterCF = `127.0.0.1:PORT inet n - n - 200 smtpd
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
@@ -78,40 +80,42 @@ func measurePostfix(dir, _ string, conns, messages int) (r result, err error) {
 		}
 	}
 	cmd := exec.Command("postfix", "-c", dir, "start-fg")
-	if err := logged(cmd, filepath.Join(dir, "words")); err != nil {
+	if err := logged(cmd, filepath.Join(dir, "output")); err != nil {
 		return r, err
 	}
 	if err := awaitPort(port); err != nil {
-		words, _ := os.ReadFile(filepath.Join(dir, "words"))
-		return r, fmt.Errorf("%w\n%s", err, words)
+		output, _ := os.ReadFile(filepath.Join(dir, "output"))
+		return r, fmt.Errorf("%w\n%s", err, output)
 	}
 	began := time.Now()
 	err = sendAll(port, conns, messages, func(*client) error { return nil })
 	if err == nil {
 		err = awaitEmpty(func() (int, error) {
-			return countFiles(filepath.Join(dir, "queue"), "incoming", "active", "deferred", "maildrop")
+			queue := filepath.Join(dir, "queue")
+			return countFiles(queue, "incoming", "active", "deferred", "maildrop")
 		})
 	}
 	took := time.Since(began).Seconds()
 	_ = exec.Command("postfix", "-c", dir, "stop").Run()
-	_ = cmd.Wait() // whatever its exit code
+	_ = cmd.Wait() // its exit code does not matter
 	if err != nil {
 		return r, err
 	}
-	// Its processes are children of the master, which has waited for them.
+	// This includes Postfix's other processes: the master process has waited for its children.
 	used := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	return result{rate: float64(messages) / took, cpu: used.Seconds() * 1000 / float64(messages)}, nil
+	count := float64(messages)
+	return result{rate: count / took, cpu: used.Seconds() * 1000 / count}, nil
 }
 
 func countFiles(dir string, queues ...string) (count int, err error) {
 	for _, q := range queues {
-		err := filepath.WalkDir(filepath.Join(dir, q), func(_ string, e os.DirEntry, err error) error {
+		visit := func(_ string, e os.DirEntry, err error) error {
 			if err == nil && !e.IsDir() {
 				count++
 			}
-			return nil // files come and go
-		})
-		if err != nil {
+			return nil // ignore errors: files come and go
+		}
+		if err := filepath.WalkDir(filepath.Join(dir, q), visit); err != nil {
 			return 0, err
 		}
 	}

@@ -1,4 +1,4 @@
-package notice
+package quotamail
 
 import (
 	"bytes"
@@ -44,7 +44,7 @@ func facts(kind quota.Kind, domain bool) Facts {
 	return f
 }
 
-// read is the message as a mail program shows it.
+// read returns the message as a mail program shows it.
 func read(t *testing.T, text []byte) (h mail.Header, body string) {
 	t.Helper()
 	if strings.Count(string(text), "\n") != strings.Count(string(text), "\r\n") || !bytes.HasSuffix(text, []byte("\r\n")) {
@@ -65,7 +65,7 @@ func read(t *testing.T, text []byte) (h mail.Header, body string) {
 	return m.Header, string(all)
 }
 
-// testdata/KIND.LANGUAGE.eml is each notice as it is sent.
+// TestGolden compares each message with testdata/KIND.LANGUAGE.eml.
 func TestGolden(t *testing.T) {
 	for _, language := range []Language{English, German} {
 		texts, err := Load("", language)
@@ -126,7 +126,7 @@ func checkHeader(t *testing.T, text []byte, f Facts) {
 	}
 }
 
-// What the facts lack, the text does not mention.
+// The text does not mention limits that are not set.
 func TestWithoutLimits(t *testing.T) {
 	texts, err := Load("", German)
 	if err != nil {
@@ -188,7 +188,7 @@ func TestLoadErrors(t *testing.T) {
 		{"mailbox-full.en.txt", "Subject: a\rBcc: b@a.example\n\nHello\n", "control character"},
 		{"mailbox-full.en.txt", "Subject: x\n\nHello\x00\n", "control character"},
 		{"mailbox-full.en.txt", "Subject: x\n\nf\xfcr dich\n", "not UTF-8"},
-		// It is wrong only where the mailbox has no limit.
+		// This fails only if the mailbox has no limit.
 		{"mailbox-warning.en.txt", "Subject: {{with .Limit}}of {{.}}{{end}}\n\nHello\n", "begins with a line"},
 		{"warning.txt", "Subject: x\n\nHello\n", "warning.txt: no notice has this name; the names are mailbox-warning.en.txt, "},
 	} {

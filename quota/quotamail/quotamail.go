@@ -1,6 +1,10 @@
-// Package notice writes the messages that tell people of a mailbox or a domain that has become too full. It is pure:
-// facts go in, a message comes out.
-package notice
+// Package quotamail writes the messages that are sent when a mailbox or a domain has become too
+// full.
+//
+// Start with [Load], which reads the [Templates] of a language, and [Templates.Compose], which
+// turns [Facts] into a message. The configuration loads the templates; package admin sends the
+// messages. Compose is pure: it reads no file and no clock.
+package quotamail
 
 import (
 	"embed"
@@ -16,6 +20,7 @@ import (
 	"strings"
 	"text/template"
 	"time"
+	"unicode/utf8"
 
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/durable"
@@ -25,10 +30,10 @@ import (
 //go:embed templates
 var standard embed.FS
 
-// suffix ends the name of a template's file.
+// suffix ends the name of a template file.
 const suffix = ".txt"
 
-// Language is what notices are written in, as in RFC 5646.
+// Language is the language of the messages, as a tag of RFC 5646.
 type Language string
 
 // The values of Language.
@@ -37,7 +42,7 @@ const (
 	German  Language = "de"
 )
 
-// kinds are the notices there are.
+// kinds lists the kinds of messages.
 func kinds() []string {
 	return []string{"mailbox-warning", "mailbox-full", "domain-warning", "domain-full"}
 }
@@ -50,21 +55,22 @@ func (f Facts) kind() string {
 	return whose + "-" + string(f.Event.Kind)
 }
 
-// Templates are the texts of all notices in one language. The zero value has none.
+// Templates are the texts of all messages in one language. The zero value has none.
 type Templates struct {
 	language Language
 	texts    map[string]string // by kind
 }
 
-// None says that there are no texts: notices are off.
+// None reports whether there are no texts, which means that no messages are sent.
 func (t Templates) None() bool { return len(t.texts) == 0 }
 
-// Load reads the templates of a language, and tries each. A file in dir, such as mailbox-warning.de.txt, takes the
-// place of the one that is built in; "" is no directory. Each template is in the syntax of text/template: "Subject: …",
-// an empty line, and the text. The fields are those of Fields.
+// Load reads the templates of a language and tries each. A file in dir, such as
+// mailbox-warning.de.txt, replaces the built-in template; dir may be "". A template has the syntax
+// of text/template and consists of "Subject: …", an empty line and the text. It may use the fields
+// of Fields.
 //
-// All that is wrong is reported, with file and line. A file whose name is that of no notice is an error: it would
-// change nothing.
+// Load reports all mistakes, with file and line. A file whose name no message has is an error,
+// since it would have no effect.
 func Load(dir string, language Language) (Templates, error) {
 	t := Templates{language: language, texts: map[string]string{}}
 	var errs []error
@@ -88,7 +94,8 @@ func Load(dir string, language Language) (Templates, error) {
 	return t, nil
 }
 
-// tryOthers tries the files in the languages that are not in use: they may be tomorrow.
+// tryOthers tries the templates in the languages not in use, since the administrator may choose one
+// later.
 func tryOthers(dir string, but Language) (errs []error) {
 	for _, language := range []Language{English, German} {
 		if language == but {
@@ -98,7 +105,7 @@ func tryOthers(dir string, but Language) (errs []error) {
 		for _, kind := range kinds() {
 			text, err := durable.ReadSmallFile(filepath.Join(dir, t.file(kind)), durable.MaxSmall)
 			if err != nil {
-				continue // not there, or told already
+				continue // missing, or reported already
 			}
 			t.texts[kind] = string(text)
 			errs = append(errs, t.try(kind))
@@ -107,7 +114,7 @@ func tryOthers(dir string, but Language) (errs []error) {
 	return errs
 }
 
-// Names are the files of all notices in all languages.
+// Names returns the file names of all templates, in all languages.
 func Names() (names []string) {
 	for _, language := range []Language{English, German} {
 		for _, kind := range kinds() {
@@ -117,15 +124,15 @@ func Names() (names []string) {
 	return names
 }
 
-// Standard is the text that is built in, by its file's name; "" where there is no such notice.
+// Standard returns the built-in template with this file name, or "".
 func Standard(name string) string {
-	text, _ := fs.ReadFile(standard, "templates/"+name) // it is not there
+	text, _ := fs.ReadFile(standard, "templates/"+name)
 	return string(text)
 }
 
 func (t Templates) file(kind string) string { return kind + "." + string(t.language) + suffix }
 
-// override puts the files of dir in the place of the texts.
+// override replaces built-in texts by the files in dir.
 func (t Templates) override(dir string) (errs []error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -134,7 +141,8 @@ func (t Templates) override(dir string) (errs []error) {
 	known := Names()
 	for _, e := range entries {
 		if strings.HasSuffix(e.Name(), suffix) && !slices.Contains(known, e.Name()) {
-			errs = append(errs, fmt.Errorf("%s: no notice has this name; the names are %s", filepath.Join(dir, e.Name()), strings.Join(known, ", ")))
+			errs = append(errs, fmt.Errorf("%s: no notice has this name; the names are %s",
+				filepath.Join(dir, e.Name()), strings.Join(known, ", ")))
 		}
 	}
 	for _, kind := range kinds() {
@@ -150,14 +158,17 @@ func (t Templates) override(dir string) (errs []error) {
 	return errs
 }
 
-// try writes each notice once in every way that its facts may go.
+// try composes a message with each combination of limits that a template may branch on.
 func (t Templates) try(kind string) error {
 	domain, what, _ := strings.Cut(kind, "-")
 	for _, l := range []quota.Limits{
 		{Bytes: 1000, Messages: 10}, {Bytes: 1000}, {Messages: 10}, {WarnBytes: 900},
 	} {
 		_, err := t.Compose(Facts{
-			Event:    quota.Event{Kind: quota.Kind(what), Domain: domain == "domain", Resource: quota.Bytes, Limits: l, Used: quota.Usage{Bytes: 950, Messages: 9}, Asked: 60},
+			Event: quota.Event{
+				Kind: quota.Kind(what), Domain: domain == "domain", Resource: quota.Bytes,
+				Limits: l, Used: quota.Usage{Bytes: 950, Messages: 9}, Asked: 60,
+			},
 			About:    "anna@office.example",
 			To:       addr.Address{Local: "anna", Domain: "office.example"},
 			Domain:   "office.example",
@@ -170,37 +181,38 @@ func (t Templates) try(kind string) error {
 	return nil
 }
 
-// Facts are what a notice is about, and what its header needs.
+// Facts are the event that a message reports, and the values for its header.
 type Facts struct {
 	Event    quota.Event
 	About    string       // the mailbox's address, or the domain
-	To       addr.Address // who is told
-	Domain   addr.Domain  // whose postmaster it comes from
+	To       addr.Address // the recipient
+	Domain   addr.Domain  // the message is from this domain's postmaster
 	Hostname addr.Domain
 	Date     time.Time
-	ID       string // what makes the Message-ID unique
+	ID       string // makes the Message-ID unique
 }
 
-// Fields are what templates may use: {{.About}}.
+// Fields are the values that a template may use, for example {{.About}}.
 type Fields struct {
 	About        string // the mailbox's address, or the domain
 	Domain       string
 	Hostname     string
-	Used         string // what is held, as "430.1 MB"
-	Limit        string // the limit, as "500MB"; "" for none
-	Messages     string // how many are held
-	MessageLimit string // "" for none
-	Percent      int    // of the limit that is nearer; 0 without any
-	Size         string // of the message that was refused, as "1.2 MB"
-	ByMessages   bool   // it is the number of messages that counts, not their size
+	Used         string // size of the stored mail, such as "430.1 MB"
+	Limit        string // such as "500 MB"; "" without a limit
+	Messages     string // number of stored messages
+	MessageLimit string // "" without a limit
+	Percent      int    // used of the nearer limit; 0 without limits
+	Size         string // of the refused message, such as "1.2 MB"
+	ByMessages   bool   // the limit on the number of messages is reached, not that on the size
 }
 
 func (t Templates) fields(f Facts) Fields {
 	like := f.Event.Limits.Bytes
 	v := Fields{
 		About: f.About, Domain: string(f.Domain), Hostname: string(f.Hostname),
-		Used: t.size(f.Event.Used.Bytes, like), Messages: strconv.FormatInt(f.Event.Used.Messages, 10),
-		Percent: f.Event.Limits.Percent(f.Event.Used), Size: t.size(f.Event.Asked, like),
+		Used:     t.size(f.Event.Used.Bytes, like),
+		Messages: strconv.FormatInt(f.Event.Used.Messages, 10),
+		Percent:  f.Event.Limits.Percent(f.Event.Used), Size: t.size(f.Event.Asked, like),
 		ByMessages: f.Event.Resource == quota.Messages,
 	}
 	if like > 0 {
@@ -212,7 +224,7 @@ func (t Templates) fields(f Facts) Fields {
 	return v
 }
 
-// size writes "430.1 MB", with a comma where the language has one, and "500 MB" for a round number.
+// size writes "430.1 MB", or "430,1 MB" in German, and "500 MB" for a round number.
 func (t Templates) size(bytes, like int64) string {
 	text := strings.Replace(quota.Approximate(bytes, like), ".0 ", " ", 1)
 	if t.language == German {
@@ -221,8 +233,9 @@ func (t Templates) size(bytes, like int64) string {
 	return text
 }
 
-// Compose writes a notice: a message (RFC 5322) with CRLF at the end of each line, that asks nobody to answer it
-// (RFC 3834, section 5). An error means that the template is wrong, which Load has ruled out for all usual facts.
+// Compose writes a message (RFC 5322) with CRLF line ends. It is marked as automatic, so that
+// programs do not answer it (RFC 3834 §5). An error means that a template is wrong; Load has ruled
+// that out for all usual facts.
 func (t Templates) Compose(f Facts) ([]byte, error) {
 	name := t.file(f.kind())
 	text, ok := t.texts[f.kind()]
@@ -244,28 +257,32 @@ func (t Templates) Compose(f Facts) ([]byte, error) {
 	return message(f, subject, body), nil
 }
 
-// split parts the subject from the body.
+// split separates the subject from the body.
 func split(text string) (subject, body string, err error) {
-	text = strings.TrimPrefix(strings.ReplaceAll(text, "\r\n", "\n"), "\ufeff") // Notepad's
+	text = strings.ReplaceAll(text, "\r\n", "\n")
+	text = strings.TrimPrefix(text, "\ufeff") // Windows Notepad writes a byte order mark
 	first, body, found := strings.Cut(text, "\n")
 	subject, ok := strings.CutPrefix(first, "Subject:")
 	rest, empty := strings.CutPrefix(body, "\n")
 	subject, body = strings.TrimSpace(subject), strings.TrimRight(rest, "\n")
 	switch {
 	case !ok || !found || !empty || subject == "" || body == "":
-		return "", "", errors.New(`a notice begins with a line "Subject: …" and an empty line, and then says something`)
+		return "", "", errors.New(
+			`a notice begins with a line "Subject: …" and an empty line, followed by text`)
 	case !addr.IsText(subject) || strings.ContainsFunc(subject, isControl):
-		return "", "", errors.New("the subject holds a control character, or is not UTF-8")
-	case strings.ContainsFunc(body, func(r rune) bool { return isControl(r) && r != '\n' && r != '\t' }) || strings.ToValidUTF8(body, "") != body:
-		return "", "", errors.New("the text holds a control character, or is not UTF-8")
+		return "", "", errors.New("the subject contains a control character, or is not UTF-8")
+	case strings.ContainsFunc(body, isControlInText) || !utf8.ValidString(body):
+		return "", "", errors.New("the text contains a control character, or is not UTF-8")
 	}
 	return subject, body, nil
 }
 
 func isControl(r rune) bool { return r < ' ' || r == 0x7F }
 
-// message puts header and body together. A body of short ASCII lines goes as it is, any other as quoted-printable,
-// which every mail program and every server in between can take.
+func isControlInText(r rune) bool { return isControl(r) && r != '\n' && r != '\t' }
+
+// message assembles header and body. A body of short ASCII lines is sent as it is; any other is
+// encoded as quoted-printable, which every mail program and server accepts.
 func message(f Facts, subject, body string) []byte {
 	encoding, charset := "7bit", "us-ascii"
 	if !plain(body) {
@@ -291,14 +308,14 @@ func message(f Facts, subject, body string) []byte {
 		b.WriteString(strings.ReplaceAll(body, "\n", "\r\n"))
 	} else {
 		w := quotedprintable.NewWriter(&b)
-		_, _ = w.Write([]byte(body)) // into memory
+		_, _ = w.Write([]byte(body)) // to memory: no error
 		_ = w.Close()
 	}
 	b.WriteString("\r\n")
 	return []byte(b.String())
 }
 
-// plain says that a text needs no encoding (RFC 5322, section 2.1.1).
+// plain reports whether a text needs no encoding (RFC 5322 §2.1.1).
 func plain(body string) bool {
 	for line := range strings.SplitSeq(body, "\n") {
 		if len(line) > 998 || strings.ContainsFunc(line, func(r rune) bool { return r > '~' }) {
