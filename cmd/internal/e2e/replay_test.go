@@ -71,7 +71,7 @@ func TestReplayOnFullDisk(t *testing.T) {
 	}
 	o.fillDisk(t)
 	s = o.serve(t)
-	s.errors = append(s.errors, "no room for the log's reserve", "452 4.3.1 Insufficient system storage")
+	s.errors = append(s.errors, "the log has no reserve", "452 4.3.1 Insufficient system storage")
 	defer s.stop(t)
 	for address, password := range map[string]string{anna: annaPassword, boss: bossPassword} {
 		if messages, _ := o.fetched(t, address, password); len(messages) != 1 {
