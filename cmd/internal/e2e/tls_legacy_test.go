@@ -142,7 +142,7 @@ func (o *office) wantOldClients(t *testing.T, s *server) {
 			` protocol="TLS 1.0" cipher=TLS_RSA_WITH_3DES_EDE_CBC_SHA`: 1,
 		"a client still needs old TLS": 1,
 		`level=WARN msg="a client is too old for TLS as it is offered, and was refused" remote=` + stranger: 1,
-		"name its address in tls.legacy_networks":                                                           1,
+		"add its address to tls.legacy_networks":                                                            1,
 	} {
 		if n := strings.Count(s.log.String(), part); n != want {
 			t.Errorf("%d times in the log, want %d: %s", n, want, part)
@@ -185,7 +185,7 @@ func TestOldTLSReload(t *testing.T) {
 	if out := o.pillarbox(t, "", "admin", "reload"); !strings.Contains(out, "tls.legacy_networks") {
 		t.Errorf("reload says\n%s", out)
 	}
-	if out := o.pillarbox(t, "", "config", "check"); !strings.Contains(out, "192.0.2.0/24 is on the internet: what crosses it with old TLS can be read") {
+	if out := o.pillarbox(t, "", "config", "check"); !strings.Contains(out, "192.0.2.0/24 is on the internet, where mail over old TLS can be read") {
 		t.Errorf("config check says\n%s", out)
 	}
 	for _, service := range services {
