@@ -93,7 +93,7 @@ func TestReplayOnFullDisk(t *testing.T) {
 	p.Close()
 	o.pillarbox(t, "", "admin", "mailbox", "remove", boss, "--yes")
 	o.emptyDisk(t)
-	s.wantLog(t, "the log's reserve is there again")
+	s.wantLog(t, "the log has its reserve again")
 	o.deliver(t, letter("after"), anna)
 	if messages, _ := o.fetched(t, anna, annaPassword); len(messages) != 1 || !strings.Contains(messages[0], "after") {
 		t.Errorf("anna has %d messages, want the one that came last", len(messages))
