@@ -59,12 +59,13 @@ type world struct {
 	reload        chan struct{}
 	faults        *faults
 	crashes       int
-	damaged       bool      // the log may be
-	short         bool      // the log will be
-	unlogged      bool      // the server may have worked without a log, because one could not be made or read
-	leaves        bool      // a temporary file may be left: its removal could fail, or the process ended before it
-	lastWorse     time.Time // when more than room was lacking, or nothing was, the last time
-	lastFault     time.Time // when the disk refused something, or could have, the last time
+	damaged       bool // the log may be
+	short         bool // the log will be
+	unlogged      bool // the server may have worked without a log, because one could not be made or read
+	leaves        bool // a temporary file may be left: its removal could fail, or the process ended before it
+	faultTimes    sync.Mutex
+	lastWorse     time.Time // owner: faultTimes; when more than room was lacking, or nothing was, the last time
+	lastFault     time.Time // owner: faultTimes; when the disk refused something, or could have, the last time
 	reloaded      int       // which configuration is in force
 }
 
@@ -160,7 +161,7 @@ func (w *world) start() bool {
 		err = w.tryStart()
 	}
 	if faulty {
-		w.lastFault = time.Now()
+		w.noteFault()
 	}
 	if err != nil && w.disk.Off() {
 		w.discard()
@@ -266,6 +267,8 @@ func (w *world) calm() bool { return !w.faulty() && w.sinceFault() > grace }
 
 // noRoom reports whether the disk has lacked room, and nothing else, for so long that a recovery must have succeeded.
 func (w *world) noRoom() bool {
+	w.faultTimes.Lock()
+	defer w.faultTimes.Unlock()
 	if !w.faults.noRoom() || w.disk.Untold() || w.disk.Slow() {
 		w.lastWorse = time.Now()
 		return false
@@ -274,11 +277,21 @@ func (w *world) noRoom() bool {
 }
 
 // sinceFault is how long the disk has been sound.
-func (w *world) sinceFault() time.Duration {
+func (w *world) sinceFault() time.Duration { return time.Since(w.latestFault()) }
+
+func (w *world) latestFault() time.Time {
+	w.faultTimes.Lock()
+	defer w.faultTimes.Unlock()
 	if given := w.faults.last(); given.After(w.lastFault) {
 		w.lastFault = given
 	}
-	return time.Since(w.lastFault)
+	return w.lastFault
+}
+
+func (w *world) noteFault() {
+	w.faultTimes.Lock()
+	defer w.faultTimes.Unlock()
+	w.lastFault = time.Now()
 }
 
 // retryTime is longer than the server waits before it writes again what it could not write.
@@ -288,13 +301,13 @@ const retryTime = 150 * time.Second
 func (w *world) settle(faulty bool) {
 	w.noRoom()
 	if faulty {
-		w.lastFault = time.Now()
+		w.noteFault()
 	}
 	if w.disk.Off() || faulty {
 		return
 	}
 	quiet := w.sinceFault() > retryTime
-	w.model.settle(w.lastFault, quiet, w.daemon.Queue().Len() == 0)
+	w.model.settle(w.latestFault(), quiet, w.daemon.Queue().Len() == 0)
 }
 
 // end ends the process: "crash" with what the fault that is under way leaves, anything else in order.
@@ -505,7 +518,7 @@ func (w *world) faulty() bool { return w.faults.active() || w.disk.Untold() || w
 // look reads all mailboxes, and holds the quota against what is there.
 func (w *world) look(quiet bool) {
 	if w.faulty() {
-		w.lastFault = time.Now()
+		w.noteFault()
 	}
 	if quiet {
 		time.Sleep(grace - w.sinceFault())
