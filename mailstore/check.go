@@ -114,7 +114,7 @@ func (m *Maildrop) check(i int, found func(Fault)) {
 		found(Fault{Kind: FaultZeros, File: file, Err: err, Zeros: n})
 	}
 	switch {
-	case failed != nil:
+	case failed != nil && !errors.Is(failed, errLost): // the zeros are that fault
 		found(Fault{Kind: kind, File: file, Err: failed})
 	case err != nil:
 		found(Fault{Kind: FaultUnreadable, File: file, Err: fmt.Errorf("%s: %w", name, err)})

@@ -183,7 +183,7 @@ func readText(t *testing.T, h house, name string) string {
 	return string(text)
 }
 
-func TestNoteFetched(t *testing.T) {
+func TestRecordFetched(t *testing.T) {
 	h := newHouse(t, Options{})
 	for i := range 3 {
 		h.put(t, anna+"/"+old(on(-i), i), "x")

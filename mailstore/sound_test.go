@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"syscall"
 	"testing"
 )
@@ -30,6 +31,12 @@ func TestLostPageIsNotServed(t *testing.T) {
 	}
 	if _, _, err := s.Spool().Open(id); !errors.Is(err, errLost) {
 		t.Errorf("the spool: %v", err)
+	}
+	var kinds []FaultKind
+	_, err = s.Faults(anna, func(f Fault) { kinds = append(kinds, f.Kind) })
+	must(t, err)
+	if !slices.Equal(kinds, []FaultKind{FaultZeros}) {
+		t.Errorf("faults %v, want one for the zeros", kinds)
 	}
 	_ = s.Checkpoint() // tells of the failure, and so begins the recovery
 	must(t, s.Checkpoint())

@@ -65,21 +65,18 @@ func (sp *Spool) Open(id string) (io.ReadCloser, int64, error) {
 		return r, size, nil
 	}
 	f, fi, err := sp.store.openContent(id, spooledMessage(id))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, 0, fmt.Errorf("%s: %w", id, ErrNotSpooled)
-	}
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, notSpooled(id, err)
 	}
 	return f, fi.Size(), nil
 }
 
-func (sp *Spool) openFile(id, name string) (io.ReadCloser, fs.FileInfo, error) {
-	f, fi, err := sp.store.openRegular(name)
+// notSpooled turns the error of a missing file into ErrNotSpooled.
+func notSpooled(id string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, fmt.Errorf("%s: %w", id, ErrNotSpooled)
+		return fmt.Errorf("%s: %w", id, ErrNotSpooled)
 	}
-	return f, fi, err
+	return err
 }
 
 // State returns the state of a message. The error is ErrDamaged if the state is not a regular file
@@ -97,9 +94,9 @@ func (sp *Spool) State(id string) ([]byte, error) {
 			return state, nil
 		}
 	}
-	f, fi, err := sp.openFile(id, spooledState(id))
+	f, fi, err := sp.store.openRegular(spooledState(id))
 	if err != nil {
-		return nil, err
+		return nil, notSpooled(id, err)
 	}
 	defer f.Close()
 	if fi.Size() > MaxState {
