@@ -28,7 +28,7 @@ var imports = map[string]string{
 	"mailstore":           "mailstore/durable",
 	"etc/lab/mailtest":    "mailstore/durable",
 	"etc/lab/benchtable":  "",
-	"etc/lab/dsntest":     "mailstore/foreign",
+	"etc/lab/dsntest":     "",
 	"etc/lab/queuebench":  "mailstore mailstore/addr mailstore/durable smtp smtp/queue",
 	"etc/lab/crash":       "",
 	"etc/lab/crash/guest": "mailstore mailstore/durable",

@@ -17,8 +17,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
-
-	"pillarbox/mailstore/foreign"
+	"unicode/utf8"
 )
 
 // ErrNotReport means that the message is not a delivery report. Errors of Parse wrap it.
@@ -226,7 +225,7 @@ func splitField(field string) (name, value string) {
 // rawValue returns the value of an address field. Spaces in a quoted local part count.
 func rawValue(field string) string {
 	_, value, _ := strings.Cut(field, ":")
-	return foreign.Printable(strings.TrimSpace(value), maxField)
+	return printable(strings.TrimSpace(value), maxField)
 }
 
 // splitType splits "type; text". Without a type, all of it is text.
@@ -264,7 +263,35 @@ func readDate(value string) time.Time {
 	return t
 }
 
-// oneLine makes untrusted text one line of printable text, with single spaces.
+// oneLine makes untrusted text one line of valid UTF-8, without control and format characters.
 func oneLine(s string, limit int) string {
-	return foreign.Printable(strings.Join(strings.Fields(s), " "), limit)
+	s = strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Cf, r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(cut(s, 4*limit), "?"))
+	blank := func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
+	return strings.TrimSpace(cut(strings.Join(strings.FieldsFunc(s, blank), " "), limit))
+}
+
+// printable replaces control characters and line separators, and keeps all spaces.
+func printable(s string, limit int) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(cut(s, limit), "?"))
+}
+
+// cut shortens s to at most limit octets, between characters.
+func cut(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit]
 }

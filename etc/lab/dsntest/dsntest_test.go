@@ -12,8 +12,8 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// foreignReport is a report of another server.
-const foreignReport = `Message-ID: <x@y>
+// foreign is a report of another server.
+const foreign = `Message-ID: <x@y>
 Content-Type: Multipart/Report; report-type="delivery-status"; boundary=B
 
 preamble
@@ -42,7 +42,7 @@ Message-Id: <o@z>
 
 // TestParseForeign: a report of another server, with bare line feeds, unknown fields and comments.
 func TestParseForeign(t *testing.T) {
-	p, err := Parse(strings.NewReader(foreignReport))
+	p, err := Parse(strings.NewReader(foreign))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,13 +59,13 @@ func TestParseErrors(t *testing.T) {
 		}
 	}
 	broken := errors.New("broken disk")
-	if _, err := Parse(io.MultiReader(strings.NewReader(foreignReport[:300]), iotest.ErrReader(broken))); !errors.Is(err, broken) {
+	if _, err := Parse(io.MultiReader(strings.NewReader(foreign[:300]), iotest.ErrReader(broken))); !errors.Is(err, broken) {
 		t.Error(err)
 	}
 }
 
 func FuzzParse(f *testing.F) {
-	f.Add(foreignReport)
+	f.Add(foreign)
 	f.Add("Content-Type: multipart/report; boundary=B\r\n\r\n--B\r\nContent-Type: message/delivery-status\r\n\r\n x\r\n\r\n: \r\nStatus: 9999.-1.x\r\n--B--")
 	f.Fuzz(func(t *testing.T, text string) {
 		p, err := Parse(strings.NewReader(text))
