@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -38,7 +39,7 @@ func (a *app) prepare(cmd *cobra.Command, _ []string) error {
 		}
 		return nil
 	}
-	if cmd.HasSubCommands() || needOf(cmd) == needsNothing {
+	if cmd.HasSubCommands() || needOf(cmd) == needsNothing || travels(cmd) && a.operator == nil {
 		return nil // a family says which members it has
 	}
 	if a.operator != nil {
@@ -49,6 +50,11 @@ func (a *app) prepare(cmd *cobra.Command, _ []string) error {
 		return nil
 	}
 	return a.handOver(cmd.Context(), socket)
+}
+
+// travels reports whether a command calls verbs.
+func travels(cmd *cobra.Command) bool {
+	return slices.ContainsFunc(admin.Verbs(), func(v admin.Command) bool { return v.Name() == actName(cmd) })
 }
 
 // actName is what the audit log calls a command: "mailbox passwd".
@@ -67,7 +73,7 @@ func (a *app) mustHandOver() (socket string, yes bool) {
 	}
 	const readWriteEnter = 4 | 2 | 1
 	err = syscall.Access(cfg.Data, readWriteEnter)
-	return cfg.Operators.Socket, errors.Is(err, fs.ErrPermission)
+	return cfg.Operators.Socket + ".old", errors.Is(err, fs.ErrPermission)
 }
 
 // handOver has the command done by the server. Where none can be reached it is
@@ -130,6 +136,9 @@ func (a *app) permit(cmd *cobra.Command) error {
 		if f := cmd.Flags().Lookup(name); f != nil && f.Changed && f.Value.String() != "-" {
 			return a.refuseCommand(cmd, "the server writes no files for operators: let it write to standard output")
 		}
+	}
+	if travels(cmd) {
+		return a.refuseCommand(cmd, "it is done over the control protocol")
 	}
 	view := new(admin.Service).As(*a.operator)
 	switch needOf(cmd) {

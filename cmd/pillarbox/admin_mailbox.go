@@ -15,8 +15,7 @@ func (a *app) mailboxCommand() *cobra.Command {
 	return family("mailbox", "The mailboxes",
 		a.mailboxAddCommand(),
 		a.mailboxRemoveCommand(),
-		shows(a, "list [DOMAIN]", "List the mailboxes, of one domain or of all", takes(0, 1),
-			inDomain((*admin.Service).ListMailboxes),
+		answers(a, "list [DOMAIN]", "List the mailboxes, of one domain or of all", takes(0, 1), admin.MailboxList, first,
 			table("mailboxes", "MAILBOX\tPASSWORD\tLOCKED\tQUOTA\tFORWARD", mailboxRow)),
 		shows(a, "show USER@DOMAIN", "Show all about a mailbox", takes(1, 1), ofOne((*admin.Service).ShowMailbox), (*app).printMailbox),
 		a.passwdCommand(),
@@ -167,16 +166,26 @@ func (a *app) printStat(m admin.MailboxStat) {
 
 func (a *app) mailboxAddCommand() *cobra.Command {
 	var way passwordWay
-	var limit string
+	var in admin.MailboxToAdd
 	var secrets secretFlags
-	cmd := a.passwordVerb("add USER@DOMAIN [--password-stdin | --generate | --no-password] [--quota SIZE] [--spa] [--apop] [--cram-md5]", "Make a mailbox", &way,
-		(*admin.Service).CheckNewMailbox,
-		func(o *admin.Service, user, password string) (admin.Change, error) {
-			return o.AddMailbox(user, admin.NewMailbox{Password: password, Quota: limit, Store: secrets.kinds()})
+	cmd := command("add USER@DOMAIN [--password-stdin | --generate | --no-password] [--quota SIZE] [--spa] [--apop] [--cram-md5]", "Make a mailbox", takes(1, 1),
+		func(cmd *cobra.Command, args []string) error {
+			if err := way.check(cmd); err != nil {
+				return err
+			}
+			in.User, in.Store, in.Try = args[0], secrets.kinds(), true
+			if _, err := call(cmd.Context(), a, admin.MailboxAdd, in); err != nil {
+				return err
+			}
+			return a.withPassword(way, args[0], func(password string) (admin.Change, error) {
+				in.Password, in.Try = password, false
+				return call(cmd.Context(), a, admin.MailboxAdd, in)
+			})
 		})
+	way.addFlags(cmd)
 	secrets.addFlags(cmd)
 	cmd.Flags().BoolVar(&way.none, "no-password", false, "mail arrives, and nobody can log in until 'passwd'")
-	cmd.Flags().StringVar(&limit, "quota", "", "the most that it holds: a `size` such as 500MB, or none")
+	cmd.Flags().StringVar(&in.Quota, "quota", "", "the most that it holds: a `size` such as 500MB, or none")
 	return cmd
 }
 

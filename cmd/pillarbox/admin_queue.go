@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -155,47 +153,30 @@ func (c *queueChoice) addFlags(cmd *cobra.Command) {
 	flags.BoolVar(&c.held, "held", false, "only those that are held")
 }
 
-// filter reads the choice. Unless all are meant where nothing is said, something has to be.
-func (c *queueChoice) filter(cmd *cobra.Command, o *admin.Service, args []string, orAll bool) (f queue.Filter, err error) {
-	for _, name := range []string{"domain", "to", "from", "older"} {
-		if flag := cmd.Flags().Lookup(name); flag.Changed && flag.Value.String() == "" {
-			return f, misuse(cmd, "--"+name+" lacks its value")
-		}
+// check looks at the choice. Unless all are meant where nothing is said, something has to be.
+func (c *queueChoice) check(cmd *cobra.Command, args []string, orAll bool) (admin.QueueChoice, error) {
+	q := admin.QueueChoice{Words: args, Domain: c.domain, To: c.to, From: c.from, Older: c.older, Held: c.held}
+	if err := lacksValue(cmd, "domain", "to", "from", "older"); err != nil {
+		return q, err
 	}
 	chosen := len(args) > 0 || c.domain+c.to+c.from+c.older != "" || c.held
 	switch {
 	case chosen && c.all:
-		return f, misuse(cmd, "--all goes with no choice")
+		return q, misuse(cmd, "--all goes with no choice")
 	case !chosen && !c.all && !orAll:
-		return f, admin.Hint(usageError{fmt.Errorf("%s: no message is chosen", callName(cmd))},
+		return q, admin.Hint(usageError{fmt.Errorf("%s: no message is chosen", callName(cmd))},
 			"name IDs, or choose by --domain, --to, --from, --older or --held, or say --all")
 	}
-	if f, err = c.parse(o); err != nil {
-		return f, err
-	}
-	if len(args) > 0 {
-		f.IDs, err = o.QueueIDs(args)
-	}
-	return f, err
+	return q, nil
 }
 
-func (c *queueChoice) parse(o *admin.Service) (f queue.Filter, err error) {
-	f.Held = c.held
-	if c.domain != "" {
-		if f.Domain, err = addr.ParseDomain(c.domain); err != nil {
-			return f, admin.Hint(usageError{fmt.Errorf("--domain %q: %w", c.domain, err)}, "write it like partner.example")
-		}
+// filter is for the verbs that are not converted.
+func (c *queueChoice) filter(cmd *cobra.Command, o *admin.Service, args []string, orAll bool) (queue.Filter, error) {
+	q, err := c.check(cmd, args, orAll)
+	if err != nil {
+		return queue.Filter{}, err
 	}
-	if f.To, err = parseQueueAddress(o, "to", c.to); err != nil {
-		return f, err
-	}
-	if f.Null = c.from == "<>"; !f.Null {
-		if f.From, err = parseQueueAddress(o, "from", c.from); err != nil {
-			return f, err
-		}
-	}
-	f.Older, err = parseAge(c.older)
-	return f, err
+	return o.QueueFilter(q)
 }
 
 func parseQueueAddress(o *admin.Service, flag, text string) (addr.Address, error) {
@@ -209,22 +190,4 @@ func parseQueueAddress(o *admin.Service, flag, text string) (addr.Address, error
 	return address, nil
 }
 
-// maxAge is older than any message in a queue.
-const maxAge = 10 * 365 * 24 * time.Hour
-
-// parseAge reads a time as in "2h" and, beyond what Go knows, "3d".
-func parseAge(text string) (time.Duration, error) {
-	if text == "" {
-		return 0, nil
-	}
-	age, err := time.ParseDuration(text)
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		var n float64
-		n, err = strconv.ParseFloat(days, 64)
-		age = time.Duration(min(n, maxAge.Hours()) * float64(24*time.Hour))
-	}
-	if err != nil || age <= 0 || age > maxAge {
-		return 0, admin.Hint(usageError{fmt.Errorf("--older %q is not a time", text)}, "write it like 90m, 2h or 3d")
-	}
-	return age, nil
-}
+var parseAge = admin.ParseAge

@@ -2,47 +2,36 @@ package main
 
 import (
 	"cmp"
-	"context"
-	"errors"
 	"fmt"
-	"reflect"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"pillarbox/cmd/internal/admin"
-	"pillarbox/cmd/internal/daemon"
 	"pillarbox/mailstore/addr"
 	"pillarbox/quota"
 	"pillarbox/smtp/queue"
-	"pillarbox/smtp/route"
 )
-
-// queueListing is the JSON of the verb list.
-type queueListing struct {
-	Running      bool                  `json:"running"` // the server; without it the files are shown as they lie there
-	Count        int                   `json:"count"`   // beyond the limit too
-	Messages     []admin.QueuedMessage `json:"messages"`
-	Newer        []string              `json:"newer"`        // IDs of messages that a newer release wrote: they stay, and are not sent
-	Destinations []queue.Destination   `json:"destinations"` // that cannot be reached, or where mail is kept
-}
 
 func (a *app) queueListCommand() *cobra.Command {
 	var choice queueChoice
 	var limit int
 	var asJSON bool
-	cmd := a.verb("list"+queueChoiceUse+" [--limit 100] [--json]", "List messages, the oldest first, and what they wait for", cobra.ArbitraryArgs,
-		func(cmd *cobra.Command, o *admin.Service, args []string) error {
+	cmd := command("list"+queueChoiceUse+" [--limit 100] [--json]", "List messages, the oldest first, and what they wait for", cobra.ArbitraryArgs,
+		func(cmd *cobra.Command, args []string) error {
 			if limit < 0 {
 				return admin.Hint(usageError{fmt.Errorf("--limit %d is not a number of messages", limit)}, "write 1 or more, or 0 for all")
 			}
-			f, err := choice.filter(cmd, o, args, true)
+			c, err := choice.check(cmd, args, true)
 			if err != nil {
 				return err
 			}
-			print := func(a *app, l queueListing) { a.printQueue(l, &o.Config().Routes) }
-			return respond(a, asJSON, print)(a.lookIntoQueue(cmd.Context(), o, f, limit))
+			found, err := call(cmd.Context(), a, admin.QueueList, admin.QueueQuestion{Choice: c, Limit: limit})
+			if err == nil && asJSON {
+				return a.writeJSON(found.Listing)
+			}
+			return answer(a, (*app).printQueue)(found, err)
 		})
 	choice.addFlags(cmd)
 	cmd.Flags().IntVar(&limit, "limit", 100, "at most so many `messages`; 0: all")
@@ -50,57 +39,8 @@ func (a *app) queueListCommand() *cobra.Command {
 	return cmd
 }
 
-// lookIntoQueue asks the server or, when there is none, looks at the files. Where messages are chosen, only their
-// destinations are of interest.
-func (a *app) lookIntoQueue(ctx context.Context, o *admin.Service, f queue.Filter, limit int) (queueListing, error) {
-	ctx, cancel := context.WithTimeout(ctx, queuePatience)
-	defer cancel()
-	choosy := !reflect.DeepEqual(f, queue.Filter{})
-	l := queueListing{Running: true, Messages: []admin.QueuedMessage{}, Destinations: []queue.Destination{}, Newer: []string{}}
-	view := admin.QueueView{Routes: &o.Config().Routes, Now: time.Now()}
-	var items []*queue.Item
-	known, err := daemon.AskQueue(ctx, o.Config().Data, daemon.QueueQuestion{Filter: f, Limit: limit})
-	switch {
-	case errors.Is(err, daemon.ErrNotRunning):
-		var out admin.LeftOut
-		if items, l.Count, out, err = o.ReadQueue(f, limit, view.Now); err != nil {
-			return l, newerHint(err, f)
-		}
-		l.Running = false
-		a.note("the server is not running: nothing is sent until 'pillarbox serve' starts it")
-		l.Newer = out.Newer
-		if out.Damaged > 0 {
-			a.note("%d more cannot be understood; the server puts them aside when it starts", out.Damaged)
-		}
-	case err != nil:
-		return l, newerHint(err, f)
-	default:
-		l.Count, l.Newer = known.Count, known.Newer
-		view.Active, view.Destinations = known.Active, known.Destinations
-		for _, m := range known.Messages {
-			items = append(items, m.Item)
-		}
-	}
-	for _, it := range items {
-		l.Messages = append(l.Messages, view.Look(it))
-	}
-	if choosy {
-		view.Destinations = view.Concern(l.Messages)
-	}
-	l.Destinations = append(l.Destinations, view.Destinations...)
-	return l, nil
-}
-
-// newerHint adds what to do about a message that was named and that a newer release wrote.
-func newerHint(err error, f queue.Filter) error {
-	if err == nil || len(f.IDs) == 0 || !strings.Contains(err.Error(), queue.NewerText) {
-		return err
-	}
-	return admin.Hint(err, "start the newer release again: it sends the message")
-}
-
-func (a *app) printQueue(l queueListing, routes *route.Table) {
-	now := time.Now()
+func (a *app) printQueue(found admin.QueueFound) {
+	now, l := time.Now(), found.Listing
 	table("messages like that in the queue", "ID\tAGE\tSIZE\tFROM\tTO\tSTATE\tLAST", func(m admin.QueuedMessage) string {
 		return strings.Join([]string{m.ID, ageText(now.Sub(m.Arrived)), about(m.Size), senderText(m.From), toText(&m),
 			stateText(m.State, now), lastWords(m.Foremost().Last)}, "\t")
@@ -116,8 +56,8 @@ func (a *app) printQueue(l queueListing, routes *route.Table) {
 	}
 	const enough = 50
 	lines := []string{"", "DESTINATION\tMESSAGES\tSTATE\tLAST"}
-	for _, d := range l.Destinations[:min(len(l.Destinations), enough)] {
-		lines = append(lines, strings.Join([]string{admin.DestinationText(routes, d.Key), fmt.Sprint(d.Waiting), destinationText(d, now), lastWords(d.Last)}, "\t"))
+	for i, d := range l.Destinations[:min(len(l.Destinations), enough)] {
+		lines = append(lines, strings.Join([]string{found.Names[i], fmt.Sprint(d.Waiting), destinationText(d, now), lastWords(d.Last)}, "\t"))
 	}
 	a.align(lines)
 	if more := len(l.Destinations) - enough; more > 0 {

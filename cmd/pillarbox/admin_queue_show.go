@@ -1,13 +1,17 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"pillarbox/cmd/internal/admin"
+	"pillarbox/cmd/internal/daemon"
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/route"
 )
@@ -200,4 +204,53 @@ func wayText(smartHosts []route.Host, directFirst, lmtp bool) string {
 		return text + " by LMTP"
 	}
 	return text
+}
+
+// lookIntoQueue asks the server or, when there is none, looks at the files. Where messages are chosen, only their
+// destinations are of interest.
+func (a *app) lookIntoQueue(ctx context.Context, o *admin.Service, f queue.Filter, limit int) (admin.QueueListing, error) {
+	ctx, cancel := context.WithTimeout(ctx, queuePatience)
+	defer cancel()
+	choosy := !reflect.DeepEqual(f, queue.Filter{})
+	l := admin.QueueListing{Running: true, Messages: []admin.QueuedMessage{}, Destinations: []queue.Destination{}, Newer: []string{}}
+	view := admin.QueueView{Routes: &o.Config().Routes, Now: time.Now()}
+	var items []*queue.Item
+	known, err := daemon.AskQueue(ctx, o.Config().Data, daemon.QueueQuestion{Filter: f, Limit: limit})
+	switch {
+	case errors.Is(err, daemon.ErrNotRunning):
+		var out admin.LeftOut
+		if items, l.Count, out, err = o.ReadQueue(f, limit, view.Now); err != nil {
+			return l, newerHint(err, f)
+		}
+		l.Running = false
+		a.note("the server is not running: nothing is sent until 'pillarbox serve' starts it")
+		l.Newer = out.Newer
+		if out.Damaged > 0 {
+			a.note("%d more cannot be understood; the server puts them aside when it starts", out.Damaged)
+		}
+	case err != nil:
+		return l, newerHint(err, f)
+	default:
+		l.Count, l.Newer = known.Count, known.Newer
+		view.Active, view.Destinations = known.Active, known.Destinations
+		for _, m := range known.Messages {
+			items = append(items, m.Item)
+		}
+	}
+	for _, it := range items {
+		l.Messages = append(l.Messages, view.Look(it))
+	}
+	if choosy {
+		view.Destinations = view.Concern(l.Messages)
+	}
+	l.Destinations = append(l.Destinations, view.Destinations...)
+	return l, nil
+}
+
+// newerHint adds what to do about a message that was named and that a newer release wrote.
+func newerHint(err error, f queue.Filter) error {
+	if err == nil || len(f.IDs) == 0 || !strings.Contains(err.Error(), queue.NewerText) {
+		return err
+	}
+	return admin.Hint(err, "start the newer release again: it sends the message")
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"pillarbox/cmd/internal/admin"
-	"pillarbox/cmd/internal/daemon"
 	"pillarbox/smtp/remote"
 )
 
@@ -45,16 +44,12 @@ func routeRow(r admin.RouteSummary) string {
 func (a *app) routeTestCommand() *cobra.Command {
 	var from string
 	var asJSON bool
-	cmd := a.verb("test USER@DOMAIN [--from A] [--json]", "Show step by step how mail to an address would go, without sending any", takes(1, 1),
-		func(cmd *cobra.Command, o *admin.Service, args []string) error {
-			if cmd.Flags().Changed("from") && from == "" {
-				return misuse(cmd, "--from lacks its value")
-			}
-			to, sender, err := o.RouteAddresses(args[0], from)
-			if err != nil {
+	cmd := command("test USER@DOMAIN [--from A] [--json]", "Show step by step how mail to an address would go, without sending any", takes(1, 1),
+		func(cmd *cobra.Command, args []string) error {
+			if err := lacksValue(cmd, "from"); err != nil {
 				return err
 			}
-			return a.testRoute(cmd.Context(), o, &admin.RouteTest{To: to, From: sender}, asJSON)
+			return a.testRoute(cmd.Context(), admin.RouteQuestion{To: args[0], From: from}, asJSON)
 		})
 	cmd.Flags().StringVar(&from, "from", "", "the sender, an `address` or <> (default postmaster of the default domain)")
 	addJSON(cmd, &asJSON)
@@ -68,37 +63,28 @@ RCPT TO); then it hangs up. The exit status is 1 if mail would not be taken.`
 }
 
 // testRoute prints each step when it comes.
-func (a *app) testRoute(ctx context.Context, o *admin.Service, t *admin.RouteTest, asJSON bool) error {
+func (a *app) testRoute(ctx context.Context, q admin.RouteQuestion, asJSON bool) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if !o.Config().Outbound.Enabled {
-		a.note("mail to other servers is refused: enabled in [outbound] of the configuration is false")
-	}
-	hinted := "" // what was said already: three servers of a domain often have the same trouble
-	step := func(s remote.Step) {
-		t.Add(s)
-		if asJSON {
+	hinted := "" // the last hint: three servers of a domain often have the same trouble
+	t, err := callTelling(ctx, a, admin.RouteTest, q, func(p admin.Part) {
+		a.tell(p)
+		if p.Step == nil || asJSON {
 			return
 		}
+		s := *p.Step
 		if s.Hint == hinted {
 			s.Hint = ""
 		} else if s.Hint != "" {
 			hinted = s.Hint
 		}
 		a.printStep(s)
-	}
-	err := daemon.AskRouteTest(ctx, o.Config().Data, daemon.RouteQuestion{To: t.To, From: t.From}, step)
-	if errors.Is(err, daemon.ErrNotRunning) {
-		a.note("the server is not running: this command tries the way itself, by the configuration")
-		err = nil
-		o.TestRoute(ctx, t.To, t.From, step)
-	}
+	})
 	if ctx.Err() != nil {
 		return errors.New("interrupted before the test came to its end")
 	} else if err != nil {
 		return err
 	}
-	t.Judge()
 	switch {
 	case asJSON:
 		err = a.writeJSON(t)

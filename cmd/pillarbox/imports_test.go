@@ -59,6 +59,13 @@ var imports = map[string]string{
 	"pop3/collect":        "mailstore/addr mailstore/caught mailstore/durable mailstore/foreign",
 }
 
+// barred are the imports below cmd that would turn the plan around. admin does the verbs, control
+// carries them, daemon and the command line use both.
+var barred = map[string]string{
+	"cmd/internal/admin":   "cmd/internal/control cmd/internal/daemon",
+	"cmd/internal/control": "cmd/internal/daemon",
+}
+
 // libraries are the modules that may be linked into the binary, and who may
 // import them directly.
 var libraries = map[string]string{
@@ -118,6 +125,9 @@ func TestImportPolicy(t *testing.T) {
 			if ours, ok := strings.CutPrefix(imported, "pillarbox/"); ok {
 				if strings.HasPrefix(ours, "etc/lab/") && !strings.HasPrefix(name, "etc/lab/") {
 					t.Errorf("%s is product and imports %s, which is for tests and benchmarks", name, ours)
+				}
+				if slices.Contains(strings.Fields(barred[name]), ours) {
+					t.Errorf("%s imports %s, which is above it", name, ours)
 				}
 				if !inCmd && !slices.Contains(strings.Fields(allowed), ours) {
 					t.Errorf("%s imports %s, against the plan", name, ours)

@@ -67,7 +67,7 @@ func (a *app) exitCode(err error) int {
 	if e, ok := errors.AsType[exitError](err); ok {
 		return e.code
 	}
-	if errors.As(err, new(usageError)) {
+	if errors.Is(err, admin.ErrUsage) {
 		return 2
 	}
 	return 1
@@ -111,7 +111,8 @@ func (a *app) rootCommand() *cobra.Command {
 // usageError is a command line that is not understood.
 type usageError struct{ error }
 
-func (e usageError) Unwrap() error { return e.error }
+func (e usageError) Unwrap() error        { return e.error }
+func (e usageError) Is(target error) bool { return target == admin.ErrUsage }
 
 // complain writes an error as a person wants it: what, and on the next line
 // what to do about it.

@@ -12,6 +12,7 @@ import (
 // opens are the files of source that may open files by themselves, and why. Everything else reads what an administrator
 // may have put there through durable.ReadSmall and its like, which never wait for a named pipe.
 var opens = map[string]string{
+	"cmd/internal/control/protocol.go": "the data directory",
 	"cmd/internal/daemon/reload.go":    "the data directory",
 	"cmd/internal/netinfo/holder.go":   "/proc",
 	"cmd/internal/netinfo/routes.go":   "/proc",

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -62,16 +62,11 @@ func (a *app) reloadCommand() *cobra.Command {
 }
 
 func (a *app) reload(ctx context.Context) error {
-	cfg, err := a.load()
-	if err != nil {
+	if _, err := a.load(); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("nothing was reloaded:\n%w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	result, err := daemon.AskReload(ctx, cfg.Data)
+	result, err := call(ctx, a, admin.ServerReload, struct{}{})
 	switch {
-	case errors.Is(err, daemon.ErrNotRunning):
-		return admin.Hint(err, "nothing needs a reload then; 'pillarbox serve' starts it with the file as it is")
 	case err != nil:
 		return err
 	case result.Error != "":
@@ -81,7 +76,7 @@ func (a *app) reload(ctx context.Context) error {
 	return nil
 }
 
-func (a *app) printReload(result daemon.ReloadResult) {
+func (a *app) printReload(result admin.ReloadResult) {
 	if len(result.Changed) == 0 {
 		fmt.Fprintln(a.stdout, "reloaded; no setting has changed")
 	} else {

@@ -9,12 +9,6 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// The lock of a data directory, and what a server says there that it is.
-const (
-	DataLock   = "lock"
-	ServerLock = "server"
-)
-
 // serverHolds reports whether a server has the data directory: then what is in its log is on its way to its place.
 func (o *Service) serverHolds() bool {
 	holder, err := durable.LockHolder(o.Root, DataLock)

@@ -85,11 +85,19 @@ func (o *Service) changeMailbox(user, done string, do func(addr.Address) (warnin
 	return changed(o.explain(err, a.Domain, "domain show "+string(a.Domain)), warnings, "mailbox %s %s", a, done)
 }
 
-// CheckNewMailbox says whether AddMailbox would take the name, so that nobody is
-// asked for a password in vain.
-func (o *Service) CheckNewMailbox(user string) error {
-	_, err := o.changeMailbox(user, "", func(a addr.Address) ([]string, error) { return nil, o.Dir.CheckFree(a) })
-	return err
+// MailboxToAdd is the input of MailboxAdd. Try only checks the name, so that no person is asked for
+// a password in vain.
+type MailboxToAdd struct {
+	User string
+	NewMailbox
+	Try bool
+}
+
+func (o *Service) addMailbox(in MailboxToAdd) (Change, error) {
+	if in.Try {
+		return o.changeMailbox(in.User, "", func(a addr.Address) ([]string, error) { return nil, o.Dir.CheckFree(a) })
+	}
+	return o.AddMailbox(in.User, in.NewMailbox)
 }
 
 // AddMailbox makes a mailbox.

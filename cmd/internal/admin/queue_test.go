@@ -135,7 +135,7 @@ func TestRouteVerdict(t *testing.T) {
 			"the other server says why; ask its people, or test with another --from"},
 		{nil, false, "the test of the way to bob@partner.example has not come to its end", "try again"},
 	} {
-		test := RouteTest{To: addr.Address{Local: "bob", Domain: "partner.example"}}
+		test := RouteReport{To: addr.Address{Local: "bob", Domain: "partner.example"}}
 		for _, s := range c.steps {
 			test.Add(s)
 		}

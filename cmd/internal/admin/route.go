@@ -13,8 +13,8 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// RouteTest is what became of a test of the way to an address.
-type RouteTest struct {
+// RouteReport is what became of a test of the way to an address.
+type RouteReport struct {
 	To      addr.Address  `json:"to"`
 	From    addr.Address  `json:"from,omitzero"`
 	OK      bool          `json:"ok"` // the server there would take mail
@@ -24,11 +24,11 @@ type RouteTest struct {
 }
 
 // Add notes a step.
-func (t *RouteTest) Add(s remote.Step) { t.Steps = append(t.Steps, s) }
+func (t *RouteReport) Add(s remote.Step) { t.Steps = append(t.Steps, s) }
 
 // Judge makes the verdict, when all steps are there. Of failures the last counts: the ones before were got over, or
 // another server was tried.
-func (t *RouteTest) Judge() {
+func (t *RouteReport) Judge() {
 	for _, s := range t.Steps {
 		switch {
 		case !s.OK:
@@ -82,8 +82,42 @@ func (o *Service) RouteAddresses(to, from string) (recipient, sender addr.Addres
 	return recipient, sender, err
 }
 
-// TestRoute tries the way to an address from this process, by the configuration. step hears of each step.
-func (o *Service) TestRoute(ctx context.Context, to, from addr.Address, step func(remote.Step)) {
+// RouteQuestion asks how mail from one address to another would go. From is a default sender for
+// "", and the null sender for "<>".
+type RouteQuestion struct{ To, From string }
+
+// testRoute tries the route to an address and tells each step. The running server does it, as it
+// would send mail now; without one this process does, by the configuration.
+func (o *Service) testRoute(ctx context.Context, q RouteQuestion) (t RouteReport, err error) {
+	if t.To, t.From, err = o.RouteAddresses(q.To, q.From); err != nil {
+		return t, err
+	}
+	o.noteRefused()
+	probe := o.probe
+	if o.Running != nil {
+		probe = o.Running.Probe
+	} else {
+		o.note("the server is not running: this command tries the way itself, by the configuration")
+	}
+	probe(ctx, t.To, t.From, func(s remote.Step) {
+		t.Add(s)
+		if o.tell != nil {
+			o.tell(Part{Step: &s})
+		}
+	})
+	t.Judge()
+	return t, ctx.Err()
+}
+
+// noteRefused tells that no mail leaves at all.
+func (o *Service) noteRefused() {
+	if !o.Config().Outbound.Enabled {
+		o.note("mail to other servers is refused: enabled in [outbound] of the configuration is false")
+	}
+}
+
+// probe tries the route from this process.
+func (o *Service) probe(ctx context.Context, to, from addr.Address, step func(remote.Step)) {
 	cfg := o.Config()
 	r := remote.New(remote.Options{
 		Routes:   func() *route.Table { return &cfg.Routes },
@@ -96,7 +130,7 @@ func (o *Service) TestRoute(ctx context.Context, to, from addr.Address, step fun
 }
 
 // Err is the failure of the test, or nil. A hint that was said already is not given again.
-func (t *RouteTest) Err(said string) error {
+func (t *RouteReport) Err(said string) error {
 	switch {
 	case t.OK:
 		return nil

@@ -64,6 +64,8 @@ type Service struct {
 	Checkpoint func() error
 	// Exclusively makes a change of mailboxes' directories while no operation acts on their mail. nil: none can.
 	Exclusively func(change func() error) error
+	// Running is the server whose Service this is; nil if the verbs are done without one.
+	Running *Running
 
 	log   *slog.Logger // may be nil
 	cfg   *atomic.Pointer[config.Config]
@@ -73,8 +75,10 @@ type Service struct {
 
 	damages   *durable.DamageReporter
 	operators *operators
-	operator  *Operator // whose office it is; nil: somebody's who may do everything
+	operator  *Operator // the caller whose rights limit the verbs; nil: a caller who may do everything
 	recorder  Recorder
+	tell      func(Part) // takes what a verb tells the caller; nil discards it
+	offline   bool       // see WorkOffline
 }
 
 // Open opens the data directory that the configuration names, which must be

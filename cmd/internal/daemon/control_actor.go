@@ -85,11 +85,3 @@ func record(r *http.Request, object string, after any) {
 		office.By(requestActor(r)).Record(object, nil, after)
 	}
 }
-
-// reloadUnasked is Reload on a signal, which does not say whose it is.
-func (d *Daemon) reloadUnasked() {
-	if result := d.Reload(); result.Error == "" {
-		actor := admin.Actor{Who: "server", From: "signal", Act: "reload"}
-		d.office.By(actor).Record("configuration", nil, map[string]any{"changed": result.Changed})
-	}
-}

@@ -52,7 +52,7 @@ func (d *Daemon) serveOperators(ctx context.Context, running *sync.WaitGroup) {
 	if d.command == nil || !cfg.Enabled {
 		return
 	}
-	l, err := openLocal(cfg.Socket)
+	l, err := openLocal(cfg.Socket + ".old")
 	if err != nil {
 		d.log.Warn("operators cannot use 'pillarbox admin' unless they are root", "socket", cfg.Socket, "error", err)
 		return
@@ -64,12 +64,6 @@ func (d *Daemon) serveOperators(ctx context.Context, running *sync.WaitGroup) {
 		defer s.running.Wait()
 		s.serve(ctx, l)
 	})
-}
-
-// auditFailed is told what could not be written to the audit log, and which commands ended in a panic.
-func (d *Daemon) auditFailed(err error) {
-	d.log.Error("administration", "error", err)
-	caught.Log(d.log, err, "where the program went wrong with a command of an operator")
 }
 
 // operatorServer does what operators ask for.

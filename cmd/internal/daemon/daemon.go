@@ -157,6 +157,7 @@ func (d *Daemon) assemble(cfg *config.Config) (err error) {
 	})
 	d.office.WatchQuota(d.crossed)
 	d.pop3 = pop3.New(d.pop3Config(cfg), d.office.Store, d.logins, d.log)
+	d.office.Running = d.running()
 	return d.listen(cfg)
 }
 
@@ -265,11 +266,14 @@ func (d *Daemon) Operate(do Command) { d.command = do }
 // value from reload applies the configuration anew. Run is called once.
 func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
 	defer d.release()
-	control, err := d.serveControl()
+	old, err := d.serveOld()
+	if err == nil {
+		defer old.Close()
+	}
+	sockets, err := d.openControl()
 	if err != nil {
 		return err
 	}
-	defer control.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var running sync.WaitGroup
@@ -281,6 +285,7 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
 	running.Go(func() { d.fetch.run(ctx) })
 	running.Go(func() { d.keepBadmail(ctx) })
 	running.Go(func() { d.keepPickup(ctx) })
+	running.Go(func() { d.serveControl(ctx, sockets) })
 	d.serveOperators(ctx, &running)
 	for _, l := range d.listeners {
 		d.log.Info("listening", "service", l.service, "address", l.Addr())

@@ -3,14 +3,9 @@ package daemon
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"net/http"
 
-	"pillarbox/mailstore/addr"
 	"pillarbox/smtp/queue"
-	"pillarbox/smtp/remote"
 )
 
 // QueueQuestion asks for messages in the queue.
@@ -128,46 +123,4 @@ func AskQueueDo(ctx context.Context, data string, order QueueOrder) (count int, 
 func AskQueueActive(ctx context.Context, data string) (out QueueActivity, err error) {
 	err = ask(ctx, data, http.MethodGet, "/queue/active", nil, &out)
 	return out, err
-}
-
-// RouteQuestion asks how mail from one address to another would go.
-type RouteQuestion struct {
-	To   addr.Address `json:"to"`
-	From addr.Address `json:"from,omitzero"`
-}
-
-// serveRouteTest puts remote.Remote.Probe on the control socket. Each step is a line of JSON that is sent as soon as it
-// is known.
-func serveRouteTest(mux *http.ServeMux, probe func(ctx context.Context, to, from addr.Address, step func(remote.Step))) {
-	mux.HandleFunc("POST /route/test", func(w http.ResponseWriter, r *http.Request) {
-		var in RouteQuestion
-		if err := json.NewDecoder(r.Body).Decode(&in); err != nil || in.To.IsZero() {
-			http.Error(w, "no address to ask about", http.StatusBadRequest)
-			return
-		}
-		w.Header().Set("Content-Type", "application/jsonl")
-		lines, flush := json.NewEncoder(w), http.NewResponseController(w)
-		probe(r.Context(), in.To, in.From, func(s remote.Step) {
-			lines.Encode(s)
-			flush.Flush()
-		})
-	})
-}
-
-// AskRouteTest makes the server of a data directory try how mail would go. step is called for each step when it comes.
-// ErrNotRunning when there is no server.
-func AskRouteTest(ctx context.Context, data string, in RouteQuestion, step func(remote.Step)) error {
-	return request(ctx, data, http.MethodPost, "/route/test", in, func(answer io.Reader) error { return readSteps(answer, step) })
-}
-
-func readSteps(r io.Reader, step func(remote.Step)) error {
-	for lines := json.NewDecoder(r); ; {
-		var s remote.Step
-		if err := lines.Decode(&s); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("the server's answer breaks off: %w", err)
-		}
-		step(s)
-	}
 }

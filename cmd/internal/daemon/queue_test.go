@@ -2,8 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -18,7 +16,6 @@ import (
 	"pillarbox/mailstore/durable"
 	"pillarbox/smtp"
 	"pillarbox/smtp/queue"
-	"pillarbox/smtp/remote"
 	"pillarbox/smtp/route"
 )
 
@@ -124,47 +121,5 @@ func TestAskQueue(t *testing.T) {
 	}
 	if left, err := AskQueue(t.Context(), data, QueueQuestion{}); err != nil || left.Count != 1 {
 		t.Errorf("%+v %v", left, err)
-	}
-}
-
-func TestAskRouteTest(t *testing.T) {
-	bob, anna := addr.Address{Local: "bob", Domain: "partner.example"}, addr.Address{Local: "anna", Domain: "office.example"}
-	heard := make(chan struct{})
-	mux := http.NewServeMux()
-	serveRouteTest(mux, func(ctx context.Context, to, from addr.Address, step func(remote.Step)) {
-		step(remote.Step{Name: "route", OK: true, Text: to.String() + " " + from.String()})
-		<-heard // one step is there before the next is known
-		if from == anna {
-			step(remote.Step{Name: "rcpt", Text: "550 no", Hint: "ask"})
-			return
-		}
-		panic(http.ErrAbortHandler) // the server dies
-	})
-	data := serveTest(t, mux)
-	ask := func(in RouteQuestion) (steps []remote.Step, err error) {
-		err = AskRouteTest(t.Context(), data, in, func(s remote.Step) {
-			if len(steps) == 0 {
-				heard <- struct{}{}
-			}
-			steps = append(steps, s)
-		})
-		return steps, err
-	}
-	steps, err := ask(RouteQuestion{bob, anna})
-	want := []remote.Step{{Name: "route", OK: true, Text: "bob@partner.example anna@office.example"}, {Name: "rcpt", Text: "550 no", Hint: "ask"}}
-	if err != nil || !slices.Equal(steps, want) {
-		t.Errorf("%+v %v", steps, err)
-	}
-	if steps, err := ask(RouteQuestion{To: bob}); !errors.Is(err, io.ErrUnexpectedEOF) || len(steps) != 1 {
-		t.Errorf("an answer that breaks off: %+v %v", steps, err)
-	}
-	if _, err := ask(RouteQuestion{}); err == nil || err.Error() != "the server answers: no address to ask about" {
-		t.Errorf("%v", err)
-	}
-	if err := AskRouteTest(t.Context(), t.TempDir(), RouteQuestion{To: bob}, nil); !errors.Is(err, ErrNotRunning) {
-		t.Errorf("%v", err)
-	}
-	if err := AskRouteTest(t.Context(), serveTest(t, http.NewServeMux()), RouteQuestion{To: bob}, nil); err == nil || !strings.Contains(err.Error(), "does not know this command") {
-		t.Errorf("%v", err)
 	}
 }

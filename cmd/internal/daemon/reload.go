@@ -1,10 +1,7 @@
 package daemon
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -13,28 +10,18 @@ import (
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
-	"pillarbox/mailstore/addr"
 	"pillarbox/smtp/dns"
-	"pillarbox/smtp/remote"
 )
-
-// ReloadResult is what came of reading the configuration again.
-type ReloadResult struct {
-	Changed  []string `json:"changed"`            // keys that have another value now
-	Restart  []string `json:"restart"`            // changed keys that a running server cannot take
-	Warnings []string `json:"warnings,omitempty"` // what deserves a look, see warnOfSettings
-	Error    string   `json:"error,omitempty"`    // why nothing was changed
-}
 
 // Reload reads the configuration again and applies it to the connections to
 // come. A bad file changes nothing. The certificate's files are read again too.
-func (d *Daemon) Reload() ReloadResult {
+func (d *Daemon) Reload() admin.ReloadResult {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
 	result, err := d.reload()
 	if err != nil {
 		d.log.Error("reload: nothing changed", "error", err)
-		return ReloadResult{Changed: []string{}, Restart: []string{}, Error: err.Error()}
+		return admin.ReloadResult{Changed: []string{}, Restart: []string{}, Error: err.Error()}
 	}
 	d.log.Info("reloaded", "changed", result.Changed)
 	result.Warnings = d.warnOfSettings()
@@ -47,10 +34,10 @@ func (d *Daemon) Reload() ReloadResult {
 	return result
 }
 
-func (d *Daemon) reload() (ReloadResult, error) {
+func (d *Daemon) reload() (admin.ReloadResult, error) {
 	next, err := d.load()
 	if err != nil {
-		return ReloadResult{}, err
+		return admin.ReloadResult{}, err
 	}
 	old := d.office.Config()
 	changed := config.Diff(old, next)
@@ -59,7 +46,7 @@ func (d *Daemon) reload() (ReloadResult, error) {
 	// names it again.
 	next.KeepRestartKeys(old)
 	if err := d.certs.Reconfigure(next.Certs()); err != nil {
-		return ReloadResult{}, err
+		return admin.ReloadResult{}, err
 	}
 	d.acme.SetConfig(next.ACME())
 	d.level.Set(next.Log.Level)
@@ -74,18 +61,18 @@ func (d *Daemon) reload() (ReloadResult, error) {
 	d.setOutbound(next)
 	d.smtp.SetConfig(d.smtpConfig(next))
 	d.pop3.SetConfig(d.pop3Config(next))
-	return ReloadResult{Changed: append([]string{}, changed...), Restart: append([]string{}, restart...)}, nil
+	return admin.ReloadResult{Changed: append([]string{}, changed...), Restart: append([]string{}, restart...)}, nil
 }
 
-// controlSocket is where a running server takes orders from admin commands on
+// oldSocket is where a running server takes orders from admin commands on
 // the same machine. Who may open it is who may enter the data directory.
-const controlSocket = "control.sock"
+const oldSocket = "control-http.sock"
 
 // socketPath names the control socket so that it fits into the 108 octets that
 // the system has for it, however long the data directory's path is; done
 // releases what that takes.
 func socketPath(data string) (path string, done func(), err error) {
-	path = filepath.Join(data, controlSocket)
+	path = filepath.Join(data, oldSocket)
 	if len(path) < 100 {
 		return path, func() {}, nil
 	}
@@ -93,55 +80,28 @@ func socketPath(data string) (path string, done func(), err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), controlSocket), func() { dir.Close() }, nil
+	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), oldSocket), func() { dir.Close() }, nil
 }
 
-// serveControl opens the control socket. An old one can only be a leftover: the
-// data directory is locked by this process.
-func (d *Daemon) serveControl() (*http.Server, error) {
-	listen := d.parts.Control
-	if listen == nil {
-		listen = d.listenControl
-	}
-	l, err := listen()
-	if err != nil {
-		return nil, err
-	}
-	mux := d.controlMux()
-	srv := &http.Server{Handler: recorded(d.office, mux), ReadHeaderTimeout: 10 * time.Second, ConnContext: rememberPeer}
-	go srv.Serve(l)
-	return srv, nil
-}
-
-// listenControl opens the control socket in the data directory.
-func (d *Daemon) listenControl() (net.Listener, error) {
+// serveOld opens the control socket for the verbs that speak HTTP.
+func (d *Daemon) serveOld() (*http.Server, error) {
 	path, done, err := socketPath(d.office.Root.Name())
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
+	os.Remove(path)
 	l, err := net.Listen("unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("control socket: %w", err)
+		return nil, err
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	return l, nil
+	srv := &http.Server{Handler: recorded(d.office, d.controlMux()), ReadHeaderTimeout: 10 * time.Second, ConnContext: rememberPeer}
+	go srv.Serve(l)
+	return srv, nil
 }
 
 func (d *Daemon) controlMux() *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
-		result := d.Reload()
-		if result.Error == "" {
-			record(r, "configuration", map[string]any{"changed": result.Changed})
-		}
-		answer(w, result)
-	})
 	serveBans(mux, d.bans)
 	serveTLS(mux, d.certs, d.acme)
 	serveQuota(mux, d.office.Quota)
@@ -151,14 +111,5 @@ func (d *Daemon) controlMux() *http.ServeMux {
 	serveQuarantine(mux, d.queue, d.office)
 	serveBadmail(mux, d.desk, d.office)
 	serveFetch(mux, d.fetch)
-	serveRouteTest(mux, func(ctx context.Context, to, from addr.Address, step func(remote.Step)) {
-		d.sender.remote.Load().Probe(ctx, to, from, step)
-	})
 	return mux
-}
-
-// AskReload tells the server of a data directory to reload.
-func AskReload(ctx context.Context, data string) (result ReloadResult, err error) {
-	err = ask(ctx, data, http.MethodPost, "/reload", nil, &result)
-	return result, err
 }

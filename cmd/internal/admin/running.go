@@ -1,0 +1,67 @@
+package admin
+
+import (
+	"context"
+	"errors"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/smtp/queue"
+	"pillarbox/smtp/remote"
+)
+
+// Running is what verbs reach of the running server. The daemon sets it in Service.Running before
+// it serves. All of it is safe for concurrent use.
+type Running struct {
+	Reload func() ReloadResult // applies the configuration file as it is now
+	Queue  Queue
+	// Suppressed counts the reports and notices that were not sent since the start, because
+	// their sender had no standing or they were too many.
+	Suppressed func() int64
+	// Probe tries how mail from one address to another would go.
+	Probe func(ctx context.Context, to, from addr.Address, step func(remote.Step))
+}
+
+// Queue is the running server's queue.
+type Queue interface {
+	List(f queue.Filter, limit int) (items []*queue.Item, count int, err error)
+	Do(action queue.Action, f queue.Filter) (count int, err error)
+	Readmit(id string) // takes in what the quarantine gave back
+	Newer() []string   // IDs of messages that stay untouched: see queue.NewerError
+	Len() int
+	Active() []queue.Active
+	Destinations() []queue.Destination
+}
+
+// ErrNotRunning says that no server serves the data directory.
+var ErrNotRunning = errors.New("the server is not running")
+
+// server is the running server, for verbs that can do nothing without it.
+func (o *Service) server() (*Running, error) {
+	if o.Running != nil {
+		return o.Running, nil
+	}
+	return nil, Hint(ErrNotRunning, "only a running server can answer; 'pillarbox serve' starts it")
+}
+
+// ReloadResult is what came of reading the configuration again.
+type ReloadResult struct {
+	Changed  []string `json:"changed"`            // keys that have another value now
+	Restart  []string `json:"restart"`            // changed keys that a running server cannot take
+	Warnings []string `json:"warnings,omitempty"` // settings that deserve a look, and mailboxes that they lock out
+	Error    string   `json:"error,omitempty"`    // why nothing was changed
+}
+
+// Reload makes the running server apply the configuration file.
+func (o *Service) Reload(struct{}) (ReloadResult, error) {
+	if o.Running == nil {
+		return ReloadResult{}, Hint(ErrNotRunning, "nothing needs a reload then; 'pillarbox serve' starts it with the file as it is")
+	}
+	return o.Running.Reload(), nil
+}
+
+func reloaded(_ struct{}, r ReloadResult) Entry {
+	if r.Changed == nil || r.Error != "" {
+		return Entry{}
+	}
+	return Entry{Object: "configuration", After: map[string]any{"changed": r.Changed}}
+}

@@ -1,0 +1,202 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"pillarbox/smtp/remote"
+)
+
+// Permission is what a verb asks of its caller. Root and the server's own user may do everything.
+type Permission int
+
+// The permissions. A domain is one that the input names. The verb's function requires the right to
+// that domain, because only the function knows the input.
+const (
+	SeesDomain    Permission = iota + 1 // to look into a domain; lists leave out the others
+	ChangesDomain                       // to change what is in a domain
+	SeesAll                             // to look at what belongs to no domain, or to all
+	ChangesAll                          // to change that
+	RootOnly                            // is done on files of this machine, for no operator
+)
+
+// Verb is one thing that an administrator can have done, with its input and its output. verbs.go
+// declares every verb. Input and output travel as JSON.
+type Verb[In, Out any] struct {
+	name       string
+	permission Permission
+	do         func(*Service, context.Context, In) (Out, error)
+	records    func(In, Out) Entry // nil: the directory's changes say all
+}
+
+// Entry is what the audit log says about a verb that changes something outside the directory. The
+// zero Entry records nothing.
+type Entry struct {
+	Object        string
+	Before, After any // go into JSON; they must hold no secret
+}
+
+// verb declares a Verb whose function needs no context.
+func verb[In, Out any](name string, p Permission, do func(*Service, In) (Out, error)) Verb[In, Out] {
+	return Verb[In, Out]{name: name, permission: p, do: func(s *Service, _ context.Context, in In) (Out, error) { return do(s, in) }}
+}
+
+// longVerb declares a Verb that takes time, and ends early when its context does.
+func longVerb[In, Out any](name string, p Permission, do func(*Service, context.Context, In) (Out, error)) Verb[In, Out] {
+	return Verb[In, Out]{name: name, permission: p, do: do}
+}
+
+// recorded adds what the audit log says. The function is called after an error too: what the
+// output says was done.
+func (v Verb[In, Out]) recorded(records func(In, Out) Entry) Verb[In, Out] {
+	v.records = records
+	return v
+}
+
+// Name is the verb as the command line and the audit log call it: "mailbox add".
+func (v Verb[In, Out]) Name() string { return v.name }
+
+// Permission is what the verb asks of its caller.
+func (v Verb[In, Out]) Permission() Permission { return v.permission }
+
+// Do does the verb for the caller whom s is for (Service.For). All callers come this way: here the
+// permission is checked, and the audit log learns the verb's name.
+func (v Verb[In, Out]) Do(ctx context.Context, s *Service, in In) (out Out, err error) {
+	s = s.doing(v.name)
+	if err := s.permit(v); err != nil {
+		return out, err
+	}
+	out, err = v.do(s, ctx, in)
+	if v.records != nil {
+		if e := v.records(in, out); e.Object != "" {
+			s.Record(e.Object, e.Before, e.After)
+		}
+	}
+	return out, err
+}
+
+// Command is a Verb of any input and output.
+type Command interface {
+	Name() string
+	Permission() Permission
+	// Call is Do with the input and the output in JSON. An output may come with an error.
+	// ErrArguments if the input is not understood.
+	Call(ctx context.Context, s *Service, in json.RawMessage) (out json.RawMessage, err error)
+}
+
+// ErrArguments is the class of errors of an input that the verb does not understand.
+var ErrArguments = errors.New("the input is not understood")
+
+// Call implements Command.
+func (v Verb[In, Out]) Call(ctx context.Context, s *Service, in json.RawMessage) (json.RawMessage, error) {
+	var input In
+	strict := json.NewDecoder(bytes.NewReader(in))
+	strict.DisallowUnknownFields() // a flag of another version must not be passed over
+	if err := strict.Decode(&input); err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", v.name, ErrArguments, err)
+	}
+	out, err := v.Do(ctx, s, input)
+	text, encoding := json.Marshal(out)
+	return text, errors.Join(err, encoding)
+}
+
+// Caller is the one for whom verbs are done.
+type Caller struct {
+	Actor    Actor      // without the Act
+	Operator *Operator  // nil: may do everything
+	Tell     func(Part) // takes what a verb tells before its output; nil discards it
+}
+
+// Part is something that a verb tells before its output. One of the fields is set.
+type Part struct {
+	Note string       `json:"note,omitempty"` // for the person
+	Step *remote.Step `json:"step,omitempty"` // of "route test"
+	Done int          `json:"done,omitempty"` // of All, of what is counted
+	All  int          `json:"all,omitempty"`
+}
+
+// For is the service as a caller may work with it. See As.
+func (o *Service) For(c Caller) *Service {
+	view := *o
+	view.operator, view.tell, view.recorder.actor = c.Operator, c.Tell, c.Actor
+	if failed := o.recorder.failed; c.Tell != nil {
+		view.recorder.failed = func(err error) {
+			c.Tell(Part{Note: err.Error()})
+			if failed != nil {
+				failed(err)
+			}
+		}
+	}
+	return &view
+}
+
+// doing is the service for one verb.
+func (o *Service) doing(verb string) *Service {
+	actor := o.recorder.actor
+	actor.Act = verb
+	return o.By(actor)
+}
+
+// note tells the caller something that is neither the output nor an error.
+func (o *Service) note(format string, args ...any) {
+	if o.tell != nil {
+		o.tell(Part{Note: fmt.Sprintf(format, args...)})
+	}
+}
+
+// permit checks the permission of a verb as far as it does not depend on the input.
+func (o *Service) permit(v interface {
+	Name() string
+	Permission() Permission
+}) error {
+	switch v.Permission() {
+	case SeesDomain, ChangesDomain:
+		return nil
+	case SeesAll:
+		return o.RequireAll(false)
+	case ChangesAll:
+		return o.RequireAll(true)
+	}
+	if o.operator == nil {
+		return nil
+	}
+	return Hint(fmt.Errorf("%w: admin %s: it works on files of this machine, and those of an operator are not the server's", ErrNotPermitted, v.Name()),
+		"root, or the user that the server runs as, can do it")
+}
+
+// Classes of errors that a caller tells apart, besides ErrNotPermitted.
+var (
+	// ErrUsage is an input that a person mistyped.
+	ErrUsage = errors.New("wrong usage")
+	// ErrConfirm asks the caller to confirm: the error's text is the question. The caller asks the
+	// person and does the verb again with Sure set in its input.
+	ErrConfirm = errors.New("not confirmed")
+)
+
+// classified is an error with a class that its text does not show.
+type classified struct {
+	error
+	class error
+}
+
+func (e classified) Is(target error) bool { return target == e.class }
+func (e classified) Unwrap() error        { return e.error }
+
+// usage puts an error into the class ErrUsage; nil stays nil.
+func usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return classified{err, ErrUsage}
+}
+
+// confirm asks a question, unless the caller is sure.
+func confirm(sure bool, format string, args ...any) error {
+	if sure {
+		return nil
+	}
+	return classified{fmt.Errorf(format, args...), ErrConfirm}
+}

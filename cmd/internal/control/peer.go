@@ -1,0 +1,52 @@
+package control
+
+import (
+	"errors"
+	"net"
+	"os"
+	"os/user"
+	"strconv"
+	"syscall"
+)
+
+// peer is the user at the other end of a unix socket, as the kernel names it.
+type peer struct {
+	uid    uint32
+	name   string   // "#1004" for a uid without a user name
+	groups []string // by /etc/group
+}
+
+// peerOf asks the kernel for the user at the other end (SO_PEERCRED).
+func peerOf(c net.Conn) (peer, error) {
+	unix, ok := c.(*net.UnixConn)
+	if !ok {
+		return peer{}, errors.New("not a unix socket")
+	}
+	raw, err := unix.SyscallConn()
+	if err != nil {
+		return peer{}, err
+	}
+	var cred *syscall.Ucred
+	if ctlErr := raw.Control(func(fd uintptr) {
+		cred, err = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
+	}); ctlErr != nil || err != nil {
+		return peer{}, errors.Join(ctlErr, err)
+	}
+	p := peer{uid: cred.Uid, name: "#" + strconv.FormatUint(uint64(cred.Uid), 10)}
+	u, err := user.LookupId(p.name[1:])
+	if err != nil {
+		return p, nil // a uid without a name can be an operator by its number
+	}
+	p.name = u.Username
+	ids, _ := u.GroupIds()
+	for _, id := range ids {
+		if g, err := user.LookupGroupId(id); err == nil {
+			p.groups = append(p.groups, g.Name)
+		}
+	}
+	return p, nil
+}
+
+// isMaster reports whether the peer could do everything on the files as well: root, and the
+// user that the server runs as.
+func (p peer) isMaster() bool { return p.uid == 0 || int(p.uid) == os.Geteuid() }

@@ -1,0 +1,91 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+
+	"pillarbox/cmd/internal/admin"
+	"pillarbox/cmd/internal/control"
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/caught"
+	"pillarbox/smtp/remote"
+)
+
+// running is what the verbs of package admin reach of this server.
+func (d *Daemon) running() *admin.Running {
+	return &admin.Running{
+		Reload:     d.Reload,
+		Queue:      d.queue,
+		Suppressed: d.desk.Suppressed,
+		Probe: func(ctx context.Context, to, from addr.Address, step func(remote.Step)) {
+			d.sender.remote.Load().Probe(ctx, to, from, step)
+		},
+	}
+}
+
+// openControl opens the sockets over which administrators reach the server: the one in the data
+// directory and, for operators, operators.socket. The server runs without the second one too.
+func (d *Daemon) openControl() ([]net.Listener, error) {
+	listen := d.parts.Control
+	if listen == nil {
+		listen = d.listenControl
+	}
+	l, err := listen()
+	if err != nil {
+		return nil, err
+	}
+	cfg := d.office.Config().Operators
+	if !cfg.Enabled {
+		return []net.Listener{l}, nil
+	}
+	operators, err := openLocal(cfg.Socket)
+	if err != nil {
+		d.log.Warn("operators cannot use 'pillarbox admin' unless they are root", "socket", cfg.Socket, "error", err)
+		return []net.Listener{l}, nil
+	}
+	return []net.Listener{l, operators}, nil
+}
+
+// serveControl does the verbs of administrators until ctx ends.
+func (d *Daemon) serveControl(ctx context.Context, listeners []net.Listener) {
+	control.NewServer(d.office, d.auditFailed).Serve(ctx, listeners...)
+}
+
+// listenControl opens the control socket in the data directory. An old one can only be a leftover:
+// this process holds the lock of the data directory.
+func (d *Daemon) listenControl() (net.Listener, error) {
+	path, done, err := control.Path(d.office.Root.Name())
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// auditFailed is told what could not be written to the audit log, and which verbs ended in a panic.
+func (d *Daemon) auditFailed(err error) {
+	d.log.Error("administration", "error", err)
+	caught.Log(d.log, err, "where the program went wrong with a command of an operator")
+}
+
+// reloadUnasked reloads on a signal, which does not tell its sender.
+func (d *Daemon) reloadUnasked() {
+	if result := d.Reload(); result.Error == "" {
+		actor := admin.Actor{Who: "server", From: "signal", Act: "reload"}
+		d.office.By(actor).Record("configuration", nil, map[string]any{"changed": result.Changed})
+	}
+}
