@@ -15,7 +15,6 @@ import (
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/mailstore/auth"
-	"pillarbox/mailstore/directory"
 )
 
 // passwordWay is where a command gets a password from; with nothing set, it
@@ -175,31 +174,4 @@ func (a *app) confirm(yes bool, question string) error {
 		return nil
 	}
 	return errors.New("nothing was changed")
-}
-
-// confirmMailbox asks before a mailbox goes. A damaged one can go too, though
-// nobody can say what is in it.
-func (a *app) confirmMailbox(o *admin.Service, user string, yes bool) error {
-	box, err := o.StatMailbox(user)
-	switch {
-	case errors.Is(err, directory.ErrDamaged):
-		return a.confirm(yes, fmt.Sprintf("Remove the damaged mailbox %s with all its mail?", user))
-	case err != nil:
-		return err
-	}
-	return a.confirm(yes, fmt.Sprintf("Remove the mailbox %s with its %d messages (%s)?", box.Mailbox, box.Messages, about(box.Bytes)))
-}
-
-// confirmDomain asks before a domain goes, unless it will not go anyway.
-func (a *app) confirmDomain(o *admin.Service, name string, yes, withMailboxes bool) error {
-	d, err := o.StatDomain(name)
-	switch {
-	case errors.Is(err, directory.ErrDamaged):
-		return a.confirm(yes, fmt.Sprintf("Remove the damaged domain %s with all its mail?", name))
-	case err != nil:
-		return err
-	case d.Mailboxes > 0 && !withMailboxes:
-		return nil
-	}
-	return a.confirm(yes, fmt.Sprintf("Remove the domain %s with %d mailboxes and their %d messages (%s)?", d.Domain, d.Mailboxes, d.Messages, about(d.Bytes)))
 }

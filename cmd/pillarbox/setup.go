@@ -230,25 +230,8 @@ func (a *app) settingsCommand() *cobra.Command {
 		Use:   "settings USER",
 		Short: "Show what to type into a mail program",
 		Args:  takes(1, 1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			return a.withOffice(func(o *admin.Service) error { return a.settings(o, args[0]) })
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return answer(a, (*app).printSettings)(call(cmd.Context(), a, admin.ClientSettings, args[0]))
 		},
 	}
-}
-
-func (a *app) settings(o *admin.Service, name string) error {
-	user, err := o.ParseUser(name)
-	if err != nil {
-		return err
-	}
-	box, err := o.Dir.Mailbox(user)
-	if err != nil {
-		return admin.Hint(err, "pillarbox admin mailbox list")
-	}
-	interfaces, err := netinfo.Interfaces()
-	if err != nil {
-		return fmt.Errorf("network interfaces: %w", err)
-	}
-	a.printSettings(clientsetup.For(o.Config(), box.Address, netinfo.Addresses(interfaces)))
-	return nil
 }

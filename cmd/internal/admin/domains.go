@@ -6,6 +6,7 @@ import (
 
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
+	"pillarbox/quota"
 )
 
 // DomainSummary is one line of the list of domains.
@@ -62,9 +63,6 @@ func (o *Service) changeDomain(name, done string, do func(addr.Domain) (warnings
 
 // AddDomain begins to host a domain.
 func (o *Service) AddDomain(name string) (Change, error) {
-	if err := o.RequireAll(true); err != nil {
-		return Change{}, err
-	}
 	return o.changeDomain(name, "added", func(d addr.Domain) ([]string, error) {
 		err := o.Dir.AddDomain(d)
 		if errors.Is(err, directory.ErrName) {
@@ -77,9 +75,6 @@ func (o *Service) AddDomain(name string) (Change, error) {
 // RemoveDomain stops hosting a domain. Its mailboxes, with all their mail, go
 // too if withMailboxes says so; without that a domain that has any stays.
 func (o *Service) RemoveDomain(name string, withMailboxes bool) (Change, error) {
-	if err := o.RequireAll(true); err != nil {
-		return Change{}, err
-	}
 	return o.changeDomain(name, "removed", func(d addr.Domain) ([]string, error) {
 		refs, err := o.references(d, func(a addr.Address) bool { return a.Domain == d })
 		if err != nil {
@@ -96,6 +91,29 @@ func (o *Service) RemoveDomain(name string, withMailboxes bool) (Change, error) 
 	})
 }
 
+// DomainToRemove is the input of DomainRemove. Sure skips the question.
+type DomainToRemove struct {
+	Name                string
+	WithMailboxes, Sure bool
+}
+
+// removeDomain asks first, unless the domain would stay anyway.
+func (o *Service) removeDomain(in DomainToRemove) (Change, error) {
+	if !in.Sure {
+		d, err := o.StatDomain(in.Name)
+		switch {
+		case errors.Is(err, directory.ErrDamaged):
+			err = confirm(false, "Remove the damaged domain %s with all its mail?", in.Name)
+		case err == nil && (d.Mailboxes == 0 || in.WithMailboxes):
+			err = confirm(false, "Remove the domain %s with %d mailboxes and their %d messages (%s)?", d.Domain, d.Mailboxes, d.Messages, quota.Approximate(d.Bytes, 0))
+		}
+		if err != nil {
+			return Change{}, err
+		}
+	}
+	return o.RemoveDomain(in.Name, in.WithMailboxes)
+}
+
 // LockDomain locks every mailbox of a domain: no retrieval, no submission; mail
 // still arrives.
 func (o *Service) LockDomain(name string) (Change, error) {
@@ -108,9 +126,6 @@ func (o *Service) UnlockDomain(name string) (Change, error) {
 }
 
 func (o *Service) setDomainLock(name, done string, locked bool) (Change, error) {
-	if err := o.RequireAll(true); err != nil {
-		return Change{}, err
-	}
 	return o.changeDomain(name, done, func(d addr.Domain) ([]string, error) {
 		return nil, o.Dir.UpdateDomain(d, func(f *directory.DomainFile) error {
 			f.Locked = locked
@@ -119,8 +134,14 @@ func (o *Service) setDomainLock(name, done string, locked bool) (Change, error) 
 	})
 }
 
-// SetCatchAll names who gets the mail to addresses of a domain that nobody has.
+// SetCatchAll names the address that gets the mail to unknown addresses of a domain. "" makes such
+// mail refused again.
 func (o *Service) SetCatchAll(domain, target string) (Change, error) {
+	if target == "" {
+		return o.changeDomain(domain, "has no catch-all now", func(d addr.Domain) ([]string, error) {
+			return nil, o.Dir.SetCatchAll(d, addr.Address{})
+		})
+	}
 	d, err := o.parseDomain(domain)
 	if err != nil {
 		return Change{}, err
@@ -134,13 +155,6 @@ func (o *Service) SetCatchAll(domain, target string) (Change, error) {
 	}
 	err = o.Dir.SetCatchAll(d, t)
 	return changed(o.explain(err, d, "domain show "+string(t.Domain)), o.elsewhere("an address that nobody has", t), "domain %s: catch-all set to %s", d, t)
-}
-
-// ClearCatchAll makes mail to addresses that nobody has refused again.
-func (o *Service) ClearCatchAll(domain string) (Change, error) {
-	return o.changeDomain(domain, "has no catch-all now", func(d addr.Domain) ([]string, error) {
-		return nil, o.Dir.SetCatchAll(d, addr.Address{})
-	})
 }
 
 // ListDomains lists the hosted domains in alphabetical order.

@@ -95,6 +95,22 @@ func (o *Service) SetPassword(user, password string, more ...directory.SecretKin
 	})
 }
 
+// PasswordToSet is the input of MailboxPasswd. Try only looks for the mailbox, so that no person is
+// asked for a password in vain.
+type PasswordToSet struct {
+	User, Password string
+	Store          []directory.SecretKind // more than so far, beside the hash
+	Try            bool
+}
+
+func (o *Service) passwd(in PasswordToSet) (Change, error) {
+	if in.Try {
+		_, err := o.mailbox(in.User)
+		return Change{}, err
+	}
+	return o.SetPassword(in.User, in.Password, in.Store...)
+}
+
 // ErrElsewhere says that a mailbox has no password of its own here.
 var ErrElsewhere = errors.New("the password is not kept here")
 
@@ -390,9 +406,6 @@ func (o *Service) ParseMethod(text string) (directory.Method, error) {
 // SetDomainMethod says how the passwords of a domain are checked; "default" is
 // as the configuration says.
 func (o *Service) SetDomainMethod(name, text string) (Change, error) {
-	if err := o.RequireAll(true); err != nil {
-		return Change{}, err
-	}
 	var m directory.Method
 	var err error
 	if text != "default" {
@@ -442,6 +455,25 @@ type Migration struct {
 	Method   string
 	Password string // for "file"; "" for none
 	Force    bool   // even if nobody of the name is found there
+}
+
+// MailboxToMigrate is the input of MailboxMigrateAuth. Try only looks for the method and the
+// mailbox.
+type MailboxToMigrate struct {
+	User string
+	Migration
+	Try bool
+}
+
+func (o *Service) migrateAuth(in MailboxToMigrate) (Change, error) {
+	if !in.Try {
+		return o.MigrateAuth(in.User, in.Migration)
+	}
+	_, err := o.ParseMethod(in.Method)
+	if err == nil {
+		_, err = o.mailbox(in.User)
+	}
+	return Change{}, err
 }
 
 // MigrateAuth makes another method check a mailbox's password. The mail stays

@@ -1,12 +1,16 @@
 package admin
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"pillarbox/cmd/internal/clientsetup"
+	"pillarbox/cmd/internal/netinfo"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
+	"pillarbox/quota"
 )
 
 // NewMailbox is what a mailbox begins with.
@@ -125,6 +129,27 @@ func (o *Service) RemoveMailbox(user string) (Change, error) {
 	})
 }
 
+// MailboxToRemove is the input of MailboxRemove. Sure skips the question.
+type MailboxToRemove struct {
+	User string
+	Sure bool
+}
+
+// removeMailbox asks first. A damaged mailbox can go too, though its mail cannot be counted.
+func (o *Service) removeMailbox(in MailboxToRemove) (Change, error) {
+	if !in.Sure {
+		box, err := o.StatMailbox(in.User)
+		switch {
+		case errors.Is(err, directory.ErrDamaged):
+			err = confirm(false, "Remove the damaged mailbox %s with all its mail?", in.User)
+		case err == nil:
+			err = confirm(false, "Remove the mailbox %s with its %d messages (%s)?", box.Mailbox, box.Messages, quota.Approximate(box.Bytes, 0))
+		}
+		return Change{}, err
+	}
+	return o.RemoveMailbox(in.User)
+}
+
 // RenameMailbox gives a mailbox another name; what leads to it follows.
 func (o *Service) RenameMailbox(user, name string) (Change, error) {
 	old, names, err := o.parseNames(user, name)
@@ -194,6 +219,20 @@ func (o *Service) SetForward(user string, targets []string, keepCopy bool) (Chan
 	return o.changeMailbox(user, "forwards to "+joinAddresses(all), func(a addr.Address) ([]string, error) {
 		return o.elsewhere(a.String(), all...), o.Dir.SetForward(a, all, keepCopy)
 	})
+}
+
+// Forwarding is the input of MailboxForward; without Targets it is turned off.
+type Forwarding struct {
+	User     string
+	Targets  []string
+	KeepCopy bool
+}
+
+func (o *Service) forward(in Forwarding) (Change, error) {
+	if len(in.Targets) == 0 {
+		return o.ClearForward(in.User)
+	}
+	return o.SetForward(in.User, in.Targets, in.KeepCopy)
 }
 
 // ClearForward turns forwarding off.
@@ -279,12 +318,6 @@ func (o *Service) mailbox(user string) (directory.Mailbox, error) {
 	return box, o.explain(err, a.Domain, "domain show "+string(a.Domain))
 }
 
-// CheckMailbox says whether there is such a mailbox.
-func (o *Service) CheckMailbox(user string) error {
-	_, err := o.mailbox(user)
-	return err
-}
-
 // StatMailbox counts the mail of one mailbox.
 func (o *Service) StatMailbox(user string) (MailboxStat, error) {
 	box, err := o.mailbox(user)
@@ -292,6 +325,26 @@ func (o *Service) StatMailbox(user string) (MailboxStat, error) {
 		return MailboxStat{}, err
 	}
 	return o.stat(box)
+}
+
+// ClientSettings are what the user of a mailbox types into a mail program.
+func (o *Service) ClientSettings(user string) (clientsetup.Settings, error) {
+	a, err := o.ParseUser(user)
+	if err == nil {
+		err = o.Require(a.Domain, false)
+	}
+	if err != nil {
+		return clientsetup.Settings{}, err
+	}
+	box, err := o.Dir.Mailbox(a)
+	if err != nil {
+		return clientsetup.Settings{}, Hint(err, "pillarbox admin mailbox list")
+	}
+	interfaces, err := netinfo.Interfaces()
+	if err != nil {
+		return clientsetup.Settings{}, fmt.Errorf("network interfaces: %w", err)
+	}
+	return clientsetup.For(o.Config(), box.Address, netinfo.Addresses(interfaces)), nil
 }
 
 // ShowMailbox tells all about one mailbox, but never its verifier.

@@ -112,6 +112,14 @@ func (o *Service) SetQuota(user, size string) (Change, error) {
 	})
 }
 
+// QuotasToSet is the input of QuotaSet.
+type QuotasToSet struct {
+	Target string // a mailbox or a domain
+	QuotaChange
+}
+
+func (o *Service) setQuotas(in QuotasToSet) (Change, error) { return o.ChangeQuota(in.Target, in.QuotaChange) }
+
 // ChangeQuota changes the limits of a mailbox or, if target is one, of a domain.
 func (o *Service) ChangeQuota(target string, c QuotaChange) (Change, error) {
 	if c == (QuotaChange{}) {

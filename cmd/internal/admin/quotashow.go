@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -208,6 +209,38 @@ func (o *Service) ListQuotas(domain string, percent int) ([]QuotaStatus, error) 
 		return nil
 	})
 	return all, err
+}
+
+// QuotaQuestion asks for the mailboxes of a domain, or of all for "", of whose limit at least so
+// many per cent are used.
+type QuotaQuestion struct {
+	Domain  string
+	Percent int
+}
+
+func (o *Service) listQuotas(q QuotaQuestion) ([]QuotaStatus, error) { return o.ListQuotas(q.Domain, q.Percent) }
+
+// recalculate counts anew, in the running server too.
+func (o *Service) recalculate(q QuotaQuestion) ([]QuotaCount, error) {
+	if _, err := o.ListQuotas(q.Domain, q.Percent); err != nil {
+		return nil, err // the server need not count because of a typing error
+	}
+	server, err := o.recount()
+	if errors.Is(err, ErrNotRunning) {
+		o.note("the server is not running: it has nothing to correct, and counts anew when it starts")
+	} else if err != nil {
+		return nil, err
+	}
+	return o.CountQuotas(q.Domain, q.Percent, server)
+}
+
+// recount makes the running server count anew every mailbox and domain that it has counted. It
+// returns what the server believed and what it found.
+func (o *Service) recount() ([]quota.Recount, error) {
+	if o.Running == nil {
+		return nil, ErrNotRunning
+	}
+	return o.Quota.Recount()
 }
 
 // QuotaCount is a mailbox or a domain that was counted anew.

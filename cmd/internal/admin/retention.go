@@ -179,6 +179,8 @@ func retentionSource(box directory.Mailbox) RetentionSource {
 	}
 }
 
+func (o *Service) showRetention(target string) ([]RetentionStatus, error) { return o.ShowRetention(target, time.Now()) }
+
 // DueNow is what RunRetention would delete, of the mailboxes where that is anything.
 func (o *Service) DueNow(target string, now time.Time) ([]RetentionResult, error) {
 	all := []RetentionResult{}
@@ -195,25 +197,50 @@ func (o *Service) DueNow(target string, now time.Time) ([]RetentionResult, error
 	return all, err
 }
 
+// RetentionOrder is the input of RetentionRun: a mailbox, a domain or, for "", all there are. Without
+// Delete it only shows what is due.
+type RetentionOrder struct {
+	Target string
+	Delete bool
+}
+
+func (o *Service) runRetention(ctx context.Context, in RetentionOrder) (all []RetentionResult, err error) {
+	now := time.Now()
+	due, err := o.DueNow(in.Target, now)
+	if err != nil || !in.Delete {
+		return due, err
+	}
+	err = o.alone(func() (err error) {
+		all, err = o.RunRetention(ctx, in.Target, now)
+		return err
+	})
+	return all, err
+}
+
 // RunRetention deletes what is due now, however new the rules are: from a mailbox, from all of a domain or, for "",
 // from all there are. It goes on after a mailbox that it can do nothing about, such as one in use; the result says so.
-// It must run in the process that serves the data directory, or without any.
+// ErrNotPermitted if the caller may delete from none of the mailboxes. It must run in the process that serves the
+// data directory, or without any.
 func (o *Service) RunRetention(ctx context.Context, target string, now time.Time) ([]RetentionResult, error) {
 	if err := o.RequireTarget(target, true); err != nil {
 		return nil, err
 	}
 	all := []RetentionResult{}
+	permitted, refused := false, error(nil)
 	err := o.boxes(ctx, target, func(box directory.Mailbox) error {
-		if err := o.requireName(box.Address); err != nil { // of an operator of more
-			all = append(all, RetentionResult{Mailbox: box.Address, Problem: err.Error()})
+		r := RetentionResult{Mailbox: box.Address}
+		problem := o.requireName(box.Address) // of an operator of more
+		if problem == nil {
+			permitted, problem = true, box.Damage
+		} else {
+			refused = problem
+		}
+		if problem != nil {
+			r.Problem = problem.Error()
+			all = append(all, r)
 			return nil
 		}
-		if box.Damage != nil {
-			all = append(all, RetentionResult{Mailbox: box.Address, Problem: box.Damage.Error()})
-			return nil
-		}
-		r := RetentionResult{Mailbox: box.Address, Rule: o.ruleOf(box)}
-		if r.Rule.None() {
+		if r.Rule = o.ruleOf(box); r.Rule.None() {
 			return nil
 		}
 		var err error
@@ -226,35 +253,10 @@ func (o *Service) RunRetention(ctx context.Context, target string, now time.Time
 		}
 		return ctx.Err()
 	})
-	return all, err
-}
-
-// RetentionTargets are what RunRetention must be asked for so that an operator gets
-// done what he wants and may: the server that is asked does not know who he is. left
-// are the mailboxes of it that are not his to delete from. ErrNotPermitted if that
-// is all of them.
-func (o *Service) RetentionTargets(target string) (targets []string, left []RetentionResult, err error) {
-	left = []RetentionResult{}
-	if err := o.RequireTarget(target, true); err != nil || !o.limited() {
-		return []string{target}, left, err
-	}
-	var refused error
-	err = o.boxes(context.Background(), target, func(box directory.Mailbox) error {
-		problem := box.Damage
-		if err := o.requireName(box.Address); err != nil {
-			problem, refused = err, err
-		}
-		if problem != nil {
-			left = append(left, RetentionResult{Mailbox: box.Address, Problem: problem.Error()})
-			return nil
-		}
-		targets = append(targets, box.Address.String())
-		return nil
-	})
-	if err == nil && targets == nil {
+	if err == nil && !permitted {
 		err = refused
 	}
-	return targets, left, err
+	return all, err
 }
 
 func retentionProblem(err error) string {
@@ -341,6 +343,43 @@ func (o *Service) previewDue(p *RetentionPreview, target string, now time.Time) 
 		}
 		return err
 	})
+}
+
+// RetentionToSet is the input of RetentionSet. Sure skips the question before a stricter rule.
+type RetentionToSet struct {
+	Target string
+	RetentionChange
+	Sure bool
+}
+
+// RetentionDone is what RetentionSet has done, or would do.
+type RetentionDone struct {
+	RetentionPreview
+	Changed  bool     `json:"changed"`
+	Warnings []string `json:"warnings"`
+}
+
+// RetentionAnswer is a RetentionDone with the text of the Change.
+type RetentionAnswer struct {
+	RetentionDone
+	Text string
+}
+
+// setRetention shows what a change would do, and does it. It asks before a stricter rule, because
+// deleted mail is gone.
+func (o *Service) setRetention(in RetentionToSet) (done RetentionAnswer, err error) {
+	done.Warnings = []string{}
+	if done.RetentionPreview, err = o.PreviewRetention(in.Target, in.RetentionChange, time.Now()); err != nil {
+		return done, err
+	}
+	if done.Stricter {
+		if err := confirm(in.Sure, "Let %s delete mail %s?", done.Target, done.After); err != nil {
+			return done, err
+		}
+	}
+	change, err := o.ChangeRetention(done.RetentionPreview)
+	done.Changed, done.Warnings, done.Text = err == nil, orEmpty(change.Warnings), change.Text
+	return done, err
 }
 
 // ChangeRetention does what was previewed. Nothing is deleted by it: see RetentionRound.

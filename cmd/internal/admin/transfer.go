@@ -70,6 +70,30 @@ type Transfer struct {
 	Failed   []TransferFailure `json:"failed"`
 }
 
+// TransferOrder is the input of MailboxExport and MailboxImport. These work on files of the
+// caller, so 'pillarbox admin' does them itself, beside a running server too.
+type TransferOrder struct {
+	User, Place string
+	Format      MailFormat
+	BeyondQuota bool
+}
+
+func (o *Service) exportMail(ctx context.Context, in TransferOrder) (Transfer, error) {
+	return o.ExportMail(ctx, in.User, in.Place, o.transferOptions(in))
+}
+
+func (o *Service) importMail(ctx context.Context, in TransferOrder) (Transfer, error) {
+	return o.ImportMail(ctx, in.User, in.Place, o.transferOptions(in))
+}
+
+func (o *Service) transferOptions(in TransferOrder) TransferOptions {
+	opts := TransferOptions{Format: in.Format, BeyondQuota: in.BeyondQuota, Progress: o.progress()}
+	if o.tell != nil {
+		opts.Failed = func(f TransferFailure) { o.tell(Part{Failed: &f}) }
+	}
+	return opts
+}
+
 // copyWorkers is how many messages are copied at once. Each waits for the disk, which takes many in one go.
 const copyWorkers = 16
 

@@ -105,7 +105,6 @@ func (d *Daemon) controlMux() *http.ServeMux {
 	serveBans(mux, d.bans)
 	serveTLS(mux, d.certs, d.acme)
 	serveQuota(mux, d.office.Quota)
-	serveRetention(mux, d.office)
 	serveExclusive(mux, d.office.Store, d.office.Quota)
 	serveQueue(mux, d.queue, d.desk.Suppressed)
 	serveQuarantine(mux, d.queue, d.office)
