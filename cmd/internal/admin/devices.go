@@ -91,7 +91,7 @@ func (o *Service) parseDevice(n NewDevice) (policy.Device, error) {
 func (o *Service) explainDevice(err error) error {
 	switch {
 	case errors.Is(err, devices.ErrDamaged):
-		return Hint(err, "mend the file (below %s) with an editor, or take it from a backup", o.Root.Name())
+		return Hint(err, "repair the file (below %s) with an editor, or restore it from a backup", o.Root.Name())
 	case errors.Is(err, devices.ErrName):
 		return Hint(err, "a name is 1 to %d letters, digits and . _ -", devices.MaxName)
 	case errors.Is(err, devices.ErrNetwork):

@@ -15,10 +15,11 @@ import (
 )
 
 const (
-	// DKIMWait is how long a new key waits to sign, so that its DNS record is known everywhere: twice the longest time
-	// for which records are commonly kept.
+	// DKIMWait is how long a new key waits to sign, so that its DNS record is known everywhere:
+	// twice the longest time for which records are commonly kept.
 	DKIMWait = 48 * time.Hour
-	// DKIMKeep is how long the old key's record stays beyond that: mail that waits in queues is verified late.
+	// DKIMKeep is how long the old key's record stays beyond that: mail that waits in queues is
+	// verified late.
 	DKIMKeep = 7 * 24 * time.Hour
 )
 
@@ -185,7 +186,7 @@ func (o *Service) explainDKIM(err error, d addr.Domain) error {
 	case errors.Is(err, dkim.ErrActive):
 		return Hint(err, "it can go when another signs: 'pillarbox admin dkim show %s' says from when on", d)
 	case errors.Is(err, dkim.ErrDamaged):
-		return Hint(err, "mend the file (below %s) or take it from a backup", o.Root.Name())
+		return Hint(err, "repair the file (below %s), or restore it from a backup", o.Root.Name())
 	case errors.Is(err, dkim.ErrName):
 		return Hint(err, "write it like mail2026")
 	case errors.Is(err, durable.ErrLocked):

@@ -65,7 +65,8 @@ func (o *Service) limitsOf(box directory.Mailbox) quota.Limits {
 	return limits(box.Account.Limits, octets, int64(m.DefaultMessages), m.DefaultWarning)
 }
 
-// domainLimits is what holds for all mailboxes of a domain together. Only the warning has a default.
+// domainLimits is what holds for all mailboxes of a domain together. Only the warning has a
+// default.
 func (o *Service) domainLimits(own directory.Limits) quota.Limits {
 	return limits(own, 0, 0, o.Config().Mailboxes.DefaultWarning)
 }
@@ -96,7 +97,8 @@ type QuotaChange struct {
 	WarnMessages string // "4500", "90%", "none" or "default"
 }
 
-// SetQuota limits the size of a mailbox: "500MB", "none", or "default" for what the configuration says.
+// SetQuota limits the size of a mailbox: "500MB", "none", or "default" for what the configuration
+// says.
 func (o *Service) SetQuota(user, size string) (Change, error) {
 	octets, err := parseQuota(size)
 	if err != nil {
@@ -156,14 +158,14 @@ func (o *Service) quotaChanged(done Change, target string) (Change, error) {
 	}
 	done.Text += now.Sentence()
 	if now.State == QuotaFull {
-		done.Warnings = append(done.Warnings, fmt.Sprintf("it holds %s in %s already: nothing more is taken until some of it is deleted",
+		done.Warnings = append(done.Warnings, fmt.Sprintf("it holds %s in %s already: it gets no new mail until messages are deleted",
 			quota.Approximate(now.Bytes, now.Limits.Bytes), quota.FormatMessages(now.Messages)))
 	}
 	return done, nil
 }
 
-// targetDomain tells a domain from the name of a mailbox. Of one that is neither, the hint names the verb that lists
-// what there is.
+// targetDomain tells a domain from the name of a mailbox. Of one that is neither, the hint names
+// the verb that lists what there is.
 func (o *Service) targetDomain(target, list string) (addr.Domain, bool, error) {
 	if strings.Contains(target, "@") {
 		return "", false, nil
