@@ -55,7 +55,7 @@ func (o *Service) explain(err error, domain addr.Domain, find string) error {
 	case errors.Is(err, auth.ErrPassword):
 		return Hint(err, "'pillarbox admin mailbox add' and 'passwd' make a good one with --generate")
 	case errors.Is(err, durable.ErrLocked):
-		return Hint(err, "another command is at work; try again")
+		return Hint(err, "another command is running; try again")
 	case errors.Is(err, fs.ErrPermission):
 		return Hint(err, "run this as root, or as the user that the server runs as")
 	}

@@ -52,9 +52,9 @@ func TestCheckQueue(t *testing.T) {
 		{".eml cut", "has 10 bytes, its state says 21"},
 		{".eml empty", "has 0 bytes"},
 		{".eml gone", "its message is missing"},
-		{".env zeros", "its state cannot be understood"},
-		{".env cut", "its state cannot be understood"},
-		{".env empty", "its state cannot be understood"},
+		{".env zeros", "its state cannot be parsed"},
+		{".env cut", "its state cannot be parsed"},
+		{".env empty", "its state cannot be parsed"},
 		{".env gone", "its state is missing"},
 		{".env later version", "a newer release wrote its state, in version 99"},
 	}

@@ -260,7 +260,7 @@ func (o *Service) explainOperator(err error) error {
 	case errors.Is(err, ErrOperatorNotFound), errors.Is(err, ErrOperatorExists):
 		return Hint(err, "'pillarbox admin operator list' shows what there is")
 	case errors.Is(err, durable.ErrLocked):
-		return Hint(err, "another command is at work; try again")
+		return Hint(err, "another command is running; try again")
 	}
 	return o.explain(err, "", "domain list")
 }
