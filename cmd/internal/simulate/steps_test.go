@@ -223,12 +223,22 @@ func (w *world) resolve() {
 	}
 }
 
+// holdsAnother reports whether a mailbox has the mail of another mailbox than b that may have its name.
+func (w *world) holdsAnother(a addr.Address, b *box) bool {
+	return slices.ContainsFunc(w.model.doubtful, func(other *box) bool {
+		return other != b && slices.Contains(other.others, a.String()) && w.holds(a, other)
+	})
+}
+
 // whereIs finds a mailbox that may have one of several names. A verb that failed moved it or did not, so that it is where it
 // was the last time if that is there; or else where its mail is, or else anywhere.
 func (w *world) whereIs(b *box) (found string) {
 	for _, name := range append([]string{b.name}, b.others...) {
 		a, _ := addr.Parse(name)
 		if w.model.boxes[name] != nil || !slices.Contains(b.others, name) || !w.exists(a) {
+			continue
+		}
+		if !w.holds(a, b) && w.holdsAnother(a, b) {
 			continue
 		}
 		if found = cmp.Or(found, name); name == b.name || w.holds(a, b) {
