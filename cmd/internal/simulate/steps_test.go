@@ -310,6 +310,12 @@ func (w *world) importMail(s *Step) {
 	m := w.model
 	m.mu.Lock()
 	b := m.find(s.Box)
+	there := make(map[string]bool) // which may be in it now
+	if b != nil {
+		for token, c := range b.copies {
+			there[token] = c.state == promised || c.state == leaving
+		}
+	}
 	m.mu.Unlock()
 	if b == nil {
 		return
@@ -328,6 +334,8 @@ func (w *world) importMail(s *Step) {
 		}
 		switch {
 		case c.state == promised:
+		case err == nil && there[msg.token]:
+			c.state, c.uid = leaving, "" // a reader deleted it before the import looked, or after
 		case err == nil:
 			c.state, c.uid = promised, "" // it may have another unique-id than the one that was deleted
 		case t.Mailbox.Local != "": // it got as far as copying
