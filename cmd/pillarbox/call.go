@@ -154,7 +154,9 @@ func first(args []string) string { return strings.Join(args, "") }
 func nothing([]string) struct{} { return struct{}{} }
 
 // setting is for a name and a value, which may be left out.
-func setting(args []string) admin.Setting { return admin.Setting{Name: args[0], Value: first(args[1:])} }
+func setting(args []string) admin.Setting {
+	return admin.Setting{Name: args[0], Value: first(args[1:])}
+}
 
 // members is for a name and what belongs to it.
 func members(args []string) admin.Members { return admin.Members{Name: args[0], Members: args[1:]} }

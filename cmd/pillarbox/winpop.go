@@ -13,33 +13,33 @@ import (
 	"pillarbox/quota"
 )
 
-const winpopHelp = `The syntax of winpop, for the scripts and the hands that know it. It does the
-same as 'pillarbox admin'.
+const winpopHelp = `The syntax of winpop, for old scripts and for administrators who know it. The
+commands do the same as those of 'pillarbox admin'.
 
   winpop add Domain
   winpop add User@Domain [/createuser Password]
-  winpop delete Domain                 with its mailboxes and their mail, unasked
+  winpop delete Domain                 with its mailboxes and mail, without a question
   winpop delete User@Domain [/deleteuser]
   winpop list [Domain]
   winpop stat [Domain]
-  winpop lock Domain | User@Domain     mail arrives, nobody can log in
+  winpop lock Domain | User@Domain     users cannot log in; mail still arrives
   winpop unlock Domain | User@Domain
   winpop changepwd User@Domain NewPassword
   winpop createquotafile User@Domain [/user:UserName]
-  winpop migrateToAD User@Domain       its password is the directory's from then on
+  winpop migrateToAD User@Domain       from now on the directory checks its password
   winpop get Property
-  winpop set Property Value            says which key of the configuration to edit
+  winpop set Property Value            names the configuration key to edit
 
 Properties: auth, logging, mailroot, port, sparequired, threadcount, socketmax,
 socketmin, socketthreshold, socketbacklog, socket.
 
-A password on the command line can be read by everybody on the machine:
-'pillarbox admin mailbox passwd' asks for it.`
+Every user of the machine can read a password on the command line:
+'pillarbox admin mailbox passwd' asks for it instead.`
 
 func (a *app) winpopCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:                   "winpop COMMAND [--config FILE]",
-		Short:                 "Domains and mailboxes in the syntax of winpop, the command of Windows Server 2003",
+		Short:                 "Manage domains and mailboxes in the syntax of winpop (Windows Server 2003)",
 		Long:                  winpopHelp,
 		DisableFlagsInUseLine: true,
 		// Options begin with a slash, and a password may begin with anything.
@@ -63,7 +63,7 @@ func (a *app) winpopCommand() *cobra.Command {
 	}
 }
 
-// winpop does one call.
+// winpop executes one call.
 func (a *app) winpop(ctx context.Context, order winpopCall) error {
 	switch order.verb {
 	case "get":
@@ -81,17 +81,17 @@ func (a *app) winpop(ctx context.Context, order winpopCall) error {
 		return err
 	}
 	if order.password != "" {
-		a.note("the password stood on the command line, where everybody on this machine could read it; "+
-			"'pillarbox admin mailbox passwd %s' asks for it", order.target)
+		a.note("the password was on the command line, where every user of this machine could read it; "+
+			"'pillarbox admin mailbox passwd %s' asks for it instead", order.target)
 	} else if order.verb == "add" && order.isMailbox() {
 		if box, err := call(ctx, a, admin.MailboxShow, order.target); err == nil && box.Method == directory.ByFile {
-			a.note("it has no password, so nobody can log in; 'pillarbox admin mailbox passwd %s' sets one", order.target)
+			a.note("the mailbox has no password, so a login is impossible; 'pillarbox admin mailbox passwd %s' sets one", order.target)
 		}
 	}
 	return nil
 }
 
-// winpopChange does a call that changes something.
+// winpopChange executes a call that changes a mailbox or a domain.
 func (a *app) winpopChange(ctx context.Context, order winpopCall) (admin.Change, error) {
 	name := order.target
 	if order.isMailbox() {
@@ -145,8 +145,8 @@ func (a *app) winpopStat(ctx context.Context, domain string) error {
 	return answer(a, table("mailboxes", "MAILBOX\tMESSAGES\tBYTES", row))(call(ctx, a, admin.MailboxTotals, domain))
 }
 
-// winpopQuotaFile says what holds: on Windows the file tied a mailbox to the
-// disk quota of a user, and here the limits are the mailbox's own.
+// winpopQuotaFile prints the quota of a mailbox and changes nothing. On Windows, the quota file
+// connected a mailbox to a user's disk quota. Here a mailbox has limits of its own.
 func (a *app) winpopQuotaFile(ctx context.Context, order winpopCall) error {
 	s, err := call(ctx, a, admin.QuotaShow, order.target)
 	if err != nil {
@@ -158,7 +158,7 @@ func (a *app) winpopQuotaFile(ctx context.Context, order winpopCall) error {
 		fmt.Fprintf(a.stdout, "all mailboxes of %s together %s\n", in.Target, in.Sentence())
 	}
 	if order.user != "" {
-		a.note("/user:%s ties nothing to a user of this machine: mailboxes have no disk quota here", order.user)
+		a.note("/user:%s has no effect: the quota of a mailbox does not depend on a user of this machine", order.user)
 	}
 	a.note("'pillarbox admin quota set %s --size 100MB' sets another", s.Target)
 	return nil

@@ -173,7 +173,9 @@ func TestDomainOperator(t *testing.T) {
 		{"renames", func(o *Service) error { return only(o.RenameMailbox("dora@ours.example", "doris@ours.example")) }, true},
 		{"locks the domain", func(o *Service) error { return ask(o, DomainLock, "ours.example") }, false},
 		{"makes a domain", func(o *Service) error { return ask(o, DomainAdd, "new.example") }, false},
-		{"removes the domain", func(o *Service) error { return ask(o, DomainRemove, DomainToRemove{Name: "ours.example", WithMailboxes: true, Sure: true}) }, false},
+		{"removes the domain", func(o *Service) error {
+			return ask(o, DomainRemove, DomainToRemove{Name: "ours.example", WithMailboxes: true, Sure: true})
+		}, false},
 		{"sees his domain", func(o *Service) error { return only(o.ShowDomain("ours.example")) }, true},
 		{"sees another domain", func(o *Service) error { return only(o.ShowDomain("theirs.example")) }, false},
 		{"lists another domain", func(o *Service) error { return only(o.ListMailboxes("theirs.example")) }, false},
