@@ -1,12 +1,23 @@
 package admin
 
+import "pillarbox/smtp/queue"
+
 // The verbs: name, permission, function. The name is what the command line says after
 // 'pillarbox admin', and what the audit log says. A verb that is new here must be in Verbs too.
 var (
 	MailboxAdd  = verb("mailbox add", ChangesDomain, (*Service).addMailbox)
 	MailboxList = verb("mailbox list", SeesDomain, (*Service).ListMailboxes)
 
-	QueueList = verb("queue list", SeesAll, (*Service).ListQueue)
+	QueueList    = verb("queue list", SeesAll, (*Service).ListQueue)
+	QueueShow    = verb("queue show", SeesAll, (*Service).showQueued)
+	QueueActive  = verb("queue active", SeesAll, without((*Service).queueActive))
+	QueueRetry   = verb("queue retry", ChangesAll, queueVerb(queue.Retry, ""))
+	QueueFlush   = verb("queue flush", ChangesAll, queueVerb(queue.Flush, ""))
+	QueueHold    = verb("queue hold", ChangesAll, queueVerb(queue.Hold, ""))
+	QueueRelease = verb("queue release", ChangesAll, queueVerb(queue.Release, ""))
+	QueueBounce  = verb("queue bounce", ChangesAll, queueVerb(queue.Bounce, "Give %s back to the senders?"))
+	QueueRemove  = verb("queue remove", ChangesAll, queueVerb(queue.Remove, "Remove %s from the queue, without a word to anybody?"))
+
 	RouteTest = longVerb("route test", SeesAll, (*Service).testRoute)
 
 	ServerReload = verb("reload", ChangesAll, (*Service).Reload).recorded(reloaded)
@@ -17,7 +28,13 @@ var (
 func Verbs() []Command {
 	return []Command{
 		MailboxAdd, MailboxList,
-		QueueList, RouteTest,
+		QueueList, QueueShow, QueueActive, QueueRetry, QueueFlush, QueueHold, QueueRelease, QueueBounce, QueueRemove,
+		RouteTest,
 		ServerReload, EmptyLog,
 	}
+}
+
+// without makes a verb's function of a method with no input.
+func without[Out any](do func(*Service) (Out, error)) func(*Service, struct{}) (Out, error) {
+	return func(s *Service, _ struct{}) (Out, error) { return do(s) }
 }
