@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -9,16 +8,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"pillarbox/cmd/internal/admin"
-	"pillarbox/cmd/internal/daemon"
 	"pillarbox/mailstore/addr"
 	"pillarbox/quota"
-	"pillarbox/smtp/queue"
 )
 
 func (a *app) queueCommand() *cobra.Command {
 	cmd := family("queue", "Mail that waits to be sent to other servers", a.queueListCommand(), a.queueShowCommand(), a.queueActiveCommand(),
 		a.quarantineCommand())
-	for _, v := range queueVerbs {
+	for _, v := range queueVerbs() {
 		cmd.AddCommand(a.queueVerbCommand(v))
 	}
 	cmd.Long = `Mail that waits to be sent to other servers.
@@ -40,100 +37,77 @@ a newer release wrote stays in the queue as it is; no verb changes it.`
 
 // queueVerb is something that can be done to messages in the queue.
 type queueVerb struct {
-	action queue.Action
-	short  string
-	done   string // "%s" is how many messages
-	ask    string // likewise, before it is done to more than one; "": it can be undone
-	all    bool   // is meant where nothing is chosen
-	hint   string // why nothing may have been done to a message that was named
+	name  string
+	verb  admin.Verb[admin.QueueOrder, admin.QueueDone]
+	short string
+	done  string // "%s" is the number of messages
+	asks  bool   // it cannot be undone
+	all   bool   // without a choice it is done to all messages
+	hint  string // why it may not have been done to a message that was named
 }
 
-var queueVerbs = []queueVerb{
-	{queue.Retry, "Try messages now, as far as the hours of their routes permit", "gave %s their turn now", "", true,
-		"it is held, or being tried at this moment"},
-	{queue.Flush, "Send messages now, out of hours and from what is kept for ETRN too", "let %s go now", "", true,
-		"it is held, or being tried at this moment"},
-	{queue.Hold, "Keep messages back until they are released", "held %s", "", false, "it is held already"},
-	{queue.Release, "Let messages go that are held; their time begins anew", "released %s", "", false, "it is not held"},
-	{queue.Bounce, "Give messages back to their senders", "gave back %s", "Give %s back to the senders?", false,
-		"it is being tried at this moment; hold it first"},
-	{queue.Remove, "Delete messages without telling anybody", "removed %s", "Remove %s from the queue, without a word to anybody?", false,
-		"it has just left the queue"},
+func queueVerbs() []queueVerb {
+	return []queueVerb{
+		{"retry", admin.QueueRetry, "Try messages now, as far as the hours of their routes permit", "gave %s their turn now", false, true,
+			"it is held, or being tried at this moment"},
+		{"flush", admin.QueueFlush, "Send messages now, out of hours and from what is kept for ETRN too", "let %s go now", false, true,
+			"it is held, or being tried at this moment"},
+		{"hold", admin.QueueHold, "Keep messages back until they are released", "held %s", false, false, "it is held already"},
+		{"release", admin.QueueRelease, "Let messages go that are held; their time begins anew", "released %s", false, false, "it is not held"},
+		{"bounce", admin.QueueBounce, "Give messages back to their senders", "gave back %s", true, false,
+			"it is being tried at this moment; hold it first"},
+		{"remove", admin.QueueRemove, "Delete messages without telling anybody", "removed %s", true, false,
+			"it has just left the queue"},
+	}
 }
 
 const queueChoiceUse = " [ID...] [--domain D] [--to A] [--from A] [--older 2h] [--held]"
 
-// queuePatience is for 100,000 messages on a slow disk.
-const queuePatience = 30 * time.Minute
-
 func (a *app) queueVerbCommand(v queueVerb) *cobra.Command {
 	var choice queueChoice
 	var yes, asJSON bool
-	use := string(v.action) + queueChoiceUse + " [--all]"
-	if v.ask != "" {
+	use := v.name + queueChoiceUse + " [--all]"
+	if v.asks {
 		use += " [--yes]"
 	}
-	cmd := a.verb(use+" [--json]", v.short, cobra.ArbitraryArgs, func(cmd *cobra.Command, o *admin.Service, args []string) error {
-		f, err := choice.filter(cmd, o, args, v.all)
+	cmd := command(use+" [--json]", v.short, cobra.ArbitraryArgs, func(cmd *cobra.Command, args []string) error {
+		c, err := choice.check(cmd, args, v.all)
 		if err != nil {
 			return err
 		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), queuePatience)
-		defer cancel()
-		if v.ask != "" {
-			if err := a.confirmQueue(ctx, o, f, v.ask, yes); err != nil {
-				return err
-			}
-		}
-		count, err := daemon.AskQueueDo(ctx, o.Config().Data, daemon.QueueOrder{Action: v.action, Filter: f})
+		var done admin.QueueDone
+		err = a.confirmed(yes, func(sure bool) (err error) {
+			done, err = call(cmd.Context(), a, v.verb, admin.QueueOrder{Choice: c, Sure: sure})
+			return err
+		})
 		if err != nil {
-			return newerHint(onlyRunning(err), f)
+			return err
 		}
-		return a.reportQueue(v, f, count, asJSON)
+		return a.reportQueue(v, done, asJSON)
 	})
 	choice.addFlags(cmd)
 	cmd.Flags().BoolVar(&choice.all, "all", false, "all messages in the queue")
-	if v.ask != "" {
+	if v.asks {
 		addYes(cmd, &yes)
 	}
 	addJSON(cmd, &asJSON)
 	return cmd
 }
 
-// onlyRunning adds what to do when there is no server to ask.
-func onlyRunning(err error) error {
-	if errors.Is(err, daemon.ErrNotRunning) {
-		return admin.Hint(err, "only a running server can do this; 'pillarbox serve' starts it")
-	}
-	return err
-}
-
-// confirmQueue asks before something is done to more than one message that cannot be undone.
-func (a *app) confirmQueue(ctx context.Context, o *admin.Service, f queue.Filter, question string, yes bool) error {
-	if yes {
-		return nil
-	}
-	found, err := daemon.AskQueue(ctx, o.Config().Data, daemon.QueueQuestion{Filter: f, Limit: 1})
-	if err != nil || found.Count == 0 || found.Count == 1 && len(f.IDs) > 0 {
-		return newerHint(onlyRunning(err), f)
-	}
-	return a.confirm(false, fmt.Sprintf(question, quota.FormatMessages(int64(found.Count))))
-}
-
-func (a *app) reportQueue(v queueVerb, f queue.Filter, count int, asJSON bool) error {
+func (a *app) reportQueue(v queueVerb, done admin.QueueDone, asJSON bool) error {
 	if asJSON {
 		return a.writeJSON(struct {
-			Action queue.Action `json:"action"`
-			Count  int          `json:"count"`
-		}{v.action, count})
+			Action string `json:"action"`
+			Count  int    `json:"count"`
+		}{v.name, done.Count})
 	}
 	switch {
-	case count > 0:
-		fmt.Fprintf(a.stdout, v.done+"\n", quota.FormatMessages(int64(count)))
-	case len(f.IDs) > 0:
-		return admin.Hint(errors.New("nothing was done"), "%s; 'pillarbox admin queue show %s' tells more", v.hint, f.IDs[0])
+	case done.Count > 0:
+		fmt.Fprintf(a.stdout, v.done+"\n", quota.FormatMessages(int64(done.Count)))
+	case len(done.IDs) > 0:
+		return admin.Hint(errors.New("nothing was done"), "%s; 'pillarbox admin queue show %s' tells more", v.hint, done.IDs[0])
 	default:
-		a.note("there is nothing to %s", v.action)
+		a.note("there is nothing to %s", v.name)
 	}
 	return nil
 }
@@ -170,14 +144,10 @@ func (c *queueChoice) check(cmd *cobra.Command, args []string, orAll bool) (admi
 	return q, nil
 }
 
-// filter is for the verbs that are not converted.
-func (c *queueChoice) filter(cmd *cobra.Command, o *admin.Service, args []string, orAll bool) (queue.Filter, error) {
-	q, err := c.check(cmd, args, orAll)
-	if err != nil {
-		return queue.Filter{}, err
-	}
-	return o.QueueFilter(q)
-}
+var parseAge = admin.ParseAge
+
+// queuePatience is for 100,000 messages on a slow disk.
+const queuePatience = 30 * time.Minute
 
 func parseQueueAddress(o *admin.Service, flag, text string) (addr.Address, error) {
 	if text == "" {
@@ -189,5 +159,3 @@ func parseQueueAddress(o *admin.Service, flag, text string) (addr.Address, error
 	}
 	return address, nil
 }
-
-var parseAge = admin.ParseAge

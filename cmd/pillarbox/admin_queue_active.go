@@ -15,10 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"pillarbox/cmd/internal/admin"
-	"pillarbox/cmd/internal/daemon"
 	"pillarbox/quota"
-	"pillarbox/smtp/queue"
-	"pillarbox/smtp/route"
 )
 
 // watchInterval is how often the live view is drawn.
@@ -26,65 +23,64 @@ const watchInterval = time.Second
 
 func (a *app) queueActiveCommand() *cobra.Command {
 	var watch, asJSON bool
-	cmd := a.verb("active [--watch] [--json]", "Show what is being delivered at this moment", takes(0, 0),
-		func(cmd *cobra.Command, o *admin.Service, _ []string) error {
-			look := func(ctx context.Context) (daemon.QueueActivity, error) {
-				now, err := daemon.AskQueueActive(ctx, o.Config().Data)
-				return now, onlyRunning(err)
-			}
-			routes := &o.Config().Routes
+	cmd := command("active [--watch] [--json]", "Show what is being delivered at this moment", takes(0, 0),
+		func(cmd *cobra.Command, _ []string) error {
 			if watch {
-				return a.watchQueue(cmd.Context(), look, routes, asJSON)
+				return a.watchQueue(cmd.Context(), asJSON)
 			}
-			return respond(a, asJSON, func(a *app, now daemon.QueueActivity) { a.printActive(now, routes) })(look(cmd.Context()))
+			now, err := call(cmd.Context(), a, admin.QueueActive, struct{}{})
+			if err == nil && asJSON {
+				return a.writeJSON(now.Activity)
+			}
+			return answer(a, (*app).printActive)(now, err)
 		})
 	cmd.Flags().BoolVar(&watch, "watch", false, "again each second, until it is interrupted (Ctrl-C)")
 	addJSON(cmd, &asJSON)
 	return cmd
 }
 
-func (a *app) printActive(now daemon.QueueActivity, routes *route.Table) {
-	if now.Suppressed > 0 {
-		a.note("%d reports and notices were not sent since the start; the log says why ('report not sent')", now.Suppressed)
+func (a *app) printActive(now admin.QueueNow) {
+	if n := now.Activity.Suppressed; n > 0 {
+		a.note("%d reports and notices were not sent since the start; the log says why ('report not sent')", n)
 	}
-	if len(now.Active) == 0 {
-		a.note("nothing is being delivered; %s in the queue", quota.FormatMessages(int64(now.Messages)))
+	if len(now.Activity.Active) == 0 {
+		a.note("nothing is being delivered; %s in the queue", quota.FormatMessages(int64(now.Activity.Messages)))
 		return
 	}
-	a.align(activeLines(now.Active, routes, time.Now()))
+	a.align(activeLines(now, time.Now()))
 }
 
-func activeLines(all []queue.Active, routes *route.Table, now time.Time) []string {
+func activeLines(all admin.QueueNow, now time.Time) []string {
 	lines := []string{"SINCE\tID\tDESTINATION\tSIZE\tTO"}
-	for _, one := range all {
+	for i, one := range all.Activity.Active {
 		to := strings.Join(one.To, ", ")
 		if more := len(one.To) - 1; more > 0 {
 			to = fmt.Sprintf("%s +%d", one.To[0], more)
 		}
 		since := one.Since.Local().Format("15:04:05") + " (" + ageText(now.Sub(one.Since)) + ")"
-		lines = append(lines, strings.Join([]string{since, one.ID, admin.DestinationText(routes, one.Destination), about(one.Size), to}, "\t"))
+		lines = append(lines, strings.Join([]string{since, one.ID, all.Names[i], about(one.Size), to}, "\t"))
 	}
 	return lines
 }
 
 // watchQueue draws the live view until it is interrupted.
-func (a *app) watchQueue(ctx context.Context, look func(context.Context) (daemon.QueueActivity, error), routes *route.Table, asJSON bool) error {
+func (a *app) watchQueue(ctx context.Context, asJSON bool) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	for ticks := time.NewTicker(watchInterval); ; {
-		now, err := look(ctx)
+		now, err := call(ctx, a, admin.QueueActive, struct{}{})
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
 			return err
 		case asJSON:
-			err = a.writeJSON(now)
+			err = a.writeJSON(now.Activity)
 		default:
-			err = a.drawActive(now, routes)
+			err = a.drawActive(now)
 		}
 		if errors.Is(err, syscall.EPIPE) {
-			return nil // who looked on has gone
+			return nil // the reader has gone
 		} else if err != nil {
 			return err
 		}
@@ -97,13 +93,13 @@ func (a *app) watchQueue(ctx context.Context, look func(context.Context) (daemon
 }
 
 // drawActive draws over the last picture on a terminal, and below it elsewhere.
-func (a *app) drawActive(now daemon.QueueActivity, routes *route.Table) error {
+func (a *app) drawActive(now admin.QueueNow) error {
 	var page strings.Builder
 	at := time.Now()
-	fmt.Fprintf(&page, "%s  %d being delivered, %s in the queue\n", at.Format("15:04:05"), len(now.Active), quota.FormatMessages(int64(now.Messages)))
-	if len(now.Active) > 0 {
+	fmt.Fprintf(&page, "%s  %d being delivered, %s in the queue\n", at.Format("15:04:05"), len(now.Activity.Active), quota.FormatMessages(int64(now.Activity.Messages)))
+	if len(now.Activity.Active) > 0 {
 		w := tabwriter.NewWriter(&page, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "\n"+strings.Join(activeLines(now.Active, routes, at), "\n"))
+		fmt.Fprintln(w, "\n"+strings.Join(activeLines(now, at), "\n"))
 		w.Flush()
 	}
 	width, height, ok := a.screen()

@@ -1,57 +1,33 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"reflect"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"pillarbox/cmd/internal/admin"
-	"pillarbox/cmd/internal/daemon"
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/route"
 )
 
-// queueDetails is the JSON of the verb show.
-type queueDetails struct {
-	Running bool `json:"running"`
-	admin.QueuedMessage
-	GivenUp []time.Time `json:"given_up"` // parallel to the recipients: when each is, that still waits then
-	Hint    string      `json:"hint"`
-}
-
 func (a *app) queueShowCommand() *cobra.Command {
 	var asJSON bool
-	cmd := a.verb("show ID [--json]", "Show all about a message, and what to do about it", takes(1, 1),
-		func(cmd *cobra.Command, o *admin.Service, args []string) error {
-			ids, err := o.QueueIDs(args)
-			if err != nil {
-				return err
+	cmd := command("show ID [--json]", "Show all about a message, and what to do about it", takes(1, 1),
+		func(cmd *cobra.Command, args []string) error {
+			shown, err := call(cmd.Context(), a, admin.QueueShow, first(args))
+			if err == nil && asJSON {
+				return a.writeJSON(shown.Details)
 			}
-			l, err := a.lookIntoQueue(cmd.Context(), o, queue.Filter{IDs: ids}, 1)
-			if err != nil {
-				return err
-			}
-			if len(l.Messages) == 0 {
-				return admin.Hint(fmt.Errorf("%s has just left the queue, or cannot be understood", ids[0]), "the log tells what became of it")
-			}
-			routes := &o.Config().Routes
-			d := queueDetails{Running: l.Running, QueuedMessage: l.Messages[0]}
-			for _, r := range d.To {
-				d.GivenUp = append(d.GivenUp, d.Item.Expires(routes.For(r.Address.Domain)))
-			}
-			d.Hint = queueHint(&d)
-			return respond(a, asJSON, func(a *app, d queueDetails) { a.printQueued(&d, routes) })(d, nil)
+			return answer(a, (*app).printQueued)(shown, err)
 		})
 	addJSON(cmd, &asJSON)
 	return cmd
 }
 
-func (a *app) printQueued(d *queueDetails, routes *route.Table) {
+func (a *app) printQueued(shown admin.QueueShown) {
+	d := &shown.Details
 	now := time.Now()
 	lines := []string{
 		"ID:\t" + d.ID,
@@ -74,7 +50,7 @@ func (a *app) printQueued(d *queueDetails, routes *route.Table) {
 	}
 	lines = append(lines, "State:\t"+stateText(d.State, now))
 	for i := range d.To {
-		lines = append(lines, recipientLines(d, i, routes.For(d.To[i].Address.Domain), now)...)
+		lines = append(lines, recipientLines(d, i, &shown.Routes[i], now)...)
 	}
 	a.align(lines)
 	fmt.Fprintln(a.stdout, "\nWhat to do: "+d.Hint)
@@ -105,7 +81,7 @@ func sourceText(s queue.Source) string {
 }
 
 // recipientLines are all about one recipient.
-func recipientLines(d *queueDetails, i int, way *route.Route, now time.Time) []string {
+func recipientLines(d *admin.QueueDetails, i int, way *admin.RouteSummary, now time.Time) []string {
 	r, state := &d.To[i], d.States[i]
 	lines := []string{
 		"",
@@ -148,46 +124,6 @@ func toldText(r *queue.Recipient) string {
 	return "no"
 }
 
-// queueHint is what to do about a message.
-func queueHint(d *queueDetails) string {
-	if !d.Running {
-		return "start the server: 'pillarbox serve'"
-	}
-	r := d.Foremost()
-	switch d.State.Wait {
-	case admin.WaitTrying, admin.WaitTurn:
-		return "nothing; 'pillarbox admin queue active' shows what is being delivered"
-	case admin.WaitHeld:
-		return "'pillarbox admin queue release " + d.ID + "' lets it go"
-	case admin.WaitKept:
-		return "nothing: the server of " + d.State.Server + " asks for it; 'pillarbox admin queue flush " + d.ID + "' sends it now"
-	case admin.WaitUnreachable:
-		return "'pillarbox admin route test " + r.Address.String() + "' shows where the way ends; 'pillarbox admin queue retry " + d.ID + "' once that is mended"
-	case admin.WaitHours:
-		return "nothing; 'pillarbox admin queue flush " + d.ID + "' sends it whatever the hour"
-	case admin.WaitReport:
-		return "nothing; if it stays like that, see the log for why the report cannot be made"
-	}
-	return lastHint(d.ID, r)
-}
-
-// lastHint is what to do about what a server has said.
-func lastHint(id string, r *queue.Recipient) string {
-	if r.Last == nil {
-		return "nothing; it is tried soon"
-	}
-	reply := &r.Last.Reply
-	switch {
-	case r.Last.MTA == "":
-		return "'pillarbox admin route test " + r.Address.String() + "' shows where the way ends"
-	case reply.Enhanced[1] == 2 || reply.Code == 452:
-		return "nothing, or tell the recipient: the mailbox there, or its server, has no room"
-	case r.Attempts < 3 && (reply.Enhanced[1] == 7 || strings.Contains(strings.ToLower(reply.Text), "greylist")):
-		return "nothing yet: many servers take mail from a stranger at the second or third try only"
-	}
-	return "nothing, if it is in order with time; else tell the people of " + r.Last.MTA + " what it said, or give it back: 'pillarbox admin queue bounce " + id + "'"
-}
-
 // wayText is a route's way in words.
 func wayText(smartHosts []route.Host, directFirst, lmtp bool) string {
 	var hosts []string
@@ -204,53 +140,4 @@ func wayText(smartHosts []route.Host, directFirst, lmtp bool) string {
 		return text + " by LMTP"
 	}
 	return text
-}
-
-// lookIntoQueue asks the server or, when there is none, looks at the files. Where messages are chosen, only their
-// destinations are of interest.
-func (a *app) lookIntoQueue(ctx context.Context, o *admin.Service, f queue.Filter, limit int) (admin.QueueListing, error) {
-	ctx, cancel := context.WithTimeout(ctx, queuePatience)
-	defer cancel()
-	choosy := !reflect.DeepEqual(f, queue.Filter{})
-	l := admin.QueueListing{Running: true, Messages: []admin.QueuedMessage{}, Destinations: []queue.Destination{}, Newer: []string{}}
-	view := admin.QueueView{Routes: &o.Config().Routes, Now: time.Now()}
-	var items []*queue.Item
-	known, err := daemon.AskQueue(ctx, o.Config().Data, daemon.QueueQuestion{Filter: f, Limit: limit})
-	switch {
-	case errors.Is(err, daemon.ErrNotRunning):
-		var out admin.LeftOut
-		if items, l.Count, out, err = o.ReadQueue(f, limit, view.Now); err != nil {
-			return l, newerHint(err, f)
-		}
-		l.Running = false
-		a.note("the server is not running: nothing is sent until 'pillarbox serve' starts it")
-		l.Newer = out.Newer
-		if out.Damaged > 0 {
-			a.note("%d more cannot be understood; the server puts them aside when it starts", out.Damaged)
-		}
-	case err != nil:
-		return l, newerHint(err, f)
-	default:
-		l.Count, l.Newer = known.Count, known.Newer
-		view.Active, view.Destinations = known.Active, known.Destinations
-		for _, m := range known.Messages {
-			items = append(items, m.Item)
-		}
-	}
-	for _, it := range items {
-		l.Messages = append(l.Messages, view.Look(it))
-	}
-	if choosy {
-		view.Destinations = view.Concern(l.Messages)
-	}
-	l.Destinations = append(l.Destinations, view.Destinations...)
-	return l, nil
-}
-
-// newerHint adds what to do about a message that was named and that a newer release wrote.
-func newerHint(err error, f queue.Filter) error {
-	if err == nil || len(f.IDs) == 0 || !strings.Contains(err.Error(), queue.NewerText) {
-		return err
-	}
-	return admin.Hint(err, "start the newer release again: it sends the message")
 }

@@ -44,9 +44,6 @@ func (o *Service) filter(c QueueChoice) (f queue.Filter, err error) {
 	return f, err
 }
 
-// QueueFilter reads a choice.
-func (o *Service) QueueFilter(c QueueChoice) (queue.Filter, error) { return o.filter(c) }
-
 // parseFlag reads the address that a flag has; "" is none.
 func (o *Service) parseFlag(flag, text string) (addr.Address, error) {
 	if text == "" {

@@ -1,5 +1,7 @@
 package admin
 
+import "pillarbox/smtp/queue"
+
 // The verbs: name, permission, function. The name is what the command line says after
 // 'pillarbox admin', and what the audit log says. A verb that is new here must be in Verbs too.
 var (
@@ -63,7 +65,16 @@ var (
 	OperatorList   = verb("operator list", SeesAll, without((*Service).ListOperators))
 	OperatorShow   = verb("operator show", SeesAll, (*Service).ShowOperator)
 
-	QueueList = verb("queue list", SeesAll, (*Service).ListQueue)
+	QueueList    = verb("queue list", SeesAll, (*Service).ListQueue)
+	QueueShow    = verb("queue show", SeesAll, (*Service).showQueued)
+	QueueActive  = verb("queue active", SeesAll, without((*Service).queueActive))
+	QueueRetry   = verb("queue retry", ChangesAll, queueVerb(queue.Retry, ""))
+	QueueFlush   = verb("queue flush", ChangesAll, queueVerb(queue.Flush, ""))
+	QueueHold    = verb("queue hold", ChangesAll, queueVerb(queue.Hold, ""))
+	QueueRelease = verb("queue release", ChangesAll, queueVerb(queue.Release, ""))
+	QueueBounce  = verb("queue bounce", ChangesAll, queueVerb(queue.Bounce, "Give %s back to the senders?"))
+	QueueRemove  = verb("queue remove", ChangesAll, queueVerb(queue.Remove, "Remove %s from the queue, without a word to anybody?"))
+
 	RouteTest = longVerb("route test", SeesAll, (*Service).testRoute)
 
 	ServerReload   = verb("reload", ChangesAll, without((*Service).Reload)).recorded(reloaded)
@@ -89,7 +100,8 @@ func Verbs() []Command {
 		GroupAdd, GroupRemove, GroupList, GroupShow, GroupMemberAdd, GroupMemberRemove, GroupAccept, GroupOutside, GroupInbound,
 		SendAsGrant, SendAsRevoke, SendAsList,
 		OperatorAdd, OperatorRemove, OperatorList, OperatorShow,
-		QueueList, RouteTest,
+		QueueList, QueueShow, QueueActive, QueueRetry, QueueFlush, QueueHold, QueueRelease, QueueBounce, QueueRemove,
+		RouteTest,
 		ServerReload, ClientSettings, DomainTotals, MailboxTotals, EmptyLog, CountAgain,
 	}
 }

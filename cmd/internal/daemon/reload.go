@@ -106,7 +106,6 @@ func (d *Daemon) controlMux() *http.ServeMux {
 	serveTLS(mux, d.certs, d.acme)
 	serveQuota(mux, d.office.Quota)
 	serveExclusive(mux, d.office.Store, d.office.Quota)
-	serveQueue(mux, d.queue, d.desk.Suppressed)
 	serveQuarantine(mux, d.queue, d.office)
 	serveBadmail(mux, d.desk, d.office)
 	serveFetch(mux, d.fetch)
