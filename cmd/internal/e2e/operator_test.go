@@ -116,7 +116,7 @@ func TestOperator(t *testing.T) {
 func TestOneRoad(t *testing.T) {
 	o := newTownHall(t, func(o *office) {
 		o.set(t, "outbound", "retries", `["1h"]`)
-		o.route(t, `domains = ["partner.example"]`, `smart_host = "127.0.0.1:1"`, `tls = "off"`)
+		o.route(t, `domains = ["partner.example"]`, `smart_host = ["127.0.0.1:1"]`, `tls = "off"`)
 	})
 	o.pillarbox(t, "", "admin", "operator", "add", "unix:"+somebody)
 	id := o.submit(t, letter("one road"), "bob@partner.example")
