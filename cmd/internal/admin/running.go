@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"pillarbox/mailstore/addr"
+	"pillarbox/smtp/delivery"
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/remote"
 )
@@ -14,6 +15,7 @@ import (
 type Running struct {
 	Reload func() ReloadResult // applies the configuration file as it is now
 	Queue  Queue
+	Desk   *delivery.Dispatcher // delivers messages that do not come by SMTP
 	// Suppressed counts the reports and notices that were not sent since the start, because
 	// their sender had no standing or they were too many.
 	Suppressed func() int64

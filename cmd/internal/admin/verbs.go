@@ -18,6 +18,16 @@ var (
 	QueueBounce  = verb("queue bounce", ChangesAll, queueVerb(queue.Bounce, "Give %s back to the senders?"))
 	QueueRemove  = verb("queue remove", ChangesAll, queueVerb(queue.Remove, "Remove %s from the queue, without a word to anybody?"))
 
+	QuarantineList   = verb("queue quarantine list", SeesAll, without((*Service).ListQuarantine))
+	QuarantineShow   = verb("queue quarantine show", SeesAll, (*Service).showQuarantined)
+	QuarantineRetry  = verb("queue quarantine retry", ChangesAll, (*Service).retryQuarantined)
+	QuarantineRemove = verb("queue quarantine remove", ChangesAll, (*Service).removeQuarantined)
+
+	BadmailList   = verb("badmail list", SeesAll, (*Service).listBadmail)
+	BadmailShow   = verb("badmail show", SeesAll, (*Service).ShowBadmail)
+	BadmailSend   = verb("badmail send", ChangesAll, (*Service).sendBadmail)
+	BadmailRemove = verb("badmail remove", ChangesAll, (*Service).removeBadmail)
+
 	RouteTest = longVerb("route test", SeesAll, (*Service).testRoute)
 
 	ServerReload = verb("reload", ChangesAll, (*Service).Reload).recorded(reloaded)
@@ -29,6 +39,8 @@ func Verbs() []Command {
 	return []Command{
 		MailboxAdd, MailboxList,
 		QueueList, QueueShow, QueueActive, QueueRetry, QueueFlush, QueueHold, QueueRelease, QueueBounce, QueueRemove,
+		QuarantineList, QuarantineShow, QuarantineRetry, QuarantineRemove,
+		BadmailList, BadmailShow, BadmailSend, BadmailRemove,
 		RouteTest,
 		ServerReload, EmptyLog,
 	}

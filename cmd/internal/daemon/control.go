@@ -20,6 +20,7 @@ func (d *Daemon) running() *admin.Running {
 	return &admin.Running{
 		Reload:     d.Reload,
 		Queue:      d.queue,
+		Desk:       d.desk,
 		Suppressed: d.desk.Suppressed,
 		Probe: func(ctx context.Context, to, from addr.Address, step func(remote.Step)) {
 			d.sender.remote.Load().Probe(ctx, to, from, step)

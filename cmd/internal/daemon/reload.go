@@ -107,8 +107,6 @@ func (d *Daemon) controlMux() *http.ServeMux {
 	serveQuota(mux, d.office.Quota)
 	serveRetention(mux, d.office)
 	serveExclusive(mux, d.office.Store, d.office.Quota)
-	serveQuarantine(mux, d.queue, d.office)
-	serveBadmail(mux, d.desk, d.office)
 	serveFetch(mux, d.fetch)
 	return mux
 }
