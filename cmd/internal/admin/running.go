@@ -8,6 +8,7 @@ import (
 	"pillarbox/smtp/delivery"
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/remote"
+	"pillarbox/tls/certs"
 )
 
 // Running is what verbs reach of the running server. The daemon sets it in Service.Running before
@@ -16,6 +17,10 @@ type Running struct {
 	Reload func() ReloadResult // applies the configuration file as it is now
 	Queue  Queue
 	Desk   *delivery.Dispatcher // delivers messages that do not come by SMTP
+	Bans   Bans
+	ACME   ACME
+	// TLSClients tells which TLS each client used since the start.
+	TLSClients func() []certs.Client
 	// Suppressed counts the reports and notices that were not sent since the start, because
 	// their sender had no standing or they were too many.
 	Suppressed func() int64

@@ -30,6 +30,20 @@ var (
 
 	RouteTest = longVerb("route test", SeesAll, (*Service).testRoute)
 
+	BansList = verb("bans list", SeesAll, without((*Service).listBans))
+	BansWhy  = verb("bans why", SeesAll, (*Service).whyBanned)
+	BansLift = verb("bans lift", ChangesAll, (*Service).liftBan)
+
+	TLSShow         = verb("tls show", SeesAll, without((*Service).showCertificates))
+	TLSRenew        = verb("tls renew", ChangesAll, without((*Service).renewCertificate)).recorded(renewed)
+	TLSExportCA     = verb("tls export-ca", SeesAll, (*Service).exportCA)
+	TLSClients      = verb("tls clients", SeesAll, (*Service).tlsClients)
+	TLSClientCert   = verb("tls client-cert", RootOnly, (*Service).issueClientCert)
+	TLSClientCerts  = verb("tls client-certs", SeesDomain, (*Service).ClientCerts)
+	TLSClientRevoke = verb("tls client-revoke", ChangesDomain, (*Service).revokeClientCert)
+	ACMEStatus      = verb("tls acme status", SeesAll, without((*Service).acmeStatus))
+	ACMERenew       = longVerb("tls acme renew", ChangesAll, (*Service).acmeRenew).recorded(acmeRenewed)
+
 	ServerReload = verb("reload", ChangesAll, (*Service).Reload).recorded(reloaded)
 	EmptyLog     = verb("checkpoint", RootOnly, (*Service).emptyLog) // for "mailbox import"
 )
@@ -42,6 +56,8 @@ func Verbs() []Command {
 		QuarantineList, QuarantineShow, QuarantineRetry, QuarantineRemove,
 		BadmailList, BadmailShow, BadmailSend, BadmailRemove,
 		RouteTest,
+		BansList, BansWhy, BansLift,
+		TLSShow, TLSRenew, TLSExportCA, TLSClients, TLSClientCert, TLSClientCerts, TLSClientRevoke, ACMEStatus, ACMERenew,
 		ServerReload, EmptyLog,
 	}
 }

@@ -102,8 +102,6 @@ func (d *Daemon) serveOld() (*http.Server, error) {
 
 func (d *Daemon) controlMux() *http.ServeMux {
 	mux := http.NewServeMux()
-	serveBans(mux, d.bans)
-	serveTLS(mux, d.certs, d.acme)
 	serveQuota(mux, d.office.Quota)
 	serveRetention(mux, d.office)
 	serveExclusive(mux, d.office.Store, d.office.Quota)
