@@ -1,23 +1,21 @@
 package main
 
 import (
-	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"pillarbox/cmd/internal/admin"
-	"pillarbox/cmd/internal/daemon"
-	"pillarbox/mailstore/addr"
 	"pillarbox/quota"
 )
 
 func (a *app) badmailCommand() *cobra.Command {
 	cmd := family("badmail", "Mail that could neither be delivered nor reported",
 		a.badmailListCommand(),
-		shows(a, "show ID", "Show all about a message in badmail, and why it is there", takes(1, 1), ofOne((*admin.Service).ShowBadmail), (*app).printBadmail),
+		answers(a, "show ID", "Show all about a message in badmail, and why it is there", takes(1, 1), admin.BadmailShow, first, (*app).printBadmail),
 		a.badmailSendCommand(),
 		a.badmailRemoveCommand(),
 	)
@@ -31,21 +29,9 @@ A message is named by its ID, the beginning of it, or its last 8 characters.`
 
 func (a *app) badmailListCommand() *cobra.Command {
 	var older string
-	cmd := shows(a, "list [--older 2h]", "List messages in badmail, the oldest first", takes(0, 0),
-		func(o *admin.Service, _ []string) ([]admin.BadMessage, error) {
-			age, err := parseAge(older)
-			if err != nil {
-				return nil, err
-			}
-			all, err := o.ListBadmail()
-			kept := make([]admin.BadMessage, 0, len(all))
-			for _, m := range all {
-				if time.Since(m.Kept) >= age {
-					kept = append(kept, m)
-				}
-			}
-			return kept, err
-		}, table("messages like that in badmail", "ID\tAGE\tSIZE\tFROM\tTO\tREASON", badmailRow))
+	cmd := answers(a, "list [--older 2h]", "List messages in badmail, the oldest first", takes(0, 0), admin.BadmailList,
+		func([]string) string { return older },
+		table("messages like that in badmail", "ID\tAGE\tSIZE\tFROM\tTO\tREASON", badmailRow))
 	cmd.Flags().StringVar(&older, "older", "", "only those that have been there for this `time`, such as 2h, 90m or 3d")
 	return cmd
 }
@@ -95,28 +81,20 @@ func badmailHint(m *admin.BadMessage) string {
 func (a *app) badmailSendCommand() *cobra.Command {
 	var to []string
 	var yes, all, asJSON bool
-	cmd := a.verb("send ID... | --all [--to A] [--yes] [--json]", "Send messages in badmail once more, and take them out", cobra.ArbitraryArgs,
-		func(cmd *cobra.Command, o *admin.Service, args []string) error {
-			recipients, err := parseRecipients(cmd, o, to)
-			if err != nil {
+	cmd := command("send ID... | --all [--to A] [--yes] [--json]", "Send messages in badmail once more, and take them out", cobra.ArbitraryArgs,
+		func(cmd *cobra.Command, args []string) error {
+			if slices.Contains(to, "") {
+				return misuse(cmd, "--to lacks its value")
+			}
+			if err := choosesBadmail(cmd, args, all, ""); err != nil {
 				return err
 			}
-			ids, err := chooseBadmail(cmd, o, args, all, "")
-			if err != nil {
+			var sent []admin.BadmailSent
+			err := a.confirmed(yes, func(sure bool) (err error) {
+				sent, err = call(cmd.Context(), a, admin.BadmailSend, admin.BadmailToSend{Words: args, To: to, Sure: sure})
 				return err
-			}
-			if len(args) == 0 && len(ids) > 1 {
-				if err := a.confirm(yes, fmt.Sprintf("Send %s once more?", quota.FormatMessages(int64(len(ids))))); err != nil {
-					return err
-				}
-			}
-			ctx, cancel := context.WithTimeout(cmd.Context(), queuePatience)
-			defer cancel()
-			sent, err := daemon.SendBadmail(ctx, o, daemon.BadmailOrder{IDs: ids, To: recipients})
-			if err != nil {
-				return err
-			}
-			return respond(a, asJSON, (*app).printSent)(sent, nil)
+			})
+			return respond(a, asJSON, (*app).printSent)(sent, err)
 		})
 	cmd.Flags().StringArrayVar(&to, "to", nil, "to this `address` instead of the recipients that they had; may be repeated")
 	cmd.Flags().BoolVar(&all, "all", false, "all messages in badmail")
@@ -125,7 +103,7 @@ func (a *app) badmailSendCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) printSent(sent []daemon.BadmailSent) {
+func (a *app) printSent(sent []admin.BadmailSent) {
 	for _, s := range sent {
 		fmt.Fprintf(a.stdout, "sent %s, as %s\n", s.ID, s.As)
 	}
@@ -134,49 +112,31 @@ func (a *app) printSent(sent []daemon.BadmailSent) {
 	}
 }
 
-// parseRecipients reads the values of --to.
-func parseRecipients(cmd *cobra.Command, o *admin.Service, words []string) (all []addr.Address, err error) {
-	for _, word := range words {
-		if word == "" {
-			return nil, misuse(cmd, "--to lacks its value")
-		}
-		to, err := parseQueueAddress(o, "to", word)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, to)
-	}
-	return all, nil
-}
-
-// chooseBadmail finds the messages that are meant. Something has to be said.
-func chooseBadmail(cmd *cobra.Command, o *admin.Service, args []string, all bool, older string) ([]string, error) {
+// choosesBadmail wants one way to choose messages.
+func choosesBadmail(cmd *cobra.Command, args []string, all bool, older string) error {
 	switch {
 	case len(args) > 0 && (all || older != ""), all && older != "":
-		return nil, misuse(cmd, "IDs, --older and --all do not go together")
+		return misuse(cmd, "IDs, --older and --all do not go together")
 	case len(args) == 0 && !all && older == "":
-		return nil, admin.Hint(usageError{fmt.Errorf("%s: no message is chosen", callName(cmd))}, "usage: %s", cmd.UseLine())
+		return admin.Hint(usageError{fmt.Errorf("%s: no message is chosen", callName(cmd))}, "usage: %s", cmd.UseLine())
 	}
-	age, err := parseAge(older)
-	if err != nil {
-		return nil, err
-	}
-	return o.BadmailIDs(args, age, time.Now())
+	return nil
 }
 
 func (a *app) badmailRemoveCommand() *cobra.Command {
 	var older string
 	var yes, all, asJSON bool
-	cmd := a.verb("remove ID... | --older 30d | --all [--yes] [--json]", "Delete messages in badmail", cobra.ArbitraryArgs,
-		func(cmd *cobra.Command, o *admin.Service, args []string) error {
-			if f := cmd.Flags().Lookup("older"); f.Changed && older == "" {
-				return misuse(cmd, "--older lacks its value")
-			}
-			ids, err := chooseBadmail(cmd, o, args, all, older)
-			if err != nil {
+	cmd := command("remove ID... | --older 30d | --all [--yes] [--json]", "Delete messages in badmail", cobra.ArbitraryArgs,
+		func(cmd *cobra.Command, args []string) error {
+			if err := lacksValue(cmd, "older"); err != nil {
 				return err
 			}
-			return a.removeChosen(ids, args, yes, asJSON, "badmail", o.RemoveBadmail)
+			if err := choosesBadmail(cmd, args, all, older); err != nil {
+				return err
+			}
+			return a.removeMessages(yes, asJSON, "badmail", func(sure bool) (admin.Removed, error) {
+				return call(cmd.Context(), a, admin.BadmailRemove, admin.BadmailToRemove{Words: args, Older: older, Sure: sure})
+			})
 		})
 	cmd.Flags().StringVar(&older, "older", "", "those that have been there for this `time`, such as 2h, 90m or 3d")
 	cmd.Flags().BoolVar(&all, "all", false, "all messages in badmail")
@@ -185,27 +145,22 @@ func (a *app) badmailRemoveCommand() *cobra.Command {
 	return cmd
 }
 
-// removeChosen deletes messages. It asks first, unless one message was named.
-func (a *app) removeChosen(ids, named []string, yes, asJSON bool, where string, remove func([]string) error) error {
-	if len(ids) > 0 && (len(ids) > 1 || len(named) == 0) {
-		if err := a.confirm(yes, fmt.Sprintf("Delete %s in %s?", quota.FormatMessages(int64(len(ids))), where)); err != nil {
-			return err
-		}
-	}
-	if len(ids) > 0 {
-		if err := remove(ids); err != nil {
-			return err
-		}
-	}
-	if asJSON {
-		return a.writeJSON(struct {
-			Removed []string `json:"removed"`
-		}{append([]string{}, ids...)})
-	}
-	if len(ids) == 0 {
+// removeMessages deletes messages by a verb that may ask first.
+func (a *app) removeMessages(yes, asJSON bool, where string, remove func(sure bool) (admin.Removed, error)) error {
+	var done admin.Removed
+	err := a.confirmed(yes, func(sure bool) (err error) {
+		done, err = remove(sure)
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case asJSON:
+		return a.writeJSON(done)
+	case len(done.Removed) == 0:
 		a.note("there are no messages like that in %s", where)
-		return nil
+	default:
+		fmt.Fprintf(a.stdout, "removed %s from %s\n", quota.FormatMessages(int64(len(done.Removed))), where)
 	}
-	fmt.Fprintf(a.stdout, "removed %s from %s\n", quota.FormatMessages(int64(len(ids))), where)
 	return nil
 }

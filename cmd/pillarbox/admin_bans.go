@@ -1,29 +1,22 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"net/netip"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"pillarbox/cmd/internal/admin"
-	"pillarbox/cmd/internal/daemon"
 	"pillarbox/mailstore/auth"
 )
 
 func (a *app) bansCommand() *cobra.Command {
 	cmd := family("bans", "Addresses that the running server shuts out for guessing passwords",
-		asksFor(a, "list", "List the addresses that are banned", takes(0, 0),
-			func(ctx context.Context, data string, _ []string) ([]auth.Record, error) {
-				return daemon.AskBans(ctx, data)
-			},
+		answers(a, "list", "List the addresses that are banned", takes(0, 0), admin.BansList, nothing,
 			table("bans", "ADDRESS\tSINCE\tUNTIL\tWRONG LOG-INS\tACCOUNTS", banRow)),
-		asksFor(a, "why ADDRESS", "Show the wrong log-ins that came from an address", takes(1, 1), whyBanned, (*app).printBan),
-		a.asks("lift ADDRESS", "Let an address connect again, and forget its wrong log-ins", takes(1, 1), a.liftBan),
+		answers(a, "why ADDRESS", "Show the wrong log-ins that came from an address", takes(1, 1), admin.BansWhy, first, (*app).printBan),
+		doesOne(a, "lift ADDRESS", "Let an address connect again, and forget its wrong log-ins", admin.BansLift),
 	)
 	cmd.Long = `Addresses that the running server shuts out for guessing passwords.
 
@@ -33,76 +26,6 @@ bans.duration. The same wrong password for the same account counts once. Who is
 in bans.trusted or auth.plaintext_networks waits longer and longer, but is never
 banned. Bans are kept in memory: a restart of the server lifts them all.`
 	return cmd
-}
-
-func whyBanned(ctx context.Context, data string, args []string) (auth.Record, error) {
-	ip, err := parseClient(args[0])
-	if err != nil {
-		return auth.Record{}, err
-	}
-	return daemon.AskWhy(ctx, data, ip)
-}
-
-func (a *app) liftBan(ctx context.Context, data string, args []string) error {
-	ip, err := parseClient(args[0])
-	if err != nil {
-		return err
-	}
-	lifted, err := daemon.AskLift(ctx, data, ip)
-	if err == nil && !lifted {
-		err = admin.Hint(fmt.Errorf("%s is not banned", args[0]), "'pillarbox admin bans list' shows who is")
-	}
-	if err == nil {
-		fmt.Fprintf(a.stdout, "%s may connect again\n", args[0])
-	}
-	return err
-}
-
-// asks is a verb that needs the running server of the data directory.
-func (a *app) asks(use, short string, args cobra.PositionalArgs, do func(ctx context.Context, data string, args []string) error) *cobra.Command {
-	return &cobra.Command{
-		Use:                   use,
-		Short:                 short,
-		Args:                  args,
-		DisableFlagsInUseLine: true, // they stand in use
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := a.load()
-			if err != nil {
-				return err
-			}
-			ctx, cancel := context.WithTimeout(cmd.Context(), time.Minute)
-			defer cancel()
-			err = do(ctx, cfg.Data, args)
-			if errors.Is(err, daemon.ErrNotRunning) {
-				return admin.Hint(err, "only a running server can answer; 'pillarbox serve' starts it")
-			}
-			return err
-		},
-	}
-}
-
-// asksFor is a verb that the running server answers: as JSON with --json, else
-// through print.
-func asksFor[T any](a *app, use, short string, args cobra.PositionalArgs, look func(context.Context, string, []string) (T, error), print func(*app, T)) *cobra.Command {
-	var asJSON bool
-	cmd := a.asks(use+" [--json]", short, args, func(ctx context.Context, data string, args []string) error {
-		return respond(a, asJSON, print)(look(ctx, data, args))
-	})
-	addJSON(cmd, &asJSON)
-	return cmd
-}
-
-// parseClient reads an address as a person types it or copies it from the list,
-// where an IPv6 client is its /64.
-func parseClient(text string) (netip.Addr, error) {
-	ip, err := netip.ParseAddr(text)
-	if err == nil {
-		return ip, nil
-	}
-	if network, err := netip.ParsePrefix(text); err == nil && (network.IsSingleIP() || network.Addr().Is6() && network.Bits() == 64) {
-		return network.Addr(), nil
-	}
-	return ip, admin.Hint(usageError{fmt.Errorf("%q is not an IP address", text)}, "write it like 192.0.2.7 or 2001:db8::7")
 }
 
 func banRow(r auth.Record) string {

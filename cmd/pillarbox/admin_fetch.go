@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -107,4 +108,38 @@ func fetchResultRow(r daemon.FetchResult) string {
 		said = append(said, "done in "+r.Ended.Sub(r.Started).Round(10*time.Millisecond).String())
 	}
 	return fmt.Sprintf("%s\t%d\t%d\t%d\t%s", r.Name, r.Fetched, r.Deleted, r.Left, strings.Join(said, "; "))
+}
+
+// asks is a verb that needs the running server of the data directory.
+func (a *app) asks(use, short string, args cobra.PositionalArgs, do func(ctx context.Context, data string, args []string) error) *cobra.Command {
+	return &cobra.Command{
+		Use:                   use,
+		Short:                 short,
+		Args:                  args,
+		DisableFlagsInUseLine: true, // they stand in use
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := a.load()
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), time.Minute)
+			defer cancel()
+			err = do(ctx, cfg.Data, args)
+			if errors.Is(err, daemon.ErrNotRunning) {
+				return admin.Hint(err, "only a running server can answer; 'pillarbox serve' starts it")
+			}
+			return err
+		},
+	}
+}
+
+// asksFor is a verb that the running server answers: as JSON with --json, else
+// through print.
+func asksFor[T any](a *app, use, short string, args cobra.PositionalArgs, look func(context.Context, string, []string) (T, error), print func(*app, T)) *cobra.Command {
+	var asJSON bool
+	cmd := a.asks(use+" [--json]", short, args, func(ctx context.Context, data string, args []string) error {
+		return respond(a, asJSON, print)(look(ctx, data, args))
+	})
+	addJSON(cmd, &asJSON)
+	return cmd
 }

@@ -1,25 +1,23 @@
 package main
 
 import (
-	"context"
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"pillarbox/cmd/internal/admin"
-	"pillarbox/cmd/internal/daemon"
 	"pillarbox/quota"
 )
 
 func (a *app) quarantineCommand() *cobra.Command {
 	cmd := family("quarantine", "Messages that were taken out of the queue because they could not be understood",
-		shows(a, "list", "List messages in quarantine, the oldest first", takes(0, 0),
-			func(o *admin.Service, _ []string) ([]admin.Spooled, error) { return o.ListQuarantine() },
+		answers(a, "list", "List messages in quarantine, the oldest first", takes(0, 0), admin.QuarantineList, nothing,
 			table("messages in quarantine", "ID\tAGE\tSIZE\tFROM\tTO\tPROBLEM", quarantineRow)),
-		shows(a, "show ID", "Show all about a message in quarantine, and what to do about it", takes(1, 1),
-			ofOne((*admin.Service).ShowQuarantined), (*app).printQuarantined),
+		a.quarantineShowCommand(),
 		a.quarantineRetryCommand(),
 		a.quarantineRemoveCommand(),
 	)
@@ -49,7 +47,22 @@ func quarantineRow(s admin.Spooled) string {
 	return strings.Join([]string{s.ID, ageText(time.Since(s.Since)), size, from, to, shorten(oneLine(problem), 70)}, "\t")
 }
 
-func (a *app) printQuarantined(s admin.Spooled) {
+func (a *app) quarantineShowCommand() *cobra.Command {
+	var asJSON bool
+	cmd := command("show ID [--json]", "Show all about a message in quarantine, and what to do about it", takes(1, 1),
+		func(cmd *cobra.Command, args []string) error {
+			shown, err := call(cmd.Context(), a, admin.QuarantineShow, first(args))
+			if err == nil && asJSON {
+				return a.writeJSON(shown.Message)
+			}
+			return answer(a, (*app).printQuarantined)(shown, err)
+		})
+	addJSON(cmd, &asJSON)
+	return cmd
+}
+
+func (a *app) printQuarantined(shown admin.QuarantineShown) {
+	s := &shown.Message
 	lines := []string{"ID:\t" + s.ID, "Since:\t" + localTime(s.Since) + " (" + ageText(time.Since(s.Since)) + " ago)"}
 	if s.Size >= 0 {
 		lines = append(lines, "Size:\t"+sizeText(s.Size))
@@ -69,30 +82,20 @@ func (a *app) printQuarantined(s admin.Spooled) {
 		problem = "none any more: both files can be understood"
 	}
 	a.align(append(lines, "Problem:\t"+problem))
-	fmt.Fprintln(a.stdout, "\nWhat to do: "+s.QuarantineHint())
+	fmt.Fprintln(a.stdout, "\nWhat to do: "+shown.Hint)
 }
 
 func (a *app) quarantineRetryCommand() *cobra.Command {
 	var from string
 	var to []string
 	var asJSON bool
-	cmd := a.verb("retry ID... [--from A --to A] [--json]", "Put messages back into the queue and try them", takes(1, -1),
-		func(cmd *cobra.Command, o *admin.Service, args []string) error {
-			with, err := parseNewState(cmd, o, from, to, len(args))
-			if err != nil {
+	cmd := command("retry ID... [--from A --to A] [--json]", "Put messages back into the queue and try them", takes(1, -1),
+		func(cmd *cobra.Command, args []string) error {
+			if err := checkNewState(cmd, to, len(args)); err != nil {
 				return err
 			}
-			ids, err := o.QuarantineIDs(args)
-			if err != nil {
-				return err
-			}
-			ctx, cancel := context.WithTimeout(cmd.Context(), queuePatience)
-			defer cancel()
-			running, err := daemon.RetryQuarantined(ctx, o, daemon.QuarantineOrder{IDs: ids, With: with})
-			if err != nil {
-				return err
-			}
-			return a.reportRestored(ids, running, asJSON)
+			done, err := call(cmd.Context(), a, admin.QuarantineRetry, admin.QuarantineOrder{Words: args, From: from, To: to})
+			return respond(a, asJSON, (*app).printRestored)(done, err)
 		})
 	cmd.Flags().StringVar(&from, "from", "", "who sent it, an `address`, or '<>' for none; what its state says otherwise")
 	cmd.Flags().StringArrayVar(&to, "to", nil, "who is to get it, an `address`; may be repeated")
@@ -100,69 +103,42 @@ func (a *app) quarantineRetryCommand() *cobra.Command {
 	return cmd
 }
 
-// parseNewState reads what a message is given that has no state of its own.
-func parseNewState(cmd *cobra.Command, o *admin.Service, from string, to []string, count int) (with admin.NewState, err error) {
-	if with.To, err = parseRecipients(cmd, o, to); err != nil {
-		return with, err
-	}
-	changed := cmd.Flags().Lookup("from").Changed
+// checkNewState looks at the flags for a message that has no state of its own.
+func checkNewState(cmd *cobra.Command, to []string, count int) error {
 	switch {
-	case changed && from == "":
-		return with, misuse(cmd, "--from lacks its value")
-	case changed && len(to) == 0:
-		return with, misuse(cmd, "--from goes with --to")
+	case slices.Contains(to, ""):
+		return misuse(cmd, "--to lacks its value")
+	case cmd.Flags().Lookup("from").Changed && len(to) == 0:
+		return cmp.Or(lacksValue(cmd, "from"), misuse(cmd, "--from goes with --to"))
 	case len(to) > 0 && count > 1:
-		return with, misuse(cmd, "--to goes with one message")
+		return misuse(cmd, "--to goes with one message")
 	}
-	if with.Null = from == "<>"; !with.Null {
-		with.From, err = parseQueueAddress(o, "from", from)
-	}
-	return with, err
+	return lacksValue(cmd, "from")
 }
 
-func (a *app) reportRestored(ids []string, running, asJSON bool) error {
-	if asJSON {
-		return a.writeJSON(struct {
-			Running bool     `json:"running"`
-			Retried []string `json:"retried"`
-		}{running, ids})
-	}
-	fmt.Fprintf(a.stdout, "put %s back into the queue\n", quota.FormatMessages(int64(len(ids))))
-	if !running {
+func (a *app) printRestored(done admin.QuarantineRetried) {
+	fmt.Fprintf(a.stdout, "put %s back into the queue\n", quota.FormatMessages(int64(len(done.Retried))))
+	if !done.Running {
 		a.note("the server is not running: nothing is sent until 'pillarbox serve' starts it")
 	}
-	return nil
 }
 
 func (a *app) quarantineRemoveCommand() *cobra.Command {
 	var yes, all, asJSON bool
-	cmd := a.verb("remove ID... | --all [--yes] [--json]", "Delete messages in quarantine", cobra.ArbitraryArgs,
-		func(cmd *cobra.Command, o *admin.Service, args []string) error {
+	cmd := command("remove ID... | --all [--yes] [--json]", "Delete messages in quarantine", cobra.ArbitraryArgs,
+		func(cmd *cobra.Command, args []string) error {
 			switch {
 			case len(args) > 0 && all:
 				return misuse(cmd, "--all goes with no ID")
 			case len(args) == 0 && !all:
 				return admin.Hint(usageError{fmt.Errorf("%s: no message is chosen", callName(cmd))}, "usage: %s", cmd.UseLine())
 			}
-			ids, err := o.QuarantineIDs(args)
-			if all && err == nil {
-				ids, err = allQuarantined(o)
-			}
-			if err != nil {
-				return err
-			}
-			return a.removeChosen(ids, args, yes, asJSON, "quarantine", o.RemoveQuarantined)
+			return a.removeMessages(yes, asJSON, "quarantine", func(sure bool) (admin.Removed, error) {
+				return call(cmd.Context(), a, admin.QuarantineRemove, admin.QuarantineToRemove{Words: args, Sure: sure})
+			})
 		})
 	cmd.Flags().BoolVar(&all, "all", false, "all messages in quarantine")
 	addYes(cmd, &yes)
 	addJSON(cmd, &asJSON)
 	return cmd
-}
-
-func allQuarantined(o *admin.Service) (ids []string, err error) {
-	all, err := o.ListQuarantine()
-	for _, s := range all {
-		ids = append(ids, s.ID)
-	}
-	return ids, err
 }

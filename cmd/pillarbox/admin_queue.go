@@ -3,12 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"pillarbox/cmd/internal/admin"
-	"pillarbox/mailstore/addr"
 	"pillarbox/quota"
 )
 
@@ -145,17 +143,3 @@ func (c *queueChoice) check(cmd *cobra.Command, args []string, orAll bool) (admi
 }
 
 var parseAge = admin.ParseAge
-
-// queuePatience is for 100,000 messages on a slow disk.
-const queuePatience = 30 * time.Minute
-
-func parseQueueAddress(o *admin.Service, flag, text string) (addr.Address, error) {
-	if text == "" {
-		return addr.Address{}, nil
-	}
-	address, err := o.ParseUser(text)
-	if err != nil {
-		return address, admin.Hint(usageError{fmt.Errorf("--%s: %w", flag, err)}, "write it like anna@partner.example")
-	}
-	return address, nil
-}

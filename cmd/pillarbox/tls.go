@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -20,35 +19,19 @@ func (a *app) tlsCommand() *cobra.Command {
 		a.clientCertCommand(), a.clientCertsCommand(), a.clientRevokeCommand())
 }
 
-// withCertificate opens the certificate that the configuration names.
-func (a *app) withCertificate(do func(*certs.Manager) error) func(*cobra.Command, []string) error {
-	return func(*cobra.Command, []string) error {
-		cfg, err := a.load()
-		if err != nil {
-			return err
-		}
-		m, err := admin.OpenCertificate(cfg)
-		if err != nil {
-			return err
-		}
-		return do(m)
-	}
-}
-
 func (a *app) tlsShowCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "show",
 		Short: "Show the certificates: names, issuer, until when, fingerprint",
 		Args:  takes(0, 0),
-		RunE: a.withCertificate(func(m *certs.Manager) error {
-			all := m.Infos()
-			if asJSON {
-				return a.writeJSON(shownCertificates{all[0], all[1:], append([]string{}, m.Warnings(time.Now())...)})
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			shown, err := call(cmd.Context(), a, admin.TLSShow, struct{}{})
+			if err == nil && asJSON {
+				return a.writeJSON(shownCertificates{shown.All[0], shown.All[1:], shown.Warnings})
 			}
-			a.printCertificates(m)
-			return nil
-		}),
+			return answer(a, (*app).printCertificates)(shown, err)
+		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
 	return cmd
@@ -62,14 +45,14 @@ type shownCertificates struct {
 	Warnings []string     `json:"warnings"`
 }
 
-func (a *app) printCertificates(m *certs.Manager) {
-	for i, info := range m.Infos() {
+func (a *app) printCertificates(shown admin.Certificates) {
+	for i, info := range shown.All {
 		if i > 0 {
 			fmt.Fprintln(a.stdout)
 		}
 		a.printCertificate(info)
 	}
-	for _, warning := range m.Warnings(time.Now()) {
+	for _, warning := range shown.Warnings {
 		a.note("%s", warning)
 	}
 }
@@ -99,20 +82,17 @@ func (a *app) tlsRenewCommand() *cobra.Command {
 		Use:   "renew",
 		Short: "Issue a new certificate from the server's own CA; a running server takes it within a minute",
 		Args:  takes(0, 0),
-		RunE: a.withCertificate(func(m *certs.Manager) error {
-			if err := m.Renew(time.Now()); err != nil {
-				if errors.Is(err, certs.ErrNotOwnCA) {
-					return admin.Hint(err, "renew it where it came from; the server notices the new files by itself")
-				}
-				return err
-			}
-			a.recordAct("certificate", map[string]any{"not_after": m.OwnExpiry()})
-			fmt.Fprintf(a.stdout, "certificate renewed, valid to %s\n", m.OwnExpiry().Local().Format(time.DateOnly))
-			if m.Info().Source == certs.FromACME {
-				a.note("most clients are shown the one by ACME; 'pillarbox admin tls acme renew' renews that")
-			}
-			return nil
-		}),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			done, err := call(cmd.Context(), a, admin.TLSRenew, struct{}{})
+			return answer(a, (*app).printRenewed)(done, err)
+		},
+	}
+}
+
+func (a *app) printRenewed(done admin.Renewed) {
+	fmt.Fprintf(a.stdout, "certificate renewed, valid to %s\n", done.NotAfter.Local().Format(time.DateOnly))
+	if done.Beside {
+		a.note("most clients are shown the one by ACME; 'pillarbox admin tls acme renew' renews that")
 	}
 }
 
@@ -122,11 +102,9 @@ func (a *app) tlsExportCommand() *cobra.Command {
 		Use:   "export-ca",
 		Short: "Write the CA certificate that mail programs must trust (never its key)",
 		Args:  takes(0, 0),
-		RunE: a.withCertificate(func(m *certs.Manager) error {
-			ca, err := m.ExportCA(format)
-			if errors.Is(err, certs.ErrFormat) {
-				return usageError{fmt.Errorf("--format is pem or der, not %q", format)}
-			} else if err != nil {
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ca, err := call(cmd.Context(), a, admin.TLSExportCA, format)
+			if err != nil {
 				return err
 			}
 			if out == "" || out == "-" {
@@ -138,7 +116,7 @@ func (a *app) tlsExportCommand() *cobra.Command {
 			}
 			fmt.Fprintf(a.stdout, "CA certificate written to %s\n", out)
 			return nil
-		}),
+		},
 	}
 	cmd.Flags().StringVar(&format, "format", "pem", "pem, or der for Windows and phones")
 	cmd.Flags().StringVarP(&out, "output", "o", "", "write to this `file` instead of the screen")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -10,27 +11,20 @@ import (
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/mailstore/directory"
-	"pillarbox/tls/certs"
 )
 
 func (a *app) clientCertCommand() *cobra.Command {
 	var n admin.NewClientCert
 	var file string
 	var stdin bool
-	cmd := a.verb("client-cert USER@DOMAIN [-o FILE.p12] [--days N] [--rsa] [--password-stdin]",
+	cmd := command("client-cert USER@DOMAIN [-o FILE.p12] [--days N] [--rsa] [--password-stdin]",
 		"Make a certificate that a mail program logs in with instead of a password", takes(1, 1),
-		func(_ *cobra.Command, o *admin.Service, args []string) (err error) {
+		func(cmd *cobra.Command, args []string) (err error) {
 			if n.Password, err = a.filePassword(stdin); err != nil {
 				return err
 			}
-			if file == "" {
-				user, err := o.ParseUser(args[0])
-				if err != nil {
-					return err
-				}
-				file = user.Fold().String() + ".p12"
-			}
-			if err := a.issueClientCert(o, args[0], n, file); err != nil {
+			order := admin.ClientCertOrder{User: args[0], NewClientCert: n}
+			if err := a.issueClientCert(cmd.Context(), order, file); err != nil {
 				return err
 			}
 			if !stdin {
@@ -68,9 +62,17 @@ func (a *app) filePassword(stdin bool) (string, error) {
 	return password, err
 }
 
-// issueClientCert makes the file first: a certificate that cannot be given to
-// anybody is not made.
-func (a *app) issueClientCert(o *admin.Service, user string, n admin.NewClientCert, file string) (err error) {
+// issueClientCert makes the file first: no certificate is made that cannot be given to its user.
+func (a *app) issueClientCert(ctx context.Context, order admin.ClientCertOrder, file string) (err error) {
+	if file == "" {
+		try := order
+		try.Try = true
+		named, err := call(ctx, a, admin.TLSClientCert, try)
+		if err != nil {
+			return err
+		}
+		file = named.Mailbox + ".p12"
+	}
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return admin.Hint(err, "-o names another file")
@@ -81,26 +83,25 @@ func (a *app) issueClientCert(o *admin.Service, user string, n admin.NewClientCe
 			os.Remove(file)
 		}
 	}()
-	issued, change, err := o.IssueClientCert(user, n)
-	if errors.Is(err, certs.ErrDays) {
-		return usageError{err}
-	} else if err != nil {
+	made, err := call(ctx, a, admin.TLSClientCert, order)
+	if err != nil {
 		return err
 	}
+	issued := made.Issued
 	if _, err = f.Write(issued.File); err == nil {
 		err = errors.Join(f.Sync(), f.Close())
 	}
 	if err != nil {
-		_, revoked := o.RevokeClientCert(user, issued.Fingerprint)
+		_, revoked := call(ctx, a, admin.TLSClientRevoke, admin.ClientCertToRevoke{User: order.User, Fingerprint: issued.Fingerprint})
 		return errors.Join(err, revoked)
 	}
-	a.report(change, nil)
+	a.report(made.Change, nil)
 	fmt.Fprintf(a.stdout, "written to %s, valid to %s, SHA-256 %s\n", file, issued.NotAfter.Local().Format(time.DateOnly), issued.Fingerprint)
 	return nil
 }
 
 func (a *app) clientCertsCommand() *cobra.Command {
-	return shows(a, "client-certs USER@DOMAIN", "List the client certificates of a mailbox", takes(1, 1), ofOne((*admin.Service).ClientCerts),
+	return answers(a, "client-certs USER@DOMAIN", "List the client certificates of a mailbox", takes(1, 1), admin.TLSClientCerts, first,
 		table("client certificates", "SHA-256\tISSUED\tEXPIRES", func(c directory.ClientCert) string {
 			return fmt.Sprintf("%s\t%s\t%s", c.Fingerprint, c.Issued.Local().Format(time.DateOnly), c.Expires.Local().Format(time.DateOnly))
 		}))
@@ -108,15 +109,13 @@ func (a *app) clientCertsCommand() *cobra.Command {
 
 func (a *app) clientRevokeCommand() *cobra.Command {
 	var all bool
-	cmd := a.verb("client-revoke USER@DOMAIN FINGERPRINT | --all", "Take client certificates away from a mailbox", takes(1, 2),
-		func(cmd *cobra.Command, o *admin.Service, args []string) error {
-			switch {
-			case all == (len(args) == 2):
+	cmd := command("client-revoke USER@DOMAIN FINGERPRINT | --all", "Take client certificates away from a mailbox", takes(1, 2),
+		func(cmd *cobra.Command, args []string) error {
+			if all == (len(args) == 2) {
 				return misuse(cmd, "either a fingerprint or --all")
-			case all:
-				return a.report(o.RevokeClientCerts(args[0]))
 			}
-			return a.report(o.RevokeClientCert(args[0], args[1]))
+			in := admin.ClientCertToRevoke{User: args[0], Fingerprint: first(args[1:]), All: all}
+			return a.report(call(cmd.Context(), a, admin.TLSClientRevoke, in))
 		})
 	cmd.Flags().BoolVar(&all, "all", false, "all that the mailbox has")
 	return cmd

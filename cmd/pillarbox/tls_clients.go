@@ -1,28 +1,20 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"pillarbox/cmd/internal/daemon"
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/tls/acme"
 	"pillarbox/tls/certs"
 )
 
 func (a *app) tlsClientsCommand() *cobra.Command {
 	var legacy bool
-	cmd := asksFor(a, "clients [--legacy]", "List protocol and cipher of each client since the server's start", takes(0, 0),
-		func(ctx context.Context, data string, _ []string) ([]certs.Client, error) {
-			all, err := daemon.AskTLSClients(ctx, data)
-			if legacy {
-				all = slices.DeleteFunc(all, func(c certs.Client) bool { return !c.Legacy && !c.Refused })
-			}
-			return all, err
-		},
+	cmd := answers(a, "clients [--legacy]", "List protocol and cipher of each client since the server's start", takes(0, 0), admin.TLSClients,
+		func([]string) admin.TLSClientsQuestion { return admin.TLSClientsQuestion{Legacy: legacy} },
 		table("clients", "ADDRESS\tSERVICE\tPROTOCOL\tCIPHER\tFIRST\tLAST\tCOUNT", clientRow))
 	cmd.Long = `List protocol and cipher of each client since the server's start.
 
@@ -45,14 +37,8 @@ func clientRow(c certs.Client) string {
 
 func (a *app) acmeCommand() *cobra.Command {
 	return family("acme", "The certificate of an authority that every mail program trusts ([tls.acme])",
-		asksFor(a, "status", "Show the names, until when, and how the last attempt went", takes(0, 0),
-			func(ctx context.Context, data string, _ []string) (acme.Status, error) {
-				return daemon.AskACME(ctx, data)
-			}, (*app).printACME),
-		asksFor(a, "renew", "Get a new certificate now, whether or not it is due", takes(0, 0),
-			func(ctx context.Context, data string, _ []string) (acme.Status, error) {
-				return daemon.AskACMERenew(ctx, data)
-			}, (*app).printACME),
+		answers(a, "status", "Show the names, until when, and how the last attempt went", takes(0, 0), admin.ACMEStatus, nothing, (*app).printACME),
+		answers(a, "renew", "Get a new certificate now, whether or not it is due", takes(0, 0), admin.ACMERenew, nothing, (*app).printACME),
 	)
 }
 

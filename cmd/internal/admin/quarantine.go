@@ -27,9 +27,6 @@ type NewState struct {
 // ListQuarantine lists the messages that were taken out of the queue because they could not be
 // understood, oldest first.
 func (o *Service) ListQuarantine() ([]Spooled, error) {
-	if err := o.RequireAll(false); err != nil {
-		return nil, err
-	}
 	ids, err := o.spooledIDs(quarantineDir)
 	all := make([]Spooled, 0, len(ids))
 	for _, id := range ids {
@@ -40,9 +37,6 @@ func (o *Service) ListQuarantine() ([]Spooled, error) {
 
 // QuarantineIDs finds the messages in quarantine that words name, as QueueIDs does for the queue.
 func (o *Service) QuarantineIDs(words []string) ([]string, error) {
-	if err := o.RequireAll(false); err != nil {
-		return nil, err
-	}
 	all, err := o.spooledIDs(quarantineDir)
 	if err != nil {
 		return nil, err
@@ -61,9 +55,6 @@ func (o *Service) ShowQuarantined(word string) (Spooled, error) {
 
 // RemoveQuarantined deletes messages in quarantine.
 func (o *Service) RemoveQuarantined(ids []string) error {
-	if err := o.RequireAll(true); err != nil {
-		return err
-	}
 	for _, id := range ids {
 		for _, suffix := range []string{".env", ".eml"} {
 			if err := o.Root.Remove(path.Join(quarantineDir, id+suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -81,9 +72,6 @@ func (o *Service) RemoveQuarantined(ids []string) error {
 // RestoreQuarantined puts messages back into the queue's directory, durably, with their own states
 // or a new one. Their time begins anew. A server that runs is to be told of them.
 func (o *Service) RestoreQuarantined(ids []string, with NewState, now time.Time) error {
-	if err := o.RequireAll(true); err != nil {
-		return err
-	}
 	items := make([]*queue.Item, len(ids))
 	for i, id := range ids {
 		var err error

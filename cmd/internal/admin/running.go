@@ -5,8 +5,10 @@ import (
 	"errors"
 
 	"pillarbox/mailstore/addr"
+	"pillarbox/smtp/delivery"
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/remote"
+	"pillarbox/tls/certs"
 )
 
 // Running is what verbs reach of the running server. The daemon sets it in Service.Running before
@@ -14,6 +16,11 @@ import (
 type Running struct {
 	Reload func() ReloadResult // applies the configuration file as it is now
 	Queue  Queue
+	Desk   *delivery.Dispatcher // delivers messages that do not come by SMTP
+	Bans   Bans
+	ACME   ACME
+	// TLSClients tells which TLS each client used since the start.
+	TLSClients func() []certs.Client
 	// Suppressed counts the reports and notices that were not sent since the start, because
 	// their sender had no standing or they were too many.
 	Suppressed func() int64

@@ -75,12 +75,34 @@ var (
 	QueueBounce  = verb("queue bounce", ChangesAll, queueVerb(queue.Bounce, "Give %s back to the senders?"))
 	QueueRemove  = verb("queue remove", ChangesAll, queueVerb(queue.Remove, "Remove %s from the queue, without a word to anybody?"))
 
+	QuarantineList   = verb("queue quarantine list", SeesAll, without((*Service).ListQuarantine))
+	QuarantineShow   = verb("queue quarantine show", SeesAll, (*Service).showQuarantined)
+	QuarantineRetry  = verb("queue quarantine retry", ChangesAll, (*Service).retryQuarantined)
+	QuarantineRemove = verb("queue quarantine remove", ChangesAll, (*Service).removeQuarantined)
+
+	BadmailList   = verb("badmail list", SeesAll, (*Service).listBadmail)
+	BadmailShow   = verb("badmail show", SeesAll, (*Service).ShowBadmail)
+	BadmailSend   = verb("badmail send", ChangesAll, (*Service).sendBadmail)
+	BadmailRemove = verb("badmail remove", ChangesAll, (*Service).removeBadmail)
+
 	RouteTest = longVerb("route test", SeesAll, (*Service).testRoute)
 
-	ServerReload   = verb("reload", ChangesAll, without((*Service).Reload)).recorded(reloaded)
-	ClientSettings = verb("settings", SeesDomain, (*Service).ClientSettings)
-	DomainTotals   = verb("winpop stat", SeesDomain, without((*Service).StatDomains))
-	MailboxTotals  = verb("winpop stat domain", SeesDomain, (*Service).StatMailboxes)
+	BansList        = verb("bans list", SeesAll, without((*Service).listBans))
+	BansWhy         = verb("bans why", SeesAll, (*Service).whyBanned)
+	BansLift        = verb("bans lift", ChangesAll, (*Service).liftBan)
+	TLSShow         = verb("tls show", SeesAll, without((*Service).showCertificates))
+	TLSRenew        = verb("tls renew", ChangesAll, without((*Service).renewCertificate)).recorded(renewed)
+	TLSExportCA     = verb("tls export-ca", SeesAll, (*Service).exportCA)
+	TLSClients      = verb("tls clients", SeesAll, (*Service).tlsClients)
+	TLSClientCert   = verb("tls client-cert", RootOnly, (*Service).issueClientCert)
+	TLSClientCerts  = verb("tls client-certs", SeesDomain, (*Service).ClientCerts)
+	TLSClientRevoke = verb("tls client-revoke", ChangesDomain, (*Service).revokeClientCert)
+	ACMEStatus      = verb("tls acme status", SeesAll, without((*Service).acmeStatus))
+	ACMERenew       = longVerb("tls acme renew", ChangesAll, (*Service).acmeRenew).recorded(acmeRenewed)
+	ServerReload    = verb("reload", ChangesAll, without((*Service).Reload)).recorded(reloaded)
+	ClientSettings  = verb("settings", SeesDomain, (*Service).ClientSettings)
+	DomainTotals    = verb("winpop stat", SeesDomain, without((*Service).StatDomains))
+	MailboxTotals   = verb("winpop stat domain", SeesDomain, (*Service).StatMailboxes)
 
 	// What "mailbox import", which works on the files, asks of the running server.
 	EmptyLog   = verb("checkpoint", RootOnly, without((*Service).emptyLog))
@@ -101,7 +123,11 @@ func Verbs() []Command {
 		SendAsGrant, SendAsRevoke, SendAsList,
 		OperatorAdd, OperatorRemove, OperatorList, OperatorShow,
 		QueueList, QueueShow, QueueActive, QueueRetry, QueueFlush, QueueHold, QueueRelease, QueueBounce, QueueRemove,
+		QuarantineList, QuarantineShow, QuarantineRetry, QuarantineRemove,
+		BadmailList, BadmailShow, BadmailSend, BadmailRemove,
 		RouteTest,
+		BansList, BansWhy, BansLift,
+		TLSShow, TLSRenew, TLSExportCA, TLSClients, TLSClientCert, TLSClientCerts, TLSClientRevoke, ACMEStatus, ACMERenew,
 		ServerReload, ClientSettings, DomainTotals, MailboxTotals, EmptyLog, CountAgain,
 	}
 }

@@ -28,6 +28,7 @@ var inputs = map[string]string{
 	"group member add": `{"Name": "staff@%", "Members": ["carl@%"]}`, "group member remove": `{"Name": "staff@%", "Members": ["anna@%"]}`,
 	"group accept": `{"Name": "staff@%", "Value": "inside"}`,
 	"sendas grant": `{"Name": "carl@%", "Value": "anna@%"}`, "sendas revoke": `{"Name": "carl@%", "Value": "anna@%"}`, "sendas list": `"anna@%"`,
+	"tls client-certs": `"anna@%"`, "tls client-revoke": `{"User": "anna@%", "All": true}`,
 	"settings": `"anna@%"`, "winpop stat": "", "winpop stat domain": `"%"`,
 }
 

@@ -80,20 +80,3 @@ func answer(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(v)
 }
-
-// asked answers a question that comes as JSON.
-func asked[In, Out any](look func(In) (Out, error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		var in In
-		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
-			http.Error(w, "the question is not understood: "+err.Error(), http.StatusBadRequest)
-			return
-		}
-		out, err := look(in)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		answer(w, out)
-	}
-}

@@ -3,18 +3,14 @@ package daemon
 import (
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"pillarbox/mailstore/auth"
 )
 
 // serveTest answers on the control socket of a data directory with a long name.
@@ -64,29 +60,8 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-func TestAskBans(t *testing.T) {
-	bans := auth.NewBans(auth.BanOptions{After: 3}, slog.New(slog.DiscardHandler))
-	mux := http.NewServeMux()
-	serveBans(mux, bans)
-	data := serveTest(t, mux)
-	if banned, err := AskBans(t.Context(), data); err != nil || banned == nil || len(banned) != 0 {
-		t.Errorf("%v %v", banned, err)
-	}
-	for ip, want := range map[string]string{
-		"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "192.0.2.1", "fe80::1%eth0": "fe80::/64", "2001:db8::1": "2001:db8::/64",
-	} {
-		known, err := AskWhy(t.Context(), data, netip.MustParseAddr(ip))
-		if err != nil || known.Address != want || known.Limit != 3 || known.Banned() {
-			t.Errorf("%s: %+v %v", ip, known, err)
-		}
-		if lifted, err := AskLift(t.Context(), data, netip.MustParseAddr(ip)); lifted || err != nil {
-			t.Errorf("%s: %v %v", ip, lifted, err)
-		}
-	}
-}
-
 func TestNotRunning(t *testing.T) {
-	if _, err := AskBans(t.Context(), t.TempDir()); !errors.Is(err, ErrNotRunning) {
+	if _, err := AskRecount(t.Context(), t.TempDir()); !errors.Is(err, ErrNotRunning) {
 		t.Error(err)
 	}
 }

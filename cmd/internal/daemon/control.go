@@ -20,6 +20,10 @@ func (d *Daemon) running() *admin.Running {
 	return &admin.Running{
 		Reload:     d.Reload,
 		Queue:      d.queue,
+		Desk:       d.desk,
+		Bans:       d.bans,
+		ACME:       d.acme,
+		TLSClients: d.certs.Clients,
 		Suppressed: d.desk.Suppressed,
 		Probe: func(ctx context.Context, to, from addr.Address, step func(remote.Step)) {
 			d.sender.remote.Load().Probe(ctx, to, from, step)

@@ -25,12 +25,10 @@ import (
 	"pillarbox/smtp/badmail"
 	"pillarbox/smtp/delivery"
 	"pillarbox/smtp/dkim"
-	"pillarbox/smtp/dsn"
 	"pillarbox/smtp/pickup"
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/remote"
 	"pillarbox/smtp/route"
-	"pillarbox/smtp/verify"
 )
 
 // outbound is the half of the server that sends.
@@ -45,7 +43,7 @@ type outbound struct {
 // openQueue makes the parts that send. Nothing is sent before Run.
 func (d *Daemon) openQueue(cfg *config.Config) (err error) {
 	d.openBadmail(cfg)
-	d.desk = delivery.New(dispatchConfig(cfg, d.parts.DNS), delivery.Parts{Dir: d.office.Dir, Store: d.office.Store, Badmail: d.badmail, Log: d.log})
+	d.desk = delivery.New(admin.DeliveryConfig(cfg, d.parts.DNS), delivery.Parts{Dir: d.office.Dir, Store: d.office.Store, Badmail: d.badmail, Log: d.log})
 	d.sender = &sender{keys: dkim.Open(d.office.Root), sent: make(chan struct{}, 1), log: d.log}
 	d.setRemote(cfg)
 	d.queue, err = queue.Open(queueConfig(cfg), queue.Parts{
@@ -57,7 +55,7 @@ func (d *Daemon) openQueue(cfg *config.Config) (err error) {
 
 // setOutbound puts another configuration in force.
 func (d *Daemon) setOutbound(cfg *config.Config) {
-	d.desk.SetConfig(dispatchConfig(cfg, d.parts.DNS))
+	d.desk.SetConfig(admin.DeliveryConfig(cfg, d.parts.DNS))
 	d.badmail.SetLimits(badmailLimits(cfg))
 	d.setRemote(cfg)
 	d.queue.SetConfig(queueConfig(cfg))
@@ -87,35 +85,6 @@ func (d *Daemon) closeQueue() {
 
 func queueConfig(cfg *config.Config) queue.Config {
 	return queue.Config{Routes: &cfg.Routes, Connections: min(cfg.Outbound.Connections, mostAttempts(openFiles())), Closed: !cfg.Outbound.Enabled}
-}
-
-// vouchTimeout is how long a report waits for the DNS of a stranger's domain, which the stranger may have made slow.
-const vouchTimeout = 3 * time.Second
-
-func dispatchConfig(cfg *config.Config, names verify.Resolver) delivery.Config {
-	null := map[config.NullSender]delivery.NullSender{
-		config.NullToBadmail: delivery.ToBadmail, config.NullSend: delivery.ToPostmaster, config.NullDrop: delivery.Discard,
-	}
-	strangers := map[config.Strangers]delivery.Strangers{
-		config.NoStrangers: delivery.NoStrangers, config.VerifiedStrangers: delivery.VerifiedStrangers, config.AllStrangers: delivery.AllStrangers,
-	}
-	verifier := verify.New(verify.Options{Resolver: names, Servers: admin.DNSOptions(cfg).Servers, Timeout: vouchTimeout})
-	return delivery.Config{
-		Hostname:       string(cfg.Hostname),
-		Language:       dsn.Language(cfg.Reports.Language),
-		From:           cfg.Reports.From,
-		CopyTo:         cfg.Reports.CopyTo,
-		MaxReturn:      cfg.Reports.MaxReturn,
-		Success:        cfg.Reports.Success,
-		NullSender:     null[cfg.Reports.NullSender],
-		DeferOverQuota: cfg.Mailboxes.OverQuota == config.DeferOverQuota,
-		Strangers:      strangers[cfg.Reports.Strangers],
-		PerAddress:     cfg.Reports.PerAddress,
-		PerHour:        cfg.Reports.PerHour,
-		Vouch: func(from *queue.Source, sender addr.Address) smtp.Standing {
-			return verifier.Standing(context.Background(), from.Remote, from.Helo, sender)
-		},
-	}
 }
 
 // isOwn reports whether an address is one of these services of this server: to send mail there, or to collect it there,

@@ -102,12 +102,8 @@ func (d *Daemon) serveOld() (*http.Server, error) {
 
 func (d *Daemon) controlMux() *http.ServeMux {
 	mux := http.NewServeMux()
-	serveBans(mux, d.bans)
-	serveTLS(mux, d.certs, d.acme)
 	serveQuota(mux, d.office.Quota)
 	serveExclusive(mux, d.office.Store, d.office.Quota)
-	serveQuarantine(mux, d.queue, d.office)
-	serveBadmail(mux, d.desk, d.office)
 	serveFetch(mux, d.fetch)
 	return mux
 }

@@ -1,0 +1,46 @@
+package admin
+
+import (
+	"context"
+	"time"
+
+	"pillarbox/cmd/internal/config"
+	"pillarbox/mailstore/addr"
+	"pillarbox/smtp"
+	"pillarbox/smtp/delivery"
+	"pillarbox/smtp/dsn"
+	"pillarbox/smtp/queue"
+	"pillarbox/smtp/verify"
+)
+
+// vouchTimeout is how long a report waits for the DNS of a stranger's domain, which the stranger
+// may have made slow.
+const vouchTimeout = 3 * time.Second
+
+// DeliveryConfig returns the configuration of what delivers and reports. names answers for the
+// domains of strangers; nil: the DNS servers of the configuration do.
+func DeliveryConfig(cfg *config.Config, names verify.Resolver) delivery.Config {
+	null := map[config.NullSender]delivery.NullSender{
+		config.NullToBadmail: delivery.ToBadmail, config.NullSend: delivery.ToPostmaster, config.NullDrop: delivery.Discard,
+	}
+	strangers := map[config.Strangers]delivery.Strangers{
+		config.NoStrangers: delivery.NoStrangers, config.VerifiedStrangers: delivery.VerifiedStrangers, config.AllStrangers: delivery.AllStrangers,
+	}
+	verifier := verify.New(verify.Options{Resolver: names, Servers: DNSOptions(cfg).Servers, Timeout: vouchTimeout})
+	return delivery.Config{
+		Hostname:       string(cfg.Hostname),
+		Language:       dsn.Language(cfg.Reports.Language),
+		From:           cfg.Reports.From,
+		CopyTo:         cfg.Reports.CopyTo,
+		MaxReturn:      cfg.Reports.MaxReturn,
+		Success:        cfg.Reports.Success,
+		NullSender:     null[cfg.Reports.NullSender],
+		DeferOverQuota: cfg.Mailboxes.OverQuota == config.DeferOverQuota,
+		Strangers:      strangers[cfg.Reports.Strangers],
+		PerAddress:     cfg.Reports.PerAddress,
+		PerHour:        cfg.Reports.PerHour,
+		Vouch: func(from *queue.Source, sender addr.Address) smtp.Standing {
+			return verifier.Standing(context.Background(), from.Remote, from.Helo, sender)
+		},
+	}
+}
