@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pillarbox/etc/lab/mailtest"
+	"pillarbox/mailstore/crlf"
 )
 
 func uids(m *Maildrop) []string {
@@ -319,14 +320,14 @@ func TestCRLFReader(t *testing.T) {
 		for name, wrap := range map[string]func(io.Reader) io.Reader{
 			"whole": func(r io.Reader) io.Reader { return r }, "by bytes": iotest.OneByteReader, "data with EOF": iotest.DataErrReader,
 		} {
-			got, err := io.ReadAll(iotest.OneByteReader(newCRLFReader(wrap(strings.NewReader(in)))))
+			got, err := io.ReadAll(iotest.OneByteReader(crlf.NewReader(wrap(strings.NewReader(in)))))
 			if string(got) != want || err != nil {
 				t.Errorf("%q %s: %q, %v; want %q", in, name, got, err, want)
 			}
 		}
 	}
 	broken := errors.New("broken")
-	_, err := io.ReadAll(newCRLFReader(io.MultiReader(strings.NewReader("a\n"), iotest.ErrReader(broken))))
+	_, err := io.ReadAll(crlf.NewReader(io.MultiReader(strings.NewReader("a\n"), iotest.ErrReader(broken))))
 	wantErr(t, err, broken)
 }
 
