@@ -1,10 +1,12 @@
 package crlf
 
 import (
+	"errors"
 	"io"
 	"regexp"
 	"strings"
 	"testing"
+	"testing/iotest"
 )
 
 func converted(t testing.TB, text string, cut int) string {
@@ -73,4 +75,24 @@ func FuzzWriter(f *testing.F) {
 			t.Errorf("%q becomes %q, want %q", text, once, want)
 		}
 	})
+}
+
+func TestReader(t *testing.T) {
+	for in, want := range map[string]string{
+		"": "", "\n": "\r\n", "\r\n": "\r\n", "\r": "\r\n", "\r\r\n\n": "\r\n\r\n", "a\nb\r\nc": "a\r\nb\r\nc\r\n", "\n\n": "\r\n\r\n",
+	} {
+		for name, wrap := range map[string]func(io.Reader) io.Reader{
+			"whole": func(r io.Reader) io.Reader { return r }, "by bytes": iotest.OneByteReader, "data with EOF": iotest.DataErrReader,
+		} {
+			got, err := io.ReadAll(iotest.OneByteReader(NewReader(wrap(strings.NewReader(in)))))
+			if string(got) != want || err != nil {
+				t.Errorf("%q %s: %q, %v; want %q", in, name, got, err, want)
+			}
+		}
+	}
+	broken := errors.New("broken")
+	_, err := io.ReadAll(NewReader(io.MultiReader(strings.NewReader("a\n"), iotest.ErrReader(broken))))
+	if !errors.Is(err, broken) {
+		t.Errorf("%v, want the error of the text", err)
+	}
 }
