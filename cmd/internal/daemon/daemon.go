@@ -15,6 +15,7 @@ import (
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
+	"pillarbox/cmd/internal/fetch"
 	"pillarbox/cmd/internal/netinfo"
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/auth"
@@ -72,7 +73,7 @@ type Daemon struct {
 	past   *decisionlog.Log
 	notices
 	outbound
-	fetch    *fetcher
+	fetch    *fetch.Scheduler
 	command  Command
 	restored chan struct{} // the store was recovered
 	smtp     *server.Server
@@ -149,7 +150,7 @@ func (d *Daemon) assemble(cfg *config.Config) (err error) {
 	if err := d.openQueue(cfg); err != nil {
 		return err
 	}
-	d.fetch = d.newFetcher()
+	d.fetch = d.newFetcher(cfg)
 	d.smtp = server.New(d.smtpConfig(cfg), server.Parts{
 		Dir: d.office.Dir, Store: d.office.Store, Auth: d.logins, Resolver: &d.names, Devices: d.office.Devices,
 		Rates: rate.New(ratedKeys), Accounts: d.users, Decisions: d.past, Log: d.log,
@@ -278,7 +279,7 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
 	running.Go(func() { d.writeNotices(ctx) })
 	running.Go(func() { d.keepRetention(ctx) })
 	running.Go(func() { d.queue.Run(ctx) })
-	running.Go(func() { d.fetch.run(ctx) })
+	running.Go(func() { d.fetch.Run(ctx) })
 	running.Go(func() { d.keepBadmail(ctx) })
 	running.Go(func() { d.keepPickup(ctx) })
 	d.serveOperators(ctx, &running)

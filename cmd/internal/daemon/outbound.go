@@ -20,6 +20,7 @@ import (
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
+	"pillarbox/cmd/internal/fetch"
 	"pillarbox/mailstore/addr"
 	"pillarbox/smtp"
 	"pillarbox/smtp/badmail"
@@ -61,6 +62,33 @@ func (d *Daemon) setOutbound(cfg *config.Config) {
 	d.badmail.SetLimits(badmailLimits(cfg))
 	d.setRemote(cfg)
 	d.queue.SetConfig(queueConfig(cfg))
+	d.fetch.SetConfig(fetchConfig(cfg))
+}
+
+// newFetcher makes the scheduler that collects mail. The parts that send must exist.
+func (d *Daemon) newFetcher(cfg *config.Config) *fetch.Scheduler {
+	return fetch.New(fetchConfig(cfg), fetch.Parts{
+		Files:  d.office.Root,
+		Inject: d.desk.Inject,
+		Resolve: func(to addr.Address) (bool, error) {
+			res, err := d.office.Dir.Resolve(to)
+			return len(res.Mailboxes)+len(res.Forward) > 0, err
+		},
+		Keep: d.badmail.Put,
+		AskETRN: func(ctx context.Context, host route.Host, rt *route.Route, node string) (smtp.Reply, error) {
+			return d.sender.remote.Load().AskETRN(ctx, host, rt, node)
+		},
+		Own:  func(to netip.AddrPort) bool { return d.isOwn(to, "pop3", "pop3s") },
+		Sent: d.sender.sent,
+		Log:  d.log,
+	})
+}
+
+func fetchConfig(cfg *config.Config) fetch.Config {
+	return fetch.Config{
+		Entries: cfg.Fetch, Hostname: string(cfg.Hostname), MaxSize: cfg.SMTP.MaxMessageSize,
+		DNS: admin.DNSOptions(cfg).Servers,
+	}
 }
 
 func (d *Daemon) setRemote(cfg *config.Config) {
