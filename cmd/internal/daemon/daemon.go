@@ -154,7 +154,7 @@ func (d *Daemon) assemble(cfg *config.Config) (err error) {
 	d.smtp = server.New(d.smtpConfig(cfg), server.Parts{
 		Dir: d.office.Dir, Store: d.office.Store, Auth: d.logins, Resolver: &d.names, Devices: d.office.Devices,
 		Rates: rate.New(ratedKeys), Accounts: d.users, Decisions: d.past, Log: d.log,
-		Delivery: d.desk, Queue: d.queue, ClaimATRN: d.turn,
+		Delivery: d.desk, Queue: d.queue, ClaimATRN: d.claimATRN,
 	})
 	d.office.WatchQuota(d.crossed)
 	d.pop3 = pop3.New(d.pop3Config(cfg), d.office.Store, d.logins, d.log)

@@ -1,21 +1,17 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"net"
-	"net/mail"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"pillarbox/cmd/internal/admin"
@@ -38,7 +34,7 @@ import (
 type outbound struct {
 	desk    *delivery.Dispatcher
 	queue   *queue.Queue
-	sender  *sender
+	sender  *remote.Sender
 	badmail *badmail.Store
 	grown   chan badmail.Usage // what the postmaster is to be told
 }
@@ -47,8 +43,7 @@ type outbound struct {
 func (d *Daemon) openQueue(cfg *config.Config) (err error) {
 	d.openBadmail(cfg)
 	d.desk = delivery.New(dispatchConfig(cfg, d.parts.DNS), delivery.Parts{Dir: d.office.Dir, Store: d.office.Store, Badmail: d.badmail, Log: d.log})
-	d.sender = &sender{keys: dkim.Open(d.office.Root), sent: make(chan struct{}, 1), log: d.log}
-	d.setRemote(cfg)
+	d.sender = remote.NewSender(d.senderConfig(cfg), dkim.Open(d.office.Root), d.log)
 	d.queue, err = queue.Open(queueConfig(cfg), queue.Parts{
 		Spool: d.office.Store.Spool(), Deliver: d.sender, Report: d.desk.Report, Log: d.log,
 	})
@@ -60,7 +55,7 @@ func (d *Daemon) openQueue(cfg *config.Config) (err error) {
 func (d *Daemon) setOutbound(cfg *config.Config) {
 	d.desk.SetConfig(dispatchConfig(cfg, d.parts.DNS))
 	d.badmail.SetLimits(badmailLimits(cfg))
-	d.setRemote(cfg)
+	d.sender.SetConfig(d.senderConfig(cfg))
 	d.queue.SetConfig(queueConfig(cfg))
 	d.fetch.SetConfig(fetchConfig(cfg))
 }
@@ -74,13 +69,11 @@ func (d *Daemon) newFetcher(cfg *config.Config) *fetch.Scheduler {
 			res, err := d.office.Dir.Resolve(to)
 			return len(res.Mailboxes)+len(res.Forward) > 0, err
 		},
-		Keep: d.badmail.Put,
-		AskETRN: func(ctx context.Context, host route.Host, rt *route.Route, node string) (smtp.Reply, error) {
-			return d.sender.remote.Load().AskETRN(ctx, host, rt, node)
-		},
-		Own:  func(to netip.AddrPort) bool { return d.isOwn(to, "pop3", "pop3s") },
-		Sent: d.sender.sent,
-		Log:  d.log,
+		Keep:    d.badmail.Put,
+		AskETRN: d.sender.AskETRN,
+		Own:     func(to netip.AddrPort) bool { return d.isOwn(to, "pop3", "pop3s") },
+		Sent:    d.sender.Sent(),
+		Log:     d.log,
 	})
 }
 
@@ -91,25 +84,24 @@ func fetchConfig(cfg *config.Config) fetch.Config {
 	}
 }
 
-func (d *Daemon) setRemote(cfg *config.Config) {
-	next := remote.New(remote.Options{
-		Routes:   func() *route.Table { return &cfg.Routes },
-		Hostname: string(cfg.Hostname),
-		Hosted:   func(domain addr.Domain) bool { hosted, _ := d.office.Dir.Hosts(domain); return hosted },
-		Own:      func(to netip.AddrPort) bool { return d.isOwn(to, "smtp", "submission", "smtps") },
-		DNS:      admin.DNSOptions(cfg).Servers,
-		Dial:     d.parts.Dial,
-		Log:      d.log,
-	})
-	d.sender.sign.Store(cfg.Authenticity.Sign)
-	if old := d.sender.remote.Swap(next); old != nil {
-		old.Close()
+func (d *Daemon) senderConfig(cfg *config.Config) remote.SenderConfig {
+	return remote.SenderConfig{
+		Options: remote.Options{
+			Routes:   func() *route.Table { return &cfg.Routes },
+			Hostname: string(cfg.Hostname),
+			Hosted:   func(domain addr.Domain) bool { hosted, _ := d.office.Dir.Hosts(domain); return hosted },
+			Own:      func(to netip.AddrPort) bool { return d.isOwn(to, "smtp", "submission", "smtps") },
+			DNS:      admin.DNSOptions(cfg).Servers,
+			Dial:     d.parts.Dial,
+			Log:      d.log,
+		},
+		Sign: cfg.Authenticity.Sign,
 	}
 }
 
 func (d *Daemon) closeQueue() {
 	if d.sender != nil {
-		d.sender.remote.Load().Close()
+		d.sender.Close()
 	}
 }
 
@@ -176,110 +168,6 @@ func isHere(ip netip.Addr) bool {
 		}
 	}
 	return false
-}
-
-// sender turns a stored message into the one that is sent: without the Return-Path of the mailboxes (RFC 5321 §4.4), and
-// signed where it is ours to sign. A reload replaces what connects.
-type sender struct {
-	remote atomic.Pointer[remote.Remote]
-	keys   *dkim.Keys
-	sign   atomic.Bool
-	sent   chan struct{} // something was
-	log    *slog.Logger
-}
-
-// Deliver implements queue.Deliverer.
-func (s *sender) Deliver(ctx context.Context, a smtp.Attempt) smtp.Outcome {
-	return s.deliver(ctx, a, s.remote.Load())
-}
-
-func (s *sender) deliver(ctx context.Context, a smtp.Attempt, via queue.Deliverer) smtp.Outcome {
-	stored := a.Open
-	top := smtp.ReturnPath(a.Envelope.From)
-	var signature []byte
-	if a.Local && s.sign.Load() {
-		signature = s.signature(stored, top, a.Envelope.From.Domain, a.ID)
-	}
-	a.Size += int64(len(signature) - len(top))
-	a.Open = func() (io.ReadCloser, error) {
-		f, err := stored()
-		if err != nil {
-			return nil, err
-		}
-		return replaceTop(f, top, signature)
-	}
-	outcome := via.Deliver(ctx, a)
-	if slices.ContainsFunc(outcome.Results, func(r smtp.Result) bool { return r.Status == smtp.Delivered }) {
-		select {
-		case s.sent <- struct{}{}:
-		default:
-		}
-	}
-	return outcome
-}
-
-// signature is the DKIM-Signature field of a message, for the domain in From, which is what readers see and DMARC looks at;
-// nil where it has no key. The reverse-path is what was held against the rights of who sends: another domain's name is
-// not signed for him.
-func (s *sender) signature(stored func() (io.ReadCloser, error), top string, from addr.Domain, id string) []byte {
-	domain, err := authorDomain(stored)
-	if err != nil || domain == "" || domain != from {
-		return nil
-	}
-	f, err := stored()
-	if err != nil {
-		return nil // the attempt will say so
-	}
-	defer f.Close()
-	text, err := replaceTop(f, top, nil)
-	if err != nil {
-		return nil
-	}
-	field, _, err := s.keys.Signature(domain, text)
-	if err != nil {
-		s.log.Error("a message goes without its DKIM signature", "id", id, "domain", domain, "error", err)
-	}
-	return field
-}
-
-// authorDomain is the domain of the first address in From; "" where there is none.
-func authorDomain(stored func() (io.ReadCloser, error)) (addr.Domain, error) {
-	f, err := stored()
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	m, err := mail.ReadMessage(f)
-	if err != nil {
-		return "", err
-	}
-	from, err := m.Header.AddressList("From")
-	if err != nil {
-		return "", err
-	}
-	author, err := addr.Parse(from[0].Address)
-	return author.Domain, err
-}
-
-// replaceTop gives a message with other octets in place of those that it begins with. On an error f is closed.
-func replaceTop(f io.ReadCloser, old string, top []byte) (io.ReadCloser, error) {
-	begin := make([]byte, len(old))
-	n, err := io.ReadFull(f, begin)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, errors.Join(err, f.Close())
-	}
-	if begin = begin[:n]; string(begin) == old {
-		begin = nil
-	}
-	if len(top)+len(begin) == 0 {
-		return f, nil
-	}
-	return &joined{io.MultiReader(bytes.NewReader(top), bytes.NewReader(begin), f), f}, nil
-}
-
-type joined struct {
-	io.Reader
-	io.Closer
 }
 
 // keepPickup sends what is placed in the pickup folder.

@@ -13,9 +13,7 @@ import (
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
-	"pillarbox/mailstore/addr"
 	"pillarbox/smtp/dns"
-	"pillarbox/smtp/remote"
 )
 
 // ReloadResult is what came of reading the configuration again.
@@ -151,9 +149,7 @@ func (d *Daemon) controlMux() *http.ServeMux {
 	serveQuarantine(mux, d.queue, d.office)
 	serveBadmail(mux, d.desk, d.office)
 	serveFetch(mux, d.fetch)
-	serveRouteTest(mux, func(ctx context.Context, to, from addr.Address, step func(remote.Step)) {
-		d.sender.remote.Load().Probe(ctx, to, from, step)
-	})
+	serveRouteTest(mux, d.sender.Probe)
 	return mux
 }
 
