@@ -17,10 +17,10 @@ import (
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/fetch"
 	"pillarbox/cmd/internal/netinfo"
+	"pillarbox/cmd/internal/retention"
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/auth"
 	"pillarbox/pop3"
-	"pillarbox/quota"
 	"pillarbox/smtp"
 	"pillarbox/smtp/connlimit"
 	"pillarbox/smtp/decisionlog"
@@ -71,7 +71,6 @@ type Daemon struct {
 	users  *connlimit.Accounts // sessions of each user who sends
 	names  resolver
 	past   *decisionlog.Log
-	notices
 	outbound
 	fetch    *fetch.Scheduler
 	command  Command
@@ -114,7 +113,6 @@ func StartWith(parts Parts) (*Daemon, error) {
 		return nil, err
 	}
 	d := &Daemon{parts: parts, load: parts.Load, level: new(slog.LevelVar), unlock: func() {}, restored: make(chan struct{}, 1)}
-	d.notices.pending = make(chan quota.Event, maxNotices)
 	d.log = newLogger(cfg.Log, d.level, parts.Out)
 	if d.office, err = parts.Open(cfg, d.log); err != nil {
 		return nil, err
@@ -156,7 +154,7 @@ func (d *Daemon) assemble(cfg *config.Config) (err error) {
 		Rates: rate.New(ratedKeys), Accounts: d.users, Decisions: d.past, Log: d.log,
 		Delivery: d.desk, Queue: d.queue, ClaimATRN: d.claimATRN,
 	})
-	d.office.WatchQuota(d.crossed)
+	d.office.WatchQuota(d.full.Crossed)
 	d.pop3 = pop3.New(d.pop3Config(cfg), d.office.Store, d.logins, d.log)
 	return d.listen(cfg)
 }
@@ -276,11 +274,12 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
 	var running sync.WaitGroup
 	running.Go(func() { d.certs.Watch(ctx, certsInterval, d.log) })
 	running.Go(func() { d.acme.Run(ctx) })
-	running.Go(func() { d.writeNotices(ctx) })
-	running.Go(func() { d.keepRetention(ctx) })
+	running.Go(func() { d.full.Run(ctx) })
+	running.Go(func() { retention.New(d.office, d.log).Run(ctx) })
 	running.Go(func() { d.queue.Run(ctx) })
 	running.Go(func() { d.fetch.Run(ctx) })
-	running.Go(func() { d.keepBadmail(ctx) })
+	running.Go(func() { d.badmail.Run(ctx) })
+	running.Go(func() { d.grown.Run(ctx) })
 	running.Go(func() { d.keepPickup(ctx) })
 	d.serveOperators(ctx, &running)
 	for _, l := range d.listeners {

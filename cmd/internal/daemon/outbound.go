@@ -17,6 +17,7 @@ import (
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/fetch"
+	"pillarbox/cmd/internal/notify"
 	"pillarbox/mailstore/addr"
 	"pillarbox/smtp"
 	"pillarbox/smtp/badmail"
@@ -36,19 +37,27 @@ type outbound struct {
 	queue   *queue.Queue
 	sender  *remote.Sender
 	badmail *badmail.Store
-	grown   chan badmail.Usage // what the postmaster is to be told
+	grown   *notify.Badmail
+	full    *notify.Quota
 }
 
 // openQueue makes the parts that send. Nothing is sent before Run.
 func (d *Daemon) openQueue(cfg *config.Config) (err error) {
-	d.openBadmail(cfg)
+	d.badmail = badmail.New(d.office.Root, d.log, func(u badmail.Usage) { d.grown.Grown(u) })
+	d.badmail.SetLimits(badmailLimits(cfg))
 	d.desk = delivery.New(dispatchConfig(cfg, d.parts.DNS), delivery.Parts{Dir: d.office.Dir, Store: d.office.Store, Badmail: d.badmail, Log: d.log})
+	d.grown = notify.NewBadmail(d.office, d.desk, d.log)
+	d.full = notify.NewQuota(d.office, d.desk, d.log)
 	d.sender = remote.NewSender(d.senderConfig(cfg), dkim.Open(d.office.Root), d.log)
 	d.queue, err = queue.Open(queueConfig(cfg), queue.Parts{
 		Spool: d.office.Store.Spool(), Deliver: d.sender, Report: d.desk.Report, Log: d.log,
 	})
 	d.desk.Queue = d.queue
 	return err
+}
+
+func badmailLimits(cfg *config.Config) badmail.Limits {
+	return badmail.Limits{Age: time.Duration(cfg.Reports.KeepDays) * 24 * time.Hour, Size: cfg.Reports.KeepSize}
 }
 
 // setOutbound puts another configuration in force.
