@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -107,10 +108,17 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Remote returns the client's address, without a zone and never as IPv4 in IPv6.
+func (c *Conn) Remote() netip.AddrPort {
+	a, _ := netip.ParseAddrPort(c.RemoteAddr().String()) // the zero value for other networks
+	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
+}
+
 // safely runs code that is outside the library's own recovery. A panic ends this session only.
 func (c *Conn) safely(do func() error) error {
 	err := caught.Do(do)
-	caught.Log(c.cfg.Log, err, "session ended by a mistake of the program", "remote", c.RemoteAddr())
+	caught.Log(c.cfg.Log, err, "session ended by a mistake of the program",
+		"remote_ip", c.Remote().Addr())
 	return err
 }
 
@@ -268,7 +276,8 @@ func (c *Conn) reason(err error) error {
 	case errors.Is(err, os.ErrDeadlineExceeded) && stopping:
 		return errShutdown
 	case errors.Is(err, os.ErrDeadlineExceeded) && c.stalled():
-		c.cfg.Log.Info("session ended: no progress", "remote", c.RemoteAddr(), "after", c.cfg.ProgressTimeout)
+		c.cfg.Log.Info("session ended: no progress",
+			"remote_ip", c.Remote().Addr(), "after", c.cfg.ProgressTimeout)
 		return errStalled
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errTimeout
@@ -310,7 +319,7 @@ func (c *Conn) handshake() error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.cfg.CommandTimeout)
 	defer cancel()
 	if err := t.HandshakeContext(ctx); err != nil {
-		c.cfg.Log.Info("TLS handshake failed", "remote", c.RemoteAddr(), "error", err)
+		c.cfg.Log.Info("TLS handshake failed", "remote_ip", c.Remote().Addr(), "error", err)
 		return err
 	}
 	state := t.ConnectionState()

@@ -109,7 +109,7 @@ func TestLogInRefused(t *testing.T) {
 					o.pillarbox(t, annaPassword+"\n", "admin", "mailbox", "passwd", user, "--password-stdin")
 				}
 				o.wantRefused(t, mechanism, user, tt.password)
-				s.wantLog(t, "user="+user+" remote=127.0.0.1 mechanism="+mechanism+` reason="invalid user name or password: `+tt.reason)
+				s.wantLog(t, "user="+user+" remote_ip=127.0.0.1 mechanism="+mechanism+` reason="invalid user name or password: `+tt.reason)
 			})
 		}
 	}
