@@ -146,7 +146,7 @@ func (s *Sender) signature(
 	field, _, err := s.keys.Signature(domain, text)
 	if err != nil {
 		s.log.Error("a message is sent without its DKIM signature",
-			"id", id, "domain", domain, "error", err)
+			"message_id", id, "domain", domain, "error", err)
 	}
 	return field
 }

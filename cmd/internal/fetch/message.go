@@ -138,7 +138,7 @@ func (b *mailbox) keepLooped(message io.Reader, head header) error {
 	})
 	if err == nil {
 		b.Log.Warn("fetch: a message that loops was kept in badmail",
-			"fetch", b.cfg.Name, "id", id, "reason", reason)
+			"fetch", b.cfg.Name, "message_id", id, "reason", reason)
 	}
 	return err
 }

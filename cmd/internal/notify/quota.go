@@ -81,7 +81,7 @@ func (q *Quota) write(e quota.Event) error {
 	in.IgnoreQuota()
 	_, err = in.Commit(dirs)
 	if err == nil {
-		q.log.Info("notice delivered", "id", in.ID(), "mailboxes", dirs)
+		q.log.Info("notice delivered", "message_id", in.ID(), "mailboxes", dirs)
 	}
 	return err
 }
