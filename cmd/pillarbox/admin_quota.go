@@ -97,7 +97,7 @@ func (a *app) quotaDefaults(c admin.QuotaChange) error {
 	if err != nil {
 		return err
 	}
-	return admin.Hint(fmt.Errorf("the defaults are kept in %s, and only there", a.config),
+	return admin.Hint(fmt.Errorf("the defaults are only in the file %s", a.config),
 		"write %s into its section [mailboxes], then 'pillarbox admin reload'", strings.Join(lines, " and "))
 }
 

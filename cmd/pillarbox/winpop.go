@@ -10,33 +10,33 @@ import (
 	"pillarbox/quota"
 )
 
-const winpopHelp = `The syntax of winpop, for the scripts and the hands that know it. It does the
-same as 'pillarbox admin'.
+const winpopHelp = `The syntax of winpop, for old scripts and for administrators who know it. The
+commands do the same as those of 'pillarbox admin'.
 
   winpop add Domain
   winpop add User@Domain [/createuser Password]
-  winpop delete Domain                 with its mailboxes and their mail, unasked
+  winpop delete Domain                 with its mailboxes and mail, without a question
   winpop delete User@Domain [/deleteuser]
   winpop list [Domain]
   winpop stat [Domain]
-  winpop lock Domain | User@Domain     mail arrives, nobody can log in
+  winpop lock Domain | User@Domain     users cannot log in; mail still arrives
   winpop unlock Domain | User@Domain
   winpop changepwd User@Domain NewPassword
   winpop createquotafile User@Domain [/user:UserName]
-  winpop migrateToAD User@Domain       its password is the directory's from then on
+  winpop migrateToAD User@Domain       from now on the directory checks its password
   winpop get Property
-  winpop set Property Value            says which key of the configuration to edit
+  winpop set Property Value            names the configuration key to edit
 
 Properties: auth, logging, mailroot, port, sparequired, threadcount, socketmax,
 socketmin, socketthreshold, socketbacklog, socket.
 
-A password on the command line can be read by everybody on the machine:
-'pillarbox admin mailbox passwd' asks for it.`
+Every user of the machine can read a password on the command line:
+'pillarbox admin mailbox passwd' asks for it instead.`
 
 func (a *app) winpopCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:                   "winpop COMMAND [--config FILE]",
-		Short:                 "Domains and mailboxes in the syntax of winpop, the command of Windows Server 2003",
+		Short:                 "Manage domains and mailboxes in the syntax of winpop (Windows Server 2003)",
 		Long:                  winpopHelp,
 		DisableFlagsInUseLine: true,
 		// Options begin with a slash, and a password may begin with anything.
@@ -59,7 +59,7 @@ func (a *app) winpopCommand() *cobra.Command {
 	}
 }
 
-// winpop does one call.
+// winpop executes one call.
 func (a *app) winpop(call winpopCall) error {
 	switch call.verb {
 	case "get":
@@ -71,7 +71,7 @@ func (a *app) winpop(call winpopCall) error {
 	return a.withOffice(func(o *admin.Service) error { return a.winpopOffice(o, call) })
 }
 
-// winpopOffice does a call that concerns domains and mailboxes.
+// winpopOffice executes a call that concerns domains and mailboxes.
 func (a *app) winpopOffice(o *admin.Service, call winpopCall) error {
 	switch call.verb {
 	case "list":
@@ -86,15 +86,15 @@ func (a *app) winpopOffice(o *admin.Service, call winpopCall) error {
 		return err
 	}
 	if call.password != "" {
-		a.note("the password stood on the command line, where everybody on this machine could read it; "+
-			"'pillarbox admin mailbox passwd %s' asks for it", call.target)
+		a.note("the password was on the command line, where every user of this machine could read it; "+
+			"'pillarbox admin mailbox passwd %s' asks for it instead", call.target)
 	} else if box, err := o.ShowMailbox(call.target); call.verb == "add" && call.isMailbox() && err == nil && box.Method == directory.ByFile {
-		a.note("it has no password, so nobody can log in; 'pillarbox admin mailbox passwd %s' sets one", call.target)
+		a.note("the mailbox has no password, so a login is impossible; 'pillarbox admin mailbox passwd %s' sets one", call.target)
 	}
 	return nil
 }
 
-// change does a call that changes something.
+// change executes a call that changes a mailbox or a domain.
 func (c winpopCall) change(o *admin.Service) (admin.Change, error) {
 	if c.isMailbox() {
 		switch c.verb {
@@ -147,8 +147,8 @@ func (a *app) winpopStat(o *admin.Service, domain string) error {
 	return answer(a, table("mailboxes", "MAILBOX\tMESSAGES\tBYTES", row))(o.StatMailboxes(domain))
 }
 
-// winpopQuotaFile says what holds: on Windows the file tied a mailbox to the
-// disk quota of a user, and here the limits are the mailbox's own.
+// winpopQuotaFile prints the quota of a mailbox and changes nothing. On Windows, the quota file
+// connected a mailbox to a user's disk quota. Here a mailbox has limits of its own.
 func (a *app) winpopQuotaFile(o *admin.Service, call winpopCall) error {
 	s, err := o.ShowQuota(call.target)
 	if err != nil {
@@ -160,7 +160,7 @@ func (a *app) winpopQuotaFile(o *admin.Service, call winpopCall) error {
 		fmt.Fprintf(a.stdout, "all mailboxes of %s together %s\n", in.Target, in.Sentence())
 	}
 	if call.user != "" {
-		a.note("/user:%s ties nothing to a user of this machine: mailboxes have no disk quota here", call.user)
+		a.note("/user:%s has no effect: the quota of a mailbox does not depend on a user of this machine", call.user)
 	}
 	a.note("'pillarbox admin quota set %s --size 100MB' sets another", s.Target)
 	return nil

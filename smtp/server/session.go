@@ -471,7 +471,8 @@ func (s *session) dataError(err error) *smtp.Reply {
 // lostClient reports whether the client has gone or was too slow, which is no error of the server.
 func lostClient(err error) bool {
 	_, isNet := errors.AsType[*net.OpError](err)
-	return isNet || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
+	return isNet || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
+		errors.Is(err, wire.ErrAborted)
 }
 
 func dataReply(err error, cfg *wire.Config) *smtp.Reply {

@@ -44,7 +44,9 @@ type Conn struct {
 	output  []byte // what the library has written of a reply
 	mode    mode
 	verb    string // the command that the library is answering
-	body    *Body  // of the DATA command in progress
+	body    *Body  // of the DATA or BDAT command in progress
+	chunked *Body  // of the BDAT command that the library has not begun yet
+	pending string // a command that ended a message between its chunks; "": none
 	errors  int
 	badAuth bool // the SASL response was not base64
 
@@ -76,6 +78,7 @@ type state struct {
 	rcpts    int
 	path     addr.Address // of the MAIL or RCPT in progress
 	size     int64        // declared by the latest MAIL; 0 means not declared
+	dropping bool         // a chunk was refused; the client may have sent the next ones already
 }
 
 func newConn(c net.Conn, cfg *Config, implicitTLS bool, onClose func()) *Conn {
@@ -146,13 +149,24 @@ func (c *Conn) next() error {
 		c.input = append(line, "\r\n"...)
 		return nil
 	}
-	line, err := c.readLine(maxAuthLine)
-	if errors.Is(err, errLineTooLong) || len(line) > c.commandLine() && !isAuth(line) {
-		return c.refuse(500, "5.5.2 Line too long")
-	} else if err != nil {
+	if line := c.pending; line != "" {
+		c.pending = ""
+		return c.command(line)
+	}
+	line, err := c.readCommand()
+	if line == nil || err != nil {
 		return err
 	}
 	return c.command(string(line))
+}
+
+// readCommand reads a command line. nil means that the line was too long and has been answered.
+func (c *Conn) readCommand() ([]byte, error) {
+	line, err := c.readLine(maxAuthLine)
+	if errors.Is(err, errLineTooLong) || len(line) > c.commandLine() && !isAuth(line) {
+		return nil, c.refuse(500, "5.5.2 Line too long")
+	}
+	return line, err
 }
 
 // commandLine returns the longest command line, in octets.

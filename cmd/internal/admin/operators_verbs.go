@@ -254,13 +254,13 @@ func (o *Service) explainOperator(err error) error {
 	case err == nil, errors.As(err, new(*HintError)):
 		return err
 	case errors.Is(err, ErrOperatorsDamaged):
-		return Hint(err, "mend the file (below %s) with an editor, or take it from a backup; until then there are no operators", o.Root.Name())
+		return Hint(err, "repair the file (below %s) with an editor, or restore it from a backup; until then there are no operators", o.Root.Name())
 	case errors.Is(err, ErrOperatorName):
 		return Hint(err, "write a mailbox or a group as name@domain, a user of this machine as unix:NAME, a group of users as unix:@NAME")
 	case errors.Is(err, ErrOperatorNotFound), errors.Is(err, ErrOperatorExists):
 		return Hint(err, "'pillarbox admin operator list' shows what there is")
 	case errors.Is(err, durable.ErrLocked):
-		return Hint(err, "another command is at work; try again")
+		return Hint(err, "another command is running; try again")
 	}
 	return o.explain(err, "", "domain list")
 }

@@ -71,7 +71,7 @@ func TestOperator(t *testing.T) {
 		{"and no other", nil, "", []string{"mailbox", "show", "eve@other.example"}, 1, "not permitted: " + somebody + " is no operator of other.example"},
 		{"he makes a mailbox", nil, claraPassword + "\n", []string{"mailbox", "add", clara, "--password-stdin"}, 0, "mailbox " + clara + " added"},
 		{"not elsewhere", nil, "", []string{"mailbox", "add", "clara@other.example", "--no-password"}, 1, "not permitted"},
-		{"he is asked before a loss", nil, "", []string{"mailbox", "remove", boss}, 1, "--yes does it without asking"},
+		{"he is asked before a loss", nil, "", []string{"mailbox", "remove", boss}, 1, "use --yes to do it without asking"},
 		{"what is everybody's is not his", nil, "", []string{"queue", "list"}, 1, "not permitted: this needs an operator of all domains"},
 		{"nor is the server", nil, "", []string{"reload"}, 1, "not permitted"},
 		{"files of the server are not", nil, "", []string{"mailbox", "export", anna, o.path("stolen")}, 1, "not permitted: admin mailbox export: it works on files"},
