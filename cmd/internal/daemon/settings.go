@@ -77,6 +77,8 @@ func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 			DataTimeout:     times(cfg, cfg.SMTP.DataTimeout),
 			WriteTimeout:    writeTimeout,
 			BareEndings:     endings,
+			StrictPaths:     cfg.SMTP.StrictAddresses,
+			StrictLines:     cfg.SMTP.StrictLines,
 		},
 	}
 }
