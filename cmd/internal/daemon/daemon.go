@@ -162,7 +162,8 @@ func (d *Daemon) makers() []maker {
 		d.makeQuotaNotices,
 		d.makeRetention,
 
-		// Administrators reach the server before clients do, and until the last session has ended.
+		// The sockets of administrators. Their verbs use the parts above, so they close before these
+		// stop.
 		d.makeControl,
 		d.makeOperators,
 
