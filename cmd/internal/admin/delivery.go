@@ -21,12 +21,18 @@ const vouchTimeout = 3 * time.Second
 // domains of strangers; nil: the DNS servers of the configuration do.
 func DeliveryConfig(cfg *config.Config, names verify.Resolver) delivery.Config {
 	null := map[config.NullSender]delivery.NullSender{
-		config.NullToBadmail: delivery.ToBadmail, config.NullSend: delivery.ToPostmaster, config.NullDrop: delivery.Discard,
+		config.NullToBadmail: delivery.ToBadmail,
+		config.NullSend:      delivery.ToPostmaster,
+		config.NullDrop:      delivery.Discard,
 	}
 	strangers := map[config.Strangers]delivery.Strangers{
-		config.NoStrangers: delivery.NoStrangers, config.VerifiedStrangers: delivery.VerifiedStrangers, config.AllStrangers: delivery.AllStrangers,
+		config.NoStrangers:       delivery.NoStrangers,
+		config.VerifiedStrangers: delivery.VerifiedStrangers,
+		config.AllStrangers:      delivery.AllStrangers,
 	}
-	verifier := verify.New(verify.Options{Resolver: names, Servers: DNSOptions(cfg).Servers, Timeout: vouchTimeout})
+	verifier := verify.New(verify.Options{
+		Resolver: names, Servers: DNSOptions(cfg).Servers, Timeout: vouchTimeout,
+	})
 	return delivery.Config{
 		Hostname:       string(cfg.Hostname),
 		Language:       dsn.Language(cfg.Reports.Language),

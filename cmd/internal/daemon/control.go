@@ -7,12 +7,12 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"sync"
 
 	"pillarbox/cmd/internal/admin"
+	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/control"
-	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/caught"
-	"pillarbox/smtp/remote"
 )
 
 // running is what the verbs of package admin reach of this server.
@@ -20,21 +20,40 @@ func (d *Daemon) running() *admin.Running {
 	return &admin.Running{
 		Reload:     d.Reload,
 		Queue:      d.queue,
-		Desk:       d.desk,
+		Delivery:   d.delivery,
 		Bans:       d.bans,
 		ACME:       d.acme,
 		TLSClients: d.certs.Clients,
-		Suppressed: d.desk.Suppressed,
-		Probe: func(ctx context.Context, to, from addr.Address, step func(remote.Step)) {
-			d.sender.remote.Load().Probe(ctx, to, from, step)
-		},
+		Suppressed: d.delivery.Suppressed,
+		Probe:      d.sender.Probe,
 	}
+}
+
+// makeControl makes the sockets over which administrators reach the server.
+func (d *Daemon) makeControl(*config.Config) (part, error) {
+	d.office.Running = d.running()
+	var running sync.WaitGroup
+	return part{
+		name: "control sockets",
+		start: func(ctx context.Context) error {
+			old, err := d.serveOld()
+			if err == nil {
+				context.AfterFunc(ctx, func() { old.Close() })
+			}
+			sockets, err := d.openControl()
+			if err == nil {
+				running.Go(func() { control.NewServer(d.office, d.auditFailed).Serve(ctx, sockets...) })
+			}
+			return err
+		},
+		stop: func(context.Context) { running.Wait() },
+	}, nil
 }
 
 // openControl opens the sockets over which administrators reach the server: the one in the data
 // directory and, for operators, operators.socket. The server runs without the second one too.
 func (d *Daemon) openControl() ([]net.Listener, error) {
-	listen := d.parts.Control
+	listen := d.system.Control
 	if listen == nil {
 		listen = d.listenControl
 	}
@@ -52,11 +71,6 @@ func (d *Daemon) openControl() ([]net.Listener, error) {
 		return []net.Listener{l}, nil
 	}
 	return []net.Listener{l, operators}, nil
-}
-
-// serveControl does the verbs of administrators until ctx ends.
-func (d *Daemon) serveControl(ctx context.Context, listeners []net.Listener) {
-	control.NewServer(d.office, d.auditFailed).Serve(ctx, listeners...)
 }
 
 // listenControl opens the control socket in the data directory. An old one can only be a leftover:

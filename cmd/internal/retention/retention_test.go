@@ -1,10 +1,8 @@
-package daemon
+package retention
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +13,7 @@ import (
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
+	"pillarbox/etc/lab/mailtest"
 )
 
 func TestNextNight(t *testing.T) {
@@ -72,35 +71,6 @@ func putMessage(t *testing.T, o *admin.Service, arrived time.Time, serial int) {
 	}
 }
 
-// logLines is a log in memory.
-type logLines struct {
-	mu  sync.Mutex
-	out bytes.Buffer
-}
-
-func (l *logLines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.out.Write(p)
-}
-
-// taken returns what is logged since the last call, without the times.
-func (l *logLines) taken() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	defer l.out.Reset()
-	return strings.TrimSpace(l.out.String())
-}
-
-func quietLog(out *logLines) *slog.Logger {
-	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey {
-			return slog.Attr{}
-		}
-		return a
-	}}))
-}
-
 // The server says at start and after a reload what it would delete, deletes in the night, and stops with its context.
 func TestRetentionRuns(t *testing.T) {
 	o := retentionHouse(t)
@@ -108,14 +78,14 @@ func TestRetentionRuns(t *testing.T) {
 		start := time.Now()
 		putMessage(t, o, start.AddDate(0, 0, -100), 1)
 		putMessage(t, o, start.AddDate(0, 0, -28), 2)
-		var out logLines
+		var out mailtest.Log
 		var running sync.WaitGroup
 		ctx, stop := context.WithCancel(t.Context())
-		running.Go(func() { retention{office: o, log: quietLog(&out)}.run(ctx) })
+		running.Go(func() { New(o, out.Logger()).Run(ctx) })
 		wait := func(d time.Duration) string {
 			time.Sleep(d)
 			synctest.Wait()
-			return out.taken()
+			return out.Take()
 		}
 		want := func(what, got, want string) {
 			t.Helper()
@@ -127,7 +97,7 @@ func TestRetentionRuns(t *testing.T) {
 		setAfter(o, 30)
 		want("a new rule", wait(2*time.Minute), `msg="retention: the rules would delete mail; 'pillarbox admin retention show' tells which" messages=1 bytes=1 mailboxes=1`)
 		want("told once", wait(20*time.Minute), "")
-		for time.Now().Hour() != retentionHour || time.Now().Minute() < retentionMinute-5 {
+		for time.Now().Hour() != nightHour || time.Now().Minute() < nightMinute-5 {
 			wait(time.Minute)
 		}
 		wait(24 * time.Hour)
@@ -154,35 +124,16 @@ func TestRetentionOffAtNight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		putMessage(t, o, time.Now().AddDate(0, 0, -29).Add(-time.Hour), 1)
 		for day := range 3 {
-			var out logLines
+			var out mailtest.Log
 			ctx, stop := context.WithCancel(t.Context())
-			go retention{office: o, log: quietLog(&out)}.run(ctx)
+			go New(o, out.Logger()).Run(ctx)
 			time.Sleep(2 * time.Hour)
 			synctest.Wait()
-			if deleted := strings.Contains(out.taken(), "retention: deleted"); deleted != (day == 1) {
+			if deleted := strings.Contains(out.Take(), "retention: deleted"); deleted != (day == 1) {
 				t.Errorf("day %d: deleted: %v", day, deleted)
 			}
 			stop()
 			time.Sleep(22 * time.Hour)
 		}
 	})
-}
-
-func TestRunRetention(t *testing.T) {
-	o := retentionHouse(t)
-	setAfter(o, 30)
-	putMessage(t, o, time.Now().AddDate(0, 0, -31), 1)
-	run := func(target string) ([]admin.RetentionResult, error) {
-		return admin.RetentionRun.Do(t.Context(), o, admin.RetentionOrder{Target: target, Delete: true})
-	}
-	if _, err := run("nobody@office.example"); err == nil || !strings.Contains(err.Error(), "not found") {
-		t.Errorf("nobody: %v", err)
-	}
-	all, err := run("anna@office.example")
-	if err != nil || len(all) != 1 || all[0].Messages != 1 || all[0].Mailbox.String() != "anna@office.example" || all[0].Rule.After != 30 {
-		t.Errorf("%+v, %v", all, err)
-	}
-	if all, err = run(""); err != nil || all == nil || len(all) != 0 {
-		t.Errorf("%+v, %v", all, err)
-	}
 }
