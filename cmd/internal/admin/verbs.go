@@ -28,7 +28,23 @@ var (
 	BadmailSend   = verb("badmail send", ChangesAll, (*Service).sendBadmail)
 	BadmailRemove = verb("badmail remove", ChangesAll, (*Service).removeBadmail)
 
+	RouteList = verb("route list", SeesAll, without((*Service).ListRoutes))
 	RouteTest = longVerb("route test", SeesAll, (*Service).testRoute)
+
+	DKIMCreate = verb("dkim create", ChangesDomain, (*Service).createDKIM)
+	DKIMShow   = verb("dkim show", SeesDomain, (*Service).showDKIM)
+	DKIMRotate = verb("dkim rotate", ChangesDomain, (*Service).rotateDKIM)
+	DKIMRemove = verb("dkim remove", ChangesDomain, (*Service).removeDKIM)
+
+	DeviceAdd     = verb("device add", ChangesAll, (*Service).AddDevice)
+	DeviceRemove  = verb("device remove", ChangesAll, (*Service).RemoveDevice)
+	DeviceList    = verb("device list", SeesAll, without((*Service).ListDevices))
+	DeviceShow    = verb("device show", SeesAll, (*Service).ShowDevice)
+	DeviceTest    = longVerb("device test", SeesAll, (*Service).testDevice)
+	DeviceSuggest = verb("device suggest", SeesAll, (*Service).suggestDevices)
+
+	DirectoryList = verb("directory list", SeesAll, without((*Service).ListDirectories))
+	DirectoryTest = verb("directory test", SeesAll, (*Service).testDirectory)
 
 	BansList = verb("bans list", SeesAll, without((*Service).listBans))
 	BansWhy  = verb("bans why", SeesAll, (*Service).whyBanned)
@@ -55,7 +71,10 @@ func Verbs() []Command {
 		QueueList, QueueShow, QueueActive, QueueRetry, QueueFlush, QueueHold, QueueRelease, QueueBounce, QueueRemove,
 		QuarantineList, QuarantineShow, QuarantineRetry, QuarantineRemove,
 		BadmailList, BadmailShow, BadmailSend, BadmailRemove,
-		RouteTest,
+		RouteList, RouteTest,
+		DKIMCreate, DKIMShow, DKIMRotate, DKIMRemove,
+		DeviceAdd, DeviceRemove, DeviceList, DeviceShow, DeviceTest, DeviceSuggest,
+		DirectoryList, DirectoryTest,
 		BansList, BansWhy, BansLift,
 		TLSShow, TLSRenew, TLSExportCA, TLSClients, TLSClientCert, TLSClientCerts, TLSClientRevoke, ACMEStatus, ACMERenew,
 		ServerReload, EmptyLog,
