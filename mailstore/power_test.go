@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"path"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -196,6 +197,39 @@ func logCutShort(t *testing.T) {
 	lost := killed.Restart(mailtest.Nothing, nil)
 	must(t, s.Close())
 	must(t, told.verify(lost))
+}
+
+// TestRecordIsSyncedBeforeItsFiles kills the process at each operation of a delivery. The recovery
+// of the next process makes the files of a record that may be in memory only. Then its sync fails,
+// and the system drops all that it could not write. No later process may find a message in part.
+func TestRecordIsSyncedBeforeItsFiles(t *testing.T) {
+	for step := 1; step < 30; step++ {
+		synctest.Test(t, func(t *testing.T) { recordBeforeFiles(t, step) })
+	}
+}
+
+func recordBeforeFiles(t *testing.T, step int) {
+	disk, s := powerStore(t)
+	disk.Start(mailtest.Nth(step, mailtest.ErrPowerCut))
+	told := make(promises)
+	told.deliver(s, "first\r\n", 4000, anna)
+	disk.Cut()
+	_ = s.Close() // fails
+	killed := disk.Kill()
+	killed.Start(func(_ int, op mailtest.Op) error {
+		if op.Kind == "syncall" {
+			return syscall.EIO
+		}
+		return nil
+	})
+	s, err := Open(killed, Options{})
+	must(t, err)
+	must(t, s.Recover(smallLog))
+	_ = s.Close()
+	killed.DropPages()
+	if err := told.verify(killed.Kill()); err != nil {
+		t.Errorf("killed in step %d: %v", step, err)
+	}
 }
 
 // TestNamesAreSynced checks that a message is in its mailbox after a power cut, although a rename

@@ -145,7 +145,7 @@ func (c *session) openMaildrop() error {
 	drop, err := c.server.drops.OpenMaildrop(c.principal.Dir)
 	if err != nil {
 		c.server.log.Warn("pop3: maildrop not opened",
-			"user", c.principal.Address.String(), "remote", c.remote, "error", err)
+			"user", c.principal.Address.String(), "remote_ip", c.remote, "error", err)
 		c.principal = auth.Principal{}
 		return err
 	}

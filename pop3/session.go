@@ -91,7 +91,7 @@ func (c *session) serve(implicitTLS bool) {
 		if v := recover(); v != nil {
 			c.endReason = "panic"
 			c.server.log.Error("pop3: panic in a session",
-				"remote", c.remote, "panic", v, "stack", string(debug.Stack()))
+				"remote_ip", c.remote, "panic", v, "stack", string(debug.Stack()))
 		}
 	}()
 	if c.implicit = implicitTLS; implicitTLS && !c.startTLS() {
@@ -144,7 +144,7 @@ func (c *session) end() {
 		level = slog.LevelDebug
 	}
 	c.server.log.Log(context.Background(), level, "pop3 session ended",
-		"user", c.principal.Address.String(), "remote", c.remote, "tls", c.tls != nil,
+		"user", c.principal.Address.String(), "remote_ip", c.remote, "tls", c.tls != nil,
 		"reason", c.endReason, "retrieved", c.retrieved, "deleted", c.removed, "bytes", c.out.sent)
 }
 
@@ -230,7 +230,7 @@ func (c *session) startTLS() bool {
 	c.server.setWaiting(c, false)
 	if err != nil {
 		c.endReason = "no TLS"
-		c.server.log.Info("pop3: TLS handshake failed", "remote", c.remote, "error", err)
+		c.server.log.Info("pop3: TLS handshake failed", "remote_ip", c.remote, "error", err)
 		return false
 	}
 	state := conn.ConnectionState()

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"pillarbox/cmd/internal/admin"
+	"pillarbox/cmd/internal/control"
 )
 
 // localActor is who runs this process, for the audit log; what he does is added
@@ -40,7 +41,7 @@ func localUser(uid int, sudoUser string) string {
 
 // localPlace says where somebody sits: "command line, pts/1, 192.0.2.7".
 func localPlace(ssh, terminal string) string {
-	place := "command line"
+	place := control.CommandLine
 	if terminal != "" {
 		place += ", " + terminal
 	}

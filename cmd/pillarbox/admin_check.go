@@ -34,7 +34,7 @@ func (a *app) checkCommand() *cobra.Command {
 				a.note("what the running server believes was not checked: %v", err)
 			}
 			line := a.newProgress(asJSON)
-			opts.Progress = line.show
+			opts.Progress = func(done, all int) { line.tell(admin.Part{Done: done, All: all}) }
 			report, err := o.CheckMail(ctx, target, opts)
 			line.clear()
 			if report.Findings == nil {

@@ -11,19 +11,16 @@ import (
 
 func (a *app) domainCommand() *cobra.Command {
 	return family("domain", "The domains that this server has mailboxes for",
-		a.changesOne("add DOMAIN", "Begin to take mail for a domain", (*admin.Service).AddDomain),
+		doesOne(a, "add DOMAIN", "Begin to take mail for a domain", admin.DomainAdd),
 		a.domainRemoveCommand(),
-		shows(a, "list", "List the domains", takes(0, 0),
-			func(o *admin.Service, _ []string) ([]admin.DomainSummary, error) { return o.ListDomains() },
+		answers(a, "list", "List the domains", takes(0, 0), admin.DomainList, nothing,
 			table("domains", "DOMAIN\tMAILBOXES\tALIASES\tGROUPS\tCATCH-ALL\tLOCKED\tDEFAULT", domainRow)),
-		shows(a, "show DOMAIN", "Show all about a domain", takes(1, 1), ofOne((*admin.Service).ShowDomain), (*app).printDomain),
-		a.changesOne("lock DOMAIN", "Lock every mailbox: mail arrives, nobody can log in", (*admin.Service).LockDomain),
-		a.changesOne("unlock DOMAIN", "Undo lock", (*admin.Service).UnlockDomain),
+		answers(a, "show DOMAIN", "Show all about a domain", takes(1, 1), admin.DomainShow, first, (*app).printDomain),
+		doesOne(a, "lock DOMAIN", "Lock every mailbox: mail arrives, nobody can log in", admin.DomainLock),
+		doesOne(a, "unlock DOMAIN", "Undo lock", admin.DomainUnlock),
 		a.catchAllCommand(),
-		a.changes("method DOMAIN file | system | directory[:NAME] | default", "Say how the passwords of its mailboxes are checked", takes(2, 2),
-			func(o *admin.Service, args []string) (admin.Change, error) {
-				return o.SetDomainMethod(args[0], args[1])
-			}),
+		does(a, "method DOMAIN file | system | directory[:NAME] | default", "Say how the passwords of its mailboxes are checked", takes(2, 2),
+			admin.DomainMethod, setting),
 	)
 }
 
@@ -67,15 +64,17 @@ func methodText(d admin.DomainDetails) string {
 }
 
 func (a *app) domainRemoveCommand() *cobra.Command {
-	var yes, withMailboxes bool
-	cmd := a.verb("remove DOMAIN [--with-mailboxes] [--yes]", "Stop taking mail for a domain", takes(1, 1),
-		func(_ *cobra.Command, o *admin.Service, args []string) error {
-			if err := a.confirmDomain(o, args[0], yes, withMailboxes); err != nil {
-				return err
-			}
-			return a.report(o.RemoveDomain(args[0], withMailboxes))
+	var in admin.DomainToRemove
+	var yes bool
+	cmd := command("remove DOMAIN [--with-mailboxes] [--yes]", "Stop taking mail for a domain", takes(1, 1),
+		func(cmd *cobra.Command, args []string) error {
+			in.Name = args[0]
+			return a.confirmed(yes, func(sure bool) error {
+				in.Sure = sure
+				return a.report(call(cmd.Context(), a, admin.DomainRemove, in))
+			})
 		})
-	cmd.Flags().BoolVar(&withMailboxes, "with-mailboxes", false, "remove its mailboxes too, with all their mail")
+	cmd.Flags().BoolVar(&in.WithMailboxes, "with-mailboxes", false, "remove its mailboxes too, with all their mail")
 	addYes(cmd, &yes)
 	return cmd
 }
@@ -83,15 +82,12 @@ func (a *app) domainRemoveCommand() *cobra.Command {
 // catchAllCommand sets with a target and clears with --off.
 func (a *app) catchAllCommand() *cobra.Command {
 	var off bool
-	cmd := a.verb("catch-all DOMAIN TARGET | --off DOMAIN", "Say who gets the mail to addresses that nobody has", takes(1, 2),
-		func(cmd *cobra.Command, o *admin.Service, args []string) error {
+	cmd := command("catch-all DOMAIN TARGET | --off DOMAIN", "Say who gets the mail to addresses that nobody has", takes(1, 2),
+		func(cmd *cobra.Command, args []string) error {
 			if err := targetsOrOff(cmd, args[1:], off); err != nil {
 				return err
 			}
-			if off {
-				return a.report(o.ClearCatchAll(args[0]))
-			}
-			return a.report(o.SetCatchAll(args[0], args[1]))
+			return a.report(call(cmd.Context(), a, admin.DomainCatchAll, setting(args)))
 		})
 	cmd.Flags().BoolVar(&off, "off", false, "refuse such mail again")
 	return cmd

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -17,31 +18,28 @@ func (a *app) mailboxCommand() *cobra.Command {
 		a.mailboxRemoveCommand(),
 		answers(a, "list [DOMAIN]", "List the mailboxes, of one domain or of all", takes(0, 1), admin.MailboxList, first,
 			table("mailboxes", "MAILBOX\tPASSWORD\tLOCKED\tQUOTA\tFORWARD", mailboxRow)),
-		shows(a, "show USER@DOMAIN", "Show all about a mailbox", takes(1, 1), ofOne((*admin.Service).ShowMailbox), (*app).printMailbox),
+		answers(a, "show USER@DOMAIN", "Show all about a mailbox", takes(1, 1), admin.MailboxShow, first, (*app).printMailbox),
 		a.passwdCommand(),
-		a.changes("secrets USER@DOMAIN spa|cram-md5|apop|scram... | none", "Say what is stored of a password beside its hash, for SPA and the like", takes(2, 5),
-			func(o *admin.Service, args []string) (admin.Change, error) { return o.SetSecrets(args[0], args[1:]...) }),
+		does(a, "secrets USER@DOMAIN spa|cram-md5|apop|scram... | none", "Say what is stored of a password beside its hash, for SPA and the like", takes(2, 5),
+			admin.MailboxSecrets, members),
 		a.migrateAuthCommand(),
-		a.changesOne("lock USER@DOMAIN", "Lock a mailbox: mail arrives, nobody can log in", (*admin.Service).LockMailbox),
-		a.changesOne("unlock USER@DOMAIN", "Undo lock", (*admin.Service).UnlockMailbox),
-		a.changes("rename USER@DOMAIN NAME", "Give a mailbox another name; aliases and groups follow", takes(2, 2),
-			func(o *admin.Service, args []string) (admin.Change, error) { return o.RenameMailbox(args[0], args[1]) }),
-		shows(a, "stat USER@DOMAIN", "Count the mail in a mailbox", takes(1, 1), ofOne((*admin.Service).StatMailbox), (*app).printStat),
+		doesOne(a, "lock USER@DOMAIN", "Lock a mailbox: mail arrives, nobody can log in", admin.MailboxLock),
+		doesOne(a, "unlock USER@DOMAIN", "Undo lock", admin.MailboxUnlock),
+		does(a, "rename USER@DOMAIN NAME", "Give a mailbox another name; aliases and groups follow", takes(2, 2), admin.MailboxRename, setting),
+		answers(a, "stat USER@DOMAIN", "Count the mail in a mailbox", takes(1, 1), admin.MailboxStatistics, first, (*app).printStat),
 		a.forwardCommand(),
-		a.changes("quota USER@DOMAIN SIZE | none | default", "Limit what a mailbox holds", takes(2, 2),
-			func(o *admin.Service, args []string) (admin.Change, error) { return o.SetQuota(args[0], args[1]) }),
-		a.setsRight("outside USER@DOMAIN", "Say whether a mailbox may send to other servers", (*admin.Service).SetMailboxOutside),
-		a.setsRight("inbound USER@DOMAIN", "Say whether a mailbox takes mail from outside", (*admin.Service).SetMailboxInbound),
-		a.changesOne("release USER@DOMAIN", "Let a mailbox send to other servers again that was held for too much mail", (*admin.Service).ReleaseMailbox),
+		does(a, "quota USER@DOMAIN SIZE | none | default", "Limit what a mailbox holds", takes(2, 2), admin.MailboxQuota, setting),
+		a.setsRight("outside USER@DOMAIN", "Say whether a mailbox may send to other servers", admin.MailboxOutside),
+		a.setsRight("inbound USER@DOMAIN", "Say whether a mailbox takes mail from outside", admin.MailboxInbound),
+		doesOne(a, "release USER@DOMAIN", "Let a mailbox send to other servers again that was held for too much mail", admin.MailboxRelease),
 		a.exportCommand(),
 		a.importCommand(),
 	)
 }
 
-// setsRight is a verb that sets a right of what it names.
-func (a *app) setsRight(use, short string, set func(o *admin.Service, name, right string) (admin.Change, error)) *cobra.Command {
-	return a.changes(use+" allow | deny | default", short, takes(2, 2),
-		func(o *admin.Service, args []string) (admin.Change, error) { return set(o, args[0], args[1]) })
+// setsRight is a command for a verb that sets a right of what it names.
+func (a *app) setsRight(use, short string, v admin.Verb[admin.Setting, admin.Change]) *cobra.Command {
+	return does(a, use+" allow | deny | default", short, takes(2, 2), v, setting)
 }
 
 func mailboxRow(m admin.MailboxSummary) string {
@@ -168,21 +166,11 @@ func (a *app) mailboxAddCommand() *cobra.Command {
 	var way passwordWay
 	var in admin.MailboxToAdd
 	var secrets secretFlags
-	cmd := command("add USER@DOMAIN [--password-stdin | --generate | --no-password] [--quota SIZE] [--spa] [--apop] [--cram-md5]", "Make a mailbox", takes(1, 1),
-		func(cmd *cobra.Command, args []string) error {
-			if err := way.check(cmd); err != nil {
-				return err
-			}
-			in.User, in.Store, in.Try = args[0], secrets.kinds(), true
-			if _, err := call(cmd.Context(), a, admin.MailboxAdd, in); err != nil {
-				return err
-			}
-			return a.withPassword(way, args[0], func(password string) (admin.Change, error) {
-				in.Password, in.Try = password, false
-				return call(cmd.Context(), a, admin.MailboxAdd, in)
-			})
+	cmd := a.passwordCommand("add USER@DOMAIN [--password-stdin | --generate | --no-password] [--quota SIZE] [--spa] [--apop] [--cram-md5]", "Make a mailbox", &way,
+		func(ctx context.Context, user, password string, try bool) (admin.Change, error) {
+			in.User, in.Password, in.Store, in.Try = user, password, secrets.kinds(), try
+			return call(ctx, a, admin.MailboxAdd, in)
 		})
-	way.addFlags(cmd)
 	secrets.addFlags(cmd)
 	cmd.Flags().BoolVar(&way.none, "no-password", false, "mail arrives, and nobody can log in until 'passwd'")
 	cmd.Flags().StringVar(&in.Quota, "quota", "", "the most that it holds: a `size` such as 500MB, or none")
@@ -191,10 +179,9 @@ func (a *app) mailboxAddCommand() *cobra.Command {
 
 func (a *app) passwdCommand() *cobra.Command {
 	var secrets secretFlags
-	cmd := a.passwordVerb("passwd USER@DOMAIN [--password-stdin | --generate] [--spa] [--apop] [--cram-md5]", "Change the password of a mailbox", new(passwordWay),
-		(*admin.Service).CheckMailbox,
-		func(o *admin.Service, user, password string) (admin.Change, error) {
-			return o.SetPassword(user, password, secrets.kinds()...)
+	cmd := a.passwordCommand("passwd USER@DOMAIN [--password-stdin | --generate] [--spa] [--apop] [--cram-md5]", "Change the password of a mailbox", new(passwordWay),
+		func(ctx context.Context, user, password string, try bool) (admin.Change, error) {
+			return call(ctx, a, admin.MailboxPasswd, admin.PasswordToSet{User: user, Password: password, Store: secrets.kinds(), Try: try})
 		})
 	secrets.addFlags(cmd)
 	return cmd
@@ -223,45 +210,45 @@ func (s *secretFlags) kinds() (all []directory.SecretKind) {
 // own.
 func (a *app) migrateAuthCommand() *cobra.Command {
 	var way passwordWay
-	var force bool
-	cmd := a.verb("migrate-auth USER@DOMAIN file | system | directory[:NAME]", "Have a password checked elsewhere, or here again; the mail stays", takes(2, 2),
-		func(cmd *cobra.Command, o *admin.Service, args []string) error {
+	in := admin.MailboxToMigrate{Try: true}
+	cmd := command("migrate-auth USER@DOMAIN file | system | directory[:NAME]", "Have a password checked elsewhere, or here again; the mail stays", takes(2, 2),
+		func(cmd *cobra.Command, args []string) error {
 			if err := way.check(cmd); err != nil {
 				return err
 			}
-			if _, err := o.ParseMethod(args[1]); err != nil {
+			in.User, in.Method = args[0], args[1]
+			if _, err := call(cmd.Context(), a, admin.MailboxMigrateAuth, in); err != nil {
 				return err
 			}
-			if err := o.CheckMailbox(args[0]); err != nil {
-				return err
+			in.Try = false
+			if in.Method != string(directory.ByFile) {
+				return a.report(call(cmd.Context(), a, admin.MailboxMigrateAuth, in))
 			}
-			m := admin.Migration{Method: args[1], Force: force}
-			if args[1] != string(directory.ByFile) {
-				return a.report(o.MigrateAuth(args[0], m))
-			}
-			return a.withPassword(way, args[0], func(password string) (admin.Change, error) {
-				m.Password = password
-				return o.MigrateAuth(args[0], m)
+			return a.withPassword(way, in.User, func(password string) (admin.Change, error) {
+				in.Password = password
+				return call(cmd.Context(), a, admin.MailboxMigrateAuth, in)
 			})
 		})
 	way.addFlags(cmd)
 	cmd.Flags().BoolVar(&way.none, "no-password", false, "for file: keep the password that it had, or none")
-	cmd.Flags().BoolVar(&force, "force", false, "even if nobody of that name is found there")
+	cmd.Flags().BoolVar(&in.Force, "force", false, "even if nobody of that name is found there")
 	return cmd
 }
 
-// passwordVerb is a verb that gives a mailbox a password. What check finds wrong
-// is said before anybody has to type one.
-func (a *app) passwordVerb(use, short string, way *passwordWay, check func(o *admin.Service, user string) error,
-	do func(o *admin.Service, user, password string) (admin.Change, error)) *cobra.Command {
-	cmd := a.verb(use, short, takes(1, 1), func(cmd *cobra.Command, o *admin.Service, args []string) error {
+// passwordCommand is a command that gives a mailbox a password. It tries the verb without one
+// first, so that a mistake is known before a person has to type a password.
+func (a *app) passwordCommand(use, short string, way *passwordWay,
+	do func(ctx context.Context, user, password string, try bool) (admin.Change, error)) *cobra.Command {
+	cmd := command(use, short, takes(1, 1), func(cmd *cobra.Command, args []string) error {
 		if err := way.check(cmd); err != nil {
 			return err
 		}
-		if err := check(o, args[0]); err != nil {
+		if _, err := do(cmd.Context(), args[0], "", true); err != nil {
 			return err
 		}
-		return a.withPassword(*way, args[0], func(password string) (admin.Change, error) { return do(o, args[0], password) })
+		return a.withPassword(*way, args[0], func(password string) (admin.Change, error) {
+			return do(cmd.Context(), args[0], password, false)
+		})
 	})
 	way.addFlags(cmd)
 	return cmd
@@ -269,12 +256,11 @@ func (a *app) passwordVerb(use, short string, way *passwordWay, check func(o *ad
 
 func (a *app) mailboxRemoveCommand() *cobra.Command {
 	var yes bool
-	cmd := a.verb("remove USER@DOMAIN [--yes]", "Delete a mailbox with all its mail", takes(1, 1),
-		func(_ *cobra.Command, o *admin.Service, args []string) error {
-			if err := a.confirmMailbox(o, args[0], yes); err != nil {
-				return err
-			}
-			return a.report(o.RemoveMailbox(args[0]))
+	cmd := command("remove USER@DOMAIN [--yes]", "Delete a mailbox with all its mail", takes(1, 1),
+		func(cmd *cobra.Command, args []string) error {
+			return a.confirmed(yes, func(sure bool) error {
+				return a.report(call(cmd.Context(), a, admin.MailboxRemove, admin.MailboxToRemove{User: args[0], Sure: sure}))
+			})
 		})
 	addYes(cmd, &yes)
 	return cmd
@@ -282,18 +268,17 @@ func (a *app) mailboxRemoveCommand() *cobra.Command {
 
 // forwardCommand sets with targets and clears with --off.
 func (a *app) forwardCommand() *cobra.Command {
-	var off, keepCopy bool
-	cmd := a.verb("forward USER@DOMAIN TARGET... [--keep-copy] | --off USER@DOMAIN", "Send what comes for a mailbox to other addresses", takes(1, -1),
-		func(cmd *cobra.Command, o *admin.Service, args []string) error {
+	var off bool
+	var in admin.Forwarding
+	cmd := command("forward USER@DOMAIN TARGET... [--keep-copy] | --off USER@DOMAIN", "Send what comes for a mailbox to other addresses", takes(1, -1),
+		func(cmd *cobra.Command, args []string) error {
 			if err := targetsOrOff(cmd, args[1:], off); err != nil {
 				return err
 			}
-			if off {
-				return a.report(o.ClearForward(args[0]))
-			}
-			return a.report(o.SetForward(args[0], args[1:], keepCopy))
+			in.User, in.Targets = args[0], args[1:]
+			return a.report(call(cmd.Context(), a, admin.MailboxForward, in))
 		})
 	cmd.Flags().BoolVar(&off, "off", false, "stop forwarding")
-	cmd.Flags().BoolVar(&keepCopy, "keep-copy", false, "keep a copy in the mailbox")
+	cmd.Flags().BoolVar(&in.KeepCopy, "keep-copy", false, "keep a copy in the mailbox")
 	return cmd
 }

@@ -11,11 +11,10 @@ import (
 func (a *app) operatorCommand() *cobra.Command {
 	cmd := family("operator", "Who may administer, beside root",
 		a.operatorAddCommand(),
-		a.changesOne("remove NAME", "Let somebody administer no longer", (*admin.Service).RemoveOperator),
-		shows(a, "list", "List the operators", takes(0, 0),
-			func(o *admin.Service, _ []string) ([]admin.Grant, error) { return o.ListOperators() },
+		doesOne(a, "remove NAME", "Let somebody administer no longer", admin.OperatorRemove),
+		answers(a, "list", "List the operators", takes(0, 0), admin.OperatorList, nothing,
 			table("operators", "OPERATOR\tDOMAINS\tREAD-ONLY", operatorRow)),
-		shows(a, "show NAME", "Show all about an operator", takes(1, 1), ofOne((*admin.Service).ShowOperator), (*app).printOperator),
+		answers(a, "show NAME", "Show all about an operator", takes(1, 1), admin.OperatorShow, first, (*app).printOperator),
 	)
 	cmd.Long = `Who may administer, beside root and the user that the server runs as.
 
@@ -41,10 +40,10 @@ All that is done is in 'pillarbox admin audit'.`
 
 func (a *app) operatorAddCommand() *cobra.Command {
 	var n admin.NewOperator
-	cmd := a.verb("add NAME [--domain DOMAIN]... [--read-only]", "Let somebody administer: all domains, or some", takes(1, 1),
-		func(cmd *cobra.Command, o *admin.Service, args []string) error {
+	cmd := command("add NAME [--domain DOMAIN]... [--read-only]", "Let somebody administer: all domains, or some", takes(1, 1),
+		func(cmd *cobra.Command, args []string) error {
 			n.Name = args[0]
-			return a.report(o.AddOperator(n))
+			return a.report(call(cmd.Context(), a, admin.OperatorAdd, n))
 		})
 	cmd.Flags().StringArrayVar(&n.Domains, "domain", nil, "only this `domain`; may be given several times")
 	cmd.Flags().BoolVar(&n.ReadOnly, "read-only", false, "look, and change nothing")

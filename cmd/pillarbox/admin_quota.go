@@ -1,17 +1,13 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"pillarbox/cmd/internal/admin"
-	"pillarbox/cmd/internal/daemon"
 	"pillarbox/quota"
 	"pillarbox/quota/quotamail"
 )
@@ -19,8 +15,8 @@ import (
 func (a *app) quotaCommand() *cobra.Command {
 	cmd := family("quota", "How much mailboxes and domains may hold, and how much they do",
 		a.quotaSetCommand(),
-		shows(a, "show USER@DOMAIN | DOMAIN", "Count a mailbox, or all of a domain, and show its limits", takes(1, 1),
-			ofOne((*admin.Service).ShowQuota), (*app).printQuota),
+		answers(a, "show USER@DOMAIN | DOMAIN", "Count a mailbox, or all of a domain, and show its limits", takes(1, 1),
+			admin.QuotaShow, first, (*app).printQuota),
 		a.quotaListCommand(),
 		a.quotaRecalculateCommand(),
 		&cobra.Command{
@@ -54,13 +50,11 @@ func (a *app) quotaSetCommand() *cobra.Command {
 			if defaults {
 				return a.quotaDefaults(c)
 			}
-			return a.withOffice(func(o *admin.Service) error {
-				change, err := o.ChangeQuota(args[0], c)
-				if err == nil && asJSON {
-					return a.writeJSON(change)
-				}
-				return a.report(change, err)
-			})
+			change, err := call(cmd.Context(), a, admin.QuotaSet, admin.QuotasToSet{Target: args[0], QuotaChange: c})
+			if err == nil && asJSON {
+				return a.writeJSON(change)
+			}
+			return a.report(change, err)
 		},
 	}
 	cmd.Flags().StringVar(&c.Size, "size", "", "the most that it holds: a `size` such as 500MB or 1GiB")
@@ -79,12 +73,7 @@ func checkQuotaSet(cmd *cobra.Command, args []string, defaults bool) error {
 	case !defaults && len(args) == 0:
 		return misuse(cmd, "the mailbox or the domain is missing")
 	}
-	for _, name := range []string{"size", "messages", "warn", "warn-messages"} {
-		if f := cmd.Flags().Lookup(name); f.Changed && f.Value.String() == "" {
-			return misuse(cmd, "--"+name+" lacks its value")
-		}
-	}
-	return nil
+	return lacksValue(cmd, "size", "messages", "warn", "warn-messages")
 }
 
 // quotaDefaults changes nothing, like winpop set: the settings are in one
@@ -97,39 +86,30 @@ func (a *app) quotaDefaults(c admin.QuotaChange) error {
 	if err != nil {
 		return err
 	}
-	return admin.Hint(fmt.Errorf("the defaults are kept in %s, and only there", a.config),
+	return admin.Hint(fmt.Errorf("the defaults are only in the file %s", a.config),
 		"write %s into its section [mailboxes], then 'pillarbox admin reload'", strings.Join(lines, " and "))
 }
 
-// overFlag is --over 80%, for lists.
-type overFlag struct{ text string }
-
-func (f *overFlag) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.text, "over", "", "only those of which at least this `part` is used, such as 80%")
-}
-
-func (f *overFlag) percent() (int, error) {
-	if f.text == "" {
-		return 0, nil
-	}
-	n, err := admin.Percent(f.text)
-	if err != nil {
-		return 0, usageError{err}
-	}
-	return n, nil
-}
-
 func (a *app) quotaListCommand() *cobra.Command {
-	var over overFlag
-	cmd := shows(a, "list [DOMAIN] [--over 80%]", "Count the mailboxes of a domain, or all, and list their limits", takes(0, 1),
-		func(o *admin.Service, args []string) ([]admin.QuotaStatus, error) {
-			percent, err := over.percent()
-			if err != nil {
-				return nil, err
+	return overCommand(a, "list [DOMAIN] [--over 80%]", "Count the mailboxes of a domain, or all, and list their limits", admin.QuotaList,
+		table("mailboxes like that", "NAME\t"+quotaColumns, quotaRow))
+}
+
+// overCommand is a command for a verb that lists the limits of mailboxes.
+func overCommand[T any](a *app, use, short string, v admin.Verb[admin.QuotaQuestion, []T], print func(*app, []T)) *cobra.Command {
+	var over string
+	var asJSON bool
+	cmd := command(use+" [--json]", short, takes(0, 1), func(cmd *cobra.Command, args []string) (err error) {
+		q := admin.QuotaQuestion{Domain: first(args)}
+		if over != "" {
+			if q.Percent, err = admin.Percent(over); err != nil {
+				return usageError{err}
 			}
-			return o.ListQuotas(strings.Join(args, ""), percent)
-		}, table("mailboxes like that", "NAME\t"+quotaColumns, quotaRow))
-	over.add(cmd)
+		}
+		return respond(a, asJSON, print)(call(cmd.Context(), a, v, q))
+	})
+	cmd.Flags().StringVar(&over, "over", "", "only those of which at least this `part` is used, such as 80%")
+	addJSON(cmd, &asJSON)
 	return cmd
 }
 
@@ -191,39 +171,8 @@ func quotaLines(s admin.QuotaStatus) []string {
 
 // quotaRecalculateCommand counts, and makes the running server count too.
 func (a *app) quotaRecalculateCommand() *cobra.Command {
-	var over overFlag
-	var asJSON bool
-	cmd := a.verb("recalculate [DOMAIN] [--over 80%] [--json]", "Count anew, in the running server too, and show what it had believed", takes(0, 1),
-		func(cmd *cobra.Command, o *admin.Service, args []string) error {
-			percent, err := over.percent()
-			if err != nil {
-				return err
-			}
-			domain := strings.Join(args, "")
-			if _, err := o.ListQuotas(domain, percent); err != nil {
-				return err // the server is not troubled for a typing error
-			}
-			server, err := a.recountServer(cmd.Context(), o.Config().Data)
-			if err != nil {
-				return err
-			}
-			return respond(a, asJSON, (*app).printQuotaCounts)(o.CountQuotas(domain, percent, server))
-		})
-	over.add(cmd)
-	addJSON(cmd, &asJSON)
-	return cmd
-}
-
-// recountServer makes the running server count anew what it has counted.
-func (a *app) recountServer(ctx context.Context, data string) ([]quota.Recount, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute) // a million messages on a slow disk
-	defer cancel()
-	server, err := daemon.AskRecount(ctx, data)
-	if errors.Is(err, daemon.ErrNotRunning) {
-		a.note("the server is not running: it has nothing to correct, and counts anew when it starts")
-		return nil, nil
-	}
-	return server, err
+	return overCommand(a, "recalculate [DOMAIN] [--over 80%]", "Count anew, in the running server too, and show what it had believed",
+		admin.QuotaRecalculate, (*app).printQuotaCounts)
 }
 
 func (a *app) printQuotaCounts(all []admin.QuotaCount) {

@@ -4,23 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"pillarbox/cmd/internal/admin"
-	"pillarbox/cmd/internal/daemon"
 	"pillarbox/mailstore"
 	"pillarbox/quota"
 )
 
 func (a *app) retentionCommand() *cobra.Command {
 	cmd := family("retention", "For how long mailboxes keep mail",
-		shows(a, "show [USER@DOMAIN | DOMAIN]", "Show the rules, and what they would delete now", takes(0, 1),
-			func(o *admin.Service, args []string) ([]admin.RetentionStatus, error) {
-				return o.ShowRetention(strings.Join(args, ""), time.Now())
-			}, table("mailboxes", "NAME\tAFTER\tFETCHED AFTER\tDUE\tSIZE\tOLDEST\tSTATE", retentionRow)),
+		answers(a, "show [USER@DOMAIN | DOMAIN]", "Show the rules, and what they would delete now", takes(0, 1), admin.RetentionShow, first,
+			table("mailboxes", "NAME\tAFTER\tFETCHED AFTER\tDUE\tSIZE\tOLDEST\tSTATE", retentionRow)),
 		a.retentionSetCommand(),
 		a.retentionRunCommand(),
 	)
@@ -48,62 +44,48 @@ const retentionUnset = "the defaults are delete_after and delete_fetched_after i
 
 // retentionSetCommand shows before it changes: what is deleted is gone.
 func (a *app) retentionSetCommand() *cobra.Command {
-	var c admin.RetentionChange
+	var in admin.RetentionToSet
 	var yes, asJSON bool
-	cmd := a.verb("set USER@DOMAIN | DOMAIN [--after DAYS] [--fetched-after DAYS] [--yes] [--json]",
-		"Set a rule: days, never, or default; shows what it would delete", takes(1, 1),
-		func(cmd *cobra.Command, o *admin.Service, args []string) error {
-			for _, name := range []string{"after", "fetched-after"} {
-				if f := cmd.Flags().Lookup(name); f.Changed && f.Value.String() == "" {
-					return misuse(cmd, "--"+name+" lacks its value")
-				}
+	cmd := command("set USER@DOMAIN | DOMAIN [--after DAYS] [--fetched-after DAYS] [--yes] [--json]",
+		"Set a rule: days, never, or default; shows what it would delete",
+		func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return admin.Hint(usageError{fmt.Errorf("%s: the mailbox or the domain is missing", callName(cmd))}, retentionUnset)
 			}
-			p, err := o.PreviewRetention(args[0], c, time.Now())
-			if err != nil {
+			return takes(1, 1)(cmd, args)
+		},
+		func(cmd *cobra.Command, args []string) error {
+			if err := lacksValue(cmd, "after", "fetched-after"); err != nil {
 				return err
 			}
-			return a.setRetention(o, p, yes, asJSON)
+			in.Target = args[0]
+			return a.setRetention(cmd.Context(), in, yes, asJSON)
 		})
-	cmd.Args = func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return admin.Hint(usageError{fmt.Errorf("%s: the mailbox or the domain is missing", callName(cmd))}, retentionUnset)
-		}
-		return takes(1, 1)(cmd, args)
-	}
-	cmd.Flags().StringVar(&c.After, "after", "", "delete so many `days` after arrival; never; or default")
-	cmd.Flags().StringVar(&c.FetchedAfter, "fetched-after", "", "delete so many `days` after the first fetching; never; or default")
+	cmd.Flags().StringVar(&in.After, "after", "", "delete so many `days` after arrival; never; or default")
+	cmd.Flags().StringVar(&in.FetchedAfter, "fetched-after", "", "delete so many `days` after the first fetching; never; or default")
 	addYes(cmd, &yes)
 	addJSON(cmd, &asJSON)
 	return cmd
 }
 
-// retentionSet is the JSON of the verb set.
-type retentionSet struct {
-	admin.RetentionPreview
-	Changed  bool     `json:"changed"`
-	Warnings []string `json:"warnings"`
-}
-
-func (a *app) setRetention(o *admin.Service, p admin.RetentionPreview, yes, asJSON bool) error {
-	if !asJSON {
-		a.printRetentionPreview(p)
-	}
-	refused := error(nil)
-	if p.Stricter {
-		refused = a.confirm(yes, fmt.Sprintf("Let %s delete mail %s?", p.Target, p.After))
-	}
-	var change admin.Change
-	if refused == nil {
-		var err error
-		if change, err = o.ChangeRetention(p); err != nil {
-			return err
+// setRetention prints what the rule would delete before the person confirms, and that once.
+func (a *app) setRetention(ctx context.Context, in admin.RetentionToSet, yes, asJSON bool) error {
+	shown, asked := asJSON, false
+	var done admin.RetentionAnswer
+	err := a.confirmed(yes, func(sure bool) (err error) {
+		in.Sure = sure
+		done, err = call(ctx, a, admin.RetentionSet, in)
+		asked = errors.Is(err, admin.ErrConfirm)
+		if !shown && (err == nil || asked) {
+			a.printRetentionPreview(done.RetentionPreview)
+			shown = true
 		}
+		return err
+	})
+	if asJSON && (err == nil || asked) {
+		return errors.Join(err, a.writeJSON(done.RetentionDone))
 	}
-	if asJSON {
-		err := a.writeJSON(retentionSet{p, refused == nil, append([]string{}, change.Warnings...)})
-		return errors.Join(refused, err)
-	}
-	return a.report(change, refused)
+	return a.report(admin.Change{Text: done.Text, Warnings: done.Warnings}, err)
 }
 
 // printRetentionPreview says what would be deleted now.
@@ -135,27 +117,14 @@ func dueText(e mailstore.Expired) string {
 // retentionRunCommand only looks unless it is told twice.
 func (a *app) retentionRunCommand() *cobra.Command {
 	var yes, dry, asJSON bool
-	cmd := a.verb("run [USER@DOMAIN | DOMAIN] [--dry-run | --yes] [--json]", "Delete what is due now; without --yes, only show it", takes(0, 1),
-		func(cmd *cobra.Command, o *admin.Service, args []string) error {
+	cmd := command("run [USER@DOMAIN | DOMAIN] [--dry-run | --yes] [--json]", "Delete what is due now; without --yes, only show it", takes(0, 1),
+		func(cmd *cobra.Command, args []string) error {
 			if yes && dry {
 				return misuse(cmd, "--yes and --dry-run cannot both be given")
 			}
-			target := strings.Join(args, "")
-			due, err := o.DueNow(target, time.Now())
-			if err != nil {
-				return err // the server is not troubled for a typing error
-			}
-			if !yes {
-				return a.printDue(due, asJSON)
-			}
-			targets, all, err := o.RetentionTargets(target)
-			for _, one := range targets {
-				if err != nil {
-					break
-				}
-				var done []admin.RetentionResult
-				done, err = a.runRetention(cmd.Context(), o, one)
-				all = append(all, done...)
+			all, err := call(cmd.Context(), a, admin.RetentionRun, admin.RetentionOrder{Target: first(args), Delete: yes})
+			if err == nil && !yes {
+				return a.printDue(all, asJSON)
 			}
 			return respondRetention(a, asJSON)(all, err)
 		})
@@ -177,20 +146,6 @@ func (a *app) printDue(due []admin.RetentionResult, asJSON bool) error {
 	a.printResults("DUE", due)
 	a.note("nothing was deleted; --yes deletes")
 	return nil
-}
-
-// runRetention lets the server delete, which knows who is logged in; without one, no server may start meanwhile.
-func (a *app) runRetention(ctx context.Context, o *admin.Service, target string) (all []admin.RetentionResult, err error) {
-	err = daemon.AskOrHold(ctx, o.Root,
-		func() (err error) {
-			all, err = daemon.AskRetention(ctx, o.Config().Data, target)
-			return err
-		},
-		func() (err error) {
-			all, err = o.RunRetention(ctx, target, time.Now())
-			return err
-		})
-	return all, err
 }
 
 // respondRetention fails if something could not be deleted, after it has said what was.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -11,14 +10,9 @@ import (
 
 func (a *app) sendAsCommand() *cobra.Command {
 	return family("sendas", "Who may send as somebody else",
-		a.changes("grant USER@DOMAIN ADDRESS", "Let a mailbox send as another address", takes(2, 2),
-			func(o *admin.Service, args []string) (admin.Change, error) { return o.GrantSendAs(args[0], args[1]) }),
-		a.changes("revoke USER@DOMAIN ADDRESS", "Undo grant", takes(2, 2),
-			func(o *admin.Service, args []string) (admin.Change, error) { return o.RevokeSendAs(args[0], args[1]) }),
-		shows(a, "list [USER@DOMAIN]", "List what a mailbox, or all, may send as beside the own address", takes(0, 1),
-			func(o *admin.Service, args []string) ([]admin.SendAs, error) {
-				return o.ListSendAs(strings.Join(args, ""))
-			},
+		does(a, "grant USER@DOMAIN ADDRESS", "Let a mailbox send as another address", takes(2, 2), admin.SendAsGrant, setting),
+		does(a, "revoke USER@DOMAIN ADDRESS", "Undo grant", takes(2, 2), admin.SendAsRevoke, setting),
+		answers(a, "list [USER@DOMAIN]", "List what a mailbox, or all, may send as beside the own address", takes(0, 1), admin.SendAsList, first,
 			table("addresses to send as", "MAILBOX\tMAY SEND AS\tBY", sendAsRow)),
 	)
 }

@@ -4,16 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"pillarbox/cmd/internal/admin"
-	"pillarbox/cmd/internal/daemon"
+	"pillarbox/cmd/internal/control"
 )
 
 const formatHelp = `
@@ -27,8 +27,8 @@ The formats:
   maildir  a directory with cur, new and tmp`
 
 func (a *app) exportCommand() *cobra.Command {
-	cmd := a.transferVerb("export USER@DOMAIN TARGET [--format eml|mbox|maildir] [--json]", "Copy the mail of a mailbox into files",
-		(*admin.Service).ExportMail, "exported %s to %s")
+	cmd := a.transferCommand("export USER@DOMAIN TARGET [--format eml|mbox|maildir] [--json]", "Copy the mail of a mailbox into files",
+		new(admin.TransferOrder), admin.MailboxExport, "exported %s to %s")
 	cmd.Long = `Copy the mail of a mailbox into files, byte for byte as POP3 gives it. The mailbox
 stays as it is, and the server may run.
 
@@ -39,17 +39,10 @@ was interrupted, except with an mbox, which is there when it is whole.` + format
 }
 
 func (a *app) importCommand() *cobra.Command {
-	var beyond bool
-	cmd := a.transferVerb("import USER@DOMAIN SOURCE [--format eml|mbox|maildir] [--beyond-quota] [--json]", "Copy messages from files into a mailbox",
-		func(o *admin.Service, ctx context.Context, user, source string, opts admin.TransferOptions) (admin.Transfer, error) {
-			opts.BeyondQuota = beyond
-			done, err := o.ImportMail(ctx, user, source, opts)
-			if done.Messages > 0 {
-				a.tellServer(ctx, o)
-			}
-			return done, err
-		}, "imported %s from %[2]s")
-	cmd.Flags().BoolVar(&beyond, "beyond-quota", false, "fill the mailbox beyond its limits")
+	var in admin.TransferOrder
+	cmd := a.transferCommand("import USER@DOMAIN SOURCE [--format eml|mbox|maildir] [--beyond-quota] [--json]", "Copy messages from files into a mailbox",
+		&in, admin.MailboxImport, "imported %s from %[2]s")
+	cmd.Flags().BoolVar(&in.BeyondQuota, "beyond-quota", false, "fill the mailbox beyond its limits")
 	cmd.Long = `Copy messages from files into a mailbox; the server may run. SOURCE is a directory
 of .eml files, such as a mailbox of an old server (P3_user.mbx) or what 'export' made,
 an mbox file or a Maildir, whose folders are not looked at.
@@ -62,39 +55,60 @@ Each CR and each LF that stands alone becomes CRLF, and the last line gets its e
 	return cmd
 }
 
-// tellServer makes the running server count what has come in beside it.
-func (a *app) tellServer(ctx context.Context, o *admin.Service) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Minute)
-	defer cancel()
-	if _, err := daemon.AskRecount(ctx, o.Config().Data); err != nil && !errors.Is(err, daemon.ErrNotRunning) {
+// callOnFiles has a verb done by this process, beside a running server, because it works on files
+// of the caller. The running server empties its log for it, and counts afterwards. An operator may
+// not open the data directory, so the server is called, and refuses.
+func callOnFiles[In, Out any](ctx context.Context, a *app, v admin.Verb[In, Out], in In, tell func(admin.Part)) (out Out, err error) {
+	cfg, err := a.load()
+	if errors.Is(err, fs.ErrPermission) || err == nil && !a.mayWorkOn(cfg) {
+		return callTelling(ctx, a, v, in, tell)
+	} else if err != nil {
+		return out, err
+	}
+	s, err := admin.Open(cfg, nil)
+	if err != nil {
+		return out, err
+	}
+	s.WorkOffline()
+	offline := s.Checkpoint
+	s.Checkpoint = func() error {
+		_, err := callServer(ctx, a, admin.EmptyLog, struct{}{})
+		if !errors.Is(err, control.ErrNoServer) {
+			return err
+		}
+		return offline()
+	}
+	out, err = v.Do(ctx, s.For(a.caller(tell)), in)
+	return out, errors.Join(err, s.Close())
+}
+
+// countAgain makes the running server count what has come in beside it.
+func (a *app) countAgain(ctx context.Context) {
+	_, err := callServer(context.WithoutCancel(ctx), a, admin.CountAgain, struct{}{})
+	if err != nil && !errors.Is(err, control.ErrNoServer) {
 		a.note("the running server may not count the new messages to quotas yet: %v; 'pillarbox admin quota recalculate' makes it", err)
 	}
 }
 
-// transferVerb is a verb that copies mail. done says what it did, with the number
-// of messages and the place.
-func (a *app) transferVerb(use, short string,
-	transfer func(*admin.Service, context.Context, string, string, admin.TransferOptions) (admin.Transfer, error), done string) *cobra.Command {
+// transferCommand is a command that copies mail. done says what it did, with the number of
+// messages and the place.
+func (a *app) transferCommand(use, short string, in *admin.TransferOrder, v admin.Verb[admin.TransferOrder, admin.Transfer], done string) *cobra.Command {
 	var format string
 	var asJSON bool
-	cmd := a.verb(use, short, takes(2, 2), func(cmd *cobra.Command, o *admin.Service, args []string) error {
-		opts := admin.TransferOptions{}
+	cmd := command(use, short, takes(2, 2), func(cmd *cobra.Command, args []string) error {
 		var err error
-		if opts.Format, err = admin.ParseMailFormat(format); err != nil {
+		if in.Format, err = admin.ParseMailFormat(format); err != nil {
 			return usageError{err}
 		}
-		line := a.newProgress(asJSON)
-		opts.Progress = line.show
-		if !asJSON {
-			opts.Failed = func(f admin.TransferFailure) {
-				line.clear()
-				fmt.Fprintf(a.stderr, "%s: %s\n", f.File, f.Error)
-			}
-		}
+		in.User, in.Place = args[0], args[1]
 		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
-		t, err := transfer(o, ctx, args[0], args[1], opts)
+		line := a.newProgress(asJSON)
+		t, err := callOnFiles(ctx, a, v, *in, line.tell)
 		line.clear()
+		if v.Name() == admin.MailboxImport.Name() && t.Messages > 0 {
+			a.countAgain(ctx)
+		}
 		if t.Format == "" {
 			return err // it did not begin
 		}
@@ -141,24 +155,34 @@ func messages(n int) string {
 	return fmt.Sprintf("%d messages", n)
 }
 
-// progress is a line that tells a person how far it has come.
+// progress is a line that tells a person how far a verb has come.
 type progress struct {
-	app   *app
-	on    bool
-	shown time.Time
+	app    *app
+	silent bool
+	on     bool // standard error is a terminal
 }
 
-// newProgress makes one that is silent unless somebody looks.
+// newProgress makes one. With JSON it tells notes only.
 func (a *app) newProgress(silent bool) *progress {
 	f, ok := asItIs(a.stderr).(*os.File)
-	return &progress{app: a, on: !silent && ok && term.IsTerminal(int(f.Fd())), shown: time.Now()}
+	return &progress{app: a, silent: silent, on: !silent && ok && term.IsTerminal(int(f.Fd()))}
 }
 
-// show is called as often as there is something new.
-func (p *progress) show(done, all int) {
-	if now := time.Now(); p.on && now.Sub(p.shown) >= 200*time.Millisecond {
-		fmt.Fprintf(asItIs(p.app.stderr), "\r\x1b[K%d of %d", done, all)
-		p.shown = now
+// tell prints what a verb tells before its output.
+func (p *progress) tell(part admin.Part) {
+	switch {
+	case part.All > 0:
+		if p.on {
+			fmt.Fprintf(asItIs(p.app.stderr), "\r\x1b[K%d of %d", part.Done, part.All)
+		}
+	case part.Failed != nil:
+		if !p.silent {
+			p.clear()
+			fmt.Fprintf(p.app.stderr, "%s: %s\n", part.Failed.File, part.Failed.Error)
+		}
+	default:
+		p.clear()
+		p.app.tell(part)
 	}
 }
 

@@ -51,6 +51,16 @@ func callTelling[In, Out any](ctx context.Context, a *app, v admin.Verb[In, Out]
 	return out, err
 }
 
+// callServer is call for the server only: control.ErrNoServer if none runs.
+func callServer[In, Out any](ctx context.Context, a *app, v admin.Verb[In, Out], in In) (out Out, err error) {
+	client, done, _, err := a.client(a.tell)
+	if err != nil {
+		return out, err
+	}
+	defer done()
+	return control.Call(ctx, client, v, in)
+}
+
 // client reaches the server over the control socket in the data directory. A user who may not
 // open that directory, or the configuration, is an operator and has a socket of its own; cfg is
 // nil if it cannot be read.
@@ -142,6 +152,14 @@ func first(args []string) string { return strings.Join(args, "") }
 
 // nothing is for no argument.
 func nothing([]string) struct{} { return struct{}{} }
+
+// setting is for a name and a value, which may be left out.
+func setting(args []string) admin.Setting {
+	return admin.Setting{Name: args[0], Value: first(args[1:])}
+}
+
+// members is for a name and what belongs to it.
+func members(args []string) admin.Members { return admin.Members{Name: args[0], Members: args[1:]} }
 
 // lacksValue refuses flags that were given as "".
 func lacksValue(cmd *cobra.Command, flags ...string) error {

@@ -13,7 +13,7 @@ func (a *app) configCommand() *cobra.Command {
 	var asJSON bool
 	show := &cobra.Command{
 		Use:   "show",
-		Short: "Show every setting, its value in force, and where that comes from",
+		Short: "Show every setting with its effective value and the origin of the value",
 		Args:  takes(0, 0),
 		RunE:  func(*cobra.Command, []string) error { return a.configShow(asJSON) },
 	}
@@ -27,7 +27,7 @@ func (a *app) configCommand() *cobra.Command {
 	return family("config", "Check or show the configuration", check, show)
 }
 
-// configCheck also looks at the certificate: it is part of what serve needs.
+// configCheck checks the configuration, and the certificate, because serve needs both.
 func (a *app) configCheck() error {
 	cfg, err := a.load()
 	if err != nil {

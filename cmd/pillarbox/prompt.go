@@ -15,12 +15,10 @@ import (
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/mailstore/auth"
-	"pillarbox/mailstore/directory"
 )
 
-// passwordWay is where a command gets a password from; with nothing set, it
-// is asked for. Never from the command line, where everybody on the machine can
-// read it.
+// passwordWay is the source of a password. If no flag is set, the command asks for it. A password
+// is never an argument, because every user of the machine can read the command line.
 type passwordWay struct {
 	stdin    bool // --password-stdin
 	generate bool // --generate
@@ -29,19 +27,19 @@ type passwordWay struct {
 
 func (s *passwordWay) addFlags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&s.stdin, "password-stdin", false, "read the password from standard input, one line")
-	cmd.Flags().BoolVar(&s.generate, "generate", false, "make a password and show it once")
+	cmd.Flags().BoolVar(&s.generate, "generate", false, "generate a password and show it once")
 }
 
-// check wants at most one of them.
+// check returns an error if more than one flag is set.
 func (s *passwordWay) check(cmd *cobra.Command) error {
 	if s.stdin && s.generate || s.stdin && s.none || s.generate && s.none {
-		return misuse(cmd, "only one way to a password can be chosen")
+		return misuse(cmd, "give only one of the flags for the password")
 	}
 	return nil
 }
 
-// withPassword gets a password for a mailbox and does with it what is to be
-// done. A password that was made here is shown afterwards, this once.
+// withPassword gets a password for a mailbox and calls do with it. It prints a generated password
+// afterwards.
 func (a *app) withPassword(from passwordWay, user string, do func(password string) (admin.Change, error)) error {
 	password, err := a.password(from, user)
 	if err != nil {
@@ -68,14 +66,14 @@ func (a *app) password(from passwordWay, user string) (password string, err erro
 		password, err = a.askPassword(user)
 	}
 	if err == nil {
-		err = admin.Hint(auth.CheckPassword(password), "--generate makes a good one")
+		err = admin.Hint(auth.CheckPassword(password), "--generate makes a strong one")
 	}
 	return password, err
 }
 
-// readLine reads one line of standard input, without its end.
+// readLine reads one line of standard input, without the line end.
 func (a *app) readLine() (string, error) {
-	const most = 64 << 10 // far more than any password
+	const most = 64 << 10 // much longer than any password
 	line, err := bufio.NewReader(io.LimitReader(a.stdin, most)).ReadString('\n')
 	if err != nil && err != io.EOF {
 		return "", err
@@ -83,7 +81,7 @@ func (a *app) readLine() (string, error) {
 	return strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r"), nil
 }
 
-// terminal is the file descriptor of standard input if a person sits at it.
+// terminal returns the file descriptor of standard input if it is a terminal.
 func (a *app) terminal() (fd int, ok bool) {
 	f, ok := a.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
@@ -92,8 +90,9 @@ func (a *app) terminal() (fd int, ok bool) {
 	return int(f.Fd()), true
 }
 
-// asker asks the person who sits at the terminal, be it here or at the other end
-// of the operators' socket; secret is what is not to be seen while it is typed.
+// asker returns a function that asks the user a question, at this terminal or at the other end of
+// the operators' socket. With secret, the answer is not shown while it is typed. ok is false if
+// there is no terminal.
 func (a *app) asker() (ask func(prompt string, secret bool) (string, error), ok bool) {
 	if a.ask != nil {
 		return a.ask, true
@@ -108,11 +107,11 @@ func (a *app) asker() (ask func(prompt string, secret bool) (string, error), ok 
 	}, ok
 }
 
-// askPassword asks twice, since nobody sees what is typed.
+// askPassword asks for a password twice, because the user cannot see it.
 func (a *app) askPassword(user string) (string, error) {
 	ask, ok := a.asker()
 	if !ok {
-		return "", admin.Hint(errors.New("there is no terminal to ask for the password at"),
+		return "", admin.Hint(errors.New("cannot ask for the password: standard input is not a terminal"),
 			"--password-stdin reads it from standard input, --generate makes one")
 	}
 	password, err := ask(fmt.Sprintf("Password for %s: ", user), true)
@@ -126,8 +125,7 @@ func (a *app) askPassword(user string) (string, error) {
 	return password, err
 }
 
-// readSecret reads a line without echo. The terminal gets its echo back even
-// when the person gives up with Ctrl-C.
+// readSecret reads a line without echo. It restores the echo even if the user presses Ctrl-C.
 func (a *app) readSecret(fd int, prompt string) (string, error) {
 	before, err := term.GetState(fd)
 	if err != nil {
@@ -154,17 +152,17 @@ func (a *app) readSecret(fd int, prompt string) (string, error) {
 }
 
 func addYes(cmd *cobra.Command, yes *bool) {
-	cmd.Flags().BoolVarP(yes, "yes", "y", false, "do not ask")
+	cmd.Flags().BoolVarP(yes, "yes", "y", false, "do not ask for confirmation")
 }
 
-// confirm asks before something is lost for good.
+// confirm asks the user before an action that cannot be undone.
 func (a *app) confirm(yes bool, question string) error {
 	if yes {
 		return nil
 	}
 	ask, ok := a.asker()
 	if !ok {
-		return admin.Hint(errors.New("this cannot be undone, and there is no terminal to ask at"), "--yes does it without asking")
+		return admin.Hint(errors.New("this cannot be undone, and there is no terminal to ask for confirmation"), "use --yes to do it without asking")
 	}
 	answer, err := ask(question+" [y/N] ", false)
 	if err != nil {
@@ -175,31 +173,4 @@ func (a *app) confirm(yes bool, question string) error {
 		return nil
 	}
 	return errors.New("nothing was changed")
-}
-
-// confirmMailbox asks before a mailbox goes. A damaged one can go too, though
-// nobody can say what is in it.
-func (a *app) confirmMailbox(o *admin.Service, user string, yes bool) error {
-	box, err := o.StatMailbox(user)
-	switch {
-	case errors.Is(err, directory.ErrDamaged):
-		return a.confirm(yes, fmt.Sprintf("Remove the damaged mailbox %s with all its mail?", user))
-	case err != nil:
-		return err
-	}
-	return a.confirm(yes, fmt.Sprintf("Remove the mailbox %s with its %d messages (%s)?", box.Mailbox, box.Messages, about(box.Bytes)))
-}
-
-// confirmDomain asks before a domain goes, unless it will not go anyway.
-func (a *app) confirmDomain(o *admin.Service, name string, yes, withMailboxes bool) error {
-	d, err := o.StatDomain(name)
-	switch {
-	case errors.Is(err, directory.ErrDamaged):
-		return a.confirm(yes, fmt.Sprintf("Remove the damaged domain %s with all its mail?", name))
-	case err != nil:
-		return err
-	case d.Mailboxes > 0 && !withMailboxes:
-		return nil
-	}
-	return a.confirm(yes, fmt.Sprintf("Remove the domain %s with %d mailboxes and their %d messages (%s)?", d.Domain, d.Mailboxes, d.Messages, about(d.Bytes)))
 }

@@ -23,7 +23,7 @@ func (a *app) selftestCommand() *cobra.Command {
 	}
 	cmd.AddCommand(&cobra.Command{
 		Use:   "relay",
-		Short: "Play an outsider who tries to send mail through the running server to somewhere else",
+		Short: "Try to relay through the running server, without a login",
 		Args:  takes(0, 0),
 		RunE:  func(*cobra.Command, []string) error { return a.selftestRelay() },
 	})

@@ -23,10 +23,10 @@ import (
 	"pillarbox/smtp/pickup"
 )
 
-// The exit codes of sendmail, as <sysexits.h> has them.
+// The exit codes of sendmail, from <sysexits.h>.
 const (
 	exitUsage       = 64
-	exitData        = 65 // the message is none
+	exitData        = 65 // the input is not a message
 	exitNoUser      = 67 // a recipient does not exist
 	exitUnavailable = 69
 	exitSoftware    = 70
@@ -64,23 +64,23 @@ func (a *app) sendmailCommand() *cobra.Command {
 		Use:                   "sendmail [-t] [-i] [-f SENDER] [-F NAME] [-bs] [--] [RECIPIENT...]",
 		Short:                 "Send the message on standard input, as /usr/sbin/sendmail does",
 		DisableFlagsInUseLine: true,
-		DisableFlagParsing:    true, // they are those of sendmail
-		Long: `Send the message on standard input, as /usr/sbin/sendmail does: for cron and for
-programs that know no SMTP. A link named sendmail to this program is enough.
+		DisableFlagParsing:    true, // parseSendmail parses the options of sendmail
+		Long: `Send the message on standard input, as /usr/sbin/sendmail does, for cron and other
+programs without SMTP. A link named sendmail to this program works like it.
 
-  -t             recipients are those in To, Cc and Bcc, too
-  -i, -oi        a line with a single dot does not end the message
-  -f, -r SENDER  the envelope's sender; without it the user of the machine
-  -F NAME        the name in a From field that is added
-  -bs            talk SMTP on standard input and output
-  -v             say what the server answers
-  -N, -R, -V     what the sender wants to hear (RFC 3461): NOTIFY, RET, ENVID
+  -t             send to the addresses in To, Cc and Bcc too
+  -i, -oi        do not end the message at a line with a single dot
+  -f, -r SENDER  the envelope sender (default: the user of the machine)
+  -F NAME        the full name in an added From field
+  -bs            speak SMTP on standard input and output
+  -v             print the server's replies
+  -N, -R, -V     request delivery reports (RFC 3461): NOTIFY, RET, ENVID
 
-Other options of sendmail are accepted and do nothing. Date, Message-ID, From
-and To are added where they are missing. The server is reached over the socket
-local.socket; when it does not run, the message is left in its pickup folder. The
-exit code is one of <sysexits.h>: 0, 64 usage, 65 bad message, 67 no such
-recipient, 69 refused, 75 try again later, 77 not allowed.`,
+Other options of sendmail are accepted and ignored. Missing Date, Message-ID, From
+and To fields are added. The command connects to the server's socket, local.socket.
+If no server runs, it puts the message into the pickup folder. The exit code is one
+of <sysexits.h>: 0, 64 usage, 65 bad message, 67 no such recipient, 69 refused, 75
+try again later, 77 not permitted.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			call, err := parseSendmail(args)
 			switch {
@@ -106,7 +106,7 @@ type sendmailCall struct {
 	keepDots   bool // -i
 	verbose    bool
 	eightBit   bool
-	sender     *string // nil: not said
+	sender     *string // nil: not given
 	fullName   string
 	notify     string
 	ret        string
@@ -114,13 +114,14 @@ type sendmailCall struct {
 	recipients []string
 }
 
-// Options that take a value, in the same word or in the next; and those that take one in the same word only.
+// Options that take a value: sendmailValues in the same word or the next, sendmailAttached only in
+// the same word.
 const (
 	sendmailValues   = "fFrBCNORVLhpXAMDo"
 	sendmailAttached = "qdb"
 )
 
-// parseSendmail reads a command line as getopt does, with all that sendmail knows.
+// parseSendmail parses a command line like getopt, with all options of sendmail.
 func parseSendmail(args []string) (*sendmailCall, error) {
 	c := &sendmailCall{}
 	for len(args) > 0 {
@@ -151,10 +152,11 @@ func parseSendmail(args []string) (*sendmailCall, error) {
 }
 
 func sendmailUsage(format string, args ...any) error {
-	return exitf(exitUsage, "'pillarbox sendmail --help' shows what there is", "sendmail: "+format, args...)
+	return exitf(exitUsage, "'pillarbox sendmail --help' shows the options", "sendmail: "+format, args...)
 }
 
-// options reads the letters of a word, and what belongs to the last from the next.
+// options parses the letters of a word. The value of the last one may be the next word. It returns
+// the remaining words.
 func (c *sendmailCall) options(letters string, rest []string) ([]string, error) {
 	for letters != "" {
 		letter := letters[0]
@@ -167,7 +169,7 @@ func (c *sendmailCall) options(letters string, rest []string) ([]string, error) 
 				return rest, c.option(letter, letters)
 			}
 			if len(rest) == 0 {
-				return nil, sendmailUsage("-%c wants a value", letter)
+				return nil, sendmailUsage("-%c needs a value", letter)
 			}
 			return rest[1:], c.option(letter, rest[0])
 		}
@@ -217,27 +219,28 @@ func (c *sendmailCall) mode(mode string) error {
 	case "s":
 		c.smtp = true
 	case "p":
-		return exitf(exitUsage, "'pillarbox admin queue list' shows the queue", "sendmail: -bp is not known here")
+		return exitf(exitUsage, "'pillarbox admin queue list' shows the queue", "sendmail: -bp is not supported")
 	case "i":
-		return exitf(exitUsage, "aliases take effect at once; 'pillarbox admin alias list' shows them", "sendmail: -bi is not known here")
+		return exitf(exitUsage, "aliases take effect at once; 'pillarbox admin alias list' shows them", "sendmail: -bi is not supported")
 	default:
 		return sendmailUsage("unknown mode -b%s", mode)
 	}
 	return nil
 }
 
-// defaultSocket is where the socket is by default, for users who may not read the configuration.
+// defaultSocket is the default of local.socket, for users who may not read the configuration.
 const defaultSocket = "/run/pillarbox/submit.sock"
 
-// host is what a call of sendmail has to know of the server.
+// sendmailHost is the part of the server's configuration that sendmail needs.
 type sendmailHost struct {
 	socket string
-	pickup string      // folder; "": not known, or not served
-	domain addr.Domain // for names without one; "": not known
+	pickup string      // the pickup folder; "" if it is unknown or not in use
+	domain addr.Domain // for names without a domain; "" if it is unknown
 	name   string      // for Message-ID
 }
 
-// sendmailHost finds the server. Users of the machine need not be able to read the configuration.
+// sendmailHost returns the settings of the server. If the user may not read the configuration, it
+// returns the defaults.
 func (a *app) sendmailHost() (sendmailHost, error) {
 	h := sendmailHost{socket: defaultSocket, name: "localhost"}
 	if name, err := os.Hostname(); err == nil && addr.IsText(name) && !strings.ContainsAny(name, " <>@") {
@@ -254,7 +257,7 @@ func (a *app) sendmailHost() (sendmailHost, error) {
 			h.pickup = cfg.Pickup.Dir
 		}
 		if !cfg.Local.Enabled {
-			return h, exitf(exitUnavailable, "local.enabled in the configuration allows it", "sendmail: the server takes no mail from programs on this machine")
+			return h, exitf(exitUnavailable, "local.enabled in the configuration permits it", "sendmail: the server accepts no mail from programs on this machine")
 		}
 	case a.config != config.DefaultPath:
 		return h, exitError{exitTryAgain, err}
@@ -264,7 +267,7 @@ func (a *app) sendmailHost() (sendmailHost, error) {
 
 func (a *app) sendmail(c *sendmailCall) error {
 	if c.queueRun && len(c.recipients) == 0 && !c.fromHeader && !c.smtp {
-		return nil // the server sends by itself what waits
+		return nil // the server retries queued mail by itself
 	}
 	h, err := a.sendmailHost()
 	if err != nil {
@@ -296,13 +299,13 @@ func inputError(err error) error {
 	return exitf(exitSoftware, "", "sendmail: the message cannot be read: %v", err)
 }
 
-// mailing is a message that is complete, and its envelope.
+// mailing is a complete message with its envelope.
 type mailing struct {
 	from    addr.Address // Domain may be empty: the server completes it
 	to      []addr.Address
 	content *os.File // CRLF text
 	size    int64
-	eight   bool // octets above 127
+	eight   bool // it has octets above 127
 }
 
 func (m *mailing) close() {
@@ -311,7 +314,7 @@ func (m *mailing) close() {
 	}
 }
 
-// compose finds sender and recipients, and completes the header.
+// compose determines sender and recipients, and completes the header.
 func (c *sendmailCall) compose(l *pickup.Message, h sendmailHost) (*mailing, error) {
 	m := &mailing{}
 	var err error
@@ -329,7 +332,7 @@ func (c *sendmailCall) compose(l *pickup.Message, h sendmailHost) (*mailing, err
 		l.Add("From", c.author(m.from, h.name))
 	}
 	if !l.Has("to") && !l.Has("cc") {
-		to := "undisclosed-recipients:;" // else blind copies would show
+		to := "undisclosed-recipients:;" // keeps blind-copy recipients secret
 		if len(m.to) == 1 && !c.fromHeader {
 			to = completed(m.to[0], h.name)
 		}
@@ -338,7 +341,7 @@ func (c *sendmailCall) compose(l *pickup.Message, h sendmailHost) (*mailing, err
 	if m.content, err = os.CreateTemp("", "sendmail-"); err != nil {
 		return nil, exitf(exitCannotWrite, "", "sendmail: %v", err)
 	}
-	os.Remove(m.content.Name()) // it is gone when we are
+	os.Remove(m.content.Name()) // the file disappears when the process ends
 	octets := new(eightBits)
 	if m.size, err = io.Copy(io.MultiWriter(m.content, octets), l.Reader()); err != nil {
 		m.close()
@@ -351,7 +354,7 @@ func (c *sendmailCall) compose(l *pickup.Message, h sendmailHost) (*mailing, err
 	return m, nil
 }
 
-// eightBits is whether octets above 127 were written to it.
+// eightBits is a writer that becomes true when it gets an octet above 127.
 type eightBits bool
 
 func (e *eightBits) Write(p []byte) (int, error) {
@@ -369,12 +372,13 @@ func (c *sendmailCall) from(domain addr.Domain) (addr.Address, error) {
 	}
 	all, err := parseBare(text, domain)
 	if err != nil || len(all) != 1 {
-		return addr.Address{}, sendmailUsage("-f %q is no address", text)
+		return addr.Address{}, sendmailUsage("-f %q is not an address", text)
 	}
 	return all[0], nil
 }
 
-// parseBare is pickup.ParseList that lets names without a domain pass, for the server to complete.
+// parseBare is pickup.ParseList that also accepts names without a domain, which the server
+// completes.
 func parseBare(text string, domain addr.Domain) ([]addr.Address, error) {
 	const later = addr.Domain("later.invalid")
 	fill := domain
@@ -398,12 +402,12 @@ func systemUser() string {
 	return fmt.Sprintf("uid%d", os.Getuid())
 }
 
-// to is everybody who gets the message.
+// to returns the recipients of the message, without duplicates.
 func (c *sendmailCall) to(l *pickup.Message, domain addr.Domain) (to []addr.Address, err error) {
 	for _, word := range c.recipients {
 		all, err := parseBare(word, domain)
 		if err != nil || len(all) == 0 {
-			return nil, sendmailUsage("%q is no address", word)
+			return nil, sendmailUsage("%q is not an address", word)
 		}
 		to = append(to, all...)
 	}
@@ -432,14 +436,14 @@ func (c *sendmailCall) to(l *pickup.Message, domain addr.Domain) (to []addr.Addr
 		seen[one.Fold()] = true
 	}
 	if len(unique) == 0 && c.fromHeader {
-		return nil, exitf(exitUsage, "To, Cc or Bcc should name one", "sendmail: the message has no recipient")
+		return nil, exitf(exitUsage, "name one in To, Cc or Bcc", "sendmail: the message has no recipient")
 	} else if len(unique) == 0 {
-		return nil, sendmailUsage("no recipient is named")
+		return nil, sendmailUsage("no recipient given")
 	}
 	return unique, nil
 }
 
-// author is the From field of a message that has none.
+// author returns the value of a missing From field.
 func (c *sendmailCall) author(from addr.Address, host string) string {
 	address := completed(from, host)
 	if from.IsZero() {
@@ -462,7 +466,7 @@ func completed(one addr.Address, host string) string {
 	return one.String()
 }
 
-// path is an address as MAIL and RCPT take it.
+// path returns an address in the form of MAIL and RCPT.
 func path(one addr.Address) string {
 	if one.IsZero() {
 		return "<>"
@@ -473,7 +477,7 @@ func path(one addr.Address) string {
 	return "<" + one.String() + ">"
 }
 
-// relaySMTP joins standard input and output with the server.
+// relaySMTP connects standard input and output to the server.
 func (a *app) relaySMTP(h sendmailHost) error {
 	conn, err := net.DialTimeout("unix", h.socket, 10*time.Second)
 	if err != nil {
@@ -482,7 +486,7 @@ func (a *app) relaySMTP(h sendmailHost) error {
 	}
 	defer conn.Close()
 	go func() {
-		io.Copy(mailstore.NewNormaliser(conn), a.stdin) // programs on this machine write LF
+		io.Copy(mailstore.NewNormaliser(conn), a.stdin) // local programs end lines with LF
 		conn.(*net.UnixConn).CloseWrite()
 	}()
 	var said lastReply
@@ -490,12 +494,12 @@ func (a *app) relaySMTP(h sendmailHost) error {
 		return exitf(exitTryAgain, "", "sendmail: the connection to the server broke: %v", err)
 	}
 	if said.waits() {
-		return exitf(exitTryAgain, "the message ends with a line that holds a single dot", "sendmail: the message was cut off, and is not sent")
+		return exitf(exitTryAgain, "end the message with a line that is a single dot", "sendmail: the message was truncated and was not sent")
 	}
 	return nil
 }
 
-// lastReply follows what the server says, line by line.
+// lastReply is a writer that keeps the last complete line of the server.
 type lastReply struct{ line, last []byte }
 
 // Write implements io.Writer.
@@ -508,22 +512,22 @@ func (l *lastReply) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// waits reports whether the server waits for a message.
+// waits reports whether the server is waiting for the text of a message.
 func (l *lastReply) waits() bool { return bytes.HasPrefix(l.last, []byte("354")) }
 
 func notRunning(h sendmailHost, err error) error {
 	hint := "'pillarbox serve' starts it, or its service: systemctl start pillarbox"
 	if errors.Is(err, os.ErrPermission) {
-		hint = "the socket is not for this user: local.socket can name a place that is, such as " + defaultSocket
+		hint = "this user may not use the socket: set local.socket to a path that the user can reach, such as " + defaultSocket
 	}
 	return exitf(exitTryAgain, hint, "sendmail: the mail server cannot be reached at %s (%v)", h.socket, err)
 }
 
-// dotEnded ends its input at a line that is a single dot.
+// dotEnded is a reader that ends at a line that is a single dot.
 type dotEnded struct {
 	r     io.Reader
-	start bool   // of a line
-	held  []byte // the beginning of a line that may be the dot
+	start bool   // the next octet begins a line
+	held  []byte // the beginning of a line that may be the single dot
 	out   []byte
 	err   error
 }
@@ -551,7 +555,7 @@ func (d *dotEnded) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// take reports whether an octet ends the message.
+// take processes an octet, and reports whether it ends the message.
 func (d *dotEnded) take(c byte) (end bool) {
 	switch held := string(d.held); {
 	case d.start && held == "" && c == '.', held == "." && c == '\r':

@@ -20,11 +20,11 @@ import (
 )
 
 const (
-	sendmailCommand = 5 * time.Minute // for a command and its reply (RFC 5321 §4.5.3.2)
+	sendmailCommand = 5 * time.Minute // timeout of a command and its reply (RFC 5321 §4.5.3.2)
 	sendmailData    = 10 * time.Minute
 )
 
-// talk is a session with the server.
+// talk is an SMTP session with the server.
 type talk struct {
 	net.Conn
 	text  *textproto.Conn
@@ -32,7 +32,8 @@ type talk struct {
 	say   func(reply string)
 }
 
-// submit hands a message to the server. What the server cannot take now is left in the pickup folder.
+// submit sends a message to the server. For recipients that the server cannot accept now, it leaves
+// the message in the pickup folder.
 func (a *app) submit(c *sendmailCall, h sendmailHost, m *mailing) error {
 	conn, err := net.DialTimeout("unix", h.socket, 10*time.Second)
 	if err != nil {
@@ -50,7 +51,7 @@ func (a *app) submit(c *sendmailCall, h sendmailHost, m *mailing) error {
 	case err != nil:
 		return err
 	case len(waiting) > 0:
-		err := exitf(exitTryAgain, "", "sendmail: the server does not take mail for %s now", joined(waiting))
+		err := exitf(exitTryAgain, "", "sendmail: the server does not accept mail for %s now", joined(waiting))
 		return errors.Join(refused, a.leave(c, h, m, waiting, err))
 	}
 	return refused
@@ -71,8 +72,8 @@ func exitOf(err error) int {
 	return exitSoftware
 }
 
-// deliver goes through a session. waiting are recipients to be tried later; refused is what is wrong with others, although
-// the message was taken for the rest.
+// deliver runs the session. waiting are the recipients to try later. refused is the first error of
+// a recipient that the server refused for good, even if it accepted the message for others.
 func (t *talk) deliver(c *sendmailCall, h sendmailHost, m *mailing) (waiting []addr.Address, refused, err error) {
 	if err := t.greet(h); err != nil {
 		return m.to, nil, err
@@ -145,7 +146,7 @@ func (t *talk) mailParameters(c *sendmailCall, m *mailing) string {
 	return p.String()
 }
 
-// xtext is RFC 3461 §4.
+// xtext encodes a value as xtext (RFC 3461 §4).
 func xtext(s string) string {
 	var b strings.Builder
 	for _, c := range []byte(s) {
@@ -170,7 +171,7 @@ func (t *talk) command(line string) error {
 	return err
 }
 
-// data sends the message.
+// data sends the text of the message.
 func (t *talk) data(m *mailing) error {
 	if _, err := m.content.Seek(0, io.SeekStart); err != nil {
 		return exitf(exitSoftware, "", "sendmail: %v", err)
@@ -194,7 +195,7 @@ func (t *talk) data(m *mailing) error {
 	return err
 }
 
-// reply reads what the server says. 4xx and 5xx are errors with an exit code.
+// reply reads a reply. A 4xx or 5xx reply is an error with an exit code.
 func (t *talk) reply() (string, error) {
 	code, text, err := t.text.ReadResponse(0)
 	if err != nil {
@@ -211,7 +212,7 @@ func broken(err error) error {
 	return exitf(exitTryAgain, "", "sendmail: the connection to the server broke: %v", err)
 }
 
-// exitCode translates a refusal, by its enhanced code (RFC 3463) if it has one.
+// exitCode returns the exit code for a refusal, from its enhanced code (RFC 3463) if it has one.
 func exitCode(code int, text string) int {
 	switch {
 	case code < 500:
@@ -228,8 +229,8 @@ func exitCode(code int, text string) int {
 	return exitUnavailable
 }
 
-// leave puts a message for some recipients into the pickup folder, which the server looks into when it runs. Where that
-// cannot be done either, cause is the error.
+// leave puts a message for the given recipients into the pickup folder. A running server takes it
+// from there. If leave fails, it returns cause.
 func (a *app) leave(c *sendmailCall, h sendmailHost, m *mailing, to []addr.Address, cause error) error {
 	if h.pickup == "" {
 		return cause
@@ -239,7 +240,7 @@ func (a *app) leave(c *sendmailCall, h sendmailHost, m *mailing, to []addr.Addre
 		return cause
 	}
 	if c.verbose {
-		fmt.Fprintf(a.stdout, "the server cannot take it now; it will find the message as %s\n", name)
+		fmt.Fprintf(a.stdout, "the server cannot accept the message now; it will send it from %s\n", name)
 	}
 	return nil
 }
@@ -273,7 +274,8 @@ func leaveIn(h sendmailHost, m *mailing, to []addr.Address) (name string, err er
 	return name, nil
 }
 
-// readable lets the server read the file: it is whose the folder is. That keeps strangers out, too.
+// readable makes the file readable for the owner of the folder, the server. The folder itself keeps
+// other users out.
 func readable(f *os.File, folder string) error {
 	info, err := os.Stat(folder)
 	if err != nil {

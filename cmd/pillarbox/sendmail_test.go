@@ -24,11 +24,11 @@ func TestParseSendmail(t *testing.T) {
 		"-C /etc/x -O a=b -L tag -v x": "mv x",
 		"--config a.toml -t":           "mt c=a.toml",
 		"--config=a.toml -t":           "mt c=a.toml",
-		"-f":                           "!-f wants a value",
+		"-f":                           "!-f needs a value",
 		"-Z":                           "!unknown option -Z",
 		"--frob":                       "!unknown option --frob",
 		"-bd":                          "!unknown mode -bd",
-		"-bp":                          "!-bp is not known here",
+		"-bp":                          "!-bp is not supported",
 	} {
 		c, err := parseSendmail(strings.Fields(line))
 		if err != nil {

@@ -19,15 +19,16 @@ import (
 func (a *app) serveCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "serve",
-		Short: "Run the server until it is told to stop (SIGTERM), reloading on SIGHUP",
+		Short: "Run the server until SIGTERM; SIGHUP reloads the configuration",
 		Args:  takes(0, 0),
 		RunE:  func(*cobra.Command, []string) error { return a.serve() },
 	}
 }
 
-// collectAt is how much may be added, in percent of what is held, before memory is collected. The server holds little
-// and throws much away: with Go's usual 100 it would collect every few megabytes, for a sixth of its CPU time under
-// load. GOGC in the environment goes before it.
+// collectAt is the growth of the heap, in percent, that starts a garbage collection. The server
+// keeps little memory and discards much: with Go's default of 100 it would collect every few
+// megabytes, at the cost of a sixth of its CPU time under load. GOGC in the environment overrides
+// it.
 const collectAt = 300
 
 func (a *app) serve() error {
@@ -55,7 +56,7 @@ func (a *app) serve() error {
 func (a *app) reloadCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "reload",
-		Short: "Make the running server apply the configuration file as it is now",
+		Short: "Reload the configuration file in the running server",
 		Args:  takes(0, 0),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return a.reload(cmd.Context()) },
 	}
@@ -86,7 +87,7 @@ func (a *app) printReload(result admin.ReloadResult) {
 		fmt.Fprintln(a.stdout, "  "+key)
 	}
 	for _, key := range result.Restart {
-		a.note("%s waits for a restart of the server", key)
+		a.note("%s takes effect after a restart of the server", key)
 	}
 	for _, warning := range result.Warnings {
 		a.note("%s", warning)

@@ -17,7 +17,7 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// setupFlags are the flags of "pillarbox setup" as typed.
+// setupFlags are the flags of "pillarbox setup".
 type setupFlags struct {
 	hostname  string
 	mailboxes []string
@@ -31,20 +31,20 @@ func (a *app) setupCommand() *cobra.Command {
 	var f setupFlags
 	cmd := &cobra.Command{
 		Use:   "setup DOMAIN",
-		Short: "Make a working server: configuration, certificate, domain, mailboxes",
-		Long: "Writes the configuration, a private CA and a certificate, and makes the domain and its\n" +
-			"mailboxes. It can be run again: what is there stays, what is missing is made.",
+		Short: "Set up a working server: configuration, certificate, domain, mailboxes",
+		Long: "Write the configuration, a private CA and a certificate, and add the domain and its\n" +
+			"mailboxes. A second run keeps everything that exists and adds only what is missing.",
 		Example: "  pillarbox setup office.example --mailbox anna --mailbox boss",
 		Args:    takes(1, 1),
 		RunE:    func(_ *cobra.Command, args []string) error { return a.setup(args[0], f) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.hostname, "hostname", "", "the server's own `name` (default mail.DOMAIN)")
-	flags.StringArrayVar(&f.mailboxes, "mailbox", nil, "make a mailbox of this `name`; may be given again")
+	flags.StringArrayVar(&f.mailboxes, "mailbox", nil, "add a mailbox with this `name`; may be repeated")
 	flags.StringVar(&f.data, "data", "", "the data `directory` (default /var/lib/pillarbox, or data beside another --config)")
-	flags.IntVar(&f.offset, "port-offset", 0, "add `N` to every port: 10000 makes 25 into 10025")
+	flags.IntVar(&f.offset, "port-offset", 0, "add `N` to every port: with 10000, 25 becomes 10025")
 	flags.BoolVar(&f.fromStdin, "password-stdin", false, "read one line for each --mailbox, in order (default: generate and show once)")
-	flags.BoolVar(&f.dry, "dry-run", false, "say what would be done, and do nothing")
+	flags.BoolVar(&f.dry, "dry-run", false, "show the steps without doing them")
 	return cmd
 }
 
@@ -99,18 +99,18 @@ func (a *app) setupRequest(domain string, f setupFlags) (*setup.Request, error) 
 	return req, err
 }
 
-// passwordSource gives the passwords of new mailboxes: lines of standard input,
-// or generated ones.
+// passwordSource supplies the passwords of new mailboxes: lines of standard input, or generated
+// ones.
 type passwordSource struct {
-	lines     []string    // of standard input, one for each mailbox; nil: generate
+	lines     []string    // one for each mailbox, from standard input; nil: generate
 	generated [][2]string // address, password
 }
 
-// readPasswords reads one line for each mailbox, all of them before anything is
-// made, so that a missing one leaves no half office behind.
+// readPasswords reads one line for each mailbox. It reads all of them before the setup begins, so
+// that a missing one does not leave an incomplete server.
 func readPasswords(stdin io.Reader, boxes []addr.Address) ([]string, error) {
 	standard := config.Default()
-	rules := admin.RulesOf(&standard) // a file that is there already may have others, which are asked later
+	rules := admin.RulesOf(&standard) // setup.Run applies the rules of an existing configuration later
 	lines := []string{}
 	for in := bufio.NewScanner(stdin); len(lines) < len(boxes); {
 		box := boxes[len(lines)]
@@ -119,11 +119,11 @@ func readPasswords(stdin io.Reader, boxes []addr.Address) ([]string, error) {
 			if err == nil {
 				err = io.ErrUnexpectedEOF
 			}
-			return nil, admin.Hint(fmt.Errorf("no password for %s on standard input: %w", box, err), "--password-stdin wants one line for each --mailbox, in order")
+			return nil, admin.Hint(fmt.Errorf("no password for %s on standard input: %w", box, err), "--password-stdin needs one line for each --mailbox, in order")
 		}
 		line := strings.TrimSuffix(in.Text(), "\r")
 		if err := rules.Check(box, line); err != nil {
-			return nil, admin.Hint(fmt.Errorf("password of %s: %w", box, err), "without --password-stdin, setup makes a good one")
+			return nil, admin.Hint(fmt.Errorf("password of %s: %w", box, err), "without --password-stdin, setup makes a strong one")
 		}
 		lines = append(lines, line)
 	}
@@ -144,8 +144,8 @@ func (p *passwordSource) next(box addr.Address, exists bool) (string, error) {
 	return secret, nil
 }
 
-// generatePassword makes a password that can be read aloud and typed: 80 bits
-// in four groups of lower-case letters and digits.
+// generatePassword returns a password that is easy to read aloud and to type: 80 bits, in four
+// groups of lower-case letters and digits.
 func generatePassword() string {
 	t := strings.ToLower(rand.Text()[:16])
 	return t[:4] + "-" + t[4:8] + "-" + t[8:12] + "-" + t[12:]
@@ -155,7 +155,7 @@ func (a *app) printSetup(r *setup.Result) {
 	for _, s := range r.Steps {
 		fmt.Fprintf(a.stdout, "%-10s  %s\n", s.Done, s.What)
 	}
-	fmt.Fprintln(a.stdout, "\nLog-in without TLS is allowed from these networks (auth.plaintext_networks):")
+	fmt.Fprintln(a.stdout, "\nLogins without TLS are permitted from these networks (auth.plaintext_networks):")
 	for _, lan := range r.Config.Auth.PlaintextNetworks {
 		fmt.Fprintf(a.stdout, "  %s\n", lan)
 	}
@@ -164,7 +164,7 @@ func (a *app) printSetup(r *setup.Result) {
 	}
 }
 
-// printDryConfig shows the file that a real run would write.
+// printDryConfig prints the file that a real run would write.
 func (a *app) printDryConfig(r *setup.Result) {
 	if r.Text != nil {
 		fmt.Fprintf(a.stdout, "\n%s would be:\n\n%s", a.config, r.Text)
@@ -205,16 +205,16 @@ func (a *app) printNextSteps(r *setup.Result, req *setup.Request) {
 	a.printSettings(clientsetup.For(r.Config, user, netinfo.Addresses(req.Interfaces)))
 }
 
-// printSettings is what to type into a mail program.
+// printSettings prints the settings for a mail program.
 func (a *app) printSettings(s clientsetup.Settings) {
 	fmt.Fprintf(a.stdout, "In the mail program of %s:\n", s.User)
 	lines := []string{"  User name\t" + s.User, "  Server, incoming and outgoing\t" + s.Server}
 	for _, address := range s.Addresses {
-		lines = append(lines, "  … or, if that name is not known\t"+address)
+		lines = append(lines, "  … or, if that name does not resolve\t"+address)
 	}
 	lines = append(lines, serviceLines("Incoming mail", s.Incoming)...)
 	lines = append(lines, serviceLines("Outgoing mail", s.Outgoing)...)
-	a.align(append(lines, "  Outgoing server requires log-in\tyes, the same user name and password"))
+	a.align(append(lines, "  Outgoing server requires login\tyes, the same user name and password"))
 }
 
 func serviceLines(label string, services []clientsetup.Service) (lines []string) {
@@ -228,27 +228,10 @@ func serviceLines(label string, services []clientsetup.Service) (lines []string)
 func (a *app) settingsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "settings USER",
-		Short: "Show what to type into a mail program",
+		Short: "Show the settings of a mail program for a user",
 		Args:  takes(1, 1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			return a.withOffice(func(o *admin.Service) error { return a.settings(o, args[0]) })
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return answer(a, (*app).printSettings)(call(cmd.Context(), a, admin.ClientSettings, args[0]))
 		},
 	}
-}
-
-func (a *app) settings(o *admin.Service, name string) error {
-	user, err := o.ParseUser(name)
-	if err != nil {
-		return err
-	}
-	box, err := o.Dir.Mailbox(user)
-	if err != nil {
-		return admin.Hint(err, "pillarbox admin mailbox list")
-	}
-	interfaces, err := netinfo.Interfaces()
-	if err != nil {
-		return fmt.Errorf("network interfaces: %w", err)
-	}
-	a.printSettings(clientsetup.For(o.Config(), box.Address, netinfo.Addresses(interfaces)))
-	return nil
 }

@@ -10,17 +10,17 @@ import (
 	"golang.org/x/term"
 )
 
-// terminalWriter writes to a terminal what people may have put into names and
-// messages: nothing of it gives the terminal orders, or turns what is read around.
-// A character may come in several parts.
+// terminalWriter writes to a terminal. It replaces control characters and characters that change
+// the direction of the text, because names and messages may contain them to deceive the user. A
+// Write may end within a character.
 type terminalWriter struct {
 	file *os.File
 
 	mu   sync.Mutex
-	rest []byte // of a character that has not ended; owner: mu
+	rest []byte // the beginning of an incomplete character; guarded by mu
 }
 
-// forPeople is a file to write to, by way of a terminalWriter if it is a terminal.
+// forPeople returns f, or a terminalWriter if f is a terminal.
 func forPeople(f *os.File) io.Writer {
 	if term.IsTerminal(int(f.Fd())) {
 		return &terminalWriter{file: f}
@@ -28,8 +28,8 @@ func forPeople(f *os.File) io.Writer {
 	return f
 }
 
-// asItIs is where a terminalWriter writes to, for what the program itself orders
-// and for JSON; any other one is that itself.
+// asItIs returns the file of a terminalWriter, or w itself. It is for JSON and for the program's
+// own control characters.
 func asItIs(w io.Writer) io.Writer {
 	if t, ok := w.(*terminalWriter); ok {
 		return t.file
@@ -56,8 +56,8 @@ func (t *terminalWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// harmless puts "?" for what gives a terminal orders or turns text around, but for
-// ends of lines and tabs.
+// harmless replaces control characters and characters that change the direction of the text by "?".
+// It keeps line ends and tabs.
 func harmless(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '\n' || r == '\r' || r == '\t' {
@@ -67,13 +67,13 @@ func harmless(text string) string {
 	}, text)
 }
 
-// printable is harmless for a cell of a table, which it keeps in its place.
+// printable is harmless for a cell of a table: it replaces line ends and tabs too.
 func printable(text string) string { return strings.Map(harmlessRune, text) }
 
 func harmlessRune(r rune) rune {
 	switch {
 	case r < ' ', 0x7f <= r && r <= 0x9f, // C0, DEL, C1
-		0x202a <= r && r <= 0x202e, 0x2066 <= r && r <= 0x2069: // what turns text around
+		0x202a <= r && r <= 0x202e, 0x2066 <= r && r <= 0x2069: // direction of the text
 		return '?'
 	}
 	return r

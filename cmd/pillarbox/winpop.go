@@ -1,42 +1,45 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"pillarbox/cmd/internal/admin"
+	"pillarbox/cmd/internal/control"
 	"pillarbox/mailstore/directory"
 	"pillarbox/quota"
 )
 
-const winpopHelp = `The syntax of winpop, for the scripts and the hands that know it. It does the
-same as 'pillarbox admin'.
+const winpopHelp = `The syntax of winpop, for old scripts and for administrators who know it. The
+commands do the same as those of 'pillarbox admin'.
 
   winpop add Domain
   winpop add User@Domain [/createuser Password]
-  winpop delete Domain                 with its mailboxes and their mail, unasked
+  winpop delete Domain                 with its mailboxes and mail, without a question
   winpop delete User@Domain [/deleteuser]
   winpop list [Domain]
   winpop stat [Domain]
-  winpop lock Domain | User@Domain     mail arrives, nobody can log in
+  winpop lock Domain | User@Domain     users cannot log in; mail still arrives
   winpop unlock Domain | User@Domain
   winpop changepwd User@Domain NewPassword
   winpop createquotafile User@Domain [/user:UserName]
-  winpop migrateToAD User@Domain       its password is the directory's from then on
+  winpop migrateToAD User@Domain       from now on the directory checks its password
   winpop get Property
-  winpop set Property Value            says which key of the configuration to edit
+  winpop set Property Value            names the configuration key to edit
 
 Properties: auth, logging, mailroot, port, sparequired, threadcount, socketmax,
 socketmin, socketthreshold, socketbacklog, socket.
 
-A password on the command line can be read by everybody on the machine:
-'pillarbox admin mailbox passwd' asks for it.`
+Every user of the machine can read a password on the command line:
+'pillarbox admin mailbox passwd' asks for it instead.`
 
 func (a *app) winpopCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:                   "winpop COMMAND [--config FILE]",
-		Short:                 "Domains and mailboxes in the syntax of winpop, the command of Windows Server 2003",
+		Short:                 "Manage domains and mailboxes in the syntax of winpop (Windows Server 2003)",
 		Long:                  winpopHelp,
 		DisableFlagsInUseLine: true,
 		// Options begin with a slash, and a password may begin with anything.
@@ -46,111 +49,106 @@ func (a *app) winpopCommand() *cobra.Command {
 			if path != "" {
 				a.config = path
 			}
-			call, err := parseWinpop(args)
+			order, err := parseWinpop(args)
 			if err != nil {
 				return admin.Hint(usageError{fmt.Errorf("winpop: %w", err)}, "'pillarbox winpop help' shows the syntax")
 			}
-			if call.verb == "help" {
+			if order.verb == "help" {
 				fmt.Fprintln(a.stdout, winpopHelp)
 				return nil
 			}
-			return a.winpop(call)
+			a.actor.From = "winpop" + strings.TrimPrefix(a.actor.From, control.CommandLine)
+			return a.winpop(cmd.Context(), order)
 		},
 	}
 }
 
-// winpop does one call.
-func (a *app) winpop(call winpopCall) error {
-	switch call.verb {
+// winpop executes one call.
+func (a *app) winpop(ctx context.Context, order winpopCall) error {
+	switch order.verb {
 	case "get":
-		return a.winpopGet(call.target)
+		return a.winpopGet(order.target)
 	case "set":
-		return a.winpopSet(call.target, call.value)
-	}
-	a.actor.Act = "winpop " + call.verb
-	return a.withOffice(func(o *admin.Service) error { return a.winpopOffice(o, call) })
-}
-
-// winpopOffice does a call that concerns domains and mailboxes.
-func (a *app) winpopOffice(o *admin.Service, call winpopCall) error {
-	switch call.verb {
+		return a.winpopSet(order.target, order.value)
 	case "list":
-		return a.winpopList(o, call.target)
+		return a.winpopList(ctx, order.target)
 	case "stat":
-		return a.winpopStat(o, call.target)
+		return a.winpopStat(ctx, order.target)
 	case "createquotafile":
-		return a.winpopQuotaFile(o, call)
+		return a.winpopQuotaFile(ctx, order)
 	}
-	change, err := call.change(o)
-	if err := a.report(change, err); err != nil {
+	if err := a.report(a.winpopChange(ctx, order)); err != nil {
 		return err
 	}
-	if call.password != "" {
-		a.note("the password stood on the command line, where everybody on this machine could read it; "+
-			"'pillarbox admin mailbox passwd %s' asks for it", call.target)
-	} else if box, err := o.ShowMailbox(call.target); call.verb == "add" && call.isMailbox() && err == nil && box.Method == directory.ByFile {
-		a.note("it has no password, so nobody can log in; 'pillarbox admin mailbox passwd %s' sets one", call.target)
+	if order.password != "" {
+		a.note("the password was on the command line, where every user of this machine could read it; "+
+			"'pillarbox admin mailbox passwd %s' asks for it instead", order.target)
+	} else if order.verb == "add" && order.isMailbox() {
+		if box, err := call(ctx, a, admin.MailboxShow, order.target); err == nil && box.Method == directory.ByFile {
+			a.note("the mailbox has no password, so a login is impossible; 'pillarbox admin mailbox passwd %s' sets one", order.target)
+		}
 	}
 	return nil
 }
 
-// change does a call that changes something.
-func (c winpopCall) change(o *admin.Service) (admin.Change, error) {
-	if c.isMailbox() {
-		switch c.verb {
+// winpopChange executes a call that changes a mailbox or a domain.
+func (a *app) winpopChange(ctx context.Context, order winpopCall) (admin.Change, error) {
+	name := order.target
+	if order.isMailbox() {
+		switch order.verb {
 		case "add":
-			return o.AddMailbox(c.target, admin.NewMailbox{Password: c.password})
+			return call(ctx, a, admin.MailboxAdd, admin.MailboxToAdd{User: name, NewMailbox: admin.NewMailbox{Password: order.password}})
 		case "delete":
-			return o.RemoveMailbox(c.target)
+			return call(ctx, a, admin.MailboxRemove, admin.MailboxToRemove{User: name, Sure: true})
 		case "lock":
-			return o.LockMailbox(c.target)
+			return call(ctx, a, admin.MailboxLock, name)
 		case "unlock":
-			return o.UnlockMailbox(c.target)
+			return call(ctx, a, admin.MailboxUnlock, name)
 		case "migratetoad":
-			return o.MigrateAuth(c.target, admin.Migration{Method: string(directory.ByDirectory)})
+			return call(ctx, a, admin.MailboxMigrateAuth, admin.MailboxToMigrate{User: name, Migration: admin.Migration{Method: string(directory.ByDirectory)}})
 		case "changepwd":
-			return o.SetPassword(c.target, c.password)
+			return call(ctx, a, admin.MailboxPasswd, admin.PasswordToSet{User: name, Password: order.password})
 		}
 	}
-	switch c.verb {
+	switch order.verb {
 	case "add":
-		return o.AddDomain(c.target)
+		return call(ctx, a, admin.DomainAdd, name)
 	case "delete":
-		return o.RemoveDomain(c.target, true)
+		return call(ctx, a, admin.DomainRemove, admin.DomainToRemove{Name: name, WithMailboxes: true, Sure: true})
 	case "lock":
-		return o.LockDomain(c.target)
+		return call(ctx, a, admin.DomainLock, name)
 	case "unlock":
-		return o.UnlockDomain(c.target)
+		return call(ctx, a, admin.DomainUnlock, name)
 	}
-	return admin.Change{}, fmt.Errorf("winpop %s: not known here", c.verb)
+	return admin.Change{}, fmt.Errorf("winpop %s: not known here", order.verb)
 }
 
-func (a *app) winpopList(o *admin.Service, domain string) error {
+func (a *app) winpopList(ctx context.Context, domain string) error {
 	if domain == "" {
 		row := func(d admin.DomainSummary) string {
 			return fmt.Sprintf("%s\t%d\t%s", d.Domain, d.Mailboxes, yesNo(d.Locked))
 		}
-		return answer(a, table("domains", "DOMAIN\tMAILBOXES\tLOCKED", row))(o.ListDomains())
+		return answer(a, table("domains", "DOMAIN\tMAILBOXES\tLOCKED", row))(call(ctx, a, admin.DomainList, struct{}{}))
 	}
 	row := func(m admin.MailboxSummary) string { return fmt.Sprintf("%s\t%s", m.Mailbox, yesNo(m.Locked)) }
-	return answer(a, table("mailboxes", "MAILBOX\tLOCKED", row))(o.ListMailboxes(domain))
+	return answer(a, table("mailboxes", "MAILBOX\tLOCKED", row))(call(ctx, a, admin.MailboxList, domain))
 }
 
-func (a *app) winpopStat(o *admin.Service, domain string) error {
+func (a *app) winpopStat(ctx context.Context, domain string) error {
 	if domain == "" {
 		row := func(d admin.DomainStat) string {
 			return fmt.Sprintf("%s\t%d\t%d\t%d", d.Domain, d.Mailboxes, d.Messages, d.Bytes)
 		}
-		return answer(a, table("domains", "DOMAIN\tMAILBOXES\tMESSAGES\tBYTES", row))(o.StatDomains())
+		return answer(a, table("domains", "DOMAIN\tMAILBOXES\tMESSAGES\tBYTES", row))(call(ctx, a, admin.DomainTotals, struct{}{}))
 	}
 	row := func(m admin.MailboxStat) string { return fmt.Sprintf("%s\t%d\t%d", m.Mailbox, m.Messages, m.Bytes) }
-	return answer(a, table("mailboxes", "MAILBOX\tMESSAGES\tBYTES", row))(o.StatMailboxes(domain))
+	return answer(a, table("mailboxes", "MAILBOX\tMESSAGES\tBYTES", row))(call(ctx, a, admin.MailboxTotals, domain))
 }
 
-// winpopQuotaFile says what holds: on Windows the file tied a mailbox to the
-// disk quota of a user, and here the limits are the mailbox's own.
-func (a *app) winpopQuotaFile(o *admin.Service, call winpopCall) error {
-	s, err := o.ShowQuota(call.target)
+// winpopQuotaFile prints the quota of a mailbox and changes nothing. On Windows, the quota file
+// connected a mailbox to a user's disk quota. Here a mailbox has limits of its own.
+func (a *app) winpopQuotaFile(ctx context.Context, order winpopCall) error {
+	s, err := call(ctx, a, admin.QuotaShow, order.target)
 	if err != nil {
 		return err
 	}
@@ -159,8 +157,8 @@ func (a *app) winpopQuotaFile(o *admin.Service, call winpopCall) error {
 	if in := s.Within; in != nil {
 		fmt.Fprintf(a.stdout, "all mailboxes of %s together %s\n", in.Target, in.Sentence())
 	}
-	if call.user != "" {
-		a.note("/user:%s ties nothing to a user of this machine: mailboxes have no disk quota here", call.user)
+	if order.user != "" {
+		a.note("/user:%s has no effect: the quota of a mailbox does not depend on a user of this machine", order.user)
 	}
 	a.note("'pillarbox admin quota set %s --size 100MB' sets another", s.Target)
 	return nil

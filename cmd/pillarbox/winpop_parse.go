@@ -6,20 +6,20 @@ import (
 	"strings"
 )
 
-// winpopCall is one call of winpop, understood.
+// winpopCall is one parsed call of winpop.
 type winpopCall struct {
-	verb     string // in small letters, written out
-	target   string // a domain, a mailbox, or a property in small letters
-	password string // of /createuser and changepwd
-	user     string // of /user:, which createquotafile takes
-	value    string // that set would give the property
+	verb     string // in lower case, without abbreviation
+	target   string // a domain, a mailbox, or a property in lower case
+	password string // from /createuser or changepwd
+	user     string // from /user: of createquotafile
+	value    string // the new value of a property, from set
 }
 
-// isMailbox tells User@Domain from Domain.
+// isMailbox reports whether the target is User@Domain, not Domain.
 func (c winpopCall) isMailbox() bool { return strings.Contains(c.target, "@") }
 
-// takeConfig takes --config FILE off the front or the end of the arguments.
-// In between it would be somebody's odd password.
+// takeConfig removes --config FILE from the beginning or the end of the arguments. In the middle,
+// the text may be a password.
 func takeConfig(args []string) (path string, rest []string) {
 	for len(args) > 0 {
 		first, last := args[0], args[len(args)-1]
@@ -38,8 +38,7 @@ func takeConfig(args []string) (path string, rest []string) {
 	return path, args
 }
 
-// parseWinpop understands the arguments of winpop. Keywords and options may be
-// in any case.
+// parseWinpop parses the arguments of winpop. Keywords and options ignore case.
 func parseWinpop(args []string) (winpopCall, error) {
 	if len(args) == 0 {
 		return winpopCall{}, errors.New("a command is missing")
@@ -71,7 +70,7 @@ func parseWinpop(args []string) (winpopCall, error) {
 	return winpopCall{}, fmt.Errorf("%q is not a command", args[0])
 }
 
-// parseNames takes the target alone.
+// parseNames parses a target without options.
 func (c winpopCall) parseNames(args []string, low, high int) (winpopCall, error) {
 	switch {
 	case len(args) < low:
@@ -89,7 +88,7 @@ func (c winpopCall) parseNames(args []string, low, high int) (winpopCall, error)
 	return c, nil
 }
 
-// parseAdd takes the target and, before or behind it, /createuser Password.
+// parseAdd parses the target and, before or after it, /createuser Password.
 func (c winpopCall) parseAdd(args []string) (winpopCall, error) {
 	var names []string
 	for i := 0; i < len(args); i++ {
@@ -109,8 +108,8 @@ func (c winpopCall) parseAdd(args []string) (winpopCall, error) {
 	return c, err
 }
 
-// parseOptional takes the target and an option that changes nothing here: the
-// mailbox is the account. An option that ends in a colon has a value behind it.
+// parseOptional parses the target and an option. The option has no effect, because a mailbox is its
+// own account here. An option that ends in a colon has a value.
 func (c winpopCall) parseOptional(args []string, option string) (winpopCall, error) {
 	var names []string
 	for _, arg := range args {
@@ -138,7 +137,7 @@ func (c winpopCall) parsePassword(args []string) (winpopCall, error) {
 	return c.parseNames(args[:1], 1, 1)
 }
 
-// parseProperty takes a property and the first of what it would be set to.
+// parseProperty parses a property and the first of its new values.
 func (c winpopCall) parseProperty(args []string, low, high int) (winpopCall, error) {
 	if len(args) < low || len(args) > high {
 		return c, fmt.Errorf("%s: it takes a property%s", c.verb, map[string]string{"set": " and its value"}[c.verb])

@@ -12,14 +12,14 @@ import (
 	"pillarbox/mailstore/directory"
 )
 
-// winpopProperty is what became of a property of the old server.
+// winpopProperty is a property of the old server, in the terms of this one.
 type winpopProperty struct {
-	value string // as the old server would have said it, or "-"
-	key   string // what stands for it in the configuration; "" for nothing
-	why   string // said where there is no key, or besides it
+	value string // in the form of the old server, or "-"
+	key   string // the key of the configuration; "" if there is none
+	why   string // a remark, or the reason why there is no key
 }
 
-// winpopLookup translates a property, in small letters, into the configuration.
+// winpopLookup looks up a property, which must be in lower case.
 func winpopLookup(cfg *config.Config, name string) (winpopProperty, bool) {
 	switch name {
 	case "auth", "authentication":
@@ -44,7 +44,7 @@ func winpopLookup(cfg *config.Config, name string) (winpopProperty, bool) {
 	return winpopProperty{}, false
 }
 
-// oldMethod is the number that winpop had for an authentication method.
+// oldMethod returns the number of an authentication method in winpop.
 func oldMethod(m directory.Method) string {
 	switch m {
 	case directory.BySystem:
@@ -55,7 +55,7 @@ func oldMethod(m directory.Method) string {
 	return "2"
 }
 
-// oldLogging turns a level into the number that winpop had for it.
+// oldLogging returns the number of a log level in winpop.
 func oldLogging(level slog.Level) string {
 	switch {
 	case level >= slog.LevelError:
@@ -88,7 +88,7 @@ func (a *app) winpopProperty(name string) (winpopProperty, *config.Config, error
 	return p, cfg, err
 }
 
-// winpopGet prints "property: value", and says on the side where it comes from.
+// winpopGet prints "property: value", and the origin of the value as a note.
 func (a *app) winpopGet(name string) error {
 	p, cfg, err := a.winpopProperty(name)
 	if err != nil {
@@ -108,15 +108,15 @@ func (a *app) winpopGet(name string) error {
 	return nil
 }
 
-// winpopSet changes nothing: the settings are in one commented file, and a
-// program that edits it would lose the comments or the administrator's order.
+// winpopSet changes nothing; its error names the key to edit. A program that edits the file would
+// lose the administrator's comments and order.
 func (a *app) winpopSet(name, value string) error {
 	p, _, err := a.winpopProperty(name)
 	switch {
 	case err != nil:
 		return err
 	case p.key == "":
-		return fmt.Errorf("winpop set %s: there is nothing to set: %s", name, p.why)
+		return fmt.Errorf("winpop set %s: this server has no such setting: %s", name, p.why)
 	}
 	apply := "'pillarbox admin reload'"
 	if len(config.RestartKeys([]string{p.key})) > 0 {
@@ -126,11 +126,10 @@ func (a *app) winpopSet(name, value string) error {
 	if now := newValue(name, value); now != "" {
 		line += " = " + now
 	}
-	return admin.Hint(fmt.Errorf("winpop set %s: settings are kept in %s, and only there", name, a.config), "edit '%s' in it, then %s", line, apply)
+	return admin.Hint(fmt.Errorf("winpop set %s: the settings are only in the file %s", name, a.config), "edit '%s' in it, then %s", line, apply)
 }
 
-// newValue is what stands in the configuration for the number that winpop had for
-// a value; "" where it is not one of those.
+// newValue returns the value in the configuration for a number of winpop; "" if there is none.
 func newValue(name, value string) string {
 	switch name + " " + value {
 	case "auth 1", "authentication 1":

@@ -209,7 +209,7 @@ func (a *Authenticator) logIn(ctx context.Context, remote netip.Addr, mechanism,
 		a.logFailure(mechanism, user, remote, err)
 		return Principal{}, err
 	}
-	a.Log.Debug("authentication succeeded", "user", box.Address.String(), "remote", remote,
+	a.Log.Debug("authentication succeeded", "user", box.Address.String(), "remote_ip", remote,
 		"mechanism", mechanism)
 	return Principal{Address: box.Address, Dir: box.Dir}, nil
 }
@@ -476,7 +476,7 @@ func (a *Authenticator) hash(ctx context.Context, remote netip.Addr, login [sha2
 
 func (a *Authenticator) logFailure(mechanism, user string, remote netip.Addr, err error) {
 	const maxName = 100 // the client can send anything
-	a.Log.Warn("authentication failed", "user", user[:min(len(user), maxName)], "remote", remote,
+	a.Log.Warn("authentication failed", "user", user[:min(len(user), maxName)], "remote_ip", remote,
 		"mechanism", mechanism, "reason", err.Error())
 }
 

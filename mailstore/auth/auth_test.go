@@ -142,7 +142,7 @@ func TestPassword(t *testing.T) {
 				if err != nil && p != (Principal{}) {
 					t.Errorf("principal %+v beside an error", p)
 				}
-				if !strings.Contains(log.String(), c.log) || !strings.Contains(log.String(), "remote=192.168.1.10") {
+				if !strings.Contains(log.String(), c.log) || !strings.Contains(log.String(), "remote_ip=192.168.1.10") {
 					t.Errorf("log: %s", log)
 				}
 				if c.password != "" && strings.Contains(log.String(), c.password) {

@@ -95,7 +95,7 @@ func (s *Settings) Refuses(mechanism string) string {
 // that the login fails, so the administrator finds the reason in the log.
 func (a *Authenticator) LogRefusal(c Client, mechanism string) {
 	const maxName = 40
-	a.Log.Info("login refused: the mechanism is not offered", "remote", c.Remote,
+	a.Log.Info("login refused: the mechanism is not offered", "remote_ip", c.Remote,
 		"mechanism", mechanism[:min(len(mechanism), maxName)],
 		"reason", a.refusalReason(c, mechanism), "offered", a.Offers(c))
 }

@@ -152,9 +152,10 @@ func removeTemps(fsys FS, dir string) error {
 func logFile(dir string, i int) string { return path.Join(dir, fmt.Sprintf("log%d", i)) }
 
 // Replay calls do with each record in the log, oldest first, and then done. do owns the memory of
-// its record. When done returns nil, the changes of all records must be on the disk. Replay then
-// empties the log, which takes records from then on. After an error the log is unchanged and takes
-// no records; Replay may be called again.
+// its record, and must not make its change yet. When Replay calls done, all records are on the disk.
+// When done returns nil, their changes must be, too. Replay then empties the log, which takes
+// records from then on. After an error the log is unchanged and takes no records; Replay may be
+// called again.
 //
 // Call Replay after OpenLog and after LogOptions.Failed. No change of a record may be in progress.
 // The applied functions of replayed records have no effect any more.
@@ -171,7 +172,7 @@ func (l *Log) Replay(do func(record []byte) error, done func() error) error {
 		older, newer = newer, older
 	}
 	for _, s := range []*segment{older, newer} {
-		if err := s.records(do); err != nil {
+		if err := s.replay(do); err != nil {
 			return err
 		}
 	}

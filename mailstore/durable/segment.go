@@ -206,11 +206,11 @@ func (s *segment) findHeader(length int64) (header, error) {
 	groups := make(map[header]int)
 	best := none
 	for at := int64(blockSize); at+groupHeader <= length; {
-		found, payload, err := s.anyGroup(s.file, at, length)
+		found, group, err := s.anyGroup(s.file, at, length)
 		if err != nil {
 			return none, err
 		}
-		if payload == nil {
+		if group == nil {
 			at += blockSize
 			continue
 		}
@@ -218,7 +218,7 @@ func (s *segment) findHeader(length int64) (header, error) {
 		if at == blockSize {
 			return found, nil
 		}
-		at += roundUp(groupHeader + len(payload))
+		at += roundUp(len(group))
 		groups[found]++
 		// In the first version groups have no epoch.
 		if found.epoch > best.epoch || found.epoch == best.epoch && groups[found] > groups[best] {
@@ -237,8 +237,8 @@ func (s *segment) anyGroup(f File, at, length int64) (header, []byte, error) {
 	salt, number := binary.BigEndian.Uint64(h[8:]), binary.BigEndian.Uint64(h[16:])
 	found := header{salt: salt, epoch: number >> 32}
 	found.first = found.epoch == 0
-	payload, err := s.readGroup(f, at, salt, number, length)
-	return found, payload, err
+	group, err := s.readGroup(f, at, salt, number, length)
+	return found, group, err
 }
 
 // reset empties the segment: it draws a new salt.
@@ -286,51 +286,87 @@ func (s *segment) write(g *group) error {
 	return nil
 }
 
-// records calls do for each record since the last reset. The last group may be incomplete. If whole
-// groups follow an incomplete one, the disk has lost data, and their records are used too. records
-// opens the file again.
+// records calls do for each record since the last reset. It opens the file again.
 func (s *segment) records(do func(record []byte) error) error {
-	if s.salt == 0 {
-		return nil
-	}
 	f, err := s.fsys.OpenFile(s.name, os.O_RDONLY, 0)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	return s.groups(f, func(_ int64, group []byte) error { return splitGroup(group, do) })
+}
+
+// replay is records for a recovery: it also writes each group again and syncs them. Before the
+// changes of a record are made, the record itself must be on the disk. A process that was killed
+// while it wrote a group may have left it in memory only. If the sync of the changes then fails, the
+// system can lose the record and the new content of its files, but keep the names of the files.
+func (s *segment) replay(do func(record []byte) error) error {
+	f, err := s.fsys.OpenFile(s.name, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	found := false
+	err = s.groups(f, func(at int64, group []byte) error {
+		found = true
+		if _, err := f.WriteAt(group, at); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		return splitGroup(group, do)
+	})
+	if err != nil || !found {
+		return err
+	}
+	return f.Sync()
+}
+
+// groups calls each for each group since the last reset. The last group may be incomplete. If whole
+// groups follow an incomplete one, the disk has lost data, and they are used too.
+func (s *segment) groups(f File, each func(at int64, group []byte) error) error {
+	if s.salt == 0 {
+		return nil
+	}
 	fi, err := f.Stat()
 	if err != nil {
 		return err
 	}
 	length := min(fi.Size(), s.size)
 	for at, count := int64(blockSize), uint64(0); ; count++ {
-		payload, err := s.readGroup(f, at, s.salt, s.number(count), length)
-		if payload == nil && err == nil {
+		group, err := s.readGroup(f, at, s.salt, s.number(count), length)
+		if group == nil && err == nil {
 			gap := at
-			at, count, payload, err = s.nextGroup(f, at+blockSize, count, length)
-			if payload != nil {
+			at, count, group, err = s.nextGroup(f, at+blockSize, count, length)
+			if group != nil {
 				s.damage = fmt.Sprintf("bytes %d to %d are damaged", gap, at)
 			}
 		}
-		if payload == nil || err != nil {
+		if group == nil || err != nil {
 			return err
 		}
-		at += roundUp(groupHeader + len(payload))
-		for len(payload) > 0 {
-			n := binary.BigEndian.Uint32(payload)
-			if err := do(payload[4:][:n:n]); err != nil {
-				return err
-			}
-			payload = payload[4+n:]
+		if err := each(at, group); err != nil {
+			return err
 		}
+		at += roundUp(len(group))
 	}
 }
 
-// nextGroup searches from an offset for a whole group with this salt and a greater count. payload
-// is nil if there is none.
+// splitGroup calls do for each record of a group.
+func splitGroup(group []byte, do func(record []byte) error) error {
+	for rest := group[groupHeader:]; len(rest) > 0; {
+		n := binary.BigEndian.Uint32(rest)
+		if err := do(rest[4:][:n:n]); err != nil {
+			return err
+		}
+		rest = rest[4+n:]
+	}
+	return nil
+}
+
+// nextGroup searches from an offset for a whole group with this salt and a greater count. group is
+// nil if there is none.
 func (s *segment) nextGroup(
 	f File, from int64, count uint64, length int64,
-) (at int64, found uint64, payload []byte, err error) {
+) (at int64, found uint64, group []byte, err error) {
 	h := make([]byte, groupHeader)
 	for at = from; at+groupHeader <= length; at += blockSize {
 		if err := s.readAt(f, h, at); err != nil {
@@ -341,17 +377,18 @@ func (s *segment) nextGroup(
 			number <= s.number(count) {
 			continue
 		}
-		if payload, err = s.readGroup(f, at, s.salt, number, length); payload != nil || err != nil {
-			return at, number - s.number(0), payload, err
+		if group, err = s.readGroup(f, at, s.salt, number, length); group != nil || err != nil {
+			return at, number - s.number(0), group, err
 		}
 	}
 	return 0, 0, nil, nil
 }
 
-// readGroup returns nil if there is no whole group with this salt and number.
+// readGroup returns a group with its header, or nil if there is no whole group with this salt and
+// number.
 func (s *segment) readGroup(
 	f File, at int64, salt, number uint64, length int64,
-) (payload []byte, err error) {
+) (group []byte, err error) {
 	h := make([]byte, groupHeader)
 	if at+groupHeader > length {
 		return nil, nil
@@ -364,15 +401,14 @@ func (s *segment) readGroup(
 		binary.BigEndian.Uint64(h[16:]) != number || n > length-at-groupHeader {
 		return nil, nil
 	}
-	payload = make([]byte, n)
-	if err := s.readAt(f, payload, at+groupHeader); err != nil {
+	group = append(make([]byte, 0, groupHeader+n), h...)[:groupHeader+n]
+	if err := s.readAt(f, group[groupHeader:], at+groupHeader); err != nil {
 		return nil, err
 	}
-	sum := crc32.Update(crc32.Checksum(h[8:], castagnoli), castagnoli, payload)
-	if sum != binary.BigEndian.Uint32(h[4:]) {
+	if crc32.Checksum(group[8:], castagnoli) != binary.BigEndian.Uint32(h[4:]) {
 		return nil, nil
 	}
-	return payload, nil
+	return group, nil
 }
 
 func (s *segment) readAt(f File, p []byte, at int64) error {

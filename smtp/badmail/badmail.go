@@ -102,7 +102,7 @@ func (s *Store) Put(id string, m Message) error {
 	}
 	if s.limits.Size > 0 && m.Size > s.limits.Size {
 		s.log.Warn("message not kept in badmail: it is larger than the size limit",
-			"id", id, "size", m.Size, "limit", s.limits.Size)
+			"message_id", id, "size", m.Size, "limit", s.limits.Size)
 		return nil
 	}
 	name, err := s.write(id, m)

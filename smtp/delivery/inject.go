@@ -28,7 +28,7 @@ func (d *Dispatcher) Inject(
 	if err != nil {
 		return "", err
 	}
-	d.Log.Info("message accepted", "id", in.ID(), "from", env.From.String(),
+	d.Log.Info("message accepted", "message_id", in.ID(), "from", env.From.String(),
 		"by", source.Service, "size", in.Size())
 	return in.ID(), nil
 }

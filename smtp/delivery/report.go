@@ -84,7 +84,7 @@ func (d *Dispatcher) tryReport(
 	}
 	if err != nil {
 		d.Log.Error("cannot make a report to the sender",
-			"id", item.ID, "report", action, "error", err)
+			"message_id", item.ID, "report", action, "error", err)
 	}
 }
 
@@ -145,7 +145,7 @@ func (d *Dispatcher) unreportable(
 	switch {
 	case cfg.NullSender == Discard:
 		d.Log.Warn("message dropped: it can be neither delivered nor reported",
-			"id", req.Item.ID, "from", req.Item.From.String(), "reason", why)
+			"message_id", req.Item.ID, "from", req.Item.From.String(), "reason", why)
 		return nil
 	case cfg.NullSender == ToBadmail,
 		req.Item.Parent != "", // it is a report itself, perhaps the postmaster's
@@ -177,7 +177,7 @@ func (d *Dispatcher) send(cfg *Config, req queue.DSNRequest, to addr.Address, or
 	}
 	env, err := report.Envelope()
 	if errors.Is(err, dsn.ErrNoReport) {
-		d.Log.Error("cannot make a report", "id", req.Item.ID, "error", err)
+		d.Log.Error("cannot make a report", "message_id", req.Item.ID, "error", err)
 		return d.keepInBadmail(req, original, "no report can be made for this sender")
 	} else if err != nil {
 		return err
@@ -193,7 +193,7 @@ func (d *Dispatcher) send(cfg *Config, req queue.DSNRequest, to addr.Address, or
 	message := &Message{Envelope: &env, Source: queue.Source{Service: "report"}}
 	_, err = d.deliver(in, message, req.Item.ID)
 	if err == nil {
-		d.Log.Info("report made", "id", in.ID(), "about", req.Item.ID,
+		d.Log.Info("report made", "message_id", in.ID(), "about", req.Item.ID,
 			"report", req.Action, "to", to.String())
 	}
 	return err

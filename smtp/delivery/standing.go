@@ -49,7 +49,7 @@ const (
 
 // suppress logs and counts a report that is not sent.
 func (d *Dispatcher) suppress(req queue.DSNRequest, to addr.Address, why string) {
-	d.Log.Info("report not sent", "id", req.Item.ID, "report", req.Action, "to", to.String(),
+	d.Log.Info("report not sent", "message_id", req.Item.ID, "report", req.Action, "to", to.String(),
 		"reason", why, "suppressed", d.suppressed.Add(1))
 }
 

@@ -269,7 +269,7 @@ func (s *scan) send(claimed string) error {
 	id, err := s.opts.Inject(env, "from localhost (pickup folder)",
 		&limited{r: message.Reader(), limit: s.maxSize()})
 	if err == nil {
-		s.log.Info("pickup: file sent", "file", original(claimed), "id", id,
+		s.log.Info("pickup: file sent", "file", original(claimed), "message_id", id,
 			"from", env.From.String(), "recipients", len(env.To), "size", size)
 	}
 	return err

@@ -159,7 +159,7 @@ func (q *Queue) do(action Action, id string) (done bool, err error) {
 		defer q.mu.Unlock()
 		q.forgetLocked(e)
 		q.Log.Warn("message removed from the queue by an administrator",
-			"id", id, "from", l.item.From.String())
+			"message_id", id, "from", l.item.From.String())
 		return true, nil
 	case Bounce:
 		return q.bounce(e, l), nil
@@ -279,7 +279,7 @@ func (q *Queue) bounce(e *entry, l *live) (done bool) {
 	}
 	if done {
 		q.Log.Warn("message returned to its sender by an administrator",
-			"id", e.id, "from", l.item.From.String())
+			"message_id", e.id, "from", l.item.From.String())
 		q.sendDSNs(l)
 		q.save(e, l)
 	}

@@ -141,7 +141,7 @@ func (q *Queue) fixTimesOnDisk(it *Item) {
 		return
 	}
 	if err := q.Spool.Update(it.ID, it.Encode()); err != nil {
-		q.Log.Error("cannot write the state of a queued message", "id", it.ID, "error", err)
+		q.Log.Error("cannot write the state of a queued message", "message_id", it.ID, "error", err)
 	}
 }
 

@@ -70,7 +70,7 @@ func (q *Queue) deliverContained(
 	}
 	caught.Log(q.Log, err, "a queued message is held: the program fails when it sends it; "+
 		"'pillarbox admin queue release' tries again",
-		"id", a.ID, "destination", a.Destination)
+		"message_id", a.ID, "destination", a.Destination)
 	reply := smtp.NewReply(451, [3]int{4, 3, 0},
 		"The message cannot be sent because of a fault in this server; it is held")
 	return a.SameForAll(smtp.Result{Reply: *reply}), true

@@ -109,7 +109,7 @@ func (q *Queue) delayOrExpire(item *Item, r *Recipient, now time.Time) {
 	}
 	r.Last = last // the report names the reason of the last attempt
 	item.conclude(r, smtp.Result{Status: smtp.Failed, Reply: last.Reply, MTA: last.MTA})
-	q.Log.Warn("message expired", "id", item.ID, "from", item.From.String(),
+	q.Log.Warn("message expired", "message_id", item.ID, "from", item.From.String(),
 		"to", r.Address.String(), "after", expireAfter(rt), "reply", last.Reply.Error())
 }
 

@@ -94,7 +94,7 @@ func (q *Queue) save(e *entry, l *live) {
 	switch {
 	case err != nil:
 		q.Log.Error("cannot write the state of a queued message; will retry",
-			"id", e.id, "error", err)
+			"message_id", e.id, "error", err)
 		q.removeSlotsLocked(e)
 		q.setDeadlineLocked(e, q.now().Add(diskRetryDelay))
 	case l.removed:
@@ -137,7 +137,7 @@ func (q *Queue) sendDSNs(l *live) {
 		// unreported.
 		if err := q.Report(request); err != nil {
 			q.Log.Error("cannot make a report to the sender; will retry",
-				"id", l.item.ID, "report", action, "error", err)
+				"message_id", l.item.ID, "report", action, "error", err)
 			continue
 		}
 		for _, r := range pending {

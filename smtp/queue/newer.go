@@ -96,7 +96,7 @@ func (q *Queue) retryLoadLocked(e *entry, err error) {
 	if isNewer(err) {
 		if wait = newerRecheck; !e.newer {
 			q.Log.Error("a newer release wrote the state of a queued message; it is not sent",
-				"id", e.id, "reason", err,
+				"message_id", e.id, "reason", err,
 				"hint", "start the newer release; 'pillarbox admin check' names all such messages")
 		}
 	}

@@ -47,7 +47,7 @@ func (q *Queue) read(id string) (*Item, error) {
 	switch {
 	case errors.Is(err, mailstore.ErrNotSpooled), isNewer(err):
 	case temporary(err):
-		q.Log.Error("cannot read the state of a queued message; will retry", "id", id, "error", err)
+		q.Log.Error("cannot read the state of a queued message; will retry", "message_id", id, "error", err)
 	default:
 		err = q.quarantine(id, err)
 	}
@@ -59,12 +59,12 @@ func (q *Queue) read(id string) (*Item, error) {
 func (q *Queue) quarantine(id string, why error) error {
 	if err := q.Spool.Quarantine(id); err != nil {
 		q.Log.Error("cannot move a queued message into quarantine; will retry",
-			"id", id, "reason", why, "error", err)
+			"message_id", id, "reason", why, "error", err)
 		return errors.Join(errNotQuarantined, err)
 	}
 	q.Log.Error("message put into queue/quarantine; "+
 		"'pillarbox admin queue quarantine show' shows it",
-		"id", id, "reason", why)
-	caught.Log(q.Log, why, "the message caused a panic here", "id", id)
+		"message_id", id, "reason", why)
+	caught.Log(q.Log, why, "the message caused a panic here", "message_id", id)
 	return why
 }

@@ -241,7 +241,7 @@ func (d *delivery) send(ctx context.Context, hop nextHop, some []int) *failure {
 			}
 			c.abandon()
 		}
-		r.log.Debug("delivery attempt failed", "id", d.attempt.ID, "server", target.name,
+		r.log.Debug("delivery attempt failed", "message_id", d.attempt.ID, "server", target.name,
 			"reason", f)
 		if failures = append(failures, f); f.final || ctx.Err() != nil {
 			break

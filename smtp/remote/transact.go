@@ -184,7 +184,7 @@ func (t *transaction) prepare8Bit() bool {
 
 // unreadable defers all recipients, since the error is on our own disk.
 func (t *transaction) unreadable(err error) bool {
-	t.remote.log.Error("cannot read a message to send", "id", t.d.attempt.ID, "error", err)
+	t.remote.log.Error("cannot read a message to send", "message_id", t.d.attempt.ID, "error", err)
 	for _, i := range t.to {
 		t.d.results[i] = smtp.Result{Reply: localReply([3]int{4, 3, 0},
 			"the message could not be read here")}

@@ -7,7 +7,6 @@ import (
 	"context"
 	"log/slog"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -178,13 +177,12 @@ func (s *Server) Shutdown(ctx context.Context) {
 
 // admit begins a session, or returns the reply that refuses the client.
 func (s *Server) admit(c *wire.Conn, cfg *Config, service smtp.Service) (wire.Session, *smtp.Reply) {
-	remote, _ := netip.ParseAddrPort(c.RemoteAddr().String())
-	remote = netip.AddrPortFrom(remote.Addr().Unmap().WithZone(""), remote.Port())
+	remote := c.Remote()
 	ss := &session{
 		srv: s, cfg: cfg, conn: c, remote: remote,
 		gather: Gatherer{Dir: s.Dir, Devices: s.Devices, Resolver: s.Resolver, Rules: cfg.Rules, Local: localDevice(c.Conn, cfg.Local)},
 		facts:  policy.Facts{Client: policy.Client{Service: service, Remote: remote.Addr()}},
-		log:    s.Log.With("remote", remote, "service", service.String()),
+		log:    s.Log.With("remote_ip", remote.Addr(), "remote_port", remote.Port(), "service", service.String()),
 	}
 	if program, ok := c.Conn.(*localConn); ok {
 		ss.log = ss.log.With("program_user", program.user)
@@ -194,6 +192,6 @@ func (s *Server) admit(c *wire.Conn, cfg *Config, service smtp.Service) (wire.Se
 	if d.Verdict == policy.Refuse {
 		return nil, ss.logRefusal(d, d.Reply)
 	}
-	s.Log.Debug("connected", "remote", remote, "service", service.String())
+	ss.log.Debug("connected")
 	return ss, nil
 }

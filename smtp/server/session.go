@@ -348,12 +348,12 @@ func (s *session) Data(body *wire.Body) *smtp.Reply {
 	if err != nil {
 		return s.dataError(err)
 	}
-	s.log.Info("message stored", "id", in.ID(), "from", s.env.From.String(), "to", recipients(s.env.To),
+	s.log.Info("message stored", "message_id", in.ID(), "from", s.env.From.String(), "to", recipients(s.env.To),
 		"size", in.Size(), "user", s.user.Address.String())
 	if len(full) == 0 {
 		return smtp.NewReply(250, [3]int{2, 6, 0}, "Message accepted, queued as %s", in.ID())
 	}
-	s.log.Warn("mailboxes are full", "id", in.ID(), "from", s.env.From.String(), "mailboxes", addresses(full), "size", in.Size())
+	s.log.Warn("mailboxes are full", "message_id", in.ID(), "from", s.env.From.String(), "mailboxes", addresses(full), "size", in.Size())
 	return smtp.NewReply(250, [3]int{2, 6, 0}, "Message accepted, queued as %s, but not for %s: full",
 		in.ID(), addresses(full))
 }
@@ -471,7 +471,8 @@ func (s *session) dataError(err error) *smtp.Reply {
 // lostClient reports whether the client has gone or was too slow, which is no error of the server.
 func lostClient(err error) bool {
 	_, isNet := errors.AsType[*net.OpError](err)
-	return isNet || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
+	return isNet || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
+		errors.Is(err, wire.ErrAborted)
 }
 
 func dataReply(err error, cfg *wire.Config) *smtp.Reply {

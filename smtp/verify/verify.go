@@ -167,6 +167,6 @@ func (v *Verifier) contained(part string, f Facts, do func()) (ok bool) {
 	err := caught.Do(func() error { do(); return nil })
 	caught.Log(v.log, err,
 		"panic while verifying a message; it counts as unverified",
-		"part", part, "remote", f.IP, "from", f.From.String())
+		"part", part, "remote_ip", f.IP, "from", f.From.String())
 	return err == nil
 }

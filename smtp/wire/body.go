@@ -8,26 +8,29 @@ import (
 	"time"
 )
 
-// Body reads the message that a client sends after DATA. It removes the dots of RFC 5321 §4.5.2,
-// and ends every line with CRLF. Only CRLF.CRLF ends it, with io.EOF. Other errors are
-// ErrTooLarge, ErrSession, ErrTextLine, ErrBareEnding, and those of the connection.
+// Body reads the message that a client sends after DATA or with BDAT. It ends every line with CRLF.
+// After DATA it removes the dots of RFC 5321 §4.5.2, and only CRLF.CRLF ends it, with io.EOF. Other
+// errors are ErrTooLarge, ErrSession, ErrTextLine, ErrBareEnding, ErrAborted, and those of the
+// connection.
 type Body struct {
-	c     *Conn
-	rest  []byte // checked, not yet read
-	size  int64  // octets of content so far
-	raw   int64  // octets from the client so far
-	line  int    // octets of the current line so far
-	start bool   // the next piece begins a line, after a CRLF
-	ended bool   // CRLF.CRLF was seen
-	err   error  // every later Read fails with it
-	begun time.Time
+	c      *Conn
+	in     *bufio.Reader
+	chunks *chunks // nil: after DATA
+	rest   []byte  // checked, not yet read
+	size   int64   // octets of content so far
+	raw    int64   // octets from the client so far
+	line   int     // octets of the current line so far
+	start  bool    // the next piece begins a line, after a CRLF
+	ended  bool    // the end was seen
+	err    error   // every later Read fails with it
+	begun  time.Time
 }
 
 // minRate is the slowest rate of a body in octets per second, below that of the slowest modem. A
 // body gets twice the data timeout in addition.
 const minRate = 128
 
-func newBody(c *Conn) *Body { return &Body{c: c, start: true, begun: time.Now()} }
+func newBody(c *Conn) *Body { return &Body{c: c, in: c.in, start: true, begun: time.Now()} }
 
 func (b *Body) Read(p []byte) (int, error) {
 	for len(b.rest) == 0 {
@@ -90,7 +93,11 @@ func (b *Body) next() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b.ended {
+	switch {
+	case b.ended && b.line > 0: // the last chunk may end in the middle of a line
+		b.line = 0
+		return crlf, nil
+	case b.ended:
 		return nil, io.EOF
 	}
 	if atStart && piece[0] == '.' {
@@ -125,30 +132,47 @@ func (b *Body) next() ([]byte, error) {
 // a CR and the next octet. A dot counts only after a CRLF: if a LF counted too, a client could
 // hide a second message in the first (SMTP smuggling). The result is valid until the next call.
 func (b *Body) piece() ([]byte, error) {
-	end := deadline(b.c.cfg.DataTimeout)
-	if last := b.begun.Add(2*b.c.cfg.DataTimeout + time.Duration(b.raw/minRate)*time.Second); last.Before(end) {
-		end = last
-	}
-	if err := b.c.Conn.SetReadDeadline(end); err != nil {
+	if err := b.setDeadline(); err != nil {
 		return nil, err
 	}
-	piece, err := b.c.in.ReadSlice('\n')
-	if errors.Is(err, bufio.ErrBufferFull) {
+	piece, err := b.in.ReadSlice('\n')
+	switch {
+	case err == nil:
+	case errors.Is(err, bufio.ErrBufferFull):
 		if n := len(piece) - 1; piece[n] == '\r' {
-			b.c.in.UnreadByte()
+			_ = b.in.UnreadByte() // never fails after a read
 			piece = piece[:n]
 		}
-	} else if err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
+	case b.chunks != nil && err == io.EOF:
+		b.ended = len(piece) == 0
+		b.raw += int64(len(piece))
+		return piece, nil
+	case err == ErrAborted:
+		return nil, err
+	case errors.Is(err, io.EOF):
+		b.c.fail(io.ErrUnexpectedEOF)
+		return nil, io.ErrUnexpectedEOF
+	default:
 		b.c.fail(err)
 		return nil, err
 	}
 	b.raw += int64(len(piece))
-	b.ended = b.start && string(piece) == ".\r\n"
-	b.start = bytes.HasSuffix(piece, crlf)
+	if b.chunks == nil {
+		b.ended = b.start && string(piece) == ".\r\n"
+		b.start = bytes.HasSuffix(piece, crlf)
+	}
 	return piece, nil
+}
+
+// setDeadline sets the deadline of the next read. A client that sends an octet a minute does not
+// keep the body open: it must keep to minRate on the whole.
+func (b *Body) setDeadline() error {
+	end := deadline(b.c.cfg.DataTimeout)
+	last := b.begun.Add(2*b.c.cfg.DataTimeout + time.Duration(b.raw/minRate)*time.Second)
+	if last.Before(end) {
+		end = last
+	}
+	return b.c.Conn.SetReadDeadline(end)
 }
 
 var crlf = []byte("\r\n")
@@ -170,10 +194,13 @@ func normalise(content []byte, complete bool) []byte {
 	return out
 }
 
-// drain reads the rest of a body that the session has left unread. An endless body ends the
-// connection.
+// drain reads the rest of a body, or of its current chunk, that the session has left unread. An
+// endless one ends the connection.
 func (b *Body) drain() error {
 	b.rest = nil
+	if b.chunks != nil {
+		b.chunks.after = io.EOF
+	}
 	limit := b.raw + 2*b.c.cfg.MaxMessageSize + 1<<20
 	if b.c.cfg.MaxMessageSize == 0 {
 		limit = b.raw + 1<<30 // even without a limit for a message, drain must end

@@ -22,6 +22,8 @@ func (c *Conn) command(line string) error {
 		return c.rcpt(cmd.arg)
 	case "DATA":
 		return c.data(cmd.arg)
+	case "BDAT":
+		return c.bdat(cmd.arg)
 	case "AUTH":
 		return c.auth(cmd.arg)
 	case "STARTTLS":
@@ -31,14 +33,14 @@ func (c *Conn) command(line string) error {
 	case "NOOP":
 		return c.reply(250, "2.0.0 OK")
 	case "HELP":
-		return c.reply(214, "2.0.0 EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP AUTH STARTTLS QUIT; see RFC 5321")
+		return c.reply(214, "2.0.0 EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP AUTH STARTTLS QUIT; see RFC 5321")
 	case "VRFY":
 		return c.vrfy(cmd.arg)
 	case "ETRN":
 		return c.etrn(cmd.arg)
 	case "ATRN":
 		return c.atrn(cmd.arg)
-	case "EXPN", "TURN", "BDAT", "SEND", "SOML", "SAML":
+	case "EXPN", "TURN", "SEND", "SOML", "SAML":
 		return c.refuse(502, "5.5.1 Command not implemented")
 	case "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "HOST:":
 		// A web page can make a browser send a form to this port. The fields of the form must
@@ -83,7 +85,7 @@ func (c *Conn) mail(arg string) error {
 	if err != nil {
 		return c.refusePath(err, "MAIL FROM:<address>")
 	}
-	c.state.path = p.address
+	c.state.path, c.state.dropping = p.address, false
 	c.state.size, p.params = cutSize(p.params)
 	// The library gets a placeholder, because the adapter passes state.path to the session.
 	return c.forward(append([]string{"MAIL FROM:<>"}, p.params...)...)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -43,7 +44,9 @@ type Conn struct {
 	output  []byte // what the library has written of a reply
 	mode    mode
 	verb    string // the command that the library is answering
-	body    *Body  // of the DATA command in progress
+	body    *Body  // of the DATA or BDAT command in progress
+	chunked *Body  // of the BDAT command that the library has not begun yet
+	pending string // a command that ended a message between its chunks; "": none
 	errors  int
 	badAuth bool // the SASL response was not base64
 
@@ -75,6 +78,7 @@ type state struct {
 	rcpts    int
 	path     addr.Address // of the MAIL or RCPT in progress
 	size     int64        // declared by the latest MAIL; 0 means not declared
+	dropping bool         // a chunk was refused; the client may have sent the next ones already
 }
 
 func newConn(c net.Conn, cfg *Config, implicitTLS bool, onClose func()) *Conn {
@@ -107,10 +111,17 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Remote returns the client's address, without a zone and never as IPv4 in IPv6.
+func (c *Conn) Remote() netip.AddrPort {
+	a, _ := netip.ParseAddrPort(c.RemoteAddr().String()) // the zero value for other networks
+	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
+}
+
 // safely runs code that is outside the library's own recovery. A panic ends this session only.
 func (c *Conn) safely(do func() error) error {
 	err := caught.Do(do)
-	caught.Log(c.cfg.Log, err, "session ended by a mistake of the program", "remote", c.RemoteAddr())
+	caught.Log(c.cfg.Log, err, "session ended by a mistake of the program",
+		"remote_ip", c.Remote().Addr())
 	return err
 }
 
@@ -138,13 +149,24 @@ func (c *Conn) next() error {
 		c.input = append(line, "\r\n"...)
 		return nil
 	}
-	line, err := c.readLine(maxAuthLine)
-	if errors.Is(err, errLineTooLong) || len(line) > c.commandLine() && !isAuth(line) {
-		return c.refuse(500, "5.5.2 Line too long")
-	} else if err != nil {
+	if line := c.pending; line != "" {
+		c.pending = ""
+		return c.command(line)
+	}
+	line, err := c.readCommand()
+	if line == nil || err != nil {
 		return err
 	}
 	return c.command(string(line))
+}
+
+// readCommand reads a command line. nil means that the line was too long and has been answered.
+func (c *Conn) readCommand() ([]byte, error) {
+	line, err := c.readLine(maxAuthLine)
+	if errors.Is(err, errLineTooLong) || len(line) > c.commandLine() && !isAuth(line) {
+		return nil, c.refuse(500, "5.5.2 Line too long")
+	}
+	return line, err
 }
 
 // commandLine returns the longest command line, in octets.
@@ -268,7 +290,8 @@ func (c *Conn) reason(err error) error {
 	case errors.Is(err, os.ErrDeadlineExceeded) && stopping:
 		return errShutdown
 	case errors.Is(err, os.ErrDeadlineExceeded) && c.stalled():
-		c.cfg.Log.Info("session ended: no progress", "remote", c.RemoteAddr(), "after", c.cfg.ProgressTimeout)
+		c.cfg.Log.Info("session ended: no progress",
+			"remote_ip", c.Remote().Addr(), "after", c.cfg.ProgressTimeout)
 		return errStalled
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errTimeout
@@ -310,7 +333,7 @@ func (c *Conn) handshake() error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.cfg.CommandTimeout)
 	defer cancel()
 	if err := t.HandshakeContext(ctx); err != nil {
-		c.cfg.Log.Info("TLS handshake failed", "remote", c.RemoteAddr(), "error", err)
+		c.cfg.Log.Info("TLS handshake failed", "remote_ip", c.Remote().Addr(), "error", err)
 		return err
 	}
 	state := t.ConnectionState()

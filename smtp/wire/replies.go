@@ -114,11 +114,19 @@ func (c *Conn) answer(code int, lines []string) error {
 		c.mode, c.body = modeData, newBody(c)
 		c.messages++
 		return c.reply(354, "Start mail input; end with <CRLF>.<CRLF>")
-	case verb == "DATA", verb == "RSET":
-		if verb == "DATA" && c.body != nil {
+	case verb == "BDAT" && code == 354: // the client is sending already
+		c.mode, c.body, c.chunked = modeData, c.chunked, nil
+		c.messages++
+		return nil
+	case verb == "DATA", verb == "BDAT", verb == "RSET":
+		if c.body != nil {
 			c.progress = time.Now()
 		}
 		c.endTransaction()
+		c.state.dropping = verb == "BDAT" && code >= 400
+		if c.pending != "" {
+			return nil // the reply to that command follows instead
+		}
 	case verb == "AUTH":
 		return c.answerAuth(code, lines)
 	case verb == "QUIT":
@@ -151,7 +159,7 @@ func (c *Conn) endTransaction() {
 }
 
 // answerHello writes our own greeting and the keywords (RFC 5321 §4.1.1.1). These are the
-// library's without CHUNKING, which is not supported here, and those of this package.
+// library's, where they apply, and those of this package.
 func (c *Conn) answerHello(keywords []string) error {
 	c.endTransaction()
 	c.state.greeted, c.state.extended = true, c.verb == "EHLO"
@@ -162,7 +170,7 @@ func (c *Conn) answerHello(keywords []string) error {
 	lines := []string{hello}
 	for _, keyword := range keywords {
 		switch {
-		case keyword == "CHUNKING", keyword == "DSN" && !c.session.OffersDSN(), c.cfg.ATRN && isMailKeyword(keyword):
+		case keyword == "DSN" && !c.session.OffersDSN(), c.cfg.ATRN && isMailKeyword(keyword):
 		case keyword == "SIZE" && c.cfg.MaxMessageSize > 0:
 			lines = append(lines, fmt.Sprintf("SIZE %d", c.cfg.MaxMessageSize))
 		default:

@@ -10,6 +10,7 @@
 //   - SIZE of more than 32 bits (RFC 1870 §4)
 //   - a limit for each kind of line, and an end for clients that make no progress
 //   - a body without bare CR and LF (SMTP smuggling, CVE-2023-51764), read without a copy
+//   - BDAT (RFC 3030) that takes no message whose last chunk is incomplete
 //   - a shutdown that ends idle sessions at once and lets the others finish their command
 //
 // So this package reads the connection itself, TLS included, and gives the library one command line
@@ -120,6 +121,7 @@ var (
 	ErrSession    = errors.New("connection over the size limit of all its messages")
 	ErrTextLine   = errors.New("line over the length limit")
 	ErrBareEnding = errors.New("a CR or LF stands alone")
+	ErrAborted    = errors.New("the client ended the message between two chunks") // no reply is sent
 )
 
 // Reasons why a connection ends. The first one stays. The library sees an end of file for each.

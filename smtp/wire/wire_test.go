@@ -387,3 +387,69 @@ func TestCutSize(t *testing.T) {
 		}
 	}
 }
+
+// FuzzChunks sends a body in chunks that are cut anywhere, with a command between them, and wants it
+// back. If the connection ends before the last chunk does, the body must not be whole.
+func FuzzChunks(f *testing.F) {
+	f.Add("a\r\n.\r\nb", "\x01\x02", uint16(0), false)
+	f.Add("a\r\nb\r\n", "\x02", uint16(3), true)
+	f.Add("a\nb\r", "", uint16(0), true)
+	f.Add(strings.Repeat("x", 5000)+"\r\n", "\xff\x00\xff", uint16(9), false)
+	f.Fuzz(func(t *testing.T, body, cuts string, short uint16, normalise bool) {
+		var wire strings.Builder
+		rest, first := body, true
+		for i := 0; i <= len(cuts); i++ {
+			size, last := len(rest), " LAST"
+			if i < len(cuts) {
+				size, last = min(len(rest), int(cuts[i])), ""
+			}
+			if !first && i%2 == 0 {
+				wire.WriteString("NOOP\r\n")
+			}
+			if !first {
+				fmt.Fprintf(&wire, "BDAT %d%s\r\n", size, last)
+			}
+			first = false
+			wire.WriteString(rest[:size])
+			rest = rest[size:]
+		}
+		const after = "QUIT\r\n"
+		sent := wire.String() + after
+		cut := int(short) % (len(sent) + 1)
+		whole := cut <= len(after)
+		sent = sent[:len(sent)-cut]
+		cfg := testConfig()
+		if normalise {
+			cfg.BareEndings = NormaliseBare
+		}
+		want := strings.NewReplacer("\r\n", "\r\n", "\r", "\r\n", "\n", "\r\n").Replace(body)
+		if want != "" && !strings.HasSuffix(want, "\r\n") {
+			want += "\r\n"
+		}
+		var wantErr error
+		if !normalise && strings.ContainsAny(strings.ReplaceAll(body, "\r\n", ""), "\r\n") {
+			wantErr = ErrBareEnding
+		}
+		c := newConn(stream{strings.NewReader(sent)}, cfg, false, func() {})
+		size, last := len(body), true
+		if len(cuts) > 0 {
+			size, last = min(len(body), int(cuts[0])), false
+		}
+		c.body = newChunkedBody(c, int64(size), last)
+		var got bytes.Buffer
+		_, err := c.body.WriteTo(&got)
+		switch {
+		case whole && wantErr == nil && (err != nil || got.String() != want):
+			t.Fatalf("%q: got %q, %v; want %q", sent, got.String(), err, want)
+		case whole && wantErr != nil && !errors.Is(err, wantErr):
+			t.Fatalf("%q: got %q, %v; want %v", sent, got.String(), err, wantErr)
+		case !whole && err == nil:
+			t.Fatalf("%q: taken for whole", sent)
+		}
+		if whole && err == nil {
+			if left, _ := io.ReadAll(c.in); string(left) != after[:len(after)-cut] {
+				t.Fatalf("%q: %q is left for commands", sent, left)
+			}
+		}
+	})
+}

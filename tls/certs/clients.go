@@ -78,7 +78,7 @@ func (c *clients) recordHandshake(
 	c.mu.Unlock()
 	if warn {
 		log.Warn("a client still needs old TLS",
-			"remote", who.remote, "service", who.service, "port", who.port,
+			"remote_ip", who.remote, "service", who.service, "port", who.port,
 			"protocol", tls.VersionName(version), "cipher", tls.CipherSuiteName(suite))
 	}
 }
@@ -101,7 +101,7 @@ func (c *clients) recordRefusal(
 	c.mu.Unlock()
 	if warn {
 		log.Warn("a client is too old for TLS as it is offered, and was refused",
-			"remote", who.remote, "service", who.service, "port", who.port,
+			"remote_ip", who.remote, "service", who.service, "port", who.port,
 			"newest_protocol", tls.VersionName(newest),
 			"hint", "if it is one of your own, add its address to tls.legacy_networks")
 	}

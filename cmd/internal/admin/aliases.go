@@ -22,17 +22,17 @@ type Group struct {
 	Members []addr.Address `json:"members"`
 }
 
-// GroupDetails is all about one group.
+// GroupDetails describes one group.
 type GroupDetails struct {
 	Group   addr.Address   `json:"group"`
 	Members []addr.Address `json:"members"`
-	Reaches []addr.Address `json:"reaches"` // where its mail ends, each once
-	Accept  string         `json:"accept"`  // who may write to it: anyone, inside, members
-	Outside Right          `json:"outside"` // its members may send to other servers
-	Inbound Right          `json:"inbound"` // it and its members take mail from outside
+	Reaches []addr.Address `json:"reaches"` // final recipients of its mail, without duplicates
+	Accept  string         `json:"accept"`  // permitted senders: anyone, inside or members
+	Outside Right          `json:"outside"` // the right of its members to send to other servers
+	Inbound Right          `json:"inbound"` // the right of it and its members to get mail from other servers
 }
 
-// AddAlias makes another name for an address, here or elsewhere.
+// AddAlias adds another name for a local or remote address.
 func (o *Service) AddAlias(alias, target string) (Change, error) {
 	a, targets, err := o.parseNames(alias, target)
 	if err != nil {
@@ -46,7 +46,7 @@ func (o *Service) AddAlias(alias, target string) (Change, error) {
 	return changed(o.explain(err, a.Domain, "domain show "+string(a.Domain)), o.elsewhere(a.String(), t), "alias %s added, for %s", a, t)
 }
 
-// RemoveAlias deletes an alias; what it leads to stays.
+// RemoveAlias removes an alias. Its target stays.
 func (o *Service) RemoveAlias(alias string) (Change, error) {
 	a, _, err := o.parseNames(alias)
 	if err != nil {
@@ -59,12 +59,12 @@ func (o *Service) RemoveAlias(alias string) (Change, error) {
 	return changed(o.explain(err, a.Domain, "alias list "+string(a.Domain)), nil, "alias %s removed", a)
 }
 
-// ListAliases lists the aliases of a domain, or of all for "".
+// ListAliases lists the aliases of a domain, or of all domains for "".
 func (o *Service) ListAliases(domain string) ([]Alias, error) {
 	return listOf(o, domain, aliasesOf)
 }
 
-// listOf puts together what of finds in each of the domains that name says.
+// listOf joins the results of the function of for the domain with that name, or for all domains.
 func listOf[T any](o *Service, name string, of func(addr.Domain, *directory.DomainFile) []T) ([]T, error) {
 	all := []T{}
 	err := o.files(name, func(d addr.Domain, file *directory.DomainFile) error {
@@ -82,32 +82,32 @@ func aliasesOf(d addr.Domain, file *directory.DomainFile) []Alias {
 	return all
 }
 
-// AddGroup makes a group, with or without members.
+// AddGroup adds a group, with or without members.
 func (o *Service) AddGroup(group string, members ...string) (Change, error) {
 	return o.changeGroup(group, members, "added", func(g addr.Address, all []addr.Address) ([]string, error) {
 		return o.elsewhere(g.String(), all...), o.Dir.AddGroup(g, all)
 	})
 }
 
-// RemoveGroup deletes a group; its members stay.
+// RemoveGroup removes a group. The mailboxes and other targets in it stay.
 func (o *Service) RemoveGroup(group string) (Change, error) {
 	return o.changeGroup(group, nil, "removed", func(g addr.Address, _ []addr.Address) ([]string, error) {
-		if err := o.requireMembers(g); err != nil { // its members lose it
+		if err := o.requireMembers(g); err != nil { // the members lose the group's rights
 			return nil, err
 		}
 		return nil, o.Dir.RemoveGroup(g)
 	})
 }
 
-// AddMembers puts addresses into a group: all of them or, after an error, none.
-// A member may be a mailbox, an alias, a group, or an address elsewhere.
+// AddMembers adds addresses to a group: all of them or, after an error, none. A member may be a
+// mailbox, an alias, a group, or a remote address.
 func (o *Service) AddMembers(group string, members ...string) (Change, error) {
 	return o.changeGroup(group, members, "has new members", func(g addr.Address, all []addr.Address) ([]string, error) {
 		return o.elsewhere(g.String(), all...), o.Dir.AddMember(g, all...)
 	})
 }
 
-// RemoveMembers takes addresses out of a group: all of them or none.
+// RemoveMembers removes addresses from a group: all of them or, after an error, none.
 func (o *Service) RemoveMembers(group string, members ...string) (Change, error) {
 	return o.changeGroup(group, members, "lost members", func(g addr.Address, all []addr.Address) ([]string, error) {
 		return nil, o.Dir.RemoveMember(g, all...)
@@ -135,12 +135,12 @@ func (o *Service) changeGroup(group string, members []string, done string, do fu
 	return changed(o.explain(err, g.Domain, "group list "+string(g.Domain)), warnings, "group %s %s", g, done)
 }
 
-// ListGroups lists the groups of a domain, or of all for "".
+// ListGroups lists the groups of a domain, or of all domains for "".
 func (o *Service) ListGroups(domain string) ([]Group, error) {
 	return listOf(o, domain, groupsOf)
 }
 
-// ShowGroup tells all about one group.
+// ShowGroup returns the details of one group.
 func (o *Service) ShowGroup(group string) (GroupDetails, error) {
 	g, _, err := o.parseNames(group)
 	if err != nil {

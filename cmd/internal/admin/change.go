@@ -51,11 +51,11 @@ func (o *Service) explain(err error, domain addr.Domain, find string) error {
 	case errors.Is(err, directory.ErrInUse):
 		return Hint(err, "--with-mailboxes removes them too, with all their mail")
 	case errors.Is(err, directory.ErrDamaged):
-		return Hint(err, "mend the file (below %s) with an editor, or take it from a backup", o.Root.Name())
+		return Hint(err, "repair the file (below %s) with an editor, or restore it from a backup", o.Root.Name())
 	case errors.Is(err, auth.ErrPassword):
 		return Hint(err, "'pillarbox admin mailbox add' and 'passwd' make a good one with --generate")
 	case errors.Is(err, durable.ErrLocked):
-		return Hint(err, "another command is at work; try again")
+		return Hint(err, "another command is running; try again")
 	case errors.Is(err, fs.ErrPermission):
 		return Hint(err, "run this as root, or as the user that the server runs as")
 	}

@@ -27,61 +27,62 @@ type Problem string
 const (
 	ProblemAccount  Problem = "account"  // account.json cannot be read
 	ProblemDomain   Problem = "domain"   // domain.json cannot be read
-	ProblemSettings Problem = "settings" // another file of settings in the data directory cannot be read
+	ProblemSettings Problem = "settings" // another settings file in the data directory cannot be read
 	ProblemMailbox  Problem = "mailbox"  // the mailbox cannot be listed
-	ProblemLeftover Problem = "leftover" // a temporary file that nobody will finish
-	ProblemName     Problem = "name"     // a directory that looks like a mailbox and is none
-	ProblemStranger Problem = "stranger" // a file in a mailbox that is none of its own
-	ProblemQuota    Problem = "quota"    // more is there than may be
-	ProblemLedger   Problem = "ledger"   // the running server counted wrongly
-	ProblemProgram  Problem = "program"  // the program itself goes wrong
+	ProblemLeftover Problem = "leftover" // a temporary file of an interrupted change
+	ProblemName     Problem = "name"     // an entry that looks like a mailbox but is none
+	ProblemStranger Problem = "stranger" // a file in a mailbox that does not belong there
+	ProblemQuota    Problem = "quota"    // the mailbox is over its quota
+	ProblemLedger   Problem = "ledger"   // the count of the running server was wrong
+	ProblemProgram  Problem = "program"  // the check panicked: a bug in this program
 	// More are in check_places.go.
 )
 
-// Finding is something that CheckMail found.
+// Finding is one problem, or one note, of CheckMail.
 type Finding struct {
 	Where    string  `json:"where"` // the mailbox or the domain
 	Problem  Problem `json:"problem"`
 	File     string  `json:"file,omitempty"` // below the data directory
 	Text     string  `json:"text"`
 	Hint     string  `json:"hint"`
-	Note     bool    `json:"note"`     // nothing is wrong, but worth to be known
-	Repaired bool    `json:"repaired"` // nothing is wrong any more
+	Note     bool    `json:"note"`     // information only: no problem
+	Repaired bool    `json:"repaired"` // the check has repaired the problem
 }
 
-// wrong reports whether something is still wrong.
+// wrong reports whether the problem still exists.
 func (f Finding) wrong() bool { return !f.Note && !f.Repaired }
 
-// CheckOptions say how to check. The zero value is good.
+// CheckOptions are the options of CheckMail. The zero value checks without a repair.
 type CheckOptions struct {
-	// Repair removes old temporary files and gives messages the name that tells what they are.
+	// Repair removes old temporary files, and renames messages whose name and content differ.
 	Repair bool
-	// Ledger is what the running server has just counted anew; nil if it does not run.
+	// Ledger is the result of a recount by the running server; nil if no server runs.
 	Ledger []quota.Recount
-	// Progress is told how many mailboxes of all are done, by one goroutine at a time; nil for nobody.
+	// Progress, if set, is called after each mailbox, by one goroutine at a time.
 	Progress func(done, all int)
 }
 
-// CheckReport is what was checked and found.
+// CheckReport is the result of CheckMail.
 type CheckReport struct {
 	Domains   int       `json:"domains"`
 	Mailboxes int       `json:"mailboxes"`
 	Messages  int       `json:"messages"`
-	Bytes     int64     `json:"bytes"`  // of these, as POP3 counts them
-	Queued    int       `json:"queued"` // messages in the queue, where all is checked
+	Bytes     int64     `json:"bytes"`  // of Messages, as POP3 counts them
+	Queued    int       `json:"queued"` // messages in the queue; 0 unless everything is checked
 	Findings  []Finding `json:"findings"`
-	Wrong     int       `json:"wrong"` // findings that are no notes and were not repaired
+	Wrong     int       `json:"wrong"` // number of findings that are neither notes nor repaired
 }
 
 const (
-	// leftoverAge is how old a temporary file must be that nobody writes any more.
+	// leftoverAge is the age from which a temporary file counts as abandoned.
 	leftoverAge = time.Hour
-	// checkWorkers is how many mailboxes are read at once.
+	// checkWorkers is the number of mailboxes that are read at the same time.
 	checkWorkers = 4
 )
 
-// CheckMail reads the mail of a mailbox or a domain, or of all for "", and the files around it, and tells what is
-// wrong. For all, that is everything that can hold mail: queue, quarantine, badmail and the folders on the way too. Nothing is changed unless opts says so.
+// CheckMail reads all messages of a mailbox or a domain and the files beside them, and reports what
+// is wrong. The target "" means the whole data directory, with queue, quarantine, badmail, pickup
+// folder and log. CheckMail changes files only if opts.Repair is set.
 func (o *Service) CheckMail(ctx context.Context, target string, opts CheckOptions) (CheckReport, error) {
 	if err := o.RequireTarget(target, opts.Repair); err != nil {
 		return CheckReport{}, err
@@ -114,7 +115,7 @@ func (o *Service) CheckMail(ctx context.Context, target string, opts CheckOption
 	return c.report, context.Cause(ctx)
 }
 
-// parts are the directories that are checked as a whole.
+// parts returns the directories whose owners and modes are checked, with everything below them.
 func (c *checker) parts(target string) (dirs []string) {
 	if target == "" {
 		return []string{"."}
@@ -130,7 +131,7 @@ func (c *checker) parts(target string) (dirs []string) {
 	return dirs
 }
 
-// CheckTarget says whether there is such a mailbox or domain.
+// CheckTarget returns an error if the target is no mailbox or domain, or not the operator's.
 func (o *Service) CheckTarget(target string) error {
 	if err := o.RequireTarget(target, false); err != nil {
 		return err
@@ -143,21 +144,22 @@ type checker struct {
 	office *Service
 	CheckOptions
 	now     time.Time
-	domains []addr.Domain // to be checked as a whole
+	domains []addr.Domain // those of which everything is checked
 	boxes   []checkedBox
 
+	// mu guards the fields below.
 	mu     sync.Mutex
 	done   int
 	report CheckReport
 }
 
-// checkedBox is a mailbox, which may have no readable account.
+// checkedBox is a mailbox. Its account.json may be missing or damaged.
 type checkedBox struct {
 	address addr.Address
 	dir     string
 }
 
-// choose finds what is to be checked.
+// choose sets domains and boxes from the target of CheckMail.
 func (c *checker) choose(target string) (err error) {
 	if target != "" {
 		d, isDomain, err := c.office.targetDomain(target, "quota list")
@@ -181,7 +183,7 @@ func (c *checker) choose(target string) (err error) {
 			continue
 		}
 		for _, dir := range dirs {
-			a, _ := directory.AddressAt(dir) // the directory lists no others
+			a, _ := directory.AddressAt(dir) // valid: MailboxDirs lists no other names
 			c.boxes = append(c.boxes, checkedBox{a, dir})
 		}
 	}
@@ -205,14 +207,14 @@ func (c *checker) chooseMailbox(user string) error {
 	return c.office.explain(fmt.Errorf("mailbox %s: %w", a, directory.ErrNotFound), a.Domain, "domain show "+string(a.Domain))
 }
 
-// found notes a finding.
+// found adds a finding to the report.
 func (c *checker) found(f Finding) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.report.Findings = append(c.report.Findings, f)
 }
 
-// failed notes an error that is a finding.
+// failed adds an error to the report. Its own hint, if any, replaces hint.
 func (c *checker) failed(where string, p Problem, err error, hint string) {
 	if hinted, ok := errors.AsType[*HintError](err); ok {
 		hint = hinted.Hint
@@ -220,14 +222,14 @@ func (c *checker) failed(where string, p Problem, err error, hint string) {
 	c.found(Finding{Where: where, Problem: p, Text: err.Error(), Hint: hint})
 }
 
-// domain looks at what a domain holds beside its mailboxes.
+// domain checks the files of a domain other than its mailboxes.
 func (c *checker) domain(d addr.Domain) {
 	_, err := c.office.Dir.Domain(d)
 	if errors.Is(err, directory.ErrNotFound) {
 		return
 	}
 	if err != nil {
-		c.failed(string(d), ProblemDomain, c.office.explain(err, d, "domain list"), "see whether the disk is sound")
+		c.failed(string(d), ProblemDomain, c.office.explain(err, d, "domain list"), "check the disk for faults")
 	}
 	dir := directory.DomainDir(d)
 	entries := c.leftovers(string(d), dir)
@@ -237,13 +239,13 @@ func (c *checker) domain(d addr.Domain) {
 		if !looks || slices.ContainsFunc(c.boxes, func(b checkedBox) bool { return b.dir == dir+"/"+name && b.address == b.address.Fold() }) {
 			continue
 		}
-		c.found(Finding{Where: string(d), Problem: ProblemName, File: dir + "/" + name, Text: "looks like a mailbox, and nobody's mail is looked for there",
+		c.found(Finding{Where: string(d), Problem: ProblemName, File: dir + "/" + name, Text: "looks like a mailbox, but the server does not use it",
 			Hint: c.nameHint(d, e)})
 	}
 }
 
-// nameHint says how what looks like a mailbox becomes one. A name that is taken is never to be given to it: the mail
-// that is there would be lost.
+// nameHint returns the hint for an entry that looks like a mailbox. If another mailbox has the
+// right name, the hint must not suggest to rename: that would replace the other's mail.
 func (c *checker) nameHint(d addr.Domain, e fs.DirEntry) string {
 	dir := directory.DomainDir(d)
 	user := strings.ToLower(e.Name()[len("P3_") : len(e.Name())-len(".mbx")])
@@ -257,7 +259,7 @@ func (c *checker) nameHint(d addr.Domain, e fs.DirEntry) string {
 	return fmt.Sprintf("%s is there too: 'pillarbox admin mailbox import %s@%s %s' copies the mail, then move this one away", small, user, d, filepath.Join(c.office.Root.Name(), dir, e.Name()))
 }
 
-// leftovers looks for old temporary files in a directory, and returns all that is there.
+// leftovers reports old temporary files in a directory, and returns all its entries.
 func (c *checker) leftovers(where, dir string) []fs.DirEntry {
 	entries, err := c.office.Root.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -276,7 +278,7 @@ func (c *checker) leftovers(where, dir string) []fs.DirEntry {
 		if err != nil || c.now.Sub(fi.ModTime()) < leftoverAge {
 			continue
 		}
-		f := Finding{Where: where, Problem: ProblemLeftover, File: name, Text: "left by a change that was interrupted " + fi.ModTime().UTC().Format(time.DateTime),
+		f := Finding{Where: where, Problem: ProblemLeftover, File: name, Text: "left by a change that was interrupted at " + fi.ModTime().UTC().Format(time.DateTime),
 			Hint: "--repair removes it"}
 		if c.Repair {
 			err := c.office.Root.Remove(name)
@@ -290,7 +292,7 @@ func (c *checker) leftovers(where, dir string) []fs.DirEntry {
 	return entries
 }
 
-// incoming looks for messages that nobody is bringing in any more.
+// incoming reports the files of abandoned imports.
 func (c *checker) incoming() {
 	const dir, age = "incoming", 24 * time.Hour
 	names, _ := c.office.Root.ReadNames(dir)
@@ -304,7 +306,7 @@ func (c *checker) incoming() {
 	}
 }
 
-// repaired says how a repair went.
+// repaired returns the finding with the result of its repair.
 func repaired(f Finding, how string, err error) Finding {
 	if err != nil {
 		f.Hint = fmt.Sprintf("the repair failed: %v", err)
@@ -315,21 +317,21 @@ func repaired(f Finding, how string, err error) Finding {
 }
 
 func (c *checker) damageHint() string {
-	return fmt.Sprintf("see whether the disk is sound, and who owns what is below %s", c.office.Root.Name())
+	return fmt.Sprintf("check the disk for faults, and the owners of the files below %s", c.office.Root.Name())
 }
 
-// contain does a part of the check that may bring the program to a panic. The other parts go on.
+// contain runs one part of the check. A panic in it becomes a finding, and the check continues.
 func (c *checker) contain(where string, part func()) {
 	err := caught.Do(func() error { part(); return nil })
 	if err == nil {
 		return
 	}
-	caught.Log(c.office.log, err, "the program goes wrong when this is checked; the check goes on", "where", where)
-	c.found(Finding{Where: where, Problem: ProblemProgram, Text: "the check breaks off here: " + err.Error(),
-		Hint: "what is wrong here is not known; report this to those who make the program, with what its log says"})
+	caught.Log(c.office.log, err, "a part of the check panicked; the check continues", "where", where)
+	c.found(Finding{Where: where, Problem: ProblemProgram, Text: "the check of this part failed: " + err.Error(),
+		Hint: "this is a bug in Pillarbox: report it to its makers, with the lines of the log"})
 }
 
-// mailboxes checks all mailboxes, several at once.
+// mailboxes checks all mailboxes, checkWorkers at a time.
 func (c *checker) mailboxes(ctx context.Context) {
 	next := make(chan checkedBox)
 	var workers sync.WaitGroup
@@ -350,7 +352,7 @@ func (c *checker) mailboxes(ctx context.Context) {
 	workers.Wait()
 }
 
-// mailbox checks one.
+// mailbox checks one mailbox and adds it to the report.
 func (c *checker) mailbox(b checkedBox) {
 	held, err := c.office.Store.Faults(b.dir, func(f mailstore.Fault) { c.found(c.fault(b, f)) })
 	if errors.Is(err, mailstore.ErrNoMailbox) {
@@ -375,12 +377,12 @@ func (c *checker) mailbox(b checkedBox) {
 	}
 }
 
-// account looks at the account and at the quota.
+// account checks the account of a mailbox, and compares its use with its quota.
 func (c *checker) account(b checkedBox) {
 	box, err := c.office.Dir.Mailbox(b.address)
 	if errors.Is(err, directory.ErrDamaged) {
 		if _, inDomain := c.office.Dir.Domain(b.address.Domain); inDomain != nil && inDomain.Error() == err.Error() {
-			return // told already
+			return // domain has reported it
 		}
 	}
 	if errors.Is(err, directory.ErrNotFound) {
@@ -392,7 +394,7 @@ func (c *checker) account(b checkedBox) {
 	}
 	used, err := c.office.usage(b.dir)
 	if err != nil {
-		return // told already
+		return // mailbox has reported it
 	}
 	limits := c.office.limitsOf(box)
 	room := ""
@@ -404,15 +406,15 @@ func (c *checker) account(b checkedBox) {
 	}
 	if room != "" {
 		c.found(Finding{Where: b.address.String(), Problem: ProblemQuota, Note: true,
-			Text: fmt.Sprintf("holds %s in %s, more than it may", quota.Approximate(used.Bytes, limits.Bytes), quota.FormatMessages(used.Messages)),
-			Hint: fmt.Sprintf("nothing more is taken until some of it is deleted; 'pillarbox admin quota set %s%s' gives it more room", b.address, room)})
+			Text: fmt.Sprintf("holds %s in %s, more than its quota", quota.Approximate(used.Bytes, limits.Bytes), quota.FormatMessages(used.Messages)),
+			Hint: fmt.Sprintf("it gets no new mail until messages are deleted; 'pillarbox admin quota set %s%s' raises its quota", b.address, room)})
 	}
 }
 
-// ownFiles are what a mailbox holds beside messages.
+// ownFiles are the files of a mailbox other than messages.
 var ownFiles = []string{"account.json", "fetched", importLock}
 
-// strangers looks for files in a mailbox that are none of its own.
+// strangers reports files in a mailbox that do not belong there.
 func (c *checker) strangers(where, dir string) {
 	for _, e := range c.leftovers(where, dir) {
 		name := e.Name()
@@ -421,16 +423,17 @@ func (c *checker) strangers(where, dir string) {
 		case regular && (mailstore.IsMessageFile(name) || slices.Contains(ownFiles, name) || durable.IsTemp(name)):
 			continue
 		case mailstore.IsMessageFile(name):
-			c.found(Finding{Where: where, Problem: ProblemStranger, Note: true, File: dir + "/" + name, Text: "has the name of a message and is no plain file",
-				Hint: "it is not served; put the file itself there"})
+			c.found(Finding{Where: where, Problem: ProblemStranger, Note: true, File: dir + "/" + name, Text: "has the name of a message but is not a regular file",
+				Hint: "it is not served; replace it by the file itself"})
 		default:
-			c.found(Finding{Where: where, Problem: ProblemStranger, Note: true, File: dir + "/" + name, Text: "is no message and nothing of the mailbox's own",
+			c.found(Finding{Where: where, Problem: ProblemStranger, Note: true, File: dir + "/" + name, Text: "is not a message and does not belong to the mailbox",
 				Hint: "move it away, or, if it is a message, give it a name that ends in .eml"})
 		}
 	}
 }
 
-// fault makes a finding of what is wrong with a message, and repairs it where that is asked for and possible.
+// fault returns the finding for a fault of a message. With Repair it also repairs the fault if a
+// new name is enough.
 func (c *checker) fault(b checkedBox, fault mailstore.Fault) Finding {
 	var lost string
 	f := Finding{Where: b.address.String(), Problem: Problem(fault.Kind), File: b.dir + "/" + fault.File, Text: strings.TrimPrefix(fault.Err.Error(), b.dir+"/"+fault.File+": ")}
@@ -440,17 +443,17 @@ func (c *checker) fault(b checkedBox, fault mailstore.Fault) Finding {
 		f.Hint = "one of the two is served under another unique-id; delete it if they are the same message"
 		return f
 	case mailstore.FaultZeros:
-		f.Text, f.Hint = zerosText(fault.Zeros), "take it from a backup, or delete it"
+		f.Text, f.Hint = zerosText(fault.Zeros), "restore it from a backup, or delete it"
 		return f
 	case mailstore.FaultUnreadable:
-		f.Hint = "see who may read it, and whether the disk is sound; or take it from a backup"
+		f.Hint = "check the owner and mode of the file, and the disk for faults; or restore it from a backup"
 		return f
 	case mailstore.FaultSize:
 		_, f.Text, _ = strings.Cut(f.Text, mailstore.ErrDamaged.Error()+": ")
 		f.Text, _, _ = strings.Cut(f.Text, ";")
 		lost = c.lost(f.File)
 		f.Text += lost
-		f.Hint = "it was cut short or changed: take it from a backup, or serve it as it is with --repair, which renames it"
+		f.Hint = "it was truncated or changed: restore it from a backup; or use --repair, which renames it, to serve it as it is"
 	default:
 		_, f.Text, _ = strings.Cut(f.Text, mailstore.ErrDamaged.Error()+": ")
 		f.Hint = "--repair renames it"
@@ -462,7 +465,8 @@ func (c *checker) fault(b checkedBox, fault mailstore.Fault) Finding {
 	return f
 }
 
-// lost says how far the size of a message is from the one that its name tells, which nobody knows once it is renamed.
+// lost describes the difference between the size of a message's file and the size in its name. A
+// repair must keep this text, because the new name no longer has the old size.
 func (c *checker) lost(file string) string {
 	_, size, _ := mailstore.ParseID(path.Base(file))
 	fi, err := c.office.Root.Lstat(file)
@@ -475,7 +479,7 @@ func (c *checker) lost(file string) string {
 	return fmt.Sprintf("; %d bytes are missing", size-fi.Size())
 }
 
-// ledger compares what the running server believed with what it counted.
+// ledger reports mailboxes and domains whose use the running server had counted wrongly.
 func (c *checker) ledger() {
 	for _, r := range c.Ledger {
 		at := slices.IndexFunc(c.boxes, func(b checkedBox) bool { return b.dir == r.Dir })
@@ -492,7 +496,7 @@ func (c *checker) ledger() {
 			continue
 		}
 		c.found(Finding{Where: where, Problem: ProblemLedger, Note: true,
-			Text: fmt.Sprintf("the running server believed it to hold %d bytes in %s; it holds %d in %s", r.Before.Bytes, quota.FormatMessages(r.Before.Messages), r.After.Bytes, quota.FormatMessages(r.After.Messages)),
-			Hint: "the server has counted anew and is right now; it is wrong for some minutes when files are added or removed by hand"})
+			Text: fmt.Sprintf("the running server had counted %d bytes in %s; it holds %d bytes in %s", r.Before.Bytes, quota.FormatMessages(r.Before.Messages), r.After.Bytes, quota.FormatMessages(r.After.Messages)),
+			Hint: "the server has counted again and is now correct; files added or removed by hand make its count wrong for some minutes"})
 	}
 }

@@ -8,8 +8,9 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// TestCheckLogOfRunningServer: while a server has the data directory, what is in its log is no trace of an unclean end, also
-// where nothing was counted. Without a server it is one, also while a command has the directory.
+// TestCheckLogOfRunningServer: while a server has the data directory, what is in its log is no
+// trace of an unclean end, also where nothing was counted. Without a server it is one, also while a
+// command has the directory.
 func TestCheckLogOfRunningServer(t *testing.T) {
 	o := mailOffice(t)
 	if err := o.Store.Recover(mailstore.RecoverOptions{LogSize: 1 << 20}); err != nil {
@@ -32,7 +33,7 @@ func TestCheckLogOfRunningServer(t *testing.T) {
 		unlock()
 		told := false
 		for _, f := range r.Findings {
-			told = told || f.Problem == ProblemLog && strings.Contains(f.Text, "did not end cleanly")
+			told = told || f.Problem == ProblemLog && strings.Contains(f.Text, "did not stop cleanly")
 		}
 		if err != nil || told != want {
 			t.Errorf("lock of %q: %v, %+v", as, err, r.Findings)

@@ -12,17 +12,17 @@ import (
 	"syscall"
 )
 
-// account is a user of the machine, by its numbers. Groups that it is in beside its own are not known here.
+// account is a user of the machine, by its numbers. Its supplementary groups are not considered.
 type account struct{ uid, gid uint32 }
 
-// What an account can do with a file or directory, as in its mode.
+// The permissions of a file or directory, as bits of its mode.
 const (
 	mayEnter fs.FileMode = 1
 	mayWrite fs.FileMode = 2
 	mayRead  fs.FileMode = 4
 )
 
-// may reports whether the account can do all of what with a file.
+// may reports whether the account has all the permissions in what on a file.
 func (a account) may(st *syscall.Stat_t, what fs.FileMode) bool {
 	mode := fs.FileMode(st.Mode)
 	switch {
@@ -36,8 +36,9 @@ func (a account) may(st *syscall.Stat_t, what fs.FileMode) bool {
 	return mode&what == what
 }
 
-// owners looks at the owners and modes of all below the data directory, or of a part of it, as the server's account sees
-// them: that is who owns the data directory. Root sees everything, so what root has copied there looks well to root.
+// owners checks whether the server's account, the owner of the data directory, can use everything
+// below dirs. The check compares owners and modes: it often runs as root, which can open every
+// file.
 func (c *checker) owners(ctx context.Context, dirs []string) {
 	fi, err := c.office.Root.Lstat(".")
 	if err != nil {
@@ -58,30 +59,31 @@ func (c *checker) owners(ctx context.Context, dirs []string) {
 	}
 }
 
-// ownerWalk is one look at owners and modes.
+// ownerWalk is one check of owners and modes.
 type ownerWalk struct {
 	*checker
 	ctx    context.Context
 	server account
 }
 
-// An installed server runs as this account, on this data directory.
+// The account and the data directory of a server that was installed from the package.
 const (
 	usualAccount = "pillarbox"
 	usualData    = "/var/lib/pillarbox"
 )
 
-// rootOwned is for a data directory of root: the server runs as root, or root has copied all of it. On an installed server
-// it is the latter.
+// rootOwned reports a data directory that belongs to root, if the machine has the usual account.
+// Root may have copied the directory. It is a note for other directories, whose server may run as
+// root.
 func (w *ownerWalk) rootOwned() {
 	if u, err := user.Lookup(usualAccount); err == nil {
 		data := w.office.Root.Name()
 		w.found(Finding{Where: "data directory", Problem: ProblemOwner, Note: data != usualData, Text: data + " belongs to root: only a server that runs as root can use it",
-			Hint: fmt.Sprintf("if it runs as %s: 'chown -R %s %s'", usualAccount, ownerNames(u.Uid, u.Gid), data)})
+			Hint: fmt.Sprintf("if the server runs as %s: 'chown -R %s %s'", usualAccount, ownerNames(u.Uid, u.Gid), data)})
 	}
 }
 
-// way looks whether the server's account gets as far as the data directory.
+// way reports parent directories of the data directory that the server's account cannot enter.
 func (w *ownerWalk) way() {
 	for dir := filepath.Dir(w.office.Root.Name()); ; dir = filepath.Dir(dir) {
 		var st syscall.Stat_t
@@ -95,12 +97,12 @@ func (w *ownerWalk) way() {
 	}
 }
 
-// name is the server's account in words.
+// name returns the server's account for messages.
 func (w *ownerWalk) name() string {
 	return "the server's account " + userName(strconv.FormatUint(uint64(w.server.uid), 10))
 }
 
-// dir looks at a directory and all below it.
+// dir checks a directory and everything below it.
 func (w *ownerWalk) dir(dir string) {
 	fi, err := w.office.Root.Lstat(dir)
 	if err != nil || w.ctx.Err() != nil {
@@ -112,7 +114,7 @@ func (w *ownerWalk) dir(dir string) {
 	}
 	if !w.server.may(st, mayRead|mayWrite|mayEnter) {
 		w.tell(dir, "", st, 0, "cannot use this directory")
-		return // one command mends all below it
+		return // the command in the hint repairs everything below it
 	}
 	entries, err := w.office.Root.ReadDir(dir)
 	if err != nil {
@@ -130,10 +132,10 @@ func (w *ownerWalk) dir(dir string) {
 		}
 	}
 	shut.tell(w, dir, "cannot use", false)
-	foreign.tell(w, dir, "can read, though not own,", true)
+	foreign.tell(w, dir, "can read but does not own", true)
 }
 
-// file looks at one file.
+// file checks one file.
 func (w *ownerWalk) file(name string, shut, foreign *alike) {
 	fi, err := w.office.Root.Lstat(name)
 	if err != nil {
@@ -149,7 +151,8 @@ func (w *ownerWalk) file(name string, shut, foreign *alike) {
 	}
 }
 
-// neededOf is what the server does with a file: most are replaced as a whole, some are written to in their place.
+// neededOf returns the permissions that the server needs on a file. It replaces most files as a
+// whole, which needs none on the file itself but to read it; it writes into others.
 func neededOf(name string) fs.FileMode {
 	dir, base := path.Split(name)
 	switch {
@@ -159,7 +162,7 @@ func neededOf(name string) fs.FileMode {
 	return mayRead
 }
 
-// alike is the files of a directory that are told of together.
+// alike collects the files of a directory that become one finding.
 type alike struct {
 	count int
 	first string
@@ -184,7 +187,7 @@ func (t *alike) tell(w *ownerWalk, dir, what string, note bool) {
 	}
 }
 
-// tell names a directory, or files in it, that the server's account cannot use.
+// tell reports a directory, or files in it, that the server's account cannot use.
 func (w *ownerWalk) tell(dir, first string, st *syscall.Stat_t, count int, what string) {
 	f := Finding{Where: "data directory", Problem: ProblemOwner, File: first, Hint: w.chown(dir)}
 	if f.File == "" {
@@ -215,7 +218,7 @@ func files(n int) string {
 
 func owner(st *syscall.Stat_t) string { return userName(strconv.FormatUint(uint64(st.Uid), 10)) }
 
-// userName is the name of a user, or the number where there is none.
+// userName returns the name of a user, or the number if it has no name.
 func userName(uid string) string {
 	if u, err := user.LookupId(uid); err == nil {
 		return u.Username
@@ -223,7 +226,7 @@ func userName(uid string) string {
 	return uid
 }
 
-// ownerNames are a user and a group as chown takes them.
+// ownerNames returns a user and a group in the form of chown.
 func ownerNames(uid, gid string) string {
 	group := gid
 	if g, err := user.LookupGroupId(gid); err == nil {

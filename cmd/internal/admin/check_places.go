@@ -19,20 +19,20 @@ import (
 	"pillarbox/smtp/queue"
 )
 
-// The values of Problem for what lies beside the mailboxes.
+// The values of Problem for places other than mailboxes.
 const (
 	ProblemQueue      Problem = "queue"      // a message in the queue that cannot be sent
-	ProblemQuarantine Problem = "quarantine" // one that was taken out of it
-	ProblemBadmail    Problem = "badmail"    // one that could neither be delivered nor reported
-	ProblemPickup     Problem = "pickup"     // a file that was to be sent
-	ProblemFetch      Problem = "fetch"      // the record of fetched mail cannot be understood
-	ProblemLog        Problem = "log"        // the log of mail that is on its way, or its reserve
-	ProblemOwner      Problem = "owner"      // the server may not use it: it is another user's
-	ProblemMode       Problem = "mode"       // the server may not use it: its mode
+	ProblemQuarantine Problem = "quarantine" // a message that was moved out of the queue
+	ProblemBadmail    Problem = "badmail"    // a message that could neither be delivered nor reported
+	ProblemPickup     Problem = "pickup"     // a file in the pickup folder that was not sent
+	ProblemFetch      Problem = "fetch"      // the record of fetched mail cannot be parsed
+	ProblemLog        Problem = "log"        // the log of accepted mail, or its reserve
+	ProblemOwner      Problem = "owner"      // the owner of a file keeps the server from using it
+	ProblemMode       Problem = "mode"       // the mode of a file keeps the server from using it
 )
 
-// places looks at everything beside the mailboxes that can hold mail. Each part names what is wrong with whole paths, and
-// says how the mail comes back.
+// places checks everything beside the mailboxes that can hold mail. Each finding names whole paths,
+// and its hint says how to recover the mail.
 func (c *checker) places(ctx context.Context) {
 	parts := []func(){
 		func() { c.leftovers("data directory", ".") },
@@ -52,10 +52,10 @@ func (c *checker) places(ctx context.Context) {
 	}
 }
 
-// whole is the path of a file as a person types it.
+// whole returns the absolute path of a file below the data directory.
 func (c *checker) whole(name string) string { return filepath.Join(c.office.Root.Name(), name) }
 
-// queue reads every message that waits to be sent.
+// queue reads every message of the queue.
 func (c *checker) queue(ctx context.Context) {
 	const where = "queue"
 	c.leftovers(where, queueDir)
@@ -69,11 +69,11 @@ func (c *checker) queue(ctx context.Context) {
 		}
 		s := c.office.examine(queueDir, id)
 		if s.Problem != "" {
-			s = c.office.examine(queueDir, id) // it may have been on its way in or out
+			s = c.office.examine(queueDir, id) // the server may have been writing or removing it
 		}
 		switch {
 		case s.noState && (s.Size < 0 && !s.Unread || c.isNew(queueDir+"/"+id+".eml")):
-			// it has left, or is just being put there
+			// the server has removed it, or is still adding it
 		case s.Problem == "":
 			c.report.Queued++
 		default:
@@ -83,7 +83,7 @@ func (c *checker) queue(ctx context.Context) {
 	}
 }
 
-// isNew reports whether a message's file is so young that its state may still come.
+// isNew reports whether a message's file is so new that its state file may still follow.
 func (c *checker) isNew(name string) bool {
 	fi, err := c.office.Root.Lstat(name)
 	return err == nil && fi.Mode().IsRegular() && c.now.Sub(fi.ModTime()) < leftoverAge
@@ -94,23 +94,24 @@ func (c *checker) queueHint(s *Spooled) string {
 	case s.Unread:
 		return c.damageHint()
 	case s.newer:
-		return "start the newer release again: it sends the message; this one keeps it and does not send it"
+		return "start the newer release again, which can send the message; this release only keeps it"
 	case s.State == nil && s.Size >= 0:
-		return fmt.Sprintf("the next start puts it into quarantine; then 'pillarbox admin queue quarantine retry %s --from A --to A' sends it", s.ID)
+		return fmt.Sprintf("the next start moves it to quarantine; then 'pillarbox admin queue quarantine retry %s --from A --to A' sends it", s.ID)
 	case s.State != nil && s.Size > 0:
-		return fmt.Sprintf("take it from a backup, while the server is stopped; or 'pillarbox admin queue bounce %s' gives it back to its sender", s.ID)
+		return fmt.Sprintf("stop the server and restore it from a backup; or 'pillarbox admin queue bounce %s' returns it to its sender", s.ID)
 	}
-	return fmt.Sprintf("take %s and its .env from a backup, while the server is stopped; or 'pillarbox admin queue remove %s'", c.whole(path.Join(queueDir, s.ID+".eml")), s.ID)
+	return fmt.Sprintf("stop the server and restore %s and its .env from a backup; or 'pillarbox admin queue remove %s'", c.whole(path.Join(queueDir, s.ID+".eml")), s.ID)
 }
 
-// quarantine names each message there: its sender was told that it is on its way.
+// quarantine reports each message in quarantine. The server has accepted these messages, so their
+// senders expect a delivery.
 func (c *checker) quarantine() {
 	all, err := c.office.ListQuarantine()
 	if err != nil {
 		c.failed("quarantine", ProblemQuarantine, err, c.damageHint())
 	}
 	for _, s := range all {
-		text := "was taken out of the queue"
+		text := "was moved out of the queue"
 		if s.Problem != "" {
 			text += ": " + s.Problem
 		}
@@ -118,23 +119,23 @@ func (c *checker) quarantine() {
 	}
 }
 
-// QuarantineHint is what to do about a message in quarantine.
+// QuarantineHint returns a hint with the commands for a message in quarantine.
 func (s *Spooled) QuarantineHint() string {
 	retry, remove := "'pillarbox admin queue quarantine retry "+s.ID, "'pillarbox admin queue quarantine remove "+s.ID+"'"
 	switch {
 	case s.Unread:
-		return "see who may read it, and whether the disk is sound"
+		return "check the owner and mode of the file, and the disk for faults"
 	case s.newer:
 		return "start the newer release again, then " + retry + "'"
 	case s.Damaged:
-		return "take it from a backup, into queue/quarantine, then " + retry + "'; or " + remove
+		return "restore it from a backup into queue/quarantine, then " + retry + "'; or " + remove
 	case s.State == nil:
 		return retry + " --from anna@office.example --to x@partner.example' sends it; or " + remove
 	}
 	return retry + "' puts it back into the queue"
 }
 
-// badmail says how much is there, and what of it is damaged.
+// badmail reports damaged messages in badmail, and the size of all of them as a note.
 func (c *checker) badmail() {
 	const where = "badmail"
 	c.leftovers(where, badmail.Dir)
@@ -148,14 +149,14 @@ func (c *checker) badmail() {
 		name := path.Join(badmail.Dir, e.ID+".eml")
 		if text := c.office.badmailProblem(name, &e); text != "" {
 			c.found(Finding{Where: where, Problem: ProblemBadmail, File: name, Text: text,
-				Hint: "take it from a backup, or 'pillarbox admin badmail remove " + e.ID + "'"})
+				Hint: "restore it from a backup, or 'pillarbox admin badmail remove " + e.ID + "'"})
 		}
 	}
 	if len(all) > 0 {
 		c.found(Finding{Where: where, Problem: ProblemBadmail, Note: true, File: badmail.Dir,
 			Text: fmt.Sprintf("holds %s that could neither be delivered nor reported (%s), since %s",
 				quota.FormatMessages(int64(len(all))), quota.Approximate(size, 1_000_000), all[0].Kept.UTC().Format(time.RFC3339)),
-			Hint: "'pillarbox admin badmail list' shows them; 'badmail send' sends one once more, 'badmail remove' deletes it"})
+			Hint: "'pillarbox admin badmail list' shows them; 'badmail send' sends one again, 'badmail remove' deletes it"})
 	}
 }
 
@@ -175,13 +176,13 @@ func (o *Service) badmailProblem(name string, e *badmail.Entry) string {
 		if newer, ok := errors.AsType[*queue.NewerError](err); ok {
 			return newer.Error()
 		} else if err != nil {
-			return "its envelope cannot be understood"
+			return "its envelope cannot be parsed"
 		}
 	}
 	return ""
 }
 
-// pickup looks for files that should have been sent.
+// pickup reports files that the server should have sent from the pickup folder.
 func (c *checker) pickup() {
 	folder := c.office.Config().Pickup
 	if !folder.Enabled || folder.Dir == "" {
@@ -193,7 +194,7 @@ func (c *checker) pickup() {
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		} else if err != nil {
-			c.failed("pickup", ProblemPickup, err, "see who may read "+dir)
+			c.failed("pickup", ProblemPickup, err, "check the owner and mode of "+dir)
 		}
 		for _, e := range entries {
 			c.picked(dir, sub, e)
@@ -201,7 +202,7 @@ func (c *checker) pickup() {
 	}
 }
 
-// picked looks at one file of the pickup folder.
+// picked checks one entry of the pickup folder or of a folder in it.
 func (c *checker) picked(dir, sub string, e fs.DirEntry) {
 	fi, err := e.Info()
 	name := e.Name()
@@ -209,21 +210,21 @@ func (c *checker) picked(dir, sub string, e fs.DirEntry) {
 	case err != nil, e.IsDir(), strings.HasPrefix(name, "."), strings.HasSuffix(name, ".reason.txt"):
 	case sub == "bad":
 		c.found(Finding{Where: "pickup", Problem: ProblemPickup, Note: true, File: filepath.Join(dir, name), Text: "could not be sent",
-			Hint: fmt.Sprintf("%s.reason.txt says why; put it back into %s once it is mended, or delete it", name, filepath.Dir(dir))})
+			Hint: fmt.Sprintf("%s.reason.txt says why; correct the file and move it back to %s, or delete it", name, filepath.Dir(dir))})
 	case c.now.Sub(fi.ModTime()) >= leftoverAge:
 		c.found(Finding{Where: "pickup", Problem: ProblemPickup, File: filepath.Join(dir, name),
-			Text: "waits to be sent since " + fi.ModTime().UTC().Format(time.RFC3339),
-			Hint: "see whether the server runs, whether its account may read the file, and what its log says of the pickup folder"})
+			Text: "has been waiting to be sent since " + fi.ModTime().UTC().Format(time.RFC3339),
+			Hint: "check that the server runs and that its account can read the file; its log tells more about the pickup folder"})
 	}
 }
 
-// fetched looks at the records of what was fetched from mailboxes on other servers.
+// fetched reports damaged records of the mail that was fetched from mailboxes on other servers.
 func (c *checker) fetched() {
 	const where = "fetch"
 	c.leftovers(where, where)
 	damaged := collect.Damaged(c.office.Root)
 	for _, name := range slices.Sorted(maps.Keys(damaged)) {
-		c.found(Finding{Where: where, Problem: ProblemFetch, File: name, Text: fmt.Sprintf("the record of fetched mail cannot be understood: %v", damaged[name]),
-			Hint: "until then its mail is not collected; delete " + c.whole(name) + " to fetch everything that is still on the other server once more"})
+		c.found(Finding{Where: where, Problem: ProblemFetch, File: name, Text: fmt.Sprintf("the record of fetched mail cannot be parsed: %v", damaged[name]),
+			Hint: "the server fetches no mail from this mailbox; delete " + c.whole(name) + " to fetch all mail that is still on the other server, again"})
 	}
 }

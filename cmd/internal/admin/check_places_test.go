@@ -43,7 +43,8 @@ func spool(t *testing.T, o *Service, dir, id string, damage ...string) {
 	}
 }
 
-// TestCheckQueue: whatever is wrong with a message on its way is named, in the queue and in quarantine.
+// TestCheckQueue: whatever is wrong with a message on its way is named, in the queue and in
+// quarantine.
 func TestCheckQueue(t *testing.T) {
 	tests := []struct{ damage, want string }{
 		{"", ""},
@@ -51,9 +52,9 @@ func TestCheckQueue(t *testing.T) {
 		{".eml cut", "has 10 bytes, its state says 21"},
 		{".eml empty", "has 0 bytes"},
 		{".eml gone", "its message is missing"},
-		{".env zeros", "its state cannot be understood"},
-		{".env cut", "its state cannot be understood"},
-		{".env empty", "its state cannot be understood"},
+		{".env zeros", "its state cannot be parsed"},
+		{".env cut", "its state cannot be parsed"},
+		{".env empty", "its state cannot be parsed"},
 		{".env gone", "its state is missing"},
 		{".env later version", "a newer release wrote its state, in version 99"},
 	}
@@ -74,7 +75,7 @@ func TestCheckQueue(t *testing.T) {
 		if err != nil || len(r.Findings) != 1 {
 			t.Errorf("%s: %+v, %v", test.damage, r.Findings, err)
 		}
-		wantFinding(t, r, ProblemQuarantine, test.damage+" in quarantine", "was taken out of the queue")
+		wantFinding(t, r, ProblemQuarantine, test.damage+" in quarantine", "was moved out of the queue")
 		wantFinding(t, r, ProblemQuarantine, test.damage+" in quarantine", test.want)
 		if err := o.RemoveQuarantined([]string{id}); err != nil {
 			t.Fatal(err)
@@ -185,7 +186,8 @@ func TestMay(t *testing.T) {
 	}
 }
 
-// TestCheckOwners: what root has copied back is named by its whole path, with the command that mends it.
+// TestCheckOwners: what root has copied back is named by its whole path, with the command that
+// mends it.
 func TestCheckOwners(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root gives files to others")

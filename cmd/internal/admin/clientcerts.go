@@ -12,28 +12,28 @@ import (
 	"pillarbox/tls/certs"
 )
 
-// maxClientCerts is how many certificates a mailbox may have: one for each
-// computer and telephone of a person.
+// maxClientCerts limits the client certificates of a mailbox. A user needs one for each computer
+// and telephone.
 const maxClientCerts = 50
 
-// NewClientCert is a client certificate that is to be made.
+// NewClientCert is a request for a client certificate.
 type NewClientCert struct {
-	Password string // of its file
-	Days     int    // that it is valid
+	Password string // encrypts the file
+	Days     int    // days of validity
 	RSA      bool   // for old programs: see certs.ClientRequest
 }
 
-// IssueClientCert makes a certificate of the server's own CA that stands for a
-// mailbox's password. Nobody has its key but who gets the file. certs.ErrDays,
-// certs.ErrNoCAKey.
+// IssueClientCert issues a client certificate from the server's own CA. It replaces the mailbox's
+// password at a login. The server keeps no copy of the key: it is only in the returned file. Errors
+// include certs.ErrDays and certs.ErrNoCAKey.
 func (o *Service) IssueClientCert(user string, n NewClientCert) (issued certs.IssuedClient, c Change, err error) {
 	c, err = o.changeMailbox(user, "has a new client certificate", func(a addr.Address) (warnings []string, err error) {
 		if !a.IsASCII() {
-			return nil, fmt.Errorf("%s cannot stand in a certificate: its name is not ASCII", a)
+			return nil, fmt.Errorf("no client certificate for %s: its name is not ASCII", a)
 		}
 		box, err := o.Dir.Mailbox(a)
 		if err == nil {
-			err = ownPassword(box) // who is disabled elsewhere must not get in by a certificate
+			err = ownPassword(box) // a certificate must not let in a user whom another directory has disabled
 		}
 		if err != nil {
 			return nil, err
@@ -45,12 +45,12 @@ func (o *Service) IssueClientCert(user string, n NewClientCert) (issued certs.Is
 			return nil, err
 		}
 		if !cfg.Auth.ClientCertificates {
-			warnings = append(warnings, "the server does not ask for client certificates: auth.client_certificates is false")
+			warnings = append(warnings, "the server does not request client certificates: auth.client_certificates is false")
 		}
 		return warnings, o.Dir.UpdateAccount(a, func(account *directory.Account) error {
 			account.ClientCerts = slices.DeleteFunc(slices.Clone(account.ClientCerts), func(c directory.ClientCert) bool { return now.After(c.Expires) })
 			if len(account.ClientCerts) >= maxClientCerts {
-				return Hint(fmt.Errorf("%s has %d client certificates already", a, maxClientCerts), "'pillarbox admin tls client-revoke %s FINGERPRINT' takes one away", a)
+				return Hint(fmt.Errorf("%s has %d client certificates already", a, maxClientCerts), "'pillarbox admin tls client-revoke %s FINGERPRINT' revokes one", a)
 			}
 			account.ClientCerts = append(account.ClientCerts, directory.ClientCert{
 				Fingerprint: issued.Fingerprint, Issued: now.UTC().Truncate(time.Second), Expires: issued.NotAfter.UTC(),
@@ -78,8 +78,8 @@ func (o *Service) ClientCerts(user string) ([]directory.ClientCert, error) {
 	return orEmpty(box.Account.ClientCerts), nil
 }
 
-// RevokeClientCert takes a client certificate away from a mailbox: the one whose
-// fingerprint begins like this, however that is written.
+// RevokeClientCert revokes the client certificate whose fingerprint begins with the given text.
+// Case, colons and blanks are ignored. Several matches are an error.
 func (o *Service) RevokeClientCert(user, fingerprint string) (Change, error) {
 	start := strings.ToLower(strings.NewReplacer(":", "", " ", "").Replace(fingerprint))
 	return o.revoke(user, "has one client certificate less", func(all []directory.ClientCert) ([]directory.ClientCert, error) {
@@ -93,13 +93,13 @@ func (o *Service) RevokeClientCert(user, fingerprint string) (Change, error) {
 		case 1:
 			return slices.Delete(slices.Clone(all), meant[0], meant[0]+1), nil
 		case 0:
-			return nil, Hint(fmt.Errorf("no client certificate of %s has a fingerprint like %q", user, fingerprint), "'pillarbox admin tls client-certs %s' lists them", user)
+			return nil, Hint(fmt.Errorf("no client certificate of %s has a fingerprint that begins with %q", user, fingerprint), "'pillarbox admin tls client-certs %s' lists them", user)
 		}
-		return nil, fmt.Errorf("%d client certificates of %s have a fingerprint like %q; write more of it", len(meant), user, fingerprint)
+		return nil, fmt.Errorf("%d client certificates of %s have a fingerprint that begins with %q; give more of it", len(meant), user, fingerprint)
 	})
 }
 
-// RevokeClientCerts takes all client certificates away from a mailbox.
+// RevokeClientCerts revokes all client certificates of a mailbox.
 func (o *Service) RevokeClientCerts(user string) (Change, error) {
 	return o.revoke(user, "has no client certificates any more", func([]directory.ClientCert) ([]directory.ClientCert, error) { return nil, nil })
 }

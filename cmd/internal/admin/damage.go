@@ -12,7 +12,8 @@ import (
 	"pillarbox/smtp/dkim"
 )
 
-// newDamages writes into the log which files of a data directory cannot be read; without a log it is nil.
+// newDamages returns a reporter that logs which files of a data directory cannot be read; nil
+// without a log.
 func newDamages(data string, log *slog.Logger) *durable.DamageReporter {
 	if log == nil {
 		return nil
@@ -20,18 +21,18 @@ func newDamages(data string, log *slog.Logger) *durable.DamageReporter {
 	return durable.NewDamageReporter(func(name string, err error) {
 		path := filepath.Join(data, name)
 		if err == nil {
-			log.Info("file of settings can be read again", "path", path)
+			log.Info("settings file is readable again", "path", path)
 			return
 		}
-		// Errors begin with the name of the file mostly, and some name their class.
+		// Most errors begin with the name of the file, and some name their class.
 		reason := strings.TrimPrefix(err.Error(), name+": ")
-		log.Error("file of settings cannot be read; what it is for does not work until it is mended", "path", path,
+		log.Error("settings file cannot be read; its settings have no effect until it is repaired", "path", path,
 			"reason", strings.TrimPrefix(reason, "damaged file: "),
-			"hint", "mend it with an editor, or take it from a backup; 'pillarbox admin check' finds all damaged files")
+			"hint", "repair it with an editor, or restore it from a backup; 'pillarbox admin check' finds all damaged files")
 	})
 }
 
-// settings looks at the files of settings that belong to no single domain.
+// settings checks the settings files that belong to no single domain.
 func (c *checker) settings() {
 	o := c.office
 	_, deviceErr := o.Devices.List()
@@ -51,31 +52,33 @@ func (c *checker) settings() {
 	}
 }
 
-// damagedFile notes a file of settings that cannot be read. Some errors name the file themselves.
+// damagedFile reports a settings file that cannot be read. name may be "" if err names the file.
 func (c *checker) damagedFile(name string, err error) {
 	c.found(Finding{
 		Where: "data directory", Problem: ProblemSettings, File: name, Text: strings.TrimPrefix(err.Error(), name+": "),
-		Hint: fmt.Sprintf("mend the file (below %s) with an editor, or take it from a backup", c.office.Root.Name()),
+		Hint: fmt.Sprintf("repair the file (below %s) with an editor, or restore it from a backup", c.office.Root.Name()),
 	})
 }
 
-// checkVersion refuses a data directory that this release would damage.
+// checkVersion returns an error for a data directory of a newer major version, which this release
+// would damage.
 func checkVersion(fsys durable.FS) error {
 	version, err := durable.DataVersion(fsys)
 	if err != nil || version.Major <= durable.CurrentVersion().Major {
-		return nil // what cannot be read is told when the server starts, and by check
+		return nil // an unreadable version is reported by KeepVersion and by CheckMail
 	}
 	return Hint(fmt.Errorf("data directory: %w", &durable.NewerError{Version: version}),
 		"start the release that wrote it, or restore the backup that was made before the upgrade")
 }
 
-// KeepVersion notes that this release writes into the data directory. The server calls it when it starts.
+// KeepVersion records the version of this release in the data directory. The server calls it when
+// it starts. A damaged or newer version is only logged.
 func (o *Service) KeepVersion() error {
 	version, err := durable.DataVersion(o.Root)
 	if damaged := err != nil; damaged || version.Newer(durable.CurrentVersion()) {
 		o.damages.Report(durable.VersionFile, err)
 		if !damaged && o.log != nil {
-			o.log.Warn("a newer release wrote into the data directory; what this one does not know is kept and has no effect",
+			o.log.Warn("a newer release wrote into the data directory; settings that this release does not know are kept, without effect",
 				"version", version.String(), "known", durable.CurrentVersion().String())
 		}
 		return nil

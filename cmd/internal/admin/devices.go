@@ -14,23 +14,22 @@ import (
 	"pillarbox/smtp/policy"
 )
 
-// NewDevice is a machine that is to send without a log-in, in the words of a
-// person.
+// NewDevice is a machine that may send without a login, in the form of the command line.
 type NewDevice struct {
 	Name           string
 	IPs            []string // addresses and networks
 	MaySendTo      string   // local or all
-	As             string   // its sender, whatever it says; "" for any address here
+	As             string   // replaces its sender address; "": it may use any local address
 	PerHour        int      // recipients in an hour; 0: no limit
-	AllowPlaintext bool     // may log in without TLS, should it want to
+	AllowPlaintext bool     // it may log in without TLS
 }
 
-// Device is all about one device.
+// Device describes one device.
 type Device struct {
 	Name           string         `json:"name"`
 	Networks       []netip.Prefix `json:"networks"`
-	MaySendTo      string         `json:"may_send_to"` // local, all
-	As             addr.Address   `json:"as"`          // its sender, whatever it says; "": any address here
+	MaySendTo      string         `json:"may_send_to"` // local or all
+	As             addr.Address   `json:"as"`          // replaces its sender address; "" for none
 	PerHour        int            `json:"per_hour"`    // recipients in an hour; 0: no limit
 	AllowPlaintext bool           `json:"allow_plaintext"`
 }
@@ -40,7 +39,7 @@ const (
 	toAll   = "all"
 )
 
-// AddDevice lets a machine send without a log-in.
+// AddDevice permits a machine to send without a login.
 func (o *Service) AddDevice(n NewDevice) (Change, error) {
 	d, err := o.parseDevice(n)
 	if err != nil {
@@ -51,7 +50,7 @@ func (o *Service) AddDevice(n NewDevice) (Change, error) {
 		return Change{}, err
 	}
 	if hosted, err := o.Dir.Hosts(d.As.Domain); err == nil && !hosted && !d.As.IsZero() {
-		notes = append(notes, fmt.Sprintf("%s is on another server: those who get mail in its name may take it for forged", d.As))
+		notes = append(notes, fmt.Sprintf("%s is not hosted here; recipients may treat mail from it as forged", d.As))
 	}
 	err = o.Devices.Add(d)
 	if err == nil {
@@ -67,7 +66,7 @@ func (o *Service) parseDevice(n NewDevice) (policy.Device, error) {
 	case toAll:
 		d.Outside = true
 	default:
-		return d, Hint(fmt.Errorf("%q is nowhere that a device can be let send to", n.MaySendTo), "write local (the mailboxes here) or all")
+		return d, Hint(fmt.Errorf("%q is not a target that a device may send to", n.MaySendTo), "write local (the mailboxes of this server) or all")
 	}
 	for _, text := range n.IPs {
 		p, err := devices.ParseNetwork(text)
@@ -84,22 +83,22 @@ func (o *Service) parseDevice(n NewDevice) (policy.Device, error) {
 	return d, err
 }
 
-// explainDevice gives an error the hint that a person needs.
+// explainDevice adds a hint to an error of package devices.
 func (o *Service) explainDevice(err error) error {
 	switch {
 	case errors.Is(err, devices.ErrDamaged):
-		return Hint(err, "mend the file (below %s) with an editor, or take it from a backup", o.Root.Name())
+		return Hint(err, "repair the file (below %s) with an editor, or restore it from a backup", o.Root.Name())
 	case errors.Is(err, devices.ErrName):
 		return Hint(err, "a name is 1 to %d letters, digits and . _ -", devices.MaxName)
 	case errors.Is(err, devices.ErrNetwork):
-		return Hint(err, "name the device's own address, such as 192.168.1.50, or the small network that such devices are in")
+		return Hint(err, "give the device's own address, such as 192.168.1.50, or a small network that contains only such devices")
 	case errors.Is(err, devices.ErrNotFound), errors.Is(err, devices.ErrExists):
-		return Hint(err, "'pillarbox admin device list' shows what there is")
+		return Hint(err, "'pillarbox admin device list' shows all devices")
 	}
 	return o.explain(err, "", "")
 }
 
-// RemoveDevice makes a machine a stranger again.
+// RemoveDevice ends the right of a machine to send without a login.
 func (o *Service) RemoveDevice(name string) (Change, error) {
 	old, _ := o.Devices.Get(name)
 	err := o.Devices.Remove(name)
@@ -119,7 +118,7 @@ func (o *Service) ListDevices() ([]Device, error) {
 	return list, o.explainDevice(err)
 }
 
-// ShowDevice tells all about one device.
+// ShowDevice returns one device.
 func (o *Service) ShowDevice(name string) (Device, error) {
 	d, err := o.Devices.Get(name)
 	return deviceOf(d), o.explainDevice(err)
@@ -140,9 +139,9 @@ func (o *Service) testDevice(ctx context.Context, q DeviceQuestion) (Explanation
 	return o.TestDevice(ctx, q.Name, q.To)
 }
 
-// TestDevice explains what the server would answer to a device that writes to an
-// address; "" is the postmaster's. The device comes from the first address that
-// is its own, as its own sender or else one of this server.
+// TestDevice explains the server's replies to a device that sends to an address; "" means the
+// postmaster. It takes the first IP address that belongs to the device, and the device's sender
+// address or, without one, the local postmaster's.
 func (o *Service) TestDevice(ctx context.Context, name, to string) (Explanation, error) {
 	d, err := o.Devices.Get(name)
 	if err != nil {
@@ -163,8 +162,8 @@ func (o *Service) TestDevice(ctx context.Context, name, to string) (Explanation,
 	return o.Explain(ctx, Question{IP: ip, Service: smtp.MTA, From: from.String(), To: to})
 }
 
-// addressOf is the first address that Lookup knows a device by: a part of its
-// network may be another device's.
+// addressOf returns the first IP address that Lookup assigns to the device. Other addresses of its
+// network may belong to devices with a smaller network.
 func (o *Service) addressOf(d policy.Device) (netip.Addr, bool) {
 	const enough = 1 << 12
 	for _, p := range d.Networks {
@@ -179,7 +178,7 @@ func (o *Service) addressOf(d policy.Device) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// NetworkText writes a network as a person does: one address without its length.
+// NetworkText formats a network; a single address has no prefix length.
 func NetworkText(p netip.Prefix) string {
 	if p.IsSingleIP() {
 		return p.Addr().String()
@@ -195,10 +194,11 @@ func networkTexts(all []netip.Prefix) string {
 	return strings.Join(texts, ", ")
 }
 
-// surroundings are the addresses behind which anybody may stand.
+// surroundings are the addresses that connections of other hosts may appear to come from, because
+// of address translation.
 type surroundings struct {
-	gateways []netip.Addr   // of the default routes: a port forwarding may hide its clients behind them
-	bridges  []netip.Prefix // of containers and virtual machines, which hide theirs alike
+	gateways []netip.Addr   // of the default routes
+	bridges  []netip.Prefix // of containers and virtual machines
 }
 
 func machine() surroundings {
@@ -209,8 +209,8 @@ func machine() surroundings {
 	return s
 }
 
-// notes refuses a device that is the way in for strangers, and tells what else a
-// person should know who trusts its address.
+// notes refuses a device whose address is the gateway's: any host may connect through it. It
+// returns warnings about other addresses that are risky to trust.
 func (s surroundings) notes(d policy.Device) (notes []string, err error) {
 	note := func(text string, args ...any) { notes = append(notes, fmt.Sprintf(text, args...)) }
 	for _, p := range d.Networks {
@@ -218,20 +218,20 @@ func (s surroundings) notes(d policy.Device) (notes []string, err error) {
 			switch {
 			case !p.Contains(gateway):
 			case p.IsSingleIP():
-				return nil, Hint(fmt.Errorf("%s is the gateway, and whoever comes through it would be the device %s", gateway, d.Name),
-					"let the device reach this server without address translation, and name its own address")
+				return nil, Hint(fmt.Errorf("%s is the gateway: every host that connects through it would count as the device %s", gateway, d.Name),
+					"let the device reach this server without address translation, and give its own address")
 			default:
-				note("the gateway %s is in %s: if it forwards connections under its own address, strangers are the device too", gateway, p)
+				note("the gateway %s is in %s: if it forwards connections under its own address, strangers count as the device", gateway, p)
 			}
 		}
 		for _, bridge := range s.bridges {
 			if p.Overlaps(bridge) {
-				note("%s lies on the bridge %s of containers or virtual machines: whoever comes through that under the same address is the device too",
+				note("%s lies on the bridge %s of containers or virtual machines: every host that connects through it under the same address counts as the device",
 					NetworkText(p), bridge)
 			}
 		}
 		if p.Addr().IsLoopback() {
-			note("%s is this machine: every program on it is the device too, and whoever a proxy or tunnel on it lets in", NetworkText(p))
+			note("%s is this machine: every program on it counts as the device, and so does every client of a proxy or tunnel on it", NetworkText(p))
 		}
 	}
 	return notes, nil

@@ -16,8 +16,8 @@ import (
 type DirectoryInfo struct {
 	Name    string        `json:"name"`
 	Servers []string      `json:"servers"`
-	Lookup  bool          `json:"lookup"`  // mailboxes, aliases and groups may come from it
-	Domains []addr.Domain `json:"domains"` // whose passwords it checks
+	Lookup  bool          `json:"lookup"`  // it may provide mailboxes, aliases and groups
+	Domains []addr.Domain `json:"domains"` // domains whose passwords it checks
 }
 
 // ListDirectories lists the directories of the configuration, in its order.
@@ -43,12 +43,12 @@ func (o *Service) ListDirectories() ([]DirectoryInfo, error) {
 	return all, nil
 }
 
-// DirectoryStep is one thing that TestDirectory tried.
+// DirectoryStep is one step of TestDirectory.
 type DirectoryStep struct {
-	Server string        `json:"server,omitempty"` // "" for what no single server does
+	Server string        `json:"server,omitempty"` // "" if the step concerns no single server
 	What   string        `json:"what"`
 	Detail string        `json:"detail,omitempty"`
-	Error  string        `json:"error,omitempty"` // "": it went well
+	Error  string        `json:"error,omitempty"` // "": the step succeeded
 	Took   time.Duration `json:"took"`            // nanoseconds
 }
 
@@ -60,15 +60,15 @@ func (o *Service) testDirectory(in DirectoryTrial) ([]DirectoryStep, error) {
 	return o.TestDirectory(in.Name, in.User, in.Password)
 }
 
-// TestDirectory tries a directory out: every server of it, and with a user and
-// his password a log-in as it would be made, up to the mailbox.
+// TestDirectory tests every server of a directory. With a user and a password it also tests a
+// login, up to the mailbox.
 func (o *Service) TestDirectory(name, user, password string) ([]DirectoryStep, error) {
-	if err := o.RequireAll(password != ""); err != nil { // with one, it tells whether that is right
+	if err := o.RequireAll(password != ""); err != nil { // a test with a password can be used to guess it
 		return nil, err
 	}
 	dir := o.sources.directory(name)
 	if dir == nil {
-		return nil, Hint(fmt.Errorf("there is no directory %q", name), "'pillarbox admin directory list' shows those of the configuration")
+		return nil, Hint(fmt.Errorf("there is no directory %q", name), "'pillarbox admin directory list' shows the configured directories")
 	}
 	var login ldap.Login
 	if user != "" {
@@ -98,7 +98,7 @@ func (o *Service) TestDirectory(name, user, password string) ([]DirectoryStep, e
 	return steps, nil
 }
 
-// openMailbox says which mailbox somebody gets who logs in as a.
+// openMailbox returns the step that finds the mailbox for a login as a.
 func (o *Service) openMailbox(dir *ldap.Directory, a addr.Address) DirectoryStep {
 	began := time.Now()
 	detail, err := o.mailboxBehind(dir, a)
@@ -117,7 +117,7 @@ func (o *Service) mailboxBehind(dir *ldap.Directory, a addr.Address) (detail str
 	case !known && !errors.Is(err, directory.ErrNotFound):
 		return "", err
 	case !known && box.Method == "":
-		return "", fmt.Errorf("%s is no domain of this server", a.Domain)
+		return "", fmt.Errorf("%s is not a domain of this server", a.Domain)
 	case (!ok || name != dir.Name()) && box.Account.Method != "":
 		return fmt.Sprintf("not yet: 'pillarbox admin mailbox migrate-auth %s directory:%s' switches over; %s checks its password now", box.Address, dir.Name(), box.Method), nil
 	case !ok || name != dir.Name():
@@ -125,12 +125,12 @@ func (o *Service) mailboxBehind(dir *ldap.Directory, a addr.Address) (detail str
 	case !known:
 		return "", o.noMailbox(name)
 	case box.New:
-		return box.Address.String() + ", made at the first log-in", nil
+		return box.Address.String() + ", created at the first login", nil
 	}
 	return box.Address.String(), nil
 }
 
-// noMailbox is why somebody has none here whom a directory may know.
+// noMailbox returns the reason why a user of a directory has no mailbox here.
 func (o *Service) noMailbox(name string) error {
 	for _, c := range o.Config().Directories {
 		switch {
@@ -141,5 +141,5 @@ func (o *Service) noMailbox(name string) error {
 			return errors.New(`no mailbox has this name, and create = "never"; 'pillarbox admin mailbox add --no-password' makes one`)
 		}
 	}
-	return errors.New("no mailbox has this name, and the directory names none that could be made here")
+	return errors.New("no mailbox has this name, and the directory has no user for whom one can be created")
 }

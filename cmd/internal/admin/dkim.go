@@ -15,30 +15,31 @@ import (
 )
 
 const (
-	// DKIMWait is how long a new key waits to sign, so that its DNS record is known everywhere: twice the longest time
-	// for which records are commonly kept.
+	// DKIMWait is the time after which a new key begins to sign. Until then, resolvers must have
+	// learned of its DNS record. It is twice the longest usual TTL.
 	DKIMWait = 48 * time.Hour
-	// DKIMKeep is how long the old key's record stays beyond that: mail that waits in queues is verified late.
+	// DKIMKeep is the time for which the record of the old key stays after that. Mail that waits in
+	// a queue is verified late.
 	DKIMKeep = 7 * 24 * time.Hour
 )
 
-// DKIMKey is a key that signs mail of a domain, with the DNS record that goes with it.
+// DKIMKey is a key that signs mail of a domain, with its DNS record.
 type DKIMKey struct {
 	Domain addr.Domain `json:"domain"`
 	dkim.Key
 	State   dkim.State `json:"state"`
 	Record  DNSRecord  `json:"record,omitzero"`
-	Problem string     `json:"problem,omitempty"` // why there is no record: the key's file cannot be read
+	Problem string     `json:"problem,omitempty"` // the error if the key's file cannot be read
 }
 
-// DNSRecord is a TXT record to be published.
+// DNSRecord is a TXT record to publish.
 type DNSRecord struct {
 	Name  string `json:"name"`  // without the final dot
-	Value string `json:"value"` // in one piece
-	Zone  string `json:"zone"`  // as a line of a zone file
+	Value string `json:"value"` // not split into strings
+	Zone  string `json:"zone"`  // in the form of a zone file
 }
 
-// ParseDKIMKind reads the name of an algorithm; "" is the common one.
+// ParseDKIMKind parses the name of a type of key; "" is RSA.
 func ParseDKIMKind(name string) (dkim.Kind, error) {
 	switch strings.ToLower(name) {
 	case "", "rsa", string(dkim.RSA2048):
@@ -46,7 +47,7 @@ func ParseDKIMKind(name string) (dkim.Kind, error) {
 	case string(dkim.Ed25519):
 		return dkim.Ed25519, nil
 	}
-	return "", Hint(fmt.Errorf("%q is no type of key", name), "there are rsa, which everybody verifies, and ed25519")
+	return "", Hint(fmt.Errorf("%q is not a type of key", name), "the types are rsa, which every server can verify, and ed25519")
 }
 
 // DKIMOrder is a key that is to be made. The zero values of its members are the usual ones.
@@ -125,14 +126,14 @@ func (o *Service) removeDKIM(in DKIMToRemove) (Change, error) {
 	return o.RemoveDKIM(in.Domain, in.Selector, now)
 }
 
-// CreateDKIM makes the first key of a hosted domain. An empty selector is chosen.
+// CreateDKIM makes the first key of a hosted domain. With an empty selector it chooses one.
 func (o *Service) CreateDKIM(domain, selector string, kind dkim.Kind, now time.Time) (DKIMKey, error) {
 	return o.addDKIM(domain, func(keys *dkim.Keys, d addr.Domain) (dkim.Key, error) {
 		return keys.Create(d, selector, kind, now)
 	}, now)
 }
 
-// RotateDKIM makes a key that replaces the one of a hosted domain after the time wait.
+// RotateDKIM makes a new key for a hosted domain. It replaces the current key after the time wait.
 func (o *Service) RotateDKIM(domain, selector string, kind dkim.Kind, now time.Time, wait time.Duration) (DKIMKey, error) {
 	return o.addDKIM(domain, func(keys *dkim.Keys, d addr.Domain) (dkim.Key, error) {
 		return keys.Rotate(d, selector, kind, now, wait, DKIMKeep)
@@ -170,7 +171,7 @@ func withRecord(keys *dkim.Keys, d addr.Domain, key dkim.Key, now time.Time) DKI
 	return k
 }
 
-// ShowDKIM lists the keys of a domain, or of all for "", in the order in which they sign.
+// ShowDKIM lists the keys of a domain, or of all domains for "", in the order in which they sign.
 func (o *Service) ShowDKIM(domain string, now time.Time) ([]DKIMKey, error) {
 	keys := dkim.Open(o.Root)
 	domains, err := keys.Domains()
@@ -206,7 +207,7 @@ func (o *Service) ShowDKIM(domain string, now time.Time) ([]DKIMKey, error) {
 	return all, nil
 }
 
-// DKIMState is where in its life a key is.
+// DKIMState returns the state of a key.
 func (o *Service) DKIMState(domain, selector string, now time.Time) (dkim.State, error) {
 	d, err := o.parseDomain(domain)
 	if err != nil {
@@ -241,31 +242,31 @@ func (o *Service) RemoveDKIM(domain, selector string, now time.Time) (Change, er
 		return Change{}, o.explainDKIM(err, d)
 	}
 	o.Record(dkimObject(d, selector), map[string]any{"selector": selector}, nil)
-	warnings := []string{fmt.Sprintf("the DNS record %s._domainkey.%s can go too", selector, d)}
+	warnings := []string{fmt.Sprintf("remove the DNS record %s._domainkey.%s too", selector, d)}
 	if left, err := keys.Show(d, now); err == nil && len(left) == 0 {
 		warnings = append(warnings, fmt.Sprintf("mail of %s is no longer signed", d))
 	}
 	return changed(nil, warnings, "DKIM key %s of %s removed", selector, d)
 }
 
-// dkimObject is what the audit log calls a key.
+// dkimObject returns the name of a key in the audit log.
 func dkimObject(d addr.Domain, selector string) string { return selector + "._domainkey." + string(d) }
 
-// explainDKIM gives an error the hint that a person needs.
+// explainDKIM adds a hint to an error of package dkim.
 func (o *Service) explainDKIM(err error, d addr.Domain) error {
 	switch {
 	case errors.Is(err, dkim.ErrExists):
-		return Hint(err, "'pillarbox admin dkim show %s' shows the keys; 'pillarbox admin dkim rotate %s' replaces the one that signs, once no other waits to", d, d)
+		return Hint(err, "'pillarbox admin dkim show %s' shows the keys; 'pillarbox admin dkim rotate %s' replaces the signing key, unless a new one is already waiting", d, d)
 	case errors.Is(err, dkim.ErrNotFound):
 		return Hint(err, "'pillarbox admin dkim show %s' shows the keys; 'pillarbox admin dkim create %s' makes the first", d, d)
 	case errors.Is(err, dkim.ErrActive):
-		return Hint(err, "it can go when another signs: 'pillarbox admin dkim show %s' says from when on", d)
+		return Hint(err, "it can be removed when another key signs: 'pillarbox admin dkim show %s' shows from when", d)
 	case errors.Is(err, dkim.ErrDamaged):
-		return Hint(err, "mend the file (below %s) or take it from a backup", o.Root.Name())
+		return Hint(err, "repair the file (below %s), or restore it from a backup", o.Root.Name())
 	case errors.Is(err, dkim.ErrName):
 		return Hint(err, "write it like mail2026")
 	case errors.Is(err, durable.ErrLocked):
-		return Hint(err, "another command is at work; try again")
+		return Hint(err, "another command is running; try again")
 	}
 	return o.explain(err, d, "domain list")
 }

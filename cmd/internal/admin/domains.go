@@ -6,27 +6,28 @@ import (
 
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
+	"pillarbox/quota"
 )
 
 // DomainSummary is one line of the list of domains.
 type DomainSummary struct {
 	Domain    addr.Domain  `json:"domain"`
-	Default   bool         `json:"default"`   // bare names are in it
-	Locked    bool         `json:"locked"`    // so that every mailbox in it is
+	Default   bool         `json:"default"`   // login names without a domain are in it
+	Locked    bool         `json:"locked"`    // locks every mailbox in it
 	CatchAll  addr.Address `json:"catch_all"` // "" for none
-	Mailboxes int          `json:"mailboxes"` // how many
+	Mailboxes int          `json:"mailboxes"` // numbers
 	Aliases   int          `json:"aliases"`
 	Groups    int          `json:"groups"`
 }
 
-// DomainDetails is all about one domain.
+// DomainDetails describes one domain.
 type DomainDetails struct {
 	Domain   addr.Domain  `json:"domain"`
 	Default  bool         `json:"default"`
 	Locked   bool         `json:"locked"`
 	CatchAll addr.Address `json:"catch_all"`
 
-	Method        directory.Method `json:"method"` // how passwords are checked
+	Method        directory.Method `json:"method"` // checks the passwords
 	DefaultMethod bool             `json:"default_method"`
 
 	Mailboxes []addr.Address `json:"mailboxes"`
@@ -34,7 +35,7 @@ type DomainDetails struct {
 	Groups    []Group        `json:"groups"`
 }
 
-// DomainStat is what the mailboxes of a domain hold together.
+// DomainStat is the total of the mail in the mailboxes of a domain.
 type DomainStat struct {
 	Domain    addr.Domain `json:"domain"`
 	Mailboxes int         `json:"mailboxes"`
@@ -60,11 +61,8 @@ func (o *Service) changeDomain(name, done string, do func(addr.Domain) (warnings
 	return changed(o.explain(err, d, "domain list"), warnings, "domain %s %s", d, done)
 }
 
-// AddDomain begins to host a domain.
+// AddDomain adds a hosted domain.
 func (o *Service) AddDomain(name string) (Change, error) {
-	if err := o.RequireAll(true); err != nil {
-		return Change{}, err
-	}
 	return o.changeDomain(name, "added", func(d addr.Domain) ([]string, error) {
 		err := o.Dir.AddDomain(d)
 		if errors.Is(err, directory.ErrName) {
@@ -74,12 +72,9 @@ func (o *Service) AddDomain(name string) (Change, error) {
 	})
 }
 
-// RemoveDomain stops hosting a domain. Its mailboxes, with all their mail, go
-// too if withMailboxes says so; without that a domain that has any stays.
+// RemoveDomain removes a hosted domain. With withMailboxes it also deletes its mailboxes and all
+// their mail; without it, a domain with mailboxes is an error.
 func (o *Service) RemoveDomain(name string, withMailboxes bool) (Change, error) {
-	if err := o.RequireAll(true); err != nil {
-		return Change{}, err
-	}
 	return o.changeDomain(name, "removed", func(d addr.Domain) ([]string, error) {
 		refs, err := o.references(d, func(a addr.Address) bool { return a.Domain == d })
 		if err != nil {
@@ -87,7 +82,7 @@ func (o *Service) RemoveDomain(name string, withMailboxes bool) (Change, error) 
 		}
 		var warnings []string
 		for _, from := range refs.all() {
-			warnings = append(warnings, fmt.Sprintf("%s still leads to an address in %s, which is now another server's", from, d))
+			warnings = append(warnings, fmt.Sprintf("%s still leads to an address in %s, which is now a remote domain", from, d))
 		}
 		for _, box := range refs.grants {
 			warnings = append(warnings, fmt.Sprintf("%s may still send as an address in %s; 'pillarbox admin sendas list %[1]s' shows it", box, d))
@@ -96,8 +91,30 @@ func (o *Service) RemoveDomain(name string, withMailboxes bool) (Change, error) 
 	})
 }
 
-// LockDomain locks every mailbox of a domain: no retrieval, no submission; mail
-// still arrives.
+// DomainToRemove is the input of DomainRemove. Sure skips the question.
+type DomainToRemove struct {
+	Name                string
+	WithMailboxes, Sure bool
+}
+
+// removeDomain asks first, unless the domain would stay anyway.
+func (o *Service) removeDomain(in DomainToRemove) (Change, error) {
+	if !in.Sure {
+		d, err := o.StatDomain(in.Name)
+		switch {
+		case errors.Is(err, directory.ErrDamaged):
+			err = confirm(false, "Remove the damaged domain %s with all its mail?", in.Name)
+		case err == nil && (d.Mailboxes == 0 || in.WithMailboxes):
+			err = confirm(false, "Remove the domain %s with %d mailboxes and their %d messages (%s)?", d.Domain, d.Mailboxes, d.Messages, quota.Approximate(d.Bytes, 0))
+		}
+		if err != nil {
+			return Change{}, err
+		}
+	}
+	return o.RemoveDomain(in.Name, in.WithMailboxes)
+}
+
+// LockDomain locks every mailbox of a domain: users cannot log in, but mail still arrives.
 func (o *Service) LockDomain(name string) (Change, error) {
 	return o.setDomainLock(name, "locked", true)
 }
@@ -108,9 +125,6 @@ func (o *Service) UnlockDomain(name string) (Change, error) {
 }
 
 func (o *Service) setDomainLock(name, done string, locked bool) (Change, error) {
-	if err := o.RequireAll(true); err != nil {
-		return Change{}, err
-	}
 	return o.changeDomain(name, done, func(d addr.Domain) ([]string, error) {
 		return nil, o.Dir.UpdateDomain(d, func(f *directory.DomainFile) error {
 			f.Locked = locked
@@ -119,8 +133,13 @@ func (o *Service) setDomainLock(name, done string, locked bool) (Change, error) 
 	})
 }
 
-// SetCatchAll names who gets the mail to addresses of a domain that nobody has.
+// SetCatchAll sets the address that gets the mail to unknown addresses of a domain.
 func (o *Service) SetCatchAll(domain, target string) (Change, error) {
+	if target == "" {
+		return o.changeDomain(domain, "has no catch-all now", func(d addr.Domain) ([]string, error) {
+			return nil, o.Dir.SetCatchAll(d, addr.Address{})
+		})
+	}
 	d, err := o.parseDomain(domain)
 	if err != nil {
 		return Change{}, err
@@ -133,14 +152,7 @@ func (o *Service) SetCatchAll(domain, target string) (Change, error) {
 		return Change{}, err
 	}
 	err = o.Dir.SetCatchAll(d, t)
-	return changed(o.explain(err, d, "domain show "+string(t.Domain)), o.elsewhere("an address that nobody has", t), "domain %s: catch-all set to %s", d, t)
-}
-
-// ClearCatchAll makes mail to addresses that nobody has refused again.
-func (o *Service) ClearCatchAll(domain string) (Change, error) {
-	return o.changeDomain(domain, "has no catch-all now", func(d addr.Domain) ([]string, error) {
-		return nil, o.Dir.SetCatchAll(d, addr.Address{})
-	})
+	return changed(o.explain(err, d, "domain show "+string(t.Domain)), o.elsewhere("unknown addresses of the domain", t), "domain %s: catch-all set to %s", d, t)
 }
 
 // ListDomains lists the hosted domains in alphabetical order.
@@ -157,7 +169,7 @@ func (o *Service) ListDomains() ([]DomainSummary, error) {
 	return all, err
 }
 
-// ShowDomain tells all about one domain.
+// ShowDomain returns the details of one domain.
 func (o *Service) ShowDomain(name string) (DomainDetails, error) {
 	d, err := o.parseDomain(name)
 	if err != nil {

@@ -20,11 +20,10 @@ import (
 	"pillarbox/mailstore/system"
 )
 
-// secretsKey is the file of the key that seals stored secrets, where the
-// configuration names none.
+// secretsKey is the default file of the key that encrypts stored secrets.
 const secretsKey = "secrets.key"
 
-// NewKeeper makes what keeps passwords as a configuration says.
+// NewKeeper returns the store of passwords for a configuration.
 func NewKeeper(cfg *config.Config) *auth.SecretStore {
 	return auth.NewSecretStore(newVault(cfg), RulesOf(cfg))
 }
@@ -33,7 +32,7 @@ func newVault(cfg *config.Config) *auth.SecretKey {
 	return auth.NewSecretKey(cmp.Or(cfg.LogIns.KeyFile, filepath.Join(cfg.Data, secretsKey)))
 }
 
-// RulesOf are the rules for new passwords.
+// RulesOf returns the rules for new passwords.
 func RulesOf(cfg *config.Config) auth.Rules {
 	p := cfg.Passwords
 	return auth.Rules{
@@ -42,7 +41,7 @@ func RulesOf(cfg *config.Config) auth.Rules {
 	}
 }
 
-// AuthSettings are what the configuration says to the Authenticator.
+// AuthSettings returns the settings of the Authenticator.
 func (o *Service) AuthSettings() auth.Settings {
 	cfg := o.Config()
 	return auth.Settings{
@@ -51,7 +50,7 @@ func (o *Service) AuthSettings() auth.Settings {
 	}
 }
 
-// newAccount makes the account of a new mailbox.
+// newAccount returns the account of a new mailbox.
 func (o *Service) newAccount(a addr.Address, n NewMailbox) (account directory.Account, err error) {
 	if n.Quota != "" {
 		if account.Quota, err = parseQuota(n.Quota); err != nil {
@@ -73,8 +72,7 @@ func (o *Service) newAccount(a addr.Address, n NewMailbox) (account directory.Ac
 	return account, set(&account)
 }
 
-// SetPassword gives a mailbox another password; more is stored of it from now on
-// than was so far.
+// SetPassword sets the password of a mailbox. From now on the secrets in more are stored too.
 func (o *Service) SetPassword(user, password string, more ...directory.SecretKind) (Change, error) {
 	return o.changeMailbox(user, "has a new password", func(a addr.Address) ([]string, error) {
 		box, err := o.Dir.Mailbox(a)
@@ -84,7 +82,8 @@ func (o *Service) SetPassword(user, password string, more ...directory.SecretKin
 		if err != nil {
 			return nil, err
 		}
-		set, err := o.Keeper.New(a, box.Account, password, time.Now()) // slow, so before the directory is locked
+		// Hash before the directory is locked, because hashing is slow.
+		set, err := o.Keeper.New(a, box.Account, password, time.Now())
 		if err != nil {
 			return nil, err
 		}
@@ -95,8 +94,24 @@ func (o *Service) SetPassword(user, password string, more ...directory.SecretKin
 	})
 }
 
-// ErrElsewhere says that a mailbox has no password of its own here.
-var ErrElsewhere = errors.New("the password is not kept here")
+// PasswordToSet is the input of MailboxPasswd. Try only looks for the mailbox, so that no person is
+// asked for a password in vain.
+type PasswordToSet struct {
+	User, Password string
+	Store          []directory.SecretKind // more than so far, beside the hash
+	Try            bool
+}
+
+func (o *Service) passwd(in PasswordToSet) (Change, error) {
+	if in.Try {
+		_, err := o.mailbox(in.User)
+		return Change{}, err
+	}
+	return o.SetPassword(in.User, in.Password, in.Store...)
+}
+
+// ErrElsewhere means that another system checks the password of a mailbox.
+var ErrElsewhere = errors.New("the password is not stored on this server")
 
 func ownPassword(box directory.Mailbox) error {
 	if box.Method == directory.ByFile {
@@ -116,8 +131,8 @@ func union(a, b []directory.SecretKind) []directory.SecretKind {
 	return all
 }
 
-// ParseSecrets reads the kinds of secrets that a person names, or the mechanisms
-// that need them; "none" is none.
+// ParseSecrets parses the names of secrets, or of mechanisms that need them. "none" means no
+// secrets.
 func ParseSecrets(names []string) ([]directory.SecretKind, error) {
 	if len(names) == 1 && names[0] == "none" {
 		return nil, nil
@@ -129,21 +144,21 @@ func ParseSecrets(names []string) ([]directory.SecretKind, error) {
 			kind = byMechanism[0]
 		}
 		if !slices.Contains(directory.SecretKinds(), kind) {
-			return nil, Hint(fmt.Errorf("%q is nothing that can be stored", name), "write spa (for NTLM), cram-md5, apop, scram, or none")
+			return nil, Hint(fmt.Errorf("%q is not a secret that can be stored", name), "write spa (for NTLM), cram-md5, apop, scram, or none")
 		}
 		kinds = append(kinds, kind)
 	}
 	return union(kinds, nil), nil
 }
 
-// SetSecrets says what is stored of a mailbox's password beside its hash. What
-// is not to be stored any more is forgotten at once.
+// SetSecrets sets the secrets that are stored beside the hash of a mailbox's password. Other stored
+// secrets are deleted at once.
 func (o *Service) SetSecrets(user string, names ...string) (Change, error) {
 	kinds, err := ParseSecrets(names)
 	if err != nil {
 		return Change{}, err
 	}
-	done := "stores nothing beside the hash of its password"
+	done := "stores only the hash of its password"
 	if all := union(kinds, o.Config().LogIns.Store); len(all) > 0 {
 		done = "stores for " + joinKinds(all)
 	}
@@ -164,16 +179,15 @@ func joinKinds(kinds []directory.SecretKind) string {
 	return strings.Join(words, ", ")
 }
 
-// secretWarnings are what else there is to know of a mailbox for which these
-// kinds of secrets were chosen.
+// secretWarnings returns warnings about a mailbox for which these secrets were chosen.
 func (o *Service) secretWarnings(box directory.Mailbox, chosen []directory.SecretKind) (warnings []string) {
 	wanted := o.Keeper.Wanted(&box.Account)
 	missing := slices.DeleteFunc(slices.Clone(wanted), box.Account.Secrets.Has)
 	switch {
 	case len(wanted) > 0 && box.Method != directory.ByFile:
-		return []string{fmt.Sprintf("its password is checked by %s, which gives nothing to store; only PLAIN and LOGIN work", box.Method)}
+		return []string{fmt.Sprintf("%s checks its password, so no secret can be stored; only PLAIN and LOGIN work", box.Method)}
 	case len(missing) > 0:
-		warnings = append(warnings, fmt.Sprintf("still missing: %s; a log-in with PLAIN or LOGIN stores it, or the next password that is set", joinKinds(missing)))
+		warnings = append(warnings, fmt.Sprintf("still missing: %s; the next login with PLAIN or LOGIN, or a new password, stores it", joinKinds(missing)))
 	}
 	if kept := slices.DeleteFunc(slices.Clone(wanted), func(k directory.SecretKind) bool { return slices.Contains(chosen, k) }); len(kept) > 0 {
 		warnings = append(warnings, fmt.Sprintf("'store' in [auth] has %s for every mailbox", joinKinds(kept)))
@@ -181,11 +195,10 @@ func (o *Service) secretWarnings(box directory.Mailbox, chosen []directory.Secre
 	return append(warnings, o.choiceWarnings(box.Address, chosen)...)
 }
 
-// choiceWarnings are what else it takes to log in by what these kinds of secrets
-// are stored for.
+// choiceWarnings returns warnings about other conditions for a login with these secrets.
 func (o *Service) choiceWarnings(chooser addr.Address, chosen []directory.SecretKind) (warnings []string) {
 	if slices.Contains(chosen, directory.SecretSPA) && !o.Config().LogIns.NTLMv1 {
-		warnings = append(warnings, "Outlook Express before Windows Vista, fetchmail, msmtp also want ntlm_v1 = true in [auth]")
+		warnings = append(warnings, "Outlook Express before Windows Vista, fetchmail and msmtp also need ntlm_v1 = true in [auth]")
 	}
 	var held []string
 	for _, m := range auth.Mechanisms() {
@@ -195,14 +208,14 @@ func (o *Service) choiceWarnings(chooser addr.Address, chosen []directory.Secret
 		}
 	}
 	if len(held) > 0 {
-		warnings = append(warnings, fmt.Sprintf("some mailbox stores nothing for %s, so programs are not offered that; "+
-			"name this user's computer in challenge_networks in [auth], or store for all", strings.Join(held, ", ")))
+		warnings = append(warnings, fmt.Sprintf("the server does not offer %s, because not every mailbox stores its secret; "+
+			"add this user's computer to challenge_networks in [auth], or store the secret for every mailbox", strings.Join(held, ", ")))
 	}
 	return warnings
 }
 
-// heldBack reports whether a mechanism that needs one of these secrets is offered in
-// auth.challenge_networks only, since a mailbox other than the chooser's cannot use it.
+// heldBack reports whether a mechanism that needs one of these secrets is offered only in
+// auth.challenge_networks, because a mailbox other than the chooser's cannot use it.
 func (o *Service) heldBack(chooser addr.Address, needs []directory.SecretKind) bool {
 	if o.Config().LogIns.RequireSPA {
 		return false
@@ -222,7 +235,7 @@ func (o *Service) heldBack(chooser addr.Address, needs []directory.SecretKind) b
 	return false
 }
 
-// ownPasswords are the mailboxes whose passwords are kept here.
+// ownPasswords yields the mailboxes whose passwords this server stores.
 func (o *Service) ownPasswords() iter.Seq[directory.Mailbox] {
 	return func(yield func(directory.Mailbox) bool) {
 		domains, _ := o.Dir.Domains()
@@ -237,17 +250,17 @@ func (o *Service) ownPasswords() iter.Seq[directory.Mailbox] {
 	}
 }
 
-// LogInWarnings says whom the settings shut out.
+// LogInWarnings returns warnings about mailboxes that cannot log in because of the settings.
 func (o *Service) LogInWarnings() []string {
 	warnings := o.methodWarnings()
-	if cfg := o.Config(); cfg.LogIns.RequireSPA || cfg.Passwords.MaxAge > 0 { // nobody else need look at every account
+	if cfg := o.Config(); cfg.LogIns.RequireSPA || cfg.Passwords.MaxAge > 0 { // reads every account, so only if needed
 		warnings = append(o.passwordWarnings(cfg.LogIns.RequireSPA), warnings...)
 	}
 	return warnings
 }
 
-// passwordWarnings are about mailboxes whose passwords are too old, or that have
-// not stored what SPA needs where it is required.
+// passwordWarnings returns warnings about expired passwords and, if SPA is required, about
+// mailboxes without its secret.
 func (o *Service) passwordWarnings(requireSPA bool) (warnings []string) {
 	var old, noSPA []addr.Address
 	all := 0
@@ -261,17 +274,17 @@ func (o *Service) passwordWarnings(requireSPA bool) (warnings []string) {
 		}
 	}
 	if requireSPA && len(noSPA) > 0 {
-		warnings = append(warnings, fmt.Sprintf("auth.require_spa: %d of %d mailboxes cannot log in, since nothing is stored for SPA: %s; "+
-			"'pillarbox admin mailbox passwd' with --spa changes that", len(noSPA), all, someOf(noSPA)))
+		warnings = append(warnings, fmt.Sprintf("auth.require_spa: %d of %d mailboxes cannot log in, because they have no secret for SPA: %s; "+
+			"'pillarbox admin mailbox passwd' with --spa stores it", len(noSPA), all, someOf(noSPA)))
 	}
 	if len(old) > 0 {
-		warnings = append(warnings, fmt.Sprintf("passwords.max_age: %d of %d mailboxes cannot log in, since their passwords are too old: %s",
+		warnings = append(warnings, fmt.Sprintf("passwords.max_age: %d of %d mailboxes cannot log in, because their passwords are too old: %s",
 			len(old), all, someOf(old)))
 	}
 	return warnings
 }
 
-// someOf names the first of many.
+// someOf formats a list, of which it names the first three at most.
 func someOf(all []addr.Address) string {
 	const most = 3
 	if len(all) <= most {
@@ -280,8 +293,8 @@ func someOf(all []addr.Address) string {
 	return fmt.Sprintf("%s and %d more", joinAddresses(all[:most]), len(all)-most)
 }
 
-// methodWarnings are about passwords that nothing of the configuration checks any
-// more: of a domain, and of mailboxes that have a method of their own.
+// methodWarnings returns warnings about domains, and mailboxes with a method of their own, whose
+// method is not configured.
 func (o *Service) methodWarnings() (warnings []string) {
 	domains, _ := o.Dir.Domains()
 	for _, d := range domains {
@@ -293,33 +306,32 @@ func (o *Service) methodWarnings() (warnings []string) {
 			}
 		}
 		if own, err := o.Dir.MethodOf(d); err == nil && !o.configured(own) {
-			warnings = append(warnings, fmt.Sprintf("%s (%d mailboxes): passwords are checked by %s, which is not configured: nobody there can log in", d, len(lost[own]), own))
+			warnings = append(warnings, fmt.Sprintf("%s (%d mailboxes): its password method %s is not configured, so no user can log in", d, len(lost[own]), own))
 			delete(lost, own)
 		}
 		for _, m := range slices.Sorted(maps.Keys(lost)) {
-			warnings = append(warnings, fmt.Sprintf("%s: passwords are checked by %s, which is not configured: nobody can log in to it; "+
-				"'pillarbox admin mailbox migrate-auth' changes that", someOf(lost[m]), m))
+			warnings = append(warnings, fmt.Sprintf("%s: the password method %s is not configured, so a login is impossible; "+
+				"'pillarbox admin mailbox migrate-auth' sets another method", someOf(lost[m]), m))
 		}
 	}
 	return warnings
 }
 
-// configured says whether there is something that checks passwords by a method.
+// configured reports whether the configuration has what the method needs.
 func (o *Service) configured(m directory.Method) bool {
 	return m == directory.ByFile || o.Backend(m) != nil
 }
 
-// LogInWay is one mechanism, and whether a mailbox can be logged in to by it.
+// LogInWay states whether a user can log in to a mailbox with one mechanism.
 type LogInWay struct {
 	Mechanism string `json:"mechanism"`
 	Can       bool   `json:"can"`
-	Why       string `json:"why,omitempty"`  // not
-	Only      string `json:"only,omitempty"` // in what it is limited
-	Held      bool   `json:"held,omitempty"` // it is offered in auth.challenge_networks only
+	Why       string `json:"why,omitempty"`  // the reason why not
+	Only      string `json:"only,omitempty"` // a limitation
+	Held      bool   `json:"held,omitempty"` // offered only in auth.challenge_networks
 }
 
-// logInWays says by which mechanisms a mailbox can be logged in to, and why not
-// by the others.
+// logInWays returns the state of every mechanism for a mailbox.
 func (o *Service) logInWays(box directory.Mailbox) (ways []LogInWay) {
 	settings := o.AuthSettings()
 	for _, m := range auth.Mechanisms() {
@@ -336,7 +348,7 @@ func (o *Service) logInWays(box directory.Mailbox) (ways []LogInWay) {
 }
 
 func (o *Service) whyNot(box directory.Mailbox, mechanism string, settings *auth.Settings) string {
-	var kind directory.SecretKind // of its own
+	var kind directory.SecretKind // the secret that the mechanism needs
 	kinds := auth.Needs(mechanism)
 	if len(kinds) > 0 {
 		kind = kinds[0]
@@ -363,9 +375,9 @@ func (o *Service) whyNot(box directory.Mailbox, mechanism string, settings *auth
 	case box.Method == directory.ByFile && box.Account.Verifier == "":
 		return "it has no password"
 	case has && kind != "" && o.Keeper.Check(&box.Account) != nil:
-		return "what is stored cannot be opened: auth.key_file is missing or another; a log-in with PLAIN or LOGIN stores it anew"
+		return "the stored secret cannot be decrypted: auth.key_file is missing or has changed; a login with PLAIN or LOGIN stores it again"
 	case !has && slices.Contains(o.Keeper.Wanted(&box.Account), kind):
-		return fmt.Sprintf("%s is stored when the password is next set, or proven by PLAIN or LOGIN", kind)
+		return fmt.Sprintf("the next login with PLAIN or LOGIN, or a new password, stores %s", kind)
 	case !has:
 		return fmt.Sprintf("%s is not stored, see 'admin mailbox secrets'", kind)
 	case box.Method == directory.ByFile && o.Keeper.Expired(&box.Account, time.Now()):
@@ -374,12 +386,11 @@ func (o *Service) whyNot(box directory.Mailbox, mechanism string, settings *auth
 	return ""
 }
 
-// ParseMethod reads an authentication method as a person writes it, and looks
-// whether the configuration has what it names.
+// ParseMethod parses an authentication method. A method that is not configured is an error.
 func (o *Service) ParseMethod(text string) (directory.Method, error) {
 	m, err := directory.ParseMethod(text)
 	if err != nil {
-		return "", Hint(err, "file: passwords of its own; directory: a [[directory]] of the configuration; system: the accounts of this machine")
+		return "", Hint(err, "file: passwords stored here; directory: a [[directory]] of the configuration; system: the accounts of this machine")
 	}
 	if !o.configured(m) {
 		return "", Hint(fmt.Errorf("the method %s is not configured", m), "see [[directory]] and [system] in the configuration")
@@ -387,12 +398,9 @@ func (o *Service) ParseMethod(text string) (directory.Method, error) {
 	return m, nil
 }
 
-// SetDomainMethod says how the passwords of a domain are checked; "default" is
-// as the configuration says.
+// SetDomainMethod sets the authentication method of a domain; "default" means that of the
+// configuration.
 func (o *Service) SetDomainMethod(name, text string) (Change, error) {
-	if err := o.RequireAll(true); err != nil {
-		return Change{}, err
-	}
 	var m directory.Method
 	var err error
 	if text != "default" {
@@ -420,8 +428,8 @@ func (o *Service) defaultMethod() directory.Method {
 	return o.Dir.Named(cmp.Or(o.Config().LogIns.Method, directory.ByFile))
 }
 
-// withoutPassword warns of mailboxes that are to have a password of their own and
-// have none.
+// withoutPassword returns a warning about mailboxes with the method directory.ByFile that have no
+// password.
 func (o *Service) withoutPassword(d addr.Domain) (warnings []string, err error) {
 	boxes, err := o.Dir.MailboxesAsFound(d)
 	if err != nil {
@@ -433,19 +441,38 @@ func (o *Service) withoutPassword(d addr.Domain) (warnings []string, err error) 
 	if len(boxes) == 0 {
 		return nil, nil
 	}
-	return []string{fmt.Sprintf("%d of its mailboxes have no password here, %s for one: nobody can log in to those until 'pillarbox admin mailbox passwd'",
+	return []string{fmt.Sprintf("%d of its mailboxes have no password here, such as %s; 'pillarbox admin mailbox passwd' sets one",
 		len(boxes), boxes[0].Address)}, nil
 }
 
-// Migration is how a mailbox changes its authentication method.
+// Migration is a change of a mailbox's authentication method.
 type Migration struct {
 	Method   string
 	Password string // for "file"; "" for none
-	Force    bool   // even if nobody of the name is found there
+	Force    bool   // migrate even if the new method does not know the user
 }
 
-// MigrateAuth makes another method check a mailbox's password. The mail stays
-// where it is. What was stored of the password is forgotten.
+// MailboxToMigrate is the input of MailboxMigrateAuth. Try only looks for the method and the
+// mailbox.
+type MailboxToMigrate struct {
+	User string
+	Migration
+	Try bool
+}
+
+func (o *Service) migrateAuth(in MailboxToMigrate) (Change, error) {
+	if !in.Try {
+		return o.MigrateAuth(in.User, in.Migration)
+	}
+	_, err := o.ParseMethod(in.Method)
+	if err == nil {
+		_, err = o.mailbox(in.User)
+	}
+	return Change{}, err
+}
+
+// MigrateAuth changes the authentication method of a mailbox. Its mail does not change. The stored
+// secrets of the old password are deleted.
 func (o *Service) MigrateAuth(user string, m Migration) (Change, error) {
 	method, err := o.ParseMethod(m.Method)
 	if err != nil {
@@ -468,9 +495,9 @@ func (o *Service) MigrateAuth(user string, m Migration) (Change, error) {
 		switch {
 		case box.Method != o.Dir.Named(method), m.Password != "":
 		case box.Account.Method == "":
-			warnings = []string{"that was its method already, by its domain; now it keeps it whatever the domain's becomes"}
+			warnings = []string{"its domain already has this method; the mailbox now keeps it if the domain changes"}
 		default:
-			warnings = []string{"that was its method already"}
+			warnings = []string{"it already had this method"}
 		}
 		if method == directory.ByFile {
 			more, err := o.migrateToFile(box, m.Password)
@@ -496,7 +523,7 @@ func (o *Service) migrateToFile(box directory.Mailbox, password string) (warning
 			return nil, err
 		}
 	} else if box.Account.Verifier == "" {
-		warnings = []string{fmt.Sprintf("nobody can log in to it until 'pillarbox admin mailbox passwd %s'", box.Address)}
+		warnings = []string{fmt.Sprintf("it has no password; 'pillarbox admin mailbox passwd %s' sets one", box.Address)}
 	}
 	return warnings, o.Dir.UpdateAccount(box.Address, func(acc *directory.Account) error {
 		acc.Method = directory.ByFile
@@ -504,7 +531,7 @@ func (o *Service) migrateToFile(box directory.Mailbox, password string) (warning
 	})
 }
 
-// findAccount says whether a method knows the user of a mailbox.
+// findAccount returns an error if a method does not know the user of a mailbox.
 func (o *Service) findAccount(a addr.Address, m directory.Method) error {
 	name, ok := m.Directory()
 	if !ok {
@@ -512,7 +539,7 @@ func (o *Service) findAccount(a addr.Address, m directory.Method) error {
 		if err == nil && !found {
 			err = fmt.Errorf("this machine has no account %q", a.Local)
 		}
-		return Hint(err, "make the account first; --force goes on without")
+		return Hint(err, "add the account first, or use --force")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lookupLimit)
 	defer cancel()
@@ -520,9 +547,9 @@ func (o *Service) findAccount(a addr.Address, m directory.Method) error {
 	person, err := dir.Find(ctx, ldap.Login{User: a.Local, Domain: a.Domain})
 	switch {
 	case errors.Is(err, ldap.ErrNotFound):
-		return Hint(fmt.Errorf("the directory %s has nobody for %s", dir.Name(), a), "make the account there first; --force goes on without")
+		return Hint(fmt.Errorf("the directory %s has no user for %s", dir.Name(), a), "add the user there first, or use --force")
 	case err != nil:
-		return Hint(fmt.Errorf("directory %s: %w", dir.Name(), err), "'pillarbox admin directory test' shows what is wrong; --force goes on without")
+		return Hint(fmt.Errorf("directory %s: %w", dir.Name(), err), "'pillarbox admin directory test' shows the cause; --force migrates without the test")
 	case !(ldapBackend{o, dir}).owns(person, a):
 		return Hint(fmt.Errorf("the directory %s has %s for %q, whose mailbox is %s", dir.Name(), person.DN, a.Local, person.Mailbox),
 			"'pillarbox admin mailbox rename' gives the mailbox the name that the directory has")

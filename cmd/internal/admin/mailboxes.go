@@ -1,37 +1,41 @@
 package admin
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"pillarbox/cmd/internal/clientsetup"
+	"pillarbox/cmd/internal/netinfo"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
+	"pillarbox/quota"
 )
 
-// NewMailbox is what a mailbox begins with.
+// NewMailbox holds the first settings of a mailbox.
 type NewMailbox struct {
-	Password string // "" for none: mail arrives, nobody can log in
-	Quota    string // as SetQuota takes it; "" for the default
+	Password string // "" for none: mail arrives, but a login is impossible
+	Quota    string // in the form of SetQuota; "" for the default
 
-	Store []directory.SecretKind // of the password, beside its hash
+	Store []directory.SecretKind // secrets to store beside the password's hash
 }
 
 // MailboxSummary is one line of the list of mailboxes.
 type MailboxSummary struct {
 	Mailbox  addr.Address   `json:"mailbox"`
 	Locked   bool           `json:"locked"`            // by itself or by its domain
-	Password bool           `json:"password"`          // has one
-	Quota    int64          `json:"quota"`             // octets that hold for it, its own or the default; 0 for none
-	Forward  []addr.Address `json:"forward"`           // where its mail goes
-	KeepCopy bool           `json:"keep_copy"`         // with Forward: mail stays here as well
-	Held     bool           `json:"held"`              // sent too much to other servers, and may not until released
-	Damaged  bool           `json:"damaged,omitempty"` // its account cannot be read, and nothing else here is known
+	Password bool           `json:"password"`          // it has a password
+	Quota    int64          `json:"quota"`             // the effective limit in octets; 0 for none
+	Forward  []addr.Address `json:"forward"`           // targets of its mail
+	KeepCopy bool           `json:"keep_copy"`         // with Forward: the mail also stays here
+	Held     bool           `json:"held"`              // it sent too much to other servers, and may send no more until released
+	Damaged  bool           `json:"damaged,omitempty"` // its account cannot be read; the other fields are unknown
 
-	Method directory.Method `json:"method"` // how the password is checked
+	Method directory.Method `json:"method"` // checks the password
 }
 
-// MailboxStat is what a mailbox holds, and how much it may.
+// MailboxStat is the size and the limit of a mailbox.
 type MailboxStat struct {
 	Mailbox  addr.Address   `json:"mailbox"`
 	Messages int            `json:"messages"`
@@ -41,34 +45,34 @@ type MailboxStat struct {
 	KeepCopy bool           `json:"keep_copy"`
 }
 
-// MailboxDetails is all about one mailbox.
+// MailboxDetails describes one mailbox.
 type MailboxDetails struct {
 	MailboxSummary
 	LockedByDomain bool           `json:"locked_by_domain"`
-	DefaultQuota   bool           `json:"default_quota"` // it has no quota of its own: that of the directory, or the default
+	DefaultQuota   bool           `json:"default_quota"` // the quota is from the directory or the default
 	Messages       int            `json:"messages"`
 	Bytes          int64          `json:"bytes"`
-	Created        *time.Time     `json:"created"`        // null where nobody knows, as in a mailbox from an old server
-	Aliases        []addr.Address `json:"aliases"`        // that lead here in one step
-	Groups         []addr.Address `json:"groups"`         // that it is a member of
+	Created        *time.Time     `json:"created"`        // null if unknown, as with a mailbox from an old server
+	Aliases        []addr.Address `json:"aliases"`        // aliases that lead here in one step
+	Groups         []addr.Address `json:"groups"`         // groups that it is a member of
 	ForwardedFrom  []addr.Address `json:"forwarded_from"` // mailboxes that forward here
 	CatchAllOf     []addr.Domain  `json:"catch_all_of"`
-	SendAs         []addr.Address `json:"send_as"`    // granted
+	SendAs         []addr.Address `json:"send_as"`    // addresses that it was granted
 	SentAsBy       []addr.Address `json:"sent_as_by"` // mailboxes that may send as this one
-	Outside        Entitlement    `json:"outside"`    // to send to other servers
-	Inbound        Entitlement    `json:"inbound"`    // to get mail from outside
+	Outside        Entitlement    `json:"outside"`    // the right to send to other servers
+	Inbound        Entitlement    `json:"inbound"`    // the right to get mail from other servers
 
-	PasswordSet *time.Time             `json:"password_set"` // null where nobody knows
+	PasswordSet *time.Time             `json:"password_set"` // null if unknown
 	Expired     bool                   `json:"password_expired,omitempty"`
 	Secrets     []directory.SecretKind `json:"secrets"` // stored beside the password's hash
 	LogIns      []LogInWay             `json:"log_ins"`
 	ClientCerts []directory.ClientCert `json:"client_certs"`
 }
 
-// Entitlement is a right with where it comes from.
+// Entitlement is a right with its origin.
 type Entitlement struct {
-	May bool  `json:"may"` // what holds
-	Own Right `json:"own"` // what the mailbox says itself
+	May bool  `json:"may"` // the effective right
+	Own Right `json:"own"` // the setting of the mailbox itself
 }
 
 // changeMailbox is the common part of the verbs that change one mailbox.
@@ -100,7 +104,7 @@ func (o *Service) addMailbox(in MailboxToAdd) (Change, error) {
 	return o.AddMailbox(in.User, in.NewMailbox)
 }
 
-// AddMailbox makes a mailbox.
+// AddMailbox adds a mailbox.
 func (o *Service) AddMailbox(user string, n NewMailbox) (Change, error) {
 	return o.changeMailbox(user, "added", func(a addr.Address) ([]string, error) {
 		if err := o.Dir.CheckFree(a); err != nil {
@@ -114,8 +118,7 @@ func (o *Service) AddMailbox(user string, n NewMailbox) (Change, error) {
 	})
 }
 
-// RemoveMailbox deletes a mailbox, its mail, and every alias, membership and
-// forwarding that leads to it.
+// RemoveMailbox deletes a mailbox, its mail, and every alias, membership and forwarding to it.
 func (o *Service) RemoveMailbox(user string) (Change, error) {
 	return o.changeMailbox(user, "removed", func(a addr.Address) ([]string, error) {
 		if err := o.requireStanding(a); err != nil {
@@ -125,7 +128,28 @@ func (o *Service) RemoveMailbox(user string) (Change, error) {
 	})
 }
 
-// RenameMailbox gives a mailbox another name; what leads to it follows.
+// MailboxToRemove is the input of MailboxRemove. Sure skips the question.
+type MailboxToRemove struct {
+	User string
+	Sure bool
+}
+
+// removeMailbox asks first. A damaged mailbox can go too, though its mail cannot be counted.
+func (o *Service) removeMailbox(in MailboxToRemove) (Change, error) {
+	if !in.Sure {
+		box, err := o.StatMailbox(in.User)
+		switch {
+		case errors.Is(err, directory.ErrDamaged):
+			err = confirm(false, "Remove the damaged mailbox %s with all its mail?", in.User)
+		case err == nil:
+			err = confirm(false, "Remove the mailbox %s with its %d messages (%s)?", box.Mailbox, box.Messages, quota.Approximate(box.Bytes, 0))
+		}
+		return Change{}, err
+	}
+	return o.RemoveMailbox(in.User)
+}
+
+// RenameMailbox gives a mailbox another name. Aliases, groups and forwardings to it follow.
 func (o *Service) RenameMailbox(user, name string) (Change, error) {
 	old, names, err := o.parseNames(user, name)
 	if err != nil {
@@ -141,20 +165,20 @@ func (o *Service) RenameMailbox(user, name string) (Change, error) {
 	err = o.exclusively(func() error { return o.Dir.RenameMailbox(old, next) })
 	domain := old.Domain
 	if _, missing := o.Dir.Mailbox(old); missing == nil {
-		domain = next.Domain // the old one is there: what is wrong is the new name
+		domain = next.Domain // the old mailbox exists, so the new name is the problem
 	}
-	warning := fmt.Sprintf("nobody has the old address now; 'pillarbox admin alias add %s %s' keeps mail to it coming", old, next)
+	warning := fmt.Sprintf("mail to the old address is now refused; to accept it, run 'pillarbox admin alias add %s %s'", old, next)
 	return changed(o.explain(err, domain, "domain show "+string(domain)), []string{warning}, "mailbox %s renamed to %s", old, next)
 }
 
-// updateAccount is a change of a mailbox's account file alone.
+// updateAccount is changeMailbox for a change of only the account file.
 func (o *Service) updateAccount(user, done string, edit func(*directory.Account) error) (Change, error) {
 	return o.changeMailbox(user, done, func(a addr.Address) ([]string, error) {
 		return nil, o.Dir.UpdateAccount(a, edit)
 	})
 }
 
-// LockMailbox refuses retrieval and submission; mail still arrives.
+// LockMailbox locks a mailbox: its user cannot log in, but mail still arrives.
 func (o *Service) LockMailbox(user string) (Change, error) {
 	return o.updateAccount(user, "locked", func(acc *directory.Account) error {
 		acc.Locked = true
@@ -162,7 +186,7 @@ func (o *Service) LockMailbox(user string) (Change, error) {
 	})
 }
 
-// UnlockMailbox undoes LockMailbox. The lock of a domain is stronger.
+// UnlockMailbox undoes LockMailbox. The mailbox stays locked if its domain is.
 func (o *Service) UnlockMailbox(user string) (Change, error) {
 	return o.changeMailbox(user, "unlocked", func(a addr.Address) (warnings []string, err error) {
 		err = o.Dir.UpdateAccount(a, func(acc *directory.Account) error {
@@ -176,8 +200,8 @@ func (o *Service) UnlockMailbox(user string) (Change, error) {
 	})
 }
 
-// SetForward sends what comes for a mailbox to other addresses, here or
-// elsewhere, and keeps a copy if keepCopy says so.
+// SetForward forwards the mail of a mailbox to other addresses, local or remote. With keepCopy, a
+// copy stays in the mailbox.
 func (o *Service) SetForward(user string, targets []string, keepCopy bool) (Change, error) {
 	a, all, err := o.parseNames(user, targets...)
 	if err != nil {
@@ -196,7 +220,21 @@ func (o *Service) SetForward(user string, targets []string, keepCopy bool) (Chan
 	})
 }
 
-// ClearForward turns forwarding off.
+// Forwarding is the input of MailboxForward; without Targets it is turned off.
+type Forwarding struct {
+	User     string
+	Targets  []string
+	KeepCopy bool
+}
+
+func (o *Service) forward(in Forwarding) (Change, error) {
+	if len(in.Targets) == 0 {
+		return o.ClearForward(in.User)
+	}
+	return o.SetForward(in.User, in.Targets, in.KeepCopy)
+}
+
+// ClearForward ends the forwarding.
 func (o *Service) ClearForward(user string) (Change, error) {
 	return o.changeMailbox(user, "does not forward now", func(a addr.Address) ([]string, error) {
 		return nil, o.Dir.SetForward(a, nil, false)
@@ -211,12 +249,12 @@ func joinAddresses(all []addr.Address) string {
 	return strings.Join(texts, ", ")
 }
 
-// ListMailboxes lists the mailboxes of a domain, or of all for "".
+// ListMailboxes lists the mailboxes of a domain, or of all domains for "".
 func (o *Service) ListMailboxes(domain string) ([]MailboxSummary, error) {
 	return eachMailbox(o, domain, func(box directory.Mailbox) (MailboxSummary, error) { return o.summary(box), nil })
 }
 
-// StatMailboxes counts the mail of each mailbox of a domain, or of all for "".
+// StatMailboxes counts the mail of each mailbox of a domain, or of all domains for "".
 func (o *Service) StatMailboxes(domain string) ([]MailboxStat, error) {
 	return eachMailbox(o, domain, o.stat)
 }
@@ -266,7 +304,7 @@ func (o *Service) stat(box directory.Mailbox) (MailboxStat, error) {
 	}, err
 }
 
-// mailbox finds the mailbox that a person means.
+// mailbox returns the mailbox of a user name or an address.
 func (o *Service) mailbox(user string) (directory.Mailbox, error) {
 	a, err := o.ParseUser(user)
 	if err != nil {
@@ -279,12 +317,6 @@ func (o *Service) mailbox(user string) (directory.Mailbox, error) {
 	return box, o.explain(err, a.Domain, "domain show "+string(a.Domain))
 }
 
-// CheckMailbox says whether there is such a mailbox.
-func (o *Service) CheckMailbox(user string) error {
-	_, err := o.mailbox(user)
-	return err
-}
-
 // StatMailbox counts the mail of one mailbox.
 func (o *Service) StatMailbox(user string) (MailboxStat, error) {
 	box, err := o.mailbox(user)
@@ -294,7 +326,27 @@ func (o *Service) StatMailbox(user string) (MailboxStat, error) {
 	return o.stat(box)
 }
 
-// ShowMailbox tells all about one mailbox, but never its verifier.
+// ClientSettings are what the user of a mailbox types into a mail program.
+func (o *Service) ClientSettings(user string) (clientsetup.Settings, error) {
+	a, err := o.ParseUser(user)
+	if err == nil {
+		err = o.Require(a.Domain, false)
+	}
+	if err != nil {
+		return clientsetup.Settings{}, err
+	}
+	box, err := o.Dir.Mailbox(a)
+	if err != nil {
+		return clientsetup.Settings{}, Hint(err, "pillarbox admin mailbox list")
+	}
+	interfaces, err := netinfo.Interfaces()
+	if err != nil {
+		return clientsetup.Settings{}, fmt.Errorf("network interfaces: %w", err)
+	}
+	return clientsetup.For(o.Config(), box.Address, netinfo.Addresses(interfaces)), nil
+}
+
+// ShowMailbox returns the details of one mailbox, without its verifier.
 func (o *Service) ShowMailbox(user string) (MailboxDetails, error) {
 	box, err := o.mailbox(user)
 	if err != nil {

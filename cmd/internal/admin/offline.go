@@ -67,7 +67,7 @@ func (o *Service) recoverOptions() (mailstore.RecoverOptions, error) {
 }
 
 // emptyLog is the verb behind "mailbox import", which another process does on the files.
-func (o *Service) emptyLog(struct{}) (struct{}, error) {
+func (o *Service) emptyLog() (struct{}, error) {
 	if o.Running == nil {
 		return struct{}{}, ErrNotRunning
 	}

@@ -23,24 +23,24 @@ var (
 	ErrOperatorNotFound = errors.New("not found")
 	ErrOperatorExists   = errors.New("exists already")
 	ErrOperatorName     = errors.New("not a permitted name")
-	ErrOperatorsDamaged = errors.New("damaged file") // operators.json does not parse, or holds what cannot be granted
+	ErrOperatorsDamaged = errors.New("damaged file") // operators.json cannot be parsed, or has an invalid grant
 )
 
-// operators reads and changes operators.json. Safe for concurrent use, also by
-// several processes on one data directory.
+// operators reads and changes operators.json. It is safe for concurrent use, also by several
+// processes.
 type operators struct{ file *durable.JSONFile[[]Grant] }
 
 func newOperators(fsys durable.FS, damages *durable.DamageReporter) *operators {
 	return &operators{durable.NewJSONFile(fsys, operatorsFile, operatorsLock, parseOperators).Report(damages)}
 }
 
-// operatorsContent is what operators.json holds.
+// operatorsContent is the content of operators.json.
 type operatorsContent struct {
 	Operators []Grant `json:"operators"`
 }
 
-// list returns the grants in alphabetical order; read them only. With
-// ErrOperatorsDamaged nobody has any.
+// list returns the grants in alphabetical order; the caller must not change them. With
+// ErrOperatorsDamaged there are no operators.
 func (s *operators) list() ([]Grant, error) { return s.file.Load() }
 
 func parseOperators(data []byte) ([]Grant, error) {
@@ -60,16 +60,17 @@ func parseOperators(data []byte) ([]Grant, error) {
 	return c.Operators, nil
 }
 
-// checkGrant wants a name in its one spelling, and a scope that is said.
+// checkGrant returns an error unless the name is in its normal form and the scope is either all
+// domains or a list of them.
 func checkGrant(g *Grant) error {
 	name, err := parseGrantName(g.Name)
 	switch {
 	case err != nil:
 		return err
 	case name != g.Name:
-		return fmt.Errorf("operator %q: %w: it is written %q", g.Name, ErrOperatorName, name)
+		return fmt.Errorf("operator %q: %w: write it as %q", g.Name, ErrOperatorName, name)
 	case g.All == (len(g.Domains) > 0):
-		return fmt.Errorf("operator %q: either all domains are said, or which", g.Name)
+		return fmt.Errorf("operator %q: set either \"all\" or \"domains\"", g.Name)
 	}
 	for _, d := range g.Domains {
 		if norm, err := addr.ParseDomain(string(d)); err != nil || norm != d {
@@ -85,8 +86,7 @@ const (
 	maxUnixName = 64
 )
 
-// parseGrantName reads a name of operators.json: an address, "unix:carol" or
-// "unix:@mailadmins".
+// parseGrantName parses a name of operators.json: an address, "unix:carol" or "unix:@mailadmins".
 func parseGrantName(text string) (string, error) {
 	account, isUnix := strings.CutPrefix(text, unixPrefix)
 	if !isUnix {
@@ -104,7 +104,7 @@ func parseGrantName(text string) (string, error) {
 	return text, nil
 }
 
-// change replaces the file. edit gets a copy.
+// change replaces the file with the result of edit, which gets a copy of the grants.
 func (s *operators) change(edit func([]Grant) ([]Grant, error)) error {
 	return s.file.Change(func(old []Grant) (any, error) {
 		next, err := edit(cloneGrants(old))
@@ -124,8 +124,8 @@ func cloneGrants(all []Grant) []Grant {
 	return next
 }
 
-// follow makes the grants follow a change of the directory: what is gone has
-// none, and whoever has its name later inherits nothing.
+// follow changes the grants after a change of the directory. A removed object loses its grants, so
+// that a later object with the same name does not inherit them.
 func (s *operators) follow(c directory.Change) error {
 	if all, err := s.list(); len(all) == 0 {
 		return err
@@ -137,9 +137,8 @@ func (s *operators) follow(c directory.Change) error {
 	return s.change(func(all []Grant) ([]Grant, error) { return edit(all), nil })
 }
 
-// followChange is what a change of the directory does to the grants; nil for
-// nothing. A name that is new is dropped as well: a grant of that name is of one
-// that was removed by hand.
+// followChange returns the edit of the grants for a change of the directory; nil if there is none.
+// A grant to a name that is new is dropped too: its former owner was removed by hand.
 func followChange(c directory.Change) func([]Grant) []Grant {
 	switch {
 	case c.What == directory.Renamed:
@@ -161,7 +160,7 @@ func followChange(c directory.Change) func([]Grant) []Grant {
 	return nil
 }
 
-// followGroups drops groups that have come or gone.
+// followGroups drops the grants of groups that were added or removed.
 func followGroups(c directory.Change) func([]Grant) []Grant {
 	var names []string
 	for _, part := range changedParts("group", c.DomainBefore.Groups, c.DomainAfter.Groups) {
@@ -183,8 +182,8 @@ func dropNames(all []Grant, names ...string) []Grant {
 	return slices.DeleteFunc(all, func(g Grant) bool { return slices.Contains(names, g.Name) })
 }
 
-// dropDomain drops those who are in a domain, and the domain from the scopes of
-// the others. Whoever had no other has nothing left.
+// dropDomain drops the grants of names in a domain, and removes the domain from the other grants. A
+// grant without a domain left is dropped.
 func dropDomain(all []Grant, domain addr.Domain) []Grant {
 	for i := range all {
 		all[i].Domains = slices.DeleteFunc(all[i].Domains, func(d addr.Domain) bool { return d == domain })

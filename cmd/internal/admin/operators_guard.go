@@ -8,13 +8,13 @@ import (
 	"pillarbox/mailstore/directory"
 )
 
-// What an operator of some domains may not do though it is in his domains: see
-// Service.As. Operators of all domains, and who is at the files, may do it.
+// This file holds the limits of operators of single domains inside their own domains; Service.As
+// lists them. Operators of all domains, and the user who owns the files, have no such limits.
 
-// limited reports whether these limits hold.
+// limited reports whether these limits apply.
 func (o *Service) limited() bool { return o.operator != nil && !o.operator.MayAll(true) }
 
-// requireName wants the right to make, change or remove a mailbox, alias or group.
+// requireName requires the right to add, change or remove a mailbox, alias or group.
 func (o *Service) requireName(a addr.Address) error {
 	if err := o.Require(a.Domain, true); err != nil || !o.limited() {
 		return err
@@ -29,14 +29,14 @@ func (o *Service) requireName(a addr.Address) error {
 	}
 	for _, g := range grants {
 		if o.operator.exceeds(g) && slices.ContainsFunc(above, func(name addr.Address) bool { return name.String() == g.Name }) {
-			return o.refuse("%s, as an operator of %s, is none of the things that an operator of %s may change", a, g.Scope(), o.operator.Scope())
+			return o.refuse("%s is an operator of %s; an operator of %s may not change it", a, g.Scope(), o.operator.Scope())
 		}
 	}
 	return nil
 }
 
-// requireMembers is requireName for what makes somebody a member of a group: of
-// the one of that name, or of one that it is in.
+// requireMembers is requireName for changes that may add members to a group: to the group with that
+// name, or to a group that contains it.
 func (o *Service) requireMembers(a addr.Address) error {
 	if err := o.requireName(a); err != nil || !o.limited() {
 		return err
@@ -48,39 +48,39 @@ func (o *Service) requireMembers(a addr.Address) error {
 	for _, name := range above {
 		at, group, err := o.Dir.GroupAt(name)
 		if err != nil || at != name {
-			continue // no group
+			continue // not a group
 		}
 		if group.Outside != nil || group.Inbound != nil {
-			return o.refuse("the group %s gives or takes rights; who is in it, operators of all domains say", name)
+			return o.refuse("the group %s grants or denies rights; only operators of all domains may change its members", name)
 		}
 	}
 	return nil
 }
 
-// requireStanding is requireMembers for what ends a mailbox under its name: one that
-// was given rights or denied them, or is held, would come back without.
+// requireStanding is requireMembers for removing or renaming a mailbox. Otherwise an operator could
+// remove a mailbox that has rights of its own or is held, and add it again without them.
 func (o *Service) requireStanding(a addr.Address) error {
 	if err := o.requireMembers(a); err != nil || !o.limited() {
 		return err
 	}
 	box, err := o.Dir.Mailbox(a)
 	if err != nil {
-		return nil // the verb says so
+		return nil // the verb reports the error
 	}
 	if acc := box.Account; acc.Outside != nil || acc.Inbound != nil || acc.Held {
-		return o.refuse("the mailbox %s has rights of its own, or is held; whether it goes, operators of all domains say", a)
+		return o.refuse("the mailbox %s has rights of its own, or is held; only operators of all domains may remove or rename it", a)
 	}
 	return nil
 }
 
-// above is an address and the groups that lead to it.
+// above returns the address and all groups that contain it, directly or through other groups.
 func (o *Service) above(a addr.Address) ([]addr.Address, error) {
 	a = a.Fold()
 	groups, err := o.Dir.GroupsOf(directory.Mailbox{Address: a})
 	return append(groups, a), o.explain(err, a.Domain, "domain list")
 }
 
-// requireTargets wants addresses that mail may be led to.
+// requireTargets requires that the operator may send mail on to these addresses.
 func (o *Service) requireTargets(targets ...addr.Address) error {
 	if !o.limited() {
 		return nil
@@ -93,7 +93,7 @@ func (o *Service) requireTargets(targets ...addr.Address) error {
 		}
 		if !hosted {
 			if !rules.Send.Value {
-				return o.refuse("%s is on another server, and who may send there, operators of all domains say", t)
+				return o.refuse("%s is on another server; only operators of all domains may permit mail to other servers", t)
 			}
 			continue
 		}
@@ -104,15 +104,14 @@ func (o *Service) requireTargets(targets ...addr.Address) error {
 	return nil
 }
 
-// requireOpen wants an address here that another name would not open to more
-// senders than it has.
+// requireOpen requires that another name for the local address would not open it to more senders.
 func (o *Service) requireOpen(target addr.Address, byDefault bool) error {
 	takes, err := o.Dir.TakesInbound(target, byDefault)
 	if err != nil {
 		return o.explain(err, target.Domain, "domain list")
 	}
 	if byDefault && !takes {
-		return o.refuse("%s takes no mail from outside, and another way to it would", target)
+		return o.refuse("%s accepts no mail from other servers, but another name for it would", target)
 	}
 	_, group, err := o.Dir.GroupAt(target)
 	if errors.Is(err, directory.ErrNotFound) {
@@ -121,12 +120,12 @@ func (o *Service) requireOpen(target addr.Address, byDefault bool) error {
 		return o.explain(err, target.Domain, "domain list")
 	}
 	if group.Accept != directory.AcceptAnyone && !o.operator.May(target.Domain, true) {
-		return o.refuse("the group %s does not take mail from everybody, and another way to it would", target)
+		return o.refuse("the group %s does not accept mail from anyone, but another name for it would", target)
 	}
 	return nil
 }
 
-// requireSendAs wants an address that a mailbox may be let send as.
+// requireSendAs requires that the operator may let a mailbox send as the address.
 func (o *Service) requireSendAs(as addr.Address) error {
 	if hosted, err := o.Dir.Hosts(as.Domain); err != nil || !hosted {
 		return errors.Join(err, o.RequireAll(true))

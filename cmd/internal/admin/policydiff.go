@@ -8,23 +8,23 @@ import (
 	"pillarbox/smtp/policy"
 )
 
-// replayed is how many recorded decisions are looked at.
+// replayed is the number of recorded decisions that PolicyDiff replays.
 const replayed = 10_000
 
-// PolicyChange is a recorded decision that would fall otherwise.
+// PolicyChange is a recorded case that the new rules would decide differently.
 type PolicyChange struct {
 	Time  time.Time       `json:"time"`
 	Facts policy.Facts    `json:"facts"`
 	Stage string          `json:"stage"`
-	Old   string          `json:"old"` // the reply as it would be today, or "accept"
+	Old   string          `json:"old"` // the reply under the rules in force, or "accept"
 	New   string          `json:"new"`
 	Why   policy.Decision `json:"why"` // the new decision
 }
 
-// PolicyDiff replays recent decisions under the rules in force and under those
-// of a proposed configuration, and returns how many there were, those that differ,
-// and how many cannot be judged, because the new rules ask DNS what nobody asked. Today's rules are asked again, because what was recorded may be the
-// word of an older configuration still.
+// PolicyDiff replays recent decisions under the rules in force and under those of a proposed
+// configuration. It returns the number of decisions, those that differ, and the number that cannot
+// be compared because the new rules need DNS answers that were not recorded. It evaluates the rules
+// in force anew, because an older configuration may have made the recorded decision.
 func (o *Service) PolicyDiff(next *config.Config) (looked, unknown int, changes []PolicyChange, err error) {
 	if err := o.RequireAll(false); err != nil {
 		return 0, 0, nil, err
@@ -34,7 +34,7 @@ func (o *Service) PolicyDiff(next *config.Config) (looked, unknown int, changes 
 		return 0, 0, nil, err
 	}
 	if len(records) == 0 {
-		return 0, 0, nil, Hint(errNoJournal, "let the server work for a while: it records what it decides")
+		return 0, 0, nil, Hint(errNoJournal, "let the server run for a while: it records its decisions")
 	}
 	changes = []PolicyChange{}
 	for _, r := range records {
@@ -53,7 +53,7 @@ func (o *Service) PolicyDiff(next *config.Config) (looked, unknown int, changes 
 	return len(records), unknown, changes, nil
 }
 
-// atStage decides as far as the record goes: what came later is not known.
+// atStage evaluates the rules up to the stage of the record. The facts of later stages are unknown.
 func atStage(rules *policy.Rules, r decisionlog.Record) policy.Decision {
 	stages := []func(*policy.Facts) policy.Decision{rules.Connect, rules.Mail, rules.Rcpt, rules.Message}
 	facts := r.Facts

@@ -16,15 +16,16 @@ import (
 	"pillarbox/smtp/queue"
 )
 
-// NewState is the new state of a message in quarantine whose own state cannot be understood. The zero value keeps the
-// old state.
+// NewState is the new state of a message in quarantine whose own state cannot be understood. The
+// zero value keeps the old state.
 type NewState struct {
 	From addr.Address   `json:"from,omitzero"`
 	Null bool           `json:"null,omitempty"` // From is the null reverse-path, on purpose
 	To   []addr.Address `json:"to,omitempty"`
 }
 
-// ListQuarantine lists the messages that were taken out of the queue because they could not be understood, oldest first.
+// ListQuarantine lists the messages that were taken out of the queue because they could not be
+// understood, oldest first.
 func (o *Service) ListQuarantine() ([]Spooled, error) {
 	ids, err := o.spooledIDs(quarantineDir)
 	all := make([]Spooled, 0, len(ids))
@@ -68,8 +69,8 @@ func (o *Service) RemoveQuarantined(ids []string) error {
 	return nil
 }
 
-// RestoreQuarantined puts messages back into the queue's directory, durably, with their own states or a new one. Their time
-// begins anew. A server that runs is to be told of them.
+// RestoreQuarantined puts messages back into the queue's directory, durably, with their own states
+// or a new one. Their time begins anew. A server that runs is to be told of them.
 func (o *Service) RestoreQuarantined(ids []string, with NewState, now time.Time) error {
 	items := make([]*queue.Item, len(ids))
 	for i, id := range ids {
@@ -78,7 +79,8 @@ func (o *Service) RestoreQuarantined(ids []string, with NewState, now time.Time)
 			return err
 		}
 	}
-	// The log may still know that the messages have left the queue, and would take them out again after a crash.
+	// The log may still know that the messages have left the queue, and would take them out again
+	// after a crash.
 	err := o.checkpointed(func() error {
 		for _, it := range items {
 			if err := o.restore(it); err != nil {
@@ -97,7 +99,7 @@ func (o *Service) RestoreQuarantined(ids []string, with NewState, now time.Time)
 func (o *Service) restorable(id string, with NewState, now time.Time) (*queue.Item, error) {
 	s := o.examine(quarantineDir, id)
 	if s.Damaged || s.Unread {
-		return nil, Hint(fmt.Errorf("%s cannot be sent: %s", id, s.Problem), "take it from a backup, or 'pillarbox admin queue quarantine remove %s'", id)
+		return nil, Hint(fmt.Errorf("%s cannot be sent: %s", id, s.Problem), "restore it from a backup, or 'pillarbox admin queue quarantine remove %s'", id)
 	}
 	if _, err := o.Root.Lstat(path.Join(queueDir, id+".eml")); err == nil {
 		return nil, Hint(fmt.Errorf("%s is in the queue too", id), "'pillarbox admin queue show %s' shows that one", id)
@@ -132,8 +134,9 @@ func (o *Service) newState(id string, with NewState, s *Spooled, now time.Time) 
 	return queue.NewItem(id, &env, env.To, source, s.Size, now)
 }
 
-// restore moves a message back. Its state comes last, for it makes it a message of the queue. If a crash comes before that,
-// the next start moves the message into quarantine again, to its old state.
+// restore moves a message back. Its state comes last, for it makes it a message of the queue. If a
+// crash comes before that, the next start moves the message into quarantine again, to its old
+// state.
 func (o *Service) restore(it *queue.Item) error {
 	message := it.ID + ".eml"
 	if err := o.Root.Rename(path.Join(quarantineDir, message), path.Join(queueDir, message)); err != nil {
@@ -153,8 +156,8 @@ func (o *Service) restore(it *queue.Item) error {
 	return o.Root.SyncDir(quarantineDir)
 }
 
-// chooseIDs finds those of all that words name: each by its ID, the beginning of it, with or without "P3_", or at least
-// its last 8 characters.
+// chooseIDs finds those of all that words name: each by its ID, the beginning of it, with or
+// without "P3_", or at least its last 8 characters.
 func chooseIDs(words, all []string, where, list string) ([]string, error) {
 	var ids []string
 	for _, word := range words {

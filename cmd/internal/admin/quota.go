@@ -16,9 +16,9 @@ import (
 	"pillarbox/quota"
 )
 
-// What the ledger asks.
+// limitsAt, usage, stampAt and members are the methods that the quota ledger calls.
 
-// limitsAt is what holds for a mailbox and for its domain, by the mailbox's directory.
+// limitsAt returns the effective limits of a mailbox, by its directory, and of its domain.
 func (o *Service) limitsAt(dir string) (box, domain quota.Limits, err error) {
 	m, err := o.Dir.MailboxAt(dir)
 	if err != nil {
@@ -27,7 +27,7 @@ func (o *Service) limitsAt(dir string) (box, domain quota.Limits, err error) {
 	return o.limitsOf(m), o.domainLimits(m.DomainLimits), nil
 }
 
-// usage counts a mailbox. One that was removed holds nothing.
+// usage counts the mail of a mailbox; zero for a removed one.
 func (o *Service) usage(dir string) (quota.Usage, error) {
 	held, err := o.Store.Stat(dir)
 	if errors.Is(err, mailstore.ErrNoMailbox) {
@@ -36,7 +36,8 @@ func (o *Service) usage(dir string) (quota.Usage, error) {
 	return quota.Usage{Bytes: held.Bytes, Messages: int64(held.Messages)}, err
 }
 
-// stampAt tells the directory of a mailbox or a domain from the same one after a change.
+// stampAt returns a stamp of the directory of a mailbox or a domain, which differs after a change.
+// settled is false if a change may still come without a new stamp.
 func (o *Service) stampAt(dir string) (stamp any, settled bool) {
 	now := time.Now()
 	info, err := o.Root.Lstat(dir)
@@ -55,7 +56,7 @@ func (o *Service) members(domainDir string) ([]string, error) {
 	return o.Dir.MailboxDirs(d)
 }
 
-// limitsOf is what holds for a mailbox, its own limits or the defaults.
+// limitsOf returns the effective limits of a mailbox: its own, or the defaults.
 func (o *Service) limitsOf(box directory.Mailbox) quota.Limits {
 	m := &o.Config().Mailboxes
 	octets := m.DefaultQuota
@@ -65,7 +66,8 @@ func (o *Service) limitsOf(box directory.Mailbox) quota.Limits {
 	return limits(box.Account.Limits, octets, int64(m.DefaultMessages), m.DefaultWarning)
 }
 
-// domainLimits is what holds for all mailboxes of a domain together. Only the warning has a default.
+// domainLimits returns the effective limits for all mailboxes of a domain together. Only the
+// warning has a default.
 func (o *Service) domainLimits(own directory.Limits) quota.Limits {
 	return limits(own, 0, 0, o.Config().Mailboxes.DefaultWarning)
 }
@@ -77,7 +79,7 @@ func limits(own directory.Limits, octets, messages int64, warning int) quota.Lim
 	return l
 }
 
-// ownOr reads a limit as directory.Limits has it.
+// ownOr converts a limit of directory.Limits: 0 means the default, and a negative one no limit.
 func ownOr(own, byDefault int64) int64 {
 	switch {
 	case own > 0:
@@ -88,7 +90,7 @@ func ownOr(own, byDefault int64) int64 {
 	return byDefault
 }
 
-// QuotaChange says which limits to change, each as a person types it; "" leaves one as it is.
+// QuotaChange is a change of limits, in the form of the command line. "" leaves a limit unchanged.
 type QuotaChange struct {
 	Size         string // "100MB", "none" or "default"
 	Messages     string // "5000", "none" or "default"
@@ -96,7 +98,8 @@ type QuotaChange struct {
 	WarnMessages string // "4500", "90%", "none" or "default"
 }
 
-// SetQuota limits the size of a mailbox: "500MB", "none", or "default" for what the configuration says.
+// SetQuota sets the size limit of a mailbox: "500MB", "none", or "default" for that of the
+// configuration.
 func (o *Service) SetQuota(user, size string) (Change, error) {
 	octets, err := parseQuota(size)
 	if err != nil {
@@ -112,10 +115,20 @@ func (o *Service) SetQuota(user, size string) (Change, error) {
 	})
 }
 
+// QuotasToSet is the input of QuotaSet.
+type QuotasToSet struct {
+	Target string // a mailbox or a domain
+	QuotaChange
+}
+
+func (o *Service) setQuotas(in QuotasToSet) (Change, error) {
+	return o.ChangeQuota(in.Target, in.QuotaChange)
+}
+
 // ChangeQuota changes the limits of a mailbox or, if target is one, of a domain.
 func (o *Service) ChangeQuota(target string, c QuotaChange) (Change, error) {
 	if c == (QuotaChange{}) {
-		return Change{}, Hint(errors.New("there is nothing to change"), "say what, as in --size 500MB, --messages 5000 or --warn 90%%")
+		return Change{}, Hint(errors.New("there is nothing to change"), "name a limit, such as --size 500MB, --messages 5000 or --warn 90%%")
 	}
 	edit, err := c.edit()
 	if err != nil {
@@ -148,7 +161,7 @@ func (o *Service) ChangeQuota(target string, c QuotaChange) (Change, error) {
 	return o.quotaChanged(done, target)
 }
 
-// quotaChanged says what holds now.
+// quotaChanged completes the message with the effective limits.
 func (o *Service) quotaChanged(done Change, target string) (Change, error) {
 	now, err := o.ShowQuota(target)
 	if err != nil {
@@ -156,14 +169,14 @@ func (o *Service) quotaChanged(done Change, target string) (Change, error) {
 	}
 	done.Text += now.Sentence()
 	if now.State == QuotaFull {
-		done.Warnings = append(done.Warnings, fmt.Sprintf("it holds %s in %s already: nothing more is taken until some of it is deleted",
+		done.Warnings = append(done.Warnings, fmt.Sprintf("it already holds %s in %s: it gets no new mail until messages are deleted",
 			quota.Approximate(now.Bytes, now.Limits.Bytes), quota.FormatMessages(now.Messages)))
 	}
 	return done, nil
 }
 
-// targetDomain tells a domain from the name of a mailbox. Of one that is neither, the hint names the verb that lists
-// what there is.
+// targetDomain reports whether the target is a domain, not a mailbox. If it is neither, the hint of
+// the error names the verb list.
 func (o *Service) targetDomain(target, list string) (addr.Domain, bool, error) {
 	if strings.Contains(target, "@") {
 		return "", false, nil
@@ -181,10 +194,10 @@ func (o *Service) targetDomain(target, list string) (addr.Domain, bool, error) {
 		}
 	}
 	return "", false, Hint(fmt.Errorf("%s: %w, neither as a domain nor as a mailbox", target, directory.ErrNotFound),
-		"write name@domain or a domain; 'pillarbox admin %s' shows what there is", list)
+		"write name@domain or a domain; 'pillarbox admin %s' lists them", list)
 }
 
-// checkLevels refuses a warning that would come too late.
+// checkLevels returns an error if a warning level is not below its limit.
 func (o *Service) checkLevels(l quota.Limits) error {
 	late := func(warn, limit int64, warnText, limitText string) error {
 		if limit <= 0 || warn < limit {
@@ -198,7 +211,7 @@ func (o *Service) checkLevels(l quota.Limits) error {
 	)
 }
 
-// edit reads what a person typed. Nothing is changed unless all of it is right.
+// edit parses all fields and returns the change. An error in one field prevents the whole change.
 func (c QuotaChange) edit() (func(*directory.Limits), error) {
 	var edits []func(*directory.Limits)
 	add := func(edit func(*directory.Limits)) { edits = append(edits, edit) }
@@ -237,7 +250,7 @@ func (c QuotaChange) edit() (func(*directory.Limits), error) {
 	}, nil
 }
 
-// parseQuota returns what directory.Limits keeps.
+// parseQuota parses a size limit into the form of directory.Limits.
 func parseQuota(size string) (int64, error) {
 	return parseLimit(size, "write a size such as 500MB, or none, or default", quota.ParseSize)
 }
@@ -261,24 +274,24 @@ func parseLimit(text, hint string, parse func(string) (int64, error)) (int64, er
 	}
 	n, err := parse(text)
 	if err == nil && n == 0 {
-		err = errors.New("the quota 0 would be none")
+		err = errors.New("a quota of 0 would mean no limit")
 	}
 	return n, Hint(err, "%s", hint)
 }
 
-// parseLevel reads a part such as 90%, or what parse reads.
+// parseLevel parses a percentage such as 90%, or a value for parse.
 func parseLevel(text string, parse func(string) (int64, error)) (directory.Level, error) {
 	if strings.HasSuffix(text, "%") {
 		var level directory.Level
 		if err := level.UnmarshalText([]byte(text)); err != nil {
-			return "", Hint(fmt.Errorf("%q is not a part of a limit", text), "write a part from 1%% to 99%%")
+			return "", Hint(fmt.Errorf("%q is not a percentage of a limit", text), "write 1%% to 99%%")
 		}
 		return level, nil
 	}
 	n, err := parse(text)
 	switch {
 	case err != nil:
-		return "", Hint(errors.Unwrap(err), "write a part such as 90%%, or a number as for the limit, or none, or default")
+		return "", Hint(errors.Unwrap(err), "write a percentage such as 90%%, a value as for the limit, none or default")
 	case n == 0:
 		return "", nil
 	case n < 0:
@@ -287,10 +300,10 @@ func parseLevel(text string, parse func(string) (int64, error)) (directory.Level
 	return directory.Level(strconv.FormatInt(n, 10)), nil
 }
 
-// QuotaDefaults says which lines of the section [mailboxes] set the defaults.
+// QuotaDefaults returns the lines of the section [mailboxes] that set these defaults.
 func QuotaDefaults(c QuotaChange) ([]string, error) {
 	if c.WarnMessages != "" && c.WarnMessages != c.Warn {
-		return nil, Hint(errors.New("there is one default warning, of size and messages alike"), "give a part such as --warn 90%%")
+		return nil, Hint(errors.New("size and messages have the same default warning"), "give a percentage such as --warn 90%%")
 	}
 	edit, err := c.edit()
 	if err != nil {
@@ -312,7 +325,7 @@ func QuotaDefaults(c QuotaChange) ([]string, error) {
 	case l.Warn == "":
 		lines = append(lines, fmt.Sprintf("default_warning = \"%d%%\"", config.Default().Mailboxes.DefaultWarning))
 	default:
-		return nil, Hint(fmt.Errorf("the default warning is a part of each limit, and %s is a size", c.Warn), "give a part such as --warn 90%%")
+		return nil, Hint(fmt.Errorf("the default warning is a percentage of each limit, but %s is a size", c.Warn), "give a percentage such as --warn 90%%")
 	}
 	if lines == nil {
 		lines = []string{"default_quota, default_messages or default_warning"}

@@ -10,11 +10,11 @@ import (
 	"pillarbox/quota/quotamail"
 )
 
-// ErrNoNotice says that nobody is told of an event: notices are off.
+// ErrNoNotice means that notices are off, so the event has no message.
 var ErrNoNotice = errors.New("notices are off")
 
-// WatchQuota makes fn be told when a mailbox or a domain has become fuller than it should, by whatever goroutine
-// brought that about: it must not block.
+// WatchQuota makes fn the function that is called when a mailbox or a domain reaches its warning
+// level or its limit. The goroutine that stores the mail calls it, so fn must not block.
 func (o *Service) WatchQuota(fn func(quota.Event)) { o.watch.Store(&fn) }
 
 func (o *Service) crossed(e quota.Event) {
@@ -23,9 +23,11 @@ func (o *Service) crossed(e quota.Event) {
 	}
 }
 
-// QuotaNotice writes the message about an event, and says into which mailboxes it goes: a warning into the mailbox that
-// it is about, whatever that forwards, and everything else into the postmaster's. It is to be put there even if they are
-// full. id makes its Message-ID unique. Errors are ErrNoNotice and those of the directory, as when the mailbox is gone.
+// QuotaNotice returns the message about an event, and the directories of the mailboxes that get it.
+// A warning goes to the full mailbox itself, even if that forwards its mail. Any other message goes
+// to the postmaster. The caller must deliver it even into a full mailbox. id makes the Message-ID
+// unique. Errors are ErrNoNotice and those of the directory, for example if the mailbox was
+// removed.
 func (o *Service) QuotaNotice(e quota.Event, id string, now time.Time) (dirs []string, text []byte, err error) {
 	cfg := o.Config()
 	if cfg.Mailboxes.Templates.None() {
@@ -46,7 +48,7 @@ func (o *Service) QuotaNotice(e quota.Event, id string, now time.Time) (dirs []s
 	return dirs, text, err
 }
 
-// aboutWhom fills in what the event's directory tells, and who is told unless it is the postmaster.
+// aboutWhom sets the domain and the subject of the message. It sets the recipient of a warning.
 func (o *Service) aboutWhom(f *quotamail.Facts) (err error) {
 	if f.Event.Domain {
 		f.Domain, err = o.Dir.DomainAt(f.Event.Dir)
@@ -61,7 +63,7 @@ func (o *Service) aboutWhom(f *quotamail.Facts) (err error) {
 	return err
 }
 
-// dirsOf are the mailboxes here that mail to an address reaches.
+// dirsOf returns the directories of the mailboxes that get the mail of an address.
 func (o *Service) dirsOf(to addr.Address) (dirs []string, err error) {
 	res, err := o.Dir.Resolve(to)
 	for _, box := range res.Mailboxes {

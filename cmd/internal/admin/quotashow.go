@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -12,27 +13,28 @@ import (
 	"pillarbox/quota"
 )
 
-// QuotaState is how a mailbox or a domain stands to its limits.
+// QuotaState compares the use of a mailbox or a domain with its limits.
 type QuotaState string
 
 // The values of QuotaState.
 const (
 	QuotaOK      QuotaState = "ok"
-	QuotaWarning QuotaState = "warning" // its warning level is reached
-	QuotaFull    QuotaState = "full"    // nothing more fits in
-	QuotaDamaged QuotaState = "damaged" // its account cannot be read, and nothing is known of its limits
+	QuotaWarning QuotaState = "warning" // the warning level is reached
+	QuotaFull    QuotaState = "full"    // a limit is reached
+	QuotaDamaged QuotaState = "damaged" // the account cannot be read, so its limits are unknown
 )
 
-// QuotaStatus is what a mailbox, or a domain, holds, and what it may.
+// QuotaStatus is the use and the limits of a mailbox or a domain.
 type QuotaStatus struct {
 	Target string `json:"target"` // the mailbox's address, or the domain
 	Domain bool   `json:"domain"`
 	quota.Usage
-	Percent int        `json:"percent"` // of the limit that is nearer, 0 without limits
+	Percent int        `json:"percent"` // the larger percentage of the two limits; 0 without limits
 	State   QuotaState `json:"state"`
-	Limits  QuotaLimit `json:"limits"` // what holds
-	Own     OwnQuota   `json:"own"`    // what is set
-	// Within is the domain that a mailbox is in, if that has limits. Only ShowQuota fills it in.
+	Limits  QuotaLimit `json:"limits"` // the effective limits, with defaults
+	Own     OwnQuota   `json:"own"`    // the limits that are set for the target itself
+	// Within is the status of the mailbox's domain if the domain has limits. Only ShowQuota sets
+	// it.
 	Within *QuotaStatus `json:"within,omitempty"`
 
 	dir string
@@ -40,13 +42,14 @@ type QuotaStatus struct {
 
 // QuotaLimit is quota.Limits in JSON.
 type QuotaLimit struct {
-	Bytes        int64 `json:"bytes"` // 0 for none, here and in the rest
+	Bytes        int64 `json:"bytes"` // 0 means no limit, in every field
 	Messages     int64 `json:"messages"`
 	WarnBytes    int64 `json:"warn_bytes"`
 	WarnMessages int64 `json:"warn_messages"`
 }
 
-// OwnQuota is what is set for a mailbox or a domain itself, as a person would type it: "default", "none", "100MB".
+// OwnQuota are the limits that are set for a mailbox or a domain itself, in the form of 'quota
+// set': "default", "none", "100MB".
 type OwnQuota struct {
 	Size         string `json:"size"`
 	Messages     string `json:"messages"`
@@ -54,7 +57,8 @@ type OwnQuota struct {
 	WarnMessages string `json:"warn_messages"`
 }
 
-// Sentence says what holds: "may hold 100MB and any number of messages, with a warning at 90MB".
+// Sentence describes the effective limits: "may hold 100MB and 500 messages, with a warning at
+// 90MB".
 func (s QuotaStatus) Sentence() string {
 	var most, warn []string
 	l := s.Limits
@@ -119,7 +123,7 @@ func newStatus(target string, isDomain bool, l quota.Limits, own directory.Limit
 	return s
 }
 
-// ShowQuota counts a mailbox or a domain and tells its limits.
+// ShowQuota counts the mail of a mailbox or a domain, and returns its limits.
 func (o *Service) ShowQuota(target string) (QuotaStatus, error) {
 	d, isDomain, err := o.targetDomain(target, "quota list")
 	if err != nil {
@@ -176,8 +180,8 @@ func (o *Service) domainQuota(d addr.Domain) (QuotaStatus, error) {
 	return newStatus(string(d), true, o.domainLimits(file.Limits), file.Limits, sum), nil
 }
 
-// ListQuotas counts the mailboxes of a domain, or of all for "". A domain that has limits of its own stands before its
-// mailboxes. Only those are listed of which at least so many per cent are used.
+// ListQuotas counts the mail of each mailbox of a domain, or of all domains for "". A domain with
+// limits is in the list before its mailboxes. The list leaves out entries below percent.
 func (o *Service) ListQuotas(domain string, percent int) ([]QuotaStatus, error) {
 	all := []QuotaStatus{}
 	err := o.files(domain, func(d addr.Domain, file *directory.DomainFile) error {
@@ -210,14 +214,49 @@ func (o *Service) ListQuotas(domain string, percent int) ([]QuotaStatus, error) 
 	return all, err
 }
 
-// QuotaCount is a mailbox or a domain that was counted anew.
+// QuotaQuestion asks for the mailboxes of a domain, or of all for "", of whose limit at least so
+// many per cent are used.
+type QuotaQuestion struct {
+	Domain  string
+	Percent int
+}
+
+func (o *Service) listQuotas(q QuotaQuestion) ([]QuotaStatus, error) {
+	return o.ListQuotas(q.Domain, q.Percent)
+}
+
+// recalculate counts anew, in the running server too.
+func (o *Service) recalculate(q QuotaQuestion) ([]QuotaCount, error) {
+	if _, err := o.ListQuotas(q.Domain, q.Percent); err != nil {
+		return nil, err // the server need not count because of a typing error
+	}
+	server, err := o.recount()
+	if errors.Is(err, ErrNotRunning) {
+		o.note("the server is not running: it has nothing to correct, and counts anew when it starts")
+	} else if err != nil {
+		return nil, err
+	}
+	return o.CountQuotas(q.Domain, q.Percent, server)
+}
+
+// recount makes the running server count anew every mailbox and domain that it has counted. It
+// returns what the server believed and what it found.
+func (o *Service) recount() ([]quota.Recount, error) {
+	if o.Running == nil {
+		return nil, ErrNotRunning
+	}
+	return o.Quota.Recount()
+}
+
+// QuotaCount is the result of a recount for a mailbox or a domain.
 type QuotaCount struct {
 	QuotaStatus
-	// Believed is what the running server took it to hold, null if it had not counted it or does not run.
+	// Believed is the count of the running server before the recount; null if it had none or does
+	// not run.
 	Believed *quota.Usage `json:"believed"`
 }
 
-// CountQuotas is ListQuotas with what the running server has just counted anew, and what it believed before.
+// CountQuotas is ListQuotas with the result of a recount by the running server.
 func (o *Service) CountQuotas(domain string, percent int, server []quota.Recount) ([]QuotaCount, error) {
 	list, err := o.ListQuotas(domain, percent)
 	counted := make(map[string]quota.Recount, len(server))
@@ -228,13 +267,13 @@ func (o *Service) CountQuotas(domain string, percent int, server []quota.Recount
 	for i, s := range list {
 		all[i].QuotaStatus = s
 		if r, ok := counted[s.dir]; ok && s.dir != "" {
-			all[i].Usage, all[i].Believed = r.After, &r.Before // counted in one moment, so that only errors differ
+			all[i].Usage, all[i].Believed = r.After, &r.Before // from the same moment: any difference is an error
 		}
 	}
 	return all, err
 }
 
-// Percent reads "80%", a part that a list is to begin at.
+// Percent parses a percentage; the sign is optional.
 func Percent(text string) (int, error) {
 	digits, _ := strings.CutSuffix(text, "%")
 	n, err := strconv.ParseUint(digits, 10, 16)

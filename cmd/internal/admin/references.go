@@ -7,8 +7,8 @@ import (
 	"pillarbox/mailstore/directory"
 )
 
-// references is who leads to an address in one step or has a grant of it, in
-// alphabetical order.
+// references are the names that lead to an address in one step, and the mailboxes that may send as
+// it. Each list is in alphabetical order.
 type references struct {
 	aliases   []addr.Address
 	groups    []addr.Address
@@ -17,7 +17,7 @@ type references struct {
 	grants    []addr.Address // mailboxes that may send as it
 }
 
-// all writes every one of them that leads there as a person calls it.
+// all returns the names that lead to the address, for messages.
 func (r references) all() []string {
 	var all []string
 	for _, a := range slices.Concat(r.aliases, r.groups, r.forwards) {
@@ -29,8 +29,8 @@ func (r references) all() []string {
 	return all
 }
 
-// references finds who leads to the addresses that match, leaving the domain
-// except out.
+// references finds the references to the addresses that match. It leaves out the domain except, and
+// domains that the operator may not read.
 func (o *Service) references(except addr.Domain, match func(addr.Address) bool) (references, error) {
 	var r references
 	all, err := o.Dir.Domains()

@@ -14,42 +14,42 @@ import (
 	"pillarbox/mailstore/directory"
 )
 
-// RetentionState is how a mailbox stands to the daily deletion.
+// RetentionState is the state of the daily deletion in a mailbox.
 type RetentionState string
 
 // The values of RetentionState.
 const (
-	RetentionOff     RetentionState = "off"     // nothing is ever deleted
-	RetentionNew     RetentionState = "new"     // no server has seen the rule yet
-	RetentionWaiting RetentionState = "waiting" // the rule has not stood for a day yet
-	RetentionActive  RetentionState = "active"  // what falls due is deleted once a day
-	RetentionHeld    RetentionState = "held"    // as before, but mail is there that was due already when it, or the rule, came; it is kept for a week
-	RetentionDamaged RetentionState = "damaged" // the account cannot be read, and nothing is deleted
+	RetentionOff     RetentionState = "off"     // the mailbox has no rule
+	RetentionNew     RetentionState = "new"     // no server has read the rule yet
+	RetentionWaiting RetentionState = "waiting" // the rule is less than a day old
+	RetentionActive  RetentionState = "active"  // mail that is due is deleted once a day
+	RetentionHeld    RetentionState = "held"    // active, but late mail is kept for a week: see decide
+	RetentionDamaged RetentionState = "damaged" // the account cannot be read, so no mail is deleted
 )
 
-// RetentionResult is what was deleted from a mailbox, or would be.
+// RetentionResult is the mail that was deleted from a mailbox, or would be.
 type RetentionResult struct {
 	Mailbox addr.Address   `json:"mailbox"`
 	Rule    mailstore.Rule `json:"rule"` // in days; 0: never
 	mailstore.Expired
-	Problem string `json:"problem,omitempty"` // why not all of it was deleted
+	Problem string `json:"problem,omitempty"` // the reason why mail was left
 }
 
-// RetentionStatus is how long a mailbox keeps its mail, and what is due now.
+// RetentionStatus is the rule of a mailbox, and the mail that is due now.
 type RetentionStatus struct {
 	RetentionResult
 	From  RetentionSource `json:"from"`
 	State RetentionState  `json:"state"`
-	Until *time.Time      `json:"until"` // when waiting or held ends; null in every other state
+	Until *time.Time      `json:"until"` // the end of waiting or held; null in other states
 }
 
-// RetentionSource is who says so: "mailbox", "domain" or "default".
+// RetentionSource is the origin of each part of a rule: "mailbox", "domain" or "default".
 type RetentionSource struct {
 	After        string `json:"after"`
 	FetchedAfter string `json:"fetched_after"`
 }
 
-// ruleOf is what holds for a mailbox.
+// ruleOf returns the effective rule of a mailbox.
 func (o *Service) ruleOf(box directory.Mailbox) mailstore.Rule {
 	return ruleFrom(box.Account.Retention.Or(box.DomainRetention).Or(o.defaultRetention()))
 }
@@ -63,14 +63,14 @@ func ruleFrom(r directory.Retention) mailstore.Rule {
 	return mailstore.Rule{After: max(r.DeleteAfter, 0), FetchedAfter: max(r.DeleteFetchedAfter, 0)}
 }
 
-// NotesFetched reports whether it is to be remembered which messages of a mailbox were fetched.
+// NotesFetched reports whether the server must record which messages of a mailbox were fetched.
 func (o *Service) NotesFetched(dir string) bool {
 	box, err := o.Dir.MailboxAt(dir)
 	return err == nil && o.ruleOf(box).FetchedAfter > 0
 }
 
-// KeptDays is for how many days a mailbox keeps mail at least, 0 for ever. Of "", before anybody has logged in, it is
-// the least that the domains and the configuration say.
+// KeptDays returns the number of days for which a mailbox keeps mail at least; 0 means for ever.
+// For "", before a login, it is the smallest number of the domains and the configuration.
 func (o *Service) KeptDays(dir string) int {
 	if dir != "" {
 		box, err := o.Dir.MailboxAt(dir)
@@ -91,7 +91,7 @@ func (o *Service) KeptDays(dir string) int {
 
 func leastDays(r mailstore.Rule) int { return lesser(r.After, r.FetchedAfter) }
 
-// lesser is the lesser number of days, where 0 is for ever.
+// lesser returns the smaller number of days; 0 means for ever.
 func lesser(a, b int) int {
 	if a == 0 || b == 0 {
 		return max(a, b)
@@ -99,7 +99,8 @@ func lesser(a, b int) int {
 	return min(a, b)
 }
 
-// boxes calls fn for a mailbox, for all of a domain or, if target is "", for all there are, until ctx ends.
+// boxes calls fn for one mailbox, for those of a domain, or for all if target is "". It ends if ctx
+// does.
 func (o *Service) boxes(ctx context.Context, target string, fn func(directory.Mailbox) error) error {
 	domain := ""
 	if target != "" {
@@ -130,7 +131,7 @@ func (o *Service) boxes(ctx context.Context, target string, fn func(directory.Ma
 	})
 }
 
-// wouldExpire is what the rule would have deleted now.
+// wouldExpire returns the mail that the rule would delete now.
 func (o *Service) wouldExpire(box directory.Mailbox, rule mailstore.Rule, now time.Time) (RetentionResult, error) {
 	r := RetentionResult{Mailbox: box.Address, Rule: rule}
 	if rule.None() {
@@ -144,7 +145,8 @@ func (o *Service) wouldExpire(box directory.Mailbox, rule mailstore.Rule, now ti
 	return r, err
 }
 
-// ShowRetention tells the rule of a mailbox, of all of a domain or, for "", of all there are, and what is due.
+// ShowRetention returns the rule and the due mail of one mailbox, of those of a domain, or of all
+// for "".
 func (o *Service) ShowRetention(target string, now time.Time) ([]RetentionStatus, error) {
 	all := []RetentionStatus{}
 	seen := o.readWatched(now)
@@ -179,7 +181,11 @@ func retentionSource(box directory.Mailbox) RetentionSource {
 	}
 }
 
-// DueNow is what RunRetention would delete, of the mailboxes where that is anything.
+func (o *Service) showRetention(target string) ([]RetentionStatus, error) {
+	return o.ShowRetention(target, time.Now())
+}
+
+// DueNow returns the mail that RunRetention would delete. It leaves out mailboxes without any.
 func (o *Service) DueNow(target string, now time.Time) ([]RetentionResult, error) {
 	all := []RetentionResult{}
 	err := o.boxes(context.Background(), target, func(box directory.Mailbox) error {
@@ -195,25 +201,50 @@ func (o *Service) DueNow(target string, now time.Time) ([]RetentionResult, error
 	return all, err
 }
 
-// RunRetention deletes what is due now, however new the rules are: from a mailbox, from all of a domain or, for "",
-// from all there are. It goes on after a mailbox that it can do nothing about, such as one in use; the result says so.
-// It must run in the process that serves the data directory, or without any.
+// RetentionOrder is the input of RetentionRun: a mailbox, a domain or, for "", all there are. Without
+// Delete it only shows what is due.
+type RetentionOrder struct {
+	Target string
+	Delete bool
+}
+
+func (o *Service) runRetention(ctx context.Context, in RetentionOrder) (all []RetentionResult, err error) {
+	now := time.Now()
+	due, err := o.DueNow(in.Target, now)
+	if err != nil || !in.Delete {
+		return due, err
+	}
+	err = o.alone(func() (err error) {
+		all, err = o.RunRetention(ctx, in.Target, now)
+		return err
+	})
+	return all, err
+}
+
+// RunRetention deletes all mail that is due, without waiting for new rules: from one mailbox, from
+// those of a domain, or from all for "". A mailbox in use, or with another problem, does not stop
+// it; the result states the problem. It must run in the process that serves the data directory, or
+// while no server runs.
 func (o *Service) RunRetention(ctx context.Context, target string, now time.Time) ([]RetentionResult, error) {
 	if err := o.RequireTarget(target, true); err != nil {
 		return nil, err
 	}
 	all := []RetentionResult{}
+	permitted, refused := false, error(nil)
 	err := o.boxes(ctx, target, func(box directory.Mailbox) error {
-		if err := o.requireName(box.Address); err != nil { // of an operator of more
-			all = append(all, RetentionResult{Mailbox: box.Address, Problem: err.Error()})
+		r := RetentionResult{Mailbox: box.Address}
+		problem := o.requireName(box.Address) // it belongs to an operator with more rights
+		if problem == nil {
+			permitted, problem = true, box.Damage
+		} else {
+			refused = problem
+		}
+		if problem != nil {
+			r.Problem = problem.Error()
+			all = append(all, r)
 			return nil
 		}
-		if box.Damage != nil {
-			all = append(all, RetentionResult{Mailbox: box.Address, Problem: box.Damage.Error()})
-			return nil
-		}
-		r := RetentionResult{Mailbox: box.Address, Rule: o.ruleOf(box)}
-		if r.Rule.None() {
+		if r.Rule = o.ruleOf(box); r.Rule.None() {
 			return nil
 		}
 		var err error
@@ -226,35 +257,10 @@ func (o *Service) RunRetention(ctx context.Context, target string, now time.Time
 		}
 		return ctx.Err()
 	})
-	return all, err
-}
-
-// RetentionTargets are what RunRetention must be asked for so that an operator gets
-// done what he wants and may: the server that is asked does not know who he is. left
-// are the mailboxes of it that are not his to delete from. ErrNotPermitted if that
-// is all of them.
-func (o *Service) RetentionTargets(target string) (targets []string, left []RetentionResult, err error) {
-	left = []RetentionResult{}
-	if err := o.RequireTarget(target, true); err != nil || !o.limited() {
-		return []string{target}, left, err
-	}
-	var refused error
-	err = o.boxes(context.Background(), target, func(box directory.Mailbox) error {
-		problem := box.Damage
-		if err := o.requireName(box.Address); err != nil {
-			problem, refused = err, err
-		}
-		if problem != nil {
-			left = append(left, RetentionResult{Mailbox: box.Address, Problem: problem.Error()})
-			return nil
-		}
-		targets = append(targets, box.Address.String())
-		return nil
-	})
-	if err == nil && targets == nil {
+	if err == nil && !permitted {
 		err = refused
 	}
-	return targets, left, err
+	return all, err
 }
 
 func retentionProblem(err error) string {
@@ -262,30 +268,31 @@ func retentionProblem(err error) string {
 	case err == nil, errors.Is(err, mailstore.ErrNoMailbox): // removed since the listing
 		return ""
 	case errors.Is(err, mailstore.ErrInUse):
-		return "the mailbox is in use; its mail stays until next time"
+		return "the mailbox is in use; its mail stays until the next run"
 	}
 	return err.Error()
 }
 
-// RetentionChange says which rules to change, each as a person types it; "" leaves one as it is.
+// RetentionChange is a change of a rule, in the form of the command line. "" leaves a part
+// unchanged.
 type RetentionChange struct {
 	After        string // "30", "never" or "default"
 	FetchedAfter string // "7", "never" or "default"
 }
 
-// RetentionPreview is what a RetentionChange would do.
+// RetentionPreview is the effect of a RetentionChange.
 type RetentionPreview struct {
 	Target   string            `json:"target"` // the mailbox's address, or the domain
 	Domain   bool              `json:"domain"`
 	Before   mailstore.Rule    `json:"before"`
 	After    mailstore.Rule    `json:"after"`
-	Stricter bool              `json:"stricter"` // some mail would be deleted earlier than now
-	Due      []RetentionResult `json:"due"`      // what the new rule would have deleted now
-	Total    mailstore.Expired `json:"total"`    // of it
+	Stricter bool              `json:"stricter"` // the new rule deletes some mail earlier
+	Due      []RetentionResult `json:"due"`      // the mail that is due under the new rule
+	Total    mailstore.Expired `json:"total"`    // the sum of Due
 	edit     func(*directory.Retention)
 }
 
-// PreviewRetention says what a change would do, and changes nothing.
+// PreviewRetention returns the effect of a change without making it.
 func (o *Service) PreviewRetention(target string, c RetentionChange, now time.Time) (RetentionPreview, error) {
 	edit, err := c.edit()
 	if err != nil {
@@ -316,7 +323,7 @@ func (o *Service) PreviewRetention(target string, c RetentionChange, now time.Ti
 	return p, o.previewDue(&p, target, now)
 }
 
-// compare fills in the rules.
+// compare sets the old and the new rule.
 func (p *RetentionPreview) compare(own, next directory.Retention) {
 	p.Before = ruleFrom(own.Or(next))
 	p.edit(&own)
@@ -343,19 +350,56 @@ func (o *Service) previewDue(p *RetentionPreview, target string, now time.Time) 
 	})
 }
 
-// ChangeRetention does what was previewed. Nothing is deleted by it: see RetentionRound.
+// RetentionToSet is the input of RetentionSet. Sure skips the question before a stricter rule.
+type RetentionToSet struct {
+	Target string
+	RetentionChange
+	Sure bool
+}
+
+// RetentionDone is what RetentionSet has done, or would do.
+type RetentionDone struct {
+	RetentionPreview
+	Changed  bool     `json:"changed"`
+	Warnings []string `json:"warnings"`
+}
+
+// RetentionAnswer is a RetentionDone with the text of the Change.
+type RetentionAnswer struct {
+	RetentionDone
+	Text string
+}
+
+// setRetention shows what a change would do, and does it. It asks before a stricter rule, because
+// deleted mail is gone.
+func (o *Service) setRetention(in RetentionToSet) (done RetentionAnswer, err error) {
+	done.Warnings = []string{}
+	if done.RetentionPreview, err = o.PreviewRetention(in.Target, in.RetentionChange, time.Now()); err != nil {
+		return done, err
+	}
+	if done.Stricter {
+		if err := confirm(in.Sure, "Let %s delete mail %s?", done.Target, done.After); err != nil {
+			return done, err
+		}
+	}
+	change, err := o.ChangeRetention(done.RetentionPreview)
+	done.Changed, done.Warnings, done.Text = err == nil, orEmpty(change.Warnings), change.Text
+	return done, err
+}
+
+// ChangeRetention makes a previewed change. It deletes no mail: see RetentionRound.
 func (o *Service) ChangeRetention(p RetentionPreview) (Change, error) {
 	done := "deletes mail " + p.After.String()
 	if p.After.None() {
-		done = "deletes no mail by itself"
+		done = "deletes no mail automatically"
 	}
 	var warnings []string
 	if !p.After.None() {
-		warnings = append(warnings, fmt.Sprintf("the server deletes once a day, not before a rule has stood unchanged for a day, and what was due by then a week later; "+
+		warnings = append(warnings, fmt.Sprintf("the server deletes once a day. A new rule waits a day, and mail that was due before it waits a week. "+
 			"'pillarbox admin retention run %s --yes' deletes now", p.Target))
 	}
 	if p.Before.FetchedAfter == 0 && p.After.FetchedAfter > 0 {
-		warnings = append(warnings, "fetching counts from now on: what was fetched before is not known, and stays until it is fetched again")
+		warnings = append(warnings, "fetches count from now on: earlier ones were not recorded, so mail that was fetched before stays until it is fetched again")
 	}
 	if p.Domain {
 		return o.changeDomain(p.Target, done, func(d addr.Domain) ([]string, error) {
@@ -367,10 +411,10 @@ func (o *Service) ChangeRetention(p RetentionPreview) (Change, error) {
 	return c, err
 }
 
-// edit reads what a person typed. Nothing is changed unless all of it is right.
+// edit parses both fields and returns the change. An error in one field prevents the whole change.
 func (c RetentionChange) edit() (func(*directory.Retention), error) {
 	if c == (RetentionChange{}) {
-		return nil, Hint(errors.New("there is nothing to change"), "say what, as in --after 365 or --fetched-after 7")
+		return nil, Hint(errors.New("there is nothing to change"), "give a rule, such as --after 365 or --fetched-after 7")
 	}
 	after, err := parseDays(c.After)
 	fetched, err2 := parseDays(c.FetchedAfter)
@@ -387,7 +431,7 @@ func (c RetentionChange) edit() (func(*directory.Retention), error) {
 	}, nil
 }
 
-// parseDays returns what directory.Retention keeps.
+// parseDays parses a number of days into the form of directory.Retention.
 func parseDays(text string) (int, error) {
 	switch strings.ToLower(text) {
 	case "", "default":

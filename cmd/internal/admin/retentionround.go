@@ -13,43 +13,47 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// The server deletes by itself only what nobody can be surprised by. It remembers, in a file, which rule it saw in which
-// mailbox and when it last deleted there, and waits
+// The automatic deletion must not surprise an administrator. watchedFile records the rule of each
+// mailbox and the time of its last deletion. The server waits in these cases:
 //
-//   - while a rule has not stood unchanged for a day: it says what it would delete, and there is time to look;
-//   - a week for mail that was due already when the rule came, or when the mail itself turned up: from a backup, from
-//     another server, or written while the clock was wrong;
-//   - after a time without a server, or when the clock was set: the rules count as new then.
-//
-// Whatever cannot be read of the file makes it wait, too.
+//   - A new or changed rule acts after a day. Until then the server only logs what it would delete.
+//   - Mail that was due before the rule came, or before the mail itself appeared, is kept for a
+//     week. Such mail comes from a backup or another server, or its date is from a wrong clock.
+//   - After a long time without a server, and after the clock was set back, all rules count as new.
+//     The same is true if the file cannot be read.
 const (
 	watchedFile = "retention.json"
 
-	// ruleRest is how long a rule stands before it acts: a day, less what summer time and a slow start take off.
+	// ruleRest is the time for which a new rule waits: a day, less some hours for summer time and a
+	// late start of the server.
 	ruleRest = 20 * time.Hour
-	// lateRest is how long mail is kept that was due too early.
+	// lateRest is the time for which mail is kept that was due too early.
 	lateRest = 7 * 24 * time.Hour
-	// mostAway is how long the server may have been away: a long weekend.
+	// mostAway is the longest pause of the server after which the rules still count as known: a
+	// long weekend.
 	mostAway = 4 * 24 * time.Hour
 )
 
-// watched is what was seen of all mailboxes with a rule, by directory.
+// watched is the content of watchedFile: the mailboxes with a rule, by directory.
 type watched struct {
 	Seen      time.Time          `json:"seen"`
 	Mailboxes map[string]standby `json:"mailboxes"`
 }
 
-// standby is what was seen of one.
+// standby is the entry of one mailbox.
 type standby struct {
 	mailstore.Rule
-	Since time.Time `json:"since"` // the rule stands
-	Done  time.Time `json:"done"`  // of the last deletion; what is still there and was due then is late
+	Since time.Time `json:"since"` // since when the rule is unchanged
+	Done  time.Time `json:"done"`  // time of the last deletion; mail that was due before it is late
 
-	Late         time.Time `json:"late,omitzero"` // mail was there that should have been gone, first or more of it
+	// Late is the time when late mail was found, or more of it than before. LateMessages is its
+	// number.
+	Late         time.Time `json:"late,omitzero"`
 	LateMessages int       `json:"late_messages,omitempty"`
 }
 
-// under is the standby with the rule that holds now.
+// under returns the entry for the effective rule: a new entry if the rule has changed, or if a time
+// in s is in the future.
 func (s standby) under(rule mailstore.Rule, now time.Time) standby {
 	if s.Rule != rule || s.Since.IsZero() || s.Since.After(now) || s.Done.After(now) || s.Late.After(now) {
 		return standby{Rule: rule, Since: now, Done: now}
@@ -57,7 +61,7 @@ func (s standby) under(rule mailstore.Rule, now time.Time) standby {
 	return s
 }
 
-// waits is until when nothing may be deleted; zero if it may.
+// waits returns the end of the wait for a new rule, zero if it is over.
 func (s standby) waits(now time.Time) time.Time {
 	if until := s.Since.Add(ruleRest); now.Before(until) {
 		return until
@@ -65,8 +69,9 @@ func (s standby) waits(now time.Time) time.Time {
 	return time.Time{}
 }
 
-// decide says which messages may be deleted now: those that fell due after the time before. late is how many others are
-// there that fell due earlier; if they are to be kept, it says until when.
+// decide permits the deletion of messages that became due after the time before. late is the number
+// of messages that were due earlier; if they must wait, kept is the end of the wait. next is the
+// new entry.
 func (s standby) decide(late int, now time.Time) (next standby, before, kept time.Time) {
 	if late == 0 {
 		s.Late, s.LateMessages = time.Time{}, 0
@@ -82,7 +87,7 @@ func (s standby) decide(late int, now time.Time) (next standby, before, kept tim
 	return s, time.Time{}, time.Time{}
 }
 
-// state puts into a word what was seen of a mailbox.
+// state returns the state of a mailbox, and the end of its wait if it waits.
 func (w watched) state(dir string, rule mailstore.Rule, now time.Time) (RetentionState, *time.Time) {
 	s, ok := w.Mailboxes[dir]
 	switch {
@@ -100,7 +105,8 @@ func (w watched) state(dir string, rule mailstore.Rule, now time.Time) (Retentio
 	return RetentionActive, nil
 }
 
-// readWatched begins anew where what was seen cannot be relied on.
+// readWatched reads watchedFile. It returns an empty record if the file is damaged, too old, or
+// from the future.
 func (o *Service) readWatched(now time.Time) watched {
 	var w watched
 	err := o.loadWatched(&w)
@@ -111,7 +117,7 @@ func (o *Service) readWatched(now time.Time) watched {
 	return w
 }
 
-// loadWatched reads what was seen; without a file it is nothing.
+// loadWatched reads watchedFile into w. Without a file it leaves w unchanged.
 func (o *Service) loadWatched(w *watched) error {
 	text, err := durable.ReadSmall(o.Root, watchedFile, durable.MaxSmall)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -125,23 +131,25 @@ func (o *Service) loadWatched(w *watched) error {
 func (o *Service) writeWatched(w watched) error {
 	_, err := o.Root.Lstat(watchedFile)
 	if len(w.Mailboxes) == 0 && errors.Is(err, fs.ErrNotExist) {
-		return nil // there are no rules, and never were
+		return nil // no mailbox has ever had a rule
 	}
 	return durable.WriteJSON(o.Root, watchedFile, w)
 }
 
-// RetentionOutcome is what a round did in a mailbox.
+// RetentionOutcome is the result of a round for one mailbox.
 type RetentionOutcome struct {
-	RetentionResult                   // deleted
-	Due             mailstore.Expired // would have been deleted, but has to wait
-	Until           time.Time         // for how long; zero in a round that only looks, if nothing else keeps it
-	Late            bool              // it waits because it was due already when the rule came, or when it turned up
+	RetentionResult                   // the deleted mail
+	Due             mailstore.Expired // mail that is due but must wait
+	Until           time.Time         // the end of the wait; zero if only act = false kept the mail
+	Late            bool              // Due was already due before the rule, or the mail itself, came
 }
 
-// RetentionRound looks at every mailbox that has a rule and, if it is to act, deletes what is due and need not wait. It
-// calls each for the mailboxes where anything is due, one after the other; a problem in one does not keep it from the
-// next. One round at a time, in the process that serves the data directory. The error is of ctx, or of what could not
-// be read or remembered.
+// RetentionRound examines every mailbox that has a rule. With act it deletes the mail that is due
+// and need not wait. It calls each for every mailbox with due mail or a problem, one after the
+// other; a problem does not stop the round.
+//
+// Only the process that serves the data directory may call it, one call at a time. The error is
+// that of ctx, of a domain that could not be read, or of watchedFile.
 func (o *Service) RetentionRound(ctx context.Context, now time.Time, act bool, each func(RetentionOutcome)) error {
 	last := o.readWatched(now)
 	next := watched{Seen: now, Mailboxes: make(map[string]standby)}
@@ -159,7 +167,7 @@ func (o *Service) RetentionRound(ctx context.Context, now time.Time, act bool, e
 		err := caught.Do(func() error { s, out = o.roundIn(ctx, box, s, now, act); return nil })
 		if err != nil {
 			out.Problem = err.Error()
-			caught.Log(o.log, err, "retention: the program goes wrong in a mailbox; the others go on", "mailbox", box.Address.String())
+			caught.Log(o.log, err, "retention: the round panicked in a mailbox; it continues with the next", "mailbox", box.Address.String())
 		}
 		next.Mailboxes[box.Dir] = s
 		if out.Messages > 0 || out.Due.Messages > 0 || out.Problem != "" {
@@ -167,7 +175,7 @@ func (o *Service) RetentionRound(ctx context.Context, now time.Time, act bool, e
 		}
 	})
 	if err != nil {
-		// Those that were not reached stand as they stood.
+		// Mailboxes that the round did not reach keep their entries.
 		reached := next.Mailboxes
 		next.Mailboxes = maps.Clone(last.Mailboxes)
 		maps.Copy(next.Mailboxes, reached)
@@ -175,7 +183,7 @@ func (o *Service) RetentionRound(ctx context.Context, now time.Time, act bool, e
 	return errors.Join(err, o.writeWatched(next))
 }
 
-// everyBox goes on in the next domain after one that cannot be read.
+// everyBox calls fn for every mailbox. A domain that cannot be read does not stop it.
 func (o *Service) everyBox(ctx context.Context, fn func(directory.Mailbox)) error {
 	domains, err := o.Dir.Domains()
 	errs := []error{err}
@@ -188,7 +196,7 @@ func (o *Service) everyBox(ctx context.Context, fn func(directory.Mailbox)) erro
 	return errors.Join(append(errs, ctx.Err())...)
 }
 
-// roundIn is the round in one mailbox.
+// roundIn runs the round in one mailbox.
 func (o *Service) roundIn(ctx context.Context, box directory.Mailbox, s standby, now time.Time, act bool) (standby, RetentionOutcome) {
 	out := RetentionOutcome{RetentionResult: RetentionResult{Mailbox: box.Address, Rule: s.Rule}, Until: s.waits(now)}
 	would := func(until time.Time) (mailstore.Expired, error) {

@@ -8,13 +8,14 @@ import (
 	"pillarbox/mailstore/directory"
 )
 
-// Right is a right as a person reads and writes it.
+// Right is the setting of a right, in the form of the command line.
 type Right string
 
+// The values of Right.
 const (
 	RightAllow   Right = "allow"
 	RightDeny    Right = "deny"
-	RightDefault Right = "default" // the mailbox or group says nothing itself
+	RightDefault Right = "default" // the mailbox or group has no setting of its own
 )
 
 func rightOf(set *bool) Right {
@@ -27,7 +28,7 @@ func rightOf(set *bool) Right {
 	return RightDeny
 }
 
-// parseRight returns what the directory keeps.
+// parseRight parses a right into the form of the directory.
 func parseRight(word string) (*bool, error) {
 	switch Right(strings.ToLower(word)) {
 	case RightAllow:
@@ -37,7 +38,7 @@ func parseRight(word string) (*bool, error) {
 	case RightDefault:
 		return nil, nil
 	}
-	return nil, Hint(fmt.Errorf("%q is no right", word), "write allow, deny or default")
+	return nil, Hint(fmt.Errorf("%q is not a right", word), "write allow, deny or default")
 }
 
 const (
@@ -45,28 +46,25 @@ const (
 	getFromOutside = "get mail from outside"
 )
 
-// SetMailboxOutside permits or forbids a mailbox to send to other servers:
-// allow, deny, or default for what its groups and the configuration say.
+// SetMailboxOutside sets the right of a mailbox to send to other servers: allow, deny or default.
+// With default, its groups and the configuration decide.
 func (o *Service) SetMailboxOutside(user, right string) (Change, error) {
 	return o.setMailboxRight(user, right, sendOutside, func(acc *directory.Account, set *bool) { acc.Outside = set })
 }
 
-// SetMailboxInbound says in the same way whether a mailbox takes mail from
-// outside.
+// SetMailboxInbound sets the right of a mailbox to get mail from other servers, like
+// SetMailboxOutside.
 func (o *Service) SetMailboxInbound(user, right string) (Change, error) {
 	return o.setMailboxRight(user, right, getFromOutside, func(acc *directory.Account, set *bool) { acc.Inbound = set })
 }
 
 func (o *Service) setMailboxRight(user, right, what string, edit func(*directory.Account, *bool)) (Change, error) {
-	if err := o.RequireAll(true); err != nil {
-		return Change{}, err
-	}
 	set, err := parseRight(right)
 	if err != nil {
 		return Change{}, err
 	}
 	done := map[Right]string{
-		RightAllow: "may ", RightDeny: "may not ", RightDefault: "follows its groups and the configuration in whether it may ",
+		RightAllow: "may ", RightDeny: "may not ", RightDefault: "follows its groups and the configuration for the right to ",
 	}[rightOf(set)] + what
 	return o.updateAccount(user, done, func(acc *directory.Account) error {
 		edit(acc, set)
@@ -74,42 +72,38 @@ func (o *Service) setMailboxRight(user, right, what string, edit func(*directory
 	})
 }
 
-// SetGroupOutside permits or forbids the members of a group to send to other
-// servers, those that have no setting of their own; one group that forbids it is
-// stronger than others that permit it.
+// SetGroupOutside sets the right of the members of a group to send to other servers. A member's own
+// setting overrides it. If one group of a member denies the right, another cannot allow it.
 func (o *Service) SetGroupOutside(group, right string) (Change, error) {
 	return o.setGroupRight(group, right, sendOutside, func(g *directory.Group, set *bool) { g.Outside = set })
 }
 
-// SetGroupInbound says in the same way whether a group and its members take mail
-// from outside.
+// SetGroupInbound sets the right of a group and its members to get mail from other servers, like
+// SetGroupOutside.
 func (o *Service) SetGroupInbound(group, right string) (Change, error) {
 	return o.setGroupRight(group, right, getFromOutside, func(g *directory.Group, set *bool) { g.Inbound = set })
 }
 
 func (o *Service) setGroupRight(group, right, what string, edit func(*directory.Group, *bool)) (Change, error) {
-	if err := o.RequireAll(true); err != nil {
-		return Change{}, err
-	}
 	set, err := parseRight(right)
 	if err != nil {
 		return Change{}, err
 	}
 	done := map[Right]string{
-		RightAllow: "says that its members may ", RightDeny: "says that its members may not ", RightDefault: "does not say whether its members may ",
+		RightAllow: "lets its members ", RightDeny: "does not let its members ", RightDefault: "has no setting for the right of its members to ",
 	}[rightOf(set)] + what
 	return o.updateGroup(group, done, func(g *directory.Group) { edit(g, set) })
 }
 
-// acceptAnyone is directory.AcceptAnyone as a person reads and writes it.
+// acceptAnyone is directory.AcceptAnyone in the form of the command line.
 const acceptAnyone = "anyone"
 
-// SetGroupAccept says who may write to a group: anyone, inside or members.
+// SetGroupAccept sets the permitted senders of a group: anyone, inside or members.
 func (o *Service) SetGroupAccept(group, who string) (Change, error) {
 	var accept directory.Accept
 	if who = strings.ToLower(who); who != acceptAnyone {
 		if err := accept.UnmarshalText([]byte(who)); err != nil || who == "" {
-			return Change{}, Hint(fmt.Errorf("%q is nobody that a group can accept mail from", who), "write anyone, inside or members")
+			return Change{}, Hint(fmt.Errorf("%q does not name the permitted senders of a group", who), "write anyone, inside or members")
 		}
 	}
 	return o.updateGroup(group, "accepts mail from "+who, func(g *directory.Group) { g.Accept = accept })
@@ -128,12 +122,9 @@ func (o *Service) updateGroup(group, done string, edit func(*directory.Group)) (
 	})
 }
 
-// ReleaseMailbox lets a mailbox send to other servers again that was held for
-// having sent too much.
+// ReleaseMailbox permits a mailbox to send to other servers again. The server holds mailboxes that
+// have sent too much.
 func (o *Service) ReleaseMailbox(user string) (Change, error) {
-	if err := o.RequireAll(true); err != nil {
-		return Change{}, err
-	}
 	var held bool
 	c, err := o.updateAccount(user, "released", func(acc *directory.Account) error {
 		held, acc.Held = acc.Held, false
@@ -145,15 +136,15 @@ func (o *Service) ReleaseMailbox(user string) (Change, error) {
 	return c, err
 }
 
-// SendAs is an address that a mailbox may send as beside its own.
+// SendAs is an address, other than its own, that a mailbox may send as.
 type SendAs struct {
 	Mailbox addr.Address `json:"mailbox"`
 	As      addr.Address `json:"as"`
-	Alias   bool         `json:"alias"` // by being an alias of it, not by a grant
+	Alias   bool         `json:"alias"` // As is an alias of the mailbox, so it needs no grant
 }
 
-// GrantSendAs lets a mailbox send as somebody else: a mailbox, alias or group
-// here, or an address elsewhere.
+// GrantSendAs permits a mailbox to send as another address: a local mailbox, alias or group, or a
+// remote address.
 func (o *Service) GrantSendAs(user, as string) (Change, error) {
 	return o.changeSendAs(user, as, "may send as", func(box directory.Mailbox, as addr.Address) ([]string, error) {
 		own, err := o.sendAs(box)
@@ -173,15 +164,15 @@ func (o *Service) GrantSendAs(user, as string) (Change, error) {
 		}
 		var warnings []string
 		if hosted, err := o.Dir.Hosts(as.Domain); err == nil && !hosted {
-			warnings = []string{fmt.Sprintf("%s is on another server: those who get mail in its name may take it for forged", as)}
+			warnings = []string{fmt.Sprintf("%s is not hosted here; recipients may treat mail from it as forged", as)}
 		}
 		return warnings, o.Dir.GrantSendAs(box.Address, as)
 	})
 }
 
-// RevokeSendAs takes back what GrantSendAs gave.
+// RevokeSendAs undoes GrantSendAs.
 func (o *Service) RevokeSendAs(user, as string) (Change, error) {
-	return o.changeSendAs(user, as, "has no grant any more to send as", func(box directory.Mailbox, as addr.Address) ([]string, error) {
+	return o.changeSendAs(user, as, "may no longer send as", func(box directory.Mailbox, as addr.Address) ([]string, error) {
 		err := o.Dir.RevokeSendAs(box.Address, as)
 		own, lookup := o.sendAs(box)
 		for _, one := range own {
@@ -210,8 +201,8 @@ func (o *Service) changeSendAs(user, as, done string, do func(box directory.Mail
 	return changed(o.explain(err, box.Address.Domain, find), warnings, "mailbox %s %s %s", box.Address, done, names[0])
 }
 
-// ListSendAs lists what a mailbox may send as beside its own address, or what
-// all may for "".
+// ListSendAs lists the addresses other than its own that a mailbox may send as, or those of all
+// mailboxes for "".
 func (o *Service) ListSendAs(user string) ([]SendAs, error) {
 	if user != "" {
 		box, err := o.mailbox(user)

@@ -59,9 +59,9 @@ type ReloadResult struct {
 }
 
 // Reload makes the running server apply the configuration file.
-func (o *Service) Reload(struct{}) (ReloadResult, error) {
+func (o *Service) Reload() (ReloadResult, error) {
 	if o.Running == nil {
-		return ReloadResult{}, Hint(ErrNotRunning, "nothing needs a reload then; 'pillarbox serve' starts it with the file as it is")
+		return ReloadResult{}, Hint(ErrNotRunning, "no reload is needed: 'pillarbox serve' reads the file when it starts")
 	}
 	return o.Running.Reload(), nil
 }

@@ -17,8 +17,8 @@ import (
 	"pillarbox/mailstore/system"
 )
 
-// sources are where people and passwords are that no file here has: the
-// directories of the configuration, and the accounts of this machine.
+// sources are the external sources of users and passwords: the directories of the configuration,
+// and the accounts of this machine.
 type sources struct {
 	mu     sync.RWMutex
 	ldap   map[string]openDirectory // owner: mu
@@ -29,15 +29,15 @@ type sources struct {
 // openDirectory is a directory, with the CA that it was opened with.
 type openDirectory struct {
 	*ldap.Directory
-	ca string // what is in its file
+	ca string // the content of the CA file
 }
 
-// lookupLimit bounds a look-up, whatever the directory's own time-outs add up to:
-// a session waits for it.
+// lookupLimit limits a whole lookup, because a session waits for it. The timeouts of the directory
+// can add up to more.
 const lookupLimit = 30 * time.Second
 
-// configure opens what the configuration names. A directory that is as it was,
-// its CA too, keeps its connections and what it knows.
+// configure opens the directories of the configuration. A directory whose settings and CA have not
+// changed keeps its connections and its cache.
 func (s *sources) configure(cfg *config.Config, log *slog.Logger) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,8 +70,7 @@ func (s *sources) configure(cfg *config.Config, log *slog.Logger) error {
 	return errors.Join(errs...)
 }
 
-// textOf is what a file holds, "" where it cannot be read: who opens it next says
-// why.
+// textOf returns the content of a file, "" if it cannot be read. ldap.Open then reports the error.
 func textOf(file string) string {
 	if file == "" {
 		return ""
@@ -89,7 +88,7 @@ func (s *sources) close() {
 	s.ldap = nil
 }
 
-// directory is the one of a name, "" for the first; nil where there is none.
+// directory returns the directory with the name, or the first one for ""; nil if there is none.
 func (s *sources) directory(name string) *ldap.Directory {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -99,7 +98,7 @@ func (s *sources) directory(name string) *ldap.Directory {
 	return s.ldap[name].Directory
 }
 
-// lookups are the directories as mailstore/directory asks them.
+// lookups returns the directories in the form of package directory.
 func (s *sources) lookups(cfg *config.Config) map[string]directory.Lookup {
 	all := make(map[string]directory.Lookup)
 	for i := range cfg.Directories {
@@ -140,8 +139,8 @@ func (p people) ask(find func(context.Context) (ldap.Person, error)) (directory.
 	return directory.Person{Mailbox: found.Mailbox, Aliases: found.Aliases, Members: found.Members, Quota: found.Quota}, nil
 }
 
-// Backend is where the passwords of a method are checked that is not
-// directory.ByFile; nil where the configuration has nothing of the kind.
+// Backend returns the backend that checks passwords by a method other than directory.ByFile; nil if
+// the method is not configured.
 func (o *Service) Backend(m directory.Method) auth.Backend {
 	if name, ok := m.Directory(); ok {
 		if d := o.sources.directory(name); d != nil {
@@ -177,10 +176,9 @@ func (b ldapBackend) Check(ctx context.Context, login, mailbox addr.Address, pas
 	return nil
 }
 
-// owns says whether a person's password may open a mailbox. Two people may have
-// the same name in different places: where the directory says which mailbox of
-// ours is somebody's, it is no other, and where it says none, the domain must be
-// beyond doubt.
+// owns reports whether a person's password may open a mailbox. Two people in different domains may
+// have the same name. So if the directory names the person's mailbox on this server, only that one
+// and its aliases count. Otherwise the domain must be certain.
 func (b ldapBackend) owns(p ldap.Person, mailbox addr.Address) bool {
 	if p.Mailbox.IsZero() {
 		return b.knowsDomain(mailbox)
@@ -197,8 +195,8 @@ func (b ldapBackend) owns(p ldap.Person, mailbox addr.Address) bool {
 	return err == nil && !hosted && b.knowsDomain(mailbox)
 }
 
-// knowsDomain reports whether a password that is right is right for the domain of
-// a mailbox: the directory was asked for it, or has people of no other.
+// knowsDomain reports whether a correct password is certain to belong to the mailbox's domain:
+// either the search includes the domain, or the directory serves no other domain.
 func (b ldapBackend) knowsDomain(mailbox addr.Address) bool {
 	if b.dir.Config().AsksForDomain() {
 		return true
@@ -225,8 +223,8 @@ func (b ldapBackend) knowsDomain(mailbox addr.Address) bool {
 
 type systemBackend struct{ system.Checker }
 
-// Check asks about the account that is called as the mailbox is. People write
-// capital letters where their accounts, as a rule, have none.
+// Check checks the password of the account with the mailbox's name. The login may have other
+// letters in capitals than the account.
 func (b systemBackend) Check(ctx context.Context, login, mailbox addr.Address, password string) error {
 	account := login.Local
 	if !mailbox.IsZero() {

@@ -123,7 +123,7 @@ func TestDomainMethod(t *testing.T) {
 	}
 	for _, step := range []struct{ method, says, warns string }{
 		{"system", "domain office.example checks passwords by system", ""},
-		{"file", "domain office.example checks passwords by file", "2 of its mailboxes have no password here, anna@office.example for one"},
+		{"file", "domain office.example checks passwords by file", "2 of its mailboxes have no password here, such as anna@office.example"},
 		{"default", "domain office.example checks passwords by file, as auth.method says", "2 of its"},
 	} {
 		c, err := o.SetDomainMethod("office.example", step.method)
@@ -165,7 +165,7 @@ func TestMailboxBehind(t *testing.T) {
 		{"anna", "office.example", "not yet: 'pillarbox admin domain method office.example directory:corp' switches over; file checks its password now", ""},
 		{"bert", "office.example", "not yet: 'pillarbox admin domain method office.example directory:corp' switches over; file checks its password now", ""},
 		{"bert", "corp.example", "", "lookup is off"},
-		{"bert", "far.example", "", "far.example is no domain of this server"},
+		{"bert", "far.example", "", "far.example is not a domain of this server"},
 	} {
 		detail, err := o.mailboxBehind(o.sources.directory("corp"), addr.Address{Local: test.local, Domain: test.domain})
 		if detail != test.detail || (err == nil) != (test.says == "") || err != nil && !strings.Contains(err.Error(), test.says) {
@@ -285,9 +285,9 @@ func TestLogInWarnings(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"auth.require_spa: 3 of 4 mailboxes cannot log in, since nothing is stored for SPA: bert@office.example, carl@office.example, dora@office.example; 'pillarbox admin mailbox passwd' with --spa changes that",
-		"corp.example (1 mailboxes): passwords are checked by directory:corp, which is not configured: nobody there can log in",
-		"eva@office.example: passwords are checked by directory:corp, which is not configured: nobody can log in to it; 'pillarbox admin mailbox migrate-auth' changes that",
+		"auth.require_spa: 3 of 4 mailboxes cannot log in, because they have no secret for SPA: bert@office.example, carl@office.example, dora@office.example; 'pillarbox admin mailbox passwd' with --spa stores it",
+		"corp.example (1 mailboxes): its password method directory:corp is not configured, so no user can log in",
+		"eva@office.example: the password method directory:corp is not configured, so a login is impossible; 'pillarbox admin mailbox migrate-auth' sets another method",
 	}
 	if got := o.LogInWarnings(); !slices.Equal(got, want) {
 		t.Errorf("the warnings are\n%s", strings.Join(got, "\n"))

@@ -17,27 +17,28 @@ import (
 	"pillarbox/smtp/queue"
 )
 
-// The directories of messages that have a state beside them.
+// The directories of the spool. Each message there is a pair of files: .eml and .env.
 const (
 	queueDir      = "queue"
 	quarantineDir = "queue/quarantine"
 )
 
-// Spooled is a message with its state, in the queue or in quarantine, as its two files tell.
+// Spooled is a message in the queue or in quarantine, read from its two files.
 type Spooled struct {
 	ID    string    `json:"id"`
-	Since time.Time `json:"since"` // when a file of it was last changed or moved
-	// Size is that of the message in octets; -1: there is none.
+	Since time.Time `json:"since"` // the last change or move of one of its files
+	// Size is the size of the message in octets; -1 if its file is missing.
 	Size  int64       `json:"size"`
-	State *queue.Item `json:"state"` // nil: none that can be understood
-	// Problem is why it cannot be sent as it is; "": it can.
+	State *queue.Item `json:"state"` // nil if it is missing or cannot be parsed
+	// Problem is the reason why the message cannot be sent; "" if it can.
 	Problem string `json:"problem,omitempty"`
-	// Damaged says that the message itself is missing, cut short or overwritten.
+	// Damaged means that the message is missing, truncated or overwritten.
 	Damaged bool `json:"damaged,omitempty"`
-	// Unread says that the disk, or a right, is in the way: the message may be sound.
+	// Unread means that a file could not be read, because of the disk or its mode. The message may
+	// be intact.
 	Unread bool `json:"unread,omitempty"`
 
-	noState bool // there is no such file
+	noState bool // the state file is missing
 	newer   bool // a newer release wrote the state
 }
 
@@ -56,7 +57,7 @@ func (o *Service) examine(dir, id string) Spooled {
 	case errors.Is(err, fs.ErrNotExist):
 		s.Problem, s.Damaged = "its message is missing", true
 	case errors.Is(err, errNoFile):
-		s.Problem, s.Damaged = "its message is no plain file", true
+		s.Problem, s.Damaged = "its message is not a regular file", true
 	case err != nil:
 		s.Problem, s.Unread = fmt.Sprintf("its message cannot be read: %v", err), true
 	case zeros > 0:
@@ -70,18 +71,18 @@ func (o *Service) examine(dir, id string) Spooled {
 	case s.newer:
 		s.Problem = strings.TrimPrefix(newer.Error(), id+": ")
 	case errors.Is(stateErr, queue.ErrCorrupt):
-		s.Problem = "its state cannot be understood: " + strings.TrimPrefix(stateErr.Error(), id+": "+queue.ErrCorrupt.Error()+": ")
+		s.Problem = "its state cannot be parsed: " + strings.TrimPrefix(stateErr.Error(), id+": "+queue.ErrCorrupt.Error()+": ")
 	case errors.Is(stateErr, errNoFile):
-		s.Problem = "its state is no plain file, or far too large"
+		s.Problem = "its state is not a regular file, or much too large"
 	case stateErr != nil:
 		s.Problem, s.Unread = fmt.Sprintf("its state cannot be read: %v", stateErr), true
 	}
 	return s
 }
 
-var errNoFile = errors.New("not a plain file")
+var errNoFile = errors.New("not a regular file")
 
-// open opens a plain file and never waits: a pipe may have its name.
+// open opens a regular file. It does not block if the name is that of a pipe.
 func (o *Service) open(name string) (durable.File, fs.FileInfo, error) {
 	fi, err := o.Root.Lstat(name)
 	if err != nil {
@@ -94,8 +95,8 @@ func (o *Service) open(name string) (durable.File, fs.FileInfo, error) {
 	return f, fi, err
 }
 
-// readSmall reads a file beside a message, and makes since the time of its last change if that is later. One that is too
-// large to be such a file is not read.
+// readSmall reads a state file, up to mailstore.MaxState octets. It sets since to the time of the
+// file's last change if that is later.
 func (o *Service) readSmall(name string, since *time.Time) ([]byte, error) {
 	f, fi, err := o.open(name)
 	if err != nil {
@@ -122,7 +123,7 @@ func (o *Service) readMessage(name string, s *Spooled) (zeros int64, err error) 
 	return count.Count(), err
 }
 
-// later makes t the time of a file's last change, of its name too, if that is later.
+// later sets t to the time of the file's last change, renames included, if that is later.
 func later(t *time.Time, fi fs.FileInfo) {
 	changed := fi.ModTime()
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
@@ -134,10 +135,10 @@ func later(t *time.Time, fi fs.FileInfo) {
 }
 
 func zerosText(zeros int64) string {
-	return fmt.Sprintf("%s of its message are zeros: they never reached the disk", quota.Approximate(zeros, 1_000_000))
+	return fmt.Sprintf("%s of its message are zeros: this part never reached the disk", quota.Approximate(zeros, 1_000_000))
 }
 
-// spooledIDs lists the messages of a directory, by either file.
+// spooledIDs lists the IDs for which a directory has a message or a state.
 func (o *Service) spooledIDs(dir string) ([]string, error) {
 	names, err := o.Root.ReadNames(dir)
 	if errors.Is(err, fs.ErrNotExist) {

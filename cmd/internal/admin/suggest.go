@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	journalLook    = 20000 // records; more than the two files hold of the usual ones
+	journalLook    = 20000 // records to read; usually more than the decision log holds
 	suggestAttempt = 20
 )
 
@@ -34,8 +34,8 @@ func (o *Service) suggestDevices(ip string) (out Suggested, err error) {
 	return out, err
 }
 
-// RefusedStrangers are the last attempts to send that were refused, of machines
-// that are no devices, at most 20, the newest last.
+// RefusedStrangers returns the last 20 refused attempts to send by machines that are not devices,
+// the newest last.
 func (o *Service) RefusedStrangers() ([]decisionlog.Attempt, error) {
 	attempts, err := o.refused(suggestAttempt)
 	return append([]decisionlog.Attempt{}, attempts...), err
@@ -55,14 +55,14 @@ func (o *Service) refused(limit int) ([]decisionlog.Attempt, error) {
 	}, limit), nil
 }
 
-// Suggestion is a device that would be let do what a machine has tried in vain.
+// Suggestion is a device with the rights that a machine's refused attempts needed.
 type Suggestion struct {
-	Command  string   `json:"command"`
+	Command  string   `json:"command"` // adds the device
 	Name     string   `json:"name"`
-	Warnings []string `json:"warnings"` // what the person should know before
+	Warnings []string `json:"warnings"` // consequences to consider first
 }
 
-// SuggestDevice makes a device of a machine that was refused.
+// SuggestDevice suggests a device for a machine that was refused.
 func (o *Service) SuggestDevice(ip string) (Suggestion, error) {
 	remote, err := ParseClient(ip)
 	if err != nil {
@@ -70,7 +70,7 @@ func (o *Service) SuggestDevice(ip string) (Suggestion, error) {
 	}
 	remote = remote.Unmap().WithZone("")
 	if d, ok := o.Devices.Lookup(remote); ok {
-		return Suggestion{}, Hint(fmt.Errorf("%s is the device %s already", remote, d.Name), "'pillarbox admin device show %s' shows what it may", d.Name)
+		return Suggestion{}, Hint(fmt.Errorf("%s is already the device %s", remote, d.Name), "'pillarbox admin device show %s' shows its rights", d.Name)
 	}
 	all, err := o.refused(journalLook)
 	if err != nil {
@@ -78,8 +78,8 @@ func (o *Service) SuggestDevice(ip string) (Suggestion, error) {
 	}
 	tried := slices.DeleteFunc(all, func(a decisionlog.Attempt) bool { return a.Facts.Remote.Unmap().WithZone("") != remote })
 	if len(tried) == 0 {
-		return Suggestion{}, Hint(fmt.Errorf("nothing of %s has been refused lately", remote),
-			"send something from it, and ask again; 'pillarbox admin device suggest' alone shows the addresses that were refused")
+		return Suggestion{}, Hint(fmt.Errorf("the server has refused no recent attempt of %s to send", remote),
+			"send a message from it, then repeat the command; 'pillarbox admin device suggest' without an address lists refused machines")
 	}
 	name, err := o.deviceName(tried)
 	if err != nil {
@@ -89,8 +89,9 @@ func (o *Service) SuggestDevice(ip string) (Suggestion, error) {
 	return o.suggest(d, tried), nil
 }
 
-// suggest asks for no more than what was tried: mailboxes here, unless it wrote
-// elsewhere; a sender of its own only when it has none of this server's.
+// suggest fills in the smallest rights for the attempts. The device may send to other servers only
+// if the machine tried to. It gets a sender address of its own only if the machine's is not hosted
+// here.
 func (o *Service) suggest(d policy.Device, tried []decisionlog.Attempt) Suggestion {
 	s := Suggestion{Name: d.Name, Warnings: []string{}}
 	warn := func(text string, args ...any) { s.Warnings = append(s.Warnings, fmt.Sprintf(text, args...)) }
@@ -101,14 +102,14 @@ func (o *Service) suggest(d policy.Device, tried []decisionlog.Attempt) Suggesti
 		d.Outside = d.Outside || f.Kind == policy.RecipientRemote
 		if d.As.IsZero() && !f.From.IsZero() && !f.FromHosted {
 			d.As = addr.Address{Local: strings.ToLower(d.Name), Domain: o.someDomain()}
-			warn("it calls itself %s, which is no address here; its mail will come from %s", f.From, d.As)
+			warn("it sends as %s, which is not an address of this server; its mail will come from %s instead", f.From, d.As)
 		}
 	}
 	if !named {
-		warn("it was refused before it said to whom it writes; if that is on other servers, say --may-send-to all")
+		warn("it was refused before it named a recipient; for recipients on other servers, use --may-send-to all")
 	}
 	for _, a := range tried {
-		// Some refusals are none of a device's business.
+		// Some rules apply to devices too.
 		a.Facts.Device = &d
 		if still := atStage(&o.Config().Policy, a.Record); still.Verdict == policy.Refuse {
 			warn("as a device it would still be refused: %s (to allow it: %s)", still.Reply.Text, still.Remedy)
@@ -122,7 +123,7 @@ func (o *Service) suggest(d policy.Device, tried []decisionlog.Attempt) Suggesti
 	return s
 }
 
-// someDomain is the default domain or, without one, the first.
+// someDomain returns the default domain or, without one, the first domain.
 func (o *Service) someDomain() addr.Domain {
 	domain := o.Dir.DefaultDomain()
 	if all, err := o.Dir.Domains(); domain == "" && err == nil && len(all) > 0 {
@@ -131,7 +132,7 @@ func (o *Service) someDomain() addr.Domain {
 	return domain
 }
 
-// deviceName makes a free name of what the machine calls itself.
+// deviceName makes an unused device name from the machine's DNS name, EHLO or sender address.
 func (o *Service) deviceName(tried []decisionlog.Attempt) (string, error) {
 	last := tried[len(tried)-1].Facts
 	host, _, _ := strings.Cut(last.Name, ".")
@@ -140,7 +141,7 @@ func (o *Service) deviceName(tried []decisionlog.Attempt) (string, error) {
 	}
 	name := "device"
 	for _, text := range []string{devices.Name(host), devices.Name(last.From.Local)} {
-		if strings.ContainsFunc(text, func(r rune) bool { return 'a' <= r|0x20 && r|0x20 <= 'z' }) { // not the pieces of an address
+		if strings.ContainsFunc(text, func(r rune) bool { return 'a' <= r|0x20 && r|0x20 <= 'z' }) { // not the numbers of an IP address
 			name = text
 			break
 		}

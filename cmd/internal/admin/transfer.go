@@ -20,18 +20,18 @@ import (
 	"pillarbox/quota"
 )
 
-// MailFormat is how a copy of mail outside a mailbox is kept.
+// MailFormat is the format of mail outside the store.
 type MailFormat string
 
 // The values of MailFormat.
 const (
-	FormatGuess   MailFormat = ""        // by the name, or by what is there
+	FormatGuess   MailFormat = ""        // guess from the target's name or from the source
 	FormatEML     MailFormat = "eml"     // a directory with a file for each message, as in a mailbox
-	FormatMbox    MailFormat = "mbox"    // one file, quoted in the way of mboxrd
+	FormatMbox    MailFormat = "mbox"    // one file, quoted as in mboxrd
 	FormatMaildir MailFormat = "maildir" // a directory with cur, new and tmp
 )
 
-// ParseMailFormat reads what a person typed.
+// ParseMailFormat parses the name of a format. Case is ignored.
 func ParseMailFormat(text string) (MailFormat, error) {
 	switch f := MailFormat(strings.ToLower(text)); f {
 	case FormatGuess, FormatEML, FormatMbox, FormatMaildir:
@@ -40,14 +40,15 @@ func ParseMailFormat(text string) (MailFormat, error) {
 	return "", Hint(fmt.Errorf("%q is not a format", text), "the formats are %s, %s and %s", FormatEML, FormatMbox, FormatMaildir)
 }
 
-// TransferOptions say how mail is copied. The zero value is good.
+// TransferOptions are the options of ImportMail and ExportMail. The zero value guesses the format.
 type TransferOptions struct {
 	Format MailFormat
 	// BeyondQuota lets an import fill a mailbox beyond its limits.
 	BeyondQuota bool
-	// Progress is told, by one goroutine at a time, how many messages of all are done; nil for nobody.
+	// Progress, if set, is called after each message, by one goroutine at a time.
 	Progress func(done, all int)
-	// Failed is told of each message that could not be copied, in the same way, but not of those that find no room.
+	// Failed, if set, is called for each message that could not be copied, by one goroutine at a
+	// time. It is not called for messages that exceed the quota.
 	Failed func(TransferFailure)
 }
 
@@ -57,42 +58,68 @@ type TransferFailure struct {
 	Error string `json:"error"`
 }
 
-// Transfer is what an import or export has done.
+// Transfer is the result of an import or export.
 type Transfer struct {
 	Mailbox  addr.Address      `json:"mailbox"`
-	Place    string            `json:"place"` // where the copy is
+	Place    string            `json:"place"` // the source of the import, or the target of the export
 	Format   MailFormat        `json:"format"`
-	Messages int               `json:"messages"` // copied
-	Bytes    int64             `json:"bytes"`    // of these
-	Already  int               `json:"already"`  // that were there already
-	Ignored  int               `json:"ignored"`  // files that are no messages
-	Special  int               `json:"special"`  // of these, no plain files: symbolic links, pipes
+	Messages int               `json:"messages"` // number of messages copied
+	Bytes    int64             `json:"bytes"`    // their size
+	Already  int               `json:"already"`  // messages that the target already had
+	Ignored  int               `json:"ignored"`  // files that are not messages
+	Special  int               `json:"special"`  // those of Ignored that are not regular files: links, pipes
 	Failed   []TransferFailure `json:"failed"`
 }
 
-// copyWorkers is how many messages are copied at once. Each waits for the disk, which takes many in one go.
+// TransferOrder is the input of MailboxExport and MailboxImport. These work on files of the
+// caller, so 'pillarbox admin' does them itself, beside a running server too.
+type TransferOrder struct {
+	User, Place string
+	Format      MailFormat
+	BeyondQuota bool
+}
+
+func (o *Service) exportMail(ctx context.Context, in TransferOrder) (Transfer, error) {
+	return o.ExportMail(ctx, in.User, in.Place, o.transferOptions(in))
+}
+
+func (o *Service) importMail(ctx context.Context, in TransferOrder) (Transfer, error) {
+	return o.ImportMail(ctx, in.User, in.Place, o.transferOptions(in))
+}
+
+func (o *Service) transferOptions(in TransferOrder) TransferOptions {
+	opts := TransferOptions{Format: in.Format, BeyondQuota: in.BeyondQuota, Progress: o.progress()}
+	if o.tell != nil {
+		opts.Failed = func(f TransferFailure) { o.tell(Part{Failed: &f}) }
+	}
+	return opts
+}
+
+// copyWorkers is the number of messages that are copied at the same time. Each waits for its sync,
+// and the store syncs many at once.
 const copyWorkers = 16
 
-// tally gathers what the workers do.
+// tally counts the results of the workers.
 type tally struct {
 	TransferOptions
 	all      int
-	name     func(i int) string // of a message
+	name     func(i int) string // returns the name of message i
 	log      *slog.Logger       // may be nil
-	onePiece bool               // the copy is one file, which is there when it is whole
+	onePiece bool               // the target is one file, which appears when it is complete
 	stop     context.CancelCauseFunc
 
+	// mu guards the fields below.
 	mu   sync.Mutex
 	done int
 	t    Transfer
 	room shortage
 }
 
-// outcome is what became of a message.
+// outcome is the result for one message.
 type outcome struct {
 	bytes   int64
 	already bool
-	gone    bool // it was deleted meanwhile
+	gone    bool // deleted since the listing
 	err     error
 }
 
@@ -116,7 +143,8 @@ func (t *tally) add(file string, o outcome) {
 	}
 }
 
-// failed counts one that could not be copied. Where there is no room, the next one may be smaller and fit.
+// failed counts a message that could not be copied. It stops the transfer if the next message must
+// fail too. That is not so with a full quota: the next message may be smaller.
 func (t *tally) failed(file string, o outcome) {
 	f := TransferFailure{File: file, Error: o.err.Error()}
 	noRoom := errors.Is(o.err, mailstore.ErrOverQuota)
@@ -133,10 +161,10 @@ func (t *tally) failed(file string, o outcome) {
 	}
 }
 
-// none says that nothing of what was done is left.
+// none resets the counts, because the incomplete target was removed.
 func (t *tally) none() { t.done, t.t.Messages, t.t.Bytes, t.t.Failed = 0, 0, 0, nil }
 
-// hopeless reports whether the next message will fail as this one did.
+// hopeless reports whether the next message must fail with the same error.
 func hopeless(err error) bool {
 	for _, class := range []error{
 		mailstore.ErrNoMailbox, mailstore.ErrCrossDevice, syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS,
@@ -148,18 +176,18 @@ func hopeless(err error) bool {
 	return false
 }
 
-// contain copies a message that may bring the program to a panic. It counts as one that could not be copied then.
+// contain calls do for message i. A panic counts as a failure of that message.
 func (t *tally) contain(i int, do func() (file string, o outcome)) (file string, o outcome) {
 	err := caught.Do(func() error { file, o = do(); return nil })
 	if err != nil {
 		file, o = t.name(i), outcome{err: err}
-		caught.Log(t.log, err, "the program goes wrong when a message is copied; the others go on", "file", file)
+		caught.Log(t.log, err, "the copy of a message panicked; the other messages are still copied", "file", file)
 	}
 	return file, o
 }
 
-// each calls do for all messages, with several workers, and counts what they return, until ctx ends. The messages are
-// begun in their order.
+// each calls do for every message, with several workers, and counts the results. Messages start in
+// their order. It ends early if ctx does.
 func (t *tally) each(ctx context.Context, do func(i int) (file string, o outcome)) error {
 	ctx, t.stop = context.WithCancelCause(ctx)
 	defer t.stop(nil)
@@ -183,14 +211,14 @@ func (t *tally) each(ctx context.Context, do func(i int) (file string, o outcome
 	return context.Cause(ctx)
 }
 
-// transferEnd makes an error of what went wrong.
+// transferEnd returns the counts, and the error with its hint if a message was not copied.
 func (t *tally) transferEnd(err error) (Transfer, error) {
 	t.t.Failed = orEmpty(t.t.Failed)
 	rest, failed := t.all-t.done+len(t.t.Failed), len(t.t.Failed)-t.room.messages
-	again, retry := "the same command goes on where this one ended", "the same command tries them again and leaves the rest as it is"
+	again, retry := "the same command continues where this one ended", "the same command tries only these messages again"
 	if t.onePiece {
-		again = "nothing was written: the same command begins anew"
-		retry = "the file holds all the others; export to another one when that is mended"
+		again = "no file was written: the same command starts from the beginning"
+		retry = "the file holds all other messages; correct the cause, then export to another file"
 	}
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -198,7 +226,7 @@ func (t *tally) transferEnd(err error) (Transfer, error) {
 	case err != nil && t.done == 0:
 		return Transfer{}, err
 	case err != nil:
-		return t.t, Hint(fmt.Errorf("stopped: %w; %s not copied", err, messagesAre(rest)), "when that is mended, %s", again)
+		return t.t, Hint(fmt.Errorf("stopped: %w; %s not copied", err, messagesAre(rest)), "correct the cause; then %s", again)
 	case t.room.messages > 0 && failed > 0:
 		return t.t, Hint(fmt.Errorf("%s: %s not copied; and %d for the reasons above", t.room.full(), messagesAre(t.room.messages), failed), "%s", t.room.hint())
 	case t.room.messages > 0:
@@ -209,13 +237,16 @@ func (t *tally) transferEnd(err error) (Transfer, error) {
 	return t.t, nil
 }
 
-// shortage is what finds no room in a mailbox.
+// shortage counts the messages that exceed the quota.
 type shortage struct {
 	messages int
-	bytes    int64 // of these
+	bytes    int64 // their size
 	first    *quota.Error
-	size     int64 // how much the limit of what is full would have to be, without these; 0 if the limit is not in the way
-	number   int64
+
+	// size and number are the limits, in octets and in messages, that first's mailbox or domain
+	// needs for the mail that it already holds; 0 if that limit refused no message.
+	size   int64
+	number int64
 }
 
 // add counts one message.
@@ -245,15 +276,15 @@ func (s *shortage) full() string {
 	return "the mailbox is full"
 }
 
-// hint is the command that makes room for all.
+// hint returns the command that raises the quota so that all messages fit.
 func (s *shortage) hint() string {
-	const beyond = "--beyond-quota imports them all the same"
+	const beyond = "--beyond-quota imports them in spite of the quota"
 	if s.first == nil {
 		return beyond
 	}
 	target := path.Base(s.first.Dir)
 	if !s.first.Domain {
-		a, _ := directory.AddressAt(s.first.Dir) // the ledger knows no others
+		a, _ := directory.AddressAt(s.first.Dir) // valid: the ledger has no other names
 		target = a.String()
 	}
 	room := ""
@@ -266,7 +297,7 @@ func (s *shortage) hint() string {
 	return fmt.Sprintf("'pillarbox admin quota set %s%s' makes room for them, then repeat the import; %s", target, room, beyond)
 }
 
-// sizeFlag is how 'quota set' is told to allow this many bytes and a little more.
+// sizeFlag returns the flag of 'quota set' for a limit just above this number of octets.
 func sizeFlag(bytes int64) string { return fmt.Sprintf(" --size %dMB", bytes/1_000_000+1) }
 
 func messagesFlag(n int64) string { return fmt.Sprintf(" --messages %d", n) }
@@ -278,14 +309,14 @@ func messagesAre(n int) string {
 	return fmt.Sprintf("%d messages were", n)
 }
 
-// guessSource says what a source is, by what is there.
+// guessSource returns the format of a source, from the type of the file or directory.
 func guessSource(source string) (MailFormat, error) {
 	fi, err := os.Stat(source)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return "", Hint(err, "name a directory with .eml files, an mbox file or a Maildir")
 	case errors.Is(err, fs.ErrPermission):
-		return "", Hint(err, "run this as a user who may read it")
+		return "", Hint(err, "run the command as a user who may read it")
 	case err != nil:
 		return "", err
 	case fi.Mode().IsRegular():
@@ -301,12 +332,12 @@ func guessSource(source string) (MailFormat, error) {
 	return FormatEML, nil
 }
 
-// notPlain refuses a pipe, a device or a socket: what comes out of it cannot be read twice.
+// notPlain returns the error for a pipe, a device or a socket, which cannot be read twice.
 func notPlain(source string) error {
-	return Hint(fmt.Errorf("%s: neither a file nor a directory", source), "write the mail into a file first, and name that")
+	return Hint(fmt.Errorf("%s: neither a file nor a directory", source), "write the mail into a file first, and name that file")
 }
 
-// guessTarget says what a target is to be, by its name.
+// guessTarget returns the format of a target, from its name.
 func guessTarget(target string) MailFormat {
 	if strings.EqualFold(filepath.Ext(target), ".mbox") {
 		return FormatMbox

@@ -19,12 +19,14 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// ExportMail copies the messages of a mailbox to a target, exactly as POP3 gives them, whether or not the server runs.
-// The mailbox stays as it is. No file is overwritten: one that is there with the same content is the message, of an
-// earlier export; with another content it is an error. Files are made readable for nobody else. When ExportMail
-// returns, the copy is on the disk. Errors are as with ImportMail.
+// ExportMail copies the messages of a mailbox to a target, byte for byte as POP3 sends them. The
+// server may run meanwhile. The mailbox does not change.
+//
+// ExportMail overwrites no file. An existing file with the same content counts as exported already;
+// one with other content is an error. Only the user that runs the command can read the new files.
+// They are durable when ExportMail returns. It reports failures like ImportMail.
 func (o *Service) ExportMail(ctx context.Context, user, target string, opts TransferOptions) (Transfer, error) {
-	if err := o.RequireTarget(user, true); err != nil { // it is to read the mail, which is more than to look after it
+	if err := o.RequireTarget(user, true); err != nil { // reading mail takes more than the right to look
 		return Transfer{}, err
 	}
 	box, err := o.mailbox(user)
@@ -53,7 +55,7 @@ func (o *Service) ExportMail(ctx context.Context, user, target string, opts Tran
 	return done, err
 }
 
-// outside refuses a target among the server's own files, where a copy would become mail.
+// outside refuses a target in the data directory, where an exported file would become mail.
 func (o *Service) outside(target string) error {
 	data, err := realPath(o.Root.Name())
 	if err != nil {
@@ -64,12 +66,13 @@ func (o *Service) outside(target string) error {
 		return err
 	}
 	if rel, err := filepath.Rel(data, place); err == nil && filepath.IsLocal(rel) {
-		return Hint(fmt.Errorf("%s is in the data directory", target), "name a place outside %s; 'pillarbox admin mailbox import' copies into a mailbox", o.Root.Name())
+		return Hint(fmt.Errorf("%s is in the data directory", target), "choose a target outside %s; 'pillarbox admin mailbox import' copies into a mailbox", o.Root.Name())
 	}
 	return nil
 }
 
-// realPath is the absolute path of a file that need not exist, symbolic links followed as far as it does.
+// realPath returns the absolute path of a file, without symbolic links. The file, and directories
+// above it, may be missing.
 func realPath(name string) (string, error) {
 	name, err := filepath.Abs(name)
 	if err != nil {
@@ -87,7 +90,7 @@ func realPath(name string) (string, error) {
 	}
 }
 
-// exportFiles makes a directory of .eml files, or a Maildir.
+// exportFiles writes a directory of .eml files, or a Maildir.
 func exportFiles(ctx context.Context, t *tally, held *mailstore.Snapshot, target string) error {
 	root, err := openTarget(target)
 	if err != nil {
@@ -107,7 +110,7 @@ func exportFiles(ctx context.Context, t *tally, held *mailstore.Snapshot, target
 	return errors.Join(err, root.SyncDir(out.dir))
 }
 
-// openTarget opens a directory, and makes it if it is missing, durably.
+// openTarget opens a directory. If it is missing, openTarget creates it durably.
 func openTarget(target string) (*durable.Root, error) {
 	parent, err := durable.Open(filepath.Dir(filepath.Clean(target)))
 	if err != nil {
@@ -126,11 +129,11 @@ func openTarget(target string) (*durable.Root, error) {
 	return root, nil
 }
 
-// exporter writes files. Its methods may be called by many.
+// exporter writes one file for each message. It is safe for concurrent use.
 type exporter struct {
 	held      *mailstore.Snapshot
 	root      *durable.Root
-	dir, temp string // below root: for the files, and for those that are being written
+	dir, temp string // below root: for complete files, and for incomplete ones
 	maildir   bool
 }
 
@@ -157,8 +160,9 @@ func (e *exporter) one(i int) (string, outcome) {
 	return file, o
 }
 
-// fileName is the name that message i gets: in a directory that of its file in the mailbox, so that it can go into
-// another one by hand. In a Maildir it has the form "seconds.unique.host", with the ID in the middle.
+// fileName returns the name of the file of message i. In a plain directory it is the name of the
+// file in the mailbox, so that an administrator can copy the file into another mailbox. In a
+// Maildir it has the form "seconds.unique.host", with the message's ID in the middle.
 func (e *exporter) fileName(i int) string {
 	if !e.maildir {
 		return e.held.File(i)
@@ -171,7 +175,8 @@ func (e *exporter) fileName(i int) string {
 	return fmt.Sprintf("%d.%s.pillarbox", e.held.Arrived(i).Unix(), uid)
 }
 
-// moved reports whether a mail program has read the message of this name, which puts it into cur.
+// moved reports whether the message with this name is in cur, where mail programs move the messages
+// that they have seen.
 func (e *exporter) moved(name string) bool {
 	for _, flags := range []string{"", ":2,", ":2,S"} {
 		if _, err := e.root.Lstat("cur/" + name + flags); err == nil {
@@ -181,7 +186,7 @@ func (e *exporter) moved(name string) bool {
 	return false
 }
 
-// compare holds message i against the file that is there.
+// compare returns an error if the existing file differs from message i.
 func (e *exporter) compare(i int, name string) error {
 	f, _, err := openPlain(e.root, name)
 	if err != nil {
@@ -199,12 +204,12 @@ func (e *exporter) compare(i int, name string) error {
 		err = compare.Finish()
 	}
 	if errors.Is(err, mailstore.ErrDiffers) {
-		return errors.New("there is another file of this name, which is left as it is")
+		return errors.New("another file with this name exists and was not changed")
 	}
 	return err
 }
 
-// write makes the file of message i, whole and on the disk, or not at all.
+// write writes the file of message i. The file appears only when it is complete and synced.
 func (e *exporter) write(i int, name string) (int64, error) {
 	f, err := newFresh(e.root, e.temp)
 	if err != nil {
@@ -218,7 +223,7 @@ func (e *exporter) write(i int, name string) (int64, error) {
 	return size, f.publish(name)
 }
 
-// copyMessage writes message i as POP3 gives it.
+// copyMessage writes message i as POP3 sends it.
 func copyMessage(w io.Writer, held *mailstore.Snapshot, i int) (int64, error) {
 	c, err := held.Open(i)
 	if err != nil {
@@ -229,7 +234,7 @@ func copyMessage(w io.Writer, held *mailstore.Snapshot, i int) (int64, error) {
 	return size, c.CopyTo(w, size)
 }
 
-// exportMbox makes one file, in one piece.
+// exportMbox writes one file, which appears only when it is complete.
 func exportMbox(ctx context.Context, t *tally, held *mailstore.Snapshot, target string) error {
 	root, err := durable.Open(filepath.Dir(filepath.Clean(target)))
 	if err != nil {
@@ -238,7 +243,7 @@ func exportMbox(ctx context.Context, t *tally, held *mailstore.Snapshot, target 
 	defer root.Close()
 	name := filepath.Base(filepath.Clean(target))
 	if _, err := root.Lstat(name); err == nil {
-		return Hint(fmt.Errorf("%s: %w", target, fs.ErrExist), "nothing is overwritten; name another file")
+		return Hint(fmt.Errorf("%s: %w", target, fs.ErrExist), "an export overwrites no file; choose another name")
 	}
 	f, err := newFresh(root, ".")
 	if err != nil {
@@ -261,7 +266,7 @@ func exportMbox(ctx context.Context, t *tally, held *mailstore.Snapshot, target 
 		t.add(file, o)
 	}
 	if err := context.Cause(ctx); err != nil {
-		t.none() // a part of the file is of no use
+		t.none() // the incomplete file is removed
 		return err
 	}
 	if err := f.publish(name); err != nil {
@@ -271,7 +276,7 @@ func exportMbox(ctx context.Context, t *tally, held *mailstore.Snapshot, target 
 	return root.SyncDir(".")
 }
 
-// appendMbox adds message i at the end of the file, or leaves that where it was.
+// appendMbox appends message i to the file. After an error the file ends at end again.
 func appendMbox(f *fresh, end int64, held *mailstore.Snapshot, i int) (newEnd, size int64, err error) {
 	count := &counter{w: f}
 	w := bufio.NewWriterSize(count, 32<<10)
@@ -299,7 +304,7 @@ func appendMbox(f *fresh, end int64, held *mailstore.Snapshot, i int) (newEnd, s
 	return end, 0, errors.Join(err, f.truncate(end))
 }
 
-// lastByte remembers the last byte that passes.
+// lastByte is a writer that remembers the last byte.
 type lastByte struct {
 	w    io.Writer
 	last byte
@@ -313,11 +318,11 @@ func (l *lastByte) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-// fresh is a new file that gets its name when it is whole.
+// fresh is a new file that gets its name when it is complete.
 type fresh struct {
 	durable.File
 	root *durable.Root
-	temp string // its name until then; "" for none
+	temp string // the temporary name; "" if the file system supports files without a name
 }
 
 func newFresh(root *durable.Root, dir string) (*fresh, error) {
@@ -330,7 +335,7 @@ func newFresh(root *durable.Root, dir string) (*fresh, error) {
 	return &fresh{File: f, root: root, temp: temp}, err
 }
 
-// truncate cuts the file and goes on writing there.
+// truncate cuts the file at end; the next write continues there.
 func (f *fresh) truncate(end int64) error {
 	file, ok := f.File.(*os.File)
 	if !ok {
@@ -340,7 +345,8 @@ func (f *fresh) truncate(end int64) error {
 	return errors.Join(file.Truncate(end), err)
 }
 
-// publish brings the content to the disk and gives the file its name. The name is there after a sync of the directory.
+// publish syncs the content and gives the file its name. The caller must sync the directory, which
+// makes the name durable.
 func (f *fresh) publish(name string) error {
 	if err := f.Sync(); err != nil {
 		return err
@@ -351,7 +357,7 @@ func (f *fresh) publish(name string) error {
 	return f.root.Link(f.temp, name)
 }
 
-// discard closes the file. If it was not published it is gone.
+// discard closes the file and removes its temporary name. A file that was not published is gone.
 func (f *fresh) discard() {
 	_ = f.Close()
 	if f.temp != "" {

@@ -14,14 +14,17 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// ImportMail copies the messages of a source into a mailbox, whether or not the server runs. A message whose name tells
-// the ID that it had in a mailbox of ours keeps that, and so its unique-id; others get new ones, with the time
-// that their file or the mbox tells, and come in that order. One that the mailbox has already is not copied again: a
-// message of the same ID, or of the same second, with the same text. Lines that do not end in CRLF are made to
-// (mailstore.Normaliser).
+// ImportMail copies the messages of a source into a mailbox. The server may run meanwhile.
 //
-// Each message is in the mailbox whole and durable, or not at all. What fails is told and the rest goes on; the error then
-// says how many. The Transfer says what was done in any case.
+// A message that was exported from a Pillarbox mailbox has its ID in its name and keeps it, so POP3
+// clients see the same unique-id. Other messages get new IDs with the time of arrival that the file
+// or the mbox states, in that order. A message that the mailbox already has is not copied again:
+// one with the same text, and with the same ID or the same second of arrival. Line endings become
+// CRLF (mailstore.Normaliser).
+//
+// Each message is imported completely and durably, or not at all. ImportMail reports a failed
+// message through opts.Failed, and continues; its error then states the number of failures. The
+// Transfer is valid even with an error.
 func (o *Service) ImportMail(ctx context.Context, user, source string, opts TransferOptions) (Transfer, error) {
 	if err := o.RequireTarget(user, true); err != nil {
 		return Transfer{}, err
@@ -49,7 +52,8 @@ func (o *Service) ImportMail(ctx context.Context, user, source string, opts Tran
 	t := &tally{TransferOptions: opts, all: len(from.messages), name: func(i int) string { return from.messages[i].name }, log: o.log}
 	t.t = Transfer{Mailbox: box.Address, Place: source, Format: format, Ignored: from.ignored, Special: from.special}
 	var done Transfer
-	// What was deleted a moment ago would be deleted again after a crash, if it came back under its old name.
+	// The checkpoint empties the log first: after a crash, an old record of a deletion would delete
+	// a message again that was imported under the same name.
 	err = o.checkpointed(func() (err error) {
 		done, err = t.transferEnd(t.each(ctx, in.one))
 		return err
@@ -58,11 +62,11 @@ func (o *Service) ImportMail(ctx context.Context, user, source string, opts Tran
 	return done, err
 }
 
-// importLock is the file in a mailbox that an import holds locked. It stays.
+// importLock is the file in a mailbox that an import locks. It is never removed.
 const importLock = ".import"
 
-// lockImport lets one import at a time into a mailbox: each compares with what is there when it begins, so that two
-// would bring everything in twice.
+// lockImport permits one import into a mailbox at a time. An import compares the source with the
+// messages that the mailbox holds at its start, so two at a time would import everything twice.
 func (o *Service) lockImport(box directory.Mailbox) (unlock func(), err error) {
 	unlock, err = durable.TryLock(o.Root, box.Dir+"/"+importLock)
 	if taken, ok := errors.AsType[*durable.LockedError](err); ok {
@@ -70,22 +74,23 @@ func (o *Service) lockImport(box directory.Mailbox) (unlock func(), err error) {
 		if taken.PID != 0 {
 			who = fmt.Sprintf("process %d", taken.PID)
 		}
-		return nil, Hint(fmt.Errorf("mailbox %s: an import is under way", box.Address), "%s imports into it; repeat the command when it has ended", who)
+		return nil, Hint(fmt.Errorf("mailbox %s: another import is running", box.Address), "%s imports into it; repeat the command when it has ended", who)
 	}
 	return unlock, err
 }
 
-// importer copies messages into a mailbox. Its methods may be called by many.
+// importer copies messages into a mailbox. It is safe for concurrent use after assign.
 type importer struct {
 	office   *Service
 	dir      string
 	beyond   bool
 	messages []sourceMessage
-	fresh    []string // by message: the ID that it gets if it keeps none
+	fresh    []string // for each message, the ID that it gets unless it keeps its own
 	there    *present
 }
 
-// assign makes up IDs, in the order of the source, and lets an ID that stands twice in the source go to the first.
+// assign gives each message a new ID, in the order of the source. Of several messages with the same
+// ID, only the first may keep it.
 func (in *importer) assign() {
 	in.fresh = make([]string, len(in.messages))
 	kept := make(map[string]struct{})
@@ -100,7 +105,8 @@ func (in *importer) assign() {
 	}
 }
 
-// attempts is how often a message is tried. A server that starts clears away what is on its way into a mailbox.
+// attempts is the number of tries for one message. A server that starts meanwhile removes the files
+// of imports, so that a try fails with fs.ErrNotExist.
 const attempts = 3
 
 func (in *importer) one(i int) (file string, o outcome) {
@@ -145,21 +151,21 @@ func (in *importer) try(m sourceMessage, fresh string) outcome {
 	}
 	err = letter.CommitAs(cmp.Or(id, fresh), in.dir)
 	if errors.Is(err, fs.ErrExist) {
-		err = fmt.Errorf("the mailbox has just got a message of this name: %w", err)
+		err = fmt.Errorf("the mailbox has just received a message with the same name: %w", err)
 	}
 	return outcome{bytes: size, err: err}
 }
 
-// present is what the mailbox holds when the import begins.
+// present is the content of the mailbox when the import begins.
 type present struct {
 	*mailstore.Snapshot
 	byID map[string]int
 
 	mu     sync.Mutex
-	byText map[textKey][]int // those that no message of the source was found to be
+	byText map[textKey][]int // messages that have not matched one of the source yet; guarded by mu
 }
 
-// textKey is what messages with the same text that arrived at the same time have in common.
+// textKey is equal for messages that may have the same text: same second of arrival, same size.
 type textKey struct {
 	second int64
 	size   int64
@@ -183,7 +189,7 @@ func (o *Service) newPresent(dir string) (*present, error) {
 
 func newTextKey(arrived time.Time, size int64) textKey { return textKey{arrived.Unix(), size} }
 
-// hasID reports whether the mailbox has a message with this ID, and whether that is m.
+// hasID reports whether a message of the mailbox has this ID, and whether its text is that of m.
 func (p *present) hasID(id string, m sourceMessage) (same, taken bool, err error) {
 	i, taken := p.byID[id]
 	if !taken {
@@ -193,8 +199,9 @@ func (p *present) hasID(id string, m sourceMessage) (same, taken bool, err error
 	return same, true, err
 }
 
-// hasText reports whether the mailbox has a message that arrived when m did, with the same text. One message there
-// stands for one of the source: what the source has twice, the mailbox gets twice.
+// hasText reports whether the mailbox has a message with the text of m and the same second of
+// arrival. Each message of the mailbox matches only once, so a message that is twice in the source
+// is twice in the mailbox.
 func (p *present) hasText(size int64, m sourceMessage) (bool, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -213,8 +220,9 @@ func (p *present) hasText(size int64, m sourceMessage) (bool, error) {
 	return false, nil
 }
 
-// same compares message i with one of the source. One that is damaged, or gone, is not the same. If it cannot be read now,
-// the message of the source is not copied: it could be there twice then.
+// same reports whether message i of the mailbox has the text of m. A damaged or deleted message
+// does not. If message i cannot be read, same returns the error, and m is not imported: it might be
+// a duplicate.
 func (p *present) same(i int, m sourceMessage) (bool, error) {
 	there, err := p.Open(i)
 	if errors.Is(err, mailstore.ErrDamaged) || errors.Is(err, mailstore.ErrGone) {

@@ -13,32 +13,34 @@ import (
 	"pillarbox/mailstore"
 )
 
-// An mbox file is read and written in the form that is called mboxrd (mbox(5) of qmail; RFC 4155 tells the
-// history): each message follows a line "From sender date" and is followed by an empty line, and a line of it that
-// would begin with "From ", behind any number of ">", has one more ">". Our own have CRLF at the end of all lines,
-// so that not a byte is lost, and as the sender the message's ID, so that its unique-id comes back with it. In the
-// older form, mboxo, only "From " itself is quoted; what was quoted is read in the same way.
+// The format of mbox files is mboxrd (mbox(5) of qmail; RFC 4155 describes the variants). A line
+// "From sender date" precedes each message, and an empty line follows it. A line of the message
+// that begins with any number of ">" and then "From " gets one more ">". An older variant, mboxo,
+// quotes only lines that begin with "From " itself; the reader removes that quote too.
+//
+// An export keeps the CRLF of all lines, so no byte is lost. It writes the message's ID as the
+// sender, so that an import restores the unique-id.
 
-// mboxMessage is where a message is in an mbox file.
+// mboxMessage is the place of a message in an mbox file.
 type mboxMessage struct {
 	start, end int64
-	id         string    // "" if the sender is none of our IDs
-	arrived    time.Time // zero if the date cannot be understood
+	id         string    // "" unless the sender is an ID of this server
+	arrived    time.Time // zero if the date cannot be parsed
 }
 
-// fromLine is a line that parts messages. Old programs wrote lines that begin with "From " into messages as they were,
-// so a date is asked for.
+// fromLine matches the line before a message. It must contain a date, because old programs did not
+// quote lines of the text that begin with "From ".
 var fromLine = regexp.MustCompile(`^From .*\b\d{1,2}:\d\d.*\b\d{4}\b`)
 
-// errNoMbox says that a file is none of this format.
+// errNoMbox is the error for a file in another format.
 var errNoMbox = errors.New("not an mbox file: its first line is not like 'From somebody@example.org Mon Jan  1 12:00:00 2024'")
 
-// indexMbox finds the messages in an mbox file, from its lines alone.
+// indexMbox returns the places of all messages in an mbox file.
 func indexMbox(r io.Reader) ([]mboxMessage, error) {
 	var all []mboxMessage
-	var at int64    // in the file
-	var blank int64 // length of the line before if that was empty
-	inLine := false // the line goes on from the last part
+	var at int64    // the position in the file
+	var blank int64 // the length of the previous line if it was empty, otherwise 0
+	inLine := false // the last part did not end its line
 	in := bufio.NewReaderSize(r, 64<<10)
 	for {
 		part, err := in.ReadSlice('\n')
@@ -70,7 +72,8 @@ func indexMbox(r io.Reader) ([]mboxMessage, error) {
 	}
 }
 
-// parseFromLine understands the sender and the date of a From line, as far as they can be.
+// parseFromLine parses the sender and the date of a From line. A field that it cannot parse stays
+// zero.
 func parseFromLine(line string) (m mboxMessage) {
 	fields := strings.Fields(strings.TrimPrefix(line, "From "))
 	if len(fields) == 0 {
@@ -92,7 +95,7 @@ func parseFromLine(line string) (m mboxMessage) {
 	return m
 }
 
-// formatFromLine is the line before a message.
+// formatFromLine returns the line before a message.
 func formatFromLine(uid string, arrived time.Time) string {
 	sender := "MAILER-DAEMON"
 	if mailstore.IsID(uid) {
@@ -101,15 +104,15 @@ func formatFromLine(uid string, arrived time.Time) string {
 	return fmt.Sprintf("From %s %s\r\n", sender, arrived.UTC().Format(time.ANSIC))
 }
 
-// fromQuoter is an io.Writer that adds a ">" to the lines that need it, or takes one away. Quotes wait in memory only
-// as a number. The zero quoter, given w, adds.
+// fromQuoter is an io.Writer that adds a ">" to each line that mboxrd quotes, or removes one if
+// remove is set. It holds back only the number of quotes, so a line of any length needs no memory.
 type fromQuoter struct {
 	w      io.Writer
 	remove bool
 
-	inLine bool // beyond what matters of the line
-	quotes int  // seen of this line
-	seen   int  // of the word, behind them
+	inLine bool // the beginning of the line is decided; copy the rest
+	quotes int  // number of ">" at the beginning of the line
+	seen   int  // number of octets of fromWord after them
 }
 
 const fromWord = "From "
@@ -145,7 +148,7 @@ func (q *fromQuoter) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// begin writes what was held of the line.
+// begin writes the held-back beginning of the line; from is true if it is "From ".
 func (q *fromQuoter) begin(from bool) error {
 	quotes := q.quotes
 	if from && q.remove {
@@ -166,7 +169,7 @@ func (q *fromQuoter) begin(from bool) error {
 	return err
 }
 
-// Finish writes what is held of an unfinished line.
+// Finish writes the held-back beginning of an incomplete last line.
 func (q *fromQuoter) Finish() error {
 	if q.inLine {
 		return nil

@@ -18,25 +18,25 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// sourceMessage is a message that is to be imported.
+// sourceMessage is a message to import.
 type sourceMessage struct {
-	name    string    // for people
-	id      string    // that it is to keep, or ""
-	size    int64     // that its name tells, or -1
-	arrived time.Time // zero where nobody knows
+	name    string    // for messages
+	id      string    // the ID that it keeps, or ""
+	size    int64     // the size in its file name, or -1
+	arrived time.Time // zero if unknown
 	open    func() (f io.ReadCloser, size int64, err error)
 	quoted  bool // as in an mbox
 }
 
-// mailSource is where messages come from. Close it.
+// mailSource is the source of an import. The caller must close it.
 type mailSource struct {
 	messages []sourceMessage // in the order of their arrival
-	ignored  int             // files that are no messages
-	special  int             // of these, no plain files
+	ignored  int             // number of files that are not messages
+	special  int             // those of ignored that are not regular files
 	io.Closer
 }
 
-// openSource finds the messages in a source.
+// openSource lists the messages of a source. It guesses the format if none is given.
 func openSource(source string, format MailFormat) (*mailSource, MailFormat, error) {
 	found, err := guessSource(source)
 	if err != nil {
@@ -46,7 +46,7 @@ func openSource(source string, format MailFormat) (*mailSource, MailFormat, erro
 		format = found
 	}
 	if (format == FormatMbox) != (found == FormatMbox) {
-		return nil, "", Hint(fmt.Errorf("%s: not of the format %s", source, format), "without --format it is read as %s", found)
+		return nil, "", Hint(fmt.Errorf("%s: not in the format %s", source, format), "without --format it is read as %s", found)
 	}
 	var s *mailSource
 	switch format {
@@ -66,25 +66,25 @@ func openSource(source string, format MailFormat) (*mailSource, MailFormat, erro
 	return s, format, nil
 }
 
-// nothing says that a source holds no messages, which it hardly was named for.
+// nothing returns the error for a source without messages: the caller probably meant another one.
 func (s *mailSource) nothing(source string, format, found MailFormat) error {
-	err := fmt.Errorf("%s: it holds no messages of the format %s", source, format)
+	err := fmt.Errorf("%s: no messages in the format %s", source, format)
 	switch {
 	case format != found:
 		return Hint(err, "without --format it is read as %s", found)
 	case format == FormatMbox:
 		return Hint(err, "the file is empty")
 	case format == FormatMaildir:
-		return Hint(err, "its cur and new are empty; folders are imported one at a time")
+		return Hint(err, "its cur and new are empty; import each folder by itself")
 	case s.ignored > 0:
-		return Hint(err, "a message's name ends in .eml, and it is a plain file; what is there beside: %d", s.ignored)
+		return Hint(err, "a message is a regular file whose name ends in .eml; other files there: %d", s.ignored)
 	}
-	return Hint(err, "a message's name ends in .eml; mail of folders below is imported one at a time")
+	return Hint(err, "the name of a message ends in .eml; import each folder below by itself")
 }
 
-// openMbox finds the messages in an mbox file.
+// openMbox lists the messages of an mbox file.
 func openMbox(source string) (*mailSource, error) {
-	// Should a pipe have taken its place by now, do not wait for a writer.
+	// With O_NONBLOCK the open does not wait for a writer if the file was replaced by a pipe.
 	f, err := os.OpenFile(source, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -94,7 +94,7 @@ func openMbox(source string) (*mailSource, error) {
 	}
 	all, err := indexMbox(f)
 	if err != nil {
-		return nil, errors.Join(Hint(fmt.Errorf("%s: %w", source, err), "a single message is imported from a directory, under a name that ends in .eml"), f.Close())
+		return nil, errors.Join(Hint(fmt.Errorf("%s: %w", source, err), "to import a single message, put it into a directory, under a name that ends in .eml"), f.Close())
 	}
 	fi, err := f.Stat()
 	if err != nil {
@@ -103,7 +103,8 @@ func openMbox(source string) (*mailSource, error) {
 	s := &mailSource{Closer: f}
 	for i, m := range all {
 		if m.arrived.IsZero() {
-			// As late as the one before: in a file that was appended to, the order is that of arrival.
+			// Take the time of the previous message: programs append to an mbox, so it is in the
+			// order of arrival.
 			if m.arrived = fi.ModTime(); i > 0 {
 				m.arrived = s.messages[i-1].arrived
 			}
@@ -118,7 +119,7 @@ func openMbox(source string) (*mailSource, error) {
 	return s, nil
 }
 
-// openMailDirectory finds the messages in a directory of .eml files, or, if subs are given, those of a Maildir.
+// openMailDirectory lists the messages of a directory of .eml files, or, with subs, of a Maildir.
 func openMailDirectory(source string, subs ...string) (*mailSource, error) {
 	root, err := durable.Open(source)
 	if err != nil {
@@ -146,7 +147,7 @@ func openMailDirectory(source string, subs ...string) (*mailSource, error) {
 func (s *mailSource) list(root *durable.Root, sub string, isMessage func(string) bool) error {
 	entries, err := root.ReadDir(sub)
 	if errors.Is(err, fs.ErrNotExist) && sub != "." {
-		return nil // a Maildir may lack one
+		return nil // a Maildir may lack cur or new
 	}
 	if err != nil {
 		return err
@@ -154,7 +155,7 @@ func (s *mailSource) list(root *durable.Root, sub string, isMessage func(string)
 	for _, e := range entries {
 		name := e.Name()
 		if e.IsDir() && sub == "." && strings.HasSuffix(strings.ToLower(name), ".mbx") {
-			return Hint(errors.New("it holds mailboxes, not messages"), "import one at a time: name one of the directories in it, such as %s", name)
+			return Hint(errors.New("contains mailboxes, not messages"), "import one at a time: name one of its directories, such as %s", name)
 		}
 		if !e.Type().IsRegular() || !isMessage(name) {
 			if name != "account.json" && !strings.HasPrefix(name, ".") && !e.IsDir() {
@@ -181,14 +182,15 @@ func (s *mailSource) list(root *durable.Root, sub string, isMessage func(string)
 	return nil
 }
 
-// newSourceMessage understands the name of a message's file.
+// newSourceMessage takes ID, size and time of arrival from the name of a message's file, or the
+// time from the file itself.
 func newSourceMessage(root *durable.Root, name string) (sourceMessage, error) {
 	m := sourceMessage{name: filepath.Join(root.Name(), name), size: -1, open: func() (io.ReadCloser, int64, error) { return openPlain(root, name) }}
 	base := filepath.Base(name)
 	if id, size, ok := mailstore.ParseID(base); ok {
 		m.id, m.size = id, size
 	} else if parts := strings.SplitN(base, ".", 3); len(parts) == 3 && mailstore.IsID(parts[1]) {
-		m.id = parts[1] // as we name them in a Maildir
+		m.id = parts[1] // the name is from an export to a Maildir
 	}
 	if m.arrived = mailstore.IDTime(m.id); !m.arrived.IsZero() {
 		return m, nil
@@ -201,7 +203,7 @@ func newSourceMessage(root *durable.Root, name string) (sourceMessage, error) {
 	return m, nil
 }
 
-// openPlain opens a regular file, and nothing else.
+// openPlain opens a regular file. Any other kind of file is an error.
 func openPlain(root *durable.Root, name string) (io.ReadCloser, int64, error) {
 	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
 	if err != nil {
@@ -217,15 +219,15 @@ func openPlain(root *durable.Root, name string) (io.ReadCloser, int64, error) {
 	return f, fi.Size(), nil
 }
 
-// finisher is a writer that may hold the end of what it was given.
+// finisher is a writer that may hold back output until Finish.
 type finisher interface {
 	io.Writer
 	Finish() error
 }
 
-// copyTo writes the message as a mailbox keeps it, and returns its size. A file that has the size that its name tells
-// is one that a server of ours wrote, and is taken as it is. From all others the mailbox gets whole lines; if
-// their name tells a size, it must be that of these.
+// copyTo writes the message in the form of a mailbox, and returns its size. A file whose size is
+// the one in its name was written by a Pillarbox server, and is copied unchanged. The lines of any
+// other file are normalised; if its name has a size, the result must have that size.
 func (m sourceMessage) copyTo(w io.Writer) (int64, error) {
 	f, size, err := m.open()
 	if err != nil {
@@ -243,8 +245,8 @@ func (m sourceMessage) copyTo(w io.Writer) (int64, error) {
 		err = buffered.Flush()
 	}
 	if err == nil && m.size >= 0 && count.n != m.size {
-		err = Hint(fmt.Errorf("it has %d bytes, its name says %d: it was cut short or changed", count.n, m.size),
-			"to import it as it is, give it another name")
+		err = Hint(fmt.Errorf("it has %d bytes, its name says %d: it was truncated or changed", count.n, m.size),
+			"to import it as it is, rename it")
 	}
 	return count.n, err
 }
@@ -266,7 +268,7 @@ func (m sourceMessage) normalise(w io.Writer, f io.Reader) error {
 	return nil
 }
 
-// counter counts what passes.
+// counter is a writer that counts the octets.
 type counter struct {
 	w io.Writer
 	n int64

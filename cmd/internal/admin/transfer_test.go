@@ -106,8 +106,8 @@ var awkward = []string{
 	strings.Repeat(">", 200_000) + "From x\r\n", strings.Repeat("long", 50_000) + "\r\n", "same\r\n", "same\r\n",
 }
 
-// What is exported and imported again is the same, with the same unique-ids, in every format; doing either again adds
-// nothing.
+// What is exported and imported again is the same, with the same unique-ids, in every format; doing
+// either again adds nothing.
 func TestRoundTrip(t *testing.T) {
 	for _, format := range []MailFormat{FormatEML, FormatMbox, FormatMaildir} {
 		t.Run(string(format), func(t *testing.T) {
@@ -150,7 +150,8 @@ func noLeftovers(t *testing.T, target string) {
 	}
 }
 
-// Files of others come in the order of their times, with whole lines, as often as they are there and not oftener.
+// Files of others come in the order of their times, with whole lines, as often as they are there
+// and not oftener.
 func TestImportForeign(t *testing.T) {
 	o := mailOffice(t)
 	dir := t.TempDir()
@@ -312,7 +313,8 @@ func TestImportQuotaHint(t *testing.T) {
 	}
 }
 
-// A second import waits for nobody and brings in nothing; what is left of the first disturbs nobody.
+// A second import waits for nobody and brings in nothing; what is left of the first disturbs
+// nobody.
 func TestImportOneAtATime(t *testing.T) {
 	o := mailOffice(t)
 	dir := t.TempDir()
@@ -323,7 +325,7 @@ func TestImportOneAtATime(t *testing.T) {
 		_, other = o.ImportMail(t.Context(), "boss", dir, TransferOptions{})
 	}}))
 	hinted, ok := errors.AsType[*HintError](second)
-	if !ok || !strings.Contains(second.Error(), "an import is under way") || !strings.Contains(hinted.Hint, fmt.Sprintf("process %d ", os.Getpid())) {
+	if !ok || !strings.Contains(second.Error(), "another import is running") || !strings.Contains(hinted.Hint, fmt.Sprintf("process %d ", os.Getpid())) {
 		t.Errorf("the second import: %v", second)
 	}
 	if other != nil {
@@ -368,7 +370,7 @@ func TestImportPipe(t *testing.T) {
 		t.Error("a pipe was opened")
 	}
 	_, err := o.ImportMail(t.Context(), "anna", dir, TransferOptions{})
-	if hinted, ok := errors.AsType[*HintError](err); !ok || !strings.Contains(hinted.Hint, "what is there beside: 2") {
+	if hinted, ok := errors.AsType[*HintError](err); !ok || !strings.Contains(hinted.Hint, "other files there: 2") {
 		t.Errorf("a directory without messages: %v", err)
 	}
 	put(t, dir, map[string]string{"a.eml": "a\n"})
@@ -388,10 +390,10 @@ func TestImportNothing(t *testing.T) {
 		hint   string
 	}{
 		{"files", FormatMaildir, "read as eml"}, {"box", FormatEML, "read as maildir"}, {"empty.mbox", FormatGuess, "is empty"},
-		{"blank", FormatGuess, "what is there beside: 1"}, {"none", FormatGuess, "ends in .eml"}, {"maildir", FormatGuess, "cur and new are empty"},
+		{"blank", FormatGuess, "other files there: 1"}, {"none", FormatGuess, "ends in .eml"}, {"maildir", FormatGuess, "cur and new are empty"},
 	} {
 		done, err := o.ImportMail(t.Context(), "anna", filepath.Join(dir, tt.source), TransferOptions{Format: tt.format})
-		if hinted, ok := errors.AsType[*HintError](err); !ok || !strings.Contains(err.Error(), "it holds no messages of the format ") || !strings.Contains(hinted.Hint, tt.hint) || done.Format != "" {
+		if hinted, ok := errors.AsType[*HintError](err); !ok || !strings.Contains(err.Error(), "no messages in the format ") || !strings.Contains(hinted.Hint, tt.hint) || done.Format != "" {
 			t.Errorf("%s: %+v, %v", tt.source, done, err)
 		}
 	}
@@ -409,10 +411,10 @@ func TestTransferRefused(t *testing.T) {
 		{func() (Transfer, error) { return o.ImportMail(t.Context(), "nobody", dir, TransferOptions{}) }, "not found"},
 		{func() (Transfer, error) { return o.ImportMail(t.Context(), "anna", dir+"/none", TransferOptions{}) }, "no such file"},
 		{func() (Transfer, error) { return o.ImportMail(t.Context(), "anna", dir+"/text", TransferOptions{}) }, "not an mbox file"},
-		{func() (Transfer, error) { return o.ImportMail(t.Context(), "anna", dir+"/domain", TransferOptions{}) }, "it holds mailboxes"},
+		{func() (Transfer, error) { return o.ImportMail(t.Context(), "anna", dir+"/domain", TransferOptions{}) }, "contains mailboxes"},
 		{func() (Transfer, error) {
 			return o.ImportMail(t.Context(), "anna", dir, TransferOptions{Format: FormatMbox})
-		}, "not of the format mbox"},
+		}, "not in the format mbox"},
 		{func() (Transfer, error) { return o.ExportMail(t.Context(), "nobody", dir+"/x", TransferOptions{}) }, "not found"},
 		{func() (Transfer, error) { return o.ExportMail(t.Context(), "anna", box, TransferOptions{}) }, "in the data directory"},
 		{func() (Transfer, error) { return o.ExportMail(t.Context(), "anna", box+"/new/sub", TransferOptions{}) }, "in the data directory"},
@@ -490,14 +492,15 @@ func TestTransferInterrupted(t *testing.T) {
 			}
 		}})
 		hinted, ok := errors.AsType[*HintError](err)
-		if !ok || done.Messages > 100 || strings.Contains(hinted.Hint, "goes on") == strings.HasSuffix(target, ".mbox") {
+		if !ok || done.Messages > 100 || strings.Contains(hinted.Hint, "continues") == strings.HasSuffix(target, ".mbox") {
 			t.Fatalf("%d messages, %v (%+v)", done.Messages, err, hinted)
 		}
 		transferred(t, 200-done.Messages, done.Messages)(o.ExportMail(t.Context(), "anna", target, TransferOptions{}))
 	}
 }
 
-// FuzzMbox: what was quoted is unquoted, whatever it is and however it is cut, and no line of it parts messages.
+// FuzzMbox: what was quoted is unquoted, whatever it is and however it is cut, and no line of it
+// parts messages.
 func FuzzMbox(f *testing.F) {
 	f.Add("From x\n>From y\n\nFrom a Mon Jan  1 10:00:00 2024\n", "From ")
 	f.Fuzz(func(t *testing.T, first, second string) {

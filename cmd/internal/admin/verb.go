@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"pillarbox/smtp/remote"
 )
@@ -116,6 +117,8 @@ type Part struct {
 	Step *remote.Step `json:"step,omitempty"` // of "route test"
 	Done int          `json:"done,omitempty"` // of All, of what is counted
 	All  int          `json:"all,omitempty"`
+
+	Failed *TransferFailure `json:"failed,omitempty"` // of an export or import
 }
 
 // For is the service as a caller may work with it. See As.
@@ -144,6 +147,18 @@ func (o *Service) doing(verb string) *Service {
 func (o *Service) note(format string, args ...any) {
 	if o.tell != nil {
 		o.tell(Part{Note: fmt.Sprintf(format, args...)})
+	}
+}
+
+// progress returns a function that tells the caller how much of all is done, some times a second.
+// It is called by one goroutine at a time.
+func (o *Service) progress() func(done, all int) {
+	told := time.Now()
+	return func(done, all int) {
+		if now := time.Now(); o.tell != nil && now.Sub(told) >= 200*time.Millisecond {
+			told = now
+			o.tell(Part{Done: done, All: all})
+		}
 	}
 }
 

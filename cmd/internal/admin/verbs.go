@@ -5,8 +5,65 @@ import "pillarbox/smtp/queue"
 // The verbs: name, permission, function. The name is what the command line says after
 // 'pillarbox admin', and what the audit log says. A verb that is new here must be in Verbs too.
 var (
-	MailboxAdd  = verb("mailbox add", ChangesDomain, (*Service).addMailbox)
-	MailboxList = verb("mailbox list", SeesDomain, (*Service).ListMailboxes)
+	DomainAdd      = verb("domain add", ChangesAll, (*Service).AddDomain)
+	DomainRemove   = verb("domain remove", ChangesAll, (*Service).removeDomain)
+	DomainList     = verb("domain list", SeesDomain, without((*Service).ListDomains))
+	DomainShow     = verb("domain show", SeesDomain, (*Service).ShowDomain)
+	DomainLock     = verb("domain lock", ChangesAll, (*Service).LockDomain)
+	DomainUnlock   = verb("domain unlock", ChangesAll, (*Service).UnlockDomain)
+	DomainCatchAll = verb("domain catch-all", ChangesDomain, pair((*Service).SetCatchAll))
+	DomainMethod   = verb("domain method", ChangesAll, pair((*Service).SetDomainMethod))
+
+	MailboxAdd         = verb("mailbox add", ChangesDomain, (*Service).addMailbox)
+	MailboxRemove      = verb("mailbox remove", ChangesDomain, (*Service).removeMailbox)
+	MailboxList        = verb("mailbox list", SeesDomain, (*Service).ListMailboxes)
+	MailboxShow        = verb("mailbox show", SeesDomain, (*Service).ShowMailbox)
+	MailboxPasswd      = verb("mailbox passwd", ChangesDomain, (*Service).passwd)
+	MailboxSecrets     = verb("mailbox secrets", ChangesDomain, several((*Service).SetSecrets))
+	MailboxMigrateAuth = verb("mailbox migrate-auth", ChangesDomain, (*Service).migrateAuth)
+	MailboxLock        = verb("mailbox lock", ChangesDomain, (*Service).LockMailbox)
+	MailboxUnlock      = verb("mailbox unlock", ChangesDomain, (*Service).UnlockMailbox)
+	MailboxRename      = verb("mailbox rename", ChangesDomain, pair((*Service).RenameMailbox))
+	MailboxStatistics  = verb("mailbox stat", SeesDomain, (*Service).StatMailbox)
+	MailboxForward     = verb("mailbox forward", ChangesDomain, (*Service).forward)
+	MailboxQuota       = verb("mailbox quota", ChangesDomain, pair((*Service).SetQuota))
+	MailboxOutside     = verb("mailbox outside", ChangesAll, pair((*Service).SetMailboxOutside))
+	MailboxInbound     = verb("mailbox inbound", ChangesAll, pair((*Service).SetMailboxInbound))
+	MailboxRelease     = verb("mailbox release", ChangesAll, (*Service).ReleaseMailbox)
+	MailboxExport      = longVerb("mailbox export", RootOnly, (*Service).exportMail)
+	MailboxImport      = longVerb("mailbox import", RootOnly, (*Service).importMail)
+
+	QuotaSet         = verb("quota set", ChangesDomain, (*Service).setQuotas)
+	QuotaShow        = verb("quota show", SeesDomain, (*Service).ShowQuota)
+	QuotaList        = verb("quota list", SeesDomain, (*Service).listQuotas)
+	QuotaRecalculate = verb("quota recalculate", SeesAll, (*Service).recalculate)
+
+	RetentionShow = verb("retention show", SeesDomain, (*Service).showRetention)
+	RetentionSet  = verb("retention set", ChangesDomain, (*Service).setRetention)
+	RetentionRun  = longVerb("retention run", ChangesDomain, (*Service).runRetention)
+
+	AliasAdd    = verb("alias add", ChangesDomain, pair((*Service).AddAlias))
+	AliasRemove = verb("alias remove", ChangesDomain, (*Service).RemoveAlias)
+	AliasList   = verb("alias list", SeesDomain, (*Service).ListAliases)
+
+	GroupAdd          = verb("group add", ChangesDomain, several((*Service).AddGroup))
+	GroupRemove       = verb("group remove", ChangesDomain, (*Service).RemoveGroup)
+	GroupList         = verb("group list", SeesDomain, (*Service).ListGroups)
+	GroupShow         = verb("group show", SeesDomain, (*Service).ShowGroup)
+	GroupMemberAdd    = verb("group member add", ChangesDomain, several((*Service).AddMembers))
+	GroupMemberRemove = verb("group member remove", ChangesDomain, several((*Service).RemoveMembers))
+	GroupAccept       = verb("group accept", ChangesDomain, pair((*Service).SetGroupAccept))
+	GroupOutside      = verb("group outside", ChangesAll, pair((*Service).SetGroupOutside))
+	GroupInbound      = verb("group inbound", ChangesAll, pair((*Service).SetGroupInbound))
+
+	SendAsGrant  = verb("sendas grant", ChangesDomain, pair((*Service).GrantSendAs))
+	SendAsRevoke = verb("sendas revoke", ChangesDomain, pair((*Service).RevokeSendAs))
+	SendAsList   = verb("sendas list", SeesDomain, (*Service).ListSendAs)
+
+	OperatorAdd    = verb("operator add", ChangesAll, (*Service).AddOperator)
+	OperatorRemove = verb("operator remove", ChangesAll, (*Service).RemoveOperator)
+	OperatorList   = verb("operator list", SeesAll, without((*Service).ListOperators))
+	OperatorShow   = verb("operator show", SeesAll, (*Service).ShowOperator)
 
 	QueueList    = verb("queue list", SeesAll, (*Service).ListQueue)
 	QueueShow    = verb("queue show", SeesAll, (*Service).showQueued)
@@ -60,14 +117,29 @@ var (
 	ACMEStatus      = verb("tls acme status", SeesAll, without((*Service).acmeStatus))
 	ACMERenew       = longVerb("tls acme renew", ChangesAll, (*Service).acmeRenew).recorded(acmeRenewed)
 
-	ServerReload = verb("reload", ChangesAll, (*Service).Reload).recorded(reloaded)
-	EmptyLog     = verb("checkpoint", RootOnly, (*Service).emptyLog) // for "mailbox import"
+	ServerReload   = verb("reload", ChangesAll, without((*Service).Reload)).recorded(reloaded)
+	ClientSettings = verb("settings", SeesDomain, (*Service).ClientSettings)
+	DomainTotals   = verb("winpop stat", SeesDomain, without((*Service).StatDomains))
+	MailboxTotals  = verb("winpop stat domain", SeesDomain, (*Service).StatMailboxes)
+
+	// What "mailbox import", which works on the files, asks of the running server.
+	EmptyLog   = verb("checkpoint", RootOnly, without((*Service).emptyLog))
+	CountAgain = verb("recount", RootOnly, without((*Service).recount))
 )
 
 // Verbs returns all verbs, for a server that must find them by name.
 func Verbs() []Command {
 	return []Command{
-		MailboxAdd, MailboxList,
+		DomainAdd, DomainRemove, DomainList, DomainShow, DomainLock, DomainUnlock, DomainCatchAll, DomainMethod,
+		MailboxAdd, MailboxRemove, MailboxList, MailboxShow, MailboxPasswd, MailboxSecrets, MailboxMigrateAuth,
+		MailboxLock, MailboxUnlock, MailboxRename, MailboxStatistics, MailboxForward, MailboxQuota,
+		MailboxOutside, MailboxInbound, MailboxRelease, MailboxExport, MailboxImport,
+		QuotaSet, QuotaShow, QuotaList, QuotaRecalculate,
+		RetentionShow, RetentionSet, RetentionRun,
+		AliasAdd, AliasRemove, AliasList,
+		GroupAdd, GroupRemove, GroupList, GroupShow, GroupMemberAdd, GroupMemberRemove, GroupAccept, GroupOutside, GroupInbound,
+		SendAsGrant, SendAsRevoke, SendAsList,
+		OperatorAdd, OperatorRemove, OperatorList, OperatorShow,
 		QueueList, QueueShow, QueueActive, QueueRetry, QueueFlush, QueueHold, QueueRelease, QueueBounce, QueueRemove,
 		QuarantineList, QuarantineShow, QuarantineRetry, QuarantineRemove,
 		BadmailList, BadmailShow, BadmailSend, BadmailRemove,
@@ -77,11 +149,30 @@ func Verbs() []Command {
 		DirectoryList, DirectoryTest,
 		BansList, BansWhy, BansLift,
 		TLSShow, TLSRenew, TLSExportCA, TLSClients, TLSClientCert, TLSClientCerts, TLSClientRevoke, ACMEStatus, ACMERenew,
-		ServerReload, EmptyLog,
+		ServerReload, ClientSettings, DomainTotals, MailboxTotals, EmptyLog, CountAgain,
 	}
 }
 
-// without makes a verb's function of a method with no input.
+// Setting is a name and what is set for it.
+type Setting struct{ Name, Value string }
+
+// Members is a name and what belongs to it.
+type Members struct {
+	Name    string
+	Members []string
+}
+
+// without, pair and several make a verb's function of a method with no input, with two names and
+// with many.
+
 func without[Out any](do func(*Service) (Out, error)) func(*Service, struct{}) (Out, error) {
 	return func(s *Service, _ struct{}) (Out, error) { return do(s) }
+}
+
+func pair(do func(s *Service, name, value string) (Change, error)) func(*Service, Setting) (Change, error) {
+	return func(s *Service, in Setting) (Change, error) { return do(s, in.Name, in.Value) }
+}
+
+func several(do func(s *Service, name string, members ...string) (Change, error)) func(*Service, Members) (Change, error) {
+	return func(s *Service, in Members) (Change, error) { return do(s, in.Name, in.Members...) }
 }

@@ -1,11 +1,12 @@
-// Package audit keeps a record of what was administered: who did what, when,
-// from where, and how it was before and after. An event is on the disk when Add
-// returns. Nothing secret is in it: see Differences.
+// Package audit records every administrative act: the actor, the time, the place, the object, and
+// its state before and after. It stores no secrets: see Differences. Package admin writes the log
+// through Log.Add; "admin audit" reads it through Log.Read.
 //
-// Below the data directory:
+// Files in the data directory:
 //
-//	audit.log     JSON, an event a line, the newest last
-//	audit.1.log   those before, once the first has reached MaxSize; then audit.2.log, up to Keep
+//	audit.log     one JSON object (Event) on each line, the newest last
+//	audit.1.log   the previous file: when audit.log reaches MaxSize, it gets this name, and
+//	              audit.1.log becomes audit.2.log, and so on; Keep of them are kept
 package audit
 
 import (
@@ -29,39 +30,39 @@ const (
 	lockFile = ".audit.lock"
 	lockWait = 10 * time.Second
 
-	// MaxSize is the length of a file in octets at which the next is begun.
+	// MaxSize is the largest size of a file, in octets.
 	MaxSize = 8 << 20
-	// Keep is how many files there are beside the one that is written.
+	// Keep is the number of older files that are kept beside audit.log.
 	Keep = 9
 
-	// maxLine is the length of an event in octets at which what it says of before
-	// and after is left out.
+	// maxLine is the largest length of an event, in octets. A longer event is recorded without
+	// Before and After.
 	maxLine = 1 << 20
-	// maxMember is how much of each member of before and after is kept at least.
+	// maxMember is the length, in octets, to which shorten cuts each member of Before and After.
 	maxMember = 32 << 10
 )
 
-// Event is something that was administered.
+// Event is one administrative act, done or refused.
 type Event struct {
 	Time   time.Time `json:"time"`
 	Who    string    `json:"who"`
-	From   string    `json:"from"`             // where he sat: "command line, pts/1", "control socket"
-	Act    string    `json:"act,omitempty"`    // the command: "mailbox passwd"; "" for what the server did by itself
-	Object string    `json:"object,omitempty"` // what was changed: an address, a domain, "device scanner"
-	Next   string    `json:"next,omitempty"`   // what the object is called now, if it was renamed
+	From   string    `json:"from"`             // the actor's place: "command line, pts/1", "control socket"
+	Act    string    `json:"act,omitempty"`    // the command: "mailbox passwd"; "": the server itself
+	Object string    `json:"object,omitempty"` // the object: an address, a domain, "device scanner"
+	Next   string    `json:"next,omitempty"`   // the new name of a renamed object
 
-	// Before and After hold what is different, by its names in the files; of a list
-	// in both, what went and what came, and of what is too long, how much more there
-	// is. Absent:
-	// there was, or is, no such object; both absent: the act changes none.
+	// Before and After hold the members that differ, by their names in the files. A list that
+	// exists in both is reduced to the removed and the added elements. Long values are cut, with
+	// a note of the missing length. Before is absent if the object was created, After if it was
+	// removed; both are absent if the act changes no object.
 	Before json.RawMessage `json:"before,omitempty"`
 	After  json.RawMessage `json:"after,omitempty"`
 
-	Refused string `json:"refused,omitempty"` // why nothing was done; "" if it was
+	Refused string `json:"refused,omitempty"` // the reason of a refusal; "" if the act was done
 }
 
-// Concerns reports whether an event is about an object: an address, a domain
-// with all in it, or another thing by its name, in any letters.
+// Concerns reports whether an event is about an object. A domain includes everything in it. Case
+// is ignored.
 func (e Event) Concerns(object string) bool {
 	for _, name := range []string{e.Object, e.Next} {
 		if name == "" {
@@ -74,7 +75,7 @@ func (e Event) Concerns(object string) bool {
 	return false
 }
 
-// In reports whether an object is a domain or lies in it.
+// In reports whether an object is the domain or belongs to it: an address or a DKIM key.
 func In(object string, domain addr.Domain) bool {
 	object = strings.ToLower(object)
 	for _, before := range []string{"@", "._domainkey."} {
@@ -85,20 +86,20 @@ func In(object string, domain addr.Domain) bool {
 	return object == string(domain)
 }
 
-// Log takes events and gives them back. Safe for concurrent use, also by several
-// processes on one data directory.
+// Log is the audit log of a data directory. It is safe for concurrent use, also by several
+// processes.
 type Log struct {
 	fsys durable.FS
 	max  int64
 
-	mu sync.Mutex // one event at a time, before the lock between processes is asked for
+	mu sync.Mutex // serialises Add; taken before lockFile, the lock between processes
 }
 
-// Open returns the log of a data directory, which need not hold any.
+// Open returns the log of a data directory. The first Add creates the file.
 func Open(fsys durable.FS) *Log { return &Log{fsys: fsys, max: MaxSize} }
 
-// Add writes an event, whose time is now if it has none. An error says that it
-// may not be on the disk.
+// Add appends an event. A zero Time becomes the current time. The event is durable when Add
+// returns nil; after an error it may be missing.
 func (l *Log) Add(e Event) error {
 	if e.Time.IsZero() {
 		e.Time = time.Now()
@@ -137,8 +138,8 @@ func encode(e Event) ([]byte, error) {
 	return append(line, '\n'), err
 }
 
-// append writes to the end. A line that a crash has torn is ended first, or it
-// would spoil this one too.
+// append appends a line to the file and syncs it. If a crash has left an incomplete line, append
+// ends that line first, so that only the old event is lost.
 func (l *Log) append(line []byte) (err error) {
 	_, err = l.fsys.Lstat(file)
 	fresh := errors.Is(err, fs.ErrNotExist)
@@ -166,7 +167,7 @@ func (l *Log) append(line []byte) (err error) {
 	return l.fsys.SyncDir(".")
 }
 
-// isTorn reports whether the last line has no end.
+// isTorn reports whether the last line has no line feed.
 func isTorn(f durable.File) (bool, error) {
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil || size == 0 {
@@ -180,7 +181,7 @@ func isTorn(f durable.File) (bool, error) {
 	return last[0] != '\n', err
 }
 
-// rotate begins another file where the one that is written has no room.
+// rotate renames the files if more octets would make audit.log larger than the maximum.
 func (l *Log) rotate(more int64) error {
 	info, err := l.fsys.Lstat(file)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size()+more <= l.max {
@@ -197,7 +198,7 @@ func (l *Log) rotate(more int64) error {
 	return l.fsys.SyncDir(".")
 }
 
-// fileName is the name of the file that is n files old.
+// fileName returns the name of the file after n rotations.
 func fileName(n int) string {
 	if n == 0 {
 		return file

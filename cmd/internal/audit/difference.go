@@ -7,11 +7,12 @@ import (
 	"reflect"
 )
 
-// Differences holds two values against each other as they are in JSON and keeps
-// what is different, objects member by member; of lists, what came and what went. A nil value is none, and stays
-// nil; of what comes or goes as a whole, members that say nothing are left out. Of
-// what secret says by the name of a member of the outermost object, only
-// "set", or "changed" instead of another one, is told.
+// Differences compares the JSON forms of two values and returns the members that differ. Objects
+// are compared member by member. Lists are reduced to the removed and the added elements.
+//
+// A nil value means that there is no object; its result is nil, and the other result leaves out
+// empty members. secret selects members of the outermost object by name: their values are replaced
+// by "set", or by "changed" in the second result if the first has the member too.
 func Differences(before, after any, secret func(name string) bool) (json.RawMessage, json.RawMessage, error) {
 	old, err := members(before)
 	if err != nil {
@@ -48,7 +49,7 @@ func Differences(before, after any, secret func(name string) bool) (json.RawMess
 	return was, is, err
 }
 
-// members is a value as an object of JSON; nil for a nil pointer or interface.
+// members returns the members of the JSON form of v, nil for a nil pointer, map or interface.
 func members(v any) (map[string]any, error) {
 	if r := reflect.ValueOf(v); !r.IsValid() || r.Kind() == reflect.Pointer && r.IsNil() || r.Kind() == reflect.Map && r.IsNil() {
 		return nil, nil
@@ -70,7 +71,7 @@ func encodeMembers(m map[string]any) (json.RawMessage, error) {
 	return json.Marshal(m)
 }
 
-// dropEmpty takes out what says nothing: false, 0, "", and empty lists and objects.
+// dropEmpty removes members that are null, false, 0, "", or an empty list or object.
 func dropEmpty(m map[string]any) {
 	maps.DeleteFunc(m, func(_ string, v any) bool {
 		switch v := v.(type) {
@@ -91,7 +92,7 @@ func dropEmpty(m map[string]any) {
 	})
 }
 
-// dropCommon takes out of both what they have in common.
+// dropCommon removes from both the members, and the elements of lists, that are equal.
 func dropCommon(a, b map[string]any) {
 	for name, was := range a {
 		is, there := b[name]
@@ -119,7 +120,7 @@ func dropCommon(a, b map[string]any) {
 	}
 }
 
-// onlyIn is what a list has and another has not, or not as often.
+// onlyIn returns the elements that list contains more often than other.
 func onlyIn(list, other []any) []any {
 	count := map[string]int{}
 	for _, v := range other {
@@ -136,8 +137,8 @@ func onlyIn(list, other []any) []any {
 	return rest
 }
 
-// textOf is a value as JSON, its members in alphabetical order.
+// textOf returns the JSON form of a value, with its members in alphabetical order.
 func textOf(v any) string {
-	text, _ := json.Marshal(v) // it came from there
+	text, _ := json.Marshal(v) // never fails: v was decoded from JSON
 	return string(text)
 }

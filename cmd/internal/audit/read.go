@@ -11,9 +11,9 @@ import (
 	"slices"
 )
 
-// Read returns the newest events that want chooses, the newest last, at most
-// limit of them (0: all), and how many lines are damaged, which are skipped.
-// Files that are rotated away meanwhile may be missed.
+// Read returns the newest events for which want is true, in the order of the file, and at most
+// limit of them; 0 means no limit. damaged is the number of lines that it skipped because they
+// cannot be parsed. A rotation during the call may hide the events of one file.
 func (l *Log) Read(want func(Event) bool, limit int) (found []Event, damaged int, err error) {
 	for n := range Keep + 1 {
 		part, bad, err := l.readFile(fileName(n), want)
@@ -66,7 +66,7 @@ func (l *Log) readFile(name string, want func(Event) bool) (found []Event, damag
 	}
 }
 
-// skipLine reads the rest of a line that is too long for its buffer.
+// skipLine reads the rest of a line that is longer than the buffer.
 func skipLine(lines *bufio.Reader) error {
 	for {
 		_, err := lines.ReadSlice('\n')

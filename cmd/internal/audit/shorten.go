@@ -9,9 +9,8 @@ import (
 	"strings"
 )
 
-// shorten cuts every member of an object to maxMember octets or a little more, so
-// that nobody drives old events out of the log by a few long ones, nor hides what
-// he did behind its length.
+// shorten cuts every member of an object to about maxMember octets. Without it, a few long events
+// would push older events out of the log, and an operator could hide an act in a long one.
 func shorten(object json.RawMessage) json.RawMessage {
 	if len(object) <= maxMember {
 		return object
@@ -33,9 +32,10 @@ func shorten(object json.RawMessage) json.RawMessage {
 	return text
 }
 
-// cut keeps what comes first in a value, and takes its length from room.
+// cut returns the beginning of a value that fits into room octets, and subtracts its length from
+// room.
 func cut(v any, room *int) any {
-	const little = 4 // what JSON puts around a value
+	const little = 4 // the length of the quotes and separators of JSON, about
 	*room -= little
 	switch v := v.(type) {
 	case string:

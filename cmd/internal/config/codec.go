@@ -203,7 +203,7 @@ var percentage = codec[int]{
 		digits, found := strings.CutSuffix(s, "%")
 		n, err := strconv.ParseUint(digits, 10, 16)
 		if !found || err != nil || n == 0 || n >= 100 {
-			return 0, wrong(fmt.Sprintf("%q is not a part of a limit", s), `write a part from "1%" to "99%", or "none"`)
+			return 0, wrong(fmt.Sprintf("%q is not a percentage of a limit", s), `write "1%" to "99%", or "none"`)
 		}
 		return int(n), nil
 	},

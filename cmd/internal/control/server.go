@@ -235,7 +235,11 @@ func actorOf(p peer, o Origin) admin.Actor {
 	if p.isMaster() && who != "" && from != "" {
 		return admin.Actor{Who: who, From: from}
 	}
-	return admin.Actor{Who: p.name, From: controlSocket + strings.TrimPrefix(from, CommandLine)}
+	place := controlSocket
+	if said := strings.TrimPrefix(strings.TrimPrefix(from, CommandLine), ", "); said != "" {
+		place += ", " + said
+	}
+	return admin.Actor{Who: p.name, From: place}
 }
 
 // printable limits a client's description.

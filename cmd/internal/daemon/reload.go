@@ -103,7 +103,6 @@ func (d *Daemon) serveOld() (*http.Server, error) {
 func (d *Daemon) controlMux() *http.ServeMux {
 	mux := http.NewServeMux()
 	serveQuota(mux, d.office.Quota)
-	serveRetention(mux, d.office)
 	serveExclusive(mux, d.office.Store, d.office.Quota)
 	serveFetch(mux, d.fetch)
 	return mux

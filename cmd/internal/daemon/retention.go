@@ -3,8 +3,6 @@ package daemon
 import (
 	"context"
 	"log/slog"
-	"net/http"
-	"net/url"
 	"time"
 
 	"pillarbox/cmd/internal/admin"
@@ -122,23 +120,4 @@ func (w *waiting) add(out admin.RetentionOutcome) {
 	if w.oldest.IsZero() || out.Due.Oldest.Before(w.oldest) {
 		w.oldest = out.Due.Oldest
 	}
-}
-
-// serveRetention deletes at once when the control socket is asked to.
-func serveRetention(mux *http.ServeMux, office *admin.Service) {
-	mux.HandleFunc("POST /retention/run", func(w http.ResponseWriter, r *http.Request) {
-		all, err := office.By(requestActor(r)).RunRetention(r.Context(), r.FormValue("target"), time.Now())
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		answer(w, all)
-	})
-}
-
-// AskRetention makes the server of a data directory delete at once what is due in a mailbox, in a domain or, for "",
-// everywhere, and returns what it did.
-func AskRetention(ctx context.Context, data, target string) (all []admin.RetentionResult, err error) {
-	err = ask(ctx, data, http.MethodPost, "/retention/run?target="+url.QueryEscape(target), nil, &all)
-	return all, err
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -169,21 +168,21 @@ func TestRetentionOffAtNight(t *testing.T) {
 	})
 }
 
-func TestAskRetention(t *testing.T) {
+func TestRunRetention(t *testing.T) {
 	o := retentionHouse(t)
 	setAfter(o, 30)
 	putMessage(t, o, time.Now().AddDate(0, 0, -31), 1)
-	mux := http.NewServeMux()
-	serveRetention(mux, o)
-	data := serveTest(t, mux)
-	if _, err := AskRetention(t.Context(), data, "nobody@office.example"); err == nil || !strings.Contains(err.Error(), "not found") {
+	run := func(target string) ([]admin.RetentionResult, error) {
+		return admin.RetentionRun.Do(t.Context(), o, admin.RetentionOrder{Target: target, Delete: true})
+	}
+	if _, err := run("nobody@office.example"); err == nil || !strings.Contains(err.Error(), "not found") {
 		t.Errorf("nobody: %v", err)
 	}
-	all, err := AskRetention(t.Context(), data, "anna@office.example")
+	all, err := run("anna@office.example")
 	if err != nil || len(all) != 1 || all[0].Messages != 1 || all[0].Mailbox.String() != "anna@office.example" || all[0].Rule.After != 30 {
 		t.Errorf("%+v, %v", all, err)
 	}
-	if all, err = AskRetention(t.Context(), data, ""); err != nil || all == nil || len(all) != 0 {
+	if all, err = run(""); err != nil || all == nil || len(all) != 0 {
 		t.Errorf("%+v, %v", all, err)
 	}
 }

@@ -174,7 +174,7 @@ func TestDirectoryStrongMechanisms(t *testing.T) {
 	o, d := newOffice(t), newSlapd(t)
 	o.useDirectory(t, d.entry("lookup = true"))
 	out := o.pillarbox(t, "", "admin", "mailbox", "secrets", anna, "spa", "cram-md5")
-	if !strings.Contains(out, "its password is checked by directory:corp, which gives nothing to store; only PLAIN and LOGIN work") {
+	if !strings.Contains(out, "directory:corp checks its password, so no secret can be stored; only PLAIN and LOGIN work") {
 		t.Errorf("admin mailbox secrets says\n%s", out)
 	}
 	s := o.serve(t)

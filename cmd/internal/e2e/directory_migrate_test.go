@@ -68,8 +68,8 @@ func TestDirectoryMigration(t *testing.T) {
 	s.stop(t)
 	s = o.serve(t)
 	want("directory:corp", bossLDAP, bossPassword)
-	tell("the password is not kept here: its method is directory:corp", "admin", "mailbox", "passwd", boss, "--password-stdin")
-	tell("the password is not kept here: its method is directory:corp", "winpop", "changepwd", boss, "secret")
+	tell("the password is not stored on this server: its method is directory:corp", "admin", "mailbox", "passwd", boss, "--password-stdin")
+	tell("the password is not stored on this server: its method is directory:corp", "winpop", "changepwd", boss, "secret")
 
 	tell("mailbox boss@office.example has its password checked by this server\n", "admin", "mailbox", "migrate-auth", boss, "file", "--password-stdin")
 	want("file", bossPassword, bossLDAP)
@@ -89,8 +89,8 @@ func TestDirectoryMigration(t *testing.T) {
 
 	// Nobody is moved to where he is not.
 	o.pillarbox(t, bossPassword, "admin", "mailbox", "add", "guest", "--no-password")
-	tell("the directory corp has nobody for guest@office.example\n  hint: make the account there first; --force goes on without", "admin", "mailbox", "migrate-auth", "guest", "directory")
-	tell("has nobody for guest@office.example", "winpop", "migrateToAD", "guest@office.example")
+	tell("the directory corp has no user for guest@office.example\n  hint: add the user there first, or use --force", "admin", "mailbox", "migrate-auth", "guest", "directory")
+	tell("has no user for guest@office.example", "winpop", "migrateToAD", "guest@office.example")
 	o.pillarbox(t, "", "admin", "mailbox", "add", "bmeier", "--no-password")
 	tell(`has uid=bmeier,ou=people,dc=office,dc=example for "bmeier", whose mailbox is bert.meier@office.example`, "admin", "mailbox", "migrate-auth", "bmeier", "directory")
 	tell("the method directory:nowhere is not configured\n  hint: see [[directory]]", "admin", "mailbox", "migrate-auth", boss, "directory:nowhere")
@@ -142,13 +142,13 @@ func TestDirectoryCommands(t *testing.T) {
 			"uid=anna,ou=people,dc=office,dc=example, mailbox anna@office.example",
 			"- open the mailbox of anna@office.example ok",
 		}},
-		{"", []string{"test", "corp", "dora"}, 0, []string{"dora@office.example, made at the first log-in"}},
+		{"", []string{"test", "corp", "dora"}, 0, []string{"dora@office.example, created at the first login"}},
 		{"x", []string{"test", "corp", anna, "--password-stdin"}, 1, []string{
 			"- check the password of anna@office.example FAILED", "the directory refuses the password: wrong password", "pillarbox: this user cannot log in as it is",
 		}},
 		{"", []string{"test", "corp", "nobody"}, 1, []string{
 			"- find nobody@office.example FAILED", "not in the directory: no entry below dc=office,dc=example matches (|(uid=nobody)(mail=nobody@office.example))",
-			"no mailbox has this name, and the directory names none that could be made here",
+			"no mailbox has this name, and the directory has no user for whom one can be created",
 		}},
 		{"", []string{"test", "corp", "printer"}, 1, []string{"- find printer@office.example ok", "open the mailbox of printer@office.example FAILED", "this user cannot log in"}},
 		{"", []string{"test", "corp", "twin"}, 1, []string{"several entries match", "uid=twin,ou=others,dc=office,dc=example"}},
@@ -159,7 +159,7 @@ func TestDirectoryCommands(t *testing.T) {
 			"check the password of bmeier@other.example ok", "no mailbox has this name, and lookup is off; 'pillarbox admin mailbox add --no-password' makes one",
 		}},
 		{"", []string{"test", "never", "dora@never.example"}, 1, []string{`no mailbox has this name, and create = "never"`}},
-		{"", []string{"test", "corp", "anna@elsewhere.example"}, 1, []string{"elsewhere.example is no domain of this server"}},
+		{"", []string{"test", "corp", "anna@elsewhere.example"}, 1, []string{"elsewhere.example is not a domain of this server"}},
 		{"", []string{"test", "dead"}, 1, []string{"ldap://" + dead + " connect FAILED", "connection refused", "not every server of the directory can be used as it is"}},
 		{"", []string{"test", "foreign"}, 1, []string{"connect FAILED", "certificate signed by unknown authority"}},
 		{"", []string{"test", "nowhere"}, 1, []string{`there is no directory "nowhere"`, "'pillarbox admin directory list'"}},

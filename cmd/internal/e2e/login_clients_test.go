@@ -38,7 +38,7 @@ func logMechanism(mechanism string) string {
 
 // logIns is how often anna has logged in by a mechanism.
 func (s *server) logIns(mechanism string) int {
-	return strings.Count(s.log.String(), `msg="authentication succeeded" user=`+anna+" remote=127.0.0.1 mechanism="+logMechanism(mechanism)+"\n")
+	return strings.Count(s.log.String(), `msg="authentication succeeded" user=`+anna+" remote_ip=127.0.0.1 mechanism="+logMechanism(mechanism)+"\n")
 }
 
 // awaitLogIns waits until the log tells of so many log-ins by a mechanism, for a

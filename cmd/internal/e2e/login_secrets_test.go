@@ -53,7 +53,7 @@ func TestLogInFills(t *testing.T) {
 		t.Errorf("at first: by %s, not by\n%s", by, not)
 	}
 	o.pillarbox(t, "", "admin", "mailbox", "secrets", anna, "spa", "cram-md5")
-	if by, not = o.ways(t, anna); spa(by) || !strings.Contains(not, "spa is stored when the password is next set, or proven by PLAIN or LOGIN") {
+	if by, not = o.ways(t, anna); spa(by) || !strings.Contains(not, "the next login with PLAIN or LOGIN, or a new password, stores spa") {
 		t.Errorf("before the log-in: by %s, not by\n%s", by, not)
 	}
 	plain := send
@@ -109,7 +109,7 @@ func TestLogInRefused(t *testing.T) {
 					o.pillarbox(t, annaPassword+"\n", "admin", "mailbox", "passwd", user, "--password-stdin")
 				}
 				o.wantRefused(t, mechanism, user, tt.password)
-				s.wantLog(t, "user="+user+" remote=127.0.0.1 mechanism="+mechanism+` reason="invalid user name or password: `+tt.reason)
+				s.wantLog(t, "user="+user+" remote_ip=127.0.0.1 mechanism="+mechanism+` reason="invalid user name or password: `+tt.reason)
 			})
 		}
 	}

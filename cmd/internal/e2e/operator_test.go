@@ -26,7 +26,7 @@ func (o *office) asSomebody(t *testing.T, stdin string, args ...string) (output 
 
 // newTownHall is a running office with two domains, whose configuration and
 // operators' socket everybody can reach.
-func newTownHall(t *testing.T) *office {
+func newTownHall(t *testing.T, more ...func(*office)) *office {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		unavailable(t, "only root can become another user")
@@ -50,6 +50,9 @@ func newTownHall(t *testing.T) *office {
 		t.Fatal(err)
 	}
 	mustRun(t, exec.Command("install", "-m", "0755", binary, o.path("bin", "pillarbox")))
+	for _, change := range more {
+		change(o)
+	}
 	o.serve(t)
 	return o
 }
@@ -71,7 +74,7 @@ func TestOperator(t *testing.T) {
 		{"and no other", nil, "", []string{"mailbox", "show", "eve@other.example"}, 1, "not permitted: " + somebody + " is no operator of other.example"},
 		{"he makes a mailbox", nil, claraPassword + "\n", []string{"mailbox", "add", clara, "--password-stdin"}, 0, "mailbox " + clara + " added"},
 		{"not elsewhere", nil, "", []string{"mailbox", "add", "clara@other.example", "--no-password"}, 1, "not permitted"},
-		{"he is asked before a loss", nil, "", []string{"mailbox", "remove", boss}, 1, "--yes does it without asking"},
+		{"he is asked before a loss", nil, "", []string{"mailbox", "remove", boss}, 1, "use --yes to do it without asking"},
 		{"what is everybody's is not his", nil, "", []string{"queue", "list"}, 1, "not permitted: this needs an operator of all domains"},
 		{"nor is the server", nil, "", []string{"reload"}, 1, "not permitted"},
 		{"files of the server are not", nil, "", []string{"mailbox", "export", anna, o.path("stolen")}, 1, "not permitted: admin mailbox export: it works on files"},
@@ -106,6 +109,59 @@ func TestOperator(t *testing.T) {
 	}
 	if strings.Contains(events, claraPassword) {
 		t.Errorf("the password is in the audit log:\n%s", events)
+	}
+}
+
+// TestOneRoad has root and an operator do the same over the server, each under its own name.
+func TestOneRoad(t *testing.T) {
+	o := newTownHall(t, func(o *office) {
+		o.set(t, "outbound", "retries", `["1h"]`)
+		o.route(t, `domains = ["partner.example"]`, `smart_host = ["127.0.0.1:1"]`, `tls = "off"`)
+	})
+	o.pillarbox(t, "", "admin", "operator", "add", "unix:"+somebody)
+	id := o.submit(t, letter("one road"), "bob@partner.example")
+	o.wantDeferred(t, id)
+	for who, from := range map[string]string{"root": "command line", somebody: "control socket"} {
+		name := "dora" + strings.Trim(who, "#") + "@" + domain
+		for _, step := range []struct {
+			args   string
+			output string
+			act    string // in the audit log; "": nothing is changed
+		}{
+			{"admin queue hold --all", "held 1 message", "queue hold"},
+			{"admin queue release " + id, "released 1 message", "queue release"},
+			{"admin queue retry --domain partner.example", "gave 1 message their turn now", "queue retry"},
+			{"winpop add " + name, "mailbox " + name + " added", "mailbox add"},
+			{"winpop list " + domain, name, ""},
+			{"winpop stat", domain, ""},
+			{"settings " + name, "In the mail program of " + name, ""},
+			{"admin retention set " + name + " --after 30 --yes", "deletes mail after 30 days", "retention set"},
+			{"admin retention run " + name + " --yes", "nothing was due", ""},
+			{"admin quota recalculate", domain, ""},
+			{"admin reload", "reloaded", "reload"},
+			{"winpop del " + name, "removed", "mailbox remove"},
+		} {
+			args, output := strings.Fields(step.args), ""
+			if who == "root" {
+				output = o.pillarbox(t, "", args...)
+			} else {
+				output, _ = o.asSomebody(t, "", args...)
+			}
+			if !strings.Contains(output, step.output) {
+				t.Errorf("%s, %s: %s", who, step.args, output)
+			}
+			if step.act == "" {
+				continue
+			}
+			last := strings.Join(strings.Fields(o.pillarbox(t, "", "admin", "audit", "-n", "1")), " ")
+			if !strings.Contains(last, " "+who+" ") || !strings.Contains(last, " "+step.act+" ") ||
+				!strings.Contains(last, from) && !strings.Contains(last, "winpop") {
+				t.Errorf("%s, %s: the audit log has %s", who, step.args, last)
+			}
+		}
+		if who == "root" { // an attempt is under way, or over
+			o.wantDeferred(t, id)
+		}
 	}
 }
 

@@ -58,7 +58,7 @@ func TestSystemAccounts(t *testing.T) {
 		{user, systemPassword + "x"}, {"root", systemPassword}, {"daemon", systemPassword}, {"nobody", ""}, {"nosuchuser", systemPassword},
 		{"-h", systemPassword}, {anna, annaPassword}, {boss, ""},
 	})
-	s.wantLog(t, `user=root remote=127.0.0.1 mechanism=password reason="invalid user name or password: the system refuses the password: an account of the system, not of a person"`)
+	s.wantLog(t, `user=root remote_ip=127.0.0.1 mechanism=password reason="invalid user name or password: the system refuses the password: an account of the system, not of a person"`)
 
 	// The mailbox is shown as what it is, and can go its own way.
 	out := o.pillarbox(t, "", "admin", "mailbox", "show", user)

@@ -138,10 +138,10 @@ func (o *office) wantOldClients(t *testing.T, s *server) {
 		}
 	}
 	for part, want := range map[string]int{
-		`level=WARN msg="a client still needs old TLS" remote=` + oldPC + ` service=smtp port=` + o.port("smtp") +
+		`level=WARN msg="a client still needs old TLS" remote_ip=` + oldPC + ` service=smtp port=` + o.port("smtp") +
 			` protocol="TLS 1.0" cipher=TLS_RSA_WITH_3DES_EDE_CBC_SHA`: 1,
 		"a client still needs old TLS": 1,
-		`level=WARN msg="a client is too old for TLS as it is offered, and was refused" remote=` + stranger: 1,
+		`level=WARN msg="a client is too old for TLS as it is offered, and was refused" remote_ip=` + stranger: 1,
 		"add its address to tls.legacy_networks":                                                            1,
 	} {
 		if n := strings.Count(s.log.String(), part); n != want {
@@ -195,7 +195,7 @@ func TestOldTLSReload(t *testing.T) {
 			}
 		}
 	}
-	s.wantLog(t, `and was refused" remote=`+oldPC)
+	s.wantLog(t, `and was refused" remote_ip=`+oldPC)
 	standing.ask(t, "+OK", "USER %s", anna)
 	standing.ask(t, "+OK", "PASS %s", annaPassword)
 	standing.quit(t)

@@ -90,7 +90,7 @@ func TestOutlookExpressElsewhere(t *testing.T) {
 			t.Errorf("%s lets it in", service)
 		}
 	}
-	s.wantLog(t, `and was refused" remote=`+stranger)
+	s.wantLog(t, `and was refused" remote_ip=`+stranger)
 	c := o.mustDialTLS(t, oldPC, "smtp", oldPrograms[0].config())
 	c.ask(t, "334 ", "AUTH NTLM")
 	c.finishNTLM(t, "", "334 ", "anna", wrongPassword, "535 5.7.8 ")

@@ -223,12 +223,22 @@ func (w *world) resolve() {
 	}
 }
 
+// holdsAnother reports whether a mailbox has the mail of another mailbox than b that may have its name.
+func (w *world) holdsAnother(a addr.Address, b *box) bool {
+	return slices.ContainsFunc(w.model.doubtful, func(other *box) bool {
+		return other != b && slices.Contains(other.others, a.String()) && w.holds(a, other)
+	})
+}
+
 // whereIs finds a mailbox that may have one of several names. A verb that failed moved it or did not, so that it is where it
 // was the last time if that is there; or else where its mail is, or else anywhere.
 func (w *world) whereIs(b *box) (found string) {
 	for _, name := range append([]string{b.name}, b.others...) {
 		a, _ := addr.Parse(name)
 		if w.model.boxes[name] != nil || !slices.Contains(b.others, name) || !w.exists(a) {
+			continue
+		}
+		if !w.holds(a, b) && w.holdsAnother(a, b) {
 			continue
 		}
 		if found = cmp.Or(found, name); name == b.name || w.holds(a, b) {
@@ -300,6 +310,12 @@ func (w *world) importMail(s *Step) {
 	m := w.model
 	m.mu.Lock()
 	b := m.find(s.Box)
+	there := make(map[string]bool) // which may be in it now
+	if b != nil {
+		for token, c := range b.copies {
+			there[token] = c.state == promised || c.state == leaving
+		}
+	}
 	m.mu.Unlock()
 	if b == nil {
 		return
@@ -318,6 +334,8 @@ func (w *world) importMail(s *Step) {
 		}
 		switch {
 		case c.state == promised:
+		case err == nil && there[msg.token]:
+			c.state, c.uid = leaving, "" // a reader deleted it before the import looked, or after
 		case err == nil:
 			c.state, c.uid = promised, "" // it may have another unique-id than the one that was deleted
 		case t.Mailbox.Local != "": // it got as far as copying
