@@ -117,6 +117,11 @@ var (
 	ACMEStatus      = verb("tls acme status", SeesAll, without((*Service).acmeStatus))
 	ACMERenew       = longVerb("tls acme renew", ChangesAll, (*Service).acmeRenew).recorded(acmeRenewed)
 
+	Check      = longVerb("check", SeesDomain, (*Service).check)
+	AuditShow  = verb("audit", SeesDomain, (*Service).showAudit)
+	Explain    = longVerb("explain", SeesAll, (*Service).Explain)
+	PolicyDiff = verb("policy diff", RootOnly, (*Service).comparePolicy)
+
 	ServerReload   = verb("reload", ChangesAll, without((*Service).Reload)).recorded(reloaded)
 	ClientSettings = verb("settings", SeesDomain, (*Service).ClientSettings)
 	DomainTotals   = verb("winpop stat", SeesDomain, without((*Service).StatDomains))
@@ -149,6 +154,7 @@ func Verbs() []Command {
 		DirectoryList, DirectoryTest,
 		BansList, BansWhy, BansLift,
 		TLSShow, TLSRenew, TLSExportCA, TLSClients, TLSClientCert, TLSClientCerts, TLSClientRevoke, ACMEStatus, ACMERenew,
+		Check, AuditShow, Explain, PolicyDiff,
 		ServerReload, ClientSettings, DomainTotals, MailboxTotals, EmptyLog, CountAgain,
 	}
 }

@@ -29,8 +29,9 @@ var inputs = map[string]string{
 	"group accept": `{"Name": "staff@%", "Value": "inside"}`,
 	"sendas grant": `{"Name": "carl@%", "Value": "anna@%"}`, "sendas revoke": `{"Name": "carl@%", "Value": "anna@%"}`, "sendas list": `"anna@%"`,
 	"dkim create": `{"Domain": "%"}`, "dkim show": `"%"`, "dkim rotate": `{"Domain": "%"}`,
-	"dkim remove": `{"Domain": "%", "Selector": "x", "Sure": true}`,
+	"dkim remove":      `{"Domain": "%", "Selector": "x", "Sure": true}`,
 	"tls client-certs": `"anna@%"`, "tls client-revoke": `{"User": "anna@%", "Fingerprint": "ab"}`,
+	"check": `{"Target": "%", "Repair": false}`, "audit": "",
 	"settings": `"anna@%"`, "winpop stat": "", "winpop stat domain": `"%"`,
 }
 
