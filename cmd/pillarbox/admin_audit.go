@@ -19,20 +19,19 @@ import (
 func (a *app) auditCommand() *cobra.Command {
 	var q admin.AuditQuestion
 	var since string
-	cmd := shows(a, "audit [--since 24h|DATE] [--object NAME] [--by WHO] [-n 50]", "Show what was administered: who, when, from where, before and after", takes(0, 0),
-		func(o *admin.Service, _ []string) (found []audit.Event, err error) {
+	var asJSON bool
+	cmd := command("audit [--since 24h|DATE] [--object NAME] [--by WHO] [-n 50] [--json]", "Show what was administered: who, when, from where, before and after", takes(0, 0),
+		func(cmd *cobra.Command, _ []string) (err error) {
 			if q.Since, err = parseSince(since, time.Now()); err != nil {
-				return nil, err
+				return err
 			}
 			if q.Limit < 0 {
-				return nil, admin.Hint(usageError{fmt.Errorf("-n %d is not a number of events", q.Limit)}, "write 1 or more, or 0 for all")
+				return admin.Hint(usageError{fmt.Errorf("-n %d is not a number of events", q.Limit)}, "write 1 or more, or 0 for all")
 			}
-			found, damaged, err := o.Audit(q)
-			if damaged > 0 {
-				a.note("%d lines of the log are damaged, and left out", damaged)
-			}
-			return found, err
-		}, table("events", "TIME\tWHO\tFROM\tACT\tOBJECT\tWHAT", auditRow))
+			events := table("events", "TIME\tWHO\tFROM\tACT\tOBJECT\tWHAT", auditRow)
+			return respond(a, asJSON, events)(call(cmd.Context(), a, admin.AuditShow, q))
+		})
+	addJSON(cmd, &asJSON)
 	cmd.Flags().StringVar(&since, "since", "", "only what was done within a `time` (24h, 3d) or since a date (2026-11-21, \"2026-11-21 08:00\")")
 	cmd.Flags().StringVar(&q.Object, "object", "", "only what was done to it: an `address`, or a domain with all in it")
 	cmd.Flags().StringVar(&q.By, "by", "", "only what was done by `somebody` whose name has this in it")

@@ -5,37 +5,24 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"pillarbox/cmd/internal/admin"
-	"pillarbox/cmd/internal/daemon"
 	"pillarbox/quota"
 )
 
 func (a *app) checkCommand() *cobra.Command {
-	var opts admin.CheckOptions
+	var in admin.CheckOrder
 	var asJSON bool
-	cmd := a.verb("check [USER@DOMAIN | DOMAIN] [--repair] [--json]", "Read all mail, and the files around it, and tell what is wrong", takes(0, 1),
-		func(cmd *cobra.Command, o *admin.Service, args []string) error {
+	cmd := command("check [USER@DOMAIN | DOMAIN] [--repair] [--json]", "Read all mail, and the files around it, and tell what is wrong", takes(0, 1),
+		func(cmd *cobra.Command, args []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			target := strings.Join(args, "")
-			if err := o.CheckTarget(target); err != nil {
-				return err // the server is not troubled for a typing error
-			}
-			var err error
-			opts.Ledger, err = daemon.AskRecount(ctx, o.Config().Data)
-			if errors.Is(err, daemon.ErrNotRunning) {
-				a.note("the server is not running, so what it believes is not checked")
-			} else if err != nil {
-				a.note("what the running server believes was not checked: %v", err)
-			}
+			in.Target = first(args)
 			line := a.newProgress(asJSON)
-			opts.Progress = func(done, all int) { line.tell(admin.Part{Done: done, All: all}) }
-			report, err := o.CheckMail(ctx, target, opts)
+			report, err := callOnFiles(ctx, a, admin.Check, in, line.tell)
 			line.clear()
 			if report.Findings == nil {
 				return err
@@ -50,7 +37,7 @@ func (a *app) checkCommand() *cobra.Command {
 			}
 			return err
 		})
-	cmd.Flags().BoolVar(&opts.Repair, "repair", false, "remove old temporary files, and rename messages that are not what their names tell")
+	cmd.Flags().BoolVar(&in.Repair, "repair", false, "remove old temporary files, and rename messages that are not what their names tell")
 	addJSON(cmd, &asJSON)
 	cmd.Long = `Read all mail, and the files around it, and tell what is wrong: messages that
 cannot be read, are not what their names tell, or never reached the disk; unique-ids that

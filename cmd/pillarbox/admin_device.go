@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"strconv"
 	"time"
@@ -15,11 +14,10 @@ import (
 func (a *app) deviceCommand() *cobra.Command {
 	return family("device", "Machines that may send without a log-in: scanners, UPSs, report servers",
 		a.deviceAddCommand(),
-		a.changesOne("remove NAME", "Make a device a stranger again", (*admin.Service).RemoveDevice),
-		shows(a, "list", "List the devices", takes(0, 0),
-			func(o *admin.Service, _ []string) ([]admin.Device, error) { return o.ListDevices() },
+		doesOne(a, "remove NAME", "Make a device a stranger again", admin.DeviceRemove),
+		answers(a, "list", "List the devices", takes(0, 0), admin.DeviceList, nothing,
 			table("devices", "DEVICE\tADDRESSES\tMAY SEND TO\tAS\tPER HOUR", deviceRow)),
-		shows(a, "show NAME", "Show all about a device", takes(1, 1), ofOne((*admin.Service).ShowDevice), (*app).printDevice),
+		answers(a, "show NAME", "Show all about a device", takes(1, 1), admin.DeviceShow, first, (*app).printDevice),
 		a.deviceTestCommand(),
 		a.deviceSuggestCommand(),
 	)
@@ -27,9 +25,9 @@ func (a *app) deviceCommand() *cobra.Command {
 
 func (a *app) deviceAddCommand() *cobra.Command {
 	var n admin.NewDevice
-	cmd := a.verb("add NAME --ip ADDRESS|NETWORK... --may-send-to local|all [--as ADDRESS] [--per-hour N] [--allow-plaintext]",
+	cmd := command("add NAME --ip ADDRESS|NETWORK... --may-send-to local|all [--as ADDRESS] [--per-hour N] [--allow-plaintext]",
 		"Let a machine send without a log-in", takes(1, 1),
-		func(cmd *cobra.Command, o *admin.Service, args []string) error {
+		func(cmd *cobra.Command, args []string) error {
 			n.Name = args[0]
 			switch {
 			case len(n.IPs) == 0:
@@ -39,7 +37,7 @@ func (a *app) deviceAddCommand() *cobra.Command {
 			case n.PerHour < 0:
 				return misuse(cmd, "--per-hour must not be negative")
 			}
-			return a.report(o.AddDevice(n))
+			return a.report(call(cmd.Context(), a, admin.DeviceAdd, n))
 		})
 	cmd.Flags().StringArrayVar(&n.IPs, "ip", nil, "its `address`, or a small network such as 192.168.1.48/28; may be given several times")
 	cmd.Flags().StringVar(&n.MaySendTo, "may-send-to", "", "`where`: local (the mailboxes here) or all")
@@ -85,11 +83,8 @@ func (a *app) printDevice(d admin.Device) {
 
 func (a *app) deviceTestCommand() *cobra.Command {
 	var to string
-	cmd := shows(a, "test NAME [--to ADDRESS]", "Say what the server would answer to a device that sends, and why", takes(1, 1),
-		func(o *admin.Service, args []string) (admin.Explanation, error) {
-			return o.TestDevice(context.Background(), args[0], to)
-		},
-		(*app).printExplanation)
+	cmd := answers(a, "test NAME [--to ADDRESS]", "Say what the server would answer to a device that sends, and why", takes(1, 1), admin.DeviceTest,
+		func(args []string) admin.DeviceQuestion { return admin.DeviceQuestion{Name: args[0], To: to} }, (*app).printExplanation)
 	cmd.Flags().StringVar(&to, "to", "", "the `address` that it writes to (default the postmaster here)")
 	return cmd
 }
@@ -98,13 +93,14 @@ func (a *app) deviceTestCommand() *cobra.Command {
 // of it: the command alone on standard output, to be read and then run.
 func (a *app) deviceSuggestCommand() *cobra.Command {
 	var asJSON bool
-	cmd := a.verb("suggest [ADDRESS] [--json]", "List the refused attempts of unknown machines, or print the command that admits one", takes(0, 1),
-		func(_ *cobra.Command, o *admin.Service, args []string) error {
-			if len(args) == 1 {
-				return respond(a, asJSON, (*app).printSuggestion)(o.SuggestDevice(args[0]))
+	cmd := command("suggest [ADDRESS] [--json]", "List the refused attempts of unknown machines, or print the command that admits one", takes(0, 1),
+		func(cmd *cobra.Command, args []string) error {
+			out, err := call(cmd.Context(), a, admin.DeviceSuggest, first(args))
+			if out.Suggestion != nil {
+				return respond(a, asJSON, (*app).printSuggestion)(*out.Suggestion, err)
 			}
 			attempts := table("refused attempts of unknown machines", "LAST\tTIMES\tADDRESS\tFROM\tTO\tREPLY", attemptRow)
-			return respond(a, asJSON, attempts)(o.RefusedStrangers())
+			return respond(a, asJSON, attempts)(out.Attempts, err)
 		})
 	addJSON(cmd, &asJSON)
 	return cmd

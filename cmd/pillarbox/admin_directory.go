@@ -12,8 +12,7 @@ import (
 
 func (a *app) directoryCommand() *cobra.Command {
 	return family("directory", "The LDAP directories that passwords and people are looked up in",
-		shows(a, "list", "List the directories of the configuration", takes(0, 0),
-			func(o *admin.Service, _ []string) ([]admin.DirectoryInfo, error) { return o.ListDirectories() },
+		answers(a, "list", "List the directories of the configuration", takes(0, 0), admin.DirectoryList, nothing,
 			table("directories", "DIRECTORY\tSERVERS\tLOOK-UP\tDOMAINS", directoryRow)),
 		a.directoryTestCommand(),
 	)
@@ -35,20 +34,18 @@ var (
 
 func (a *app) directoryTestCommand() *cobra.Command {
 	var asJSON, stdin bool
-	cmd := a.verb("test NAME [USER@DOMAIN [--password-stdin]] [--json]", "Try a directory out, and a user's log-in", takes(1, 2),
-		func(cmd *cobra.Command, o *admin.Service, args []string) (err error) {
-			var user, password string
-			if len(args) == 2 {
-				user = args[1]
-			} else if stdin {
+	cmd := command("test NAME [USER@DOMAIN [--password-stdin]] [--json]", "Try a directory out, and a user's log-in", takes(1, 2),
+		func(cmd *cobra.Command, args []string) (err error) {
+			in := admin.DirectoryTrial{Name: args[0], User: first(args[1:])}
+			if len(args) == 1 && stdin {
 				return misuse(cmd, "--password-stdin is the password of a user, who is missing")
 			}
 			if stdin {
-				if password, err = a.readLine(); err != nil {
+				if in.Password, err = a.readLine(); err != nil {
 					return err
 				}
 			}
-			steps, err := o.TestDirectory(args[0], user, password)
+			steps, err := call(cmd.Context(), a, admin.DirectoryTest, in)
 			if err := respond(a, asJSON, (*app).printDirectorySteps)(steps, err); err != nil {
 				return err
 			}

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,53 +23,36 @@ to stay.`
 	return cmd
 }
 
-// dkimFlags choose how a new key is.
+// dkimFlags choose how a new key is made.
 type dkimFlags struct {
-	selector, kind string
-	json           bool
+	order admin.DKIMOrder
+	json  bool
 }
 
 const dkimFlagsUse = " [--selector S] [--type rsa|ed25519]"
 
 func (f *dkimFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.selector, "selector", "", "the key's `name` in DNS (default one with the month in it)")
-	cmd.Flags().StringVar(&f.kind, "type", "", "the `kind` of key: rsa (the default), or ed25519, which many receivers do not verify")
+	cmd.Flags().StringVar(&f.order.Selector, "selector", "", "the key's `name` in DNS (default one with the month in it)")
+	cmd.Flags().StringVar(&f.order.Type, "type", "", "the `kind` of key: rsa (the default), or ed25519, which many receivers do not verify")
 	addJSON(cmd, &f.json)
 }
 
-func (f *dkimFlags) parse(cmd *cobra.Command) (dkim.Kind, error) {
-	for _, name := range []string{"selector", "type"} {
-		if flag := cmd.Flags().Lookup(name); flag.Changed && flag.Value.String() == "" {
-			return "", misuse(cmd, "--"+name+" lacks its value")
+// makesKey is a command whose verb makes a key.
+func makesKey[Out any](a *app, f *dkimFlags, use, short string, v admin.Verb[admin.DKIMOrder, Out], print func(*app, Out)) *cobra.Command {
+	cmd := command(use+" [--json]", short, takes(1, 1), func(cmd *cobra.Command, args []string) error {
+		if err := lacksValue(cmd, "selector", "type"); err != nil {
+			return err
 		}
-	}
-	kind, err := admin.ParseDKIMKind(f.kind)
-	if err != nil {
-		return "", usageError{err}
-	}
-	return kind, nil
-}
-
-func (a *app) dkimCreateCommand() *cobra.Command {
-	var f dkimFlags
-	cmd := a.verb("create DOMAIN"+dkimFlagsUse+" [--json]", "Make the first key of a domain, and print its DNS record", takes(1, 1),
-		func(cmd *cobra.Command, o *admin.Service, args []string) error {
-			kind, err := f.parse(cmd)
-			if err != nil {
-				return err
-			}
-			a.noteUnsigned(o)
-			return respond(a, f.json, (*app).printNewDKIM)(o.CreateDKIM(args[0], f.selector, kind, time.Now()))
-		})
+		f.order.Domain = args[0]
+		return respond(a, f.json, print)(call(cmd.Context(), a, v, f.order))
+	})
 	f.add(cmd)
 	return cmd
 }
 
-// noteUnsigned says when keys are of no use.
-func (a *app) noteUnsigned(o *admin.Service) {
-	if !o.Config().Authenticity.Sign {
-		a.note("nothing is signed as long as dkim_sign in [authenticity] of the configuration is false")
-	}
+func (a *app) dkimCreateCommand() *cobra.Command {
+	return makesKey(a, new(dkimFlags), "create DOMAIN"+dkimFlagsUse, "Make the first key of a domain, and print its DNS record",
+		admin.DKIMCreate, (*app).printNewDKIM)
 }
 
 func (a *app) printNewDKIM(k admin.DKIMKey) {
@@ -88,26 +70,9 @@ func (a *app) printDKIMRecord(k admin.DKIMKey) {
 
 func (a *app) dkimRotateCommand() *cobra.Command {
 	var f dkimFlags
-	var atOnce bool
-	cmd := a.verb("rotate DOMAIN"+dkimFlagsUse+" [--now] [--json]", "Make a key that replaces the one in use two days later", takes(1, 1),
-		func(cmd *cobra.Command, o *admin.Service, args []string) error {
-			kind, err := f.parse(cmd)
-			if err != nil {
-				return err
-			}
-			wait := admin.DKIMWait
-			if atOnce {
-				wait = 0
-			}
-			a.noteUnsigned(o)
-			fresh, err := o.RotateDKIM(args[0], f.selector, kind, time.Now(), wait)
-			if err != nil {
-				return err
-			}
-			return respond(a, f.json, (*app).printRotatedDKIM)(o.ShowDKIM(string(fresh.Domain), time.Now()))
-		})
-	f.add(cmd)
-	cmd.Flags().BoolVar(&atOnce, "now", false, "the new key signs at once: for when others have got hold of the old one")
+	cmd := makesKey(a, &f, "rotate DOMAIN"+dkimFlagsUse+" [--now]", "Make a key that replaces the one in use two days later",
+		admin.DKIMRotate, (*app).printRotatedDKIM)
+	cmd.Flags().BoolVar(&f.order.Now, "now", false, "the new key signs at once: for when others have got hold of the old one")
 	return cmd
 }
 
@@ -131,15 +96,14 @@ func (a *app) printRotatedDKIM(all []admin.DKIMKey) {
 
 func (a *app) dkimShowCommand() *cobra.Command {
 	var asJSON bool
-	cmd := a.verb("show [DOMAIN] [--json]", "Show the DNS records of a domain's keys, or list the keys of all", takes(0, 1),
-		func(_ *cobra.Command, o *admin.Service, args []string) error {
-			domain := strings.Join(args, "")
-			a.noteUnsigned(o)
+	cmd := command("show [DOMAIN] [--json]", "Show the DNS records of a domain's keys, or list the keys of all", takes(0, 1),
+		func(cmd *cobra.Command, args []string) error {
+			domain := first(args)
 			print := table("DKIM keys", "DOMAIN\tSELECTOR\tTYPE\tSTATE\tSIGNS FROM\tRECORD UNTIL", dkimRow)
 			if domain != "" {
 				print = func(a *app, all []admin.DKIMKey) { a.printDKIM(domain, all) }
 			}
-			return respond(a, asJSON, print)(o.ShowDKIM(domain, time.Now()))
+			return respond(a, asJSON, print)(call(cmd.Context(), a, admin.DKIMShow, domain))
 		})
 	addJSON(cmd, &asJSON)
 	return cmd
@@ -188,20 +152,13 @@ func dkimStateText(k admin.DKIMKey) string {
 	return fmt.Sprintf("over; take its record out of the DNS, and 'pillarbox admin dkim remove %s %s'", k.Domain, k.Selector)
 }
 
-// dkimRemoveCommand asks, unless the key's time is over.
 func (a *app) dkimRemoveCommand() *cobra.Command {
 	var yes bool
-	cmd := a.verb("remove DOMAIN SELECTOR [--yes]", "Delete a key", takes(2, 2), func(_ *cobra.Command, o *admin.Service, args []string) error {
-		state, err := o.DKIMState(args[0], args[1], time.Now())
-		if err != nil {
-			return err
-		}
-		if state != dkim.Over {
-			if err := a.confirm(yes, fmt.Sprintf("Delete the key %s of %s, which is %s?", args[1], args[0], state)); err != nil {
-				return err
-			}
-		}
-		return a.report(o.RemoveDKIM(args[0], args[1], time.Now()))
+	cmd := command("remove DOMAIN SELECTOR [--yes]", "Delete a key", takes(2, 2), func(cmd *cobra.Command, args []string) error {
+		return a.confirmed(yes, func(sure bool) error {
+			in := admin.DKIMToRemove{Domain: args[0], Selector: args[1], Sure: sure}
+			return a.report(call(cmd.Context(), a, admin.DKIMRemove, in))
+		})
 	})
 	addYes(cmd, &yes)
 	return cmd

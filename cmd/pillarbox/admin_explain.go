@@ -3,13 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"pillarbox/cmd/internal/admin"
-	"pillarbox/cmd/internal/config"
 	"pillarbox/smtp/policy"
 )
 
@@ -56,17 +54,7 @@ func (a *app) explain(cmd *cobra.Command, f explainFlags) (err error) {
 		return usageError{err}
 	}
 	q.TLS = q.TLS || q.User != "" && !f.plaintext
-	return a.withOffice(func(o *admin.Service) error {
-		e, err := o.Explain(context.Background(), q)
-		if err != nil {
-			return err
-		}
-		if f.json {
-			return a.writeJSON(e)
-		}
-		a.printExplanation(e)
-		return nil
-	})
+	return respond(a, f.json, (*app).printExplanation)(call(cmd.Context(), a, admin.Explain, q))
 }
 
 func (a *app) printExplanation(e admin.Explanation) {
@@ -96,38 +84,28 @@ func (a *app) policyCommand() *cobra.Command {
 		Use:   "diff NEW.toml",
 		Short: "Replay recent decisions under another configuration and list what would change",
 		Args:  takes(1, 1),
-		RunE:  func(_ *cobra.Command, args []string) error { return a.policyDiff(args[0], asJSON) },
+		RunE:  func(cmd *cobra.Command, args []string) error { return a.policyDiff(cmd.Context(), args[0], asJSON) },
 	}
 	diff.Flags().BoolVar(&asJSON, "json", false, "write JSON")
 	return family("policy", "The rules of who may send what where", diff)
 }
 
-func (a *app) policyDiff(file string, asJSON bool) error {
-	next, err := config.Load(file, os.Environ(), config.On(config.ThisMachine()))
-	if err != nil {
+func (a *app) policyDiff(ctx context.Context, file string, asJSON bool) error {
+	found, err := callOnFiles(ctx, a, admin.PolicyDiff, file, a.tell)
+	switch {
+	case err != nil:
 		return err
-	}
-	return a.withOffice(func(o *admin.Service) error {
-		looked, unknown, changes, err := o.PolicyDiff(next)
-		if err != nil {
-			return err
-		}
-		if unknown > 0 {
-			a.note("%d decisions cannot be judged: the new rules ask DNS what was not asked then", unknown)
-		}
-		if asJSON {
-			return a.writeJSON(changes)
-		}
-		if len(changes) == 0 {
-			fmt.Fprintf(a.stdout, "none of the last %d decisions would change\n", looked)
-			return nil
-		}
-		for _, c := range changes {
-			a.printPolicyChange(c)
-		}
-		fmt.Fprintf(a.stdout, "%d of the last %d decisions would change\n", len(changes), looked)
+	case asJSON:
+		return a.writeJSON(found.Changes)
+	case len(found.Changes) == 0:
+		fmt.Fprintf(a.stdout, "none of the last %d decisions would change\n", found.Looked)
 		return nil
-	})
+	}
+	for _, c := range found.Changes {
+		a.printPolicyChange(c)
+	}
+	fmt.Fprintf(a.stdout, "%d of the last %d decisions would change\n", len(found.Changes), found.Looked)
+	return nil
 }
 
 func (a *app) printPolicyChange(c admin.PolicyChange) {

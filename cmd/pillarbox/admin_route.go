@@ -16,13 +16,8 @@ import (
 )
 
 func (a *app) routeCommand() *cobra.Command {
-	list := shows(a, "list", "List the routes that the configuration sets", takes(0, 0),
-		func(o *admin.Service, _ []string) ([]admin.RouteSummary, error) {
-			if !o.Config().Outbound.Enabled {
-				a.note("mail to other servers is refused: enabled in [outbound] of the configuration is false")
-			}
-			return o.ListRoutes(), nil
-		}, table("routes", "DOMAINS\tWAY\tTLS\tLOG-IN\tRETRIES\tGIVEN UP\tHOURS\tKEPT", routeRow))
+	list := answers(a, "list", "List the routes that the configuration sets", takes(0, 0), admin.RouteList, nothing,
+		table("routes", "DOMAINS\tWAY\tTLS\tLOG-IN\tRETRIES\tGIVEN UP\tHOURS\tKEPT", routeRow))
 	return family("route", "The ways by which mail leaves for other servers", list, a.routeTestCommand())
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/control"
+	"pillarbox/quota"
 )
 
 const formatHelp = `
@@ -55,9 +56,9 @@ Each CR and each LF that stands alone becomes CRLF, and the last line gets its e
 	return cmd
 }
 
-// callOnFiles has a verb done by this process, beside a running server, because it works on files
-// of the caller. The running server empties its log for it, and counts afterwards. An operator may
-// not open the data directory, so the server is called, and refuses.
+// callOnFiles has a verb done by this process, beside a running server: it works on files of the
+// caller, or reads what only root may read. The running server empties its log for it, and counts.
+// An operator may not open the data directory, so the server is called.
 func callOnFiles[In, Out any](ctx context.Context, a *app, v admin.Verb[In, Out], in In, tell func(admin.Part)) (out Out, err error) {
 	cfg, err := a.load()
 	if errors.Is(err, fs.ErrPermission) || err == nil && !a.mayWorkOn(cfg) {
@@ -77,6 +78,13 @@ func callOnFiles[In, Out any](ctx context.Context, a *app, v admin.Verb[In, Out]
 			return err
 		}
 		return offline()
+	}
+	s.CountAgain = func() ([]quota.Recount, error) {
+		all, err := callServer(ctx, a, admin.CountAgain, struct{}{})
+		if errors.Is(err, control.ErrNoServer) {
+			err = admin.ErrNotRunning
+		}
+		return all, err
 	}
 	out, err = v.Do(ctx, s.For(a.caller(tell)), in)
 	return out, errors.Join(err, s.Close())

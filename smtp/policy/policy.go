@@ -30,6 +30,8 @@
 package policy
 
 import (
+	"fmt"
+
 	"pillarbox/smtp"
 )
 
@@ -45,6 +47,17 @@ func (v Verdict) String() string { return [...]string{"refuse", "accept"}[v] }
 
 // MarshalText writes a verdict as a word.
 func (v Verdict) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// UnmarshalText parses the output of MarshalText.
+func (v *Verdict) UnmarshalText(text []byte) error {
+	for _, known := range []Verdict{Refuse, Accept} {
+		if known.String() == string(text) {
+			*v = known
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is no verdict", text)
+}
 
 // Step is one rule that was asked, and its result. Its strings exist before the decision does:
 // most decisions are never printed, so they format nothing.

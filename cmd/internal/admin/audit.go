@@ -130,6 +130,15 @@ func (o *Service) Audit(q AuditQuestion) ([]audit.Event, int, error) {
 	return append([]audit.Event{}, found...), damaged, o.explain(err, "", "domain list")
 }
 
+// showAudit is Audit as a verb.
+func (o *Service) showAudit(q AuditQuestion) ([]audit.Event, error) {
+	found, damaged, err := o.Audit(q)
+	if damaged > 0 {
+		o.note("%d lines of the log are damaged, and left out", damaged)
+	}
+	return found, err
+}
+
 func (o *Service) seesEvent(e audit.Event) bool {
 	for _, g := range o.operator.Grants {
 		for _, d := range g.Domains {

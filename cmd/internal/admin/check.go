@@ -131,12 +131,32 @@ func (c *checker) parts(target string) (dirs []string) {
 	return dirs
 }
 
-// CheckTarget returns an error if the target is no mailbox or domain, or not the operator's.
-func (o *Service) CheckTarget(target string) error {
-	if err := o.RequireTarget(target, false); err != nil {
-		return err
+// CheckOrder says what to check: a mailbox, a domain or, for "", all mail.
+type CheckOrder struct {
+	Target string
+	Repair bool // see CheckOptions
+}
+
+// check checks mail, and what a running server believes of the mailboxes.
+func (o *Service) check(ctx context.Context, in CheckOrder) (CheckReport, error) {
+	if err := o.RequireTarget(in.Target, in.Repair); err != nil {
+		return CheckReport{}, err
 	}
-	return (&checker{office: o}).choose(target)
+	if err := (&checker{office: o}).choose(in.Target); err != nil {
+		return CheckReport{}, err // nothing is counted for a typing error
+	}
+	opts := CheckOptions{Repair: in.Repair, Progress: o.progress()}
+	count := o.CountAgain
+	if count == nil {
+		count = o.recount
+	}
+	var err error
+	if opts.Ledger, err = count(); errors.Is(err, ErrNotRunning) {
+		o.note("the server is not running, so what it believes is not checked")
+	} else if err != nil {
+		o.note("what the running server believes was not checked: %v", err)
+	}
+	return o.CheckMail(ctx, in.Target, opts)
 }
 
 // checker is one run of CheckMail.

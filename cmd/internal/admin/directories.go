@@ -22,9 +22,6 @@ type DirectoryInfo struct {
 
 // ListDirectories lists the directories of the configuration, in its order.
 func (o *Service) ListDirectories() ([]DirectoryInfo, error) {
-	if err := o.RequireAll(false); err != nil {
-		return nil, err
-	}
 	all := []DirectoryInfo{}
 	domains, err := o.Dir.Domains()
 	if err != nil {
@@ -53,6 +50,14 @@ type DirectoryStep struct {
 	Detail string        `json:"detail,omitempty"`
 	Error  string        `json:"error,omitempty"` // "": the step succeeded
 	Took   time.Duration `json:"took"`            // nanoseconds
+}
+
+// DirectoryTrial names a directory and, if User is set, a user of it. A password is tried if there
+// is one.
+type DirectoryTrial struct{ Name, User, Password string }
+
+func (o *Service) testDirectory(in DirectoryTrial) ([]DirectoryStep, error) {
+	return o.TestDirectory(in.Name, in.User, in.Password)
 }
 
 // TestDirectory tests every server of a directory. With a user and a password it also tests a

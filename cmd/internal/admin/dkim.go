@@ -50,6 +50,82 @@ func ParseDKIMKind(name string) (dkim.Kind, error) {
 	return "", Hint(fmt.Errorf("%q is not a type of key", name), "the types are rsa, which every server can verify, and ed25519")
 }
 
+// DKIMOrder is a key that is to be made. The zero values of its members are the usual ones.
+type DKIMOrder struct {
+	Domain   string
+	Selector string // "": one with the month in it
+	Type     string // rsa or ed25519
+	Now      bool   // of a rotation: the new key signs at once
+}
+
+// createDKIM makes the first key of a domain.
+func (o *Service) createDKIM(in DKIMOrder) (DKIMKey, error) {
+	kind, err := ParseDKIMKind(in.Type)
+	if err != nil {
+		return DKIMKey{}, usage(err)
+	}
+	o.noteUnsigned()
+	return o.CreateDKIM(in.Domain, in.Selector, kind, time.Now())
+}
+
+// noteUnsigned tells that keys are of no use.
+func (o *Service) noteUnsigned() {
+	if !o.Config().Authenticity.Sign {
+		o.note("nothing is signed as long as dkim_sign in [authenticity] of the configuration is false")
+	}
+}
+
+// rotateDKIM makes another key, and returns all keys of the domain.
+func (o *Service) rotateDKIM(in DKIMOrder) ([]DKIMKey, error) {
+	kind, err := ParseDKIMKind(in.Type)
+	if err != nil {
+		return nil, usage(err)
+	}
+	wait := DKIMWait
+	if in.Now {
+		wait = 0
+	}
+	o.noteUnsigned()
+	fresh, err := o.RotateDKIM(in.Domain, in.Selector, kind, time.Now(), wait)
+	if err != nil {
+		return nil, err
+	}
+	return o.ShowDKIM(string(fresh.Domain), time.Now())
+}
+
+func (o *Service) showDKIM(domain string) ([]DKIMKey, error) {
+	o.noteUnsigned()
+	return o.ShowDKIM(domain, time.Now())
+}
+
+// DKIMToRemove is a key that is to be deleted.
+type DKIMToRemove struct {
+	Domain, Selector string
+	Sure             bool
+}
+
+// removeDKIM deletes a key. It asks first, unless the key's time is over.
+func (o *Service) removeDKIM(in DKIMToRemove) (Change, error) {
+	d, err := o.parseDomain(in.Domain)
+	if err == nil {
+		err = o.Require(d, true)
+	}
+	if err != nil {
+		return Change{}, err
+	}
+	now := time.Now()
+	state, err := o.DKIMState(in.Domain, in.Selector, now)
+	if err != nil {
+		return Change{}, err
+	}
+	if state != dkim.Over {
+		if err := confirm(in.Sure, "Delete the key %s of %s, which is %s?", in.Selector, in.Domain, state); err != nil {
+			return Change{}, err
+		}
+	}
+	return o.RemoveDKIM(in.Domain, in.Selector, now)
+}
+
 // CreateDKIM makes the first key of a hosted domain. With an empty selector it chooses one.
 func (o *Service) CreateDKIM(domain, selector string, kind dkim.Kind, now time.Time) (DKIMKey, error) {
 	return o.addDKIM(domain, func(keys *dkim.Keys, d addr.Domain) (dkim.Key, error) {

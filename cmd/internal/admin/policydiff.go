@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"os"
 	"time"
 
 	"pillarbox/cmd/internal/config"
@@ -21,14 +22,30 @@ type PolicyChange struct {
 	Why   policy.Decision `json:"why"` // the new decision
 }
 
+// PolicyChanges are the decisions that would fall otherwise.
+type PolicyChanges struct {
+	Looked  int // decisions that were looked at
+	Changes []PolicyChange
+}
+
+// comparePolicy compares the rules in force with those of a configuration file of the caller.
+func (o *Service) comparePolicy(file string) (PolicyChanges, error) {
+	next, err := config.Load(file, os.Environ(), config.On(config.ThisMachine()))
+	if err != nil {
+		return PolicyChanges{}, err
+	}
+	looked, unknown, changes, err := o.PolicyDiff(next)
+	if unknown > 0 {
+		o.note("%d decisions cannot be judged: the new rules ask DNS what was not asked then", unknown)
+	}
+	return PolicyChanges{looked, changes}, err
+}
+
 // PolicyDiff replays recent decisions under the rules in force and under those of a proposed
 // configuration. It returns the number of decisions, those that differ, and the number that cannot
 // be compared because the new rules need DNS answers that were not recorded. It evaluates the rules
 // in force anew, because an older configuration may have made the recorded decision.
 func (o *Service) PolicyDiff(next *config.Config) (looked, unknown int, changes []PolicyChange, err error) {
-	if err := o.RequireAll(false); err != nil {
-		return 0, 0, nil, err
-	}
 	records, err := decisionlog.Recent(o.Root, replayed)
 	if err != nil {
 		return 0, 0, nil, err

@@ -58,9 +58,6 @@ func verdictOn(to addr.Address, s remote.Step) (verdict, hint string) {
 
 // RouteAddresses reads the two addresses of a test of the way. Without a sender it is postmaster, of the default domain.
 func (o *Service) RouteAddresses(to, from string) (recipient, sender addr.Address, err error) {
-	if err := o.RequireAll(false); err != nil {
-		return recipient, sender, err
-	}
 	if recipient, err = o.ParseUser(to); err != nil {
 		return recipient, sender, err
 	}
@@ -157,10 +154,8 @@ type RouteSummary struct {
 }
 
 // ListRoutes lists the routes of the configuration, the default one last.
-func (o *Service) ListRoutes() []RouteSummary {
-	if o.RequireAll(false) != nil {
-		return []RouteSummary{}
-	}
+func (o *Service) ListRoutes() ([]RouteSummary, error) {
+	o.noteRefused()
 	table := &o.Config().Routes
 	var all []RouteSummary
 	for i := range table.Routes {
@@ -168,7 +163,7 @@ func (o *Service) ListRoutes() []RouteSummary {
 	}
 	last := routeSummary(&table.Default)
 	last.Domains = []string{}
-	return append(all, last)
+	return append(all, last), nil
 }
 
 func routeSummary(r *route.Route) RouteSummary {

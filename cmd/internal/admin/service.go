@@ -64,6 +64,9 @@ type Service struct {
 	Checkpoint func() error
 	// Exclusively makes a change of mailboxes' directories while no operation acts on their mail. nil: none can.
 	Exclusively func(change func() error) error
+	// CountAgain makes a server that runs beside this process count anew: see recount. nil: this
+	// process is the server, or no server runs.
+	CountAgain func() ([]quota.Recount, error)
 	// Running is the server whose Service this is; nil if the verbs are done without one.
 	Running *Running
 

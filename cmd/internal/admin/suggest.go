@@ -17,6 +17,23 @@ const (
 	suggestAttempt = 20
 )
 
+// Suggested is a suggestion for one machine, or else the attempts of all.
+type Suggested struct {
+	Suggestion *Suggestion
+	Attempts   []decisionlog.Attempt // see RefusedStrangers
+}
+
+// suggestDevices makes a suggestion for an address, or lists the refused attempts for "".
+func (o *Service) suggestDevices(ip string) (out Suggested, err error) {
+	if ip == "" {
+		out.Attempts, err = o.RefusedStrangers()
+		return out, err
+	}
+	s, err := o.SuggestDevice(ip)
+	out.Suggestion = &s
+	return out, err
+}
+
 // RefusedStrangers returns the last 20 refused attempts to send by machines that are not devices,
 // the newest last.
 func (o *Service) RefusedStrangers() ([]decisionlog.Attempt, error) {
@@ -25,9 +42,6 @@ func (o *Service) RefusedStrangers() ([]decisionlog.Attempt, error) {
 }
 
 func (o *Service) refused(limit int) ([]decisionlog.Attempt, error) {
-	if err := o.RequireAll(false); err != nil {
-		return nil, err
-	}
 	if _, err := o.Devices.List(); err != nil {
 		return nil, o.explainDevice(err)
 	}
@@ -52,9 +66,6 @@ type Suggestion struct {
 func (o *Service) SuggestDevice(ip string) (Suggestion, error) {
 	remote, err := ParseClient(ip)
 	if err != nil {
-		return Suggestion{}, err
-	}
-	if err := o.RequireAll(false); err != nil {
 		return Suggestion{}, err
 	}
 	remote = remote.Unmap().WithZone("")

@@ -85,11 +85,28 @@ var (
 	BadmailSend   = verb("badmail send", ChangesAll, (*Service).sendBadmail)
 	BadmailRemove = verb("badmail remove", ChangesAll, (*Service).removeBadmail)
 
+	RouteList = verb("route list", SeesAll, without((*Service).ListRoutes))
 	RouteTest = longVerb("route test", SeesAll, (*Service).testRoute)
 
-	BansList        = verb("bans list", SeesAll, without((*Service).listBans))
-	BansWhy         = verb("bans why", SeesAll, (*Service).whyBanned)
-	BansLift        = verb("bans lift", ChangesAll, (*Service).liftBan)
+	DKIMCreate = verb("dkim create", ChangesDomain, (*Service).createDKIM)
+	DKIMShow   = verb("dkim show", SeesDomain, (*Service).showDKIM)
+	DKIMRotate = verb("dkim rotate", ChangesDomain, (*Service).rotateDKIM)
+	DKIMRemove = verb("dkim remove", ChangesDomain, (*Service).removeDKIM)
+
+	DeviceAdd     = verb("device add", ChangesAll, (*Service).AddDevice)
+	DeviceRemove  = verb("device remove", ChangesAll, (*Service).RemoveDevice)
+	DeviceList    = verb("device list", SeesAll, without((*Service).ListDevices))
+	DeviceShow    = verb("device show", SeesAll, (*Service).ShowDevice)
+	DeviceTest    = longVerb("device test", SeesAll, (*Service).testDevice)
+	DeviceSuggest = verb("device suggest", SeesAll, (*Service).suggestDevices)
+
+	DirectoryList = verb("directory list", SeesAll, without((*Service).ListDirectories))
+	DirectoryTest = verb("directory test", SeesAll, (*Service).testDirectory)
+
+	BansList = verb("bans list", SeesAll, without((*Service).listBans))
+	BansWhy  = verb("bans why", SeesAll, (*Service).whyBanned)
+	BansLift = verb("bans lift", ChangesAll, (*Service).liftBan)
+
 	TLSShow         = verb("tls show", SeesAll, without((*Service).showCertificates))
 	TLSRenew        = verb("tls renew", ChangesAll, without((*Service).renewCertificate)).recorded(renewed)
 	TLSExportCA     = verb("tls export-ca", SeesAll, (*Service).exportCA)
@@ -99,10 +116,16 @@ var (
 	TLSClientRevoke = verb("tls client-revoke", ChangesDomain, (*Service).revokeClientCert)
 	ACMEStatus      = verb("tls acme status", SeesAll, without((*Service).acmeStatus))
 	ACMERenew       = longVerb("tls acme renew", ChangesAll, (*Service).acmeRenew).recorded(acmeRenewed)
-	ServerReload    = verb("reload", ChangesAll, without((*Service).Reload)).recorded(reloaded)
-	ClientSettings  = verb("settings", SeesDomain, (*Service).ClientSettings)
-	DomainTotals    = verb("winpop stat", SeesDomain, without((*Service).StatDomains))
-	MailboxTotals   = verb("winpop stat domain", SeesDomain, (*Service).StatMailboxes)
+
+	Check      = longVerb("check", SeesDomain, (*Service).check)
+	AuditShow  = verb("audit", SeesDomain, (*Service).showAudit)
+	Explain    = longVerb("explain", SeesAll, (*Service).Explain)
+	PolicyDiff = verb("policy diff", RootOnly, (*Service).comparePolicy)
+
+	ServerReload   = verb("reload", ChangesAll, without((*Service).Reload)).recorded(reloaded)
+	ClientSettings = verb("settings", SeesDomain, (*Service).ClientSettings)
+	DomainTotals   = verb("winpop stat", SeesDomain, without((*Service).StatDomains))
+	MailboxTotals  = verb("winpop stat domain", SeesDomain, (*Service).StatMailboxes)
 
 	// What "mailbox import", which works on the files, asks of the running server.
 	EmptyLog   = verb("checkpoint", RootOnly, without((*Service).emptyLog))
@@ -125,9 +148,13 @@ func Verbs() []Command {
 		QueueList, QueueShow, QueueActive, QueueRetry, QueueFlush, QueueHold, QueueRelease, QueueBounce, QueueRemove,
 		QuarantineList, QuarantineShow, QuarantineRetry, QuarantineRemove,
 		BadmailList, BadmailShow, BadmailSend, BadmailRemove,
-		RouteTest,
+		RouteList, RouteTest,
+		DKIMCreate, DKIMShow, DKIMRotate, DKIMRemove,
+		DeviceAdd, DeviceRemove, DeviceList, DeviceShow, DeviceTest, DeviceSuggest,
+		DirectoryList, DirectoryTest,
 		BansList, BansWhy, BansLift,
 		TLSShow, TLSRenew, TLSExportCA, TLSClients, TLSClientCert, TLSClientCerts, TLSClientRevoke, ACMEStatus, ACMERenew,
+		Check, AuditShow, Explain, PolicyDiff,
 		ServerReload, ClientSettings, DomainTotals, MailboxTotals, EmptyLog, CountAgain,
 	}
 }

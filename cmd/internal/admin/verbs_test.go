@@ -28,7 +28,10 @@ var inputs = map[string]string{
 	"group member add": `{"Name": "staff@%", "Members": ["carl@%"]}`, "group member remove": `{"Name": "staff@%", "Members": ["anna@%"]}`,
 	"group accept": `{"Name": "staff@%", "Value": "inside"}`,
 	"sendas grant": `{"Name": "carl@%", "Value": "anna@%"}`, "sendas revoke": `{"Name": "carl@%", "Value": "anna@%"}`, "sendas list": `"anna@%"`,
-	"tls client-certs": `"anna@%"`, "tls client-revoke": `{"User": "anna@%", "All": true}`,
+	"dkim create": `{"Domain": "%"}`, "dkim show": `"%"`, "dkim rotate": `{"Domain": "%"}`,
+	"dkim remove":      `{"Domain": "%", "Selector": "x", "Sure": true}`,
+	"tls client-certs": `"anna@%"`, "tls client-revoke": `{"User": "anna@%", "Fingerprint": "ab"}`,
+	"check": `{"Target": "%", "Repair": false}`, "audit": "",
 	"settings": `"anna@%"`, "winpop stat": "", "winpop stat domain": `"%"`,
 }
 
