@@ -131,7 +131,7 @@ func (a *app) printBan(r auth.Record) {
 	if r.Trusted {
 		lines = append(lines, "Trusted:\tyes, by bans.trusted or auth.plaintext_networks: delayed, never banned")
 	} else {
-		lines = append(lines, "Wrong log-ins:\t"+countOf(r.Distinct, r.Limit))
+		lines = append(lines, "Failed logins:\t"+countOf(r.Distinct, r.Limit))
 	}
 	a.align(lines)
 	if len(r.Accounts) == 0 {

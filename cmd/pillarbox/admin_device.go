@@ -79,7 +79,7 @@ func (a *app) printDevice(d admin.Device) {
 		"May send to:\t" + d.MaySendTo,
 		"Sends as:\t" + as,
 		"Per hour:\t" + perHour(d.PerHour),
-		"Log-in without TLS:\t" + yesNo(d.AllowPlaintext),
+		"Login without TLS:\t" + yesNo(d.AllowPlaintext),
 	})
 }
 
