@@ -15,17 +15,18 @@ import (
 )
 
 func (a *app) badmailCommand() *cobra.Command {
-	cmd := family("badmail", "Mail that could neither be delivered nor reported",
+	cmd := family("badmail", "Manage mail that could neither be delivered nor reported",
 		a.badmailListCommand(),
-		shows(a, "show ID", "Show all about a message in badmail, and why it is there", takes(1, 1), ofOne((*admin.Service).ShowBadmail), (*app).printBadmail),
+		shows(a, "show ID", "Show a message in badmail and the reason why it is there", takes(1, 1), ofOne((*admin.Service).ShowBadmail), (*app).printBadmail),
 		a.badmailSendCommand(),
 		a.badmailRemoveCommand(),
 	)
-	cmd.Long = `Mail that could neither be delivered nor reported: reports that no server took, and
-mail whose sender has no standing. The folder badmail keeps it, within
-reports.badmail_days and reports.badmail_size; the oldest is removed first.
+	cmd.Long = `Manage mail that could neither be delivered nor reported: delivery reports that no
+server accepted, and mail whose sender may not get a report. The folder badmail keeps
+it, within reports.badmail_days and reports.badmail_size. The server removes the oldest
+messages first.
 
-A message is named by its ID, the beginning of it, or its last 8 characters.`
+Name a message by its ID, the beginning of its ID, or its last 8 characters.`
 	return cmd
 }
 
@@ -45,8 +46,8 @@ func (a *app) badmailListCommand() *cobra.Command {
 				}
 			}
 			return kept, err
-		}, table("messages like that in badmail", "ID\tAGE\tSIZE\tFROM\tTO\tREASON", badmailRow))
-	cmd.Flags().StringVar(&older, "older", "", "only those that have been there for this `time`, such as 2h, 90m or 3d")
+		}, table("matching messages in badmail", "ID\tAGE\tSIZE\tFROM\tTO\tREASON", badmailRow))
+	cmd.Flags().StringVar(&older, "older", "", "only messages that have been there for this `time`, such as 2h, 90m or 3d")
 	return cmd
 }
 
@@ -95,7 +96,7 @@ func badmailHint(m *admin.BadMessage) string {
 func (a *app) badmailSendCommand() *cobra.Command {
 	var to []string
 	var yes, all, asJSON bool
-	cmd := a.verb("send ID... | --all [--to A] [--yes] [--json]", "Send messages in badmail once more, and take them out", cobra.ArbitraryArgs,
+	cmd := a.verb("send ID... | --all [--to A] [--yes] [--json]", "Send messages in badmail again, and remove them from it", cobra.ArbitraryArgs,
 		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			recipients, err := parseRecipients(cmd, o, to)
 			if err != nil {
@@ -106,7 +107,7 @@ func (a *app) badmailSendCommand() *cobra.Command {
 				return err
 			}
 			if len(args) == 0 && len(ids) > 1 {
-				if err := a.confirm(yes, fmt.Sprintf("Send %s once more?", quota.FormatMessages(int64(len(ids))))); err != nil {
+				if err := a.confirm(yes, fmt.Sprintf("Send %s again?", quota.FormatMessages(int64(len(ids))))); err != nil {
 					return err
 				}
 			}
@@ -118,8 +119,8 @@ func (a *app) badmailSendCommand() *cobra.Command {
 			}
 			return respond(a, asJSON, (*app).printSent)(sent, nil)
 		})
-	cmd.Flags().StringArrayVar(&to, "to", nil, "to this `address` instead of the recipients that they had; may be repeated")
-	cmd.Flags().BoolVar(&all, "all", false, "all messages in badmail")
+	cmd.Flags().StringArrayVar(&to, "to", nil, "send to this `address` instead of the original recipients; may be repeated")
+	cmd.Flags().BoolVar(&all, "all", false, "choose all messages in badmail")
 	addYes(cmd, &yes)
 	addJSON(cmd, &asJSON)
 	return cmd
@@ -178,8 +179,8 @@ func (a *app) badmailRemoveCommand() *cobra.Command {
 			}
 			return a.removeChosen(ids, args, yes, asJSON, "badmail", o.RemoveBadmail)
 		})
-	cmd.Flags().StringVar(&older, "older", "", "those that have been there for this `time`, such as 2h, 90m or 3d")
-	cmd.Flags().BoolVar(&all, "all", false, "all messages in badmail")
+	cmd.Flags().StringVar(&older, "older", "", "messages that have been there for this `time`, such as 2h, 90m or 3d")
+	cmd.Flags().BoolVar(&all, "all", false, "choose all messages in badmail")
 	addYes(cmd, &yes)
 	addJSON(cmd, &asJSON)
 	return cmd
@@ -203,7 +204,7 @@ func (a *app) removeChosen(ids, named []string, yes, asJSON bool, where string, 
 		}{append([]string{}, ids...)})
 	}
 	if len(ids) == 0 {
-		a.note("there are no messages like that in %s", where)
+		a.note("there are no matching messages in %s", where)
 		return nil
 	}
 	fmt.Fprintf(a.stdout, "removed %s from %s\n", quota.FormatMessages(int64(len(ids))), where)

@@ -18,7 +18,7 @@ import (
 func (a *app) checkCommand() *cobra.Command {
 	var opts admin.CheckOptions
 	var asJSON bool
-	cmd := a.verb("check [USER@DOMAIN | DOMAIN] [--repair] [--json]", "Read all mail, and the files around it, and tell what is wrong", takes(0, 1),
+	cmd := a.verb("check [USER@DOMAIN | DOMAIN] [--repair] [--json]", "Check all mail and the files beside it for damage", takes(0, 1),
 		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
@@ -29,9 +29,9 @@ func (a *app) checkCommand() *cobra.Command {
 			var err error
 			opts.Ledger, err = daemon.AskRecount(ctx, o.Config().Data)
 			if errors.Is(err, daemon.ErrNotRunning) {
-				a.note("the server is not running, so what it believes is not checked")
+				a.note("the server is not running, so its quota counts are not checked")
 			} else if err != nil {
-				a.note("what the running server believes was not checked: %v", err)
+				a.note("the quota counts of the running server were not checked: %v", err)
 			}
 			line := a.newProgress(asJSON)
 			opts.Progress = line.show
@@ -50,18 +50,18 @@ func (a *app) checkCommand() *cobra.Command {
 			}
 			return err
 		})
-	cmd.Flags().BoolVar(&opts.Repair, "repair", false, "remove old temporary files, and rename messages that are not what their names tell")
+	cmd.Flags().BoolVar(&opts.Repair, "repair", false, "remove old temporary files, and rename messages whose name and content differ")
 	addJSON(cmd, &asJSON)
-	cmd.Long = `Read all mail, and the files around it, and tell what is wrong: messages that
-cannot be read, are not what their names tell, or never reached the disk; unique-ids that
-stand twice, accounts that cannot be read, files that an interrupted change left, and what
-the running server takes the mailboxes to hold. Lines with "note" are for information.
+	cmd.Long = `Check all mail and the files beside it for damage. The check reports messages that cannot
+be read, differ from their names, or never reached the disk. It also reports duplicate
+unique-ids, damaged accounts, leftovers of interrupted changes, and wrong counts in the
+running server. Lines with "note" are for information.
 
-Without a name the queue, its quarantine, badmail, the pickup folder and what was fetched
-are read too. Owners and modes are those that the server's account needs: the owner of
-the data directory. Each finding says how the mail comes back.
+Without a name, it also checks the queue, its quarantine, badmail, the pickup folder and
+the records of fetched mail. It checks whether the server's account, the owner of the data
+directory, can use all files. Each finding says how to recover the mail.
 
-Nothing is changed without --repair. The exit status is 1 if something is wrong.`
+Without --repair, no file is changed. The exit status is 1 if a problem was found.`
 	return cmd
 }
 

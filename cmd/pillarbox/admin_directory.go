@@ -11,8 +11,8 @@ import (
 )
 
 func (a *app) directoryCommand() *cobra.Command {
-	return family("directory", "The LDAP directories that passwords and people are looked up in",
-		shows(a, "list", "List the directories of the configuration", takes(0, 0),
+	return family("directory", "Manage LDAP directories for passwords and users",
+		shows(a, "list", "List the configured directories", takes(0, 0),
 			func(o *admin.Service, _ []string) ([]admin.DirectoryInfo, error) { return o.ListDirectories() },
 			table("directories", "DIRECTORY\tSERVERS\tLOOK-UP\tDOMAINS", directoryRow)),
 		a.directoryTestCommand(),
@@ -35,7 +35,7 @@ var (
 
 func (a *app) directoryTestCommand() *cobra.Command {
 	var asJSON, stdin bool
-	cmd := a.verb("test NAME [USER@DOMAIN [--password-stdin]] [--json]", "Try a directory out, and a user's log-in", takes(1, 2),
+	cmd := a.verb("test NAME [USER@DOMAIN [--password-stdin]] [--json]", "Test a directory, or the login of a user in it", takes(1, 2),
 		func(cmd *cobra.Command, o *admin.Service, args []string) (err error) {
 			var user, password string
 			if len(args) == 2 {
@@ -54,7 +54,7 @@ func (a *app) directoryTestCommand() *cobra.Command {
 			}
 			return verdict(steps)
 		})
-	cmd.Flags().BoolVar(&stdin, "password-stdin", false, "check the user's password, a line of standard input")
+	cmd.Flags().BoolVar(&stdin, "password-stdin", false, "test the user's password, one line of standard input")
 	addJSON(cmd, &asJSON)
 	return cmd
 }

@@ -12,15 +12,14 @@ import (
 )
 
 func (a *app) dkimCommand() *cobra.Command {
-	cmd := family("dkim", "Keys that sign the mail of a domain",
+	cmd := family("dkim", "Manage the DKIM keys of domains",
 		a.dkimCreateCommand(), a.dkimShowCommand(), a.dkimRotateCommand(), a.dkimRemoveCommand())
-	cmd.Long = `Keys that sign the mail of a domain (DKIM).
+	cmd.Long = `Manage the DKIM keys of domains.
 
-Mail of a domain that has a key is signed when it leaves for other servers. These
-verify it with the public key, which you publish as a record in the domain's DNS:
-'create' and 'show' print it. 'rotate' makes another key that signs two days
-later, when its record is known everywhere, and says how long the old record has
-to stay.`
+If a domain has a key, the server signs its mail to other servers. These verify the
+signature with the public key, which you publish as a DNS record: 'create' and 'show'
+print it. 'rotate' creates a new key, which begins to sign after two days, when its
+record is known everywhere. It also tells how long the old record must stay.`
 	return cmd
 }
 
@@ -33,8 +32,8 @@ type dkimFlags struct {
 const dkimFlagsUse = " [--selector S] [--type rsa|ed25519]"
 
 func (f *dkimFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.selector, "selector", "", "the key's `name` in DNS (default one with the month in it)")
-	cmd.Flags().StringVar(&f.kind, "type", "", "the `kind` of key: rsa (the default), or ed25519, which many receivers do not verify")
+	cmd.Flags().StringVar(&f.selector, "selector", "", "the key's `name` in DNS (default: one with the current month)")
+	cmd.Flags().StringVar(&f.kind, "type", "", "the `type` of key: rsa (the default), or ed25519, which many servers cannot verify")
 	addJSON(cmd, &f.json)
 }
 
@@ -53,7 +52,7 @@ func (f *dkimFlags) parse(cmd *cobra.Command) (dkim.Kind, error) {
 
 func (a *app) dkimCreateCommand() *cobra.Command {
 	var f dkimFlags
-	cmd := a.verb("create DOMAIN"+dkimFlagsUse+" [--json]", "Make the first key of a domain, and print its DNS record", takes(1, 1),
+	cmd := a.verb("create DOMAIN"+dkimFlagsUse+" [--json]", "Create the first key of a domain and print its DNS record", takes(1, 1),
 		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			kind, err := f.parse(cmd)
 			if err != nil {
@@ -69,7 +68,7 @@ func (a *app) dkimCreateCommand() *cobra.Command {
 // noteUnsigned says when keys are of no use.
 func (a *app) noteUnsigned(o *admin.Service) {
 	if !o.Config().Authenticity.Sign {
-		a.note("nothing is signed as long as dkim_sign in [authenticity] of the configuration is false")
+		a.note("no mail is signed while dkim_sign in [authenticity] of the configuration is false")
 	}
 }
 
@@ -89,7 +88,7 @@ func (a *app) printDKIMRecord(k admin.DKIMKey) {
 func (a *app) dkimRotateCommand() *cobra.Command {
 	var f dkimFlags
 	var atOnce bool
-	cmd := a.verb("rotate DOMAIN"+dkimFlagsUse+" [--now] [--json]", "Make a key that replaces the one in use two days later", takes(1, 1),
+	cmd := a.verb("rotate DOMAIN"+dkimFlagsUse+" [--now] [--json]", "Create a key that replaces the current one after two days", takes(1, 1),
 		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			kind, err := f.parse(cmd)
 			if err != nil {
@@ -107,7 +106,7 @@ func (a *app) dkimRotateCommand() *cobra.Command {
 			return respond(a, f.json, (*app).printRotatedDKIM)(o.ShowDKIM(string(fresh.Domain), time.Now()))
 		})
 	f.add(cmd)
-	cmd.Flags().BoolVar(&atOnce, "now", false, "the new key signs at once: for when others have got hold of the old one")
+	cmd.Flags().BoolVar(&atOnce, "now", false, "sign with the new key at once: use this if the old key was stolen")
 	return cmd
 }
 
@@ -131,7 +130,7 @@ func (a *app) printRotatedDKIM(all []admin.DKIMKey) {
 
 func (a *app) dkimShowCommand() *cobra.Command {
 	var asJSON bool
-	cmd := a.verb("show [DOMAIN] [--json]", "Show the DNS records of a domain's keys, or list the keys of all", takes(0, 1),
+	cmd := a.verb("show [DOMAIN] [--json]", "Show the DNS records of a domain's keys, or list the keys of all domains", takes(0, 1),
 		func(_ *cobra.Command, o *admin.Service, args []string) error {
 			domain := strings.Join(args, "")
 			a.noteUnsigned(o)
@@ -191,13 +190,13 @@ func dkimStateText(k admin.DKIMKey) string {
 // dkimRemoveCommand asks, unless the key's time is over.
 func (a *app) dkimRemoveCommand() *cobra.Command {
 	var yes bool
-	cmd := a.verb("remove DOMAIN SELECTOR [--yes]", "Delete a key", takes(2, 2), func(_ *cobra.Command, o *admin.Service, args []string) error {
+	cmd := a.verb("remove DOMAIN SELECTOR [--yes]", "Remove a key", takes(2, 2), func(_ *cobra.Command, o *admin.Service, args []string) error {
 		state, err := o.DKIMState(args[0], args[1], time.Now())
 		if err != nil {
 			return err
 		}
 		if state != dkim.Over {
-			if err := a.confirm(yes, fmt.Sprintf("Delete the key %s of %s, which is %s?", args[1], args[0], state)); err != nil {
+			if err := a.confirm(yes, fmt.Sprintf("Remove the key %s of %s, which is %s?", args[1], args[0], state)); err != nil {
 				return err
 			}
 		}

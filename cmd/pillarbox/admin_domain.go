@@ -10,17 +10,17 @@ import (
 )
 
 func (a *app) domainCommand() *cobra.Command {
-	return family("domain", "The domains that this server has mailboxes for",
-		a.changesOne("add DOMAIN", "Begin to take mail for a domain", (*admin.Service).AddDomain),
+	return family("domain", "Manage the domains of this server",
+		a.changesOne("add DOMAIN", "Add a domain, so that the server accepts mail for it", (*admin.Service).AddDomain),
 		a.domainRemoveCommand(),
 		shows(a, "list", "List the domains", takes(0, 0),
 			func(o *admin.Service, _ []string) ([]admin.DomainSummary, error) { return o.ListDomains() },
 			table("domains", "DOMAIN\tMAILBOXES\tALIASES\tGROUPS\tCATCH-ALL\tLOCKED\tDEFAULT", domainRow)),
-		shows(a, "show DOMAIN", "Show all about a domain", takes(1, 1), ofOne((*admin.Service).ShowDomain), (*app).printDomain),
-		a.changesOne("lock DOMAIN", "Lock every mailbox: mail arrives, nobody can log in", (*admin.Service).LockDomain),
-		a.changesOne("unlock DOMAIN", "Undo lock", (*admin.Service).UnlockDomain),
+		shows(a, "show DOMAIN", "Show a domain", takes(1, 1), ofOne((*admin.Service).ShowDomain), (*app).printDomain),
+		a.changesOne("lock DOMAIN", "Lock every mailbox of a domain: users cannot log in; mail still arrives", (*admin.Service).LockDomain),
+		a.changesOne("unlock DOMAIN", "Unlock a domain", (*admin.Service).UnlockDomain),
 		a.catchAllCommand(),
-		a.changes("method DOMAIN file | system | directory[:NAME] | default", "Say how the passwords of its mailboxes are checked", takes(2, 2),
+		a.changes("method DOMAIN file | system | directory[:NAME] | default", "Set the method that checks the passwords of a domain", takes(2, 2),
 			func(o *admin.Service, args []string) (admin.Change, error) {
 				return o.SetDomainMethod(args[0], args[1])
 			}),
@@ -68,7 +68,7 @@ func methodText(d admin.DomainDetails) string {
 
 func (a *app) domainRemoveCommand() *cobra.Command {
 	var yes, withMailboxes bool
-	cmd := a.verb("remove DOMAIN [--with-mailboxes] [--yes]", "Stop taking mail for a domain", takes(1, 1),
+	cmd := a.verb("remove DOMAIN [--with-mailboxes] [--yes]", "Remove a domain, so that the server accepts no more mail for it", takes(1, 1),
 		func(_ *cobra.Command, o *admin.Service, args []string) error {
 			if err := a.confirmDomain(o, args[0], yes, withMailboxes); err != nil {
 				return err
@@ -83,7 +83,7 @@ func (a *app) domainRemoveCommand() *cobra.Command {
 // catchAllCommand sets with a target and clears with --off.
 func (a *app) catchAllCommand() *cobra.Command {
 	var off bool
-	cmd := a.verb("catch-all DOMAIN TARGET | --off DOMAIN", "Say who gets the mail to addresses that nobody has", takes(1, 2),
+	cmd := a.verb("catch-all DOMAIN TARGET | --off DOMAIN", "Set the address that gets the mail to unknown addresses", takes(1, 2),
 		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			if err := targetsOrOff(cmd, args[1:], off); err != nil {
 				return err
@@ -93,7 +93,7 @@ func (a *app) catchAllCommand() *cobra.Command {
 			}
 			return a.report(o.SetCatchAll(args[0], args[1]))
 		})
-	cmd.Flags().BoolVar(&off, "off", false, "refuse such mail again")
+	cmd.Flags().BoolVar(&off, "off", false, "refuse mail to unknown addresses")
 	return cmd
 }
 

@@ -14,21 +14,21 @@ import (
 )
 
 func (a *app) quarantineCommand() *cobra.Command {
-	cmd := family("quarantine", "Messages that were taken out of the queue because they could not be understood",
+	cmd := family("quarantine", "Manage messages that the server moved out of the queue as damaged",
 		shows(a, "list", "List messages in quarantine, the oldest first", takes(0, 0),
 			func(o *admin.Service, _ []string) ([]admin.Spooled, error) { return o.ListQuarantine() },
 			table("messages in quarantine", "ID\tAGE\tSIZE\tFROM\tTO\tPROBLEM", quarantineRow)),
-		shows(a, "show ID", "Show all about a message in quarantine, and what to do about it", takes(1, 1),
+		shows(a, "show ID", "Show a message in quarantine and how to deal with it", takes(1, 1),
 			ofOne((*admin.Service).ShowQuarantined), (*app).printQuarantined),
 		a.quarantineRetryCommand(),
 		a.quarantineRemoveCommand(),
 	)
-	cmd.Long = `Messages that were taken out of the queue because they could not be understood:
-one of their two files is missing or damaged. Their senders were told that they are
-on their way. The server does not touch them again.
+	cmd.Long = `Manage messages that the server moved out of the queue because one of their two files
+is missing or damaged. The server had accepted them, so their senders expect a delivery.
+It does not touch them again.
 
-retry puts a message back, and its time begins anew. If its state cannot be
-understood, say who sent it and who is to get it, with --from and --to.`
+retry moves a message back to the queue, where its time starts again. If its state
+cannot be parsed, give the sender and the recipients with --from and --to.`
 	return cmd
 }
 
@@ -76,7 +76,7 @@ func (a *app) quarantineRetryCommand() *cobra.Command {
 	var from string
 	var to []string
 	var asJSON bool
-	cmd := a.verb("retry ID... [--from A --to A] [--json]", "Put messages back into the queue and try them", takes(1, -1),
+	cmd := a.verb("retry ID... [--from A --to A] [--json]", "Move messages back to the queue and try to deliver them", takes(1, -1),
 		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			with, err := parseNewState(cmd, o, from, to, len(args))
 			if err != nil {
@@ -94,8 +94,8 @@ func (a *app) quarantineRetryCommand() *cobra.Command {
 			}
 			return a.reportRestored(ids, running, asJSON)
 		})
-	cmd.Flags().StringVar(&from, "from", "", "who sent it, an `address`, or '<>' for none; what its state says otherwise")
-	cmd.Flags().StringArrayVar(&to, "to", nil, "who is to get it, an `address`; may be repeated")
+	cmd.Flags().StringVar(&from, "from", "", "the sender, an `address` or '<>' (default: from its state)")
+	cmd.Flags().StringArrayVar(&to, "to", nil, "a recipient, an `address`; may be repeated (default: from its state)")
 	addJSON(cmd, &asJSON)
 	return cmd
 }
@@ -129,7 +129,7 @@ func (a *app) reportRestored(ids []string, running, asJSON bool) error {
 	}
 	fmt.Fprintf(a.stdout, "put %s back into the queue\n", quota.FormatMessages(int64(len(ids))))
 	if !running {
-		a.note("the server is not running: nothing is sent until 'pillarbox serve' starts it")
+		a.note("the server is not running: no mail is sent until 'pillarbox serve' starts it")
 	}
 	return nil
 }
@@ -153,7 +153,7 @@ func (a *app) quarantineRemoveCommand() *cobra.Command {
 			}
 			return a.removeChosen(ids, args, yes, asJSON, "quarantine", o.RemoveQuarantined)
 		})
-	cmd.Flags().BoolVar(&all, "all", false, "all messages in quarantine")
+	cmd.Flags().BoolVar(&all, "all", false, "choose all messages in quarantine")
 	addYes(cmd, &yes)
 	addJSON(cmd, &asJSON)
 	return cmd

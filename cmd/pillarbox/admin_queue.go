@@ -18,25 +18,24 @@ import (
 )
 
 func (a *app) queueCommand() *cobra.Command {
-	cmd := family("queue", "Mail that waits to be sent to other servers", a.queueListCommand(), a.queueShowCommand(), a.queueActiveCommand(),
+	cmd := family("queue", "Manage the mail that waits for other servers", a.queueListCommand(), a.queueShowCommand(), a.queueActiveCommand(),
 		a.quarantineCommand())
 	for _, v := range queueVerbs {
 		cmd.AddCommand(a.queueVerbCommand(v))
 	}
-	cmd.Long = `Mail that waits to be sent to other servers.
+	cmd.Long = `Manage the mail that waits for other servers.
 
-A message is named by its ID, the beginning of it, or its last 8 digits. Several
-can be chosen by their recipients that still wait (--domain, --to), their sender
-(--from), their age (--older 2h) and whether they are held (--held); what is given
-together must all be true.
+Name a message by its ID, the beginning of its ID, or its last 8 digits. Choose several
+messages by a waiting recipient (--domain, --to), their sender (--from), their age
+(--older 2h), or because they are held (--held). A message must match all of these.
 
-retry gives messages their turn now, as far as the hours of their routes permit,
-and flush whatever the hour, and what is kept for ETRN too. hold keeps messages
-back until release; they are not given up meanwhile. bounce gives them back to
-their senders, and remove deletes them without a report.
+retry tries messages now, within the hours of their routes. flush also tries them outside
+these hours, and those that are held for ETRN. hold keeps messages until release; they do
+not expire meanwhile. bounce returns messages to their senders. remove deletes messages
+without a report.
 
-quarantine has the messages that the server could not understand. A message that
-a newer release wrote stays in the queue as it is; no verb changes it.`
+quarantine contains messages that the server could not parse. A message of a newer
+release stays in the queue unchanged, and these commands refuse to change it.`
 	return cmd
 }
 
@@ -51,15 +50,15 @@ type queueVerb struct {
 }
 
 var queueVerbs = []queueVerb{
-	{queue.Retry, "Try messages now, as far as the hours of their routes permit", "gave %s their turn now", "", true,
+	{queue.Retry, "Try messages now, within the hours of their routes", "gave %s their turn now", "", true,
 		"it is held, or being tried at this moment"},
-	{queue.Flush, "Send messages now, out of hours and from what is kept for ETRN too", "let %s go now", "", true,
+	{queue.Flush, "Try messages now, even outside their hours or held for ETRN", "let %s go now", "", true,
 		"it is held, or being tried at this moment"},
-	{queue.Hold, "Keep messages back until they are released", "held %s", "", false, "it is held already"},
-	{queue.Release, "Let messages go that are held; their time begins anew", "released %s", "", false, "it is not held"},
-	{queue.Bounce, "Give messages back to their senders", "gave back %s", "Give %s back to the senders?", false,
+	{queue.Hold, "Hold messages until they are released", "held %s", "", false, "it is held already"},
+	{queue.Release, "Release held messages; their time in the queue starts again", "released %s", "", false, "it is not held"},
+	{queue.Bounce, "Return messages to their senders", "gave back %s", "Return %s to the senders?", false,
 		"it is being tried at this moment; hold it first"},
-	{queue.Remove, "Delete messages without telling anybody", "removed %s", "Remove %s from the queue, without a word to anybody?", false,
+	{queue.Remove, "Remove messages without a report", "removed %s", "Remove %s from the queue without a report?", false,
 		"it has just left the queue"},
 }
 
@@ -94,7 +93,7 @@ func (a *app) queueVerbCommand(v queueVerb) *cobra.Command {
 		return a.reportQueue(v, f, count, asJSON)
 	})
 	choice.addFlags(cmd)
-	cmd.Flags().BoolVar(&choice.all, "all", false, "all messages in the queue")
+	cmd.Flags().BoolVar(&choice.all, "all", false, "choose all messages in the queue")
 	if v.ask != "" {
 		addYes(cmd, &yes)
 	}
@@ -148,11 +147,11 @@ type queueChoice struct {
 
 func (c *queueChoice) addFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&c.domain, "domain", "", "only those that wait for recipients in this `domain`")
-	flags.StringVar(&c.to, "to", "", "only those that wait for this recipient, an `address`")
-	flags.StringVar(&c.from, "from", "", "only those of this sender, an `address`")
-	flags.StringVar(&c.older, "older", "", "only those that arrived at least this `time` ago, such as 2h, 90m or 3d")
-	flags.BoolVar(&c.held, "held", false, "only those that are held")
+	flags.StringVar(&c.domain, "domain", "", "only messages with a waiting recipient in this `domain`")
+	flags.StringVar(&c.to, "to", "", "only messages with this waiting recipient, an `address`")
+	flags.StringVar(&c.from, "from", "", "only messages from this sender, an `address`")
+	flags.StringVar(&c.older, "older", "", "only messages that arrived at least this `time` ago, such as 2h, 90m or 3d")
+	flags.BoolVar(&c.held, "held", false, "only held messages")
 }
 
 // filter reads the choice. Unless all are meant where nothing is said, something has to be.

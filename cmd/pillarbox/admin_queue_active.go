@@ -26,7 +26,7 @@ const watchInterval = time.Second
 
 func (a *app) queueActiveCommand() *cobra.Command {
 	var watch, asJSON bool
-	cmd := a.verb("active [--watch] [--json]", "Show what is being delivered at this moment", takes(0, 0),
+	cmd := a.verb("active [--watch] [--json]", "Show the current deliveries", takes(0, 0),
 		func(cmd *cobra.Command, o *admin.Service, _ []string) error {
 			look := func(ctx context.Context) (daemon.QueueActivity, error) {
 				now, err := daemon.AskQueueActive(ctx, o.Config().Data)
@@ -38,7 +38,7 @@ func (a *app) queueActiveCommand() *cobra.Command {
 			}
 			return respond(a, asJSON, func(a *app, now daemon.QueueActivity) { a.printActive(now, routes) })(look(cmd.Context()))
 		})
-	cmd.Flags().BoolVar(&watch, "watch", false, "again each second, until it is interrupted (Ctrl-C)")
+	cmd.Flags().BoolVar(&watch, "watch", false, "repeat each second until Ctrl-C")
 	addJSON(cmd, &asJSON)
 	return cmd
 }
@@ -48,7 +48,7 @@ func (a *app) printActive(now daemon.QueueActivity, routes *route.Table) {
 		a.note("%d reports and notices were not sent since the start; the log says why ('report not sent')", now.Suppressed)
 	}
 	if len(now.Active) == 0 {
-		a.note("nothing is being delivered; %s in the queue", quota.FormatMessages(int64(now.Messages)))
+		a.note("no delivery is in progress; %s in the queue", quota.FormatMessages(int64(now.Messages)))
 		return
 	}
 	a.align(activeLines(now.Active, routes, time.Now()))

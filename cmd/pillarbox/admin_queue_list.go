@@ -32,7 +32,7 @@ func (a *app) queueListCommand() *cobra.Command {
 	var choice queueChoice
 	var limit int
 	var asJSON bool
-	cmd := a.verb("list"+queueChoiceUse+" [--limit 100] [--json]", "List messages, the oldest first, and what they wait for", cobra.ArbitraryArgs,
+	cmd := a.verb("list"+queueChoiceUse+" [--limit 100] [--json]", "List messages, the oldest first, with the reason of their wait", cobra.ArbitraryArgs,
 		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			if limit < 0 {
 				return admin.Hint(usageError{fmt.Errorf("--limit %d is not a number of messages", limit)}, "write 1 or more, or 0 for all")
@@ -45,7 +45,7 @@ func (a *app) queueListCommand() *cobra.Command {
 			return respond(a, asJSON, print)(a.lookIntoQueue(cmd.Context(), o, f, limit))
 		})
 	choice.addFlags(cmd)
-	cmd.Flags().IntVar(&limit, "limit", 100, "at most so many `messages`; 0: all")
+	cmd.Flags().IntVar(&limit, "limit", 100, "show at most this number of `messages`; 0 for all")
 	addJSON(cmd, &asJSON)
 	return cmd
 }
@@ -67,10 +67,10 @@ func (a *app) lookIntoQueue(ctx context.Context, o *admin.Service, f queue.Filte
 			return l, newerHint(err, f)
 		}
 		l.Running = false
-		a.note("the server is not running: nothing is sent until 'pillarbox serve' starts it")
+		a.note("the server is not running: no mail is sent until 'pillarbox serve' starts it")
 		l.Newer = out.Newer
 		if out.Damaged > 0 {
-			a.note("%d more cannot be understood; the server puts them aside when it starts", out.Damaged)
+			a.note("%d more cannot be parsed; the server moves them to quarantine when it starts", out.Damaged)
 		}
 	case err != nil:
 		return l, newerHint(err, f)
@@ -101,7 +101,7 @@ func newerHint(err error, f queue.Filter) error {
 
 func (a *app) printQueue(l queueListing, routes *route.Table) {
 	now := time.Now()
-	table("messages like that in the queue", "ID\tAGE\tSIZE\tFROM\tTO\tSTATE\tLAST", func(m admin.QueuedMessage) string {
+	table("matching messages in the queue", "ID\tAGE\tSIZE\tFROM\tTO\tSTATE\tLAST", func(m admin.QueuedMessage) string {
 		return strings.Join([]string{m.ID, ageText(now.Sub(m.Arrived)), about(m.Size), senderText(m.From), toText(&m),
 			stateText(m.State, now), lastWords(m.Foremost().Last)}, "\t")
 	})(a, l.Messages)
@@ -109,7 +109,7 @@ func (a *app) printQueue(l queueListing, routes *route.Table) {
 		a.note("these are the oldest %d of %d; --limit 0 shows all", len(l.Messages), l.Count)
 	}
 	if len(l.Newer) > 0 {
-		a.note("%s, written by a newer release: in the queue, but not shown and not sent; 'pillarbox admin check' tells more", quota.FormatMessages(int64(len(l.Newer))))
+		a.note("%s of a newer release: in the queue, but neither shown nor sent; 'pillarbox admin check' tells more", quota.FormatMessages(int64(len(l.Newer))))
 	}
 	if len(l.Destinations) == 0 {
 		return
@@ -121,7 +121,7 @@ func (a *app) printQueue(l queueListing, routes *route.Table) {
 	}
 	a.align(lines)
 	if more := len(l.Destinations) - enough; more > 0 {
-		a.note("there are %d more destinations that wait; --json shows them", more)
+		a.note("%d more destinations are waiting; --json shows them", more)
 	}
 }
 

@@ -22,7 +22,7 @@ type queueDetails struct {
 
 func (a *app) queueShowCommand() *cobra.Command {
 	var asJSON bool
-	cmd := a.verb("show ID [--json]", "Show all about a message, and what to do about it", takes(1, 1),
+	cmd := a.verb("show ID [--json]", "Show a message in the queue and how to deal with it", takes(1, 1),
 		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			ids, err := o.QueueIDs(args)
 			if err != nil {

@@ -17,14 +17,14 @@ import (
 )
 
 func (a *app) routeCommand() *cobra.Command {
-	list := shows(a, "list", "List the routes that the configuration sets", takes(0, 0),
+	list := shows(a, "list", "List the configured routes", takes(0, 0),
 		func(o *admin.Service, _ []string) ([]admin.RouteSummary, error) {
 			if !o.Config().Outbound.Enabled {
 				a.note("mail to other servers is refused: enabled in [outbound] of the configuration is false")
 			}
 			return o.ListRoutes(), nil
 		}, table("routes", "DOMAINS\tWAY\tTLS\tLOG-IN\tRETRIES\tGIVEN UP\tHOURS\tKEPT", routeRow))
-	return family("route", "The ways by which mail leaves for other servers", list, a.routeTestCommand())
+	return family("route", "Show and test the routes to other servers", list, a.routeTestCommand())
 }
 
 func routeRow(r admin.RouteSummary) string {
@@ -45,7 +45,7 @@ func routeRow(r admin.RouteSummary) string {
 func (a *app) routeTestCommand() *cobra.Command {
 	var from string
 	var asJSON bool
-	cmd := a.verb("test USER@DOMAIN [--from A] [--json]", "Show step by step how mail to an address would go, without sending any", takes(1, 1),
+	cmd := a.verb("test USER@DOMAIN [--from A] [--json]", "Test the delivery to an address step by step, without sending mail", takes(1, 1),
 		func(cmd *cobra.Command, o *admin.Service, args []string) error {
 			if cmd.Flags().Changed("from") && from == "" {
 				return misuse(cmd, "--from lacks its value")
@@ -56,14 +56,14 @@ func (a *app) routeTestCommand() *cobra.Command {
 			}
 			return a.testRoute(cmd.Context(), o, &admin.RouteTest{To: to, From: sender}, asJSON)
 		})
-	cmd.Flags().StringVar(&from, "from", "", "the sender, an `address` or <> (default postmaster of the default domain)")
+	cmd.Flags().StringVar(&from, "from", "", "the sender, an `address` or <> (default: postmaster of the default domain)")
 	addJSON(cmd, &asJSON)
-	cmd.Long = `Show step by step how mail to an address would go, without sending any.
+	cmd.Long = `Test the delivery to an address step by step, without sending mail.
 
-The running server does it, as it would send mail now; without one this command does,
-by the configuration. It finds the route and the servers, connects, protects the
-connection, logs in, and asks the server whether it would take the mail (MAIL FROM and
-RCPT TO); then it hangs up. The exit status is 1 if mail would not be taken.`
+The running server does the test, exactly as it would send mail now. If no server runs,
+this command does it with the configuration. The test finds the route and the servers,
+connects, starts TLS, logs in, sends MAIL FROM and RCPT TO, and then disconnects. The
+exit status is 1 if the server would not accept mail.`
 	return cmd
 }
 
@@ -89,7 +89,7 @@ func (a *app) testRoute(ctx context.Context, o *admin.Service, t *admin.RouteTes
 	}
 	err := daemon.AskRouteTest(ctx, o.Config().Data, daemon.RouteQuestion{To: t.To, From: t.From}, step)
 	if errors.Is(err, daemon.ErrNotRunning) {
-		a.note("the server is not running: this command tries the way itself, by the configuration")
+		a.note("the server is not running: this command tests the route itself, with the configuration")
 		err = nil
 		o.TestRoute(ctx, t.To, t.From, step)
 	}

@@ -10,12 +10,12 @@ import (
 )
 
 func (a *app) sendAsCommand() *cobra.Command {
-	return family("sendas", "Who may send as somebody else",
-		a.changes("grant USER@DOMAIN ADDRESS", "Let a mailbox send as another address", takes(2, 2),
+	return family("sendas", "Manage the right to send as another address",
+		a.changes("grant USER@DOMAIN ADDRESS", "Allow a mailbox to send as another address", takes(2, 2),
 			func(o *admin.Service, args []string) (admin.Change, error) { return o.GrantSendAs(args[0], args[1]) }),
-		a.changes("revoke USER@DOMAIN ADDRESS", "Undo grant", takes(2, 2),
+		a.changes("revoke USER@DOMAIN ADDRESS", "Remove the right to send as another address", takes(2, 2),
 			func(o *admin.Service, args []string) (admin.Change, error) { return o.RevokeSendAs(args[0], args[1]) }),
-		shows(a, "list [USER@DOMAIN]", "List what a mailbox, or all, may send as beside the own address", takes(0, 1),
+		shows(a, "list [USER@DOMAIN]", "List the other addresses that a mailbox, or every mailbox, may send as", takes(0, 1),
 			func(o *admin.Service, args []string) ([]admin.SendAs, error) {
 				return o.ListSendAs(strings.Join(args, ""))
 			},

@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) tlsCommand() *cobra.Command {
-	return family("tls", "The server's certificates, and what clients use",
+	return family("tls", "Manage the server's certificates and those of clients",
 		a.tlsShowCommand(), a.tlsRenewCommand(), a.tlsExportCommand(), a.acmeCommand(), a.tlsClientsCommand(),
 		a.clientCertCommand(), a.clientCertsCommand(), a.clientRevokeCommand())
 }
@@ -39,7 +39,7 @@ func (a *app) tlsShowCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "show",
-		Short: "Show the certificates: names, issuer, until when, fingerprint",
+		Short: "Show the certificates: names, issuer, validity, fingerprint",
 		Args:  takes(0, 0),
 		RunE: a.withCertificate(func(m *certs.Manager) error {
 			all := m.Infos()
@@ -97,7 +97,7 @@ func (a *app) printCertificate(info certs.Info) {
 func (a *app) tlsRenewCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "renew",
-		Short: "Issue a new certificate from the server's own CA; a running server takes it within a minute",
+		Short: "Issue a new certificate from the server's own CA; a running server uses it within a minute",
 		Args:  takes(0, 0),
 		RunE: a.withCertificate(func(m *certs.Manager) error {
 			if err := m.Renew(time.Now()); err != nil {
@@ -109,7 +109,7 @@ func (a *app) tlsRenewCommand() *cobra.Command {
 			a.recordAct("certificate", map[string]any{"not_after": m.OwnExpiry()})
 			fmt.Fprintf(a.stdout, "certificate renewed, valid to %s\n", m.OwnExpiry().Local().Format(time.DateOnly))
 			if m.Info().Source == certs.FromACME {
-				a.note("most clients are shown the one by ACME; 'pillarbox admin tls acme renew' renews that")
+				a.note("most clients get the certificate from ACME; 'pillarbox admin tls acme renew' renews that one")
 			}
 			return nil
 		}),
@@ -120,7 +120,7 @@ func (a *app) tlsExportCommand() *cobra.Command {
 	var format, out string
 	cmd := &cobra.Command{
 		Use:   "export-ca",
-		Short: "Write the CA certificate that mail programs must trust (never its key)",
+		Short: "Export the CA certificate that mail programs must trust (never its key)",
 		Args:  takes(0, 0),
 		RunE: a.withCertificate(func(m *certs.Manager) error {
 			ca, err := m.ExportCA(format)
@@ -140,7 +140,7 @@ func (a *app) tlsExportCommand() *cobra.Command {
 			return nil
 		}),
 	}
-	cmd.Flags().StringVar(&format, "format", "pem", "pem, or der for Windows and phones")
-	cmd.Flags().StringVarP(&out, "output", "o", "", "write to this `file` instead of the screen")
+	cmd.Flags().StringVar(&format, "format", "pem", "the `format`: pem, or der for Windows and phones")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "write to this `file` instead of standard output")
 	return cmd
 }
