@@ -15,25 +15,25 @@ import (
 )
 
 func (a *app) fetchCommand() *cobra.Command {
-	cmd := family("fetch", "Mail that the running server collects elsewhere, by ETRN and POP3",
-		asksFor(a, "list", "List where mail is collected, and how that goes", takes(0, 0),
+	cmd := family("fetch", "Manage the collection of mail from other servers, by ETRN and POP3",
+		asksFor(a, "list", "List the servers to collect from, and the last results", takes(0, 0),
 			func(ctx context.Context, data string, _ []string) ([]fetch.Status, error) {
 				return daemon.AskFetchList(ctx, data)
 			},
 			table("[[fetch]] in the configuration", "NAME\tFROM\tFOR\tNEXT\tLAST", fetchRow)),
 		a.fetchNowCommand(),
 	)
-	cmd.Long = `Mail that the running server collects elsewhere, by ETRN and POP3.
+	cmd.Long = `Manage the collection of mail from other servers, by ETRN and POP3.
 
-The entries are [[fetch]] in the configuration. One that fails is tried less and
-less often; "now" asks at once.`
+The servers are the [[fetch]] entries of the configuration. The server tries an entry
+that fails less and less often; "now" tries it at once.`
 	return cmd
 }
 
 // fetchNowCommand fails when one of the entries does, but prints them all.
 func (a *app) fetchNowCommand() *cobra.Command {
 	var asJSON bool
-	cmd := a.asks("now [NAME] [--json]", "Collect at once, everywhere or from one place", takes(0, 1),
+	cmd := a.asks("now [NAME] [--json]", "Collect mail now, from all servers or from one", takes(0, 1),
 		func(ctx context.Context, data string, args []string) error {
 			all, err := daemon.AskFetchNow(ctx, data, strings.Join(args, ""))
 			if err := respond(a, asJSON, table("[[fetch]] in the configuration", "NAME\tFETCHED\tDELETED\tLEFT\tRESULT", fetchResultRow))(all, err); err != nil {
