@@ -75,7 +75,7 @@ type BareEndings int
 
 const (
 	RefuseBare    BareEndings = iota // the message is refused
-	NormaliseBare                    // each becomes CRLF before anything else reads it
+	NormaliseBare                    // it becomes CRLF, as package crlf does, before anything else reads it
 )
 
 // Config is what the connections of a listener share. It does not change while it is in use; a
@@ -97,6 +97,8 @@ type Config struct {
 	DataTimeout     time.Duration // for each piece of a body
 	WriteTimeout    time.Duration
 	BareEndings     BareEndings
+	StrictPaths     bool // paths of MAIL and RCPT need their brackets (RFC 5321 §4.1.2)
+	StrictLines     bool // command lines end with CRLF, not with LF
 	Log             *slog.Logger
 
 	ETRN bool // offer ETRN

@@ -65,7 +65,7 @@ func SendBadmail(ctx context.Context, o *admin.Service, order BadmailOrder) (sen
 		return nil, err
 	}
 	log := slog.New(slog.DiscardHandler)
-	desk := delivery.New(dispatchConfig(o.Config(), nil), delivery.Parts{Dir: o.Dir, Store: o.Store, Badmail: badmail.New(o.Root, log, nil), Log: log})
+	desk := delivery.New(deliveryConfig(o.Config(), nil), delivery.Parts{Dir: o.Dir, Store: o.Store, Badmail: badmail.New(o.Root, log, nil), Log: log})
 	desk.Queue = atNextStart{}
 	sent, err = sendBadmail(desk, o, order)
 	return sent, errors.Join(err, o.Store.Close())

@@ -11,23 +11,19 @@ import (
 	"path/filepath"
 	"time"
 
-	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
-	"pillarbox/mailstore/addr"
-	"pillarbox/smtp/dns"
-	"pillarbox/smtp/remote"
 )
 
-// ReloadResult is what came of reading the configuration again.
+// ReloadResult is the result of a reload.
 type ReloadResult struct {
-	Changed  []string `json:"changed"`            // keys that have another value now
-	Restart  []string `json:"restart"`            // changed keys that a running server cannot take
-	Warnings []string `json:"warnings,omitempty"` // what deserves a look, see warnOfSettings
-	Error    string   `json:"error,omitempty"`    // why nothing was changed
+	Changed  []string `json:"changed"`            // keys with another value
+	Restart  []string `json:"restart"`            // changed keys that need a restart
+	Warnings []string `json:"warnings,omitempty"` // see warnOfSettings
+	Error    string   `json:"error,omitempty"`    // why the reload was refused
 }
 
-// Reload reads the configuration again and applies it to the connections to
-// come. A bad file changes nothing. The certificate's files are read again too.
+// Reload reads the configuration and the certificate's files again. New connections get the new
+// configuration. A bad configuration is refused and changes nothing.
 func (d *Daemon) Reload() ReloadResult {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
@@ -39,7 +35,7 @@ func (d *Daemon) Reload() ReloadResult {
 	d.log.Info("reloaded", "changed", result.Changed)
 	result.Warnings = d.warnOfSettings()
 	if err := d.adoptNames(); err != nil {
-		d.log.Error("reload: names of domains and mailboxes", "error", err)
+		d.log.Error("reload: some directories could not be renamed", "error", err)
 	}
 	if len(result.Restart) > 0 {
 		d.log.Warn("reload: these settings wait for a restart", "keys", result.Restart)
@@ -48,33 +44,29 @@ func (d *Daemon) Reload() ReloadResult {
 }
 
 func (d *Daemon) reload() (ReloadResult, error) {
-	next, err := d.load()
+	next, err := d.system.Load()
 	if err != nil {
 		return ReloadResult{}, err
 	}
 	old := d.office.Config()
 	changed := config.Diff(old, next)
 	restart := config.RestartKeys(changed)
-	// What waits for a restart stays as it is in force, so that the next reload
-	// names it again.
+	// The server keeps the old values of keys that need a restart, so that the next reload reports
+	// them again.
 	next.KeepRestartKeys(old)
-	if err := d.certs.Reconfigure(next.Certs()); err != nil {
-		return ReloadResult{}, err
+	for _, p := range d.parts {
+		if p.reload == nil {
+			continue
+		}
+		// Only the first part refuses (see makers), so no part has changed yet.
+		if err := p.reload(next); err != nil {
+			return ReloadResult{}, err
+		}
 	}
-	d.acme.SetConfig(next.ACME())
-	d.level.Set(next.Log.Level)
-	if err := d.office.SetConfig(next); err != nil {
-		d.log.Error("reload: directories", "error", err)
-	}
-	d.logins.SetSettings(d.office.AuthSettings())
-	d.guard.SetLimits(guardLimits(next, d.log))
-	d.users.SetLimit(next.Limits.ConnectionsPerAccount)
-	d.bans.SetOptions(banOptions(next))
-	d.names.Store(dns.New(admin.DNSOptions(next)))
-	d.setOutbound(next)
-	d.smtp.SetConfig(d.smtpConfig(next))
-	d.pop3.SetConfig(d.pop3Config(next))
-	return ReloadResult{Changed: append([]string{}, changed...), Restart: append([]string{}, restart...)}, nil
+	return ReloadResult{
+		Changed: append([]string{}, changed...),
+		Restart: append([]string{}, restart...),
+	}, nil
 }
 
 // controlSocket is where a running server takes orders from admin commands on
@@ -99,7 +91,7 @@ func socketPath(data string) (path string, done func(), err error) {
 // serveControl opens the control socket. An old one can only be a leftover: the
 // data directory is locked by this process.
 func (d *Daemon) serveControl() (*http.Server, error) {
-	listen := d.parts.Control
+	listen := d.system.Control
 	if listen == nil {
 		listen = d.listenControl
 	}
@@ -147,13 +139,11 @@ func (d *Daemon) controlMux() *http.ServeMux {
 	serveQuota(mux, d.office.Quota)
 	serveRetention(mux, d.office)
 	serveExclusive(mux, d.office.Store, d.office.Quota)
-	serveQueue(mux, d.queue, d.desk.Suppressed)
+	serveQueue(mux, d.queue, d.delivery.Suppressed)
 	serveQuarantine(mux, d.queue, d.office)
-	serveBadmail(mux, d.desk, d.office)
+	serveBadmail(mux, d.delivery, d.office)
 	serveFetch(mux, d.fetch)
-	serveRouteTest(mux, func(ctx context.Context, to, from addr.Address, step func(remote.Step)) {
-		d.sender.remote.Load().Probe(ctx, to, from, step)
-	})
+	serveRouteTest(mux, d.sender.Probe)
 	return mux
 }
 
