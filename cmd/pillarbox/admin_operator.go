@@ -34,7 +34,7 @@ them, their DKIM keys, the quotas of mailboxes, and retention. Such an operator 
   - set rights (outside, inbound, release);
   - change a mailbox or group that is an operator of more domains;
   - add members to a group that grants or denies rights;
-  - direct mail to an address that does not accept mail from anyone;
+  - direct mail to an address that accepts mail only from some senders;
   - direct mail to other servers, unless everyone may send there ([outside] send);
   - let a mailbox send as an address outside these domains.
 
