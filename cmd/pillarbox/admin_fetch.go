@@ -11,12 +11,13 @@ import (
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/daemon"
+	"pillarbox/cmd/internal/fetch"
 )
 
 func (a *app) fetchCommand() *cobra.Command {
 	cmd := family("fetch", "Mail that the running server collects elsewhere, by ETRN and POP3",
 		asksFor(a, "list", "List where mail is collected, and how that goes", takes(0, 0),
-			func(ctx context.Context, data string, _ []string) ([]daemon.FetchStatus, error) {
+			func(ctx context.Context, data string, _ []string) ([]fetch.Status, error) {
 				return daemon.AskFetchList(ctx, data)
 			},
 			table("[[fetch]] in the configuration", "NAME\tFROM\tFOR\tNEXT\tLAST", fetchRow)),
@@ -44,7 +45,7 @@ func (a *app) fetchNowCommand() *cobra.Command {
 	return cmd
 }
 
-func fetchFailure(all []daemon.FetchResult) error {
+func fetchFailure(all []fetch.Result) error {
 	for _, r := range all {
 		if r.Error == "" {
 			continue
@@ -58,7 +59,7 @@ func fetchFailure(all []daemon.FetchResult) error {
 	return nil
 }
 
-func fetchRow(s daemon.FetchStatus) string {
+func fetchRow(s fetch.Status) string {
 	next := "with the next delivery"
 	switch {
 	case s.Running:
@@ -69,7 +70,7 @@ func fetchRow(s daemon.FetchStatus) string {
 	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", s.Name, fetchSource(s), fetchTarget(s), next, fetchLast(s))
 }
 
-func fetchSource(s daemon.FetchStatus) string {
+func fetchSource(s fetch.Status) string {
 	var from []string
 	if s.ETRN != "" {
 		from = append(from, s.ETRN+" (ETRN)")
@@ -80,14 +81,14 @@ func fetchSource(s daemon.FetchStatus) string {
 	return wordList(from)
 }
 
-func fetchTarget(s daemon.FetchStatus) string {
+func fetchTarget(s fetch.Status) string {
 	if s.DeliverTo.IsZero() {
 		return "-"
 	}
 	return s.DeliverTo.String()
 }
 
-func fetchLast(s daemon.FetchStatus) string {
+func fetchLast(s fetch.Status) string {
 	switch {
 	case s.Last == nil:
 		return "-"
@@ -97,7 +98,7 @@ func fetchLast(s daemon.FetchStatus) string {
 	return fmt.Sprintf("%s, %d fetched", localTime(s.Last.Started), s.Last.Fetched)
 }
 
-func fetchResultRow(r daemon.FetchResult) string {
+func fetchResultRow(r fetch.Result) string {
 	said := append([]string(nil), r.ETRN...)
 	switch {
 	case r.Error != "":

@@ -46,7 +46,7 @@ var imports = map[string]string{
 	"smtp/devices":        "mailstore/durable smtp/policy",
 	"smtp/decisionlog":    "mailstore/addr mailstore/durable smtp/policy",
 	"smtp/route":          "mailstore/addr",
-	"smtp/remote":         "mailstore/addr mailstore/auth/ntlm mailstore/durable mailstore/foreign smtp smtp/dns smtp/route",
+	"smtp/remote":         "mailstore/addr mailstore/auth/ntlm mailstore/durable mailstore/foreign smtp smtp/dkim smtp/dns smtp/route",
 	"smtp/dsn":            "mailstore/addr smtp",
 	"smtp/dkim":           "mailstore/addr mailstore/durable",
 	"smtp/verify":         "mailstore/addr mailstore/caught smtp smtp/dns",

@@ -18,7 +18,8 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Length limits in octets (RFC 5321 §4.5.3.1).
+// Length limits in octets (RFC 5321 §4.5.3.1). MaxLocal is for names here only. Other servers make
+// longer local parts (VERP, SRS, bounce+… and confirm+…), which MaxPath limits.
 const (
 	MaxLocal  = 64
 	MaxDomain = 255
@@ -149,10 +150,15 @@ func Parse(s string) (Address, error) {
 // ParseLocal parses a local part alone, quoted or not, as in RCPT TO:<postmaster>.
 func ParseLocal(s string) (string, error) {
 	local, rest, err := parseLocal(s)
-	if err == nil && rest != "" {
+	switch {
+	case err != nil:
+		return "", err
+	case rest != "":
 		return "", syntaxf("%q is not a local part", s)
+	case len(local) > MaxLocal:
+		return "", syntaxf("the local part is longer than %d octets", MaxLocal)
 	}
-	return local, err
+	return local, nil
 }
 
 // parseLocal splits s into the local part at its beginning and the rest.
@@ -167,8 +173,8 @@ func parseLocal(s string) (local, rest string, err error) {
 		return "", "", err
 	case local == "":
 		return "", "", syntaxf("the local part is empty")
-	case len(local) > MaxLocal:
-		return "", "", syntaxf("the local part is longer than %d octets", MaxLocal)
+	case len(local) > MaxPath:
+		return "", "", syntaxf("the local part is longer than %d octets", MaxPath)
 	case !utf8.ValidString(local):
 		return "", "", syntaxf("the local part is not valid UTF-8")
 	}

@@ -34,7 +34,7 @@ func TestParse(t *testing.T) {
 	bad := []string{
 		"", "anna", "@x", "anna@", "a@b@c", "a b@x", "a@x y", "a@.x", "a@x.", "a@x..y", "a@-x", "a@x-",
 		`"a@x`, `"a"b@x`, "a\x00@x", "a@x\x00", `"a` + "\n" + `"@x`, "a@[1.2.3]", "a@[1.2.3.4", "a@[IPv6:1.2.3.4]", "a@[fe80::1]",
-		strings.Repeat("a", 65) + "@x", "a@" + strings.Repeat("a", 64), "a@" + strings.Repeat("a.", 130) + "x",
+		strings.Repeat("a", 253) + "@x", "a@" + strings.Repeat("a", 64), "a@" + strings.Repeat("a.", 130) + "x",
 		"a\xff@x", "a@x\xff", "<a@x>", "a@x>", "a,b@x", "a@x/..", `"a\` + "\x01" + `"@x`,
 	}
 	for _, in := range bad {

@@ -36,11 +36,29 @@ func (s *plainServer) Next(response []byte) (challenge []byte, done bool, err er
 	if len(parts) != 3 {
 		return nil, false, ErrMalformed
 	}
-	authzid, user, password := string(parts[0]), string(parts[1]), string(parts[2])
-	if authzid != "" && !strings.EqualFold(authzid, user) {
+	user, ok := actingFor(string(parts[0]), trimName(parts[1]))
+	if !ok {
 		return nil, false, ErrInvalid
 	}
-	return nil, true, s.check(user, password)
+	return nil, true, s.check(user, string(parts[2]))
+}
+
+// trimName returns a user name without the blanks that some devices put after it.
+func trimName(name []byte) string { return strings.TrimRight(string(name), " ") }
+
+// actingFor returns the name to log in with. A client may act for itself only, but it may write one
+// of its two names with the domain and the other without. Then the whole address logs in.
+func actingFor(authzid, user string) (name string, ok bool) {
+	whole := func(long, short string) bool {
+		return len(long) > len(short) && long[len(short)] == '@' && strings.EqualFold(long[:len(short)], short)
+	}
+	switch {
+	case authzid == "", strings.EqualFold(authzid, user), whole(user, authzid):
+		return user, true
+	case user != "" && whole(authzid, user):
+		return authzid, true
+	}
+	return "", false
 }
 
 // NewLOGIN is the server side of one LOGIN exchange (draft-murchison-sasl-login). Clients expect
@@ -63,7 +81,7 @@ func (s *loginServer) Next(response []byte) (challenge []byte, done bool, err er
 		return []byte("Username:"), false, nil
 	case s.state < 2:
 		s.state = 2
-		s.user = string(response)
+		s.user = trimName(response)
 		return []byte("Password:"), false, nil
 	case s.state == 2:
 		s.state = 3

@@ -180,7 +180,7 @@ func (s *scramServer) actsForItself(authzid string) error {
 	if !ok || err != nil {
 		return ErrMalformed
 	}
-	if !strings.EqualFold(name, s.user) {
+	if s.user, ok = actingFor(name, s.user); !ok {
 		return ErrInvalid
 	}
 	return nil

@@ -7,6 +7,7 @@ package badmail
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -189,6 +190,25 @@ func (s *Store) Trim() error {
 	err := s.trim(now)
 	s.tell(now)
 	return err
+}
+
+// trimInterval is the time between two calls of Trim by Run.
+const trimInterval = time.Hour
+
+// Run calls Trim at once and every hour, until ctx ends.
+func (s *Store) Run(ctx context.Context) {
+	ticks := time.NewTicker(trimInterval)
+	defer ticks.Stop()
+	for {
+		if err := s.Trim(); err != nil {
+			s.log.Error("cannot delete old messages from badmail", "error", err)
+		}
+		select {
+		case <-ticks.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Remove deletes a message, durably. A message that does not exist is no error.

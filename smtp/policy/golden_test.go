@@ -195,7 +195,7 @@ func (r *ruleText) rules(t *testing.T) *Rules {
 	t.Helper()
 	mode, enforcement, user := r.word("connections.mode", "all_except"), r.word("relay.enforcement", "external"), r.word("senders.verify_user", "both")
 	authenticated, refusal := r.word("relay.authenticated", "allow"), r.word("relay.refusal", "unable")
-	hops, _ := strconv.Atoi(r.word("smtp.max_hops", "15").Value)
+	hops, _ := strconv.Atoi(r.word("smtp.max_hops", "100").Value)
 	rules := &Rules{
 		Connections: Connections{
 			Only: Setting[bool]{mode.Value == "only", mode.Origin}, Allow: r.hosts(t, "connections.allow", ""), Deny: r.hosts(t, "connections.deny", ""),

@@ -32,3 +32,9 @@ func TestReplyLinear(t *testing.T) {
 		parsePolicy("version: STSv1\n" + strings.ReplaceAll(text, ",", "\nmx: a.example"))
 	}, mailtest.Values()...)
 }
+
+func TestAuthorLinear(t *testing.T) {
+	mailtest.Linear(t, func(text string) {
+		authorDomain(func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil })
+	}, mailtest.Headers("From")...)
+}

@@ -1,10 +1,13 @@
 // Package remote sends mail to other servers, as an SMTP or LMTP client.
 //
-// Remote.Deliver makes one attempt for the queue: it finds the domain's mail exchangers or takes
-// the route's smart host, connects, starts TLS, logs in and sends the message. Idle connections are
-// kept for a few seconds for further messages to the same destination. Probe shows step by step how
-// a message would travel, AskETRN asks a provider for waiting mail, and ReversedConn delivers over
-// an ATRN connection.
+// Sender is the queue's Deliverer. It takes the Return-Path off a stored message, signs the message
+// with DKIM if it is ours to sign, and hands it to a Remote.
+//
+// Remote.Deliver makes one attempt: it finds the domain's mail exchangers or takes the route's smart
+// host, connects, starts TLS, logs in and sends the message. Idle connections are kept for a few
+// seconds for further messages to the same destination. Probe shows step by step how a message would
+// travel, AskETRN asks a provider for waiting mail, and ReversedConn delivers over an ATRN
+// connection.
 //
 // Replies of other servers are untrusted. They are limited in length and time, and no server may
 // keep an attempt from ending. A password must never appear in a log, a reply or a report.

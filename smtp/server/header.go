@@ -119,9 +119,14 @@ func parseAddresses(value string) (all []addr.Address, err error) {
 	parser := mail.AddressParser{WordDecoder: &mime.WordDecoder{
 		CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil },
 	}}
-	list, err := parser.ParseList(strings.ToValidUTF8(strings.ReplaceAll(value, "\r\n", ""), "?"))
+	value = strings.ToValidUTF8(strings.ReplaceAll(value, "\r\n", ""), "?")
+	list, err := parser.ParseList(value)
 	if err != nil {
-		return nil, err
+		a, ok := onlyAddress(value)
+		if !ok {
+			return nil, err
+		}
+		return []addr.Address{a}, nil
 	}
 	for _, m := range list {
 		a, err := addr.Parse(m.Address)
@@ -131,6 +136,24 @@ func parseAddresses(value string) (all []addr.Address, err error) {
 		all = append(all, a)
 	}
 	return all, nil
+}
+
+// onlyAddress finds the address in a value that cannot be parsed. Devices and old programs write
+// names such as "Alice [IT]", "Mueller, Alice" or "DOM\\alice" without quotes. The value is accepted
+// if only one address occurs anywhere in it, so that no mail program can show another sender.
+func onlyAddress(value string) (only addr.Address, ok bool) {
+	words := strings.FieldsFunc(value, func(c rune) bool { return strings.ContainsRune(" \t<>()[],:;\"", c) })
+	for _, word := range words {
+		if !strings.Contains(word, "@") {
+			continue
+		}
+		a, err := addr.Parse(word)
+		if err != nil || ok && a.Fold() != only.Fold() {
+			return addr.Address{}, false
+		}
+		only, ok = a, true
+	}
+	return only, ok
 }
 
 // lineReader returns lines, long ones in parts. *wire.Body implements it.

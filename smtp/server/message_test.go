@@ -384,3 +384,37 @@ func TestWishesOfStrangers(t *testing.T) {
 		}
 	}
 }
+
+// TestResponsible checks which sender a From field names. One that could show another address is bad.
+func TestResponsible(t *testing.T) {
+	for value, want := range map[string]string{
+		`Alice <a@x.example>`:                           "a@x.example",
+		`a@x.example, b@x.example`:                      "a@x.example b@x.example",
+		`Alice [IT] <a@x.example>`:                      "a@x.example",
+		`a@x.example <a@x.example>`:                     "a@x.example",
+		`A@x.example <a@X.example>`:                     "a@x.example",
+		`Mueller, Alice <a@x.example>`:                  "a@x.example",
+		`DOM\alice <a@x.example>`:                       "a@x.example",
+		`"Alice <a@x.example>`:                          "a@x.example",
+		`Alice" <a@x.example>`:                          "a@x.example",
+		"=?utf-8?Q?M=C3=BC\r\n ller, A?= <a@x.example>": "a@x.example",
+		`Alice (IT <a@x.example>`:                       "a@x.example",
+		`boss@x.example <a@x.example>`:                  "bad",
+		`"boss@x.example <a@x.example>`:                 "bad",
+		`Boss [boss@y.example] <a@x.example>`:           "bad",
+		`a@x.example; b@x.example [`:                    "bad",
+		`a@b@x.example <a@x.example>`:                   "bad",
+		`Alice [IT]`:                                    "bad",
+		``:                                              "bad",
+	} {
+		h := header{from: [][]byte{[]byte(" " + value + "\r\n")}}
+		_, all, bad := h.responsible()
+		got := addresses(all)
+		if got = strings.ReplaceAll(got, ", ", " "); bad {
+			got = "bad"
+		}
+		if got != want {
+			t.Errorf("%q: %s, want %s", value, got, want)
+		}
+	}
+}

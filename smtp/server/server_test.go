@@ -247,7 +247,7 @@ func closedRules(t testing.TB) *policy.Rules {
 			RefuseForged: on, VerifyUser: policy.Setting[policy.VerifyUser]{Value: policy.VerifyBoth, Origin: "default"},
 		},
 		Outside: policy.Outside{Send: on, Receive: on},
-		MaxHops: policy.Setting[int]{Value: 15, Origin: "default"},
+		MaxHops: policy.Setting[int]{Value: 100, Origin: "default"},
 	}
 }
 

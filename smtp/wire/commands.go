@@ -81,10 +81,11 @@ func (c *Conn) mail(arg string) error {
 	case c.cfg.MaxSessionSize > 0 && c.received >= c.cfg.MaxSessionSize:
 		return c.reply(452, "4.3.4 Too much mail on this connection; open another")
 	}
-	p, err := parsePath(arg, "FROM:", c.cfg.DefaultDomain, "SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH")
+	p, err := c.cfg.parsePath(arg, "FROM:", "SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH")
 	if err != nil {
 		return c.refusePath(err, "MAIL FROM:<address>")
 	}
+	c.logOdd(p, arg)
 	c.state.path, c.state.dropping = p.address, false
 	c.state.size, p.params = cutSize(p.params)
 	// The library gets a placeholder, because the adapter passes state.path to the session.
@@ -113,18 +114,27 @@ func (c *Conn) rcpt(arg string) error {
 	if !c.state.mail {
 		return c.refuse(503, "5.5.1 Need MAIL before RCPT")
 	}
-	p, err := parsePath(arg, "TO:", c.cfg.DefaultDomain, "NOTIFY", "ORCPT")
+	p, err := c.cfg.parsePath(arg, "TO:", "NOTIFY", "ORCPT")
 	if err == nil && p.address.IsZero() {
 		err = errAddress
 	}
 	if err != nil {
 		return c.refusePath(err, "RCPT TO:<address>")
 	}
+	c.logOdd(p, arg)
 	if limit := c.cfg.MaxRecipients; limit > 0 && c.state.rcpts >= limit {
 		return c.reply(452, "4.5.3 Too many recipients; send the message to the rest separately")
 	}
 	c.state.path = p.address
 	return c.forward(append([]string{"RCPT TO:<path@wire>"}, p.params...)...) // as in mail
+}
+
+// logOdd logs a path that a strict server would refuse.
+func (c *Conn) logOdd(p path, arg string) {
+	if p.odd {
+		c.cfg.Log.Debug("address accepted although it is not written as RFC 5321 requires",
+			"remote_ip", c.Remote().Addr(), "path", arg, "address", p.address.String())
+	}
 }
 
 func (c *Conn) refusePath(err error, form string) error {

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -138,6 +139,7 @@ func (c *Conn) next() error {
 		return nil
 	case modeAuth:
 		line, err := c.readLine(maxAuthLine)
+		line = bytes.TrimRight(line, " ") // some programs send a blank after it
 		if string(line) == "=" {
 			line = nil // some clients send the "=" for an empty initial response here too
 		}
@@ -160,11 +162,14 @@ func (c *Conn) next() error {
 	return c.command(string(line))
 }
 
-// readCommand reads a command line. nil means that the line was too long and has been answered.
+// readCommand reads a command line. nil means that the line was refused.
 func (c *Conn) readCommand() ([]byte, error) {
 	line, err := c.readLine(maxAuthLine)
-	if errors.Is(err, errLineTooLong) || len(line) > c.commandLine() && !isAuth(line) {
+	switch {
+	case errors.Is(err, errLineTooLong), len(line) > c.commandLine() && !isAuth(line):
 		return nil, c.refuse(500, "5.5.2 Line too long")
+	case err == nil && c.cfg.StrictLines && !bytes.HasSuffix(c.line, crlf):
+		return nil, c.refuse(500, "5.5.2 The line does not end with CRLF")
 	}
 	return line, err
 }

@@ -97,6 +97,8 @@ type Config struct {
 	DataTimeout     time.Duration // for each piece of a body
 	WriteTimeout    time.Duration
 	BareEndings     BareEndings
+	StrictPaths     bool // paths of MAIL and RCPT need their brackets (RFC 5321 §4.1.2)
+	StrictLines     bool // command lines end with CRLF, not with LF
 	Log             *slog.Logger
 
 	ETRN bool // offer ETRN

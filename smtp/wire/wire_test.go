@@ -254,7 +254,25 @@ func TestParsePath(t *testing.T) {
 		{`FROM:<"a> b"@c>`, `"a> b"@c []`, nil},
 		{`FROM:<"a\"> b"@c> size=1`, `"a\"> b"@c [size=1]`, nil},
 		{"FROM:<a@b> AUTH=x@y SIZE=1", "a@b [SIZE=1]", nil},
-		{"FROM:<a@b>SIZE=1", "", errPath},
+		{"FROM:<a@b>SIZE=1", "a@b [SIZE=1]", nil},
+		{`FROM:"Scan" <a@b> SIZE=1`, "a@b [SIZE=1]", nil},
+		{`FROM:"x@y>, <z" <a@b>`, "a@b []", nil},
+		{"FROM:Scan to mail <a@b>", "a@b []", nil},
+		{`FROM:DOM\alice <a@b>`, "a@b []", nil},
+		{"FROM:<<a@b>>", "a@b []", nil},
+		{"FROM:<< a@b >>SIZE=1", "a@b [SIZE=1]", nil},
+		{"FROM:<a@b.>", "a@b []", nil},
+		{"FROM:a@b. SIZE=1", "a@b [SIZE=1]", nil},
+		{"FROM:<a@b..>", "", errAddress},
+		{"FROM:<<a@b>", "", errPath},
+		{"FROM:<a@b>>", "", errPath},
+		{"FROM:<a@b><c@d>", "", errParam},
+		{"FROM:a@b <c@d>", "", errParam},
+		{"FROM:<a@b> <c@d>", "", errParam},
+		{"FROM:x <a@b> <c@d>", "", errParam},
+		{"FROM:<a@b, c@d>", "", errAddress},
+		{`FROM:"a <a@b>`, "", errAddress},
+		{`FROM:a" <a@b>`, "", errAddress},
 		{"FROM:<a@b", "", errPath},
 		{"FROM:", "", errPath},
 		{"FROM: ", "", errPath},
@@ -266,7 +284,7 @@ func TestParsePath(t *testing.T) {
 		{"FROM:<a@b> FUNNY", "", errParam},
 	}
 	for _, tt := range tests {
-		p, err := parsePath(tt.arg, "FROM:", officeDomain, "SIZE", "BODY")
+		p, err := testConfig().parsePath(tt.arg, "FROM:", "SIZE", "BODY")
 		got := ""
 		if err == nil {
 			got = fmt.Sprintf("%s %v", p.address, p.params)
@@ -277,17 +295,41 @@ func TestParsePath(t *testing.T) {
 	}
 }
 
+// TestStrictPaths checks the paths that only a lenient server takes.
+func TestStrictPaths(t *testing.T) {
+	cfg := testConfig()
+	cfg.StrictPaths = true
+	for arg, ok := range map[string]bool{
+		"FROM:<a@b> SIZE=1": true, "FROM: <a@b>": true, "FROM:<>": true, "FROM:<root>": true, `FROM:<"a> b"@c>`: true,
+		"FROM:a@b": false, "FROM:<a@b>SIZE=1": false, "FROM:<<a@b>>": false, "FROM:Scan <a@b>": false, "FROM:<a@b.>": false,
+	} {
+		if _, err := cfg.parsePath(arg, "FROM:", "SIZE"); (err == nil) != ok {
+			t.Errorf("%q: %v", arg, err)
+		}
+	}
+}
+
+// TestStrictLines checks that a command line that ends with LF is refused if the setting wants it.
+func TestStrictLines(t *testing.T) {
+	for strict, want := range map[bool]string{false: "250 ", true: "500 5.5.2 "} {
+		cfg := testConfig()
+		cfg.StrictLines = strict
+		c, _, _ := serve(t, cfg)
+		talk(t, c, "", "220 ", "NOOP\r\n", "250 ", "NOOP\n", want)
+	}
+}
+
 // FuzzParsePath: a path that is accepted means the same when it is written out and parsed again.
 func FuzzParsePath(f *testing.F) {
 	for _, s := range []string{"FROM:<a@b> SIZE=1", `FROM: <"a b"@c>`, "FROM:a@b", "FROM:<@x:a@b>"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, arg string) {
-		p, err := parsePath(arg, "FROM:", officeDomain, "SIZE", "BODY")
+		p, err := testConfig().parsePath(arg, "FROM:", "SIZE", "BODY")
 		if err != nil {
 			return
 		}
-		again, err := parsePath("FROM:<"+p.address.String()+"> "+strings.Join(p.params, " "), "FROM:", officeDomain, "SIZE", "BODY")
+		again, err := testConfig().parsePath("FROM:<"+p.address.String()+"> "+strings.Join(p.params, " "), "FROM:", "SIZE", "BODY")
 		if err != nil || again.address != p.address || len(again.params) != len(p.params) {
 			t.Fatalf("%q reads as %v, written again as %v, %v", arg, p, again, err)
 		}

@@ -163,6 +163,8 @@ type SMTP struct {
 	DataTimeout      time.Duration // for each block of DATA
 	MaxTextLine      int           // octets, including the CRLF
 	BareLineEndings  BareLineEndings
+	StrictAddresses  bool
+	StrictLines      bool
 }
 
 // POP3 holds the settings of the two POP3 services.

@@ -153,9 +153,10 @@ func protocolSections() []sectionRow {
 				`The longest command in octets, from 512. ("SMTPMaxCommandLength")`),
 			ruleNumber("smtp.max_hops",
 				func(c *Config) *policy.Setting[int] { return &c.Policy.MaxHops },
-				bounds{0, 1000}, 15,
+				bounds{0, 1000}, 100,
 				`A message with more Received headers than this is in a loop, and the server refuses
-				it; 0 means no limit. ("Maximum hop count")`),
+				it; 0 means no limit. RFC 5321 asks for at least 100. The old servers had 15, which
+				refuses mail that passed some filters and lists. ("Maximum hop count")`),
 			text("smtp.command_timeout",
 				func(c *Config) *duration { return &c.SMTP.CommandTimeout }, span("10s", "1h"),
 				10*time.Minute,
@@ -176,8 +177,14 @@ func protocolSections() []sectionRow {
 				words(RefuseBare, NormaliseBare), RefuseBare,
 				`What to do with a message that contains a bare CR or LF: "refuse" it, or "normalise"
 				each to CRLF. Correct programs never write one; forged mail may.
-				("SMTPNonStandardLineTermination", "SMTPStrict821LineSyntax"; addresses are always
-				parsed strictly: "SMTPStrict821AddressSyntax")`),
+				("SMTPNonStandardLineTermination")`),
+			boolean("smtp.strict_addresses", func(c *Config) *bool { return &c.SMTP.StrictAddresses }, false,
+				`Refuse addresses in MAIL and RCPT that RFC 5321 does not permit: without angle
+				brackets, with a name before them, or with a dot at the end. Scanners and scripts
+				write such addresses. ("SMTPStrict821AddressSyntax")`),
+			boolean("smtp.strict_lines", func(c *Config) *bool { return &c.SMTP.StrictLines }, false,
+				`Refuse commands that end with LF instead of CRLF. bare_line_endings is for messages.
+				("SMTPStrict821LineSyntax")`),
 		}},
 		{"pop3", "", []key{
 			// Clients take an angle bracket for an APOP timestamp (RFC 1939 §7).

@@ -10,9 +10,7 @@ import (
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/control"
-	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/caught"
-	"pillarbox/smtp/remote"
 )
 
 // running is what the verbs of package admin reach of this server.
@@ -20,21 +18,19 @@ func (d *Daemon) running() *admin.Running {
 	return &admin.Running{
 		Reload:     d.Reload,
 		Queue:      d.queue,
-		Desk:       d.desk,
+		Desk:       d.delivery,
 		Bans:       d.bans,
 		ACME:       d.acme,
 		TLSClients: d.certs.Clients,
-		Suppressed: d.desk.Suppressed,
-		Probe: func(ctx context.Context, to, from addr.Address, step func(remote.Step)) {
-			d.sender.remote.Load().Probe(ctx, to, from, step)
-		},
+		Suppressed: d.delivery.Suppressed,
+		Probe:      d.sender.Probe,
 	}
 }
 
 // openControl opens the sockets over which administrators reach the server: the one in the data
 // directory and, for operators, operators.socket. The server runs without the second one too.
 func (d *Daemon) openControl() ([]net.Listener, error) {
-	listen := d.parts.Control
+	listen := d.system.Control
 	if listen == nil {
 		listen = d.listenControl
 	}

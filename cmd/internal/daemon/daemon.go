@@ -1,303 +1,252 @@
-// Package daemon is the server as a whole: it puts the parts together, starts
-// them, applies a changed configuration and stops them. This page is the
-// wiring.
+// Package daemon is the server as a whole: it makes the parts of the server, joins them, starts
+// them, applies a changed configuration to them, and stops them.
+//
+// This page is the wiring. A part has up to three verbs: start, reload and stop ([part]).
+// [Daemon.makers] is the list of parts, with the reasons for its order. How each part is made is in
+// data.go, inbound.go and outbound.go; what each takes from the configuration is in settings.go.
+// The parts themselves are other packages. No decision about mail belongs here.
 package daemon
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
+	"pillarbox/cmd/internal/fetch"
 	"pillarbox/cmd/internal/netinfo"
-	"pillarbox/mailstore"
 	"pillarbox/mailstore/auth"
 	"pillarbox/pop3"
-	"pillarbox/quota"
-	"pillarbox/smtp"
+	"pillarbox/smtp/badmail"
 	"pillarbox/smtp/connlimit"
 	"pillarbox/smtp/decisionlog"
-	"pillarbox/smtp/dns"
+	"pillarbox/smtp/delivery"
 	"pillarbox/smtp/queue"
-	"pillarbox/smtp/rate"
+	"pillarbox/smtp/remote"
 	"pillarbox/smtp/server"
 	"pillarbox/smtp/verify"
 	"pillarbox/tls/acme"
 	"pillarbox/tls/certs"
 )
 
-const (
-	shutdownTimeout = 30 * time.Second // for sessions in the middle of something
-	certsInterval   = time.Minute      // between looks at the certificate's files
-	writeTimeout    = time.Minute      // for a client to take a reply
-	ratedKeys       = 10_000           // accounts and devices whose sending is counted
-)
+// shutdownTimeout limits the time that sessions have to finish their command.
+const shutdownTimeout = 30 * time.Second
 
-// Parts are what the server takes from the system that it runs on. Only Load must be set. A part that is not set is the
-// system's own; a simulation brings others.
-type Parts struct {
-	Load func() (*config.Config, error) // reads the configuration, at each reload too
-	Out  io.Writer                      // takes the log lines; nil discards them
+// System is what the server takes from the system that it runs on. Only Load must be set; the other
+// fields default to the real system. A simulation replaces them.
+type System struct {
+	Load func() (*config.Config, error) // reads the configuration, also at each reload
+	Out  io.Writer                      // receives the log lines; nil discards them
 
-	Open    func(cfg *config.Config, log *slog.Logger) (*admin.Service, error)   // opens the data directory
-	Listen  func(address string) (net.Listener, error)                           // opens a port
-	Control func() (net.Listener, error)                                         // opens the control socket
-	Dial    func(ctx context.Context, network, address string) (net.Conn, error) // connects to servers that take mail
-	DNS     verify.Resolver                                                      // answers what vouches for strangers
-	LogSize int64                                                                // see mailstore.RecoverOptions
+	// Open opens the data directory.
+	Open func(cfg *config.Config, log *slog.Logger) (*admin.Service, error)
+	// Listen opens a port, Control the control socket.
+	Listen  func(address string) (net.Listener, error)
+	Control func() (net.Listener, error)
+	// Dial connects to mail servers.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// DNS answers the look-ups of SPF, DKIM and DMARC.
+	DNS verify.Resolver
 
+	LogSize    int64  // see mailstore.RecoverOptions
 	FreeMemory func() // see auth.Options
 }
 
-// Daemon is a running server.
+// Daemon is a server. Start makes it, Run serves.
 type Daemon struct {
-	parts  Parts
-	load   func() (*config.Config, error)
-	level  *slog.LevelVar
-	log    *slog.Logger
-	office *admin.Service
-	certs  *certs.Manager
-	acme   *acme.Renewer
-	guard  *connlimit.Limiter
-	bans   *auth.Bans
-	logins *auth.Authenticator
-	users  *connlimit.Accounts // sessions of each user who sends
-	names  resolver
-	past   *decisionlog.Log
-	notices
-	outbound
-	fetch    *fetcher
-	command  Command
-	restored chan struct{} // the store was recovered
-	smtp     *server.Server
-	pop3     *pop3.Server
-
-	listeners []listener
-	unlock    func() // of the data directory
+	system  System
+	parts   []part     // in the order of makers
+	failed  chan error // a part cannot go on; Run returns the first error
+	level   *slog.LevelVar
+	log     *slog.Logger
+	command Command
 
 	reloading sync.Mutex // one reload at a time
+
+	// The parts that other parts use. Each is set by its maker and not changed afterwards.
+	office    *admin.Service
+	certs     *certs.Manager
+	acme      *acme.Renewer
+	bans      *auth.Bans
+	logins    *auth.Authenticator
+	limiter   *connlimit.Limiter
+	accounts  *connlimit.Accounts // sessions of each user who sends
+	resolver  resolver
+	decisions *decisionlog.Log
+	badmail   *badmail.Store
+	delivery  *delivery.Dispatcher
+	sender    *remote.Sender
+	queue     *queue.Queue
+	restored  chan struct{} // receives a value after the store was recovered
+	fetch     *fetch.Scheduler
+	smtp      *server.Server
+	pop3      *pop3.Server
+	listeners []listener
 }
 
-// listener is one address that is served.
-type listener struct {
-	service string // the key under [listen]
-	net.Listener
-	serve func(net.Listener) error
+// part is one piece of the server. A verb that a part does not need is nil.
+type part struct {
+	name string // for the log
+	// start begins the part's work and returns. The work ends soon after ctx.
+	start func(ctx context.Context) error
+	// reload applies another configuration.
+	reload func(next *config.Config) error
+	// stop returns when the part's work has ended and its resources are free. The context of start
+	// has ended before. ctx limits the time for clients. A part may be stopped without a start.
+	stop func(ctx context.Context)
 }
 
-// Start reads the configuration with load, puts the server together and opens
-// its ports. Nothing is served before Run. Log lines go to out.
+// loop returns a part whose work is functions that run until their context ends.
+func loop(name string, run ...func(ctx context.Context)) part {
+	var running sync.WaitGroup
+	return part{
+		name: name,
+		start: func(ctx context.Context) error {
+			for _, r := range run {
+				running.Go(func() { r(ctx) })
+			}
+			return nil
+		},
+		stop: func(context.Context) { running.Wait() },
+	}
+}
+
+// reloads returns a reload that cannot fail.
+func reloads(apply func(next *config.Config)) func(*config.Config) error {
+	return func(next *config.Config) error { apply(next); return nil }
+}
+
+// maker makes a part and sets the part's field of Daemon. On an error, the part's stop releases
+// what the maker has taken.
+type maker func(cfg *config.Config) (part, error)
+
+// makers returns the parts in the order in which they are made, started and reloaded. They are
+// stopped in the opposite order.
+func (d *Daemon) makers() []maker {
+	return []maker{
+		// The data directory is opened, locked and recovered. No other part may read a store that
+		// another process uses, or that is half recovered. It is stopped last, so that every part
+		// can still write.
+		d.makeAdmin,
+		d.makeLock,
+		d.makeStore,
+
+		// Certificates are the only part that can refuse another configuration. They reload before
+		// all other parts, so that a refused configuration changes nothing.
+		d.makeCertificates,
+		d.makeACME,
+
+		// What the servers and the queue ask: settings, logins, limits, DNS, the decision log.
+		// Logins reload after the settings, from which they take their methods.
+		d.makeLogLevel,
+		d.makeSettings,
+		d.makeLogins,
+		d.makeLimits,
+		d.makeDNS,
+		d.makeDecisionLog,
+
+		// The way out. The queue delivers through the sender, so the sender closes its connections
+		// after the queue has stopped. Messages that are collected, picked up or written by the
+		// server itself are delivered like received ones.
+		d.makeDelivery,
+		d.makeSender,
+		d.makeQueue,
+		d.makeFetch,
+		d.makePickup,
+		d.makeQuotaNotices,
+		d.makeRetention,
+
+		// The sockets of administrators. Their verbs use the parts above, so they close before these
+		// stop.
+		d.makeControl,
+		d.makeOld,
+
+		// Clients come last: all that they use is ready. Their sessions end first.
+		d.makeServers,
+	}
+}
+
+// Start reads the configuration with load, makes the parts of the server and opens its ports. It
+// serves no client before Run. Log lines go to out.
 func Start(load func() (*config.Config, error), out io.Writer) (*Daemon, error) {
-	return StartWith(Parts{Load: load, Out: out})
+	return StartWith(System{Load: load, Out: out})
 }
 
-// StartWith is Start with parts of the system replaced.
-func StartWith(parts Parts) (*Daemon, error) {
-	if parts.Out == nil {
-		parts.Out = io.Discard
+// StartWith is Start with a system of the caller.
+func StartWith(system System) (*Daemon, error) {
+	if system.Out == nil {
+		system.Out = io.Discard
 	}
-	if parts.Open == nil {
-		parts.Open = admin.Open
+	if system.Open == nil {
+		system.Open = admin.Open
 	}
-	if parts.Listen == nil {
-		parts.Listen = netinfo.Listen
+	if system.Listen == nil {
+		system.Listen = netinfo.Listen
 	}
-	cfg, err := parts.Load()
+	cfg, err := system.Load()
 	if err != nil {
 		return nil, err
 	}
-	d := &Daemon{parts: parts, load: parts.Load, level: new(slog.LevelVar), unlock: func() {}, restored: make(chan struct{}, 1)}
-	d.notices.pending = make(chan quota.Event, maxNotices)
-	d.log = newLogger(cfg.Log, d.level, parts.Out)
-	if d.office, err = parts.Open(cfg, d.log); err != nil {
-		return nil, err
+	d := &Daemon{
+		system:   system,
+		failed:   make(chan error, 1),
+		restored: make(chan struct{}, 1),
+		level:    new(slog.LevelVar),
 	}
-	d.office.Checkpoint, d.office.Exclusively = d.office.Store.Checkpoint, d.office.Store.Exclusively
-	d.office.OnAuditFailure(d.auditFailed)
-	if err := d.assemble(cfg); err != nil {
-		d.release()
-		return nil, err
+	d.log = newLogger(cfg.Log, d.level, system.Out)
+	for _, makePart := range d.makers() {
+		p, err := makePart(cfg)
+		d.parts = append(d.parts, p)
+		if err != nil {
+			d.stop()
+			return nil, err
+		}
 	}
 	return d, nil
 }
 
-// assemble makes the parts and joins them.
-func (d *Daemon) assemble(cfg *config.Config) (err error) {
-	if err := d.takeData(); err != nil {
+// Run serves until ctx ends, then lets sessions finish their command. Each value from reload
+// applies the configuration anew. Run must be called once.
+func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if err := d.start(ctx); err != nil {
+		cancel()
+		d.stop()
 		return err
 	}
-	if d.certs, err = admin.OpenCertificate(cfg); err != nil {
-		return err
-	}
-	d.acme = acme.NewRenewer(cfg.ACME(), d.acmeInstalled, d.log)
-	d.bans = auth.NewBans(banOptions(cfg), d.log)
-	d.logins = auth.New(d.office.Dir, auth.Options{
-		Log: d.log, Bans: d.bans, Secrets: d.office.Keeper, Backend: d.office.Backend, Certificate: d.clientCertificate,
-		FreeMemory: d.parts.FreeMemory,
-	})
-	d.logins.SetSettings(d.office.AuthSettings())
-	d.guard = connlimit.New(guardLimits(cfg, d.log), d.log)
-	d.users = connlimit.NewAccounts(cfg.Limits.ConnectionsPerAccount, d.log)
-	d.names.Store(dns.New(admin.DNSOptions(cfg)))
-	d.past = decisionlog.Open(d.office.Root)
-	if err := d.openQueue(cfg); err != nil {
-		return err
-	}
-	d.fetch = d.newFetcher()
-	d.smtp = server.New(d.smtpConfig(cfg), server.Parts{
-		Dir: d.office.Dir, Store: d.office.Store, Auth: d.logins, Resolver: &d.names, Devices: d.office.Devices,
-		Rates: rate.New(ratedKeys), Accounts: d.users, Decisions: d.past, Log: d.log,
-		Delivery: d.desk, Queue: d.queue, ClaimATRN: d.turn,
-	})
-	d.office.WatchQuota(d.crossed)
-	d.pop3 = pop3.New(d.pop3Config(cfg), d.office.Store, d.logins, d.log)
-	d.office.Running = d.running()
-	return d.listen(cfg)
+	d.warnOfSettings()
+	d.log.Info("pillarbox is ready",
+		"hostname", d.office.Config().Hostname, "data", d.office.Root.Name())
+	err := d.wait(ctx, reload)
+	d.log.Info("stopping")
+	cancel()
+	d.stop()
+	d.log.Info("stopped")
+	return err
 }
 
-// takeData makes sure that no second server works on the data directory, and
-// clears away what an earlier one could not finish.
-func (d *Daemon) takeData() error {
-	unlock, err := holdData(context.Background(), d.office.Root)
-	if err != nil {
-		return err
-	}
-	d.unlock = unlock
-	if err := errors.Join(d.office.KeepVersion(), d.recoverStore()); err != nil {
-		return err
-	}
-	// A domain that cannot be read must not keep the others from being served.
-	if err := errors.Join(d.office.Dir.PruneDrafts(), d.adoptNames(), d.office.Dir.KeepCopies()); err != nil {
-		d.log.Error("not every domain could be looked at; what interrupted changes left there stays until the next start", "error", err)
+func (d *Daemon) start(ctx context.Context) error {
+	for _, p := range d.parts {
+		if p.start == nil {
+			continue
+		}
+		if err := p.start(ctx); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// adoptNames makes directories that were copied from a Windows server domains
-// and mailboxes, whatever letters their names have.
-func (d *Daemon) adoptNames() error {
-	renamed, taken, err := d.office.Dir.AdoptNames()
-	for _, what := range taken {
-		d.log.Warn("nobody's mail is looked for in this directory, and the name in small letters is taken; 'pillarbox admin mailbox import' copies its mail",
-			"directory", what)
-	}
-	for _, what := range renamed {
-		d.log.Info("directory renamed: mailboxes and domains have small letters", "renamed", what)
-	}
-	return err
-}
-
-// recoverStore makes true what the store's log says, and begins to log what arrives.
-func (d *Daemon) recoverStore() error {
-	kind, trusted, err := d.office.Root.Filesystem()
-	if err != nil {
-		return err
-	}
-	if !trusted {
-		d.log.Warn("the data directory is on a file system that is not known to keep what is synced; every file is synced by itself, which is slower",
-			"file_system", kind, "data", d.office.Root.Name())
-	}
-	return d.office.Store.Recover(mailstore.RecoverOptions{SyncEach: !trusted, LogSize: d.parts.LogSize, Log: d.log, Recovered: d.recovered})
-}
-
-// recovered is called when the store was recovered while the server runs.
-func (d *Daemon) recovered() {
-	select {
-	case d.restored <- struct{}{}:
-	default:
-	}
-}
-
-// listen opens every address of the configuration. All that fail are reported.
-func (d *Daemon) listen(cfg *config.Config) error {
-	const popBusy = "-ERR [SYS/TEMP] Too many connections, try again later\r\n"
-	busy := fmt.Sprintf("421 4.3.2 %s Too many connections, try again later\r\n", cfg.Hostname)
-	banned := func(until time.Time) string { return refuseSMTP(string(cfg.Hostname), until) }
-	services := []struct {
-		name      string
-		addresses []string
-		busy      string                 // what one client too many is told; "": hang up, TLS comes first
-		banned    func(time.Time) string // what a banned one is told; nil: hang up
-		serve     func(net.Listener) error
-	}{
-		{"smtp", cfg.Listen.SMTP, busy, banned, func(l net.Listener) error { return d.smtp.Serve(l, smtp.MTA) }},
-		{"submission", cfg.Listen.Submission, busy, banned, func(l net.Listener) error { return d.smtp.Serve(l, smtp.Submission) }},
-		{"smtps", cfg.Listen.SMTPS, "", nil, func(l net.Listener) error { return d.smtp.Serve(l, smtp.SMTPS) }},
-		{"odmr", cfg.Listen.ODMR, busy, banned, func(l net.Listener) error { return d.smtp.Serve(l, smtp.ODMR) }},
-		{"pop3", cfg.Listen.POP3, popBusy, refusePOP3, func(l net.Listener) error { return d.pop3.Serve(l, false) }},
-		{"pop3s", cfg.Listen.POP3S, "", nil, func(l net.Listener) error { return d.pop3.Serve(l, true) }},
-	}
-	var errs []error
-	for _, s := range services {
-		for _, address := range s.addresses {
-			l, err := d.parts.Listen(address)
-			if err != nil {
-				errs = append(errs, fmt.Errorf("listen.%s: %w", s.name, err))
-				continue
-			}
-			screened := connlimit.Screen(l, banScreen(d.bans, s.banned))
-			d.listeners = append(d.listeners, listener{s.name, d.guard.Listen(screened, s.name, s.busy), s.serve})
-		}
-	}
-	d.listenLocally(cfg)
-	if len(errs) == 0 && len(d.listeners) == 0 {
-		return admin.Hint(errors.New("no address is served"), "[listen] in the configuration turns every service off")
-	}
-	return admin.Hint(errors.Join(errs...), "stop what holds the port, or choose another address in [listen]; ports below 1024 need root or CAP_NET_BIND_SERVICE")
-}
-
-// Office is the data directory that the server works on. It is the server's to close.
-func (d *Daemon) Office() *admin.Service { return d.office }
-
-// Queue is the server's queue.
-func (d *Daemon) Queue() *queue.Queue { return d.queue }
-
-// Operate says how the commands are done that operators hand to the server; without
-// it there is no socket for them. It is called before Run.
-func (d *Daemon) Operate(do Command) { d.command = do }
-
-// Run serves until ctx ends, then lets sessions finish what they are in. Each
-// value from reload applies the configuration anew. Run is called once.
-func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
-	defer d.release()
-	old, err := d.serveOld()
-	if err == nil {
-		defer old.Close()
-	}
-	sockets, err := d.openControl()
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var running sync.WaitGroup
-	running.Go(func() { d.certs.Watch(ctx, certsInterval, d.log) })
-	running.Go(func() { d.acme.Run(ctx) })
-	running.Go(func() { d.writeNotices(ctx) })
-	running.Go(func() { d.keepRetention(ctx) })
-	running.Go(func() { d.queue.Run(ctx) })
-	running.Go(func() { d.fetch.run(ctx) })
-	running.Go(func() { d.keepBadmail(ctx) })
-	running.Go(func() { d.keepPickup(ctx) })
-	running.Go(func() { d.serveControl(ctx, sockets) })
-	d.serveOperators(ctx, &running)
-	for _, l := range d.listeners {
-		d.log.Info("listening", "service", l.service, "address", l.Addr())
-		running.Go(func() {
-			if err := l.serve(l.Listener); err != nil {
-				cancel(fmt.Errorf("listen.%s: %w", l.service, err))
-			}
-		})
-	}
-	d.warnOfSettings()
-	d.log.Info("pillarbox is ready", "hostname", d.office.Config().Hostname, "data", d.office.Root.Name())
-	for ctx.Err() == nil {
+// wait returns when ctx ends or a part has failed.
+func (d *Daemon) wait(ctx context.Context, reload <-chan struct{}) error {
+	for {
 		select {
 		case <-reload:
 			d.reloadUnasked()
@@ -305,45 +254,48 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
 			if err := d.queue.Rescan(); err != nil {
 				d.log.Error("cannot read the queue", "error", err)
 			}
+		case err := <-d.failed:
+			return err
 		case <-ctx.Done():
+			if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+				return cause
+			}
+			return nil
 		}
 	}
-	d.log.Info("stopping")
-	d.shutdown()
-	running.Wait()
-	d.log.Info("stopped")
-	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-		return cause
-	}
-	return nil
 }
 
-func (d *Daemon) shutdown() {
+// fail makes Run return with err.
+func (d *Daemon) fail(err error) {
+	select {
+	case d.failed <- err:
+	default:
+	}
+}
+
+// stop stops the parts, the last one first.
+func (d *Daemon) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
-	var both sync.WaitGroup
-	both.Go(func() { d.smtp.Shutdown(ctx) })
-	both.Go(func() { d.pop3.Shutdown(ctx) })
-	both.Wait()
+	for _, p := range slices.Backward(d.parts) {
+		if p.stop != nil {
+			p.stop(ctx)
+			d.log.Debug("part stopped", "part", p.name)
+		}
+	}
 }
 
-// release gives back what Start took.
-func (d *Daemon) release() {
-	for _, l := range d.listeners {
-		l.Close()
-	}
-	if d.past != nil {
-		d.past.Close()
-	}
-	d.closeQueue()
-	if err := d.office.Store.Close(); err != nil {
-		d.log.Error("cannot bring all mail to its place; the next start will", "error", err)
-	}
-	d.unlock()
-	d.office.Close()
-}
+// Office returns the administration of the data directory. The server closes it.
+func (d *Daemon) Office() *admin.Service { return d.office }
 
-// Addresses are the addresses that are served, by the key under [listen].
+// Queue returns the server's queue.
+func (d *Daemon) Queue() *queue.Queue { return d.queue }
+
+// Operate sets what runs the commands that operators hand to the server. Without it there is no
+// socket for operators. It must be called before Run.
+func (d *Daemon) Operate(do Command) { d.command = do }
+
+// Addresses returns the addresses that are served, by their key under [listen].
 func (d *Daemon) Addresses() map[string][]string {
 	all := make(map[string][]string)
 	for _, l := range d.listeners {

@@ -6,13 +6,15 @@ import (
 	"time"
 )
 
-// clientCertificate says whose certificate of the own CA a client has shown.
-func (d *Daemon) clientCertificate(state *tls.ConnectionState) (address, fingerprint string, ok bool) {
+// clientCertificate returns the address in a client's certificate, if our CA has issued it.
+func (d *Daemon) clientCertificate(
+	state *tls.ConnectionState,
+) (address, fingerprint string, ok bool) {
 	return d.certs.ClientAddress(state, time.Now())
 }
 
-// warnOfSettings logs what in the configuration deserves a look, and whom it
-// shuts out, and returns it.
+// warnOfSettings logs and returns the warnings about the configuration: about settings that are
+// risky, and about logins that they make impossible.
 func (d *Daemon) warnOfSettings() []string {
 	warnings := slices.Concat(d.office.Config().Warnings, d.office.LogInWarnings())
 	for _, warning := range warnings {

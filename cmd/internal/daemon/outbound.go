@@ -1,25 +1,16 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"io"
-	"io/fs"
-	"log/slog"
 	"net"
-	"net/mail"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"sync/atomic"
-	"time"
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
+	"pillarbox/cmd/internal/fetch"
+	"pillarbox/cmd/internal/notify"
+	"pillarbox/cmd/internal/retention"
 	"pillarbox/mailstore/addr"
 	"pillarbox/smtp"
 	"pillarbox/smtp/badmail"
@@ -29,253 +20,112 @@ import (
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/remote"
 	"pillarbox/smtp/route"
+	"pillarbox/smtp/server"
 )
 
-// outbound is the half of the server that sends.
-type outbound struct {
-	desk    *delivery.Dispatcher
-	queue   *queue.Queue
-	sender  *sender
-	badmail *badmail.Store
-	grown   chan badmail.Usage // what the postmaster is to be told
-}
+// This file makes the parts that deliver, send and delete mail without a client.
 
-// openQueue makes the parts that send. Nothing is sent before Run.
-func (d *Daemon) openQueue(cfg *config.Config) (err error) {
-	d.openBadmail(cfg)
-	d.desk = delivery.New(admin.DeliveryConfig(cfg, d.parts.DNS), delivery.Parts{Dir: d.office.Dir, Store: d.office.Store, Badmail: d.badmail, Log: d.log})
-	d.sender = &sender{keys: dkim.Open(d.office.Root), sent: make(chan struct{}, 1), log: d.log}
-	d.setRemote(cfg)
-	d.queue, err = queue.Open(queueConfig(cfg), queue.Parts{
-		Spool: d.office.Store.Spool(), Deliver: d.sender, Report: d.desk.Report, Log: d.log,
-	})
-	d.desk.Queue = d.queue
-	return err
-}
-
-// setOutbound puts another configuration in force.
-func (d *Daemon) setOutbound(cfg *config.Config) {
-	d.desk.SetConfig(admin.DeliveryConfig(cfg, d.parts.DNS))
+// makeDelivery makes badmail too, which keeps what can be neither delivered nor reported.
+func (d *Daemon) makeDelivery(cfg *config.Config) (part, error) {
+	var notices *notify.Badmail
+	grown := func(u badmail.Usage) { notices.Grown(u) }
+	d.badmail = badmail.New(d.office.Root, d.log, grown)
 	d.badmail.SetLimits(badmailLimits(cfg))
-	d.setRemote(cfg)
-	d.queue.SetConfig(queueConfig(cfg))
-}
-
-func (d *Daemon) setRemote(cfg *config.Config) {
-	next := remote.New(remote.Options{
-		Routes:   func() *route.Table { return &cfg.Routes },
-		Hostname: string(cfg.Hostname),
-		Hosted:   func(domain addr.Domain) bool { hosted, _ := d.office.Dir.Hosts(domain); return hosted },
-		Own:      func(to netip.AddrPort) bool { return d.isOwn(to, "smtp", "submission", "smtps") },
-		DNS:      admin.DNSOptions(cfg).Servers,
-		Dial:     d.parts.Dial,
-		Log:      d.log,
+	d.delivery = delivery.New(admin.DeliveryConfig(cfg, d.system.DNS), delivery.Parts{
+		Dir: d.office.Dir, Store: d.office.Store, Badmail: d.badmail, Log: d.log,
 	})
-	d.sender.sign.Store(cfg.Authenticity.Sign)
-	if old := d.sender.remote.Swap(next); old != nil {
-		old.Close()
-	}
+	notices = notify.NewBadmail(d.office, d.delivery, d.log)
+	p := loop("delivery", d.badmail.Run, notices.Run)
+	p.reload = reloads(func(next *config.Config) {
+		d.delivery.SetConfig(admin.DeliveryConfig(next, d.system.DNS))
+		d.badmail.SetLimits(badmailLimits(next))
+	})
+	return p, nil
 }
 
-func (d *Daemon) closeQueue() {
-	if d.sender != nil {
-		d.sender.remote.Load().Close()
-	}
+func (d *Daemon) makeSender(cfg *config.Config) (part, error) {
+	d.sender = remote.NewSender(d.senderConfig(cfg), dkim.Open(d.office.Root), d.log)
+	return part{
+		name:   "sender",
+		reload: reloads(func(next *config.Config) { d.sender.SetConfig(d.senderConfig(next)) }),
+		stop:   func(context.Context) { d.sender.Close() },
+	}, nil
 }
 
-func queueConfig(cfg *config.Config) queue.Config {
-	return queue.Config{Routes: &cfg.Routes, Connections: min(cfg.Outbound.Connections, mostAttempts(openFiles())), Closed: !cfg.Outbound.Enabled}
-}
-
-// isOwn reports whether an address is one of these services of this server: to send mail there, or to collect it there,
-// would be to go round in a circle.
-func (d *Daemon) isOwn(to netip.AddrPort, services ...string) bool {
-	for _, l := range d.listeners {
-		if !slices.Contains(services, l.service) {
-			continue
-		}
-		own, err := netip.ParseAddrPort(l.Addr().String())
-		if err != nil || own.Port() != to.Port() {
-			continue
-		}
-		if own.Addr().Unmap() == to.Addr().Unmap() || own.Addr().IsUnspecified() && isHere(to.Addr()) {
-			return true
-		}
-	}
-	return false
-}
-
-// isHere reports whether an address is this machine's.
-func isHere(ip netip.Addr) bool {
-	if ip.IsLoopback() {
-		return true
-	}
-	all, err := net.InterfaceAddrs()
-	for _, a := range all {
-		if prefix, parseErr := netip.ParsePrefix(a.String()); err == nil && parseErr == nil && prefix.Addr().Unmap() == ip.Unmap() {
-			return true
-		}
-	}
-	return false
-}
-
-// sender turns a stored message into the one that is sent: without the Return-Path of the mailboxes (RFC 5321 §4.4), and
-// signed where it is ours to sign. A reload replaces what connects.
-type sender struct {
-	remote atomic.Pointer[remote.Remote]
-	keys   *dkim.Keys
-	sign   atomic.Bool
-	sent   chan struct{} // something was
-	log    *slog.Logger
-}
-
-// Deliver implements queue.Deliverer.
-func (s *sender) Deliver(ctx context.Context, a smtp.Attempt) smtp.Outcome {
-	return s.deliver(ctx, a, s.remote.Load())
-}
-
-func (s *sender) deliver(ctx context.Context, a smtp.Attempt, via queue.Deliverer) smtp.Outcome {
-	stored := a.Open
-	top := smtp.ReturnPath(a.Envelope.From)
-	var signature []byte
-	if a.Local && s.sign.Load() {
-		signature = s.signature(stored, top, a.Envelope.From.Domain, a.ID)
-	}
-	a.Size += int64(len(signature) - len(top))
-	a.Open = func() (io.ReadCloser, error) {
-		f, err := stored()
-		if err != nil {
-			return nil, err
-		}
-		return replaceTop(f, top, signature)
-	}
-	outcome := via.Deliver(ctx, a)
-	if slices.ContainsFunc(outcome.Results, func(r smtp.Result) bool { return r.Status == smtp.Delivered }) {
-		select {
-		case s.sent <- struct{}{}:
-		default:
-		}
-	}
-	return outcome
-}
-
-// signature is the DKIM-Signature field of a message, for the domain in From, which is what readers see and DMARC looks at;
-// nil where it has no key. The reverse-path is what was held against the rights of who sends: another domain's name is
-// not signed for him.
-func (s *sender) signature(stored func() (io.ReadCloser, error), top string, from addr.Domain, id string) []byte {
-	domain, err := authorDomain(stored)
-	if err != nil || domain == "" || domain != from {
-		return nil
-	}
-	f, err := stored()
+func (d *Daemon) makeQueue(cfg *config.Config) (p part, err error) {
+	d.queue, err = queue.Open(queueConfig(cfg), queue.Parts{
+		Spool: d.office.Store.Spool(), Deliver: d.sender, Report: d.delivery.Report, Log: d.log,
+	})
 	if err != nil {
-		return nil // the attempt will say so
+		return part{name: "queue"}, err
 	}
-	defer f.Close()
-	text, err := replaceTop(f, top, nil)
-	if err != nil {
-		return nil
-	}
-	field, _, err := s.keys.Signature(domain, text)
-	if err != nil {
-		s.log.Error("a message goes without its DKIM signature", "id", id, "domain", domain, "error", err)
-	}
-	return field
+	d.delivery.Queue = d.queue
+	p = loop("queue", d.queue.Run)
+	p.reload = reloads(func(next *config.Config) { d.queue.SetConfig(queueConfig(next)) })
+	return p, nil
 }
 
-// authorDomain is the domain of the first address in From; "" where there is none.
-func authorDomain(stored func() (io.ReadCloser, error)) (addr.Domain, error) {
-	f, err := stored()
+// claimATRN claims the ETRN-held mail of a server that asks for it by ATRN. Send delivers it over
+// that server's own connection.
+func (d *Daemon) claimATRN(
+	match func(r *route.Route, domain addr.Domain) bool,
+) (server.ATRNSession, error) {
+	claimed, err := d.queue.Claim(match)
 	if err != nil {
-		return "", err
+		return server.ATRNSession{}, err
 	}
-	defer f.Close()
-	m, err := mail.ReadMessage(f)
-	if err != nil {
-		return "", err
-	}
-	from, err := m.Header.AddressList("From")
-	if err != nil {
-		return "", err
-	}
-	author, err := addr.Parse(from[0].Address)
-	return author.Domain, err
+	return server.ATRNSession{Messages: claimed.Messages(), Send: func(c net.Conn, client string) {
+		sender := d.sender.Reverse(c, client)
+		defer sender.Close()
+		claimed.Run(sender)
+	}}, nil
 }
 
-// replaceTop gives a message with other octets in place of those that it begins with. On an error f is closed.
-func replaceTop(f io.ReadCloser, old string, top []byte) (io.ReadCloser, error) {
-	begin := make([]byte, len(old))
-	n, err := io.ReadFull(f, begin)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, errors.Join(err, f.Close())
-	}
-	if begin = begin[:n]; string(begin) == old {
-		begin = nil
-	}
-	if len(top)+len(begin) == 0 {
-		return f, nil
-	}
-	return &joined{io.MultiReader(bytes.NewReader(top), bytes.NewReader(begin), f), f}, nil
+// makeFetch makes the scheduler that collects mail from other servers.
+func (d *Daemon) makeFetch(cfg *config.Config) (part, error) {
+	d.fetch = fetch.New(fetchConfig(cfg), fetch.Parts{
+		Files:  d.office.Root,
+		Inject: d.delivery.Inject,
+		Resolve: func(to addr.Address) (bool, error) {
+			res, err := d.office.Dir.Resolve(to)
+			return len(res.Mailboxes)+len(res.Forward) > 0, err
+		},
+		Keep:    d.badmail.Put,
+		AskETRN: d.sender.AskETRN,
+		Own:     func(to netip.AddrPort) bool { return d.isOwn(to, "pop3", "pop3s") },
+		Sent:    d.sender.Sent(),
+		Log:     d.log,
+	})
+	p := loop("fetch", d.fetch.Run)
+	p.reload = reloads(func(next *config.Config) { d.fetch.SetConfig(fetchConfig(next)) })
+	return p, nil
 }
 
-type joined struct {
-	io.Reader
-	io.Closer
-}
-
-// keepPickup sends what is placed in the pickup folder.
-func (d *Daemon) keepPickup(ctx context.Context) {
-	folder := d.office.Config().Pickup
-	if !folder.Enabled {
-		return
+// makePickup makes the folder for outgoing messages. Its keys need a restart.
+func (d *Daemon) makePickup(cfg *config.Config) (part, error) {
+	if !cfg.Pickup.Enabled {
+		return part{name: "pickup"}, nil
 	}
-	pickup.New(pickup.Options{
-		Dir:           folder.Dir,
+	folder := pickup.New(pickup.Options{
+		Dir:           cfg.Pickup.Dir,
 		MaxSize:       func() int64 { return d.office.Config().SMTP.MaxMessageSize },
 		Hostname:      func() string { return string(d.office.Config().Hostname) },
 		DefaultDomain: d.office.Dir.DefaultDomain,
 		Inject: func(env *smtp.Envelope, from string, message io.Reader) (string, error) {
-			return d.desk.Inject(env, queue.Source{Service: "pickup", Local: true}, from, message)
+			source := queue.Source{Service: "pickup", Local: true}
+			return d.delivery.Inject(env, source, from, message)
 		},
 		Log: d.log,
-	}).Run(ctx)
+	})
+	return loop("pickup", folder.Run), nil
 }
 
-// listenLocally opens the socket for programs on this machine. It is a convenience: without it the server runs all the same.
-func (d *Daemon) listenLocally(cfg *config.Config) {
-	if !cfg.Local.Enabled {
-		return
-	}
-	unguarded, err := openLocal(cfg.Local.Socket)
-	if err != nil {
-		d.log.Warn("programs on this machine cannot send through 'pillarbox sendmail'", "socket", cfg.Local.Socket, "error", err)
-		return
-	}
-	l := d.guard.Listen(unguarded, "local", fmt.Sprintf("421 4.3.2 %s Too many connections, try again later\r\n", cfg.Hostname))
-	d.listeners = append(d.listeners, listener{"local", l, func(l net.Listener) error { return d.smtp.Serve(l, smtp.Local) }})
+func (d *Daemon) makeQuotaNotices(*config.Config) (part, error) {
+	notices := notify.NewQuota(d.office, d.delivery, d.log)
+	d.office.WatchQuota(notices.Crossed)
+	return loop("quota notices", notices.Run), nil
 }
 
-// openLocal listens on a unix socket that every user of the machine may write to. One that nobody listens on is a leftover.
-func openLocal(path string) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, err
-	}
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		c.Close()
-		return nil, errors.New("another server listens there")
-	}
-	if fi, err := os.Lstat(path); err == nil && fi.Mode().Type() != fs.ModeSocket {
-		return nil, errors.New("something that is no socket has this name: " + strconv.Quote(path))
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(path, 0o666); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	return l, nil
+func (d *Daemon) makeRetention(*config.Config) (part, error) {
+	return loop("retention", retention.New(d.office, d.log).Run), nil
 }

@@ -10,11 +10,10 @@ import (
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
-	"pillarbox/smtp/dns"
 )
 
-// Reload reads the configuration again and applies it to the connections to
-// come. A bad file changes nothing. The certificate's files are read again too.
+// Reload reads the configuration and the certificate's files again. New connections get the new
+// configuration. A bad configuration is refused and changes nothing.
 func (d *Daemon) Reload() admin.ReloadResult {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
@@ -26,7 +25,7 @@ func (d *Daemon) Reload() admin.ReloadResult {
 	d.log.Info("reloaded", "changed", result.Changed)
 	result.Warnings = d.warnOfSettings()
 	if err := d.adoptNames(); err != nil {
-		d.log.Error("reload: names of domains and mailboxes", "error", err)
+		d.log.Error("reload: some directories could not be renamed", "error", err)
 	}
 	if len(result.Restart) > 0 {
 		d.log.Warn("reload: these settings wait for a restart", "keys", result.Restart)
@@ -35,33 +34,29 @@ func (d *Daemon) Reload() admin.ReloadResult {
 }
 
 func (d *Daemon) reload() (admin.ReloadResult, error) {
-	next, err := d.load()
+	next, err := d.system.Load()
 	if err != nil {
 		return admin.ReloadResult{}, err
 	}
 	old := d.office.Config()
 	changed := config.Diff(old, next)
 	restart := config.RestartKeys(changed)
-	// What waits for a restart stays as it is in force, so that the next reload
-	// names it again.
+	// The server keeps the old values of keys that need a restart, so that the next reload reports
+	// them again.
 	next.KeepRestartKeys(old)
-	if err := d.certs.Reconfigure(next.Certs()); err != nil {
-		return admin.ReloadResult{}, err
+	for _, p := range d.parts {
+		if p.reload == nil {
+			continue
+		}
+		// Only the first part refuses (see makers), so no part has changed yet.
+		if err := p.reload(next); err != nil {
+			return admin.ReloadResult{}, err
+		}
 	}
-	d.acme.SetConfig(next.ACME())
-	d.level.Set(next.Log.Level)
-	if err := d.office.SetConfig(next); err != nil {
-		d.log.Error("reload: directories", "error", err)
-	}
-	d.logins.SetSettings(d.office.AuthSettings())
-	d.guard.SetLimits(guardLimits(next, d.log))
-	d.users.SetLimit(next.Limits.ConnectionsPerAccount)
-	d.bans.SetOptions(banOptions(next))
-	d.names.Store(dns.New(admin.DNSOptions(next)))
-	d.setOutbound(next)
-	d.smtp.SetConfig(d.smtpConfig(next))
-	d.pop3.SetConfig(d.pop3Config(next))
-	return admin.ReloadResult{Changed: append([]string{}, changed...), Restart: append([]string{}, restart...)}, nil
+	return admin.ReloadResult{
+		Changed: append([]string{}, changed...),
+		Restart: append([]string{}, restart...),
+	}, nil
 }
 
 // oldSocket is where a running server takes orders from admin commands on

@@ -12,18 +12,25 @@ import (
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
+	"pillarbox/cmd/internal/fetch"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/auth"
 	"pillarbox/pop3"
+	"pillarbox/smtp/badmail"
 	"pillarbox/smtp/connlimit"
 	"pillarbox/smtp/dns"
 	"pillarbox/smtp/policy"
+	"pillarbox/smtp/queue"
+	"pillarbox/smtp/remote"
+	"pillarbox/smtp/route"
 	"pillarbox/smtp/server"
 	"pillarbox/smtp/verify"
 	"pillarbox/smtp/wire"
 )
 
 // This file converts the configuration into the Config of each part.
+
+const writeTimeout = time.Minute // for a client to take a reply
 
 func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 	endings := wire.RefuseBare
@@ -36,14 +43,18 @@ func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 		Local:    policy.Device{Outside: cfg.Local.Outside, PerHour: cfg.Local.PerHour},
 		Triggers: triggers(cfg),
 		Checks: verify.Settings{
-			SPF: verify.Action(cfg.Authenticity.SPF), DKIM: verify.Action(cfg.Authenticity.DKIM), DMARC: verify.Action(cfg.Authenticity.DMARC),
+			SPF:   verify.Action(cfg.Authenticity.SPF),
+			DKIM:  verify.Action(cfg.Authenticity.DKIM),
+			DMARC: verify.Action(cfg.Authenticity.DMARC),
 		},
-		Verifier:  verify.New(verify.Options{Resolver: d.parts.DNS, Servers: admin.DNSOptions(cfg).Servers, Log: d.log}),
+		Verifier: verify.New(verify.Options{
+			Resolver: d.system.DNS, Servers: admin.DNSOptions(cfg).Servers, Log: d.log,
+		}),
 		DSNForAll: cfg.Reports.Strangers == config.AllStrangers,
 
 		Wire: wire.Config{
 			Hostname:        string(cfg.Hostname),
-			Greeting:        func() string { return config.ExpandGreeting(cfg.SMTP.Greeting, cfg.Hostname, time.Now()) },
+			Greeting:        greeting(cfg, cfg.SMTP.Greeting),
 			TLS:             d.certs.TLSConfig("smtp", d.log),
 			MaxMessageSize:  cfg.SMTP.MaxMessageSize,
 			MaxRecipients:   cfg.SMTP.MaxRecipients,
@@ -57,14 +68,21 @@ func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 			DataTimeout:     times(cfg, cfg.SMTP.DataTimeout),
 			WriteTimeout:    writeTimeout,
 			BareEndings:     endings,
+			StrictPaths:     cfg.SMTP.StrictAddresses,
+			StrictLines:     cfg.SMTP.StrictLines,
 		},
 	}
+}
+
+// greeting returns a function that returns the greeting at the time of the call.
+func greeting(cfg *config.Config, template string) func() string {
+	return func() string { return config.ExpandGreeting(template, cfg.Hostname, time.Now()) }
 }
 
 func (d *Daemon) pop3Config(cfg *config.Config) pop3.Config {
 	return pop3.Config{
 		Hostname:              string(cfg.Hostname),
-		Greeting:              func() string { return config.ExpandGreeting(cfg.POP3.Greeting, cfg.Hostname, time.Now()) },
+		Greeting:              greeting(cfg, cfg.POP3.Greeting),
 		TLS:                   d.certs.TLSConfig("pop3", d.log),
 		PlaintextNetworks:     plaintextPOP3(cfg),
 		Require128Bit:         cfg.Sites.POP3.Require128Bit,
@@ -81,10 +99,52 @@ func triggers(cfg *config.Config) (all []server.Trigger) {
 	for i, r := range cfg.Routes.Routes {
 		if r.Hold {
 			clients := cfg.Relayed[i]
-			all = append(all, server.Trigger{Route: r.Name, Domains: r.Domains, Hosts: clients.ETRNHosts, Accounts: clients.ETRNAccounts})
+			all = append(all, server.Trigger{
+				Route: r.Name, Domains: r.Domains,
+				Hosts: clients.ETRNHosts, Accounts: clients.ETRNAccounts,
+			})
 		}
 	}
 	return all
+}
+func badmailLimits(cfg *config.Config) badmail.Limits {
+	age := time.Duration(cfg.Reports.KeepDays) * 24 * time.Hour
+	return badmail.Limits{Age: age, Size: cfg.Reports.KeepSize}
+}
+
+func (d *Daemon) senderConfig(cfg *config.Config) remote.SenderConfig {
+	return remote.SenderConfig{
+		Options: remote.Options{
+			Routes:   func() *route.Table { return &cfg.Routes },
+			Hostname: string(cfg.Hostname),
+			Hosted: func(domain addr.Domain) bool {
+				hosted, _ := d.office.Dir.Hosts(domain)
+				return hosted
+			},
+			Own:  func(to netip.AddrPort) bool { return d.isOwn(to, "smtp", "submission", "smtps") },
+			DNS:  admin.DNSOptions(cfg).Servers,
+			Dial: d.system.Dial,
+			Log:  d.log,
+		},
+		Sign: cfg.Authenticity.Sign,
+	}
+}
+
+func queueConfig(cfg *config.Config) queue.Config {
+	return queue.Config{
+		Routes:      &cfg.Routes,
+		Connections: min(cfg.Outbound.Connections, mostAttempts(openFiles())),
+		Closed:      !cfg.Outbound.Enabled,
+	}
+}
+
+func fetchConfig(cfg *config.Config) fetch.Config {
+	return fetch.Config{
+		Entries:  cfg.Fetch,
+		Hostname: string(cfg.Hostname),
+		MaxSize:  cfg.SMTP.MaxMessageSize,
+		DNS:      admin.DNSOptions(cfg).Servers,
+	}
 }
 
 // times multiplies a timeout by connections.timeout_multiplier.
@@ -102,11 +162,13 @@ func plaintextPOP3(cfg *config.Config) []netip.Prefix {
 }
 
 func banOptions(cfg *config.Config) auth.BanOptions {
-	return auth.BanOptions{After: cfg.Bans.After, Duration: cfg.Bans.Duration, Trusted: trustedClients(cfg)}
+	return auth.BanOptions{
+		After: cfg.Bans.After, Duration: cfg.Bans.Duration, Trusted: trustedClients(cfg),
+	}
 }
 
-// trustedClients reports whether a client is in bans.trusted or auth.plaintext_networks. Such
-// clients are never banned, and have connections reserved for them.
+// trustedClients returns a function that reports whether a client is in bans.trusted or
+// auth.plaintext_networks. Such clients are never banned, and have connections reserved for them.
 func trustedClients(cfg *config.Config) func(netip.Addr) bool {
 	trusted, plaintext := cfg.Bans.Trusted, cfg.Policy.LogIns.PlaintextNetworks
 	return func(ip netip.Addr) bool {
@@ -131,17 +193,21 @@ func (r *resolver) SenderDomain(ctx context.Context, domain addr.Domain) policy.
 	return r.Load().SenderDomain(ctx, domain)
 }
 
-// guardLimits returns the configured limits of connections, reduced to what the limit of open
-// files permits. A client too many must get a 421, not make an open fail.
-func guardLimits(cfg *config.Config, log *slog.Logger) connlimit.Limits {
+// connectionLimits returns the configured limits of connections, or lower ones if the limit of open
+// files requires it. A client above the limit must get a 421, not make an open fail.
+func connectionLimits(cfg *config.Config, log *slog.Logger) connlimit.Limits {
 	connections, files := cfg.Limits.Connections, openFiles()
 	if most := mostConnections(files); connections == 0 || connections > most {
-		log.Warn("fewer connections than configured: the limit of open files is too low", "connections", most,
-			"outbound", min(cfg.Outbound.Connections, mostAttempts(files)), "files", files,
+		log.Warn("fewer connections than configured: the limit of open files is too low",
+			"connections", most, "outbound", min(cfg.Outbound.Connections, mostAttempts(files)),
+			"files", files,
 			"hint", "set LimitNOFILE in the systemd unit, or 'ulimit -n'")
 		connections = most
 	}
-	return connlimit.Limits{Connections: connections, PerAddress: cfg.Limits.ConnectionsPerAddress, Trusted: trustedClients(cfg)}
+	return connlimit.Limits{
+		Connections: connections, PerAddress: cfg.Limits.ConnectionsPerAddress,
+		Trusted: trustedClients(cfg),
+	}
 }
 
 // openFiles returns the number of files that the process may have open.

@@ -1,8 +1,8 @@
 package daemon
 
-// acmeInstalled puts a certificate to use that ACME has just brought.
+// acmeInstalled is called after ACME has stored a new certificate.
 func (d *Daemon) acmeInstalled() {
 	if err := d.certs.Reload(); err != nil {
-		d.log.Error("the certificate by ACME is not used", "error", err)
+		d.log.Error("the certificate from ACME cannot be used", "error", err)
 	}
 }

@@ -142,7 +142,7 @@ func (o *office) wantOldClients(t *testing.T, s *server) {
 			` protocol="TLS 1.0" cipher=TLS_RSA_WITH_3DES_EDE_CBC_SHA`: 1,
 		"a client still needs old TLS": 1,
 		`level=WARN msg="a client is too old for TLS as it is offered, and was refused" remote_ip=` + stranger: 1,
-		"add its address to tls.legacy_networks":                                                            1,
+		"add its address to tls.legacy_networks": 1,
 	} {
 		if n := strings.Count(s.log.String(), part); n != want {
 			t.Errorf("%d times in the log, want %d: %s", n, want, part)

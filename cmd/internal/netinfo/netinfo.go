@@ -46,6 +46,21 @@ func Interfaces() ([]Interface, error) {
 	return out, nil
 }
 
+// IsHere reports whether an address is one of this machine's, loopback included.
+func IsHere(ip netip.Addr) bool {
+	if ip.IsLoopback() {
+		return true
+	}
+	all, err := net.InterfaceAddrs()
+	for _, a := range all {
+		prefix, parseErr := netip.ParsePrefix(a.String())
+		if err == nil && parseErr == nil && prefix.Addr().Unmap() == ip.Unmap() {
+			return true
+		}
+	}
+	return false
+}
+
 // LANs returns the networks that this machine reaches without a router: loopback, and the private
 // ranges (RFC 1918, RFC 4193, link-local) of its real interfaces. Bridges of containers and virtual
 // machines are not among them, because any host may connect through a bridge.

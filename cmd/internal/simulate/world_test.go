@@ -190,7 +190,7 @@ func (w *world) start() bool {
 
 func (w *world) tryStart() (err error) {
 	w.faults.install(w)
-	w.daemon, err = daemon.StartWith(daemon.Parts{
+	w.daemon, err = daemon.StartWith(daemon.System{
 		Load: func() (*config.Config, error) { return w.base.config(w.reloaded), nil },
 		Out:  w.serverLog(),
 		Open: func(cfg *config.Config, log *slog.Logger) (*admin.Service, error) {

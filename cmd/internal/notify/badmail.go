@@ -1,68 +1,69 @@
-package daemon
+package notify
 
 import (
 	"context"
 	"fmt"
-	"io"
+	"log/slog"
 	"mime"
 	"mime/quotedprintable"
 	"strings"
 	"time"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
 	"pillarbox/mailstore/addr"
 	"pillarbox/quota"
 	"pillarbox/smtp"
 	"pillarbox/smtp/badmail"
+	"pillarbox/smtp/delivery"
 	"pillarbox/smtp/queue"
 )
 
-// badmailLook is how often it is looked for what has become too old there.
-const badmailLook = time.Hour
-
-// openBadmail makes what keeps mail that can neither be delivered nor reported.
-func (d *Daemon) openBadmail(cfg *config.Config) {
-	d.grown = make(chan badmail.Usage, 1)
-	d.badmail = badmail.New(d.office.Root, d.log, func(u badmail.Usage) {
-		select {
-		case d.grown <- u:
-		default: // the postmaster is being told
-		}
-	})
-	d.badmail.SetLimits(badmailLimits(cfg))
+// Badmail tells the postmaster that badmail grows.
+type Badmail struct {
+	service  *admin.Service
+	delivery *delivery.Dispatcher
+	log      *slog.Logger
+	grown    chan badmail.Usage
 }
 
-func badmailLimits(cfg *config.Config) badmail.Limits {
-	return badmail.Limits{Age: time.Duration(cfg.Reports.KeepDays) * 24 * time.Hour, Size: cfg.Reports.KeepSize}
+// NewBadmail returns a Badmail, which writes in Run.
+func NewBadmail(service *admin.Service, delivery *delivery.Dispatcher, log *slog.Logger) *Badmail {
+	return &Badmail{service, delivery, log, make(chan badmail.Usage, 1)}
 }
 
-// keepBadmail keeps badmail below its ceiling, and tells the postmaster of its growth, until ctx ends.
-func (d *Daemon) keepBadmail(ctx context.Context) {
-	ticks := time.NewTicker(badmailLook)
-	defer ticks.Stop()
+// Grown queues a message to the postmaster, unless one is waiting already. It never blocks.
+func (b *Badmail) Grown(u badmail.Usage) {
+	select {
+	case b.grown <- u:
+	default:
+	}
+}
+
+// Run writes the queued messages until ctx ends.
+func (b *Badmail) Run(ctx context.Context) {
 	for {
-		if err := d.badmail.Trim(); err != nil {
-			d.log.Error("cannot look after badmail", "error", err)
-		}
 		select {
-		case <-ticks.C:
-		case u := <-d.grown:
-			d.tellOfBadmail(u)
+		case u := <-b.grown:
+			b.write(u)
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-func (d *Daemon) tellOfBadmail(u badmail.Usage) {
-	cfg, to := d.office.Config(), d.desk.Postmaster()
-	text := badmailNotice(cfg, to, u, time.Now())
-	if _, err := d.desk.Inject(&smtp.Envelope{To: []smtp.Recipient{{Address: to}}}, queue.Source{Service: "notice"}, "by this server", strings.NewReader(text)); err != nil {
-		d.log.Error("cannot tell the postmaster that badmail grows", "to", to.String(), "error", err)
+func (b *Badmail) write(u badmail.Usage) {
+	to := b.delivery.Postmaster()
+	text := badmailNotice(b.service.Config(), to, u, time.Now())
+	env := &smtp.Envelope{To: []smtp.Recipient{{Address: to}}}
+	source := queue.Source{Service: "notice"}
+	_, err := b.delivery.Inject(env, source, "by this server", strings.NewReader(text))
+	if err != nil {
+		b.log.Error("cannot tell the postmaster that badmail grows", "to", to.String(), "error", err)
 	}
 }
 
-// badmailNotice is the message that tells the postmaster how much is in badmail.
+// badmailNotice returns the message that tells the postmaster how much is in badmail.
 func badmailNotice(cfg *config.Config, to addr.Address, u badmail.Usage, now time.Time) string {
 	subject, body, ceiling := badmailEnglish, badmailEnglishText, "no limit is set"
 	if cfg.Reports.Language == config.GermanReports {
@@ -75,14 +76,16 @@ func badmailNotice(cfg *config.Config, to addr.Address, u badmail.Usage, now tim
 	for _, field := range []string{
 		"From: Mail server <" + to.String() + ">", "To: <" + to.String() + ">",
 		"Subject: " + mime.QEncoding.Encode("utf-8", subject),
-		"Date: " + now.Format(smtp.DateLayout), fmt.Sprintf("Message-ID: <badmail.%d@%s>", now.UnixNano(), cfg.Hostname),
+		"Date: " + now.Format(smtp.DateLayout),
+		fmt.Sprintf("Message-ID: <badmail.%d@%s>", now.UnixNano(), cfg.Hostname),
 		"Auto-Submitted: auto-generated", "MIME-Version: 1.0",
-		"Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: quoted-printable", "",
+		"Content-Type: text/plain; charset=utf-8",
+		"Content-Transfer-Encoding: quoted-printable", "",
 	} {
 		b.WriteString(field + "\r\n")
 	}
 	w := quotedprintable.NewWriter(&b)
-	io.WriteString(w, fmt.Sprintf(body, u.Messages, quota.Approximate(u.Size, 1_000_000), ceiling)) // into memory
+	fmt.Fprintf(w, body, u.Messages, quota.Approximate(u.Size, 1_000_000), ceiling) // into memory
 	w.Close()
 	b.WriteString("\r\n")
 	return b.String()

@@ -1,0 +1,124 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"pillarbox/cmd/internal/admin"
+	"pillarbox/cmd/internal/config"
+	"pillarbox/mailstore"
+	"pillarbox/tls/acme"
+)
+
+// This file makes the parts of the data directory, and those that only follow the configuration.
+
+func (d *Daemon) makeAdmin(cfg *config.Config) (p part, err error) {
+	p.name = "data directory"
+	if d.office, err = d.system.Open(cfg, d.log); err != nil {
+		return p, err
+	}
+	d.office.Checkpoint, d.office.Exclusively = d.office.Store.Checkpoint, d.office.Store.Exclusively
+	d.office.OnAuditFailure(d.auditFailed)
+	p.stop = func(context.Context) { d.office.Close() }
+	return p, nil
+}
+
+// makeLock makes sure that no second server works on the data directory.
+func (d *Daemon) makeLock(*config.Config) (part, error) {
+	unlock, err := holdData(context.Background(), d.office.Root)
+	if err != nil {
+		return part{name: "lock"}, err
+	}
+	return part{name: "lock", stop: func(context.Context) { unlock() }}, nil
+}
+
+// makeStore recovers the store, and finishes changes that an earlier server could not finish.
+func (d *Daemon) makeStore(*config.Config) (part, error) {
+	p := part{name: "store", stop: d.closeStore}
+	if err := errors.Join(d.office.KeepVersion(), d.recoverStore()); err != nil {
+		return p, err
+	}
+	// A domain that cannot be read must not keep the others from being served.
+	dir := d.office.Dir
+	if err := errors.Join(dir.PruneDrafts(), d.adoptNames(), dir.KeepCopies()); err != nil {
+		d.log.Error("some domains could not be checked; what interrupted changes left there stays "+
+			"until the next start", "error", err)
+	}
+	return p, nil
+}
+
+func (d *Daemon) closeStore(context.Context) {
+	if err := d.office.Store.Close(); err != nil {
+		d.log.Error("cannot write all mail to its place; the next start will", "error", err)
+	}
+}
+
+// recoverStore applies the store's log to the mail, and opens the log for new mail.
+func (d *Daemon) recoverStore() error {
+	kind, trusted, err := d.office.Root.Filesystem()
+	if err != nil {
+		return err
+	}
+	if !trusted {
+		d.log.Warn("the file system of the data directory is not known to keep what was synced; "+
+			"every file is synced separately, which is slower",
+			"file_system", kind, "data", d.office.Root.Name())
+	}
+	return d.office.Store.Recover(mailstore.RecoverOptions{
+		SyncEach: !trusted, LogSize: d.system.LogSize, Log: d.log, Recovered: d.storeRecovered,
+	})
+}
+
+// storeRecovered is called after the store was recovered while the server runs.
+func (d *Daemon) storeRecovered() {
+	select {
+	case d.restored <- struct{}{}:
+	default:
+	}
+}
+
+// adoptNames gives the directories of domains and mailboxes lower-case names. They may have been
+// copied from a Windows server, where upper and lower case are the same.
+func (d *Daemon) adoptNames() error {
+	renamed, taken, err := d.office.Dir.AdoptNames()
+	for _, name := range taken {
+		d.log.Warn("mail in this directory is not served: its lower-case name belongs to another "+
+			"directory; 'pillarbox admin mailbox import' copies the mail", "directory", name)
+	}
+	for _, name := range renamed {
+		d.log.Info("directory renamed: domains and mailboxes have lower-case names", "renamed", name)
+	}
+	return err
+}
+
+func (d *Daemon) makeCertificates(cfg *config.Config) (p part, err error) {
+	const interval = time.Minute // between checks of the files
+	if d.certs, err = admin.OpenCertificate(cfg); err != nil {
+		return part{name: "certificates"}, err
+	}
+	p = loop("certificates", func(ctx context.Context) { d.certs.Watch(ctx, interval, d.log) })
+	p.reload = func(next *config.Config) error { return d.certs.Reconfigure(next.Certs()) }
+	return p, nil
+}
+
+func (d *Daemon) makeACME(cfg *config.Config) (part, error) {
+	d.acme = acme.NewRenewer(cfg.ACME(), d.acmeInstalled, d.log)
+	p := loop("ACME", d.acme.Run)
+	p.reload = reloads(func(next *config.Config) { d.acme.SetConfig(next.ACME()) })
+	return p, nil
+}
+
+func (d *Daemon) makeLogLevel(*config.Config) (part, error) {
+	reload := reloads(func(next *config.Config) { d.level.Set(next.Log.Level) })
+	return part{name: "log level", reload: reload}, nil
+}
+
+func (d *Daemon) makeSettings(*config.Config) (part, error) {
+	reload := reloads(func(next *config.Config) {
+		if err := d.office.SetConfig(next); err != nil { // all other settings are in force
+			d.log.Error("reload: a directory cannot be used", "error", err)
+		}
+	})
+	return part{name: "settings", reload: reload}, nil
+}

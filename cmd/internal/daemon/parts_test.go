@@ -1,0 +1,177 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pillarbox/cmd/internal/config"
+	"pillarbox/etc/lab/mailtest"
+	"pillarbox/tls/certs"
+)
+
+// recordedParts are parts that write down their verbs. The start of the part "fails" fails.
+func recordedParts(names ...string) (parts []part, verbs *[]string) {
+	verbs = new([]string)
+	for _, name := range names {
+		did := func(verb string) { *verbs = append(*verbs, verb+" "+name) }
+		p := loop(name, func(ctx context.Context) { <-ctx.Done() })
+		start, stop := p.start, p.stop
+		p.start = func(ctx context.Context) error {
+			did("start")
+			if name == "fails" {
+				return errors.New("no socket")
+			}
+			return start(ctx)
+		}
+		p.stop = func(ctx context.Context) { stop(ctx); did("stop") }
+		parts = append(parts, p, part{name: "without verbs"})
+	}
+	return parts, verbs
+}
+
+// A part that cannot start ends the server: what is started stops, the last part first.
+func TestStartFails(t *testing.T) {
+	var log mailtest.Log
+	d := &Daemon{log: log.Logger(), failed: make(chan error, 1)}
+	var verbs *[]string
+	d.parts, verbs = recordedParts("one", "fails", "three")
+	if err := d.Run(t.Context(), nil); err == nil || err.Error() != "no socket" {
+		t.Error(err)
+	}
+	want := []string{"start one", "start fails", "stop three", "stop fails", "stop one"}
+	if !slices.Equal(*verbs, want) {
+		t.Errorf("%q, want %q", *verbs, want)
+	}
+}
+
+// serverForParts starts a server whose configuration is the file that is returned.
+func serverForParts(t *testing.T, log io.Writer) (d *Daemon, file, text string) {
+	t.Helper()
+	dir := t.TempDir()
+	file = filepath.Join(dir, "pillarbox.toml")
+	text = "hostname = \"mail.office.example\"\nlisten.smtp = [\"127.0.0.1:0\"]\nlog.level = \"debug\"\n"
+	for _, service := range []string{"submission", "smtps", "pop3", "pop3s"} {
+		text += fmt.Sprintf("listen.%s = []\n", service)
+	}
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "data"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	load := func() (*config.Config, error) { return config.Load(file, nil) }
+	cfg, err := load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := certs.Ensure(cfg.Certs().Dir, []string{"mail.office.example"}, nil, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	d, err = Start(load, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, file, text
+}
+
+// A refused configuration changes no part. That holds because only certificates refuse, and they
+// reload first.
+func TestRefusedReloadChangesNothing(t *testing.T) {
+	var log mailtest.Log
+	d, file, text := serverForParts(t, &log)
+	defer d.stop()
+	first := slices.IndexFunc(d.parts, func(p part) bool { return p.reload != nil })
+	if d.parts[first].name != "certificates" {
+		t.Errorf("%s reloads first", d.parts[first].name)
+	}
+	reloaded := 0
+	for i, p := range d.parts[first+1:] {
+		if p.reload != nil {
+			d.parts[first+1+i].reload = func(next *config.Config) error { reloaded++; return p.reload(next) }
+		}
+	}
+	bad := "tls.cert = \"missing.pem\"\ntls.key = \"missing.pem\"\n"
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := d.office.Config()
+	write(strings.Replace(text, "debug", "error", 1) + bad)
+	if result := d.Reload(); !strings.Contains(result.Error, "missing.pem") || len(result.Changed) != 0 {
+		t.Errorf("%+v", result)
+	}
+	if d.office.Config() != before || reloaded != 0 || d.level.Level() != before.Log.Level {
+		t.Errorf("changed: %d parts reloaded", reloaded)
+	}
+	write(strings.Replace(text, "debug", "error", 1))
+	if result := d.Reload(); result.Error != "" || !slices.Equal(result.Changed, []string{"log.level"}) {
+		t.Errorf("%+v", result)
+	}
+	if d.level.Level() != d.office.Config().Log.Level || d.office.Config() == before || reloaded < 10 {
+		t.Errorf("not changed: %d parts reloaded", reloaded)
+	}
+}
+
+// The server stops its parts from the last to the first, and leaves the data directory free.
+func TestStopsBackwards(t *testing.T) {
+	var log mailtest.Log
+	d, file, _ := serverForParts(t, &log)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := d.Run(ctx, nil); err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, p := range slices.Backward(d.parts) {
+		if p.stop != nil {
+			want = append(want, p.name)
+		}
+	}
+	var got []string
+	for line := range strings.SplitSeq(log.Take(), "\n") {
+		if _, name, ok := strings.Cut(line, `msg="part stopped" part=`); ok {
+			got = append(got, strings.Trim(name, `"`))
+		}
+	}
+	if !slices.Equal(got, want) || want[0] != "servers" {
+		t.Errorf("%q, want %q", got, want)
+	}
+	again, err := Start(func() (*config.Config, error) { return config.Load(file, nil) }, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.stop()
+}
+
+// A port that is taken is an error of Start, which releases all that it took.
+func TestStartReleases(t *testing.T) {
+	d, file, text := serverForParts(t, nil)
+	d.stop()
+	other, _, _ := serverForParts(t, nil)
+	defer other.stop()
+	taken := other.Addresses()["smtp"][0]
+	load := func() (*config.Config, error) { return config.Load(file, nil) }
+	if err := os.WriteFile(file, []byte(strings.Replace(text, "127.0.0.1:0", taken, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Start(load, nil); err == nil || !strings.Contains(err.Error(), "listen.smtp") {
+		t.Error(err)
+	}
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Start(load, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.stop()
+}

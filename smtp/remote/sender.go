@@ -1,0 +1,193 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/mail"
+	"slices"
+	"sync/atomic"
+
+	"pillarbox/mailstore/addr"
+	"pillarbox/smtp"
+	"pillarbox/smtp/dkim"
+	"pillarbox/smtp/route"
+)
+
+// SenderConfig is what a reload can change.
+type SenderConfig struct {
+	Options
+	Sign bool // sign the mail of local senders whose domain has a key
+}
+
+// Sender delivers the stored messages of the queue. It makes the message to be sent from the stored
+// one: without the Return-Path line of mailboxes (RFC 5321 §4.4), and with a DKIM signature if the
+// message is ours to sign. It hands each attempt to its current Remote, which SetConfig replaces.
+// It is safe for concurrent use.
+type Sender struct {
+	remote atomic.Pointer[Remote]
+	sign   atomic.Bool
+	keys   *dkim.Keys
+	sent   chan struct{}
+	log    *slog.Logger
+}
+
+// NewSender returns a Sender. The caller must call Close after use.
+func NewSender(cfg SenderConfig, keys *dkim.Keys, log *slog.Logger) *Sender {
+	s := &Sender{keys: keys, sent: make(chan struct{}, 1), log: log}
+	s.SetConfig(cfg)
+	return s
+}
+
+// SetConfig replaces the configuration. Attempts in progress finish with the old one.
+func (s *Sender) SetConfig(cfg SenderConfig) {
+	s.sign.Store(cfg.Sign)
+	if old := s.remote.Swap(New(cfg.Options)); old != nil {
+		old.Close()
+	}
+}
+
+// Close is Remote.Close.
+func (s *Sender) Close() { s.remote.Load().Close() }
+
+// Sent returns a channel that receives a value after a message was delivered. Several deliveries
+// may share one value.
+func (s *Sender) Sent() <-chan struct{} { return s.sent }
+
+// Probe is Remote.Probe.
+func (s *Sender) Probe(ctx context.Context, to, from addr.Address, step func(Step)) {
+	s.remote.Load().Probe(ctx, to, from, step)
+}
+
+// AskETRN is Remote.AskETRN.
+func (s *Sender) AskETRN(
+	ctx context.Context, host route.Host, rt *route.Route, node string,
+) (smtp.Reply, error) {
+	return s.remote.Load().AskETRN(ctx, host, rt, node)
+}
+
+// Deliver makes one attempt. See Remote.Deliver.
+func (s *Sender) Deliver(ctx context.Context, a smtp.Attempt) smtp.Outcome {
+	return s.deliver(ctx, a, s.remote.Load().Deliver)
+}
+
+// ReversedSender delivers like a Sender, over one ReversedConn.
+type ReversedSender struct {
+	*ReversedConn
+	sender *Sender
+}
+
+// Reverse takes over a connection as the client. See Remote.Reverse.
+func (s *Sender) Reverse(nc net.Conn, name string) *ReversedSender {
+	return &ReversedSender{s.remote.Load().Reverse(nc, name), s}
+}
+
+// Deliver makes one attempt. See ReversedConn.Deliver.
+func (r *ReversedSender) Deliver(ctx context.Context, a smtp.Attempt) smtp.Outcome {
+	return r.sender.deliver(ctx, a, r.ReversedConn.Deliver)
+}
+
+func (s *Sender) deliver(
+	ctx context.Context, a smtp.Attempt,
+	attempt func(context.Context, smtp.Attempt) smtp.Outcome,
+) smtp.Outcome {
+	s.prepare(&a)
+	outcome := attempt(ctx, a)
+	delivered := func(r smtp.Result) bool { return r.Status == smtp.Delivered }
+	if slices.ContainsFunc(outcome.Results, delivered) {
+		select {
+		case s.sent <- struct{}{}:
+		default:
+		}
+	}
+	return outcome
+}
+
+// prepare replaces the stored message of an attempt by the one to be sent.
+func (s *Sender) prepare(a *smtp.Attempt) {
+	stored := a.Open
+	top := smtp.ReturnPath(a.Envelope.From)
+	var signature []byte
+	if a.Local && s.sign.Load() {
+		signature = s.signature(stored, top, a.Envelope.From.Domain, a.ID)
+	}
+	a.Size += int64(len(signature) - len(top))
+	a.Open = func() (io.ReadCloser, error) {
+		f, err := stored()
+		if err != nil {
+			return nil, err
+		}
+		return replaceTop(f, top, signature)
+	}
+}
+
+// signature returns the DKIM-Signature field of a message, or nil. It signs for the domain of From,
+// which readers see and DMARC checks, but only if the envelope sender has the same domain. The
+// sender's rights were checked against the envelope sender; another domain must not be signed.
+func (s *Sender) signature(
+	stored func() (io.ReadCloser, error), top string, from addr.Domain, id string,
+) []byte {
+	domain, err := authorDomain(stored)
+	if err != nil || domain == "" || domain != from {
+		return nil
+	}
+	f, err := stored()
+	if err != nil {
+		return nil // the attempt reports the error
+	}
+	defer f.Close()
+	text, err := replaceTop(f, top, nil)
+	if err != nil {
+		return nil
+	}
+	field, _, err := s.keys.Signature(domain, text)
+	if err != nil {
+		s.log.Error("a message is sent without its DKIM signature",
+			"message_id", id, "domain", domain, "error", err)
+	}
+	return field
+}
+
+// authorDomain returns the domain of the first address in From, or "".
+func authorDomain(stored func() (io.ReadCloser, error)) (addr.Domain, error) {
+	f, err := stored()
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	m, err := mail.ReadMessage(f)
+	if err != nil {
+		return "", err
+	}
+	from, err := m.Header.AddressList("From")
+	if err != nil {
+		return "", err
+	}
+	author, err := addr.Parse(from[0].Address)
+	return author.Domain, err
+}
+
+// replaceTop returns the message in f with old at its beginning replaced by top. If f does not
+// begin with old, top is prepended. On an error f is closed.
+func replaceTop(f io.ReadCloser, old string, top []byte) (io.ReadCloser, error) {
+	begin := make([]byte, len(old))
+	n, err := io.ReadFull(f, begin)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, errors.Join(err, f.Close())
+	}
+	if begin = begin[:n]; string(begin) == old {
+		begin = nil
+	}
+	if len(top)+len(begin) == 0 {
+		return f, nil
+	}
+	return &joined{io.MultiReader(bytes.NewReader(top), bytes.NewReader(begin), f), f}, nil
+}
+
+type joined struct {
+	io.Reader
+	io.Closer
+}

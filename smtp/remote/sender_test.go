@@ -1,0 +1,66 @@
+package remote
+
+import (
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"pillarbox/etc/lab/mailtest"
+	"pillarbox/mailstore/addr"
+	"pillarbox/smtp"
+	"pillarbox/smtp/dkim"
+	"pillarbox/smtp/route"
+)
+
+// The message that is sent has no Return-Path, and a signature only if it is ours to sign.
+func TestPrepare(t *testing.T) {
+	keys := dkim.Open(mailtest.NewPowerFS())
+	for _, domain := range []addr.Domain{"office.example", "else.example"} {
+		if _, err := keys.Create(domain, "now", dkim.Ed25519, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	anna := addr.Address{Local: "anna", Domain: "office.example"}
+	const text = "From: Anna <anna@office.example>\r\nSubject: x\r\n\r\ntext\r\n"
+	for name, test := range map[string]struct {
+		from   addr.Address
+		local  bool
+		off    bool // [authenticity] sign
+		stored string
+		want   string // what the message begins with
+	}{
+		"ours":               {anna, true, false, text, "DKIM-Signature: "},
+		"switched off":       {anna, true, true, text, "From: Anna"},
+		"of a stranger":      {anna, false, false, text, "From: Anna"},
+		"no key":             {addr.Address{Local: "x", Domain: "no.example"}, true, false, "From: x@no.example\r\n\r\n", "From: x"},
+		"another author":     {anna, true, false, strings.Replace(text, "anna@office", "boss@else", 1), "From: Anna"},
+		"no author":          {anna, true, false, "Subject: x\r\n\r\n", "Subject: x"},
+		"a null sender":      {addr.Address{}, true, false, text, "From: Anna"},
+		"only a Return-Path": {anna, false, false, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := NewSender(SenderConfig{Options: Options{Routes: func() *route.Table { return nil }}, Sign: !test.off}, keys, nil)
+			defer s.Close()
+			stored := smtp.ReturnPath(test.from) + test.stored
+			a := smtp.Attempt{
+				Envelope: smtp.Envelope{From: test.from}, Local: test.local, Size: int64(len(stored)),
+				Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(stored)), nil },
+			}
+			s.prepare(&a)
+			for range 2 { // an attempt may read the message again
+				f, err := a.Open()
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := io.ReadAll(f)
+				if err != nil || int64(len(got)) != a.Size {
+					t.Errorf("%d octets, announced %d, %v", len(got), a.Size, err)
+				}
+				if !strings.HasPrefix(string(got), test.want) || !strings.HasSuffix(string(got), test.stored) {
+					t.Errorf("%q", got)
+				}
+			}
+		})
+	}
+}
