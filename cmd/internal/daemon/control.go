@@ -21,6 +21,7 @@ func (d *Daemon) running() *admin.Running {
 		Desk:       d.delivery,
 		Bans:       d.bans,
 		ACME:       d.acme,
+		Fetch:      d.fetch,
 		TLSClients: d.certs.Clients,
 		Suppressed: d.delivery.Suppressed,
 		Probe:      d.sender.Probe,
