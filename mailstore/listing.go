@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"pillarbox/mailstore/crlf"
 )
 
 // listing is the content of a mailbox. Entries are small and have no strings, because moving memory
@@ -290,7 +292,7 @@ func (s *Store) measure(name string, id fileID) (int64, error) {
 	if identify(fi) != id {
 		return id.size, fmt.Errorf("%s: %w: changed while it was listed", name, ErrDamaged)
 	}
-	size, err := io.Copy(io.Discard, newCRLFReader(f))
+	size, err := io.Copy(io.Discard, crlf.NewReader(f))
 	if err != nil {
 		return id.size, fmt.Errorf("%s: %w", name, err)
 	}

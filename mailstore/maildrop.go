@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 
+	"pillarbox/mailstore/crlf"
 	"pillarbox/mailstore/durable"
 )
 
@@ -105,7 +106,7 @@ func (m *Maildrop) Open(i int) (*Content, error) {
 	}
 	var r io.Reader = f
 	if foreign != nil {
-		r = newCRLFReader(f)
+		r = crlf.NewReader(f)
 	}
 	return &Content{r: r, left: size, file: f}, nil
 }

@@ -312,24 +312,6 @@ func TestRemoveGoesOn(t *testing.T) {
 	}
 }
 
-func TestCRLFReader(t *testing.T) {
-	for in, want := range map[string]string{
-		"": "", "\n": "\r\n", "\r\n": "\r\n", "\r": "\r\n", "\r\r\n\n": "\r\n\r\n\r\n", "a\nb\r\nc": "a\r\nb\r\nc\r\n", "\n\n": "\r\n\r\n",
-	} {
-		for name, wrap := range map[string]func(io.Reader) io.Reader{
-			"whole": func(r io.Reader) io.Reader { return r }, "by bytes": iotest.OneByteReader, "data with EOF": iotest.DataErrReader,
-		} {
-			got, err := io.ReadAll(iotest.OneByteReader(newCRLFReader(wrap(strings.NewReader(in)))))
-			if string(got) != want || err != nil {
-				t.Errorf("%q %s: %q, %v; want %q", in, name, got, err, want)
-			}
-		}
-	}
-	broken := errors.New("broken")
-	_, err := io.ReadAll(newCRLFReader(io.MultiReader(strings.NewReader("a\n"), iotest.ErrReader(broken))))
-	wantErr(t, err, broken)
-}
-
 // TestContent checks that reading and copying, at once or in parts, return the promised octets or
 // an error.
 func TestContent(t *testing.T) {

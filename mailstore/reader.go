@@ -1,45 +1,11 @@
 package mailstore
 
-import (
-	"bytes"
-	"io"
-)
-
-// newCRLFReader returns the text of r with CRLF at the end of each line, as Normaliser writes it.
-func newCRLFReader(r io.Reader) io.Reader {
-	c := &crlfReader{src: r, in: make([]byte, bufferSize)}
-	c.lines = NewNormaliser(&c.out)
-	return c
-}
-
-type crlfReader struct {
-	src   io.Reader
-	in    []byte
-	lines *Normaliser
-	out   bytes.Buffer // normalised text not yet read
-	err   error        // from src
-}
-
-// Read implements io.Reader.
-func (c *crlfReader) Read(p []byte) (int, error) {
-	for c.out.Len() == 0 && c.err == nil {
-		var n int
-		n, c.err = c.src.Read(c.in)
-		_, _ = c.lines.Write(c.in[:n]) // into memory: cannot fail
-		if c.err == io.EOF {
-			_ = c.lines.Finish() // POP3 ends the last line, so the size counts that
-		}
-	}
-	if c.out.Len() > 0 {
-		return c.out.Read(p)
-	}
-	return 0, c.err
-}
+import "io"
 
 // Content is a message as a client receives it: exactly as many octets as the listing says. A
 // longer file is cut off; a shorter one is an error.
 type Content struct {
-	r    io.Reader // the file, or a crlfReader of a foreign one
+	r    io.Reader // the file, or its text with CRLF if it is a foreign one
 	left int64
 	file io.Closer
 }

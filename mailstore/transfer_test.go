@@ -11,61 +11,6 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-func normalised(t testing.TB, text string, cut int) string {
-	t.Helper()
-	var out strings.Builder
-	n := NewNormaliser(&out)
-	for rest := text; rest != ""; {
-		part := rest[:min(cut, len(rest))]
-		_, err := io.WriteString(n, part)
-		must(t, err)
-		rest = rest[len(part):]
-	}
-	must(t, n.Finish())
-	return out.String()
-}
-
-func TestNormaliser(t *testing.T) {
-	for _, tt := range []struct{ text, want string }{
-		{"", ""},
-		{"a", "a\r\n"},
-		{"a\r\n", "a\r\n"},
-		{"a\nb\rc\r\n", "a\r\nb\r\nc\r\n"},
-		{"\r", "\r\n"},
-		{"\n\r", "\r\n\r\n"},
-		{"a\r\r\nb", "a\r\n\r\nb\r\n"},
-		{"\n\n\r\r", "\r\n\r\n\r\n\r\n"},
-		{"a\r\n\r\n", "a\r\n\r\n"},
-		{"\x00.\xff", "\x00.\xff\r\n"},
-	} {
-		for cut := 1; cut < 4; cut++ {
-			if got := normalised(t, tt.text, cut); got != tt.want {
-				t.Errorf("%q in parts of %d becomes %q, want %q", tt.text, cut, got, tt.want)
-			}
-		}
-	}
-}
-
-// Normalising is idempotent, does not depend on how the text is split, and changes only line ends.
-func FuzzNormaliser(f *testing.F) {
-	f.Add("a\r\n.\n\r\r\n", 1)
-	f.Add("From x\n\n", 3)
-	f.Fuzz(func(t *testing.T, text string, cut int) {
-		cut = max(1, cut)
-		once := normalised(t, text, cut)
-		if twice := normalised(t, once, len(once)+1); twice != once {
-			t.Errorf("%q becomes %q, and that %q", text, once, twice)
-		}
-		lines := strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text)
-		if lines != "" && !strings.HasSuffix(lines, "\n") {
-			lines += "\n"
-		}
-		if want := strings.ReplaceAll(lines, "\n", "\r\n"); once != want {
-			t.Errorf("%q becomes %q, want %q", text, once, want)
-		}
-	})
-}
-
 func TestParseID(t *testing.T) {
 	for _, tt := range []struct {
 		file string

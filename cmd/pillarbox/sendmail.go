@@ -18,8 +18,8 @@ import (
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
-	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/crlf"
 	"pillarbox/smtp/pickup"
 )
 
@@ -486,7 +486,7 @@ func (a *app) relaySMTP(h sendmailHost) error {
 	}
 	defer conn.Close()
 	go func() {
-		io.Copy(mailstore.NewNormaliser(conn), a.stdin) // local programs end lines with LF
+		io.Copy(crlf.NewWriter(conn), a.stdin) // local programs end lines with LF
 		conn.(*net.UnixConn).CloseWrite()
 	}()
 	var said lastReply

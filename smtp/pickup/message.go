@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/crlf"
 	"pillarbox/smtp"
 )
 
@@ -58,7 +59,7 @@ func ReadFile(r io.Reader) (*Message, error) { return read(r, true) }
 func ReadInput(r io.Reader) (*Message, error) { return read(r, false) }
 
 func read(r io.Reader, file bool) (*Message, error) {
-	in := bufio.NewReaderSize(newLineEnds(r), 4096)
+	in := bufio.NewReaderSize(crlf.NewReader(r), 4096)
 	m := &Message{body: in}
 	if mark, err := in.Peek(3); err == nil && string(mark) == "\ufeff" {
 		in.Discard(3) // a byte order mark, which editors on Windows write before UTF-8
@@ -137,7 +138,7 @@ func (m *Message) envelopeField(f *field) error {
 	return nil
 }
 
-// readLine reads one line with its CRLF, which newLineEnds provides. At the end it returns io.EOF.
+// readLine reads one line with its CRLF, which package crlf provides. At the end it returns io.EOF.
 func readLine(in *bufio.Reader, limit int) ([]byte, error) {
 	var line []byte
 	for {

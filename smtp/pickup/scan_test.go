@@ -339,22 +339,6 @@ func TestManyFiles(t *testing.T) {
 	h.wantSent(perScan + 10)
 }
 
-func TestLineEnds(t *testing.T) {
-	for in, want := range map[string]string{
-		"":                       "",
-		"a":                      "a\r\n",
-		"a\nb\r\nc\rd\r\r\ne\r":  "a\r\nb\r\nc\r\nd\r\ne\r\n",
-		"\n\n":                   "\r\n\r\n",
-		"a\r\r\rb":               "a\r\n\r\n\r\nb\r\n",
-		strings.Repeat("\r", 20): strings.Repeat("\r\n", 20),
-	} {
-		got, err := io.ReadAll(newLineEnds(strings.NewReader(in)))
-		if err != nil || string(got) != want {
-			t.Errorf("%q: %q, %v; want %q", in, got, err, want)
-		}
-	}
-}
-
 // A file that causes a panic is moved to badDir; the others are sent.
 func TestPanicIsContained(t *testing.T) {
 	h := newHouse(t)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"time"
+
+	"pillarbox/mailstore/crlf"
 )
 
 // Body reads the message that a client sends after DATA or with BDAT. It ends every line with CRLF.
@@ -13,17 +15,19 @@ import (
 // errors are ErrTooLarge, ErrSession, ErrTextLine, ErrBareEnding, ErrAborted, and those of the
 // connection.
 type Body struct {
-	c      *Conn
-	in     *bufio.Reader
-	chunks *chunks // nil: after DATA
-	rest   []byte  // checked, not yet read
-	size   int64   // octets of content so far
-	raw    int64   // octets from the client so far
-	line   int     // octets of the current line so far
-	start  bool    // the next piece begins a line, after a CRLF
-	ended  bool    // the end was seen
-	err    error   // every later Read fails with it
-	begun  time.Time
+	c        *Conn
+	in       *bufio.Reader
+	chunks   *chunks      // nil: after DATA
+	rest     []byte       // checked, not yet read
+	size     int64        // octets of content so far
+	raw      int64        // octets from the client so far
+	line     int          // octets of the current line so far
+	start    bool         // the next piece begins a line, after a CRLF
+	ended    bool         // the end was seen
+	err      error        // every later Read fails with it
+	lines    *crlf.Writer // repairs line ends, into repaired; nil: no line end was bare so far
+	repaired bytes.Buffer
+	begun    time.Time
 }
 
 // minRate is the slowest rate of a body in octets per second, below that of the slowest modem. A
@@ -54,8 +58,8 @@ func (b *Body) Line() ([]byte, error) {
 		b.rest, b.err = b.next()
 	}
 	line := b.rest
-	if i := bytes.Index(line, crlf); i >= 0 {
-		line = line[:i+len(crlf)]
+	if i := bytes.Index(line, lineEnd); i >= 0 {
+		line = line[:i+len(lineEnd)]
 	}
 	b.rest = b.rest[len(line):]
 	return line, nil
@@ -94,21 +98,27 @@ func (b *Body) next() ([]byte, error) {
 		return nil, err
 	}
 	switch {
-	case b.ended && b.line > 0: // the last chunk may end in the middle of a line
+	case b.ended && b.lines != nil && b.lines.Waiting(): // the last chunk may end with a CR
 		b.line = 0
-		return crlf, nil
+		b.repaired.Reset()
+		_ = b.lines.Finish() // into memory: cannot fail
+		return b.repaired.Bytes(), nil
+	case b.ended && b.line > 0: // or in the middle of a line
+		b.line = 0
+		return lineEnd, nil
 	case b.ended:
 		return nil, io.EOF
 	}
 	if atStart && piece[0] == '.' {
 		piece = piece[1:] // dot-stuffing, or a dot that the client need not have sent
 	}
-	content, complete := bytes.CutSuffix(piece, crlf)
-	if bytes.IndexByte(content, '\r') >= 0 || bytes.IndexByte(content, '\n') >= 0 {
-		if b.c.cfg.BareEndings == RefuseBare {
-			return nil, ErrBareEnding
-		}
-		piece = normalise(content, complete)
+	content := bytes.TrimSuffix(piece, lineEnd)
+	bare := bytes.IndexByte(content, '\r') >= 0 || bytes.IndexByte(content, '\n') >= 0
+	switch {
+	case bare && b.c.cfg.BareEndings == RefuseBare:
+		return nil, ErrBareEnding
+	case bare || b.lines != nil && b.lines.Waiting():
+		piece = b.repair(piece)
 	}
 	b.size += int64(len(piece))
 	b.c.received += int64(len(piece))
@@ -122,7 +132,7 @@ func (b *Body) next() ([]byte, error) {
 	if limit := b.c.cfg.MaxTextLine; limit > 0 && b.line > limit {
 		return nil, ErrTextLine
 	}
-	if bytes.HasSuffix(piece, crlf) {
+	if bytes.HasSuffix(piece, lineEnd) {
 		b.line = 0
 	}
 	return piece, nil
@@ -159,7 +169,7 @@ func (b *Body) piece() ([]byte, error) {
 	b.raw += int64(len(piece))
 	if b.chunks == nil {
 		b.ended = b.start && string(piece) == ".\r\n"
-		b.start = bytes.HasSuffix(piece, crlf)
+		b.start = bytes.HasSuffix(piece, lineEnd)
 	}
 	return piece, nil
 }
@@ -175,23 +185,16 @@ func (b *Body) setDeadline() error {
 	return b.c.Conn.SetReadDeadline(end)
 }
 
-var crlf = []byte("\r\n")
+var lineEnd = []byte("\r\n")
 
-// normalise replaces each CR or LF in content by CRLF. It adds the line's own CRLF if the line is
-// complete.
-func normalise(content []byte, complete bool) []byte {
-	out := make([]byte, 0, len(content)+8)
-	for _, c := range content {
-		if c == '\r' || c == '\n' {
-			out = append(out, crlf...)
-		} else {
-			out = append(out, c)
-		}
+// repair returns a piece with CRLF for every line end. It may hold back a CR until the next piece.
+func (b *Body) repair(piece []byte) []byte {
+	if b.lines == nil {
+		b.lines = crlf.NewWriter(&b.repaired)
 	}
-	if complete {
-		out = append(out, crlf...)
-	}
-	return out
+	b.repaired.Reset()
+	_, _ = b.lines.Write(piece) // into memory: cannot fail
+	return b.repaired.Bytes()
 }
 
 // drain reads the rest of a body, or of its current chunk, that the session has left unread. An

@@ -168,7 +168,7 @@ func (c *Conn) readCommand() ([]byte, error) {
 	switch {
 	case errors.Is(err, errLineTooLong), len(line) > c.commandLine() && !isAuth(line):
 		return nil, c.refuse(500, "5.5.2 Line too long")
-	case err == nil && c.cfg.StrictLines && !bytes.HasSuffix(c.line, crlf):
+	case err == nil && c.cfg.StrictLines && !bytes.HasSuffix(c.line, lineEnd):
 		return nil, c.refuse(500, "5.5.2 The line does not end with CRLF")
 	}
 	return line, err

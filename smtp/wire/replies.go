@@ -78,7 +78,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 
 // parseReply reads a reply of the library. ok is false until its last line, "250 text", is there.
 func parseReply(b []byte) (code int, lines []string, ok bool) {
-	if !bytes.HasSuffix(b, crlf) {
+	if !bytes.HasSuffix(b, lineEnd) {
 		return 0, nil, false
 	}
 	for line := range strings.Lines(string(b)) {

@@ -81,7 +81,7 @@ func (o *Service) ShowBadmail(word string) (BadMessage, error) {
 func (o *Service) RemoveBadmail(ids []string) error {
 	remove := func(id string) error { return badmail.Remove(o.Root, id) }
 	if o.Running != nil {
-		remove = o.Running.Desk.Badmail.Remove // it counts what is there
+		remove = o.Running.Delivery.Badmail.Remove // it counts what is there
 	}
 	var errs []error
 	for _, id := range ids {

@@ -64,7 +64,7 @@ func (o *Service) sendBadmail(in BadmailToSend) ([]BadmailSent, error) {
 		}
 	}
 	if o.Running != nil {
-		return o.resendAll(o.Running.Desk, ids, to)
+		return o.resendAll(o.Running.Delivery, ids, to)
 	}
 	var sent []BadmailSent
 	err = o.alone(func() (err error) {

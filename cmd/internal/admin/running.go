@@ -14,12 +14,12 @@ import (
 // Running is what verbs reach of the running server. The daemon sets it in Service.Running before
 // it serves. All of it is safe for concurrent use.
 type Running struct {
-	Reload func() ReloadResult // applies the configuration file as it is now
-	Queue  Queue
-	Desk   *delivery.Dispatcher // delivers messages that do not come by SMTP
-	Bans   Bans
-	ACME   ACME
-	Fetch  Fetch
+	Reload   func() ReloadResult // applies the configuration file as it is now
+	Queue    Queue
+	Delivery *delivery.Dispatcher // delivers messages that do not come by SMTP
+	Bans     Bans
+	ACME     ACME
+	Fetch    Fetch
 	// TLSClients tells which TLS each client used since the start.
 	TLSClients func() []certs.Client
 	// Suppressed counts the reports and notices that were not sent since the start, because

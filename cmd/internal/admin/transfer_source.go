@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"pillarbox/mailstore"
+	"pillarbox/mailstore/crlf"
 	"pillarbox/mailstore/durable"
 )
 
@@ -252,7 +253,7 @@ func (m sourceMessage) copyTo(w io.Writer) (int64, error) {
 }
 
 func (m sourceMessage) normalise(w io.Writer, f io.Reader) error {
-	lines := mailstore.NewNormaliser(w)
+	lines := crlf.NewWriter(w)
 	chain := []finisher{lines}
 	if m.quoted {
 		chain = []finisher{&fromQuoter{w: lines, remove: true}, lines}

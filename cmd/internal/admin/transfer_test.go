@@ -16,7 +16,7 @@ import (
 	"testing/iotest"
 	"time"
 
-	"pillarbox/mailstore"
+	"pillarbox/mailstore/crlf"
 )
 
 // mailOffice is an office with two mailboxes.
@@ -545,7 +545,7 @@ func TestManyRoundTrips(t *testing.T) {
 			text.WriteString(parts[rng.IntN(len(parts))])
 		}
 		var whole strings.Builder
-		n := mailstore.NewNormaliser(&whole)
+		n := crlf.NewWriter(&whole)
 		io.WriteString(n, text.String())
 		n.Finish()
 		in := o.Store.Create()

@@ -7,8 +7,10 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"sync"
 
 	"pillarbox/cmd/internal/admin"
+	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/control"
 	"pillarbox/mailstore/caught"
 )
@@ -18,7 +20,7 @@ func (d *Daemon) running() *admin.Running {
 	return &admin.Running{
 		Reload:     d.Reload,
 		Queue:      d.queue,
-		Desk:       d.delivery,
+		Delivery:   d.delivery,
 		Bans:       d.bans,
 		ACME:       d.acme,
 		Fetch:      d.fetch,
@@ -26,6 +28,27 @@ func (d *Daemon) running() *admin.Running {
 		Suppressed: d.delivery.Suppressed,
 		Probe:      d.sender.Probe,
 	}
+}
+
+// makeControl makes the sockets over which administrators reach the server.
+func (d *Daemon) makeControl(*config.Config) (part, error) {
+	d.office.Running = d.running()
+	var running sync.WaitGroup
+	return part{
+		name: "control sockets",
+		start: func(ctx context.Context) error {
+			old, err := d.serveOld()
+			if err == nil {
+				context.AfterFunc(ctx, func() { old.Close() })
+			}
+			sockets, err := d.openControl()
+			if err == nil {
+				running.Go(func() { control.NewServer(d.office, d.auditFailed).Serve(ctx, sockets...) })
+			}
+			return err
+		},
+		stop: func(context.Context) { running.Wait() },
+	}, nil
 }
 
 // openControl opens the sockets over which administrators reach the server: the one in the data
@@ -49,11 +72,6 @@ func (d *Daemon) openControl() ([]net.Listener, error) {
 		return []net.Listener{l}, nil
 	}
 	return []net.Listener{l, operators}, nil
-}
-
-// serveControl does the verbs of administrators until ctx ends.
-func (d *Daemon) serveControl(ctx context.Context, listeners []net.Listener) {
-	control.NewServer(d.office, d.auditFailed).Serve(ctx, listeners...)
 }
 
 // listenControl opens the control socket in the data directory. An old one can only be a leftover:

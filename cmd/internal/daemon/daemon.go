@@ -165,7 +165,7 @@ func (d *Daemon) makers() []maker {
 		// The sockets of administrators. Their verbs use the parts above, so they close before these
 		// stop.
 		d.makeControl,
-		d.makeOld,
+		d.makeOperators,
 
 		// Clients come last: all that they use is ready. Their sessions end first.
 		d.makeServers,

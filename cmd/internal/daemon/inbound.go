@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"slices"
 	"sync"
@@ -62,41 +61,12 @@ func (d *Daemon) makeDecisionLog(*config.Config) (part, error) {
 	return part{name: "decision log", stop: func(context.Context) { d.decisions.Close() }}, nil
 }
 
-// makeControl makes the sockets over which administrators on this machine reach the server.
-func (d *Daemon) makeControl(*config.Config) (part, error) {
+func (d *Daemon) makeOperators(*config.Config) (part, error) {
 	var running sync.WaitGroup
-	d.office.Running = d.running()
 	return part{
-		name: "control sockets",
-		start: func(ctx context.Context) error {
-			sockets, err := d.openControl()
-			if err != nil {
-				return err
-			}
-			running.Go(func() { d.serveControl(ctx, sockets) })
-			return nil
-		},
-		stop: func(context.Context) { running.Wait() },
-	}, nil
-}
-
-// makeOld makes the sockets for the verbs that are not converted.
-func (d *Daemon) makeOld(*config.Config) (part, error) {
-	var running sync.WaitGroup
-	var old *http.Server
-	return part{
-		name: "old sockets",
-		start: func(ctx context.Context) (err error) {
-			old, err = d.serveOld()
-			d.serveOperators(ctx, &running)
-			return err
-		},
-		stop: func(context.Context) {
-			if old != nil {
-				old.Close()
-			}
-			running.Wait()
-		},
+		name:  "operators' socket",
+		start: func(ctx context.Context) error { d.serveOperators(ctx, &running); return nil },
+		stop:  func(context.Context) { running.Wait() },
 	}, nil
 }
 

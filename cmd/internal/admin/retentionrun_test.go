@@ -1,4 +1,4 @@
-package daemon
+package admin
 
 import (
 	"os"
@@ -7,14 +7,13 @@ import (
 	"testing"
 	"time"
 
-	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
 )
 
-func TestRunRetention(t *testing.T) {
+func TestRetentionRunVerb(t *testing.T) {
 	cfg := config.Default()
 	cfg.Data, cfg.Mailboxes.DeleteAfter = t.TempDir(), 30
-	o, err := admin.Open(&cfg, nil)
+	o, err := Open(&cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,7 +21,7 @@ func TestRunRetention(t *testing.T) {
 	if _, err := o.AddDomain("office.example"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := o.AddMailbox("anna", admin.NewMailbox{}); err != nil {
+	if _, err := o.AddMailbox("anna", NewMailbox{}); err != nil {
 		t.Fatal(err)
 	}
 	old := filepath.Join(cfg.Data, "mailbox/office.example/P3_anna.mbx",
@@ -30,8 +29,8 @@ func TestRunRetention(t *testing.T) {
 	if err := os.WriteFile(old, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run := func(target string) ([]admin.RetentionResult, error) {
-		return admin.RetentionRun.Do(t.Context(), o, admin.RetentionOrder{Target: target, Delete: true})
+	run := func(target string) ([]RetentionResult, error) {
+		return RetentionRun.Do(t.Context(), o, RetentionOrder{Target: target, Delete: true})
 	}
 	if _, err := run("nobody@office.example"); err == nil || !strings.Contains(err.Error(), "not found") {
 		t.Errorf("nobody: %v", err)
