@@ -36,10 +36,10 @@ func (a *app) auditCommand() *cobra.Command {
 	cmd.Flags().StringVar(&q.Object, "object", "", "only events about an `address`, or about a domain and everything in it")
 	cmd.Flags().StringVar(&q.By, "by", "", "only events of actors whose `name` contains this")
 	cmd.Flags().IntVarP(&q.Limit, "number", "n", 50, "show at most this `number` of events, the newest; 0 for all")
-	cmd.Long = `Show what was administered, the newest last: by whom, when, from where, and what was
-different before and after. Of passwords and other secrets only that they were set or
-changed is recorded. What the server did by itself, such as holding a mailbox that
-sends too much, is there too.
+	cmd.Long = `Show the audit log, the newest events last: actor, time, place, and the values before
+and after the change. The log never contains passwords or other secrets; it records
+only that they were set or changed. It also has actions of the server itself, such as
+holding a mailbox that sends too much.
 
 The events are in audit.log in the data directory; older ones are in audit.1.log to
 audit.9.log. Each line is a JSON object. Times are from the clock of this machine.`

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -10,16 +8,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"pillarbox/cmd/internal/admin"
-	"pillarbox/cmd/internal/daemon"
 	"pillarbox/cmd/internal/fetch"
 )
 
 func (a *app) fetchCommand() *cobra.Command {
 	cmd := family("fetch", "Manage the collection of mail from other servers, by ETRN and POP3",
-		asksFor(a, "list", "List the servers to collect from, and the last results", takes(0, 0),
-			func(ctx context.Context, data string, _ []string) ([]fetch.Status, error) {
-				return daemon.AskFetchList(ctx, data)
-			},
+		answers(a, "list", "List the servers to collect from, and the last results", takes(0, 0), admin.FetchList, nothing,
 			table("[[fetch]] in the configuration", "NAME\tFROM\tFOR\tNEXT\tLAST", fetchRow)),
 		a.fetchNowCommand(),
 	)
@@ -33,10 +27,11 @@ that fails less and less often; "now" tries it at once.`
 // fetchNowCommand fails when one of the entries does, but prints them all.
 func (a *app) fetchNowCommand() *cobra.Command {
 	var asJSON bool
-	cmd := a.asks("now [NAME] [--json]", "Collect mail now, from all servers or from one", takes(0, 1),
-		func(ctx context.Context, data string, args []string) error {
-			all, err := daemon.AskFetchNow(ctx, data, strings.Join(args, ""))
-			if err := respond(a, asJSON, table("[[fetch]] in the configuration", "NAME\tFETCHED\tDELETED\tLEFT\tRESULT", fetchResultRow))(all, err); err != nil {
+	cmd := command("now [NAME] [--json]", "Collect mail now, from all servers or from one", takes(0, 1),
+		func(cmd *cobra.Command, args []string) error {
+			results := table("[[fetch]] in the configuration", "NAME\tFETCHED\tDELETED\tLEFT\tRESULT", fetchResultRow)
+			all, err := call(cmd.Context(), a, admin.FetchNow, first(args))
+			if err := respond(a, asJSON, results)(all, err); err != nil {
 				return err
 			}
 			return fetchFailure(all)
@@ -109,38 +104,4 @@ func fetchResultRow(r fetch.Result) string {
 		said = append(said, "done in "+r.Ended.Sub(r.Started).Round(10*time.Millisecond).String())
 	}
 	return fmt.Sprintf("%s\t%d\t%d\t%d\t%s", r.Name, r.Fetched, r.Deleted, r.Left, strings.Join(said, "; "))
-}
-
-// asks is a verb that needs the running server of the data directory.
-func (a *app) asks(use, short string, args cobra.PositionalArgs, do func(ctx context.Context, data string, args []string) error) *cobra.Command {
-	return &cobra.Command{
-		Use:                   use,
-		Short:                 short,
-		Args:                  args,
-		DisableFlagsInUseLine: true, // they stand in use
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := a.load()
-			if err != nil {
-				return err
-			}
-			ctx, cancel := context.WithTimeout(cmd.Context(), time.Minute)
-			defer cancel()
-			err = do(ctx, cfg.Data, args)
-			if errors.Is(err, daemon.ErrNotRunning) {
-				return admin.Hint(err, "only a running server can answer; 'pillarbox serve' starts it")
-			}
-			return err
-		},
-	}
-}
-
-// asksFor is a verb that the running server answers: as JSON with --json, else
-// through print.
-func asksFor[T any](a *app, use, short string, args cobra.PositionalArgs, look func(context.Context, string, []string) (T, error), print func(*app, T)) *cobra.Command {
-	var asJSON bool
-	cmd := a.asks(use+" [--json]", short, args, func(ctx context.Context, data string, args []string) error {
-		return respond(a, asJSON, print)(look(ctx, data, args))
-	})
-	addJSON(cmd, &asJSON)
-	return cmd
 }

@@ -45,9 +45,9 @@ func (a *app) importCommand() *cobra.Command {
 	cmd := a.transferCommand("import USER@DOMAIN SOURCE [--format eml|mbox|maildir] [--beyond-quota] [--json]", "Copy messages from files into a mailbox",
 		&in, admin.MailboxImport, "imported %s from %[2]s")
 	cmd.Flags().BoolVar(&in.BeyondQuota, "beyond-quota", false, "import even beyond the limits of the mailbox")
-	cmd.Long = `Copy messages from files into a mailbox; the server may run. SOURCE is a directory
-of .eml files, such as a mailbox of an old server (P3_user.mbx) or what 'export' made,
-an mbox file or a Maildir, whose folders are not looked at.
+	cmd.Long = `Copy messages from files into a mailbox. The server may run meanwhile. SOURCE is a
+directory of .eml files (an export, or a mailbox P3_user.mbx of an old server), an mbox
+file, or a Maildir without its folders.
 
 A message that has a unique-id (UIDL) from Pillarbox keeps it, so that mail programs do
 not fetch it again. The other messages are imported in the order of their arrival. Messages

@@ -13,9 +13,9 @@ import (
 	"pillarbox/smtp/verify"
 )
 
-// vouchTimeout is how long a report waits for the DNS of a stranger's domain, which the stranger
-// may have made slow.
-const vouchTimeout = 3 * time.Second
+// standingTimeout limits the DNS look-ups that decide whether a remote sender gets a report. The
+// sender may have made its DNS slow.
+const standingTimeout = 3 * time.Second
 
 // DeliveryConfig returns the configuration of what delivers and reports. names answers for the
 // domains of strangers; nil: the DNS servers of the configuration do.
@@ -31,7 +31,7 @@ func DeliveryConfig(cfg *config.Config, names verify.Resolver) delivery.Config {
 		config.AllStrangers:      delivery.AllStrangers,
 	}
 	verifier := verify.New(verify.Options{
-		Resolver: names, Servers: DNSOptions(cfg).Servers, Timeout: vouchTimeout,
+		Resolver: names, Servers: DNSOptions(cfg).Servers, Timeout: standingTimeout,
 	})
 	return delivery.Config{
 		Hostname:       string(cfg.Hostname),

@@ -19,6 +19,7 @@ type Running struct {
 	Delivery *delivery.Dispatcher // delivers messages that do not come by SMTP
 	Bans     Bans
 	ACME     ACME
+	Fetch    Fetch
 	// TLSClients tells which TLS each client used since the start.
 	TLSClients func() []certs.Client
 	// Suppressed counts the reports and notices that were not sent since the start, because

@@ -117,6 +117,9 @@ var (
 	ACMEStatus      = verb("tls acme status", SeesAll, without((*Service).acmeStatus))
 	ACMERenew       = longVerb("tls acme renew", ChangesAll, (*Service).acmeRenew).recorded(acmeRenewed)
 
+	FetchList = verb("fetch list", SeesAll, without((*Service).listFetch))
+	FetchNow  = longVerb("fetch now", ChangesAll, (*Service).fetchNow)
+
 	Check      = longVerb("check", SeesDomain, (*Service).check)
 	AuditShow  = verb("audit", SeesDomain, (*Service).showAudit)
 	Explain    = longVerb("explain", SeesAll, (*Service).Explain)
@@ -154,6 +157,7 @@ func Verbs() []Command {
 		DirectoryList, DirectoryTest,
 		BansList, BansWhy, BansLift,
 		TLSShow, TLSRenew, TLSExportCA, TLSClients, TLSClientCert, TLSClientCerts, TLSClientRevoke, ACMEStatus, ACMERenew,
+		FetchList, FetchNow,
 		Check, AuditShow, Explain, PolicyDiff,
 		ServerReload, ClientSettings, DomainTotals, MailboxTotals, EmptyLog, CountAgain,
 	}

@@ -23,6 +23,7 @@ func (d *Daemon) running() *admin.Running {
 		Delivery:   d.delivery,
 		Bans:       d.bans,
 		ACME:       d.acme,
+		Fetch:      d.fetch,
 		TLSClients: d.certs.Clients,
 		Suppressed: d.delivery.Suppressed,
 		Probe:      d.sender.Probe,

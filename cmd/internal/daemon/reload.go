@@ -99,6 +99,5 @@ func (d *Daemon) controlMux() *http.ServeMux {
 	mux := http.NewServeMux()
 	serveQuota(mux, d.office.Quota)
 	serveExclusive(mux, d.office.Store, d.office.Quota)
-	serveFetch(mux, d.fetch)
 	return mux
 }

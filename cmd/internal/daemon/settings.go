@@ -30,9 +30,7 @@ import (
 
 // This file converts the configuration into the Config of each part.
 
-const (
-	writeTimeout = time.Minute // for a client to take a reply
-)
+const writeTimeout = time.Minute // for a client to take a reply
 
 func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 	endings := wire.RefuseBare
@@ -109,7 +107,6 @@ func triggers(cfg *config.Config) (all []server.Trigger) {
 	}
 	return all
 }
-
 func badmailLimits(cfg *config.Config) badmail.Limits {
 	age := time.Duration(cfg.Reports.KeepDays) * 24 * time.Hour
 	return badmail.Limits{Age: age, Size: cfg.Reports.KeepSize}

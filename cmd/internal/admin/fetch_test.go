@@ -1,9 +1,9 @@
-package daemon
+package admin
 
 import (
 	"context"
+	"errors"
 	"log/slog"
-	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -14,7 +14,11 @@ import (
 	"pillarbox/smtp/route"
 )
 
-func TestServeFetch(t *testing.T) {
+func TestFetch(t *testing.T) {
+	o := office(t)
+	if _, err := FetchList.Do(t.Context(), o, struct{}{}); !errors.Is(err, ErrNotRunning) {
+		t.Error(err)
+	}
 	f := fetch.New(fetch.Config{Entries: []config.Fetch{{Name: "isp", ETRNServer: route.Host{Name: "mail.isp.example"}, ETRNDomains: []string{"office.example"}}}}, fetch.Parts{
 		AskETRN: func(context.Context, route.Host, *route.Route, string) (smtp.Reply, error) {
 			return *smtp.NewReply(250, [3]int{2, 0, 0}, "Queuing"), nil
@@ -25,17 +29,22 @@ func TestServeFetch(t *testing.T) {
 	var running sync.WaitGroup
 	running.Go(func() { f.Run(ctx) })
 	defer func() { stop(); running.Wait() }()
-	mux := http.NewServeMux()
-	serveFetch(mux, f)
-	data := serveTest(t, mux)
-	results, err := AskFetchNow(t.Context(), data, "isp")
+	o.Running = &Running{Fetch: f}
+	results, err := FetchNow.Do(t.Context(), o, "isp")
 	if err != nil || len(results) != 1 || len(results[0].ETRN) != 1 {
 		t.Error(results, err)
 	}
-	if all, err := AskFetchList(t.Context(), data); err != nil || len(all) != 1 || all[0].Name != "isp" || all[0].Last == nil {
+	travels(t, "results", results)
+	all, err := FetchList.Do(t.Context(), o, struct{}{})
+	if err != nil || len(all) != 1 || all[0].Name != "isp" || all[0].Last == nil {
 		t.Error(all, err)
 	}
-	if _, err := AskFetchNow(t.Context(), data, "else"); err == nil || !strings.Contains(err.Error(), `no such [[fetch]]: "else"`) {
+	travels(t, "entries", all)
+	if _, err := FetchNow.Do(t.Context(), o, "else"); err == nil || !strings.Contains(err.Error(), `no such [[fetch]]: "else"`) {
 		t.Error(err)
+	}
+	events, _, err := o.Audit(AuditQuestion{Object: "isp"})
+	if err != nil || len(events) != 1 || events[0].Act != "fetch now" {
+		t.Errorf("%+v, %v", events, err)
 	}
 }
