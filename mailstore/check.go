@@ -139,7 +139,7 @@ func (m *Maildrop) otherSize(name string, size int64) bool {
 func (s *Store) Rename(dir, file string) (renamed string, err error) {
 	old, ok := ParseName(file)
 	if !ok {
-		return "", fmt.Errorf("%s/%s: %w: the name is not one of ours", dir, file, ErrDamaged)
+		return "", fmt.Errorf("%s/%s: %w: not the name of a message", dir, file, ErrDamaged)
 	}
 	if err := s.checkMailbox(dir); err != nil {
 		return "", err

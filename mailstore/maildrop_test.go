@@ -101,7 +101,7 @@ func TestForeignFiles(t *testing.T) {
 		{"UPPER.EML", "", hashUID("UPPER.EML"), ""},
 		{"with blank.eml", "x", hashUID("with blank.eml"), "x\r\n"},
 		{"ä\xff.eml", "\r", hashUID("ä\xff.eml"), "\r\n"},
-		{long + ".eml", "\r\r\n\n", hashUID(long + ".eml"), "\r\n\r\n\r\n"},
+		{long + ".eml", "\r\r\n\n", hashUID(long + ".eml"), "\r\n\r\n"},
 		{strings.Repeat("m", 70) + ".eml", "\n\r", strings.Repeat("m", 70), "\r\n\r\n"},
 	}
 	h := newHouse(t, Options{})

@@ -39,7 +39,7 @@ func (s *Service) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%q is no service that takes mail", text)
+	return fmt.Errorf("%q is not a service that accepts mail", text)
 }
 
 // DemandsAuth reports whether the service accepts mail only after a login.

@@ -9,32 +9,32 @@ import (
 )
 
 func (a *app) aliasCommand() *cobra.Command {
-	return family("alias", "Other names for addresses",
-		does(a, "add ALIAS TARGET", "Make another name for an address", takes(2, 2), admin.AliasAdd, setting),
-		doesOne(a, "remove ALIAS", "Delete an alias; what it leads to stays", admin.AliasRemove),
-		answers(a, "list [DOMAIN]", "List the aliases, of one domain or of all", takes(0, 1), admin.AliasList, first,
+	return family("alias", "Manage aliases: other names for addresses",
+		does(a, "add ALIAS TARGET", "Add another name for an address", takes(2, 2), admin.AliasAdd, setting),
+		doesOne(a, "remove ALIAS", "Remove an alias; its target stays", admin.AliasRemove),
+		answers(a, "list [DOMAIN]", "List the aliases of one domain or of all", takes(0, 1), admin.AliasList, first,
 			table("aliases", "ALIAS\tTARGET", func(one admin.Alias) string { return fmt.Sprintf("%s\t%s", one.Alias, one.Target) })),
 	)
 }
 
 func (a *app) groupCommand() *cobra.Command {
-	return family("group", "Names that reach several addresses, each once",
-		does(a, "add GROUP [MEMBER...]", "Make a group", takes(1, -1), admin.GroupAdd, members),
-		doesOne(a, "remove GROUP", "Delete a group; its members stay", admin.GroupRemove),
-		answers(a, "list [DOMAIN]", "List the groups, of one domain or of all", takes(0, 1), admin.GroupList, first,
+	return family("group", "Manage groups: names for several addresses",
+		does(a, "add GROUP [MEMBER...]", "Add a group", takes(1, -1), admin.GroupAdd, members),
+		doesOne(a, "remove GROUP", "Remove a group; its members stay", admin.GroupRemove),
+		answers(a, "list [DOMAIN]", "List the groups of one domain or of all", takes(0, 1), admin.GroupList, first,
 			table("groups", "GROUP\tMEMBERS", func(g admin.Group) string { return fmt.Sprintf("%s\t%s", g.Group, addressList(g.Members)) })),
 		answers(a, "show GROUP", "Show a group", takes(1, 1), admin.GroupShow, first, (*app).printGroup),
 		a.memberCommand(),
-		does(a, "accept GROUP anyone | inside | members", "Say who may write to a group", takes(2, 2), admin.GroupAccept, setting),
-		a.setsRight("outside GROUP", "Say whether members may send to other servers, unless they have a setting of their own", admin.GroupOutside),
-		a.setsRight("inbound GROUP", "Say whether a group, and its members alike, take mail from outside", admin.GroupInbound),
+		does(a, "accept GROUP anyone | inside | members", "Set the permitted senders of a group", takes(2, 2), admin.GroupAccept, setting),
+		a.setsRight("outside GROUP", "Allow or deny its members to send to other servers; a member's own setting overrides this", admin.GroupOutside),
+		a.setsRight("inbound GROUP", "Allow or deny a group and its members to get mail from other servers", admin.GroupInbound),
 	)
 }
 
 func (a *app) memberCommand() *cobra.Command {
-	return family("member", "Who is in a group: mailboxes, aliases, groups, addresses elsewhere",
-		does(a, "add GROUP MEMBER...", "Put addresses into a group", takes(2, -1), admin.GroupMemberAdd, members),
-		does(a, "remove GROUP MEMBER...", "Take addresses out of a group", takes(2, -1), admin.GroupMemberRemove, members),
+	return family("member", "Manage members of a group: mailboxes, aliases, groups, remote addresses",
+		does(a, "add GROUP MEMBER...", "Add addresses to a group", takes(2, -1), admin.GroupMemberAdd, members),
+		does(a, "remove GROUP MEMBER...", "Remove addresses from a group", takes(2, -1), admin.GroupMemberRemove, members),
 	)
 }
 

@@ -20,7 +20,7 @@ func (a *app) auditCommand() *cobra.Command {
 	var q admin.AuditQuestion
 	var since string
 	var asJSON bool
-	cmd := command("audit [--since 24h|DATE] [--object NAME] [--by WHO] [-n 50] [--json]", "Show what was administered: who, when, from where, before and after", takes(0, 0),
+	cmd := command("audit [--since 24h|DATE] [--object NAME] [--by WHO] [-n 50] [--json]", "Show the audit log: actor, time, place, and what has changed", takes(0, 0),
 		func(cmd *cobra.Command, _ []string) (err error) {
 			if q.Since, err = parseSince(since, time.Now()); err != nil {
 				return err
@@ -32,17 +32,17 @@ func (a *app) auditCommand() *cobra.Command {
 			return respond(a, asJSON, events)(call(cmd.Context(), a, admin.AuditShow, q))
 		})
 	addJSON(cmd, &asJSON)
-	cmd.Flags().StringVar(&since, "since", "", "only what was done within a `time` (24h, 3d) or since a date (2026-11-21, \"2026-11-21 08:00\")")
-	cmd.Flags().StringVar(&q.Object, "object", "", "only what was done to it: an `address`, or a domain with all in it")
-	cmd.Flags().StringVar(&q.By, "by", "", "only what was done by `somebody` whose name has this in it")
-	cmd.Flags().IntVarP(&q.Limit, "number", "n", 50, "the newest so `many`; 0: all")
-	cmd.Long = `Show what was administered, the newest last: by whom, when, from where, and what was
-different before and after. Of passwords and other secrets only that they were set or
-changed is recorded. What the server did by itself, such as holding a mailbox that
-sends too much, is there too.
+	cmd.Flags().StringVar(&since, "since", "", "only events within a `time` (24h, 3d) or since a date (2026-11-21, \"2026-11-21 08:00\")")
+	cmd.Flags().StringVar(&q.Object, "object", "", "only events about an `address`, or about a domain and everything in it")
+	cmd.Flags().StringVar(&q.By, "by", "", "only events of actors whose `name` contains this")
+	cmd.Flags().IntVarP(&q.Limit, "number", "n", 50, "show at most this `number` of events, the newest; 0 for all")
+	cmd.Long = `Show the audit log, the newest events last: actor, time, place, and the values before
+and after the change. The log never contains passwords or other secrets; it records
+only that they were set or changed. It also has actions of the server itself, such as
+holding a mailbox that sends too much.
 
-The events are in audit.log in the data directory and, when that is full, in
-audit.1.log up to audit.9.log, a line of JSON each. The clock is this machine's.`
+The events are in audit.log in the data directory; older ones are in audit.1.log to
+audit.9.log. Each line is a JSON object. Times are from the clock of this machine.`
 	return cmd
 }
 

@@ -13,17 +13,18 @@ import (
 )
 
 func (a *app) badmailCommand() *cobra.Command {
-	cmd := family("badmail", "Mail that could neither be delivered nor reported",
+	cmd := family("badmail", "Manage mail that could neither be delivered nor reported",
 		a.badmailListCommand(),
-		answers(a, "show ID", "Show all about a message in badmail, and why it is there", takes(1, 1), admin.BadmailShow, first, (*app).printBadmail),
+		answers(a, "show ID", "Show a message in badmail and the reason why it is there", takes(1, 1), admin.BadmailShow, first, (*app).printBadmail),
 		a.badmailSendCommand(),
 		a.badmailRemoveCommand(),
 	)
-	cmd.Long = `Mail that could neither be delivered nor reported: reports that no server took, and
-mail whose sender has no standing. The folder badmail keeps it, within
-reports.badmail_days and reports.badmail_size; the oldest is removed first.
+	cmd.Long = `Manage mail that could neither be delivered nor reported: delivery reports that no
+server accepted, and mail whose sender may not get a report. The folder badmail keeps
+it, within reports.badmail_days and reports.badmail_size. The server removes the oldest
+messages first.
 
-A message is named by its ID, the beginning of it, or its last 8 characters.`
+Name a message by its ID, the beginning of its ID, or its last 8 characters.`
 	return cmd
 }
 
@@ -31,8 +32,8 @@ func (a *app) badmailListCommand() *cobra.Command {
 	var older string
 	cmd := answers(a, "list [--older 2h]", "List messages in badmail, the oldest first", takes(0, 0), admin.BadmailList,
 		func([]string) string { return older },
-		table("messages like that in badmail", "ID\tAGE\tSIZE\tFROM\tTO\tREASON", badmailRow))
-	cmd.Flags().StringVar(&older, "older", "", "only those that have been there for this `time`, such as 2h, 90m or 3d")
+		table("matching messages in badmail", "ID\tAGE\tSIZE\tFROM\tTO\tREASON", badmailRow))
+	cmd.Flags().StringVar(&older, "older", "", "only messages that have been there for this `time`, such as 2h, 90m or 3d")
 	return cmd
 }
 
@@ -81,7 +82,7 @@ func badmailHint(m *admin.BadMessage) string {
 func (a *app) badmailSendCommand() *cobra.Command {
 	var to []string
 	var yes, all, asJSON bool
-	cmd := command("send ID... | --all [--to A] [--yes] [--json]", "Send messages in badmail once more, and take them out", cobra.ArbitraryArgs,
+	cmd := command("send ID... | --all [--to A] [--yes] [--json]", "Send messages in badmail again, and remove them from it", cobra.ArbitraryArgs,
 		func(cmd *cobra.Command, args []string) error {
 			if slices.Contains(to, "") {
 				return misuse(cmd, "--to lacks its value")
@@ -96,8 +97,8 @@ func (a *app) badmailSendCommand() *cobra.Command {
 			})
 			return respond(a, asJSON, (*app).printSent)(sent, err)
 		})
-	cmd.Flags().StringArrayVar(&to, "to", nil, "to this `address` instead of the recipients that they had; may be repeated")
-	cmd.Flags().BoolVar(&all, "all", false, "all messages in badmail")
+	cmd.Flags().StringArrayVar(&to, "to", nil, "send to this `address` instead of the original recipients; may be repeated")
+	cmd.Flags().BoolVar(&all, "all", false, "choose all messages in badmail")
 	addYes(cmd, &yes)
 	addJSON(cmd, &asJSON)
 	return cmd
@@ -138,8 +139,8 @@ func (a *app) badmailRemoveCommand() *cobra.Command {
 				return call(cmd.Context(), a, admin.BadmailRemove, admin.BadmailToRemove{Words: args, Older: older, Sure: sure})
 			})
 		})
-	cmd.Flags().StringVar(&older, "older", "", "those that have been there for this `time`, such as 2h, 90m or 3d")
-	cmd.Flags().BoolVar(&all, "all", false, "all messages in badmail")
+	cmd.Flags().StringVar(&older, "older", "", "messages that have been there for this `time`, such as 2h, 90m or 3d")
+	cmd.Flags().BoolVar(&all, "all", false, "choose all messages in badmail")
 	addYes(cmd, &yes)
 	addJSON(cmd, &asJSON)
 	return cmd
@@ -158,7 +159,7 @@ func (a *app) removeMessages(yes, asJSON bool, where string, remove func(sure bo
 	case asJSON:
 		return a.writeJSON(done)
 	case len(done.Removed) == 0:
-		a.note("there are no messages like that in %s", where)
+		a.note("there are no matching messages in %s", where)
 	default:
 		fmt.Fprintf(a.stdout, "removed %s from %s\n", quota.FormatMessages(int64(len(done.Removed))), where)
 	}

@@ -12,19 +12,19 @@ import (
 )
 
 func (a *app) bansCommand() *cobra.Command {
-	cmd := family("bans", "Addresses that the running server shuts out for guessing passwords",
-		answers(a, "list", "List the addresses that are banned", takes(0, 0), admin.BansList, nothing,
+	cmd := family("bans", "Manage addresses that the running server bans for guessing passwords",
+		answers(a, "list", "List the banned addresses", takes(0, 0), admin.BansList, nothing,
 			table("bans", "ADDRESS\tSINCE\tUNTIL\tWRONG LOG-INS\tACCOUNTS", banRow)),
-		answers(a, "why ADDRESS", "Show the wrong log-ins that came from an address", takes(1, 1), admin.BansWhy, first, (*app).printBan),
-		doesOne(a, "lift ADDRESS", "Let an address connect again, and forget its wrong log-ins", admin.BansLift),
+		answers(a, "why ADDRESS", "Show the failed logins from an address", takes(1, 1), admin.BansWhy, first, (*app).printBan),
+		doesOne(a, "lift ADDRESS", "Remove a ban and the record of failed logins of an address", admin.BansLift),
 	)
-	cmd.Long = `Addresses that the running server shuts out for guessing passwords.
+	cmd.Long = `Manage addresses that the running server bans for guessing passwords.
 
-An address (the /64 of an IPv6 address) from which bans.after different wrong
-log-ins came within a quarter of an hour is turned away by every service for
-bans.duration. The same wrong password for the same account counts once. Who is
-in bans.trusted or auth.plaintext_networks waits longer and longer, but is never
-banned. Bans are kept in memory: a restart of the server lifts them all.`
+The server bans an address (for IPv6, its /64 network) after bans.after different
+failed logins within 15 minutes. Every service then refuses it for bans.duration.
+The same wrong password for the same account counts once. Addresses in bans.trusted
+or auth.plaintext_networks are delayed more and more, but never banned. Bans are kept
+in memory: a restart of the server removes them all.`
 	return cmd
 }
 
@@ -54,7 +54,7 @@ func (a *app) printBan(r auth.Record) {
 	if r.Trusted {
 		lines = append(lines, "Trusted:\tyes, by bans.trusted or auth.plaintext_networks: delayed, never banned")
 	} else {
-		lines = append(lines, "Wrong log-ins:\t"+countOf(r.Distinct, r.Limit))
+		lines = append(lines, "Failed logins:\t"+countOf(r.Distinct, r.Limit))
 	}
 	a.align(lines)
 	if len(r.Accounts) == 0 {

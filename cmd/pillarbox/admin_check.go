@@ -16,7 +16,7 @@ import (
 func (a *app) checkCommand() *cobra.Command {
 	var in admin.CheckOrder
 	var asJSON bool
-	cmd := command("check [USER@DOMAIN | DOMAIN] [--repair] [--json]", "Read all mail, and the files around it, and tell what is wrong", takes(0, 1),
+	cmd := command("check [USER@DOMAIN | DOMAIN] [--repair] [--json]", "Check all mail and the files beside it for damage", takes(0, 1),
 		func(cmd *cobra.Command, args []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
@@ -37,18 +37,18 @@ func (a *app) checkCommand() *cobra.Command {
 			}
 			return err
 		})
-	cmd.Flags().BoolVar(&in.Repair, "repair", false, "remove old temporary files, and rename messages that are not what their names tell")
+	cmd.Flags().BoolVar(&in.Repair, "repair", false, "remove old temporary files, and rename messages whose name and content differ")
 	addJSON(cmd, &asJSON)
-	cmd.Long = `Read all mail, and the files around it, and tell what is wrong: messages that
-cannot be read, are not what their names tell, or never reached the disk; unique-ids that
-stand twice, accounts that cannot be read, files that an interrupted change left, and what
-the running server takes the mailboxes to hold. Lines with "note" are for information.
+	cmd.Long = `Check all mail and the files beside it for damage. The check reports messages that cannot
+be read, differ from their names, or never reached the disk. It also reports duplicate
+unique-ids, damaged accounts, leftovers of interrupted changes, and wrong counts in the
+running server. Lines with "note" are for information.
 
-Without a name the queue, its quarantine, badmail, the pickup folder and what was fetched
-are read too. Owners and modes are those that the server's account needs: the owner of
-the data directory. Each finding says how the mail comes back.
+Without a name, it also checks the queue, its quarantine, badmail, the pickup folder and
+the records of fetched mail. It checks whether the server's account, the owner of the data
+directory, can use all files. Each finding says how to recover the mail.
 
-Nothing is changed without --repair. The exit status is 1 if something is wrong.`
+Without --repair, no file is changed. The exit status is 1 if a problem was found.`
 	return cmd
 }
 

@@ -12,12 +12,12 @@ import (
 )
 
 func (a *app) deviceCommand() *cobra.Command {
-	return family("device", "Machines that may send without a log-in: scanners, UPSs, report servers",
+	return family("device", "Manage machines that may send without a login, such as scanners and UPSs",
 		a.deviceAddCommand(),
-		doesOne(a, "remove NAME", "Make a device a stranger again", admin.DeviceRemove),
+		doesOne(a, "remove NAME", "Remove a device", admin.DeviceRemove),
 		answers(a, "list", "List the devices", takes(0, 0), admin.DeviceList, nothing,
 			table("devices", "DEVICE\tADDRESSES\tMAY SEND TO\tAS\tPER HOUR", deviceRow)),
-		answers(a, "show NAME", "Show all about a device", takes(1, 1), admin.DeviceShow, first, (*app).printDevice),
+		answers(a, "show NAME", "Show a device", takes(1, 1), admin.DeviceShow, first, (*app).printDevice),
 		a.deviceTestCommand(),
 		a.deviceSuggestCommand(),
 	)
@@ -26,7 +26,7 @@ func (a *app) deviceCommand() *cobra.Command {
 func (a *app) deviceAddCommand() *cobra.Command {
 	var n admin.NewDevice
 	cmd := command("add NAME --ip ADDRESS|NETWORK... --may-send-to local|all [--as ADDRESS] [--per-hour N] [--allow-plaintext]",
-		"Let a machine send without a log-in", takes(1, 1),
+		"Allow a machine to send without a login", takes(1, 1),
 		func(cmd *cobra.Command, args []string) error {
 			n.Name = args[0]
 			switch {
@@ -39,11 +39,11 @@ func (a *app) deviceAddCommand() *cobra.Command {
 			}
 			return a.report(call(cmd.Context(), a, admin.DeviceAdd, n))
 		})
-	cmd.Flags().StringArrayVar(&n.IPs, "ip", nil, "its `address`, or a small network such as 192.168.1.48/28; may be given several times")
-	cmd.Flags().StringVar(&n.MaySendTo, "may-send-to", "", "`where`: local (the mailboxes here) or all")
-	cmd.Flags().StringVar(&n.As, "as", "", "the `address` that its mail comes from, whatever it says itself")
-	cmd.Flags().IntVar(&n.PerHour, "per-hour", 0, "the most recipients in an hour; 0 for no limit")
-	cmd.Flags().BoolVar(&n.AllowPlaintext, "allow-plaintext", false, "let it log in without TLS, should it want to log in")
+	cmd.Flags().StringArrayVar(&n.IPs, "ip", nil, "its `address`, or a small network such as 192.168.1.48/28; may be repeated")
+	cmd.Flags().StringVar(&n.MaySendTo, "may-send-to", "", "permitted `recipients`: local (the mailboxes of this server) or all")
+	cmd.Flags().StringVar(&n.As, "as", "", "the `address` that replaces the sender of its mail")
+	cmd.Flags().IntVar(&n.PerHour, "per-hour", 0, "the maximum `number` of recipients in an hour; 0 for no limit")
+	cmd.Flags().BoolVar(&n.AllowPlaintext, "allow-plaintext", false, "allow it to log in without TLS")
 	return cmd
 }
 
@@ -77,15 +77,15 @@ func (a *app) printDevice(d admin.Device) {
 		"May send to:\t" + d.MaySendTo,
 		"Sends as:\t" + as,
 		"Per hour:\t" + perHour(d.PerHour),
-		"Log-in without TLS:\t" + yesNo(d.AllowPlaintext),
+		"Login without TLS:\t" + yesNo(d.AllowPlaintext),
 	})
 }
 
 func (a *app) deviceTestCommand() *cobra.Command {
 	var to string
-	cmd := answers(a, "test NAME [--to ADDRESS]", "Say what the server would answer to a device that sends, and why", takes(1, 1), admin.DeviceTest,
+	cmd := answers(a, "test NAME [--to ADDRESS]", "Show the server's replies to a device that sends, and the reasons", takes(1, 1), admin.DeviceTest,
 		func(args []string) admin.DeviceQuestion { return admin.DeviceQuestion{Name: args[0], To: to} }, (*app).printExplanation)
-	cmd.Flags().StringVar(&to, "to", "", "the `address` that it writes to (default the postmaster here)")
+	cmd.Flags().StringVar(&to, "to", "", "the `address` of the recipient (default: the local postmaster)")
 	return cmd
 }
 
@@ -93,7 +93,7 @@ func (a *app) deviceTestCommand() *cobra.Command {
 // of it: the command alone on standard output, to be read and then run.
 func (a *app) deviceSuggestCommand() *cobra.Command {
 	var asJSON bool
-	cmd := command("suggest [ADDRESS] [--json]", "List the refused attempts of unknown machines, or print the command that admits one", takes(0, 1),
+	cmd := command("suggest [ADDRESS] [--json]", "List refused attempts of unknown machines, or print the command that adds one as a device", takes(0, 1),
 		func(cmd *cobra.Command, args []string) error {
 			out, err := call(cmd.Context(), a, admin.DeviceSuggest, first(args))
 			if out.Suggestion != nil {

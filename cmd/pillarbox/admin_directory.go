@@ -11,8 +11,8 @@ import (
 )
 
 func (a *app) directoryCommand() *cobra.Command {
-	return family("directory", "The LDAP directories that passwords and people are looked up in",
-		answers(a, "list", "List the directories of the configuration", takes(0, 0), admin.DirectoryList, nothing,
+	return family("directory", "Manage LDAP directories for passwords and users",
+		answers(a, "list", "List the configured directories", takes(0, 0), admin.DirectoryList, nothing,
 			table("directories", "DIRECTORY\tSERVERS\tLOOK-UP\tDOMAINS", directoryRow)),
 		a.directoryTestCommand(),
 	)
@@ -34,7 +34,7 @@ var (
 
 func (a *app) directoryTestCommand() *cobra.Command {
 	var asJSON, stdin bool
-	cmd := command("test NAME [USER@DOMAIN [--password-stdin]] [--json]", "Try a directory out, and a user's log-in", takes(1, 2),
+	cmd := command("test NAME [USER@DOMAIN [--password-stdin]] [--json]", "Test a directory, or the login of a user in it", takes(1, 2),
 		func(cmd *cobra.Command, args []string) (err error) {
 			in := admin.DirectoryTrial{Name: args[0], User: first(args[1:])}
 			if len(args) == 1 && stdin {
@@ -51,7 +51,7 @@ func (a *app) directoryTestCommand() *cobra.Command {
 			}
 			return verdict(steps)
 		})
-	cmd.Flags().BoolVar(&stdin, "password-stdin", false, "check the user's password, a line of standard input")
+	cmd.Flags().BoolVar(&stdin, "password-stdin", false, "test the user's password, one line of standard input")
 	addJSON(cmd, &asJSON)
 	return cmd
 }

@@ -11,15 +11,14 @@ import (
 )
 
 func (a *app) dkimCommand() *cobra.Command {
-	cmd := family("dkim", "Keys that sign the mail of a domain",
+	cmd := family("dkim", "Manage the DKIM keys of domains",
 		a.dkimCreateCommand(), a.dkimShowCommand(), a.dkimRotateCommand(), a.dkimRemoveCommand())
-	cmd.Long = `Keys that sign the mail of a domain (DKIM).
+	cmd.Long = `Manage the DKIM keys of domains.
 
-Mail of a domain that has a key is signed when it leaves for other servers. These
-verify it with the public key, which you publish as a record in the domain's DNS:
-'create' and 'show' print it. 'rotate' makes another key that signs two days
-later, when its record is known everywhere, and says how long the old record has
-to stay.`
+If a domain has a key, the server signs its mail to other servers. These verify the
+signature with the public key, which you publish as a DNS record: 'create' and 'show'
+print it. 'rotate' creates a new key, which begins to sign after two days, when its
+record is known everywhere. It also tells how long the old record must stay.`
 	return cmd
 }
 
@@ -32,8 +31,8 @@ type dkimFlags struct {
 const dkimFlagsUse = " [--selector S] [--type rsa|ed25519]"
 
 func (f *dkimFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.order.Selector, "selector", "", "the key's `name` in DNS (default one with the month in it)")
-	cmd.Flags().StringVar(&f.order.Type, "type", "", "the `kind` of key: rsa (the default), or ed25519, which many receivers do not verify")
+	cmd.Flags().StringVar(&f.order.Selector, "selector", "", "the key's `name` in DNS (default: one with the current month)")
+	cmd.Flags().StringVar(&f.order.Type, "type", "", "the `type` of key: rsa (the default), or ed25519, which many servers cannot verify")
 	addJSON(cmd, &f.json)
 }
 
@@ -51,7 +50,7 @@ func makesKey[Out any](a *app, f *dkimFlags, use, short string, v admin.Verb[adm
 }
 
 func (a *app) dkimCreateCommand() *cobra.Command {
-	return makesKey(a, new(dkimFlags), "create DOMAIN"+dkimFlagsUse, "Make the first key of a domain, and print its DNS record",
+	return makesKey(a, new(dkimFlags), "create DOMAIN"+dkimFlagsUse, "Create the first key of a domain and print its DNS record",
 		admin.DKIMCreate, (*app).printNewDKIM)
 }
 
@@ -70,9 +69,9 @@ func (a *app) printDKIMRecord(k admin.DKIMKey) {
 
 func (a *app) dkimRotateCommand() *cobra.Command {
 	var f dkimFlags
-	cmd := makesKey(a, &f, "rotate DOMAIN"+dkimFlagsUse+" [--now]", "Make a key that replaces the one in use two days later",
+	cmd := makesKey(a, &f, "rotate DOMAIN"+dkimFlagsUse+" [--now]", "Create a key that replaces the current one after two days",
 		admin.DKIMRotate, (*app).printRotatedDKIM)
-	cmd.Flags().BoolVar(&f.order.Now, "now", false, "the new key signs at once: for when others have got hold of the old one")
+	cmd.Flags().BoolVar(&f.order.Now, "now", false, "sign with the new key at once: use this if the old key was stolen")
 	return cmd
 }
 
@@ -96,7 +95,7 @@ func (a *app) printRotatedDKIM(all []admin.DKIMKey) {
 
 func (a *app) dkimShowCommand() *cobra.Command {
 	var asJSON bool
-	cmd := command("show [DOMAIN] [--json]", "Show the DNS records of a domain's keys, or list the keys of all", takes(0, 1),
+	cmd := command("show [DOMAIN] [--json]", "Show the DNS records of a domain's keys, or list the keys of all domains", takes(0, 1),
 		func(cmd *cobra.Command, args []string) error {
 			domain := first(args)
 			print := table("DKIM keys", "DOMAIN\tSELECTOR\tTYPE\tSTATE\tSIGNS FROM\tRECORD UNTIL", dkimRow)
@@ -154,7 +153,7 @@ func dkimStateText(k admin.DKIMKey) string {
 
 func (a *app) dkimRemoveCommand() *cobra.Command {
 	var yes bool
-	cmd := command("remove DOMAIN SELECTOR [--yes]", "Delete a key", takes(2, 2), func(cmd *cobra.Command, args []string) error {
+	cmd := command("remove DOMAIN SELECTOR [--yes]", "Remove a key", takes(2, 2), func(cmd *cobra.Command, args []string) error {
 		return a.confirmed(yes, func(sure bool) error {
 			in := admin.DKIMToRemove{Domain: args[0], Selector: args[1], Sure: sure}
 			return a.report(call(cmd.Context(), a, admin.DKIMRemove, in))

@@ -10,16 +10,16 @@ import (
 )
 
 func (a *app) domainCommand() *cobra.Command {
-	return family("domain", "The domains that this server has mailboxes for",
-		doesOne(a, "add DOMAIN", "Begin to take mail for a domain", admin.DomainAdd),
+	return family("domain", "Manage the domains of this server",
+		doesOne(a, "add DOMAIN", "Add a domain, so that the server accepts mail for it", admin.DomainAdd),
 		a.domainRemoveCommand(),
 		answers(a, "list", "List the domains", takes(0, 0), admin.DomainList, nothing,
 			table("domains", "DOMAIN\tMAILBOXES\tALIASES\tGROUPS\tCATCH-ALL\tLOCKED\tDEFAULT", domainRow)),
-		answers(a, "show DOMAIN", "Show all about a domain", takes(1, 1), admin.DomainShow, first, (*app).printDomain),
-		doesOne(a, "lock DOMAIN", "Lock every mailbox: mail arrives, nobody can log in", admin.DomainLock),
-		doesOne(a, "unlock DOMAIN", "Undo lock", admin.DomainUnlock),
+		answers(a, "show DOMAIN", "Show a domain", takes(1, 1), admin.DomainShow, first, (*app).printDomain),
+		doesOne(a, "lock DOMAIN", "Lock every mailbox of a domain: users cannot log in; mail still arrives", admin.DomainLock),
+		doesOne(a, "unlock DOMAIN", "Unlock a domain", admin.DomainUnlock),
 		a.catchAllCommand(),
-		does(a, "method DOMAIN file | system | directory[:NAME] | default", "Say how the passwords of its mailboxes are checked", takes(2, 2),
+		does(a, "method DOMAIN file | system | directory[:NAME] | default", "Set the method that checks the passwords of a domain", takes(2, 2),
 			admin.DomainMethod, setting),
 	)
 }
@@ -66,7 +66,7 @@ func methodText(d admin.DomainDetails) string {
 func (a *app) domainRemoveCommand() *cobra.Command {
 	var in admin.DomainToRemove
 	var yes bool
-	cmd := command("remove DOMAIN [--with-mailboxes] [--yes]", "Stop taking mail for a domain", takes(1, 1),
+	cmd := command("remove DOMAIN [--with-mailboxes] [--yes]", "Remove a domain, so that the server accepts no more mail for it", takes(1, 1),
 		func(cmd *cobra.Command, args []string) error {
 			in.Name = args[0]
 			return a.confirmed(yes, func(sure bool) error {
@@ -82,14 +82,14 @@ func (a *app) domainRemoveCommand() *cobra.Command {
 // catchAllCommand sets with a target and clears with --off.
 func (a *app) catchAllCommand() *cobra.Command {
 	var off bool
-	cmd := command("catch-all DOMAIN TARGET | --off DOMAIN", "Say who gets the mail to addresses that nobody has", takes(1, 2),
+	cmd := command("catch-all DOMAIN TARGET | --off DOMAIN", "Set the address that gets the mail to unknown addresses", takes(1, 2),
 		func(cmd *cobra.Command, args []string) error {
 			if err := targetsOrOff(cmd, args[1:], off); err != nil {
 				return err
 			}
 			return a.report(call(cmd.Context(), a, admin.DomainCatchAll, setting(args)))
 		})
-	cmd.Flags().BoolVar(&off, "off", false, "refuse such mail again")
+	cmd.Flags().BoolVar(&off, "off", false, "refuse mail to unknown addresses")
 	return cmd
 }
 

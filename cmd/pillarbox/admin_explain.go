@@ -23,7 +23,7 @@ func (a *app) explainCommand() *cobra.Command {
 	var f explainFlags
 	cmd := &cobra.Command{
 		Use:   "explain --ip ADDRESS --to ADDRESS",
-		Short: "Say what the server would answer to somebody who sends, and why",
+		Short: "Show the server's replies to a sender, and the reasons",
 		Example: "  pillarbox admin explain --ip 192.168.1.20 --to x@remote.example\n" +
 			"  pillarbox admin explain --ip 192.168.1.9 --auth anna --from boss --to carl",
 		Args: takes(0, 0),
@@ -31,12 +31,12 @@ func (a *app) explainCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.ip, "ip", "", "the client's `address`")
-	flags.StringVar(&f.User, "auth", "", "the `user` who has logged in (default nobody)")
-	flags.StringVar(&f.From, "from", "", "MAIL FROM, `address` or <> (default the user, or somebody elsewhere)")
+	flags.StringVar(&f.User, "auth", "", "the `user` who has logged in (default: none)")
+	flags.StringVar(&f.From, "from", "", "MAIL FROM, an `address` or <> (default: the user, or a remote address)")
 	flags.StringVar(&f.To, "to", "", "RCPT TO, an `address`")
-	flags.StringVar(&f.HeaderFrom, "header-from", "", "the From field of the header, an `address` (default as --from)")
+	flags.StringVar(&f.HeaderFrom, "header-from", "", "the From field of the header, an `address` (default: as --from)")
 	flags.StringVar(&f.listener, "listener", "smtp", "smtp, submission or smtps")
-	flags.BoolVar(&f.TLS, "tls", false, "the connection is encrypted (it is, with --auth)")
+	flags.BoolVar(&f.TLS, "tls", false, "the connection is encrypted (implied by --auth)")
 	flags.BoolVar(&f.plaintext, "plaintext", false, "with --auth: the connection is not encrypted")
 	flags.BoolVar(&f.json, "json", false, "write JSON")
 	return cmd
@@ -82,12 +82,12 @@ func (a *app) policyCommand() *cobra.Command {
 	var asJSON bool
 	diff := &cobra.Command{
 		Use:   "diff NEW.toml",
-		Short: "Replay recent decisions under another configuration and list what would change",
+		Short: "Replay recent decisions with another configuration and list those that would change",
 		Args:  takes(1, 1),
 		RunE:  func(cmd *cobra.Command, args []string) error { return a.policyDiff(cmd.Context(), args[0], asJSON) },
 	}
 	diff.Flags().BoolVar(&asJSON, "json", false, "write JSON")
-	return family("policy", "The rules of who may send what where", diff)
+	return family("policy", "Compare the rules for senders and recipients", diff)
 }
 
 func (a *app) policyDiff(ctx context.Context, file string, asJSON bool) error {

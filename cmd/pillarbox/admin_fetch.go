@@ -12,22 +12,22 @@ import (
 )
 
 func (a *app) fetchCommand() *cobra.Command {
-	cmd := family("fetch", "Mail that the running server collects elsewhere, by ETRN and POP3",
-		answers(a, "list", "List where mail is collected, and how that goes", takes(0, 0), admin.FetchList, nothing,
+	cmd := family("fetch", "Manage the collection of mail from other servers, by ETRN and POP3",
+		answers(a, "list", "List the servers to collect from, and the last results", takes(0, 0), admin.FetchList, nothing,
 			table("[[fetch]] in the configuration", "NAME\tFROM\tFOR\tNEXT\tLAST", fetchRow)),
 		a.fetchNowCommand(),
 	)
-	cmd.Long = `Mail that the running server collects elsewhere, by ETRN and POP3.
+	cmd.Long = `Manage the collection of mail from other servers, by ETRN and POP3.
 
-The entries are [[fetch]] in the configuration. One that fails is tried less and
-less often; "now" asks at once.`
+The servers are the [[fetch]] entries of the configuration. The server tries an entry
+that fails less and less often; "now" tries it at once.`
 	return cmd
 }
 
 // fetchNowCommand fails when one of the entries does, but prints them all.
 func (a *app) fetchNowCommand() *cobra.Command {
 	var asJSON bool
-	cmd := command("now [NAME] [--json]", "Collect at once, everywhere or from one place", takes(0, 1),
+	cmd := command("now [NAME] [--json]", "Collect mail now, from all servers or from one", takes(0, 1),
 		func(cmd *cobra.Command, args []string) error {
 			results := table("[[fetch]] in the configuration", "NAME\tFETCHED\tDELETED\tLEFT\tRESULT", fetchResultRow)
 			all, err := call(cmd.Context(), a, admin.FetchNow, first(args))

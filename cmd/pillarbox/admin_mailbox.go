@@ -13,25 +13,25 @@ import (
 )
 
 func (a *app) mailboxCommand() *cobra.Command {
-	return family("mailbox", "The mailboxes",
+	return family("mailbox", "Manage the mailboxes",
 		a.mailboxAddCommand(),
 		a.mailboxRemoveCommand(),
-		answers(a, "list [DOMAIN]", "List the mailboxes, of one domain or of all", takes(0, 1), admin.MailboxList, first,
+		answers(a, "list [DOMAIN]", "List the mailboxes of one domain or of all", takes(0, 1), admin.MailboxList, first,
 			table("mailboxes", "MAILBOX\tPASSWORD\tLOCKED\tQUOTA\tFORWARD", mailboxRow)),
-		answers(a, "show USER@DOMAIN", "Show all about a mailbox", takes(1, 1), admin.MailboxShow, first, (*app).printMailbox),
+		answers(a, "show USER@DOMAIN", "Show a mailbox", takes(1, 1), admin.MailboxShow, first, (*app).printMailbox),
 		a.passwdCommand(),
-		does(a, "secrets USER@DOMAIN spa|cram-md5|apop|scram... | none", "Say what is stored of a password beside its hash, for SPA and the like", takes(2, 5),
+		does(a, "secrets USER@DOMAIN spa|cram-md5|apop|scram... | none", "Set the secrets that are stored beside the password's hash, such as for SPA", takes(2, 5),
 			admin.MailboxSecrets, members),
 		a.migrateAuthCommand(),
-		doesOne(a, "lock USER@DOMAIN", "Lock a mailbox: mail arrives, nobody can log in", admin.MailboxLock),
-		doesOne(a, "unlock USER@DOMAIN", "Undo lock", admin.MailboxUnlock),
-		does(a, "rename USER@DOMAIN NAME", "Give a mailbox another name; aliases and groups follow", takes(2, 2), admin.MailboxRename, setting),
+		doesOne(a, "lock USER@DOMAIN", "Lock a mailbox: its user cannot log in; mail still arrives", admin.MailboxLock),
+		doesOne(a, "unlock USER@DOMAIN", "Unlock a mailbox", admin.MailboxUnlock),
+		does(a, "rename USER@DOMAIN NAME", "Rename a mailbox; aliases and groups follow", takes(2, 2), admin.MailboxRename, setting),
 		answers(a, "stat USER@DOMAIN", "Count the mail in a mailbox", takes(1, 1), admin.MailboxStatistics, first, (*app).printStat),
 		a.forwardCommand(),
-		does(a, "quota USER@DOMAIN SIZE | none | default", "Limit what a mailbox holds", takes(2, 2), admin.MailboxQuota, setting),
-		a.setsRight("outside USER@DOMAIN", "Say whether a mailbox may send to other servers", admin.MailboxOutside),
-		a.setsRight("inbound USER@DOMAIN", "Say whether a mailbox takes mail from outside", admin.MailboxInbound),
-		doesOne(a, "release USER@DOMAIN", "Let a mailbox send to other servers again that was held for too much mail", admin.MailboxRelease),
+		does(a, "quota USER@DOMAIN SIZE | none | default", "Set the size limit of a mailbox", takes(2, 2), admin.MailboxQuota, setting),
+		a.setsRight("outside USER@DOMAIN", "Allow or deny a mailbox to send to other servers", admin.MailboxOutside),
+		a.setsRight("inbound USER@DOMAIN", "Allow or deny a mailbox to get mail from other servers", admin.MailboxInbound),
+		doesOne(a, "release USER@DOMAIN", "Release a mailbox that was held because it sent too much to other servers", admin.MailboxRelease),
 		a.exportCommand(),
 		a.importCommand(),
 	)
@@ -116,7 +116,7 @@ func logInRows(ways []admin.LogInWay) (rows []string) {
 	}
 	rows = []string{"Log in by:\t" + wordList(can)}
 	if len(held) > 0 {
-		rows = append(rows, "Not offered:\t"+wordList(held)+", but in auth.challenge_networks: some mailbox stores nothing for that")
+		rows = append(rows, "Not offered:\t"+wordList(held)+", except in auth.challenge_networks: not every mailbox stores its secret")
 	}
 	for _, why := range reasons {
 		rows = append(rows, "Not by:\t"+wordList(cannot[why])+": "+why)
@@ -172,8 +172,8 @@ func (a *app) mailboxAddCommand() *cobra.Command {
 			return call(ctx, a, admin.MailboxAdd, in)
 		})
 	secrets.addFlags(cmd)
-	cmd.Flags().BoolVar(&way.none, "no-password", false, "mail arrives, and nobody can log in until 'passwd'")
-	cmd.Flags().StringVar(&in.Quota, "quota", "", "the most that it holds: a `size` such as 500MB, or none")
+	cmd.Flags().BoolVar(&way.none, "no-password", false, "set no password: mail arrives, but a login is impossible until 'passwd'")
+	cmd.Flags().StringVar(&in.Quota, "quota", "", "its limit: a `size` such as 500MB, or none")
 	return cmd
 }
 
@@ -191,9 +191,9 @@ func (a *app) passwdCommand() *cobra.Command {
 type secretFlags struct{ spa, apop, cram bool }
 
 func (s *secretFlags) addFlags(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&s.spa, "spa", false, "let it log in with Secure Password Authentication (NTLM)")
-	cmd.Flags().BoolVar(&s.apop, "apop", false, "let it log in with APOP and CRAM-MD5; the password itself is stored for that")
-	cmd.Flags().BoolVar(&s.cram, "cram-md5", false, "let it log in with CRAM-MD5")
+	cmd.Flags().BoolVar(&s.spa, "spa", false, "store the secret for Secure Password Authentication (NTLM)")
+	cmd.Flags().BoolVar(&s.apop, "apop", false, "store the password itself (encrypted), for APOP and CRAM-MD5")
+	cmd.Flags().BoolVar(&s.cram, "cram-md5", false, "store the secret for CRAM-MD5")
 }
 
 func (s *secretFlags) kinds() (all []directory.SecretKind) {
@@ -211,7 +211,7 @@ func (s *secretFlags) kinds() (all []directory.SecretKind) {
 func (a *app) migrateAuthCommand() *cobra.Command {
 	var way passwordWay
 	in := admin.MailboxToMigrate{Try: true}
-	cmd := command("migrate-auth USER@DOMAIN file | system | directory[:NAME]", "Have a password checked elsewhere, or here again; the mail stays", takes(2, 2),
+	cmd := command("migrate-auth USER@DOMAIN file | system | directory[:NAME]", "Change the method that checks the password of a mailbox; the mail stays", takes(2, 2),
 		func(cmd *cobra.Command, args []string) error {
 			if err := way.check(cmd); err != nil {
 				return err
@@ -230,8 +230,8 @@ func (a *app) migrateAuthCommand() *cobra.Command {
 			})
 		})
 	way.addFlags(cmd)
-	cmd.Flags().BoolVar(&way.none, "no-password", false, "for file: keep the password that it had, or none")
-	cmd.Flags().BoolVar(&in.Force, "force", false, "even if nobody of that name is found there")
+	cmd.Flags().BoolVar(&way.none, "no-password", false, "for file: keep the old password, or none")
+	cmd.Flags().BoolVar(&in.Force, "force", false, "migrate even if the method does not know the user")
 	return cmd
 }
 
@@ -256,7 +256,7 @@ func (a *app) passwordCommand(use, short string, way *passwordWay,
 
 func (a *app) mailboxRemoveCommand() *cobra.Command {
 	var yes bool
-	cmd := command("remove USER@DOMAIN [--yes]", "Delete a mailbox with all its mail", takes(1, 1),
+	cmd := command("remove USER@DOMAIN [--yes]", "Remove a mailbox with all its mail", takes(1, 1),
 		func(cmd *cobra.Command, args []string) error {
 			return a.confirmed(yes, func(sure bool) error {
 				return a.report(call(cmd.Context(), a, admin.MailboxRemove, admin.MailboxToRemove{User: args[0], Sure: sure}))
@@ -270,7 +270,7 @@ func (a *app) mailboxRemoveCommand() *cobra.Command {
 func (a *app) forwardCommand() *cobra.Command {
 	var off bool
 	var in admin.Forwarding
-	cmd := command("forward USER@DOMAIN TARGET... [--keep-copy] | --off USER@DOMAIN", "Send what comes for a mailbox to other addresses", takes(1, -1),
+	cmd := command("forward USER@DOMAIN TARGET... [--keep-copy] | --off USER@DOMAIN", "Forward the mail of a mailbox to other addresses", takes(1, -1),
 		func(cmd *cobra.Command, args []string) error {
 			if err := targetsOrOff(cmd, args[1:], off); err != nil {
 				return err

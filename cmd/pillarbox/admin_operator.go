@@ -9,44 +9,49 @@ import (
 )
 
 func (a *app) operatorCommand() *cobra.Command {
-	cmd := family("operator", "Who may administer, beside root",
+	cmd := family("operator", "Manage operators: users other than root who may administer",
 		a.operatorAddCommand(),
-		doesOne(a, "remove NAME", "Let somebody administer no longer", admin.OperatorRemove),
+		doesOne(a, "remove NAME", "Remove an operator", admin.OperatorRemove),
 		answers(a, "list", "List the operators", takes(0, 0), admin.OperatorList, nothing,
 			table("operators", "OPERATOR\tDOMAINS\tREAD-ONLY", operatorRow)),
-		answers(a, "show NAME", "Show all about an operator", takes(1, 1), admin.OperatorShow, first, (*app).printOperator),
+		answers(a, "show NAME", "Show an operator", takes(1, 1), admin.OperatorShow, first, (*app).printOperator),
 	)
-	cmd.Long = `Who may administer, beside root and the user that the server runs as.
+	cmd.Long = `Manage operators. Root and the user that the server runs as may always administer.
 
-An operator is a mailbox or a group here (anna@office.example), with the members
-that it has at the time, a user of this machine (unix:carol) or a group of users
-(unix:@mailadmins). The first two are for the web page. Users of the machine type
-"pillarbox admin ..." as root does; where they may not open the data directory, the
-running server does it for them, over the socket operators.socket.
+An operator is a local mailbox (anna@office.example), the current members of a local
+group, a user of this machine (unix:carol), or a group of its users (unix:@mailadmins).
+Mailboxes and groups are for the web page. A user of this machine types the same
+"pillarbox admin ..." commands as root. If the user may not open the data directory,
+the running server executes the command, over the socket operators.socket.
 
-An operator of all domains may do all that "pillarbox admin" does except to work on
-files (export, import, policy diff, tls client-cert). One of some domains sees and
-changes the mailboxes, aliases and groups in them, their DKIM keys, quotas of
-mailboxes and retention; he does not make or remove domains, lock them or set their
-quotas, or give rights (outside, inbound, release). He changes no mailbox or group
-that is an operator of more than he is, puts nobody into a group that gives rights,
-lets mail lead only to addresses that take it from everybody, and to other servers
-if everybody may send there ([outside] send), and lets mailboxes send only as
-addresses of his domains. "--read-only" only looks.
+An operator of all domains may use all of "pillarbox admin" except the commands that
+work with files (export, import, policy diff, tls client-cert).
 
-All that is done is in 'pillarbox admin audit'.`
+An operator of some domains may read and change the mailboxes, aliases and groups in
+them, their DKIM keys, the quotas of mailboxes, and retention. Such an operator may not
+
+  - add, remove or lock domains, or set their quotas;
+  - set rights (outside, inbound, release);
+  - change a mailbox or group that is an operator of more domains;
+  - add members to a group that grants or denies rights;
+  - direct mail to an address that accepts mail only from some senders;
+  - direct mail to other servers, unless everyone may send there ([outside] send);
+  - let a mailbox send as an address outside these domains.
+
+With --read-only, an operator may not change anything. 'pillarbox admin audit' shows
+everything that operators did.`
 	return cmd
 }
 
 func (a *app) operatorAddCommand() *cobra.Command {
 	var n admin.NewOperator
-	cmd := command("add NAME [--domain DOMAIN]... [--read-only]", "Let somebody administer: all domains, or some", takes(1, 1),
+	cmd := command("add NAME [--domain DOMAIN]... [--read-only]", "Add an operator of all domains or of some", takes(1, 1),
 		func(cmd *cobra.Command, args []string) error {
 			n.Name = args[0]
 			return a.report(call(cmd.Context(), a, admin.OperatorAdd, n))
 		})
-	cmd.Flags().StringArrayVar(&n.Domains, "domain", nil, "only this `domain`; may be given several times")
-	cmd.Flags().BoolVar(&n.ReadOnly, "read-only", false, "look, and change nothing")
+	cmd.Flags().StringArrayVar(&n.Domains, "domain", nil, "only this `domain`; may be repeated")
+	cmd.Flags().BoolVar(&n.ReadOnly, "read-only", false, "allow to read, but not to change")
 	return cmd
 }
 

@@ -14,19 +14,19 @@ import (
 )
 
 func (a *app) quarantineCommand() *cobra.Command {
-	cmd := family("quarantine", "Messages that were taken out of the queue because they could not be understood",
+	cmd := family("quarantine", "Manage messages that the server moved out of the queue as damaged",
 		answers(a, "list", "List messages in quarantine, the oldest first", takes(0, 0), admin.QuarantineList, nothing,
 			table("messages in quarantine", "ID\tAGE\tSIZE\tFROM\tTO\tPROBLEM", quarantineRow)),
 		a.quarantineShowCommand(),
 		a.quarantineRetryCommand(),
 		a.quarantineRemoveCommand(),
 	)
-	cmd.Long = `Messages that were taken out of the queue because they could not be understood:
-one of their two files is missing or damaged. Their senders were told that they are
-on their way. The server does not touch them again.
+	cmd.Long = `Manage messages that the server moved out of the queue because one of their two files
+is missing or damaged. The server had accepted them, so their senders expect a delivery.
+It does not touch them again.
 
-retry puts a message back, and its time begins anew. If its state cannot be
-understood, say who sent it and who is to get it, with --from and --to.`
+retry moves a message back to the queue, where its time starts again. If its state
+cannot be parsed, give the sender and the recipients with --from and --to.`
 	return cmd
 }
 
@@ -49,7 +49,7 @@ func quarantineRow(s admin.Spooled) string {
 
 func (a *app) quarantineShowCommand() *cobra.Command {
 	var asJSON bool
-	cmd := command("show ID [--json]", "Show all about a message in quarantine, and what to do about it", takes(1, 1),
+	cmd := command("show ID [--json]", "Show a message in quarantine and how to deal with it", takes(1, 1),
 		func(cmd *cobra.Command, args []string) error {
 			shown, err := call(cmd.Context(), a, admin.QuarantineShow, first(args))
 			if err == nil && asJSON {
@@ -89,7 +89,7 @@ func (a *app) quarantineRetryCommand() *cobra.Command {
 	var from string
 	var to []string
 	var asJSON bool
-	cmd := command("retry ID... [--from A --to A] [--json]", "Put messages back into the queue and try them", takes(1, -1),
+	cmd := command("retry ID... [--from A --to A] [--json]", "Move messages back to the queue and try to deliver them", takes(1, -1),
 		func(cmd *cobra.Command, args []string) error {
 			if err := checkNewState(cmd, to, len(args)); err != nil {
 				return err
@@ -97,8 +97,8 @@ func (a *app) quarantineRetryCommand() *cobra.Command {
 			done, err := call(cmd.Context(), a, admin.QuarantineRetry, admin.QuarantineOrder{Words: args, From: from, To: to})
 			return respond(a, asJSON, (*app).printRestored)(done, err)
 		})
-	cmd.Flags().StringVar(&from, "from", "", "who sent it, an `address`, or '<>' for none; what its state says otherwise")
-	cmd.Flags().StringArrayVar(&to, "to", nil, "who is to get it, an `address`; may be repeated")
+	cmd.Flags().StringVar(&from, "from", "", "the sender, an `address` or '<>' (default: from its state)")
+	cmd.Flags().StringArrayVar(&to, "to", nil, "a recipient, an `address`; may be repeated (default: from its state)")
 	addJSON(cmd, &asJSON)
 	return cmd
 }
@@ -119,7 +119,7 @@ func checkNewState(cmd *cobra.Command, to []string, count int) error {
 func (a *app) printRestored(done admin.QuarantineRetried) {
 	fmt.Fprintf(a.stdout, "put %s back into the queue\n", quota.FormatMessages(int64(len(done.Retried))))
 	if !done.Running {
-		a.note("the server is not running: nothing is sent until 'pillarbox serve' starts it")
+		a.note("the server is not running: no mail is sent until 'pillarbox serve' starts it")
 	}
 }
 
@@ -137,7 +137,7 @@ func (a *app) quarantineRemoveCommand() *cobra.Command {
 				return call(cmd.Context(), a, admin.QuarantineRemove, admin.QuarantineToRemove{Words: args, Sure: sure})
 			})
 		})
-	cmd.Flags().BoolVar(&all, "all", false, "all messages in quarantine")
+	cmd.Flags().BoolVar(&all, "all", false, "choose all messages in quarantine")
 	addYes(cmd, &yes)
 	addJSON(cmd, &asJSON)
 	return cmd

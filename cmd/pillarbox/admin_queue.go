@@ -11,25 +11,24 @@ import (
 )
 
 func (a *app) queueCommand() *cobra.Command {
-	cmd := family("queue", "Mail that waits to be sent to other servers", a.queueListCommand(), a.queueShowCommand(), a.queueActiveCommand(),
+	cmd := family("queue", "Manage the mail that waits for other servers", a.queueListCommand(), a.queueShowCommand(), a.queueActiveCommand(),
 		a.quarantineCommand())
 	for _, v := range queueVerbs() {
 		cmd.AddCommand(a.queueVerbCommand(v))
 	}
-	cmd.Long = `Mail that waits to be sent to other servers.
+	cmd.Long = `Manage the mail that waits for other servers.
 
-A message is named by its ID, the beginning of it, or its last 8 digits. Several
-can be chosen by their recipients that still wait (--domain, --to), their sender
-(--from), their age (--older 2h) and whether they are held (--held); what is given
-together must all be true.
+Name a message by its ID, the beginning of its ID, or its last 8 digits. Choose several
+messages by a waiting recipient (--domain, --to), their sender (--from), their age
+(--older 2h), or because they are held (--held). A message must match all of these.
 
-retry gives messages their turn now, as far as the hours of their routes permit,
-and flush whatever the hour, and what is kept for ETRN too. hold keeps messages
-back until release; they are not given up meanwhile. bounce gives them back to
-their senders, and remove deletes them without a report.
+retry tries messages now, within the hours of their routes. flush also tries them outside
+these hours, and those that are held for ETRN. hold keeps messages until release; they do
+not expire meanwhile. bounce returns messages to their senders. remove deletes messages
+without a report.
 
-quarantine has the messages that the server could not understand. A message that
-a newer release wrote stays in the queue as it is; no verb changes it.`
+quarantine contains messages that the server could not parse. A message of a newer
+release stays in the queue unchanged, and these commands refuse to change it.`
 	return cmd
 }
 
@@ -46,15 +45,15 @@ type queueVerb struct {
 
 func queueVerbs() []queueVerb {
 	return []queueVerb{
-		{"retry", admin.QueueRetry, "Try messages now, as far as the hours of their routes permit", "gave %s their turn now", false, true,
+		{"retry", admin.QueueRetry, "Try messages now, within the hours of their routes", "gave %s their turn now", false, true,
 			"it is held, or being tried at this moment"},
-		{"flush", admin.QueueFlush, "Send messages now, out of hours and from what is kept for ETRN too", "let %s go now", false, true,
+		{"flush", admin.QueueFlush, "Try messages now, even outside their hours or held for ETRN", "let %s go now", false, true,
 			"it is held, or being tried at this moment"},
-		{"hold", admin.QueueHold, "Keep messages back until they are released", "held %s", false, false, "it is held already"},
-		{"release", admin.QueueRelease, "Let messages go that are held; their time begins anew", "released %s", false, false, "it is not held"},
-		{"bounce", admin.QueueBounce, "Give messages back to their senders", "gave back %s", true, false,
+		{"hold", admin.QueueHold, "Hold messages until they are released", "held %s", false, false, "it is held already"},
+		{"release", admin.QueueRelease, "Release held messages; their time in the queue starts again", "released %s", false, false, "it is not held"},
+		{"bounce", admin.QueueBounce, "Return messages to their senders", "gave back %s", true, false,
 			"it is being tried at this moment; hold it first"},
-		{"remove", admin.QueueRemove, "Delete messages without telling anybody", "removed %s", true, false,
+		{"remove", admin.QueueRemove, "Remove messages without a report", "removed %s", true, false,
 			"it has just left the queue"},
 	}
 }
@@ -84,7 +83,7 @@ func (a *app) queueVerbCommand(v queueVerb) *cobra.Command {
 		return a.reportQueue(v, done, asJSON)
 	})
 	choice.addFlags(cmd)
-	cmd.Flags().BoolVar(&choice.all, "all", false, "all messages in the queue")
+	cmd.Flags().BoolVar(&choice.all, "all", false, "choose all messages in the queue")
 	if v.asks {
 		addYes(cmd, &yes)
 	}
@@ -118,11 +117,11 @@ type queueChoice struct {
 
 func (c *queueChoice) addFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&c.domain, "domain", "", "only those that wait for recipients in this `domain`")
-	flags.StringVar(&c.to, "to", "", "only those that wait for this recipient, an `address`")
-	flags.StringVar(&c.from, "from", "", "only those of this sender, an `address`")
-	flags.StringVar(&c.older, "older", "", "only those that arrived at least this `time` ago, such as 2h, 90m or 3d")
-	flags.BoolVar(&c.held, "held", false, "only those that are held")
+	flags.StringVar(&c.domain, "domain", "", "only messages with a waiting recipient in this `domain`")
+	flags.StringVar(&c.to, "to", "", "only messages with this waiting recipient, an `address`")
+	flags.StringVar(&c.from, "from", "", "only messages from this sender, an `address`")
+	flags.StringVar(&c.older, "older", "", "only messages that arrived at least this `time` ago, such as 2h, 90m or 3d")
+	flags.BoolVar(&c.held, "held", false, "only held messages")
 }
 
 // check looks at the choice. Unless all are meant where nothing is said, something has to be.

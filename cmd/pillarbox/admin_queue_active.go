@@ -23,7 +23,7 @@ const watchInterval = time.Second
 
 func (a *app) queueActiveCommand() *cobra.Command {
 	var watch, asJSON bool
-	cmd := command("active [--watch] [--json]", "Show what is being delivered at this moment", takes(0, 0),
+	cmd := command("active [--watch] [--json]", "Show the current deliveries", takes(0, 0),
 		func(cmd *cobra.Command, _ []string) error {
 			if watch {
 				return a.watchQueue(cmd.Context(), asJSON)
@@ -34,7 +34,7 @@ func (a *app) queueActiveCommand() *cobra.Command {
 			}
 			return answer(a, (*app).printActive)(now, err)
 		})
-	cmd.Flags().BoolVar(&watch, "watch", false, "again each second, until it is interrupted (Ctrl-C)")
+	cmd.Flags().BoolVar(&watch, "watch", false, "repeat each second until Ctrl-C")
 	addJSON(cmd, &asJSON)
 	return cmd
 }
@@ -44,7 +44,7 @@ func (a *app) printActive(now admin.QueueNow) {
 		a.note("%d reports and notices were not sent since the start; the log says why ('report not sent')", n)
 	}
 	if len(now.Activity.Active) == 0 {
-		a.note("nothing is being delivered; %s in the queue", quota.FormatMessages(int64(now.Activity.Messages)))
+		a.note("no delivery is in progress; %s in the queue", quota.FormatMessages(int64(now.Activity.Messages)))
 		return
 	}
 	a.align(activeLines(now, time.Now()))

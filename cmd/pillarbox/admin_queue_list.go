@@ -18,7 +18,7 @@ func (a *app) queueListCommand() *cobra.Command {
 	var choice queueChoice
 	var limit int
 	var asJSON bool
-	cmd := command("list"+queueChoiceUse+" [--limit 100] [--json]", "List messages, the oldest first, and what they wait for", cobra.ArbitraryArgs,
+	cmd := command("list"+queueChoiceUse+" [--limit 100] [--json]", "List messages, the oldest first, with the reason of their wait", cobra.ArbitraryArgs,
 		func(cmd *cobra.Command, args []string) error {
 			if limit < 0 {
 				return admin.Hint(usageError{fmt.Errorf("--limit %d is not a number of messages", limit)}, "write 1 or more, or 0 for all")
@@ -34,14 +34,14 @@ func (a *app) queueListCommand() *cobra.Command {
 			return answer(a, (*app).printQueue)(found, err)
 		})
 	choice.addFlags(cmd)
-	cmd.Flags().IntVar(&limit, "limit", 100, "at most so many `messages`; 0: all")
+	cmd.Flags().IntVar(&limit, "limit", 100, "show at most this number of `messages`; 0 for all")
 	addJSON(cmd, &asJSON)
 	return cmd
 }
 
 func (a *app) printQueue(found admin.QueueFound) {
 	now, l := time.Now(), found.Listing
-	table("messages like that in the queue", "ID\tAGE\tSIZE\tFROM\tTO\tSTATE\tLAST", func(m admin.QueuedMessage) string {
+	table("matching messages in the queue", "ID\tAGE\tSIZE\tFROM\tTO\tSTATE\tLAST", func(m admin.QueuedMessage) string {
 		return strings.Join([]string{m.ID, ageText(now.Sub(m.Arrived)), about(m.Size), senderText(m.From), toText(&m),
 			stateText(m.State, now), lastWords(m.Foremost().Last)}, "\t")
 	})(a, l.Messages)
@@ -49,7 +49,7 @@ func (a *app) printQueue(found admin.QueueFound) {
 		a.note("these are the oldest %d of %d; --limit 0 shows all", len(l.Messages), l.Count)
 	}
 	if len(l.Newer) > 0 {
-		a.note("%s, written by a newer release: in the queue, but not shown and not sent; 'pillarbox admin check' tells more", quota.FormatMessages(int64(len(l.Newer))))
+		a.note("%s of a newer release: in the queue, but neither shown nor sent; 'pillarbox admin check' tells more", quota.FormatMessages(int64(len(l.Newer))))
 	}
 	if len(l.Destinations) == 0 {
 		return
@@ -61,7 +61,7 @@ func (a *app) printQueue(found admin.QueueFound) {
 	}
 	a.align(lines)
 	if more := len(l.Destinations) - enough; more > 0 {
-		a.note("there are %d more destinations that wait; --json shows them", more)
+		a.note("%d more destinations are waiting; --json shows them", more)
 	}
 }
 

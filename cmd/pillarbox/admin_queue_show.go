@@ -14,7 +14,7 @@ import (
 
 func (a *app) queueShowCommand() *cobra.Command {
 	var asJSON bool
-	cmd := command("show ID [--json]", "Show all about a message, and what to do about it", takes(1, 1),
+	cmd := command("show ID [--json]", "Show a message in the queue and how to deal with it", takes(1, 1),
 		func(cmd *cobra.Command, args []string) error {
 			shown, err := call(cmd.Context(), a, admin.QueueShow, first(args))
 			if err == nil && asJSON {

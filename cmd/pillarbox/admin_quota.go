@@ -13,36 +13,35 @@ import (
 )
 
 func (a *app) quotaCommand() *cobra.Command {
-	cmd := family("quota", "How much mailboxes and domains may hold, and how much they do",
+	cmd := family("quota", "Manage the limits of mailboxes and domains",
 		a.quotaSetCommand(),
-		answers(a, "show USER@DOMAIN | DOMAIN", "Count a mailbox, or all of a domain, and show its limits", takes(1, 1),
+		answers(a, "show USER@DOMAIN | DOMAIN", "Show the use and the limits of a mailbox or a domain", takes(1, 1),
 			admin.QuotaShow, first, (*app).printQuota),
 		a.quotaListCommand(),
 		a.quotaRecalculateCommand(),
 		&cobra.Command{
-			Use: "template [NAME]", Short: "Print the text of a notice that is built in, or the names of all", Args: takes(0, 1),
+			Use: "template [NAME]", Short: "Print a built-in notice, or the names of all notices", Args: takes(0, 1),
 			DisableFlagsInUseLine: true,
 			RunE:                  func(_ *cobra.Command, args []string) error { return a.quotaTemplate(args) },
 		},
 	)
-	cmd.Long = `How much mailboxes and domains may hold, and how much they do.
+	cmd.Long = `Manage the limits of mailboxes and domains.
 
 A limit is a size (100MB is 100,000,000 bytes, 1GiB is 1,073,741,824) or a number
-of messages. A domain's limits are for all its mailboxes together. A warning is
-a part of its limit, such as 90%, or a size or number of its own.
+of messages. The limits of a domain are for all its mailboxes together. A warning is
+a percentage of its limit, such as 90%, or a size or number of its own.
 
-What nothing is said of has the defaults in [mailboxes] of the configuration.`
+The defaults are in [mailboxes] of the configuration.`
 	return cmd
 }
 
-// quotaSetCommand changes limits; those of nobody in particular are in the
-// configuration.
+// quotaSetCommand changes limits. The defaults are only in the configuration.
 func (a *app) quotaSetCommand() *cobra.Command {
 	var c admin.QuotaChange
 	var defaults, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "set USER@DOMAIN | DOMAIN | --default [--size SIZE] [--messages NUMBER] [--warn LEVEL] [--warn-messages LEVEL] [--json]",
-		Short: "Set limits: each a value, none, or default", Args: takes(0, 1), DisableFlagsInUseLine: true,
+		Short: "Set limits: each is a value, none, or default", Args: takes(0, 1), DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkQuotaSet(cmd, args, defaults); err != nil {
 				return err
@@ -57,11 +56,11 @@ func (a *app) quotaSetCommand() *cobra.Command {
 			return a.report(change, err)
 		},
 	}
-	cmd.Flags().StringVar(&c.Size, "size", "", "the most that it holds: a `size` such as 500MB or 1GiB")
-	cmd.Flags().StringVar(&c.Messages, "messages", "", "the most `messages` that it holds, such as 5000")
-	cmd.Flags().StringVar(&c.Warn, "warn", "", "warn at this part of the size, such as 90%, or at this `size`")
-	cmd.Flags().StringVar(&c.WarnMessages, "warn-messages", "", "warn at this part of the messages, or at this `number`")
-	cmd.Flags().BoolVar(&defaults, "default", false, "say how to set what holds for all others")
+	cmd.Flags().StringVar(&c.Size, "size", "", "the size limit: a `size` such as 500MB or 1GiB")
+	cmd.Flags().StringVar(&c.Messages, "messages", "", "the maximum number of `messages`, such as 5000")
+	cmd.Flags().StringVar(&c.Warn, "warn", "", "warn at this percentage of the limit, such as 90%, or at this `size`")
+	cmd.Flags().StringVar(&c.WarnMessages, "warn-messages", "", "warn at this percentage of the limit, or at this `number` of messages")
+	cmd.Flags().BoolVar(&defaults, "default", false, "show how to set the defaults")
 	addJSON(cmd, &asJSON)
 	return cmd
 }
@@ -91,7 +90,7 @@ func (a *app) quotaDefaults(c admin.QuotaChange) error {
 }
 
 func (a *app) quotaListCommand() *cobra.Command {
-	return overCommand(a, "list [DOMAIN] [--over 80%]", "Count the mailboxes of a domain, or all, and list their limits", admin.QuotaList,
+	return overCommand(a, "list [DOMAIN] [--over 80%]", "List the use and the limits of the mailboxes of a domain, or of all", admin.QuotaList,
 		table("mailboxes like that", "NAME\t"+quotaColumns, quotaRow))
 }
 
@@ -108,7 +107,7 @@ func overCommand[T any](a *app, use, short string, v admin.Verb[admin.QuotaQuest
 		}
 		return respond(a, asJSON, print)(call(cmd.Context(), a, v, q))
 	})
-	cmd.Flags().StringVar(&over, "over", "", "only those of which at least this `part` is used, such as 80%")
+	cmd.Flags().StringVar(&over, "over", "", "only those whose use is at least this `percentage`, such as 80%")
 	addJSON(cmd, &asJSON)
 	return cmd
 }
@@ -171,7 +170,7 @@ func quotaLines(s admin.QuotaStatus) []string {
 
 // quotaRecalculateCommand counts, and makes the running server count too.
 func (a *app) quotaRecalculateCommand() *cobra.Command {
-	return overCommand(a, "recalculate [DOMAIN] [--over 80%]", "Count anew, in the running server too, and show what it had believed",
+	return overCommand(a, "recalculate [DOMAIN] [--over 80%]", "Count the mail again, in the running server too, and show its old counts",
 		admin.QuotaRecalculate, (*app).printQuotaCounts)
 }
 

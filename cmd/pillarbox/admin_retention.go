@@ -14,29 +14,29 @@ import (
 )
 
 func (a *app) retentionCommand() *cobra.Command {
-	cmd := family("retention", "For how long mailboxes keep mail",
-		answers(a, "show [USER@DOMAIN | DOMAIN]", "Show the rules, and what they would delete now", takes(0, 1), admin.RetentionShow, first,
+	cmd := family("retention", "Manage the time for which mailboxes keep mail",
+		answers(a, "show [USER@DOMAIN | DOMAIN]", "Show the rules and the mail that they would delete now", takes(0, 1), admin.RetentionShow, first,
 			table("mailboxes", "NAME\tAFTER\tFETCHED AFTER\tDUE\tSIZE\tOLDEST\tSTATE", retentionRow)),
 		a.retentionSetCommand(),
 		a.retentionRunCommand(),
 	)
-	cmd.Long = `For how long mailboxes keep mail.
+	cmd.Long = `Manage the time for which mailboxes keep mail.
 
-Mail can be deleted a number of days after it arrived, or after it was first
-fetched; what comes first counts. A mailbox's own rule goes before that of its
-domain, and that before delete_after and delete_fetched_after in [mailboxes] of
-the configuration. Unless one of these is set, nothing is deleted.
+A rule deletes mail a number of days after its arrival, or after it was first fetched,
+whichever is earlier. The rule of a mailbox overrides that of its domain, which
+overrides delete_after and delete_fetched_after in [mailboxes] of the configuration.
+Without any of these, no mail is deleted.
 
-The time of arrival is the one in the name of the message's file (in UTC), or
-else the time of the file. A message was fetched when a mail program had
-retrieved all of it; its top alone does not count. The server remembers that
-from when a rule about it is set, so fetching counts from then on.
+The time of arrival is in the name of the message's file (in UTC); otherwise the time
+of the file counts. A message counts as fetched when a mail program has retrieved all
+of it, not only its top. The server records fetches only while a rule needs them, so
+earlier fetches do not count.
 
-The server deletes once a day, in the night or soon after it starts. It does not
-while a rule has stood unchanged for less than a day, and keeps for a week what
-was due already when the rule came, or when the mail came: from a backup or from
-another server. After a time without a server, rules count as new. The log says
-what is due and waits. 'run --yes' deletes all that is due at once.`
+The server deletes once a day, at night or soon after it starts. A new or changed rule
+waits for a day. Mail that was due before the rule came is kept for a week, and so is
+mail that was due when it came from a backup or another server. After a long time
+without a server, rules count as new. The log names the mail that is due and waits.
+'run --yes' deletes all mail that is due at once.`
 	return cmd
 }
 
@@ -47,7 +47,7 @@ func (a *app) retentionSetCommand() *cobra.Command {
 	var in admin.RetentionToSet
 	var yes, asJSON bool
 	cmd := command("set USER@DOMAIN | DOMAIN [--after DAYS] [--fetched-after DAYS] [--yes] [--json]",
-		"Set a rule: days, never, or default; shows what it would delete",
+		"Set a rule: days, never, or default; show first what it would delete",
 		func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return admin.Hint(usageError{fmt.Errorf("%s: the mailbox or the domain is missing", callName(cmd))}, retentionUnset)
@@ -61,8 +61,8 @@ func (a *app) retentionSetCommand() *cobra.Command {
 			in.Target = args[0]
 			return a.setRetention(cmd.Context(), in, yes, asJSON)
 		})
-	cmd.Flags().StringVar(&in.After, "after", "", "delete so many `days` after arrival; never; or default")
-	cmd.Flags().StringVar(&in.FetchedAfter, "fetched-after", "", "delete so many `days` after the first fetching; never; or default")
+	cmd.Flags().StringVar(&in.After, "after", "", "delete this number of `days` after arrival; or never, or default")
+	cmd.Flags().StringVar(&in.FetchedAfter, "fetched-after", "", "delete this number of `days` after the first fetch; or never, or default")
 	addYes(cmd, &yes)
 	addJSON(cmd, &asJSON)
 	return cmd
@@ -117,7 +117,7 @@ func dueText(e mailstore.Expired) string {
 // retentionRunCommand only looks unless it is told twice.
 func (a *app) retentionRunCommand() *cobra.Command {
 	var yes, dry, asJSON bool
-	cmd := command("run [USER@DOMAIN | DOMAIN] [--dry-run | --yes] [--json]", "Delete what is due now; without --yes, only show it", takes(0, 1),
+	cmd := command("run [USER@DOMAIN | DOMAIN] [--dry-run | --yes] [--json]", "Delete the mail that is due now; without --yes, only show it", takes(0, 1),
 		func(cmd *cobra.Command, args []string) error {
 			if yes && dry {
 				return misuse(cmd, "--yes and --dry-run cannot both be given")
@@ -128,7 +128,7 @@ func (a *app) retentionRunCommand() *cobra.Command {
 			}
 			return respondRetention(a, asJSON)(all, err)
 		})
-	cmd.Flags().BoolVar(&dry, "dry-run", false, "only show what is due, as without --yes")
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "only show the mail that is due, as without --yes")
 	addYes(cmd, &yes)
 	cmd.Flags().Lookup("yes").Usage = "delete it"
 	addJSON(cmd, &asJSON)
@@ -140,11 +140,11 @@ func (a *app) printDue(due []admin.RetentionResult, asJSON bool) error {
 		return a.writeJSON(due)
 	}
 	if len(due) == 0 {
-		a.note("nothing is due")
+		a.note("no mail is due")
 		return nil
 	}
 	a.printResults("DUE", due)
-	a.note("nothing was deleted; --yes deletes")
+	a.note("no mail was deleted; --yes deletes it")
 	return nil
 }
 
@@ -164,7 +164,7 @@ func respondRetention(a *app, asJSON bool) func([]admin.RetentionResult, error) 
 		case asJSON:
 			err = a.writeJSON(all)
 		case len(all) == 0:
-			a.note("nothing was due")
+			a.note("no mail was due")
 		default:
 			a.printResults("DELETED", all)
 		}

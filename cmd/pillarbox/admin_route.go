@@ -16,9 +16,9 @@ import (
 )
 
 func (a *app) routeCommand() *cobra.Command {
-	list := answers(a, "list", "List the routes that the configuration sets", takes(0, 0), admin.RouteList, nothing,
+	list := answers(a, "list", "List the configured routes", takes(0, 0), admin.RouteList, nothing,
 		table("routes", "DOMAINS\tWAY\tTLS\tLOG-IN\tRETRIES\tGIVEN UP\tHOURS\tKEPT", routeRow))
-	return family("route", "The ways by which mail leaves for other servers", list, a.routeTestCommand())
+	return family("route", "Show and test the routes to other servers", list, a.routeTestCommand())
 }
 
 func routeRow(r admin.RouteSummary) string {
@@ -39,21 +39,21 @@ func routeRow(r admin.RouteSummary) string {
 func (a *app) routeTestCommand() *cobra.Command {
 	var from string
 	var asJSON bool
-	cmd := command("test USER@DOMAIN [--from A] [--json]", "Show step by step how mail to an address would go, without sending any", takes(1, 1),
+	cmd := command("test USER@DOMAIN [--from A] [--json]", "Test the delivery to an address step by step, without sending mail", takes(1, 1),
 		func(cmd *cobra.Command, args []string) error {
 			if err := lacksValue(cmd, "from"); err != nil {
 				return err
 			}
 			return a.testRoute(cmd.Context(), admin.RouteQuestion{To: args[0], From: from}, asJSON)
 		})
-	cmd.Flags().StringVar(&from, "from", "", "the sender, an `address` or <> (default postmaster of the default domain)")
+	cmd.Flags().StringVar(&from, "from", "", "the sender, an `address` or <> (default: postmaster of the default domain)")
 	addJSON(cmd, &asJSON)
-	cmd.Long = `Show step by step how mail to an address would go, without sending any.
+	cmd.Long = `Test the delivery to an address step by step, without sending mail.
 
-The running server does it, as it would send mail now; without one this command does,
-by the configuration. It finds the route and the servers, connects, protects the
-connection, logs in, and asks the server whether it would take the mail (MAIL FROM and
-RCPT TO); then it hangs up. The exit status is 1 if mail would not be taken.`
+The running server does the test, exactly as it would send mail now. If no server runs,
+this command does it with the configuration. The test finds the route and the servers,
+connects, starts TLS, logs in, sends MAIL FROM and RCPT TO, and then disconnects. The
+exit status is 1 if the server would not accept mail.`
 	return cmd
 }
 

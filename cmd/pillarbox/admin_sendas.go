@@ -9,10 +9,10 @@ import (
 )
 
 func (a *app) sendAsCommand() *cobra.Command {
-	return family("sendas", "Who may send as somebody else",
-		does(a, "grant USER@DOMAIN ADDRESS", "Let a mailbox send as another address", takes(2, 2), admin.SendAsGrant, setting),
-		does(a, "revoke USER@DOMAIN ADDRESS", "Undo grant", takes(2, 2), admin.SendAsRevoke, setting),
-		answers(a, "list [USER@DOMAIN]", "List what a mailbox, or all, may send as beside the own address", takes(0, 1), admin.SendAsList, first,
+	return family("sendas", "Manage the right to send as another address",
+		does(a, "grant USER@DOMAIN ADDRESS", "Allow a mailbox to send as another address", takes(2, 2), admin.SendAsGrant, setting),
+		does(a, "revoke USER@DOMAIN ADDRESS", "Remove the right to send as another address", takes(2, 2), admin.SendAsRevoke, setting),
+		answers(a, "list [USER@DOMAIN]", "List the other addresses that a mailbox, or every mailbox, may send as", takes(0, 1), admin.SendAsList, first,
 			table("addresses to send as", "MAILBOX\tMAY SEND AS\tBY", sendAsRow)),
 	)
 }

@@ -21,21 +21,22 @@ const formatHelp = `
 
 The formats:
 
-  eml      a directory with a file for each message, under the name that it has in
-           the mailbox, from which its unique-id (UIDL) follows
-  mbox     one file, quoted in the way of mboxrd, with CRLF; the unique-id stands in
-           the "From " line
+  eml      a directory with a file for each message; the file has the same name as in
+           the mailbox, which contains the unique-id (UIDL)
+  mbox     one file, quoted as in mboxrd, with CRLF; the "From " line contains the
+           unique-id
   maildir  a directory with cur, new and tmp`
 
 func (a *app) exportCommand() *cobra.Command {
 	cmd := a.transferCommand("export USER@DOMAIN TARGET [--format eml|mbox|maildir] [--json]", "Copy the mail of a mailbox into files",
 		new(admin.TransferOrder), admin.MailboxExport, "exported %s to %s")
-	cmd.Long = `Copy the mail of a mailbox into files, byte for byte as POP3 gives it. The mailbox
-stays as it is, and the server may run.
+	cmd.Long = `Copy the mail of a mailbox into files, byte for byte as POP3 sends it. The mailbox
+does not change. The server may run meanwhile.
 
-Without --format, a TARGET that ends in .mbox is an mbox, and any other a directory
-of .eml files. Nothing is overwritten. The same command goes on where an earlier one
-was interrupted, except with an mbox, which is there when it is whole.` + formatHelp
+Without --format, a TARGET that ends in .mbox is an mbox, and any other TARGET is a
+directory of .eml files. No file is overwritten. After an interruption, the same command
+continues where it stopped. With an mbox it starts again: the file appears only when it is
+complete.` + formatHelp
 	return cmd
 }
 
@@ -43,16 +44,16 @@ func (a *app) importCommand() *cobra.Command {
 	var in admin.TransferOrder
 	cmd := a.transferCommand("import USER@DOMAIN SOURCE [--format eml|mbox|maildir] [--beyond-quota] [--json]", "Copy messages from files into a mailbox",
 		&in, admin.MailboxImport, "imported %s from %[2]s")
-	cmd.Flags().BoolVar(&in.BeyondQuota, "beyond-quota", false, "fill the mailbox beyond its limits")
-	cmd.Long = `Copy messages from files into a mailbox; the server may run. SOURCE is a directory
-of .eml files, such as a mailbox of an old server (P3_user.mbx) or what 'export' made,
-an mbox file or a Maildir, whose folders are not looked at.
+	cmd.Flags().BoolVar(&in.BeyondQuota, "beyond-quota", false, "import even beyond the limits of the mailbox")
+	cmd.Long = `Copy messages from files into a mailbox. The server may run meanwhile. SOURCE is a
+directory of .eml files (an export, or a mailbox P3_user.mbx of an old server), an mbox
+file, or a Maildir without its folders.
 
-A message that had a unique-id (UIDL) in a mailbox of Pillarbox keeps it, so that
-nobody fetches it again; others come in the order in which they had arrived. What is
-in the mailbox already is not copied again, so the same command may be repeated.
+A message that has a unique-id (UIDL) from Pillarbox keeps it, so that mail programs do
+not fetch it again. The other messages are imported in the order of their arrival. Messages
+that the mailbox already has are not copied again, so you may repeat the command.
 
-Each CR and each LF that stands alone becomes CRLF, and the last line gets its end.` + formatHelp
+Each single CR or LF becomes CRLF, and a missing end of the last line is added.` + formatHelp
 	return cmd
 }
 
@@ -94,7 +95,7 @@ func callOnFiles[In, Out any](ctx context.Context, a *app, v admin.Verb[In, Out]
 func (a *app) countAgain(ctx context.Context) {
 	_, err := callServer(context.WithoutCancel(ctx), a, admin.CountAgain, struct{}{})
 	if err != nil && !errors.Is(err, control.ErrNoServer) {
-		a.note("the running server may not count the new messages to quotas yet: %v; 'pillarbox admin quota recalculate' makes it", err)
+		a.note("the running server may not have counted the new messages yet: %v; 'pillarbox admin quota recalculate' makes it count them", err)
 	}
 }
 
@@ -142,10 +143,10 @@ func (a *app) printTransfer(t admin.Transfer, done string) {
 	}
 	fmt.Fprintln(a.stdout)
 	if n := t.Ignored - t.Special; n > 0 {
-		a.note("left out as no messages: %s; a message's name ends in .eml", files(n))
+		a.note("not imported, because the name does not end in .eml: %s", files(n))
 	}
 	if t.Special > 0 {
-		a.note("left out as no plain files, such as symbolic links and pipes: %s", files(t.Special))
+		a.note("not imported, because it is not a regular file but a link or a pipe: %s", files(t.Special))
 	}
 }
 

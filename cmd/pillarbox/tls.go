@@ -14,7 +14,7 @@ import (
 )
 
 func (a *app) tlsCommand() *cobra.Command {
-	return family("tls", "The server's certificates, and what clients use",
+	return family("tls", "Manage the server's certificates and those of clients",
 		a.tlsShowCommand(), a.tlsRenewCommand(), a.tlsExportCommand(), a.acmeCommand(), a.tlsClientsCommand(),
 		a.clientCertCommand(), a.clientCertsCommand(), a.clientRevokeCommand())
 }
@@ -23,7 +23,7 @@ func (a *app) tlsShowCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "show",
-		Short: "Show the certificates: names, issuer, until when, fingerprint",
+		Short: "Show the certificates: names, issuer, validity, fingerprint",
 		Args:  takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			shown, err := call(cmd.Context(), a, admin.TLSShow, struct{}{})
@@ -80,7 +80,7 @@ func (a *app) printCertificate(info certs.Info) {
 func (a *app) tlsRenewCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "renew",
-		Short: "Issue a new certificate from the server's own CA; a running server takes it within a minute",
+		Short: "Issue a new certificate from the server's own CA; a running server uses it within a minute",
 		Args:  takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			done, err := call(cmd.Context(), a, admin.TLSRenew, struct{}{})
@@ -92,7 +92,7 @@ func (a *app) tlsRenewCommand() *cobra.Command {
 func (a *app) printRenewed(done admin.Renewed) {
 	fmt.Fprintf(a.stdout, "certificate renewed, valid to %s\n", done.NotAfter.Local().Format(time.DateOnly))
 	if done.Beside {
-		a.note("most clients are shown the one by ACME; 'pillarbox admin tls acme renew' renews that")
+		a.note("most clients get the certificate from ACME; 'pillarbox admin tls acme renew' renews that one")
 	}
 }
 
@@ -100,7 +100,7 @@ func (a *app) tlsExportCommand() *cobra.Command {
 	var format, out string
 	cmd := &cobra.Command{
 		Use:   "export-ca",
-		Short: "Write the CA certificate that mail programs must trust (never its key)",
+		Short: "Export the CA certificate that mail programs must trust (never its key)",
 		Args:  takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ca, err := call(cmd.Context(), a, admin.TLSExportCA, format)
@@ -118,7 +118,7 @@ func (a *app) tlsExportCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", "pem", "pem, or der for Windows and phones")
-	cmd.Flags().StringVarP(&out, "output", "o", "", "write to this `file` instead of the screen")
+	cmd.Flags().StringVar(&format, "format", "pem", "the `format`: pem, or der for Windows and phones")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "write to this `file` instead of standard output")
 	return cmd
 }

@@ -18,7 +18,7 @@ func (a *app) clientCertCommand() *cobra.Command {
 	var file string
 	var stdin bool
 	cmd := command("client-cert USER@DOMAIN [-o FILE.p12] [--days N] [--rsa] [--password-stdin]",
-		"Make a certificate that a mail program logs in with instead of a password", takes(1, 1),
+		"Issue a certificate that a mail program uses for login instead of a password", takes(1, 1),
 		func(cmd *cobra.Command, args []string) (err error) {
 			if n.Password, err = a.filePassword(stdin); err != nil {
 				return err
@@ -32,20 +32,20 @@ func (a *app) clientCertCommand() *cobra.Command {
 			}
 			return nil
 		})
-	cmd.Long = `Make a certificate that a mail program logs in with instead of a password.
+	cmd.Long = `Issue a certificate that a mail program uses for login instead of a password.
 
-The file holds the key, the certificate and the server's own CA (PKCS #12). The
-mail program imports it and asks for the file's password once. The server keeps
-no copy of the key: who loses the file needs another one. auth.client_certificates
-= true makes the server ask for certificates.
+The file holds the key, the certificate and the server's own CA (PKCS #12). The mail
+program imports it and asks for the file's password once. The server keeps no copy of
+the key: a user who loses the file needs a new certificate. The server requests
+certificates only if auth.client_certificates is true.
 
-Thunderbird and Windows 10 and newer read the file as it is; --rsa makes one that
-Windows XP to 8 and old telephones read too, with an RSA key and the encryption
-of their time. Its password must be a long one.`
-	cmd.Flags().StringVarP(&file, "output", "o", "", "write to this `file`, which must not be there; default USER@DOMAIN.p12")
-	cmd.Flags().IntVar(&n.Days, "days", 365, "how long it is valid")
-	cmd.Flags().BoolVar(&n.RSA, "rsa", false, "for programs from before 2015: an RSA key, and the old form of the file")
-	cmd.Flags().BoolVar(&stdin, "password-stdin", false, "read the file's password from standard input, one line; otherwise one is made and shown")
+Thunderbird and Windows 10 or newer can read the file. With --rsa, Windows XP to 8 and
+old telephones can read it too: it has an RSA key and the weak encryption of their time,
+so its password must be long.`
+	cmd.Flags().StringVarP(&file, "output", "o", "", "write to this new `file` (default: USER@DOMAIN.p12)")
+	cmd.Flags().IntVar(&n.Days, "days", 365, "number of days for which it is valid")
+	cmd.Flags().BoolVar(&n.RSA, "rsa", false, "use an RSA key and the old file format, for programs from before 2015")
+	cmd.Flags().BoolVar(&stdin, "password-stdin", false, "read the file's password from standard input, one line (default: generate and show it)")
 	return cmd
 }
 
@@ -109,7 +109,7 @@ func (a *app) clientCertsCommand() *cobra.Command {
 
 func (a *app) clientRevokeCommand() *cobra.Command {
 	var all bool
-	cmd := command("client-revoke USER@DOMAIN FINGERPRINT | --all", "Take client certificates away from a mailbox", takes(1, 2),
+	cmd := command("client-revoke USER@DOMAIN FINGERPRINT | --all", "Revoke client certificates of a mailbox", takes(1, 2),
 		func(cmd *cobra.Command, args []string) error {
 			if all == (len(args) == 2) {
 				return misuse(cmd, "either a fingerprint or --all")
@@ -117,6 +117,6 @@ func (a *app) clientRevokeCommand() *cobra.Command {
 			in := admin.ClientCertToRevoke{User: args[0], Fingerprint: first(args[1:]), All: all}
 			return a.report(call(cmd.Context(), a, admin.TLSClientRevoke, in))
 		})
-	cmd.Flags().BoolVar(&all, "all", false, "all that the mailbox has")
+	cmd.Flags().BoolVar(&all, "all", false, "revoke all client certificates of the mailbox")
 	return cmd
 }

@@ -13,14 +13,14 @@ import (
 
 func (a *app) tlsClientsCommand() *cobra.Command {
 	var legacy bool
-	cmd := answers(a, "clients [--legacy]", "List protocol and cipher of each client since the server's start", takes(0, 0), admin.TLSClients,
+	cmd := answers(a, "clients [--legacy]", "List the TLS protocol and cipher of each client since the start of the server", takes(0, 0), admin.TLSClients,
 		func([]string) admin.TLSClientsQuestion { return admin.TLSClientsQuestion{Legacy: legacy} },
 		table("clients", "ADDRESS\tSERVICE\tPROTOCOL\tCIPHER\tFIRST\tLAST\tCOUNT", clientRow))
-	cmd.Long = `List protocol and cipher of each client since the server's start.
+	cmd.Long = `List the TLS protocol and cipher of each client since the start of the server.
 
-Those that tls.legacy_networks is for come first, then those that are too old for
-what they are offered. The longest unseen are forgotten when there are thousands.`
-	cmd.Flags().BoolVar(&legacy, "legacy", false, "only clients that need old TLS, and such as were refused for it")
+Clients that need tls.legacy_networks come first, then clients that are too old for the
+offered versions. The list is limited to some thousand clients, those seen last.`
+	cmd.Flags().BoolVar(&legacy, "legacy", false, "only clients that need old TLS, and those that were refused because of it")
 	return cmd
 }
 
@@ -36,9 +36,9 @@ func clientRow(c certs.Client) string {
 }
 
 func (a *app) acmeCommand() *cobra.Command {
-	return family("acme", "The certificate of an authority that every mail program trusts ([tls.acme])",
-		answers(a, "status", "Show the names, until when, and how the last attempt went", takes(0, 0), admin.ACMEStatus, nothing, (*app).printACME),
-		answers(a, "renew", "Get a new certificate now, whether or not it is due", takes(0, 0), admin.ACMERenew, nothing, (*app).printACME),
+	return family("acme", "Manage the certificate from a public CA by ACME ([tls.acme])",
+		answers(a, "status", "Show the names, the validity and the last attempt", takes(0, 0), admin.ACMEStatus, nothing, (*app).printACME),
+		answers(a, "renew", "Renew the certificate now, even if it is not due", takes(0, 0), admin.ACMERenew, nothing, (*app).printACME),
 	)
 }
 

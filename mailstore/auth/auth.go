@@ -255,7 +255,7 @@ func (a *Authenticator) recheckAccount(
 	now, err := a.accounts.Login(user)
 	if err == nil && now.New && box.New && now.Address == box.Address {
 		if now, err = a.accounts.Make(now); err == nil {
-			a.Log.Info("mailbox made at its first login", "mailbox", now.Address.String())
+			a.Log.Info("mailbox created at its first login", "mailbox", now.Address.String())
 			now.New, box.Account = false, now.Account
 		}
 		box.New = false

@@ -107,7 +107,7 @@ func (a *Authenticator) refusalReason(c Client, mechanism string) string {
 		return "the mechanism is unknown"
 	}
 	if why := s.Refuses(mechanism); why != "" || s.RequireSPA {
-		return why // SPA that all must use is offered even before any mailbox has the secret
+		return why // if SPA is required, it is offered even before a mailbox has the secret
 	}
 	needs := Needs(mechanism)
 	switch {
@@ -190,7 +190,7 @@ func (a *Authenticator) APOP(
 }
 
 // errNoSecret is the reason to log when the mailbox lacks the secret of the mechanism.
-var errNoSecret = errors.New("the mailbox has not stored what this mechanism needs; see 'pillarbox admin mailbox show'")
+var errNoSecret = errors.New("the mailbox has no secret for this mechanism; see 'pillarbox admin mailbox show'")
 
 // prove checks a proof of the password. A user who has not stored the secret fails exactly like one
 // whose proof is wrong.

@@ -161,7 +161,7 @@ func TestMechanismsFailAlike(t *testing.T) {
 		for _, who := range []struct{ user, password, reason string }{
 			{"anna", "wrong", "wrong password"},
 			{"nobody", "secret", "no such user"},
-			{"bert", "secret", "has not stored"},
+			{"bert", "secret", "has no secret"},
 		} {
 			for mechanism, client := range clients(who.user, who.password) {
 				a, _, log := newMechanisms(t)

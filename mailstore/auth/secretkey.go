@@ -19,7 +19,7 @@ import (
 
 // ErrSecretKey means that stored secrets cannot be opened or sealed: the key file is missing,
 // unreadable, or not the one that sealed them.
-var ErrSecretKey = errors.New("the stored secrets cannot be opened")
+var ErrSecretKey = errors.New("the stored secrets cannot be decrypted")
 
 // A SecretKey seals the secrets of mailboxes with the server's key (XChaCha20-Poly1305). An account
 // file alone, in a backup or on a screen, then reveals no secret. The key is in a file of its own,
@@ -133,7 +133,7 @@ func (k *SecretKey) Open(sealed directory.Secrets) (s Secrets, err error) {
 	plain, err := aead.Open(nil, nonce, text, nil)
 	if err != nil || json.Unmarshal(plain, &s) != nil {
 		return Secrets{},
-			fmt.Errorf("%w: they were sealed with another key, or are damaged", ErrSecretKey)
+			fmt.Errorf("%w: they were encrypted with another key, or are damaged", ErrSecretKey)
 	}
 	return s, nil
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// idleDelay is how long no password hash must run before its memory is returned to the system.
+// idleDelay is the time without a password hash after which its memory is returned to the system.
 const idleDelay = 20 * time.Second
 
 // slots limits the password hashes that run at once, since each takes 19 MiB. Waiting networks take

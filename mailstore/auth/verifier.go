@@ -20,7 +20,7 @@ const MaxPassword = 256
 
 // ErrPassword is the class of the errors of CheckPassword. Their text is for the person who chose
 // the password.
-var ErrPassword = errors.New("unfit password")
+var ErrPassword = errors.New("unsuitable password")
 
 // CheckPassword reports whether every protocol can carry a password: not empty, at most MaxPassword
 // octets, valid UTF-8, and no control characters, which POP3 and SASL PLAIN cannot carry. It does
@@ -34,7 +34,7 @@ func CheckPassword(password string) error {
 	case !utf8.ValidString(password):
 		return fmt.Errorf("%w: it is not valid UTF-8", ErrPassword)
 	case strings.ContainsFunc(password, unicode.IsControl):
-		return fmt.Errorf("%w: it has a control character in it", ErrPassword)
+		return fmt.Errorf("%w: it contains a control character", ErrPassword)
 	}
 	return nil
 }

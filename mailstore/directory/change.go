@@ -447,8 +447,8 @@ func (d *Directory) checkTarget(target addr.Address) error {
 	return &UnknownTargetError{target}
 }
 
-// RemoveAlias deletes an alias and the grants to send as it, so the next owner of the name shares
-// it with no other sender. Error: ErrNotFound.
+// RemoveAlias deletes an alias and the grants to send as it. Otherwise the old holders of the
+// grants could send as the next owner of the name. Error: ErrNotFound.
 func (d *Directory) RemoveAlias(alias addr.Address) error {
 	alias = alias.Fold()
 	return d.removeName(alias, func(f *DomainFile) error {

@@ -216,8 +216,8 @@ func (x *parentIndex) groupsAbove(d *Directory, from ...addr.Address) ([]addr.Ad
 	return sortedOnce(groups), nil
 }
 
-// uncertain returns the damage of a domain through which addresses may be in the group; the members
-// behind it are unknown.
+// uncertain returns the damage of a domain that hides members of the group: an address may be in
+// the group through a name in that domain.
 func (x *parentIndex) uncertain(d *Directory, group addr.Address) error {
 	if len(x.broken) == 0 {
 		return nil

@@ -72,11 +72,11 @@ func CheckProgram(path string) error {
 	case err != nil:
 		return err
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("%s is no file", path)
+		return fmt.Errorf("%s is not a file", path)
 	case info.Mode().Perm()&0o111 == 0:
 		return fmt.Errorf("%s is not executable (mode %04o)", path, info.Mode().Perm())
 	case info.Mode().Perm()&0o002 != 0:
-		return fmt.Errorf("everybody on this machine can change %s (mode %04o)", path, info.Mode().Perm())
+		return fmt.Errorf("every user of this machine can change %s (mode %04o)", path, info.Mode().Perm())
 	}
 	return nil
 }

@@ -87,7 +87,7 @@ func checkPassword(password string, longest int) error {
 	case password == "":
 		return fmt.Errorf("%w: the password is empty", ErrInvalid)
 	case strings.ContainsRune(password, 0):
-		return fmt.Errorf("%w: the password holds a NUL", ErrInvalid)
+		return fmt.Errorf("%w: the password contains a NUL", ErrInvalid)
 	case len(password) > longest:
 		return fmt.Errorf("%w: the password is longer than %d octets", ErrInvalid, longest)
 	}

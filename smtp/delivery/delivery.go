@@ -140,7 +140,7 @@ func (d *Dispatcher) Commit(in *mailstore.Incoming, m *Message) (full []addr.Add
 			if _, err := d.Dir.Make(box); err != nil {
 				return nil, err
 			}
-			d.Log.Info("mailbox made at its first delivery", "mailbox", box.Address.String())
+			d.Log.Info("mailbox created at its first delivery", "mailbox", box.Address.String())
 		}
 		dirs[i] = box.Dir
 	}
@@ -230,9 +230,10 @@ func (m *Message) boxes() []directory.Mailbox {
 }
 
 // mustRetry reports whether Commit must refuse the whole message for now, because a mailbox turned
-// out to be full after the data came. The client's next try gets the refusal at RCPT, and the others
-// get the message once. This applies to port 25 with a declared SIZE: without SIZE, each try would
-// end the same way. It does not apply to the null sender or to senders that get a report instead.
+// out to be full after the data came. The client's next try gets the refusal at RCPT, and the
+// others get the message once. This applies to port 25 with a declared SIZE: without SIZE, each try
+// would end the same way. It does not apply to the null sender or to senders that get a report
+// instead.
 func (d *Dispatcher) mustRetry(m *Message) bool {
 	if m.Source.Service != smtp.MTA.String() || m.Envelope.Size == 0 || m.Envelope.From.IsZero() {
 		return false

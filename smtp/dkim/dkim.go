@@ -141,7 +141,7 @@ func (k *Keys) Rotate(domain addr.Domain, selector string, kind Kind, now time.T
 			return fmt.Errorf("a DKIM key of %s: %w; use create for the first key",
 				domain, ErrNotFound)
 		case active != len(keys)-1:
-			return fmt.Errorf("a DKIM key of %s that waits for its time %w", domain, ErrExists)
+			return fmt.Errorf("a DKIM key of %s that waits to sign %w", domain, ErrExists)
 		}
 		fresh.From = now.Add(wait)
 		keys[len(keys)-1].Keep = fresh.From.Add(keep)
@@ -190,9 +190,9 @@ func (k *Keys) add(domain addr.Domain, selector string, kind Kind, now time.Time
 	return fresh, err
 }
 
-// Remove deletes a key. The signing key can be removed only if it is the domain's last key; then the
-// domain's mail is no longer signed. Errors: ErrNotFound, and ErrActive if the key signs and others
-// exist.
+// Remove deletes a key. The signing key can be removed only if it is the domain's last key; then
+// the domain's mail is no longer signed. Errors: ErrNotFound, and ErrActive if the key signs and
+// others exist.
 func (k *Keys) Remove(domain addr.Domain, selector string, now time.Time) error {
 	err := k.change(domain, func(keys []Key) ([]Key, error) {
 		i := find(keys, selector)

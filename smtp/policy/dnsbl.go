@@ -40,7 +40,7 @@ const DefaultDNSBLText = "Mail from %i is not accepted: it is listed by %s"
 // privateList stands for the site of the entries in DNSBL.Deny.
 const privateList = "this server"
 
-// DNSBLSite is a list in DNS, with the answers that count.
+// DNSBLSite is a DNS list, with the answers that count.
 type DNSBLSite struct {
 	Line  Line     // as written in the configuration
 	Zone  string   // lower case, without the final dot
@@ -55,10 +55,10 @@ func ParseDNSBLSite(line Line) (DNSBLSite, error) {
 	zone, codes, coded := strings.Cut(strings.TrimSpace(line.Text), "=")
 	domain, err := addr.ParseDomain(strings.TrimSuffix(strings.TrimSpace(zone), "."))
 	if err != nil || domain.IsLiteral() || !strings.Contains(string(domain), ".") || len(domain) > maxZone {
-		return DNSBLSite{}, &EntryError{line, "is no list in DNS", dnsblHint}
+		return DNSBLSite{}, &EntryError{line, "is not a DNS list", dnsblHint}
 	}
 	if ip, err := netip.ParseAddr(string(domain)); err == nil {
-		return DNSBLSite{}, &EntryError{line, fmt.Sprintf("%s is an address, not a list in DNS", ip), dnsblHint}
+		return DNSBLSite{}, &EntryError{line, fmt.Sprintf("%s is an address, not a DNS list", ip), dnsblHint}
 	}
 	site := DNSBLSite{Line: line, Zone: string(domain)}
 	if !coded {
@@ -67,11 +67,11 @@ func ParseDNSBLSite(line Line) (DNSBLSite, error) {
 	var errs []error
 	site.Codes, errs = ParseHosts([]Line{{Text: "[" + strings.Trim(codes, "[] ") + "]", Origin: line.Origin}}, nil)
 	if errs != nil {
-		return DNSBLSite{}, &EntryError{line, fmt.Sprintf("%q is no answer of a list", codes), dnsblHint}
+		return DNSBLSite{}, &EntryError{line, fmt.Sprintf("%q is not an answer of a list", codes), dnsblHint}
 	}
 	for _, s := range site.Codes.Spans() {
 		if s.All || s.Low[0] != 127 || s.High[0] != 127 || len(s.Low) != 4 {
-			return DNSBLSite{}, &EntryError{line, fmt.Sprintf("%q is no answer of a list: they are all in 127.0.0.0/8", codes), dnsblHint}
+			return DNSBLSite{}, &EntryError{line, fmt.Sprintf("%q is not an answer of a list: they are all in 127.0.0.0/8", codes), dnsblHint}
 		}
 	}
 	return site, nil

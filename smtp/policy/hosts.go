@@ -201,7 +201,7 @@ func masked(p netip.Prefix) (netip.Prefix, bool, error) {
 		return p, false, fmt.Errorf("write it as an IPv4 network")
 	}
 	if p != p.Masked() {
-		return p, false, fmt.Errorf("the address has bits behind the network's end; the network is %s", p.Masked())
+		return p, false, fmt.Errorf("the address has bits beyond the prefix; the network is %s", p.Masked())
 	}
 	return p, true, nil
 }

@@ -68,7 +68,7 @@ func (r *Rules) inbound(d *Decision, f *Facts) bool {
 		"pillarbox admin mailbox inbound "+to+" allow; if it is a group, pillarbox admin group inbound "+to+" allow")
 }
 
-// group applies the limits of who may write to a group.
+// group checks that the sender may write to a group.
 func (r *Rules) group(d *Decision, f *Facts) bool {
 	to, name := f.To.String(), f.GroupName
 	if name.IsZero() {

@@ -36,7 +36,7 @@ func (r *Rules) NeedsNameToRelay(f *Facts) bool {
 }
 
 // relay decides on a remote recipient. It follows Domino's order of evaluation (Domino
-// administrator help, "Restricting SMTP inbound routing"), with what the forms of IIS add.
+// administrator help, "Restricting SMTP inbound routing"), with the additions of the forms of IIS.
 func (r *Rules) relay(d *Decision, f *Facts) bool {
 	rule := &r.Relay
 	d.step("local domains", "", string(f.To.Domain), "is not delivered here")

@@ -77,7 +77,7 @@ func (r *Rules) anonymous(d *Decision, f *Facts) bool {
 	case !ok:
 		return true
 	case !f.User.IsZero():
-		d.step("log-in", "", f.User.Address.String(), "is logged in")
+		d.step("login", "", f.User.Address.String(), "is logged in")
 		return true
 	case !site.RequireAuth.Value && site.Anonymous.Value:
 		d.step(siteKey(f, "anonymous"), site.Anonymous.Origin, "", isOn)

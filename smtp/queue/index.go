@@ -63,15 +63,15 @@ type destination struct {
 
 const never = math.MaxInt64
 
-// firstWindow is how many connections a destination may have before the first success.
+// firstWindow is the number of connections that a destination may have before the first success.
 const firstWindow = 5
 
 func (d *destination) empty() bool {
 	return len(d.waiting) == 0 && len(d.released) == 0 && d.trying == 0
 }
 
-// allowance is how many workers the destination may have: one while it cannot be reached, otherwise
-// its window.
+// allowance returns the number of workers that the destination may have: one while it cannot be
+// reached, otherwise its window.
 func (d *destination) allowance() int {
 	limit := d.route.Connections
 	if limit <= 0 {

@@ -5,9 +5,8 @@ import (
 	"pillarbox/smtp/dsn"
 )
 
-// live is an item in memory, shared by all who work on it: attempts for several destinations,
-// reporters, administrators. A function with a *live parameter needs l.mu held, except acquire and
-// release.
+// live is an item in memory. Attempts for several destinations, reporters and administrators share
+// it. The caller of a function with a *live parameter holds l.mu, except of acquire and release.
 type live struct {
 	refs int // guarded by Queue.mu
 

@@ -119,8 +119,8 @@ func (q *Queue) startWorkersLocked(d *destination) {
 	q.setWakeLocked(d, d.nextWake(now))
 }
 
-// allowanceLocked is how many workers a destination may have now. While more than half of all
-// workers are in use, a destination gets one until it has answered once.
+// allowanceLocked returns the number of workers that a destination may have now. While more than
+// half of all workers are in use, a destination gets one until it has answered once.
 func (q *Queue) allowanceLocked(d *destination) int {
 	if !d.proven && q.trying > q.total()/2 {
 		return 1

@@ -34,7 +34,7 @@ type Host struct {
 func ParseHost(s string) (Host, error) {
 	host, err := parseHost(strings.TrimSpace(s))
 	if err != nil {
-		return Host{}, fmt.Errorf("%q is no server to send mail to: %w", s, err)
+		return Host{}, fmt.Errorf("%q is not a mail server: %w", s, err)
 	}
 	return host, nil
 }
@@ -52,7 +52,7 @@ func parseHost(s string) (h Host, err error) {
 		case "smtps":
 			h.ImplicitTLS = true
 		default:
-			return Host{}, fmt.Errorf("%s:// is unknown; there are smtp://, smtps:// and lmtp://",
+			return Host{}, fmt.Errorf("%s:// is unknown; use smtp://, smtps:// or lmtp://",
 				scheme)
 		}
 		s = strings.TrimSuffix(rest, "/")
@@ -127,7 +127,7 @@ func (h Host) withAddr(ip netip.Addr) (Host, error) {
 func parsePort(s string) (int, error) {
 	port, err := strconv.ParseUint(s, 10, 16)
 	if err != nil || port == 0 || s[0] == '+' {
-		return 0, fmt.Errorf("%q is no port: 1 to 65535", s)
+		return 0, fmt.Errorf("%q is not a port (1 to 65535)", s)
 	}
 	return int(port), nil
 }

@@ -72,7 +72,7 @@ func ParseTLSMode(s string) (TLSMode, error) {
 	if s == "" {
 		return TLSOpportunistic, nil
 	}
-	return 0, fmt.Errorf("%q is not a TLS mode; there are off, opportunistic, required and verified",
+	return 0, fmt.Errorf("%q is not a TLS mode; use off, opportunistic, required or verified",
 		s)
 }
 

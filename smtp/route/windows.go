@@ -40,7 +40,7 @@ func ParseWindows(texts []string) (Windows, error) {
 		}
 		s, err := parseSpan(text)
 		if err != nil {
-			return Windows{}, fmt.Errorf(`%q is no window such as "Mon-Fri 08:00-18:00": %w`, text, err)
+			return Windows{}, fmt.Errorf(`%q is not a window such as "Mon-Fri 08:00-18:00": %w`, text, err)
 		}
 		w.spans = append(w.spans, s)
 	}
@@ -59,7 +59,7 @@ func parseSpan(text string) (span, error) {
 		fields = fields[:len(fields)-1]
 	}
 	if len(fields) == 2 {
-		return span{}, fmt.Errorf("%q are no times", fields[1])
+		return span{}, fmt.Errorf("%q is not a range of times", fields[1])
 	}
 	if len(fields) == 0 {
 		s.days = [7]bool{true, true, true, true, true, true, true}
@@ -129,11 +129,11 @@ func parseClock(s string) (int, error) {
 	hours, minutes, ok := strings.Cut(s, ":")
 	h, err := strconv.ParseUint(hours, 10, 8)
 	if err != nil || !ok || len(hours) > 2 || len(minutes) != 2 {
-		return 0, fmt.Errorf("%q is no time of day, 00:00 to 24:00", s)
+		return 0, fmt.Errorf("%q is not a time of day (00:00 to 24:00)", s)
 	}
 	m, err := strconv.ParseUint(minutes, 10, 8)
 	if err != nil || m > 59 || h*60+m > minutesPerDay {
-		return 0, fmt.Errorf("%q is no time of day, 00:00 to 24:00", s)
+		return 0, fmt.Errorf("%q is not a time of day (00:00 to 24:00)", s)
 	}
 	return int(h*60 + m), nil
 }

@@ -6,12 +6,13 @@ import (
 )
 
 const (
-	// headerOwn is how many octets of a header every session may hold.
+	// headerOwn is the number of header octets that every session may hold.
 	headerOwn = 64 << 10
-	// headersInAll is how many more all sessions together may hold. Without this limit, a
-	// thousand clients that never finish a header of 256 KiB would take all memory.
+	// headersInAll is the number of octets beyond headerOwn that all sessions together may hold.
+	// Without this limit, a thousand clients that never finish a header of 256 KiB would take all
+	// memory.
 	headersInAll = 32 << 20
-	headerStep   = 32 << 10 // a session takes this much at a time
+	headerStep   = 32 << 10 // a session reserves them in steps of this size
 )
 
 var errHeadroom = errors.New("too many large headers at the same time")

@@ -139,7 +139,7 @@ func (s *session) failed(what string, err error) *smtp.Reply {
 	if errors.Is(err, directory.ErrDamaged) {
 		// The directory logs this error once an hour. Here it would be logged for each message.
 		s.log.Debug("cannot look up "+what, "error", err)
-		return smtp.NewReply(451, [3]int{4, 3, 5}, "The settings for %s cannot be read, try again later; the administrator has to mend them", what)
+		return smtp.NewReply(451, [3]int{4, 3, 5}, "The settings for %s cannot be read, try again later; the administrator must repair them", what)
 	}
 	s.log.Error("cannot look up "+what, "error", err)
 	if errors.Is(err, directory.ErrUnusable) {
@@ -367,7 +367,8 @@ func (s *session) source() queue.Source {
 	}
 }
 
-// standing is what vouches for the sender of the message: the session, or DNS for a stranger.
+// standing returns how the sender of the message was verified: by the session, or for a stranger by
+// DNS.
 func (s *session) standing() smtp.Standing {
 	own := s.cfg.Rules.Standing(&s.facts)
 	if own == smtp.StandingNone && s.vouched != smtp.StandingUnknown {
@@ -563,7 +564,7 @@ func (s *session) enter(p auth.Principal) error {
 	return nil
 }
 
-// saslServer makes replies of the errors of an exchange, and logs the user in at its end.
+// saslServer turns the errors of an exchange into replies, and logs the user in at its end.
 type saslServer struct {
 	*auth.Exchange
 	enter  func(auth.Principal) error

@@ -34,7 +34,7 @@ func (c *Conn) reverse(deliver func(net.Conn)) error {
 	return errReversed
 }
 
-// reversed is the connection, preceded by what the other side has sent ahead.
+// reversed is the connection, preceded by the octets that the other side has already sent.
 type reversed struct {
 	net.Conn
 	in io.Reader

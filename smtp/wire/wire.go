@@ -2,7 +2,7 @@
 // github.com/emersion/go-smtp drive the session.
 //
 // The library parses the parameters of MAIL and RCPT, runs the AUTH exchange and calls the
-// session. As of v0.25 it has no hooks for what a server on the internet needs beside that:
+// session. As of v0.25 it has no hooks for other needs of a server on the internet:
 //
 //   - replies, a greeting and an EHLO of the server's own; VRFY, ETRN and ATRN
 //   - the order of commands in every state, and a limit of errors other than three
@@ -102,7 +102,7 @@ type Config struct {
 	Log             *slog.Logger
 
 	ETRN bool // offer ETRN
-	ATRN bool // offer ATRN; a listener that does takes no mail
+	ATRN bool // offer ATRN; such a listener accepts no mail
 
 	// Admit is called before the greeting, in the goroutine of the connection, so it may take its
 	// time. A reply refuses the client.

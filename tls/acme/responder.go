@@ -113,7 +113,7 @@ func (r *responder) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, e
 	defer r.mu.Unlock()
 	cert, ok := r.certs[hello.ServerName]
 	if !ok || !slices.Contains(hello.SupportedProtos, acme.ALPNProto) {
-		return nil, errors.New("not a challenge that is expected")
+		return nil, errors.New("an unexpected challenge")
 	}
 	return cert, nil
 }

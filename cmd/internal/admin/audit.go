@@ -134,7 +134,7 @@ func (o *Service) Audit(q AuditQuestion) ([]audit.Event, int, error) {
 func (o *Service) showAudit(q AuditQuestion) ([]audit.Event, error) {
 	found, damaged, err := o.Audit(q)
 	if damaged > 0 {
-		o.note("%d lines of the log are damaged, and left out", damaged)
+		o.note("%d lines of the log are damaged and not shown", damaged)
 	}
 	return found, err
 }

@@ -59,7 +59,7 @@ func (o *Service) sendBadmail(in BadmailToSend) ([]BadmailSent, error) {
 		return nil, err
 	}
 	if len(in.Words) == 0 && len(ids) > 1 {
-		if err := confirm(in.Sure, "Send %s once more?", quota.FormatMessages(int64(len(ids)))); err != nil {
+		if err := confirm(in.Sure, "Send %s again?", quota.FormatMessages(int64(len(ids)))); err != nil {
 			return nil, err
 		}
 	}

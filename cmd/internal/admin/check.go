@@ -152,9 +152,9 @@ func (o *Service) check(ctx context.Context, in CheckOrder) (CheckReport, error)
 	}
 	var err error
 	if opts.Ledger, err = count(); errors.Is(err, ErrNotRunning) {
-		o.note("the server is not running, so what it believes is not checked")
+		o.note("the server is not running, so its quota counts are not checked")
 	} else if err != nil {
-		o.note("what the running server believes was not checked: %v", err)
+		o.note("the quota counts of the running server were not checked: %v", err)
 	}
 	return o.CheckMail(ctx, in.Target, opts)
 }

@@ -71,7 +71,7 @@ func (o *Service) createDKIM(in DKIMOrder) (DKIMKey, error) {
 // noteUnsigned tells that keys are of no use.
 func (o *Service) noteUnsigned() {
 	if !o.Config().Authenticity.Sign {
-		o.note("nothing is signed as long as dkim_sign in [authenticity] of the configuration is false")
+		o.note("no mail is signed while dkim_sign in [authenticity] of the configuration is false")
 	}
 }
 
@@ -119,7 +119,7 @@ func (o *Service) removeDKIM(in DKIMToRemove) (Change, error) {
 		return Change{}, err
 	}
 	if state != dkim.Over {
-		if err := confirm(in.Sure, "Delete the key %s of %s, which is %s?", in.Selector, in.Domain, state); err != nil {
+		if err := confirm(in.Sure, "Remove the key %s of %s, which is %s?", in.Selector, in.Domain, state); err != nil {
 			return Change{}, err
 		}
 	}

@@ -120,7 +120,7 @@ func (o *Service) requireOpen(target addr.Address, byDefault bool) error {
 		return o.explain(err, target.Domain, "domain list")
 	}
 	if group.Accept != directory.AcceptAnyone && !o.operator.May(target.Domain, true) {
-		return o.refuse("the group %s does not accept mail from anyone, but another name for it would", target)
+		return o.refuse("the group %s accepts mail only from some senders, but another name for it would accept it from anyone", target)
 	}
 	return nil
 }

@@ -36,7 +36,7 @@ func (o *Service) comparePolicy(file string) (PolicyChanges, error) {
 	}
 	looked, unknown, changes, err := o.PolicyDiff(next)
 	if unknown > 0 {
-		o.note("%d decisions cannot be judged: the new rules ask DNS what was not asked then", unknown)
+		o.note("%d decisions cannot be compared: the new rules need DNS answers that were not recorded", unknown)
 	}
 	return PolicyChanges{looked, changes}, err
 }

@@ -150,9 +150,9 @@ func (o *Service) noteOffline(out LeftOut, err error) {
 	if err != nil {
 		return
 	}
-	o.note("the server is not running: nothing is sent until 'pillarbox serve' starts it")
+	o.note("the server is not running: no mail is sent until 'pillarbox serve' starts it")
 	if out.Damaged > 0 {
-		o.note("%d more cannot be understood; the server puts them aside when it starts", out.Damaged)
+		o.note("%d more cannot be parsed; the server moves them to quarantine when it starts", out.Damaged)
 	}
 }
 

@@ -203,7 +203,7 @@ func (o *Service) checkLevels(l quota.Limits) error {
 		if limit <= 0 || warn < limit {
 			return nil
 		}
-		return Hint(fmt.Errorf("a warning at %s would come too late for a limit of %s", warnText, limitText), "give another --warn or --warn-messages, or a part such as 90%%")
+		return Hint(fmt.Errorf("a warning at %s would come too late for a limit of %s", warnText, limitText), "give another --warn or --warn-messages, or a percentage such as 90%%")
 	}
 	return errors.Join(
 		late(l.WarnBytes, l.Bytes, quota.FormatSize(l.WarnBytes), quota.FormatSize(l.Bytes)),

@@ -232,7 +232,7 @@ func (o *Service) recalculate(q QuotaQuestion) ([]QuotaCount, error) {
 	}
 	server, err := o.recount()
 	if errors.Is(err, ErrNotRunning) {
-		o.note("the server is not running: it has nothing to correct, and counts anew when it starts")
+		o.note("the server is not running: there is no count to correct, and it counts when it starts")
 	} else if err != nil {
 		return nil, err
 	}

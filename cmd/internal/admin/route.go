@@ -94,7 +94,7 @@ func (o *Service) testRoute(ctx context.Context, q RouteQuestion) (t RouteReport
 	if o.Running != nil {
 		probe = o.Running.Probe
 	} else {
-		o.note("the server is not running: this command tries the way itself, by the configuration")
+		o.note("the server is not running: this command tests the route itself, with the configuration")
 	}
 	probe(ctx, t.To, t.From, func(s remote.Step) {
 		t.Add(s)

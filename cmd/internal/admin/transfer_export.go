@@ -114,7 +114,7 @@ func exportFiles(ctx context.Context, t *tally, held *mailstore.Snapshot, target
 func openTarget(target string) (*durable.Root, error) {
 	parent, err := durable.Open(filepath.Dir(filepath.Clean(target)))
 	if err != nil {
-		return nil, Hint(err, "make the directory that is to hold it first")
+		return nil, Hint(err, "create the directory for it first")
 	}
 	defer parent.Close()
 	if _, err := os.Stat(target); errors.Is(err, fs.ErrNotExist) {
@@ -238,7 +238,7 @@ func copyMessage(w io.Writer, held *mailstore.Snapshot, i int) (int64, error) {
 func exportMbox(ctx context.Context, t *tally, held *mailstore.Snapshot, target string) error {
 	root, err := durable.Open(filepath.Dir(filepath.Clean(target)))
 	if err != nil {
-		return Hint(err, "make the directory that is to hold it first")
+		return Hint(err, "create the directory for it first")
 	}
 	defer root.Close()
 	name := filepath.Base(filepath.Clean(target))

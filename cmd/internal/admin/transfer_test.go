@@ -172,7 +172,7 @@ func TestImportForeign(t *testing.T) {
 		t.Errorf("%+v ignored, want notes.txt and the link", done)
 	}
 	all := letters(t, o, "anna")
-	want := []string{"first\r\n\r\n", "second\r\n", "third\r\n", "windows\r\n", "twin\r\n", "twin\r\n"}
+	want := []string{"first\r\n", "second\r\n", "third\r\n", "windows\r\n", "twin\r\n", "twin\r\n"}
 	if !slices.Equal(texts(all), want) {
 		t.Errorf("%q, want %q", texts(all), want)
 	}

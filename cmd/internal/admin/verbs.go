@@ -72,8 +72,8 @@ var (
 	QueueFlush   = verb("queue flush", ChangesAll, queueVerb(queue.Flush, ""))
 	QueueHold    = verb("queue hold", ChangesAll, queueVerb(queue.Hold, ""))
 	QueueRelease = verb("queue release", ChangesAll, queueVerb(queue.Release, ""))
-	QueueBounce  = verb("queue bounce", ChangesAll, queueVerb(queue.Bounce, "Give %s back to the senders?"))
-	QueueRemove  = verb("queue remove", ChangesAll, queueVerb(queue.Remove, "Remove %s from the queue, without a word to anybody?"))
+	QueueBounce  = verb("queue bounce", ChangesAll, queueVerb(queue.Bounce, "Return %s to the senders?"))
+	QueueRemove  = verb("queue remove", ChangesAll, queueVerb(queue.Remove, "Remove %s from the queue without a report?"))
 
 	QuarantineList   = verb("queue quarantine list", SeesAll, without((*Service).ListQuarantine))
 	QuarantineShow   = verb("queue quarantine show", SeesAll, (*Service).showQuarantined)

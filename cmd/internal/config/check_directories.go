@@ -111,7 +111,7 @@ func (l *loader) checkDirectory(section string, d *Directory) {
 	}
 	for _, key := range []string{"user_filter", "address_filter", "group_filter"} {
 		if c.set(in(key)) && d.Base == "" && l.sound(in("base")) {
-			l.keyWarning(in(key), "is never used: there is no base to search below")
+			l.keyWarning(in(key), "is never used: there is no search base")
 		}
 	}
 	if c.set(in("create")) && d.Create != CreateNever && !d.Lookup {

@@ -229,7 +229,7 @@ func TestSystem(t *testing.T) {
 		{`check = "checkpassword"`, ":3: system.checkpassword: is missing"},
 		{`checkpassword = ["checkpassword"]`, ":3: system.checkpassword: \"checkpassword\" is not an absolute path"},
 		{`checkpassword = ["/nonexistent"]`, "no such file"},
-		{`checkpassword = ["` + folder + `"]`, "is no file"},
+		{`checkpassword = ["` + folder + `"]`, "is not a file"},
 		{`min_uid = 0`, "0 is out of range"},
 		{`timeout = "1h"`, "is out of range"},
 	} {

@@ -39,18 +39,17 @@ func loginSections() []sectionRow {
 				Authentication (SPA)".`),
 			list("auth.store", func(c *Config) *[]directory.SecretKind { return &c.LogIns.Store },
 				words(directory.SecretKinds()...), nil,
-				`What is stored for every mailbox beside the hash of its password: "spa" for NTLM,
-				"cram-md5", "apop" (the password itself, which serves CRAM-MD5 too), "scram" for
-				SCRAM-SHA-256. All but "scram" are as good as the password for a thief; they are
-				encrypted with key_file. "pillarbox admin mailbox secrets" sets this for single
-				mailboxes. A secret is stored when the password is next set, or proven by a login
-				with PLAIN or LOGIN.`),
+				`The secrets that every mailbox stores beside the hash of its password: "spa" for
+				NTLM, "cram-md5", "apop" (the password itself, which serves CRAM-MD5 too), "scram"
+				for SCRAM-SHA-256. A thief can log in with all but "scram"; the server encrypts them
+				with key_file. "pillarbox admin mailbox secrets" sets the secrets of one mailbox. The
+				next login with PLAIN or LOGIN, or a new password, stores a secret.`),
 			list("auth.challenge_networks", func(c *Config) *[]network { return &c.LogIns.Challenge },
 				anyNetwork, nil,
 				`Networks, or single addresses, of computers that use SPA, CRAM-MD5, APOP or SCRAM.
-				There a mechanism is offered as soon as one mailbox has stored what it needs.
-				Programs that pick the strongest mechanism, such as curl, then fail for mailboxes
-				that have not.`),
+				There a mechanism is offered as soon as one mailbox has its secret. Programs that
+				pick the strongest mechanism, such as curl, then fail for mailboxes without the
+				secret.`),
 			boolean("auth.require_spa", func(c *Config) *bool { return &c.LogIns.RequireSPA }, false,
 				`Accept no login but NTLM, not even over TLS. ("Require Secure Password
 				Authentication (SPA) for all client connections")`),

@@ -158,7 +158,8 @@ func reportKeys() []key {
 			delay. ("RouterDisableDSNRelayReports=1" is false)`),
 		text("reports.max_return", func(c *Config) *int64 { return &c.Reports.MaxReturn },
 			size[int64](0, 1<<40), 1<<20,
-			`The largest message that is returned whole; of a larger one, only the header is.`),
+			`The largest message that a report returns completely; of a larger one, it returns
+			only the header.`),
 		text("reports.from", func(c *Config) *address { return &c.Reports.From },
 			optional(mailAddress), address{},
 			`The sender that users see in a report; empty: the postmaster of the default domain. The

@@ -187,10 +187,10 @@ func relaySections() []sectionRow {
 				return &c.Policy.Senders.VerifyUser
 			}, words(policy.VerifyBoth, policy.VerifyHeader, policy.VerifyEnvelope,
 				policy.VerifyOff), policy.VerifyBoth,
-				`Where a user who has logged in may name only addresses of his own: in the "envelope"
-				(MAIL FROM), in the "header" (Sender, or From), in "both", or "off". "pillarbox
-				admin sendas grant" allows further addresses. ("SMTPVerifyAuthenticatedSender=1" is
-				"header")`),
+				`Where the server refuses senders other than the addresses of the logged-in user: in
+				the "envelope" (MAIL FROM), in the "header" (Sender, or From), in "both", or "off".
+				"pillarbox admin sendas grant" allows further addresses.
+				("SMTPVerifyAuthenticatedSender=1" is "header")`),
 			ruleBoolean("senders.refuse_forged",
 				func(c *Config) *policy.Setting[bool] { return &c.Policy.Senders.RefuseForged }, true,
 				`Refuse a sender of a domain hosted here without a login. trusted_hosts are exempt:

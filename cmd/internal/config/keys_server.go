@@ -69,7 +69,7 @@ func serverSections() []sectionRow {
 				`The oldest version of TLS: "1.2" or "1.3".`),
 			list("tls.legacy_networks", func(c *Config) *[]network { return &c.TLS.LegacyNetworks },
 				anyNetwork, nil,
-				`Networks, or single addresses, of old computers that cannot do that, such as Outlook
+				`Networks, or single addresses, of old computers without this version, such as Outlook
 				Express on Windows XP. They may also use TLS 1.0 and 1.1, RSA for the exchange of
 				keys, AES-CBC and 3DES. All other clients get ECDHE with AES-GCM or ChaCha20, and so
 				do clients in these networks if they can. "pillarbox admin tls clients --legacy"

@@ -215,6 +215,6 @@ func TestDirectoryStrongMechanisms(t *testing.T) {
 				t.Errorf("%s by %s: let in is %v, want %v\n%s", who.user, mechanism, got, who.lets, out)
 			}
 		}
-		s.wantLog(t, "mechanism="+mechanism+` reason="invalid user name or password: the mailbox has not stored what this mechanism needs`)
+		s.wantLog(t, "mechanism="+mechanism+` reason="invalid user name or password: the mailbox has no secret for this mechanism`)
 	}
 }

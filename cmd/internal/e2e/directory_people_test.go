@@ -53,7 +53,7 @@ func TestDirectoryPeople(t *testing.T) {
 			t.Errorf("%s has %d messages, want %d", address, n, want)
 		}
 	}
-	s.wantLog(t, `msg="mailbox made at its first delivery" mailbox=`+dora)
+	s.wantLog(t, `msg="mailbox created at its first delivery" mailbox=`+dora)
 	messages, _ := o.fetched(t, "bmeier", bertLDAP)
 	if len(messages) != 2 || !strings.Contains(messages[0], "Subject: to an alias") {
 		t.Errorf("bert fetches %d messages", len(messages))
@@ -62,7 +62,7 @@ func TestDirectoryPeople(t *testing.T) {
 		t.Fatal("emil has a mailbox already")
 	}
 	o.wantDoors(t, "emil", emilLDAP, "", "")
-	s.wantLog(t, `msg="mailbox made at its first login" mailbox=`+emil)
+	s.wantLog(t, `msg="mailbox created at its first login" mailbox=`+emil)
 
 	// A member who is elsewhere gets his copy by the queue.
 	o.deliver(t, letter("to the list"), "list@"+domain)

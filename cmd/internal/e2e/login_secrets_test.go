@@ -96,7 +96,7 @@ func TestLogInRefused(t *testing.T) {
 		for _, tt := range []struct{ name, password, reason string }{
 			{"wrong", wrongPassword, "wrong password"},
 			{"nobody", annaPassword, "no such user"},
-			{"without", annaPassword, "the mailbox has not stored what this mechanism needs"},
+			{"without", annaPassword, "the mailbox has no secret for this mechanism"},
 		} {
 			t.Run(mechanism+"/"+tt.name, func(t *testing.T) {
 				t.Parallel()
@@ -262,7 +262,7 @@ func TestLogInOthersSecrets(t *testing.T) {
 	if got := auth(boss, bossPassword); !strings.Contains(got, "choose normal password (PLAIN or LOGIN)") {
 		t.Errorf("boss is not told what to do:\n%s", got)
 	}
-	s.wantLog(t, "the mailbox has not stored what this mechanism needs")
+	s.wantLog(t, "the mailbox has no secret for this mechanism")
 	if got := auth(boss, bossPassword, "--login-options", "AUTH=PLAIN"); !strings.Contains(got, "< 235") {
 		t.Errorf("boss after doing so:\n%s", got)
 	}

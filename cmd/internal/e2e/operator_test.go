@@ -83,7 +83,7 @@ func TestOperator(t *testing.T) {
 		{"a command line is understood here", nil, "", []string{"mailbox", "lock"}, 2, "an argument is missing"},
 		{"all domains", []string{"operator", "add", "unix:@" + "no-such-group"}, "", []string{"queue", "list"}, 1, "not permitted"},
 		{"he may do more now", []string{"operator", "remove", "unix:" + somebody}, "", []string{"mailbox", "list"}, 1, "is no operator"},
-		{"of all, read-only", []string{"operator", "add", "unix:" + somebody, "--read-only"}, "", []string{"queue", "list"}, 0, "no messages"},
+		{"of all, read-only", []string{"operator", "add", "unix:" + somebody, "--read-only"}, "", []string{"queue", "list"}, 0, "no matching messages"},
 		{"he changes nothing", nil, "", []string{"mailbox", "lock", anna}, 1, "may only look"},
 		{"he sees who did what", nil, "", []string{"audit", "--object", clara}, 0, "control socket"},
 		{"the end", []string{"operator", "remove", "unix:" + somebody}, "", []string{"audit"}, 1, "is no operator"},

@@ -2,5 +2,5 @@
 
 package mailtest
 
-// raceDetector says that the race detector is at work, which costs most of the time.
+// raceDetector reports whether the race detector is on. It makes tests several times slower.
 const raceDetector = false

@@ -51,7 +51,7 @@ func (p *PowerFS) Restart(mode PowerMode, rng *rand.Rand) *PowerFS {
 	return found
 }
 
-// restart is one choice of what survives.
+// restart is one choice of the changes that survive.
 type restart struct {
 	mode PowerMode
 	rng  *rand.Rand
@@ -132,9 +132,9 @@ func (r *restart) copy(n *node) *node {
 }
 
 // CutEverywhere cuts the power at every step of do in turn. Each run starts from a copy of disk. do
-// works on that copy and returns check, which compares a surviving file system with what do was
-// told before the power cut. check is called once for Nothing and Everything, and rounds times for
-// Ordered and Chaos, each time with another choice. The last run is not interrupted.
+// works on that copy and returns check, which compares a surviving file system with the results
+// that do got before the power cut. check is called once for Nothing and Everything, and rounds
+// times for Ordered and Chaos, each time with another choice. The last run is not interrupted.
 func CutEverywhere(
 	t testing.TB, disk *PowerFS, rounds int,
 	do func(*PowerFS) (check func(found *PowerFS) error),
