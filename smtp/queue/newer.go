@@ -23,12 +23,9 @@ type NewerError struct {
 }
 
 func (e *NewerError) Error() string {
-	return fmt.Sprintf("%s: "+NewerText+", in version %d; this release knows version %d "+
-		"and leaves the message alone", e.ID, e.Version, version)
+	return fmt.Sprintf("%s: a newer release wrote its state, in version %d; "+
+		"this release knows version %d and leaves the message alone", e.ID, e.Version, version)
 }
-
-// NewerText is part of each NewerError's text. It identifies the error after it crossed a socket.
-const NewerText = "a newer release wrote its state"
 
 func isNewer(err error) bool {
 	_, newer := errors.AsType[*NewerError](err)

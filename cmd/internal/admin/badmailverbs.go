@@ -103,7 +103,9 @@ func (o *Service) parseRecipients(words []string) (all []addr.Address, err error
 }
 
 // resendAll stops at the first message that cannot be sent.
-func (o *Service) resendAll(desk *delivery.Dispatcher, ids []string, to []addr.Address) (sent []BadmailSent, err error) {
+func (o *Service) resendAll(
+	desk *delivery.Dispatcher, ids []string, to []addr.Address,
+) (sent []BadmailSent, err error) {
 	defer func() {
 		if len(sent) > 0 {
 			o.Record("badmail", nil, map[string]any{"action": "send", "messages": sent, "to": to})
@@ -124,13 +126,16 @@ func (o *Service) resendAll(desk *delivery.Dispatcher, ids []string, to []addr.A
 }
 
 // resend delivers one message. It is durable for all recipients when resend returns.
-func (o *Service) resend(desk *delivery.Dispatcher, id string, to []addr.Address) (as string, err error) {
+func (o *Service) resend(
+	desk *delivery.Dispatcher, id string, to []addr.Address,
+) (as string, err error) {
 	m, err := o.ShowBadmail(id)
 	switch {
 	case err != nil:
 		return "", err
 	case !m.Has(".eml"):
-		return "", Hint(errors.New("the message itself is missing"), "'pillarbox admin badmail remove %s' removes the rest", id)
+		return "", Hint(errors.New("the message itself is missing"),
+			"'pillarbox admin badmail remove %s' removes the rest", id)
 	}
 	env, source := smtp.Envelope{Body8: true}, queue.Source{Service: "badmail"}
 	if m.Envelope != nil {
@@ -157,7 +162,8 @@ func (o *Service) readdress(env *smtp.Envelope, to []addr.Address) error {
 		env.UTF8 = env.UTF8 || !a.IsASCII()
 	}
 	if len(env.To) == 0 {
-		return Hint(errors.New("it has no envelope that says who is to get it"), "say it: --to x@partner.example")
+		return Hint(errors.New("it has no envelope that says who is to get it"),
+			"say it: --to x@partner.example")
 	}
 	for _, r := range env.To {
 		res, err := o.Dir.Resolve(r.Address)
@@ -165,7 +171,8 @@ func (o *Service) readdress(env *smtp.Envelope, to []addr.Address) error {
 		case err != nil:
 			return err
 		case res.Kind == directory.Unknown:
-			return Hint(fmt.Errorf("there is no mailbox %s here", r.Address), "--to says who else is to get it")
+			return Hint(fmt.Errorf("there is no mailbox %s here", r.Address),
+				"--to says who else is to get it")
 		}
 	}
 	return nil
@@ -210,9 +217,12 @@ func (o *Service) removeBadmail(in BadmailToRemove) (Removed, error) {
 }
 
 // removeChosen deletes messages. It asks first, unless one message was named.
-func removeChosen(ids, named []string, sure bool, where string, remove func([]string) error) (Removed, error) {
+func removeChosen(
+	ids, named []string, sure bool, where string, remove func([]string) error,
+) (Removed, error) {
 	if len(ids) > 1 || len(ids) == 1 && len(named) == 0 {
-		if err := confirm(sure, "Delete %s in %s?", quota.FormatMessages(int64(len(ids))), where); err != nil {
+		many := quota.FormatMessages(int64(len(ids)))
+		if err := confirm(sure, "Delete %s in %s?", many, where); err != nil {
 			return Removed{}, err
 		}
 	}

@@ -47,7 +47,8 @@ func (o *Service) liftBan(client string) (Change, error) {
 		return Change{}, err
 	}
 	if !r.Bans.Lift(ip) {
-		return Change{}, Hint(fmt.Errorf("%s is not banned", client), "'pillarbox admin bans list' shows who is")
+		return Change{}, Hint(fmt.Errorf("%s is not banned", client),
+			"'pillarbox admin bans list' shows who is")
 	}
 	o.Record(ip.String(), nil, map[string]any{"banned": false})
 	return changed(nil, nil, "%s may connect again", client)
@@ -60,8 +61,11 @@ func parseBanned(text string) (netip.Addr, error) {
 	if err == nil {
 		return ip.WithZone(""), nil
 	}
-	if network, err := netip.ParsePrefix(text); err == nil && (network.IsSingleIP() || network.Addr().Is6() && network.Bits() == 64) {
+	network, prefixErr := netip.ParsePrefix(text)
+	one := network.IsSingleIP() || network.Addr().Is6() && network.Bits() == 64
+	if prefixErr == nil && one {
 		return network.Addr(), nil
 	}
-	return ip, Hint(usage(fmt.Errorf("%q is not an IP address", text)), "write it like 192.0.2.7 or 2001:db8::7")
+	return ip, Hint(usage(fmt.Errorf("%q is not an IP address", text)),
+		"write it like 192.0.2.7 or 2001:db8::7")
 }

@@ -294,7 +294,7 @@ func TestReadOnlyAndOutside(t *testing.T) {
 		"mailbox":  func() (Change, error) { return viewer.LockMailbox("carl@ours.example") },
 		"alias":    func() (Change, error) { return viewer.RemoveAlias("x@ours.example") },
 		"domain":   func() (Change, error) { return viewer.LockDomain("ours.example") },
-		"device":   func() (Change, error) { return viewer.RemoveDevice("x") },
+		"device":   func() (Change, error) { return Change{}, ask(viewer, DeviceRemove, "x") },
 		"operator": func() (Change, error) { return Change{}, ask(viewer, OperatorRemove, "unix:carol") },
 		"password": func() (Change, error) { return viewer.SetPassword("carl@ours.example", "x4-y5-z6-w7") },
 	} {

@@ -34,7 +34,8 @@ func (o *Service) showQueued(word string) (shown QueueShown, err error) {
 		return shown, err
 	}
 	if len(l.Messages) == 0 {
-		return shown, Hint(fmt.Errorf("%s has just left the queue, or cannot be understood", ids[0]), "the log tells what became of it")
+		return shown, Hint(fmt.Errorf("%s has just left the queue, or cannot be understood", ids[0]),
+			"the log tells what became of it")
 	}
 	d := QueueDetails{Running: l.Running, QueuedMessage: l.Messages[0]}
 	for _, r := range d.To {
@@ -59,9 +60,11 @@ func queueHint(d *QueueDetails) string {
 	case WaitHeld:
 		return "'pillarbox admin queue release " + d.ID + "' lets it go"
 	case WaitKept:
-		return "nothing: the server of " + d.State.Server + " asks for it; 'pillarbox admin queue flush " + d.ID + "' sends it now"
+		return "nothing: the server of " + d.State.Server + " asks for it; " +
+			"'pillarbox admin queue flush " + d.ID + "' sends it now"
 	case WaitUnreachable:
-		return "'pillarbox admin route test " + r.Address.String() + "' shows where the way ends; 'pillarbox admin queue retry " + d.ID + "' once that is mended"
+		return "'pillarbox admin route test " + r.Address.String() + "' shows where the way ends; " +
+			"'pillarbox admin queue retry " + d.ID + "' once that is mended"
 	case WaitHours:
 		return "nothing; 'pillarbox admin queue flush " + d.ID + "' sends it whatever the hour"
 	case WaitReport:
@@ -81,10 +84,12 @@ func lastHint(id string, r *queue.Recipient) string {
 		return "'pillarbox admin route test " + r.Address.String() + "' shows where the way ends"
 	case reply.Enhanced[1] == 2 || reply.Code == 452:
 		return "nothing, or tell the recipient: the mailbox there, or its server, has no room"
-	case r.Attempts < 3 && (reply.Enhanced[1] == 7 || strings.Contains(strings.ToLower(reply.Text), "greylist")):
+	case r.Attempts < 3 &&
+		(reply.Enhanced[1] == 7 || strings.Contains(strings.ToLower(reply.Text), "greylist")):
 		return "nothing yet: many servers take mail from a stranger at the second or third try only"
 	}
-	return "nothing, if it is in order with time; else tell the people of " + r.Last.MTA + " what it said, or give it back: 'pillarbox admin queue bounce " + id + "'"
+	return "nothing, if it is in order with time; else tell the people of " + r.Last.MTA +
+		" what it said, or give it back: 'pillarbox admin queue bounce " + id + "'"
 }
 
 // QueueActivity is what the server delivers at this moment.
@@ -108,7 +113,9 @@ func (o *Service) queueActive() (now QueueNow, err error) {
 	if err != nil {
 		return now, err
 	}
-	now.Activity = QueueActivity{Messages: r.Queue.Len(), Active: r.Queue.Active(), Suppressed: r.Suppressed()}
+	now.Activity = QueueActivity{
+		Messages: r.Queue.Len(), Active: r.Queue.Active(), Suppressed: r.Suppressed(),
+	}
 	for _, one := range now.Activity.Active {
 		now.Names = append(now.Names, DestinationText(&o.Config().Routes, one.Destination))
 	}
