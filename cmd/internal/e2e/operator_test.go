@@ -136,7 +136,7 @@ func TestOneRoad(t *testing.T) {
 			{"winpop stat", domain, ""},
 			{"settings " + name, "In the mail program of " + name, ""},
 			{"admin retention set " + name + " --after 30 --yes", "deletes mail after 30 days", "retention set"},
-			{"admin retention run " + name + " --yes", "nothing was due", ""},
+			{"admin retention run " + name + " --yes", "no mail was due", ""},
 			{"admin quota recalculate", domain, ""},
 			{"admin reload", "reloaded", "reload"},
 			{"winpop del " + name, "removed", "mailbox remove"},
