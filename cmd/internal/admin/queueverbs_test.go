@@ -136,8 +136,8 @@ func TestQueueConfirm(t *testing.T) {
 		in   QueueOrder
 		want string
 	}{
-		{"all", QueueRemove, QueueOrder{}, "Remove 2 messages from the queue, without a word to anybody?"},
-		{"one that is not named", QueueBounce, QueueOrder{Choice: QueueChoice{Domain: "kept.example"}}, "Give 1 message back to the senders?"},
+		{"all", QueueRemove, QueueOrder{}, "Remove 2 messages from the queue without a report?"},
+		{"one that is not named", QueueBounce, QueueOrder{Choice: QueueChoice{Domain: "kept.example"}}, "Return 1 message to the senders?"},
 	} {
 		if _, err := c.v.Do(t.Context(), o, c.in); !errors.Is(err, ErrConfirm) || err.Error() != c.want {
 			t.Errorf("%s: %v", c.name, err)

@@ -106,7 +106,7 @@ func TestCheckAsksServer(t *testing.T) {
 		t.Errorf("nobody: %q, %v", notes, err)
 	}
 	o.CountAgain = func() ([]quota.Recount, error) { return nil, errors.New("busy") }
-	if _, err := check("anna"); err != nil || len(notes) != 1 || !strings.Contains(notes[0], "was not checked: busy") {
+	if _, err := check("anna"); err != nil || len(notes) != 1 || !strings.Contains(notes[0], "were not checked: busy") {
 		t.Errorf("busy: %q, %v", notes, err)
 	}
 	o.CountAgain = func() ([]quota.Recount, error) {
