@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -91,41 +90,6 @@ func misuse(cmd *cobra.Command, what string) error {
 	return admin.Hint(usageError{fmt.Errorf("%s: %s", callName(cmd), what)}, "usage: %s", cmd.UseLine())
 }
 
-// verb is a command that works on the office.
-func (a *app) verb(use, short string, args cobra.PositionalArgs, do func(*cobra.Command, *admin.Service, []string) error) *cobra.Command {
-	return &cobra.Command{
-		Use:                   use,
-		Short:                 short,
-		Args:                  args,
-		DisableFlagsInUseLine: true, // they stand in use
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withOffice(func(o *admin.Service) error { return do(cmd, o, args) })
-		},
-	}
-}
-
-func (a *app) withOffice(do func(*admin.Service) error) error {
-	o, err := a.office()
-	if err != nil {
-		return err
-	}
-	return errors.Join(do(o), o.Close())
-}
-
-// changes is a verb that changes something.
-func (a *app) changes(use, short string, args cobra.PositionalArgs, do func(*admin.Service, []string) (admin.Change, error)) *cobra.Command {
-	return a.verb(use, short, args, func(_ *cobra.Command, o *admin.Service, args []string) error {
-		return a.report(do(o, args))
-	})
-}
-
-// changesOne is a verb that changes the one thing that it names.
-func (a *app) changesOne(use, short string, do func(*admin.Service, string) (admin.Change, error)) *cobra.Command {
-	return a.changes(use, short, takes(1, 1), func(o *admin.Service, args []string) (admin.Change, error) {
-		return do(o, args[0])
-	})
-}
-
 // report says what was done.
 func (a *app) report(c admin.Change, err error) error {
 	if err != nil {
@@ -141,16 +105,6 @@ func (a *app) report(c admin.Change, err error) error {
 // note tells a person what is no result and no error.
 func (a *app) note(format string, args ...any) {
 	fmt.Fprintf(a.stderr, "note: "+format+"\n", args...)
-}
-
-// shows is a verb that answers: as JSON with --json, else through print.
-func shows[T any](a *app, use, short string, args cobra.PositionalArgs, look func(*admin.Service, []string) (T, error), print func(*app, T)) *cobra.Command {
-	var asJSON bool
-	cmd := a.verb(use+" [--json]", short, args, func(_ *cobra.Command, o *admin.Service, args []string) error {
-		return respond(a, asJSON, print)(look(o, args))
-	})
-	addJSON(cmd, &asJSON)
-	return cmd
 }
 
 func addJSON(cmd *cobra.Command, asJSON *bool) {
@@ -210,18 +164,6 @@ func (a *app) align(lines []string) {
 		fmt.Fprintln(w, line)
 	}
 	w.Flush()
-}
-
-// inDomain is for lists that may be narrowed to one domain.
-func inDomain[T any](look func(*admin.Service, string) ([]T, error)) func(*admin.Service, []string) ([]T, error) {
-	return func(o *admin.Service, args []string) ([]T, error) {
-		return look(o, strings.Join(args, "")) // at most one
-	}
-}
-
-// ofOne is for answers about the one thing that the verb names.
-func ofOne[T any](look func(*admin.Service, string) (T, error)) func(*admin.Service, []string) (T, error) {
-	return func(o *admin.Service, args []string) (T, error) { return look(o, args[0]) }
 }
 
 // How values are written in tables.

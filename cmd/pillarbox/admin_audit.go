@@ -51,7 +51,7 @@ func parseSince(text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	if age, err := parseAge(text); err == nil {
+	if age, err := admin.ParseAge(text); err == nil {
 		return now.Add(-age), nil
 	}
 	for _, layout := range []string{time.DateOnly, "2006-01-02 15:04", time.DateTime, time.RFC3339} {

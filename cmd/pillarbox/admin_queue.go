@@ -140,5 +140,3 @@ func (c *queueChoice) check(cmd *cobra.Command, args []string, orAll bool) (admi
 	}
 	return q, nil
 }
-
-var parseAge = admin.ParseAge

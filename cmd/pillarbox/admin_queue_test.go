@@ -28,19 +28,6 @@ func TestClockText(t *testing.T) {
 	}
 }
 
-func TestParseAge(t *testing.T) {
-	for text, want := range map[string]time.Duration{"": 0, "90m": 90 * time.Minute, "2h": 2 * time.Hour, "3d": 72 * time.Hour, "1.5d": 36 * time.Hour} {
-		if got, err := parseAge(text); err != nil || got != want {
-			t.Errorf("%q: %s %v", text, got, err)
-		}
-	}
-	for _, text := range []string{"2", "0s", "-2h", "d", "2h3d", "NaNd", "-1d", "soon", "99999d"} {
-		if got, err := parseAge(text); err == nil {
-			t.Errorf("%q: %s", text, got)
-		}
-	}
-}
-
 // TestFit cuts pages to a screen with a line to spare, where the cursor comes to stand.
 func TestFit(t *testing.T) {
 	page := "one\ntwo\nthree\nfour\nfive\n"

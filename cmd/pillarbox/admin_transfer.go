@@ -74,11 +74,10 @@ func callOnFiles[In, Out any](ctx context.Context, a *app, v admin.Verb[In, Out]
 	s.WorkOffline()
 	offline := s.Checkpoint
 	s.Checkpoint = func() error {
-		_, err := callServer(ctx, a, admin.EmptyLog, struct{}{})
-		if !errors.Is(err, control.ErrNoServer) {
+		return control.OrOffline(ctx, func() error {
+			_, err := callServer(ctx, a, admin.EmptyLog, struct{}{})
 			return err
-		}
-		return offline()
+		}, offline)
 	}
 	s.CountAgain = func() ([]quota.Recount, error) {
 		all, err := callServer(ctx, a, admin.CountAgain, struct{}{})

@@ -12,7 +12,6 @@ import (
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
-	"pillarbox/cmd/internal/daemon"
 )
 
 // version is set by the linker (see Makefile).
@@ -30,25 +29,20 @@ type app struct {
 	stderr io.Writer
 	config string // --config
 
-	args  []string    // of the program, as they were given
-	actor admin.Actor // for the audit log
-	// operator is set in the server, which does the command for him: see operate.
-	operator *admin.Operator
-	ask      func(prompt string, secret bool) (string, error) // the person who sits elsewhere
+	actor admin.Actor // the user of this process, for the audit log
 }
 
 // run is main without the process: it returns the exit code, 0 for success, 1
 // for a failure, 2 for a command line that is not understood, or that of an
 // exitError.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, args: args, actor: localActor(os.Environ())}
-	return a.exitCode(a.execute(context.Background()))
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, actor: localActor(os.Environ())}
+	return a.exitCode(a.execute(context.Background(), args))
 }
 
-// execute does the command of a.args.
-func (a *app) execute(ctx context.Context) error {
+func (a *app) execute(ctx context.Context, args []string) error {
 	root := a.rootCommand()
-	root.SetArgs(a.args)
+	root.SetArgs(args)
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
@@ -59,9 +53,6 @@ func (a *app) execute(ctx context.Context) error {
 func (a *app) exitCode(err error) int {
 	if err == nil {
 		return 0
-	}
-	if done, ok := errors.AsType[handedOver](err); ok {
-		return done.exit
 	}
 	a.complain(err)
 	if e, ok := errors.AsType[exitError](err); ok {
@@ -85,12 +76,8 @@ func (a *app) rootCommand() *cobra.Command {
 	if path == "" {
 		path = config.DefaultPath
 	}
-	named := &a.config
-	if a.operator != nil {
-		named = new(string) // the server's own configuration it is
-	}
-	root.PersistentFlags().StringVar(named, "config", path, "the configuration `file`")
-	root.PersistentPreRunE = a.prepare
+	root.PersistentFlags().StringVar(&a.config, "config", path, "the configuration `file`")
+	root.PersistentPreRun = a.prepare
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (see '%s --help')", err, c.CommandPath())}
 	})
@@ -133,22 +120,9 @@ func (a *app) load() (*config.Config, error) {
 	return cfg, err
 }
 
-// office opens the data directory for an administrative command.
-func (a *app) office() (*admin.Service, error) {
-	cfg, err := a.load()
-	if err != nil {
-		return nil, err
+// prepare is done before every command. JSON goes to a terminal as it is.
+func (a *app) prepare(cmd *cobra.Command, _ []string) {
+	if f := cmd.Flags().Lookup("json"); f != nil && f.Value.String() == "true" {
+		a.stdout = asItIs(a.stdout)
 	}
-	o, err := admin.Open(cfg, nil)
-	if err != nil {
-		return nil, err
-	}
-	o.OnAuditFailure(func(err error) { a.note("%v", err) })
-	o = o.By(a.actor)
-	if a.operator != nil {
-		o = o.As(*a.operator)
-	}
-	o.Checkpoint = func() error { return daemon.Checkpoint(o) }
-	o.Exclusively = func(change func() error) error { return daemon.Exclusively(o, change) }
-	return o, nil
 }

@@ -13,7 +13,6 @@ import (
 // may have put there through durable.ReadSmall and its like, which never wait for a named pipe.
 var opens = map[string]string{
 	"cmd/internal/control/protocol.go": "the data directory",
-	"cmd/internal/daemon/reload.go":    "the data directory",
 	"cmd/internal/netinfo/holder.go":   "/proc",
 	"cmd/internal/netinfo/routes.go":   "/proc",
 	"cmd/pillarbox/sendmail_submit.go": "the pickup folder",

@@ -90,13 +90,9 @@ func (a *app) terminal() (fd int, ok bool) {
 	return int(f.Fd()), true
 }
 
-// asker returns a function that asks the user a question, at this terminal or at the other end of
-// the operators' socket. With secret, the answer is not shown while it is typed. ok is false if
-// there is no terminal.
+// asker returns a function that asks the user a question at the terminal. With secret, the answer
+// is not shown while it is typed. ok is false if there is no terminal.
 func (a *app) asker() (ask func(prompt string, secret bool) (string, error), ok bool) {
-	if a.ask != nil {
-		return a.ask, true
-	}
 	fd, ok := a.terminal()
 	return func(prompt string, secret bool) (string, error) {
 		if secret {

@@ -49,7 +49,6 @@ func (a *app) serve() error {
 	if err != nil {
 		return err
 	}
-	d.Operate(a.operate)
 	return d.Run(ctx, reload)
 }
 

@@ -82,6 +82,7 @@ func (a *app) setupRequest(domain string, f setupFlags) (*setup.Request, error) 
 		return nil, usageError{admin.Hint(fmt.Errorf("%q is not a domain: %w", domain, err), "for example: pillarbox setup office.example")}
 	}
 	req := &setup.Request{Domain: d, ConfigFile: a.config, Data: f.data, PortOffset: f.offset, Actor: a.actor}
+	req.Actor.Act = "setup"
 	if f.hostname != "" {
 		if req.Hostname, err = addr.ParseDomain(f.hostname); err != nil {
 			return nil, usageError{fmt.Errorf("--hostname %q: %w", f.hostname, err)}

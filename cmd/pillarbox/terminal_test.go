@@ -51,8 +51,8 @@ func TestJSONOnTerminal(t *testing.T) {
 		{[]string{"admin", "domain", "list", "--json"}, true},
 		{[]string{"admin", "domain", "list"}, false},
 	} {
-		a := &app{stdout: &terminalWriter{file: f}, stderr: f, args: append(tt.args, "--config", filepath.Join(t.TempDir(), "none"))}
-		a.execute(t.Context())
+		a := &app{stdout: &terminalWriter{file: f}, stderr: f}
+		a.execute(t.Context(), append(tt.args, "--config", filepath.Join(t.TempDir(), "none")))
 		if raw := a.stdout == f; raw != tt.raw {
 			t.Errorf("%q: as it is: %v", tt.args, raw)
 		}

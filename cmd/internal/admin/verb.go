@@ -133,6 +133,7 @@ func (o *Service) For(c Caller) *Service {
 			}
 		}
 	}
+	view.observe()
 	return &view
 }
 

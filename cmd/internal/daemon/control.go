@@ -37,10 +37,6 @@ func (d *Daemon) makeControl(*config.Config) (part, error) {
 	return part{
 		name: "control sockets",
 		start: func(ctx context.Context) error {
-			old, err := d.serveOld()
-			if err == nil {
-				context.AfterFunc(ctx, func() { old.Close() })
-			}
 			sockets, err := d.openControl()
 			if err == nil {
 				running.Go(func() { control.NewServer(d.office, d.auditFailed).Serve(ctx, sockets...) })
@@ -99,12 +95,4 @@ func (d *Daemon) listenControl() (net.Listener, error) {
 func (d *Daemon) auditFailed(err error) {
 	d.log.Error("administration", "error", err)
 	caught.Log(d.log, err, "where the program went wrong with a command of an operator")
-}
-
-// reloadUnasked reloads on a signal, which does not tell its sender.
-func (d *Daemon) reloadUnasked() {
-	if result := d.Reload(); result.Error == "" {
-		actor := admin.Actor{Who: "server", From: "signal", Act: "reload"}
-		d.office.By(actor).Record("configuration", nil, map[string]any{"changed": result.Changed})
-	}
 }

@@ -60,12 +60,11 @@ type System struct {
 
 // Daemon is a server. Start makes it, Run serves.
 type Daemon struct {
-	system  System
-	parts   []part     // in the order of makers
-	failed  chan error // a part cannot go on; Run returns the first error
-	level   *slog.LevelVar
-	log     *slog.Logger
-	command Command
+	system System
+	parts  []part     // in the order of makers
+	failed chan error // a part cannot go on; Run returns the first error
+	level  *slog.LevelVar
+	log    *slog.Logger
 
 	reloading sync.Mutex // one reload at a time
 
@@ -165,7 +164,6 @@ func (d *Daemon) makers() []maker {
 		// The sockets of administrators. Their verbs use the parts above, so they close before these
 		// stop.
 		d.makeControl,
-		d.makeOperators,
 
 		// Clients come last: all that they use is ready. Their sessions end first.
 		d.makeServers,
@@ -290,10 +288,6 @@ func (d *Daemon) Office() *admin.Service { return d.office }
 
 // Queue returns the server's queue.
 func (d *Daemon) Queue() *queue.Queue { return d.queue }
-
-// Operate sets what runs the commands that operators hand to the server. Without it there is no
-// socket for operators. It must be called before Run.
-func (d *Daemon) Operate(do Command) { d.command = do }
 
 // Addresses returns the addresses that are served, by their key under [listen].
 func (d *Daemon) Addresses() map[string][]string {

@@ -11,10 +11,6 @@ import (
 )
 
 const (
-	dataLock    = admin.DataLock
-	holdsServer = admin.ServerLock // what a holder of the lock says that it is
-	holdsAdmin  = "admin"
-
 	// commandWait is how long a server that starts waits for a command that works on the data directory.
 	commandWait = 10 * time.Second
 	// holdLook is how long it is between two looks at the lock.
@@ -28,13 +24,13 @@ func holdData(ctx context.Context, root admin.Files) (unlock func(), err error) 
 	defer cancel()
 	var last *durable.LockedError
 	for {
-		unlock, err := durable.TryLockAs(root, dataLock, holdsServer)
+		unlock, err := durable.TryLockAs(root, admin.DataLock, admin.ServerLock)
 		held, ok := errors.AsType[*durable.LockedError](err)
 		if !ok {
 			return unlock, err
 		}
 		// One look is not enough: the file may still name the holder before.
-		if held.As != holdsAdmin && last != nil && *last == *held {
+		if held.As != admin.AdminLock && last != nil && *last == *held {
 			return nil, heldError(root, held)
 		}
 		last = held
@@ -48,37 +44,11 @@ func holdData(ctx context.Context, root admin.Files) (unlock func(), err error) 
 
 // heldError says who has the data directory.
 func heldError(root admin.Files, held *durable.LockedError) error {
-	if held.As == holdsAdmin {
+	if held.As == admin.AdminLock {
 		err := fmt.Errorf("data directory %s: a 'pillarbox admin' command, process %d, has been working on it for more than %s",
 			root.Name(), held.PID, commandWait)
 		return admin.Hint(err, "start the server when the command has ended")
 	}
 	return admin.Hint(fmt.Errorf("another server, process %d, serves the data directory %s (%w)", held.PID, root.Name(), held),
 		"only one server may serve a data directory")
-}
-
-// AskOrHold asks the server of a data directory or, where none runs, does the same offline; meanwhile no server may
-// start. One that is just starting or stopping is waited for.
-func AskOrHold(ctx context.Context, root admin.Files, ask, offline func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, exclusiveTimeout)
-	defer cancel()
-	for {
-		if err := ask(); !errors.Is(err, ErrNotRunning) {
-			return err
-		}
-		unlock, err := durable.TryLockAs(root, dataLock, holdsAdmin)
-		if err == nil {
-			defer unlock()
-			return offline()
-		}
-		if !errors.Is(err, durable.ErrLocked) {
-			return err
-		}
-		select {
-		case <-time.After(holdLook):
-		case <-ctx.Done():
-			return admin.Hint(fmt.Errorf("the server neither answers nor lets go of the data directory %s: %w", root.Name(), err),
-				"see in the server's log what it waits for")
-		}
-	}
 }

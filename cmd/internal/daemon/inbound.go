@@ -61,15 +61,6 @@ func (d *Daemon) makeDecisionLog(*config.Config) (part, error) {
 	return part{name: "decision log", stop: func(context.Context) { d.decisions.Close() }}, nil
 }
 
-func (d *Daemon) makeOperators(*config.Config) (part, error) {
-	var running sync.WaitGroup
-	return part{
-		name:  "operators' socket",
-		start: func(ctx context.Context) error { d.serveOperators(ctx, &running); return nil },
-		stop:  func(context.Context) { running.Wait() },
-	}, nil
-}
-
 // makeServers makes the SMTP and POP3 servers and opens their ports. They are one part, because
 // they must shut down at the same time: idle clients of one must not wait for sessions of the other.
 func (d *Daemon) makeServers(cfg *config.Config) (part, error) {

@@ -1,13 +1,6 @@
 package daemon
 
 import (
-	"fmt"
-	"net"
-	"net/http"
-	"os"
-	"path/filepath"
-	"time"
-
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
 )
@@ -59,45 +52,10 @@ func (d *Daemon) reload() (admin.ReloadResult, error) {
 	}, nil
 }
 
-// oldSocket is where a running server takes orders from admin commands on
-// the same machine. Who may open it is who may enter the data directory.
-const oldSocket = "control-http.sock"
-
-// socketPath names the control socket so that it fits into the 108 octets that
-// the system has for it, however long the data directory's path is; done
-// releases what that takes.
-func socketPath(data string) (path string, done func(), err error) {
-	path = filepath.Join(data, oldSocket)
-	if len(path) < 100 {
-		return path, func() {}, nil
+// reloadUnasked reloads on a signal, which does not tell its sender.
+func (d *Daemon) reloadUnasked() {
+	if result := d.Reload(); result.Error == "" {
+		actor := admin.Actor{Who: "server", From: "signal", Act: "reload"}
+		d.office.By(actor).Record("configuration", nil, map[string]any{"changed": result.Changed})
 	}
-	dir, err := os.Open(data)
-	if err != nil {
-		return "", nil, err
-	}
-	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), oldSocket), func() { dir.Close() }, nil
-}
-
-// serveOld opens the control socket for the verbs that speak HTTP.
-func (d *Daemon) serveOld() (*http.Server, error) {
-	path, done, err := socketPath(d.office.Root.Name())
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	os.Remove(path)
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, err
-	}
-	srv := &http.Server{Handler: recorded(d.office, d.controlMux()), ReadHeaderTimeout: 10 * time.Second, ConnContext: rememberPeer}
-	go srv.Serve(l)
-	return srv, nil
-}
-
-func (d *Daemon) controlMux() *http.ServeMux {
-	mux := http.NewServeMux()
-	serveQuota(mux, d.office.Quota)
-	serveExclusive(mux, d.office.Store, d.office.Quota)
-	return mux
 }
