@@ -16,7 +16,7 @@ import (
 	"testing/iotest"
 	"time"
 
-	"pillarbox/mailstore/crlf"
+	"pillarbox/mailstore/mailtext"
 )
 
 // mailOffice is an office with two mailboxes.
@@ -545,7 +545,7 @@ func TestManyRoundTrips(t *testing.T) {
 			text.WriteString(parts[rng.IntN(len(parts))])
 		}
 		var whole strings.Builder
-		n := crlf.NewWriter(&whole)
+		n := mailtext.NewWriter(&whole)
 		io.WriteString(n, text.String())
 		n.Finish()
 		in := o.Store.Create()

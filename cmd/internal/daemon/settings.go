@@ -89,6 +89,7 @@ func (d *Daemon) pop3Config(cfg *config.Config) pop3.Config {
 		Require128BitImplicit: cfg.Sites.POP3S.Require128Bit,
 		Retention:             d.office,
 		IdleTimeout:           times(cfg, cfg.POP3.IdleTimeout),
+		Overtake:              cfg.POP3.Overtake,
 		WriteTimeout:          writeTimeout,
 		MaxErrors:             cfg.POP3.MaxErrors,
 	}
@@ -143,6 +144,7 @@ func fetchConfig(cfg *config.Config) fetch.Config {
 		Entries:  cfg.Fetch,
 		Hostname: string(cfg.Hostname),
 		MaxSize:  cfg.SMTP.MaxMessageSize,
+		MaxHops:  cfg.Policy.MaxHops.Value,
 		DNS:      admin.DNSOptions(cfg).Servers,
 	}
 }
