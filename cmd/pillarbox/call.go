@@ -28,7 +28,9 @@ func (a *app) tell(p admin.Part) {
 }
 
 // callTelling is call for a verb that tells more than notes.
-func callTelling[In, Out any](ctx context.Context, a *app, v admin.Verb[In, Out], in In, tell func(admin.Part)) (out Out, err error) {
+func callTelling[In, Out any](
+	ctx context.Context, a *app, v admin.Verb[In, Out], in In, tell func(admin.Part),
+) (out Out, err error) {
 	client, done, cfg, err := a.client(tell)
 	if err != nil {
 		return out, err
@@ -52,7 +54,9 @@ func callTelling[In, Out any](ctx context.Context, a *app, v admin.Verb[In, Out]
 }
 
 // callServer is call for the server only: control.ErrNoServer if none runs.
-func callServer[In, Out any](ctx context.Context, a *app, v admin.Verb[In, Out], in In) (out Out, err error) {
+func callServer[In, Out any](
+	ctx context.Context, a *app, v admin.Verb[In, Out], in In,
+) (out Out, err error) {
 	client, done, _, err := a.client(a.tell)
 	if err != nil {
 		return out, err
@@ -64,8 +68,11 @@ func callServer[In, Out any](ctx context.Context, a *app, v admin.Verb[In, Out],
 // client reaches the server over the control socket in the data directory. A user who may not
 // open that directory, or the configuration, is an operator and has a socket of its own; cfg is
 // nil if it cannot be read.
-func (a *app) client(tell func(admin.Part)) (c control.Client, done func(), cfg *config.Config, err error) {
-	c = control.Client{Socket: config.DefaultOperatorsSocket, Origin: control.Origin{Who: a.actor.Who, From: a.actor.From}, Tell: tell}
+func (a *app) client(
+	tell func(admin.Part),
+) (c control.Client, done func(), cfg *config.Config, err error) {
+	origin := control.Origin{Who: a.actor.Who, From: a.actor.From}
+	c = control.Client{Socket: config.DefaultOperatorsSocket, Origin: origin, Tell: tell}
 	done = func() {}
 	cfg, err = a.load()
 	if errors.Is(err, fs.ErrPermission) {
@@ -119,12 +126,20 @@ func (a *app) confirmed(yes bool, do func(sure bool) error) error {
 }
 
 // command is a command that calls verbs.
-func command(use, short string, args cobra.PositionalArgs, run func(cmd *cobra.Command, args []string) error) *cobra.Command {
-	return &cobra.Command{Use: use, Short: short, Args: args, RunE: run, DisableFlagsInUseLine: true} // flags stand in use
+func command(
+	use, short string, args cobra.PositionalArgs, run func(cmd *cobra.Command, args []string) error,
+) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Args: args, RunE: run,
+		DisableFlagsInUseLine: true, // use names the flags
+	}
 }
 
 // does is a command for a verb that changes something. input makes its input of the arguments.
-func does[In any](a *app, use, short string, args cobra.PositionalArgs, v admin.Verb[In, admin.Change], input func([]string) In) *cobra.Command {
+func does[In any](
+	a *app, use, short string, args cobra.PositionalArgs,
+	v admin.Verb[In, admin.Change], input func([]string) In,
+) *cobra.Command {
 	return command(use, short, args, func(cmd *cobra.Command, args []string) error {
 		return a.report(call(cmd.Context(), a, v, input(args)))
 	})
@@ -136,7 +151,10 @@ func doesOne(a *app, use, short string, v admin.Verb[string, admin.Change]) *cob
 }
 
 // answers is a command for a verb that answers: as JSON with --json, else through print.
-func answers[In, Out any](a *app, use, short string, args cobra.PositionalArgs, v admin.Verb[In, Out], input func([]string) In, print func(*app, Out)) *cobra.Command {
+func answers[In, Out any](
+	a *app, use, short string, args cobra.PositionalArgs,
+	v admin.Verb[In, Out], input func([]string) In, print func(*app, Out),
+) *cobra.Command {
 	var asJSON bool
 	cmd := command(use+" [--json]", short, args, func(cmd *cobra.Command, args []string) error {
 		return respond(a, asJSON, print)(call(cmd.Context(), a, v, input(args)))

@@ -50,14 +50,8 @@ func (o *Service) renewCertificate() (Renewed, error) {
 	case err != nil:
 		return Renewed{}, err
 	}
+	o.Record("certificate", nil, map[string]any{"not_after": m.OwnExpiry()})
 	return Renewed{m.OwnExpiry(), m.Info().Source == certs.FromACME}, nil
-}
-
-func renewed(_ struct{}, r Renewed) Entry {
-	if r.NotAfter.IsZero() {
-		return Entry{}
-	}
-	return Entry{Object: "certificate", After: map[string]any{"not_after": r.NotAfter}}
 }
 
 // exportCA returns the certificate of the server's own CA, in the format pem or der.
@@ -108,14 +102,9 @@ func (o *Service) acmeRenew(ctx context.Context, _ struct{}) (acme.Status, error
 	if err != nil {
 		return acme.Status{}, err
 	}
-	return r.ACME.Status(), nil
-}
-
-func acmeRenewed(_ struct{}, s acme.Status) Entry {
-	if s.NotAfter.IsZero() {
-		return Entry{}
-	}
-	return Entry{Object: "certificate by ACME", After: map[string]any{"not_after": s.NotAfter}}
+	status := r.ACME.Status()
+	o.Record("certificate by ACME", nil, map[string]any{"not_after": status.NotAfter})
+	return status, nil
 }
 
 // ClientCertOrder is a client certificate that is to be made for a mailbox.

@@ -84,11 +84,12 @@ type QueueQuestion struct {
 
 // QueueListing is messages in the queue, the oldest first.
 type QueueListing struct {
-	Running      bool                `json:"running"` // the server; without it the files are shown as they lie there
-	Count        int                 `json:"count"`   // beyond the limit too
-	Messages     []QueuedMessage     `json:"messages"`
-	Newer        []string            `json:"newer"`        // IDs of messages that a newer release wrote: they stay, and are not sent
-	Destinations []queue.Destination `json:"destinations"` // that cannot be reached, or where mail is kept
+	Running  bool            `json:"running"` // a server runs; otherwise this is what the files say
+	Count    int             `json:"count"`   // beyond the limit too
+	Messages []QueuedMessage `json:"messages"`
+	Newer    []string        `json:"newer"` // IDs of messages of a newer release: they are not sent
+	// Destinations cannot be reached, or hold mail for ETRN.
+	Destinations []queue.Destination `json:"destinations"`
 }
 
 // QueueFound is a listing with the names of its destinations for people.
@@ -114,7 +115,9 @@ func (o *Service) ListQueue(q QueueQuestion) (found QueueFound, err error) {
 // lookIntoQueue lists what a filter chooses. If it chooses, only the destinations of these
 // messages are of interest.
 func (o *Service) lookIntoQueue(f queue.Filter, limit int) (QueueListing, error) {
-	l := QueueListing{Messages: []QueuedMessage{}, Destinations: []queue.Destination{}, Newer: []string{}}
+	l := QueueListing{
+		Messages: []QueuedMessage{}, Destinations: []queue.Destination{}, Newer: []string{},
+	}
 	view := QueueView{Routes: &o.Config().Routes, Now: time.Now()}
 	var items []*queue.Item
 	var err error

@@ -53,23 +53,22 @@ func (o *Service) server() (*Running, error) {
 
 // ReloadResult is what came of reading the configuration again.
 type ReloadResult struct {
-	Changed  []string `json:"changed"`            // keys that have another value now
-	Restart  []string `json:"restart"`            // changed keys that a running server cannot take
-	Warnings []string `json:"warnings,omitempty"` // settings that deserve a look, and mailboxes that they lock out
-	Error    string   `json:"error,omitempty"`    // why nothing was changed
+	Changed []string `json:"changed"` // keys that have another value now
+	Restart []string `json:"restart"` // changed keys that a running server cannot take
+	// Warnings are about settings that deserve a look, and mailboxes that they lock out.
+	Warnings []string `json:"warnings,omitempty"`
+	Error    string   `json:"error,omitempty"` // why nothing was changed
 }
 
 // Reload makes the running server apply the configuration file.
 func (o *Service) Reload() (ReloadResult, error) {
 	if o.Running == nil {
-		return ReloadResult{}, Hint(ErrNotRunning, "no reload is needed: 'pillarbox serve' reads the file when it starts")
+		return ReloadResult{}, Hint(ErrNotRunning,
+			"no reload is needed: 'pillarbox serve' reads the file when it starts")
 	}
-	return o.Running.Reload(), nil
-}
-
-func reloaded(_ struct{}, r ReloadResult) Entry {
-	if r.Changed == nil || r.Error != "" {
-		return Entry{}
+	r := o.Running.Reload()
+	if r.Error == "" {
+		o.Record("configuration", nil, map[string]any{"changed": r.Changed})
 	}
-	return Entry{Object: "configuration", After: map[string]any{"changed": r.Changed}}
+	return r, nil
 }

@@ -29,32 +29,23 @@ const (
 type Verb[In, Out any] struct {
 	name       string
 	permission Permission
-	do         func(*Service, context.Context, In) (Out, error)
-	records    func(In, Out) Entry // nil: the directory's changes say all
+	do         function[In, Out]
 }
 
-// Entry is what the audit log says about a verb that changes something outside the directory. The
-// zero Entry records nothing.
-type Entry struct {
-	Object        string
-	Before, After any // go into JSON; they must hold no secret
-}
+type function[In, Out any] = func(*Service, context.Context, In) (Out, error)
 
 // verb declares a Verb whose function needs no context.
-func verb[In, Out any](name string, p Permission, do func(*Service, In) (Out, error)) Verb[In, Out] {
-	return Verb[In, Out]{name: name, permission: p, do: func(s *Service, _ context.Context, in In) (Out, error) { return do(s, in) }}
+func verb[In, Out any](
+	name string, p Permission, do func(*Service, In) (Out, error),
+) Verb[In, Out] {
+	return longVerb(name, p, func(s *Service, _ context.Context, in In) (Out, error) {
+		return do(s, in)
+	})
 }
 
 // longVerb declares a Verb that takes time, and ends early when its context does.
-func longVerb[In, Out any](name string, p Permission, do func(*Service, context.Context, In) (Out, error)) Verb[In, Out] {
-	return Verb[In, Out]{name: name, permission: p, do: do}
-}
-
-// recorded adds what the audit log says. The function is called after an error too: what the
-// output says was done.
-func (v Verb[In, Out]) recorded(records func(In, Out) Entry) Verb[In, Out] {
-	v.records = records
-	return v
+func longVerb[In, Out any](name string, p Permission, do function[In, Out]) Verb[In, Out] {
+	return Verb[In, Out]{name, p, do}
 }
 
 // Name is the verb as the command line and the audit log call it: "mailbox add".
@@ -64,19 +55,14 @@ func (v Verb[In, Out]) Name() string { return v.name }
 func (v Verb[In, Out]) Permission() Permission { return v.permission }
 
 // Do does the verb for the caller whom s is for (Service.For). All callers come this way: here the
-// permission is checked, and the audit log learns the verb's name.
+// permission is checked, and the recorder of the audit log learns the verb's name. The recorder
+// observes changes of the directory. A function calls Record for any other change.
 func (v Verb[In, Out]) Do(ctx context.Context, s *Service, in In) (out Out, err error) {
 	s = s.doing(v.name)
 	if err := s.permit(v); err != nil {
 		return out, err
 	}
-	out, err = v.do(s, ctx, in)
-	if v.records != nil {
-		if e := v.records(in, out); e.Object != "" {
-			s.Record(e.Object, e.Before, e.After)
-		}
-	}
-	return out, err
+	return v.do(s, ctx, in)
 }
 
 // Command is a Verb of any input and output.
@@ -92,7 +78,9 @@ type Command interface {
 var ErrArguments = errors.New("the input is not understood")
 
 // Call implements Command.
-func (v Verb[In, Out]) Call(ctx context.Context, s *Service, in json.RawMessage) (json.RawMessage, error) {
+func (v Verb[In, Out]) Call(
+	ctx context.Context, s *Service, in json.RawMessage,
+) (json.RawMessage, error) {
 	var input In
 	strict := json.NewDecoder(bytes.NewReader(in))
 	strict.DisallowUnknownFields() // a flag of another version must not be passed over
@@ -179,7 +167,8 @@ func (o *Service) permit(v interface {
 	if o.operator == nil {
 		return nil
 	}
-	return Hint(fmt.Errorf("%w: admin %s: it works on files of this machine, and those of an operator are not the server's", ErrNotPermitted, v.Name()),
+	const why = "it works on files of this machine, and those of an operator are not the server's"
+	return Hint(fmt.Errorf("%w: admin %s: %s", ErrNotPermitted, v.Name(), why),
 		"root, or the user that the server runs as, can do it")
 }
 

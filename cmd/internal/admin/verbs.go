@@ -108,14 +108,14 @@ var (
 	BansLift = verb("bans lift", ChangesAll, (*Service).liftBan)
 
 	TLSShow         = verb("tls show", SeesAll, without((*Service).showCertificates))
-	TLSRenew        = verb("tls renew", ChangesAll, without((*Service).renewCertificate)).recorded(renewed)
+	TLSRenew        = verb("tls renew", ChangesAll, without((*Service).renewCertificate))
 	TLSExportCA     = verb("tls export-ca", SeesAll, (*Service).exportCA)
 	TLSClients      = verb("tls clients", SeesAll, (*Service).tlsClients)
 	TLSClientCert   = verb("tls client-cert", RootOnly, (*Service).issueClientCert)
 	TLSClientCerts  = verb("tls client-certs", SeesDomain, (*Service).ClientCerts)
 	TLSClientRevoke = verb("tls client-revoke", ChangesDomain, (*Service).revokeClientCert)
 	ACMEStatus      = verb("tls acme status", SeesAll, without((*Service).acmeStatus))
-	ACMERenew       = longVerb("tls acme renew", ChangesAll, (*Service).acmeRenew).recorded(acmeRenewed)
+	ACMERenew       = longVerb("tls acme renew", ChangesAll, (*Service).acmeRenew)
 
 	FetchList = verb("fetch list", SeesAll, without((*Service).listFetch))
 	FetchNow  = longVerb("fetch now", ChangesAll, (*Service).fetchNow)
@@ -125,7 +125,7 @@ var (
 	Explain    = longVerb("explain", SeesAll, (*Service).Explain)
 	PolicyDiff = verb("policy diff", RootOnly, (*Service).comparePolicy)
 
-	ServerReload   = verb("reload", ChangesAll, without((*Service).Reload)).recorded(reloaded)
+	ServerReload   = verb("reload", ChangesAll, without((*Service).Reload))
 	ClientSettings = verb("settings", SeesDomain, (*Service).ClientSettings)
 	DomainTotals   = verb("winpop stat", SeesDomain, without((*Service).StatDomains))
 	MailboxTotals  = verb("winpop stat domain", SeesDomain, (*Service).StatMailboxes)
@@ -138,17 +138,21 @@ var (
 // Verbs returns all verbs, for a server that must find them by name.
 func Verbs() []Command {
 	return []Command{
-		DomainAdd, DomainRemove, DomainList, DomainShow, DomainLock, DomainUnlock, DomainCatchAll, DomainMethod,
-		MailboxAdd, MailboxRemove, MailboxList, MailboxShow, MailboxPasswd, MailboxSecrets, MailboxMigrateAuth,
+		DomainAdd, DomainRemove, DomainList, DomainShow, DomainLock, DomainUnlock, DomainCatchAll,
+		DomainMethod,
+		MailboxAdd, MailboxRemove, MailboxList, MailboxShow, MailboxPasswd, MailboxSecrets,
+		MailboxMigrateAuth,
 		MailboxLock, MailboxUnlock, MailboxRename, MailboxStatistics, MailboxForward, MailboxQuota,
 		MailboxOutside, MailboxInbound, MailboxRelease, MailboxExport, MailboxImport,
 		QuotaSet, QuotaShow, QuotaList, QuotaRecalculate,
 		RetentionShow, RetentionSet, RetentionRun,
 		AliasAdd, AliasRemove, AliasList,
-		GroupAdd, GroupRemove, GroupList, GroupShow, GroupMemberAdd, GroupMemberRemove, GroupAccept, GroupOutside, GroupInbound,
+		GroupAdd, GroupRemove, GroupList, GroupShow, GroupMemberAdd, GroupMemberRemove, GroupAccept,
+		GroupOutside, GroupInbound,
 		SendAsGrant, SendAsRevoke, SendAsList,
 		OperatorAdd, OperatorRemove, OperatorList, OperatorShow,
-		QueueList, QueueShow, QueueActive, QueueRetry, QueueFlush, QueueHold, QueueRelease, QueueBounce, QueueRemove,
+		QueueList, QueueShow, QueueActive, QueueRetry, QueueFlush, QueueHold, QueueRelease,
+		QueueBounce, QueueRemove,
 		QuarantineList, QuarantineShow, QuarantineRetry, QuarantineRemove,
 		BadmailList, BadmailShow, BadmailSend, BadmailRemove,
 		RouteList, RouteTest,
@@ -156,7 +160,8 @@ func Verbs() []Command {
 		DeviceAdd, DeviceRemove, DeviceList, DeviceShow, DeviceTest, DeviceSuggest,
 		DirectoryList, DirectoryTest,
 		BansList, BansWhy, BansLift,
-		TLSShow, TLSRenew, TLSExportCA, TLSClients, TLSClientCert, TLSClientCerts, TLSClientRevoke, ACMEStatus, ACMERenew,
+		TLSShow, TLSRenew, TLSExportCA, TLSClients, TLSClientCert, TLSClientCerts, TLSClientRevoke,
+		ACMEStatus, ACMERenew,
 		FetchList, FetchNow,
 		Check, AuditShow, Explain, PolicyDiff,
 		ServerReload, ClientSettings, DomainTotals, MailboxTotals, EmptyLog, CountAgain,
@@ -179,10 +184,16 @@ func without[Out any](do func(*Service) (Out, error)) func(*Service, struct{}) (
 	return func(s *Service, _ struct{}) (Out, error) { return do(s) }
 }
 
-func pair(do func(s *Service, name, value string) (Change, error)) func(*Service, Setting) (Change, error) {
+func pair(
+	do func(s *Service, name, value string) (Change, error),
+) func(*Service, Setting) (Change, error) {
 	return func(s *Service, in Setting) (Change, error) { return do(s, in.Name, in.Value) }
 }
 
-func several(do func(s *Service, name string, members ...string) (Change, error)) func(*Service, Members) (Change, error) {
-	return func(s *Service, in Members) (Change, error) { return do(s, in.Name, in.Members...) }
+func several(
+	do func(s *Service, name string, members ...string) (Change, error),
+) func(*Service, Members) (Change, error) {
+	return func(s *Service, in Members) (Change, error) {
+		return do(s, in.Name, in.Members...)
+	}
 }

@@ -24,7 +24,9 @@ type Client struct {
 }
 
 // Call has the server do a verb. ErrNoServer if there is none. A result may come with an error.
-func Call[In, Out any](ctx context.Context, c Client, v admin.Verb[In, Out], in In) (out Out, err error) {
+func Call[In, Out any](
+	ctx context.Context, c Client, v admin.Verb[In, Out], in In,
+) (out Out, err error) {
 	arguments, err := json.Marshal(in)
 	if err != nil {
 		return out, err
@@ -43,7 +45,8 @@ func Call[In, Out any](ctx context.Context, c Client, v admin.Verb[In, Out], in 
 func (c Client) converse(ctx context.Context, r request) (last answer, err error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", c.Socket)
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED),
+		errors.Is(err, fs.ErrPermission):
 		return last, ErrNoServer
 	case err != nil:
 		return last, fmt.Errorf("%s: %w", c.Socket, err)
@@ -103,8 +106,8 @@ func OrOffline(ctx context.Context, ask, offline func() error) error {
 		select {
 		case <-time.After(offlineLook):
 		case <-ctx.Done():
-			return admin.Hint(fmt.Errorf("the server neither answers nor lets go of the data directory: %w", err),
-				"see in the server's log what it waits for")
+			err = fmt.Errorf("the server neither answers nor lets go of the data directory: %w", err)
+			return admin.Hint(err, "see in the server's log what it waits for")
 		}
 	}
 }

@@ -66,7 +66,8 @@ type failure struct {
 }
 
 // ErrUnknownVerb is the class of errors of a verb, or an input, that the server does not know.
-var ErrUnknownVerb = errors.New("the running server does not know this command; it may be another version of the program")
+var ErrUnknownVerb = errors.New("the running server does not know this command; " +
+	"it may be another version of the program")
 
 func unknownVerb() error {
 	return admin.Hint(ErrUnknownVerb, "restart the server: it then runs the version that is installed")
@@ -75,8 +76,12 @@ func unknownVerb() error {
 // classes are the errors that a client tells apart, by their names in a failure.
 func classes() map[string]error {
 	return map[string]error{
-		"not-permitted": admin.ErrNotPermitted, "not-running": admin.ErrNotRunning, "usage": admin.ErrUsage,
-		"confirm": admin.ErrConfirm, "unknown-verb": ErrUnknownVerb, "damaged": directory.ErrDamaged,
+		"not-permitted": admin.ErrNotPermitted,
+		"not-running":   admin.ErrNotRunning,
+		"usage":         admin.ErrUsage,
+		"confirm":       admin.ErrConfirm,
+		"unknown-verb":  ErrUnknownVerb,
+		"damaged":       directory.ErrDamaged,
 	}
 }
 

@@ -22,7 +22,7 @@ const (
 	writeTimeout   = time.Minute      // for the client to take a chunk of an answer
 	writeChunk     = 64 << 10         // octets
 	callTimeout    = 30 * time.Minute // for a whole call of an operator
-	refusalRest    = time.Minute      // between two refusals of one verb to one user that are recorded
+	refusalRest    = time.Minute      // between two recorded refusals of a verb to a user
 
 	maxNonOperators    = 4               // at once
 	nonOperatorTimeout = 2 * time.Second // for the request of a non-operator, and for the answer
@@ -49,7 +49,8 @@ type refusal struct{ who, act string }
 func NewServer(service *admin.Service, failed func(error)) *Server {
 	s := &Server{
 		service: service, failed: failed,
-		verbs: make(map[string]admin.Command), calls: make(map[uint32]int), refused: make(map[refusal]time.Time),
+		verbs: make(map[string]admin.Command), calls: make(map[uint32]int),
+		refused: make(map[refusal]time.Time),
 	}
 	for _, v := range admin.Verbs() {
 		s.verbs[v.Name()] = v
@@ -158,8 +159,10 @@ func (s *Server) operator(p peer) (*admin.Operator, error) {
 	}
 	op, err := s.service.UnixOperator(p.name, p.groups)
 	if err == nil && len(op.Grants) == 0 {
-		err = admin.Hint(fmt.Errorf("%w: the user %s is no operator of this mail server", admin.ErrNotPermitted, p.name),
-			"ask an administrator for 'pillarbox admin operator add unix:%s', with --domain for one domain", p.name)
+		const why = "%w: the user %s is no operator of this mail server"
+		err = admin.Hint(fmt.Errorf(why, admin.ErrNotPermitted, p.name),
+			"ask an administrator for 'pillarbox admin operator add unix:%s', "+
+				"with --domain for one domain", p.name)
 	}
 	return &op, err
 }
@@ -198,7 +201,8 @@ func (s *Server) attend(ctx context.Context, c net.Conn, p peer, op *admin.Opera
 	}()
 	t := &talk{conn: c, timeout: writeTimeout, cancel: cancel}
 	last := s.do(ctx, r, admin.Caller{
-		Actor: actorOf(p, r.Origin), Operator: op, Tell: func(part admin.Part) { t.send(answer{Part: &part}) },
+		Actor: actorOf(p, r.Origin), Operator: op,
+		Tell: func(part admin.Part) { t.send(answer{Part: &part}) },
 	})
 	t.send(last)
 }

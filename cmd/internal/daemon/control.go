@@ -39,7 +39,8 @@ func (d *Daemon) makeControl(*config.Config) (part, error) {
 		start: func(ctx context.Context) error {
 			sockets, err := d.openControl()
 			if err == nil {
-				running.Go(func() { control.NewServer(d.office, d.auditFailed).Serve(ctx, sockets...) })
+				server := control.NewServer(d.office, d.auditFailed)
+				running.Go(func() { server.Serve(ctx, sockets...) })
 			}
 			return err
 		},
@@ -64,7 +65,8 @@ func (d *Daemon) openControl() ([]net.Listener, error) {
 	}
 	operators, err := openLocal(cfg.Socket)
 	if err != nil {
-		d.log.Warn("operators cannot use 'pillarbox admin' unless they are root", "socket", cfg.Socket, "error", err)
+		d.log.Warn("operators cannot use 'pillarbox admin' unless they are root",
+			"socket", cfg.Socket, "error", err)
 		return []net.Listener{l}, nil
 	}
 	return []net.Listener{l, operators}, nil
