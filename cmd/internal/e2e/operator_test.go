@@ -10,12 +10,11 @@ import (
 	"testing"
 )
 
-// somebody is a user of this machine who is not root: a number that nobody has,
-// so that no test meets another.
+// somebody is a user of this machine other than root: an unused number, so that tests do not
+// collide.
 const somebody = "#54321"
 
-// asSomebody runs pillarbox as another user, who may read the configuration and
-// nothing else.
+// asSomebody runs pillarbox as another user, who may read only the configuration.
 func (o *office) asSomebody(t *testing.T, stdin string, args ...string) (output string, code int) {
 	t.Helper()
 	uid := strings.TrimPrefix(somebody, "#")
@@ -24,8 +23,8 @@ func (o *office) asSomebody(t *testing.T, stdin string, args ...string) (output 
 	return run(t, cmd)
 }
 
-// newTownHall is a running office with two domains, whose configuration and
-// operators' socket everybody can reach.
+// newTownHall returns a running office with two domains. All users of the machine can reach its
+// configuration and operators' socket.
 func newTownHall(t *testing.T) *office {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -54,13 +53,13 @@ func newTownHall(t *testing.T) *office {
 	return o
 }
 
-// TestOperator is a user of the machine who is made an operator, works over the
-// socket, and is none any more.
+// TestOperator adds a user of the machine as an operator, who works over the socket, and removes
+// the operator again.
 func TestOperator(t *testing.T) {
 	o := newTownHall(t)
 	steps := []struct {
 		name   string
-		root   []string // is done before
+		root   []string // commands of root before the test case
 		stdin  string
 		args   []string
 		code   int
@@ -109,7 +108,8 @@ func TestOperator(t *testing.T) {
 	}
 }
 
-// TestOperatorsFiles wants nothing of the server's to be another user's to read.
+// TestOperatorsFiles checks that other users cannot read the server's files, not even with an
+// operator's commands.
 func TestOperatorsFiles(t *testing.T) {
 	o := newTownHall(t)
 	o.pillarbox(t, "", "admin", "operator", "add", "unix:"+somebody)
