@@ -11,8 +11,8 @@ import (
 	"pillarbox/smtp/queue"
 )
 
-// TestEveryVerbAsks calls each method of the office for an operator who may do
-// nothing. A method that is new is in one of the two lists, or the test fails.
+// TestEveryVerbAsks calls each method of Service for an operator without rights. It fails if a
+// method is in neither of the two lists.
 func TestEveryVerbAsks(t *testing.T) {
 	o := town(t)
 	v := o.As(Operator{Name: "nobody"})
