@@ -67,7 +67,7 @@ func TestOperator(t *testing.T) {
 	}{
 		{"a stranger", nil, "", []string{"mailbox", "list"}, 1, "the user " + somebody + " is no operator of this mail server"},
 		{"he sees his domain", []string{"operator", "add", "unix:" + somebody, "--domain", domain}, "", []string{"mailbox", "list"}, 0, anna},
-		{"and no other", nil, "", []string{"mailbox", "show", "eve@other.example"}, 1, "not permitted: " + somebody + " is no operator of other.example"},
+		{"and no other", nil, "", []string{"mailbox", "show", "eve@other.example"}, 1, "not permitted: " + somebody + " is not an operator of other.example"},
 		{"he makes a mailbox", nil, claraPassword + "\n", []string{"mailbox", "add", clara, "--password-stdin"}, 0, "mailbox " + clara + " added"},
 		{"not elsewhere", nil, "", []string{"mailbox", "add", "clara@other.example", "--no-password"}, 1, "not permitted"},
 		{"he is asked before a loss", nil, "", []string{"mailbox", "remove", boss}, 1, "use --yes to do it without asking"},
@@ -80,7 +80,7 @@ func TestOperator(t *testing.T) {
 		{"all domains", []string{"operator", "add", "unix:@" + "no-such-group"}, "", []string{"queue", "list"}, 1, "not permitted"},
 		{"he may do more now", []string{"operator", "remove", "unix:" + somebody}, "", []string{"mailbox", "list"}, 1, "is no operator"},
 		{"of all, read-only", []string{"operator", "add", "unix:" + somebody, "--read-only"}, "", []string{"queue", "list"}, 0, "no matching messages"},
-		{"he changes nothing", nil, "", []string{"mailbox", "lock", anna}, 1, "may only look"},
+		{"he changes nothing", nil, "", []string{"mailbox", "lock", anna}, 1, "but not change it"},
 		{"he sees who did what", nil, "", []string{"audit", "--object", clara}, 0, "control socket"},
 		{"the end", []string{"operator", "remove", "unix:" + somebody}, "", []string{"audit"}, 1, "is no operator"},
 	}
