@@ -13,8 +13,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"pillarbox/mailstore/crlf"
 )
 
 // listing is the content of a mailbox. Entries are small and have no strings, because moving memory
@@ -292,7 +290,7 @@ func (s *Store) measure(name string, id fileID) (int64, error) {
 	if identify(fi) != id {
 		return id.size, fmt.Errorf("%s: %w: changed while it was listed", name, ErrDamaged)
 	}
-	size, err := io.Copy(io.Discard, crlf.NewReader(f))
+	size, err := io.Copy(io.Discard, foreignText(f))
 	if err != nil {
 		return id.size, fmt.Errorf("%s: %w", name, err)
 	}

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"syscall"
 
-	"pillarbox/mailstore/crlf"
 	"pillarbox/mailstore/durable"
 )
 
@@ -106,7 +105,7 @@ func (m *Maildrop) Open(i int) (*Content, error) {
 	}
 	var r io.Reader = f
 	if foreign != nil {
-		r = crlf.NewReader(f)
+		r = foreignText(f)
 	}
 	return &Content{r: r, left: size, file: f}, nil
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"pillarbox/mailstore/crlf"
+	"pillarbox/mailstore/mailtext"
 )
 
 // awkwardBodies are bodies that random generation would not find.
@@ -68,7 +68,7 @@ func TestBigBytesAreKept(t *testing.T) {
 
 func normalised(t *testing.T, text string) string {
 	t.Helper()
-	out, err := io.ReadAll(crlf.NewReader(strings.NewReader(text)))
+	out, err := io.ReadAll(mailtext.NewReader(strings.NewReader(text)))
 	must(t, err)
 	return string(out)
 }
@@ -96,7 +96,7 @@ func keptAll(t *testing.T, h house, rng *rand.Rand, bodies []string) {
 		c, err := snap.Open(i)
 		must(t, err)
 		in := h.Create()
-		n := crlf.NewWriter(in)
+		n := mailtext.NewWriter(in)
 		_, err = io.Copy(n, c)
 		must(t, err)
 		must(t, n.Finish())

@@ -1,6 +1,13 @@
 package mailstore
 
-import "io"
+import (
+	"io"
+
+	"pillarbox/mailstore/mailtext"
+)
+
+// foreignText returns the text of a file that another program put into a mailbox.
+func foreignText(r io.Reader) io.Reader { return mailtext.NewReader(mailtext.WithoutSeparator(r)) }
 
 // Content is a message as a client receives it: exactly as many octets as the listing says. A
 // longer file is cut off; a shorter one is an error.

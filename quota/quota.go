@@ -147,12 +147,16 @@ func (l *Ledger) counted() []*account {
 func (l *Ledger) recount(a *account) (before, after Usage, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	last := a.stamp
+	last, overlap := a.stamp, a.overlap
 	before = a.used
 	// No warning here: the limits may have changed, and only the next delivery asks for them.
 	err = l.count(a)
-	if a.domain && a.stamp != last {
+	switch {
+	case a.domain && a.stamp != last:
 		// No difference to report: the next delivery would have noticed the change by the stamp.
+		before = a.used
+	case overlap && a.used.Bytes <= before.Bytes && a.used.Messages <= before.Messages:
+		// The ledger knew that its count was too high. It counts again before it refuses a message.
 		before = a.used
 	}
 	return before, a.used, err

@@ -20,13 +20,13 @@ var imports = map[string]string{
 	"mailstore/durable":   "",
 	"mailstore/caught":    "", // for all whose work begins with what others sent
 	"mailstore/foreign":   "", // for all that speak to other servers: they pass on what those say
-	"mailstore/crlf":      "", // for all that take mail from elsewhere
+	"mailstore/mailtext":  "", // for all that take mail from elsewhere
 	"mailstore/directory": "mailstore/addr mailstore/durable",
 	"mailstore/auth":      "mailstore/addr mailstore/auth/ntlm mailstore/directory mailstore/durable",
 	"mailstore/auth/ntlm": "",
 	"mailstore/ldap":      "mailstore/addr mailstore/caught mailstore/durable mailstore/foreign",
 	"mailstore/system":    "",
-	"mailstore":           "mailstore/crlf mailstore/durable",
+	"mailstore":           "mailstore/durable mailstore/mailtext",
 	"etc/lab/mailtest":    "mailstore/durable",
 	"etc/lab/benchtable":  "",
 	"etc/lab/dsntest":     "",
@@ -41,7 +41,7 @@ var imports = map[string]string{
 	"smtp":                "mailstore/addr",
 	"smtp/policy":         "mailstore/addr smtp",
 	"smtp/connlimit":      "",
-	"smtp/wire":           "mailstore/addr mailstore/caught mailstore/crlf smtp",
+	"smtp/wire":           "mailstore/addr mailstore/caught mailstore/mailtext smtp",
 	"smtp/dns":            "mailstore/addr mailstore/caught smtp/policy",
 	"smtp/rate":           "",
 	"smtp/devices":        "mailstore/durable smtp/policy",
@@ -52,10 +52,10 @@ var imports = map[string]string{
 	"smtp/dkim":           "mailstore/addr mailstore/durable",
 	"smtp/verify":         "mailstore/addr mailstore/caught smtp smtp/dns",
 	"smtp/queue":          "mailstore mailstore/addr mailstore/caught mailstore/durable smtp smtp/dsn smtp/route",
-	"smtp/pickup":         "mailstore/addr mailstore/caught mailstore/crlf smtp",
+	"smtp/pickup":         "mailstore/addr mailstore/caught mailstore/mailtext smtp",
 	"smtp/badmail":        "mailstore/durable",
 	"smtp/delivery":       "mailstore mailstore/addr mailstore/directory smtp smtp/badmail smtp/dsn smtp/queue smtp/rate",
-	"smtp/server":         "mailstore mailstore/addr mailstore/auth mailstore/directory smtp smtp/delivery smtp/connlimit smtp/decisionlog smtp/policy smtp/queue smtp/rate smtp/route smtp/verify smtp/wire tls/strength",
+	"smtp/server":         "mailstore mailstore/addr mailstore/auth mailstore/directory mailstore/mailtext smtp smtp/delivery smtp/connlimit smtp/decisionlog smtp/policy smtp/queue smtp/rate smtp/route smtp/verify smtp/wire tls/strength",
 	"pop3":                "mailstore mailstore/auth tls/strength",
 	"pop3/collect":        "mailstore/addr mailstore/caught mailstore/durable mailstore/foreign",
 }

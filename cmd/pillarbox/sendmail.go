@@ -19,7 +19,7 @@ import (
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
 	"pillarbox/mailstore/addr"
-	"pillarbox/mailstore/crlf"
+	"pillarbox/mailstore/mailtext"
 	"pillarbox/smtp/pickup"
 )
 
@@ -486,7 +486,7 @@ func (a *app) relaySMTP(h sendmailHost) error {
 	}
 	defer conn.Close()
 	go func() {
-		io.Copy(crlf.NewWriter(conn), a.stdin) // local programs end lines with LF
+		io.Copy(mailtext.NewWriter(conn), a.stdin) // local programs end lines with LF
 		conn.(*net.UnixConn).CloseWrite()
 	}()
 	var said lastReply

@@ -16,7 +16,7 @@ func TestMessageLinear(t *testing.T) {
 			if err != nil {
 				continue
 			}
-			l.Envelope("office.example")
+			l.Envelope("office.example", 100)
 			l.Qualify("office.example")
 			l.Complete("id", "mail.office.example", time.Unix(0, 0))
 			io.Copy(io.Discard, l.Reader())

@@ -11,13 +11,12 @@ import (
 	"time"
 
 	"pillarbox/mailstore/addr"
-	"pillarbox/mailstore/crlf"
+	"pillarbox/mailstore/mailtext"
 	"pillarbox/smtp"
 )
 
 const (
 	maxHeader = 256 << 10 // octets of a header
-	maxHops   = 100       // Received fields (RFC 5321 §6.3)
 )
 
 // BadError is a defect of a message, described for its author.
@@ -59,12 +58,12 @@ func ReadFile(r io.Reader) (*Message, error) { return read(r, true) }
 func ReadInput(r io.Reader) (*Message, error) { return read(r, false) }
 
 func read(r io.Reader, file bool) (*Message, error) {
-	in := bufio.NewReaderSize(crlf.NewReader(r), 4096)
+	in := bufio.NewReaderSize(mailtext.NewReader(r), 4096)
 	m := &Message{body: in}
 	if mark, err := in.Peek(3); err == nil && string(mark) == "\ufeff" {
 		in.Discard(3) // a byte order mark, which editors on Windows write before UTF-8
 	}
-	if mark, err := in.Peek(5); err == nil && string(mark) == "From " {
+	if mark, err := in.Peek(6); err == nil && strings.HasPrefix(strings.TrimPrefix(string(mark), ">"), "From ") {
 		if _, err := readLine(in, maxHeader); err != nil { // the first line of an mbox file
 			return nil, err
 		}
@@ -138,7 +137,7 @@ func (m *Message) envelopeField(f *field) error {
 	return nil
 }
 
-// readLine reads one line with its CRLF, which package crlf provides. At the end it returns io.EOF.
+// readLine reads one line with its CRLF, which package mailtext provides. At the end it returns io.EOF.
 func readLine(in *bufio.Reader, limit int) ([]byte, error) {
 	var line []byte
 	for {
@@ -163,12 +162,13 @@ func excerpt(text []byte) string {
 }
 
 // Envelope returns the envelope: from the X-Sender and X-Receiver lines or, without them, from the
-// header. domain completes names without one; "" completes none. Errors are *BadError.
-func (m *Message) Envelope(domain addr.Domain) (*smtp.Envelope, error) {
+// header. domain completes names without one; "" completes none. maxHops limits the Received fields;
+// 0 means no limit. Errors are *BadError.
+func (m *Message) Envelope(domain addr.Domain, maxHops int) (*smtp.Envelope, error) {
 	switch {
 	case !m.Has("from"):
 		return nil, badf("there is no From field; the header must name the author")
-	case m.count("received") > maxHops:
+	case maxHops > 0 && m.count("received") > maxHops:
 		return nil, badf("the message passed more than %d servers; it is probably in a mail loop",
 			maxHops)
 	}

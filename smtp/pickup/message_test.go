@@ -74,7 +74,7 @@ func TestMessage(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			env, err := l.Envelope(addr.Domain(test.domain))
+			env, err := l.Envelope(addr.Domain(test.domain), 100)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -109,7 +109,7 @@ func TestBadMessage(t *testing.T) {
 	} {
 		l, err := ReadFile(strings.NewReader(in))
 		if err == nil {
-			_, err = l.Envelope("")
+			_, err = l.Envelope("", 100)
 		}
 		if bad, ok := errors.AsType[*BadError](err); !ok || !strings.Contains(bad.Reason, reason) {
 			t.Errorf("%.60q: %v, want %q", in, err, reason)
@@ -192,7 +192,7 @@ func FuzzMessage(f *testing.F) {
 		if err != nil {
 			return
 		}
-		env, err := l.Envelope("")
+		env, err := l.Envelope("", 100)
 		out, readErr := io.ReadAll(l.Reader())
 		if readErr != nil {
 			t.Fatal(readErr)

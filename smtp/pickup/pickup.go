@@ -23,6 +23,7 @@ type Options struct {
 	Dir string // absolute path of the folder; it may appear later
 	// MaxSize returns the maximum size of a message in octets. nil or 0 means no limit.
 	MaxSize  func() int64
+	MaxHops  func() int    // the maximum number of Received fields; 0 means no limit
 	Hostname func() string // for the Message-ID of messages without one
 	// DefaultDomain returns the domain for names without one. With nil or "" such names are errors.
 	DefaultDomain func() addr.Domain
@@ -110,6 +111,13 @@ func (f *Folder) maxSize() int64 {
 		return 0
 	}
 	return f.opts.MaxSize()
+}
+
+func (f *Folder) maxHops() int {
+	if f.opts.MaxHops == nil {
+		return 0
+	}
+	return f.opts.MaxHops()
 }
 
 func (f *Folder) defaultDomain() addr.Domain {

@@ -261,7 +261,7 @@ func (s *scan) send(claimed string) error {
 	if err != nil {
 		return err
 	}
-	env, err := message.Envelope(s.defaultDomain())
+	env, err := message.Envelope(s.defaultDomain(), s.maxHops())
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/mailtext"
 	"pillarbox/smtp"
 	"pillarbox/smtp/policy"
 )
@@ -36,7 +37,7 @@ type header struct {
 // of a field that the server adds on top.
 func readHeader(body lineReader, hold *headerHold) (header, error) {
 	var h header
-	dropping := false
+	dropping, first := false, true
 	marked := strings.ToLower(policy.MarkHeader)
 	var folding *[]byte // the value that a folded line continues
 	for {
@@ -47,6 +48,11 @@ func readHeader(body lineReader, hold *headerHold) (header, error) {
 		if err := hold.cover(len(h.octets) + len(line)); err != nil {
 			return h, err
 		}
+		if first && mailtext.IsSeparator(line) {
+			first = false
+			continue
+		}
+		first = false
 		name, isField := smtp.FieldName(line)
 		folded := len(line) > 0 && (line[0] == ' ' || line[0] == '\t') && (dropping || len(h.octets) > 0)
 		switch {

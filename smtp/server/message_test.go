@@ -418,3 +418,23 @@ func TestResponsible(t *testing.T) {
 		}
 	}
 }
+
+// TestMboxSeparator checks that the separator of an mbox file is not taken for text: the header
+// after it would become text too.
+func TestMboxSeparator(t *testing.T) {
+	const rest = "Subject: x\r\n\r\n"
+	for first, want := range map[string]string{
+		"From a@b.example Mon Jan  5 10:00:00 2026\r\n": rest,
+		">From - Mon Jan  5 10:00:00 2026\r\n":          rest,
+		"From here on\r\n":                              "\r\nFrom here on\r\n",
+	} {
+		h, err := readHeader(&textLines{first + rest}, &headerHold{room: new(headroom)})
+		if err != nil || string(h.octets) != want {
+			t.Errorf("%q: %q, %v; want %q", first, h.octets, err, want)
+		}
+	}
+	text := rest + "From a@b.example Mon Jan  5 10:00:00 2026\r\n"
+	if h, err := readHeader(&textLines{text}, &headerHold{room: new(headroom)}); err != nil || string(h.octets) != rest {
+		t.Errorf("%q, %v", h.octets, err)
+	}
+}

@@ -7,7 +7,7 @@ import (
 	"io"
 	"time"
 
-	"pillarbox/mailstore/crlf"
+	"pillarbox/mailstore/mailtext"
 )
 
 // Body reads the message that a client sends after DATA or with BDAT. It ends every line with CRLF.
@@ -17,15 +17,15 @@ import (
 type Body struct {
 	c        *Conn
 	in       *bufio.Reader
-	chunks   *chunks      // nil: after DATA
-	rest     []byte       // checked, not yet read
-	size     int64        // octets of content so far
-	raw      int64        // octets from the client so far
-	line     int          // octets of the current line so far
-	start    bool         // the next piece begins a line, after a CRLF
-	ended    bool         // the end was seen
-	err      error        // every later Read fails with it
-	lines    *crlf.Writer // repairs line ends, into repaired; nil: no line end was bare so far
+	chunks   *chunks          // nil: after DATA
+	rest     []byte           // checked, not yet read
+	size     int64            // octets of content so far
+	raw      int64            // octets from the client so far
+	line     int              // octets of the current line so far
+	start    bool             // the next piece begins a line, after a CRLF
+	ended    bool             // the end was seen
+	err      error            // every later Read fails with it
+	lines    *mailtext.Writer // repairs line ends, into repaired; nil: no line end was bare so far
 	repaired bytes.Buffer
 	begun    time.Time
 }
@@ -190,7 +190,7 @@ var lineEnd = []byte("\r\n")
 // repair returns a piece with CRLF for every line end. It may hold back a CR until the next piece.
 func (b *Body) repair(piece []byte) []byte {
 	if b.lines == nil {
-		b.lines = crlf.NewWriter(&b.repaired)
+		b.lines = mailtext.NewWriter(&b.repaired)
 	}
 	b.repaired.Reset()
 	_, _ = b.lines.Write(piece) // into memory: cannot fail

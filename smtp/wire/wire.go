@@ -75,7 +75,7 @@ type BareEndings int
 
 const (
 	RefuseBare    BareEndings = iota // the message is refused
-	NormaliseBare                    // it becomes CRLF, as package crlf does, before anything else reads it
+	NormaliseBare                    // it becomes CRLF, as package mailtext does, before anything else reads it
 )
 
 // Config is what the connections of a listener share. It does not change while it is in use; a

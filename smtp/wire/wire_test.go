@@ -18,7 +18,7 @@ import (
 	gosmtp "github.com/emersion/go-smtp"
 
 	"pillarbox/mailstore/addr"
-	"pillarbox/mailstore/crlf"
+	"pillarbox/mailstore/mailtext"
 	"pillarbox/smtp"
 )
 
@@ -468,7 +468,7 @@ func FuzzChunks(f *testing.F) {
 		if normalise {
 			cfg.BareEndings = NormaliseBare
 		}
-		repaired, _ := io.ReadAll(crlf.NewReader(strings.NewReader(body)))
+		repaired, _ := io.ReadAll(mailtext.NewReader(strings.NewReader(body)))
 		want := string(repaired)
 		var wantErr error
 		if !normalise && strings.ContainsAny(strings.ReplaceAll(body, "\r\n", ""), "\r\n") {

@@ -20,7 +20,7 @@ import (
 // clients see the same unique-id. Other messages get new IDs with the time of arrival that the file
 // or the mbox states, in that order. A message that the mailbox already has is not copied again:
 // one with the same text, and with the same ID or the same second of arrival. Line endings become
-// CRLF (package crlf).
+// CRLF (package mailtext).
 //
 // Each message is imported completely and durably, or not at all. ImportMail reports a failed
 // message through opts.Failed, and continues; its error then states the number of failures. The

@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"pillarbox/mailstore"
-	"pillarbox/mailstore/crlf"
 	"pillarbox/mailstore/durable"
+	"pillarbox/mailstore/mailtext"
 )
 
 // sourceMessage is a message to import.
@@ -253,12 +253,12 @@ func (m sourceMessage) copyTo(w io.Writer) (int64, error) {
 }
 
 func (m sourceMessage) normalise(w io.Writer, f io.Reader) error {
-	lines := crlf.NewWriter(w)
+	lines := mailtext.NewWriter(w)
 	chain := []finisher{lines}
 	if m.quoted {
 		chain = []finisher{&fromQuoter{w: lines, remove: true}, lines}
 	}
-	if _, err := io.Copy(chain[0], f); err != nil {
+	if _, err := io.Copy(chain[0], mailtext.WithoutSeparator(f)); err != nil {
 		return err
 	}
 	for _, one := range chain {

@@ -16,7 +16,7 @@ import (
 	"testing/iotest"
 	"time"
 
-	"pillarbox/mailstore/crlf"
+	"pillarbox/mailstore/mailtext"
 )
 
 // mailOffice returns an office with two mailboxes.
@@ -172,7 +172,7 @@ func TestImportForeign(t *testing.T) {
 		t.Errorf("%+v ignored, want notes.txt and the link", done)
 	}
 	all := letters(t, o, "anna")
-	want := []string{"first\r\n\r\n", "second\r\n", "third\r\n", "windows\r\n", "twin\r\n", "twin\r\n"}
+	want := []string{"first\r\n", "second\r\n", "third\r\n", "windows\r\n", "twin\r\n", "twin\r\n"}
 	if !slices.Equal(texts(all), want) {
 		t.Errorf("%q, want %q", texts(all), want)
 	}
@@ -545,7 +545,7 @@ func TestManyRoundTrips(t *testing.T) {
 			text.WriteString(parts[rng.IntN(len(parts))])
 		}
 		var whole strings.Builder
-		n := crlf.NewWriter(&whole)
+		n := mailtext.NewWriter(&whole)
 		io.WriteString(n, text.String())
 		n.Finish()
 		in := o.Store.Create()

@@ -108,6 +108,7 @@ func (d *Daemon) makePickup(cfg *config.Config) (part, error) {
 	folder := pickup.New(pickup.Options{
 		Dir:           cfg.Pickup.Dir,
 		MaxSize:       func() int64 { return d.office.Config().SMTP.MaxMessageSize },
+		MaxHops:       func() int { return d.office.Config().Policy.MaxHops.Value },
 		Hostname:      func() string { return string(d.office.Config().Hostname) },
 		DefaultDomain: d.office.Dir.DefaultDomain,
 		Inject: func(env *smtp.Envelope, from string, message io.Reader) (string, error) {

@@ -185,6 +185,7 @@ func fetchConfig(cfg *config.Config) fetch.Config {
 		Entries:  cfg.Fetch,
 		Hostname: string(cfg.Hostname),
 		MaxSize:  cfg.SMTP.MaxMessageSize,
+		MaxHops:  cfg.Policy.MaxHops.Value,
 		DNS:      admin.DNSOptions(cfg).Servers,
 	}
 }

@@ -141,7 +141,7 @@ func (s *Scheduler) askPOP3(ctx context.Context, cfg *config.Fetch, result *Resu
 		host = cfg.POP3.Addr.String()
 	}
 	own := s.config.Load()
-	box := mailbox{Parts: &s.Parts, cfg: cfg, host: host, hostname: own.Hostname}
+	box := mailbox{Parts: &s.Parts, cfg: cfg, host: host, hostname: own.Hostname, maxHops: own.MaxHops}
 	result.Result, err = s.collect(ctx, collect.Options{
 		Name: cfg.Name, Host: host, Port: cfg.POP3.Port, ImplicitTLS: cfg.POP3.ImplicitTLS,
 		TLS: collectTLS(cfg.TLS), User: cfg.User, Password: password,

@@ -42,6 +42,7 @@ type Config struct {
 	Entries  []config.Fetch
 	Hostname string   // ours
 	MaxSize  int64    // of a message, in octets; 0 means no limit
+	MaxHops  int      // Received fields of a message; 0 means no limit
 	DNS      []string // "ip:port" of resolvers; empty: those of the system
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"pillarbox/cmd/internal/config"
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/mailtext"
 	"pillarbox/smtp"
 	"pillarbox/smtp/badmail"
 	"pillarbox/smtp/queue"
@@ -25,7 +26,6 @@ const (
 	markField = "X-Pillarbox-Fetched"
 
 	maxHeader = 256 << 10 // octets
-	maxHops   = 50        // Received fields; a collected message has passed several servers
 )
 
 // mailbox delivers the messages that are collected for one entry.
@@ -34,6 +34,7 @@ type mailbox struct {
 	cfg      *config.Fetch
 	host     string // the server of the mailbox
 	hostname string // ours
+	maxHops  int    // Received fields; 0 means no limit
 }
 
 // deliver is collect.Options.Deliver.
@@ -44,7 +45,7 @@ func (b *mailbox) deliver(r io.Reader) error {
 		return err
 	}
 	message := io.MultiReader(bytes.NewReader(verify.Strip(head.octets, b.hostname)), in)
-	if head.looped || head.hops > maxHops {
+	if head.looped || b.maxHops > 0 && head.hops > b.maxHops {
 		return b.keepLooped(message, head)
 	}
 	env := &smtp.Envelope{
@@ -84,12 +85,17 @@ type header struct {
 // readHeader reads a header, up to the first line that is no field.
 func readHeader(in *bufio.Reader, mark string) (h header, err error) {
 	var field []byte
-	seen := false
+	seen, first := false, true
 	for len(h.octets)+len(field) < maxHeader {
 		line, err := in.ReadSlice('\n')
 		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
 			return h, err
 		}
+		if first && mailtext.IsSeparator(line) {
+			first = false
+			continue
+		}
+		first = false
 		folded := len(line) > 0 && (line[0] == ' ' || line[0] == '\t')
 		if folded && len(field) > 0 {
 			field = append(field, line...)

@@ -522,6 +522,7 @@ func (w *world) fault(s *Step) string {
 		w.slow(s)
 		return ""
 	}
+	lost := w.disturb(s)
 	f := w.faults
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -537,16 +538,12 @@ func (w *world) fault(s *Step) string {
 		f.errors = append(f.errors, &armed{after: s.At, count: s.Count, sync: s.How == "sync", err: syscall.EIO})
 	case "enospc":
 		f.full = true
-		w.disk.SetSize(w.disk.Used() + int64(s.Size))
 	case "emfile":
 		f.few = true
-		w.disk.SetMostOpen(w.disk.OpenFiles() + s.Count)
 	case "writeback":
-		if w.disk.FailWriteback([]float64{0.3, 1}[s.Seed%2], newRand(s.Seed)) {
+		if lost {
 			f.unwritten = time.Now()
 		}
-	case "drop-pages":
-		w.disk.DropPages()
 	case "clock":
 		w.clock = time.Now().Add(time.Duration(s.Count) * time.Hour)
 		f.kill = true
@@ -557,6 +554,22 @@ func (w *world) fault(s *Step) string {
 		return "crash"
 	}
 	return ""
+}
+
+// disturb does what a fault does to the disk at once, without the lock of the faults: the disk asks them with its own lock
+// held. It reports whether the disk has lost something that it has not told of yet.
+func (w *world) disturb(s *Step) (lost bool) {
+	switch s.How {
+	case "enospc":
+		w.disk.SetSize(w.disk.Used() + int64(s.Size))
+	case "emfile":
+		w.disk.SetMostOpen(w.disk.OpenFiles() + s.Count)
+	case "writeback":
+		return w.disk.FailWriteback([]float64{0.3, 1}[s.Seed%2], newRand(s.Seed))
+	case "drop-pages":
+		w.disk.DropPages()
+	}
+	return false
 }
 
 // damageHeader makes four octets of the header of a file of the log wrong, in the copy at the front, that at the back, or

@@ -1,4 +1,4 @@
-package crlf
+package mailtext
 
 import (
 	"errors"

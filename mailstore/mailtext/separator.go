@@ -1,0 +1,32 @@
+package mailtext
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"regexp"
+)
+
+// separator matches the line that begins a message in an mbox file:
+// "From anna@b.example Mon Jan  5 10:00:00 2026".
+var separator = regexp.MustCompile(`^>?From \S.* \d?\d:\d\d`)
+
+// maxSeparator is the longest separator in octets.
+const maxSeparator = 998
+
+// IsSeparator reports whether a line is the separator of an mbox file. Programs that copy a message
+// out of one leave it on top, where it is no header field. With ">" it went through an mbox twice.
+func IsSeparator(line []byte) bool {
+	return len(line) <= maxSeparator && separator.Match(line)
+}
+
+// WithoutSeparator returns the text of r without a separator in its first line.
+func WithoutSeparator(r io.Reader) io.Reader {
+	in := bufio.NewReaderSize(r, maxSeparator+1)
+	start, _ := in.Peek(maxSeparator) // an error comes again with the next Read
+	line, _, whole := bytes.Cut(start, []byte("\n"))
+	if whole && IsSeparator(line) {
+		_, _ = in.Discard(len(line) + 1) // is buffered
+	}
+	return in
+}
