@@ -18,7 +18,7 @@ func TestWithoutSeparator(t *testing.T) {
 		"From here on it is text\r\n":                   false,
 		"From\r\n":                                      false,
 		">>From a Mon Jan  5 10:00:00 2026\r\n":         false,
-		"": false,
+		"":                                              false,
 		"From a 10:00" + strings.Repeat(" ", 1000) + "\r\n": false,
 	} {
 		want := first + rest
