@@ -142,7 +142,11 @@ func (c *session) finishLogin(mechanism string, err error) {
 }
 
 func (c *session) openMaildrop() error {
-	drop, err := c.server.drops.OpenMaildrop(c.principal.Dir)
+	dir := c.principal.Dir
+	drop, err := c.server.drops.OpenMaildrop(dir)
+	if errors.Is(err, mailstore.ErrInUse) && c.overtake(dir) {
+		drop, err = c.server.drops.OpenMaildrop(dir)
+	}
 	if err != nil {
 		c.server.log.Warn("pop3: maildrop not opened",
 			"user", c.principal.Address.String(), "remote_ip", c.remote, "error", err)
@@ -150,10 +154,33 @@ func (c *session) openMaildrop() error {
 		return err
 	}
 	c.drop, c.progress = drop, time.Now()
+	c.server.hold(dir, c)
 	if logged, ok := c.raw.(interface{ LoggedIn() }); ok {
 		logged.LoggedIn() // logged-in connections have a limit of their own
 	}
 	return nil
+}
+
+// overtakeTimeout is how long a session may take to end. It waits for its client, so that is quick.
+const overtakeTimeout = 5 * time.Second
+
+// overtake ends another session with this maildrop if its client is silent. It reports whether the
+// maildrop is free.
+func (c *session) overtake(dir string) bool {
+	freed := c.server.overtake(dir, c.config.Overtake)
+	if freed == nil {
+		return false
+	}
+	late := time.NewTimer(overtakeTimeout)
+	defer late.Stop()
+	select {
+	case <-freed:
+		c.server.log.Info("pop3: the session of a silent client was ended for another login",
+			"user", c.principal.Address.String(), "remote_ip", c.remote)
+		return true
+	case <-late.C:
+		return false
+	}
 }
 
 // refuseLogin answers a login that failed with err. The response codes follow RFC 2449 §8 and RFC

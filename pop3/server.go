@@ -51,6 +51,9 @@ type Config struct {
 	// IdleTimeout is how long a logged-in client may stay silent. The default, 10 min, is also the
 	// minimum (RFC 1939 §3).
 	IdleTimeout time.Duration
+	// Overtake is how long the client of a session must have been silent for another login to the
+	// same mailbox to end that session. 0 means that the other login is refused (RFC 1939 §4).
+	Overtake time.Duration
 	// WriteTimeout is how long a client may take to receive 32 KiB. Default 1 min.
 	WriteTimeout time.Duration
 	// MaxErrors is the number of protocol errors and failed logins after which the connection is
@@ -115,7 +118,8 @@ type Server struct {
 	mu        sync.Mutex
 	closing   bool                      // guarded by mu
 	listeners map[net.Listener]struct{} // guarded by mu
-	sessions  map[*session]bool         // guarded by mu; true while it waits for its client
+	sessions  map[*session]time.Time    // guarded by mu; since when it waits for its client, or zero
+	holders   map[string]*session       // guarded by mu; who has the maildrop, by directory
 	running   sync.WaitGroup            // counts the sessions; Go is called with mu held
 }
 
@@ -134,7 +138,8 @@ func New(config Config, drops Maildrops, authenticator Authenticator, log *slog.
 		writers:   sync.Pool{New: func() any { return bufio.NewWriterSize(nil, bufferSize) }},
 		readers:   sync.Pool{New: func() any { return bufio.NewReaderSize(nil, bufferSize) }},
 		listeners: make(map[net.Listener]struct{}),
-		sessions:  make(map[*session]bool),
+		sessions:  make(map[*session]time.Time),
+		holders:   make(map[string]*session),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.SetConfig(config)
@@ -203,7 +208,7 @@ func (s *Server) start(conn net.Conn, implicitTLS bool) {
 		conn.Close()
 		return
 	}
-	s.sessions[c] = false
+	s.sessions[c] = time.Time{}
 	s.running.Go(func() {
 		defer s.removeSession(c)
 		c.serve(implicitTLS)
@@ -216,13 +221,58 @@ func (s *Server) removeSession(c *session) {
 	delete(s.sessions, c)
 }
 
-// setWaiting records whether a session waits for its client. It returns false when the server shuts
-// down and the session must not wait.
-func (s *Server) setWaiting(c *session, waiting bool) bool {
+// setWaiting records whether a session waits for its client. It returns an error when the session
+// must end instead.
+func (s *Server) setWaiting(c *session, waiting bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sessions[c] = waiting
-	return !s.closing
+	s.sessions[c] = time.Time{}
+	if waiting {
+		s.sessions[c] = time.Now()
+	}
+	switch {
+	case s.closing:
+		return errShutdown
+	case c.overtaken:
+		return errOvertaken
+	}
+	return nil
+}
+
+// hold records that a session has a maildrop, until release.
+func (s *Server) hold(dir string, c *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.freed = make(chan struct{})
+	s.holders[dir] = c
+}
+
+func (s *Server) release(dir string, c *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.holders[dir] == c {
+		delete(s.holders, dir)
+	}
+	close(c.freed)
+}
+
+// overtake ends the session that has a maildrop if its client has been silent for so long. A phone
+// that leaves its network says nothing at all, and its next login must not wait for the idle
+// timeout. The messages that it marked are not deleted. freed is closed when the maildrop is free; it
+// is nil if the session goes on.
+func (s *Server) overtake(dir string, silence time.Duration) (freed <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.holders[dir]
+	if c == nil || silence == 0 {
+		return nil
+	}
+	if since := s.sessions[c]; since.IsZero() || time.Since(since) < silence {
+		return nil
+	}
+	c.overtaken = true
+	c.raw.Close()
+	return c.freed
 }
 
 // Shutdown closes the listeners and every session that waits for its client. Such a session ends as
@@ -234,8 +284,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	for l := range s.listeners {
 		l.Close()
 	}
-	for c, waiting := range s.sessions {
-		if waiting {
+	for c, since := range s.sessions {
+		if !since.IsZero() {
 			c.raw.Close()
 		}
 	}

@@ -36,6 +36,7 @@ var (
 	errLongLine    = errors.New("line too long")
 	errEndlessLine = errors.New("endless line")
 	errShutdown    = errors.New("shutdown")
+	errOvertaken   = errors.New("overtaken by another login")
 )
 
 // A session is one connection. It belongs to its goroutine, except raw, which Shutdown closes.
@@ -59,6 +60,8 @@ type session struct {
 	username  string // given with USER, waits for PASS
 	principal auth.Principal
 	drop      *mailstore.Maildrop // nil before the login
+	freed     chan struct{}       // closed when drop is; owner: server.mu
+	overtaken bool                // another login has ended the session; owner: server.mu
 	deleted   marks
 
 	retrieved, removed int // numbers of messages
@@ -154,6 +157,7 @@ func (c *session) closeMaildrop() {
 		c.recordFetched(c.drop)
 		c.drop.Close()
 		c.drop = nil
+		c.server.release(c.principal.Dir, c)
 	}
 }
 
@@ -162,6 +166,8 @@ func endReason(err error) string {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return "timeout"
+	case errors.Is(err, errOvertaken):
+		return err.Error()
 	case errors.Is(err, errShutdown), errors.Is(err, net.ErrClosed):
 		return errShutdown.Error()
 	case errors.Is(err, errEndlessLine):
@@ -177,11 +183,13 @@ func (c *session) Read(p []byte) (int, error) {
 	if err := c.out.flush(); err != nil {
 		return 0, err
 	}
-	if !c.server.setWaiting(c, true) {
-		return 0, errShutdown
+	if err := c.server.setWaiting(c, true); err != nil {
+		return 0, err
 	}
 	n, err := c.conn.Read(p)
-	c.server.setWaiting(c, false)
+	if end := c.server.setWaiting(c, false); end != nil && err != nil {
+		err = end
+	}
 	return n, err
 }
 
@@ -222,12 +230,12 @@ func (c *session) startTLS() bool {
 	c.username = ""
 	conn := tls.Server(c.raw, c.config.TLS)
 	conn.SetDeadline(c.loginDeadline)
-	if !c.server.setWaiting(c, true) {
-		c.endReason = errShutdown.Error()
+	if err := c.server.setWaiting(c, true); err != nil {
+		c.endReason = err.Error()
 		return false
 	}
 	err := conn.HandshakeContext(c.server.ctx)
-	c.server.setWaiting(c, false)
+	_ = c.server.setWaiting(c, false) // err says the same
 	if err != nil {
 		c.endReason = "no TLS"
 		c.server.log.Info("pop3: TLS handshake failed", "remote_ip", c.remote, "error", err)

@@ -575,3 +575,53 @@ func TestSessionsMustProgress(t *testing.T) {
 		})
 	}
 }
+
+// TestOvertake lets a second login end the session of a client that went silent, and only then.
+func TestOvertake(t *testing.T) {
+	for _, c := range []struct {
+		overtake, silent time.Duration
+		want             string
+		left             int // of two messages
+	}{
+		{30 * time.Second, 29 * time.Second, "-ERR [IN-USE]", 2},
+		{30 * time.Second, 30 * time.Second, "+OK anna", 2},
+		{0, 9 * time.Minute, "-ERR [IN-USE]", 2},
+	} {
+		t.Run(fmt.Sprint(c.overtake, c.silent), func(t *testing.T) {
+			o := newOffice(t)
+			o.addMailbox("anna", "secret", false)
+			o.deliver("anna", "Subject: one\r\n\r\n")
+			o.deliver("anna", "Subject: two\r\n\r\n")
+			synctest.Test(t, func(t *testing.T) {
+				s := o.newServer(func(config *Config) { config.Overtake = c.overtake })
+				phone, fromPhone := connect(s)
+				defer phone.Close()
+				talk(t, phone, fromPhone, "", "USER anna", "PASS secret", "DELE 1")
+				time.Sleep(c.silent)
+				pc, fromPC := connect(s)
+				defer pc.Close()
+				if got := talk(t, pc, fromPC, "", "USER anna", "PASS secret"); !strings.HasPrefix(got, c.want) {
+					t.Errorf("%q, want %q", got, c.want)
+				}
+				if strings.HasPrefix(c.want, "-ERR") {
+					talk(t, phone, fromPhone, "NOOP") // its session goes on
+					return
+				}
+				if line, err := fromPhone.ReadString('\n'); line != "" || err != io.EOF {
+					t.Errorf("the phone hears %q, %v", line, err)
+				}
+				if got := talk(t, pc, fromPC, "STAT"); got != "+OK 2 32" {
+					t.Error(got)
+				}
+				third, fromThird := connect(s)
+				defer third.Close()
+				if got := talk(t, third, fromThird, "", "USER anna", "PASS secret"); !strings.HasPrefix(got, "-ERR [IN-USE]") {
+					t.Errorf("the third session: %q", got)
+				}
+			})
+			if n := len(o.files("anna")); n != c.left {
+				t.Errorf("%d messages are left", n)
+			}
+		})
+	}
+}

@@ -171,7 +171,8 @@ type SMTP struct {
 type POP3 struct {
 	Greeting    string // for ExpandGreeting
 	IdleTimeout time.Duration
-	MaxErrors   int // for each connection
+	Overtake    time.Duration // 0: never
+	MaxErrors   int           // for each connection
 }
 
 // Limits are the connections at a time, all services together.

@@ -197,6 +197,12 @@ func protocolSections() []sectionRow {
 				`How long to wait for the next command, at least "10m" (RFC 1939). After three times
 				that time without a message fetched or deleted, the server closes the connection,
 				whatever commands the client has sent.`),
+			text("pop3.overtake", func(c *Config) *duration { return &c.POP3.Overtake },
+				orZero("never", span("10s", "1h")), 30*time.Second,
+				`A second login to a mailbox ends the session of another program that has been
+				silent for this time, such as a phone that left its network. Messages that the
+				silent program marked for deletion stay. "never" refuses the second login
+				(RFC 1939).`),
 			number("pop3.max_errors", func(c *Config) *int { return &c.POP3.MaxErrors },
 				bounds{1, 1000}, 10,
 				`The server closes a connection after this number of errors.`),

@@ -98,6 +98,7 @@ func (d *Daemon) pop3Config(cfg *config.Config) pop3.Config {
 		Require128BitImplicit: cfg.Sites.POP3S.Require128Bit,
 		Retention:             d.office,
 		IdleTimeout:           times(cfg, cfg.POP3.IdleTimeout),
+		Overtake:              cfg.POP3.Overtake,
 		WriteTimeout:          writeTimeout,
 		MaxErrors:             cfg.POP3.MaxErrors,
 	}
