@@ -226,6 +226,7 @@ func (d *Directory) RenameMailbox(old, next addr.Address) error {
 		if err := d.readable(); err != nil { // otherwise only some references would be changed
 			return err
 		}
+		defer d.renames.begin(old, next)()
 		// After an error everything is restored, for which even a full disk has space, so
 		// the command can be repeated.
 		if err := d.moveMailbox(old, next, account); err != nil {

@@ -79,6 +79,7 @@ type state struct {
 	parents  atomic.Pointer[parentIndex]
 	list     atomic.Pointer[domainList]
 	copies   copies
+	renames  renames
 }
 
 // New returns a Directory over a data directory, which may be empty.

@@ -38,3 +38,63 @@ func TestRenameThatFails(t *testing.T) {
 		}
 	}
 }
+
+// TestMailDuringRename: while a mailbox is being renamed, groups, aliases and forwards that name it
+// lead to it all the time.
+func TestMailDuringRename(t *testing.T) {
+	d, _ := open(t, Options{})
+	anna, anne, boss := a(t, "anna@x.example"), a(t, "anne@x.example"), a(t, "boss@x.example")
+	all, sales := a(t, "all@x.example"), a(t, "sales@x.example")
+	must(t, d.AddDomain("x.example"))
+	for _, box := range []addr.Address{anna, boss} {
+		_, err := d.AddMailbox(box, Account{})
+		must(t, err)
+	}
+	must(t, errors.Join(d.AddGroup(all, []addr.Address{anna, boss}), d.AddAlias(sales, anna), d.SetForward(boss, []addr.Address{anna}, true)))
+	looked := 0
+	renamer := d.Observed(func(c Change) {
+		looked++
+		for from, want := range map[addr.Address]int{all: 2, sales: 1, boss: 2} {
+			res, err := d.Resolve(from)
+			if err != nil || len(res.Mailboxes) != want || res.Mailboxes[0].Address != anne {
+				t.Errorf("during %v of %s: %s leads to %v, %v", c.What, c.User, from, res.Mailboxes, err)
+			}
+		}
+	})
+	must(t, renamer.RenameMailbox(anna, anne))
+	if looked < 3 {
+		t.Errorf("looked %d times", looked)
+	}
+	if res, err := d.Resolve(anna); err != nil || res.Kind != Unknown {
+		t.Errorf("afterwards the old name is %v, %v", res.Kind, err)
+	}
+}
+
+// TestMailBesideRenames: a walk that is overtaken by a rename finds the mailbox all the same.
+func TestMailBesideRenames(t *testing.T) {
+	d, _ := open(t, Options{})
+	names := []addr.Address{a(t, "anna@x.example"), a(t, "anne@x.example")}
+	all := a(t, "all@x.example")
+	must(t, d.AddDomain("x.example"))
+	_, err := d.AddMailbox(names[0], Account{})
+	must(t, errors.Join(err, d.AddGroup(all, names[:1])))
+	done := make(chan error)
+	go func() {
+		var err error
+		for i := range 40 {
+			err = errors.Join(err, d.RenameMailbox(names[i%2], names[1-i%2]))
+		}
+		done <- err
+	}()
+	for {
+		select {
+		case err := <-done:
+			must(t, err)
+			return
+		default:
+			if res, err := d.Resolve(all); err != nil || len(res.Mailboxes) != 1 {
+				t.Fatalf("the group leads to %v, %v", res.Mailboxes, err)
+			}
+		}
+	}
+}

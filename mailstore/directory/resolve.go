@@ -36,7 +36,24 @@ type Resolution struct {
 // An error of the file system or an ErrDamaged means that the destination is unknown at present. An
 // ErrUnusable stays until an administrator changes the external directory.
 func (d *Directory) Resolve(a addr.Address) (Resolution, error) {
+	for {
+		renames := d.renames.seen()
+		r, missed, err := d.resolve(a)
+		// A walk that read a group before a rename, and looked for the mailbox after it, starts again.
+		if !missed || renames == d.renames.seen() {
+			return r, err
+		}
+	}
+}
+
+// resolve is one walk. missed reports that an address on the way had no destination.
+func (d *Directory) resolve(a addr.Address) (r Resolution, missed bool, err error) {
 	w := d.walk(*d.opts.Load())
+	r, err = w.resolve(a)
+	return r, w.missed, err
+}
+
+func (w *walk) resolve(a addr.Address) (Resolution, error) {
 	if _, err := w.domain(a.Domain); errors.Is(err, ErrNotFound) {
 		return Resolution{Kind: Remote}, nil
 	} else if err != nil {
@@ -66,6 +83,7 @@ type walk struct {
 	files   map[addr.Domain]*DomainFile
 	boxes   []Mailbox
 	forward []addr.Address
+	missed  bool // an address had no destination
 }
 
 func (d *Directory) walk(opts Options) *walk {
@@ -114,6 +132,12 @@ func (w *walk) followNew(a addr.Address) (bool, error) {
 	if base := w.opts.plusBase(key.Local); base != "" {
 		return w.follow(addr.Address{Local: base, Domain: a.Domain})
 	}
+	if next, ok := w.d.renames.nextName(key); ok {
+		reached, err := w.follow(next)
+		w.missed = w.missed || !reached
+		return reached, err
+	}
+	w.missed = true
 	return false, nil
 }
 
