@@ -1,11 +1,10 @@
-// Package mailtext makes the text of mail that comes from elsewhere what it must be on the wire (RFC
-// 5321 §2.3.8) and in the store: CRLF is the only line end, and no separator of an mbox file stands
-// before the header. Everything that takes mail uses it, so that a message is the same text
-// whichever way it comes: SMTP with repair of line ends, the pickup folder, sendmail, an import, a
-// file put into a mailbox by hand.
+// Package mailtext gives the text of incoming mail the form of the wire (RFC 5321 §2.3.8) and of the
+// store: CRLF is the only line end, and no separator of an mbox file precedes the header. Every way
+// in uses it, so that a message has the same text: SMTP with repair of line ends, the pickup folder,
+// sendmail, an import, and a file that was put into a mailbox by hand.
 //
-// LF, CRLF and a lone CR each end a line, and so does the CR CR LF of some old programs. Text that
-// is right passes unchanged.
+// LF, CRLF and a lone CR each end a line, and so does the CR CR LF of some old programs. Correct text
+// passes unchanged.
 package mailtext
 
 import (

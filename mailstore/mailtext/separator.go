@@ -15,7 +15,8 @@ var separator = regexp.MustCompile(`^>?From \S.* \d?\d:\d\d`)
 const maxSeparator = 998
 
 // IsSeparator reports whether a line is the separator of an mbox file. Programs that copy a message
-// out of one leave it on top, where it is no header field. With ">" it went through an mbox twice.
+// out of an mbox may leave it above the header, where it is not a field. A ">" before it means that
+// it was quoted in another mbox.
 func IsSeparator(line []byte) bool {
 	return len(line) <= maxSeparator && separator.Match(line)
 }

@@ -10,15 +10,14 @@ import (
 	"pillarbox/mailstore/directory"
 )
 
-// domainPart is a part of a domain's file that is another one: an alias, a group
-// or, with no local part, the rest.
+// domainPart is a part of a domain's file that has changed: an alias, a group or, with no local
+// part, the rest.
 type domainPart struct {
 	local         string
 	before, after any
 }
 
-// domainParts takes apart what is different between two states of a domain's
-// file.
+// domainParts returns the parts that differ between two states of a domain's file.
 func domainParts(before, after *directory.DomainFile) []domainPart {
 	parts := changedParts("alias", before.Aliases, after.Aliases)
 	parts = append(parts, changedParts("group", before.Groups, after.Groups)...)
@@ -55,14 +54,14 @@ func changedParts[T any](kind string, before, after map[string]T) []domainPart {
 	return parts
 }
 
-// sameJSON reports whether two values are the same in a file.
+// sameJSON reports whether two values have the same JSON form.
 func sameJSON(a, b any) bool {
 	x, errX := json.Marshal(a)
 	y, errY := json.Marshal(b)
 	return errX == nil && errY == nil && bytes.Equal(x, y)
 }
 
-// recordTransfer records that mail was copied, unless nothing was.
+// recordTransfer records a transfer that copied messages.
 func (o *Service) recordTransfer(done string, t Transfer) {
 	if t.Messages == 0 {
 		return
@@ -70,8 +69,7 @@ func (o *Service) recordTransfer(done string, t Transfer) {
 	o.Record(t.Mailbox.String(), nil, map[string]any{done: t.Messages, "bytes": t.Bytes, "format": t.Format, "place": t.Place})
 }
 
-// recordRepairs records what a check has mended: its target is a mailbox, a
-// domain or "".
+// recordRepairs records the repairs of a check. target is a mailbox, a domain or "".
 func (o *Service) recordRepairs(target string, findings []Finding) {
 	repaired := 0
 	for _, f := range findings {

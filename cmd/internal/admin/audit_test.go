@@ -18,7 +18,7 @@ import (
 
 type auditEvent = audit.Event
 
-// lines writes events as "object before after".
+// lines formats events as "object before after".
 func auditLines(all []audit.Event) []string {
 	var lines []string
 	for _, e := range all {
@@ -27,7 +27,7 @@ func auditLines(all []audit.Event) []string {
 	return lines
 }
 
-// Each verb leaves what it changed, what followed from it, and who did it.
+// TestAuditOfVerbs checks the record of each verb: the change, its consequences and the actor.
 func TestAuditOfVerbs(t *testing.T) {
 	root := office(t)
 	o := root.By(Actor{Who: "root (sudo by carol)", From: "command line", Act: "test"})
@@ -85,7 +85,7 @@ func TestAuditOfVerbs(t *testing.T) {
 			}
 		}
 	}
-	// What the server does by itself.
+	// Acts of the server itself.
 	if err := root.Dir.UpdateAccount(mustAddress(t, o, "chief"), func(a *directory.Account) error { a.Held = true; return nil }); err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func allEvents(t *testing.T, o *Service) []audit.Event {
 	return all
 }
 
-// No secret is in the log, be it new, changed or gone with its mailbox.
+// The log contains no secret: not a new or changed one, nor one of a removed mailbox.
 func TestAuditHasNoSecrets(t *testing.T) {
 	o := office(t)
 	c, err := o.AddDomain("office.example")
@@ -133,8 +133,8 @@ func TestAuditHasNoSecrets(t *testing.T) {
 	}
 }
 
-// Whoever adds a member to the account decides whether the audit log may tell it:
-// in secretOf, or in this list of what it must not.
+// A new member of the account must be in secretOf or in this list of members that the audit log may
+// contain.
 func TestEveryMemberIsOpenOrSecret(t *testing.T) {
 	secret := []string{"verifier", "secrets", "password_history"}
 	for _, name := range jsonNames(reflect.TypeFor[directory.Account]()) {
@@ -162,7 +162,7 @@ func jsonNames(t reflect.Type) (names []string) {
 	return names
 }
 
-// What is not recorded is done even so, and somebody is told.
+// An act that cannot be recorded is still done, and the failure is reported.
 func TestAuditThatFails(t *testing.T) {
 	o := office(t)
 	if err := os.Mkdir(filepath.Join(o.Root.Name(), "audit.log"), 0o700); err != nil {

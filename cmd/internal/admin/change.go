@@ -12,15 +12,14 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// Change is what a verb did. Names that verbs take are those that a person
-// types: a bare name is in the default domain, or, behind a first name that says
-// its domain, in that one.
+// Change is the result of a verb. Verbs take names as typed: a name without a domain is in the
+// default domain, or, after a first name with a domain, in that domain.
 type Change struct {
-	Text     string   `json:"text"`     // one line: "mailbox anna@office.example added"
-	Warnings []string `json:"warnings"` // what the person should know about it
+	Text     string   `json:"text"`     // one line, such as "mailbox anna@office.example added"
+	Warnings []string `json:"warnings"` // side effects to consider
 }
 
-// changed is the Change of a verb that may have failed.
+// changed returns the Change of a verb, or its error.
 func changed(err error, warnings []string, format string, args ...any) (Change, error) {
 	if err != nil {
 		return Change{}, err
@@ -28,11 +27,11 @@ func changed(err error, warnings []string, format string, args ...any) (Change, 
 	return Change{Text: fmt.Sprintf(format, args...), Warnings: orEmpty(warnings)}, nil
 }
 
-// orEmpty makes a list that is [] in JSON where it would be null.
+// orEmpty returns a list that is [] in JSON, never null.
 func orEmpty[T any](list []T) []T { return append([]T{}, list...) }
 
-// explain gives an error the hint that a person needs. domain is the one that
-// the verb is about; find is the command that lists what there is.
+// explain adds a hint to an error. domain is the domain that the verb is about; find is the command
+// that lists the objects.
 func (o *Service) explain(err error, domain addr.Domain, find string) error {
 	if err == nil || errors.As(err, new(*HintError)) {
 		return err
@@ -62,7 +61,7 @@ func (o *Service) explain(err error, domain addr.Domain, find string) error {
 	return err
 }
 
-// parseNames reads the first name of a command and those behind it.
+// parseNames parses the first name of a command and the names after it.
 func (o *Service) parseNames(first string, next ...string) (addr.Address, []addr.Address, error) {
 	a, err := o.ParseUser(first)
 	if err != nil {
@@ -77,7 +76,7 @@ func (o *Service) parseNames(first string, next ...string) (addr.Address, []addr
 	return a.Fold(), all, nil
 }
 
-// parseNext reads a name that stands behind a domain, or behind another name.
+// parseNext parses a name after a domain or another name.
 func (o *Service) parseNext(name string, domain addr.Domain) (addr.Address, error) {
 	if local, err := addr.ParseLocal(name); err == nil {
 		return addr.Address{Local: local, Domain: domain}, nil
@@ -85,14 +84,14 @@ func (o *Service) parseNext(name string, domain addr.Domain) (addr.Address, erro
 	return o.ParseUser(name)
 }
 
-// elsewhere warns of targets that mail cannot be sent to, for all or for some:
-// while one is named, what they write to whom is refused.
+// elsewhere returns warnings about remote targets to which mail cannot be sent, in general or for
+// some users. With such a target, mail to whom is refused.
 func (o *Service) elsewhere(whom string, targets ...addr.Address) []string {
 	cfg := o.Config()
 	how := ""
 	switch {
 	case !cfg.Outbound.Enabled:
-		how = "and outbound.enabled is off: whoever writes to %s is refused"
+		how = "and outbound.enabled is off: mail to %s is refused"
 	case !cfg.Policy.Outside.Send.Value:
 		how = "and outside.send is off: people here who may not send to other servers cannot write to %s"
 	default:
@@ -107,7 +106,7 @@ func (o *Service) elsewhere(whom string, targets ...addr.Address) []string {
 	return warnings
 }
 
-// domains is the one that name says, or all of them for "".
+// domains returns the domain with the name, or all domains for "".
 func (o *Service) domains(name string) ([]addr.Domain, error) {
 	if name == "" {
 		all, err := o.Dir.Domains()
@@ -125,7 +124,7 @@ func (o *Service) domains(name string) ([]addr.Domain, error) {
 	return []addr.Domain{d}, o.explain(err, d, "domain list")
 }
 
-// files calls fn for each of the domains that name says, in alphabetical order.
+// files calls fn for the domain with the name, or for all domains for "", in alphabetical order.
 func (o *Service) files(name string, fn func(addr.Domain, *directory.DomainFile) error) error {
 	all, err := o.domains(name)
 	if err != nil {

@@ -8,9 +8,8 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// TestCheckLogOfRunningServer: while a server has the data directory, what is in its log is no
-// trace of an unclean end, also where nothing was counted. Without a server it is one, also while a
-// command has the directory.
+// TestCheckLogOfRunningServer checks that entries in the log are no finding while a server has the
+// data directory. Without a server they are one, even if a command has the directory.
 func TestCheckLogOfRunningServer(t *testing.T) {
 	o := mailOffice(t)
 	if err := o.Store.Recover(mailstore.RecoverOptions{LogSize: 1 << 20}); err != nil {

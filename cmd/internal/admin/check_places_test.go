@@ -17,7 +17,7 @@ import (
 
 const spooledText = "Subject: x\r\n\r\nHello\r\n"
 
-// spool writes a message with its state, or damages what it writes.
+// spool writes a message with its state, damaged if requested.
 func spool(t *testing.T, o *Service, dir, id string, damage ...string) {
 	t.Helper()
 	message, state := []byte(spooledText), []byte(fmt.Sprintf(
@@ -43,8 +43,7 @@ func spool(t *testing.T, o *Service, dir, id string, damage ...string) {
 	}
 }
 
-// TestCheckQueue: whatever is wrong with a message on its way is named, in the queue and in
-// quarantine.
+// TestCheckQueue checks that every kind of damage in the queue and in quarantine is reported.
 func TestCheckQueue(t *testing.T) {
 	tests := []struct{ damage, want string }{
 		{"", ""},
@@ -97,7 +96,7 @@ func wantFinding(t *testing.T, r CheckReport, problem Problem, name, text string
 	}
 }
 
-// TestCheckZeros: a message whose size is right, and whose content never reached the disk.
+// TestCheckZeros checks messages that have the right size but whose content never reached the disk.
 func TestCheckZeros(t *testing.T) {
 	o := mailOffice(t)
 	body := strings.Repeat("x", 4094) + "\r\n"
@@ -108,7 +107,7 @@ func TestCheckZeros(t *testing.T) {
 	wantProblems(t, r, err, "!zeros P3_20240101100000000000000001_8192.eml", "!zeros P3_20240101100000000000000002_8192.eml")
 }
 
-// opens counts how often messages are opened.
+// opens is a file system that counts how often messages are opened.
 type opens struct {
 	Files
 	messages atomic.Int64
@@ -121,7 +120,7 @@ func (o *opens) OpenFile(name string, flag int, perm fs.FileMode) (durable.File,
 	return o.Files.OpenFile(name, flag, perm)
 }
 
-// TestCheckReadsOnce: each message is read once, whatever is looked for in it.
+// TestCheckReadsOnce checks that each message is read only once.
 func TestCheckReadsOnce(t *testing.T) {
 	first := mailOffice(t)
 	root, err := durable.Open(first.Root.Name())
@@ -142,7 +141,7 @@ func TestCheckReadsOnce(t *testing.T) {
 	}
 }
 
-// TestCheckFolders: what lies in the other folders is named.
+// TestCheckFolders checks the findings in the other folders.
 func TestCheckFolders(t *testing.T) {
 	o := mailOffice(t)
 	root := o.Root.Name()
@@ -165,7 +164,7 @@ func TestCheckFolders(t *testing.T) {
 		"?badmail badmail", "?pickup x.eml")
 }
 
-// TestMay is the kernel's rule for a mode.
+// TestMay compares may with the kernel's rule for a mode.
 func TestMay(t *testing.T) {
 	server := account{1000, 100}
 	for _, test := range []struct {
@@ -186,8 +185,8 @@ func TestMay(t *testing.T) {
 	}
 }
 
-// TestCheckOwners: what root has copied back is named by its whole path, with the command that
-// mends it.
+// TestCheckOwners checks that files which root has copied back are reported by their whole path,
+// with the command that repairs them.
 func TestCheckOwners(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root gives files to others")
@@ -246,7 +245,7 @@ func chown(t *testing.T, dir string, uid, gid int) {
 	}
 }
 
-// open lets everybody come as far as a directory of the test.
+// open makes the directories above a directory of the test accessible to all users.
 func open(t *testing.T, dir string) {
 	t.Helper()
 	for up := filepath.Dir(dir); strings.HasPrefix(up, os.TempDir()+"/"); up = filepath.Dir(up) {

@@ -13,7 +13,7 @@ import (
 	"pillarbox/quota"
 )
 
-// problems are the findings in short.
+// problems formats the findings in short.
 func problems(r CheckReport) []string {
 	all := []string{}
 	for _, f := range r.Findings {
@@ -93,7 +93,7 @@ func TestCheckMail(t *testing.T) {
 	}
 }
 
-// A directory is never to be renamed to what is there.
+// The hint never suggests to rename a directory to an existing name.
 func TestCheckNameHint(t *testing.T) {
 	o := mailOffice(t)
 	domain := filepath.Join(o.Root.Name(), "mailbox/office.example")
@@ -113,7 +113,7 @@ func TestCheckNameHint(t *testing.T) {
 	transferred(t, 1, 0)(o.ImportMail(t.Context(), "anna@office.example", domain+"/P3_ANNA.mbx", TransferOptions{}))
 }
 
-// A message that is served with lines that do not end in CRLF is told, and then served with CRLF.
+// A message with other line ends than CRLF is reported, and is then served with CRLF.
 func TestCheckLines(t *testing.T) {
 	o := mailOffice(t)
 	const id = "P3_2024010110000000000000000"
@@ -132,7 +132,7 @@ func TestCheckLines(t *testing.T) {
 	}
 }
 
-// A damaged domain is told once, and its mail is read all the same.
+// A damaged domain is reported once, and its mail is checked too.
 func TestCheckDamagedDomain(t *testing.T) {
 	o := mailOffice(t)
 	put(t, filepath.Join(o.Root.Name(), "mailbox/office.example"), map[string]string{"domain.json": "{"})

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestCheckPanicIsContained: a panic in a part of the check is a finding, and the other parts go on.
+// TestCheckPanicIsContained checks that a panic in one part of the check becomes a finding, and
+// that the other parts continue.
 func TestCheckPanicIsContained(t *testing.T) {
 	o := mailOffice(t)
 	spool(t, o, queueDir, "P3_20260101000000000000000001", ".env gone")
@@ -24,7 +25,8 @@ func TestCheckPanicIsContained(t *testing.T) {
 	}
 }
 
-// TestTransferPanicIsContained: a panic over one message is that message's failure.
+// TestTransferPanicIsContained checks that a panic with one message is a failure of that message
+// only.
 func TestTransferPanicIsContained(t *testing.T) {
 	tally := &tally{all: 30, name: func(i int) string { return fmt.Sprint("message ", i) }}
 	_, err := tally.transferEnd(tally.each(t.Context(), func(i int) (string, outcome) {

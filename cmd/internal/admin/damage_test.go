@@ -16,8 +16,8 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// TestDamagedSettings damages each file of settings that belongs to no single domain. The check finds it, and what
-// uses it says so in the log, once.
+// TestDamagedSettings damages each settings file that belongs to no single domain. The check must
+// report it, and its user must log the damage once.
 func TestDamagedSettings(t *testing.T) {
 	var text bytes.Buffer
 	cfg := config.Default()

@@ -20,7 +20,7 @@ func prefixes(texts ...string) (all []netip.Prefix) {
 	return all
 }
 
-// Whoever trusts an address hears of who may stand behind it.
+// The warnings name the other hosts that may use a trusted address.
 func TestDeviceSurroundings(t *testing.T) {
 	s := surroundings{
 		gateways: []netip.Addr{netip.MustParseAddr("192.168.1.1"), netip.MustParseAddr("fd00::1")},
@@ -48,7 +48,7 @@ func TestDeviceSurroundings(t *testing.T) {
 	}
 }
 
-// A device is tested from an address that is its own, not a smaller network's.
+// A test takes an address that belongs to the device, not to a device with a smaller network.
 func TestDeviceAddress(t *testing.T) {
 	o := office(t)
 	add := func(name string, ips ...string) {
@@ -79,7 +79,7 @@ func TestDeviceAddress(t *testing.T) {
 	}
 }
 
-// A name that is proposed can be typed, and is free.
+// A suggested name is valid and unused.
 func TestDeviceName(t *testing.T) {
 	o := office(t)
 	long := strings.Repeat("x", 63)

@@ -9,30 +9,29 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// ErrNotPermitted is the class of errors of an operator who may not do what he
-// asks for.
+// ErrNotPermitted is the class of errors for an operator without the needed right.
 var ErrNotPermitted = errors.New("not permitted")
 
-// Grant is a line of operators.json: who may administer what.
+// Grant is an entry of operators.json: a name and its rights.
 type Grant struct {
-	// Name is a mailbox or group ("anna@office.example", folded), a user of this
-	// machine ("unix:carol", or "unix:#1004" for one without a name) or a group of
-	// users ("unix:@mailadmins").
+	// Name is a mailbox or group ("anna@office.example", folded), a user of this machine
+	// ("unix:carol", or "unix:#1004" for one without a name) or a group of its users
+	// ("unix:@mailadmins").
 	Name string `json:"name"`
-	// All are all domains, those to come too, and what is nobody's own: the queue,
-	// devices, bans, certificates, operators. Otherwise it is only the Domains.
+	// All grants all domains, present and future, and everything that belongs to no domain: the
+	// queue, devices, bans, certificates, operators. Without All, the grant is for Domains only.
 	All      bool          `json:"all,omitempty"`
 	Domains  []addr.Domain `json:"domains,omitempty"`
 	ReadOnly bool          `json:"read_only,omitempty"`
 }
 
-// May reports whether the grant lets somebody look into a domain or, with write,
-// change what is in it.
+// May reports whether the grant permits to read a domain or, with write, to change the objects in
+// it.
 func (g Grant) May(domain addr.Domain, write bool) bool {
 	return (!write || !g.ReadOnly) && (g.All || slices.Contains(g.Domains, domain))
 }
 
-// Scope puts what is granted into words: "all domains", "office.example, read-only".
+// Scope describes the grant: "all domains", "office.example, read-only".
 func (g Grant) Scope() string {
 	text := "all domains"
 	if !g.All {
@@ -48,33 +47,30 @@ func (g Grant) Scope() string {
 	return text
 }
 
-// Operator is somebody who may administer. What one of the grants permits is
-// permitted: he may have some by his name and some by his groups. Without any he
-// may do nothing.
+// Operator is a user with the rights of one or more grants, by name and through groups. Without a
+// grant, an operator has no rights.
 type Operator struct {
 	Name   string // for the audit log: "carol", "anna@office.example"
 	Grants []Grant
 }
 
-// Everything is the operator who may do everything, such as root.
+// Everything returns an operator with all rights, such as root.
 func Everything(name string) Operator {
 	return Operator{Name: name, Grants: []Grant{{Name: name, All: true}}}
 }
 
-// May reports whether he may look into a domain or, with write, change what is
-// in it: mailboxes, aliases, groups. Whether this makes anybody more than the
-// domain permits is another question; see Service.As.
+// May reports whether a grant permits to read a domain or, with write, to change its mailboxes,
+// aliases and groups. Service.As describes further limits.
 func (op Operator) May(domain addr.Domain, write bool) bool {
 	return slices.ContainsFunc(op.Grants, func(g Grant) bool { return g.May(domain, write) })
 }
 
-// MayAll reports the same of what belongs to no domain, or to all.
+// MayAll is May for objects that belong to no domain or to all domains.
 func (op Operator) MayAll(write bool) bool {
 	return slices.ContainsFunc(op.Grants, func(g Grant) bool { return g.All && (!write || !g.ReadOnly) })
 }
 
-// exceeds reports whether a grant permits anything that the operator may not do
-// himself.
+// exceeds reports whether a grant permits more than the operator has.
 func (op Operator) exceeds(g Grant) bool {
 	if g.All {
 		return !op.MayAll(!g.ReadOnly)
@@ -82,7 +78,7 @@ func (op Operator) exceeds(g Grant) bool {
 	return slices.ContainsFunc(g.Domains, func(d addr.Domain) bool { return !op.May(d, !g.ReadOnly) })
 }
 
-// Scope puts what he may into words.
+// Scope describes the operator's rights.
 func (op Operator) Scope() string {
 	var parts []string
 	for _, g := range op.Grants {
@@ -96,34 +92,31 @@ func (op Operator) Scope() string {
 	return strings.Join(parts, "; ")
 }
 
-// As is the office as an operator may work with it: what he may not see or do is
-// ErrNotPermitted, with a hint, and lists leave it out. What he does is recorded
-// under the name that By gives. Close only the office itself.
+// As returns a view of the Service with the rights of an operator. A verb without the needed right
+// returns ErrNotPermitted with a hint, and lists leave out other domains. The audit log records the
+// actor that By sets. Close only the Service itself, not the view.
 //
-// An operator of some domains sees and changes what is in them, with these limits,
-// so that he gains nothing outside of them and nobody gets more power than the
-// operators of all domains gave:
+// An operator of some domains may read and change the objects in them, with limits. Without these,
+// the operator could gain rights outside the domains, or give others more rights than the operators
+// of all domains have granted:
 //
-//   - Domains are made and removed, their quotas set, the rights "outside" and
-//     "inbound" given and taken, and held mailboxes released by operators of all
-//     domains, and so are devices, keys (DKIM), the queue, routes, bans,
-//     certificates, the configuration, and operators.
-//   - What makes somebody an operator of more than he is himself cannot be
-//     touched: the mailbox, a group that it is in, an alias that leads into one.
-//     Nobody may be put into such a group, or into one that gives or takes rights,
-//     nor leave it, nor may it be removed; and a mailbox in one, or with rights of
-//     its own, or held, keeps its name.
-//   - He may let aliases, groups, forwards and the catch-all lead to any address
-//     here that takes mail from everybody, and to addresses elsewhere as long as
-//     everybody may send there by default.
-//   - He may let his mailboxes send as addresses of his domains only.
+//   - Only operators of all domains may add and remove domains, set their quotas, set the rights
+//     "outside" and "inbound", and release held mailboxes. The same is true for devices, the queue,
+//     routes, bans, certificates, the configuration and operators.
+//   - Names that carry the grant of an operator with more rights cannot be changed: the mailbox, a
+//     group that it is in, an alias of either. The members of such a group, and of a group that
+//     grants or denies rights, cannot be changed, and the group cannot be removed. A mailbox in such
+//     a group, with rights of its own, or held, cannot be removed or renamed.
+//   - Aliases, groups, forwardings and the catch-all may lead to a local address only if it accepts
+//     mail from anyone, and to remote addresses only if all users may send there by default.
+//   - A mailbox may get the right to send only as addresses of the operator's domains.
 func (o *Service) As(op Operator) *Service {
 	view := *o
 	view.operator = &op
 	return &view
 }
 
-// Operator is whose office it is; false where there are no limits.
+// Operator returns the operator of this view; false if it has no limits.
 func (o *Service) Operator() (Operator, bool) {
 	if o.operator == nil {
 		return Operator{}, false
@@ -131,32 +124,30 @@ func (o *Service) Operator() (Operator, bool) {
 	return *o.operator, true
 }
 
-// Require wants the right to look into a domain or, with write, to change what is
-// in it. ErrNotPermitted.
+// Require returns ErrNotPermitted unless the operator may read a domain or, with write, change it.
 func (o *Service) Require(domain addr.Domain, write bool) error {
 	if o.operator == nil || o.operator.May(domain, write) {
 		return nil
 	}
 	if o.operator.May(domain, false) {
-		return o.refuse("%s may only look at %s, and change nothing", o.operator.Name, domain)
+		return o.refuse("%s may read %s, but not change it", o.operator.Name, domain)
 	}
-	return o.refuse("%s is no operator of %s", o.operator.Name, domain)
+	return o.refuse("%s is not an operator of %s", o.operator.Name, domain)
 }
 
-// RequireAll wants the right to see or, with write, to change what belongs to no
-// domain or to all. ErrNotPermitted.
+// RequireAll is Require for objects that belong to no domain or to all domains.
 func (o *Service) RequireAll(write bool) error {
 	if o.operator == nil || o.operator.MayAll(write) {
 		return nil
 	}
 	if o.operator.MayAll(false) {
-		return o.refuse("%s may only look, and change nothing", o.operator.Name)
+		return o.refuse("%s may read, but not change anything", o.operator.Name)
 	}
 	return o.refuse("this needs an operator of all domains, and %s is one of %s", o.operator.Name, o.operator.Scope())
 }
 
-// RequireTarget is Require for a mailbox, a domain or, for "", for all there are.
-// One that is neither is left to the verb.
+// RequireTarget is Require for a mailbox, a domain or, for "", everything. A target that is neither
+// is left to the verb.
 func (o *Service) RequireTarget(target string, write bool) error {
 	if o.operator == nil {
 		return nil
@@ -183,5 +174,5 @@ func (o *Service) refuse(format string, args ...any) error {
 	return Hint(err, "root or an operator of all domains can do it, or give the right by 'pillarbox admin operator'")
 }
 
-// mayRead is for lists, which leave out what an operator may not see.
+// mayRead reports whether a list for the operator contains a domain.
 func (o *Service) mayRead(domain addr.Domain) bool { return o.Require(domain, false) == nil }

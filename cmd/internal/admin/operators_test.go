@@ -117,7 +117,7 @@ func scope(domains ...addr.Domain) Operator {
 	return Operator{Name: "anna@ours.example", Grants: []Grant{{Domains: domains}}}
 }
 
-// An operator of one domain works in it and gains nothing beyond.
+// An operator of one domain can work in it and gains no rights beyond it.
 func TestDomainOperator(t *testing.T) {
 	only := func(_ any, err error) error { return err }
 	steps := []struct {
@@ -194,7 +194,7 @@ func TestDomainOperator(t *testing.T) {
 	}
 }
 
-// Nobody gets or loses rights by what comes or goes under his name.
+// An operator of one domain cannot change anyone's rights by adding, removing or renaming objects.
 func TestRightsStay(t *testing.T) {
 	only := func(_ any, err error) error { return err }
 	o := town(t)
@@ -236,7 +236,7 @@ func TestRightsStay(t *testing.T) {
 	do(o.RemoveMailbox("held@ours.example"))
 }
 
-// Mail of the operators of all is not deleted for one of a domain.
+// An operator of one domain cannot delete mail of operators of all domains.
 func TestRetentionOfOperators(t *testing.T) {
 	o := town(t)
 	p, err := o.PreviewRetention("ours.example", RetentionChange{After: "1"}, time.Now())
@@ -259,7 +259,7 @@ func TestRetentionOfOperators(t *testing.T) {
 	}
 }
 
-// Lists hold what an operator may see.
+// Lists contain only the objects that an operator may see.
 func TestDomainOperatorSees(t *testing.T) {
 	o := town(t)
 	c, err := o.AddAlias("x@theirs.example", "anna@ours.example")
@@ -283,7 +283,8 @@ func TestDomainOperatorSees(t *testing.T) {
 	}
 }
 
-// Who looks on changes nothing, and mail leaves a domain only as everybody's may.
+// A read-only operator changes nothing. A limited operator can direct mail out of a domain only as
+// every user may.
 func TestReadOnlyAndOutside(t *testing.T) {
 	o := town(t)
 	viewer := o.As(Operator{Name: "v", Grants: []Grant{{All: true, ReadOnly: true}}})
@@ -312,7 +313,7 @@ func TestReadOnlyAndOutside(t *testing.T) {
 	}
 }
 
-// names writes operators.json as "name=scope".
+// names formats operators.json as "name=scope".
 func (o *Service) grantLines(t *testing.T) string {
 	t.Helper()
 	all, err := o.ListOperators()
@@ -326,7 +327,7 @@ func (o *Service) grantLines(t *testing.T) string {
 	return strings.Join(lines, "; ")
 }
 
-// Grants follow names, and nobody inherits any.
+// Grants follow renamed objects, and a later owner of a name inherits none.
 func TestOperatorsFollow(t *testing.T) {
 	o := town(t)
 	steps := []struct {
@@ -360,7 +361,7 @@ func TestOperatorsFollow(t *testing.T) {
 	}
 }
 
-// A mailbox that was deleted by hand leaves no right to the next of its name.
+// After a mailbox was deleted by hand, the next one with its name has no rights.
 func TestOperatorsOfWhatIsGone(t *testing.T) {
 	o := town(t)
 	box, err := o.mailbox("anna@ours.example")
@@ -446,7 +447,7 @@ func TestAddOperatorRefuses(t *testing.T) {
 	}
 }
 
-// A file that is not understood makes nobody an operator.
+// With a file that cannot be parsed there are no operators.
 func TestOperatorsDamaged(t *testing.T) {
 	for name, text := range map[string]string{
 		"no JSON":          `{`,

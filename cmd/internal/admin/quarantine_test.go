@@ -11,8 +11,8 @@ import (
 	"pillarbox/smtp/queue"
 )
 
-// TestRestoredSurvivesCrash: the log remembers that a message has left the queue. After it was put back, a crash must not
-// bring that to pass once more.
+// TestRestoredSurvivesCrash checks a message that was moved back to the queue. The log still
+// records its removal from there, which a recovery after a crash must not repeat.
 func TestRestoredSurvivesCrash(t *testing.T) {
 	o := office(t)
 	if err := o.Store.Recover(mailstore.RecoverOptions{}); err != nil {
@@ -40,7 +40,7 @@ func TestRestoredSurvivesCrash(t *testing.T) {
 	if err := o.RestoreQuarantined([]string{item.ID}, NewState{}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	// The log is read as a crash would leave it: the first store is not closed.
+	// The log is as a crash leaves it: the first store is not closed.
 	next, err := mailstore.Open(o.Root, mailstore.Options{})
 	if err != nil {
 		t.Fatal(err)

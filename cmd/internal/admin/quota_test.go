@@ -16,7 +16,7 @@ import (
 	"pillarbox/quota"
 )
 
-// quotaOffice has the mailboxes anna and boss.
+// quotaOffice returns an office with the mailboxes anna and boss.
 func quotaOffice(t *testing.T) *Service {
 	t.Helper()
 	o := office(t)
@@ -45,7 +45,8 @@ const (
 	bossDir = "mailbox/office.example/P3_boss.mbx"
 )
 
-// What is set for a mailbox and a domain, and what is not, becomes what deliveries are held to.
+// Deliveries obey the limits that are set for a mailbox and a domain, and the defaults of the
+// others.
 func TestLimitsHold(t *testing.T) {
 	o := quotaOffice(t)
 	cfg := *o.Config()
@@ -85,7 +86,7 @@ func TestLimitsHold(t *testing.T) {
 	}
 }
 
-// A domain's limit holds for its mailboxes together, through the store.
+// The limit of a domain counts for its mailboxes together, in the store too.
 func TestDomainQuotaHolds(t *testing.T) {
 	o := quotaOffice(t)
 	c, err := o.ChangeQuota("office.example", QuotaChange{Size: "1500B"})
@@ -110,7 +111,7 @@ func TestDomainQuotaHolds(t *testing.T) {
 	}
 }
 
-// From the message that reaches the level to the notice about it.
+// From the message that reaches the warning level to the notice.
 func TestQuotaNotice(t *testing.T) {
 	o := quotaOffice(t)
 	var events []quota.Event
@@ -162,7 +163,7 @@ func TestQuotaNotice(t *testing.T) {
 	}
 }
 
-// What the running server believed stands beside what is there.
+// The count of the running server is shown beside the new one.
 func TestCountQuotas(t *testing.T) {
 	o := quotaOffice(t)
 	c, err := o.ChangeQuota("office.example", QuotaChange{Size: "10KB"})

@@ -18,7 +18,7 @@ import (
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
-// putOld puts a message of one byte into a mailbox that arrived then.
+// putOld stores a message of one byte with this time of arrival.
 func putOld(t *testing.T, o *Service, dir string, arrived time.Time, serial int) {
 	t.Helper()
 	name := fmt.Sprintf("P3_%s4711%08d_1.eml", arrived.UTC().Format("20060102150405"), serial)
@@ -33,7 +33,7 @@ func setDefaults(o *Service, after, fetched int) {
 	o.SetConfig(&cfg)
 }
 
-// The most specific place wins, each of the two limits by itself.
+// The most specific setting counts, separately for each of the two limits.
 func TestRuleOf(t *testing.T) {
 	o := quotaOffice(t)
 	for _, tt := range []struct {
@@ -68,7 +68,8 @@ func TestRuleOf(t *testing.T) {
 	}
 }
 
-// round is a RetentionRound in words: "deleted 3", "waits 2", "late 1", "problem".
+// round returns the result of a RetentionRound in short: "deleted 3", "waits 2", "late 1",
+// "problem".
 func round(t *testing.T, o *Service, now time.Time, act bool) string {
 	t.Helper()
 	var words []string
@@ -93,7 +94,7 @@ func round(t *testing.T, o *Service, now time.Time, act bool) string {
 	return strings.Join(words, ", ")
 }
 
-// Each step is a day, or what it says, after the one before.
+// Each step is a day after the previous one, unless it sets another time.
 func TestRetentionRounds(t *testing.T) {
 	type step struct {
 		do    func(o *Service, now time.Time)
@@ -184,7 +185,7 @@ func mustOpen(t *testing.T, o *Service, dir string) *mailstore.Maildrop {
 	return m
 }
 
-// A round that is stopped deletes nothing more, and forgets nothing.
+// A round that is stopped deletes no more mail and keeps its records.
 func TestRetentionRoundStops(t *testing.T) {
 	o := quotaOffice(t)
 	setDefaults(o, 30, 0)
@@ -202,7 +203,7 @@ func TestRetentionRoundStops(t *testing.T) {
 	}
 }
 
-// A run deletes at once whatever is due, in the quota too, and goes on after a mailbox in use.
+// A run deletes all due mail at once, releases the quota, and continues after a mailbox in use.
 func TestRunRetention(t *testing.T) {
 	o := quotaOffice(t)
 	setDefaults(o, 30, 0)
@@ -227,8 +228,8 @@ func TestRunRetention(t *testing.T) {
 	}
 }
 
-// A panic in a mailbox is that mailbox's problem: the round goes on, and what it
-// remembers stays as it was.
+// A panic in one mailbox is a problem of that mailbox only: the round continues, and its record
+// stays.
 func TestRetentionPanicIsContained(t *testing.T) {
 	o := quotaOffice(t)
 	setDefaults(o, 30, 0)

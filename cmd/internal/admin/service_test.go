@@ -32,7 +32,7 @@ func must(t *testing.T, _ Change, err error) {
 	}
 }
 
-// What a quota is set to is what deliveries are held to.
+// Deliveries obey a new quota.
 func TestQuotaHolds(t *testing.T) {
 	o := office(t)
 	c, err := o.AddDomain("office.example")
@@ -60,8 +60,7 @@ func TestQuotaHolds(t *testing.T) {
 	}
 }
 
-// Errors keep their class, get the hint that fits, and a better hint that they
-// have already stays.
+// Errors keep their class and get a hint, unless they have a better one already.
 func TestExplain(t *testing.T) {
 	o := office(t)
 	c, err := o.AddDomain("office.example")

@@ -24,7 +24,7 @@ import (
 	"pillarbox/mailstore/system"
 )
 
-// accounts is a double for this machine's: it knows one, by any password.
+// accounts is a fake of this machine's accounts: it has one account, with any password.
 type accounts string
 
 func (a accounts) Check(_ context.Context, user, _ string) error {
@@ -34,7 +34,7 @@ func (a accounts) Check(_ context.Context, user, _ string) error {
 	return nil
 }
 
-// An account of the machine is called as the mailbox is, however it was typed.
+// An account of the machine has the name of the mailbox, in any case of the typed name.
 func TestSystemBackend(t *testing.T) {
 	at := func(local string) addr.Address { return addr.Address{Local: local, Domain: "office.example"} }
 	b := systemBackend{accounts("anna")}
@@ -77,8 +77,8 @@ func withDirectory(ca string) *config.Config {
 	return &cfg
 }
 
-// A directory that is as it was keeps its connections; another CA in the same file
-// makes it another one.
+// A directory with unchanged settings keeps its connections; with another CA in the same file it is
+// opened again.
 func TestConfigureDirectories(t *testing.T) {
 	var s sources
 	t.Cleanup(s.close)
@@ -111,8 +111,8 @@ func TestConfigureDirectories(t *testing.T) {
 	}
 }
 
-// The domain's method is told in the words of the configuration, and who cannot
-// log in any more is counted.
+// The message names the domain's method as in the configuration, and counts the mailboxes that can
+// no longer log in.
 func TestDomainMethod(t *testing.T) {
 	o := office(t)
 	c, err := o.AddDomain("office.example")
@@ -137,7 +137,7 @@ func TestDomainMethod(t *testing.T) {
 	}
 }
 
-// What the last step of "admin directory test" finds, without any server.
+// The last step of "admin directory test", without a server.
 func TestMailboxBehind(t *testing.T) {
 	o := office(t)
 	cfg := withDirectory("")
@@ -177,8 +177,8 @@ func TestMailboxBehind(t *testing.T) {
 	}
 }
 
-// Where the directory names no mailbox of ours, a password is good for one domain
-// only, or the directory was asked for the domain.
+// If the directory names no local mailbox, a password is valid for only one domain, or the search
+// must include the domain.
 func TestOwns(t *testing.T) {
 	o := office(t)
 	configure := func(userDN, base string) ldapBackend {
@@ -217,7 +217,7 @@ func TestOwns(t *testing.T) {
 	check("asked for it one way of two", configure("", "dc=x"), nobody, false)
 }
 
-// Who may only look tries no passwords, and who tries one is recorded.
+// A read-only operator may not test passwords, and a test of a password is recorded.
 func TestTryPassword(t *testing.T) {
 	o := office(t)
 	cfg := withDirectory("")
@@ -248,8 +248,8 @@ func TestTryPassword(t *testing.T) {
 	}
 }
 
-// Whom the settings shut out is told by name, and so is what asks a directory that
-// the configuration has no longer.
+// The warnings name the mailboxes that cannot log in, and domains whose directory is no longer
+// configured.
 func TestLogInWarnings(t *testing.T) {
 	o := office(t)
 	cfg := withDirectory("")

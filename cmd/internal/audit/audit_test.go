@@ -140,7 +140,7 @@ func TestWritersDoNotMix(t *testing.T) {
 	}
 }
 
-// Whatever fails, what was there stays, and the next event is written.
+// A failed operation keeps the old events, and the next event is written.
 func TestADiskThatFails(t *testing.T) {
 	broken := errors.New("broken")
 	for n, all := 1, 1; n <= all; n++ {
@@ -179,7 +179,7 @@ func TestTooLong(t *testing.T) {
 	}
 }
 
-// Of what is long, each member keeps its beginning, and says how much more there was.
+// A long event keeps the beginning of each member and the length of the rest.
 func TestShorten(t *testing.T) {
 	list := make([]string, 5000)
 	for i := range list {

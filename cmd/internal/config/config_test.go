@@ -87,7 +87,7 @@ func TestErrorReports(t *testing.T) {
 	}
 }
 
-// Whatever is wrong, the report says what would be right.
+// Every report of a mistake has a hint.
 func TestEveryProblemHasAHint(t *testing.T) {
 	files, _ := filepath.Glob("testdata/*.toml")
 	for _, file := range files {
@@ -132,7 +132,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// Every form in which TOML can write the same thing.
+// Every form in which TOML can write the same value.
 func TestForms(t *testing.T) {
 	for name, text := range map[string]string{
 		"sections": "hostname = 'a.example'\n[smtp]\nmax_errors = 1_1 # why\ngreeting = '%h'\n[listen]\nsmtp = [\n  ':26', # one\n  \"127.0.0.1:27\",\n]",
@@ -218,8 +218,7 @@ func TestEffective(t *testing.T) {
 	}
 }
 
-// What config show prints means the same when it is written into a file: the
-// way out of every type is the way in, with nothing rounded.
+// The output of "config show" means the same as a file: each value survives formatting and parsing.
 func TestEffectiveRoundTrip(t *testing.T) {
 	text := `
 hostname = "a.example"
@@ -348,8 +347,8 @@ with_each_delivery = true
 	}
 }
 
-// withoutOrigins is a configuration with nothing of the file that it is from; the
-// rules are compiled again of lines without origins.
+// withoutOrigins returns a configuration without its origins in the file; the rules are compiled
+// again from lines without origins.
 func withoutOrigins(c *Config) Config {
 	bare := *c
 	bare.origin, bare.Warnings = nil, nil
@@ -369,10 +368,10 @@ func withoutOrigins(c *Config) Config {
 	return bare
 }
 
-// parsed is the value of a key as set takes it.
+// parsed returns the value of a key in the form of set.
 func parsed(k key, c *Config) any { return decoded(k.show(c)) }
 
-// decoded is a value of the file as set takes it.
+// decoded returns a value of the file in the form of set.
 func decoded(value string) any {
 	var doc map[string]any
 	if err := toml.Unmarshal([]byte("v = "+value), &doc); err != nil {
@@ -417,13 +416,13 @@ func sampleValues() SampleValues {
 	return SampleValues{Hostname: "mail.office.example", Listen: Default().Listen}
 }
 
-// The sample of the repository is the template, and setup writes the same.
+// The sample in the repository is the rendered template, and setup writes the same.
 func TestSample(t *testing.T) {
 	golden(t, "../../../etc/pillarbox.toml", Render(sampleValues()))
 	mustLoad(t, string(Render(sampleValues())))
 }
 
-// Every key stands in the sample with its default, as a comment or not.
+// Every key is in the sample with its default, as a comment or not.
 func TestSampleIsComplete(t *testing.T) {
 	text := regexp.MustCompile(`(?m)^# ([a-z0-9_]+ = )`).ReplaceAll(Render(sampleValues()), []byte("$1"))
 	c := mustLoad(t, string(text))
@@ -493,8 +492,7 @@ func TestSuggestKey(t *testing.T) {
 	}
 }
 
-// The oracle is go-toml itself: what this package takes for clean TOML is TOML,
-// and every value is the same.
+// The oracle is go-toml: text that this package accepts as TOML is TOML, with the same values.
 func FuzzDocument(f *testing.F) {
 	files, _ := filepath.Glob("testdata/*.toml")
 	for _, file := range files {
@@ -540,8 +538,8 @@ func FuzzDocument(f *testing.F) {
 	})
 }
 
-// flatten gives the keys of a decoded document their dotted names and their
-// lists of strings their type.
+// flatten returns the keys of a decoded document with their dotted names, and its lists of strings
+// with their type.
 func flatten(m map[string]any) map[string]any {
 	flat := map[string]any{}
 	names := newSchema(keys())
@@ -582,9 +580,8 @@ func stringList(v any) any {
 	return items
 }
 
-// An administrator finds each setting by the name it had before: the controls
-// and notes.ini variables of Domino, the Access and Messages pages of IIS 6, the
-// restrictions of Exchange 2003.
+// An administrator finds each setting by its former name: those of Domino's controls and notes.ini,
+// of the Access and Messages pages of IIS 6, and of Exchange 2003.
 func TestSampleNamesTheOldSettings(t *testing.T) {
 	text := strings.Join(strings.Fields(strings.ReplaceAll(string(Render(sampleValues())), "\n# ", " ")), " ")
 	for _, name := range []string{
@@ -618,7 +615,7 @@ func TestSampleNamesTheOldSettings(t *testing.T) {
 	}
 }
 
-// The texts of notices are read with the file, relative to its folder.
+// The texts of notices are loaded with the file, from paths relative to its folder.
 func TestNoticeTemplates(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "pillarbox.toml")

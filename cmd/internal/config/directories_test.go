@@ -89,7 +89,7 @@ stale = "24h"
 	}
 }
 
-// Every key of [[directory]] in the sample is one, and what it says can be.
+// Every key of [[directory]] in the sample exists, and its value is valid.
 func TestDirectoryOfTheSample(t *testing.T) {
 	_, text, _ := strings.Cut(string(Render(sampleValues())), "# [[directory]]\n")
 	text, _, _ = strings.Cut(text, "\n\n")

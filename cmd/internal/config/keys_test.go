@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// allKeys is every row: the keys outside the tables and those of a first entry of each table, which
-// the configuration has.
+// allKeys returns every row: the keys outside the tables, and those of a first entry of each table,
+// which the configuration has.
 func allKeys() (Config, []key) {
 	c := Default()
 	for _, t := range tables() {
@@ -17,7 +17,7 @@ func allKeys() (Config, []key) {
 	return c, c.keys()
 }
 
-// A row is complete: it has its text, and a default that its own check accepts.
+// A row has a text, and a default that its own check accepts.
 func TestRows(t *testing.T) {
 	c, all := allKeys()
 	seen := map[string]bool{}
@@ -51,7 +51,7 @@ func TestRows(t *testing.T) {
 	}
 }
 
-// The first text of a section covers its first key.
+// The first text of a section is for its first key.
 func TestTextsBegin(t *testing.T) {
 	for _, row := range sectionRows() {
 		if len(row.keys) > 0 && row.keys[0].doc == above && row.intro == "" {
@@ -66,7 +66,7 @@ func TestTextsBegin(t *testing.T) {
 	}
 }
 
-// Each key is in the sample once, each section too. scanners is the example of [groups].
+// Each key and each section is in the sample once. scanners is the example of [groups].
 func TestSampleHasEachKeyOnce(t *testing.T) {
 	lines := map[string]int{}
 	section := ""
@@ -99,7 +99,7 @@ func TestSampleHasEachKeyOnce(t *testing.T) {
 	}
 }
 
-// What waits for a restart stays as it is in force; a path is made absolute wherever it is.
+// Settings that need a restart keep their effective value. Paths become absolute.
 func TestKeepRestartKeys(t *testing.T) {
 	inForce := mustLoad(t, "hostname = \"a.example\"\n")
 	next := mustLoad(t, `hostname = "b.example"

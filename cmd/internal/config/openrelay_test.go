@@ -14,13 +14,13 @@ var testMachine = Machine{
 	Bridges:  []netip.Prefix{netip.MustParsePrefix("172.17.0.0/16"), netip.MustParsePrefix("fd00:d::/64")},
 }
 
-// relayFile is a file with the lines in its relay section.
+// relayFile returns a file with these lines in its relay section.
 func relayFile(lines string) string {
 	return "hostname = \"mail.office.example\"\n[relay]\n" + lines + "\n"
 }
 
-// What the rules alone make an open relay, and on which line. The engine itself
-// is asked too: it must let a stranger relay in just these cases.
+// Rules that make an open relay, and the line that is blamed. The policy is asked too: it must let
+// a stranger relay in exactly these cases.
 func TestOpenRelayByRules(t *testing.T) {
 	for _, tt := range []struct {
 		lines string // line 3 and on
@@ -73,7 +73,7 @@ func TestOpenRelayByRules(t *testing.T) {
 	}
 }
 
-// What a single entry of a list of trusted hosts makes an open relay.
+// Single entries in a list of trusted hosts that make an open relay.
 func TestOpenRelayByEntry(t *testing.T) {
 	for _, tt := range []struct{ entry, what, only string }{
 		{"*", "is every host", ""},
@@ -136,7 +136,7 @@ func TestOpenRelayByEntry(t *testing.T) {
 	}
 }
 
-// The span of an entry holds what the list matches.
+// The extent of an entry contains every address that the list matches.
 func FuzzExtent(f *testing.F) {
 	for _, entry := range []string{"192.168.1.7", "[10.1-2.*.3]", "10.0.0.0 255.252.0.0", "10.0.0.0/255.255.255.128", "192.0.2.0/25", "2001:db8::/33", "*.a", "[::ffff:1.2.3.4]", "a"} {
 		f.Add(entry, []byte{10, 1, 2, 3})

@@ -25,7 +25,7 @@ func host(t *testing.T, s string) route.Host {
 	return h
 }
 
-// secretFile writes a password into a file of the mode beside the configuration.
+// secretFile writes a password into a file with this mode beside the configuration.
 func secretFile(t *testing.T, folder, name string, mode os.FileMode) {
 	t.Helper()
 	file := filepath.Join(folder, name)
@@ -37,7 +37,7 @@ func secretFile(t *testing.T, folder, name string, mode os.FileMode) {
 	}
 }
 
-// loadIn loads text as a file of a folder.
+// loadIn loads text as a file in a folder.
 func loadIn(t *testing.T, folder, text string, environ ...string) (*Config, error) {
 	t.Helper()
 	file := filepath.Join(folder, "pillarbox.toml")
@@ -47,8 +47,8 @@ func loadIn(t *testing.T, folder, text string, environ ...string) (*Config, erro
 	return Load(file, environ)
 }
 
-// A route has from [outbound] what it does not say, wherever that is said; but no
-// server gets the password of another.
+// A route inherits unset keys from [outbound], wherever they are set; but no server gets another
+// server's password.
 func TestRoutesInherit(t *testing.T) {
 	folder := t.TempDir()
 	secretFile(t, folder, "isp", 0o600)
@@ -118,7 +118,7 @@ windows = ["Sat,Sun"]
 	}
 }
 
-// With a server of its own and a name alone, a route has no password.
+// A route with its own server and only a user name has no password.
 func TestNoPasswordOfAnother(t *testing.T) {
 	folder := t.TempDir()
 	secretFile(t, folder, "isp", 0o600)
@@ -172,7 +172,7 @@ branch = ["192.0.2.25"]
 	}
 }
 
-// A route for all that everybody may use is an open relay like any other.
+// A route to all domains with allow_relay is an open relay like any other.
 func TestRelayedRouteIsAnOpenRelay(t *testing.T) {
 	const text = "hostname = \"a.example\"\n[[route]]\nallow_relay = true\ndomains = [\"x.example\",\n  \"*\"]\n"
 	_, err := load(t, text)
@@ -252,7 +252,7 @@ func TestPOP3Hosts(t *testing.T) {
 	}
 }
 
-// A password that others can read is found before it is used.
+// A password file that others can read is reported before it is used.
 func TestPasswordFiles(t *testing.T) {
 	folder := t.TempDir()
 	secretFile(t, folder, "good", 0o600)
@@ -355,7 +355,7 @@ func TestDNSBL(t *testing.T) {
 	}
 }
 
-// Every key of a table stands in the sample, in an example that holds.
+// Every key of a table is in the sample, in a valid example.
 func TestSampleTables(t *testing.T) {
 	text := regexp.MustCompile(`(?m)^(?:# (\[\[[a-z]+\]\])|#   ([a-z0-9_]+ = ))`).ReplaceAll(Render(sampleValues()), []byte("$1$2"))
 	text = regexp.MustCompile(`(?m)^scanners = .*$`).ReplaceAll(text, nil) // the one of [groups]

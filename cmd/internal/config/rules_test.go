@@ -13,7 +13,7 @@ import (
 	"pillarbox/smtp/policy"
 )
 
-// loadOn loads text on a machine.
+// loadOn loads text for a given machine.
 func loadOn(t *testing.T, m Machine, text string, environ ...string) (*Config, Errors) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "pillarbox.toml")
@@ -28,8 +28,8 @@ func loadOn(t *testing.T, m Machine, text string, environ ...string) (*Config, E
 	return c, problems
 }
 
-// Everything of the policy says where it is from: settings, entries, and the
-// entries of groups where the group has them.
+// Every setting and entry of the policy has its origin. An entry of a group has the origin in the
+// group.
 func TestOrigins(t *testing.T) {
 	c := mustLoad(t, `hostname = "mail.office.example"
 
@@ -84,7 +84,7 @@ anonymous = false
 	}
 }
 
-// Every setting of the policy has an origin from the beginning.
+// Every setting of the policy has an origin, even by default.
 func TestDefaultOrigins(t *testing.T) {
 	c := mustLoad(t, `hostname = "a.example"`)
 	for _, k := range keys() {
@@ -109,7 +109,7 @@ func TestDefaultOrigins(t *testing.T) {
 	}
 }
 
-// A new server relays for nobody, and for who has logged in.
+// A new server relays for logged-in users only.
 func TestDefaultPolicy(t *testing.T) {
 	c := mustLoad(t, `hostname = "a.example"`)
 	r := &c.Policy

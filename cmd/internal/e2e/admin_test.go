@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// sendPassword tries to log in for sending, and gives the reply.
+// sendPassword tries to log in for submission, and returns the reply.
 func (o *office) sendPassword(t testing.TB, user, password string) string {
 	t.Helper()
 	s := o.mustDial(t, "submission")
@@ -32,7 +32,8 @@ func (s *session) startTLSAfterEHLO(t testing.TB, o *office) {
 	s.ask(t, "250", "EHLO pc")
 }
 
-// wantLogins tries both doors: "" is success, else the replies begin like that.
+// wantLogins logs in by POP3 and SMTP. The replies must begin with the given text; "" means
+// success.
 func (o *office) wantLogins(t *testing.T, user, password, pop3, smtp string) {
 	t.Helper()
 	s, err := o.logIn(user, password)
@@ -52,8 +53,8 @@ func (o *office) wantLogins(t *testing.T, user, password, pop3, smtp string) {
 	}
 }
 
-// TestAdminAtOnce changes mailboxes under the running server, which has the
-// passwords in its cache by then. Every change counts at once.
+// TestAdminAtOnce changes mailboxes while the server runs and has the passwords in its cache. Every
+// change must take effect at once.
 func TestAdminAtOnce(t *testing.T) {
 	o := newOffice(t)
 	o.serve(t)
@@ -80,7 +81,7 @@ func TestAdminAtOnce(t *testing.T) {
 	o.deliver(t, letter("to a new mailbox"), clara)
 }
 
-// addStaff makes the group of all mailboxes.
+// addStaff adds the group of all mailboxes.
 func (o *office) addStaff(t *testing.T) {
 	t.Helper()
 	o.pillarbox(t, "", "admin", "group", "add", staff)
@@ -89,7 +90,7 @@ func (o *office) addStaff(t *testing.T) {
 	}
 }
 
-// A message to a group is written once, however many members it has.
+// TestGroup checks that a message to a group is stored once, whatever the number of members.
 func TestGroup(t *testing.T) {
 	o := newOffice(t)
 	o.pillarbox(t, claraPassword+"\n", "admin", "mailbox", "add", clara, "--password-stdin")

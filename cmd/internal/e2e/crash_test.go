@@ -25,25 +25,24 @@ const (
 	staff         = "staff@" + domain // a group of all three
 
 	writers   = 50
-	downAfter = 200 * time.Millisecond // at the earliest
+	downAfter = 200 * time.Millisecond // the shortest life of a server
 	downUntil = 600 * time.Millisecond
 )
 
 var mailboxes = map[string]string{anna: annaPassword, boss: bossPassword, clara: claraPassword}
 
-// ledger is what the clients of a server that is killed know of their messages.
+// ledger records the results that the clients of a killed server know.
 type ledger struct {
 	mu    sync.Mutex
-	to    map[string][]string // mailboxes of each message that got its 250
-	sent  int                 // messages tried
-	taken map[string]bool     // from anna: fetched, deleted, and QUIT was answered
-	maybe map[string]bool     // from anna: the same, whatever became of QUIT
+	to    map[string][]string // the mailboxes of each message with a 250
+	sent  int                 // number of messages tried
+	taken map[string]bool     // from anna's mailbox: fetched and deleted, and QUIT was answered
+	maybe map[string]bool     // the same, but the result of QUIT is unknown
 }
 
-// TestSIGKILLUnderLoad kills the server again and again while it receives and
-// gives out mail. Every message that got a 250 is in every recipient's mailbox,
-// once, unless it was fetched and deleted; none is half-written; and nothing
-// that was deleted comes back.
+// TestSIGKILLUnderLoad kills the server again and again while it receives and serves mail. Every
+// message with a 250 must be once in each recipient's mailbox, unless it was fetched and deleted.
+// No message may be incomplete, and no deleted message may come back.
 func TestSIGKILLUnderLoad(t *testing.T) {
 	o := newOffice(t)
 	o.pillarbox(t, claraPassword+"\n", "admin", "mailbox", "add", clara, "--password-stdin")
@@ -69,7 +68,7 @@ func TestSIGKILLUnderLoad(t *testing.T) {
 	}
 }
 
-// killOnce lets the clients loose on a new server and kills it.
+// killOnce starts a server, runs the clients and kills the server.
 func (o *office) killOnce(t *testing.T, l *ledger, round int) {
 	t.Helper()
 	s := o.serve(t)
@@ -83,7 +82,7 @@ func (o *office) killOnce(t *testing.T, l *ledger, round int) {
 	clients.Wait()
 }
 
-// write sends messages in one session until the server is gone.
+// write sends messages in one session until the server is killed.
 func (l *ledger) write(t *testing.T, o *office, name string) {
 	s, err := o.dial("smtp")
 	if err != nil {
@@ -98,7 +97,7 @@ func (l *ledger) write(t *testing.T, o *office, name string) {
 		var reply string
 		reply, err = s.transact("someone@other.example", crashMessage(id), recipients...)
 		switch {
-		case err != nil: // the server is gone, the message perhaps stored
+		case err != nil: // the server was killed; the message may be stored
 		case strings.HasPrefix(reply, "250 2.6.0 "):
 			l.note(func() { l.to[id] = boxes })
 		default:
@@ -113,7 +112,7 @@ func (l *ledger) note(change func()) {
 	change()
 }
 
-// someRecipients are one, two, or the group; and whose mailboxes those are.
+// someRecipients returns one recipient, two, or the group, and the mailboxes that they lead to.
 func someRecipients() (recipients, boxes []string) {
 	all := slices.Sorted(maps.Keys(mailboxes))
 	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
@@ -127,15 +126,15 @@ func someRecipients() (recipients, boxes []string) {
 	}
 }
 
-// crashMessage is a message of so many lines as its id ends with, which says in
-// every line whose it is.
+// crashMessage returns a message whose every line contains its id. The end of the id is its number
+// of lines.
 func crashMessage(id string) string {
 	count, _ := strconv.Atoi(id[strings.LastIndexByte(id, '.')+1:])
 	return "Subject: " + id + "\r\n\r\n" + strings.Repeat("."+id+"\r\n", count) + "the end of " + id + "\r\n"
 }
 
-// fetch visits anna's mailbox, and takes some messages away each time, until
-// the server is gone.
+// fetch reads anna's mailbox again and again, and deletes some messages each time, until the server
+// is killed.
 func (l *ledger) fetch(t *testing.T, o *office) {
 	var err error
 	for err == nil {
@@ -165,7 +164,7 @@ func (*ledger) mark(set map[string]bool, ids []string) {
 	}
 }
 
-// takeSome fetches and marks for deletion up to five messages.
+// takeSome fetches up to five messages and marks them for deletion.
 func takeSome(s *session) (ids []string, err error) {
 	reply, err := s.ok("STAT")
 	count := 0
@@ -196,8 +195,8 @@ func subject(message string) (string, bool) {
 	return m[1], true
 }
 
-// wantNothingIncoming wants a server that has just started to have cleared away
-// what the one before could not finish.
+// wantNothingIncoming checks that a new server has removed the unfinished messages of the previous
+// one.
 func (o *office) wantNothingIncoming(t *testing.T) {
 	t.Helper()
 	left, err := os.ReadDir(o.path("data", "incoming"))
@@ -206,8 +205,8 @@ func (o *office) wantNothingIncoming(t *testing.T) {
 	}
 }
 
-// check compares a mailbox, its files and what POP3 gives of them, with what
-// the clients know.
+// check compares a mailbox, its files and its messages by POP3 with the results that the clients
+// know.
 func (l *ledger) check(t *testing.T, o *office, address, password string) {
 	t.Helper()
 	messages, sizes := o.fetched(t, address, password)
@@ -233,7 +232,7 @@ func (l *ledger) check(t *testing.T, o *office, address, password string) {
 
 var sizeDigits = regexp.MustCompile(`_(\d+)d?\.eml$`)
 
-// sizeInName is the size that a message's file name tells.
+// sizeInName returns the size in the name of a message's file.
 func sizeInName(file string) int {
 	m := sizeDigits.FindStringSubmatch(filepath.Base(file))
 	if m == nil {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestDirectoryDown kills the directory in the middle. Who was known goes on, and
-// nobody is told that his password is wrong; when it is back, all is as before.
+// TestDirectoryDown kills the directory during work. Cached users can still log in, no user is told
+// that the password is wrong, and everything works again when the directory is back.
 func TestDirectoryDown(t *testing.T) {
 	o, d := newOffice(t), newSlapd(t)
 	o.useDirectory(t, d.entry("lookup = true", `start_tls = true`, `ca_file = "`+d.File("ca.pem")+`"`))
@@ -28,7 +28,7 @@ func TestDirectoryDown(t *testing.T) {
 	known()
 	o.wantRCPT(t, "nobody@"+domain, "550")
 	o.wantDoors(t, boss, bossLDAP+"x", wrongPOP3, wrongSMTP)
-	time.Sleep(1100 * time.Millisecond) // until all of it is to be asked anew
+	time.Sleep(1100 * time.Millisecond) // until the cache has expired
 
 	resume := func() {}
 	for _, how := range []string{"killed", "hanging"} {
@@ -41,7 +41,7 @@ func TestDirectoryDown(t *testing.T) {
 		known()
 		o.deliver(t, letter("while the directory is "+how), bertMeier)
 		o.wantSends(t, "anna", annaLDAP, anna)
-		o.wantSends(t, "emil", emilLDAP, emil) // whose address nobody has asked for
+		o.wantSends(t, "emil", emilLDAP, emil) // his address is not in the cache
 		o.wantDoors(t, "dora", doraLDAP, laterPOP3, laterSMTP)
 		o.wantDoors(t, boss, bossLDAP+"x", laterPOP3, laterSMTP)
 		o.wantDoors(t, anna, annaLDAP+"x", laterPOP3, laterSMTP)
@@ -83,8 +83,8 @@ func TestDirectoryDown(t *testing.T) {
 	}
 	noSecrets(t, "the log", log)
 
-	// A server that starts while the directory is down knows nobody's password, but
-	// whose mail to take it knows by the mailboxes.
+	// A server that starts while the directory is down cannot check a password, but the existing
+	// mailboxes tell it which mail to accept.
 	d.Kill()
 	s = o.serve(t)
 	s.errors = []string{"cannot look up the recipient"}
@@ -99,7 +99,7 @@ func TestDirectoryDown(t *testing.T) {
 	})
 }
 
-// wantSends wants somebody's message to boss to be taken.
+// wantSends sends a message to boss and expects success.
 func (o *office) wantSends(t testing.TB, user, password, from string) {
 	t.Helper()
 	c := o.mustDial(t, "submission")
@@ -111,8 +111,8 @@ func (o *office) wantSends(t testing.TB, user, password, from string) {
 	}
 }
 
-// TestDirectoryServers: the second server serves while the first is dead, and
-// before anybody has asked it.
+// TestDirectoryServers checks that the second server is used if the first is dead, and that the
+// first is used again when it is back.
 func TestDirectoryServers(t *testing.T) {
 	o, first, second := newOffice(t), newSlapd(t), newSlapd(t)
 	o.useDirectory(t, second.entry("lookup = true", `servers = ["ldap://`+first.Plain+`", "ldap://`+second.Plain+`"]`))

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// doors tries to log in at both doors, without TLS, as the programs of the test
-// network do, and gives the replies.
+// doors logs in by POP3 and SMTP without TLS, like the programs of the test network, and returns
+// the replies.
 func (o *office) doors(t testing.TB, user, password string) (pop3, smtp string) {
 	t.Helper()
 	p := o.mustDial(t, "pop3")
@@ -21,7 +21,7 @@ func (o *office) doors(t testing.TB, user, password string) (pop3, smtp string) 
 	pop3, err := p.say("PASS %s", password)
 	noError(t, err)
 	if strings.HasPrefix(pop3, "+OK") {
-		p.ask(t, "+OK", "QUIT") // the mailbox is one reader's at a time
+		p.ask(t, "+OK", "QUIT") // a maildrop serves one session at a time
 	}
 	s := o.mustDial(t, "submission")
 	defer s.Close()
@@ -31,7 +31,7 @@ func (o *office) doors(t testing.TB, user, password string) (pop3, smtp string) 
 	return pop3, smtp
 }
 
-// wantDoors tries both doors: "" is success, else the replies begin like that.
+// wantDoors logs in by POP3 and SMTP. The replies must begin with the given text; "" means success.
 func (o *office) wantDoors(t testing.TB, user, password, pop3, smtp string) {
 	t.Helper()
 	if pop3 == "" {
@@ -45,8 +45,8 @@ func (o *office) wantDoors(t testing.TB, user, password, pop3, smtp string) {
 
 type login struct{ user, password string }
 
-// wantNoDoors wants all of them to be refused, all at once: each refusal takes its
-// time.
+// wantNoDoors expects a refusal of all logins. It runs them at the same time, because each refusal
+// is delayed.
 func (o *office) wantNoDoors(t *testing.T, all []login) {
 	t.Run("wrong", func(t *testing.T) {
 		for _, l := range all {
@@ -58,8 +58,8 @@ func (o *office) wantNoDoors(t *testing.T, all []login) {
 	})
 }
 
-// TestDirectoryConnections logs in by every way to reach a directory, and to ask
-// it.
+// TestDirectoryConnections logs in with every kind of connection to a directory and every kind of
+// search.
 func TestDirectoryConnections(t *testing.T) {
 	d := newSlapd(t)
 	_, securePort, _ := net.SplitHostPort(d.Secure)
@@ -68,8 +68,8 @@ func TestDirectoryConnections(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		settings []string
-		byDomain bool   // "admin domain method" and not auth.method
-		log      string // of the failure; "": none
+		byDomain bool   // set by "admin domain method", not by auth.method
+		log      string // the log line of the failure; "" for none
 	}{
 		{"search", nil, false, ""},
 		{"method of the domain", nil, true, ""},
@@ -106,7 +106,7 @@ func TestDirectoryConnections(t *testing.T) {
 			o.wantDoors(t, anna, annaLDAP, "", "")
 			o.wantDoors(t, "anna", annaLDAP, "", "")
 			o.wantDoors(t, boss, bossLDAP, "", "")
-			o.wantDoors(t, anna, annaPassword, wrongPOP3, wrongSMTP) // that of before
+			o.wantDoors(t, anna, annaPassword, wrongPOP3, wrongSMTP) // the old password
 			o.deliver(t, letter(test.name), anna)
 			if n := len(o.files(t, anna)); n != 1 {
 				t.Errorf("anna has %d messages, want 1", n)
@@ -117,8 +117,8 @@ func TestDirectoryConnections(t *testing.T) {
 	}
 }
 
-// TestDirectoryNames writes the user's name in every way that programs have, and
-// in some that attackers have.
+// TestDirectoryNames uses every form of the user name that programs send, and some that attackers
+// send.
 func TestDirectoryNames(t *testing.T) {
 	o, d := newOffice(t), newSlapd(t)
 	o.useDirectory(t, d.entry("lookup = true", `netbios = ["OFFICE"]`))
@@ -137,7 +137,7 @@ func TestDirectoryNames(t *testing.T) {
 	} {
 		o.wantDoors(t, test.user, test.password, "", "")
 	}
-	// What curl says, which others wrote.
+	// The same names from curl.
 	args, host := o.curl("pop3", o.ca)
 	for _, user := range []string{anna, `OFFICE\anna`, "bmeier"} {
 		password := map[string]string{"bmeier": bertLDAP}[user]
@@ -168,8 +168,8 @@ func TestDirectoryNames(t *testing.T) {
 	noSecrets(t, "the log", s.log.String())
 }
 
-// TestDirectoryStrongMechanisms: what needs a stored secret is not for mailboxes
-// whose passwords are elsewhere, and the log says why.
+// TestDirectoryStrongMechanisms checks that a mechanism with a stored secret does not work for
+// mailboxes of the directory, and that the log says why.
 func TestDirectoryStrongMechanisms(t *testing.T) {
 	o, d := newOffice(t), newSlapd(t)
 	o.useDirectory(t, d.entry("lookup = true"))
@@ -189,11 +189,11 @@ func TestDirectoryStrongMechanisms(t *testing.T) {
 			t.Errorf("%s is offered where nobody has the secret for it:\n%s", mechanism, reply)
 		}
 	}
-	// One mailbox with secrets brings no offer, but where the settings say so: the server
-	// cannot know who will come.
+	// A mechanism is not offered because of one mailbox with secrets, unless the settings demand
+	// it: the server does not know which user will log in.
 	o.pillarbox(t, bossPassword+"\n", "admin", "mailbox", "migrate-auth", boss, "file", "--password-stdin")
 	o.pillarbox(t, bossPassword+"\n", "admin", "mailbox", "passwd", boss, "--spa", "--cram-md5", "--password-stdin")
-	time.Sleep(time.Second) // until it has looked
+	time.Sleep(time.Second) // until the server has looked
 	if reply := ehlo(); strings.Contains(reply, "NTLM") || strings.Contains(reply, "CRAM-MD5") {
 		t.Errorf("offered to all:\n%s", reply)
 	}

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// uidls are what a mail program knows the messages of a mailbox by.
+// uidls returns the unique-ids of a mailbox.
 func (o *office) uidls(t testing.TB, user, password string) string {
 	t.Helper()
 	s, err := o.logIn(user, password)
@@ -27,11 +27,11 @@ func (o *office) account(t testing.TB, address string) string {
 	return read(t, filepath.Join(o.mailbox(address), "account.json"))
 }
 
-// TestDirectoryMigration moves a mailbox to the directory and back, under the
-// running server. The mail stays where it is.
+// TestDirectoryMigration moves the password of a mailbox to the directory and back while the server
+// runs. The mail does not change.
 func TestDirectoryMigration(t *testing.T) {
 	o, d := newOffice(t), newSlapd(t)
-	o.addToConfig(t, d.entry("lookup = true")) // passwords are the file's as before
+	o.addToConfig(t, d.entry("lookup = true")) // passwords are still checked by file
 	s := o.serve(t)
 	o.pillarbox(t, "", "admin", "mailbox", "secrets", boss, "spa")
 	o.wantDoors(t, boss, bossPassword, "", "")
@@ -76,7 +76,7 @@ func TestDirectoryMigration(t *testing.T) {
 	tell("has its password checked by directory:corp\n", "winpop", "migrateToAD", boss)
 	want("directory:corp", bossLDAP, bossPassword)
 
-	// A domain of the directory, with one mailbox that keeps a password of its own.
+	// A domain with the method directory, in which one mailbox keeps a password of its own.
 	tell("domain office.example checks passwords by directory:corp", "admin", "domain", "method", domain, "directory:corp")
 	tell("checked by this server", "admin", "mailbox", "migrate-auth", boss, "file", "--password-stdin")
 	want("file", bossPassword, bossLDAP)
@@ -87,7 +87,7 @@ func TestDirectoryMigration(t *testing.T) {
 	want("file", bossPassword, bossLDAP)
 	o.wantDoors(t, anna, annaLDAP, "", "")
 
-	// Nobody is moved to where he is not.
+	// A mailbox cannot move to a directory without its user.
 	o.pillarbox(t, bossPassword, "admin", "mailbox", "add", "guest", "--no-password")
 	tell("the directory corp has no user for guest@office.example\n  hint: add the user there first, or use --force", "admin", "mailbox", "migrate-auth", "guest", "directory")
 	tell("has no user for guest@office.example", "winpop", "migrateToAD", "guest@office.example")
@@ -107,7 +107,7 @@ func TestDirectoryMigration(t *testing.T) {
 	noSecrets(t, "the log", s.log.String())
 }
 
-// TestDirectoryCommands looks at what an administrator is shown.
+// TestDirectoryCommands checks the output of the administrator's commands.
 func TestDirectoryCommands(t *testing.T) {
 	o, d := newOffice(t), newSlapd(t)
 	dead := mailtest.FreeAddress(t)
@@ -125,7 +125,7 @@ func TestDirectoryCommands(t *testing.T) {
 		stdin string
 		args  []string
 		code  int
-		want  []string // with one blank for several
+		want  []string // with several blanks reduced to one
 	}{
 		{"", []string{"list"}, 0, []string{
 			"DIRECTORY SERVERS LOOK-UP DOMAINS",
@@ -193,7 +193,7 @@ func TestDirectoryCommands(t *testing.T) {
 	}
 }
 
-// TestDirectoryNewCA renews the CA's file under the running server.
+// TestDirectoryNewCA replaces the file of the CA while the server runs.
 func TestDirectoryNewCA(t *testing.T) {
 	o, d := newOffice(t), newSlapd(t)
 	ca := o.write(t, "ldap-ca.pem", read(t, d.File("other-ca.pem")))

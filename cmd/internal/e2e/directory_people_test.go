@@ -15,7 +15,7 @@ const (
 	bertMeier = "bert.meier@" + domain
 )
 
-// letterFrom is a letter with this address in its From field.
+// letterFrom returns a message with this address in its From field.
 func letterFrom(from string) string {
 	return strings.Replace(letter("from "+from), "From: Anna <"+anna+">", "From: <"+from+">", 1)
 }
@@ -25,8 +25,8 @@ func (o *office) hasMailbox(address string) bool {
 	return err == nil
 }
 
-// TestDirectoryPeople takes mailboxes, aliases, groups and quota from the
-// directory: no file here names them.
+// TestDirectoryPeople takes mailboxes, aliases, groups and quota from the directory. No local file
+// contains them.
 func TestDirectoryPeople(t *testing.T) {
 	o, d := newOffice(t), newSlapd(t)
 	o.useDirectory(t, d.entry("lookup = true"))
@@ -64,29 +64,29 @@ func TestDirectoryPeople(t *testing.T) {
 	o.wantDoors(t, "emil", emilLDAP, "", "")
 	s.wantLog(t, `msg="mailbox created at its first login" mailbox=`+emil)
 
-	// A member who is elsewhere gets his copy by the queue.
+	// A remote member gets its copy from the queue.
 	o.deliver(t, letter("to the list"), "list@"+domain)
 	if n := len(o.files(t, emil)); n != 1 {
 		t.Errorf("emil has %d messages of the list, want 1", n)
 	}
 	s.wantLog(t, "to=guest@elsewhere.example")
 
-	// What a file says comes first.
+	// A local file overrides the directory.
 	o.pillarbox(t, "", "admin", "alias", "add", "muster", boss)
 	o.deliver(t, letter("by the alias of the file"), "muster@"+domain)
 	if n := len(o.files(t, boss)); n != 1 {
 		t.Errorf("boss has %d messages, want 1", n)
 	}
 
-	// What changes there counts here in a moment.
+	// A change in the directory takes effect within moments.
 	d.modify(t, personDN("bmeier"), "changetype: modify\nadd: mailLocalAddress\nmailLocalAddress: bm@"+domain)
 	d.modify(t, personDN("emil"), "changetype: modify\nreplace: mail\nmail: emil.neu@"+domain)
 	eventually(t, "the new alias is known", func() bool { return strings.HasPrefix(o.rcpt(t, "bm@"+domain), "250") })
 	eventually(t, "the new address is known", func() bool { return strings.HasPrefix(o.rcpt(t, "emil.neu@"+domain), "250") })
 }
 
-// TestDirectoryQuota: the limit of a mailbox is the directory's, where the mailbox
-// says nothing itself.
+// TestDirectoryQuota checks that the directory's limit counts for a mailbox without a limit of its
+// own.
 func TestDirectoryQuota(t *testing.T) {
 	o, d := newOffice(t), newSlapd(t)
 	o.useDirectory(t, d.entry("lookup = true"))
@@ -101,7 +101,7 @@ func TestDirectoryQuota(t *testing.T) {
 	}
 	c := o.mustDial(t, "smtp")
 	c.ask(t, "250", "EHLO other.example")
-	reply, err := c.transact("someone@other.example", fill(30_000), dora) // whose mailbox is not here yet
+	reply, err := c.transact("someone@other.example", fill(30_000), dora) // her mailbox does not exist yet
 	noError(t, err)
 	if !strings.HasPrefix(reply, "552 5.2.2") || len(o.files(t, dora)) != 0 {
 		t.Errorf("a message of 30 KB was answered %q, and there are %d", reply, len(o.files(t, dora)))
@@ -128,7 +128,7 @@ func TestDirectoryQuota(t *testing.T) {
 	room(dora, 30_000, "552 5.2.2")
 }
 
-// TestDirectorySenders: who may send as whom is the directory's to say, too.
+// TestDirectorySenders checks that the aliases of the directory may be used as senders.
 func TestDirectorySenders(t *testing.T) {
 	o, d := newOffice(t), newSlapd(t)
 	o.useDirectory(t, d.entry("lookup = true"))
@@ -152,7 +152,7 @@ func TestDirectorySenders(t *testing.T) {
 	}
 }
 
-// TestDirectoryCreate: when mailboxes are made is a setting.
+// TestDirectoryCreate checks the setting for when mailboxes are created.
 func TestDirectoryCreate(t *testing.T) {
 	for _, test := range []struct {
 		create             string

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// slapd is OpenLDAP's server, with the people of testdata/directory in it.
+// slapd is an OpenLDAP server with the people of testdata/directory.
 type slapd struct{ *mailtest.Slapd }
 
 const (
@@ -20,7 +20,7 @@ const (
 	ldapPeople  = "ou=people," + ldapRoot
 )
 
-// The passwords that people have in the directory.
+// The passwords of the people in the directory.
 const (
 	annaLDAP  = "ldap-Anna.1"
 	bossLDAP  = "ldap-Boss.1"
@@ -38,7 +38,7 @@ func noError(t testing.TB, err error) {
 	}
 }
 
-// newSlapd fills a directory and serves it.
+// newSlapd fills a directory and starts its server.
 func newSlapd(t *testing.T) *slapd {
 	t.Helper()
 	needs(t, "ldapmodify")
@@ -55,8 +55,7 @@ func (s *slapd) write(t testing.TB, name, text string) {
 	noError(t, os.WriteFile(s.File(name), []byte(text), 0o600))
 }
 
-// modify changes an entry as the administrator of the directory does; change is
-// LDIF, without the name.
+// modify changes an entry as the directory's administrator. change is LDIF without the dn.
 func (s *slapd) modify(t *testing.T, dn, change string) {
 	t.Helper()
 	cmd := exec.Command("ldapmodify", "-x", "-H", "ldap://"+s.Plain, "-D", ldapManager, "-w", ldapSecret)
@@ -66,8 +65,8 @@ func (s *slapd) modify(t *testing.T, dn, change string) {
 
 func personDN(user string) string { return "uid=" + user + "," + ldapPeople }
 
-// entry is a [[directory]] that searches with an account of its own, asks anew
-// for everything that is older than a second, and is called corp.
+// entry returns a [[directory]] named corp. It searches with an account of its own and caches
+// entries for one second.
 func (s *slapd) entry(more ...string) string {
 	return s.named("corp", append([]string{
 		`kind = "openldap"`,
@@ -78,7 +77,7 @@ func (s *slapd) entry(more ...string) string {
 	}, more...)...)
 }
 
-// named is a [[directory]]. Of two lines with one key the last one counts.
+// named returns a [[directory]]. If two lines set the same key, the last one counts.
 func (s *slapd) named(name string, lines ...string) string {
 	all := append([]string{`name = "` + name + `"`, `timeout = "2s"`, `fresh = "1s"`, `fresh_passwords = "1s"`}, lines...)
 	seen := make(map[string]bool)
@@ -105,13 +104,13 @@ func (o *office) addToConfig(t *testing.T, text string) {
 	o.edit(t, func(config string) string { return config + text })
 }
 
-// The replies to wrong log-ins, and while nothing can be known.
+// The replies to failed logins, and to logins that cannot be checked now.
 const (
 	wrongPOP3, wrongSMTP = "-ERR [AUTH]", "535 5.7.8"
 	laterPOP3, laterSMTP = "-ERR [SYS/TEMP]", "454 4.7.0"
 )
 
-// rcpt is the reply to a recipient, from a server elsewhere.
+// rcpt returns the reply to a recipient from a remote server.
 func (o *office) rcpt(t testing.TB, to string) string {
 	t.Helper()
 	s := o.mustDial(t, "smtp")
@@ -124,7 +123,7 @@ func (o *office) rcpt(t testing.TB, to string) string {
 	return reply
 }
 
-// wantRCPT wants a recipient to be answered so.
+// wantRCPT expects this reply to a recipient.
 func (o *office) wantRCPT(t testing.TB, to, want string) {
 	t.Helper()
 	if reply := o.rcpt(t, to); !strings.HasPrefix(reply, want) {
@@ -132,7 +131,7 @@ func (o *office) wantRCPT(t testing.TB, to, want string) {
 	}
 }
 
-// noSecrets wants none of the directory's passwords in a text.
+// noSecrets checks that a text contains no password of the directory.
 func noSecrets(t testing.TB, what, text string) {
 	t.Helper()
 	for _, secret := range []string{annaLDAP, bossLDAP, bertLDAP, doraLDAP, emilLDAP, twinLDAP, carlaLDAP, "of the searching account"} {

@@ -1,14 +1,12 @@
-// Package e2e tests the pillarbox command as a whole, from outside: the built
-// binary serves on loopback, and mail programs written by others talk to it. It
-// holds nothing but tests, behind the build tag e2e:
+// Package e2e tests the pillarbox command as a whole, from outside: the built binary serves on
+// loopback, and mail programs of other makers talk to it. The package has only tests, with the
+// build tag e2e:
 //
 //	go test -tags e2e -count=1 ./cmd/internal/e2e
 //
-// A test whose program is not installed is skipped, and says so; with CI=true in
-// the environment it fails instead. The Debian packages with the programs are
-// listed in .ci/packages.txt.
+// A test is skipped if its program is not installed; with CI=true in the environment it fails
+// instead. .ci/packages.txt lists the Debian packages of the programs.
 //
-// PILLARBOX_E2E_BINARY names a binary to test in place of a fresh build, one
-// with the race detector for instance. PILLARBOX_E2E_KILL_ROUNDS says how often
-// the server is killed in the crash test.
+// PILLARBOX_E2E_BINARY names a binary to test instead of a fresh build, for example one with the
+// race detector. PILLARBOX_E2E_KILL_ROUNDS sets how often the crash test kills the server.
 package e2e

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// fetch is one visit to a mailbox, and how.
+// fetch is one visit to a mailbox and its method.
 type fetch struct {
 	service  string // the key under [listen]
 	security string // plain, starttls or implicit
@@ -21,11 +21,11 @@ type fetch struct {
 	ca       string
 }
 
-// fetchers are the programs that fetch all new messages and add them to a file.
+// fetchers are the programs that fetch all new messages and append them to a file.
 var fetchers = []struct {
 	program string
 	logins  []string
-	uids    bool // knows by the UIDLs what it has fetched before
+	uids    bool // it remembers the UIDLs of fetched messages
 	command func(*testing.T, *office, fetch) *exec.Cmd
 }{
 	{"mpop", []string{"user", "plain", "login"}, true, mpopFetch},
@@ -73,7 +73,7 @@ func pythonFetch(t *testing.T, o *office, f fetch) *exec.Cmd {
 		f.security, f.user, f.password, keep, f.out)
 }
 
-// curlPOP3 is a curl command on a mailbox; path is empty or a message's number.
+// curlPOP3 returns a curl command for a mailbox; path is empty or the number of a message.
 func (o *office) curlPOP3(t *testing.T, f fetch, path string, more ...string) *exec.Cmd {
 	args, host := o.curl(f.service, o.ca)
 	url := "pop3://"
@@ -87,7 +87,7 @@ func (o *office) curlPOP3(t *testing.T, f fetch, path string, more ...string) *e
 	return o.command(t, "curl", append(append(args, more...), url+host+"/"+path)...)
 }
 
-// visits are the ways to a mailbox with these log-ins.
+// visits returns the ways to visit a mailbox with these logins.
 func visits(logins []string) []fetch {
 	var all []fetch
 	for _, login := range logins {
@@ -105,8 +105,8 @@ func visits(logins []string) []fetch {
 
 func (f fetch) name() string { return f.security + "/" + f.login }
 
-// TestFetch fetches with every program in every way: first leaving a copy, then
-// again, then taking everything away.
+// TestFetch fetches with every program in every way: first leaving a copy, then again, then
+// deleting everything.
 func TestFetch(t *testing.T) {
 	o := newOffice(t)
 	o.serve(t)
@@ -137,7 +137,7 @@ func fetchThrice(t *testing.T, o *office, f fetch, uids bool, command func(*test
 	}
 
 	if uids {
-		run(t, command(t, o, f)) // fetchmail calls it a failure that there is nothing new
+		run(t, command(t, o, f)) // fetchmail fails if there is no new mail
 		wantFetched(t, f.out, first, second)
 		o.deliver(t, third, boss)
 		mustRun(t, command(t, o, f))
@@ -152,8 +152,7 @@ func fetchThrice(t *testing.T, o *office, f fetch, uids bool, command func(*test
 	}
 }
 
-// wantFetched wants each of the messages once in the file, as Unix programs
-// write them.
+// wantFetched expects each message once in the file, in the form of Unix programs.
 func wantFetched(t *testing.T, file string, messages ...string) {
 	t.Helper()
 	got := lines(read(t, file))
@@ -167,7 +166,7 @@ func wantFetched(t *testing.T, file string, messages ...string) {
 	}
 }
 
-// TestFetchRefused wants a failure that the program notices.
+// TestFetchRefused expects a failure that the program notices.
 func TestFetchRefused(t *testing.T) {
 	o := newOffice(t)
 	o.serve(t)
@@ -196,8 +195,7 @@ func TestFetchRefused(t *testing.T) {
 	})
 }
 
-// TestCurlPOP3 gives single commands: curl shows what the server says, octet by
-// octet.
+// TestCurlPOP3 sends single commands; curl shows the server's replies octet by octet.
 func TestCurlPOP3(t *testing.T) {
 	needs(t, "curl")
 	o := newOffice(t)

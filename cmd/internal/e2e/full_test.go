@@ -10,9 +10,8 @@ import (
 	"testing"
 )
 
-// TestDiskFull: a full disk defers mail, in words that say why, and takes away
-// nothing; what is there can be fetched and deleted; and mail flows again by
-// itself when there is room.
+// TestDiskFull checks that a full disk defers mail with a clear reply and loses nothing. Stored
+// mail can be fetched and deleted, and mail is accepted again as soon as there is space.
 func TestDiskFull(t *testing.T) {
 	o := newOffice(t)
 	o.onSmallDisk(t, smallDisk)
@@ -53,7 +52,7 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// smallDisk has room for the log, its reserve and some mail.
+// smallDisk is large enough for the log, its reserve and some mail.
 const smallDisk = "96m"
 
 // onSmallDisk moves the data to a file system of this size.
@@ -72,12 +71,12 @@ func (o *office) onSmallDisk(t *testing.T, size string) {
 	if err := os.RemoveAll(disk); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(small, disk); err != nil { // for what looks at the files
+	if err := os.Symlink(small, disk); err != nil { // for helpers that read the files
 		t.Fatal(err)
 	}
 }
 
-// fillDisk leaves no room on it.
+// fillDisk uses all free space of the disk.
 func (o *office) fillDisk(t *testing.T) {
 	t.Helper()
 	file, err := os.Create(o.path("small", "ballast"))

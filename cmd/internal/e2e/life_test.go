@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// A second server on the same data directory refuses, and names the first.
+// TestSecondServer checks that a second server on the same data directory fails and names the
+// first.
 func TestSecondServer(t *testing.T) {
 	o := newOffice(t)
 	first := o.serve(t)
@@ -25,7 +26,7 @@ func TestSecondServer(t *testing.T) {
 	o.deliver(t, letter("to the first"), anna)
 }
 
-// A port that is taken is reported with the process that has it.
+// TestPortInUse checks that a port in use is reported with the process that has it.
 func TestPortInUse(t *testing.T) {
 	o := newOffice(t)
 	l, err := net.Listen("tcp", o.listen["pop3"])
@@ -40,10 +41,10 @@ func TestPortInUse(t *testing.T) {
 		}
 	}
 	l.Close()
-	o.serve(t) // and nothing of the failure stays behind
+	o.serve(t) // the failure has no later effect
 }
 
-// A server that is told to stop as soon as it is ready stops.
+// TestStopAtOnce stops a server as soon as it is ready.
 func TestStopAtOnce(t *testing.T) {
 	o := newOffice(t)
 	for range 25 {
@@ -51,7 +52,7 @@ func TestStopAtOnce(t *testing.T) {
 	}
 }
 
-// TestSelftest runs the server's own test of itself.
+// TestSelftest runs "pillarbox selftest".
 func TestSelftest(t *testing.T) {
 	o := newOffice(t)
 	o.serve(t)
@@ -66,7 +67,7 @@ func TestSelftest(t *testing.T) {
 	}
 }
 
-// SIGTERM lets a message that is coming in arrive, and turns idle sessions away.
+// TestStopDuringMessage checks that SIGTERM lets an incoming message arrive and ends idle sessions.
 func TestStopDuringMessage(t *testing.T) {
 	o := newOffice(t)
 	s := o.serve(t)
@@ -101,7 +102,7 @@ func TestStopDuringMessage(t *testing.T) {
 	}
 }
 
-// TestReload changes the configuration under open sessions.
+// TestReload changes the configuration during open sessions.
 func TestReload(t *testing.T) {
 	ways := map[string]func(*testing.T, *office, *server){
 		"command": func(t *testing.T, o *office, _ *server) {
@@ -146,8 +147,8 @@ func (o *office) setSize(t *testing.T, size string) {
 	})
 }
 
-// wantSize waits until new sessions are told this limit: a signal's effect
-// cannot be waited for otherwise.
+// wantSize waits until new sessions see this limit. There is no other way to wait for the effect of
+// a signal.
 func (o *office) wantSize(t *testing.T, octets int) {
 	t.Helper()
 	var reply string
@@ -163,8 +164,8 @@ func (o *office) wantSize(t *testing.T, octets int) {
 	t.Errorf("EHLO says\n%s\nwant SIZE %d", reply, octets)
 }
 
-// A configuration with mistakes changes nothing and is reported, with the
-// mistakes, to whoever asks for the reload and in the log.
+// TestReloadMistakes checks that a configuration with mistakes changes nothing. The mistakes are
+// reported to the caller and in the log.
 func TestReloadMistakes(t *testing.T) {
 	o := newOffice(t)
 	s := o.serve(t)

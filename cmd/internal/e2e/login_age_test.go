@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestLogInExpired: a password that is older than passwords may get lets nobody
-// in, which only who knows it is told; with another one it goes on at once.
+// TestLogInExpired checks that an expired password is refused, and that only a client with the
+// right password learns the reason. A new password works at once.
 func TestLogInExpired(t *testing.T) {
 	needs(t, "curl")
 	o := newSecretOffice(t)

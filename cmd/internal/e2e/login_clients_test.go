@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// newSecretOffice is an office in which anna can log in by every mechanism, with
-// programs that know the first version of NTLM only, too.
+// newSecretOffice returns an office in which anna can log in by every mechanism, even from programs
+// with only the first version of NTLM.
 func newSecretOffice(t *testing.T) *office {
 	t.Helper()
 	o := newOffice(t)
@@ -22,12 +22,11 @@ func newSecretOffice(t *testing.T) *office {
 	return o
 }
 
-// names are how people write who they are: in Windows' way too, by the short
-// name of the domain and by the whole.
+// names are the forms in which people write their user name, including those of Windows with the
+// short and the full domain name.
 var names = []string{"anna", anna, `OFFICE\anna`, domain + `\anna`}
 
-// logMechanism is what the log calls a mechanism in which the password itself
-// is sent.
+// logMechanism returns the name in the log of a mechanism that sends the password.
 func logMechanism(mechanism string) string {
 	switch mechanism = strings.TrimPrefix(strings.ToUpper(mechanism), "+"); mechanism {
 	case "PLAIN", "LOGIN":
@@ -36,13 +35,13 @@ func logMechanism(mechanism string) string {
 	return mechanism
 }
 
-// logIns is how often anna has logged in by a mechanism.
+// logIns returns the number of anna's logins by a mechanism.
 func (s *server) logIns(mechanism string) int {
 	return strings.Count(s.log.String(), `msg="authentication succeeded" user=`+anna+" remote_ip=127.0.0.1 mechanism="+logMechanism(mechanism)+"\n")
 }
 
-// awaitLogIns waits until the log tells of so many log-ins by a mechanism, for a
-// while: the log comes later than the reply. It returns how many there are then.
+// awaitLogIns waits until the log has this number of logins by a mechanism, because the log line
+// may come after the reply. It returns the number at the end.
 func (s *server) awaitLogIns(mechanism string, n int) int {
 	for end := time.Now().Add(5 * time.Second); s.logIns(mechanism) < n && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
@@ -50,7 +49,7 @@ func (s *server) awaitLogIns(mechanism string, n int) int {
 	return s.logIns(mechanism)
 }
 
-// wantLogIn wants one log-in more by the mechanism, and the program content.
+// wantLogIn runs a program, and expects its success and one more login by the mechanism.
 func (s *server) wantLogIn(t *testing.T, cmd *exec.Cmd, mechanism string, codes ...int) {
 	t.Helper()
 	before := s.logIns(mechanism)
@@ -68,8 +67,8 @@ func (s *server) wantLogIn(t *testing.T, cmd *exec.Cmd, mechanism string, codes 
 	}
 }
 
-// TestLogInToSend logs in with every program, by each mechanism that it knows
-// beyond those of TestSend, under every name, with TLS and without.
+// TestLogInToSend logs in with every program, by each mechanism beyond those of TestSend, under
+// every name, with and without TLS.
 func TestLogInToSend(t *testing.T) {
 	o := newSecretOffice(t)
 	s := o.serve(t)
@@ -106,7 +105,7 @@ func TestLogInToSend(t *testing.T) {
 	}
 }
 
-// fetchmailBy is fetchmail with the words for a mechanism.
+// fetchmailBy returns a fetchmail command for a mechanism.
 func fetchmailBy(t *testing.T, o *office, f fetch) *exec.Cmd {
 	protocol := "pop3 auth " + strings.ToLower(f.login)
 	if f.login == "APOP" {
@@ -126,7 +125,7 @@ poll 127.0.0.1 port %[2]s protocol %[3]s
 	return o.command(t, "fetchmail", "--fetchmailrc", o.write(t, "fetchmailrc", rc), "--invisible", "--nosyslog", "--nodetach")
 }
 
-// curlList lists the messages; its mechanism for APOP is "+APOP".
+// curlList lists the messages. curl's name for APOP is "+APOP".
 func curlList(t *testing.T, o *office, f fetch) *exec.Cmd {
 	if f.login == "APOP" {
 		f.login = "+APOP"
@@ -134,7 +133,7 @@ func curlList(t *testing.T, o *office, f fetch) *exec.Cmd {
 	return o.curlPOP3(t, f, "")
 }
 
-// mpopBy fetches all again.
+// mpopBy fetches all messages, even old ones.
 func mpopBy(t *testing.T, o *office, f fetch) *exec.Cmd {
 	f.login, f.keep = strings.ToLower(f.login), true
 	return mpopFetch(t, o, f)
@@ -148,7 +147,7 @@ func TestLogInToFetch(t *testing.T) {
 	for _, client := range []struct {
 		program    string
 		mechanisms []string
-		nothing    int // exit code for no new mail
+		nothing    int // exit code if there is no new mail
 		command    func(*testing.T, *office, fetch) *exec.Cmd
 	}{
 		{"curl", []string{"NTLM", "CRAM-MD5", "APOP", "PLAIN", "LOGIN"}, 0, curlList},
@@ -173,15 +172,15 @@ func TestLogInToFetch(t *testing.T) {
 	}
 }
 
-// gsasl logs in to send; it starts TLS where the CA is named.
+// gsasl logs in for submission. It starts TLS if more names the CA.
 func (o *office) gsasl(t *testing.T, mechanism, user, password string, more ...string) *exec.Cmd {
 	args := []string{"--smtp", "--connect", o.listen["submission"], "--mechanism", mechanism, "--x509-ca-file", o.ca,
 		"--authentication-id", user, "--password", password, "--realm", "", "--hostname", hostname}
 	return o.command(t, "gsasl", append(args, more...)...)
 }
 
-// TestLogInBound is SCRAM bound to the TLS connection, as GNU SASL does it: by
-// what TLS 1.3 exports, and by tls-unique of TLS 1.2.
+// TestLogInBound tests SCRAM with channel binding by GNU SASL: with the TLS 1.3 exporter, and with
+// tls-unique of TLS 1.2.
 func TestLogInBound(t *testing.T) {
 	needs(t, "gsasl")
 	o := newSecretOffice(t)
@@ -202,8 +201,8 @@ func TestLogInBound(t *testing.T) {
 	}
 }
 
-// TestLogInNmap reads what NTLM tells of the server, and what is offered before
-// and after a mailbox has stored what it takes.
+// TestLogInNmap reads the information that NTLM reveals about the server, and the offers before and
+// after a mailbox has stored its secret.
 func TestLogInNmap(t *testing.T) {
 	needs(t, "nmap")
 	o := newOffice(t)
@@ -221,7 +220,7 @@ func TestLogInNmap(t *testing.T) {
 	eventually(t, "NTLM is offered", func() bool { return strings.Contains(nmap(), "AUTH NTLM CRAM-MD5 PLAIN LOGIN") })
 	out := nmap()
 	for _, want := range []string{"smtp-ntlm-info", "pop3-ntlm-info", "SASL(NTLM CRAM-MD5 PLAIN LOGIN)", " APOP "} {
-		if !strings.Contains(strings.ReplaceAll(out, "\n", " \n"), want) { // POP3's are in no order
+		if !strings.Contains(strings.ReplaceAll(out, "\n", " \n"), want) { // the offers of POP3 have no order
 			t.Errorf("no %q in\n%s", want, out)
 		}
 	}

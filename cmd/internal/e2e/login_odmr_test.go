@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestLogInODMR: fetchmail gets the mail that is held for boss's server by ATRN
-// (RFC 2645), for which it knows no log-in but CRAM-MD5.
+// TestLogInODMR fetches the mail that is held for boss's server by ATRN (RFC 2645) with fetchmail,
+// whose only mechanism for that is CRAM-MD5.
 func TestLogInODMR(t *testing.T) {
 	needs(t, "fetchmail")
 	k := newSink(t, "")

@@ -8,8 +8,7 @@ import (
 	"testing"
 )
 
-// TestOutboundNTLM logs in to a smart host that knows nothing but NTLM: Postfix,
-// with the NTLM of Cyrus SASL.
+// TestOutboundNTLM logs in to a smart host that offers only NTLM: Postfix with Cyrus SASL.
 func TestOutboundNTLM(t *testing.T) {
 	p, ports, ca := newProvider(t, "NTLM")
 	o, dns := sendingOffice(t)

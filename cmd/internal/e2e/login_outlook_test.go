@@ -12,8 +12,8 @@ import (
 	"pillarbox/mailstore/auth/ntlm"
 )
 
-// finishNTLM goes on where the server waits for the client's first message;
-// begin comes before it on its line. more is how a challenge begins.
+// finishNTLM continues when the server waits for the client's first message. begin precedes that
+// message on its line; more is the beginning of a challenge.
 func (s *session) finishNTLM(t *testing.T, begin, more, user, password, want string) {
 	t.Helper()
 	c := ntlm.Client{User: user, Domain: "OFFICE", Workstation: "PC", Password: password, Time: time.Now()}
@@ -31,8 +31,8 @@ func (s *session) finishNTLM(t *testing.T, begin, more, user, password, want str
 	s.ask(t, want, "%s", encode(answer))
 }
 
-// TestLogInOutlook speaks as the programs of Windows do ([MS-SMTPNTLM] and
-// [MS-POP3] §4), and as RFC 4954 and RFC 5034 have it.
+// TestLogInOutlook logs in like the programs of Windows ([MS-SMTPNTLM] and [MS-POP3] §4), and as in
+// RFC 4954 and RFC 5034.
 func TestLogInOutlook(t *testing.T) {
 	o := newSecretOffice(t)
 	o.serve(t)
@@ -45,7 +45,7 @@ func TestLogInOutlook(t *testing.T) {
 	s.ask(t, "334 ", "AUTH NTLM")
 	s.ask(t, "501 ", "*")
 	s.ask(t, "334 ", "auth ntlm")
-	s.ask(t, "501 ", "TlRMTVNTUAAD") // the third message in the place of the first
+	s.ask(t, "501 ", "TlRMTVNTUAAD") // the third message instead of the first
 	s.ask(t, "334 ", "AUTH NTLM")
 	s.finishNTLM(t, "", "334 ", "anna", annaPassword, "235 2.7.0 Authentication successful")
 	if reply, err := s.transact(anna, letter("from Outlook"), boss); err != nil || !strings.HasPrefix(reply, "250") {

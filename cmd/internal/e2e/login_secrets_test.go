@@ -14,8 +14,8 @@ import (
 	"pillarbox/mailstore/auth/ntlm"
 )
 
-// ways are what "admin mailbox show" says of the mechanisms: those that do, and
-// the lines of those that do not.
+// ways returns the mechanisms in "admin mailbox show": those that work, and the lines of the
+// others.
 func (o *office) ways(t *testing.T, user string) (by, not string) {
 	t.Helper()
 	for line := range strings.Lines(o.pillarbox(t, "", "admin", "mailbox", "show", user)) {
@@ -29,16 +29,15 @@ func (o *office) ways(t *testing.T, user string) (by, not string) {
 	return by, not
 }
 
-// secretsOf are a password and what is made of it, in the ways to write it.
+// secretsOf returns a password and the secrets derived from it, in all encodings.
 func secretsOf(password string) (all []string) {
 	nt := ntlm.Hash(password)
 	all = []string{password, base64.StdEncoding.EncodeToString([]byte(password)), hex.EncodeToString([]byte(password))}
 	return append(all, base64.StdEncoding.EncodeToString(nt), hex.EncodeToString(nt), strings.ToUpper(hex.EncodeToString(nt)))
 }
 
-// TestLogInFills: a mailbox that is to do SPA can do so after a log-in with its
-// password, and nothing on the disk or in the log tells the password or what is
-// as good.
+// TestLogInFills checks that a mailbox with SPA gets its secret at the next login with the
+// password. Neither the disk nor the log may contain the password or an equivalent in the clear.
 func TestLogInFills(t *testing.T) {
 	needs(t, "curl")
 	o := newOffice(t)
@@ -85,9 +84,9 @@ func TestLogInFills(t *testing.T) {
 	}
 }
 
-// TestLogInRefused: a wrong password, a user who is not there, and one who has
-// not stored what it takes are answered alike, by every mechanism; the log tells
-// them apart. Each has a name of its own: who is wrong again waits longer.
+// TestLogInRefused checks that every mechanism gives the same reply to a wrong password, an unknown
+// user and a mailbox without the secret. Only the log distinguishes them. Each case has its own
+// user, because repeated failures are delayed.
 func TestLogInRefused(t *testing.T) {
 	needs(t, "curl", "gsasl")
 	o := newSecretOffice(t)
@@ -115,8 +114,8 @@ func TestLogInRefused(t *testing.T) {
 	}
 }
 
-// wantRefused wants the answer to a wrong log-in, by SMTP and by POP3 as far as
-// the programs have the mechanism.
+// wantRefused expects the reply to a failed login, by SMTP and, if programs have the mechanism
+// there, by POP3.
 func (o *office) wantRefused(t *testing.T, mechanism, user, password string) {
 	t.Helper()
 	if mechanism != "APOP" {
@@ -135,8 +134,8 @@ func (o *office) wantRefused(t *testing.T, mechanism, user, password string) {
 	}
 }
 
-// TestLogInV1: programs that know only the first version of NTLM are kept out,
-// with a line in the log that names the key, until the key lets them in.
+// TestLogInV1 checks that programs with only the first version of NTLM are refused, with a line in
+// the log that names the key, until the key permits them.
 func TestLogInV1(t *testing.T) {
 	needs(t, "msmtp", "swaks", "fetchmail", "curl")
 	o := newSecretOffice(t)
@@ -151,7 +150,7 @@ func TestLogInV1(t *testing.T) {
 		_, codes[2] = run(t, fetchmailBy(t, o, poll))
 		return codes
 	}
-	s.wantLogIn(t, curlSend(t, o, send), "NTLM") // which knows the second
+	s.wantLogIn(t, curlSend(t, o, send), "NTLM") // curl has the second version
 	if codes := try(); codes != [3]int{77, 28, 3} {
 		t.Errorf("exit codes %v, want those for a refused log-in", codes)
 	}
@@ -166,8 +165,7 @@ func TestLogInV1(t *testing.T) {
 	}
 }
 
-// TestLogInSPAOnly: with require_spa nothing but NTLM is offered or taken, not
-// even over TLS.
+// TestLogInSPAOnly checks that with require_spa only NTLM is offered and accepted, even over TLS.
 func TestLogInSPAOnly(t *testing.T) {
 	needs(t, "curl")
 	o := newSecretOffice(t)
@@ -205,16 +203,16 @@ func TestLogInSPAOnly(t *testing.T) {
 	}
 }
 
-// startTLSBy says the command for TLS and goes over to it.
+// startTLSBy sends the command for TLS and starts TLS.
 func (s *session) startTLSBy(t *testing.T, o *office, want, command string) {
 	t.Helper()
 	s.ask(t, want, "%s", command)
 	s.startTLS(t, o)
 }
 
-// TestLogInOthersSecrets: what one mailbox stores changes nothing for the programs of
-// another that take the strongest way by themselves; where a way is held back, one
-// that is set to it can use it.
+// TestLogInOthersSecrets checks that the secrets of one mailbox do not affect programs of another
+// that choose the strongest mechanism. A program that is set to a mechanism can use it even where
+// it is not offered.
 func TestLogInOthersSecrets(t *testing.T) {
 	needs(t, "curl")
 	o := newOffice(t)
@@ -243,7 +241,7 @@ func TestLogInOthersSecrets(t *testing.T) {
 	o.pillarbox(t, annaPassword+"\n", "admin", "mailbox", "passwd", anna, "--password-stdin", "--spa", "--cram-md5", "--apop")
 	o.pillarbox(t, "", "admin", "mailbox", "secrets", anna, "spa", "cram-md5", "apop", "scram")
 	auth(anna, annaPassword)
-	time.Sleep(time.Second) // the server looks at most so late
+	time.Sleep(time.Second) // the server notices the change within this time
 	if after := auth(boss, bossPassword); after != before {
 		t.Errorf("after:\n%s\nbefore:\n%s", after, before)
 	}

@@ -64,8 +64,8 @@ func build(dir string) (string, error) {
 	return path, nil
 }
 
-// needs skips the test when a program is missing. Where everything is meant to
-// be installed, a skip would hide that something is not tested.
+// needs skips the test if a program is missing. With CI=true it fails instead, so that a skip
+// cannot hide a missing test.
 func needs(t *testing.T, programs ...string) {
 	t.Helper()
 	for _, program := range programs {
@@ -76,7 +76,7 @@ func needs(t *testing.T, programs ...string) {
 	}
 }
 
-// unavailable skips the test, or fails it where nothing may be skipped.
+// unavailable skips the test, or fails it with CI=true.
 func unavailable(t *testing.T, why string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" || os.Getenv("PILLARBOX_NO_SKIP") == "1" {
@@ -85,10 +85,10 @@ func unavailable(t *testing.T, why string) {
 	t.Skip(why)
 }
 
-// office is a server that has been set up: the domain office.example with the
-// mailboxes anna and boss, on free ports of 127.0.0.1.
+// office is a configured server: the domain office.example with the mailboxes anna and boss, on
+// free ports of 127.0.0.1.
 type office struct {
-	dir    string // everything of it: the configuration, the data, the clients' files
+	dir    string // the configuration, the data and the clients' files
 	config string
 	ca     string            // PEM file of the CA that clients trust
 	listen map[string]string // address by service, as in [listen]
@@ -110,8 +110,7 @@ func newOffice(t *testing.T) *office {
 	return o
 }
 
-// freeOffset finds an offset at which all ports are free, below those that the
-// system gives to clients.
+// freeOffset finds a port offset at which all ports are free, below the system's ports for clients.
 func freeOffset(t *testing.T) int {
 	t.Helper()
 	for range 1000 {
@@ -133,7 +132,7 @@ func freeOffset(t *testing.T) int {
 
 var listenLine = regexp.MustCompile(`(?m)^(smtp|submission|smtps|pop3|pop3s) = \[":(\d+)"\]$`)
 
-// bindLoopback keeps the server off the network and notes its addresses.
+// bindLoopback makes the server listen only on loopback, and records its addresses.
 func (o *office) bindLoopback(t *testing.T) {
 	t.Helper()
 	o.listen = make(map[string]string)
@@ -168,13 +167,13 @@ func (o *office) path(elem ...string) string {
 	return filepath.Join(append([]string{o.dir}, elem...)...)
 }
 
-// mailbox is the directory of a mailbox.
+// mailbox returns the directory of a mailbox.
 func (o *office) mailbox(address string) string {
 	user, _, _ := strings.Cut(address, "@")
 	return o.path("data", "mailbox", domain, "P3_"+user+".mbx")
 }
 
-// files are the messages of a mailbox, in the order of arrival.
+// files returns the message files of a mailbox, in the order of arrival.
 func (o *office) files(t testing.TB, address string) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(o.mailbox(address), "*.eml"))
@@ -184,7 +183,7 @@ func (o *office) files(t testing.TB, address string) []string {
 	return files
 }
 
-// stored is what the messages of a mailbox hold.
+// stored returns the texts of a mailbox's messages.
 func (o *office) stored(t testing.TB, address string) []string {
 	t.Helper()
 	var messages []string
@@ -208,7 +207,7 @@ func (o *office) empty(t *testing.T, address string) {
 	}
 }
 
-// environment is what programs are given: nothing of the user's own settings.
+// environment returns the environment of programs, without the settings of the user.
 func (o *office) environment() []string {
 	return []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + o.dir, "LC_ALL=C", "NO_PROXY=*",
@@ -216,7 +215,7 @@ func (o *office) environment() []string {
 	}
 }
 
-// command makes a command that is stopped when the test takes too long.
+// command returns a command that is killed if the test takes too long.
 func (o *office) command(t testing.TB, name string, args ...string) *exec.Cmd {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
@@ -225,7 +224,7 @@ func (o *office) command(t testing.TB, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// run runs a command and gives all its output and its exit code.
+// run runs a command and returns its whole output and its exit code.
 func run(t testing.TB, cmd *exec.Cmd) (output string, code int) {
 	t.Helper()
 	out, err := cmd.CombinedOutput()
@@ -235,7 +234,7 @@ func run(t testing.TB, cmd *exec.Cmd) (output string, code int) {
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
-// mustRun is run for a command that has to succeed.
+// mustRun is run for a command that must succeed.
 func mustRun(t testing.TB, cmd *exec.Cmd) string {
 	t.Helper()
 	out, code := run(t, cmd)
@@ -245,7 +244,7 @@ func mustRun(t testing.TB, cmd *exec.Cmd) string {
 	return out
 }
 
-// pillarbox runs the command under test, which has to succeed.
+// pillarbox runs the command under test, which must succeed.
 func (o *office) pillarbox(t testing.TB, stdin string, args ...string) string {
 	t.Helper()
 	cmd := o.command(t, binary, args...)
@@ -253,10 +252,9 @@ func (o *office) pillarbox(t testing.TB, stdin string, args ...string) string {
 	return mustRun(t, cmd)
 }
 
-// serverLog collects the log and notices the line that says that the server is
-// ready.
+// serverLog collects the log and notices the line which says that the server is ready.
 type serverLog struct {
-	ready chan struct{} // closed then
+	ready chan struct{} // closed when the server is ready
 
 	mu   sync.Mutex
 	text bytes.Buffer // owner: mu
@@ -285,11 +283,11 @@ type server struct {
 	cmd    *exec.Cmd
 	log    serverLog
 	ended  chan struct{} // closed when the process has ended
-	errors []string      // parts of the ERROR lines that the test means to cause
+	errors []string      // parts of expected ERROR lines
 }
 
-// serve starts the server, behind the words of prefix if any, and stops it when
-// the test ends. Then its log has to be clean.
+// serve starts the server, with the words of prefix before its command, and stops it at the end of
+// the test. Then its log must be clean.
 func (o *office) serve(t *testing.T, prefix ...string) *server {
 	t.Helper()
 	args := append(slices.Clone(prefix), binary, "serve", "--config", o.config)
@@ -314,8 +312,8 @@ func (o *office) serve(t *testing.T, prefix ...string) *server {
 	return s
 }
 
-// stop ends the server as a service manager does and checks how it leaves. It
-// does nothing when the server has ended already.
+// stop ends the server like a service manager, and checks its exit. It does nothing if the server
+// has ended.
 func (s *server) stop(t *testing.T) {
 	t.Helper()
 	select {
@@ -334,7 +332,7 @@ func (s *server) stop(t *testing.T) {
 	}
 }
 
-// kill ends the server as a power cut would.
+// kill ends the server like a power cut.
 func (s *server) kill(t *testing.T) {
 	t.Helper()
 	s.signal(t, syscall.SIGKILL)
@@ -360,8 +358,8 @@ func (s *server) wait(t *testing.T) {
 	}
 }
 
-// checkLog looks for errors that no test meant to cause, and for passwords,
-// also as AUTH PLAIN and LOGIN spell them.
+// checkLog finds unexpected errors in the log, and passwords, also in the encodings of AUTH PLAIN
+// and LOGIN.
 func (s *server) checkLog(t *testing.T) {
 	t.Helper()
 	text := s.log.String()
@@ -381,7 +379,7 @@ func (s *server) checkLog(t *testing.T) {
 	}
 }
 
-// tail is the last n lines of a text.
+// tail returns the last n lines of a text.
 func tail(text string, n int) string {
 	lines := strings.SplitAfter(text, "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "")

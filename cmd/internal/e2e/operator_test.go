@@ -10,12 +10,11 @@ import (
 	"testing"
 )
 
-// somebody is a user of this machine who is not root: a number that nobody has,
-// so that no test meets another.
+// somebody is a user of this machine other than root: an unused number, so that tests do not
+// collide.
 const somebody = "#54321"
 
-// asSomebody runs pillarbox as another user, who may read the configuration and
-// nothing else.
+// asSomebody runs pillarbox as another user, who may read only the configuration.
 func (o *office) asSomebody(t *testing.T, stdin string, args ...string) (output string, code int) {
 	t.Helper()
 	uid := strings.TrimPrefix(somebody, "#")
@@ -24,8 +23,8 @@ func (o *office) asSomebody(t *testing.T, stdin string, args ...string) (output 
 	return run(t, cmd)
 }
 
-// newTownHall is a running office with two domains, whose configuration and
-// operators' socket everybody can reach.
+// newTownHall returns a running office with two domains. All users of the machine can reach its
+// configuration and operators' socket.
 func newTownHall(t *testing.T, more ...func(*office)) *office {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -57,13 +56,13 @@ func newTownHall(t *testing.T, more ...func(*office)) *office {
 	return o
 }
 
-// TestOperator is a user of the machine who is made an operator, works over the
-// socket, and is none any more.
+// TestOperator adds a user of the machine as an operator, who works over the socket, and removes
+// the operator again.
 func TestOperator(t *testing.T) {
 	o := newTownHall(t)
 	steps := []struct {
 		name   string
-		root   []string // is done before
+		root   []string // commands of root before the test case
 		stdin  string
 		args   []string
 		code   int
@@ -71,7 +70,7 @@ func TestOperator(t *testing.T) {
 	}{
 		{"a stranger", nil, "", []string{"mailbox", "list"}, 1, "the user " + somebody + " is no operator of this mail server"},
 		{"he sees his domain", []string{"operator", "add", "unix:" + somebody, "--domain", domain}, "", []string{"mailbox", "list"}, 0, anna},
-		{"and no other", nil, "", []string{"mailbox", "show", "eve@other.example"}, 1, "not permitted: " + somebody + " is no operator of other.example"},
+		{"and no other", nil, "", []string{"mailbox", "show", "eve@other.example"}, 1, "not permitted: " + somebody + " is not an operator of other.example"},
 		{"he makes a mailbox", nil, claraPassword + "\n", []string{"mailbox", "add", clara, "--password-stdin"}, 0, "mailbox " + clara + " added"},
 		{"not elsewhere", nil, "", []string{"mailbox", "add", "clara@other.example", "--no-password"}, 1, "not permitted"},
 		{"he is asked before a loss", nil, "", []string{"mailbox", "remove", boss}, 1, "use --yes to do it without asking"},
@@ -84,7 +83,7 @@ func TestOperator(t *testing.T) {
 		{"all domains", []string{"operator", "add", "unix:@" + "no-such-group"}, "", []string{"queue", "list"}, 1, "not permitted"},
 		{"he may do more now", []string{"operator", "remove", "unix:" + somebody}, "", []string{"mailbox", "list"}, 1, "is no operator"},
 		{"of all, read-only", []string{"operator", "add", "unix:" + somebody, "--read-only"}, "", []string{"queue", "list"}, 0, "no matching messages"},
-		{"he changes nothing", nil, "", []string{"mailbox", "lock", anna}, 1, "may only look"},
+		{"he changes nothing", nil, "", []string{"mailbox", "lock", anna}, 1, "but not change it"},
 		{"he sees who did what", nil, "", []string{"audit", "--object", clara}, 0, "control socket"},
 		{"the end", []string{"operator", "remove", "unix:" + somebody}, "", []string{"audit"}, 1, "is no operator"},
 	}
@@ -165,7 +164,8 @@ func TestOneRoad(t *testing.T) {
 	}
 }
 
-// TestOperatorsFiles wants nothing of the server's to be another user's to read.
+// TestOperatorsFiles checks that other users cannot read the server's files, not even with an
+// operator's commands.
 func TestOperatorsFiles(t *testing.T) {
 	o := newTownHall(t)
 	o.pillarbox(t, "", "admin", "operator", "add", "unix:"+somebody)

@@ -8,8 +8,7 @@ import (
 	"testing"
 )
 
-// call is one system call: its line in the trace where it began, and where it
-// was over.
+// call is one system call, with the lines of the trace where it began and ended.
 type call struct {
 	name, args string
 	begin, end int
@@ -21,8 +20,7 @@ var (
 	resumedCall = regexp.MustCompile(`^(\d+) +<\.\.\. (\w+) resumed>.*\) += \d+`)
 )
 
-// calls reads what strace -f wrote: the successful calls, in the order in which
-// they began.
+// calls parses the output of strace -f: the successful calls, in the order of their beginning.
 func calls(trace string) []call {
 	var all []call
 	begun := make(map[string]int) // by thread: index in all
@@ -41,16 +39,16 @@ func calls(trace string) []call {
 	return all
 }
 
-// step is a call that a delivery has to make.
+// step is a call that a delivery must make.
 type step struct{ what, name, args string }
 
-// syncAgain is a step that may have come before, too: at the start.
+// syncAgain is a step that may have happened earlier too, at the start.
 var syncAgain = step{"everything is synced later", "syncfs", ""}
 
-// TestOrderOfCalls watches deliveries with strace. A kill does not show whether
-// anything was synced, for what was written survives it; the order of the calls
-// does. A small message is in the log, which is opened so that every write is
-// synced, before it is linked; a large one is on the disk before the log names it.
+// TestOrderOfCalls traces deliveries with strace. A kill does not show whether data was synced,
+// because written data survives it; the order of the calls does. A small message must be in the
+// log, which is opened with O_DSYNC, before it is linked. A large one must be on disk before the
+// log names it.
 func TestOrderOfCalls(t *testing.T) {
 	needs(t, "strace")
 	o := newOffice(t)
@@ -78,7 +76,7 @@ func TestOrderOfCalls(t *testing.T) {
 	}
 	for _, test := range tests {
 		file := o.path("trace")
-		// -D: the server stays our own child. -y: descriptors with their paths.
+		// -D keeps the server our own child. -y prints descriptors with their paths.
 		s := o.serve(t, "strace", "-D", "-f", "-y", "-s", "80", "-o", file, "-e", "trace=openat2,fsync,fdatasync,syncfs,linkat,write,pwrite64")
 		o.deliver(t, test.body, anna)
 		s.stop(t)
@@ -86,8 +84,8 @@ func TestOrderOfCalls(t *testing.T) {
 	}
 }
 
-// assertOrder wants one call for each step, each begun when the one before was
-// over.
+// assertOrder expects one call for each step. Each call must begin after the end of the previous
+// one.
 func assertOrder(t *testing.T, test, trace string, order []step) {
 	t.Helper()
 	all, after := calls(trace), 0
@@ -106,8 +104,7 @@ func assertOrder(t *testing.T, test, trace string, order []step) {
 	}
 }
 
-// TestSendfile: a message in which no line begins with a dot goes from the disk
-// to the network without passing through the server.
+// TestSendfile checks that a message without a line that begins with a dot is sent by sendfile.
 func TestSendfile(t *testing.T) {
 	needs(t, "strace")
 	o := newOffice(t)

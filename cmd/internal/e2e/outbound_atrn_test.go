@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// relayingOffice is an office that keeps mail for branch.example, for boss to
-// fetch, and for other.example, for anna.
+// relayingOffice returns an office that holds mail of branch.example for boss and of other.example
+// for anna.
 func relayingOffice(t *testing.T) *office {
 	t.Helper()
 	o, _ := sendingOffice(t)
@@ -19,8 +19,8 @@ func relayingOffice(t *testing.T) *office {
 	return o
 }
 
-// atrn fetches kept mail into a server at port, as Python does it, and returns
-// the reply to ATRN. While an earlier call is still being ended it asks again.
+// atrn fetches held mail with Python into a server at port, and returns the reply to ATRN. It
+// repeats the call while an earlier one is still ending.
 func (o *office) atrn(t *testing.T, port, ca, user, password string, domains ...string) (reply string) {
 	t.Helper()
 	args := append([]string{"testdata/atrn.py", hostname, o.port("odmr"), ca, user, password, port}, strings.Join(domains, ","))
@@ -31,8 +31,8 @@ func (o *office) atrn(t *testing.T, port, ca, user, password string, domains ...
 	return reply
 }
 
-// TestOutboundATRN: a server that logs in is given the mail that is kept for it
-// over its own connection, with TLS and without, and no one else's.
+// TestOutboundATRN checks that a server that logs in gets the mail held for it, and only that, over
+// its own connection, with and without TLS.
 func TestOutboundATRN(t *testing.T) {
 	k := newSink(t, "")
 	o := relayingOffice(t)
@@ -51,7 +51,7 @@ func TestOutboundATRN(t *testing.T) {
 	o.submit(t, letter("two"), "bob@branch.example> NOTIFY=SUCCESS,FAILURE")
 	o.submit(t, letter("three"), "bob@south.branch.example")
 	ask("250 ", "", "branch.example")
-	got := map[string]int{} // recipients, by message; the sink's files are in no order
+	got := map[string]int{} // recipients by message; the sink's files have no order
 	for _, d := range k.wantDumps(t, 2) {
 		for _, name := range []string{"one", "two"} {
 			if strings.Contains(d.message, "the end of "+name) {
@@ -82,8 +82,8 @@ func TestOutboundATRN(t *testing.T) {
 	o.wantQueueEmpty(t)
 }
 
-// TestOutboundATRNBroken: what a server did not take, or not whole, it gets the
-// next time; what it refuses comes back to the sender.
+// TestOutboundATRNBroken checks that the server sends a message again at the next ATRN if it was
+// not accepted completely, and that a refused message returns to its sender.
 func TestOutboundATRNBroken(t *testing.T) {
 	o := relayingOffice(t)
 	s := o.serve(t)

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// TestOutboundCorrupt: files of the queue that are damaged while the server is
-// down are put aside with a line in the log, and the rest goes on. A message that a newer release
-// wrote stays as it is, until its state can be understood.
+// TestOutboundCorrupt damages files of the queue while the server is down. The server must move
+// them to quarantine with a line in the log, and deliver the others. A message of a newer release
+// stays unchanged until its state can be parsed.
 func TestOutboundCorrupt(t *testing.T) {
 	o, _ := sendingOffice(t)
 	port := freePort(t)

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// perlETRN says ETRN with Perl's Net::SMTP and prints the reply.
+// perlETRN sends ETRN with Perl's Net::SMTP and prints the reply.
 const perlETRN = `use Net::SMTP;
 my $c = Net::SMTP->new("127.0.0.1", Port => shift, Hello => "branch.example", Timeout => 30) or die "no connection";
 defined $c->supports("ETRN") or die "ETRN is not offered";
@@ -19,13 +19,13 @@ print $c->code, " ", $c->message;
 $c->quit;
 `
 
-// etrnClients ask for the mail of a node, and say what the answer was.
+// etrnClients request the mail of a node and print the reply.
 var etrnClients = []struct {
 	program string
 	command func(t *testing.T, o *office, node string) *exec.Cmd
-	started string // what they say when mail comes
-	nothing string // when there is none
-	refused string // when they may not ask
+	started string // output if mail follows
+	nothing string // output if there is none
+	refused string // output if the client may not ask
 }{
 	{"perl", func(t *testing.T, o *office, node string) *exec.Cmd {
 		return o.command(t, "perl", "-e", perlETRN, o.port("smtp"), node)
@@ -36,9 +36,9 @@ var etrnClients = []struct {
 	}, "253 ", "251 ", "459 "},
 }
 
-// TestOutboundETRNServed: mail of a route waits until its server asks for it, and
-// comes then, for the domain that was asked for and no other. Who may not ask
-// gets nothing, and TURN is refused.
+// TestOutboundETRNServed checks that mail of a route is held until its server asks for it. Then the
+// server gets the mail of the requested domain, and of no other. Other clients get nothing, and
+// TURN is refused.
 func TestOutboundETRNServed(t *testing.T) {
 	k := newSink(t, "")
 	o, _ := sendingOffice(t)
@@ -62,7 +62,7 @@ func TestOutboundETRNServed(t *testing.T) {
 			}
 			ask := func(node, want string) {
 				t.Helper()
-				// fetchmail's exit code only tells whether there was mail for it to count.
+				// fetchmail's exit code only shows whether there was mail for it to count.
 				if out, _ := run(t, client.command(t, o, node)); !strings.Contains(out, want) {
 					t.Errorf("ETRN %s: want %q in\n%s", node, want, out)
 				}
@@ -91,7 +91,7 @@ func TestOutboundETRNServed(t *testing.T) {
 	s.ask(t, "221", "QUIT")
 }
 
-// TestOutboundETRNAsked: mail for the office waits at Postfix until we ask.
+// TestOutboundETRNAsked requests the office's mail from Postfix, which holds it until then.
 func TestOutboundETRNAsked(t *testing.T) {
 	needs(t, "smtp-source")
 	o, _ := sendingOffice(t)
@@ -112,7 +112,7 @@ func TestOutboundETRNAsked(t *testing.T) {
 	if !strings.Contains(p.log(t), "etrn=1") {
 		t.Error("Postfix saw no ETRN")
 	}
-	if n := p.waiting(t); n > 1 { // the last may still be being removed
+	if n := p.waiting(t); n > 1 { // Postfix may still be removing the last one
 		t.Errorf("%d messages still wait at Postfix", n)
 	}
 	s.stop(t)

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// hostile is a listener on loopback on which each connection is treated so, and
-// closed when that returns.
+// hostile listens on loopback. It calls treat for each connection and closes the connection
+// afterwards.
 func hostile(t *testing.T, treat func(c net.Conn)) (port string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -40,8 +40,8 @@ func hostile(t *testing.T, treat func(c net.Conn)) (port string) {
 	return port
 }
 
-// talk answers each command by its verb, and says 250 to what it does not know.
-// DATA is read to its end, and answered as ".".
+// talk answers each command by its verb, and unknown ones with 250. It reads DATA to its end and
+// answers it as ".".
 func talk(c net.Conn, answers map[string]string) {
 	say := func(verb, otherwise string) bool {
 		answer, ok := answers[verb]
@@ -70,19 +70,18 @@ func talk(c net.Conn, answers map[string]string) {
 	}
 }
 
-// reset closes a connection in the rudest way.
+// reset closes a connection with a TCP reset.
 func reset(c net.Conn) {
 	c.(*net.TCPConn).SetLinger(0)
 	c.Close()
 }
 
-// hostiles are the ways in which other servers fail, the state that the message
-// has to end in, and what has to be said about it.
+// hostiles are the failures of other servers, with the expected state and report of the message.
 var hostiles = []struct {
 	name   string
 	tls    string
 	treat  func(c net.Conn)
-	failed bool // for good: anna gets a report
+	failed bool // the failure is permanent: anna gets a report
 	words  string
 }{
 	{"hangs", "opportunistic", func(c net.Conn) { io.Copy(io.Discard, c) }, false, `^451 4\.4\.2 .*greeting`},
@@ -113,8 +112,8 @@ var hostiles = []struct {
 	}, true, `^552 5\.3\.4 too much`},
 }
 
-// TestOutboundHostile: whatever other servers do, mail for them ends in a clear
-// state in a bounded time, other mail is not delayed, and memory stays as it is.
+// TestOutboundHostile checks that mail reaches a definite state in bounded time, whatever the other
+// server does. Other mail must not be delayed, and memory must not grow.
 func TestOutboundHostile(t *testing.T) {
 	good := newSink(t, "")
 	o, _ := sendingOffice(t)
@@ -160,8 +159,8 @@ func TestOutboundHostile(t *testing.T) {
 	}
 }
 
-// TestOutboundOpportunistic: TLS that is offered and refused does not keep mail
-// back where it need not be.
+// TestOutboundOpportunistic checks that mail is delivered without TLS if TLS is optional and the
+// offered TLS fails.
 func TestOutboundOpportunistic(t *testing.T) {
 	port := hostile(t, func(c net.Conn) {
 		talk(c, map[string]string{

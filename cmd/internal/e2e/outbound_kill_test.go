@@ -20,18 +20,18 @@ import (
 
 // receipt is one arrival of a message at the counting sink.
 type receipt struct {
-	conn int       // the connection that it came on
-	at   time.Time // when the sink began to say 250
+	conn int       // the connection
+	at   time.Time // when the sink began to send its 250
 }
 
-// counter is an SMTP server that counts what arrives.
+// counter is an SMTP server that counts messages.
 type counter struct {
 	mu     sync.Mutex
 	conns  int
 	open   int
-	widest int // most connections open at a time
+	widest int // largest number of open connections
 	got    map[string][]receipt
-	broken []string // messages that are not what was sent
+	broken []string // messages that differ from what was sent
 }
 
 func (k *counter) serve(c net.Conn) {
@@ -71,13 +71,13 @@ func (k *counter) serve(c net.Conn) {
 	}
 }
 
-// take reads a message to its end.
+// take reads one message.
 func (k *counter) take(conn int, in *bufio.Reader) bool {
 	var text strings.Builder
 	for {
 		line, err := in.ReadString('\n')
 		if err != nil {
-			return false // it was never sent as a whole
+			return false // the message was never sent completely
 		}
 		if line == ".\r\n" {
 			break
@@ -94,20 +94,20 @@ func (k *counter) take(conn int, in *bufio.Reader) bool {
 	return true
 }
 
-// arrived is how many different messages have.
+// arrived returns the number of different messages that have arrived.
 func (k *counter) arrived() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return len(k.got)
 }
 
-// outbox is what the senders know: the messages that got a 250.
+// outbox records the messages that got a 250.
 type outbox struct {
 	mu    sync.Mutex
 	acked map[string]bool
 }
 
-// send submits messages in one session until the server is gone.
+// send submits messages in one session until the server is killed.
 func (b *outbox) send(t *testing.T, o *office, name string) {
 	s, err := o.dial("smtp")
 	if err != nil {
@@ -120,7 +120,7 @@ func (b *outbox) send(t *testing.T, o *office, name string) {
 		var reply string
 		reply, err = s.transact("someone@other.example", crashMessage(id), "bob@sink.example")
 		switch {
-		case err != nil: // it is in the queue, or not
+		case err != nil: // it may be in the queue
 		case strings.HasPrefix(reply, "250 2.6.0 "):
 			b.mu.Lock()
 			b.acked[id] = true
@@ -132,11 +132,10 @@ func (b *outbox) send(t *testing.T, o *office, name string) {
 	}
 }
 
-// TestOutboundSIGKILL kills the server again and again while mail goes through
-// its queue to a server that counts. Every message that got a 250 arrives, whole.
-// It arrives twice only where the sink's 250 and the kill were at about the same
-// time, so that the server could not have noted it (RFC 1047), and then at most
-// once more for each connection and kill.
+// TestOutboundSIGKILL kills the server again and again while its queue delivers to a server that
+// counts. Every message with a 250 must arrive complete. It may arrive twice only if the kill came
+// at about the time of the sink's 250, so that the server could not record the delivery (RFC 1047),
+// and at most once more for each connection and kill.
 func TestOutboundSIGKILL(t *testing.T) {
 	k := &counter{got: make(map[string][]receipt)}
 	port := hostile(t, k.serve)
@@ -145,7 +144,7 @@ func TestOutboundSIGKILL(t *testing.T) {
 	rounds, _ := strconv.Atoi(cmp.Or(os.Getenv("PILLARBOX_E2E_KILL_ROUNDS"), "4"))
 	b := &outbox{acked: make(map[string]bool)}
 	var lives []life
-	waiting := 0 // in the queue after kills, all together
+	waiting := 0 // total number of messages in the queue after kills
 	for round := range rounds {
 		began := time.Now()
 		s := o.serve(t)
@@ -179,20 +178,20 @@ func TestOutboundSIGKILL(t *testing.T) {
 	}
 }
 
-// life is when a server was started and killed.
+// life holds the times of a server's start and kill.
 type life struct{ began, killed time.Time }
 
 var foundLine = regexp.MustCompile(`msg="the queue of an earlier run is read" messages=(\d+)`)
 
-// found is how many messages the server found in its queue when it started.
+// found returns the number of messages that the server found in its queue at its start.
 func (s *server) found() int {
 	m := foundLine.FindStringSubmatch(s.log.String() + `msg="the queue of an earlier run is read" messages=0`)
 	n, _ := strconv.Atoi(m[1])
 	return n
 }
 
-// explain counts the messages that arrived more than once, and wants a kill to be
-// the reason for each: the arrival before was the end of a server's life.
+// explain counts the messages that arrived more than once. Every arrival but the last must be close
+// to a kill.
 func (k *counter) explain(t *testing.T, lives []life) (twice int) {
 	t.Helper()
 	const window = time.Second // on a busy machine

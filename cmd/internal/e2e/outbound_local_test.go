@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// sendmail is a command that is called as programs on the machine call it.
+// sendmail returns the path of a command that programs of the machine call.
 func (o *office) sendmail(t *testing.T) (path string) {
 	t.Helper()
 	path = o.path("sendmail")
@@ -20,13 +20,13 @@ func (o *office) sendmail(t *testing.T) (path string) {
 	return path
 }
 
-// programMessage is a message as programs write it: LF line ends, and a Bcc.
+// programMessage returns a message in the form of local programs: with LF line ends and a Bcc.
 func programMessage(token string) string {
 	return "From: " + anna + "\nTo: bob@partner.example\nBcc: carl@partner.example\nSubject: " + token + "\n\nHello\n.\n.hidden\nthe end of " + token + "\n"
 }
 
-// wantProgramMessage wants a message in the sink for these recipients, without
-// the Bcc and with the text as it was.
+// wantProgramMessage expects the message in the sink for these recipients, without the Bcc and with
+// an unchanged text.
 func wantProgramMessage(t *testing.T, d dump, token string, to ...string) {
 	t.Helper()
 	var rcpt []string
@@ -46,8 +46,8 @@ func wantProgramMessage(t *testing.T, d dump, token string, to ...string) {
 	}
 }
 
-// TestOutboundSendmail: programs send through sendmail: with its flags, in an
-// SMTP session that swaks holds with it, and while the server is down.
+// TestOutboundSendmail sends through sendmail: with its flags, in an SMTP session of swaks, and
+// while the server is down.
 func TestOutboundSendmail(t *testing.T) {
 	needs(t, "swaks")
 	k := newSink(t, "")
@@ -87,8 +87,8 @@ func TestOutboundSendmail(t *testing.T) {
 	o.wantQueueEmpty(t)
 }
 
-// TestOutboundPickup: files that programs leave are sent, by their envelope or
-// their header; a bad one is moved aside with a reason.
+// TestOutboundPickup sends files of the pickup folder, by their envelope or their header. A bad
+// file is moved aside with a reason.
 func TestOutboundPickup(t *testing.T) {
 	k := newSink(t, "")
 	o := partner(t, k.port)

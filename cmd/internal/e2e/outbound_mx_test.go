@@ -11,9 +11,8 @@ import (
 	"testing"
 )
 
-// wantLetter wants a message as Postfix stored it to be the one that was sent,
-// octet by octet below the trace fields, with one Return-Path: not ours, but the
-// one that Postfix makes of MAIL FROM.
+// wantLetter compares a message that Postfix stored with the one that was sent, octet by octet
+// below the trace fields. It must have one Return-Path, from Postfix.
 func wantLetter(t *testing.T, stored, sent string) {
 	t.Helper()
 	trace, ok := strings.CutSuffix(stored, lines(sent))
@@ -28,8 +27,8 @@ func wantLetter(t *testing.T, stored, sent string) {
 	}
 }
 
-// TestOutboundMX finds Postfix as the second mail exchanger of a domain, the
-// first being down, and through its address where it has none.
+// TestOutboundMX delivers to the second mail exchanger of a domain while the first is down, and to
+// the address of a domain without MX.
 func TestOutboundMX(t *testing.T) {
 	p := newPostfix(t, "")
 	o, dns := sendingOffice(t)
@@ -51,8 +50,8 @@ func TestOutboundMX(t *testing.T) {
 	}
 }
 
-// TestOutboundBoth: a message for a mailbox here and for two domains elsewhere
-// arrives at each once.
+// TestOutboundBoth sends one message to a local mailbox and two remote domains; each must get it
+// once.
 func TestOutboundBoth(t *testing.T) {
 	p := newPostfix(t, "")
 	o, dns := sendingOffice(t)
@@ -71,8 +70,8 @@ func TestOutboundBoth(t *testing.T) {
 	o.wantQueueEmpty(t)
 }
 
-// greylist is a policy service of Postfix's (SMTPD_POLICY_README) that turns the
-// first try of each recipient away.
+// greylist runs a policy service for Postfix (SMTPD_POLICY_README) that defers the first attempt
+// for each recipient.
 func greylist(t *testing.T) (address string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -118,8 +117,8 @@ func greylist(t *testing.T) (address string) {
 	return l.Addr().String()
 }
 
-// TestOutboundGreylisted: who is told to come back later comes back: when told
-// to by hand, or after the first interval.
+// TestOutboundGreylisted checks that deferred mail is tried again: by an administrator's command,
+// or after the first interval.
 func TestOutboundGreylisted(t *testing.T) {
 	p := newPostfix(t, "smtpd_recipient_restrictions = check_policy_service inet:"+greylist(t)+"\n")
 	o, dns := sendingOffice(t)

@@ -16,10 +16,10 @@ import (
 	"pillarbox/etc/lab/mailtest"
 )
 
-// patience is how long a test waits for what happens by itself.
+// patience is the longest wait for an event.
 const patience = 45 * time.Second
 
-// eventually waits until something is so.
+// eventually waits until so returns true.
 func eventually(t testing.TB, what string, so func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
@@ -30,8 +30,8 @@ func eventually(t testing.TB, what string, so func() bool) {
 	t.Fatalf("not after %v: %s", patience, what)
 }
 
-// sendingOffice is an office that asks this name server, which knows nothing yet,
-// and tries again after an hour where a test says nothing else.
+// sendingOffice returns an office that uses this empty name server. By default it retries after an
+// hour.
 func sendingOffice(t *testing.T) (*office, *mailtest.DNS) {
 	t.Helper()
 	o, dns := newOffice(t), mailtest.NewDNS(t)
@@ -41,8 +41,7 @@ func sendingOffice(t *testing.T) (*office, *mailtest.DNS) {
 	return o, dns
 }
 
-// set gives a key of the configuration its value, in the words of the file, in
-// place of one that it has.
+// set replaces the value of a key in the configuration; value is in TOML.
 func (o *office) set(t *testing.T, section, key, value string) {
 	t.Helper()
 	o.edit(t, func(config string) string {
@@ -65,7 +64,7 @@ func (o *office) route(t *testing.T, lines ...string) {
 	o.edit(t, func(config string) string { return config + "\n[[route]]\n" + strings.Join(lines, "\n") + "\n" })
 }
 
-// senderSession is a connection on which anna has logged in to send.
+// senderSession returns a connection on which anna has logged in for submission.
 func (o *office) senderSession() (*session, error) {
 	s, err := o.dial("submission")
 	if err != nil {
@@ -81,9 +80,8 @@ func (o *office) senderSession() (*session, error) {
 	return s, nil
 }
 
-// submit sends a message of anna's as a mail program does, and returns the ID
-// that the server gives it. A recipient may be followed by its parameters:
-// "x@y.example> NOTIFY=NEVER" without the second ">".
+// submit sends a message of anna's like a mail program, and returns the ID that the server assigns.
+// Parameters may follow a recipient: "x@y.example> NOTIFY=NEVER" without the second ">".
 func (o *office) submit(t testing.TB, message string, to ...string) string {
 	t.Helper()
 	return o.submitWith(t, "", message, to...)
@@ -108,7 +106,7 @@ func (o *office) submitWith(t testing.TB, parameters, message string, to ...stri
 	return reply[strings.LastIndexByte(reply, ' ')+1:]
 }
 
-// queued is a message as "admin queue list --json" shows it.
+// queued is a message in the output of "admin queue list --json".
 type queued struct {
 	ID    string
 	State struct{ Wait string }
@@ -127,7 +125,7 @@ type queued struct {
 	}
 }
 
-// queue is what the server says of its queue.
+// queue returns the server's queue.
 func (o *office) queue(t testing.TB) []queued {
 	t.Helper()
 	cmd := o.command(t, binary, "admin", "queue", "list", "--limit", "0", "--json")
@@ -142,8 +140,8 @@ func (o *office) queue(t testing.TB) []queued {
 	return listing.Messages
 }
 
-// wantDeferred waits until a message was tried in vain, and returns what was
-// said about its only recipient.
+// wantDeferred waits until an attempt for a message has failed, and returns the status of its only
+// recipient.
 func (o *office) wantDeferred(t testing.TB, id string) (words, server string) {
 	t.Helper()
 	eventually(t, id+" is deferred", func() bool {
@@ -160,15 +158,14 @@ func (o *office) wantDeferred(t testing.TB, id string) (words, server string) {
 	return words, server
 }
 
-// wantQueueEmpty waits until everything has left, and wants no file to stay
-// behind.
+// wantQueueEmpty waits until the queue is empty, and expects that no file is left.
 func (o *office) wantQueueEmpty(t testing.TB) {
 	t.Helper()
 	eventually(t, "the queue is empty", func() bool { return len(o.queue(t))+len(o.queueFiles(t)) == 0 })
 }
 
-// queueFiles are those of the messages in the queue. A message that has only just
-// come may have none yet but the server's log of changes.
+// queueFiles returns the files of queued messages. A new message may have no files yet, only an
+// entry in the log.
 func (o *office) queueFiles(t testing.TB) []string {
 	t.Helper()
 	files, err := filepath.Glob(o.path("data", "queue", "*.e??"))
@@ -178,7 +175,7 @@ func (o *office) queueFiles(t testing.TB) []string {
 	return files
 }
 
-// wantMail waits for so many messages in a mailbox of the office.
+// wantMail waits for this number of messages in a mailbox of the office.
 func (o *office) wantMail(t testing.TB, address string, count int) []string {
 	t.Helper()
 	eventually(t, fmt.Sprintf("%s has %d messages", address, count), func() bool { return len(o.files(t, address)) >= count })
@@ -189,7 +186,7 @@ func (o *office) wantMail(t testing.TB, address string, count int) []string {
 	return messages
 }
 
-// freePort is a port of loopback that nobody listens on.
+// freePort returns an unused port of loopback.
 func freePort(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -201,7 +198,7 @@ func freePort(t testing.TB) string {
 	return port
 }
 
-// listening waits until somebody listens on a port of loopback.
+// listening waits until a process listens on a port of loopback.
 func listening(t testing.TB, port string) {
 	t.Helper()
 	eventually(t, "somebody listens on port "+port, func() bool {

@@ -22,16 +22,14 @@ import (
 	"time"
 )
 
-// postfix is an instance of Postfix, apart from any other on the machine: one
-// directory, ports of loopback of its own. It keeps the mail of bob and of
-// nobody else, in all domains but the office's.
+// postfix is a separate instance of Postfix: one directory, and its own ports of loopback. It
+// accepts mail only for bob, in all domains but the office's.
 type postfix struct {
 	dir  string
 	port string
 }
 
-// postfixMain is main.cf; what a test adds comes after it. The paths of the
-// directory stand for DIR.
+// postfixMain is main.cf; a test appends its lines. DIR stands for the directory.
 const postfixMain = `compatibility_level = 3.6
 queue_directory = DIR/queue
 data_directory = DIR/data
@@ -78,7 +76,7 @@ pickup unix n - n 60 1 pickup
 postlog unix-dgram n - n - 1 postlogd
 `
 
-// newPostfix starts an instance with these lines added to main.cf.
+// newPostfix starts an instance with these lines appended to main.cf.
 func newPostfix(t *testing.T, main string) *postfix {
 	t.Helper()
 	p := makePostfix(t)
@@ -86,7 +84,7 @@ func newPostfix(t *testing.T, main string) *postfix {
 	return p
 }
 
-// makePostfix makes the directory of an instance.
+// makePostfix creates the directory of an instance.
 func makePostfix(t *testing.T) *postfix {
 	t.Helper()
 	needs(t, "postfix")
@@ -99,15 +97,15 @@ func makePostfix(t *testing.T) *postfix {
 			t.Fatal(err)
 		}
 	}
-	// Its processes give up root's rights and still have to get there.
+	// Its processes drop root's privileges and must still be able to reach it.
 	if err := os.Chmod(filepath.Dir(filepath.Dir(p.dir)), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return p
 }
 
-// start starts the instance with these lines added to main.cf, and those of the
-// services beside its port to master.cf. It is stopped at the end.
+// start starts the instance with these lines appended to main.cf, and the services appended to
+// master.cf. The test stops it at its end.
 func (p *postfix) start(t *testing.T, main string, services ...string) {
 	t.Helper()
 	p.own(t, "data", "postfix")
@@ -125,7 +123,7 @@ func (p *postfix) start(t *testing.T, main string, services ...string) {
 	listening(t, p.port)
 }
 
-// own gives a directory to a user of the machine.
+// own makes a user of the machine the owner of a directory.
 func (p *postfix) own(t *testing.T, dir, name string) (uid, gid string) {
 	t.Helper()
 	u, err := user.Lookup(name)
@@ -163,7 +161,7 @@ func (p *postfix) log(t testing.TB) string {
 	return string(text)
 }
 
-// mail is what bob has, the oldest first.
+// mail returns bob's messages, the oldest first.
 func (p *postfix) mail(t testing.TB) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(p.dir, "mail", "bob", "new", "*"))
@@ -178,7 +176,7 @@ func (p *postfix) mail(t testing.TB) []string {
 	return messages
 }
 
-// written is when a file was.
+// written returns the time when a file was written.
 func written(t testing.TB, file string) time.Time {
 	t.Helper()
 	fi, err := os.Stat(file)
@@ -188,7 +186,7 @@ func written(t testing.TB, file string) time.Time {
 	return fi.ModTime()
 }
 
-// wantMail waits until bob has so many messages.
+// wantMail waits until bob has this number of messages.
 func (p *postfix) wantMail(t testing.TB, count int) []string {
 	t.Helper()
 	var messages []string
@@ -202,7 +200,7 @@ func (p *postfix) wantMail(t testing.TB, count int) []string {
 	return messages
 }
 
-// waiting is how many messages Postfix still has to deliver.
+// waiting returns the number of messages that Postfix still has to deliver.
 func (p *postfix) waiting(t *testing.T) (count int) {
 	t.Helper()
 	for line := range strings.Lines(p.run(t, "postqueue", "-j")) {
@@ -214,8 +212,8 @@ func (p *postfix) waiting(t *testing.T) (count int) {
 	return count
 }
 
-// certificate makes a CA and a certificate of it for a name, as PEM files in a
-// directory: ca.pem, cert.pem and key.pem.
+// certificate makes a CA and a certificate for a name, as PEM files in a directory: ca.pem,
+// cert.pem and key.pem.
 func certificate(t *testing.T, dir, name string) {
 	t.Helper()
 	authority := &x509.Certificate{

@@ -14,18 +14,17 @@ import (
 	"pillarbox/smtp/dsn"
 )
 
-// report is a delivery report as Python's email package reads it.
+// report is a delivery report, parsed by Python's email package.
 type report struct {
 	From, To, Subject, Text string
 	Message                 map[string]string
 	Recipients              []map[string]string
 	Returned                string // media type
 	ReturnedID              string `json:"returned_id"`
-	Body                    bool   // the original came back with its text
+	Body                    bool   // the original message is returned with its text
 }
 
-// readReport reads a report from a mailbox with Python and with dsntest,
-// and wants both to find the same.
+// readReport parses a report with Python and with dsntest; the results must be equal.
 func readReport(t *testing.T, o *office, text string) (report, dsntest.Report) {
 	t.Helper()
 	needs(t, "python3")
@@ -51,7 +50,7 @@ func readReport(t *testing.T, o *office, text string) (report, dsntest.Report) {
 	return r, p
 }
 
-// partner is an office whose mail for partner.example goes to a port.
+// partner returns an office whose mail for partner.example goes to a port.
 func partner(t *testing.T, port string) *office {
 	t.Helper()
 	o, dns := sendingOffice(t)
@@ -62,9 +61,9 @@ func partner(t *testing.T, port string) *office {
 	return o
 }
 
-// TestOutboundFailure: Postfix does not know a recipient; anna gets a report, in
-// the language that is set, which says so in Postfix's words and brings back
-// what RET asks for. Of a copy elsewhere she hears nothing.
+// TestOutboundFailure sends to a recipient that Postfix does not know. Anna gets a report in the
+// configured language, with Postfix's words and the part of the message that RET requests. She gets
+// no report about the remote copy.
 func TestOutboundFailure(t *testing.T) {
 	p := newPostfix(t, "")
 	o := partner(t, p.port)
@@ -74,7 +73,7 @@ func TestOutboundFailure(t *testing.T) {
 		name, language, mail, rcpt string
 		returned                   string
 		body                       bool
-		words                      string // in the text for people
+		words                      string // in the human-readable part
 	}{
 		{"plain", "en", "", "", "message/rfc822", true, "could NOT be delivered"},
 		{"full", "en", known, "NOTIFY=FAILURE ORCPT=rfc822;Nobody+2Bx@partner.example", "message/rfc822", true, "could NOT be delivered"},
@@ -127,11 +126,11 @@ func TestOutboundFailure(t *testing.T) {
 	}
 }
 
-// flat is a text without its line ends.
+// flat returns a text on one line.
 func flat(text string) string { return strings.Join(strings.Fields(text), " ") }
 
-// TestOutboundNobodyTold: who wants no report gets none; the domain that takes no
-// mail at all (RFC 7505) is never asked; and a failed report goes to badmail.
+// TestOutboundNobodyTold checks that a sender who wants no report gets none, that no attempt is
+// made for a domain with a null MX (RFC 7505), and that an undeliverable report goes to badmail.
 func TestOutboundNobodyTold(t *testing.T) {
 	p := newPostfix(t, "")
 	o := partner(t, p.port)
@@ -146,7 +145,7 @@ func TestOutboundNobodyTold(t *testing.T) {
 		t.Errorf("the report says %+v", r)
 	}
 
-	// From outside, to a relayed domain, and back to a sender that is unknown.
+	// From a remote server to a relayed domain, with an unknown sender.
 	s := o.mustDial(t, "smtp")
 	s.ask(t, "250", "EHLO other.example")
 	reply, err := s.transact("gone@partner.example", letter("for badmail"), "nobody@relayed.example")
@@ -178,10 +177,10 @@ func TestOutboundNobodyTold(t *testing.T) {
 	}
 }
 
-// TestOutboundParameters: what smtplib and swaks say in MAIL and RCPT arrives at
-// smtp-sink as it was said, and the reports are the sink's business. A sink that
-// knows no DSN gets none of it, and anna the report that her message was passed
-// on (RFC 3461 §5.2.2), which nobody gets who did not ask.
+// TestOutboundParameters checks that the parameters of smtplib and swaks in MAIL and RCPT reach
+// smtp-sink unchanged, which then has to report. A sink without DSN gets none of them, and anna
+// gets the report that her message was relayed (RFC 3461 §5.2.2). Senders who did not request it do
+// not get that report.
 func TestOutboundParameters(t *testing.T) {
 	knows, old := newSink(t, ""), newSink(t, "", "-N")
 	o := partner(t, knows.port)
@@ -194,7 +193,7 @@ func TestOutboundParameters(t *testing.T) {
 			mustRun(t, o.command(t, python(), "testdata/dsn.py", o.port("submission"), anna, annaPassword, anna, to, file,
 				"BODY=8BITMIME RET=HDRS ENVID=order+2B17", "NOTIFY=SUCCESS ORCPT=rfc822;"+orcpt))
 		},
-		// swaks has no option for parameters, and closes what it is given by a ">".
+		// swaks has no option for these parameters, and appends a ">" to an address.
 		"swaks": func(t *testing.T, to, orcpt string) {
 			cmd := o.command(t, "swaks", "--server", "127.0.0.1", "--port", o.port("submission"), "--ehlo", "pc."+domain,
 				"--auth", "PLAIN", "--auth-user", anna, "--auth-password", annaPassword, "--data", "@"+file,
@@ -243,8 +242,8 @@ func TestOutboundParameters(t *testing.T) {
 	}
 }
 
-// TestOutboundSuccess: Postfix makes the report of success and brings it to anna,
-// where our own reader finds what she asked with.
+// TestOutboundSuccess lets Postfix report a success to anna; our own parser must find the
+// identifiers that she sent.
 func TestOutboundSuccess(t *testing.T) {
 	o, dns := sendingOffice(t)
 	dns.SetAddrs("partner.example", netip.MustParseAddr("127.0.0.1"))
@@ -261,8 +260,8 @@ func TestOutboundSuccess(t *testing.T) {
 	o.wantQueueEmpty(t)
 }
 
-// TestOutboundForgedSender: whatever a stranger does with the address of a victim elsewhere, no report goes there. What
-// cannot be delivered is kept, and an administrator sees it.
+// TestOutboundForgedSender checks that no report goes to the remote address of a victim, whatever a
+// stranger does with that address. Undeliverable mail is kept, and an administrator can see it.
 func TestOutboundForgedSender(t *testing.T) {
 	victims := newSink(t, "")
 	o := partner(t, victims.port)
@@ -302,7 +301,8 @@ func TestOutboundForgedSender(t *testing.T) {
 	}
 }
 
-// TestOutboundBadmailCeiling: strangers cannot make badmail grow beyond its ceiling, and the postmaster hears of it once.
+// TestOutboundBadmailCeiling checks that strangers cannot make badmail grow beyond its limit, and
+// that the postmaster is notified once.
 func TestOutboundBadmailCeiling(t *testing.T) {
 	o, dns := sendingOffice(t)
 	dns.SetMX("closed.example", ".")

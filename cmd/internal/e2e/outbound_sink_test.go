@@ -13,15 +13,15 @@ import (
 	"testing"
 )
 
-// sink is a running smtp-sink, which keeps what it is given in files.
+// sink is a running smtp-sink, which stores received messages in files.
 type sink struct {
 	dir  string
 	port string
 	cmd  *exec.Cmd
 }
 
-// newSink starts smtp-sink on a port, or a free one if that is "", until the test
-// ends or stop.
+// newSink starts smtp-sink on a port, or on a free one for "". It runs until the end of the test or
+// until stop.
 func newSink(t *testing.T, port string, options ...string) *sink {
 	t.Helper()
 	needs(t, "smtp-sink")
@@ -48,14 +48,14 @@ func (k *sink) stop() {
 	}
 }
 
-// dump is a message that smtp-sink has kept.
+// dump is a message that smtp-sink has stored.
 type dump struct {
-	mail    string   // the arguments of MAIL
-	rcpt    []string // and of each RCPT
+	mail    string   // arguments of MAIL
+	rcpt    []string // arguments of each RCPT
 	message string   // with LF line ends
 }
 
-// wantDumps waits until the sink has so many messages.
+// wantDumps waits until the sink has this number of messages.
 func (k *sink) wantDumps(t testing.TB, count int) []dump {
 	t.Helper()
 	var dumps []dump
@@ -69,7 +69,7 @@ func (k *sink) wantDumps(t testing.TB, count int) []dump {
 	return dumps
 }
 
-// dumps are the messages that are complete, the oldest first.
+// dumps returns the complete messages, the oldest first.
 func (k *sink) dumps(t testing.TB) []dump {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(k.dir, "m.*"))
@@ -86,8 +86,8 @@ func (k *sink) dumps(t testing.TB) []dump {
 	return all
 }
 
-// parseDump reads the format that smtp-sink(1) describes: its own fields, which
-// end with a Received field of three lines, the message, and an empty line.
+// parseDump parses the format of smtp-sink(1): its own fields, which end with a Received field of
+// three lines, the message, and an empty line.
 func parseDump(text string) (d dump, whole bool) {
 	for line := range strings.Lines(text) {
 		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
@@ -110,13 +110,13 @@ func parseDump(text string) (d dump, whole bool) {
 	return d, found && whole
 }
 
-// memory is how much of the machine's memory a process uses, in KiB.
+// memory returns the memory of a process in KiB.
 func (s *server) memory(t testing.TB) int {
 	t.Helper()
 	return s.status(t, "VmRSS")
 }
 
-// status is a number in /proc/PID/status.
+// status returns a number from /proc/PID/status.
 func (s *server) status(t testing.TB, name string) (number int) {
 	t.Helper()
 	for line := range strings.Lines(read(t, "/proc/"+strconv.Itoa(s.cmd.Process.Pid)+"/status")) {

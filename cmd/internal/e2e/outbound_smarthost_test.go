@@ -17,8 +17,8 @@ const (
 	providerPassword = "Korrekt.Horse+isp4"
 )
 
-// newProvider is Postfix as a smart host: it takes mail for elsewhere by TLS
-// from who has logged in, on a port for each mechanism.
+// newProvider starts Postfix as a smart host. It relays over TLS for clients that have logged in,
+// on one port for each mechanism.
 func newProvider(t *testing.T, mechanisms ...string) (p *postfix, ports map[string]string, ca string) {
 	t.Helper()
 	needs(t, "saslpasswd2")
@@ -29,13 +29,13 @@ func newProvider(t *testing.T, mechanisms ...string) (p *postfix, ports map[stri
 	for _, mechanism := range mechanisms {
 		ports[mechanism] = freePort(t)
 		services = append(services, "127.0.0.1:"+ports[mechanism]+" inet n - n - - smtpd -o smtpd_sasl_path="+mechanism+"\n")
-		// Debian's Postfix looks nowhere else for these files.
+		// Debian's Postfix finds these files only there.
 		p.write(t, "sasl/"+mechanism+".conf", "pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: "+p.dir+"/sasldb\nmech_list: "+mechanism+"\n")
 	}
 	cmd := exec.Command("saslpasswd2", "-p", "-c", "-f", p.dir+"/sasldb", "-u", "isp.example", providerUser)
 	cmd.Stdin = strings.NewReader(providerPassword)
 	mustRun(t, cmd)
-	if err := os.Chmod(p.dir+"/sasldb", 0o644); err != nil { // who asks for the password is not root
+	if err := os.Chmod(p.dir+"/sasldb", 0o644); err != nil { // the process that checks the password is not root
 		t.Fatal(err)
 	}
 	p.start(t, `smtpd_tls_security_level = encrypt
@@ -54,8 +54,8 @@ smtpd_client_restrictions = permit_sasl_authenticated, reject
 	return p, ports, filepath.Join(p.dir, "ca.pem")
 }
 
-// TestOutboundSmartHost sends all mail to Postfix, with a certificate that has to
-// be right and a log-in by each mechanism; what arrives is what was sent.
+// TestOutboundSmartHost sends all mail to Postfix, with a verified certificate and a login by each
+// mechanism. The message must arrive unchanged.
 func TestOutboundSmartHost(t *testing.T) {
 	mechanisms := []string{"PLAIN", "LOGIN", "CRAM-MD5"}
 	p, ports, ca := newProvider(t, mechanisms...)
@@ -85,14 +85,14 @@ func TestOutboundSmartHost(t *testing.T) {
 	}
 }
 
-// TestOutboundSmartHostRefused: mail waits, and nothing is told to the other
-// server, when its certificate is of somebody unknown, or for another name; and
-// it waits when the password is wrong, in Postfix's own words.
+// TestOutboundSmartHostRefused checks that mail waits, and no password is sent, if the certificate
+// has an unknown CA or another name. Mail also waits if the password is wrong; the queue then shows
+// Postfix's reply.
 func TestOutboundSmartHostRefused(t *testing.T) {
 	p, ports, ca := newProvider(t, "PLAIN")
 	tests := []struct {
 		name, host, ca, password string
-		want                     []string // in the queue
+		want                     []string // words in the queue
 	}{
 		{"unknown CA", providerHost, "", providerPassword, []string{"4.7.", "certificate"}},
 		{"other name", "other.isp.example", ca, providerPassword, []string{"4.7.", "certificate"}},

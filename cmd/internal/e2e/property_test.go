@@ -16,14 +16,14 @@ import (
 	"time"
 )
 
-// headless are texts whose header does not end: the server ends it where it does,
-// at the beginning or at the end.
+// headless are texts whose header has no end. The server ends it at the beginning or at the end of
+// the text.
 var headless = []struct{ sent, kept string }{
 	{"", "\r\n"}, {".\r\n", "\r\n.\r\n"}, {"..\r\n.\r\n", "\r\n..\r\n.\r\n"},
 	{"Subject: header only\r\n", "Subject: header only\r\n\r\n"},
 }
 
-// awkward are texts that chance would not find, each in whole lines.
+// awkward are texts that random choice would not find, each in complete lines.
 var awkward = []string{
 	"\r\n", "Subject: header only\r\n\r\n", "\r\n.\r\n\r\n.\r\n",
 	"Subject: NUL\r\n\r\n\x00\r\nend\x00\r\n", "Subject: 8-bit\r\n\r\n\xff\xfe\xe4\x80\r\n", "Subject: From\r\n\r\nFrom me\r\n>From me\r\n\r\nFrom x Mon Jan  1 10:00:00 2024\r\n",
@@ -31,8 +31,7 @@ var awkward = []string{
 	"Subject: edge\r\n\r\n" + strings.Repeat("x", 4096-18) + "\r\n.\r\n",
 }
 
-// seeded returns a random source. PILLARBOX_SEED repeats what a failing test has
-// logged.
+// seeded returns a random source. PILLARBOX_SEED repeats the seed that a failed test has logged.
 func seeded(t *testing.T) *rand.Rand {
 	t.Helper()
 	seed, err := strconv.ParseUint(os.Getenv("PILLARBOX_SEED"), 10, 64)
@@ -43,7 +42,8 @@ func seeded(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-// randomText is a message of about so many octets. Without bare, its lines are whole.
+// randomText returns a message of about this number of octets. Without bare, all its lines end with
+// CRLF.
 func randomText(rng *rand.Rand, octets int, bare bool) string {
 	parts := []string{"\r\n", "\r\n.", "\r\n..\r\n", ".", "\x00", "\xff", "ä", "From ", "\r\nFrom ", "text", "more text", " "}
 	if bare {
@@ -58,14 +58,13 @@ func randomText(rng *rand.Rand, octets int, bare bool) string {
 	return b.String()
 }
 
-// whole makes every CR and LF that stands alone a CRLF.
+// whole replaces every bare CR and LF by CRLF.
 func whole(text string) string {
 	text = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text)
 	return strings.ReplaceAll(text, "\n", "\r\n")
 }
 
-// endsWith wants each stored message to be one that was sent, below what the
-// server wrote at its head.
+// endsWith expects that each stored message is one of those sent, below the server's own fields.
 func endsWith(t *testing.T, stored, sent []string) {
 	t.Helper()
 	if len(stored) != len(sent) {
@@ -79,8 +78,8 @@ func endsWith(t *testing.T, stored, sent []string) {
 	}
 }
 
-// TestBytesAreKept sends, looks into the store, fetches, exports and imports in
-// every format, and fetches again.
+// TestBytesAreKept sends messages, reads the store, fetches, exports and imports in every format,
+// and fetches again.
 func TestBytesAreKept(t *testing.T) {
 	rng := seeded(t)
 	o := newOffice(t)
@@ -101,8 +100,7 @@ func TestBytesAreKept(t *testing.T) {
 	o.followCopies(t, len(sent))
 }
 
-// TestBareEndingsAreNormalised is TestBytesAreKept with a server that mends what
-// others refuse.
+// TestBareEndingsAreNormalised is TestBytesAreKept with a server that normalises bare line ends.
 func TestBareEndingsAreNormalised(t *testing.T) {
 	rng := seeded(t)
 	o := newOffice(t)
@@ -126,8 +124,8 @@ func TestBareEndingsAreNormalised(t *testing.T) {
 	o.followCopies(t, len(sent))
 }
 
-// followCopies wants anna's messages to be the same in the store, in POP3, and
-// in boss's mailbox, wherever they went between.
+// followCopies expects that anna's messages are the same in the store, by POP3, and in boss's
+// mailbox after every transfer.
 func (o *office) followCopies(t *testing.T, n int) {
 	t.Helper()
 	stored := o.stored(t, anna)
@@ -161,8 +159,8 @@ func messages(n int) string {
 	return fmt.Sprintf("%d messages", n)
 }
 
-// wantServed wants POP3 to give exactly these messages, of the sizes that it
-// tells, and returns their unique-ids.
+// wantServed expects exactly these messages by POP3, with correct sizes, and returns their
+// unique-ids.
 func (o *office) wantServed(t *testing.T, user, password string, want []string) (uids []string) {
 	t.Helper()
 	got, sizes := o.fetched(t, user, password)
@@ -194,7 +192,7 @@ func (o *office) wantServed(t *testing.T, user, password string, want []string) 
 	return uids
 }
 
-// TestBigMessage does it with one of 50 MB, the most that is taken.
+// TestBigMessage does the same with a message of 50 MB, the largest that is accepted.
 func TestBigMessage(t *testing.T) {
 	rng := seeded(t)
 	o := newOffice(t)
@@ -204,8 +202,8 @@ func TestBigMessage(t *testing.T) {
 	o.followCopies(t, 1)
 }
 
-// TestWindowsTree puts a mailbox of an old server into a running one by hand. It
-// is one at once, and its mail is served with the sizes that it is counted with.
+// TestWindowsTree copies a mailbox of an old server into a running one by hand. The server must use
+// it at once, and serve its mail with the sizes that it counts.
 func TestWindowsTree(t *testing.T) {
 	o := newOffice(t)
 	o.serve(t)
@@ -221,7 +219,7 @@ func TestWindowsTree(t *testing.T) {
 		{"P347865.eml", "Subject: short name\n\nx\n"},
 		{"P347866.EML", ""},
 	}
-	then := time.Date(2006, 1, 1, 0, 0, 0, 0, time.UTC) // that of the others stands in their names
+	then := time.Date(2006, 1, 1, 0, 0, 0, 0, time.UTC) // the time of the others is in their names
 	octets := 0
 	var want []string
 	for _, f := range files {
@@ -255,7 +253,7 @@ func TestWindowsTree(t *testing.T) {
 		t.Errorf("the quota counts\n%s\nwant %d bytes", out, octets)
 	}
 
-	// A limit that leaves no room, and one that leaves some.
+	// One limit that leaves no space, and one that leaves some.
 	o.pillarbox(t, "", "admin", "quota", "set", clara, "--messages", "6", "--warn-messages", "none")
 	s := o.mustDial(t, "smtp")
 	s.ask(t, "250", "EHLO other.example")
@@ -267,7 +265,7 @@ func TestWindowsTree(t *testing.T) {
 		t.Errorf("the check says\n%s", out)
 	}
 
-	// A copy of it goes into another mailbox, the unique-ids of the old server with it.
+	// An import into another mailbox keeps the unique-ids of the old server.
 	o.pillarbox(t, "", "admin", "mailbox", "import", boss, box)
 	got, _ := o.fetched(t, boss, bossPassword)
 	if len(got) != 7 || got[0] != want[0] || o.files(t, boss)[0] != filepath.Join(o.mailbox(boss), fmt.Sprintf("P3_20050110090047026500000003_%dd.eml", len(want[0]))) {
@@ -275,8 +273,7 @@ func TestWindowsTree(t *testing.T) {
 	}
 }
 
-// served is a file of somebody else's as POP3 gives it: whole lines, whatever
-// ends one.
+// served returns the text of a foreign file as POP3 sends it: with CRLF for every line end.
 func served(text string) string {
 	text = strings.NewReplacer("\r\n", "\r\n", "\r", "\r\n", "\n", "\r\n").Replace(text)
 	if text != "" && !strings.HasSuffix(text, "\r\n") {
@@ -285,8 +282,8 @@ func served(text string) string {
 	return text
 }
 
-// TestImportBesideServer imports while mail arrives and is fetched: nothing is
-// lost, nothing is there twice, and the server counts it all.
+// TestImportBesideServer imports while mail arrives and is fetched. No message may be lost or
+// duplicated, and the server must count all of them.
 func TestImportBesideServer(t *testing.T) {
 	o := newOffice(t)
 	o.serve(t)
@@ -304,7 +301,7 @@ func TestImportBesideServer(t *testing.T) {
 		}
 	}
 	o.pillarbox(t, "", "admin", "quota", "set", boss, "--size", "1GB")
-	o.deliver(t, letter("before"), boss) // the server counts
+	o.deliver(t, letter("before"), boss) // makes the server count
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -317,7 +314,7 @@ func TestImportBesideServer(t *testing.T) {
 	if files := o.files(t, boss); len(files) != n+51 {
 		t.Errorf("%d messages are there, want %d", len(files), n+51)
 	}
-	// A count that met deliveries says too much; the first check has the server count again.
+	// A count during deliveries may be too high; the first check makes the server count again.
 	o.pillarbox(t, "", "admin", "check", boss)
 	out := o.pillarbox(t, "", "admin", "check", boss)
 	if strings.Contains(out, "believed") || !strings.Contains(out, "nothing is wrong") {

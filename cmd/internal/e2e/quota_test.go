@@ -12,13 +12,12 @@ import (
 	"time"
 )
 
-// fill is a message of about so many octets.
+// fill returns a message of about this number of octets.
 func fill(octets int) string {
 	return "Subject: fill\r\n\r\n" + strings.Repeat(strings.Repeat("x", 62)+"\r\n", octets/64)
 }
 
-// wantNotice waits for a message with this subject, which the server writes by
-// itself, and wants it once.
+// wantNotice waits for a notice with this subject, and expects it once.
 func (o *office) wantNotice(t *testing.T, address, subject string) {
 	t.Helper()
 	count := func() (n int) {
@@ -40,8 +39,8 @@ func (o *office) wantNotice(t *testing.T, address, subject string) {
 	}
 }
 
-// TestQuota: who has no room is refused, the others get the message; people are
-// told, once; what is deleted makes room at once.
+// TestQuota checks that a full mailbox is refused while other recipients get the message, that
+// notices are sent once, and that a deletion frees space at once.
 func TestQuota(t *testing.T) {
 	o := newOffice(t)
 	o.pillarbox(t, clara, "admin", "mailbox", "add", clara, "--no-password")
@@ -73,14 +72,14 @@ func TestQuota(t *testing.T) {
 	send("552 5.2.2 The mailbox boss@office.example is full", "", fill(30_000), boss)
 	o.wantNotice(t, anna, "The mailbox boss@office.example is full") // she is the postmaster
 
-	// One of three has no room.
+	// One of three mailboxes is full.
 	send("250 2.6.0 Message accepted, queued as ", "", fill(31_000), boss, anna, clara)
 	if n := len(o.files(t, clara)); n != 1 {
 		t.Errorf("clara has %d messages, want 1", n)
 	}
 	o.wantNotice(t, anna, "Not delivered: fill")
 
-	// A client that says how long its message is learns it before it has sent it.
+	// A client that declares the size gets the refusal before it sends the message.
 	c := o.mustDial(t, "smtp")
 	c.ask(t, "250", "EHLO pc.example")
 	c.ask(t, "250", "MAIL FROM:<x@other.example> SIZE=40000")
@@ -89,7 +88,7 @@ func TestQuota(t *testing.T) {
 	c.ask(t, "221", "QUIT")
 	c.Close()
 
-	// What POP3 deletes makes room at once.
+	// A deletion by POP3 frees space at once.
 	p, err := o.logIn(boss, bossPassword)
 	if err != nil {
 		t.Fatal(err)
@@ -109,8 +108,8 @@ func TestQuota(t *testing.T) {
 	send("452 4.2.2 The mailbox boss@office.example is full, try again later", "", fill(90_000), boss)
 }
 
-// TestQuotaIsNeverExceeded: not by any number of clients at once, in a mailbox
-// or in a domain.
+// TestQuotaIsNeverExceeded checks the limits of a mailbox and of a domain with many concurrent
+// clients.
 func TestQuotaIsNeverExceeded(t *testing.T) {
 	o := newOffice(t)
 	o.pillarbox(t, "", "admin", "quota", "set", boss, "--size", "200KB", "--warn", "none")

@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// TestReplayGoesToNobodyElse: the log of a killed server knows mailboxes by name. What was taken away, renamed or put
-// back within the seconds before stays so.
+// TestReplayGoesToNobodyElse checks the recovery from the log of a killed server, which names
+// mailboxes. Mailboxes that were removed, renamed or restored in the seconds before the kill must
+// stay as they are.
 func TestReplayGoesToNobodyElse(t *testing.T) {
 	o := newOffice(t)
 	o.pillarbox(t, bossPassword+"\n", "admin", "mailbox", "add", clara, "--password-stdin")
@@ -35,7 +36,7 @@ func TestReplayGoesToNobodyElse(t *testing.T) {
 	o.pillarbox(t, "", "admin", "mailbox", "import", boss, copies)
 	s.kill(t)
 
-	// A server that is down leaves the same to those who work without it.
+	// The same with commands that run while no server does.
 	s = o.serve(t)
 	o.deliver(t, letter("late"), clara)
 	s.kill(t)
@@ -51,8 +52,9 @@ func TestReplayGoesToNobodyElse(t *testing.T) {
 	}
 }
 
-// TestReplayOnFullDisk: a disk that is full cannot keep a start from bringing back what was acknowledged, because the
-// reserve has the room. Mail can be fetched and deleted then, and is taken again when there is room.
+// TestReplayOnFullDisk checks that a start on a full disk restores all accepted mail, because the
+// reserve has the space. Mail can then be fetched and deleted, and is accepted again when there is
+// space.
 func TestReplayOnFullDisk(t *testing.T) {
 	o := newOffice(t)
 	o.onSmallDisk(t, smallDisk)
@@ -66,7 +68,7 @@ func TestReplayOnFullDisk(t *testing.T) {
 		}
 	}
 	reserve := o.path("small", "log", "reserve")
-	if err := os.Truncate(reserve, 1<<20); err != nil { // so small that it is used up
+	if err := os.Truncate(reserve, 1<<20); err != nil { // too small for the recovery
 		t.Fatal(err)
 	}
 	o.fillDisk(t)

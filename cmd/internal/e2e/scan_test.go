@@ -7,21 +7,20 @@ import (
 	"testing"
 )
 
-// nmap runs scripts of nmap's against one service, and gives what they say.
+// nmap runs nmap scripts against one service and returns their output.
 func (o *office) nmap(t *testing.T, service, scripts string, args ...string) string {
 	t.Helper()
-	// The plus makes a script run although it does not know the port.
+	// The plus makes a script run on a port that it does not know.
 	args = append(args, "-Pn", "-n", "--unprivileged", "-vv", "-p", o.port(service), "--script", scripts, "127.0.0.1")
 	return mustRun(t, o.command(t, "nmap", args...))
 }
 
-// TestScan looks at the server with the eyes of nmap: what it offers, and that
-// it neither relays nor tells who has a mailbox.
+// TestScan scans the server with nmap: its offers, and that it neither relays nor reveals which
+// mailboxes exist.
 func TestScan(t *testing.T) {
 	needs(t, "nmap")
 	o := newOffice(t)
-	// Every one of the probes is to be answered, not only those before the
-	// connection is closed for too many errors.
+	// Every probe must get a reply, even after the usual limit of errors.
 	o.edit(t, func(config string) string {
 		return strings.Replace(config, "# max_errors = 10", "max_errors = 1000", 1)
 	})
@@ -52,9 +51,8 @@ func TestScan(t *testing.T) {
 	}
 }
 
-// TestEnumerateUsers asks for names that exist, by the commands that are there
-// to ask for names. (RCPT has to tell: RFC 5321 wants unknown recipients
-// refused at once.)
+// TestEnumerateUsers asks for existing names with VRFY and EXPN. (RCPT must reveal them: RFC 5321
+// requires that unknown recipients are refused at once.)
 func TestEnumerateUsers(t *testing.T) {
 	needs(t, "nmap")
 	o := newOffice(t)

@@ -15,20 +15,20 @@ import (
 	"testing"
 )
 
-// submission is one message to be sent, and how.
+// submission is one message to send, and the way to send it.
 type submission struct {
 	service  string // the key under [listen]
 	security string // plain, starttls or implicit
-	login    string // SASL mechanism; "" for no log-in
+	login    string // SASL mechanism; "" for no login
 	user     string
 	password string
 	to       string
 	file     string // the message, CRLF
-	ca       string // whom to trust
+	ca       string // the trusted CA
 }
 
-// from is the sender: somebody elsewhere where nobody logs in, since an address
-// of the office wants a log-in.
+// from returns the sender. Without a login it is a remote address, because a local one needs a
+// login.
 func (s submission) from() string {
 	if s.login == "" {
 		return "somebody@elsewhere.example"
@@ -36,8 +36,8 @@ func (s submission) from() string {
 	return anna
 }
 
-// senders are the programs that send, each told by a command line of its own.
-// None is told to be content with a certificate that it cannot verify.
+// senders are the programs that send, each with its own command line. All of them verify the
+// certificate.
 var senders = []struct {
 	program string
 	command func(*testing.T, *office, submission) *exec.Cmd
@@ -48,7 +48,7 @@ var senders = []struct {
 	{"python3", pythonSend},
 }
 
-// curlSend makes curl tell the dialogue: otherwise it hides the replies.
+// curlSend makes curl print the dialogue, which includes the replies.
 func curlSend(t *testing.T, o *office, s submission) *exec.Cmd {
 	args, host := o.curl(s.service, s.ca)
 	url := "smtp://"
@@ -65,8 +65,8 @@ func curlSend(t *testing.T, o *office, s submission) *exec.Cmd {
 	return o.command(t, "curl", append(args, url+host+"/pc."+domain)...)
 }
 
-// curl gives what every curl command has: the server by the name that its
-// certificate must show, and the CA.
+// curl returns the arguments of every curl command: the server by the name in its certificate, and
+// the CA.
 func (o *office) curl(service, ca string) (args []string, host string) {
 	host = hostname + ":" + o.port(service)
 	return []string{"--disable", "--silent", "--show-error", "--cacert", ca, "--resolve", host + ":127.0.0.1"}, host
@@ -93,7 +93,7 @@ func swaksSend(t *testing.T, o *office, s submission) *exec.Cmd {
 		args = append(args, "--auth", s.login, "--auth-user", s.user, "--auth-password", s.password)
 	}
 	cmd := o.command(t, "swaks", args...)
-	cmd.Stdin = strings.NewReader(strings.TrimSuffix(read(t, s.file), "\r\n")) // it adds one of its own
+	cmd.Stdin = strings.NewReader(strings.TrimSuffix(read(t, s.file), "\r\n")) // it adds a line end itself
 	return cmd
 }
 
@@ -108,7 +108,7 @@ func msmtpSend(t *testing.T, o *office, s submission) *exec.Cmd {
 	return cmd
 }
 
-// msmtpSecurity is TLS in the words that msmtp and mpop share.
+// msmtpSecurity returns the TLS options that msmtp and mpop share.
 func msmtpSecurity(security, ca string) []string {
 	if security == "plain" {
 		return []string{"tls off"}
@@ -125,7 +125,7 @@ func pythonSend(t *testing.T, o *office, s submission) *exec.Cmd {
 		s.security, s.login, s.user, s.password, s.from(), s.to, s.file)
 }
 
-// python is Debian's own where it is there.
+// python returns Debian's own Python if it is installed.
 func python() string {
 	if _, err := os.Stat("/usr/bin/python3"); err == nil {
 		return "/usr/bin/python3"
@@ -133,7 +133,7 @@ func python() string {
 	return "python3"
 }
 
-// write makes a file for a client, which nobody else may read.
+// write writes a file for a client, with mode 0600.
 func (o *office) write(t testing.TB, name, text string) string {
 	t.Helper()
 	file := o.path(name)
@@ -152,11 +152,11 @@ func read(t testing.TB, file string) string {
 	return string(text)
 }
 
-// lines gives a text the line ends that it has in Unix programs.
+// lines returns a text with the line ends of Unix.
 func lines(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }
 
-// letter is a message with what clients and servers trip over: lines of dots,
-// 8-bit text, a long line, blanks at line ends and at the end.
+// letter returns a message that is difficult for clients and servers: with lines of dots, 8-bit
+// text, a long line, and blanks at the ends of lines and of the text.
 func letter(token string) string {
 	return "Date: Sat, 21 Nov 2026 09:14:00 +0000\r\nFrom: Anna <" + anna + ">\r\nTo: <" + boss + ">\r\n" +
 		"Message-ID: <" + token + "@pc." + domain + ">\r\nSubject: " + token + "\r\n" +
@@ -165,7 +165,7 @@ func letter(token string) string {
 		strings.Repeat("long ", 180) + "\r\n\r\nthe end of " + token + "\r\n"
 }
 
-// accesses are the ways to send, all but those that a client cannot go.
+// accesses returns all ways to send, except those that clients cannot use.
 func accesses() []submission {
 	all := []submission{
 		{service: "smtp", security: "plain"},
@@ -189,9 +189,8 @@ func (s submission) name() string {
 	return strings.TrimSuffix(s.service+"/"+s.security+"/"+s.login, "/")
 }
 
-// TestSend sends with every program in every way. Each message is stored once,
-// the very octets that were sent below the fields that the server adds, which
-// show TLS and the log-in.
+// TestSend sends with every program in every way. Each message must be stored once and unchanged,
+// below the server's fields, which must show TLS and the login.
 func TestSend(t *testing.T) {
 	o := newOffice(t)
 	o.serve(t)
@@ -233,7 +232,7 @@ func (o *office) wantMessage(t *testing.T, s submission, message string) {
 	}
 }
 
-// TestSendRefused wants a failure that the program notices, and no message.
+// TestSendRefused expects a failure that the program notices, and no message.
 func TestSendRefused(t *testing.T) {
 	o := newOffice(t)
 	o.serve(t)
@@ -272,13 +271,13 @@ func TestSendRefused(t *testing.T) {
 	}
 }
 
-// with gives a copy with a change.
+// with returns a changed copy.
 func (s submission) with(change func(*submission)) submission {
 	change(&s)
 	return s
 }
 
-// foreignCA is a certificate that has nothing to do with the office.
+// foreignCA returns a CA certificate that is unrelated to the office.
 func foreignCA(t *testing.T, o *office) string {
 	t.Helper()
 	h := httptest.NewTLSServer(nil)
@@ -287,7 +286,7 @@ func foreignCA(t *testing.T, o *office) string {
 	return o.write(t, "foreign-ca.pem", string(block))
 }
 
-// TestAttachment sends and fetches 20 MB: every octet comes back.
+// TestAttachment sends and fetches 20 MB without a change.
 func TestAttachment(t *testing.T) {
 	needs(t, "curl")
 	o := newOffice(t)
@@ -303,7 +302,7 @@ func TestAttachment(t *testing.T) {
 	}
 }
 
-// attachment is text of about so many octets, in which no line is like another.
+// attachment returns a text of about this number of octets, without equal lines.
 func attachment(size int) string {
 	var text strings.Builder
 	for i := 0; text.Len() < size; i++ {

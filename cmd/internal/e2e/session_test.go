@@ -14,13 +14,13 @@ import (
 	"time"
 )
 
-// session is a connection on which a test itself speaks SMTP or POP3.
+// session is a connection on which the test itself speaks SMTP or POP3.
 type session struct {
 	net.Conn
 	in *bufio.Reader
 }
 
-// dial connects to a service and takes its greeting.
+// dial connects to a service and reads its greeting.
 func (o *office) dial(service string) (*session, error) {
 	conn, err := net.Dial("tcp", o.listen[service])
 	if err != nil {
@@ -45,7 +45,7 @@ func (o *office) mustDial(t testing.TB, service string) *session {
 	return s
 }
 
-// reply reads one reply, of several lines where SMTP has them.
+// reply reads one reply, which may have several lines in SMTP.
 func (s *session) reply() (string, error) {
 	var reply strings.Builder
 	for {
@@ -60,7 +60,7 @@ func (s *session) reply() (string, error) {
 	}
 }
 
-// say sends a command and gives the reply.
+// say sends a command and returns the reply.
 func (s *session) say(format string, args ...any) (string, error) {
 	if _, err := fmt.Fprintf(s, format+"\r\n", args...); err != nil {
 		return "", err
@@ -68,7 +68,7 @@ func (s *session) say(format string, args ...any) (string, error) {
 	return s.reply()
 }
 
-// ask is say for a test that knows how the reply begins.
+// ask is say with the expected beginning of the reply.
 func (s *session) ask(t testing.TB, want, format string, args ...any) string {
 	t.Helper()
 	reply, err := s.say(format, args...)
@@ -78,7 +78,7 @@ func (s *session) ask(t testing.TB, want, format string, args ...any) string {
 	return reply
 }
 
-// text reads the rest of a POP3 reply of many lines, dots removed.
+// text reads the rest of a multi-line POP3 reply, without the dots.
 func (s *session) text() (string, error) {
 	var text strings.Builder
 	for {
@@ -93,7 +93,7 @@ func (s *session) text() (string, error) {
 	}
 }
 
-// startTLS goes over to TLS, trusting only the office's own CA.
+// startTLS starts TLS and trusts only the office's own CA.
 func (s *session) startTLS(t testing.TB, o *office) {
 	t.Helper()
 	pem, err := os.ReadFile(o.ca)
@@ -111,14 +111,14 @@ func (s *session) startTLS(t testing.TB, o *office) {
 	s.Conn, s.in = conn, bufio.NewReader(conn)
 }
 
-// stuff puts a message of whole CRLF lines into the form that DATA has.
+// stuff returns a message with CRLF lines in the form of DATA.
 func stuff(message string) string {
 	text := strings.ReplaceAll("\r\n"+message, "\r\n.", "\r\n..")
 	return text[2:] + "."
 }
 
-// transact sends one message in a session that has said EHLO. The reply is the
-// first that refuses, or that to the message.
+// transact sends one message in a session after EHLO. It returns the first refusal, or the reply to
+// the message.
 func (s *session) transact(from, message string, to ...string) (string, error) {
 	reply, err := s.say("MAIL FROM:<%s>", from)
 	for i := 0; i < len(to) && err == nil && reply[0] == '2'; i++ {
@@ -133,7 +133,7 @@ func (s *session) transact(from, message string, to ...string) (string, error) {
 	return s.say("%s", stuff(message))
 }
 
-// deliver brings in a message as another server does.
+// deliver sends a message like another server.
 func (o *office) deliver(t testing.TB, message string, to ...string) {
 	t.Helper()
 	s := o.mustDial(t, "smtp")
@@ -146,7 +146,7 @@ func (o *office) deliver(t testing.TB, message string, to ...string) {
 	s.Close()
 }
 
-// ok is say for POP3: a reply that says no is a *refusal.
+// ok is say for POP3; the error for a negative reply is a *refusal.
 func (s *session) ok(format string, args ...any) (string, error) {
 	reply, err := s.say(format, args...)
 	if err == nil && !strings.HasPrefix(reply, "+OK") {
@@ -155,7 +155,7 @@ func (s *session) ok(format string, args ...any) (string, error) {
 	return reply, err
 }
 
-// refusal is a reply that says no.
+// refusal is a negative reply.
 type refusal struct{ reply string }
 
 func (r *refusal) Error() string { return r.reply }
@@ -176,8 +176,7 @@ func (o *office) logIn(user, password string) (*session, error) {
 	return s, nil
 }
 
-// fetched is what POP3 gives of a mailbox: the text of each message, and the
-// sizes that LIST tells.
+// fetched returns the messages of a mailbox by POP3, and their sizes in LIST.
 func (o *office) fetched(t testing.TB, user, password string) (messages []string, sizes []int) {
 	t.Helper()
 	s, err := o.logIn(user, password)

@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// systemPassword is that of the account that a test makes on this machine.
+// systemPassword is the password of the account that a test adds to this machine.
 const systemPassword = "Größe 12 $(x) 'y' \"z\" \\"
 
-// newAccount makes an account of this machine, and a mailbox of its name in a
-// domain whose passwords are the machine's.
+// newAccount adds an account to this machine, and a mailbox with its name in a domain with the
+// method system.
 func (o *office) newAccount(t *testing.T) (user string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -27,7 +27,7 @@ func (o *office) newAccount(t *testing.T) (user string) {
 	if _, err := os.Stat("/usr/sbin/unix_chkpwd"); err != nil {
 		unavailable(t, "unix_chkpwd is not installed; .ci/packages.txt lists what these tests need")
 	}
-	user = "pbe" + strconv.Itoa(os.Getpid()) // one for each run
+	user = "pbe" + strconv.Itoa(os.Getpid()) // different for each run
 	mustRun(t, exec.Command("useradd", "--no-create-home", "--no-user-group", "--shell", "/usr/sbin/nologin", user))
 	t.Cleanup(func() { exec.Command("userdel", user).Run() })
 	cmd := exec.Command("chpasswd")
@@ -60,7 +60,7 @@ func TestSystemAccounts(t *testing.T) {
 	})
 	s.wantLog(t, `user=root remote_ip=127.0.0.1 mechanism=password reason="invalid user name or password: the system refuses the password: an account of the system, not of a person"`)
 
-	// The mailbox is shown as what it is, and can go its own way.
+	// The commands show the method of the mailbox, and can change it.
 	out := o.pillarbox(t, "", "admin", "mailbox", "show", user)
 	if !strings.Contains(out, "checked by system") || !strings.Contains(out, "NTLM, CRAM-MD5, APOP: its password is checked by system") {
 		t.Errorf("admin mailbox show says\n%s", out)
@@ -82,8 +82,8 @@ func TestSystemAccounts(t *testing.T) {
 	}
 }
 
-// serveAs is serve as another user, whose everything in the office becomes, and
-// who gets no more rights than the service of the packaged unit.
+// serveAs is serve as another user, who becomes the owner of the whole office. The process has the
+// same rights as the service of the packaged unit.
 func (o *office) serveAs(t *testing.T, groups string) *server {
 	t.Helper()
 	uid := strings.TrimPrefix(somebody, "#")
@@ -93,12 +93,12 @@ func (o *office) serveAs(t *testing.T, groups string) *server {
 	noError(t, os.MkdirAll(o.path("bin"), 0o755))
 	mustRun(t, exec.Command("install", "-m", "0755", binary, o.path("bin", "pillarbox")))
 	mustRun(t, exec.Command("chown", "-R", uid+":"+uid, o.dir))
-	// The words behind are the binary, which this user cannot reach, and its arguments.
+	// The words after it are the binary, which this user cannot reach, and its arguments.
 	return o.serve(t, "sh", "-c", fmt.Sprintf(`shift; exec setpriv --reuid=%s --regid=%[1]s %s --no-new-privs '%s' "$@"`, uid, groups, o.path("bin", "pillarbox")), "sh")
 }
 
-// TestSystemNotRoot: a server that is not root's says what it lacks, and works
-// with the group shadow.
+// TestSystemNotRoot checks that a server without root says what it lacks, and works with the group
+// shadow.
 func TestSystemNotRoot(t *testing.T) {
 	o := newOffice(t)
 	user := o.newAccount(t)
@@ -114,7 +114,7 @@ func TestSystemNotRoot(t *testing.T) {
 	s.stop(t)
 }
 
-// checkpassword is a program of the protocol, which tells what it got in a file.
+// checkpassword is a program of that protocol. It writes its input to a file.
 const checkpassword = `#!/bin/sh
 out=$1; shift
 data=$(tr '\0' '|' <&3)
@@ -125,8 +125,7 @@ echo "$user" >>"$out.users"
 exec "$@"
 `
 
-// TestSystemCheckpassword runs programs of the checkpassword protocol, good ones
-// and others.
+// TestSystemCheckpassword runs programs of the checkpassword protocol, correct ones and others.
 func TestSystemCheckpassword(t *testing.T) {
 	o := newOffice(t)
 	program, out := o.path("check"), o.path("told")
@@ -201,5 +200,5 @@ func TestSystemCheckpassword(t *testing.T) {
 	})
 	install(checkpassword)
 	o.wantDoors(t, anna, annaPassword, "", "")
-	s.stop(t) // which looks for passwords in the log
+	s.stop(t) // it also checks the log for passwords
 }

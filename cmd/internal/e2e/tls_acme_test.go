@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// shown is the certificate that a mail program of today is shown.
+// shown returns the certificate that a modern mail program gets.
 func (o *office) shown(t testing.TB, ca string) (*x509.Certificate, error) {
 	t.Helper()
 	c, err := o.dialTLS(t, stranger, "pop3s", &tls.Config{RootCAs: pool(t, ca)})
@@ -29,7 +29,7 @@ func (o *office) shown(t testing.TB, ca string) (*x509.Certificate, error) {
 	return c.state().PeerCertificates[0], nil
 }
 
-// wantShown wants a certificate that the CAs in the file vouch for, soon.
+// wantShown waits for a certificate from the CAs in the file.
 func (o *office) wantShown(t testing.TB, ca string) (cert *x509.Certificate) {
 	t.Helper()
 	eventually(t, "a certificate of "+ca, func() (ok bool) {
@@ -40,7 +40,7 @@ func (o *office) wantShown(t testing.TB, ca string) (cert *x509.Certificate) {
 	return cert
 }
 
-// wantLines wants each pattern in a screen's text.
+// wantLines expects each pattern in a command's output.
 func wantLines(t testing.TB, text string, patterns ...string) {
 	t.Helper()
 	for _, p := range patterns {
@@ -52,9 +52,8 @@ func wantLines(t testing.TB, text string, patterns ...string) {
 
 const dateTime = `\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`
 
-// TestACME gets a certificate in the place of the own CA's, by each challenge,
-// without a restart; mail programs that trust the authority see it at once, and
-// nobody listens for the challenge any more.
+// TestACME gets a certificate by each challenge, without a restart, instead of the own CA's. Mail
+// programs that trust the authority get it at once, and the port of the challenge is closed again.
 func TestACME(t *testing.T) {
 	needs(t, "curl")
 	for _, challenge := range []string{"http-01", "tls-alpn-01"} {
@@ -92,7 +91,7 @@ func TestACME(t *testing.T) {
 	}
 }
 
-// wantACMEScreens looks at what an administrator sees when all is well.
+// wantACMEScreens checks the output of the commands after a success.
 func (o *office) wantACMEScreens(t *testing.T, p *pebble, challenge string) {
 	t.Helper()
 	wantLines(t, o.pillarbox(t, "", "admin", "tls", "acme", "status"),
@@ -106,7 +105,7 @@ func (o *office) wantACMEScreens(t *testing.T, p *pebble, challenge string) {
 	}
 }
 
-// wantRenewed renews by hand.
+// wantRenewed renews the certificate by command.
 func (o *office) wantRenewed(t *testing.T, root string, first *x509.Certificate) {
 	t.Helper()
 	wantLines(t, o.pillarbox(t, "", "admin", "tls", "acme", "renew"), `(?m)^Last attempt: .*, good$`)
@@ -116,10 +115,9 @@ func (o *office) wantRenewed(t *testing.T, root string, first *x509.Certificate)
 	wantLines(t, o.pillarbox(t, "", "admin", "audit"), `certificate by ACME`)
 }
 
-// TestACMEDown: the server starts at once and serves with its own CA though the
-// authority cannot be reached; the administrator is told what is wrong and when
-// the next attempt is; what then comes is used, also after a restart without the
-// authority, and when its time has come it is replaced.
+// TestACMEDown checks that the server starts at once with its own CA if the authority cannot be
+// reached. The status names the error and the time of the next attempt. A later certificate is
+// used, also after a restart without the authority, and replaced when it is due.
 func TestACMEDown(t *testing.T) {
 	o, p := newOffice(t), newPebble(t)
 	p.by(t, o, "http-01", p.http)
@@ -158,8 +156,8 @@ func TestACMEDown(t *testing.T) {
 	})
 }
 
-// TestACMEBlocked: the authority does not reach the server, as behind a firewall
-// or with a name that leads elsewhere. The status says what the authority saw.
+// TestACMEBlocked checks the status if the authority cannot reach the server, because of a firewall
+// or a wrong name: it contains the authority's reason.
 func TestACMEBlocked(t *testing.T) {
 	o, p := newOffice(t), newPebble(t)
 	p.start(t, time.Hour)
@@ -174,7 +172,7 @@ func TestACMEBlocked(t *testing.T) {
 		t.Error(err)
 	}
 
-	// The port of the challenge is taken by another program, such as a web server.
+	// Another program, such as a web server, uses the port of the challenge.
 	l, err := net.Listen("tcp", "127.0.0.1:"+p.http)
 	if err != nil {
 		t.Fatal(err)
@@ -193,15 +191,15 @@ func TestACMEBlocked(t *testing.T) {
 	}
 }
 
-// TestACMESilent: an authority that takes the connection and says nothing holds up
-// neither the start nor the end.
+// TestACMESilent checks that an authority that accepts the connection and sends nothing delays
+// neither the start nor the stop.
 func TestACMESilent(t *testing.T) {
 	o, p := newOffice(t), newPebble(t)
 	l, err := net.Listen("tcp", "127.0.0.1:"+p.port)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() // with the connections that nobody has taken
+	defer l.Close() // with the connections that were not accepted
 	p.by(t, o, "http-01", p.http)
 	began := time.Now()
 	s := o.serve(t)
@@ -216,8 +214,7 @@ func TestACMESilent(t *testing.T) {
 	}
 }
 
-// selfSigned makes a certificate of one's own for some days, as PEM files; it is
-// its own CA.
+// selfSigned makes a certificate, as PEM files, that is valid for some days and is its own CA.
 func (o *office) selfSigned(t *testing.T, days int) (certFile, keyFile string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -241,9 +238,9 @@ func (o *office) selfSigned(t *testing.T, days int) (certFile, keyFile string) {
 		o.write(t, "files-key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})))
 }
 
-// TestExpiryWarning: a certificate from files that ends within two weeks is told
-// of in the log from the start and where certificates are shown, and goes on
-// being used; the warning ends with the new one.
+// TestExpiryWarning checks that a certificate from files that expires within two weeks stays in
+// use, with a warning in the log from the start and in the commands. The warning ends with a new
+// certificate.
 func TestExpiryWarning(t *testing.T) {
 	o := newOffice(t)
 	cert, key := o.selfSigned(t, 10)

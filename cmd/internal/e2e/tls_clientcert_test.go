@@ -20,13 +20,13 @@ import (
 	"pillarbox/tls/certs"
 )
 
-// filePassword seals the files of the client certificates.
+// filePassword encrypts the files of the client certificates.
 const filePassword = "of-the-file"
 
 // clientCert is a certificate for a mail program.
 type clientCert struct{ file, fingerprint string }
 
-// newCertOffice asks for client certificates.
+// newCertOffice returns an office that requests client certificates.
 func newCertOffice(t *testing.T) *office {
 	t.Helper()
 	o := newOffice(t)
@@ -34,7 +34,7 @@ func newCertOffice(t *testing.T) *office {
 	return o
 }
 
-// issue has a certificate made as the administrator does.
+// issue issues a certificate like an administrator.
 func (o *office) issue(t *testing.T, user, name string, more ...string) clientCert {
 	t.Helper()
 	c := clientCert{file: o.path(name + ".p12")}
@@ -47,8 +47,8 @@ func (o *office) issue(t *testing.T, user, name string, more ...string) clientCe
 	return c
 }
 
-// forged is a certificate that the CA in a directory issued at some time, past
-// the administrator, and that is among those of the mailbox all the same.
+// forged returns a certificate that the CA in a directory issued without the administrator, and
+// adds it to those of the mailbox.
 func (o *office) forged(t *testing.T, dir, user, name string, issued time.Time) clientCert {
 	t.Helper()
 	cert, err := certs.IssueClient(dir, hostname, certs.ClientRequest{Address: user, Password: filePassword, Days: 1}, issued)
@@ -72,7 +72,8 @@ func (o *office) forged(t *testing.T, dir, user, name string, issued time.Time) 
 	return clientCert{o.write(t, name+".p12", string(cert.File)), cert.Fingerprint}
 }
 
-// config is for Go's own client; asked is set when the server asks.
+// config returns the configuration of Go's own client; asked becomes true if the server requests a
+// certificate.
 func (c clientCert) config(t *testing.T, asked *bool) *tls.Config {
 	t.Helper()
 	key, leaf, above, err := pkcs12.DecodeChain([]byte(read(t, c.file)), filePassword)
@@ -89,14 +90,13 @@ func (c clientCert) config(t *testing.T, asked *bool) *tls.Config {
 	}}
 }
 
-// curlBy makes a curl command one that logs in with the certificate.
+// curlBy makes a curl command log in with the certificate.
 func (c clientCert) curlBy(cmd *exec.Cmd) *exec.Cmd {
 	cmd.Args = append(cmd.Args, "--cert-type", "P12", "--cert", c.file+":"+filePassword)
 	return cmd
 }
 
-// externalSend sends with curl, whose EXTERNAL wants no password, and the user
-// that is asked for.
+// externalSend sends with curl, whose EXTERNAL needs no password, as the given user.
 func (o *office) externalSend(t *testing.T, service, security, user string, c clientCert) *exec.Cmd {
 	return c.curlBy(curlSend(t, o, submission{service: service, security: security, login: "EXTERNAL", user: user, to: boss,
 		file: o.write(t, "message.eml", letter("by certificate")), ca: o.ca}))
@@ -107,8 +107,8 @@ func (o *office) externalList(t *testing.T, service, security, user string, c cl
 	return c.curlBy(curlList(t, o, fetch{service: service, security: security, login: "EXTERNAL", user: user}))
 }
 
-// TestClientCert logs in with certificates, modern and for old programs, by every
-// way that has TLS.
+// TestClientCert logs in with certificates, for modern and for old programs, over every kind of
+// TLS.
 func TestClientCert(t *testing.T) {
 	needs(t, "curl", "msmtp", "openssl")
 	o := newCertOffice(t)
@@ -129,8 +129,8 @@ func TestClientCert(t *testing.T) {
 			}
 			msmtp := o.msmtpExternal(t, cert)
 			if name == "old" {
-				// GnuTLS 3.7 shows a certificate with an RSA key only to who asks for
-				// signatures by PKCS #1 too, which TLS 1.3 does not have.
+				// GnuTLS 3.7 sends a certificate with an RSA key only if the server accepts PKCS #1
+				// signatures, which TLS 1.3 does not have.
 				msmtp.Args = append([]string{msmtp.Args[0], "--tls-priorities=NORMAL:-VERS-TLS1.3"}, msmtp.Args[1:]...)
 			}
 			s.wantLogIn(t, msmtp, "EXTERNAL")
@@ -146,7 +146,7 @@ func TestClientCert(t *testing.T) {
 	}
 }
 
-// msmtpExternal sends with msmtp, which wants PEM files.
+// msmtpExternal sends with msmtp, which needs PEM files.
 func (o *office) msmtpExternal(t *testing.T, c clientCert) *exec.Cmd {
 	pem := c.file + ".pem"
 	mustRun(t, o.command(t, "openssl", "pkcs12", "-in", c.file, "-passin", "pass:"+filePassword, "-out", pem, "-nodes"))
@@ -158,8 +158,8 @@ func (o *office) msmtpExternal(t *testing.T, c clientCert) *exec.Cmd {
 	return cmd
 }
 
-// TestClientCertRefused: who shows a certificate that does not do is told what a
-// wrong password is told, and may still use the password on the same connection.
+// TestClientCertRefused checks that a certificate that is not valid for the mailbox gets the same
+// reply as a wrong password, and that the password still works on the same connection.
 func TestClientCertRefused(t *testing.T) {
 	needs(t, "curl")
 	o := newCertOffice(t)
@@ -200,7 +200,7 @@ func TestClientCertRefused(t *testing.T) {
 	}
 }
 
-// wantPasswordAfter wants EXTERNAL refused and then the password taken.
+// wantPasswordAfter expects that EXTERNAL is refused and the password is then accepted.
 func (o *office) wantPasswordAfter(t *testing.T, cert clientCert) {
 	t.Helper()
 	var asked bool
@@ -217,7 +217,7 @@ func (o *office) wantPasswordAfter(t *testing.T, cert clientCert) {
 	}
 }
 
-// TestClientCertOld: the certificate for old programs does over old TLS too.
+// TestClientCertOld checks that the certificate for old programs works with old TLS too.
 func TestClientCertOld(t *testing.T) {
 	o := newCertOffice(t)
 	o.set(t, "tls", "legacy_networks", `["`+oldPC+`"]`)
@@ -239,8 +239,8 @@ func TestClientCertOld(t *testing.T) {
 	}
 }
 
-// TestClientCertOff: nobody is asked, and EXTERNAL is not offered, until the key
-// says so.
+// TestClientCertOff checks that no certificate is requested, and EXTERNAL is not offered, until the
+// key permits it.
 func TestClientCertOff(t *testing.T) {
 	needs(t, "curl")
 	o := newOffice(t)

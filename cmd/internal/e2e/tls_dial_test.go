@@ -18,16 +18,16 @@ import (
 	"pillarbox/tls/certs"
 )
 
-// The two computers: both are this one, by another address.
+// The two computers are this machine, with different addresses.
 const (
-	oldPC    = "127.0.0.1" // named in tls.legacy_networks
+	oldPC    = "127.0.0.1" // in tls.legacy_networks
 	stranger = "127.0.0.2"
 )
 
-// services are those with TLS, each in its own way.
+// services are the services with TLS.
 var services = []string{"smtp", "submission", "smtps", "pop3", "pop3s"}
 
-// protocolOf is what a service speaks; the table of clients calls it so too.
+// protocolOf returns the protocol of a service, as in the table of clients.
 func protocolOf(service string) string {
 	if strings.HasPrefix(service, "pop3") {
 		return "pop3"
@@ -49,9 +49,8 @@ func pool(t testing.TB, file string) *x509.CertPool {
 	return p
 }
 
-// dialTLS connects to a service from an address of loopback, goes over to TLS in
-// the way of the service, and stands where a client may log in. The error is that
-// of the handshake.
+// dialTLS connects to a service from an address of loopback, starts TLS, and stops where a client
+// may log in. The error is that of the handshake.
 func (o *office) dialTLS(t testing.TB, from, service string, cfg *tls.Config) (*session, error) {
 	t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 30 * time.Second}
@@ -95,7 +94,7 @@ func (s *session) wantGreeting(t testing.TB) {
 	}
 }
 
-// beginTLS says the command after which TLS begins.
+// beginTLS sends the command that starts TLS.
 func (s *session) beginTLS(t testing.TB, service string) {
 	t.Helper()
 	if protocolOf(service) == "pop3" {
@@ -108,7 +107,7 @@ func (s *session) beginTLS(t testing.TB, service string) {
 	s.ask(t, "220", "STARTTLS")
 }
 
-// mustDialTLS is dialTLS for a client that has to get in.
+// mustDialTLS is dialTLS for a handshake that must succeed.
 func (o *office) mustDialTLS(t testing.TB, from, service string, cfg *tls.Config) *session {
 	t.Helper()
 	s, err := o.dialTLS(t, from, service, cfg)
@@ -118,7 +117,7 @@ func (o *office) mustDialTLS(t testing.TB, from, service string, cfg *tls.Config
 	return s
 }
 
-// quit leaves politely, so that the log has no more of the session.
+// quit ends the session with QUIT, so that it leaves no line in the log.
 func (s *session) quit(t testing.TB) {
 	t.Helper()
 	reply, err := s.say("QUIT")
@@ -128,10 +127,10 @@ func (s *session) quit(t testing.TB) {
 	s.Close()
 }
 
-// state is what the handshake came to.
+// state returns the state of the TLS connection.
 func (s *session) state() tls.ConnectionState { return s.Conn.(*tls.Conn).ConnectionState() }
 
-// tlsClients is "admin tls clients --json".
+// tlsClients returns the output of "admin tls clients --json".
 func (o *office) tlsClients(t testing.TB, more ...string) (all []certs.Client) {
 	t.Helper()
 	text := o.pillarbox(t, "", append([]string{"admin", "tls", "clients", "--json"}, more...)...)
@@ -141,7 +140,7 @@ func (o *office) tlsClients(t testing.TB, more ...string) (all []certs.Client) {
 	return all
 }
 
-// wantClient wants a row of the table.
+// wantClient expects a row in the table of clients.
 func wantClient(t testing.TB, all []certs.Client, want certs.Client) {
 	t.Helper()
 	if !slices.ContainsFunc(all, func(c certs.Client) bool {

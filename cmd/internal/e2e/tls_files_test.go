@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestTLSFiles: certificates from files, with one beside for old programs; a new
-// file is used, and one that does not fit is not.
+// TestTLSFiles checks certificates from files, with a second one for old programs. A new file is
+// used; one that does not match its key is not.
 func TestTLSFiles(t *testing.T) {
 	o := newOldOffice(t)
 	cert, key := o.selfSigned(t, 100)

@@ -13,7 +13,7 @@ import (
 	"pillarbox/tls/certs"
 )
 
-// oldTLS is what one kind of old program can do, and nothing else.
+// oldTLS is the TLS of one kind of old program.
 type oldTLS struct {
 	name     string
 	version  uint16
@@ -43,7 +43,7 @@ var rc4Programs = []oldTLS{
 	{"TLS 1.2 with RC4", tls.VersionTLS12, tls.TLS_ECDHE_RSA_WITH_RC4_128_SHA, true},
 }
 
-// newPrograms need nothing. Those that know RSA only get that certificate.
+// newPrograms need no setting. Those with RSA only get the RSA certificate.
 var newPrograms = []struct {
 	config *tls.Config
 	key    string
@@ -54,7 +54,7 @@ var newPrograms = []struct {
 		tls.TLS_RSA_WITH_RC4_128_SHA, tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}}, "RSA"},
 }
 
-// newOldOffice has an old computer.
+// newOldOffice returns an office with an old computer.
 func newOldOffice(t *testing.T) *office {
 	t.Helper()
 	o := newOffice(t)
@@ -62,7 +62,7 @@ func newOldOffice(t *testing.T) *office {
 	return o
 }
 
-// row is the client as the table has it after one handshake.
+// row returns the client's row in the table after one handshake.
 func (o *office) row(from, service string, old oldTLS) certs.Client {
 	port, _ := strconv.Atoi(o.port(service))
 	return certs.Client{
@@ -71,8 +71,8 @@ func (o *office) row(from, service string, old oldTLS) certs.Client {
 	}
 }
 
-// TestOldTLS: what the old computer gets at every listener, a stranger gets at
-// none; what is new gets in from anywhere, with the certificate that suits it.
+// TestOldTLS checks that the old computer can use old TLS at every listener and a stranger at none.
+// Modern TLS works from every address, with the suitable certificate.
 func TestOldTLS(t *testing.T) {
 	o := newOldOffice(t)
 	s := o.serve(t)
@@ -101,7 +101,7 @@ func TestOldTLS(t *testing.T) {
 	t.Run("clients", func(t *testing.T) { o.wantOldClients(t, s) })
 }
 
-// wantNewTLS wants the best that both sides have, for everybody.
+// wantNewTLS expects the best TLS of both sides, from every address.
 func (o *office) wantNewTLS(t *testing.T, service string) {
 	t.Helper()
 	for _, from := range []string{oldPC, stranger} {
@@ -120,7 +120,7 @@ func (o *office) wantNewTLS(t *testing.T, service string) {
 	}
 }
 
-// wantOldClients looks at what the administrator is told after TestOldTLS.
+// wantOldClients checks the administrator's view after TestOldTLS.
 func (o *office) wantOldClients(t *testing.T, s *server) {
 	all, legacy := o.tlsClients(t), o.tlsClients(t, "--legacy")
 	for _, service := range services {
@@ -129,7 +129,7 @@ func (o *office) wantOldClients(t *testing.T, s *server) {
 			wantClient(t, all, o.row(oldPC, service, old))
 		}
 		refused := o.row(stranger, service, oldTLS{version: tls.VersionTLS10})
-		refused.Cipher, refused.Legacy, refused.Refused, refused.Count = "", false, true, 4 // three and RC4
+		refused.Cipher, refused.Legacy, refused.Refused, refused.Count = "", false, true, 4 // three old programs, and RC4
 		wantClient(t, legacy, refused)
 	}
 	for i, c := range all {
@@ -161,8 +161,8 @@ func (o *office) wantOldClients(t *testing.T, s *server) {
 	}
 }
 
-// TestOldTLSReload: RC4 comes with its key, and all that is old goes with the
-// network, for the next connection; one that stands is left alone.
+// TestOldTLSReload checks that a reload permits RC4 with its key, and refuses all old TLS without
+// the network, from the next connection on. Open connections stay.
 func TestOldTLSReload(t *testing.T) {
 	o := newOldOffice(t)
 	s := o.serve(t)
@@ -201,7 +201,8 @@ func TestOldTLSReload(t *testing.T) {
 	standing.quit(t)
 }
 
-// TestOldTLSTickets: a session of old TLS is not resumed by who may not have it.
+// TestOldTLSTickets checks that a client without the right to old TLS cannot resume a session of
+// old TLS.
 func TestOldTLSTickets(t *testing.T) {
 	o := newOldOffice(t)
 	o.serve(t)

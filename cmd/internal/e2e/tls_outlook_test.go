@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// newXPOffice has an old computer, whose user ticks "Log on using Secure Password
+// newXPOffice returns an office with an old computer whose user ticks "Log on using Secure Password
 // Authentication".
 func newXPOffice(t *testing.T) *office {
 	t.Helper()
@@ -17,11 +17,10 @@ func newXPOffice(t *testing.T) *office {
 	return o
 }
 
-// TestOutlookExpress is Outlook Express on Windows XP as a whole: TLS 1.0 with
-// 3DES, Secure Password Authentication, a NetBIOS name in EHLO, blanks in MAIL
-// and RCPT; it sends, and fetches what it has sent to itself. On ports 25 and 110
-// its "this server requires a secure connection (SSL)" is STARTTLS and STLS; on
-// others TLS comes first.
+// TestOutlookExpress is a whole run of Outlook Express on Windows XP: TLS 1.0 with 3DES, Secure
+// Password Authentication, a NetBIOS name in EHLO, blanks in MAIL and RCPT. It sends a message to
+// itself and fetches it. On ports 25 and 110 its "this server requires a secure connection (SSL)"
+// means STARTTLS and STLS; on other ports TLS comes first.
 func TestOutlookExpress(t *testing.T) {
 	o := newXPOffice(t)
 	s := o.serve(t)
@@ -80,8 +79,8 @@ func (o *office) expressFetches(t *testing.T, service, message string) {
 	}
 }
 
-// TestOutlookExpressElsewhere: the same program on a computer that nobody has
-// named stands before a closed door, and so does the wrong password.
+// TestOutlookExpressElsewhere checks that the same program is refused on a computer that is not in
+// the settings, and with a wrong password.
 func TestOutlookExpressElsewhere(t *testing.T) {
 	o := newXPOffice(t)
 	s := o.serve(t)

@@ -20,24 +20,23 @@ import (
 	"pillarbox/etc/lab/mailtest"
 )
 
-// pebble is an ACME server for tests, that of Let's Encrypt.
+// pebble is the ACME test server of Let's Encrypt.
 type pebble struct {
 	dir        string
 	port       string
 	management string
-	http, tls  string // the ports where it looks for challenges, in place of 80 and 443
+	http, tls  string // its ports for challenges, instead of 80 and 443
 	dns        *mailtest.DNS
 	stop       func()
 }
 
-// pebbleProgram is where the go command has built it, once.
+// pebbleProgram returns the path of the program, which the go command builds once.
 var pebbleProgram = sync.OnceValues(func() (string, error) {
 	out, err := exec.Command("go", "tool", "-n", "pebble").Output()
 	return strings.TrimSpace(string(out)), err
 })
 
-// newPebble prepares an ACME server that finds the office at loopback; it is not
-// there yet.
+// newPebble prepares an ACME server that finds the office on loopback; start starts it.
 func newPebble(t *testing.T) *pebble {
 	t.Helper()
 	p := &pebble{
@@ -49,7 +48,7 @@ func newPebble(t *testing.T) *pebble {
 	return p
 }
 
-// start runs it, with certificates that are valid for a lifetime.
+// start starts the server; its certificates are valid for lifetime.
 func (p *pebble) start(t *testing.T, lifetime time.Duration) {
 	t.Helper()
 	program, err := pebbleProgram()
@@ -92,7 +91,7 @@ func number(t *testing.T, text string) (n int) {
 	return n
 }
 
-// root is a PEM file with the CA of the certificates.
+// root returns a PEM file with the CA of the certificates.
 func (p *pebble) root(t *testing.T) string {
 	t.Helper()
 	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
@@ -114,7 +113,7 @@ func (p *pebble) root(t *testing.T) string {
 	return file
 }
 
-// by tells the office to get its certificate here, by a challenge.
+// by makes the office get its certificate from this server, by a challenge.
 func (p *pebble) by(t *testing.T, o *office, challenge, port string) {
 	t.Helper()
 	for _, set := range [][2]string{

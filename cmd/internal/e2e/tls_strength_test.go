@@ -10,8 +10,8 @@ import (
 	"pillarbox/mailstore/auth/ntlm"
 )
 
-// TestRequire128Bit: a listener that asks for 128 bits takes neither mail nor a
-// log-in over 3DES, and says why; the same computer with AES is welcome.
+// TestRequire128Bit checks that a listener that requires 128 bits accepts neither mail nor a login
+// over 3DES and gives the reason. The same computer can use AES.
 func TestRequire128Bit(t *testing.T) {
 	o := newXPOffice(t)
 	for _, service := range services {
@@ -43,11 +43,11 @@ func TestRequire128Bit(t *testing.T) {
 		weak.quit(t)
 		strong.quit(t)
 	}
-	s.wantLog(t, "sites.smtp.require_128_bit") // which the administrator looks for when the 530 is reported
+	s.wantLog(t, "sites.smtp.require_128_bit") // the key that an administrator looks for
 }
 
-// TestRequireTLS is the same for connections in the clear, from a network that
-// may otherwise send passwords like this.
+// TestRequireTLS is the same for connections without TLS, from a network that may otherwise send
+// passwords in the clear.
 func TestRequireTLS(t *testing.T) {
 	o := newXPOffice(t)
 	open := []string{"smtp", "submission", "pop3"}
@@ -76,8 +76,8 @@ func TestRequireTLS(t *testing.T) {
 	s.wantLog(t, "sites.smtp.require_tls")
 }
 
-// TestMinTLS: a listener may ask for newer TLS than the rest; its mail, not its
-// handshake, is refused, with a reply that says so.
+// TestMinTLS checks that one listener may require newer TLS than the others. It refuses mail, not
+// the handshake, and its reply gives the reason.
 func TestMinTLS(t *testing.T) {
 	o := newOffice(t)
 	o.set(t, "sites.smtps", "min_tls", `"1.3"`)
@@ -94,7 +94,7 @@ func TestMinTLS(t *testing.T) {
 		c.ask(t, "250", "MAIL FROM:<%s>", anna)
 		c.quit(t)
 	}
-	// For everybody, by tls.min_version: then there is no handshake.
+	// With tls.min_version, for all clients, the handshake fails.
 	o.set(t, "tls", "min_version", `"1.3"`)
 	o.pillarbox(t, "", "admin", "reload")
 	for _, service := range services {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// oldGnuTLS are what gnutls-cli is to be, and what it says of the connection.
+// oldGnuTLS are priority strings of gnutls-cli, and its description of the connection.
 var oldGnuTLS = []struct{ priority, agreed string }{
 	{"NONE:+VERS-TLS1.0:+3DES-CBC:+RSA:+SHA1:+COMP-NULL:+SIGN-ALL", "(TLS1.0-X.509)-(RSA)-(3DES-CBC)-(SHA1)"},
 	{"NONE:+VERS-TLS1.0:+AES-128-CBC:+RSA:+SHA1:+COMP-NULL:+SIGN-ALL:%COMPAT", "(TLS1.0-X.509)-(RSA)-(AES-128-CBC)-(SHA1)"},
@@ -18,8 +18,7 @@ var oldGnuTLS = []struct{ priority, agreed string }{
 
 const rc4GnuTLS = "NONE:+VERS-TLS1.0:+ARCFOUR-128:+RSA:+SHA1:+COMP-NULL:+SIGN-ALL"
 
-// gnutls connects with GnuTLS, which verifies the certificate, asks for the
-// service's help and leaves.
+// gnutls connects with GnuTLS, which verifies the certificate, and sends QUIT.
 func (o *office) gnutls(t *testing.T, service, priority string) *exec.Cmd {
 	args := []string{"--priority", priority, "--x509cafile", o.ca, "--verify-hostname", hostname, "--port", o.port(service), "--crlf"}
 	if !strings.HasSuffix(service, "s") {
@@ -30,8 +29,8 @@ func (o *office) gnutls(t *testing.T, service, priority string) *exec.Cmd {
 	return cmd
 }
 
-// TestOldTLSGnuTLS has another's TLS of old: from the computer that is named, and
-// after a reload from the same one, which no longer is.
+// TestOldTLSGnuTLS tests old TLS of another implementation: from the computer in the settings, and
+// from the same one after a reload without it.
 func TestOldTLSGnuTLS(t *testing.T) {
 	needs(t, "gnutls-cli")
 	o := newOldOffice(t)
@@ -65,7 +64,7 @@ func TestOldTLSGnuTLS(t *testing.T) {
 	}
 }
 
-// openSSL connects with OpenSSL from an address, which verifies the certificate.
+// openSSL connects with OpenSSL from an address and verifies the certificate.
 func (o *office) openSSL(t *testing.T, from, service string, more ...string) *exec.Cmd {
 	args := []string{"s_client", "-connect", o.listen[service], "-bind", from + ":0", "-CAfile", o.ca,
 		"-verify_return_error", "-verify_hostname", hostname, "-crlf"}
@@ -77,8 +76,8 @@ func (o *office) openSSL(t *testing.T, from, service string, more ...string) *ex
 	return cmd
 }
 
-// TestOldTLSOpenSSL: OpenSSL has no 3DES and no RC4 any more, but the rest, and
-// can say which address it comes from.
+// TestOldTLSOpenSSL tests OpenSSL, which has no 3DES and RC4 any more, but can choose its own
+// address.
 func TestOldTLSOpenSSL(t *testing.T) {
 	needs(t, "openssl")
 	o := newOldOffice(t)
@@ -111,7 +110,7 @@ func TestOldTLSOpenSSL(t *testing.T) {
 	}
 }
 
-// TestOldTLSMsmtp sends mail with 3DES, from a program that has it still.
+// TestOldTLSMsmtp sends mail over 3DES with a program that still has it.
 func TestOldTLSMsmtp(t *testing.T) {
 	needs(t, "msmtp")
 	o := newOldOffice(t)

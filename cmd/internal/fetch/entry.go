@@ -14,7 +14,7 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// hinted is an error with what the administrator can do. collect.Error is the other one.
+// hinted is an error with a hint for the administrator. collect.Error is another one.
 type hinted struct {
 	error
 	hint string

@@ -1,4 +1,4 @@
-// Package simulate holds no product code. Its test runs the whole server in virtual time over a disk and a network that
-// exist only in memory, lets one seed decide what clients, administrators and accidents do, and holds what it finds against
-// what was promised. etc/docs/storage.md says how to run it.
+// Package simulate contains only tests. They run the whole server in virtual time, on a disk and a
+// network in memory. One seed decides the actions of clients and administrators and the faults. The
+// tests compare the results with the server's promises. etc/docs/storage.md tells how to run them.
 package simulate
