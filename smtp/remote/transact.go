@@ -161,7 +161,8 @@ func (t *transaction) prepareUTF8() bool {
 	return len(rest) > 0
 }
 
-// prepare8Bit decides whether the message must be converted to seven bits (RFC 6152 §3).
+// prepare8Bit decides whether the message must be converted to seven bits (RFC 6152 §3). Octets above
+// 127 in a header stay: their character set is unknown, and servers take them.
 func (t *transaction) prepare8Bit() bool {
 	if t.eightBit {
 		return true
@@ -170,7 +171,7 @@ func (t *transaction) prepare8Bit() bool {
 	switch {
 	case err != nil:
 		return t.unreadable(err)
-	case !content.header8 && !content.body8:
+	case !content.body8:
 		return true
 	}
 	if content.convertible == nil {
