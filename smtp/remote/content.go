@@ -33,9 +33,6 @@ func (d *delivery) scan() (*content, error) {
 	if err := w.walk(); err != nil {
 		return nil, err
 	}
-	if d.content.header8 {
-		d.content.convertible = errHeader8
-	}
 	d.scanned = true
 	return &d.content, nil
 }
@@ -58,7 +55,6 @@ const (
 
 // Reasons why a message cannot be converted.
 var (
-	errHeader8   = errors.New("its header contains octets above 127")
 	errSigned    = errors.New("the conversion would break a signature")
 	errEncoded   = errors.New("a part contains octets above 127 but declares that it has none")
 	errStructure = errors.New("its structure cannot be parsed")

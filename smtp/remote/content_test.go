@@ -70,7 +70,9 @@ func TestDeliver8Bit(t *testing.T) {
 	}{
 		"offered":    {[]string{"8BITMIME"}, text, "delivered 250 2.0.0", text},
 		"converted":  {nil, text, "delivered 250 2.0.0", "From: a@us.example\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=unknown-8bit\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nGr=FC=DFe\r\n"},
-		"not to be":  {nil, "Subject: \xfc\r\n\r\n", "failed 554 5.6.3 ours", ""},
+		"header":     {nil, "Subject: \xfc\r\n\r\nx\r\n", "delivered 250 2.0.0", "Subject: \xfc\r\n\r\nx\r\n"},
+		"both":       {nil, "Subject: \xfc\r\n\r\n\xfc\r\n", "delivered 250 2.0.0", "Subject: \xfc\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=unknown-8bit\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n=FC\r\n"},
+		"not to be":  {nil, "Content-Transfer-Encoding: base64\r\n\r\n\xfc\r\n", "failed 554 5.6.3 ours", ""},
 		"seven bits": {nil, letter, "delivered 250 2.0.0", letter},
 	} {
 		t.Run(name, func(t *testing.T) {

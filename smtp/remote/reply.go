@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	maxReplyLine  = 2048 // octets; RFC 5321 §4.5.3.1.5 has 512, which some servers exceed
+	maxReplyLine  = 2048     // octets kept of a line; RFC 5321 §4.5.3.1.5 has 512
+	maxLongLine   = 64 << 10 // octets of a line; the rest of a long one is skipped
 	maxReplyLines = 100
 	maxReplyText  = 400 // octets kept of all lines together
 )
@@ -28,16 +29,14 @@ type reply struct {
 	mask foreign.Mask // secrets that we sent to the server
 }
 
-// read reads the next reply from in, whose buffer limits the length of a line. each, if not nil, is
+// read reads the next reply from in, whose buffer limits what is kept of a line. each, if not nil, is
 // called with the text of every line, which is valid only during the call. Lines may end with a
 // bare LF. Errors: errReply, or those of the connection.
 func (r *reply) read(in *bufio.Reader, each func(line []byte)) error {
 	r.code, r.text = 0, r.text[:0]
 	for range maxReplyLines {
-		line, err := in.ReadSlice('\n')
+		line, err := readLine(in)
 		switch {
-		case errors.Is(err, bufio.ErrBufferFull):
-			return errReply
 		case errors.Is(err, io.EOF):
 			return io.ErrUnexpectedEOF
 		case err != nil:
@@ -63,6 +62,23 @@ func (r *reply) read(in *bufio.Reader, each func(line []byte)) error {
 		}
 	}
 	return errReply
+}
+
+// readLine reads a line, and keeps the beginning of one that is longer than the buffer: some servers
+// explain at length. The result is valid until the next read. errReply means an endless line.
+func readLine(in *bufio.Reader) ([]byte, error) {
+	line, err := in.ReadSlice('\n')
+	if !errors.Is(err, bufio.ErrBufferFull) {
+		return line, err
+	}
+	line = bytes.Clone(line)
+	for size := len(line); size < maxLongLine; {
+		rest, err := in.ReadSlice('\n')
+		if size += len(rest); !errors.Is(err, bufio.ErrBufferFull) {
+			return line, err
+		}
+	}
+	return nil, errReply
 }
 
 // splitReply splits "250-text", "250 text" or "250".

@@ -343,6 +343,23 @@ func TestRecipientsAreSplit(t *testing.T) {
 		if got := summary(o); got != "delivered 250 2.0.0, deferred 452 4.5.3" || len(p.messages) != 5 || p.messages[4] != "" {
 			t.Errorf("%s, %d messages", got, len(p.messages))
 		}
+		// Old servers say 552 instead (RFC 5321 §4.5.3.1.10). A full mailbox is another matter.
+		for reply, want := range map[string]string{
+			"552 Too many recipients":   "delivered 250 2.0.0, deferred 552 5.0.0",
+			"552 5.5.3 limit reached":   "delivered 250 2.0.0, deferred 552 5.5.3",
+			"552 5.2.2 mailbox is full": "delivered 250 2.0.0, failed 552 5.2.2",
+		} {
+			p.answers = map[string]string{"RCPT TO:<c": reply}
+			o = r.Deliver(t.Context(), attempt(letter, "b@x.example", "c@x.example"))
+			if got := summary(o); got != want {
+				t.Errorf("%s: %s", reply, got)
+			}
+		}
+		p.answers = map[string]string{"RCPT TO:<c": "552 Too many recipients"}
+		o = r.Deliver(t.Context(), attempt(letter, "c@x.example"))
+		if got := summary(o); got != "failed 552 5.0.0" {
+			t.Errorf("the only recipient: %s", got)
+		}
 		r.Close()
 	})
 }

@@ -161,7 +161,8 @@ func (t *transaction) prepareUTF8() bool {
 	return len(rest) > 0
 }
 
-// prepare8Bit decides whether the message must be converted to seven bits (RFC 6152 §3).
+// prepare8Bit decides whether the message must be converted to seven bits (RFC 6152 §3). Octets above
+// 127 in a header stay: their character set is unknown, and servers take them.
 func (t *transaction) prepare8Bit() bool {
 	if t.eightBit {
 		return true
@@ -170,7 +171,7 @@ func (t *transaction) prepare8Bit() bool {
 	switch {
 	case err != nil:
 		return t.unreadable(err)
-	case !content.header8 && !content.body8:
+	case !content.body8:
 		return true
 	}
 	if content.convertible == nil {
@@ -318,11 +319,28 @@ func (t *transaction) answered(s step) (*failure, error) {
 		t.accepted = append(t.accepted, int(s))
 	default:
 		t.d.results[s] = t.result()
+		if t.tooMany() {
+			t.d.results[s].Status = smtp.Deferred
+		}
 		if code == 421 {
 			return nil, t.closing()
 		}
 	}
 	return nil, nil
+}
+
+// tooMany reports whether the reply to RCPT refuses the recipient only because the message has too
+// many. Old servers say that with 552, which then means 452 (RFC 5321 §4.5.3.1.10). A later
+// transaction has fewer recipients, because at least one was accepted. The 552 of a full mailbox has
+// other words.
+func (t *transaction) tooMany() bool {
+	if t.reply.code != 552 || len(t.accepted) == 0 {
+		return false
+	}
+	words := t.reply.words()
+	text := strings.ToLower(words.Text)
+	return words.Enhanced == [3]int{5, 5, 3} ||
+		strings.Contains(text, "too many") && strings.Contains(text, "recipient")
 }
 
 func (t *transaction) answeredData() error {
