@@ -1,7 +1,14 @@
-// Package admin holds one function for each thing that an administrator can do to
-// domains, mailboxes, aliases and groups. The command line, the old winpop
-// syntax and whatever front comes later call the same functions, whether or not
-// the server runs: the files are the truth, and the server looks at them.
+// Package admin is the administration of a data directory: one verb for each thing that an
+// administrator can have done. verbs.go declares the verbs, with name, permission and function.
+//
+// Start with [Service], a data directory that is opened, and [Verb]. [Service.For] gives the service
+// to a caller, with the caller's rights and place in the audit log. [Verb.Do] is the only way in. The
+// command line, the winpop syntax and package control, which carries verbs to the running server,
+// all call it.
+//
+// Most verbs work on the files, whether or not a server runs: a change counts at once, because the
+// server checks the files by their stat. [Running] is what a verb reaches of the server that it runs
+// in. Package admin must not know how a verb travels, and must not print or ask.
 package admin
 
 import (

@@ -3,7 +3,7 @@
 //
 // This page is the wiring. A part has up to three verbs: start, reload and stop ([part]).
 // [Daemon.makers] is the list of parts, with the reasons for its order. How each part is made is in
-// data.go, inbound.go and outbound.go; what each takes from the configuration is in settings.go.
+// data.go, inbound.go, outbound.go and control.go; what each takes from the configuration is in settings.go.
 // The parts themselves are other packages. No decision about mail belongs here.
 package daemon
 
