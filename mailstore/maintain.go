@@ -213,10 +213,11 @@ func (m *maintainer) openStoreLog() (*storeLog, error) {
 	return l, err
 }
 
-// withoutLog handles a log that cannot be opened. If it certainly holds no record, the store works
-// without it and refuses mail.
+// withoutLog handles a log that cannot be opened. If it never held a record, the store works without
+// it and refuses mail. That an old log looks empty is not enough: the disk may not have that yet, and
+// the records would come back after mail was deleted without one.
 func (m *maintainer) withoutLog(err error) error {
-	if !m.store.logIsEmpty() {
+	if unused, failed := durable.LogUnused(m.store.fsys, logDir); failed != nil || !unused {
 		return err
 	}
 	m.opts.Log.Error("could not create the log; no mail is accepted until it exists", "error", err)
@@ -230,12 +231,6 @@ func (s *Store) hasLog() bool {
 		return !errors.Is(err, fs.ErrNotExist)
 	}
 	return slices.Contains(names, "log0") || slices.Contains(names, "log1")
-}
-
-// logIsEmpty reports whether the log certainly holds no record.
-func (s *Store) logIsEmpty() bool {
-	damage, err := durable.PeekLog(s.fsys, logDir, func([]byte) error { return errRecord })
-	return err == nil && len(damage) == 0
 }
 
 // openLog opens the log that could not be opened before.

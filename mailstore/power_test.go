@@ -232,6 +232,40 @@ func recordBeforeFiles(t *testing.T, step int) {
 	}
 }
 
+// TestDeletedBesideOldLog kills the process at each operation of a checkpoint, so that the empty log
+// may be in memory only. The system cannot write that, and drops it after the start of the next
+// process. A message that is deleted then must not come back from the old log.
+func TestDeletedBesideOldLog(t *testing.T) {
+	for step := range 12 * 5 { // what a killed process leaves depends on chance too
+		synctest.Test(t, func(t *testing.T) { deletedBesideOldLog(t, 1+step%12) })
+	}
+}
+
+func deletedBesideOldLog(t *testing.T, step int) {
+	disk, s := powerStore(t)
+	told := make(promises)
+	told.deliver(s, "first\r\n", 4000, anna)
+	disk.Start(mailtest.Nth(step, mailtest.ErrPowerCut))
+	time.Sleep(10 * time.Second)
+	disk.Cut()
+	_ = s.Close() // fails
+	killed := disk.Kill()
+	killed.FailWriteback(1, rand.New(rand.NewPCG(1, 1)))
+	s, err := Open(killed, Options{})
+	must(t, err)
+	must(t, s.Recover(smallLog))
+	told.remove(s, anna)
+	killed.DropPages()
+	time.Sleep(30 * time.Second)
+	told.remove(s, anna)
+	if err := s.Close(); err != nil || !told["first\r\n"].removed[anna] {
+		t.Errorf("killed in step %d: the message cannot be deleted: %v", step, err)
+	}
+	if err := told.verify(killed.Kill()); err != nil {
+		t.Errorf("killed in step %d: %v", step, err)
+	}
+}
+
 // TestNamesAreSynced checks that a message is in its mailbox after a power cut, although a rename
 // of the mailbox was undone or interrupted and only half of it is on the disk.
 func TestNamesAreSynced(t *testing.T) {

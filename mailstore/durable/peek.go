@@ -32,6 +32,23 @@ func PeekLog(
 	return damage, nil
 }
 
+// LogUnused reports whether the log in the directory dir never took a record: its files are missing
+// or new.
+func LogUnused(fsys FS, dir string) (bool, error) {
+	for i := range 2 {
+		s, err := peekSegment(fsys, logFile(dir, i))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return false, err
+		}
+		if s.salt != 0 || s.damage != "" {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
 func peekSegment(fsys FS, name string) (*segment, error) {
 	f, err := fsys.OpenFile(name, os.O_RDONLY, 0)
 	if err != nil {

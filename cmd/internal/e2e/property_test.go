@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,11 +59,11 @@ func randomText(rng *rand.Rand, octets int, bare bool) string {
 	return b.String()
 }
 
-// whole replaces every bare CR and LF by CRLF.
-func whole(text string) string {
-	text = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text)
-	return strings.ReplaceAll(text, "\n", "\r\n")
-}
+// lineEnd is what ends one line: CRs before a LF, a LF or a CR.
+var lineEnd = regexp.MustCompile(`\r{0,8}\n|\r`)
+
+// whole replaces every line end by CRLF.
+func whole(text string) string { return lineEnd.ReplaceAllString(text, "\r\n") }
 
 // endsWith expects that each stored message is one of those sent, below the server's own fields.
 func endsWith(t *testing.T, stored, sent []string) {
@@ -275,7 +276,7 @@ func TestWindowsTree(t *testing.T) {
 
 // served returns the text of a foreign file as POP3 sends it: with CRLF for every line end.
 func served(text string) string {
-	text = strings.NewReplacer("\r\n", "\r\n", "\r", "\r\n", "\n", "\r\n").Replace(text)
+	text = whole(text)
 	if text != "" && !strings.HasSuffix(text, "\r\n") {
 		text += "\r\n"
 	}
