@@ -92,7 +92,7 @@ func (a *app) badmailSendCommand() *cobra.Command {
 			}
 			var sent []admin.BadmailSent
 			err := a.confirmed(yes, func(sure bool) (err error) {
-				sent, err = call(cmd.Context(), a, admin.BadmailSend, admin.BadmailToSend{Words: args, To: to, Sure: sure})
+				sent, err = call(cmd.Context(), a, admin.BadmailSend, admin.BadmailToSend{Words: args, All: all, To: to, Sure: sure})
 				return err
 			})
 			return respond(a, asJSON, (*app).printSent)(sent, err)
@@ -136,7 +136,7 @@ func (a *app) badmailRemoveCommand() *cobra.Command {
 				return err
 			}
 			return a.removeMessages(yes, asJSON, "badmail", func(sure bool) (admin.Removed, error) {
-				return call(cmd.Context(), a, admin.BadmailRemove, admin.BadmailToRemove{Words: args, Older: older, Sure: sure})
+				return call(cmd.Context(), a, admin.BadmailRemove, admin.BadmailToRemove{Words: args, Older: older, All: all, Sure: sure})
 			})
 		})
 	cmd.Flags().StringVar(&older, "older", "", "messages that have been there for this `time`, such as 2h, 90m or 3d")

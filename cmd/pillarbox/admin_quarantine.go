@@ -134,7 +134,7 @@ func (a *app) quarantineRemoveCommand() *cobra.Command {
 				return admin.Hint(usageError{fmt.Errorf("%s: no message is chosen", callName(cmd))}, "usage: %s", cmd.UseLine())
 			}
 			return a.removeMessages(yes, asJSON, "quarantine", func(sure bool) (admin.Removed, error) {
-				return call(cmd.Context(), a, admin.QuarantineRemove, admin.QuarantineToRemove{Words: args, Sure: sure})
+				return call(cmd.Context(), a, admin.QuarantineRemove, admin.QuarantineToRemove{Words: args, All: all, Sure: sure})
 			})
 		})
 	cmd.Flags().BoolVar(&all, "all", false, "choose all messages in quarantine")

@@ -131,6 +131,7 @@ func (c *queueChoice) check(cmd *cobra.Command, args []string, orAll bool) (admi
 		return q, err
 	}
 	chosen := len(args) > 0 || c.domain+c.to+c.from+c.older != "" || c.held
+	q.All = c.all || !chosen && orAll
 	switch {
 	case chosen && c.all:
 		return q, misuse(cmd, "--all goes with no choice")

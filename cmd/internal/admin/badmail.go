@@ -84,12 +84,16 @@ func (o *Service) RemoveBadmail(ids []string) error {
 		remove = o.Running.Delivery.Badmail.Remove // it counts what is there
 	}
 	var errs []error
+	var removed []string
 	for _, id := range ids {
-		errs = append(errs, remove(id))
+		if err := remove(id); err != nil {
+			errs = append(errs, err)
+		} else {
+			removed = append(removed, id)
+		}
 	}
-	err := errors.Join(errs...)
-	if err == nil {
-		o.Record("badmail", nil, map[string]any{"action": "remove", "ids": ids})
+	if len(removed) > 0 {
+		o.Record("badmail", nil, map[string]any{"action": "remove", "ids": removed})
 	}
-	return err
+	return errors.Join(errs...)
 }

@@ -36,7 +36,8 @@ func (o *Service) listBadmail(older string) ([]BadMessage, error) {
 
 // BadmailToSend chooses messages in badmail that are sent once more.
 type BadmailToSend struct {
-	Words []string // IDs, or parts of them; none: all messages
+	Words []string // IDs, or parts of them
+	All   bool     // all messages, without Words
 	To    []string // addresses; none: the recipients of the envelopes
 	Sure  bool
 }
@@ -50,6 +51,9 @@ type BadmailSent struct {
 // sendBadmail sends messages once more and takes them out of badmail. Without a server it puts them
 // where the next start finds them.
 func (o *Service) sendBadmail(in BadmailToSend) ([]BadmailSent, error) {
+	if len(in.Words) == 0 && !in.All {
+		return nil, errNoChoice()
+	}
 	to, err := o.parseRecipients(in.To)
 	if err != nil {
 		return nil, err
@@ -194,8 +198,9 @@ func withoutReturnPath(f io.Reader) io.Reader {
 
 // BadmailToRemove chooses messages in badmail that are deleted.
 type BadmailToRemove struct {
-	Words []string // IDs, or parts of them; none: all messages
-	Older string   // of all: those that have been there for so long
+	Words []string // IDs, or parts of them
+	Older string   // without Words: all that have been there for so long
+	All   bool     // all messages, without Words
 	Sure  bool
 }
 
@@ -205,6 +210,9 @@ type Removed struct {
 }
 
 func (o *Service) removeBadmail(in BadmailToRemove) (Removed, error) {
+	if len(in.Words) == 0 && in.Older == "" && !in.All {
+		return Removed{}, errNoChoice()
+	}
 	age, err := ParseAge(in.Older)
 	if err != nil {
 		return Removed{}, err

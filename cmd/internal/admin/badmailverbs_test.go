@@ -23,10 +23,10 @@ func TestRemoveAsks(t *testing.T) {
 		}
 	}
 	badmail := func(words []string, sure bool) (Removed, error) {
-		return BadmailRemove.Do(t.Context(), o, BadmailToRemove{Words: words, Sure: sure})
+		return BadmailRemove.Do(t.Context(), o, BadmailToRemove{Words: words, All: len(words) == 0, Sure: sure})
 	}
 	quarantine := func(words []string, sure bool) (Removed, error) {
-		return QuarantineRemove.Do(t.Context(), o, QuarantineToRemove{Words: words, Sure: sure})
+		return QuarantineRemove.Do(t.Context(), o, QuarantineToRemove{Words: words, All: len(words) == 0, Sure: sure})
 	}
 	for where, c := range map[string]struct {
 		dir    string

@@ -53,46 +53,52 @@ func (o *Service) ShowQuarantined(word string) (Spooled, error) {
 	return o.examine(quarantineDir, ids[0]), nil
 }
 
-// RemoveQuarantined deletes messages in quarantine.
+// RemoveQuarantined deletes messages in quarantine. It stops at the first that cannot be deleted.
 func (o *Service) RemoveQuarantined(ids []string) error {
+	var removed []string
+	defer func() {
+		if len(removed) > 0 {
+			o.Record("queue", nil, map[string]any{"quarantine": "remove", "ids": removed})
+		}
+	}()
 	for _, id := range ids {
 		for _, suffix := range []string{".env", ".eml"} {
 			if err := o.Root.Remove(path.Join(quarantineDir, id+suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		}
+		removed = append(removed, id)
 	}
-	if err := o.Root.SyncDir(quarantineDir); err != nil {
-		return err
-	}
-	o.Record("queue", nil, map[string]any{"quarantine": "remove", "ids": ids})
-	return nil
+	return o.Root.SyncDir(quarantineDir)
 }
 
 // RestoreQuarantined puts messages back into the queue's directory, durably, with their own states
-// or a new one. Their time begins anew. A server that runs is to be told of them.
-func (o *Service) RestoreQuarantined(ids []string, with NewState, now time.Time) error {
+// or a new one. Their time begins anew. It returns the messages that went back, after an error too;
+// the caller tells a running server.
+func (o *Service) RestoreQuarantined(
+	ids []string, with NewState, now time.Time,
+) (restored []string, err error) {
 	items := make([]*queue.Item, len(ids))
 	for i, id := range ids {
-		var err error
 		if items[i], err = o.restorable(id, with, now); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	// The log may still know that the messages have left the queue, and would take them out again
 	// after a crash.
-	err := o.checkpointed(func() error {
+	err = o.checkpointed(func() error {
 		for _, it := range items {
 			if err := o.restore(it); err != nil {
 				return fmt.Errorf("%s: %w", it.ID, err)
 			}
+			restored = append(restored, it.ID)
 		}
 		return nil
 	})
-	if err == nil {
-		o.Record("queue", nil, map[string]any{"quarantine": "retry", "ids": ids})
+	if len(restored) > 0 {
+		o.Record("queue", nil, map[string]any{"quarantine": "retry", "ids": restored})
 	}
-	return err
+	return restored, err
 }
 
 // restorable is the state with which a message can go back.

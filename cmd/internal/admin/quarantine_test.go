@@ -37,7 +37,7 @@ func TestRestoredSurvivesCrash(t *testing.T) {
 	if all, err := o.ListQuarantine(); err != nil || len(all) != 1 || all[0].Problem != "" {
 		t.Fatalf("%+v, %v", all, err)
 	}
-	if err := o.RestoreQuarantined([]string{item.ID}, NewState{}, time.Now()); err != nil {
+	if _, err := o.RestoreQuarantined([]string{item.ID}, NewState{}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	// The log is as a crash leaves it: the first store is not closed.

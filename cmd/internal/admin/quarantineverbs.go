@@ -1,6 +1,9 @@
 package admin
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // QuarantineOrder chooses messages in quarantine that go back into the queue.
 type QuarantineOrder struct {
@@ -22,19 +25,22 @@ func (o *Service) retryQuarantined(in QuarantineOrder) (done QuarantineRetried, 
 		return done, err
 	}
 	ids, err := o.QuarantineIDs(in.Words)
-	if err != nil {
+	switch {
+	case err != nil:
 		return done, err
+	case len(ids) == 0:
+		return done, errNoChoice()
+	case len(in.To) > 0 && len(ids) > 1:
+		return done, usage(errors.New("new recipients go with one message"))
 	}
-	if err := o.RestoreQuarantined(ids, with, time.Now()); err != nil {
-		return done, err
-	}
-	done = QuarantineRetried{Running: o.Running != nil, Retried: ids}
+	restored, err := o.RestoreQuarantined(ids, with, time.Now())
+	done = QuarantineRetried{Running: o.Running != nil, Retried: restored}
 	if done.Running {
-		for _, id := range ids {
+		for _, id := range restored {
 			o.Running.Queue.Readmit(id)
 		}
 	}
-	return done, nil
+	return done, err
 }
 
 // parseNewState reads the state that an order gives to a message.
@@ -64,11 +70,15 @@ func (o *Service) showQuarantined(word string) (QuarantineShown, error) {
 
 // QuarantineToRemove chooses messages in quarantine that are deleted.
 type QuarantineToRemove struct {
-	Words []string // IDs, or parts of them; none: all messages
+	Words []string // IDs, or parts of them
+	All   bool     // all messages, without Words
 	Sure  bool
 }
 
 func (o *Service) removeQuarantined(in QuarantineToRemove) (Removed, error) {
+	if len(in.Words) == 0 && !in.All {
+		return Removed{}, errNoChoice()
+	}
 	ids, err := o.QuarantineIDs(in.Words)
 	if err == nil && len(in.Words) == 0 {
 		ids, err = o.spooledIDs(quarantineDir)

@@ -20,6 +20,17 @@ type QueueChoice struct {
 	To, From string   // From may be <>
 	Older    string   // "2h", "3d"
 	Held     bool
+	All      bool // for verbs that change something: no member is given on purpose
+}
+
+// errNoChoice is a choice of no message. A verb that changes messages does not take that for all.
+func errNoChoice() error {
+	return Hint(usage(errors.New("no message is chosen")), "name the messages, or say --all")
+}
+
+// empty reports whether a choice gives nothing, which means all messages.
+func (c QueueChoice) empty() bool {
+	return len(c.Words) == 0 && c.Domain == "" && c.To == "" && c.From == "" && c.Older == "" && !c.Held
 }
 
 // filter reads a choice.

@@ -147,6 +147,9 @@ type QueueDone struct {
 // the action cannot be undone: the function asks first, with the number of messages for its %s.
 func queueVerb(action queue.Action, question string) func(*Service, QueueOrder) (QueueDone, error) {
 	return func(o *Service, in QueueOrder) (done QueueDone, err error) {
+		if in.Choice.empty() && !in.Choice.All {
+			return done, errNoChoice()
+		}
 		f, err := o.filter(in.Choice)
 		if err != nil {
 			return done, err

@@ -136,7 +136,7 @@ func TestQueueConfirm(t *testing.T) {
 		in   QueueOrder
 		want string
 	}{
-		{"all", QueueRemove, QueueOrder{}, "Remove 2 messages from the queue without a report?"},
+		{"all", QueueRemove, QueueOrder{Choice: QueueChoice{All: true}}, "Remove 2 messages from the queue without a report?"},
 		{"one that is not named", QueueBounce, QueueOrder{Choice: QueueChoice{Domain: "kept.example"}}, "Return 1 message to the senders?"},
 	} {
 		if _, err := c.v.Do(t.Context(), o, c.in); !errors.Is(err, ErrConfirm) || err.Error() != c.want {
@@ -154,7 +154,7 @@ func TestQueueConfirm(t *testing.T) {
 func TestQueueVerbsNeedTheServer(t *testing.T) {
 	o := office(t)
 	_, errActive := QueueActive.Do(t.Context(), o, struct{}{})
-	_, errRetry := QueueRetry.Do(t.Context(), o, QueueOrder{})
+	_, errRetry := QueueRetry.Do(t.Context(), o, QueueOrder{Choice: QueueChoice{All: true}})
 	for _, err := range []error{errActive, errRetry} {
 		if hint, ok := errors.AsType[*HintError](err); !errors.Is(err, ErrNotRunning) || !ok || !strings.Contains(hint.Hint, "only a running server can do this") {
 			t.Error(err)
@@ -162,5 +162,25 @@ func TestQueueVerbsNeedTheServer(t *testing.T) {
 	}
 	if _, err := QueueRetry.Call(t.Context(), o, json.RawMessage(`"no order"`)); !errors.Is(err, ErrArguments) {
 		t.Error(err)
+	}
+}
+
+// TestNothingChosen checks that a choice of nothing is never all messages, even if it is sure.
+func TestNothingChosen(t *testing.T) {
+	o := mailOffice(t)
+	for name, do := range map[string]func() error{
+		"queue remove":   func() error { _, err := QueueRemove.Do(t.Context(), o, QueueOrder{Sure: true}); return err },
+		"queue hold":     func() error { _, err := QueueHold.Do(t.Context(), o, QueueOrder{}); return err },
+		"badmail send":   func() error { _, err := BadmailSend.Do(t.Context(), o, BadmailToSend{Sure: true}); return err },
+		"badmail remove": func() error { _, err := BadmailRemove.Do(t.Context(), o, BadmailToRemove{Sure: true}); return err },
+		"quarantine remove": func() error {
+			_, err := QuarantineRemove.Do(t.Context(), o, QuarantineToRemove{Sure: true})
+			return err
+		},
+		"quarantine retry": func() error { _, err := QuarantineRetry.Do(t.Context(), o, QuarantineOrder{}); return err },
+	} {
+		if err := do(); !errors.Is(err, ErrUsage) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

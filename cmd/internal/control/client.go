@@ -16,6 +16,9 @@ import (
 // ErrNoServer says that no server answers on the socket, or that the caller may not open it.
 var ErrNoServer = errors.New("no server answers on the control socket")
 
+// errBusy means that the user, or all users together, have too many calls under way.
+var errBusy = errors.New("the server takes no more commands at this moment; try again later")
+
 // Client calls the server on a socket.
 type Client struct {
 	Socket string // a path, as Path returns it or as operators.socket names it
@@ -41,9 +44,16 @@ func Call[In, Out any](
 	return out, errors.Join(last.Error.err(), err)
 }
 
+// dialAttempts is how often a client tries to connect while many others do.
+const dialAttempts = 30
+
 // converse sends a request and returns the last line.
 func (c Client) converse(ctx context.Context, r request) (last answer, err error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", c.Socket)
+	for n := 0; errors.Is(err, syscall.EAGAIN) && n < dialAttempts && ctx.Err() == nil; n++ {
+		time.Sleep(offlineLook)
+		conn, err = new(net.Dialer).DialContext(ctx, "unix", c.Socket)
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED),
 		errors.Is(err, fs.ErrPermission):
@@ -57,10 +67,14 @@ func (c Client) converse(ctx context.Context, r request) (last answer, err error
 }
 
 func (c Client) exchange(conn net.Conn, r request) (last answer, err error) {
+	lines := newLineReader(conn, maxAnswer)
 	if err := sendLine(conn, r); err != nil {
-		return last, fmt.Errorf("the server takes no more commands at this moment: %w", err)
+		if lines.read(&last) == nil && last.Error != nil {
+			return last, nil // the server says why it does not read on
+		}
+		return last, errBusy
 	}
-	for lines := newLineReader(conn, maxAnswer); ; {
+	for {
 		var a answer
 		switch err := lines.read(&a); {
 		case err != nil:

@@ -444,3 +444,86 @@ func TestOrOffline(t *testing.T) {
 		})
 	}
 }
+
+// An operator who is removed between the connection and the request gets nothing done.
+func TestOperatorRemovedMeanwhile(t *testing.T) {
+	o := service(t)
+	s := NewServer(o, func(error) {})
+	server, client := net.Pipe()
+	defer client.Close()
+	s.receive(t.Context(), server, carol)
+	if _, err := o.RemoveOperator("unix:carol"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Client{}.exchange(client, request{Verb: "mailbox list", Arguments: json.RawMessage(`""`)})
+	if err != nil || got.Error == nil || got.Error.Class != "not-permitted" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	events, _, err := o.Audit(admin.AuditQuestion{By: "carol"})
+	if err != nil || len(events) != 1 || events[0].Refused == "" || events[0].Act != "mailbox list" {
+		t.Errorf("%+v, %v", events, err)
+	}
+}
+
+// A client that does not read its answer holds up the end of the server for seconds only.
+func TestSlowReader(t *testing.T) {
+	o := service(t)
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(o, func(context.Context, *admin.Service, json.RawMessage) (json.RawMessage, error) {
+			out, _ := json.Marshal(strings.Repeat("x", 100*writeChunk))
+			return out, nil
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		server, client := net.Pipe()
+		s.receive(ctx, server, carol)
+		if err := sendLine(client, request{Verb: "do"}); err != nil {
+			t.Fatal(err)
+		}
+		reading := make(chan struct{})
+		defer func() { client.Close(); <-reading }()
+		go func() { // it reads so slowly that no chunk fails by itself
+			defer close(reading)
+			for {
+				if _, err := client.Read(make([]byte, writeChunk)); err != nil {
+					return
+				}
+				time.Sleep(writeTimeout / 2)
+			}
+		}()
+		time.Sleep(time.Minute)
+		began := time.Now()
+		cancel()
+		s.running.Wait()
+		if took := time.Since(began); took > closeTimeout {
+			t.Errorf("it held the server up for %v", took)
+		}
+	})
+}
+
+// One call too many, and a request too long, are answered.
+func TestRefusedConnections(t *testing.T) {
+	s := NewServer(service(t), func(error) {})
+	for range maxOwnCalls {
+		s.enter(carol)
+	}
+	got, err := converse(t, s, carol, request{Verb: "mailbox list"}, nil)
+	if err != nil && !errors.Is(err, errBusy) || err == nil && (got.Error == nil || got.Error.Text != errBusy.Error()) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for range maxOwnCalls {
+		s.leave(carol)
+	}
+	for name, text := range map[string]string{
+		"no JSON": "GET / HTTP/1.0", "too long": `"` + strings.Repeat("x", maxRequest) + `"`,
+	} {
+		server, client := net.Pipe()
+		s.receive(t.Context(), server, carol)
+		go io.WriteString(client, text+"\n")
+		var a answer
+		if err := newLineReader(client, maxAnswer).read(&a); err != nil || a.Error == nil ||
+			!strings.Contains(a.Error.Text, "cannot be understood") {
+			t.Errorf("%s: %+v, %v", name, a.Error, err)
+		}
+		client.Close()
+	}
+}

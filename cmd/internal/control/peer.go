@@ -16,26 +16,31 @@ type peer struct {
 	groups []string // by /etc/group
 }
 
-// peerOf asks the kernel for the user at the other end (SO_PEERCRED).
-func peerOf(c net.Conn) (peer, error) {
+// peerUID asks the kernel for the user at the other end (SO_PEERCRED).
+func peerUID(c net.Conn) (uint32, error) {
 	unix, ok := c.(*net.UnixConn)
 	if !ok {
-		return peer{}, errors.New("not a unix socket")
+		return 0, errors.New("not a unix socket")
 	}
 	raw, err := unix.SyscallConn()
 	if err != nil {
-		return peer{}, err
+		return 0, err
 	}
 	var cred *syscall.Ucred
 	if ctlErr := raw.Control(func(fd uintptr) {
 		cred, err = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
 	}); ctlErr != nil || err != nil {
-		return peer{}, errors.Join(ctlErr, err)
+		return 0, errors.Join(ctlErr, err)
 	}
-	p := peer{uid: cred.Uid, name: "#" + strconv.FormatUint(uint64(cred.Uid), 10)}
+	return cred.Uid, nil
+}
+
+// lookUp finds the user's name and groups.
+func lookUp(uid uint32) peer {
+	p := peer{uid: uid, name: "#" + strconv.FormatUint(uint64(uid), 10)}
 	u, err := user.LookupId(p.name[1:])
 	if err != nil {
-		return p, nil // a uid without a name can be an operator by its number
+		return p // a uid without a name can be an operator by its number
 	}
 	p.name = u.Username
 	ids, _ := u.GroupIds()
@@ -44,7 +49,7 @@ func peerOf(c net.Conn) (peer, error) {
 			p.groups = append(p.groups, g.Name)
 		}
 	}
-	return p, nil
+	return p
 }
 
 // isMaster reports whether the peer could do everything on the files as well: root, and the

@@ -54,9 +54,12 @@ type answer struct {
 }
 
 const (
-	maxRequest = 256 << 10 // octets of a request
-	maxAnswer  = 1 << 30   // octets of a line of the server, such as a queue of 100,000 messages
+	maxRequest        = 4 << 20   // octets of a request, such as a group with 100,000 members
+	maxForeignRequest = 256 << 10 // octets of the request of a non-operator
+	maxAnswer         = 1 << 30   // octets of a line of the server, such as 100,000 queued messages
 )
+
+var errNotUnderstood = errors.New("the line is not understood")
 
 // failure is an error on its way.
 type failure struct {
@@ -140,7 +143,7 @@ func (l lineReader) read(v any) error {
 		return io.EOF
 	}
 	if err := json.Unmarshal(l.Bytes(), v); err != nil {
-		return errors.New("the line is not understood")
+		return errNotUnderstood
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,6 +24,8 @@ const (
 	writeChunk     = 64 << 10         // octets
 	callTimeout    = 30 * time.Minute // for a whole call of an operator
 	refusalRest    = time.Minute      // between two recorded refusals of a verb to a user
+	closeTimeout   = 5 * time.Second  // for the client to take the rest of an answer at the end
+	busyTimeout    = time.Second      // for the client to take a refusal of its connection
 
 	maxNonOperators    = 4               // at once
 	nonOperatorTimeout = 2 * time.Second // for the request of a non-operator, and for the answer
@@ -38,6 +41,7 @@ type Server struct {
 	mu           sync.Mutex
 	all          int                   // calls under way; owner: mu
 	calls        map[uint32]int        // the same by user; owner: mu
+	lookups      map[uint32]int        // of users whose names and groups are being read; owner: mu
 	nonOperators int                   // that are being rejected; owner: mu
 	refused      map[refusal]time.Time // when such a refusal was recorded last; owner: mu
 }
@@ -50,7 +54,7 @@ func NewServer(service *admin.Service, failed func(error)) *Server {
 	s := &Server{
 		service: service, failed: failed,
 		verbs: make(map[string]admin.Command), calls: make(map[uint32]int),
-		refused: make(map[refusal]time.Time),
+		lookups: make(map[uint32]int), refused: make(map[refusal]time.Time),
 	}
 	for _, v := range admin.Verbs() {
 		s.verbs[v.Name()] = v
@@ -86,12 +90,36 @@ func (s *Server) accept(ctx context.Context, l net.Listener) {
 			}
 			continue
 		}
-		p, err := peerOf(c)
-		if err != nil {
+		uid, err := peerUID(c)
+		if err != nil || !s.enterLookup(uid) {
 			c.Close()
 			continue
 		}
-		s.receive(ctx, c, p)
+		// Reading names and groups takes time, which other users must not wait for.
+		s.running.Go(func() {
+			p := lookUp(uid)
+			s.leaveLookup(uid)
+			s.receive(ctx, c, p)
+		})
+	}
+}
+
+// enterLookup counts a connection of a user whose name is not known yet, unless there are too many.
+func (s *Server) enterLookup(uid uint32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lookups[uid] >= maxOwnCalls {
+		return false
+	}
+	s.lookups[uid]++
+	return true
+}
+
+func (s *Server) leaveLookup(uid uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lookups[uid]--; s.lookups[uid] == 0 {
+		delete(s.lookups, uid)
 	}
 }
 
@@ -110,9 +138,18 @@ func (s *Server) receive(ctx context.Context, c net.Conn, p peer) {
 			defer s.leave(p)
 			s.attend(ctx, c, p, op)
 		})
+	case refused == nil:
+		s.turnAway(c)
 	default:
 		c.Close()
 	}
+}
+
+// turnAway tells an operator that there are too many calls.
+func (s *Server) turnAway(c net.Conn) {
+	defer c.Close()
+	t := &talk{conn: c, timeout: busyTimeout}
+	t.send(answer{Error: failureOf(errBusy)})
 }
 
 func (s *Server) enterNonOperator() bool {
@@ -173,7 +210,7 @@ func (s *Server) reject(ctx context.Context, c net.Conn, p peer, why error) {
 	defer context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Now()) })()
 	s.recordRefusal(admin.Actor{Who: p.name, From: controlSocket}, why)
 	c.SetReadDeadline(time.Now().Add(nonOperatorTimeout))
-	if newLineReader(c, maxRequest).read(new(request)) == nil {
+	if newLineReader(c, maxForeignRequest).read(new(request)) == nil {
 		t := &talk{conn: c, timeout: nonOperatorTimeout}
 		t.send(answer{Error: failureOf(why)})
 	}
@@ -187,19 +224,32 @@ func (s *Server) attend(ctx context.Context, c net.Conn, p peer, op *admin.Opera
 		defer time.AfterFunc(callTimeout, cancel).Stop()
 	}
 	defer c.Close()
-	defer context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Now()) })()
+	t := &talk{conn: c, timeout: writeTimeout, cancel: cancel}
+	defer context.AfterFunc(ctx, t.end)()
 	lines := newLineReader(c, maxRequest)
 	var r request
 	c.SetReadDeadline(time.Now().Add(requestTimeout))
-	if err := lines.read(&r); err != nil {
+	switch err := lines.read(&r); {
+	case errors.Is(err, errNotUnderstood), errors.Is(err, bufio.ErrTooLong):
+		t.timeout = busyTimeout
+		t.send(answer{Error: failureOf(fmt.Errorf("the request cannot be understood: %w", err))})
+		return
+	case err != nil:
 		return
 	}
 	c.SetReadDeadline(time.Time{})
+	if op != nil { // it may have lost its rights since it connected
+		var err error
+		if op, err = s.operator(p); err != nil {
+			s.recordRefusal(admin.Actor{Who: p.name, From: controlSocket, Act: r.Verb}, err)
+			t.send(answer{Error: failureOf(err)})
+			return
+		}
+	}
 	go func() { // a client sends one line; after that its end is all that can come
 		defer cancel()
 		lines.Scan()
 	}()
-	t := &talk{conn: c, timeout: writeTimeout, cancel: cancel}
 	last := s.do(ctx, r, admin.Caller{
 		Actor: actorOf(p, r.Origin), Operator: op,
 		Tell: func(part admin.Part) { t.send(answer{Part: &part}) },
@@ -285,6 +335,30 @@ type talk struct {
 	cancel  func()        // ends the call when the client has gone; nil: nothing to end
 
 	sending sync.Mutex // one line at a time
+
+	mu    sync.Mutex
+	until time.Time // the client must take everything by then; zero: no limit; owner: mu
+}
+
+// end is called when the call must end: the server stops, or the client takes too long. A client
+// that reads slowly must not hold up the server.
+func (t *talk) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.until = time.Now().Add(closeTimeout)
+	t.conn.SetWriteDeadline(t.until)
+	t.conn.SetReadDeadline(time.Now())
+}
+
+// setDeadline sets the deadline of the next chunk.
+func (t *talk) setDeadline() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	next := time.Now().Add(t.timeout)
+	if !t.until.IsZero() && t.until.Before(next) {
+		next = t.until
+	}
+	t.conn.SetWriteDeadline(next)
 }
 
 func (t *talk) send(a answer) {
@@ -296,7 +370,7 @@ func (t *talk) send(a answer) {
 	defer t.sending.Unlock()
 	for text = append(text, '\n'); len(text) > 0; {
 		n := min(len(text), writeChunk)
-		t.conn.SetWriteDeadline(time.Now().Add(t.timeout))
+		t.setDeadline()
 		if _, err := t.conn.Write(text[:n]); err != nil {
 			if t.cancel != nil {
 				t.cancel()
