@@ -42,6 +42,10 @@ func callTelling[In, Out any](
 			return err
 		},
 		func() error {
+			if cfg != nil && !a.mayWorkOn(cfg) {
+				return admin.Hint(fmt.Errorf("the server does not answer on %s", client.Socket),
+					"start the server, or run this as root (sudo): operators need the running server")
+			}
 			s, err := a.open(cfg)
 			if err != nil {
 				return err

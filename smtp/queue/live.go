@@ -10,11 +10,13 @@ import (
 type live struct {
 	refs int // guarded by Queue.mu
 
-	mu      lock
-	item    *Item        // nil: not read yet
-	busy    map[int]bool // indexes of recipients with an attempt under way
-	dirty   bool         // changed but not on disk: it must stay in memory until it is
-	removed bool         // the message has left the queue
+	mu   lock
+	item *Item        // nil: not read yet
+	busy map[int]bool // indexes of recipients with an attempt under way
+	// dirty means that the item changed and is not on disk: it must stay in memory until it is. Each
+	// writer has a reference, so releaseLocked may read it without mu when the last one is gone.
+	dirty   bool
+	removed bool // the message has left the queue
 }
 
 func newLive(item *Item) *live { return &live{mu: make(lock, 1), item: item} }

@@ -192,3 +192,16 @@ func TestOperatorsFiles(t *testing.T) {
 		t.Errorf("the CA on standard output: exit code %d\n%s", code, output)
 	}
 }
+
+// TestOperatorWithoutSocket tells an operator that the server does not answer, not to become root.
+func TestOperatorWithoutSocket(t *testing.T) {
+	o := newTownHall(t, func(o *office) {
+		o.edit(t, func(text string) string {
+			return strings.Replace(text, "[operators]\n", "[operators]\nenabled = false\n", 1)
+		})
+	})
+	output, code := o.asSomebody(t, "", "admin", "mailbox", "list")
+	if code != 1 || !strings.Contains(output, "the server does not answer on "+o.path("run", "admin.sock")) {
+		t.Errorf("exit code %d\n%s", code, output)
+	}
+}
