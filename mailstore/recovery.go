@@ -15,8 +15,9 @@ import (
 
 // recovery carries out the records of the log again. Afterwards every message is whole in each of
 // its mailboxes that still exist, every deleted message is gone, and the disk has all of this. The
-// content of existing files is not trusted: a page that could not be written still reads as
-// written.
+// exception is a large message whose file is missing: that message is lost, the log of the server
+// says so, and the recovery succeeds. The content of existing files is not trusted: a page that
+// could not be written still reads as written.
 type recovery struct {
 	store *Store
 	log   *slog.Logger

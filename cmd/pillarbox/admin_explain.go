@@ -87,7 +87,7 @@ func (a *app) policyCommand() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, args []string) error { return a.policyDiff(cmd.Context(), args[0], asJSON) },
 	}
 	diff.Flags().BoolVar(&asJSON, "json", false, "write JSON")
-	return family("policy", "Compare the rules for senders and recipients", diff)
+	return family("policy", "Compare the present policy with that of another configuration", diff)
 }
 
 func (a *app) policyDiff(ctx context.Context, file string, asJSON bool) error {

@@ -19,12 +19,12 @@ func (a *app) fetchCommand() *cobra.Command {
 	)
 	cmd.Long = `Manage the collection of mail from other servers, by ETRN and POP3.
 
-The servers are the [[fetch]] entries of the configuration. The server tries an entry
-that fails less and less often; "now" tries it at once.`
+The servers are the [[fetch]] entries of the configuration. If an entry keeps failing,
+the server waits longer before each try. "now" tries it at once.`
 	return cmd
 }
 
-// fetchNowCommand fails when one of the entries does, but prints them all.
+// fetchNowCommand prints the results of all entries, and fails if one of them has failed.
 func (a *app) fetchNowCommand() *cobra.Command {
 	var asJSON bool
 	cmd := command("now [NAME] [--json]", "Collect mail now, from all servers or from one", takes(0, 1),

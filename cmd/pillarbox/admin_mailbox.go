@@ -92,8 +92,8 @@ func (a *app) printMailbox(m admin.MailboxDetails) {
 	}, logInRows(m.LogIns)...))
 }
 
-// logInRows say by what a mailbox can be logged in to, and by what not, those
-// with the same reason together.
+// logInRows returns a row of the mechanisms that a mailbox can use to log in, and a row for each
+// reason why others cannot be used.
 func logInRows(ways []admin.LogInWay) (rows []string) {
 	var can, held, reasons []string
 	cannot := make(map[string][]string)

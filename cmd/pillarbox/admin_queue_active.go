@@ -92,7 +92,7 @@ func (a *app) watchQueue(ctx context.Context, asJSON bool) error {
 	}
 }
 
-// drawActive draws over the last picture on a terminal, and below it elsewhere.
+// drawActive prints a page. On a terminal it replaces the last page; otherwise it appends.
 func (a *app) drawActive(now admin.QueueNow) error {
 	var page strings.Builder
 	at := time.Now()
@@ -112,7 +112,7 @@ func (a *app) drawActive(now admin.QueueNow) error {
 	return err
 }
 
-// screen is the size of standard output, if that is a terminal.
+// screen returns the size of standard output in characters, if it is a terminal.
 func (a *app) screen() (width, height int, ok bool) {
 	f, ok := asItIs(a.stdout).(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
@@ -120,12 +120,12 @@ func (a *app) screen() (width, height int, ok bool) {
 	}
 	width, height, err := term.GetSize(int(f.Fd()))
 	if err != nil || width <= 0 || height <= 0 {
-		width, height = 80, 24 // as terminals were that cannot say it
+		width, height = 80, 24 // the default if the terminal does not report its size
 	}
 	return width, height, true
 }
 
-// fit cuts a page to a screen, so that the next one comes to lie over it.
+// fit cuts a page to a screen, so that the next page overwrites it without scrolling.
 func fit(page string, width, height int) string {
 	lines := strings.Split(strings.TrimSuffix(page, "\n"), "\n")
 	if more := len(lines) - (height - 1); more > 0 && height > 3 {

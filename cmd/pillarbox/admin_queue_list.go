@@ -98,7 +98,7 @@ func senderText(from addr.Address) string {
 	return from.String()
 }
 
-// toText is the recipient that the state is about, and how many more still wait.
+// toText formats the recipient that the state belongs to, and the number of others that wait.
 func toText(m *admin.QueuedMessage) string {
 	first, more := m.Foremost(), -1
 	for i := range m.To {
@@ -142,7 +142,7 @@ func stateText(s admin.QueueState, now time.Time) string {
 	return string(s.Wait)
 }
 
-// clockText is a time near now, as short as it can be understood.
+// clockText formats a time as briefly as is clear: without the date if it is near now.
 func clockText(t, now time.Time) string {
 	t, now = t.Local(), now.Local()
 	days := t.Sub(now).Abs().Hours() / 24
@@ -155,7 +155,7 @@ func clockText(t, now time.Time) string {
 	return t.Format("2006-01-02 15:04")
 }
 
-// ageText is a duration in its two largest units: "40s", "12m", "2h 5m", "3d 4h".
+// ageText formats a duration in its two largest units: "40s", "12m", "2h 5m", "3d 4h".
 func ageText(d time.Duration) string {
 	d = max(d, 0).Truncate(time.Second)
 	days, hours, minutes := int(d.Hours())/24, int(d.Hours())%24, int(d.Minutes())%60
@@ -176,7 +176,7 @@ func ageText(d time.Duration) string {
 	return two(int(d.Seconds()), "s", 0, "")
 }
 
-// lastWords is what a server said last, in as much as a table has room for.
+// lastWords formats the last reply, cut to 60 characters.
 func lastWords(last *queue.Last) string {
 	if last == nil {
 		return "-"

@@ -47,7 +47,7 @@ func (a *app) importCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&in.BeyondQuota, "beyond-quota", false, "import even beyond the limits of the mailbox")
 	cmd.Long = `Copy messages from files into a mailbox. The server may run meanwhile. SOURCE is a
 directory of .eml files (an export, or a mailbox P3_user.mbx of an old server), an mbox
-file, or a Maildir without its folders.
+file, or a Maildir; its subfolders are not imported.
 
 A message that has a unique-id (UIDL) from Pillarbox keeps it, so that mail programs do
 not fetch it again. The other messages are imported in the order of their arrival. Messages
@@ -57,9 +57,10 @@ Each single CR or LF becomes CRLF, and a missing end of the last line is added.`
 	return cmd
 }
 
-// callOnFiles has a verb done by this process, beside a running server: it works on files of the
-// caller, or reads what only root may read. The running server empties its log for it, and counts.
-// An operator may not open the data directory, so the server is called.
+// callOnFiles runs a verb in this process even if a server runs, because the verb uses files of the
+// caller or files that only root may read. If the verb needs it, a running server empties its log
+// first, or counts the mailboxes again. A caller who may not open the data directory, such as an
+// operator, calls the running server instead. That refuses verbs for root (admin.RootOnly).
 func callOnFiles[In, Out any](ctx context.Context, a *app, v admin.Verb[In, Out], in In, tell func(admin.Part)) (out Out, err error) {
 	cfg, err := a.load()
 	if errors.Is(err, fs.ErrPermission) || err == nil && !a.mayWorkOn(cfg) {
@@ -90,7 +91,7 @@ func callOnFiles[In, Out any](ctx context.Context, a *app, v admin.Verb[In, Out]
 	return out, errors.Join(err, s.Close())
 }
 
-// countAgain makes the running server count what has come in beside it.
+// countAgain makes the running server recount the mailboxes, because this process has filled one.
 func (a *app) countAgain(ctx context.Context) {
 	_, err := callServer(context.WithoutCancel(ctx), a, admin.CountAgain, struct{}{})
 	if err != nil && !errors.Is(err, control.ErrNoServer) {
@@ -98,8 +99,8 @@ func (a *app) countAgain(ctx context.Context) {
 	}
 }
 
-// transferCommand is a command that copies mail. done says what it did, with the number of
-// messages and the place.
+// transferCommand returns a command that copies mail. done is the format of its result, with the
+// number of messages and the place.
 func (a *app) transferCommand(use, short string, in *admin.TransferOrder, v admin.Verb[admin.TransferOrder, admin.Transfer], done string) *cobra.Command {
 	var format string
 	var asJSON bool

@@ -32,9 +32,8 @@ type app struct {
 	actor admin.Actor // the user of this process, for the audit log
 }
 
-// run is main without the process: it returns the exit code, 0 for success, 1
-// for a failure, 2 for a command line that is not understood, or that of an
-// exitError.
+// run executes a command line and returns the exit code: 0 for success, 1 for a failure, 2 for
+// wrong usage. An exitError brings its own.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, actor: localActor(os.Environ())}
 	return a.exitCode(a.execute(context.Background(), args))
@@ -49,7 +48,7 @@ func (a *app) execute(ctx context.Context, args []string) error {
 	return root.ExecuteContext(ctx)
 }
 
-// exitCode tells of the error, and is what the process ends with.
+// exitCode prints the error, if any, and returns the exit code.
 func (a *app) exitCode(err error) int {
 	if err == nil {
 		return 0
@@ -95,14 +94,13 @@ func (a *app) rootCommand() *cobra.Command {
 	return strict(root)
 }
 
-// usageError is a command line that is not understood.
+// usageError reports wrong usage.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error        { return e.error }
 func (e usageError) Is(target error) bool { return target == admin.ErrUsage }
 
-// complain writes an error as a person wants it: what, and on the next line
-// what to do about it.
+// complain prints an error and, on the next line, its hint.
 func (a *app) complain(err error) {
 	fmt.Fprintf(a.stderr, "pillarbox: %v\n", err)
 	var hinted *admin.HintError
@@ -120,7 +118,7 @@ func (a *app) load() (*config.Config, error) {
 	return cfg, err
 }
 
-// prepare is done before every command. JSON goes to a terminal as it is.
+// prepare runs before every command. It lets JSON reach a terminal unchanged.
 func (a *app) prepare(cmd *cobra.Command, _ []string) {
 	if f := cmd.Flags().Lookup("json"); f != nil && f.Value.String() == "true" {
 		a.stdout = asItIs(a.stdout)

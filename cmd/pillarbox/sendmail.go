@@ -66,7 +66,8 @@ func (a *app) sendmailCommand() *cobra.Command {
 		DisableFlagsInUseLine: true,
 		DisableFlagParsing:    true, // parseSendmail parses the options of sendmail
 		Long: `Send the message on standard input, as /usr/sbin/sendmail does, for cron and other
-programs without SMTP. A link named sendmail to this program works like it.
+programs without SMTP. If you call this program by a link named sendmail, it runs this
+command.
 
   -t             send to the addresses in To, Cc and Bcc too
   -i, -oi        do not end the message at a line with a single dot

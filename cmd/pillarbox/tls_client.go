@@ -49,7 +49,7 @@ so its password must be long.`
 	return cmd
 }
 
-// filePassword is the password of a file that goes to a mail program.
+// filePassword reads or generates the password that encrypts a certificate file.
 func (a *app) filePassword(stdin bool) (string, error) {
 	if !stdin {
 		return generatePassword(), nil
@@ -57,12 +57,13 @@ func (a *app) filePassword(stdin bool) (string, error) {
 	const shortest = 8
 	password, err := a.readLine()
 	if err == nil && len(password) < shortest {
-		err = fmt.Errorf("the password of the file has fewer than %d characters", shortest)
+		err = fmt.Errorf("the password for the certificate file needs at least %d characters", shortest)
 	}
 	return password, err
 }
 
-// issueClientCert makes the file first: no certificate is made that cannot be given to its user.
+// issueClientCert creates the file before it asks for a certificate, so that no certificate is
+// issued that cannot be saved.
 func (a *app) issueClientCert(ctx context.Context, order admin.ClientCertOrder, file string) (err error) {
 	if file == "" {
 		try := order

@@ -10,7 +10,8 @@ import (
 )
 
 // PeekLog calls do with each record in the log in the directory dir, and changes nothing. It
-// returns the known damage by file. No process may have the log open. A missing log has no records.
+// returns the known damage by file. Call it only while no process has the log open. A missing log
+// has no records.
 func PeekLog(
 	fsys FS, dir string, do func(record []byte) error,
 ) (damage map[string]string, err error) {

@@ -14,8 +14,8 @@ import (
 )
 
 // Version is the version of the files in a data directory. A JSON file may have its own in the
-// member "version", such as "1.2"; without one it is OldVersion. VersionFile has the version that
-// was last written to the whole directory.
+// member "version", such as "1.2"; without one it is OldVersion. VersionFile names the version of
+// the last release that served the directory.
 //
 // A new minor number means that members were added that an older release may ignore, as long as it
 // keeps them. A new major number means that an older release must not touch the data.
@@ -272,7 +272,8 @@ func fieldTypes(t reflect.Type) map[string]reflect.Type {
 	return all
 }
 
-// VersionFile is the file in a data directory with the version that was last written there.
+// VersionFile is the file in a data directory that names this version. A server writes its own
+// version there when it starts, unless the file names a newer one or is damaged.
 const VersionFile = "version"
 
 // DataVersion returns the version of a data directory, OldVersion if it has no VersionFile.

@@ -17,8 +17,8 @@ import (
 // masked replaces a secret.
 const masked = "***"
 
-// minPart is the length of the shortest prefix of a secret that is masked at the end of a text,
-// which may have been cut off there.
+// minPart is the least length, in octets, of a part of a secret that is masked at the end of a
+// text: the text may have been cut in the middle of a secret.
 const minPart = 4
 
 // Mask holds secrets. The zero value holds none. A copy shares no later Add with the original.

@@ -15,7 +15,7 @@ import (
 // Find finds the user who logs in as login. The error is ErrNotFound or ErrUnavailable.
 func (d *Directory) Find(ctx context.Context, login Login) (Person, error) {
 	if d.cfg.Base == "" {
-		return Person{}, fmt.Errorf("%w: no search base is configured", ErrUnavailable)
+		return Person{}, errNoBase
 	}
 	if err := login.check(); err != nil {
 		return Person{}, err
@@ -33,7 +33,7 @@ func (d *Directory) Find(ctx context.Context, login Login) (Person, error) {
 // ErrUnusable.
 func (d *Directory) Address(ctx context.Context, a addr.Address) (Person, error) {
 	if d.cfg.Base == "" {
-		return Person{}, fmt.Errorf("%w: no search base is configured", ErrUnavailable)
+		return Person{}, errNoBase
 	}
 	a = a.Fold()
 	login := Login{User: a.Local, Domain: a.Domain}

@@ -42,12 +42,21 @@ var (
 	// ErrAmbiguous: several entries match where one is required. It is an ErrUnavailable until
 	// an administrator changes the entries.
 	ErrAmbiguous error = ambiguous{}
+
+	// errNoBase: a search is impossible. It is an ErrUnavailable until an administrator changes
+	// the configuration.
+	errNoBase error = noBase{}
 )
 
 type ambiguous struct{}
 
 func (ambiguous) Error() string        { return "several entries match, and only one may" }
 func (ambiguous) Is(target error) bool { return target == ErrUnavailable }
+
+type noBase struct{}
+
+func (noBase) Error() string        { return "no search base is configured" }
+func (noBase) Is(target error) bool { return target == ErrUnavailable }
 
 // A Login is a user name, parsed. Domain is the mail domain, even if the user typed a NetBIOS
 // domain or none.

@@ -19,7 +19,7 @@ const pageSize = 500 // Active Directory returns at most 1,000 at once
 // the cache, and only ctx limits its time.
 func (d *Directory) People(ctx context.Context, domain addr.Domain) (all []Person, err error) {
 	if d.cfg.Base == "" {
-		return nil, fmt.Errorf("%w: no search base is configured", ErrUnavailable)
+		return nil, errNoBase
 	}
 	err = d.pool.do(ctx, searching, func(c *conn) error {
 		all, err = d.list(ctx, c, domain)

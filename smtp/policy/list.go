@@ -24,8 +24,8 @@ func (e *EntryError) Error() string { return fmt.Sprintf("%q: %s; %s", e.Line.Te
 // groupPrefix begins an entry that stands for the entries of a group.
 const groupPrefix = "group:"
 
-// expand replaces each entry that names a group by the entries of the group. These keep their own
-// origin, because the line in the group decides.
+// expand replaces each entry that names a group by the entries of the group. Each keeps the origin
+// of its line in the group.
 func expand(lines []Line, groups map[string][]Line) ([]Line, []error) {
 	var out []Line
 	var errs []error
@@ -50,8 +50,8 @@ func expand(lines []Line, groups map[string][]Line) ([]Line, []error) {
 	return out, errs
 }
 
-// index holds the entries of a list in normal form, so that one list can tell whether another has
-// the same entry.
+// index finds an entry of a list by its normal form. An allow list and a deny list are compared by
+// it.
 type index struct {
 	lines []Line
 	canon []string // parallel to lines
@@ -82,8 +82,8 @@ func (x *index) names(canon string) bool {
 	return ok
 }
 
-// counts reports whether an entry counts: it does not if except has the same one. except may be
-// nil.
+// counts reports whether an entry counts. It does unless except, which may be nil, has the same
+// entry.
 func (x *index) counts(entry int, except *index) bool {
 	return except == nil || !except.names(x.canon[entry])
 }

@@ -10,23 +10,28 @@
 //
 // # How to add a rule
 //
-// A rule with a fact and a setting of its own touches ten files:
+// A rule with a fact and a setting of its own touches these files:
 //
-//   - smtp/policy/SECTION.go: the setting, the rule with its steps, its reply and its remedy.
-//     There is one file for each section of pillarbox.toml.
-//   - smtp/policy/rules.go: the rule's place in the order of its stage.
+//   - smtp/policy: the setting, the rule with its steps, its reply and its remedy. Most sections of
+//     pillarbox.toml have a file of their own. site.go has [sites.*] and [anonymous], login.go
+//     [auth], and hops.go smtp.max_hops.
+//   - smtp/policy/rules.go: the rule's place in the order of its stage. A new list of hosts must go
+//     into NeedsName, and a new stage into Evaluate.
 //   - smtp/policy/facts.go: the fact, in Client, Transaction or Recipient. The session clears it
 //     and the decision log stores it without further code.
 //   - smtp/policy/golden_test.go: the setting by its key. A fact needs no code here if the golden
 //     file calls it by its JSON name.
-//   - smtp/policy/testdata/SECTION.golden: the cases. go test -update writes the decisions.
+//   - smtp/policy/testdata: the cases, in the golden file of their subject (connect, login,
+//     senders, relay, rights, dnsbl). go test -update writes the decisions.
 //   - smtp/server/facts.go: where the fact comes from.
 //   - cmd/internal/config: the row of the setting.
 //   - etc/pillarbox.toml: the sample, which is generated from the rows.
+//   - cmd/pillarbox/testdata/surface.golden: the list of keys. go test -update-surface writes it.
 //   - etc/docs/relay.md: the guide.
 //   - CHANGELOG.md.
 //
-// A rule that asks DNS has a Needs method beside it, which Judgeable asks too.
+// A rule that asks DNS has a Needs method beside it, and Judgeable calls that too. A new stage goes
+// into atStage of cmd/internal/admin/policydiff.go too, or "admin policy diff" leaves it out.
 package policy
 
 import (

@@ -70,7 +70,8 @@ func (r *Rules) Evaluate(f *Facts) []Decision {
 	return all
 }
 
-// NeedsName reports whether Connect, Mail and Rcpt need the client's name in DNS.
+// NeedsName reports whether a rule of any stage needs the client's name in DNS, whatever the client
+// asks for. The anti-relay checks of Rcpt are not included: see NeedsNameToRelay.
 func (r *Rules) NeedsName() bool {
 	return r.Connections.VerifyHostname.Value || r.Connections.ReverseDNS.Value ||
 		r.Connections.Allow.hasNames() || r.Connections.Deny.hasNames() ||

@@ -205,7 +205,7 @@ func (it *Item) conclude(r *Recipient, result smtp.Result) {
 func (q *Queue) logResults(l *live, t *tried, outcome smtp.Outcome) {
 	for n, i := range t.which {
 		r, result := &l.item.To[i], resultOf(outcome, n)
-		args := []any{"id", l.item.ID, "from", l.item.From.String(), "to", r.Address.String(),
+		args := []any{"message_id", l.item.ID, "from", l.item.From.String(), "to", r.Address.String(),
 			"route", t.rt.Name, "server", result.MTA, "reply", result.Reply.Error(),
 			"attempt", r.Attempts}
 		switch result.Status {

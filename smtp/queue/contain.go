@@ -20,7 +20,8 @@ func (q *Queue) tryContained(
 }
 
 // contain runs do, which works on one message. A panic puts the message into quarantine; otherwise
-// it would end the server again at each try and each start. The caller must hold no lock.
+// it would end the server again at each try and each start. The caller must hold neither Queue.mu
+// nor a live.mu. It may hold Queue.seenMu, as watchClock does, if do does not take that.
 func (q *Queue) contain(id string, do func()) {
 	err := caught.Do(func() error { do(); return nil })
 	if err == nil {
@@ -59,8 +60,8 @@ func (q *Queue) forgetEverywhereLocked(e *entry) {
 	q.forgetLocked(e)
 }
 
-// deliverContained makes an attempt. If it panics, the caller must admin-hold the message: held
-// reports that.
+// deliverContained makes an attempt. held reports that it caused a panic; the caller must then
+// admin-hold the message.
 func (q *Queue) deliverContained(
 	ctx context.Context, a *smtp.Attempt, via Deliverer,
 ) (outcome smtp.Outcome, held bool) {

@@ -9,12 +9,17 @@
 //
 // # Disk
 //
-// The files are the queue; the index in memory is built from them. Each message has two files in
+// The spool is the queue; the index in memory is built from it. Each message has two files in
 // data/queue (mailstore.Spool): <id>.eml is the message, <id>.env its state, the JSON form of Item.
-// Both are durable before the client gets its 250. The state is replaced after each attempt and
-// after each change, and it is durable when Spool.Update returns. A crash during an attempt
-// therefore repeats the attempt: the recipient may get the message twice, never not at all. States
-// that cannot be parsed, and messages that cause a panic, go to data/queue/quarantine.
+// Message and state are durable before the client gets its 250. A small message that goes only to
+// the queue is then in the log of the store alone. It gets its files a moment later, or never if it
+// has left by then.
+//
+// The state is replaced after each attempt and after each change, and it is durable when
+// Spool.Update returns. A crash during an attempt therefore repeats the attempt: the recipient may
+// get the message twice, never not at all. A panic in Deliver admin-holds the message. States that
+// cannot be parsed, and messages that cause a panic elsewhere in the queue, go to
+// data/queue/quarantine.
 //
 // # States of a message
 //

@@ -14,8 +14,11 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
-// Limits of verification. The work grows with the square of some of them. Legitimate mail stays far
-// below.
+// Limits of verification. Legitimate mail stays far below. Without them, some work of the library
+// would grow with the square of the message's size. The library
+//   - copies a whole field for each of its continuation lines (maxHeader, maxLines);
+//   - compares each name in a signature with each field (maxNamed, maxLines);
+//   - copies white space in the body at each read, until other text follows (maxBlank).
 const (
 	maxSignatures = 5
 	maxHeader     = 128 << 10 // octets

@@ -79,7 +79,8 @@ const (
 )
 
 // Config is what the connections of a listener share. It does not change while it is in use; a
-// reload makes a new one for later connections. A limit of 0 means no limit.
+// reload makes a new one for later connections. A limit of 0 means no limit. CommandTimeout must be
+// set if TLS is.
 type Config struct {
 	Hostname        string
 	Greeting        func() string                  // the text after "220 hostname "
@@ -92,9 +93,9 @@ type Config struct {
 	MaxCommandLine  int                            // octets of a command line; 0 means 2,048
 	MaxSessionSize  int64                          // octets of all bodies on a connection
 	MaxMessages     int                            // per connection
-	CommandTimeout  time.Duration
-	ProgressTimeout time.Duration // without a login or a whole message
-	DataTimeout     time.Duration // for each piece of a body
+	CommandTimeout  time.Duration                  // for a command, and for the TLS handshake
+	ProgressTimeout time.Duration                  // without a login or a whole message
+	DataTimeout     time.Duration                  // for each piece of a body
 	WriteTimeout    time.Duration
 	BareEndings     BareEndings
 	StrictPaths     bool // paths of MAIL and RCPT need their brackets (RFC 5321 §4.1.2)

@@ -12,37 +12,36 @@ import (
 	"pillarbox/mailstore/durable"
 )
 
-// Actor is who does something, for the audit log.
+// Actor is the user or program that acts, for the audit log.
 type Actor struct {
 	Who  string `json:"who"`           // "root (sudo by carol)", "anna@office.example", "server"
 	From string `json:"from"`          // "command line, pts/1, 192.0.2.7", "control socket", "server"
-	Act  string `json:"act,omitempty"` // the command: "mailbox passwd"; "" for what is done unasked
+	Act  string `json:"act,omitempty"` // the command: "mailbox passwd"; "": the server itself
 }
 
-// Server is the actor who does what nobody asked for.
+// Server returns the actor for acts of the server itself.
 func Server() Actor { return Actor{Who: "server", From: "server"} }
 
 // Recorder writes the audit log for one actor.
 type Recorder struct {
 	log    *audit.Log
 	actor  Actor
-	failed func(error) // is told what could not be recorded; nil: nobody
+	failed func(error) // called if an event could not be recorded; may be nil
 }
 
-// NewRecorder records in a data directory what the actor does. failed is told
-// when an event could not be recorded: what was done stays done.
+// NewRecorder returns a Recorder for a data directory. failed is called if an event could not be
+// recorded; the act is complete all the same.
 func NewRecorder(fsys durable.FS, actor Actor, failed func(error)) Recorder {
 	return Recorder{audit.Open(fsys), actor, failed}
 }
 
-// Record writes that something was done to an object. before and after are what
-// goes into JSON, or nil; what they have in common is left out. They must hold no
-// secret.
+// Record records an act on an object. before and after are encoded as JSON, without the members
+// that are equal in both. Each may be nil. They must hold no secret.
 func (r Recorder) Record(object string, before, after any) {
 	r.event(audit.Event{Object: object}, before, after, func(string) bool { return false })
 }
 
-// Refuse writes that the actor was refused something.
+// Refuse records that the actor was refused an act on an object.
 func (r Recorder) Refuse(object, why string) {
 	r.event(audit.Event{Object: object, Refused: why}, nil, nil, nil)
 }
@@ -58,8 +57,8 @@ func (r Recorder) event(e audit.Event, before, after any, secret func(string) bo
 	}
 }
 
-// Changed records a change of the directory: see directory.Directory.Observed. Of
-// a domain's aliases and groups, each that is another one is an event of its own.
+// Changed records a change of the directory: see directory.Directory.Observed. Each changed alias
+// and group of a domain is an event of its own.
 func (r Recorder) Changed(c directory.Change) {
 	if c.User != "" {
 		r.mailboxChanged(c)
@@ -97,8 +96,8 @@ func (r Recorder) mailboxChanged(c directory.Change) {
 	}
 }
 
-// secretOf reports whether the audit log must not tell what a member of an
-// account says. What is not known to be harmless is secret.
+// secretOf reports whether the audit log must hide the value of an account's member. A member is
+// secret unless it is listed here.
 func secretOf(name string) bool {
 	switch name {
 	case "locked", "forward", "keep_copy", "created", "send_as", "outside", "inbound", "held",
@@ -114,12 +113,12 @@ func secretOf(name string) bool {
 type AuditQuestion struct {
 	Since  time.Time // zero: all
 	Object string    // "": all; a domain means all in it, too
-	By     string    // who did it, or a part of that, in any letters
-	Limit  int       // at most so many, the newest; 0: all
+	By     string    // the actor's name or a part of it; case does not matter
+	Limit  int       // the largest number of events, the newest; 0 means no limit
 }
 
-// Audit returns events of the audit log, the newest last, and how many lines of
-// it are damaged. An operator of some domains sees what was done in them.
+// Audit returns events of the audit log, the newest last, and the number of its damaged lines. An
+// operator of some domains gets the events of these domains.
 func (o *Service) Audit(q AuditQuestion) ([]audit.Event, int, error) {
 	all := o.operator == nil || o.operator.MayAll(false)
 	by := strings.ToLower(q.By)
@@ -150,8 +149,8 @@ func (o *Service) seesEvent(e audit.Event) bool {
 	return false
 }
 
-// By is the office of somebody whose doings are recorded under his name. What
-// operators.json says follows the names of mailboxes and domains.
+// By returns a view of the service that records changes under the name of an actor. If a mailbox or
+// domain is renamed or removed, its entries in operators.json follow.
 func (o *Service) By(actor Actor) *Service {
 	view := *o
 	view.recorder.actor = actor
@@ -159,8 +158,7 @@ func (o *Service) By(actor Actor) *Service {
 	return &view
 }
 
-// observe makes changes of the directory known to the audit log, and to the
-// operators.
+// observe passes changes of the directory on to the audit log and to the operators.
 func (o *Service) observe() {
 	o.Dir = o.Dir.Observed(func(c directory.Change) {
 		o.recorder.Changed(c)
@@ -170,17 +168,16 @@ func (o *Service) observe() {
 	})
 }
 
-// Record writes in the audit log that something was done that is no change of
-// the directory: see Recorder.Record.
+// Record records an act that does not change the directory: see Recorder.Record.
 func (o *Service) Record(object string, before, after any) { o.recorder.Record(object, before, after) }
 
-// RecordRefusal writes in the audit log that the actor was refused something.
+// RecordRefusal records that the actor had no permission. It ignores other errors.
 func (o *Service) RecordRefusal(err error) {
 	if errors.Is(err, ErrNotPermitted) {
 		o.recorder.Refuse("", strings.TrimPrefix(err.Error(), ErrNotPermitted.Error()+": "))
 	}
 }
 
-// OnAuditFailure says who is told that something could not be recorded. It is
-// called before By and As.
+// OnAuditFailure sets the function that is called if an event could not be recorded. Call it before
+// For and By: their views copy the function.
 func (o *Service) OnAuditFailure(tell func(error)) { o.recorder.failed = tell }

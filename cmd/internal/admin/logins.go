@@ -62,7 +62,9 @@ func (o *Service) newAccount(a addr.Address, n NewMailbox) (account directory.Ac
 		return account, nil
 	}
 	if m, err := o.Dir.MethodOf(a.Domain); err == nil && m != directory.ByFile {
-		return account, Hint(fmt.Errorf("mailbox %s: %w: the method of its domain is %s", a, ErrElsewhere, m),
+		err := fmt.Errorf("mailbox %s: cannot set a password: %s checks the passwords of this domain",
+			a, m)
+		return account, Hint(err,
 			"add it with --no-password; 'pillarbox admin mailbox migrate-auth %s file' then gives it a password of its own", a)
 	}
 	set, err := o.Keeper.New(a, account, n.Password, time.Now())
@@ -94,11 +96,11 @@ func (o *Service) SetPassword(user, password string, more ...directory.SecretKin
 	})
 }
 
-// PasswordToSet is the input of MailboxPasswd. Try only looks for the mailbox, so that no person is
-// asked for a password in vain.
+// PasswordToSet is the input of MailboxPasswd. Try changes no password. It reports an error if the
+// mailbox does not exist, or if the caller may not read its domain.
 type PasswordToSet struct {
 	User, Password string
-	Store          []directory.SecretKind // more than so far, beside the hash
+	Store          []directory.SecretKind // to store too, beside the hash
 	Try            bool
 }
 
@@ -110,14 +112,14 @@ func (o *Service) passwd(in PasswordToSet) (Change, error) {
 	return o.SetPassword(in.User, in.Password, in.Store...)
 }
 
-// ErrElsewhere means that another system checks the password of a mailbox.
-var ErrElsewhere = errors.New("the password is not stored on this server")
-
+// ownPassword returns an error if another system checks the password of a mailbox.
 func ownPassword(box directory.Mailbox) error {
 	if box.Method == directory.ByFile {
 		return nil
 	}
-	return Hint(fmt.Errorf("mailbox %s: %w: its method is %s", box.Address, ErrElsewhere, box.Method),
+	err := fmt.Errorf("mailbox %s: its password is checked by %s, not by this server",
+		box.Address, box.Method)
+	return Hint(err,
 		"change it there; 'pillarbox admin mailbox migrate-auth %s file' gives the mailbox a password of its own", box.Address)
 }
 

@@ -22,9 +22,9 @@ type PolicyChange struct {
 	Why   policy.Decision `json:"why"` // the new decision
 }
 
-// PolicyChanges are the decisions that would fall otherwise.
+// PolicyChanges are the recorded decisions that the new rules would change.
 type PolicyChanges struct {
-	Looked  int // decisions that were looked at
+	Looked  int // the number of recorded decisions
 	Changes []PolicyChange
 }
 
@@ -42,9 +42,10 @@ func (o *Service) comparePolicy(file string) (PolicyChanges, error) {
 }
 
 // PolicyDiff replays recent decisions under the rules in force and under those of a proposed
-// configuration. It returns the number of decisions, those that differ, and the number that cannot
-// be compared because the new rules need DNS answers that were not recorded. It evaluates the rules
-// in force anew, because an older configuration may have made the recorded decision.
+// configuration. looked is the number of recorded decisions, and changes are those that differ.
+// unknown of them were not compared, because the new rules need DNS answers that were not recorded.
+// PolicyDiff evaluates the rules in force anew, because the recorded decision may follow an older
+// configuration.
 func (o *Service) PolicyDiff(next *config.Config) (looked, unknown int, changes []PolicyChange, err error) {
 	records, err := decisionlog.Recent(o.Root, replayed)
 	if err != nil {

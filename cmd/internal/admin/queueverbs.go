@@ -92,7 +92,7 @@ func lastHint(id string, r *queue.Recipient) string {
 		" what it said, or give it back: 'pillarbox admin queue bounce " + id + "'"
 }
 
-// QueueActivity is what the server delivers at this moment.
+// QueueActivity lists the deliveries in progress.
 type QueueActivity struct {
 	Messages int            `json:"messages"` // in the queue
 	Active   []queue.Active `json:"active"`

@@ -36,8 +36,8 @@ func (o *Service) usage(dir string) (quota.Usage, error) {
 	return quota.Usage{Bytes: held.Bytes, Messages: int64(held.Messages)}, err
 }
 
-// stampAt returns a stamp of the directory of a mailbox or a domain, which differs after a change.
-// settled is false if a change may still come without a new stamp.
+// stampAt returns a stamp of the directory of a mailbox or a domain. A change gives the directory a
+// new stamp. settled is false if a change within the next moments might not.
 func (o *Service) stampAt(dir string) (stamp any, settled bool) {
 	now := time.Now()
 	info, err := o.Root.Lstat(dir)
@@ -303,7 +303,8 @@ func parseLevel(text string, parse func(string) (int64, error)) (directory.Level
 // QuotaDefaults returns the lines of the section [mailboxes] that set these defaults.
 func QuotaDefaults(c QuotaChange) ([]string, error) {
 	if c.WarnMessages != "" && c.WarnMessages != c.Warn {
-		return nil, Hint(errors.New("size and messages have the same default warning"), "give a percentage such as --warn 90%%")
+		return nil, Hint(errors.New("size and messages share one default warning level"),
+			"give it as a percentage, such as --warn 90%%")
 	}
 	edit, err := c.edit()
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"pillarbox/tls/certs"
 )
 
-// Running is what verbs reach of the running server. The daemon sets it in Service.Running before
-// it serves. All of it is safe for concurrent use.
+// Running holds the parts of the running server that verbs use. The daemon sets it in
+// Service.Running before it serves. All parts are safe for concurrent use.
 type Running struct {
 	Reload   func() ReloadResult // applies the configuration file as it is now
 	Queue    Queue
@@ -20,12 +20,12 @@ type Running struct {
 	Bans     Bans
 	ACME     ACME
 	Fetch    Fetch
-	// TLSClients tells which TLS each client used since the start.
+	// TLSClients returns the TLS that each client has used since the start.
 	TLSClients func() []certs.Client
-	// Suppressed counts the reports and notices that were not sent since the start, because
-	// their sender had no standing or they were too many.
+	// Suppressed counts the reports and notices that were not sent since the start, because the
+	// sender was not verified or a limit was reached.
 	Suppressed func() int64
-	// Probe tries how mail from one address to another would go.
+	// Probe tests the route of mail from one address to another, and passes on each step.
 	Probe func(ctx context.Context, to, from addr.Address, step func(remote.Step))
 }
 
@@ -40,10 +40,10 @@ type Queue interface {
 	Destinations() []queue.Destination
 }
 
-// ErrNotRunning says that no server serves the data directory.
+// ErrNotRunning means that no server serves the data directory.
 var ErrNotRunning = errors.New("the server is not running")
 
-// server is the running server, for verbs that can do nothing without it.
+// server returns the running server, for verbs that need it. The error is ErrNotRunning.
 func (o *Service) server() (*Running, error) {
 	if o.Running != nil {
 		return o.Running, nil
@@ -51,7 +51,7 @@ func (o *Service) server() (*Running, error) {
 	return nil, Hint(ErrNotRunning, "only a running server can answer; 'pillarbox serve' starts it")
 }
 
-// ReloadResult is what came of reading the configuration again.
+// ReloadResult is the result of a reload of the configuration.
 type ReloadResult struct {
 	Changed []string `json:"changed"` // keys that have another value now
 	Restart []string `json:"restart"` // changed keys that a running server cannot take

@@ -92,14 +92,14 @@ func (v Verb[In, Out]) Call(
 	return text, errors.Join(err, encoding)
 }
 
-// Caller is the one for whom verbs are done.
+// Caller is the user who calls verbs.
 type Caller struct {
 	Actor    Actor      // without the Act
 	Operator *Operator  // nil: may do everything
-	Tell     func(Part) // takes what a verb tells before its output; nil discards it
+	Tell     func(Part) // receives the parts of a verb's progress; nil discards them
 }
 
-// Part is something that a verb tells before its output. One of the fields is set.
+// Part is a report that a verb sends before its output. One of the fields is set, or Done and All.
 type Part struct {
 	Note string       `json:"note,omitempty"` // for the person
 	Step *remote.Step `json:"step,omitempty"` // of "route test"
@@ -109,7 +109,8 @@ type Part struct {
 	Failed *TransferFailure `json:"failed,omitempty"` // of an export or import
 }
 
-// For is the service as a caller may work with it. See As.
+// For returns the service with the rights of a caller. It records what the caller does under the
+// caller's name. Operators have the limits that As describes.
 func (o *Service) For(c Caller) *Service {
 	view := *o
 	view.operator, view.tell, view.recorder.actor = c.Operator, c.Tell, c.Actor
@@ -125,7 +126,7 @@ func (o *Service) For(c Caller) *Service {
 	return &view
 }
 
-// doing is the service for one verb.
+// doing returns the service with the name of a verb for the audit log.
 func (o *Service) doing(verb string) *Service {
 	actor := o.recorder.actor
 	actor.Act = verb

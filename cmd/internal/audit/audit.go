@@ -35,8 +35,8 @@ const (
 	// Keep is the number of older files that are kept beside audit.log.
 	Keep = 9
 
-	// maxLine is the largest length of an event, in octets. A longer event is recorded without
-	// Before and After.
+	// maxLine is the largest length of an event, in octets. In a longer event, Before and After
+	// each become a note that they are too long.
 	maxLine = 1 << 20
 	// maxMember is the length, in octets, to which shorten cuts each member of Before and After.
 	maxMember = 32 << 10

@@ -187,7 +187,8 @@ func protocolSections() []sectionRow {
 				("SMTPStrict821LineSyntax")`),
 		}},
 		{"pop3", "", []key{
-			// Clients take an angle bracket for an APOP timestamp (RFC 1939 §7).
+			// A client that sees < or > in the greeting believes that the server offers APOP
+			// (RFC 1939 §7).
 			text("pop3.greeting", func(c *Config) *string { return &c.POP3.Greeting },
 				greeting("<>"), "Pillarbox POP3 ready",
 				`The text after "+OK ". %h is the host name, %d the date. Only printable ASCII

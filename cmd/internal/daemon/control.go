@@ -15,7 +15,7 @@ import (
 	"pillarbox/mailstore/caught"
 )
 
-// running is what the verbs of package admin reach of this server.
+// running returns the parts of this server that the verbs of package admin use.
 func (d *Daemon) running() *admin.Running {
 	return &admin.Running{
 		Reload:     d.Reload,
@@ -93,7 +93,7 @@ func (d *Daemon) listenControl() (net.Listener, error) {
 	return l, nil
 }
 
-// auditFailed is told what could not be written to the audit log, and which verbs ended in a panic.
+// auditFailed logs a failure to write the audit log, and a panic in a verb.
 func (d *Daemon) auditFailed(err error) {
 	d.log.Error("administration", "error", err)
 	caught.Log(d.log, err, "where the program went wrong with a command of an operator")

@@ -68,8 +68,8 @@ func TestDirectoryMigration(t *testing.T) {
 	s.stop(t)
 	s = o.serve(t)
 	want("directory:corp", bossLDAP, bossPassword)
-	tell("the password is not stored on this server: its method is directory:corp", "admin", "mailbox", "passwd", boss, "--password-stdin")
-	tell("the password is not stored on this server: its method is directory:corp", "winpop", "changepwd", boss, "secret")
+	tell("its password is checked by directory:corp, not by this server", "admin", "mailbox", "passwd", boss, "--password-stdin")
+	tell("its password is checked by directory:corp, not by this server", "winpop", "changepwd", boss, "secret")
 
 	tell("mailbox boss@office.example has its password checked by this server\n", "admin", "mailbox", "migrate-auth", boss, "file", "--password-stdin")
 	want("file", bossPassword, bossLDAP)

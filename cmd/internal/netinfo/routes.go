@@ -68,8 +68,8 @@ func gateways6(table io.Reader) (out []netip.Addr) {
 	return out
 }
 
-// Bridges returns the networks of containers and virtual machines: a bridge may replace the address of
-// a client by its own. In a container that is the network of its gateway.
+// Bridges returns the networks of containers and virtual machines. A bridge may replace the address
+// of a client by its own. Inside a container, the network that contains the gateway counts as one.
 func Bridges(interfaces []Interface, gateways []netip.Addr, inContainer bool) []netip.Prefix {
 	var out []netip.Prefix
 	for _, i := range interfaces {
