@@ -162,8 +162,12 @@ func (o *Service) By(actor Actor) *Service {
 func (o *Service) observe() {
 	o.Dir = o.Dir.Observed(func(c directory.Change) {
 		o.recorder.Changed(c)
-		if err := o.operators.follow(c); err != nil && o.recorder.failed != nil {
+		changed, err := o.operators.follow(c)
+		if err != nil && o.recorder.failed != nil {
 			o.recorder.failed(fmt.Errorf("operators: %w", err))
+		}
+		for _, g := range changed {
+			o.Record("operator "+g.name, g.before, g.after)
 		}
 	})
 }

@@ -29,6 +29,9 @@ func (o *Service) fetchNow(ctx context.Context, name string) ([]fetch.Result, er
 	if err != nil {
 		return nil, err
 	}
-	o.Record(cmp.Or(name, "all [[fetch]]"), nil, map[string]any{"fetch": "now"})
-	return r.Fetch.Now(ctx, name)
+	results, err := r.Fetch.Now(ctx, name)
+	if len(results) > 0 {
+		o.Record(cmp.Or(name, "all [[fetch]]"), nil, map[string]any{"fetch": "now"})
+	}
+	return results, err
 }

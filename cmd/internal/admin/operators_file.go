@@ -124,17 +124,45 @@ func cloneGrants(all []Grant) []Grant {
 	return next
 }
 
-// follow changes the grants after a change of the directory. A removed object loses its grants, so
-// that a later object with the same name does not inherit them.
-func (s *operators) follow(c directory.Change) error {
+// follow changes the grants after a change of the directory, and returns what it changed. A removed
+// object loses its grants, so that a later object with the same name does not inherit them.
+func (s *operators) follow(c directory.Change) (changed []grantChange, err error) {
 	if all, err := s.list(); len(all) == 0 {
-		return err
+		return nil, err
 	}
 	edit := followChange(c)
 	if edit == nil {
-		return nil
+		return nil, nil
 	}
-	return s.change(func(all []Grant) ([]Grant, error) { return edit(all), nil })
+	err = s.change(func(all []Grant) ([]Grant, error) {
+		next := edit(cloneGrants(all))
+		changed = diffGrants(all, next)
+		return next, nil
+	})
+	return changed, err
+}
+
+// grantChange is a grant before and after a change; nil: there is none.
+type grantChange struct {
+	name          string
+	before, after any
+}
+
+// diffGrants returns the grants that differ.
+func diffGrants(before, after []Grant) (changed []grantChange) {
+	for _, g := range before {
+		if i := findGrant(after, g.Name); i < 0 {
+			changed = append(changed, grantChange{name: g.Name, before: g})
+		} else if !reflect.DeepEqual(g, after[i]) {
+			changed = append(changed, grantChange{g.Name, g, after[i]})
+		}
+	}
+	for _, g := range after {
+		if findGrant(before, g.Name) < 0 {
+			changed = append(changed, grantChange{name: g.Name, after: g})
+		}
+	}
+	return changed
 }
 
 // followChange returns the edit of the grants for a change of the directory; nil if there is none.

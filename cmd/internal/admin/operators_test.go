@@ -359,6 +359,15 @@ func TestOperatorsFollow(t *testing.T) {
 			t.Fatalf("step %d:\ngot  %s\nwant %s", i, got, s.want)
 		}
 	}
+	// What the grants lost or gained without an operator verb is in the audit log.
+	for name, want := range map[string]int{
+		"anna@ours.example": 1, "ann@ours.example": 2, "chiefs@ours.example": 1, "unix:carol": 2, "boss@theirs.example": 2,
+	} {
+		events, _, err := o.Audit(AuditQuestion{Object: "operator " + name})
+		if err != nil || len(events) < want {
+			t.Errorf("%s: %d events, want %d at least: %+v, %v", name, len(events), want, events, err)
+		}
+	}
 }
 
 // After a mailbox was deleted by hand, the next one with its name has no rights.
