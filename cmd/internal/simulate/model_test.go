@@ -273,7 +273,7 @@ func (m *model) showOne(b *box, f listed, before snapshot) {
 		if !strings.HasPrefix(f.token, "report ") && !slices.ContainsFunc(b.had, meant) {
 			m.violation("message %s is in %s and was never sent there", f.token, b.name)
 		}
-		c = &copied{state: promised}
+		c = &copied{state: b.found()}
 		b.copies[f.token] = c
 	}
 	if c.uid != "" && c.uid != f.uid && !c.imported {
@@ -285,8 +285,16 @@ func (m *model) showOne(b *box, f listed, before snapshot) {
 		c.state = promised
 	}
 	if c.state == maybe {
-		c.state = promised
+		c.state = b.found()
 	}
+}
+
+// found is the state of a message that a reader finds for the first time: a retention run that is at work may delete it.
+func (b *box) found() state {
+	if b.sweeps > 0 {
+		return leaving
+	}
+	return promised
 }
 
 // fetched notes that a reader asked for a deletion and what came of it.
