@@ -216,8 +216,9 @@ func (d *dotScanner) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// sector is the smallest unit that a disk can lose. Mail contains no NUL, so a sector of zeros was
-// never written.
+// sector is the smallest unit that a disk can lose. Mail contains no run of NULs that fills a sector,
+// so a sector of zeros was never written. If a sender does write one, openContent serves the message
+// after the next checkpoint.
 const sector = 512
 
 // ZeroCounter is an io.Writer that counts the octets in sectors full of zeros. The zero value is

@@ -135,13 +135,18 @@ func (ps promises) verifyBox(dir string, held map[string]int) error {
 // powerStore is a store with all mailboxes on a disk that can lose its power.
 func powerStore(t *testing.T) (*mailtest.PowerFS, *Store) {
 	t.Helper()
+	return powerStoreWith(t, smallLog)
+}
+
+func powerStoreWith(t *testing.T, opts RecoverOptions) (*mailtest.PowerFS, *Store) {
+	t.Helper()
 	disk := mailtest.NewPowerFS()
 	for _, box := range everybody {
 		must(t, disk.MkdirAll(box, dirPerm))
 	}
 	s, err := Open(disk, Options{})
 	must(t, err)
-	must(t, s.Recover(smallLog))
+	must(t, s.Recover(opts))
 	return disk, s
 }
 

@@ -70,8 +70,8 @@ func callServer[In, Out any](
 }
 
 // client reaches the server over the control socket in the data directory. A user who may not
-// open that directory, or the configuration, is an operator and has a socket of its own; cfg is
-// nil if it cannot be read.
+// open that directory, or the configuration, takes the socket of operators; the server finds out
+// whether the user is one. cfg is nil if it cannot be read.
 func (a *app) client(
 	tell func(admin.Part),
 ) (c control.Client, done func(), cfg *config.Config, err error) {

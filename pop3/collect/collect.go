@@ -86,7 +86,7 @@ var (
 	ErrLogin       = errors.New("the server refuses the login")
 	ErrBusy        = errors.New("the mailbox is not available for now")
 	ErrProtocol    = errors.New("the server violates the POP3 protocol")
-	ErrNoUIDL      = errors.New("the server cannot tell fetched messages from new ones")
+	ErrNoUIDL      = errors.New("the server has no UIDL, so it cannot tell fetched messages from new ones")
 	ErrDelivery    = errors.New("a message cannot be delivered here")
 )
 

@@ -6,7 +6,7 @@
 // The rules are those of Lotus Domino's inbound controls, of the access pages of the IIS 6 SMTP
 // virtual server, and of Exchange 2003's restrictions. A session asks in this order: Connect
 // when the client connects, LogIn before it may send a password, Mail at MAIL FROM, Rcpt at each
-// RCPT TO, Message after the header. Evaluate asks all of them.
+// RCPT TO, Message after the header. Evaluate asks them one after the other, up to the first refusal.
 //
 // # How to add a rule
 //

@@ -17,9 +17,9 @@ var (
 	ErrBusy   = errors.New("the mail for these domains is being sent, or cannot be sent now")
 )
 
-// ATRNSession is a claim to the ETRN-held mail (route.Route.Hold) of some domains, to send it over
-// the connection of the server that asked for it (ATRN, RFC 2645). The caller must call Run, which
-// ends the claim.
+// ATRNSession reserves the ETRN-held mail (route.Route.Hold) of some domains. Run sends it over the
+// connection on which the other server gave ATRN (RFC 2645), and ends the reservation. The caller
+// must call Run.
 type ATRNSession struct {
 	queue    *Queue
 	messages []heldMessage

@@ -6,7 +6,8 @@ import (
 )
 
 // live is an item in memory. Attempts for several destinations, reporters and administrators share
-// it. The caller of a function with a *live parameter holds l.mu, except of acquire and release.
+// it. The caller of a function with a *live parameter holds l.mu, except of acquire, release and
+// releaseLocked.
 type live struct {
 	refs int // guarded by Queue.mu
 

@@ -23,9 +23,8 @@ type SenderConfig struct {
 	Sign bool // sign the mail of local senders whose domain has a key
 }
 
-// Sender delivers the stored messages of the queue. It makes the message to be sent from the stored
-// one: without the Return-Path line of mailboxes (RFC 5321 §4.4), and with a DKIM signature if the
-// message is ours to sign. It hands each attempt to its current Remote, which SetConfig replaces.
+// Sender delivers the stored messages of the queue. Before sending, it removes the Return-Path line of
+// mailboxes (RFC 5321 §4.4) and, if the message is ours to sign, adds a DKIM signature. It hands each attempt to its current Remote, which SetConfig replaces.
 // It is safe for concurrent use.
 type Sender struct {
 	remote atomic.Pointer[Remote]

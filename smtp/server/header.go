@@ -148,6 +148,9 @@ func parseAddresses(value string) (all []addr.Address, err error) {
 // names such as "Alice [IT]", "Mueller, Alice" or "DOM\\alice" without quotes. The value is accepted
 // if only one address occurs anywhere in it, so that no mail program can show another sender.
 func onlyAddress(value string) (only addr.Address, ok bool) {
+	if strings.Count(value, "<") != strings.Count(value, ">") {
+		return addr.Address{}, false
+	}
 	words := strings.FieldsFunc(value, func(c rune) bool { return strings.ContainsRune(" \t<>()[],:;\"", c) })
 	for _, word := range words {
 		if !strings.Contains(word, "@") {

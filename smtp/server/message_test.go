@@ -405,6 +405,7 @@ func TestResponsible(t *testing.T) {
 		`a@x.example; b@x.example [`:                    "bad",
 		`a@b@x.example <a@x.example>`:                   "bad",
 		`Alice [IT]`:                                    "bad",
+		`Alice <a@x.example`:                            "bad",
 		``:                                              "bad",
 	} {
 		h := header{from: [][]byte{[]byte(" " + value + "\r\n")}}

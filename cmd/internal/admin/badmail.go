@@ -27,7 +27,8 @@ func (o *Service) ListBadmail() ([]BadMessage, error) {
 	return all, err
 }
 
-// badMessage reads the envelope and the reason of a message. It leaves out a file that cannot be read.
+// badMessage reads the envelope and the reason of a message. If a file cannot be read, its field
+// stays empty.
 func (o *Service) badMessage(e badmail.Entry) BadMessage {
 	m := BadMessage{Entry: e}
 	var since time.Time

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// environment stands for the file's name in a problem with a variable.
+// environment is Problem.File if the mistake is in an environment variable.
 const environment = "environment"
 
 // Problem is one mistake in the configuration.
