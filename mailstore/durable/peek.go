@@ -15,14 +15,12 @@ import (
 func PeekLog(
 	fsys FS, dir string, do func(record []byte) error,
 ) (damage map[string]string, err error) {
+	segments, err := peekSegments(fsys, dir)
+	if err != nil {
+		return nil, err
+	}
 	damage = make(map[string]string)
-	for i := range 2 {
-		s, err := peekSegment(fsys, logFile(dir, i))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		} else if err != nil {
-			return nil, err
-		}
+	for _, s := range segments {
 		if err := s.records(do); err != nil {
 			return nil, err
 		}
@@ -36,18 +34,25 @@ func PeekLog(
 // LogUnused reports whether the log in the directory dir never took a record: its files are missing
 // or new.
 func LogUnused(fsys FS, dir string) (bool, error) {
+	segments, err := peekSegments(fsys, dir)
+	used := slices.ContainsFunc(segments, func(s *segment) bool {
+		return s.salt != 0 || s.damage != ""
+	})
+	return err == nil && !used, err
+}
+
+// peekSegments reads the headers of the segments that exist.
+func peekSegments(fsys FS, dir string) (all []*segment, err error) {
 	for i := range 2 {
 		s, err := peekSegment(fsys, logFile(dir, i))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		} else if err != nil {
-			return false, err
+			return nil, err
 		}
-		if s.salt != 0 || s.damage != "" {
-			return false, nil
-		}
+		all = append(all, s)
 	}
-	return true, nil
+	return all, nil
 }
 
 func peekSegment(fsys FS, name string) (*segment, error) {

@@ -13,7 +13,6 @@ import (
 // chunks it reads the commands of the client. Its Read returns io.EOF only after the whole chunk with
 // LAST: a connection that breaks never makes a shorter message.
 type chunks struct {
-	c     *Conn
 	body  *Body
 	size  int64 // octets of the current chunk
 	left  int64 // octets of it that were not read
@@ -24,7 +23,7 @@ type chunks struct {
 // newChunkedBody begins a message with its first chunk.
 func newChunkedBody(c *Conn, size int64, last bool) *Body {
 	b := newBody(c)
-	b.chunks = &chunks{c: c, body: b, size: size, left: size, last: last}
+	b.chunks = &chunks{body: b, size: size, left: size, last: last}
 	b.in, b.start = bufio.NewReader(b.chunks), false // no dot is special
 	return b
 }
@@ -41,7 +40,7 @@ func (k *chunks) Read(p []byte) (int, error) {
 			return 0, notYet(err)
 		}
 	}
-	n, err := k.c.in.Read(p[:min(int64(len(p)), k.left)])
+	n, err := k.body.c.in.Read(p[:min(int64(len(p)), k.left)])
 	k.left -= int64(n)
 	return n, notYet(err)
 }
@@ -57,7 +56,7 @@ func notYet(err error) error {
 // next acknowledges a chunk and reads commands up to the next BDAT. Other commands of a transaction
 // are out of sequence. RSET and those that imply it end the message.
 func (k *chunks) next() error {
-	c := k.c
+	c := k.body.c
 	defer func(verb string) { c.verb = verb }(c.verb) // it is still BDAT that is answered
 	c.progress = time.Now()
 	if err := c.reply(250, "2.0.0 "+strconv.FormatInt(k.size, 10)+" octets received"); err != nil {

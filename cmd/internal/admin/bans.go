@@ -16,7 +16,7 @@ type Bans interface {
 
 // listBans lists the addresses that the running server bans.
 func (o *Service) listBans() ([]auth.Record, error) {
-	r, err := o.server()
+	r, err := o.server("answer")
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +29,7 @@ func (o *Service) whyBanned(client string) (auth.Record, error) {
 	if err != nil {
 		return auth.Record{}, err
 	}
-	r, err := o.server()
+	r, err := o.server("answer")
 	if err != nil {
 		return auth.Record{}, err
 	}
@@ -42,7 +42,7 @@ func (o *Service) liftBan(client string) (Change, error) {
 	if err != nil {
 		return Change{}, err
 	}
-	r, err := o.server()
+	r, err := o.server("answer")
 	if err != nil {
 		return Change{}, err
 	}

@@ -73,7 +73,7 @@ type TLSClientsQuestion struct {
 }
 
 func (o *Service) tlsClients(q TLSClientsQuestion) ([]certs.Client, error) {
-	r, err := o.server()
+	r, err := o.server("answer")
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func (o *Service) tlsClients(q TLSClientsQuestion) ([]certs.Client, error) {
 
 // acmeStatus tells how the running server's certificate by ACME is.
 func (o *Service) acmeStatus() (acme.Status, error) {
-	r, err := o.server()
+	r, err := o.server("answer")
 	if err != nil {
 		return acme.Status{}, err
 	}
@@ -95,7 +95,7 @@ func (o *Service) acmeStatus() (acme.Status, error) {
 
 // acmeRenew makes the running server get a certificate by ACME now.
 func (o *Service) acmeRenew(ctx context.Context, _ struct{}) (acme.Status, error) {
-	r, err := o.server()
+	r, err := o.server("answer")
 	if err == nil {
 		err = r.ACME.Renew(ctx)
 	}

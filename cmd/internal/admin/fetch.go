@@ -15,7 +15,7 @@ type Fetch interface {
 
 // listFetch lists the [[fetch]] entries of the running server.
 func (o *Service) listFetch() ([]fetch.Status, error) {
-	r, err := o.server()
+	r, err := o.server("answer")
 	if err != nil {
 		return nil, err
 	}
@@ -25,7 +25,7 @@ func (o *Service) listFetch() ([]fetch.Status, error) {
 // fetchNow makes the running server ask a [[fetch]] at once, or every one for "". Results without
 // an end belong to entries that are still running.
 func (o *Service) fetchNow(ctx context.Context, name string) ([]fetch.Result, error) {
-	r, err := o.server()
+	r, err := o.server("answer")
 	if err != nil {
 		return nil, err
 	}

@@ -109,7 +109,7 @@ type QueueNow struct {
 
 // queueActive tells what the server delivers at this moment.
 func (o *Service) queueActive() (now QueueNow, err error) {
-	r, err := o.sendingServer()
+	r, err := o.server("do this")
 	if err != nil {
 		return now, err
 	}
@@ -120,14 +120,6 @@ func (o *Service) queueActive() (now QueueNow, err error) {
 		now.Names = append(now.Names, DestinationText(&o.Config().Routes, one.Destination))
 	}
 	return now, nil
-}
-
-// sendingServer is the running server, for verbs that act on what it sends.
-func (o *Service) sendingServer() (*Running, error) {
-	if o.Running == nil {
-		return nil, Hint(ErrNotRunning, "only a running server can do this; 'pillarbox serve' starts it")
-	}
-	return o.Running, nil
 }
 
 // QueueOrder chooses the messages that a verb acts on.
@@ -154,7 +146,7 @@ func queueVerb(action queue.Action, question string) func(*Service, QueueOrder) 
 		if err != nil {
 			return done, err
 		}
-		r, err := o.sendingServer()
+		r, err := o.server("do this")
 		if err != nil {
 			return done, err
 		}

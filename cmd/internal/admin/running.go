@@ -43,12 +43,13 @@ type Queue interface {
 // ErrNotRunning means that no server serves the data directory.
 var ErrNotRunning = errors.New("the server is not running")
 
-// server returns the running server, for verbs that need it. The error is ErrNotRunning.
-func (o *Service) server() (*Running, error) {
+// server returns the running server, for verbs that need it to do something: "answer". The error is
+// ErrNotRunning.
+func (o *Service) server(do string) (*Running, error) {
 	if o.Running != nil {
 		return o.Running, nil
 	}
-	return nil, Hint(ErrNotRunning, "only a running server can answer; 'pillarbox serve' starts it")
+	return nil, Hint(ErrNotRunning, "only a running server can %s; 'pillarbox serve' starts it", do)
 }
 
 // ReloadResult is the result of a reload of the configuration.

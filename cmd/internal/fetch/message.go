@@ -39,7 +39,7 @@ type mailbox struct {
 
 // deliver is collect.Options.Deliver.
 func (b *mailbox) deliver(r io.Reader) error {
-	in := bufio.NewReaderSize(r, 64<<10)
+	in := bufio.NewReaderSize(mailtext.WithoutSeparator(r), 64<<10)
 	head, err := readHeader(in, b.mark())
 	if err != nil {
 		return err
@@ -85,17 +85,12 @@ type header struct {
 // readHeader reads a header, up to the first line that is no field.
 func readHeader(in *bufio.Reader, mark string) (h header, err error) {
 	var field []byte
-	seen, first := false, true
+	seen := false
 	for len(h.octets)+len(field) < maxHeader {
 		line, err := in.ReadSlice('\n')
 		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
 			return h, err
 		}
-		if first && mailtext.IsSeparator(line) {
-			first = false
-			continue
-		}
-		first = false
 		folded := len(line) > 0 && (line[0] == ' ' || line[0] == '\t')
 		if folded && len(field) > 0 {
 			field = append(field, line...)
