@@ -85,7 +85,8 @@ func (r *Resolver) Name(ctx context.Context, ip netip.Addr) (name string, state 
 
 // SenderDomain looks up whether mail to a domain can be delivered, that is, whether it has an MX, A
 // or AAAA record (RFC 5321 §5.1). With a null MX (RFC 7505) the domain is missing; an address
-// literal always exists. If ctx ends first, the state is failed.
+// literal always exists. While DNS is silent, SenderDomain asks again until ctx ends; then the
+// state is failed.
 func (r *Resolver) SenderDomain(ctx context.Context, domain addr.Domain) policy.DomainState {
 	if domain.IsLiteral() {
 		return policy.DomainExists
@@ -96,7 +97,7 @@ func (r *Resolver) SenderDomain(ctx context.Context, domain addr.Domain) policy.
 			return "", err
 		}
 		defer done()
-		return r.lookUpDomain(ctx, string(domain)+".")
+		return r.insist(ctx, string(domain)+".")
 	})
 	if err != nil {
 		return policy.DomainFailed
@@ -152,6 +153,22 @@ func (r *Resolver) confirm(ctx context.Context, names []string, ip netip.Addr) (
 		}
 	}
 	return clientName{names[0], policy.NameUnverified}, failed
+}
+
+// insist repeats a lookup that gets no answer in time, for as long as ctx permits: its caller may
+// wait longer than Options.Timeout. A failure that a server reports is not repeated.
+func (r *Resolver) insist(ctx context.Context, name string) (policy.DomainState, error) {
+	for {
+		state, err := r.lookUpDomain(ctx, name)
+		if !isTimeout(err) || ctx.Err() != nil {
+			return state, err
+		}
+	}
+}
+
+func isTimeout(err error) bool {
+	dnsErr, ok := errors.AsType[*net.DNSError](err)
+	return ok && dnsErr.IsTimeout
 }
 
 func (r *Resolver) lookUpDomain(ctx context.Context, name string) (policy.DomainState, error) {

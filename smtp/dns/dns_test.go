@@ -200,6 +200,34 @@ func TestSilenceIsAFailure(t *testing.T) {
 	}
 }
 
+// The sender's domain has a time-out of its own, which may be longer than that of a query.
+func TestSenderDomainWaitsLonger(t *testing.T) {
+	d := mailtest.NewDNS(t)
+	d.Fail(mailtest.DNSSilent, "late.example")
+	d.SetMX("late.example", "mx.late.example")
+	r := New(Options{Servers: servers(d), Timeout: 40 * time.Millisecond})
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	go func() {
+		for d.Asked("late.example", "MX") < 5 {
+			time.Sleep(time.Millisecond)
+		}
+		d.Fail(mailtest.DNSAnswers, "late.example")
+	}()
+	if state := r.SenderDomain(ctx, "late.example"); state != policy.DomainExists {
+		t.Errorf("answered after five queries: %s", state)
+	}
+
+	d.Fail(mailtest.DNSSilent, "silent.example")
+	ctx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	state := r.SenderDomain(ctx, "silent.example")
+	if took := time.Since(start); state != policy.DomainFailed || took < 290*time.Millisecond || took > 2*time.Second {
+		t.Errorf("never answered: %s after %v", state, took)
+	}
+}
+
 // A caller that cancels gets no answer; a later caller gets the cached one.
 func TestAskerGoesAway(t *testing.T) {
 	r, d := newTest(t)
