@@ -258,28 +258,33 @@ func TestHeldNoticesAreLimited(t *testing.T) {
 	}
 }
 
-// If names are looked up, Received has the result, in the words of the IIS service. If a name is
-// demanded, a client without one cannot send.
+// If names are looked up, Received has the result, in the words of the IIS service: the name in EHLO
+// is compared with the name in DNS.
 func TestReverseDNS(t *testing.T) {
 	tests := []struct {
-		name  string
-		state policy.NameState
-		want  string
+		helo, name string
+		state      policy.NameState
+		want       string
 	}{
-		{"mx.else.example", policy.NameVerified, "Received: from pc.office.example (mx.else.example [127.0.0.1])\r\n"},
-		{"mx.else.example", policy.NameUnverified, "Received: from pc.office.example (unverified [127.0.0.1])\r\n"},
-		{"", policy.NameNone, "Received: from pc.office.example (unverified [127.0.0.1])\r\n"},
-		{"", policy.NameFailed, "Received: from pc.office.example (RDNS failed [127.0.0.1])\r\n"},
+		{"mx.else.example", "mx.else.example", policy.NameVerified, "(mx.else.example [127.0.0.1])"},
+		{"MX.Else.Example", "mx.else.example", policy.NameVerified, "(mx.else.example [127.0.0.1])"},
+		{"[127.0.0.1]", "mx.else.example", policy.NameVerified, "(mx.else.example [127.0.0.1])"},
+		{"totally.other.name", "mx.else.example", policy.NameVerified, "(unverified [127.0.0.1])"},
+		{"else.example", "mx.else.example", policy.NameVerified, "(unverified [127.0.0.1])"},
+		{"[127.0.0.2]", "mx.else.example", policy.NameVerified, "(unverified [127.0.0.1])"},
+		{"mx.else.example", "mx.else.example", policy.NameUnverified, "(unverified [127.0.0.1])"},
+		{"mx.else.example", "", policy.NameNone, "(RDNS failed [127.0.0.1])"},
+		{"mx.else.example", "", policy.NameFailed, "(RDNS failed [127.0.0.1])"},
 	}
 	for _, tt := range tests {
 		o := newOffice(t, smtp.MTA, func(c *Config) { c.Rules.Connections.ReverseDNS.Value = true })
 		o.mailbox(t, "anna", "")
 		o.dns.set(tt.name, tt.state, "")
-		if err := o.send(t, "a@b.example", "anna@office.example", "\r\n"); err != nil {
-			t.Fatal(err)
-		}
-		if got := o.messages(t, "anna")[0]; !strings.Contains(got, tt.want) {
-			t.Errorf("%s: %q lacks %q", tt.state, got, tt.want)
+		o.converse(t, "EHLO "+tt.helo+"\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<anna@office.example>\r\n"+
+			"DATA\r\n\r\nHello\r\n.\r\nQUIT\r\n")
+		want := "Received: from " + tt.helo + " " + tt.want + "\r\n"
+		if got := o.messages(t, "anna"); len(got) != 1 || !strings.Contains(got[0], want) {
+			t.Errorf("%s, %s: %q lacks %q", tt.helo, tt.state, got, want)
 		}
 	}
 }

@@ -440,18 +440,25 @@ func writeAll(w io.Writer, fields, header []byte, body io.WriterTo) error {
 }
 
 // clientName is the text about the client's name in DNS in the Received header, with a space after
-// it; "" if names are not looked up.
+// it; "" if names are not looked up. The words are those of the IIS service: the name that the
+// client gave in EHLO must be the one that DNS has for its address.
 func (s *session) clientName() string {
 	if !s.cfg.Rules.Connections.ReverseDNS.Value {
 		return ""
 	}
-	switch s.facts.NameState {
-	case policy.NameVerified:
+	helo, _ := s.conn.Helo()
+	switch {
+	case s.facts.NameState == policy.NameVerified && namesClient(helo, s.facts.Name, literal(s.info())):
 		return s.facts.Name + " "
-	case policy.NameUnverified, policy.NameNone:
+	case s.facts.NameState == policy.NameVerified, s.facts.NameState == policy.NameUnverified:
 		return "unverified "
 	}
 	return "RDNS failed "
+}
+
+// namesClient reports whether the argument of EHLO is the client's name in DNS or its address.
+func namesClient(helo, name, literal string) bool {
+	return strings.EqualFold(strings.TrimSuffix(helo, "."), name) || strings.EqualFold(helo, literal)
 }
 
 // dataError logs why a message was not accepted, and returns the reply.

@@ -32,9 +32,11 @@ func policySections() []sectionRow {
 				connecting hostname in DNS")`),
 			ruleBoolean("connections.reverse_dns",
 				func(c *Config) *policy.Setting[bool] { return &c.Policy.Connections.ReverseDNS },
-				false, `Look up the name of each client and write it into the Received header,
-				"unverified" if it does not lead back, "RDNS failed" if DNS gives no answer.
-				("Perform reverse DNS lookup on incoming messages")`),
+				false, `Look up the name of each client in DNS, compare it with the name in HELO or
+				EHLO, and write the result into the Received header: the name if both are the same;
+				"unverified" if they differ, or if the name does not lead back to the address;
+				"RDNS failed" if the address has no name, or DNS does not answer. ("Perform reverse
+				DNS lookup on incoming messages")`),
 			number("connections.timeout_multiplier",
 				func(c *Config) *int { return &c.Connections.TimeoutMultiplier }, bounds{1, 100}, 1,
 				`A factor from 1 to 100 for all timeouts of SMTP and POP3.
