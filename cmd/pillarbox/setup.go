@@ -23,6 +23,7 @@ type setupFlags struct {
 	mailboxes []string
 	data      string
 	offset    int
+	like      string
 	fromStdin bool
 	dry       bool
 }
@@ -43,6 +44,7 @@ func (a *app) setupCommand() *cobra.Command {
 	flags.StringArrayVar(&f.mailboxes, "mailbox", nil, "add a mailbox with this `name`; may be repeated")
 	flags.StringVar(&f.data, "data", "", "the data `directory` (default /var/lib/pillarbox, or data beside another --config)")
 	flags.IntVar(&f.offset, "port-offset", 0, "add `N` to every port: with 10000, 25 becomes 10025")
+	flags.StringVar(&f.like, "like", "", "use the defaults of a former `server`: domino")
 	flags.BoolVar(&f.fromStdin, "password-stdin", false, "read one line for each --mailbox, in order (default: generate and show once)")
 	flags.BoolVar(&f.dry, "dry-run", false, "show the steps without doing them")
 	return cmd
@@ -83,6 +85,10 @@ func (a *app) setupRequest(domain string, f setupFlags) (*setup.Request, error) 
 	}
 	req := &setup.Request{Domain: d, ConfigFile: a.config, Data: f.data, PortOffset: f.offset, Actor: a.actor}
 	req.Actor.Act = "setup"
+	if req.Like = config.Like(f.like); req.Like != "" && req.Like != config.LikeDomino {
+		return nil, usageError{admin.Hint(fmt.Errorf("--like %q is not a server that setup knows", f.like),
+			"write --like %s, or leave it out", config.LikeDomino)}
+	}
 	if f.hostname != "" {
 		if req.Hostname, err = addr.ParseDomain(f.hostname); err != nil {
 			return nil, usageError{fmt.Errorf("--hostname %q: %w", f.hostname, err)}

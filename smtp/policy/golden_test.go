@@ -193,7 +193,7 @@ func (r *ruleText) word(key, def string) Setting[string] {
 
 func (r *ruleText) rules(t *testing.T) *Rules {
 	t.Helper()
-	mode, enforcement, user := r.word("connections.mode", "all_except"), r.word("relay.enforcement", "external"), r.word("senders.verify_user", "both")
+	mode, enforcement, user := r.word("connections.mode", "all_except"), r.word("relay.enforcement", "all"), r.word("senders.verify_user", "both")
 	authenticated, refusal := r.word("relay.authenticated", "allow"), r.word("relay.refusal", "unable")
 	hops, _ := strconv.Atoi(r.word("smtp.max_hops", "100").Value)
 	rules := &Rules{

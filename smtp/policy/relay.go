@@ -23,8 +23,8 @@ type Relay struct {
 type Enforcement string
 
 const (
-	EnforceExternal Enforcement = "external" // hosts without a verified name in a hosted domain
 	EnforceAll      Enforcement = "all"
+	EnforceExternal Enforcement = "external" // hosts without a verified name in a hosted domain
 	EnforceNone     Enforcement = "none"
 )
 
@@ -70,7 +70,7 @@ func (r *Rules) exempt(d *Decision, f *Facts) bool {
 	case e.Value == EnforceExternal:
 		d.step("relay.enforcement", e.Origin, f.Remote.String(), "is an external host")
 	default:
-		d.step("relay.enforcement", e.Origin, "all", "every host is checked")
+		d.step("relay.enforcement", e.Origin, "", "every host is checked")
 	}
 	line, ok := rule.ExcludeHosts.Match(f.Remote, f.name())
 	if ok {

@@ -449,9 +449,23 @@ func TestRenderRoundTrip(t *testing.T) {
 		PlaintextNetworks: []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24"), netip.MustParsePrefix("fd00::/64")},
 	}
 	c := mustLoad(t, string(Render(v)))
-	got := SampleValues{c.Hostname, c.Data, c.DefaultDomain, c.Postmaster, c.Listen, c.Auth.PlaintextNetworks}
+	got := SampleValues{c.Hostname, c.Data, c.DefaultDomain, c.Postmaster, c.Listen, c.Auth.PlaintextNetworks, ""}
 	if !reflect.DeepEqual(got, v) {
 		t.Errorf("got  %+v\nwant %+v", got, v)
+	}
+}
+
+// A file for Domino's administrators sets Domino's defaults; any other is closed.
+func TestRenderLike(t *testing.T) {
+	for like, want := range map[Like]policy.Relay{
+		"":         {Enforcement: policy.Setting[policy.Enforcement]{Value: policy.EnforceAll, Origin: byDefault}},
+		LikeDomino: {Enforcement: policy.Setting[policy.Enforcement]{Value: policy.EnforceExternal}, DominoReplies: policy.Setting[bool]{Value: true}},
+	} {
+		c := mustLoad(t, string(Render(SampleValues{Hostname: "mail.office.example", Like: like})))
+		got, refuse := c.Policy.Relay, c.Policy.Senders.RefuseForged.Value
+		if got.Enforcement.Value != want.Enforcement.Value || got.DominoReplies.Value != want.DominoReplies.Value || !refuse {
+			t.Errorf("like %q: enforcement %q, Domino's replies %v, forged senders refused %v", like, got.Enforcement.Value, got.DominoReplies.Value, refuse)
+		}
 	}
 }
 

@@ -126,11 +126,12 @@ func relaySections() []sectionRow {
 			in. ("SMTP inbound relay controls", "Relay restrictions")`, []key{
 			ruleText("relay.enforcement", func(c *Config) *policy.Setting[policy.Enforcement] {
 				return &c.Policy.Relay.Enforcement
-			}, words(policy.EnforceExternal, policy.EnforceAll, policy.EnforceNone),
-				policy.EnforceExternal,
-				`The hosts to which the lists below apply: "external" ones, whose name in DNS is in
-				no domain hosted here; "all"; "none". ("Perform anti-relay enforcement for these
-				connecting hosts")`),
+			}, words(policy.EnforceAll, policy.EnforceExternal, policy.EnforceNone),
+				policy.EnforceAll,
+				`The hosts to which the lists below apply: "all"; "external" ones, whose name in DNS
+				is in no domain hosted here; "none". Domino's default is "external": every computer
+				to which your DNS gives a name of your domain may then send to other servers without
+				a login. ("Perform anti-relay enforcement for these connecting hosts")`),
 			hosts("relay.exclude_hosts",
 				func(c *Config) *policy.HostList { return &c.Policy.Relay.ExcludeHosts }, nil,
 				`Hosts that may relay in spite of the lists. ("Exclude these connecting hosts from

@@ -39,7 +39,7 @@ type exposure struct {
 func openRelay(r *policy.Relay, m Machine) []exposure {
 	found := append(m.exposures("relay.exclude_hosts", &r.ExcludeHosts), m.exposures("relay.allow_hosts", &r.AllowHosts)...)
 	if r.Enforcement.Value == policy.EnforceNone {
-		found = append(found, exposure{list: "relay.enforcement", what: "no client is kept from relaying", hint: `write "external" or "all"`})
+		found = append(found, exposure{list: "relay.enforcement", what: "no client is kept from relaying", hint: `write "all" or "external"`})
 	}
 	if line, ok := everyDomain(&r.OverrideDomains); ok {
 		found = append(found, exposure{list: "relay.override_domains", line: line, what: "lets every client relay to every domain", hint: "name the domains"})

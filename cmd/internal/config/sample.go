@@ -35,7 +35,7 @@ const fileIntro = `Configuration of the Pillarbox mail server.
 	"office.example", as the domain alone "@office.example", as the domains below it
 	"*.office.example", as "<>" for the null sender, as "group:NAME", or as "*".`
 
-// SampleValues are the values that a new file sets; every other key is a comment with its default.
+// SampleValues are the values that a new file sets. Every other key is a comment with its default.
 // An empty list in Listen turns that service off; Default().Listen has the usual ports.
 type SampleValues struct {
 	Hostname          addr.Domain
@@ -44,6 +44,22 @@ type SampleValues struct {
 	Postmaster        addr.Address
 	Listen            Listen
 	PlaintextNetworks []netip.Prefix
+	Like              Like
+}
+
+// Like is a mail server of former times whose defaults a new file sets.
+type Like string
+
+// LikeDomino relays for hosts of the own domain, and refuses in Domino's words.
+const LikeDomino Like = "domino"
+
+// apply sets the defaults in which the former server differs. It leaves out those that would let
+// users send as each other: the sender checks stay as they are.
+func (l Like) apply(c *Config) {
+	if l == LikeDomino {
+		c.Policy.Relay.Enforcement.Value = policy.EnforceExternal
+		c.Policy.Relay.DominoReplies.Value = true
+	}
 }
 
 // Render writes a commented configuration file that Load reads back to the same values.
@@ -57,6 +73,7 @@ func Render(v SampleValues) []byte {
 		const name = "auth.plaintext_networks"
 		c.lines[name] = append(c.lines[name], policy.Line{Text: p.String()})
 	}
+	v.Like.apply(&c)
 	var s sample
 	for _, row := range sectionRows() {
 		s.section(row, &c)
@@ -70,7 +87,9 @@ func Render(v SampleValues) []byte {
 // sample is a configuration file that is being written.
 type sample struct{ bytes.Buffer }
 
+// section writes the keys of a section. A key that only has its default is a comment.
 func (s *sample) section(row sectionRow, c *Config) {
+	standard := Default()
 	if row.name == "" {
 		s.comment(fmt.Sprintf(row.intro, restartList()))
 		s.WriteByte('\n')
@@ -86,7 +105,7 @@ func (s *sample) section(row sectionRow, c *Config) {
 			}
 			s.comment(k.doc)
 		}
-		if !k.setup {
+		if !k.setup && k.show(c) == k.show(&standard) {
 			s.WriteString("# ")
 		}
 		fmt.Fprintf(s, "%s = %s\n", leaf(k.name), k.show(c))

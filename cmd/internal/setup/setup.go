@@ -33,6 +33,7 @@ type Request struct {
 	ConfigFile string
 	Data       string // "": /var/lib/pillarbox for the default file, otherwise data beside the file
 	PortOffset int
+	Like       config.Like // whose defaults a new configuration has; "": Pillarbox's own
 	Interfaces []netinfo.Interface
 	Actor      admin.Actor // for the audit log
 }
@@ -139,6 +140,9 @@ func (r *run) compare(cfg *config.Config) {
 			r.note("the configuration says data = %q; --data was not used", cfg.Data)
 		}
 	}
+	if r.Like != "" {
+		r.note("the configuration exists; --like %s was not used", r.Like)
+	}
 }
 
 func (r *run) writeConfig() (*config.Config, error) {
@@ -154,6 +158,7 @@ func (r *run) writeConfig() (*config.Config, error) {
 		Hostname: r.Hostname, Data: data, DefaultDomain: r.Domain,
 		Listen:            offset(config.Default().Listen, r.PortOffset),
 		PlaintextNetworks: netinfo.LANs(r.Interfaces),
+		Like:              r.Like,
 	}
 	if len(r.Mailboxes) > 0 {
 		values.Postmaster = r.Mailboxes[0]
