@@ -136,10 +136,33 @@ func (r *Rules) forged(d *Decision, f *Facts) bool {
 		d.step("senders.trusted_hosts", line.Origin, line.Text, matches)
 		return true
 	}
+	if r.exceptionRelays(d, f) {
+		return true
+	}
 	d.step("senders.refuse_forged", s.RefuseForged.Origin, f.From.String(),
 		"is an address of this server, and the client has not logged in")
 	return d.refuse(smtp.NewReply(550, [3]int{5, 7, 1}, "To send as %s you must log in", f.From),
 		"log in, or add \""+f.Remote.String()+"\" to senders.trusted_hosts, or make it a device (pillarbox admin device add)")
+}
+
+// exceptionRelays reports whether the client is a host that need not log in and may relay, by an
+// entry for this host in each of the two lists. Domino's administrators admit a report server so,
+// which sends as an address of theirs. It could send as any other address anyway.
+func (r *Rules) exceptionRelays(d *Decision, f *Facts) bool {
+	if !r.Anonymous.AllowExceptions.Value {
+		return false
+	}
+	exception, ok := r.Anonymous.Exceptions.Match(f.Remote, f.name())
+	if !ok || everyHost(exception) {
+		return false
+	}
+	excluded, ok := r.Relay.ExcludeHosts.Match(f.Remote, f.name())
+	if !ok || everyHost(excluded) {
+		return false
+	}
+	d.step("anonymous.exceptions", exception.Origin, exception.Text, matches)
+	d.step("relay.exclude_hosts", excluded.Origin, excluded.Text, matches)
+	return true
 }
 
 // NeedsSenderDomain reports whether Mail needs the sender's domain in DNS.

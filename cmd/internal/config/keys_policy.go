@@ -135,7 +135,7 @@ func relaySections() []sectionRow {
 			hosts("relay.exclude_hosts",
 				func(c *Config) *policy.HostList { return &c.Policy.Relay.ExcludeHosts }, nil,
 				`Hosts that may relay in spite of the lists. ("Exclude these connecting hosts from
-				anti-relay checks")`),
+				anti-relay checks", "do not check these hosts during relay")`),
 			ruleText("relay.authenticated",
 				func(c *Config) *policy.Setting[bool] { return &c.Policy.Relay.AuthenticatedAllow },
 				oneOf(choice[bool]{"allow", true}, choice[bool]{"check", false}), true,
@@ -197,7 +197,8 @@ func relaySections() []sectionRow {
 			ruleBoolean("senders.refuse_forged",
 				func(c *Config) *policy.Setting[bool] { return &c.Policy.Senders.RefuseForged }, true,
 				`Refuse a sender of a domain hosted here without a login. trusted_hosts are exempt:
-				web servers and other hosts that send in your name.`),
+				web servers and other hosts that send in your name. So are hosts that are both in
+				anonymous.exceptions and in relay.exclude_hosts.`),
 			hosts("senders.trusted_hosts",
 				func(c *Config) *policy.HostList { return &c.Policy.Senders.TrustedHosts }, nil,
 				above),
