@@ -31,6 +31,9 @@ func routeRow(r admin.RouteSummary) string {
 	}
 	if r.User != "" {
 		user = r.User
+		if len(r.Mechanisms) > 0 {
+			user += " by " + strings.Join(r.Mechanisms, ", ")
+		}
 	}
 	return strings.Join([]string{domains, wayText(r.SmartHost, r.DirectFirst, r.LMTP), r.TLS.String(), user,
 		strings.Join(r.Retries, " "), "after " + r.Expire, r.Hours, kept}, "\t")

@@ -6,6 +6,8 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -15,49 +17,115 @@ import (
 	"pillarbox/smtp/route"
 )
 
-// logIn logs in (RFC 4954) with the best mechanism that both sides support. A password is sent in
-// clear text only if the route's settings turn TLS off, or over a unix socket.
+// logIn logs in (RFC 4954) with the first mechanism that the server accepts, of those that both
+// sides support. A refused mechanism is not the end while another one remains: some servers offer PLAIN
+// but accept only LOGIN. Each is tried once, since failed logins may lock the account. A server
+// that is busy (4xx) is asked no further. A password is sent in clear text only if the route's
+// settings turn TLS off, or over a unix socket.
 func (c *conn) logIn(report reporter) *failure {
-	password := c.password
 	if err := c.passwordErr; err != nil {
 		f := unreachable([3]int{4, 7, 0}, "we cannot log in to %s: the password is not available",
 			c.name)
 		f.hint = err.Error()
-		return c.logLoginFailure(f)
+		return report.failed("auth", c.logLoginFailure(f))
 	}
-	clear := c.tls != nil || c.socket || c.route.TLS == route.TLSOff
-	passwords, proofs := []string{"PLAIN", "LOGIN"}, []string{"CRAM-MD5", "NTLM"}
-	mechanisms := append(passwords, proofs...)
-	if c.tls == nil {
-		mechanisms = append(proofs, passwords...)
+	mechanisms := c.mechanisms()
+	for i, mechanism := range mechanisms {
+		before := len(c.refused)
+		if err := c.authenticate(mechanism, c.route.User, c.password); err != nil {
+			return report.failed("auth", c.loginLost(mechanism, err, before > 0))
+		}
+		if c.reply.positive() {
+			c.remote.logins.accepted(c.loginKey(), mechanism)
+			report.reply("auth", &c.reply, mechanism+" as "+c.route.User)
+			return nil
+		}
+		if err := c.refuseMechanism(mechanism); err != nil {
+			return report.failed("auth", c.loginLost(mechanism, err, true))
+		}
+		if loginOver(c.refused[len(c.refused)-1].reply) {
+			break
+		}
+		if i+1 < len(mechanisms) {
+			report.step("auth", false, c.refused[len(c.refused)-1].String(),
+				"trying "+mechanisms[i+1])
+		}
 	}
-	for _, mechanism := range mechanisms {
-		if !slices.Contains(c.auth, mechanism) || !clear && !slices.Contains(proofs, mechanism) {
-			continue
-		}
-		if err := c.authenticate(mechanism, c.route.User, password); err != nil {
-			return c.connectionLost("logged in", err)
-		}
-		if !c.reply.positive() {
-			f := c.refusal()
-			f.hint = "the server refuses the login of " + c.route.User + ": check user and password"
-			return c.logLoginFailure(f)
-		}
-		report.reply("auth", &c.reply, mechanism+" as "+c.route.User)
-		return nil
+	if len(c.refused) == 0 {
+		return report.failed("auth", c.logLoginFailure(c.noMechanism()))
 	}
+	return report.failed("auth", c.logLoginFailure(c.loginRefused()))
+}
+
+// mechanisms returns those to try on this connection, in order.
+func (c *conn) mechanisms() []string {
+	return loginOrder(c.route.Mechanisms, c.auth, c.tls != nil, c.mayShowPassword(),
+		c.refused, c.remote.logins.lately(c.loginKey()))
+}
+
+func (c *conn) mayShowPassword() bool {
+	return c.tls != nil || c.socket || c.route.TLS == route.TLSOff
+}
+
+func (c *conn) loginKey() loginKey { return loginKey{c.route, c.name} }
+
+// refuseMechanism records the server's reply as the refusal of a mechanism. It cancels an exchange
+// that the server wants to continue.
+func (c *conn) refuseMechanism(mechanism string) error {
+	reply := c.reply.words()
+	var err error
+	if reply.Code/100 == 3 {
+		reply = localReply([3]int{5, 5, 0}, "an unexpected reply: %d %s", reply.Code, reply.Text)
+		err = c.command(commandTimeout, "*", nil)
+	}
+	c.refused = append(slices.Clip(c.refused), refusedLogin{mechanism, reply})
+	c.remote.logins.refused(c.loginKey(), mechanism)
+	return err
+}
+
+// loginLost returns the failure of a connection that broke during a login. A server may close it
+// after a refused mechanism; then the failure asks for another connection.
+func (c *conn) loginLost(mechanism string, err error, afterRefusal bool) *failure {
+	f := c.connectionLost("logged in by "+mechanism, err)
+	if afterRefusal && !errors.Is(err, os.ErrDeadlineExceeded) && c.ctx.Err() == nil &&
+		len(c.mechanisms()) > 0 {
+		f.refused = c.refused
+	}
+	return f
+}
+
+// loginRefused returns the failure of a login that the server refused by all mechanisms. It has the
+// last reply, and names each mechanism with what the server said about it.
+func (c *conn) loginRefused() *failure {
+	last := c.refused[len(c.refused)-1]
+	f := unreachable([3]int{}, "")
+	f.reply, f.mta, f.loginRefused = last.reply, c.name, true
+	f.reply.Text = printable(refusalText(c.refused))
+	f.hint = "the server refuses the login of " + c.route.User + " by " +
+		strings.Join(refusedNames(c.refused), ", ") + ": check user and password"
+	if last.reply.Code/100 == 4 {
+		f.hint = "the server cannot check the login now; it is asked again with the next attempt"
+	}
+	return f
+}
+
+// noMechanism returns the failure of a login without a mechanism that both sides may use.
+func (c *conn) noMechanism() *failure {
 	f := unreachable([3]int{4, 7, 0}, "%s offers no login mechanism that we may use", c.name)
 	offered := printable(c.reply.mask.Hide(strings.Join(c.auth, " ")))
 	switch {
 	case len(c.auth) == 0:
 		f.hint = "it offers no AUTH: try port 587 or 465, or set no user for this route"
-	case !clear:
+	case !c.mayShowPassword():
 		f.hint = "it offers " + offered +
 			" without TLS; a password is sent in clear text only with tls = off"
 	default:
 		f.hint = "it offers " + offered
 	}
-	return c.logLoginFailure(f)
+	if len(c.route.Mechanisms) > 0 {
+		f.hint += "; mechanisms allows " + strings.Join(c.route.Mechanisms, " ")
+	}
+	return f
 }
 
 // logLoginFailure logs a failure that only an administrator can fix.

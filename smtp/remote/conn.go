@@ -48,6 +48,7 @@ type conn struct {
 
 	password    string // of the route's user
 	passwordErr error  // why there is no password
+	refused     []refusedLogin
 
 	trust  string // what verified the certificate; "": not verified
 	socket bool   // over a unix socket

@@ -22,6 +22,9 @@ type failure struct {
 	noMail      bool   // 5xx before any command: the server accepts no mail
 	tls         bool   // TLS failed; without TLS the server may work
 	hint        string // what an administrator can do
+
+	loginRefused bool           // by all mechanisms
+	refused      []refusedLogin // not nil: another connection may log in by another mechanism
 }
 
 func (f *failure) Error() string {

@@ -82,7 +82,7 @@ func TestProofsAreMasked(t *testing.T) {
 		rt.User, rt.PasswordFile = "tim", passwordFile(t, "tanstaaftanstaaf", 0o600)
 	})
 	outcome := r.Deliver(t.Context(), attempt(letter, "b@x.example"))
-	if got := outcome.Results[0].Reply.Text; got != "not *** ***" {
+	if got := outcome.Results[0].Reply.Text; got != "not *** *** (AUTH CRAM-MD5)" {
 		t.Errorf("%q", got)
 	}
 }

@@ -20,6 +20,8 @@ type target struct {
 	socket   string         // a unix socket, instead of addr
 	implicit bool           // TLS from the first octet
 	security security
+
+	refused []refusedLogin // mechanisms that it refused on another connection
 }
 
 func (t *target) dialAddress() (network, address string) {
@@ -75,7 +77,8 @@ func (e *extensions) add(line string) {
 }
 
 // open returns a connection that is ready for mail. If TLS is optional and fails, it makes a second
-// connection without TLS.
+// connection without TLS. If the server closes the connection after it refused a login mechanism,
+// it makes another one for the next mechanism.
 func (r *Remote) open(ctx context.Context, rt *route.Route, t target, report reporter) (
 	*conn, *failure,
 ) {
@@ -85,6 +88,11 @@ func (r *Remote) open(ctx context.Context, rt *route.Route, t target, report rep
 		t.security.mode = route.TLSOff
 		r.log.Info("offered TLS failed, using plaintext", "server", t.name,
 			"reply", f.reply.Error())
+		c, f = r.openOnce(ctx, rt, t, report)
+	}
+	for f != nil && len(f.refused) > len(t.refused) {
+		report.step("connect", true, "connecting again, for the next mechanism", "")
+		t.refused = f.refused
 		c, f = r.openOnce(ctx, rt, t, report)
 	}
 	return c, f
@@ -125,7 +133,7 @@ func (r *Remote) dial(ctx context.Context, rt *route.Route, t target) (*conn, *f
 	}
 	c := &conn{
 		raw: nc, net: nc, in: bufio.NewReaderSize(nc, maxReplyLine),
-		name: t.name, remote: r, route: rt, socket: t.socket != "",
+		name: t.name, remote: r, route: rt, socket: t.socket != "", refused: t.refused,
 	}
 	if rt.User != "" || rt.PasswordFile != "" {
 		// The server may know the password from another connection. It could send it back before a
@@ -177,7 +185,7 @@ func (c *conn) greet(t target, report reporter) *failure {
 		}
 	}
 	if c.route.User != "" && t.security.login {
-		return report.failed("auth", c.logIn(report))
+		return c.logIn(report)
 	}
 	return nil
 }

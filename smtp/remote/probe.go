@@ -135,6 +135,9 @@ func describe(rt *route.Route) string {
 	text += ", TLS " + rt.TLS.String()
 	if rt.User != "" {
 		text += ", as " + rt.User
+		if len(rt.Mechanisms) > 0 {
+			text += " by " + strings.Join(rt.Mechanisms, ", ")
+		}
 	}
 	if rt.Hold {
 		text += ", kept until it is requested (ETRN, ATRN)"

@@ -66,6 +66,7 @@ type Remote struct {
 	pumps    sync.Pool // *pump
 	sessions tls.ClientSessionCache
 	policies policies
+	logins   loginMemory
 }
 
 // New returns a Remote. The caller must call Close after use.
@@ -232,7 +233,11 @@ func (d *delivery) send(ctx context.Context, hop nextHop, some []int) *failure {
 	ctx, cancel := context.WithTimeout(ctx, maxAttempt(d.attempt.Size))
 	defer cancel()
 	var failures []*failure
+	refused := "" // the smart host that refused the login; its other addresses are not tried
 	for target, f := range r.targets(ctx, d.route, hop, d.attempt.Domain) {
+		if f == nil && refused != "" && target.name == refused {
+			continue
+		}
 		var c *conn
 		if f == nil {
 			c, f = r.open(ctx, d.route, target, nil)
@@ -246,6 +251,9 @@ func (d *delivery) send(ctx context.Context, hop nextHop, some []int) *failure {
 		}
 		r.log.Debug("delivery attempt failed", "message_id", d.attempt.ID, "server", target.name,
 			"reason", f)
+		if f.loginRefused {
+			refused = target.name
+		}
 		if failures = append(failures, f); f.final || ctx.Err() != nil {
 			break
 		}

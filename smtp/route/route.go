@@ -33,6 +33,7 @@ type Route struct {
 	TLS          TLSMode     // TLS from the first octet is part of Host
 	User         string      // login name; "": no login
 	PasswordFile string      // the first line is the password; mode 0600
+	Mechanisms   []string    // SASL names in the order to try them; empty: all that are supported
 	Masquerade   addr.Domain // replaces hosted domains in MAIL FROM; "": no change
 	EHLO         string      // our name in EHLO; "": the server's name
 	Bind         netip.Addr  // local address of connections; zero: any

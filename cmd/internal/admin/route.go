@@ -146,6 +146,7 @@ type RouteSummary struct {
 	LMTP        bool          `json:"lmtp"`
 	TLS         route.TLSMode `json:"tls"`
 	User        string        `json:"user,omitempty"`
+	Mechanisms  []string      `json:"mechanisms"` // in the order to try them; empty: all
 	Hold        bool          `json:"hold"`
 	Retries     []string      `json:"retries"`
 	DelayNotice string        `json:"delay_notice,omitempty"`
@@ -169,7 +170,7 @@ func (o *Service) ListRoutes() ([]RouteSummary, error) {
 func routeSummary(r *route.Route) RouteSummary {
 	s := RouteSummary{
 		Name: r.Name, Domains: orEmpty(r.Domains), SmartHost: orEmpty(r.SmartHost), DirectFirst: r.DirectFirst, LMTP: r.LMTP, TLS: r.TLS,
-		User: r.User, Hold: r.Hold, Retries: []string{}, Hours: r.Windows.String(),
+		User: r.User, Mechanisms: orEmpty(r.Mechanisms), Hold: r.Hold, Retries: []string{}, Hours: r.Windows.String(),
 	}
 	schedule := route.DefaultSchedule()
 	retries := schedule.Retries

@@ -36,6 +36,9 @@ func (l *loader) finishRoutes() {
 		if c.ownLogin(section) && !c.set(section+".password_file") {
 			r.PasswordFile = ""
 		}
+		if c.ownLogin(section) && !c.set(section+".mechanisms") {
+			r.Mechanisms = nil
+		}
 	}
 }
 
@@ -147,6 +150,9 @@ func (l *loader) checkUseless(section string, r *route.Route) {
 	c := &l.config
 	warn := func(key, what string, args ...any) { l.keyWarning(section+"."+key, what, args...) }
 	implicit := slices.ContainsFunc(r.SmartHost, func(h route.Host) bool { return h.ImplicitTLS })
+	if c.set(section+".mechanisms") && len(r.Mechanisms) > 0 && r.User == "" {
+		warn("mechanisms", "has no effect without user")
+	}
 	switch s := r.Schedule; {
 	case c.set(section+".tls") && r.TLS == route.TLSOff && implicit:
 		warn("tls", "is off, but a smart host uses TLS from the start")

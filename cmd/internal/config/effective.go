@@ -44,7 +44,7 @@ func (c *Config) source(name string) (o origin, ok bool) {
 	}
 	of := leaf(name)
 	switch of {
-	case "user", "password_file":
+	case "user", "password_file", "mechanisms":
 		if c.ownLogin(section(name)) {
 			return o, false
 		}

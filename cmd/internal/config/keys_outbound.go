@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"pillarbox/smtp/policy"
+	"pillarbox/smtp/remote"
 	"pillarbox/smtp/route"
 )
 
@@ -109,6 +110,10 @@ func routingKeys(section string, of func(*Config) *route.Route) []key {
 			authentication", "Anonymous access" for none)`),
 		path(in("password_file"), func(c *Config) *string { return &of(c).PasswordFile },
 			optional(filePath), "", above),
+		list(in("mechanisms"), func(c *Config) *[]string { return &of(c).Mechanisms },
+			words(remote.Mechanisms()...), nil, `The mechanisms for that login, in the order to try them: "PLAIN", "LOGIN",
+			"CRAM-MD5", "NTLM". Empty: all that the server offers. If it refuses one, the next is
+			tried; the refused one comes last from then on.`),
 		text(in("masquerade"), func(c *Config) *domain { return &of(c).Masquerade },
 			optional(hostedDomain), "",
 			`The domain that replaces the domains hosted here in MAIL FROM. ("Masquerade

@@ -74,6 +74,7 @@ smart_host = []
 smart_host = ["mail.isp.example:587"]
 user = "office"
 password_file = "isp"
+mechanisms = ["LOGIN", "NTLM"]
 masquerade = "brand.example"
 expire = "24h"
 windows = ["Sat,Sun"]
@@ -83,6 +84,7 @@ windows = ["Sat,Sun"]
 	}
 	def := Default().Routes.Default
 	def.SmartHost, def.User, def.PasswordFile = []route.Host{host(t, "mail.isp.example:587")}, "office", filepath.Join(folder, "isp")
+	def.Mechanisms = []string{"LOGIN", "NTLM"}
 	def.Masquerade, def.Schedule.Expire, def.TLS = "brand.example", 24*time.Hour, route.TLSRequired
 	if def.Windows, err = route.ParseWindows([]string{"Sat,Sun"}); err != nil {
 		t.Fatal(err)
@@ -91,6 +93,7 @@ windows = ["Sat,Sun"]
 	mx.Name, mx.Domains, mx.Schedule.Retries = "mx.example", []string{"mx.example"}, []time.Duration{5 * time.Minute}
 	partner.Name, partner.Domains = "*.partner.example", []string{"*.partner.example", "partner.example"}
 	partner.SmartHost, partner.User, partner.PasswordFile = []route.Host{host(t, "mail.partner.example")}, "", ""
+	partner.Mechanisms, direct.Mechanisms = nil, nil
 	partner.TLS, partner.MTASTS, partner.Connections, partner.Masquerade = route.TLSVerified, false, 3, ""
 	direct.Name, direct.Domains, direct.SmartHost, direct.User, direct.PasswordFile = "direct.example", []string{"direct.example"}, nil, "", ""
 	if want := (route.Table{Routes: []route.Route{mx, partner, direct}, Default: def}); !reflect.DeepEqual(c.Routes, want) {
@@ -105,10 +108,12 @@ windows = ["Sat,Sun"]
 	}
 	for _, want := range []Setting{
 		{Key: "route[2].tls", Value: `"verified"`, Source: filepath.Join(folder, "pillarbox.toml") + ":10"},
-		{Key: "route[2].expire", Value: `"24h"`, Source: filepath.Join(folder, "pillarbox.toml") + ":24"},
+		{Key: "route[2].expire", Value: `"24h"`, Source: filepath.Join(folder, "pillarbox.toml") + ":25"},
 		{Key: "route[1].tls", Value: `"required"`, Source: "env PILLARBOX_OUTBOUND_TLS"},
 		{Key: "route[1].user", Value: `"office"`, Source: filepath.Join(folder, "pillarbox.toml") + ":21"},
 		{Key: "route[2].user", Value: `""`, Source: "default"},
+		{Key: "route[2].mechanisms", Value: `[]`, Source: "default"},
+		{Key: "route[1].mechanisms", Value: `["LOGIN", "NTLM"]`, Source: filepath.Join(folder, "pillarbox.toml") + ":23"},
 		{Key: "route[2].helo", Value: `false`, Source: "default"},
 		{Key: "route[3].domains", Value: `["direct.example"]`, Source: filepath.Join(folder, "pillarbox.toml") + ":16"},
 	} {
