@@ -121,8 +121,10 @@ func (c *Conn) Remote() netip.AddrPort {
 // safely runs code that is outside the library's own recovery. A panic ends this session only.
 func (c *Conn) safely(do func() error) error {
 	err := caught.Do(do)
-	caught.Log(c.cfg.Log, err, "session ended by a mistake of the program",
-		"remote_ip", c.Remote().Addr())
+	if caught.Is(err) {
+		caught.Log(c.cfg.Log, err, "session ended by a mistake of the program",
+			"remote_ip", c.Remote().Addr())
+	}
 	return err
 }
 
