@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -42,12 +43,19 @@ complete.` + formatHelp
 
 func (a *app) importCommand() *cobra.Command {
 	var in admin.TransferOrder
-	cmd := a.transferCommand("import USER@DOMAIN SOURCE [--format eml|mbox|maildir] [--beyond-quota] [--json]", "Copy messages from files into a mailbox",
+	cmd := a.transferCommand("import USER@DOMAIN SOURCE [--format eml|mbox|maildir] [--recursive] [--deleted] [--beyond-quota] [--json]", "Copy messages from files into a mailbox",
 		&in, admin.MailboxImport, "imported %s from %[2]s")
 	cmd.Flags().BoolVar(&in.BeyondQuota, "beyond-quota", false, "import even beyond the limits of the mailbox")
+	cmd.Flags().BoolVar(&in.Deleted, "deleted", false, "import messages that their mail program had deleted, too")
+	cmd.Flags().BoolVar(&in.Recursive, "recursive", false, "import the folders below SOURCE too, into the same mailbox")
 	cmd.Long = `Copy messages from files into a mailbox. The server may run meanwhile. SOURCE is a
 directory of .eml files (an export, or a mailbox P3_user.mbx of an old server), an mbox
-file, or a Maildir; its subfolders are not imported.
+file, a Maildir, or a file with one message. Folders below it are named in the answer;
+--recursive imports them too.
+
+These are left out, and the answer counts them: deleted messages that the mail program has
+not removed from its files yet (imported with --deleted), data of a folder in the form of a
+message, and messages without any text.
 
 A message that has a unique-id (UIDL) from Pillarbox keeps it, so that mail programs do
 not fetch it again. The other messages are imported in the order of their arrival. Messages
@@ -141,13 +149,45 @@ func (a *app) printTransfer(t admin.Transfer, done string) {
 	if n := len(t.Failed); n > 0 {
 		fmt.Fprintf(a.stdout, "; %d failed", n)
 	}
-	fmt.Fprintln(a.stdout)
+	fmt.Fprintln(a.stdout, passedOver(t.PassedOver))
+	if t.PassedOver.Deleted > 0 {
+		a.note("deleted messages were left out: --deleted imports them")
+	}
+	if len(t.PassedOver.Folders) > 0 {
+		a.note("--recursive imports the folders below, too: %s", someNames(t.PassedOver.Folders))
+	}
 	if n := t.Ignored - t.Special; n > 0 {
 		a.note("not imported, because the name does not end in .eml: %s", files(n))
 	}
 	if t.Special > 0 {
 		a.note("not imported, because it is not a regular file but a link or a pipe: %s", files(t.Special))
 	}
+}
+
+// passedOver counts the messages that an import left out.
+func passedOver(p admin.PassedOver) string {
+	var kinds []string
+	for _, kind := range []struct {
+		n    int
+		name string
+	}{{p.Deleted, "deleted"}, {p.Internal, "data of a folder"}, {p.Empty, "empty"}} {
+		if kind.n > 0 {
+			kinds = append(kinds, fmt.Sprintf("%d %s", kind.n, kind.name))
+		}
+	}
+	if len(kinds) == 0 {
+		return ""
+	}
+	return "; left out: " + strings.Join(kinds, ", ")
+}
+
+// someNames lists the first names of many.
+func someNames(all []string) string {
+	const most = 10
+	if len(all) <= most {
+		return strings.Join(all, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(all[:most], ", "), len(all)-most)
 }
 
 func files(n int) string {

@@ -25,9 +25,18 @@ func IsSeparator(line []byte) bool {
 func WithoutSeparator(r io.Reader) io.Reader {
 	in := bufio.NewReaderSize(r, maxSeparator+1)
 	start, _ := in.Peek(maxSeparator) // an error comes again with the next Read
-	line, _, whole := bytes.Cut(start, []byte("\n"))
-	if whole && IsSeparator(line) {
-		_, _ = in.Discard(len(line) + 1) // is buffered
+	end := bytes.IndexAny(start, "\r\n")
+	if end >= 0 && IsSeparator(start[:end]) {
+		_, _ = in.Discard(end + lineEnd(start[end:])) // is buffered
 	}
 	return in
+}
+
+// lineEnd returns the length of the line end that text begins with.
+func lineEnd(text []byte) int {
+	crs := len(text) - len(bytes.TrimLeft(text, "\r"))
+	if crs <= maxCRs && crs < len(text) && text[crs] == '\n' {
+		return crs + 1
+	}
+	return 1 // a CR alone
 }

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -45,6 +46,8 @@ type TransferOptions struct {
 	Format MailFormat
 	// BeyondQuota lets an import fill a mailbox beyond its limits.
 	BeyondQuota bool
+	// SourceOptions are for an import.
+	SourceOptions
 	// Progress, if set, is called after each message, by one goroutine at a time.
 	Progress func(done, all int)
 	// Failed, if set, is called for each message that could not be copied, by one goroutine at a
@@ -60,15 +63,16 @@ type TransferFailure struct {
 
 // Transfer is the result of an import or export.
 type Transfer struct {
-	Mailbox  addr.Address      `json:"mailbox"`
-	Place    string            `json:"place"` // the source of the import, or the target of the export
-	Format   MailFormat        `json:"format"`
-	Messages int               `json:"messages"` // number of messages copied
-	Bytes    int64             `json:"bytes"`    // their size
-	Already  int               `json:"already"`  // messages that the target already had
-	Ignored  int               `json:"ignored"`  // files that are not messages
-	Special  int               `json:"special"`  // those of Ignored that are not regular files: links, pipes
-	Failed   []TransferFailure `json:"failed"`
+	Mailbox    addr.Address      `json:"mailbox"`
+	Place      string            `json:"place"` // the source of the import, or the target of the export
+	Format     MailFormat        `json:"format"`
+	Messages   int               `json:"messages"`    // number of messages copied
+	Bytes      int64             `json:"bytes"`       // their size
+	Already    int               `json:"already"`     // messages that the target already had
+	Ignored    int               `json:"ignored"`     // files that are not messages
+	Special    int               `json:"special"`     // those of Ignored that are not regular files: links, pipes
+	PassedOver PassedOver        `json:"passed_over"` // of an import
+	Failed     []TransferFailure `json:"failed"`
 }
 
 // TransferOrder is the input of MailboxExport and MailboxImport. These work on files of the
@@ -77,6 +81,8 @@ type TransferOrder struct {
 	User, Place string
 	Format      MailFormat
 	BeyondQuota bool
+	Deleted     bool // import the messages that their mail program had deleted, too
+	Recursive   bool // import the folders below, too
 }
 
 func (o *Service) exportMail(ctx context.Context, in TransferOrder) (Transfer, error) {
@@ -89,6 +95,7 @@ func (o *Service) importMail(ctx context.Context, in TransferOrder) (Transfer, e
 
 func (o *Service) transferOptions(in TransferOrder) TransferOptions {
 	opts := TransferOptions{Format: in.Format, BeyondQuota: in.BeyondQuota, Progress: o.progress()}
+	opts.SourceOptions = SourceOptions{Deleted: in.Deleted, Recursive: in.Recursive}
 	if o.tell != nil {
 		opts.Failed = func(f TransferFailure) { o.tell(Part{Failed: &f}) }
 	}
@@ -213,7 +220,7 @@ func (t *tally) each(ctx context.Context, do func(i int) (file string, o outcome
 
 // transferEnd returns the counts, and the error with its hint if a message was not copied.
 func (t *tally) transferEnd(err error) (Transfer, error) {
-	t.t.Failed = orEmpty(t.t.Failed)
+	t.t.Failed, t.t.PassedOver.Folders = orEmpty(t.t.Failed), orEmpty(t.t.PassedOver.Folders)
 	rest, failed := t.all-t.done+len(t.t.Failed), len(t.t.Failed)-t.room.messages
 	again, retry := "the same command continues where this one ended", "the same command tries only these messages again"
 	if t.onePiece {
@@ -320,7 +327,7 @@ func guessSource(source string) (MailFormat, error) {
 	case err != nil:
 		return "", err
 	case fi.Mode().IsRegular():
-		return FormatMbox, nil
+		return guessFile(source)
 	case !fi.IsDir():
 		return "", notPlain(source)
 	}
@@ -330,6 +337,45 @@ func guessSource(source string) (MailFormat, error) {
 		}
 	}
 	return FormatEML, nil
+}
+
+// guessFile returns the format of a regular file: one message if it begins with a header field.
+func guessFile(source string) (MailFormat, error) {
+	f := fileAt(source)
+	head, err := f.begins()
+	if err != nil {
+		return "", err
+	}
+	if !anyField.Match(skipBlank(head)) || beginsMbox(head) {
+		return FormatMbox, nil
+	}
+	if strings.EqualFold(filepath.Ext(source), ".eml") {
+		return FormatEML, nil
+	}
+	file, _, err := f.open()
+	if err != nil {
+		return "", err
+	}
+	line, err := firstSeparator(file)
+	if err = errors.Join(err, file.Close()); err == nil && line > 0 {
+		return "", Hint(fmt.Errorf("%s: neither an mbox file nor one message: it begins with a header, and line %d begins a message of an mbox", source, line),
+			"write a line such as 'From - Mon Jan  1 12:00:00 2024' above it, or import it as one message with --format eml")
+	}
+	return FormatEML, err
+}
+
+// skipBlank returns the beginning of a file without a byte order mark and blank lines.
+func skipBlank(head []byte) []byte {
+	return bytes.TrimLeft(bytes.TrimPrefix(head, utf8BOM), "\r\n")
+}
+
+// beginsMbox reports whether a file that begins with head begins like an mbox.
+func beginsMbox(head []byte) bool {
+	line := skipBlank(head)
+	if end := bytes.IndexAny(line, "\r\n"); end >= 0 {
+		line = line[:end]
+	}
+	return classify(line) != notFrom
 }
 
 // notPlain returns the error for a pipe, a device or a socket, which cannot be read twice.

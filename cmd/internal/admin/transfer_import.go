@@ -33,7 +33,7 @@ func (o *Service) ImportMail(ctx context.Context, user, source string, opts Tran
 	if err != nil {
 		return Transfer{}, err
 	}
-	from, format, err := openSource(source, opts.Format)
+	from, format, err := openSource(source, opts.Format, opts.SourceOptions)
 	if err != nil {
 		return Transfer{}, err
 	}
@@ -50,7 +50,7 @@ func (o *Service) ImportMail(ctx context.Context, user, source string, opts Tran
 	in := &importer{office: o, dir: box.Dir, beyond: opts.BeyondQuota, messages: from.messages, there: there}
 	in.assign()
 	t := &tally{TransferOptions: opts, all: len(from.messages), name: func(i int) string { return from.messages[i].name }, log: o.log}
-	t.t = Transfer{Mailbox: box.Address, Place: source, Format: format, Ignored: from.ignored, Special: from.special}
+	t.t = Transfer{Mailbox: box.Address, Place: source, Format: format, Ignored: from.ignored, Special: from.special, PassedOver: from.left}
 	var done Transfer
 	// The checkpoint empties the log first: after a crash, an old record of a deletion would delete
 	// a message again that was imported under the same name.

@@ -366,7 +366,7 @@ func TestImportPipe(t *testing.T) {
 			}
 		}
 	}
-	if _, err := openMbox(pipe); err == nil { // as if it had just taken the file's place
+	if _, _, err := fileAt(pipe).open(); err == nil { // as if it had just taken the file's place
 		t.Error("a pipe was opened")
 	}
 	_, err := o.ImportMail(t.Context(), "anna", dir, TransferOptions{})
