@@ -15,6 +15,7 @@ type Rules struct {
 	Outside     Outside
 	DNSBL       DNSBL
 	MaxHops     Setting[int] // Received fields of a message; 0 means no limit
+	LineEnds    LineEnds
 }
 
 // Setting is a value with its origin.
@@ -77,7 +78,8 @@ func (r *Rules) NeedsName() bool {
 		r.Connections.Allow.hasNames() || r.Connections.Deny.hasNames() ||
 		r.Anonymous.Exceptions.hasNames() || r.LogIns.PlaintextNetworks.hasNames() ||
 		r.Relay.ExcludeHosts.hasNames() || r.Relay.AllowHosts.hasNames() || r.Relay.DenyHosts.hasNames() ||
-		r.Senders.TrustedHosts.hasNames() || r.DNSBL.Deny.hasNames() || r.DNSBL.Allow.hasNames()
+		r.Senders.TrustedHosts.hasNames() || r.DNSBL.Deny.hasNames() || r.DNSBL.Allow.hasNames() ||
+		r.LineEnds.Networks.hasNames()
 }
 
 // Judgeable reports whether the facts hold every name and domain that the rules look up in DNS.

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"pillarbox/smtp"
-	"pillarbox/smtp/wire"
+	"pillarbox/smtp/policy"
 )
 
 var (
@@ -38,7 +38,7 @@ func FuzzSession(f *testing.F) {
 		o := newOffice(f, smtp.MTA, func(c *Config) {
 			c.Wire.TLS = nil
 			if normalise {
-				c.Wire.BareEndings = wire.NormaliseBare
+				c.Rules.LineEnds.Bare = policy.NormaliseBare
 			}
 		})
 		o.mailbox(f, "anna", "")

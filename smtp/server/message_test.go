@@ -83,7 +83,7 @@ func TestStoredMessage(t *testing.T) {
 }
 
 func TestNormalisedMessage(t *testing.T) {
-	cfg := newOffice(t, smtp.MTA, func(c *Config) { c.Wire.BareEndings = 1 })
+	cfg := newOffice(t, smtp.MTA, func(c *Config) { c.Rules.LineEnds.Bare = policy.NormaliseBare })
 	cfg.mailbox(t, "anna", "")
 	if err := cfg.send(t, "a@b.example", "anna@office.example", "Subject: x\n\nhi\n.\n.\r\nCR\rLF\n\r\n"); err != nil {
 		t.Fatal(err)

@@ -246,8 +246,9 @@ func closedRules(t testing.TB) *policy.Rules {
 		Senders: policy.Senders{
 			RefuseForged: on, VerifyUser: policy.Setting[policy.VerifyUser]{Value: policy.VerifyBoth, Origin: "default"},
 		},
-		Outside: policy.Outside{Send: on, Receive: on},
-		MaxHops: policy.Setting[int]{Value: 100, Origin: "default"},
+		Outside:  policy.Outside{Send: on, Receive: on},
+		MaxHops:  policy.Setting[int]{Value: 100, Origin: "default"},
+		LineEnds: policy.LineEnds{Bare: policy.KnownBare},
 	}
 }
 
@@ -311,7 +312,7 @@ func (d *fakeDNS) set(name string, state policy.NameState, domain policy.DomainS
 // ADDRESS; %outside and %inbound USER allow|deny; %accept GROUP inside|members; %device NAME
 // NETWORK [as=ADDRESS] [per=NUMBER]; %separator CHARACTER; %nolimit; %postmaster USER; %deny
 // NETWORK; %perhour, %messages, %session, %command NUMBER; %alias NAME TARGET; %group NAME
-// MEMBER...; %catchall TARGET; %forward USER TARGET; %notls; %normalise; and, checked at the end,
+// MEMBER...; %catchall TARGET; %forward USER TARGET; %notls; %normalise; %barelines NETWORK; and, checked at the end,
 // %stored USER NUMBER.
 func TestDialogues(t *testing.T) {
 	mailtest.RunDialogues(t, "testdata/*.dialog", func(t *testing.T, d *mailtest.Dialogue) mailtest.Peer {
@@ -325,7 +326,10 @@ func TestDialogues(t *testing.T) {
 				cfg.Wire.TLS = nil
 			}
 			if _, ok := d.Options["normalise"]; ok {
-				cfg.Wire.BareEndings = wire.NormaliseBare
+				cfg.Rules.LineEnds.Bare = policy.NormaliseBare
+			}
+			if networks := d.Options["barelines"]; len(networks) > 0 {
+				cfg.Rules.LineEnds.Networks = hosts(t, networks...)
 			}
 			if networks := d.Options["deny"]; len(networks) > 0 {
 				cfg.Rules.Connections.Deny = hosts(t, networks...)

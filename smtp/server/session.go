@@ -332,6 +332,17 @@ func (s *session) newRecipient(to addr.Address, opts *gosmtp.RcptOptions) smtp.R
 	return r
 }
 
+// BareEndings decides on bare CRs and LFs of the message.
+func (s *session) BareEndings() wire.BareEndings {
+	switch normalise, dotAtLF := s.cfg.Rules.Repairs(s.current()); {
+	case dotAtLF:
+		return wire.NormaliseBareDot
+	case normalise:
+		return wire.NormaliseBare
+	}
+	return wire.RefuseBare
+}
+
 // Data receives the message (RFC 5321 §4.1.1.4). After the 250 it is durable, and visible to POP3,
 // in the mailbox of every local recipient that is not full, and durable in the queue for remote
 // recipients.
@@ -493,6 +504,8 @@ func dataReply(err error, cfg *wire.Config) *smtp.Reply {
 		return smtp.NewReply(554, [3]int{5, 6, 0}, "A line of the message is longer than %d octets", cfg.MaxTextLine)
 	case errors.Is(err, wire.ErrBareEnding):
 		return smtp.NewReply(554, [3]int{5, 6, 0}, "The message has a line end that is not CRLF (RFC 5321 section 2.3.8)")
+	case errors.Is(err, wire.ErrLoneDot):
+		return smtp.NewReply(554, [3]int{5, 6, 0}, "The message did not end: a line with a dot must come between CRLF and CRLF (RFC 5321 section 4.1.1.4)")
 	case errors.Is(err, errHeaderTooLong):
 		return smtp.NewReply(554, [3]int{5, 6, 0}, "The header of the message is longer than %d octets", maxHeader)
 	case errors.Is(err, directory.ErrUnusable):

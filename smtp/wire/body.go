@@ -11,18 +11,27 @@ import (
 )
 
 // Body reads the message that a client sends after DATA or with BDAT. It ends every line with CRLF.
-// After DATA it removes the dots of RFC 5321 §4.5.2, and only CRLF.CRLF ends it, with io.EOF. Other
-// errors are ErrTooLarge, ErrSession, ErrTextLine, ErrBareEnding, ErrAborted, and those of the
+// After DATA it removes the dots of RFC 5321 §4.5.2. CRLF.CRLF ends it, with io.EOF. Other errors
+// are ErrTooLarge, ErrSession, ErrTextLine, ErrBareEnding, ErrLoneDot, ErrAborted, and those of the
 // connection.
+//
+// With NormaliseBareDot, LF.LF ends it too. If the message has a line with CRLF before, its text
+// may come from another server that takes LF.LF for text, and a second message may be hidden in it
+// (SMTP smuggling). Then LF.LF ends it only if the client sends no more for some seconds. After
+// such an end, and after ErrLoneDot, the connection takes no other command than QUIT.
 type Body struct {
 	c        *Conn
 	in       *bufio.Reader
-	chunks   *chunks          // nil: after DATA
-	rest     []byte           // checked, not yet read
-	size     int64            // octets of content so far
-	raw      int64            // octets from the client so far
-	line     int              // octets of the current line so far
-	start    bool             // the next piece begins a line, after a CRLF
+	chunks   *chunks // nil: after DATA
+	rest     []byte  // checked, not yet read
+	size     int64   // octets of content so far
+	raw      int64   // octets from the client so far
+	line     int     // octets of the current line so far
+	bare     BareEndings
+	atCRLF   bool             // the next piece begins a line, after a CRLF
+	atLF     bool             // or after a bare LF; both are set where the body begins
+	crlf     bool             // a line ended with CRLF
+	loneDot  bool             // a line was a lone dot, but did not end the body
 	ended    bool             // the end was seen
 	err      error            // every later Read fails with it
 	lines    *mailtext.Writer // repairs line ends, into repaired; nil: no line end was bare so far
@@ -34,7 +43,16 @@ type Body struct {
 // body gets twice the data timeout in addition.
 const minRate = 128
 
-func newBody(c *Conn) *Body { return &Body{c: c, in: c.in, start: true, begun: time.Now()} }
+// Times without input after which a lone dot is the end of a body, or of a refused one. A client
+// that takes its dot for the end waits for the reply, and must get it within 10 seconds.
+const (
+	dotPause   = 3 * time.Second
+	dotTimeout = 8 * time.Second
+)
+
+func newBody(c *Conn, bare BareEndings) *Body {
+	return &Body{c: c, in: c.in, bare: bare, atCRLF: true, atLF: true, begun: time.Now()}
+}
 
 func (b *Body) Read(p []byte) (int, error) {
 	for len(b.rest) == 0 {
@@ -92,7 +110,7 @@ func (b *Body) WriteTo(w io.Writer) (int64, error) {
 // next reads a line, or a piece of a long one, and checks it. The piece may be empty without an
 // error.
 func (b *Body) next() ([]byte, error) {
-	atStart := b.start
+	atStart := b.atCRLF || b.atLF && b.bare == NormaliseBareDot
 	piece, err := b.piece()
 	if err != nil {
 		return nil, err
@@ -115,7 +133,7 @@ func (b *Body) next() ([]byte, error) {
 	content := bytes.TrimSuffix(piece, lineEnd)
 	bare := bytes.IndexByte(content, '\r') >= 0 || bytes.IndexByte(content, '\n') >= 0
 	switch {
-	case bare && b.c.cfg.BareEndings == RefuseBare:
+	case bare && b.bare == RefuseBare:
 		return nil, ErrBareEnding
 	case bare || b.lines != nil && b.lines.Waiting():
 		piece = b.repair(piece)
@@ -139,8 +157,7 @@ func (b *Body) next() ([]byte, error) {
 }
 
 // piece reads up to a LF or a full buffer, and detects the end of the body. It never cuts between
-// a CR and the next octet. A dot counts only after a CRLF: if a LF counted too, a client could
-// hide a second message in the first (SMTP smuggling). The result is valid until the next call.
+// a CR and the next octet. The result is valid until the next call.
 func (b *Body) piece() ([]byte, error) {
 	if !b.lineBuffered() {
 		if err := b.setDeadline(); err != nil {
@@ -161,6 +178,9 @@ func (b *Body) piece() ([]byte, error) {
 		return piece, nil
 	case err == ErrAborted:
 		return nil, err
+	case b.loneDot && errors.Is(err, errTimeout):
+		b.ended, b.c.last = true, true
+		return nil, ErrLoneDot
 	case errors.Is(err, io.EOF):
 		b.c.fail(io.ErrUnexpectedEOF)
 		return nil, io.ErrUnexpectedEOF
@@ -170,8 +190,7 @@ func (b *Body) piece() ([]byte, error) {
 	}
 	b.raw += int64(len(piece))
 	if b.chunks == nil {
-		b.ended = b.start && string(piece) == ".\r\n"
-		b.start = bytes.HasSuffix(piece, lineEnd)
+		b.findEnd(piece)
 	}
 	return piece, nil
 }
@@ -183,10 +202,44 @@ func (b *Body) lineBuffered() bool {
 	return bytes.IndexByte(waiting, '\n') >= 0
 }
 
+// findEnd decides whether a piece is the dot that ends the body. A dot counts only after a CRLF: if
+// a LF always counted too, a client could hide a second message in the first.
+func (b *Body) findEnd(piece []byte) {
+	switch {
+	case !b.atCRLF && !b.atLF:
+	case b.atCRLF && string(piece) == ".\r\n":
+		b.ended = true
+	case b.bare == NormaliseBareDot && b.atLF && string(piece) == ".\n":
+		b.ended = !b.crlf || b.silent()
+		b.loneDot = true
+	case piece[0] == '.' && piece[len(piece)-1] == '\n' && len(bytes.TrimRight(piece, "\r\n")) == 1:
+		b.loneDot = true
+	}
+	b.atCRLF = bytes.HasSuffix(piece, lineEnd)
+	b.atLF = !b.atCRLF && piece[len(piece)-1] == '\n'
+	b.crlf = b.crlf || b.atCRLF
+}
+
+// silent reports whether the client sends no more for dotPause. If so, the connection takes no
+// further command: more of the message may be on its way.
+func (b *Body) silent() bool {
+	if b.in.Buffered() > 0 || b.c.Conn.SetReadDeadline(deadline(dotPause)) != nil {
+		return false
+	}
+	if _, err := b.in.Peek(1); err == nil {
+		return false
+	}
+	b.c.last = true
+	return true
+}
+
 // setDeadline sets the deadline of the next read. A client that sends an octet a minute does not
 // keep the body open: it must keep to minRate on the whole.
 func (b *Body) setDeadline() error {
 	end := deadline(b.c.cfg.DataTimeout)
+	if b.loneDot {
+		end = deadline(dotTimeout)
+	}
 	last := b.begun.Add(2*b.c.cfg.DataTimeout + time.Duration(b.raw/minRate)*time.Second)
 	if last.Before(end) {
 		end = last
@@ -221,7 +274,7 @@ func (b *Body) drain() error {
 		if b.raw > limit {
 			return errFlood
 		}
-		if _, err := b.piece(); err != nil {
+		if _, err := b.piece(); err != nil && !errors.Is(err, ErrLoneDot) {
 			return err
 		}
 	}

@@ -21,10 +21,10 @@ type chunks struct {
 }
 
 // newChunkedBody begins a message with its first chunk.
-func newChunkedBody(c *Conn, size int64, last bool) *Body {
-	b := newBody(c)
+func newChunkedBody(c *Conn, bare BareEndings, size int64, last bool) *Body {
+	b := newBody(c, bare)
 	b.chunks = &chunks{body: b, size: size, left: size, last: last}
-	b.in, b.start = bufio.NewReader(b.chunks), false // no dot is special
+	b.in, b.atCRLF, b.atLF = bufio.NewReader(b.chunks), false, false // no dot is special
 	return b
 }
 
@@ -101,11 +101,11 @@ func (c *Conn) bdat(arg string) error {
 	if !ok {
 		return c.refuseChunk()
 	}
-	b := newChunkedBody(c, size, last)
 	if c.state.mail && c.state.rcpts > 0 {
-		c.chunked = b
+		c.chunked = newChunkedBody(c, c.session.BareEndings(), size, last)
 		return c.forward("DATA")
 	}
+	b := newChunkedBody(c, RefuseBare, size, last)
 	if err := b.drain(); err != nil {
 		return err
 	}

@@ -13,6 +13,10 @@ import (
 func (c *Conn) command(line string) error {
 	cmd := parseCommand(line)
 	c.verb = cmd.verb
+	if c.last && cmd.verb != "QUIT" {
+		c.reply(421, "4.7.0 The last message did not end with CRLF.CRLF; open another connection")
+		return errTooMany
+	}
 	switch cmd.verb {
 	case "HELO", "EHLO":
 		return c.hello(cmd)

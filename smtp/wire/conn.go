@@ -48,6 +48,7 @@ type Conn struct {
 	body    *Body  // of the DATA or BDAT command in progress
 	chunked *Body  // of the BDAT command that the library has not begun yet
 	pending string // a command that ended a message between its chunks; "": none
+	last    bool   // no command but QUIT is taken: text of a message may follow
 	errors  int
 	badAuth bool // the SASL response was not base64
 

@@ -111,7 +111,7 @@ func (c *Conn) answer(code int, lines []string) error {
 		c.state.rcpts++
 		return c.reply(250, "2.1.5 <"+c.state.path.String()+"> Recipient OK")
 	case verb == "DATA" && code == 354:
-		c.mode, c.body = modeData, newBody(c)
+		c.mode, c.body = modeData, newBody(c, c.session.BareEndings())
 		c.messages++
 		return c.reply(354, "Start mail input; end with <CRLF>.<CRLF>")
 	case verb == "BDAT" && code == 354: // the client is sending already

@@ -9,7 +9,7 @@
 //   - addresses without a domain, as old programs write them
 //   - SIZE of more than 32 bits (RFC 1870 §4)
 //   - a limit for each kind of line, and an end for clients that make no progress
-//   - a body without bare CR and LF (SMTP smuggling, CVE-2023-51764), read without a copy
+//   - bare CR and LF in a body (SMTP smuggling, CVE-2023-51764); a body that is read without a copy
 //   - BDAT (RFC 3030) that takes no message whose last chunk is incomplete
 //   - a shutdown that ends idle sessions at once and lets the others finish their command
 //
@@ -47,6 +47,8 @@ type Session interface {
 	Mail(from addr.Address, opts *gosmtp.MailOptions) *smtp.Reply
 	// Rcpt adds a recipient to it.
 	Rcpt(to addr.Address, opts *gosmtp.RcptOptions) *smtp.Reply
+	// BareEndings decides on bare CRs and LFs of the message that follows.
+	BareEndings() BareEndings
 	// Data reads the message and returns the reply to it. What it leaves unread is dropped.
 	Data(body *Body) *smtp.Reply
 	// Reset ends the transaction.
@@ -74,8 +76,12 @@ type Session interface {
 type BareEndings int
 
 const (
-	RefuseBare    BareEndings = iota // the message is refused
-	NormaliseBare                    // it becomes CRLF, as package mailtext does, before anything else reads it
+	// RefuseBare refuses the message.
+	RefuseBare BareEndings = iota
+	// NormaliseBare makes it CRLF, as package mailtext does, before anything else reads it.
+	NormaliseBare
+	// NormaliseBareDot does too, and LF.LF may end a body of DATA. See Body.
+	NormaliseBareDot
 )
 
 // Config is what the connections of a listener share. It does not change while it is in use; a
@@ -97,7 +103,6 @@ type Config struct {
 	ProgressTimeout time.Duration                  // without a login or a whole message
 	DataTimeout     time.Duration                  // for each piece of a body
 	WriteTimeout    time.Duration
-	BareEndings     BareEndings
 	StrictPaths     bool // paths of MAIL and RCPT need their brackets (RFC 5321 §4.1.2)
 	StrictLines     bool // command lines end with CRLF, not with LF
 	Log             *slog.Logger
@@ -124,6 +129,7 @@ var (
 	ErrSession    = errors.New("connection over the size limit of all its messages")
 	ErrTextLine   = errors.New("line over the length limit")
 	ErrBareEnding = errors.New("a CR or LF stands alone")
+	ErrLoneDot    = errors.New("the client was silent after a dot that did not end the message")
 	ErrAborted    = errors.New("the client ended the message between two chunks") // no reply is sent
 )
 

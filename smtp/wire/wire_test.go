@@ -39,6 +39,7 @@ const panicking = "panic!"
 type discard struct {
 	Session // nil: the methods that no test calls
 	bodies  *[]string
+	bare    BareEndings
 	etrn    func(node string) *smtp.Reply
 	atrn    func(net.Conn)
 }
@@ -49,6 +50,7 @@ func (d discard) Reset()                                             {}
 func (d discard) Logout()                                            {}
 func (d discard) AuthMechanisms() []string                           { return nil }
 func (d discard) OffersDSN() bool                                    { return true }
+func (d discard) BareEndings() BareEndings                           { return d.bare }
 func (d discard) ETRN(node string) *smtp.Reply                       { return d.etrn(node) }
 
 func (d discard) ATRN(string) (*smtp.Reply, func(net.Conn)) {
@@ -337,21 +339,41 @@ func FuzzParsePath(f *testing.F) {
 	})
 }
 
-// naiveBody reads the body of DATA literally as RFC 5321 §4.5.2 describes it, and slowly.
-func naiveBody(wire string, normalise bool) (body string, ended bool, err error) {
-	content, _, ended := strings.Cut("\r\n"+wire, "\r\n.\r\n")
-	if !ended {
-		return "", false, nil
+// naiveEnd finds the end of the body of DATA literally as RFC 5321 §4.1.1.4 describes it, and slowly.
+// LF.LF ends it too, if bare permits that, no line ended with CRLF before, or nothing follows.
+func naiveEnd(wire string, bare BareEndings) (content, rest string, ended bool) {
+	for i := range len(wire) {
+		before, rest := wire[:i], wire[i:]
+		begins := before == "" || strings.HasSuffix(before, "\r\n")
+		if after, ok := strings.CutPrefix(rest, ".\r\n"); ok && begins {
+			return before, after, true
+		}
+		begins = before == "" || strings.HasSuffix(before, "\n") && !strings.HasSuffix(before, "\r\n")
+		if after, ok := strings.CutPrefix(rest, ".\n"); ok && begins && bare == NormaliseBareDot &&
+			(after == "" || !strings.Contains(before, "\r\n")) {
+			return before, after, true
+		}
 	}
-	content += "\r\n"
-	content = content[2:]
+	return "", "", false
+}
+
+// naiveBody returns the text of a body without its end.
+func naiveBody(content string, bare BareEndings) (body string, err error) {
+	if bare == NormaliseBareDot {
+		var out strings.Builder
+		for line := range strings.Lines(content) {
+			out.WriteString(strings.TrimPrefix(line, "."))
+		}
+		repaired, err := io.ReadAll(mailtext.NewReader(strings.NewReader(out.String())))
+		return string(repaired), err
+	}
 	var out strings.Builder
 	for line := range strings.SplitAfterSeq(content, "\r\n") {
 		line = strings.TrimPrefix(line, ".")
 		text, ending := strings.CutSuffix(line, "\r\n")
 		if strings.ContainsAny(text, "\r\n") {
-			if !normalise {
-				return "", true, ErrBareEnding
+			if bare == RefuseBare {
+				return "", ErrBareEnding
 			}
 			for crs := 0; ending && crs < 7 && strings.HasSuffix(text, "\r"); crs++ { // CR CR LF
 				text = text[:len(text)-1]
@@ -363,7 +385,7 @@ func naiveBody(wire string, normalise bool) (body string, ended bool, err error)
 			out.WriteString("\r\n")
 		}
 	}
-	return out.String(), true, nil
+	return out.String(), nil
 }
 
 func FuzzBody(f *testing.F) {
@@ -371,18 +393,20 @@ func FuzzBody(f *testing.F) {
 		"hi\r\n.\r\n", ".\r\n", "..\r\n.\r\nNOOP", "a\n.\nb\r\n.\r\n", "a\r\n.\n.\r\n", "a\r\r\n.\r\n", "\r\n\r\n.\r\n", "a\n.\r\n\r\n.\r\n",
 		strings.Repeat("x", 4095) + "\r\n.\r\n", strings.Repeat("x", 4096) + "\r\n.\r\n", strings.Repeat("x", 4097) + "\r\r\n.\r\n", ".\r\n.\r\n",
 	} {
-		f.Add(s, true)
-		f.Add(s, false)
-	}
-	f.Fuzz(func(t *testing.T, wire string, normalise bool) {
-		want, ended, wantErr := naiveBody(wire, normalise)
-		cfg := testConfig()
-		if normalise {
-			cfg.BareEndings = NormaliseBare
+		for bare := RefuseBare; bare <= NormaliseBareDot; bare++ {
+			f.Add(s, int(bare))
 		}
-		c := newConn(stream{strings.NewReader(wire)}, cfg, false, func() {})
+	}
+	f.Fuzz(func(t *testing.T, wire string, mode int) {
+		bare := BareEndings(uint(mode) % 3)
+		content, wantRest, ended := naiveEnd(wire, bare)
+		want, wantErr := naiveBody(content, bare)
+		if !ended {
+			wantErr = nil // it may come before the end of the input
+		}
+		c := newConn(stream{strings.NewReader(wire)}, testConfig(), false, func() {})
 		var got bytes.Buffer
-		c.body = newBody(c)
+		c.body = newBody(c, bare)
 		_, err := c.body.WriteTo(&got)
 		switch {
 		case ended && wantErr == nil && (err != nil || got.String() != want):
@@ -396,7 +420,6 @@ func FuzzBody(f *testing.F) {
 			t.Fatalf("%q: an end was found where there is none", wire)
 		}
 		rest, _ := io.ReadAll(c.in)
-		_, wantRest, _ := strings.Cut("\r\n"+wire, "\r\n.\r\n")
 		if ended && string(rest) != wantRest {
 			t.Fatalf("%q: %q is left for commands, want %q", wire, rest, wantRest)
 		}
@@ -464,9 +487,9 @@ func FuzzChunks(f *testing.F) {
 		cut := int(short) % (len(sent) + 1)
 		whole := cut <= len(after)
 		sent = sent[:len(sent)-cut]
-		cfg := testConfig()
+		bare := RefuseBare
 		if normalise {
-			cfg.BareEndings = NormaliseBare
+			bare = NormaliseBareDot // no dot is special in a chunk
 		}
 		repaired, _ := io.ReadAll(mailtext.NewReader(strings.NewReader(body)))
 		want := string(repaired)
@@ -474,12 +497,12 @@ func FuzzChunks(f *testing.F) {
 		if !normalise && strings.ContainsAny(strings.ReplaceAll(body, "\r\n", ""), "\r\n") {
 			wantErr = ErrBareEnding
 		}
-		c := newConn(stream{strings.NewReader(sent)}, cfg, false, func() {})
+		c := newConn(stream{strings.NewReader(sent)}, testConfig(), false, func() {})
 		size, last := len(body), true
 		if len(cuts) > 0 {
 			size, last = min(len(body), int(cuts[0])), false
 		}
-		c.body = newChunkedBody(c, int64(size), last)
+		c.body = newChunkedBody(c, bare, int64(size), last)
 		var got bytes.Buffer
 		_, err := c.body.WriteTo(&got)
 		switch {

@@ -140,16 +140,6 @@ type Relay struct {
 	OpenOnPurpose bool // an open relay is a warning, not a mistake
 }
 
-// BareLineEndings is what happens to a message with a bare CR or LF (RFC 5321
-// §2.3.8 allows only CRLF).
-type BareLineEndings string
-
-// The values of BareLineEndings.
-const (
-	RefuseBare    BareLineEndings = "refuse"    // refuse the message
-	NormaliseBare BareLineEndings = "normalise" // turn each into CRLF
-)
-
 // SMTP holds the settings of the three SMTP services.
 type SMTP struct {
 	Greeting         string // for ExpandGreeting
@@ -162,7 +152,6 @@ type SMTP struct {
 	CommandTimeout   time.Duration
 	DataTimeout      time.Duration // for each block of DATA
 	MaxTextLine      int           // octets, including the CRLF
-	BareLineEndings  BareLineEndings
 	StrictAddresses  bool
 	StrictLines      bool
 }

@@ -173,11 +173,18 @@ func protocolSections() []sectionRow {
 				`The longest line of a message, from 1000 octets to "16MiB". RFC 5321 allows 1000
 				octets; some programs write longer lines.`),
 			text("smtp.bare_line_endings",
-				func(c *Config) *BareLineEndings { return &c.SMTP.BareLineEndings },
-				words(RefuseBare, NormaliseBare), RefuseBare,
-				`What to do with a message that contains a bare CR or LF: "refuse" it, or "normalise"
-				each to CRLF. Correct programs never write one; forged mail may.
-				("SMTPNonStandardLineTermination")`),
+				func(c *Config) *policy.BareLineEndings { return &c.Policy.LineEnds.Bare },
+				words(policy.RefuseBare, policy.KnownBare, policy.NormaliseBare), policy.KnownBare,
+				`What to do with a message that contains a bare CR or LF, as scanners and scripts
+				write them: "normalise" each to CRLF, "refuse" the message, or "known": normalise it
+				from users who have logged in, from devices and from bare_line_networks, and refuse
+				it from others, whose mail may be forged. ("SMTPNonStandardLineTermination")`),
+			hosts("smtp.bare_line_networks",
+				func(c *Config) *policy.HostList { return &c.Policy.LineEnds.Networks }, nil,
+				`Hosts whose messages may have bare CRs and LFs, such as "192.168.7.0/24". From them
+				and from devices, a dot between two LFs ends a message, unless bare_line_endings is
+				"refuse". From others only CRLF.CRLF does. Leave out servers that pass on the mail
+				of others.`),
 			boolean("smtp.strict_addresses", func(c *Config) *bool { return &c.SMTP.StrictAddresses }, false,
 				`Refuse addresses in MAIL and RCPT that RFC 5321 does not permit: without angle
 				brackets, with a name before them, or with a dot at the end. Scanners and scripts

@@ -33,10 +33,6 @@ import (
 const writeTimeout = time.Minute // for a client to take a reply
 
 func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
-	endings := wire.RefuseBare
-	if cfg.SMTP.BareLineEndings == config.NormaliseBare {
-		endings = wire.NormaliseBare
-	}
 	return server.Config{
 		Rules: &cfg.Policy,
 
@@ -67,7 +63,6 @@ func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 			ProgressTimeout: 2 * times(cfg, cfg.SMTP.CommandTimeout),
 			DataTimeout:     times(cfg, cfg.SMTP.DataTimeout),
 			WriteTimeout:    writeTimeout,
-			BareEndings:     endings,
 			StrictPaths:     cfg.SMTP.StrictAddresses,
 			StrictLines:     cfg.SMTP.StrictLines,
 		},

@@ -106,7 +106,7 @@ func TestBareEndingsAreNormalised(t *testing.T) {
 	rng := seeded(t)
 	o := newOffice(t)
 	o.edit(t, func(config string) string {
-		return strings.Replace(config, `# bare_line_endings = "refuse"`, `bare_line_endings = "normalise"`, 1)
+		return strings.Replace(config, `# bare_line_endings = "known"`, `bare_line_endings = "normalise"`, 1)
 	})
 	o.serve(t)
 	sent := []string{"Subject: bare\r\n\r\n\n.\n.\r\r.\r\r\n.\n\n", "Subject: smuggled\r\n\r\nx\n.\nMAIL FROM:<>\r.\r\n"}
