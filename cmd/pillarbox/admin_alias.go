@@ -25,7 +25,7 @@ func (a *app) groupCommand() *cobra.Command {
 			table("groups", "GROUP\tMEMBERS", func(g admin.Group) string { return fmt.Sprintf("%s\t%s", g.Group, addressList(g.Members)) })),
 		answers(a, "show GROUP", "Show a group", takes(1, 1), admin.GroupShow, first, (*app).printGroup),
 		a.memberCommand(),
-		does(a, "accept GROUP anyone | inside | members", "Set the permitted senders of a group", takes(2, 2), admin.GroupAccept, setting),
+		does(a, "accept GROUP anyone | inside | members | nobody | default", "Set the permitted senders of a group", takes(2, 2), admin.GroupAccept, setting),
 		a.setsRight("outside GROUP", "Allow or deny its members to send to other servers; a member's own setting overrides this", admin.GroupOutside),
 		a.setsRight("inbound GROUP", "Allow or deny a group and its members to get mail from other servers", admin.GroupInbound),
 	)
@@ -39,11 +39,15 @@ func (a *app) memberCommand() *cobra.Command {
 }
 
 func (a *app) printGroup(g admin.GroupDetails) {
+	accept := g.Accept
+	if g.DefaultAccept {
+		accept += " (the default)"
+	}
 	a.align([]string{
 		"Group:\t" + g.Group.String(),
 		"Members:\t" + addressList(g.Members),
 		"Reaches:\t" + addressList(g.Reaches),
-		"Accepts mail from:\t" + g.Accept,
+		"Accepts mail from:\t" + accept,
 		"May send outside:\t" + string(g.Outside),
 		"Gets from outside:\t" + string(g.Inbound),
 	})

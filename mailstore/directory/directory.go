@@ -140,19 +140,22 @@ type Group struct {
 type Accept string
 
 const (
-	AcceptAnyone  Accept = ""        // the default
+	AcceptDefault Accept = "" // the group has no setting of its own
+	AcceptAnyone  Accept = "anyone"
 	AcceptInside  Accept = "inside"  // local senders
 	AcceptMembers Accept = "members" // members, including those of groups in the group
+	AcceptNobody  Accept = "nobody"  // no sender
 )
 
 // UnmarshalText refuses unknown words: a typing error in an editor must not open a group to all.
 func (a *Accept) UnmarshalText(text []byte) error {
 	switch word := Accept(text); word {
-	case AcceptAnyone, AcceptInside, AcceptMembers:
+	case AcceptDefault, AcceptAnyone, AcceptInside, AcceptMembers, AcceptNobody:
 		*a = word
 		return nil
 	}
-	return fmt.Errorf("accept: %q is not \"\", %q or %q", text, AcceptInside, AcceptMembers)
+	return fmt.Errorf("accept: %q is not \"\", %q, %q, %q or %q",
+		text, AcceptAnyone, AcceptInside, AcceptMembers, AcceptNobody)
 }
 
 // DomainFile is the content of domain.json. Names are folded local parts.

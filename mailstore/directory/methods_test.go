@@ -85,6 +85,21 @@ func TestParseMethod(t *testing.T) {
 	}
 }
 
+func TestListAt(t *testing.T) {
+	d, _ := newElsewhere(t)
+	must(t, d.AddAlias(at("everyone@office.example"), at("all@corp.example")))
+	must(t, d.AddGroup(at("team@office.example"), nil))
+	for name, want := range map[string]int{
+		"all@corp.example": 2, "everyone@office.example": 2, "team@office.example": -1, "boss@office.example": -1,
+		"anna@corp.example": -1, "none@corp.example": -1, "x@far.example": -1,
+	} {
+		members, ok, err := d.ListAt(at(name))
+		if err != nil || ok != (want >= 0) || len(members) != max(0, want) {
+			t.Errorf("%s: %v, %v, %v", name, members, ok, err)
+		}
+	}
+}
+
 func TestLoginNames(t *testing.T) {
 	d, _ := newElsewhere(t)
 	for name, want := range map[string]string{

@@ -200,6 +200,31 @@ func (d *Directory) group(a addr.Address) (addr.Address, Group, error) {
 	return a, g, nil
 }
 
+// ListAt returns the members of the list in an external directory that has an address, or that an
+// alias leads to. ok is false for every other address.
+func (d *Directory) ListAt(a addr.Address) (members []addr.Address, ok bool, err error) {
+	names, err := d.aliasChain(a)
+	if err != nil {
+		return nil, false, err
+	}
+	a = names[len(names)-1]
+	file, err := d.Domain(a.Domain)
+	if err == nil && addr.CheckMailboxName(a.Local) == nil {
+		if _, err := d.mailboxIn(file, a); err == nil {
+			return nil, false, nil
+		}
+	}
+	if err == nil && file.Groups[a.Local].Members == nil {
+		var person Person
+		person, _, err = d.personAt(a, file)
+		members, ok = person.Members, err == nil && person.Mailbox.IsZero()
+	}
+	if errors.Is(err, ErrNotFound) {
+		err = nil
+	}
+	return members, ok, err
+}
+
 // aliasChain returns an address and, step by step, the addresses that it is an alias of. The last
 // one is a mailbox, a group, an unknown or a remote address. All are folded.
 func (d *Directory) aliasChain(a addr.Address) ([]addr.Address, error) {

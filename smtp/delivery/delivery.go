@@ -37,6 +37,7 @@ type Config struct {
 	Success        bool         // make the reports of success that senders ask for
 	NullSender     NullSender
 	DeferOverQuota bool // if a mailbox is full, refuse with 452 instead of 552
+	RefuseGroups   bool // report messages to groups as failed, if no session has refused them
 	Strangers      Strangers
 	PerAddress     int // reports and notices to one address in an hour; 0: no limit
 	PerHour        int // to all addresses in an hour; 0: no limit

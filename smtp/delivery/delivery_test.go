@@ -205,6 +205,19 @@ func notice(o *office, from string) queue.DSNRequest {
 	return queue.DSNRequest{Item: o.items[len(o.items)-1], Action: dsn.Failed, Recipients: []queue.Recipient{{Address: address("x@far.example"), Last: last}}, RetryUntil: time.Now().Add(time.Duration(len(id)))}
 }
 
+// With RefuseGroups, mail that no session has refused is reported too. Reports and the postmaster's
+// mail go to groups.
+func TestRefuseGroups(t *testing.T) {
+	o := newOffice(t)
+	must(t, o.Dir.AddAlias(address("everyone@office.example"), address("all@office.example")))
+	o.SetConfig(Config{Hostname: "mail.office.example", RefuseGroups: true})
+	o.send(nil, "boss@office.example", "all@office.example", "everyone@office.example", "anna@office.example")
+	o.want("reports", o.reports("boss"), "failed all@office.example () 5.7.1 letter 7", "failed everyone@office.example () 5.7.1 letter 7")
+	if all := o.mailbox("anna"); len(all) != 1 {
+		t.Errorf("%d messages, want the one to anna herself", len(all))
+	}
+}
+
 // TestNullSender: no report is ever made about a report.
 func TestNullSender(t *testing.T) {
 	o := newOffice(t)

@@ -240,6 +240,14 @@ func (d *Dispatcher) deliver(
 			unknown = append(unknown, t.result(to.Address, reply))
 			continue
 		}
+		if refused, err := d.refusesGroup(to.Address, parent); err != nil {
+			return nil, err
+		} else if refused {
+			reply := smtp.NewReply(550, [3]int{5, 7, 1},
+				"Message to the group %s rejected for policy reasons", to.Address)
+			unknown = append(unknown, t.result(to.Address, reply))
+			continue
+		}
 		m.Targets = append(m.Targets, t)
 	}
 	if len(unknown) > 0 {
@@ -251,6 +259,20 @@ func (d *Dispatcher) deliver(
 		return nil, nil
 	}
 	return d.Commit(in, m)
+}
+
+// refusesGroup reports whether a message from outside a session must not go to the address, because
+// it is a group. Reports and the postmaster's mail go everywhere.
+func (d *Dispatcher) refusesGroup(to addr.Address, parent string) (bool, error) {
+	if !d.config.Load().RefuseGroups || parent != "" || addr.IsPostmaster(to.Local) {
+		return false, nil
+	}
+	_, _, err := d.Dir.GroupAt(to)
+	if !errors.Is(err, directory.ErrNotFound) {
+		return err == nil, err
+	}
+	_, list, err := d.Dir.ListAt(to)
+	return list, err
 }
 
 // reportUnknown reports the unknown recipients to the message's sender.

@@ -91,9 +91,9 @@ type Recipient struct {
 	NoOutside bool          `json:"no_outside,omitempty"` // it takes no mail from strangers
 	// InboundRight is the file that sets NoOutside; "" means the default.
 	InboundRight string      `json:"inbound_right,omitempty"`
-	GroupAccept  GroupAccept `json:"group_accept,omitempty"` // if the recipient is a group
+	GroupAccept  GroupAccept `json:"group_accept,omitempty"` // the recipient's own setting, if it is a group
 	GroupMember  bool        `json:"group_member,omitempty"` // the user is a member of it
-	// GroupName is the name of the group, if To is an alias of it.
+	// GroupName is the name of the group that To is, or is an alias of.
 	GroupName addr.Address `json:"group_name,omitzero"`
 	Forwards  bool         `json:"forwards,omitempty"` // some or all mail leaves this server
 }

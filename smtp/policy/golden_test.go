@@ -218,7 +218,11 @@ func (r *ruleText) rules(t *testing.T) *Rules {
 			VerifyUser: Setting[VerifyUser]{VerifyUser(user.Value), user.Origin}, RefuseForged: r.on("senders.refuse_forged", true),
 			TrustedHosts: r.hosts(t, "senders.trusted_hosts", ""), VerifyDomain: r.on("senders.verify_domain", false),
 		},
-		Recipients: Recipients{r.addresses(t, "recipients.allow"), r.addresses(t, "recipients.deny")},
+		Recipients: Recipients{
+			Allow: r.addresses(t, "recipients.allow"), Deny: r.addresses(t, "recipients.deny"),
+			GroupSenders: Setting[GroupAccept]{GroupAccept(r.word("recipients.group_senders", "anyone").Value), r.origin("recipients.group_senders")},
+			DenyGroups:   Setting[GroupDenial]{GroupDenial(r.word("recipients.deny_groups", "none").Value), r.origin("recipients.deny_groups")},
+		},
 		Outside: Outside{
 			Send: r.on("outside.send", true), Receive: r.on("outside.receive", true),
 			AcceptFrom: r.addresses(t, "outside.accept_from"), RejectFrom: r.addresses(t, "outside.reject_from"),
@@ -337,7 +341,9 @@ func setFact(t *testing.T, f *Facts, key, value string) {
 	case "nooutside":
 		f.NoOutside = true
 	case "group":
-		f.GroupAccept = GroupAccept(value)
+		if f.GroupName = f.To; value != "default" {
+			f.GroupAccept = GroupAccept(value)
+		}
 	case "member":
 		f.GroupMember = true
 	case "sender", "headerfrom":

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"pillarbox/mailstore/addr"
@@ -205,13 +206,29 @@ func plainMailbox(res directory.Resolution, to addr.Address) (directory.Mailbox,
 func (g *Gatherer) group(f *policy.Facts, to addr.Address) error {
 	name, group, err := g.Dir.GroupAt(to)
 	if errors.Is(err, directory.ErrNotFound) {
-		return nil
+		return g.list(f, to)
 	} else if err != nil {
 		return err
 	}
 	f.GroupAccept, f.GroupName = policy.GroupAccept(group.Accept), name
-	if f.GroupAccept == policy.AcceptMembers && !f.User.IsZero() {
-		f.GroupMember, err = g.Dir.IsMember(name, f.User.Address)
+	if f.GroupAccept == policy.AcceptMembers || f.GroupAccept == policy.AcceptDefault {
+		if !f.User.IsZero() {
+			f.GroupMember, err = g.Dir.IsMember(name, f.User.Address)
+		}
 	}
 	return err
+}
+
+// list adds the facts about a recipient that is a list of an external directory. Such a list has no
+// setting of its own.
+func (g *Gatherer) list(f *policy.Facts, to addr.Address) error {
+	members, ok, err := g.Dir.ListAt(to)
+	if err != nil || !ok {
+		return err
+	}
+	f.GroupName = to
+	f.GroupMember = slices.ContainsFunc(members, func(m addr.Address) bool {
+		return m.Fold() == f.User.Address.Fold() || slices.Contains(f.User.Own, m.Fold())
+	})
+	return nil
 }

@@ -27,9 +27,11 @@ type GroupDetails struct {
 	Group   addr.Address   `json:"group"`
 	Members []addr.Address `json:"members"`
 	Reaches []addr.Address `json:"reaches"` // final recipients of its mail, without duplicates
-	Accept  string         `json:"accept"`  // permitted senders: anyone, inside or members
-	Outside Right          `json:"outside"` // the right of its members to send to other servers
-	Inbound Right          `json:"inbound"` // the right of it and its members to get mail from other servers
+	Accept  string         `json:"accept"`  // permitted senders: anyone, inside, members or nobody
+	// DefaultAccept: it has no setting of its own for Accept.
+	DefaultAccept bool  `json:"default_accept"`
+	Outside       Right `json:"outside"` // the right of its members to send to other servers
+	Inbound       Right `json:"inbound"` // the right of it and its members to get mail from other servers
 }
 
 // AddAlias adds another name for a local or remote address.
@@ -167,8 +169,9 @@ func (o *Service) ShowGroup(group string) (GroupDetails, error) {
 		reaches = append(reaches, box.Address)
 	}
 	return GroupDetails{
-		g, orEmpty(entry.Members), reaches,
-		acceptText(entry.Accept), rightOf(entry.Outside), rightOf(entry.Inbound),
+		Group: g, Members: orEmpty(entry.Members), Reaches: reaches,
+		Accept: string(o.acceptOf(entry)), DefaultAccept: entry.Accept == directory.AcceptDefault,
+		Outside: rightOf(entry.Outside), Inbound: rightOf(entry.Inbound),
 	}, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"pillarbox/smtp"
 	"pillarbox/smtp/delivery"
 	"pillarbox/smtp/dsn"
+	"pillarbox/smtp/policy"
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/verify"
 )
@@ -35,6 +36,7 @@ func DeliveryConfig(cfg *config.Config, names verify.Resolver) delivery.Config {
 	})
 	return delivery.Config{
 		Hostname:       string(cfg.Hostname),
+		RefuseGroups:   cfg.Policy.Recipients.DenyGroups.Value == policy.DenyAll,
 		Language:       dsn.Language(cfg.Reports.Language),
 		From:           cfg.Reports.From,
 		CopyTo:         cfg.Reports.CopyTo,

@@ -119,7 +119,7 @@ func (o *Service) requireOpen(target addr.Address, byDefault bool) error {
 	} else if err != nil {
 		return o.explain(err, target.Domain, "domain list")
 	}
-	if group.Accept != directory.AcceptAnyone && !o.operator.May(target.Domain, true) {
+	if o.acceptOf(group) != directory.AcceptAnyone && !o.operator.May(target.Domain, true) {
 		return o.refuse("the group %s accepts mail only from some senders, but another name for it would accept it from anyone", target)
 	}
 	return nil

@@ -95,25 +95,29 @@ func (o *Service) setGroupRight(group, right, what string, edit func(*directory.
 	return o.updateGroup(group, done, func(g *directory.Group) { edit(g, set) })
 }
 
-// acceptAnyone is directory.AcceptAnyone in the form of the command line.
-const acceptAnyone = "anyone"
+// acceptDefault is directory.AcceptDefault in the form of the command line.
+const acceptDefault = "default"
 
-// SetGroupAccept sets the permitted senders of a group: anyone, inside or members.
+// SetGroupAccept sets the permitted senders of a group: anyone, inside, members or nobody. With
+// default, the configuration decides.
 func (o *Service) SetGroupAccept(group, who string) (Change, error) {
 	var accept directory.Accept
-	if who = strings.ToLower(who); who != acceptAnyone {
+	done := "follows the configuration for its permitted senders"
+	if who = strings.ToLower(who); who != acceptDefault {
+		done = "accepts mail from " + who
 		if err := accept.UnmarshalText([]byte(who)); err != nil || who == "" {
-			return Change{}, Hint(fmt.Errorf("%q does not name the permitted senders of a group", who), "write anyone, inside or members")
+			return Change{}, Hint(fmt.Errorf("%q does not name the permitted senders of a group", who), "write anyone, inside, members, nobody or default")
 		}
 	}
-	return o.updateGroup(group, "accepts mail from "+who, func(g *directory.Group) { g.Accept = accept })
+	return o.updateGroup(group, done, func(g *directory.Group) { g.Accept = accept })
 }
 
-func acceptText(a directory.Accept) string {
-	if a == directory.AcceptAnyone {
-		return acceptAnyone
+// acceptOf returns the permitted senders of a group, by its own setting or by the configuration.
+func (o *Service) acceptOf(g directory.Group) directory.Accept {
+	if g.Accept != directory.AcceptDefault {
+		return g.Accept
 	}
-	return string(a)
+	return directory.Accept(o.Config().Policy.Recipients.GroupSenders.Value)
 }
 
 func (o *Service) updateGroup(group, done string, edit func(*directory.Group)) (Change, error) {

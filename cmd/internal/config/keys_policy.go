@@ -219,11 +219,23 @@ func relaySections() []sectionRow {
 				entry in both lists is denied. ("Allow/deny messages intended only for the following
 				Internet addresses", "Recipient filtering") The server always checks that a local
 				recipient exists ("Verify that local domain recipients exist in the Domino
-				Directory"). Each group has its own list of senders ("SMTPDenyMailToGroups",
-				"RouterDisableMailToGroups").`),
+				Directory").`),
 			addresses("recipients.deny",
 				func(c *Config) *policy.AddressList { return &c.Policy.Recipients.Deny }, nil,
 				above),
+			ruleText("recipients.group_senders",
+				func(c *Config) *policy.Setting[policy.GroupAccept] { return &c.Policy.Recipients.GroupSenders },
+				words(policy.AcceptAnyone, policy.AcceptInside, policy.AcceptMembers, policy.AcceptNobody), policy.AcceptAnyone,
+				`Who may write to a group that has no setting of its own ("pillarbox admin group
+				accept"): "anyone"; "inside": users who have logged in and devices; "members" of the
+				group; "nobody".`),
+			ruleText("recipients.deny_groups",
+				func(c *Config) *policy.Setting[policy.GroupDenial] { return &c.Policy.Recipients.DenyGroups },
+				words(policy.DenyNone, policy.DenyOutside, policy.DenyAll), policy.DenyNone,
+				`Refuse mail to every group, whatever its setting: "none" of it; "outside": that of
+				clients that have not logged in and are no devices ("SMTPDenyMailToGroups=1"); "all"
+				of it, collected mail and the pickup folder included ("SMTPDenyMailToGroups=2",
+				"RouterDisableMailToGroups=1"). A postmaster that is a group is reachable.`),
 		}},
 		{"outside", `Rights of mailboxes without a right of their own; "pillarbox admin mailbox" sets
 			that of one mailbox.`, []key{
