@@ -19,6 +19,7 @@ import (
 type Limits struct {
 	Connections int                   // in total
 	PerAddress  int                   // from one IPv4 address or one IPv6 /64
+	Services    map[string]int        // of each service, by its name
 	Trusted     func(netip.Addr) bool // clients for which a share is reserved; nil: none
 }
 
@@ -29,18 +30,26 @@ type Limiter struct {
 	log *slog.Logger
 
 	mu       sync.Mutex
-	limits   Limits             // owner: mu
-	total    int                // owner: mu
-	trusted  int                // owner: mu; how many of total are trusted or have logged in
-	services map[string]int     // owner: mu; connections of each known service
-	from     map[netip.Addr]int // owner: mu; no entry is zero
-	refusals refusals           // owner: mu
+	limits   Limits            // owner: mu
+	total    count             // owner: mu
+	services map[string]*count // owner: mu; connections of each known service
+	from     map[origin]int    // owner: mu; no entry is zero
+	refusals refusals          // owner: mu
+}
+
+// count is a number of connections.
+type count struct{ all, trusted int } // trusted or logged in
+
+// origin is an address, at one service or, with an empty name, at all of them.
+type origin struct {
+	service string
+	address netip.Addr
 }
 
 // New returns a Limiter without connections.
 func New(limits Limits, log *slog.Logger) *Limiter {
-	return &Limiter{limits: limits, log: log, services: make(map[string]int),
-		from: make(map[netip.Addr]int)}
+	return &Limiter{limits: limits, log: log, services: make(map[string]*count),
+		from: make(map[origin]int)}
 }
 
 // SetLimits changes the limits for future connections.
@@ -56,8 +65,14 @@ func (l *Limiter) SetLimits(limits Limits) {
 func (l *Limiter) Listen(inner net.Listener, service, refusal string) net.Listener {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.services[service] += 0
+	l.addServiceLocked(service)
 	return &listener{inner, l, service, refusal}
+}
+
+func (l *Limiter) addServiceLocked(name string) {
+	if l.services[name] == nil {
+		l.services[name] = new(count)
+	}
 }
 
 type listener struct {
@@ -122,7 +137,7 @@ type member struct {
 const (
 	byConnections = "limits.connections"
 	byAddress     = "limits.connections_per_address"
-	byShare       = "limits.connections, the share of one address"
+	byShare       = ", the share of one address" // after the name of a limit
 )
 
 // enter counts a connection and reports whether it is within the limits.
@@ -135,35 +150,58 @@ func (l *Limiter) enter(m *member, remote netip.Addr) bool {
 			"remote_ip", remote)
 		return false
 	}
-	l.total++
-	l.services[m.service]++
-	l.from[m.key]++
-	if m.trusted {
-		l.trusted++
-	}
+	l.countLocked(m, 1)
 	return true
+}
+
+// countLocked adds n connections like m.
+func (l *Limiter) countLocked(m *member, n int) {
+	for _, c := range []*count{&l.total, l.services[m.service]} {
+		c.all += n
+		if m.trusted {
+			c.trusted += n
+		}
+	}
+	for _, o := range []origin{{"", m.key}, {m.service, m.key}} {
+		if l.from[o] += n; l.from[o] == 0 {
+			delete(l.from, o)
+		}
+	}
 }
 
 // exceededLocked returns the name of the limit that a new connection exceeds, or "".
 func (l *Limiter) exceededLocked(m *member) string {
-	const few = 4 // connections that an address may have while any are free
-	own := l.from[m.key]
+	own := l.from[origin{"", m.key}]
 	if l.limits.PerAddress > 0 && own >= l.limits.PerAddress {
 		return byAddress
+	}
+	if most := l.limits.Services[m.service]; most > 0 {
+		service := l.services[m.service]
+		free := most - service.all - m.reservedForTrusted(most, service)
+		own := l.from[origin{m.service, m.key}]
+		if limit := m.exceeds("limits."+m.service+"_connections", free, own); limit != "" {
+			return limit
+		}
 	}
 	if l.limits.Connections <= 0 {
 		return ""
 	}
-	free := l.limits.Connections - l.total - l.reservedLocked(m)
+	return m.exceeds(byConnections, l.limits.Connections-l.total.all-l.reservedLocked(m), own)
+}
+
+// exceeds returns the name of the limit if m exceeds it, or "". free is the number of connections
+// that m may take one of, own the number that its address has.
+func (m *member) exceeds(limit string, free, own int) string {
+	const few = 4 // connections that an address may have while any are free
 	share := free
 	if !m.trusted {
 		share /= 2
 	}
 	switch {
 	case free <= 0:
-		return byConnections
+		return limit
 	case own >= max(few, share):
-		return byShare
+		return limit + byShare
 	}
 	return ""
 }
@@ -171,15 +209,10 @@ func (l *Limiter) exceededLocked(m *member) string {
 // reservedLocked returns how many connections remain reserved for others once m is counted: an
 // eighth of all for trusted ones, and an eighth for all services together.
 func (l *Limiter) reservedLocked(m *member) int {
-	const part = 8
-	forTrusted := l.limits.Connections / part
 	forService := l.limits.Connections / part / max(len(l.services), 1)
-	trusted := l.trusted
-	if m.trusted {
-		trusted++
-	}
-	reserved := max(0, forTrusted-trusted)
-	for name, n := range l.services {
+	reserved := m.reservedForTrusted(l.limits.Connections, &l.total)
+	for name, service := range l.services {
+		n := service.all
 		if name == m.service {
 			n++
 		}
@@ -188,23 +221,29 @@ func (l *Limiter) reservedLocked(m *member) int {
 	return reserved
 }
 
+// part is the divisor of a limit that gives the share reserved for some of the connections.
+const part = 8
+
+// reservedForTrusted returns how many connections below a limit remain reserved for trusted ones
+// once m is counted.
+func (m *member) reservedForTrusted(limit int, present *count) int {
+	trusted := present.trusted
+	if m.trusted {
+		trusted++
+	}
+	return max(0, limit/part-trusted)
+}
+
 // leave stops counting a connection. It may be called twice.
 func (m *member) leave() {
-	g := m.limiter
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	l := m.limiter
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if m.closed {
 		return
 	}
 	m.closed = true
-	g.total--
-	g.services[m.service]--
-	if m.trusted {
-		g.trusted--
-	}
-	if g.from[m.key]--; g.from[m.key] == 0 {
-		delete(g.from, m.key)
-	}
+	l.countLocked(m, -1)
 }
 
 type conn struct {
@@ -214,12 +253,13 @@ type conn struct {
 
 // LoggedIn counts the connection among the trusted ones. The server calls it after a login.
 func (c *conn) LoggedIn() {
-	g := c.member.limiter
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !c.member.closed && !c.member.trusted {
-		c.member.trusted = true
-		g.trusted++
+	l, m := c.member.limiter, c.member
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !m.closed && !m.trusted {
+		m.trusted = true
+		l.total.trusted++
+		l.services[m.service].trusted++
 	}
 }
 

@@ -19,7 +19,7 @@ func newLimiter(limits Limits) (*Limiter, *bytes.Buffer) {
 	limits.Trusted = netip.MustParsePrefix("192.168.0.0/16").Contains
 	g := New(limits, slog.New(slog.NewTextHandler(log, nil)))
 	for _, s := range services {
-		g.services[s] = 0
+		g.addServiceLocked(s)
 	}
 	return g, log
 }
@@ -87,6 +87,33 @@ func TestRoomUnderACrowd(t *testing.T) {
 	}
 }
 
+// A service with a limit of its own has at most so many connections, and one address never has all
+// of them. The other services and the local network have room whatever the crowd does there.
+func TestRoomBesideAServiceWithALimit(t *testing.T) {
+	g, log := newLimiter(Limits{Connections: 1000, Services: map[string]int{"smtp": 80}})
+	if in := g.crowd("smtp", "10.1.", 1, 1000); in != 23 {
+		t.Errorf("one address has %d connections", in)
+	}
+	if in := 23 + g.crowd("smtp", "10.2.", 2000, 1); in != 70 {
+		t.Errorf("the crowd has %d connections", in)
+	}
+	if text := log.String(); !strings.Contains(text, "limits.smtp_connections") {
+		t.Errorf("no log of the limit: %s", text)
+	}
+	if in := g.crowd("smtp", "192.168.", 100, 1); in != 10 {
+		t.Errorf("the office has %d connections", in)
+	}
+	for _, s := range services[1:] {
+		if in := g.crowd(s, "10.3.", 50, 1); in != 50 {
+			t.Errorf("%s: %d of 50", s, in)
+		}
+	}
+	g.SetLimits(Limits{Connections: 1000})
+	if _, ok := g.try("smtp", "10.4.0.1"); !ok {
+		t.Error("refused by a limit that has gone")
+	}
+}
+
 // A crowd in a trusted network does not shut out other addresses either.
 func TestRoomUnderATrustedCrowd(t *testing.T) {
 	g, _ := newLimiter(Limits{Connections: 1000, PerAddress: 100})
@@ -128,8 +155,8 @@ func TestLoggedInAndLeft(t *testing.T) {
 		m.leave()
 		m.leave()
 	}
-	if g.total != 0 || g.trusted != 0 || len(g.from) != 0 || g.services["submission"] != 0 {
-		t.Errorf("%d connections are left, %d trusted", g.total, g.trusted)
+	if g.total != (count{}) || len(g.from) != 0 || *g.services["submission"] != (count{}) {
+		t.Errorf("connections are left: %+v, of the service %+v", g.total, g.services["submission"])
 	}
 }
 

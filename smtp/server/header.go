@@ -201,23 +201,36 @@ func (h header) missing(id, hostname string, now time.Time) []byte {
 	return b
 }
 
-// traceHeader returns Return-Path and Received (RFC 5321 §4.4). It names no software version. It
-// names the recipient only if there is one: more of them would show blind copies. name is the
-// result of clientName.
-func traceHeader(info smtp.SessionInfo, env *smtp.Envelope, hostname, id, name string, now time.Time) []byte {
+// traceHeader returns Return-Path and Received (RFC 5321 §4.4). It names no software version.
+func (s *session) traceHeader(id string, now time.Time) []byte {
+	info, env := s.info(), &s.env
 	b := []byte(smtp.ReturnPath(env.From))
-	b = fmt.Appendf(b, "Received: from %s (%s%s)\r\n", info.Helo, name, literal(info))
-	b = fmt.Appendf(b, "\tby %s with %s id %s", hostname, info.Protocol(env.UTF8), id)
+	b = fmt.Appendf(b, "Received: from %s (%s%s)\r\n", info.Helo, s.clientName(), literal(info))
+	b = fmt.Appendf(b, "\tby %s with %s id %s", s.cfg.Wire.Hostname, info.Protocol(env.UTF8), id)
 	if info.TLS != nil {
 		b = fmt.Appendf(b, "\r\n\t(%s %s)", tls.VersionName(info.TLS.Version), tls.CipherSuiteName(info.TLS.CipherSuite))
 	}
 	if !info.User.IsZero() {
 		b = fmt.Appendf(b, "\r\n\t(authenticated as %s)", comment(info.User.String()))
 	}
-	if len(env.To) == 1 {
-		b = fmt.Appendf(b, "\r\n\tfor <%s>", env.To[0].Address)
-	}
+	b = appendFor(b, env.To, s.cfg.MaxFor)
 	return fmt.Appendf(b, "; %s\r\n", now.Format(smtp.DateLayout))
+}
+
+// appendFor appends the recipients to a Received field, unless there are more than limit: a part of
+// the list would mislead. More than one shows blind copies, so RFC 5321 §4.4 forbids it.
+func appendFor(b []byte, to []smtp.Recipient, limit int) []byte {
+	if len(to) == 0 || len(to) > limit {
+		return b
+	}
+	for i, r := range to {
+		word := ",\r\n\t"
+		if i == 0 {
+			word = "\r\n\tfor "
+		}
+		b = fmt.Appendf(b, "%s<%s>", word, r.Address)
+	}
+	return b
 }
 
 // literal is the client's address as an address literal (RFC 5321 §4.1.3).

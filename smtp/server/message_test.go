@@ -289,6 +289,31 @@ func TestReverseDNS(t *testing.T) {
 	}
 }
 
+// Received names the recipients only if there are few enough: by default one, so that no recipient
+// sees a blind copy.
+func TestMaxForRecipients(t *testing.T) {
+	const id = " with SMTP id ID"
+	const one, two = "\r\n\tfor <anna@office.example>", ",\r\n\t<boss@office.example>"
+	for _, test := range []struct {
+		limit, recipients int
+		want              string
+	}{{0, 1, id}, {1, 1, id + one}, {1, 2, id}, {2, 2, id + one + two}, {2, 3, id}} {
+		o := newOffice(t, smtp.MTA, func(c *Config) { c.MaxFor = test.limit })
+		rcpt := ""
+		for _, name := range []string{"anna", "boss", "carl"} {
+			o.mailbox(t, name, "")
+		}
+		for _, name := range []string{"anna", "boss", "carl"}[:test.recipients] {
+			rcpt += "RCPT TO:<" + name + "@office.example>\r\n"
+		}
+		o.converse(t, "HELO pc\r\nMAIL FROM:<a@b.example>\r\n"+rcpt+"DATA\r\n\r\nHello\r\n.\r\nQUIT\r\n")
+		got := regexp.MustCompile(" id [^\r;]+").ReplaceAllString(o.messages(t, "anna")[0], " id ID")
+		if !strings.Contains(got, test.want+"; ") {
+			t.Errorf("limit %d, %d recipients: %q lacks %q", test.limit, test.recipients, got, test.want)
+		}
+	}
+}
+
 // A sender domain that does not exist is refused with a permanent error. If DNS does not answer, the
 // error is temporary.
 func TestSenderDomain(t *testing.T) {
@@ -346,7 +371,7 @@ func TestEnforcementAsksWhereItDecides(t *testing.T) {
 	for state, want := range map[policy.NameState]string{
 		policy.NameVerified: "250 2.1.5", policy.NameUnverified: "550 5.7.1", policy.NameFailed: "550 5.7.1",
 	} {
-		o := newOffice(t, smtp.MTA, nil)
+		o := newOffice(t, smtp.MTA, func(c *Config) { c.Rules.Relay.Enforcement.Value = policy.EnforceExternal })
 		o.mailbox(t, "anna", "")
 		o.dns.set("pc5.office.example", state, "")
 		say := func(to string) string {

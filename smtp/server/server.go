@@ -40,6 +40,8 @@ type Config struct {
 	Verifier *verify.Verifier
 	// DSNForAll offers delivery reports to strangers too.
 	DSNForAll bool
+	// MaxFor is the largest number of recipients that a Received field names.
+	MaxFor int
 }
 
 // Authenticator runs logins. *auth.Authenticator implements it.

@@ -135,7 +135,7 @@ func newOffice(t testing.TB, service smtp.Service, edit func(*Config)) *office {
 		MaxMessageSize: 100_000, MaxRecipients: 5, MaxTextLine: 5000, MaxErrors: 6,
 		CommandTimeout: 10 * time.Second, DataTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
 	}}
-	o.cfg.Rules = closedRules(t)
+	o.cfg.Rules, o.cfg.MaxFor = closedRules(t), 1
 	if edit != nil {
 		edit(&o.cfg)
 	}
@@ -240,7 +240,7 @@ func closedRules(t testing.TB) *policy.Rules {
 	return &policy.Rules{
 		Sites: map[string]policy.Site{"smtp": mta, "submission": users, "smtps": users, "odmr": users},
 		Relay: policy.Relay{
-			Enforcement:        policy.Setting[policy.Enforcement]{Value: policy.EnforceExternal, Origin: "default"},
+			Enforcement:        policy.Setting[policy.Enforcement]{Value: policy.EnforceAll, Origin: "default"},
 			AuthenticatedAllow: on, DenyHosts: hosts(t, "*"),
 		},
 		Senders: policy.Senders{

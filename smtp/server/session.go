@@ -426,7 +426,7 @@ func (s *session) receive(in *mailstore.Incoming, body *wire.Body, hold *headerH
 	s.record("", d)
 	// The client may have forged results in our name (RFC 8601 §5).
 	head.octets = verify.Strip(head.octets, s.cfg.Wire.Hostname)
-	fields := traceHeader(s.info(), &s.env, s.cfg.Wire.Hostname, in.ID(), s.clientName(), s.srv.now())
+	fields := s.traceHeader(in.ID(), s.srv.now())
 	if f.Service.Submits() || !s.user.Address.IsZero() {
 		fields = append(fields, head.missing(in.ID(), s.cfg.Wire.Hostname, s.srv.now())...)
 	}

@@ -147,6 +147,7 @@ type SMTP struct {
 	MaxSessionSize   int64  // all messages of a connection together; 0: no limit
 	MaxMessages      int    // for each connection; 0: no limit
 	MaxRecipients    int    // for each message
+	MaxForRecipients int    // that a Received field names
 	MaxErrors        int    // for each connection
 	MaxCommandLength int    // octets, including the CRLF
 	CommandTimeout   time.Duration
@@ -169,6 +170,9 @@ type Limits struct {
 	Connections           int
 	ConnectionsPerAddress int
 	ConnectionsPerAccount int // that have logged in to one account
+
+	// Of one service; 0 means no limit but Connections.
+	SMTP, Submission, SMTPS, ODMR, POP3, POP3S int
 }
 
 // Bans decides when a client address that guesses passwords is banned.

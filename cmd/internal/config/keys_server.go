@@ -142,8 +142,12 @@ func protocolSections() []sectionRow {
 			number("smtp.max_recipients", func(c *Config) *int { return &c.SMTP.MaxRecipients },
 				bounds{1, 100_000}, 100,
 				`The largest number of recipients of one message. RFC 5321 requires at least 100.
-				("Limit number of recipients per message to", "SMTPMaxRecipientCount"; a Received
-				header names the recipient only if there is one: "SMTPMaxForRecipients")`),
+				("Limit number of recipients per message to", "SMTPMaxRecipientCount")`),
+			number("smtp.max_for_recipients",
+				func(c *Config) *int { return &c.SMTP.MaxForRecipients }, bounds{0, 1000}, 1,
+				`The Received header names the recipients of a message if there are at most this
+				many; 0 names none. RFC 5321 permits one. More than one shows each recipient the
+				blind copies. ("SMTPMaxForRecipients")`),
 			number("smtp.max_errors", func(c *Config) *int { return &c.SMTP.MaxErrors },
 				bounds{1, 1000}, 10,
 				`The server closes a connection after this number of errors. ("SMTPErrorLimit")`),
@@ -223,14 +227,28 @@ func protocolSections() []sectionRow {
 				reserved for bans.trusted, auth.plaintext_networks and clients that have logged in.
 				Another eighth is reserved for the services, the same part for each. One address may
 				have fewer connections when few are left. If the system allows too few open files,
-				the server takes fewer connections and logs that at start. ("SMTPMaxSessions",
-				"Limit number of connections to")`),
+				the server takes fewer connections and logs that at start.`),
 			number("limits.connections_per_address",
 				func(c *Config) *int { return &c.Limits.ConnectionsPerAddress },
 				bounds{1, 1_000_000}, 300, `The same for one client address.`),
 			number("limits.connections_per_account",
 				func(c *Config) *int { return &c.Limits.ConnectionsPerAccount },
 				bounds{1, 1_000_000}, 50, `The same for one account, after its login.`),
+			number("limits.smtp_connections", func(c *Config) *int { return &c.Limits.SMTP },
+				bounds{0, 1_000_000}, 0,
+				`The same for one service of [listen]; 0 means no limit of its own. One eighth is
+				reserved as above, and one address may have fewer when few are left.
+				("SMTPMaxSessions", "Limit number of connections to")`),
+			number("limits.submission_connections",
+				func(c *Config) *int { return &c.Limits.Submission }, bounds{0, 1_000_000}, 0, above),
+			number("limits.smtps_connections", func(c *Config) *int { return &c.Limits.SMTPS },
+				bounds{0, 1_000_000}, 0, above),
+			number("limits.odmr_connections", func(c *Config) *int { return &c.Limits.ODMR },
+				bounds{0, 1_000_000}, 0, above),
+			number("limits.pop3_connections", func(c *Config) *int { return &c.Limits.POP3 },
+				bounds{0, 1_000_000}, 0, above),
+			number("limits.pop3s_connections", func(c *Config) *int { return &c.Limits.POP3S },
+				bounds{0, 1_000_000}, 0, above),
 		}},
 		{"bans", `A client that guesses passwords, by SMTP or POP3, waits longer after each wrong one
 			and is then banned. Only different passwords count: a mail program that repeats an

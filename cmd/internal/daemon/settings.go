@@ -47,6 +47,7 @@ func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 			Resolver: d.system.DNS, Servers: admin.DNSOptions(cfg).Servers, Log: d.log,
 		}),
 		DSNForAll: cfg.Reports.Strangers == config.AllStrangers,
+		MaxFor:    cfg.SMTP.MaxForRecipients,
 
 		Wire: wire.Config{
 			Hostname:        string(cfg.Hostname),
@@ -203,7 +204,15 @@ func connectionLimits(cfg *config.Config, log *slog.Logger) connlimit.Limits {
 	}
 	return connlimit.Limits{
 		Connections: connections, PerAddress: cfg.Limits.ConnectionsPerAddress,
-		Trusted: trustedClients(cfg),
+		Services: serviceLimits(&cfg.Limits), Trusted: trustedClients(cfg),
+	}
+}
+
+// serviceLimits returns the limits of the services by their names under [listen].
+func serviceLimits(limits *config.Limits) map[string]int {
+	return map[string]int{
+		"smtp": limits.SMTP, "submission": limits.Submission, "smtps": limits.SMTPS,
+		"odmr": limits.ODMR, "pop3": limits.POP3, "pop3s": limits.POP3S,
 	}
 }
 
