@@ -58,6 +58,8 @@ type Config struct {
 	DefaultDomain addr.Domain  // of login names without one; "" leaves the choice to the caller
 	Postmaster    addr.Address // gets postmaster's mail; zero leaves the choice to the caller
 
+	UpdateInterval time.Duration // at which the file is looked at for changes; 0: never
+
 	Listen      Listen
 	TLS         TLS
 	Auth        Auth

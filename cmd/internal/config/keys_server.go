@@ -213,7 +213,7 @@ func protocolSections() []sectionRow {
 				orZero("never", span("10s", "1h")), 30*time.Second,
 				`A second login to a mailbox ends the session of another program that has been
 				silent for this time, such as a phone that left its network. Messages that the
-				silent program marked for deletion stay. "never" refuses the second login
+				silent program marked for deletion stay. "0" refuses the second login
 				(RFC 1939).`),
 			number("pop3.max_errors", func(c *Config) *int { return &c.POP3.MaxErrors },
 				bounds{1, 1000}, 10,
@@ -327,6 +327,14 @@ func protocolSections() []sectionRow {
 			text("log.format", func(c *Config) *LogFormat { return &c.Log.Format },
 				words(TextLog, JSONLog), TextLog,
 				`The form of a line: "text" or "json".`).needsRestart(),
+		}},
+		{"config", "", []key{
+			text("config.update_interval", func(c *Config) *duration { return &c.UpdateInterval },
+				orZero("never", span("10s", "24h")), 0,
+				`How often the server looks whether this file has changed, and reloads it, from "10s"
+				to "24h"; "0" means only at "pillarbox admin reload". A file with mistakes changes
+				nothing, and the log tells them. In Domino the interval is 2 minutes: "2m".
+				("SMTP_Config_Update_Interval")`),
 		}},
 		{groupsSection, `Names for several hosts, or for several addresses and domains. Lists above
 			take them as "group:NAME". They are not the groups that mail is sent to. Use small

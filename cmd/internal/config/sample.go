@@ -23,7 +23,7 @@ const fileIntro = `Configuration of the Pillarbox mail server.
 
 	The names in ("brackets") are former names of a setting: in the documents and the notes.ini of
 	Lotus Domino, or on the property pages of the SMTP virtual server (IIS 6) and of Exchange 2003.
-	"pillarbox admin reload" replaces "Tell SMTP update config" and "SMTP_Config_Update_Interval".
+	"pillarbox admin reload" replaces "Tell SMTP update config".
 
 	"pillarbox admin explain" shows what the rules decide about a message, and why.
 

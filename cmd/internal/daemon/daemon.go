@@ -161,9 +161,10 @@ func (d *Daemon) makers() []maker {
 		d.makeQuotaNotices,
 		d.makeRetention,
 
-		// The sockets of administrators. Their verbs use the parts above, so they close before these
-		// stop.
+		// The sockets of administrators, and reloads by time. Both use the parts above, so they end
+		// before these stop.
 		d.makeControl,
+		d.makeUpdates,
 
 		// Clients come last: all that they use is ready. Their sessions end first.
 		d.makeServers,
@@ -247,7 +248,7 @@ func (d *Daemon) wait(ctx context.Context, reload <-chan struct{}) error {
 	for {
 		select {
 		case <-reload:
-			d.reloadUnasked()
+			d.reloadFor(admin.Actor{Who: "server", From: "signal", Act: "reload"})
 		case <-d.restored:
 			if err := d.queue.Rescan(); err != nil {
 				d.log.Error("cannot read the queue", "error", err)

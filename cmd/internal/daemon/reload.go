@@ -52,10 +52,11 @@ func (d *Daemon) reload() (admin.ReloadResult, error) {
 	}, nil
 }
 
-// reloadUnasked reloads on a signal, which does not tell its sender.
-func (d *Daemon) reloadUnasked() {
-	if result := d.Reload(); result.Error == "" {
-		actor := admin.Actor{Who: "server", From: "signal", Act: "reload"}
+// reloadFor reloads for an actor who does not get the result, and records it in the audit log.
+func (d *Daemon) reloadFor(actor admin.Actor) admin.ReloadResult {
+	result := d.Reload()
+	if result.Error == "" {
 		d.office.By(actor).Record("configuration", nil, map[string]any{"changed": result.Changed})
 	}
+	return result
 }
