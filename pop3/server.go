@@ -60,6 +60,10 @@ type Config struct {
 	// closed. Default 10.
 	MaxErrors int
 
+	// Admit reports whether a client may connect. It is called before the greeting, in the
+	// connection's goroutine, and may look up the client's name. nil admits every client.
+	Admit func(ctx context.Context, client netip.Addr) bool
+
 	// Retention tells when the server itself deletes mail. nil means that it never does.
 	Retention Retention
 }

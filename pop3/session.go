@@ -97,7 +97,9 @@ func (c *session) serve(implicitTLS bool) {
 				"remote_ip", c.remote, "panic", v, "stack", string(debug.Stack()))
 		}
 	}()
-	if c.implicit = implicitTLS; implicitTLS && !c.startTLS() {
+	c.implicit = implicitTLS
+	if !c.admitted() || implicitTLS && !c.startTLS() {
+		c.out.flush()
 		return
 	}
 	c.greet()
@@ -126,6 +128,19 @@ func (c *session) progressTimeout() time.Duration { return 3 * c.config.IdleTime
 
 func (c *session) stalled() bool {
 	return c.drop != nil && !time.Now().Before(c.progress.Add(c.progressTimeout()))
+}
+
+// admitted reports whether the client may connect. A client that may not gets one line, or none
+// where TLS comes first.
+func (c *session) admitted() bool {
+	if c.config.Admit == nil || c.config.Admit(c.server.ctx, c.remote) {
+		return true
+	}
+	c.endReason = "not admitted"
+	if !c.implicit {
+		c.err("[SYS/PERM] connections from " + c.remote.String() + " are not accepted here")
+	}
+	return false
 }
 
 // greet sends the greeting, with a time stamp if APOP is offered.

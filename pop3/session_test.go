@@ -52,6 +52,31 @@ func talk(t *testing.T, conn net.Conn, in *bufio.Reader, lines ...string) string
 	return strings.TrimRight(reply, "\r\n")
 }
 
+// A client that may not connect gets one line instead of the greeting, or none if TLS comes first.
+func TestAdmit(t *testing.T) {
+	for _, test := range []struct {
+		admitted, implicit bool
+		want               string
+	}{
+		{true, false, "+OK "}, {false, true, ""},
+		{false, false, "-ERR [SYS/PERM] connections from 127.0.0.1 are not accepted here\r\n"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			o := newOffice(t)
+			s := New(Config{Admit: func(_ context.Context, client netip.Addr) bool {
+				return test.admitted && client == netip.MustParseAddr("127.0.0.1")
+			}}, o.store, o.auth, nil)
+			client, server := net.Pipe()
+			s.start(pipeEnd{server}, test.implicit)
+			got, err := bufio.NewReader(client).ReadString('\n')
+			if !strings.HasPrefix(got, test.want) || test.want == "" && err != io.EOF {
+				t.Errorf("%+v: %q, %v", test, got, err)
+			}
+			client.Close()
+		})
+	}
+}
+
 func TestTimeouts(t *testing.T) {
 	login := []string{"", "USER anna", "PASS secret", "DELE 1"}
 	for _, c := range []struct {

@@ -105,7 +105,7 @@ func (s *sources) lookups(cfg *config.Config) map[string]directory.Lookup {
 		c := &cfg.Directories[i]
 		l := directory.Lookup{NetBIOS: c.NetBIOS, AtDelivery: c.MakesAtDelivery(), AtLogin: c.MakesAtLogin()}
 		if d := s.directory(c.Name); d != nil && c.Lookup {
-			l.People = people{d}
+			l.People = people{d, c.RefuseAmbiguous}
 		}
 		all[c.Name] = l
 	}
@@ -113,7 +113,10 @@ func (s *sources) lookups(cfg *config.Config) map[string]directory.Lookup {
 }
 
 // people finds people in an LDAP directory.
-type people struct{ dir *ldap.Directory }
+type people struct {
+	dir             *ldap.Directory
+	refuseAmbiguous bool // an address of several entries is a permanent error
+}
 
 func (p people) Login(user, domain string) (directory.Person, error) {
 	return p.ask(func(ctx context.Context) (ldap.Person, error) {
@@ -129,14 +132,21 @@ func (p people) ask(find func(context.Context) (ldap.Person, error)) (directory.
 	ctx, cancel := context.WithTimeout(context.Background(), lookupLimit)
 	defer cancel()
 	found, err := find(ctx)
-	if errors.Is(err, ldap.ErrNotFound) {
-		return directory.Person{}, fmt.Errorf("%w: %w", directory.ErrNotFound, err)
-	} else if errors.Is(err, ldap.ErrUnusable) {
-		return directory.Person{}, fmt.Errorf("%w: %w", directory.ErrUnusable, err)
-	} else if err != nil {
+	if err := p.classify(err); err != nil {
 		return directory.Person{}, err
 	}
 	return directory.Person{Mailbox: found.Mailbox, Aliases: found.Aliases, Members: found.Members, Quota: found.Quota}, nil
+}
+
+// classify gives an error of package ldap the class that package directory knows.
+func (p people) classify(err error) error {
+	switch {
+	case errors.Is(err, ldap.ErrNotFound):
+		return fmt.Errorf("%w: %w", directory.ErrNotFound, err)
+	case errors.Is(err, ldap.ErrUnusable), p.refuseAmbiguous && errors.Is(err, ldap.ErrAmbiguous):
+		return fmt.Errorf("%w: %w", directory.ErrUnusable, err)
+	}
+	return err
 }
 
 // Backend returns the backend that checks passwords by a method other than directory.ByFile; nil if

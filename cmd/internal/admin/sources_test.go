@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -108,6 +109,32 @@ func TestConfigureDirectories(t *testing.T) {
 	}
 	if err := s.configure(&config.Config{}, nil); err != nil || s.directory("") != nil {
 		t.Errorf("no directory at all: %v", err)
+	}
+}
+
+// Mail to an address of two entries is deferred, or refused if the directory says so.
+func TestAmbiguousAddress(t *testing.T) {
+	twins := fmt.Errorf("%w: cn=a, cn=b", ldap.ErrAmbiguous)
+	down := fmt.Errorf("%w: no answer", ldap.ErrUnavailable)
+	for _, test := range []struct {
+		refuse bool
+		err    error
+		want   bool // permanent
+	}{{false, twins, false}, {true, twins, true}, {true, down, false}, {false, ldap.ErrUnusable, true}} {
+		got := people{refuseAmbiguous: test.refuse}.classify(test.err)
+		if errors.Is(got, directory.ErrUnusable) != test.want || !errors.Is(got, test.err) {
+			t.Errorf("refuse %v: %v became %v", test.refuse, test.err, got)
+		}
+	}
+	cfg := withDirectory("")
+	cfg.Directories[0].RefuseAmbiguous = true
+	var s sources
+	t.Cleanup(s.close)
+	if err := s.configure(cfg, nil); err != nil {
+		t.Fatal(err)
+	}
+	if p, ok := s.lookups(cfg)["corp"].People.(people); !ok || !p.refuseAmbiguous {
+		t.Error("the setting does not reach the lookup")
 	}
 }
 

@@ -165,6 +165,8 @@ type POP3 struct {
 	IdleTimeout time.Duration
 	Overtake    time.Duration // 0: never
 	MaxErrors   int           // for each connection
+
+	Hosts policy.Connections // only Allow and Deny: which hosts may connect
 }
 
 // Limits are the connections at a time, all services together.

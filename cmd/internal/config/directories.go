@@ -19,6 +19,8 @@ type Directory struct {
 	NetBIOS []string // names of its domain in "DOMAIN\user", in capitals
 	Lookup  bool     // mailboxes, aliases, groups and quota may come from it
 	Create  Create   // when a mailbox that it knows is created
+
+	RefuseAmbiguous bool // refuse mail to an address of several entries; false: defer it
 }
 
 // Create decides when a mailbox that the LDAP server knows is created here.

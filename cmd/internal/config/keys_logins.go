@@ -195,6 +195,9 @@ func directoryKeys(section string, i int) []key {
 			unit: "B", "KB" or "MB".`).example(`"mDBOverHardQuotaLimit"`),
 		text(in("quota_unit"), func(c *Config) *ldap.Unit { return &of(c).QuotaUnit },
 			words(ldap.Bytes, ldap.Kilobytes, ldap.Megabytes), "", above).example(`"KB"`),
+		boolean(in("refuse_ambiguous"), func(c *Config) *bool { return &of(c).RefuseAmbiguous },
+			false, `Mail to an address that two entries have: true refuses it (550), false defers it
+			(451), so that it comes when the entries are corrected. ("SMTPDenyNotUniqueRCPT=1")`),
 		list(in("netbios"), func(c *Config) *[]string { return &of(c).NetBIOS }, netBIOS, nil,
 			`The names that users write before the backslash, as in CORP\anna.`).
 			example(`["CORP"]`),

@@ -215,6 +215,13 @@ func protocolSections() []sectionRow {
 				silent for this time, such as a phone that left its network. Messages that the
 				silent program marked for deletion stay. "0" refuses the second login
 				(RFC 1939).`),
+			hosts("pop3.allow_hosts", func(c *Config) *policy.HostList { return &c.POP3.Hosts.Allow },
+				nil,
+				`Which hosts may connect; [connections] is for SMTP. A host in allow_hosts may
+				connect although a wider entry of deny_hosts contains it. For "Only the list below",
+				put the list into allow_hosts and "*" into deny_hosts.`),
+			hosts("pop3.deny_hosts", func(c *Config) *policy.HostList { return &c.POP3.Hosts.Deny },
+				nil, above),
 			number("pop3.max_errors", func(c *Config) *int { return &c.POP3.MaxErrors },
 				bounds{1, 1000}, 10,
 				`The server closes a connection after this number of errors.`),

@@ -83,11 +83,30 @@ func (d *Daemon) pop3Config(cfg *config.Config) pop3.Config {
 		PlaintextNetworks:     plaintextPOP3(cfg),
 		Require128Bit:         cfg.Sites.POP3.Require128Bit,
 		Require128BitImplicit: cfg.Sites.POP3S.Require128Bit,
+		Admit:                 d.admitPOP3(cfg),
 		Retention:             d.office,
 		IdleTimeout:           times(cfg, cfg.POP3.IdleTimeout),
 		Overtake:              cfg.POP3.Overtake,
 		WriteTimeout:          writeTimeout,
 		MaxErrors:             cfg.POP3.MaxErrors,
+	}
+}
+
+// admitPOP3 returns a function that applies the lists of hosts that may use POP3, and logs refusals.
+func (d *Daemon) admitPOP3(cfg *config.Config) func(context.Context, netip.Addr) bool {
+	rules := policy.Rules{Connections: cfg.POP3.Hosts}
+	return func(ctx context.Context, client netip.Addr) bool {
+		f := policy.Facts{Client: policy.Client{Remote: client}}
+		if rules.NeedsName() {
+			f.Name, f.NameState = d.resolver.Name(ctx, client)
+		}
+		decision := rules.Connect(&f)
+		if decision.Verdict == policy.Accept {
+			return true
+		}
+		d.log.Info("refused", "service", "pop3", "stage", decision.Stage, "remote_ip", client,
+			"rule", "pop3.deny_hosts")
+		return false
 	}
 }
 
