@@ -209,7 +209,7 @@ func (a *Authenticator) logIn(ctx context.Context, remote netip.Addr, mechanism,
 		a.logFailure(mechanism, user, remote, err)
 		return Principal{}, err
 	}
-	a.Log.Debug("authentication succeeded", "user", box.Address.String(), "remote_ip", remote,
+	a.Log.Info("authentication succeeded", "user", box.Address.String(), "remote_ip", remote,
 		"mechanism", mechanism)
 	return Principal{Address: box.Address, Dir: box.Dir}, nil
 }

@@ -25,11 +25,12 @@ var errHeaderTooLong = errors.New("header too long")
 // header is the top of a message: the header, its empty line, and the first line of the body if
 // the empty line was missing.
 type header struct {
-	octets    []byte   // ready to be written; without Return-Path and MarkHeader
-	date, mid bool     // the header has Date, Message-ID
-	hops      int      // number of Received fields
-	from      [][]byte // the values of the From fields, with their folded lines
-	sender    [][]byte // the values of the Sender fields
+	octets []byte   // ready to be written; without Return-Path and MarkHeader
+	date   bool     // the header has Date
+	id     []byte   // the value of Message-ID, with its folded lines; nil if there is none
+	hops   int      // number of Received fields
+	from   [][]byte // the values of the From fields, with their folded lines
+	sender [][]byte // the values of the Sender fields
 }
 
 // readHeader reads the header of a message, up to and with its empty line. If the message has no
@@ -88,7 +89,8 @@ func (h *header) collect(name string, line []byte) *[]byte {
 	case "date":
 		h.date = true
 	case "message-id":
-		h.mid = true
+		h.id = bytes.Clone(value)
+		return &h.id
 	case "received":
 		h.hops++
 	case "from":
@@ -165,6 +167,14 @@ func onlyAddress(value string) (only addr.Address, ok bool) {
 	return only, ok
 }
 
+// loggedID returns the Message-ID for the log, by which an administrator finds a message that a user
+// shows. It is cut short, because a client can send anything.
+func (h *header) loggedID() string {
+	const most = 250
+	id := strings.Join(strings.Fields(string(h.id[:min(len(h.id), most)])), " ")
+	return strings.ToValidUTF8(id, "?")
+}
+
 // lineReader returns lines, long ones in parts. *wire.Body implements it.
 type lineReader interface{ Line() ([]byte, error) }
 
@@ -195,7 +205,7 @@ func (h header) missing(id, hostname string, now time.Time) []byte {
 	if !h.date {
 		b = fmt.Appendf(b, "Date: %s\r\n", now.Format(smtp.DateLayout))
 	}
-	if !h.mid {
+	if h.id == nil {
 		b = fmt.Appendf(b, "Message-ID: <%s@%s>\r\n", id, hostname)
 	}
 	return b

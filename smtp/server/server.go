@@ -194,6 +194,6 @@ func (s *Server) admit(c *wire.Conn, cfg *Config, service smtp.Service) (wire.Se
 	if d.Verdict == policy.Refuse {
 		return nil, ss.logRefusal(d, d.Reply)
 	}
-	ss.log.Debug("connected")
+	ss.log.Info("connected")
 	return ss, nil
 }

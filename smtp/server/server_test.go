@@ -49,6 +49,7 @@ type office struct {
 	desk    *delivery.Dispatcher
 	outbox  outbox
 	relay   relay
+	log     mailtest.Log
 }
 
 // outbox is a queue without deliveries.
@@ -139,7 +140,11 @@ func newOffice(t testing.TB, service smtp.Service, edit func(*Config)) *office {
 	if edit != nil {
 		edit(&o.cfg)
 	}
-	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	out := io.Writer(&o.log)
+	if _, measured := t.(*testing.B); measured {
+		out = io.Discard
+	}
+	quiet := slog.New(slog.NewTextHandler(out, nil))
 	o.outbox.store = o.store
 	o.desk = delivery.New(delivery.Config{Hostname: "mail.office.example"}, delivery.Parts{
 		Dir: o.dir, Store: o.store, Badmail: badmail.New(disk, quiet, nil), Log: quiet,

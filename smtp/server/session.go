@@ -54,6 +54,7 @@ type transaction struct {
 	vouched smtp.Standing     // what DNS vouches for the sender of a stranger's message
 	marked  string            // the value of the policy.MarkHeader field; "" means none
 	logged  string            // the latest Console line of an accepted recipient
+	fieldID string            // the Message-ID of the header, for the log
 }
 
 // current returns the facts, with the present state of the connection.
@@ -360,7 +361,7 @@ func (s *session) Data(body *wire.Body) *smtp.Reply {
 		return s.dataError(err)
 	}
 	s.log.Info("message stored", "message_id", in.ID(), "from", s.env.From.String(), "to", recipients(s.env.To),
-		"size", in.Size(), "user", s.user.Address.String())
+		"size", in.Size(), "user", s.user.Address.String(), "header_message_id", s.fieldID)
 	if len(full) == 0 {
 		return smtp.NewReply(250, [3]int{2, 6, 0}, "Message accepted, queued as %s", in.ID())
 	}
@@ -414,7 +415,7 @@ func (s *session) receive(in *mailstore.Incoming, body *wire.Body, hold *headerH
 		return nil, err
 	}
 	f := s.current()
-	f.Hops = head.hops
+	f.Hops, s.fieldID = head.hops, head.loggedID()
 	field, senders, bad := head.responsible()
 	if err := s.gather.Header(f, field, senders, bad); err != nil {
 		return nil, err
