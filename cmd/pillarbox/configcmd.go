@@ -1,11 +1,16 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"pillarbox/cmd/internal/admin"
+	"pillarbox/cmd/internal/dnscheck"
+	"pillarbox/cmd/internal/netinfo"
+	"pillarbox/smtp/dns"
 	"pillarbox/tls/certs"
 )
 
@@ -18,12 +23,20 @@ func (a *app) configCommand() *cobra.Command {
 		RunE:  func(*cobra.Command, []string) error { return a.configShow(asJSON) },
 	}
 	show.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	var withDNS bool
 	check := &cobra.Command{
 		Use:   "check",
 		Short: "Report every mistake in the configuration, with its line",
 		Args:  takes(0, 0),
-		RunE:  func(*cobra.Command, []string) error { return a.configCheck() },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.configCheck(); err != nil || !withDNS {
+				return err
+			}
+			return a.checkDNS(cmd.Context())
+		},
 	}
+	check.Flags().BoolVar(&withDNS, "dns", false,
+		"also look up the server's name, its address, and MX and SPF of the domains")
 	return family("config", "Check or show the configuration", check, show)
 }
 
@@ -46,6 +59,42 @@ func (a *app) configCheck() error {
 		a.note("%s", warning)
 	}
 	fmt.Fprintf(a.stdout, "%s: no mistakes\n", a.config)
+	return nil
+}
+
+// checkDNS prints what DNS says about the server. A warning is no error: many offices want no mail
+// from the internet.
+func (a *app) checkDNS(ctx context.Context) error {
+	const most = time.Minute // for all lookups
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	cfg, err := a.load()
+	if err != nil {
+		return err
+	}
+	interfaces, err := netinfo.Interfaces()
+	if err != nil {
+		return err
+	}
+	domains, err := call(ctx, a, admin.DomainList, struct{}{})
+	if err != nil {
+		return err
+	}
+	server := dnscheck.Server{Hostname: cfg.Hostname, Addresses: netinfo.Addresses(interfaces),
+		SmartHost: len(cfg.Routes.Default.SmartHost) > 0 && !cfg.Routes.Default.DirectFirst}
+	for _, d := range domains {
+		server.Domains = append(server.Domains, d.Domain)
+	}
+	for _, f := range dnscheck.Run(ctx, dns.NewClient(admin.DNSOptions(cfg).Servers), server) {
+		mark := "ok  "
+		if f.Do != "" {
+			mark = "warn"
+		}
+		fmt.Fprintf(a.stdout, "%s  %s: %s\n", mark, f.About, f.Found)
+		if f.Do != "" {
+			fmt.Fprintf(a.stdout, "      %s\n", f.Do)
+		}
+	}
 	return nil
 }
 

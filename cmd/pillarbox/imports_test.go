@@ -73,7 +73,7 @@ var libraries = map[string]string{
 	"github.com/emersion/go-smtp":     "smtp/server smtp/wire cmd/internal/selftest",
 	"github.com/emersion/go-sasl":     "mailstore/auth smtp/server smtp/wire cmd/internal/selftest",
 	"github.com/emersion/go-msgauth":  "smtp/dkim smtp/verify",
-	"blitiri.com.ar/go/spf":           "smtp/verify",
+	"blitiri.com.ar/go/spf":           "smtp/verify cmd/internal/dnscheck",
 	"github.com/miekg/dns":            "smtp/remote",
 	"github.com/knadh/koanf":          "cmd/internal/config",
 	"github.com/pelletier/go-toml":    "cmd/internal/config",
