@@ -158,6 +158,9 @@ func (c *session) openMaildrop() error {
 	if logged, ok := c.raw.(interface{ LoggedIn() }); ok {
 		logged.LoggedIn() // logged-in connections have a limit of their own
 	}
+	if c.config.LoggedIn != nil {
+		c.config.LoggedIn(c.remote, c.principal)
+	}
 	return nil
 }
 

@@ -64,6 +64,9 @@ type Config struct {
 	// connection's goroutine, and may look up the client's name. nil admits every client.
 	Admit func(ctx context.Context, client netip.Addr) bool
 
+	// LoggedIn is told of each login, if it is not nil.
+	LoggedIn func(client netip.Addr, user auth.Principal)
+
 	// Retention tells when the server itself deletes mail. nil means that it never does.
 	Retention Retention
 }

@@ -110,6 +110,8 @@ type User struct {
 	// Right is the file that sets Outside, of the account or of a group; "" means the default.
 	Right string `json:"right,omitempty"`
 	Held  bool   `json:"held,omitempty"` // has sent too much mail and is held
+	// ByPOP3 means that the login was one to POP3 from the same address, some minutes ago.
+	ByPOP3 bool `json:"by_pop3,omitempty"`
 }
 
 // IsZero reports whether the client has not logged in.

@@ -327,6 +327,8 @@ func setFact(t *testing.T, f *Facts, key, value string) {
 		f.User.Groups = all()
 	case "held":
 		f.User.Held = true
+	case "bypop3":
+		f.User.ByPOP3 = true
 	case "inside", "login":
 	case "from":
 		f.From = parse(value)

@@ -54,10 +54,10 @@ func (r *Rules) Rcpt(f *Facts) Decision {
 func (r *Rules) Message(f *Facts) Decision { return decide("message", f, r.hops, r.headerSender) }
 
 // Evaluate asks every stage in the order of a session. It returns the decisions up to the first
-// refusal. LogIn is asked only for a client that has logged in.
+// refusal. LogIn is asked only for a client that has logged in to SMTP.
 func (r *Rules) Evaluate(f *Facts) []Decision {
 	stages := []func(*Facts) Decision{r.Connect, r.LogIn, r.Mail, r.Rcpt, r.Message}
-	if f.User.IsZero() {
+	if f.User.IsZero() || f.User.ByPOP3 {
 		stages = slices.Delete(stages, 1, 2)
 	}
 	var all []Decision

@@ -76,6 +76,9 @@ func (r *Rules) anonymous(d *Decision, f *Facts) bool {
 	switch {
 	case !ok:
 		return true
+	case f.User.ByPOP3:
+		d.step("auth.pop_before_smtp_networks", "", f.User.Address.String(), "has logged in to POP3 from this address")
+		return true
 	case !f.User.IsZero():
 		d.step("login", "", f.User.Address.String(), "is logged in")
 		return true

@@ -15,7 +15,7 @@ import (
 // checksSender reports whether the message is checked by SPF, DKIM and DMARC. Only mail of
 // strangers is.
 func (s *session) checksSender() bool {
-	return s.facts.Service == smtp.MTA && s.user.Address.IsZero() && s.facts.Device == nil &&
+	return s.facts.Service == smtp.MTA && s.account().IsZero() && s.facts.Device == nil &&
 		s.cfg.Verifier != nil && !s.cfg.Checks.Off()
 }
 

@@ -56,11 +56,12 @@ type Flusher interface {
 	FlushETRN(match func(addr.Domain) bool) int
 }
 
-// Parts holds what a Server works with. Decisions, Queue and ClaimATRN may be nil.
+// Parts holds what a Server works with. Recent, Decisions, Queue and ClaimATRN may be nil.
 type Parts struct {
 	Dir       *directory.Directory
 	Store     *mailstore.Store
 	Auth      Authenticator
+	Recent    *auth.Recent // logins by POP3 that permit a client to send
 	Resolver  Resolver
 	Devices   Devices
 	Rates     *rate.Limiter

@@ -152,7 +152,7 @@ func newOffice(t testing.TB, service smtp.Service, edit func(*Config)) *office {
 	o.desk.Queue = &o.outbox
 	o.server = New(o.cfg, Parts{
 		Decisions: past, Delivery: o.desk, Queue: &o.outbox, ClaimATRN: o.relay.claim,
-		Dir: o.dir, Store: o.store, Auth: auth.New(o.dir, auth.Options{Delay: time.Millisecond}), Resolver: o.dns, Devices: o.devices,
+		Dir: o.dir, Store: o.store, Auth: auth.New(o.dir, auth.Options{Delay: time.Millisecond}), Recent: auth.NewRecent(), Resolver: o.dns, Devices: o.devices,
 		Rates: rate.New(100), Accounts: connlimit.NewAccounts(0, quiet), Log: quiet,
 	})
 	o.server.now = func() time.Time { return time.Date(2026, 11, 21, 9, 14, 0, 0, time.UTC) }

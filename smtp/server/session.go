@@ -111,6 +111,8 @@ func (s *session) gatherMail(from addr.Address) *smtp.Reply {
 		if r := s.gatherUser(f); r != nil {
 			return r
 		}
+	} else if r := s.gatherRecent(f, from); r != nil {
+		return r
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.dnsLimit())
 	defer cancel()
@@ -129,6 +131,32 @@ func (s *session) gatherUser(f *policy.Facts) *smtp.Reply {
 	}
 	return nil
 }
+
+// gatherRecent collects the rights of a user who has read mail by POP3 from the client's address, if
+// the client has not logged in and is no device. The user counts for one message: another one at the
+// same address may send the next.
+func (s *session) gatherRecent(f *policy.Facts, from addr.Address) *smtp.Reply {
+	f.User = policy.User{}
+	if s.srv.Recent == nil || f.Device != nil {
+		return nil
+	}
+	user, ok := s.srv.Recent.Find(s.remote.Addr(), from)
+	if !ok {
+		return nil
+	}
+	err := s.gather.User(f, user)
+	if errors.Is(err, errGone) {
+		f.User = policy.User{}
+		return nil
+	} else if err != nil {
+		return s.failed("the rights of the user", err)
+	}
+	f.User.ByPOP3 = true
+	return nil
+}
+
+// account is the address of the user, who has logged in here or by POP3; zero for other clients.
+func (s *session) account() addr.Address { return s.facts.User.Address }
 
 // dnsLimit is the time for the look-ups of one command.
 func (s *session) dnsLimit() time.Duration {
@@ -184,7 +212,7 @@ func (s *session) logRefusal(d policy.Decision, reply *smtp.Reply) *smtp.Reply {
 	for i, step := range d.Steps {
 		steps[i] = step.String()
 	}
-	s.log.Info("refused", "trace_id", trace, "stage", d.Stage, "reply", reply.Error(), "user", s.user.Address.String(),
+	s.log.Info("refused", "trace_id", trace, "stage", d.Stage, "reply", reply.Error(), "user", s.account().String(),
 		"from", s.facts.From.String(), "to", s.facts.To.String(), "helo", s.facts.Helo, "steps", steps)
 	s.record(trace, d)
 	traced := *reply
@@ -361,7 +389,7 @@ func (s *session) Data(body *wire.Body) *smtp.Reply {
 		return s.dataError(err)
 	}
 	s.log.Info("message stored", "message_id", in.ID(), "from", s.env.From.String(), "to", recipients(s.env.To),
-		"size", in.Size(), "user", s.user.Address.String(), "header_message_id", s.fieldID)
+		"size", in.Size(), "user", s.account().String(), "header_message_id", s.fieldID)
 	if len(full) == 0 {
 		return smtp.NewReply(250, [3]int{2, 6, 0}, "Message accepted, queued as %s", in.ID())
 	}
@@ -374,8 +402,8 @@ func (s *session) Data(body *wire.Body) *smtp.Reply {
 func (s *session) source() queue.Source {
 	helo, _ := s.conn.Helo()
 	return queue.Source{
-		Service: s.facts.Service.String(), Remote: s.remote.Addr(), Helo: helo, User: s.user.Address,
-		Local: !s.user.Address.IsZero() || s.facts.Device != nil, Standing: s.standing(),
+		Service: s.facts.Service.String(), Remote: s.remote.Addr(), Helo: helo, User: s.account(),
+		Local: !s.account().IsZero() || s.facts.Device != nil, Standing: s.standing(),
 	}
 }
 
@@ -428,7 +456,7 @@ func (s *session) receive(in *mailstore.Incoming, body *wire.Body, hold *headerH
 	// The client may have forged results in our name (RFC 8601 §5).
 	head.octets = verify.Strip(head.octets, s.cfg.Wire.Hostname)
 	fields := s.traceHeader(in.ID(), s.srv.now())
-	if f.Service.Submits() || !s.user.Address.IsZero() {
+	if f.Service.Submits() || !s.account().IsZero() {
 		fields = append(fields, head.missing(in.ID(), s.cfg.Wire.Hostname, s.srv.now())...)
 	}
 	if s.marked != "" {
@@ -521,7 +549,7 @@ func dataReply(err error, cfg *wire.Config) *smtp.Reply {
 
 // refuse logs a refusal that does not come from the rules, and returns it.
 func (s *session) refuse(r *smtp.Reply, role string, a addr.Address) *smtp.Reply {
-	s.log.Info("refused", role, a.String(), "user", s.user.Address.String(), "reply", r.Error())
+	s.log.Info("refused", role, a.String(), "user", s.account().String(), "reply", r.Error())
 	return r
 }
 

@@ -57,6 +57,12 @@ func loginSections() []sectionRow {
 				`Accept the first version of NTLM too, for programs that know no other: Outlook
 				Express on Windows before Vista with its default settings, fetchmail, msmtp and
 				mpop. An eavesdropper can compute the password from such a login within days.`),
+			list("auth.pop_before_smtp_networks", func(c *Config) *[]network { return &c.LogIns.Recent },
+				trustedNetwork, nil,
+				`Networks, or single addresses, of old programs that cannot log in to send mail. For
+				half an hour after a POP3 login, every program at the same address may send as that
+				user; the server warns of that when it loads the file. ("Log on to incoming mail
+				server before sending mail")`),
 			path("auth.key_file", func(c *Config) *string { return &c.LogIns.KeyFile },
 				optional(filePath), "",
 				`The key that encrypts stored secrets. The server makes it when it is first needed.

@@ -24,7 +24,9 @@ type LogIns struct {
 	RequireSPA bool                   // accept NTLM only
 	Challenge  []network              // get a mechanism that not every mailbox can use
 	NTLMv1     bool
-	KeyFile    string // absolute path; "" for secrets.key below data
+	// Recent are the clients that may send without a login after they have read mail by POP3.
+	Recent  []network
+	KeyFile string // absolute path; "" for secrets.key below data
 }
 
 // Passwords holds the rules for new passwords.
@@ -80,6 +82,10 @@ func (l *loader) checkLogIns() {
 	}
 	if l.sound("auth.method") {
 		l.checkMethod()
+	}
+	if len(c.LogIns.Recent) > 0 {
+		l.keyWarning("auth.pop_before_smtp_networks", "for half an hour after a POP3 login, every "+
+			"program at the same address may send as that user without a password")
 	}
 	if name := "auth.key_file"; c.LogIns.KeyFile != "" && l.sound(name) {
 		if folder := filepath.Dir(c.LogIns.KeyFile); notThere(folder) {

@@ -74,6 +74,7 @@ type Daemon struct {
 	acme      *acme.Renewer
 	bans      *auth.Bans
 	logins    *auth.Authenticator
+	recent    *auth.Recent // logins by POP3, for clients that may then send
 	limiter   *connlimit.Limiter
 	accounts  *connlimit.Accounts // sessions of each user who sends
 	resolver  resolver

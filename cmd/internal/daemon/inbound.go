@@ -35,8 +35,11 @@ func (d *Daemon) makeLogins(cfg *config.Config) (part, error) {
 		Certificate: d.clientCertificate, FreeMemory: d.system.FreeMemory,
 	})
 	d.logins.SetSettings(d.office.AuthSettings())
+	d.recent = auth.NewRecent()
+	d.recent.SetNetworks(cfg.LogIns.Recent)
 	return part{name: "logins", reload: reloads(func(next *config.Config) {
 		d.logins.SetSettings(d.office.AuthSettings())
+		d.recent.SetNetworks(next.LogIns.Recent)
 		d.bans.SetOptions(banOptions(next))
 	})}, nil
 }
@@ -65,7 +68,7 @@ func (d *Daemon) makeDecisionLog(*config.Config) (part, error) {
 // they must shut down at the same time: idle clients of one must not wait for sessions of the other.
 func (d *Daemon) makeServers(cfg *config.Config) (part, error) {
 	d.smtp = server.New(d.smtpConfig(cfg), server.Parts{
-		Dir: d.office.Dir, Store: d.office.Store, Auth: d.logins, Resolver: &d.resolver,
+		Dir: d.office.Dir, Store: d.office.Store, Auth: d.logins, Recent: d.recent, Resolver: &d.resolver,
 		Devices: d.office.Devices, Rates: rate.New(ratedKeys), Accounts: d.accounts,
 		Decisions: d.decisions, Log: d.log,
 		Delivery: d.delivery, Queue: d.queue, ClaimATRN: d.claimATRN,

@@ -84,11 +84,14 @@ func (d *Daemon) pop3Config(cfg *config.Config) pop3.Config {
 		Require128Bit:         cfg.Sites.POP3.Require128Bit,
 		Require128BitImplicit: cfg.Sites.POP3S.Require128Bit,
 		Admit:                 d.admitPOP3(cfg),
-		Retention:             d.office,
-		IdleTimeout:           times(cfg, cfg.POP3.IdleTimeout),
-		Overtake:              cfg.POP3.Overtake,
-		WriteTimeout:          writeTimeout,
-		MaxErrors:             cfg.POP3.MaxErrors,
+		LoggedIn: func(client netip.Addr, user auth.Principal) {
+			d.recent.Add(client, user.Address)
+		},
+		Retention:    d.office,
+		IdleTimeout:  times(cfg, cfg.POP3.IdleTimeout),
+		Overtake:     cfg.POP3.Overtake,
+		WriteTimeout: writeTimeout,
+		MaxErrors:    cfg.POP3.MaxErrors,
 	}
 }
 
