@@ -158,12 +158,17 @@ func table[T any](what, header string, row func(T) string) func(*app, []T) {
 }
 
 // align prints lines with their tabs as columns.
-func (a *app) align(lines []string) {
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+func (a *app) align(lines []string) { fmt.Fprint(a.stdout, columns(lines)) }
+
+// columns returns lines with their tabs as columns.
+func columns(lines []string) string {
+	var text strings.Builder
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	for _, line := range lines {
 		fmt.Fprintln(w, line)
 	}
 	w.Flush()
+	return text.String()
 }
 
 // How values are written in tables.

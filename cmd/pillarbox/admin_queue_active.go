@@ -8,7 +8,6 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -98,9 +97,7 @@ func (a *app) drawActive(now admin.QueueNow) error {
 	at := time.Now()
 	fmt.Fprintf(&page, "%s  %d being delivered, %s in the queue\n", at.Format("15:04:05"), len(now.Activity.Active), quota.FormatMessages(int64(now.Activity.Messages)))
 	if len(now.Activity.Active) > 0 {
-		w := tabwriter.NewWriter(&page, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "\n"+strings.Join(activeLines(now, at), "\n"))
-		w.Flush()
+		page.WriteString("\n" + columns(activeLines(now, at)))
 	}
 	width, height, ok := a.screen()
 	if !ok {
