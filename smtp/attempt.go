@@ -38,6 +38,9 @@ type Attempt struct {
 	// Open opens the message as it is stored, with CRLF line ends. It may be called more than once.
 	// The caller closes the reader.
 	Open func() (io.ReadCloser, error)
+	// Sign returns the DKIM-Signature field, with its CRLF, of the message as it is sent. nil means
+	// that the message is not signed.
+	Sign func(message io.Reader) []byte
 }
 
 // Outcome is the result of an Attempt.

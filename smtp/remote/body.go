@@ -122,11 +122,14 @@ func (t *transaction) body(src io.Reader) error {
 }
 
 func (t *transaction) write(p *pump, src io.Reader) error {
-	if t.convert {
-		if err := t.d.content.convert(&p.out, src); err != nil {
+	if _, err := p.out.Write(t.text.signature); err != nil {
+		return err
+	}
+	if t.text.convert {
+		if err := t.d.content.convert(&p.out, src, t.text.sevenBit); err != nil {
 			return err
 		}
-	} else if err := p.copy(src, t.d.attempt.Size); err != nil {
+	} else if err := p.copy(src, t.text.size-int64(len(t.text.signature))); err != nil {
 		return err
 	}
 	t.sent.Store(true)

@@ -11,12 +11,18 @@ import (
 	"strings"
 )
 
-// content is the result of a scan for octets above 127.
+// content is the result of a scan for what a server need not accept.
 type content struct {
 	header8     bool   // octets above 127 in the header of the message or of a part
 	body8       bool   // octets above 127 in a body
 	convertible error  // why a conversion to seven bits is impossible; nil: possible
-	encode      []bool // which leaf parts must be encoded, in order
+	leaves      []leaf // the leaf parts, in order
+}
+
+// leaf is what a leaf part has.
+type leaf struct {
+	eight bool // octets above 127
+	rough bool // lines over maxLine, or NULs
 }
 
 // scan scans the message, once in an attempt.
@@ -24,7 +30,7 @@ func (d *delivery) scan() (*content, error) {
 	if d.scanned {
 		return &d.content, nil
 	}
-	src, err := d.attempt.Open()
+	src, err := d.open()
 	if err != nil {
 		return nil, err
 	}
@@ -37,10 +43,13 @@ func (d *delivery) scan() (*content, error) {
 	return &d.content, nil
 }
 
-// convert copies a scanned message and converts its parts to seven bits (RFC 2045, RFC 6152 §3).
-func (c *content) convert(dst io.Writer, src io.Reader) error {
+// convert copies a scanned message. It encodes the parts with long lines or NULs, folds long lines
+// of headers, and with sevenBit converts the parts to seven bits (RFC 2045, RFC 6152 §3). The parts
+// of a multipart/signed stay as they came: every change would break the signature, and most servers
+// accept long lines.
+func (c *content) convert(dst io.Writer, src io.Reader, sevenBit bool) error {
 	out := bufio.NewWriterSize(dst, 4096)
-	w := &walker{in: bufio.NewReaderSize(src, walkerLine), out: out, found: c}
+	w := &walker{in: bufio.NewReaderSize(src, walkerLine), out: out, found: c, sevenBit: sevenBit}
 	if err := w.walk(); err != nil {
 		return err
 	}
@@ -48,8 +57,8 @@ func (c *content) convert(dst io.Writer, src io.Reader) error {
 }
 
 const (
-	walkerLine = 64 << 10 // longer lines are handled in pieces
-	maxHeader  = 256 << 10
+	walkerLine = 64 << 10  // longer lines are handled in pieces
+	maxHeader  = 320 << 10 // more than a session accepts
 	maxDepth   = 20
 )
 
@@ -63,12 +72,13 @@ var (
 // walker visits the parts of a message. It does so twice in the same way: first to find the parts
 // that must be encoded, then to copy the message.
 type walker struct {
-	in     *bufio.Reader
-	out    *bufio.Writer // nil in the first pass
-	found  *content
-	survey bool
-	leaves int
-	depth  int // nesting depth of parts
+	in       *bufio.Reader
+	out      *bufio.Writer // nil in the first pass
+	found    *content
+	survey   bool
+	sevenBit bool
+	leaves   int
+	depth    int // nesting depth of parts
 
 	boundaries [][]byte // of the enclosing multiparts, with the leading "--"
 	signed     int      // number of enclosing multipart/signed
@@ -92,6 +102,22 @@ func (w *walker) emit(p []byte) {
 	if w.out != nil {
 		w.out.Write(p)
 	}
+}
+
+// emitHeader writes a header in the second pass.
+func (w *walker) emitHeader(raw []byte) {
+	if w.out != nil && w.signed == 0 {
+		raw = foldHeader(raw)
+	}
+	w.emit(raw)
+}
+
+// in7Bit returns a header with the transfer encoding 7bit, if the message is converted to seven bits.
+func (w *walker) in7Bit(h header) []byte {
+	if w.sevenBit && w.signed == 0 {
+		return relabel(h, "7bit", false)
+	}
+	return h.raw
 }
 
 // piece returns the next line with its end, or a piece of a long line, and io.EOF at the end.
@@ -135,6 +161,7 @@ type header struct {
 func (w *walker) header(kind string) (header, error) {
 	h := header{kind: kind}
 	for {
+		begins := !w.midLine
 		p, delimits, err := w.piece()
 		if errors.Is(err, io.EOF) {
 			h.ended = true
@@ -151,7 +178,7 @@ func (w *walker) header(kind string) (header, error) {
 		if len(h.raw) > maxHeader {
 			return h, nil // treat the rest as body
 		}
-		if len(bytes.TrimRight(p, "\r\n")) == 0 {
+		if begins && len(bytes.TrimRight(p, "\r\n")) == 0 {
 			break
 		}
 	}
@@ -231,16 +258,16 @@ func (w *walker) entity(top bool, defaultKind string) error {
 	media, _, _ := strings.Cut(h.kind, "/")
 	switch {
 	case h.ended:
-		w.emit(h.raw)
+		w.emitHeader(h.raw)
 		return w.endPart(h.line)
 	case w.depth > maxDepth || len(h.raw) > maxHeader || h.broken:
 		return w.opaque(h, errStructure)
 	case media == "multipart" && h.boundary != "" && h.identity():
 		return w.multipart(h)
 	case h.kind == "message/rfc822" && h.identity():
-		w.emit(relabel(h, "7bit", false))
+		w.emitHeader(w.in7Bit(h))
 		return w.entity(true, "text/plain")
-	case media == "multipart", media == "message":
+	case media == "multipart", media == "message" && !strings.HasPrefix(h.kind, "message/global"):
 		return w.opaque(h, errStructure)
 	case !h.identity():
 		return w.opaque(h, errEncoded)
@@ -282,14 +309,23 @@ func (w *walker) body(sink func([]byte)) (held, line string, err error) {
 	}
 }
 
-// opaque copies a body that cannot be converted. If conversion would be necessary, it records why.
+// opaque copies a body that cannot be converted, with its long lines broken. If conversion to seven
+// bits would be necessary, it records why not.
 func (w *walker) opaque(h header, why error) error {
-	w.emit(h.raw)
+	w.emitHeader(h.raw)
+	var out io.Writer = plain{io.Discard}
+	switch {
+	case w.survey:
+	case w.signed > 0:
+		out = w.out
+	default:
+		out = newRewrapper(w.out, h.encoding)
+	}
 	held, line, err := w.body(func(p []byte) {
 		if has8Bit(p) {
 			w.setUnconvertible(why)
 		}
-		w.emit(p)
+		out.Write(p)
 	})
 	w.emit([]byte(held))
 	if err != nil {
@@ -303,25 +339,28 @@ func (w *walker) leaf(h header, top, text bool) error {
 	n := w.leaves
 	w.leaves++
 	if w.survey {
-		w.found.encode = append(w.found.encode, false)
+		var has leaf
 		_, line, err := w.body(func(p []byte) {
-			w.found.encode[n] = w.found.encode[n] || has8Bit(p)
+			has.eight = has.eight || has8Bit(p)
+			has.rough = has.rough || len(p) > maxLine || bytes.IndexByte(p, 0) >= 0
 		})
+		w.found.leaves = append(w.found.leaves, has)
 		if err != nil {
 			return err
 		}
 		return w.endPart(line)
 	}
-	var encoder io.WriteCloser = plain{w.out}
+	out := steady{w.out}
+	var encoder io.WriteCloser = plain{out}
 	switch {
-	case !w.found.encode[n]:
-		w.emit(relabel(h, "7bit", false))
+	case !w.found.leaves[n].rough && (!w.sevenBit || !w.found.leaves[n].eight):
+		w.emitHeader(w.in7Bit(h))
 	case text:
-		w.emit(relabel(h, "quoted-printable", top))
-		encoder = quotedprintable.NewWriter(w.out)
+		w.emitHeader(relabel(h, "quoted-printable", top))
+		encoder = quotedprintable.NewWriter(out)
 	default:
-		w.emit(relabel(h, "base64", top))
-		encoder = base64.NewEncoder(base64.StdEncoding, &lineWrapper{w: w.out})
+		w.emitHeader(relabel(h, "base64", top))
+		encoder = base64.NewEncoder(base64.StdEncoding, &lineWrapper{w: out})
 	}
 	held, line, err := w.body(func(p []byte) { encoder.Write(p) })
 	if err != nil {
@@ -338,11 +377,11 @@ func (w *walker) multipart(h header) error {
 	if h.kind == "multipart/digest" {
 		inside = "message/rfc822"
 	}
+	w.emitHeader(w.in7Bit(h))
 	if h.kind == "multipart/signed" {
 		w.signed++
 		defer func() { w.signed-- }()
 	}
-	w.emit(relabel(h, "7bit", false))
 	w.boundaries = append(w.boundaries, []byte(h.boundary))
 	if err := w.surroundings(); err != nil {
 		return err
@@ -398,6 +437,15 @@ func has8Bit(p []byte) bool {
 		}
 	}
 	return false
+}
+
+// steady is a writer whose errors come with Flush. The encoder of quoted-printable panics if it is
+// used again after an error.
+type steady struct{ *bufio.Writer }
+
+func (s steady) Write(p []byte) (int, error) {
+	_, _ = s.Writer.Write(p)
+	return len(p), nil
 }
 
 // plain is an encoder that changes nothing.

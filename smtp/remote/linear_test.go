@@ -7,14 +7,15 @@ import (
 	"testing"
 
 	"pillarbox/etc/lab/mailtest"
-	"pillarbox/smtp"
 )
 
 func TestContentLinear(t *testing.T) {
 	mailtest.Linear(t, func(text string) {
-		d := &delivery{attempt: &smtp.Attempt{Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil }}}
-		if found, err := d.scan(); err == nil && found.convertible == nil {
-			found.convert(io.Discard, strings.NewReader(text))
+		d := scannedDelivery(text)
+		if found, err := d.scan(); err == nil {
+			for _, sevenBit := range []bool{false, true} {
+				found.convert(io.Discard, strings.NewReader(text), sevenBit)
+			}
 		}
 	}, append(mailtest.Messages(), mailtest.Headers("Content-Type", "Content-Transfer-Encoding", "MIME-Version")...)...)
 }

@@ -142,8 +142,11 @@ type delivery struct {
 	results []smtp.Result
 	over    *conn // the only connection to use; nil: make connections
 
-	scanned bool // content is valid
-	content content
+	inspected bool // shape is valid
+	shape     shape
+	scanned   bool // content is valid
+	content   content
+	texts     [2]*text // as it is, and in seven bits
 }
 
 // masquerade changes only this delivery's copy of the envelope.

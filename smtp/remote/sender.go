@@ -24,7 +24,8 @@ type SenderConfig struct {
 }
 
 // Sender delivers the stored messages of the queue. Before sending, it removes the Return-Path line of
-// mailboxes (RFC 5321 §4.4) and, if the message is ours to sign, adds a DKIM signature. It hands each attempt to its current Remote, which SetConfig replaces.
+// mailboxes (RFC 5321 §4.4). If the message is ours to sign, it signs what is sent with DKIM. It hands
+// each attempt to its current Remote, which SetConfig replaces.
 // It is safe for concurrent use.
 type Sender struct {
 	remote atomic.Pointer[Remote]
@@ -105,41 +106,33 @@ func (s *Sender) deliver(
 	return outcome
 }
 
-// prepare replaces the stored message of an attempt by the one to be sent.
+// prepare replaces the stored message of an attempt by the one to be sent, and sets how to sign it.
 func (s *Sender) prepare(a *smtp.Attempt) {
 	stored := a.Open
 	top := smtp.ReturnPath(a.Envelope.From)
-	var signature []byte
 	if a.Local && s.sign.Load() {
-		signature = s.signature(stored, top, a.Envelope.From.Domain, a.ID)
+		from, id := a.Envelope.From.Domain, a.ID
+		a.Sign = func(message io.Reader) []byte { return s.signature(stored, message, from, id) }
 	}
-	a.Size += int64(len(signature) - len(top))
+	a.Size -= int64(len(top))
 	a.Open = func() (io.ReadCloser, error) {
 		f, err := stored()
 		if err != nil {
 			return nil, err
 		}
-		return replaceTop(f, top, signature)
+		return withoutTop(f, top)
 	}
 }
 
-// signature returns the DKIM-Signature field of a message, or nil. It signs for the domain of From,
+// signature returns the DKIM-Signature field of a message that is stored, and sent as text, or nil.
+// It signs for the domain of From,
 // which readers see and DMARC checks, but only if the envelope sender has the same domain. The
 // sender's rights were checked against the envelope sender; another domain must not be signed.
 func (s *Sender) signature(
-	stored func() (io.ReadCloser, error), top string, from addr.Domain, id string,
+	stored func() (io.ReadCloser, error), text io.Reader, from addr.Domain, id string,
 ) []byte {
 	domain, err := authorDomain(stored)
 	if err != nil || domain == "" || domain != from {
-		return nil
-	}
-	f, err := stored()
-	if err != nil {
-		return nil // the attempt reports the error
-	}
-	defer f.Close()
-	text, err := replaceTop(f, top, nil)
-	if err != nil {
 		return nil
 	}
 	field, _, err := s.keys.Signature(domain, text)
@@ -169,21 +162,18 @@ func authorDomain(stored func() (io.ReadCloser, error)) (addr.Domain, error) {
 	return author.Domain, err
 }
 
-// replaceTop returns the message in f with old at its beginning replaced by top. If f does not
-// begin with old, top is prepended. On an error f is closed.
-func replaceTop(f io.ReadCloser, old string, top []byte) (io.ReadCloser, error) {
-	begin := make([]byte, len(old))
+// withoutTop returns the message in f without top at its beginning, if it begins so. On an error f
+// is closed.
+func withoutTop(f io.ReadCloser, top string) (io.ReadCloser, error) {
+	begin := make([]byte, len(top))
 	n, err := io.ReadFull(f, begin)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, errors.Join(err, f.Close())
 	}
-	if begin = begin[:n]; string(begin) == old {
-		begin = nil
-	}
-	if len(top)+len(begin) == 0 {
+	if n == 0 || string(begin[:n]) == top {
 		return f, nil
 	}
-	return &joined{io.MultiReader(bytes.NewReader(top), bytes.NewReader(begin), f), f}, nil
+	return &joined{io.MultiReader(bytes.NewReader(begin[:n]), f), f}, nil
 }
 
 type joined struct {

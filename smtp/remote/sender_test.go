@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"bytes"
 	"io"
 	"strings"
 	"testing"
@@ -56,6 +57,9 @@ func TestPrepare(t *testing.T) {
 				got, err := io.ReadAll(f)
 				if err != nil || int64(len(got)) != a.Size {
 					t.Errorf("%d octets, announced %d, %v", len(got), a.Size, err)
+				}
+				if a.Sign != nil {
+					got = append(a.Sign(bytes.NewReader(got)), got...)
 				}
 				if !strings.HasPrefix(string(got), test.want) || !strings.HasSuffix(string(got), test.stored) {
 					t.Errorf("%q", got)

@@ -27,7 +27,8 @@ type transaction struct {
 	to       []int // recipients, as indexes of results
 	params   string
 	utf8     bool // SMTPUTF8 is requested
-	convert  bool // convert to seven bits
+	sevenBit bool // convert to seven bits
+	text     *text
 	accepted []int
 	pending  []step // commands without a reply; its array is reused
 	began    bool   // MAIL was accepted
@@ -58,7 +59,7 @@ func (c *conn) transact(ctx context.Context, d *delivery, some []int) *failure {
 	if !t.prepare(some) {
 		return nil
 	}
-	src, err := d.attempt.Open()
+	src, err := d.open()
 	if err != nil {
 		t.unreadable(err)
 		return nil
@@ -94,9 +95,13 @@ func (t *transaction) prepare(some []int) bool {
 	if !t.prepareUTF8() || !t.prepare8Bit() {
 		return false
 	}
+	var err error
+	if t.text, err = t.d.text(t.sevenBit); err != nil {
+		return t.unreadable(err)
+	}
 	var p strings.Builder
-	if t.sizes && t.d.attempt.Size > 0 && !t.convert {
-		p.WriteString(" SIZE=" + strconv.FormatInt(t.d.attempt.Size, 10))
+	if t.sizes && t.text.size > 0 {
+		p.WriteString(" SIZE=" + strconv.FormatInt(t.text.size, 10))
 	}
 	if t.eightBit && (e.Body8 || t.utf8) {
 		p.WriteString(" BODY=8BITMIME")
@@ -175,7 +180,7 @@ func (t *transaction) prepare8Bit() bool {
 		return true
 	}
 	if content.convertible == nil {
-		t.convert = true
+		t.sevenBit = true
 		return true
 	}
 	return t.fail(localReply([3]int{5, 6, 3},

@@ -469,3 +469,19 @@ func TestMboxSeparator(t *testing.T) {
 		t.Errorf("%q, %v", h.octets, err)
 	}
 }
+
+// TestLongLine checks that a line of any length is stored as it came, up to the size of a message.
+func TestLongLine(t *testing.T) {
+	o := newOffice(t, smtp.MTA, func(c *Config) { c.Wire.MaxTextLine, c.Wire.MaxMessageSize = 0, 1<<20 })
+	o.mailbox(t, "anna", "")
+	message := "Subject: x\r\nContent-Type: text/html\r\n\r\n" + strings.Repeat("<p>long</p>", 50_000) + "\r\n"
+	if err := o.send(t, "a@b.example", "anna@office.example", message); err != nil {
+		t.Fatal(err)
+	}
+	if stored := o.messages(t, "anna"); len(stored) != 1 || !strings.HasSuffix(stored[0], message) {
+		t.Errorf("%d messages", len(stored))
+	}
+	if err := o.send(t, "a@b.example", "anna@office.example", strings.Repeat(message, 2)); err == nil {
+		t.Error("a message over the limit is accepted")
+	}
+}

@@ -154,7 +154,7 @@ type SMTP struct {
 	MaxCommandLength int    // octets, including the CRLF
 	CommandTimeout   time.Duration
 	DataTimeout      time.Duration // for each block of DATA
-	MaxTextLine      int           // octets, including the CRLF
+	MaxTextLine      int64         // octets, including the CRLF; 0: no limit
 	StrictAddresses  bool
 	StrictLines      bool
 }

@@ -172,10 +172,11 @@ func protocolSections() []sectionRow {
 				span("10s", "1h"), 3*time.Minute,
 				`How long to wait for the next block of a message, from "10s" to "1h". A whole
 				message may take twice that time and one second for each 128 octets.`),
-			text("smtp.max_text_line", func(c *Config) *int { return &c.SMTP.MaxTextLine },
-				size[int](1000, 16<<20), 64<<10,
-				`The longest line of a message, from 1000 octets to "16MiB". RFC 5321 allows 1000
-				octets; some programs write longer lines.`),
+			text("smtp.max_text_line", func(c *Config) *int64 { return &c.SMTP.MaxTextLine },
+				limit("1000", "16MiB"), 0,
+				`The longest line of a message, from 1000 octets to "16MiB"; "0" means no limit.
+				RFC 5321 allows 1000 octets; some programs write longer lines. The server keeps them,
+				and breaks them only for other servers.`),
 			text("smtp.bare_line_endings",
 				func(c *Config) *policy.BareLineEndings { return &c.Policy.LineEnds.Bare },
 				words(policy.RefuseBare, policy.KnownBare, policy.NormaliseBare), policy.KnownBare,

@@ -55,7 +55,7 @@ func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 			TLS:             d.certs.TLSConfig("smtp", d.log),
 			MaxMessageSize:  cfg.SMTP.MaxMessageSize,
 			MaxRecipients:   cfg.SMTP.MaxRecipients,
-			MaxTextLine:     cfg.SMTP.MaxTextLine,
+			MaxTextLine:     int(cfg.SMTP.MaxTextLine),
 			MaxErrors:       cfg.SMTP.MaxErrors,
 			MaxCommandLine:  cfg.SMTP.MaxCommandLength,
 			MaxSessionSize:  cfg.SMTP.MaxSessionSize,
