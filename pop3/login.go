@@ -12,7 +12,9 @@ import (
 )
 
 // client describes the client to the authenticator.
-func (c *session) client() auth.Client { return auth.Client{Remote: c.remote, TLS: c.tls} }
+func (c *session) client() auth.Client {
+	return auth.Client{Service: auth.ServicePOP3, Remote: c.remote, TLS: c.tls}
+}
 
 // offered reports whether a mechanism may be used on this connection. USER and PASS count as PLAIN.
 func (c *session) offered(mechanism string) bool {
@@ -99,7 +101,7 @@ func (c *session) pass(password string) {
 		return
 	}
 	var err error
-	c.principal, err = c.server.auth.Password(c.server.ctx, c.remote, user, password)
+	c.principal, err = c.server.auth.Password(c.server.ctx, c.client(), user, password)
 	c.finishLogin(auth.PLAIN, err)
 }
 
@@ -203,6 +205,8 @@ func (c *session) refuseLogin(mechanism string, err error) {
 		c.err("[AUTH] the password has expired; ask the administrator for another one")
 	case errors.Is(err, auth.ErrLocked):
 		c.err("[SYS/PERM] this mailbox is locked; ask the administrator")
+	case errors.Is(err, auth.ErrAccess):
+		c.err("[SYS/PERM] this mailbox may not be read by POP3; ask the administrator")
 	case errors.Is(err, mailstore.ErrInUse):
 		c.err("[IN-USE] this mailbox is being read by another program or device; try again later")
 	default:

@@ -104,9 +104,10 @@ type Authenticator interface {
 	LogRefusal(c auth.Client, mechanism string)
 	Stamp() string
 	APOP(ctx context.Context, c auth.Client, stamp, user, digest string) (auth.Principal, error)
-	Password(ctx context.Context, remote netip.Addr, user, password string) (auth.Principal, error)
-	// Locked reports whether an administrator has locked the mailbox since this login.
-	Locked(p auth.Principal) bool
+	Password(ctx context.Context, c auth.Client, user, password string) (auth.Principal, error)
+	// StillPermits returns an error if an administrator has locked the mailbox since this login, or
+	// has taken POP3 from it.
+	StillPermits(p auth.Principal, s auth.Service) error
 }
 
 // Server serves POP3 on any number of listeners.

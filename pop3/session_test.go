@@ -216,7 +216,7 @@ func (f authFunc) APOP(context.Context, auth.Client, string, string, string) (au
 func (f authFunc) Begin(ctx context.Context, c auth.Client, mechanism string) (*auth.Exchange, error) {
 	e := new(auth.Exchange)
 	check := func(user, password string) (err error) {
-		e.Principal, err = f.Password(ctx, c.Remote, user, password)
+		e.Principal, err = f.Password(ctx, c, user, password)
 		return err
 	}
 	switch mechanism {
@@ -230,9 +230,9 @@ func (f authFunc) Begin(ctx context.Context, c auth.Client, mechanism string) (*
 	return e, nil
 }
 
-func (f authFunc) Locked(auth.Principal) bool { return false }
+func (f authFunc) StillPermits(auth.Principal, auth.Service) error { return nil }
 
-func (f authFunc) Password(ctx context.Context, _ netip.Addr, user, _ string) (auth.Principal, error) {
+func (f authFunc) Password(ctx context.Context, _ auth.Client, user, _ string) (auth.Principal, error) {
 	return f(ctx, user)
 }
 
@@ -291,6 +291,7 @@ func TestLoginReplies(t *testing.T) {
 	}{
 		{auth.ErrInvalid, nil, "-ERR [AUTH] user name or password is wrong"},
 		{fmt.Errorf("%w: secret reason", auth.ErrInvalid), nil, "-ERR [AUTH] user name or password is wrong"},
+		{auth.ErrAccess, nil, "-ERR [SYS/PERM] this mailbox may not be read by POP3; ask the administrator"},
 		{auth.ErrLocked, nil, "-ERR [SYS/PERM] this mailbox is locked; ask the administrator"},
 		{auth.ErrTemporary, nil, "-ERR [SYS/TEMP] cannot log in at the moment; try again later"},
 		{errors.New("/secret/path"), nil, "-ERR [SYS/TEMP] cannot log in at the moment; try again later"},

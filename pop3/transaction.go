@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pillarbox/mailstore"
+	"pillarbox/mailstore/auth"
 )
 
 // count returns the number and size of the messages in the maildrop that are not marked as deleted.
@@ -144,14 +145,14 @@ func (c *session) top(arg string) {
 	}
 }
 
-// locked reports whether the mailbox has been locked since the login, and if so sends the error
-// reply. An administrator's lock takes effect at once.
+// locked reports whether the mailbox has been locked since the login, or may not be read by POP3 any
+// more, and if so sends the error reply. An administrator's change takes effect at once.
 func (c *session) locked() bool {
-	if !c.server.auth.Locked(c.principal) {
-		return false
+	err := c.server.auth.StillPermits(c.principal, auth.ServicePOP3)
+	if err != nil {
+		c.refuseLogin("", err)
 	}
-	c.err("[SYS/PERM] this mailbox is locked; ask your administrator")
-	return true
+	return err != nil
 }
 
 // send sends message i, or its header and bodyLines lines of its body. Once the reply has begun,

@@ -25,6 +25,8 @@ func (a *app) mailboxCommand() *cobra.Command {
 		a.migrateAuthCommand(),
 		doesOne(a, "lock USER@DOMAIN", "Lock a mailbox: its user cannot log in; mail still arrives", admin.MailboxLock),
 		doesOne(a, "unlock USER@DOMAIN", "Unlock a mailbox", admin.MailboxUnlock),
+		does(a, "access USER@DOMAIN pop3 | smtp | both | none", "Set the services that a mailbox may log in to; mail still arrives", takes(2, 2),
+			admin.MailboxAccess, setting),
 		does(a, "rename USER@DOMAIN NAME", "Rename a mailbox; aliases and groups follow", takes(2, 2), admin.MailboxRename, setting),
 		answers(a, "stat USER@DOMAIN", "Count the mail in a mailbox", takes(1, 1), admin.MailboxStatistics, first, (*app).printStat),
 		a.forwardCommand(),
@@ -49,6 +51,9 @@ func mailboxRow(m admin.MailboxSummary) string {
 	locked := yesNo(m.Locked)
 	if m.Held {
 		locked += ", held"
+	}
+	if m.Access != "both" {
+		locked += ", access " + m.Access
 	}
 	password := yesNo(m.Password)
 	if m.Method != directory.ByFile {
@@ -77,6 +82,7 @@ func (a *app) printMailbox(m admin.MailboxDetails) {
 		"Created:\t" + created,
 		"Password:\t" + passwordText(m),
 		"Locked:\t" + locked,
+		"Access:\t" + accessWords(m.Access),
 		"Messages:\t" + fmt.Sprint(m.Messages),
 		"Size:\t" + about(m.Bytes),
 		"Quota:\t" + limit,
@@ -90,6 +96,19 @@ func (a *app) printMailbox(m admin.MailboxDetails) {
 		"May send outside:\t" + outsideText(m),
 		"Gets from outside:\t" + entitlementText(m.Inbound),
 	}, logInRows(m.LogIns)...))
+}
+
+// accessWords says which services the user of a mailbox may log in to.
+func accessWords(access string) string {
+	switch access {
+	case "both":
+		return "POP3 and SMTP"
+	case "pop3":
+		return "POP3 only: it cannot send"
+	case "smtp":
+		return "SMTP only: it cannot be read"
+	}
+	return "neither POP3 nor SMTP"
 }
 
 // logInRows returns a row of the mechanisms that a mailbox can use to log in, and a row for each

@@ -39,6 +39,8 @@ var (
 	ErrInvalid = errors.New("invalid user name or password")
 	// ErrLocked: the password is right, but the mailbox is locked.
 	ErrLocked = errors.New("the mailbox is locked")
+	// ErrAccess: the password is right, but the mailbox may not use this service.
+	ErrAccess = errors.New("the mailbox may not use this service")
 	// ErrExpired: the password is right, but older than Rules.MaxAge.
 	ErrExpired = errors.New("the password is too old")
 	// ErrNotOffered: the mechanism is not available to this client.
@@ -77,10 +79,20 @@ type Backend interface {
 	Check(ctx context.Context, login, mailbox addr.Address, password string) error
 }
 
+// A Service is a kind of server that a client logs in to.
+type Service = directory.Service
+
+// The services.
+const (
+	ServicePOP3 = directory.ServicePOP3
+	ServiceSMTP = directory.ServiceSMTP
+)
+
 // A Client is the connection that logs in.
 type Client struct {
-	Remote netip.Addr
-	TLS    *tls.ConnectionState // nil without TLS
+	Service Service // that it logs in to; "" means any
+	Remote  netip.Addr
+	TLS     *tls.ConnectionState // nil without TLS
 }
 
 // Options are the parts and limits of an Authenticator. The zero value is ready for use.
@@ -182,43 +194,58 @@ func (a *Authenticator) SetSettings(s Settings) { a.settings.Store(&s) }
 // with each different wrong password for the account from the same remote address (the /64 of an
 // IPv6 address). A password that was right before never waits, whatever others guess.
 //
-// The error is ErrInvalid, ErrLocked, ErrExpired or ErrTemporary. It is ErrTemporary also if ctx
+// The error is ErrInvalid, ErrLocked, ErrAccess, ErrExpired or ErrTemporary. It is ErrTemporary also if ctx
 // ends first. From a banned address it is ErrBanned, without delay. Password does not check whether
 // the client may send a password; the caller asks Offered first.
 func (a *Authenticator) Password(
-	ctx context.Context, remote netip.Addr, user, password string,
+	ctx context.Context, c Client, user, password string,
 ) (Principal, error) {
-	return a.logIn(ctx, remote, "password", user,
+	return a.logIn(ctx, c, "password", user,
 		func(box directory.Mailbox, known bool) (bool, error) {
-			return a.checkPassword(ctx, remote, box, known, user, normalize(password))
+			return a.checkPassword(ctx, c.Remote, box, known, user, normalize(password))
 		})
 }
 
-// Locked reports whether the mailbox of a logged-in user has been locked since the login.
-func (a *Authenticator) Locked(p Principal) bool {
+// StillPermits returns ErrLocked or ErrAccess if an administrator has locked the mailbox of a
+// logged-in user since the login, or has taken the service from it.
+func (a *Authenticator) StillPermits(p Principal, s Service) error {
 	box, err := a.accounts.Login(p.Address.String())
-	return err == nil && box.Locked
+	if err != nil {
+		return nil
+	}
+	return permits(box, s)
+}
+
+// permits returns ErrLocked or ErrAccess if the user of a mailbox may not use a service.
+func permits(box directory.Mailbox, s Service) error {
+	switch {
+	case box.Locked:
+		return ErrLocked
+	case !box.Account.Access.Permits(s):
+		return ErrAccess
+	}
+	return nil
 }
 
 // logIn is the only way in: it authenticates with check, and logs the result. check reports with
 // aged whether Rules.MaxAge applies.
-func (a *Authenticator) logIn(ctx context.Context, remote netip.Addr, mechanism, user string,
+func (a *Authenticator) logIn(ctx context.Context, c Client, mechanism, user string,
 	check func(box directory.Mailbox, known bool) (aged bool, err error)) (Principal, error) {
-	box, err := a.authenticate(remote, user, check)
+	box, err := a.authenticate(c, user, check)
 	if err != nil {
-		a.logFailure(mechanism, user, remote, err)
+		a.logFailure(mechanism, user, c.Remote, err)
 		return Principal{}, err
 	}
-	a.Log.Info("authentication succeeded", "user", box.Address.String(), "remote_ip", remote,
+	a.Log.Info("authentication succeeded", "user", box.Address.String(), "remote_ip", c.Remote,
 		"mechanism", mechanism)
 	return Principal{Address: box.Address, Dir: box.Dir}, nil
 }
 
-// authenticate refuses banned addresses, runs check, and then applies locks and the maximum
-// password age.
-func (a *Authenticator) authenticate(remote netip.Addr, user string,
+// authenticate refuses banned addresses, runs check, and then applies locks, the mailbox's access and
+// the maximum password age.
+func (a *Authenticator) authenticate(c Client, user string,
 	check func(directory.Mailbox, bool) (bool, error)) (directory.Mailbox, error) {
-	if _, banned := a.Bans.Until(remote); banned {
+	if _, banned := a.Bans.Until(c.Remote); banned {
 		return directory.Mailbox{}, ErrBanned
 	}
 	box, err := a.accounts.Login(user)
@@ -233,9 +260,10 @@ func (a *Authenticator) authenticate(remote netip.Addr, user string,
 	if box, err = a.recheckAccount(box, user); err != nil {
 		return box, err
 	}
+	err = permits(box, c.Service)
 	switch {
-	case box.Locked:
-		return box, ErrLocked
+	case err != nil:
+		return box, err
 	case aged && a.Secrets != nil && a.Secrets.Expired(&box.Account, time.Now()):
 		return box, ErrExpired
 	}

@@ -105,10 +105,43 @@ var (
 	there = netip.MustParseAddr("192.168.1.11")
 )
 
+// A mailbox has a right for each service. The refusal comes after a right password only, and by every
+// mechanism.
+func TestAccess(t *testing.T) {
+	for _, tt := range []struct {
+		access    directory.Access
+		pop, smtp error
+	}{
+		{directory.AccessBoth, nil, nil}, {directory.AccessPOP3, nil, ErrAccess},
+		{directory.AccessSMTP, ErrAccess, nil}, {directory.AccessNone, ErrAccess, ErrAccess},
+	} {
+		a, boxes, _ := newTest(t)
+		box := boxes.boxes["anna"]
+		box.Account.Access = tt.access
+		boxes.boxes["anna"], boxes.boxes[box.Address.String()] = box, box
+		for service, want := range map[Service]error{ServicePOP3: tt.pop, ServiceSMTP: tt.smtp} {
+			c := Client{Service: service, Remote: here}
+			p, err := a.Password(t.Context(), c, "anna", "secret")
+			if !errors.Is(err, want) || want != nil && p != (Principal{}) {
+				t.Errorf("access %q, %s: %+v, %v, want %v", tt.access, service, p, err, want)
+			}
+			if _, err := lead(a, c, PLAIN, plain("anna", "secret")); !errors.Is(err, want) {
+				t.Errorf("access %q, %s by PLAIN: %v, want %v", tt.access, service, err, want)
+			}
+			if _, err := a.Password(t.Context(), c, "anna", "wrong"); !errors.Is(err, ErrInvalid) {
+				t.Errorf("access %q, %s, wrong password: %v", tt.access, service, err)
+			}
+			if err := a.StillPermits(Principal{Address: box.Address}, service); !errors.Is(err, want) {
+				t.Errorf("access %q, %s, after the login: %v", tt.access, service, err)
+			}
+		}
+	}
+}
+
 // try logs in and returns how long that took.
 func try(a *Authenticator, remote netip.Addr, user, password string) (time.Duration, error) {
 	start := time.Now()
-	_, err := a.Password(context.Background(), remote, user, password)
+	_, err := a.Password(context.Background(), Client{Remote: remote}, user, password)
 	return time.Since(start), err
 }
 
@@ -132,7 +165,7 @@ func TestPassword(t *testing.T) {
 				a, boxes, log := newTest(t)
 				boxes.set("old", "{SHA}x", false)
 				boxes.set("copied", "", false)
-				p, err := a.Password(t.Context(), here, c.user, c.password)
+				p, err := a.Password(t.Context(), Client{Remote: here}, c.user, c.password)
 				if !errors.Is(err, c.want) {
 					t.Fatalf("got %v, want %v", err, c.want)
 				}
@@ -156,13 +189,13 @@ func TestPassword(t *testing.T) {
 func TestTemporary(t *testing.T) {
 	a, boxes, _ := newTest(t)
 	boxes.err = errors.New("input/output error")
-	if _, err := a.Password(t.Context(), here, "anna", "secret"); !errors.Is(err, ErrTemporary) || errors.Is(err, ErrInvalid) {
+	if _, err := a.Password(t.Context(), Client{Remote: here}, "anna", "secret"); !errors.Is(err, ErrTemporary) || errors.Is(err, ErrInvalid) {
 		t.Errorf("a broken directory: %v", err)
 	}
 	boxes.err = nil
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := a.Password(ctx, here, "anna", "wrong"); !errors.Is(err, ErrTemporary) {
+	if _, err := a.Password(ctx, Client{Remote: here}, "anna", "wrong"); !errors.Is(err, ErrTemporary) {
 		t.Errorf("an ended context: %v", err)
 	}
 	if _, err := try(a, here, "anna", "secret"); err != nil {
@@ -265,7 +298,7 @@ func TestDelayEndsWithItsContext(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		start := time.Now()
-		_, err := a.Password(ctx, here, "anna", "wrong")
+		_, err := a.Password(ctx, Client{Remote: here}, "anna", "wrong")
 		if took := time.Since(start); took != 100*time.Millisecond || !errors.Is(err, ErrTemporary) {
 			t.Errorf("took %v: %v", took, err)
 		}
@@ -295,11 +328,11 @@ func testVerifiedLoginIsRemembered(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	if _, err := a.Password(ctx, here, "anna", "secret"); err != nil {
+	if _, err := a.Password(ctx, Client{Remote: here}, "anna", "secret"); err != nil {
 		t.Errorf("the second login was not from the cache: %v", err)
 	}
 	boxes.set("anna", verifier, true)
-	if _, err := a.Password(ctx, here, "anna", "secret"); !errors.Is(err, ErrLocked) {
+	if _, err := a.Password(ctx, Client{Remote: here}, "anna", "secret"); !errors.Is(err, ErrLocked) {
 		t.Errorf("a lock does not reach a remembered login: %v", err)
 	}
 	for range a.hashing.total {
@@ -374,12 +407,12 @@ func TestWithDirectory(t *testing.T) {
 	}
 	a := New(dir, Options{Delay: time.Millisecond})
 	for _, user := range []string{"anna", "anna@office.example", "ANNA@Office.Example"} {
-		if p, err := a.Password(t.Context(), here, user, "secret"); err != nil || p.Address != anna {
+		if p, err := a.Password(t.Context(), Client{Remote: here}, user, "secret"); err != nil || p.Address != anna {
 			t.Errorf("%s: %+v %v", user, p, err)
 		}
 	}
 	for _, user := range []string{"anna@other.example", "", "../anna"} {
-		if _, err := a.Password(t.Context(), here, user, "secret"); !errors.Is(err, ErrInvalid) {
+		if _, err := a.Password(t.Context(), Client{Remote: here}, user, "secret"); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%q: %v", user, err)
 		}
 	}
@@ -390,7 +423,7 @@ func BenchmarkVerifiedLogin(b *testing.B) {
 	boxes.set("anna", cheap("secret"), false)
 	a := New(boxes, Options{})
 	for b.Loop() {
-		if _, err := a.Password(b.Context(), here, "anna", "secret"); err != nil {
+		if _, err := a.Password(b.Context(), Client{Remote: here}, "anna", "secret"); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -290,7 +290,7 @@ func TestNoBans(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, _, _ := newTest(t)
 		guessAll(a, outside, "anna", 30)
-		if _, err := a.Password(context.Background(), outside, "anna", "secret"); err != nil {
+		if _, err := a.Password(context.Background(), Client{Remote: outside}, "anna", "secret"); err != nil {
 			t.Error(err)
 		}
 	})

@@ -142,7 +142,7 @@ func (a *Authenticator) Begin(ctx context.Context, c Client, mechanism string) (
 		return err
 	}
 	password := func(user, password string) error {
-		return record(a.Password(ctx, c.Remote, user, password))
+		return record(a.Password(ctx, c, user, password))
 	}
 	prove := func(user string, p proof) error { return record(a.prove(ctx, c, mechanism, user, p)) }
 	s := a.settings.Load()
@@ -196,7 +196,7 @@ var errNoSecret = errors.New("the mailbox has no secret for this mechanism; see 
 // whose proof is wrong.
 func (a *Authenticator) prove(ctx context.Context, c Client, mechanism, user string,
 	p proof) (Principal, error) {
-	return a.logIn(ctx, c.Remote, mechanism, user,
+	return a.logIn(ctx, c, mechanism, user,
 		func(box directory.Mailbox, known bool) (bool, error) {
 			secrets, reason := a.secretsOf(box, known)
 			// Each challenge differs, so each failure counts as a different guess.
@@ -315,7 +315,7 @@ var errCertificate = errors.New("the client certificate is not valid for this ma
 // A user cannot act for another one.
 func (a *Authenticator) external(ctx context.Context, c Client, authzid string) (Principal, error) {
 	address, fingerprint, _ := a.certificate(c)
-	return a.logIn(ctx, c.Remote, EXTERNAL, address,
+	return a.logIn(ctx, c, EXTERNAL, address,
 		func(box directory.Mailbox, known bool) (bool, error) {
 			// A certificate cannot be guessed, so it does not wait while others guess
 			// passwords.

@@ -96,7 +96,9 @@ func (d *Directory) SetOptions(opts Options) { d.opts.Store(&opts) }
 type Account struct {
 	Verifier string `json:"verifier,omitempty"` // PHC string; empty: no login
 	// Locked: no retrieval, no submission; mail still arrives.
-	Locked   bool           `json:"locked,omitempty"`
+	Locked bool `json:"locked,omitempty"`
+	// Access: the services that its user may log in to.
+	Access   Access         `json:"access,omitempty"`
 	Forward  []addr.Address `json:"forward,omitempty"`   // copy or redirect mail to these
 	KeepCopy bool           `json:"keep_copy,omitempty"` // with Forward: also store the mail here
 	Created  time.Time      `json:"created,omitzero"`
@@ -124,6 +126,42 @@ type Account struct {
 	Inbound *bool `json:"inbound,omitempty"`
 	// Held: it sent too much to remote servers, and may not send there until released.
 	Held bool `json:"held,omitempty"`
+}
+
+// Service is a kind of server that a user logs in to.
+type Service string
+
+// The values of Service.
+const (
+	ServicePOP3 Service = "pop3"
+	ServiceSMTP Service = "smtp" // also on the ports for submission
+)
+
+// Access says which services the user of a mailbox may log in to. Mail arrives with every value.
+type Access string
+
+// The values of Access.
+const (
+	AccessBoth Access = ""
+	AccessPOP3 Access = "pop3"
+	AccessSMTP Access = "smtp"
+	AccessNone Access = "none"
+)
+
+// Permits reports whether the user may log in to a service. With "", it reports whether the user may
+// log in to any.
+func (a Access) Permits(s Service) bool {
+	return a == AccessBoth || a != AccessNone && s == "" || a == Access(s)
+}
+
+// UnmarshalText refuses unknown words: a typing error in an editor must not permit a login.
+func (a *Access) UnmarshalText(text []byte) error {
+	switch word := Access(text); word {
+	case AccessBoth, AccessPOP3, AccessSMTP, AccessNone:
+		*a = word
+		return nil
+	}
+	return fmt.Errorf("access: %q is not \"\", %q, %q or %q", text, AccessPOP3, AccessSMTP, AccessNone)
 }
 
 // Group is a list of addresses. Each member gets one copy of a message to the group.

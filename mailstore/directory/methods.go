@@ -368,7 +368,7 @@ func (d *Directory) StoredKinds() (sets [][]SecretKind, err error) {
 		for _, box := range boxes {
 			var kinds []SecretKind
 			switch {
-			case box.Damage != nil, box.Locked, box.Method == ByFile && box.Account.Verifier == "":
+			case box.Damage != nil, box.Locked, !box.Account.Access.Permits(""), box.Method == ByFile && box.Account.Verifier == "":
 				continue
 			case box.Method == ByFile:
 				kinds = box.Account.Secrets.Kinds

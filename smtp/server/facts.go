@@ -76,6 +76,9 @@ func (g *Gatherer) inHostedDomain(name string) bool {
 // errGone reports that the mailbox of a user who has logged in has been removed or locked since.
 var errGone = errors.New("the user's mailbox is gone or locked")
 
+// errNoAccess reports that the mailbox of a user who has logged in may not use SMTP any more.
+var errNoAccess = errors.New("the user's mailbox may not use SMTP")
+
 // User adds the rights of a user who has logged in.
 func (g *Gatherer) User(f *policy.Facts, user addr.Address) error {
 	box, err := g.Dir.Mailbox(user)
@@ -83,6 +86,8 @@ func (g *Gatherer) User(f *policy.Facts, user addr.Address) error {
 		return fmt.Errorf("%s: %w", user, errGone)
 	} else if err != nil {
 		return err
+	} else if !box.Account.Access.Permits(directory.ServiceSMTP) {
+		return fmt.Errorf("%s: %w", user, errNoAccess)
 	}
 	def := g.Rules.Outside.Send.Value
 	rights, err := g.Dir.RightsOf(box, def)

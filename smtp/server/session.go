@@ -124,7 +124,9 @@ func (s *session) gatherMail(from addr.Address) *smtp.Reply {
 
 // gatherUser collects the rights of the user who has logged in.
 func (s *session) gatherUser(f *policy.Facts) *smtp.Reply {
-	if err := s.gather.User(f, s.user.Address); errors.Is(err, errGone) {
+	if err := s.gather.User(f, s.user.Address); errors.Is(err, errNoAccess) {
+		return smtp.NewReply(535, [3]int{5, 7, 13}, noSMTPAccess)
+	} else if errors.Is(err, errGone) {
 		return smtp.NewReply(535, [3]int{5, 7, 13}, "This mailbox is locked; ask your administrator")
 	} else if err != nil {
 		return s.failed("the rights of the user", err)
@@ -578,7 +580,7 @@ func (s *session) AuthMechanisms() []string {
 
 // client is what the authenticator knows of the connection.
 func (s *session) client() auth.Client {
-	return auth.Client{Remote: s.remote.Addr(), TLS: s.conn.TLS()}
+	return auth.Client{Service: auth.ServiceSMTP, Remote: s.remote.Addr(), TLS: s.conn.TLS()}
 }
 
 // Auth begins an AUTH exchange (RFC 4954).
@@ -635,6 +637,9 @@ func (s *saslServer) Next(response []byte) ([]byte, bool, error) {
 	return challenge, done, err
 }
 
+// noSMTPAccess is the reply's text for a mailbox that may not use SMTP.
+const noSMTPAccess = "This mailbox may not send mail by SMTP; ask your administrator"
+
 func authReply(err error) *smtp.Reply {
 	switch {
 	case errors.Is(err, auth.ErrMalformed):
@@ -643,6 +648,8 @@ func authReply(err error) *smtp.Reply {
 		return smtp.NewReply(535, [3]int{5, 7, 8}, "The password has expired; ask your administrator for another one")
 	case errors.Is(err, auth.ErrLocked):
 		return smtp.NewReply(535, [3]int{5, 7, 13}, "This mailbox is locked; ask your administrator")
+	case errors.Is(err, auth.ErrAccess):
+		return smtp.NewReply(535, [3]int{5, 7, 13}, noSMTPAccess)
 	case errors.Is(err, auth.ErrTemporary):
 		return smtp.NewReply(454, [3]int{4, 7, 0}, "Temporary authentication failure, try again later")
 	case errors.Is(err, errTooManySessions):

@@ -100,7 +100,7 @@ func (r Recorder) mailboxChanged(c directory.Change) {
 // secret unless it is listed here.
 func secretOf(name string) bool {
 	switch name {
-	case "locked", "forward", "keep_copy", "created", "send_as", "outside", "inbound", "held",
+	case "locked", "access", "forward", "keep_copy", "created", "send_as", "outside", "inbound", "held",
 		"quota", "quota_messages", "quota_warn", "quota_warn_messages", "delete_after", "delete_fetched_after",
 		"method", "store", "password_set", "client_certs",
 		"address", "damaged", "alias", "group", "catch_all":

@@ -228,7 +228,7 @@ func (o *Service) heldBack(chooser addr.Address, needs []directory.SecretKind) b
 		for _, box := range boxes {
 			own := box.Method == directory.ByFile
 			switch {
-			case box.Damage != nil, box.Locked, box.Address == chooser, own && box.Account.Verifier == "":
+			case box.Damage != nil, box.Locked, !box.Account.Access.Permits(""), box.Address == chooser, own && box.Account.Verifier == "":
 			case !own, !slices.ContainsFunc(needs, box.Account.Secrets.Has):
 				return true
 			}
@@ -360,6 +360,8 @@ func (o *Service) whyNot(box directory.Mailbox, mechanism string, settings *auth
 	switch {
 	case box.Locked:
 		return "it is locked"
+	case !box.Account.Access.Permits(""):
+		return "its access is none; 'pillarbox admin mailbox access' changes it"
 	case refused != "":
 		return refused
 	case mechanism == auth.EXTERNAL && box.Method != directory.ByFile:

@@ -25,6 +25,7 @@ type NewMailbox struct {
 type MailboxSummary struct {
 	Mailbox  addr.Address   `json:"mailbox"`
 	Locked   bool           `json:"locked"`            // by itself or by its domain
+	Access   string         `json:"access"`            // services that its user may log in to: both, pop3, smtp or none
 	Password bool           `json:"password"`          // it has a password
 	Quota    int64          `json:"quota"`             // the effective limit in octets; 0 for none
 	Forward  []addr.Address `json:"forward"`           // targets of its mail
@@ -200,6 +201,35 @@ func (o *Service) UnlockMailbox(user string) (Change, error) {
 	})
 }
 
+// accessBoth is directory.AccessBoth in the form of the command line.
+const accessBoth = "both"
+
+// SetMailboxAccess sets the services that the user of a mailbox may log in to: pop3, smtp, both or
+// none. Mail still arrives.
+func (o *Service) SetMailboxAccess(user, services string) (Change, error) {
+	var access directory.Access
+	if services = strings.ToLower(services); services != accessBoth {
+		if err := access.UnmarshalText([]byte(services)); err != nil || services == "" {
+			return Change{}, Hint(fmt.Errorf("%q does not name the services of a mailbox", services), "write pop3, smtp, both or none")
+		}
+	}
+	done := map[directory.Access]string{
+		directory.AccessBoth: "may use POP3 and SMTP", directory.AccessPOP3: "may use POP3 only: it cannot send",
+		directory.AccessSMTP: "may use SMTP only: it cannot be read", directory.AccessNone: "may use neither POP3 nor SMTP",
+	}[access]
+	return o.updateAccount(user, done, func(acc *directory.Account) error {
+		acc.Access = access
+		return nil
+	})
+}
+
+func accessText(a directory.Access) string {
+	if a == directory.AccessBoth {
+		return accessBoth
+	}
+	return string(a)
+}
+
 // SetForward forwards the mail of a mailbox to other addresses, local or remote. With keepCopy, a
 // copy stays in the mailbox.
 func (o *Service) SetForward(user string, targets []string, keepCopy bool) (Change, error) {
@@ -282,6 +312,7 @@ func (o *Service) summary(box directory.Mailbox) MailboxSummary {
 	return MailboxSummary{
 		Mailbox:  box.Address,
 		Locked:   box.Locked,
+		Access:   accessText(box.Account.Access),
 		Password: box.Account.Verifier != "",
 		Quota:    o.limitsOf(box).Bytes,
 		Forward:  orEmpty(box.Account.Forward),

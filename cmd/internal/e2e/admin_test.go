@@ -71,6 +71,15 @@ func TestAdminAtOnce(t *testing.T) {
 	o.pillarbox(t, "", "admin", "mailbox", "unlock", anna)
 	o.wantLogins(t, anna, annaPassword, "", "")
 
+	// A right for each service, after the right password only.
+	const both = ""
+	for access, want := range map[string][2]string{
+		"pop3": {both, lockedSMTP}, "smtp": {lockedPOP3, both}, "none": {lockedPOP3, lockedSMTP}, "both": {both, both},
+	} {
+		o.pillarbox(t, "", "admin", "mailbox", "access", anna, access)
+		o.wantLogins(t, anna, annaPassword, want[0], want[1])
+	}
+
 	o.pillarbox(t, claraPassword+"\n", "admin", "mailbox", "passwd", anna, "--password-stdin")
 	o.wantLogins(t, anna, annaPassword, wrongPOP3, wrongSMTP)
 	o.wantLogins(t, anna, claraPassword, "", "")
