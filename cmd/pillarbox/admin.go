@@ -24,6 +24,11 @@ func (a *app) adminCommand() *cobra.Command {
 // family is a command that only has others under it.
 func family(name, short string, members ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{Use: name, Short: short}
+	for _, member := range members {
+		if member.Name() == "remove" {
+			member.Aliases = []string{"delete", "del", "rm"} // what people type who know other programs
+		}
+	}
 	cmd.AddCommand(members...)
 	return cmd
 }

@@ -25,10 +25,11 @@ commands do the same as those of 'pillarbox admin'.
   winpop lock Domain | User@Domain     users cannot log in; mail still arrives
   winpop unlock Domain | User@Domain
   winpop changepwd User@Domain NewPassword
-  winpop createquotafile User@Domain [/user:UserName]
+  winpop createquotafile User@Domain [/user:UserName] [/size:500MB]
+                                       gives it the default quota, or this one
   winpop migrateToAD User@Domain       from now on the directory checks its password
   winpop get Property
-  winpop set Property Value            names the configuration key to edit
+  winpop set Property Value            writes its key into the configuration
 
 Properties: auth, logging, mailroot, port, sparequired, threadcount, socketmax,
 socketmin, socketthreshold, socketbacklog, socket.
@@ -69,7 +70,7 @@ func (a *app) winpop(ctx context.Context, order winpopCall) error {
 	case "get":
 		return a.winpopGet(order.target)
 	case "set":
-		return a.winpopSet(order.target, order.value)
+		return a.winpopSet(ctx, order.target, order.values)
 	case "list":
 		return a.winpopList(ctx, order.target)
 	case "stat":
@@ -145,21 +146,39 @@ func (a *app) winpopStat(ctx context.Context, domain string) error {
 	return answer(a, table("mailboxes", "MAILBOX\tMESSAGES\tBYTES", row))(call(ctx, a, admin.MailboxTotals, domain))
 }
 
-// winpopQuotaFile prints the quota of a mailbox and changes nothing. On Windows, the quota file
-// connected a mailbox to a user's disk quota. Here a mailbox has limits of its own.
+// winpopQuotaFile sets the quota of a mailbox: the size on the command line, or the default, which
+// then stays even if the default changes. On Windows, the quota file connected a mailbox to a user's
+// disk quota. A mailbox with a quota of its own keeps it.
 func (a *app) winpopQuotaFile(ctx context.Context, order winpopCall) error {
-	s, err := call(ctx, a, admin.QuotaShow, order.target)
+	box, err := call(ctx, a, admin.MailboxShow, order.target)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stdout, "mailbox %s needs no quota file: its quota is kept in the mailbox itself\n", s.Target)
-	fmt.Fprintf(a.stdout, "it %s, and holds %s in %s\n", s.Sentence(), quota.Approximate(s.Bytes, s.Limits.Bytes), quota.FormatMessages(s.Messages))
-	if in := s.Within; in != nil {
-		fmt.Fprintf(a.stdout, "all mailboxes of %s together %s\n", in.Target, in.Sentence())
+	size := order.size
+	switch {
+	case size == "" && !box.DefaultQuota:
+		a.note("the mailbox has a quota of its own already; /size:SIZE sets another")
+	case size == "" && box.Quota == 0:
+		return admin.Hint(fmt.Errorf("winpop createquotafile: mailbox %s: no size was given, and there is no default quota", box.Mailbox),
+			"'pillarbox winpop createquotafile %s /size:500MB', or set mailboxes.default_quota", box.Mailbox)
+	case size == "":
+		size = fmt.Sprint(box.Quota)
+	}
+	if size != "" {
+		if err := a.report(call(ctx, a, admin.MailboxQuota, admin.Setting{Name: order.target, Value: size})); err != nil {
+			return err
+		}
 	}
 	if order.user != "" {
 		a.note("/user:%s has no effect: the quota of a mailbox does not depend on a user of this machine", order.user)
 	}
-	a.note("'pillarbox admin quota set %s --size 100MB' sets another", s.Target)
+	s, err := call(ctx, a, admin.QuotaShow, order.target)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, "it %s, and holds %s in %s\n", s.Sentence(), quota.Approximate(s.Bytes, s.Limits.Bytes), quota.FormatMessages(s.Messages))
+	if in := s.Within; in != nil {
+		fmt.Fprintf(a.stdout, "all mailboxes of %s together %s\n", in.Target, in.Sentence())
+	}
 	return nil
 }

@@ -3,16 +3,18 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // winpopCall is one parsed call of winpop.
 type winpopCall struct {
-	verb     string // in lower case, without abbreviation
-	target   string // a domain, a mailbox, or a property in lower case
-	password string // from /createuser or changepwd
-	user     string // from /user: of createquotafile
-	value    string // the new value of a property, from set
+	verb     string   // in lower case, without abbreviation
+	target   string   // a domain, a mailbox, or a property in lower case
+	password string   // from /createuser or changepwd
+	user     string   // from /user: of createquotafile
+	values   []string // the new values of a property, from set
+	size     string   // from /size: of createquotafile
 }
 
 // isMailbox reports whether the target is User@Domain, not Domain.
@@ -55,7 +57,7 @@ func parseWinpop(args []string) (winpopCall, error) {
 	case "delete":
 		return call.parseOptional(rest, "/deleteuser")
 	case "createquotafile":
-		return call.parseOptional(rest, "/user:")
+		return call.parseQuotaFile(rest)
 	case "list", "stat":
 		return call.parseNames(rest, 0, 1)
 	case "lock", "unlock", "migratetoad":
@@ -109,19 +111,26 @@ func (c winpopCall) parseAdd(args []string) (winpopCall, error) {
 }
 
 // parseOptional parses the target and an option. The option has no effect, because a mailbox is its
-// own account here. An option that ends in a colon has a value.
+// own account here.
 func (c winpopCall) parseOptional(args []string, option string) (winpopCall, error) {
+	names := slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return strings.EqualFold(arg, option) })
+	return c.parseNames(names, 1, 1)
+}
+
+// parseQuotaFile parses the target, /user:UserName, and /size:Size, which is an addition of this
+// server.
+func (c winpopCall) parseQuotaFile(args []string) (winpopCall, error) {
 	var names []string
 	for _, arg := range args {
-		lower := strings.ToLower(arg)
-		if lower == option {
-			continue
+		option, value, _ := strings.Cut(arg, ":")
+		switch strings.ToLower(option) {
+		case "/user":
+			c.user = value
+		case "/size":
+			c.size = value
+		default:
+			names = append(names, arg)
 		}
-		if strings.HasSuffix(option, ":") && strings.HasPrefix(lower, option) {
-			c.user = arg[len(option):]
-			continue
-		}
-		names = append(names, arg)
 	}
 	return c.parseNames(names, 1, 1)
 }
@@ -137,14 +146,14 @@ func (c winpopCall) parsePassword(args []string) (winpopCall, error) {
 	return c.parseNames(args[:1], 1, 1)
 }
 
-// parseProperty parses a property and the first of its new values.
+// parseProperty parses a property and its new values.
 func (c winpopCall) parseProperty(args []string, low, high int) (winpopCall, error) {
 	if len(args) < low || len(args) > high {
 		return c, fmt.Errorf("%s: it takes a property%s", c.verb, map[string]string{"set": " and its value"}[c.verb])
 	}
 	c.target = strings.ToLower(args[0])
 	if len(args) > 1 {
-		c.value = args[1]
+		c.values = args[1:]
 	}
 	return c, nil
 }

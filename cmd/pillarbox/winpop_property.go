@@ -1,10 +1,14 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"pillarbox/cmd/internal/admin"
@@ -108,40 +112,93 @@ func (a *app) winpopGet(name string) error {
 	return nil
 }
 
-// winpopSet changes nothing; its error names the key to edit. A program that edits the file would
-// lose the administrator's comments and order.
-func (a *app) winpopSet(name, value string) error {
-	p, _, err := a.winpopProperty(name)
+// winpopSet writes the key of a property into the configuration, and says how a running server takes
+// it.
+func (a *app) winpopSet(ctx context.Context, name string, values []string) error {
+	p, cfg, err := a.winpopProperty(name)
 	switch {
 	case err != nil:
 		return err
 	case p.key == "":
 		return fmt.Errorf("winpop set %s: this server has no such setting: %s", name, p.why)
 	}
-	apply := "'pillarbox admin reload'"
-	if len(config.RestartKeys([]string{p.key})) > 0 {
-		apply = "restart the server"
+	value, err := newValue(cfg, name, values)
+	if err != nil {
+		return admin.Hint(usageError{fmt.Errorf("winpop set %s: %w", name, err)}, "'pillarbox winpop help' shows the syntax")
 	}
-	line := p.key
-	if now := newValue(name, value); now != "" {
-		line += " = " + now
+	in := admin.SettingToWrite{File: a.config, Environ: os.Environ(), Key: p.key, Value: value}
+	done, err := callOnFiles(ctx, a, admin.SettingWrite, in, a.tell)
+	if err != nil {
+		return err
 	}
-	return admin.Hint(fmt.Errorf("winpop set %s: the settings are only in the file %s", name, a.config), "edit '%s' in it, then %s", line, apply)
+	fmt.Fprintf(a.stdout, "%s: %s = %s (it was %s)\n", done.File, done.Key, value, done.Before)
+	switch {
+	case done.Overridden != "":
+		a.note("the variable %s overrides it: the value in use is still %s", done.Overridden, done.After)
+	case done.Restart:
+		a.note("a running server takes it when it is restarted: 'systemctl restart pillarbox'")
+	default:
+		a.note("a running server takes it at 'pillarbox admin reload'")
+	}
+	return nil
 }
 
-// newValue returns the value in the configuration for a number of winpop; "" if there is none.
-func newValue(name, value string) string {
-	switch name + " " + value {
-	case "auth 1", "authentication 1":
-		return `"system"`
-	case "auth 2", "authentication 2":
-		return `"directory"`
-	case "auth 3", "authentication 3":
-		return `"file"`
-	case "sparequired 0":
-		return "false"
-	case "sparequired 1":
-		return "true"
+// newValue returns the value in the configuration, in TOML, for the values of a property.
+func newValue(cfg *config.Config, name string, values []string) (string, error) {
+	value := values[0]
+	if name == "socket" && len(values) > 1 {
+		value = values[1] // after the backlog comes the maximum
 	}
-	return ""
+	words := map[string]map[string]string{
+		"auth":           {"1": `"system"`, "2": `"directory"`, "3": `"file"`},
+		"authentication": {"1": `"system"`, "2": `"directory"`, "3": `"file"`},
+		"logging":        {"0": `"error"`, "1": `"error"`, "2": `"warn"`, "3": `"info"`},
+		"sparequired":    {"0": "false", "1": "true"},
+	}[name]
+	number, err := strconv.ParseUint(value, 10, 31)
+	switch {
+	case words != nil && words[value] != "":
+		return words[value], nil
+	case name == "mailroot":
+		return newMailroot(value)
+	case words != nil || err != nil:
+		return "", fmt.Errorf("%q is not one of its values", value)
+	case name == "port":
+		return newPorts(cfg.Listen.POP3, number)
+	}
+	return fmt.Sprint(number), nil
+}
+
+// newPorts returns the addresses with another port. Several of one host become one.
+func newPorts(addresses []string, port uint64) (string, error) {
+	if port == 0 || port > 65535 {
+		return "", fmt.Errorf("%d is not a port", port)
+	}
+	var all []string
+	for _, one := range addresses {
+		host, _, err := net.SplitHostPort(one)
+		if next := strconv.Quote(net.JoinHostPort(host, fmt.Sprint(port))); err == nil && !slices.Contains(all, next) {
+			all = append(all, next)
+		}
+	}
+	if len(all) == 0 {
+		all = []string{strconv.Quote(":" + fmt.Sprint(port))}
+	}
+	return "[" + strings.Join(all, ", ") + "]", nil
+}
+
+// newMailroot returns the data directory for a mail root. The mail must be there already: with an
+// empty directory the server would begin anew.
+func newMailroot(root string) (string, error) {
+	data := filepath.Clean(root)
+	if filepath.Base(data) == "mailbox" {
+		data = filepath.Dir(data)
+	}
+	if fi, err := os.Stat(filepath.Join(data, "mailbox")); err != nil || !fi.IsDir() {
+		return "", fmt.Errorf("there is no mail in %s: stop the server, move the whole data directory there, then repeat the command", data)
+	}
+	if !filepath.IsAbs(data) {
+		return "", fmt.Errorf("%s is not a whole path", root)
+	}
+	return strconv.Quote(data), nil
 }

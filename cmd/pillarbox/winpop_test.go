@@ -2,42 +2,44 @@ package main
 
 import (
 	"slices"
+	"reflect"
 	"strings"
 	"testing"
 )
 
 func TestParseWinpop(t *testing.T) {
 	for line, want := range map[string]winpopCall{
-		"add office.example":                         {"add", "office.example", "", "", ""},
-		"ADD Office.Example":                         {"add", "Office.Example", "", "", ""},
-		"add a@b.example":                            {"add", "a@b.example", "", "", ""},
-		"add a@b.example /createuser secret":         {"add", "a@b.example", "secret", "", ""},
-		"Add /CREATEUSER secret a@b.example":         {"add", "a@b.example", "secret", "", ""},
-		"add a@b.example /createuser /createuser":    {"add", "a@b.example", "/createuser", "", ""},
-		"add a@b.example /createuser --config":       {"add", "a@b.example", "--config", "", ""},
-		"delete a@b.example":                         {"delete", "a@b.example", "", "", ""},
-		"del a@b.example /deleteuser":                {"delete", "a@b.example", "", "", ""},
-		"delete /DeleteUser a@b.example":             {"delete", "a@b.example", "", "", ""},
-		"del b.example":                              {"delete", "b.example", "", "", ""},
-		"list":                                       {"list", "", "", "", ""},
-		"list b.example":                             {"list", "b.example", "", "", ""},
-		"stat":                                       {"stat", "", "", "", ""},
-		"lock a@b.example":                           {"lock", "a@b.example", "", "", ""},
-		"UNLOCK b.example":                           {"unlock", "b.example", "", "", ""},
-		"changepwd a@b.example -h":                   {"changepwd", "a@b.example", "-h", "", ""},
-		"changepwd a@b.example /user:x":              {"changepwd", "a@b.example", "/user:x", "", ""},
-		"createquotafile a@b.example":                {"createquotafile", "a@b.example", "", "", ""},
-		`CreateQuotaFile a@b.example /User:OFFICE\a`: {"createquotafile", "a@b.example", "", `OFFICE\a`, ""},
-		"migrateToAD a@b.example":                    {"migratetoad", "a@b.example", "", "", ""},
-		"get Logging":                                {"get", "logging", "", "", ""},
-		"set socket 10 20 30 40":                     {"set", "socket", "", "", "10"},
-		"set port 110":                               {"set", "port", "", "", "110"},
-		"help":                                       {"help", "", "", "", ""},
-		"/?":                                         {"help", "", "", "", ""},
-		"-h":                                         {"help", "", "", "", ""},
-		"--help":                                     {"help", "", "", "", ""},
+		"add office.example":                         {verb: "add", target: "office.example"},
+		"ADD Office.Example":                         {verb: "add", target: "Office.Example"},
+		"add a@b.example":                            {verb: "add", target: "a@b.example"},
+		"add a@b.example /createuser secret":         {verb: "add", target: "a@b.example", password: "secret"},
+		"Add /CREATEUSER secret a@b.example":         {verb: "add", target: "a@b.example", password: "secret"},
+		"add a@b.example /createuser /createuser":    {verb: "add", target: "a@b.example", password: "/createuser"},
+		"add a@b.example /createuser --config":       {verb: "add", target: "a@b.example", password: "--config"},
+		"delete a@b.example":                         {verb: "delete", target: "a@b.example"},
+		"del a@b.example /deleteuser":                {verb: "delete", target: "a@b.example"},
+		"delete /DeleteUser a@b.example":             {verb: "delete", target: "a@b.example"},
+		"del b.example":                              {verb: "delete", target: "b.example"},
+		"list":                                       {verb: "list"},
+		"list b.example":                             {verb: "list", target: "b.example"},
+		"stat":                                       {verb: "stat"},
+		"lock a@b.example":                           {verb: "lock", target: "a@b.example"},
+		"UNLOCK b.example":                           {verb: "unlock", target: "b.example"},
+		"changepwd a@b.example -h":                   {verb: "changepwd", target: "a@b.example", password: "-h"},
+		"changepwd a@b.example /user:x":              {verb: "changepwd", target: "a@b.example", password: "/user:x"},
+		"createquotafile a@b.example":                {verb: "createquotafile", target: "a@b.example"},
+		"createquotafile a@b.example /size:1GB":      {verb: "createquotafile", target: "a@b.example", size: "1GB"},
+		`CreateQuotaFile a@b.example /User:OFFICE\a`: {verb: "createquotafile", target: "a@b.example", user: `OFFICE\a`},
+		"migrateToAD a@b.example":                    {verb: "migratetoad", target: "a@b.example"},
+		"get Logging":                                {verb: "get", target: "logging"},
+		"set socket 10 20 30 40":                     {verb: "set", target: "socket", values: []string{"10", "20", "30", "40"}},
+		"set port 110":                               {verb: "set", target: "port", values: []string{"110"}},
+		"help":                                       {verb: "help"},
+		"/?":                                         {verb: "help"},
+		"-h":                                         {verb: "help"},
+		"--help":                                     {verb: "help"},
 	} {
-		if got, err := parseWinpop(strings.Fields(line)); err != nil || got != want {
+		if got, err := parseWinpop(strings.Fields(line)); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("winpop %s: %+v, %v; want %+v", line, got, err, want)
 		}
 	}
@@ -64,7 +66,7 @@ func TestParseWinpopMistakes(t *testing.T) {
 		"changepwd a@b.example my secret":   "changepwd: too many arguments; a password with blanks belongs in quotes",
 		"changepwd b.example secret":        `changepwd: "b.example" is not User@Domain`,
 		"createquotafile b.example /user:x": `createquotafile: "b.example" is not User@Domain`,
-		"createquotafile a@b.example /user": `createquotafile: "/user" is one argument too many`,
+		"createquotafile a@b.example /x":    `createquotafile: "/x" is one argument too many`,
 		"migrateToAD b.example":             `migratetoad: "b.example" is not User@Domain`,
 		"get":                               "get: it takes a property",
 		"set port":                          "set: it takes a property and its value",

@@ -126,6 +126,7 @@ var (
 	Explain    = longVerb("explain", SeesAll, (*Service).Explain)
 	PolicyDiff = verb("policy diff", RootOnly, (*Service).comparePolicy)
 
+	SettingWrite   = verb("winpop set", RootOnly, (*Service).writeSetting)
 	ServerReload   = verb("reload", ChangesAll, without((*Service).Reload))
 	ClientSettings = verb("settings", SeesDomain, (*Service).ClientSettings)
 	DomainTotals   = verb("winpop stat", SeesDomain, without((*Service).StatDomains))
@@ -165,7 +166,7 @@ func Verbs() []Command {
 		ACMEStatus, ACMERenew,
 		FetchList, FetchNow,
 		Check, AuditShow, Explain, PolicyDiff,
-		ServerReload, ClientSettings, DomainTotals, MailboxTotals, EmptyLog, CountAgain,
+		ServerReload, SettingWrite, ClientSettings, DomainTotals, MailboxTotals, EmptyLog, CountAgain,
 	}
 }
 

@@ -63,10 +63,15 @@ func On(m Machine) Option { return func(l *loader) { l.machine = m } }
 // does not exist.
 func Load(path string, environ []string, options ...Option) (*Config, error) {
 	data, err := durable.ReadSmallFile(path, durable.MaxSmall)
-	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // Notepad's
 	if err != nil {
 		return nil, unreadable(path, err)
 	}
+	return Parse(path, data, environ, options...)
+}
+
+// Parse is Load with the text that the file at path has or shall have.
+func Parse(path string, data []byte, environ []string, options ...Option) (*Config, error) {
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // Notepad's
 	folder, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
 		return nil, unreadable(path, err)
