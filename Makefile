@@ -8,9 +8,11 @@ DESTDIR ?=
 FUZZTIME ?= 20000x
 BENCHTIME ?= 1s
 TESTFLAGS ?=
+SOURCES  = cmd mailstore pop3 quota smtp tls
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race lint fuzz-short e2e crash simulate simulate-mutations bench install clean
+.PHONY: help build run test race lint fuzz-short e2e crash simulate simulate-mutations bench \
+	binary install uninstall clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,7 +57,17 @@ simulate-mutations: ## put faults back into the server, one after the other: the
 bench: ## measure the server beside bare loops (TMPDIR chooses the disk, BENCHTIME and BENCHMESSAGES how long)
 	@GO="$(GO)" BENCHTIME=$(BENCHTIME) sh etc/bench.sh
 
-install: build ## install the binary, the systemd unit, the service's account, and sendmail where there is none (as root)
+# sudo's PATH may lack Go, so a binary that is newer than the sources is installed as it is.
+binary:
+	@newer=; [ ! -e bin/pillarbox ] || \
+		newer=$$(find go.mod go.sum $(SOURCES) -type f -newer bin/pillarbox ! -name '*_test.go' ! -path '*/testdata/*' 2>/dev/null | head -n 1); \
+	if [ -e bin/pillarbox ] && [ -z "$$newer" ]; then exit 0; fi; \
+	if command -v $(GO) >/dev/null 2>&1; then exec $(MAKE) build; fi; \
+	if [ -e bin/pillarbox ]; then \
+		echo "note: bin/pillarbox is older than $$newer and is installed as it is; 'make build' as a user with Go makes a new one"; \
+	else echo "bin/pillarbox is missing, and $(GO) is not in this PATH: run 'make build' as a user with Go, then 'sudo make install'" >&2; exit 1; fi
+
+install: binary ## install bin/pillarbox, the systemd unit, the service's account, and sendmail where there is none (as root; needs no Go after "make build")
 	install -D -m 0755 bin/pillarbox $(DESTDIR)$(PREFIX)/bin/pillarbox
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/pillarbox README.md CHANGELOG.md LICENSE
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/pillarbox/etc etc/pillarbox.toml
@@ -69,7 +81,19 @@ install: build ## install the binary, the systemd unit, the service's account, a
 		[ "$$(readlink /usr/sbin/sendmail)" = "$(PREFIX)/bin/pillarbox" ] || \
 			echo "/usr/sbin/sendmail is another program's and stays; 'pillarbox sendmail' does the same"; \
 	else ln -s $(PREFIX)/bin/pillarbox /usr/sbin/sendmail; fi
-	@echo "Next: pillarbox setup YOUR.DOMAIN --mailbox NAME"
+	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+	@if [ -z "$(DESTDIR)" ] && systemctl -q is-active pillarbox 2>/dev/null; then \
+		echo "Next: systemctl restart pillarbox      the old version runs until then"; \
+	else echo "Next: pillarbox setup YOUR.DOMAIN --mailbox NAME"; fi
+
+uninstall: ## remove what install has put there; configuration, mail and the account stay (as root)
+	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl disable --now pillarbox 2>/dev/null || true; fi
+	rm -f $(DESTDIR)/etc/systemd/system/pillarbox.service
+	@if [ -z "$(DESTDIR)" ] && [ "$$(readlink /usr/sbin/sendmail)" = "$(PREFIX)/bin/pillarbox" ]; then rm -f /usr/sbin/sendmail; fi
+	rm -f $(DESTDIR)$(PREFIX)/bin/pillarbox
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/pillarbox
+	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+	@echo "/etc/pillarbox, /var/lib/pillarbox and the account pillarbox stay; README says how to remove them"
 
 clean: ## remove what was built (the demonstration office in var/ too)
 	rm -rf bin var

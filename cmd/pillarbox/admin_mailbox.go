@@ -236,9 +236,11 @@ func (a *app) migrateAuthCommand() *cobra.Command {
 				return err
 			}
 			in.User, in.Method = args[0], args[1]
-			if _, err := call(cmd.Context(), a, admin.MailboxMigrateAuth, in); err != nil {
+			tried, err := call(cmd.Context(), a, admin.MailboxMigrateAuth, in)
+			if err != nil {
 				return err
 			}
+			way.rules = tried.Text
 			in.Try = false
 			if in.Method != string(directory.ByFile) {
 				return a.report(call(cmd.Context(), a, admin.MailboxMigrateAuth, in))
@@ -262,9 +264,11 @@ func (a *app) passwordCommand(use, short string, way *passwordWay,
 		if err := way.check(cmd); err != nil {
 			return err
 		}
-		if _, err := do(cmd.Context(), args[0], "", true); err != nil {
+		tried, err := do(cmd.Context(), args[0], "", true)
+		if err != nil {
 			return err
 		}
+		way.rules = tried.Text
 		return a.withPassword(*way, args[0], func(password string) (admin.Change, error) {
 			return do(cmd.Context(), args[0], password, false)
 		})

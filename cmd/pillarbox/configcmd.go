@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"pillarbox/cmd/internal/admin"
+	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/dnscheck"
 	"pillarbox/cmd/internal/netinfo"
 	"pillarbox/smtp/dns"
@@ -40,7 +42,8 @@ func (a *app) configCommand() *cobra.Command {
 	return family("config", "Check or show the configuration", check, show)
 }
 
-// configCheck checks the configuration, and the certificate, because serve needs both.
+// configCheck checks the configuration, the certificate that serve needs, and how the settings fit
+// the domains, the mailboxes and the server's account.
 func (a *app) configCheck() error {
 	cfg, err := a.load()
 	if err != nil {
@@ -55,7 +58,7 @@ func (a *app) configCheck() error {
 			a.note("%s", warning)
 		}
 	}
-	for _, warning := range cfg.Warnings {
+	for _, warning := range slices.Concat(cfg.Warnings, a.settingWarnings(cfg)) {
 		a.note("%s", warning)
 	}
 	fmt.Fprintf(a.stdout, "%s: no mistakes\n", a.config)
@@ -96,6 +99,15 @@ func (a *app) checkDNS(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (a *app) settingWarnings(cfg *config.Config) []string {
+	office, err := admin.Open(cfg, nil)
+	if err != nil {
+		return []string{fmt.Sprintf("domains and mailboxes were not compared with the settings: %v", err)}
+	}
+	defer office.Close()
+	return slices.Concat(office.SettingWarnings(), office.LogInWarnings())
 }
 
 func (a *app) configShow(asJSON bool) error {

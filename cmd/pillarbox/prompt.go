@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"pillarbox/cmd/internal/admin"
@@ -23,6 +24,8 @@ type passwordWay struct {
 	stdin    bool // --password-stdin
 	generate bool // --generate
 	none     bool // --no-password
+
+	rules string // for the person who is asked
 }
 
 func (s *passwordWay) addFlags(cmd *cobra.Command) {
@@ -63,7 +66,7 @@ func (a *app) password(from passwordWay, user string) (password string, err erro
 	case from.stdin:
 		password, err = a.readLine()
 	default:
-		password, err = a.askPassword(user)
+		password, err = a.askPassword(user, from.rules)
 	}
 	if err == nil {
 		err = admin.Hint(auth.CheckPassword(password), "--generate makes a strong one")
@@ -103,12 +106,15 @@ func (a *app) asker() (ask func(prompt string, secret bool) (string, error), ok 
 	}, ok
 }
 
-// askPassword asks for a password twice, because the user cannot see it.
-func (a *app) askPassword(user string) (string, error) {
+// askPassword says the rules and asks for a password twice, because the user cannot see it.
+func (a *app) askPassword(user, rules string) (string, error) {
 	ask, ok := a.asker()
 	if !ok {
 		return "", admin.Hint(errors.New("cannot ask for the password: standard input is not a terminal"),
 			"--password-stdin reads it from standard input, --generate makes one")
+	}
+	if rules != "" {
+		fmt.Fprintln(a.stderr, rules)
 	}
 	password, err := ask(fmt.Sprintf("Password for %s: ", user), true)
 	if err != nil {
@@ -121,30 +127,61 @@ func (a *app) askPassword(user string) (string, error) {
 	return password, err
 }
 
+// errNoPassword is the end of input at a prompt: Ctrl-D.
+var errNoPassword = errors.New("no password was given; nothing was changed")
+
 // readSecret reads a line without echo. It restores the echo even if the user presses Ctrl-C.
+// Ctrl-D ends the command.
 func (a *app) readSecret(fd int, prompt string) (string, error) {
-	before, err := term.GetState(fd)
+	before, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {
 		return "", err
 	}
+	restore := func() { unix.IoctlSetTermios(fd, unix.TCSETS, before) }
 	interrupt := make(chan os.Signal, 1)
 	signal.Notify(interrupt, os.Interrupt, syscall.SIGTERM)
 	defer close(interrupt)
 	defer signal.Stop(interrupt)
 	go func() {
 		if _, ok := <-interrupt; ok {
-			term.Restore(fd, before)
+			restore()
 			fmt.Fprintln(a.stderr)
 			os.Exit(130)
 		}
 	}()
-	fmt.Fprint(a.stderr, prompt)
-	secret, err := term.ReadPassword(fd)
-	fmt.Fprintln(a.stderr)
-	if errors.Is(err, io.EOF) {
-		err = errors.New("no password was given; nothing was changed")
+	hidden := *before
+	hidden.Lflag &^= unix.ECHO
+	hidden.Lflag |= unix.ICANON | unix.ISIG
+	hidden.Iflag |= unix.ICRNL
+	if err := unix.IoctlSetTermios(fd, unix.TCSETS, &hidden); err != nil {
+		return "", err
 	}
-	return string(secret), err
+	defer restore()
+	fmt.Fprint(a.stderr, prompt)
+	secret, err := readTypedLine(fd)
+	fmt.Fprintln(a.stderr)
+	return secret, err
+}
+
+// readTypedLine reads a line from a terminal, octet by octet, so that the next question finds what
+// follows. term.ReadPassword would not see Ctrl-D.
+func readTypedLine(fd int) (string, error) {
+	var line []byte
+	for {
+		var octet [1]byte
+		n, err := unix.Read(fd, octet[:])
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return "", err
+		case n == 0:
+			return "", errNoPassword
+		case octet[0] == '\n':
+			return string(line), nil
+		default:
+			line = append(line, octet[0])
+		}
+	}
 }
 
 func addYes(cmd *cobra.Command, yes *bool) {

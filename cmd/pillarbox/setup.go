@@ -3,8 +3,11 @@ package main
 import (
 	"bufio"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -21,6 +24,7 @@ import (
 type setupFlags struct {
 	hostname  string
 	mailboxes []string
+	rootMail  string
 	data      string
 	offset    int
 	like      string
@@ -42,6 +46,7 @@ func (a *app) setupCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&f.hostname, "hostname", "", "the server's own `name` (default mail.DOMAIN)")
 	flags.StringArrayVar(&f.mailboxes, "mailbox", nil, "add a mailbox with this `name`; may be repeated")
+	flags.StringVar(&f.rootMail, "root-mail", "", "the mailbox or `address` that gets the mail for root, such as that of cron (default: asks at a terminal, else the first --mailbox)")
 	flags.StringVar(&f.data, "data", "", "the data `directory` (default /var/lib/pillarbox, or data beside another --config)")
 	flags.IntVar(&f.offset, "port-offset", 0, "add `N` to every port: with 10000, 25 becomes 10025")
 	flags.StringVar(&f.like, "like", "", "use the defaults of a former `server`: domino")
@@ -53,6 +58,9 @@ func (a *app) setupCommand() *cobra.Command {
 func (a *app) setup(domain string, f setupFlags) error {
 	req, err := a.setupRequest(domain, f)
 	if err != nil {
+		return err
+	}
+	if err := a.askRootMail(req, f); err != nil {
 		return err
 	}
 	passwords := passwordSource{}
@@ -83,6 +91,9 @@ func (a *app) setupRequest(domain string, f setupFlags) (*setup.Request, error) 
 	if err != nil {
 		return nil, usageError{admin.Hint(fmt.Errorf("%q is not a domain: %w", domain, err), "for example: pillarbox setup office.example")}
 	}
+	if err := admin.CheckNewDomain(d); err != nil {
+		return nil, usageError{err}
+	}
 	req := &setup.Request{Domain: d, ConfigFile: a.config, Data: f.data, PortOffset: f.offset, Actor: a.actor}
 	req.Actor.Act = "setup"
 	if req.Like = config.Like(f.like); req.Like != "" && req.Like != config.LikeDomino {
@@ -102,8 +113,37 @@ func (a *app) setupRequest(domain string, f setupFlags) (*setup.Request, error) 
 		}
 		req.Mailboxes = append(req.Mailboxes, addr.Address{Local: local, Domain: d})
 	}
+	if f.rootMail != "" {
+		if req.RootMail, err = rootMailAddress(f.rootMail, d); err != nil {
+			return nil, usageError{fmt.Errorf("--root-mail %q: %w", f.rootMail, err)}
+		}
+	}
 	req.Interfaces, err = netinfo.Interfaces()
 	return req, err
+}
+
+// rootMailAddress reads the recipient of root's mail: an address, or a name in the new domain.
+func rootMailAddress(text string, d addr.Domain) (addr.Address, error) {
+	if !strings.Contains(text, "@") {
+		text += "@" + string(d)
+	}
+	return addr.Parse(text)
+}
+
+// askRootMail asks who gets root's mail, if a person sets up a new server.
+func (a *app) askRootMail(req *setup.Request, f setupFlags) error {
+	ask, ok := a.asker()
+	if _, err := os.Stat(a.config); !errors.Is(err, fs.ErrNotExist) || !ok || f.rootMail != "" ||
+		f.dry || f.fromStdin || len(req.Mailboxes) == 0 {
+		return nil
+	}
+	question := fmt.Sprintf("Who gets the mail for root, such as that of cron? [%s] ", req.Mailboxes[0].Local)
+	answer, err := ask(question, false)
+	if answer = strings.TrimSpace(answer); err != nil || answer == "" {
+		return err
+	}
+	req.RootMail, err = rootMailAddress(answer, req.Domain)
+	return admin.Hint(err, "answer with the name of a mailbox")
 }
 
 // passwordSource supplies the passwords of new mailboxes: lines of standard input, or generated

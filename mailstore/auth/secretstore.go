@@ -43,6 +43,29 @@ type RuleError struct {
 func (e *RuleError) Error() string        { return ErrPassword.Error() + ": " + e.Text }
 func (e *RuleError) Is(target error) bool { return target == ErrPassword }
 
+// Text says the rules in one sentence, for the person who is about to choose a password; "" if every
+// password is permitted.
+func (r *Rules) Text() string {
+	var refused []string
+	if r.Common != nil {
+		refused = append(refused, "common passwords")
+	}
+	if r.MinLength > 0 {
+		refused = append(refused, "the name of the mailbox")
+	}
+	if r.Reuse > 0 {
+		refused = append(refused, fmt.Sprintf("the last %d passwords", r.Reuse))
+	}
+	text := ""
+	if r.MinLength > 0 {
+		text = fmt.Sprintf("A password needs at least %d characters.", r.MinLength)
+	}
+	if len(refused) > 0 {
+		text += " Refused: " + strings.Join(refused, ", ") + "."
+	}
+	return strings.TrimSpace(text)
+}
+
 // Check reports whether a mailbox may get this password. It does not compare it with earlier ones.
 // The error is an ErrPassword; it is a *RuleError if the password breaks one of the rules.
 func (r *Rules) Check(user addr.Address, password string) error {

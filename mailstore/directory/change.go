@@ -434,7 +434,7 @@ func (d *Directory) checkTarget(target addr.Address) error {
 	w := d.walk(*d.opts.Load())
 	reached, err := w.follow(target)
 	key := target.Fold()
-	if err == nil && !reached && key.Local == "postmaster" {
+	if err == nil && !reached && alwaysRead(key.Local) {
 		reached, err = w.postmaster(target.Domain)
 	}
 	if reached || err != nil {

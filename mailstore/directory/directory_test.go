@@ -140,6 +140,24 @@ func TestPostmasterOfLastResort(t *testing.T) {
 	}
 }
 
+// abuse goes where postmaster goes, unless it has an address of its own (RFC 2142).
+func TestAbuseIsPostmaster(t *testing.T) {
+	d, _ := open(t, Options{Postmaster: a(t, "boss@office.example")})
+	must(t, d.AddDomain("office.example"))
+	d.add(t, "anna")
+	d.add(t, "boss")
+	must(t, d.SetCatchAll("office.example", a(t, "anna@office.example")))
+	for _, name := range []string{"abuse@office.example", "Abuse@OFFICE.example"} {
+		if got := d.ends(t, name); got != "local: boss" {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	must(t, d.AddAlias(a(t, "abuse@office.example"), a(t, "anna@office.example")))
+	if got := d.ends(t, "abuse@office.example"); got != "local: anna" {
+		t.Errorf("with an alias: %q", got)
+	}
+}
+
 func TestLogin(t *testing.T) {
 	d, _ := open(t, Options{})
 	must(t, d.AddDomain("office.example"))

@@ -31,7 +31,8 @@ type Resolution struct {
 // Resolve follows an address through aliases, groups, forwarding, plus addressing and the catch-all
 // to its final destinations. Loops are harmless. postmaster (RFC 5321 §4.5.1) always has a
 // destination. It is the mailbox, alias or group of that name, or else the configured postmaster,
-// or else the first mailbox of the domain, or else the first mailbox of all.
+// or else the first mailbox of the domain, or else the first mailbox of all. abuse (RFC 2142) goes
+// the same way.
 //
 // An error of the file system or an ErrDamaged means that the destination is unknown at present. An
 // ErrUnusable stays until an administrator changes the external directory.
@@ -211,10 +212,10 @@ func (w *walk) followAll(targets []addr.Address) (bool, error) {
 	return reached, nil
 }
 
-// fallback handles an address without a destination: postmaster has its own rules, others go to the
-// catch-all.
+// fallback handles an address without a destination: postmaster and abuse have their own rules,
+// others go to the catch-all.
 func (w *walk) fallback(a addr.Address) (bool, error) {
-	if addr.IsPostmaster(a.Local) {
+	if alwaysRead(a.Local) {
 		return w.postmaster(a.Domain)
 	}
 	file, err := w.domain(a.Domain)
@@ -222,6 +223,11 @@ func (w *walk) fallback(a addr.Address) (bool, error) {
 		return false, err
 	}
 	return w.follow(file.CatchAll)
+}
+
+// alwaysRead reports whether every domain must have a reader for a local part.
+func alwaysRead(local string) bool {
+	return addr.IsPostmaster(local) || addr.FoldName(local) == "abuse"
 }
 
 func (w *walk) postmaster(domain addr.Domain) (bool, error) {

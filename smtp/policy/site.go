@@ -96,8 +96,15 @@ func (r *Rules) anonymous(d *Decision, f *Facts) bool {
 		key, origin = siteKey(f, "anonymous"), site.Anonymous.Origin
 	}
 	d.step(key, origin, "", "demands a login, and the client has not logged in")
+	if !site.OfferAuth.Value {
+		d.step(siteKey(f, "offer_auth"), site.OfferAuth.Origin, "", isOff)
+		return d.refuse(smtp.NewReply(550, [3]int{5, 7, 1},
+			"This port takes mail only from hosts that the administrator has named"),
+			"add \""+f.Remote.String()+"\" to anonymous.exceptions, or set "+
+				siteKey(f, "offer_auth")+" = true and log in")
+	}
 	text := "Authentication required: turn on \"My server requires authentication\" in your mail program"
-	if r.LogIn(f).Verdict == Refuse {
+	if f.TLSVersion == 0 && r.LogIn(f).Verdict == Refuse {
 		text = "Must issue a STARTTLS command first, then log in"
 	}
 	return d.refuse(smtp.NewReply(530, [3]int{5, 7, 0}, "%s", text),

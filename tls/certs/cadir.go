@@ -19,40 +19,71 @@ import (
 // lockTimeout is how long to wait for another process that uses the directory.
 const lockTimeout = 30 * time.Second
 
+// Made says what Ensure has written.
+type Made struct {
+	CA     bool // the CA's certificate
+	Server bool // certificates or keys of the server
+}
+
 // Ensure makes the own CA and the server's certificates in dir if they are missing. They are valid
 // for the names and addresses given, and for those of loopback. It issues the server's certificates
 // again if one of these is not in them, if they expire within 30 days, or if they do not match
 // their keys or the CA. Names and addresses that were in them stay. The CA and the keys are never
-// replaced. created reports whether anything was written.
+// replaced.
 //
 // A file with the wrong content is an ErrBadFile and is left alone. The CA's key may have been
 // moved away for safety. Then nothing can be issued, which is an ErrNoCAKey only if a certificate
 // must be issued.
-func Ensure(dir string, names []string, ips []netip.Addr, now time.Time) (created bool, err error) {
+//
+// A new CA is named after the first name.
+func Ensure(dir string, names []string, ips []netip.Addr, now time.Time) (made Made, err error) {
 	wanted, err := newHosts(names, ips)
 	if err != nil {
-		return false, err
+		return Made{}, err
 	}
 	o, err := openCADir(dir)
 	if err != nil {
-		return false, err
+		return Made{}, err
 	}
 	defer o.close()
 	if err := o.ensureCA(wanted.names[0], now); err != nil {
-		return o.wrote, err
+		return o.made, err
 	}
 	if err := o.ensureKeys(); err != nil {
-		return o.wrote, err
+		return o.made, err
 	}
 	before := o.hosts()
 	if o.upToDate(now) && before.covers(wanted) {
-		return o.wrote, nil
+		return o.made, nil
 	}
 	wanted, err = newHosts(append(names, before.names...), append(ips, before.ips...))
 	if err != nil {
-		return o.wrote, err
+		return o.made, err
 	}
-	return o.wrote, o.issue(wanted, now)
+	return o.made, o.issue(wanted, now)
+}
+
+// Missing returns what Ensure would write, and writes nothing.
+func Missing(dir string, names []string, ips []netip.Addr, now time.Time) (Made, error) {
+	wanted, err := newHosts(names, ips)
+	if err != nil {
+		return Made{}, err
+	}
+	fsys, err := durable.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Made{CA: true, Server: true}, nil
+	} else if err != nil {
+		return Made{}, err
+	}
+	defer fsys.Close()
+	o := &caDir{fsys: fsys}
+	switch err := o.read(); {
+	case err != nil:
+		return Made{}, err
+	case o.ca.cert == nil:
+		return Made{CA: true, Server: true}, nil
+	}
+	return Made{Server: o.rsa.key == nil || !o.upToDate(now) || !o.hosts().covers(wanted)}, nil
 }
 
 // caDir is the directory of the own CA, locked against other processes. Missing files are nil.
@@ -62,7 +93,7 @@ type caDir struct {
 	ca     pair
 	rsa    pair // the server's, which every client can use
 	ecdsa  pair // the server's, for clients that can use it
-	wrote  bool
+	made   Made
 }
 
 // openCADir opens and reads the directory. It makes it if it is missing.
@@ -150,7 +181,13 @@ func badFile(file, why, hint string) error {
 }
 
 func (o *caDir) write(name string, text []byte, perm fs.FileMode) error {
-	o.wrote = true
+	switch name {
+	case caFile:
+		o.made.CA = true
+	case caKeyFile: // its certificate follows
+	default:
+		o.made.Server = true
+	}
 	return durable.WriteFile(o.fsys, name, text, perm)
 }
 

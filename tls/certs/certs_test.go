@@ -223,9 +223,14 @@ func TestEnsureWritesOnlyWhatIsMissing(t *testing.T) {
 				names = testNames
 			}
 			now := epoch.Add(test.after)
-			created, err := Ensure(dir, names, testIPs, now)
-			if err != nil || created != (test.changed != nil) {
-				t.Fatalf("created %v, %v", created, err)
+			missing, err := Missing(dir, names, testIPs, now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			made, err := Ensure(dir, names, testIPs, now)
+			want := Made{CA: slices.Contains(test.changed, caFile), Server: test.changed != nil}
+			if err != nil || made != want || missing != want {
+				t.Fatalf("missing %+v, made %+v, want %+v, %v", missing, made, want, err)
 			}
 			for _, name := range all {
 				text, err := os.ReadFile(filepath.Join(dir, name))
@@ -237,8 +242,8 @@ func TestEnsureWritesOnlyWhatIsMissing(t *testing.T) {
 				}
 			}
 			checkServes(t, dir, append(names, testNames...), now)
-			if again, err := Ensure(dir, names, testIPs, now); again || err != nil {
-				t.Errorf("once more: created %v, %v", again, err)
+			if again, err := Ensure(dir, names, testIPs, now); again != (Made{}) || err != nil {
+				t.Errorf("once more: made %+v, %v", again, err)
 			}
 		})
 	}
@@ -264,8 +269,8 @@ func TestEnsureAfterTheClockWasFast(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := epoch.Add(50 * day)
-	if created, err := Ensure(dir, testNames, testIPs, now); !created || err != nil {
-		t.Errorf("created %v, %v", created, err)
+	if made, err := Ensure(dir, testNames, testIPs, now); !made.Server || err != nil {
+		t.Errorf("made %+v, %v", made, err)
 	}
 	checkServes(t, dir, testNames, now)
 }
@@ -276,9 +281,9 @@ func TestEnsureWithoutTheCAKey(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, caKeyFile)); err != nil {
 		t.Fatal(err)
 	}
-	created, err := Ensure(dir, []string{"sales.example"}, nil, epoch)
-	if created || !errors.Is(err, ErrNoCAKey) {
-		t.Errorf("created %v, %v", created, err)
+	made, err := Ensure(dir, []string{"sales.example"}, nil, epoch)
+	if made != (Made{}) || !errors.Is(err, ErrNoCAKey) {
+		t.Errorf("made %+v, %v", made, err)
 	}
 	if text, _ := os.ReadFile(filepath.Join(dir, serverFile)); !bytes.Equal(text, before[serverFile]) {
 		t.Error("the certificate has changed")
@@ -293,9 +298,9 @@ func TestEnsureLeavesBadFilesAlone(t *testing.T) {
 		dir := readyDir(t)
 		write(t, filepath.Join(dir, name), []byte(text))
 		before := mustContents(t, dir)
-		created, err := Ensure(dir, testNames, testIPs, epoch)
-		if created || !errors.Is(err, ErrBadFile) || !strings.Contains(err.Error(), name) {
-			t.Errorf("%s: created %v, %v", name, created, err)
+		made, err := Ensure(dir, testNames, testIPs, epoch)
+		if made != (Made{}) || !errors.Is(err, ErrBadFile) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: made %+v, %v", name, made, err)
 		}
 		for other, text := range mustContents(t, dir) {
 			if !bytes.Equal(text, before[other]) {
@@ -308,8 +313,8 @@ func TestEnsureLeavesBadFilesAlone(t *testing.T) {
 func TestEnsureWithTheKeyOfAnotherCA(t *testing.T) {
 	dir := readyDir(t)
 	write(t, filepath.Join(dir, caKeyFile), mustContents(t, dir)[serverKeyFile])
-	if created, err := Ensure(dir, testNames, testIPs, epoch); created || !errors.Is(err, ErrBadFile) {
-		t.Errorf("created %v, %v", created, err)
+	if made, err := Ensure(dir, testNames, testIPs, epoch); made != (Made{}) || !errors.Is(err, ErrBadFile) {
+		t.Errorf("made %+v, %v", made, err)
 	}
 }
 
@@ -334,8 +339,8 @@ func TestEndOfTheCA(t *testing.T) {
 	end := mustOpen(t, Config{Dir: dir}).Info().CA.NotAfter
 	late := end.Add(-20 * day)
 	for i, want := range []bool{true, false} {
-		if created, err := Ensure(dir, testNames, testIPs, late); created != want || err != nil {
-			t.Errorf("run %d: created %v, %v", i+1, created, err)
+		if made, err := Ensure(dir, testNames, testIPs, late); made.Server != want || err != nil {
+			t.Errorf("run %d: made %+v, %v", i+1, made, err)
 		}
 	}
 	info := mustOpen(t, Config{Dir: dir}).Info()
@@ -752,17 +757,20 @@ func TestConcurrentEnsure(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "tls")
 	var wg sync.WaitGroup
 	var mu sync.Mutex
-	made := 0
+	made, newCAs := 0, 0
 	for i := range 3 {
 		wg.Go(func() {
-			created, err := Ensure(dir, []string{fmt.Sprintf("host%d.example", i)}, nil, epoch)
+			written, err := Ensure(dir, []string{fmt.Sprintf("host%d.example", i)}, nil, epoch)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
 				t.Error(err)
 			}
-			if created {
+			if written.Server {
 				made++
+			}
+			if written.CA {
+				newCAs++
 			}
 		})
 	}
@@ -770,5 +778,8 @@ func TestConcurrentEnsure(t *testing.T) {
 	checkServes(t, dir, []string{"host0.example", "host1.example", "host2.example"}, epoch)
 	if made != 3 { // each adds its own name
 		t.Errorf("%d of 3 wrote something", made)
+	}
+	if newCAs != 1 {
+		t.Errorf("%d made a CA", newCAs)
 	}
 }

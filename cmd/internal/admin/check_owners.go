@@ -2,14 +2,18 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"os/user"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // account is a user of the machine, by its numbers. Its supplementary groups are not considered.
@@ -59,11 +63,70 @@ func (c *checker) owners(ctx context.Context, dirs []string) {
 	}
 }
 
+// OwnerFindings returns the directories, and the files outside mailboxes, that the server's account
+// cannot use. A process that does not run as root is the server, so its own account counts.
+func (o *Service) OwnerFindings(ctx context.Context) []Finding {
+	return o.ownerFindings(ctx, currentAccount())
+}
+
+func (o *Service) ownerFindings(ctx context.Context, process account) []Finding {
+	c := &checker{office: o, now: time.Now()}
+	c.contain("data directory", func() {
+		w := ownerWalk{checker: c, ctx: ctx, server: process, brief: true}
+		if w.server.uid != 0 {
+			w.dir(".")
+			return
+		}
+		fi, err := o.Root.Lstat(".")
+		if err != nil {
+			return
+		}
+		if st, ok := fi.Sys().(*syscall.Stat_t); ok && st.Uid != 0 {
+			w.server = account{st.Uid, st.Gid}
+			w.dir(".")
+		} else if ok {
+			w.rootOwned()
+		}
+	})
+	return slices.DeleteFunc(c.report.Findings, func(f Finding) bool { return f.Note })
+}
+
+func currentAccount() account { return account{uint32(os.Geteuid()), uint32(os.Getegid())} }
+
+// OwnerError explains an error of a server that may not use a file: it names the whole path, and
+// the command that gives the file to the server's account. Other errors stay as they are.
+func OwnerError(data string, err error) error { return currentAccount().explain(data, err) }
+
+func (a account) explain(data string, err error) error {
+	failed, ok := errors.AsType[*fs.PathError](err)
+	if !ok || !errors.Is(failed, fs.ErrPermission) || a.uid == 0 {
+		return err
+	}
+	whole, target := failed.Path, data
+	if !filepath.IsAbs(whole) {
+		whole = filepath.Join(data, whole)
+	} else if whole != data && !strings.HasPrefix(whole, data+"/") {
+		target = whole
+	}
+	var st syscall.Stat_t
+	owned := "another user's"
+	if syscall.Stat(whole, &st) == nil {
+		if owned = "owner " + owner(&st); st.Uid == a.uid {
+			return Hint(fmt.Errorf("%s may not use %s: %w", a.name(), whole, failed.Err),
+				"'chmod -R u+rwX %s'", target)
+		}
+	}
+	return Hint(fmt.Errorf("%s may not use %s (%s): %w", a.name(), whole, owned, failed.Err),
+		"'chown -R %s %s', as root", a.owners(), target)
+}
+
 // ownerWalk is one check of owners and modes.
 type ownerWalk struct {
 	*checker
 	ctx    context.Context
 	server account
+	// brief leaves out the files of mailboxes, of which there may be millions.
+	brief bool
 }
 
 // The account and the data directory of a server that was installed from the package.
@@ -88,7 +151,7 @@ func (w *ownerWalk) way() {
 	for dir := filepath.Dir(w.office.Root.Name()); ; dir = filepath.Dir(dir) {
 		var st syscall.Stat_t
 		if err := syscall.Stat(dir, &st); err == nil && !w.server.may(&st, mayEnter) {
-			w.found(Finding{Where: "data directory", Problem: ProblemMode, Text: fmt.Sprintf("%s cannot enter %s, which leads to the data directory", w.name(), dir),
+			w.found(Finding{Where: "data directory", Problem: ProblemMode, Text: fmt.Sprintf("%s cannot enter %s, which leads to the data directory", w.server.name(), dir),
 				Hint: fmt.Sprintf("'chmod o+x %s'", dir)})
 		}
 		if dir == filepath.Dir(dir) {
@@ -98,8 +161,14 @@ func (w *ownerWalk) way() {
 }
 
 // name returns the server's account for messages.
-func (w *ownerWalk) name() string {
-	return "the server's account " + userName(strconv.FormatUint(uint64(w.server.uid), 10))
+func (a account) name() string {
+	return "the server's account " + userName(strconv.FormatUint(uint64(a.uid), 10))
+}
+
+// owners returns user and group in the form of chown.
+func (a account) owners() string {
+	id := func(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
+	return ownerNames(id(a.uid), id(a.gid))
 }
 
 // dir checks a directory and everything below it.
@@ -115,6 +184,9 @@ func (w *ownerWalk) dir(dir string) {
 	if !w.server.may(st, mayRead|mayWrite|mayEnter) {
 		w.tell(dir, "", st, 0, "cannot use this directory")
 		return // the command in the hint repairs everything below it
+	}
+	if w.brief && strings.Count(dir, "/") == briefDepth {
+		return
 	}
 	entries, err := w.office.Root.ReadDir(dir)
 	if err != nil {
@@ -134,6 +206,9 @@ func (w *ownerWalk) dir(dir string) {
 	shut.tell(w, dir, "cannot use", false)
 	foreign.tell(w, dir, "can read but does not own", true)
 }
+
+// briefDepth is the number of slashes in the name of a mailbox's directory.
+const briefDepth = 2
 
 // file checks one file.
 func (w *ownerWalk) file(name string, shut, foreign *alike) {
@@ -181,7 +256,7 @@ func (t *alike) tell(w *ownerWalk, dir, what string, note bool) {
 		return
 	case note:
 		w.found(Finding{Where: "data directory", Problem: ProblemOwner, Note: true, File: t.first,
-			Text: fmt.Sprintf("%s %s %s, which belong to %s", w.name(), what, files(t.count), owner(t.stat)), Hint: w.chown(dir)})
+			Text: fmt.Sprintf("%s %s %s, which belong to %s", w.server.name(), what, files(t.count), owner(t.stat)), Hint: w.chown(dir)})
 	default:
 		w.tell(dir, t.first, t.stat, t.count, what)
 	}
@@ -193,9 +268,14 @@ func (w *ownerWalk) tell(dir, first string, st *syscall.Stat_t, count int, what 
 	if f.File == "" {
 		f.File = dir
 	}
-	text := fmt.Sprintf("%s %s", w.name(), what)
-	if count > 0 {
-		text += " " + files(count) + " here"
+	text := fmt.Sprintf("%s %s", w.server.name(), what)
+	switch {
+	case count == 1:
+		text += " " + w.whole(f.File)
+	case count > 1:
+		text += fmt.Sprintf(" %s here, such as %s", files(count), w.whole(f.File))
+	default:
+		text += ", " + w.whole(f.File)
 	}
 	f.Text = fmt.Sprintf("%s: owner %s, mode %03o", text, owner(st), st.Mode&0o777)
 	if st.Uid == w.server.uid {
@@ -205,8 +285,7 @@ func (w *ownerWalk) tell(dir, first string, st *syscall.Stat_t, count int, what 
 }
 
 func (w *ownerWalk) chown(dir string) string {
-	id := func(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
-	return fmt.Sprintf("'chown -R %s %s', as root", ownerNames(id(w.server.uid), id(w.server.gid)), w.whole(dir))
+	return fmt.Sprintf("'chown -R %s %s', as root", w.server.owners(), w.whole(dir))
 }
 
 func files(n int) string {

@@ -3,6 +3,8 @@ package admin
 import (
 	"errors"
 	"fmt"
+	"net/netip"
+	"strings"
 
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
@@ -43,6 +45,21 @@ type DomainStat struct {
 	Bytes     int64       `json:"bytes"` // as POP3 counts them
 }
 
+// CheckNewDomain refuses a name that mail cannot be sent to: an IP address, or a name without a
+// dot, which other programs take for a computer of the network.
+func CheckNewDomain(d addr.Domain) error {
+	const example = "write it like office.example"
+	if _, err := netip.ParseAddr(string(d)); err == nil {
+		return Hint(fmt.Errorf("%s is an IP address, not a domain: mail addresses end in a domain", d),
+			example+"; clients reach the server at its address all the same")
+	}
+	if !d.IsLiteral() && !strings.Contains(string(d), ".") {
+		return Hint(fmt.Errorf("%q has no dot: mail programs and other servers refuse such a domain", d),
+			example+"; %[1]s.example and %[1]s.lan would do", d)
+	}
+	return nil
+}
+
 func (o *Service) parseDomain(name string) (addr.Domain, error) {
 	d, err := addr.ParseDomain(name)
 	return d, Hint(err, "write it like office.example")
@@ -64,6 +81,9 @@ func (o *Service) changeDomain(name, done string, do func(addr.Domain) (warnings
 // AddDomain adds a hosted domain.
 func (o *Service) AddDomain(name string) (Change, error) {
 	return o.changeDomain(name, "added", func(d addr.Domain) ([]string, error) {
+		if err := CheckNewDomain(d); err != nil {
+			return nil, err
+		}
 		err := o.Dir.AddDomain(d)
 		if errors.Is(err, directory.ErrName) {
 			err = Hint(err, "write it like office.example")

@@ -96,8 +96,8 @@ func (o *Service) SetPassword(user, password string, more ...directory.SecretKin
 	})
 }
 
-// PasswordToSet is the input of MailboxPasswd. Try changes no password. It reports an error if the
-// mailbox does not exist, or if the caller may not read its domain.
+// PasswordToSet is the input of MailboxPasswd. Try changes no password and returns the rules for
+// one. It reports an error if the mailbox does not exist, or if the caller may not read its domain.
 type PasswordToSet struct {
 	User, Password string
 	Store          []directory.SecretKind // to store too, beside the hash
@@ -105,9 +105,12 @@ type PasswordToSet struct {
 }
 
 func (o *Service) passwd(in PasswordToSet) (Change, error) {
+	if err := checkSecrets(in.Store); err != nil {
+		return Change{}, err
+	}
 	if in.Try {
 		_, err := o.mailbox(in.User)
-		return Change{}, err
+		return Change{Text: o.Keeper.Rules().Text()}, err
 	}
 	return o.SetPassword(in.User, in.Password, in.Store...)
 }
@@ -146,12 +149,24 @@ func ParseSecrets(names []string) ([]directory.SecretKind, error) {
 			kind = byMechanism[0]
 		}
 		if !slices.Contains(directory.SecretKinds(), kind) {
-			return nil, Hint(fmt.Errorf("%q is not a secret that can be stored", name), "write spa (for NTLM), cram-md5, apop, scram, or none")
+			return nil, Hint(fmt.Errorf("%q is not a secret that can be stored", name), secretsHint)
 		}
 		kinds = append(kinds, kind)
 	}
 	return union(kinds, nil), nil
 }
+
+// checkSecrets refuses kinds that do not exist: they would be stored as a wish that is never met.
+func checkSecrets(kinds []directory.SecretKind) error {
+	for _, kind := range kinds {
+		if !slices.Contains(directory.SecretKinds(), kind) {
+			return Hint(fmt.Errorf("%q is not a secret that can be stored", kind), secretsHint)
+		}
+	}
+	return nil
+}
+
+const secretsHint = "write spa (for NTLM), cram-md5, apop, scram, or none"
 
 // SetSecrets sets the secrets that are stored beside the hash of a mailbox's password. Other stored
 // secrets are deleted at once.
@@ -472,7 +487,7 @@ func (o *Service) migrateAuth(in MailboxToMigrate) (Change, error) {
 	if err == nil {
 		_, err = o.mailbox(in.User)
 	}
-	return Change{}, err
+	return Change{Text: o.Keeper.Rules().Text()}, err
 }
 
 // MigrateAuth changes the authentication method of a mailbox. Its mail does not change. The stored

@@ -91,7 +91,7 @@ func (o *Service) changeMailbox(user, done string, do func(addr.Address) (warnin
 }
 
 // MailboxToAdd is the input of MailboxAdd. Try only checks the name, so that no person is asked for
-// a password in vain.
+// a password in vain, and returns the rules for a password.
 type MailboxToAdd struct {
 	User string
 	NewMailbox
@@ -99,8 +99,12 @@ type MailboxToAdd struct {
 }
 
 func (o *Service) addMailbox(in MailboxToAdd) (Change, error) {
+	if err := checkSecrets(in.Store); err != nil {
+		return Change{}, err
+	}
 	if in.Try {
-		return o.changeMailbox(in.User, "", func(a addr.Address) ([]string, error) { return nil, o.Dir.CheckFree(a) })
+		_, err := o.changeMailbox(in.User, "", func(a addr.Address) ([]string, error) { return nil, o.Dir.CheckFree(a) })
+		return Change{Text: o.Keeper.Rules().Text()}, err
 	}
 	return o.AddMailbox(in.User, in.NewMailbox)
 }

@@ -250,9 +250,16 @@ func (c QuotaChange) edit() (func(*directory.Limits), error) {
 	}, nil
 }
 
-// parseQuota parses a size limit into the form of directory.Limits.
+// parseQuota parses a size limit into the form of directory.Limits. A number without a unit is
+// refused: "100" would be 100 octets, and a mailbox that takes no message.
 func parseQuota(size string) (int64, error) {
-	return parseLimit(size, "write a size such as 500MB, or none, or default", quota.ParseSize)
+	const hint = "write a size such as 500MB, or none, or default"
+	number := strings.TrimSpace(size)
+	if n, err := strconv.ParseUint(number, 10, 64); err == nil && n > 0 {
+		return 0, Hint(fmt.Errorf("%q has no unit", size),
+			"write %[1]sMB for megabytes, %[1]sB for bytes, or none, or default", number)
+	}
+	return parseLimit(size, hint, quota.ParseSize)
 }
 
 func parseMessages(number string) (int64, error) {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -35,6 +36,42 @@ func (c *Config) Origin(name string) string {
 	}
 	return byDefault
 }
+
+// NamedFile is a file that the configuration names for the server to read.
+type NamedFile struct {
+	Key  string // such as tls.cert, or route[1].password_file
+	Path string // absolute
+}
+
+// File returns the absolute path of the configuration file; "" if the file sets no key.
+func (c *Config) File() string {
+	for _, o := range c.origin {
+		if o.file != "" {
+			file, err := filepath.Abs(o.file)
+			if err != nil {
+				return ""
+			}
+			return file
+		}
+	}
+	return ""
+}
+
+// NamedFiles returns the files that the configuration names, without the data directory, folders
+// and sockets. A route may name the file of [outbound] again.
+func (c *Config) NamedFiles() (all []NamedFile) {
+	for _, k := range c.keys() {
+		switch {
+		case k.path == nil || !strings.HasSuffix(k.name, "_file") && !slices.Contains(fileKeys, k.name):
+		case *k.path(c) != "":
+			all = append(all, NamedFile{k.name, *k.path(c)})
+		}
+	}
+	return all
+}
+
+// fileKeys are the keys of NamedFiles whose names do not end in "_file".
+var fileKeys = []string{"passwords.deny_list", "tls.cert", "tls.key", "tls.rsa_cert", "tls.rsa_key"}
 
 // source returns the origin of the value of a key. A route may have it from
 // [outbound].

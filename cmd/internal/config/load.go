@@ -428,10 +428,17 @@ func (l *loader) checkSessionSize(c *SMTP) {
 // service.
 func (l *loader) checkSites() {
 	c := &l.config.Sites
-	smtp := func(name string, s *policy.Site) {
-		if s.RequireAuth.Value && !s.OfferAuth.Value {
+	smtp := func(name string, s *policy.Site, listen []string) {
+		switch {
+		case s.OfferAuth.Value:
+		case s.RequireAuth.Value:
 			l.keyProblem(name+".offer_auth", "the site requires a login and offers none",
 				"set "+name+".require_auth = false, or "+name+".offer_auth = true")
+		case !s.Anonymous.Value && len(listen) > 0 && !l.config.exemptsHosts():
+			l.keyProblem(name+".offer_auth",
+				"the site offers no login and takes no mail without one",
+				"set "+name+".offer_auth = true, or "+name+".anonymous = true, "+
+					"or name hosts in anonymous.exceptions")
 		}
 	}
 	encrypted := func(name string, required bool) {
@@ -439,11 +446,17 @@ func (l *loader) checkSites() {
 			l.keyProblem(name, "the service uses TLS from the start", "take the line out, or turn the service off in [listen]")
 		}
 	}
-	smtp("sites.smtp", &c.SMTP)
-	smtp("sites.submission", &c.Submission)
-	smtp("sites.smtps", &c.SMTPS)
+	smtp("sites.smtp", &c.SMTP, l.config.Listen.SMTP)
+	smtp("sites.submission", &c.Submission, l.config.Listen.Submission)
+	smtp("sites.smtps", &c.SMTPS, l.config.Listen.SMTPS)
 	encrypted("sites.smtps.require_tls", c.SMTPS.RequireTLS.Value)
 	encrypted("sites.pop3s.require_tls", c.POP3S.RequireTLS)
+}
+
+// exemptsHosts reports whether some hosts may send without a login where others may not.
+func (c *Config) exemptsHosts() bool {
+	exempt := &c.Policy.Anonymous
+	return exempt.AllowExceptions.Value && exempt.Exceptions.Len() > 0
 }
 
 func (l *loader) checkPair(name, path, other, otherPath string) {

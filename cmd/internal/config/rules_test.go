@@ -174,3 +174,23 @@ func TestOnlyNobody(t *testing.T) {
 		t.Errorf("warnings %q", c.Warnings)
 	}
 }
+
+// A site that offers no login and takes no mail without one is a mistake, unless named hosts may use
+// it, or it is off.
+func TestClosedSite(t *testing.T) {
+	const hostname, closed = "hostname = \"mail.office.example\"\n", "[sites.smtp]\nanonymous = false\noffer_auth = false\n"
+	for text, want := range map[string]bool{
+		closed:                        true,
+		"listen.smtp = []\n" + closed: false,
+		closed + "[anonymous]\nexceptions = [\"192.0.2.7\"]\n":                              false,
+		closed + "[anonymous]\nexceptions = [\"192.0.2.7\"]\nallow_exceptions = false\n":    true,
+		"[sites.submission]\nanonymous = false\noffer_auth = false\nrequire_auth = false\n": true,
+		"[sites.smtp]\nanonymous = true\noffer_auth = false\n":                              false,
+	} {
+		_, err := load(t, hostname+text)
+		got := err != nil && strings.Contains(err.Error(), "offers no login and takes no mail without one")
+		if got != want || err != nil && !want {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

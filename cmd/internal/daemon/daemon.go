@@ -136,6 +136,7 @@ func (d *Daemon) makers() []maker {
 		d.makeAdmin,
 		d.makeLock,
 		d.makeStore,
+		d.makeOwnerCheck,
 
 		// Certificates are the only part that can refuse another configuration. They reload before
 		// all other parts, so that a refused configuration changes nothing.
@@ -205,7 +206,7 @@ func StartWith(system System) (*Daemon, error) {
 		d.parts = append(d.parts, p)
 		if err != nil {
 			d.stop()
-			return nil, err
+			return nil, admin.OwnerError(cfg.Data, err)
 		}
 	}
 	return d, nil
@@ -219,6 +220,9 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
 	if err := d.start(ctx); err != nil {
 		cancel()
 		d.stop()
+		if d.office != nil {
+			err = admin.OwnerError(d.office.Root.Name(), err)
+		}
 		return err
 	}
 	d.warnOfSettings()

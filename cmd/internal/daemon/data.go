@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"time"
 
 	"pillarbox/cmd/internal/admin"
@@ -46,6 +47,17 @@ func (d *Daemon) makeStore(*config.Config) (part, error) {
 			"until the next start", "error", err)
 	}
 	return p, nil
+}
+
+// makeOwnerCheck looks once for files that the server's account cannot use, such as those that root
+// has copied.
+func (d *Daemon) makeOwnerCheck(*config.Config) (part, error) {
+	return loop("owner check", func(ctx context.Context) {
+		for _, f := range d.office.OwnerFindings(ctx) {
+			d.log.Error("a file cannot be used", "file", filepath.Join(d.office.Root.Name(), f.File),
+				"reason", f.Text, "hint", f.Hint)
+		}
+	}), nil
 }
 
 func (d *Daemon) closeStore(context.Context) {

@@ -16,7 +16,8 @@ func (d *Daemon) clientCertificate(
 // warnOfSettings logs and returns the warnings about the configuration: about settings that are
 // risky, and about logins that they make impossible.
 func (d *Daemon) warnOfSettings() []string {
-	warnings := slices.Concat(d.office.Config().Warnings, d.office.LogInWarnings())
+	warnings := slices.Concat(
+		d.office.Config().Warnings, d.office.SettingWarnings(), d.office.LogInWarnings())
 	for _, warning := range warnings {
 		d.log.Warn("configuration", "warning", warning)
 	}

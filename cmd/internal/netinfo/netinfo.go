@@ -103,9 +103,9 @@ func Addresses(interfaces []Interface) []netip.Addr {
 	return out
 }
 
-// Names returns the names by which clients may reach this machine if it serves mail for domain: its
-// configured name, the usual names in the domain, and its own name, also with .local (mDNS) if that
-// has no dot.
+// Names returns the names by which clients may reach this machine if it serves mail for domain. Its
+// configured name is the first one. The usual names in the domain and the machine's own name follow,
+// the latter also with .local (mDNS) if it has no dot.
 func Names(hostname, domain addr.Domain) []string {
 	names := []string{string(hostname), "mail." + string(domain), string(domain)}
 	if own, err := os.Hostname(); err == nil {
@@ -116,8 +116,13 @@ func Names(hostname, domain addr.Domain) []string {
 			}
 		}
 	}
-	slices.Sort(names)
-	return slices.Compact(names)
+	var unique []string
+	for _, name := range names {
+		if !slices.Contains(unique, name) {
+			unique = append(unique, name)
+		}
+	}
+	return unique
 }
 
 // PortError is a listen address that another process has.

@@ -4,9 +4,11 @@ package setup
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -28,11 +30,12 @@ import (
 // Request is the server that the administrator wants.
 type Request struct {
 	Domain     addr.Domain
-	Hostname   addr.Domain    // "": mail.DOMAIN
+	Hostname   addr.Domain    // "": that of an existing file, otherwise mail.DOMAIN
 	Mailboxes  []addr.Address // in Domain
+	RootMail   addr.Address   // gets the mail for root@Domain; zero: the first of Mailboxes
 	ConfigFile string
-	Data       string // "": /var/lib/pillarbox for the default file, otherwise data beside the file
-	PortOffset int
+	Data       string      // "": /var/lib/pillarbox for the default file, otherwise data beside the file
+	PortOffset int         // 0: no request
 	Like       config.Like // whose defaults a new configuration has; "": Pillarbox's own
 	Interfaces []netinfo.Interface
 	Actor      admin.Actor // for the audit log
@@ -66,12 +69,11 @@ type run struct {
 // Run installs the requested server. With dry it only returns the steps.
 func Run(req Request, password Password, dry bool) (*Result, error) {
 	r := &run{Request: req, dry: dry}
-	r.Hostname = cmp.Or(r.Hostname, "mail."+r.Domain)
 	if err := r.check(); err != nil {
 		return nil, err
 	}
 	for _, step := range []func() error{
-		r.config, r.data, r.certificate, func() error { return r.directory(password) }, r.ports,
+		r.config, r.data, r.certificate, func() error { return r.directory(password) }, r.owners, r.ports,
 	} {
 		if err := step(); err != nil {
 			return nil, err
@@ -132,7 +134,7 @@ func (r *run) config() error {
 
 // compare notes where the request differs from the file that is kept.
 func (r *run) compare(cfg *config.Config) {
-	if cfg.Hostname != r.Hostname {
+	if r.Hostname != "" && cfg.Hostname != r.Hostname {
 		r.note("the configuration says hostname = %q; change it in that file", cfg.Hostname)
 	}
 	if r.Data != "" {
@@ -143,6 +145,25 @@ func (r *run) compare(cfg *config.Config) {
 	if r.Like != "" {
 		r.note("the configuration exists; --like %s was not used", r.Like)
 	}
+	if listen := cfg.Listen; r.PortOffset != 0 && !samePorts(listen, offset(config.Default().Listen, r.PortOffset)) {
+		r.note("the configuration says smtp = %q, pop3 = %q and so on; --port-offset %d was not used; "+
+			"change [listen] in that file", listen.SMTP, listen.POP3, r.PortOffset)
+	}
+	for _, lan := range netinfo.LANs(r.Interfaces) {
+		if !slices.ContainsFunc(cfg.Auth.PlaintextNetworks, func(known netip.Prefix) bool {
+			return known.Bits() <= lan.Bits() && known.Contains(lan.Addr())
+		}) {
+			r.note("this machine is in the network %s, and auth.plaintext_networks does not name it: "+
+				"a login from there needs TLS; to permit it without, add %q to the list in that file "+
+				"and run 'pillarbox admin reload'", lan, lan)
+		}
+	}
+}
+
+// samePorts compares the addresses that the port offset moves.
+func samePorts(a, b config.Listen) bool {
+	return slices.Equal(a.SMTP, b.SMTP) && slices.Equal(a.Submission, b.Submission) &&
+		slices.Equal(a.SMTPS, b.SMTPS) && slices.Equal(a.POP3, b.POP3) && slices.Equal(a.POP3S, b.POP3S)
 }
 
 func (r *run) writeConfig() (*config.Config, error) {
@@ -155,7 +176,7 @@ func (r *run) writeConfig() (*config.Config, error) {
 		return nil, err
 	}
 	values := config.SampleValues{
-		Hostname: r.Hostname, Data: data, DefaultDomain: r.Domain,
+		Hostname: cmp.Or(r.Hostname, "mail."+r.Domain), Data: data, DefaultDomain: r.Domain,
 		Listen:            offset(config.Default().Listen, r.PortOffset),
 		PlaintextNetworks: netinfo.LANs(r.Interfaces),
 		Like:              r.Like,
@@ -272,19 +293,22 @@ func (r *run) certificate() error {
 		return nil
 	}
 	names, ips := netinfo.Names(cfg.Hostname, r.Domain), netinfo.Addresses(r.Interfaces)
-	what := fmt.Sprintf("private CA and certificate for %s %v", strings.Join(names, ", "), ips)
+	certificate := fmt.Sprintf("certificate for %s %v", strings.Join(names, ", "), ips)
+	ensure := certs.Ensure
 	if r.dry {
-		r.step("made", "%s", what)
-		return nil
+		ensure = certs.Missing
 	}
-	made, err := certs.Ensure(cfg.Certs().Dir, names, ips, time.Now())
-	if err != nil {
+	made, err := ensure(cfg.Certs().Dir, names, ips, time.Now())
+	switch {
+	case err != nil:
 		return err
-	}
-	if made {
-		r.step("made", "%s", what)
-	} else {
-		r.step("kept", "%s", what)
+	case made.CA:
+		r.step("made", "private CA and %s", certificate)
+	case made.Server:
+		r.step("kept", "private CA")
+		r.step("made", "%s", certificate)
+	default:
+		r.step("kept", "private CA and %s", certificate)
 	}
 	return nil
 }
@@ -321,6 +345,37 @@ func (r *run) directory(password Password) error {
 			return err
 		}
 	}
+	return r.rootMail(dir)
+}
+
+// rootMail makes an alias for the mail of the machine's own programs: cron sends to "root", which
+// is root@ the default domain.
+func (r *run) rootMail(dir *directory.Directory) error {
+	root := addr.Address{Local: "root", Domain: r.Domain}
+	if d := r.result.Config.DefaultDomain; d != "" && d != r.Domain {
+		return nil
+	}
+	switch res, err := dir.Resolve(root); {
+	case err != nil:
+		return err
+	case res.Kind != directory.Unknown || len(res.Mailboxes)+len(res.Forward) > 0:
+		return nil
+	}
+	to := r.RootMail
+	if to.IsZero() && len(r.Mailboxes) > 0 {
+		to = r.Mailboxes[0].Fold()
+	}
+	if to.IsZero() {
+		r.note("mail for %s, such as that of cron, has no recipient; "+
+			"'pillarbox admin alias add %[1]s NAME@%[2]s' names one", root, r.Domain)
+		return nil
+	}
+	if !r.dry {
+		if err := dir.AddAlias(root, to); err != nil {
+			return fmt.Errorf("the recipient of root's mail: %w", err)
+		}
+	}
+	r.step("made", "alias %s for %s, for the mail of cron and other programs", root, to)
 	return nil
 }
 
@@ -381,6 +436,24 @@ func (r *run) ports() error {
 		} else {
 			listener.Close()
 		}
+	}
+	return nil
+}
+
+// owners notes files that the server's account cannot use, such as those that root has copied.
+func (r *run) owners() error {
+	office, err := admin.Open(r.result.Config, nil)
+	if r.dry && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	defer office.Close()
+	for _, f := range office.OwnerFindings(context.Background()) {
+		r.note("%s; %s", f.Text, f.Hint)
+	}
+	for _, warning := range office.SettingWarnings() {
+		r.note("%s", warning)
 	}
 	return nil
 }
