@@ -52,6 +52,7 @@ type Options struct {
 	Roots       *x509.CertPool // for TLSVerified; nil means the system's
 	User        string
 	Password    string
+	Token       string // an access token (OAuth 2.0), used instead of Password; "": none
 
 	Leave     bool // leave messages at the server
 	LeaveDays int  // with Leave, delete them this many days after they were fetched; 0 means never

@@ -87,7 +87,7 @@ func dial(ctx context.Context, o *Options) (*conn, error) {
 		text := "cannot connect to " + o.address()
 		return nil, &Error{ErrUnreachable, text, unreachableHint(err), err}
 	}
-	c := &conn{opts: o, pace: &paced{Conn: raw}, mask: foreign.NewMask(o.Password)}
+	c := &conn{opts: o, pace: &paced{Conn: raw}, mask: foreign.NewMask(o.Password, o.Token)}
 	c.setNet(c.pace)
 	c.stop = context.AfterFunc(ctx, func() { raw.Close() })
 	if o.ImplicitTLS {
@@ -150,6 +150,10 @@ func (c *conn) reply() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return c.parseReply(line)
+}
+
+func (c *conn) parseReply(line string) (string, error) {
 	status, text, _ := strings.Cut(line, " ")
 	switch strings.ToUpper(status) {
 	case "+OK":

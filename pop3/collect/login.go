@@ -7,8 +7,12 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"io"
 	"regexp"
+	"slices"
 	"strings"
+
+	"pillarbox/mailstore/auth/oauth"
 )
 
 // capabilities are the extensions that a server announces (RFC 2449).
@@ -16,8 +20,8 @@ type capabilities struct {
 	known      bool // the server knows the command CAPA
 	stls       bool
 	user       bool
-	plain      bool // SASL PLAIN (RFC 5034)
-	loginDelay bool // it demands a pause between two logins
+	sasl       []string // its SASL mechanisms (RFC 5034)
+	loginDelay bool     // it demands a pause between two logins
 }
 
 func (c *conn) capabilities() (caps capabilities, err error) {
@@ -41,9 +45,7 @@ func (c *conn) capabilities() (caps capabilities, err error) {
 		case "LOGIN-DELAY":
 			caps.loginDelay = true
 		case "SASL":
-			for _, word := range words[1:] {
-				caps.plain = caps.plain || word == "PLAIN"
-			}
+			caps.sasl = append(caps.sasl, words[1:]...)
 		}
 	})
 	return caps, err
@@ -142,6 +144,8 @@ func (c *conn) logIn(caps capabilities) error {
 	stamp := timestamp.FindString(c.greeting)
 	var err error
 	switch {
+	case c.opts.Token != "":
+		err = c.sendToken(caps)
 	case !c.secure && stamp != "":
 		sum := md5.Sum([]byte(stamp + password))
 		digest := hex.EncodeToString(sum[:])
@@ -150,7 +154,7 @@ func (c *conn) logIn(caps capabilities) error {
 		if _, refused := errors.AsType[*refusal](err); refused && c.opts.TLS == TLSOff {
 			err = c.userPass(user, password) // the server may have no APOP for this mailbox
 		}
-	case caps.known && !caps.user && caps.plain:
+	case caps.known && !caps.user && slices.Contains(caps.sasl, "PLAIN"):
 		response := "\x00" + user + "\x00" + password
 		_, err = c.command("AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte(response)))
 	default:
@@ -160,6 +164,63 @@ func (c *conn) logIn(caps capabilities) error {
 		return c.loginError(refused)
 	}
 	return err
+}
+
+// sendToken logs in with the access token. The response is too long for the command line (RFC 5034
+// §4), so it follows in a line of its own. Before it refuses a token, a server says why in a
+// challenge (RFC 7628 §3.2.2).
+func (c *conn) sendToken(caps capabilities) error {
+	if !c.secure && c.opts.TLS != TLSOff {
+		return &Error{
+			Class: ErrTLS, Text: "the access token is not sent without TLS",
+			Hint: `set tls = "required"`,
+		}
+	}
+	mechanisms := oauth.Mechanisms()
+	i := slices.IndexFunc(mechanisms, func(m string) bool { return slices.Contains(caps.sasl, m) })
+	if len(caps.sasl) == 0 {
+		i = 0 // the server does not tell what it has
+	} else if i < 0 {
+		text := "the server offers no login with an access token (XOAUTH2, OAUTHBEARER)"
+		return &Error{Class: ErrLogin, Text: text}
+	}
+	challenge, err := c.exchange("AUTH " + mechanisms[i])
+	if err != nil || challenge == nil {
+		return err
+	}
+	encode := base64.StdEncoding.EncodeToString
+	response := oauth.Response(mechanisms[i], c.opts.User, c.opts.Host, c.opts.Port, c.opts.Token)
+	if challenge, err = c.exchange(encode(response)); err != nil || challenge == nil {
+		return err
+	}
+	_, err = c.command(encode(oauth.Abort(mechanisms[i])))
+	why := c.mask.Hide(oauth.Refusal(challenge))
+	if refused, ok := errors.AsType[*refusal](err); ok && why != "" {
+		refused.text += " [" + why + "]"
+	}
+	return err
+}
+
+// exchange sends a line of a SASL exchange. It returns the server's challenge, or nil if the login
+// is done.
+func (c *conn) exchange(line string) (challenge []byte, err error) {
+	c.pace.setDeadline(commandTime)
+	if _, err := io.WriteString(c.net, line+"\r\n"); err != nil {
+		return nil, c.connError(err)
+	}
+	answer, err := c.line()
+	if err != nil {
+		return nil, err
+	}
+	if text, ok := strings.CutPrefix(answer, "+ "); ok || answer == "+" {
+		challenge, err = base64.StdEncoding.DecodeString(strings.TrimSpace(text))
+		if err != nil {
+			return []byte{}, nil // its text only explains a refusal
+		}
+		return append([]byte{}, challenge...), nil
+	}
+	_, err = c.parseReply(answer)
+	return nil, err
 }
 
 func (c *conn) userPass(user, password string) error {
@@ -184,6 +245,14 @@ func (c *conn) loginError(r *refusal) error {
 		}
 	case "SYS/TEMP", "SYS/PERM":
 		return &Error{Class: ErrBusy, Text: "the server reports a fault of its own: " + r.text}
+	}
+	if c.opts.Token != "" {
+		return &Error{
+			Class: ErrLogin,
+			Text: "the server refuses the access token for " + c.printable(c.opts.User) + ": " +
+				r.text,
+			Hint: "check name and oauth_scope, and that the mailbox permits POP3 for this client",
+		}
 	}
 	return &Error{
 		Class: ErrLogin,

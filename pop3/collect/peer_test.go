@@ -94,7 +94,7 @@ var classes = map[string]error{
 //	C: USER anna         it expects a line
 //	CLOSE                it closes the connection
 //	NEXT                 Collect is called again
-//	%leave DAYS, %tls MODE, %max OCTETS
+//	%leave DAYS, %tls MODE, %max OCTETS, %token TOKEN
 //	%got "TEXT"          the next delivered message, a Go string
 //	%result F D L CLASS  result of the next call: fetched, deleted, left, and the error's class
 func TestDialogues(t *testing.T) {
@@ -128,6 +128,8 @@ func playDialogue(t *testing.T, file string) {
 					c.opts.TLS = m
 				}
 			}
+		case "%token":
+			c.opts.Token, c.opts.Password = value, ""
 		case "%max":
 			c.opts.MaxSize, _ = strconv.ParseInt(value, 10, 64)
 		case "%got":

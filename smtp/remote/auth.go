@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pillarbox/mailstore/auth/ntlm"
+	"pillarbox/mailstore/auth/oauth"
 	"pillarbox/mailstore/durable"
 	"pillarbox/smtp/route"
 )
@@ -59,7 +60,7 @@ func (c *conn) logIn(report reporter) *failure {
 
 // mechanisms returns those to try on this connection, in order.
 func (c *conn) mechanisms() []string {
-	return loginOrder(c.route.Mechanisms, c.auth, c.tls != nil, c.mayShowPassword(),
+	return loginOrder(c.route.Mechanisms, c.auth, c.route.OAuth.Enabled(), c.tls != nil, c.mayShowPassword(),
 		c.refused, c.remote.logins.lately(c.loginKey()))
 }
 
@@ -73,6 +74,9 @@ func (c *conn) loginKey() loginKey { return loginKey{c.route, c.name} }
 // that the server wants to continue.
 func (c *conn) refuseMechanism(mechanism string) error {
 	reply := c.reply.words()
+	if c.tokenRefusal != "" {
+		reply.Text += " [" + c.tokenRefusal + "]"
+	}
 	var err error
 	if reply.Code/100 == 3 {
 		reply = localReply([3]int{5, 5, 0}, "an unexpected reply: %d %s", reply.Code, reply.Text)
@@ -103,6 +107,10 @@ func (c *conn) loginRefused() *failure {
 	f.reply.Text = printable(refusalText(c.refused))
 	f.hint = "the server refuses the login of " + c.route.User + " by " +
 		strings.Join(refusedNames(c.refused), ", ") + ": check user and password"
+	if c.route.OAuth.Enabled() {
+		f.hint = "the server refuses the access token for " + c.route.User +
+			": check user and oauth_scope, and that the mailbox permits SMTP for this client"
+	}
 	if last.reply.Code/100 == 4 {
 		f.hint = "the server cannot check the login now; it is asked again with the next attempt"
 	}
@@ -114,6 +122,13 @@ func (c *conn) noMechanism() *failure {
 	f := unreachable([3]int{4, 7, 0}, "%s offers no login mechanism that we may use", c.name)
 	offered := printable(c.reply.mask.Hide(strings.Join(c.auth, " ")))
 	switch {
+	case len(c.auth) > 0 && !c.route.OAuth.Enabled() &&
+		!slices.ContainsFunc(c.auth, func(m string) bool { return slices.Contains(Mechanisms(), m) }):
+		f.hint = "it offers " + offered
+		if slices.ContainsFunc(c.auth,
+			func(m string) bool { return slices.Contains(oauth.Mechanisms(), m) }) {
+			f.hint += ": it takes no password; set oauth_token_url and the other keys of OAuth"
+		}
 	case len(c.auth) == 0:
 		f.hint = "it offers no AUTH: try port 587 or 465, or set no user for this route"
 	case !c.mayShowPassword():
@@ -138,6 +153,9 @@ func (c *conn) logLoginFailure(f *failure) *failure {
 // authenticate leaves the server's final reply in c.reply.
 func (c *conn) authenticate(mechanism, user, password string) error {
 	encode := base64.StdEncoding.EncodeToString
+	if slices.Contains(oauth.Mechanisms(), mechanism) {
+		return c.authenticateOAuth(mechanism, user)
+	}
 	if mechanism == "PLAIN" {
 		return c.command(commandTimeout, "AUTH PLAIN "+encode([]byte("\x00"+user+"\x00"+password)),
 			nil)

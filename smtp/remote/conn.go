@@ -46,9 +46,13 @@ type conn struct {
 	route  *route.Route
 	tls    *tls.ConnectionState // nil: plaintext
 
-	password    string // of the route's user
+	password    string // of the route's user, or the access token
+	tokenCached bool   // the access token is not new
+	port        int    // for OAUTHBEARER
 	passwordErr error  // why there is no password
 	refused     []refusedLogin
+
+	tokenRefusal string // what the server said about the access token
 
 	trust  string // what verified the certificate; "": not verified
 	socket bool   // over a unix socket

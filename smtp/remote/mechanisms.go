@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"pillarbox/mailstore/auth/oauth"
 	"pillarbox/smtp"
 	"pillarbox/smtp/route"
 )
@@ -18,19 +19,22 @@ type refusedLogin struct {
 
 func (r refusedLogin) String() string { return r.reply.Error() + " (AUTH " + r.mechanism + ")" }
 
-// Mechanisms returns the SASL mechanisms that the client supports.
+// Mechanisms returns the SASL mechanisms that the client supports with a password.
 func Mechanisms() []string { return []string{"PLAIN", "LOGIN", "CRAM-MD5", "NTLM"} }
 
 // loginOrder returns the mechanisms to try, in order: those of the route's setting, or all that the
-// client supports, which the server offers. Without TLS the mechanisms that only prove the
+// client supports, which the server offers. oauthOnly means that there is a token and no password.
+// Without TLS the mechanisms that only prove the
 // password come first by default, and the others are left out unless clear is true. Mechanisms that
 // the server refused lately come last, since each failed login counts against the account.
 func loginOrder(
-	setting, offered []string, tls, clear bool, refused []refusedLogin, lately []string,
+	setting, offered []string, oauthOnly, tls, clear bool, refused []refusedLogin, lately []string,
 ) []string {
 	order := setting
 	switch {
 	case len(setting) > 0:
+	case oauthOnly:
+		order = oauth.Mechanisms()
 	case tls:
 		order = Mechanisms()
 	default:
@@ -40,6 +44,7 @@ func loginOrder(
 	for _, mechanism := range order {
 		proof := mechanism == "CRAM-MD5" || mechanism == "NTLM"
 		if slices.Contains(offered, mechanism) && (clear || proof) &&
+			slices.Contains(oauth.Mechanisms(), mechanism) == oauthOnly &&
 			!slices.Contains(refusedNames(refused), mechanism) {
 			all = append(all, mechanism)
 		}

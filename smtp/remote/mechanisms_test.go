@@ -16,6 +16,7 @@ import (
 func TestLoginOrder(t *testing.T) {
 	for name, tt := range map[string]struct {
 		setting, offered string
+		oauth            bool
 		tls, clear       bool
 		refused, lately  string
 		want             string
@@ -26,6 +27,10 @@ func TestLoginOrder(t *testing.T) {
 		"setting":            {setting: "NTLM LOGIN", offered: "PLAIN LOGIN NTLM", tls: true, clear: true, want: "NTLM LOGIN"},
 		"setting, no TLS":    {setting: "LOGIN NTLM", offered: "PLAIN LOGIN NTLM", want: "NTLM"},
 		"setting, not there": {setting: "LOGIN", offered: "PLAIN", tls: true, clear: true},
+		"OAuth":              {offered: "LOGIN PLAIN OAUTHBEARER XOAUTH2", oauth: true, tls: true, clear: true, want: "XOAUTH2 OAUTHBEARER"},
+		"OAuth, setting":     {setting: "OAUTHBEARER LOGIN", offered: "LOGIN OAUTHBEARER XOAUTH2", oauth: true, tls: true, clear: true, want: "OAUTHBEARER"},
+		"OAuth, no TLS":      {offered: "OAUTHBEARER XOAUTH2", oauth: true},
+		"no OAuth":           {setting: "XOAUTH2 LOGIN", offered: "LOGIN XOAUTH2", tls: true, clear: true, want: "LOGIN"},
 		"unknown":            {offered: "GSSAPI", tls: true, clear: true},
 		"refused before":     {offered: "PLAIN LOGIN NTLM", tls: true, clear: true, refused: "PLAIN", want: "LOGIN NTLM"},
 		"lately":             {offered: "PLAIN LOGIN NTLM", tls: true, clear: true, lately: "PLAIN LOGIN", want: "NTLM PLAIN LOGIN"},
@@ -36,7 +41,7 @@ func TestLoginOrder(t *testing.T) {
 			for _, m := range strings.Fields(tt.refused) {
 				refused = append(refused, refusedLogin{mechanism: m})
 			}
-			got := loginOrder(strings.Fields(tt.setting), strings.Fields(tt.offered), tt.tls, tt.clear,
+			got := loginOrder(strings.Fields(tt.setting), strings.Fields(tt.offered), tt.oauth, tt.tls, tt.clear,
 				refused, strings.Fields(tt.lately))
 			if strings.Join(got, " ") != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)

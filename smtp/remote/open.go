@@ -101,11 +101,16 @@ func (r *Remote) open(ctx context.Context, rt *route.Route, t target, report rep
 func (r *Remote) openOnce(ctx context.Context, rt *route.Route, t target, report reporter) (
 	*conn, *failure,
 ) {
+	token, f := r.accessToken(ctx, rt, t, report)
+	if f != nil {
+		return nil, f
+	}
 	c, f := r.dial(ctx, rt, t)
 	if f != nil {
 		report.failed("connect", f)
 		return nil, f
 	}
+	c.useToken(token)
 	report.step("connect", true, "connected to "+t.String()+" from "+c.net.LocalAddr().String(), "")
 	deadline, _ := ctx.Deadline()
 	done := c.begin(ctx, deadline)
@@ -134,6 +139,10 @@ func (r *Remote) dial(ctx context.Context, rt *route.Route, t target) (*conn, *f
 	c := &conn{
 		raw: nc, net: nc, in: bufio.NewReaderSize(nc, maxReplyLine),
 		name: t.name, remote: r, route: rt, socket: t.socket != "", refused: t.refused,
+		port: int(t.addr.Port()),
+	}
+	if rt.OAuth.Enabled() {
+		return c, nil
 	}
 	if rt.User != "" || rt.PasswordFile != "" {
 		// The server may know the password from another connection. It could send it back before a

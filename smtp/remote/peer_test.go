@@ -28,7 +28,8 @@ type behaviour struct {
 	greeting string   // "" means a positive one
 	offers   []string // EHLO keywords
 	inTLS    []string // EHLO keywords inside TLS; nil: offers
-	// answers replace the positive reply to commands with the given prefix. Answers that start with
+	// answers replace the positive reply to commands with the given prefix, and to an empty line for
+	// "". Answers that start with
 	// "!" are actions: "!close", "!hang", "!drip".
 	answers  map[string]string
 	final    []string // replies to the message; nil means one 250
@@ -158,7 +159,7 @@ func (p *peer) serve(nc net.Conn) {
 
 func (c *peerConn) answer(line string, offers *[]string) bool {
 	for prefix, reply := range c.p.answers {
-		if strings.HasPrefix(line, prefix) {
+		if strings.HasPrefix(line, prefix) && (prefix != "" || line == "") {
 			if !c.say(reply) {
 				return false
 			}

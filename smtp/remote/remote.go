@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/auth/oauth"
 	"pillarbox/smtp"
 	"pillarbox/smtp/dns"
 	"pillarbox/smtp/route"
@@ -49,6 +50,8 @@ type Options struct {
 	// Dial makes all connections to mail servers; network is "tcp" or "unix". nil means a
 	// net.Dialer, which also applies Route.Bind.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Tokens gets the access tokens of routes with OAuth; nil: Tokens of its own.
+	Tokens *oauth.Tokens
 	// HTTP fetches MTA-STS policies; nil: a client with the limits of RFC 8461.
 	HTTP *http.Client
 
@@ -67,6 +70,7 @@ type Remote struct {
 	sessions tls.ClientSessionCache
 	policies policies
 	logins   loginMemory
+	tokens   *oauth.Tokens
 }
 
 // New returns a Remote. The caller must call Close after use.
@@ -79,6 +83,10 @@ func New(opts Options) *Remote {
 	}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
+	}
+	if r.tokens = opts.Tokens; r.tokens == nil {
+		dialer := &net.Dialer{Resolver: r.resolver}
+		r.tokens = oauth.NewTokens(dialer.DialContext, r.log)
 	}
 	r.pumps.New = func() any { return newPump() }
 	r.idle.init(cmp.Or(opts.KeepIdle, 5*time.Second), cmp.Or(opts.MaxIdle, 200))

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/auth/oauth"
 )
 
 // Table holds all routes. It must not be changed once it is in use.
@@ -23,23 +24,24 @@ type Table struct {
 
 // Route is one way for mail to leave, with all of its settings.
 type Route struct {
-	Name         string      // for logs and listings: as configured, or "default"
-	Domains      []string    // "example.com" exactly, "*.example.com" all below it, "*" all
-	SmartHost    []Host      // tried in this order; empty: the domain's mail exchangers
-	DirectFirst  bool        // MX first, the smart host if that fails temporarily
-	LMTP         bool        // SmartHost speaks LMTP (RFC 2033)
-	Port         int         // for delivery by MX; 0 means 25
-	Helo         bool        // HELO instead of EHLO, for very old servers
-	TLS          TLSMode     // TLS from the first octet is part of Host
-	User         string      // login name; "": no login
-	PasswordFile string      // the first line is the password; mode 0600
-	Mechanisms   []string    // SASL names in the order to try them; empty: all that are supported
-	Masquerade   addr.Domain // replaces hosted domains in MAIL FROM; "": no change
-	EHLO         string      // our name in EHLO; "": the server's name
-	Bind         netip.Addr  // local address of connections; zero: any
-	Hold         bool        // keep mail until the destination asks for it (ETRN, ATRN)
-	MTASTS       bool        // apply the domains' MTA-STS policies (RFC 8461)
-	DANE         bool        // check certificates against TLSA records (RFC 7672)
+	Name         string       // for logs and listings: as configured, or "default"
+	Domains      []string     // "example.com" exactly, "*.example.com" all below it, "*" all
+	SmartHost    []Host       // tried in this order; empty: the domain's mail exchangers
+	DirectFirst  bool         // MX first, the smart host if that fails temporarily
+	LMTP         bool         // SmartHost speaks LMTP (RFC 2033)
+	Port         int          // for delivery by MX; 0 means 25
+	Helo         bool         // HELO instead of EHLO, for very old servers
+	TLS          TLSMode      // TLS from the first octet is part of Host
+	User         string       // login name; "": no login
+	PasswordFile string       // the first line is the password; mode 0600
+	OAuth        oauth.Config // a token instead of the password, if it is enabled
+	Mechanisms   []string     // SASL names in the order to try them; empty: all that are supported
+	Masquerade   addr.Domain  // replaces hosted domains in MAIL FROM; "": no change
+	EHLO         string       // our name in EHLO; "": the server's name
+	Bind         netip.Addr   // local address of connections; zero: any
+	Hold         bool         // keep mail until the destination asks for it (ETRN, ATRN)
+	MTASTS       bool         // apply the domains' MTA-STS policies (RFC 8461)
+	DANE         bool         // check certificates against TLSA records (RFC 7672)
 	Schedule     Schedule
 	Windows      Windows
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 
+	"pillarbox/mailstore/auth/oauth"
 	"pillarbox/smtp/route"
 )
 
@@ -38,6 +39,28 @@ func (l *loader) finishRoutes() {
 		}
 		if c.ownLogin(section) && !c.set(section+".mechanisms") {
 			r.Mechanisms = nil
+		}
+		l.finishOAuth(section, r)
+	}
+}
+
+// finishOAuth removes what a route with a login of its own has inherited from [outbound]: no server
+// must get the password, token or secret of another.
+func (l *loader) finishOAuth(section string, r *route.Route) {
+	set := func(name string) bool { return l.config.set(section + "." + name) }
+	o := &r.OAuth
+	if set("oauth_token_url") && !set("password_file") {
+		r.PasswordFile = ""
+	}
+	if !l.config.ownLogin(section) && !set("password_file") && !set("oauth_token_url") {
+		return
+	}
+	for name, value := range map[string]*string{
+		"oauth_token_url": &o.TokenURL, "oauth_client_id": &o.ClientID,
+		"oauth_secret_file": &o.SecretFile, "oauth_scope": &o.Scope, "oauth_token_file": &o.TokenFile,
+	} {
+		if !set(name) {
+			*value = ""
 		}
 	}
 }
@@ -135,7 +158,8 @@ func (l *loader) checkNextHop(section string, r *route.Route) {
 		l.keyProblem(smartHost, "a socket speaks LMTP, not SMTP",
 			"name it in a [[route]] with lmtp = true")
 	}
-	l.checkLogin(section, r.User, r.PasswordFile)
+	l.checkLogin(section, r.User, r.PasswordFile, r.OAuth)
+	l.checkMechanisms(section, r)
 	l.checkUseless(section, r)
 	own := c.set(user) || c.set(section+".tls") || c.set(smartHost)
 	open := len(r.SmartHost) > 0 && r.TLS == route.TLSOff && !protected(r.TLS, r.SmartHost)
@@ -150,9 +174,6 @@ func (l *loader) checkUseless(section string, r *route.Route) {
 	c := &l.config
 	warn := func(key, what string, args ...any) { l.keyWarning(section+"."+key, what, args...) }
 	implicit := slices.ContainsFunc(r.SmartHost, func(h route.Host) bool { return h.ImplicitTLS })
-	if c.set(section+".mechanisms") && len(r.Mechanisms) > 0 && r.User == "" {
-		warn("mechanisms", "has no effect without user")
-	}
 	switch s := r.Schedule; {
 	case c.set(section+".tls") && r.TLS == route.TLSOff && implicit:
 		warn("tls", "is off, but a smart host uses TLS from the start")
@@ -204,9 +225,68 @@ func (l *loader) checkRoute(section string, r *route.Route, more *Relayed) {
 	}
 }
 
-// checkLogin checks a user name and the file of its password.
-func (l *loader) checkLogin(section, user, path string) {
+// checkMechanisms checks that a login can use the mechanisms of a route.
+func (l *loader) checkMechanisms(section string, r *route.Route) {
+	key := section + ".mechanisms"
+	if !l.config.set(key) || len(r.Mechanisms) == 0 {
+		return
+	}
+	usable := func(m string) bool {
+		return slices.Contains(oauth.Mechanisms(), m) == r.OAuth.Enabled()
+	}
+	switch {
+	case r.User == "":
+		l.keyWarning(key, "has no effect without user")
+	case slices.ContainsFunc(r.Mechanisms, usable):
+	case r.OAuth.Enabled():
+		l.keyProblem(key, "names no mechanism for an access token",
+			"write XOAUTH2 or OAUTHBEARER, or take the line out")
+	default:
+		l.keyProblem(key, "names no mechanism for a password",
+			"set oauth_token_url, or write PLAIN or LOGIN")
+	}
+}
+
+// checkOAuth checks the keys of a login with an access token.
+func (l *loader) checkOAuth(section, user, path string, o oauth.Config) {
+	c, in := &l.config, func(name string) string { return section + "." + name }
+	for name, value := range map[string]string{"oauth_client_id": o.ClientID,
+		"oauth_secret_file": o.SecretFile, "oauth_scope": o.Scope, "oauth_token_file": o.TokenFile} {
+		if value != "" && c.set(in(name)) && !o.Enabled() && l.sound(in("oauth_token_url")) {
+			l.keyProblem(in(name), "is set but oauth_token_url is not",
+				"name the address of the token server")
+		}
+	}
+	if !o.Enabled() || !c.set(in("oauth_token_url")) {
+		return
+	}
+	switch {
+	case user == "" && l.sound(in("user")):
+		l.keyProblem(in("oauth_token_url"), "has no user", "write the mailbox to log in to as user")
+	case path != "":
+		l.keyProblem(in("password_file"), "does not go with oauth_token_url", "keep one of the two")
+	case o.ClientID == "" && l.sound(in("oauth_client_id")):
+		l.keyProblem(in("oauth_token_url"), "has no oauth_client_id",
+			"write the name of the client (application) that the token server knows")
+	case o.SecretFile == "" && o.TokenFile == "":
+		l.keyProblem(in("oauth_token_url"), "has neither oauth_secret_file nor oauth_token_file",
+			"write the client's secret or a refresh token into a file of its own and name that")
+	}
+	if o.SecretFile != "" {
+		l.checkSecret(in("oauth_secret_file"), o.SecretFile)
+	}
+	if o.TokenFile != "" {
+		l.checkSecret(in("oauth_token_file"), o.TokenFile)
+	}
+}
+
+// checkLogin checks a user name and the file of its password, or its access token.
+func (l *loader) checkLogin(section, user, path string, o oauth.Config) {
 	c, userKey, fileKey := &l.config, section+".user", section+".password_file"
+	l.checkOAuth(section, user, path, o)
+	if o.Enabled() {
+		return
+	}
 	if !l.sound(userKey) || !l.sound(fileKey) || !c.set(userKey) && !c.set(fileKey) {
 		return
 	}
@@ -252,7 +332,7 @@ func (l *loader) checkFetches() {
 	for i := range c.Fetch {
 		f, section := &c.Fetch[i], entry("fetch", i)
 		l.checkFetch(section, f)
-		l.checkLogin(section, f.User, f.PasswordFile)
+		l.checkLogin(section, f.User, f.PasswordFile, f.OAuth)
 		l.checkName(section, f.Name, names)
 	}
 }

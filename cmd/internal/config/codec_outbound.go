@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -198,6 +199,21 @@ var etrnDomain = plain(func(s string) (string, error) {
 	}
 	return "", wrong(fmt.Sprintf("%q is not an argument of ETRN", s),
 		`write "office.example", "@office.example" with all below it, or "#name" of a queue`)
+})
+
+// tokenURL parses the address of a token endpoint. Secrets are sent there, so it needs TLS, except
+// on this machine.
+var tokenURL = plain(func(s string) (string, error) {
+	const hint = `write "https://login.microsoftonline.com/TENANT/oauth2/v2.0/token", or as your provider says`
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" {
+		return "", wrong(fmt.Sprintf("%q is not the address of a token server", s), hint)
+	}
+	ip, _ := netip.ParseAddr(u.Hostname())
+	if u.Scheme != "https" && (u.Scheme != "http" || !ip.IsLoopback()) {
+		return "", wrong(fmt.Sprintf("%q has no https", s), hint)
+	}
+	return s, nil
 })
 
 var queueName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)

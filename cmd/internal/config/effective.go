@@ -81,7 +81,8 @@ func (c *Config) source(name string) (o origin, ok bool) {
 	}
 	of := leaf(name)
 	switch of {
-	case "user", "password_file", "mechanisms":
+	case "user", "password_file", "mechanisms", "oauth_token_url", "oauth_client_id",
+		"oauth_secret_file", "oauth_scope", "oauth_token_file":
 		if c.ownLogin(section(name)) {
 			return o, false
 		}

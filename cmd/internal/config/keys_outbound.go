@@ -1,9 +1,11 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"time"
 
+	"pillarbox/mailstore/auth/oauth"
 	"pillarbox/smtp/policy"
 	"pillarbox/smtp/remote"
 	"pillarbox/smtp/route"
@@ -87,7 +89,7 @@ func outboundKeys() []key {
 func routingKeys(section string, of func(*Config) *route.Route) []key {
 	in := func(name string) string { return section + "." + name }
 	schedule := route.DefaultSchedule()
-	return []key{
+	keys := []key{
 		list(in("smart_host"), func(c *Config) *[]route.Host { return &of(c).SmartHost }, smartHost,
 			nil, `The servers that take all mail for other servers, tried in this order:
 			"mail.isp.net", "mail.isp.net:587", "[192.0.2.1]" without DNS, "smtps://mail.isp.net"
@@ -110,10 +112,14 @@ func routingKeys(section string, of func(*Config) *route.Route) []key {
 			authentication", "Anonymous access" for none)`),
 		path(in("password_file"), func(c *Config) *string { return &of(c).PasswordFile },
 			optional(filePath), "", above),
+	}
+	keys = append(keys, oauthKeys(section, func(c *Config) *oauth.Config { return &of(c).OAuth })...)
+	return append(keys,
 		list(in("mechanisms"), func(c *Config) *[]string { return &of(c).Mechanisms },
-			words(remote.Mechanisms()...), nil, `The mechanisms for that login, in the order to try them: "PLAIN", "LOGIN",
-			"CRAM-MD5", "NTLM". Empty: all that the server offers. If it refuses one, the next is
-			tried; the refused one comes last from then on.`),
+			words(slices.Concat(remote.Mechanisms(), oauth.Mechanisms())...), nil,
+			`The mechanisms for that login, in the order to try them: "PLAIN", "LOGIN", "CRAM-MD5",
+			"NTLM"; with an access token "XOAUTH2", "OAUTHBEARER". Empty: all that the server offers.
+			If it refuses one, the next is tried; the refused one comes last from then on.`),
 		text(in("masquerade"), func(c *Config) *domain { return &of(c).Masquerade },
 			optional(hostedDomain), "",
 			`The domain that replaces the domains hosted here in MAIL FROM. ("Masquerade
@@ -141,6 +147,28 @@ func routingKeys(section string, of func(*Config) *route.Route) []key {
 			`Follow what domains publish: TLS with a verified certificate (MTA-STS, RFC 8461), or
 			with the certificate in DNSSEC (DANE, RFC 7672).`),
 		boolean(in("dane"), func(c *Config) *bool { return &of(c).DANE }, true, above),
+	)
+}
+
+// oauthKeys say where to get the access token for a login (OAuth 2.0).
+func oauthKeys(section string, of func(*Config) *oauth.Config) []key {
+	in := func(name string) string { return section + "." + name }
+	return []key{
+		text(in("oauth_token_url"), func(c *Config) *string { return &of(c).TokenURL },
+			optional(tokenURL), "",
+			`Log in with an access token instead of a password (OAuth 2.0), as Microsoft 365 and
+			Gmail demand: the address of the token server, and the client's name and scope there.
+			The files contain the client's secret and a refresh token, and belong to the server's own
+			account: chmod 600. Without a refresh token the client asks with its own credentials. A
+			new refresh token is written into the file, in a folder that the server may write.`),
+		text(in("oauth_client_id"), func(c *Config) *string { return &of(c).ClientID },
+			optional(credential), "", above),
+		path(in("oauth_secret_file"), func(c *Config) *string { return &of(c).SecretFile },
+			optional(filePath), "", above),
+		text(in("oauth_scope"), func(c *Config) *string { return &of(c).Scope },
+			optional(credential), "", above),
+		path(in("oauth_token_file"), func(c *Config) *string { return &of(c).TokenFile },
+			optional(filePath), "", above),
 	}
 }
 
@@ -280,7 +308,7 @@ const fetchIntro = `Mail that waits on another server; write one [[fetch]] for e
 func fetchKeys(section string, i int) []key {
 	of := func(c *Config) *Fetch { return &c.Fetch[i] }
 	in := func(name string) string { return section + "." + name }
-	return entryKeys([]key{
+	keys := []key{
 		text(in("name"), func(c *Config) *string { return &of(c).Name }, optional(label), "",
 			`Its name in logs and commands; empty: the server's name.`).example(`"isp"`),
 		text(in("etrn_server"), func(c *Config) *route.Host { return &of(c).ETRNServer },
@@ -300,6 +328,10 @@ func fetchKeys(section string, i int) []key {
 			above),
 		path(in("password_file"), func(c *Config) *string { return &of(c).PasswordFile },
 			optional(filePath), "", above),
+	}
+	keys = append(keys,
+		shareDoc(oauthKeys(section, func(c *Config) *oauth.Config { return &of(c).OAuth }))...)
+	return entryKeys(append(keys,
 		text(in("deliver_to"), func(c *Config) *address { return &of(c).DeliverTo },
 			optional(mailAddress), address{},
 			`The mailbox, alias or group here that gets the mail of the mailbox there.`).
@@ -316,7 +348,7 @@ func fetchKeys(section string, i int) []key {
 		list(in("at"), func(c *Config) *[]duration { return &of(c).At }, timeOfDay, nil, above),
 		boolean(in("with_each_delivery"), func(c *Config) *bool { return &of(c).WithEachDelivery },
 			false, `Also ask whenever mail has been sent to other servers.`),
-	}, func(c *Config) bool { return i < len(c.Fetch) })
+	), func(c *Config) bool { return i < len(c.Fetch) })
 }
 
 // windows is a list of times at which mail may leave.

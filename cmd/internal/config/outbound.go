@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/auth/oauth"
 	"pillarbox/smtp/policy"
 	"pillarbox/smtp/route"
 )
@@ -83,6 +84,7 @@ type Fetch struct {
 	TLS          route.TLSMode
 	User         string
 	PasswordFile string       // absolute path
+	OAuth        oauth.Config // a token instead of the password, if it is enabled
 	DeliverTo    addr.Address // zero without POP3
 	Leave        bool         // messages stay on the server…
 	LeaveDays    int          // …for this number of days after they were fetched; 0: for ever

@@ -22,6 +22,7 @@ import (
 	"pillarbox/cmd/internal/fetch"
 	"pillarbox/cmd/internal/netinfo"
 	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/auth/oauth"
 	"pillarbox/pop3"
 	"pillarbox/smtp/badmail"
 	"pillarbox/smtp/connlimit"
@@ -81,6 +82,7 @@ type Daemon struct {
 	decisions *decisionlog.Log
 	badmail   *badmail.Store
 	delivery  *delivery.Dispatcher
+	tokens    *oauth.Tokens // of logins to other servers
 	sender    *remote.Sender
 	queue     *queue.Queue
 	restored  chan struct{} // receives a value after the store was recovered

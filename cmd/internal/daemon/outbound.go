@@ -12,10 +12,12 @@ import (
 	"pillarbox/cmd/internal/notify"
 	"pillarbox/cmd/internal/retention"
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/auth/oauth"
 	"pillarbox/smtp"
 	"pillarbox/smtp/badmail"
 	"pillarbox/smtp/delivery"
 	"pillarbox/smtp/dkim"
+	"pillarbox/smtp/dns"
 	"pillarbox/smtp/pickup"
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/remote"
@@ -44,12 +46,19 @@ func (d *Daemon) makeDelivery(cfg *config.Config) (part, error) {
 }
 
 func (d *Daemon) makeSender(cfg *config.Config) (part, error) {
+	d.tokens = oauth.NewTokens(d.dialTokenServer, d.log)
 	d.sender = remote.NewSender(d.senderConfig(cfg), dkim.Open(d.office.Root), d.log)
 	return part{
 		name:   "sender",
 		reload: reloads(func(next *config.Config) { d.sender.SetConfig(d.senderConfig(next)) }),
 		stop:   func(context.Context) { d.sender.Close() },
 	}, nil
+}
+
+// dialTokenServer finds a token server by the name servers of the configuration.
+func (d *Daemon) dialTokenServer(ctx context.Context, network, address string) (net.Conn, error) {
+	servers := admin.DNSOptions(d.office.Config()).Servers
+	return (&net.Dialer{Resolver: dns.NewClient(servers)}).DialContext(ctx, network, address)
 }
 
 func (d *Daemon) makeQueue(cfg *config.Config) (p part, err error) {
@@ -92,6 +101,7 @@ func (d *Daemon) makeFetch(cfg *config.Config) (part, error) {
 		},
 		Keep:    d.badmail.Put,
 		AskETRN: d.sender.AskETRN,
+		Tokens:  d.tokens,
 		Own:     func(to netip.AddrPort) bool { return d.isOwn(to, "pop3", "pop3s") },
 		Sent:    d.sender.Sent(),
 		Log:     d.log,

@@ -140,10 +140,11 @@ func (d *Daemon) senderConfig(cfg *config.Config) remote.SenderConfig {
 				hosted, _ := d.office.Dir.Hosts(domain)
 				return hosted
 			},
-			Own:  func(to netip.AddrPort) bool { return d.isOwn(to, "smtp", "submission", "smtps") },
-			DNS:  admin.DNSOptions(cfg).Servers,
-			Dial: d.system.Dial,
-			Log:  d.log,
+			Own:    func(to netip.AddrPort) bool { return d.isOwn(to, "smtp", "submission", "smtps") },
+			DNS:    admin.DNSOptions(cfg).Servers,
+			Dial:   d.system.Dial,
+			Tokens: d.tokens,
+			Log:    d.log,
 		},
 		Sign: cfg.Authenticity.Sign,
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pillarbox/cmd/internal/config"
+	"pillarbox/mailstore/auth/oauth"
 	"pillarbox/mailstore/caught"
 	"pillarbox/pop3/collect"
 	"pillarbox/smtp/remote"
@@ -132,7 +133,7 @@ func (s *Scheduler) askPOP3(ctx context.Context, cfg *config.Fetch, result *Resu
 		err := fmt.Errorf("%s does not exist: no mail is collected for it", cfg.DeliverTo)
 		return &hinted{err, "create it with 'pillarbox admin mailbox add', or change deliver_to"}
 	}
-	password, err := remote.ReadPassword(cfg.PasswordFile)
+	password, token, err := s.secret(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -144,11 +145,29 @@ func (s *Scheduler) askPOP3(ctx context.Context, cfg *config.Fetch, result *Resu
 	box := mailbox{Parts: &s.Parts, cfg: cfg, host: host, hostname: own.Hostname, maxHops: own.MaxHops}
 	result.Result, err = s.collect(ctx, collect.Options{
 		Name: cfg.Name, Host: host, Port: cfg.POP3.Port, ImplicitTLS: cfg.POP3.ImplicitTLS,
-		TLS: collectTLS(cfg.TLS), User: cfg.User, Password: password,
+		TLS: collectTLS(cfg.TLS), User: cfg.User, Password: password, Token: token,
 		Leave: cfg.Leave, LeaveDays: cfg.LeaveDays, MaxSize: own.MaxSize,
 		Files: s.Files, Deliver: box.deliver, Dial: s.dial, Log: s.Log,
 	})
+	if errors.Is(err, collect.ErrLogin) && token != "" {
+		s.Tokens.Drop(cfg.OAuth, token) // the next attempt gets a new one
+	}
 	return err
+}
+
+// secret returns the password of the mailbox, or the access token.
+func (s *Scheduler) secret(ctx context.Context, cfg *config.Fetch) (
+	password, token string, err error,
+) {
+	if !cfg.OAuth.Enabled() {
+		password, err = remote.ReadPassword(cfg.PasswordFile)
+		return password, "", err
+	}
+	got, err := s.Tokens.Token(ctx, cfg.OAuth)
+	if e, ok := errors.AsType[*oauth.Error](err); ok {
+		err = &hinted{err, e.Hint}
+	}
+	return "", got.Value, err
 }
 
 func collectTLS(mode route.TLSMode) collect.TLSMode {

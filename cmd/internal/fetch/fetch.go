@@ -23,6 +23,7 @@ import (
 
 	"pillarbox/cmd/internal/config"
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/auth/oauth"
 	"pillarbox/mailstore/durable"
 	"pillarbox/pop3/collect"
 	"pillarbox/smtp"
@@ -60,6 +61,8 @@ type Parts struct {
 	// AskETRN asks a server to send the mail that waits for node (RFC 1985).
 	AskETRN func(ctx context.Context, host route.Host, rt *route.Route, node string) (
 		smtp.Reply, error)
+	// Tokens gets the access tokens of entries with OAuth.
+	Tokens *oauth.Tokens
 	// Own reports whether an address is a POP3 port of this server.
 	Own func(netip.AddrPort) bool
 	// Sent receives a value after mail was sent to another server.
