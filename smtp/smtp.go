@@ -54,13 +54,15 @@ const DateLayout = "Mon, 2 Jan 2006 15:04:05 -0700"
 
 // Envelope has the parameters of MAIL and RCPT (RFC 5321 §2.3.1).
 type Envelope struct {
-	From  addr.Address // zero: null reverse-path
-	To    []Recipient
-	Body8 bool   // BODY=8BITMIME (RFC 6152)
-	UTF8  bool   // SMTPUTF8 (RFC 6531)
-	Size  int64  // octets, as declared in SIZE; 0: not declared
-	Ret   string // RET=FULL or HDRS (RFC 3461 §4.3); "": absent
-	EnvID string // ENVID, decoded
+	From addr.Address // zero: null reverse-path
+	// Sender replaces From for the next server, since the message was forwarded (SRS); zero: From.
+	Sender addr.Address
+	To     []Recipient
+	Body8  bool   // BODY=8BITMIME (RFC 6152)
+	UTF8   bool   // SMTPUTF8 (RFC 6531)
+	Size   int64  // octets, as declared in SIZE; 0: not declared
+	Ret    string // RET=FULL or HDRS (RFC 3461 §4.3); "": absent
+	EnvID  string // ENVID, decoded
 }
 
 // Recipient is one accepted RCPT with its DSN parameters (RFC 3461 §4.1, §4.2).

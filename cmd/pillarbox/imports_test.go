@@ -51,6 +51,7 @@ var imports = map[string]string{
 	"smtp/route":           "mailstore/addr mailstore/auth/oauth",
 	"smtp/remote":          "mailstore/addr mailstore/auth/ntlm mailstore/auth/oauth mailstore/durable mailstore/foreign smtp smtp/dkim smtp/dns smtp/route",
 	"smtp/dsn":             "mailstore/addr smtp",
+	"smtp/srs":             "mailstore/addr mailstore/durable",
 	"smtp/dkim":            "mailstore/addr mailstore/durable",
 	"smtp/verify":          "mailstore/addr mailstore/caught smtp smtp/dns",
 	"smtp/queue":           "mailstore mailstore/addr mailstore/caught mailstore/durable smtp smtp/dsn smtp/route",

@@ -1,8 +1,8 @@
 package main
 
 import (
-	"slices"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )

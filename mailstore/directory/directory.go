@@ -58,6 +58,11 @@ type Options struct {
 	Postmaster    addr.Address // receives postmaster's mail; zero: see Resolve
 	PlusSeparator string       // "+": anna+lists@ is delivered to anna@; "" means off
 
+	// Forwarded returns the sender that an address stands for, if the address was made when mail was
+	// forwarded. ok is false for other addresses. A zero sender means that the address is not valid.
+	// nil: there are no such addresses.
+	Forwarded func(a addr.Address) (sender addr.Address, ok bool, err error)
+
 	Method  Method            // of domains without one of their own; "" means ByFile
 	Lookups map[string]Lookup // the external directories by name
 	First   string            // the name of the first external directory

@@ -465,3 +465,34 @@ func TestAdoptNames(t *testing.T) {
 		t.Errorf("a second time: %q, %v", renamed, err)
 	}
 }
+
+// An address that forwarding made leads to the first sender. One that is not valid has no
+// destination, not even the catch-all.
+func TestForwardedSender(t *testing.T) {
+	failure := errors.New("not now")
+	d, _ := open(t, Options{Forwarded: func(to addr.Address) (addr.Address, bool, error) {
+		switch to.Local {
+		case "SRS0=good":
+			return addr.Address{Local: "carl", Domain: "partner.example"}, true, nil
+		case "SRS0=local":
+			return addr.Address{Local: "anna", Domain: "office.example"}, true, nil
+		case "SRS0=forged":
+			return addr.Address{}, true, nil
+		case "SRS0=fails":
+			return addr.Address{}, true, failure
+		}
+		return addr.Address{}, false, nil
+	}})
+	must(t, d.AddDomain("office.example"))
+	d.add(t, "anna")
+	must(t, d.SetCatchAll("office.example", a(t, "anna")))
+	for local, want := range map[string]string{"SRS0=good": "local | carl@partner.example", "SRS0=local": "local: anna",
+		"SRS0=forged": "unknown", "other": "local: anna"} {
+		if got := d.ends(t, local); got != want {
+			t.Errorf("%s: %s, want %s", local, got, want)
+		}
+	}
+	if _, err := d.Resolve(a(t, "SRS0=fails")); !errors.Is(err, failure) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -29,10 +29,10 @@ type Resolution struct {
 }
 
 // Resolve follows an address through aliases, groups, forwarding, plus addressing and the catch-all
-// to its final destinations. Loops are harmless. postmaster (RFC 5321 §4.5.1) always has a
-// destination. It is the mailbox, alias or group of that name, or else the configured postmaster,
-// or else the first mailbox of the domain, or else the first mailbox of all. abuse (RFC 2142) goes
-// the same way.
+// to its final destinations. An address of Options.Forwarded leads to the sender that it stands for.
+// Loops are harmless. postmaster (RFC 5321 §4.5.1) always has a destination. It is the mailbox,
+// alias or group of that name, or else the configured postmaster, or else the first mailbox of the
+// domain, or else the first mailbox of all. abuse (RFC 2142) goes the same way.
 //
 // An error of the file system or an ErrDamaged means that the destination is unknown at present. An
 // ErrUnusable stays until an administrator changes the external directory.
@@ -62,7 +62,7 @@ func (w *walk) resolve(a addr.Address) (Resolution, error) {
 	}
 	reached, err := w.follow(a)
 	if err == nil && !reached {
-		reached, err = w.fallback(a.Fold())
+		reached, err = w.otherwise(a)
 	}
 	if err != nil {
 		return Resolution{}, err
@@ -210,6 +210,20 @@ func (w *walk) followAll(targets []addr.Address) (bool, error) {
 		reached = reached || ok
 	}
 	return reached, nil
+}
+
+// otherwise handles an address without a destination of its own. A report about forwarded mail goes
+// to the first sender; the catch-all must not get what only looks like one.
+func (w *walk) otherwise(a addr.Address) (bool, error) {
+	if w.opts.Forwarded != nil {
+		sender, ok, err := w.opts.Forwarded(a)
+		if err != nil || ok && sender.IsZero() {
+			return false, err
+		} else if ok {
+			return w.follow(sender)
+		}
+	}
+	return w.fallback(a.Fold())
 }
 
 // fallback handles an address without a destination: postmaster and abuse have their own rules,

@@ -44,6 +44,9 @@ type Config struct {
 	// Vouch verifies a remote sender that was not verified when the message came. nil: none is
 	// verified later.
 	Vouch func(source *queue.Source, from addr.Address) smtp.Standing
+	// Rewrite rewrites the sender of mail that is forwarded to other servers, into an address of a
+	// hosted domain (SRS). nil: the sender stays.
+	Rewrite func(from addr.Address, domain addr.Domain) (addr.Address, error)
 }
 
 // Strangers says which remote senders get reports (reports.strangers).
@@ -188,7 +191,34 @@ func (d *Dispatcher) item(in *mailstore.Incoming, m *Message) *queue.Item {
 	if len(away) == 0 {
 		return nil
 	}
-	return queue.NewItem(in.ID(), m.Envelope, away, m.Source, in.Size(), time.Now())
+	env := *m.Envelope
+	env.Sender = d.rewritten(in.ID(), m)
+	return queue.NewItem(in.ID(), &env, away, m.Source, in.Size(), time.Now())
+}
+
+// rewritten returns the sender for the next server, if a remote sender's message is forwarded from
+// here: SPF there would not find the sender's own servers. The zero address means no change. A
+// sender that cannot be rewritten is no reason to lose the message.
+func (d *Dispatcher) rewritten(id string, m *Message) addr.Address {
+	rewrite, from := d.config.Load().Rewrite, m.Envelope.From
+	i := slices.IndexFunc(m.Targets, func(t Target) bool { return t.forwards() })
+	if rewrite == nil || from.IsZero() || i < 0 {
+		return addr.Address{}
+	}
+	if hosted, err := d.Dir.Hosts(from.Domain); hosted || err != nil {
+		return addr.Address{}
+	}
+	sender, err := rewrite(from, m.Targets[i].Address.Domain)
+	if err != nil {
+		d.Log.Warn("forwarded with its own sender, which may fail SPF", "message_id", id,
+			"from", from.String(), "error", err)
+	}
+	return sender
+}
+
+// forwards reports whether an address here leads to a remote one.
+func (t *Target) forwards() bool {
+	return slices.ContainsFunc(t.Remote, func(a addr.Address) bool { return a != t.Address })
 }
 
 // forwarded returns the recipient as the next server must see it, with the sender's original

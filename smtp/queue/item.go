@@ -34,12 +34,14 @@ type Item struct {
 	Uncounted time.Duration `json:"uncounted,omitempty"`
 	Parent    string        `json:"report_on,omitempty"` // a report: the message it is about
 
-	From  addr.Address `json:"from,omitzero"`
-	EnvID string       `json:"envid,omitempty"`
-	Ret   string       `json:"ret,omitempty"`
-	Body8 bool         `json:"body8,omitempty"`
-	UTF8  bool         `json:"utf8,omitempty"`
-	To    []Recipient  `json:"to"`
+	From addr.Address `json:"from,omitzero"`
+	// Sender is the rewritten sender for the next server (SRS); zero: From.
+	Sender addr.Address `json:"sender,omitzero"`
+	EnvID  string       `json:"envid,omitempty"`
+	Ret    string       `json:"ret,omitempty"`
+	Body8  bool         `json:"body8,omitempty"`
+	UTF8   bool         `json:"utf8,omitempty"`
+	To     []Recipient  `json:"to"`
 
 	read []byte // the state as read, if it has members that only a newer release knows
 }
@@ -104,8 +106,9 @@ func NewItem(
 ) *Item {
 	item := &Item{
 		ID: id, Version: version, Arrived: now.Round(0), Size: size, Source: source,
-		From: env.From, EnvID: env.EnvID, Ret: env.Ret, Body8: env.Body8, UTF8: env.UTF8,
-		To: make([]Recipient, len(to)),
+		From: env.From, Sender: env.Sender, EnvID: env.EnvID, Ret: env.Ret, Body8: env.Body8,
+		UTF8: env.UTF8,
+		To:   make([]Recipient, len(to)),
 	}
 	for i, r := range to {
 		item.To[i] = Recipient{
@@ -156,7 +159,8 @@ func Decode(id string, state []byte) (*Item, error) {
 // envelope is the envelope of an attempt for the recipients with these indexes.
 func (it *Item) envelope(which []int) smtp.Envelope {
 	env := smtp.Envelope{
-		From: it.From, EnvID: it.EnvID, Ret: it.Ret, Body8: it.Body8, UTF8: it.UTF8, Size: it.Size,
+		From: it.From, Sender: it.Sender, EnvID: it.EnvID, Ret: it.Ret, Body8: it.Body8,
+		UTF8: it.UTF8, Size: it.Size,
 	}
 	for _, i := range which {
 		env.To = append(env.To, it.To[i].RCPT())

@@ -120,6 +120,7 @@ func (r *Remote) begin(a *smtp.Attempt) *delivery {
 		attempt: a,
 		results: make([]smtp.Result, len(a.Envelope.To)),
 	}
+	d.setSender()
 	d.masquerade()
 	return d
 }
@@ -155,6 +156,14 @@ type delivery struct {
 	scanned   bool // content is valid
 	content   content
 	texts     [2]*text // as it is, and in seven bits
+}
+
+// setSender replaces the sender of a forwarded message. It changes only this delivery's copy of the
+// envelope.
+func (d *delivery) setSender() {
+	if sender := d.attempt.Envelope.Sender; !sender.IsZero() {
+		d.attempt.Envelope.From = sender
+	}
 }
 
 // masquerade changes only this delivery's copy of the envelope.

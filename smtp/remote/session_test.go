@@ -528,3 +528,19 @@ func TestProbe(t *testing.T) {
 		t.Error("something was sent")
 	}
 }
+
+// A forwarded message has another sender for the next server. The domain of that one may be
+// replaced too.
+func TestRewrittenSender(t *testing.T) {
+	for masquerade, want := range map[addr.Domain]string{"": "SRS0=x@office.example", "brand.example": "SRS0=x@brand.example"} {
+		p := &peer{}
+		r := via(t, p, func(rt *route.Route, o *Options) {
+			rt.Masquerade, o.Hosted = masquerade, func(d addr.Domain) bool { return d == "office.example" }
+		})
+		a := attempt(letter, "b@x.example")
+		a.Envelope.Sender = addr.Address{Local: "SRS0=x", Domain: "office.example"}
+		if got := summary(r.Deliver(t.Context(), a)); got != "delivered 250 2.0.0" || !strings.Contains(p.said(), "MAIL FROM:<"+want+">") {
+			t.Errorf("%s; said %s", got, p.said())
+		}
+	}
+}

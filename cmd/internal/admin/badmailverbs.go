@@ -80,7 +80,7 @@ func (o *Service) sendBadmail(in BadmailToSend) ([]BadmailSent, error) {
 			return err
 		}
 		log := slog.New(slog.DiscardHandler)
-		desk := delivery.New(DeliveryConfig(o.Config(), nil),
+		desk := delivery.New(o.DeliveryConfig(o.Config(), nil),
 			delivery.Parts{Dir: o.Dir, Store: o.Store, Badmail: badmail.New(o.Root, log, nil), Log: log})
 		desk.Queue = atNextStart{}
 		sent, err = o.resendAll(desk, ids, to)

@@ -39,7 +39,7 @@ func (c *checker) settings() {
 	_, operatorErr := o.operators.list()
 	_, versionErr := durable.DataVersion(o.Root)
 	damaged := map[string]error{
-		"devices.json": deviceErr, operatorsFile: operatorErr, durable.VersionFile: versionErr,
+		"devices.json": deviceErr, "srs.json": o.SRS.Check(), operatorsFile: operatorErr, durable.VersionFile: versionErr,
 		watchedFile: o.loadWatched(new(watched)),
 	}
 	for name, err := range damaged {

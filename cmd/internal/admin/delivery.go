@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"pillarbox/cmd/internal/config"
@@ -11,6 +12,7 @@ import (
 	"pillarbox/smtp/dsn"
 	"pillarbox/smtp/policy"
 	"pillarbox/smtp/queue"
+	"pillarbox/smtp/srs"
 	"pillarbox/smtp/verify"
 )
 
@@ -18,9 +20,29 @@ import (
 // sender may have made its DNS slow.
 const standingTimeout = 3 * time.Second
 
+// forwardedSender returns the sender that a rewritten address stands for. A report comes back to it.
+func (o *Service) forwardedSender(a addr.Address) (sender addr.Address, ok bool, err error) {
+	if !srs.Is(a.Local) {
+		return sender, false, nil
+	}
+	sender, err = o.SRS.Reverse(a, time.Now())
+	if errors.Is(err, srs.ErrForged) || errors.Is(err, srs.ErrExpired) {
+		if o.log != nil {
+			o.log.Info("rewritten sender not accepted", "to", a.String(), "reason", err)
+		}
+		return addr.Address{}, true, nil
+	}
+	return sender, true, err
+}
+
+// rewriteSender rewrites a remote sender into an address of a domain here.
+func (o *Service) rewriteSender(from addr.Address, domain addr.Domain) (addr.Address, error) {
+	return o.SRS.Forward(from, domain, time.Now())
+}
+
 // DeliveryConfig returns the configuration of what delivers and reports. names answers for the
 // domains of strangers; nil: the DNS servers of the configuration do.
-func DeliveryConfig(cfg *config.Config, names verify.Resolver) delivery.Config {
+func (o *Service) DeliveryConfig(cfg *config.Config, names verify.Resolver) delivery.Config {
 	null := map[config.NullSender]delivery.NullSender{
 		config.NullToBadmail: delivery.ToBadmail,
 		config.NullSend:      delivery.ToPostmaster,
@@ -34,7 +56,12 @@ func DeliveryConfig(cfg *config.Config, names verify.Resolver) delivery.Config {
 	verifier := verify.New(verify.Options{
 		Resolver: names, Servers: DNSOptions(cfg).Servers, Timeout: standingTimeout,
 	})
+	var rewrite func(from addr.Address, domain addr.Domain) (addr.Address, error)
+	if cfg.Outbound.SRS {
+		rewrite = o.rewriteSender
+	}
 	return delivery.Config{
+		Rewrite:        rewrite,
 		Hostname:       string(cfg.Hostname),
 		RefuseGroups:   cfg.Policy.Recipients.DenyGroups.Value == policy.DenyAll,
 		Language:       dsn.Language(cfg.Reports.Language),

@@ -26,6 +26,7 @@ import (
 	"pillarbox/mailstore/durable"
 	"pillarbox/quota"
 	"pillarbox/smtp/devices"
+	"pillarbox/smtp/srs"
 	"pillarbox/tls/certs"
 )
 
@@ -64,6 +65,8 @@ type Service struct {
 	Quota *quota.Ledger
 	// Devices are the machines that may send without a log-in.
 	Devices *devices.Registry
+	// SRS rewrites the senders of forwarded mail.
+	SRS *srs.Keys
 	// Keeper makes what is kept of passwords.
 	Keeper *auth.SecretStore
 	// Checkpoint empties the store's log before mail is put back: the log knows messages by mailbox and name. nil: no log
@@ -112,6 +115,7 @@ func OpenOn(root Files, cfg *config.Config, log *slog.Logger) (*Service, error) 
 	damages := newDamages(root.Name(), log)
 	o := &Service{
 		Root: root, Dir: directory.New(root, directory.Options{}), Devices: devices.New(root).Report(damages), damages: damages,
+		SRS: srs.Open(root).Report(damages),
 		cfg: new(atomic.Pointer[config.Config]), watch: new(atomic.Pointer[func(quota.Event)]),
 		sources: new(sources), log: log, Keeper: NewKeeper(cfg),
 		operators: newOperators(root, damages), recorder: NewRecorder(root, Server(), nil),
@@ -194,6 +198,7 @@ func (o *Service) SetConfig(cfg *config.Config) error {
 		Method:        cfg.LogIns.Method,
 		Lookups:       o.sources.lookups(cfg),
 		First:         o.sources.first,
+		Forwarded:     o.forwardedSender,
 	})
 	return Hint(err, "[[directory]] in the configuration names it")
 }

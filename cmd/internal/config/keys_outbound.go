@@ -63,6 +63,10 @@ func outboundKeys() []key {
 			mail to other servers".`),
 		text("outbound.name", func(c *Config) *string { return &of(c).EHLO }, optional(heloName), "",
 			`The name of the server in EHLO; empty: hostname. ("Fully-qualified domain name")`),
+		boolean("outbound.srs", func(c *Config) *bool { return &c.Outbound.SRS }, true,
+			`Rewrite the envelope sender of remote mail that an alias, a group or a mailbox here
+			forwards to another server (SRS), because SPF fails there otherwise. Reports to the
+			rewritten address go to the first sender.`),
 	}
 	return append(append(first, routingKeys("outbound", of)...),
 		number("outbound.connections", func(c *Config) *int { return &c.Outbound.Connections },

@@ -13,6 +13,7 @@ import (
 // Config.Routes.Default.
 type Outbound struct {
 	Enabled     bool // false: mail to other servers is refused, by Policy.Outside.Closed
+	SRS         bool // rewrite the sender of forwarded mail
 	Connections int  // to all servers together; Routes limits those to one destination
 }
 

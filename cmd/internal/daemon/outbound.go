@@ -33,13 +33,13 @@ func (d *Daemon) makeDelivery(cfg *config.Config) (part, error) {
 	grown := func(u badmail.Usage) { notices.Grown(u) }
 	d.badmail = badmail.New(d.office.Root, d.log, grown)
 	d.badmail.SetLimits(badmailLimits(cfg))
-	d.delivery = delivery.New(admin.DeliveryConfig(cfg, d.system.DNS), delivery.Parts{
+	d.delivery = delivery.New(d.office.DeliveryConfig(cfg, d.system.DNS), delivery.Parts{
 		Dir: d.office.Dir, Store: d.office.Store, Badmail: d.badmail, Log: d.log,
 	})
 	notices = notify.NewBadmail(d.office, d.delivery, d.log)
 	p := loop("delivery", d.badmail.Run, notices.Run)
 	p.reload = reloads(func(next *config.Config) {
-		d.delivery.SetConfig(admin.DeliveryConfig(next, d.system.DNS))
+		d.delivery.SetConfig(d.office.DeliveryConfig(next, d.system.DNS))
 		d.badmail.SetLimits(badmailLimits(next))
 	})
 	return p, nil
