@@ -35,6 +35,7 @@ type Config struct {
 	CopyTo         addr.Address // gets a copy of reports of failure; zero: none
 	MaxReturn      int64        // octets; larger messages are returned as their header only
 	Success        bool         // make the reports of success that senders ask for
+	Relayed        bool         // also that a server without DSN has taken the message
 	NullSender     NullSender
 	DeferOverQuota bool // if a mailbox is full, refuse with 452 instead of 552
 	RefuseGroups   bool // report messages to groups as failed, if no session has refused them

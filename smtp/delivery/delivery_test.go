@@ -51,7 +51,7 @@ func newOffice(t *testing.T) *office {
 	dir := directory.New(root, directory.Options{DefaultDomain: "office.example"})
 	store, err := mailstore.Open(root, mailstore.Options{})
 	must(t, err)
-	o.Dispatcher = New(Config{Hostname: "mail.office.example", Success: true, MaxReturn: 1 << 20},
+	o.Dispatcher = New(Config{Hostname: "mail.office.example", Success: true, Relayed: true, MaxReturn: 1 << 20},
 		Parts{Dir: dir, Store: store, Badmail: badmail.New(root, slog.New(slog.DiscardHandler), nil), Log: slog.New(slog.DiscardHandler)})
 	o.Queue = o
 	must(t, dir.AddDomain("office.example"))
@@ -175,6 +175,28 @@ func TestExpanded(t *testing.T) {
 	o.SetConfig(Config{Hostname: "mail.office.example"}) // reports of success are off
 	o.send([]string{"SUCCESS"}, "boss@office.example", "anna@office.example")
 	o.want("reports", o.reports("boss"))
+}
+
+// Reports of relaying can be off while those of success here are on.
+func TestRelayed(t *testing.T) {
+	for _, tt := range []struct{ success, relayed, want bool }{{true, true, true}, {true, false, false}, {false, true, false}} {
+		o := newOffice(t)
+		cfg := *o.config.Load()
+		cfg.Success, cfg.Relayed = tt.success, tt.relayed
+		o.SetConfig(cfg)
+		o.send([]string{"SUCCESS"}, "anna@office.example", "away@office.example", "boss@office.example")
+		item := o.items[0]
+		item.To[0].Last = &queue.Last{Time: time.Now(), Reply: smtp.Reply{Code: 250, Enhanced: [3]int{2, 0, 0}}}
+		must(t, o.Report(queue.DSNRequest{Item: item, Action: dsn.Relayed, Recipients: item.To}))
+		var want []string
+		if tt.success {
+			want = append(want, "delivered boss@office.example () 2.1.5 letter 7")
+		}
+		if tt.want {
+			want = append(want, "relayed y@far.example (away@office.example) 2.0.0 letter 7")
+		}
+		o.want("reports", o.reports("anna"), want...)
+	}
 }
 
 func TestUnknown(t *testing.T) {

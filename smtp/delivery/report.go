@@ -130,7 +130,13 @@ func (d *Dispatcher) report(req queue.DSNRequest, original opener) error {
 
 // reports reports whether the configuration wants reports of this action.
 func (c *Config) reports(action dsn.Action) bool {
-	return c.Success || action == dsn.Failed || action == dsn.Delayed
+	switch action {
+	case dsn.Failed, dsn.Delayed:
+		return true
+	case dsn.Relayed:
+		return c.Success && c.Relayed
+	}
+	return c.Success
 }
 
 // noSender is the reason why mail with the null reverse-path gets no report.

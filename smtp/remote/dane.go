@@ -74,7 +74,7 @@ func (r *Remote) secureMX(ctx context.Context, domain addr.Domain) []exchanger {
 		}
 	}
 	if found == nil && answer.Rcode == dns.RcodeSuccess {
-		found = []exchanger{{host: string(domain), secure: true}}
+		found = []exchanger{{host: string(domain), secure: true, implicit: true}}
 	}
 	return found
 }

@@ -27,6 +27,7 @@ type exchanger struct {
 	host       string
 	preference uint16
 	secure     bool // the record is signed (DNSSEC)
+	implicit   bool // there is no MX record: it is the domain itself (RFC 5321 §5.1)
 }
 
 // targets yields the addresses to connect to, best first. Each is looked up only when it is needed.
@@ -247,7 +248,7 @@ func (r *Remote) lookUpMX(ctx context.Context, rt *route.Route, domain addr.Doma
 		}
 	}
 	if len(found) == 0 {
-		return []exchanger{{host: string(domain)}}, nil
+		return []exchanger{{host: string(domain), implicit: true}}, nil
 	}
 	if len(found) == 1 && found[0].host == "" { // RFC 7505
 		return nil, permanent([3]int{5, 1, 10}, "%s accepts no mail", domain)

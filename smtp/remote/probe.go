@@ -102,6 +102,13 @@ func (r *Remote) reportMX(ctx context.Context, rt *route.Route, domain addr.Doma
 	}
 	var hosts []string
 	for _, x := range found {
+		if x.implicit {
+			if _, f := r.addresses(ctx, rt, x.host); f != nil {
+				return // the next step tells that the domain does not exist
+			}
+			hosts = []string{"no MX record: " + x.host + " itself"}
+			break
+		}
 		host := strconv.Itoa(int(x.preference)) + " " + x.host
 		if x.secure {
 			host += " (signed)"

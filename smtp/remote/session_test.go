@@ -529,6 +529,35 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+// A domain without MX records is its own mail server, if it exists.
+func TestProbeWithoutMX(t *testing.T) {
+	w := newWorld(t)
+	w.host("x.example", "192.0.2.1", behaviour{greeting: "421 4.3.2 not now"})
+	r := New(w.opts)
+	defer r.Close()
+	for to, want := range map[string]string{
+		"b@x.example":    "mx true no MX record: x.example itself | address true x.example (192.0.2.1:25)",
+		"b@gone.example": "gone.example false 554 5.1.2 the host gone.example does not exist",
+	} {
+		var steps []string
+		r.Probe(t.Context(), mustParse(t, to), addr.Address{}, func(s Step) {
+			steps = append(steps, fmt.Sprintf("%s %v %s", s.Name, s.OK, s.Text))
+		})
+		if got := strings.Join(steps[1:], " | "); !strings.HasPrefix(got, want) || strings.Contains(got, "mx true") != strings.Contains(want, "mx true") {
+			t.Errorf("%s: %s", to, got)
+		}
+	}
+}
+
+func mustParse(t *testing.T, s string) addr.Address {
+	t.Helper()
+	a, err := addr.Parse(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
 // A forwarded message has another sender for the next server. The domain of that one may be
 // replaced too.
 func TestRewrittenSender(t *testing.T) {

@@ -44,7 +44,10 @@ func (c *Conn) command(line string) error {
 		return c.etrn(cmd.arg)
 	case "ATRN":
 		return c.atrn(cmd.arg)
-	case "EXPN", "TURN", "SEND", "SOML", "SAML":
+	case "TURN":
+		return c.refuse(502, "5.5.1 TURN is not offered: it would give your mail to any client that "+
+			"uses your name (RFC 5321 F.1); use ETRN, or ATRN (RFC 2645)")
+	case "EXPN", "SEND", "SOML", "SAML":
 		return c.refuse(502, "5.5.1 Command not implemented")
 	case "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "HOST:":
 		// A web page can make a browser send a form to this port. The fields of the form must

@@ -69,6 +69,7 @@ func (o *Service) DeliveryConfig(cfg *config.Config, names verify.Resolver) deli
 		CopyTo:         cfg.Reports.CopyTo,
 		MaxReturn:      cfg.Reports.MaxReturn,
 		Success:        cfg.Reports.Success,
+		Relayed:        cfg.Reports.Relayed,
 		NullSender:     null[cfg.Reports.NullSender],
 		DeferOverQuota: cfg.Mailboxes.OverQuota == config.DeferOverQuota,
 		Strangers:      strangers[cfg.Reports.Strangers],

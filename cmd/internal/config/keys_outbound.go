@@ -192,7 +192,10 @@ func reportKeys() []key {
 			it to the postmaster. ("Badmail directory", "RouterDSNForNULLReversePath": 0, 2, 1)`),
 		boolean("reports.success", func(c *Config) *bool { return &c.Reports.Success }, true,
 			`Send reports of success to senders who ask for them; false: only reports of failure and
-			delay. ("RouterDisableDSNRelayReports=1" is false)`),
+			delay.`),
+		boolean("reports.relayed", func(c *Config) *bool { return &c.Reports.Relayed }, true,
+			`Also report to them that a server which cannot report success itself has taken the
+			message; false: only success here. ("RouterDisableDSNRelayReports=1" is false)`),
 		text("reports.max_return", func(c *Config) *int64 { return &c.Reports.MaxReturn },
 			size[int64](0, 1<<40), 1<<20,
 			`The largest message that a report returns completely; of a larger one, it returns

@@ -33,6 +33,7 @@ type Reports struct {
 	CopyTo     addr.Address // gets a copy of each failure report; zero: no copy
 	NullSender NullSender
 	Success    bool         // send reports of success on request (RFC 3461)
+	Relayed    bool         // also when a server that cannot report takes a message
 	MaxReturn  int64        // octets; of a larger message only the header is returned
 	From       addr.Address // zero: postmaster of the default domain
 	Strangers  Strangers
