@@ -6,18 +6,20 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"pillarbox/cmd/internal/admin"
+	"pillarbox/quota"
 	"pillarbox/smtp/remote"
 )
 
 func (a *app) routeCommand() *cobra.Command {
 	list := answers(a, "list", "List the configured routes", takes(0, 0), admin.RouteList, nothing,
-		table("routes", "DOMAINS\tWAY\tTLS\tLOG-IN\tRETRIES\tGIVEN UP\tHOURS\tKEPT", routeRow))
+		table("routes", "DOMAINS\tWAY\tTLS\tLOG-IN\tRETRIES\tGIVEN UP\tHOURS\tKEPT\tCOST\tLIMITS", routeRow))
 	return family("route", "Show and test the routes to other servers", list, a.routeTestCommand())
 }
 
@@ -36,7 +38,26 @@ func routeRow(r admin.RouteSummary) string {
 		}
 	}
 	return strings.Join([]string{domains, wayText(r.SmartHost, r.DirectFirst, r.LMTP), r.TLS.String(), user,
-		strings.Join(r.Retries, " "), "after " + r.Expire, r.Hours, kept}, "\t")
+		strings.Join(r.Retries, " "), "after " + r.Expire, r.Hours, kept,
+		strconv.Itoa(r.Cost), routeLimits(r)}, "\t")
+}
+
+// routeLimits says who may send by a route, and how much.
+func routeLimits(r admin.RouteSummary) string {
+	var all []string
+	if len(r.AcceptFrom) > 0 {
+		all = append(all, "only "+strings.Join(r.AcceptFrom, ", "))
+	}
+	if len(r.RejectFrom) > 0 {
+		all = append(all, "not "+strings.Join(r.RejectFrom, ", "))
+	}
+	if r.MaxSize > 0 {
+		all = append(all, "at most "+quota.FormatSize(r.MaxSize))
+	}
+	if len(all) == 0 {
+		return "-"
+	}
+	return strings.Join(all, "; ")
 }
 
 func (a *app) routeTestCommand() *cobra.Command {

@@ -70,6 +70,7 @@ type Transaction struct {
 	// has an entry for the whole of From.
 	FromPlain    addr.Address `json:"from_plain,omitzero"`
 	SenderDomain DomainState  `json:"sender_domain,omitempty"`
+	Size         int64        `json:"size,omitempty"` // of the message, as MAIL declared it; octets
 
 	Recipient
 

@@ -8,12 +8,14 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"pillarbox/mailstore/addr"
 	"pillarbox/smtp"
+	"pillarbox/smtp/route"
 )
 
 var update = flag.Bool("update", false, "write the present decisions into testdata/*.golden")
@@ -229,6 +231,7 @@ func (r *ruleText) rules(t *testing.T) *Rules {
 			PerHour: Setting[int]{500, "default"},
 			Closed:  Setting[bool]{!r.on("outbound.enabled", true).Value, r.origin("outbound.enabled")},
 		},
+		Routes:  r.routes(t),
 		DNSBL:   r.dnsbl(t),
 		MaxHops: Setting[int]{hops, r.origin("smtp.max_hops")},
 	}
@@ -243,6 +246,18 @@ func (r *ruleText) rules(t *testing.T) *Rules {
 		}
 	}
 	return rules
+}
+
+// routes is one route, if it has domains.
+func (r *ruleText) routes(t *testing.T) Routes {
+	table := &route.Table{}
+	for _, line := range r.list("route.domains", "") {
+		table.Routes = append(table.Routes, route.Route{Name: line.Text, Domains: []string{line.Text}})
+	}
+	size, _ := strconv.ParseInt(r.word("route.max_size", "0").Value, 10, 64)
+	limit := RouteLimit{AcceptFrom: r.addresses(t, "route.accept_from"), RejectFrom: r.addresses(t, "route.reject_from"),
+		MaxSize: Setting[int64]{size, r.origin("route.max_size")}}
+	return Routes{Table: table, Limit: slices.Repeat([]RouteLimit{limit}, len(table.Routes))}
 }
 
 func (r *ruleText) dnsbl(t *testing.T) DNSBL {
@@ -325,6 +340,8 @@ func setFact(t *testing.T, f *Facts, key, value string) {
 		f.User.Own = all()
 	case "groups":
 		f.User.Groups = all()
+	case "size":
+		f.Size, _ = strconv.ParseInt(value, 10, 64)
 	case "held":
 		f.User.Held = true
 	case "bypop3":

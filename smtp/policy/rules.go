@@ -13,6 +13,7 @@ type Rules struct {
 	Senders     Senders
 	Recipients  Recipients
 	Outside     Outside
+	Routes      Routes
 	DNSBL       DNSBL
 	MaxHops     Setting[int] // Received fields of a message; 0 means no limit
 	LineEnds    LineEnds
@@ -41,7 +42,8 @@ func (r *Rules) Mail(f *Facts) Decision {
 // Rcpt decides whether a client may send to one recipient.
 func (r *Rules) Rcpt(f *Facts) Decision {
 	if f.Kind == RecipientRemote {
-		return decide("rcpt", f, r.recipientLists, r.dnsbl, r.relay, r.closed, r.outside, r.deviceRecipient)
+		return decide("rcpt", f, r.recipientLists, r.dnsbl, r.relay, r.closed, r.outside, r.route,
+			r.deviceRecipient)
 	}
 	rules := []rule{r.recipientLists, r.dnsbl, r.unknown, r.inbound, r.group, r.closed, r.deviceRecipient}
 	if f.Forwards { // the right to send to other servers applies to a forwarding too

@@ -69,7 +69,17 @@ func (t reporter) secured(c *conn, at target, state *tls.ConnectionState) {
 // about the address. It calls step in the caller's goroutine.
 func (r *Remote) Probe(ctx context.Context, to, from addr.Address, step func(Step)) {
 	report := reporter(step)
-	rt := r.opts.Routes().For(to.Domain)
+	for _, rt := range r.opts.Routes().All(to.Domain) {
+		if r.probeRoute(ctx, rt, to, from, report) {
+			return
+		}
+	}
+}
+
+// probeRoute probes one route. It reports whether a server replied about the address.
+func (r *Remote) probeRoute(
+	ctx context.Context, rt *route.Route, to, from addr.Address, report reporter,
+) bool {
 	report.step("route", true, describe(rt), "")
 	for _, hop := range nextHops(rt) {
 		if hop == viaMX && !to.Domain.IsLiteral() {
@@ -87,10 +97,11 @@ func (r *Remote) Probe(ctx context.Context, to, from addr.Address, step func(Ste
 			report.step("address", true, t.String(), "")
 			c, f := r.open(ctx, rt, t, report)
 			if f == nil && c.probe(ctx, to, from, report) {
-				return
+				return true
 			}
 		}
 	}
+	return false
 }
 
 func (r *Remote) reportMX(ctx context.Context, rt *route.Route, domain addr.Domain,
@@ -145,6 +156,12 @@ func describe(rt *route.Route) string {
 		if len(rt.Mechanisms) > 0 {
 			text += " by " + strings.Join(rt.Mechanisms, ", ")
 		}
+	}
+	if rt.Cost > 0 {
+		text += ", cost " + strconv.Itoa(rt.Cost)
+	}
+	if rt.MaxSize > 0 {
+		text += ", at most " + strconv.FormatInt(rt.MaxSize, 10) + " octets"
 	}
 	if rt.Hold {
 		text += ", kept until it is requested (ETRN, ATRN)"

@@ -70,6 +70,7 @@ type Remote struct {
 	sessions tls.ClientSessionCache
 	policies policies
 	logins   loginMemory
+	down     downRoutes
 	tokens   *oauth.Tokens
 }
 
@@ -103,26 +104,53 @@ func (r *Remote) Close() { r.idle.close() }
 func (r *Remote) Deliver(ctx context.Context, a smtp.Attempt) smtp.Outcome {
 	d := r.begin(&a)
 	unreachable := false
+	for _, rt := range r.down.order(r.opts.Routes().All(a.Domain), time.Now()) {
+		d.use(rt)
+		unreachable = d.tryRoute(ctx)
+		if r.down.record(rt, unreachable, time.Now()); !unreachable || ctx.Err() != nil {
+			break
+		}
+	}
+	return smtp.Outcome{Results: d.results, Unreachable: unreachable}
+}
+
+// tryRoute tries the next hops of the current route for the recipients without a final result. It
+// reports whether they are unreachable.
+func (d *delivery) tryRoute(ctx context.Context) (unreachable bool) {
 	for _, hop := range nextHops(d.route) {
 		pending := d.pending()
 		if len(pending) == 0 {
 			break
 		}
+		if limit := d.route.MaxSize; limit > 0 && d.attempt.Size > limit {
+			f := permanent([3]int{5, 3, 4}, "the message has %d octets, and at most %d may go to %s",
+				d.attempt.Size, limit, d.attempt.Domain)
+			for _, i := range pending {
+				d.results[i] = f.result()
+			}
+			return false
+		}
 		unreachable = d.try(ctx, hop, pending)
 	}
-	return smtp.Outcome{Results: d.results, Unreachable: unreachable}
+	return unreachable
 }
 
 func (r *Remote) begin(a *smtp.Attempt) *delivery {
 	d := &delivery{
 		remote:  r,
-		route:   r.opts.Routes().For(a.Domain),
 		attempt: a,
+		from:    a.Envelope.From,
 		results: make([]smtp.Result, len(a.Envelope.To)),
 	}
+	d.use(r.opts.Routes().For(a.Domain))
+	return d
+}
+
+// use makes a route the current one.
+func (d *delivery) use(rt *route.Route) {
+	d.route, d.attempt.Envelope.From = rt, d.from
 	d.setSender()
 	d.masquerade()
-	return d
 }
 
 // nextHop is one of the two kinds of next hop that a route may use.
@@ -148,6 +176,7 @@ type delivery struct {
 	remote  *Remote
 	route   *route.Route
 	attempt *smtp.Attempt
+	from    addr.Address // of the message
 	results []smtp.Result
 	over    *conn // the only connection to use; nil: make connections
 

@@ -7,8 +7,10 @@
 package route
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,6 +46,9 @@ type Route struct {
 	DANE         bool         // check certificates against TLSA records (RFC 7672)
 	Schedule     Schedule
 	Windows      Windows
+
+	Cost    int   // of several routes with the same pattern, the cheapest comes first
+	MaxSize int64 // of a message, in octets; 0 means no limit
 
 	Connections   int           // concurrent, to one destination; 0 means 100
 	PerConnection int           // messages per connection; 0 means 20
@@ -89,18 +94,43 @@ func (m *TLSMode) UnmarshalText(text []byte) (err error) {
 }
 
 // For returns the route of a domain: the one that names it exactly, else the one with the longest
-// matching "*." pattern, else one with "*", else the default. The first of equals wins. The caller
-// must not change the result.
+// matching "*." pattern, else one with "*", else the default. Of equals the one with the lowest cost
+// wins, then the first. The caller must not change the result.
 func (t *Table) For(domain addr.Domain) *Route {
 	best, score := &t.Default, -1
 	for i := range t.Routes {
-		for _, pattern := range t.Routes[i].Domains {
-			if s := match(pattern, string(domain)); s > score {
-				best, score = &t.Routes[i], s
-			}
+		r := &t.Routes[i]
+		if s := r.match(domain); s > score || s == score && s >= 0 && r.Cost < best.Cost {
+			best, score = r, s
 		}
 	}
 	return best
+}
+
+// All returns the routes of a domain with the same pattern, the cheapest first. The first one is
+// that of For. The others are for when it fails.
+func (t *Table) All(domain addr.Domain) []*Route {
+	first := t.For(domain)
+	all, score := []*Route{first}, first.match(domain)
+	if first == &t.Default {
+		return all
+	}
+	for i := range t.Routes {
+		if r := &t.Routes[i]; r != first && r.match(domain) == score {
+			all = append(all, r)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b *Route) int { return cmp.Compare(a.Cost, b.Cost) })
+	return all
+}
+
+// match returns how well the route's best pattern fits a domain, or -1.
+func (r *Route) match(domain addr.Domain) int {
+	score := -1
+	for _, pattern := range r.Domains {
+		score = max(score, match(pattern, string(domain)))
+	}
+	return score
 }
 
 // exact outranks every suffix.

@@ -87,6 +87,7 @@ func (s *session) Mail(from addr.Address, opts *gosmtp.MailOptions) *smtp.Reply 
 		return s.refuse(replyNeedsUTF8(), "from", from)
 	}
 	s.Reset()
+	s.facts.Size = opts.Size
 	if r := s.gatherMail(from); r != nil {
 		return s.refuse(r, "from", from)
 	}

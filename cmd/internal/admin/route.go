@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pillarbox/mailstore/addr"
+	"pillarbox/smtp/policy"
 	"pillarbox/smtp/remote"
 	"pillarbox/smtp/route"
 )
@@ -152,6 +153,10 @@ type RouteSummary struct {
 	DelayNotice string        `json:"delay_notice,omitempty"`
 	Expire      string        `json:"expire"`
 	Hours       string        `json:"hours"`
+	Cost        int           `json:"cost"`
+	MaxSize     int64         `json:"max_size,omitempty"` // octets; 0 means no limit
+	AcceptFrom  []string      `json:"accept_from"`
+	RejectFrom  []string      `json:"reject_from"`
 }
 
 // ListRoutes lists the routes of the configuration, the default one last.
@@ -160,17 +165,31 @@ func (o *Service) ListRoutes() ([]RouteSummary, error) {
 	table := &o.Config().Routes
 	var all []RouteSummary
 	for i := range table.Routes {
-		all = append(all, routeSummary(&table.Routes[i]))
+		s := routeSummary(&table.Routes[i])
+		if limits := o.Config().Policy.Routes.Limit; i < len(limits) {
+			s.AcceptFrom, s.RejectFrom = lineTexts(&limits[i].AcceptFrom), lineTexts(&limits[i].RejectFrom)
+		}
+		all = append(all, s)
 	}
 	last := routeSummary(&table.Default)
 	last.Domains = []string{}
 	return append(all, last), nil
 }
 
+// lineTexts returns the entries of a list.
+func lineTexts(l *policy.AddressList) []string {
+	texts := []string{}
+	for _, line := range l.Lines() {
+		texts = append(texts, line.Text)
+	}
+	return texts
+}
+
 func routeSummary(r *route.Route) RouteSummary {
 	s := RouteSummary{
 		Name: r.Name, Domains: orEmpty(r.Domains), SmartHost: orEmpty(r.SmartHost), DirectFirst: r.DirectFirst, LMTP: r.LMTP, TLS: r.TLS,
 		User: r.User, Mechanisms: orEmpty(r.Mechanisms), Hold: r.Hold, Retries: []string{}, Hours: r.Windows.String(),
+		Cost: r.Cost, MaxSize: r.MaxSize, AcceptFrom: []string{}, RejectFrom: []string{},
 	}
 	schedule := route.DefaultSchedule()
 	retries := schedule.Retries

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strconv"
 
 	"pillarbox/mailstore/auth/oauth"
 	"pillarbox/smtp/route"
@@ -29,7 +30,7 @@ func (l *loader) finishRoutes() {
 	for i := range c.Routes.Routes {
 		r, section := &c.Routes.Routes[i], entry("route", i)
 		if len(r.Domains) > 0 {
-			r.Name = r.Domains[0]
+			r.Name = c.routeName(i, r.Domains[0])
 		}
 		if c.ownLogin(section) && !c.set(section+".user") {
 			r.User = ""
@@ -42,6 +43,21 @@ func (l *loader) finishRoutes() {
 		}
 		l.finishOAuth(section, r)
 	}
+}
+
+// routeName returns a name that no route before the one with this index has. Routes of the same
+// domains differ in cost.
+func (c *Config) routeName(i int, name string) string {
+	same := 1
+	for _, r := range c.Routes.Routes[:i] {
+		if len(r.Domains) > 0 && r.Domains[0] == name {
+			same++
+		}
+	}
+	if same > 1 {
+		name += "#" + strconv.Itoa(same)
+	}
+	return name
 }
 
 // finishOAuth removes what a route with a login of its own has inherited from [outbound]: no server
@@ -101,7 +117,11 @@ func (l *loader) checkRoutes() {
 	if l.sound("outbound.connections") && l.sound("outbound.connections_per_domain") {
 		l.checkPerDomain()
 	}
-	first := map[string]string{} // the section of each domain
+	type address struct {
+		pattern string
+		cost    int
+	}
+	first := map[address]string{} // the section of each domain
 	for i := range c.Routes.Routes {
 		r, section := &c.Routes.Routes[i], entry("route", i)
 		if !c.set(section + ".domains") {
@@ -109,13 +129,14 @@ func (l *loader) checkRoutes() {
 				`write the domains of the route, as in domains = ["partner.example"]`)
 		}
 		for n, pattern := range r.Domains {
-			if other, ok := first[pattern]; ok {
+			at := address{pattern, r.Cost}
+			if other, ok := first[at]; ok {
 				l.problem(l.places[c.lines[section+".domains"][n].Origin], section+".domains",
 					fmt.Sprintf("%q is in %s already", pattern, other),
-					"take it out of one of the two")
+					"take it out of one of the two, or give them a different cost")
 				continue
 			}
-			first[pattern] = section
+			first[at] = section
 		}
 		l.checkNextHop(section, r)
 		l.checkRoute(section, r, &c.Relayed[i])

@@ -258,6 +258,20 @@ func routeKeys(section string, i int) []key {
 		boolean(in("allow_relay"), func(c *Config) *bool { return &more(c).AllowRelay }, false,
 			`All clients may send to these domains through this server, as if the domains were in
 			relay.override_domains. ("Allow incoming mail to be relayed to this domain")`),
+		number(in("cost"), func(c *Config) *int { return &of(c).Cost }, bounds{0, 100}, 0,
+			`Several routes may have the same domains: the one with the lowest cost is used, and the
+			next if its servers cannot be reached. ("Cost" of an address space)`).example("10"),
+		addresses(in("accept_from"),
+			func(c *Config) *policy.AddressList { return &more(c).AcceptFrom }, nil,
+			`Users, groups (by their address) and domains that may send by this route, or may not;
+			and the largest message, "0" for no limit. Of routes with the same domains, that with the
+			lowest cost decides. ("Delivery restrictions", "Content restrictions")`).
+			example(`["boss@office.example"]`),
+		addresses(in("reject_from"),
+			func(c *Config) *policy.AddressList { return &more(c).RejectFrom }, nil, above).
+			example(`["trainees@office.example"]`),
+		text(in("max_size"), func(c *Config) *int64 { return &of(c).MaxSize }, limit("1KB", "1TiB"), 0,
+			above).example(`"10MB"`),
 		number(in("connections"), func(c *Config) *int { return &of(c).Connections },
 			bounds{1, 100_000}, 0, `Connections at a time to one domain or smart host.`).
 			example("10").inherited(),

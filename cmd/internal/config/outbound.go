@@ -22,6 +22,8 @@ type Relayed struct {
 	ETRNHosts    policy.HostList // hosts that may request the mail of the route by ETRN
 	ETRNAccounts []addr.Address  // accounts that may, by ETRN or ATRN after a login; folded
 
+	AcceptFrom, RejectFrom policy.AddressList // who may send by the route
+
 	// AllowRelay lets all clients send to the domains of the route, which
 	// Policy.Relay.OverrideDomains then contains.
 	AllowRelay bool

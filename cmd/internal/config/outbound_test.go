@@ -123,6 +123,34 @@ windows = ["Sat,Sun"]
 	}
 }
 
+// Routes of the same domains need different costs. Each has a name, and the restrictions reach the
+// policy.
+func TestRouteCost(t *testing.T) {
+	const two = `hostname = "a.example"
+[[route]]
+domains = ["partner.example"]
+smart_host = ["mail1.partner.example"]
+accept_from = ["boss@a.example", "group:few"]
+max_size = "1MB"
+[[route]]
+domains = ["partner.example"]
+smart_host = ["mail2.partner.example"]
+cost = 10
+[groups]
+few = ["sales.example"]
+`
+	c := mustLoad(t, two)
+	limits := c.Policy.Routes
+	if c.Routes.Routes[0].Name != "partner.example" || c.Routes.Routes[1].Name != "partner.example#2" || limits.Table != &c.Routes ||
+		limits.Limit[0].AcceptFrom.Len() != 2 || limits.Limit[0].MaxSize != (policy.Setting[int64]{Value: 1_000_000, Origin: "pillarbox.toml:6"}) {
+		t.Errorf("%+v", limits)
+	}
+	_, err := load(t, strings.Replace(two, "cost = 10", "", 1))
+	if err == nil || !strings.Contains(err.Error(), `route[2].domains: "partner.example" is in route[1] already; take it out of one of the two, or give them a different cost`) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // A route with its own server and only a user name has no password.
 func TestNoPasswordOfAnother(t *testing.T) {
 	folder := t.TempDir()

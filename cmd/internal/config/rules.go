@@ -39,8 +39,23 @@ func (c *Config) compile() (faults []entryFault) {
 		smtp.Local.String():      {Anonymous: yes},
 		smtp.ODMR.String():       {RequireAuth: yes, OfferAuth: yes},
 	}
+	c.Policy.Routes = c.routeLimits()
 	c.Policy.Outside.Closed = policy.Setting[bool]{Value: !c.Outbound.Enabled, Origin: c.Origin("outbound.enabled")}
 	return faults
+}
+
+// routeLimits are the restrictions of the routes.
+func (c *Config) routeLimits() policy.Routes {
+	limits := policy.Routes{Table: &c.Routes}
+	for i := range c.Routes.Routes {
+		limits.Limit = append(limits.Limit, policy.RouteLimit{
+			AcceptFrom: c.Relayed[i].AcceptFrom, RejectFrom: c.Relayed[i].RejectFrom,
+			MaxSize: policy.Setting[int64]{
+				Value: c.Routes.Routes[i].MaxSize, Origin: c.Origin(entry("route", i) + ".max_size"),
+			},
+		})
+	}
+	return limits
 }
 
 func asEntryError(err error) *policy.EntryError {
