@@ -67,7 +67,7 @@ func (a *app) printExplanation(e admin.Explanation) {
 	last := e.Decisions[len(e.Decisions)-1]
 	if last.Verdict == policy.Accept {
 		fmt.Fprintln(a.stdout, "\nThe mail is accepted.")
-		if e.Facts.LeavesServer() {
+		if e.Facts.LeavesServer() || e.Facts.Shared {
 			fmt.Fprintf(a.stdout, "'pillarbox admin route test %s' shows the way it would go.\n", e.Facts.To)
 		}
 		return

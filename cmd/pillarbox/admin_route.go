@@ -45,6 +45,9 @@ func routeRow(r admin.RouteSummary) string {
 // routeLimits says who may send by a route, and how much.
 func routeLimits(r admin.RouteSummary) string {
 	var all []string
+	if r.Unresolved {
+		all = append(all, "unresolved recipients")
+	}
 	if len(r.AcceptFrom) > 0 {
 		all = append(all, "only "+strings.Join(r.AcceptFrom, ", "))
 	}

@@ -58,6 +58,10 @@ type Options struct {
 	Postmaster    addr.Address // receives postmaster's mail; zero: see Resolve
 	PlusSeparator string       // "+": anna+lists@ is delivered to anna@; "" means off
 
+	// Shared reports whether another server has the addresses of a hosted domain that do not exist
+	// here. nil: no domain is shared.
+	Shared func(domain addr.Domain) bool
+
 	// Forwarded returns the sender that an address stands for, if the address was made when mail was
 	// forwarded. ok is false for other addresses. A zero sender means that the address is not valid.
 	// nil: there are no such addresses.

@@ -466,6 +466,34 @@ func TestAdoptNames(t *testing.T) {
 	}
 }
 
+// An address of a shared domain that does not exist here is on another server.
+func TestSharedDomain(t *testing.T) {
+	d, _ := open(t, Options{
+		Shared: func(d addr.Domain) bool { return d == "office.example" },
+		Forwarded: func(a addr.Address) (addr.Address, bool, error) {
+			return addr.Address{}, strings.EqualFold(a.Local, "SRS0=forged"), nil
+		},
+	})
+	must(t, d.AddDomain("office.example"), d.AddDomain("second.example"))
+	d.add(t, "anna")
+	must(t, d.AddAlias(a(t, "info"), a(t, "there")), d.AddGroup(a(t, "team"), []addr.Address{a(t, "anna"), a(t, "there")}))
+	check := func(want map[string]string) {
+		t.Helper()
+		for to, ends := range want {
+			if got := d.ends(t, to); got != ends {
+				t.Errorf("%s: %q, want %q", to, got, ends)
+			}
+		}
+	}
+	check(map[string]string{
+		"anna": "local: anna", "there": "local | there@office.example", "info": "local | there@office.example",
+		"team": "local: anna | there@office.example", "postmaster": "local: anna", "there@second.example": "unknown",
+		"SRS0=forged": "unknown", "x@remote.example": "remote",
+	})
+	must(t, d.SetCatchAll("office.example", a(t, "anna")))
+	check(map[string]string{"there": "local: anna", "info": "local: anna"})
+}
+
 // An address that forwarding made leads to the first sender. One that is not valid has no
 // destination, not even the catch-all.
 func TestForwardedSender(t *testing.T) {

@@ -30,9 +30,10 @@ type Resolution struct {
 
 // Resolve follows an address through aliases, groups, forwarding, plus addressing and the catch-all
 // to its final destinations. An address of Options.Forwarded leads to the sender that it stands for.
-// Loops are harmless. postmaster (RFC 5321 §4.5.1) always has a destination. It is the mailbox,
-// alias or group of that name, or else the configured postmaster, or else the first mailbox of the
-// domain, or else the first mailbox of all. abuse (RFC 2142) goes the same way.
+// An address of a shared domain that does not exist here is a remote one. Loops are harmless.
+// postmaster (RFC 5321 §4.5.1) always has a destination. It is the mailbox, alias or group of that
+// name, or else the configured postmaster, or else the first mailbox of the domain, or else the
+// first mailbox of all. abuse (RFC 2142) goes the same way.
 //
 // An error of the file system or an ErrDamaged means that the destination is unknown at present. An
 // ErrUnusable stays until an administrator changes the external directory.
@@ -138,8 +139,26 @@ func (w *walk) followNew(a addr.Address) (bool, error) {
 		w.missed = w.missed || !reached
 		return reached, err
 	}
+	if w.elsewhere(file, key) {
+		w.forward = append(w.forward, a)
+		return true, nil
+	}
 	w.missed = true
 	return false, nil
+}
+
+// elsewhere reports whether an address that does not exist here is on another server of its domain. A
+// catch-all takes all addresses, and postmaster is always here.
+func (w *walk) elsewhere(file *DomainFile, a addr.Address) bool {
+	if w.opts.Shared == nil || !file.CatchAll.IsZero() || addr.IsPostmaster(a.Local) ||
+		!w.opts.Shared(a.Domain) {
+		return false
+	}
+	if w.opts.Forwarded != nil {
+		_, ok, err := w.opts.Forwarded(a)
+		return !ok && err == nil
+	}
+	return true
 }
 
 // followPerson follows an address that an external directory may know.

@@ -202,11 +202,8 @@ func (d *Dispatcher) item(in *mailstore.Incoming, m *Message) *queue.Item {
 // sender that cannot be rewritten is no reason to lose the message.
 func (d *Dispatcher) rewritten(id string, m *Message) addr.Address {
 	rewrite, from := d.config.Load().Rewrite, m.Envelope.From
-	i := slices.IndexFunc(m.Targets, func(t Target) bool { return t.forwards() })
-	if rewrite == nil || from.IsZero() || i < 0 {
-		return addr.Address{}
-	}
-	if hosted, err := d.Dir.Hosts(from.Domain); hosted || err != nil {
+	i := slices.IndexFunc(m.Targets, d.forwards)
+	if rewrite == nil || from.IsZero() || i < 0 || !d.isRemote(from) {
 		return addr.Address{}
 	}
 	sender, err := rewrite(from, m.Targets[i].Address.Domain)
@@ -217,9 +214,15 @@ func (d *Dispatcher) rewritten(id string, m *Message) addr.Address {
 	return sender
 }
 
-// forwards reports whether an address here leads to a remote one.
-func (t *Target) forwards() bool {
-	return slices.ContainsFunc(t.Remote, func(a addr.Address) bool { return a != t.Address })
+// forwards reports whether an address here leads to one of another domain.
+func (d *Dispatcher) forwards(t Target) bool {
+	return slices.ContainsFunc(t.Remote,
+		func(a addr.Address) bool { return a != t.Address && d.isRemote(a) })
+}
+
+func (d *Dispatcher) isRemote(a addr.Address) bool {
+	hosted, err := d.Dir.Hosts(a.Domain)
+	return !hosted && err == nil
 }
 
 // forwarded returns the recipient as the next server must see it, with the sender's original

@@ -97,6 +97,7 @@ type Recipient struct {
 	// GroupName is the name of the group that To is, or is an alias of.
 	GroupName addr.Address `json:"group_name,omitzero"`
 	Forwards  bool         `json:"forwards,omitempty"` // some or all mail leaves this server
+	Shared    bool         `json:"shared,omitempty"`   // it is on another server of its domain
 }
 
 // LeavesServer reports whether some or all mail for To leaves this server.

@@ -342,6 +342,8 @@ func setFact(t *testing.T, f *Facts, key, value string) {
 		f.User.Groups = all()
 	case "size":
 		f.Size, _ = strconv.ParseInt(value, 10, 64)
+	case "shared":
+		f.Shared = true
 	case "held":
 		f.User.Held = true
 	case "bypop3":

@@ -16,7 +16,7 @@ type Outside struct {
 
 // closed refuses mail to other servers if this server sends none.
 func (r *Rules) closed(d *Decision, f *Facts) bool {
-	if !r.Outside.Closed.Value || !f.LeavesServer() {
+	if !r.Outside.Closed.Value || !f.LeavesServer() && !f.Shared {
 		return true
 	}
 	d.step("outbound.enabled", r.Outside.Closed.Origin, "", isOff)

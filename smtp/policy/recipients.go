@@ -66,6 +66,10 @@ func (r *Rules) recipientLists(d *Decision, f *Facts) bool {
 func (r *Rules) unknown(d *Decision, f *Facts) bool {
 	to := f.To.String()
 	if f.Kind == RecipientLocal {
+		if f.Shared {
+			d.step("route.unresolved", "", to, "does not exist here, and goes to the server of the others")
+			return true
+		}
 		d.step("mailboxes", "", to, "is delivered here")
 		return true
 	}

@@ -157,6 +157,9 @@ func describe(rt *route.Route) string {
 			text += " by " + strings.Join(rt.Mechanisms, ", ")
 		}
 	}
+	if rt.Unresolved {
+		text += ", for addresses that do not exist here"
+	}
 	if rt.Cost > 0 {
 		text += ", cost " + strconv.Itoa(rt.Cost)
 	}

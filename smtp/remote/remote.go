@@ -122,9 +122,7 @@ func (d *delivery) tryRoute(ctx context.Context) (unreachable bool) {
 		if len(pending) == 0 {
 			break
 		}
-		if limit := d.route.MaxSize; limit > 0 && d.attempt.Size > limit {
-			f := permanent([3]int{5, 3, 4}, "the message has %d octets, and at most %d may go to %s",
-				d.attempt.Size, limit, d.attempt.Domain)
+		if f := d.refusedByRoute(); f != nil {
 			for _, i := range pending {
 				d.results[i] = f.result()
 			}
@@ -133,6 +131,22 @@ func (d *delivery) tryRoute(ctx context.Context) (unreachable bool) {
 		unreachable = d.try(ctx, hop, pending)
 	}
 	return unreachable
+}
+
+// refusedByRoute returns why the message must not go by the current route at all, or nil.
+func (d *delivery) refusedByRoute() *failure {
+	a := d.attempt
+	if limit := d.route.MaxSize; limit > 0 && a.Size > limit {
+		return permanent([3]int{5, 3, 4}, "the message has %d octets, and at most %d may go to %s",
+			a.Size, limit, a.Domain)
+	}
+	hosted := d.remote.opts.Hosted
+	if d.route.Unresolved && hosted != nil && hosted(a.Domain) &&
+		passes(a.Open, d.remote.opts.Hostname) > maxPasses {
+		return permanent([3]int{5, 4, 6}, "mail loop: the server of %s sends the message back",
+			a.Domain)
+	}
+	return nil
 }
 
 func (r *Remote) begin(a *smtp.Attempt) *delivery {

@@ -47,6 +47,10 @@ type Route struct {
 	Schedule     Schedule
 	Windows      Windows
 
+	// Unresolved makes this route take the mail for hosted domains whose address does not exist here:
+	// it is on another server.
+	Unresolved bool
+
 	Cost    int   // of several routes with the same pattern, the cheapest comes first
 	MaxSize int64 // of a message, in octets; 0 means no limit
 

@@ -148,7 +148,8 @@ func (g *Gatherer) Recipient(ctx context.Context, f *policy.Facts, to addr.Addre
 	if err != nil {
 		return res, err
 	}
-	f.Kind, f.Forwards = policy.RecipientKind(res.Kind.String()), len(res.Forward) > 0
+	f.Kind = policy.RecipientKind(res.Kind.String())
+	f.Forwards, f.Shared = g.forwards(res, to)
 	if g.Rules.NeedsNameToRelay(f) {
 		g.name(ctx, f)
 	}
@@ -163,6 +164,17 @@ func (g *Gatherer) Recipient(ctx context.Context, f *policy.Facts, to addr.Addre
 		return res, err
 	}
 	return res, g.group(f, to)
+}
+
+// forwards reports whether mail for the recipient leaves to other domains, and whether the recipient
+// itself is on another server of its domain.
+func (g *Gatherer) forwards(res directory.Resolution, to addr.Address) (forwards, shared bool) {
+	for _, a := range res.Forward {
+		hosted, err := g.Dir.Hosts(a.Domain)
+		forwards = forwards || !hosted || err != nil
+		shared = shared || a == to
+	}
+	return forwards, shared
 }
 
 // inbound adds the fact that the recipient takes no mail from strangers. For a stranger it removes

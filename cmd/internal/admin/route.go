@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,7 +65,7 @@ func (o *Service) RouteAddresses(to, from string) (recipient, sender addr.Addres
 	}
 	if hosted, err := o.Dir.Hosts(recipient.Domain); err != nil {
 		return recipient, sender, o.explain(err, recipient.Domain, "domain list")
-	} else if hosted {
+	} else if hosted && !o.isElsewhere(recipient) {
 		return recipient, sender, Hint(fmt.Errorf("%s is hosted here: its mail goes to no other server", recipient.Domain),
 			"'pillarbox admin explain --ip ADDRESS --to %s' says what becomes of it", recipient)
 	}
@@ -78,6 +79,12 @@ func (o *Service) RouteAddresses(to, from string) (recipient, sender addr.Addres
 		sender = addr.Address{Local: "postmaster", Domain: domain}
 	}
 	return recipient, sender, err
+}
+
+// isElsewhere reports whether an address of a domain here is on another server of that domain.
+func (o *Service) isElsewhere(a addr.Address) bool {
+	res, err := o.Dir.Resolve(a)
+	return err == nil && slices.Contains(res.Forward, a)
 }
 
 // RouteQuestion asks how mail from one address to another would go. From is a default sender for
@@ -153,6 +160,7 @@ type RouteSummary struct {
 	DelayNotice string        `json:"delay_notice,omitempty"`
 	Expire      string        `json:"expire"`
 	Hours       string        `json:"hours"`
+	Unresolved  bool          `json:"unresolved"` // takes the mail for addresses of hosted domains that do not exist here
 	Cost        int           `json:"cost"`
 	MaxSize     int64         `json:"max_size,omitempty"` // octets; 0 means no limit
 	AcceptFrom  []string      `json:"accept_from"`
@@ -189,7 +197,7 @@ func routeSummary(r *route.Route) RouteSummary {
 	s := RouteSummary{
 		Name: r.Name, Domains: orEmpty(r.Domains), SmartHost: orEmpty(r.SmartHost), DirectFirst: r.DirectFirst, LMTP: r.LMTP, TLS: r.TLS,
 		User: r.User, Mechanisms: orEmpty(r.Mechanisms), Hold: r.Hold, Retries: []string{}, Hours: r.Windows.String(),
-		Cost: r.Cost, MaxSize: r.MaxSize, AcceptFrom: []string{}, RejectFrom: []string{},
+		Unresolved: r.Unresolved, Cost: r.Cost, MaxSize: r.MaxSize, AcceptFrom: []string{}, RejectFrom: []string{},
 	}
 	schedule := route.DefaultSchedule()
 	retries := schedule.Retries

@@ -199,6 +199,7 @@ func (o *Service) SetConfig(cfg *config.Config) error {
 		Lookups:       o.sources.lookups(cfg),
 		First:         o.sources.first,
 		Forwarded:     o.forwardedSender,
+		Shared:        func(d addr.Domain) bool { return cfg.Routes.For(d).Unresolved },
 	})
 	return Hint(err, "[[directory]] in the configuration names it")
 }

@@ -237,6 +237,10 @@ func (l *loader) checkRoute(section string, r *route.Route, more *Relayed) {
 		l.keyWarning(section+".hold",
 			"requested mail goes to outbound.smart_host: write the server that requests it into smart_host, or [] for its MX")
 	}
+	if r.Unresolved && (len(r.SmartHost) == 0 || r.DirectFirst) && l.sound(section+".smart_host") {
+		l.keyProblem(section+".unresolved", "the mail exchangers of a hosted domain are this server",
+			"name the other server in smart_host, without direct_first")
+	}
 	hosts, accounts := section+".etrn_hosts", section+".etrn_accounts"
 	if len(c.lines[hosts]) > 0 && !r.Hold {
 		l.keyWarning(hosts, "has no effect without hold = true")

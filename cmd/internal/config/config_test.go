@@ -490,7 +490,7 @@ func TestSuggestKey(t *testing.T) {
 		"pop3.timeout":         "did you mean pop3.idle_timeout?",
 		"log.colour":           "known here are level and format",
 		"route[2].tsl":         "did you mean tls of [[route]]?",
-		"route[1].colour":      "known here are domains, lmtp, helo, hold, etrn_hosts, etrn_accounts, allow_relay, cost, accept_from, reject_from, max_size, connections, smart_host, direct_first, port, tls, user, password_file, oauth_token_url, oauth_client_id, oauth_secret_file, oauth_scope, oauth_token_file, mechanisms, masquerade, bind, retries, delay_notice, expire, windows, mta_sts and dane",
+		"route[1].colour":      "known here are domains, lmtp, helo, hold, etrn_hosts, etrn_accounts, allow_relay, unresolved, cost, accept_from, reject_from, max_size, connections, smart_host, direct_first, port, tls, user, password_file, oauth_token_url, oauth_client_id, oauth_secret_file, oauth_scope, oauth_token_file, mechanisms, masquerade, bind, retries, delay_notice, expire, windows, mta_sts and dane",
 		"etrn_server":          "did you mean etrn_server of [[fetch]]?",
 		"xyzzy":                "known here are hostname, data, default_domain and postmaster",
 		"sites.smtp.anonymus":  "did you mean sites.smtp.anonymous?",

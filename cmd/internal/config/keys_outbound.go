@@ -258,6 +258,10 @@ func routeKeys(section string, i int) []key {
 		boolean(in("allow_relay"), func(c *Config) *bool { return &more(c).AllowRelay }, false,
 			`All clients may send to these domains through this server, as if the domains were in
 			relay.override_domains. ("Allow incoming mail to be relayed to this domain")`),
+		boolean(in("unresolved"), func(c *Config) *bool { return &of(c).Unresolved }, false,
+			`For a domain that is hosted here: mail for its addresses that do not exist here goes to
+			the smart host of this route, where the others are. A catch-all comes first. ("Forward all
+			mail with unresolved recipients to host", "RouterSmartHostLocal")`).example(`true`),
 		number(in("cost"), func(c *Config) *int { return &of(c).Cost }, bounds{0, 100}, 0,
 			`Several routes may have the same domains: the one with the lowest cost is used, and the
 			next if its servers cannot be reached. ("Cost" of an address space)`).example("10"),

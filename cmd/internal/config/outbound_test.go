@@ -151,6 +151,20 @@ few = ["sales.example"]
 	}
 }
 
+// The other server of a hosted domain must be named: its mail exchangers are this server.
+func TestUnresolvedRoute(t *testing.T) {
+	const good = "hostname = \"a.example\"\n[[route]]\ndomains = [\"a.example\"]\nunresolved = true\nsmart_host = [\"[192.0.2.1]\"]\n"
+	if c := mustLoad(t, good); !c.Routes.For("a.example").Unresolved || c.Routes.For("b.example").Unresolved {
+		t.Errorf("%+v", c.Routes)
+	}
+	for _, text := range []string{strings.Replace(good, "smart_host = [\"[192.0.2.1]\"]", "", 1), good + "direct_first = true\n"} {
+		_, err := load(t, text)
+		if err == nil || !strings.Contains(err.Error(), "route[1].unresolved: the mail exchangers of a hosted domain are this server") {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
 // A route with its own server and only a user name has no password.
 func TestNoPasswordOfAnother(t *testing.T) {
 	folder := t.TempDir()
