@@ -162,7 +162,7 @@ func (a *app) winpopQuotaFile(ctx context.Context, order winpopCall) error {
 		return admin.Hint(fmt.Errorf("winpop createquotafile: mailbox %s: no size was given, and there is no default quota", box.Mailbox),
 			"'pillarbox winpop createquotafile %s /size:500MB', or set mailboxes.default_quota", box.Mailbox)
 	case size == "":
-		size = fmt.Sprint(box.Quota)
+		size = quota.FormatSize(box.Quota)
 	}
 	if size != "" {
 		if err := a.report(call(ctx, a, admin.MailboxQuota, admin.Setting{Name: order.target, Value: size})); err != nil {

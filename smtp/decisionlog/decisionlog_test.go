@@ -79,7 +79,7 @@ func fill(t testing.TB, v reflect.Value) {
 		}
 	case reflect.Bool:
 		v.SetBool(true)
-	case reflect.Int:
+	case reflect.Int, reflect.Int64:
 		v.SetInt(1)
 	case reflect.Uint16:
 		v.SetUint(0x304)
