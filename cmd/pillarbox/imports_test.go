@@ -49,7 +49,7 @@ var imports = map[string]string{
 	"smtp/devices":         "mailstore/durable smtp/policy",
 	"smtp/decisionlog":     "mailstore/addr mailstore/durable smtp/policy",
 	"smtp/route":           "mailstore/addr mailstore/auth/oauth",
-	"smtp/remote":          "mailstore/addr mailstore/auth/ntlm mailstore/auth/oauth mailstore/durable mailstore/foreign smtp smtp/dkim smtp/dns smtp/route",
+	"smtp/remote":          "mailstore/addr mailstore/auth/ntlm mailstore/auth/oauth mailstore/caught mailstore/durable mailstore/foreign mailstore/mailtext smtp smtp/dkim smtp/dns smtp/route",
 	"smtp/dsn":             "mailstore/addr smtp",
 	"smtp/srs":             "mailstore/addr mailstore/durable",
 	"smtp/dkim":            "mailstore/addr mailstore/durable",
