@@ -37,12 +37,13 @@ type Options struct {
 // Times and limits.
 const (
 	pollEvery  = 2 * time.Second
-	settleTime = 2 * time.Second // a file that did not change for this long is complete
-	emptyTime  = time.Minute     // an empty file is probably about to be written
-	perScan    = 500             // files taken in one scan
-	maxWaiting = 100             // messages waiting for a retry; if full, no file is taken
-	maxSeen    = 1000            // files watched until they stop changing
-	maxInRow   = 3               // consecutive failures that end a scan
+	settleTime = 2 * time.Second  // a file that did not change for this long is complete
+	emptyTime  = time.Minute      // an empty file is probably about to be written
+	perScan    = 500              // files taken in one scan
+	maxWaiting = 100              // messages waiting for a retry; if full, no file is taken
+	longOpen   = 10 * time.Minute // a file that is open for writing for this long is logged
+	maxSeen    = 1000             // files watched until they stop changing
+	maxInRow   = 3                // consecutive failures that end a scan
 	firstRetry = 10 * time.Second
 	lastRetry  = 10 * time.Minute
 )
@@ -62,6 +63,7 @@ type sighting struct {
 	size    int64
 	changed time.Time
 	since   time.Time
+	logged  bool // that it is open for a long time
 }
 
 // retry is a message in takingDir that waits for its next try.

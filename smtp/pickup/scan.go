@@ -100,7 +100,8 @@ func (s *scan) takeNew() error {
 		if err != nil {
 			return nil // the file is gone
 		}
-		if at, settled := s.settled(name, info); !settled {
+		at, settled := s.settled(name, info)
+		if !settled || info.Mode().IsRegular() && s.written(name, &at) {
 			if len(seen) < maxSeen {
 				seen[name] = at
 			}
@@ -164,9 +165,26 @@ func (f *Folder) settled(name string, info fs.FileInfo) (sighting, bool) {
 	now := time.Now()
 	at := f.seen[name]
 	if at.since.IsZero() || at.size != info.Size() || !at.changed.Equal(info.ModTime()) {
-		at = sighting{info.Size(), info.ModTime(), now}
+		at = sighting{size: info.Size(), changed: info.ModTime(), since: now}
 	}
 	return at, now.Sub(info.ModTime()) >= patience || now.Sub(at.since) >= patience
+}
+
+// written reports whether a program has a file open for writing. Such a program may pause for longer
+// than settleTime. Where the system does not tell, a file that has settled counts as complete.
+func (s *scan) written(name string, at *sighting) bool {
+	file, err := s.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return false // send reports it
+	}
+	defer file.Close()
+	open := openElsewhere(file)
+	if open && !at.logged && s.now.Sub(at.changed) > longOpen {
+		at.logged = true
+		s.log.Warn("pickup: file waits because a program has it open for writing",
+			"file", name, "changed", at.changed)
+	}
+	return open
 }
 
 // claim moves a file to takingDir, so that no other program finds it in the folder.
@@ -257,6 +275,11 @@ func (s *scan) send(claimed string) error {
 		return err
 	}
 	defer file.Close()
+	// The name in takingDir is new, so only a program that opened the file before can be there: after
+	// written looked, or before an earlier release claimed it.
+	if openElsewhere(file) {
+		return errBusy
+	}
 	message, err := ReadFile(&steady{file: file})
 	if err != nil {
 		return err

@@ -192,7 +192,7 @@ func TestBadFiles(t *testing.T) {
 func (h *house) watched(f *Folder, name string) {
 	info, err := os.Lstat(h.path(name))
 	h.must(err)
-	f.seen[name] = sighting{info.Size(), info.ModTime(), time.Now().Add(-time.Hour)}
+	f.seen[name] = sighting{size: info.Size(), changed: info.ModTime(), since: time.Now().Add(-time.Hour)}
 }
 
 // A file is taken once it has not changed for some time, whatever clock set its time.
