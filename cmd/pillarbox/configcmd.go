@@ -42,15 +42,15 @@ func (a *app) configCommand() *cobra.Command {
 	return family("config", "Check or show the configuration", check, show)
 }
 
-// configCheck checks the configuration, the certificate that serve needs, and how the settings fit
+// configCheck checks the configuration, the certificate, and how the settings fit
 // the domains, the mailboxes and the server's account.
 func (a *app) configCheck() error {
 	cfg, err := a.load()
 	if err != nil {
 		return err
 	}
-	if m, err := certs.Open(cfg.Certs()); err != nil && cfg.TLS.Cert != "" {
-		return fmt.Errorf("tls.cert, tls.key: %w", err)
+	if m, err := certs.OpenAny(cfg.Certs()); err != nil && cfg.TLS.Cert != "" {
+		a.note("tls.cert, tls.key: %v; the server would show a certificate of its own CA", err)
 	} else if err != nil {
 		a.note("%v", err)
 	} else {

@@ -734,7 +734,7 @@ func TestFiles(t *testing.T) {
 			}
 			log, logged := records()
 			m.check(late, log)
-			if got := logged(); strings.Trim(got, "\n") != strings.Trim(strings.Repeat("level=WARN msg=certificate\n", len(m.Warnings(late))), "\n") {
+			if got := logged(); strings.Trim(got, "\n") != strings.Trim(strings.Repeat("level=ERROR msg=certificate\n", len(m.Warnings(late))), "\n") {
 				t.Errorf("logged %q", got)
 			}
 		})

@@ -20,6 +20,8 @@ import (
 type Manager struct {
 	current atomic.Pointer[state]
 	clients *clients
+	names   []string // for a certificate that must be made
+	made    error    // what was missing at the start, and was made again
 
 	mu       sync.Mutex       // held while current is replaced
 	lastSeen map[string]stamp // the files at the last attempt to read them; guarded by mu
@@ -57,6 +59,9 @@ func (m *Manager) Infos() []Info {
 func (m *Manager) Warnings(now time.Time) []string {
 	s := m.current.Load()
 	var all []string
+	if s.fault != nil {
+		all = append(all, faultText(s.fault))
+	}
 	for _, one := range s.shown {
 		for _, warning := range one.info.Warnings(now) {
 			if !slices.Contains(all, warning) {
@@ -76,18 +81,30 @@ func (m *Manager) Warnings(now time.Time) []string {
 
 // Reload reads the files again. If they are unusable it returns an error, and the current
 // certificates stay in use.
-func (m *Manager) Reload() error { return m.Reconfigure(m.current.Load().config) }
+func (m *Manager) Reload() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.staysInUse(m.load(m.current.Load().config))
+}
 
 // Reconfigure changes certificates and profiles for new connections. After an error everything
-// stays as it was.
+// stays as it was. Files that were unusable at the start may still be so: that is no error.
 func (m *Manager) Reconfigure(cfg Config) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.load(cfg); err != nil {
-		end := m.Info().NotAfter.UTC().Format(time.DateOnly)
-		return fmt.Errorf("%w; the certificate that is valid until %s stays in use", err, end)
+	err := m.load(cfg)
+	if s := m.current.Load(); err != nil && s.fault != nil && slices.Equal(s.config.files(), cfg.files()) {
+		return m.standIn(cfg, err, time.Now())
 	}
-	return nil
+	return m.staysInUse(err)
+}
+
+func (m *Manager) staysInUse(err error) error {
+	if err == nil {
+		return nil
+	}
+	end := m.Info().NotAfter.UTC().Format(time.DateOnly)
+	return fmt.Errorf("%w; the certificate that is valid until %s stays in use", err, end)
 }
 
 func (m *Manager) load(cfg Config) error {
@@ -111,14 +128,18 @@ func (m *Manager) Renew(now time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.current.Load()
-	if !s.config.ownCA() {
+	if !s.config.ownCA() && s.fault == nil {
 		return fmt.Errorf("%w: renew %s at its issuer; the server notices the new file",
 			ErrNotOwnCA, s.config.CertFile)
 	}
 	if err := renew(s.config.Dir, now); err != nil {
 		return err
 	}
-	return m.load(s.config)
+	err := m.load(s.config)
+	if err != nil && s.fault != nil {
+		return m.standIn(s.config, err, now)
+	}
+	return err
 }
 
 func renew(dir string, now time.Time) error {
@@ -141,12 +162,12 @@ func renew(dir string, now time.Time) error {
 // "pem" or "der". It returns ErrNotOwnCA if the certificate comes from files.
 func (m *Manager) ExportCA(format string) ([]byte, error) {
 	s := m.current.Load()
-	if !s.config.ownCA() {
+	if !s.config.ownCA() && s.fault == nil {
 		return nil, fmt.Errorf("%w: get the CA from the issuer of %s",
 			ErrNotOwnCA, s.config.CertFile)
 	}
 	file := filepath.Join(s.config.Dir, caFile)
-	text, err := readFile(s.config, file)
+	text, err := readFile(s.config.own(), file)
 	if err != nil {
 		return nil, err
 	}
@@ -184,11 +205,13 @@ func (m *Manager) Watch(ctx context.Context, interval time.Duration, log *slog.L
 }
 
 func (m *Manager) check(now time.Time, log *slog.Logger) {
-	if m.changed() || m.current.Load().acmeExpired(now) {
-		if err := m.Reload(); err != nil {
-			log.Error("the changed certificate is not used", "error", err)
-		} else {
+	fault := m.Fault()
+	if changed := m.changed(); changed || fault != nil || m.current.Load().acmeExpired(now) {
+		switch err := m.Reload(); {
+		case err == nil:
 			log.Info("certificate reloaded", "file", m.Info().File, "until", m.Info().NotAfter)
+		case changed || fault == nil:
+			log.Error("the changed certificate is not used", "error", err)
 		}
 	}
 	if m.renewalDue(now) {
@@ -203,14 +226,25 @@ func (m *Manager) check(now time.Time, log *slog.Logger) {
 	m.warn(now, log)
 }
 
-// warn logs each warning once a day while it applies.
+// warn logs each warning once a day while it applies. Those about a certificate that does not let
+// mail programs in are errors.
 func (m *Manager) warn(now time.Time, log *slog.Logger) {
+	if m.made != nil {
+		log.Error("the server's certificate was missing at the start, and was made again; mail "+
+			"programs must be given the CA if it is new", "missing", m.made)
+		m.made = nil
+	}
+	severe := m.Fault() != nil || now.After(m.Info().NotAfter)
 	today := now.Format(time.DateOnly)
 	before := m.warned
 	m.warned = make(map[string]string)
 	for _, warning := range m.Warnings(now) {
 		if m.warned[warning] = today; before[warning] != today {
-			log.Warn("certificate", "warning", warning)
+			if severe {
+				log.Error("certificate", "warning", warning)
+			} else {
+				log.Warn("certificate", "warning", warning)
+			}
 		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 type state struct {
 	config     Config
 	shown      []shown           // at least one; a client gets the first that it can use
+	fault      error             // why that of config is not in use; nil: it is
 	unusable   []error           // why other certificates are not used
 	incomplete bool              // the own CA has yet to issue a certificate
 	ca         *x509.Certificate // the own CA's; nil if it cannot be read

@@ -25,9 +25,9 @@ type Certificates struct {
 
 // showCertificates shows the certificates that the configuration names.
 func (o *Service) showCertificates() (Certificates, error) {
-	m, err := OpenCertificate(o.Config())
+	m, err := certs.Open(o.Config().Certs())
 	if err != nil {
-		return Certificates{}, err
+		return Certificates{}, Hint(err, hintCertificate)
 	}
 	return Certificates{m.Infos(), orEmpty(m.Warnings(time.Now()))}, nil
 }

@@ -18,6 +18,7 @@ import (
 	"pillarbox/mailstore/directory"
 	"pillarbox/mailstore/durable"
 	"pillarbox/quota"
+	"pillarbox/tls/certs"
 )
 
 // Problem is a kind of Finding.
@@ -97,6 +98,7 @@ func (o *Service) CheckMail(ctx context.Context, target string, opts CheckOption
 	if target == "" {
 		c.places(ctx)
 		c.contain("data directory", c.settings)
+		c.contain("data directory", c.certificate)
 	}
 	c.contain("data directory", func() { c.owners(ctx, c.parts(target)) })
 	c.mailboxes(ctx)
@@ -240,6 +242,25 @@ func (c *checker) failed(where string, p Problem, err error, hint string) {
 		hint = hinted.Hint
 	}
 	c.found(Finding{Where: where, Problem: p, Text: err.Error(), Hint: hint})
+}
+
+// certificate checks that the configured certificate is in use, and valid.
+func (c *checker) certificate() {
+	const hint = "put the files back and make them readable for the server; it takes them within a minute"
+	m, err := OpenCertificate(c.office.Config())
+	if errors.Is(err, certs.ErrBadFile) {
+		c.found(Finding{Where: "data directory", Problem: ProblemCertificate, Text: err.Error(), Hint: hint})
+	}
+	if err != nil { // the server makes one at its start
+		return
+	}
+	for _, warning := range m.Warnings(c.now) {
+		f := Finding{Where: "data directory", Problem: ProblemCertificate, Text: warning, Hint: hint}
+		if f.Note = m.Fault() == nil && c.now.Before(m.Info().NotAfter); f.Note {
+			f.Hint = ""
+		}
+		c.found(f)
+	}
 }
 
 // domain checks the files of a domain other than its mailboxes.

@@ -21,14 +21,15 @@ import (
 
 // The values of Problem for places other than mailboxes.
 const (
-	ProblemQueue      Problem = "queue"      // a message in the queue that cannot be sent
-	ProblemQuarantine Problem = "quarantine" // a message that was moved out of the queue
-	ProblemBadmail    Problem = "badmail"    // a message that could neither be delivered nor reported
-	ProblemPickup     Problem = "pickup"     // a file in the pickup folder that was not sent
-	ProblemFetch      Problem = "fetch"      // the record of fetched mail cannot be parsed
-	ProblemLog        Problem = "log"        // the log of accepted mail, or its reserve
-	ProblemOwner      Problem = "owner"      // the owner of a file keeps the server from using it
-	ProblemMode       Problem = "mode"       // the mode of a file keeps the server from using it
+	ProblemQueue       Problem = "queue"       // a message in the queue that cannot be sent
+	ProblemQuarantine  Problem = "quarantine"  // a message that was moved out of the queue
+	ProblemBadmail     Problem = "badmail"     // a message that could neither be delivered nor reported
+	ProblemPickup      Problem = "pickup"      // a file in the pickup folder that was not sent
+	ProblemFetch       Problem = "fetch"       // the record of fetched mail cannot be parsed
+	ProblemCertificate Problem = "certificate" // the TLS certificate is not in use, or expires
+	ProblemLog         Problem = "log"         // the log of accepted mail, or its reserve
+	ProblemOwner       Problem = "owner"       // the owner of a file keeps the server from using it
+	ProblemMode        Problem = "mode"        // the mode of a file keeps the server from using it
 )
 
 // places checks everything beside the mailboxes that can hold mail. Each finding names whole paths,

@@ -17,6 +17,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"pillarbox/cmd/internal/config"
 	"pillarbox/mailstore"
@@ -135,10 +136,23 @@ func OpenOn(root Files, cfg *config.Config, log *slog.Logger) (*Service, error) 
 	return o, nil
 }
 
-// OpenCertificate opens the certificate that the configuration names.
+// OpenCertificate opens the certificate that the configuration names, or the one of the server's own
+// CA that a server shows if that is unusable.
 func OpenCertificate(cfg *config.Config) (*certs.Manager, error) {
-	m, err := certs.Open(cfg.Certs())
-	return m, Hint(err, "'pillarbox setup' makes a certificate of the server's own; [tls] in the configuration names another")
+	m, err := certs.OpenAny(cfg.Certs())
+	return m, Hint(err, hintCertificate)
+}
+
+const hintCertificate = "'pillarbox setup' makes a certificate of the server's own; [tls] in the configuration names another"
+
+// StartCertificate opens the certificate for a server. One that has domains starts even if its
+// certificate is missing or unusable.
+func (o *Service) StartCertificate(cfg *config.Config) (*certs.Manager, error) {
+	if domains, err := o.Dir.Domains(); err == nil && len(domains) == 0 {
+		return OpenCertificate(cfg)
+	}
+	m, err := certs.Start(cfg.Certs(), []string{string(cfg.Hostname)}, time.Now())
+	return m, Hint(err, hintCertificate)
 }
 
 // Close releases the data directory.

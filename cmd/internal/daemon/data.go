@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
 	"pillarbox/mailstore"
 	"pillarbox/tls/acme"
@@ -106,7 +105,7 @@ func (d *Daemon) adoptNames() error {
 
 func (d *Daemon) makeCertificates(cfg *config.Config) (p part, err error) {
 	const interval = time.Minute // between checks of the files
-	if d.certs, err = admin.OpenCertificate(cfg); err != nil {
+	if d.certs, err = d.office.StartCertificate(cfg); err != nil {
 		return part{name: "certificates"}, err
 	}
 	p = loop("certificates", func(ctx context.Context) { d.certs.Watch(ctx, interval, d.log) })
