@@ -15,7 +15,7 @@ import (
 
 func (a *app) tlsCommand() *cobra.Command {
 	return family("tls", "Manage the server's certificates and those of clients",
-		a.tlsShowCommand(), a.tlsRenewCommand(), a.tlsExportCommand(), a.acmeCommand(), a.tlsClientsCommand(),
+		a.tlsShowCommand(), a.tlsRenewCommand(), a.tlsExportCommand(), a.tlsCSRCommand(), a.acmeCommand(), a.tlsClientsCommand(),
 		a.clientCertCommand(), a.clientCertsCommand(), a.clientRevokeCommand())
 }
 

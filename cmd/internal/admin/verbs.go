@@ -111,6 +111,7 @@ var (
 	TLSShow         = verb("tls show", SeesAll, without((*Service).showCertificates))
 	TLSRenew        = verb("tls renew", ChangesAll, without((*Service).renewCertificate))
 	TLSExportCA     = verb("tls export-ca", SeesAll, (*Service).exportCA)
+	TLSCSR          = verb("tls csr", ChangesAll, (*Service).makeCSR)
 	TLSClients      = verb("tls clients", SeesAll, (*Service).tlsClients)
 	TLSClientCert   = verb("tls client-cert", RootOnly, (*Service).issueClientCert)
 	TLSClientCerts  = verb("tls client-certs", SeesDomain, (*Service).ClientCerts)
@@ -162,7 +163,7 @@ func Verbs() []Command {
 		DeviceAdd, DeviceRemove, DeviceList, DeviceShow, DeviceTest, DeviceSuggest,
 		DirectoryList, DirectoryTest,
 		BansList, BansWhy, BansLift,
-		TLSShow, TLSRenew, TLSExportCA, TLSClients, TLSClientCert, TLSClientCerts, TLSClientRevoke,
+		TLSShow, TLSRenew, TLSExportCA, TLSCSR, TLSClients, TLSClientCert, TLSClientCerts, TLSClientRevoke,
 		ACMEStatus, ACMERenew,
 		FetchList, FetchNow,
 		Check, AuditShow, Explain, PolicyDiff,
