@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -25,6 +26,7 @@ func (a *app) mailboxCommand() *cobra.Command {
 		a.migrateAuthCommand(),
 		doesOne(a, "lock USER@DOMAIN", "Lock a mailbox: its user cannot log in; mail still arrives", admin.MailboxLock),
 		doesOne(a, "unlock USER@DOMAIN", "Unlock a mailbox", admin.MailboxUnlock),
+		a.nameCommand(),
 		does(a, "access USER@DOMAIN pop3 | smtp | both | none", "Set the services that a mailbox may log in to; mail still arrives", takes(2, 2),
 			admin.MailboxAccess, setting),
 		does(a, "rename USER@DOMAIN NAME", "Rename a mailbox; aliases and groups follow", takes(2, 2), admin.MailboxRename, setting),
@@ -79,6 +81,7 @@ func (a *app) printMailbox(m admin.MailboxDetails) {
 	}
 	a.align(append([]string{
 		"Mailbox:\t" + m.Mailbox.String(),
+		"Name:\t" + cmp.Or(m.Name, "-"),
 		"Created:\t" + created,
 		"Password:\t" + passwordText(m),
 		"Locked:\t" + locked,
@@ -286,6 +289,20 @@ func (a *app) mailboxRemoveCommand() *cobra.Command {
 			})
 		})
 	addYes(cmd, &yes)
+	return cmd
+}
+
+// nameCommand sets with a name and clears with --off.
+func (a *app) nameCommand() *cobra.Command {
+	var off bool
+	cmd := command("name USER@DOMAIN NAME | --off USER@DOMAIN", "Set the full name of a mailbox's user, such as 'John Doe'", takes(1, 2),
+		func(cmd *cobra.Command, args []string) error {
+			if err := targetsOrOff(cmd, args[1:], off); err != nil {
+				return err
+			}
+			return a.report(call(cmd.Context(), a, admin.MailboxName, setting(args)))
+		})
+	cmd.Flags().BoolVar(&off, "off", false, "remove the name")
 	return cmd
 }
 

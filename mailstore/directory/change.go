@@ -122,6 +122,7 @@ func (f *DomainFile) clone() *DomainFile {
 		g.Members = slices.Clone(g.Members)
 		next.Groups[name] = g
 	}
+	next.Names = f.cloneNames()
 	return &next
 }
 
@@ -357,7 +358,7 @@ func (f *DomainFile) replace(old, next addr.Address) *DomainFile {
 			c.Groups[name], changed = g, true
 		}
 	}
-	if !changed {
+	if changed = c.renameIn(old, next) || changed; !changed {
 		return nil
 	}
 	return c

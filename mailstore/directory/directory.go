@@ -56,6 +56,7 @@ const (
 type Options struct {
 	DefaultDomain addr.Domain  // for names without a domain; zero means the only hosted domain
 	Postmaster    addr.Address // receives postmaster's mail; zero: see Resolve
+	LoginNames    LoginNames   // "" means LoginByMailbox
 	PlusSeparator string       // "+": anna+lists@ is delivered to anna@; "" means off
 
 	// Shared reports whether another server has the addresses of a hosted domain that do not exist
@@ -211,6 +212,8 @@ type DomainFile struct {
 	CatchAll addr.Address            `json:"catch_all,omitzero"`
 	Aliases  map[string]addr.Address `json:"aliases,omitempty"`
 	Groups   map[string]Group        `json:"groups,omitempty"`
+	// Names holds the full names of mailboxes, such as "John Doe", with the mailboxes that have them.
+	Names map[string][]addr.Address `json:"names,omitempty"`
 	// Method says how its users' passwords are checked; "": as the configuration says.
 	Method Method `json:"method,omitempty"`
 

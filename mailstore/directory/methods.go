@@ -188,19 +188,32 @@ func (d *Directory) domainsByNetBIOS(name string, all []addr.Domain) (matches []
 }
 
 // Login finds the mailbox for a login name: a full address, a bare name in the default domain, or
-// DOMAIN\user. If the domain uses an external directory, the name may be the user's name there, and
-// the mailbox may be New.
+// DOMAIN\user. Options.LoginNames permits other names. If the domain uses an external directory, the
+// name may be the user's name there, and the mailbox may be New.
 func (d *Directory) Login(name string) (Mailbox, error) {
 	a, err := d.loginAddress(name)
-	if err != nil {
-		return Mailbox{}, fmt.Errorf("mailbox %q: %w", name, ErrNotFound)
+	var box Mailbox
+	if err == nil {
+		box, err = d.Mailbox(a)
+	} else {
+		err = fmt.Errorf("mailbox %q: %w", name, ErrNotFound)
 	}
-	box, err := d.Mailbox(a)
-	if errors.Is(err, ErrNotFound) {
-		return d.personLogin(a)
+	other, otherErr := d.loginByOtherName(name) // in any case, so that it takes the same time
+	switch {
+	case err == nil:
+		box.Login = a
+		return box, nil
+	case !errors.Is(err, ErrNotFound):
+		return box, err
+	case otherErr == nil:
+		other.Login = other.Address
+		return other, nil
+	case !errors.Is(otherErr, ErrNotFound):
+		return Mailbox{Login: a}, otherErr
+	case a.IsZero():
+		return Mailbox{}, err
 	}
-	box.Login = a
-	return box, err
+	return d.personLogin(a)
 }
 
 // personLogin is Login for a name without a mailbox. With an error, the returned mailbox holds only

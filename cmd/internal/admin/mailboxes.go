@@ -49,6 +49,7 @@ type MailboxStat struct {
 // MailboxDetails describes one mailbox.
 type MailboxDetails struct {
 	MailboxSummary
+	Name           string         `json:"name"` // the full name of its user; "" for none
 	LockedByDomain bool           `json:"locked_by_domain"`
 	DefaultQuota   bool           `json:"default_quota"` // the quota is from the directory or the default
 	Messages       int            `json:"messages"`
@@ -200,6 +201,27 @@ func (o *Service) UnlockMailbox(user string) (Change, error) {
 		})
 		if box, lookup := o.Dir.Mailbox(a); lookup == nil && box.Locked {
 			warnings = []string{fmt.Sprintf("the domain %s is locked, and so is every mailbox in it; 'pillarbox admin domain unlock %[1]s'", a.Domain)}
+		}
+		return warnings, err
+	})
+}
+
+// SetMailboxName gives a mailbox the full name of its user, or none if name is "".
+func (o *Service) SetMailboxName(user, name string) (Change, error) {
+	done := "has no full name now"
+	if name != "" {
+		done = "has the full name " + strings.Join(strings.Fields(name), " ")
+	}
+	return o.changeMailbox(user, done, func(a addr.Address) (warnings []string, err error) {
+		others, err := o.Dir.SetFullName(a, name)
+		if errors.Is(err, directory.ErrFullName) {
+			err = Hint(err, "write it as 'John Doe'")
+		}
+		if len(others) > 0 {
+			warnings = append(warnings, fmt.Sprintf("%s has this name too: no login by it is possible", joinAddresses(others)))
+		}
+		if names := o.Config().LogIns.Names; err == nil && name != "" && names != directory.LoginByName {
+			warnings = append(warnings, fmt.Sprintf("no user can log in by a full name, because auth.login_names is %q", names))
 		}
 		return warnings, err
 	})
@@ -401,6 +423,7 @@ func (o *Service) ShowMailbox(user string) (MailboxDetails, error) {
 	}
 	details := MailboxDetails{
 		MailboxSummary: o.summary(box),
+		Name:           domain.FullName(box.Address),
 		LockedByDomain: domain.Locked,
 		DefaultQuota:   box.Account.Quota == 0,
 		Messages:       held.Messages,

@@ -209,6 +209,7 @@ func (o *Service) SetConfig(cfg *config.Config) error {
 		DefaultDomain: cfg.DefaultDomain,
 		Postmaster:    cfg.Postmaster,
 		PlusSeparator: cfg.Mailboxes.PlusSeparator,
+		LoginNames:    cfg.LogIns.Names,
 		Method:        cfg.LogIns.Method,
 		Lookups:       o.sources.lookups(cfg),
 		First:         o.sources.first,

@@ -21,6 +21,7 @@ var (
 	MailboxPasswd      = verb("mailbox passwd", ChangesDomain, (*Service).passwd)
 	MailboxSecrets     = verb("mailbox secrets", ChangesDomain, several((*Service).SetSecrets))
 	MailboxMigrateAuth = verb("mailbox migrate-auth", ChangesDomain, (*Service).migrateAuth)
+	MailboxName        = verb("mailbox name", ChangesDomain, pair((*Service).SetMailboxName))
 	MailboxAccess      = verb("mailbox access", ChangesDomain, pair((*Service).SetMailboxAccess))
 	MailboxLock        = verb("mailbox lock", ChangesDomain, (*Service).LockMailbox)
 	MailboxUnlock      = verb("mailbox unlock", ChangesDomain, (*Service).UnlockMailbox)
@@ -145,7 +146,7 @@ func Verbs() []Command {
 		DomainMethod,
 		MailboxAdd, MailboxRemove, MailboxList, MailboxShow, MailboxPasswd, MailboxSecrets,
 		MailboxMigrateAuth,
-		MailboxAccess, MailboxLock, MailboxUnlock, MailboxRename, MailboxStatistics, MailboxForward, MailboxQuota,
+		MailboxName, MailboxAccess, MailboxLock, MailboxUnlock, MailboxRename, MailboxStatistics, MailboxForward, MailboxQuota,
 		MailboxOutside, MailboxInbound, MailboxRelease, MailboxExport, MailboxImport,
 		QuotaSet, QuotaShow, QuotaList, QuotaRecalculate,
 		RetentionShow, RetentionSet, RetentionRun,

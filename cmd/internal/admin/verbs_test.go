@@ -18,6 +18,7 @@ var inputs = map[string]string{
 	"mailbox add": `{"User": "new@%"}`, "mailbox remove": `{"User": "anna@%", "Sure": true}`, "mailbox list": `"%"`,
 	"mailbox show": `"anna@%"`, "mailbox passwd": `{"User": "anna@%", "Password": "x4-y5-z6-w7"}`,
 	"mailbox secrets": `{"Name": "anna@%", "Members": ["none"]}`, "mailbox migrate-auth": `{"User": "anna@%", "Method": "file"}`,
+	"mailbox name":   `{"Name": "anna@%", "Value": "Anna Lee"}`,
 	"mailbox access": `{"Name": "anna@%", "Value": "pop3"}`,
 	"mailbox lock":   `"anna@%"`, "mailbox unlock": `"anna@%"`, "mailbox rename": `{"Name": "anna@%", "Value": "x"}`,
 	"mailbox stat": `"anna@%"`, "mailbox forward": `{"User": "anna@%"}`, "mailbox quota": `{"Name": "anna@%", "Value": "none"}`,

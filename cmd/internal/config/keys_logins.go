@@ -29,6 +29,12 @@ func loginSections() []sectionRow {
 				"directory:name": an LDAP server of a [[directory]] below. "system": the accounts of
 				this machine, see [system]. ("Authentication method": encrypted password file,
 				Active Directory, local Windows accounts)`),
+			text("auth.login_names", func(c *Config) *directory.LoginNames { return &c.LogIns.Names },
+				words(directory.LoginByMailbox, directory.LoginByAlias, directory.LoginByName), directory.LoginByMailbox,
+				`Names by which a user may log in. "mailbox": the name of the mailbox; "alias": its
+				aliases too; "name": its aliases and its full name ("pillarbox admin mailbox name"),
+				such as John Doe. A full name that two mailboxes have is refused. ("Internet
+				authentication: more name variations")`),
 			list("auth.mechanisms", func(c *Config) *[]string { return &c.LogIns.Mechanisms },
 				words(auth.Mechanisms()...), auth.Mechanisms(),
 				`The permitted login mechanisms. PLAIN and LOGIN need only the hash of the password.

@@ -19,6 +19,7 @@ import (
 // LogIns holds the methods, mechanisms and stored secrets of [auth].
 type LogIns struct {
 	Method     directory.Method       // of domains without a method of their own
+	Names      directory.LoginNames   // that a user may log in by
 	Mechanisms []string               // permitted
 	Store      []directory.SecretKind // stored for every mailbox beside its verifier
 	RequireSPA bool                   // accept NTLM only
