@@ -44,11 +44,17 @@ func TestPOPBeforeSMTP(t *testing.T) {
 	o.server.Recent.Add(netip.MustParseAddr("127.0.0.1"), address(t, "boss"))
 	want("two users at one address: the first", say("anna"), "250 2.6.0")
 	want("two users at one address: the second", say("boss"), "250 2.6.0")
-	for _, name := range []string{"anna", "boss"} {
-		err := o.dir.UpdateAccount(address(t, name), func(a *directory.Account) error { a.Locked = true; return nil })
-		if err != nil {
-			t.Fatal(err)
+	change := func(do func(a *directory.Account)) {
+		t.Helper()
+		for _, name := range []string{"anna", "boss"} {
+			err := o.dir.UpdateAccount(address(t, name), func(a *directory.Account) error { do(a); return nil })
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
+	change(func(a *directory.Account) { a.Access = directory.AccessPOP3 })
+	want("no right to send", say("anna"), "530 5.7.0")
+	change(func(a *directory.Account) { a.Access, a.Locked = directory.AccessBoth, true })
 	want("locked", say("anna"), "530 5.7.0")
 }

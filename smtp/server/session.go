@@ -148,7 +148,7 @@ func (s *session) gatherRecent(f *policy.Facts, from addr.Address) *smtp.Reply {
 		return nil
 	}
 	err := s.gather.User(f, user)
-	if errors.Is(err, errGone) {
+	if errors.Is(err, errGone) || errors.Is(err, errNoAccess) {
 		f.User = policy.User{}
 		return nil
 	} else if err != nil {
