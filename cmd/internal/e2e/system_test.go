@@ -42,6 +42,7 @@ func (o *office) newAccount(t *testing.T) (user string) {
 func TestSystemAccounts(t *testing.T) {
 	o := newOffice(t)
 	user := o.newAccount(t)
+	o.pillarbox(t, "", "admin", "alias", "remove", "root") // setup made it
 	for _, name := range []string{"root", "daemon", "nobody", "nosuchuser"} {
 		o.pillarbox(t, "", "admin", "mailbox", "add", name, "--no-password")
 	}
