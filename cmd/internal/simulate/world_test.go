@@ -3,8 +3,10 @@ package simulate
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -480,7 +482,7 @@ func (w *world) leftovers() {
 	}
 	for _, name := range w.base.names(w.disk) {
 		switch {
-		case w.sentUnnoted(name):
+		case w.sentUnnoted(name), w.removalLost(name):
 		case strings.HasPrefix(name, "incoming/"), strings.HasSuffix(name, ".tmp"), strings.HasPrefix(name, "queue/"):
 			w.fail("%s is left", name)
 		case strings.HasPrefix(name, "badmail/") && len(w.model.moved) == 0 && !w.model.refusedReport:
@@ -488,6 +490,18 @@ func (w *world) leftovers() {
 			w.fail("%s is left", name)
 		}
 	}
+}
+
+// removalLost reports whether a file is the state, in quarantine, of a message whose removal was in
+// the damaged part of the log, while an earlier state of it was in the rest. The server has only the
+// state, and tells of it. That the message was sent is checked elsewhere.
+func (w *world) removalLost(name string) bool {
+	message, ok := strings.CutSuffix(name, ".env")
+	if !w.damaged || !ok || !strings.HasPrefix(name, "queue/quarantine/") {
+		return false
+	}
+	_, err := w.disk.Lstat(message + ".eml")
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // sentUnnoted reports whether a file is that of a message that was sent, or refused for good, while the server had no log:
