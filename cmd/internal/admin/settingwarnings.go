@@ -6,6 +6,7 @@ import (
 	"syscall"
 
 	"pillarbox/cmd/internal/config"
+	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
 )
 
@@ -27,7 +28,26 @@ func (o *Service) SettingWarnings() (warnings []string) {
 				cfg.Origin("postmaster"), pm))
 		}
 	}
+	warnings = append(warnings, o.deadRoutes(cfg)...)
 	return append(warnings, fileWarnings(cfg, o.serverAccount())...)
+}
+
+// deadRoutes returns warnings about routes of domains that are hosted here: their mail goes to the
+// mailboxes. A route with unresolved takes the mail for other addresses of the domain.
+func (o *Service) deadRoutes(cfg *config.Config) (warnings []string) {
+	for i, r := range cfg.Routes.Routes {
+		for _, pattern := range r.Domains {
+			hosted, err := o.Dir.Hosts(addr.Domain(pattern))
+			if err != nil || !hosted || r.Unresolved {
+				continue
+			}
+			key := fmt.Sprintf("route[%d].domains", i+1)
+			warnings = append(warnings, fmt.Sprintf("%s: %s: %s is hosted here, so no mail takes this route; "+
+				"'unresolved = true' in it is for addresses that only the other server has",
+				cfg.Origin(key), key, pattern))
+		}
+	}
+	return warnings
 }
 
 // serverAccount returns the account of the server: the owner of the data directory.
