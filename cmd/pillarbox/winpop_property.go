@@ -41,11 +41,19 @@ func winpopLookup(cfg *config.Config, name string) (winpopProperty, bool) {
 		}
 		return winpopProperty{required, "auth.require_spa", ""}, true
 	case "socketmax", "socket":
-		return winpopProperty{fmt.Sprint(cfg.Limits.Connections), "limits.connections", "more are turned away"}, true
+		return winpopProperty{fmt.Sprint(socketMax(&cfg.Limits)), "limits.pop3_connections", "more are turned away; limits.connections is for all services together"}, true
 	case "threadcount", "socketmin", "socketthreshold", "socketbacklog":
 		return winpopProperty{"-", "", "not needed: the server takes what it needs for each connection"}, true
 	}
 	return winpopProperty{}, false
+}
+
+// socketMax returns the largest number of connections of the POP3 service.
+func socketMax(limits *config.Limits) int {
+	if limits.POP3 > 0 {
+		return min(limits.POP3, limits.Connections)
+	}
+	return limits.Connections
 }
 
 // oldMethod returns the number of an authentication method in winpop.
