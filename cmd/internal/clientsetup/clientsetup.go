@@ -4,6 +4,7 @@ package clientsetup
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"pillarbox/cmd/internal/config"
@@ -31,7 +32,9 @@ type Settings struct {
 func For(cfg *config.Config, user addr.Address, own []netip.Addr) Settings {
 	s := Settings{Server: string(cfg.Hostname), Addresses: []string{}, User: user.String()}
 	for _, a := range own {
-		s.Addresses = append(s.Addresses, a.String())
+		if listensOn(&cfg.Listen, a) {
+			s.Addresses = append(s.Addresses, a.String())
+		}
 	}
 	s.Incoming = services("POP3", cfg.Listen.POP3S, cfg.Listen.POP3)
 	s.Outgoing = services("SMTP", cfg.Listen.SMTPS, cfg.Listen.Submission)
@@ -39,6 +42,23 @@ func For(cfg *config.Config, user addr.Address, own []netip.Addr) Settings {
 		s.Outgoing = services("SMTP", nil, cfg.Listen.SMTP)
 	}
 	return s
+}
+
+// listensOn reports whether a service for mail programs listens on an address of this machine. A
+// server with several networks may serve one of them only.
+func listensOn(l *config.Listen, own netip.Addr) bool {
+	for _, address := range slices.Concat(l.POP3S, l.POP3, l.SMTPS, l.Submission, l.SMTP) {
+		host, _, err := net.SplitHostPort(address)
+		ip, notIP := netip.ParseAddr(host)
+		switch {
+		case err != nil:
+		case host == "", notIP == nil && ip == own:
+			return true
+		case notIP == nil && ip.IsUnspecified() && (ip.Is6() || own.Is4()):
+			return true
+		}
+	}
+	return false
 }
 
 func services(protocol string, implicit, explicit []string) []Service {
