@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pillarbox/cmd/internal/admin"
+	"pillarbox/quota"
 	"pillarbox/smtp/policy"
 )
 
@@ -15,6 +16,7 @@ import (
 type explainFlags struct {
 	admin.Question
 	ip, listener string
+	size         string
 	plaintext    bool
 	json         bool
 }
@@ -35,6 +37,7 @@ func (a *app) explainCommand() *cobra.Command {
 	flags.StringVar(&f.From, "from", "", "MAIL FROM, an `address` or <> (default: the user, or a remote address)")
 	flags.StringVar(&f.To, "to", "", "RCPT TO, an `address`")
 	flags.StringVar(&f.HeaderFrom, "header-from", "", "the From field of the header, an `address` (default: as --from)")
+	flags.StringVar(&f.size, "size", "", "the `size` that MAIL declares, such as 10MB (default: none)")
 	flags.StringVar(&f.listener, "listener", "smtp", "smtp, submission or smtps")
 	flags.BoolVar(&f.TLS, "tls", false, "the connection is encrypted (implied by --auth)")
 	flags.BoolVar(&f.plaintext, "plaintext", false, "with --auth: the connection is not encrypted")
@@ -52,6 +55,11 @@ func (a *app) explain(cmd *cobra.Command, f explainFlags) (err error) {
 	}
 	if q.Service, err = admin.ParseService(f.listener); err != nil {
 		return usageError{err}
+	}
+	if f.size != "" {
+		if q.Size, err = quota.ParseSize(f.size); err != nil {
+			return usageError{err}
+		}
 	}
 	q.TLS = q.TLS || q.User != "" && !f.plaintext
 	return respond(a, f.json, (*app).printExplanation)(call(cmd.Context(), a, admin.Explain, q))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,6 +36,9 @@ func (a *app) printQueued(shown admin.QueueShown) {
 		"Size:\t" + sizeText(d.Size),
 		"Arrived:\t" + localTime(d.Arrived) + " (" + ageText(now.Sub(d.Arrived)) + " ago)",
 		"Came by:\t" + sourceText(d.Source),
+	}
+	if !d.Sender.IsZero() {
+		lines = slices.Insert(lines, 2, "Sent as:\t"+d.Sender.String())
 	}
 	if d.Parent != "" {
 		lines = append(lines, "Report on:\t"+d.Parent)

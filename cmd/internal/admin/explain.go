@@ -24,6 +24,7 @@ type Question struct {
 	User       string // "" means not logged in
 	From       string // MAIL FROM; "" means the user, or a remote address; "<>" the null sender
 	To         string
+	Size       int64  // as MAIL declares it, in octets; 0 means not declared
 	HeaderFrom string // the header's From; "" means the same as MAIL FROM
 }
 
@@ -49,6 +50,7 @@ func (o *Service) Explain(ctx context.Context, q Question) (Explanation, error) 
 	if q.TLS || q.Service == smtp.SMTPS {
 		f.TLSVersion = tls.VersionTLS13
 	}
+	f.Size = q.Size
 	g := o.gatherer(cfg)
 	g.Client(ctx, &f)
 	if err := o.explainSender(ctx, &g, &f, q); err != nil {

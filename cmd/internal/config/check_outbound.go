@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 
@@ -302,6 +303,12 @@ func (l *loader) checkOAuth(section, user, path string, o oauth.Config) {
 	}
 	if o.TokenFile != "" {
 		l.checkSecret(in("oauth_token_file"), o.TokenFile)
+		below, err := filepath.Rel(c.Data, o.TokenFile)
+		if err == nil && c.Data != "" && !filepath.IsLocal(below) {
+			l.keyWarning(in("oauth_token_file"), "%s is not below data (%s): the supplied systemd unit "+
+				"lets the server write only there, so a new refresh token would be lost at a restart",
+				o.TokenFile, c.Data)
+		}
 	}
 }
 

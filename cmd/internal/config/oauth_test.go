@@ -55,7 +55,7 @@ deliver_to = "anna@a.example"
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Warnings != nil {
+	if len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "route[4].oauth_token_file: "+filepath.Join(folder, "isp")+" is not below data") {
 		t.Errorf("warnings %q", c.Warnings)
 	}
 	main := oauth.Config{TokenURL: "https://login.example/t/oauth2/v2.0/token", ClientID: "app-1",
