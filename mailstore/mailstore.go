@@ -164,6 +164,10 @@ type RecoverOptions struct {
 	SyncDelay time.Duration
 	// Log receives log messages; nil discards them.
 	Log *slog.Logger
+	// Accepted is called in each recovery, before any operation, for each message that a record of
+	// the log names: its acceptance is durable. It may be nil. It may be called more than once for
+	// a message.
+	Accepted func(id string)
 	// Recovered is called after each recovery except the one inside Recover, on another goroutine.
 	// It may be nil.
 	Recovered func()

@@ -178,6 +178,9 @@ func (m *maintainer) replay() error {
 		}
 		return err
 	}
+	if m.opts.Accepted != nil {
+		r.ids(m.opts.Accepted)
+	}
 	s.spool.logOnly.written()
 	s.log.Store(l)
 	if !m.opts.Offline {

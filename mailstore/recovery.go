@@ -48,6 +48,15 @@ func (r *recovery) read(record []byte) error {
 	return nil
 }
 
+// ids calls do with the IDs of the messages that the records name.
+func (r *recovery) ids(do func(id string)) {
+	for _, name := range r.order {
+		if base := path.Base(name); len(base) > idLen && isID(base[:idLen]) {
+			do(base[:idLen])
+		}
+	}
+}
+
 // restore carries out all records and syncs.
 func (r *recovery) restore() error {
 	if err := r.writeAll(); err != nil {

@@ -4,7 +4,8 @@
 // of the file, or else comes from the header. Folder watches the folder and hands each message to
 // Options.Inject. ReadFile, ReadInput and Message read a message; the sendmail command uses them
 // too. A file that cannot be sent is moved to a subfolder, next to a text with the reason. A file
-// must never be lost, nor be sent while a program still writes it.
+// must never be lost, nor be sent while a program still writes it, nor be sent again after a crash:
+// before its message is accepted, its name gets the message's ID.
 package pickup
 
 import (
@@ -30,8 +31,14 @@ type Options struct {
 	// Inject accepts a message. from describes the source for the Received field. message is CRLF
 	// text, header first. A nil error means that the message is durable. A *smtp.Reply that is not
 	// temporary refuses the message for good. After any other error the message is tried again.
-	Inject func(env *smtp.Envelope, from string, message io.Reader) (id string, err error)
-	Log    *slog.Logger // nil: no logging
+	// Inject calls begun with the message's ID before it accepts the message, and does not accept it
+	// if begun fails.
+	Inject func(env *smtp.Envelope, from string, message io.Reader, begun func(id string) error) (
+		id string, err error)
+	// Accepted reports whether the message with an ID was accepted before the server crashed. nil
+	// means that it is not known.
+	Accepted func(id string) bool
+	Log      *slog.Logger // nil: no logging
 }
 
 // Times and limits.

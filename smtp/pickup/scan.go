@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -67,15 +68,14 @@ func (s *scan) over() bool {
 // last run of the server did not finish.
 func (s *scan) retryClaimed() error {
 	listed := map[string]bool{}
-	err := s.list(takingDir, func(name string) error {
-		listed[name] = true
-		if w, ok := s.waiting[name]; !ok || !s.now.Before(w.next) {
-			s.take(name)
-		}
-		return nil
-	})
+	err := s.list(takingDir, func(name string) error { listed[name] = true; return nil })
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(listed)) {
+		if w, ok := s.waiting[name]; !s.over() && (!ok || !s.now.Before(w.next)) {
+			listed[s.take(name)] = true
+		}
 	}
 	for name := range s.waiting {
 		if err == nil && !s.over() && !listed[name] {
@@ -205,35 +205,63 @@ func original(claimed string) string {
 	return claimed
 }
 
-// take sends a claimed file. It then removes the file, moves it to badDir or schedules a retry.
-func (s *scan) take(claimed string) {
+// accepted reports whether the message of a claimed file was accepted before a crash, so that only
+// the file is left.
+func (s *scan) accepted(claimed string) bool {
+	id, _, _ := strings.Cut(claimed, ".")
+	if s.opts.Accepted == nil || !s.opts.Accepted(id) {
+		return false
+	}
+	s.log.Info("pickup: file removed, its message was accepted before the restart",
+		"file", original(claimed), "message_id", id)
+	return true
+}
+
+// take sends a claimed file. It then removes the file, moves it to badDir or schedules a retry. It
+// returns the name that the file has or had last.
+func (s *scan) take(file string) (claimed string) {
 	s.taken++
 	var err error
-	if !s.waiting[claimed].done {
-		err = caught.Do(func() error { return s.send(claimed) })
+	if claimed = file; !s.waiting[file].done && !s.accepted(file) {
+		err = caught.Do(func() error { return s.send(&claimed) })
 		caught.Log(s.log, err, "pickup: panic while processing a file", "file", original(claimed))
 	}
 	bad, reason := badReason(err)
 	switch {
 	case s.ctx.Err() != nil && err != nil && !bad:
-		return // the server is stopping
+		return claimed // the server is stopping
 	case bad:
 		if err = s.moveToBad(claimed, reason); err != nil {
 			s.wait(claimed, false, err)
-			return
+			return claimed
 		}
 	case err != nil:
 		s.wait(claimed, false, err)
-		return
+		return claimed
 	default:
 		if err := s.root.Remove(path.Join(takingDir, claimed)); err != nil {
 			s.wait(claimed, true,
 				fmt.Errorf("the message was sent, but the file cannot be removed: %w", err))
-			return
+			return claimed
 		}
 	}
 	delete(s.waiting, claimed)
 	s.changed, s.failed = true, 0
+	return claimed
+}
+
+// nameByID gives a claimed file the ID of its message, durably.
+func (s *scan) nameByID(claimed *string, id string) error {
+	name := id + "." + original(*claimed)
+	if err := s.root.Rename(path.Join(takingDir, *claimed), path.Join(takingDir, name)); err != nil {
+		return err
+	}
+	if w, ok := s.waiting[*claimed]; ok {
+		s.waiting[name] = w
+		delete(s.waiting, *claimed)
+	}
+	*claimed = name
+	return syncDir(s.root, takingDir)
 }
 
 // wait keeps a file for a retry.
@@ -268,9 +296,9 @@ func badReason(err error) (bad bool, reason string) {
 	return false, ""
 }
 
-// send injects a claimed file.
-func (s *scan) send(claimed string) error {
-	file, size, err := s.open(path.Join(takingDir, claimed))
+// send injects a claimed file, whose name changes.
+func (s *scan) send(claimed *string) error {
+	file, size, err := s.open(path.Join(takingDir, *claimed))
 	if err != nil {
 		return err
 	}
@@ -290,9 +318,10 @@ func (s *scan) send(claimed string) error {
 	}
 	message.Complete(rand.Text(), s.opts.Hostname(), s.now)
 	id, err := s.opts.Inject(env, "from localhost (pickup folder)",
-		&limited{r: message.Reader(), limit: s.maxSize()})
+		&limited{r: message.Reader(), limit: s.maxSize()},
+		func(id string) error { return s.nameByID(claimed, id) })
 	if err == nil {
-		s.log.Info("pickup: file sent", "file", original(claimed), "message_id", id,
+		s.log.Info("pickup: file sent", "file", original(*claimed), "message_id", id,
 			"from", env.From.String(), "recipients", len(env.To), "size", size)
 	}
 	return err

@@ -30,8 +30,11 @@ type house struct {
 	log  bytes.Buffer
 	fail func() error // result of Inject; nil: success
 
-	mu   sync.Mutex
-	sent []string
+	begun atomic.Int32
+
+	mu       sync.Mutex
+	sent     []string
+	accepted []string // IDs of sent
 }
 
 func newHouse(t *testing.T) *house {
@@ -46,9 +49,13 @@ func (h *house) folder() *Folder {
 	})
 }
 
-func (h *house) inject(env *smtp.Envelope, from string, message io.Reader) (string, error) {
+func (h *house) inject(env *smtp.Envelope, from string, message io.Reader, begun func(string) error) (string, error) {
 	text, err := io.ReadAll(message)
 	if err != nil {
+		return "", err
+	}
+	id := fmt.Sprintf("P3_%d", h.begun.Add(1))
+	if err := begun(id); err != nil {
 		return "", err
 	}
 	if h.fail != nil {
@@ -59,7 +66,8 @@ func (h *house) inject(env *smtp.Envelope, from string, message io.Reader) (stri
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.sent = append(h.sent, addressesOf(env)+"\n"+string(text))
-	return fmt.Sprint(len(h.sent)), nil
+	h.accepted = append(h.accepted, id)
+	return id, nil
 }
 
 func (h *house) must(err error) {
@@ -285,13 +293,13 @@ func TestGrowsWhileRead(t *testing.T) {
 	h.put("a.eml", sample)
 	f := h.folder()
 	grown := false
-	f.opts.Inject = func(env *smtp.Envelope, from string, message io.Reader) (string, error) {
+	f.opts.Inject = func(env *smtp.Envelope, from string, message io.Reader, begun func(string) error) (string, error) {
 		if !grown {
 			grown = true
 			names, _ := filepath.Glob(h.path(".taking/*"))
 			h.must(os.WriteFile(names[0], []byte(sample+"more\n"), 0o600))
 		}
-		return h.inject(env, from, message)
+		return h.inject(env, from, message, begun)
 	}
 	f.Scan(t.Context())
 	h.wantSent(0)
@@ -362,5 +370,34 @@ func TestPanicIsContained(t *testing.T) {
 	bad, err := os.ReadDir(h.path("bad"))
 	if err != nil || len(bad) != 2 || !strings.Contains(h.log.String(), "scan.go") {
 		t.Errorf("aside: %v, %v\n%s", bad, err, h.log.String())
+	}
+}
+
+// TestCrash checks that a message is sent once if the server stops between its acceptance and the
+// removal of the file, and also if it stops before the acceptance.
+func TestCrash(t *testing.T) {
+	for _, accepted := range []bool{false, true} {
+		h := newHouse(t)
+		h.put("a.eml", sample)
+		ctx, crash := context.WithCancel(t.Context())
+		f := h.folder()
+		f.opts.Inject = func(env *smtp.Envelope, from string, message io.Reader, begun func(string) error) (string, error) {
+			crash()
+			if !accepted {
+				begun("P3_0")
+			} else if _, err := h.inject(env, from, message, begun); err != nil {
+				t.Error(err)
+			}
+			return "", errors.New("crash")
+		}
+		f.Scan(ctx)
+		if files := h.files(); !strings.HasPrefix(files, ".taking/P3_") || !strings.HasSuffix(files, ".a.eml") {
+			t.Errorf("files %q", files)
+		}
+		next := h.folder()
+		next.opts.Accepted = func(id string) bool { return slices.Contains(h.accepted, id) }
+		next.Scan(t.Context())
+		h.wantSent(1)
+		h.wantFiles("")
 	}
 }

@@ -86,6 +86,7 @@ type Daemon struct {
 	sender    *remote.Sender
 	queue     *queue.Queue
 	restored  chan struct{} // receives a value after the store was recovered
+	accepted  sync.Map      // keys: IDs of messages that the store's log named in a recovery
 	fetch     *fetch.Scheduler
 	smtp      *server.Server
 	pop3      *pop3.Server

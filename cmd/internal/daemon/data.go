@@ -78,7 +78,18 @@ func (d *Daemon) recoverStore() error {
 	}
 	return d.office.Store.Recover(mailstore.RecoverOptions{
 		SyncEach: !trusted, LogSize: d.system.LogSize, Log: d.log, Recovered: d.storeRecovered,
+		Accepted: d.noteAccepted,
 	})
+}
+
+// noteAccepted keeps the IDs of the messages that were accepted shortly before a crash, or before
+// the store failed. The log that names them is emptied as the mail gets to its place.
+func (d *Daemon) noteAccepted(id string) { d.accepted.Store(id, true) }
+
+// wasAccepted reports whether noteAccepted was called with an ID.
+func (d *Daemon) wasAccepted(id string) bool {
+	_, ok := d.accepted.Load(id)
+	return ok
 }
 
 // storeRecovered is called after the store was recovered while the server runs.

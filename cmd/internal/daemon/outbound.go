@@ -122,11 +122,12 @@ func (d *Daemon) makePickup(cfg *config.Config) (part, error) {
 		MaxHops:       func() int { return d.office.Config().Policy.MaxHops.Value },
 		Hostname:      func() string { return string(d.office.Config().Hostname) },
 		DefaultDomain: d.office.Dir.DefaultDomain,
-		Inject: func(env *smtp.Envelope, from string, message io.Reader) (string, error) {
+		Inject: func(env *smtp.Envelope, from string, message io.Reader, begun func(string) error) (string, error) {
 			source := queue.Source{Service: "pickup", Local: true}
-			return d.delivery.Inject(env, source, from, message)
+			return d.delivery.InjectAs(env, source, from, message, begun)
 		},
-		Log: d.log,
+		Accepted: d.wasAccepted,
+		Log:      d.log,
 	})
 	return loop("pickup", folder.Run), nil
 }
