@@ -52,7 +52,7 @@ func TestPickupSIGKILL(t *testing.T) {
 	}
 	s := o.serve(t)
 	eventually(t, "all files are sent", func() bool {
-		left, _ := filepath.Glob(filepath.Join(folder, "*.*"))
+		left, _ := filepath.Glob(filepath.Join(folder, "[0-9]*"))
 		taken, _ := filepath.Glob(filepath.Join(folder, ".taking", "*"))
 		return len(left)+len(taken) == 0
 	})
