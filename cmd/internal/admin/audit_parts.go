@@ -10,8 +10,8 @@ import (
 	"pillarbox/mailstore/directory"
 )
 
-// domainPart is a part of a domain's file that has changed: an alias, a group or, with no local
-// part, the rest.
+// domainPart is a part of a domain's file that has changed: an alias, a group, the full name of a
+// mailbox or, with no local part, the rest.
 type domainPart struct {
 	local         string
 	before, after any
@@ -21,12 +21,25 @@ type domainPart struct {
 func domainParts(before, after *directory.DomainFile) []domainPart {
 	parts := changedParts("alias", before.Aliases, after.Aliases)
 	parts = append(parts, changedParts("group", before.Groups, after.Groups)...)
+	parts = append(parts, changedParts("full_name", fullNames(before), fullNames(after))...)
 	was, is := *before, *after
 	was.Aliases, was.Groups, is.Aliases, is.Groups = nil, nil, nil, nil
+	was.Names, is.Names = nil, nil
 	if !sameJSON(was, is) {
 		parts = append(parts, domainPart{before: was, after: is})
 	}
 	return parts
+}
+
+// fullNames returns the full names by the local parts of their mailboxes.
+func fullNames(f *directory.DomainFile) map[string]string {
+	all := make(map[string]string)
+	for name, boxes := range f.Names {
+		for _, box := range boxes {
+			all[box.Local] = name
+		}
+	}
+	return all
 }
 
 func changedParts[T any](kind string, before, after map[string]T) []domainPart {
