@@ -1,6 +1,7 @@
 package dkim
 
 import (
+	"crypto"
 	"fmt"
 	"io"
 	"strings"
@@ -20,6 +21,15 @@ func signed() []string {
 		"MIME-Version", "Content-Type", "Content-Transfer-Encoding",
 	}
 	return append(once, once...)
+}
+
+// Signer returns the domain's active key and its selector, for signatures of another kind. The
+// selector is "" if the domain has no key. ErrDamaged means that an administrator must act.
+func (k *Keys) Signer(domain addr.Domain) (selector string, key crypto.Signer, err error) {
+	if checkDomain(domain) != nil {
+		return "", nil, nil
+	}
+	return k.active(domain, time.Now())
 }
 
 // Signature reads a message with CRLF line ends and returns the DKIM-Signature field, with its

@@ -9,10 +9,13 @@ import (
 	"net"
 	"net/mail"
 	"slices"
+	"strings"
 	"sync/atomic"
+	"time"
 
 	"pillarbox/mailstore/addr"
 	"pillarbox/smtp"
+	"pillarbox/smtp/arc"
 	"pillarbox/smtp/dkim"
 	"pillarbox/smtp/route"
 )
@@ -21,6 +24,7 @@ import (
 type SenderConfig struct {
 	Options
 	Sign bool // sign the mail of local senders whose domain has a key
+	Seal bool // seal forwarded mail, if the domain that forwards it has a key (ARC)
 }
 
 // Sender delivers the stored messages of the queue. Before sending, it removes the Return-Path line of
@@ -30,6 +34,7 @@ type SenderConfig struct {
 type Sender struct {
 	remote atomic.Pointer[Remote]
 	sign   atomic.Bool
+	seal   atomic.Bool
 	keys   *dkim.Keys
 	sent   chan struct{}
 	log    *slog.Logger
@@ -45,6 +50,7 @@ func NewSender(cfg SenderConfig, keys *dkim.Keys, log *slog.Logger) *Sender {
 // SetConfig replaces the configuration. Attempts in progress finish with the old one.
 func (s *Sender) SetConfig(cfg SenderConfig) {
 	s.sign.Store(cfg.Sign)
+	s.seal.Store(cfg.Seal)
 	if old := s.remote.Swap(New(cfg.Options)); old != nil {
 		old.Close()
 	}
@@ -114,6 +120,10 @@ func (s *Sender) prepare(a *smtp.Attempt) {
 		from, id := a.Envelope.From.Domain, a.ID
 		a.Sign = func(message io.Reader) []byte { return s.signature(stored, message, from, id) }
 	}
+	if forwarder := a.Envelope.Sender.Domain; forwarder != "" && s.seal.Load() {
+		id := a.ID
+		a.Sign = func(message io.Reader) []byte { return s.sealed(message, forwarder, id) }
+	}
 	a.Size -= int64(len(top))
 	a.Open = func() (io.ReadCloser, error) {
 		f, err := stored()
@@ -141,6 +151,43 @@ func (s *Sender) signature(
 			"message_id", id, "domain", domain, "error", err)
 	}
 	return field
+}
+
+// sealTimeout limits the DNS lookups for the seals that a message has.
+const sealTimeout = 20 * time.Second
+
+// sealed returns the fields of the seal (RFC 8617) of a message that a domain here forwards, or nil.
+func (s *Sender) sealed(message io.Reader, domain addr.Domain, id string) []byte {
+	selector, key, err := s.keys.Signer(domain)
+	if err != nil {
+		s.log.Error("a forwarded message is sent without its ARC seal",
+			"message_id", id, "domain", domain, "error", err)
+	}
+	if err != nil || selector == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), sealTimeout)
+	defer cancel()
+	r := s.remote.Load()
+	fields, chain, err := arc.Seal(ctx, message, arc.Options{
+		Domain: string(domain), Selector: selector, Key: key, Hostname: r.opts.Hostname,
+		Now: time.Now(), LookupTXT: r.lookupTXT,
+	})
+	if err != nil {
+		s.log.Warn("a forwarded message is sent without an ARC seal",
+			"message_id", id, "chain", chain, "error", err)
+		return nil
+	}
+	return fields
+}
+
+// lookupTXT returns the TXT records of a name. None is no error.
+func (r *Remote) lookupTXT(ctx context.Context, name string) ([]string, error) {
+	records, err := r.resolver.LookupTXT(ctx, strings.TrimSuffix(name, ".")+".")
+	if err != nil && notFound(err) {
+		return nil, nil
+	}
+	return records, err
 }
 
 // authorDomain returns the domain of the first address in From, or "".

@@ -3,6 +3,7 @@ package remote
 import (
 	"bytes"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -64,6 +65,48 @@ func TestPrepare(t *testing.T) {
 				if !strings.HasPrefix(string(got), test.want) || !strings.HasSuffix(string(got), test.stored) {
 					t.Errorf("%q", got)
 				}
+			}
+		})
+	}
+}
+
+// A forwarded message is sealed with the key of the domain that forwards it.
+func TestForwardedIsSealed(t *testing.T) {
+	keys := dkim.Open(mailtest.NewPowerFS())
+	if _, err := keys.Create("office.example", "now", dkim.RSA2048, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	carl := addr.Address{Local: "carl", Domain: "partner.example"}
+	const text = "Authentication-Results: mail.office.example; spf=pass\r\nFrom: Carl <carl@partner.example>\r\n\r\ntext\r\n"
+	for name, test := range map[string]struct {
+		sender addr.Domain
+		off    bool
+		want   string
+	}{
+		"forwarded":     {"office.example", false, "ARC-Seal: i=1; "},
+		"no key":        {"second.example", false, "Authentication-Results: "},
+		"switched off":  {"office.example", true, "Authentication-Results: "},
+		"not forwarded": {"", false, "Authentication-Results: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &peer{}
+			r := via(t, p, func(_ *route.Route, o *Options) { o.Hostname = "mail.office.example" })
+			s := NewSender(SenderConfig{Options: r.opts, Sign: true, Seal: !test.off}, keys, slog.New(slog.DiscardHandler))
+			defer s.Close()
+			a := attempt(smtp.ReturnPath(carl)+text, "b@x.example")
+			a.Envelope.From = carl
+			if test.sender != "" {
+				a.Envelope.Sender = addr.Address{Local: "SRS0=x", Domain: test.sender}
+			}
+			if got := summary(s.Deliver(t.Context(), a)); got != "delivered 250 2.0.0" {
+				t.Fatal(got)
+			}
+			p.mu.Lock()
+			got := p.messages[0]
+			p.mu.Unlock()
+			if !strings.HasPrefix(got, test.want) || !strings.HasSuffix(got, text) ||
+				strings.HasPrefix(test.want, "ARC") && !strings.Contains(got, "ARC-Authentication-Results: i=1; mail.office.example; spf=pass;\r\n\tarc=none\r\n") {
+				t.Errorf("%s", got)
 			}
 		})
 	}

@@ -67,6 +67,9 @@ func outboundKeys() []key {
 			`Rewrite the envelope sender of remote mail that an alias, a group or a mailbox here
 			forwards to another server (SRS), because SPF fails there otherwise. Reports to the
 			rewritten address go to the first sender.`),
+		boolean("outbound.arc", func(c *Config) *bool { return &c.Outbound.ARC }, true,
+			`Seal such mail too (ARC, RFC 8617), if the domain here that forwards it has a DKIM key. The
+			seal tells the next server the results in Authentication-Results: see [authenticity].`),
 	}
 	return append(append(first, routingKeys("outbound", of)...),
 		number("outbound.connections", func(c *Config) *int { return &c.Outbound.Connections },

@@ -14,6 +14,7 @@ import (
 type Outbound struct {
 	Enabled     bool // false: mail to other servers is refused, by Policy.Outside.Closed
 	SRS         bool // rewrite the sender of forwarded mail
+	ARC         bool // seal it, if its domain has a DKIM key and SRS is on
 	Connections int  // to all servers together; Routes limits those to one destination
 }
 

@@ -147,6 +147,7 @@ func (d *Daemon) senderConfig(cfg *config.Config) remote.SenderConfig {
 			Log:    d.log,
 		},
 		Sign: cfg.Authenticity.Sign,
+		Seal: cfg.Outbound.ARC,
 	}
 }
 

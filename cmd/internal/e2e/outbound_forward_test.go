@@ -9,7 +9,7 @@ import (
 )
 
 // TestOutboundForwarded sends a remote message to an alias of a remote address. The next server sees
-// a sender of the office. A report to that sender goes to the first one; a forged one is refused.
+// a sender of the office, and an ARC seal. A report to that sender goes to the first one; a forged one is refused.
 func TestOutboundForwarded(t *testing.T) {
 	k := newSink(t, "")
 	o, dns := sendingOffice(t)
@@ -19,6 +19,7 @@ func TestOutboundForwarded(t *testing.T) {
 	}
 	o.set(t, "outbound", "port", k.port)
 	o.serve(t)
+	o.pillarbox(t, "", "admin", "dkim", "create", domain)
 	o.pillarbox(t, "", "admin", "alias", "add", "away@"+domain, "bob@partner.example")
 	s, err := o.dial("smtp")
 	if err != nil {
@@ -38,6 +39,9 @@ func TestOutboundForwarded(t *testing.T) {
 	sender, _, ok := strings.Cut(strings.TrimPrefix(got.mail, "<"), ">")
 	if !ok || !strings.HasPrefix(sender, "SRS0=") || !strings.HasSuffix(sender, "=first.example=Carl@"+domain) {
 		t.Fatalf("the next server saw MAIL FROM:%s", got.mail)
+	}
+	if !strings.HasPrefix(got.message, "ARC-Seal: i=1; a=") || !strings.Contains(got.message, "ARC-Authentication-Results: i=1; ") {
+		t.Errorf("no ARC seal:\n%s", got.message)
 	}
 	deliver("", strings.ToLower(sender), "From: mx@partner.example\r\nSubject: not delivered\r\n\r\nno\r\n")
 	back := k.wantDumps(t, 2)[1]
