@@ -127,6 +127,7 @@ func TestCannotBeSealed(t *testing.T) {
 		"number":       strings.ReplaceAll(one, "i=1;", "i=x;"),
 		"too many":     strings.ReplaceAll(one, "i=1;", "i=51;"),
 		"no number":    strings.ReplaceAll(one, "i=1;", ""),
+		"many fields":  strings.Repeat("X: y\r\n", maxFields) + letter,
 		"large header": "X: " + strings.Repeat("x", maxHeader) + "\r\n" + letter,
 	} {
 		if fields, v, err := Seal(t.Context(), strings.NewReader(text), o); err == nil {

@@ -10,7 +10,11 @@ import (
 	"strings"
 )
 
-const maxHeader = 1 << 20 // octets
+const (
+	maxHeader = 256 << 10 // octets
+	maxFields = 2000
+	maxNames  = 500 // fields that a signature covers
+)
 
 var errHeader = errors.New("the header is too large to be sealed")
 
@@ -73,6 +77,12 @@ type parsed struct {
 func read(message io.Reader) (*parsed, error) {
 	in := bufio.NewReaderSize(message, 32<<10)
 	m := &parsed{}
+	var value []byte // of the last field
+	finish := func() {
+		if n := len(m.header); n > 0 {
+			m.header[n-1].value = string(value)
+		}
+	}
 	for size := 0; ; {
 		line, err := in.ReadString('\n')
 		if size += len(line); size > maxHeader {
@@ -85,8 +95,19 @@ func read(message io.Reader) (*parsed, error) {
 		if line == "" {
 			break
 		}
-		m.add(line)
+		if line[0] == ' ' || line[0] == '\t' {
+			value = append(append(value, "\r\n"...), line...)
+			continue
+		}
+		finish()
+		name, rest, _ := strings.Cut(line, ":")
+		value = append(value[:0], rest...)
+		m.header = append(m.header, field{name: strings.TrimRight(name, " \t")})
+		if len(m.header) > maxFields {
+			return nil, errHeader
+		}
 	}
+	finish()
 	relaxed, simple := &body{hash: sha256.New(), relaxed: true}, &body{hash: sha256.New()}
 	if _, err := io.Copy(io.MultiWriter(relaxed, simple), in); err != nil {
 		return nil, err
@@ -105,18 +126,6 @@ func (m *parsed) ownResults(hostname string) string {
 		}
 	}
 	return ""
-}
-
-// add adds a line of the header.
-func (m *parsed) add(line string) {
-	if line[0] == ' ' || line[0] == '\t' {
-		if n := len(m.header); n > 0 {
-			m.header[n-1].value += "\r\n" + line
-		}
-		return
-	}
-	name, value, _ := strings.Cut(line, ":")
-	m.header = append(m.header, field{strings.TrimRight(name, " \t"), value})
 }
 
 // body hashes the canonical form of a body (RFC 6376 §3.4.3, §3.4.4), however long its lines are.

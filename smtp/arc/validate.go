@@ -110,6 +110,9 @@ func (m *parsed) signatureFits(ctx context.Context, f field, keys *keyCache) (bo
 	}
 	names := strings.Split(strings.ToLower(tags["h"]), ":")
 	from := false
+	if len(names) > maxNames {
+		return false, nil
+	}
 	for _, name := range names {
 		if strings.HasPrefix(name, "arc-") {
 			return false, nil
