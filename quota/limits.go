@@ -105,6 +105,20 @@ func (e *Error) Error() string {
 		e.Dir, format(e.Used), format(e.Limit), format(e.Asked))
 }
 
+// ForSender says how much room there is and how much the message needs, as the rest of a sentence
+// that begins with the mailbox; "" if the mailbox has no room at all, or holds too many messages.
+func (e *Error) ForSender() string {
+	room := e.Limit - e.Used
+	if e.Resource == Messages || room <= 0 {
+		return ""
+	}
+	has, needs := Approximate(room, e.Limit), Approximate(e.Asked, e.Limit)
+	if has == needs {
+		has, needs = FormatSize(room), FormatSize(e.Asked)
+	}
+	return fmt.Sprintf("has room for %s, and the message needs %s", has, needs)
+}
+
 // OverQuota is always true. The mail store recognizes the error by this method, without importing
 // this package.
 func (e *Error) OverQuota() bool { return true }

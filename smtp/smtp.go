@@ -11,6 +11,10 @@ import (
 	"pillarbox/mailstore/addr"
 )
 
+// SelfTestDomain is the domain of the attempts of "pillarbox selftest relay". It cannot exist (RFC
+// 2606).
+const SelfTestDomain = "relay-test.invalid"
+
 // Service is a kind of listener.
 type Service int
 

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/quota"
+	"pillarbox/smtp/decisionlog"
 	"pillarbox/smtp/policy"
 )
 
@@ -24,10 +26,11 @@ type explainFlags struct {
 func (a *app) explainCommand() *cobra.Command {
 	var f explainFlags
 	cmd := &cobra.Command{
-		Use:   "explain --ip ADDRESS --to ADDRESS",
+		Use:   "explain --ip ADDRESS --to ADDRESS | --trace CODE",
 		Short: "Show the server's replies to a sender, and the reasons",
 		Example: "  pillarbox admin explain --ip 192.168.1.20 --to x@remote.example\n" +
-			"  pillarbox admin explain --ip 192.168.1.9 --auth anna --from boss --to carl",
+			"  pillarbox admin explain --ip 192.168.1.9 --auth anna --from boss --to carl\n" +
+			"  pillarbox admin explain --trace QQYVUJ      a refusal, by the code at its end",
 		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.explain(cmd, f) },
 	}
@@ -41,15 +44,19 @@ func (a *app) explainCommand() *cobra.Command {
 	flags.StringVar(&f.listener, "listener", "smtp", "smtp, submission or smtps")
 	flags.BoolVar(&f.TLS, "tls", false, "the connection is encrypted (implied by --auth)")
 	flags.BoolVar(&f.plaintext, "plaintext", false, "with --auth: the connection is not encrypted")
+	flags.StringVar(&f.Trace, "trace", "", "the trace `code` at the end of a refusal, instead of the other flags")
 	flags.BoolVar(&f.json, "json", false, "write JSON")
 	return cmd
 }
 
 func (a *app) explain(cmd *cobra.Command, f explainFlags) (err error) {
+	q := f.Question
+	if f.Trace != "" {
+		return respond(a, f.json, (*app).printExplanation)(call(cmd.Context(), a, admin.Explain, q))
+	}
 	if f.ip == "" || f.To == "" {
 		return misuse(cmd, "--ip and --to are needed")
 	}
-	q := f.Question
 	if q.IP, err = admin.ParseClient(f.ip); err != nil {
 		return usageError{err}
 	}
@@ -66,6 +73,18 @@ func (a *app) explain(cmd *cobra.Command, f explainFlags) (err error) {
 }
 
 func (a *app) printExplanation(e admin.Explanation) {
+	if !e.Assumed.IsZero() {
+		a.note("the sender is assumed to be <%s>; --from names another", e.Assumed)
+	}
+	if r := e.Recorded; r != nil {
+		a.align([]string{
+			"Refused:\t" + r.Time.Local().Format(time.DateTime) + ", at " + r.Stage,
+			"Client:\t" + clientText(r.Facts),
+			"From, to:\t<" + r.Facts.From.String() + "> to <" + r.Facts.To.String() + ">",
+			"Reply:\t" + r.Reply,
+		})
+		fmt.Fprintln(a.stdout, "\nThe rules in force now:")
+	}
 	for _, d := range e.Decisions {
 		fmt.Fprintf(a.stdout, "%-8s %s\n", d.Stage, d.Verdict)
 		for _, s := range d.Steps {
@@ -73,7 +92,14 @@ func (a *app) printExplanation(e admin.Explanation) {
 		}
 	}
 	last := e.Decisions[len(e.Decisions)-1]
-	if last.Verdict == policy.Accept {
+	switch {
+	case last.Verdict == policy.Accept && e.Recorded != nil && e.Recorded.Cause == decisionlog.CauseQuota:
+		fmt.Fprintln(a.stdout, "\nThe rules accept it. The mailbox had no room: 'pillarbox admin quota show' shows its limit.")
+		return
+	case last.Verdict == policy.Accept && e.Recorded != nil:
+		fmt.Fprintln(a.stdout, "\nThe rules accept it now.")
+		return
+	case last.Verdict == policy.Accept:
 		fmt.Fprintln(a.stdout, "\nThe mail is accepted.")
 		if e.Facts.LeavesServer() || e.Facts.Shared {
 			fmt.Fprintf(a.stdout, "'pillarbox admin route test %s' shows the way it would go.\n", e.Facts.To)
@@ -116,12 +142,17 @@ func (a *app) policyDiff(ctx context.Context, file string, asJSON bool) error {
 	return nil
 }
 
-func (a *app) printPolicyChange(c admin.PolicyChange) {
-	who := c.Facts.Remote.String()
-	if !c.Facts.User.IsZero() {
-		who += " (" + c.Facts.User.Address.String() + ")"
+// clientText is a client's address and, if it has logged in, its user.
+func clientText(f policy.Facts) string {
+	text := f.Remote.String()
+	if !f.User.IsZero() {
+		text += " (" + f.User.Address.String() + ")"
 	}
-	fmt.Fprintf(a.stdout, "%s  %s, <%s> to <%s>\n", c.Time.Local().Format("2006-01-02 15:04:05"), who, c.Facts.From, c.Facts.To)
+	return text
+}
+
+func (a *app) printPolicyChange(c admin.PolicyChange) {
+	fmt.Fprintf(a.stdout, "%s  %s, <%s> to <%s>\n", c.Time.Local().Format("2006-01-02 15:04:05"), clientText(c.Facts), c.Facts.From, c.Facts.To)
 	fmt.Fprintf(a.stdout, "  now:   %s\n  then:  %s\n", c.Old, c.New)
 	if n := len(c.Why.Steps); n > 0 {
 		fmt.Fprintf(a.stdout, "         %s\n", strings.TrimSpace(c.Why.Steps[n-1].String()))

@@ -96,7 +96,7 @@ func (a *app) testRelay(office *admin.Service) error {
 			open++
 			fmt.Fprintf(a.stdout, "OPEN  %-10s %-16s %d of %d tricks got through: %s\n", r.Service, r.Address, len(r.Open), r.Tried, strings.Join(r.Open, "; "))
 		default:
-			fmt.Fprintf(a.stdout, "PASS  %-10s %-16s none of %d tricks got through\n", r.Service, r.Address, r.Tried)
+			fmt.Fprintf(a.stdout, "PASS  %-10s %-16s none of %d tricks got through%s\n", r.Service, r.Address, r.Tried, undecidedText(r.Undecided))
 		}
 	})
 	switch {
@@ -108,4 +108,12 @@ func (a *app) testRelay(office *admin.Service) error {
 		return admin.Hint(fmt.Errorf("%d of %d listeners failed", open, tested), "'pillarbox admin explain --ip 127.0.0.1 --to x@relay-test.invalid' says why")
 	}
 	return nil
+}
+
+// undecidedText names the tricks that the server put off, since it could not look the recipient up.
+func undecidedText(tricks []string) string {
+	if len(tricks) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d got 451, neither taken nor refused: %s", len(tricks), strings.Join(tricks, "; "))
 }

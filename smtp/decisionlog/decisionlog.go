@@ -33,11 +33,15 @@ const (
 	queue     = 1024
 )
 
+// CauseQuota is the cause of a refusal for lack of room in a mailbox.
+const CauseQuota = "quota"
+
 // Record is one decision. It holds no password, because facts hold none.
 type Record struct {
 	Time    time.Time    `json:"time"`
 	Trace   string       `json:"trace"` // the id in the refusal and in the log; "" for an accept
 	Stage   string       `json:"stage,omitempty"`
+	Cause   string       `json:"cause,omitempty"` // "": the rules; else CauseQuota
 	Facts   policy.Facts `json:"facts"`
 	Verdict string       `json:"verdict"`         // policy.Verdict as a word
 	Reply   string       `json:"reply,omitempty"` // to the client; "" for an accept

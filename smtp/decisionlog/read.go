@@ -90,7 +90,7 @@ type Attempt struct {
 }
 
 // RefusedUnknown returns the latest refused attempts of unknown machines, at most limit, the newest
-// last. A machine is unknown if it has not logged in and known returns false for its address.
+// last. Refusals whose cause is not the rules do not count. A machine is unknown if it has not logged in and known returns false for its address.
 func RefusedUnknown(records []Record, known func(netip.Addr) bool, limit int) []Attempt {
 	type key struct {
 		remote   netip.Addr
@@ -100,7 +100,7 @@ func RefusedUnknown(records []Record, known func(netip.Addr) bool, limit int) []
 	at := make(map[key]int)
 	var newest []Attempt
 	for _, r := range slices.Backward(records) {
-		if !r.Refused() || !r.Facts.User.IsZero() || known(r.Facts.Remote) {
+		if !r.Refused() || r.Cause != "" || !r.Facts.User.IsZero() || known(r.Facts.Remote) {
 			continue
 		}
 		k := key{r.Facts.Remote, r.Facts.From.Fold(), r.Facts.To.Fold(), r.Stage}

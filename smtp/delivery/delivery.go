@@ -161,10 +161,10 @@ func (d *Dispatcher) Commit(in *mailstore.Incoming, m *Message) (full []addr.Add
 			}
 		}
 		if len(over.Dirs) == len(dirs) && item == nil {
-			return full, d.config.Load().FullReply(full)
+			return full, d.config.Load().FullReply(full, over)
 		}
 		if d.mustRetry(m) {
-			return full, retryReply(full)
+			return full, retryReply(full, over)
 		}
 		isFull := func(dir string) bool { return slices.Contains(over.Dirs, dir) }
 		dirs = slices.DeleteFunc(dirs, isFull)
@@ -276,16 +276,37 @@ func (d *Dispatcher) mustRetry(m *Message) bool {
 	return !mayGetReport(d.config.Load().Strangers, m.Source.StandingOf(false))
 }
 
-func retryReply(full []addr.Address) *smtp.Reply {
+func retryReply(full []addr.Address, err error) *smtp.Reply {
+	if room := roomText(err); room != "" {
+		return smtp.NewReply(452, [3]int{4, 2, 2},
+			"The mailbox %s %s; send the message again, to the others", full[0], room)
+	}
 	return smtp.NewReply(452, [3]int{4, 2, 2},
 		"The mailbox %s has just become full; send the message again, to the others", full[0])
 }
 
+// roomText is what the quota's error says to the sender; "" if the mailbox is simply full.
+func roomText(err error) string {
+	if e, ok := errors.AsType[interface {
+		error
+		ForSender() string
+	}](err); ok {
+		return e.ForSender()
+	}
+	return ""
+}
+
 // FullReply returns the refusal for full mailboxes: 552, so that the sender learns it at once, or
-// 452 with DeferOverQuota (RFC 3463 §3.3, X.2.2).
-func (c *Config) FullReply(full []addr.Address) *smtp.Reply {
-	text := fmt.Sprintf("The mailbox %s is full", full[0])
-	if len(full) > 1 {
+// 452 with DeferOverQuota (RFC 3463 §3.3, X.2.2). err is the store's error for the first of them: a
+// mailbox that lacks room for this message only is not called full.
+func (c *Config) FullReply(full []addr.Address, err error) *smtp.Reply {
+	text, room := fmt.Sprintf("The mailbox %s is full", full[0]), roomText(err)
+	switch {
+	case room != "" && len(full) > 1:
+		text = fmt.Sprintf("No recipient's mailbox has the room: %s %s", full[0], room)
+	case room != "":
+		text = fmt.Sprintf("The mailbox %s %s", full[0], room)
+	case len(full) > 1:
 		text = "The mailboxes of all recipients are full"
 	}
 	if c.DeferOverQuota {
@@ -295,6 +316,6 @@ func (c *Config) FullReply(full []addr.Address) *smtp.Reply {
 }
 
 // FullReply returns the refusal for full mailboxes under the current configuration.
-func (d *Dispatcher) FullReply(full []addr.Address) *smtp.Reply {
-	return d.config.Load().FullReply(full)
+func (d *Dispatcher) FullReply(full []addr.Address, err error) *smtp.Reply {
+	return d.config.Load().FullReply(full, err)
 }

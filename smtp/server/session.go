@@ -207,6 +207,11 @@ func (s *session) decide(d policy.Decision) *smtp.Reply {
 // logRefusal logs a refusal with its facts and steps, and returns the reply with the trace id of
 // the log line.
 func (s *session) logRefusal(d policy.Decision, reply *smtp.Reply) *smtp.Reply {
+	return s.logRefusalOf("", d, reply)
+}
+
+// logRefusalOf is logRefusal for a cause that is none of the rules.
+func (s *session) logRefusalOf(cause string, d policy.Decision, reply *smtp.Reply) *smtp.Reply {
 	trace := rand.Text()[:6]
 	if d.Console != "" {
 		s.log.Warn(d.Console)
@@ -217,15 +222,21 @@ func (s *session) logRefusal(d policy.Decision, reply *smtp.Reply) *smtp.Reply {
 	}
 	s.log.Info("refused", "trace_id", trace, "stage", d.Stage, "reply", reply.Error(), "user", s.account().String(),
 		"from", s.facts.From.String(), "to", s.facts.To.String(), "helo", s.facts.Helo, "steps", steps)
-	s.record(trace, d)
+	s.recordOf(cause, trace, d)
 	traced := *reply
 	traced.Text += " [" + trace + "]"
 	return &traced
 }
 
 // record adds a decision to the decision log.
-func (s *session) record(trace string, d policy.Decision) {
-	if s.srv.Decisions == nil {
+func (s *session) record(trace string, d policy.Decision) { s.recordOf("", trace, d) }
+
+// recordOf adds a decision with another cause than the rules. The attempts of "pillarbox selftest
+// relay" are no decision that an administrator would ask for.
+func (s *session) recordOf(cause, trace string, d policy.Decision) {
+	const own = smtp.SelfTestDomain
+	selftest := s.facts.Helo == own || s.facts.From.Domain == own || s.facts.To.Domain == own
+	if s.srv.Decisions == nil || selftest {
 		return
 	}
 	facts := s.facts
@@ -233,7 +244,7 @@ func (s *session) record(trace string, d policy.Decision) {
 		device := *facts.Device
 		facts.Device = &device
 	}
-	r := decisionlog.Record{Time: s.srv.now(), Trace: trace, Stage: d.Stage, Facts: facts, Verdict: d.Verdict.String()}
+	r := decisionlog.Record{Time: s.srv.now(), Trace: trace, Stage: d.Stage, Cause: cause, Facts: facts, Verdict: d.Verdict.String()}
 	if d.Reply != nil {
 		r.Reply = d.Reply.Error()
 	}
@@ -267,7 +278,7 @@ func (s *session) Rcpt(to addr.Address, opts *gosmtp.RcptOptions) *smtp.Reply {
 	s.recordMark(d)
 	target := delivery.NewTarget(s.newRecipient(to, opts), res)
 	if r := s.dropFull(&target); r != nil {
-		return s.refuse(r, "to", to)
+		return r
 	}
 	shareBoxes(&target, s.targets)
 	s.env.To = append(s.env.To, target.Recipient)
@@ -314,6 +325,7 @@ func (s *session) expectedSize() int64 {
 // before its message is sent. A group with some full members still gets its mail.
 func (s *session) dropFull(t *delivery.Target) *smtp.Reply {
 	room := make([]directory.Mailbox, 0, len(t.Boxes))
+	var full error // of the first full mailbox
 	for _, box := range t.Boxes {
 		if box.New { // it is created when the message has come
 			room = append(room, box)
@@ -322,6 +334,7 @@ func (s *session) dropFull(t *delivery.Target) *smtp.Reply {
 		switch err := s.srv.Store.Room(box.Dir, s.expectedSize()); {
 		case errors.Is(err, mailstore.ErrOverQuota):
 			t.Full = append(t.Full, box.Address)
+			full = cmp.Or(full, err)
 		case err != nil:
 			s.log.Error("cannot check the quota of a mailbox", "mailbox", box.Address.String(), "error", err)
 			return smtp.NewReply(451, [3]int{4, 3, 0}, "Cannot reach the mailbox %s now, try again later", box.Address)
@@ -330,10 +343,17 @@ func (s *session) dropFull(t *delivery.Target) *smtp.Reply {
 		}
 	}
 	if len(t.Full) > 0 && len(room)+len(t.Remote) == 0 {
-		return s.srv.Delivery.FullReply(t.Full)
+		return s.refuseFull("rcpt", t.Full, s.srv.Delivery.FullReply(t.Full, full))
 	}
 	t.Boxes = room
 	return nil
+}
+
+// refuseFull logs and records a refusal for lack of room, and returns the reply with its trace id.
+func (s *session) refuseFull(stage string, full []addr.Address, r *smtp.Reply) *smtp.Reply {
+	step := policy.Step{Rule: "quota", Subject: addresses(full), Outcome: "cannot take the message"}
+	return s.logRefusalOf(decisionlog.CauseQuota,
+		policy.Decision{Verdict: policy.Refuse, Stage: stage, Reply: r, Steps: []policy.Step{step}}, r)
 }
 
 // shareBoxes lets a target share an equal list of mailboxes with an earlier target of the message.
@@ -388,6 +408,9 @@ func (s *session) Data(body *wire.Body) *smtp.Reply {
 		return s.dataError(err)
 	}
 	full, err := s.srv.Delivery.Commit(in, &delivery.Message{Envelope: &s.env, Targets: s.targets, Source: s.source(), Header: head})
+	if r, ok := errors.AsType[*smtp.Reply](err); ok && len(full) > 0 {
+		return s.refuseFull("message", full, r)
+	}
 	if err != nil {
 		return s.dataError(err)
 	}

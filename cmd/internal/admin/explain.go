@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"pillarbox/cmd/internal/config"
 	"pillarbox/mailstore/addr"
 	"pillarbox/smtp"
+	"pillarbox/smtp/decisionlog"
 	"pillarbox/smtp/dns"
 	"pillarbox/smtp/policy"
 	"pillarbox/smtp/server"
@@ -26,6 +29,9 @@ type Question struct {
 	To         string
 	Size       int64  // as MAIL declares it, in octets; 0 means not declared
 	HeaderFrom string // the header's From; "" means the same as MAIL FROM
+
+	// Trace is the code at the end of a refusal. The other fields do not count if it is set.
+	Trace string
 }
 
 // Explanation is the answer of the server, with the reasons.
@@ -33,6 +39,11 @@ type Explanation struct {
 	Verdict   policy.Verdict    `json:"verdict"`
 	Facts     policy.Facts      `json:"facts"`
 	Decisions []policy.Decision `json:"decisions"` // by stage, up to the first refusal
+	// Assumed is the sender that the question did not name; zero if it named one.
+	Assumed addr.Address `json:"assumed_sender,omitzero"`
+	// Recorded is the refusal with the trace code of the question. Decisions are what the rules in
+	// force say to the same facts, up to the stage of the refusal.
+	Recorded *decisionlog.Record `json:"recorded,omitempty"`
 }
 
 // explainTime limits all DNS look-ups of one explanation together.
@@ -43,6 +54,9 @@ var remoteSender = addr.Address{Local: "somebody", Domain: "elsewhere.invalid"}
 
 // Explain gathers the facts as a session does, and asks the same rules.
 func (o *Service) Explain(ctx context.Context, q Question) (Explanation, error) {
+	if q.Trace != "" {
+		return o.explainTrace(q.Trace)
+	}
 	ctx, cancel := context.WithTimeout(ctx, explainTime)
 	defer cancel()
 	cfg := o.Config()
@@ -63,7 +77,37 @@ func (o *Service) Explain(ctx context.Context, q Question) (Explanation, error) 
 	if _, err := g.Recipient(ctx, &f, to); err != nil {
 		return Explanation{}, err
 	}
-	return explanation(&cfg.Policy, f), nil
+	e := explanation(&cfg.Policy, f)
+	if q.From == "" {
+		e.Assumed = f.From
+	}
+	return e, nil
+}
+
+// explainTrace finds a refusal by the code at its end.
+func (o *Service) explainTrace(code string) (Explanation, error) {
+	code = strings.ToUpper(strings.Trim(code, "[] "))
+	records, err := decisionlog.Recent(o.Root, journalLook)
+	if err != nil {
+		return Explanation{}, err
+	}
+	for _, r := range slices.Backward(records) {
+		if r.Trace != code {
+			continue
+		}
+		rules := &o.Config().Policy
+		e := explanation(rules, recordedFacts(rules, r))
+		for i, d := range e.Decisions {
+			if d.Stage == r.Stage {
+				e.Decisions = e.Decisions[:i+1]
+				break
+			}
+		}
+		e.Verdict, e.Recorded = e.Decisions[len(e.Decisions)-1].Verdict, &r
+		return e, nil
+	}
+	return Explanation{}, Hint(fmt.Errorf("no recent refusal has the trace code %s", code),
+		"older ones are in the server's log: 'journalctl -u pillarbox | grep %s'", code)
 }
 
 func explanation(rules *policy.Rules, f policy.Facts) Explanation {

@@ -74,13 +74,7 @@ func (o *Service) PolicyDiff(next *config.Config) (looked, unknown int, changes 
 // atStage evaluates the rules up to the stage of the record. The facts of later stages are unknown.
 func atStage(rules *policy.Rules, r decisionlog.Record) policy.Decision {
 	stages := []func(*policy.Facts) policy.Decision{rules.Connect, rules.Mail, rules.Rcpt, rules.Message}
-	facts := r.Facts
-	if facts.User.Right == "" {
-		facts.User.Outside = rules.Outside.Send.Value
-	}
-	if facts.InboundRight == "" {
-		facts.NoOutside = !rules.Outside.Receive.Value
-	}
+	facts := recordedFacts(rules, r)
 	var d policy.Decision
 	for _, stage := range stages {
 		d = stage(&facts)
@@ -89,6 +83,18 @@ func atStage(rules *policy.Rules, r decisionlog.Record) policy.Decision {
 		}
 	}
 	return d
+}
+
+// recordedFacts returns the facts of a record with the rights that the rules give by default.
+func recordedFacts(rules *policy.Rules, r decisionlog.Record) policy.Facts {
+	facts := r.Facts
+	if facts.User.Right == "" {
+		facts.User.Outside = rules.Outside.Send.Value
+	}
+	if facts.InboundRight == "" {
+		facts.NoOutside = !rules.Outside.Receive.Value
+	}
+	return facts
 }
 
 func verdictText(d policy.Decision) string {

@@ -69,8 +69,8 @@ func TestQuota(t *testing.T) {
 	}
 	send("250 2.6.0 ", "", fill(15_000), boss) // above the warning level
 	o.wantNotice(t, boss, "Your mailbox is ")
-	send("552 5.2.2 The mailbox boss@office.example is full", "", fill(30_000), boss)
-	o.wantNotice(t, anna, "The mailbox boss@office.example is full") // she is the postmaster
+	send("552 5.2.2 The mailbox boss@office.example has room for 1", "", fill(30_000), boss) // 1x.y KB
+	o.wantNotice(t, anna, "The mailbox boss@office.example is full")                         // she is the postmaster
 
 	// One of three mailboxes is full.
 	send("250 2.6.0 Message accepted, queued as ", "", fill(31_000), boss, anna, clara)
@@ -105,7 +105,7 @@ func TestQuota(t *testing.T) {
 		return strings.Replace(config, `# over_quota = "refuse"`, `over_quota = "defer"`, 1)
 	})
 	o.pillarbox(t, "", "admin", "reload")
-	send("452 4.2.2 The mailbox boss@office.example is full, try again later", "", fill(90_000), boss)
+	send("452 4.2.2 The mailbox boss@office.example has room for ", "", fill(90_000), boss)
 }
 
 // TestQuotaIsNeverExceeded checks the limits of a mailbox and of a domain with many concurrent

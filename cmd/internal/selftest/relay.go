@@ -12,10 +12,11 @@ import (
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
 	"pillarbox/mailstore/directory"
+	"pillarbox/smtp"
 )
 
-// outsideDomain is a domain that cannot exist (RFC 2606): a server that accepts mail for it relays.
-const outsideDomain = "relay-test.invalid"
+// outsideDomain is a domain that cannot exist: a server that accepts mail for it relays.
+const outsideDomain = smtp.SelfTestDomain
 
 // Trick is a form of sender and recipient that some servers relay by mistake.
 type Trick struct {
@@ -59,7 +60,7 @@ func Tricks(domain, hostname, address string) []Trick {
 		}
 	}
 	for _, helo := range []string{domain, hostname, "localhost", "[" + address + "]"} {
-		all = append(all, Trick{Name: "forged HELO " + helo, From: "<somebody@elsewhere.invalid>", To: "<" + out + ">", Helo: helo})
+		all = append(all, Trick{Name: "forged HELO " + helo, From: "<somebody@" + outsideDomain + ">", To: "<" + out + ">", Helo: helo})
 	}
 	return all
 }
@@ -69,6 +70,7 @@ type RelayResult struct {
 	Service, Address string
 	Tried            int
 	Open             []string // names of the tricks that the server accepted
+	Undecided        []string // names of those that the server put off (451)
 	Err              error
 }
 
@@ -103,7 +105,11 @@ func Relay(ctx context.Context, office *admin.Service, report func(RelayResult))
 				r.Err = explain(err)
 				break
 			}
-			if r.Tried++; through && !staysHere(office, trick.To) {
+			r.Tried++
+			switch {
+			case through == undecided:
+				r.Undecided = append(r.Undecided, trick.Name)
+			case through == accepted && !staysHere(office, trick.To):
 				r.Open = append(r.Open, trick.Name)
 			}
 		}
@@ -137,29 +143,40 @@ func mailListeners(cfg *config.Config) (all [][2]string) {
 	return all
 }
 
-// try sends one trick on a connection of its own. It reports whether the server accepted the recipient
-// or would accept it later: a permitted recipient that cannot be resolved now gets 451.
-func (t *test) try(ctx context.Context, service, address string, trick Trick) (bool, error) {
+// answer is what the server said to a trick.
+type answer int
+
+const (
+	refused   answer = iota
+	accepted         // the recipient
+	undecided        // 451: the server cannot look the recipient up now
+)
+
+// try sends one trick on a connection of its own.
+func (t *test) try(ctx context.Context, service, address string, trick Trick) (answer, error) {
 	c, err := t.dial(ctx, address, service == "smtps")
 	if err != nil {
-		return false, err
+		return refused, err
 	}
 	defer c.Close()
 	s := smtpClient{c, bufio.NewReader(c)}
 	if _, err := s.reply(); err != nil {
-		return false, err
+		return refused, err
 	}
 	for _, line := range []string{"EHLO " + cmp.Or(trick.Helo, outsideDomain), "MAIL FROM:" + trick.From} {
 		if code, err := s.command(line); err != nil || code >= 400 {
-			return false, err
+			return refused, err
 		}
 	}
 	code, err := s.command("RCPT TO:" + trick.To)
-	if err != nil || code/100 != 2 && code != 451 {
-		return false, err
+	switch {
+	case err != nil || code/100 != 2 && code != 451:
+		return refused, err
+	case code == 451:
+		return undecided, nil
 	}
 	s.command("RSET")
-	return true, nil
+	return accepted, nil
 }
 
 // smtpClient sends single lines of SMTP and reads the codes of the replies.
