@@ -73,11 +73,11 @@ func TestAdminAtOnce(t *testing.T) {
 
 	// A right for each service, after the right password only.
 	const both = ""
-	for access, want := range map[string][2]string{
-		"pop3": {both, lockedSMTP}, "smtp": {lockedPOP3, both}, "none": {lockedPOP3, lockedSMTP}, "both": {both, both},
+	for _, tt := range []struct{ access, pop3, smtp string }{
+		{"pop3", both, lockedSMTP}, {"smtp", lockedPOP3, both}, {"none", lockedPOP3, lockedSMTP}, {"both", both, both},
 	} {
-		o.pillarbox(t, "", "admin", "mailbox", "access", anna, access)
-		o.wantLogins(t, anna, annaPassword, want[0], want[1])
+		o.pillarbox(t, "", "admin", "mailbox", "access", anna, tt.access)
+		o.wantLogins(t, anna, annaPassword, tt.pop3, tt.smtp)
 	}
 
 	o.pillarbox(t, claraPassword+"\n", "admin", "mailbox", "passwd", anna, "--password-stdin")
