@@ -39,7 +39,7 @@ func localUser(uid int, sudoUser string) string {
 	return name + " (sudo by " + sudoUser + ")"
 }
 
-// localPlace says where somebody sits: "command line, pts/1, 192.0.2.7".
+// localPlace describes the caller's terminal: "command line, pts/1, 192.0.2.7".
 func localPlace(ssh, terminal string) string {
 	place := control.CommandLine
 	if terminal != "" {

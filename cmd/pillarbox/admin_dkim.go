@@ -60,7 +60,7 @@ func (a *app) printNewDKIM(k admin.DKIMKey) {
 	fmt.Fprintf(a.stdout, "\nWhat to do now: publish this record in the DNS of %s, today: until it is there, nobody can verify the signatures.\n", k.Domain)
 }
 
-// printDKIMRecord prints the record for who edits a zone, and for who fills in a form.
+// printDKIMRecord prints the record as a line of a zone file, and for the form of a provider.
 func (a *app) printDKIMRecord(k admin.DKIMKey) {
 	fmt.Fprintf(a.stdout, "\nAs a line of a zone file:\n%s\n\n", k.Record.Zone)
 	fmt.Fprintln(a.stdout, "For the form of a provider (some want the name without the domain):")

@@ -39,7 +39,7 @@ const maxSets = 50 // RFC 8617 §4.2.1
 // ErrFull means that a message has too many seals, or seals that cannot be counted.
 var ErrFull = errors.New("the message cannot be sealed any more")
 
-// Options say who seals, and with what.
+// Options name the domain that seals, and its key.
 type Options struct {
 	Domain   string // in d=
 	Selector string

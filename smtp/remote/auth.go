@@ -99,7 +99,7 @@ func (c *conn) loginLost(mechanism string, err error, afterRefusal bool) *failur
 }
 
 // loginRefused returns the failure of a login that the server refused by all mechanisms. It has the
-// last reply, and names each mechanism with what the server said about it.
+// last reply, and names each mechanism with the reply of the server to it.
 func (c *conn) loginRefused() *failure {
 	last := c.refused[len(c.refused)-1]
 	f := unreachable([3]int{}, "")

@@ -3,7 +3,7 @@
 //
 // A rewritten sender is an address here, such as SRS0=HASH=DAY=partner.example=carl@office.example.
 // Keys.Forward makes it. A report that comes back to it goes to the first sender: Keys.Reverse
-// returns that one. The hash proves that this server made the address, so nobody else can use this
+// returns that one. The hash proves that this server made the address, so no other program can use this
 // server as a relay. If the sender was rewritten by another server before, the result is an SRS1
 // address, which leads straight back to the first of these servers.
 //

@@ -85,7 +85,7 @@ func (o *Service) parseNext(name string, domain addr.Domain) (addr.Address, erro
 }
 
 // elsewhere returns warnings about remote targets to which mail cannot be sent, in general or for
-// some users. With such a target, mail to whom is refused.
+// some users. whom describes the mail that such a target refuses.
 func (o *Service) elsewhere(whom string, targets ...addr.Address) []string {
 	cfg := o.Config()
 	how := ""

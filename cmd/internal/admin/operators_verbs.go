@@ -27,7 +27,7 @@ type OperatorDetails struct {
 	Members []addr.Address `json:"members,omitempty"` // of a group: the mailboxes here that are in it
 }
 
-// AddOperator lets somebody administer.
+// AddOperator adds an operator.
 func (o *Service) AddOperator(n NewOperator) (Change, error) {
 	g, warnings, err := o.parseGrant(n)
 	if err != nil {
@@ -92,7 +92,7 @@ func (o *Service) checkAccount(a addr.Address) error {
 	return Hint(err, "'pillarbox admin mailbox list %s' and 'pillarbox admin group list %[1]s' show what there is; a user of this machine is written unix:NAME", a.Domain)
 }
 
-// unixWarnings says when the machine knows nobody of that name.
+// unixWarnings warns if the machine has no user or group of that name.
 func unixWarnings(name string) []string {
 	account := strings.TrimPrefix(name, unixPrefix)
 	if group, ok := strings.CutPrefix(account, unixGroupAt); ok {

@@ -103,7 +103,7 @@ type Caller struct {
 type Part struct {
 	Note string       `json:"note,omitempty"` // for the person
 	Step *remote.Step `json:"step,omitempty"` // of "route test"
-	Done int          `json:"done,omitempty"` // of All, of what is counted
+	Done int          `json:"done,omitempty"` // those of All that are finished
 	All  int          `json:"all,omitempty"`
 
 	Failed *TransferFailure `json:"failed,omitempty"` // of an export or import
