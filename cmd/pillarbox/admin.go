@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -112,10 +111,6 @@ func (a *app) note(format string, args ...any) {
 	fmt.Fprintf(a.stderr, "note: "+format+"\n", args...)
 }
 
-func addJSON(cmd *cobra.Command, asJSON *bool) {
-	cmd.Flags().BoolVar(asJSON, "json", false, "write JSON")
-}
-
 // respond writes JSON or prints, unless the look-up failed.
 func respond[T any](a *app, asJSON bool, print func(*app, T)) func(T, error) error {
 	if !asJSON {
@@ -137,13 +132,6 @@ func answer[T any](a *app, print func(*app, T)) func(T, error) error {
 		}
 		return err
 	}
-}
-
-func (a *app) writeJSON(v any) error {
-	enc := json.NewEncoder(a.stdout)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
 }
 
 // table prints a list, the cells of a row parted by tabs. An empty one is a

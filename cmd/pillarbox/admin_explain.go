@@ -120,7 +120,7 @@ func (a *app) policyCommand() *cobra.Command {
 		Args:  takes(1, 1),
 		RunE:  func(cmd *cobra.Command, args []string) error { return a.policyDiff(cmd.Context(), args[0], asJSON) },
 	}
-	diff.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	addJSON(diff, &asJSON)
 	return family("policy", "Compare the present policy with that of another configuration", diff)
 }
 

@@ -19,11 +19,7 @@ func (a *app) quotaCommand() *cobra.Command {
 			admin.QuotaShow, first, (*app).printQuota),
 		a.quotaListCommand(),
 		a.quotaRecalculateCommand(),
-		&cobra.Command{
-			Use: "template [NAME]", Short: "Print a built-in notice, or the names of all notices", Args: takes(0, 1),
-			DisableFlagsInUseLine: true,
-			RunE:                  func(_ *cobra.Command, args []string) error { return a.quotaTemplate(args) },
-		},
+		a.quotaTemplateCommand(),
 	)
 	cmd.Long = `Manage the limits of mailboxes and domains.
 
@@ -188,17 +184,37 @@ func (a *app) printQuotaCounts(all []admin.QuotaCount) {
 	table("mailboxes like that", "NAME\t"+quotaColumns+"\tBELIEVED", row)(a, all)
 }
 
-func (a *app) quotaTemplate(args []string) error {
-	if len(args) == 0 {
-		for _, name := range quotamail.Names() {
-			fmt.Fprintln(a.stdout, name)
-		}
-		return nil
+func (a *app) quotaTemplateCommand() *cobra.Command {
+	var asJSON bool
+	cmd := command("template [NAME] [--json]", "Print a built-in notice, or the names of all notices",
+		takes(0, 1), func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return respond(a, asJSON, (*app).printLines)(quotamail.Names(), nil)
+			}
+			text, err := quotaTemplate(args[0])
+			return respond(a, asJSON, func(a *app, t noticeText) { fmt.Fprint(a.stdout, t.Text) })(text, err)
+		})
+	addJSON(cmd, &asJSON)
+	return cmd
+}
+
+func (a *app) printLines(lines []string) {
+	for _, line := range lines {
+		fmt.Fprintln(a.stdout, line)
 	}
-	text := quotamail.Standard(args[0])
+}
+
+// noticeText is the JSON of 'quota template NAME'.
+type noticeText struct {
+	Name string `json:"name"`
+	Text string `json:"text"`
+}
+
+func quotaTemplate(name string) (noticeText, error) {
+	text := quotamail.Standard(name)
 	if text == "" {
-		return admin.Hint(fmt.Errorf("there is no notice %q", args[0]), "the names are %s", strings.Join(quotamail.Names(), ", "))
+		return noticeText{}, admin.Hint(fmt.Errorf("there is no notice %q", name),
+			"the names are %s", strings.Join(quotamail.Names(), ", "))
 	}
-	fmt.Fprint(a.stdout, text)
-	return nil
+	return noticeText{name, text}, nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -24,22 +25,69 @@ func (a *app) configCommand() *cobra.Command {
 		Args:  takes(0, 0),
 		RunE:  func(*cobra.Command, []string) error { return a.configShow(asJSON) },
 	}
-	show.Flags().BoolVar(&asJSON, "json", false, "write JSON")
-	var withDNS bool
+	addJSON(show, &asJSON)
+	return family("config", "Check or show the configuration", a.configCheckCommand(), show)
+}
+
+func (a *app) configCheckCommand() *cobra.Command {
+	var withDNS, asJSON bool
 	check := &cobra.Command{
 		Use:   "check",
 		Short: "Report every mistake in the configuration, with its line",
 		Args:  takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if asJSON {
+				return a.configCheckJSON(cmd.Context(), withDNS)
+			}
 			if err := a.configCheck(); err != nil || !withDNS {
 				return err
 			}
-			return a.checkDNS(cmd.Context())
+			found, err := a.checkDNS(cmd.Context())
+			a.printDNS(found)
+			return err
 		},
 	}
 	check.Flags().BoolVar(&withDNS, "dns", false,
 		"also look up the server's name, its address, and MX and SPF of the domains")
-	return family("config", "Check or show the configuration", check, show)
+	addJSON(check, &asJSON)
+	return check
+}
+
+// configReport is the JSON of 'config check'.
+type configReport struct {
+	File     string             `json:"file"`
+	Mistakes []configMistake    `json:"mistakes"`
+	Warnings []string           `json:"warnings"`
+	DNS      []dnscheck.Finding `json:"dns"` // empty without --dns
+}
+
+// configMistake is a mistake that keeps the server from starting.
+type configMistake struct {
+	File string `json:"file"`
+	Line int    `json:"line"` // 0 if the mistake has no line
+	Key  string `json:"key"`
+	What string `json:"what"`
+	Hint string `json:"hint"`
+}
+
+// configCheckJSON writes a report. Like configCheck it returns the mistakes as an error.
+func (a *app) configCheckJSON(ctx context.Context, withDNS bool) error {
+	report := configReport{File: a.config}
+	cfg, err := a.load()
+	mistakes, listed := errors.AsType[config.Errors](err)
+	for _, m := range mistakes {
+		report.Mistakes = append(report.Mistakes, configMistake{m.File, m.Line, m.Key, m.What, m.Hint})
+	}
+	switch {
+	case err != nil && !listed:
+		return err
+	case err == nil:
+		report.Warnings = a.configWarnings(cfg)
+	}
+	if err == nil && withDNS {
+		report.DNS, err = a.checkDNS(ctx)
+	}
+	return errors.Join(a.writeJSON(report), err)
 }
 
 // configCheck checks the configuration, the certificate, and how the settings fit
@@ -49,46 +97,54 @@ func (a *app) configCheck() error {
 	if err != nil {
 		return err
 	}
-	if m, err := certs.OpenAny(cfg.Certs()); err != nil && cfg.TLS.Cert != "" {
-		a.note("tls.cert, tls.key: %v; the server would show a certificate of its own CA", err)
-	} else if err != nil {
-		a.note("%v", err)
-	} else {
-		for _, warning := range m.Warnings(time.Now()) {
-			a.note("%s", warning)
-		}
-	}
-	for _, warning := range slices.Concat(cfg.Warnings, a.settingWarnings(cfg)) {
+	for _, warning := range a.configWarnings(cfg) {
 		a.note("%s", warning)
 	}
 	fmt.Fprintf(a.stdout, "%s: no mistakes\n", a.config)
 	return nil
 }
 
-// checkDNS prints what DNS says about the server. A warning is no error: many offices want no mail
-// from the internet.
-func (a *app) checkDNS(ctx context.Context) error {
+func (a *app) configWarnings(cfg *config.Config) (all []string) {
+	if m, err := certs.OpenAny(cfg.Certs()); err != nil && cfg.TLS.Cert != "" {
+		all = append(all, fmt.Sprintf(
+			"tls.cert, tls.key: %v; the server would show a certificate of its own CA", err))
+	} else if err != nil {
+		all = append(all, err.Error())
+	} else {
+		all = append(all, m.Warnings(time.Now())...)
+	}
+	return slices.Concat(all, cfg.Warnings, a.settingWarnings(cfg))
+}
+
+// checkDNS asks DNS about the server.
+func (a *app) checkDNS(ctx context.Context) ([]dnscheck.Finding, error) {
 	const most = time.Minute // for all lookups
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	cfg, err := a.load()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	interfaces, err := netinfo.Interfaces()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	domains, err := call(ctx, a, admin.DomainList, struct{}{})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	server := dnscheck.Server{Hostname: cfg.Hostname, Addresses: netinfo.Addresses(interfaces),
 		SmartHost: len(cfg.Routes.Default.SmartHost) > 0 && !cfg.Routes.Default.DirectFirst}
 	for _, d := range domains {
 		server.Domains = append(server.Domains, d.Domain)
 	}
-	for _, f := range dnscheck.Run(ctx, dns.NewClient(admin.DNSOptions(cfg).Servers), server) {
+	return dnscheck.Run(ctx, dns.NewClient(admin.DNSOptions(cfg).Servers), server), nil
+}
+
+// printDNS prints what DNS says about the server. A warning is no error: many offices want no mail
+// from the internet.
+func (a *app) printDNS(all []dnscheck.Finding) {
+	for _, f := range all {
 		mark := "ok  "
 		if f.Do != "" {
 			mark = "warn"
@@ -98,7 +154,6 @@ func (a *app) checkDNS(ctx context.Context) error {
 			fmt.Fprintf(a.stdout, "      %s\n", f.Do)
 		}
 	}
-	return nil
 }
 
 func (a *app) settingWarnings(cfg *config.Config) []string {

@@ -15,22 +15,59 @@ import (
 )
 
 func (a *app) selftestCommand() *cobra.Command {
+	var asJSON, relayJSON bool
 	cmd := &cobra.Command{
 		Use:   "selftest",
 		Short: "Send and fetch a message through every listener of the running server",
 		Args:  takes(0, 0),
-		RunE:  func(*cobra.Command, []string) error { return a.selftest() },
+		RunE:  func(*cobra.Command, []string) error { return a.selftest(asJSON) },
 	}
-	cmd.AddCommand(&cobra.Command{
+	relay := &cobra.Command{
 		Use:   "relay",
 		Short: "Try to relay through the running server, without a login",
 		Args:  takes(0, 0),
-		RunE:  func(*cobra.Command, []string) error { return a.selftestRelay() },
-	})
+		RunE:  func(*cobra.Command, []string) error { return a.selftestRelay(relayJSON) },
+	}
+	addJSON(cmd, &asJSON)
+	addJSON(relay, &relayJSON)
+	cmd.AddCommand(relay)
 	return cmd
 }
 
-func (a *app) selftest() error {
+// testedListener is the JSON of 'selftest': the test of one listener.
+type testedListener struct {
+	Service string `json:"service"`
+	Address string `json:"address"`
+	Passed  bool   `json:"passed"`
+	What    string `json:"what"`
+	Error   string `json:"error"`
+	Hint    string `json:"hint"`
+}
+
+func newTestedListener(r selftest.Result) testedListener {
+	l := testedListener{Service: r.Service, Address: r.Address, Passed: r.Err == nil, What: r.What}
+	if r.Err == nil {
+		return l
+	}
+	l.Error = r.Err.Error()
+	if hinted, ok := errors.AsType[*admin.HintError](r.Err); ok {
+		l.Hint = hinted.Hint
+	}
+	return l
+}
+
+func (a *app) printTested(l testedListener) {
+	if l.Passed {
+		fmt.Fprintf(a.stdout, "PASS  %-10s %-16s %s\n", l.Service, l.Address, l.What)
+		return
+	}
+	fmt.Fprintf(a.stdout, "FAIL  %-10s %-16s %s: %s\n", l.Service, l.Address, l.What, l.Error)
+	if l.Hint != "" {
+		fmt.Fprintf(a.stdout, "      %s\n", l.Hint)
+	}
+}
+
+func (a *app) selftest(asJSON bool) error {
 	office, err := a.openForTest()
 	if err != nil {
 		return err
@@ -38,27 +75,27 @@ func (a *app) selftest() error {
 	defer office.Close()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	tested, failed := 0, 0
+	var all []testedListener
+	failed := 0
 	err = selftest.Run(ctx, office, func(r selftest.Result) {
-		tested++
-		if r.Err == nil {
-			fmt.Fprintf(a.stdout, "PASS  %-10s %-16s %s\n", r.Service, r.Address, r.What)
-			return
+		l := newTestedListener(r)
+		if all = append(all, l); !l.Passed {
+			failed++
 		}
-		failed++
-		fmt.Fprintf(a.stdout, "FAIL  %-10s %-16s %s: %v\n", r.Service, r.Address, r.What, r.Err)
-		var hinted *admin.HintError
-		if errors.As(r.Err, &hinted) {
-			fmt.Fprintf(a.stdout, "      %s\n", hinted.Hint)
+		if !asJSON {
+			a.printTested(l)
 		}
 	})
+	if asJSON {
+		err = errors.Join(err, a.writeJSON(all))
+	}
 	switch {
 	case err != nil:
 		return err
-	case tested == 0:
+	case len(all) == 0:
 		return admin.Hint(errors.New("no listener is on"), "[listen] in the configuration is empty")
 	case failed > 0:
-		return fmt.Errorf("%d of %d listeners failed", failed, tested)
+		return fmt.Errorf("%d of %d listeners failed", failed, len(all))
 	}
 	return nil
 }
@@ -75,37 +112,73 @@ func (a *app) openForTest() (*admin.Service, error) {
 	return s.For(admin.Caller{Actor: actor, Tell: a.tell}), nil
 }
 
-func (a *app) selftestRelay() error {
+func (a *app) selftestRelay(asJSON bool) error {
 	office, err := a.openForTest()
 	if err != nil {
 		return err
 	}
 	defer office.Close()
-	return a.testRelay(office)
+	return a.testRelay(office, asJSON)
 }
 
-func (a *app) testRelay(office *admin.Service) error {
-	open, tested := 0, 0
+// testedRelay is the JSON of 'selftest relay': the tricks at one listener.
+type testedRelay struct {
+	Service   string   `json:"service"`
+	Address   string   `json:"address"`
+	Passed    bool     `json:"passed"`
+	Tried     int      `json:"tried"`
+	Open      []string `json:"open"`      // tricks that the server accepted
+	Undecided []string `json:"undecided"` // tricks that the server put off
+	Error     string   `json:"error"`
+}
+
+func newTestedRelay(r selftest.RelayResult) testedRelay {
+	l := testedRelay{
+		Service: r.Service, Address: r.Address, Passed: r.Err == nil && len(r.Open) == 0,
+		Tried: r.Tried, Open: r.Open, Undecided: r.Undecided,
+	}
+	if r.Err != nil {
+		l.Error = r.Err.Error()
+	}
+	return l
+}
+
+func (a *app) printRelay(l testedRelay) {
+	switch {
+	case l.Error != "":
+		fmt.Fprintf(a.stdout, "FAIL  %-10s %-16s %s\n", l.Service, l.Address, l.Error)
+	case !l.Passed:
+		fmt.Fprintf(a.stdout, "OPEN  %-10s %-16s %d of %d tricks got through: %s\n",
+			l.Service, l.Address, len(l.Open), l.Tried, strings.Join(l.Open, "; "))
+	default:
+		fmt.Fprintf(a.stdout, "PASS  %-10s %-16s none of %d tricks got through%s\n",
+			l.Service, l.Address, l.Tried, undecidedText(l.Undecided))
+	}
+}
+
+func (a *app) testRelay(office *admin.Service, asJSON bool) error {
+	var all []testedRelay
+	open := 0
 	err := selftest.Relay(context.Background(), office, func(r selftest.RelayResult) {
-		tested++
-		switch {
-		case r.Err != nil:
+		l := newTestedRelay(r)
+		if all = append(all, l); !l.Passed {
 			open++
-			fmt.Fprintf(a.stdout, "FAIL  %-10s %-16s %v\n", r.Service, r.Address, r.Err)
-		case len(r.Open) > 0:
-			open++
-			fmt.Fprintf(a.stdout, "OPEN  %-10s %-16s %d of %d tricks got through: %s\n", r.Service, r.Address, len(r.Open), r.Tried, strings.Join(r.Open, "; "))
-		default:
-			fmt.Fprintf(a.stdout, "PASS  %-10s %-16s none of %d tricks got through%s\n", r.Service, r.Address, r.Tried, undecidedText(r.Undecided))
+		}
+		if !asJSON {
+			a.printRelay(l)
 		}
 	})
+	if asJSON {
+		err = errors.Join(err, a.writeJSON(all))
+	}
 	switch {
 	case err != nil:
 		return err
-	case tested == 0:
+	case len(all) == 0:
 		return admin.Hint(errors.New("no listener takes mail"), "[listen] in the configuration")
 	case open > 0:
-		return admin.Hint(fmt.Errorf("%d of %d listeners failed", open, tested), "'pillarbox admin explain --ip 127.0.0.1 --to x@relay-test.invalid' says why")
+		return admin.Hint(fmt.Errorf("%d of %d listeners failed", open, len(all)),
+			"'pillarbox admin explain --ip 127.0.0.1 --to x@relay-test.invalid' says why")
 	}
 	return nil
 }

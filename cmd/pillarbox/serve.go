@@ -53,27 +53,26 @@ func (a *app) serve() error {
 }
 
 func (a *app) reloadCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use:   "reload",
 		Short: "Reload the configuration file in the running server",
 		Args:  takes(0, 0),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return a.reload(cmd.Context()) },
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.reload(cmd.Context(), asJSON) },
 	}
+	addJSON(cmd, &asJSON)
+	return cmd
 }
 
-func (a *app) reload(ctx context.Context) error {
+func (a *app) reload(ctx context.Context, asJSON bool) error {
 	if _, err := a.load(); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("nothing was reloaded:\n%w", err)
 	}
 	result, err := call(ctx, a, admin.ServerReload, struct{}{})
-	switch {
-	case err != nil:
-		return err
-	case result.Error != "":
-		return fmt.Errorf("nothing was reloaded:\n%s", result.Error)
+	if err == nil && result.Error != "" {
+		err = fmt.Errorf("nothing was reloaded:\n%s", result.Error)
 	}
-	a.printReload(result)
-	return nil
+	return respond(a, asJSON, (*app).printReload)(result, err)
 }
 
 func (a *app) printReload(result admin.ReloadResult) {

@@ -273,12 +273,6 @@ func serviceLines(label string, services []clientsetup.Service) (lines []string)
 }
 
 func (a *app) settingsCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "settings USER",
-		Short: "Show the settings of a mail program for a user",
-		Args:  takes(1, 1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return answer(a, (*app).printSettings)(call(cmd.Context(), a, admin.ClientSettings, args[0]))
-		},
-	}
+	return answers(a, "settings USER", "Show the settings of a mail program for a user", takes(1, 1),
+		admin.ClientSettings, first, (*app).printSettings)
 }

@@ -33,7 +33,7 @@ func (a *app) tlsShowCommand() *cobra.Command {
 			return answer(a, (*app).printCertificates)(shown, err)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	addJSON(cmd, &asJSON)
 	return cmd
 }
 
