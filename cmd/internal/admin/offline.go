@@ -15,14 +15,15 @@ const (
 	AdminLock  = "admin"
 )
 
-// ErrDataLocked is the class of errors of a verb that needs the data directory for itself while a
-// server, or another command, holds it. Nothing was changed.
+// ErrDataLocked is the class of errors of a verb that is done offline and needs the data directory
+// for itself while a server, or another command, holds it. Nothing was changed.
 var ErrDataLocked = errors.New("the data directory is in use")
 
-// WorkOffline prepares a Service that was opened while no server runs. Its verbs that need the
-// store for themselves keep a server from starting, and do what its start would do first.
+// WorkOffline prepares a Service that was opened while no server answers. Its verbs that change
+// something hold the data directory meanwhile, so none is done beside a server that cannot be
+// reached. Those that need the store for themselves also do what a server's start would do first.
 func (o *Service) WorkOffline() {
-	o.offline = true
+	o.offline = new(offline)
 	o.Checkpoint = func() error { return o.alone(o.replay) }
 	o.Exclusively = func(change func() error) error {
 		return o.alone(func() error {
@@ -34,10 +35,16 @@ func (o *Service) WorkOffline() {
 	}
 }
 
+// offline is the state of a Service that works without a server. All views of the Service share it.
+// One goroutine at a time does verbs offline.
+type offline struct {
+	held bool // by the verb that is done: the lock of the data directory
+}
+
 // alone does something that must happen in the server or without any: offline it holds the data
 // directory meanwhile.
 func (o *Service) alone(do func() error) error {
-	if !o.offline {
+	if o.offline == nil || o.offline.held {
 		return do()
 	}
 	unlock, err := durable.TryLockAs(o.Root, DataLock, AdminLock)
@@ -46,7 +53,11 @@ func (o *Service) alone(do func() error) error {
 	} else if err != nil {
 		return err
 	}
-	defer unlock()
+	o.offline.held = true
+	defer func() {
+		o.offline.held = false
+		unlock()
+	}()
 	return do()
 }
 

@@ -43,3 +43,37 @@ func TestAlone(t *testing.T) {
 		t.Errorf("it was done %d times", did)
 	}
 }
+
+// Offline, a verb that changes something is not done while a server holds the data directory, and no
+// server starts while it is done. Verbs that only look need no lock.
+func TestChangesNeedTheDataDirectory(t *testing.T) {
+	o := office(t)
+	o.WorkOffline()
+	unlock, err := durable.TryLockAs(o.Root, DataLock, ServerLock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = DomainAdd.Do(t.Context(), o, "other.example")
+	held, ok := errors.AsType[*durable.LockedError](err)
+	if !errors.Is(err, ErrDataLocked) || !ok || held.PID == 0 || held.As != ServerLock {
+		t.Errorf("beside a server: %v", err)
+	}
+	if hosted, _ := o.Dir.Hosts("other.example"); hosted {
+		t.Error("the domain was added")
+	}
+	if _, err := DomainList.Do(t.Context(), o, struct{}{}); err != nil {
+		t.Errorf("a verb that looks: %v", err)
+	}
+	unlock()
+	if _, err := DomainAdd.Do(t.Context(), o, "other.example"); err != nil {
+		t.Error(err)
+	}
+	in := DomainToRemove{Name: "other.example", WithMailboxes: true, Sure: true}
+	if _, err := DomainRemove.Do(t.Context(), o.For(Caller{}), in); err != nil {
+		t.Errorf("a verb that needs the store for itself: %v", err)
+	}
+	if unlock, err = durable.TryLock(o.Root, DataLock); err != nil {
+		t.Fatal("the lock is left:", err)
+	}
+	unlock()
+}

@@ -92,7 +92,7 @@ type Service struct {
 	operator  *Operator // the caller whose rights limit the verbs; nil: a caller who may do everything
 	recorder  Recorder
 	tell      func(Part) // takes what a verb tells the caller; nil discards it
-	offline   bool       // see WorkOffline
+	offline   *offline   // see WorkOffline; nil in the server
 }
 
 // Open opens the data directory that the configuration names, which must be

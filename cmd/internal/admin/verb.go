@@ -56,13 +56,21 @@ func (v Verb[In, Out]) Permission() Permission { return v.permission }
 
 // Do does the verb for the caller whom s is for (Service.For). All callers come this way: here the
 // permission is checked, and the recorder of the audit log learns the verb's name. The recorder
-// observes changes of the directory. A function calls Record for any other change.
+// observes changes of the directory. A function calls Record for any other change. Offline, a verb
+// that changes something holds the data directory: ErrDataLocked if a server has it.
 func (v Verb[In, Out]) Do(ctx context.Context, s *Service, in In) (out Out, err error) {
 	s = s.doing(v.name)
 	if err := s.permit(v); err != nil {
 		return out, err
 	}
-	return v.do(s, ctx, in)
+	if v.permission != ChangesDomain && v.permission != ChangesAll {
+		return v.do(s, ctx, in)
+	}
+	err = s.alone(func() (err error) {
+		out, err = v.do(s, ctx, in)
+		return err
+	})
+	return out, err
 }
 
 // Command is a Verb of any input and output.

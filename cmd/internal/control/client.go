@@ -121,7 +121,8 @@ func OrOffline(ctx context.Context, ask, offline func() error) error {
 		case <-time.After(offlineLook):
 		case <-ctx.Done():
 			err = fmt.Errorf("the server neither answers nor lets go of the data directory: %w", err)
-			return admin.Hint(err, "see in the server's log what it waits for")
+			return admin.Hint(err, "see in the server's log what it waits for; "+
+				"if its control socket is missing, restart the server")
 		}
 	}
 }

@@ -152,6 +152,9 @@ func (l lineReader) read(v any) error {
 // directory.
 const socketName = "control.sock"
 
+// File returns the whole path of the control socket of a data directory, for messages.
+func File(data string) string { return filepath.Join(data, socketName) }
+
 // Path returns a path of the control socket of a data directory. The path fits into the 108
 // octets that the kernel has for it, whatever the length of data. done releases what that takes.
 func Path(data string) (path string, done func(), err error) {

@@ -38,11 +38,12 @@ func (d *Daemon) makeControl(*config.Config) (part, error) {
 		name: "control sockets",
 		start: func(ctx context.Context) error {
 			sockets, err := d.openControl()
-			if err == nil {
-				server := control.NewServer(d.office, d.auditFailed)
-				running.Go(func() { server.Serve(ctx, sockets...) })
+			if err != nil {
+				return err
 			}
-			return err
+			server := control.NewServer(d.office, d.auditFailed)
+			running.Go(func() { server.Serve(ctx, sockets...) })
+			return nil
 		},
 		stop: func(context.Context) { running.Wait() },
 	}, nil
@@ -53,7 +54,7 @@ func (d *Daemon) makeControl(*config.Config) (part, error) {
 func (d *Daemon) openControl() ([]net.Listener, error) {
 	listen := d.system.Control
 	if listen == nil {
-		listen = d.listenControl
+		listen = d.lastingControl
 	}
 	l, err := listen()
 	if err != nil {
@@ -63,13 +64,33 @@ func (d *Daemon) openControl() ([]net.Listener, error) {
 	if !cfg.Enabled {
 		return []net.Listener{l}, nil
 	}
-	operators, err := openLocal(cfg.Socket)
+	operators, err := openLasting(cfg.Socket, func() (net.Listener, error) {
+		return openLocal(cfg.Socket)
+	}, d.socketLost(cfg.Socket))
 	if err != nil {
 		d.log.Warn("operators cannot use 'pillarbox admin' unless they are root",
 			"socket", cfg.Socket, "error", err)
 		return []net.Listener{l}, nil
 	}
 	return []net.Listener{l, operators}, nil
+}
+
+// lastingControl is listenControl for a socket that is made again when its file was deleted.
+func (d *Daemon) lastingControl() (net.Listener, error) {
+	path := control.File(d.office.Root.Name())
+	return openLasting(path, d.listenControl, d.socketLost(path))
+}
+
+// socketLost logs that the file of a socket was deleted, and whether it could be made again.
+func (d *Daemon) socketLost(path string) func(error) {
+	return func(err error) {
+		if err != nil {
+			d.log.Error("cannot make a deleted socket again: restart the server",
+				"socket", path, "error", err)
+			return
+		}
+		d.log.Warn("a deleted socket was made again", "socket", path)
+	}
 }
 
 // listenControl opens the control socket in the data directory. An old one can only be a leftover:
