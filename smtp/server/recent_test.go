@@ -44,6 +44,10 @@ func TestPOPBeforeSMTP(t *testing.T) {
 	o.server.Recent.Add(netip.MustParseAddr("127.0.0.1"), address(t, "boss"))
 	want("two users at one address: the first", say("anna"), "250 2.6.0")
 	want("two users at one address: the second", say("boss"), "250 2.6.0")
+	gateway := o.converse(t, "EHLO gw\r\nMAIL FROM:<carl@partner.example>\r\nMAIL FROM:<>\r\nQUIT\r\n")
+	if strings.Contains(gateway, "553") || strings.Count(gateway, "\r\n530") != 2 {
+		t.Errorf("a gateway at the same address is taken for the user:\n%s", gateway)
+	}
 	change := func(do func(a *directory.Account)) {
 		t.Helper()
 		for _, name := range []string{"anna", "boss"} {

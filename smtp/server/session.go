@@ -137,14 +137,20 @@ func (s *session) gatherUser(f *policy.Facts) *smtp.Reply {
 
 // gatherRecent collects the rights of a user who has read mail by POP3 from the client's address, if
 // the client has not logged in and is no device. The user counts for one message: another one at the
-// same address may send the next.
+// same address may send the next. Mail with a sender from elsewhere, or none, stays a stranger's: a
+// gateway may have the same address as the user.
 func (s *session) gatherRecent(f *policy.Facts, from addr.Address) *smtp.Reply {
 	f.User = policy.User{}
-	if s.srv.Recent == nil || f.Device != nil {
+	if s.srv.Recent == nil || f.Device != nil || from.IsZero() {
 		return nil
 	}
 	user, ok := s.srv.Recent.Find(s.remote.Addr(), from)
 	if !ok {
+		return nil
+	}
+	if hosted, err := s.srv.Dir.Hosts(from.Domain); err != nil {
+		return s.failed("the sender's domain", err)
+	} else if !hosted {
 		return nil
 	}
 	err := s.gather.User(f, user)

@@ -226,8 +226,8 @@ func (b *Body) silent() bool {
 	if b.in.Buffered() > 0 || b.c.Conn.SetReadDeadline(deadline(dotPause)) != nil {
 		return false
 	}
-	if _, err := b.in.Peek(1); err == nil {
-		return false
+	if _, err := b.in.Peek(1); !errors.Is(err, errTimeout) {
+		return false // more came, or the connection broke: the message may not be whole
 	}
 	b.c.last = true
 	return true

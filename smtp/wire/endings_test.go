@@ -143,3 +143,18 @@ func TestLoneDotLater(t *testing.T) {
 		expect(t, c, "250 ")
 	})
 }
+
+// TestBreakAfterLoneDot checks that a connection that breaks is not taken for silence: the message
+// may not be whole.
+func TestBreakAfterLoneDot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, bodies := beginBody(t, NormaliseBareDot, "Subject: x\r\n\r\nhi\n.\n", 5)
+		time.Sleep(2 * time.Second)
+		c.Close()
+		synctest.Wait()
+		time.Sleep(20 * time.Second)
+		if len(*bodies) != 0 {
+			t.Errorf("taken: %q", *bodies)
+		}
+	})
+}
