@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,7 +20,7 @@ func (a *app) mailboxCommand() *cobra.Command {
 		a.mailboxAddCommand(),
 		a.mailboxRemoveCommand(),
 		answers(a, "list [DOMAIN]", "List the mailboxes of one domain or of all", takes(0, 1), admin.MailboxList, first,
-			table("mailboxes", "MAILBOX\tPASSWORD\tLOCKED\tQUOTA\tFORWARD", mailboxRow)),
+			table("mailboxes", "MAILBOX\tPASSWORD\tLOCKED\tQUOTA\tSIZE\tMESSAGES\tLAST LOGIN\tFORWARD", mailboxRow)),
 		answers(a, "show USER@DOMAIN", "Show a mailbox", takes(1, 1), admin.MailboxShow, first, (*app).printMailbox),
 		a.passwdCommand(),
 		does(a, "secrets USER@DOMAIN spa|cram-md5|apop|scram... | none", "Set the secrets that are stored beside the password's hash, such as for SPA", takes(2, 5),
@@ -61,7 +63,21 @@ func mailboxRow(m admin.MailboxSummary) string {
 	if m.Method != directory.ByFile {
 		password = string(m.Method)
 	}
-	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", m.Mailbox, password, locked, quotaText(m.Quota), forwardText(m.Forward, m.KeepCopy))
+	size, messages := about(m.Bytes), strconv.Itoa(m.Messages)
+	if m.Uncounted {
+		size, messages = "unknown", "unknown"
+	}
+	return strings.Join([]string{
+		m.Mailbox.String(), password, locked, quotaText(m.Quota), size, messages,
+		lastLoginText(m), forwardText(m.Forward, m.KeepCopy),
+	}, "\t")
+}
+
+func lastLoginText(m admin.MailboxSummary) string {
+	if m.LastLogin == nil {
+		return "-"
+	}
+	return m.LastLogin.Local().Format(time.DateTime) + " " + string(m.LastLoginService)
 }
 
 func (a *app) printMailbox(m admin.MailboxDetails) {
@@ -86,6 +102,7 @@ func (a *app) printMailbox(m admin.MailboxDetails) {
 		"Password:\t" + passwordText(m),
 		"Locked:\t" + locked,
 		"Access:\t" + accessWords(m.Access),
+		"Last login:\t" + lastLoginText(m.MailboxSummary),
 		"Messages:\t" + fmt.Sprint(m.Messages),
 		"Size:\t" + about(m.Bytes),
 		"Quota:\t" + limit,

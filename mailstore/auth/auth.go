@@ -115,6 +115,8 @@ type Options struct {
 	// Certificate returns the mailbox address of a client certificate that this server's CA has
 	// issued, and its fingerprint. nil means that no certificate is accepted.
 	Certificate func(*tls.ConnectionState) (address, fingerprint string, ok bool)
+	// LoggedIn is told of each login that succeeded. It must not block. nil: it is not told.
+	LoggedIn func(s Service, mailbox addr.Address)
 }
 
 // Settings can be changed while the Authenticator runs. The zero value permits everything but
@@ -238,6 +240,9 @@ func (a *Authenticator) logIn(ctx context.Context, c Client, mechanism, user str
 	}
 	a.Log.Info("authentication succeeded", "user", box.Address.String(), "remote_ip", c.Remote,
 		"mechanism", mechanism)
+	if a.LoggedIn != nil {
+		a.LoggedIn(c.Service, box.Address)
+	}
 	return Principal{Address: box.Address, Dir: box.Dir}, nil
 }
 

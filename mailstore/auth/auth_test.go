@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -143,6 +144,29 @@ func try(a *Authenticator, remote netip.Addr, user, password string) (time.Durat
 	start := time.Now()
 	_, err := a.Password(context.Background(), Client{Remote: remote}, user, password)
 	return time.Since(start), err
+}
+
+// The server is told of each login that succeeded, with its service, and of no other.
+func TestLoggedIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, _, _ := newTest(t)
+		var told []string
+		a.LoggedIn = func(s Service, mailbox addr.Address) {
+			told = append(told, string(s)+" "+mailbox.String())
+		}
+		for _, c := range []struct {
+			service        Service
+			user, password string
+		}{
+			{ServicePOP3, "anna", "Secret"}, {ServicePOP3, "boss", "secret"},
+			{ServicePOP3, "anna", "secret"}, {ServiceSMTP, "anna", "secret"},
+		} {
+			a.Password(t.Context(), Client{Remote: here, Service: c.service}, c.user, c.password)
+		}
+		if want := []string{"pop3 anna@office.example", "smtp anna@office.example"}; !slices.Equal(told, want) {
+			t.Errorf("%q, want %q", told, want)
+		}
+	})
 }
 
 func TestPassword(t *testing.T) {

@@ -158,7 +158,8 @@ func (o *Service) By(actor Actor) *Service {
 	return &view
 }
 
-// observe passes changes of the directory on to the audit log and to the operators.
+// observe passes changes of the directory on to the audit log, to the operators, and to the last
+// logins.
 func (o *Service) observe() {
 	o.Dir = o.Dir.Observed(func(c directory.Change) {
 		o.recorder.Changed(c)
@@ -168,6 +169,11 @@ func (o *Service) observe() {
 		}
 		for _, g := range changed {
 			o.Record("operator "+g.name, g.before, g.after)
+		}
+		if c.What == directory.Renamed && c.User != "" {
+			if err := o.LastLogins.Rename(c.Address(), c.Next); err != nil {
+				o.note("%s loses its last login: %v", c.Next, err)
+			}
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"pillarbox/cmd/internal/lastlogin"
 	"pillarbox/mailstore/durable"
 	"pillarbox/smtp/dkim"
 )
@@ -40,7 +41,7 @@ func (c *checker) settings() {
 	_, versionErr := durable.DataVersion(o.Root)
 	damaged := map[string]error{
 		"devices.json": deviceErr, "srs.json": o.SRS.Check(), operatorsFile: operatorErr, durable.VersionFile: versionErr,
-		watchedFile: o.loadWatched(new(watched)),
+		watchedFile: o.loadWatched(new(watched)), lastlogin.File: o.LastLogins.Check(),
 	}
 	for name, err := range damaged {
 		if err != nil {

@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"pillarbox/cmd/internal/clientsetup"
+	"pillarbox/cmd/internal/lastlogin"
 	"pillarbox/cmd/internal/netinfo"
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
 	"pillarbox/quota"
 )
@@ -34,6 +36,13 @@ type MailboxSummary struct {
 	Damaged  bool           `json:"damaged,omitempty"` // its account cannot be read; the other fields are unknown
 
 	Method directory.Method `json:"method"` // checks the password
+
+	Messages  int   `json:"messages"`
+	Bytes     int64 `json:"bytes"`               // as POP3 counts them
+	Uncounted bool  `json:"uncounted,omitempty"` // the mail could not be counted
+
+	LastLogin        *time.Time   `json:"last_login"`         // null for never, or not since the mailbox was made
+	LastLoginService auth.Service `json:"last_login_service"` // "" for never
 }
 
 // MailboxStat is the size and the limit of a mailbox.
@@ -51,9 +60,7 @@ type MailboxDetails struct {
 	MailboxSummary
 	Name           string         `json:"name"` // the full name of its user; "" for none
 	LockedByDomain bool           `json:"locked_by_domain"`
-	DefaultQuota   bool           `json:"default_quota"` // the quota is from the directory or the default
-	Messages       int            `json:"messages"`
-	Bytes          int64          `json:"bytes"`
+	DefaultQuota   bool           `json:"default_quota"`  // the quota is from the directory or the default
 	Created        *time.Time     `json:"created"`        // null if unknown, as with a mailbox from an old server
 	Aliases        []addr.Address `json:"aliases"`        // aliases that lead here in one step
 	Groups         []addr.Address `json:"groups"`         // groups that it is a member of
@@ -307,7 +314,32 @@ func joinAddresses(all []addr.Address) string {
 
 // ListMailboxes lists the mailboxes of a domain, or of all domains for "".
 func (o *Service) ListMailboxes(domain string) ([]MailboxSummary, error) {
-	return eachMailbox(o, domain, func(box directory.Mailbox) (MailboxSummary, error) { return o.summary(box), nil })
+	lastLogin := o.lastLogins()
+	return eachMailbox(o, domain, func(box directory.Mailbox) (MailboxSummary, error) {
+		m := o.summary(box)
+		m.setLastLogin(lastLogin(box.Address, box.Account.Created))
+		used, err := o.usage(box.Dir)
+		if err != nil {
+			o.note("the mail of %s cannot be counted: %v", box.Address, err)
+		}
+		m.Messages, m.Bytes, m.Uncounted = int(used.Messages), used.Bytes, err != nil
+		return m, nil
+	})
+}
+
+// lastLogins returns a function that finds the last login to a mailbox that was made at a time.
+func (o *Service) lastLogins() func(addr.Address, time.Time) (lastlogin.Login, bool) {
+	find, err := o.LastLogins.Snapshot()
+	if err != nil {
+		o.note("last logins cannot be read: %v", err)
+	}
+	return find
+}
+
+func (m *MailboxSummary) setLastLogin(l lastlogin.Login, ok bool) {
+	if ok {
+		m.LastLogin, m.LastLoginService = &l.Time, l.Service
+	}
 }
 
 // StatMailboxes counts the mail of each mailbox of a domain, or of all domains for "".
@@ -426,8 +458,6 @@ func (o *Service) ShowMailbox(user string) (MailboxDetails, error) {
 		Name:           domain.FullName(box.Address),
 		LockedByDomain: domain.Locked,
 		DefaultQuota:   box.Account.Quota == 0,
-		Messages:       held.Messages,
-		Bytes:          held.Bytes,
 		Aliases:        orEmpty(refs.aliases),
 		Groups:         orEmpty(refs.groups),
 		ForwardedFrom:  orEmpty(refs.forwards),
@@ -447,6 +477,8 @@ func (o *Service) ShowMailbox(user string) (MailboxDetails, error) {
 	if details.Inbound.May, err = o.Dir.MayInbound(box, o.Config().Policy.Outside.Receive.Value); err != nil {
 		return MailboxDetails{}, o.explain(err, box.Address.Domain, "domain list")
 	}
+	details.Messages, details.Bytes = held.Messages, held.Bytes
+	details.setLastLogin(o.lastLogins()(box.Address, box.Account.Created))
 	if !box.Account.Created.IsZero() {
 		details.Created = &box.Account.Created
 	}

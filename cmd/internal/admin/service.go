@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"pillarbox/cmd/internal/config"
+	"pillarbox/cmd/internal/lastlogin"
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/auth"
@@ -68,6 +69,8 @@ type Service struct {
 	Devices *devices.Registry
 	// SRS rewrites the senders of forwarded mail.
 	SRS *srs.Keys
+	// LastLogins knows when each mailbox was last logged in to.
+	LastLogins *lastlogin.Keeper
 	// Keeper makes what is kept of passwords.
 	Keeper *auth.SecretStore
 	// Checkpoint empties the store's log before mail is put back: the log knows messages by mailbox and name. nil: no log
@@ -116,7 +119,7 @@ func OpenOn(root Files, cfg *config.Config, log *slog.Logger) (*Service, error) 
 	damages := newDamages(root.Name(), log)
 	o := &Service{
 		Root: root, Dir: directory.New(root, directory.Options{}), Devices: devices.New(root).Report(damages), damages: damages,
-		SRS: srs.Open(root).Report(damages),
+		SRS: srs.Open(root).Report(damages), LastLogins: lastlogin.Open(root).Report(damages),
 		cfg: new(atomic.Pointer[config.Config]), watch: new(atomic.Pointer[func(quota.Event)]),
 		sources: new(sources), log: log, Keeper: NewKeeper(cfg),
 		operators: newOperators(root, damages), recorder: NewRecorder(root, Server(), nil),

@@ -151,6 +151,7 @@ func (d *Daemon) makers() []maker {
 		d.makeLogLevel,
 		d.makeSettings,
 		d.makeLogins,
+		d.makeLastLogins,
 		d.makeLimits,
 		d.makeDNS,
 		d.makeDecisionLog,

@@ -33,6 +33,7 @@ func (d *Daemon) makeLogins(cfg *config.Config) (part, error) {
 	d.logins = auth.New(d.office.Dir, auth.Options{
 		Log: d.log, Bans: d.bans, Secrets: d.office.Keeper, Backend: d.office.Backend,
 		Certificate: d.clientCertificate, FreeMemory: d.system.FreeMemory,
+		LoggedIn: d.office.LastLogins.Add,
 	})
 	d.logins.SetSettings(d.office.AuthSettings())
 	d.recent = auth.NewRecent()

@@ -1,10 +1,39 @@
 package daemon
 
 import (
+	"context"
 	"crypto/tls"
+	"errors"
 	"slices"
 	"time"
+
+	"pillarbox/cmd/internal/config"
+	"pillarbox/cmd/internal/lastlogin"
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/directory"
 )
+
+// makeLastLogins makes the part that writes the last logins. It stops after the servers, so that it
+// writes the logins of their last sessions too.
+func (d *Daemon) makeLastLogins(*config.Config) (part, error) {
+	p := loop("last logins", func(ctx context.Context) {
+		d.office.LastLogins.Run(ctx, d.mailboxExists, d.log)
+	})
+	wait := p.stop
+	p.stop = func(ctx context.Context) {
+		wait(ctx)
+		if err := d.office.LastLogins.Write(d.mailboxExists); err != nil {
+			d.log.Error("last logins since the last hour are lost", "file", lastlogin.File, "error", err)
+		}
+	}
+	return p, nil
+}
+
+// mailboxExists reports whether there is a mailbox, as far as the files can be read.
+func (d *Daemon) mailboxExists(a addr.Address) bool {
+	_, err := d.office.Dir.Mailbox(a)
+	return !errors.Is(err, directory.ErrNotFound)
+}
 
 // clientCertificate returns the address in a client's certificate, if our CA has issued it.
 func (d *Daemon) clientCertificate(

@@ -1,0 +1,183 @@
+package lastlogin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pillarbox/etc/lab/mailtest"
+	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/durable"
+)
+
+var anna, boss = addr.Address{Local: "anna", Domain: "office.example"}, addr.Address{Local: "boss", Domain: "office.example"}
+
+func all(addr.Address) bool { return true }
+
+func data(t *testing.T) (durable.FS, string) {
+	t.Helper()
+	dir := t.TempDir()
+	root, err := durable.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { root.Close() })
+	return root, filepath.Join(dir, File)
+}
+
+// want compares what a keeper says about anna with "service time", or "" for no login.
+func want(t *testing.T, k *Keeper, a addr.Address, made time.Time, want string) {
+	t.Helper()
+	find, err := k.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := ""
+	if l, ok := find(a, made); ok {
+		got = string(l.Service) + " " + l.Time.Format(time.TimeOnly)
+	}
+	if got != want {
+		t.Errorf("%s: %q, want %q", a, got, want)
+	}
+}
+
+// The file is written once an hour, whatever the number of logins, and by the last Write. The time
+// begins at midnight.
+func TestWritesOnceAnHour(t *testing.T) {
+	fsys, file := data(t)
+	synctest.Test(t, func(t *testing.T) {
+		k := Open(fsys)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); k.Run(ctx, all, new(mailtest.Log).Logger()) }()
+		writes := 0
+		var last os.FileInfo
+		for range 3 * 60 { // two mailboxes are polled each minute for three hours
+			k.Add(auth.ServicePOP3, anna)
+			k.Add(auth.ServiceSMTP, boss)
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if info, err := os.Stat(file); err == nil && (last == nil || !os.SameFile(info, last)) {
+				writes, last = writes+1, info
+			}
+		}
+		if writes != 3 {
+			t.Errorf("%d writes", writes)
+		}
+		if mode := last.Mode().Perm(); mode != 0o600 {
+			t.Errorf("mode %o", mode)
+		}
+		want(t, k, anna, time.Time{}, "pop3 02:59:00")
+		k.Add(auth.ServiceSMTP, anna)
+		want(t, k, anna, time.Time{}, "smtp 03:00:00")
+		want(t, Open(fsys), anna, time.Time{}, "pop3 02:59:00") // the file only
+		cancel()
+		<-done
+		if err := k.Write(all); err != nil || len(k.seen) > 0 {
+			t.Error(err, k.seen)
+		}
+		want(t, Open(fsys), anna, time.Time{}, "smtp 03:00:00")
+		want(t, Open(fsys), boss, time.Time{}, "smtp 02:59:00")
+	})
+}
+
+// A server without logins writes nothing.
+func TestNothingToWrite(t *testing.T) {
+	fsys, file := data(t)
+	if err := Open(fsys).Write(all); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+// A login belongs to a mailbox: another one of the same name does not inherit it, a rename takes it
+// along, and that of a mailbox that is gone leaves the file.
+func TestFollowsMailboxes(t *testing.T) {
+	fsys, file := data(t)
+	synctest.Test(t, func(t *testing.T) {
+		k := Open(fsys)
+		made := time.Now()
+		k.Add(auth.ServicePOP3, anna)
+		want(t, k, addr.Address{Local: "Anna", Domain: "office.example"}, made, "pop3 00:00:00")
+		want(t, k, anna, made.Add(time.Second), "")
+		carl := addr.Address{Local: "carl", Domain: "office.example"}
+		if err := errors.Join(k.Rename(anna, carl), k.Write(all)); err != nil {
+			t.Error(err)
+		}
+		want(t, k, anna, made, "")
+		want(t, k, carl, made, "pop3 00:00:00")
+		if err := k.Rename(carl, anna); err != nil { // in the file
+			t.Error(err)
+		}
+		want(t, Open(fsys), carl, made, "")
+		want(t, Open(fsys), anna, made, "pop3 00:00:00")
+		k.Add(auth.ServicePOP3, boss)
+		if err := k.Write(func(a addr.Address) bool { return a == boss }); err != nil {
+			t.Error(err)
+		}
+		text, err := os.ReadFile(file)
+		if err != nil || strings.Contains(string(text), "anna") || !strings.Contains(string(text), "boss@office.example") {
+			t.Errorf("%v\n%s", err, text)
+		}
+	})
+}
+
+// A file that cannot be read is not overwritten. Logins go on, and are written once it is repaired.
+func TestDamaged(t *testing.T) {
+	fsys, file := data(t)
+	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		k := Open(fsys)
+		var log mailtest.Log
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go k.Run(ctx, all, log.Logger())
+		k.Add(auth.ServicePOP3, anna)
+		time.Sleep(2*time.Hour + time.Minute)
+		if text, _ := os.ReadFile(file); string(text) != "{" || k.Check() == nil {
+			t.Errorf("overwritten: %s", text)
+		}
+		find, err := k.Snapshot()
+		if _, ok := find(anna, time.Time{}); !ok || err == nil {
+			t.Error("the login is not remembered", err)
+		}
+		if err := os.WriteFile(file, []byte(`{"logins": {}}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		want(t, Open(fsys), anna, time.Time{}, "pop3 00:00:00")
+		lines := log.Take()
+		if n := strings.Count(lines, "level=ERROR"); n != 1 || !strings.Contains(lines, "are written again") {
+			t.Errorf("%d errors\n%s", n, lines)
+		}
+	})
+}
+
+// Ten thousand mailboxes are a small file.
+func TestSize(t *testing.T) {
+	fsys, file := data(t)
+	k := Open(fsys)
+	for i := range 10_000 {
+		k.Add(auth.ServicePOP3, addr.Address{Local: "user" + string(rune('a'+i%26)) + time.Duration(i).String(), Domain: "office.example"})
+	}
+	if err := k.Write(all); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	var c content
+	if err = errors.Join(err, json.Unmarshal(text, &c)); err != nil || len(c.Logins) != 10_000 || len(text) > 2<<20 {
+		t.Errorf("%d logins in %d octets, %v", len(c.Logins), len(text), err)
+	}
+}
