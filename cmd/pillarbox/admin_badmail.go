@@ -92,7 +92,11 @@ func (a *app) badmailSendCommand() *cobra.Command {
 			}
 			var sent []admin.BadmailSent
 			err := a.confirmed(yes, func(sure bool) (err error) {
-				sent, err = call(cmd.Context(), a, admin.BadmailSend, admin.BadmailToSend{Words: args, All: all, To: to, Sure: sure})
+				in := admin.BadmailToSend{Words: args, All: all, To: to, Sure: sure}
+				for _, asked := range sent {
+					in.Confirmed = append(in.Confirmed, asked.ID)
+				}
+				sent, err = call(cmd.Context(), a, admin.BadmailSend, in)
 				return err
 			})
 			return respond(a, asJSON, (*app).printSent)(sent, err)
@@ -135,8 +139,10 @@ func (a *app) badmailRemoveCommand() *cobra.Command {
 			if err := choosesBadmail(cmd, args, all, older); err != nil {
 				return err
 			}
-			return a.removeMessages(yes, asJSON, "badmail", func(sure bool) (admin.Removed, error) {
-				return call(cmd.Context(), a, admin.BadmailRemove, admin.BadmailToRemove{Words: args, Older: older, All: all, Sure: sure})
+			return a.removeMessages(yes, asJSON, "badmail", func(sure bool, asked []string) (admin.Removed, error) {
+				return call(cmd.Context(), a, admin.BadmailRemove, admin.BadmailToRemove{
+					Words: args, Older: older, All: all, Sure: sure, Confirmed: asked,
+				})
 			})
 		})
 	cmd.Flags().StringVar(&older, "older", "", "messages that have been there for this `time`, such as 2h, 90m or 3d")
@@ -146,11 +152,14 @@ func (a *app) badmailRemoveCommand() *cobra.Command {
 	return cmd
 }
 
-// removeMessages deletes messages by a verb that may ask first.
-func (a *app) removeMessages(yes, asJSON bool, where string, remove func(sure bool) (admin.Removed, error)) error {
+// removeMessages deletes messages by a verb that may ask first. remove gets the messages that the
+// question was about.
+func (a *app) removeMessages(
+	yes, asJSON bool, where string, remove func(sure bool, asked []string) (admin.Removed, error),
+) error {
 	var done admin.Removed
 	err := a.confirmed(yes, func(sure bool) (err error) {
-		done, err = remove(sure)
+		done, err = remove(sure, done.Removed)
 		return err
 	})
 	switch {

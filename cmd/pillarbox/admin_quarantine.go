@@ -133,8 +133,9 @@ func (a *app) quarantineRemoveCommand() *cobra.Command {
 			case len(args) == 0 && !all:
 				return admin.Hint(usageError{fmt.Errorf("%s: no message is chosen", callName(cmd))}, "usage: %s", cmd.UseLine())
 			}
-			return a.removeMessages(yes, asJSON, "quarantine", func(sure bool) (admin.Removed, error) {
-				return call(cmd.Context(), a, admin.QuarantineRemove, admin.QuarantineToRemove{Words: args, All: all, Sure: sure})
+			return a.removeMessages(yes, asJSON, "quarantine", func(sure bool, asked []string) (admin.Removed, error) {
+				return call(cmd.Context(), a, admin.QuarantineRemove,
+					admin.QuarantineToRemove{Words: args, All: all, Sure: sure, Confirmed: asked})
 			})
 		})
 	cmd.Flags().BoolVar(&all, "all", false, "choose all messages in quarantine")

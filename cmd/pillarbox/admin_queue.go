@@ -74,7 +74,9 @@ func (a *app) queueVerbCommand(v queueVerb) *cobra.Command {
 		}
 		var done admin.QueueDone
 		err = a.confirmed(yes, func(sure bool) (err error) {
-			done, err = call(cmd.Context(), a, v.verb, admin.QueueOrder{Choice: c, Sure: sure})
+			// The answer to a question names the messages that it is about.
+			done, err = call(cmd.Context(), a, v.verb,
+				admin.QueueOrder{Choice: c, Sure: sure, Confirmed: done.IDs})
 			return err
 		})
 		if err != nil {

@@ -41,7 +41,7 @@ var imports = map[string]string{
 	"tls/acme":             "mailstore/caught mailstore/durable mailstore/foreign",
 	"tls/strength":         "",
 	"smtp":                 "mailstore/addr",
-	"smtp/policy":          "mailstore/addr smtp smtp/route",
+	"smtp/policy":          "mailstore/addr smtp smtp/route smtp/srs",
 	"smtp/connlimit":       "",
 	"smtp/wire":            "mailstore/addr mailstore/caught mailstore/mailtext smtp",
 	"smtp/dns":             "mailstore/addr mailstore/caught smtp/policy",

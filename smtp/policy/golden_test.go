@@ -356,7 +356,8 @@ func setFact(t *testing.T, f *Facts, key, value string) {
 	case "to":
 		if f.To = parse(value); f.To.Domain != "office.example" {
 			f.Kind = RecipientRemote
-		} else if strings.HasPrefix(value, "nobody") {
+		} else if strings.HasPrefix(value, "nobody") ||
+			strings.HasPrefix(value, "SRS0") {
 			f.Kind = RecipientUnknown
 		}
 	case "nooutside":

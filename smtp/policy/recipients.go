@@ -5,6 +5,7 @@ import (
 
 	"pillarbox/mailstore/addr"
 	"pillarbox/smtp"
+	"pillarbox/smtp/srs"
 )
 
 // Recipients sets which recipients are permitted in RCPT TO.
@@ -74,7 +75,14 @@ func (r *Rules) unknown(d *Decision, f *Facts) bool {
 		return true
 	}
 	d.step("mailboxes", "", to, "does not exist here")
-	return d.refuse(smtp.NewReply(550, [3]int{5, 1, 1}, "%s: there is no such mailbox here", to), "pillarbox admin mailbox add "+to)
+	remedy := "pillarbox admin mailbox add " + to
+	if srs.Is(f.To.Local) {
+		d.step("rewritten senders", "", to, "was not made by this server, or is too old")
+		remedy = "nothing does: only the server makes such addresses (SRS), for reports about " +
+			"forwarded mail"
+	}
+	reply := smtp.NewReply(550, [3]int{5, 1, 1}, "%s: there is no such mailbox here", to)
+	return d.refuse(reply, remedy)
 }
 
 // inbound refuses mail from strangers for a recipient that takes none. The postmaster takes it

@@ -60,6 +60,15 @@ func (q *Queue) index() []string {
 	return slices.Compact(all)
 }
 
+// intersect returns those of ids that are named too.
+func intersect(ids, named []string) []string {
+	wanted := make(map[string]bool, len(named))
+	for _, id := range named {
+		wanted[id] = true
+	}
+	return slices.DeleteFunc(ids, func(id string) bool { return !wanted[id] })
+}
+
 // List returns the messages that f chooses, oldest first, and how many there are. At most limit are
 // returned; 0 means no limit. Messages of a newer release (see Newer) are left out. If f names such
 // a message by its ID, the error is a *NewerError.
@@ -69,8 +78,9 @@ func (q *Queue) List(f Filter, limit int) (items []*Item, count int, err error) 
 	if f.all() && limit > 0 && len(ids) > limit { // one page must not read 100,000 files
 		count, ids = len(ids)-limit, ids[:limit]
 	}
-	if len(f.IDs) > 0 {
-		ids = slices.DeleteFunc(ids, func(id string) bool { return !slices.Contains(f.IDs, id) })
+	named := f.IDs
+	if f.IDs = nil; len(named) > 0 { // 100,000 may be named
+		ids = intersect(ids, named)
 	}
 	for _, id := range ids {
 		state, err := q.state(id)
@@ -80,7 +90,7 @@ func (q *Queue) List(f Filter, limit int) (items []*Item, count int, err error) 
 			continue // it left, or goes into quarantine at its next try
 		}
 		it, err := Decode(id, state)
-		if isNewer(err) && len(f.IDs) > 0 {
+		if isNewer(err) && len(named) > 0 {
 			return nil, 0, err
 		}
 		if err != nil || !f.Chooses(it, now) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"pillarbox/mailstore/addr"
@@ -40,9 +41,12 @@ type BadmailToSend struct {
 	All   bool     // all messages, without Words
 	To    []string // addresses; none: the recipients of the envelopes
 	Sure  bool
+	// Confirmed are the IDs that a question was about: see QueueOrder.
+	Confirmed []string
 }
 
-// BadmailSent is a message that was sent once more, under a new ID.
+// BadmailSent is a message that was sent once more, under a new ID. With ErrConfirm, it is one that
+// the question is about.
 type BadmailSent struct {
 	ID string `json:"id"`
 	As string `json:"as"`
@@ -64,9 +68,14 @@ func (o *Service) sendBadmail(in BadmailToSend) ([]BadmailSent, error) {
 	}
 	if len(in.Words) == 0 && len(ids) > 1 {
 		if err := confirm(in.Sure, "Send %s again?", quota.FormatMessages(int64(len(ids)))); err != nil {
-			return nil, err
+			var asked []BadmailSent
+			for _, id := range ids {
+				asked = append(asked, BadmailSent{ID: id})
+			}
+			return asked, err
 		}
 	}
+	ids = confirmedOf(ids, in.Confirmed)
 	if o.Running != nil {
 		return o.resendAll(o.Running.Delivery, ids, to)
 	}
@@ -202,9 +211,11 @@ type BadmailToRemove struct {
 	Older string   // without Words: all that have been there for so long
 	All   bool     // all messages, without Words
 	Sure  bool
+	// Confirmed are the IDs that a question was about: see QueueOrder.
+	Confirmed []string
 }
 
-// Removed are the IDs of messages that were deleted.
+// Removed are the IDs of messages that were deleted or, with ErrConfirm, that the question is about.
 type Removed struct {
 	Removed []string `json:"removed"`
 }
@@ -221,7 +232,16 @@ func (o *Service) removeBadmail(in BadmailToRemove) (Removed, error) {
 	if err != nil {
 		return Removed{}, err
 	}
+	ids = confirmedOf(ids, in.Confirmed)
 	return removeChosen(ids, in.Words, in.Sure, "badmail", o.RemoveBadmail)
+}
+
+// confirmedOf returns those of ids that a question was about; all of them if none was asked.
+func confirmedOf(ids, confirmed []string) []string {
+	if len(confirmed) == 0 {
+		return ids
+	}
+	return slices.DeleteFunc(ids, func(id string) bool { return !slices.Contains(confirmed, id) })
 }
 
 // removeChosen deletes messages. It asks first, unless one message was named.
@@ -231,7 +251,7 @@ func removeChosen(
 	if len(ids) > 1 || len(ids) == 1 && len(named) == 0 {
 		many := quota.FormatMessages(int64(len(ids)))
 		if err := confirm(sure, "Delete %s in %s?", many, where); err != nil {
-			return Removed{}, err
+			return Removed{ids}, err
 		}
 	}
 	if len(ids) > 0 {

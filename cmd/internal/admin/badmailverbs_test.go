@@ -47,3 +47,49 @@ func TestRemoveAsks(t *testing.T) {
 		}
 	}
 }
+
+// After a question, those messages are deleted or sent that the question was about, and none that
+// came meanwhile.
+func TestConfirmedMessagesOnly(t *testing.T) {
+	o := office(t)
+	put := func(dir, id string) {
+		t.Helper()
+		path := filepath.Join(o.Root.Name(), dir, id+".eml")
+		err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700),
+			os.WriteFile(path, []byte("Subject: x\r\n\r\n"), 0o600))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for dir, remove := range map[string]func(sure bool, confirmed []string) (Removed, error){
+		"badmail": func(sure bool, confirmed []string) (Removed, error) {
+			in := BadmailToRemove{All: true, Sure: sure, Confirmed: confirmed}
+			return BadmailRemove.Do(t.Context(), o, in)
+		},
+		quarantineDir: func(sure bool, confirmed []string) (Removed, error) {
+			in := QuarantineToRemove{All: true, Sure: sure, Confirmed: confirmed}
+			return QuarantineRemove.Do(t.Context(), o, in)
+		},
+	} {
+		put(dir, "P3_1")
+		put(dir, "P3_2")
+		asked, err := remove(false, nil)
+		if !errors.Is(err, ErrConfirm) || !slices.Equal(asked.Removed, []string{"P3_1", "P3_2"}) {
+			t.Errorf("%s, asked: %v, %v", dir, asked, err)
+		}
+		put(dir, "P3_3")
+		done, err := remove(true, asked.Removed)
+		if err != nil || !slices.Equal(done.Removed, []string{"P3_1", "P3_2"}) {
+			t.Errorf("%s: %v, %v", dir, done, err)
+		}
+		if _, err := os.Stat(filepath.Join(o.Root.Name(), dir, "P3_3.eml")); err != nil {
+			t.Error(err)
+		}
+	}
+	put("badmail", "P3_4")
+	asked, err := BadmailSend.Do(t.Context(), o, BadmailToSend{All: true})
+	want := []BadmailSent{{ID: "P3_3"}, {ID: "P3_4"}}
+	if !errors.Is(err, ErrConfirm) || !slices.Equal(asked, want) {
+		t.Errorf("badmail send, asked: %v, %v", asked, err)
+	}
+}

@@ -73,6 +73,8 @@ type QuarantineToRemove struct {
 	Words []string // IDs, or parts of them
 	All   bool     // all messages, without Words
 	Sure  bool
+	// Confirmed are the IDs that a question was about: see QueueOrder.
+	Confirmed []string
 }
 
 func (o *Service) removeQuarantined(in QuarantineToRemove) (Removed, error) {
@@ -86,5 +88,6 @@ func (o *Service) removeQuarantined(in QuarantineToRemove) (Removed, error) {
 	if err != nil {
 		return Removed{}, err
 	}
+	ids = confirmedOf(ids, in.Confirmed)
 	return removeChosen(ids, in.Words, in.Sure, "quarantine", o.RemoveQuarantined)
 }

@@ -126,13 +126,16 @@ func (o *Service) queueActive() (now QueueNow, err error) {
 type QueueOrder struct {
 	Choice QueueChoice
 	Sure   bool
+	// Confirmed are the IDs that a question was about. With Sure, no other message is chosen. None
+	// means that no question was asked.
+	Confirmed []string
 }
 
 // QueueDone is what a verb did to messages in the queue.
 type QueueDone struct {
 	Action queue.Action
 	Count  int      // of the messages that it was done to
-	IDs    []string // the messages that were named, if any
+	IDs    []string // the messages that were named, if any; with ErrConfirm, all that are asked about
 }
 
 // queueVerb makes the function of a verb that acts on messages in the queue. If question is set,
@@ -151,12 +154,16 @@ func queueVerb(action queue.Action, question string) func(*Service, QueueOrder) 
 			return done, err
 		}
 		if question != "" && !in.Sure {
-			if err := confirmQueue(r.Queue, f, question); err != nil {
+			if done.IDs, err = confirmQueue(r.Queue, f, question); err != nil {
 				return done, newerHint(err, f)
 			}
 		}
 		done.IDs = f.IDs
-		done.Count, err = r.Queue.Do(action, f)
+		confirmed := f
+		if len(in.Confirmed) > 0 {
+			confirmed.IDs = in.Confirmed
+		}
+		done.Count, err = r.Queue.Do(action, confirmed)
 		if done.Count > 0 {
 			o.Record("queue", nil, map[string]any{"messages": done.Count, "action": action, "chosen": f})
 		}
@@ -164,11 +171,15 @@ func queueVerb(action queue.Action, question string) func(*Service, QueueOrder) 
 	}
 }
 
-// confirmQueue asks, unless the filter names one message.
-func confirmQueue(q Queue, f queue.Filter, question string) error {
-	_, count, err := q.List(f, 1)
+// confirmQueue asks, unless the filter names one message. With ErrConfirm, ids are the messages that
+// the question is about.
+func confirmQueue(q Queue, f queue.Filter, question string) (ids []string, err error) {
+	items, count, err := q.List(f, 0)
 	if err != nil || count == 0 || count == 1 && len(f.IDs) > 0 {
-		return err
+		return nil, err
 	}
-	return confirm(false, question, quota.FormatMessages(int64(count)))
+	for _, it := range items {
+		ids = append(ids, it.ID)
+	}
+	return ids, confirm(false, question, quota.FormatMessages(int64(count)))
 }

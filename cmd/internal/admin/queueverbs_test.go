@@ -151,6 +151,27 @@ func TestQueueConfirm(t *testing.T) {
 	}
 }
 
+// After a question, the verb acts on the messages that the question was about, and on no other that
+// the choice has now.
+func TestQueueConfirmedOnly(t *testing.T) {
+	const trying, kept = "P3_20260101000000000100000001", "P3_20260101000000000100000002"
+	o := office(t)
+	runQueue(t, o, trying, kept)
+	all := QueueOrder{Choice: QueueChoice{All: true}}
+	asked, err := QueueRemove.Do(t.Context(), o, all)
+	if !errors.Is(err, ErrConfirm) || !slices.Equal(asked.IDs, []string{trying, kept}) {
+		t.Errorf("asked: %+v, %v", asked, err)
+	}
+	all.Sure, all.Confirmed = true, []string{kept, "P3_20250101000000000100000009"} // one has left
+	if done, err := QueueRemove.Do(t.Context(), o, all); err != nil || done.Count != 1 {
+		t.Errorf("%+v, %v", done, err)
+	}
+	left, err := QueueList.Do(t.Context(), o, QueueQuestion{})
+	if err != nil || left.Listing.Count != 1 || left.Listing.Messages[0].ID != trying {
+		t.Errorf("left: %+v, %v", left, err)
+	}
+}
+
 func TestQueueVerbsNeedTheServer(t *testing.T) {
 	o := office(t)
 	_, errActive := QueueActive.Do(t.Context(), o, struct{}{})

@@ -54,7 +54,7 @@ type answer struct {
 }
 
 const (
-	maxRequest        = 4 << 20   // octets of a request, such as a group with 100,000 members
+	maxRequest        = 16 << 20  // octets of a request, such as 400,000 queued messages by ID
 	maxForeignRequest = 256 << 10 // octets of the request of a non-operator
 	maxAnswer         = 1 << 30   // octets of a line of the server, such as 100,000 queued messages
 )
