@@ -40,6 +40,8 @@ type Config struct {
 
 	// TLS is used by STLS and by listeners with implicit TLS. nil means that neither is offered.
 	TLS *tls.Config
+	// HandshakeFailed logs a failed TLS handshake with a client; nil: the server logs it.
+	HandshakeFailed func(remote netip.Addr, err error)
 	// PlaintextNetworks are the networks whose clients may log in without TLS.
 	PlaintextNetworks []netip.Prefix
 	// Require128Bit and Require128BitImplicit refuse logins over TLS with a cipher below 128 bits:

@@ -253,7 +253,11 @@ func (c *session) startTLS() bool {
 	_ = c.server.setWaiting(c, false) // err says the same
 	if err != nil {
 		c.endReason = "no TLS"
-		c.server.log.Info("pop3: TLS handshake failed", "remote_ip", c.remote, "error", err)
+		if c.config.HandshakeFailed != nil {
+			c.config.HandshakeFailed(c.remote, err)
+		} else {
+			c.server.log.Info("pop3: TLS handshake failed", "remote_ip", c.remote, "error", err)
+		}
 		return false
 	}
 	state := conn.ConnectionState()

@@ -93,7 +93,7 @@ func (a *app) deviceTestCommand() *cobra.Command {
 // of it: the command alone on standard output, to be read and then run.
 func (a *app) deviceSuggestCommand() *cobra.Command {
 	var asJSON bool
-	cmd := command("suggest [ADDRESS] [--json]", "List refused attempts of unknown machines, or print the command that adds one as a device", takes(0, 1),
+	cmd := command("suggest [ADDRESS] [--json]", "List machines that were refused, or print the command that makes one of them a device", takes(0, 1),
 		func(cmd *cobra.Command, args []string) error {
 			out, err := call(cmd.Context(), a, admin.DeviceSuggest, first(args))
 			if out.Suggestion != nil {
@@ -102,6 +102,13 @@ func (a *app) deviceSuggestCommand() *cobra.Command {
 			attempts := table("refused attempts of unknown machines", "LAST\tTIMES\tADDRESS\tFROM\tTO\tREPLY", attemptRow)
 			return respond(a, asJSON, attempts)(out.Attempts, err)
 		})
+	cmd.Long = `List machines that were refused, or print the command that makes one of them a device.
+
+Without an address, the command lists the latest attempts to send mail that the server
+refused because the machine had not logged in and is no device.
+
+With the address of such a machine, the command prints the 'device add' command that
+permits what the machine tried. It adds nothing. Read the printed command, then run it.`
 	addJSON(cmd, &asJSON)
 	return cmd
 }

@@ -262,6 +262,16 @@ func (a *app) printSettings(s clientsetup.Settings) {
 	lines = append(lines, serviceLines("Incoming mail", s.Incoming)...)
 	lines = append(lines, serviceLines("Outgoing mail", s.Outgoing)...)
 	a.align(append(lines, "  Outgoing server requires login\tyes, the same user name and password"))
+	if s.CA == "" {
+		return
+	}
+	fmt.Fprintf(a.stdout, `
+The program must trust the CA of this server, whose SHA-256 fingerprint is
+  %s
+Write its certificate to a file, and import this file as a certificate authority:
+  pillarbox admin tls export-ca -o office-ca.pem
+  pillarbox admin tls export-ca --format der -o office-ca.crt    for Windows and phones
+`, s.CA)
 }
 
 func serviceLines(label string, services []clientsetup.Service) (lines []string) {

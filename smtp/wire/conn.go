@@ -341,7 +341,11 @@ func (c *Conn) handshake() error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.cfg.CommandTimeout)
 	defer cancel()
 	if err := t.HandshakeContext(ctx); err != nil {
-		c.cfg.Log.Info("TLS handshake failed", "remote_ip", c.Remote().Addr(), "error", err)
+		if remote := c.Remote().Addr(); c.cfg.HandshakeFailed != nil {
+			c.cfg.HandshakeFailed(remote, err)
+		} else {
+			c.cfg.Log.Info("TLS handshake failed", "remote_ip", remote, "error", err)
+		}
 		return err
 	}
 	state := t.ConnectionState()

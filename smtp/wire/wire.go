@@ -31,6 +31,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/emersion/go-sasl"
@@ -106,6 +107,8 @@ type Config struct {
 	StrictPaths     bool // paths of MAIL and RCPT need their brackets (RFC 5321 §4.1.2)
 	StrictLines     bool // command lines end with CRLF, not with LF
 	Log             *slog.Logger
+	// HandshakeFailed logs a failed TLS handshake with a client; nil: wire logs it.
+	HandshakeFailed func(remote netip.Addr, err error)
 
 	ETRN bool // offer ETRN
 	ATRN bool // offer ATRN; such a listener accepts no mail

@@ -53,11 +53,16 @@ type clientKey struct {
 type clients struct {
 	mu                          sync.Mutex
 	legacy, other               recent
-	warnedLegacy, warnedRefused daily // addresses logged today
+	warnedLegacy, warnedRefused logged // each day
+	hintedDistrust              logged // each hour
 }
 
 func newClients() *clients {
-	return &clients{legacy: newRecent(maxLegacyClients), other: newRecent(maxOtherClients)}
+	return &clients{
+		legacy: newRecent(maxLegacyClients), other: newRecent(maxOtherClients),
+		warnedLegacy: logged{period: time.DateOnly}, warnedRefused: logged{period: time.DateOnly},
+		hintedDistrust: logged{period: "2006-01-02 15"},
+	}
 }
 
 // recordHandshake records the result of a handshake. A client that needs the legacy profile is
@@ -107,17 +112,18 @@ func (c *clients) recordRefusal(
 	}
 }
 
-// daily is the set of addresses seen on one day.
-type daily struct {
-	day string
-	all map[netip.Addr]bool
+// logged is the set of addresses that were logged in one period.
+type logged struct {
+	period string // the layout of the time that is the same in a period
+	now    string
+	all    map[netip.Addr]bool
 }
 
-// first reports whether an address appears for the first time on this day. After maxOtherClients
+// first reports whether an address appears for the first time in this period. After maxOtherClients
 // addresses it always returns false, since the log has lines enough.
-func (d *daily) first(ip netip.Addr, now time.Time) bool {
-	if today := now.Format(time.DateOnly); d.day != today {
-		d.day, d.all = today, make(map[netip.Addr]bool)
+func (d *logged) first(ip netip.Addr, now time.Time) bool {
+	if text := now.Format(d.period); d.now != text {
+		d.now, d.all = text, make(map[netip.Addr]bool)
 	}
 	if d.all[ip] || len(d.all) >= maxOtherClients {
 		return false

@@ -432,7 +432,11 @@ func (o *Service) ClientSettings(user string) (clientsetup.Settings, error) {
 	if err != nil {
 		return clientsetup.Settings{}, fmt.Errorf("network interfaces: %w", err)
 	}
-	return clientsetup.For(o.Config(), box.Address, netinfo.Addresses(interfaces)), nil
+	s := clientsetup.For(o.Config(), box.Address, netinfo.Addresses(interfaces))
+	if m, err := OpenCertificate(o.Config()); err == nil && m.Info().CA != nil {
+		s.CA = m.Info().CA.Fingerprint
+	}
+	return s, nil
 }
 
 // ShowMailbox returns the details of one mailbox, without its verifier.

@@ -111,7 +111,7 @@ var (
 
 	TLSShow         = verb("tls show", SeesAll, without((*Service).showCertificates))
 	TLSRenew        = verb("tls renew", ChangesAll, without((*Service).renewCertificate))
-	TLSExportCA     = verb("tls export-ca", SeesAll, (*Service).exportCA)
+	TLSExportCA     = verb("tls export-ca", SeesDomain, (*Service).exportCA)
 	TLSCSR          = verb("tls csr", ChangesAll, (*Service).makeCSR)
 	TLSClients      = verb("tls clients", SeesAll, (*Service).tlsClients)
 	TLSClientCert   = verb("tls client-cert", RootOnly, (*Service).issueClientCert)

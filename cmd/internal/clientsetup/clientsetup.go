@@ -25,6 +25,9 @@ type Settings struct {
 	User      string    `json:"user"`
 	Incoming  []Service `json:"incoming"` // best first
 	Outgoing  []Service `json:"outgoing"` // best first
+	// CA is the SHA-256 fingerprint of the server's own CA, which the mail program must trust; "" if
+	// the server shows a certificate of another one.
+	CA string `json:"ca,omitempty"`
 }
 
 // For returns the settings of one mailbox, from the services that are on. own are the addresses of the

@@ -47,8 +47,8 @@ func outboundSections() []sectionRow {
 			"pillarbox admin" sends its commands to the server over the socket. All users may open
 			it; the system tells the server which user is connected.`, []key{
 			boolean("operators.enabled", func(c *Config) *bool { return &c.Operators.Enabled }, true,
-				`A change of either key needs a restart. socket is the socket's path; empty:
-				admin.sock beside local.socket.`).needsRestart(),
+				`A change of enabled or socket needs a restart. socket is the path of the socket.
+				Empty: the file admin.sock in the directory of local.socket.`).needsRestart(),
 			path("operators.socket", func(c *Config) *string { return &c.Operators.Socket },
 				optional(socketPath), "", above).needsRestart(),
 		}},

@@ -53,6 +53,7 @@ func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 			Hostname:        string(cfg.Hostname),
 			Greeting:        greeting(cfg, cfg.SMTP.Greeting),
 			TLS:             d.certs.TLSConfig("smtp", d.log),
+			HandshakeFailed: d.handshakeFailed("smtp"),
 			MaxMessageSize:  cfg.SMTP.MaxMessageSize,
 			MaxRecipients:   cfg.SMTP.MaxRecipients,
 			MaxTextLine:     int(cfg.SMTP.MaxTextLine),
@@ -80,6 +81,7 @@ func (d *Daemon) pop3Config(cfg *config.Config) pop3.Config {
 		Hostname:              string(cfg.Hostname),
 		Greeting:              greeting(cfg, cfg.POP3.Greeting),
 		TLS:                   d.certs.TLSConfig("pop3", d.log),
+		HandshakeFailed:       d.handshakeFailed("pop3"),
 		PlaintextNetworks:     plaintextPOP3(cfg),
 		Require128Bit:         cfg.Sites.POP3.Require128Bit,
 		Require128BitImplicit: cfg.Sites.POP3S.Require128Bit,
@@ -270,4 +272,11 @@ func newLogger(cfg config.Log, level *slog.LevelVar, out io.Writer) *slog.Logger
 		return slog.New(slog.NewJSONHandler(out, opts))
 	}
 	return slog.New(slog.NewTextHandler(out, opts))
+}
+
+// handshakeFailed returns what logs the failed TLS handshakes of a service.
+func (d *Daemon) handshakeFailed(service string) func(netip.Addr, error) {
+	return func(remote netip.Addr, err error) {
+		d.certs.HandshakeFailed(service, remote, err, d.log)
+	}
 }

@@ -3,7 +3,6 @@
 package netinfo
 
 import (
-	"cmp"
 	"errors"
 	"net"
 	"net/netip"
@@ -133,7 +132,15 @@ type PortError struct {
 }
 
 func (e *PortError) Error() string {
-	return "address " + e.Address + " is in use by " + cmp.Or(e.Holder, "another process")
+	if e.Holder != "" {
+		return "address " + e.Address + " is in use by " + e.Holder
+	}
+	// The kernel shows the files of a process to its own user and to root only.
+	text := "address " + e.Address + " is in use by another process"
+	if _, port, err := net.SplitHostPort(e.Address); err == nil {
+		text += "; as root, \"ss -ltnp 'sport = :" + port + "'\" names it"
+	}
+	return text
 }
 
 func (e *PortError) Unwrap() error { return e.Err }

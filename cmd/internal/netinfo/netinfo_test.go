@@ -70,3 +70,20 @@ func TestPortInUse(t *testing.T) {
 		t.Errorf("%q does not name %s", busy, want)
 	}
 }
+
+// The service's account may not see who holds a port, so the message says how root finds out.
+func TestPortErrorWithoutHolder(t *testing.T) {
+	for _, c := range []struct {
+		err  PortError
+		want string
+	}{
+		{PortError{Address: ":25", Holder: "exim4 (pid 812)"},
+			"address :25 is in use by exim4 (pid 812)"},
+		{PortError{Address: "[::1]:110"}, "address [::1]:110 is in use by another process; " +
+			`as root, "ss -ltnp 'sport = :110'" names it`},
+	} {
+		if got := c.err.Error(); got != c.want {
+			t.Errorf("%s, want %s", got, c.want)
+		}
+	}
+}
