@@ -162,7 +162,11 @@ func (a *app) settingWarnings(cfg *config.Config) []string {
 		return []string{fmt.Sprintf("domains and mailboxes were not compared with the settings: %v", err)}
 	}
 	defer office.Close()
-	return slices.Concat(office.SettingWarnings(), office.LogInWarnings())
+	warnings := slices.Concat(office.SettingWarnings(), office.LogInWarnings())
+	for _, f := range office.OwnerFindings(context.Background()) {
+		warnings = append(warnings, f.Text+"; "+f.Hint)
+	}
+	return warnings
 }
 
 func (a *app) configShow(asJSON bool) error {

@@ -227,7 +227,7 @@ type Mailbox struct {
 	Dir     string       // below the data directory; identifies it in the store
 	Account Account
 	Locked  bool  // the account's own lock or the domain's
-	Damage  error // an ErrDamaged; set by MailboxesAsFound only
+	Damage  error // an ErrDamaged or fs.ErrPermission; set by MailboxesAsFound only
 
 	Method Method       // how the password is checked
 	New    bool         // known to an external directory, but not created yet
@@ -326,7 +326,7 @@ func (d *Directory) Domain(name addr.Domain) (*DomainFile, error) {
 }
 
 // Mailboxes lists a domain's mailboxes in alphabetical order. If one account cannot be read, the
-// error is ErrDamaged.
+// error is ErrDamaged or fs.ErrPermission.
 func (d *Directory) Mailboxes(name addr.Domain) ([]Mailbox, error) {
 	all, err := d.MailboxesAsFound(name)
 	if err != nil {
@@ -357,7 +357,7 @@ func (d *Directory) MailboxesAsFound(name addr.Domain) ([]Mailbox, error) {
 		switch {
 		case errors.Is(err, ErrNotFound):
 			continue // removed since the listing
-		case errors.Is(err, ErrDamaged):
+		case errors.Is(err, ErrDamaged), errors.Is(err, fs.ErrPermission):
 			box = Mailbox{Address: a, Dir: MailboxDir(a), Damage: err}
 		case err != nil:
 			return nil, err

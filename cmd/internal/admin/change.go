@@ -56,9 +56,27 @@ func (o *Service) explain(err error, domain addr.Domain, find string) error {
 	case errors.Is(err, durable.ErrLocked):
 		return Hint(err, "another command is running; try again")
 	case errors.Is(err, fs.ErrPermission):
+		if owned := OwnerError(o.Root.Name(), err); errors.As(owned, new(*HintError)) {
+			return owned
+		}
 		return Hint(err, "run this as root, or as the user that the server runs as")
 	}
 	return err
+}
+
+// cannotRead tells the caller of a list about an entry that is damaged or may not be read.
+func (o *Service) cannotRead(what string, d addr.Domain, err error) {
+	err = o.explain(err, d, "domain list")
+	hint := ""
+	if hinted, ok := errors.AsType[*HintError](err); ok {
+		hint = "; " + hinted.Hint
+	}
+	o.note("%s cannot be read: %v%s", what, err, hint)
+}
+
+// unreadable reports whether an error concerns one domain or mailbox, so that a list goes on.
+func unreadable(err error) bool {
+	return errors.Is(err, directory.ErrDamaged) || errors.Is(err, fs.ErrPermission)
 }
 
 // parseNames parses the first name of a command and the names after it.
@@ -124,7 +142,8 @@ func (o *Service) domains(name string) ([]addr.Domain, error) {
 	return []addr.Domain{d}, o.explain(err, d, "domain list")
 }
 
-// files calls fn for the domain with the name, or for all domains for "", in alphabetical order.
+// files calls fn for the domain with the name, or for all domains for "", in alphabetical order. It
+// tells the caller which of all domains cannot be read, and goes on with the others.
 func (o *Service) files(name string, fn func(addr.Domain, *directory.DomainFile) error) error {
 	all, err := o.domains(name)
 	if err != nil {
@@ -134,6 +153,10 @@ func (o *Service) files(name string, fn func(addr.Domain, *directory.DomainFile)
 		file, err := o.Dir.Domain(d)
 		if errors.Is(err, directory.ErrNotFound) {
 			continue // removed since the listing
+		}
+		if name == "" && err != nil && unreadable(err) {
+			o.cannotRead("domain "+string(d), d, err)
+			continue
 		}
 		if err == nil {
 			err = fn(d, file)

@@ -63,8 +63,8 @@ func (c *checker) owners(ctx context.Context, dirs []string) {
 	}
 }
 
-// OwnerFindings returns the directories, and the files outside mailboxes, that the server's account
-// cannot use. A process that does not run as root is the server, so its own account counts.
+// OwnerFindings returns the directories, the accounts of mailboxes, and the files outside mailboxes,
+// that the server's account cannot use. A process that does not run as root is the server, so its own account counts.
 func (o *Service) OwnerFindings(ctx context.Context) []Finding {
 	return o.ownerFindings(ctx, currentAccount())
 }
@@ -110,6 +110,13 @@ func (a account) explain(data string, err error) error {
 	}
 	var st syscall.Stat_t
 	owned := "another user's"
+	if server, ok := a.serverOf(data); ok {
+		if syscall.Stat(whole, &st) == nil {
+			owned = "owner " + owner(&st)
+		}
+		return Hint(fmt.Errorf("%s may not use %s (%s): %w", a.user(), whole, owned, failed.Err),
+			"%s", runAs(server))
+	}
 	if syscall.Stat(whole, &st) == nil {
 		if owned = "owner " + owner(&st); st.Uid == a.uid {
 			return Hint(fmt.Errorf("%s may not use %s: %w", a.name(), whole, failed.Err),
@@ -120,12 +127,28 @@ func (a account) explain(data string, err error) error {
 		"'chown -R %s %s', as root", a.owners(), target)
 }
 
+// serverOf returns the owner of a data directory, if that is an account other than a and root. The
+// server then runs as that account, and its files must stay with it.
+func (a account) serverOf(data string) (account, bool) {
+	var st syscall.Stat_t
+	if syscall.Stat(data, &st) != nil || st.Uid == 0 || st.Uid == a.uid {
+		return account{}, false
+	}
+	return account{st.Uid, st.Gid}, true
+}
+
+// runAs returns the hint for a server that was started with another account than the server's.
+func runAs(server account) string {
+	return fmt.Sprintf("the data directory belongs to %s: run the server as that account, "+
+		"or with 'sudo systemctl start pillarbox'", server.user())
+}
+
 // ownerWalk is one check of owners and modes.
 type ownerWalk struct {
 	*checker
 	ctx    context.Context
 	server account
-	// brief leaves out the files of mailboxes, of which there may be millions.
+	// brief leaves out the messages of mailboxes, of which there may be millions.
 	brief bool
 }
 
@@ -161,9 +184,9 @@ func (w *ownerWalk) way() {
 }
 
 // name returns the server's account for messages.
-func (a account) name() string {
-	return "the server's account " + userName(strconv.FormatUint(uint64(a.uid), 10))
-}
+func (a account) name() string { return "the server's account " + a.user() }
+
+func (a account) user() string { return userName(strconv.FormatUint(uint64(a.uid), 10)) }
 
 // owners returns user and group in the form of chown.
 func (a account) owners() string {
@@ -186,6 +209,9 @@ func (w *ownerWalk) dir(dir string) {
 		return // the command in the hint repairs everything below it
 	}
 	if w.brief && strings.Count(dir, "/") == briefDepth {
+		var shut, foreign alike
+		w.file(path.Join(dir, "account.json"), &shut, &foreign)
+		shut.tell(w, dir, "cannot use", false)
 		return
 	}
 	entries, err := w.office.Root.ReadDir(dir)
@@ -285,6 +311,9 @@ func (w *ownerWalk) tell(dir, first string, st *syscall.Stat_t, count int, what 
 }
 
 func (w *ownerWalk) chown(dir string) string {
+	if server, ok := w.server.serverOf(w.office.Root.Name()); ok {
+		return runAs(server)
+	}
 	return fmt.Sprintf("'chown -R %s %s', as root", w.server.owners(), w.whole(dir))
 }
 

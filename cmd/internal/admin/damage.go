@@ -27,9 +27,12 @@ func newDamages(data string, log *slog.Logger) *durable.DamageReporter {
 		}
 		// Most errors begin with the name of the file, and some name their class.
 		reason := strings.TrimPrefix(err.Error(), name+": ")
+		hint := "repair it with an editor, or restore it from a backup; 'pillarbox admin check' finds all damaged files"
+		if hinted, ok := errors.AsType[*HintError](OwnerError(data, err)); ok {
+			reason, hint = hinted.Error(), hinted.Hint
+		}
 		log.Error("settings file cannot be read; its settings have no effect until it is repaired", "path", path,
-			"reason", strings.TrimPrefix(reason, "damaged file: "),
-			"hint", "repair it with an editor, or restore it from a backup; 'pillarbox admin check' finds all damaged files")
+			"reason", strings.TrimPrefix(reason, "damaged file: "), "hint", hint)
 	})
 }
 

@@ -31,6 +31,10 @@ func (o *Service) ListDirectories() ([]DirectoryInfo, error) {
 		info := DirectoryInfo{Name: c.Name, Servers: c.Servers, Lookup: c.Lookup, Domains: []addr.Domain{}}
 		for _, d := range domains {
 			m, err := o.Dir.MethodOf(d)
+			if err != nil && unreadable(err) {
+				o.cannotRead("domain "+string(d), d, err)
+				continue
+			}
 			if err != nil {
 				return nil, o.explain(err, d, "domain list")
 			}

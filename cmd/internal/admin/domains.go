@@ -237,6 +237,10 @@ func (o *Service) StatDomains() ([]DomainStat, error) {
 	names, err := o.domains("")
 	for _, d := range names {
 		one, err := o.StatDomain(string(d))
+		if err != nil && unreadable(err) {
+			o.cannotRead("domain "+string(d), d, err)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

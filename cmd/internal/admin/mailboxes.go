@@ -3,6 +3,7 @@ package admin
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -356,6 +357,12 @@ func eachMailbox[T any](o *Service, domain string, look func(directory.Mailbox) 
 		}
 		for _, box := range boxes {
 			one, err := look(box)
+			if box.Damage != nil {
+				o.cannotRead("mailbox "+box.Address.String(), d, box.Damage)
+			} else if errors.Is(err, fs.ErrPermission) {
+				o.cannotRead("mailbox "+box.Address.String(), d, err)
+				continue
+			}
 			if err != nil {
 				return err
 			}
