@@ -47,7 +47,7 @@ func TestJSONOnTerminal(t *testing.T) {
 		args []string
 		raw  bool
 	}{
-		{[]string{"admin", "quota", "template", "--json"}, false}, // no such flag
+		{[]string{"tls", "export-ca", "--json"}, false}, // no such flag
 		{[]string{"admin", "domain", "list", "--json"}, true},
 		{[]string{"admin", "domain", "list"}, false},
 	} {
