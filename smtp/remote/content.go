@@ -46,9 +46,10 @@ func (d *delivery) scan() (*content, error) {
 // convert copies a scanned message. It encodes the parts with long lines or NULs, folds long lines
 // of headers, and with sevenBit converts the parts to seven bits (RFC 2045, RFC 6152 §3). The parts
 // of a multipart/signed stay as they came: every change would break the signature, and most servers
-// accept long lines.
+// accept long lines. Their NULs are replaced all the same: a broken signature does less harm than a
+// message that the next server finds inside this one.
 func (c *content) convert(dst io.Writer, src io.Reader, sevenBit bool) error {
-	out := bufio.NewWriterSize(dst, 4096)
+	out := bufio.NewWriterSize(withoutNULs{dst}, 4096)
 	w := &walker{in: bufio.NewReaderSize(src, walkerLine), out: out, found: c, sevenBit: sevenBit}
 	if err := w.walk(); err != nil {
 		return err
@@ -133,7 +134,8 @@ func (w *walker) piece() (p []byte, delimits bool, err error) {
 		return nil, false, err
 	}
 	w.midLine = p[len(p)-1] != '\n'
-	if start && len(p) > 2 && p[0] == '-' && p[1] == '-' {
+	// A line that is longer than the buffer is no boundary line: its end is not known yet.
+	if start && (!w.midLine || err != nil && errors.Is(err, io.EOF)) && len(p) > 2 && p[0] == '-' && p[1] == '-' {
 		line := bytes.TrimRight(p, " \t\r\n")
 		for i := len(w.boundaries) - 1; i >= 0; i-- {
 			if rest, ok := bytes.CutPrefix(line, w.boundaries[i]); ok &&
@@ -181,6 +183,9 @@ func (w *walker) header(kind string) (header, error) {
 		if begins && len(bytes.TrimRight(p, "\r\n")) == 0 {
 			break
 		}
+	}
+	if bytes.IndexByte(h.raw, 0) >= 0 {
+		h.raw = dropBlankLines(h.raw)
 	}
 	h.parse()
 	if has8Bit(h.raw) {
@@ -262,6 +267,8 @@ func (w *walker) entity(top bool, defaultKind string) error {
 		return w.endPart(h.line)
 	case w.depth > maxDepth || len(h.raw) > maxHeader || h.broken:
 		return w.opaque(h, errStructure)
+	case media == "multipart" && w.signed == 0 && len(boundaryLine(h.boundary)) > maxLine:
+		return w.opaque(h, errStructure)
 	case media == "multipart" && h.boundary != "" && h.identity():
 		return w.multipart(h)
 	case h.kind == "message/rfc822" && h.identity():
@@ -277,9 +284,13 @@ func (w *walker) entity(top bool, defaultKind string) error {
 	return w.leaf(h, top, media == "text")
 }
 
-// endPart emits the boundary line that ended a part and stores it for the enclosing parts.
+// endPart emits the boundary line that ended a part and stores it for the enclosing parts. Blanks at
+// the end of a boundary line do not count (RFC 2046 §5.1.1), so a long one loses them.
 func (w *walker) endPart(line string) error {
 	w.delimiter = strings.TrimRight(line, " \t\r\n")
+	if w.signed == 0 && len(line) > maxLine {
+		line = w.delimiter + "\r\n"
+	}
 	w.emit([]byte(line))
 	return nil
 }
@@ -437,6 +448,18 @@ func has8Bit(p []byte) bool {
 		}
 	}
 	return false
+}
+
+// withoutNULs is a writer that replaces NULs. Some servers drop them, and the dot in a line NUL, dot
+// would then end the message. A NUL is not dropped here: the rest of its line could become a
+// boundary, and the rest of a field name another name.
+type withoutNULs struct{ io.Writer }
+
+func (w withoutNULs) Write(p []byte) (int, error) {
+	if bytes.IndexByte(p, 0) < 0 {
+		return w.Writer.Write(p)
+	}
+	return w.Writer.Write(bytes.ReplaceAll(p, []byte{0}, []byte{'?'}))
 }
 
 // steady is a writer whose errors come with Flush. The encoder of quoted-printable panics if it is

@@ -152,6 +152,9 @@ func FuzzConvert(f *testing.F) {
 		if longest(out) > maxLine {
 			t.Fatalf("a line of %d octets in %q", longest(out), out)
 		}
+		if strings.Contains(out, "\x00") {
+			t.Fatalf("a NUL in %q", out)
+		}
 		m, err := mail.ReadMessage(strings.NewReader(out))
 		if err != nil {
 			t.Skip()

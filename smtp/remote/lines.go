@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
+	"maps"
 	"mime"
 	"strings"
 	"unicode/utf8"
@@ -60,10 +61,12 @@ func shapeOf(src io.Reader, buf []byte) (s shape, err error) {
 
 // rewrapper is a writer for lines and their ends that breaks the long lines of a body that stays in
 // its encoding. A line comes in one piece or, if it is very long, in several; a line end comes alone.
+// No line that it makes begins with a hyphen, so none becomes a boundary line.
 type rewrapper struct {
 	w     io.Writer
 	width int    // octets after which to break a line
 	brk   string // what breaks it
+	dash  string // what replaces a hyphen at the beginning of a line
 	// cut returns where to break p, at or near at. before has the octets before p.
 	cut    func(p, before []byte, at int) int
 	column int
@@ -75,11 +78,12 @@ type rewrapper struct {
 func newRewrapper(w io.Writer, encoding string) *rewrapper {
 	switch encoding {
 	case "base64": // white space in it does not count (RFC 2045 §6.8)
-		return &rewrapper{w: w, width: 76, brk: "\r\n", cut: func(_, _ []byte, at int) int { return at }}
+		return &rewrapper{w: w, width: 76, brk: "\r\n", dash: " -",
+			cut: func(_, _ []byte, at int) int { return at }}
 	case "quoted-printable":
-		return &rewrapper{w: w, width: 75, brk: "=\r\n", cut: outsideOctet}
+		return &rewrapper{w: w, width: 75, brk: "=\r\n", dash: "=2D", cut: outsideOctet}
 	}
-	return &rewrapper{w: w, width: maxLine, brk: "\r\n", cut: atBlank}
+	return &rewrapper{w: w, width: maxLine, brk: "\r\n", dash: " -", cut: atBlank}
 }
 
 // Write implements io.Writer.
@@ -93,6 +97,7 @@ func (f *rewrapper) Write(p []byte) (int, error) {
 		return f.w.Write(p)
 	}
 	f.long = f.long || f.column+len(p) > maxLine
+	p = f.begin(p)
 	for f.long && f.column+len(p) > f.width {
 		n := f.cut(p, f.recent[:], max(f.width-f.column, 0))
 		if n >= len(p) {
@@ -100,10 +105,21 @@ func (f *rewrapper) Write(p []byte) (int, error) {
 		}
 		f.put(p[:n])
 		io.WriteString(f.w, f.brk)
-		f.column, f.recent, p = 0, [2]byte{}, p[n:]
+		f.column, f.recent = 0, [2]byte{}
+		p = f.begin(p[n:])
 	}
 	f.put(p)
 	return total, nil
+}
+
+// begin writes the hyphen at the beginning of a long line, or of the rest of one, in its other form.
+// It returns the text after it.
+func (f *rewrapper) begin(p []byte) []byte {
+	if !f.long || f.column > 0 || p[0] != '-' {
+		return p
+	}
+	f.put([]byte(f.dash))
+	return p[1:]
 }
 
 func (f *rewrapper) put(p []byte) {
@@ -129,7 +145,7 @@ func outsideOctet(p, before []byte, at int) int {
 }
 
 // atBlank moves a break in text to a blank before it, if there is one. It cuts no character in
-// UTF-8, and never before a hyphen: the rest of the line must not become a boundary.
+// UTF-8, and avoids a break before a hyphen.
 func atBlank(p, _ []byte, at int) int {
 	if i := bytes.LastIndexAny(p[:at], " \t"); i > 0 && p[i+1] != '-' {
 		return i + 1
@@ -142,24 +158,88 @@ func atBlank(p, _ []byte, at int) int {
 	return at
 }
 
-// foldHeader folds the lines of a header that are too long, and drops NULs.
+// foldHeader folds the lines of a header that are too long.
 func foldHeader(raw []byte) []byte {
 	var out []byte
 	for len(raw) > 0 {
 		field := raw[:fieldEnd(raw)]
 		raw = raw[len(field):]
-		name, _, isField := bytes.Cut(field, []byte(":"))
-		switch {
-		case !isField:
-			name = nil
-		case len(name) > maxLine/2:
-			continue // no program understands such a field
-		}
-		for line := range bytes.Lines(field) {
-			out = foldLine(out, bytes.ReplaceAll(line, []byte{0}, nil), string(name))
+		out = append(out, foldField(field)...)
+	}
+	return out
+}
+
+// foldField folds the lines of a field. It returns nil for a field that no program understands.
+func foldField(field []byte) []byte {
+	field = dropBlankLines(field)
+	first, _, _ := bytes.Cut(field, []byte("\n"))
+	name, _, isField := bytes.Cut(first, []byte(":"))
+	switch {
+	case !isField && len(first) > maxLine+1, isField && len(name) > maxLine/2:
+		return nil
+	case !isField:
+		name = nil
+	}
+	var out []byte
+	for line := range bytes.Lines(field) {
+		out = foldLine(out, line, string(name))
+	}
+	if len(field) > maxLine && strings.EqualFold(string(bytes.TrimSpace(name)), "Content-Type") {
+		return keepBoundary(field, out)
+	}
+	return out
+}
+
+// dropBlankLines drops the lines of a header that have only blanks and NULs. Folded or without its
+// NULs, such a line would be empty and end the header.
+func dropBlankLines(raw []byte) []byte {
+	var out []byte
+	for line := range bytes.Lines(raw) {
+		text := bytes.TrimRight(line, "\r\n")
+		if len(text) == 0 || len(text) == len(line) || len(bytes.Trim(text, " \t\x00")) > 0 {
+			out = append(out, line...)
 		}
 	}
 	return out
+}
+
+// keepBoundary returns a Content-Type with the boundary that it had before it was folded. If no line
+// has room for the boundary, it returns nil, and the multipart becomes text.
+func keepBoundary(field, folded []byte) []byte {
+	kind, params, _ := typeOf(field)
+	boundary := params["boundary"]
+	_, now, _ := typeOf(folded)
+	last := boundaryLine(boundary)
+	switch {
+	case !strings.HasPrefix(kind, "multipart/"), boundary == "",
+		now["boundary"] == boundary && len(last) <= maxLine:
+		return folded
+	case len(last) > maxLine:
+		return nil
+	}
+	maps.DeleteFunc(params, func(name, value string) bool { // those that would be cut, too
+		return name == "boundary" || len(name)+3*len(value) > maxLine/2
+	})
+	text := mime.FormatMediaType(kind, params)
+	if text == "" { // a parameter is broken
+		text = kind
+	}
+	out := foldLine(nil, []byte("Content-Type: "+text+";\r\n"), "Content-Type")
+	return append(append(out, last...), "\r\n"...)
+}
+
+// typeOf parses a Content-Type field.
+func typeOf(field []byte) (kind string, params map[string]string, err error) {
+	for _, value := range fields(field) {
+		return mime.ParseMediaType(value)
+	}
+	return "", nil, nil
+}
+
+// boundaryLine returns the folded line of a Content-Type that has the boundary. It is longer than
+// each boundary line.
+func boundaryLine(boundary string) string {
+	return ` boundary="` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(boundary) + `"`
 }
 
 // foldLine appends a line of a field to out, in lines that are short enough. It breaks them before
@@ -173,7 +253,9 @@ func foldLine(out, line []byte, name string) []byte {
 		return append(out, line...)
 	}
 	ending := line[len(text):]
-	text = bytes.TrimRight(text, " \t")
+	if text = bytes.TrimRight(text, " \t"); len(text) == 0 {
+		text = []byte{' '} // only the beginning of a line that continues in the body
+	}
 	begun := 0 // octets of the current line that are in out already
 	if name != "" && bytes.HasPrefix(text, []byte(name+":")) {
 		begun = len(name) + 1

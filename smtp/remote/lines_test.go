@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"mime"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -113,7 +114,10 @@ func TestFoldHeader(t *testing.T) {
 		"within a word":     {"X-Id: " + token + "\r\n\r\n", "X-Id: t~\r\n t~\r\n " + token[:11] + "\r\n\r\n"},
 		"blanks":            {"A: b" + strings.Repeat(" ", 3000) + "c\r\n\r\n", "A: b\r\n c\r\n\r\n"},
 		"blanks at the end": {"A: b" + strings.Repeat(" ", 3000) + "\r\n\r\n", "A: b\r\n\r\n"},
-		"a NUL":             {"A: b\x00c\r\n\r\n", "A: bc\r\n\r\n"},
+		"a blank line":      {"A: b\r\n" + strings.Repeat(" ", 1200) + "\r\n \t\r\n c\r\nD: e\r\n\r\n", "A: b\r\n c\r\nD: e\r\n\r\n"},
+		"a line of NULs":    {"A: b\r\n\x00\x00\r\n \x00\r\nD: e\r\n\r\n", "A: b\r\nD: e\r\n\r\n"},
+		"only the end":      {"\r\n", "\r\n"},
+		"a false boundary":  {"A: b\r\n--b" + strings.Repeat(" ", 1200) + "x\r\nD: e\r\n\r\n", "A: b\r\nD: e\r\n\r\n"},
 		"a long name":       {token + ": x\r\nA: b\r\n\r\n", "A: b\r\n\r\n"},
 	} {
 		got := string(foldHeader([]byte(tt.in)))
@@ -153,24 +157,25 @@ func seen(t *testing.T, field string) string {
 	return text
 }
 
-// FuzzFoldHeader: every line is short enough, none is blank, and nothing but blanks changes unless
-// encoded words are made.
+// FuzzFoldHeader: every line is short enough, none is blank, the header has as many fields and ends
+// where it did, and nothing but blanks changes unless encoded words are made.
 func FuzzFoldHeader(f *testing.F) {
-	for _, value := range []string{"a b", "a,", "=?utf-8?q?a?= ", "\t \t", "ü", "\xff", ";"} {
+	for _, value := range []string{"a b", "a,", "=?utf-8?q?a?= ", "\t \t", "ü", "\xff", ";", "\x00", " \x00"} {
 		f.Add("Subject", value, 500, true)
 		f.Add("To", value, 2000, false)
 	}
 	f.Fuzz(func(t *testing.T, name, part string, times int, folded bool) {
 		name = regexp.MustCompile(`[^!-9;-~]`).ReplaceAllString(name, "")
-		part = strings.NewReplacer("\r", "", "\n", "", "\x00", "").Replace(part)
+		part = strings.NewReplacer("\r", "", "\n", "").Replace(part)
 		value := strings.Repeat(part, min(max(times, 0), 1+5000/(len(part)+1)))
-		if name == "" || len(name) > maxLine/2 || strings.Trim(value, " \t") == "" {
+		if name == "" || len(name) > maxLine/2 {
 			t.Skip()
 		}
 		in := name + ": " + value + "\r\n"
 		if folded {
-			in += " x" + value + "\r\n"
+			in += " " + value + "\r\n x" + value + "\r\n"
 		}
+		in += "X-Last: z\r\n"
 		out := string(foldHeader([]byte(in + "\r\n")))
 		body, ok := strings.CutSuffix(out, "\r\n\r\n")
 		if !ok || longest(out) > maxLine {
@@ -181,9 +186,133 @@ func FuzzFoldHeader(f *testing.F) {
 				t.Fatalf("%q became %q", in, out)
 			}
 		}
-		solid := strings.NewReplacer(" ", "", "\t", "", "\r\n", "")
+		if was, is := names(in), names(out); !slices.Equal(was, is) || !strings.HasSuffix(body, "\r\nX-Last: z") {
+			t.Fatalf("%q became %q in %q", was, is, out)
+		}
+		solid := strings.NewReplacer("\x00", "", " ", "", "\t", "", "\r\n", "")
 		if !strings.Contains(out, "=?") && solid.Replace(in) != solid.Replace(out) {
 			t.Fatalf("%q became %q", in, out)
+		}
+	})
+}
+
+// names returns the names of the fields of a header.
+func names(header string) (all []string) {
+	for name := range fields([]byte(header)) {
+		all = append(all, name)
+	}
+	return all
+}
+
+// boundaries returns the boundary lines of a message, up to the final one.
+func boundaries(text, boundary string) (all []string) {
+	for line := range strings.SplitSeq(text, "\r\n") {
+		if len(line) >= walkerLine-1 {
+			continue
+		}
+		line = strings.TrimRight(line, " \t")
+		if line == "--"+boundary || line == "--"+boundary+"--" {
+			all = append(all, line)
+		}
+		if line == "--"+boundary+"--" {
+			break
+		}
+	}
+	return all
+}
+
+// TestConvertNULs checks that no NUL leaves, and that a reader finds the same parts and fields
+// whether or not it would have dropped the NULs.
+func TestConvertNULs(t *testing.T) {
+	const smuggled = "x\r\n\x00.\r\nMAIL FROM:<a@b.example>\r\n-\x00-b\r\n--b\x00\r\n"
+	for name, in := range map[string]string{
+		"base64":           "Content-Transfer-Encoding: base64\r\n\r\n" + smuggled,
+		"quoted-printable": "Content-Transfer-Encoding: quoted-printable\r\n\r\n" + smuggled,
+		"preamble":         "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + smuggled + "--b\r\n\r\nx\r\n--b--\r\n" + smuggled,
+		"signed":           "Content-Type: multipart/signed; boundary=b\r\n\r\n--b\r\nA: b\r\n\x00\r\nC: d\r\n\r\n" + smuggled + "--b--\r\n",
+		"signed leaf":      "Content-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n\r\n\x00.\r\n--b--\r\n",
+		"broken":           "Content-Type: ;;\r\n\r\n" + smuggled,
+		"report":           "Content-Type: message/delivery-status\r\n\r\n" + smuggled,
+		"field name":       "Fr\x00om: a@b.example\r\nContent-\x00Type: multipart/mixed; boundary=c\r\n\r\nx\r\n",
+		"header":           "Subject: x\r\n\x00\r\n \x00 \r\nX: y\r\n\r\nx\r\n",
+		"a leaf":           "Subject: x\r\n\r\n" + smuggled,
+	} {
+		for _, got := range []string{roughly(t, in), second(scanned(t, in))} {
+			if strings.Contains(got, "\x00") || strings.Contains(got, "\r\n.\r\n") {
+				t.Errorf("%s: sent %q", name, got)
+			}
+			if was, is := boundaries(in, "b"), boundaries(got, "b"); !slices.Equal(was, is) {
+				t.Errorf("%s: %q became %q in %q", name, was, is, got)
+			}
+			if strings.Contains(got, "From:") || strings.Contains(got, "\r\nContent-Type: multipart/mixed; boundary=c") ||
+				strings.Count(got, "\r\n\r\n") != strings.Count(in, "\r\n\r\n") {
+				t.Errorf("%s: the header of %q", name, got)
+			}
+		}
+	}
+	got := roughly(t, "Content-Type: multipart/mixed; boundary=\"b\x00c\"\r\n\r\n--b\x00c\r\n\r\nx\r\n--b\x00c--\r\n")
+	if want := "Content-Type: multipart/mixed; boundary=\"b?c\"\r\n\r\n--b?c\r\n\r\nx\r\n--b?c--\r\n"; got != want {
+		t.Errorf("a boundary: %q", got)
+	}
+}
+
+func second[T any](_ any, b T) T { return b }
+
+// TestConvertBoundaries checks that the boundary lines are short enough and match the header.
+func TestConvertBoundaries(t *testing.T) {
+	blanks := strings.Repeat(" ", 1200)
+	message := func(head, boundary string) string {
+		return head + "\r\n\r\n--" + boundary + blanks + "\r\n\r\nx\r\n--" + boundary + "--" + blanks + "\r\n"
+	}
+	long := strings.Repeat("q", 900)
+	for name, tt := range map[string]struct{ head, boundary string }{
+		"blanks":              {"Content-Type: multipart/mixed; boundary=b", "b"},
+		"folded":              {"Content-Type: multipart/mixed; boundary=" + long, long},
+		"no blank before":     {"Content-Type:multipart/mixed;boundary=" + long, long},
+		"longest":             {"Content-Type: multipart/mixed; boundary=\"" + long + long[:80] + "\"", long + long[:80]},
+		"a comma in it":       {"Content-Type:multipart/mixed;x=" + long + ";boundary=\"aa,bb" + long[:60] + "\"", "aa,bb" + long[:60]},
+		"blanks in it":        {"Content-Type: multipart/mixed;x=" + long + ";boundary=\"aa   bb" + long[:60] + "\"", "aa   bb" + long[:60]},
+		"after a long value":  {"Content-Type: multipart/mixed;x=" + long + long + ";boundary=bb" + long[:60], "bb" + long[:60]},
+		"cut by the width":    {"Content-Type:multipart/mixed;x=\"" + long + "\";boundary=bb" + long[:70], "bb" + long[:70]},
+		"a quote and a slash": {"Content-Type: multipart/mixed;x=" + long + ";boundary=\"a\\\"\\\\,b" + long[:70] + "\"", "a\"\\,b" + long[:70]},
+	} {
+		got := roughly(t, message(tt.head, tt.boundary))
+		head, _, _ := strings.Cut(got, "\r\n\r\n")
+		_, params, err := typeOf([]byte(head))
+		want := []string{"--" + tt.boundary, "--" + tt.boundary + "--"}
+		if longest(got) > maxLine || err != nil || params["boundary"] != tt.boundary || !slices.Equal(boundaries(got, tt.boundary), want) {
+			t.Errorf("%s: %v, %d octets in a line, %q", name, err, longest(got), got)
+		}
+	}
+	long += long
+	got := roughly(t, message("Content-Type: multipart/mixed; boundary="+long+"\r\nSubject: x", long))
+	if !strings.HasPrefix(got, "Subject: x\r\n\r\n --qqq") || longest(got) > maxLine {
+		t.Errorf("a boundary that does not fit: %q", got)
+	}
+}
+
+// FuzzRewrap: text that is not decoded keeps its boundary lines, gets no other, and loses its NULs.
+func FuzzRewrap(f *testing.F) {
+	for _, kind := range []string{"base64", "quoted-printable", "8bit"} {
+		f.Add(kind, "--b", " ", "x", 1200)
+		f.Add(kind, "", "x", "--b", maxLine)
+		f.Add(kind, "", "x", "--b", walkerLine)
+		f.Add(kind, "", "-", "-b", 2000)
+		f.Add(kind, "\x00--b", "\x00", "--b", walkerLine)
+		f.Add(kind, "--b", " ", "", walkerLine)
+	}
+	f.Fuzz(func(t *testing.T, encoding, begin, middle, end string, times int) {
+		clean := strings.NewReplacer("\r", "", "\n", "")
+		encoding, middle = clean.Replace(encoding), clean.Replace(middle)
+		line := clean.Replace(begin) + strings.Repeat(middle, min(max(times, 0), 1+140_000/(len(middle)+1))) + clean.Replace(end) + "\r\n"
+		in := "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + line + "--b\r\nContent-Type: ;;\r\nContent-Transfer-Encoding: " +
+			encoding + "\r\n\r\n" + line + "--b\r\n" + line + "A: b\r\n\r\nx\r\n--b--\r\n" + line
+		out := roughly(t, in)
+		if strings.Contains(out, "\x00") || longest(out) > maxLine && longest(in) < maxHeader {
+			t.Fatalf("a line of %d octets in %q", longest(out), out)
+		}
+		if was, is := boundaries(in, "b"), boundaries(out, "b"); !slices.Equal(was, is) {
+			t.Fatalf("%q became %q: %q", was, is, out)
 		}
 	})
 }
