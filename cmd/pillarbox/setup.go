@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -46,7 +47,7 @@ func (a *app) setupCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&f.hostname, "hostname", "", "the server's own `name` (default mail.DOMAIN)")
 	flags.StringArrayVar(&f.mailboxes, "mailbox", nil, "add a mailbox with this `name`; may be repeated")
-	flags.StringVar(&f.rootMail, "root-mail", "", "the mailbox or `address` that gets the mail for root, such as that of cron (default: asks at a terminal, else the first --mailbox)")
+	flags.StringVar(&f.rootMail, "root-mail", "", "the mailbox or `address` that gets the mail for root, such as that of cron, in the default domain; a second domain needs none (default: asks at a terminal, else the first --mailbox)")
 	flags.StringVar(&f.data, "data", "", "the data `directory` (default /var/lib/pillarbox, or data beside another --config)")
 	flags.IntVar(&f.offset, "port-offset", 0, "add `N` to every port: with 10000, 25 becomes 10025")
 	flags.StringVar(&f.like, "like", "", "use the defaults of a former `server`: domino")
@@ -87,7 +88,7 @@ func (a *app) setup(domain string, f setupFlags) error {
 }
 
 func (a *app) setupRequest(domain string, f setupFlags) (*setup.Request, error) {
-	d, err := addr.ParseDomain(domain)
+	d, err := addr.ParseDomain(strings.TrimSuffix(domain, "."))
 	if err != nil {
 		return nil, usageError{admin.Hint(fmt.Errorf("%q is not a domain: %w", domain, err), "for example: pillarbox setup office.example")}
 	}
@@ -106,12 +107,14 @@ func (a *app) setupRequest(domain string, f setupFlags) (*setup.Request, error) 
 		}
 	}
 	for _, name := range f.mailboxes {
-		name, _, _ = strings.Cut(name, "@"+domain)
-		local, err := addr.ParseLocal(name)
+		box, err := newMailbox(name, d)
 		if err != nil {
-			return nil, usageError{fmt.Errorf("--mailbox %q: %w", name, err)}
+			return nil, usageError{err}
 		}
-		req.Mailboxes = append(req.Mailboxes, addr.Address{Local: local, Domain: d})
+		same := func(b addr.Address) bool { return b.Fold() == box.Fold() }
+		if !slices.ContainsFunc(req.Mailboxes, same) {
+			req.Mailboxes = append(req.Mailboxes, box)
+		}
 	}
 	if f.rootMail != "" {
 		if req.RootMail, err = rootMailAddress(f.rootMail, d); err != nil {
@@ -120,6 +123,19 @@ func (a *app) setupRequest(domain string, f setupFlags) (*setup.Request, error) 
 	}
 	req.Interfaces, err = netinfo.Interfaces()
 	return req, err
+}
+
+// newMailbox reads a --mailbox: the part before the @, or the whole address in the new domain.
+func newMailbox(name string, d addr.Domain) (addr.Address, error) {
+	if a, err := addr.Parse(name); err == nil && a.Domain == d {
+		return a, nil
+	}
+	local, err := addr.ParseLocal(name)
+	if err != nil {
+		return addr.Address{}, admin.Hint(fmt.Errorf("--mailbox %q is not the name of a mailbox in %s", name, d),
+			"write only the part before @, without blanks; repeat --mailbox for another")
+	}
+	return addr.Address{Local: local, Domain: d}, nil
 }
 
 // rootMailAddress reads the recipient of root's mail: an address, or a name in the new domain.
@@ -138,12 +154,21 @@ func (a *app) askRootMail(req *setup.Request, f setupFlags) error {
 		return nil
 	}
 	question := fmt.Sprintf("Who gets the mail for root, such as that of cron? [%s] ", req.Mailboxes[0].Local)
-	answer, err := ask(question, false)
-	if answer = strings.TrimSpace(answer); err != nil || answer == "" {
-		return err
+	for {
+		answer, err := ask(question, false)
+		if answer = strings.TrimSpace(answer); err != nil || answer == "" {
+			req.RootMail = addr.Address{}
+			return err
+		}
+		req.RootMail, err = rootMailAddress(answer, req.Domain)
+		if err = admin.Hint(err, "answer with the name of a mailbox"); err == nil {
+			err = req.CheckRootMail()
+		}
+		if err == nil {
+			return nil
+		}
+		a.complain(err)
 	}
-	req.RootMail, err = rootMailAddress(answer, req.Domain)
-	return admin.Hint(err, "answer with the name of a mailbox")
 }
 
 // passwordSource supplies the passwords of new mailboxes: lines of standard input, or generated

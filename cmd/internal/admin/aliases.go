@@ -45,7 +45,11 @@ func (o *Service) AddAlias(alias, target string) (Change, error) {
 		return Change{}, err
 	}
 	err = o.Dir.AddAlias(a, t)
-	return changed(o.explain(err, a.Domain, "domain show "+string(a.Domain)), o.elsewhere(a.String(), t), "alias %s added, for %s", a, t)
+	warnings := o.elsewhere(a.String(), t)
+	if hosted, err := o.Dir.Hosts(t.Domain); err == nil && !hosted && len(warnings) == 0 {
+		warnings = []string{RemoteTarget(t.Domain)}
+	}
+	return changed(o.explain(err, a.Domain, "domain show "+string(a.Domain)), warnings, "alias %s added, for %s", a, t)
 }
 
 // RemoveAlias removes an alias. Its target stays.

@@ -124,6 +124,12 @@ func (o *Service) elsewhere(whom string, targets ...addr.Address) []string {
 	return warnings
 }
 
+// RemoteTarget returns the note about a target whose domain is on another server, which may be
+// meant or mistyped.
+func RemoteTarget(d addr.Domain) string {
+	return fmt.Sprintf("%s is not hosted here: this mail goes to another server", d)
+}
+
 // domains returns the domain with the name, or all domains for "".
 func (o *Service) domains(name string) ([]addr.Domain, error) {
 	if name == "" {

@@ -99,7 +99,47 @@ func (r *run) check() error {
 			return fmt.Errorf("--mailbox %s: %w", box.Local, err)
 		}
 	}
-	return nil
+	return r.CheckRootMail()
+}
+
+// CheckRootMail returns an error if the recipient of root's mail is an address of a domain hosted
+// here that neither exists nor is one of the new mailboxes.
+func (r *Request) CheckRootMail() error {
+	to := r.RootMail.Fold()
+	if to.IsZero() || slices.ContainsFunc(r.Mailboxes, func(box addr.Address) bool { return box.Fold() == to }) {
+		return nil
+	}
+	kind := directory.Remote
+	if to.Domain == r.Domain {
+		kind = directory.Unknown
+	}
+	root, err := durable.Open(r.dataNow())
+	if errors.Is(err, fs.ErrPermission) {
+		return nil // a later step says so
+	}
+	if err == nil {
+		defer root.Close()
+		res, err := directory.New(root, directory.Options{}).Resolve(to)
+		if err != nil {
+			return fmt.Errorf("the recipient of root's mail: %w", err)
+		}
+		if res.Kind != directory.Remote {
+			kind = res.Kind
+		}
+	}
+	if kind != directory.Unknown {
+		return nil
+	}
+	return admin.Hint(fmt.Errorf("the recipient of root's mail: there is no mailbox %s", to),
+		"'--mailbox %s' makes it; or name another mailbox", to.Local)
+}
+
+// dataNow returns the data directory, before the configuration is made.
+func (r *Request) dataNow() string {
+	if cfg, err := config.Load(r.ConfigFile, os.Environ(), config.On(config.ThisMachine())); err == nil {
+		return cfg.Data
+	}
+	return cmp.Or(r.Data, r.defaultData())
 }
 
 func (r *run) step(done, what string, args ...any) {
@@ -228,7 +268,7 @@ func (r *run) readBack(text []byte) (*config.Config, error) {
 	return cfg, err
 }
 
-func (r *run) defaultData() string {
+func (r *Request) defaultData() string {
 	if r.ConfigFile == config.DefaultPath {
 		return "/var/lib/pillarbox"
 	}
@@ -353,12 +393,16 @@ func (r *run) directory(password Password) error {
 func (r *run) rootMail(dir *directory.Directory) error {
 	root := addr.Address{Local: "root", Domain: r.Domain}
 	if d := r.result.Config.DefaultDomain; d != "" && d != r.Domain {
+		if !r.RootMail.IsZero() {
+			r.note("--root-mail %s was not used: the mail for root goes to root@%s", r.RootMail, d)
+		}
 		return nil
 	}
 	switch res, err := dir.Resolve(root); {
 	case err != nil:
 		return err
 	case res.Kind != directory.Unknown || len(res.Mailboxes)+len(res.Forward) > 0:
+		r.compareRootMail(root, res)
 		return nil
 	}
 	to := r.RootMail
@@ -375,8 +419,33 @@ func (r *run) rootMail(dir *directory.Directory) error {
 			return fmt.Errorf("the recipient of root's mail: %w", err)
 		}
 	}
-	r.step("made", "alias %s for %s, for the mail of cron and other programs", root, to)
+	r.rootAlias(root, to, dir)
 	return nil
+}
+
+// rootAlias tells that root's mail goes to an address. dir is nil if no domain exists yet.
+func (r *run) rootAlias(root, to addr.Address, dir *directory.Directory) {
+	r.step("made", "alias %s for %s, for the mail of cron and other programs", root, to)
+	hosted := to.Domain == r.Domain
+	if dir != nil && !hosted {
+		hosted, _ = dir.Hosts(to.Domain)
+	}
+	if !hosted {
+		r.note("%s", admin.RemoteTarget(to.Domain))
+	}
+}
+
+// compareRootMail notes a requested recipient of root's mail that is not the present one.
+func (r *run) compareRootMail(root addr.Address, now directory.Resolution) {
+	to, ends := r.RootMail.Fold(), slices.Clone(now.Forward)
+	for _, box := range now.Mailboxes {
+		ends = append(ends, box.Address)
+	}
+	if to.IsZero() || len(ends) == 1 && ends[0].Fold() == to {
+		return
+	}
+	r.note("the mail for %s has a recipient already; --root-mail %s was not used; "+
+		"'pillarbox admin alias remove %[1]s' and then 'pillarbox admin alias add %[1]s %[2]s' change it", root, to)
 }
 
 // allMissing records the steps of a dry run without a domain.
@@ -384,6 +453,9 @@ func (r *run) allMissing() error {
 	r.step("made", "domain %s", r.Domain)
 	for _, box := range r.Mailboxes {
 		r.step("made", "mailbox %s", box.Fold())
+	}
+	if d := r.result.Config.DefaultDomain; !r.RootMail.IsZero() && (d == "" || d == r.Domain) {
+		r.rootAlias(addr.Address{Local: "root", Domain: r.Domain}, r.RootMail.Fold(), nil)
 	}
 	return nil
 }
