@@ -37,7 +37,7 @@ func (a *app) explainCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&f.ip, "ip", "", "the client's `address`")
 	flags.StringVar(&f.User, "auth", "", "the `user` who has logged in (default: none)")
-	flags.StringVar(&f.From, "from", "", "MAIL FROM, an `address` or <> (default: the user, or a remote address)")
+	flags.StringVar(&f.From, "from", "", "MAIL FROM, an `address` or <> (default: the user, the address of a device, or a remote one)")
 	flags.StringVar(&f.To, "to", "", "RCPT TO, an `address`")
 	flags.StringVar(&f.HeaderFrom, "header-from", "", "the From field of the header, an `address` (default: as --from)")
 	flags.StringVar(&f.size, "size", "", "the `size` that MAIL declares, such as 10MB (default: none)")

@@ -261,12 +261,18 @@ func (a *app) migrateAuthCommand() *cobra.Command {
 				return err
 			}
 			way.rules = tried.Text
-			in.Try = false
+			way.try = func(password string) error {
+				trial := in
+				trial.Password = password
+				_, err := call(cmd.Context(), a, admin.MailboxMigrateAuth, trial)
+				return err
+			}
 			if in.Method != string(directory.ByFile) {
+				in.Try = false
 				return a.report(call(cmd.Context(), a, admin.MailboxMigrateAuth, in))
 			}
 			return a.withPassword(way, in.User, func(password string) (admin.Change, error) {
-				in.Password = password
+				in.Password, in.Try = password, false
 				return call(cmd.Context(), a, admin.MailboxMigrateAuth, in)
 			})
 		})
@@ -289,6 +295,10 @@ func (a *app) passwordCommand(use, short string, way *passwordWay,
 			return err
 		}
 		way.rules = tried.Text
+		way.try = func(password string) error {
+			_, err := do(cmd.Context(), args[0], password, true)
+			return err
+		}
 		return a.withPassword(*way, args[0], func(password string) (admin.Change, error) {
 			return do(cmd.Context(), args[0], password, false)
 		})

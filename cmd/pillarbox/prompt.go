@@ -25,7 +25,8 @@ type passwordWay struct {
 	generate bool // --generate
 	none     bool // --no-password
 
-	rules string // for the person who is asked
+	rules string                      // for the person who is asked
+	try   func(password string) error // checks a typed password before it is typed again
 }
 
 func (s *passwordWay) addFlags(cmd *cobra.Command) {
@@ -66,7 +67,7 @@ func (a *app) password(from passwordWay, user string) (password string, err erro
 	case from.stdin:
 		password, err = a.readLine()
 	default:
-		password, err = a.askPassword(user, from.rules)
+		password, err = a.askPassword(user, from)
 	}
 	if err == nil {
 		err = admin.Hint(auth.CheckPassword(password), "--generate makes a strong one")
@@ -107,16 +108,22 @@ func (a *app) asker() (ask func(prompt string, secret bool) (string, error), ok 
 }
 
 // askPassword says the rules and asks for a password twice, because the user cannot see it.
-func (a *app) askPassword(user, rules string) (string, error) {
+func (a *app) askPassword(user string, from passwordWay) (string, error) {
 	ask, ok := a.asker()
 	if !ok {
 		return "", admin.Hint(errors.New("cannot ask for the password: standard input is not a terminal"),
 			"--password-stdin reads it from standard input, --generate makes one")
 	}
-	if rules != "" {
-		fmt.Fprintln(a.stderr, rules)
+	if from.rules != "" {
+		fmt.Fprintln(a.stderr, from.rules)
 	}
 	password, err := ask(fmt.Sprintf("Password for %s: ", user), true)
+	if err != nil {
+		return "", err
+	}
+	if err = admin.Hint(auth.CheckPassword(password), "--generate makes a strong one"); err == nil {
+		err = from.try(password)
+	}
 	if err != nil {
 		return "", err
 	}

@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"pillarbox/smtp/route"
@@ -131,7 +133,10 @@ func (r *Remote) dial(ctx context.Context, rt *route.Route, t target) (*conn, *f
 	if err != nil {
 		f := unreachable([3]int{4, 4, 1}, "%s %s", &t, describeError(err))
 		f.hint = "see whether a firewall, or the provider, blocks port " + strconv.Itoa(int(t.addr.Port()))
-		if t.socket != "" {
+		switch {
+		case errors.Is(err, syscall.ECONNREFUSED) && t.addr.Addr().IsLoopback():
+			f.hint = "no program listens there: start it, or correct the port"
+		case t.socket != "":
 			f.hint = "check whether the other server runs and its socket is writable"
 		}
 		return nil, f

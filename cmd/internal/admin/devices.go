@@ -152,14 +152,18 @@ func (o *Service) TestDevice(ctx context.Context, name, to string) (Explanation,
 		return Explanation{}, Hint(fmt.Errorf("every address of the device %s belongs to other devices", d.Name),
 			"'pillarbox admin device list' shows their networks; the smallest one counts")
 	}
-	from := d.As
-	if from.IsZero() {
-		from = addr.Address{Local: "postmaster", Domain: o.someDomain()}
-	}
 	if to == "" {
 		to = addr.Address{Local: "postmaster", Domain: o.someDomain()}.String()
 	}
-	return o.Explain(ctx, Question{IP: ip, Service: smtp.MTA, From: from.String(), To: to})
+	return o.Explain(ctx, Question{IP: ip, Service: smtp.MTA, From: o.deviceSender(d).String(), To: to})
+}
+
+// deviceSender returns the sender that a device is assumed to use: its own or the postmaster.
+func (o *Service) deviceSender(d policy.Device) addr.Address {
+	if !d.As.IsZero() {
+		return d.As
+	}
+	return addr.Address{Local: "postmaster", Domain: o.someDomain()}
 }
 
 // addressOf returns the first IP address that Lookup assigns to the device. Other addresses of its

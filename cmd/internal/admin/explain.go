@@ -25,7 +25,7 @@ type Question struct {
 	Service    smtp.Service
 	TLS        bool
 	User       string // "" means not logged in
-	From       string // MAIL FROM; "" means the user, or a remote address; "<>" the null sender
+	From       string // MAIL FROM; "" means the user, a device's address, or a remote one; "<>" the null sender
 	To         string
 	Size       int64  // as MAIL declares it, in octets; 0 means not declared
 	HeaderFrom string // the header's From; "" means the same as MAIL FROM
@@ -134,6 +134,9 @@ func DNSOptions(cfg *config.Config) dns.Options {
 
 func (o *Service) explainSender(ctx context.Context, g *server.Gatherer, f *policy.Facts, q Question) error {
 	from := remoteSender
+	if d, ok := o.Devices.Lookup(f.Remote); ok {
+		from = o.deviceSender(*d)
+	}
 	if q.User != "" {
 		user, err := o.ParseUser(q.User)
 		if err != nil {

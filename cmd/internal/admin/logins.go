@@ -96,8 +96,8 @@ func (o *Service) SetPassword(user, password string, more ...directory.SecretKin
 	})
 }
 
-// PasswordToSet is the input of MailboxPasswd. Try changes no password and returns the rules for
-// one. It reports an error if the mailbox does not exist, or if the caller may not read its domain.
+// PasswordToSet is the input of MailboxPasswd. Try changes no password, checks one that
+// is given, and returns the rules. It reports an error if the mailbox does not exist, or if the caller may not read its domain.
 type PasswordToSet struct {
 	User, Password string
 	Store          []directory.SecretKind // to store too, beside the hash
@@ -109,10 +109,22 @@ func (o *Service) passwd(in PasswordToSet) (Change, error) {
 		return Change{}, err
 	}
 	if in.Try {
-		_, err := o.mailbox(in.User)
+		box, err := o.mailbox(in.User)
+		if err == nil {
+			err = o.tryPassword(box.Address, in.Password)
+		}
 		return Change{Text: o.Keeper.Rules().Text()}, err
 	}
 	return o.SetPassword(in.User, in.Password, in.Store...)
+}
+
+// tryPassword checks a password by the rules, before a person repeats it; "" is none yet.
+func (o *Service) tryPassword(user addr.Address, password string) error {
+	if password == "" {
+		return nil
+	}
+	rules := o.Keeper.Rules()
+	return o.explain(rules.Check(user, password), user.Domain, "")
 }
 
 // ownPassword returns an error if another system checks the password of a mailbox.
@@ -485,7 +497,10 @@ func (o *Service) migrateAuth(in MailboxToMigrate) (Change, error) {
 	}
 	_, err := o.ParseMethod(in.Method)
 	if err == nil {
-		_, err = o.mailbox(in.User)
+		var box directory.Mailbox
+		if box, err = o.mailbox(in.User); err == nil {
+			err = o.tryPassword(box.Address, in.Password)
+		}
 	}
 	return Change{Text: o.Keeper.Rules().Text()}, err
 }

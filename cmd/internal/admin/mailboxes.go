@@ -99,8 +99,8 @@ func (o *Service) changeMailbox(user, done string, do func(addr.Address) (warnin
 	return changed(o.explain(err, a.Domain, "domain show "+string(a.Domain)), warnings, "mailbox %s %s", a, done)
 }
 
-// MailboxToAdd is the input of MailboxAdd. Try only checks the name, so that no person is asked for
-// a password in vain, and returns the rules for a password.
+// MailboxToAdd is the input of MailboxAdd. Try only checks the name and a password that is given,
+// so that no person is asked for a password in vain, and returns the rules for a password.
 type MailboxToAdd struct {
 	User string
 	NewMailbox
@@ -112,7 +112,12 @@ func (o *Service) addMailbox(in MailboxToAdd) (Change, error) {
 		return Change{}, err
 	}
 	if in.Try {
-		_, err := o.changeMailbox(in.User, "", func(a addr.Address) ([]string, error) { return nil, o.Dir.CheckFree(a) })
+		_, err := o.changeMailbox(in.User, "", func(a addr.Address) ([]string, error) {
+			if err := o.Dir.CheckFree(a); err != nil {
+				return nil, err
+			}
+			return nil, o.tryPassword(a, in.Password)
+		})
 		return Change{Text: o.Keeper.Rules().Text()}, err
 	}
 	return o.AddMailbox(in.User, in.NewMailbox)
