@@ -215,7 +215,8 @@ type BadmailToRemove struct {
 	Confirmed []string
 }
 
-// Removed are the IDs of messages that were deleted or, with ErrConfirm, that the question is about.
+// Removed are the IDs of messages that were deleted or, with ErrConfirm, that the question is
+// about.
 type Removed struct {
 	Removed []string `json:"removed"`
 }

@@ -44,8 +44,8 @@ func TestAlone(t *testing.T) {
 	}
 }
 
-// Offline, a verb that changes something is not done while a server holds the data directory, and no
-// server starts while it is done. Verbs that only look need no lock.
+// Offline, a verb that changes something is not done while a server holds the data directory, and
+// no server starts while it is done. Verbs that only look need no lock.
 func TestChangesNeedTheDataDirectory(t *testing.T) {
 	o := office(t)
 	o.WorkOffline()

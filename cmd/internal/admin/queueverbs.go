@@ -135,7 +135,7 @@ type QueueOrder struct {
 type QueueDone struct {
 	Action queue.Action
 	Count  int      // of the messages that it was done to
-	IDs    []string // the messages that were named, if any; with ErrConfirm, all that are asked about
+	IDs    []string // the messages that were named; with ErrConfirm, those that are asked about
 }
 
 // queueVerb makes the function of a verb that acts on messages in the queue. If question is set,
@@ -171,8 +171,8 @@ func queueVerb(action queue.Action, question string) func(*Service, QueueOrder) 
 	}
 }
 
-// confirmQueue asks, unless the filter names one message. With ErrConfirm, ids are the messages that
-// the question is about.
+// confirmQueue asks, unless the filter names one message. With ErrConfirm, ids are the messages
+// that the question is about.
 func confirmQueue(q Queue, f queue.Filter, question string) (ids []string, err error) {
 	items, count, err := q.List(f, 0)
 	if err != nil || count == 0 || count == 1 && len(f.IDs) > 0 {

@@ -12,8 +12,8 @@ import (
 // lastingLook is the time between two looks at the file of a socket.
 const lastingLook = 2 * time.Second
 
-// lastingSocket is a listener on a unix socket whose file may be deleted while it is served, such as
-// by a cleaner of old files. No client could connect any more; so the socket is made again.
+// lastingSocket is a listener on a unix socket whose file may be deleted while it is served, such
+// as by a cleaner of old files. No client could connect any more; so the socket is made again.
 type lastingSocket struct {
 	path   string
 	open   func() (net.Listener, error)
@@ -25,7 +25,8 @@ type lastingSocket struct {
 	file os.FileInfo // of l; nil if it could not be read
 }
 
-// openLasting opens a socket with open, which makes the file path. Close ends the looks at the file.
+// openLasting opens a socket with open, which makes the file path. Close ends the looks at the
+// file.
 func openLasting(
 	path string, open func() (net.Listener, error), lost func(error),
 ) (net.Listener, error) {
