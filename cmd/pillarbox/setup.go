@@ -77,7 +77,7 @@ func (a *app) setup(domain string, f setupFlags) error {
 	// A password that was generated must be shown even if a later step failed.
 	a.printPasswords(passwords.generated)
 	if err != nil {
-		return err
+		return needsRoot(err)
 	}
 	if f.dry {
 		a.printDryConfig(result)
@@ -85,6 +85,14 @@ func (a *app) setup(domain string, f setupFlags) error {
 	}
 	a.printNextSteps(result, req)
 	return nil
+}
+
+// needsRoot adds a hint to an error of a process that is not root.
+func needsRoot(err error) error {
+	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 && !errors.As(err, new(*admin.HintError)) {
+		return admin.Hint(err, "run it with sudo")
+	}
+	return err
 }
 
 func (a *app) setupRequest(domain string, f setupFlags) (*setup.Request, error) {
@@ -264,15 +272,19 @@ func (a *app) printNextSteps(r *setup.Result, req *setup.Request) {
 	if a.config != config.DefaultPath {
 		flag = " --config " + a.config
 	}
+	sudo := "" // a person who used it needs it for the next commands too
+	if os.Getenv("SUDO_USER") != "" {
+		sudo = "sudo "
+	}
 	fmt.Fprintf(a.stdout, "\nNext:\n")
 	if flag == "" {
-		fmt.Fprintf(a.stdout, "  systemctl enable --now pillarbox      start the server (or: pillarbox serve)\n")
+		fmt.Fprintf(a.stdout, "  %ssystemctl enable --now pillarbox      start the server (or: pillarbox serve)\n", sudo)
 	} else {
-		fmt.Fprintf(a.stdout, "  pillarbox serve%s\n", flag)
+		fmt.Fprintf(a.stdout, "  %spillarbox serve%s\n", sudo, flag)
 	}
-	fmt.Fprintf(a.stdout, "  pillarbox selftest%s\n", flag)
-	fmt.Fprintf(a.stdout, "  pillarbox admin mailbox add NAME@%s%s\n", req.Domain, flag)
-	fmt.Fprintf(a.stdout, "  pillarbox admin tls export-ca%s      the certificate that mail programs must trust\n", flag)
+	fmt.Fprintf(a.stdout, "  %spillarbox selftest%s\n", sudo, flag)
+	fmt.Fprintf(a.stdout, "  %spillarbox admin mailbox add NAME@%s%s\n", sudo, req.Domain, flag)
+	fmt.Fprintf(a.stdout, "  %spillarbox admin tls export-ca%s      the certificate that mail programs must trust\n", sudo, flag)
 	fmt.Fprintln(a.stdout)
 	a.printSettings(clientsetup.For(r.Config, user, netinfo.Addresses(req.Interfaces)))
 }

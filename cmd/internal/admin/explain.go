@@ -12,6 +12,7 @@ import (
 
 	"pillarbox/cmd/internal/config"
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/directory"
 	"pillarbox/smtp"
 	"pillarbox/smtp/decisionlog"
 	"pillarbox/smtp/dns"
@@ -143,6 +144,10 @@ func (o *Service) explainSender(ctx context.Context, g *server.Gatherer, f *poli
 			return err
 		}
 		if err := g.User(f, user); err != nil {
+			box, lookup := o.Dir.Mailbox(user)
+			if lookup == nil && !box.Account.Access.Permits(directory.ServiceSMTP) {
+				err = Hint(err, "'pillarbox admin mailbox access %s both' allows it", box.Address)
+			}
 			return o.explain(err, user.Domain, "mailbox list")
 		}
 		from = f.User.Address
