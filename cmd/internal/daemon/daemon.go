@@ -257,7 +257,7 @@ func (d *Daemon) wait(ctx context.Context, reload <-chan struct{}) error {
 	for {
 		select {
 		case <-reload:
-			d.reloadFor(admin.Actor{Who: "server", From: "signal", Act: "reload"})
+			d.reloadFor(admin.Actor{Who: "server", From: "signal", Act: "reload"}, d.system.Load)
 		case <-d.restored:
 			if err := d.queue.Rescan(); err != nil {
 				d.log.Error("cannot read the queue", "error", err)

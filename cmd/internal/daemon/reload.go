@@ -7,10 +7,13 @@ import (
 
 // Reload reads the configuration and the certificate's files again. New connections get the new
 // configuration. A bad configuration is refused and changes nothing.
-func (d *Daemon) Reload() admin.ReloadResult {
+func (d *Daemon) Reload() admin.ReloadResult { return d.reloadFrom(d.system.Load) }
+
+// reloadFrom is Reload with the configuration that load returns.
+func (d *Daemon) reloadFrom(load func() (*config.Config, error)) admin.ReloadResult {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
-	result, err := d.reload()
+	result, err := d.reload(load)
 	if err != nil {
 		d.log.Error("reload: nothing changed", "error", err)
 		return admin.ReloadResult{Changed: []string{}, Restart: []string{}, Error: err.Error()}
@@ -26,8 +29,8 @@ func (d *Daemon) Reload() admin.ReloadResult {
 	return result
 }
 
-func (d *Daemon) reload() (admin.ReloadResult, error) {
-	next, err := d.system.Load()
+func (d *Daemon) reload(load func() (*config.Config, error)) (admin.ReloadResult, error) {
+	next, err := load()
 	if err != nil {
 		return admin.ReloadResult{}, err
 	}
@@ -52,9 +55,12 @@ func (d *Daemon) reload() (admin.ReloadResult, error) {
 	}, nil
 }
 
-// reloadFor reloads for an actor who does not get the result, and records it in the audit log.
-func (d *Daemon) reloadFor(actor admin.Actor) admin.ReloadResult {
-	result := d.Reload()
+// reloadFor reloads for an actor who does not get the result, and records it in the audit log. load
+// returns the configuration.
+func (d *Daemon) reloadFor(
+	actor admin.Actor, load func() (*config.Config, error),
+) admin.ReloadResult {
+	result := d.reloadFrom(load)
 	if result.Error == "" {
 		d.office.By(actor).Record("configuration", nil, map[string]any{"changed": result.Changed})
 	}
