@@ -281,7 +281,7 @@ func (o *Service) ownPasswords() iter.Seq[directory.Mailbox] {
 
 // LogInWarnings returns warnings about mailboxes that cannot log in because of the settings.
 func (o *Service) LogInWarnings() []string {
-	warnings := o.methodWarnings()
+	warnings := append(o.methodWarnings(), o.accountWarnings()...)
 	if cfg := o.Config(); cfg.LogIns.RequireSPA || cfg.Passwords.MaxAge > 0 { // reads every account, so only if needed
 		warnings = append(o.passwordWarnings(cfg.LogIns.RequireSPA), warnings...)
 	}
@@ -344,6 +344,40 @@ func (o *Service) methodWarnings() (warnings []string) {
 		}
 	}
 	return warnings
+}
+
+// accountsChecked limits the accounts of this machine that accountWarnings looks up.
+const accountsChecked = 1000
+
+// accountWarnings returns a warning about mailboxes whose password this machine checks, and that it
+// has no account for. A program of the administrator may know other accounts. A directory is not
+// asked, because it may be slow or away.
+func (o *Service) accountWarnings() []string {
+	cfg := &o.Config().System
+	if cfg.Check != config.UnixChkpwd {
+		return nil
+	}
+	var lost []addr.Address
+	all := 0
+	domains, _ := o.Dir.Domains()
+	for _, d := range domains {
+		boxes, _ := o.Dir.MailboxesAsFound(d)
+		for _, box := range boxes {
+			if box.Damage != nil || box.Method != directory.BySystem || all == accountsChecked {
+				continue
+			}
+			all++
+			if found, err := system.Exists(box.Address.Local, cfg.MinUID); err == nil && !found {
+				lost = append(lost, box.Address)
+			}
+		}
+	}
+	if lost == nil {
+		return nil
+	}
+	return []string{fmt.Sprintf("the password method system: %d of %d mailboxes cannot log in, because this machine has no "+
+		"account of their name with a user id of system.min_uid or more: %s; add the accounts, or "+
+		"'pillarbox admin mailbox migrate-auth' sets another method", len(lost), all, someOf(lost))}
 }
 
 // configured reports whether the configuration has what the method needs.

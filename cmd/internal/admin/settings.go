@@ -79,25 +79,74 @@ func settingOf(cfg *config.Config, key string) (value, variable string) {
 	return "", ""
 }
 
-// replaceConfig replaces the file whole, with its mode and owner.
+// replaceConfig replaces the file whole, with its owner, group and mode, and syncs it. A file with
+// several hard links is written in place, because a new file would be in one of them only.
 func replaceConfig(file string, text []byte) error {
 	fi, err := os.Stat(file)
 	if err != nil {
 		return err
 	}
-	root, err := durable.Open(filepath.Dir(file))
+	own, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok {
+		return fmt.Errorf("%s: its owner cannot be read", file)
+	}
+	if own.Nlink > 1 {
+		return writeInPlace(file, text)
+	}
+	dir := filepath.Dir(file)
+	temp, err := os.CreateTemp(dir, "."+filepath.Base(file)+".*.tmp")
 	if err != nil {
 		return err
 	}
-	defer root.Close()
-	if err := durable.WriteFile(root, filepath.Base(file), text, fi.Mode().Perm()); err != nil {
-		return err
-	}
-	if owner, ok := fi.Sys().(*syscall.Stat_t); ok && int(owner.Uid) != os.Geteuid() {
-		err = os.Lchown(file, int(owner.Uid), int(owner.Gid))
+	err = fillLike(temp, text, fi.Mode(), own)
+	if err = errors.Join(err, temp.Close()); err == nil {
+		err = os.Rename(temp.Name(), file)
 	}
 	if err != nil {
-		err = Hint(errors.Join(fmt.Errorf("%s was written, but its owner has changed", file), err), "give it back with 'chown'")
+		return errors.Join(err, os.Remove(temp.Name()))
 	}
-	return err
+	root, err := durable.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(root.SyncDir("."), root.Close())
+}
+
+// fillLike writes and syncs a new file, and gives it an owner, a group and a mode. The mode comes
+// after the owner, because a change of the owner can clear bits of the mode.
+func fillLike(f *os.File, text []byte, mode os.FileMode, own *syscall.Stat_t) error {
+	if _, err := f.Write(text); err != nil {
+		return err
+	}
+	if err := f.Chown(int(own.Uid), int(own.Gid)); err != nil {
+		return Hint(fmt.Errorf("nothing was written, because the new file cannot have the owner "+
+			"and group of the old one: %w", err), "run the command as root")
+	}
+	if err := f.Chmod(mode); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// writeInPlace writes and syncs a file. If that fails, for example because the disk is full, the old
+// text comes back; the disk has room for it.
+func writeInPlace(file string, text []byte) error {
+	old, err := durable.ReadSmallFile(file, durable.MaxSmall)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	write := func(text []byte) error {
+		if _, err := f.WriteAt(text, 0); err != nil {
+			return err
+		}
+		return errors.Join(f.Truncate(int64(len(text))), f.Sync())
+	}
+	if err = write(text); err != nil {
+		err = errors.Join(err, write(old))
+	}
+	return errors.Join(err, f.Close())
 }

@@ -323,3 +323,32 @@ func TestLogInWarnings(t *testing.T) {
 		t.Errorf("five are %q", got)
 	}
 }
+
+// Mailboxes whose method is system, and that the machine has no account for, are told. A program of
+// the administrator is not second-guessed.
+func TestAccountWarnings(t *testing.T) {
+	o := office(t)
+	c, err := o.AddDomain("office.example")
+	must(t, c, err)
+	for _, name := range []string{"daemon", "no-such-1", "no-such-2"} {
+		c, err = o.AddMailbox(name+"@office.example", NewMailbox{})
+		must(t, c, err)
+	}
+	check := func(method directory.Method, by config.SystemCheck, want string) {
+		t.Helper()
+		next := config.Default()
+		next.Data, next.LogIns.Method = o.Config().Data, method
+		next.System.Check, next.System.MinUID = by, 1
+		if err := o.SetConfig(&next); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(o.LogInWarnings(), "\n"); !strings.HasPrefix(got, want) || want == "" && got != "" {
+			t.Errorf("%s, %s: the warnings are\n%s", method, by, got)
+		}
+	}
+	check(directory.ByFile, config.UnixChkpwd, "")
+	check(directory.BySystem, config.UnixChkpwd, "the password method system: 2 of 3 mailboxes cannot log in, "+
+		"because this machine has no account of their name with a user id of system.min_uid or more: "+
+		"no-such-1@office.example, no-such-2@office.example; add the accounts")
+	check(directory.BySystem, config.Checkpassword, "")
+}
