@@ -82,8 +82,9 @@ install: binary ## install bin/pillarbox, the systemd unit, the service's accoun
 			echo "/usr/sbin/sendmail is another program's and stays; 'pillarbox sendmail' does the same"; \
 	else ln -s $(PREFIX)/bin/pillarbox /usr/sbin/sendmail; fi
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
-	@if [ -z "$(DESTDIR)" ] && systemctl -q is-active pillarbox 2>/dev/null; then \
-		echo "Next: systemctl restart pillarbox      the old version runs until then"; \
+	@if [ -e "$(DESTDIR)/etc/pillarbox/pillarbox.toml" ] || \
+		{ [ -z "$(DESTDIR)" ] && systemctl -q is-active pillarbox 2>/dev/null; }; then \
+		echo "Next: sudo systemctl restart pillarbox"; \
 	else echo "Next: pillarbox setup YOUR.DOMAIN --mailbox NAME"; fi
 
 uninstall: ## remove what install has put there; configuration, mail and the account stay (as root)

@@ -92,3 +92,17 @@ func TestInstallReloadsSystemd(t *testing.T) {
 		t.Errorf("install does not reload systemd after it has written the unit:\n%s", install)
 	}
 }
+
+// The next step is the set-up at first, and a restart for an upgrade.
+func TestInstallNamesTheNextStep(t *testing.T) {
+	dir := sourceTree(t)
+	write(t, filepath.Join(dir, "bin/pillarbox"), "the binary", 0)
+	if out, _, err := makeInstall(dir, "no-such-go"); err != nil || !strings.Contains(out, "\nNext: pillarbox setup ") {
+		t.Errorf("a new machine: %v\n%s", err, out)
+	}
+	write(t, filepath.Join(dir, "root/etc/pillarbox/pillarbox.toml"), "", 0)
+	out, _, err := makeInstall(dir, "no-such-go")
+	if err != nil || !strings.HasSuffix(out, "\nNext: sudo systemctl restart pillarbox\n") {
+		t.Errorf("an upgrade: %v\n%s", err, out)
+	}
+}
