@@ -18,13 +18,14 @@ import (
 )
 
 func (a *app) configCommand() *cobra.Command {
-	var asJSON bool
+	var changed, asJSON bool
 	show := &cobra.Command{
 		Use:   "show",
 		Short: "Show every setting with its effective value and the origin of the value",
 		Args:  takes(0, 0),
-		RunE:  func(*cobra.Command, []string) error { return a.configShow(asJSON) },
+		RunE:  func(*cobra.Command, []string) error { return a.configShow(changed, asJSON) },
 	}
+	show.Flags().BoolVar(&changed, "changed", false, "only settings that differ from the defaults")
 	addJSON(show, &asJSON)
 	return family("config", "Check or show the configuration", a.configCheckCommand(), show)
 }
@@ -169,16 +170,20 @@ func (a *app) settingWarnings(cfg *config.Config) []string {
 	return warnings
 }
 
-func (a *app) configShow(asJSON bool) error {
+func (a *app) configShow(changed, asJSON bool) error {
 	cfg, err := a.load()
 	if err != nil {
 		return err
 	}
+	settings := cfg.Effective()
+	if changed {
+		settings = cfg.Changed()
+	}
 	if asJSON {
-		return a.writeJSON(cfg.Effective())
+		return a.writeJSON(settings)
 	}
 	var lines []string
-	for _, s := range cfg.Effective() {
+	for _, s := range settings {
 		lines = append(lines, fmt.Sprintf("%s\t= %s\t# %s", s.Key, s.Value, s.Source))
 	}
 	a.align(lines)

@@ -175,6 +175,42 @@ func size[T int | int64](low, high int64) codec[T] {
 	}
 }
 
+// withUnit refuses a size without a unit, except 0: "500" would be 500 octets, and few people mean
+// that. none says what "0" means.
+func withUnit(as codec[int64], none string) codec[int64] {
+	return codec[int64]{
+		parse: func(s string) (int64, error) {
+			number := strings.TrimSpace(s)
+			if n, err := strconv.ParseUint(number, 10, 64); err == nil && n > 0 {
+				return 0, wrong(fmt.Sprintf("%q has no unit", s),
+					fmt.Sprintf(`write "%[1]sMB" for megabytes, "%[1]sB" for bytes, or "0" for %[2]s`, number, none))
+			}
+			return as.parse(s)
+		},
+		format: as.format,
+	}
+}
+
+// numbered is words whose hint names a setting of another product: it has the words' numbers, from 0.
+func numbered[T ~string](setting string, values ...T) codec[T] {
+	as := words(values...)
+	hints := []string{fmt.Sprintf("%q for %s=0", values[0], setting)}
+	for i, v := range values[1:] {
+		hints = append(hints, fmt.Sprintf("%q for %d", v, i+1))
+	}
+	hint := "write " + join(hints, "or")
+	return codec[T]{
+		parse: func(s string) (T, error) {
+			v, err := as.parse(s)
+			if err != nil {
+				err = wrong(asMistake(err).what, hint)
+			}
+			return v, err
+		},
+		format: as.format,
+	}
+}
+
 // limit parses a size within bounds, which are in the same form, or "0" for no
 // limit.
 func limit(low, high string) codec[int64] {

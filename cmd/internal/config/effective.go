@@ -14,12 +14,29 @@ type Setting struct {
 	Secret bool   `json:"secret"` // Value must not be shown; no key is secret so far
 }
 
+// Changed lists the settings of Effective that are set to another value than the default. An entry
+// of a table has no default, so all keys that it sets are among them.
+func (c *Config) Changed() []Setting {
+	defaults := Default()
+	if file := c.File(); file != "" {
+		defaults.resolve(filepath.Dir(file), filepath.Base(file))
+	}
+	byKey := map[string]string{}
+	for _, s := range defaults.Effective() {
+		byKey[s.Key] = s.Value
+	}
+	return slices.DeleteFunc(c.Effective(), func(s Setting) bool {
+		value, ok := byKey[s.Key]
+		return s.Source == byDefault || ok && s.Value == value
+	})
+}
+
 // Effective lists every setting in the order of the sample, then the entries of
 // the tables, as route[1].domains, then the groups.
 func (c *Config) Effective() []Setting {
 	var all []Setting
 	for _, k := range c.keys() {
-		source := "default"
+		source := byDefault
 		if o, ok := c.source(k.name); ok {
 			source = o.String()
 		}

@@ -189,7 +189,7 @@ func reportKeys() []key {
 			`The address that gets a copy of each failure report; empty: no copy. ("Send copy of
 			Non-Delivery Report to")`),
 		text("reports.null_sender", func(c *Config) *NullSender { return &c.Reports.NullSender },
-			words(NullToBadmail, NullSend, NullDrop), NullToBadmail,
+			numbered("RouterDSNForNULLReversePath", NullToBadmail, NullSend, NullDrop), NullToBadmail,
 			`Undeliverable mail whose sender cannot be told: a report, or mail from a stranger (see
 			strangers). "badmail" keeps it in badmail below data, "drop" deletes it, "send" reports
 			it to the postmaster. ("Badmail directory", "RouterDSNForNULLReversePath": 0, 2, 1)`),
@@ -200,7 +200,7 @@ func reportKeys() []key {
 			`Also report to them that a server which cannot report success itself has taken the
 			message; false: only success here. ("RouterDisableDSNRelayReports=1" is false)`),
 		text("reports.max_return", func(c *Config) *int64 { return &c.Reports.MaxReturn },
-			size[int64](0, 1<<40), 1<<20,
+			withUnit(size[int64](0, 1<<40), "only headers"), 1<<20,
 			`The largest message that a report returns completely; of a larger one, it returns
 			only the header.`),
 		text("reports.from", func(c *Config) *address { return &c.Reports.From },

@@ -283,8 +283,8 @@ func protocolSections() []sectionRow {
 				func(c *Config) *string { return &c.Mailboxes.PlusSeparator }, optional(separator),
 				"+", `Mail to anna+orders@… goes to anna. One character, or "" for off.`),
 			text("mailboxes.default_quota",
-				func(c *Config) *int64 { return &c.Mailboxes.DefaultQuota }, size[int64](0, 1<<50),
-				0,
+				func(c *Config) *int64 { return &c.Mailboxes.DefaultQuota },
+				withUnit(size[int64](0, 1<<50), "no limit"), 0,
 				`The limit of a mailbox without a limit of its own, as a size and as a number of
 				messages; "0" and 0 mean no limit. "pillarbox admin quota" sets the limits of one
 				mailbox, or of all mailboxes of a domain together. ("createquotafile", "Storage
@@ -340,8 +340,10 @@ func protocolSections() []sectionRow {
 			text("config.update_interval", func(c *Config) *duration { return &c.UpdateInterval },
 				orZero("never", span("10s", "24h")), 0,
 				`How often the server looks whether this file has changed, and reloads it, from "10s"
-				to "24h"; "0" means only at "pillarbox admin reload". A file with mistakes changes
-				nothing, and the log tells them. In Domino the interval is 2 minutes: "2m".
+				to "24h"; "0" means only at "pillarbox admin reload". A changed file is looked at
+				again, at most a minute later, and applied if it is still the same. A file with
+				mistakes changes nothing, and the log tells them. A file that lacks this key does not
+				stop the server from looking until "pillarbox admin reload". In Domino the interval is 2 minutes: "2m".
 				("SMTP_Config_Update_Interval")`),
 		}},
 		{groupsSection, `Names for several hosts, or for several addresses and domains. Lists above

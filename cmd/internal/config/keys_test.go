@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"reflect"
 	"regexp"
 	"strings"
@@ -120,5 +121,22 @@ operators = { enabled = false, socket = "/o" }
 	}
 	if !reflect.DeepEqual(next.Listen, inForce.Listen) || next.Local.Socket != inForce.Local.Socket {
 		t.Errorf("got %+v", next)
+	}
+}
+
+// A quota without a unit would be one of a few octets.
+func TestQuotaNeedsAUnit(t *testing.T) {
+	for text, want := range map[string]string{
+		`mailboxes.default_quota = "500"`:  `"500" has no unit; write "500MB" for megabytes, "500B" for bytes, or "0" for no limit`,
+		`mailboxes.default_quota = 500`:    `write "500MB" for megabytes, "500B" for bytes, or "0" for no limit`,
+		`reports.max_return = " 70 "`:      `" 70 " has no unit; write "70MB" for megabytes, "70B" for bytes, or "0" for only headers`,
+		`mailboxes.default_quota = "500B"`: "",
+		`mailboxes.default_quota = "0"`:    "",
+		`reports.max_return = "0"`:         "",
+	} {
+		_, err := Parse("pillarbox.toml", []byte("hostname = \"mail.office.example\"\n"+text+"\n"), nil)
+		if got := fmt.Sprint(err); want == "" && err != nil || !strings.HasSuffix(got, want) && want != "" {
+			t.Errorf("%s: %s", text, got)
+		}
 	}
 }

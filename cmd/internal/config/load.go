@@ -239,16 +239,36 @@ func (l *loader) example(k key, v value) string {
 			t.grow(&defaults)
 		}
 	}
-	switch example := k.show(&defaults); example {
+	example := k.show(&defaults)
+	if hint := k.hintFor(&defaults, v); hint != "" {
+		return hint
+	}
+	switch example {
 	case `""`, "[]":
-	case `"0"`: // a copy of it would turn the limit off
-		return `a size in quotes, such as "500MB"`
 	case "0":
 		return "a whole number, such as 30"
 	default:
 		return example
 	}
 	return map[kind]string{textKind: `"…" in quotes`, listKind: `["…", "…"]`}[k.kind]
+}
+
+// hintFor returns what the key's own parser says to write, without "write"; "" if the key takes any
+// text. A number is parsed as if it had quotes, so that the hint fits it.
+func (k key) hintFor(scratch *Config, v value) string {
+	if k.kind != textKind {
+		return ""
+	}
+	text := "?"
+	if n, ok := v.v.(int64); ok {
+		text = strconv.FormatInt(n, 10)
+	}
+	for _, f := range k.set(scratch, text, func(int) string { return "" }) {
+		if hint, ok := strings.CutPrefix(f.hint, "write "); ok {
+			return hint
+		}
+	}
+	return ""
 }
 
 // merge puts a layer on top of those before it. A layer is a map in memory, so
