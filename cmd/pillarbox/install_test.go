@@ -102,7 +102,7 @@ func TestInstallNamesTheNextStep(t *testing.T) {
 	}
 	write(t, filepath.Join(dir, "root/etc/pillarbox/pillarbox.toml"), "", 0)
 	out, _, err := makeInstall(dir, "no-such-go")
-	if err != nil || !strings.HasSuffix(out, "\nNext: sudo systemctl restart pillarbox\n") {
+	if err != nil || !strings.Contains(out, "\nNext: sudo systemctl restart pillarbox\n") {
 		t.Errorf("an upgrade: %v\n%s", err, out)
 	}
 }

@@ -86,6 +86,7 @@ func testSilence(t *testing.T, mode BareEndings, body string, cut int, ends, ans
 	begun := time.Now()
 	reply, err := readLineOf(c)
 	took := time.Since(begun)
+	synctest.Wait()
 	switch {
 	case ends && !strings.HasPrefix(reply, "250 "), !ends && strings.HasPrefix(reply, "2"):
 		t.Fatalf("mode %d: %q, %v", mode, reply, err)
@@ -96,7 +97,9 @@ func testSilence(t *testing.T, mode BareEndings, body string, cut int, ends, ans
 	}
 	if answered && took > 2*time.Second { // the server guessed, so more of the body must not become a command
 		inBackground(t, c, func() { io.WriteString(c, smuggled) })
-		if reply, _ := readLineOf(c); !strings.HasPrefix(reply, "421 ") || len(*bodies) > 1 {
+		reply, _ := readLineOf(c)
+		synctest.Wait()
+		if !strings.HasPrefix(reply, "421 ") || len(*bodies) > 1 {
 			t.Fatalf("mode %d: %q after a guess, %q", mode, reply, *bodies)
 		}
 	}
@@ -106,6 +109,7 @@ func testPipelined(t *testing.T, mode BareEndings, body string, cut int, ends bo
 	c, bodies := beginBody(t, mode, body, cut)
 	inBackground(t, c, func() { io.Copy(io.Discard, c) })
 	time.Sleep(20 * time.Second)
+	synctest.Wait()
 	want := 0
 	switch {
 	case ends:
@@ -137,6 +141,7 @@ func TestLoneDotLater(t *testing.T) {
 		}
 		inBackground(t, c, func() { io.WriteString(c, ".\r\nNOOP\r\n") })
 		expect(t, c, "250 ")
+		synctest.Wait()
 		if got := *bodies; len(got) != 1 || !strings.HasPrefix(got[0], "a\r\n.\r\nb\r\nmore\r\n") {
 			t.Fatalf("got %q", got)
 		}
@@ -151,8 +156,8 @@ func TestBreakAfterLoneDot(t *testing.T) {
 		c, bodies := beginBody(t, NormaliseBareDot, "Subject: x\r\n\r\nhi\n.\n", 5)
 		time.Sleep(2 * time.Second)
 		c.Close()
-		synctest.Wait()
 		time.Sleep(20 * time.Second)
+		synctest.Wait()
 		if len(*bodies) != 0 {
 			t.Errorf("taken: %q", *bodies)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,18 +18,19 @@ func TestUpdateInterval(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		u := &updates{retimed: make(chan struct{}, 1)}
-		interval, looks, again := time.Duration(0), 0, false
-		go u.run(ctx, func() time.Duration { return interval },
-			func() bool { looks++; return again && looks%2 == 1 })
+		var interval, looks atomic.Int64
+		var again atomic.Bool
+		go u.run(ctx, func() time.Duration { return time.Duration(interval.Load()) },
+			func() bool { return looks.Add(1)%2 == 1 && again.Load() })
 		after := func(wait time.Duration, want int) {
 			t.Helper()
 			time.Sleep(wait)
 			synctest.Wait()
-			if looks != want {
-				t.Errorf("after %v: %d looks, want %d", wait, looks, want)
+			if n := int(looks.Load()); n != want {
+				t.Errorf("after %v: %d looks, want %d", wait, n, want)
 			}
 		}
-		set := func(to time.Duration) { synctest.Wait(); interval = to; u.retimed <- struct{}{} }
+		set := func(to time.Duration) { synctest.Wait(); interval.Store(int64(to)); u.retimed <- struct{}{} }
 		after(24*time.Hour, 0)
 		set(2 * time.Minute)
 		after(2*time.Minute, 1)
@@ -36,8 +38,8 @@ func TestUpdateInterval(t *testing.T) {
 		set(time.Hour)
 		after(59*time.Minute, 6)
 		after(time.Minute, 7)
-		again = true // from here, each look at an interval asks for a second one
-		looks = 0
+		again.Store(true) // from here, each look at an interval asks for a second one
+		looks.Store(0)
 		after(time.Hour, 1)
 		after(time.Minute, 2)
 		after(time.Hour, 3)
