@@ -340,7 +340,7 @@ func FuzzParsePath(f *testing.F) {
 }
 
 // naiveEnd finds the end of the body of DATA literally as RFC 5321 §4.1.1.4 describes it, and slowly.
-// LF.LF ends it too, if bare permits that, no line ended with CRLF before, or nothing follows.
+// LF.LF ends it too, if bare permits that and no line ended with CRLF before. A client here is never silent.
 func naiveEnd(wire string, bare BareEndings) (content, rest string, ended bool) {
 	for i := range len(wire) {
 		before, rest := wire[:i], wire[i:]
@@ -350,7 +350,7 @@ func naiveEnd(wire string, bare BareEndings) (content, rest string, ended bool) 
 		}
 		begins = before == "" || strings.HasSuffix(before, "\n") && !strings.HasSuffix(before, "\r\n")
 		if after, ok := strings.CutPrefix(rest, ".\n"); ok && begins && bare == NormaliseBareDot &&
-			(after == "" || !strings.Contains(before, "\r\n")) {
+			!strings.Contains(before, "\r\n") {
 			return before, after, true
 		}
 	}
