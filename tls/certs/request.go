@@ -1,11 +1,7 @@
 package certs
 
 import (
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -38,12 +34,11 @@ func NewSigningRequest(names []string, useECDSA bool) (r SigningRequest, err err
 	if len(r.Names) == 0 {
 		return r, errors.New("a certificate needs a host name")
 	}
-	var key crypto.Signer
+	newKey := newRSAKey
 	if useECDSA {
-		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	} else {
-		key, err = rsa.GenerateKey(rand.Reader, keyBits)
+		newKey = newECDSAKey
 	}
+	key, err := newKey()
 	if err != nil {
 		return r, err
 	}

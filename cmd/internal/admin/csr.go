@@ -9,7 +9,6 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
-	"syscall"
 
 	"pillarbox/cmd/internal/config"
 	"pillarbox/tls/certs"
@@ -77,24 +76,8 @@ func (o *Service) writeNew(name string, content []byte) error {
 		return err
 	}
 	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = o.giveToServer(name)
-	}
-	if err != nil {
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return errors.Join(err, o.Root.Remove(name))
-	}
-	return nil
-}
-
-// giveToServer gives a file that root has made to the owner of the data directory, which is the
-// server's account.
-func (o *Service) giveToServer(name string) error {
-	fi, err := o.Root.Lstat(".")
-	if err != nil || os.Geteuid() != 0 {
-		return err
-	}
-	if owner, ok := fi.Sys().(*syscall.Stat_t); ok && owner.Uid != 0 {
-		return os.Lchown(filepath.Join(o.Root.Name(), name), int(owner.Uid), int(owner.Gid))
 	}
 	return nil
 }

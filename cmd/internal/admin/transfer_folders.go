@@ -195,9 +195,7 @@ func parseMaildirName(base string) (arrived time.Time, trashed bool) {
 	digits, _, _ := strings.Cut(base, ".")
 	var seconds int64
 	if _, err := fmt.Sscanf(digits, "%d", &seconds); err == nil && len(digits) <= 11 {
-		if t := time.Unix(seconds, 0).UTC(); t.Year() >= 1972 && t.Before(time.Now().Add(24*time.Hour)) {
-			arrived = t
-		}
+		arrived = plausibleTime(time.Unix(seconds, 0))
 	}
 	// Programs on Windows write another character for the colon, which no file may have there.
 	if at := strings.LastIndex(base, "2,"); at > 0 && strings.IndexByte(":;!-", base[at-1]) >= 0 {

@@ -110,10 +110,18 @@ func hasDeletedFlag(value string) bool {
 // or older than electronic mail.
 func plausibleDate(text string) time.Time {
 	t, err := mail.ParseDate(strings.TrimSpace(text))
-	if err != nil || t.Year() < 1972 || t.After(time.Now().Add(24*time.Hour)) {
+	if err != nil {
 		return time.Time{}
 	}
-	return t.UTC()
+	return plausibleTime(t)
+}
+
+// plausibleTime returns a time in UTC, or zero for one in the future or before electronic mail.
+func plausibleTime(t time.Time) time.Time {
+	if t = t.UTC(); t.Year() < 1972 || t.After(time.Now().Add(24*time.Hour)) {
+		return time.Time{}
+	}
+	return t
 }
 
 // maxHeadLines bounds how much of a file is read for the facts in its header.
