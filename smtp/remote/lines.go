@@ -130,7 +130,9 @@ func (f *rewrapper) put(p []byte) {
 	}
 }
 
-// outsideOctet moves a break in quoted-printable behind an "=3D" that it would cut.
+// outsideOctet moves a break in quoted-printable to the end of an "=3D" that it would cut. An equals
+// sign without two hexadecimal digits is no octet, so a break may follow it. At the end of p, what
+// could become an octet counts as one.
 func outsideOctet(p, before []byte, at int) int {
 	octet := func(i int) byte {
 		if i < 0 {
@@ -138,10 +140,19 @@ func outsideOctet(p, before []byte, at int) int {
 		}
 		return p[i]
 	}
-	for at < len(p) && (octet(at-1) == '=' || octet(at-2) == '=') {
-		at++
+	digit := func(i int) bool { return i >= len(p) || isHex(octet(i)) }
+	for ; at < len(p); at++ {
+		first := octet(at-1) == '=' && digit(at) && digit(at+1)
+		second := octet(at-2) == '=' && digit(at-1) && digit(at)
+		if !first && !second {
+			break
+		}
 	}
 	return at
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'A' <= c && c <= 'F' || 'a' <= c && c <= 'f'
 }
 
 // atBlank moves a break in text to a blank before it, if there is one. It cuts no character in

@@ -300,6 +300,9 @@ func FuzzRewrap(f *testing.F) {
 		f.Add(kind, "", "-", "-b", 2000)
 		f.Add(kind, "\x00--b", "\x00", "--b", walkerLine)
 		f.Add(kind, "--b", " ", "", walkerLine)
+		f.Add(kind, "", "=", "", walkerLine)
+		f.Add(kind, "x", "=a", "", walkerLine)
+		f.Add(kind, "x", "=3D", "=", walkerLine)
 	}
 	f.Fuzz(func(t *testing.T, encoding, begin, middle, end string, times int) {
 		clean := strings.NewReplacer("\r", "", "\n", "")
