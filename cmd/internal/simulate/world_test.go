@@ -153,6 +153,9 @@ func (f files) Close() error                      { return nil }
 // start starts a server. With a fault in force it may refuse; then the fault is taken away and it must not.
 func (w *world) start() bool {
 	faulty := w.faulty()
+	// SyncAll may have told of a failed writeback, and the file has yet to: its first sync is in the
+	// recovery of this start.
+	tells := faulty || w.disk.UntoldFile()
 	w.unlogged = w.unlogged || faulty
 	w.noRoom()
 	err := w.tryStart()
@@ -162,7 +165,7 @@ func (w *world) start() bool {
 		w.heal()
 		err = w.tryStart()
 	}
-	if faulty {
+	if tells {
 		w.noteFault()
 	}
 	if err != nil && w.disk.Off() {

@@ -147,6 +147,15 @@ func (p *PowerFS) Untold() bool {
 	return p.wbFailed
 }
 
+// UntoldFile reports whether a background write of some file has failed without a Sync of that file
+// reporting it.
+func (p *PowerFS) UntoldFile() (untold bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.everyNode(func(n *node) { untold = untold || n.wbFailed })
+	return untold
+}
+
 // tellFailed reports once that a background write has failed.
 func (f *powerFile) tellFailed() error {
 	if !f.node.wbFailed {
