@@ -29,6 +29,7 @@ var imports = map[string]string{
 	"mailstore/ldap":       "mailstore/addr mailstore/caught mailstore/durable mailstore/foreign",
 	"mailstore/system":     "",
 	"mailstore":            "mailstore/durable mailstore/mailtext",
+	"mailstore/track":      "mailstore/durable", // for all in which something happens to mail
 	"etc/lab/mailtest":     "mailstore/durable",
 	"etc/lab/benchtable":   "",
 	"etc/lab/dsntest":      "",

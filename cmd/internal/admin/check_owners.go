@@ -257,7 +257,8 @@ func (w *ownerWalk) file(name string, shut, foreign *alike) {
 func neededOf(name string) fs.FileMode {
 	dir, base := path.Split(name)
 	switch {
-	case dir == "log/", dir == "journal/", base == "lock", base == "fetched", strings.HasPrefix(name, "audit."):
+	case dir == "log/", dir == "journal/", dir == "track/", base == "lock", base == "fetched",
+		strings.HasPrefix(name, "audit."):
 		return mayRead | mayWrite
 	}
 	return mayRead
