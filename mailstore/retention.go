@@ -136,7 +136,7 @@ func (s *Store) WouldExpire(dir string, rule Rule, before, now time.Time) (Expir
 // error is ErrInUse. When ctx ends, the other messages stay and the error is that of ctx. Other
 // errors are those of OpenMaildrop and Remove.
 func (s *Store) Expire(
-	ctx context.Context, dir string, rule Rule, before, now time.Time,
+	ctx context.Context, dir string, rule Rule, before, now time.Time, deleted func(Candidate),
 ) (gone Expired, err error) {
 	due, err := s.WouldExpire(dir, rule, before, now)
 	if err != nil || due.Messages == 0 {
@@ -159,6 +159,9 @@ func (s *Store) Expire(
 			return gone.Add(s.vanished(dir, all, some)), err
 		}
 		gone = gone.Add(sum(all, some))
+		for _, i := range some {
+			deleted(all[i])
+		}
 	}
 	if rule.FetchedAfter > 0 {
 		return gone, m.compactFetched(false)

@@ -125,27 +125,27 @@ func TestExpire(t *testing.T) {
 	}
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
-	if gone, err := h.Expire(stopped, anna, rule, time.Time{}, noon); gone != (Expired{}) || !errors.Is(err, context.Canceled) {
+	if gone, err := h.Expire(stopped, anna, rule, time.Time{}, noon, ignore); gone != (Expired{}) || !errors.Is(err, context.Canceled) {
 		t.Errorf("stopped: %+v, %v", gone, err)
 	}
 	m := openDrop(t, h.Store, anna)
-	if gone, err := h.Expire(t.Context(), anna, rule, time.Time{}, noon); gone != (Expired{}) || !errors.Is(err, ErrInUse) {
+	if gone, err := h.Expire(t.Context(), anna, rule, time.Time{}, noon, ignore); gone != (Expired{}) || !errors.Is(err, ErrInUse) {
 		t.Errorf("in use: %+v, %v", gone, err)
 	}
-	if gone, err := h.Expire(t.Context(), anna, Rule{After: 9}, time.Time{}, noon); gone != (Expired{}) || err != nil {
+	if gone, err := h.Expire(t.Context(), anna, Rule{After: 9}, time.Time{}, noon, ignore); gone != (Expired{}) || err != nil {
 		t.Errorf("in use, nothing due: %+v, %v", gone, err)
 	}
 	m.Close()
-	if gone, err := h.Expire(t.Context(), anna, rule, on(-3), noon); gone != (Expired{2, 2, on(-6)}) || err != nil {
+	if gone, err := h.Expire(t.Context(), anna, rule, on(-3), noon, ignore); gone != (Expired{2, 2, on(-6)}) || err != nil {
 		t.Errorf("a part: %+v, %v", gone, err)
 	}
-	if gone, err := h.Expire(t.Context(), anna, rule, time.Time{}, noon); gone != (Expired{1, 1, on(-8)}) || err != nil {
+	if gone, err := h.Expire(t.Context(), anna, rule, time.Time{}, noon, ignore); gone != (Expired{1, 1, on(-8)}) || err != nil {
 		t.Errorf("the rest: %+v, %v", gone, err)
 	}
 	if st, err := h.Stat(anna); st.Messages != 2 || err != nil || b.bytes[anna] != -3 || b.open != 0 {
 		t.Errorf("%+v, %v, booked %+v", st, err, b)
 	}
-	_, err = h.Expire(t.Context(), "mailbox/office.example/P3_nobody.mbx", rule, time.Time{}, noon)
+	_, err = h.Expire(t.Context(), "mailbox/office.example/P3_nobody.mbx", rule, time.Time{}, noon, ignore)
 	wantErr(t, err, ErrNoMailbox)
 }
 
@@ -158,7 +158,7 @@ func TestExpireFailsAtEveryStep(t *testing.T) {
 		}
 		f.put(t, anna+"/"+fetchedFile, "2026-11-01T00:00:00Z gone\n")
 		f.disk.Start(mailtest.Nth(n, syscall.EIO))
-		gone, err := f.Expire(t.Context(), anna, Rule{1, 1}, time.Time{}, noon)
+		gone, err := f.Expire(t.Context(), anna, Rule{1, 1}, time.Time{}, noon, ignore)
 		steps := len(f.disk.Ops())
 		f.disk.Start(nil)
 		st, statErr := f.Stat(anna)
@@ -268,7 +268,7 @@ func TestFetchedIsNoFile(t *testing.T) {
 		m := openDrop(t, h.Store, box)
 		wantErr(t, m.RecordFetched([]int{0}, noon), ErrDamaged)
 		m.Close()
-		gone, err := h.Expire(t.Context(), box, Rule{FetchedAfter: 1}, time.Time{}, noon)
+		gone, err := h.Expire(t.Context(), box, Rule{FetchedAfter: 1}, time.Time{}, noon, ignore)
 		if wantErr(t, err, ErrDamaged); gone.Messages != 0 {
 			t.Errorf("%+v", gone)
 		}
@@ -277,3 +277,5 @@ func TestFetchedIsNoFile(t *testing.T) {
 		t.Error("written through the link")
 	}
 }
+
+func ignore(Candidate) {}

@@ -470,7 +470,7 @@ func everyOperation(s *Store, id string) map[string]error {
 	_, all["open a maildrop"] = s.OpenMaildrop(anna)
 	_, all["count"] = s.Stat(anna)
 	_, all["snapshot"] = s.Snapshot(anna)
-	_, all["expire"] = s.Expire(context.Background(), anna, Rule{After: 1}, time.Time{}, time.Now())
+	_, all["expire"] = s.Expire(context.Background(), anna, Rule{After: 1}, time.Time{}, time.Now(), ignore)
 	_, all["check"] = s.Faults(anna, func(Fault) {})
 	_, _, all["list the queue"] = s.Spool().List(false)
 	_, all["state"] = s.Spool().State(id)

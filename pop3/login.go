@@ -8,6 +8,7 @@ import (
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/track"
 	"pillarbox/tls/strength"
 )
 
@@ -160,6 +161,9 @@ func (c *session) openMaildrop() error {
 	if logged, ok := c.raw.(interface{ LoggedIn() }); ok {
 		logged.LoggedIn() // logged-in connections have a limit of their own
 	}
+	e := c.event(track.Listed)
+	e.Count, e.Size = int64(len(drop.Messages())), drop.Octets()
+	c.config.Track.Add(e)
 	if c.config.LoggedIn != nil {
 		c.config.LoggedIn(c.remote, c.principal)
 	}

@@ -29,6 +29,7 @@ import (
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/track"
 )
 
 // Config holds the settings of a Server. Zero values mean the defaults.
@@ -68,6 +69,9 @@ type Config struct {
 
 	// LoggedIn is told of each login, if it is not nil.
 	LoggedIn func(client netip.Addr, user auth.Principal)
+
+	// Track gets the events of sessions; nil: no events.
+	Track *track.Log
 
 	// Retention tells when the server itself deletes mail. nil means that it never does.
 	Retention Retention

@@ -16,6 +16,7 @@ import (
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/track"
 )
 
 const (
@@ -66,6 +67,7 @@ type session struct {
 
 	retrieved, removed int // numbers of messages
 	fetched            fetched
+	admission          bool   // the client was greeted
 	endReason          string // for the log; "" while the session goes on
 }
 
@@ -102,6 +104,8 @@ func (c *session) serve(implicitTLS bool) {
 		c.out.flush()
 		return
 	}
+	c.admission = true
+	c.config.Track.Add(c.event(track.Connected))
 	c.greet()
 	for c.endReason == "" {
 		line, err := c.readLine()
@@ -164,6 +168,39 @@ func (c *session) end() {
 	c.server.log.Log(context.Background(), level, "pop3 session ended",
 		"user", c.principal.Address.String(), "remote_ip", c.remote, "tls", c.tls != nil,
 		"reason", c.endReason, "retrieved", c.retrieved, "deleted", c.removed, "bytes", c.out.sent)
+	if c.admission {
+		e := c.event(track.Disconnected)
+		e.Count, e.Size, e.Text = int64(c.retrieved), c.out.sent, c.endReason
+		c.config.Track.Add(e)
+	}
+}
+
+// event returns an event of the session.
+func (c *session) event(kind track.Kind) track.Event {
+	e := track.Event{Kind: kind, Service: c.service(), Remote: c.remote}
+	if c.principal.Dir != "" {
+		e.User = c.principal.Address.String()
+		e.To = e.User
+	}
+	return e
+}
+
+// service is the key under [listen] that the client connected to.
+func (c *session) service() string {
+	if c.implicit {
+		return "pop3s"
+	}
+	return "pop3"
+}
+
+// messageEvent returns an event of message i.
+func (c *session) messageEvent(kind track.Kind, i int) track.Event {
+	e, m := c.event(kind), c.drop.Messages()[i]
+	e.ID, e.Size = m.UID, m.Size
+	if c.tls != nil {
+		e.Text = tls.VersionName(c.tls.Version)
+	}
+	return e
 }
 
 // closeMaildrop unlocks the maildrop, if one is open.

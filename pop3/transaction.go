@@ -10,6 +10,7 @@ import (
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/track"
 )
 
 // count returns the number and size of the messages in the maildrop that are not marked as deleted.
@@ -126,6 +127,7 @@ func (c *session) retr(arg string) {
 		c.progress = time.Now()
 		c.retrieved++
 		c.fetched.sent = i + 1
+		c.config.Track.Add(c.messageEvent(track.Fetched, i))
 	}
 }
 
@@ -243,8 +245,12 @@ func (c *session) rset(string) {
 // update is the UPDATE state (RFC 1939 §6). It is the only place where a session removes messages.
 func (c *session) update() error {
 	err := c.drop.Remove(c.deleted.indexes())
-	if err == nil {
-		c.removed = c.deleted.count
+	if err != nil {
+		return err
 	}
-	return err
+	c.removed = c.deleted.count
+	for _, i := range c.deleted.indexes() {
+		c.config.Track.Add(c.messageEvent(track.Deleted, i))
+	}
+	return nil
 }

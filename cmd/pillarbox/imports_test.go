@@ -22,7 +22,7 @@ var imports = map[string]string{
 	"mailstore/foreign":   "", // for all that speak to other servers: they pass on what those say
 	"mailstore/mailtext":  "", // for all that take mail from elsewhere
 	"mailstore/directory": "mailstore/addr mailstore/durable",
-	"mailstore/auth":      "mailstore/addr mailstore/auth/ntlm mailstore/directory mailstore/durable",
+	"mailstore/auth":      "mailstore/addr mailstore/auth/ntlm mailstore/directory mailstore/durable mailstore/track",
 	"mailstore/auth/ntlm": "",
 	// tokens for logins to other servers, by SMTP and by POP3
 	"mailstore/auth/oauth": "mailstore/durable mailstore/foreign",
@@ -56,12 +56,12 @@ var imports = map[string]string{
 	"smtp/srs":             "mailstore/addr mailstore/durable",
 	"smtp/dkim":            "mailstore/addr mailstore/durable",
 	"smtp/verify":          "mailstore/addr mailstore/caught smtp smtp/dns",
-	"smtp/queue":           "mailstore mailstore/addr mailstore/caught mailstore/durable smtp smtp/dsn smtp/route",
+	"smtp/queue":           "mailstore mailstore/addr mailstore/caught mailstore/durable mailstore/track smtp smtp/dsn smtp/route",
 	"smtp/pickup":          "mailstore/addr mailstore/caught mailstore/mailtext smtp",
 	"smtp/badmail":         "mailstore/durable",
-	"smtp/delivery":        "mailstore mailstore/addr mailstore/directory smtp smtp/badmail smtp/dsn smtp/queue smtp/rate",
-	"smtp/server":          "mailstore mailstore/addr mailstore/auth mailstore/directory mailstore/mailtext smtp smtp/delivery smtp/connlimit smtp/decisionlog smtp/policy smtp/queue smtp/rate smtp/route smtp/verify smtp/wire tls/strength",
-	"pop3":                 "mailstore mailstore/auth tls/strength",
+	"smtp/delivery":        "mailstore mailstore/addr mailstore/directory mailstore/track smtp smtp/badmail smtp/dsn smtp/queue smtp/rate",
+	"smtp/server":          "mailstore mailstore/addr mailstore/auth mailstore/directory mailstore/mailtext mailstore/track smtp smtp/connlimit smtp/decisionlog smtp/delivery smtp/policy smtp/queue smtp/rate smtp/route smtp/verify smtp/wire tls/strength",
+	"pop3":                 "mailstore mailstore/auth mailstore/track tls/strength",
 	"pop3/collect":         "mailstore/addr mailstore/auth/oauth mailstore/caught mailstore/durable mailstore/foreign",
 }
 

@@ -31,6 +31,7 @@ import (
 
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/track"
 )
 
 // The classes of failure. Errors that wrap them are for the log, never for the client.
@@ -115,6 +116,7 @@ type Options struct {
 	// Certificate returns the mailbox address of a client certificate that this server's CA has
 	// issued, and its fingerprint. nil means that no certificate is accepted.
 	Certificate func(*tls.ConnectionState) (address, fingerprint string, ok bool)
+	Track       *track.Log // gets the events; nil: no events
 	// LoggedIn is told of each login that succeeded. It must not block. nil: it is not told.
 	LoggedIn func(s Service, mailbox addr.Address)
 }
@@ -235,11 +237,15 @@ func (a *Authenticator) logIn(ctx context.Context, c Client, mechanism, user str
 	check func(box directory.Mailbox, known bool) (aged bool, err error)) (Principal, error) {
 	box, err := a.authenticate(c, user, check)
 	if err != nil {
-		a.logFailure(mechanism, user, c.Remote, err)
+		a.logFailure(mechanism, user, c, err)
 		return Principal{}, err
 	}
 	a.Log.Info("authentication succeeded", "user", box.Address.String(), "remote_ip", c.Remote,
 		"mechanism", mechanism)
+	a.Track.Add(track.Event{
+		Kind: track.LoggedIn, Service: string(c.Service), Remote: c.Remote,
+		User: box.Address.String(), Text: c.describe(mechanism),
+	})
 	if a.LoggedIn != nil {
 		a.LoggedIn(c.Service, box.Address)
 	}
@@ -507,10 +513,23 @@ func (a *Authenticator) hash(ctx context.Context, remote netip.Addr, login [sha2
 	return right, nil
 }
 
-func (a *Authenticator) logFailure(mechanism, user string, remote netip.Addr, err error) {
+func (a *Authenticator) logFailure(mechanism, user string, c Client, err error) {
 	const maxName = 100 // the client can send anything
-	a.Log.Warn("authentication failed", "user", user[:min(len(user), maxName)], "remote_ip", remote,
+	user = user[:min(len(user), maxName)]
+	a.Log.Warn("authentication failed", "user", user, "remote_ip", c.Remote,
 		"mechanism", mechanism, "reason", err.Error())
+	a.Track.Add(track.Event{
+		Kind: track.LoginFailed, Service: string(c.Service), Remote: c.Remote, User: user,
+		Rule: err.Error(), Text: c.describe(mechanism),
+	})
+}
+
+// describe names the mechanism and the TLS of a login, for its event.
+func (c Client) describe(mechanism string) string {
+	if c.TLS == nil {
+		return mechanism
+	}
+	return mechanism + ", " + tls.VersionName(c.TLS.Version)
 }
 
 // digest is an HMAC-SHA-256 of the fields, each preceded by its length.

@@ -18,6 +18,7 @@ import (
 
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/track"
 )
 
 // The mechanisms, by their SASL names. APOP is no SASL mechanism but a POP3 command (RFC 1939 §7).
@@ -95,9 +96,13 @@ func (s *Settings) Refuses(mechanism string) string {
 // that the login fails, so the administrator finds the reason in the log.
 func (a *Authenticator) LogRefusal(c Client, mechanism string) {
 	const maxName = 40
+	mechanism, why := mechanism[:min(len(mechanism), maxName)], a.refusalReason(c, mechanism)
 	a.Log.Info("login refused: the mechanism is not offered", "remote_ip", c.Remote,
-		"mechanism", mechanism[:min(len(mechanism), maxName)],
-		"reason", a.refusalReason(c, mechanism), "offered", a.Offers(c))
+		"mechanism", mechanism, "reason", why, "offered", a.Offers(c))
+	a.Track.Add(track.Event{
+		Kind: track.LoginFailed, Service: string(c.Service), Remote: c.Remote, Rule: why,
+		Text: c.describe(mechanism),
+	})
 }
 
 // refusalReason returns why a mechanism is not available to a client; "" means that it is.

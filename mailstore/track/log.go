@@ -353,3 +353,20 @@ func list(fsys durable.FS) ([]eventFile, error) {
 		return a.day == b.day && a.number == b.number
 	}), nil
 }
+
+// Append writes events without a Log, for a command that runs beside a server or without one. It
+// leaves packing and limits to the server.
+func Append(fsys durable.FS, events ...Event) error {
+	w := writer{fsys: fsys}
+	now := time.Now()
+	var records []byte
+	for _, e := range events {
+		if e.Time.IsZero() {
+			e.Time = now
+		}
+		e.clean()
+		records = appendRecord(records, &e)
+	}
+	_, err := w.write(records, now.UTC())
+	return errors.Join(err, w.sync(), w.close())
+}

@@ -50,8 +50,9 @@ const (
 	Deleted                      // a POP3 client deleted the message
 	Expired                      // retention deleted the message, or its time in the queue ended
 	Exported                     // an administrator copied the mailbox To; Count has the messages
-	Removed                      // an administrator removed the message
+	Removed                      // an administrator removed the message, or the mailbox To
 	Disconnected                 // a session ended; Count has its messages, Size its octets
+	Imported                     // an administrator put messages into the mailbox To
 	lastKind
 )
 
@@ -62,6 +63,7 @@ var kindNames = [lastKind]string{
 	Failed: "failed", Reported: "reported", Badmail: "badmail", Held: "held", Released: "released",
 	Listed: "listed", Fetched: "fetched", Deleted: "deleted", Expired: "expired",
 	Exported: "exported", Removed: "removed", Disconnected: "disconnected",
+	Imported: "imported",
 }
 
 // String returns the kind as a word. A kind of a newer release is "unknown".

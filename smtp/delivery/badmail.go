@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"pillarbox/mailstore/track"
 	"pillarbox/smtp/badmail"
 	"pillarbox/smtp/queue"
 )
@@ -17,10 +18,16 @@ func (d *Dispatcher) keepInBadmail(req queue.DSNRequest, original opener, why st
 	if err != nil {
 		return err
 	}
-	return d.Badmail.Put(req.Item.ID, badmail.Message{
+	err = d.Badmail.Put(req.Item.ID, badmail.Message{
 		Original: original, Size: req.Item.Size, Envelope: append(text, '\n'),
 		Reason: reasonText(req, why),
 	})
+	if err == nil {
+		d.Track.Add(track.Event{
+			Kind: track.Badmail, ID: req.Item.ID, From: req.Item.From.String(), Text: why,
+		})
+	}
+	return err
 }
 
 // reasonText returns the text for the administrator: what failed, and why no report was sent.

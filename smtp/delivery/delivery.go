@@ -20,6 +20,7 @@ import (
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/track"
 	"pillarbox/smtp"
 	"pillarbox/smtp/badmail"
 	"pillarbox/smtp/dsn"
@@ -79,6 +80,7 @@ type Parts struct {
 	Dir     *directory.Directory
 	Store   *mailstore.Store
 	Badmail *badmail.Store
+	Track   *track.Log // nil: no events
 	Log     *slog.Logger
 }
 
@@ -128,6 +130,8 @@ type Message struct {
 	Source   queue.Source
 	// Header is the message's header. Reports about local mailboxes return it.
 	Header []byte
+	Rule   string // what permitted the message, for its events
+	Parent string // the ID of the message that this one is a report about
 }
 
 // Commit makes the message durable for all recipients and adds it to the queue. Full mailboxes are
@@ -172,6 +176,7 @@ func (d *Dispatcher) Commit(in *mailstore.Incoming, m *Message) (full []addr.Add
 	if err != nil {
 		return nil, err
 	}
+	d.track(in, m, item, full)
 	if item != nil {
 		d.Queue.Add(item)
 	}

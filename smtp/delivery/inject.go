@@ -31,13 +31,14 @@ func (d *Dispatcher) InjectAs(
 	cfg := d.config.Load()
 	fmt.Fprintf(in, "%sReceived: %s\r\n\tby %s id %s; %s\r\n", smtp.ReturnPath(env.From), from,
 		cfg.Hostname, in.ID(), time.Now().Format(smtp.DateLayout))
-	if _, err := io.Copy(in, message); err != nil {
+	var head headCopy
+	if _, err := io.Copy(in, io.TeeReader(message, &head)); err != nil {
 		return "", err
 	}
 	if err := begun(in.ID()); err != nil {
 		return "", err
 	}
-	_, err = d.deliver(in, &Message{Envelope: env, Source: source}, "")
+	_, err = d.deliver(in, &Message{Envelope: env, Source: source, Header: head.octets})
 	if err != nil {
 		return "", err
 	}

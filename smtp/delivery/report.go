@@ -11,6 +11,7 @@ import (
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/track"
 	"pillarbox/smtp"
 	"pillarbox/smtp/dsn"
 	"pillarbox/smtp/queue"
@@ -152,6 +153,7 @@ func (d *Dispatcher) unreportable(
 	case cfg.NullSender == Discard:
 		d.Log.Warn("message dropped: it can be neither delivered nor reported",
 			"message_id", req.Item.ID, "from", req.Item.From.String(), "reason", why)
+		d.Track.Add(track.Event{Kind: track.Removed, ID: req.Item.ID, Text: why})
 		return nil
 	case cfg.NullSender == ToBadmail,
 		req.Item.Parent != "", // it is a report itself, perhaps the postmaster's
@@ -196,9 +198,15 @@ func (d *Dispatcher) send(cfg *Config, req queue.DSNRequest, to addr.Address, or
 		return err
 	}
 	in.IgnoreQuota() // the reader must get the report even if its mailbox is full
-	message := &Message{Envelope: &env, Source: queue.Source{Service: "report"}}
-	_, err = d.deliver(in, message, req.Item.ID)
+	message := &Message{
+		Envelope: &env, Source: queue.Source{Service: "report"}, Parent: req.Item.ID,
+	}
+	_, err = d.deliver(in, message)
 	if err == nil {
+		d.Track.Add(track.Event{
+			Kind: track.Reported, ID: in.ID(), Parent: req.Item.ID, To: to.String(),
+			Text: string(req.Action),
+		})
 		d.Log.Info("report made", "message_id", in.ID(), "about", req.Item.ID,
 			"report", req.Action, "to", to.String())
 	}
@@ -220,10 +228,9 @@ func recipientsOf(req queue.DSNRequest) []dsn.Recipient {
 }
 
 // deliver resolves the recipients of the envelope and commits the message. Unknown recipients are
-// reported like failed ones. If the message is a report, parent is the ID of the message it is
-// about.
+// reported like failed ones.
 func (d *Dispatcher) deliver(
-	in *mailstore.Incoming, m *Message, parent string,
+	in *mailstore.Incoming, m *Message,
 ) (full []addr.Address, err error) {
 	var unknown []queue.Recipient
 	for _, to := range m.Envelope.To {
@@ -246,7 +253,7 @@ func (d *Dispatcher) deliver(
 			unknown = append(unknown, t.result(to.Address, reply))
 			continue
 		}
-		if refused, err := d.refusesGroup(to.Address, parent); err != nil {
+		if refused, err := d.refusesGroup(to.Address, m.Parent); err != nil {
 			return nil, err
 		} else if refused {
 			reply := smtp.NewReply(550, [3]int{5, 7, 1},
@@ -257,7 +264,7 @@ func (d *Dispatcher) deliver(
 		m.Targets = append(m.Targets, t)
 	}
 	if len(unknown) > 0 {
-		if err := d.reportUnknown(in, m, unknown, parent); err != nil {
+		if err := d.reportUnknown(in, m, unknown); err != nil {
 			return nil, err
 		}
 	}
@@ -283,10 +290,10 @@ func (d *Dispatcher) refusesGroup(to addr.Address, parent string) (bool, error) 
 
 // reportUnknown reports the unknown recipients to the message's sender.
 func (d *Dispatcher) reportUnknown(
-	in *mailstore.Incoming, m *Message, unknown []queue.Recipient, parent string,
+	in *mailstore.Incoming, m *Message, unknown []queue.Recipient,
 ) error {
 	item := queue.NewItem(in.ID(), m.Envelope, nil, m.Source, in.Size(), time.Now())
-	item.Parent = parent
+	item.Parent = m.Parent
 	unknown = slices.DeleteFunc(unknown, func(r queue.Recipient) bool {
 		return !item.From.IsZero() && !dsn.Wanted(r.Notify, dsn.OnFailure)
 	})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/track"
 	"pillarbox/smtp"
 )
 
@@ -170,6 +171,7 @@ func (q *Queue) do(action Action, id string) (done bool, err error) {
 		q.forgetLocked(e)
 		q.Log.Warn("message removed from the queue by an administrator",
 			"message_id", id, "from", l.item.From.String())
+		q.Track.Add(itemEvent(track.Removed, l.item, nil))
 		return true, nil
 	case Bounce:
 		return q.bounce(e, l), nil
@@ -271,6 +273,11 @@ func (q *Queue) hold(e *entry, l *live, hold bool) (done bool, err error) {
 	if l.dirty {
 		return false, fmt.Errorf("%s: its state cannot be written now; the queue will retry", e.id)
 	}
+	kind := track.Released
+	if hold {
+		kind = track.Held
+	}
+	q.Track.Add(itemEvent(kind, l.item, nil))
 	return true, nil
 }
 
@@ -286,6 +293,7 @@ func (q *Queue) bounce(e *entry, l *live) (done bool) {
 		done = true
 		r.Last = &Last{Time: q.now().Round(0), Reply: *reply}
 		l.item.conclude(r, smtp.Result{Status: smtp.Failed, Reply: *reply})
+		q.Track.Add(itemEvent(track.Failed, l.item, r))
 	}
 	if done {
 		q.Log.Warn("message returned to its sender by an administrator",

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"pillarbox/mailstore/track"
 	"pillarbox/smtp"
 	"pillarbox/smtp/dsn"
 	"pillarbox/smtp/route"
@@ -208,15 +209,32 @@ func (q *Queue) logResults(l *live, t *tried, outcome smtp.Outcome) {
 		args := []any{"message_id", l.item.ID, "from", l.item.From.String(), "to", r.Address.String(),
 			"route", t.rt.Name, "server", result.MTA, "reply", result.Reply.Error(),
 			"attempt", r.Attempts}
+		e := itemEvent(track.Deferred, l.item, r)
+		e.Route, e.Host, e.Reply, e.Next = t.rt.Name, result.MTA, result.Reply.Error(), r.Next
 		switch result.Status {
 		case smtp.Delivered:
+			e.Kind = track.Relayed
 			q.Log.Info("message sent", args...)
 		case smtp.Failed:
+			e.Kind = track.Failed
 			q.Log.Warn("message cannot be delivered", args...)
 		default:
 			q.Log.Info("message deferred", append(args, "next", r.Next)...)
 		}
+		q.Track.Add(e)
 	}
+}
+
+// itemEvent returns an event of a queued message; r may be nil.
+func itemEvent(kind track.Kind, item *Item, r *Recipient) track.Event {
+	e := track.Event{Kind: kind, ID: item.ID, From: item.From.String(), Size: item.Size}
+	if r != nil {
+		e.To, e.Count = r.Address.String(), int64(r.Attempts)
+		if r.Last != nil {
+			e.Reply, e.Host = r.Last.Reply.Error(), r.Last.MTA
+		}
+	}
+	return e
 }
 
 // recordReach updates the destination's back-off. If it was unreachable, all its messages wait: the

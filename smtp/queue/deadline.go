@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"time"
 
+	"pillarbox/mailstore/track"
 	"pillarbox/smtp"
 	"pillarbox/smtp/dsn"
 	"pillarbox/smtp/route"
@@ -111,6 +112,9 @@ func (q *Queue) delayOrExpire(item *Item, r *Recipient, now time.Time) {
 	item.conclude(r, smtp.Result{Status: smtp.Failed, Reply: last.Reply, MTA: last.MTA})
 	q.Log.Warn("message expired", "message_id", item.ID, "from", item.From.String(),
 		"to", r.Address.String(), "after", expireAfter(rt), "reply", last.Reply.Error())
+	e := itemEvent(track.Expired, item, r)
+	e.Text = "not delivered within " + expireAfter(rt).String()
+	q.Track.Add(e)
 }
 
 // lastAttempt returns why a recipient is pending: its last attempt, or its destination's, or that

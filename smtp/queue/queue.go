@@ -12,6 +12,7 @@ import (
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/track"
 	"pillarbox/smtp"
 	"pillarbox/smtp/dsn"
 	"pillarbox/smtp/route"
@@ -49,6 +50,7 @@ type Parts struct {
 	// failures of messages with the null reverse-path: no report is sent for these, so Report keeps
 	// the message.
 	Report func(DSNRequest) error
+	Track  *track.Log // nil: no events
 	Log    *slog.Logger
 	// Now is the wall clock, which can be set while the queue runs. nil means time.Now.
 	Now func() time.Time

@@ -15,6 +15,7 @@ import (
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/track"
 	"pillarbox/smtp"
 	"pillarbox/smtp/connlimit"
 	"pillarbox/smtp/decisionlog"
@@ -67,6 +68,7 @@ type Parts struct {
 	Rates     *rate.Limiter
 	Accounts  *connlimit.Accounts // sessions of each user
 	Decisions *decisionlog.Log
+	Track     *track.Log // nil: no events
 	Log       *slog.Logger
 	Delivery  *delivery.Dispatcher
 	Queue     Flusher
@@ -196,5 +198,6 @@ func (s *Server) admit(c *wire.Conn, cfg *Config, service smtp.Service) (wire.Se
 		return nil, ss.logRefusal(d, d.Reply)
 	}
 	ss.log.Info("connected")
+	s.Track.Add(ss.event(track.Connected))
 	return ss, nil
 }

@@ -23,6 +23,7 @@ import (
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/track"
 	"pillarbox/smtp"
 	"pillarbox/smtp/decisionlog"
 	"pillarbox/smtp/delivery"
@@ -44,6 +45,7 @@ type session struct {
 
 	facts policy.Facts
 	user  auth.Principal
+	count int64 // messages that were accepted
 	transaction
 }
 
@@ -55,6 +57,7 @@ type transaction struct {
 	marked  string            // the value of the policy.MarkHeader field; "" means none
 	logged  string            // the latest Console line of an accepted recipient
 	fieldID string            // the Message-ID of the header, for the log
+	rule    string            // that permitted the last recipient, for the event
 }
 
 // current returns the facts, with the present state of the connection.
@@ -229,6 +232,7 @@ func (s *session) logRefusalOf(cause string, d policy.Decision, reply *smtp.Repl
 	s.log.Info("refused", "trace_id", trace, "stage", d.Stage, "reply", reply.Error(), "user", s.account().String(),
 		"from", s.facts.From.String(), "to", s.facts.To.String(), "helo", s.facts.Helo, "steps", steps)
 	s.recordOf(cause, trace, d)
+	s.trackRefusal(trace, d, reply)
 	traced := *reply
 	traced.Text += " [" + trace + "]"
 	return &traced
@@ -237,12 +241,16 @@ func (s *session) logRefusalOf(cause string, d policy.Decision, reply *smtp.Repl
 // record adds a decision to the decision log.
 func (s *session) record(trace string, d policy.Decision) { s.recordOf("", trace, d) }
 
-// recordOf adds a decision with another cause than the rules. The attempts of "pillarbox selftest
-// relay" are no decision that an administrator would ask for.
-func (s *session) recordOf(cause, trace string, d policy.Decision) {
+// isSelfTest reports whether the client is "pillarbox selftest relay". No administrator would ask for
+// the refusals of its attempts.
+func (s *session) isSelfTest() bool {
 	const own = smtp.SelfTestDomain
-	selftest := s.facts.Helo == own || s.facts.From.Domain == own || s.facts.To.Domain == own
-	if s.srv.Decisions == nil || selftest {
+	return s.facts.Helo == own || s.facts.From.Domain == own || s.facts.To.Domain == own
+}
+
+// recordOf adds a decision with another cause than the rules.
+func (s *session) recordOf(cause, trace string, d policy.Decision) {
+	if s.srv.Decisions == nil || s.isSelfTest() {
 		return
 	}
 	facts := s.facts
@@ -282,6 +290,7 @@ func (s *session) Rcpt(to addr.Address, opts *gosmtp.RcptOptions) *smtp.Reply {
 		return s.refuse(r, "to", to)
 	}
 	s.recordMark(d)
+	s.rule = lastRule(d)
 	target := delivery.NewTarget(s.newRecipient(to, opts), res)
 	if r := s.dropFull(&target); r != nil {
 		return r
@@ -413,7 +422,7 @@ func (s *session) Data(body *wire.Body) *smtp.Reply {
 	if err != nil {
 		return s.dataError(err)
 	}
-	full, err := s.srv.Delivery.Commit(in, &delivery.Message{Envelope: &s.env, Targets: s.targets, Source: s.source(), Header: head})
+	full, err := s.srv.Delivery.Commit(in, &delivery.Message{Envelope: &s.env, Targets: s.targets, Source: s.source(), Header: head, Rule: s.rule})
 	if r, ok := errors.AsType[*smtp.Reply](err); ok && len(full) > 0 {
 		return s.refuseFull("message", full, r)
 	}
@@ -422,6 +431,7 @@ func (s *session) Data(body *wire.Body) *smtp.Reply {
 	}
 	s.log.Info("message stored", "message_id", in.ID(), "from", s.env.From.String(), "to", recipients(s.env.To),
 		"size", in.Size(), "user", s.account().String(), "header_message_id", s.fieldID)
+	s.count++
 	if len(full) == 0 {
 		return smtp.NewReply(250, [3]int{2, 6, 0}, "Message accepted, queued as %s", in.ID())
 	}
@@ -545,6 +555,7 @@ func (s *session) dataError(err error) *smtp.Reply {
 	}
 	s.log.Log(context.Background(), level, "message not accepted", "from", s.env.From.String(),
 		"to", recipients(s.env.To), "reply", r.Error(), "error", err)
+	s.trackRefusal("", policy.Decision{Stage: "message"}, r)
 	return r
 }
 
@@ -582,6 +593,14 @@ func dataReply(err error, cfg *wire.Config) *smtp.Reply {
 // refuse logs a refusal that does not come from the rules, and returns it.
 func (s *session) refuse(r *smtp.Reply, role string, a addr.Address) *smtp.Reply {
 	s.log.Info("refused", role, a.String(), "user", s.account().String(), "reply", r.Error())
+	e := s.event(track.Refused)
+	e.From, e.Reply = s.env.From.String(), r.Error()
+	if role == "to" {
+		e.To = a.String()
+	} else {
+		e.From = a.String()
+	}
+	s.srv.Track.Add(e)
 	return r
 }
 
@@ -593,6 +612,9 @@ func (s *session) Reset() {
 
 // Logout ends the session.
 func (s *session) Logout() {
+	e := s.event(track.Disconnected)
+	e.Count = s.count
+	s.srv.Track.Add(e)
 	if s.user.Dir != "" {
 		s.srv.Accounts.Leave(s.user.Dir)
 		s.user = auth.Principal{}

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/track"
 )
 
 // domainPart is a part of a domain's file that has changed: an alias, a group, the full name of a
@@ -80,6 +81,13 @@ func (o *Service) recordTransfer(done string, t Transfer) {
 		return
 	}
 	o.Record(t.Mailbox.String(), nil, map[string]any{done: t.Messages, "bytes": t.Bytes, "format": t.Format, "place": t.Place})
+	kind := track.Exported
+	if done == "imported" {
+		kind = track.Imported
+	}
+	o.addEvent(track.Event{
+		Kind: kind, To: t.Mailbox.String(), Count: int64(t.Messages), Size: t.Bytes, Text: t.Place,
+	})
 }
 
 // recordRepairs records the repairs of a check. target is a mailbox, a domain or "".

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"pillarbox/mailstore/track"
 	"pillarbox/smtp/badmail"
 	"pillarbox/smtp/queue"
 )
@@ -91,6 +92,7 @@ func (o *Service) RemoveBadmail(ids []string) error {
 			errs = append(errs, err)
 		} else {
 			removed = append(removed, id)
+			o.addEvent(track.Event{Kind: track.Removed, ID: id, Text: "from badmail"})
 		}
 	}
 	if len(removed) > 0 {

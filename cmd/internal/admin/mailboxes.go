@@ -13,6 +13,7 @@ import (
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/track"
 	"pillarbox/quota"
 )
 
@@ -143,7 +144,11 @@ func (o *Service) RemoveMailbox(user string) (Change, error) {
 		if err := o.requireStanding(a); err != nil {
 			return nil, err
 		}
-		return nil, o.exclusively(func() error { return o.Dir.RemoveMailbox(a) })
+		if err := o.exclusively(func() error { return o.Dir.RemoveMailbox(a) }); err != nil {
+			return nil, err
+		}
+		o.addEvent(track.Event{Kind: track.Removed, To: a.String(), Text: "the whole mailbox"})
+		return nil, nil
 	})
 }
 

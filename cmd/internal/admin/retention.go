@@ -248,7 +248,7 @@ func (o *Service) RunRetention(ctx context.Context, target string, now time.Time
 			return nil
 		}
 		var err error
-		r.Expired, err = o.Store.Expire(ctx, box.Dir, r.Rule, time.Time{}, now)
+		r.Expired, err = o.Store.Expire(ctx, box.Dir, r.Rule, time.Time{}, now, o.expired(box))
 		if r.Problem = retentionProblem(err); r.Messages > 0 || r.Problem != "" {
 			all = append(all, r)
 		}

@@ -216,7 +216,7 @@ func (o *Service) roundIn(ctx context.Context, box directory.Mailbox, s standby,
 	if !kept.IsZero() {
 		out.Due, out.Until, out.Late = late, kept, true
 	}
-	out.Expired, err = o.Store.Expire(ctx, box.Dir, s.Rule, before, now)
+	out.Expired, err = o.Store.Expire(ctx, box.Dir, s.Rule, before, now, o.expired(box))
 	if out.Problem = retentionProblem(err); err == nil {
 		s.Done = now
 	}

@@ -26,6 +26,7 @@ import (
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
 	"pillarbox/mailstore/durable"
+	"pillarbox/mailstore/track"
 	"pillarbox/quota"
 	"pillarbox/smtp/devices"
 	"pillarbox/smtp/srs"
@@ -71,6 +72,8 @@ type Service struct {
 	SRS *srs.Keys
 	// LastLogins knows when each mailbox was last logged in to.
 	LastLogins *lastlogin.Keeper
+	// Events stores what happens to mail. nil: the server is another process, or stores none.
+	Events *track.Log
 	// Keeper makes what is kept of passwords.
 	Keeper *auth.SecretStore
 	// Checkpoint empties the store's log before mail is put back: the log knows messages by mailbox and name. nil: no log

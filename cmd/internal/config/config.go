@@ -77,6 +77,7 @@ type Config struct {
 	DNS         DNS
 	Mailboxes   Mailboxes
 	Log         Log
+	Events      Events
 
 	Outbound     Outbound
 	Routes       route.Table // Default is [outbound]; a route inherits the keys that it does not set
@@ -239,6 +240,14 @@ const (
 	TextLog LogFormat = "text"
 	JSONLog LogFormat = "json"
 )
+
+// Events says which events of mail are stored, and for how long.
+type Events struct {
+	Enabled  bool
+	KeepDays int   // 0: for ever
+	MaxSize  int64 // octets on disk
+	Subjects bool
+}
 
 // Log holds the level and the form of the log.
 type Log struct {

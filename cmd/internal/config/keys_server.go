@@ -336,6 +336,19 @@ func protocolSections() []sectionRow {
 				words(TextLog, JSONLog), TextLog,
 				`The form of a line: "text" or "json".`).needsRestart(),
 		}},
+		{"events", `What happened to each message and each client, for "pillarbox admin trace" and the
+			statistics. The files are in data/track.`, []key{
+			boolean("events.enabled", func(c *Config) *bool { return &c.Events.Enabled }, true,
+				`Store events. Without them "pillarbox admin trace" finds nothing.`).needsRestart(),
+			number("events.keep_days", func(c *Config) *int { return &c.Events.KeepDays },
+				bounds{0, MaxDays}, 90, `Days after which events are deleted; 0 means never.`),
+			text("events.max_size", func(c *Config) *int64 { return &c.Events.MaxSize },
+				limit("1MB", "1TiB"), 1_000_000_000,
+				`The size on disk above which the oldest events are deleted earlier.`),
+			boolean("events.subjects", func(c *Config) *bool { return &c.Events.Subjects }, false,
+				`Store the subjects of messages too, so that "trace" finds a message by its subject.
+				Every administrator can then read them.`),
+		}},
 		{"config", "", []key{
 			text("config.update_interval", func(c *Config) *duration { return &c.UpdateInterval },
 				orZero("never", span("10s", "24h")), 0,

@@ -23,6 +23,7 @@ import (
 	"pillarbox/cmd/internal/netinfo"
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/auth/oauth"
+	"pillarbox/mailstore/track"
 	"pillarbox/pop3"
 	"pillarbox/smtp/badmail"
 	"pillarbox/smtp/connlimit"
@@ -80,6 +81,7 @@ type Daemon struct {
 	accounts  *connlimit.Accounts // sessions of each user who sends
 	resolver  resolver
 	decisions *decisionlog.Log
+	events    *track.Log // nil: none are stored
 	badmail   *badmail.Store
 	delivery  *delivery.Dispatcher
 	tokens    *oauth.Tokens // of logins to other servers
@@ -146,10 +148,11 @@ func (d *Daemon) makers() []maker {
 		d.makeCertificates,
 		d.makeACME,
 
-		// What the servers and the queue ask: settings, logins, limits, DNS, the decision log.
+		// What the servers and the queue ask: settings, events, logins, limits, DNS, the decision log.
 		// Logins reload after the settings, from which they take their methods.
 		d.makeLogLevel,
 		d.makeSettings,
+		d.makeEvents,
 		d.makeLogins,
 		d.makeLastLogins,
 		d.makeLimits,

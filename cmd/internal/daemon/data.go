@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"pillarbox/cmd/internal/config"
 	"pillarbox/mailstore"
+	"pillarbox/mailstore/track"
 	"pillarbox/tls/acme"
 )
 
@@ -143,6 +145,29 @@ func (d *Daemon) makeSettings(*config.Config) (part, error) {
 		}
 	})
 	return part{name: "settings", reload: reload}, nil
+}
+
+// makeEvents opens the events of mail.
+func (d *Daemon) makeEvents(cfg *config.Config) (part, error) {
+	p := part{name: "events"}
+	if !cfg.Events.Enabled {
+		return p, nil
+	}
+	d.events = track.Open(d.office.Root, eventOptions(cfg), d.log)
+	d.office.Events = d.events
+	p.reload = reloads(func(next *config.Config) { d.events.SetOptions(eventOptions(next)) })
+	var restoring sync.WaitGroup
+	p.start = func(ctx context.Context) error {
+		end, now := d.office.EventsEnd(ctx), time.Now()
+		restoring.Go(func() {
+			if err := d.office.RestoreEvents(ctx, end, now); err != nil && ctx.Err() == nil {
+				d.log.Warn("cannot restore the events of mail that came before a crash", "error", err)
+			}
+		})
+		return nil
+	}
+	p.stop = func(context.Context) { restoring.Wait(); d.events.Close() }
+	return p, nil
 }
 
 // acmeInstalled is called after ACME has stored a new certificate.

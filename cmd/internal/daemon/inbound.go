@@ -32,7 +32,7 @@ func (d *Daemon) makeLogins(cfg *config.Config) (part, error) {
 	d.bans = auth.NewBans(banOptions(cfg), d.log)
 	d.logins = auth.New(d.office.Dir, auth.Options{
 		Log: d.log, Bans: d.bans, Secrets: d.office.Keeper, Backend: d.office.Backend,
-		Certificate: d.clientCertificate, FreeMemory: d.system.FreeMemory,
+		Certificate: d.clientCertificate, FreeMemory: d.system.FreeMemory, Track: d.events,
 		LoggedIn: d.office.LastLogins.Add,
 	})
 	d.logins.SetSettings(d.office.AuthSettings())
@@ -71,7 +71,7 @@ func (d *Daemon) makeServers(cfg *config.Config) (part, error) {
 	d.smtp = server.New(d.smtpConfig(cfg), server.Parts{
 		Dir: d.office.Dir, Store: d.office.Store, Auth: d.logins, Recent: d.recent, Resolver: &d.resolver,
 		Devices: d.office.Devices, Rates: rate.New(ratedKeys), Accounts: d.accounts,
-		Decisions: d.decisions, Log: d.log,
+		Decisions: d.decisions, Track: d.events, Log: d.log,
 		Delivery: d.delivery, Queue: d.queue, ClaimATRN: d.claimATRN,
 	})
 	d.pop3 = pop3.New(d.pop3Config(cfg), d.office.Store, d.logins, d.log)

@@ -34,7 +34,7 @@ func (d *Daemon) makeDelivery(cfg *config.Config) (part, error) {
 	d.badmail = badmail.New(d.office.Root, d.log, grown)
 	d.badmail.SetLimits(badmailLimits(cfg))
 	d.delivery = delivery.New(d.office.DeliveryConfig(cfg, d.system.DNS), delivery.Parts{
-		Dir: d.office.Dir, Store: d.office.Store, Badmail: d.badmail, Log: d.log,
+		Dir: d.office.Dir, Store: d.office.Store, Badmail: d.badmail, Track: d.events, Log: d.log,
 	})
 	notices = notify.NewBadmail(d.office, d.delivery, d.log)
 	p := loop("delivery", d.badmail.Run, notices.Run)
@@ -63,7 +63,8 @@ func (d *Daemon) dialTokenServer(ctx context.Context, network, address string) (
 
 func (d *Daemon) makeQueue(cfg *config.Config) (p part, err error) {
 	d.queue, err = queue.Open(queueConfig(cfg), queue.Parts{
-		Spool: d.office.Store.Spool(), Deliver: d.sender, Report: d.delivery.Report, Log: d.log,
+		Spool: d.office.Store.Spool(), Deliver: d.sender, Report: d.delivery.Report, Track: d.events,
+		Log: d.log,
 	})
 	if err != nil {
 		return part{name: "queue"}, err

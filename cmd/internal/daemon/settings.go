@@ -15,6 +15,7 @@ import (
 	"pillarbox/cmd/internal/fetch"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/track"
 	"pillarbox/pop3"
 	"pillarbox/smtp/badmail"
 	"pillarbox/smtp/connlimit"
@@ -78,6 +79,7 @@ func greeting(cfg *config.Config, template string) func() string {
 
 func (d *Daemon) pop3Config(cfg *config.Config) pop3.Config {
 	return pop3.Config{
+		Track:                 d.events,
 		Hostname:              string(cfg.Hostname),
 		Greeting:              greeting(cfg, cfg.POP3.Greeting),
 		TLS:                   d.certs.TLSConfig("pop3", d.log),
@@ -278,5 +280,12 @@ func newLogger(cfg config.Log, level *slog.LevelVar, out io.Writer) *slog.Logger
 func (d *Daemon) handshakeFailed(service string) func(netip.Addr, error) {
 	return func(remote netip.Addr, err error) {
 		d.certs.HandshakeFailed(service, remote, err, d.log)
+	}
+}
+
+func eventOptions(cfg *config.Config) track.Options {
+	e := cfg.Events
+	return track.Options{
+		Keep: time.Duration(e.KeepDays) * 24 * time.Hour, MaxSize: e.MaxSize, Subjects: e.Subjects,
 	}
 }
