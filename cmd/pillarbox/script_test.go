@@ -25,7 +25,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata/script",
 		Setup: setupScript,
-		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "retry": retry, "badlogin": badLogin, "smtptalk": smtpTalk},
+		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "retry": retry, "badlogin": badLogin, "smtptalk": smtpTalk, "poptalk": popTalk},
 	})
 }
 

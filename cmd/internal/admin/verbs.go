@@ -125,6 +125,7 @@ var (
 
 	Check      = longVerb("check", SeesDomain, (*Service).check)
 	AuditShow  = verb("audit", SeesDomain, (*Service).showAudit)
+	Trace      = verb("trace", SeesAll, (*Service).trace)
 	Explain    = longVerb("explain", SeesAll, (*Service).Explain)
 	PolicyDiff = verb("policy diff", RootOnly, (*Service).comparePolicy)
 
@@ -167,7 +168,7 @@ func Verbs() []Command {
 		TLSShow, TLSRenew, TLSExportCA, TLSCSR, TLSClients, TLSClientCert, TLSClientCerts, TLSClientRevoke,
 		ACMEStatus, ACMERenew,
 		FetchList, FetchNow,
-		Check, AuditShow, Explain, PolicyDiff,
+		Check, AuditShow, Trace, Explain, PolicyDiff,
 		ServerReload, SettingWrite, ClientSettings, DomainTotals, MailboxTotals, EmptyLog, CountAgain,
 	}
 }
