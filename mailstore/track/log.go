@@ -36,6 +36,7 @@ type Options struct {
 	Keep     time.Duration // age at which a day's events are deleted
 	MaxSize  int64         // octets of all files; the oldest are deleted
 	Subjects bool          // store the subjects of messages
+	Discard  bool          // store nothing; only the readers get the events
 }
 
 // Reader learns of every event while it happens, in the goroutine that adds it. It must neither
@@ -88,12 +89,16 @@ func (l *Log) Add(e Event) {
 	if e.Time.IsZero() {
 		e.Time = time.Now()
 	}
-	if !l.options.Load().Subjects {
+	o := l.options.Load()
+	if !o.Subjects {
 		e.Subject = ""
 	}
 	e.clean()
 	for _, read := range l.readers {
 		read(&e)
+	}
+	if o.Discard {
+		return
 	}
 	l.mu.Lock()
 	if l.closed || len(l.buffer) > maxBuffer {
@@ -147,7 +152,9 @@ func (l *Log) Close() {
 // run owns the writer.
 func (l *Log) run() {
 	defer close(l.done)
-	l.w.pack(l.closing, *l.options.Load(), l.complain)
+	if o := *l.options.Load(); !o.Discard {
+		l.w.pack(l.closing, o, l.complain)
+	}
 	wake := l.wake
 	var pause, sync <-chan time.Time
 	var spare []byte

@@ -197,7 +197,7 @@ func (s *Server) admit(c *wire.Conn, cfg *Config, service smtp.Service) (wire.Se
 	if d.Verdict == policy.Refuse {
 		return nil, ss.logRefusal(d, d.Reply)
 	}
-	ss.log.Info("connected")
+	ss.log.Debug("connected")
 	s.Track.Add(ss.event(track.Connected))
 	return ss, nil
 }

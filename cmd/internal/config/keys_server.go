@@ -339,7 +339,7 @@ func protocolSections() []sectionRow {
 		{"events", `What happened to each message and each client, for "pillarbox admin trace" and the
 			statistics. The files are in data/track.`, []key{
 			boolean("events.enabled", func(c *Config) *bool { return &c.Events.Enabled }, true,
-				`Store events. Without them "pillarbox admin trace" finds nothing.`).needsRestart(),
+				`Store events. Without them "pillarbox admin trace" finds nothing.`),
 			number("events.keep_days", func(c *Config) *int { return &c.Events.KeepDays },
 				bounds{0, MaxDays}, 90, `Days after which events are deleted; 0 means never.`),
 			text("events.max_size", func(c *Config) *int64 { return &c.Events.MaxSize },

@@ -81,7 +81,7 @@ type Daemon struct {
 	accounts  *connlimit.Accounts // sessions of each user who sends
 	resolver  resolver
 	decisions *decisionlog.Log
-	events    *track.Log // nil: none are stored
+	events    *track.Log
 	badmail   *badmail.Store
 	delivery  *delivery.Dispatcher
 	tokens    *oauth.Tokens // of logins to other servers

@@ -150,14 +150,14 @@ func (d *Daemon) makeSettings(*config.Config) (part, error) {
 // makeEvents opens the events of mail.
 func (d *Daemon) makeEvents(cfg *config.Config) (part, error) {
 	p := part{name: "events"}
-	if !cfg.Events.Enabled {
-		return p, nil
-	}
-	d.events = track.Open(d.office.Root, eventOptions(cfg), d.log)
+	d.events = track.Open(d.office.Root, eventOptions(cfg), d.log, d.logConsoleLine)
 	d.office.Events = d.events
 	p.reload = reloads(func(next *config.Config) { d.events.SetOptions(eventOptions(next)) })
 	var restoring sync.WaitGroup
 	p.start = func(ctx context.Context) error {
+		if !cfg.Events.Enabled {
+			return nil
+		}
 		end, now := d.office.EventsEnd(ctx), time.Now()
 		restoring.Go(func() {
 			if err := d.office.RestoreEvents(ctx, end, now); err != nil && ctx.Err() == nil {
@@ -168,6 +168,13 @@ func (d *Daemon) makeEvents(cfg *config.Config) (part, error) {
 	}
 	p.stop = func(context.Context) { restoring.Wait(); d.events.Close() }
 	return p, nil
+}
+
+// logConsoleLine logs an event as Domino's console shows it.
+func (d *Daemon) logConsoleLine(e *track.Event) {
+	if line := e.ConsoleLine(); line != "" {
+		d.log.Info(line, "service", e.Service)
+	}
 }
 
 // acmeInstalled is called after ACME has stored a new certificate.

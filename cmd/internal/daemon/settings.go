@@ -286,6 +286,7 @@ func (d *Daemon) handshakeFailed(service string) func(netip.Addr, error) {
 func eventOptions(cfg *config.Config) track.Options {
 	e := cfg.Events
 	return track.Options{
-		Keep: time.Duration(e.KeepDays) * 24 * time.Hour, MaxSize: e.MaxSize, Subjects: e.Subjects,
+		Discard: !e.Enabled,
+		Keep:    time.Duration(e.KeepDays) * 24 * time.Hour, MaxSize: e.MaxSize, Subjects: e.Subjects,
 	}
 }
