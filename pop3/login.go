@@ -158,6 +158,7 @@ func (c *session) openMaildrop() error {
 	}
 	c.drop, c.progress = drop, time.Now()
 	c.server.hold(dir, c)
+	c.live.SetUser(c.principal.Address.String())
 	if logged, ok := c.raw.(interface{ LoggedIn() }); ok {
 		logged.LoggedIn() // logged-in connections have a limit of their own
 	}
@@ -292,6 +293,8 @@ func (c *session) exchange(mechanism string, server *auth.Exchange, begin, initi
 		c.refuseLogin(mechanism, err)
 	case errors.Is(err, errLongLine):
 		c.protocolError("line too long")
+	case errors.Is(err, errKilled):
+		c.endKilled()
 	default:
 		c.endReason = endReason(err)
 	}

@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"pillarbox/mailstore/sessions"
 )
 
 // output sends replies to the client. It holds a buffer only while there is something to send, so
@@ -14,6 +16,7 @@ import (
 // reply in time gets no other.
 type output struct {
 	conn    net.Conn
+	live    *sessions.Session
 	timeout time.Duration // for each write of at most bufferSize bytes
 	pool    *sync.Pool
 	buf     *bufio.Writer // nil while there is nothing to send
@@ -55,6 +58,7 @@ func (o *output) Write(p []byte) (int, error) {
 	o.conn.SetWriteDeadline(time.Now().Add(o.timeout))
 	n, err := o.conn.Write(p)
 	o.sent += int64(n)
+	o.live.AddOut(int64(n))
 	o.err = err
 	return n, err
 }
@@ -81,6 +85,7 @@ func (o directOutput) ReadFrom(r io.Reader) (copied int64, err error) {
 		copied += n
 		whole.N -= n
 		o.sent += n
+		o.live.AddOut(n)
 		o.err = err
 	}
 	return copied, o.err

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"pillarbox/mailstore"
+	"pillarbox/mailstore/sessions"
 )
 
 // put puts a message into a mailbox by hand, under a correct name.
@@ -248,7 +249,7 @@ func TestDirectOutput(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := New(Config{}, nil, nil, nil)
 			conn := &directConn{from: c.from}
-			out := output{conn: conn, timeout: time.Minute, pool: &s.writers}
+			out := output{conn: conn, live: new(sessions.Session), timeout: time.Minute, pool: &s.writers}
 			out.buffer().WriteString("+OK\r\n")
 			r := io.LimitedReader{R: bytes.NewReader(make([]byte, c.have)), N: int64(c.size)}
 			n, err := io.Copy(out.buffer(), &r)

@@ -29,6 +29,7 @@ import (
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/sessions"
 	"pillarbox/mailstore/track"
 )
 
@@ -72,6 +73,8 @@ type Config struct {
 
 	// Track gets the events of sessions; nil: no events.
 	Track *track.Log
+	// Sessions lists each connection; nil lists none.
+	Sessions *sessions.Table
 
 	// Retention tells when the server itself deletes mail. nil means that it never does.
 	Retention Retention
@@ -215,11 +218,12 @@ func (s *Server) removeListener(l net.Listener) {
 
 // start runs a session for the connection in its own goroutine.
 func (s *Server) start(conn net.Conn, implicitTLS bool) {
-	c := newSession(s, conn)
+	c := newSession(s, conn, implicitTLS)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
 		conn.Close()
+		c.live.End()
 		return
 	}
 	s.sessions[c] = time.Time{}
@@ -245,6 +249,8 @@ func (s *Server) setWaiting(c *session, waiting bool) error {
 		s.sessions[c] = time.Now()
 	}
 	switch {
+	case c.live.Killed():
+		return errKilled
 	case s.closing:
 		return errShutdown
 	case c.overtaken:
@@ -287,6 +293,19 @@ func (s *Server) overtake(dir string, silence time.Duration) (freed <-chan struc
 	c.overtaken = true
 	c.raw.Close()
 	return c.freed
+}
+
+// kill ends a session for an administrator. The client gets a last reply if the session waits for
+// a command; otherwise the connection is closed in the middle of an answer. The messages that were
+// marked are not deleted.
+func (s *Server) kill(c *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sessions[c].IsZero() {
+		c.raw.Close()
+		return
+	}
+	c.raw.SetReadDeadline(time.Unix(1, 0))
 }
 
 // Shutdown closes the listeners and every session that waits for its client. Such a session ends as

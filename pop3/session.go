@@ -16,6 +16,7 @@ import (
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/sessions"
 	"pillarbox/mailstore/track"
 )
 
@@ -38,12 +39,14 @@ var (
 	errEndlessLine = errors.New("endless line")
 	errShutdown    = errors.New("shutdown")
 	errOvertaken   = errors.New("overtaken by another login")
+	errKilled      = errors.New("closed by an administrator")
 )
 
 // A session is one connection. It belongs to its goroutine, except raw, which Shutdown closes.
 type session struct {
 	server   *Server
 	config   *Config
+	live     *sessions.Session
 	raw      net.Conn
 	conn     net.Conn // raw, or the TLS connection on it
 	in       *bufio.Reader
@@ -71,7 +74,7 @@ type session struct {
 	endReason          string // for the log; "" while the session goes on
 }
 
-func newSession(s *Server, conn net.Conn) *session {
+func newSession(s *Server, conn net.Conn, implicitTLS bool) *session {
 	config := s.config.Load()
 	c := &session{
 		server:        s,
@@ -82,9 +85,17 @@ func newSession(s *Server, conn net.Conn) *session {
 		loginDeadline: time.Now().Add(config.LoginTimeout),
 	}
 	c.in = bufio.NewReaderSize(c, inputSize)
+	var port uint16
 	if a, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
-		c.remote = a.AddrPort().Addr().Unmap().WithZone("")
+		c.remote, port = a.AddrPort().Addr().Unmap().WithZone(""), a.AddrPort().Port()
 	}
+	service := "pop3"
+	if implicitTLS {
+		service = "pop3s"
+	}
+	c.live = config.Sessions.Begin(service, netip.AddrPortFrom(c.remote, port),
+		func() { s.kill(c) })
+	c.out.live = c.live
 	return c
 }
 
@@ -110,6 +121,8 @@ func (c *session) serve(implicitTLS bool) {
 	for c.endReason == "" {
 		line, err := c.readLine()
 		switch {
+		case c.live.Killed():
+			c.endKilled()
 		case err == nil:
 			c.confirmFetched()
 			c.execute(line)
@@ -124,6 +137,12 @@ func (c *session) serve(implicitTLS bool) {
 		}
 	}
 	c.out.flush()
+}
+
+// endKilled ends the session for an administrator.
+func (c *session) endKilled() {
+	c.endReason = errKilled.Error()
+	c.err("[SYS/TEMP] this session was closed by the administrator")
 }
 
 // progressTimeout is how long a client may hold a maildrop without RETR, TOP or DELE. Other
@@ -161,6 +180,7 @@ func (c *session) greet() {
 func (c *session) end() {
 	c.closeMaildrop()
 	c.conn.Close()
+	c.live.End()
 	level := slog.LevelInfo
 	if c.principal.Dir == "" {
 		level = slog.LevelDebug
@@ -218,7 +238,7 @@ func endReason(err error) string {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return "timeout"
-	case errors.Is(err, errOvertaken):
+	case errors.Is(err, errOvertaken), errors.Is(err, errKilled):
 		return err.Error()
 	case errors.Is(err, errShutdown), errors.Is(err, net.ErrClosed):
 		return errShutdown.Error()
@@ -238,11 +258,22 @@ func (c *session) Read(p []byte) (int, error) {
 	if err := c.server.setWaiting(c, true); err != nil {
 		return 0, err
 	}
+	c.live.SetState(c.waitState())
 	n, err := c.conn.Read(p)
+	c.live.AddIn(n)
+	c.live.SetState(sessions.Answering)
 	if end := c.server.setWaiting(c, false); end != nil && err != nil {
 		err = end
 	}
 	return n, err
+}
+
+// waitState is the state of a session that waits for its client.
+func (c *session) waitState() sessions.State {
+	if c.drop == nil {
+		return sessions.LoggingIn
+	}
+	return sessions.Idle
 }
 
 // readLine returns the next line without its end, CRLF or LF. The deadline is for the whole line,
@@ -282,6 +313,7 @@ func (c *session) startTLS() bool {
 	c.username = ""
 	conn := tls.Server(c.raw, c.config.TLS)
 	conn.SetDeadline(c.loginDeadline)
+	c.live.SetState(sessions.Securing)
 	if err := c.server.setWaiting(c, true); err != nil {
 		c.endReason = err.Error()
 		return false
@@ -299,6 +331,7 @@ func (c *session) startTLS() bool {
 	}
 	state := conn.ConnectionState()
 	c.conn, c.out.conn, c.tls = conn, conn, &state
+	c.live.SetTLS(tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite))
 	return true
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/sessions"
 	"pillarbox/mailstore/track"
 )
 
@@ -126,6 +127,7 @@ func (c *session) retr(arg string) {
 	if i, ok := c.messageIndex(arg); ok && c.send(i, wholeMessage) {
 		c.progress = time.Now()
 		c.retrieved++
+		c.live.AddMessage()
 		c.fetched.sent = i + 1
 		c.config.Track.Add(c.messageEvent(track.Fetched, i))
 	}
@@ -166,6 +168,7 @@ func (c *session) send(i, bodyLines int) bool {
 		return false
 	}
 	defer message.Close()
+	c.live.SetState(sessions.Sending)
 	if bodyLines == wholeMessage {
 		c.okf("%d octets", c.drop.Messages()[i].Size)
 	} else {

@@ -30,6 +30,7 @@ var imports = map[string]string{
 	"mailstore/system":     "",
 	"mailstore":            "mailstore/durable mailstore/mailtext",
 	"mailstore/track":      "mailstore/durable", // for all in which something happens to mail
+	"mailstore/sessions":   "",                  // for all that serve clients: they share one table
 	"etc/lab/mailtest":     "mailstore/durable",
 	"etc/lab/benchtable":   "",
 	"etc/lab/dsntest":      "",
@@ -44,7 +45,7 @@ var imports = map[string]string{
 	"smtp":                 "mailstore/addr",
 	"smtp/policy":          "mailstore/addr smtp smtp/route smtp/srs",
 	"smtp/connlimit":       "",
-	"smtp/wire":            "mailstore/addr mailstore/caught mailstore/mailtext smtp",
+	"smtp/wire":            "mailstore/addr mailstore/caught mailstore/mailtext mailstore/sessions smtp",
 	"smtp/dns":             "mailstore/addr mailstore/caught smtp/policy",
 	"smtp/rate":            "",
 	"smtp/devices":         "mailstore/durable smtp/policy",
@@ -60,8 +61,8 @@ var imports = map[string]string{
 	"smtp/pickup":          "mailstore/addr mailstore/caught mailstore/mailtext smtp",
 	"smtp/badmail":         "mailstore/durable",
 	"smtp/delivery":        "mailstore mailstore/addr mailstore/directory mailstore/track smtp smtp/badmail smtp/dsn smtp/queue smtp/rate",
-	"smtp/server":          "mailstore mailstore/addr mailstore/auth mailstore/directory mailstore/mailtext mailstore/track smtp smtp/connlimit smtp/decisionlog smtp/delivery smtp/policy smtp/queue smtp/rate smtp/route smtp/verify smtp/wire tls/strength",
-	"pop3":                 "mailstore mailstore/auth mailstore/track tls/strength",
+	"smtp/server":          "mailstore mailstore/addr mailstore/auth mailstore/directory mailstore/mailtext mailstore/sessions mailstore/track smtp smtp/connlimit smtp/decisionlog smtp/delivery smtp/policy smtp/queue smtp/rate smtp/route smtp/verify smtp/wire tls/strength",
+	"pop3":                 "mailstore mailstore/auth mailstore/sessions mailstore/track tls/strength",
 	"pop3/collect":         "mailstore/addr mailstore/auth/oauth mailstore/caught mailstore/durable mailstore/foreign",
 }
 
@@ -89,7 +90,7 @@ var libraries = map[string]string{
 	"golang.org/x/net":                "mailstore/addr etc/lab/mailtest smtp/verify",
 	"golang.org/x/text":               "mailstore/addr mailstore/auth mailstore/auth/ntlm",
 	"golang.org/x/term":               "cmd/pillarbox",
-	"golang.org/x/sys":                "mailstore/durable smtp/pickup cmd/pillarbox",
+	"golang.org/x/sys":                "mailstore/durable smtp/pickup cmd/internal/machine cmd/pillarbox",
 	"golang.org/x/sync":               "mailstore mailstore/ldap",
 	"github.com/go-ldap/ldap":         "mailstore/ldap",
 	"github.com/go-asn1-ber/asn1-ber": "mailstore/ldap",

@@ -15,6 +15,7 @@ import (
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/sessions"
 	"pillarbox/mailstore/track"
 	"pillarbox/smtp"
 	"pillarbox/smtp/connlimit"
@@ -57,7 +58,7 @@ type Flusher interface {
 	FlushETRN(match func(addr.Domain) bool) int
 }
 
-// Parts holds what a Server works with. Recent, Decisions, Queue and ClaimATRN may be nil.
+// Parts holds what a Server works with. Recent, Decisions, Sessions, Queue and ClaimATRN may be nil.
 type Parts struct {
 	Dir       *directory.Directory
 	Store     *mailstore.Store
@@ -71,6 +72,7 @@ type Parts struct {
 	Track     *track.Log // nil: no events
 	Log       *slog.Logger
 	Delivery  *delivery.Dispatcher
+	Sessions  *sessions.Table
 	Queue     Flusher
 	ClaimATRN ATRNClaimer
 }
@@ -121,6 +123,7 @@ func (s *Server) setWire(w wireConfig) {
 	cfg := s.cfg.Load()
 	wireCfg := cfg.Wire
 	wireCfg.Admit = func(c *wire.Conn) (wire.Session, *smtp.Reply) { return s.admit(c, cfg, w.service) }
+	wireCfg.Sessions, wireCfg.Service = s.Sessions, w.service.String()
 	wireCfg.ETRN = len(cfg.Triggers) > 0
 	wireCfg.ATRN = w.service == smtp.ODMR
 	if w.service == smtp.Local {
@@ -191,6 +194,7 @@ func (s *Server) admit(c *wire.Conn, cfg *Config, service smtp.Service) (wire.Se
 	}
 	if program, ok := c.Conn.(*localConn); ok {
 		ss.log = ss.log.With("program_user", program.user)
+		c.Live().SetUser("unix:" + program.user)
 	}
 	ss.gather.Client(context.Background(), &ss.facts)
 	d := cfg.Rules.Connect(&ss.facts)

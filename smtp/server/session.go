@@ -111,6 +111,9 @@ func (s *session) Mail(from addr.Address, opts *gosmtp.MailOptions) *smtp.Reply 
 func (s *session) gatherMail(from addr.Address) *smtp.Reply {
 	f := s.current()
 	s.gather.Device(f)
+	if f.Device != nil && s.user.Dir == "" {
+		s.conn.Live().SetUser(f.Device.Name)
+	}
 	if s.user.Dir != "" {
 		if r := s.gatherUser(f); r != nil {
 			return r
@@ -559,11 +562,12 @@ func (s *session) dataError(err error) *smtp.Reply {
 	return r
 }
 
-// lostClient reports whether the client has gone or was too slow, which is no error of the server.
+// lostClient reports whether the client has gone, was too slow, or was sent away by an administrator,
+// which is no error of the server.
 func lostClient(err error) bool {
 	_, isNet := errors.AsType[*net.OpError](err)
 	return isNet || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
-		errors.Is(err, wire.ErrAborted)
+		errors.Is(err, wire.ErrAborted) || errors.Is(err, wire.ErrKilled)
 }
 
 func dataReply(err error, cfg *wire.Config) *smtp.Reply {
@@ -663,6 +667,7 @@ func (s *session) enter(p auth.Principal) error {
 		c.LoggedIn() // connlimit then counts it among the trusted
 	}
 	s.user = p
+	s.conn.Live().SetUser(p.Address.String())
 	s.facts.User = policy.User{Address: p.Address}
 	return nil
 }

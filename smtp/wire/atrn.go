@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"strings"
+
+	"pillarbox/mailstore/sessions"
 )
 
 // atrn reverses the connection (RFC 2645).
@@ -29,6 +31,7 @@ func (c *Conn) reverse(deliver func(net.Conn)) error {
 	if err := c.flush(); err != nil {
 		c.Conn.Close() // so that deliver fails at once
 	}
+	c.live.SetState(sessions.Sending)
 	ahead, _ := c.in.Peek(c.in.Buffered())
 	deliver(&reversed{c.rw, io.MultiReader(bytes.NewReader(ahead), c.rw)})
 	return errReversed

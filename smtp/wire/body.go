@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"pillarbox/mailstore/mailtext"
+	"pillarbox/mailstore/sessions"
 )
 
 // Body reads the message that a client sends after DATA or with BDAT. It ends every line with CRLF.
 // After DATA it removes the dots of RFC 5321 §4.5.2. CRLF.CRLF ends it, with io.EOF. Other errors
-// are ErrTooLarge, ErrSession, ErrTextLine, ErrBareEnding, ErrLoneDot, ErrAborted, and those of the
-// connection.
+// are ErrTooLarge, ErrSession, ErrTextLine, ErrBareEnding, ErrLoneDot, ErrAborted, ErrKilled, and
+// those of the connection.
 //
 // With NormaliseBareDot, LF.LF ends it too. If the message has a line with CRLF before, its text
 // may come from another server that takes LF.LF for text, and a second message may be hidden in it
@@ -124,7 +125,12 @@ func (b *Body) next() ([]byte, error) {
 	case b.ended && b.line > 0: // or in the middle of a line
 		b.line = 0
 		return lineEnd, nil
+	case b.ended && b.c.live.Killed():
+		b.c.fail(ErrKilled)
+		return nil, ErrKilled
 	case b.ended:
+		b.c.live.AddMessage()
+		b.c.live.SetState(sessions.Processing)
 		return nil, io.EOF
 	}
 	if atStart && piece[0] == '.' {
@@ -161,6 +167,7 @@ func (b *Body) next() ([]byte, error) {
 func (b *Body) piece() ([]byte, error) {
 	if !b.lineBuffered() {
 		if err := b.setDeadline(); err != nil {
+			b.c.fail(err)
 			return nil, err
 		}
 	}
@@ -223,7 +230,7 @@ func (b *Body) findEnd(piece []byte) {
 // silent reports whether the client sends no more for dotPause. If so, the connection takes no
 // further command: more of the message may be on its way.
 func (b *Body) silent() bool {
-	if b.in.Buffered() > 0 || b.c.Conn.SetReadDeadline(deadline(dotPause)) != nil {
+	if b.in.Buffered() > 0 || b.c.setReadDeadline(deadline(dotPause)) != nil {
 		return false
 	}
 	if _, err := b.in.Peek(1); !errors.Is(err, errTimeout) {
@@ -244,7 +251,7 @@ func (b *Body) setDeadline() error {
 	if last.Before(end) {
 		end = last
 	}
-	return b.c.Conn.SetReadDeadline(end)
+	return b.c.setReadDeadline(end)
 }
 
 var lineEnd = []byte("\r\n")

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"pillarbox/mailstore/sessions"
 )
 
 // chunks reads the data of the BDAT commands of one message (RFC 3030 §2) as one stream. Between
@@ -78,6 +80,7 @@ func (k *chunks) next() error {
 				break
 			}
 			k.size, k.left, k.last = size, size, last
+			c.live.SetState(sessions.Receiving)
 			return k.body.setDeadline()
 		case "NOOP", "HELP", "VRFY":
 			err = c.command(string(line))

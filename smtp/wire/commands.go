@@ -72,6 +72,7 @@ func (c *Conn) hello(cmd command) error {
 		return c.refuse(501, "5.5.4 "+cmd.verb+" needs the name of your computer")
 	}
 	c.state.helo = printable(name)
+	c.live.SetHelo(c.state.helo)
 	return c.forward(cmd.verb, c.state.helo)
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/caught"
+	"pillarbox/mailstore/sessions"
 )
 
 // mode tells what the next octets from the client are.
@@ -32,6 +33,7 @@ type Conn struct {
 	net.Conn // as accepted, below TLS; its addresses are the client's
 
 	cfg     *Config
+	live    *sessions.Session
 	session Session // nil before the greeting
 	onClose func()
 
@@ -87,8 +89,12 @@ func newConn(c net.Conn, cfg *Config, implicitTLS bool, onClose func()) *Conn {
 	w := &Conn{Conn: c, cfg: cfg, rw: c, implicit: implicitTLS, onClose: onClose, progress: time.Now()}
 	w.in = bufio.NewReader((*source)(w))
 	w.out = bufio.NewWriterSize((*sink)(w), 1024)
+	w.live = cfg.Sessions.Begin(cfg.Service, w.Remote(), w.kill)
 	return w
 }
+
+// Live returns the entry of the connection in the table of sessions.
+func (c *Conn) Live() *sessions.Session { return c.live }
 
 // TLS returns the state of the TLS session, or nil.
 func (c *Conn) TLS() *tls.ConnectionState { return c.tlsState }
@@ -228,9 +234,13 @@ func (c *Conn) beginWait() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.idle = true
-	if c.stopping {
+	switch {
+	case c.live.Killed():
+		return ErrKilled
+	case c.stopping:
 		return errShutdown
 	}
+	c.live.SetState(c.waitState())
 	end := deadline(c.cfg.CommandTimeout)
 	if c.cfg.ProgressTimeout > 0 {
 		if last := c.progress.Add(c.cfg.ProgressTimeout); end.IsZero() || last.Before(end) {
@@ -244,6 +254,15 @@ func (c *Conn) endWait() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.idle = false
+	c.live.SetState(sessions.Answering)
+}
+
+// waitState is the state of a session that waits for a line.
+func (c *Conn) waitState() sessions.State {
+	if c.mode == modeAuth {
+		return sessions.LoggingIn
+	}
+	return sessions.Idle
 }
 
 // stalled reports whether the time for a login or a message is over. Other commands, such as NOOP,
@@ -270,6 +289,29 @@ func (c *Conn) interrupt() {
 	}
 }
 
+// kill ends the connection for an administrator: at once if it waits for the client, otherwise
+// after the command. A message that is being received is not accepted. A client that takes no
+// reply is cut off after a while.
+func (c *Conn) kill() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.Conn.SetReadDeadline(time.Unix(1, 0))
+	time.AfterFunc(killTimeout, c.abort)
+}
+
+// killTimeout is the time that a command may take after the session was killed.
+const killTimeout = 30 * time.Second
+
+// setReadDeadline sets the deadline of a read from the client, unless the session was killed.
+func (c *Conn) setReadDeadline(end time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.live.Killed() {
+		return ErrKilled
+	}
+	return c.Conn.SetReadDeadline(end)
+}
+
 // abort closes the connection at once. The listener calls it.
 func (c *Conn) abort() { c.Conn.Close() }
 
@@ -283,18 +325,21 @@ func (s *source) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := c.rw.Read(p)
+	c.live.AddIn(n)
 	if n > 0 || err == nil {
 		return n, nil
 	}
 	return 0, c.reason(err)
 }
 
-// reason tells a shutdown, a lack of progress and a timeout from other read errors.
+// reason tells a kill, a shutdown, a lack of progress and a timeout from other read errors.
 func (c *Conn) reason(err error) error {
 	c.mu.Lock()
 	stopping := c.stopping
 	c.mu.Unlock()
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded) && c.live.Killed():
+		return ErrKilled
 	case errors.Is(err, os.ErrDeadlineExceeded) && stopping:
 		return errShutdown
 	case errors.Is(err, os.ErrDeadlineExceeded) && c.stalled():
@@ -312,7 +357,9 @@ type sink Conn
 
 func (s *sink) Write(p []byte) (int, error) {
 	s.Conn.SetWriteDeadline(deadline(s.cfg.WriteTimeout))
-	return s.rw.Write(p)
+	n, err := s.rw.Write(p)
+	s.live.AddOut(int64(n))
+	return n, err
 }
 
 // flush sends the buffered replies. If the client does not take them, its connection ends and its
@@ -337,6 +384,7 @@ func (c *Conn) handshake() error {
 	if c.cfg.TLS == nil {
 		return errors.New("no TLS configured")
 	}
+	c.live.SetState(sessions.Securing)
 	t := tls.Server(c.Conn, c.cfg.TLS)
 	ctx, cancel := context.WithTimeout(context.Background(), c.cfg.CommandTimeout)
 	defer cancel()
@@ -350,6 +398,7 @@ func (c *Conn) handshake() error {
 	}
 	state := t.ConnectionState()
 	c.rw, c.tlsState = t, &state
+	c.live.SetTLS(tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite))
 	c.in.Reset((*source)(c))
 	c.out.Reset((*sink)(c))
 	return nil
@@ -365,6 +414,7 @@ func (c *Conn) Close() error {
 		return nil
 	}
 	defer c.onClose()
+	defer c.live.End()
 	c.fail(io.EOF)
 	c.out.Flush()
 	return c.rw.Close()

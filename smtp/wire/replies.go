@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pillarbox/mailstore/caught"
+	"pillarbox/mailstore/sessions"
 	"pillarbox/smtp"
 )
 
@@ -113,10 +114,12 @@ func (c *Conn) answer(code int, lines []string) error {
 	case verb == "DATA" && code == 354:
 		c.mode, c.body = modeData, newBody(c, c.session.BareEndings())
 		c.messages++
+		c.live.SetState(sessions.Receiving)
 		return c.reply(354, "Start mail input; end with <CRLF>.<CRLF>")
 	case verb == "BDAT" && code == 354: // the client is sending already
 		c.mode, c.body, c.chunked = modeData, c.chunked, nil
 		c.messages++
+		c.live.SetState(sessions.Receiving)
 		return nil
 	case verb == "DATA", verb == "BDAT", verb == "RSET":
 		if c.body != nil {
@@ -146,6 +149,7 @@ func (c *Conn) pass(code int, lines []string) error {
 // greet sends the greeting, or refuses the client.
 func (c *Conn) greet() error {
 	c.greetingSent = true
+	c.live.SetState(sessions.Greeting)
 	var refusal *smtp.Reply
 	if c.session, refusal = c.cfg.Admit(c); refusal != nil {
 		c.reply(refusal.Code, statusText(refusal))
@@ -215,6 +219,8 @@ func (c *Conn) sendClosing() {
 	}
 	c.closingSent = true
 	switch {
+	case errors.Is(c.err, ErrKilled):
+		c.reply(421, "4.3.2 "+c.cfg.Hostname+" this session was closed by the administrator")
 	case errors.Is(c.err, errShutdown):
 		c.reply(421, "4.3.2 "+c.cfg.Hostname+" is shutting down, try again later")
 	case errors.Is(c.err, errTimeout):

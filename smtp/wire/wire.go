@@ -38,6 +38,7 @@ import (
 	gosmtp "github.com/emersion/go-smtp"
 
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/sessions"
 	"pillarbox/smtp"
 )
 
@@ -107,6 +108,8 @@ type Config struct {
 	StrictPaths     bool // paths of MAIL and RCPT need their brackets (RFC 5321 §4.1.2)
 	StrictLines     bool // command lines end with CRLF, not with LF
 	Log             *slog.Logger
+	Sessions        *sessions.Table // in which each connection is listed; nil: in none
+	Service         string          // of the listener, for Sessions
 	// HandshakeFailed logs a failed TLS handshake with a client; nil: wire logs it.
 	HandshakeFailed func(remote netip.Addr, err error)
 
@@ -134,6 +137,7 @@ var (
 	ErrBareEnding = errors.New("a CR or LF stands alone")
 	ErrLoneDot    = errors.New("the client was silent after a dot that did not end the message")
 	ErrAborted    = errors.New("the client ended the message between two chunks") // no reply is sent
+	ErrKilled     = errors.New("an administrator closed the session")             // no reply is sent
 )
 
 // Reasons why a connection ends. The first one stays. The library sees an end of file for each.

@@ -42,6 +42,8 @@ type discard struct {
 	bare    BareEndings
 	etrn    func(node string) *smtp.Reply
 	atrn    func(net.Conn)
+	reading func() // if not nil, called before a body is read
+	storing func() // and after it
 }
 
 func (d discard) Mail(addr.Address, *gosmtp.MailOptions) *smtp.Reply { return nil }
@@ -59,8 +61,14 @@ func (d discard) ATRN(string) (*smtp.Reply, func(net.Conn)) {
 
 func (d discard) Data(body *Body) *smtp.Reply {
 	var b bytes.Buffer
+	if d.reading != nil {
+		d.reading()
+	}
 	if _, err := body.WriteTo(&b); err != nil {
 		return smtp.NewReply(554, [3]int{5, 6, 0}, "refused")
+	}
+	if d.storing != nil {
+		d.storing()
 	}
 	if strings.HasPrefix(b.String(), panicking) {
 		panic("what is this header?")
