@@ -25,12 +25,16 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata/script",
 		Setup: setupScript,
-		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "retry": retry, "badlogin": badLogin, "smtptalk": smtpTalk, "poptalk": popTalk},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "retry": retry, "badlogin": badLogin, "smtptalk": smtpTalk, "poptalk": popTalk,
+			"hold": hold, "ended": ended,
+		},
 	})
 }
 
 func setupScript(env *testscript.Env) error {
 	file := filepath.Join(env.WorkDir, "pillarbox.toml")
+	env.Values[heldKey{}] = make(map[string]heldClient)
 	env.Setenv("PILLARBOX_CONFIG", file)
 	env.Setenv("TZ", "UTC")
 	env.Setenv("GORACE", "atexit_sleep_ms=0") // else each command sleeps a second at its end under -race

@@ -45,7 +45,7 @@ func (a *app) serve() error {
 			reload <- struct{}{}
 		}
 	}()
-	d, err := daemon.Start(a.load, a.stderr)
+	d, err := daemon.StartWith(daemon.System{Load: a.load, Out: a.stderr, Version: version})
 	if err != nil {
 		return err
 	}

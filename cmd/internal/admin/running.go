@@ -3,8 +3,13 @@ package admin
 import (
 	"context"
 	"errors"
+	"time"
 
+	"pillarbox/cmd/internal/recentlog"
+	"pillarbox/cmd/internal/sysinfo"
+	"pillarbox/cmd/internal/traffic"
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/sessions"
 	"pillarbox/smtp/delivery"
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/remote"
@@ -27,6 +32,14 @@ type Running struct {
 	Suppressed func() int64
 	// Probe tests the route of mail from one address to another, and passes on each step.
 	Probe func(ctx context.Context, to, from addr.Address, step func(remote.Step))
+
+	Version     string
+	Since       time.Time                  // the start of the server
+	Listeners   func() map[string][]string // the addresses of each key under [listen]
+	Sessions    *sessions.Table            // the clients that are connected
+	Today       func() traffic.Day         // the mail of the current day
+	DiskSamples func() []sysinfo.Sample    // of the data directory, the oldest first
+	Errors      func() []recentlog.Entry   // the latest warnings and errors of the log
 }
 
 // Queue is the running server's queue.

@@ -123,6 +123,11 @@ var (
 	FetchList = verb("fetch list", SeesAll, without((*Service).listFetch))
 	FetchNow  = longVerb("fetch now", ChangesAll, (*Service).fetchNow)
 
+	ServerStatus = verb("status", SeesAll, without((*Service).status))
+	SessionList  = verb("sessions", SeesAll, without((*Service).listSessions))
+	SessionKill  = longVerb("sessions kill", ChangesAll, (*Service).killSession)
+	LiveTop      = verb("top", SeesAll, without((*Service).top))
+
 	Check      = longVerb("check", SeesDomain, (*Service).check)
 	AuditShow  = verb("audit", SeesDomain, (*Service).showAudit)
 	Trace      = verb("trace", SeesAll, (*Service).trace)
@@ -168,6 +173,7 @@ func Verbs() []Command {
 		TLSShow, TLSRenew, TLSExportCA, TLSCSR, TLSClients, TLSClientCert, TLSClientCerts, TLSClientRevoke,
 		ACMEStatus, ACMERenew,
 		FetchList, FetchNow,
+		ServerStatus, SessionList, SessionKill, LiveTop,
 		Check, AuditShow, Trace, Explain, PolicyDiff,
 		ServerReload, SettingWrite, ClientSettings, DomainTotals, MailboxTotals, EmptyLog, CountAgain,
 	}

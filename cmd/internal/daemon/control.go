@@ -27,6 +27,9 @@ func (d *Daemon) running() *admin.Running {
 		TLSClients: d.certs.Clients,
 		Suppressed: d.delivery.Suppressed,
 		Probe:      d.sender.Probe,
+
+		Version: d.system.Version, Since: d.started, Listeners: d.Addresses, Sessions: &d.sessions,
+		Today: d.traffic.Today, DiskSamples: d.diskSamples.list, Errors: d.recentLog.Entries,
 	}
 }
 

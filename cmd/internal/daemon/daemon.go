@@ -21,8 +21,11 @@ import (
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/fetch"
 	"pillarbox/cmd/internal/netinfo"
+	"pillarbox/cmd/internal/recentlog"
+	"pillarbox/cmd/internal/traffic"
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/auth/oauth"
+	"pillarbox/mailstore/sessions"
 	"pillarbox/mailstore/track"
 	"pillarbox/pop3"
 	"pillarbox/smtp/badmail"
@@ -56,6 +59,8 @@ type System struct {
 	// DNS answers the look-ups of SPF, DKIM and DMARC.
 	DNS verify.Resolver
 
+	Version string // of the program, for "pillarbox admin status"
+
 	LogSize    int64  // see mailstore.RecoverOptions
 	FreeMemory func() // see auth.Options
 }
@@ -67,6 +72,12 @@ type Daemon struct {
 	failed chan error // a part cannot go on; Run returns the first error
 	level  *slog.LevelVar
 	log    *slog.Logger
+
+	started     time.Time
+	recentLog   *recentlog.Handler // through which log writes
+	sessions    sessions.Table     // of the clients that are connected
+	traffic     *traffic.Counter
+	diskSamples diskSamples
 
 	reloading sync.Mutex // one reload at a time
 
@@ -142,6 +153,7 @@ func (d *Daemon) makers() []maker {
 		d.makeLock,
 		d.makeStore,
 		d.makeOwnerCheck,
+		d.makeMonitor,
 
 		// Certificates are the only part that can refuse another configuration. They reload before
 		// all other parts, so that a refused configuration changes nothing.
@@ -205,9 +217,12 @@ func StartWith(system System) (*Daemon, error) {
 		system:   system,
 		failed:   make(chan error, 1),
 		restored: make(chan struct{}, 1),
+		started:  time.Now(),
+		traffic:  traffic.New(),
 		level:    new(slog.LevelVar),
 	}
-	d.log = newLogger(cfg.Log, d.level, system.Out)
+	d.recentLog = recentlog.New(newLogger(cfg.Log, d.level, system.Out).Handler())
+	d.log = slog.New(d.recentLog)
 	for _, makePart := range d.makers() {
 		p, err := makePart(cfg)
 		d.parts = append(d.parts, p)

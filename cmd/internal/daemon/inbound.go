@@ -71,7 +71,7 @@ func (d *Daemon) makeServers(cfg *config.Config) (part, error) {
 	d.smtp = server.New(d.smtpConfig(cfg), server.Parts{
 		Dir: d.office.Dir, Store: d.office.Store, Auth: d.logins, Recent: d.recent, Resolver: &d.resolver,
 		Devices: d.office.Devices, Rates: rate.New(ratedKeys), Accounts: d.accounts,
-		Decisions: d.decisions, Track: d.events, Log: d.log,
+		Decisions: d.decisions, Track: d.events, Log: d.log, Sessions: &d.sessions,
 		Delivery: d.delivery, Queue: d.queue, ClaimATRN: d.claimATRN,
 	})
 	d.pop3 = pop3.New(d.pop3Config(cfg), d.office.Store, d.logins, d.log)

@@ -92,6 +92,7 @@ func (d *Daemon) pop3Config(cfg *config.Config) pop3.Config {
 			d.recent.Add(client, user.Address)
 		},
 		Retention:    d.office,
+		Sessions:     &d.sessions,
 		IdleTimeout:  times(cfg, cfg.POP3.IdleTimeout),
 		Overtake:     cfg.POP3.Overtake,
 		WriteTimeout: writeTimeout,

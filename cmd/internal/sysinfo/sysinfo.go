@@ -1,8 +1,8 @@
-// Package machine tells facts about the computer that the server runs on: the free space of a file
+// Package sysinfo tells facts about the computer that the server runs on: the free space of a file
 // system, how long it will last, and whether the clock is synchronised.
 //
 // Start with DiskOf and ReadClock. ForecastOf compares samples of the free space.
-package machine
+package sysinfo
 
 import (
 	"errors"
