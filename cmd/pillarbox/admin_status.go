@@ -185,7 +185,7 @@ func certificateText(c admin.CertificateStatus) string {
 	if c.Days < 0 {
 		left = "ended"
 	}
-	return fmt.Sprintf("%s (%s): %s, until %s", printable(wordList(c.Names)), c.Source, left, localTime(c.NotAfter))
+	return fmt.Sprintf("%s (%s, %s): %s, until %s", printable(wordList(c.Names)), c.Source, c.Key, left, localTime(c.NotAfter))
 }
 
 func clockStateText(c sysinfo.Clock) string {

@@ -35,7 +35,7 @@ func TestTopPage(t *testing.T) {
 	}
 	now.Since, before.Since = topTime.Add(-2*time.Hour), topTime.Add(-2*time.Hour)
 	want := []string{
-		"12:00:10  up 2h  3 sessions  queue: 1 message, 3 being delivered",
+		"12:00:10 up 2h 3 sessions queue: 1 message, 3 being delivered",
 		"ACCEPTED DELIVERED RELAYED FETCHED REFUSED",
 		"Today 5 0 0 0 2",
 		"Per second 2.5 0.0 0.0 0.0 0.5",
@@ -118,10 +118,10 @@ func TestStatusTexts(t *testing.T) {
 		{queueText(admin.QueueStatus{Messages: 7, Active: 1, Counted: 5, Reasons: []admin.QueueReason{
 			{Wait: admin.WaitNext, Messages: 4}, {Wait: admin.WaitHeld, Messages: 1},
 		}}), "7 messages, 1 being delivered: 4 to be tried again, 1 held (of the first 5)"},
-		{certificateText(admin.CertificateStatus{Names: []string{"mx"}, Source: "files", NotAfter: topTime, Days: 1}),
-			"mx (files): 1 day left, until 2026-11-30 12:00:10"},
-		{certificateText(admin.CertificateStatus{Source: "files", NotAfter: topTime, Days: -1}),
-			"- (files): ended, until 2026-11-30 12:00:10"},
+		{certificateText(admin.CertificateStatus{Names: []string{"mx"}, Source: "files", Key: "RSA", NotAfter: topTime, Days: 1}),
+			"mx (files, RSA): 1 day left, until 2026-11-30 12:00:10"},
+		{certificateText(admin.CertificateStatus{Source: "files", Key: "RSA", NotAfter: topTime, Days: -1}),
+			"- (files, RSA): ended, until 2026-11-30 12:00:10"},
 		{fmt.Sprint(errorLines([]recentlog.Entry{{Time: topTime, Level: slog.LevelError, Text: "x\ny"}})),
 			"[2026-11-30 12:00:10\terror\tx?y]"},
 		{strings.Join(todayTexts(traffic.Day{Accepted: traffic.Count{Messages: 1, Octets: 10}, Refused: 1, Failed: 2}), "|"),

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -52,5 +53,5 @@ func ended(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	rest, err := io.ReadAll(client.in)
 	ts.Check(err)
-	ts.Stdout().Write(rest)
+	fmt.Fprint(ts.Stdout(), strings.ReplaceAll(string(rest), "\r\n", "\n"))
 }

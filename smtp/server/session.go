@@ -574,6 +574,8 @@ func dataReply(err error, cfg *wire.Config) *smtp.Reply {
 	switch {
 	case errors.Is(err, wire.ErrTooLarge):
 		return replyTooLarge(cfg.MaxMessageSize)
+	case errors.Is(err, wire.ErrKilled):
+		return smtp.NewReply(421, [3]int{4, 3, 2}, "This session was closed by the administrator") // for the log
 	case errors.Is(err, wire.ErrSession):
 		return smtp.NewReply(452, [3]int{4, 3, 4}, "Too much mail on this connection; open another")
 	case errors.Is(err, wire.ErrTextLine):

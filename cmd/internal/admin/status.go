@@ -75,6 +75,7 @@ type DiskStatus struct {
 type CertificateStatus struct {
 	Names    []string  `json:"names"`
 	Source   string    `json:"source"`
+	Key      string    `json:"key"` // "RSA", "ECDSA" or another algorithm
 	NotAfter time.Time `json:"not_after"`
 	Days     int       `json:"days"` // until NotAfter; below 0 after it
 }
@@ -195,8 +196,8 @@ func (o *Service) findCertificates(s *Status) error {
 	found, err := o.showCertificates()
 	for _, c := range found.All {
 		s.Certificates = append(s.Certificates, CertificateStatus{
-			Names: orEmpty(c.Names), Source: string(c.Source), NotAfter: c.NotAfter,
-			Days: daysUntil(c.NotAfter, s.Now),
+			Names: orEmpty(c.Names), Source: string(c.Source), Key: c.Key,
+			NotAfter: c.NotAfter, Days: daysUntil(c.NotAfter, s.Now),
 		})
 	}
 	return err
