@@ -89,16 +89,13 @@ func (r *recovery) discard() {
 	r.file, r.from = nil, nil
 }
 
-// write gives a file its content, or removes it. If the mailbox no longer exists, it was removed
-// after the record, and the change is skipped.
+// write gives a file its content, or removes it.
 func (r *recovery) write(name string, from *source) error {
 	s := r.store
 	if err := s.checkMailbox(path.Dir(name)); errors.Is(err, ErrNoMailbox) {
-		if from != nil {
-			r.log.Warn("skipped a message in the log: its mailbox was removed or renamed by hand",
-				"file", name)
+		if made, err := r.remake(path.Dir(name), from); !made || err != nil {
+			return err
 		}
-		return nil
 	} else if err != nil {
 		return err
 	}
@@ -122,6 +119,26 @@ func (r *recovery) write(name string, from *source) error {
 		return r.place(name, name, from)
 	}
 	return r.replace(name, there, from)
+}
+
+// remake makes a mailbox again that is gone although the log has a message for it. The server empties
+// the log before it removes or renames a mailbox. So the mailbox was removed by hand, or it was new
+// and the disk has lost its name. The message was acknowledged.
+func (r *recovery) remake(box string, from *source) (made bool, err error) {
+	if from == nil {
+		return false, nil // a deletion has nothing left to do
+	}
+	err = r.store.fsys.MkdirAll(box, 0o700)
+	if errors.Is(err, syscall.ENOTDIR) || errors.Is(err, fs.ErrExist) {
+		r.log.Error("a message in the log is lost: something that is no directory has the name of "+
+			"its mailbox", "mailbox", box)
+		return false, nil
+	}
+	if err == nil {
+		r.log.Warn("made a mailbox again that was gone: the log has mail that was accepted for it",
+			"mailbox", box)
+	}
+	return err == nil, err
 }
 
 // replace replaces an existing file. A large message that already has this name needs no change; a

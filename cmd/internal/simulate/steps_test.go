@@ -210,6 +210,7 @@ func (w *world) resolve() {
 		for _, b := range doubtful {
 			if name := w.whereIs(b); name != "" {
 				m.call(b, name)
+				w.givePassword(name)
 			}
 			w.log("%s is now %s, removed: %v", b.others, b.name, b.removed)
 		}
@@ -221,6 +222,23 @@ func (w *world) resolve() {
 			}
 		}
 	}
+}
+
+// givePassword is what an administrator does after "mailbox add" has failed and the mailbox is there:
+// a crash may have lost its account, and a recovery makes a mailbox without one for its mail.
+func (w *world) givePassword(name string) {
+	a, err := addr.Parse(name)
+	if err != nil {
+		return
+	}
+	if box, err := w.office.Dir.Mailbox(a); err != nil || box.Account.Verifier != "" {
+		return
+	}
+	err = w.office.Dir.UpdateAccount(a, func(account *directory.Account) error {
+		account.Verifier = cheapVerifier
+		return nil
+	})
+	w.log("%s gets a password: %v", name, err)
 }
 
 // holdsAnother reports whether a mailbox has the mail of another mailbox than b that may have its name.
