@@ -157,6 +157,7 @@ func (in *Incoming) Commit(dirs []string) (id string, err error) {
 	if in.ended {
 		return "", fs.ErrClosed
 	}
+	defer in.store.observe(StepCommit)()
 	dirs = slices.Compact(slices.Sorted(slices.Values(dirs)))
 	if len(dirs) == 0 && in.state == nil {
 		return "", fmt.Errorf("mail store: message %s has no mailbox and no queue state", in.id)

@@ -171,7 +171,19 @@ type RecoverOptions struct {
 	// Recovered is called after each recovery except the one inside Recover, on another goroutine.
 	// It may be nil.
 	Recovered func()
+	// Took is told how long each Step took, from many goroutines. It must not wait. It may be nil.
+	Took func(step Step, took time.Duration)
 }
+
+// Step is a piece of work of the store that takes time.
+type Step string
+
+// The values of Step.
+const (
+	StepCommit Step = "commit" // Incoming.Commit: until the message is durable
+	StepFlush  Step = "flush"  // a write of the log, with its flush to the disk
+	StepSync   Step = "sync"   // a sync of all changes, after which the log is emptied
+)
 
 // Store is the mail below one root. It is safe for concurrent use.
 type Store struct {

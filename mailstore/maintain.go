@@ -66,6 +66,36 @@ func (s *Store) Recover(opts RecoverOptions) error {
 	return nil
 }
 
+// observe tells RecoverOptions.Took the time until the call of its result.
+func (s *Store) observe(step Step) (done func()) {
+	if s.maintainer == nil || s.maintainer.opts.Took == nil {
+		return func() {}
+	}
+	took, start := s.maintainer.opts.Took, time.Now()
+	return func() { took(step, time.Since(start)) }
+}
+
+// Ready returns nil if the store takes mail. The error is ErrRecovering while it is being recovered
+// from its log, or the reason why the last recovery failed. Ready never waits for the disk.
+func (s *Store) Ready() error {
+	if err := s.gate.refused(); err != nil {
+		return err
+	}
+	if s.maintainer != nil && s.log.Load() == nil {
+		return errors.New("the log of the mail store cannot be opened")
+	}
+	return nil
+}
+
+// LogFill returns the part of the log that holds changes which are not synced yet, from 0 to 1; 0
+// without a log. It waits while the log is written.
+func (s *Store) LogFill() float64 {
+	if l := s.log.Load(); l != nil {
+		return l.log.Fill()
+	}
+	return 0
+}
+
 // requireRecovery is called when a change whose record is in the log has failed. It must be called
 // before applied, so that the log keeps the record. No segment is emptied and no operation begins
 // until a recovery succeeds.
@@ -207,6 +237,15 @@ func (m *maintainer) openStoreLog() (*storeLog, error) {
 	opts := durable.LogOptions{
 		Segment: size, Delay: m.opts.SyncDelay, Budget: 2 * size,
 		Emptied: l.emptied, Failed: s.logStopped, Log: m.opts.Log,
+	}
+	if took := m.opts.Took; took != nil {
+		opts.Took = func(sync bool, d time.Duration) {
+			if sync {
+				took(StepSync, d)
+			} else {
+				took(StepFlush, d)
+			}
+		}
 	}
 	if s.syncEach {
 		opts.Sync = s.syncRecords

@@ -56,3 +56,23 @@ func filesystem(magic uint32) (name string, trusted bool) {
 	}
 	return fmt.Sprintf("type 0x%x", magic), false
 }
+
+// DiskSpace is the room of a file system.
+type DiskSpace struct {
+	Size, Free       int64 // octets; Free is what an account that is not root may use
+	Files, FreeFiles int64 // the largest number of files, and how many more fit; 0: no limit
+}
+
+// Space returns the room of the file system that a path is on. It waits as long as the file system
+// does.
+func Space(path string) (DiskSpace, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return DiskSpace{}, &fs.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	block := int64(st.Bsize)
+	return DiskSpace{
+		Size: int64(st.Blocks) * block, Free: int64(st.Bavail) * block,
+		Files: int64(st.Files), FreeFiles: int64(st.Ffree),
+	}, nil
+}

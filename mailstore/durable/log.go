@@ -60,7 +60,10 @@ type LogOptions struct {
 	// nil.
 	Failed  func(err error)
 	Emptied func(file int) // called when segment 0 or 1 was emptied; may be nil
-	Log     *slog.Logger   // nil: no log messages
+	// Took is told how long each write of a group with its flush took (sync false), and each sync of
+	// the file system (sync true). It must not wait. It may be nil.
+	Took func(sync bool, took time.Duration)
+	Log  *slog.Logger // nil: no log messages
 }
 
 // Log is a write-ahead log that makes many small changes durable with few syncs. Append writes a
@@ -400,7 +403,38 @@ func (l *Log) write(g *group) error {
 	}
 	l.flushes.Add(1)
 	g.segment, g.pending = l.active, l.active.pending
+	defer l.measure(false)()
 	return l.active.write(g)
+}
+
+// measure tells LogOptions.Took the time until the call of its result.
+func (l *Log) measure(sync bool) (done func()) {
+	if l.opts.Took == nil {
+		return func() {}
+	}
+	start := time.Now()
+	return func() { l.opts.Took(sync, time.Since(start)) }
+}
+
+// Fill returns the part of the log that holds records whose changes are not synced yet, from 0 to
+// 1. It waits while a group is written.
+func (l *Log) Fill() float64 {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	var used, size int64
+	for _, s := range l.segments {
+		if s == nil {
+			continue
+		}
+		size += s.size
+		if s.hasRecords() {
+			used += s.end
+		}
+	}
+	if size == 0 {
+		return 0
+	}
+	return float64(used) / float64(size)
 }
 
 // swap makes the other segment active if it is empty, and leaves the former one to the syncer. It
@@ -531,6 +565,7 @@ func (l *Log) syncInactive(idle *pendingChanges) error {
 }
 
 func (l *Log) sync(s *segment) error {
+	defer l.measure(true)()
 	if l.opts.Sync == nil {
 		return l.fsys.SyncAll()
 	}

@@ -69,6 +69,17 @@ func (l *Limiter) Listen(inner net.Listener, service, refusal string) net.Listen
 	return &listener{inner, l, service, refusal}
 }
 
+// Open returns the number of connections of each service that has a listener.
+func (l *Limiter) Open() map[string]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	open := make(map[string]int, len(l.services))
+	for name, c := range l.services {
+		open[name] = c.all
+	}
+	return open
+}
+
 func (l *Limiter) addServiceLocked(name string) {
 	if l.services[name] == nil {
 		l.services[name] = new(count)
