@@ -94,6 +94,8 @@ var libraries = map[string]string{
 	"golang.org/x/sync":               "mailstore mailstore/ldap",
 	"github.com/go-ldap/ldap":         "mailstore/ldap",
 	"github.com/go-asn1-ber/asn1-ber": "mailstore/ldap",
+	// figures in the form that Prometheus reads
+	"github.com/prometheus/client_golang": "cmd/internal/metrics",
 }
 
 type listed struct {
