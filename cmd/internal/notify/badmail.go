@@ -4,32 +4,26 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"mime"
-	"mime/quotedprintable"
-	"strings"
-	"time"
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
-	"pillarbox/mailstore/addr"
 	"pillarbox/quota"
-	"pillarbox/smtp"
 	"pillarbox/smtp/badmail"
 	"pillarbox/smtp/delivery"
-	"pillarbox/smtp/queue"
 )
 
 // Badmail tells the postmaster that badmail grows.
 type Badmail struct {
-	service  *admin.Service
-	delivery *delivery.Dispatcher
-	log      *slog.Logger
-	grown    chan badmail.Usage
+	service    *admin.Service
+	postmaster *Postmaster
+	log        *slog.Logger
+	grown      chan badmail.Usage
 }
 
 // NewBadmail returns a Badmail, which writes in Run.
 func NewBadmail(service *admin.Service, delivery *delivery.Dispatcher, log *slog.Logger) *Badmail {
-	return &Badmail{service, delivery, log, make(chan badmail.Usage, 1)}
+	postmaster := NewPostmaster(service, delivery)
+	return &Badmail{service, postmaster, log, make(chan badmail.Usage, 1)}
 }
 
 // Grown queues a message to the postmaster, unless one is waiting already. It never blocks.
@@ -53,42 +47,23 @@ func (b *Badmail) Run(ctx context.Context) {
 }
 
 func (b *Badmail) write(u badmail.Usage) {
-	to := b.delivery.Postmaster()
-	text := badmailNotice(b.service.Config(), to, u, time.Now())
-	env := &smtp.Envelope{To: []smtp.Recipient{{Address: to}}}
-	source := queue.Source{Service: "notice"}
-	_, err := b.delivery.Inject(env, source, "by this server", strings.NewReader(text))
-	if err != nil {
-		b.log.Error("cannot tell the postmaster that badmail grows", "to", to.String(), "error", err)
+	subject, body := badmailNotice(b.service.Config(), u)
+	if err := b.postmaster.Write("badmail", subject, body); err != nil {
+		b.log.Error("cannot tell the postmaster that badmail grows", "error", err)
 	}
 }
 
 // badmailNotice returns the message that tells the postmaster how much is in badmail.
-func badmailNotice(cfg *config.Config, to addr.Address, u badmail.Usage, now time.Time) string {
-	subject, body, ceiling := badmailEnglish, badmailEnglishText, "no limit is set"
+func badmailNotice(cfg *config.Config, u badmail.Usage) (subject, body string) {
+	format, ceiling := badmailEnglishText, "no limit is set"
+	subject = badmailEnglish
 	if cfg.Reports.Language == config.GermanReports {
-		subject, body, ceiling = badmailGerman, badmailGermanText, "keine Grenze ist gesetzt"
+		subject, format, ceiling = badmailGerman, badmailGermanText, "keine Grenze ist gesetzt"
 	}
 	if u.Limit > 0 {
 		ceiling = "reports.badmail_size = " + quota.FormatSize(u.Limit)
 	}
-	var b strings.Builder
-	for _, field := range []string{
-		"From: Mail server <" + to.String() + ">", "To: <" + to.String() + ">",
-		"Subject: " + mime.QEncoding.Encode("utf-8", subject),
-		"Date: " + now.Format(smtp.DateLayout),
-		fmt.Sprintf("Message-ID: <badmail.%d@%s>", now.UnixNano(), cfg.Hostname),
-		"Auto-Submitted: auto-generated", "MIME-Version: 1.0",
-		"Content-Type: text/plain; charset=utf-8",
-		"Content-Transfer-Encoding: quoted-printable", "",
-	} {
-		b.WriteString(field + "\r\n")
-	}
-	w := quotedprintable.NewWriter(&b)
-	fmt.Fprintf(w, body, u.Messages, quota.Approximate(u.Size, 1_000_000), ceiling) // into memory
-	w.Close()
-	b.WriteString("\r\n")
-	return b.String()
+	return subject, fmt.Sprintf(format, u.Messages, quota.Approximate(u.Size, 1_000_000), ceiling)
 }
 
 const (

@@ -28,7 +28,10 @@ func TestBadmailNotice(t *testing.T) {
 	} {
 		cfg := config.Default()
 		cfg.Hostname, cfg.Reports.Language = "mail.office.example", test.language
-		text := badmailNotice(&cfg, to, badmail.Usage{Messages: 7, Size: 50_000_000, Limit: test.limit}, time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC))
+		heading, words := badmailNotice(&cfg,
+			badmail.Usage{Messages: 7, Size: 50_000_000, Limit: test.limit})
+		text := compose("mail.office.example", "badmail", to, heading, words,
+			time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC))
 		m, err := mail.ReadMessage(strings.NewReader(text))
 		if err != nil {
 			t.Fatal(err)

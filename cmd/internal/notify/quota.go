@@ -1,7 +1,8 @@
 // Package notify writes the messages that the server itself sends: to the users of a mailbox that
-// is too full ([Quota]), and to the postmaster when badmail grows ([Badmail]).
+// is too full ([Quota]), and to the postmaster when badmail grows ([Badmail]) or for another
+// package ([Postmaster]).
 //
-// Both take events without blocking their source and write the messages in Run. The texts about
+// Quota and Badmail take events without blocking their source and write the messages in Run. The texts about
 // quotas are in quota/quotamail; admin.Service decides their recipients.
 package notify
 
