@@ -78,6 +78,8 @@ type Config struct {
 	Mailboxes   Mailboxes
 	Log         Log
 	Events      Events
+	Metrics     Metrics
+	Alerts      Alerts
 
 	Outbound     Outbound
 	Routes       route.Table // Default is [outbound]; a route inherits the keys that it does not set
@@ -110,6 +112,7 @@ type Listen struct {
 	POP3       []string // plain, STLS offered
 	POP3S      []string // TLS from the start
 	ODMR       []string // plain, STARTTLS offered: on-demand mail relay, ATRN (RFC 2645)
+	Metrics    []string // HTTP on loopback, HTTPS elsewhere
 }
 
 // Auth holds the rules for logging in.

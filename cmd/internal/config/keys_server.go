@@ -55,6 +55,11 @@ func serverSections() []sectionRow {
 				listenAddress(366), nil,
 				`Servers that log in and fetch the held mail of a [[route]] by ATRN (RFC 2645). The
 				usual port is ":366".`).needsRestart(),
+			list("listen.metrics", func(c *Config) *[]string { return &c.Listen.Metrics },
+				listenAddress(9125), []string{"127.0.0.1:9125"},
+				`Figures for Prometheus by HTTP: /metrics, and /healthz and /readyz. An address
+				that other machines reach uses HTTPS and needs a key of [metrics]. If the port is
+				in use, the log says so and the server runs without the figures.`).needsRestart(),
 		}},
 		{"tls", "", []key{
 			path("tls.cert", func(c *Config) *string { return &c.TLS.Cert }, optional(filePath), "",
@@ -348,6 +353,42 @@ func protocolSections() []sectionRow {
 			boolean("events.subjects", func(c *Config) *bool { return &c.Events.Subjects }, false,
 				`Store the subjects of messages too, so that "trace" finds a message by its subject.
 				Every administrator can then read them.`),
+		}},
+		{"metrics", `Who may read the figures at an address of listen.metrics that other machines
+			reach. On 127.0.0.1 and ::1, every user of this machine may.`, []key{
+			path("metrics.token_file", func(c *Config) *string { return &c.Metrics.TokenFile },
+				optional(filePath), "",
+				`A file whose first line is a token. A client that sends it as "Authorization: Bearer
+				TOKEN" may read.`),
+			list("metrics.clients", func(c *Config) *[]address { return &c.Metrics.Clients },
+				foldedAddress, nil,
+				`Mailboxes whose client certificates may read ("pillarbox admin tls client-cert").`),
+		}},
+		{"alerts", `What the server tells the postmaster and a webhook, once when it begins and once
+			when it is over: disk, certificate, mail that does not leave, an account that is held,
+			many bans, a damaged log. reports.language is the language of the mail.`, []key{
+			boolean("alerts.enabled", func(c *Config) *bool { return &c.Alerts.Enabled }, true,
+				`Send alerts.`),
+			text("alerts.disk", func(c *Config) *int { return &c.Alerts.Disk }, percentage, 10,
+				`Tell when less than this part of the disk, or of its inodes, is free: "1%" to "99%",
+				or "none".`),
+			number("alerts.certificate_days",
+				func(c *Config) *int { return &c.Alerts.CertificateDays }, bounds{0, 365}, 20,
+				`Tell this number of days before a certificate ends; 0 means never. A certificate for
+				a short time is told when a fifth of it is left.`),
+			text("alerts.queue_age", func(c *Config) *duration { return &c.Alerts.QueueAge },
+				orZero("never", span("10m", "240h")), 4*time.Hour,
+				`Tell when a message has waited for another server this long, from "10m" to "240h";
+				"0" means never. Held messages do not count.`),
+			number("alerts.bans", func(c *Config) *int { return &c.Alerts.Bans },
+				bounds{0, 1_000_000}, 20,
+				`Tell when this number of client networks is banned at once; 0 means never.`),
+			text("alerts.webhook", func(c *Config) *string { return &c.Alerts.Webhook },
+				optional(webhookURL), "",
+				`A URL that gets each alert as JSON by POST. The field X-Pillarbox-Signature has the
+				HMAC-SHA256 of the body; its key is the first line of secret_file.`),
+			path("alerts.secret_file", func(c *Config) *string { return &c.Alerts.SecretFile },
+				optional(filePath), "", above),
 		}},
 		{"config", "", []key{
 			text("config.update_interval", func(c *Config) *duration { return &c.UpdateInterval },

@@ -403,6 +403,7 @@ func (l *loader) check() {
 		l.keyWarning("connections.mode", "no host may connect: connections.allow is empty")
 	}
 	l.checkListen()
+	l.checkMonitoring()
 	l.checkSites()
 	l.checkRoutes()
 	l.checkFetches()
@@ -511,6 +512,7 @@ func (l *loader) checkListen() {
 	}{
 		{"listen.smtp", c.SMTP}, {"listen.submission", c.Submission}, {"listen.smtps", c.SMTPS},
 		{"listen.pop3", c.POP3}, {"listen.pop3s", c.POP3S}, {"listen.odmr", c.ODMR},
+		{"listen.metrics", c.Metrics},
 	} {
 		if !l.sound(service.key) {
 			continue

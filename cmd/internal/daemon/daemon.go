@@ -15,11 +15,13 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/fetch"
+	"pillarbox/cmd/internal/metrics"
 	"pillarbox/cmd/internal/netinfo"
 	"pillarbox/cmd/internal/recentlog"
 	"pillarbox/cmd/internal/traffic"
@@ -32,6 +34,7 @@ import (
 	"pillarbox/smtp/connlimit"
 	"pillarbox/smtp/decisionlog"
 	"pillarbox/smtp/delivery"
+	"pillarbox/smtp/policy"
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/remote"
 	"pillarbox/smtp/server"
@@ -78,6 +81,9 @@ type Daemon struct {
 	sessions    sessions.Table     // of the clients that are connected
 	traffic     *traffic.Counter
 	diskSamples diskSamples
+	metrics     *metrics.Metrics  // reads the events of mail
+	readings    *metrics.Readings // the state of the server, for metrics and alerts
+	serving     atomic.Bool       // clients are served
 
 	reloading sync.Mutex // one reload at a time
 
@@ -182,6 +188,12 @@ func (d *Daemon) makers() []maker {
 		d.makeQuotaNotices,
 		d.makeRetention,
 
+		// What the server says about itself. It asks all parts above, and tells who asks too early
+		// that the server is not ready.
+		d.makeReadings,
+		d.makeMetrics,
+		d.makeAlerts,
+
 		// The sockets of administrators, and reloads by time. Both use the parts above, so they end
 		// before these stop.
 		d.makeControl,
@@ -221,7 +233,9 @@ func StartWith(system System) (*Daemon, error) {
 		traffic:  traffic.New(),
 		level:    new(slog.LevelVar),
 	}
-	d.recentLog = recentlog.New(newLogger(cfg.Log, d.level, system.Out).Handler())
+	d.metrics = metrics.New(metrics.Names{Rules: policy.RuleNames(), Route: d.hasRoute})
+	lines := newLogger(cfg.Log, d.level, system.Out).Handler()
+	d.recentLog = recentlog.New(d.metrics.Log(lines))
 	d.log = slog.New(d.recentLog)
 	for _, makePart := range d.makers() {
 		p, err := makePart(cfg)

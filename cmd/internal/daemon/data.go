@@ -80,7 +80,7 @@ func (d *Daemon) recoverStore() error {
 	}
 	return d.office.Store.Recover(mailstore.RecoverOptions{
 		SyncEach: !trusted, LogSize: d.system.LogSize, Log: d.log, Recovered: d.storeRecovered,
-		Accepted: d.noteAccepted,
+		Accepted: d.noteAccepted, Took: d.metrics.Took,
 	})
 }
 
@@ -150,7 +150,8 @@ func (d *Daemon) makeSettings(*config.Config) (part, error) {
 // makeEvents opens the events of mail.
 func (d *Daemon) makeEvents(cfg *config.Config) (part, error) {
 	p := part{name: "events"}
-	d.events = track.Open(d.office.Root, eventOptions(cfg), d.log, d.logConsoleLine, d.traffic.Read)
+	d.events = track.Open(d.office.Root, eventOptions(cfg), d.log,
+		d.logConsoleLine, d.traffic.Read, d.metrics.Read)
 	d.office.Events = d.events
 	p.reload = reloads(func(next *config.Config) { d.events.SetOptions(eventOptions(next)) })
 	var restoring sync.WaitGroup

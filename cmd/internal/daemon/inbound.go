@@ -89,6 +89,7 @@ func (d *Daemon) makeServers(cfg *config.Config) (part, error) {
 
 // serve serves every listener.
 func (d *Daemon) serve(running *sync.WaitGroup) {
+	defer d.serving.Store(true)
 	for _, l := range d.listeners {
 		d.log.Info("listening", "service", l.service, "address", l.Addr())
 		running.Go(func() {
@@ -101,6 +102,7 @@ func (d *Daemon) serve(running *sync.WaitGroup) {
 
 // shutdown ends all sessions and closes all listeners, also those that were never served.
 func (d *Daemon) shutdown(ctx context.Context) {
+	d.serving.Store(false)
 	var both sync.WaitGroup
 	both.Go(func() { d.smtp.Shutdown(ctx) })
 	both.Go(func() { d.pop3.Shutdown(ctx) })

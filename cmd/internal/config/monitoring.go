@@ -1,0 +1,73 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"time"
+
+	"pillarbox/mailstore/addr"
+)
+
+// Metrics decides who may read the figures over the network.
+type Metrics struct {
+	TokenFile string         // absolute path; the first line is the token; "": none
+	Clients   []addr.Address // mailboxes whose client certificates may read; folded
+}
+
+// Alerts holds the thresholds of the alerts, and their webhook.
+type Alerts struct {
+	Enabled         bool
+	Disk            int           // per cent that must be free; 0: no alert
+	CertificateDays int           // 0: no alert
+	QueueAge        time.Duration // 0: no alert
+	Bans            int           // 0: no alert
+	Webhook         string        // URL; "": none
+	SecretFile      string        // absolute path; its first line is the key of the signature
+}
+
+// webhookURL parses the URL of a webhook. Without encryption it may be on this machine only.
+var webhookURL = plain(func(s string) (string, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Hostname() == "" || !isHost(u.Hostname()) || u.User != nil,
+		u.Scheme != "https" && u.Scheme != "http":
+		return "", wrong("is not the URL of a webhook", `write "https://alerts.office.example/mail"`)
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		return "", wrong("has no encryption", "write a URL that begins with https://")
+	}
+	return s, nil
+})
+
+// LoopbackOnly reports whether an address to listen on is reached from this machine only.
+func LoopbackOnly(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	return err == nil && isLoopback(host)
+}
+
+// checkMonitoring reports figures that every machine could read, and a webhook without a signature.
+func (l *loader) checkMonitoring() {
+	const listen, token, hook, secret = "listen.metrics", "metrics.token_file", "alerts.webhook",
+		"alerts.secret_file"
+	c := &l.config
+	if c.Metrics.TokenFile != "" && l.sound(token) {
+		l.checkSecret(token, c.Metrics.TokenFile)
+	}
+	if l.sound(listen) && l.sound(token) && c.Metrics.TokenFile == "" && len(c.Metrics.Clients) == 0 {
+		for _, address := range c.Listen.Metrics {
+			if !LoopbackOnly(address) {
+				l.keyProblem(listen, fmt.Sprintf("other machines could read the figures at %q",
+					address), `write "127.0.0.1:9125", or set metrics.token_file or metrics.clients`)
+				break
+			}
+		}
+	}
+	switch {
+	case !l.sound(hook) || !l.sound(secret):
+	case c.Alerts.SecretFile != "":
+		l.checkSecret(secret, c.Alerts.SecretFile)
+	case c.Alerts.Webhook != "":
+		l.keyProblem(hook, "has no key for its signature",
+			"write one into a file of its own ('openssl rand -hex 32') and name it in "+secret)
+	}
+}
