@@ -78,7 +78,7 @@ var barred = map[string]string{
 var libraries = map[string]string{
 	"github.com/emersion/go-smtp":     "smtp/server smtp/wire cmd/internal/selftest",
 	"github.com/emersion/go-sasl":     "mailstore/auth smtp/server smtp/wire cmd/internal/selftest",
-	"github.com/emersion/go-msgauth":  "smtp/dkim smtp/verify",
+	"github.com/emersion/go-msgauth":  "smtp/dkim smtp/verify cmd/internal/dnscheck",
 	"blitiri.com.ar/go/spf":           "smtp/verify cmd/internal/dnscheck",
 	"github.com/miekg/dns":            "smtp/remote",
 	"github.com/knadh/koanf":          "cmd/internal/config",
@@ -90,7 +90,7 @@ var libraries = map[string]string{
 	"golang.org/x/net":                "mailstore/addr etc/lab/mailtest smtp/verify",
 	"golang.org/x/text":               "mailstore/addr mailstore/auth mailstore/auth/ntlm",
 	"golang.org/x/term":               "cmd/pillarbox",
-	"golang.org/x/sys":                "mailstore/durable smtp/pickup cmd/internal/sysinfo cmd/pillarbox",
+	"golang.org/x/sys":                "cmd/internal/doctor/checks cmd/internal/sysinfo cmd/pillarbox mailstore/durable smtp/pickup",
 	"golang.org/x/sync":               "mailstore mailstore/ldap",
 	"github.com/go-ldap/ldap":         "mailstore/ldap",
 	"github.com/go-asn1-ber/asn1-ber": "mailstore/ldap",

@@ -83,6 +83,21 @@ func (p *stsPolicy) names(host string) bool {
 	return false
 }
 
+// FetchPolicy fetches the MTA-STS policy that a domain publishes at this moment, past all caches, for
+// a check of one's own domain. names reports whether the policy permits a mail exchanger, in lower
+// case. client is as in Options.HTTP; resolver finds the web server.
+func FetchPolicy(
+	ctx context.Context, client *http.Client, resolver *net.Resolver, domain addr.Domain,
+) (mode string, names func(host string) bool, err error) {
+	var p policies
+	p.init(client, resolver)
+	policy, err := p.fetch(ctx, domain)
+	if err != nil {
+		return "", nil, err
+	}
+	return policy.mode, policy.names, nil
+}
+
 // policies caches the policies of domains.
 type policies struct {
 	client *http.Client

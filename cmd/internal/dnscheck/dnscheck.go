@@ -1,7 +1,8 @@
 // Package dnscheck checks what DNS says about this server: its name, the name of its address, and
-// the MX and SPF records of the domains hosted here. It changes nothing.
+// the records of the domains hosted here. It changes nothing.
 //
-// Start with [Run].
+// Start with [Run], for the records without which mail does not arrive, and [Trust], for those
+// that other servers and mail programs look at as well.
 package dnscheck
 
 import (
@@ -24,24 +25,49 @@ type Server struct {
 	Addresses []netip.Addr  // of this machine
 	Domains   []addr.Domain // hosted here
 	SmartHost bool          // mail leaves through a smart host, so others see the smart host's address
+
+	// For Trust.
+	Keys     []Key     // the DKIM keys of the domains
+	Signs    bool      // mail to other servers is signed by the domains that have a key
+	Services []Service // for mail programs
+	// Policy fetches the MTA-STS policy of a domain by HTTPS; nil: it is not fetched.
+	Policy func(ctx context.Context, domain addr.Domain) (Policy, error)
 }
+
+// Record is the type of the records that a Finding is about.
+type Record string
+
+// The values of Record.
+const (
+	Address Record = "A"
+	AAAA    Record = "AAAA"
+	PTR     Record = "PTR"
+	MX      Record = "MX"
+	SPF     Record = "SPF"
+	DKIM    Record = "DKIM"
+	DMARC   Record = "DMARC"
+	SRV     Record = "SRV"
+	MTASTS  Record = "MTA-STS"
+)
 
 // Finding is one thing that DNS says. Do is what to do about it; "" means that it is right.
 type Finding struct {
-	About string `json:"about"` // a name or an address
-	Found string `json:"found"`
-	Do    string `json:"do,omitempty"`
+	Record Record `json:"record"`
+	About  string `json:"about"` // a name or an address
+	Found  string `json:"found"`
+	Do     string `json:"do,omitempty"`
 }
 
 // Run asks r about everything that the server needs in DNS. The findings are in the order of the
 // questions. ctx limits the time of all lookups together.
 func Run(ctx context.Context, r *net.Resolver, s Server) []Finding {
 	c := &check{ctx: ctx, r: r, Server: s}
-	c.hostname()
-	c.reverse()
+	c.about(Address, c.hostname)
+	c.about(AAAA, c.version6)
+	c.about(PTR, c.reverse)
 	for _, domain := range s.Domains {
-		c.mx(domain)
-		c.spf(domain)
+		c.about(MX, func() { c.mx(domain) })
+		c.about(SPF, func() { c.spf(domain) })
 	}
 	return c.findings
 }
@@ -52,15 +78,22 @@ type check struct {
 	ctx      context.Context
 	r        *net.Resolver
 	own      []netip.Addr // the addresses that the host name has
+	record   Record       // that is looked at
 	findings []Finding
 }
 
+// about does a part of the check, whose findings are about one type of records.
+func (c *check) about(r Record, do func()) {
+	c.record = r
+	do()
+}
+
 func (c *check) ok(about, found string, args ...any) {
-	c.findings = append(c.findings, Finding{About: about, Found: fmt.Sprintf(found, args...)})
+	c.warn("", about, found, args...)
 }
 
 func (c *check) warn(do, about, found string, args ...any) {
-	c.findings = append(c.findings, Finding{about, fmt.Sprintf(found, args...), do})
+	c.findings = append(c.findings, Finding{c.record, about, fmt.Sprintf(found, args...), do})
 }
 
 // failed reports a lookup without an answer.
@@ -104,6 +137,22 @@ func (c *check) hostname() {
 	default:
 		c.warn("correct the A record: this machine has "+list(c.Addresses), name,
 			"leads to %s, which is no address of this machine", list(c.own))
+	}
+}
+
+// version6 checks that the public IPv6 addresses of the name are this machine's. There is no router
+// that translates them, so mail to another address goes astray, and mail from here has no name.
+func (c *check) version6() {
+	var stray []netip.Addr
+	for _, ip := range c.public() {
+		if ip.Is6() && !c.isHere(ip) {
+			stray = append(stray, ip)
+		}
+	}
+	if len(stray) > 0 {
+		c.warn("correct or remove the AAAA record: this machine has "+list(c.Addresses),
+			string(c.Hostname), "its AAAA record leads to %s, which is no address of this machine",
+			list(stray))
 	}
 }
 

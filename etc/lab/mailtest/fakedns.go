@@ -121,6 +121,13 @@ func (d *DNS) SetEqualMX(domain string, hosts ...string) {
 	d.set(domain, bodies, dnsmessage.TypeMX)
 }
 
+// SetSRV sets the one SRV record of a name such as "_pop3s._tcp.office.example".
+func (d *DNS) SetSRV(name, target string, port uint16) {
+	d.set(name, []dnsmessage.ResourceBody{
+		&dnsmessage.SRVResource{Priority: 0, Weight: 1, Port: port, Target: absolute(target)},
+	}, dnsmessage.TypeSRV)
+}
+
 // SetPTR sets the names of an address.
 func (d *DNS) SetPTR(ip netip.Addr, names ...string) {
 	var bodies []dnsmessage.ResourceBody
@@ -232,7 +239,7 @@ func dnsType(kind string) dnsmessage.Type {
 		return typeTLSA
 	}
 	for _, t := range []dnsmessage.Type{
-		dnsmessage.TypeA, dnsmessage.TypeAAAA, dnsmessage.TypeMX, dnsmessage.TypePTR,
+		dnsmessage.TypeA, dnsmessage.TypeAAAA, dnsmessage.TypeMX, dnsmessage.TypeSRV, dnsmessage.TypePTR,
 		dnsmessage.TypeTXT,
 	} {
 		if t.String() == "Type"+kind {
@@ -252,6 +259,8 @@ func bodyType(b dnsmessage.ResourceBody) dnsmessage.Type {
 		return dnsmessage.TypeAAAA
 	case *dnsmessage.MXResource:
 		return dnsmessage.TypeMX
+	case *dnsmessage.SRVResource:
+		return dnsmessage.TypeSRV
 	case *dnsmessage.PTRResource:
 		return dnsmessage.TypePTR
 	}
