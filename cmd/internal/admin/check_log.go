@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/durable"
@@ -14,6 +15,23 @@ import (
 func (o *Service) serverHolds() bool {
 	holder, err := durable.LockHolder(o.Root, DataLock)
 	return err == nil && holder != nil && holder.As == ServerLock
+}
+
+// ServerPID returns the process that holds the data directory as a server. 0 means that none does,
+// or that it is not known.
+func (o *Service) ServerPID() int {
+	holder, err := durable.LockHolder(o.Root, DataLock)
+	if err != nil || holder == nil || holder.As != ServerLock {
+		return 0
+	}
+	return holder.PID
+}
+
+// LogFindings returns what CheckMail finds wrong in the log of accepted mail, and notes.
+func (o *Service) LogFindings() []Finding {
+	c := &checker{office: o, now: time.Now()}
+	c.contain("data directory", c.log)
+	return c.report.Findings
 }
 
 // log checks the log of accepted mail.

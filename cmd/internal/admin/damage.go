@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"pillarbox/cmd/internal/lastlogin"
 	"pillarbox/mailstore/durable"
@@ -54,6 +55,13 @@ func (c *checker) settings() {
 	for _, err := range dkim.Open(o.Root).Damaged() {
 		c.damagedFile("", err)
 	}
+}
+
+// SettingsFindings returns what CheckMail finds wrong in settings files outside the domains.
+func (o *Service) SettingsFindings() []Finding {
+	c := &checker{office: o, now: time.Now()}
+	c.contain("data directory", c.settings)
+	return c.report.Findings
 }
 
 // damagedFile reports a settings file that cannot be read. name may be "" if err names the file.

@@ -224,7 +224,7 @@ func (r *resolver) SenderDomain(ctx context.Context, domain addr.Domain) policy.
 // files requires it. A client above the limit must get a 421, not make an open fail.
 func connectionLimits(cfg *config.Config, log *slog.Logger) connlimit.Limits {
 	connections, files := cfg.Limits.Connections, openFiles()
-	if most := mostConnections(files); connections == 0 || connections > most {
+	if most := MostConnections(files); connections == 0 || connections > most {
 		log.Warn("fewer connections than configured: the limit of open files is too low",
 			"connections", most, "outbound", min(cfg.Outbound.Connections, mostAttempts(files)),
 			"files", files,
@@ -254,10 +254,10 @@ func openFiles() uint64 {
 	return files.Cur
 }
 
-// mostConnections returns the number of connections that leaves a file to every session, a third of
+// MostConnections returns the number of connections that leaves a file to every session, a third of
 // the files to the queue, and 24 to the server. Clients must not take the descriptors that the
 // store and the queue need.
-func mostConnections(files uint64) int { return max(1, filesToShare(files)/3) }
+func MostConnections(files uint64) int { return max(1, filesToShare(files)/3) }
 
 // mostAttempts returns the number of simultaneous delivery attempts. Each needs a connection and a
 // file.
