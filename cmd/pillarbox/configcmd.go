@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"time"
 
@@ -12,8 +13,11 @@ import (
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/dnscheck"
+	"pillarbox/cmd/internal/doctor/checks"
 	"pillarbox/cmd/internal/netinfo"
+	"pillarbox/mailstore/addr"
 	"pillarbox/smtp/dns"
+	"pillarbox/smtp/remote"
 	"pillarbox/tls/certs"
 )
 
@@ -49,7 +53,7 @@ func (a *app) configCheckCommand() *cobra.Command {
 		},
 	}
 	check.Flags().BoolVar(&withDNS, "dns", false,
-		"also look up the server's name, its address, and MX and SPF of the domains")
+		"also look up the server's name, its address, and the records of the domains")
 	addJSON(check, &asJSON)
 	return check
 }
@@ -134,12 +138,26 @@ func (a *app) checkDNS(ctx context.Context) ([]dnscheck.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	server := dnscheck.Server{Hostname: cfg.Hostname, Addresses: netinfo.Addresses(interfaces),
-		SmartHost: len(cfg.Routes.Default.SmartHost) > 0 && !cfg.Routes.Default.DirectFirst}
-	for _, d := range domains {
-		server.Domains = append(server.Domains, d.Domain)
+	keys, err := call(ctx, a, admin.DKIMShow, "")
+	if err != nil {
+		return nil, err
 	}
-	return dnscheck.Run(ctx, dns.NewClient(admin.DNSOptions(cfg).Servers), server), nil
+	var hosted []addr.Domain
+	for _, d := range domains {
+		hosted = append(hosted, d.Domain)
+	}
+	server := checks.DNSServer(cfg, netinfo.Addresses(interfaces), hosted, keys)
+	resolver := dns.NewClient(admin.DNSOptions(cfg).Servers)
+	server.Policy = stsPolicy(resolver)
+	return append(dnscheck.Run(ctx, resolver, server), dnscheck.Trust(ctx, resolver, server)...), nil
+}
+
+// stsPolicy returns what fetches the MTA-STS policy of a domain.
+func stsPolicy(resolver *net.Resolver) func(context.Context, addr.Domain) (dnscheck.Policy, error) {
+	return func(ctx context.Context, domain addr.Domain) (dnscheck.Policy, error) {
+		mode, names, err := remote.FetchPolicy(ctx, nil, resolver, domain)
+		return dnscheck.Policy{Mode: mode, Names: names}, err
+	}
 }
 
 // printDNS prints what DNS says about the server. A warning is no error: many offices want no mail

@@ -57,6 +57,7 @@ func TestEmptyListsAreArrays(t *testing.T) {
 	types["tls show"] = reflect.TypeFor[shownCertificates]()
 	types["config check"] = reflect.TypeFor[configReport]()
 	types["selftest"] = reflect.TypeFor[[]testedListener]()
+	types["doctor"] = reflect.TypeFor[doctorReport]()
 	delete(types, "tls export-ca") // has no --json
 	delete(types, "tls client-cert")
 	types["selftest relay"] = reflect.TypeFor[[]testedRelay]()

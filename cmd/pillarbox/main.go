@@ -88,7 +88,8 @@ func (a *app) rootCommand() *cobra.Command {
 		return refuseStranger(cmd, args)
 	}
 	root.AddCommand(
-		a.setupCommand(), a.serveCommand(), a.selftestCommand(), a.settingsCommand(), a.configCommand(),
+		a.setupCommand(), a.serveCommand(), a.doctorCommand(), a.selftestCommand(), a.settingsCommand(),
+		a.configCommand(),
 		a.adminCommand(), a.winpopCommand(), a.sendmailCommand(),
 	)
 	return strict(root)

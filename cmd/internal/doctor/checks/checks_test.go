@@ -73,7 +73,8 @@ func TestConfig(t *testing.T) {
 		{"mistakes", judgeConfig(nil, config.Errors{
 			{File: "p.toml", Line: 2, Key: "smtp.x", What: "is no key"}, {File: "p.toml", Key: "data", What: "is missing"},
 		}), []string{"^error: p.toml:2: smtp.x: is no key", "^error: p.toml: data: is missing"}},
-		{"not readable", judgeConfig(nil, fs.ErrPermission), []string{"^error: .*permission"}},
+		{"not readable", judgeConfig(nil, config.Errors{{File: "p.toml", What: "cannot be read", Err: fs.ErrPermission}}),
+			[]string{"^error: p.toml: cannot be read$"}},
 		{"missing", judgeConfig(nil, fs.ErrNotExist), []string{"^error: .*not exist"}},
 	})
 }

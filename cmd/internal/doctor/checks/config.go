@@ -21,19 +21,16 @@ func (e *Env) config(context.Context) findings {
 func judgeConfig(cfg *config.Config, err error) (all findings) {
 	if mistakes, listed := errors.AsType[config.Errors](err); listed {
 		for _, m := range mistakes {
-			where := m.File
-			if m.Line > 0 {
-				where = fmt.Sprintf("%s:%d", m.File, m.Line)
+			fix := cmp.Or(m.Hint, "correct the file")
+			if errors.Is(m.Err, fs.ErrPermission) {
+				fix = "run this as root (sudo)"
 			}
-			all = append(all, about(m.Key, problem(cmp.Or(m.Hint, "correct the file"),
-				"%s: %s: %s", where, m.Key, m.What)))
+			m.Hint = ""
+			all = append(all, about(cmp.Or(m.Key, m.File), problem(fix, "%s", m.Error())))
 		}
 		return all
 	}
-	switch {
-	case errors.Is(err, fs.ErrPermission):
-		return findings{problem("run this as root (sudo)", "the configuration: %v", err)}
-	case err != nil:
+	if err != nil {
 		return findings{problem(hintOf(err, "'pillarbox setup' makes one"), "the configuration: %v", err)}
 	}
 	for _, text := range cfg.Warnings {
