@@ -233,6 +233,19 @@ func TestList(t *testing.T) {
 	}
 }
 
+// The guide explains every check.
+func TestGuide(t *testing.T) {
+	guide, err := os.ReadFile(filepath.Join("..", "..", "..", "..", "etc", "docs", "doctor.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range Names() {
+		if !strings.Contains(string(guide), "`"+name+"`") {
+			t.Errorf("etc/docs/doctor.md does not explain %s", name)
+		}
+	}
+}
+
 // answering is a dialer whose servers at some addresses send a line.
 func answering(lines map[string]string) func(context.Context, string, string) (net.Conn, error) {
 	return func(_ context.Context, _, address string) (net.Conn, error) {
