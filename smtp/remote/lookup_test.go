@@ -2,6 +2,7 @@ package remote
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -321,6 +322,32 @@ func TestMTASTS(t *testing.T) {
 				t.Errorf("fetched %d times", fetched)
 			}
 		})
+	}
+}
+
+func TestFetchPolicy(t *testing.T) {
+	for text, want := range map[string]string{
+		"version: STSv1\nmode: testing\nmx: *.x.example\nmax_age: 9\n": "testing, mx.x.example true, mx.y.example false",
+		"<html>": "the version is not STSv1",
+		"":       "the server answers 404",
+	} {
+		web := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, _ *http.Request) {
+			if text == "" {
+				out.WriteHeader(http.StatusNotFound)
+			}
+			out.Write([]byte(text))
+		}))
+		mode, names, err := FetchPolicy(t.Context(), &http.Client{Transport: redirect{web}}, nil, "x.example")
+		got := ""
+		if err != nil {
+			got = err.Error()
+		} else {
+			got = fmt.Sprintf("%s, mx.x.example %v, mx.y.example %v", mode, names("mx.x.example"), names("mx.y.example"))
+		}
+		if got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+		web.Close()
 	}
 }
 
