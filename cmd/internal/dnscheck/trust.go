@@ -71,7 +71,8 @@ func (c *check) dkim(domain addr.Domain) {
 		case len(texts) == 0:
 			c.warn(show, at, "has no DKIM record; other servers cannot verify the signatures")
 		case publicKey(found) != publicKey(key.Value):
-			c.warn(show, at, "the DKIM record has another key than the server; the signatures are wrong")
+			c.warn(show, at, "the DKIM record has another key than the server; the signatures "+
+				"are wrong")
 		default:
 			c.ok(at, "the DKIM record has the server's key")
 		}
@@ -79,7 +80,8 @@ func (c *check) dkim(domain addr.Domain) {
 	switch {
 	case keys > 0:
 	case c.Signs:
-		c.warn(fmt.Sprintf("'pillarbox admin dkim create %s' makes one; then add its record", domain),
+		c.warn(fmt.Sprintf("'pillarbox admin dkim create %s' makes one; then add its record",
+			domain),
 			name, "has no DKIM key, so its mail is not signed")
 	default:
 		c.ok(name, "has no DKIM key, and none is needed: the server signs no mail to other servers")
@@ -110,7 +112,8 @@ func (c *check) dmarc(domain addr.Domain) {
 		case count == 0:
 			continue
 		case count > 1:
-			c.warn("remove all but one", "_dmarc."+name, "has %d DMARC records, so none counts", count)
+			c.warn("remove all but one", "_dmarc."+name, "has %d DMARC records, so none counts",
+				count)
 			return
 		}
 		policy, err := dmarc.Parse(record)
@@ -180,7 +183,8 @@ func (c *check) stsPolicy(domain addr.Domain) {
 	for _, record := range records {
 		host := strings.ToLower(strings.TrimSuffix(record.Host, "."))
 		if policy.Mode != "none" && !policy.Names(host) {
-			c.warn(fmt.Sprintf("add \"mx: %s\" to the file and change the id in _mta-sts.%s", host, name),
+			c.warn(fmt.Sprintf("add \"mx: %s\" to the file and change the id in _mta-sts.%s", host,
+				name),
 				file, "the MTA-STS policy does not permit the mail exchanger %s", host)
 			return
 		}
@@ -209,7 +213,8 @@ func (c *check) srv(domain addr.Domain) {
 			none = append(none, service.Label)
 		case !c.isHostname(target), port != service.Port:
 			c.warn(fmt.Sprintf("correct or remove it: \"%s. SRV 0 1 %d %s.\" would be right",
-				at, service.Port, c.Hostname), at, "the SRV record leads to %s port %d", target, port)
+				at, service.Port, c.Hostname), at, "the SRV record leads to %s port "+
+				"%d", target, port)
 		default:
 			right = append(right, service.Label)
 		}

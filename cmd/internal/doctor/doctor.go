@@ -164,7 +164,8 @@ func runOne(ctx context.Context, c Check, opts Options) Result {
 		r.Findings = []Finding{{Severity: Skipped, Message: "left out by --skip"}}
 		return r
 	}
-	if i := slices.IndexFunc(opts.Keep, func(k Result) bool { return k.Check == c.Name }); i >= 0 && c.Rare {
+	if i := slices.IndexFunc(opts.Keep,
+		func(k Result) bool { return k.Check == c.Name }); i >= 0 && c.Rare {
 		return opts.Keep[i]
 	}
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(opts.Timeout, checkTimeout))
@@ -174,7 +175,8 @@ func runOne(ctx context.Context, c Check, opts Options) Result {
 		return nil
 	})
 	if err != nil {
-		r.Findings = []Finding{{Severity: Error, Message: err.Error(), Fix: "report this, with the version of the program"}}
+		r.Findings = []Finding{{Severity: Error, Message: err.Error(),
+			Fix: "report this, with the version of the program"}}
 	}
 	return r
 }

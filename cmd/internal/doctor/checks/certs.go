@@ -20,7 +20,8 @@ import (
 func (e *Env) certificate(context.Context) findings {
 	m, err := certs.OpenAny(e.Config.Certs())
 	if err != nil {
-		return findings{problem("'pillarbox setup' makes one; [tls] in the configuration names another",
+		return findings{problem("'pillarbox setup' makes one; [tls] in the configuration names "+
+			"another",
 			"the certificate cannot be used: %v", err)}
 	}
 	return judgeCertificates(m.Infos(), m.Warnings(e.Now()), m.Fault(), e.Now())
@@ -28,7 +29,8 @@ func (e *Env) certificate(context.Context) findings {
 
 // judgeCertificates judges what the manager of certificates says. fault is why the certificate that
 // the configuration names is not in use.
-func judgeCertificates(infos []certs.Info, warnings []string, fault error, now time.Time) (all findings) {
+func judgeCertificates(infos []certs.Info, warnings []string, fault error,
+	now time.Time) (all findings) {
 	fix := "renew it where it came from; the server notices new files by itself"
 	invalid := len(infos) == 0
 	for _, i := range infos {
@@ -75,13 +77,15 @@ func judgeNames(i certs.Info, hostname string, own []netip.Addr) (all findings) 
 	cert := &x509.Certificate{DNSNames: i.Names}
 	fix := "get a certificate with this name, or correct 'hostname' in the configuration"
 	if i.Source == certs.FromOwnCA {
-		fix = "'pillarbox setup DOMAIN' issues a new certificate with the present names; no program must be changed"
+		fix = "'pillarbox setup DOMAIN' issues a new certificate with the present names; no " +
+			"program must be changed"
 		for _, ip := range i.IPs {
 			cert.IPAddresses = append(cert.IPAddresses, ip.AsSlice())
 		}
 	}
 	if cert.VerifyHostname(hostname) != nil {
-		all = append(all, about(hostname, problem(fix, "the certificate is not for %s, the name of this server, but for %s",
+		all = append(all, about(hostname, problem(fix,
+			"the certificate is not for %s, the name of this server, but for %s",
 			hostname, strings.Join(i.Names, ", "))))
 	}
 	for _, ip := range own {
@@ -128,15 +132,18 @@ func certificatesIn(text []byte) (all []*x509.Certificate) {
 	return all
 }
 
-func judgeChain(file string, chain []*x509.Certificate, roots *x509.CertPool, now time.Time) findings {
+func judgeChain(file string, chain []*x509.Certificate, roots *x509.CertPool,
+	now time.Time) findings {
 	if len(chain) == 0 {
-		return findings{problem("correct tls.cert in the configuration", "%s has no certificate", file)}
+		return findings{problem("correct tls.cert in the configuration", "%s has no certificate",
+			file)}
 	}
 	between := x509.NewCertPool()
 	for _, cert := range chain[1:] {
 		between.AddCert(cert)
 	}
-	_, err := chain[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: now})
+	_, err := chain[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between,
+		CurrentTime: now})
 	var unknown x509.UnknownAuthorityError
 	switch {
 	case err == nil:
@@ -144,13 +151,17 @@ func judgeChain(file string, chain []*x509.Certificate, roots *x509.CertPool, no
 	case !errors.As(err, &unknown):
 		return findings{problem("renew the certificate", "the chain cannot be verified: %v", err)}
 	case bytes.Equal(chain[0].RawIssuer, chain[0].RawSubject):
-		return findings{warning("get one from a CA, or leave tls.cert empty: the server's own CA then issues one",
+		return findings{warning("get one from a CA, or leave tls.cert empty: the server's own "+
+			"CA then issues one",
 			"the certificate is signed by itself, so each mail program must be told to trust it")}
 	case len(chain) == 1:
-		return findings{problem(fmt.Sprintf("append the certificate of %q to %s; the CA offers it as the chain file",
-			chain[0].Issuer.CommonName, file), "%s lacks the intermediate certificate; many programs refuse it", file)}
+		return findings{problem(fmt.Sprintf("append the certificate of %q to %s; the CA offers "+
+			"it as the chain file",
+			chain[0].Issuer.CommonName, file), "%s lacks the intermediate certificate; many "+
+			"programs refuse it", file)}
 	}
 	last := chain[len(chain)-1]
-	return findings{warning("nothing, if all mail programs know this CA; else get a certificate from a public one",
+	return findings{warning("nothing, if all mail programs know this CA; else get a "+
+		"certificate from a public one",
 		"this machine does not know the CA %q, to which the chain leads", last.Issuer.CommonName)}
 }

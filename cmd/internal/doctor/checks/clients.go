@@ -61,8 +61,10 @@ func fileMode(file string) (fs.FileMode, error) {
 func judgeModes(files []string, mode func(string) (fs.FileMode, error)) (all findings) {
 	for _, file := range files {
 		if m, err := mode(file); err == nil && m&0o007 != 0 {
-			all = append(all, about(file, problem("'chmod o= "+file+"'; then change the secret in it",
-				"every user of this machine can use %s, which holds a secret (mode %03o)", file, m.Perm())))
+			all = append(all, about(file,
+				problem("'chmod o= "+file+"'; then change the secret in it",
+					"every user of this machine can use %s, which holds a secret (mode "+
+						"%03o)", file, m.Perm())))
 		}
 	}
 	return all
@@ -72,16 +74,21 @@ func judgeModes(files []string, mode func(string) (fs.FileMode, error)) (all fin
 func judgeRules(cfg *config.Config) (all findings) {
 	const enough = 8
 	if n := cfg.Passwords.MinLength; n < enough {
-		all = append(all, about("passwords.min_length", warning("set passwords.min_length = 10 in the configuration",
-			"a new password may have %d characters; one of fewer than %d is soon guessed", n, enough)))
+		all = append(all, about("passwords.min_length",
+			warning("set passwords.min_length = 10 in the configuration",
+				"a new password may have %d characters; one of fewer than %d is soon "+
+					"guessed", n, enough)))
 	}
 	if !cfg.Passwords.DenyCommon {
-		all = append(all, about("passwords.deny_common", warning("set passwords.deny_common = true in the configuration",
-			"passwords that attackers try first are permitted")))
+		all = append(all, about("passwords.deny_common",
+			warning("set passwords.deny_common = true in the configuration",
+				"passwords that attackers try first are permitted")))
 	}
 	if cfg.LogIns.NTLMv1 {
-		all = append(all, about("auth.ntlm_v1", warning("set auth.ntlm_v1 = false, unless Outlook Express before Windows Vista needs it",
-			"NTLM version 1 is permitted; a listener in the network can compute the password")))
+		all = append(all, about("auth.ntlm_v1",
+			warning("set auth.ntlm_v1 = false, unless Outlook Express before Windows Vista "+
+				"needs it",
+				"NTLM version 1 is permitted; a listener in the network can compute the password")))
 	}
 	return all
 }
@@ -111,14 +118,17 @@ func (e *Env) storedSecrets() (map[directory.SecretKind]int, error) {
 // them, and they do more harm than a hash if they are stolen.
 func judgeStored(kinds map[directory.SecretKind]int, permitted []string) (all findings) {
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
-		used := slices.ContainsFunc(permitted, func(m string) bool { return slices.Contains(auth.Needs(m), kind) })
+		used := slices.ContainsFunc(permitted,
+			func(m string) bool { return slices.Contains(auth.Needs(m), kind) })
 		if kind == directory.SecretAPOP && slices.Contains(permitted, "APOP") {
 			used = true
 		}
 		if !used && kinds[kind] > 0 {
-			all = append(all, about(string(kind), warning("'pillarbox admin mailbox secrets USER none' deletes it; "+
-				"'store' in [auth] must not name it",
-				"%d mailboxes store the secret %q, which no mechanism in auth.mechanisms uses", kinds[kind], kind)))
+			all = append(all, about(string(kind),
+				warning("'pillarbox admin mailbox secrets USER none' deletes it; "+
+					"'store' in [auth] must not name it",
+					"%d mailboxes store the secret %q, which no mechanism in auth.mechanisms "+
+						"uses", kinds[kind], kind)))
 		}
 	}
 	return all
@@ -139,11 +149,16 @@ func judgeTLSClients(clients []certs.Client) (all findings) {
 		last := c.Last.UTC().Format(time.RFC3339)
 		switch {
 		case c.Refused:
-			all = append(all, about(where, warning("update the program; or name its address in tls.legacy_networks, if that is impossible",
-				"%s was refused at %s, because it knows only %s (last %s)", c.Address, c.Service, c.Protocol, last)))
+			all = append(all, about(where,
+				warning("update the program; or name its address in tls.legacy_networks, if "+
+					"that is impossible",
+					"%s was refused at %s, because it knows only %s (last "+
+						"%s)", c.Address, c.Service, c.Protocol, last)))
 		case c.Legacy, c.WeakCipher:
-			all = append(all, about(where, warning("update the program; then remove its address from tls.legacy_networks",
-				"%s uses %s at %s with %s (last %s)", c.Address, c.Protocol, c.Service, c.Cipher, last)))
+			all = append(all, about(where,
+				warning("update the program; then remove its address from tls.legacy_networks",
+					"%s uses %s at %s with %s (last "+
+						"%s)", c.Address, c.Protocol, c.Service, c.Cipher, last)))
 		}
 	}
 	return orOK(first(mostClients, all, "'pillarbox admin tls clients --legacy'"),
@@ -178,9 +193,12 @@ func judgePlaintext(records []decisionlog.Record, now time.Time) (all findings) 
 		}
 	}
 	for _, client := range slices.Sorted(maps.Keys(last)) {
-		all = append(all, about(client, warning("set the mail program to SSL/TLS ('pillarbox settings' shows what to type); "+
-			"when no program needs it, empty auth.plaintext_networks",
-			"a client logged in to SMTP without TLS from %s (last %s)", client, last[client].UTC().Format(time.RFC3339))))
+		all = append(all, about(client,
+			warning("set the mail program to SSL/TLS ('pillarbox settings' shows what to type); "+
+				"when no program needs it, empty auth.plaintext_networks",
+				"a client logged in to SMTP without TLS from %s (last "+
+					"%s)", client, last[client].UTC().Format(time.RFC3339))))
 	}
-	return orOK(first(mostClients, all, "update the programs above first"), "no client logged in to SMTP without TLS in the last week")
+	return orOK(first(mostClients, all, "update the programs above first"),
+		"no client logged in to SMTP without TLS in the last week")
 }

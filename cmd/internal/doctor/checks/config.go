@@ -31,10 +31,12 @@ func judgeConfig(cfg *config.Config, err error) (all findings) {
 		return all
 	}
 	if err != nil {
-		return findings{problem(hintOf(err, "'pillarbox setup' makes one"), "the configuration: %v", err)}
+		return findings{problem(hintOf(err, "'pillarbox setup' makes one"), "the configuration: %v",
+			err)}
 	}
 	for _, text := range cfg.Warnings {
-		all = append(all, about(text, warning("change it, if that is not what you want", "%s", text)))
+		all = append(all, about(text, warning("change it, if that is not what you want", "%s",
+			text)))
 	}
 	return orOK(all, "%s has no mistakes", cfg.File())
 }
@@ -90,14 +92,16 @@ func judgeServer(err error, pid int) findings {
 		return findings{problem("'systemctl restart pillarbox'",
 			"process %d holds the data directory, but does not answer on the control socket", pid)}
 	}
-	return findings{problem("'systemctl start pillarbox', or 'pillarbox serve'; its log says why it ended: "+
+	return findings{problem("'systemctl start pillarbox', or 'pillarbox serve'; its log says "+
+		"why it ended: "+
 		"'journalctl -u pillarbox'", "the server is not running")}
 }
 
 // settings reports settings that do not fit the domains and mailboxes.
 func (e *Env) settings(context.Context) (all findings) {
 	for _, text := range slices.Concat(e.Data.SettingWarnings(), e.Data.LogInWarnings()) {
-		all = append(all, about(text, warning("change the setting, or add what it names", "%s", text)))
+		all = append(all, about(text, warning("change the setting, or add what it names", "%s",
+			text)))
 	}
 	return orOK(all, "the settings fit the domains and mailboxes")
 }
@@ -109,7 +113,8 @@ func (e *Env) owners(ctx context.Context) findings {
 
 // damage reports settings files in the data directory that cannot be read.
 func (e *Env) damage(context.Context) findings {
-	return orOK(fromAdmin(e.Data.SettingsFindings()), "all settings files in the data directory can be read")
+	return orOK(fromAdmin(e.Data.SettingsFindings()),
+		"all settings files in the data directory can be read")
 }
 
 // logAndReserve reports a damaged log of accepted mail, and a lost reserve.

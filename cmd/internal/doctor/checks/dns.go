@@ -27,7 +27,8 @@ func DNSServer(
 	}
 	for _, k := range keys {
 		if k.Problem == "" && k.State != dkim.Over {
-			s.Keys = append(s.Keys, dnscheck.Key{Domain: k.Domain, Selector: k.Selector, Value: k.Record.Value})
+			s.Keys = append(s.Keys, dnscheck.Key{Domain: k.Domain, Selector: k.Selector,
+				Value: k.Record.Value})
 		}
 	}
 	for _, service := range []struct {
@@ -88,7 +89,8 @@ func judgeRecords(r dnscheck.Record, all []dnscheck.Finding) (of findings) {
 		switch {
 		case f.Record != r:
 		case f.Do == "":
-			of = append(of, about(f.About, doctor.Finding{Severity: doctor.OK, Message: f.About + ": " + f.Found}))
+			of = append(of, about(f.About, doctor.Finding{Severity: doctor.OK,
+				Message: f.About + ": " + f.Found}))
 		default:
 			of = append(of, about(f.About, warning(f.Do, "%s: %s", f.About, f.Found)))
 		}

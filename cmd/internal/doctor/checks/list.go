@@ -63,13 +63,15 @@ type run = func(context.Context) findings
 func List(e *Env) []doctor.Check {
 	return []doctor.Check{
 		{Name: "config", Run: e.config,
-			Why: "a server with a mistake in its configuration does not start, and does not reload"},
+			Why: "a server with a mistake in its configuration does not start, and does not " +
+				"reload"},
 		{Name: "data", Run: e.data,
 			Why: "without the data directory there is no mail, and no administration"},
 		{Name: "server", Run: e.withData(e.server),
 			Why: "without a running server no mail arrives, leaves or can be read"},
 		{Name: "settings", Run: e.withData(e.settings),
-			Why: "settings that do not fit the domains and mailboxes lock users out or lose replies"},
+			Why: "settings that do not fit the domains and mailboxes lock users out or lose " +
+				"replies"},
 		{Name: "owners", Run: e.withData(e.owners),
 			Why: "the server cannot serve a mailbox whose files its account cannot use"},
 		{Name: "damage", Run: e.withData(e.damage),
@@ -78,14 +80,16 @@ func List(e *Env) []doctor.Check {
 		{Name: "ports", Run: e.whileRunning(e.ports),
 			Why: "clients and other servers reach the server only through its ports"},
 		{Name: "lan-ports", Run: e.whileRunning(e.lanPorts),
-			Why: "mail programs connect to the address of this machine in the LAN, not to loopback"},
+			Why: "mail programs connect to the address of this machine in the LAN, not to " +
+				"loopback"},
 		{Name: "firewall", Run: e.withConfig(e.firewall),
 			Why: "a firewall on this machine keeps clients out even if the server listens"},
 		{Name: "lan-name", Run: e.online(e.lanName),
 			Why: "mail programs find the server by its name, and the certificate has that name"},
 
 		{Name: "clock", Run: e.clock,
-			Why: "a wrong clock breaks TLS, one-time codes and DKIM, and puts wrong dates into mail"},
+			Why: "a wrong clock breaks TLS, one-time codes and DKIM, and puts wrong dates into " +
+				"mail"},
 		{Name: "disk", Run: e.withData(e.disk),
 			Why: "on a full disk the server accepts no mail"},
 		{Name: "inodes", Run: e.withData(e.inodes),

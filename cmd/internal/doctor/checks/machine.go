@@ -56,7 +56,8 @@ func spaceAt(dir string) (Space, error) {
 		return Space{}, &fs.PathError{Op: "statfs", Path: dir, Err: err}
 	}
 	block := uint64(st.Bsize)
-	return Space{st.Blocks * block, st.Bavail * block, st.Files, st.Ffree, st.Flags&unix.ST_RDONLY != 0}, nil
+	return Space{st.Blocks * block, st.Bavail * block, st.Files, st.Ffree,
+		st.Flags&unix.ST_RDONLY != 0}, nil
 }
 
 const (
@@ -155,7 +156,8 @@ func judgeClock(c Clock) findings {
 	const far = time.Second
 	switch {
 	case !c.Synchronised:
-		return findings{warning("'timedatectl set-ntp true', or install chrony; 'timedatectl' shows the state. "+
+		return findings{warning("'timedatectl set-ntp true', or install chrony; 'timedatectl' "+
+			"shows the state. "+
 			"Some virtual machines get the time from their host, which the kernel does not know",
 			"the kernel says that no program keeps the clock correct")}
 	case c.Offset.Abs() > far, c.Error > far:
@@ -163,7 +165,8 @@ func judgeClock(c Clock) findings {
 			"the clock is off by about %s, and is being corrected",
 			max(c.Offset.Abs(), c.Error).Round(time.Millisecond))}
 	}
-	return ok("the clock is synchronised, with an offset of %s", c.Offset.Abs().Round(time.Microsecond))
+	return ok("the clock is synchronised, with an offset of %s",
+		c.Offset.Abs().Round(time.Microsecond))
 }
 
 // filesOf reads the open files of a process, and their limit.
@@ -239,7 +242,8 @@ func (e *Env) sync(ctx context.Context) findings {
 	}
 	took, err := measureSync(ctx, e.Data.Root)
 	if err != nil {
-		return findings{problem("see 'dmesg' for a fault of the disk", "a small file cannot be synced: %v", err)}
+		return findings{problem("see 'dmesg' for a fault of the disk",
+			"a small file cannot be synced: %v", err)}
 	}
 	return judgeSync(kind, trusted, took)
 }
@@ -284,18 +288,23 @@ func judgeSync(kind string, trusted bool, took time.Duration) findings {
 	exact := took.Round(time.Microsecond)
 	switch {
 	case kind == "tmpfs":
-		return findings{problem("put 'data' on a disk", "the data directory is in memory (tmpfs); a restart loses all mail")}
+		return findings{problem("put 'data' on a disk",
+			"the data directory is in memory (tmpfs); a restart loses all mail")}
 	case !trusted:
 		return findings{warning("put 'data' on a local disk with ext4, xfs, btrfs or zfs",
 			"the file system (%s) is not known to keep what was synced", kind)}
 	case took < syncTooFast:
-		return findings{warning("in a virtual machine, see that the disk is not cache=unsafe or writeback; "+
+		return findings{warning("in a virtual machine, see that the disk is not cache=unsafe "+
+			"or writeback; "+
 			"on hardware, see whether the controller has a battery, else 'hdparm -W0 DEVICE'",
-			"a sync took %s, which is faster than a disk can write: either a cache holds the data, "+
+			"a sync took %s, which is faster than a disk can write: either a cache holds the "+
+				"data, "+
 				"or the sync is ignored; a power cut could then lose accepted mail", exact)}
 	case took > syncSlow:
-		return findings{warning("see whether another program uses the disk ('iostat -x 5'), or use a faster one",
+		return findings{warning("see whether another program uses the disk ('iostat -x 5'), or "+
+			"use a faster one",
 			"a sync took %s; each message waits for at least one", exact)}
 	}
-	return ok("a sync took %s, which a disk needs; whether its cache survives a power cut cannot be seen from here", exact)
+	return ok("a sync took %s, which a disk needs; whether its cache survives a power cut "+
+		"cannot be seen from here", exact)
 }

@@ -21,7 +21,9 @@ import (
 // relay tries to relay through each listener, without a login.
 func (e *Env) relay(ctx context.Context) findings {
 	var results []selftest.RelayResult
-	err := selftest.Relay(ctx, e.Data, func(r selftest.RelayResult) { results = append(results, r) })
+	err := selftest.Relay(ctx, e.Data, func(r selftest.RelayResult) {
+		results = append(results, r)
+	})
 	if err != nil {
 		return failed("the test of relaying did not begin", err)
 	}
@@ -35,10 +37,14 @@ func judgeRelay(results []selftest.RelayResult) (all findings) {
 		at := r.Service + " " + r.Address
 		switch {
 		case len(r.Open) > 0:
-			all = append(all, about(at, problem("'pillarbox admin explain --ip 127.0.0.1 --to x@relay-test.invalid' names the rule",
-				"the listener %s relays for anyone on this machine: %d of %d tricks got through", at, len(r.Open), r.Tried)))
+			all = append(all, about(at,
+				problem("'pillarbox admin explain --ip 127.0.0.1 --to x@relay-test.invalid' "+
+					"names the rule",
+					"the listener %s relays for anyone on this machine: %d of %d tricks got "+
+						"through", at, len(r.Open), r.Tried)))
 		case r.Err != nil:
-			all = append(all, about(at, warning(hintOf(r.Err, "'pillarbox selftest relay' repeats the test"),
+			all = append(all, about(at, warning(hintOf(r.Err,
+				"'pillarbox selftest relay' repeats the test"),
 				"the listener %s could not be tested: %v", at, r.Err)))
 		}
 	}
@@ -51,7 +57,8 @@ func (e *Env) smartHost(ctx context.Context) (all findings) {
 	for _, q := range smartHosts(e.Config.Routes) {
 		report, err := e.Server.TestRoute(ctx, admin.RouteQuestion{To: q.to})
 		if err != nil {
-			all = append(all, about(q.route, failed("the route "+q.route+" could not be tested", err)[0]))
+			all = append(all, about(q.route, failed("the route "+q.route+" could not be tested",
+				err)[0]))
 			continue
 		}
 		tested++
@@ -105,7 +112,8 @@ func judgeRoute(q routeTest, steps []remote.Step) (f doctor.Finding, failed bool
 	}
 	show := "'pillarbox admin route test " + q.to + "' shows each step"
 	if last == nil {
-		return about(q.route, problem(show, "the smart host of the route %s was not ready for mail", q.route)), true
+		return about(q.route, problem(show, "the smart host of the route %s was not ready for mail",
+			q.route)), true
 	}
 	return about(q.route, problem(cmp.Or(last.Hint, show),
 		"the smart host of the route %s, step %s: %s", q.route, last.Name, last.Text)), true
@@ -122,15 +130,19 @@ func (e *Env) quota(context.Context) findings {
 
 func judgeQuotas(list []admin.QuotaStatus) (all findings) {
 	for _, s := range list {
-		fix := fmt.Sprintf("ask the user to delete mail, or 'pillarbox admin quota set %s --size …'", s.Target)
+		fix := fmt.Sprintf("ask the user to delete mail, or 'pillarbox admin quota set %s "+
+			"--size …'", s.Target)
 		switch s.State {
 		case admin.QuotaFull:
-			all = append(all, about(s.Target, problem(fix, "%s is full (%d %%) and gets no mail", s.Target, s.Percent)))
+			all = append(all, about(s.Target, problem(fix, "%s is full (%d %%) and gets no mail",
+				s.Target, s.Percent)))
 		case admin.QuotaWarning:
-			all = append(all, about(s.Target, warning(fix, "%s has used %d %% of its quota", s.Target, s.Percent)))
+			all = append(all, about(s.Target, warning(fix, "%s has used %d %% of its quota",
+				s.Target, s.Percent)))
 		}
 	}
-	return orOK(first(mostClients, all, "'pillarbox admin quota list'"), "no mailbox is near its quota")
+	return orOK(first(mostClients, all, "'pillarbox admin quota list'"),
+		"no mailbox is near its quota")
 }
 
 // queueView is what the check of the queue looks at.
@@ -147,11 +159,13 @@ func (e *Env) queue(ctx context.Context) findings {
 	if err != nil {
 		return failed("the queue cannot be listed", err)
 	}
-	held, err := e.Server.Queue(ctx, admin.QueueQuestion{Choice: admin.QueueChoice{Held: true}, Limit: 1})
+	held, err := e.Server.Queue(ctx, admin.QueueQuestion{Choice: admin.QueueChoice{Held: true},
+		Limit: 1})
 	if err != nil {
 		return failed("the queue cannot be listed", err)
 	}
-	v := queueView{count: list.Count, held: held.Count, newer: len(list.Newer), destinations: list.Destinations}
+	v := queueView{count: list.Count, held: held.Count, newer: len(list.Newer),
+		destinations: list.Destinations}
 	if len(list.Messages) > 0 {
 		v.oldest = list.Messages[0].Arrived
 	}
@@ -168,21 +182,27 @@ func judgeQueue(v queueView, now time.Time) (all findings) {
 		if d.Last != nil {
 			why = ": " + d.Last.Reply.Text
 		}
-		all = append(all, about(d.Key, warning("'pillarbox admin queue list' shows the messages; 'pillarbox admin route test ADDRESS' tests the route",
-			"%s for %q, which could not be reached %d times%s", waiting(d.Waiting+d.Trying), d.Key, d.Failures, why)))
+		all = append(all, about(d.Key,
+			warning("'pillarbox admin queue list' shows the messages; 'pillarbox admin route "+
+				"test ADDRESS' tests the route",
+				"%s for %q, which could not be reached %d times%s",
+				waiting(d.Waiting+d.Trying), d.Key, d.Failures, why)))
 	}
 	all = first(mostClients, all, "'pillarbox admin queue list'")
 	if v.held > 0 {
-		all = append(all, about("held", warning("'pillarbox admin queue list --held' shows them; 'pillarbox admin queue release' sends them",
-			"%s, held by an administrator", waiting(v.held))))
+		all = append(all, about("held",
+			warning("'pillarbox admin queue list --held' shows them; 'pillarbox admin queue "+
+				"release' sends them",
+				"%s, held by an administrator", waiting(v.held))))
 	}
 	if v.newer > 0 {
 		all = append(all, about("newer", warning("start the newer release again: it sends them",
 			"%s that only a newer release can send", waiting(v.newer))))
 	}
 	if age := now.Sub(v.oldest); !v.oldest.IsZero() && age > late && len(all) == 0 {
-		all = append(all, about("oldest", warning("'pillarbox admin queue list' says what each message waits for",
-			"the oldest message has waited for %d h", int(age.Hours()))))
+		all = append(all, about("oldest",
+			warning("'pillarbox admin queue list' says what each message waits for",
+				"the oldest message has waited for %d h", int(age.Hours()))))
 	}
 	if v.count == 0 {
 		return orOK(all, "the queue is empty")
@@ -214,5 +234,6 @@ func judgeQuarantine(list []admin.Spooled) (all findings) {
 		}
 		all = append(all, about(s.ID, problem(s.QuarantineHint(), "%s", text)))
 	}
-	return orOK(first(mostClients, all, "'pillarbox admin queue quarantine list'"), "no message is in quarantine")
+	return orOK(first(mostClients, all, "'pillarbox admin queue quarantine list'"),
+		"no message is in quarantine")
 }

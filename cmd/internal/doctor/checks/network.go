@@ -76,7 +76,8 @@ func (l listener) serves(ip netip.Addr) bool {
 func (e *Env) ports(ctx context.Context) (all findings) {
 	list := listeners(&e.Config.Listen)
 	if len(list) == 0 {
-		return findings{warning("name addresses in [listen] of the configuration", "no service is on")}
+		return findings{warning("name addresses in [listen] of the configuration",
+			"no service is on")}
 	}
 	for _, l := range list {
 		if err := e.greeted(ctx, l, l.inside()); err != nil {
@@ -109,16 +110,19 @@ func (e *Env) lanPorts(ctx context.Context) (all findings) {
 			address := net.JoinHostPort(ip.String(), strconv.Itoa(clientsetup.Port(l.address)))
 			if err := e.greeted(ctx, l, address); err != nil {
 				all = append(all, about(l.service+" "+address, problem(
-					"'ss -ltn' shows on which addresses the server listens; correct [listen], then 'systemctl restart pillarbox'",
+					"'ss -ltn' shows on which addresses the server listens; correct [listen], "+
+						"then 'systemctl restart pillarbox'",
 					"%s at %s: %v", l.service, address, err)))
 			}
 		}
 	}
 	if tried == 0 {
-		return findings{warning("write \":25\" instead of \"127.0.0.1:25\" in [listen], and so on for the other services",
+		return findings{warning("write \":25\" instead of \"127.0.0.1:25\" in [listen], and so "+
+			"on for the other services",
 			"no service listens on %s, so no other computer reaches the server", addresses(own))}
 	}
-	return orOK(all, "%d ports answer at %s; this does not show what a firewall does", tried, addresses(own))
+	return orOK(all, "%d ports answer at %s; this does not show what a firewall does", tried,
+		addresses(own))
 }
 
 func addresses(all []netip.Addr) string {
@@ -153,7 +157,8 @@ func (e *Env) greeted(ctx context.Context, l listener, address string) error {
 	}
 	fmt.Fprint(c, "QUIT\r\n")
 	if !strings.HasPrefix(line, l.greeting) {
-		return fmt.Errorf("the greeting is %.60q; another program may listen there", strings.TrimSpace(line))
+		return fmt.Errorf("the greeting is %.60q; another program may listen there",
+			strings.TrimSpace(line))
 	}
 	return nil
 }
@@ -182,7 +187,9 @@ type firewall struct {
 func readFirewall(etc fs.FS) firewall {
 	if conf, err := fs.ReadFile(etc, "etc/ufw/ufw.conf"); err == nil && ufwEnabled(string(conf)) {
 		rules, err := fs.ReadFile(etc, "etc/ufw/user.rules")
-		return firewall{"ufw", err == nil, func(port int) bool { return ufwOpens(string(rules), port) }}
+		return firewall{"ufw", err == nil, func(port int) bool {
+			return ufwOpens(string(rules), port)
+		}}
 	}
 	if _, err := fs.Stat(etc, "run/firewalld"); err == nil {
 		opens, err := firewalldPorts(etc)
@@ -197,7 +204,8 @@ func judgeFirewall(f firewall, ports []int) findings {
 	case len(ports) == 0:
 		return ok("no port is for other computers")
 	case f.program == "":
-		return ok("neither ufw nor firewalld is on; another firewall cannot be seen from here: %s", test)
+		return ok("neither ufw nor firewalld is on; another firewall cannot be seen from here: %s",
+			test)
 	case !f.known:
 		return skipped("%s is on, and its rules cannot be read; run this as root", f.program)
 	}
@@ -218,7 +226,8 @@ func judgeFirewall(f firewall, ports []int) findings {
 		}
 		fix += "', then 'firewall-cmd --reload'"
 	}
-	return findings{warning(fix+"; then "+test, "%s is on and has no rule that opens port %s", f.program, strings.Join(shut, ", "))}
+	return findings{warning(fix+"; then "+test, "%s is on and has no rule that opens port %s",
+		f.program, strings.Join(shut, ", "))}
 }
 
 func ufwEnabled(conf string) bool {
@@ -239,7 +248,8 @@ func ufwOpens(rules string, port int) bool {
 		if !ok || len(f) < 3 || f[0] != "allow" && f[0] != "limit" || f[1] != "tcp" && f[1] != "any" {
 			continue
 		}
-		if f[2] == "any" || slices.ContainsFunc(strings.Split(f[2], ","), func(s string) bool { return within(s, ":", port) }) {
+		if f[2] == "any" || slices.ContainsFunc(strings.Split(f[2], ","),
+			func(s string) bool { return within(s, ":", port) }) {
 			return true
 		}
 	}
@@ -332,7 +342,8 @@ func (e *Env) lanName(ctx context.Context) findings {
 // judgeLANName judges what the machine's own name server says about the server's name. Computers in
 // the LAN usually ask the same one.
 func judgeLANName(name string, found []netip.Addr, err error, own []netip.Addr) findings {
-	add := fmt.Sprintf("add %s with the address of this machine to the name server of the LAN (often the router), "+
+	add := fmt.Sprintf("add %s with the address of this machine to the name server of the LAN "+
+		"(often the router), "+
 		"or to the hosts file of each computer", name)
 	here := func(ip netip.Addr) bool { return slices.Contains(own, ip) }
 	missing, isDNS := errors.AsType[*net.DNSError](err)
@@ -344,12 +355,15 @@ func judgeLANName(name string, found []netip.Addr, err error, own []netip.Addr) 
 	case slices.ContainsFunc(found, here):
 		return ok("%s leads to %s, this machine", name, addresses(found))
 	case !slices.ContainsFunc(found, func(ip netip.Addr) bool { return !ip.IsLoopback() }):
-		return skipped("the hosts file of this machine says that %s is %s, so it cannot be seen what other computers get; "+
+		return skipped("the hosts file of this machine says that %s is %s, so it cannot be "+
+			"seen what other computers get; "+
 			"'nslookup %[1]s' on one of them shows it", name, addresses(found))
 	case slices.ContainsFunc(found, netip.Addr.IsPrivate):
 		return findings{warning("correct the address of "+name+" in the name server of the LAN",
-			"%s leads to %s, which is not this machine (%s)", name, addresses(found), addresses(own))}
+			"%s leads to %s, which is not this machine (%s)",
+			name, addresses(found), addresses(own))}
 	}
-	return findings{warning(add+"; or see that the router leads its own public address back into the LAN (NAT loopback)",
+	return findings{warning(add+"; or see that the router leads its own public address back "+
+		"into the LAN (NAT loopback)",
 		"in the LAN, %s leads to the public address %s", name, addresses(found))}
 }
