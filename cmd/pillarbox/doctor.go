@@ -36,9 +36,10 @@ const (
 func (a *app) doctorCommand() *cobra.Command {
 	var f doctorFlags
 	cmd := &cobra.Command{
-		Use:   "doctor",
-		Short: "Check the server, its machine and its surroundings, and say how to mend what is wrong",
-		Args:  takes(0, 0),
+		Use: "doctor",
+		Short: "Check the server, its machine and its surroundings, and say how to mend what " +
+			"is wrong",
+		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.check(cmd); err != nil {
 				return err
@@ -52,10 +53,13 @@ func (a *app) doctorCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.BoolVar(&f.offline, "offline", false, "ask no server on the network: no DNS, no smart host")
+	flags.BoolVar(&f.offline, "offline", false,
+		"ask no server on the network: no DNS, no smart host")
 	flags.BoolVar(&f.all, "all", false, "list the checks without a problem too")
-	flags.StringSliceVar(&f.skip, "skip", nil, "leave out the `check` with this name; may be repeated")
-	flags.DurationVar(&f.watch, "watch", 0, "repeat until interrupted, and print only changes; --watch=5m sets the interval")
+	flags.StringSliceVar(&f.skip, "skip", nil,
+		"leave out the `check` with this name; may be repeated")
+	flags.DurationVar(&f.watch, "watch", 0,
+		"repeat until interrupted, and print only changes; --watch=5m sets the interval")
 	flags.Lookup("watch").NoOptDefVal = "60s"
 	addJSON(cmd, &f.asJSON)
 	cmd.Long = `Check the configuration, files, ports, clock, disk, certificate, DNS, relaying, the smart
@@ -73,7 +77,8 @@ The names of the checks are: ` + strings.Join(checks.Names(), ", ") + "."
 func (f *doctorFlags) check(cmd *cobra.Command) error {
 	for _, name := range f.skip {
 		if !slices.Contains(checks.Names(), name) {
-			return misuse(cmd, fmt.Sprintf("--skip %q: there is no such check; --help lists them", name))
+			return misuse(cmd, fmt.Sprintf("--skip %q: there is no such check; --help lists them",
+				name))
 		}
 	}
 	if cmd.Flags().Changed("watch") && f.watch < leastWatch {
@@ -136,7 +141,9 @@ func (a *app) watchDoctor(ctx context.Context, f doctorFlags) error {
 }
 
 // examine does the checks, except the rare ones with a result in keep, and stores the report.
-func (a *app) examine(ctx context.Context, f doctorFlags, keep []doctor.Result) (doctor.Report, error) {
+func (a *app) examine(
+	ctx context.Context, f doctorFlags, keep []doctor.Result,
+) (doctor.Report, error) {
 	e := a.doctorEnv(f.offline)
 	if e.Data != nil {
 		defer e.Data.Close()
@@ -155,7 +162,8 @@ func (a *app) examine(ctx context.Context, f doctorFlags, keep []doctor.Result) 
 
 // doctorEnv opens what the checks look at.
 func (a *app) doctorEnv(offline bool) *checks.Env {
-	e := &checks.Env{Machine: checks.ThisMachine(), Offline: offline, Now: time.Now, Server: a.doctorServer()}
+	e := &checks.Env{Machine: checks.ThisMachine(), Offline: offline, Now: time.Now,
+		Server: a.doctorServer()}
 	if e.Config, e.ConfigErr = a.load(); e.ConfigErr != nil {
 		e.Config = nil
 		return e
@@ -208,7 +216,8 @@ func (a *app) printDoctor(r doctor.Report, all bool) {
 				a.printFinding(result.Check, result.Why, f)
 				continue
 			}
-			lines = append(lines, fmt.Sprintf("%s\t%s\t%s", result.Check, f.Severity, printable(f.Message)))
+			lines = append(lines, fmt.Sprintf("%s\t%s\t%s", result.Check, f.Severity,
+				printable(f.Message)))
 		}
 	}
 	if all && len(lines) > 1 {
@@ -218,7 +227,8 @@ func (a *app) printDoctor(r doctor.Report, all bool) {
 }
 
 func (a *app) printFinding(check, why string, f doctor.Finding) {
-	fmt.Fprintf(a.stdout, "%s  %s: %s\n", strings.ToUpper(string(f.Severity)), check, printable(f.Message))
+	fmt.Fprintf(a.stdout, "%s  %s: %s\n", strings.ToUpper(string(f.Severity)), check,
+		printable(f.Message))
 	fmt.Fprintf(a.stdout, "  why: %s\n", why)
 	if f.Fix != "" {
 		fmt.Fprintf(a.stdout, "  fix: %s\n", printable(f.Fix))
