@@ -15,7 +15,7 @@ import (
 var (
 	codeSpan  = regexp.MustCompile("`([^`]+)`")
 	dottedKey = regexp.MustCompile(`^([a-z0-9_]+(?:\.[a-z0-9_]+)+)(?: = (.+))?$`)
-	tableKey  = regexp.MustCompile(`^\[\[(route|fetch|directory)\]\] ([a-z_]+)$`)
+	tableKey  = regexp.MustCompile(`^\[\[(route|fetch|directory)\]\] ([a-z0-9_]+)$`)
 )
 
 // guideTest knows the keys and commands that a guide may name.
