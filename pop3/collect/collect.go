@@ -66,7 +66,8 @@ type Options struct {
 	// short, r returns an error other than io.EOF, and Deliver must discard it.
 	Deliver func(r io.Reader) error
 
-	// Dial connects to the server. nil means a net.Dialer.
+	// Dial connects to the server. nil means a net.Dialer. If its error is an *Error, the hint in
+	// it replaces the usual one.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	Log  *slog.Logger     // nil discards everything
 	Now  func() time.Time // nil means time.Now

@@ -437,3 +437,21 @@ func TestPanicIsContained(t *testing.T) {
 		t.Error(log)
 	}
 }
+
+func TestUnreachableHint(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want string
+	}{
+		{&net.OpError{Op: "dial", Err: &net.DNSError{Name: "pop.isp.example"}}, "DNS works"},
+		{&net.OpError{Op: "dial", Err: errors.New("connection refused")}, "name and port"},
+		{&Error{Class: ErrUnreachable, Text: "a loop", Hint: "name another server"}, "name another server"},
+	} {
+		c := newClient(t)
+		c.opts.Dial = func(context.Context, string, string) (net.Conn, error) { return nil, test.err }
+		_, err := Collect(t.Context(), c.opts)
+		if e, ok := errors.AsType[*Error](err); !ok || !errors.Is(err, ErrUnreachable) || !strings.Contains(e.Hint, test.want) {
+			t.Errorf("%v: got %v, want the hint %q", test.err, err, test.want)
+		}
+	}
+}

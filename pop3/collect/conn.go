@@ -104,6 +104,9 @@ func dial(ctx context.Context, o *Options) (*conn, error) {
 }
 
 func unreachableHint(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Hint
+	}
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
 		return "check the server's name, and that DNS works"
 	}

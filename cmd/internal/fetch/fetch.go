@@ -232,7 +232,11 @@ func (s *Scheduler) dial(ctx context.Context, network, address string) (net.Conn
 	to, err := netip.ParseAddrPort(c.RemoteAddr().String())
 	if err == nil && s.Own(to) {
 		c.Close()
-		return nil, errors.New("the server is this server itself: its mail would loop")
+		return nil, &collect.Error{
+			Class: collect.ErrUnreachable,
+			Text:  "the server is this server itself: its mail would loop",
+			Hint:  "name the provider's server in pop3",
+		}
 	}
 	return c, nil
 }
