@@ -1,6 +1,7 @@
 package alert
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,8 +21,10 @@ import (
 
 // world is a server whose readings a test chooses, with a mailbox and a webhook.
 type world struct {
-	t        *testing.T
-	dir      string
+	t   *testing.T
+	dir string
+
+	mu       sync.Mutex // guards all below but cancel and ended
 	settings Settings
 	reading  Reading
 	mail     []string // subjects
@@ -29,7 +33,7 @@ type world struct {
 	tries    int
 	down     bool // the webhook
 	mailDown bool
-	log      strings.Builder
+	log      bytes.Buffer
 
 	cancel func()
 	ended  chan struct{}
@@ -48,8 +52,24 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+// set changes the world while the server runs.
+func (w *world) set(change func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change()
+}
+
+// Write takes the log.
+func (w *world) Write(line []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.log.Write(line)
+}
+
 // RoundTrip is the webhook.
 func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.tries++
 	if w.down {
 		return nil, errors.New("connection refused")
@@ -76,21 +96,27 @@ func (w *world) begin() {
 		w.t.Fatal(err)
 	}
 	a := New(Parts{
-		Files: root, Settings: func() Settings { return w.settings },
+		Files: root, Settings: func() (s Settings) {
+			w.set(func() { s = w.settings })
+			return s
+		},
 		Read: func() Reading {
-			r := w.reading
+			var r Reading
+			w.set(func() { r = w.reading })
 			r.Time = time.Now()
 			r.CertificateStart, r.CertificateEnd = r.Time.AddDate(0, -1, 0), r.Time.AddDate(1, 0, 0)
 			return r
 		},
 		Mail: func(subject, body string) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
 			if w.mailDown {
 				return errors.New("the mail store is being recovered")
 			}
 			w.mail, w.bodies = append(w.mail, subject), append(w.bodies, body)
 			return nil
 		},
-		Client: NewClient(w), Log: slog.New(slog.NewTextHandler(&w.log, nil)),
+		Client: NewClient(w), Log: slog.New(slog.NewTextHandler(w, nil)),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	w.ended = make(chan struct{})
@@ -109,6 +135,8 @@ func (w *world) pass(d time.Duration) {
 
 func (w *world) told(mail, hook int) {
 	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if len(w.mail) != mail || len(w.hook) != hook {
 		w.t.Errorf("%d mails %q, %d webhooks; want %d and %d", len(w.mail), w.mail, len(w.hook),
 			mail, hook)
@@ -126,7 +154,7 @@ func TestOnce(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(w.dir, File)); err == nil {
 			t.Error("there is a file without an alert")
 		}
-		w.reading.DiskPercent = 5
+		w.set(func() { w.reading.DiskPercent = 5 })
 		w.pass(24 * time.Hour)
 		w.told(1, 1)
 		if m := w.hook[0]; m.Alert != Disk || m.Event != Raised || m.ID == "" || m.Version != 1 ||
@@ -136,7 +164,7 @@ func TestOnce(t *testing.T) {
 		if !strings.Contains(w.bodies[0], "pillarbox admin quota") {
 			t.Errorf("no remedy: %s", w.bodies[0])
 		}
-		w.reading.DiskPercent = 60
+		w.set(func() { w.reading.DiskPercent = 60 })
 		w.pass(time.Hour)
 		w.told(2, 2)
 		if !strings.HasPrefix(w.mail[1], "Over: ") || w.hook[1].Event != Ended {
@@ -152,16 +180,16 @@ func TestWebhookDown(t *testing.T) {
 		w := newWorld(t)
 		w.begin()
 		defer w.end()
-		w.down, w.reading.DiskPercent = true, 5
+		w.set(func() { w.down, w.reading.DiskPercent = true, 5 })
 		w.pass(5 * time.Minute)
 		w.told(1, 0)
-		w.reading.Banned = 30
+		w.set(func() { w.reading.Banned = 30 })
 		w.pass(24 * time.Hour)
 		w.told(2, 0)
 		if w.tries < 20 || w.tries > 40 {
 			t.Errorf("%d tries in a day", w.tries)
 		}
-		w.down = false
+		w.set(func() { w.down = false })
 		w.pass(lastRetry)
 		w.told(2, 2)
 		if w.hook[0].Alert != Disk || w.hook[1].Alert != Bans || w.hook[0].ID == w.hook[1].ID {
@@ -181,11 +209,11 @@ func TestRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.begin()
-		w.down, w.reading.DiskPercent = true, 5
+		w.set(func() { w.down, w.reading.DiskPercent = true, 5 })
 		w.pass(5 * time.Minute)
 		w.end()
 		w.told(1, 0)
-		w.down = false
+		w.set(func() { w.down = false })
 		w.begin()
 		w.pass(time.Hour)
 		w.told(1, 1)
@@ -193,7 +221,7 @@ func TestRestart(t *testing.T) {
 		w.begin()
 		w.pass(time.Hour)
 		w.told(1, 1)
-		w.reading.DiskPercent = 60
+		w.set(func() { w.reading.DiskPercent = 60 })
 		w.pass(time.Hour)
 		w.told(2, 2)
 		w.end()
@@ -206,10 +234,10 @@ func TestMailDown(t *testing.T) {
 		w := newWorld(t)
 		w.begin()
 		defer w.end()
-		w.mailDown, w.reading.StoreFault = true, "it recovers"
+		w.set(func() { w.mailDown, w.reading.StoreFault = true, "it recovers" })
 		w.pass(time.Hour)
 		w.told(0, 1)
-		w.mailDown, w.reading.StoreFault = false, ""
+		w.set(func() { w.mailDown, w.reading.StoreFault = false, "" })
 		w.pass(2 * time.Hour)
 		w.told(2, 2)
 	})
@@ -229,9 +257,9 @@ func TestBounded(t *testing.T) {
 		w := newWorld(t)
 		w.begin()
 		defer w.end()
-		w.down, w.reading.DiskPercent = true, 5
+		w.set(func() { w.down, w.reading.DiskPercent = true, 5 })
 		w.pass(maxAge + 2*lastRetry)
-		w.down = false
+		w.set(func() { w.down = false })
 		w.pass(2 * lastRetry)
 		w.told(1, 0)
 	})
@@ -243,7 +271,7 @@ func TestAccount(t *testing.T) {
 		w := newWorld(t)
 		w.begin()
 		defer w.end()
-		w.reading.Held = []string{"anna@office.example"}
+		w.set(func() { w.reading.Held = []string{"anna@office.example"} })
 		w.pass(time.Hour)
 		w.told(0, 1)
 	})
@@ -254,12 +282,12 @@ func TestAccount(t *testing.T) {
 func TestSwitchedOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.settings.Enabled, w.reading.DiskPercent = false, 1
+		w.set(func() { w.settings.Enabled, w.reading.DiskPercent = false, 1 })
 		w.begin()
 		defer w.end()
 		w.pass(time.Hour)
 		w.told(0, 0)
-		w.settings.Enabled, w.settings.Webhook = true, ""
+		w.set(func() { w.settings.Enabled, w.settings.Webhook = true, "" })
 		w.pass(time.Hour)
 		w.told(1, 0)
 	})
@@ -272,7 +300,7 @@ func TestDamagedFile(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(w.dir, File), []byte("{"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		w.reading.DiskPercent = 1
+		w.set(func() { w.reading.DiskPercent = 1 })
 		w.begin()
 		defer w.end()
 		w.pass(time.Hour)

@@ -25,7 +25,7 @@ func TestPromtool(t *testing.T) {
 	}
 
 	o := newOffice(t)
-	address := freePort(t)
+	address := "127.0.0.1:" + freePort(t)
 	o.set(t, "listen", "metrics", `["`+address+`"]`)
 	o.serve(t)
 	o.pillarbox(t, "", "selftest")

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -197,21 +198,23 @@ func TestState(t *testing.T) {
 // goroutine, and leaves the last answer in place.
 func TestStuckDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		looks, stuck, release := 0, false, make(chan struct{})
+		var looks atomic.Int64
+		var stuck atomic.Bool
+		release := make(chan struct{})
 		s := NewSampler(time.Second, 2*time.Second, func() (int, error) {
-			looks++
-			if stuck {
+			look := looks.Add(1)
+			if stuck.Load() {
 				<-release
 			}
-			return looks, nil
+			return int(look), nil
 		})
 		if got := s.Get(); got != (Sample[int]{1, true, true}) {
 			t.Fatal(got)
 		}
-		if got := s.Get(); got.Value != 1 || looks != 1 {
+		if got := s.Get(); got.Value != 1 || looks.Load() != 1 {
 			t.Fatal("a young answer was not given again")
 		}
-		stuck = true
+		stuck.Store(true)
 		time.Sleep(time.Minute)
 		for range 100 {
 			start := time.Now()
@@ -222,8 +225,8 @@ func TestStuckDisk(t *testing.T) {
 				t.Fatalf("waited %s", waited)
 			}
 		}
-		if looks != 2 {
-			t.Errorf("%d looks at a stuck disk", looks-1)
+		if n := looks.Load(); n != 2 {
+			t.Errorf("%d looks at a stuck disk", n-1)
 		}
 		close(release)
 		synctest.Wait()
