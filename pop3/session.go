@@ -197,7 +197,9 @@ func (c *session) end() {
 
 // event returns an event of the session.
 func (c *session) event(kind track.Kind) track.Event {
-	e := track.Event{Kind: kind, Service: c.service(), Remote: c.remote}
+	e := track.Event{
+		Kind: kind, Service: c.service(), Remote: c.remote, Session: c.live.ID(),
+	}
 	if c.principal.Dir != "" {
 		e.User = c.principal.Address.String()
 		e.To = e.User

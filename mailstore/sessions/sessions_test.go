@@ -69,7 +69,8 @@ func TestKill(t *testing.T) {
 	if table.Kill(7) != nil || s.Killed() {
 		t.Error("a session was killed by the number of another")
 	}
-	if table.Kill(1) != s || table.Kill(1) != s || calls != 1 || !table.List()[0].Killed {
+	first, second := table.Kill(1), table.Kill(1)
+	if first != s || second != s || calls != 1 || !table.List()[0].Killed {
 		t.Errorf("%d calls", calls)
 	}
 	s.End()

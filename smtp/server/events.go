@@ -11,7 +11,7 @@ func (s *session) event(kind track.Kind) track.Event {
 	helo, _ := s.conn.Helo()
 	return track.Event{
 		Kind: kind, Service: s.facts.Service.String(), Remote: s.remote.Addr(), Host: helo,
-		User: s.sender(),
+		User: s.sender(), Session: s.conn.Live().ID(),
 	}
 }
 

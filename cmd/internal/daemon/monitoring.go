@@ -38,6 +38,7 @@ func (d *Daemon) readMemory() metrics.Memory {
 		Certificates: d.certs.Infos(),
 		Banned:       len(d.bans.List()),
 		Suppressed:   d.delivery.Suppressed(),
+		Dropped:      d.events.Dropped(),
 		Ready:        len(d.unready()) == 0,
 	}
 }
