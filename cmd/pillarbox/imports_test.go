@@ -90,7 +90,7 @@ var libraries = map[string]string{
 	"golang.org/x/net":                "mailstore/addr etc/lab/mailtest smtp/verify",
 	"golang.org/x/text":               "mailstore/addr mailstore/auth mailstore/auth/ntlm",
 	"golang.org/x/term":               "cmd/pillarbox",
-	"golang.org/x/sys":                "cmd/internal/doctor/checks cmd/internal/sysinfo cmd/pillarbox mailstore/durable smtp/pickup",
+	"golang.org/x/sys":                "mailstore/durable smtp/pickup cmd/internal/sysinfo cmd/pillarbox",
 	"golang.org/x/sync":               "mailstore mailstore/ldap",
 	"github.com/go-ldap/ldap":         "mailstore/ldap",
 	"github.com/go-asn1-ber/asn1-ber": "mailstore/ldap",

@@ -12,10 +12,11 @@ import (
 // opens are the files of source that may open files by themselves, and why. Everything else reads what an administrator
 // may have put there through durable.ReadSmall and its like, which never wait for a named pipe.
 var opens = map[string]string{
-	"cmd/internal/control/protocol.go": "the data directory",
-	"cmd/internal/netinfo/holder.go":   "/proc",
-	"cmd/internal/netinfo/routes.go":   "/proc",
-	"cmd/pillarbox/sendmail_submit.go": "the pickup folder",
+	"cmd/internal/control/protocol.go":      "the data directory",
+	"cmd/internal/netinfo/holder.go":        "/proc",
+	"cmd/internal/doctor/checks/machine.go": "/proc",
+	"cmd/internal/netinfo/routes.go":        "/proc",
+	"cmd/pillarbox/sendmail_submit.go":      "the pickup folder",
 }
 
 var opening = regexp.MustCompile(`\bos\.(ReadFile|Open)\(|\bdurable\.ReadFile\(`)

@@ -61,6 +61,7 @@ func filesystem(magic uint32) (name string, trusted bool) {
 type DiskSpace struct {
 	Size, Free       int64 // octets; Free is what an account that is not root may use
 	Files, FreeFiles int64 // the largest number of files, and how many more fit; 0: no limit
+	ReadOnly         bool  // mounted so
 }
 
 // Space returns the room of the file system that a path is on. It waits as long as the file system
@@ -74,5 +75,6 @@ func Space(path string) (DiskSpace, error) {
 	return DiskSpace{
 		Size: int64(st.Blocks) * block, Free: int64(st.Bavail) * block,
 		Files: int64(st.Files), FreeFiles: int64(st.Ffree),
+		ReadOnly: st.Flags&unix.ST_RDONLY != 0,
 	}, nil
 }

@@ -6,10 +6,11 @@ package sysinfo
 
 import (
 	"errors"
-	"io/fs"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pillarbox/mailstore/durable"
 )
 
 // Disk is the state of a file system. Inodes are 0 where the file system has no fixed number.
@@ -22,14 +23,10 @@ type Disk struct {
 
 // DiskOf returns the state of the file system that a path is on.
 func DiskOf(path string) (Disk, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(path, &st); err != nil {
-		return Disk{}, &fs.PathError{Op: "statfs", Path: path, Err: err}
-	}
+	space, err := durable.Space(path)
 	return Disk{
-		Size: int64(st.Blocks) * int64(st.Bsize), Free: int64(st.Bavail) * int64(st.Bsize),
-		Inodes: int64(st.Files), FreeInodes: int64(st.Ffree),
-	}, nil
+		Size: space.Size, Free: space.Free, Inodes: space.Files, FreeInodes: space.FreeFiles,
+	}, err
 }
 
 // Clock is what the kernel knows of its clock.

@@ -22,8 +22,10 @@ import (
 	"pillarbox/cmd/internal/doctor"
 	"pillarbox/cmd/internal/netinfo"
 	"pillarbox/cmd/internal/selftest"
+	"pillarbox/cmd/internal/sysinfo"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/durable"
 	"pillarbox/smtp/decisionlog"
 	"pillarbox/smtp/policy"
 	"pillarbox/smtp/queue"
@@ -105,30 +107,30 @@ func TestFromAdmin(t *testing.T) {
 func TestDisk(t *testing.T) {
 	const g = 1 << 30
 	judge(t, []judged{
-		{"enough", judgeDisk("/d", Space{Total: 100 * g, Free: 50 * g}), []string{"^ok: "}},
-		{"enough on a large one", judgeDisk("/d", Space{Total: 1000 * g, Free: 20 * g}), []string{"^ok: "}},
-		{"a tenth", judgeDisk("/d", Space{Total: 100 * g, Free: 9 * g}), []string{"^warning: only "}},
-		{"little", judgeDisk("/d", Space{Total: 2 * g, Free: g / 2}), []string{"^warning: only "}},
-		{"full", judgeDisk("/d", Space{Total: 100 * g, Free: g / 5}), []string{"^error: only "}},
-		{"read-only", judgeDisk("/d", Space{Total: 100 * g, Free: 50 * g, ReadOnly: true}), []string{"^error: .*read-only"}},
+		{"enough", judgeDisk("/d", durable.DiskSpace{Size: 100 * g, Free: 50 * g}), []string{"^ok: "}},
+		{"enough on a large one", judgeDisk("/d", durable.DiskSpace{Size: 1000 * g, Free: 20 * g}), []string{"^ok: "}},
+		{"a tenth", judgeDisk("/d", durable.DiskSpace{Size: 100 * g, Free: 9 * g}), []string{"^warning: only "}},
+		{"little", judgeDisk("/d", durable.DiskSpace{Size: 2 * g, Free: g / 2}), []string{"^warning: only "}},
+		{"full", judgeDisk("/d", durable.DiskSpace{Size: 100 * g, Free: g / 5}), []string{"^error: only "}},
+		{"read-only", judgeDisk("/d", durable.DiskSpace{Size: 100 * g, Free: 50 * g, ReadOnly: true}), []string{"^error: .*read-only"}},
 	})
 }
 
 func TestInodes(t *testing.T) {
 	judge(t, []judged{
-		{"enough", judgeInodes("/d", Space{Inodes: 1000, FreeNodes: 500}), []string{"^ok: 500 of 1000"}},
-		{"few", judgeInodes("/d", Space{Inodes: 1000, FreeNodes: 40}), []string{"^warning: only 40"}},
-		{"hardly any", judgeInodes("/d", Space{Inodes: 1000, FreeNodes: 9}), []string{"^error: only 9"}},
-		{"made as needed", judgeInodes("/d", Space{}), []string{"^ok: .*as they are needed"}},
+		{"enough", judgeInodes("/d", durable.DiskSpace{Files: 1000, FreeFiles: 500}), []string{"^ok: 500 of 1000"}},
+		{"few", judgeInodes("/d", durable.DiskSpace{Files: 1000, FreeFiles: 40}), []string{"^warning: only 40"}},
+		{"hardly any", judgeInodes("/d", durable.DiskSpace{Files: 1000, FreeFiles: 9}), []string{"^error: only 9"}},
+		{"made as needed", judgeInodes("/d", durable.DiskSpace{}), []string{"^ok: .*as they are needed"}},
 	})
 }
 
 func TestClock(t *testing.T) {
 	judge(t, []judged{
-		{"right", judgeClock(Clock{Synchronised: true, Offset: -300 * time.Microsecond}), []string{"^ok: .*300µs"}},
-		{"alone", judgeClock(Clock{}), []string{"^warning: the kernel says that no program"}},
-		{"far off", judgeClock(Clock{Synchronised: true, Offset: -3 * time.Second}), []string{"^warning: .*off by about 3s"}},
-		{"uncertain", judgeClock(Clock{Synchronised: true, Error: 9 * time.Second}), []string{"^warning: .*off by about 9s"}},
+		{"right", judgeClock(sysinfo.Clock{Known: true, Synchronized: true, Offset: -0.0003}), []string{"^ok: .*0.000300 s"}},
+		{"alone", judgeClock(sysinfo.Clock{Known: true}), []string{"^warning: the kernel says that no program"}},
+		{"far off", judgeClock(sysinfo.Clock{Known: true, Synchronized: true, Offset: -3}), []string{"^warning: .*off by about 3.000 s"}},
+		{"uncertain", judgeClock(sysinfo.Clock{Known: true, Synchronized: true, MaxError: 9}), []string{"^ok: "}},
 	})
 }
 
@@ -192,8 +194,8 @@ func newEnv(t *testing.T) *Env {
 		},
 		Machine: Machine{
 			Interfaces: func() ([]netinfo.Interface, error) { return nil, nil },
-			Space:      func(string) (Space, error) { return Space{Total: 1 << 40, Free: 1 << 39}, nil },
-			Clock:      func() (Clock, error) { return Clock{Synchronised: true}, nil },
+			Space:      func(string) (durable.DiskSpace, error) { return durable.DiskSpace{Size: 1 << 40, Free: 1 << 39}, nil },
+			Clock:      func() sysinfo.Clock { return sysinfo.Clock{Known: true, Synchronized: true} },
 			Files:      func(int) (int, uint64, error) { return 10, 65536, nil },
 			Dial: func(context.Context, string, string) (net.Conn, error) {
 				return nil, errors.New("no network")
@@ -209,7 +211,7 @@ func TestList(t *testing.T) {
 		"no server": newEnv(t),
 		"no configuration": {
 			ConfigErr: fs.ErrNotExist, Now: time.Now,
-			Machine: Machine{Clock: func() (Clock, error) { return Clock{}, errors.ErrUnsupported }},
+			Machine: Machine{Clock: func() sysinfo.Clock { return sysinfo.Clock{} }},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

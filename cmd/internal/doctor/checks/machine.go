@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io/fs"
+	"math"
 	"net"
 	"os"
 	"slices"
@@ -14,10 +15,9 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"pillarbox/cmd/internal/daemon"
 	"pillarbox/cmd/internal/netinfo"
+	"pillarbox/cmd/internal/sysinfo"
 	"pillarbox/mailstore/durable"
 	"pillarbox/quota"
 )
@@ -25,8 +25,8 @@ import (
 // Machine is what the checks read of the machine. Tests replace its parts.
 type Machine struct {
 	Interfaces func() ([]netinfo.Interface, error)
-	Space      func(dir string) (Space, error)
-	Clock      func() (Clock, error)
+	Space      func(dir string) (durable.DiskSpace, error)
+	Clock      func() sysinfo.Clock
 	Files      func(pid int) (open int, limit uint64, err error)
 	Dial       func(ctx context.Context, network, address string) (net.Conn, error)
 	LAN        *net.Resolver                  // as the machine itself finds names
@@ -37,27 +37,10 @@ type Machine struct {
 // ThisMachine returns the machine that the program runs on.
 func ThisMachine() Machine {
 	return Machine{
-		Interfaces: netinfo.Interfaces, Space: spaceAt, Clock: readClock, Files: filesOf,
+		Interfaces: netinfo.Interfaces, Space: durable.Space, Clock: sysinfo.ReadClock, Files: filesOf,
 		Dial: new(net.Dialer).DialContext, LAN: &net.Resolver{PreferGo: true},
 		Roots: x509.SystemCertPool, Etc: os.DirFS("/"),
 	}
-}
-
-// Space is what a file system has. Sizes are in octets.
-type Space struct {
-	Total, Free       uint64 // Free is for accounts other than root
-	Inodes, FreeNodes uint64 // 0 Inodes: the file system makes them as needed
-	ReadOnly          bool
-}
-
-func spaceAt(dir string) (Space, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return Space{}, &fs.PathError{Op: "statfs", Path: dir, Err: err}
-	}
-	block := uint64(st.Bsize)
-	return Space{st.Blocks * block, st.Bavail * block, st.Files, st.Ffree,
-		st.Flags&unix.ST_RDONLY != 0}, nil
 }
 
 const (
@@ -76,9 +59,9 @@ func (e *Env) disk(context.Context) findings {
 	return judgeDisk(dir, s)
 }
 
-func judgeDisk(dir string, s Space) findings {
+func judgeDisk(dir string, s durable.DiskSpace) findings {
 	free := fmt.Sprintf("%s of %s are free on the disk of %s",
-		quota.Approximate(int64(s.Free), 0), quota.Approximate(int64(s.Total), 0), dir)
+		quota.Approximate(s.Free, 0), quota.Approximate(s.Size, 0), dir)
 	const fix = "delete what is not needed ('pillarbox admin quota list' shows large mailboxes), " +
 		"or enlarge the disk"
 	switch {
@@ -87,7 +70,7 @@ func judgeDisk(dir string, s Space) findings {
 			"the file system of %s is mounted read-only", dir)}
 	case s.Free < diskError:
 		return findings{problem(fix, "only %s", free)}
-	case s.Free < diskWarning, s.Free < diskLarge && s.Free < s.Total/10:
+	case s.Free < diskWarning, s.Free < diskLarge && s.Free < s.Size/10:
 		return findings{warning(fix, "only %s", free)}
 	}
 	return ok("%s", free)
@@ -103,70 +86,42 @@ func (e *Env) inodes(context.Context) findings {
 	return judgeInodes(dir, s)
 }
 
-func judgeInodes(dir string, s Space) findings {
-	if s.Inodes == 0 {
+func judgeInodes(dir string, s durable.DiskSpace) findings {
+	if s.Files == 0 {
 		return ok("the file system makes inodes as they are needed")
 	}
-	free := fmt.Sprintf("%d of %d inodes are free on the disk of %s", s.FreeNodes, s.Inodes, dir)
+	free := fmt.Sprintf("%d of %d inodes are free on the disk of %s", s.FreeFiles, s.Files, dir)
 	const fix = "delete many small files; 'du --inodes -x / | sort -n | tail' finds them"
 	switch {
-	case s.FreeNodes < s.Inodes/100:
+	case s.FreeFiles < s.Files/100:
 		return findings{problem(fix, "only %s", free)}
-	case s.FreeNodes < s.Inodes/20:
+	case s.FreeFiles < s.Files/20:
 		return findings{warning(fix, "only %s", free)}
 	}
 	return ok("%s", free)
 }
 
-// Clock is what the kernel says about the clock.
-type Clock struct {
-	Synchronised bool
-	Offset       time.Duration // that is still to be corrected
-	Error        time.Duration // estimated
-}
-
-// readClock asks adjtimex(2), and changes nothing.
-func readClock() (Clock, error) {
-	var t unix.Timex
-	state, err := unix.Adjtimex(&t)
-	if err != nil {
-		return Clock{}, err
-	}
-	unit := time.Microsecond
-	if t.Status&unix.STA_NANO != 0 {
-		unit = time.Nanosecond
-	}
-	return Clock{
-		Synchronised: state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0,
-		Offset:       time.Duration(t.Offset) * unit,
-		Error:        time.Duration(t.Esterror) * time.Microsecond,
-	}, nil
-}
-
 // clock reports a clock that no program corrects, or that is far off.
 func (e *Env) clock(context.Context) findings {
-	c, err := e.Machine.Clock()
-	if err != nil {
-		return skipped("the kernel does not tell about the clock: %v", err)
-	}
-	return judgeClock(c)
+	return judgeClock(e.Machine.Clock())
 }
 
-func judgeClock(c Clock) findings {
-	const far = time.Second
+func judgeClock(c sysinfo.Clock) findings {
+	const far = 1 // seconds
+	off := math.Abs(c.Offset)
 	switch {
-	case !c.Synchronised:
+	case !c.Known:
+		return skipped("the kernel does not tell about the clock")
+	case !c.Synchronized:
 		return findings{warning("'timedatectl set-ntp true', or install chrony; 'timedatectl' "+
 			"shows the state. "+
 			"Some virtual machines get the time from their host, which the kernel does not know",
 			"the kernel says that no program keeps the clock correct")}
-	case c.Offset.Abs() > far, c.Error > far:
+	case off > far:
 		return findings{warning("see 'timedatectl timesync-status' or 'chronyc tracking'",
-			"the clock is off by about %s, and is being corrected",
-			max(c.Offset.Abs(), c.Error).Round(time.Millisecond))}
+			"the clock is off by about %.3f s, and is being corrected", off)}
 	}
-	return ok("the clock is synchronised, with an offset of %s",
-		c.Offset.Abs().Round(time.Microsecond))
+	return ok("the clock is synchronised, with an offset of %.6f s", off)
 }
 
 // filesOf reads the open files of a process, and their limit.
