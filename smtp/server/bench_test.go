@@ -3,6 +3,7 @@ package server
 import (
 	"bufio"
 	"fmt"
+	"log/slog"
 	"net"
 	"runtime"
 	"strings"
@@ -12,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"pillarbox/mailstore/durable"
+	"pillarbox/mailstore/track"
 	"pillarbox/smtp"
 )
 
@@ -29,7 +32,8 @@ var benchMessage = "Subject: benchmark\r\n\r\n" + strings.Repeat(strings.Repeat(
 // The goal is the rate of "dialogue", because every server must do that much.
 func BenchmarkAccept(b *testing.B) {
 	for _, conns := range []int{1, 10, 50} {
-		b.Run(fmt.Sprintf("connections=%d/pillarbox", conns), func(b *testing.B) { benchAccept(b, conns) })
+		b.Run(fmt.Sprintf("connections=%d/pillarbox", conns), func(b *testing.B) { benchAccept(b, conns, false) })
+		b.Run(fmt.Sprintf("connections=%d/events", conns), func(b *testing.B) { benchAccept(b, conns, true) })
 		b.Run(fmt.Sprintf("connections=%d/dialogue", conns), func(b *testing.B) { benchDialogue(b, conns) })
 		b.Run(fmt.Sprintf("connections=%d/log", conns), func(b *testing.B) { benchLog(b, conns) })
 		b.Run(fmt.Sprintf("connections=%d/file", conns), func(b *testing.B) { benchFile(b, conns) })
@@ -38,8 +42,19 @@ func BenchmarkAccept(b *testing.B) {
 
 const benchMailboxes = 50
 
-func benchAccept(b *testing.B, conns int) {
+// benchAccept measures the server, with or without the events of mail.
+func benchAccept(b *testing.B, conns int, events bool) {
 	o := newOffice(b, smtp.MTA, func(c *Config) { c.Wire.MaxErrors = 0 })
+	if events {
+		root, err := durable.Open(b.TempDir())
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer root.Close()
+		log := track.Open(root, track.Options{}, slog.New(slog.DiscardHandler))
+		defer log.Close()
+		o.server.Track, o.desk.Track = log, log
+	}
 	for i := range benchMailboxes {
 		o.mailbox(b, fmt.Sprintf("user%d", i), "")
 	}
