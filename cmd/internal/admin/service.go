@@ -16,8 +16,10 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/lastlogin"
@@ -229,5 +231,20 @@ func (o *Service) SetConfig(cfg *config.Config) error {
 // types it: a full address, or a bare name in the default domain.
 func (o *Service) ParseUser(name string) (addr.Address, error) {
 	a, err := o.Dir.ParseUser(name)
-	return a, Hint(err, "write it as name@domain")
+	return a, Hint(err, "%s", nameHint(name))
+}
+
+// nameHint returns how to write a name that is not an address. The domain is the answer only if
+// the part before it is right.
+func nameHint(name string) string {
+	local, _, _ := strings.Cut(name, "@")
+	_, err := addr.ParseLocal(local)
+	switch {
+	case err == nil || local == "":
+		return "write it as name@domain"
+	case strings.ContainsFunc(local, unicode.IsSpace):
+		return "write the part before @ without blanks; " +
+			"'pillarbox admin mailbox name' gives a mailbox the full name of its user"
+	}
+	return fmt.Sprintf("the part before @ is 1 to %d letters, digits and . _ - ' & = ~ #", addr.MaxLocal)
 }
