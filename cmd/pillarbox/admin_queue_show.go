@@ -91,7 +91,7 @@ func recipientLines(d *admin.QueueDetails, i int, way *admin.RouteSummary, now t
 		"",
 		"To:\t" + r.Address.String(),
 		"  State:\t" + stateText(state, now),
-		"  Tries:\t" + fmt.Sprint(r.Attempts),
+		"  Tries:\t" + triesText(r),
 	}
 	if r.Last != nil {
 		who := r.Last.MTA
@@ -119,6 +119,14 @@ func recipientLines(d *admin.QueueDetails, i int, way *admin.RouteSummary, now t
 		given = "not while it is held"
 	}
 	return append(lines, "  Next try:\t"+next, "  Given up:\t"+given, "  Sender told:\t"+toldText(r))
+}
+
+// triesText counts the attempts. Those by hand are named, because they lengthen no wait.
+func triesText(r *queue.Recipient) string {
+	if r.ByHand == 0 {
+		return fmt.Sprint(r.Tries())
+	}
+	return fmt.Sprintf("%d, %d of them by hand", r.Tries(), r.ByHand)
 }
 
 func toldText(r *queue.Recipient) string {

@@ -170,6 +170,8 @@ func (q *Queue) applyResults(l *live, t *tried, outcome smtp.Outcome) {
 		}
 		if !t.manual || r.Attempts == 0 {
 			r.Attempts++
+		} else {
+			r.ByHand++
 		}
 		r.Last = &Last{Time: now.Round(0), Reply: result.Reply, MTA: result.MTA}
 		if result.Status == smtp.Deferred {
@@ -208,7 +210,7 @@ func (q *Queue) logResults(l *live, t *tried, outcome smtp.Outcome) {
 		r, result := &l.item.To[i], resultOf(outcome, n)
 		args := []any{"message_id", l.item.ID, "from", l.item.From.String(), "to", r.Address.String(),
 			"route", t.rt.Name, "server", result.MTA, "reply", result.Reply.Error(),
-			"attempt", r.Attempts}
+			"attempt", r.Tries()}
 		e := itemEvent(track.Deferred, l.item, r)
 		e.Route, e.Host, e.Reply, e.Next = t.rt.Name, result.MTA, result.Reply.Error(), r.Next
 		switch result.Status {
@@ -229,7 +231,7 @@ func (q *Queue) logResults(l *live, t *tried, outcome smtp.Outcome) {
 func itemEvent(kind track.Kind, item *Item, r *Recipient) track.Event {
 	e := track.Event{Kind: kind, ID: item.ID, From: item.From.String(), Size: item.Size}
 	if r != nil {
-		e.To, e.Count = r.Address.String(), int64(r.Attempts)
+		e.To, e.Count = r.Address.String(), int64(r.Tries())
 		if r.Last != nil {
 			e.Reply, e.Host = r.Last.Reply.Error(), r.Last.MTA
 		}

@@ -79,13 +79,17 @@ type Recipient struct {
 	ORcptType string       `json:"orcpt_type,omitempty"`
 	ORcpt     string       `json:"orcpt,omitempty"`
 
-	Done       string     `json:"done,omitempty"` // a done value; "": still pending
-	Attempts   int        `json:"attempts,omitempty"`
+	Done       string     `json:"done,omitempty"`     // a done value; "": still pending
+	Attempts   int        `json:"attempts,omitempty"` // those that lengthen the wait for the next
+	ByHand     int        `json:"by_hand,omitempty"`  // others: an administrator asked for them
 	Next       time.Time  `json:"next,omitzero"`
 	Last       *Last      `json:"last,omitempty"` // last attempt
 	DelaySent  bool       `json:"told,omitempty"` // a report of delay was made
 	PendingDSN dsn.Action `json:"owed,omitempty"` // report that must still be made
 }
+
+// Tries returns the number of all attempts.
+func (r *Recipient) Tries() int { return r.Attempts + r.ByHand }
 
 // Values of Recipient.Done.
 const (

@@ -785,7 +785,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// TestRetryByHand: a retry by an administrator lengthens no wait.
+// TestRetryByHand: a retry by an administrator lengthens no wait, and is counted.
 func TestRetryByHand(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.set(unreachable)
@@ -795,6 +795,11 @@ func TestRetryByHand(t *testing.T) {
 			if n, err := w.q.Do(Retry, Filter{}); n != 1 || err != nil {
 				t.Error(n, err)
 			}
+		}
+		synctest.Wait()
+		items, _, err := w.q.List(Filter{}, 1)
+		if err != nil || len(items) != 1 || items[0].To[0].Tries() != 6 || items[0].To[0].ByHand != 5 {
+			t.Errorf("%+v, %v: want 6 tries, 5 of them by hand", items, err)
 		}
 		w.clear()
 		w.set(nil)
