@@ -10,9 +10,12 @@ package pickup
 
 import (
 	"context"
+	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"pillarbox/mailstore/addr"
@@ -38,7 +41,10 @@ type Options struct {
 	// Accepted reports whether the message with an ID was accepted before the server crashed. nil
 	// means that it is not known.
 	Accepted func(id string) bool
-	Log      *slog.Logger // nil: no logging
+	// Made is called with each folder that the package has made, to give it to its owner. nil means
+	// that it stays with this process's user.
+	Made func(dir *os.File) error
+	Log  *slog.Logger // nil: no logging
 }
 
 // Times and limits.
@@ -92,7 +98,10 @@ func New(opts Options) *Folder {
 
 // Run processes the files in the folder until ctx ends. It creates the folder if the parent exists.
 func (f *Folder) Run(ctx context.Context) {
-	_ = os.Mkdir(f.opts.Dir, 0o770) // the scan reports what is wrong
+	if parent, err := os.OpenRoot(filepath.Dir(f.opts.Dir)); err == nil {
+		_ = f.mkdir(parent, filepath.Base(f.opts.Dir), 0o770) // the scan reports what is wrong
+		parent.Close()
+	}
 	ticks := time.NewTicker(pollEvery)
 	defer ticks.Stop()
 	for ctx.Err() == nil {
@@ -134,4 +143,16 @@ func (f *Folder) defaultDomain() addr.Domain {
 		return ""
 	}
 	return f.opts.DefaultDomain()
+}
+
+// mkdir makes a folder and hands it to Options.Made.
+func (f *Folder) mkdir(parent *os.Root, name string, perm fs.FileMode) error {
+	if err := parent.Mkdir(name, perm); err != nil || f.opts.Made == nil {
+		return err
+	}
+	dir, err := parent.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.opts.Made(dir), dir.Close())
 }

@@ -189,7 +189,7 @@ func (s *scan) written(name string, at *sighting) bool {
 
 // claim moves a file to takingDir, so that no other program finds it in the folder.
 func (s *scan) claim(name string) (string, error) {
-	if err := s.root.Mkdir(takingDir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := s.mkdir(s.root, takingDir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", err
 	}
 	// An earlier failed file may have had the same name.
@@ -427,7 +427,7 @@ func (l *limited) over() bool {
 
 // moveToBad moves a file to badDir and writes the reason next to it.
 func (s *scan) moveToBad(claimed, reason string) error {
-	if err := s.root.Mkdir(badDir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := s.mkdir(s.root, badDir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	name, err := s.freeName(original(claimed))

@@ -68,11 +68,11 @@ func (d *Daemon) openControl() ([]net.Listener, error) {
 		return []net.Listener{l}, nil
 	}
 	operators, err := openLasting(cfg.Socket, func() (net.Listener, error) {
-		return openLocal(cfg.Socket)
+		return openLocal(cfg.Socket, folderOwner(d.office.Root.Name()))
 	}, d.socketLost(cfg.Socket))
 	if err != nil {
 		d.log.Warn("operators cannot use 'pillarbox admin' unless they are root",
-			"socket", cfg.Socket, "error", err)
+			append(errorArgs(err), "socket", cfg.Socket)...)
 		return []net.Listener{l}, nil
 	}
 	return []net.Listener{l, operators}, nil

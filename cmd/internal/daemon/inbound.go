@@ -183,10 +183,10 @@ func (d *Daemon) listenLocally(cfg *config.Config) {
 	if !cfg.Local.Enabled {
 		return
 	}
-	l, err := openLocal(cfg.Local.Socket)
+	l, err := openLocal(cfg.Local.Socket, folderOwner(d.office.Root.Name()))
 	if err != nil {
 		d.log.Warn("programs on this machine cannot send through 'pillarbox sendmail'",
-			"socket", cfg.Local.Socket, "error", err)
+			append(errorArgs(err), "socket", cfg.Local.Socket)...)
 		return
 	}
 	limited := d.limiter.Listen(l, "local", busySMTP(cfg))

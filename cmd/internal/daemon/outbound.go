@@ -128,6 +128,7 @@ func (d *Daemon) makePickup(cfg *config.Config) (part, error) {
 			return d.delivery.InjectAs(env, source, from, message, begun)
 		},
 		Accepted: d.wasAccepted,
+		Made:     folderOwner(d.office.Root.Name()),
 		Log:      d.log,
 	})
 	return loop("pickup", folder.Run), nil
