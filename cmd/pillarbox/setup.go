@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -313,10 +314,22 @@ Write its certificate to a file, and import this file as a certificate authority
 
 func serviceLines(label string, services []clientsetup.Service) (lines []string) {
 	for _, s := range services {
-		lines = append(lines, fmt.Sprintf("  %s\t%s, port %d, %s", label, s.Protocol, s.Port, s.Encryption))
+		encryption := s.Encryption
+		if len(s.Networks) > 0 {
+			encryption = "no encryption: for old programs, and only in " + joinPrefixes(s.Networks)
+		}
+		lines = append(lines, fmt.Sprintf("  %s\t%s, port %d, %s", label, s.Protocol, s.Port, encryption))
 		label = "… or"
 	}
 	return lines
+}
+
+func joinPrefixes(all []netip.Prefix) string {
+	var texts []string
+	for _, one := range all {
+		texts = append(texts, one.String())
+	}
+	return wordList(texts)
 }
 
 func (a *app) settingsCommand() *cobra.Command {

@@ -15,7 +15,9 @@ import (
 type Service struct {
 	Protocol   string `json:"protocol"` // POP3 or SMTP
 	Port       int    `json:"port"`
-	Encryption string `json:"encryption"` // "SSL/TLS" or "STARTTLS"
+	Encryption string `json:"encryption"` // "SSL/TLS", "STARTTLS" or "none"
+	// Networks are those that the client must be in; empty for all.
+	Networks []netip.Prefix `json:"networks,omitempty"`
 }
 
 // Settings are the values that a user types.
@@ -44,7 +46,25 @@ func For(cfg *config.Config, user addr.Address, own []netip.Addr) Settings {
 	if len(s.Outgoing) == 0 {
 		s.Outgoing = services("SMTP", nil, cfg.Listen.SMTP)
 	}
+	if !cfg.Sites.POP3.RequireTLS {
+		s.Incoming = append(s.Incoming, plain(cfg, "POP3", cfg.Listen.POP3)...)
+	}
+	if site := &cfg.Sites.SMTP; site.OfferAuth.Value && !site.RequireTLS.Value {
+		s.Outgoing = append(s.Outgoing, plain(cfg, "SMTP", cfg.Listen.SMTP)...)
+	}
 	return s
+}
+
+// plain returns a service without encryption, for the networks outside this machine that may log in
+// so: some programs know neither the TLS of today nor STARTTLS.
+func plain(cfg *config.Config, protocol string, addresses []string) []Service {
+	networks := slices.DeleteFunc(slices.Clone(cfg.Auth.PlaintextNetworks), func(n netip.Prefix) bool {
+		return n.Addr().Unmap().IsLoopback()
+	})
+	if len(networks) == 0 || len(addresses) == 0 {
+		return nil
+	}
+	return []Service{{protocol, Port(addresses[0]), "none", networks}}
 }
 
 // listensOn reports whether a service for mail programs listens on an address of this machine. A
@@ -68,7 +88,7 @@ func services(protocol string, implicit, explicit []string) []Service {
 	out := []Service{}
 	add := func(addresses []string, encryption string) {
 		if len(addresses) > 0 {
-			out = append(out, Service{protocol, Port(addresses[0]), encryption})
+			out = append(out, Service{protocol, Port(addresses[0]), encryption, nil})
 		}
 	}
 	add(implicit, "SSL/TLS")

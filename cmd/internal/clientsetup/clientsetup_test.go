@@ -30,3 +30,40 @@ func TestAddresses(t *testing.T) {
 		}
 	}
 }
+
+// Old programs need the plain ports, which only some networks may log in to.
+func TestPlain(t *testing.T) {
+	for _, test := range []struct {
+		networks []string
+		tls      bool
+		want     []Service
+	}{
+		{nil, false, nil},
+		{[]string{"127.0.0.0/8", "::1/128"}, false, nil},
+		{[]string{"192.168.1.0/24"}, true, nil},
+		{[]string{"127.0.0.0/8", "192.168.1.0/24"}, false,
+			[]Service{{Port: 1110, Encryption: "none"}, {Port: 1025, Encryption: "none"}}},
+	} {
+		cfg := config.Default()
+		cfg.Listen = config.Listen{SMTP: []string{":1025"}, Submission: []string{":1587"}, POP3: []string{":1110"}}
+		cfg.Sites.POP3.RequireTLS, cfg.Sites.SMTP.RequireTLS.Value = test.tls, test.tls
+		cfg.Sites.SMTP.OfferAuth.Value = true
+		for _, n := range test.networks {
+			cfg.Auth.PlaintextNetworks = append(cfg.Auth.PlaintextNetworks, netip.MustParsePrefix(n))
+		}
+		s := For(&cfg, addr.Address{Local: "anna", Domain: "office.example"}, nil)
+		var got []Service
+		for _, one := range slices.Concat(s.Incoming, s.Outgoing) {
+			if one.Encryption == "none" {
+				if len(one.Networks) != 1 || one.Networks[0].String() != "192.168.1.0/24" {
+					t.Errorf("networks %v", one.Networks)
+				}
+				got = append(got, Service{Port: one.Port, Encryption: one.Encryption})
+			}
+		}
+		same := func(a, b Service) bool { return a.Port == b.Port }
+		if !slices.EqualFunc(got, test.want, same) {
+			t.Errorf("%v, TLS %v: %v, want %v", test.networks, test.tls, got, test.want)
+		}
+	}
+}
