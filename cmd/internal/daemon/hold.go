@@ -49,6 +49,12 @@ func heldError(root admin.Files, held *durable.LockedError) error {
 			root.Name(), held.PID, commandWait)
 		return admin.Hint(err, "start the server when the command has ended")
 	}
-	return admin.Hint(fmt.Errorf("another server, process %d, serves the data directory %s (%w)", held.PID, root.Name(), held),
-		"only one server may serve a data directory")
+	stop := "'systemctl stop pillarbox'"
+	who := "another server"
+	if held.PID != 0 {
+		who += fmt.Sprintf(", process %d,", held.PID)
+		stop += fmt.Sprintf(" or 'kill %d'", held.PID)
+	}
+	return admin.Hint(fmt.Errorf("%s serves the data directory %s", who, root.Name()),
+		"stop that server first (%s); or to apply a changed configuration, run 'pillarbox admin reload'", stop)
 }
