@@ -91,7 +91,9 @@ func aliasesOf(d addr.Domain, file *directory.DomainFile) []Alias {
 // AddGroup adds a group, with or without members.
 func (o *Service) AddGroup(group string, members ...string) (Change, error) {
 	return o.changeGroup(group, members, "added", func(g addr.Address, all []addr.Address) ([]string, error) {
-		return o.elsewhere(g.String(), all...), o.Dir.AddGroup(g, all)
+		// What has the name already need not be a group.
+		err := o.explain(o.Dir.AddGroup(g, all), g.Domain, "domain show "+string(g.Domain))
+		return o.elsewhere(g.String(), all...), err
 	})
 }
 

@@ -30,6 +30,9 @@ func changed(err error, warnings []string, format string, args ...any) (Change, 
 // orEmpty returns a list that is [] in JSON, never null.
 func orEmpty[T any](list []T) []T { return append([]T{}, list...) }
 
+// findDomains is the command that lists the objects of a verb about a domain as a whole.
+const findDomains = "domain list"
+
 // explain adds a hint to an error. domain is the domain that the verb is about; find is the command
 // that lists the objects.
 func (o *Service) explain(err error, domain addr.Domain, find string) error {
@@ -41,6 +44,8 @@ func (o *Service) explain(err error, domain addr.Domain, find string) error {
 	}
 	hosted, _ := o.Dir.Hosts(domain)
 	switch {
+	case errors.Is(err, directory.ErrNotFound) && !hosted && find == findDomains:
+		return Hint(err, "'pillarbox admin %s' shows the domains", findDomains)
 	case errors.Is(err, directory.ErrNotFound) && !hosted:
 		return Hint(err, "'pillarbox admin domain add %s' makes the domain; 'pillarbox admin domain list' shows those there are", domain)
 	case errors.Is(err, directory.ErrNotFound), errors.Is(err, directory.ErrExists):

@@ -1,6 +1,9 @@
 package admin
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -30,6 +33,10 @@ type PolicyChanges struct {
 
 // comparePolicy compares the rules in force with those of a configuration file of the caller.
 func (o *Service) comparePolicy(file string) (PolicyChanges, error) {
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return PolicyChanges{}, Hint(fmt.Errorf("there is no file %s", file),
+			"copy the configuration to a file, change the copy, and name it")
+	}
 	next, err := config.Load(file, os.Environ(), config.On(config.ThisMachine()))
 	if err != nil {
 		return PolicyChanges{}, err
