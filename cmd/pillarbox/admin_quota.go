@@ -108,7 +108,7 @@ func overCommand[T any](a *app, use, short string, v admin.Verb[admin.QuotaQuest
 	return cmd
 }
 
-const quotaColumns = "SIZE\tLIMIT\tMESSAGES\tLIMIT\tUSED\tSTATE"
+const quotaColumns = "SIZE\tSIZE LIMIT\tMESSAGES\tMESSAGE LIMIT\tUSED\tSTATE"
 
 func quotaRow(s admin.QuotaStatus) string {
 	used, limit, most := "-", "-", "-"

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -289,8 +290,19 @@ func (o *Service) SetForward(user string, targets []string, keepCopy bool) (Chan
 	if err := o.requireTargets(all...); err != nil {
 		return Change{}, err
 	}
-	return o.changeMailbox(user, "forwards to "+joinAddresses(all), func(a addr.Address) ([]string, error) {
-		return o.elsewhere(a.String(), all...), o.Dir.SetForward(a, all, keepCopy)
+	done := "forwards to " + joinAddresses(all) + "; no copy stays in it"
+	if keepCopy {
+		done = "forwards to " + joinAddresses(all) + "; a copy stays in it"
+	}
+	return o.changeMailbox(user, done, func(a addr.Address) ([]string, error) {
+		warnings := o.elsewhere(a.String(), all...)
+		before, lookup := o.Dir.Mailbox(a)
+		err := o.Dir.SetForward(a, all, keepCopy)
+		if old := before.Account.Forward; lookup == nil && len(old) > 0 && !slices.Equal(old, all) {
+			warnings = append(warnings, "it no longer forwards as before, to "+joinAddresses(old)+
+				"; for several targets, name them all")
+		}
+		return warnings, err
 	})
 }
 
