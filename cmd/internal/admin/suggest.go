@@ -95,18 +95,26 @@ func (o *Service) SuggestDevice(ip string) (Suggestion, error) {
 func (o *Service) suggest(d policy.Device, tried []decisionlog.Attempt) Suggestion {
 	s := Suggestion{Name: d.Name, Warnings: []string{}}
 	warn := func(text string, args ...any) { s.Warnings = append(s.Warnings, fmt.Sprintf(text, args...)) }
-	named := false
+	named, outside := false, addr.Address{}
+	own := ownSender(tried)
 	for _, a := range tried {
 		f := &a.Facts
 		named = named || !f.To.IsZero()
-		d.Outside = d.Outside || f.Kind == policy.RecipientRemote
+		if f.Kind == policy.RecipientRemote {
+			d.Outside, outside = true, f.To
+		}
 		if d.As.IsZero() && !f.From.IsZero() && !f.FromHosted {
-			d.As = addr.Address{Local: strings.ToLower(d.Name), Domain: o.someDomain()}
+			if d.As = own; own.IsZero() {
+				d.As = addr.Address{Local: strings.ToLower(d.Name), Domain: o.someDomain()}
+			}
 			warn("it sends as %s, which is not an address of this server; its mail will come from %s instead", f.From, d.As)
 		}
 	}
 	if !named {
 		warn("it was refused before it named a recipient; for recipients on other servers, use --may-send-to all")
+	}
+	if d.Outside {
+		warn("it tried to send to other servers, such as to %s; if it need not, use --may-send-to local", outside)
 	}
 	for _, a := range tried {
 		// Some rules apply to devices too.
@@ -123,6 +131,21 @@ func (o *Service) suggest(d policy.Device, tried []decisionlog.Attempt) Suggesti
 	return s
 }
 
+// ownSender returns the last address of a domain here that a machine sent as; zero if there is none.
+func ownSender(tried []decisionlog.Attempt) (from addr.Address) {
+	for _, a := range tried {
+		if f := &a.Facts; f.FromHosted && !f.From.IsZero() {
+			from = f.From
+		}
+	}
+	return from
+}
+
+// commonName reports whether many machines call themselves so.
+func commonName(host string) bool {
+	return slices.Contains([]string{"localhost", "localhost4", "localhost6", "unknown"}, strings.ToLower(host))
+}
+
 // someDomain returns the default domain or, without one, the first domain.
 func (o *Service) someDomain() addr.Domain {
 	domain := o.Dir.DefaultDomain()
@@ -136,11 +159,16 @@ func (o *Service) someDomain() addr.Domain {
 func (o *Service) deviceName(tried []decisionlog.Attempt) (string, error) {
 	last := tried[len(tried)-1].Facts
 	host, _, _ := strings.Cut(last.Name, ".")
-	if host == "" {
+	if host == "" || commonName(host) {
 		host, _, _ = strings.Cut(last.Helo, ".")
 	}
+	if commonName(host) {
+		host = ""
+	}
 	name := "device"
-	for _, text := range []string{devices.Name(host), devices.Name(last.From.Local)} {
+	for _, text := range []string{
+		devices.Name(host), devices.Name(ownSender(tried).Local), devices.Name(last.From.Local),
+	} {
 		if strings.ContainsFunc(text, func(r rune) bool { return 'a' <= r|0x20 && r|0x20 <= 'z' }) { // not the numbers of an IP address
 			name = text
 			break
