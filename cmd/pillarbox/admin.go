@@ -109,7 +109,7 @@ func (a *app) report(c admin.Change, err error) error {
 
 // note tells a person what is no result and no error.
 func (a *app) note(format string, args ...any) {
-	fmt.Fprintf(a.stderr, "note: "+format+"\n", args...)
+	fmt.Fprintf(a.stderr, "note: %s\n", a.typed(fmt.Sprintf(format, args...)))
 }
 
 // respond writes JSON or prints, unless the look-up failed.

@@ -57,7 +57,7 @@ func (a *app) printQueued(shown admin.QueueShown) {
 		lines = append(lines, recipientLines(d, i, &shown.Routes[i], now)...)
 	}
 	a.align(lines)
-	fmt.Fprintln(a.stdout, "\nWhat to do: "+d.Hint)
+	fmt.Fprintln(a.stdout, "\nWhat to do: "+a.typed(d.Hint))
 }
 
 func sizeText(octets int64) string {

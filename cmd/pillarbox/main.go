@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
@@ -28,6 +30,8 @@ type app struct {
 	stdout io.Writer
 	stderr io.Writer
 	config string // --config
+	// usualConfig is the configuration file without --config.
+	usualConfig string
 
 	actor admin.Actor // the user of this process, for the audit log
 }
@@ -75,10 +79,11 @@ func (a *app) rootCommand() *cobra.Command {
 	if path == "" {
 		path = config.DefaultPath
 	}
+	a.usualConfig = path
 	root.PersistentFlags().StringVar(&a.config, "config", path, "the configuration `file`")
 	root.PersistentPreRun = a.prepare
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w (see '%s --help')", err, c.CommandPath())}
+		return usageError{fmt.Errorf("%w (see '%s --help')", flagError(err), c.CommandPath())}
 	})
 	root.SuggestionsMinimumDistance = 2
 	root.Args, root.RunE = cobra.ArbitraryArgs, func(cmd *cobra.Command, args []string) error {
@@ -95,6 +100,26 @@ func (a *app) rootCommand() *cobra.Command {
 	return strict(root)
 }
 
+// flagError says what a flag wants, in place of the words of the number's parser.
+func flagError(err error) error {
+	invalid, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return err
+	}
+	flag := invalid.GetFlag()
+	wanted := map[string]string{
+		"int": "a whole number", "uint64": "a whole number", "duration": "a time such as 5s or 2m",
+		"bool": "true or false",
+	}[flag.Value.Type()]
+	switch {
+	case wanted == "":
+		return err
+	case errors.Is(err, strconv.ErrRange):
+		wanted = "in the range of numbers"
+	}
+	return fmt.Errorf("--%s %q is not %s", flag.Name, invalid.GetValue(), wanted)
+}
+
 // usageError reports wrong usage.
 type usageError struct{ error }
 
@@ -106,7 +131,7 @@ func (a *app) complain(err error) {
 	fmt.Fprintf(a.stderr, "pillarbox: %v\n", err)
 	var hinted *admin.HintError
 	if errors.As(err, &hinted) {
-		fmt.Fprintf(a.stderr, "  hint: %s\n", hinted.Hint)
+		fmt.Fprintf(a.stderr, "  hint: %s\n", a.typed(hinted.Hint))
 	}
 }
 

@@ -99,7 +99,7 @@ func needsRoot(err error) error {
 func (a *app) setupRequest(domain string, f setupFlags) (*setup.Request, error) {
 	d, err := addr.ParseDomain(strings.TrimSuffix(domain, "."))
 	if err != nil {
-		return nil, usageError{admin.Hint(fmt.Errorf("%q is not a domain: %w", domain, err), "for example: pillarbox setup office.example")}
+		return nil, usageError{admin.Hint(fmt.Errorf("%q is not a domain: %s", domain, whyNot(err)), "for example: pillarbox setup office.example")}
 	}
 	if err := admin.CheckNewDomain(d); err != nil {
 		return nil, usageError{err}
@@ -112,7 +112,8 @@ func (a *app) setupRequest(domain string, f setupFlags) (*setup.Request, error) 
 	}
 	if f.hostname != "" {
 		if req.Hostname, err = addr.ParseDomain(f.hostname); err != nil {
-			return nil, usageError{fmt.Errorf("--hostname %q: %w", f.hostname, err)}
+			return nil, usageError{admin.Hint(fmt.Errorf("--hostname %q: %s", f.hostname, whyNot(err)),
+				"write the whole name of the server, such as mail.%s", d)}
 		}
 	}
 	for _, name := range f.mailboxes {
@@ -127,11 +128,17 @@ func (a *app) setupRequest(domain string, f setupFlags) (*setup.Request, error) 
 	}
 	if f.rootMail != "" {
 		if req.RootMail, err = rootMailAddress(f.rootMail, d); err != nil {
-			return nil, usageError{fmt.Errorf("--root-mail %q: %w", f.rootMail, err)}
+			return nil, usageError{admin.Hint(fmt.Errorf("--root-mail %q: %s", f.rootMail, whyNot(err)),
+				"write the name of a mailbox in %s, or a whole address", d)}
 		}
 	}
 	req.Interfaces, err = netinfo.Interfaces()
 	return req, err
+}
+
+// whyNot returns the reason why a text is no address or domain.
+func whyNot(err error) string {
+	return strings.TrimPrefix(err.Error(), addr.ErrSyntax.Error()+": ")
 }
 
 // newMailbox reads a --mailbox: the part before the @, or the whole address in the new domain.
@@ -305,11 +312,11 @@ func (a *app) printSettings(s clientsetup.Settings) {
 	}
 	fmt.Fprintf(a.stdout, `
 The program must trust the CA of this server, whose SHA-256 fingerprint is
-  %s
+  %[1]s
 Write its certificate to a file, and import this file as a certificate authority:
-  pillarbox admin tls export-ca -o office-ca.pem
-  pillarbox admin tls export-ca --format der -o office-ca.crt    for Windows and phones
-`, s.CA)
+  %[2]s admin tls export-ca%[3]s -o office-ca.pem
+  %[2]s admin tls export-ca%[3]s --format der -o office-ca.crt    for Windows and phones
+`, s.CA, program(), a.commandConfig())
 }
 
 func serviceLines(label string, services []clientsetup.Service) (lines []string) {
