@@ -2,6 +2,8 @@ package policy
 
 import (
 	"net/netip"
+	"strconv"
+	"strings"
 
 	"pillarbox/mailstore/addr"
 	"pillarbox/smtp"
@@ -43,7 +45,7 @@ func (r *Rules) deviceSender(d *Decision, f *Facts) bool {
 	}
 	d.step("device", "devices.json", f.From.String(), "is not in a domain of this server")
 	return d.refuse(smtp.NewReply(553, [3]int{5, 7, 1}, "The device %s may not send as %s", device.Name, f.From),
-		"give the device a sender of this server, or pillarbox admin device add "+device.Name+" … --as ADDRESS")
+		"set a sender of this server in the device, or give it one: "+device.replace()+" --as ADDRESS")
 }
 
 // deviceRecipient applies a device's right to send to other servers, and its hourly limit.
@@ -56,12 +58,55 @@ func (r *Rules) deviceRecipient(d *Decision, f *Facts) bool {
 	case f.Kind == RecipientRemote && !device.Outside:
 		d.step("device", "devices.json", device.Name, "may send to this server's own mailboxes only")
 		return d.refuse(smtp.NewReply(550, [3]int{5, 7, 1}, "Unable to relay for %s", f.To),
-			"pillarbox admin device add "+device.Name+" … --may-send-to all")
+			device.with(func(d *Device) { d.Outside = true }).replace())
 	case device.Over:
 		d.step("device", "devices.json", device.Name, "has used up its limit for this hour")
 		return d.refuse(smtp.NewReply(450, [3]int{4, 7, 1}, "The device %s has sent too much, try again later", device.Name),
-			"wait, or give the device a larger --per-hour")
+			"wait, or permit more: "+device.with(func(d *Device) { d.PerHour *= 2 }).replace())
 	}
 	d.step("device", "devices.json", device.Name, "may send there")
 	return true
+}
+
+// with returns a changed copy of a device.
+func (d Device) with(change func(*Device)) Device {
+	change(&d)
+	return d
+}
+
+// replace returns the commands that make a device anew with these settings. They can be typed as
+// they are.
+func (d Device) replace() string {
+	to := "local"
+	if d.Outside {
+		to = "all"
+	}
+	words := []string{"pillarbox admin device remove", d.Name, "&& pillarbox admin device add", d.Name}
+	for _, p := range d.Networks {
+		text := p.String()
+		if p.IsSingleIP() {
+			text = p.Addr().String()
+		}
+		words = append(words, "--ip", text)
+	}
+	words = append(words, "--may-send-to", to)
+	if !d.As.IsZero() {
+		words = append(words, "--as", shellWord(d.As.String()))
+	}
+	if d.PerHour > 0 {
+		words = append(words, "--per-hour", strconv.Itoa(d.PerHour))
+	}
+	if d.AllowPlaintext {
+		words = append(words, "--allow-plaintext")
+	}
+	return strings.Join(words, " ")
+}
+
+// shellWord quotes a word that a shell would not take as it is.
+func shellWord(word string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@.-_+:"
+	if strings.Trim(word, plain) == "" {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

@@ -374,13 +374,13 @@ func setFact(t *testing.T, f *Facts, key, value string) {
 			f.HeaderSender = all()
 		}
 	case "device":
-		f.Device = &Device{Name: value}
+		f.Device = &Device{Name: value, Networks: []netip.Prefix{netip.MustParsePrefix("192.168.1.20/32")}}
 	case "outside":
 		f.Device.Outside = true
 	case "as":
 		f.Device.As = parse(value)
 	case "over":
-		f.Device.Over = true
+		f.Device.Over, f.Device.PerHour = true, 100
 	case "plaintext":
 		f.Device.AllowPlaintext = true
 	default:

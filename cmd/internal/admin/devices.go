@@ -92,8 +92,11 @@ func (o *Service) explainDevice(err error) error {
 		return Hint(err, "a name is 1 to %d letters, digits and . _ -", devices.MaxName)
 	case errors.Is(err, devices.ErrNetwork):
 		return Hint(err, "give the device's own address, such as 192.168.1.50, or a small network that contains only such devices")
-	case errors.Is(err, devices.ErrNotFound), errors.Is(err, devices.ErrExists):
+	case errors.Is(err, devices.ErrNotFound):
 		return Hint(err, "'pillarbox admin device list' shows all devices")
+	case errors.Is(err, devices.ErrExists):
+		return Hint(err, "'pillarbox admin device list' shows all devices; "+
+			"to change one, remove it first with 'pillarbox admin device remove'")
 	}
 	return o.explain(err, "", "")
 }
