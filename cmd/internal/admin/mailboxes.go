@@ -135,7 +135,11 @@ func (o *Service) AddMailbox(user string, n NewMailbox) (Change, error) {
 		if err == nil {
 			_, err = o.Dir.AddMailbox(a, account)
 		}
-		return o.choiceWarnings(a, n.Store), err
+		warnings := o.choiceWarnings(a, n.Store)
+		if note := ASCIINote(a); note != "" {
+			warnings = append(warnings, note)
+		}
+		return warnings, err
 	})
 }
 
@@ -192,8 +196,11 @@ func (o *Service) RenameMailbox(user, name string) (Change, error) {
 	if _, missing := o.Dir.Mailbox(old); missing == nil {
 		domain = next.Domain // the old mailbox exists, so the new name is the problem
 	}
-	warning := fmt.Sprintf("mail to the old address is now refused; to accept it, run 'pillarbox admin alias add %s %s'", old, next)
-	return changed(o.explain(err, domain, "domain show "+string(domain)), []string{warning}, "mailbox %s renamed to %s", old, next)
+	warnings := []string{fmt.Sprintf("mail to the old address is now refused; to accept it, run 'pillarbox admin alias add %s %s'", old, next)}
+	if note := ASCIINote(next); note != "" {
+		warnings = append(warnings, note)
+	}
+	return changed(o.explain(err, domain, "domain show "+string(domain)), warnings, "mailbox %s renamed to %s", old, next)
 }
 
 // updateAccount is changeMailbox for a change of only the account file.

@@ -98,6 +98,9 @@ func (r *run) check() error {
 		if err := addr.CheckMailboxName(box.Fold().Local); err != nil {
 			return fmt.Errorf("--mailbox %s: %w", box.Local, err)
 		}
+		if note := admin.ASCIINote(box.Fold()); note != "" {
+			r.note("%s", note)
+		}
 	}
 	return r.CheckRootMail()
 }
