@@ -120,8 +120,8 @@ func (a *app) winpopGet(name string) error {
 	return nil
 }
 
-// winpopSet writes the key of a property into the configuration, and says how a running server takes
-// it.
+// winpopSet writes the key of a property into the configuration, says how a running server takes it,
+// and prints the notes of 'config check', such as that a reload would lock out mailboxes.
 func (a *app) winpopSet(ctx context.Context, name string, values []string) error {
 	p, cfg, err := a.winpopProperty(name)
 	switch {
@@ -147,6 +147,13 @@ func (a *app) winpopSet(ctx context.Context, name string, values []string) error
 		a.note("a running server takes it when it is restarted: 'systemctl restart pillarbox'")
 	default:
 		a.note("a running server takes it at 'pillarbox admin reload'")
+	}
+	next, err := a.load()
+	if err != nil {
+		return err
+	}
+	for _, warning := range a.configWarnings(next) {
+		a.note("%s", warning)
 	}
 	return nil
 }
