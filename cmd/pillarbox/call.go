@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"strings"
 	"syscall"
 
@@ -81,6 +82,12 @@ func (a *app) client(
 	cfg, err = a.load()
 	if errors.Is(err, fs.ErrPermission) {
 		return c, done, nil, nil
+	} else if data, ok := a.dataDespite(err); ok {
+		// The running server has loaded a file without mistakes. Without a server, the mistakes count.
+		if socket, done, pathErr := control.Path(data); pathErr == nil {
+			return control.Client{Socket: socket, Origin: origin, Tell: tell}, done, nil, nil
+		}
+		return c, done, nil, err
 	} else if err != nil {
 		return c, done, nil, err
 	}
@@ -92,6 +99,14 @@ func (a *app) client(
 		return c, func() {}, cfg, nil // opening it offline says what is wrong
 	}
 	return c, done, cfg, err
+}
+
+// dataDespite returns the data directory that a configuration with mistakes names.
+func (a *app) dataDespite(err error) (string, bool) {
+	if _, mistakes := errors.AsType[config.Errors](err); !mistakes {
+		return "", false
+	}
+	return config.DataOf(a.config, os.Environ())
 }
 
 // mayWorkOn reports whether this process may open the data directory, as far as its mode says.

@@ -60,6 +60,7 @@ func (o *Service) Explain(ctx context.Context, q Question) (Explanation, error) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, explainTime)
 	defer cancel()
+	o.noteFile()
 	cfg := o.Config()
 	f := policy.Facts{Client: policy.Client{Service: q.Service, Remote: q.IP.Unmap().WithZone("")}}
 	if q.TLS || q.Service == smtp.SMTPS {

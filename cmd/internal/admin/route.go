@@ -97,6 +97,7 @@ func (o *Service) testRoute(ctx context.Context, q RouteQuestion) (t RouteReport
 	if t.To, t.From, err = o.RouteAddresses(q.To, q.From); err != nil {
 		return t, err
 	}
+	o.noteFile()
 	o.noteRefused()
 	probe := o.probe
 	if o.Running != nil {
@@ -112,6 +113,22 @@ func (o *Service) testRoute(ctx context.Context, q RouteQuestion) (t RouteReport
 	})
 	t.Judge()
 	return t, ctx.Err()
+}
+
+// noteFile tells that the configuration file differs from what the running server has loaded, and
+// what the verb therefore looks at.
+func (o *Service) noteFile() {
+	if o.Running == nil || o.Running.FileChanges == nil {
+		return
+	}
+	switch changed, err := o.Running.FileChanges(); {
+	case err != nil:
+		o.note("the configuration file cannot be loaded now, so this is by the configuration that the " +
+			"server has loaded before; 'pillarbox config check' shows the mistakes")
+	case len(changed) > 0:
+		o.note("the configuration file has changed since the server loaded it (%s); "+
+			"'pillarbox admin reload' applies it", strings.Join(changed, ", "))
+	}
 }
 
 // noteRefused tells that no mail leaves at all.
@@ -169,6 +186,7 @@ type RouteSummary struct {
 
 // ListRoutes lists the routes of the configuration, the default one last.
 func (o *Service) ListRoutes() ([]RouteSummary, error) {
+	o.noteFile()
 	o.noteRefused()
 	table := &o.Config().Routes
 	var all []RouteSummary

@@ -19,12 +19,14 @@ import (
 // Running holds the parts of the running server that verbs use. The daemon sets it in
 // Service.Running before it serves. All parts are safe for concurrent use.
 type Running struct {
-	Reload   func() ReloadResult // applies the configuration file as it is now
-	Queue    Queue
-	Delivery *delivery.Dispatcher // delivers messages that do not come by SMTP
-	Bans     Bans
-	ACME     ACME
-	Fetch    Fetch
+	Reload func() ReloadResult // applies the configuration file as it is now
+	// FileChanges returns the keys that a reload would change, or why the file cannot be loaded.
+	FileChanges func() ([]string, error)
+	Queue       Queue
+	Delivery    *delivery.Dispatcher // delivers messages that do not come by SMTP
+	Bans        Bans
+	ACME        ACME
+	Fetch       Fetch
 	// TLSClients returns the TLS that each client has used since the start.
 	TLSClients func() []certs.Client
 	// Suppressed counts the reports and notices that were not sent since the start, because the

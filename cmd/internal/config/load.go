@@ -69,8 +69,39 @@ func Load(path string, environ []string, options ...Option) (*Config, error) {
 	return Parse(path, data, environ, options...)
 }
 
+// DataOf returns the data directory that a file with mistakes names, if none of them can concern it.
+func DataOf(path string, environ []string) (data string, ok bool) {
+	text, err := durable.ReadSmallFile(path, durable.MaxSmall)
+	if err != nil {
+		return "", false
+	}
+	l, err := load(path, text, environ)
+	if err != nil {
+		return "", false
+	}
+	for _, p := range l.problems {
+		if p.Key == "" || p.Key == "data" {
+			return "", false
+		}
+	}
+	return l.config.Data, filepath.IsAbs(l.config.Data)
+}
+
 // Parse is Load with the text that the file at path has or shall have.
 func Parse(path string, data []byte, environ []string, options ...Option) (*Config, error) {
+	l, err := load(path, data, environ, options...)
+	if err != nil {
+		return nil, err
+	}
+	if l.problems != nil {
+		l.problems.sort()
+		return nil, l.problems
+	}
+	return &l.config, nil
+}
+
+// load parses and checks a file. The loader has the mistakes.
+func load(path string, data []byte, environ []string, options ...Option) (*loader, error) {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // Notepad's
 	folder, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
@@ -86,11 +117,7 @@ func Parse(path string, data []byte, environ []string, options ...Option) (*Conf
 	l.config.resolve(folder, filepath.Base(path))
 	l.compile()
 	l.check()
-	if l.problems != nil {
-		l.problems.sort()
-		return nil, l.problems
-	}
-	return &l.config, nil
+	return l, nil
 }
 
 // resolve makes every path absolute and sets the paths that depend on others.

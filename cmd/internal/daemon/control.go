@@ -18,7 +18,7 @@ import (
 // running returns the parts of this server that the verbs of package admin use.
 func (d *Daemon) running() *admin.Running {
 	return &admin.Running{
-		Reload:     d.Reload,
+		Reload: d.Reload, FileChanges: d.fileChanges,
 		Queue:      d.queue,
 		Delivery:   d.delivery,
 		Bans:       d.bans,

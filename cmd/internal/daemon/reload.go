@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"slices"
+
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
 )
@@ -53,6 +55,18 @@ func (d *Daemon) reload(load func() (*config.Config, error)) (admin.ReloadResult
 		Changed: append([]string{}, changed...),
 		Restart: append([]string{}, restart...),
 	}, nil
+}
+
+// fileChanges returns the keys that a reload would change now. Keys that wait for a restart are left
+// out.
+func (d *Daemon) fileChanges() ([]string, error) {
+	next, err := d.system.Load()
+	if err != nil {
+		return nil, err
+	}
+	changed := config.Diff(d.office.Config(), next)
+	restart := config.RestartKeys(changed)
+	return slices.DeleteFunc(changed, func(key string) bool { return slices.Contains(restart, key) }), nil
 }
 
 // reloadFor reloads for an actor who does not get the result, and records it in the audit log. load
