@@ -75,7 +75,7 @@ func DataOf(path string, environ []string) (data string, ok bool) {
 	if err != nil {
 		return "", false
 	}
-	l, err := load(path, text, environ)
+	l, err := loadText(path, text, environ)
 	if err != nil {
 		return "", false
 	}
@@ -89,7 +89,7 @@ func DataOf(path string, environ []string) (data string, ok bool) {
 
 // Parse is Load with the text that the file at path has or shall have.
 func Parse(path string, data []byte, environ []string, options ...Option) (*Config, error) {
-	l, err := load(path, data, environ, options...)
+	l, err := loadText(path, data, environ, options...)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func Parse(path string, data []byte, environ []string, options ...Option) (*Conf
 }
 
 // load parses and checks a file. The loader has the mistakes.
-func load(path string, data []byte, environ []string, options ...Option) (*loader, error) {
+func loadText(path string, data []byte, environ []string, options ...Option) (*loader, error) {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // Notepad's
 	folder, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
