@@ -118,7 +118,24 @@ func (a *app) configWarnings(cfg *config.Config) (all []string) {
 	} else {
 		all = append(all, m.Warnings(time.Now())...)
 	}
-	return slices.Concat(all, cfg.Warnings, a.settingWarnings(cfg))
+	return slices.Concat(all, cfg.Warnings, listenWarnings(cfg), a.settingWarnings(cfg))
+}
+
+// listenWarnings returns warnings about listen addresses that this machine does not have.
+func listenWarnings(cfg *config.Config) (all []string) {
+	l := &cfg.Listen
+	for key, addresses := range map[string][]string{
+		"smtp": l.SMTP, "submission": l.Submission, "smtps": l.SMTPS, "pop3": l.POP3, "pop3s": l.POP3S, "odmr": l.ODMR,
+	} {
+		for _, address := range addresses {
+			if err := netinfo.CheckListen(address); err != nil {
+				all = append(all, fmt.Sprintf("%s: listen.%s: %v; the server cannot start with %q",
+					cfg.Origin("listen."+key), key, err, address))
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 // checkDNS asks DNS about the server.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -174,8 +176,24 @@ func (d *Daemon) listen(cfg *config.Config) error {
 		return admin.Hint(errors.New("no address is served"),
 			"[listen] in the configuration turns every service off")
 	}
-	return admin.Hint(errors.Join(errs...), "stop the program that holds the port, or choose another "+
-		"address in [listen]; ports below 1024 need root or CAP_NET_BIND_SERVICE")
+	return admin.Hint(errors.Join(errs...), "%s", listenHint(errs))
+}
+
+// listenHint says what to do about addresses that cannot be opened.
+func listenHint(errs []error) string {
+	var hints []string
+	for _, err := range errs {
+		hint := "stop the program that holds the port, or choose another address in [listen]"
+		if _, ok := errors.AsType[*netinfo.AddressError](err); ok {
+			hint = `write an address of this machine in [listen], or the port alone, such as ":110", for all addresses`
+		} else if errors.Is(err, fs.ErrPermission) {
+			hint = "ports below 1024 need root or CAP_NET_BIND_SERVICE; 'systemctl start pillarbox' starts the server with it"
+		}
+		if !slices.Contains(hints, hint) {
+			hints = append(hints, hint)
+		}
+	}
+	return strings.Join(hints, "; ")
 }
 
 // listenLocally opens the socket for programs on this machine. The server runs without it too.

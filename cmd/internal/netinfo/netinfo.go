@@ -145,11 +145,62 @@ func (e *PortError) Error() string {
 
 func (e *PortError) Unwrap() error { return e.Err }
 
-// Listen calls net.Listen for TCP. The error for a port in use is a *PortError.
+// AddressError is a listen address that this machine does not have.
+type AddressError struct {
+	Address string
+	Own     []netip.Addr // the addresses of this machine
+	Err     error
+}
+
+func (e *AddressError) Error() string {
+	host, _, err := net.SplitHostPort(e.Address)
+	if err != nil {
+		host = e.Address
+	}
+	text := "this machine has no address " + host
+	if len(e.Own) == 0 {
+		return text
+	}
+	var own []string
+	for _, a := range e.Own {
+		own = append(own, a.String())
+	}
+	return text + "; its addresses are " + strings.Join(own, ", ")
+}
+
+func (e *AddressError) Unwrap() error { return e.Err }
+
+// noSuchAddress returns an *AddressError for an address.
+func noSuchAddress(address string, err error) error {
+	e := &AddressError{Address: address, Err: err}
+	if all, err := Interfaces(); err == nil {
+		e.Own = append(Addresses(all), netip.MustParseAddr("127.0.0.1"))
+	}
+	return e
+}
+
+// CheckListen returns an *AddressError if the host of a listen address is an IP address that this
+// machine does not have.
+func CheckListen(address string) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil || ip.IsUnspecified() || IsHere(ip.WithZone("")) {
+		return nil
+	}
+	return noSuchAddress(address, syscall.EADDRNOTAVAIL)
+}
+
+// Listen calls net.Listen for TCP. The error for a port in use is a *PortError, that for an address
+// of another machine an *AddressError.
 func Listen(address string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, &PortError{Address: address, Holder: holder(address), Err: err}
+	} else if errors.Is(err, syscall.EADDRNOTAVAIL) {
+		return nil, noSuchAddress(address, err)
 	}
 	return l, err
 }

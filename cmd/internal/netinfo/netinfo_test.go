@@ -71,6 +71,22 @@ func TestPortInUse(t *testing.T) {
 	}
 }
 
+func TestAddressOfAnotherMachine(t *testing.T) {
+	const elsewhere = "198.51.100.213:0"
+	_, err := Listen(elsewhere)
+	for _, err := range []error{err, CheckListen(elsewhere)} {
+		const want = "this machine has no address 198.51.100.213; its addresses are "
+		if _, ok := errors.AsType[*AddressError](err); !ok || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	for _, here := range []string{":25", "127.0.0.1:25", "[::1]:25", "0.0.0.0:25", "[::]:25", "localhost:25"} {
+		if err := CheckListen(here); err != nil {
+			t.Errorf("%s: %v", here, err)
+		}
+	}
+}
+
 // The service's account may not see who holds a port, so the message says how root finds out.
 func TestPortErrorWithoutHolder(t *testing.T) {
 	for _, c := range []struct {

@@ -506,13 +506,26 @@ func (r *run) ports() error {
 		return nil
 	}
 	for _, address := range slices.Concat(l.SMTP, l.Submission, l.SMTPS, l.POP3, l.POP3S) {
-		if listener, err := netinfo.Listen(address); err != nil {
-			r.note("%v; the server cannot start until the address is free", err)
-		} else {
+		listener, err := netinfo.Listen(address)
+		if err == nil {
 			listener.Close()
+		} else if note := portNote(err); note != "" {
+			r.note("%s", note)
 		}
 	}
 	return nil
+}
+
+// portNote says that the server cannot listen on an address; "" if only this user may not, because
+// the server has another account.
+func portNote(err error) string {
+	if errors.Is(err, fs.ErrPermission) {
+		return ""
+	}
+	if _, busy := errors.AsType[*netinfo.PortError](err); busy {
+		return fmt.Sprintf("%v; the server cannot start until the address is free", err)
+	}
+	return fmt.Sprintf("%v; the server cannot start with this address in [listen]", err)
 }
 
 // owners notes files that the server's account cannot use, such as those that root has copied.
