@@ -45,7 +45,7 @@ func callTelling[In, Out any](
 		func() error {
 			if cfg != nil && !a.mayWorkOn(cfg) {
 				return admin.Hint(fmt.Errorf("the server does not answer on %s", client.Socket),
-					"start the server, or run this as root (sudo): operators need the running server")
+					"run it with sudo, or start the server, which operators need")
 			}
 			s, err := a.open(cfg)
 			if err != nil {

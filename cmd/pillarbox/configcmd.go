@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -110,7 +112,14 @@ func (a *app) configCheck() error {
 }
 
 func (a *app) configWarnings(cfg *config.Config) (all []string) {
-	if m, err := certs.OpenAny(cfg.Certs()); err != nil && cfg.TLS.Cert != "" {
+	const readEnter = 4 | 1
+	if note := dataNote(cfg, syscall.Access(cfg.Data, readEnter)); note != "" {
+		return slices.Concat([]string{note}, cfg.Warnings, listenWarnings(cfg))
+	}
+	m, err := certs.OpenAny(cfg.Certs())
+	if errors.Is(err, fs.ErrPermission) {
+		all = append(all, fmt.Sprintf("the certificate was not checked: %v; 'sudo pillarbox config check' checks it", err))
+	} else if err != nil && cfg.TLS.Cert != "" {
 		all = append(all, fmt.Sprintf(
 			"tls.cert, tls.key: %v; the server would show a certificate of its own CA", err))
 	} else if err != nil {
@@ -119,6 +128,20 @@ func (a *app) configWarnings(cfg *config.Config) (all []string) {
 		all = append(all, m.Warnings(time.Now())...)
 	}
 	return slices.Concat(all, cfg.Warnings, listenWarnings(cfg), a.settingWarnings(cfg))
+}
+
+// dataNote says why a check cannot look into the data directory: err is the result of trying to open
+// it. "" means that the check can.
+func dataNote(cfg *config.Config, err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Sprintf("%s: data: the directory %s does not exist; correct the path, or make it with "+
+			"'pillarbox setup DOMAIN'", cfg.Origin("data"), cfg.Data)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Sprintf("this user may not open the data directory %s, so the certificate, the domains and "+
+			"the mailboxes were not checked; 'sudo pillarbox config check' checks them", cfg.Data)
+	}
+	return ""
 }
 
 // listenWarnings returns warnings about listen addresses that this machine does not have.

@@ -148,7 +148,8 @@ func TestNonOperatorIsRejected(t *testing.T) {
 	for range 3 {
 		got, err := converse(t, s, peer{uid: 1001, name: "dave", groups: []string{"users"}}, request{Verb: "do"}, nil)
 		if err != nil || got.Error == nil || got.Error.Class != "not-permitted" ||
-			!strings.Contains(got.Error.Text, "the user dave is no operator") || !strings.Contains(got.Error.Hint, "operator add unix:dave") {
+			!strings.Contains(got.Error.Text, "the user dave is no operator") || !strings.Contains(got.Error.Hint, "run it with sudo, or ask") ||
+			!strings.Contains(got.Error.Hint, "operator add unix:dave") {
 			t.Errorf("%+v, %v", got.Error, err)
 		}
 	}

@@ -198,7 +198,7 @@ func (s *Server) operator(p peer) (*admin.Operator, error) {
 	if err == nil && len(op.Grants) == 0 {
 		const why = "%w: the user %s is no operator of this mail server"
 		err = admin.Hint(fmt.Errorf(why, admin.ErrNotPermitted, p.name),
-			"ask an administrator for 'pillarbox admin operator add unix:%s', "+
+			"run it with sudo, or ask an administrator for 'pillarbox admin operator add unix:%s', "+
 				"with --domain for one domain", p.name)
 	}
 	return &op, err
