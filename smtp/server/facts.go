@@ -73,8 +73,14 @@ func (g *Gatherer) inHostedDomain(name string) bool {
 	}
 }
 
-// errGone reports that the mailbox of a user who has logged in has been removed or locked since.
-var errGone = errors.New("the user's mailbox is gone or locked")
+// errGone is the class of ErrNoMailbox and ErrLocked.
+var errGone = errors.New("no login is possible")
+
+// Errors of User: the mailbox of the user never existed or has been removed, or it is locked.
+var (
+	ErrNoMailbox = fmt.Errorf("%w: there is no such mailbox", errGone)
+	ErrLocked    = fmt.Errorf("%w: the mailbox is locked", errGone)
+)
 
 // errNoAccess reports that the mailbox of a user who has logged in may not use SMTP any more.
 var errNoAccess = errors.New("the user's mailbox may not use SMTP")
@@ -82,11 +88,15 @@ var errNoAccess = errors.New("the user's mailbox may not use SMTP")
 // User adds the rights of a user who has logged in.
 func (g *Gatherer) User(f *policy.Facts, user addr.Address) error {
 	box, err := g.Dir.Mailbox(user)
-	if errors.Is(err, directory.ErrNotFound) || err == nil && box.Locked {
-		return fmt.Errorf("%s: %w", user, errGone)
-	} else if err != nil {
+	switch {
+	case errors.Is(err, directory.ErrNotFound):
+		return fmt.Errorf("%s: %w", user, ErrNoMailbox)
+	case err != nil:
 		return err
-	} else if !box.Account.Access.Permits(directory.ServiceSMTP) {
+	case box.Locked:
+		return fmt.Errorf("%s: %w", user, ErrLocked)
+	}
+	if !box.Account.Access.Permits(directory.ServiceSMTP) {
 		return fmt.Errorf("%s: %w", user, errNoAccess)
 	}
 	def := g.Rules.Outside.Send.Value

@@ -146,7 +146,11 @@ func (o *Service) explainSender(ctx context.Context, g *server.Gatherer, f *poli
 		}
 		if err := g.User(f, user); err != nil {
 			box, lookup := o.Dir.Mailbox(user)
-			if lookup == nil && !box.Account.Access.Permits(directory.ServiceSMTP) {
+			if errors.Is(err, server.ErrNoMailbox) {
+				err = Hint(err, "'pillarbox admin mailbox list' shows what there is")
+			} else if errors.Is(err, server.ErrLocked) {
+				err = Hint(err, "'pillarbox admin mailbox show %s' says whether the mailbox or its domain is locked", box.Address)
+			} else if lookup == nil && !box.Account.Access.Permits(directory.ServiceSMTP) {
 				err = Hint(err, "'pillarbox admin mailbox access %s both' allows it", box.Address)
 			}
 			return o.explain(err, user.Domain, "mailbox list")

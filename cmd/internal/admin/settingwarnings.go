@@ -28,8 +28,33 @@ func (o *Service) SettingWarnings() (warnings []string) {
 				cfg.Origin("postmaster"), pm))
 		}
 	}
+	warnings = append(warnings, o.lostRecipients(cfg)...)
 	warnings = append(warnings, o.deadRoutes(cfg)...)
 	return append(warnings, fileWarnings(cfg, o.serverAccount())...)
+}
+
+// lostRecipients returns warnings about recipients in the configuration that do not exist in a domain
+// that is hosted here.
+func (o *Service) lostRecipients(cfg *config.Config) (warnings []string) {
+	type recipient struct {
+		key  string
+		to   addr.Address
+		mail string // that is lost
+	}
+	all := []recipient{{"reports.copy_to", cfg.Reports.CopyTo, "no copy of a failure report arrives"}}
+	for i, f := range cfg.Fetch {
+		all = append(all, recipient{fmt.Sprintf("fetch[%d].deliver_to", i+1), f.DeliverTo, "no mail is collected for it"})
+	}
+	for _, r := range all {
+		if r.to.IsZero() {
+			continue
+		}
+		if res, err := o.Dir.Resolve(r.to); err == nil && res.Kind == directory.Unknown {
+			warnings = append(warnings, fmt.Sprintf("%s: %s: %s is no mailbox, alias or group here, so %s; "+
+				"'pillarbox admin mailbox add %[3]s' makes one", cfg.Origin(r.key), r.key, r.to, r.mail))
+		}
+	}
+	return warnings
 }
 
 // deadRoutes returns warnings about routes of domains that are hosted here: their mail goes to the
