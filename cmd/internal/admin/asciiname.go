@@ -3,9 +3,6 @@ package admin
 import (
 	"fmt"
 	"strings"
-	"unicode"
-
-	"golang.org/x/text/unicode/norm"
 
 	"pillarbox/mailstore/addr"
 )
@@ -27,14 +24,9 @@ func ASCIINote(box addr.Address) string {
 
 // asciiName returns an address in ASCII letters that resembles a; the zero address if there is none.
 func asciiName(a addr.Address) addr.Address {
-	local := strings.NewReplacer("ä", "ae", "ö", "oe", "ü", "ue", "ß", "ss", "æ", "ae", "ø", "oe", "å", "aa", "ł", "l").
-		Replace(a.Fold().Local)
-	local = strings.Map(func(r rune) rune {
-		if unicode.Is(unicode.Mn, r) {
-			return -1 // such as the accent of é
-		}
-		return r
-	}, norm.NFD.String(local))
+	local := strings.NewReplacer("ä", "ae", "ö", "oe", "ü", "ue", "ß", "ss", "æ", "ae", "ø", "oe", "å", "aa",
+		"à", "a", "á", "a", "â", "a", "ç", "c", "č", "c", "è", "e", "é", "e", "ê", "e", "ë", "e", "í", "i", "î", "i",
+		"ł", "l", "ñ", "n", "ó", "o", "ô", "o", "š", "s", "ú", "u", "ž", "z").Replace(a.Fold().Local)
 	plain := addr.Address{Local: local, Domain: a.Domain}
 	if !plain.IsASCII() || addr.CheckMailboxName(local) != nil {
 		return addr.Address{}

@@ -75,7 +75,7 @@ func DataOf(path string, environ []string) (data string, ok bool) {
 	if err != nil {
 		return "", false
 	}
-	l, err := loadText(path, text, environ)
+	l, err := readAll(path, text, environ)
 	if err != nil {
 		return "", false
 	}
@@ -89,7 +89,7 @@ func DataOf(path string, environ []string) (data string, ok bool) {
 
 // Parse is Load with the text that the file at path has or shall have.
 func Parse(path string, data []byte, environ []string, options ...Option) (*Config, error) {
-	l, err := loadText(path, data, environ, options...)
+	l, err := readAll(path, data, environ, options...)
 	if err != nil {
 		return nil, err
 	}
@@ -100,8 +100,8 @@ func Parse(path string, data []byte, environ []string, options ...Option) (*Conf
 	return &l.config, nil
 }
 
-// load parses and checks a file. The loader has the mistakes.
-func loadText(path string, data []byte, environ []string, options ...Option) (*loader, error) {
+// readAll parses and checks a file. The loader has the mistakes.
+func readAll(path string, data []byte, environ []string, options ...Option) (*loader, error) {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // Notepad's
 	folder, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
