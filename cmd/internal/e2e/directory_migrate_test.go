@@ -162,7 +162,7 @@ func TestDirectoryCommands(t *testing.T) {
 		{"", []string{"test", "corp", "anna@elsewhere.example"}, 1, []string{"elsewhere.example is not a domain of this server"}},
 		{"", []string{"test", "dead"}, 1, []string{"ldap://" + dead + " connect FAILED", "connection refused", "not every server of the directory can be used as it is"}},
 		{"", []string{"test", "foreign"}, 1, []string{"connect FAILED", "certificate signed by unknown authority"}},
-		{"", []string{"test", "nowhere"}, 1, []string{`there is no directory "nowhere"`, "'pillarbox admin directory list'"}},
+		{"", []string{"test", "nowhere"}, 1, []string{`there is no directory "nowhere"`, "admin directory list' shows"}},
 		{"", []string{"test", "corp", "--password-stdin"}, 2, []string{"--password-stdin is the password of a user, who is missing"}},
 	} {
 		cmd := o.command(t, binary, append([]string{"admin", "directory"}, test.args...)...)
