@@ -50,7 +50,8 @@ const minPrefix = 5
 // and the words of its subject. The same name in upper case has the same key.
 func addKeys(keys map[uint64]struct{}, payload []byte) {
 	add := func(name []byte) { keys[keyOf(name)] = struct{}{} }
-	for tag, value := range fieldsOf(payload) {
+	for tag, f := range fieldsOf(payload) {
+		value := f.text
 		switch tag {
 		case tagID, tagParent, tagTrace, tagMessageID, tagUser, tagHost:
 			add(value)

@@ -135,11 +135,9 @@ func (p *packer) add(payload []byte) {
 	}
 	p.min, p.max = min(p.min, at), max(p.max, at)
 	addKeys(p.keys, payload)
-	p.raw = append(p.raw, mark, 0, 0, 0, 0, 0, 0)
-	head := p.raw[len(p.raw)-headLen:]
-	binary.LittleEndian.PutUint16(head[1:], uint16(len(payload)))
-	binary.LittleEndian.PutUint32(head[3:], crc32.Checksum(payload, castagnoli))
-	p.raw = append(p.raw, payload...)
+	start := len(p.raw)
+	p.raw = append(append(p.raw, make([]byte, headLen)...), payload...)
+	seal(p.raw[start:])
 	if len(p.raw) >= blockSize {
 		p.endBlock()
 	}
@@ -240,38 +238,58 @@ type unpacker struct {
 	inflate    io.ReadCloser
 }
 
-// block returns the records of the block at an offset, and the offset of what follows. The records
-// are valid until the next call.
-func (u *unpacker) block(f durable.File, offset int64) (records []byte, after int64, err error) {
+// blockAt reads the head of the block at an offset.
+func blockAt(f durable.File, offset int64) (head [blockHead]byte, err error) {
 	if _, err := f.Seek(offset, io.SeekStart); err != nil {
-		return nil, 0, err
+		return head, err
 	}
-	head := make([]byte, blockHead)
-	if _, err := io.ReadFull(f, head); err != nil {
-		return nil, 0, err
+	if _, err := io.ReadFull(f, head[:]); err != nil {
+		return head, err
 	}
 	n, rawLen := binary.LittleEndian.Uint32(head[4:]), binary.LittleEndian.Uint32(head[8:])
 	if string(head[:4]) != blockMark || n > 1<<20 || rawLen > 1<<20 {
-		return nil, 0, errDamaged
+		return head, errDamaged
 	}
+	return head, nil
+}
+
+// blocksOf finds the blocks of a file whose index is damaged. They end where the index begins, or at a
+// damaged head.
+func blocksOf(f durable.File) (all []block) {
+	for offset := int64(0); ; {
+		head, err := blockAt(f, offset)
+		if err != nil {
+			return all
+		}
+		all = append(all, block{offset: offset})
+		offset += blockHead + int64(binary.LittleEndian.Uint32(head[4:]))
+	}
+}
+
+// block returns the records of the block at an offset. They are valid until the next call.
+func (u *unpacker) block(f durable.File, offset int64) (records []byte, err error) {
+	head, err := blockAt(f, offset)
+	if err != nil {
+		return nil, err
+	}
+	n, rawLen := binary.LittleEndian.Uint32(head[4:]), binary.LittleEndian.Uint32(head[8:])
 	u.small = append(u.small[:0], make([]byte, n)...)
 	if _, err := io.ReadFull(f, u.small); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	after = offset + blockHead + int64(n)
 	if crc32.Checksum(u.small, castagnoli) != binary.LittleEndian.Uint32(head[12:]) {
-		return nil, after, errDamaged
+		return nil, errDamaged
 	}
 	if u.inflate == nil {
 		u.inflate = flate.NewReader(bytes.NewReader(u.small))
 	} else if err := u.inflate.(flate.Resetter).Reset(bytes.NewReader(u.small), nil); err != nil {
-		return nil, after, err
+		return nil, err
 	}
 	u.raw = append(u.raw[:0], make([]byte, rawLen)...)
 	if _, err := io.ReadFull(u.inflate, u.raw); err != nil {
-		return nil, after, errDamaged
+		return nil, errDamaged
 	}
-	return u.raw, after, nil
+	return u.raw, nil
 }
 
 // readFile returns the content of a file. A file that is gone is empty.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
+	"iter"
 	"net/netip"
 	"strings"
 	"time"
@@ -75,7 +76,8 @@ func (e *Event) texts(visit func(tag byte, field *string)) {
 // appendRecord appends an event to b as a record.
 func appendRecord(b []byte, e *Event) []byte {
 	start := len(b)
-	b = append(b, mark, 0, 0, 0, 0, 0, 0, byte(e.Kind))
+	b = append(b, make([]byte, headLen)...)
+	b = append(b, byte(e.Kind))
 	b = binary.LittleEndian.AppendUint64(b, uint64(e.Time.UnixMicro()))
 	e.texts(func(tag byte, field *string) { b = appendText(b, tag, *field) })
 	if e.Remote.IsValid() {
@@ -88,10 +90,16 @@ func appendRecord(b []byte, e *Event) []byte {
 	}
 	b = appendNumber(b, tagSize, uint64(e.Size))
 	b = appendNumber(b, tagCount, uint64(e.Count))
-	payload := b[start+headLen:]
-	binary.LittleEndian.PutUint16(b[start+1:], uint16(len(payload)))
-	binary.LittleEndian.PutUint32(b[start+3:], crc32.Checksum(payload, castagnoli))
+	seal(b[start:])
 	return b
+}
+
+// seal fills in the head of a record, whose payload is complete.
+func seal(record []byte) {
+	payload := record[headLen:]
+	record[0] = mark
+	binary.LittleEndian.PutUint16(record[1:], uint16(len(payload)))
+	binary.LittleEndian.PutUint32(record[3:], crc32.Checksum(payload, castagnoli))
 }
 
 func appendText(b []byte, tag byte, text string) []byte {
@@ -137,29 +145,47 @@ func decode(payload []byte) (e Event) {
 	e.Time = time.UnixMicro(int64(binary.LittleEndian.Uint64(payload[1:])))
 	var places [32]*string
 	e.texts(func(tag byte, field *string) { places[tag] = field })
-	for b := payload[9:]; len(b) > 0; {
-		tag := b[0]
-		n, used := binary.Uvarint(b[1:])
-		if used <= 0 {
-			break
-		}
-		b = b[1+used:]
-		if tag&1 == 0 {
-			e.setNumber(tag, n)
-			continue
-		}
-		if n > uint64(len(b)) {
-			break
-		}
+	for tag, f := range fieldsOf(payload) {
 		switch {
+		case tag&1 == 0:
+			e.setNumber(tag, f.number)
 		case tag == tagRemote:
-			e.Remote, _ = netip.AddrFromSlice(b[:n])
+			e.Remote, _ = netip.AddrFromSlice(f.text)
 		case int(tag) < len(places) && places[tag] != nil:
-			*places[tag] = string(b[:n])
+			*places[tag] = string(f.text)
 		}
-		b = b[n:]
 	}
 	return e
+}
+
+// field is the value of a field: a number, or a text that shares the memory of its record.
+type field struct {
+	number uint64
+	text   []byte
+}
+
+// fieldsOf yields the tags and values of a record's fields.
+func fieldsOf(payload []byte) iter.Seq2[byte, field] {
+	return func(yield func(byte, field) bool) {
+		for b := payload[9:]; len(b) > 0; {
+			tag := b[0]
+			n, used := binary.Uvarint(b[1:])
+			if used <= 0 {
+				return
+			}
+			b = b[1+used:]
+			f := field{number: n}
+			if tag&1 == 1 {
+				if n > uint64(len(b)) {
+					return
+				}
+				f.text, b = b[:n], b[n:]
+			}
+			if !yield(tag, f) {
+				return
+			}
+		}
+	}
 }
 
 func (e *Event) setNumber(tag byte, n uint64) {

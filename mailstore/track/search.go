@@ -5,9 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"io"
 	"io/fs"
-	"iter"
 	"net/netip"
 	"os"
 	"slices"
@@ -94,18 +92,23 @@ func (s *search) file(fsys durable.FS, f eventFile) error {
 	return s.packed(fsys, f.name)
 }
 
-// records adds the events that match.
+// records adds the events that match, the newest first. It decodes no more than the limit needs.
 func (s *search) records(records []byte) {
-	start := len(s.found)
+	var matches [][]byte
 	for len(records) > 0 {
 		payload, rest, damaged := next(records)
 		s.damaged += int64(damaged)
 		if payload != nil && s.m.matches(payload) {
-			s.found = append(s.found, decode(payload))
+			matches = append(matches, payload)
 		}
 		records = rest
 	}
-	slices.Reverse(s.found[start:])
+	for _, payload := range slices.Backward(matches) {
+		if s.full() {
+			return
+		}
+		s.found = append(s.found, decode(payload))
+	}
 }
 
 func (s *search) packed(fsys durable.FS, name string) error {
@@ -117,44 +120,25 @@ func (s *search) packed(fsys durable.FS, name string) error {
 	}
 	defer f.Close()
 	blocks, err := readIndex(f)
-	if err != nil {
-		return s.allBlocks(f)
+	indexed := err == nil
+	if !indexed {
+		blocks = blocksOf(f)
+		s.damaged++
 	}
 	for _, b := range slices.Backward(blocks) {
 		if err := s.ctx.Err(); err != nil || s.full() {
 			return err
 		}
-		if !s.m.mayHave(b) {
+		if indexed && !s.m.mayHave(b) {
 			continue
 		}
-		records, _, err := s.u.block(f, b.offset)
+		records, err := s.u.block(f, b.offset)
 		if err != nil {
 			s.damaged += blockSize
 		}
 		s.records(records)
 	}
 	return nil
-}
-
-// allBlocks reads a .pack file whose index is damaged.
-func (s *search) allBlocks(f durable.File) error {
-	start := len(s.found)
-	for offset := int64(0); s.ctx.Err() == nil; {
-		records, after, err := s.u.block(f, offset)
-		if errors.Is(err, io.EOF) || after == 0 {
-			break // the index begins here
-		}
-		if err != nil {
-			s.damaged += after - offset
-		}
-		before := len(s.found)
-		s.records(records)
-		slices.Reverse(s.found[before:])
-		offset = after
-	}
-	s.damaged++ // the index
-	slices.Reverse(s.found[start:])
-	return s.ctx.Err()
 }
 
 // matcher is a Query in a form that is quick to compare.
@@ -238,7 +222,8 @@ func (m *matcher) matches(payload []byte) bool {
 	}
 	name, id := len(m.name) == 0, len(m.ids) == 0
 	from, to, subject := len(m.from) == 0, len(m.to) == 0, len(m.words) == 0
-	for tag, value := range fieldsOf(payload) {
+	for tag, f := range fieldsOf(payload) {
+		value := f.text
 		switch tag {
 		case tagID, tagParent:
 			name = name || bytes.EqualFold(value, m.name)
@@ -281,25 +266,4 @@ func (m *matcher) inSubject(subject []byte) bool {
 		}
 	}
 	return true
-}
-
-// fieldsOf yields the tags and values of a record's texts. The values share its memory.
-func fieldsOf(payload []byte) iter.Seq2[byte, []byte] {
-	return func(yield func(byte, []byte) bool) {
-		for b := payload[9:]; len(b) > 0; {
-			tag := b[0]
-			n, used := binary.Uvarint(b[1:])
-			if used <= 0 {
-				return
-			}
-			b = b[1+used:]
-			if tag&1 == 0 {
-				continue
-			}
-			if n > uint64(len(b)) || !yield(tag, b[:n]) {
-				return
-			}
-			b = b[n:]
-		}
-	}
 }
