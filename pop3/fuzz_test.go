@@ -79,7 +79,7 @@ func FuzzSession(f *testing.F) {
 			}
 		}
 		conn := &script{Reader: bytes.NewReader(input)}
-		newSession(s, conn, false).serve(false)
+		newSession(s, conn, false).serve()
 		if log := o.log.String(); log != "" {
 			t.Fatalf("%q: %s", input, log)
 		}

@@ -229,7 +229,7 @@ func (s *Server) start(conn net.Conn, implicitTLS bool) {
 	s.sessions[c] = time.Time{}
 	s.running.Go(func() {
 		defer s.removeSession(c)
-		c.serve(implicitTLS)
+		c.serve()
 	})
 }
 

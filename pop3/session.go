@@ -83,17 +83,14 @@ func newSession(s *Server, conn net.Conn, implicitTLS bool) *session {
 		conn:          conn,
 		out:           output{conn: conn, timeout: config.WriteTimeout, pool: &s.writers},
 		loginDeadline: time.Now().Add(config.LoginTimeout),
+		implicit:      implicitTLS,
 	}
 	c.in = bufio.NewReaderSize(c, inputSize)
 	var port uint16
 	if a, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
 		c.remote, port = a.AddrPort().Addr().Unmap().WithZone(""), a.AddrPort().Port()
 	}
-	service := "pop3"
-	if implicitTLS {
-		service = "pop3s"
-	}
-	c.live = config.Sessions.Begin(service, netip.AddrPortFrom(c.remote, port),
+	c.live = config.Sessions.Begin(c.service(), netip.AddrPortFrom(c.remote, port),
 		func() { s.kill(c) })
 	c.out.live = c.live
 	return c
@@ -101,7 +98,7 @@ func newSession(s *Server, conn net.Conn, implicitTLS bool) *session {
 
 // serve runs the session to its end. The maildrop is unlocked in any case, and a panic ends only
 // this session.
-func (c *session) serve(implicitTLS bool) {
+func (c *session) serve() {
 	defer c.end()
 	defer func() {
 		if v := recover(); v != nil {
@@ -110,8 +107,7 @@ func (c *session) serve(implicitTLS bool) {
 				"remote_ip", c.remote, "panic", v, "stack", string(debug.Stack()))
 		}
 	}()
-	c.implicit = implicitTLS
-	if !c.admitted() || implicitTLS && !c.startTLS() {
+	if !c.admitted() || c.implicit && !c.startTLS() {
 		c.out.flush()
 		return
 	}

@@ -130,7 +130,7 @@ func TestTimeouts(t *testing.T) {
 func TestEndlessLine(t *testing.T) {
 	o := newOffice(t)
 	rest := strings.NewReader(strings.Repeat("x", 1<<20))
-	newSession(o.newServer(nil), &script{Reader: rest}, false).serve(false)
+	newSession(o.newServer(nil), &script{Reader: rest}, false).serve()
 	if read := 1<<20 - rest.Len(); read > maxDiscard {
 		t.Errorf("%d octets were read", read)
 	}

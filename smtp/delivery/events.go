@@ -74,7 +74,7 @@ type headFields struct {
 // readFields reads the fields of a header. It cuts long ones short.
 func readFields(header []byte) (f headFields) {
 	for len(header) > 0 {
-		end := fieldEnd(header)
+		end := smtp.FieldEnd(header)
 		field := header[:end]
 		header = header[end:]
 		name, _ := smtp.FieldName(field)
@@ -91,20 +91,6 @@ func readFields(header []byte) (f headFields) {
 		}
 	}
 	return f
-}
-
-// fieldEnd returns the end of the first field, with its folded lines.
-func fieldEnd(header []byte) int {
-	for end := 0; ; {
-		i := bytes.IndexByte(header[end:], '\n')
-		if i < 0 {
-			return len(header)
-		}
-		end += i + 1
-		if end == len(header) || header[end] != ' ' && header[end] != '\t' {
-			return end
-		}
-	}
 }
 
 // value returns what follows the name of a field, unfolded.

@@ -9,6 +9,8 @@ import (
 	"mime"
 	"mime/quotedprintable"
 	"strings"
+
+	"pillarbox/smtp"
 )
 
 // content is the result of a scan for what a server need not accept.
@@ -218,27 +220,13 @@ func (h *header) parse() {
 func fields(raw []byte) func(func(name, value string) bool) {
 	return func(yield func(string, string) bool) {
 		for len(raw) > 0 {
-			end := fieldEnd(raw)
+			end := smtp.FieldEnd(raw)
 			name, value, ok := strings.Cut(string(raw[:end]), ":")
 			value = strings.ReplaceAll(strings.ReplaceAll(value, "\r", ""), "\n", "")
 			if ok && !yield(strings.TrimSpace(name), value) {
 				return
 			}
 			raw = raw[end:]
-		}
-	}
-}
-
-// fieldEnd returns the end of the first field, including folded lines.
-func fieldEnd(raw []byte) int {
-	end := 0
-	for {
-		i := bytes.IndexByte(raw[end:], '\n')
-		if i < 0 {
-			return len(raw)
-		}
-		if end += i + 1; end == len(raw) || raw[end] != ' ' && raw[end] != '\t' {
-			return end
 		}
 	}
 }
@@ -422,7 +410,7 @@ func relabel(h header, encoding string, top bool) []byte {
 	}
 	var out []byte
 	for raw := h.raw; len(raw) > 0; {
-		end := fieldEnd(raw)
+		end := smtp.FieldEnd(raw)
 		name, _, _ := strings.Cut(string(raw[:end]), ":")
 		if len(bytes.TrimRight(raw[:end], "\r\n")) == 0 {
 			break

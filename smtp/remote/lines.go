@@ -9,6 +9,8 @@ import (
 	"mime"
 	"strings"
 	"unicode/utf8"
+
+	"pillarbox/smtp"
 )
 
 // maxLine is the longest line of a message in octets, without its CRLF (RFC 5321 §4.5.3.1.6).
@@ -173,7 +175,7 @@ func atBlank(p, _ []byte, at int) int {
 func foldHeader(raw []byte) []byte {
 	var out []byte
 	for len(raw) > 0 {
-		field := raw[:fieldEnd(raw)]
+		field := raw[:smtp.FieldEnd(raw)]
 		raw = raw[len(field):]
 		out = append(out, foldField(field)...)
 	}
