@@ -225,7 +225,8 @@ type writer struct {
 	size int64
 
 	packing    chan struct{} // holds a value while files are packed
-	complaints atomic.Int64  // time of the last log line about an error, Unix nanoseconds
+	toPack     atomic.Pointer[packJob]
+	complaints atomic.Int64 // time of the last log line about an error, Unix nanoseconds
 }
 
 func (w *writer) mayComplain(now time.Time) bool {

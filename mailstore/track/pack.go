@@ -38,19 +38,27 @@ type block struct {
 	filter   filter
 }
 
-// pack starts to pack complete files in the background, and deletes old ones. It does nothing while
-// an earlier call is at work.
+// packJob is a request to pack the complete files and to delete old ones.
+type packJob struct {
+	current string // the file that is being written
+	options Options
+}
+
+// pack starts to pack complete files in the background, and to delete old ones. A call while an
+// earlier one is at work is carried out after it.
 func (w *writer) pack(closing <-chan struct{}, o Options, complain func(string, error)) {
+	w.toPack.Store(&packJob{w.name, o})
 	select {
 	case w.packing <- struct{}{}:
 	default:
 		return
 	}
-	current := w.name
 	go func() {
 		defer func() { <-w.packing }()
-		complain("cannot pack the events of mail", packAll(w.fsys, current, closing))
-		complain("cannot delete old events of mail", prune(w.fsys, o, time.Now().UTC()))
+		for job := w.toPack.Swap(nil); job != nil; job = w.toPack.Swap(nil) {
+			complain("cannot pack the events of mail", packAll(w.fsys, job.current, closing))
+			complain("cannot delete old events of mail", prune(w.fsys, job.options, time.Now().UTC()))
+		}
 	}()
 }
 
