@@ -124,6 +124,12 @@ func (t *Table) Kill(id uint64) *Session {
 	return s
 }
 
+func (t *Table) remove(id uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.live, id)
+}
+
 // Session is one connection of a client. Its methods are safe for concurrent use, and take no lock
 // that other sessions use, except End.
 type Session struct {
@@ -190,13 +196,10 @@ func (s *Session) Killed() bool { return s.killed.Load() }
 
 // End removes the session from the table. It must be called once.
 func (s *Session) End() {
-	close(s.ended)
-	if s.table == nil {
-		return
+	if s.table != nil {
+		s.table.remove(s.id)
 	}
-	s.table.mu.Lock()
-	defer s.table.mu.Unlock()
-	delete(s.table.live, s.id)
+	close(s.ended) // whoever waits for the end finds the session in no list
 }
 
 // Ended returns a channel that is closed when the session has ended.

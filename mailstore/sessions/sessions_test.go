@@ -80,6 +80,19 @@ func TestKill(t *testing.T) {
 	}
 }
 
+// Whoever waits for the end of a session finds it in no list.
+func TestEnded(t *testing.T) {
+	var table Table
+	for range 2000 {
+		s := table.Begin("smtp", client, nil)
+		go s.End()
+		<-s.Ended()
+		if left := table.List(); len(left) > 0 {
+			t.Fatalf("%+v is still listed", left[0])
+		}
+	}
+}
+
 // Without a table a session can be used as well.
 func TestNoTable(t *testing.T) {
 	var table *Table
