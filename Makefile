@@ -8,6 +8,7 @@ DESTDIR ?=
 FUZZTIME ?= 20000x
 BENCHTIME ?= 1s
 TESTFLAGS ?=
+PACKAGES ?= ./...
 SOURCES  = cmd mailstore pop3 quota smtp tls
 
 .DEFAULT_GOAL := help
@@ -24,7 +25,7 @@ run: build ## set up a demonstration office in var/, test it, and serve it
 	@sh etc/demo.sh
 
 test: ## run the test suite
-	$(GO) test $(TESTFLAGS) ./...
+	$(GO) test $(TESTFLAGS) $(PACKAGES)
 
 race: ## run the test suite with the race detector
 	$(MAKE) test TESTFLAGS=-race
