@@ -30,7 +30,7 @@ export GOGC="${GOGC:-300}"
 
 # The accept benchmark has a fixed number of messages: the more there are, the more syncs behind it are in the figure.
 {
-	"$go" test -run='^$' -bench='^BenchmarkAccept$' -benchtime="${BENCHMESSAGES:-20000}x" -timeout=30m ./smtp/server
+	"$go" test -run='^$' -bench='^(BenchmarkAccept|BenchmarkEvents)$' -benchtime="${BENCHMESSAGES:-20000}x" -timeout=30m ./smtp/server
 	"$go" test -run='^$' -bench='^(BenchmarkIdle|BenchmarkPOP3)$' -benchtime="${BENCHTIME:-1s}" -timeout=60m ./smtp/server ./pop3
 	"$go" test -run='^$' -bench='^BenchmarkLogIn$' -benchtime="${BENCHTIME:-1s}" -timeout=30m ./cmd/internal/loginbench
 	if command -v smtp-sink >/dev/null; then
