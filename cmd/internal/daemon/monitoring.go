@@ -12,6 +12,7 @@ import (
 
 	"pillarbox/cmd/internal/alert"
 	"pillarbox/cmd/internal/config"
+	"pillarbox/cmd/internal/httpserve"
 	"pillarbox/cmd/internal/metrics"
 	"pillarbox/cmd/internal/notify"
 	"pillarbox/mailstore"
@@ -140,7 +141,8 @@ func (d *Daemon) makeMetrics(cfg *config.Config) (part, error) {
 			for _, l := range listeners {
 				d.log.Info("listening", "service", "metrics", "address", l.Addr())
 				running.Go(func() {
-					err := metrics.Serve(ctx, l.Listener, l.encrypted, l.handler, d.log)
+					err := httpserve.Serve(ctx, l.Listener, l.encrypted, l.handler,
+						metrics.Limits(), d.log)
 					if err != nil {
 						d.log.Error("metrics are no longer served", "error", err)
 					}

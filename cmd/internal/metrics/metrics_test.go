@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pillarbox/cmd/internal/httpserve"
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/durable"
 	"pillarbox/mailstore/track"
@@ -329,7 +330,7 @@ func TestHangingClients(t *testing.T) {
 	served := make(chan error, 1)
 	m := newMetrics()
 	go func() {
-		served <- Serve(ctx, l, nil, m.Handler(nothing, everyone), slog.New(slog.DiscardHandler))
+		served <- httpserve.Serve(ctx, l, nil, m.Handler(nothing, everyone), Limits(), slog.New(slog.DiscardHandler))
 	}()
 	var hanging []net.Conn
 	for range maxConnections + 5 {
