@@ -63,7 +63,7 @@ func (a *app) password(from passwordWay, user string) (password string, err erro
 	case from.none:
 		return "", nil
 	case from.generate:
-		return generatePassword(), nil
+		return auth.GeneratePassword(), nil
 	case from.stdin:
 		password, err = a.readLine()
 	default:

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +19,7 @@ import (
 	"pillarbox/cmd/internal/netinfo"
 	"pillarbox/cmd/internal/setup"
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/auth"
 )
 
 // setupFlags are the flags of "pillarbox setup".
@@ -227,16 +227,9 @@ func (p *passwordSource) next(box addr.Address, exists bool) (string, error) {
 	case exists:
 		return "", nil
 	}
-	secret := generatePassword()
+	secret := auth.GeneratePassword()
 	p.generated = append(p.generated, [2]string{box.String(), secret})
 	return secret, nil
-}
-
-// generatePassword returns a password that is easy to read aloud and to type: 80 bits, in four
-// groups of lower-case letters and digits.
-func generatePassword() string {
-	t := strings.ToLower(rand.Text()[:16])
-	return t[:4] + "-" + t[4:8] + "-" + t[8:12] + "-" + t[12:]
 }
 
 func (a *app) printSetup(r *setup.Result) {

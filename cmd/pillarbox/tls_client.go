@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pillarbox/cmd/internal/admin"
+	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
 )
 
@@ -52,7 +53,7 @@ so its password must be long.`
 // filePassword reads or generates the password that encrypts a certificate file.
 func (a *app) filePassword(stdin bool) (string, error) {
 	if !stdin {
-		return generatePassword(), nil
+		return auth.GeneratePassword(), nil
 	}
 	const shortest = 8
 	password, err := a.readLine()

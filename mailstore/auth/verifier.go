@@ -22,6 +22,13 @@ const MaxPassword = 256
 // the password.
 var ErrPassword = errors.New("unsuitable password")
 
+// GeneratePassword returns a new password of 80 random bits, in letters and digits that are not
+// mistaken for each other: "abcd-efgh-2345-mnop".
+func GeneratePassword() string {
+	t := strings.ToLower(rand.Text()[:16])
+	return t[:4] + "-" + t[4:8] + "-" + t[8:12] + "-" + t[12:]
+}
+
 // CheckPassword reports whether every protocol can carry a password: not empty, at most MaxPassword
 // octets, valid UTF-8, and no control characters, which POP3 and SASL PLAIN cannot carry. It does
 // not judge the password's strength; see Rules.
