@@ -87,6 +87,7 @@ type Service = directory.Service
 const (
 	ServicePOP3 = directory.ServicePOP3
 	ServiceSMTP = directory.ServiceSMTP
+	ServiceWeb  = directory.ServiceWeb
 )
 
 // A Client is the connection that logs in.

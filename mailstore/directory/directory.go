@@ -145,6 +145,7 @@ type Service string
 const (
 	ServicePOP3 Service = "pop3"
 	ServiceSMTP Service = "smtp" // also on the ports for submission
+	ServiceWeb  Service = "web"  // the page, which each user may open who may use another service
 )
 
 // Access says which services the user of a mailbox may log in to. Mail arrives with every value.
@@ -161,7 +162,7 @@ const (
 // Permits reports whether the user may log in to a service. With "", it reports whether the user may
 // log in to any.
 func (a Access) Permits(s Service) bool {
-	return a == AccessBoth || a != AccessNone && s == "" || a == Access(s)
+	return a == AccessBoth || a != AccessNone && (s == "" || s == ServiceWeb) || a == Access(s)
 }
 
 // UnmarshalText refuses unknown words: a typing error in an editor must not permit a login.
