@@ -71,6 +71,7 @@ var imports = map[string]string{
 var barred = map[string]string{
 	"cmd/internal/admin":   "cmd/internal/control cmd/internal/daemon",
 	"cmd/internal/control": "cmd/internal/daemon",
+	"cmd/internal/web":     "cmd/internal/control cmd/internal/daemon",
 }
 
 // libraries are the modules that may be linked into the binary, and who may
@@ -89,7 +90,7 @@ var libraries = map[string]string{
 	"software.sslmate.com/src":        "tls/certs",
 	"golang.org/x/oauth2":             "mailstore/auth/oauth",
 	"golang.org/x/net":                "mailstore/addr etc/lab/mailtest smtp/verify",
-	"golang.org/x/text":               "mailstore/addr mailstore/auth mailstore/auth/ntlm",
+	"golang.org/x/text":               "mailstore/addr mailstore/auth mailstore/auth/ntlm cmd/internal/web",
 	"golang.org/x/term":               "cmd/pillarbox",
 	"golang.org/x/sys":                "mailstore/durable smtp/pickup cmd/internal/sysinfo cmd/pillarbox",
 	"golang.org/x/sync":               "mailstore mailstore/ldap",

@@ -1,0 +1,86 @@
+package web
+
+import (
+	"net/http"
+)
+
+// routes is the list of pages and acts. "/" leads to the first page of the user.
+func (s *Site) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /style.css", s.style)
+	mux.HandleFunc("GET /login", s.showLogin)
+	mux.HandleFunc("POST /login", s.logIn)
+	mux.HandleFunc("POST /logout", s.logOut)
+	mux.HandleFunc("POST /language", s.speak)
+	mux.HandleFunc("GET /{$}", s.home)
+	mux.HandleFunc("/", s.nothing)
+
+	s.ownRoutes(mux)
+	s.officeRoutes(mux)
+	s.mailRoutes(mux)
+	return mux
+}
+
+// ownRoutes are for every user.
+func (s *Site) ownRoutes(mux *http.ServeMux) {
+	s.page(mux, "/me", anyone, showOwn)
+	s.act(mux, "/me/password", anyone, showOwn, setOwnPassword)
+	s.act(mux, "/me/forward", anyone, showOwn, setOwnForward)
+	s.act(mux, "/me/logout-others", anyone, showOwn, endOtherSessions)
+}
+
+// officeRoutes are about who is in the office.
+func (s *Site) officeRoutes(mux *http.ServeMux) {
+	s.page(mux, "/mailboxes", operators, showMailboxes)
+	s.page(mux, "/mailboxes/add", operators, showAddMailbox)
+	s.act(mux, "/mailboxes/add", operators, showAddMailbox, addMailbox)
+	s.page(mux, "/mailbox/{name}", operators, showMailbox)
+	for name, do := range mailboxActs() {
+		s.act(mux, "/mailbox/{name}/"+name, operators, showMailbox, do)
+	}
+	s.page(mux, "/domains", operators, showDomains)
+	for name, do := range domainActs() {
+		s.act(mux, "/domains/"+name, operators, showDomains, do)
+	}
+	s.page(mux, "/groups", operators, showGroups)
+	for name, do := range groupActs() {
+		s.act(mux, "/groups/"+name, operators, showGroups, do)
+	}
+	s.page(mux, "/devices", operators, showDevices)
+	for name, do := range deviceActs() {
+		s.act(mux, "/devices/"+name, operators, showDevices, do)
+	}
+}
+
+// mailRoutes are about mail and the server.
+func (s *Site) mailRoutes(mux *http.ServeMux) {
+	s.page(mux, "/overview", operators, showOverview)
+	s.page(mux, "/queue", operators, showQueue)
+	s.act(mux, "/queue", operators, showQueue, orderQueue)
+	s.page(mux, "/trace", operators, showTrace)
+	s.page(mux, "/explain", operators, showExplain)
+	s.page(mux, "/sessions", operators, showSessions)
+	s.act(mux, "/sessions/kill", operators, showSessions, killSession)
+	s.page(mux, "/audit", operators, showAudit)
+}
+
+// home leads to the first page of the user.
+func (s *Site) home(w http.ResponseWriter, hr *http.Request) {
+	r := s.admit(w, hr, anyone)
+	if r == nil {
+		return
+	}
+	to := "/me"
+	if r.operator.MayAll(false) {
+		to = "/overview"
+	} else if operators(r.operator) {
+		to = "/mailboxes"
+	}
+	http.Redirect(w, hr, to, http.StatusSeeOther)
+}
+
+func (s *Site) nothing(w http.ResponseWriter, hr *http.Request) {
+	if r := s.admit(w, hr, anyone); r != nil {
+		s.fail(w, r, http.StatusNotFound, errNoPage)
+	}
+}
