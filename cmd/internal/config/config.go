@@ -112,6 +112,7 @@ type Listen struct {
 	POP3       []string // plain, STLS offered
 	POP3S      []string // TLS from the start
 	ODMR       []string // plain, STARTTLS offered: on-demand mail relay, ATRN (RFC 2645)
+	Web        []string // HTTPS
 	Metrics    []string // HTTP on loopback, HTTPS elsewhere
 }
 

@@ -55,6 +55,11 @@ func serverSections() []sectionRow {
 				listenAddress(366), nil,
 				`Servers that log in and fetch the held mail of a [[route]] by ATRN (RFC 2645). The
 				usual port is ":366".`).needsRestart(),
+			list("listen.web", func(c *Config) *[]string { return &c.Listen.Web },
+				listenAddress(443), nil,
+				`The page, by HTTPS: administration for operators, and each user's own page. The
+				usual port is ":443"; "127.0.0.1:8443" is for this machine only. If the port is in
+				use, the log says so and the server runs without the page.`).needsRestart(),
 			list("listen.metrics", func(c *Config) *[]string { return &c.Listen.Metrics },
 				listenAddress(9125), []string{"127.0.0.1:9125"},
 				`Figures for Prometheus by HTTP: /metrics, and /healthz and /readyz. An address

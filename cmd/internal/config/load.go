@@ -539,7 +539,7 @@ func (l *loader) checkListen() {
 	}{
 		{"listen.smtp", c.SMTP}, {"listen.submission", c.Submission}, {"listen.smtps", c.SMTPS},
 		{"listen.pop3", c.POP3}, {"listen.pop3s", c.POP3S}, {"listen.odmr", c.ODMR},
-		{"listen.metrics", c.Metrics},
+		{"listen.web", c.Web}, {"listen.metrics", c.Metrics},
 	} {
 		if !l.sound(service.key) {
 			continue

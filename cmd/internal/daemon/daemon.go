@@ -194,9 +194,10 @@ func (d *Daemon) makers() []maker {
 		d.makeMetrics,
 		d.makeAlerts,
 
-		// The sockets of administrators, and reloads by time. Both use the parts above, so they end
-		// before these stop.
+		// The sockets and the page of administrators, and reloads by time. They use the parts above, so
+		// they end before these stop.
 		d.makeControl,
+		d.makeWeb,
 		d.makeUpdates,
 
 		// Clients come last: all that they use is ready. Their sessions end first.
