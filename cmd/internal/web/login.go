@@ -23,12 +23,17 @@ func (s *Site) showLogin(w http.ResponseWriter, hr *http.Request) {
 }
 
 // renderLogin shows the form with a token that is in a cookie too, so that a page elsewhere cannot
-// log its visitor in to somebody's mailbox.
+// log its visitor in to somebody's mailbox. The cookie stays as it is: the form may be open in
+// another window.
 func (s *Site) renderLogin(
 	w http.ResponseWriter, hr *http.Request, status int, form loginForm, p *problem,
 ) {
-	form.Token = rand.Text()
-	setCookie(w, loginCookie, form.Token)
+	if c, err := hr.Cookie(loginCookie); err == nil && len(c.Value) == len(rand.Text()) {
+		form.Token = c.Value
+	} else {
+		form.Token = rand.Text()
+		setCookie(w, loginCookie, form.Token)
+	}
 	visitor := &request{Request: hr, site: s, words: s.texts.of(hr), problem: p}
 	if p != nil {
 		p.Text = visitor.words.T(p.Text)

@@ -117,8 +117,10 @@ func (s *Site) write(w http.ResponseWriter, r *request, status int, v view) {
 	page.WriteTo(w)
 }
 
-// style serves the style sheet.
-func (s *Site) style(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Cache-Control", "max-age=300")
-	http.ServeFileFS(w, r, files, "style.css")
+// file serves a file that all pages use.
+func file(name string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=300")
+		http.ServeFileFS(w, r, files, name)
+	}
 }

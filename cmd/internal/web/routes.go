@@ -7,7 +7,8 @@ import (
 // routes is the list of pages and acts. "/" leads to the first page of the user.
 func (s *Site) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /style.css", s.style)
+	mux.HandleFunc("GET /style.css", file("style.css"))
+	mux.HandleFunc("GET /icon.svg", file("icon.svg"))
 	mux.HandleFunc("GET /login", s.showLogin)
 	mux.HandleFunc("POST /login", s.logIn)
 	mux.HandleFunc("POST /logout", s.logOut)

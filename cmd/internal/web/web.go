@@ -26,7 +26,7 @@ import (
 	"pillarbox/mailstore/auth"
 )
 
-//go:embed templates style.css
+//go:embed templates style.css icon.svg
 var files embed.FS
 
 // Limits are those of the page's server.

@@ -198,6 +198,12 @@ func TestLogin(t *testing.T) {
 			t.Errorf("%v: %s %s", wrong, res.Status, text)
 		}
 	}
+	// The form works after a second window has shown it.
+	_, text := b.get("/login")
+	token := tokenField.FindStringSubmatch(text)[1]
+	if _, again := b.get("/login?next=/favicon.ico"); tokenField.FindStringSubmatch(again)[1] != token {
+		t.Error("a second window makes the form of the first invalid")
+	}
 	// A cookie that an attacker has planted does not become the session.
 	base, _ := url.Parse(o.URL)
 	b.Jar.SetCookies(base, []*http.Cookie{{Name: sessionCookie, Value: "planted", Path: "/", Secure: true}})
