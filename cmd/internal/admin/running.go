@@ -40,6 +40,7 @@ type Running struct {
 	Listeners   func() map[string][]string // the addresses of each key under [listen]
 	Sessions    *sessions.Table            // the clients that are connected
 	Today       func() traffic.Day         // the mail of the current day
+	Hours       func() []traffic.Hour      // that of the last 24 hours
 	DiskSamples func() []sysinfo.Sample    // of the data directory, the oldest first
 	Errors      func() []recentlog.Entry   // the latest warnings and errors of the log
 }

@@ -26,6 +26,7 @@ type Status struct {
 
 	Services []ServiceStatus `json:"services"` // none without a server
 	Today    *traffic.Day    `json:"today,omitempty"`
+	Hours    []traffic.Hour  `json:"hours,omitempty"` // the last 24
 
 	Queue        QueueStatus         `json:"queue"`
 	Badmail      BadmailStatus       `json:"badmail"`
@@ -91,7 +92,7 @@ func (o *Service) status() (Status, error) {
 		s.Running, s.Version, s.Since = true, r.Version, r.Since
 		s.Services = servicesOf(r.Listeners(), r.Sessions.Count())
 		today := r.Today()
-		s.Today = &today
+		s.Today, s.Hours = &today, r.Hours()
 		s.Errors = append(s.Errors, r.Errors()...)
 	}
 	for _, fact := range []struct {

@@ -29,7 +29,7 @@ func (d *Daemon) running() *admin.Running {
 		Probe:      d.sender.Probe,
 
 		Version: d.system.Version, Since: d.started, Listeners: d.Addresses, Sessions: &d.sessions,
-		Today: d.traffic.Today, DiskSamples: d.diskSamples.list, Errors: d.recentLog.Entries,
+		Today: d.traffic.Today, Hours: d.traffic.Hours, DiskSamples: d.diskSamples.list, Errors: d.recentLog.Entries,
 	}
 }
 

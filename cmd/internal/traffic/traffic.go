@@ -1,7 +1,8 @@
-// Package traffic counts the mail of the current day, for "pillarbox admin status" and "top".
+// Package traffic counts the mail of the current day and of the last 24 hours, for "pillarbox admin
+// status", "top" and the page.
 //
 // Start with Counter. Counter.Read is a reader of package track, which calls it for every event.
-// Counter.Restore counts the events that an earlier server stored today.
+// Counter.Restore counts the events that an earlier server stored.
 package traffic
 
 import (
@@ -68,14 +69,16 @@ func (d *Day) add(e *track.Event) {
 type Counter struct {
 	started time.Time
 
-	mu  sync.Mutex
-	day Day // owner: mu
+	mu       sync.Mutex
+	day      Day            // owner: mu
+	hours    map[int64]Hour // owner: mu; by their begin in Unix seconds
+	restored bool           // owner: mu; the hours from before the start are counted
 }
 
 // New returns a Counter that has counted nothing. Restore must be given the events from before New.
 func New() *Counter {
 	now := time.Now()
-	return &Counter{started: now, day: Day{Since: midnight(now)}}
+	return &Counter{started: now, day: Day{Since: midnight(now)}, hours: make(map[int64]Hour)}
 }
 
 // midnight is the begin of the day in local time.
@@ -90,6 +93,7 @@ func (c *Counter) Read(e *track.Event) {
 	defer c.mu.Unlock()
 	c.turnLocked(e.Time)
 	c.day.add(e)
+	c.countHourLocked(e)
 }
 
 // turnLocked begins a new day after midnight. The counts of a new day are complete.
@@ -110,10 +114,14 @@ func (c *Counter) Today() Day {
 // step is the time whose events Restore has in memory at once.
 const step = time.Hour
 
-// Restore counts the events of today from before New. It takes some seconds, and must be called at
-// most once. The counts stay incomplete if it fails.
+// Restore counts the events of today and of the last 24 hours from before New. It takes some
+// seconds, and must be called at most once. The counts stay incomplete if it fails.
 func (c *Counter) Restore(ctx context.Context, fsys durable.FS) error {
-	begin := midnight(c.started)
+	today := midnight(c.started)
+	begin := firstHour(c.started)
+	if today.Before(begin) { // on the day that has 25 hours
+		begin = today
+	}
 	var before Day
 	end := c.started.Truncate(time.Microsecond)
 	for from := begin; from.Before(end); from = from.Add(step) {
@@ -126,13 +134,17 @@ func (c *Counter) Restore(ctx context.Context, fsys durable.FS) error {
 		if err != nil {
 			return err
 		}
+		c.restoreHours(found.Events)
 		for i := range found.Events {
-			before.add(&found.Events[i])
+			if !found.Events[i].Time.Before(today) {
+				before.add(&found.Events[i])
+			}
 		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.day.Since.Equal(begin) { // else midnight has passed meanwhile
+	c.restored = true
+	if c.day.Since.Equal(today) { // else midnight has passed meanwhile
 		c.day = sum(c.day, before)
 	}
 	return nil

@@ -20,11 +20,14 @@ func showOverview(r *request) (view, error) {
 		return view{}, err
 	}
 	slices.Reverse(s.Errors)
-	return view{"overview", "Overview", overview{Status: s}}, nil
+	return view{"overview", "Overview", overview{s, newChart(s.Hours)}}, nil
 }
 
 // overview is what the page "overview" shows.
-type overview struct{ admin.Status }
+type overview struct {
+	admin.Status
+	Chart chart
+}
 
 // Sessions is the number of all clients that are connected.
 func (o overview) Sessions() (n int) {

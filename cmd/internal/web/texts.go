@@ -71,6 +71,9 @@ func (w *words) Time(t time.Time) string {
 	return t.Format(form)
 }
 
+// Hour writes the begin of an hour.
+func (w *words) Hour(t time.Time) string { return t.Local().Format("15:04") }
+
 // Octets writes a size as a person says it.
 func (w *words) Octets(n int64) string {
 	text := quota.Approximate(n, 0)
