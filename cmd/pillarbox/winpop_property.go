@@ -13,6 +13,7 @@ import (
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
+	"pillarbox/cmd/internal/logging"
 	"pillarbox/mailstore/directory"
 )
 
@@ -29,7 +30,7 @@ func winpopLookup(cfg *config.Config, name string) (winpopProperty, bool) {
 	case "auth", "authentication":
 		return winpopProperty{oldMethod(cfg.LogIns.Method), "auth.method", "1 is system, 2 is directory, 3 is file; 'pillarbox admin domain method' chooses for one domain"}, true
 	case "logging":
-		return winpopProperty{oldLogging(cfg.Log.Level), "log.level", ""}, true
+		return winpopProperty{oldLogging(cfg), "log.levels.pop3", ""}, true
 	case "mailroot":
 		return winpopProperty{filepath.Join(cfg.Data, "mailbox"), "data", "the mail is in 'mailbox' below it"}, true
 	case "port":
@@ -67,10 +68,13 @@ func oldMethod(m directory.Method) string {
 	return "2"
 }
 
-// oldLogging returns the number of a log level in winpop.
-func oldLogging(level slog.Level) string {
+// oldLogging returns the number of the log level of POP3 in winpop.
+func oldLogging(cfg *config.Config) string {
+	level := cfg.Log.Levels[logging.POP3].Level(cfg.Log.Level)
 	switch {
-	case level >= slog.LevelError:
+	case level > slog.LevelError:
+		return "0"
+	case level == slog.LevelError:
 		return "1"
 	case level >= slog.LevelWarn:
 		return "2"
@@ -167,7 +171,7 @@ func newValue(cfg *config.Config, name string, values []string) (string, error) 
 	words := map[string]map[string]string{
 		"auth":           {"1": `"system"`, "2": `"directory"`, "3": `"file"`},
 		"authentication": {"1": `"system"`, "2": `"directory"`, "3": `"file"`},
-		"logging":        {"0": `"error"`, "1": `"error"`, "2": `"warn"`, "3": `"info"`},
+		"logging":        {"0": `"none"`, "1": `"minimum"`, "2": `"medium"`, "3": `"maximum"`},
 		"sparequired":    {"0": "false", "1": "true"},
 	}[name]
 	number, err := strconv.ParseUint(value, 10, 31)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"pillarbox/cmd/internal/logging"
 	"pillarbox/cmd/internal/recentlog"
 	"pillarbox/cmd/internal/sysinfo"
 	"pillarbox/cmd/internal/traffic"
@@ -43,6 +44,7 @@ type Running struct {
 	Hours       func() []traffic.Hour      // that of the last 24 hours
 	DiskSamples func() []sysinfo.Sample    // of the data directory, the oldest first
 	Errors      func() []recentlog.Entry   // the latest warnings and errors of the log
+	Levels      *logging.Levels            // of the log, for each part
 }
 
 // Queue is the running server's queue.

@@ -128,6 +128,9 @@ var (
 	SessionKill  = longVerb("sessions kill", ChangesAll, (*Service).killSession)
 	LiveTop      = verb("top", SeesAll, without((*Service).top))
 
+	LogLevels   = verb("log level", SeesAll, without((*Service).listLogLevels))
+	LogLevelSet = verb("log level set", ChangesAll, (*Service).setLogLevel)
+
 	Check      = longVerb("check", SeesDomain, (*Service).check)
 	AuditShow  = verb("audit", SeesDomain, (*Service).showAudit)
 	Trace      = verb("trace", SeesAll, (*Service).trace)
@@ -174,6 +177,7 @@ func Verbs() []Command {
 		ACMEStatus, ACMERenew,
 		FetchList, FetchNow,
 		ServerStatus, SessionList, SessionKill, LiveTop,
+		LogLevels, LogLevelSet,
 		Check, AuditShow, Trace, Explain, PolicyDiff,
 		ServerReload, SettingWrite, ClientSettings, DomainTotals, MailboxTotals, EmptyLog, CountAgain,
 	}

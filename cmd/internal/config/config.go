@@ -41,6 +41,7 @@ import (
 	"strings"
 	"time"
 
+	"pillarbox/cmd/internal/logging"
 	"pillarbox/mailstore/addr"
 	"pillarbox/quota/quotamail"
 	"pillarbox/smtp/policy"
@@ -253,9 +254,10 @@ type Events struct {
 	Subjects bool
 }
 
-// Log holds the level and the form of the log.
+// Log holds the levels and the form of the log.
 type Log struct {
 	Level  slog.Level
+	Levels logging.Words // of the parts
 	Format LogFormat
 }
 

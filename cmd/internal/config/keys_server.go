@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"pillarbox/cmd/internal/logging"
 	"pillarbox/smtp/policy"
 	"pillarbox/tls/acme"
 )
@@ -346,6 +347,10 @@ func protocolSections() []sectionRow {
 				words(TextLog, JSONLog), TextLog,
 				`The form of a line: "text" or "json".`).needsRestart(),
 		}},
+		{"log.levels", `Levels of parts of the server; "" means log.level. "pillarbox admin log level"
+			lists them, and changes one until the next reload. pop3 also takes the logging levels of
+			the POP3 service of Windows: "none", "minimum" (errors), "medium" (and warnings) and
+			"maximum" (and information).`, logLevelKeys()},
 		{"events", `What happened to each message and each client, for "pillarbox admin trace" and the
 			statistics. The files are in data/track.`, []key{
 			boolean("events.enabled", func(c *Config) *bool { return &c.Events.Enabled }, true,
@@ -411,4 +416,14 @@ func protocolSections() []sectionRow {
 
 			  scanners = ["192.168.1.20", "[192.168.1.30-39]"]`, nil},
 	}
+}
+
+// logLevelKeys are the levels of the parts.
+func logLevelKeys() (all []key) {
+	for i, name := range logging.PartNames() {
+		words := optional(words(logging.WordsOf(logging.Part(i))...))
+		all = append(all, text("log.levels."+name,
+			func(c *Config) *logging.Word { return &c.Log.Levels[i] }, words, "", above))
+	}
+	return all
 }

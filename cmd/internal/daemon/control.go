@@ -12,6 +12,7 @@ import (
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/control"
+	"pillarbox/cmd/internal/logging"
 	"pillarbox/mailstore/caught"
 )
 
@@ -29,7 +30,9 @@ func (d *Daemon) running() *admin.Running {
 		Probe:      d.sender.Probe,
 
 		Version: d.system.Version, Since: d.started, Listeners: d.Addresses, Sessions: &d.sessions,
-		Today: d.traffic.Today, Hours: d.traffic.Hours, DiskSamples: d.diskSamples.list, Errors: d.recentLog.Entries,
+		Today: d.traffic.Today, Hours: d.traffic.Hours, DiskSamples: d.diskSamples.list,
+		Errors: d.recentLog.Entries,
+		Levels: &d.levels,
 	}
 }
 
@@ -71,7 +74,7 @@ func (d *Daemon) openControl() ([]net.Listener, error) {
 		return openLocal(cfg.Socket, folderOwner(d.office.Root.Name()))
 	}, d.socketLost(cfg.Socket))
 	if err != nil {
-		d.log.Warn("operators cannot use 'pillarbox admin' unless they are root",
+		d.logs[logging.Admin].Warn("operators cannot use 'pillarbox admin' unless they are root",
 			append(errorArgs(err), "socket", cfg.Socket)...)
 		return []net.Listener{l}, nil
 	}
@@ -88,11 +91,11 @@ func (d *Daemon) lastingControl() (net.Listener, error) {
 func (d *Daemon) socketLost(path string) func(error) {
 	return func(err error) {
 		if err != nil {
-			d.log.Error("cannot make a deleted socket again: restart the server",
+			d.logs[logging.Admin].Error("cannot make a deleted socket again: restart the server",
 				"socket", path, "error", err)
 			return
 		}
-		d.log.Warn("a deleted socket was made again", "socket", path)
+		d.logs[logging.Admin].Warn("a deleted socket was made again", "socket", path)
 	}
 }
 
@@ -119,6 +122,6 @@ func (d *Daemon) listenControl() (net.Listener, error) {
 
 // auditFailed logs a failure to write the audit log, and a panic in a verb.
 func (d *Daemon) auditFailed(err error) {
-	d.log.Error("administration", "error", err)
-	caught.Log(d.log, err, "where the program went wrong with a command of an operator")
+	d.logs[logging.Admin].Error("administration", "error", err)
+	caught.Log(d.logs[logging.Admin], err, "where the program went wrong with a command of an operator")
 }

@@ -21,6 +21,7 @@ import (
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/fetch"
+	"pillarbox/cmd/internal/logging"
 	"pillarbox/cmd/internal/metrics"
 	"pillarbox/cmd/internal/netinfo"
 	"pillarbox/cmd/internal/recentlog"
@@ -73,8 +74,9 @@ type Daemon struct {
 	system System
 	parts  []part     // in the order of makers
 	failed chan error // a part cannot go on; Run returns the first error
-	level  *slog.LevelVar
-	log    *slog.Logger
+	levels logging.Levels
+	logs   [logging.NumParts]*slog.Logger
+	log    *slog.Logger // of logging.Server
 
 	started     time.Time
 	recentLog   *recentlog.Handler // through which log writes
@@ -168,7 +170,7 @@ func (d *Daemon) makers() []maker {
 
 		// What the servers and the queue ask: settings, events, logins, limits, DNS, the decision log.
 		// Logins reload after the settings, from which they take their methods.
-		d.makeLogLevel,
+		d.makeLogLevels,
 		d.makeSettings,
 		d.makeEvents,
 		d.makeLogins,
@@ -232,12 +234,9 @@ func StartWith(system System) (*Daemon, error) {
 		restored: make(chan struct{}, 1),
 		started:  time.Now(),
 		traffic:  traffic.New(),
-		level:    new(slog.LevelVar),
 	}
 	d.metrics = metrics.New(metrics.Names{Rules: policy.RuleNames(), Route: d.hasRoute})
-	lines := newLogger(cfg.Log, d.level, system.Out).Handler()
-	d.recentLog = recentlog.New(d.metrics.Log(lines))
-	d.log = slog.New(d.recentLog)
+	d.openLogs(cfg)
 	for _, makePart := range d.makers() {
 		p, err := makePart(cfg)
 		d.parts = append(d.parts, p)
@@ -247,6 +246,18 @@ func StartWith(system System) (*Daemon, error) {
 		}
 	}
 	return d, nil
+}
+
+// openLogs makes the logger of each part. The latest warnings and errors are kept at any level.
+func (d *Daemon) openLogs(cfg *config.Config) {
+	d.levels.Configure(cfg.Log.Level, cfg.Log.Levels)
+	lines := logging.Lines(d.system.Out, cfg.Log.Format == config.JSONLog)
+	d.recentLog = recentlog.New(d.metrics.Log(lines))
+	for p := range d.logs {
+		filtered := d.levels.Handler(logging.Part(p), lines)
+		d.logs[p] = slog.New(d.recentLog.Over(d.metrics.Log(filtered)))
+	}
+	d.log = d.logs[logging.Server]
 }
 
 // Run serves until ctx ends, then lets sessions finish their command. Each value from reload

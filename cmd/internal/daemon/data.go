@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pillarbox/cmd/internal/config"
+	"pillarbox/cmd/internal/logging"
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/track"
 	"pillarbox/tls/acme"
@@ -17,7 +18,7 @@ import (
 
 func (d *Daemon) makeAdmin(cfg *config.Config) (p part, err error) {
 	p.name = "data directory"
-	if d.office, err = d.system.Open(cfg, d.log); err != nil {
+	if d.office, err = d.system.Open(cfg, d.logs[logging.Auth]); err != nil {
 		return p, err
 	}
 	d.office.Checkpoint, d.office.Exclusively = d.office.Store.Checkpoint, d.office.Store.Exclusively
@@ -44,7 +45,7 @@ func (d *Daemon) makeStore(*config.Config) (part, error) {
 	// A domain that cannot be read must not keep the others from being served.
 	dir := d.office.Dir
 	if err := errors.Join(dir.PruneDrafts(), d.adoptNames(), dir.KeepCopies()); err != nil {
-		d.log.Error("some domains could not be checked; what interrupted changes left there stays "+
+		d.logs[logging.Store].Error("some domains could not be checked; what interrupted changes left there stays "+
 			"until the next start", "error", err)
 	}
 	return p, nil
@@ -63,7 +64,7 @@ func (d *Daemon) makeOwnerCheck(*config.Config) (part, error) {
 
 func (d *Daemon) closeStore(context.Context) {
 	if err := d.office.Store.Close(); err != nil {
-		d.log.Error("cannot write all mail to its place; the next start will", "error", err)
+		d.logs[logging.Store].Error("cannot write all mail to its place; the next start will", "error", err)
 	}
 }
 
@@ -74,12 +75,12 @@ func (d *Daemon) recoverStore() error {
 		return err
 	}
 	if !trusted {
-		d.log.Warn("the file system of the data directory is not known to keep what was synced; "+
+		d.logs[logging.Store].Warn("the file system of the data directory is not known to keep what was synced; "+
 			"every file is synced separately, which is slower",
 			"file_system", kind, "data", d.office.Root.Name())
 	}
 	return d.office.Store.Recover(mailstore.RecoverOptions{
-		SyncEach: !trusted, LogSize: d.system.LogSize, Log: d.log, Recovered: d.storeRecovered,
+		SyncEach: !trusted, LogSize: d.system.LogSize, Log: d.logs[logging.Store], Recovered: d.storeRecovered,
 		Accepted: d.noteAccepted, Took: d.metrics.Took,
 	})
 }
@@ -107,11 +108,11 @@ func (d *Daemon) storeRecovered() {
 func (d *Daemon) adoptNames() error {
 	renamed, taken, err := d.office.Dir.AdoptNames()
 	for _, name := range taken {
-		d.log.Warn("mail in this directory is not served: its lower-case name belongs to another "+
+		d.logs[logging.Store].Warn("mail in this directory is not served: its lower-case name belongs to another "+
 			"directory; 'pillarbox admin mailbox import' copies the mail", "directory", name)
 	}
 	for _, name := range renamed {
-		d.log.Info("directory renamed: domains and mailboxes have lower-case names", "renamed", name)
+		d.logs[logging.Store].Info("directory renamed: domains and mailboxes have lower-case names", "renamed", name)
 	}
 	return err
 }
@@ -121,21 +122,23 @@ func (d *Daemon) makeCertificates(cfg *config.Config) (p part, err error) {
 	if d.certs, err = d.office.StartCertificate(cfg); err != nil {
 		return part{name: "certificates"}, err
 	}
-	p = loop("certificates", func(ctx context.Context) { d.certs.Watch(ctx, interval, d.log) })
+	p = loop("certificates", func(ctx context.Context) { d.certs.Watch(ctx, interval, d.logs[logging.TLS]) })
 	p.reload = func(next *config.Config) error { return d.certs.Reconfigure(next.Certs()) }
 	return p, nil
 }
 
 func (d *Daemon) makeACME(cfg *config.Config) (part, error) {
-	d.acme = acme.NewRenewer(cfg.ACME(), d.acmeInstalled, d.log)
+	d.acme = acme.NewRenewer(cfg.ACME(), d.acmeInstalled, d.logs[logging.TLS])
 	p := loop("ACME", d.acme.Run)
 	p.reload = reloads(func(next *config.Config) { d.acme.SetConfig(next.ACME()) })
 	return p, nil
 }
 
-func (d *Daemon) makeLogLevel(*config.Config) (part, error) {
-	reload := reloads(func(next *config.Config) { d.level.Set(next.Log.Level) })
-	return part{name: "log level", reload: reload}, nil
+func (d *Daemon) makeLogLevels(*config.Config) (part, error) {
+	reload := reloads(func(next *config.Config) {
+		d.levels.Configure(next.Log.Level, next.Log.Levels)
+	})
+	return part{name: "log levels", reload: reload}, nil
 }
 
 func (d *Daemon) makeSettings(*config.Config) (part, error) {
@@ -174,13 +177,17 @@ func (d *Daemon) makeEvents(cfg *config.Config) (part, error) {
 // logConsoleLine logs an event as Domino's console shows it.
 func (d *Daemon) logConsoleLine(e *track.Event) {
 	if line := e.ConsoleLine(); line != "" {
-		d.log.Info(line, "service", e.Service)
+		part := logging.SMTP
+		if e.Kind == track.Relayed {
+			part = logging.Outbound
+		}
+		d.logs[part].Info(line, "service", e.Service)
 	}
 }
 
 // acmeInstalled is called after ACME has stored a new certificate.
 func (d *Daemon) acmeInstalled() {
 	if err := d.certs.Reload(); err != nil {
-		d.log.Error("the certificate from ACME cannot be used", "error", err)
+		d.logs[logging.TLS].Error("the certificate from ACME cannot be used", "error", err)
 	}
 }

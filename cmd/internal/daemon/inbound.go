@@ -14,6 +14,7 @@ import (
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
+	"pillarbox/cmd/internal/logging"
 	"pillarbox/cmd/internal/netinfo"
 	"pillarbox/mailstore/auth"
 	"pillarbox/pop3"
@@ -31,9 +32,9 @@ import (
 const ratedKeys = 10_000
 
 func (d *Daemon) makeLogins(cfg *config.Config) (part, error) {
-	d.bans = auth.NewBans(banOptions(cfg), d.log)
+	d.bans = auth.NewBans(banOptions(cfg), d.logs[logging.Auth])
 	d.logins = auth.New(d.office.Dir, auth.Options{
-		Log: d.log, Bans: d.bans, Secrets: d.office.Keeper, Backend: d.office.Backend,
+		Log: d.logs[logging.Auth], Bans: d.bans, Secrets: d.office.Keeper, Backend: d.office.Backend,
 		Certificate: d.clientCertificate, FreeMemory: d.system.FreeMemory, Track: d.events,
 		LoggedIn: d.office.LastLogins.Add,
 	})
@@ -73,10 +74,10 @@ func (d *Daemon) makeServers(cfg *config.Config) (part, error) {
 	d.smtp = server.New(d.smtpConfig(cfg), server.Parts{
 		Dir: d.office.Dir, Store: d.office.Store, Auth: d.logins, Recent: d.recent, Resolver: &d.resolver,
 		Devices: d.office.Devices, Rates: rate.New(ratedKeys), Accounts: d.accounts,
-		Decisions: d.decisions, Track: d.events, Log: d.log, Sessions: &d.sessions,
+		Decisions: d.decisions, Track: d.events, Log: d.logs[logging.SMTP], Sessions: &d.sessions,
 		Delivery: d.delivery, Queue: d.queue, ClaimATRN: d.claimATRN,
 	})
-	d.pop3 = pop3.New(d.pop3Config(cfg), d.office.Store, d.logins, d.log)
+	d.pop3 = pop3.New(d.pop3Config(cfg), d.office.Store, d.logins, d.logs[logging.POP3])
 	var running sync.WaitGroup
 	return part{
 		name:  "servers",

@@ -13,6 +13,7 @@ import (
 	"pillarbox/cmd/internal/alert"
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/httpserve"
+	"pillarbox/cmd/internal/logging"
 	"pillarbox/cmd/internal/metrics"
 	"pillarbox/cmd/internal/notify"
 	"pillarbox/mailstore"
@@ -173,7 +174,7 @@ func (d *Daemon) metricsToken(cfg *config.Config) string {
 
 // metricsTLS asks clients for a certificate, whatever auth.client_certificates says.
 func (d *Daemon) metricsTLS() *tls.Config {
-	outer := d.certs.TLSConfig("metrics", d.log)
+	outer := d.certs.TLSConfig("metrics", d.logs[logging.TLS])
 	choose := outer.GetConfigForClient
 	outer.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		chosen, err := choose(hello) // a copy for this connection

@@ -9,6 +9,7 @@ import (
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/fetch"
+	"pillarbox/cmd/internal/logging"
 	"pillarbox/cmd/internal/notify"
 	"pillarbox/cmd/internal/retention"
 	"pillarbox/mailstore/addr"
@@ -31,12 +32,13 @@ import (
 func (d *Daemon) makeDelivery(cfg *config.Config) (part, error) {
 	var notices *notify.Badmail
 	grown := func(u badmail.Usage) { notices.Grown(u) }
-	d.badmail = badmail.New(d.office.Root, d.log, grown)
+	d.badmail = badmail.New(d.office.Root, d.logs[logging.Delivery], grown)
 	d.badmail.SetLimits(badmailLimits(cfg))
 	d.delivery = delivery.New(d.office.DeliveryConfig(cfg, d.system.DNS), delivery.Parts{
-		Dir: d.office.Dir, Store: d.office.Store, Badmail: d.badmail, Track: d.events, Log: d.log,
+		Dir: d.office.Dir, Store: d.office.Store, Badmail: d.badmail, Track: d.events,
+		Log: d.logs[logging.Delivery],
 	})
-	notices = notify.NewBadmail(d.office, d.delivery, d.log)
+	notices = notify.NewBadmail(d.office, d.delivery, d.logs[logging.Delivery])
 	p := loop("delivery", d.badmail.Run, notices.Run)
 	p.reload = reloads(func(next *config.Config) {
 		d.delivery.SetConfig(d.office.DeliveryConfig(next, d.system.DNS))
@@ -46,8 +48,8 @@ func (d *Daemon) makeDelivery(cfg *config.Config) (part, error) {
 }
 
 func (d *Daemon) makeSender(cfg *config.Config) (part, error) {
-	d.tokens = oauth.NewTokens(d.dialTokenServer, d.log)
-	d.sender = remote.NewSender(d.senderConfig(cfg), dkim.Open(d.office.Root), d.log)
+	d.tokens = oauth.NewTokens(d.dialTokenServer, d.logs[logging.Outbound])
+	d.sender = remote.NewSender(d.senderConfig(cfg), dkim.Open(d.office.Root), d.logs[logging.Outbound])
 	return part{
 		name:   "sender",
 		reload: reloads(func(next *config.Config) { d.sender.SetConfig(d.senderConfig(next)) }),
@@ -64,7 +66,7 @@ func (d *Daemon) dialTokenServer(ctx context.Context, network, address string) (
 func (d *Daemon) makeQueue(cfg *config.Config) (p part, err error) {
 	d.queue, err = queue.Open(queueConfig(cfg), queue.Parts{
 		Spool: d.office.Store.Spool(), Deliver: d.sender, Report: d.delivery.Report, Track: d.events,
-		Log: d.log,
+		Log: d.logs[logging.Queue],
 	})
 	if err != nil {
 		return part{name: "queue"}, err
@@ -105,7 +107,7 @@ func (d *Daemon) makeFetch(cfg *config.Config) (part, error) {
 		Tokens:  d.tokens,
 		Own:     func(to netip.AddrPort) bool { return d.isOwn(to, "pop3", "pop3s") },
 		Sent:    d.sender.Sent(),
-		Log:     d.log,
+		Log:     d.logs[logging.Fetch],
 	})
 	p := loop("fetch", d.fetch.Run)
 	p.reload = reloads(func(next *config.Config) { d.fetch.SetConfig(fetchConfig(next)) })
@@ -129,17 +131,17 @@ func (d *Daemon) makePickup(cfg *config.Config) (part, error) {
 		},
 		Accepted: d.wasAccepted,
 		Made:     folderOwner(d.office.Root.Name()),
-		Log:      d.log,
+		Log:      d.logs[logging.Delivery],
 	})
 	return loop("pickup", folder.Run), nil
 }
 
 func (d *Daemon) makeQuotaNotices(*config.Config) (part, error) {
-	notices := notify.NewQuota(d.office, d.delivery, d.log)
+	notices := notify.NewQuota(d.office, d.delivery, d.logs[logging.Delivery])
 	d.office.WatchQuota(notices.Crossed)
 	return loop("quota notices", notices.Run), nil
 }
 
 func (d *Daemon) makeRetention(*config.Config) (part, error) {
-	return loop("retention", retention.New(d.office, d.log).Run), nil
+	return loop("retention", retention.New(d.office, d.logs[logging.Delivery]).Run), nil
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pillarbox/cmd/internal/config"
+	"pillarbox/cmd/internal/logging"
 	"pillarbox/etc/lab/mailtest"
 	"pillarbox/tls/certs"
 )
@@ -109,16 +110,29 @@ func TestRefusedReloadChangesNothing(t *testing.T) {
 	if result := d.Reload(); !strings.Contains(result.Error, "missing.pem") || len(result.Changed) != 0 {
 		t.Errorf("%+v", result)
 	}
-	if d.office.Config() != before || reloaded != 0 || d.level.Level() != before.Log.Level {
+	if d.office.Config() != before || reloaded != 0 || levelOf(d, "queue") != "debug" {
 		t.Errorf("changed: %d parts reloaded", reloaded)
+	}
+	if _, err := d.levels.Set(logging.POP3, "none"); err != nil {
+		t.Fatal(err)
 	}
 	write(strings.Replace(text, "debug", "error", 1))
 	if result := d.Reload(); result.Error != "" || !slices.Equal(result.Changed, []string{"log.level"}) {
 		t.Errorf("%+v", result)
 	}
-	if d.level.Level() != d.office.Config().Log.Level || d.office.Config() == before || reloaded < 10 {
+	if levelOf(d, "queue") != "error" || levelOf(d, "pop3") != "error" || d.office.Config() == before || reloaded < 10 {
 		t.Errorf("not changed: %d parts reloaded", reloaded)
 	}
+}
+
+// levelOf returns the level of a part of the server.
+func levelOf(d *Daemon, part string) logging.Word {
+	for _, l := range d.levels.List() {
+		if l.Part == part {
+			return l.Level
+		}
+	}
+	return ""
 }
 
 // The server stops its parts from the last to the first, and leaves the data directory free.

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"math"
 	"net/netip"
@@ -13,6 +12,7 @@ import (
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/fetch"
+	"pillarbox/cmd/internal/logging"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/track"
@@ -45,7 +45,8 @@ func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 			DMARC: verify.Action(cfg.Authenticity.DMARC),
 		},
 		Verifier: verify.New(verify.Options{
-			Resolver: d.system.DNS, Servers: admin.DNSOptions(cfg).Servers, Log: d.log,
+			Resolver: d.system.DNS, Servers: admin.DNSOptions(cfg).Servers,
+			Log: d.logs[logging.Policy],
 		}),
 		DSNForAll: cfg.Reports.Strangers == config.AllStrangers,
 		MaxFor:    cfg.SMTP.MaxForRecipients,
@@ -53,7 +54,7 @@ func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 		Wire: wire.Config{
 			Hostname:        string(cfg.Hostname),
 			Greeting:        greeting(cfg, cfg.SMTP.Greeting),
-			TLS:             d.certs.TLSConfig("smtp", d.log),
+			TLS:             d.certs.TLSConfig("smtp", d.logs[logging.TLS]),
 			HandshakeFailed: d.handshakeFailed("smtp"),
 			MaxMessageSize:  cfg.SMTP.MaxMessageSize,
 			MaxRecipients:   cfg.SMTP.MaxRecipients,
@@ -82,7 +83,7 @@ func (d *Daemon) pop3Config(cfg *config.Config) pop3.Config {
 		Track:                 d.events,
 		Hostname:              string(cfg.Hostname),
 		Greeting:              greeting(cfg, cfg.POP3.Greeting),
-		TLS:                   d.certs.TLSConfig("pop3", d.log),
+		TLS:                   d.certs.TLSConfig("pop3", d.logs[logging.TLS]),
 		HandshakeFailed:       d.handshakeFailed("pop3"),
 		PlaintextNetworks:     plaintextPOP3(cfg),
 		Require128Bit:         cfg.Sites.POP3.Require128Bit,
@@ -112,7 +113,7 @@ func (d *Daemon) admitPOP3(cfg *config.Config) func(context.Context, netip.Addr)
 		if decision.Verdict == policy.Accept {
 			return true
 		}
-		d.log.Info("refused", "service", "pop3", "stage", decision.Stage, "remote_ip", client,
+		d.logs[logging.POP3].Info("refused", "service", "pop3", "stage", decision.Stage, "remote_ip", client,
 			"rule", "pop3.deny_hosts")
 		return false
 	}
@@ -149,7 +150,7 @@ func (d *Daemon) senderConfig(cfg *config.Config) remote.SenderConfig {
 			DNS:    admin.DNSOptions(cfg).Servers,
 			Dial:   d.system.Dial,
 			Tokens: d.tokens,
-			Log:    d.log,
+			Log:    d.logs[logging.Outbound],
 		},
 		Sign: cfg.Authenticity.Sign,
 		Seal: cfg.Outbound.ARC,
@@ -268,19 +269,10 @@ func filesToShare(files uint64) int {
 	return max(0, int(min(files, 1<<30))-own)
 }
 
-func newLogger(cfg config.Log, level *slog.LevelVar, out io.Writer) *slog.Logger {
-	level.Set(cfg.Level)
-	opts := &slog.HandlerOptions{Level: level}
-	if cfg.Format == config.JSONLog {
-		return slog.New(slog.NewJSONHandler(out, opts))
-	}
-	return slog.New(slog.NewTextHandler(out, opts))
-}
-
 // handshakeFailed returns what logs the failed TLS handshakes of a service.
 func (d *Daemon) handshakeFailed(service string) func(netip.Addr, error) {
 	return func(remote netip.Addr, err error) {
-		d.certs.HandshakeFailed(service, remote, err, d.log)
+		d.certs.HandshakeFailed(service, remote, err, d.logs[logging.TLS])
 	}
 }
 

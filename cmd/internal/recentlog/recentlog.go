@@ -48,6 +48,9 @@ func New(next slog.Handler) *Handler {
 	return &Handler{next: next, text: text, latest: l}
 }
 
+// Over returns a Handler that passes records on to next, and keeps them beside those of h.
+func (h *Handler) Over(next slog.Handler) *Handler { return &Handler{next, h.text, h.latest} }
+
 // attributesOnly leaves out what an Entry has in fields of its own.
 func attributesOnly(groups []string, a slog.Attr) slog.Attr {
 	if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey || a.Key == slog.MessageKey) {

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"pillarbox/cmd/internal/admin"
+	"pillarbox/cmd/internal/logging"
+)
+
+func (a *app) logCommand() *cobra.Command {
+	return family("log", "What the server logs", a.logLevelCommand())
+}
+
+func (a *app) logLevelCommand() *cobra.Command {
+	var asJSON bool
+	cmd := command("level [PART LEVEL] [--json]", "List what each part of the server logs, or change it",
+		takes(0, 2), func(cmd *cobra.Command, args []string) error {
+			switch len(args) {
+			case 1:
+				return admin.Hint(usageError{errors.New("admin log level: the level is missing")},
+					"'pillarbox admin log level %s debug' sets one; without a part all are listed",
+					args[0])
+			case 2:
+				in := admin.LogLevelToSet{Part: args[0], Level: logging.Word(args[1])}
+				return respond(a, asJSON, printChange)(call(cmd.Context(), a, admin.LogLevelSet, in))
+			}
+			print := table("parts", "PART\tLEVEL\tCONFIGURED", func(l logging.PartLevel) string {
+				return l.Part + "\t" + string(l.Level) + "\t" + string(l.Configured)
+			})
+			return respond(a, asJSON, print)(call(cmd.Context(), a, admin.LogLevels, struct{}{}))
+		})
+	cmd.Long = `List what each part of the server logs, or change it.
+
+LEVEL is debug, info, warn or error. pop3 also takes none, minimum, medium and maximum, the
+logging levels of the POP3 service of Windows. A level that is set here lasts until the next
+reload or start of the server. [log.levels] in the configuration sets it for good.`
+	addJSON(cmd, &asJSON)
+	return cmd
+}
