@@ -276,12 +276,13 @@ func (c *session) exchange(mechanism string, server *auth.Exchange, begin, initi
 		if response == nil && len(challenge) == 0 {
 			c.line(begin)
 		} else {
-			c.line("+ ", base64.StdEncoding.EncodeToString(challenge))
+			c.challenge("+ ", base64.StdEncoding.EncodeToString(challenge))
 		}
 		var line string
 		if line, err = c.readLine(); err != nil {
 			break
 		}
+		c.said.Continue()
 		if line == "*" {
 			c.protocolError("authentication cancelled")
 			return

@@ -39,6 +39,14 @@ func (o *output) buffer() *bufio.Writer {
 	return o.buf
 }
 
+// total returns the number of octets that were sent or wait in the buffer.
+func (o *output) total() int64 {
+	if o.buf == nil {
+		return o.sent
+	}
+	return o.sent + int64(o.buf.Buffered())
+}
+
 // flush sends the buffered replies and returns the buffer to the pool.
 func (o *output) flush() error {
 	if o.buf != nil {

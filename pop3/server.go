@@ -29,6 +29,7 @@ import (
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/dialogue"
 	"pillarbox/mailstore/sessions"
 	"pillarbox/mailstore/track"
 )
@@ -73,6 +74,8 @@ type Config struct {
 
 	// Track gets the events of sessions; nil: no events.
 	Track *track.Log
+	// Tap gets what clients and server say; nil: no log wants it.
+	Tap *dialogue.Tap
 	// Sessions lists each connection; nil lists none.
 	Sessions *sessions.Table
 

@@ -16,6 +16,7 @@ import (
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/dialogue"
 	"pillarbox/mailstore/sessions"
 	"pillarbox/mailstore/track"
 )
@@ -47,6 +48,7 @@ type session struct {
 	server   *Server
 	config   *Config
 	live     *sessions.Session
+	said     *dialogue.Session // nil: no log wants the dialogue
 	raw      net.Conn
 	conn     net.Conn // raw, or the TLS connection on it
 	in       *bufio.Reader
@@ -71,6 +73,7 @@ type session struct {
 	retrieved, removed int // numbers of messages
 	fetched            fetched
 	admission          bool   // the client was greeted
+	refused            bool   // the latest reply was -ERR
 	endReason          string // for the log; "" while the session goes on
 }
 
@@ -93,6 +96,7 @@ func newSession(s *Server, conn net.Conn, implicitTLS bool) *session {
 	c.live = config.Sessions.Begin(c.service(), netip.AddrPortFrom(c.remote, port),
 		func() { s.kill(c) })
 	c.out.live = c.live
+	c.listen(port)
 	return c
 }
 
@@ -121,9 +125,13 @@ func (c *session) serve() {
 			c.endKilled()
 		case err == nil:
 			c.confirmFetched()
+			c.sayCommand(line)
 			c.execute(line)
+			c.sayDone()
 		case errors.Is(err, errLongLine):
+			c.said.Command(dialogue.Shown{Note: "[line too long, hidden]"}, 0)
 			c.protocolError("line too long")
+			c.sayDone()
 		case errors.Is(err, os.ErrDeadlineExceeded) && c.stalled():
 			c.endReason = "no progress"
 			c.err("[SYS/TEMP] no message was asked for in " + c.progressTimeout().String() +
@@ -176,6 +184,7 @@ func (c *session) greet() {
 func (c *session) end() {
 	c.closeMaildrop()
 	c.conn.Close()
+	c.said.End()
 	c.live.End()
 	level := slog.LevelInfo
 	if c.principal.Dir == "" {
@@ -330,17 +339,24 @@ func (c *session) startTLS() bool {
 	state := conn.ConnectionState()
 	c.conn, c.out.conn, c.tls = conn, conn, &state
 	c.live.SetTLS(tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite))
+	c.said.Note(tls.VersionName(state.Version) + " begins")
 	return true
 }
 
 // ok sends a one-line reply of success.
-func (c *session) ok(text string) { c.line("+OK ", text) }
+func (c *session) ok(text string) {
+	c.refused = false
+	c.line("+OK ", text)
+}
 
 // okf is ok with a format.
 func (c *session) okf(format string, args ...any) { c.ok(fmt.Sprintf(format, args...)) }
 
 // err sends a one-line reply of failure. The text must not come from an internal error.
-func (c *session) err(text string) { c.line("-ERR ", text) }
+func (c *session) err(text string) {
+	c.refused = true
+	c.line("-ERR ", text)
+}
 
 // protocolError answers a command that no working mail program sends, or a failed login. Too many
 // of them end the session.
@@ -354,6 +370,19 @@ func (c *session) protocolError(text string) {
 
 // line sends one line of a reply, made of the parts.
 func (c *session) line(parts ...string) {
+	if c.said != nil {
+		c.said.Reply(strings.Join(parts, ""))
+	}
+	c.write(parts...)
+}
+
+// challenge sends a line of a login, which no log shows.
+func (c *session) challenge(parts ...string) {
+	c.said.Challenge("+ ")
+	c.write(parts...)
+}
+
+func (c *session) write(parts ...string) {
 	w := c.out.buffer()
 	for _, part := range parts {
 		w.WriteString(part)

@@ -10,6 +10,7 @@ import (
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/dialogue"
 	"pillarbox/mailstore/sessions"
 	"pillarbox/mailstore/track"
 )
@@ -110,12 +111,14 @@ func (c *session) listing(number string, appendTo func(line []byte, m mailstore.
 	}
 	n, octets := c.count()
 	c.okf("%d messages (%d octets)", n, octets)
+	before := c.out.total()
 	w := c.out.buffer()
 	for i := range all {
 		if !c.deleted.has(i) {
 			w.Write(append(format(w.AvailableBuffer(), i), '\r', '\n'))
 		}
 	}
+	c.said.Left(dialogue.FromServer, c.out.total()-before)
 	c.line(".")
 }
 
@@ -174,7 +177,10 @@ func (c *session) send(i, bodyLines int) bool {
 	} else {
 		c.ok("the top of the message")
 	}
-	if err := c.write(message, c.drop.Messages()[i], bodyLines); err != nil {
+	before := c.out.total()
+	err = c.writeMessage(message, c.drop.Messages()[i], bodyLines)
+	c.said.Left(dialogue.FromServer, c.out.total()-before)
+	if err != nil {
 		c.endReason = "cut short"
 		if c.out.err == nil || isDiskError(c.out.err) {
 			c.server.log.Error("pop3: message cut short", c.logAttrs(i, err)...)
@@ -188,7 +194,7 @@ func (c *session) send(i, bodyLines int) bool {
 // wholeMessage as the number of body lines means all of them.
 const wholeMessage = -1
 
-func (c *session) write(message *mailstore.Content, m mailstore.Message, bodyLines int) error {
+func (c *session) writeMessage(message *mailstore.Content, m mailstore.Message, bodyLines int) error {
 	if bodyLines == wholeMessage && !m.Dotted {
 		return writeAsIs(c.out.buffer(), message, m.Size)
 	}

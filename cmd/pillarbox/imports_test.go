@@ -31,6 +31,7 @@ var imports = map[string]string{
 	"mailstore":            "mailstore/durable mailstore/mailtext",
 	"mailstore/track":      "mailstore/durable", // for all in which something happens to mail
 	"mailstore/sessions":   "",                  // for all that serve clients: they share one table
+	"mailstore/dialogue":   "",                  // for all that serve clients: logs read what is said
 	"etc/lab/mailtest":     "mailstore/durable",
 	"etc/lab/benchtable":   "",
 	"etc/lab/dsntest":      "",
@@ -45,7 +46,7 @@ var imports = map[string]string{
 	"smtp":                 "mailstore/addr",
 	"smtp/policy":          "mailstore/addr smtp smtp/route smtp/srs",
 	"smtp/connlimit":       "",
-	"smtp/wire":            "mailstore/addr mailstore/caught mailstore/mailtext mailstore/sessions smtp",
+	"smtp/wire":            "mailstore/addr mailstore/caught mailstore/dialogue mailstore/mailtext mailstore/sessions smtp",
 	"smtp/dns":             "mailstore/addr mailstore/caught smtp/policy",
 	"smtp/rate":            "",
 	"smtp/devices":         "mailstore/durable smtp/policy",
@@ -62,7 +63,7 @@ var imports = map[string]string{
 	"smtp/badmail":         "mailstore/durable",
 	"smtp/delivery":        "mailstore mailstore/addr mailstore/directory mailstore/track smtp smtp/badmail smtp/dsn smtp/queue smtp/rate",
 	"smtp/server":          "mailstore mailstore/addr mailstore/auth mailstore/directory mailstore/mailtext mailstore/sessions mailstore/track smtp smtp/connlimit smtp/decisionlog smtp/delivery smtp/policy smtp/queue smtp/rate smtp/route smtp/verify smtp/wire tls/strength",
-	"pop3":                 "mailstore mailstore/auth mailstore/sessions mailstore/track tls/strength",
+	"pop3":                 "mailstore mailstore/auth mailstore/dialogue mailstore/sessions mailstore/track tls/strength",
 	"pop3/collect":         "mailstore/addr mailstore/auth/oauth mailstore/caught mailstore/durable mailstore/foreign",
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"pillarbox/mailstore/dialogue"
 	"pillarbox/mailstore/sessions"
 )
 
@@ -61,6 +62,7 @@ func (k *chunks) next() error {
 	c := k.body.c
 	defer func(verb string) { c.verb = verb }(c.verb) // it is still BDAT that is answered
 	c.progress = time.Now()
+	c.said.Left(dialogue.FromClient, k.size)
 	if err := c.reply(250, "2.0.0 "+strconv.FormatInt(k.size, 10)+" octets received"); err != nil {
 		return err
 	}
@@ -112,6 +114,7 @@ func (c *Conn) bdat(arg string) error {
 	if err := b.drain(); err != nil {
 		return err
 	}
+	c.said.Left(dialogue.FromClient, b.raw)
 	switch {
 	case c.state.dropping:
 		return c.reply(503, "5.5.1 The message was refused already")

@@ -73,6 +73,7 @@ func (c *Conn) hello(cmd command) error {
 	}
 	c.state.helo = printable(name)
 	c.live.SetHelo(c.state.helo)
+	c.said.SetName(c.state.helo)
 	return c.forward(cmd.verb, c.state.helo)
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/caught"
+	"pillarbox/mailstore/dialogue"
 	"pillarbox/mailstore/sessions"
 )
 
@@ -34,7 +35,8 @@ type Conn struct {
 
 	cfg     *Config
 	live    *sessions.Session
-	session Session // nil before the greeting
+	said    *dialogue.Session // nil: no log wants the dialogue
+	session Session           // nil before the greeting
 	onClose func()
 
 	rw  net.Conn // Conn, or TLS over it
@@ -90,6 +92,7 @@ func newConn(c net.Conn, cfg *Config, implicitTLS bool, onClose func()) *Conn {
 	w.in = bufio.NewReader((*source)(w))
 	w.out = bufio.NewWriterSize((*sink)(w), 1024)
 	w.live = cfg.Sessions.Begin(cfg.Service, w.Remote(), w.kill)
+	w.listen()
 	return w
 }
 
@@ -157,6 +160,7 @@ func (c *Conn) next() error {
 		} else if err != nil {
 			return err
 		}
+		c.said.Continue()
 		c.input = append(line, "\r\n"...)
 		return nil
 	}
@@ -176,9 +180,13 @@ func (c *Conn) readCommand() ([]byte, error) {
 	line, err := c.readLine(maxAuthLine)
 	switch {
 	case errors.Is(err, errLineTooLong), len(line) > c.commandLine() && !isAuth(line):
+		c.said.Command(dialogue.Shown{Note: "[line too long, hidden]"}, 0)
 		return nil, c.refuse(500, "5.5.2 Line too long")
 	case err == nil && c.cfg.StrictLines && !bytes.HasSuffix(c.line, lineEnd):
+		c.sayCommand(line, len(c.line))
 		return nil, c.refuse(500, "5.5.2 The line does not end with CRLF")
+	case err == nil:
+		c.sayCommand(line, len(c.line))
 	}
 	return line, err
 }
@@ -399,6 +407,7 @@ func (c *Conn) handshake() error {
 	state := t.ConnectionState()
 	c.rw, c.tlsState = t, &state
 	c.live.SetTLS(tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite))
+	c.said.Note(tls.VersionName(state.Version) + " begins")
 	c.in.Reset((*source)(c))
 	c.out.Reset((*sink)(c))
 	return nil
@@ -415,6 +424,7 @@ func (c *Conn) Close() error {
 	}
 	defer c.onClose()
 	defer c.live.End()
+	defer c.said.End()
 	c.fail(io.EOF)
 	c.out.Flush()
 	return c.rw.Close()

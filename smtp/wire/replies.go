@@ -24,6 +24,10 @@ func (c *Conn) reply(code int, lines ...string) error {
 		if _, err := fmt.Fprintf(c.out, "%d%c%s\r\n", code, separator, line); err != nil {
 			return err
 		}
+		c.sayReply(code, separator, line)
+	}
+	if code != 334 && code != 354 { // after these the client goes on with the same command
+		c.said.Done(code)
 	}
 	return nil
 }
@@ -122,6 +126,7 @@ func (c *Conn) answer(code int, lines []string) error {
 		c.live.SetState(sessions.Receiving)
 		return nil
 	case verb == "DATA", verb == "BDAT", verb == "RSET":
+		c.sayBody()
 		if c.body != nil {
 			c.progress = time.Now()
 		}

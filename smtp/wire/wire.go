@@ -38,6 +38,7 @@ import (
 	gosmtp "github.com/emersion/go-smtp"
 
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/dialogue"
 	"pillarbox/mailstore/sessions"
 	"pillarbox/smtp"
 )
@@ -110,6 +111,7 @@ type Config struct {
 	Log             *slog.Logger
 	Sessions        *sessions.Table // in which each connection is listed; nil: in none
 	Service         string          // of the listener, for Sessions
+	Tap             *dialogue.Tap   // what is said goes there; nil: nowhere
 	// HandshakeFailed logs a failed TLS handshake with a client; nil: wire logs it.
 	HandshakeFailed func(remote netip.Addr, err error)
 

@@ -42,6 +42,7 @@ import (
 	"time"
 
 	"pillarbox/cmd/internal/logging"
+	"pillarbox/cmd/internal/wirelog"
 	"pillarbox/mailstore/addr"
 	"pillarbox/quota/quotamail"
 	"pillarbox/smtp/policy"
@@ -256,9 +257,31 @@ type Events struct {
 
 // Log holds the levels and the form of the log.
 type Log struct {
-	Level  slog.Level
-	Levels logging.Words // of the parts
-	Format LogFormat
+	Level    slog.Level
+	Levels   logging.Words // of the parts
+	W3C      W3CLog
+	Protocol ProtocolLog
+	Format   LogFormat
+}
+
+// W3CLog holds the settings of the W3C extended log files.
+type W3CLog struct {
+	Dir       string   // "": no such log
+	Services  []string // smtp, pop3
+	Fields    []string
+	RollOver  wirelog.RollOver
+	MaxSize   int64 // octets of a file; if RollOver is BySize
+	LocalTime bool
+	KeepDays  int // 0: for ever
+}
+
+// ProtocolLog says whose dialogues are written, and where.
+type ProtocolLog struct {
+	Dir      string // "": no such log
+	Services []string
+	Clients  []netip.Prefix
+	KeepDays int   // 0: for ever
+	MaxSize  int64 // octets of all files
 }
 
 // ExpandGreeting expands a greeting for one connection: %h is the host name, %d

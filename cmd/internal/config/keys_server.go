@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"pillarbox/cmd/internal/logging"
+	"pillarbox/cmd/internal/wirelog"
 	"pillarbox/smtp/policy"
 	"pillarbox/tls/acme"
 )
@@ -351,6 +352,11 @@ func protocolSections() []sectionRow {
 			lists them, and changes one until the next reload. pop3 also takes the logging levels of
 			the POP3 service of Windows: "none", "minimum" (errors), "medium" (and warnings) and
 			"maximum" (and information).`, logLevelKeys()},
+		{"log.w3c", `Files with a line for each command of a client, as the SMTP service of Windows
+			writes them. They never have a password or text of a message.`, w3cKeys()},
+		{"log.protocol", `What clients and server say to each other, line by line, to find out what goes
+			wrong with a program. Passwords and messages are left out. New connections are written
+			after a reload.`, protocolLogKeys()},
 		{"events", `What happened to each message and each client, for "pillarbox admin trace" and the
 			statistics. The files are in data/track.`, []key{
 			boolean("events.enabled", func(c *Config) *bool { return &c.Events.Enabled }, true,
@@ -426,4 +432,54 @@ func logLevelKeys() (all []key) {
 			func(c *Config) *logging.Word { return &c.Log.Levels[i] }, words, "", above))
 	}
 	return all
+}
+
+// oneWord is words for plain strings.
+func oneWord(all ...string) codec[string] { return words(all...) }
+
+func w3cKeys() []key {
+	return []key{
+		path("log.w3c.directory", func(c *Config) *string { return &c.Log.W3C.Dir },
+			optional(filePath), "",
+			`The folder of the files, such as "/var/log/pillarbox"; "" means none. SMTP has the folder
+			SMTPSVC1 in it, POP3 has POP3SVC1.`),
+		list("log.w3c.services", func(c *Config) *[]string { return &c.Log.W3C.Services },
+			oneWord("smtp", "pop3"), []string{"smtp"}, `What is written: "smtp", "pop3" or both.`),
+		list("log.w3c.fields", func(c *Config) *[]string { return &c.Log.W3C.Fields },
+			oneWord(wirelog.FieldNames()...), []string{"date", "time", "c-ip", "cs-username", "s-ip",
+				"s-port", "cs-method", "cs-uri-stem", "cs-uri-query", "sc-status", "sc-bytes",
+				"cs-bytes", "time-taken"},
+			`The fields of a line. The others are s-sitename, s-computername, sc-win32-status,
+			cs-version, cs-host, cs(User-Agent), cs(Cookie) and cs(Referer). Their order is that of
+			Windows, whatever the order here.`),
+		text("log.w3c.roll_over", func(c *Config) *wirelog.RollOver { return &c.Log.W3C.RollOver },
+			words(wirelog.Hourly, wirelog.Daily, wirelog.Weekly, wirelog.Monthly, wirelog.BySize,
+				wirelog.Unlimited), wirelog.Daily,
+			`When another file begins: "hourly", "daily", "weekly", "monthly", by "size", or never:
+			"unlimited".`),
+		text("log.w3c.max_size", func(c *Config) *int64 { return &c.Log.W3C.MaxSize },
+			limit("100KB", "1TB"), 20_000_000, `The size of a file if roll_over is "size".`),
+		boolean("log.w3c.local_time", func(c *Config) *bool { return &c.Log.W3C.LocalTime }, false,
+			`Begin files by the clock of the machine instead of by UTC. The lines stay in UTC.`),
+		number("log.w3c.keep_days", func(c *Config) *int { return &c.Log.W3C.KeepDays },
+			bounds{0, MaxDays}, 90, `Days after which a file is deleted; 0 means never.`),
+	}
+}
+
+func protocolLogKeys() []key {
+	return []key{
+		path("log.protocol.directory", func(c *Config) *string { return &c.Log.Protocol.Dir },
+			optional(filePath), "", `The folder of the files; "" means none.`),
+		list("log.protocol.services", func(c *Config) *[]string { return &c.Log.Protocol.Services },
+			oneWord("smtp", "submission", "smtps", "odmr", "pop3", "pop3s", "local"), nil,
+			`The listeners whose clients are written; none means all.`),
+		list("log.protocol.clients", func(c *Config) *[]network { return &c.Log.Protocol.Clients },
+			anyNetwork, nil, `The addresses and networks whose clients are written; none means all.`),
+		number("log.protocol.keep_days", func(c *Config) *int { return &c.Log.Protocol.KeepDays },
+			bounds{0, MaxDays}, 14, `Days after which a file is deleted; 0 means never.`),
+		text("log.protocol.max_size", func(c *Config) *int64 { return &c.Log.Protocol.MaxSize },
+			limit("1MB", "1TB"), 1_000_000_000,
+			`The size of all files together. The oldest are deleted first; if the file of today alone is
+			as large, lines are left out.`),
+	}
 }

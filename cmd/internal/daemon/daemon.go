@@ -28,6 +28,7 @@ import (
 	"pillarbox/cmd/internal/traffic"
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/auth/oauth"
+	"pillarbox/mailstore/dialogue"
 	"pillarbox/mailstore/sessions"
 	"pillarbox/mailstore/track"
 	"pillarbox/pop3"
@@ -81,6 +82,7 @@ type Daemon struct {
 	started     time.Time
 	recentLog   *recentlog.Handler // through which log writes
 	sessions    sessions.Table     // of the clients that are connected
+	tap         dialogue.Tap       // what these say
 	traffic     *traffic.Counter
 	diskSamples diskSamples
 	metrics     *metrics.Metrics  // reads the events of mail
@@ -201,6 +203,9 @@ func (d *Daemon) makers() []maker {
 		d.makeControl,
 		d.makeWeb,
 		d.makeUpdates,
+
+		// The logs of what clients say. They end after the sessions.
+		d.makeDialogueLogs,
 
 		// Clients come last: all that they use is ready. Their sessions end first.
 		d.makeServers,

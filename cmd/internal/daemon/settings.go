@@ -52,6 +52,7 @@ func (d *Daemon) smtpConfig(cfg *config.Config) server.Config {
 		MaxFor:    cfg.SMTP.MaxForRecipients,
 
 		Wire: wire.Config{
+			Tap:             &d.tap,
 			Hostname:        string(cfg.Hostname),
 			Greeting:        greeting(cfg, cfg.SMTP.Greeting),
 			TLS:             d.certs.TLSConfig("smtp", d.logs[logging.TLS]),
@@ -81,6 +82,7 @@ func greeting(cfg *config.Config, template string) func() string {
 func (d *Daemon) pop3Config(cfg *config.Config) pop3.Config {
 	return pop3.Config{
 		Track:                 d.events,
+		Tap:                   &d.tap,
 		Hostname:              string(cfg.Hostname),
 		Greeting:              greeting(cfg, cfg.POP3.Greeting),
 		TLS:                   d.certs.TLSConfig("pop3", d.logs[logging.TLS]),
