@@ -99,6 +99,9 @@ var libraries = map[string]string{
 	"github.com/go-asn1-ber/asn1-ber": "mailstore/ldap",
 	// figures in the form that Prometheus reads
 	"github.com/prometheus/client_golang": "cmd/internal/metrics",
+	// spans in the form that collectors of OpenTelemetry read
+	"go.opentelemetry.io":        "cmd/internal/telemetry",
+	"google.golang.org/protobuf": "cmd/internal/telemetry",
 }
 
 type listed struct {

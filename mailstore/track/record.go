@@ -50,6 +50,7 @@ const (
 	tagNext      = 4
 	tagSize      = 6
 	tagCount     = 8
+	tagTook      = 10
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -90,6 +91,7 @@ func appendRecord(b []byte, e *Event) []byte {
 	}
 	b = appendNumber(b, tagSize, uint64(e.Size))
 	b = appendNumber(b, tagCount, uint64(e.Count))
+	b = appendNumber(b, tagTook, uint64(max(0, e.Took).Microseconds()))
 	seal(b[start:])
 	return b
 }
@@ -198,6 +200,8 @@ func (e *Event) setNumber(tag byte, n uint64) {
 		e.Size = int64(n)
 	case tagCount:
 		e.Count = int64(n)
+	case tagTook:
+		e.Took = time.Duration(n) * time.Microsecond
 	}
 }
 

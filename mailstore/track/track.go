@@ -116,6 +116,10 @@ type Event struct {
 	Text  string    `json:"text,omitempty"`  // see the kinds
 	Next  time.Time `json:"next,omitzero"`   // of the next attempt; stored with microseconds
 
+	// Took is how long the commit of an accepted message or an attempt took: nanoseconds in JSON,
+	// stored with microseconds.
+	Took time.Duration `json:"took,omitempty"`
+
 	Size  int64 `json:"size,omitempty"`  // octets
 	Count int64 `json:"count,omitempty"` // see the kinds
 }

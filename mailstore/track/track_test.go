@@ -29,7 +29,7 @@ func whole() Event {
 		MessageID: "a.b@c.example", Subject: "Rechnung für März", From: "x@remote.example", To: "anna@office.example",
 		Target: "bob@office.example", Service: "smtp", Remote: netip.MustParseAddr("2001:db8::1"), Host: "pc7", User: "anna@office.example",
 		Session: 77, Rule: "relay", Route: "smart host", Reply: "250 2.0.0 ok", Text: "TLS 1.3", Next: time.UnixMicro(1_764_500_900_000_000),
-		Size: 1 << 40, Count: 3,
+		Size: 1 << 40, Count: 3, Took: 90 * time.Second,
 	}
 }
 

@@ -138,6 +138,7 @@ type Message struct {
 // left out while the message has other mailboxes or remote recipients. full names them, and the
 // sender gets a report as requested. If no recipient remains, the error is a *smtp.Reply.
 func (d *Dispatcher) Commit(in *mailstore.Incoming, m *Message) (full []addr.Address, err error) {
+	began := time.Now()
 	item := d.item(in, m)
 	if item != nil {
 		in.Spool(item.Encode())
@@ -176,7 +177,7 @@ func (d *Dispatcher) Commit(in *mailstore.Incoming, m *Message) (full []addr.Add
 	if err != nil {
 		return nil, err
 	}
-	d.track(in, m, item, full)
+	d.track(in, m, item, full, time.Since(began))
 	if item != nil {
 		d.Queue.Add(item)
 	}

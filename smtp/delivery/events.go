@@ -5,6 +5,7 @@ import (
 	"mime"
 	"slices"
 	"strings"
+	"time"
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
@@ -14,9 +15,10 @@ import (
 )
 
 // track adds the events of a message that was accepted: what came from where, and for each
-// recipient where it went. full are the mailboxes that did not get it.
+// recipient where it went. full are the mailboxes that did not get it; took is the time of the
+// commit.
 func (d *Dispatcher) track(
-	in *mailstore.Incoming, m *Message, item *queue.Item, full []addr.Address,
+	in *mailstore.Incoming, m *Message, item *queue.Item, full []addr.Address, took time.Duration,
 ) {
 	if d.Track == nil {
 		return
@@ -27,7 +29,7 @@ func (d *Dispatcher) track(
 		Kind: track.Accepted, ID: id, Parent: m.Parent, From: from, MessageID: head.messageID,
 		Subject: head.subject, Service: m.Source.Service, Remote: m.Source.Remote,
 		Host: m.Source.Helo, User: m.Source.User.String(), Rule: m.Rule, Text: head.program,
-		Size: in.Size(), Count: int64(len(m.Envelope.To)),
+		Size: in.Size(), Count: int64(len(m.Envelope.To)), Took: took,
 	})
 	add := func(kind track.Kind, to addr.Address) {
 		d.Track.Add(track.Event{Kind: kind, ID: id, From: from, To: to.String(), Size: in.Size()})

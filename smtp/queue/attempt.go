@@ -212,6 +212,7 @@ func (q *Queue) logResults(l *live, t *tried, outcome smtp.Outcome) {
 			"route", t.rt.Name, "server", result.MTA, "reply", result.Reply.Error(),
 			"attempt", r.Tries()}
 		e := itemEvent(track.Deferred, l.item, r)
+		e.Took = max(0, q.now().Sub(t.began))
 		e.Route, e.Host, e.Reply, e.Next = t.rt.Name, result.MTA, result.Reply.Error(), r.Next
 		switch result.Status {
 		case smtp.Delivered:

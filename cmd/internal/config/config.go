@@ -82,6 +82,7 @@ type Config struct {
 	Events      Events
 	Metrics     Metrics
 	Alerts      Alerts
+	Telemetry   Telemetry
 
 	Outbound     Outbound
 	Routes       route.Table // Default is [outbound]; a route inherits the keys that it does not set

@@ -406,6 +406,24 @@ func protocolSections() []sectionRow {
 			path("alerts.secret_file", func(c *Config) *string { return &c.Alerts.SecretFile },
 				optional(filePath), "", above),
 		}},
+		{"telemetry", `The story of each message for an OpenTelemetry collector: accepted, delivered,
+			waited in the queue, attempted. It has no subject and no text of a message.`, []key{
+			text("telemetry.endpoint", func(c *Config) *string { return &c.Telemetry.Endpoint },
+				optional(collectorURL), "",
+				`The URL of a collector that takes OTLP by HTTP, such as "http://127.0.0.1:4318".
+				Without a path it gets "/v1/traces". Without this key no span is sent.`),
+			path("telemetry.header_file", func(c *Config) *string { return &c.Telemetry.HeaderFile },
+				optional(filePath), "",
+				`A file whose first line is a header field for the collector, such as
+				"Authorization: Bearer TOKEN".`),
+			path("telemetry.ca_file", func(c *Config) *string { return &c.Telemetry.CAFile },
+				optional(filePath), "",
+				`The PEM file of the CA that issued the collector's certificate, if the system does
+				not trust it.`),
+			boolean("telemetry.addresses", func(c *Config) *bool { return &c.Telemetry.Addresses },
+				false, `Send mail addresses, users and the replies of other servers too. Without it,
+				spans have the domains of recipients and the codes of replies.`),
+		}},
 		{"config", "", []key{
 			text("config.update_interval", func(c *Config) *duration { return &c.UpdateInterval },
 				orZero("never", span("10s", "24h")), 0,

@@ -26,18 +26,34 @@ type Alerts struct {
 	SecretFile      string        // absolute path; its first line is the key of the signature
 }
 
+// Telemetry decides where the spans of messages go.
+type Telemetry struct {
+	Endpoint   string // URL of a collector; "": none
+	HeaderFile string // absolute path; its first line is a header field; "": none
+	CAFile     string // absolute path; "": the CAs of the system
+	Addresses  bool   // spans have mail addresses and replies of other servers
+}
+
 // webhookURL parses the URL of a webhook. Without encryption it may be on this machine only.
-var webhookURL = plain(func(s string) (string, error) {
-	u, err := url.Parse(s)
-	switch {
-	case err != nil || u.Hostname() == "" || !isHost(u.Hostname()) || u.User != nil,
-		u.Scheme != "https" && u.Scheme != "http":
-		return "", wrong("is not the URL of a webhook", `write "https://alerts.office.example/mail"`)
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
-		return "", wrong("has no encryption", "write a URL that begins with https://")
+var webhookURL = plain(safeURL("a webhook", "https://alerts.office.example/mail"))
+
+// collectorURL parses the URL of a collector in the same way.
+var collectorURL = plain(safeURL("a collector", "https://collector.office.example:4318"))
+
+// safeURL returns a parser of the URL of something that gets data of this server.
+func safeURL(what, example string) func(string) (string, error) {
+	return func(s string) (string, error) {
+		u, err := url.Parse(s)
+		switch {
+		case err != nil || u.Hostname() == "" || !isHost(u.Hostname()) || u.User != nil,
+			u.Scheme != "https" && u.Scheme != "http":
+			return "", wrong("is not the URL of "+what, `write "`+example+`"`)
+		case u.Scheme == "http" && !isLoopback(u.Hostname()):
+			return "", wrong("has no encryption", "write a URL that begins with https://")
+		}
+		return s, nil
 	}
-	return s, nil
-})
+}
 
 // LoopbackOnly reports whether an address to listen on is reached from this machine only.
 func LoopbackOnly(address string) bool {
@@ -69,5 +85,12 @@ func (l *loader) checkMonitoring() {
 	case c.Alerts.Webhook != "":
 		l.keyProblem(hook, "has no key for its signature",
 			"write one into a file of its own ('openssl rand -hex 32') and name it in "+secret)
+	}
+	const header, ca = "telemetry.header_file", "telemetry.ca_file"
+	if c.Telemetry.HeaderFile != "" && l.sound(header) {
+		l.checkSecret(header, c.Telemetry.HeaderFile)
+	}
+	if c.Telemetry.CAFile != "" && l.sound(ca) {
+		l.checkCA(ca, c.Telemetry.CAFile)
 	}
 }

@@ -42,6 +42,13 @@ func TestMonitoring(t *testing.T) {
 		{"alerts.webhook = 'hook.example'", "is not the URL of a webhook"},
 		{"alerts.disk = 'none'\nalerts.certificate_days = 0\nalerts.queue_age = '0'\nalerts.bans = 0", ""},
 		{"alerts.queue_age = '1m'", "out of range"},
+		{"telemetry.endpoint = 'http://127.0.0.1:4318'", ""},
+		{"telemetry.endpoint = 'https://collector.example/v1/traces'", ""},
+		{"telemetry.endpoint = 'http://collector.example:4318'", "no encryption"},
+		{"telemetry.endpoint = 'grpc://collector.example:4317'", "is not the URL of a collector"},
+		{"telemetry.header_file = 'OPEN'", "every user of this machine can read the password"},
+		{"telemetry.header_file = 'SECRET'", ""},
+		{"telemetry.ca_file = 'SECRET'", "contains no certificate"},
 	} {
 		text := strings.NewReplacer("SECRET", secret, "OPEN", open).Replace(test.text)
 		_, err := load(t, "hostname = \"mail.office.example\"\n"+text)

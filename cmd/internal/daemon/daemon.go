@@ -25,6 +25,7 @@ import (
 	"pillarbox/cmd/internal/metrics"
 	"pillarbox/cmd/internal/netinfo"
 	"pillarbox/cmd/internal/recentlog"
+	"pillarbox/cmd/internal/telemetry"
 	"pillarbox/cmd/internal/traffic"
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/auth/oauth"
@@ -88,6 +89,7 @@ type Daemon struct {
 	metrics     *metrics.Metrics  // reads the events of mail
 	readings    *metrics.Readings // the state of the server, for metrics and alerts
 	serving     atomic.Bool       // clients are served
+	telemetry   *telemetry.Telemetry
 
 	reloading sync.Mutex // one reload at a time
 
@@ -170,10 +172,11 @@ func (d *Daemon) makers() []maker {
 		d.makeCertificates,
 		d.makeACME,
 
-		// What the servers and the queue ask: settings, events, logins, limits, DNS, the decision log.
+		// What the servers and the queue ask: settings, spans, events, logins, limits, DNS, the decision log.
 		// Logins reload after the settings, from which they take their methods.
 		d.makeLogLevels,
 		d.makeSettings,
+		d.makeTelemetry,
 		d.makeEvents,
 		d.makeLogins,
 		d.makeLastLogins,

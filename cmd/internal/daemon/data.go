@@ -154,7 +154,7 @@ func (d *Daemon) makeSettings(*config.Config) (part, error) {
 func (d *Daemon) makeEvents(cfg *config.Config) (part, error) {
 	p := part{name: "events"}
 	d.events = track.Open(d.office.Root, eventOptions(cfg), d.log,
-		d.logConsoleLine, d.traffic.Read, d.metrics.Read)
+		d.logConsoleLine, d.traffic.Read, d.metrics.Read, d.telemetry.Read)
 	d.office.Events = d.events
 	p.reload = reloads(func(next *config.Config) { d.events.SetOptions(eventOptions(next)) })
 	var restoring sync.WaitGroup

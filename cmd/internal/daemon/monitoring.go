@@ -16,13 +16,14 @@ import (
 	"pillarbox/cmd/internal/logging"
 	"pillarbox/cmd/internal/metrics"
 	"pillarbox/cmd/internal/notify"
+	"pillarbox/cmd/internal/telemetry"
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
 	"pillarbox/mailstore/durable"
 )
 
-// This file makes the parts that tell how the server is: figures for Prometheus, and alerts.
+// This file makes the parts that tell how the server is: figures for Prometheus, alerts, and spans.
 
 func (d *Daemon) makeReadings(*config.Config) (part, error) {
 	d.readings = metrics.NewReadings(metrics.State{
@@ -33,6 +34,7 @@ func (d *Daemon) makeReadings(*config.Config) (part, error) {
 }
 
 func (d *Daemon) readMemory() metrics.Memory {
+	sent, dropped := d.telemetry.Counts()
 	return metrics.Memory{
 		Sessions:     d.limiter.Open(),
 		Queue:        d.queue.State(),
@@ -41,6 +43,8 @@ func (d *Daemon) readMemory() metrics.Memory {
 		Banned:       len(d.bans.List()),
 		Suppressed:   d.delivery.Suppressed(),
 		Dropped:      d.events.Dropped(),
+		SpansSent:    sent,
+		SpansDropped: dropped,
 		Ready:        len(d.unready()) == 0,
 	}
 }
@@ -264,4 +268,32 @@ func freePercent(s durable.DiskSpace) int {
 		percent = min(percent, float64(s.FreeFiles)/float64(s.Files)*100)
 	}
 	return int(percent)
+}
+
+// makeTelemetry makes the part that sends the spans of messages. It is made before the events and
+// stopped after them, so that it gets the last ones too.
+func (d *Daemon) makeTelemetry(cfg *config.Config) (part, error) {
+	d.telemetry = telemetry.New(telemetry.Parts{Dial: d.dialTokenServer, Log: d.log},
+		d.telemetrySettings(cfg))
+	var running sync.WaitGroup
+	ctx, cancel := context.WithCancel(context.Background())
+	return part{
+		name: "telemetry",
+		start: func(context.Context) error {
+			running.Go(func() { d.telemetry.Run(ctx) })
+			return nil
+		},
+		reload: reloads(func(next *config.Config) {
+			d.telemetry.SetSettings(d.telemetrySettings(next))
+		}),
+		stop: func(context.Context) { cancel(); running.Wait() },
+	}, nil
+}
+
+func (d *Daemon) telemetrySettings(cfg *config.Config) telemetry.Settings {
+	return telemetry.Settings{
+		Endpoint: cfg.Telemetry.Endpoint, HeaderFile: cfg.Telemetry.HeaderFile,
+		CAFile: cfg.Telemetry.CAFile, Addresses: cfg.Telemetry.Addresses,
+		Hostname: string(cfg.Hostname), Version: d.system.Version,
+	}
 }

@@ -29,6 +29,8 @@ type Memory struct {
 	Certificates []certs.Info
 	Banned       int    // client networks
 	Dropped      uint64 // events of mail that were not stored
+	SpansSent    uint64 // that a collector took
+	SpansDropped uint64 // that it did not get
 	Suppressed   int64  // reports and notices that were not sent
 	Ready        bool   // see Readiness
 }
@@ -138,6 +140,10 @@ func collectMemory(s Memory, set setter, count func(float64, *prometheus.Desc)) 
 	set(float64(s.Banned), gauge("banned_networks", "Client networks that are banned now."))
 	count(float64(s.Dropped), gauge("events_dropped_total",
 		"Events of mail that were not stored."))
+	count(float64(s.SpansSent), gauge("trace_spans_sent_total",
+		"Spans that the collector of [telemetry] took."))
+	count(float64(s.SpansDropped), gauge("trace_spans_dropped_total",
+		"Spans that it did not get: it did not answer, or rejected them, or they came too fast."))
 	count(float64(s.Suppressed), gauge("reports_suppressed_total",
 		"Reports and notices that were not sent."))
 	set(truth(s.Ready), gauge("ready", "1 if the server takes mail: see /readyz."))
