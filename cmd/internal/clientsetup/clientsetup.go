@@ -1,4 +1,5 @@
-// Package clientsetup lists the settings of a mail program that uses this server.
+// Package clientsetup lists the settings of a mail program that uses this server ([For]), and writes
+// them as files that programs read ([Render]). It does no I/O.
 package clientsetup
 
 import (
