@@ -16,6 +16,7 @@ func (s *Site) routes() http.Handler {
 	mux.HandleFunc("GET /{$}", s.home)
 	mux.HandleFunc("/", s.nothing)
 
+	s.discoverRoutes(mux)
 	s.ownRoutes(mux)
 	s.officeRoutes(mux)
 	s.mailRoutes(mux)
@@ -25,6 +26,7 @@ func (s *Site) routes() http.Handler {
 // ownRoutes are for every user.
 func (s *Site) ownRoutes(mux *http.ServeMux) {
 	s.page(mux, "/me", anyone, showOwn)
+	mux.HandleFunc("GET /me/setup/{program}", s.setupFile)
 	s.act(mux, "/me/password", anyone, showOwn, setOwnPassword)
 	s.act(mux, "/me/forward", anyone, showOwn, setOwnForward)
 	s.act(mux, "/me/logout-others", anyone, showOwn, endOtherSessions)
@@ -81,6 +83,9 @@ func (s *Site) home(w http.ResponseWriter, hr *http.Request) {
 }
 
 func (s *Site) nothing(w http.ResponseWriter, hr *http.Request) {
+	if s.discovers(w, hr) {
+		return
+	}
 	if r := s.admit(w, hr, anyone); r != nil {
 		s.fail(w, r, http.StatusNotFound, errNoPage)
 	}
