@@ -326,7 +326,9 @@ func (c *session) stls(string) {
 		c.endReason = endReason(err)
 		return
 	}
-	c.startTLS()
+	if c.startTLS() {
+		c.trackTLS()
+	}
 }
 
 // utf8 is UTF8 (RFC 6856 §2). It changes nothing: messages are always sent as they are stored.

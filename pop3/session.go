@@ -117,6 +117,9 @@ func (c *session) serve() {
 	}
 	c.admission = true
 	c.config.Track.Add(c.event(track.Connected))
+	if c.implicit {
+		c.trackTLS()
+	}
 	c.greet()
 	for c.endReason == "" {
 		line, err := c.readLine()
@@ -210,6 +213,13 @@ func (c *session) event(kind track.Kind) track.Event {
 		e.To = e.User
 	}
 	return e
+}
+
+// trackTLS adds the event that TLS has begun.
+func (c *session) trackTLS() {
+	e := c.event(track.Secured)
+	e.Text = sessions.TLSName(c.tls)
+	c.config.Track.Add(e)
 }
 
 // service is the key under [listen] that the client connected to.
@@ -338,7 +348,7 @@ func (c *session) startTLS() bool {
 	}
 	state := conn.ConnectionState()
 	c.conn, c.out.conn, c.tls = conn, conn, &state
-	c.live.SetTLS(tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite))
+	c.live.SetTLS(&state)
 	c.said.Note(tls.VersionName(state.Version) + " begins")
 	return true
 }

@@ -8,6 +8,7 @@ package sessions
 
 import (
 	"cmp"
+	"crypto/tls"
 	"net/netip"
 	"slices"
 	"sync"
@@ -175,11 +176,17 @@ func (s *Session) SetHelo(name string) {
 	s.helo = name
 }
 
-// SetTLS tells that TLS has begun, with its version and cipher suite.
-func (s *Session) SetTLS(text string) {
+// SetTLS tells that TLS has begun.
+func (s *Session) SetTLS(state *tls.ConnectionState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tls = text
+	s.tls = TLSName(state)
+}
+
+// TLSName returns the version and the cipher suite of a connection, such as
+// "TLS 1.3 TLS_AES_128_GCM_SHA256".
+func TLSName(state *tls.ConnectionState) string {
+	return tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite)
 }
 
 // AddIn counts octets from the client, without those of TLS.

@@ -1,6 +1,7 @@
 package sessions
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"net/netip"
 	"slices"
@@ -23,7 +24,7 @@ func TestList(t *testing.T) {
 		first.SetState(Receiving)
 		first.SetUser("anna@office.example")
 		first.SetHelo("pc")
-		first.SetTLS("TLS 1.3")
+		first.SetTLS(&tls.ConnectionState{Version: tls.VersionTLS13, CipherSuite: tls.TLS_AES_128_GCM_SHA256})
 		first.AddIn(10)
 		first.AddIn(5)
 		first.AddOut(7)
@@ -31,7 +32,7 @@ func TestList(t *testing.T) {
 		got := table.List()
 		want := Info{
 			ID: 1, Service: "smtp", Remote: client.Addr(), Port: 40000, User: "anna@office.example",
-			Helo: "pc", TLS: "TLS 1.3", State: Receiving, StateSince: begun.Add(3 * time.Second),
+			Helo: "pc", TLS: "TLS 1.3 TLS_AES_128_GCM_SHA256", State: Receiving, StateSince: begun.Add(3 * time.Second),
 			Since: begun, In: 15, Out: 7, Messages: 1,
 		}
 		if len(got) != 2 || !got[0].Since.Equal(want.Since) || !got[0].StateSince.Equal(want.StateSince) {

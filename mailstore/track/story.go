@@ -61,7 +61,7 @@ func FindStories(
 				continue
 			}
 			ids = append(ids, e.ID)
-		case e.ID == "" && e.Kind != Connected && e.Kind != Disconnected:
+		case e.ID == "" && !e.ofConnection():
 			if len(found.Others) == limit {
 				found.More = true
 				continue
@@ -77,6 +77,11 @@ func FindStories(
 	found.Damaged += all.Damaged
 	found.Messages = tell(all.Events, ids)
 	return found, err
+}
+
+// ofConnection reports whether the event tells nothing but that a client was there.
+func (e *Event) ofConnection() bool {
+	return e.Kind == Connected || e.Kind == Secured || e.Kind == Disconnected
 }
 
 // tell sorts events by their messages. An event of a report is told with the report and with the

@@ -36,6 +36,8 @@ func TestStory(t *testing.T) {
 			{Kind: Fetched, ID: "M1", User: "boss@office.example", To: "boss@office.example", Service: "pop3s", Remote: phone, Text: "TLS 1.2"},
 			{Kind: Deleted, ID: "M1", User: "boss@office.example", To: "boss@office.example", Service: "pop3s", Remote: phone},
 			{Kind: Deleted, ID: "M2", User: "anna@office.example", To: "anna@office.example", Service: "pop3", Remote: pc},
+			{Kind: Connected, User: "anna@office.example", Remote: pc, Service: "smtps"},
+			{Kind: Secured, User: "anna@office.example", Remote: pc, Service: "smtps", Text: "TLS 1.2"},
 			{Kind: Refused, Trace: "QYVUJ2", From: "anna@office.example", To: "nobody@office.example", Remote: pc, Service: "submission",
 				Reply: "550 5.1.1 no such mailbox", Text: "mailboxes: nobody does not exist"},
 		} {

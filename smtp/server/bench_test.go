@@ -59,13 +59,13 @@ type accepting struct {
 
 // newAccepting starts a server, with or without the events of mail.
 func newAccepting(b *testing.B, conns int, events bool) *accepting {
-	o := newOffice(b, smtp.MTA, func(c *Config) { c.Wire.MaxErrors, c.Wire.CommandTimeout = 0, 0 })
+	var log *track.Log
 	if events {
 		root, err := durable.Open(b.TempDir())
 		if err != nil {
 			b.Fatal(err)
 		}
-		log := track.Open(root, track.Options{}, slog.New(slog.DiscardHandler))
+		log = track.Open(root, track.Options{}, slog.New(slog.DiscardHandler))
 		b.Cleanup(func() {
 			log.Close()
 			root.Close()
@@ -73,8 +73,10 @@ func newAccepting(b *testing.B, conns int, events bool) *accepting {
 				b.Errorf("%d events were dropped", n)
 			}
 		})
-		o.server.Track, o.desk.Track = log, log
 	}
+	o := newTrackedOffice(b, smtp.MTA, func(c *Config) {
+		c.Wire.MaxErrors, c.Wire.CommandTimeout = 0, 0
+	}, log)
 	for i := range benchMailboxes {
 		o.mailbox(b, fmt.Sprintf("user%d", i), "")
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"pillarbox/mailstore/sessions"
 	"pillarbox/mailstore/track"
 	"pillarbox/smtp"
 	"pillarbox/smtp/policy"
@@ -13,6 +14,17 @@ func (s *session) event(kind track.Kind) track.Event {
 		Kind: kind, Service: s.facts.Service.String(), Remote: s.remote.Addr(), Host: helo,
 		User: s.sender(), Session: s.conn.Live().ID(),
 	}
+}
+
+// Secured adds the event that TLS has begun, if it has.
+func (s *session) Secured() {
+	state := s.conn.TLS()
+	if state == nil {
+		return
+	}
+	e := s.event(track.Secured)
+	e.Text = sessions.TLSName(state)
+	s.srv.Track.Add(e)
 }
 
 // sender names who sends: a user, or a device without a login.

@@ -203,5 +203,6 @@ func (s *Server) admit(c *wire.Conn, cfg *Config, service smtp.Service) (wire.Se
 	}
 	ss.log.Debug("connected")
 	s.Track.Add(ss.event(track.Connected))
+	ss.Secured()
 	return ss, nil
 }

@@ -22,6 +22,7 @@ import (
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
 	"pillarbox/mailstore/durable"
+	"pillarbox/mailstore/track"
 	"pillarbox/smtp"
 	"pillarbox/smtp/badmail"
 	"pillarbox/smtp/connlimit"
@@ -99,6 +100,14 @@ func testTLS(t testing.TB) (server, client *tls.Config) {
 
 func newOffice(t testing.TB, service smtp.Service, edit func(*Config)) *office {
 	t.Helper()
+	return newTrackedOffice(t, service, edit, nil)
+}
+
+// newTrackedOffice is newOffice with a log of the events of mail.
+func newTrackedOffice(
+	t testing.TB, service smtp.Service, edit func(*Config), events *track.Log,
+) *office {
+	t.Helper()
 	root, err := durable.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -149,11 +158,11 @@ func newOffice(t testing.TB, service smtp.Service, edit func(*Config)) *office {
 	o.desk = delivery.New(delivery.Config{Hostname: "mail.office.example"}, delivery.Parts{
 		Dir: o.dir, Store: o.store, Badmail: badmail.New(disk, quiet, nil), Log: quiet,
 	})
-	o.desk.Queue = &o.outbox
+	o.desk.Queue, o.desk.Track = &o.outbox, events
 	o.server = New(o.cfg, Parts{
 		Decisions: past, Delivery: o.desk, Queue: &o.outbox, ClaimATRN: o.relay.claim,
 		Dir: o.dir, Store: o.store, Auth: auth.New(o.dir, auth.Options{Delay: time.Millisecond}), Recent: auth.NewRecent(), Resolver: o.dns, Devices: o.devices,
-		Rates: rate.New(100), Accounts: connlimit.NewAccounts(0, quiet), Log: quiet,
+		Rates: rate.New(100), Accounts: connlimit.NewAccounts(0, quiet), Log: quiet, Track: events,
 	})
 	o.server.now = func() time.Time { return time.Date(2026, 11, 21, 9, 14, 0, 0, time.UTC) }
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -242,5 +242,9 @@ func (c *Conn) startTLS(arg string) error {
 	}
 	c.in.Discard(c.in.Buffered())
 	c.state = state{}
-	return c.handshake()
+	if err := c.handshake(); err != nil {
+		return err
+	}
+	c.session.Secured()
+	return nil
 }

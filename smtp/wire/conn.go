@@ -406,7 +406,7 @@ func (c *Conn) handshake() error {
 	}
 	state := t.ConnectionState()
 	c.rw, c.tlsState = t, &state
-	c.live.SetTLS(tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite))
+	c.live.SetTLS(&state)
 	c.said.Note(tls.VersionName(state.Version) + " begins")
 	c.in.Reset((*source)(c))
 	c.out.Reset((*sink)(c))

@@ -58,6 +58,8 @@ type Session interface {
 	Reset()
 	// Logout ends a session that has been greeted.
 	Logout()
+	// Secured tells that STARTTLS has succeeded. Implicit TLS begins before Config.Admit.
+	Secured()
 
 	// AuthMechanisms returns the mechanisms to offer now.
 	AuthMechanisms() []string

@@ -49,6 +49,7 @@ type discard struct {
 func (d discard) Mail(addr.Address, *gosmtp.MailOptions) *smtp.Reply { return nil }
 func (d discard) Rcpt(addr.Address, *gosmtp.RcptOptions) *smtp.Reply { return nil }
 func (d discard) Reset()                                             {}
+func (d discard) Secured()                                           {}
 func (d discard) Logout()                                            {}
 func (d discard) AuthMechanisms() []string                           { return nil }
 func (d discard) OffersDSN() bool                                    { return true }
