@@ -65,12 +65,28 @@ func Search(ctx context.Context, fsys durable.FS, q Query) (Result, error) {
 	return Result{Events: s.found, More: s.more, Damaged: s.damaged}, nil
 }
 
-// search is one Search.
+// Walk calls visit for each event that matches, in no order, and returns the number of octets that
+// could not be read. It keeps no events in memory. visit must not keep e. Query.Limit does not count.
+func Walk(
+	ctx context.Context, fsys durable.FS, q Query, visit func(e *Event),
+) (damaged int64, err error) {
+	files, err := list(fsys)
+	s := search{ctx: ctx, m: newMatcher(q), visit: visit}
+	for _, f := range files {
+		if err == nil && s.m.days(f.day) {
+			err = s.file(fsys, f)
+		}
+	}
+	return s.damaged, err
+}
+
+// search is one Search or Walk.
 type search struct {
 	ctx     context.Context
 	m       *matcher
 	limit   int
-	found   []Event // the newest first
+	visit   func(*Event) // of Walk; nil: the events are in found
+	found   []Event      // the newest first
 	more    bool
 	damaged int64
 	u       unpacker
@@ -98,7 +114,14 @@ func (s *search) records(records []byte) {
 	for len(records) > 0 {
 		payload, rest, damaged := next(records)
 		s.damaged += int64(damaged)
-		if payload != nil && s.m.matches(payload) {
+		if payload == nil || !s.m.matches(payload) {
+			records = rest
+			continue
+		}
+		if s.visit != nil {
+			e := decode(payload)
+			s.visit(&e)
+		} else {
 			matches = append(matches, payload)
 		}
 		records = rest

@@ -119,6 +119,27 @@ func TestAddCleansText(t *testing.T) {
 
 func find(t *testing.T, fsys durable.FS, q Query) []Event {
 	t.Helper()
+	all := searchAll(t, fsys, q)
+	if q.Limit == 0 {
+		walked := make(map[Event]int)
+		_, err := Walk(t.Context(), fsys, q, func(e *Event) { walked[*e]++ })
+		for _, e := range all {
+			walked[e]--
+		}
+		for e, n := range walked {
+			if n != 0 {
+				t.Errorf("Walk visits %+v %d times too often", e, n)
+			}
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	return all
+}
+
+func searchAll(t *testing.T, fsys durable.FS, q Query) []Event {
+	t.Helper()
 	r, err := Search(context.Background(), fsys, q)
 	if err != nil {
 		t.Fatal(err)

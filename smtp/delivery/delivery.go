@@ -131,6 +131,7 @@ type Message struct {
 	// Header is the message's header. Reports about local mailboxes return it.
 	Header []byte
 	Rule   string // what permitted the message, for its events
+	Device string // that sent the message without a login, for its events
 	Parent string // the ID of the message that this one is a report about
 }
 

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"bytes"
+	"cmp"
 	"mime"
 	"slices"
 	"strings"
@@ -28,8 +29,8 @@ func (d *Dispatcher) track(
 	d.Track.Add(track.Event{
 		Kind: track.Accepted, ID: id, Parent: m.Parent, From: from, MessageID: head.messageID,
 		Subject: head.subject, Service: m.Source.Service, Remote: m.Source.Remote,
-		Host: m.Source.Helo, User: m.Source.User.String(), Rule: m.Rule, Text: head.program,
-		Size: in.Size(), Count: int64(len(m.Envelope.To)), Took: took,
+		Host: m.Source.Helo, User: cmp.Or(m.Source.User.String(), m.Device), Rule: m.Rule,
+		Text: head.program, Size: in.Size(), Count: int64(len(m.Envelope.To)), Took: took,
 	})
 	add := func(kind track.Kind, to addr.Address) {
 		d.Track.Add(track.Event{Kind: kind, ID: id, From: from, To: to.String(), Size: in.Size()})

@@ -425,7 +425,13 @@ func (s *session) Data(body *wire.Body) *smtp.Reply {
 	if err != nil {
 		return s.dataError(err)
 	}
-	full, err := s.srv.Delivery.Commit(in, &delivery.Message{Envelope: &s.env, Targets: s.targets, Source: s.source(), Header: head, Rule: s.rule})
+	m := &delivery.Message{
+		Envelope: &s.env, Targets: s.targets, Source: s.source(), Header: head, Rule: s.rule,
+	}
+	if s.account().IsZero() && s.facts.Device != nil {
+		m.Device = s.facts.Device.Name
+	}
+	full, err := s.srv.Delivery.Commit(in, m)
 	if r, ok := errors.AsType[*smtp.Reply](err); ok && len(full) > 0 {
 		return s.refuseFull("message", full, r)
 	}
