@@ -14,7 +14,7 @@ import (
 // eventReaders are the packages that read events of mail and add none.
 var eventReaders = []string{
 	"mailstore/track", "cmd/internal/alert", "cmd/internal/doctor", "cmd/internal/metrics",
-	"cmd/internal/traffic", "cmd/pillarbox",
+	"cmd/internal/statistics", "cmd/internal/traffic", "cmd/pillarbox",
 }
 
 // TestEveryEventIsAdded finds a kind of event that is declared, documented and counted, but that no

@@ -3,7 +3,6 @@ package admin
 import (
 	"cmp"
 	"context"
-	"errors"
 
 	"pillarbox/mailstore/track"
 )
@@ -24,8 +23,7 @@ const (
 // trace answers a TraceQuestion.
 func (o *Service) trace(q TraceQuestion) (track.Stories, error) {
 	if !o.Config().Events.Enabled {
-		return track.Stories{}, Hint(errors.New("no events of mail are stored"),
-			"set events.enabled = true in the configuration and restart the server")
+		return track.Stories{}, errNoEvents()
 	}
 	o.Events.Flush()
 	if q.Events {

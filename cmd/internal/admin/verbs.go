@@ -131,11 +131,12 @@ var (
 	LogLevels   = verb("log level", SeesAll, without((*Service).listLogLevels))
 	LogLevelSet = verb("log level set", ChangesAll, (*Service).setLogLevel)
 
-	Check      = longVerb("check", SeesDomain, (*Service).check)
-	AuditShow  = verb("audit", SeesDomain, (*Service).showAudit)
-	Trace      = verb("trace", SeesAll, (*Service).trace)
-	Explain    = longVerb("explain", SeesAll, (*Service).Explain)
-	PolicyDiff = verb("policy diff", RootOnly, (*Service).comparePolicy)
+	Check          = longVerb("check", SeesDomain, (*Service).check)
+	AuditShow      = verb("audit", SeesDomain, (*Service).showAudit)
+	Trace          = verb("trace", SeesAll, (*Service).trace)
+	MailStatistics = longVerb("stats", SeesDomain, (*Service).statistics)
+	Explain        = longVerb("explain", SeesAll, (*Service).Explain)
+	PolicyDiff     = verb("policy diff", RootOnly, (*Service).comparePolicy)
 
 	SettingWrite   = verb("winpop set", RootOnly, (*Service).writeSetting)
 	ServerReload   = verb("reload", ChangesAll, without((*Service).Reload))
@@ -178,7 +179,7 @@ func Verbs() []Command {
 		FetchList, FetchNow,
 		ServerStatus, SessionList, SessionKill, LiveTop,
 		LogLevels, LogLevelSet,
-		Check, AuditShow, Trace, Explain, PolicyDiff,
+		Check, AuditShow, Trace, MailStatistics, Explain, PolicyDiff,
 		ServerReload, SettingWrite, ClientSettings, DomainTotals, MailboxTotals, EmptyLog, CountAgain,
 	}
 }
