@@ -141,6 +141,7 @@ var (
 	SettingWrite   = verb("winpop set", RootOnly, (*Service).writeSetting)
 	ServerReload   = verb("reload", ChangesAll, without((*Service).Reload))
 	ClientSettings = verb("settings", SeesDomain, (*Service).ClientSettings)
+	ClientSetup    = verb("client-setup", SeesDomain, (*Service).clientSetup)
 	DomainTotals   = verb("winpop stat", SeesDomain, without((*Service).StatDomains))
 	MailboxTotals  = verb("winpop stat domain", SeesDomain, (*Service).StatMailboxes)
 
@@ -180,7 +181,7 @@ func Verbs() []Command {
 		ServerStatus, SessionList, SessionKill, LiveTop,
 		LogLevels, LogLevelSet,
 		Check, AuditShow, Trace, MailStatistics, Explain, PolicyDiff,
-		ServerReload, SettingWrite, ClientSettings, DomainTotals, MailboxTotals, EmptyLog, CountAgain,
+		ServerReload, SettingWrite, ClientSettings, ClientSetup, DomainTotals, MailboxTotals, EmptyLog, CountAgain,
 	}
 }
 

@@ -35,8 +35,9 @@ var inputs = map[string]string{
 	"tls client-certs": `"anna@%"`, "tls client-revoke": `{"User": "anna@%", "Fingerprint": "ab"}`,
 	"tls export-ca": "", // the CA is public: every client may see it
 	"check":         `{"Target": "%", "Repair": false}`, "audit": "",
-	"stats":    `{"Domain": "%"}`,
-	"settings": `"anna@%"`, "winpop stat": "", "winpop stat domain": `"%"`,
+	"stats":        `{"Domain": "%"}`,
+	"client-setup": `{"User": "anna@%", "For": "text"}`,
+	"settings":     `"anna@%"`, "winpop stat": "", "winpop stat domain": `"%"`,
 }
 
 // Every verb gives a caller what its permission says, and no more.
