@@ -27,6 +27,7 @@ func runStatus(t *testing.T, o *Service) *sessions.Table {
 	r.DiskSamples = func() []sysinfo.Sample {
 		return []sysinfo.Sample{{At: time.Now().Add(-7 * time.Hour), Disk: sysinfo.Disk{Free: 1 << 62}}}
 	}
+	r.Hours = func() []traffic.Hour { return []traffic.Hour{{Known: true, Delivered: 2}} }
 	r.Errors = func() []recentlog.Entry { return []recentlog.Entry{{Text: "cannot write"}} }
 	return table
 }
@@ -44,7 +45,7 @@ func TestStatusRunning(t *testing.T) {
 	}
 	wantServices := []ServiceStatus{{"pop3", []string{}, 1}, {"smtp", []string{"127.0.0.1:25"}, 0}}
 	if !s.Running || s.Version != "1.2.3" || s.Since.IsZero() || !reflect.DeepEqual(s.Services, wantServices) ||
-		s.Today == nil || s.Today.Refused != 7 || len(s.Errors) != 1 {
+		s.Today == nil || s.Today.Refused != 7 || len(s.Hours) != 1 || len(s.Errors) != 1 {
 		t.Errorf("%+v", s)
 	}
 	wantReasons := []QueueReason{{WaitKept, 1}, {WaitTrying, 1}}

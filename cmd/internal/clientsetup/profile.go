@@ -22,7 +22,7 @@ type Facts struct {
 type File struct {
 	Name string `json:"name"` // proposed
 	Type string `json:"type"` // media type
-	Body []byte `json:"body"`
+	Body []byte `json:"body,omitempty"`
 	// Note tells what the user must do beside opening the file; "" if that is all.
 	Note string `json:"note,omitempty"`
 }

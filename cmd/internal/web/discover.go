@@ -133,22 +133,9 @@ func (s *Site) setupFile(w http.ResponseWriter, hr *http.Request) {
 	if r == nil {
 		return
 	}
-	user := r.session.user.String()
-	settings, err := admin.ClientSettings.Do(hr.Context(), r.own, user)
-	if err != nil {
-		s.fail(w, r, http.StatusUnprocessableEntity, err)
-		return
-	}
-	details, err := admin.MailboxShow.Do(hr.Context(), r.own, user)
-	if err != nil {
-		s.fail(w, r, http.StatusUnprocessableEntity, err)
-		return
-	}
-	f := clientsetup.Facts{Settings: settings, Name: details.Name}
-	if ca, err := admin.TLSExportCA.Do(hr.Context(), r.own, "der"); err == nil {
-		f.Root = ca
-	}
-	file, err := clientsetup.Render(hr.PathValue("program"), false, f)
+	file, err := admin.ClientSetup.Do(hr.Context(), r.own, admin.ClientSetupRequest{
+		User: r.session.user.String(), For: hr.PathValue("program"),
+	})
 	if err != nil {
 		s.fail(w, r, http.StatusNotFound, err)
 		return
