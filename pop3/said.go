@@ -13,6 +13,9 @@ import (
 
 // listen begins to tell the readers of the dialogue, if there are any.
 func (c *session) listen(port uint16) {
+	if !c.config.Tap.Active() {
+		return
+	}
 	local, _ := netip.ParseAddrPort(c.raw.LocalAddr().String()) // the zero value for other networks
 	c.said = c.config.Tap.Begin(dialogue.Client{
 		Service: c.service(), Session: c.live.ID(), Remote: netip.AddrPortFrom(c.remote, port),

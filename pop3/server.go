@@ -226,6 +226,7 @@ func (s *Server) start(conn net.Conn, implicitTLS bool) {
 	defer s.mu.Unlock()
 	if s.closing {
 		conn.Close()
+		c.said.End()
 		c.live.End()
 		return
 	}

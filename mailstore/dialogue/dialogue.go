@@ -70,18 +70,23 @@ type Tap struct{ readers atomic.Pointer[[]Reader] }
 // SetReaders replaces the readers, for connections that begin later.
 func (t *Tap) SetReaders(all ...Reader) { t.readers.Store(&all) }
 
+// Active reports whether there are readers, so that a server need not collect what Begin wants.
+func (t *Tap) Active() bool {
+	if t == nil {
+		return false
+	}
+	all := t.readers.Load()
+	return all != nil && len(*all) > 0
+}
+
 // Begin begins the dialogue with a client. It returns nil if no reader wants it. A nil Tap has no
 // readers.
 func (t *Tap) Begin(c Client) *Session {
-	if t == nil {
-		return nil
-	}
-	all := t.readers.Load()
-	if all == nil {
+	if !t.Active() {
 		return nil
 	}
 	s := &Session{client: c}
-	for _, r := range *all {
+	for _, r := range *t.readers.Load() {
 		if r.Wants(&s.client) {
 			s.readers = append(s.readers, r)
 		}

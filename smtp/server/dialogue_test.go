@@ -3,7 +3,6 @@ package server
 import (
 	"encoding/base64"
 	"fmt"
-	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -98,18 +97,5 @@ func TestDialogueHasNoSecret(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(text)
-	}
-}
-
-// Without a reader there is no dialogue.
-func TestNoReaderNoDialogue(t *testing.T) {
-	var tap dialogue.Tap
-	client := dialogue.Client{Remote: netip.MustParseAddrPort("127.0.0.1:1")}
-	if tap.Begin(client) != nil || (*dialogue.Tap)(nil).Begin(client) != nil {
-		t.Error("a dialogue without a reader")
-	}
-	tap.SetReaders()
-	if tap.Begin(client) != nil {
-		t.Error("a dialogue after the readers have gone")
 	}
 }

@@ -14,6 +14,9 @@ import (
 
 // listen begins to tell the readers of the dialogue, if there are any.
 func (c *Conn) listen() {
+	if !c.cfg.Tap.Active() {
+		return
+	}
 	local, _ := netip.ParseAddrPort(c.LocalAddr().String()) // the zero value for other networks
 	c.said = c.cfg.Tap.Begin(dialogue.Client{
 		Service: c.cfg.Service, Session: c.live.ID(), Remote: c.Remote(), Local: local,

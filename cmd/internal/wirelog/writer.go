@@ -282,7 +282,8 @@ func (w *Writer) fail(err error, now time.Time) {
 	}
 	w.failed = true
 	w.opts.Log.Error("the "+w.opts.Name+" cannot be written; mail is not affected, lines are missing",
-		"dir", w.opts.Dir, "error", err)
+		"dir", w.opts.Dir, "error", err, "hint", "the server's account must be able to write there, and "+
+			"ReadWritePaths of the systemd unit must name a folder outside /var/log/pillarbox")
 }
 
 // drop counts lines that are missing.
