@@ -17,6 +17,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"pillarbox/mailstore/track"
 )
 
 const (
@@ -38,6 +40,7 @@ type ledger struct {
 	sent  int                 // number of messages tried
 	taken map[string]bool     // from anna's mailbox: fetched and deleted, and QUIT was answered
 	maybe map[string]bool     // the same, but the result of QUIT is unknown
+	ids   []string            // the server's IDs of the messages with a 250 in this round
 }
 
 // TestSIGKILLUnderLoad kills the server again and again while it receives and serves mail. Every
@@ -50,9 +53,12 @@ func TestSIGKILLUnderLoad(t *testing.T) {
 	rounds, _ := strconv.Atoi(cmp.Or(os.Getenv("PILLARBOX_E2E_KILL_ROUNDS"), "5"))
 	l := &ledger{to: map[string][]string{}, taken: map[string]bool{}, maybe: map[string]bool{}}
 	for round := range rounds {
+		begun := time.Now()
+		l.ids = nil
 		o.killOnce(t, l, round)
 		s := o.serve(t)
 		o.wantNothingIncoming(t)
+		o.wantAccepted(t, l.ids, begun)
 		for address, password := range mailboxes {
 			l.check(t, o, address, password)
 		}
@@ -99,7 +105,7 @@ func (l *ledger) write(t *testing.T, o *office, name string) {
 		switch {
 		case err != nil: // the server was killed; the message may be stored
 		case strings.HasPrefix(reply, "250 2.6.0 "):
-			l.note(func() { l.to[id] = boxes })
+			l.note(func() { l.to[id], l.ids = boxes, append(l.ids, serverID.FindString(reply)) })
 		default:
 			t.Errorf("message %s was refused: %s", id, reply)
 		}
@@ -203,6 +209,35 @@ func (o *office) wantNothingIncoming(t *testing.T) {
 	if err != nil || len(left) > 0 {
 		t.Errorf("incoming holds %d files, %v", len(left), err)
 	}
+}
+
+// serverID is the ID that the 250 names.
+var serverID = regexp.MustCompile(`P3_[0-9]+`)
+
+// wantAccepted checks that 'admin trace' tells the acceptance of every message with a 250. The
+// server may have been killed before it wrote the events of the last second: the new one adds those.
+func (o *office) wantAccepted(t *testing.T, ids []string, begun time.Time) {
+	t.Helper()
+	var missing []string
+	more := false
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+		accepted := make(map[string]bool)
+		found := o.stories(t, "--since", begun.Add(-time.Second).Format(time.RFC3339))
+		more = found.More
+		for _, s := range found.Messages {
+			for _, e := range s.Events {
+				if e.Kind == track.Accepted && e.ID == s.ID {
+					accepted[s.ID] = true
+				}
+			}
+		}
+		missing = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return accepted[id] })
+		if len(missing) == 0 {
+			return
+		}
+	}
+	t.Errorf("%d of %d messages with a 250 have no event of their acceptance (more: %v): %.200v",
+		len(missing), len(ids), more, missing)
 }
 
 // check compares a mailbox, its files and its messages by POP3 with the results that the clients
