@@ -66,7 +66,21 @@ func statusLines(s admin.Status) []string {
 	for i, c := range s.Certificates {
 		lines = append(lines, heading("Certificates:", i)+certificateText(c))
 	}
-	return append(lines, "Clock:\t"+clockStateText(s.Clock))
+	return append(lines, "Clock:\t"+clockStateText(s.Clock), "Doctor:\t"+doctorText(s))
+}
+
+// doctorText tells the last result of 'pillarbox doctor' and its age.
+func doctorText(s admin.Status) string {
+	d := s.Doctor
+	if d == nil {
+		return "never run; 'pillarbox doctor' checks the server and its surroundings"
+	}
+	found := "all is well"
+	if d.Errors+d.Warnings > 0 {
+		found = many(int64(d.Errors), "error") + ", " + many(int64(d.Warnings), "warning") +
+			"; 'pillarbox doctor' shows them"
+	}
+	return fmt.Sprintf("%s ago: %s", ageText(s.Now.Sub(d.Time)), found)
 }
 
 // heading is the name of a fact with several lines, which only its first line has.

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"time"
 
+	"pillarbox/cmd/internal/doctor"
 	"pillarbox/cmd/internal/recentlog"
 	"pillarbox/cmd/internal/sysinfo"
 	"pillarbox/cmd/internal/traffic"
@@ -35,6 +37,8 @@ type Status struct {
 	Certificates []CertificateStatus `json:"certificates"`
 	Errors       []recentlog.Entry   `json:"errors"` // the latest lines of the log; none without a server
 	Clock        sysinfo.Clock       `json:"clock"`
+	// Doctor is the last result of 'pillarbox doctor'; null if it never ran.
+	Doctor *DoctorStatus `json:"doctor"`
 	// Problems say what could not be found out, and why.
 	Problems []string `json:"problems"`
 }
@@ -72,6 +76,12 @@ type DiskStatus struct {
 	sysinfo.Forecast
 }
 
+// DoctorStatus counts what 'pillarbox doctor' found.
+type DoctorStatus struct {
+	Time time.Time `json:"time"` // of the run
+	doctor.Counts
+}
+
 // CertificateStatus is a certificate that clients see.
 type CertificateStatus struct {
 	Names    []string  `json:"names"`
@@ -104,6 +114,7 @@ func (o *Service) status() (Status, error) {
 		{"the quarantine of the queue", (*Service).findQuarantine},
 		{"the disk", (*Service).findDisk},
 		{"the certificates", (*Service).findCertificates},
+		{"the last result of 'pillarbox doctor'", (*Service).findDoctor},
 	} {
 		if err := fact.find(o, &s); err != nil {
 			s.Problems = append(s.Problems, fmt.Sprintf("%s cannot be read: %v", fact.what, err))
@@ -178,6 +189,16 @@ func (o *Service) findBadmail(s *Status) error {
 func (o *Service) findQuarantine(s *Status) error {
 	quarantined, err := o.spooledIDs(quarantineDir)
 	s.Quarantine = len(quarantined)
+	return err
+}
+
+func (o *Service) findDoctor(s *Status) error {
+	last, err := doctor.LastOn(o.Root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err == nil {
+		s.Doctor = &DoctorStatus{last.Time, last.Counts}
+	}
 	return err
 }
 

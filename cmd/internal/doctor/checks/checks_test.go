@@ -26,6 +26,7 @@ import (
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
 	"pillarbox/mailstore/durable"
+	"pillarbox/mailstore/track"
 	"pillarbox/smtp/decisionlog"
 	"pillarbox/smtp/policy"
 	"pillarbox/smtp/queue"
@@ -485,6 +486,35 @@ func TestTLSClients(t *testing.T) {
 	})
 	if all := judgeTLSClients(many); len(all) != mostClients+1 || all[mostClients].Message != "10 more" {
 		t.Errorf("%d findings, the last is %+v", len(all), all[len(all)-1])
+	}
+}
+
+func TestPlaintextPOP3(t *testing.T) {
+	login := func(edit func(*track.Event)) findings {
+		e := track.Event{
+			Kind: track.LoggedIn, Service: "pop3", Time: noon, Remote: ip("192.168.1.7"),
+			User: "anna@office.example", Text: "password",
+		}
+		edit(&e)
+		last := make(plainLogins)
+		last.add(&e)
+		e.Time = e.Time.Add(-time.Hour)
+		last.add(&e)
+		return last.judge()
+	}
+	judge(t, []judged{
+		{"plain", login(func(*track.Event) {}), []string{"^warning: .*POP3 without TLS from 192.168.1.7 as anna@office.example .last " + noon.Format("2006-01-02T15:04")}},
+		{"APOP", login(func(e *track.Event) { e.Text = "APOP" }), []string{"^warning: "}},
+		{"TLS", login(func(e *track.Event) { e.Text = "password, TLS 1.2" }), []string{"^ok: "}},
+		{"this machine", login(func(e *track.Event) { e.Remote = ip("127.0.0.1") }), []string{"^ok: "}},
+		{"SMTP", login(func(e *track.Event) { e.Service = "smtp" }), []string{"^ok: "}},
+	})
+	many := make(plainLogins)
+	for i := range 2 * maxPlainLogins {
+		many.add(&track.Event{Service: "pop3", User: fmt.Sprint(i), Time: noon, Remote: ip("192.168.1.7")})
+	}
+	if len(many) != maxPlainLogins {
+		t.Errorf("%d clients are remembered", len(many))
 	}
 }
 

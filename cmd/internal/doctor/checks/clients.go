@@ -15,6 +15,7 @@ import (
 	"pillarbox/cmd/internal/config"
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
+	"pillarbox/mailstore/track"
 	"pillarbox/smtp/decisionlog"
 	"pillarbox/tls/certs"
 )
@@ -177,8 +178,51 @@ func (e *Env) plaintext(context.Context) findings {
 	return judgePlaintext(records, e.Now())
 }
 
+// plaintextPOP3 reports clients that logged in to POP3 without TLS.
+func (e *Env) plaintextPOP3(ctx context.Context) findings {
+	last := make(plainLogins)
+	week := track.Query{Kinds: []track.Kind{track.LoggedIn}, Since: e.Now().Add(-7 * 24 * time.Hour)}
+	if _, err := track.Walk(ctx, e.Data.Root, week, last.add); err != nil {
+		return failed("the events of mail cannot be read", err)
+	}
+	return last.judge()
+}
+
+// plainLogins are the latest logins without TLS of each client and user.
+type plainLogins map[string]time.Time
+
+// maxPlainLogins is the number of clients that are remembered.
+const maxPlainLogins = 10000
+
+// add takes a login. The event's text has the version of TLS after the mechanism. A client on this
+// machine crosses no network.
+func (p plainLogins) add(e *track.Event) {
+	if e.Service != string(directory.ServicePOP3) || e.Remote.IsLoopback() || strings.Contains(e.Text, ", TLS ") {
+		return
+	}
+	client := fmt.Sprintf("%s as %s", e.Remote, e.User)
+	if _, known := p[client]; !known && len(p) >= maxPlainLogins {
+		return
+	}
+	if e.Time.After(p[client]) {
+		p[client] = e.Time
+	}
+}
+
+func (p plainLogins) judge() (all findings) {
+	for _, client := range slices.Sorted(maps.Keys(p)) {
+		all = append(all, about(client,
+			warning("set the mail program to SSL/TLS, port 995 ('pillarbox settings' shows what "+
+				"to type); when no program needs it, empty auth.plaintext_networks",
+				"a client logged in to POP3 without TLS from %s (last %s)", client,
+				p[client].UTC().Format(time.RFC3339))))
+	}
+	return orOK(first(mostClients, all, "update the programs above first"),
+		"no client logged in to POP3 without TLS in the last week")
+}
+
 // judgePlaintext looks at the decisions of the last week. A client on this machine crosses no
-// network. The decision log has no logins to POP3.
+// network. The decision log has no logins to POP3; plaintextPOP3 looks at those.
 func judgePlaintext(records []decisionlog.Record, now time.Time) (all findings) {
 	const recent = 7 * 24 * time.Hour
 	last := make(map[string]time.Time)

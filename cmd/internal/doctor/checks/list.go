@@ -138,6 +138,8 @@ func List(e *Env) []doctor.Check {
 			Why: "TLS 1.0 and 1.1 can be broken, and programs that need it get no updates"},
 		{Name: "plaintext", Run: e.withData(e.plaintext),
 			Why: "everyone in the same network can read a password that is sent without TLS"},
+		{Name: "plaintext-pop3", Run: e.withData(e.plaintextPOP3), Rare: true,
+			Why: "everyone in the same network can read a password that is sent without TLS"},
 		{Name: "quota", Run: e.withData(e.quota), Rare: true,
 			Why: "a full mailbox gets no mail, and its senders get reports"},
 		{Name: "queue", Run: e.withData(e.queue),
