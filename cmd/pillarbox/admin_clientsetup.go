@@ -57,17 +57,8 @@ func (a *app) writeClientFile(file clientsetup.File, out string, secret bool) er
 			return err
 		}
 	} else {
-		mode := os.FileMode(0o644)
-		if secret {
-			mode = 0o600
-		}
-		if err := os.WriteFile(out, file.Body, mode); err != nil {
+		if err := writeFor(out, file.Body, secret); err != nil {
 			return err
-		}
-		if secret { // the file may have been there with another mode
-			if err := os.Chmod(out, mode); err != nil {
-				return err
-			}
 		}
 		fmt.Fprintf(a.stdout, "written to %s\n", out)
 	}
@@ -75,4 +66,24 @@ func (a *app) writeClientFile(file clientsetup.File, out string, secret bool) er
 		a.note("%s", file.Note)
 	}
 	return nil
+}
+
+// writeFor writes a file. Others may not read a secret one, even if the file was there with another
+// mode.
+func writeFor(path string, body []byte, secret bool) error {
+	mode := os.FileMode(0o644)
+	if secret {
+		mode = 0o600
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	if secret {
+		err = f.Chmod(mode)
+	}
+	if err == nil {
+		_, err = f.Write(body)
+	}
+	return errors.Join(err, f.Close())
 }

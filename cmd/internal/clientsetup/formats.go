@@ -163,7 +163,7 @@ func uuid(text string) string {
 	return fmt.Sprintf("%X-%X-%X-%X-%X", u[:4], u[4:6], u[6:8], u[8:10], u[10:16])
 }
 
-// iaf is the file that Outlook Express and Windows Mail import.
+// iaf is the file that Outlook Express imports.
 func (f *Facts) iaf() (File, error) {
 	pop3, smtp, err := f.pair(withoutSTLS, ofOutlookExpress)
 	if err != nil {
@@ -235,7 +235,7 @@ func (f *Facts) registry() (File, error) {
 	return File{"mail.reg", "text/plain", body, note}, nil
 }
 
-// prf is a profile for Outlook up to 2019.
+// prf is a profile for the Outlook versions that have the option /importprf.
 func (f *Facts) prf() (File, error) {
 	pop3, smtp, err := f.pair(withoutSTLS, anyService)
 	if err != nil {

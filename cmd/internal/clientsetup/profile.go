@@ -20,9 +20,9 @@ type Facts struct {
 
 // File is a file for a mail program.
 type File struct {
-	Name string `json:"name"` // proposed
-	Type string `json:"type"` // media type
-	Body []byte `json:"body,omitempty"`
+	Name string `json:"name"`           // proposed
+	Type string `json:"type"`           // media type
+	Body []byte `json:"body,omitempty"` // never empty; in base64 in JSON
 	// Note tells what the user must do beside opening the file; "" if that is all.
 	Note string `json:"note,omitempty"`
 }
