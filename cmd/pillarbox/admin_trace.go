@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -71,7 +72,7 @@ func parseMoment(text string, now time.Time) (time.Time, error) {
 func (a *app) printStories(found track.Stories) {
 	out := a.stdout
 	for _, s := range found.Messages {
-		fmt.Fprintf(out, "Message %s from %s\n", s.ID, envelopeSender(s.From))
+		fmt.Fprintf(out, "Message %s%s\n", s.ID, storySender(s))
 		if s.MessageID != "" {
 			fmt.Fprintf(out, "  Message-ID: %s\n", printable(s.MessageID))
 		}
@@ -115,6 +116,16 @@ func envelopeSender(from string) string {
 		return "<> (a report)"
 	}
 	return printable(from)
+}
+
+// storySender says whom a message is from. The events of its acceptance may be deleted, or missing:
+// then an empty sender is not the null sender.
+func storySender(s track.Story) string {
+	accepted := func(e track.Event) bool { return e.Kind == track.Accepted }
+	if s.From == "" && !slices.ContainsFunc(s.Events, accepted) {
+		return ", accepted before the first of these events"
+	}
+	return " from " + envelopeSender(s.From)
 }
 
 // followTrace prints events as they happen.

@@ -181,8 +181,8 @@ func (e *Event) Words() string {
 	case Disconnected:
 		return "disconnected" + e.source() + bracket(e.Text)
 	case Listed:
-		return fmt.Sprintf("%s opened the mailbox%s: %d messages, %s", e.User, e.source(), e.Count,
-			octets(e.Size))
+		return fmt.Sprintf("%s opened the mailbox%s: %s, %s", e.User, e.source(),
+			count(e.Count, "message"), octets(e.Size))
 	case Accepted:
 		return e.acceptedWords()
 	}
