@@ -5,6 +5,9 @@ import (
 	"sync"
 )
 
+// ErrClosed means that the store is closed, or is being closed.
+var ErrClosed = errors.New("the mail store is closed")
+
 // ErrRecovering means that the store must be recovered from its log and that the last attempt
 // failed. The caller tries again later; the store itself repeats the recovery.
 var ErrRecovering = errors.New("the mail store is being recovered")
@@ -19,6 +22,7 @@ type gate struct {
 	recovering bool // the store must be recovered first
 	// refusal is the error of operations after a failed recovery; nil means that they wait.
 	refusal error
+	closed  bool // the store is closed, or waits for that until inside == 0
 }
 
 func newGate() *gate {
@@ -41,11 +45,11 @@ func (g *gate) enter() error {
 
 // enterToMakeRoom is enter for an operation that frees space in the log. An operation inside may be
 // waiting for that space. So enterToMakeRoom does not wait for a caller of lock that itself waits
-// for the operations inside.
+// for the operations inside; close does.
 func (g *gate) enterToMakeRoom() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if waits := g.locked && g.inside > 0; !waits || g.recovering {
+	if waits := (g.locked || g.closed) && g.inside > 0; !waits || g.recovering {
 		if err := g.waitOpenLocked(); err != nil {
 			return err
 		}
@@ -58,7 +62,7 @@ func (g *gate) enterToMakeRoom() error {
 func (g *gate) tryEnter() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.locked || g.recovering {
+	if g.locked || g.recovering || g.closed {
 		return false
 	}
 	g.inside++
@@ -139,9 +143,29 @@ func (g *gate) recovered(err error) {
 	g.changed.Broadcast()
 }
 
-func (g *gate) waitOpenLocked() error {
-	for (g.locked || g.recovering) && g.refusal == nil {
+// close keeps further operations out, and returns when those inside have ended.
+func (g *gate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
+	g.changed.Broadcast()
+	for g.inside > 0 || g.locked {
 		g.changed.Wait()
+	}
+}
+
+func (g *gate) reopen() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = false
+}
+
+func (g *gate) waitOpenLocked() error {
+	for (g.locked || g.recovering) && g.refusal == nil && !g.closed {
+		g.changed.Wait()
+	}
+	if g.closed {
+		return ErrClosed
 	}
 	return g.refusal
 }

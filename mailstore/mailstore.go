@@ -299,16 +299,17 @@ func (s *Store) WithReserve(change func() error) error {
 	return change()
 }
 
-// Close syncs everything, empties the log and closes it. No operation may be running. Close does
-// nothing for a store without Recover.
+// Close waits for the operations that are running, syncs everything, empties the log and closes it.
+// Operations that wait or begin meanwhile fail with ErrClosed. Close does nothing for a store without
+// Recover.
 func (s *Store) Close() error {
 	if s.maintainer == nil {
 		return nil
 	}
+	// A session may outlive the time that the server gives it. If it put a message into the log after
+	// writeOutAll, nobody would make the message's file, and the log would wait for it for ever.
+	s.gate.close()
 	s.maintainer.end()
-	if err := s.gate.refused(); err != nil {
-		s.gate.recovered(err) // the next start recovers; let waiting operations fail
-	}
 	s.spool.logOnly.stop()
 	err := s.closeLog()
 	s.maintainer = nil

@@ -291,6 +291,30 @@ func verifySpool(fsys durable.FS, told map[string]*queued) error {
 	return nil
 }
 
+// Close waits for an operation that is running, and lets it have room in the log. Others fail.
+func TestCloseWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Options{})
+		must(t, h.Recover(RecoverOptions{}))
+		must(t, h.gate.enter())
+		closed := make(chan error, 1)
+		go func() { closed <- h.Close() }()
+		synctest.Wait()
+		select {
+		case err := <-closed:
+			t.Fatalf("closed beside an operation: %v", err)
+		default:
+		}
+		_, err := spool(h.Store, "late\r\n", "new")
+		wantErr(t, err, ErrClosed)
+		must(t, h.gate.enterToMakeRoom())
+		h.gate.leave()
+		h.gate.leave()
+		must(t, <-closed)
+		wantErr(t, h.gate.enterToMakeRoom(), ErrClosed)
+	})
+}
+
 // TestLogOnly checks that a message for the spool only gets no files if it leaves at once, and gets
 // them if it stays.
 func TestLogOnly(t *testing.T) {
@@ -328,7 +352,9 @@ func TestLogOnly(t *testing.T) {
 		last, err := spool(h.Store, "last\r\n", "new")
 		must(t, err)
 		must(t, h.Close())
-		if state, body := spooled(t, h.Store, last); state != "new" || body != "last\r\n" || files() != 6 {
+		again, err := Open(h.root, Options{})
+		must(t, err)
+		if state, body := spooled(t, again, last); state != "new" || body != "last\r\n" || files() != 6 {
 			t.Error(state, body, files())
 		}
 	})
