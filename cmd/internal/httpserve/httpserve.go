@@ -48,8 +48,8 @@ func Serve(
 		s.Close()
 	}()
 	err := s.Serve(l)
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
+	if errors.Is(err, http.ErrServerClosed) || ctx.Err() != nil {
+		return nil // at the end, the caller may have closed the listener first
 	}
 	return err
 }
