@@ -4,7 +4,6 @@ import (
 	"encoding/xml"
 	"io"
 	"mime"
-	"net"
 	"net/http"
 	"strings"
 
@@ -53,11 +52,7 @@ func (s *Site) facts(address string) (f clientsetup.Facts, ok bool) {
 func (s *Site) autoconfig(w http.ResponseWriter, r *http.Request) {
 	address := r.FormValue("emailaddress")
 	if address == "" {
-		host := r.Host
-		if name, _, err := net.SplitHostPort(host); err == nil {
-			host = name
-		}
-		address = "user@" + strings.TrimPrefix(strings.ToLower(host), "autoconfig.")
+		address = "user@" + strings.TrimPrefix(hostName(r.Host), "autoconfig.")
 	}
 	f, ok := s.facts(address)
 	if !ok {

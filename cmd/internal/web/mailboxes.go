@@ -109,12 +109,12 @@ func addMailbox(r *request) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	user := strings.TrimSpace(r.PostFormValue("name"))
+	user := r.field("name")
 	if domain := r.PostFormValue("domain"); domain != "" && !strings.Contains(user, "@") {
 		user += "@" + domain
 	}
 	done, err := admin.MailboxAdd.Do(r.Context(), r.service, admin.MailboxToAdd{
-		User: user, NewMailbox: admin.NewMailbox{Password: password, Quota: strings.TrimSpace(r.PostFormValue("quota"))},
+		User: user, NewMailbox: admin.NewMailbox{Password: password, Quota: r.field("quota")},
 	})
 	if err != nil {
 		return outcome{}, err
@@ -129,7 +129,6 @@ func mailboxPath(address string) string { return "/mailbox/" + url.PathEscape(ad
 type mailboxPage struct {
 	admin.MailboxDetails
 	Quotas    admin.QuotaStatus
-	Settings  any
 	Rules     string
 	MayChange bool
 }
@@ -167,7 +166,7 @@ func mailboxActs() map[string]act {
 
 // done is the outcome of a verb on a mailbox, whose page comes next.
 func (r *request) done(c admin.Change, err error) (outcome, error) {
-	return outcome{next: mailboxPath(r.PathValue("name")), notice: notice{Text: c.Text, Warnings: c.Warnings}}, err
+	return then(mailboxPath(r.PathValue("name")), c, err)
 }
 
 func onMailbox(v admin.Verb[string, admin.Change]) act {
@@ -179,7 +178,7 @@ func onMailbox(v admin.Verb[string, admin.Change]) act {
 // setOnMailbox makes an act of a verb that sets something to the value of a field.
 func setOnMailbox(v admin.Verb[admin.Setting, admin.Change], field string) act {
 	return func(r *request) (outcome, error) {
-		in := admin.Setting{Name: r.PathValue("name"), Value: strings.TrimSpace(r.PostFormValue(field))}
+		in := admin.Setting{Name: r.PathValue("name"), Value: r.field(field)}
 		return r.done(v.Do(r.Context(), r.service, in))
 	}
 }
@@ -208,7 +207,7 @@ func forward(r *request) (outcome, error) {
 }
 
 func renameMailbox(r *request) (outcome, error) {
-	next := strings.TrimSpace(r.PostFormValue("new_name"))
+	next := r.field("new_name")
 	done, err := r.done(admin.MailboxRename.Do(r.Context(), r.service,
 		admin.Setting{Name: r.PathValue("name"), Value: next}))
 	if !strings.Contains(next, "@") {
@@ -222,16 +221,16 @@ func renameMailbox(r *request) (outcome, error) {
 // removeMailbox wants the name typed, because the mail is lost.
 func removeMailbox(r *request) (outcome, error) {
 	name := r.PathValue("name")
-	sure := r.sure() && strings.EqualFold(strings.TrimSpace(r.PostFormValue("typed")), name)
+	sure := r.sure() && strings.EqualFold(r.field("typed"), name)
 	c, err := admin.MailboxRemove.Do(r.Context(), r.service, admin.MailboxToRemove{User: name, Sure: sure})
 	if errors.Is(err, admin.ErrConfirm) {
 		err = &typedError{err, name}
 	}
-	return outcome{next: "/mailboxes", notice: notice{Text: c.Text, Warnings: c.Warnings}}, err
+	return then("/mailboxes", c, err)
 }
 
 func addAliasHere(r *request) (outcome, error) {
-	alias := strings.TrimSpace(r.PostFormValue("alias"))
+	alias := r.field("alias")
 	if _, domain, _ := strings.Cut(r.PathValue("name"), "@"); !strings.Contains(alias, "@") {
 		alias += "@" + domain
 	}

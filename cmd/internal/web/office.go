@@ -3,7 +3,6 @@ package web
 import (
 	"errors"
 	"strconv"
-	"strings"
 
 	"pillarbox/cmd/internal/admin"
 )
@@ -24,14 +23,6 @@ func domainActs() map[string]act {
 		"catch-all": setCatchAll,
 		"remove":    removeDomain,
 	}
-}
-
-// field returns what was typed into a field, without blanks around it.
-func (r *request) field(name string) string { return strings.TrimSpace(r.PostFormValue(name)) }
-
-// then is the outcome of a verb after which a page comes.
-func then(next string, c admin.Change, err error) (outcome, error) {
-	return outcome{next: next, notice: notice{Text: c.Text, Warnings: c.Warnings}}, err
 }
 
 func onDomain(v admin.Verb[string, admin.Change]) act {

@@ -79,11 +79,7 @@ func list(values ...any) []any { return values }
 func (s *Site) render(w http.ResponseWriter, r *request, status int, p show) {
 	v, err := p(r)
 	if err != nil {
-		status = http.StatusUnprocessableEntity
-		if errors.Is(err, admin.ErrNotPermitted) {
-			status = http.StatusForbidden
-		}
-		s.fail(w, r, status, err)
+		s.fail(w, r, statusOf(err), err)
 		return
 	}
 	s.write(w, r, status, v)

@@ -46,6 +46,14 @@ type outcome struct {
 	notice
 }
 
+// field returns what was typed into a field, without blanks around it.
+func (r *request) field(name string) string { return strings.TrimSpace(r.PostFormValue(name)) }
+
+// then is the outcome of a verb after which a page comes.
+func then(next string, c admin.Change, err error) (outcome, error) {
+	return outcome{next: next, notice: notice{Text: c.Text, Warnings: c.Warnings}}, err
+}
+
 // show fills a page. act does one thing.
 type (
 	show func(*request) (view, error)
@@ -104,16 +112,16 @@ func (s *Site) refuse(w http.ResponseWriter, r *request, p show, err error) {
 		})
 		return
 	}
-	status := http.StatusUnprocessableEntity
-	if errors.Is(err, admin.ErrNotPermitted) {
-		status = http.StatusForbidden
-	}
-	if p == nil {
-		s.fail(w, r, status, err)
-		return
-	}
 	r.problem = problemOf(err)
-	s.render(w, r, status, p)
+	s.render(w, r, statusOf(err), p)
+}
+
+// statusOf is the status of an answer that is an error of a verb.
+func statusOf(err error) int {
+	if errors.Is(err, admin.ErrNotPermitted) {
+		return http.StatusForbidden
+	}
+	return http.StatusUnprocessableEntity
 }
 
 // question is what the page "confirm" asks, with the form to send again.

@@ -81,10 +81,7 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // knownHost reports whether a Host header names this server. A page of a stranger whose name was
 // made to lead here does not.
 func (s *Site) knownHost(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.ToLower(strings.Trim(host, "[]"))
+	host = hostName(host)
 	if _, err := netip.ParseAddr(host); err == nil || host == "localhost" {
 		return true
 	}
@@ -99,6 +96,14 @@ func (s *Site) knownHost(host string) bool {
 		}
 	}
 	return false
+}
+
+// hostName returns the name or address in a Host header, in lower case.
+func hostName(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return strings.ToLower(strings.Trim(host, "[]"))
 }
 
 // secured sets the headers that keep a page from being used against its user.
