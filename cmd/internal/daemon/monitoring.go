@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"crypto/tls"
-	"net"
 	"net/http"
 	"slices"
 	"sync"
@@ -12,7 +11,6 @@ import (
 
 	"pillarbox/cmd/internal/alert"
 	"pillarbox/cmd/internal/config"
-	"pillarbox/cmd/internal/httpserve"
 	"pillarbox/cmd/internal/logging"
 	"pillarbox/cmd/internal/metrics"
 	"pillarbox/cmd/internal/notify"
@@ -114,12 +112,7 @@ func (d *Daemon) makeMetrics(cfg *config.Config) (part, error) {
 	var token atomic.Value // a string: "" admits no client
 	read := func(cfg *config.Config) { token.Store(d.metricsToken(cfg)) }
 	read(cfg)
-	type opened struct {
-		net.Listener
-		encrypted *tls.Config
-		handler   http.Handler
-	}
-	var listeners []opened
+	var sites []httpSite
 	for _, address := range cfg.Listen.Metrics {
 		l, err := d.system.Listen(address)
 		if err != nil {
@@ -129,39 +122,18 @@ func (d *Daemon) makeMetrics(cfg *config.Config) (part, error) {
 			continue
 		}
 		everyone := func(*http.Request) bool { return true }
-		o := opened{l, nil, d.metrics.Handler(d.unready, everyone)}
+		o := httpSite{l, nil, d.metrics.Handler(d.unready, everyone)}
 		if !config.LoopbackOnly(address) {
 			o.encrypted = d.metricsTLS()
 			o.handler = d.metrics.Handler(d.unready, func(r *http.Request) bool {
 				return metrics.HasToken(r, token.Load().(string)) || d.mayReadMetrics(r.TLS)
 			})
 		}
-		listeners = append(listeners, o)
+		sites = append(sites, o)
 	}
-	var running sync.WaitGroup
-	return part{
-		name:   "metrics",
-		reload: reloads(read),
-		start: func(ctx context.Context) error {
-			for _, l := range listeners {
-				d.log.Info("listening", "service", "metrics", "address", l.Addr())
-				running.Go(func() {
-					err := httpserve.Serve(ctx, l.Listener, l.encrypted, l.handler,
-						metrics.Limits(), d.log)
-					if err != nil {
-						d.log.Error("metrics are no longer served", "error", err)
-					}
-				})
-			}
-			return nil
-		},
-		stop: func(context.Context) {
-			for _, l := range listeners {
-				l.Close() // also one that was never served
-			}
-			running.Wait()
-		},
-	}, nil
+	p := d.serveHTTP("metrics", "metrics are no longer served", metrics.Limits(), sites)
+	p.reload = reloads(read)
+	return p, nil
 }
 
 // metricsToken reads the token of metrics.token_file; "" without one.

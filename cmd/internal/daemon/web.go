@@ -2,7 +2,9 @@ package daemon
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
+	"net/http"
 	"sync"
 
 	"pillarbox/cmd/internal/config"
@@ -12,7 +14,7 @@ import (
 
 // makeWeb serves the page. Mail does not depend on it: a port that is in use is logged.
 func (d *Daemon) makeWeb(cfg *config.Config) (part, error) {
-	var listeners []net.Listener
+	var sites []httpSite
 	for _, address := range cfg.Listen.Web {
 		l, err := d.system.Listen(address)
 		if err != nil {
@@ -21,33 +23,51 @@ func (d *Daemon) makeWeb(cfg *config.Config) (part, error) {
 				"hint", "stop the program that holds the port, or change listen.web")
 			continue
 		}
-		listeners = append(listeners, l)
+		sites = append(sites, httpSite{Listener: l})
 	}
-	if len(listeners) == 0 {
+	if len(sites) == 0 {
 		return part{name: "page"}, nil
 	}
 	site := web.New(web.Parts{Service: d.office, Logins: d.logins, Log: d.log})
 	encrypted := d.certs.TLSConfig("web", d.log)
+	for i := range sites {
+		sites[i].encrypted, sites[i].handler = encrypted, site
+	}
+	return d.serveHTTP("web", "the page is no longer served", web.Limits(), sites), nil
+}
+
+// httpSite is what is served at one address. Without encrypted it is HTTP, otherwise HTTPS.
+type httpSite struct {
+	net.Listener
+	encrypted *tls.Config
+	handler   http.Handler
+}
+
+// serveHTTP returns the part that serves sites. service is their key under [listen], lost the log line
+// about a site that is served no more.
+func (d *Daemon) serveHTTP(
+	service, lost string, limits httpserve.Limits, sites []httpSite,
+) part {
 	var running sync.WaitGroup
 	return part{
-		name: "page",
+		name: service,
 		start: func(ctx context.Context) error {
-			for _, l := range listeners {
-				d.log.Info("listening", "service", "web", "address", l.Addr())
+			for _, s := range sites {
+				d.log.Info("listening", "service", service, "address", s.Addr())
 				running.Go(func() {
-					err := httpserve.Serve(ctx, l, encrypted, site, web.Limits(), d.log)
+					err := httpserve.Serve(ctx, s.Listener, s.encrypted, s.handler, limits, d.log)
 					if err != nil {
-						d.log.Error("the page is no longer served", "error", err)
+						d.log.Error(lost, "error", err)
 					}
 				})
 			}
 			return nil
 		},
 		stop: func(context.Context) {
-			for _, l := range listeners {
-				l.Close() // also one that was never served
+			for _, s := range sites {
+				s.Close() // also one that was never served
 			}
 			running.Wait()
 		},
-	}, nil
+	}
 }
