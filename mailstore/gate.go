@@ -154,12 +154,6 @@ func (g *gate) close() {
 	}
 }
 
-func (g *gate) reopen() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.closed = false
-}
-
 func (g *gate) waitOpenLocked() error {
 	for (g.locked || g.recovering) && g.refusal == nil && !g.closed {
 		g.changed.Wait()

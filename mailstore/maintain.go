@@ -59,7 +59,6 @@ func (s *Store) Recover(opts RecoverOptions) error {
 	}
 	m := &maintainer{store: s, opts: opts, wakeup: make(chan struct{}, 1), leftovers: leftovers}
 	s.maintainer, s.syncEach = m, opts.SyncEach
-	s.gate.reopen() // after a Close
 	_ = m.recover() // repeated by run
 	ctx, stop := context.WithCancel(context.Background())
 	m.stop = stop
