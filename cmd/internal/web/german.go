@@ -1,7 +1,18 @@
 package web
 
+import "maps"
+
 // german returns the German texts of the page by the English ones.
 func german() map[string]string {
+	all := germanOffice()
+	for _, part := range []map[string]string{germanLogins(), germanDelivery(), germanServer()} {
+		maps.Copy(all, part)
+	}
+	return all
+}
+
+// germanOffice are the texts of the first pages: who is in the office, and where its mail is.
+func germanOffice() map[string]string {
 	return map[string]string{
 		"%d days":     "%d Tage",
 		"%d members":  "%d Mitglieder",
