@@ -250,7 +250,9 @@ func (w *world) took(out *sending, now state, why string) {
 					m.answered(b, s.Token, min(now, maybe), false)
 				}
 				if b.limit && (isLocal(s.From) || vouched(s.From)) {
-					m.owe(s.Token, b.name, "failed", s.From).unsure = true
+					for _, name := range b.had { // it may have been renamed since
+						m.owe(s.Token, name, "failed", s.From).unsure = true
+					}
 				}
 			}
 			continue

@@ -5,7 +5,7 @@ import "maps"
 // german returns the German texts of the page by the English ones.
 func german() map[string]string {
 	all := germanOffice()
-	for _, part := range []map[string]string{germanLogins(), germanDelivery(), germanServer()} {
+	for _, part := range []map[string]string{germanLogins(), germanDelivery(), germanServer(), germanSetup()} {
 		maps.Copy(all, part)
 	}
 	return all
