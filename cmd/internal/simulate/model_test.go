@@ -185,7 +185,7 @@ func (m *model) answered(b *box, token string, now state, orReport bool) {
 	}
 	c.swept = c.swept || b.sweeps > 0
 	c.state, c.orReport = now, orReport
-	if now == promised && c.swept {
+	if now == promised && (c.swept || b.removed) { // by a removal that failed and was done all the same
 		c.state = leaving
 	}
 	if now == maybe && c.seen {
