@@ -1,7 +1,7 @@
 package main
 
 import (
-	"context"
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -112,36 +112,6 @@ func (a *app) printExplanation(e admin.Explanation) {
 	}
 }
 
-func (a *app) policyCommand() *cobra.Command {
-	var asJSON bool
-	diff := &cobra.Command{
-		Use:   "diff NEW.toml",
-		Short: "Replay recent decisions with another configuration and list those that would change",
-		Args:  takes(1, 1),
-		RunE:  func(cmd *cobra.Command, args []string) error { return a.policyDiff(cmd.Context(), args[0], asJSON) },
-	}
-	addJSON(diff, &asJSON)
-	return family("policy", "Compare the present policy with that of another configuration", diff)
-}
-
-func (a *app) policyDiff(ctx context.Context, file string, asJSON bool) error {
-	found, err := callOnFiles(ctx, a, admin.PolicyDiff, file, a.tell)
-	switch {
-	case err != nil:
-		return err
-	case asJSON:
-		return a.writeJSON(found.Changes)
-	case len(found.Changes) == 0:
-		fmt.Fprintf(a.stdout, "none of the last %d decisions would change\n", found.Looked)
-		return nil
-	}
-	for _, c := range found.Changes {
-		a.printPolicyChange(c)
-	}
-	fmt.Fprintf(a.stdout, "%d of the last %d decisions would change\n", len(found.Changes), found.Looked)
-	return nil
-}
-
 // clientText is a client's address and, if it has logged in, its user.
 func clientText(f policy.Facts) string {
 	text := f.Remote.String()
@@ -151,10 +121,16 @@ func clientText(f policy.Facts) string {
 	return text
 }
 
-func (a *app) printPolicyChange(c admin.PolicyChange) {
-	fmt.Fprintf(a.stdout, "%s  %s, <%s> to <%s>\n", c.Time.Local().Format("2006-01-02 15:04:05"), clientText(c.Facts), c.Facts.From, c.Facts.To)
-	fmt.Fprintf(a.stdout, "  now:   %s\n  then:  %s\n", c.Old, c.New)
-	if n := len(c.Why.Steps); n > 0 {
-		fmt.Fprintf(a.stdout, "         %s\n", strings.TrimSpace(c.Why.Steps[n-1].String()))
+func (a *app) refusalsCommand() *cobra.Command {
+	return answers(a, "refusals", "List the latest refusals, and what would allow each", takes(0, 0), admin.RefusalList, nothing,
+		table("refusals", "TIME\tCODE\tCLIENT\tFROM\tTO\tREPLY\tTO ALLOW IT", refusalRow))
+}
+
+func refusalRow(r admin.Refusal) string {
+	remedy := r.Now.Remedy
+	if r.Now.Verdict == policy.Accept {
+		remedy = "the rules accept it now"
 	}
+	return strings.Join([]string{localTime(r.Time), r.Trace, clientText(r.Facts), "<" + r.Facts.From.String() + ">",
+		"<" + r.Facts.To.String() + ">", r.Reply, cmp.Or(remedy, "-")}, "\t")
 }

@@ -96,6 +96,7 @@ type Service struct {
 	sources *sources
 
 	damages   *durable.DamageReporter
+	policies  *policyLock
 	operators *operators
 	operator  *Operator // the caller whose rights limit the verbs; nil: a caller who may do everything
 	recorder  Recorder
@@ -127,7 +128,7 @@ func OpenOn(root Files, cfg *config.Config, log *slog.Logger) (*Service, error) 
 		SRS: srs.Open(root).Report(damages), LastLogins: lastlogin.Open(root).Report(damages),
 		cfg: new(atomic.Pointer[config.Config]), watch: new(atomic.Pointer[func(quota.Event)]),
 		sources: new(sources), log: log, Keeper: NewKeeper(cfg),
-		operators: newOperators(root, damages), recorder: NewRecorder(root, Server(), nil),
+		operators: newOperators(root, damages), policies: new(policyLock), recorder: NewRecorder(root, Server(), nil),
 	}
 	o.Dir.Report(damages)
 	o.observe()

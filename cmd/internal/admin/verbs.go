@@ -136,7 +136,14 @@ var (
 	Trace          = verb("trace", SeesAll, (*Service).trace)
 	MailStatistics = longVerb("stats", SeesDomain, (*Service).statistics)
 	Explain        = longVerb("explain", SeesAll, (*Service).Explain)
-	PolicyDiff     = verb("policy diff", RootOnly, (*Service).comparePolicy)
+
+	RefusalList = verb("refusals", SeesAll, without((*Service).listRefusals))
+	PolicyList  = verb("policy list", SeesAll, (*Service).listPolicy)
+	PolicyTry   = verb("policy try", SeesAll, (*Service).tryPolicy)
+	PolicySet   = verb("policy set", ChangesAll, (*Service).setPolicy)
+	PolicyReset = verb("policy reset", ChangesAll, (*Service).resetPolicy)
+	PolicyUndo  = verb("policy undo", ChangesAll, without((*Service).undoPolicy))
+	PolicyDiff  = verb("policy diff", RootOnly, (*Service).comparePolicy)
 
 	SettingWrite   = verb("winpop set", RootOnly, (*Service).writeSetting)
 	ServerReload   = verb("reload", ChangesAll, without((*Service).Reload))
@@ -180,7 +187,8 @@ func Verbs() []Command {
 		FetchList, FetchNow,
 		ServerStatus, SessionList, SessionKill, LiveTop,
 		LogLevels, LogLevelSet,
-		Check, AuditShow, Trace, MailStatistics, Explain, PolicyDiff,
+		Check, AuditShow, Trace, MailStatistics, Explain, RefusalList,
+		PolicyList, PolicyTry, PolicySet, PolicyReset, PolicyUndo, PolicyDiff,
 		ServerReload, SettingWrite, ClientSettings, ClientSetup, DomainTotals, MailboxTotals, EmptyLog, CountAgain,
 	}
 }

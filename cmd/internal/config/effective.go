@@ -4,6 +4,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"pillarbox/smtp/policy"
 )
 
 // Setting is one line of "config show".
@@ -63,7 +67,7 @@ type NamedFile struct {
 // File returns the absolute path of the configuration file; "" if the file sets no key.
 func (c *Config) File() string {
 	for _, o := range c.origin {
-		if o.file != "" {
+		if o.file != "" && o.file != c.policyFile() {
 			file, err := filepath.Abs(o.file)
 			if err != nil {
 				return ""
@@ -136,6 +140,74 @@ func RestartKeys(changed []string) []string {
 		restart[k.name] = k.restart
 	}
 	return slices.DeleteFunc(slices.Clone(changed), func(name string) bool { return !restart[name] })
+}
+
+// KeyInfo describes a key of the configuration to a person.
+type KeyInfo struct {
+	Setting
+	Section string   `json:"section"` // the part of Key before its last dot
+	Kind    string   `json:"kind"`    // "a string", "a list of strings", "a whole number", "true or false"
+	Doc     string   `json:"doc"`     // one paragraph
+	Default string   `json:"default"` // as it would be written in the file
+	Restart bool     `json:"restart"` // a running server takes a new value only when it is restarted
+	Policy  bool     `json:"policy"`  // the policy file may set it
+	Set     bool     `json:"set"`     // the policy file sets it
+	Items   []string `json:"items"`   // of a list
+	// Lines are the items of a list of hosts or addresses, with the place of each.
+	Lines []policy.Line `json:"lines,omitempty"`
+}
+
+// List reports whether the value is a list.
+func (k KeyInfo) List() bool { return k.Kind == string(listKind) }
+
+// Explain lists every key outside the tables, in the order of the sample, then the groups.
+func (c *Config) Explain() (all []KeyInfo) {
+	docs, defaults := docs(), Default()
+	for _, k := range c.keys() {
+		if isEntry(k.name) {
+			continue
+		}
+		o, _ := c.source(k.name)
+		info := KeyInfo{
+			Setting: Setting{Key: k.name, Value: k.show(c), Source: c.Origin(k.name)},
+			Section: section(k.name), Kind: string(k.kind), Doc: docs[k.name],
+			Restart: k.restart, Policy: k.inPolicyFile(), Set: o.file != "" && o.file == c.policyFile(),
+			Lines: c.lines[k.name],
+		}
+		if !isGroup(k.name) {
+			info.Default = k.show(&defaults)
+		}
+		if k.kind == listKind {
+			info.Items = items(info.Value)
+		}
+		all = append(all, info)
+	}
+	return all
+}
+
+// items are the strings of a list as show writes it.
+func items(list string) []string {
+	var v struct{ V []string }
+	if err := toml.Unmarshal([]byte("V = "+list), &v); err != nil {
+		return nil
+	}
+	return v.V
+}
+
+// docs returns the text about each key. A key without one of its own has that of the key above it,
+// or of its section.
+func docs() map[string]string {
+	all := map[string]string{}
+	for _, row := range sectionRows() {
+		text := row.intro
+		for _, k := range row.keys {
+			if k.doc != above {
+				text = k.doc
+			}
+			all[k.name] = strings.Join(strings.Fields(text), " ")
+		}
+	}
+	return all
 }
 
 // KeepRestartKeys takes the values that wait for a restart from the configuration in force.

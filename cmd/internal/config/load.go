@@ -113,6 +113,7 @@ func readAll(path string, data []byte, environ []string, options ...Option) (*lo
 	}
 	d := l.file(data)
 	l.environment(environ)
+	l.policyFile(folder)
 	l.tables(d) // after the environment: a route inherits from [outbound]
 	l.config.resolve(folder, filepath.Base(path))
 	l.compile()
@@ -169,6 +170,7 @@ type loader struct {
 	config   Config
 	merged   *koanf.Koanf
 	machine  Machine
+	proposed *[]byte           // the text of the policy file; nil: as it is on the disk
 	places   map[string]origin // by their short form
 	problems Errors
 }
@@ -220,7 +222,7 @@ func (l *loader) tables(d *document) {
 	l.finishDirectories()
 }
 
-// take sets the keys to their values in the file.
+// take sets the keys to their values in a file.
 func (l *loader) take(d *document, keys []key) {
 	layer := map[string]any{}
 	for _, k := range keys {
@@ -228,7 +230,7 @@ func (l *loader) take(d *document, keys []key) {
 		if !ok {
 			continue
 		}
-		o := origin{file: l.path, line: v.line}
+		o := origin{file: d.file, line: v.line}
 		l.config.origin[k.name] = o
 		switch {
 		case v.kind != k.kind:
@@ -245,7 +247,7 @@ func (l *loader) take(d *document, keys []key) {
 				if item < len(v.items) { // not if an empty list is the fault
 					v.line = v.items[item]
 				}
-				return origin{file: l.path, line: v.line}
+				return origin{file: d.file, line: v.line}
 			})
 		}
 	}
