@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -10,7 +11,31 @@ import (
 )
 
 func (a *app) logCommand() *cobra.Command {
-	return family("log", "What the server logs", a.logLevelCommand())
+	return family("log", "What the server logs", a.logShowCommand(), a.logLevelCommand())
+}
+
+func (a *app) logShowCommand() *cobra.Command {
+	var q admin.LogQuestion
+	var asJSON bool
+	cmd := command("show [--lines N] [--match TEXT] [--json]", "Show the end of the running server's log", takes(0, 0),
+		func(cmd *cobra.Command, _ []string) error {
+			return respond(a, asJSON, (*app).printLog)(call(cmd.Context(), a, admin.LogShow, q))
+		})
+	cmd.Long = `Show the end of the running server's log, as it was written since the start.
+
+The server keeps about 256 KiB of it in memory. All of it is where the server writes it,
+such as in 'journalctl -u pillarbox'.`
+	cmd.Flags().IntVar(&q.Lines, "lines", 100, "at most so many lines")
+	cmd.Flags().StringVar(&q.Match, "match", "", "only lines that contain a `text`")
+	addJSON(cmd, &asJSON)
+	return cmd
+}
+
+// printLog prints lines of the log. What clients sent is escaped in them.
+func (a *app) printLog(lines []string) {
+	for _, line := range lines {
+		fmt.Fprintln(a.stdout, line)
+	}
 }
 
 func (a *app) logLevelCommand() *cobra.Command {

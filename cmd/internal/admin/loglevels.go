@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -40,6 +41,24 @@ func (o *Service) setLogLevel(in LogLevelToSet) (Change, error) {
 	o.Record("log level of "+in.Part, map[string]any{"level": before}, map[string]any{"level": in.Level})
 	return changed(nil, nil, "%s logs %s until the next reload or start (it was %s)",
 		part, in.Level, before)
+}
+
+// maxLogLines is the number of lines that LogShow shows at most.
+const maxLogLines = 1000
+
+// LogQuestion asks for the end of the log.
+type LogQuestion struct {
+	Lines int    // at most; 0 means 100
+	Match string // a text that the lines contain, whatever its case
+}
+
+// showLog returns the latest lines of the running server's log, as they were written.
+func (o *Service) showLog(q LogQuestion) ([]string, error) {
+	r, err := o.server("show its log")
+	if err != nil {
+		return nil, err
+	}
+	return r.LogTail.Last(min(cmp.Or(max(q.Lines, 0), 100), maxLogLines), q.Match), nil
 }
 
 // wordsOf lists the levels of a part.

@@ -45,6 +45,7 @@ type Running struct {
 	DiskSamples func() []sysinfo.Sample    // of the data directory, the oldest first
 	Errors      func() []recentlog.Entry   // the latest warnings and errors of the log
 	Levels      *logging.Levels            // of the log, for each part
+	LogTail     *logging.Tail              // the end of the log
 }
 
 // Queue is the running server's queue.

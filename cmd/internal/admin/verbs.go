@@ -130,6 +130,7 @@ var (
 
 	LogLevels   = verb("log level", SeesAll, without((*Service).listLogLevels))
 	LogLevelSet = verb("log level set", ChangesAll, (*Service).setLogLevel)
+	LogShow     = verb("log show", SeesAll, (*Service).showLog)
 
 	Check          = longVerb("check", SeesDomain, (*Service).check)
 	AuditShow      = verb("audit", SeesDomain, (*Service).showAudit)
@@ -186,7 +187,7 @@ func Verbs() []Command {
 		ACMEStatus, ACMERenew,
 		FetchList, FetchNow,
 		ServerStatus, SessionList, SessionKill, LiveTop,
-		LogLevels, LogLevelSet,
+		LogLevels, LogLevelSet, LogShow,
 		Check, AuditShow, Trace, MailStatistics, Explain, RefusalList,
 		PolicyList, PolicyTry, PolicySet, PolicyReset, PolicyUndo, PolicyDiff,
 		ServerReload, SettingWrite, ClientSettings, ClientSetup, DomainTotals, MailboxTotals, EmptyLog, CountAgain,

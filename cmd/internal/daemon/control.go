@@ -31,7 +31,7 @@ func (d *Daemon) running() *admin.Running {
 
 		Version: d.system.Version, Since: d.started, Listeners: d.Addresses, Sessions: &d.sessions,
 		Today: d.traffic.Today, Hours: d.traffic.Hours, DiskSamples: d.diskSamples.list,
-		Errors: d.recentLog.Entries,
+		Errors: d.recentLog.Entries, LogTail: &d.logTail,
 		Levels: &d.levels,
 	}
 }

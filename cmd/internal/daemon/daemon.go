@@ -82,6 +82,7 @@ type Daemon struct {
 
 	started     time.Time
 	recentLog   *recentlog.Handler // through which log writes
+	logTail     logging.Tail       // the end of what was written
 	sessions    sessions.Table     // of the clients that are connected
 	tap         dialogue.Tap       // what these say
 	traffic     *traffic.Counter
@@ -259,7 +260,7 @@ func StartWith(system System) (*Daemon, error) {
 // openLogs makes the logger of each part. The latest warnings and errors are kept at any level.
 func (d *Daemon) openLogs(cfg *config.Config) {
 	d.levels.Configure(cfg.Log.Level, cfg.Log.Levels)
-	lines := logging.Lines(d.system.Out, cfg.Log.Format == config.JSONLog)
+	lines := logging.Lines(d.system.Out, &d.logTail, cfg.Log.Format == config.JSONLog)
 	d.recentLog = recentlog.New(d.metrics.Log(lines))
 	for p := range d.logs {
 		filtered := d.levels.Handler(logging.Part(p), lines)

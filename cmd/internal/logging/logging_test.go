@@ -16,7 +16,7 @@ import (
 func lines(t *testing.T, l *Levels, p Part) string {
 	t.Helper()
 	var out bytes.Buffer
-	log := slog.New(l.Handler(p, Lines(&out, false))).With("a", 1).WithGroup("g")
+	log := slog.New(l.Handler(p, Lines(&out, nil, false))).With("a", 1).WithGroup("g")
 	log.Debug("d")
 	log.Info("i")
 	log.Warn("w")

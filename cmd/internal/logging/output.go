@@ -11,10 +11,12 @@ import (
 	"syscall"
 )
 
-// Lines returns a handler that writes every record to out, as JSON or as text. If out is the journal
-// of systemd, each line begins with its priority, "<4>", which the journal takes off again.
-func Lines(out io.Writer, json bool) slog.Handler {
+// Lines returns a handler that writes every record to out, as JSON or as text, and to a tail, if one
+// is given. If out is the journal of systemd, each line begins with its priority, "<4>", which the
+// journal takes off again.
+func Lines(out io.Writer, tail *Tail, json bool) slog.Handler {
 	form := func(to io.Writer) slog.Handler {
+		to = tail.over(to)
 		opts := &slog.HandlerOptions{Level: slog.Level(-1 << 20)} // a filter is in front
 		if json {
 			return slog.NewJSONHandler(to, opts)
