@@ -118,8 +118,11 @@ func (s *Site) refuse(w http.ResponseWriter, r *request, p show, err error) {
 
 // statusOf is the status of an answer that is an error of a verb.
 func statusOf(err error) int {
-	if errors.Is(err, admin.ErrNotPermitted) {
+	switch {
+	case errors.Is(err, admin.ErrNotPermitted):
 		return http.StatusForbidden
+	case errors.Is(err, errNoPage):
+		return http.StatusNotFound
 	}
 	return http.StatusUnprocessableEntity
 }

@@ -20,6 +20,7 @@ func (s *Site) routes() http.Handler {
 	s.ownRoutes(mux)
 	s.officeRoutes(mux)
 	s.mailRoutes(mux)
+	s.serverRoutes(mux)
 	return mux
 }
 
@@ -38,21 +39,13 @@ func (s *Site) officeRoutes(mux *http.ServeMux) {
 	s.page(mux, "/mailboxes/add", operators, showAddMailbox)
 	s.act(mux, "/mailboxes/add", operators, showAddMailbox, addMailbox)
 	s.page(mux, "/mailbox/{name}", operators, showMailbox)
-	for name, do := range mailboxActs() {
-		s.act(mux, "/mailbox/{name}/"+name, operators, showMailbox, do)
-	}
+	s.acts(mux, "/mailbox/{name}/", showMailbox, mailboxActs())
 	s.page(mux, "/domains", operators, showDomains)
-	for name, do := range domainActs() {
-		s.act(mux, "/domains/"+name, operators, showDomains, do)
-	}
+	s.acts(mux, "/domains/", showDomains, domainActs())
 	s.page(mux, "/groups", operators, showGroups)
-	for name, do := range groupActs() {
-		s.act(mux, "/groups/"+name, operators, showGroups, do)
-	}
+	s.acts(mux, "/groups/", showGroups, groupActs())
 	s.page(mux, "/devices", operators, showDevices)
-	for name, do := range deviceActs() {
-		s.act(mux, "/devices/"+name, operators, showDevices, do)
-	}
+	s.acts(mux, "/devices/", showDevices, deviceActs())
 }
 
 // mailRoutes are about mail and the server.

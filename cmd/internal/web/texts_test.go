@@ -73,6 +73,7 @@ func TestGerman(t *testing.T) {
 // what login says.
 func wordsFromServer() []string {
 	return []string{
+		"mailbox", "group", "user", "user group", // kinds of operators
 		"delivered", "failed", "trying", "kept", "unreachable", "hours", "turn",
 		wrongLogin, "The password cannot be checked now. Try again later.",
 		"This mailbox is locked. Ask your administrator.",

@@ -1,12 +1,16 @@
 package web
 
 import (
+	"errors"
+	"html"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -35,9 +39,18 @@ type office struct {
 
 func newOffice(t *testing.T) *office {
 	t.Helper()
-	cfg := config.Default()
-	cfg.Data, cfg.Hostname = t.TempDir(), "mail.office.example"
-	s, err := admin.Open(&cfg, nil)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "pillarbox.toml")
+	text := "hostname = \"mail.office.example\"\ndata = \"data\"\n[senders]\ndeny = [\"spam.example\"]\n"
+	err := errors.Join(os.WriteFile(file, []byte(text), 0o600), os.Mkdir(filepath.Join(dir, "data"), 0o700))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := admin.Open(cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,6 +175,21 @@ func TestPages(t *testing.T) {
 		{"/explain?ip=192.168.1.20&to=x@remote.example", 200, 403, 403},
 		{"/explain?ip=nonsense&to=x@remote.example", 200, 200, 403},
 		{"/audit", 200, 200, 403},
+		{"/rules", 200, 403, 403},
+		{"/rule?key=senders.deny", 200, 403, 403},
+		{"/rule?key=senders.deny&value=spam.example%0Amore.example", 200, 403, 403},
+		{"/rule?key=senders.deny&value=not+an+address", 200, 403, 403},
+		{"/rule?key=tls.key", 404, 403, 403},
+		{"/settings", 200, 403, 403},
+		{"/settings?match=greeting", 200, 403, 403},
+		{"/refusals", 200, 403, 403},
+		{"/bans", 200, 403, 403},
+		{"/routes", 200, 403, 403},
+		{"/routes?to=carl@office.example", 200, 403, 403},
+		{"/certificates", 422, 403, 403}, // this office has none
+		{"/operators", 200, 403, 403},
+		{"/stray", 200, 403, 403},
+		{"/log", 200, 403, 403},
 		{"/nothing", 404, 404, 404},
 		{"/mailbox/..%2f..%2fetc%2fpasswd", 422, 422, 403},
 	} {
@@ -292,6 +320,96 @@ func TestForeignDomain(t *testing.T) {
 		if res, text := b.post("/me", "/groups/"+name, form); res.StatusCode != http.StatusForbidden {
 			t.Errorf("group %s: %s %s", name, res.Status, text)
 		}
+	}
+}
+
+// An operator of one domain does nothing to the server, by any act.
+func TestForeignServer(t *testing.T) {
+	o := newOffice(t)
+	b := o.logIn(t, clerk)
+	paths := []string{"/rules/set", "/bans/lift", "/routes/fetch", "/log/level"}
+	for prefix, acts := range map[string]map[string]act{
+		"/rules/": ruleActs(), "/certificates/": certificateActs(), "/operators/": operatorActs(), "/stray/": strayActs(),
+	} {
+		for name := range acts {
+			paths = append(paths, prefix+name)
+		}
+	}
+	for _, path := range paths {
+		form := url.Values{"key": {"senders.deny"}, "value": {"x.example"}, "list": {"yes"}, "name": {clerk},
+			"id": {"P3_1"}, "part": {"smtp"}, "level": {"debug"}, "address": {"192.0.2.1"}, "sure": {"yes"}}
+		if res, text := b.post("/me", path, form); res.StatusCode != http.StatusForbidden {
+			t.Errorf("%s: %s %s", path, res.Status, text)
+		}
+	}
+}
+
+// A rule is tried, set, found changed by another, given back, and the change undone.
+func TestRules(t *testing.T) {
+	o := newOffice(t)
+	b := o.logIn(t, boss)
+	const page = "/rule?key=senders.deny"
+	value := func() string {
+		for _, k := range o.service.Config().Explain() {
+			if k.Key == "senders.deny" {
+				return k.Value
+			}
+		}
+		return ""
+	}
+	_, text := b.get(page + "&value=spam.example%0A+more.example+%0A%0A")
+	if want := `["spam.example", "more.example"]`; !strings.Contains(html.UnescapeString(text), want) || value() != `["spam.example"]` {
+		t.Errorf("tried: %s, the page has no %s\n%s", value(), want, text)
+	}
+	set := url.Values{"key": {"senders.deny"}, "list": {"yes"}, "value": {"spam.example\nmore.example"}, "before": {`["spam.example"]`}}
+	if res, text := b.post(page, "/rules/set", set); res.StatusCode != http.StatusSeeOther || value() != `["spam.example", "more.example"]` {
+		t.Fatalf("set: %s, %s\n%s", res.Status, value(), text)
+	}
+	if _, text := b.get("/rules"); !strings.Contains(text, "policy.toml:") {
+		t.Errorf("the page does not say where the rule is set: %s", text)
+	}
+	if res, text := b.post(page, "/rules/set", set); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(text, "has changed meanwhile") {
+		t.Errorf("set over the change of another: %s", res.Status)
+	}
+	for _, bad := range []url.Values{
+		{"key": {"senders.deny"}, "list": {"yes"}, "value": {"<script>alert(1)</script>"}},
+		{"key": {"tls.key"}, "value": {"/etc/shadow"}},
+		{"key": {"relay.i_know_this_is_an_open_relay"}, "value": {"true"}},
+		{"key": {"relay.enforcement"}, "value": {"none"}},
+	} {
+		res, text := b.post("/rules", "/rules/set", bad)
+		if res.StatusCode/100 == 3 || strings.Contains(text, "<script>alert") {
+			t.Errorf("%v: %s", bad, res.Status)
+		}
+	}
+	b.post("/rules", "/rules/reset", url.Values{"key": {"senders.deny"}})
+	if value() != `["spam.example"]` {
+		t.Errorf("given back: %s", value())
+	}
+	b.post("/rules", "/rules/undo", url.Values{})
+	if value() != `["spam.example", "more.example"]` {
+		t.Errorf("undone: %s", value())
+	}
+}
+
+// An operator is made, and takes effect.
+func TestOperators(t *testing.T) {
+	o := newOffice(t)
+	b := o.logIn(t, boss)
+	if res, text := b.post("/operators", "/operators/add", url.Values{"name": {anna}, "domains": {"office.example"}, "read_only": {"yes"}}); res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("%s %s", res.Status, text)
+	}
+	if _, text := b.get("/operators"); !strings.Contains(text, anna) || !strings.Contains(text, "may look only") {
+		t.Errorf("the page: %s", text)
+	}
+	if res, _ := o.logIn(t, anna).get("/mailboxes"); res.StatusCode != http.StatusOK {
+		t.Errorf("the new operator gets %s", res.Status)
+	}
+	if res, _ := b.post("/operators", "/operators/remove", url.Values{"name": {anna}}); res.StatusCode != http.StatusSeeOther {
+		t.Errorf("removal: %s", res.Status)
+	}
+	if res, _ := o.logIn(t, anna).get("/mailboxes"); res.StatusCode != http.StatusForbidden {
+		t.Errorf("the former operator gets %s", res.Status)
 	}
 }
 
