@@ -17,7 +17,7 @@ func (a *app) adminCommand() *cobra.Command {
 		a.domainCommand(), a.mailboxCommand(), a.quotaCommand(), a.retentionCommand(), a.aliasCommand(), a.groupCommand(), a.sendAsCommand(), a.deviceCommand(), a.directoryCommand(),
 		a.explainCommand(), a.refusalsCommand(), a.policyCommand(), a.bansCommand(), a.queueCommand(), a.badmailCommand(), a.routeCommand(), a.dkimCommand(), a.fetchCommand(), a.checkCommand(), a.reloadCommand(), a.tlsCommand(),
 		a.operatorCommand(), a.auditCommand(), a.traceCommand(), a.statusCommand(), a.sessionsCommand(),
-		a.logCommand(), a.topCommand(), a.statsCommand(), a.clientSetupCommand(),
+		a.logCommand(), a.topCommand(), a.statsCommand(), a.clientSetupCommand(), a.dnsCommand(),
 	))
 }
 

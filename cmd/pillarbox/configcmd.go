@@ -15,7 +15,6 @@ import (
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/dnscheck"
-	"pillarbox/cmd/internal/doctor/checks"
 	"pillarbox/cmd/internal/netinfo"
 	"pillarbox/mailstore/addr"
 	"pillarbox/smtp/dns"
@@ -186,7 +185,7 @@ func (a *app) checkDNS(ctx context.Context) ([]dnscheck.Finding, error) {
 	for _, d := range domains {
 		hosted = append(hosted, d.Domain)
 	}
-	server := checks.DNSServer(cfg, netinfo.Addresses(interfaces), hosted, keys)
+	server := admin.DNSServer(cfg, netinfo.Addresses(interfaces), hosted, keys)
 	resolver := dns.NewClient(admin.DNSOptions(cfg).Servers)
 	server.Policy = stsPolicy(resolver)
 	return append(dnscheck.Run(ctx, resolver, server), dnscheck.Trust(ctx, resolver, server)...), nil

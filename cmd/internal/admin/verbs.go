@@ -94,6 +94,7 @@ var (
 	DKIMShow   = verb("dkim show", SeesDomain, (*Service).showDKIM)
 	DKIMRotate = verb("dkim rotate", ChangesDomain, (*Service).rotateDKIM)
 	DKIMRemove = verb("dkim remove", ChangesDomain, (*Service).removeDKIM)
+	DNSRecords = longVerb("dns", SeesDomain, (*Service).dnsRecords)
 
 	DeviceAdd     = verb("device add", ChangesAll, (*Service).AddDevice)
 	DeviceRemove  = verb("device remove", ChangesAll, (*Service).RemoveDevice)
@@ -179,7 +180,7 @@ func Verbs() []Command {
 		QuarantineList, QuarantineShow, QuarantineRetry, QuarantineRemove,
 		BadmailList, BadmailShow, BadmailSend, BadmailRemove,
 		RouteList, RouteTest,
-		DKIMCreate, DKIMShow, DKIMRotate, DKIMRemove,
+		DKIMCreate, DKIMShow, DKIMRotate, DKIMRemove, DNSRecords,
 		DeviceAdd, DeviceRemove, DeviceList, DeviceShow, DeviceTest, DeviceSuggest,
 		DirectoryList, DirectoryTest,
 		BansList, BansWhy, BansLift,

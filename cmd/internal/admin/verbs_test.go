@@ -35,6 +35,7 @@ var inputs = map[string]string{
 	"tls client-certs": `"anna@%"`, "tls client-revoke": `{"User": "anna@%", "Fingerprint": "ab"}`,
 	"tls export-ca": "", // the CA is public: every client may see it
 	"check":         `{"Target": "%", "Repair": false}`, "audit": "",
+	"dns":          `{"Domain": "%"}`,
 	"stats":        `{"Domain": "%"}`,
 	"client-setup": `{"User": "anna@%", "For": "text"}`,
 	"settings":     `"anna@%"`, "winpop stat": "", "winpop stat domain": `"%"`,

@@ -1,8 +1,9 @@
-// Package dnscheck checks what DNS says about this server: its name, the name of its address, and
-// the records of the domains hosted here. It changes nothing.
+// Package dnscheck knows the DNS records that this server and the domains hosted here need, and
+// checks what DNS says. It changes nothing.
 //
-// Start with [Run], for the records without which mail does not arrive, and [Trust], for those
-// that other servers and mail programs look at as well.
+// Start with [Records], the records to publish, and [Check], which compares them with DNS. [Run] and
+// [Trust] say what is wrong: Run about the records without which mail does not arrive, Trust about
+// those that other servers and mail programs look at as well.
 package dnscheck
 
 import (
@@ -30,6 +31,7 @@ type Server struct {
 	Keys     []Key     // the DKIM keys of the domains
 	Signs    bool      // mail to other servers is signed by the domains that have a key
 	Services []Service // for mail programs
+	Page     bool      // the page is served at port 443, where mail programs ask for their settings
 	// Policy fetches the MTA-STS policy of a domain by HTTPS; nil: it is not fetched.
 	Policy func(ctx context.Context, domain addr.Domain) (Policy, error)
 }
@@ -48,6 +50,9 @@ const (
 	DMARC   Record = "DMARC"
 	SRV     Record = "SRV"
 	MTASTS  Record = "MTA-STS"
+	TLSRPT  Record = "TLS-RPT"
+	// Discovery is a name at which mail programs ask for their settings.
+	Discovery Record = "discovery"
 )
 
 // Finding is one thing that DNS says. Do is what to do about it; "" means that it is right.
@@ -55,6 +60,7 @@ type Finding struct {
 	Record Record `json:"record"`
 	About  string `json:"about"` // a name or an address
 	Found  string `json:"found"`
+	State  State  `json:"state"`
 	Do     string `json:"do,omitempty"`
 }
 
@@ -89,16 +95,25 @@ func (c *check) about(r Record, do func()) {
 }
 
 func (c *check) ok(about, found string, args ...any) {
-	c.warn("", about, found, args...)
+	c.add(Right, "", about, fmt.Sprintf(found, args...))
+}
+
+// absent reports that a record is not there; do is "" if it is optional.
+func (c *check) absent(do, about, found string, args ...any) {
+	c.add(Missing, do, about, fmt.Sprintf(found, args...))
 }
 
 func (c *check) warn(do, about, found string, args ...any) {
-	c.findings = append(c.findings, Finding{c.record, about, fmt.Sprintf(found, args...), do})
+	c.add(Different, do, about, fmt.Sprintf(found, args...))
 }
 
 // failed reports a lookup without an answer.
 func (c *check) failed(about, what string, err error) {
-	c.warn("try again later; if it lasts, look at dns.servers", about, "%s: %s", what, reason(err))
+	c.add(Unknown, "try again later; if it lasts, look at dns.servers", about, what+": "+reason(err))
+}
+
+func (c *check) add(state State, do, about, found string) {
+	c.findings = append(c.findings, Finding{c.record, about, found, state, do})
 }
 
 // reason is the error of a lookup without the name, which the finding has already.
@@ -120,7 +135,7 @@ func (c *check) hostname() {
 	all, err := c.r.LookupNetIP(c.ctx, "ip", name+".")
 	switch {
 	case missing(err):
-		c.warn("add an A record, or name the server in the hosts file of each client", name, "has no address in DNS")
+		c.absent("add an A record, or name the server in the hosts file of each client", name, "has no address in DNS")
 		return
 	case err != nil:
 		c.failed(name, "cannot look up its address", err)
@@ -186,7 +201,7 @@ func (c *check) reverse() {
 		names, err := c.r.LookupAddr(c.ctx, about)
 		switch {
 		case missing(err):
-			c.warn(ask, about, "has no name in DNS")
+			c.absent(ask, about, "has no name in DNS")
 		case err != nil:
 			c.failed(about, "cannot look up its name", err)
 		case slices.ContainsFunc(names, c.isHostname):
@@ -204,11 +219,11 @@ func (c *check) isHostname(name string) bool {
 // mx checks that mail of other servers for a domain comes here.
 func (c *check) mx(domain addr.Domain) {
 	name := string(domain)
-	add := fmt.Sprintf("add the record \"%s. MX 10 %s.\" if mail from the internet is to come here", domain, c.Hostname)
+	add := "if mail from the internet is to come here, add this record: " + c.mxRecord(domain).Zone
 	records, err := c.r.LookupMX(c.ctx, name+".")
 	switch {
 	case missing(err):
-		c.warn(add, name, "has no MX record")
+		c.absent(add, name, "has no MX record")
 		return
 	case err != nil:
 		c.failed(name, "cannot look up its MX records", err)
@@ -228,9 +243,12 @@ func (c *check) mx(domain addr.Domain) {
 // leadsHere reports whether a host has an address of this server.
 func (c *check) leadsHere(host string) bool {
 	all, _ := c.r.LookupNetIP(c.ctx, "ip", host+".")
-	return slices.ContainsFunc(all, func(ip netip.Addr) bool {
-		return slices.Contains(c.own, ip.Unmap()) || slices.Contains(c.Addresses, ip.Unmap())
-	})
+	return slices.ContainsFunc(all, c.isOurs)
+}
+
+// isOurs reports whether an address is one of the host name or of this machine.
+func (c *check) isOurs(ip netip.Addr) bool {
+	return slices.Contains(c.own, ip.Unmap()) || slices.Contains(c.Addresses, ip.Unmap())
 }
 
 // spf checks that other servers believe that this one sends for a domain (RFC 7208).
@@ -247,13 +265,13 @@ func (c *check) spf(domain addr.Domain) {
 			record = text
 		}
 	}
-	permits := `add the record "` + name + `. TXT \"v=spf1 mx -all\""`
+	add := "add this record, because other servers may take mail from it as forged: "
 	if c.SmartHost {
-		permits = "add a TXT record \"v=spf1 include:… -all\" with the name that your provider tells you"
+		add = "add this record, with the name that your provider tells you: "
 	}
 	switch {
 	case record == "":
-		c.warn(permits+": other servers may take mail from it as forged", name, "has no SPF record")
+		c.absent(add+c.spfRecord(domain).Zone, name, "has no SPF record")
 	case c.SmartHost:
 		c.ok(name, "SPF %q; it must permit your provider's servers", record)
 	default:

@@ -57,34 +57,36 @@ func (c *check) texts(name string) ([]string, error) {
 // count a signature as false.
 func (c *check) dkim(domain addr.Domain) {
 	name, keys := string(domain), 0
+	show := fmt.Sprintf("'pillarbox admin dkim show %s' prints the record to add", domain)
 	for _, key := range c.Keys {
-		if key.Domain != domain {
-			continue
-		}
-		keys++
-		at := key.Selector + "._domainkey." + name
-		show := fmt.Sprintf("'pillarbox admin dkim show %s' prints the record to add", domain)
-		texts, err := c.texts(at)
-		switch found := strings.Join(texts, ""); {
-		case err != nil:
-			c.failed(at, "cannot look up its DKIM record", err)
-		case len(texts) == 0:
-			c.warn(show, at, "has no DKIM record; other servers cannot verify the signatures")
-		case publicKey(found) != publicKey(key.Value):
-			c.warn(show, at, "the DKIM record has another key than the server; the signatures "+
-				"are wrong")
-		default:
-			c.ok(at, "the DKIM record has the server's key")
+		if key.Domain == domain {
+			keys++
+			c.key(key.record().Name, key.Value, show)
 		}
 	}
 	switch {
 	case keys > 0:
 	case c.Signs:
-		c.warn(fmt.Sprintf("'pillarbox admin dkim create %s' makes one; then add its record",
+		c.absent(fmt.Sprintf("'pillarbox admin dkim create %s' makes one; then add its record",
 			domain),
 			name, "has no DKIM key, so its mail is not signed")
 	default:
 		c.ok(name, "has no DKIM key, and none is needed: the server signs no mail to other servers")
+	}
+}
+
+// key checks the record of one key.
+func (c *check) key(at, value, show string) {
+	texts, err := c.texts(at)
+	switch found := strings.Join(texts, ""); {
+	case err != nil:
+		c.failed(at, "cannot look up its DKIM record", err)
+	case len(texts) == 0:
+		c.absent(show, at, "has no DKIM record; other servers cannot verify the signatures")
+	case publicKey(found) != publicKey(value):
+		c.warn(show, at, "the DKIM record has another key than the server; the signatures are wrong")
+	default:
+		c.ok(at, "the DKIM record has the server's key")
 	}
 }
 
@@ -101,10 +103,10 @@ func publicKey(record string) string {
 // dmarc checks that the domain says what to do with forged mail (RFC 7489). The record of a domain
 // above it counts as well.
 func (c *check) dmarc(domain addr.Domain) {
-	add := fmt.Sprintf(`add the record "_dmarc.%s. TXT \"v=DMARC1; p=none\""; `+
-		`large providers refuse or mark mail of a domain without one`, domain)
+	add := "add this record, because large providers refuse or mark mail of a domain without one: " +
+		dmarcRecord(domain).Zone
 	for name := string(domain); strings.Contains(name, "."); _, name, _ = strings.Cut(name, ".") {
-		record, count, err := c.dmarcRecord(name)
+		record, count, err := c.findDMARC(name)
 		switch {
 		case err != nil:
 			c.failed(string(domain), "cannot look up its DMARC record", err)
@@ -125,11 +127,11 @@ func (c *check) dmarc(domain addr.Domain) {
 		c.ok(string(domain), "DMARC policy %q at _dmarc.%s", policy.Policy, name)
 		return
 	}
-	c.warn(add, string(domain), "has no DMARC record")
+	c.absent(add, string(domain), "has no DMARC record")
 }
 
-// dmarcRecord returns the DMARC record of a name, and how many there are.
-func (c *check) dmarcRecord(name string) (record string, count int, err error) {
+// findDMARC returns the DMARC record of a name, and how many there are.
+func (c *check) findDMARC(name string) (record string, count int, err error) {
 	texts, err := c.texts("_dmarc." + name)
 	for _, text := range texts {
 		if text == "v=DMARC1" || strings.HasPrefix(text, "v=DMARC1;") ||
@@ -157,7 +159,7 @@ func (c *check) mtaSTS(domain addr.Domain) {
 	}
 	switch {
 	case len(records) == 0:
-		c.ok(name, "has no MTA-STS policy, which is optional")
+		c.absent("", name, "has no MTA-STS policy, which is optional")
 	case len(records) > 1:
 		c.warn("remove all but one", name, "has %d MTA-STS records, so none counts", len(records))
 	case c.Policy == nil:
@@ -197,32 +199,45 @@ func (c *check) stsPolicy(domain addr.Domain) {
 func (c *check) srv(domain addr.Domain) {
 	var right, none []string
 	for _, service := range c.Services {
-		at := "_" + service.Label + "._tcp." + string(domain)
-		_, records, err := c.r.LookupSRV(c.ctx, service.Label, "tcp", string(domain)+".")
-		switch {
-		case missing(err) || err == nil && len(records) == 0:
-			none = append(none, service.Label)
-			continue
-		case err != nil:
-			c.failed(at, "cannot look up its SRV record", err)
-			continue
-		}
-		target, port := strings.TrimSuffix(records[0].Target, "."), int(records[0].Port)
-		switch {
-		case target == "":
-			none = append(none, service.Label)
-		case !c.isHostname(target), port != service.Port:
-			c.warn(fmt.Sprintf("correct or remove it: \"%s. SRV 0 1 %d %s.\" would be right",
-				at, service.Port, c.Hostname), at, "the SRV record leads to %s port "+
-				"%d", target, port)
-		default:
+		switch c.service(domain, c.srvRecord(domain, service)) {
+		case Right:
 			right = append(right, service.Label)
+		case Missing:
+			none = append(none, service.Label)
+		default:
+			continue
 		}
+		c.findings = c.findings[:len(c.findings)-1] // one sentence for all of them follows
 	}
 	if len(right) > 0 {
 		c.ok(string(domain), "SRV records lead here: %s", strings.Join(right, ", "))
 	}
 	if len(none) > 0 {
-		c.ok(string(domain), "no SRV records, which are optional: %s", strings.Join(none, ", "))
+		c.absent("", string(domain), "no SRV records, which are optional: %s", strings.Join(none, ", "))
 	}
+}
+
+// service compares one SRV record with what is wanted, and returns the state of its finding.
+func (c *check) service(domain addr.Domain, w Wanted) State {
+	label, _, _ := strings.Cut(strings.TrimPrefix(w.Name, "_"), ".")
+	_, records, err := c.r.LookupSRV(c.ctx, label, "tcp", string(domain)+".")
+	found, want := ".", "." // port and target, or the target that says there is no service
+	if err == nil && len(records) > 0 && records[0].Target != "." {
+		found = strings.ToLower(fmt.Sprintf("%d %s", records[0].Port, records[0].Target))
+	}
+	if f := strings.Fields(w.Value); f[3] != "." { // priority, weight, port, target
+		want = strings.ToLower(f[2] + " " + f[3])
+	}
+	switch {
+	case missing(err) || err == nil && (len(records) == 0 || found == "." && want != "."):
+		c.absent("", w.Name, "has no SRV record")
+	case err != nil:
+		c.failed(w.Name, "cannot look up its SRV record", err)
+	case found == want:
+		c.ok(w.Name, "the SRV record is right")
+	default:
+		c.warn("correct or remove it; this would be right: "+w.Zone, w.Name,
+			"the SRV record leads to %s port %d", strings.TrimSuffix(records[0].Target, "."), records[0].Port)
+	}
+	return c.findings[len(c.findings)-1].State
 }

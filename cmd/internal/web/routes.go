@@ -42,6 +42,8 @@ func (s *Site) officeRoutes(mux *http.ServeMux) {
 	s.acts(mux, "/mailbox/{name}/", showMailbox, mailboxActs())
 	s.page(mux, "/domains", operators, showDomains)
 	s.acts(mux, "/domains/", showDomains, domainActs())
+	s.page(mux, "/dns", operators, showDNS)
+	s.acts(mux, "/dns/", showDNS, dkimActs())
 	s.page(mux, "/groups", operators, showGroups)
 	s.acts(mux, "/groups/", showGroups, groupActs())
 	s.page(mux, "/devices", operators, showDevices)

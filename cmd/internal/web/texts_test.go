@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"pillarbox/cmd/internal/dnscheck"
 )
 
 // texts in templates and code: T "…" and T("…"), the titles of views, and the tabs.
@@ -72,7 +74,7 @@ func TestGerman(t *testing.T) {
 // wordsFromServer are words that templates translate without naming them: states of the queue, and
 // what login says.
 func wordsFromServer() []string {
-	return []string{
+	return append(setupWords(),
 		"mailbox", "group", "user", "user group", // kinds of operators
 		"delivered", "failed", "trying", "kept", "unreachable", "hours", "turn",
 		wrongLogin, "The password cannot be checked now. Try again later.",
@@ -80,7 +82,13 @@ func wordsFromServer() []string {
 		"This mailbox may not log in. Ask your administrator.",
 		"This password is too old. Ask your administrator for a new one.",
 		"The old password is wrong.",
-	}
+	)
+}
+
+// setupWords are what records are for, and the states of records and keys.
+func setupWords() []string {
+	return append(dnscheck.Purposes(), "right", "missing", "different", "cannot look up",
+		"waiting", "active", "retired", "over")
 }
 
 func TestLanguage(t *testing.T) {

@@ -41,7 +41,7 @@ func newOffice(t *testing.T) *office {
 	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "pillarbox.toml")
-	text := "hostname = \"mail.office.example\"\ndata = \"data\"\n[senders]\ndeny = [\"spam.example\"]\n"
+	text := "hostname = \"mail.office.example\"\ndata = \"data\"\ndns.servers = [\"127.0.0.1:1\"]\n[senders]\ndeny = [\"spam.example\"]\n"
 	err := errors.Join(os.WriteFile(file, []byte(text), 0o600), os.Mkdir(filepath.Join(dir, "data"), 0o700))
 	if err != nil {
 		t.Fatal(err)
@@ -168,6 +168,9 @@ func TestPages(t *testing.T) {
 		{"/mailbox/" + other, 200, 403, 403},
 		{"/mailbox/nobody@office.example", 422, 422, 403},
 		{"/domains", 200, 200, 403},
+		{"/dns", 200, 200, 403},
+		{"/dns?domain=other.example", 200, 403, 403},
+		{"/dns?domain=nowhere.example", 422, 403, 403},
 		{"/groups", 200, 200, 403},
 		{"/devices", 200, 403, 403},
 		{"/queue", 200, 403, 403},

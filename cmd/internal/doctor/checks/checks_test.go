@@ -390,14 +390,14 @@ func TestDNSServer(t *testing.T) {
 	cfg := config.Default()
 	cfg.Hostname, cfg.Authenticity.Sign, cfg.Outbound.Enabled = "mail.office.example", true, true
 	cfg.Listen = config.Listen{SMTPS: []string{":465"}, POP3S: []string{":995"}}
-	s := DNSServer(&cfg, nil, []addr.Domain{"office.example"}, []admin.DKIMKey{
+	s := admin.DNSServer(&cfg, nil, []addr.Domain{"office.example"}, []admin.DKIMKey{
 		{Domain: "office.example", Record: admin.DNSRecord{Value: "v=DKIM1; p=x"}}, {Domain: "office.example", Problem: "damaged"},
 	})
 	if len(s.Keys) != 1 || !s.Signs || s.SmartHost || fmt.Sprint(s.Services) != "[{submissions 465} {pop3s 995}]" {
 		t.Errorf("%+v", s)
 	}
 	cfg.Outbound.Enabled, cfg.Routes.Default.SmartHost = false, []route.Host{{Name: "smtp.isp.example"}}
-	if s := DNSServer(&cfg, nil, nil, nil); s.Signs || !s.SmartHost {
+	if s := admin.DNSServer(&cfg, nil, nil, nil); s.Signs || !s.SmartHost {
 		t.Errorf("%+v", s)
 	}
 }

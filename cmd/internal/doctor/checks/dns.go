@@ -2,49 +2,13 @@ package checks
 
 import (
 	"context"
-	"net/netip"
 	"time"
 
 	"pillarbox/cmd/internal/admin"
-	"pillarbox/cmd/internal/clientsetup"
-	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/dnscheck"
 	"pillarbox/cmd/internal/doctor"
 	"pillarbox/cmd/internal/netinfo"
-	"pillarbox/mailstore/addr"
-	"pillarbox/smtp/dkim"
 )
-
-// DNSServer returns what DNS should say about a server. own are the addresses of the machine; keys
-// are those of all domains.
-func DNSServer(
-	cfg *config.Config, own []netip.Addr, domains []addr.Domain, keys []admin.DKIMKey,
-) dnscheck.Server {
-	s := dnscheck.Server{
-		Hostname: cfg.Hostname, Addresses: own, Domains: domains,
-		SmartHost: len(cfg.Routes.Default.SmartHost) > 0 && !cfg.Routes.Default.DirectFirst,
-		Signs:     cfg.Authenticity.Sign && cfg.Outbound.Enabled,
-	}
-	for _, k := range keys {
-		if k.Problem == "" && k.State != dkim.Over {
-			s.Keys = append(s.Keys, dnscheck.Key{Domain: k.Domain, Selector: k.Selector,
-				Value: k.Record.Value})
-		}
-	}
-	for _, service := range []struct {
-		label     string
-		addresses []string
-	}{
-		{"submissions", cfg.Listen.SMTPS}, {"submission", cfg.Listen.Submission},
-		{"pop3s", cfg.Listen.POP3S}, {"pop3", cfg.Listen.POP3},
-	} {
-		if len(service.addresses) > 0 {
-			s.Services = append(s.Services, dnscheck.Service{
-				Label: service.label, Port: clientsetup.Port(service.addresses[0])})
-		}
-	}
-	return s
-}
 
 // record returns the check of one type of records.
 func (e *Env) record(r dnscheck.Record) run {
@@ -77,7 +41,7 @@ func (e *Env) askDNS(ctx context.Context) ([]dnscheck.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := DNSServer(e.Config, netinfo.Addresses(interfaces), domains, keys)
+	s := admin.DNSServer(e.Config, netinfo.Addresses(interfaces), domains, keys)
 	s.Policy = e.Policy
 	e.dns = append(dnscheck.Run(ctx, e.Resolver, s), dnscheck.Trust(ctx, e.Resolver, s)...)
 	return e.dns, nil
