@@ -18,6 +18,7 @@ import (
 func (a *app) mailboxCommand() *cobra.Command {
 	return family("mailbox", "Manage the mailboxes",
 		a.mailboxAddCommand(),
+		a.addManyCommand(),
 		a.mailboxRemoveCommand(),
 		answers(a, "list [DOMAIN]", "List the mailboxes of one domain or of all", takes(0, 1), admin.MailboxList, first,
 			table("mailboxes", "MAILBOX\tPASSWORD\tLOCKED\tQUOTA\tSIZE\tMESSAGES\tLAST LOGIN\tFORWARD", mailboxRow)),

@@ -91,7 +91,7 @@ var libraries = map[string]string{
 	"software.sslmate.com/src":        "tls/certs",
 	"golang.org/x/oauth2":             "mailstore/auth/oauth",
 	"golang.org/x/net":                "mailstore/addr etc/lab/mailtest smtp/verify",
-	"golang.org/x/text":               "mailstore/addr mailstore/auth mailstore/auth/ntlm cmd/internal/web",
+	"golang.org/x/text":               "mailstore/addr mailstore/auth mailstore/auth/ntlm cmd/internal/admin cmd/internal/web",
 	"golang.org/x/term":               "cmd/pillarbox",
 	"golang.org/x/sys":                "mailstore/durable smtp/pickup cmd/internal/sysinfo cmd/pillarbox",
 	"golang.org/x/sync":               "mailstore mailstore/ldap",

@@ -15,6 +15,7 @@ var (
 	DomainMethod   = verb("domain method", ChangesAll, pair((*Service).SetDomainMethod))
 
 	MailboxAdd         = verb("mailbox add", ChangesDomain, (*Service).addMailbox)
+	MailboxAddMany     = longVerb("mailbox add-many", ChangesDomain, (*Service).addMany)
 	MailboxRemove      = verb("mailbox remove", ChangesDomain, (*Service).removeMailbox)
 	MailboxList        = verb("mailbox list", SeesDomain, (*Service).ListMailboxes)
 	MailboxShow        = verb("mailbox show", SeesDomain, (*Service).ShowMailbox)
@@ -164,7 +165,7 @@ func Verbs() []Command {
 	return []Command{
 		DomainAdd, DomainRemove, DomainList, DomainShow, DomainLock, DomainUnlock, DomainCatchAll,
 		DomainMethod,
-		MailboxAdd, MailboxRemove, MailboxList, MailboxShow, MailboxPasswd, MailboxSecrets,
+		MailboxAdd, MailboxAddMany, MailboxRemove, MailboxList, MailboxShow, MailboxPasswd, MailboxSecrets,
 		MailboxMigrateAuth,
 		MailboxName, MailboxAccess, MailboxLock, MailboxUnlock, MailboxRename, MailboxStatistics, MailboxForward, MailboxQuota,
 		MailboxOutside, MailboxInbound, MailboxRelease, MailboxExport, MailboxImport,
