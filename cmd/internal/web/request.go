@@ -97,6 +97,32 @@ func (s *Site) act(mux *http.ServeMux, path string, may who, p show, do act) {
 	})
 }
 
+// form answers POST with a page, such as a preview, or what is shown once. A page with an error is
+// shown with it. The form may bring a file.
+func (s *Site) form(mux *http.ServeMux, path string, may who, p show) {
+	mux.HandleFunc("POST "+path, func(w http.ResponseWriter, hr *http.Request) {
+		if err := hr.ParseMultipartForm(maxForm); err != nil && !errors.Is(err, http.ErrNotMultipart) {
+			http.Error(w, "the form cannot be read, or is too long", http.StatusBadRequest)
+			return
+		}
+		r := s.admit(w, hr, may)
+		if r == nil {
+			return
+		}
+		if given := hr.PostFormValue("token"); !same(given, r.session.token) {
+			s.fail(w, r, http.StatusForbidden, errForm)
+			return
+		}
+		v, err := p(r)
+		if err != nil {
+			r.problem = problemOf(err)
+			s.write(w, r, statusOf(err), v)
+			return
+		}
+		s.write(w, r, http.StatusOK, v)
+	})
+}
+
 var errForm = errors.New("this form is from another session; open the page anew")
 
 func same(a, b string) bool {

@@ -38,6 +38,8 @@ func (s *Site) officeRoutes(mux *http.ServeMux) {
 	s.page(mux, "/mailboxes", operators, showMailboxes)
 	s.page(mux, "/mailboxes/add", operators, showAddMailbox)
 	s.act(mux, "/mailboxes/add", operators, showAddMailbox, addMailbox)
+	s.page(mux, "/mailboxes/import", operators, showImport)
+	s.form(mux, "/mailboxes/import", operators, importMailboxes)
 	s.page(mux, "/mailbox/{name}", operators, showMailbox)
 	s.acts(mux, "/mailbox/{name}/", showMailbox, mailboxActs())
 	s.page(mux, "/domains", operators, showDomains)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/dnscheck"
 )
 
@@ -85,10 +86,11 @@ func wordsFromServer() []string {
 	)
 }
 
-// setupWords are what records are for, and the states of records and keys.
+// setupWords are what records are for, and the states of records, keys and lines of a list.
 func setupWords() []string {
 	return append(dnscheck.Purposes(), "right", "missing", "different", "cannot look up",
-		"waiting", "active", "retired", "over")
+		"waiting", "active", "retired", "over",
+		admin.StateAdded, admin.StateExists, admin.StateToAdd, admin.StateLeft)
 }
 
 func TestLanguage(t *testing.T) {

@@ -164,6 +164,7 @@ func TestPages(t *testing.T) {
 		{"/mailboxes?find=ann", 200, 200, 403},
 		{"/mailboxes?domain=other.example", 200, 403, 403},
 		{"/mailboxes/add", 200, 200, 403},
+		{"/mailboxes/import", 200, 200, 403},
 		{"/mailbox/" + anna, 200, 200, 403},
 		{"/mailbox/" + other, 200, 403, 403},
 		{"/mailbox/nobody@office.example", 422, 422, 403},
