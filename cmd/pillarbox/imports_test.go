@@ -97,6 +97,8 @@ var libraries = map[string]string{
 	"golang.org/x/sync":               "mailstore mailstore/ldap",
 	"github.com/go-ldap/ldap":         "mailstore/ldap",
 	"github.com/go-asn1-ber/asn1-ber": "mailstore/ldap",
+	"github.com/smallstep/pkcs7":      "tls/certs", // signatures of the server
+	"github.com/boombuler/barcode":    "cmd/internal/web",
 	// figures in the form that Prometheus reads
 	"github.com/prometheus/client_golang": "cmd/internal/metrics",
 	// spans in the form that collectors of OpenTelemetry read

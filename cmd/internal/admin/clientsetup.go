@@ -26,6 +26,9 @@ func (o *Service) clientSetup(req ClientSetupRequest) (clientsetup.File, error) 
 			return clientsetup.File{}, err
 		}
 	}
+	if m, err := OpenCertificate(o.Config()); err == nil {
+		facts.Sign = m.Sign
+	}
 	file, err := clientsetup.Render(req.For, req.Registry, facts)
 	return file, Hint(err, "pillarbox settings %s", settings.User)
 }

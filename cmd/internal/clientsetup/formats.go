@@ -99,7 +99,7 @@ func AutodiscoverJSON(host, protocol string) (body []byte, ok bool) {
 	return body, true
 }
 
-// apple returns a profile for iPhone, iPad and Mac. It is not signed: the device says "Unsigned".
+// apple returns a profile for iPhone, iPad and Mac. If it is not signed, the device says so.
 func (f *Facts) apple() (File, error) {
 	pop3, smtp, err := f.pair(anyService, anyService)
 	if err != nil {
@@ -149,10 +149,20 @@ func (f *Facts) apple() (File, error) {
 	}
 	b.WriteString("</array>\n</dict></plist>\n")
 	note := "The profile is not signed: the device says so and asks whether to install it."
+	body := []byte(b.String())
+	if f.Sign != nil {
+		if body, err = f.Sign(body); err != nil {
+			return File{}, err
+		}
+		note = "The profile has the server's signature."
+	}
+	if f.Sign != nil && f.Root != nil {
+		note += " The device calls it not verified until it trusts the CA that is in it."
+	}
 	if f.Root != nil {
 		note += " Then trust the CA under Settings, General, About, Certificate Trust Settings."
 	}
-	return File{"mail.mobileconfig", "application/x-apple-aspen-config", []byte(b.String()), note}, nil
+	return File{"mail.mobileconfig", "application/x-apple-aspen-config", body, note}, nil
 }
 
 // uuid returns a UUID (version 8, RFC 9562) that depends on the text only: another profile for the

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf16"
@@ -254,5 +255,47 @@ func TestAutodiscoverJSON(t *testing.T) {
 	if body, ok := AutodiscoverJSON("mail.office.example", "ActiveSync"); ok ||
 		!strings.Contains(string(body), "InvalidProtocol") {
 		t.Errorf("%s", body)
+	}
+}
+
+// TestSignedProfile: what is signed is the profile, and a signature that fails is an error.
+func TestSignedProfile(t *testing.T) {
+	f := facts()
+	plain, err := Render("apple", false, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Sign = func(body []byte) ([]byte, error) { return append([]byte("signed "), body...), nil }
+	signed, err := Render("apple", false, f)
+	if err != nil || string(signed.Body) != "signed "+string(plain.Body) || signed.Note == plain.Note {
+		t.Errorf("%v %s", err, signed.Body)
+	}
+	f.Sign = func([]byte) ([]byte, error) { return nil, errors.New("no key") }
+	if _, err := Render("apple", false, f); err == nil {
+		t.Error("no error")
+	}
+}
+
+// TestProfilesStayApart: a device takes two profiles with the same identifier for versions of one.
+func TestProfilesStayApart(t *testing.T) {
+	ids := map[string]string{}
+	for _, user := range []string{"anna@office.example", "carl@office.example", "anna@branch.example"} {
+		for range 2 {
+			f := facts()
+			f.User = user
+			file, err := Render("apple", false, f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, id := range regexp.MustCompile(`<key>Payload(?:UUID|Identifier)</key><string>([^<]*)`).FindAllStringSubmatch(string(file.Body), -1) {
+				if of, ok := ids[id[1]]; ok && of != user {
+					t.Errorf("%s is of %s and of %s", id[1], of, user)
+				}
+				ids[id[1]] = user
+			}
+		}
+	}
+	if len(ids) != 3*2*3 { // each part of a profile has two, and both profiles of an address the same
+		t.Errorf("%d identifiers", len(ids))
 	}
 }

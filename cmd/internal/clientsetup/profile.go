@@ -16,6 +16,8 @@ type Facts struct {
 	Name     string // of the person; "": the address
 	Root     []byte // the CA's certificate, DER; nil if mail programs trust the server's CA already
 	Password string // "": the program asks for it
+	// Sign puts a profile of Apple into a signature of the server; nil: it is not signed.
+	Sign func([]byte) ([]byte, error)
 }
 
 // File is a file for a mail program.
