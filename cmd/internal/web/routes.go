@@ -27,6 +27,8 @@ func (s *Site) routes() http.Handler {
 // ownRoutes are for every user.
 func (s *Site) ownRoutes(mux *http.ServeMux) {
 	s.page(mux, "/me", anyone, showOwn)
+	s.page(mux, "/me/setup", anyone, showSetup)
+	s.page(mux, "/me/setup/print", anyone, showSetupPrint)
 	mux.HandleFunc("GET /me/setup/{program}", s.setupFile)
 	s.act(mux, "/me/password", anyone, showOwn, setOwnPassword)
 	s.act(mux, "/me/forward", anyone, showOwn, setOwnForward)

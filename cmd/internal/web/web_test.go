@@ -159,6 +159,8 @@ func TestPages(t *testing.T) {
 		boss, clerk, anna int
 	}{
 		{"/me", 200, 200, 200},
+		{"/me/setup", 200, 200, 200},
+		{"/me/setup/print", 200, 200, 200},
 		{"/overview", 200, 403, 403},
 		{"/mailboxes", 200, 200, 403},
 		{"/mailboxes?find=ann", 200, 200, 403},
