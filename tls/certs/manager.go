@@ -20,8 +20,9 @@ import (
 type Manager struct {
 	current atomic.Pointer[state]
 	clients *clients
-	names   []string // for a certificate that must be made
-	made    error    // what was missing at the start, and was made again
+	names   []string        // for a certificate that must be made
+	made    error           // what was missing at the start, and was made again
+	want    func() []string // see Want; nil: none
 
 	mu       sync.Mutex       // held while current is replaced
 	lastSeen map[string]stamp // the files at the last attempt to read them; guarded by mu
@@ -132,7 +133,7 @@ func (m *Manager) Renew(now time.Time) error {
 		return fmt.Errorf("%w: renew %s at its issuer; the server notices the new file",
 			ErrNotOwnCA, s.config.CertFile)
 	}
-	if err := renew(s.config.Dir, now); err != nil {
+	if err := renew(s.config.Dir, nil, now); err != nil {
 		return err
 	}
 	err := m.load(s.config)
@@ -142,7 +143,8 @@ func (m *Manager) Renew(now time.Time) error {
 	return err
 }
 
-func renew(dir string, now time.Time) error {
+// renew issues the certificates again, with more names.
+func renew(dir string, names []string, now time.Time) error {
 	o, err := openCADir(dir)
 	if err != nil {
 		return err
@@ -155,7 +157,9 @@ func renew(dir string, now time.Time) error {
 	if err := o.ensureKeys(); err != nil {
 		return err
 	}
-	return o.issue(o.hosts(), now)
+	h := o.hosts()
+	h.add(hosts{names: names})
+	return o.issue(h, now)
 }
 
 // ExportCA returns the certificate of the own CA, which mail programs must trust, in the format
@@ -223,6 +227,7 @@ func (m *Manager) check(now time.Time, log *slog.Logger) {
 			log.Info("certificate renewed", "until", m.OwnExpiry())
 		}
 	}
+	m.addNames(now, log)
 	m.warn(now, log)
 }
 

@@ -54,6 +54,22 @@ func (o *Service) renewCertificate() (Renewed, error) {
 	return Renewed{m.OwnExpiry(), m.Info().Source == certs.FromACME}, nil
 }
 
+// CertificateNames returns the names at which mail programs ask the page for their settings. The
+// certificates of the own CA must have them.
+func (o *Service) CertificateNames() (names []string) {
+	if !ServesPrograms(o.Config()) {
+		return nil
+	}
+	domains, err := o.Dir.Domains()
+	if err != nil {
+		return nil // the next check asks again
+	}
+	for _, d := range domains {
+		names = append(names, "autoconfig."+string(d), "autodiscover."+string(d))
+	}
+	return names
+}
+
 // exportCA returns the certificate of the server's own CA, in the format pem or der.
 func (o *Service) exportCA(format string) ([]byte, error) {
 	m, err := OpenCertificate(o.Config())

@@ -54,3 +54,21 @@ func TestRunningTLS(t *testing.T) {
 		t.Errorf("%+v, %v", events, err)
 	}
 }
+
+// Names of mail programs are in the certificate only if the page is served where they ask.
+func TestCertificateNames(t *testing.T) {
+	o := town(t)
+	const both = "autoconfig.ours.example autodiscover.ours.example autoconfig.theirs.example autodiscover.theirs.example"
+	for _, test := range []struct {
+		web  []string
+		want string
+	}{
+		{nil, ""}, {[]string{"127.0.0.1:443", "[::1]:443", ":8443"}, ""}, {[]string{":8443", ":443"}, both},
+		{[]string{"192.168.1.10:443"}, both}, {[]string{"[::]:443"}, both},
+	} {
+		o.Config().Listen.Web = test.web
+		if got := strings.Join(o.CertificateNames(), " "); got != test.want {
+			t.Errorf("%v: %s", test.web, got)
+		}
+	}
+}

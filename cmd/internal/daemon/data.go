@@ -122,6 +122,7 @@ func (d *Daemon) makeCertificates(cfg *config.Config) (p part, err error) {
 	if d.certs, err = d.office.StartCertificate(cfg); err != nil {
 		return part{name: "certificates"}, err
 	}
+	d.certs.Want(d.office.CertificateNames)
 	p = loop("certificates", func(ctx context.Context) { d.certs.Watch(ctx, interval, d.logs[logging.TLS]) })
 	p.reload = func(next *config.Config) error { return d.certs.Reconfigure(next.Certs()) }
 	return p, nil
