@@ -57,6 +57,15 @@ var (
 type Principal struct {
 	Address addr.Address // canonical address of the mailbox
 	Dir     string       // directory of the mailbox, for package mailstore
+
+	// Password: the user has proved the password of the mailbox.
+	Password bool
+	// App is the ID of the app password that the user has given instead, and Scope what it is for.
+	App   string
+	Scope directory.Access
+	// NeedsCode: the user has not logged in before Authenticator.Code has accepted a code too. Only
+	// logins to ServiceWeb have it.
+	NeedsCode bool
 }
 
 // Accounts finds the mailbox for a login name, and updates its account. *directory.Directory
@@ -119,7 +128,7 @@ type Options struct {
 	Certificate func(*tls.ConnectionState) (address, fingerprint string, ok bool)
 	Track       *track.Log // gets the events; nil: no events
 	// LoggedIn is told of each login that succeeded. It must not block. nil: it is not told.
-	LoggedIn func(s Service, mailbox addr.Address)
+	LoggedIn func(c Client, p Principal)
 }
 
 // Settings can be changed while the Authenticator runs. The zero value permits everything but
@@ -206,17 +215,26 @@ func (a *Authenticator) Password(
 	ctx context.Context, c Client, user, password string,
 ) (Principal, error) {
 	return a.logIn(ctx, c, "password", user,
-		func(box directory.Mailbox, known bool) (bool, error) {
-			return a.checkPassword(ctx, c.Remote, box, known, user, normalize(password))
+		func(box directory.Mailbox, known bool) (proved, error) {
+			return a.checkPassword(ctx, c, box, known, user, normalize(password))
 		})
 }
 
 // StillPermits returns ErrLocked or ErrAccess if an administrator has locked the mailbox of a
-// logged-in user since the login, or has taken the service from it.
+// logged-in user since the login, or has taken the service from it. It returns ErrInvalid if what the
+// user has proved would not be enough any more: the app password was removed, or the mailbox has got
+// a second factor.
 func (a *Authenticator) StillPermits(p Principal, s Service) error {
 	box, err := a.accounts.Login(p.Address.String())
 	if err != nil {
 		return nil
+	}
+	if p.App != "" {
+		if app, _, ok := box.Account.AppPassword(p.App); !ok || !scopePermits(app.Scope, s) {
+			return fmt.Errorf("%w: the app password %s was removed", ErrInvalid, p.App)
+		}
+	} else if why := refusal(&box.Account, s); p.Password && why != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, why)
 	}
 	return permits(box, s)
 }
@@ -232,54 +250,83 @@ func permits(box directory.Mailbox, s Service) error {
 	return nil
 }
 
-// logIn is the only way in: it authenticates with check, and logs the result. check reports with
-// aged whether Rules.MaxAge applies.
-func (a *Authenticator) logIn(ctx context.Context, c Client, mechanism, user string,
-	check func(box directory.Mailbox, known bool) (aged bool, err error)) (Principal, error) {
-	box, err := a.authenticate(c, user, check)
+// proved is what a check has found: what the user knows or has.
+type proved struct {
+	password bool // the password of the mailbox
+	aged     bool // Rules.MaxAge applies
+	app      directory.AppPassword
+}
+
+// check judges what a client sends for a login.
+type check func(box directory.Mailbox, known bool) (proved, error)
+
+// logIn is the only way in: it authenticates with check, and logs the result. A login that needs a
+// code too is not one yet, so only the log hears of it.
+func (a *Authenticator) logIn(
+	ctx context.Context, c Client, mechanism, user string, check check,
+) (Principal, error) {
+	box, got, err := a.authenticate(c, user, check)
 	if err != nil {
 		a.logFailure(mechanism, user, c, err)
 		return Principal{}, err
 	}
-	a.Log.Info("authentication succeeded", "user", box.Address.String(), "remote_ip", c.Remote,
+	p := Principal{
+		Address: box.Address, Dir: box.Dir, Password: got.password,
+		App: got.app.ID, Scope: got.app.Scope,
+		NeedsCode: c.Service == ServiceWeb && box.Account.HasSecondFactor(),
+	}
+	if p.App != "" {
+		mechanism = "app password " + p.App
+	}
+	if p.NeedsCode {
+		a.Log.Info("password accepted, the code of the second factor is missing",
+			"user", box.Address.String(), "remote_ip", c.Remote)
+		return p, nil
+	}
+	a.tellOf(c, p, mechanism)
+	return p, nil
+}
+
+// tellOf tells the log, the events and LoggedIn of a login that succeeded.
+func (a *Authenticator) tellOf(c Client, p Principal, mechanism string) {
+	a.Log.Info("authentication succeeded", "user", p.Address.String(), "remote_ip", c.Remote,
 		"mechanism", mechanism)
 	a.Track.Add(track.Event{
 		Kind: track.LoggedIn, Service: string(c.Service), Remote: c.Remote,
-		User: box.Address.String(), Text: c.describe(mechanism),
+		User: p.Address.String(), Text: c.describe(mechanism),
 	})
 	if a.LoggedIn != nil {
-		a.LoggedIn(c.Service, box.Address)
+		a.LoggedIn(c, p)
 	}
-	return Principal{Address: box.Address, Dir: box.Dir}, nil
 }
 
 // authenticate refuses banned addresses, runs check, and then applies locks, the mailbox's access and
 // the maximum password age.
-func (a *Authenticator) authenticate(c Client, user string,
-	check func(directory.Mailbox, bool) (bool, error)) (directory.Mailbox, error) {
+func (a *Authenticator) authenticate(
+	c Client, user string, check check,
+) (box directory.Mailbox, got proved, err error) {
 	if _, banned := a.Bans.Until(c.Remote); banned {
-		return directory.Mailbox{}, ErrBanned
+		return box, got, ErrBanned
 	}
-	box, err := a.accounts.Login(user)
+	box, err = a.accounts.Login(user)
 	known := err == nil
 	if !known && !errors.Is(err, directory.ErrNotFound) {
-		return box, fmt.Errorf("%w: %w", ErrTemporary, err)
+		return box, got, fmt.Errorf("%w: %w", ErrTemporary, err)
 	}
-	aged, err := check(box, known)
-	if err != nil {
-		return box, err
+	if got, err = check(box, known); err != nil {
+		return box, got, err
 	}
-	if box, err = a.recheckAccount(box, user); err != nil {
-		return box, err
+	if box, err = a.recheckAccount(box, user, got); err != nil {
+		return box, got, err
 	}
 	err = permits(box, c.Service)
 	switch {
 	case err != nil:
-		return box, err
-	case aged && a.Secrets != nil && a.Secrets.Expired(&box.Account, time.Now()):
-		return box, ErrExpired
+		return box, got, err
+	case got.aged && a.Secrets != nil && a.Secrets.Expired(&box.Account, time.Now()):
+		return box, got, ErrExpired
 	}
-	return box, nil
+	return box, got, nil
 }
 
 // errAccountChanged means that the account changed after it was read, so the check no longer
@@ -287,10 +334,11 @@ func (a *Authenticator) authenticate(c Client, user string,
 var errAccountChanged = fmt.Errorf("%w: the account was changed during the login", ErrTemporary)
 
 // recheckAccount reads the account again after a check, which may have taken a while. A password
-// that has changed since, or a mailbox that now belongs to another user, must not let the client
-// in. It creates the mailbox of a user of an external directory at the first login.
+// that has changed since, an app password that was removed, or a mailbox that now belongs to another
+// user must not let the client in. It creates the mailbox of a user of an external directory at the
+// first login.
 func (a *Authenticator) recheckAccount(
-	box directory.Mailbox, user string,
+	box directory.Mailbox, user string, got proved,
 ) (directory.Mailbox, error) {
 	now, err := a.accounts.Login(user)
 	if err == nil && now.New && box.New && now.Address == box.Address {
@@ -307,45 +355,80 @@ func (a *Authenticator) recheckAccount(
 		return box, fmt.Errorf("%w: %w", ErrTemporary, err)
 	case now.Dir != box.Dir, now.New != box.New, now.Method != box.Method,
 		now.Account.Verifier != box.Account.Verifier,
-		!now.Account.Created.Equal(box.Account.Created):
+		!now.Account.Created.Equal(box.Account.Created),
+		got.app.ID != "" && !sameApp(&now.Account, &box.Account, got.app.ID),
+		got.password && now.Account.HasSecondFactor() != box.Account.HasSecondFactor():
 		return box, errAccountChanged
 	}
 	return now, nil
 }
 
-// checkPassword checks a password against the account's verifier, or with the backend of the
-// account's method. aged reports whether Rules.MaxAge applies to the password.
-func (a *Authenticator) checkPassword(ctx context.Context, remote netip.Addr, box directory.Mailbox,
-	known bool, user, password string) (aged bool, err error) {
-	if box.Method != directory.ByFile && box.Method != "" {
-		return false, a.checkRemotely(ctx, remote, box, known, user, password)
-	}
-	login := a.digest("login", box.Dir, box.Account.Verifier, password)
-	if !known || !a.verified.has(login) {
-		v, reason := a.verifierOf(known, box.Account.Verifier)
-		g := loginAttempt{remote: remote, user: user, fingerprint: a.fingerprint(password)}
-		err := a.attempt(ctx, g,
-			func() (bool, error) { return a.hash(ctx, remote, login, v, password) })
-		if errors.Is(err, ErrInvalid) {
-			return false, fmt.Errorf("%w: %w", err, reason)
-		} else if err != nil {
-			return false, err
+// sameApp reports whether two states of an account have the same app password.
+func sameApp(a, b *directory.Account, id string) bool {
+	p, stored, ok := a.AppPassword(id)
+	q, before, _ := b.AppPassword(id)
+	return ok && stored == before && p.Scope == q.Scope
+}
+
+// checkPassword checks a password: an app password if it has the ID of one, or else the password of
+// the mailbox, by the account's verifier or the backend of the account's method.
+func (a *Authenticator) checkPassword(ctx context.Context, c Client, box directory.Mailbox,
+	known bool, user, password string) (proved, error) {
+	if id, canonical, ok := parseAppPassword(password); ok && known {
+		if _, _, ok := box.Account.AppPassword(id); ok {
+			return a.checkAppPassword(ctx, c, box, user, id, canonical)
 		}
 	}
+	refused := refusal(&box.Account, c.Service)
+	if box.Method != directory.ByFile && box.Method != "" {
+		return proved{password: true}, a.checkRemotely(ctx, c, box, known, user, password, refused)
+	}
+	err := a.checkHash(ctx, c, box, known, user, box.Account.Verifier, password, refused)
+	if err != nil {
+		return proved{}, err
+	}
 	a.fill(box, password)
-	return true, nil
+	return proved{password: true, aged: true}, nil
+}
+
+// checkHash checks a password against a stored verifier. If refused is not nil, even the right
+// password fails, exactly like a wrong one, and refused is the reason to log.
+func (a *Authenticator) checkHash(ctx context.Context, c Client, box directory.Mailbox, known bool,
+	user, stored, password string, refused error) error {
+	login := a.digest("login", box.Dir, stored, password)
+	if known && refused == nil && a.verified.has(login) {
+		return nil
+	}
+	v, reason := a.verifierOf(known, stored)
+	g := loginAttempt{remote: c.Remote, user: user, fingerprint: a.fingerprint(password)}
+	err := a.attempt(ctx, g, func() (bool, error) {
+		right, err := a.hash(ctx, c.Remote, login, v, password)
+		if right && refused != nil {
+			right, reason = false, refused
+		}
+		return right, err
+	})
+	if errors.Is(err, ErrInvalid) {
+		return fmt.Errorf("%w: %w", err, reason)
+	}
+	return err
 }
 
 // checkRemotely checks a password with the backend of the account's method. A password that was
-// right before is checked without waiting for earlier guesses.
-func (a *Authenticator) checkRemotely(ctx context.Context, remote netip.Addr, box directory.Mailbox,
-	known bool, user, password string) error {
+// right before is checked without waiting for earlier guesses. If refused is not nil, the backend is
+// not asked, because it might count the attempt.
+func (a *Authenticator) checkRemotely(ctx context.Context, c Client, box directory.Mailbox,
+	known bool, user, password string, refused error) error {
 	login := a.digest("remote", string(box.Method),
 		box.Login.String(), box.Address.String(), password)
 	reason := errUnknown
-	g := loginAttempt{remote: remote, user: user, fingerprint: a.fingerprint(password),
-		judgeFirst: known && a.verified.has(login)}
+	g := loginAttempt{remote: c.Remote, user: user, fingerprint: a.fingerprint(password),
+		judgeFirst: known && refused == nil && a.verified.has(login)}
 	err := a.attempt(ctx, g, func() (right bool, err error) {
+		if refused != nil {
+			reason = refused
+			return false, nil
+		}
 		right, reason, err = a.askBackend(ctx, box, password)
 		return right && known, err
 	})

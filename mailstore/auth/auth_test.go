@@ -151,8 +151,8 @@ func TestLoggedIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, _, _ := newTest(t)
 		var told []string
-		a.LoggedIn = func(s Service, mailbox addr.Address) {
-			told = append(told, string(s)+" "+mailbox.String())
+		a.LoggedIn = func(c Client, p Principal) {
+			told = append(told, string(c.Service)+" "+p.Address.String())
 		}
 		for _, c := range []struct {
 			service        Service

@@ -202,7 +202,7 @@ var errNoSecret = errors.New("the mailbox has no secret for this mechanism; see 
 func (a *Authenticator) prove(ctx context.Context, c Client, mechanism, user string,
 	p proof) (Principal, error) {
 	return a.logIn(ctx, c, mechanism, user,
-		func(box directory.Mailbox, known bool) (bool, error) {
+		func(box directory.Mailbox, known bool) (proved, error) {
 			secrets, reason := a.secretsOf(box, known)
 			// Each challenge differs, so each failure counts as a different guess.
 			fingerprint := randomFingerprint()
@@ -219,8 +219,12 @@ func (a *Authenticator) prove(ctx context.Context, c Client, mechanism, user str
 			login := a.digest("proof", box.Dir, box.Account.Verifier)
 			g.judgeFirst = a.throttle.noneWrong(newSource(user, c.Remote)) || known &&
 				a.verified.has(login)
+			refused := refusal(&box.Account, c.Service)
 			err := a.attempt(ctx, g, func() (bool, error) {
 				had, right := p(&secrets)
+				if had && right && refused != nil {
+					right, reason = false, refused
+				}
 				if !had {
 					if !errors.Is(reason, errNoSecret) && known {
 						reason = errNoSecret
@@ -235,7 +239,7 @@ func (a *Authenticator) prove(ctx context.Context, c Client, mechanism, user str
 			case errors.Is(err, ErrInvalid):
 				err = fmt.Errorf("%w: %w", err, reason)
 			}
-			return true, err
+			return proved{password: true, aged: true}, err
 		})
 }
 
@@ -321,7 +325,7 @@ var errCertificate = errors.New("the client certificate is not valid for this ma
 func (a *Authenticator) external(ctx context.Context, c Client, authzid string) (Principal, error) {
 	address, fingerprint, _ := a.certificate(c)
 	return a.logIn(ctx, c, EXTERNAL, address,
-		func(box directory.Mailbox, known bool) (bool, error) {
+		func(box directory.Mailbox, known bool) (proved, error) {
 			// A certificate cannot be guessed, so it does not wait while others guess
 			// passwords.
 			g := loginAttempt{remote: c.Remote, user: address, fingerprint: a.fingerprint(fingerprint),
@@ -340,7 +344,7 @@ func (a *Authenticator) external(ctx context.Context, c Client, authzid string) 
 			if errors.Is(err, ErrInvalid) {
 				err = fmt.Errorf("%w: %w", err, errCertificate)
 			}
-			return false, err
+			return proved{}, err
 		})
 }
 

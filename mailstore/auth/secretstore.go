@@ -34,8 +34,8 @@ const MaxReuse = 24
 // A RuleError says which rule a new password breaks. It is an ErrPassword, and its text is for the
 // person who chose the password.
 type RuleError struct {
-	// Rule is the setting: "min_length", "deny_common", "deny_list" or "reuse"; or "user_name",
-	// which has no setting.
+	// Rule is the setting: "min_length", "deny_common", "deny_list" or "reuse"; or "user_name" or
+	// "app_password", which have no setting.
 	Rule string
 	Text string
 }
@@ -143,6 +143,11 @@ func (st *SecretStore) New(user addr.Address, acc directory.Account, password st
 		return nil, &RuleError{"reuse",
 			fmt.Sprintf("it is one of the last %d passwords of this mailbox", reuse)}
 	}
+	if id, _, ok := parseAppPassword(password); ok {
+		if _, _, ok := acc.AppPassword(id); ok {
+			return nil, &RuleError{"app_password", "it begins like an app password of this mailbox"}
+		}
+	}
 	verifier, err := HashPassword(password)
 	if err != nil {
 		return nil, err
@@ -186,9 +191,9 @@ func (st *SecretStore) SetStore(acc *directory.Account, kinds []directory.Secret
 }
 
 // Forget deletes from an account everything that depends on its password, and the client
-// certificates that allow a login without it.
+// certificates and app passwords that allow a login without it. The second factor stays.
 func Forget(acc *directory.Account) {
-	acc.ClientCerts = nil
+	acc.ClientCerts, acc.AppPasswords, acc.AppVerifiers = nil, nil, nil
 	acc.Verifier, acc.Secrets = "", directory.Secrets{}
 	acc.History, acc.PasswordSet = nil, time.Time{}
 }

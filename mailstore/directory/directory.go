@@ -124,6 +124,16 @@ type Account struct {
 
 	// ClientCerts let the user log in without a password.
 	ClientCerts []ClientCert `json:"client_certs,omitempty"`
+	// AppPasswords let programs and devices log in; AppVerifiers has their PHC strings by ID.
+	AppPasswords []AppPassword     `json:"app_passwords,omitempty"`
+	AppVerifiers map[string]string `json:"app_verifiers,omitempty"`
+
+	// SecondFactors must confirm a login at the page. With any, no other service accepts the
+	// password of the mailbox. FactorSecrets has their secrets by ID, encrypted: see auth.SecretKey.
+	SecondFactors []SecondFactor    `json:"second_factors,omitempty"`
+	FactorSecrets map[string][]byte `json:"factor_secrets,omitempty"`
+	// RecoveryCodes are SHA-256 hashes, in hexadecimal, of codes that replace a second factor once.
+	RecoveryCodes []string `json:"recovery_codes,omitempty"`
 
 	Limits    // how much it may hold
 	Retention // how long it keeps mail

@@ -50,6 +50,8 @@ type Config struct {
 type Authenticator interface {
 	Offers(auth.Client) []string
 	Begin(ctx context.Context, c auth.Client, mechanism string) (*auth.Exchange, error)
+	// StillPermits returns an error if what the user has proved does not permit the service any more.
+	StillPermits(p auth.Principal, s auth.Service) error
 }
 
 // Flusher starts the delivery of ETRN-held mail and returns the number of messages. *queue.Queue

@@ -138,6 +138,9 @@ func (s *session) gatherUser(f *policy.Facts) *smtp.Reply {
 	} else if err != nil {
 		return s.failed("the rights of the user", err)
 	}
+	if err := s.srv.Auth.StillPermits(s.user, auth.ServiceSMTP); err != nil {
+		return authReply(err) // such as an app password that was removed
+	}
 	return nil
 }
 

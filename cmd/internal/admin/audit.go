@@ -3,6 +3,7 @@ package admin
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -86,6 +87,8 @@ func (r Recorder) Changed(c directory.Change) {
 func (r Recorder) mailboxChanged(c directory.Change) {
 	e := audit.Event{Object: c.Address().String()}
 	switch {
+	case c.What == directory.Edited && onlyUsedCodes(c.AccountBefore, c.AccountAfter):
+		// A login at the page is no administrative act.
 	case c.What == directory.Renamed:
 		e.Next = c.Next.String()
 		r.event(e, map[string]any{"address": c.Address()}, map[string]any{"address": c.Next}, secretOf)
@@ -96,13 +99,29 @@ func (r Recorder) mailboxChanged(c directory.Change) {
 	}
 }
 
+// onlyUsedCodes reports whether all that differs between two states of an account is which codes of
+// its second factor were used.
+func onlyUsedCodes(before, after *directory.Account) bool {
+	if before == nil || after == nil || slices.Equal(before.SecondFactors, after.SecondFactors) {
+		return false
+	}
+	was, is := *before, *after
+	for _, acc := range []*directory.Account{&was, &is} {
+		acc.SecondFactors = slices.Clone(acc.SecondFactors)
+		for i := range acc.SecondFactors {
+			acc.SecondFactors[i].Used = 0
+		}
+	}
+	return sameJSON(was, is)
+}
+
 // secretOf reports whether the audit log must hide the value of an account's member. A member is
 // secret unless it is listed here.
 func secretOf(name string) bool {
 	switch name {
 	case "locked", "access", "forward", "keep_copy", "created", "send_as", "outside", "inbound", "held",
 		"quota", "quota_messages", "quota_warn", "quota_warn_messages", "delete_after", "delete_fetched_after",
-		"method", "store", "password_set", "client_certs",
+		"method", "store", "password_set", "client_certs", "app_passwords", "second_factors",
 		"address", "damaged", "alias", "group", "catch_all", "names", "full_name":
 		return false
 	}

@@ -347,7 +347,7 @@ func (o *Service) ListMailboxes(domain string) ([]MailboxSummary, error) {
 	lastLogin := o.lastLogins()
 	return eachMailbox(o, domain, func(box directory.Mailbox) (MailboxSummary, error) {
 		m := o.summary(box)
-		m.setLastLogin(lastLogin(box.Address, box.Account.Created))
+		m.setLastLogin(lastLogin(box.Address, "", box.Account.Created))
 		used, err := o.usage(box.Dir)
 		if err != nil {
 			o.note("the mail of %s cannot be counted: %v", box.Address, err)
@@ -357,8 +357,8 @@ func (o *Service) ListMailboxes(domain string) ([]MailboxSummary, error) {
 	})
 }
 
-// lastLogins returns a function that finds the last login to a mailbox that was made at a time.
-func (o *Service) lastLogins() func(addr.Address, time.Time) (lastlogin.Login, bool) {
+// lastLogins returns a function that finds last logins: see lastlogin.Keeper.Snapshot.
+func (o *Service) lastLogins() lastlogin.Find {
 	find, err := o.LastLogins.Snapshot()
 	if err != nil {
 		o.note("last logins cannot be read: %v", err)

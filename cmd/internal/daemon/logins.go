@@ -17,22 +17,27 @@ import (
 // writes the logins of their last sessions too.
 func (d *Daemon) makeLastLogins(*config.Config) (part, error) {
 	p := loop("last logins", func(ctx context.Context) {
-		d.office.LastLogins.Run(ctx, d.mailboxExists, d.log)
+		d.office.LastLogins.Run(ctx, d.loginExists, d.log)
 	})
 	wait := p.stop
 	p.stop = func(ctx context.Context) {
 		wait(ctx)
-		if err := d.office.LastLogins.Write(d.mailboxExists); err != nil {
+		if err := d.office.LastLogins.Write(d.loginExists); err != nil {
 			d.log.Error("last logins since the last hour are lost", "file", lastlogin.File, "error", err)
 		}
 	}
 	return p, nil
 }
 
-// mailboxExists reports whether there is a mailbox, as far as the files can be read.
-func (d *Daemon) mailboxExists(a addr.Address) bool {
-	_, err := d.office.Dir.Mailbox(a)
-	return !errors.Is(err, directory.ErrNotFound)
+// loginExists reports whether there is a mailbox or, with the ID of an app password, whether it has
+// that, as far as the files can be read.
+func (d *Daemon) loginExists(a addr.Address, app string) bool {
+	box, err := d.office.Dir.Mailbox(a)
+	if err != nil || app == "" {
+		return !errors.Is(err, directory.ErrNotFound)
+	}
+	_, _, ok := box.Account.AppPassword(app)
+	return ok
 }
 
 // clientCertificate returns the address in a client's certificate, if our CA has issued it.

@@ -92,7 +92,9 @@ func (d *Daemon) pop3Config(cfg *config.Config) pop3.Config {
 		Require128BitImplicit: cfg.Sites.POP3S.Require128Bit,
 		Admit:                 d.admitPOP3(cfg),
 		LoggedIn: func(client netip.Addr, user auth.Principal) {
-			d.recent.Add(client, user.Address)
+			if user.App == "" { // one for POP3 must not send, and a removed one counts at once
+				d.recent.Add(client, user.Address)
+			}
 		},
 		Retention:    d.office,
 		Sessions:     &d.sessions,

@@ -1,15 +1,18 @@
-// Package lastlogin keeps when each mailbox was last logged in to, and by which service.
+// Package lastlogin keeps when each mailbox was last logged in to, and by which service. For app
+// passwords it keeps the client's address too, so that their user can tell which of them is which.
 //
 // A [Keeper] takes each login in memory (Add), so that no login waits for the disk. The server writes
 // them to last-logins.json in the data directory once an hour, and when it stops (Write). A power cut
-// can lose an hour of them. Mailboxes that no longer exist leave the file with the next write. The
-// file has neither addresses of clients nor wrong logins.
+// can lose an hour of them. Mailboxes and app passwords that no longer exist leave the file with the
+// next write. The file has no wrong logins.
 package lastlogin
 
 import (
 	"context"
 	"log/slog"
 	"maps"
+	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,13 +29,15 @@ const (
 	interval = time.Hour // between writes
 )
 
-// Login is the last login to a mailbox.
+// Login is the last login to a mailbox, or with an app password.
 type Login struct {
 	Time    time.Time    `json:"time"`
 	Service auth.Service `json:"service"`
+	Remote  netip.Addr   `json:"remote_ip,omitzero"` // with an app password only
 }
 
-// logins are last logins by the address of the mailbox.
+// logins are last logins by the address of the mailbox. Those with an app password have its ID after
+// the address and a blank, which no address contains.
 type logins map[string]Login
 
 // content is the JSON of the file.
@@ -73,30 +78,42 @@ func (k *Keeper) Check() error {
 }
 
 // Add takes a login that succeeded now. It never waits for the disk.
-func (k *Keeper) Add(service auth.Service, mailbox addr.Address) {
+func (k *Keeper) Add(c auth.Client, p auth.Principal) {
+	l := Login{Time: time.Now().UTC().Truncate(time.Second), Service: c.Service}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.seen[key(mailbox)] = Login{time.Now().UTC().Truncate(time.Second), service}
+	k.seen[key(p.Address, "")] = l
+	if p.App != "" {
+		l.Remote = c.Remote
+		k.seen[key(p.Address, p.App)] = l
+	}
 }
 
-func key(mailbox addr.Address) string { return mailbox.Fold().String() }
+// key is the key of a mailbox or, with an ID, of its app password.
+func key(mailbox addr.Address, app string) string {
+	return strings.TrimSuffix(mailbox.Fold().String()+" "+app, " ")
+}
 
 // Snapshot returns a function that finds the last login to a mailbox that was made at a time; zero if
-// that is unknown. A login before that time was to another mailbox of the same name. With an error,
-// only logins since the last write are found.
-func (k *Keeper) Snapshot() (find func(mailbox addr.Address, made time.Time) (Login, bool), err error) {
+// that is unknown. A login before that time was to another mailbox of the same name. With the ID of
+// an app password, it finds the last login with that. With an error, only logins since the last write
+// are found.
+func (k *Keeper) Snapshot() (find Find, err error) {
 	written, err := k.file.Load()
 	k.mu.Lock()
 	seen := maps.Clone(k.seen)
 	k.mu.Unlock()
-	return func(mailbox addr.Address, made time.Time) (Login, bool) {
-		l, ok := later(written, seen, key(mailbox))
+	return func(mailbox addr.Address, app string, made time.Time) (Login, bool) {
+		l, ok := later(written, seen, key(mailbox, app))
 		if !ok || l.Time.Before(made.Truncate(time.Second)) {
 			return Login{}, false
 		}
 		return l, true
 	}, err
 }
+
+// Find finds the last login to a mailbox, or with one of its app passwords: see Keeper.Snapshot.
+type Find func(mailbox addr.Address, app string, made time.Time) (Login, bool)
 
 // later returns the later of two logins to a mailbox.
 func later(a, b logins, mailbox string) (Login, bool) {
@@ -107,31 +124,40 @@ func later(a, b logins, mailbox string) (Login, bool) {
 	return l, ok
 }
 
-// Rename gives the last login of a mailbox to the mailbox's new name.
+// Rename gives the last logins of a mailbox to the mailbox's new name.
 func (k *Keeper) Rename(mailbox, next addr.Address) error {
-	old, name := key(mailbox), key(next)
 	k.mu.Lock()
-	if l, ok := k.seen[old]; ok {
-		delete(k.seen, old)
-		k.seen[name] = l
-	}
+	k.seen = renamed(k.seen, mailbox, next)
 	k.mu.Unlock()
-	if written, err := k.file.Load(); err != nil || written[old] == (Login{}) {
+	if written, err := k.file.Load(); err != nil || written[key(mailbox, "")] == (Login{}) {
 		return err
 	}
 	return k.file.Change(func(written logins) (any, error) {
-		all := maps.Clone(written)
-		if l, ok := all[old]; ok {
-			delete(all, old)
-			all[name] = l
-		}
-		return content{all}, nil
+		return content{renamed(written, mailbox, next)}, nil
 	})
 }
 
-// Write writes the logins since the last write, and drops mailboxes that do not exist. It does not
-// touch the file if nothing changes. After an error, the next Write tries again.
-func (k *Keeper) Write(exists func(addr.Address) bool) error {
+// renamed returns logins with another name for a mailbox.
+func renamed(all logins, mailbox, next addr.Address) logins {
+	out := make(logins, len(all))
+	for name, l := range all {
+		switch address, app, _ := strings.Cut(name, " "); address {
+		case key(mailbox, ""):
+			out[key(next, app)] = l
+		case key(next, ""): // of an earlier mailbox of that name
+		default:
+			out[name] = l
+		}
+	}
+	return out
+}
+
+// Exists reports whether there is a mailbox or, with an ID, whether it has the app password.
+type Exists func(mailbox addr.Address, app string) bool
+
+// Write writes the logins since the last write, and drops mailboxes and app passwords that do not
+// exist. It does not touch the file if nothing changes. After an error, the next Write tries again.
+func (k *Keeper) Write(exists Exists) error {
 	k.mu.Lock()
 	seen := maps.Clone(k.seen)
 	k.mu.Unlock()
@@ -144,9 +170,10 @@ func (k *Keeper) Write(exists func(addr.Address) bool) error {
 		for mailbox := range seen {
 			all[mailbox], _ = later(written, seen, mailbox)
 		}
-		maps.DeleteFunc(all, func(mailbox string, _ Login) bool {
+		maps.DeleteFunc(all, func(name string, _ Login) bool {
+			mailbox, app, _ := strings.Cut(name, " ")
 			a, err := addr.Parse(mailbox)
-			return err != nil || !exists(a)
+			return err != nil || !exists(a, app)
 		})
 		return content{all}, nil
 	})
@@ -169,7 +196,7 @@ func (k *Keeper) forget(written logins) {
 
 // Run writes once an hour until ctx ends. The caller writes once more after the last login. Run logs
 // when writing begins to fail, and when it works again.
-func (k *Keeper) Run(ctx context.Context, exists func(addr.Address) bool, log *slog.Logger) {
+func (k *Keeper) Run(ctx context.Context, exists Exists, log *slog.Logger) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	failing := false
