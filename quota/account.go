@@ -38,11 +38,10 @@ type account struct {
 	took     time.Duration // duration of the last count
 	counts   int           // number of counts
 	epoch    uint64        // the ledger's, when the last count began
-	doubtful bool
-	overlap  bool // a change was in progress during the last count, which may be too high
-	stamp    any  // the directory's, when the last count began
-	settled  bool // any change since would have changed the stamp
-	evicted  bool // no longer in the list of accounts
+	doubtful bool          // a change may have been in progress during the last count, which may be too high
+	stamp    any           // the directory's, when the last count began
+	settled  bool          // any change since would have changed the stamp
+	evicted  bool          // no longer in the list of accounts
 
 	ledgerEpoch *atomic.Uint64 // the ledger's now
 
@@ -155,8 +154,7 @@ func (l *Ledger) count(a *account) error {
 		// sending one after each start.
 		_, a.warned = a.limits.Warns(used)
 	}
-	a.overlap = a.pending > 0
-	a.doubtful = a.overlap || first
+	a.doubtful = a.pending > 0 || first
 	a.used, a.counted = used, time.Now()
 	a.took = a.counted.Sub(start)
 	a.counts++

@@ -147,7 +147,7 @@ func (l *Ledger) counted() []*account {
 func (l *Ledger) recount(a *account) (before, after Usage, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	last, overlap := a.stamp, a.overlap
+	last, doubtful := a.stamp, a.doubtful
 	before = a.used
 	// No warning here: the limits may have changed, and only the next delivery asks for them.
 	err = l.count(a)
@@ -155,8 +155,8 @@ func (l *Ledger) recount(a *account) (before, after Usage, err error) {
 	case a.domain && a.stamp != last:
 		// No difference to report: the next delivery would have noticed the change by the stamp.
 		before = a.used
-	case overlap && a.used.Bytes <= before.Bytes && a.used.Messages <= before.Messages:
-		// The ledger knew that its count was too high. It counts again before it refuses a message.
+	case doubtful && a.used.Bytes <= before.Bytes && a.used.Messages <= before.Messages:
+		// The ledger knew that its count may be too high. It counts again before it refuses a message.
 		before = a.used
 	}
 	return before, a.used, err
