@@ -39,6 +39,9 @@ func (a *app) mailboxCommand() *cobra.Command {
 		a.setsRight("outside USER@DOMAIN", "Allow or deny a mailbox to send to other servers", admin.MailboxOutside),
 		a.setsRight("inbound USER@DOMAIN", "Allow or deny a mailbox to get mail from other servers", admin.MailboxInbound),
 		doesOne(a, "release USER@DOMAIN", "Release a mailbox that was held because it sent too much to other servers", admin.MailboxRelease),
+		answers(a, "logins USER@DOMAIN", "Show the latest logins to a mailbox, and those that failed", takes(1, 1), admin.MailboxLogins, first,
+			table("logins in the last month", "TIME\tSERVICE\tFROM\tRESULT\tMECHANISM", loginRow)),
+		a.appPasswordCommand(),
 		a.exportCommand(),
 		a.importCommand(),
 	)
@@ -116,7 +119,7 @@ func (a *app) printMailbox(m admin.MailboxDetails) {
 		"Sent as by:\t" + addressList(m.SentAsBy),
 		"May send outside:\t" + outsideText(m),
 		"Gets from outside:\t" + entitlementText(m.Inbound),
-	}, logInRows(m.LogIns)...))
+	}, append(loginMeans(m), logInRows(m.LogIns)...)...))
 }
 
 // accessWords says which services the user of a mailbox may log in to.

@@ -89,7 +89,12 @@ func (o *Service) SetPassword(user, password string, more ...directory.SecretKin
 		if err != nil {
 			return nil, err
 		}
-		return o.choiceWarnings(a, more), o.Dir.UpdateAccount(a, func(acc *directory.Account) error {
+		warnings := o.choiceWarnings(a, more)
+		if n := len(box.Account.AppPasswords); n > 0 {
+			warnings = append(warnings, fmt.Sprintf("its app passwords stay valid, %d of them; "+
+				"'pillarbox admin mailbox app-password list %s' shows them", n, a))
+		}
+		return warnings, o.Dir.UpdateAccount(a, func(acc *directory.Account) error {
 			acc.Store = union(acc.Store, more)
 			return set(acc)
 		})
@@ -403,11 +408,26 @@ func (o *Service) logInWays(box directory.Mailbox) (ways []LogInWay) {
 		if way.Can && m == auth.NTLM && !settings.NTLMv1 {
 			way.Only = "its second version only; auth.ntlm_v1"
 		}
+		if way.Can && sendsPassword(m) && o.onlyApps(box) {
+			way.Only = "app passwords only"
+		}
 		needs := auth.Needs(m)
 		way.Held = way.Can && needs != nil && o.heldBack(box.Address, needs)
 		ways = append(ways, way)
 	}
 	return ways
+}
+
+// sendsPassword reports whether a program sends the password itself with a mechanism, which can be an
+// app password then.
+func sendsPassword(mechanism string) bool { return mechanism == auth.PLAIN || mechanism == auth.LOGIN }
+
+// onlyApps reports whether programs can use the app passwords of a mailbox, and not its password.
+func (o *Service) onlyApps(box directory.Mailbox) bool {
+	acc := &box.Account
+	own := box.Method == directory.ByFile
+	return len(acc.AppPasswords) > 0 && (acc.HasSecondFactor() || !o.configured(box.Method) ||
+		own && (acc.Verifier == "" || o.Keeper.Expired(acc, time.Now())))
 }
 
 func (o *Service) whyNot(box directory.Mailbox, mechanism string, settings *auth.Settings) string {
@@ -433,6 +453,12 @@ func (o *Service) whyNot(box directory.Mailbox, mechanism string, settings *auth
 		return "it has no certificate; 'pillarbox admin tls client-cert' makes one"
 	case mechanism == auth.EXTERNAL:
 		return ""
+	case sendsPassword(mechanism) && o.onlyApps(box):
+		return ""
+	case box.Account.HasSecondFactor() && sendsPassword(mechanism):
+		return "it has a second factor and no app password; 'pillarbox admin mailbox app-password add' makes one"
+	case box.Account.HasSecondFactor():
+		return "it has a second factor, so programs cannot prove its password"
 	case !o.configured(box.Method):
 		return fmt.Sprintf("its method %s is not configured", box.Method)
 	case kind != "" && box.Method != directory.ByFile:

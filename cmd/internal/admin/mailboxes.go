@@ -79,6 +79,8 @@ type MailboxDetails struct {
 	Secrets     []directory.SecretKind `json:"secrets"` // stored beside the password's hash
 	LogIns      []LogInWay             `json:"log_ins"`
 	ClientCerts []directory.ClientCert `json:"client_certs"`
+
+	AppPasswords []AppPasswordStatus `json:"app_passwords"`
 }
 
 // Entitlement is a right with its origin.
@@ -509,6 +511,7 @@ func (o *Service) ShowMailbox(user string) (MailboxDetails, error) {
 		Secrets:        orEmpty(box.Account.Secrets.Kinds),
 		LogIns:         o.logInWays(box),
 		ClientCerts:    orEmpty(box.Account.ClientCerts),
+		AppPasswords:   o.appPasswords(box),
 		Expired:        box.Method == directory.ByFile && box.Account.Verifier != "" && o.Keeper.Expired(&box.Account, time.Now()),
 	}
 	if details.Outside.May, err = o.Dir.MayOutside(box, o.Config().Policy.Outside.Send.Value); err != nil {
@@ -518,7 +521,7 @@ func (o *Service) ShowMailbox(user string) (MailboxDetails, error) {
 		return MailboxDetails{}, o.explain(err, box.Address.Domain, "domain list")
 	}
 	details.Messages, details.Bytes = held.Messages, held.Bytes
-	details.setLastLogin(o.lastLogins()(box.Address, box.Account.Created))
+	details.setLastLogin(o.lastLogins()(box.Address, "", box.Account.Created))
 	if !box.Account.Created.IsZero() {
 		details.Created = &box.Account.Created
 	}

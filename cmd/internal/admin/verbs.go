@@ -33,8 +33,13 @@ var (
 	MailboxOutside     = verb("mailbox outside", ChangesAll, pair((*Service).SetMailboxOutside))
 	MailboxInbound     = verb("mailbox inbound", ChangesAll, pair((*Service).SetMailboxInbound))
 	MailboxRelease     = verb("mailbox release", ChangesAll, (*Service).ReleaseMailbox)
+	MailboxLogins      = longVerb("mailbox logins", SeesDomain, (*Service).recentLogins)
 	MailboxExport      = longVerb("mailbox export", RootOnly, (*Service).exportMail)
 	MailboxImport      = longVerb("mailbox import", RootOnly, (*Service).importMail)
+
+	AppPasswordAdd    = verb("mailbox app-password add", ChangesDomain, (*Service).addAppPassword)
+	AppPasswordList   = verb("mailbox app-password list", SeesDomain, (*Service).listAppPasswords)
+	AppPasswordRemove = verb("mailbox app-password remove", ChangesDomain, pair((*Service).removeAppPassword))
 
 	QuotaSet         = verb("quota set", ChangesDomain, (*Service).setQuotas)
 	QuotaShow        = verb("quota show", SeesDomain, (*Service).ShowQuota)
@@ -168,7 +173,8 @@ func Verbs() []Command {
 		MailboxAdd, MailboxAddMany, MailboxRemove, MailboxList, MailboxShow, MailboxPasswd, MailboxSecrets,
 		MailboxMigrateAuth,
 		MailboxName, MailboxAccess, MailboxLock, MailboxUnlock, MailboxRename, MailboxStatistics, MailboxForward, MailboxQuota,
-		MailboxOutside, MailboxInbound, MailboxRelease, MailboxExport, MailboxImport,
+		MailboxOutside, MailboxInbound, MailboxRelease, MailboxLogins, MailboxExport, MailboxImport,
+		AppPasswordAdd, AppPasswordList, AppPasswordRemove,
 		QuotaSet, QuotaShow, QuotaList, QuotaRecalculate,
 		RetentionShow, RetentionSet, RetentionRun,
 		AliasAdd, AliasRemove, AliasList,
