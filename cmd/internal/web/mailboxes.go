@@ -129,6 +129,7 @@ func mailboxPath(address string) string { return "/mailbox/" + url.PathEscape(ad
 type mailboxPage struct {
 	admin.MailboxDetails
 	Quotas    admin.QuotaStatus
+	Logins    []admin.LoginEvent
 	Rules     string
 	MayChange bool
 }
@@ -141,6 +142,9 @@ func showMailbox(r *request) (view, error) {
 		return view{}, err
 	}
 	if p.Quotas, err = admin.QuotaShow.Do(r.Context(), r.service, name); err != nil {
+		return view{}, err
+	}
+	if p.Logins, err = recentLogins(r, r.service, name); err != nil {
 		return view{}, err
 	}
 	p.MayChange = r.operator.May(p.Mailbox.Domain, true)
@@ -161,6 +165,9 @@ func mailboxActs() map[string]act {
 		"rename":   renameMailbox,
 		"remove":   removeMailbox,
 		"alias":    addAliasHere,
+
+		"app-password":        addAppPasswordHere,
+		"app-password-remove": setOnMailbox(admin.AppPasswordRemove, "app"),
 	}
 }
 
@@ -236,6 +243,11 @@ func addAliasHere(r *request) (outcome, error) {
 	}
 	return r.done(admin.AliasAdd.Do(r.Context(), r.service,
 		admin.Setting{Name: alias, Value: r.PathValue("name")}))
+}
+
+func addAppPasswordHere(r *request) (outcome, error) {
+	name := r.PathValue("name")
+	return addAppPassword(r, r.service, name, mailboxPath(name))
 }
 
 // Bar returns how full a mailbox is, in percent from 0 to 100, for its bar; -1 without a limit.

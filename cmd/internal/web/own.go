@@ -14,6 +14,14 @@ type ownPage struct {
 	Client clientsetup.Settings
 }
 
+// recentLogins returns the latest logins to a mailbox; none if no events are stored.
+func recentLogins(r *request, service *admin.Service, name string) ([]admin.LoginEvent, error) {
+	if !service.Config().Events.Enabled {
+		return nil, nil
+	}
+	return admin.MailboxLogins.Do(r.Context(), service, name)
+}
+
 // showOwn shows a user the own mailbox. Its rights are not those of an operator: the verbs are done
 // as the server itself, and only ever for the mailbox of the session.
 func showOwn(r *request) (view, error) {
@@ -24,6 +32,9 @@ func showOwn(r *request) (view, error) {
 		return view{}, err
 	}
 	if p.Quotas, err = admin.QuotaShow.Do(r.Context(), r.own, user); err != nil {
+		return view{}, err
+	}
+	if p.Logins, err = recentLogins(r, r.own, user); err != nil {
 		return view{}, err
 	}
 	p.Client, err = admin.ClientSettings.Do(r.Context(), r.own, user)
@@ -74,6 +85,26 @@ func (r *request) guarded() *admin.Service {
 		Name: r.session.user.String(), Domains: []addr.Domain{r.session.user.Domain},
 	}}}
 	return r.own.As(op)
+}
+
+func addOwnAppPassword(r *request) (outcome, error) {
+	return addAppPassword(r, r.own, r.session.user.String(), "/me")
+}
+
+// addAppPassword makes an app password, which the next page shows once.
+func addAppPassword(r *request, service *admin.Service, user, next string) (outcome, error) {
+	made, err := admin.AppPasswordAdd.Do(r.Context(), service, admin.AppPasswordToAdd{
+		User: user, Name: r.field("app_name"), For: r.field("app_for"),
+	})
+	done, err := then(next, made.Change, err)
+	done.Secret = made.Password
+	return done, err
+}
+
+func removeOwnAppPassword(r *request) (outcome, error) {
+	c, err := admin.AppPasswordRemove.Do(r.Context(), r.own,
+		admin.Setting{Name: r.session.user.String(), Value: r.field("app")})
+	return then("/me", c, err)
 }
 
 func endOtherSessions(r *request) (outcome, error) {

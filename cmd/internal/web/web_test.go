@@ -310,7 +310,8 @@ func TestForeignDomain(t *testing.T) {
 	b := o.logIn(t, clerk)
 	for name := range mailboxActs() {
 		form := url.Values{"password_way": {"made"}, "full_name": {"x"}, "access": {"none"}, "quota": {"1MB"},
-			"targets": {anna}, "new_name": {"evil"}, "alias": {"evil"}, "sure": {"yes"}, "typed": {other}}
+			"targets": {anna}, "new_name": {"evil"}, "alias": {"evil"}, "sure": {"yes"}, "typed": {other},
+			"app_name": {"x"}, "app": {"x"}}
 		if res, text := b.post("/me", "/mailbox/"+other+"/"+name, form); res.StatusCode != http.StatusForbidden {
 			t.Errorf("%s: %s %s", name, res.Status, text)
 		}
