@@ -64,5 +64,36 @@ func loginMeans(m admin.MailboxDetails) (rows []string) {
 	if len(names) > 0 {
 		rows = append(rows, "App passwords:\t"+wordList(names))
 	}
+	if names = factorNames(m.SecondFactor); len(names) > 0 {
+		rows = append(rows, "Second factor:\t"+wordList(names))
+	}
 	return rows
+}
+
+func factorNames(d admin.SecondFactorDetails) (names []string) {
+	for _, f := range d.Factors {
+		names = append(names, f.Name)
+	}
+	return names
+}
+
+func (a *app) secondFactorCommand() *cobra.Command {
+	return family("second-factor", "Show or remove the second factor of a mailbox, which its user sets up at the page",
+		answers(a, "show USER@DOMAIN", "Show the second factors of a mailbox", takes(1, 1), admin.SecondFactorShow, first, (*app).printSecondFactor),
+		does(a, "remove USER@DOMAIN [ID | NAME]", "Remove one second factor of a mailbox, or all, for a lost phone", takes(1, 2),
+			admin.SecondFactorRemove, setting),
+	)
+}
+
+func (a *app) printSecondFactor(d admin.SecondFactorDetails) {
+	if len(d.Factors) == 0 {
+		a.note("there is no second factor")
+		return
+	}
+	lines := []string{"ID\tNAME\tSET UP"}
+	for _, f := range d.Factors {
+		lines = append(lines, f.ID+"\t"+f.Name+"\t"+f.Created.Local().Format(time.DateOnly))
+	}
+	a.align(lines)
+	fmt.Fprintf(a.stdout, "%d recovery codes are left\n", d.RecoveryCodes)
 }

@@ -42,6 +42,7 @@ func (a *app) mailboxCommand() *cobra.Command {
 		answers(a, "logins USER@DOMAIN", "Show the latest logins to a mailbox, and those that failed", takes(1, 1), admin.MailboxLogins, first,
 			table("logins in the last month", "TIME\tSERVICE\tFROM\tRESULT\tMECHANISM", loginRow)),
 		a.appPasswordCommand(),
+		a.secondFactorCommand(),
 		a.exportCommand(),
 		a.importCommand(),
 	)

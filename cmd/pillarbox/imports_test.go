@@ -98,7 +98,9 @@ var libraries = map[string]string{
 	"github.com/go-ldap/ldap":         "mailstore/ldap",
 	"github.com/go-asn1-ber/asn1-ber": "mailstore/ldap",
 	"github.com/smallstep/pkcs7":      "tls/certs", // signatures of the server
-	"github.com/boombuler/barcode":    "cmd/internal/web",
+	// codes of a second factor, and the QR codes that a telephone scans
+	"github.com/pquerna/otp":       "mailstore/auth",
+	"github.com/boombuler/barcode": "cmd/internal/web",
 	// figures in the form that Prometheus reads
 	"github.com/prometheus/client_golang": "cmd/internal/metrics",
 	// spans in the form that collectors of OpenTelemetry read

@@ -153,6 +153,7 @@ type Authenticator struct {
 	accounts      Accounts
 	throttle      throttle
 	verified      verified
+	codes         codeLimit
 	stored        storedKinds
 	hashing       *slots   // limits concurrent password hashes
 	dummyVerifier verifier // for unknown users, so that they cost a hash too

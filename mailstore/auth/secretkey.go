@@ -92,10 +92,6 @@ func (k *SecretKey) Seal(s Secrets) (directory.Secrets, error) {
 	if len(kinds) == 0 {
 		return directory.Secrets{}, nil
 	}
-	key, err := k.readKey(true)
-	if err != nil {
-		return directory.Secrets{}, err
-	}
 	plain, err := json.Marshal(s)
 	if err != nil {
 		return directory.Secrets{}, err
@@ -103,13 +99,26 @@ func (k *SecretKey) Seal(s Secrets) (directory.Secrets, error) {
 	// The padding hides the length of a clear password.
 	const block = 512
 	plain = append(plain, bytes.Repeat([]byte(" "), block-len(plain)%block)...)
-	aead, err := chacha20poly1305.NewX(key)
+	sealed, err := k.seal(plain, "")
 	if err != nil {
 		return directory.Secrets{}, err
 	}
+	return directory.Secrets{Kinds: kinds, Sealed: sealed}, nil
+}
+
+// seal encrypts a secret for a purpose. It can be opened for that purpose only.
+func (k *SecretKey) seal(plain []byte, purpose string) ([]byte, error) {
+	key, err := k.readKey(true)
+	if err != nil {
+		return nil, err
+	}
+	aead, err := chacha20poly1305.NewX(key)
+	if err != nil {
+		return nil, err
+	}
 	nonce := make([]byte, chacha20poly1305.NonceSizeX)
 	rand.Read(nonce)
-	return directory.Secrets{Kinds: kinds, Sealed: aead.Seal(nonce, nonce, plain, nil)}, nil
+	return aead.Seal(nonce, nonce, plain, []byte(purpose)), nil
 }
 
 // Open decrypts what Seal returned. The error is an ErrSecretKey and reveals nothing of the
@@ -118,24 +127,37 @@ func (k *SecretKey) Open(sealed directory.Secrets) (s Secrets, err error) {
 	if len(sealed.Sealed) == 0 {
 		return Secrets{}, nil
 	}
-	key, err := k.readKey(false)
+	plain, err := k.open(sealed.Sealed, "")
 	if err != nil {
 		return Secrets{}, err
+	}
+	if json.Unmarshal(plain, &s) != nil {
+		return Secrets{}, errSealed
+	}
+	return s, nil
+}
+
+var errSealed = fmt.Errorf("%w: they were encrypted with another key, or are damaged", ErrSecretKey)
+
+// open decrypts what seal returned for the same purpose. The error is an ErrSecretKey.
+func (k *SecretKey) open(sealed []byte, purpose string) ([]byte, error) {
+	key, err := k.readKey(false)
+	if err != nil {
+		return nil, err
 	}
 	aead, err := chacha20poly1305.NewX(key)
 	if err != nil {
-		return Secrets{}, err
+		return nil, err
 	}
-	nonce, text, ok := cutAt(sealed.Sealed, chacha20poly1305.NonceSizeX)
+	nonce, text, ok := cutAt(sealed, chacha20poly1305.NonceSizeX)
 	if !ok {
-		return Secrets{}, fmt.Errorf("%w: too short", ErrSecretKey)
+		return nil, fmt.Errorf("%w: too short", ErrSecretKey)
 	}
-	plain, err := aead.Open(nil, nonce, text, nil)
-	if err != nil || json.Unmarshal(plain, &s) != nil {
-		return Secrets{},
-			fmt.Errorf("%w: they were encrypted with another key, or are damaged", ErrSecretKey)
+	plain, err := aead.Open(nil, nonce, text, []byte(purpose))
+	if err != nil {
+		return nil, errSealed
 	}
-	return s, nil
+	return plain, nil
 }
 
 func cutAt(b []byte, n int) (head, tail []byte, ok bool) {

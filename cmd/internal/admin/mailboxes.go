@@ -81,6 +81,7 @@ type MailboxDetails struct {
 	ClientCerts []directory.ClientCert `json:"client_certs"`
 
 	AppPasswords []AppPasswordStatus `json:"app_passwords"`
+	SecondFactor SecondFactorDetails `json:"second_factor"`
 }
 
 // Entitlement is a right with its origin.
@@ -512,6 +513,7 @@ func (o *Service) ShowMailbox(user string) (MailboxDetails, error) {
 		LogIns:         o.logInWays(box),
 		ClientCerts:    orEmpty(box.Account.ClientCerts),
 		AppPasswords:   o.appPasswords(box),
+		SecondFactor:   secondFactors(box),
 		Expired:        box.Method == directory.ByFile && box.Account.Verifier != "" && o.Keeper.Expired(&box.Account, time.Now()),
 	}
 	if details.Outside.May, err = o.Dir.MayOutside(box, o.Config().Policy.Outside.Send.Value); err != nil {

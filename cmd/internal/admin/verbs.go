@@ -41,6 +41,12 @@ var (
 	AppPasswordList   = verb("mailbox app-password list", SeesDomain, (*Service).listAppPasswords)
 	AppPasswordRemove = verb("mailbox app-password remove", ChangesDomain, pair((*Service).removeAppPassword))
 
+	SecondFactorShow   = verb("mailbox second-factor show", SeesDomain, (*Service).showSecondFactor)
+	SecondFactorRemove = verb("mailbox second-factor remove", ChangesDomain, pair((*Service).removeSecondFactor))
+	// What the page asks for the user who is logged in.
+	SecondFactorAdd  = verb("mailbox second-factor add", RootOnly, (*Service).addSecondFactor)
+	RecoveryCodesNew = verb("mailbox second-factor codes", RootOnly, (*Service).newRecoveryCodes)
+
 	QuotaSet         = verb("quota set", ChangesDomain, (*Service).setQuotas)
 	QuotaShow        = verb("quota show", SeesDomain, (*Service).ShowQuota)
 	QuotaList        = verb("quota list", SeesDomain, (*Service).listQuotas)
@@ -175,6 +181,7 @@ func Verbs() []Command {
 		MailboxName, MailboxAccess, MailboxLock, MailboxUnlock, MailboxRename, MailboxStatistics, MailboxForward, MailboxQuota,
 		MailboxOutside, MailboxInbound, MailboxRelease, MailboxLogins, MailboxExport, MailboxImport,
 		AppPasswordAdd, AppPasswordList, AppPasswordRemove,
+		SecondFactorShow, SecondFactorRemove, SecondFactorAdd, RecoveryCodesNew,
 		QuotaSet, QuotaShow, QuotaList, QuotaRecalculate,
 		RetentionShow, RetentionSet, RetentionRun,
 		AliasAdd, AliasRemove, AliasList,
