@@ -82,6 +82,7 @@ type Config struct {
 	Events      Events
 	Metrics     Metrics
 	Alerts      Alerts
+	Web         Web
 	Telemetry   Telemetry
 
 	Outbound     Outbound

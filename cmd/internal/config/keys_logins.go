@@ -94,6 +94,12 @@ func loginSections() []sectionRow {
 				`The number of a mailbox's last passwords, including the present one, that it may not
 				use again; 0 means no limit.`),
 		}},
+		{"web", `The page, which listen.web turns on.`, []key{
+			boolean("web.operators_second_factor",
+				func(c *Config) *bool { return &c.Web.OperatorsSecondFactor }, false,
+				`Operators need a second factor: until one has set it up, the page opens nothing else
+				for that operator.`),
+		}},
 		{"system", `The accounts of this machine, for auth.method = "system". ("Local Windows
 			accounts")`, []key{
 			text("system.check", func(c *Config) *SystemCheck { return &c.System.Check },

@@ -41,6 +41,12 @@ type Passwords struct {
 	denied map[string]bool // of DenyList, in small letters
 }
 
+// Web holds the settings of the page, beside its addresses in Listen.
+type Web struct {
+	// OperatorsSecondFactor: the page opens nothing for an operator without a second factor.
+	OperatorsSecondFactor bool
+}
+
 // Common reports whether a password, in small letters, is refused as one that
 // attackers try first.
 func (p *Passwords) Common(lower string) bool { return p.DenyCommon && auth.IsCommon(lower) }

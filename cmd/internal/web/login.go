@@ -1,7 +1,6 @@
 package web
 
 import (
-	"cmp"
 	"crypto/rand"
 	"errors"
 	"net/http"
@@ -59,13 +58,11 @@ func (s *Site) logIn(w http.ResponseWriter, hr *http.Request) {
 		s.renderLogin(w, hr, http.StatusServiceUnavailable, form, &problem{Text: loginProblem(auth.ErrTemporary)})
 		return
 	}
-	next := &session{user: box.Address, proof: proofOf(box.Account), idle: userIdle, age: userAge}
-	if op, err := s.Service.MailOperator(box.Address); err == nil && operators(op) {
-		next.idle, next.age = operatorIdle, operatorAge
+	if p.NeedsCode {
+		s.askCode(w, hr, box, form.Next)
+		return
 	}
-	s.logOutCookie(hr) // an old session does not live on beside the new one
-	setCookie(w, sessionCookie, s.sessions.begin(next, time.Now()))
-	http.Redirect(w, hr, cmp.Or(form.Next, "/"), http.StatusSeeOther)
+	s.begin(w, hr, box, form.Next)
 }
 
 const wrongLogin = "The name or the password is wrong."
@@ -91,7 +88,7 @@ func (s *Site) logOut(w http.ResponseWriter, hr *http.Request) {
 		return
 	}
 	s.logOutCookie(hr)
-	http.SetCookie(w, &http.Cookie{Name: sessionCookie, Path: "/", Secure: true, HttpOnly: true, MaxAge: -1})
+	dropCookie(w, sessionCookie)
 	http.Redirect(w, hr, "/login", http.StatusSeeOther)
 }
 
@@ -108,6 +105,10 @@ func setCookie(w http.ResponseWriter, name, value string) {
 		Name: name, Value: value, Path: "/", Secure: true, HttpOnly: true,
 		SameSite: http.SameSiteStrictMode,
 	})
+}
+
+func dropCookie(w http.ResponseWriter, name string) {
+	http.SetCookie(w, &http.Cookie{Name: name, Path: "/", Secure: true, HttpOnly: true, MaxAge: -1})
 }
 
 // local returns a path of this site, or "" for any other address.

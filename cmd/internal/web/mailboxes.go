@@ -119,7 +119,7 @@ func addMailbox(r *request) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	return outcome{next: mailboxPath(user), notice: notice{done.Text, done.Warnings, secret}}, nil
+	return outcome{next: mailboxPath(user), notice: notice{Text: done.Text, Warnings: done.Warnings, Secret: secret}}, nil
 }
 
 // mailboxPath is the page of a mailbox.
@@ -166,8 +166,9 @@ func mailboxActs() map[string]act {
 		"remove":   removeMailbox,
 		"alias":    addAliasHere,
 
-		"app-password":        addAppPasswordHere,
-		"app-password-remove": setOnMailbox(admin.AppPasswordRemove, "app"),
+		"app-password":         addAppPasswordHere,
+		"app-password-remove":  setOnMailbox(admin.AppPasswordRemove, "app"),
+		"second-factor-remove": setOnMailbox(admin.SecondFactorRemove, "factor"),
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -29,6 +30,7 @@ type request struct {
 	service  *admin.Service // with the rights of the operator
 	own      *admin.Service // as the server itself: only for the mailbox of the user
 	words    *words
+	factor   bool // the user has a second factor
 
 	problem *problem // of the act that the page is shown again for
 }
@@ -42,7 +44,8 @@ type view struct {
 
 // outcome is what an act has done: the page to go to, and what it says there.
 type outcome struct {
-	next string
+	next  string
+	renew bool // the account has changed: a new session replaces all sessions of the user
 	notice
 }
 
@@ -91,6 +94,9 @@ func (s *Site) act(mux *http.ServeMux, path string, may who, p show, do act) {
 		if err != nil {
 			s.refuse(w, r, p, err)
 			return
+		}
+		if done.renew {
+			s.renew(w, r)
 		}
 		s.sessions.leave(r.session, done.notice)
 		http.Redirect(w, hr, done.next, http.StatusSeeOther)
@@ -200,6 +206,10 @@ func (s *Site) admit(w http.ResponseWriter, hr *http.Request, may who) *request 
 		http.Redirect(w, hr, to, http.StatusSeeOther)
 		return nil
 	}
+	if r.mustSetUp() && !strings.HasPrefix(hr.URL.Path+"/", factorPath+"/") {
+		http.Redirect(w, hr, factorPath, http.StatusSeeOther)
+		return nil
+	}
 	if !may(r.operator) {
 		s.fail(w, r, http.StatusForbidden, errNoOperator)
 		return nil
@@ -235,10 +245,19 @@ func (s *Site) identify(hr *http.Request) *request {
 	actor := admin.Actor{Who: live.user.String(), From: "web page, " + remote(hr).String()}
 	return &request{
 		Request: hr, site: s, session: live, operator: op, words: s.texts.of(hr),
+		factor:  box.Account.HasSecondFactor(),
 		service: s.Service.For(admin.Caller{Actor: actor, Operator: &op}),
 		own:     s.Service.For(admin.Caller{Actor: actor}),
 	}
 }
 
-// proofOf changes with the password of an account.
-func proofOf(acc directory.Account) [sha256.Size]byte { return sha256.Sum256([]byte(acc.Verifier)) }
+// proofOf changes with the password of an account and with its second factors.
+func proofOf(acc directory.Account) (proof [sha256.Size]byte) {
+	h := sha256.New()
+	io.WriteString(h, acc.Verifier)
+	for _, f := range acc.SecondFactors {
+		io.WriteString(h, " "+f.ID)
+	}
+	h.Sum(proof[:0])
+	return proof
+}

@@ -11,6 +11,8 @@ func (s *Site) routes() http.Handler {
 	mux.HandleFunc("GET /icon.svg", file("icon.svg"))
 	mux.HandleFunc("GET /login", s.showLogin)
 	mux.HandleFunc("POST /login", s.logIn)
+	mux.HandleFunc("GET /login/code", s.showCode)
+	mux.HandleFunc("POST /login/code", s.logInWithCode)
 	mux.HandleFunc("POST /logout", s.logOut)
 	mux.HandleFunc("POST /language", s.speak)
 	mux.HandleFunc("GET /{$}", s.home)
@@ -18,6 +20,7 @@ func (s *Site) routes() http.Handler {
 
 	s.discoverRoutes(mux)
 	s.ownRoutes(mux)
+	s.factorRoutes(mux)
 	s.officeRoutes(mux)
 	s.mailRoutes(mux)
 	s.serverRoutes(mux)

@@ -23,8 +23,8 @@ const (
 	maxUserSessions = 20   // of one mailbox
 )
 
-// session is a user who has logged in. Its fields do not change, but for seen and notice, which
-// belong to the table.
+// session is a user who has logged in. Its fields do not change, but for the last ones, which belong to
+// the table.
 type session struct {
 	user  addr.Address
 	token string   // that every form must bring back
@@ -33,15 +33,17 @@ type session struct {
 
 	idle, age time.Duration
 
-	seen   time.Time // owner: table.mu
-	notice notice    // owner: table.mu
+	seen     time.Time // owner: table.mu
+	notice   notice    // owner: table.mu
+	proposed proposal  // owner: table.mu
 }
 
 // notice is what the next page says about the act before it.
 type notice struct {
 	Text     string
 	Warnings []string
-	Secret   string // a generated password, shown once
+	Secret   string   // a generated password, shown once
+	Codes    []string // recovery codes, shown once
 }
 
 // table holds the sessions by the hash of their cookies. The zero value is empty. It is safe for
@@ -144,4 +146,18 @@ func (t *table) take(s *session) notice {
 	s.notice = notice{}
 	n.Warnings = slices.Clone(n.Warnings)
 	return n
+}
+
+// propose keeps a second factor that is being set up.
+func (t *table) propose(s *session, p proposal) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s.proposed = p
+}
+
+// proposal returns the second factor that is being set up.
+func (t *table) proposal(s *session, now time.Time) (p proposal, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return s.proposed, now.Before(s.proposed.until)
 }

@@ -49,6 +49,7 @@ type Parts struct {
 // Logins checks passwords. *auth.Authenticator implements it.
 type Logins interface {
 	Password(ctx context.Context, c auth.Client, user, password string) (auth.Principal, error)
+	Code(ctx context.Context, c auth.Client, p auth.Principal, code string) error
 	StillPermits(p auth.Principal, s auth.Service) error
 }
 
@@ -56,6 +57,7 @@ type Logins interface {
 type Site struct {
 	Parts
 	sessions table
+	halves   halves
 	pages    map[string]*template.Template
 	texts    texts
 	handler  http.Handler
