@@ -53,6 +53,9 @@ func germanLogins() map[string]string {
 		"The six digits that your telephone shows now.":    "Die sechs Ziffern, die Ihr Telefon jetzt zeigt.",
 		"There is none.":                                   "Es gibt keinen.",
 		"With a second factor, this page wants a code of your telephone beside the password. Programs and devices then need app passwords: POP3 and SMTP do not accept your password any more.": "Mit einem zweiten Faktor will diese Seite neben dem Passwort einen Code Ihres Telefons. Programme und Geräte brauchen dann App-Passwörter: POP3 und SMTP nehmen Ihr Passwort nicht mehr an.",
-		"none": "keiner",
+		"none":       "keiner",
+		"Go on":      "Weiter",
+		"Is it you?": "Sind Sie es?",
+		"This act needs your password again. Then it goes on.": "Dieser Befehl braucht noch einmal Ihr Passwort. Danach geht es weiter.",
 	}
 }

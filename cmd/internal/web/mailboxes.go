@@ -154,7 +154,7 @@ func showMailbox(r *request) (view, error) {
 // mailboxActs are the acts on one mailbox, by the last part of their paths.
 func mailboxActs() map[string]act {
 	return map[string]act{
-		"password": setPassword,
+		"password": dangerous(setPassword),
 		"lock":     onMailbox(admin.MailboxLock),
 		"unlock":   onMailbox(admin.MailboxUnlock),
 		"release":  onMailbox(admin.MailboxRelease),
@@ -163,12 +163,12 @@ func mailboxActs() map[string]act {
 		"quota":    setOnMailbox(admin.MailboxQuota, "quota"),
 		"forward":  forward,
 		"rename":   renameMailbox,
-		"remove":   removeMailbox,
+		"remove":   dangerous(removeMailbox),
 		"alias":    addAliasHere,
 
-		"app-password":         addAppPasswordHere,
+		"app-password":         dangerous(addAppPasswordHere),
 		"app-password-remove":  setOnMailbox(admin.AppPasswordRemove, "app"),
-		"second-factor-remove": setOnMailbox(admin.SecondFactorRemove, "factor"),
+		"second-factor-remove": dangerous(setOnMailbox(admin.SecondFactorRemove, "factor")),
 	}
 }
 

@@ -21,7 +21,7 @@ func domainActs() map[string]act {
 		"lock":      onDomain(admin.DomainLock),
 		"unlock":    onDomain(admin.DomainUnlock),
 		"catch-all": setCatchAll,
-		"remove":    removeDomain,
+		"remove":    dangerous(removeDomain),
 	}
 }
 

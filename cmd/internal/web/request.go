@@ -90,6 +90,9 @@ func (s *Site) act(mux *http.ServeMux, path string, may who, p show, do act) {
 			s.fail(w, r, http.StatusForbidden, errForm)
 			return
 		}
+		if hr.PostForm.Has("held") && !s.resume(w, r) {
+			return
+		}
 		done, err := do(r)
 		if err != nil {
 			s.refuse(w, r, p, err)
@@ -138,6 +141,10 @@ func same(a, b string) bool {
 
 // refuse answers an act that was not done: with its question, or with the page and the error.
 func (s *Site) refuse(w http.ResponseWriter, r *request, p show, err error) {
+	if errors.Is(err, errProve) {
+		s.askProof(w, r)
+		return
+	}
 	if errors.Is(err, admin.ErrConfirm) {
 		s.render(w, r, http.StatusOK, func(r *request) (view, error) {
 			return view{"confirm", "Are you sure?", confirmation(r, err)}, nil

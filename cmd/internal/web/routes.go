@@ -34,7 +34,7 @@ func (s *Site) ownRoutes(mux *http.ServeMux) {
 	s.page(mux, "/me/setup/print", anyone, showSetupPrint)
 	mux.HandleFunc("GET /me/setup/{program}", s.setupFile)
 	s.act(mux, "/me/password", anyone, showOwn, setOwnPassword)
-	s.act(mux, "/me/app-password", anyone, showOwn, addOwnAppPassword)
+	s.act(mux, "/me/app-password", anyone, showOwn, dangerous(addOwnAppPassword))
 	s.act(mux, "/me/app-password-remove", anyone, showOwn, removeOwnAppPassword)
 	s.act(mux, "/me/forward", anyone, showOwn, setOwnForward)
 	s.act(mux, "/me/logout-others", anyone, showOwn, endOtherSessions)

@@ -136,8 +136,8 @@ func newOwnCodes(r *request) (outcome, error) {
 func (s *Site) factorRoutes(mux *http.ServeMux) {
 	s.page(mux, factorPath, anyone, showSecondFactor)
 	s.act(mux, factorPath+"/start", anyone, showSecondFactor, startFactor)
-	s.act(mux, factorPath+"/confirm", anyone, showSecondFactor, confirmFactor)
+	s.act(mux, factorPath+"/confirm", anyone, showSecondFactor, dangerous(confirmFactor))
 	s.act(mux, factorPath+"/cancel", anyone, showSecondFactor, cancelFactor)
-	s.act(mux, factorPath+"/remove", anyone, showSecondFactor, removeOwnFactor)
-	s.act(mux, factorPath+"/codes", anyone, showSecondFactor, newOwnCodes)
+	s.act(mux, factorPath+"/remove", anyone, showSecondFactor, dangerous(removeOwnFactor))
+	s.act(mux, factorPath+"/codes", anyone, showSecondFactor, dangerous(newOwnCodes))
 }

@@ -3,6 +3,7 @@ package web
 import (
 	"crypto/rand"
 	"crypto/sha256"
+	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -36,6 +37,8 @@ type session struct {
 	seen     time.Time // owner: table.mu
 	notice   notice    // owner: table.mu
 	proposed proposal  // owner: table.mu
+	proved   time.Time // owner: table.mu; when the user last gave the password, and the code
+	held     heldForm  // owner: table.mu
 }
 
 // notice is what the next page says about the act before it.
@@ -56,7 +59,7 @@ type table struct {
 // begin adds a session and returns its cookie.
 func (t *table) begin(s *session, now time.Time) (cookie string) {
 	cookie = rand.Text()
-	s.token, s.began, s.seen = rand.Text(), now, now
+	s.token, s.began, s.seen, s.proved = rand.Text(), now, now, now
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.live == nil {
@@ -160,4 +163,49 @@ func (t *table) proposal(s *session, now time.Time) (p proposal, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return s.proposed, now.Before(s.proposed.until)
+}
+
+// heldForm is a form that waits for its user to give the password. It stays here because it may have
+// passwords in it, which no page must repeat.
+type heldForm struct {
+	id, path string
+	form     url.Values
+	until    time.Time
+}
+
+// provedAt returns when the user of a session last gave the password, and the code.
+func (t *table) provedAt(s *session) time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return s.proved
+}
+
+// prove records that the user of a session has given the password, and the code, now.
+func (t *table) prove(s *session, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s.proved = now
+}
+
+// hold keeps a form and returns its ID. A session has one at most.
+func (t *table) hold(s *session, f heldForm) (id string) {
+	f.id = rand.Text()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s.held = f
+	return f.id
+}
+
+// release returns the form of an ID, which was sent to a path, and forgets it if it is taken.
+func (t *table) release(s *session, id, path string, take bool, now time.Time) (url.Values, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f := s.held
+	if f.id == "" || !same(f.id, id) || f.path != path || !now.Before(f.until) {
+		return nil, false
+	}
+	if take {
+		s.held = heldForm{}
+	}
+	return f.form, true
 }
