@@ -97,3 +97,8 @@ func (a *app) printSecondFactor(d admin.SecondFactorDetails) {
 	a.align(lines)
 	fmt.Fprintf(a.stdout, "%d recovery codes are left\n", d.RecoveryCodes)
 }
+
+func (a *app) printResetLink(l admin.ResetLink) {
+	a.report(l.Change, nil)
+	fmt.Fprintf(a.stdout, "link: %s\nvalid once, until %s\n", l.Link, l.Expires.Local().Format(time.DateTime))
+}

@@ -43,6 +43,8 @@ func (a *app) mailboxCommand() *cobra.Command {
 			table("logins in the last month", "TIME\tSERVICE\tFROM\tRESULT\tMECHANISM", loginRow)),
 		a.appPasswordCommand(),
 		a.secondFactorCommand(),
+		answers(a, "reset-link USER@DOMAIN", "Make a link by which a user who forgot the password sets a new one, once, within a day", takes(1, 1),
+			admin.MailboxResetLink, first, (*app).printResetLink),
 		a.exportCommand(),
 		a.importCommand(),
 	)

@@ -162,6 +162,7 @@ func (st *SecretStore) New(user addr.Address, acc directory.Account, password st
 		acc.Verifier, acc.Secrets, acc.PasswordSet = verifier, sealed,
 			now.UTC().Truncate(time.Second)
 		acc.History = earlier[:min(len(earlier), max(reuse-1, 0))]
+		acc.Reset = directory.Reset{} // a link for the old password must not set another one
 		return nil
 	}, nil
 }
@@ -195,7 +196,7 @@ func (st *SecretStore) SetStore(acc *directory.Account, kinds []directory.Secret
 func Forget(acc *directory.Account) {
 	acc.ClientCerts, acc.AppPasswords, acc.AppVerifiers = nil, nil, nil
 	acc.Verifier, acc.Secrets = "", directory.Secrets{}
-	acc.History, acc.PasswordSet = nil, time.Time{}
+	acc.History, acc.PasswordSet, acc.Reset = nil, time.Time{}, directory.Reset{}
 }
 
 // Check reports whether the stored secrets of an account can be opened; the error is an

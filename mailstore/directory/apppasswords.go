@@ -64,3 +64,9 @@ type SecondFactor struct {
 
 // HasSecondFactor reports whether the password alone opens no page.
 func (a *Account) HasSecondFactor() bool { return len(a.SecondFactors) > 0 }
+
+// Reset is an open link for a user who has forgotten the password.
+type Reset struct {
+	Hash    string    `json:"hash"` // SHA-256 of the key in the link, in hexadecimal
+	Expires time.Time `json:"expires"`
+}

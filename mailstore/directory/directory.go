@@ -134,6 +134,8 @@ type Account struct {
 	FactorSecrets map[string][]byte `json:"factor_secrets,omitempty"`
 	// RecoveryCodes are SHA-256 hashes, in hexadecimal, of codes that replace a second factor once.
 	RecoveryCodes []string `json:"recovery_codes,omitempty"`
+	// Reset lets whoever has its key set a new password once; zero: no reset is open.
+	Reset Reset `json:"reset,omitzero"`
 
 	Limits    // how much it may hold
 	Retention // how long it keeps mail

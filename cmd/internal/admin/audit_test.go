@@ -136,7 +136,7 @@ func TestAuditHasNoSecrets(t *testing.T) {
 // A new member of the account must be in secretOf or in this list of members that the audit log may
 // contain.
 func TestEveryMemberIsOpenOrSecret(t *testing.T) {
-	secret := []string{"verifier", "secrets", "password_history", "app_verifiers", "factor_secrets", "recovery_codes"}
+	secret := []string{"verifier", "secrets", "password_history", "app_verifiers", "factor_secrets", "recovery_codes", "reset"}
 	for _, name := range jsonNames(reflect.TypeFor[directory.Account]()) {
 		if secretOf(name) != slices.Contains(secret, name) {
 			t.Errorf("%s of an account: is it a secret?", name)

@@ -47,6 +47,9 @@ var (
 	SecondFactorAdd  = verb("mailbox second-factor add", RootOnly, (*Service).addSecondFactor)
 	RecoveryCodesNew = verb("mailbox second-factor codes", RootOnly, (*Service).newRecoveryCodes)
 
+	MailboxResetLink = verb("mailbox reset-link", ChangesDomain, (*Service).makeResetLink)
+	MailboxReset     = verb("mailbox reset", RootOnly, (*Service).useResetLink) // asked by the page
+
 	QuotaSet         = verb("quota set", ChangesDomain, (*Service).setQuotas)
 	QuotaShow        = verb("quota show", SeesDomain, (*Service).ShowQuota)
 	QuotaList        = verb("quota list", SeesDomain, (*Service).listQuotas)
@@ -181,6 +184,7 @@ func Verbs() []Command {
 		MailboxName, MailboxAccess, MailboxLock, MailboxUnlock, MailboxRename, MailboxStatistics, MailboxForward, MailboxQuota,
 		MailboxOutside, MailboxInbound, MailboxRelease, MailboxLogins, MailboxExport, MailboxImport,
 		AppPasswordAdd, AppPasswordList, AppPasswordRemove,
+		MailboxResetLink, MailboxReset,
 		SecondFactorShow, SecondFactorRemove, SecondFactorAdd, RecoveryCodesNew,
 		QuotaSet, QuotaShow, QuotaList, QuotaRecalculate,
 		RetentionShow, RetentionSet, RetentionRun,

@@ -56,6 +56,13 @@ func germanLogins() map[string]string {
 		"none":       "keiner",
 		"Go on":      "Weiter",
 		"Is it you?": "Sind Sie es?",
-		"This act needs your password again. Then it goes on.": "Dieser Befehl braucht noch einmal Ihr Passwort. Danach geht es weiter.",
+		"This act needs your password again. Then it goes on.":                   "Dieser Befehl braucht noch einmal Ihr Passwort. Danach geht es weiter.",
+		"A link by which the user sets a new password. The second factor stays.": "Ein Link, mit dem der Benutzer ein neues Passwort setzt. Der zweite Faktor bleibt.",
+		"Forgotten password": "Passwort vergessen",
+		"Make a link":        "Link erzeugen",
+		"Send this link to the user. It is shown only now, works once, and for a day:": "Geben Sie dem Benutzer diesen Link. Er ist nur jetzt zu sehen und gilt einmal, einen Tag lang:",
+		"Set a new password": "Neues Passwort setzen",
+		"The password was changed. Log in with the new one.":                             "Das Passwort ist geändert. Melden Sie sich mit dem neuen an.",
+		"This link is not valid, or not any more. Ask your administrator for a new one.": "Dieser Link ist nicht gültig oder nicht mehr. Bitten Sie Ihren Verwalter um einen neuen.",
 	}
 }

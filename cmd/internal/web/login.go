@@ -1,7 +1,6 @@
 package web
 
 import (
-	"crypto/rand"
 	"errors"
 	"net/http"
 	"strings"
@@ -11,28 +10,29 @@ import (
 )
 
 // loginForm is what the page "login" shows.
-type loginForm struct{ Name, Next, Token string }
+type loginForm struct {
+	Name, Next, Token string
+	Changed           bool // the password was changed a moment ago
+}
+
+// afterPassword is the page after a change of the password, which has ended all sessions.
+const afterPassword = "/login?changed=yes"
 
 func (s *Site) showLogin(w http.ResponseWriter, hr *http.Request) {
 	if s.identify(hr) != nil {
 		http.Redirect(w, hr, "/", http.StatusSeeOther)
 		return
 	}
-	s.renderLogin(w, hr, http.StatusOK, loginForm{Next: local(hr.FormValue("next"))}, nil)
+	form := loginForm{Next: local(hr.FormValue("next")), Changed: hr.FormValue("changed") != ""}
+	s.renderLogin(w, hr, http.StatusOK, form, nil)
 }
 
-// renderLogin shows the form with a token that is in a cookie too, so that a page elsewhere cannot
-// log its visitor in to somebody's mailbox. The cookie stays as it is: the form may be open in
-// another window.
+// renderLogin shows the form with a token, so that a page elsewhere cannot log its visitor in to
+// somebody's mailbox.
 func (s *Site) renderLogin(
 	w http.ResponseWriter, hr *http.Request, status int, form loginForm, p *problem,
 ) {
-	if c, err := hr.Cookie(loginCookie); err == nil && len(c.Value) == len(rand.Text()) {
-		form.Token = c.Value
-	} else {
-		form.Token = rand.Text()
-		setCookie(w, loginCookie, form.Token)
-	}
+	form.Token = loginToken(w, hr)
 	visitor := &request{Request: hr, site: s, words: s.texts.of(hr), problem: p}
 	if p != nil {
 		p.Text = visitor.words.T(p.Text)

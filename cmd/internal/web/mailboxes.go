@@ -166,6 +166,7 @@ func mailboxActs() map[string]act {
 		"remove":   dangerous(removeMailbox),
 		"alias":    addAliasHere,
 
+		"reset-link":           dangerous(makeResetLink),
 		"app-password":         dangerous(addAppPasswordHere),
 		"app-password-remove":  setOnMailbox(admin.AppPasswordRemove, "app"),
 		"second-factor-remove": dangerous(setOnMailbox(admin.SecondFactorRemove, "factor")),
@@ -244,6 +245,14 @@ func addAliasHere(r *request) (outcome, error) {
 	}
 	return r.done(admin.AliasAdd.Do(r.Context(), r.service,
 		admin.Setting{Name: alias, Value: r.PathValue("name")}))
+}
+
+// makeResetLink makes a link, which the next page shows once.
+func makeResetLink(r *request) (outcome, error) {
+	made, err := admin.MailboxResetLink.Do(r.Context(), r.service, r.PathValue("name"))
+	done, err := r.done(made.Change, err)
+	done.Link = made.Link
+	return done, err
 }
 
 func addAppPasswordHere(r *request) (outcome, error) {

@@ -56,7 +56,7 @@ func setOwnPassword(r *request) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	return then("/login", c, nil) // all sessions have ended, this one too
+	return then(afterPassword, c, nil) // all sessions have ended, this one too
 }
 
 func loginProblemOld(err error) string {

@@ -13,6 +13,8 @@ func (s *Site) routes() http.Handler {
 	mux.HandleFunc("POST /login", s.logIn)
 	mux.HandleFunc("GET /login/code", s.showCode)
 	mux.HandleFunc("POST /login/code", s.logInWithCode)
+	mux.HandleFunc("GET /reset/{name}/{key}", s.showReset)
+	mux.HandleFunc("POST /reset/{name}/{key}", s.resetPassword)
 	mux.HandleFunc("POST /logout", s.logOut)
 	mux.HandleFunc("POST /language", s.speak)
 	mux.HandleFunc("GET /{$}", s.home)

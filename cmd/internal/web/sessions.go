@@ -47,6 +47,7 @@ type notice struct {
 	Warnings []string
 	Secret   string   // a generated password, shown once
 	Codes    []string // recovery codes, shown once
+	Link     string   // to set a new password, shown once
 }
 
 // table holds the sessions by the hash of their cookies. The zero value is empty. It is safe for

@@ -82,7 +82,7 @@ func wordsFromServer() []string {
 		"This mailbox is locked. Ask your administrator.",
 		"This mailbox may not log in. Ask your administrator.",
 		"This password is too old. Ask your administrator for a new one.",
-		"The old password is wrong.", "The password is wrong.", wrongCode,
+		"The old password is wrong.", "The password is wrong.", wrongCode, wrongLink,
 		"The code cannot be checked now. Try again later.",
 	)
 }

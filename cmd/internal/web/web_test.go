@@ -161,6 +161,7 @@ func TestPages(t *testing.T) {
 		{"/me", 200, 200, 200},
 		{"/me/setup", 200, 200, 200},
 		{"/me/setup/print", 200, 200, 200},
+		{"/me/second-factor", 200, 200, 200},
 		{"/overview", 200, 403, 403},
 		{"/mailboxes", 200, 200, 403},
 		{"/mailboxes?find=ann", 200, 200, 403},
@@ -493,8 +494,11 @@ func TestOwnPassword(t *testing.T) {
 			t.Errorf("%q: %s %s", wrong, res.Status, text)
 		}
 	}
-	if res, text := change(password, "a new long one 9", "a new long one 9"); res.Header.Get("Location") != "/login" {
+	if res, text := change(password, "a new long one 9", "a new long one 9"); res.Header.Get("Location") != afterPassword {
 		t.Fatalf("%s %s", res.Status, text)
+	}
+	if _, text := b.get(afterPassword); !strings.Contains(text, "The password was changed. Log in with the new one.") {
+		t.Error(text)
 	}
 	for _, one := range []*browser{b, elsewhere} {
 		if res, _ := one.get("/me"); res.StatusCode != http.StatusSeeOther {
