@@ -298,15 +298,3 @@ func TestRemoveFactorOfAnother(t *testing.T) {
 	}
 	o.logIn(t, anna)
 }
-
-func TestQRCode(t *testing.T) {
-	drawn, err := qrCode("otpauth://totp/mail.office.example:anna@office.example?secret=JBSWY3DPEHPK3PXP&issuer=mail.office.example")
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := string(drawn)
-	// The finder pattern begins with a line of seven dark modules, after four of quiet.
-	if !strings.Contains(text, "M4 4h7v1h-7z") || strings.Contains(text, "otpauth") || strings.Contains(text, "style") {
-		t.Error(text[:200])
-	}
-}

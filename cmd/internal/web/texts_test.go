@@ -55,8 +55,9 @@ func usedTexts(t *testing.T) (all []string) {
 func TestGerman(t *testing.T) {
 	catalogue := german()
 	verbs := regexp.MustCompile(`%[a-z%]`)
-	words := wordsFromServer()
-	for _, text := range append(usedTexts(t), words...) {
+	texts := append(usedTexts(t), wordsFromServer()...)
+	slices.Sort(texts)
+	for _, text := range slices.Compact(texts) {
 		translated, ok := catalogue[text]
 		if !ok {
 			t.Errorf("no German for %q", text)
