@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -30,6 +31,7 @@ type setupFlags struct {
 	data      string
 	offset    int
 	like      string
+	web       string
 	fromStdin bool
 	dry       bool
 }
@@ -51,6 +53,7 @@ func (a *app) setupCommand() *cobra.Command {
 	flags.StringVar(&f.rootMail, "root-mail", "", "the mailbox or `address` that gets the mail for root, such as that of cron, in the default domain; a second domain needs none (default: asks at a terminal, else the first --mailbox)")
 	flags.StringVar(&f.data, "data", "", "the data `directory` (default /var/lib/pillarbox, or data beside another --config)")
 	flags.IntVar(&f.offset, "port-offset", 0, "add `N` to every port: with 10000, 25 becomes 10025")
+	flags.StringVar(&f.web, "web", "", "serve the page for browsers to `whom`: lan, local (this machine only) or off (default: asks at a terminal, else off)")
 	flags.StringVar(&f.like, "like", "", "use the defaults of a former `server`: domino")
 	flags.BoolVar(&f.fromStdin, "password-stdin", false, "read one line for each --mailbox, in order (default: generate and show once)")
 	flags.BoolVar(&f.dry, "dry-run", false, "show the steps without doing them")
@@ -63,6 +66,9 @@ func (a *app) setup(domain string, f setupFlags) error {
 		return err
 	}
 	if err := a.askRootMail(req, f); err != nil {
+		return err
+	}
+	if err := a.askWeb(req, f); err != nil {
 		return err
 	}
 	passwords := passwordSource{}
@@ -109,6 +115,9 @@ func (a *app) setupRequest(domain string, f setupFlags) (*setup.Request, error) 
 	if req.Like = config.Like(f.like); req.Like != "" && req.Like != config.LikeDomino {
 		return nil, usageError{admin.Hint(fmt.Errorf("--like %q is not a server that setup knows", f.like),
 			"write --like %s, or leave it out", config.LikeDomino)}
+	}
+	if req.Web, err = setup.ParseWeb(f.web); err != nil {
+		return nil, usageError{admin.Hint(fmt.Errorf("--web %w", err), "write --web lan, --web local or --web off")}
 	}
 	if f.hostname != "" {
 		if req.Hostname, err = addr.ParseDomain(f.hostname); err != nil {
@@ -184,6 +193,26 @@ func (a *app) askRootMail(req *setup.Request, f setupFlags) error {
 			return nil
 		}
 		a.complain(err)
+	}
+}
+
+// askWeb asks who may reach the page, if a person sets up a new server.
+func (a *app) askWeb(req *setup.Request, f setupFlags) error {
+	ask, ok := a.asker()
+	if _, err := os.Stat(a.config); !errors.Is(err, fs.ErrNotExist) || !ok || f.web != "" || f.dry ||
+		f.fromStdin {
+		return nil
+	}
+	for {
+		answer, err := ask("The page for browsers: on the LAN (lan), on this machine only (local), or off? [lan] ", false)
+		if err != nil {
+			return err
+		}
+		answer = strings.ToLower(strings.TrimSpace(answer))
+		if req.Web, err = setup.ParseWeb(cmp.Or(answer, string(setup.WebLAN))); err == nil {
+			return nil
+		}
+		a.complain(admin.Hint(err, "lan is port 443, or 8443 if that is in use; 'listen.web' in the configuration changes it later"))
 	}
 }
 
@@ -286,6 +315,10 @@ func (a *app) printNextSteps(r *setup.Result, req *setup.Request) {
 	fmt.Fprintf(a.stdout, "  %spillarbox selftest%s\n", sudo, flag)
 	fmt.Fprintf(a.stdout, "  %spillarbox admin mailbox add NAME@%s%s\n", sudo, req.Domain, flag)
 	fmt.Fprintf(a.stdout, "  %spillarbox admin tls export-ca%s      the certificate that mail programs must trust\n", sudo, flag)
+	if url := setup.PageURL(r.Config); url != "" {
+		fmt.Fprintf(a.stdout, "  %spillarbox admin operator add %s%s      who then administers on the page for browsers, %s\n",
+			sudo, user, flag, url)
+	}
 	fmt.Fprintln(a.stdout)
 	a.printSettings(clientsetup.For(r.Config, user, netinfo.Addresses(req.Interfaces)))
 }

@@ -36,6 +36,7 @@ type Request struct {
 	ConfigFile string
 	Data       string      // "": /var/lib/pillarbox for the default file, otherwise data beside the file
 	PortOffset int         // 0: no request
+	Web        Web         // "": WebOff
 	Like       config.Like // whose defaults a new configuration has; "": Pillarbox's own
 	Interfaces []netinfo.Interface
 	Actor      admin.Actor // for the audit log
@@ -91,8 +92,12 @@ func (r *run) check() error {
 		return admin.Hint(fmt.Errorf("--hostname %s is an address", r.Hostname),
 			"give a name, such as mail.%s", r.Domain)
 	}
-	if r.PortOffset < 0 || r.PortOffset > 65535-995 {
-		return fmt.Errorf("--port-offset %d is not between 0 and %d", r.PortOffset, 65535-995)
+	most := 65535 - 995
+	if r.Web == WebLAN || r.Web == WebLocal {
+		most = 65535 - otherWebPort
+	}
+	if r.PortOffset < 0 || r.PortOffset > most {
+		return fmt.Errorf("--port-offset %d is not between 0 and %d", r.PortOffset, most)
 	}
 	for _, box := range r.Mailboxes {
 		if err := addr.CheckMailboxName(box.Fold().Local); err != nil {
@@ -192,6 +197,7 @@ func (r *run) compare(cfg *config.Config) {
 		r.note("the configuration says smtp = %q, pop3 = %q and so on; --port-offset %d was not used; "+
 			"change [listen] in that file", listen.SMTP, listen.POP3, r.PortOffset)
 	}
+	r.compareWeb(cfg)
 	for _, lan := range netinfo.LANs(r.Interfaces) {
 		if !slices.ContainsFunc(cfg.Auth.PlaintextNetworks, func(known netip.Prefix) bool {
 			return known.Bits() <= lan.Bits() && known.Contains(lan.Addr())
@@ -224,6 +230,8 @@ func (r *run) writeConfig() (*config.Config, error) {
 		PlaintextNetworks: netinfo.LANs(r.Interfaces),
 		Like:              r.Like,
 	}
+	values.Listen.Web = webAddresses(r.Web, r.PortOffset, isFree)
+	r.noteWeb(values.Listen.Web)
 	if len(r.Mailboxes) > 0 {
 		values.Postmaster = r.Mailboxes[0]
 	}
@@ -511,6 +519,12 @@ func (r *run) ports() error {
 			listener.Close()
 		} else if note := portNote(err); note != "" {
 			r.note("%s", note)
+		}
+	}
+	for _, address := range l.Web {
+		if !isFree(address) {
+			r.note("address %s is in use by another process; the page for browsers is not served "+
+				"until it is free", address)
 		}
 	}
 	return nil
