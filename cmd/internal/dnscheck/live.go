@@ -84,17 +84,25 @@ func (c *check) compare(w Wanted, domain addr.Domain) Checked {
 func (c *check) judge(w Wanted, host Finding) Checked {
 	for _, f := range c.findings {
 		if f.State != Right {
-			return Checked{w, f.State, f.Found}
+			return compared(w, f)
 		}
 	}
 	switch { // without a finding, it is a PTR record and the host name has no public address
-	case len(c.findings) == 0 && host.State == Right:
-		return Checked{w, Different, host.Found}
-	case len(c.findings) == 0:
-		return Checked{w, host.State, host.Found}
+	case len(c.findings) > 0:
+		return compared(w, c.findings[len(c.findings)-1])
+	case host.State == Right:
+		host.State = Different
 	}
-	last := c.findings[len(c.findings)-1]
-	return Checked{w, last.State, last.Found}
+	return compared(w, host)
+}
+
+// compared is a record with its finding. The state says already that DNS cannot be asked; what is
+// found is why.
+func compared(w Wanted, f Finding) Checked {
+	if _, why, ok := strings.Cut(f.Found, ": "); ok && f.State == Unknown {
+		f.Found = why
+	}
+	return Checked{w, f.State, f.Found}
 }
 
 // hasAddress looks for one address among those of the host name.
