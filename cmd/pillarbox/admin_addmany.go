@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
 	"pillarbox/cmd/internal/admin"
+	"pillarbox/mailstore/durable"
 )
 
 func (a *app) addManyCommand() *cobra.Command {
@@ -47,17 +47,12 @@ interruption. Groups must exist.`
 	return cmd
 }
 
-// readList reads a file, or standard input for "-". It reads at most an octet more than a list may have.
+// readList reads a file, or standard input for "-".
 func (a *app) readList(name string) ([]byte, error) {
 	if name == "-" {
-		return io.ReadAll(io.LimitReader(a.stdin, admin.MaxMailboxList+1))
+		return io.ReadAll(io.LimitReader(a.stdin, admin.MaxMailboxList+1)) // one too many is an error
 	}
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	text, err := io.ReadAll(io.LimitReader(f, admin.MaxMailboxList+1))
-	return text, errors.Join(err, f.Close())
+	return durable.ReadSmallFile(name, admin.MaxMailboxList)
 }
 
 // printAddedMany prints what became of each line as CSV, and the mistakes and notes as text.
