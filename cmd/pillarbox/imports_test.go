@@ -18,10 +18,13 @@ import (
 var imports = map[string]string{
 	"mailstore/addr":      "",
 	"mailstore/durable":   "",
-	"mailstore/caught":    "", // for all whose work begins with what others sent
-	"mailstore/foreign":   "", // for all that speak to other servers: they pass on what those say
-	"mailstore/mailtext":  "", // for all that take mail from elsewhere
-	"mailstore/directory": "mailstore/addr mailstore/durable",
+	"mailstore/caught":    "",                              // for all whose work begins with what others sent
+	"mailstore/foreign":   "",                              // for all that speak to other servers: they pass on what those say
+	"mailstore/mailtext":  "",                              // for all that take mail from elsewhere
+	"mailstore/head":      "mailstore/addr",                // what rules and absences know of a message
+	"mailstore/rules":     "mailstore/addr mailstore/head", // pure: the directory stores them
+	"mailstore/absence":   "mailstore/addr mailstore/durable mailstore/head mailstore/rules",
+	"mailstore/directory": "mailstore/absence mailstore/addr mailstore/durable mailstore/rules",
 	"mailstore/auth":      "mailstore/addr mailstore/auth/ntlm mailstore/directory mailstore/durable mailstore/track",
 	"mailstore/auth/ntlm": "",
 	// tokens for logins to other servers, by SMTP and by POP3
@@ -52,8 +55,9 @@ var imports = map[string]string{
 	"smtp/devices":         "mailstore/durable smtp/policy",
 	"smtp/decisionlog":     "mailstore/addr mailstore/durable smtp/policy",
 	"smtp/route":           "mailstore/addr mailstore/auth/oauth",
-	"smtp/remote":          "mailstore/addr mailstore/auth/ntlm mailstore/auth/oauth mailstore/caught mailstore/durable mailstore/foreign mailstore/mailtext smtp smtp/arc smtp/dkim smtp/dns smtp/route",
+	"smtp/remote":          "mailstore/addr mailstore/auth/ntlm mailstore/auth/oauth mailstore/caught mailstore/durable mailstore/foreign mailstore/mailtext smtp smtp/arc smtp/dkim smtp/dns smtp/footer smtp/route",
 	"smtp/dsn":             "mailstore/addr smtp",
+	"smtp/footer":          "", // pure: places in a message
 	"smtp/arc":             "",
 	"smtp/srs":             "mailstore/addr mailstore/durable",
 	"smtp/dkim":            "mailstore/addr mailstore/durable",
@@ -61,7 +65,7 @@ var imports = map[string]string{
 	"smtp/queue":           "mailstore mailstore/addr mailstore/caught mailstore/durable mailstore/track smtp smtp/dsn smtp/route",
 	"smtp/pickup":          "mailstore/addr mailstore/caught mailstore/mailtext smtp",
 	"smtp/badmail":         "mailstore/durable",
-	"smtp/delivery":        "mailstore mailstore/addr mailstore/directory mailstore/track smtp smtp/badmail smtp/dsn smtp/queue smtp/rate",
+	"smtp/delivery":        "mailstore mailstore/absence mailstore/addr mailstore/directory mailstore/head mailstore/rules mailstore/track smtp smtp/badmail smtp/dsn smtp/queue smtp/rate",
 	"smtp/server":          "mailstore mailstore/addr mailstore/auth mailstore/directory mailstore/mailtext mailstore/sessions mailstore/track smtp smtp/connlimit smtp/decisionlog smtp/delivery smtp/policy smtp/queue smtp/rate smtp/route smtp/verify smtp/wire tls/strength",
 	"pop3":                 "mailstore mailstore/auth mailstore/dialogue mailstore/sessions mailstore/track tls/strength",
 	"pop3/collect":         "mailstore/addr mailstore/auth/oauth mailstore/caught mailstore/durable mailstore/foreign",
@@ -91,7 +95,7 @@ var libraries = map[string]string{
 	"software.sslmate.com/src":        "tls/certs",
 	"golang.org/x/oauth2":             "mailstore/auth/oauth",
 	"golang.org/x/net":                "mailstore/addr etc/lab/mailtest smtp/verify",
-	"golang.org/x/text":               "mailstore/addr mailstore/auth mailstore/auth/ntlm cmd/internal/admin cmd/internal/web",
+	"golang.org/x/text":               "mailstore/addr mailstore/auth mailstore/auth/ntlm smtp/footer cmd/internal/admin cmd/internal/web",
 	"golang.org/x/term":               "cmd/pillarbox",
 	"golang.org/x/sys":                "mailstore/durable smtp/pickup cmd/internal/sysinfo cmd/pillarbox",
 	"golang.org/x/sync":               "mailstore mailstore/ldap",
