@@ -19,8 +19,9 @@ type delivery struct {
 	store       *Store
 	name        string // file name in the mailboxes
 	size        int64
-	ignoreQuota bool // deliver even to full mailboxes
-	synced      bool // without a log: all directories stay open, so that links can be undone
+	ignoreQuota bool     // deliver even to full mailboxes
+	exempt      []string // mailboxes to which it is delivered even if they are full
+	synced      bool     // without a log: all directories stay open, so that links can be undone
 
 	targets      []target
 	stored       bool     // in all targets that still exist
@@ -48,7 +49,7 @@ func (d *delivery) reserve(dirs []string) error {
 	}
 	var over *OverQuotaError
 	for _, dir := range dirs {
-		if d.ignoreQuota {
+		if d.ignoreQuota || slices.Contains(d.exempt, dir) {
 			d.reservations = append(d.reservations, reservation{dir, d.store.quota.Release(dir)})
 			continue
 		}

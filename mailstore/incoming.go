@@ -34,9 +34,10 @@ type Incoming struct {
 	size int64
 	dots dotScanner
 
-	ignoreQuota bool   // deliver even to full mailboxes
-	state       []byte // its state in the spool; nil: not for the spool
-	synced      bool   // the file's content is on the disk
+	ignoreQuota bool     // deliver even to full mailboxes
+	exempt      []string // mailboxes to which it is delivered even if they are full
+	state       []byte   // its state in the spool; nil: not for the spool
+	synced      bool     // the file's content is on the disk
 	// err is set after a failed write or sync. The content counts as lost: a later sync may succeed
 	// without having written it.
 	err   error
@@ -139,6 +140,35 @@ func (in *Incoming) announced(l *storeLog) bool {
 // IgnoreQuota makes Commit deliver even to full mailboxes. The mailboxes still count the message.
 func (in *Incoming) IgnoreQuota() { in.ignoreQuota = true }
 
+// IgnoreQuotaOf makes Commit deliver to some mailboxes even if they are full.
+func (in *Incoming) IgnoreQuotaOf(dirs []string) { in.exempt = dirs }
+
+// Rewrite replaces the text of the message by what change writes. change reads the text so far. After
+// an error the message is lost, and every later Write or Commit fails.
+func (in *Incoming) Rewrite(change func(w io.Writer, r io.Reader) error) error {
+	if in.ended || in.synced {
+		return fs.ErrClosed
+	}
+	old, err := in.Reader()
+	if err != nil {
+		return err
+	}
+	file, buf := in.file, in.buf
+	in.file, in.buf, in.size = nil, in.store.buffer(), 0
+	in.dots = dotScanner{}
+	// The reader keeps the content of a file that is removed; the new file takes its name.
+	err = file.discard()
+	if err == nil {
+		err = change(in, old)
+	}
+	err = errors.Join(err, old.Close())
+	in.store.putBuffer(buf)
+	if err != nil && in.err == nil {
+		in.err = fmt.Errorf("mail store: %w", err)
+	}
+	return in.err
+}
+
 // Spool makes Commit also put the message into the spool, with this state. It may be called again
 // before a second Commit; nil keeps the message out of the spool.
 func (in *Incoming) Spool(state []byte) { in.state = state }
@@ -164,6 +194,7 @@ func (in *Incoming) Commit(dirs []string) (id string, err error) {
 	}
 	d := delivery{
 		store: in.store, name: in.name().String(), size: in.size, ignoreQuota: in.ignoreQuota,
+		exempt: in.exempt,
 	}
 	defer d.settle()
 	if err := d.reserve(dirs); err != nil {

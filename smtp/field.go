@@ -11,6 +11,9 @@ import (
 // is not sent on to other servers.
 func ReturnPath(from addr.Address) string { return "Return-Path: <" + from.String() + ">\r\n" }
 
+// LabelHeader is the field that a rule of a mailbox adds to a message. Only this server writes it.
+const LabelHeader = "X-Pillarbox-Label"
+
 // FieldName returns the name of the header field that starts in this line, in lower case (RFC 5322
 // §2.2). It reports false if the line starts no field.
 func FieldName(line []byte) (string, bool) {

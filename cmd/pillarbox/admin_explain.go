@@ -96,6 +96,9 @@ func (a *app) printExplanation(e admin.Explanation) {
 	case last.Verdict == policy.Accept && e.Recorded != nil && e.Recorded.Cause == decisionlog.CauseQuota:
 		fmt.Fprintln(a.stdout, "\nThe rules accept it. The mailbox had no room: 'pillarbox admin quota show' shows its limit.")
 		return
+	case last.Verdict == policy.Accept && e.Recorded != nil && e.Recorded.Cause == decisionlog.CauseMailbox:
+		fmt.Fprintln(a.stdout, "\nThe rules of the server accept it. A rule of the mailbox refused it: 'pillarbox admin mailbox rules show' shows them.")
+		return
 	case last.Verdict == policy.Accept && e.Recorded != nil:
 		fmt.Fprintln(a.stdout, "\nThe rules accept it now.")
 		return

@@ -296,10 +296,13 @@ func (d *Directory) replaceReferences(old, next addr.Address) error {
 		}
 	}
 	return d.editAccounts(all, func(acc *Account) bool {
-		changed := names(acc.Forward, old) || names(acc.SendAs, old)
+		changed := names(acc.Forward, old) || names(acc.SendAs, old) || acc.Archive.Fold() == old
 		acc.Forward = replaceIn(acc.Forward, old, next)
 		acc.SendAs = replaceIn(acc.SendAs, old, next)
-		return changed
+		if acc.Archive.Fold() == old {
+			acc.Archive = next
+		}
+		return acc.replaceInRules(old, next) || changed
 	})
 }
 
@@ -342,6 +345,9 @@ func (f *DomainFile) replace(old, next addr.Address) *DomainFile {
 	c, changed := f.clone(), false
 	if f.CatchAll.Fold() == old {
 		c.CatchAll, changed = next, true
+	}
+	if f.Archive.Fold() == old {
+		c.Archive, changed = next, true
 	}
 	for alias, target := range f.Aliases {
 		if target.Fold() != old {
@@ -394,6 +400,7 @@ func (d *Directory) UpdateAccount(a addr.Address, edit func(*Account) error) err
 		before := box.Account
 		box.Account.Forward = slices.Clone(box.Account.Forward)
 		box.Account.SendAs = slices.Clone(box.Account.SendAs)
+		box.Account.Rules = slices.Clone(box.Account.Rules)
 		if err := edit(&box.Account); err != nil {
 			return err
 		}

@@ -28,8 +28,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pillarbox/mailstore/absence"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/durable"
+	"pillarbox/mailstore/rules"
 )
 
 // The classes of errors. Their texts name the object; the caller adds hints.
@@ -148,6 +150,14 @@ type Account struct {
 	Inbound *bool `json:"inbound,omitempty"`
 	// Held: it sent too much to remote servers, and may not send there until released.
 	Held bool `json:"held,omitempty"`
+
+	// Rules decide at delivery what happens to its mail. Account.Forward without KeepCopy comes first:
+	// rules see only mail that is stored here.
+	Rules []rules.Rule `json:"rules,omitempty"`
+	// Absence is answered to senders; nil: none was ever set.
+	Absence *absence.Settings `json:"absence,omitempty"`
+	// Archive is a mailbox here that gets a copy of all its mail, in and out; zero: none.
+	Archive addr.Address `json:"archive,omitzero"`
 }
 
 // Service is a kind of server that a user logs in to.
@@ -229,9 +239,20 @@ type DomainFile struct {
 	Names map[string][]addr.Address `json:"names,omitempty"`
 	// Method says how its users' passwords are checked; "": as the configuration says.
 	Method Method `json:"method,omitempty"`
+	// Footer is added to mail that its users send to other servers.
+	Footer Footer `json:"footer,omitzero"`
+	// Archive is a mailbox here that gets a copy of all mail of the domain; zero: none.
+	Archive addr.Address `json:"archive,omitzero"`
 
 	Limits    // how much its mailboxes may hold together; the default is no limit
 	Retention // how long mail is kept, for mailboxes that do not say it themselves
+}
+
+// Footer is a text at the end of messages, for plain text and for HTML. HTML is made from Text if it
+// is "".
+type Footer struct {
+	Text string `json:"text,omitempty"`
+	HTML string `json:"html,omitempty"`
 }
 
 // Mailbox is one hosted mailbox.

@@ -26,6 +26,11 @@ type Resolution struct {
 	Kind      Kind
 	Mailboxes []Mailbox      // in alphabetical order, without duplicates
 	Forward   []addr.Address // remote addresses, without duplicates
+	// Passed are mailboxes on the way that forward without a copy, so that nothing is stored there.
+	Passed []Mailbox
+	// Archives are the mailboxes that get a copy, by the settings of the domains and mailboxes on the
+	// way. They are folded, in alphabetical order, without duplicates.
+	Archives []addr.Address
 }
 
 // Resolve follows an address through aliases, groups, forwarding, plus addressing and the catch-all
@@ -74,7 +79,30 @@ func (w *walk) resolve(a addr.Address) (Resolution, error) {
 	slices.SortFunc(w.boxes, func(a, b Mailbox) int { return cmp.Compare(a.Dir, b.Dir) })
 	slices.SortFunc(w.forward,
 		func(a, b addr.Address) int { return cmp.Compare(a.String(), b.String()) })
-	return Resolution{Kind: Local, Mailboxes: w.boxes, Forward: w.forward}, nil
+	return Resolution{
+		Kind: Local, Mailboxes: w.boxes, Forward: w.forward, Passed: w.passed,
+		Archives: w.archives(),
+	}, nil
+}
+
+// archives returns the archives of the domains and mailboxes on the way.
+func (w *walk) archives() (all []addr.Address) {
+	for _, file := range w.files {
+		all = appendArchive(all, file.Archive)
+	}
+	for _, boxes := range [][]Mailbox{w.boxes, w.passed} {
+		for i := range boxes {
+			all = appendArchive(all, boxes[i].Account.Archive)
+		}
+	}
+	return sortedOnce(all)
+}
+
+func appendArchive(all []addr.Address, a addr.Address) []addr.Address {
+	if a.IsZero() {
+		return all
+	}
+	return append(all, a.Fold())
 }
 
 // walk is the state of one Resolve.
@@ -84,6 +112,7 @@ type walk struct {
 	seen    map[addr.Address]bool // visited; true if it is known to lead to a destination
 	files   map[addr.Domain]*DomainFile
 	boxes   []Mailbox
+	passed  []Mailbox // forward without a copy
 	forward []addr.Address
 	missed  bool // an address had no destination
 }
@@ -215,6 +244,8 @@ func (w *walk) followMailbox(box Mailbox) (bool, error) {
 	}
 	if !forwarded || box.Account.KeepCopy {
 		w.boxes = append(w.boxes, box)
+	} else {
+		w.passed = append(w.passed, box)
 	}
 	return true, nil
 }

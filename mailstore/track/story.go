@@ -92,7 +92,7 @@ func tell(events []Event, ids []string) []Story {
 		s := &stories[i]
 		s.ID = id
 		for _, e := range events {
-			if e.ID == id || e.Parent == id && e.Kind == Reported {
+			if e.ID == id || e.Parent == id && (e.Kind == Reported || e.Kind == Answered) {
 				s.Events = append(s.Events, e)
 			}
 		}
@@ -114,6 +114,7 @@ var outcomes = map[Kind]string{
 	Delivered: "in the mailbox", OverQuota: "refused: the mailbox is full", Queued: "queued",
 	Deferred: "waits for the next attempt", Relayed: "relayed", Failed: "not delivered",
 	Fetched: "fetched", Deleted: "fetched and deleted", Expired: "expired",
+	Discarded: "discarded by a rule", Archived: "in the archive",
 }
 
 // conclude fills in the fields that come from the events.
@@ -190,7 +191,7 @@ func (e *Event) Words() string {
 }
 
 func (e *Event) acceptedWords() string {
-	if e.Service == "report" {
+	if e.Service == "report" || e.Service == "answer" {
 		return fmt.Sprintf("made by this server: %s for %s", octets(e.Size),
 			count(e.Count, "recipient"))
 	}
@@ -223,6 +224,14 @@ func (e *Event) deliveryWords() string {
 	case Reported:
 		return fmt.Sprintf("delivery report (%s) about %s sent to %s as %s", e.Text, e.Parent, e.To,
 			e.ID)
+	case Ruled:
+		return fmt.Sprintf("%s of %s: %s", e.Rule, e.To, e.Text)
+	case Discarded:
+		return fmt.Sprintf("discarded by %s of %s", e.Rule, e.To)
+	case Archived:
+		return "copied to the archive " + e.To
+	case Answered:
+		return fmt.Sprintf("%s about %s sent to %s as %s", e.Text, e.Parent, e.To, e.ID)
 	case Badmail:
 		return "put into badmail" + with(": ", e.Text)
 	case Held:

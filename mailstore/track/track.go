@@ -53,6 +53,10 @@ const (
 	Removed                      // an administrator removed the message, or the mailbox To
 	Disconnected                 // a session ended; Count has its messages, Size its octets
 	Imported                     // an administrator put messages into the mailbox To
+	Ruled                        // a rule of the mailbox To, Rule, did what Text says
+	Discarded                    // a rule of the mailbox To, Rule, threw the message away
+	Archived                     // a copy is in the archive To
+	Answered                     // Text, an automatic answer about Parent, was made for To
 	lastKind
 )
 
@@ -63,7 +67,8 @@ var kindNames = [lastKind]string{
 	Failed: "failed", Reported: "reported", Badmail: "badmail", Held: "held", Released: "released",
 	Listed: "listed", Fetched: "fetched", Deleted: "deleted", Expired: "expired",
 	Exported: "exported", Removed: "removed", Disconnected: "disconnected",
-	Imported: "imported",
+	Imported: "imported", Ruled: "ruled", Discarded: "discarded", Archived: "archived",
+	Answered: "answered",
 }
 
 // String returns the kind as a word. A kind of a newer release is "unknown".

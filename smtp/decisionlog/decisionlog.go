@@ -36,12 +36,15 @@ const (
 // CauseQuota is the cause of a refusal for lack of room in a mailbox.
 const CauseQuota = "quota"
 
+// CauseMailbox is the cause of a refusal by a rule of the recipient's mailbox.
+const CauseMailbox = "mailbox"
+
 // Record is one decision. It holds no password, because facts hold none.
 type Record struct {
 	Time    time.Time    `json:"time"`
 	Trace   string       `json:"trace"` // the id in the refusal and in the log; "" for an accept
 	Stage   string       `json:"stage,omitempty"`
-	Cause   string       `json:"cause,omitempty"` // "": the rules; else CauseQuota
+	Cause   string       `json:"cause,omitempty"` // "": the rules; else CauseQuota or CauseMailbox
 	Facts   policy.Facts `json:"facts"`
 	Verdict string       `json:"verdict"`         // policy.Verdict as a word
 	Reply   string       `json:"reply,omitempty"` // to the client; "" for an accept

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"pillarbox/mailstore"
+	"pillarbox/mailstore/absence"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/directory"
 	"pillarbox/mailstore/track"
@@ -81,6 +82,8 @@ type Parts struct {
 	Store   *mailstore.Store
 	Badmail *badmail.Store
 	Track   *track.Log // nil: no events
+	// Answers remembers who got an absence notice or the answer of a rule; nil: none is sent.
+	Answers *absence.Memory
 	Log     *slog.Logger
 }
 
@@ -112,11 +115,17 @@ type Target struct {
 	Boxes  []directory.Mailbox // local mailboxes
 	Remote []addr.Address      // remote addresses
 	Full   []addr.Address      // mailboxes already found full
+	// Passed are local mailboxes on the way that store nothing, because they forward without a copy.
+	Passed   []directory.Mailbox
+	Archives []addr.Address // mailboxes that get a copy
 }
 
 // NewTarget returns the target of a recipient that the directory resolved to res.
 func NewTarget(to smtp.Recipient, res directory.Resolution) Target {
-	t := Target{Recipient: to, Boxes: res.Mailboxes, Remote: res.Forward}
+	t := Target{
+		Recipient: to, Boxes: res.Mailboxes, Remote: res.Forward, Passed: res.Passed,
+		Archives: res.Archives,
+	}
 	if res.Kind == directory.Remote {
 		t.Remote = []addr.Address{to.Address}
 	}
@@ -133,13 +142,21 @@ type Message struct {
 	Rule   string // what permitted the message, for its events
 	Device string // that sent the message without a login, for its events
 	Parent string // the ID of the message that this one is a report about
+	// Refusable means that the client waits for the reply, so that a rule can refuse the message.
+	Refusable bool
 }
 
 // Commit makes the message durable for all recipients and adds it to the queue. Full mailboxes are
 // left out while the message has other mailboxes or remote recipients. full names them, and the
-// sender gets a report as requested. If no recipient remains, the error is a *smtp.Reply.
+// sender gets a report as requested. If no recipient remains, the error is a *smtp.Reply. A rule of a
+// mailbox may refuse the message, with a *Refusal, or discard it: then nothing is stored, and there is
+// no error.
 func (d *Dispatcher) Commit(in *mailstore.Incoming, m *Message) (full []addr.Address, err error) {
 	began := time.Now()
+	settings, err := d.apply(in, m)
+	if err != nil {
+		return nil, err
+	}
 	item := d.item(in, m)
 	if item != nil {
 		in.Spool(item.Encode())
@@ -155,8 +172,10 @@ func (d *Dispatcher) Commit(in *mailstore.Incoming, m *Message) (full []addr.Add
 		}
 		dirs[i] = box.Dir
 	}
-	for {
-		_, err = in.Commit(dirs)
+	for settings.stores(dirs, item) {
+		all, archives := addCopies(dirs, settings.archives)
+		in.IgnoreQuotaOf(archives)
+		_, err = in.Commit(all)
 		over, ok := errors.AsType[*mailstore.OverQuotaError](err)
 		if !ok {
 			break
@@ -179,10 +198,18 @@ func (d *Dispatcher) Commit(in *mailstore.Incoming, m *Message) (full []addr.Add
 		return nil, err
 	}
 	d.track(in, m, item, full, time.Since(began))
+	d.trackApplied(in.ID(), m, settings, in.Size())
 	if item != nil {
 		d.Queue.Add(item)
 	}
-	return d.reportLocal(in.ID(), m, full), nil
+	full = d.reportLocal(in.ID(), m, full)
+	d.sendAnswers(in.ID(), m, settings, full)
+	return full, nil
+}
+
+// stores reports whether the message goes anywhere. Rules may have discarded it.
+func (a *applied) stores(dirs []string, item *queue.Item) bool {
+	return len(dirs)+len(a.archives) > 0 || item != nil || !a.ruled
 }
 
 // item returns the queue's item for the remote recipients; nil if there are none.

@@ -109,8 +109,8 @@ type headCopy struct {
 	ended  bool
 }
 
-// maxHead is the length above which a header is not kept, in octets.
-const maxHead = 64 << 10
+// maxHead is the length above which a header is not kept, in octets. Sessions accept no longer one.
+const maxHead = 256 << 10
 
 // Write implements io.Writer.
 func (h *headCopy) Write(p []byte) (int, error) {

@@ -150,7 +150,7 @@ func (d *Dispatcher) unreportable(
 ) error {
 	postmaster := d.Postmaster()
 	switch {
-	case cfg.NullSender == Discard:
+	case cfg.NullSender == Discard, isAnswer(req.Item):
 		d.Log.Warn("message dropped: it can be neither delivered nor reported",
 			"message_id", req.Item.ID, "from", req.Item.From.String(), "reason", why)
 		d.Track.Add(track.Event{Kind: track.Removed, ID: req.Item.ID, Text: why})

@@ -17,6 +17,7 @@ import (
 	"pillarbox/smtp"
 	"pillarbox/smtp/arc"
 	"pillarbox/smtp/dkim"
+	"pillarbox/smtp/footer"
 	"pillarbox/smtp/route"
 )
 
@@ -25,16 +26,20 @@ type SenderConfig struct {
 	Options
 	Sign bool // sign the mail of local senders whose domain has a key
 	Seal bool // seal forwarded mail, if the domain that forwards it has a key (ARC)
+	// Footer returns what is added to the mail that local senders of a domain send; nil: nothing.
+	Footer func(addr.Domain) footer.Footer
 }
 
 // Sender delivers the stored messages of the queue. Before sending, it removes the Return-Path line of
-// mailboxes (RFC 5321 §4.4). If the message is ours to sign, it signs what is sent with DKIM. It hands
-// each attempt to its current Remote, which SetConfig replaces.
+// mailboxes (RFC 5321 §4.4) and adds the footer of a local sender's domain. If the message is ours to
+// sign, it signs what is sent with DKIM. It hands each attempt to its current Remote, which SetConfig
+// replaces.
 // It is safe for concurrent use.
 type Sender struct {
 	remote atomic.Pointer[Remote]
 	sign   atomic.Bool
 	seal   atomic.Bool
+	footer atomic.Pointer[func(addr.Domain) footer.Footer]
 	keys   *dkim.Keys
 	sent   chan struct{}
 	log    *slog.Logger
@@ -51,6 +56,7 @@ func NewSender(cfg SenderConfig, keys *dkim.Keys, log *slog.Logger) *Sender {
 func (s *Sender) SetConfig(cfg SenderConfig) {
 	s.sign.Store(cfg.Sign)
 	s.seal.Store(cfg.Seal)
+	s.footer.Store(&cfg.Footer)
 	if old := s.remote.Swap(New(cfg.Options)); old != nil {
 		old.Close()
 	}
@@ -132,6 +138,43 @@ func (s *Sender) prepare(a *smtp.Attempt) {
 		}
 		return withoutTop(f, top)
 	}
+	if a.Local {
+		s.addFooter(a)
+	}
+}
+
+// addFooter makes an attempt send the message with the footer of its sender's domain. The stored
+// message stays as it is: its copies for mailboxes here have no footer, and every attempt adds the
+// same one. A message where that cannot be done right goes unchanged.
+func (s *Sender) addFooter(a *smtp.Attempt) {
+	find := *s.footer.Load()
+	if find == nil {
+		return
+	}
+	f := find(a.Envelope.From.Domain)
+	if f.IsZero() {
+		return
+	}
+	open := a.Open
+	text, err := open()
+	if err != nil {
+		return // the attempt finds the same error, and says so
+	}
+	plan, why, err := footer.Make(text, f)
+	if err = errors.Join(err, text.Close()); err != nil || plan == nil {
+		s.log.Debug("a message is sent without its footer", "message_id", a.ID,
+			"domain", a.Envelope.From.Domain, "reason", why, "error", err)
+		return
+	}
+	a.Open = func() (io.ReadCloser, error) {
+		text, err := open()
+		if err != nil {
+			return nil, err
+		}
+		return &joined{plan.Apply(text), text}, nil
+	}
+	a.Size += plan.Delta
+	a.Envelope.Body8 = a.Envelope.Body8 || plan.EightBit
 }
 
 // signature returns the DKIM-Signature field of a message that is stored, and sent as text, or nil.

@@ -12,6 +12,7 @@ import (
 	"pillarbox/mailstore/addr"
 	"pillarbox/smtp"
 	"pillarbox/smtp/dkim"
+	"pillarbox/smtp/footer"
 	"pillarbox/smtp/route"
 )
 
@@ -67,6 +68,58 @@ func TestPrepare(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A local sender's message gets the footer of the sender's domain, and is signed with it.
+func TestFooter(t *testing.T) {
+	keys := dkim.Open(mailtest.NewPowerFS())
+	if _, err := keys.Create("office.example", "now", dkim.Ed25519, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	anna := addr.Address{Local: "anna", Domain: "office.example"}
+	const text = "From: Anna <anna@office.example>\r\nSubject: x\r\n\r\ntext\r\n"
+	const withFooter = "From: Anna <anna@office.example>\r\nSubject: x\r\nContent-Type: text/plain; charset=utf-8\r\n" +
+		"MIME-Version: 1.0\r\nContent-Transfer-Encoding: 8bit\r\n\r\ntext\r\n\r\nMüller\r\n"
+	for what, test := range map[string]struct {
+		from   addr.Address
+		local  bool
+		stored string
+		want   string
+	}{
+		"ours":           {anna, true, text, withFooter},
+		"of a stranger":  {anna, false, text, text},
+		"another domain": {addr.Address{Local: "x", Domain: "no.example"}, true, text, text},
+		"null sender":    {addr.Address{}, true, text, text},
+		"signed":         {anna, true, "DKIM-Signature: x\r\n" + text, "DKIM-Signature: x\r\n" + text},
+	} {
+		s := NewSender(SenderConfig{
+			Options: Options{Routes: func() *route.Table { return nil }}, Sign: true,
+			Footer: func(d addr.Domain) footer.Footer {
+				if d != "office.example" {
+					return footer.Footer{}
+				}
+				return footer.Footer{Text: "Müller"}
+			},
+		}, keys, slog.New(slog.DiscardHandler))
+		stored := smtp.ReturnPath(test.from) + test.stored
+		a := smtp.Attempt{
+			Envelope: smtp.Envelope{From: test.from}, Local: test.local, Size: int64(len(stored)),
+			Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(stored)), nil },
+		}
+		s.prepare(&a)
+		f, err := a.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(f)
+		if err != nil || string(got) != test.want || int64(len(got)) != a.Size {
+			t.Errorf("%s: %q of %d octets, %v", what, got, a.Size, err)
+		}
+		if a.Envelope.Body8 != (what == "ours") {
+			t.Errorf("%s: eight bits: %v", what, a.Envelope.Body8)
+		}
+		s.Close()
 	}
 }
 

@@ -25,7 +25,7 @@ var errHeaderTooLong = errors.New("header too long")
 // header is the top of a message: the header, its empty line, and the first line of the body if
 // the empty line was missing.
 type header struct {
-	octets []byte   // ready to be written; without Return-Path and MarkHeader
+	octets []byte   // ready to be written; without Return-Path, MarkHeader and LabelHeader
 	date   bool     // the header has Date
 	id     []byte   // the value of Message-ID, with its folded lines; nil if there is none
 	hops   int      // number of Received fields
@@ -39,7 +39,7 @@ type header struct {
 func readHeader(body lineReader, hold *headerHold) (header, error) {
 	var h header
 	dropping, first := false, true
-	marked := strings.ToLower(policy.MarkHeader)
+	marked, label := strings.ToLower(policy.MarkHeader), strings.ToLower(smtp.LabelHeader)
 	var folding *[]byte // the value that a folded line continues
 	for {
 		line, err := readLine(body, maxHeader-len(h.octets))
@@ -71,8 +71,8 @@ func readHeader(body lineReader, hold *headerHold) (header, error) {
 			return h, nil
 		default:
 			// Only the final server writes Return-Path (RFC 5321 §4.4), and only this server
-			// writes MarkHeader. A client could forge both.
-			if dropping = name == "return-path" || name == marked; dropping {
+			// writes MarkHeader and LabelHeader. A client could forge them.
+			if dropping = name == "return-path" || name == marked || name == label; dropping {
 				continue
 			}
 			folding = h.collect(name, line)

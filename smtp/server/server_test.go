@@ -22,6 +22,7 @@ import (
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
 	"pillarbox/mailstore/durable"
+	"pillarbox/mailstore/rules"
 	"pillarbox/mailstore/track"
 	"pillarbox/smtp"
 	"pillarbox/smtp/badmail"
@@ -413,6 +414,12 @@ func (o *office) furnish(t *testing.T, d *mailtest.Dialogue) {
 			members = append(members, address(t, m))
 		}
 		must(o.dir.AddGroup(address(t, w[0]), members))
+	}
+	for _, line := range d.Options["rule"] { // USER ACT [TEXT]
+		w := strings.SplitN(line, " ", 3)
+		must(o.dir.UpdateRules(address(t, w[0]), func(list []rules.Rule) ([]rules.Rule, error) {
+			return append(list, rules.Rule{Do: rules.Act(w[1]), Text: strings.Join(w[2:], "")}), nil
+		}))
 	}
 	o.furnishRights(t, d, must)
 	for _, target := range d.Options["catchall"] {

@@ -430,11 +430,15 @@ func (s *session) Data(body *wire.Body) *smtp.Reply {
 	}
 	m := &delivery.Message{
 		Envelope: &s.env, Targets: s.targets, Source: s.source(), Header: head, Rule: s.rule,
+		Refusable: true,
 	}
 	if s.account().IsZero() && s.facts.Device != nil {
 		m.Device = s.facts.Device.Name
 	}
 	full, err := s.srv.Delivery.Commit(in, m)
+	if r, ok := errors.AsType[*delivery.Refusal](err); ok {
+		return s.refuseByRule(r)
+	}
 	if r, ok := errors.AsType[*smtp.Reply](err); ok && len(full) > 0 {
 		return s.refuseFull("message", full, r)
 	}
@@ -450,6 +454,18 @@ func (s *session) Data(body *wire.Body) *smtp.Reply {
 	s.log.Warn("mailboxes are full", "message_id", in.ID(), "from", s.env.From.String(), "mailboxes", addresses(full), "size", in.Size())
 	return smtp.NewReply(250, [3]int{2, 6, 0}, "Message accepted, queued as %s, but not for %s: full",
 		in.ID(), addresses(full))
+}
+
+// refuseByRule logs and records the refusal of a recipient's own rule, and returns the reply with its
+// trace id.
+func (s *session) refuseByRule(r *delivery.Refusal) *smtp.Reply {
+	step := policy.Step{
+		Rule: "rules of a mailbox", Subject: r.Mailbox.String(),
+		Outcome: fmt.Sprintf("rule %d refuses the message", r.Rule),
+	}
+	return s.logRefusalOf(decisionlog.CauseMailbox, policy.Decision{
+		Verdict: policy.Refuse, Stage: "message", Reply: r.Reply, Steps: []policy.Step{step},
+	}, r.Reply)
 }
 
 // source is the origin of the message, for the queue.

@@ -122,6 +122,7 @@ func secretOf(name string) bool {
 	case "locked", "access", "forward", "keep_copy", "created", "send_as", "outside", "inbound", "held",
 		"quota", "quota_messages", "quota_warn", "quota_warn_messages", "delete_after", "delete_fetched_after",
 		"method", "store", "password_set", "client_certs", "app_passwords", "second_factors",
+		"rules", "absence", "archive", "footer",
 		"address", "damaged", "alias", "group", "catch_all", "names", "full_name":
 		return false
 	}

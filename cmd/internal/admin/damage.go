@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pillarbox/cmd/internal/lastlogin"
+	"pillarbox/mailstore/absence"
 	"pillarbox/mailstore/durable"
 	"pillarbox/smtp/dkim"
 )
@@ -46,6 +47,7 @@ func (c *checker) settings() {
 	damaged := map[string]error{
 		"devices.json": deviceErr, "srs.json": o.SRS.Check(), operatorsFile: operatorErr, durable.VersionFile: versionErr,
 		watchedFile: o.loadWatched(new(watched)), lastlogin.File: o.LastLogins.Check(),
+		absence.File: o.Answers.Check(),
 	}
 	for name, err := range damaged {
 		if err != nil {

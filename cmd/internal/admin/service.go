@@ -24,6 +24,7 @@ import (
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/lastlogin"
 	"pillarbox/mailstore"
+	"pillarbox/mailstore/absence"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
@@ -74,6 +75,8 @@ type Service struct {
 	SRS *srs.Keys
 	// LastLogins knows when each mailbox was last logged in to.
 	LastLogins *lastlogin.Keeper
+	// Answers remembers who got an automatic answer of a mailbox.
+	Answers *absence.Memory
 	// Events stores what happens to mail. nil: the server is another process, or stores none.
 	Events *track.Log
 	// Keeper makes what is kept of passwords.
@@ -126,7 +129,8 @@ func OpenOn(root Files, cfg *config.Config, log *slog.Logger) (*Service, error) 
 	o := &Service{
 		Root: root, Dir: directory.New(root, directory.Options{}), Devices: devices.New(root).Report(damages), damages: damages,
 		SRS: srs.Open(root).Report(damages), LastLogins: lastlogin.Open(root).Report(damages),
-		cfg: new(atomic.Pointer[config.Config]), watch: new(atomic.Pointer[func(quota.Event)]),
+		Answers: absence.OpenMemory(root).Report(damages),
+		cfg:     new(atomic.Pointer[config.Config]), watch: new(atomic.Pointer[func(quota.Event)]),
 		sources: new(sources), log: log, Keeper: NewKeeper(cfg),
 		operators: newOperators(root, damages), policies: new(policyLock), recorder: NewRecorder(root, Server(), nil),
 	}

@@ -36,7 +36,7 @@ func (d *Daemon) makeDelivery(cfg *config.Config) (part, error) {
 	d.badmail.SetLimits(badmailLimits(cfg))
 	d.delivery = delivery.New(d.office.DeliveryConfig(cfg, d.system.DNS), delivery.Parts{
 		Dir: d.office.Dir, Store: d.office.Store, Badmail: d.badmail, Track: d.events,
-		Log: d.logs[logging.Delivery],
+		Answers: d.office.Answers, Log: d.logs[logging.Delivery],
 	})
 	notices = notify.NewBadmail(d.office, d.delivery, d.logs[logging.Delivery])
 	p := loop("delivery", d.badmail.Run, notices.Run)

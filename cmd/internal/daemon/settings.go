@@ -20,6 +20,7 @@ import (
 	"pillarbox/smtp/badmail"
 	"pillarbox/smtp/connlimit"
 	"pillarbox/smtp/dns"
+	"pillarbox/smtp/footer"
 	"pillarbox/smtp/policy"
 	"pillarbox/smtp/queue"
 	"pillarbox/smtp/remote"
@@ -156,9 +157,19 @@ func (d *Daemon) senderConfig(cfg *config.Config) remote.SenderConfig {
 			Tokens: d.tokens,
 			Log:    d.logs[logging.Outbound],
 		},
-		Sign: cfg.Authenticity.Sign,
-		Seal: cfg.Outbound.ARC,
+		Sign:   cfg.Authenticity.Sign,
+		Seal:   cfg.Outbound.ARC,
+		Footer: d.footerOf,
 	}
+}
+
+// footerOf returns the footer of a domain here.
+func (d *Daemon) footerOf(name addr.Domain) footer.Footer {
+	file, err := d.office.Dir.Domain(name)
+	if err != nil {
+		return footer.Footer{}
+	}
+	return footer.Footer(file.Footer)
 }
 
 func queueConfig(cfg *config.Config) queue.Config {
