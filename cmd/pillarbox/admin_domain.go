@@ -21,6 +21,8 @@ func (a *app) domainCommand() *cobra.Command {
 		a.catchAllCommand(),
 		does(a, "method DOMAIN file | system | directory[:NAME] | default", "Set the method that checks the passwords of a domain", takes(2, 2),
 			admin.DomainMethod, setting),
+		a.footerCommand(),
+		a.archiveCommand("DOMAIN", "Copy all mail of a domain, in and out, to a mailbox", admin.DomainArchive),
 	)
 }
 
@@ -50,6 +52,8 @@ func (a *app) printDomain(d admin.DomainDetails) {
 		"Locked:\t" + yesNo(d.Locked),
 		"Passwords:\t" + methodText(d),
 		"Catch-all:\t" + orDash(d.CatchAll),
+		"Archive:\t" + orDash(d.Archive),
+		"Footer:\t" + yesNo(d.Footer.Text != ""),
 		"Mailboxes:\t" + addressList(d.Mailboxes),
 		"Aliases:\t" + wordList(aliases),
 		"Groups:\t" + wordList(groups),

@@ -14,12 +14,12 @@ func (c Condition) String() string {
 	}
 	switch c.What {
 	case Over:
-		return not + "larger than " + octets(c.Size)
+		return not + "larger than " + Octets(c.Size)
 	case Under:
-		return not + "smaller than " + octets(c.Size)
+		return not + "smaller than " + Octets(c.Size)
 	case Header:
 		if c.Value == "" {
-			return not + "with a field " + c.Name
+			return not + "field " + c.Name + " exists"
 		}
 		return fmt.Sprintf("%sfield %s contains %q", not, c.Name, c.Value)
 	case From, To:
@@ -83,8 +83,8 @@ func firstLine(text string) string {
 	return line
 }
 
-// octets writes a size as the administrator typed it: 10 MB, 500 KB, 1234 B.
-func octets(n int64) string {
+// Octets writes the size of a condition as it is typed: 10 MB, 500 KB, 1234 B.
+func Octets(n int64) string {
 	for _, unit := range []struct {
 		size int64
 		name string

@@ -20,6 +20,9 @@ type DomainSummary struct {
 	Mailboxes int          `json:"mailboxes"` // numbers
 	Aliases   int          `json:"aliases"`
 	Groups    int          `json:"groups"`
+	// Archive is the mailbox that gets a copy of all mail; "" for none.
+	Archive addr.Address     `json:"archive"`
+	Footer  directory.Footer `json:"footer,omitzero"` // of mail to other servers
 }
 
 // DomainDetails describes one domain.
@@ -31,6 +34,9 @@ type DomainDetails struct {
 
 	Method        directory.Method `json:"method"` // checks the passwords
 	DefaultMethod bool             `json:"default_method"`
+
+	Archive addr.Address     `json:"archive"`         // gets a copy of all mail; "" for none
+	Footer  directory.Footer `json:"footer,omitzero"` // of mail to other servers
 
 	Mailboxes []addr.Address `json:"mailboxes"`
 	Aliases   []Alias        `json:"aliases"`
@@ -183,6 +189,7 @@ func (o *Service) ListDomains() ([]DomainSummary, error) {
 		all = append(all, DomainSummary{
 			Domain: d, Default: d == o.Dir.DefaultDomain(), Locked: file.Locked, CatchAll: file.CatchAll,
 			Mailboxes: len(boxes), Aliases: len(file.Aliases), Groups: len(file.Groups),
+			Archive: file.Archive, Footer: file.Footer,
 		})
 		return err
 	})
@@ -206,6 +213,7 @@ func (o *Service) ShowDomain(name string) (DomainDetails, error) {
 	details := DomainDetails{
 		Domain: d, Default: d == o.Dir.DefaultDomain(), Locked: file.Locked, CatchAll: file.CatchAll,
 		Mailboxes: []addr.Address{}, Aliases: aliasesOf(d, file), Groups: groupsOf(d, file),
+		Archive: file.Archive, Footer: file.Footer,
 	}
 	for _, box := range boxes {
 		details.Mailboxes = append(details.Mailboxes, box.Address)

@@ -11,6 +11,7 @@ import (
 	"pillarbox/cmd/internal/clientsetup"
 	"pillarbox/cmd/internal/lastlogin"
 	"pillarbox/cmd/internal/netinfo"
+	"pillarbox/mailstore/absence"
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/auth"
 	"pillarbox/mailstore/directory"
@@ -82,6 +83,9 @@ type MailboxDetails struct {
 
 	AppPasswords []AppPasswordStatus `json:"app_passwords"`
 	SecondFactor SecondFactorDetails `json:"second_factor"`
+	Archive      addr.Address        `json:"archive"`    // gets a copy of all mail; "" for none
+	RuleCount    int                 `json:"rule_count"` // number of its rules
+	Absence      absence.State       `json:"absence"`    // of its user, today
 }
 
 // Entitlement is a right with its origin.
@@ -514,6 +518,9 @@ func (o *Service) ShowMailbox(user string) (MailboxDetails, error) {
 		ClientCerts:    orEmpty(box.Account.ClientCerts),
 		AppPasswords:   o.appPasswords(box),
 		SecondFactor:   secondFactors(box),
+		Archive:        box.Account.Archive,
+		RuleCount:      len(box.Account.Rules),
+		Absence:        box.Account.Absence.StateAt(time.Now()),
 		Expired:        box.Method == directory.ByFile && box.Account.Verifier != "" && o.Keeper.Expired(&box.Account, time.Now()),
 	}
 	if details.Outside.May, err = o.Dir.MayOutside(box, o.Config().Policy.Outside.Send.Value); err != nil {

@@ -13,6 +13,8 @@ var (
 	DomainUnlock   = verb("domain unlock", ChangesAll, (*Service).UnlockDomain)
 	DomainCatchAll = verb("domain catch-all", ChangesDomain, pair((*Service).SetCatchAll))
 	DomainMethod   = verb("domain method", ChangesAll, pair((*Service).SetDomainMethod))
+	DomainFooter   = verb("domain footer", ChangesDomain, (*Service).SetFooter)
+	DomainArchive  = verb("domain archive", ChangesDomain, pair((*Service).SetDomainArchive))
 
 	MailboxAdd         = verb("mailbox add", ChangesDomain, (*Service).addMailbox)
 	MailboxAddMany     = longVerb("mailbox add-many", ChangesDomain, (*Service).addMany)
@@ -49,6 +51,16 @@ var (
 
 	MailboxResetLink = verb("mailbox reset-link", ChangesDomain, (*Service).makeResetLink)
 	MailboxReset     = verb("mailbox reset", RootOnly, (*Service).useResetLink) // asked by the page
+
+	MailboxArchive = verb("mailbox archive", ChangesDomain, pair((*Service).SetArchive))
+	RulesShow      = verb("mailbox rules show", SeesDomain, (*Service).ShowRules)
+	RulesAdd       = verb("mailbox rules add", ChangesDomain, (*Service).AddRule)
+	RulesRemove    = verb("mailbox rules remove", ChangesDomain, (*Service).RemoveRule)
+	RulesMove      = verb("mailbox rules move", ChangesDomain, (*Service).MoveRule)
+	RulesTest      = verb("mailbox rules test", SeesDomain, (*Service).testRules)
+	AbsenceShow    = verb("mailbox absence show", SeesDomain, (*Service).ShowAbsence)
+	AbsenceSet     = verb("mailbox absence set", ChangesDomain, (*Service).SetAbsence)
+	AbsenceOff     = verb("mailbox absence off", ChangesDomain, (*Service).AbsenceOff)
 
 	QuotaSet         = verb("quota set", ChangesDomain, (*Service).setQuotas)
 	QuotaShow        = verb("quota show", SeesDomain, (*Service).ShowQuota)
@@ -186,6 +198,8 @@ func Verbs() []Command {
 		AppPasswordAdd, AppPasswordList, AppPasswordRemove,
 		MailboxResetLink, MailboxReset,
 		SecondFactorShow, SecondFactorRemove, SecondFactorAdd, RecoveryCodesNew,
+		DomainFooter, DomainArchive, MailboxArchive,
+		RulesShow, RulesAdd, RulesRemove, RulesMove, RulesTest, AbsenceShow, AbsenceSet, AbsenceOff,
 		QuotaSet, QuotaShow, QuotaList, QuotaRecalculate,
 		RetentionShow, RetentionSet, RetentionRun,
 		AliasAdd, AliasRemove, AliasList,
