@@ -64,6 +64,7 @@ func germanServer() map[string]string {
 		"Reply":                                 "Antwort",
 		"Rights":                                "Rechte",
 		"Rule":                                  "Regel",
+		"Rules of the server":                   "Regeln des Servers",
 		"Rules":                                 "Regeln",
 		"Send again":                            "Noch einmal senden",
 		"Set by":                                "Gesetzt durch",

@@ -21,6 +21,8 @@ func domainActs() map[string]act {
 		"lock":      onDomain(admin.DomainLock),
 		"unlock":    onDomain(admin.DomainUnlock),
 		"catch-all": setCatchAll,
+		"archive":   setDomainArchive,
+		"footer":    setFooter,
 		"remove":    dangerous(removeDomain),
 	}
 }

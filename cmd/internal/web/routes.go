@@ -40,6 +40,15 @@ func (s *Site) ownRoutes(mux *http.ServeMux) {
 	s.act(mux, "/me/app-password-remove", anyone, showOwn, removeOwnAppPassword)
 	s.act(mux, "/me/forward", anyone, showOwn, setOwnForward)
 	s.act(mux, "/me/logout-others", anyone, showOwn, endOtherSessions)
+	s.deliveryRoutes(mux, "/me", anyone)
+}
+
+// deliveryRoutes are what a mailbox does with its mail. path is that of the mailbox's page.
+func (s *Site) deliveryRoutes(mux *http.ServeMux, path string, may who) {
+	s.page(mux, path+"/rules", may, showRules)
+	s.acts(mux, path+"/rules/", may, showRules, rulesActs())
+	s.page(mux, path+"/absence", may, showAbsence)
+	s.acts(mux, path+"/absence/", may, showAbsence, absenceActs())
 }
 
 // officeRoutes are about who is in the office.
@@ -50,15 +59,16 @@ func (s *Site) officeRoutes(mux *http.ServeMux) {
 	s.page(mux, "/mailboxes/import", operators, showImport)
 	s.form(mux, "/mailboxes/import", operators, importMailboxes)
 	s.page(mux, "/mailbox/{name}", operators, showMailbox)
-	s.acts(mux, "/mailbox/{name}/", showMailbox, mailboxActs())
+	s.acts(mux, "/mailbox/{name}/", operators, showMailbox, mailboxActs())
+	s.deliveryRoutes(mux, "/mailbox/{name}", operators)
 	s.page(mux, "/domains", operators, showDomains)
-	s.acts(mux, "/domains/", showDomains, domainActs())
+	s.acts(mux, "/domains/", operators, showDomains, domainActs())
 	s.page(mux, "/dns", operators, showDNS)
-	s.acts(mux, "/dns/", showDNS, dkimActs())
+	s.acts(mux, "/dns/", operators, showDNS, dkimActs())
 	s.page(mux, "/groups", operators, showGroups)
-	s.acts(mux, "/groups/", showGroups, groupActs())
+	s.acts(mux, "/groups/", operators, showGroups, groupActs())
 	s.page(mux, "/devices", operators, showDevices)
-	s.acts(mux, "/devices/", showDevices, deviceActs())
+	s.acts(mux, "/devices/", operators, showDevices, deviceActs())
 }
 
 // mailRoutes are about mail and the server.

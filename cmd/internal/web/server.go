@@ -127,17 +127,17 @@ func showOperators(r *request) (view, error) {
 
 func operatorActs() map[string]act {
 	return map[string]act{
-		"add": func(r *request) (outcome, error) {
+		"add": dangerous(func(r *request) (outcome, error) {
 			c, err := admin.OperatorAdd.Do(r.Context(), r.service, admin.NewOperator{
 				Name: r.field("name"), Domains: addresses(r.PostFormValue("domains")),
 				ReadOnly: r.PostFormValue("read_only") != "",
 			})
 			return then("/operators", c, err)
-		},
-		"remove": func(r *request) (outcome, error) {
+		}),
+		"remove": dangerous(func(r *request) (outcome, error) {
 			c, err := admin.OperatorRemove.Do(r.Context(), r.service, r.field("name"))
 			return then("/operators", c, err)
-		},
+		}),
 	}
 }
 
@@ -243,10 +243,10 @@ func setLogLevel(r *request) (outcome, error) {
 
 // serverRoutes are about the rules and the server itself.
 func (s *Site) serverRoutes(mux *http.ServeMux) {
-	s.page(mux, "/rules", operators, showRules)
-	s.page(mux, "/rule", operators, showRule)
-	s.act(mux, "/rules/set", operators, showRule, setRule)
-	s.acts(mux, "/rules/", showRules, ruleActs())
+	s.page(mux, "/policy", operators, showPolicy)
+	s.page(mux, "/policy/rule", operators, showRule)
+	s.act(mux, "/policy/set", operators, showRule, setRule)
+	s.acts(mux, "/policy/", operators, showPolicy, policyActs())
 	s.page(mux, "/settings", operators, showSettings)
 	s.page(mux, "/refusals", operators, showRefusals)
 	s.page(mux, "/bans", operators, showBans)
@@ -254,18 +254,18 @@ func (s *Site) serverRoutes(mux *http.ServeMux) {
 	s.page(mux, "/routes", operators, showRoutes)
 	s.act(mux, "/routes/fetch", operators, showRoutes, fetchMail)
 	s.page(mux, "/certificates", operators, showCertificates)
-	s.acts(mux, "/certificates/", showCertificates, certificateActs())
+	s.acts(mux, "/certificates/", operators, showCertificates, certificateActs())
 	s.page(mux, "/operators", operators, showOperators)
-	s.acts(mux, "/operators/", showOperators, operatorActs())
+	s.acts(mux, "/operators/", operators, showOperators, operatorActs())
 	s.page(mux, "/stray", operators, showStray)
-	s.acts(mux, "/stray/", showStray, strayActs())
+	s.acts(mux, "/stray/", operators, showStray, strayActs())
 	s.page(mux, "/log", operators, showLog)
 	s.act(mux, "/log/level", operators, showLog, setLogLevel)
 }
 
-// acts are the acts of operators whose page is p.
-func (s *Site) acts(mux *http.ServeMux, path string, p show, all map[string]act) {
+// acts are the acts of one page p.
+func (s *Site) acts(mux *http.ServeMux, path string, may who, p show, all map[string]act) {
 	for name, do := range all {
-		s.act(mux, path+name, operators, p, do)
+		s.act(mux, path+name, may, p, do)
 	}
 }

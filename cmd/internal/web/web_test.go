@@ -182,11 +182,11 @@ func TestPages(t *testing.T) {
 		{"/explain?ip=192.168.1.20&to=x@remote.example", 200, 403, 403},
 		{"/explain?ip=nonsense&to=x@remote.example", 200, 200, 403},
 		{"/audit", 200, 200, 403},
-		{"/rules", 200, 403, 403},
-		{"/rule?key=senders.deny", 200, 403, 403},
-		{"/rule?key=senders.deny&value=spam.example%0Amore.example", 200, 403, 403},
-		{"/rule?key=senders.deny&value=not+an+address", 200, 403, 403},
-		{"/rule?key=tls.key", 404, 403, 403},
+		{"/policy", 200, 403, 403},
+		{"/policy/rule?key=senders.deny", 200, 403, 403},
+		{"/policy/rule?key=senders.deny&value=spam.example%0Amore.example", 200, 403, 403},
+		{"/policy/rule?key=senders.deny&value=not+an+address", 200, 403, 403},
+		{"/policy/rule?key=tls.key", 404, 403, 403},
 		{"/settings", 200, 403, 403},
 		{"/settings?match=greeting", 200, 403, 403},
 		{"/refusals", 200, 403, 403},
@@ -335,9 +335,9 @@ func TestForeignDomain(t *testing.T) {
 func TestForeignServer(t *testing.T) {
 	o := newOffice(t)
 	b := o.logIn(t, clerk)
-	paths := []string{"/rules/set", "/bans/lift", "/routes/fetch", "/log/level"}
+	paths := []string{"/policy/set", "/bans/lift", "/routes/fetch", "/log/level"}
 	for prefix, acts := range map[string]map[string]act{
-		"/rules/": ruleActs(), "/certificates/": certificateActs(), "/operators/": operatorActs(), "/stray/": strayActs(),
+		"/policy/": policyActs(), "/certificates/": certificateActs(), "/operators/": operatorActs(), "/stray/": strayActs(),
 	} {
 		for name := range acts {
 			paths = append(paths, prefix+name)
@@ -356,7 +356,7 @@ func TestForeignServer(t *testing.T) {
 func TestRules(t *testing.T) {
 	o := newOffice(t)
 	b := o.logIn(t, boss)
-	const page = "/rule?key=senders.deny"
+	const page = "/policy/rule?key=senders.deny"
 	value := func() string {
 		for _, k := range o.service.Config().Explain() {
 			if k.Key == "senders.deny" {
@@ -370,13 +370,13 @@ func TestRules(t *testing.T) {
 		t.Errorf("tried: %s, the page has no %s\n%s", value(), want, text)
 	}
 	set := url.Values{"key": {"senders.deny"}, "list": {"yes"}, "value": {"spam.example\nmore.example"}, "before": {`["spam.example"]`}}
-	if res, text := b.post(page, "/rules/set", set); res.StatusCode != http.StatusSeeOther || value() != `["spam.example", "more.example"]` {
+	if res, text := b.post(page, "/policy/set", set); res.StatusCode != http.StatusSeeOther || value() != `["spam.example", "more.example"]` {
 		t.Fatalf("set: %s, %s\n%s", res.Status, value(), text)
 	}
-	if _, text := b.get("/rules"); !strings.Contains(text, "policy.toml:") {
+	if _, text := b.get("/policy"); !strings.Contains(text, "policy.toml:") {
 		t.Errorf("the page does not say where the rule is set: %s", text)
 	}
-	if res, text := b.post(page, "/rules/set", set); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(text, "has changed meanwhile") {
+	if res, text := b.post(page, "/policy/set", set); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(text, "has changed meanwhile") {
 		t.Errorf("set over the change of another: %s", res.Status)
 	}
 	for _, bad := range []url.Values{
@@ -385,16 +385,16 @@ func TestRules(t *testing.T) {
 		{"key": {"relay.i_know_this_is_an_open_relay"}, "value": {"true"}},
 		{"key": {"relay.enforcement"}, "value": {"none"}},
 	} {
-		res, text := b.post("/rules", "/rules/set", bad)
+		res, text := b.post("/policy", "/policy/set", bad)
 		if res.StatusCode/100 == 3 || strings.Contains(text, "<script>alert") {
 			t.Errorf("%v: %s", bad, res.Status)
 		}
 	}
-	b.post("/rules", "/rules/reset", url.Values{"key": {"senders.deny"}})
+	b.post("/policy", "/policy/reset", url.Values{"key": {"senders.deny"}})
 	if value() != `["spam.example"]` {
 		t.Errorf("given back: %s", value())
 	}
-	b.post("/rules", "/rules/undo", url.Values{})
+	b.post("/policy", "/policy/undo", url.Values{})
 	if value() != `["spam.example", "more.example"]` {
 		t.Errorf("undone: %s", value())
 	}

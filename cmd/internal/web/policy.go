@@ -8,8 +8,8 @@ import (
 	"pillarbox/cmd/internal/config"
 )
 
-// rulesPage is what the page "rules" shows: the keys of the policy, section by section.
-type rulesPage struct {
+// policyPage is what the page "policy" shows: the keys of the policy, section by section.
+type policyPage struct {
 	Sections  []ruleSection
 	Edited    bool // an operator has set some
 	MayChange bool
@@ -20,11 +20,11 @@ type ruleSection struct {
 	Keys []config.KeyInfo
 }
 
-func showRules(r *request) (view, error) {
+func showPolicy(r *request) (view, error) {
 	keys, err := admin.PolicyList.Do(r.Context(), r.service, admin.PolicyQuestion{})
-	p := rulesPage{Sections: bySection(keys), MayChange: r.operator.MayAll(true)}
+	p := policyPage{Sections: bySection(keys), MayChange: r.operator.MayAll(true)}
 	p.Edited = slices.ContainsFunc(keys, func(k config.KeyInfo) bool { return k.Set })
-	return view{"rules", "Rules", p}, err
+	return view{"policy", "Rules of the server", p}, err
 }
 
 // bySection groups keys that follow each other.
@@ -97,18 +97,18 @@ func newValue(r *request, list bool) admin.PolicyValue {
 
 func setRule(r *request) (outcome, error) {
 	c, err := admin.PolicySet.Do(r.Context(), r.service, newValue(r, r.field("list") != ""))
-	return then("/rules", c, err)
+	return then("/policy", c, err)
 }
 
-func ruleActs() map[string]act {
+func policyActs() map[string]act {
 	return map[string]act{
 		"reset": func(r *request) (outcome, error) {
 			c, err := admin.PolicyReset.Do(r.Context(), r.service, r.field("key"))
-			return then("/rules", c, err)
+			return then("/policy", c, err)
 		},
 		"undo": func(r *request) (outcome, error) {
 			c, err := admin.PolicyUndo.Do(r.Context(), r.service, struct{}{})
-			return then("/rules", c, err)
+			return then("/policy", c, err)
 		},
 	}
 }
