@@ -62,7 +62,8 @@ func germanLogins() map[string]string {
 		"Make a link":        "Link erzeugen",
 		"Send this link to the user. It is shown only now, works once, and for a day:": "Geben Sie dem Benutzer diesen Link. Er ist nur jetzt zu sehen und gilt einmal, einen Tag lang:",
 		"Set a new password": "Neues Passwort setzen",
-		"The password was changed. Log in with the new one.":                             "Das Passwort ist geändert. Melden Sie sich mit dem neuen an.",
-		"This link is not valid, or not any more. Ask your administrator for a new one.": "Dieser Link ist nicht gültig oder nicht mehr. Bitten Sie Ihren Verwalter um einen neuen.",
+		"The password was changed. Log in with the new one.":                                             "Das Passwort ist geändert. Melden Sie sich mit dem neuen an.",
+		"This link is not valid, or not any more. Ask your administrator for a new one.":                 "Dieser Link ist nicht gültig oder nicht mehr. Bitten Sie Ihren Verwalter um einen neuen.",
+		"An app password, because you have a second factor. Make one for this program under My mailbox.": "Ein App-Passwort, denn Sie haben einen zweiten Faktor. Erzeugen Sie eines für dieses Programm unter Mein Postfach.",
 	}
 }

@@ -250,6 +250,9 @@ func TestSetUpSecondFactor(t *testing.T) {
 	if _, err := o.site.Logins.Password(t.Context(), auth.Client{Service: auth.ServicePOP3}, anna, password); err == nil {
 		t.Error("POP3 takes the password")
 	}
+	if _, text := b.get("/me/setup"); !strings.Contains(text, "An app password, because") {
+		t.Error("the page for programs does not say that they need an app password")
+	}
 	o.halfWay(t, anna)
 }
 

@@ -16,6 +16,8 @@ type setupPage struct {
 	Client clientsetup.Settings
 	Name   string // of the person
 	Print  bool
+	// AppPassword: programs need one, because the user has a second factor.
+	AppPassword bool
 
 	Page, CA     string // the addresses of this page and of the CA's certificate
 	PageQR, CAQR template.HTML
@@ -31,7 +33,7 @@ func setupView(r *request, print bool) (view, error) {
 	if err != nil {
 		return view{}, err
 	}
-	p.Name = box.Name
+	p.Name, p.AppPassword = box.Name, len(box.SecondFactor.Factors) > 0
 	if p.Client, err = admin.ClientSettings.Do(r.Context(), r.own, user); err != nil {
 		return view{}, err
 	}
