@@ -60,7 +60,11 @@ func (c *client) ask(format string, args ...any) (code int, text string) {
 // text is the message of a step, CRLF at the end of each line.
 func (s *Step) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "From: <%s>\r\nTo: <%s>\r\nSubject: letter %s\r\nX-Token: %s\r\n\r\n", s.From, s.To[0], s.Token, s.Token)
+	fmt.Fprintf(&b, "From: <%s>\r\nTo: <%s>\r\nSubject: letter %s\r\nX-Token: %s\r\n", s.From, s.To[0], s.Token, s.Token)
+	if s.Rule != "" {
+		fmt.Fprintf(&b, "X-Rule: %s\r\n", s.Rule)
+	}
+	b.WriteString("\r\n")
 	b.Grow(s.Size + 100)
 	for n := 0; b.Len() < s.Size; n++ {
 		b.WriteString([]string{"", "", ".", ".."}[n%4])
@@ -95,6 +99,9 @@ type sending struct {
 	names map[*box]string   // of these then
 	away  []string
 	limit bool // some mailbox may be full
+
+	ruled        bool // rules and archive were set before it began
+	still, moves int64
 }
 
 // unmoved reports whether all mailboxes are where they were when they were accepted.
@@ -151,6 +158,10 @@ func (w *world) send(s *Step) {
 	}
 	still, moves := w.moving.Load() == 0, w.moves.Load()
 	out := &sending{step: s, boxes: make(map[string][]*box), names: make(map[*box]string)}
+	out.still, out.moves = int64(w.moving.Load()), int64(moves)
+	w.model.mu.Lock()
+	out.ruled = w.model.vault != nil
+	w.model.mu.Unlock()
 	for _, to := range slices.Compact(slices.Sorted(slices.Values(s.To))) {
 		w.recipient(c, out, to)
 	}
@@ -242,10 +253,14 @@ func (w *world) took(out *sending, now state, why string) {
 		})
 	}
 	orReport := out.limit && places+len(out.away) > 1
+	w.archived(out, now)
 	for to, boxes := range out.boxes {
 		state := now
 		if _, list := m.lists[to]; list && m.unlisted && now != refused {
 			for _, b := range m.boxes { // whoever is in the list
+				if b == m.vault {
+					continue
+				}
 				if c := b.copies[s.Token]; c == nil || c.state == flying {
 					m.answered(b, s.Token, min(now, maybe), false)
 				}
@@ -261,6 +276,10 @@ func (w *world) took(out *sending, now state, why string) {
 			state := state
 			if other := m.find(out.names[b]); state == promised && other != nil && other != b {
 				state = maybe // the server knows a mailbox by its name then, and that is another one's now
+			}
+			if s.Rule != "" && b.ruled {
+				w.ruled(out, b, now, state, places)
+				continue
 			}
 			m.answered(b, s.Token, state, orReport)
 			if orReport && now != flying && now != refused && (isLocal(s.From) || vouched(s.From)) {

@@ -30,6 +30,7 @@ type Step struct {
 	Count int      `json:"count,omitempty"` // how often
 	Pause int      `json:"pause,omitempty"` // milliseconds that the client is silent in the middle; other steps go on
 	Seed  uint64   `json:"seed,omitempty"`  // of the choices that a fault makes
+	Rule  string   `json:"rule,omitempty"`  // what the rules of its mailboxes do with the message
 	With  []Step   `json:"with,omitempty"`  // at the same time
 }
 
@@ -144,7 +145,36 @@ func generate(seed uint64, steps int, without map[string]bool) History {
 			h.Steps = append(h.Steps, Step{Do: "heal"})
 		}
 	}
+	h.addRules()
 	return h
+}
+
+// addRules gives some histories a step that sets rules and an archive, and messages that the rules are about. Its choices
+// are its own, so that all else is as without it.
+func (h *History) addRules() {
+	c := &chooser{Rand: rand.New(rand.NewPCG(h.Seed, 13))}
+	if len(h.Steps) == 0 || c.IntN(3) > 0 {
+		return
+	}
+	at := c.IntN(1 + len(h.Steps)/4)
+	for i := at; i < len(h.Steps); i++ {
+		c.rule(&h.Steps[i])
+		for j := range h.Steps[i].With {
+			c.rule(&h.Steps[i].With[j])
+		}
+	}
+	h.Steps = slices.Insert(h.Steps, at, Step{Do: "rules"})
+}
+
+// rule makes a message one that rules are about. A list's members are not always known, so lists get none.
+func (c *chooser) rule(s *Step) {
+	list := func(to string) bool { return slices.Contains(listNames, to) }
+	if s.Do != "send" || slices.ContainsFunc(s.To, list) || c.IntN(4) > 0 {
+		return
+	}
+	if s.Rule = one(c, []string{"discard", "refuse", "forward"}); s.Rule == "forward" && !isLocal(s.From) {
+		s.Rule = "discard"
+	}
 }
 
 func (c *chooser) lasting(s Step) bool {

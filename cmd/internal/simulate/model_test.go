@@ -41,6 +41,7 @@ type model struct {
 	latest        time.Time           // by the clock of the server, which may have been set back
 	moved         map[string]bool     // addresses whose mailbox was renamed or removed, or perhaps was
 	refusedReport bool                // another server took a report not
+	vault         *box                // the archive of office.example; nil: it has none
 	wrong         []string            // what was found against the promises
 }
 
@@ -56,6 +57,7 @@ type box struct {
 	copies  map[string]*copied // by token
 	removed bool
 	limit   bool     // it has, or had, a quota
+	ruled   bool     // it has the rules of "rules"
 	sweeps  int      // retention runs that are at work
 	had     []string // all names that it ever had
 	others  []string // a verb on it has failed: after a crash it may have one of these names, or none

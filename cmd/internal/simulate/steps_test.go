@@ -58,6 +58,8 @@ func (w *world) do(s *Step) (how string) {
 	case "queue":
 		_, err := w.daemon.Queue().Do(queue.Action(s.How), queue.Filter{})
 		w.log("queue %s: %v", s.How, err)
+	case "rules":
+		w.setRules()
 	case "look":
 		time.Sleep(time.Second)
 		w.look(false)

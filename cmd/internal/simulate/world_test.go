@@ -563,7 +563,7 @@ func (w *world) look(quiet bool) {
 }
 
 func (w *world) names() (all []string) {
-	for _, names := range [][]string{boxNames, otherNames} {
+	for _, names := range [][]string{boxNames, otherNames, {vaultName}} {
 		for _, name := range names {
 			if w.model.boxes[name] != nil {
 				all = append(all, name)
