@@ -43,7 +43,6 @@ type applied struct {
 	boxes    []ruledBox          // the mailboxes that the message came for
 	events   []track.Event       // what rules did
 	archives []directory.Mailbox // get a copy
-	labels   []rules.Label       // for all copies
 	ruled    bool                // a rule had a say, so that nothing may be left to store
 }
 
