@@ -56,3 +56,25 @@ func TestLinear(t *testing.T) {
 	mailtest.Linear(t, func(text string) { use("To: " + strings.ReplaceAll(text, "\n", "\n ")) },
 		mailtest.Values()...)
 }
+
+// Encoded words that do not end make the decoder look for their end again and again. Rules ask for
+// the same field many times.
+func TestBrokenWords(t *testing.T) {
+	for _, word := range []string{"=?utf-8?q?", "=?utf-8?b?", "=?utf-8?q?a ", "=?utf-8?q?a?= "} {
+		mailtest.Linear(t, func(text string) { Parse([]byte(text)).Lower("subject") }, mailtest.Shape{
+			Name: word,
+			Text: func(size int) string { return "Subject: " + strings.Repeat(word, size/len(word)) + "?=\r\n" },
+		})
+	}
+	h := Parse([]byte(sample))
+	ask := func() { h.Lower("subject"); h.Texts("from"); h.Addresses("to") }
+	ask()
+	if n := testing.AllocsPerRun(10, ask); n > 0 {
+		t.Errorf("fields that were asked for before are decoded again: %v allocations", n)
+	}
+	long := "=?utf-8?q?gr=C3=BCn?= " + strings.Repeat("x ", maxDecoded) + "=?utf-8?q?gr=C3=BCn?="
+	got := Parse([]byte("Subject: " + long + "\r\n")).Texts("subject")[0]
+	if !strings.HasPrefix(got, "grün x x") || !strings.HasSuffix(got, " x =?utf-8?q?gr=C3=BCn?=") {
+		t.Errorf("a long field is %.20s…%s", got, got[len(got)-30:])
+	}
+}

@@ -218,8 +218,8 @@ func matches(value string, h head.Head, envelope addr.Address, fields ...string)
 func contains(h head.Head, text string, names ...string) bool {
 	text = strings.ToLower(text)
 	for _, name := range names {
-		for _, value := range h.Texts(name) {
-			if strings.Contains(strings.ToLower(value), text) {
+		for _, value := range h.Lower(name) {
+			if strings.Contains(value, text) {
 				return true
 			}
 		}
