@@ -124,6 +124,31 @@ type expansion struct {
 	refusals []refusal
 }
 
+// away returns those of addresses to which a rule may send the message. The right to send to other
+// servers, and the limit of an hour, are those of the user who has sent it: else who may not send
+// there could write to a mailbox with a rule instead.
+func (x *expansion) away(all []addr.Address) []addr.Address {
+	leaving := 0
+	for _, a := range all {
+		if x.d.isRemote(a) {
+			leaving++
+		}
+	}
+	if leaving == 0 || x.mayLeave(leaving) {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), x.d.isRemote)
+}
+
+func (x *expansion) mayLeave(n int) bool {
+	cfg, user := x.d.config.Load(), x.m.Source.User
+	if cfg.MayLeave != nil && !cfg.MayLeave(user) {
+		return false
+	}
+	return user.IsZero() ||
+		x.d.limiter.Take("forwards of "+key(user), n, cfg.ForwardsPerHour).OK
+}
+
 // ending is where the mail of a mailbox goes.
 type ending struct {
 	reached bool
@@ -234,9 +259,15 @@ func (x *expansion) forward(
 			}
 			end.add(one)
 		}
-		end.addRemote(res.Forward...)
+		remote := res.Forward
 		if res.Kind == directory.Remote {
-			end.addRemote(to)
+			remote = []addr.Address{to}
+		}
+		may := x.away(remote)
+		end.addRemote(may...)
+		if len(may) < len(remote) {
+			x.event(track.Ruled, box, out.Rule, "does not forward it to "+join(remote)+
+				": its sender may not send there, or has sent too much")
 		}
 	}
 	text := "forwards it to " + join(out.To)

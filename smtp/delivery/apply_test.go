@@ -111,6 +111,38 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// TestRuleLeaves: who may not send to other servers cannot do it by a rule of a mailbox, not even by
+// one of his own, and nobody can do it more often than the limit permits. The mailbox keeps the
+// message.
+func TestRuleLeaves(t *testing.T) {
+	o := ruledOffice(t)
+	o.SetConfig(Config{
+		Hostname: "mail.office.example", ForwardsPerHour: 2,
+		MayLeave: func(user addr.Address) bool { return user != address("boss@office.example") },
+	})
+	o.rules("anna", rules.Rule{Do: rules.Forward, To: to("y@far.example")})
+	for _, c := range []struct{ user, want string }{
+		{"boss@office.example", "anna 1, boss 0, queue 0"},
+		{"", "anna 1, boss 0, queue 1"}, // a stranger
+		{"anna@office.example", "anna 1, boss 0, queue 2"},
+		{"Anna@office.example", "anna 1, boss 0, queue 3"},
+		{"anna@office.example", "anna 2, boss 0, queue 3"},
+		{"", "anna 2, boss 0, queue 4"},
+	} {
+		o.from = queue.Source{Service: "submission", User: address(c.user), Local: c.user != "", Standing: smtp.StandingLogin}
+		must(t, o.message("kurt@far.example", fromKurt, "anna@office.example"))
+		if got := o.counts("anna", "boss"); got != c.want {
+			t.Errorf("from %s: %s, want %s", c.user, got, c.want)
+		}
+	}
+	o.rules("anna", rules.Rule{Do: rules.Forward, To: to("y@far.example", "away@office.example", "boss@office.example")})
+	o.from = queue.Source{Service: "submission", User: address("boss@office.example"), Local: true}
+	must(t, o.message("boss@office.example", fromKurt, "anna@office.example"))
+	if got := o.counts("anna", "boss"); got != "anna 2, boss 1, queue 4" {
+		t.Error(got)
+	}
+}
+
 // TestRuleLoop: mailboxes that forward to each other lose nothing and store once.
 func TestRuleLoop(t *testing.T) {
 	o := ruledOffice(t)

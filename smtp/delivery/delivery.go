@@ -47,6 +47,12 @@ type Config struct {
 	// Vouch verifies a remote sender that was not verified when the message came. nil: none is
 	// verified later.
 	Vouch func(source *queue.Source, from addr.Address) smtp.Standing
+	// MayLeave reports whether a rule may send mail on to other servers that a user here has sent, or
+	// for the zero address somebody else. nil: it may.
+	MayLeave func(user addr.Address) bool
+	// ForwardsPerHour is the number of addresses on other servers to which rules send mail of one user
+	// in an hour; 0: no limit.
+	ForwardsPerHour int
 	// Rewrite rewrites the sender of mail that is forwarded to other servers, into an address of a
 	// hosted domain (SRS). nil: the sender stays.
 	Rewrite func(from addr.Address, domain addr.Domain) (addr.Address, error)

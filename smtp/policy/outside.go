@@ -14,6 +14,14 @@ type Outside struct {
 	Closed                 Setting[bool] // outbound.enabled = false: no mail leaves this server
 }
 
+// MayLeave reports whether mail of a user, or of nobody here, may go on to another server when a rule
+// of a mailbox sends it there. The recipient was decided about before, as a mailbox.
+func (r *Rules) MayLeave(u User) bool {
+	f := new(Facts)
+	f.User, f.Kind = u, RecipientRemote
+	return decide("forward", f, r.closed, r.outside).Verdict != Refuse
+}
+
 // closed refuses mail to other servers if this server sends none.
 func (r *Rules) closed(d *Decision, f *Facts) bool {
 	if !r.Outside.Closed.Value || !f.LeavesServer() && !f.Shared {

@@ -12,6 +12,7 @@ import (
 	"pillarbox/smtp/dsn"
 	"pillarbox/smtp/policy"
 	"pillarbox/smtp/queue"
+	"pillarbox/smtp/server"
 	"pillarbox/smtp/srs"
 	"pillarbox/smtp/verify"
 )
@@ -61,6 +62,9 @@ func (o *Service) DeliveryConfig(cfg *config.Config, names verify.Resolver) deli
 		rewrite = o.rewriteSender
 	}
 	return delivery.Config{
+		MayLeave:        o.mayLeave(cfg),
+		ForwardsPerHour: cfg.Policy.Outside.PerHour.Value,
+
 		Rewrite:        rewrite,
 		Hostname:       string(cfg.Hostname),
 		RefuseGroups:   cfg.Policy.Recipients.DenyGroups.Value == policy.DenyAll,
@@ -78,5 +82,20 @@ func (o *Service) DeliveryConfig(cfg *config.Config, names verify.Resolver) deli
 		Vouch: func(from *queue.Source, sender addr.Address) smtp.Standing {
 			return verifier.Standing(context.Background(), from.Remote, from.Helo, sender)
 		},
+	}
+}
+
+// mayLeave returns a function that reports whether a rule of a mailbox may send mail of a user here,
+// or of nobody here, to other servers. A user whose rights cannot be read may not.
+func (o *Service) mayLeave(cfg *config.Config) func(addr.Address) bool {
+	gather := server.Gatherer{Dir: o.Dir, Rules: &cfg.Policy}
+	return func(user addr.Address) bool {
+		var f policy.Facts
+		if !user.IsZero() {
+			if err := gather.User(&f, user); err != nil {
+				return false
+			}
+		}
+		return cfg.Policy.MayLeave(f.User)
 	}
 }
