@@ -328,6 +328,35 @@ func TestCutShort(t *testing.T) {
 	}
 }
 
+// TestLongLine: a line end of a text stays whole, wherever the long line before it is cut. Otherwise the
+// message would get a lone CR or LF, which ends a message for some servers.
+func TestLongLine(t *testing.T) {
+	for _, encoding := range []string{"8bit", "quoted-printable"} {
+		for n := lineSize - 3; n <= lineSize+3; n++ {
+			text := crlf("MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n--b\n" +
+				"Content-Transfer-Encoding: " + encoding + "\n\n" + strings.Repeat("x", n) + "\n--b--\n")
+			plan, why, err := Make(strings.NewReader(text), english())
+			if err != nil || plan == nil {
+				t.Fatal(why, err)
+			}
+			out, err := io.ReadAll(plan.Apply(strings.NewReader(text)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			rest := strings.ReplaceAll(string(out), "\r\n", "")
+			if strings.ContainsAny(rest, "\r\n") || strings.Count(string(out), "\r\n--b") != 2 {
+				t.Errorf("a line of %d octets: …%q", n, out[len(out)-60:])
+			}
+		}
+	}
+	for n := lineSize - 3; n <= lineSize+3; n++ { // a soft line break at the end
+		text := crlf("MIME-Version: 1.0\nContent-Transfer-Encoding: quoted-printable\n\n" + strings.Repeat("x", n) + "=\n")
+		if plan, _, err := Make(strings.NewReader(text), english()); err != nil || plan != nil {
+			t.Errorf("a soft line break after %d octets: %v, %v", n, plan, err)
+		}
+	}
+}
+
 func TestLinear(t *testing.T) {
 	mailtest.Linear(t, func(text string) {
 		for _, f := range []Footer{english(), german()} {

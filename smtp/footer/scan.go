@@ -77,6 +77,9 @@ func (s *scanner) next() (line, error) {
 	if len(p) == 0 || err != nil && !errors.Is(err, bufio.ErrBufferFull) && !errors.Is(err, io.EOF) {
 		return l, err
 	}
+	if errors.Is(err, bufio.ErrBufferFull) && p[len(p)-1] == '\r' && s.in.UnreadByte() == nil {
+		p = p[:len(p)-1] // CR and LF stay together
+	}
 	s.at += int64(len(p))
 	l.text = p
 	s.midLine = p[len(p)-1] != '\n'

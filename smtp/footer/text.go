@@ -78,7 +78,9 @@ func (s *scanner) body(h *header) (*body, error) {
 		// Before a boundary, the line end belongs to the boundary. What is left may be empty: then the
 		// line before it has its end.
 		b.end = l.at + int64(len(text))
-		b.soft = bytes.HasSuffix(text, []byte{'='})
+		if !l.continues || len(text) > 0 {
+			b.soft = bytes.HasSuffix(text, []byte{'='})
+		}
 		b.pgp = b.pgp || !l.continues && bytes.HasPrefix(text, []byte("-----BEGIN PGP"))
 		if isHTML && h.encoding != "base64" {
 			if i := lastTag(text); i >= 0 {
