@@ -141,14 +141,19 @@ func Silent(f *Facts) (why string) {
 	case f.Head.IsList():
 		return "the message is from a mailing list"
 	}
-	if word := strings.ToLower(firstWord(f.Head.Raw("auto-submitted"))); word != "" && word != "no" {
-		return "the message is automatic (Auto-Submitted)"
+	// Fields may come twice, as a program on the way adds its own. One is enough.
+	for _, value := range f.Head.Lower("auto-submitted") {
+		if firstWord(value) != "no" {
+			return "the message is automatic (Auto-Submitted)"
+		}
 	}
-	switch word := strings.ToLower(firstWord(f.Head.Raw("precedence"))); word {
-	case "bulk", "list", "junk":
-		return "the message is bulk mail (Precedence: " + word + ")"
+	for _, value := range f.Head.Lower("precedence") {
+		switch word := firstWord(value); word {
+		case "bulk", "list", "junk":
+			return "the message is bulk mail (Precedence: " + word + ")"
+		}
 	}
-	if suppresses(f.Head.Raw("x-auto-response-suppress")) {
+	if slices.ContainsFunc(f.Head.Lower("x-auto-response-suppress"), suppresses) {
 		return "the sender wants no automatic answer (X-Auto-Response-Suppress)"
 	}
 	for _, name := range []string{"x-loop", "x-autoreply", "x-autorespond"} {
@@ -211,10 +216,10 @@ func isRobot(local string) bool {
 	return false
 }
 
-// suppresses reports whether the value of Microsoft's X-Auto-Response-Suppress forbids this answer.
+// suppresses reports whether a value of Microsoft's X-Auto-Response-Suppress, in lower case, forbids this answer.
 func suppresses(value string) bool {
 	for word := range strings.FieldsFuncSeq(value, func(c rune) bool { return strings.ContainsRune(", \t", c) }) {
-		switch strings.ToLower(word) {
+		switch word {
 		case "all", "oof", "autoreply":
 			return true
 		}

@@ -97,6 +97,11 @@ func TestSilent(t *testing.T) {
 		{"other with the same beginning", "kurt@far.example", "To: annabel@office.example\r\n", "To or Cc"},
 		{"written by a person", "kurt@far.example", to + "Auto-Submitted: no\r\n", ""},
 		{"with a comment", "kurt@far.example", to + "Auto-Submitted: No (really)\r\n", ""},
+		{"after a comment", "kurt@far.example", to + "Auto-Submitted: (by X) auto-replied\r\n", "automatic"},
+		{"twice", "kurt@far.example", to + "Auto-Submitted: no\r\nAuto-Submitted: auto-generated\r\n", "automatic"},
+		{"bulk, twice", "kurt@far.example", to + "Precedence: normal\r\nPRECEDENCE: Bulk\r\n", "bulk"},
+		{"suppressed, twice", "kurt@far.example", to +
+			"X-Auto-Response-Suppress: DR\r\nX-Auto-Response-Suppress: OOF\r\n", "no automatic answer"},
 		{"null sender", "", to, "no sender"},
 		{"itself", "anna@office.example", to, "itself"},
 		{"own alias", "Sales@office.example", to, "itself"},
