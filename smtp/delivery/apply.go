@@ -78,6 +78,9 @@ func (d *Dispatcher) apply(in *mailstore.Incoming, m *Message) (*applied, error)
 			return nil, err
 		}
 	}
+	if a.archives, err = d.addArchives(a.archives, x.passed); err != nil {
+		return nil, err
+	}
 	if err := x.settleRefusals(in.ID()); err != nil {
 		return nil, err
 	}
@@ -122,6 +125,7 @@ type expansion struct {
 	depth    int
 	seen     map[string]*ending // by directory; in progress: not reached
 	refusals []refusal
+	passed   []addr.Address // the archives of the mailboxes and domains that rules forward to
 }
 
 // away returns those of addresses to which a rule may send the message. The right to send to other
@@ -259,6 +263,7 @@ func (x *expansion) forward(
 			}
 			end.add(one)
 		}
+		x.passed = append(x.passed, res.Archives...)
 		remote := res.Forward
 		if res.Kind == directory.Remote {
 			remote = []addr.Address{to}

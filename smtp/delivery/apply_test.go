@@ -143,6 +143,34 @@ func TestRuleLeaves(t *testing.T) {
 	}
 }
 
+// TestRuleArchive: the archive of a mailbox gets what a rule of another mailbox forwards to it.
+func TestRuleArchive(t *testing.T) {
+	o := ruledOffice(t)
+	o.rules("anna", rules.Rule{Do: rules.Forward, To: to("boss@office.example")})
+	must(t, o.Dir.SetArchive(address("boss@office.example"), address("postmaster@office.example")))
+	must(t, o.message("kurt@far.example", fromKurt, "anna@office.example"))
+	if got := o.counts("anna", "boss", "postmaster"); got != "anna 0, boss 1, postmaster 1, queue 0" {
+		t.Error(got)
+	}
+	must(t, o.message("kurt@far.example", fromKurt, "anna@office.example", "boss@office.example"))
+	if got := o.counts("anna", "boss", "postmaster"); got != "anna 0, boss 2, postmaster 2, queue 0" {
+		t.Error(got)
+	}
+}
+
+// TestArchiveCircle: archives of each other, and of their own domain, get one copy each.
+func TestArchiveCircle(t *testing.T) {
+	o := ruledOffice(t)
+	must(t, o.Dir.SetArchive(address("anna@office.example"), address("boss@office.example")))
+	must(t, o.Dir.SetArchive(address("boss@office.example"), address("anna@office.example")))
+	must(t, o.Dir.SetDomainArchive("office.example", address("boss@office.example")))
+	o.rules("boss", rules.Rule{Do: rules.Forward, To: to("anna@office.example")})
+	must(t, o.message("kurt@far.example", fromKurt, "anna@office.example"))
+	if got := o.counts("anna", "boss"); got != "anna 1, boss 1, queue 0" {
+		t.Error(got)
+	}
+}
+
 // TestRuleLoop: mailboxes that forward to each other lose nothing and store once.
 func TestRuleLoop(t *testing.T) {
 	o := ruledOffice(t)

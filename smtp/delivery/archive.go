@@ -12,7 +12,7 @@ import (
 // archivesOf returns the mailboxes that get a copy of the message, each once: those of its recipients,
 // and of its sender if that is a user or device here. An archive's own settings do not count, so that
 // no copy goes on from there. A copy is stored even if the archive is over its quota.
-func (d *Dispatcher) archivesOf(m *Message) (boxes []directory.Mailbox, err error) {
+func (d *Dispatcher) archivesOf(m *Message) ([]directory.Mailbox, error) {
 	var all []addr.Address
 	for i := range m.Targets {
 		all = append(all, m.Targets[i].Archives...)
@@ -26,8 +26,14 @@ func (d *Dispatcher) archivesOf(m *Message) (boxes []directory.Mailbox, err erro
 			all = append(all, own...)
 		}
 	}
+	return d.addArchives(nil, all)
+}
+
+// addArchives adds the archives of some addresses to those that are known, each once.
+func (d *Dispatcher) addArchives(boxes []directory.Mailbox, all []addr.Address) ([]directory.Mailbox, error) {
 	for i, a := range all {
-		if slices.Contains(all[:i], a) {
+		known := func(box directory.Mailbox) bool { return box.Address == a }
+		if slices.Contains(all[:i], a) || slices.ContainsFunc(boxes, known) {
 			continue
 		}
 		box, err := d.Dir.Mailbox(a)
