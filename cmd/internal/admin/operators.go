@@ -52,6 +52,9 @@ func (g Grant) Scope() string {
 type Operator struct {
 	Name   string // for the audit log: "carol", "anna@office.example"
 	Grants []Grant
+	// OwnMailbox: the grants are those of no operator, but of the user of a mailbox, for changes of the
+	// own mailbox only. They give no right to the groups of the domain.
+	OwnMailbox bool
 }
 
 // Everything returns an operator with all rights, such as root.

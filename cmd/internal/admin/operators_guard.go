@@ -119,7 +119,8 @@ func (o *Service) requireOpen(target addr.Address, byDefault bool) error {
 	} else if err != nil {
 		return o.explain(err, target.Domain, "domain list")
 	}
-	if o.acceptOf(group) != directory.AcceptAnyone && !o.operator.May(target.Domain, true) {
+	mayOpen := !o.operator.OwnMailbox && o.operator.May(target.Domain, true)
+	if o.acceptOf(group) != directory.AcceptAnyone && !mayOpen {
 		return o.refuse("the group %s accepts mail only from some senders, but another name for it would accept it from anyone", target)
 	}
 	return nil
@@ -131,4 +132,38 @@ func (o *Service) requireSendAs(as addr.Address) error {
 		return errors.Join(err, o.RequireAll(true))
 	}
 	return o.requireName(as)
+}
+
+// requireArchive requires that the operator may take away an archive: others may rely on the one that
+// they have in another domain.
+func (o *Service) requireArchive(before addr.Address) error {
+	if before.IsZero() {
+		return nil
+	}
+	return o.Require(before.Domain, true)
+}
+
+// requireDomainArchive requires the right to let a mailbox, or none, get a copy of all mail of a
+// domain: also of the mail of its users who are operators with more rights.
+func (o *Service) requireDomainArchive(d addr.Domain, archive addr.Address) error {
+	if !o.limited() {
+		return nil
+	}
+	file, err := o.Dir.Domain(d)
+	if err != nil {
+		return nil //nolint:nilerr // the verb reports the error
+	}
+	if err := o.requireArchive(file.Archive); err != nil || archive.IsZero() {
+		return err
+	}
+	boxes, err := o.Dir.MailboxesAsFound(d)
+	if err != nil {
+		return err
+	}
+	for _, box := range boxes {
+		if err := o.requireName(box.Address); err != nil {
+			return err
+		}
+	}
+	return nil
 }

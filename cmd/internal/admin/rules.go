@@ -356,6 +356,11 @@ func (o *Service) SetArchive(user, archive string) (Change, error) {
 		done = "has the archive " + to.String()
 	}
 	return o.changeMailbox(user, done, func(a addr.Address) ([]string, error) {
+		if box, err := o.Dir.Mailbox(a); err == nil {
+			if err := o.requireArchive(box.Account.Archive); err != nil {
+				return nil, err
+			}
+		}
 		return nil, o.Dir.SetArchive(a, to)
 	})
 }
@@ -386,6 +391,9 @@ func (o *Service) SetDomainArchive(domain, archive string) (Change, error) {
 		done = "has the archive " + to.String()
 	}
 	return o.changeDomain(domain, done, func(d addr.Domain) ([]string, error) {
+		if err := o.requireDomainArchive(d, to); err != nil {
+			return nil, err
+		}
 		return nil, o.Dir.SetDomainArchive(d, to)
 	})
 }

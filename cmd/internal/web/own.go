@@ -81,7 +81,7 @@ func (r *request) guarded() *admin.Service {
 	if r.operator.May(r.session.user.Domain, true) {
 		return r.service
 	}
-	op := admin.Operator{Name: r.session.user.String(), Grants: []admin.Grant{{
+	op := admin.Operator{Name: r.session.user.String(), OwnMailbox: true, Grants: []admin.Grant{{
 		Name: r.session.user.String(), Domains: []addr.Domain{r.session.user.Domain},
 	}}}
 	return r.own.As(op)
