@@ -158,6 +158,9 @@ func admitDevice(r *request) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
+	if suggested.Suggestion == nil { // no address was sent
+		return outcome{}, errNoPage
+	}
 	c, err := admin.DeviceAdd.Do(r.Context(), r.service, admin.NewDevice{
 		Name: suggested.Suggestion.Name, IPs: []string{ip}, MaySendTo: r.field("may_send_to"),
 	})

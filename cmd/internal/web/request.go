@@ -258,10 +258,11 @@ func (s *Site) identify(hr *http.Request) *request {
 	}
 }
 
-// proofOf changes with the password of an account and with its second factors.
+// proofOf changes with the password of an account and with its second factors. It differs for another
+// mailbox of the same name, also if another system checks its password.
 func proofOf(acc directory.Account) (proof [sha256.Size]byte) {
 	h := sha256.New()
-	io.WriteString(h, acc.Verifier)
+	io.WriteString(h, acc.Verifier+" "+acc.Created.UTC().String())
 	for _, f := range acc.SecondFactors {
 		io.WriteString(h, " "+f.ID)
 	}

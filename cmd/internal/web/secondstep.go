@@ -131,6 +131,8 @@ func (s *Site) renew(w http.ResponseWriter, r *request) {
 		return // the next page wants a login
 	}
 	s.sessions.end(func(one *session) bool { return one.user == box.Address })
+	proved := s.sessions.provedAt(r.session)
 	r.session = s.newSession(box)
 	setCookie(w, sessionCookie, s.sessions.begin(r.session, time.Now()))
+	s.sessions.prove(r.session, proved) // nobody has given a password now
 }
