@@ -131,7 +131,7 @@ func (e *editor) Read(p []byte) (int, error) {
 
 // unexpected makes an error of an end before all edits: the message is shorter than it was.
 func unexpected(err error) error {
-	if err == io.EOF { //nolint:errorlint // io.Reader returns it as it is
+	if err == io.EOF { // io.Reader returns it as it is
 		return io.ErrUnexpectedEOF
 	}
 	return err

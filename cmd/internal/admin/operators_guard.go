@@ -151,7 +151,7 @@ func (o *Service) requireDomainArchive(d addr.Domain, archive addr.Address) erro
 	}
 	file, err := o.Dir.Domain(d)
 	if err != nil {
-		return nil //nolint:nilerr // the verb reports the error
+		return nil // the verb reports the error
 	}
 	if err := o.requireArchive(file.Archive); err != nil || archive.IsZero() {
 		return err

@@ -115,7 +115,7 @@ func TestOwnAbsence(t *testing.T) {
 // An operator sets archive and footer of a domain.
 func TestDomainFooter(t *testing.T) {
 	o := newOffice(t)
-	b := o.logIn(t, clerk)
+	b := o.logIn(t, boss)
 	for path, form := range map[string]url.Values{
 		"archive": {"domain": {"office.example"}, "archive": {boss}},
 		"footer":  {"domain": {"office.example"}, "footer": {"Doe & Sons"}},
