@@ -2,6 +2,10 @@ package admin
 
 import (
 	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"pillarbox/mailstore/addr"
@@ -144,5 +148,36 @@ func TestMayLeave(t *testing.T) {
 	cfg.Policy.Outside.Closed.Value = true
 	if o.DeliveryConfig(&cfg, nil).MayLeave(addr.Address{}) {
 		t.Error("mail leaves a server that sends none")
+	}
+}
+
+// A reset link sets one password, however many requests bring it at once.
+func TestResetLinkOnce(t *testing.T) {
+	o := town(t)
+	cfg := *o.Config()
+	cfg.Listen.Web = []string{":443"}
+	if err := o.SetConfig(&cfg); err != nil {
+		t.Fatal(err)
+	}
+	made, err := o.makeResetLink("carl@ours.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := made.Link[strings.LastIndexByte(made.Link, '/')+1:]
+	var done atomic.Int32
+	var wait sync.WaitGroup
+	for i := range 4 {
+		wait.Go(func() {
+			in := ResetToUse{User: "carl@ours.example", Key: key, Password: fmt.Sprintf("x4-y5-z6-w%d", i)}
+			if _, err := o.useResetLink(in); err == nil {
+				done.Add(1)
+			} else if !errors.Is(err, ErrResetLink) {
+				t.Error(err)
+			}
+		})
+	}
+	wait.Wait()
+	if done.Load() != 1 {
+		t.Errorf("the link set %d passwords", done.Load())
 	}
 }
