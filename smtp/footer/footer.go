@@ -13,6 +13,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Footer is what is added.
@@ -29,7 +30,7 @@ func (f Footer) IsZero() bool { return strings.TrimSpace(f.Text) == "" }
 func (f Footer) lines(flowed bool) string {
 	text := strings.ReplaceAll(strings.ReplaceAll(f.Text, "\r\n", "\n"), "\r", "\n")
 	var all []string
-	for line := range strings.SplitSeq(strings.Trim(text, "\n"), "\n") {
+	for line := range strings.SplitSeq(short(strings.Trim(text, "\n")), "\n") {
 		if line != "-- " { // the separator of a signature keeps its blank
 			line = strings.TrimRight(line, " \t")
 		}
@@ -41,6 +42,28 @@ func (f Footer) lines(flowed bool) string {
 	return strings.Join(all, "\r\n")
 }
 
+// maxLine is the number of octets after which a line is broken. Other servers refuse a message with a
+// line of more than 998 (RFC 5321 §4.5.3.1.6), so one long paragraph would stop all mail of a domain.
+const maxLine = 900
+
+// short breaks long lines, at a blank if there is one.
+func short(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		for len(strings.TrimRight(line, "\n")) > maxLine {
+			end := strings.LastIndexByte(line[:maxLine], ' ') + 1
+			if end == 0 {
+				for end = maxLine; !utf8.RuneStart(line[end]); end-- {
+				}
+			}
+			b.WriteString(line[:end] + "\n")
+			line = line[end:]
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
 // html returns the HTML with letters of ASCII only, so that it fits every character set.
 func (f Footer) html() string {
 	text := f.HTML
@@ -49,10 +72,12 @@ func (f Footer) html() string {
 	}
 	text = strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n")
 	var b strings.Builder
+	begin := 0 // of the line
 	for _, r := range strings.Trim(text, "\n") {
 		switch {
-		case r == '\n':
+		case r == '\n', r == ' ' && b.Len()-begin > maxLine/2: // both are blanks in HTML
 			b.WriteString("\r\n")
+			begin = b.Len()
 		case r > '~':
 			b.WriteString(entity(r))
 		default:

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"unicode/utf8"
 
 	"golang.org/x/text/encoding/charmap"
 
@@ -325,6 +326,33 @@ func TestCutShort(t *testing.T) {
 	broken := errors.New("disk")
 	if _, _, err := Make(iotest.ErrReader(broken), english()); !errors.Is(err, broken) {
 		t.Errorf("the error is %v", err)
+	}
+}
+
+// TestLongFooter: no footer makes a line that other servers refuse.
+func TestLongFooter(t *testing.T) {
+	for _, word := range []string{"word ", "größer ", "& ", "x", "ü", "\n> quoted ", "—"} {
+		for _, f := range []Footer{
+			{Text: strings.Repeat(word, 10_000/len(word))},
+			{Text: "short", HTML: "<p>" + strings.Repeat(word, 10_000/len(word)) + "</p>"},
+		} {
+			for _, flowed := range []bool{false, true} {
+				for line := range strings.Lines(f.lines(flowed)) {
+					if len(line) > 1000 || !utf8.ValidString(line) {
+						t.Errorf("%q: a line of %d octets", word, len(line))
+					}
+				}
+				words := func(s string) string { return strings.ReplaceAll(strings.Join(strings.Fields(s), ""), ">", "") }
+				if words(f.lines(flowed)) != words(f.Text) {
+					t.Errorf("%q: the text has changed", word)
+				}
+			}
+			for line := range strings.Lines(f.html()) {
+				if len(line) > 1000 && strings.Contains(word, " ") {
+					t.Errorf("%q: a line of HTML of %d octets", word, len(line))
+				}
+			}
+		}
 	}
 }
 
