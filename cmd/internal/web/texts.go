@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/text/feature/plural"
 	"golang.org/x/text/language"
 	"golang.org/x/text/message"
 	"golang.org/x/text/message/catalog"
@@ -20,11 +21,34 @@ type texts struct {
 	tags    []language.Tag
 }
 
+// counted returns the texts that differ for one.
+func counted() []countedText {
+	en, de := language.English, language.German
+	return []countedText{
+		{en, "%d messages", "%d message", "%d messages"},
+		{de, "%d messages", "%d Nachricht", "%d Nachrichten"},
+		{en, "%d messages wait.", "%d message waits.", "%d messages wait."},
+		{de, "%d messages wait.", "%d Nachricht wartet.", "%d Nachrichten warten."},
+		{en, "%d sessions", "%d session", "%d sessions"},
+		{de, "%d sessions", "%d Sitzung", "%d Sitzungen"},
+	}
+}
+
+type countedText struct {
+	tag              language.Tag
+	text, one, other string
+}
+
 func newTexts() texts {
 	t := texts{tags: []language.Tag{language.English, language.German}}
 	b := catalog.NewBuilder(catalog.Fallback(language.English))
 	for english, translated := range german() {
 		if err := b.SetString(language.German, english, translated); err != nil {
+			panic(err) // a test would have found it
+		}
+	}
+	for _, c := range counted() {
+		if err := b.Set(c.tag, c.text, plural.Selectf(1, "%d", "=1", c.one, "other", c.other)); err != nil {
 			panic(err) // a test would have found it
 		}
 	}
