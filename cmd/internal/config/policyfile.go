@@ -29,7 +29,8 @@ func (k key) inPolicyFile() bool {
 	if isGroup(k.name) {
 		return true
 	}
-	return slices.ContainsFunc(policySections(), func(row sectionRow) bool {
+	rules := slices.Concat(policySections(), filterSections())
+	return slices.ContainsFunc(rules, func(row sectionRow) bool {
 		return slices.ContainsFunc(row.keys, func(of key) bool { return of.name == k.name })
 	}) && k.path == nil && !k.restart && !slices.Contains(fileOnly, k.name)
 }

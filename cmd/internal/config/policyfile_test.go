@@ -35,6 +35,8 @@ func TestPolicyFile(t *testing.T) {
 			"senders.deny", `["a.example"]`, "pillarbox.toml:4"},
 		{"has a group of its own", "", "[groups]\nspam = [\"b.example\"]\n[senders]\ndeny = [\"group:spam\"]", nil,
 			"senders.deny", `["group:spam"]`, "policy.toml:4"},
+		{"sets a filter", "", "[dnsbl]\nprivate_deny = [\"192.0.2.0/24\"]\n[authenticity]\nspf = \"mark\"", nil,
+			"dnsbl.private_deny", `["192.0.2.0/24"]`, "policy.toml:2"},
 		{"is empty", "[senders]\nverify_domain = true", "", nil, "senders.verify_domain", "true", "pillarbox.toml:4"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

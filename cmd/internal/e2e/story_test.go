@@ -80,6 +80,19 @@ func TestStory(t *testing.T) {
 	send(swaksSend, large, 0)
 	o.pillarbox(t, "", "admin", "mailbox", "quota", boss, "none")
 
+	// Settled by the mailbox: marked and copied to an archive, answered, thrown away.
+	o.pillarbox(t, "", "admin", "mailbox", "rules", "add", boss, "mark", "--subject", "marked", "--text", "seen")
+	o.pillarbox(t, "", "admin", "mailbox", "rules", "add", boss, "discard", "--subject", "useless")
+	o.pillarbox(t, "", "admin", "mailbox", "archive", boss, anna)
+	o.pillarbox(t, "", "admin", "mailbox", "absence", "set", boss, "--text", "I am away.")
+	for _, subject := range []string{"marked", "useless"} {
+		settled := to(user, boss)
+		settled.file = o.write(t, subject, letter(subject))
+		send(curlSend, settled, 0)
+	}
+	o.pillarbox(t, "", "admin", "mailbox", "archive", boss, "--off")
+	o.pillarbox(t, "", "admin", "mailbox", "absence", "off", boss)
+
 	// Out: taken, refused with a report, deferred; and a report that cannot be delivered.
 	send(curlSend, to(user, "x@good.example"), 0)
 	send(curlSend, to(user, "x@hard.example"), 0)
