@@ -29,18 +29,3 @@ func FieldName(line []byte) (string, bool) {
 	}
 	return strings.ToLower(string(name)), len(name) > 0
 }
-
-// FieldEnd returns the end of the first field of a header, with its folded lines (RFC 5322 §2.2.3).
-func FieldEnd(header []byte) int {
-	end := 0
-	for {
-		i := bytes.IndexByte(header[end:], '\n')
-		if i < 0 {
-			return len(header)
-		}
-		end += i + 1
-		if end == len(header) || header[end] != ' ' && header[end] != '\t' {
-			return end
-		}
-	}
-}

@@ -55,9 +55,9 @@ var imports = map[string]string{
 	"smtp/devices":         "mailstore/durable smtp/policy",
 	"smtp/decisionlog":     "mailstore/addr mailstore/durable smtp/policy",
 	"smtp/route":           "mailstore/addr mailstore/auth/oauth",
-	"smtp/remote":          "mailstore/addr mailstore/auth/ntlm mailstore/auth/oauth mailstore/caught mailstore/durable mailstore/foreign mailstore/mailtext smtp smtp/arc smtp/dkim smtp/dns smtp/footer smtp/route",
+	"smtp/remote":          "mailstore/addr mailstore/auth/ntlm mailstore/auth/oauth mailstore/caught mailstore/durable mailstore/foreign mailstore/head mailstore/mailtext smtp smtp/arc smtp/dkim smtp/dns smtp/footer smtp/route",
 	"smtp/dsn":             "mailstore/addr smtp",
-	"smtp/footer":          "", // pure: places in a message
+	"smtp/footer":          "mailstore/head", // pure: places in a message
 	"smtp/arc":             "",
 	"smtp/srs":             "mailstore/addr mailstore/durable",
 	"smtp/dkim":            "mailstore/addr mailstore/durable",

@@ -44,7 +44,7 @@ func Parse(header []byte) Head {
 		lower: make(map[string][]string), addresses: make(map[string][]addr.Address),
 	}
 	for len(header) > 0 {
-		end := fieldEnd(header)
+		end := FieldEnd(header)
 		field := header[:end]
 		header = header[end:]
 		colon := bytes.IndexByte(field, ':')
@@ -62,8 +62,8 @@ func Parse(header []byte) Head {
 	return h
 }
 
-// fieldEnd returns the end of the first field, with its folded lines (RFC 5322 §2.2.3).
-func fieldEnd(header []byte) int {
+// FieldEnd returns the end of the first field of a header, with its folded lines (RFC 5322 §2.2.3).
+func FieldEnd(header []byte) int {
 	end := 0
 	for {
 		i := bytes.IndexByte(header[end:], '\n')

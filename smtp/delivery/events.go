@@ -10,6 +10,7 @@ import (
 
 	"pillarbox/mailstore"
 	"pillarbox/mailstore/addr"
+	"pillarbox/mailstore/head"
 	"pillarbox/mailstore/track"
 	"pillarbox/smtp"
 	"pillarbox/smtp/queue"
@@ -77,7 +78,7 @@ type headFields struct {
 // readFields reads the fields of a header. It cuts long ones short.
 func readFields(header []byte) (f headFields) {
 	for len(header) > 0 {
-		end := smtp.FieldEnd(header)
+		end := head.FieldEnd(header)
 		field := header[:end]
 		header = header[end:]
 		name, _ := smtp.FieldName(field)

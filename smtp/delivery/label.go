@@ -8,6 +8,7 @@ import (
 	"mime"
 	"strings"
 
+	"pillarbox/mailstore/head"
 	"pillarbox/mailstore/rules"
 	"pillarbox/smtp"
 )
@@ -55,7 +56,7 @@ func labelled(header []byte, labels []rules.Label) []byte {
 	out := make([]byte, 0, len(header)+len(fields)+1000)
 	added, prefixed := false, len(prefixes) == 0
 	for len(header) > 0 {
-		end := smtp.FieldEnd(header)
+		end := head.FieldEnd(header)
 		field := header[:end]
 		header = header[end:]
 		name, ok := smtp.FieldName(field)

@@ -8,6 +8,8 @@ import (
 	"mime"
 	"slices"
 	"strings"
+
+	"pillarbox/mailstore/head"
 )
 
 const (
@@ -131,7 +133,7 @@ func (s *scanner) header(kind string) (*header, error) {
 // parse reads the fields of a header that begins at an offset.
 func (h *header) parse(raw []byte, at int64) error {
 	for len(raw) > 0 {
-		end := fieldEnd(raw)
+		end := head.FieldEnd(raw)
 		field := string(raw[:end])
 		name, value, ok := strings.Cut(field, ":")
 		name = strings.ToLower(strings.TrimSpace(name))
@@ -167,20 +169,6 @@ func (h *header) parse(raw []byte, at int64) error {
 		}
 	}
 	return nil
-}
-
-func fieldEnd(header []byte) int {
-	end := 0
-	for {
-		i := bytes.IndexByte(header[end:], '\n')
-		if i < 0 {
-			return len(header)
-		}
-		end += i + 1
-		if end == len(header) || header[end] != ' ' && header[end] != '\t' {
-			return end
-		}
-	}
 }
 
 // identity reports whether the body is not encoded.

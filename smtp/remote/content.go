@@ -10,7 +10,7 @@ import (
 	"mime/quotedprintable"
 	"strings"
 
-	"pillarbox/smtp"
+	"pillarbox/mailstore/head"
 )
 
 // content is the result of a scan for what a server need not accept.
@@ -220,7 +220,7 @@ func (h *header) parse() {
 func fields(raw []byte) func(func(name, value string) bool) {
 	return func(yield func(string, string) bool) {
 		for len(raw) > 0 {
-			end := smtp.FieldEnd(raw)
+			end := head.FieldEnd(raw)
 			name, value, ok := strings.Cut(string(raw[:end]), ":")
 			value = strings.ReplaceAll(strings.ReplaceAll(value, "\r", ""), "\n", "")
 			if ok && !yield(strings.TrimSpace(name), value) {
@@ -410,7 +410,7 @@ func relabel(h header, encoding string, top bool) []byte {
 	}
 	var out []byte
 	for raw := h.raw; len(raw) > 0; {
-		end := smtp.FieldEnd(raw)
+		end := head.FieldEnd(raw)
 		name, _, _ := strings.Cut(string(raw[:end]), ":")
 		if len(bytes.TrimRight(raw[:end], "\r\n")) == 0 {
 			break

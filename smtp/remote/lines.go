@@ -10,7 +10,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"pillarbox/smtp"
+	"pillarbox/mailstore/head"
 )
 
 // maxLine is the longest line of a message in octets, without its CRLF (RFC 5321 §4.5.3.1.6).
@@ -175,7 +175,7 @@ func atBlank(p, _ []byte, at int) int {
 func foldHeader(raw []byte) []byte {
 	var out []byte
 	for len(raw) > 0 {
-		field := raw[:smtp.FieldEnd(raw)]
+		field := raw[:head.FieldEnd(raw)]
 		raw = raw[len(field):]
 		out = append(out, foldField(field)...)
 	}
