@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 
 	"pillarbox/cmd/internal/config"
@@ -81,14 +80,9 @@ func (o *Service) tryPolicy(in PolicyValue) (PolicyPreview, error) {
 
 // preview compares the configuration in force with the next one.
 func (o *Service) preview(key string, next *config.Config) PolicyPreview {
-	now := o.Config()
-	p := PolicyPreview{Key: key, Before: valueIn(now, key), After: valueIn(next, key), Changes: []PolicyChange{}}
-	p.Warnings = slices.DeleteFunc(orEmpty(next.Warnings), func(w string) bool { return slices.Contains(now.Warnings, w) })
-	for _, k := range next.Explain() {
-		if variable, ok := strings.CutPrefix(k.Source, "env "); ok && k.Key == key {
-			p.Warnings = append(p.Warnings, fmt.Sprintf("the environment variable %s sets the key and wins", variable))
-		}
-	}
+	p := PolicyPreview{Key: key, Changes: []PolicyChange{}, Warnings: o.newWarnings(key, next)}
+	p.Before, _ = settingOf(o.Config(), key)
+	p.After, _ = settingOf(next, key)
 	looked, unknown, changes, err := o.PolicyDiff(next)
 	if err != nil && !errors.Is(err, errNoJournal) {
 		p.Warnings = append(p.Warnings, "recent decisions cannot be read: "+err.Error())
@@ -98,19 +92,21 @@ func (o *Service) preview(key string, next *config.Config) PolicyPreview {
 	return p
 }
 
-func valueIn(c *config.Config, key string) string {
-	for _, s := range c.Effective() {
-		if s.Key == key {
-			return s.Value
-		}
+// newWarnings are the warnings of the next configuration that the one in force does not have.
+func (o *Service) newWarnings(key string, next *config.Config) []string {
+	all := slices.DeleteFunc(orEmpty(next.Warnings), func(w string) bool {
+		return slices.Contains(o.Config().Warnings, w)
+	})
+	if _, variable := settingOf(next, key); variable != "" {
+		all = append(all, fmt.Sprintf("the environment variable %s sets the key and wins", variable))
 	}
-	return ""
+	return all
 }
 
 // setPolicy sets a key in the policy file, and puts it in force.
 func (o *Service) setPolicy(in PolicyValue) (Change, error) {
 	return o.changePolicy(in.Key, func(file config.PolicyFile) (config.PolicyFile, error) {
-		if now := valueIn(o.Config(), in.Key); in.Before != "" && in.Before != now {
+		if now, _ := settingOf(o.Config(), in.Key); in.Before != "" && in.Before != now {
 			return nil, Hint(fmt.Errorf("%s is %s now: %w", in.Key, now, ErrPolicyStale), "look at it again, and repeat the change if it is still wanted")
 		}
 		return file, usage(file.Set(in.Key, in.Values))
@@ -160,7 +156,8 @@ func (o *Service) changePolicy(key string, edit func(config.PolicyFile) (config.
 	if err != nil {
 		return Change{}, err
 	}
-	p := o.preview(key, next)
+	was, _ := settingOf(o.Config(), key) // before the reload
+	warnings := o.newWarnings(key, next)
 	err = durable.WriteFile(o.Root, policyBefore, old, 0o600)
 	if err == nil {
 		err = durable.WriteFile(o.Root, config.PolicyFileName, file.Text(), 0o600)
@@ -168,19 +165,20 @@ func (o *Service) changePolicy(key string, edit func(config.PolicyFile) (config.
 	if err != nil {
 		return Change{}, err
 	}
-	was, _ := config.ParsePolicyFile(old) // written by Text
-	o.Record("policy", keysOf(was), keysOf(file))
+	replaced, _ := config.ParsePolicyFile(old) // written by Text
+	o.Record("policy", keysOf(replaced), keysOf(file))
 	if o.Running != nil {
 		if r := o.Running.Reload(); r.Error != "" {
 			return Change{}, Hint(fmt.Errorf("the change is written, but the server has not taken it: %s", r.Error), "'pillarbox config check' shows the mistakes")
 		}
 	} else if err := o.SetConfig(next); err != nil {
-		p.Warnings = append(p.Warnings, err.Error())
+		warnings = append(warnings, err.Error())
 	}
 	if key == "" {
-		return changed(nil, p.Warnings, "the policy is as it was before the last change")
+		return changed(nil, warnings, "the policy is as it was before the last change")
 	}
-	return changed(nil, p.Warnings, "%s is %s now; it was %s", key, p.After, p.Before)
+	now, _ := settingOf(next, key)
+	return changed(nil, warnings, "%s is %s now; it was %s", key, now, was)
 }
 
 // keysOf is the policy file for the audit log; nil if it is empty.

@@ -46,7 +46,7 @@ func setOwnPassword(r *request) (outcome, error) {
 	user := r.session.user.String()
 	_, err := r.site.Logins.Password(r.Context(), client(r.Request), user, r.PostFormValue("old_password"))
 	if err != nil {
-		return outcome{}, errors.New(r.words.T(loginProblemOld(err)))
+		return outcome{}, errors.New(r.words.T(ownLoginProblem(err, "The old password is wrong.")))
 	}
 	password := r.PostFormValue("password")
 	if password != r.PostFormValue("password_again") {
@@ -57,13 +57,6 @@ func setOwnPassword(r *request) (outcome, error) {
 		return outcome{}, err
 	}
 	return then(afterPassword, c, nil) // all sessions have ended, this one too
-}
-
-func loginProblemOld(err error) string {
-	if text := loginProblem(err); text != wrongLogin {
-		return text
-	}
-	return "The old password is wrong."
 }
 
 // setOwnForward sets where the user's mail goes: only to whom everybody may send.

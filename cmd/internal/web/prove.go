@@ -83,7 +83,7 @@ func (s *Site) checkProof(r *request) (problem string) {
 	c := client(r.Request)
 	p, err := s.Logins.Password(r.Context(), c, r.session.user.String(), r.PostFormValue("prove_password"))
 	if err != nil {
-		return loginProblemOwn(err)
+		return ownLoginProblem(err, wrongPassword)
 	}
 	if !p.NeedsCode {
 		return ""

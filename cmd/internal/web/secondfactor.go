@@ -69,7 +69,7 @@ func startFactor(r *request) (outcome, error) {
 	user := r.session.user
 	_, err := r.site.Logins.Password(r.Context(), client(r.Request), user.String(), r.PostFormValue("own_password"))
 	if err != nil {
-		return outcome{}, errors.New(r.words.T(loginProblemOwn(err)))
+		return outcome{}, errors.New(r.words.T(ownLoginProblem(err, wrongPassword)))
 	}
 	name := r.field("factor_name")
 	if name == "" {
@@ -83,11 +83,15 @@ func startFactor(r *request) (outcome, error) {
 	return outcome{next: factorPath}, nil
 }
 
-func loginProblemOwn(err error) string {
+const wrongPassword = "The password is wrong."
+
+// ownLoginProblem is loginProblem for a user who gives the own password again: wrong is what to say of
+// a wrong one.
+func ownLoginProblem(err error, wrong string) string {
 	if text := loginProblem(err); text != wrongLogin {
 		return text
 	}
-	return "The password is wrong."
+	return wrong
 }
 
 // confirmFactor makes a second factor count with its first code. All other sessions of the user end.

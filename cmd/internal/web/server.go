@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"net/http"
+	"time"
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/fetch"
@@ -88,17 +89,18 @@ func showCertificates(r *request) (view, error) {
 }
 
 func certificateActs() map[string]act {
-	const page = "/certificates"
+	done := func(r *request, until time.Time, err error) (outcome, error) {
+		text := r.words.T("The new certificate is good until %s.", r.words.Time(until))
+		return outcome{next: "/certificates", notice: notice{Text: text}}, err
+	}
 	return map[string]act{
 		"renew": func(r *request) (outcome, error) {
 			c, err := admin.TLSRenew.Do(r.Context(), r.service, struct{}{})
-			text := r.words.T("The new certificate is good until %s.", r.words.Time(c.NotAfter))
-			return outcome{next: page, notice: notice{Text: text}}, err
+			return done(r, c.NotAfter, err)
 		},
 		"acme": func(r *request) (outcome, error) {
 			c, err := admin.ACMERenew.Do(r.Context(), r.service, struct{}{})
-			text := r.words.T("The new certificate is good until %s.", r.words.Time(c.NotAfter))
-			return outcome{next: page, notice: notice{Text: text}}, err
+			return done(r, c.NotAfter, err)
 		},
 	}
 }
