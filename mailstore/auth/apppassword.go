@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -52,7 +51,7 @@ func NewAppPassword(acc directory.Account, name string, scope directory.Access, 
 	password string, add func(*directory.Account) (directory.AppPassword, error), err error) {
 	id := ""
 	for taken := true; taken; {
-		password = inGroups(strings.ToLower(rand.Text()[:appLength]))
+		password = GeneratePassword()
 		id = password[:appGroup]
 		_, _, taken = acc.AppPassword(id)
 	}

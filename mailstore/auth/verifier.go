@@ -25,8 +25,7 @@ var ErrPassword = errors.New("unsuitable password")
 // GeneratePassword returns a new password of 80 random bits, in letters and digits that are not
 // mistaken for each other: "abcd-efgh-2345-mnop".
 func GeneratePassword() string {
-	t := strings.ToLower(rand.Text()[:16])
-	return t[:4] + "-" + t[4:8] + "-" + t[8:12] + "-" + t[12:]
+	return inGroups(strings.ToLower(rand.Text()[:appLength]))
 }
 
 // CheckPassword reports whether every protocol can carry a password: not empty, at most MaxPassword
