@@ -40,7 +40,7 @@ func TestHostileForms(t *testing.T) {
 	o := newOffice(t)
 	b := o.logIn(t, boss)
 	token := o.site.sessionOf(t, boss).token
-	long := strings.Repeat("x@y.example,\n", 5000)
+	long := strings.Repeat("x@y.example,\n", 300) // all fields together stay below maxForm
 	values := []string{"", "\x00", "\xff\xfe", "a\r\nBcc: x@y.example", "-1", "9223372036854775808",
 		"<script>alert(1)</script>", "../../etc/passwd", "//evil.example", "[", "a@\xff.example", long}
 	for _, path := range hostilePaths() {
