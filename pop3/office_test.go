@@ -8,8 +8,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
-	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
@@ -20,8 +18,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/crypto/argon2"
 
 	"pillarbox/etc/lab/mailtest"
 	"pillarbox/mailstore"
@@ -109,16 +105,8 @@ func (o *office) listen(s *Server, implicitTLS bool) string {
 func (o *office) addMailbox(user, password string, locked bool) {
 	o.t.Helper()
 	_, err := o.dir.AddMailbox(addr.Address{Local: user, Domain: "office.example"},
-		directory.Account{Verifier: cheapVerifier(password), Locked: locked})
+		directory.Account{Verifier: mailtest.CheapVerifier(password), Locked: locked})
 	o.must(err)
-}
-
-// cheapVerifier costs less than what HashPassword makes.
-func cheapVerifier(password string) string {
-	salt := []byte("somesalt")
-	key := argon2.IDKey([]byte(password), salt, 1, 8, 1, 32)
-	enc := base64.RawStdEncoding.EncodeToString
-	return fmt.Sprintf("$argon2id$v=19$m=8,t=1,p=1$%s$%s", enc(salt), enc(key))
 }
 
 func (o *office) mailbox(user string) directory.Mailbox {

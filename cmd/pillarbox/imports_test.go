@@ -91,7 +91,7 @@ var libraries = map[string]string{
 	"github.com/pelletier/go-toml":    "cmd/internal/config",
 	"github.com/spf13/cobra":          "cmd/pillarbox",
 	"github.com/spf13/pflag":          "cmd/pillarbox",
-	"golang.org/x/crypto":             "mailstore/auth mailstore/auth/ntlm tls/acme",
+	"golang.org/x/crypto":             "etc/lab/mailtest mailstore/auth mailstore/auth/ntlm tls/acme",
 	"software.sslmate.com/src":        "tls/certs",
 	"golang.org/x/oauth2":             "mailstore/auth/oauth",
 	"golang.org/x/net":                "mailstore/addr etc/lab/mailtest smtp/verify",

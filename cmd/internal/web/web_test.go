@@ -18,7 +18,10 @@ import (
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
+	"pillarbox/etc/lab/mailtest"
+	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/auth"
+	"pillarbox/mailstore/directory"
 )
 
 const (
@@ -61,7 +64,11 @@ func newOffice(t *testing.T) *office {
 		}
 	}
 	for _, user := range []string{boss, clerk, anna, other} {
-		if _, err := admin.MailboxAdd.Do(t.Context(), s, admin.MailboxToAdd{User: user, NewMailbox: admin.NewMailbox{Password: password}}); err != nil {
+		a, err := addr.Parse(user)
+		if err == nil {
+			_, err = s.Dir.AddMailbox(a, directory.Account{Verifier: mailtest.CheapVerifier(password)})
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
