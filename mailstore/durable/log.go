@@ -93,8 +93,8 @@ type Log struct {
 	opts LogOptions
 
 	// Lock order: syncing, writing, mu.
-	syncing   mutex       // held while a segment is synced and emptied
-	writing   mutex       // held while a group is written, or the active segment changes
+	syncing   Mutex       // held while a segment is synced and emptied
+	writing   Mutex       // held while a group is written, or the active segment changes
 	segments  [2]*segment // guarded by writing
 	active    *segment    // one of segments; nil: no records accepted; guarded by writing
 	late      int         // announced records that did not come in time; guarded by writing
@@ -128,7 +128,7 @@ func OpenLog(fsys FS, dir string, opts LogOptions) (*Log, error) {
 		return nil, err
 	}
 	l := &Log{
-		fsys: fsys, dir: dir, opts: opts, syncing: newMutex(), writing: newMutex(),
+		fsys: fsys, dir: dir, opts: opts, syncing: NewMutex(), writing: NewMutex(),
 		room: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
 	for i := range l.segments {

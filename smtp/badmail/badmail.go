@@ -16,7 +16,7 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"pillarbox/mailstore/durable"
@@ -60,7 +60,9 @@ type Store struct {
 	log   *slog.Logger
 	grown func(Usage) // called once when half of the limit is used
 
-	mu       sync.Mutex
+	last atomic.Pointer[Usage] // after the last operation
+
+	busy     durable.Mutex // guards all below; an operation holds it while the disk works
 	limits   Limits
 	read     bool // the directory has been read
 	readAt   time.Time
@@ -83,21 +85,29 @@ type kept struct {
 // used. It is called again only after the size fell below a quarter. grown must not block; it may
 // be nil.
 func New(fsys durable.FS, log *slog.Logger, grown func(Usage)) *Store {
-	return &Store{fsys: fsys, log: log, grown: grown}
+	return &Store{fsys: fsys, log: log, grown: grown, busy: durable.NewMutex()}
+}
+
+// begin waits until no other operation is under way. The function that it returns ends the operation.
+func (s *Store) begin() (end func()) {
+	s.busy.Lock()
+	return func() {
+		used := s.usage()
+		s.last.Store(&used)
+		s.busy.Unlock()
+	}
 }
 
 // SetLimits changes the limits. They apply from the next Put or Trim on.
 func (s *Store) SetLimits(l Limits) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.begin()()
 	s.limits = l
 }
 
 // Put stores a message durably, under a name that starts with id. Then it deletes the oldest
 // messages until the limits are met. A message larger than the whole limit is not stored.
 func (s *Store) Put(id string, m Message) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.begin()()
 	if err := s.readOnce(); err != nil {
 		return err
 	}
@@ -180,8 +190,7 @@ func (s *Store) freeName(id string) (string, error) {
 // Trim reads the directory again, because an administrator may have changed it. Then it deletes
 // messages beyond the limits.
 func (s *Store) Trim() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.begin()()
 	s.read = false
 	if err := s.readOnce(); err != nil {
 		return err
@@ -213,8 +222,7 @@ func (s *Store) Run(ctx context.Context) {
 
 // Remove deletes a message, durably. A message that does not exist is no error.
 func (s *Store) Remove(id string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.begin()()
 	if at := slices.IndexFunc(s.kept, func(k kept) bool { return k.id == id }); at >= 0 {
 		s.size -= s.kept[at].size
 		s.kept = slices.Delete(s.kept, at, at+1)
@@ -222,11 +230,13 @@ func (s *Store) Remove(id string) error {
 	return s.remove(id)
 }
 
-// Usage returns how much is kept, by the store's last look at the directory.
+// Usage returns how much is kept, by the store's last look at the directory. It never waits for the disk:
+// during an operation it returns what was kept before.
 func (s *Store) Usage() Usage {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.usage()
+	if last := s.last.Load(); last != nil {
+		return *last
+	}
+	return Usage{}
 }
 
 func (s *Store) usage() Usage { return Usage{len(s.kept), s.size, s.limits.Size} }

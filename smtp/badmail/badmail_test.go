@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -222,4 +223,42 @@ func TestPutFails(t *testing.T) {
 			}
 		}
 	}
+}
+
+// slowFS makes a directory in an hour.
+type slowFS struct{ durable.FS }
+
+func (f slowFS) MkdirAll(path string, perm os.FileMode) error {
+	time.Sleep(time.Hour)
+	return f.FS.MkdirAll(path, perm)
+}
+
+// Messages wait for each other and for the disk; the question of how much is kept waits for neither.
+func TestUsageNeverWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fsys, err := durable.Open(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer fsys.Close()
+		s := New(slowFS{fsys}, slog.New(slog.DiscardHandler), nil)
+		s.SetLimits(Limits{Size: 1 << 30})
+		start := time.Now()
+		var puts sync.WaitGroup
+		for _, id := range []string{"a", "b"} {
+			puts.Go(func() {
+				if err := s.Put(id, message(3)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		time.Sleep(time.Minute)
+		if got := s.Usage(); got.Messages != 0 || got.Limit != 1<<30 || time.Since(start) != time.Minute {
+			t.Errorf("after %v: %+v", time.Since(start), got)
+		}
+		puts.Wait()
+		if got := s.Usage(); got.Messages != 2 || time.Since(start) != 2*time.Hour {
+			t.Errorf("after %v: %+v", time.Since(start), got)
+		}
+	})
 }

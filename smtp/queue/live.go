@@ -2,6 +2,7 @@ package queue
 
 import (
 	"pillarbox/mailstore"
+	"pillarbox/mailstore/durable"
 	"pillarbox/smtp/dsn"
 )
 
@@ -11,7 +12,7 @@ import (
 type live struct {
 	refs int // guarded by Queue.mu
 
-	mu   lock
+	mu   durable.Mutex
 	item *Item        // nil: not read yet
 	busy map[int]bool // indexes of recipients with an attempt under way
 	// dirty means that the item changed and is not on disk: it must stay in memory until it is. Each
@@ -20,14 +21,7 @@ type live struct {
 	removed bool // the message has left the queue
 }
 
-func newLive(item *Item) *live { return &live{mu: make(lock, 1), item: item} }
-
-// lock is a mutex that is held during disk writes and reports. It is a channel so that tests in
-// virtual time advance while a goroutine waits for it.
-type lock chan struct{}
-
-func (l lock) Lock()   { l <- struct{}{} }
-func (l lock) Unlock() { <-l }
+func newLive(item *Item) *live { return &live{mu: durable.NewMutex(), item: item} }
 
 // acquire returns a message's live item and counts a reference. Call release afterwards.
 func (q *Queue) acquire(id string) *live {
