@@ -75,6 +75,7 @@ install: binary ## install bin/pillarbox, the systemd unit, the service's accoun
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/pillarbox/etc/docs etc/docs/*.md
 	install -d $(DESTDIR)/etc/systemd/system
 	sed 's|@PREFIX@|$(PREFIX)|' etc/systemd/pillarbox.service > $(DESTDIR)/etc/systemd/system/pillarbox.service
+	install -m 0644 etc/systemd/pillarbox.socket $(DESTDIR)/etc/systemd/system/pillarbox.socket
 	@if [ -z "$(DESTDIR)" ] && ! id pillarbox >/dev/null 2>&1; then \
 		useradd --system --home-dir /var/lib/pillarbox --shell /usr/sbin/nologin pillarbox; fi
 	@if [ -n "$(DESTDIR)" ]; then :; \
@@ -89,8 +90,8 @@ install: binary ## install bin/pillarbox, the systemd unit, the service's accoun
 	else echo "Next: pillarbox setup YOUR.DOMAIN --mailbox NAME"; fi
 
 uninstall: ## remove what install has put there; configuration, mail and the account stay (as root)
-	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl disable --now pillarbox 2>/dev/null || true; fi
-	rm -f $(DESTDIR)/etc/systemd/system/pillarbox.service
+	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl disable --now pillarbox.socket pillarbox 2>/dev/null || true; fi
+	rm -f $(DESTDIR)/etc/systemd/system/pillarbox.service $(DESTDIR)/etc/systemd/system/pillarbox.socket
 	@if [ -z "$(DESTDIR)" ] && [ "$$(readlink /usr/sbin/sendmail)" = "$(PREFIX)/bin/pillarbox" ]; then rm -f /usr/sbin/sendmail; fi
 	rm -f $(DESTDIR)$(PREFIX)/bin/pillarbox
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/pillarbox

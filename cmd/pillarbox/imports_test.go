@@ -107,6 +107,8 @@ var libraries = map[string]string{
 	"github.com/boombuler/barcode": "cmd/internal/web",
 	// figures in the form that Prometheus reads
 	"github.com/prometheus/client_golang": "cmd/internal/metrics",
+	// what systemd passes, and is told
+	"github.com/coreos/go-systemd": "cmd/internal/systemd",
 	// spans in the form that collectors of OpenTelemetry read
 	"go.opentelemetry.io":        "cmd/internal/telemetry",
 	"google.golang.org/protobuf": "cmd/internal/telemetry",

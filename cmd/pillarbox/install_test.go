@@ -14,7 +14,7 @@ func sourceTree(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range []string{"Makefile", "README.md", "CHANGELOG.md", "LICENSE",
-		"etc/pillarbox.toml", "etc/docs/storage.md", "etc/systemd/pillarbox.service", "go.mod", "go.sum",
+		"etc/pillarbox.toml", "etc/docs/storage.md", "etc/systemd/pillarbox.service", "etc/systemd/pillarbox.socket", "go.mod", "go.sum",
 		"cmd/pillarbox/main.go"} {
 		text, err := os.ReadFile(filepath.Join("..", "..", name))
 		if err != nil {

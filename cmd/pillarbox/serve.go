@@ -14,6 +14,7 @@ import (
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/daemon"
+	"pillarbox/cmd/internal/systemd"
 )
 
 func (a *app) serveCommand() *cobra.Command {
@@ -45,7 +46,14 @@ func (a *app) serve() error {
 			reload <- struct{}{}
 		}
 	}()
-	d, err := daemon.StartWith(daemon.System{Load: a.load, Out: a.stderr, Version: version})
+	sockets, err := systemd.Inherit()
+	if err != nil {
+		return fmt.Errorf("the sockets that systemd passes cannot be used: %w", err)
+	}
+	d, err := daemon.StartWith(daemon.System{
+		Load: a.load, Out: a.stderr, Version: version,
+		Listen: sockets.Listen, UnusedSockets: sockets.Unused, Reporter: systemd.NewReporter(),
+	})
 	if err != nil {
 		return err
 	}

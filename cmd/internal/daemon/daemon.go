@@ -25,6 +25,7 @@ import (
 	"pillarbox/cmd/internal/metrics"
 	"pillarbox/cmd/internal/netinfo"
 	"pillarbox/cmd/internal/recentlog"
+	"pillarbox/cmd/internal/systemd"
 	"pillarbox/cmd/internal/telemetry"
 	"pillarbox/cmd/internal/traffic"
 	"pillarbox/mailstore/auth"
@@ -60,6 +61,9 @@ type System struct {
 	// Listen opens a port, Control the control socket.
 	Listen  func(address string) (net.Listener, error)
 	Control func() (net.Listener, error)
+	// UnusedSockets returns the addresses of sockets that systemd has passed and that Listen has not returned.
+	UnusedSockets func() []string
+	Reporter      *systemd.Reporter // nil: systemd wants no reports
 	// Dial connects to mail servers.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// DNS answers the look-ups of SPF, DKIM and DMARC.
@@ -213,6 +217,9 @@ func (d *Daemon) makers() []maker {
 
 		// Clients come last: all that they use is ready. Their sessions end first.
 		d.makeServers,
+
+		// systemd hears that the server is ready when all of it is, and that it stops before any part does.
+		d.makeReporter,
 	}
 }
 

@@ -7,13 +7,16 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"pillarbox/cmd/internal/config"
 	"pillarbox/cmd/internal/logging"
+	"pillarbox/cmd/internal/systemd"
 	"pillarbox/etc/lab/mailtest"
 	"pillarbox/tls/certs"
 )
@@ -156,7 +159,7 @@ func TestStopsBackwards(t *testing.T) {
 			got = append(got, strings.Trim(name, `"`))
 		}
 	}
-	if !slices.Equal(got, want) || want[0] != "servers" {
+	if !slices.Equal(got, want) || want[0] != "reporter" {
 		t.Errorf("%q, want %q", got, want)
 	}
 	again, err := Start(func() (*config.Config, error) { return config.Load(file, nil) }, nil)
@@ -188,4 +191,41 @@ func TestStartReleases(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.stop()
+}
+
+// systemd hears of readiness, of a reload and of the end, in this order, and of sockets that have no use.
+func TestReports(t *testing.T) {
+	var log mailtest.Log
+	d, _, _ := serverForParts(t, &log)
+	var mu sync.Mutex
+	var got []string
+	d.system.Reporter = &systemd.Reporter{Report: func(state string) {
+		mu.Lock()
+		defer mu.Unlock()
+		state, _, _ = strings.Cut(state, "\nMONOTONIC_USEC=")
+		got = append(got, state)
+	}}
+	d.system.UnusedSockets = func() []string { return []string{"[::]:2525"} }
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	reload := make(chan struct{})
+	go func() { done <- d.Run(ctx, reload) }()
+	reload <- struct{}{}
+	reload <- struct{}{} // the first reload has ended
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	all := strings.Join(got, ";")
+	for _, want := range []string{
+		`^READY=1;`, `WATCHDOG=1\nSTATUS=serves; sessions: 0, messages in the queue: 0`,
+		`RELOADING=1;READY=1`, `STOPPING=1`,
+	} {
+		if !regexp.MustCompile(want).MatchString(all) {
+			t.Errorf("%q lacks %q", all, want)
+		}
+	}
+	if text := log.Take(); !strings.Contains(text, `a socket from systemd is not used`) || !strings.Contains(text, "[::]:2525") {
+		t.Error(text)
+	}
 }

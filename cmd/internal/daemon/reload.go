@@ -15,6 +15,8 @@ func (d *Daemon) Reload() admin.ReloadResult { return d.reloadFrom(d.system.Load
 func (d *Daemon) reloadFrom(load func() (*config.Config, error)) admin.ReloadResult {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
+	d.system.Reporter.Reloading()
+	defer d.system.Reporter.Ready()
 	result, err := d.reload(load)
 	if err != nil {
 		d.log.Error("reload: nothing changed", "error", err)
