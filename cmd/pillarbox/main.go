@@ -95,8 +95,9 @@ func (a *app) rootCommand() *cobra.Command {
 	root.AddCommand(
 		a.setupCommand(), a.serveCommand(), a.doctorCommand(), a.selftestCommand(), a.settingsCommand(),
 		a.configCommand(),
-		a.adminCommand(), a.winpopCommand(), a.sendmailCommand(),
+		a.adminCommand(), a.winpopCommand(), a.sendmailCommand(), a.manCommand(),
 	)
+	a.completeNames(root, nameSources())
 	return strict(root)
 }
 
