@@ -9,5 +9,5 @@
 //
 // PILLARBOX_E2E_BINARY names a binary to test instead of a fresh build, for example one with the
 // race detector. PILLARBOX_E2E_KILL_ROUNDS sets how often the crash test kills the server.
-// PILLARBOX_E2E_PICTURES names a directory for pictures of every web page.
+// PILLARBOX_E2E_PICTURES names a directory for pictures of every web page, and of mail programs.
 package e2e

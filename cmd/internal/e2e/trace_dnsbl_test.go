@@ -5,40 +5,17 @@ package e2e
 import (
 	"fmt"
 	"net/netip"
-	"os"
-	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
 )
-
-// withAddress runs the test once more in a network of its own, where this machine also has the
-// address. It returns false in the process outside, which has nothing more to do.
-func withAddress(t *testing.T, address string) bool {
-	t.Helper()
-	const inside = "PILLARBOX_E2E_INSIDE"
-	if os.Getenv(inside) != "" {
-		return true
-	}
-	if os.Geteuid() != 0 {
-		unavailable(t, "only root makes a network")
-	}
-	needs(t, "unshare", "ip")
-	cmd := exec.Command("unshare", "--net", "sh", "-c", `ip link set lo up && ip addr add "$1" dev lo &&
-		exec "$0" -test.count=1 -test.run "^$2$"`, os.Args[0], address+"/32", t.Name())
-	cmd.Env = append(os.Environ(), inside+"=1", "PILLARBOX_E2E_BINARY="+binary)
-	if out, code := run(t, cmd); code != 0 {
-		t.Fatalf("in a network of its own: exit code %d\n%s", code, out)
-	}
-	return false
-}
 
 // TestTraceDNSBL: a client in a DNS list is refused, and one command tells why the mail never came
 // and how to let it in. The other cases are in cmd/pillarbox/testdata/script/trace.txtar.
 func TestTraceDNSBL(t *testing.T) {
 	needs(t, "swaks")
 	const listed = "203.0.113.7" // lists are not asked about loopback
-	if !withAddress(t, listed) {
+	if !inOwnNetwork(t, listed) {
 		return
 	}
 	o, dns := sendingOffice(t)
