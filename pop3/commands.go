@@ -77,7 +77,8 @@ func parse(line string) (verb, arg string) {
 	return verb, arg
 }
 
-// capa is CAPA (RFC 2449 §5). In each state it lists the capabilities of both.
+// capa is CAPA (RFC 2449 §5). In each state it lists the capabilities of both. It leaves out UTF8:
+// Evolution 3.36 to 3.48 would send that command without a line end, and wait for the reply.
 func (c *session) capa(string) {
 	c.sentCAPA = true
 	c.ok("what this server can do")
@@ -87,7 +88,6 @@ func (c *session) capa(string) {
 	c.line("RESP-CODES")
 	c.line("AUTH-RESP-CODE")
 	c.line("EXPIRE ", c.expire())
-	c.line("UTF8")
 	if c.offered(auth.PLAIN) {
 		c.line("USER")
 	}

@@ -331,5 +331,6 @@ func (c *session) stls(string) {
 	}
 }
 
-// utf8 is UTF8 (RFC 6856 §2). It changes nothing: messages are always sent as they are stored.
+// utf8 is UTF8 (RFC 6856 §2). It changes nothing: messages are always sent as they are stored. CAPA
+// does not announce it.
 func (c *session) utf8(string) { c.ok("UTF-8 it is") }
