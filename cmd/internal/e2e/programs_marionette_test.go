@@ -14,45 +14,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
-
-// newDisplay starts an X server without a screen, and returns its name.
-func newDisplay(t *testing.T) string {
-	t.Helper()
-	needs(t, "Xvfb")
-	number, chosen, err := os.Pipe()
-	noError(t, err)
-	defer number.Close()
-	cmd := exec.Command("Xvfb", "-displayfd", "3", "-screen", "0", "1280x1024x24", "-nolisten", "tcp")
-	cmd.ExtraFiles = []*os.File{chosen}
-	start(t, cmd)
-	chosen.Close()
-	line, err := bufio.NewReader(number).ReadString('\n')
-	noError(t, err)
-	return ":" + strings.TrimSpace(line)
-}
-
-// start starts a program, and ends it with all that it has started at the end of the test. It logs
-// what they say if the test fails.
-func start(t *testing.T, cmd *exec.Cmd) {
-	t.Helper()
-	said, err := os.CreateTemp(t.TempDir(), "said")
-	noError(t, err)
-	cmd.Stdout, cmd.Stderr = said, said
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	noError(t, cmd.Start())
-	t.Cleanup(func() {
-		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		cmd.Wait()
-		said.Close()
-		if t.Failed() {
-			t.Logf("%s says:\n%s", cmd.Args[0], tail(read(t, said.Name()), 40))
-		}
-	})
-}
 
 // marionette drives a Mozilla program. The protocol is JSON over TCP, each message with its length and
 // a colon before it. Scripts run with the program's own rights in the current window.

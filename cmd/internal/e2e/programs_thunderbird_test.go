@@ -8,26 +8,9 @@ import (
 )
 
 const (
-	officeAddress = "203.0.113.25" // of the server, where programs look for it
-
 	thunderbirdMain    = "chrome://messenger/content/messenger.xhtml"
 	thunderbirdCompose = "chrome://messenger/content/messengercompose/messengercompose.xhtml"
 )
-
-// usualPorts lets the server listen on the ports that programs expect. Only a test in a network of
-// its own may do that.
-func (o *office) usualPorts(t *testing.T, services ...string) {
-	t.Helper()
-	ports := map[string]string{"smtp": "25", "submission": "587", "smtps": "465", "pop3": "110", "pop3s": "995"}
-	for service := range o.listen {
-		o.set(t, "listen", service, "[]")
-	}
-	for _, service := range services {
-		o.listen[service] = "127.0.0.1:" + ports[service]
-		o.set(t, "listen", service, `[":`+ports[service]+`"]`)
-	}
-	o.set(t, "listen", "web", `[":443"]`)
-}
 
 // mozillaAccount is what Thunderbird has stored about an account. The numbers are those of
 // nsMsgSocketType (2: STARTTLS, 3: TLS) and nsMsgAuthMethod (3: password).
