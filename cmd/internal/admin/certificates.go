@@ -65,7 +65,7 @@ func (o *Service) CertificateNames() (names []string) {
 		return nil // the next check asks again
 	}
 	for _, d := range domains {
-		names = append(names, "autoconfig."+string(d), "autodiscover."+string(d))
+		names = append(names, string(d), "autoconfig."+string(d), "autodiscover."+string(d))
 	}
 	return names
 }

@@ -58,7 +58,8 @@ func TestRunningTLS(t *testing.T) {
 // Names of mail programs are in the certificate only if the page is served where they ask.
 func TestCertificateNames(t *testing.T) {
 	o := town(t)
-	const both = "autoconfig.ours.example autodiscover.ours.example autoconfig.theirs.example autodiscover.theirs.example"
+	const both = "ours.example autoconfig.ours.example autodiscover.ours.example " +
+		"theirs.example autoconfig.theirs.example autodiscover.theirs.example"
 	for _, test := range []struct {
 		web  []string
 		want string

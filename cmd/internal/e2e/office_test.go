@@ -169,8 +169,8 @@ func (o *office) path(elem ...string) string {
 
 // mailbox returns the directory of a mailbox.
 func (o *office) mailbox(address string) string {
-	user, _, _ := strings.Cut(address, "@")
-	return o.path("data", "mailbox", domain, "P3_"+user+".mbx")
+	user, of, _ := strings.Cut(address, "@")
+	return o.path("data", "mailbox", of, "P3_"+user+".mbx")
 }
 
 // files returns the message files of a mailbox, in the order of arrival.
