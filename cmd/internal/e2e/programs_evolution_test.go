@@ -7,9 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"pillarbox/etc/lab/mailtest"
 )
 
 // evolutionSettings let Evolution be used by its accessibility interface, and without a route to the
@@ -73,25 +77,66 @@ func (e *evolution) files(t *testing.T, pattern string) (texts []string) {
 	return texts
 }
 
-// TestEvolution: Evolution sets itself up from name and address alone, fetches a message and sends
-// one.
-func TestEvolution(t *testing.T) {
+// needsEvolution skips the test without Evolution and what it needs.
+func needsEvolution(t *testing.T) {
+	t.Helper()
 	needs(t, "evolution", "dbus-daemon", "Xvfb")
 	if _, code := run(t, exec.Command("/usr/bin/python3", "-c", "from gi.repository import Atspi")); code != 0 {
 		unavailable(t, "Python has no Atspi; .ci/packages.txt lists what these tests need")
 	}
+}
+
+// TestEvolution: Evolution sets itself up from name and address alone, fetches a message and sends
+// one.
+func TestEvolution(t *testing.T) {
+	needsEvolution(t)
 	if !inOwnNetwork(t, officeAddress, hostname, "autoconfig."+domain) {
 		return
 	}
 	o := newOffice(t)
 	o.usualPorts(t, "smtp", "submission", "smtps", "pop3", "pop3s")
+	o.worksWithEvolution(t, "LOGIN")
+}
+
+// TestEvolutionSRV: the same, where the page does not tell the settings, from the SRV records that
+// "pillarbox admin dns" lists. Evolution asks for IMAP too, which they say is not there.
+func TestEvolutionSRV(t *testing.T) {
+	needsEvolution(t)
+	if !inOwnNetwork(t, officeAddress, hostname) {
+		return
+	}
+	o := newOffice(t)
+	o.usualPorts(t, "smtp", "submission", "smtps", "pop3", "pop3s")
+	dns := mailtest.NewDNSAt(t, "127.0.0.1:53")
+	zone := o.pillarbox(t, "", "admin", "dns", domain)
+	records := regexp.MustCompile(`(?m)^(\S+)\. IN SRV \d+ \d+ (\d+) (\S*)\.$`).FindAllStringSubmatch(zone, -1)
+	for _, record := range records {
+		port, err := strconv.ParseUint(record[2], 10, 16)
+		noError(t, err)
+		dns.SetSRV(record[1], record[3], uint16(port))
+	}
+	resolver := o.path("resolv.conf")
+	noError(t, os.WriteFile(resolver, []byte("nameserver 127.0.0.1\n"), 0o644))
+	mustRun(t, exec.Command("mount", "--bind", resolver, "/etc/resolv.conf"))
+	o.worksWithEvolution(t, "PLAIN", "Receiving Email", "Receiving Options", "Sending Email")
+	for _, service := range []string{"_pop3s", "_submissions", "_imaps"} {
+		if dns.Asked(service+"._tcp."+domain, "SRV") == 0 {
+			t.Errorf("Evolution does not ask for %s", service)
+		}
+	}
+}
+
+// worksWithEvolution checks that Evolution finds the account of anna and uses it. It shows the pages
+// with what it has found, and sends with a login by the mechanism.
+func (o *office) worksWithEvolution(t *testing.T, mechanism string, pages ...string) {
+	t.Helper()
 	s := o.serve(t)
 	s.wantLog(t, "certificate renewed with new names")
 	e := newEvolution(t, o.ca)
-	e.do(t, "setup", "Anna Müller", anna)
+	e.do(t, append([]string{"setup", "Anna Müller", anna}, pages...)...)
 	for _, want := range [][]string{
 		{"BackendName=pop", "Host=" + hostname, "Port=995", "User=" + anna, "Method=ssl-on-alternate-port"},
-		{"BackendName=smtp", "Host=" + hostname, "Port=465", "User=" + anna, "Method=ssl-on-alternate-port", "Method=LOGIN"},
+		{"BackendName=smtp", "Host=" + hostname, "Port=465", "User=" + anna, "Method=ssl-on-alternate-port", "Method=" + mechanism},
 		{"Address=" + anna, "Name=Anna Müller"},
 	} {
 		eventually(t, "an account with "+strings.Join(want, ", "), func() bool {

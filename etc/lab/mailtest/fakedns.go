@@ -49,13 +49,19 @@ const maxDatagram = 512
 // NewDNS starts a server that runs until the test ends.
 func NewDNS(t testing.TB) *DNS {
 	t.Helper()
+	return NewDNSAt(t, "127.0.0.1:0")
+}
+
+// NewDNSAt is NewDNS for the "ip:port" at which a program asks.
+func NewDNSAt(t testing.TB, address string) *DNS {
+	t.Helper()
 	d := &DNS{
 		records:  make(map[string][]dnsmessage.ResourceBody),
 		failures: make(map[dnsQuestion]DNSFailure),
 		signed:   make(map[string]bool),
 		asked:    make(map[dnsQuestion]int),
 	}
-	packets, streams := listenBoth(t)
+	packets, streams := listenBoth(t, address)
 	d.address = packets.LocalAddr().String()
 	var serving sync.WaitGroup
 	serving.Go(func() { d.serveUDP(packets) })
@@ -68,11 +74,11 @@ func NewDNS(t testing.TB) *DNS {
 	return d
 }
 
-// listenBoth listens on a port that is free for both UDP and TCP.
-func listenBoth(t testing.TB) (net.PacketConn, net.Listener) {
+// listenBoth listens at an "ip:port" that is free for both UDP and TCP; port 0 means any.
+func listenBoth(t testing.TB, address string) (net.PacketConn, net.Listener) {
 	t.Helper()
 	for range 20 {
-		streams, err := net.Listen("tcp", "127.0.0.1:0")
+		streams, err := net.Listen("tcp", address)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,7 +88,7 @@ func listenBoth(t testing.TB) (net.PacketConn, net.Listener) {
 		}
 		streams.Close()
 	}
-	t.Fatal("no port is free for both UDP and TCP")
+	t.Fatal(address + " is not free for both UDP and TCP")
 	return nil, nil
 }
 

@@ -1,8 +1,8 @@
 """Uses Evolution by its accessibility interface, as a screen reader does.
 
-evolution.py setup NAME ADDRESS        the assistant of the first start
-evolution.py fetch PASSWORD            Send / Receive, Receive All
-evolution.py send TO SUBJECT PASSWORD  a message whose text is "Grüße aus Evolution"
+evolution.py setup NAME ADDRESS PAGE...  the assistant of the first start; PAGE is one to accept
+evolution.py fetch PASSWORD              Send / Receive, Receive All
+evolution.py send TO SUBJECT PASSWORD    a message whose text is "Grüße aus Evolution"
 """
 
 import subprocess
@@ -81,13 +81,14 @@ def fill(window, name, text, role="text"):
     Atspi.EditableText.set_text_contents(find(window, role, name), text)
 
 
-def setup(name, address):
+def setup(name, address, *pages):
     press("Welcome", "Next")
     press("Restore from Backup", "Next")
     fill("Identity", "Full Name:", name)
     fill("Identity", "Email Address:", address)
     press("Identity", "Next")
-    press("Account Summary", "Next")  # the pages between them appear only if Evolution found nothing
+    for page in *pages, "Account Summary":
+        press(page, "Next")
     press("Done", "Apply")
 
 
