@@ -375,3 +375,29 @@ func BenchmarkAdd(b *testing.B) {
 	}
 	j.Close()
 }
+
+// Refusals are the refusals among the latest records.
+func TestRefusals(t *testing.T) {
+	root, _ := disk(t)
+	l := Open(root)
+	for i, verdict := range []policy.Verdict{policy.Refuse, policy.Accept, policy.Refuse, policy.Accept} {
+		r := Record{Trace: fmt.Sprint(i), Verdict: verdict.String(), Time: time.Now()}
+		// A client cannot make an accepted record look like a refusal.
+		r.Facts.Helo = `"verdict":"refuse"`
+		l.Add(r)
+	}
+	l.Close()
+	for limit, want := range map[int]string{10: "0 2", 1: "2"} {
+		all, err := Refusals(root, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var traces []string
+		for _, r := range all {
+			traces = append(traces, r.Trace)
+		}
+		if got := strings.Join(traces, " "); got != want {
+			t.Errorf("%d: %s, want %s", limit, got, want)
+		}
+	}
+}

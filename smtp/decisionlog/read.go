@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/netip"
@@ -12,11 +13,25 @@ import (
 
 	"pillarbox/mailstore/addr"
 	"pillarbox/mailstore/durable"
+	"pillarbox/smtp/policy"
 )
 
 // Recent returns the latest records, at most limit, the newest last. It skips lines that are not
 // valid records, such as a line that a crash has cut short. A server may write at the same time.
 func Recent(fsys durable.FS, limit int) ([]Record, error) {
+	return selected(fsys, limit, func([]byte) bool { return true })
+}
+
+// Refusals returns the latest refusals, at most limit, the newest last. It parses no other record: most
+// are of accepted mail.
+func Refusals(fsys durable.FS, limit int) ([]Record, error) {
+	mark := fmt.Appendf(nil, `"verdict":%q`, policy.Refuse.String())
+	records, err := selected(fsys, limit, func(line []byte) bool { return bytes.Contains(line, mark) })
+	return slices.DeleteFunc(records, func(r Record) bool { return !r.Refused() }), err
+}
+
+// selected is Recent for the lines that a function selects.
+func selected(fsys durable.FS, limit int, selects func(line []byte) bool) ([]Record, error) {
 	// The current file is opened first. If it is renamed to the older name before that name is
 	// opened, it is opened twice, which same detects. In the other order it could be missed.
 	files, err := openAll(fsys, current, older)
@@ -37,7 +52,7 @@ func Recent(fsys durable.FS, limit int) ([]Record, error) {
 		if err != nil {
 			return nil, err
 		}
-		newest = appendBackwards(newest, data, limit)
+		newest = appendBackwards(newest, data, limit, selects)
 	}
 	slices.Reverse(newest)
 	return newest, nil
@@ -68,7 +83,9 @@ func same(a, b durable.File) bool {
 
 // appendBackwards adds the records of a file, from its end to its beginning, until all holds limit
 // records.
-func appendBackwards(all []Record, data []byte, limit int) []Record {
+func appendBackwards(
+	all []Record, data []byte, limit int, selects func(line []byte) bool,
+) []Record {
 	for len(data) > 0 && len(all) < limit {
 		line := data
 		if i := bytes.LastIndexByte(data[:len(data)-1], '\n'); i >= 0 {
@@ -76,7 +93,7 @@ func appendBackwards(all []Record, data []byte, limit int) []Record {
 		}
 		data = data[:len(data)-len(line)]
 		var r Record
-		if json.Unmarshal(line, &r) == nil && !r.Time.IsZero() {
+		if selects(line) && json.Unmarshal(line, &r) == nil && !r.Time.IsZero() {
 			all = append(all, r)
 		}
 	}

@@ -89,7 +89,7 @@ func (o *Service) Explain(ctx context.Context, q Question) (Explanation, error) 
 // explainTrace finds a refusal by the code at its end.
 func (o *Service) explainTrace(code string) (Explanation, error) {
 	code = strings.ToUpper(strings.Trim(code, "[] "))
-	records, err := decisionlog.Recent(o.Root, journalLook)
+	records, err := decisionlog.Refusals(o.Root, journalLook)
 	if err != nil {
 		return Explanation{}, err
 	}

@@ -20,7 +20,7 @@ type Refusal struct {
 
 // listRefusals lists the latest refusals, the newest first.
 func (o *Service) listRefusals() ([]Refusal, error) {
-	records, err := decisionlog.Recent(o.Root, journalLook)
+	records, err := decisionlog.Refusals(o.Root, journalLook)
 	all := []Refusal{}
 	for _, r := range slices.Backward(records) {
 		if r.Refused() && len(all) < maxRefusals {

@@ -45,7 +45,7 @@ func (o *Service) refused(limit int) ([]decisionlog.Attempt, error) {
 	if _, err := o.Devices.List(); err != nil {
 		return nil, o.explainDevice(err)
 	}
-	records, err := decisionlog.Recent(o.Root, journalLook)
+	records, err := decisionlog.Refusals(o.Root, journalLook)
 	if err != nil {
 		return nil, o.explainDevice(err)
 	}
