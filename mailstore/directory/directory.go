@@ -4,7 +4,8 @@
 //
 // The file system is the database. Every change replaces a file atomically, whether the server, a
 // command or an editor makes it. A reader checks freshness with one stat, so a change takes effect
-// at once. Nothing may keep an answer of this package for longer than one operation. If a file
+// at once; only Digests may be a minute old. Nothing may keep an answer of this package for longer
+// than one operation. If a file
 // cannot be read, the answer is an error, never "no such user".
 //
 // Layout below the data directory:
@@ -90,6 +91,8 @@ type state struct {
 	accounts fileCache[Account]
 	parents  atomic.Pointer[parentIndex]
 	list     atomic.Pointer[domainList]
+	names    nameCache
+	digests  digests
 	copies   copies
 	renames  renames
 }
@@ -386,14 +389,10 @@ func (d *Directory) MailboxesAsFound(name addr.Domain) ([]Mailbox, error) {
 	}
 	all := make([]Mailbox, 0, len(names))
 	for _, user := range names {
-		a := addr.Address{Local: user, Domain: name}
-		box, err := d.Mailbox(a)
-		switch {
-		case errors.Is(err, ErrNotFound):
+		box, err := d.MailboxAsFound(addr.Address{Local: user, Domain: name})
+		if errors.Is(err, ErrNotFound) {
 			continue // removed since the listing
-		case errors.Is(err, ErrDamaged), errors.Is(err, fs.ErrPermission):
-			box = Mailbox{Address: a, Dir: MailboxDir(a), Damage: err}
-		case err != nil:
+		} else if err != nil {
 			return nil, err
 		}
 		all = append(all, box)
@@ -401,20 +400,13 @@ func (d *Directory) MailboxesAsFound(name addr.Domain) ([]Mailbox, error) {
 	return all, nil
 }
 
-func (d *Directory) mailboxNames(name addr.Domain) ([]string, error) {
-	entries, err := d.fsys.ReadDir(DomainDir(name))
-	if err != nil {
-		return nil, err
+// MailboxAsFound is Mailbox for callers that only display it: see MailboxesAsFound.
+func (d *Directory) MailboxAsFound(a addr.Address) (Mailbox, error) {
+	box, err := d.Mailbox(a)
+	if errors.Is(err, ErrDamaged) || errors.Is(err, fs.ErrPermission) {
+		return Mailbox{Address: a, Dir: MailboxDir(a), Damage: err}, nil
 	}
-	var names []string
-	for _, e := range entries {
-		user, ok := mailboxUser(e.Name())
-		if ok && e.IsDir() && addr.CheckMailboxName(user) == nil {
-			names = append(names, user)
-		}
-	}
-	slices.Sort(names)
-	return names, nil
+	return box, err
 }
 
 // Mailbox finds a mailbox by its own address; it follows no alias. The error is ErrNotFound,

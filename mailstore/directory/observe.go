@@ -40,6 +40,10 @@ func (d *Directory) Observed(observer func(Change)) *Directory {
 }
 
 func (d *Directory) notify(c Change) {
+	if c.User != "" {
+		d.digests.changed(c.Address())
+		d.digests.changed(c.Next)
+	}
 	if d.observer != nil {
 		d.observer(c)
 	}

@@ -20,6 +20,7 @@ type Alias struct {
 type Group struct {
 	Group   addr.Address   `json:"group"`
 	Members []addr.Address `json:"members"`
+	Accept  string         `json:"accept"` // permitted senders: anyone, inside, members or nobody
 }
 
 // GroupDetails describes one group.
@@ -145,7 +146,7 @@ func (o *Service) changeGroup(group string, members []string, done string, do fu
 
 // ListGroups lists the groups of a domain, or of all domains for "".
 func (o *Service) ListGroups(domain string) ([]Group, error) {
-	return listOf(o, domain, groupsOf)
+	return listOf(o, domain, o.groupsOf)
 }
 
 // ShowGroup returns the details of one group.
@@ -181,10 +182,13 @@ func (o *Service) ShowGroup(group string) (GroupDetails, error) {
 	}, nil
 }
 
-func groupsOf(d addr.Domain, file *directory.DomainFile) []Group {
+func (o *Service) groupsOf(d addr.Domain, file *directory.DomainFile) []Group {
 	all := []Group{}
 	for _, local := range slices.Sorted(maps.Keys(file.Groups)) {
-		all = append(all, Group{addr.Address{Local: local, Domain: d}, orEmpty(file.Groups[local].Members)})
+		entry := file.Groups[local]
+		all = append(all, Group{
+			addr.Address{Local: local, Domain: d}, orEmpty(entry.Members), string(o.acceptOf(entry)),
+		})
 	}
 	return all
 }

@@ -183,11 +183,11 @@ func (o *Service) SetCatchAll(domain, target string) (Change, error) {
 
 // ListDomains lists the hosted domains in alphabetical order.
 func (o *Service) ListDomains() ([]DomainSummary, error) {
-	all := []DomainSummary{}
+	all, standard := []DomainSummary{}, o.Dir.DefaultDomain()
 	err := o.files("", func(d addr.Domain, file *directory.DomainFile) error {
-		boxes, err := o.Dir.MailboxesAsFound(d)
+		boxes, err := o.Dir.MailboxNames(d)
 		all = append(all, DomainSummary{
-			Domain: d, Default: d == o.Dir.DefaultDomain(), Locked: file.Locked, CatchAll: file.CatchAll,
+			Domain: d, Default: d == standard, Locked: file.Locked, CatchAll: file.CatchAll,
 			Mailboxes: len(boxes), Aliases: len(file.Aliases), Groups: len(file.Groups),
 			Archive: file.Archive, Footer: file.Footer,
 		})
@@ -212,7 +212,7 @@ func (o *Service) ShowDomain(name string) (DomainDetails, error) {
 	boxes, err := o.Dir.MailboxesAsFound(d)
 	details := DomainDetails{
 		Domain: d, Default: d == o.Dir.DefaultDomain(), Locked: file.Locked, CatchAll: file.CatchAll,
-		Mailboxes: []addr.Address{}, Aliases: aliasesOf(d, file), Groups: groupsOf(d, file),
+		Mailboxes: []addr.Address{}, Aliases: aliasesOf(d, file), Groups: o.groupsOf(d, file),
 		Archive: file.Archive, Footer: file.Footer,
 	}
 	for _, box := range boxes {

@@ -351,8 +351,13 @@ func joinAddresses(all []addr.Address) string {
 
 // ListMailboxes lists the mailboxes of a domain, or of all domains for "".
 func (o *Service) ListMailboxes(domain string) ([]MailboxSummary, error) {
+	return eachMailbox(o, domain, o.lister())
+}
+
+// lister returns a function that makes the line of a mailbox for a list.
+func (o *Service) lister() func(directory.Mailbox) (MailboxSummary, error) {
 	lastLogin := o.lastLogins()
-	return eachMailbox(o, domain, func(box directory.Mailbox) (MailboxSummary, error) {
+	return func(box directory.Mailbox) (MailboxSummary, error) {
 		m := o.summary(box)
 		m.setLastLogin(lastLogin(box.Address, "", box.Account.Created))
 		used, err := o.usage(box.Dir)
@@ -361,7 +366,7 @@ func (o *Service) ListMailboxes(domain string) ([]MailboxSummary, error) {
 		}
 		m.Messages, m.Bytes, m.Uncounted = int(used.Messages), used.Bytes, err != nil
 		return m, nil
-	})
+	}
 }
 
 // lastLogins returns a function that finds last logins: see lastlogin.Keeper.Snapshot.
@@ -391,22 +396,31 @@ func eachMailbox[T any](o *Service, domain string, look func(directory.Mailbox) 
 		if err != nil {
 			return err
 		}
-		for _, box := range boxes {
-			one, err := look(box)
-			if box.Damage != nil {
-				o.cannotRead("mailbox "+box.Address.String(), d, box.Damage)
-			} else if errors.Is(err, fs.ErrPermission) {
-				o.cannotRead("mailbox "+box.Address.String(), d, err)
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			all = append(all, one)
-		}
-		return nil
+		more, err := lookAt(o, boxes, look)
+		all = append(all, more...)
+		return err
 	})
 	return all, err
+}
+
+// lookAt returns the results of look for mailboxes, and notes those that cannot be read.
+func lookAt[T any](
+	o *Service, boxes []directory.Mailbox, look func(directory.Mailbox) (T, error),
+) (all []T, err error) {
+	for _, box := range boxes {
+		one, err := look(box)
+		if box.Damage != nil {
+			o.cannotRead("mailbox "+box.Address.String(), box.Address.Domain, box.Damage)
+		} else if errors.Is(err, fs.ErrPermission) {
+			o.cannotRead("mailbox "+box.Address.String(), box.Address.Domain, err)
+			continue
+		}
+		if err != nil {
+			return all, err
+		}
+		all = append(all, one)
+	}
+	return all, nil
 }
 
 func (o *Service) summary(box directory.Mailbox) MailboxSummary {

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"slices"
 
 	"pillarbox/mailstore/addr"
@@ -42,35 +43,50 @@ func (o *Service) references(except addr.Domain, match func(addr.Address) bool) 
 		if err != nil {
 			return r, err
 		}
-		boxes, err := o.Dir.Mailboxes(d)
+		boxes, err := o.Dir.Digests(d)
 		if err != nil {
 			return r, err
 		}
-		r.add(d, file, boxes, match)
+		if err := r.add(d, file, boxes, match); err != nil {
+			return r, err
+		}
+	}
+	for _, names := range [][]addr.Address{r.aliases, r.groups} {
+		slices.SortFunc(names, func(a, b addr.Address) int {
+			return cmp.Or(cmp.Compare(a.Domain, b.Domain), cmp.Compare(a.Local, b.Local))
+		})
 	}
 	return r, err
 }
 
-func (r *references) add(d addr.Domain, file *directory.DomainFile, boxes []directory.Mailbox, match func(addr.Address) bool) {
-	for _, alias := range aliasesOf(d, file) {
-		if match(alias.Target) {
-			r.aliases = append(r.aliases, alias.Alias)
+func (r *references) add(
+	d addr.Domain, file *directory.DomainFile, boxes []directory.Digest, match func(addr.Address) bool,
+) error {
+	at := func(local string) addr.Address { return addr.Address{Local: local, Domain: d} }
+	for local, target := range file.Aliases {
+		if match(target) {
+			r.aliases = append(r.aliases, at(local))
 		}
 	}
-	for _, group := range groupsOf(d, file) {
+	for local, group := range file.Groups {
 		if slices.ContainsFunc(group.Members, match) {
-			r.groups = append(r.groups, group.Group)
+			r.groups = append(r.groups, at(local))
 		}
 	}
-	for _, box := range boxes {
-		if slices.ContainsFunc(box.Account.Forward, match) {
-			r.forwards = append(r.forwards, box.Address)
+	for i := range boxes {
+		box := &boxes[i]
+		if box.Damage != nil {
+			return box.Damage
 		}
-		if slices.ContainsFunc(box.Account.SendAs, match) {
-			r.grants = append(r.grants, box.Address)
+		if slices.ContainsFunc(box.Forward, match) {
+			r.forwards = append(r.forwards, at(box.Name))
+		}
+		if slices.ContainsFunc(box.SendAs, match) {
+			r.grants = append(r.grants, at(box.Name))
 		}
 	}
 	if match(file.CatchAll) {
 		r.catchAlls = append(r.catchAlls, d)
 	}
+	return nil
 }

@@ -20,6 +20,7 @@ var (
 	MailboxAddMany     = longVerb("mailbox add-many", ChangesDomain, (*Service).addMany)
 	MailboxRemove      = verb("mailbox remove", ChangesDomain, (*Service).removeMailbox)
 	MailboxList        = verb("mailbox list", SeesDomain, (*Service).ListMailboxes)
+	MailboxFind        = verb("mailbox find", SeesDomain, (*Service).findMailboxes)
 	MailboxShow        = verb("mailbox show", SeesDomain, (*Service).ShowMailbox)
 	MailboxPasswd      = verb("mailbox passwd", ChangesDomain, (*Service).passwd)
 	MailboxSecrets     = verb("mailbox secrets", ChangesDomain, several((*Service).SetSecrets))
@@ -191,7 +192,7 @@ func Verbs() []Command {
 	return []Command{
 		DomainAdd, DomainRemove, DomainList, DomainShow, DomainLock, DomainUnlock, DomainCatchAll,
 		DomainMethod,
-		MailboxAdd, MailboxAddMany, MailboxRemove, MailboxList, MailboxShow, MailboxPasswd, MailboxSecrets,
+		MailboxAdd, MailboxAddMany, MailboxRemove, MailboxList, MailboxFind, MailboxShow, MailboxPasswd, MailboxSecrets,
 		MailboxMigrateAuth,
 		MailboxName, MailboxAccess, MailboxLock, MailboxUnlock, MailboxRename, MailboxStatistics, MailboxForward, MailboxQuota,
 		MailboxOutside, MailboxInbound, MailboxRelease, MailboxLogins, MailboxExport, MailboxImport,

@@ -16,6 +16,7 @@ import (
 var inputs = map[string]string{
 	"domain list": "", "domain show": `"%"`, "domain catch-all": `{"Name": "%", "Value": "anna@%"}`,
 	"mailbox add": `{"User": "new@%"}`, "mailbox remove": `{"User": "anna@%", "Sure": true}`, "mailbox list": `"%"`,
+	"mailbox find": `{"Domain": "%"}`,
 	"mailbox show": `"anna@%"`, "mailbox passwd": `{"User": "anna@%", "Password": "x4-y5-z6-w7"}`,
 	"mailbox secrets": `{"Name": "anna@%", "Members": ["none"]}`, "mailbox migrate-auth": `{"User": "anna@%", "Method": "file"}`,
 	"mailbox add-many": `{"List": "address\nnew@%\n"}`,

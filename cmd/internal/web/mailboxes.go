@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"math"
 	"net/url"
 	"strconv"
 	"strings"
@@ -30,26 +31,39 @@ type pages struct {
 }
 
 // cut returns the rows of the page that a request asks for.
-func cut[T any](r *request, rows []T) ([]T, pages) {
-	page, err := strconv.Atoi(r.FormValue("page"))
-	if last := max(0, (len(rows)-1)/perPage); err != nil || page < 0 || page > last {
-		page = 0
+func cut[T any](r *request, rows []T) ([]T, pages) { return cutBy(r, "page", rows) }
+
+// cutBy is cut for one of several lists on a page, whose part is in a field of its own.
+func cutBy[T any](r *request, field string, rows []T) ([]T, pages) {
+	from := r.from(field, len(rows))
+	p := r.pages(field, from, len(rows))
+	return rows[from:p.Last], p
+}
+
+// from returns the number of the first row, from 0 on, of the page that a request asks for.
+func (r *request) from(field string, all int) int {
+	page, err := strconv.Atoi(r.FormValue(field))
+	if last := max(0, (all-1)/perPage); err != nil || page < 0 || page > last {
+		return 0
 	}
-	from := page * perPage
-	to := min(from+perPage, len(rows))
-	p := pages{First: from + 1, Last: to, All: len(rows)}
-	link := func(n int) string {
+	return page * perPage
+}
+
+// pages are the links to the rows before and after those that begin with the row from.
+func (r *request) pages(field string, from, all int) pages {
+	p := pages{First: from + 1, Last: min(from+perPage, all), All: all}
+	link := func(row int) string {
 		q := r.URL.Query()
-		q.Set("page", strconv.Itoa(n))
+		q.Set(field, strconv.Itoa(row/perPage))
 		return r.URL.Path + "?" + q.Encode()
 	}
-	if page > 0 {
-		p.Previous = link(page - 1)
+	if from > 0 {
+		p.Previous = link(from - perPage)
 	}
-	if to < len(rows) {
-		p.Next = link(page + 1)
+	if p.Last < all {
+		p.Next = link(p.Last)
 	}
-	return rows[from:to], p
+	return p
 }
 
 func showMailboxes(r *request) (view, error) {
@@ -58,22 +72,15 @@ func showMailboxes(r *request) (view, error) {
 	if l.Domains, err = admin.DomainList.Do(r.Context(), r.service, struct{}{}); err != nil {
 		return view{}, err
 	}
-	all, err := admin.MailboxList.Do(r.Context(), r.service, l.Domain)
-	if err != nil {
-		return view{}, err
+	q := admin.MailboxSearch{Domain: l.Domain, Find: l.Find, Locked: l.Locked, Limit: perPage}
+	q.From = r.from("page", math.MaxInt)
+	found, err := admin.MailboxFind.Do(r.Context(), r.service, q)
+	if err == nil && q.From >= found.Count {
+		q.From = 0
+		found, err = admin.MailboxFind.Do(r.Context(), r.service, q)
 	}
-	var found []admin.MailboxSummary
-	for i := range all {
-		if l.shows(&all[i]) {
-			found = append(found, all[i])
-		}
-	}
-	l.Rows, l.pages = cut(r, found)
-	return view{"mailboxes", "Mailboxes", l}, nil
-}
-
-func (l *mailboxList) shows(m *admin.MailboxSummary) bool {
-	return (!l.Locked || m.Locked) && strings.Contains(m.Mailbox.String(), strings.ToLower(l.Find))
+	l.Rows, l.pages = found.Mailboxes, r.pages("page", q.From, found.Count)
+	return view{"mailboxes", "Mailboxes", l}, err
 }
 
 // addForm is what the page "mailbox_add" shows.

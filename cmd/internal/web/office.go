@@ -5,14 +5,21 @@ import (
 	"strconv"
 
 	"pillarbox/cmd/internal/admin"
+	"pillarbox/mailstore/addr"
 )
 
 // domainList is what the page "domains" shows.
-type domainList struct{ Rows []admin.DomainSummary }
+type domainList struct {
+	Choice []admin.DomainSummary // of the forms
+	Rows   []admin.DomainSummary
+	pages
+}
 
 func showDomains(r *request) (view, error) {
 	rows, err := admin.DomainList.Do(r.Context(), r.service, struct{}{})
-	return view{"domains", "Domains", domainList{rows}}, err
+	l := domainList{Choice: rows}
+	l.Rows, l.pages = cut(r, rows)
+	return view{"domains", "Domains", l}, err
 }
 
 func domainActs() map[string]act {
@@ -50,10 +57,25 @@ func removeDomain(r *request) (outcome, error) {
 
 // groupList is what the page "groups" shows.
 type groupList struct {
-	Groups  []admin.GroupDetails
-	Aliases []admin.Alias
-	pages
+	Groups     []shownGroup
+	Aliases    []admin.Alias
+	pages      // of the aliases
+	GroupPages pages
 }
+
+// maxMembers is the number of members that the page shows of a group.
+const maxMembers = 100
+
+// shownGroup is a group with the first of its members.
+type shownGroup struct {
+	Group   addr.Address
+	Members []addr.Address
+	Accept  string
+	Count   int // of all members
+}
+
+// More is the number of members that are not shown.
+func (g shownGroup) More() int { return g.Count - len(g.Members) }
 
 func showGroups(r *request) (view, error) {
 	groups, err := admin.GroupList.Do(r.Context(), r.service, "")
@@ -61,12 +83,10 @@ func showGroups(r *request) (view, error) {
 		return view{}, err
 	}
 	var l groupList
+	groups, l.GroupPages = cutBy(r, "groups", groups)
 	for _, g := range groups {
-		details, err := admin.GroupShow.Do(r.Context(), r.service, g.Group.String())
-		if err != nil {
-			return view{}, err
-		}
-		l.Groups = append(l.Groups, details)
+		some := g.Members[:min(len(g.Members), maxMembers)]
+		l.Groups = append(l.Groups, shownGroup{g.Group, some, g.Accept, len(g.Members)})
 	}
 	aliases, err := admin.AliasList.Do(r.Context(), r.service, "")
 	l.Aliases, l.pages = cut(r, aliases)
@@ -120,6 +140,7 @@ type deviceList struct {
 	Rows     []admin.Device
 	Refused  admin.Suggested
 	MayAdmit bool
+	pages
 }
 
 func showDevices(r *request) (view, error) {
@@ -128,7 +149,9 @@ func showDevices(r *request) (view, error) {
 		return view{}, err
 	}
 	refused, err := admin.DeviceSuggest.Do(r.Context(), r.service, "")
-	return view{"devices", "Devices", deviceList{rows, refused, r.operator.MayAll(true)}}, err
+	l := deviceList{Refused: refused, MayAdmit: r.operator.MayAll(true)}
+	l.Rows, l.pages = cut(r, rows)
+	return view{"devices", "Devices", l}, err
 }
 
 func deviceActs() map[string]act {
