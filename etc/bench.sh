@@ -34,6 +34,7 @@ export GOGC="${GOGC:-300}"
 	"$go" test -run='^$' -bench='^(BenchmarkIdle|BenchmarkPOP3)$' -benchtime="${BENCHTIME:-1s}" -timeout=60m ./smtp/server ./pop3
 	"$go" test -run='^$' -bench='^BenchmarkLogIn$' -benchtime="${BENCHTIME:-1s}" -timeout=30m ./cmd/internal/loginbench
 	"$go" test -run='^$' -bench='^BenchmarkPage$' -benchtime="${BENCHTIME:-1s}" -timeout=30m ./cmd/internal/pagebench
+	"$go" test -run='^$' -bench='^BenchmarkPageLoad$' -benchtime=12000x -timeout=30m ./cmd/internal/pagebench
 	if command -v smtp-sink >/dev/null; then
 		mkdir -p var/bench && "$go" build -o var/bench/pillarbox ./cmd/pillarbox
 		"$go" run ./etc/lab/queuebench -binary var/bench/pillarbox -messages "${BENCHMESSAGES:-20000}" -queued "${BENCHQUEUED:-100000}"

@@ -188,14 +188,20 @@ const perSender = 50
 func (o *office) queue(b *testing.B, count int) {
 	for i := range count / perSender {
 		from := user(i, first).String()
-		c := dial(b, o.addresses["submission"][0])
-		c.say("EHLO bench.example", "250 ")
-		c.say("AUTH PLAIN "+plain(from, password), "235 ")
+		c := o.submit(b, from)
 		for range perSender {
 			c.send(from, "someone@remote.example")
 		}
 		c.Close()
 	}
+}
+
+// submit connects and logs in, to send mail.
+func (o *office) submit(b *testing.B, user string) *client {
+	c := dial(b, o.addresses["submission"][0])
+	c.say("EHLO bench.example", "250 ")
+	c.say("AUTH PLAIN "+plain(user, password), "235 ")
+	return c
 }
 
 // browser is a client of the page.

@@ -38,7 +38,11 @@ func showDNS(r *request) (view, error) {
 	if domain == "" {
 		return view{"dns", "DNS records", p}, nil
 	}
-	all, err := admin.DNSRecords.Do(r.Context(), r.service, admin.DNSQuestion{Domain: domain, Check: true})
+	var all []admin.DomainRecords
+	r.elsewhere(func() {
+		q := admin.DNSQuestion{Domain: domain, Check: true}
+		all, err = admin.DNSRecords.Do(r.Context(), r.service, q)
+	})
 	if err != nil {
 		return view{}, err
 	}

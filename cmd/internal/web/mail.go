@@ -173,7 +173,7 @@ func (p *explainPage) ask(r *request, q admin.Question) (err error) {
 		}
 		q.TLS = q.User != ""
 	}
-	p.Explanation, err = admin.Explain.Do(r.Context(), r.service, q)
+	r.elsewhere(func() { p.Explanation, err = admin.Explain.Do(r.Context(), r.service, q) })
 	return err
 }
 

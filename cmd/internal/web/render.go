@@ -77,12 +77,30 @@ func list(values ...any) []any { return values }
 
 // render shows a page, or the error of it.
 func (s *Site) render(w http.ResponseWriter, r *request, status int, p show) {
+	page, status, err := s.produce(r, status, p)
+	if err != nil {
+		return // the client has gone
+	}
+	s.send(w, status, page)
+}
+
+// produce makes a page, or the page of its error, when it is its turn.
+func (s *Site) produce(r *request, status int, p show) (page *bytes.Buffer, _ int, err error) {
+	if !s.turns.take(r.Context()) {
+		return nil, 0, r.Context().Err()
+	}
+	r.turn = true
+	defer func() {
+		r.turn = false
+		s.turns.end()
+	}()
 	v, err := p(r)
 	if err != nil {
-		s.fail(w, r, statusOf(err), err)
-		return
+		r.problem = problemOf(err)
+		v, status = view{"problem", "This did not work", nil}, statusOf(err)
 	}
-	s.write(w, r, status, v)
+	page = s.execute(r, v)
+	return page, status, nil
 }
 
 // fail shows an error instead of a page.
@@ -91,7 +109,13 @@ func (s *Site) fail(w http.ResponseWriter, r *request, status int, err error) {
 	s.write(w, r, status, view{"problem", "This did not work", nil})
 }
 
+// write shows what fills a page already.
 func (s *Site) write(w http.ResponseWriter, r *request, status int, v view) {
+	s.render(w, r, status, func(*request) (view, error) { return v, nil })
+}
+
+// execute fills a template; nil if that fails, which a test would have found.
+func (s *Site) execute(r *request, v view) *bytes.Buffer {
 	l := &layout{
 		words: r.words, Title: r.words.T(v.title), Problem: r.problem, Data: v.data,
 		Path: r.URL.Path, form: r.FormValue,
@@ -101,9 +125,16 @@ func (s *Site) write(w http.ResponseWriter, r *request, status int, v view) {
 		l.Operator, l.All = operators(r.operator), r.operator.MayAll(false)
 		l.Notice = s.sessions.take(r.session)
 	}
-	var page bytes.Buffer // whole, so that an error leaves no half page
-	if err := s.pages[v.name].Execute(&page, l); err != nil {
+	page := new(bytes.Buffer) // whole, so that an error leaves no half page
+	if err := s.pages[v.name].Execute(page, l); err != nil {
 		s.Log.Error("cannot show a page", "page", v.name, "error", err)
+		return nil
+	}
+	return page
+}
+
+func (s *Site) send(w http.ResponseWriter, status int, page *bytes.Buffer) {
+	if page == nil {
 		http.Error(w, "this page cannot be shown; the server's log says why", http.StatusInternalServerError)
 		return
 	}

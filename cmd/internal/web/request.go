@@ -31,6 +31,7 @@ type request struct {
 	own      *admin.Service // as the server itself: only for the mailbox of the user
 	words    *words
 	factor   bool // the user has a second factor
+	turn     bool // the request has one of Site.turns
 
 	problem *problem // of the act that the page is shown again for
 }

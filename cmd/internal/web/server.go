@@ -41,7 +41,11 @@ func showRoutes(r *request) (view, error) {
 	if p.To = r.FormValue("to"); p.To == "" || r.problem != nil {
 		return view{"routes", "Ways in and out", p}, nil
 	}
-	report, err := admin.RouteTest.Do(r.Context(), r.service, admin.RouteQuestion{To: p.To, From: r.FormValue("from")})
+	var report admin.RouteReport
+	r.elsewhere(func() {
+		q := admin.RouteQuestion{To: p.To, From: r.FormValue("from")}
+		report, err = admin.RouteTest.Do(r.Context(), r.service, q)
+	})
 	if err != nil {
 		r.problem = problemOf(err)
 	} else {

@@ -60,12 +60,13 @@ type Site struct {
 	halves   halves
 	pages    map[string]*template.Template
 	texts    texts
+	turns    turns
 	handler  http.Handler
 }
 
 // New makes a Site.
 func New(p Parts) *Site {
-	s := &Site{Parts: p, pages: parsePages(), texts: newTexts()}
+	s := &Site{Parts: p, pages: parsePages(), texts: newTexts(), turns: newTurns()}
 	s.handler = secured(http.NewCrossOriginProtection().Handler(s.routes()))
 	return s
 }
