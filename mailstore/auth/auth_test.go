@@ -44,7 +44,13 @@ func (a *accounts) UpdateAccount(who addr.Address, edit func(*directory.Account)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	box := a.boxes[who.Local]
-	defer func() { a.boxes[who.Local] = box }()
+	defer func() {
+		a.boxes[who.Local] = box
+		if whole, ok := a.boxes[who.String()]; ok { // the same, by its whole address
+			whole.Account = box.Account
+			a.boxes[who.String()] = whole
+		}
+	}()
 	return edit(&box.Account)
 }
 

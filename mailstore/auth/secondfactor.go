@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -30,10 +31,13 @@ const (
 
 	recoveryCodes = 10
 
-	// A mailbox whose password an attacker knows is guessed at no faster than this, from all
-	// addresses together.
+	// A mailbox whose password an attacker knows is guessed at no faster than this: from each known
+	// network of its user, and from all others together. So guesses do not keep the user out.
 	maxWrongCodes   = 10
 	wrongCodePeriod = time.Hour
+
+	maxKnownNetworks = 8
+	knownNetworkTime = 90 * 24 * time.Hour // since the last right code
 )
 
 // ErrCode is the class of errors of a code that is not accepted.
@@ -136,6 +140,7 @@ func RemoveFactor(acc *directory.Account, id string) error {
 // RemoveFactors removes all second factors and the recovery codes.
 func RemoveFactors(acc *directory.Account) {
 	acc.SecondFactors, acc.FactorSecrets, acc.RecoveryCodes = nil, nil, nil
+	acc.KnownNetworks = nil
 }
 
 // NewRecoveryCodes gives an account new recovery codes instead of the old ones, and returns them.
@@ -214,14 +219,17 @@ func (a *Authenticator) checkCode(ctx context.Context, c Client, p Principal, co
 		return ErrBanned
 	}
 	user := p.Address.String()
-	if !a.codes.begin(user, time.Now()) {
+	_, network := networkOf(c.Remote)
+	guesser := a.guesserOf(user, network)
+	// Nobody guesses a recovery code, so it is accepted after any number of wrong ones.
+	if _, _, recovery := parseAppPassword(code); !recovery && !a.codes.begin(guesser, time.Now()) {
 		return errTooMuch
 	}
 	reason := errWrongCode
 	// Each wrong code counts as another guess.
 	g := loginAttempt{remote: c.Remote, user: user, fingerprint: randomFingerprint()}
 	err := a.attempt(ctx, g, func() (bool, error) {
-		err := a.useCode(p.Address, code)
+		err := a.useCode(p.Address, network, code)
 		if errors.Is(err, ErrCode) {
 			reason = err
 			return false, nil
@@ -236,47 +244,86 @@ func (a *Authenticator) checkCode(ctx context.Context, c Client, p Principal, co
 	case err != nil:
 		return err
 	}
-	a.codes.retract(user)
+	a.codes.retract(guesser)
 	return a.StillPermits(p, c.Service)
 }
 
 // useCode checks a code and stores that it was used, before the login counts. So it cannot be used
 // again, not even after a restart.
-func (a *Authenticator) useCode(user addr.Address, code string) error {
+func (a *Authenticator) useCode(user addr.Address, network netip.Prefix, code string) error {
 	if a.Secrets == nil {
 		return ErrSecretKey
 	}
 	return a.accounts.UpdateAccount(user, func(acc *directory.Account) error {
-		return a.Secrets.UseCode(acc, code, time.Now())
+		now := time.Now()
+		if err := a.Secrets.UseCode(acc, code, now); err != nil {
+			return err
+		}
+		acc.KnownNetworks = withNetwork(acc.KnownNetworks, network, now)
+		return nil
 	})
 }
 
-// codeLimit limits the wrong codes of each mailbox. Only who knows the password of a mailbox gets
-// this far, so the table has no more entries than there are mailboxes. The zero value is empty.
+// withNetwork adds a network to those that are known, in front, and drops old ones.
+func withNetwork(
+	known []directory.KnownNetwork, network netip.Prefix, now time.Time,
+) []directory.KnownNetwork {
+	latest := directory.KnownNetwork{Network: network, Last: now.UTC().Truncate(time.Second)}
+	next := []directory.KnownNetwork{latest}
+	for _, k := range known {
+		if k.Network != network && now.Sub(k.Last) < knownNetworkTime && len(next) < maxKnownNetworks {
+			next = append(next, k)
+		}
+	}
+	return next
+}
+
+// guesser is who wrong codes are counted for: a mailbox with a network that it knows, or with all
+// others, for which the network is zero.
+type guesser struct {
+	user  string
+	known netip.Prefix
+}
+
+func (a *Authenticator) guesserOf(user string, network netip.Prefix) guesser {
+	box, err := a.accounts.Login(user)
+	known := err == nil && slices.ContainsFunc(box.Account.KnownNetworks,
+		func(k directory.KnownNetwork) bool {
+			return k.Network == network && time.Since(k.Last) < knownNetworkTime
+		})
+	if known {
+		return guesser{user, network}
+	}
+	return guesser{user: user}
+}
+
+// codeLimit limits the wrong codes of each guesser. Only who knows the password of a mailbox gets this
+// far, so the table has no more entries than the mailboxes have known networks, and one each. The zero
+// value is empty.
 type codeLimit struct {
 	mu    sync.Mutex
-	tries map[string][]time.Time // owner: mu; of codes that were wrong or are being checked
+	tries map[guesser][]time.Time // owner: mu; of codes that were wrong or are being checked
 }
 
 // begin counts a try as wrong until retract, and reports false if there were too many.
-func (l *codeLimit) begin(user string, now time.Time) bool {
+func (l *codeLimit) begin(g guesser, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.tries == nil {
-		l.tries = make(map[string][]time.Time)
+		l.tries = make(map[guesser][]time.Time)
 	}
-	l.tries[user] = slices.DeleteFunc(l.tries[user],
+	l.tries[g] = slices.DeleteFunc(l.tries[g],
 		func(at time.Time) bool { return now.Sub(at) >= wrongCodePeriod })
-	if len(l.tries[user]) >= maxWrongCodes {
+	if len(l.tries[g]) >= maxWrongCodes {
 		return false
 	}
-	l.tries[user] = append(l.tries[user], now)
+	l.tries[g] = append(l.tries[g], now)
 	return true
 }
 
-// retract forgets the tries of a user who has given a right code.
-func (l *codeLimit) retract(user string) {
+// retract forgets the tries of a guesser who has given a right code.
+func (l *codeLimit) retract(g guesser) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.tries, user)
+	delete(l.tries, g)
 }

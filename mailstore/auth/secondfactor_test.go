@@ -217,6 +217,67 @@ func TestWrongCodes(t *testing.T) {
 	})
 }
 
+// Guesses from elsewhere do not keep the user out at a known network, nor with a recovery code.
+func TestWrongCodesElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, boxes, secret, p := newFactorTest(t)
+		at := func(ip string) Client {
+			return Client{Service: ServiceWeb, Remote: netip.MustParseAddr(ip)}
+		}
+		try := func(c Client, code string) error { return a.Code(t.Context(), c, p, code) }
+		now := func() string { return codeOf(t, secret, time.Now()) }
+		if err := try(at("192.0.2.9"), now()); err != nil {
+			t.Fatal(err)
+		}
+		for n := range maxWrongCodes {
+			if err := try(at(fmt.Sprint("203.0.113.", n)), "x"); !errors.Is(err, ErrInvalid) {
+				t.Fatalf("%d: %v", n, err)
+			}
+		}
+		time.Sleep(time.Minute)
+		if err := try(at("198.51.100.1"), now()); !errors.Is(err, errTooMuch) {
+			t.Errorf("the right code from elsewhere: %v", err)
+		}
+		if err := try(at("192.0.2.9"), now()); err != nil {
+			t.Errorf("the right code at the known network: %v", err)
+		}
+		if err := try(at("203.0.113.99"), "x"); !errors.Is(err, errTooMuch) {
+			t.Errorf("the login at the known network gives others new tries: %v", err)
+		}
+		box := boxes.boxes["anna@office.example"]
+		recovery := NewRecoveryCodes(&box.Account)
+		boxes.boxes["anna"], boxes.boxes["anna@office.example"] = box, box
+		if err := try(at("198.51.100.1"), recovery[0]); err != nil {
+			t.Errorf("a recovery code from elsewhere: %v", err)
+		}
+		for range maxWrongCodes {
+			try(at("192.0.2.9"), "x")
+		}
+		time.Sleep(time.Minute)
+		if err := try(at("192.0.2.9"), now()); !errors.Is(err, errTooMuch) {
+			t.Errorf("the known network has no limit: %v", err)
+		}
+	})
+}
+
+// The networks that are known are the latest ones.
+func TestKnownNetworks(t *testing.T) {
+	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	var known []directory.KnownNetwork
+	for n := range maxKnownNetworks + 1 {
+		ip := netip.AddrFrom4([4]byte{192, 0, 2, byte(n)})
+		known = withNetwork(known, netip.PrefixFrom(ip, 32), begin.AddDate(0, 0, n))
+	}
+	known = withNetwork(known, netip.MustParsePrefix("192.0.2.3/32"), begin.AddDate(0, 0, 20))
+	if len(known) != maxKnownNetworks || known[0].Network.String() != "192.0.2.3/32" ||
+		known[1].Network.String() != "192.0.2.8/32" {
+		t.Error(known)
+	}
+	if known = withNetwork(known, netip.MustParsePrefix("192.0.2.3/32"), begin.AddDate(1, 0, 0)); len(known) != 1 {
+		t.Error("old ones stay:", known)
+	}
+}
+
 func TestWrongCodesBan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, _, _, p := newFactorTest(t)

@@ -3,6 +3,7 @@ package directory
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -60,6 +61,12 @@ type SecondFactor struct {
 	Created time.Time `json:"created"`
 	// Used is the time step of the last code that was accepted: no code is accepted twice.
 	Used int64 `json:"used,omitempty"`
+}
+
+// KnownNetwork is where a code of a second factor was right: an IPv4 address or an IPv6 /64.
+type KnownNetwork struct {
+	Network netip.Prefix `json:"network"`
+	Last    time.Time    `json:"last"`
 }
 
 // HasSecondFactor reports whether the password alone opens no page.

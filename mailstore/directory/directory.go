@@ -139,6 +139,8 @@ type Account struct {
 	FactorSecrets map[string][]byte `json:"factor_secrets,omitempty"`
 	// RecoveryCodes are SHA-256 hashes, in hexadecimal, of codes that replace a second factor once.
 	RecoveryCodes []string `json:"recovery_codes,omitempty"`
+	// KnownNetworks are those from which its user has lately given a right code, the latest first.
+	KnownNetworks []KnownNetwork `json:"known_networks,omitempty"`
 	// Reset lets whoever has its key set a new password once; zero: no reset is open.
 	Reset Reset `json:"reset,omitzero"`
 

@@ -107,6 +107,7 @@ func onlyUsedCodes(before, after *directory.Account) bool {
 	}
 	was, is := *before, *after
 	for _, acc := range []*directory.Account{&was, &is} {
+		acc.KnownNetworks = nil
 		acc.SecondFactors = slices.Clone(acc.SecondFactors)
 		for i := range acc.SecondFactors {
 			acc.SecondFactors[i].Used = 0
@@ -121,7 +122,7 @@ func secretOf(name string) bool {
 	switch name {
 	case "locked", "access", "forward", "keep_copy", "created", "send_as", "outside", "inbound", "held",
 		"quota", "quota_messages", "quota_warn", "quota_warn_messages", "delete_after", "delete_fetched_after",
-		"method", "store", "password_set", "client_certs", "app_passwords", "second_factors",
+		"method", "store", "password_set", "client_certs", "app_passwords", "second_factors", "known_networks",
 		"rules", "absence", "archive", "footer",
 		"address", "damaged", "alias", "group", "catch_all", "names", "full_name":
 		return false
