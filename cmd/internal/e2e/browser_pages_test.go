@@ -80,7 +80,7 @@ var webPages = []webPage{
 
 // noPages are addresses whose answer is no page to look at, or is seen elsewhere.
 var noPages = []string{
-	`"GET /style.css"`, `"GET /icon.svg"`, `"GET /{$}"`,
+	`"GET /style.css"`, `"GET /icon.svg"`, `"GET /copy.js"`, `"GET /{$}"`,
 	`"GET /me/setup/{program}"`, `"GET /ca.crt"`, // files to save
 	`"GET /mail/config-v1.1.xml"`, `"GET /.well-known/autoconfig/mail/config-v1.1.xml"`,
 	`"GET /login/code"`, // TestNewColleague
@@ -239,6 +239,7 @@ func (v *viewer) look(t *testing.T, p webPage, language string, scripts bool) {
 	v.scripts(t, scripts)
 	v.open(t, p.address)
 	v.wantLoaded(t, p, language)
+	v.wantCopiers(t, scripts)
 	for _, width := range []int{narrow, wide} {
 		v.resize(t, width)
 		v.wantFits(t, width)
@@ -286,8 +287,44 @@ func (v *viewer) wantLoaded(t *testing.T, p webPage, language string) {
 	if seen.octets > firstPage && slices.Contains([]string{"/login", "/overview", "/mailboxes", "/me"}, p.address) {
 		t.Errorf("%d octets, more than %d", seen.octets, firstPage)
 	}
-	if path, _, _ := strings.Cut(p.address, "?"); page.Language != language || page.Title == "" || page.Path != path || page.Scripts != 0 {
-		t.Errorf("loaded %+v, want %s in %s without scripts", page, p.address, language)
+	if path, _, _ := strings.Cut(p.address, "?"); page.Language != language || page.Title == "" || page.Path != path || page.Scripts != 1 {
+		t.Errorf("loaded %+v, want %s in %s with one script", page, p.address, language)
+	}
+}
+
+// wantCopiers checks that each text to copy has its button, if there are scripts.
+func (b *tab) wantCopiers(t *testing.T, scripts bool) {
+	t.Helper()
+	var page struct{ Texts, Buttons int }
+	b.eval(t, `({Texts: document.querySelectorAll(".copy, .secret").length,
+		Buttons: document.querySelectorAll(".copier").length})`, &page)
+	if want := page.Texts; scripts && page.Buttons != want || !scripts && page.Buttons != 0 {
+		t.Errorf("scripts %v: %d texts to copy have %d buttons", scripts, want, page.Buttons)
+	}
+}
+
+// TestCopy copies a record of DNS with its button.
+func TestCopy(t *testing.T) {
+	_, base := newWebOffice(t)
+	b := newChromium(t, webCertificate(t, base)).newTab(t, base)
+	b.resize(t, wide)
+	b.logInTo(t, boss, bossPassword)
+	b.open(t, "/dns?domain="+domain)
+	b.eval(t, `Object.defineProperty(navigator, "clipboard", {value: {writeText: async text => { window.copied = text }}})`, nil)
+	b.press(t, `document.querySelector(".copier")`)
+	var copied, text string
+	b.eval(t, `new Promise(done => setTimeout(() => done(window.copied), 0))`, &copied)
+	b.eval(t, `document.querySelector(".copy").textContent`, &text)
+	if copied != text || text == "" {
+		t.Errorf("%q was copied, want %q", copied, text)
+	}
+	b.wantText(t, "Copied")
+	b.eval(t, `navigator.clipboard.writeText = async () => { throw new Error("forbidden") }`, nil)
+	b.press(t, `document.querySelectorAll(".copier")[1]`)
+	b.eval(t, `new Promise(done => setTimeout(() => done(getSelection().toString()), 0))`, &copied)
+	b.eval(t, `document.querySelectorAll(".copy")[1].textContent`, &text)
+	if copied != text {
+		t.Errorf("%q is selected, want %q", copied, text)
 	}
 }
 

@@ -3,6 +3,8 @@ package web
 // germanSetup are the texts of DNS records, imports and settings of mail programs.
 func germanSetup() map[string]string {
 	return map[string]string{
+		"Copy":   "Kopieren",
+		"Copied": "Kopiert",
 		"A click selects a text, to copy it. Networks of offices without the internet show “cannot look up”.": "Ein Klick markiert einen Text zum Kopieren. In Netzen ohne Internet steht hier „nicht abfragbar“.",
 		"DNS records":                            "DNS-Einträge",
 		"In DNS now":                             "Jetzt im DNS",

@@ -9,6 +9,7 @@ func (s *Site) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /style.css", file("style.css"))
 	mux.HandleFunc("GET /icon.svg", file("icon.svg"))
+	mux.HandleFunc("GET /copy.js", file("copy.js"))
 	mux.HandleFunc("GET /login", s.showLogin)
 	mux.HandleFunc("POST /login", s.logIn)
 	mux.HandleFunc("GET /login/code", s.showCode)

@@ -5,7 +5,8 @@
 // verb of package admin ([act]). Nothing is decided here: rights, rules and words of errors are
 // those of admin.Service, for which the operator who is logged in is the caller.
 //
-// Pages work without scripts and ask no other origin for anything.
+// Pages work without scripts and ask no other origin for anything. The only script, copy.js, adds
+// buttons that copy a text.
 package web
 
 import (
@@ -26,7 +27,7 @@ import (
 	"pillarbox/mailstore/auth"
 )
 
-//go:embed templates style.css icon.svg
+//go:embed templates style.css icon.svg copy.js
 var files embed.FS
 
 // Limits are those of the page's server.
@@ -113,7 +114,7 @@ func hostName(host string) string {
 func secured(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self'; "+
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "+
 			"form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "+
 			"require-trusted-types-for 'script'; trusted-types 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")

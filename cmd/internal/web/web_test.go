@@ -157,6 +157,9 @@ func (o *office) logIn(t *testing.T, user string) *browser {
 	return b
 }
 
+// inline finds a script or a style in an attribute.
+var inline = regexp.MustCompile(`<[^>]* (on[a-z]+|style)=`)
+
 // Every page shows for whom it is, and is refused to the others.
 func TestPages(t *testing.T) {
 	o := newOffice(t)
@@ -211,6 +214,9 @@ func TestPages(t *testing.T) {
 			res, text := b[user].get(test.path)
 			if res.StatusCode != want {
 				t.Errorf("%s for %s: %s, want %d\n%s", test.path, user, res.Status, want, text)
+			}
+			if strings.Count(text, "<script") != 1 || !strings.Contains(text, ownScript) || inline.MatchString(text) {
+				t.Errorf("%s for %s has a script of its own: %s", test.path, user, text)
 			}
 			if strings.Contains(text, "cannot be shown") || strings.Contains(text, "ZgotmplZ") || strings.Contains(text, "%!") {
 				t.Errorf("%s for %s: %s", test.path, user, text)
@@ -470,7 +476,7 @@ func TestMailbox(t *testing.T) {
 			t.Errorf("%q is missing in %s", want, text)
 		}
 	}
-	if strings.Contains(text, "<script") {
+	if strings.Count(text, "<script") != 1 || !strings.Contains(text, ownScript) {
 		t.Error("a script came through")
 	}
 	res, text = b.post(page, page+"/remove", url.Values{})
@@ -551,9 +557,20 @@ func TestRightsAreReadAnew(t *testing.T) {
 	}
 }
 
+// ownScript begins the only script of a page.
+const ownScript = `<script src="/copy.js" defer `
+
 func TestHeaders(t *testing.T) {
 	o := newOffice(t)
+	if res, _ := o.browser(t).get("/copy.js"); res.StatusCode != http.StatusOK ||
+		!strings.HasPrefix(res.Header.Get("Content-Type"), "text/javascript") {
+		t.Errorf("/copy.js: %s, %s", res.Status, res.Header.Get("Content-Type"))
+	}
 	res, text := o.browser(t).get("/login")
+	if policy := res.Header.Get("Content-Security-Policy"); !strings.Contains(policy, "script-src 'self';") ||
+		!strings.Contains(policy, "require-trusted-types-for 'script'; trusted-types 'none'") {
+		t.Error(policy)
+	}
 	for name, want := range map[string]string{
 		"Content-Security-Policy": "default-src 'none'", "X-Content-Type-Options": "nosniff",
 		"Referrer-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin", "Cache-Control": "no-store",
