@@ -76,10 +76,11 @@ type DiskStatus struct {
 	sysinfo.Forecast
 }
 
-// DoctorStatus counts what 'pillarbox doctor' found.
+// DoctorStatus is what 'pillarbox doctor' found.
 type DoctorStatus struct {
 	Time time.Time `json:"time"` // of the run
 	doctor.Counts
+	Problems []doctor.Problem `json:"problems"` // at most 50
 }
 
 // CertificateStatus is a certificate that clients see.
@@ -197,7 +198,7 @@ func (o *Service) findDoctor(s *Status) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err == nil {
-		s.Doctor = &DoctorStatus{last.Time, last.Counts}
+		s.Doctor = &DoctorStatus{last.Time, last.Counts, orEmpty(last.Problems)}
 	}
 	return err
 }

@@ -14,10 +14,12 @@ func german() map[string]string {
 // germanOffice are the texts of the first pages: who is in the office, and where its mail is.
 func germanOffice() map[string]string {
 	return map[string]string{
-		"%d days":          "%d Tage",
-		"%d more members:": "%d weitere Mitglieder:",
-		"%d members":       "%d Mitglieder",
-		"%d messages":      "%d Nachrichten",
+		"%d days":               "%d Tage",
+		"%d more members:":      "%d weitere Mitglieder:",
+		"What the doctor found": "Was der Doktor gefunden hat",
+		"Found %s. A new run:":  "Gefunden %s. Ein neuer Lauf:",
+		"%d members":            "%d Mitglieder",
+		"%d messages":           "%d Nachrichten",
 		"%d messages of the queue are damaged and in quarantine.": "%d Nachrichten der Warteschlange sind beschädigt und in Quarantäne.",
 		"%d messages wait.":   "%d Nachrichten warten.",
 		"%d sessions":         "%d Sitzungen",

@@ -9,6 +9,7 @@ import (
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/audit"
+	"pillarbox/cmd/internal/doctor"
 	"pillarbox/mailstore/sessions"
 	"pillarbox/mailstore/track"
 	"pillarbox/smtp/policy"
@@ -62,7 +63,28 @@ func (o overview) Ending() (all []admin.CertificateStatus) {
 // Healthy reports whether nothing wants the administrator.
 func (o overview) Healthy() bool {
 	return o.Running && !o.DiskLow() && len(o.Ending()) == 0 && len(o.Problems) == 0 &&
-		o.Quarantine == 0
+		o.Quarantine == 0 && len(o.Findings()) == 0
+}
+
+// doctorFinding is a problem that 'pillarbox doctor' has found, with what mends it.
+type doctorFinding struct {
+	doctor.Problem
+	Remedy []remedyPart
+	Page   mending
+}
+
+// Bad reports whether it is an error, not a warning.
+func (f doctorFinding) Bad() bool { return f.Severity == doctor.Error }
+
+// Findings are the problems that the last run of 'pillarbox doctor' has found.
+func (o overview) Findings() (all []doctorFinding) {
+	if o.Doctor == nil {
+		return nil
+	}
+	for _, p := range o.Doctor.Problems {
+		all = append(all, doctorFinding{p, remedyParts(p.Fix), mendingOf(p.Check)})
+	}
+	return all
 }
 
 // queuePage is what the page "queue" shows.

@@ -168,6 +168,7 @@ func mailboxActs() map[string]act {
 		"name":     setOnMailbox(admin.MailboxName, "full_name"),
 		"access":   setOnMailbox(admin.MailboxAccess, "access"),
 		"quota":    setOnMailbox(admin.MailboxQuota, "quota"),
+		"archive":  setOnMailbox(admin.MailboxArchive, "archive"),
 		"forward":  forward,
 		"rename":   renameMailbox,
 		"remove":   dangerous(removeMailbox),

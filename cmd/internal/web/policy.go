@@ -2,6 +2,7 @@ package web
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"pillarbox/cmd/internal/admin"
@@ -76,7 +77,10 @@ func plainValue(k config.KeyInfo) string {
 	if k.List() {
 		return strings.Join(k.Items, "\n")
 	}
-	return strings.Trim(k.Value, `"`)
+	if text, err := strconv.Unquote(k.Value); err == nil {
+		return text
+	}
+	return k.Value // a number, or true or false
 }
 
 // newValue is the value that was typed. before guards against a change by another operator.
