@@ -171,10 +171,14 @@ type tab struct {
 	*chromium
 	session, base string // base: the site's address, without a slash at its end
 	loads         chan struct{}
+	work          work
 
 	mu   sync.Mutex
 	seen visit // owner: mu
 }
+
+// work is what a user has done: clicks, and fields that were filled in.
+type work struct{ clicks, fields int }
 
 // visit is what the browser told about the loading of a page.
 type visit struct {
@@ -357,6 +361,7 @@ func (b *tab) press(t *testing.T, element string) {
 	if !at.Free {
 		t.Errorf("something covers %s", element)
 	}
+	b.work.clicks++
 	for _, kind := range []string{"mousePressed", "mouseReleased"} {
 		b.do(t, "Input.dispatchMouseEvent", is{"type": kind, "x": at.X, "y": at.Y, "button": "left", "clickCount": 1}, nil)
 	}
@@ -372,6 +377,8 @@ func (b *tab) click(t *testing.T, kind, name string) {
 func (b *tab) fill(t *testing.T, label, text string) {
 	t.Helper()
 	b.press(t, element("label", label)+"?.querySelector('input, textarea')")
+	b.work.clicks-- // the keyboard leads to a field too
+	b.work.fields++
 	b.do(t, "Input.insertText", is{"text": text}, nil)
 }
 
