@@ -60,6 +60,20 @@ type packWriter struct {
 	*storedFile
 	count counter // the octets of the archive
 	tar   *tar.Writer
+	copyBuffer
+}
+
+// copyBuffer saves a buffer for each file.
+type copyBuffer struct{ buf []byte }
+
+// copy is io.Copy that also returns the hash of what was copied.
+func (b *copyBuffer) copy(w io.Writer, r io.Reader) (n int64, sum [sha256.Size]byte, err error) {
+	if b.buf == nil {
+		b.buf = make([]byte, 64<<10)
+	}
+	hash := sha256.New()
+	n, err = io.CopyBuffer(io.MultiWriter(w, hash), r, b.buf)
+	return n, [sha256.Size]byte(hash.Sum(nil)), err
 }
 
 // counter counts what is written through it.
@@ -95,13 +109,12 @@ func (p *packWriter) add(e *Entry, content io.Reader) error {
 		return err
 	}
 	e.Offset = p.count.n
-	sum := sha256.New()
-	n, err := io.Copy(io.MultiWriter(p.tar, sum), io.LimitReader(content, e.Size))
+	n, sum, err := p.copy(p.tar, io.LimitReader(content, e.Size))
 	var unread *readError
 	if err != nil && !errors.As(err, &unread) {
 		return err // of the pack
 	}
-	e.Sum = [sha256.Size]byte(sum.Sum(nil))
+	e.Sum = sum
 	if n == e.Size && err == nil {
 		return nil
 	}

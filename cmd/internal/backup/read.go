@@ -56,6 +56,7 @@ type packReader struct {
 	packs []Pack
 	open  map[int]durable.File
 	order []int // of open: the oldest first
+	copyBuffer
 }
 
 func (r *Repo) newPackReader(s *Snapshot) *packReader {
@@ -109,10 +110,10 @@ func (e *DamageError) Unwrap() error { return e.Err }
 
 var errSum = errors.New("its content is not the one that was stored")
 
-// copy writes the content of an entry. The error is a *DamageError, or that of w. What w got before
+// content writes the content of an entry. The error is a *DamageError, or that of w. What w got before
 // a *DamageError must not be used.
-func (p *packReader) copy(w io.Writer, e *Entry) error {
-	sum := sha256.New()
+func (p *packReader) content(w io.Writer, e *Entry) error {
+	sum := sha256.Sum256(nil)
 	if e.Size > 0 {
 		f, err := p.pack(e.Pack)
 		if err != nil {
@@ -121,7 +122,8 @@ func (p *packReader) copy(w io.Writer, e *Entry) error {
 		if _, err := f.Seek(e.Offset, io.SeekStart); err != nil {
 			return p.damaged(e, err)
 		}
-		n, err := io.Copy(io.MultiWriter(w, sum), sourceReader{io.LimitReader(f, e.Size)})
+		n, read, err := p.copy(w, sourceReader{io.LimitReader(f, e.Size)})
+		sum = read
 		var unread *readError
 		switch {
 		case errors.As(err, &unread):
@@ -132,7 +134,7 @@ func (p *packReader) copy(w io.Writer, e *Entry) error {
 			return p.damaged(e, errors.New("the pack is too short"))
 		}
 	}
-	if [sha256.Size]byte(sum.Sum(nil)) != e.Sum {
+	if sum != e.Sum {
 		return p.damaged(e, errSum)
 	}
 	return nil
@@ -198,7 +200,7 @@ func (r *Repo) Extract(
 		if e.IsDir() || !w.Take(&e) {
 			return nil
 		}
-		err := w.To(&e, func(to io.Writer) error { return packs.copy(to, &e) })
+		err := w.To(&e, func(to io.Writer) error { return packs.content(to, &e) })
 		var damage *DamageError
 		switch {
 		case errors.As(err, &damage):
