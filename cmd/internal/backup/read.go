@@ -181,6 +181,8 @@ func (r *Repo) Verify(ctx context.Context, s *Snapshot, progress func(Progress))
 type Wanted struct {
 	// Take reports whether an entry is wanted. It is called for all, in order.
 	Take func(*Entry) bool
+	// Dir, if set, receives each directory that Take wants.
+	Dir func(*Entry) error
 	// To receives each wanted file: it calls copy with a writer and returns copy's error. What the
 	// writer got is valid only if that is nil.
 	To func(e *Entry, copy func(io.Writer) error) error
@@ -197,8 +199,11 @@ func (r *Repo) Extract(
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if e.IsDir() || !w.Take(&e) {
+		switch {
+		case !w.Take(&e), e.IsDir() && w.Dir == nil:
 			return nil
+		case e.IsDir():
+			return w.Dir(&e)
 		}
 		err := w.To(&e, func(to io.Writer) error { return packs.content(to, &e) })
 		var damage *DamageError
