@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -209,6 +210,8 @@ type progress struct {
 	app    *app
 	silent bool
 	on     bool // standard error is a terminal
+
+	began, told time.Time // of a backup
 }
 
 // newProgress makes one. With JSON it tells notes only.
@@ -220,6 +223,8 @@ func (a *app) newProgress(silent bool) *progress {
 // tell prints what a verb tells before its output.
 func (p *progress) tell(part admin.Part) {
 	switch {
+	case part.Copied != nil:
+		p.copied(*part.Copied)
 	case part.All > 0:
 		if p.on {
 			fmt.Fprintf(asItIs(p.app.stderr), "\r\x1b[K%d of %d", part.Done, part.All)

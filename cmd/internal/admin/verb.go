@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"pillarbox/cmd/internal/backup"
 	"pillarbox/smtp/remote"
 )
 
@@ -115,6 +116,7 @@ type Part struct {
 	All  int          `json:"all,omitempty"`
 
 	Failed *TransferFailure `json:"failed,omitempty"` // of an export or import
+	Copied *backup.Progress `json:"copied,omitempty"` // of a backup, a verification or a restore
 }
 
 // For returns the service with the rights of a caller. It records what the caller does under the

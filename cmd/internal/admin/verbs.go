@@ -72,6 +72,12 @@ var (
 	RetentionSet  = verb("retention set", ChangesDomain, (*Service).setRetention)
 	RetentionRun  = longVerb("retention run", ChangesDomain, (*Service).runRetention)
 
+	BackupCreate = longVerb("backup create", RootOnly, (*Service).createBackup)
+	BackupRun    = longVerb("backup run", ChangesAll, (*Service).runBackup)
+	BackupList   = verb("backup list", SeesAll, (*Service).listBackups)
+	BackupVerify = longVerb("backup verify", SeesAll, (*Service).verifyBackup)
+	BackupPrune  = verb("backup prune", RootOnly, (*Service).pruneBackups)
+
 	AliasAdd    = verb("alias add", ChangesDomain, pair((*Service).AddAlias))
 	AliasRemove = verb("alias remove", ChangesDomain, (*Service).RemoveAlias)
 	AliasList   = verb("alias list", SeesDomain, (*Service).ListAliases)
@@ -203,6 +209,7 @@ func Verbs() []Command {
 		RulesShow, RulesAdd, RulesRemove, RulesMove, RulesTest, AbsenceShow, AbsenceSet, AbsenceOff,
 		QuotaSet, QuotaShow, QuotaList, QuotaRecalculate,
 		RetentionShow, RetentionSet, RetentionRun,
+		BackupCreate, BackupRun, BackupList, BackupVerify, BackupPrune,
 		AliasAdd, AliasRemove, AliasList,
 		GroupAdd, GroupRemove, GroupList, GroupShow, GroupMemberAdd, GroupMemberRemove, GroupAccept,
 		GroupOutside, GroupInbound,

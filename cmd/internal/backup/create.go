@@ -27,8 +27,8 @@ type Options struct {
 
 // Progress is how far a backup, a verification or a restore has come.
 type Progress struct {
-	Files int   // that were looked at
-	Bytes int64 // that were copied or read
+	Files int   `json:"files"` // that were looked at
+	Bytes int64 `json:"bytes"` // that were copied or read
 }
 
 const (

@@ -39,7 +39,7 @@ func LeftOuts() []LeftOut {
 // The files of backups in the data directory.
 const (
 	StateFile   = "backup.json"
-	IndexFile   = "backup.index"
+	IndexFile   = "backup-index"
 	RestoreMark = "restore-unfinished"
 )
 

@@ -82,6 +82,7 @@ type Config struct {
 	Events      Events
 	Metrics     Metrics
 	Alerts      Alerts
+	Backup      Backup
 	Web         Web
 	Telemetry   Telemetry
 

@@ -498,7 +498,7 @@ func TestSuggestKey(t *testing.T) {
 		"groups.a.b":           "name a group in small letters, digits, - and _",
 		"a.b.c": "the sections are listen, tls, tls.acme, auth, passwords, web, system, connections, anonymous, sites, sites.smtp, sites.submission, sites.smtps, " +
 			"sites.pop3, sites.pop3s, relay, senders, recipients, outside, outbound, reports, pickup, local, operators, dnsbl, authenticity, " +
-			"smtp, pop3, limits, bans, dns, mailboxes, log, log.levels, log.w3c, log.protocol, events, metrics, alerts, telemetry, config, groups, [[route]], [[fetch]] and [[directory]]",
+			"smtp, pop3, limits, bans, dns, mailboxes, log, log.levels, log.w3c, log.protocol, events, metrics, alerts, backup, telemetry, config, groups, [[route]], [[fetch]] and [[directory]]",
 	} {
 		if got := names.suggestKey(name); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)

@@ -406,6 +406,23 @@ func protocolSections() []sectionRow {
 			path("alerts.secret_file", func(c *Config) *string { return &c.Alerts.SecretFile },
 				optional(filePath), "", above),
 		}},
+		{"backup", `Backups of the office: all mail, accounts, keys and this file. A backup holds what
+			was accepted before it began, and stores only what is new. Use another disk or machine.
+			See etc/docs/backup.md.`, []key{
+			path("backup.dir", func(c *Config) *string { return &c.Backup.Dir }, optional(filePath), "",
+				`A directory of its own, which the server's account may write. It must exist. Empty:
+				the server makes no backups.`),
+			list("backup.at", func(c *Config) *[]duration { return &c.Backup.At }, timeOfDay,
+				[]duration{2 * time.Hour}, `The times of day, by the clock of the machine. A server that was
+				off at that time makes the backup after its start.`),
+			number("backup.daily", func(c *Config) *int { return &c.Backup.Daily }, bounds{1, 3650}, 7,
+				`After each backup, older ones are removed. These numbers of days, weeks and months keep
+				their last one.`),
+			number("backup.weekly", func(c *Config) *int { return &c.Backup.Weekly },
+				bounds{0, 520}, 5, above),
+			number("backup.monthly", func(c *Config) *int { return &c.Backup.Monthly },
+				bounds{0, 120}, 12, above),
+		}},
 		{"telemetry", `The story of each message for an OpenTelemetry collector: accepted, delivered,
 			waited in the queue, attempted. It has no subject and no text of a message.`, []key{
 			text("telemetry.endpoint", func(c *Config) *string { return &c.Telemetry.Endpoint },

@@ -26,6 +26,13 @@ type Alerts struct {
 	SecretFile      string        // absolute path; its first line is the key of the signature
 }
 
+// Backup decides where, when and for how long backups are kept.
+type Backup struct {
+	Dir                    string          // absolute path; "": the server makes none
+	At                     []time.Duration // times of day, since midnight
+	Daily, Weekly, Monthly int             // days, weeks and months that keep their last backup
+}
+
 // Telemetry decides where the spans of messages go.
 type Telemetry struct {
 	Endpoint   string // URL of a collector; "": none

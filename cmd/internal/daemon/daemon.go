@@ -199,6 +199,7 @@ func (d *Daemon) makers() []maker {
 		d.makePickup,
 		d.makeQuotaNotices,
 		d.makeRetention,
+		d.makeBackups,
 
 		// What the server says about itself. It asks all parts above, and tells who asks too early
 		// that the server is not ready.
