@@ -20,7 +20,7 @@ func (a *app) backupCommand() *cobra.Command {
 	cmd := family("backup", "Make, list, verify and remove backups",
 		a.backupCreateCommand(), a.backupRunCommand(), a.backupListCommand(), a.backupVerifyCommand(),
 		a.backupPruneCommand())
-	cmd.Long = `Make, list, verify and remove backups.
+	cmd.Long = `Make, list, verify and remove backups. 'pillarbox admin restore' brings them back.
 
 A backup is a snapshot of the whole office in a directory: mail, accounts, keys, queue,
 the configuration file and the files that it names. It has all that was accepted before

@@ -122,7 +122,7 @@ func Open(cfg *config.Config, log *slog.Logger) (*Service, error) {
 
 // OpenOn is Open on a file system that is open already. The Service closes it, after an error too.
 func OpenOn(root Files, cfg *config.Config, log *slog.Logger) (*Service, error) {
-	if err := checkVersion(root); err != nil {
+	if err := errors.Join(checkVersion(root), checkRestored(root)); err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
 	damages := newDamages(root.Name(), log)

@@ -77,6 +77,8 @@ var (
 	BackupList   = verb("backup list", SeesAll, (*Service).listBackups)
 	BackupVerify = longVerb("backup verify", SeesAll, (*Service).verifyBackup)
 	BackupPrune  = verb("backup prune", RootOnly, (*Service).pruneBackups)
+	RestoreMail  = longVerb("restore", RootOnly, (*Service).restoreMail)
+	RestoreToBox = longVerb("backup restore-mailbox", ChangesAll, (*Service).restoreMail) // asked by the page
 
 	AliasAdd    = verb("alias add", ChangesDomain, pair((*Service).AddAlias))
 	AliasRemove = verb("alias remove", ChangesDomain, (*Service).RemoveAlias)
@@ -209,7 +211,7 @@ func Verbs() []Command {
 		RulesShow, RulesAdd, RulesRemove, RulesMove, RulesTest, AbsenceShow, AbsenceSet, AbsenceOff,
 		QuotaSet, QuotaShow, QuotaList, QuotaRecalculate,
 		RetentionShow, RetentionSet, RetentionRun,
-		BackupCreate, BackupRun, BackupList, BackupVerify, BackupPrune,
+		BackupCreate, BackupRun, BackupList, BackupVerify, BackupPrune, RestoreMail, RestoreToBox,
 		AliasAdd, AliasRemove, AliasList,
 		GroupAdd, GroupRemove, GroupList, GroupShow, GroupMemberAdd, GroupMemberRemove, GroupAccept,
 		GroupOutside, GroupInbound,
