@@ -66,7 +66,21 @@ func statusLines(s admin.Status) []string {
 	for i, c := range s.Certificates {
 		lines = append(lines, heading("Certificates:", i)+certificateText(c))
 	}
-	return append(lines, "Clock:\t"+clockStateText(s.Clock), "Doctor:\t"+doctorText(s))
+	return append(lines, "Clock:\t"+clockStateText(s.Clock), "Backup:\t"+backupText(s),
+		"Doctor:\t"+doctorText(s))
+}
+
+func backupText(s admin.Status) string {
+	switch b := s.Backup; {
+	case b.Dir == "":
+		return "none; [backup] in the configuration makes them"
+	case b.Fault != "":
+		return printable(b.Fault) + "; 'pillarbox admin backup run' tries again"
+	case b.Success.IsZero():
+		return "none yet in " + printable(b.Dir)
+	default:
+		return fmt.Sprintf("%s ago in %s", ageText(s.Now.Sub(b.Success)), printable(b.Dir))
+	}
 }
 
 // doctorText tells the last result of 'pillarbox doctor' and its age.

@@ -61,6 +61,36 @@ func (o *Service) WriteBackupState(s BackupState) error {
 	return durable.WriteJSON(o.Root, backup.StateFile, s)
 }
 
+// BackupStatus is how the scheduled backups are.
+type BackupStatus struct {
+	Dir     string    `json:"dir"`              // "": the server makes no backups
+	Success time.Time `json:"success,omitzero"` // the last whole backup
+	Fault   string    `json:"fault,omitempty"`  // why a person must look; "": all is well
+}
+
+// BackupStatus returns how the scheduled backups are.
+func (o *Service) BackupStatus(now time.Time) (BackupStatus, error) {
+	cfg := o.Config().Backup
+	s, err := o.BackupState()
+	if err != nil || cfg.Dir == "" || s.Dir != cfg.Dir {
+		return BackupStatus{Dir: cfg.Dir}, err
+	}
+	return BackupStatus{Dir: cfg.Dir, Success: s.Success, Fault: s.fault(now, cfg.At)}, nil
+}
+
+// fault judges the state.
+func (s BackupState) fault(now time.Time, at []time.Duration) string {
+	switch {
+	case s.Error != "" && !s.Tried.Before(s.Success):
+		return "the last backup failed: " + s.Error
+	case !backup.Late(now, at, s.Success, s.Since):
+		return ""
+	case s.Success.IsZero():
+		return "no backup was made yet"
+	}
+	return "no backup was made since " + s.Success.Local().Format("2006-01-02 15:04")
+}
+
 // backupDir returns the directory that a caller means.
 func (o *Service) backupDir(dir string) (string, error) {
 	switch configured := o.Config().Backup.Dir; {

@@ -37,6 +37,7 @@ type Status struct {
 	Certificates []CertificateStatus `json:"certificates"`
 	Errors       []recentlog.Entry   `json:"errors"` // the latest lines of the log; none without a server
 	Clock        sysinfo.Clock       `json:"clock"`
+	Backup       BackupStatus        `json:"backup"`
 	// Doctor is the last result of 'pillarbox doctor'; null if it never ran.
 	Doctor *DoctorStatus `json:"doctor"`
 	// Problems say what could not be found out, and why.
@@ -116,6 +117,7 @@ func (o *Service) status() (Status, error) {
 		{"the disk", (*Service).findDisk},
 		{"the certificates", (*Service).findCertificates},
 		{"the last result of 'pillarbox doctor'", (*Service).findDoctor},
+		{"the record of backups", (*Service).findBackup},
 	} {
 		if err := fact.find(o, &s); err != nil {
 			s.Problems = append(s.Problems, fmt.Sprintf("%s cannot be read: %v", fact.what, err))
@@ -200,6 +202,11 @@ func (o *Service) findDoctor(s *Status) error {
 	} else if err == nil {
 		s.Doctor = &DoctorStatus{last.Time, last.Counts, orEmpty(last.Problems)}
 	}
+	return err
+}
+
+func (o *Service) findBackup(s *Status) (err error) {
+	s.Backup, err = o.BackupStatus(s.Now)
 	return err
 }
 

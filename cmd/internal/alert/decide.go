@@ -20,6 +20,7 @@ const (
 	Account     Kind = "account"     // an account sent too much and is held
 	Bans        Kind = "bans"        // many clients guess passwords
 	Log         Kind = "log"         // a file of the store's log was damaged
+	Backup      Kind = "backup"      // a backup failed, or is late
 )
 
 // Limits are the thresholds. 0 turns an alert off.
@@ -41,6 +42,7 @@ type Reading struct {
 	DiskFree    int64  // octets
 	DamagedLogs int    // files
 	StoreFault  string // why the store takes no mail; "": it does
+	BackupFault string // why the backups need a person; "": they do not
 
 	CertificateStart, CertificateEnd time.Time // of the one that ends first; zero: none
 
@@ -167,7 +169,7 @@ func (s signal) notice(event string, a Active, now time.Time) Notice {
 func signals(before map[string]Active, l Limits, r Reading) []signal {
 	all := []signal{r.storage()}
 	if r.Answers {
-		all = append(all, r.disk(l), r.log())
+		all = append(all, r.disk(l), r.log(), r.backup())
 	}
 	all = append(all, r.certificate(l), r.queue(l), r.bans(l))
 	if r.HeldOK {
@@ -205,6 +207,14 @@ func (r Reading) disk(l Limits) signal {
 // log has a level for each damaged file, so that each is told.
 func (r Reading) log() signal {
 	return signal{key: string(Log), level: r.DamagedLogs, facts: Facts{Count: r.DamagedLogs}}
+}
+
+func (r Reading) backup() signal {
+	s := signal{key: string(Backup), facts: Facts{Text: r.BackupFault}}
+	if r.BackupFault != "" {
+		s.level = 1
+	}
+	return s
 }
 
 // certificate has further levels three days before the end and at the end. A certificate that is

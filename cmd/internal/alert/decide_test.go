@@ -100,6 +100,8 @@ func TestDecide(t *testing.T) {
 			[]string{"1m0s raised bans", "40m0s ended bans"}},
 		{"damaged files, each", func(m int, r *Reading) { r.DamagedLogs = min(2, m/5) },
 			[]string{"5m0s raised log", "10m0s worse log"}},
+		{"no backup", between(1, 30, func(r *Reading) { r.BackupFault = "the disk is not mounted" }),
+			[]string{"1m0s raised backup the disk is not mounted", "40m0s ended backup the disk is not mounted"}},
 		{"two accounts", func(m int, r *Reading) {
 			if m < 20 {
 				r.Held = append(r.Held, "anna@office.example")
@@ -156,7 +158,7 @@ func TestTexts(t *testing.T) {
 	facts.Text = "anna@office.example"
 	shows := map[Kind]string{
 		Disk: "7 %", Storage: facts.Text, Certificate: "2026-11-30", Queue: "23",
-		Account: facts.Text, Bans: "23", Log: "23",
+		Account: facts.Text, Bans: "23", Log: "23", Backup: facts.Text,
 	}
 	for kind, value := range shows {
 		for _, german := range []bool{false, true} {

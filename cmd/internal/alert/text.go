@@ -152,6 +152,16 @@ This comes from a disk or a controller that loses what it has confirmed. Look at
 the disk (smartctl -a) and at its write cache. Keep the files until you know
 what is missing, then delete them.`,
 		},
+		Backup: {
+			subject: "The mail server has no fresh backup",
+			summary: sentence("Backup: %s.\nThe mail itself is not affected.", text),
+			ended:   always("A backup was made."),
+			remedy: `    pillarbox admin backup list      shows the backups that there are
+    pillarbox admin backup run       makes one now, and says what is wrong
+    df -h; mount                     shows whether the disk is there, and has room
+
+The server tries again every hour.`,
+		},
 	}
 	deutsch = map[Kind]words{
 		"ended": {subject: "Vorbei: ", remedy: `Diese Warnung ist vorbei: %s.
@@ -243,6 +253,16 @@ ein und heben die Sperre auf:
 Das kommt von einer Platte oder einem Controller, der bestätigte Daten verliert.
 Sehen Sie nach der Platte (smartctl -a) und ihrem Schreibcache. Heben Sie die
 Dateien auf, bis Sie wissen, was fehlt; löschen Sie sie dann.`,
+		},
+		Backup: {
+			subject: "Der Mailserver hat kein frisches Backup",
+			summary: sentence("Backup: %s.\nDie Post selbst ist nicht betroffen.", text),
+			ended:   always("Ein Backup wurde gemacht."),
+			remedy: `    pillarbox admin backup list      zeigt die vorhandenen Backups
+    pillarbox admin backup run       macht jetzt eines und sagt, was nicht stimmt
+    df -h; mount                     zeigt, ob die Platte da ist und Platz hat
+
+Der Server versucht es jede Stunde wieder.`,
 		},
 	}
 )

@@ -52,6 +52,8 @@ func (d *Daemon) readDisk() (disk metrics.Disk, err error) {
 		return disk, err
 	}
 	log, err := mailstore.InspectLog(d.office.Root, true)
+	b, _ := d.office.BackupStatus(time.Now()) // a damaged record is written anew by the next backup
+	disk.Backup, disk.BackupFault = b.Success, b.Fault
 	disk.LogFill, disk.DamagedLogs = d.office.Store.LogFill(), len(log.DamagedFiles)
 	return disk, err
 }
@@ -215,7 +217,7 @@ func (d *Daemon) readForAlerts() alert.Reading {
 	r := alert.Reading{
 		Time: time.Now(), Answers: disk.Fresh && disk.Known, Banned: memory.Banned,
 		DiskPercent: freePercent(disk.Value.Space), DiskFree: disk.Value.Space.Free,
-		DamagedLogs: disk.Value.DamagedLogs,
+		DamagedLogs: disk.Value.DamagedLogs, BackupFault: disk.Value.BackupFault,
 		QueueOldest: memory.Queue.Oldest, QueueMessages: memory.Queue.Messages,
 		Held: boxes.Value.Held, HeldOK: boxes.Fresh && boxes.Known,
 	}

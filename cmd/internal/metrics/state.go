@@ -40,6 +40,10 @@ type Disk struct {
 	Space       durable.DiskSpace
 	LogFill     float64 // from 0 to 1
 	DamagedLogs int     // damaged files of the log that were kept
+	// Backup is the time of the last whole backup, zero if there is none. BackupFault says why a
+	// person must look.
+	Backup      time.Time
+	BackupFault string
 }
 
 // Mailboxes are counts over all mailboxes.
@@ -169,6 +173,10 @@ func collectDisk(d Disk, set setter) {
 	set(d.LogFill, gauge("log_fill_ratio", "Used part of the store's log, from 0 to 1."))
 	set(float64(d.DamagedLogs), gauge("damaged_logs",
 		"Damaged files of the store's log that were kept."))
+	if !d.Backup.IsZero() {
+		set(float64(d.Backup.Unix()), gauge("backup_success_timestamp_seconds",
+			"When the last whole backup began, as a Unix time."))
+	}
 }
 
 func collectMailboxes(b Mailboxes, set setter) {

@@ -108,6 +108,10 @@ func TestFromAdmin(t *testing.T) {
 func TestDisk(t *testing.T) {
 	const g = 1 << 30
 	judge(t, []judged{
+		{"no backups", judgeBackup(admin.BackupStatus{}), []string{"^ok: .*not set"}},
+		{"no backup yet", judgeBackup(admin.BackupStatus{Dir: "/b"}), []string{"^ok: no backup"}},
+		{"a backup", judgeBackup(admin.BackupStatus{Dir: "/b", Success: time.Now()}), []string{"^ok: the last"}},
+		{"no fresh backup", judgeBackup(admin.BackupStatus{Dir: "/b", Fault: "is late"}), []string{"^error: is late"}},
 		{"enough", judgeDisk("/d", durable.DiskSpace{Size: 100 * g, Free: 50 * g}), []string{"^ok: "}},
 		{"enough on a large one", judgeDisk("/d", durable.DiskSpace{Size: 1000 * g, Free: 20 * g}), []string{"^ok: "}},
 		{"a tenth", judgeDisk("/d", durable.DiskSpace{Size: 100 * g, Free: 9 * g}), []string{"^warning: only "}},

@@ -101,6 +101,9 @@ func List(e *Env) []doctor.Check {
 		{Name: "log", Run: e.withData(e.logAndReserve),
 			Why: "accepted mail is in the log first, and without its reserve no mail is accepted"},
 
+		{Name: "backup", Run: e.withData(e.backup),
+			Why: "a disk that dies takes all mail with it that is not on another one"},
+
 		{Name: "certificate", Run: e.withConfig(e.certificate),
 			Why: "mail programs refuse an expired certificate"},
 		{Name: "certificate-names", Run: e.withConfig(e.certificateNames),

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/daemon"
 	"pillarbox/cmd/internal/netinfo"
 	"pillarbox/cmd/internal/sysinfo"
@@ -57,6 +58,26 @@ func (e *Env) disk(context.Context) findings {
 		return failed("the space on the disk is not known", err)
 	}
 	return judgeDisk(dir, s)
+}
+
+func (e *Env) backup(context.Context) findings {
+	s, err := e.Data.BackupStatus(e.Now())
+	if err != nil {
+		return failed("the record of backups cannot be read", err)
+	}
+	return judgeBackup(s)
+}
+
+func judgeBackup(s admin.BackupStatus) findings {
+	switch {
+	case s.Dir == "":
+		return ok("the server makes no backups: [backup] in the configuration is not set")
+	case s.Fault != "":
+		return findings{problem("'pillarbox admin backup run' tries again and says what is wrong", "%s", s.Fault)}
+	case s.Success.IsZero():
+		return ok("no backup was made yet in %s", s.Dir)
+	}
+	return ok("the last backup in %s is of %s", s.Dir, s.Success.Local().Format("2006-01-02 15:04"))
 }
 
 func judgeDisk(dir string, s durable.DiskSpace) findings {
