@@ -265,6 +265,21 @@ func (o *Service) runBackup(ctx context.Context, _ struct{}) (BackupDone, error)
 	return o.ScheduledBackup(ctx)
 }
 
+// startBackup begins the backup of the configuration in the background. It returns false if one is
+// at work.
+func (o *Service) startBackup() (bool, error) {
+	r, err := o.server("make the backup of the configuration")
+	if err != nil {
+		return false, err
+	}
+	if _, err := o.backupDir(""); err != nil {
+		return false, err
+	}
+	started := r.StartBackup()
+	o.Record("backup", nil, map[string]any{"started": started})
+	return started, nil
+}
+
 // ScheduledBackup makes a backup into the configured directory, and removes those that are too old.
 func (o *Service) ScheduledBackup(ctx context.Context) (done BackupDone, err error) {
 	if done, err = o.createBackup(ctx, BackupPlace{}); err != nil {

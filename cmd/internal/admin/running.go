@@ -33,6 +33,8 @@ type Running struct {
 	// Suppressed counts the reports and notices that were not sent since the start, because the
 	// sender was not verified or a limit was reached.
 	Suppressed func() int64
+	// StartBackup makes the backup of the configuration soon. It returns false if one is at work.
+	StartBackup func() bool
 	// Probe tests the route of mail from one address to another, and passes on each step.
 	Probe func(ctx context.Context, to, from addr.Address, step func(remote.Step))
 

@@ -74,6 +74,7 @@ var (
 
 	BackupCreate = longVerb("backup create", RootOnly, (*Service).createBackup)
 	BackupRun    = longVerb("backup run", ChangesAll, (*Service).runBackup)
+	BackupStart  = verb("backup start", ChangesAll, without((*Service).startBackup)) // asked by the page
 	BackupList   = verb("backup list", SeesAll, (*Service).listBackups)
 	BackupVerify = longVerb("backup verify", SeesAll, (*Service).verifyBackup)
 	BackupPrune  = verb("backup prune", RootOnly, (*Service).pruneBackups)
@@ -211,7 +212,7 @@ func Verbs() []Command {
 		RulesShow, RulesAdd, RulesRemove, RulesMove, RulesTest, AbsenceShow, AbsenceSet, AbsenceOff,
 		QuotaSet, QuotaShow, QuotaList, QuotaRecalculate,
 		RetentionShow, RetentionSet, RetentionRun,
-		BackupCreate, BackupRun, BackupList, BackupVerify, BackupPrune, RestoreMail, RestoreToBox,
+		BackupCreate, BackupRun, BackupStart, BackupList, BackupVerify, BackupPrune, RestoreMail, RestoreToBox,
 		AliasAdd, AliasRemove, AliasList,
 		GroupAdd, GroupRemove, GroupList, GroupShow, GroupMemberAdd, GroupMemberRemove, GroupAccept,
 		GroupOutside, GroupInbound,

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"pillarbox/cmd/internal/admin"
@@ -18,8 +19,24 @@ const (
 	backupInterval = time.Minute
 )
 
+// backups is the state of the part that makes backups.
+type backups struct {
+	wake chan struct{} // receives a value when a person wants one now
+	busy atomic.Bool   // one is being made, or begins in a moment
+}
+
+// startBackup makes the part make a backup now. It returns false if one is at work.
+func (d *Daemon) startBackup() bool {
+	if !d.backups.busy.CompareAndSwap(false, true) {
+		return false
+	}
+	d.backups.wake <- struct{}{}
+	return true
+}
+
 // makeBackups makes the part that makes backups at the times of the configuration.
 func (d *Daemon) makeBackups(*config.Config) (part, error) {
+	d.backups.wake = make(chan struct{}, 1)
 	return loop("backups", func(ctx context.Context) {
 		ticks := time.NewTicker(backupInterval)
 		defer ticks.Stop()
@@ -27,11 +44,12 @@ func (d *Daemon) makeBackups(*config.Config) (part, error) {
 		for {
 			select {
 			case now := <-ticks.C:
-				if now.Before(start) {
+				if now.Before(start) || !d.backups.busy.CompareAndSwap(false, true) {
 					continue
 				}
-				err := caught.Do(func() error { d.backupIfDue(ctx, now); return nil })
-				caught.Log(d.log, err, "a program error in a backup")
+				d.backup(ctx, now, false)
+			case <-d.backups.wake:
+				d.backup(ctx, time.Now(), true)
 			case <-ctx.Done():
 				return
 			}
@@ -39,8 +57,14 @@ func (d *Daemon) makeBackups(*config.Config) (part, error) {
 	}), nil
 }
 
-// backupIfDue makes a backup if it is time.
-func (d *Daemon) backupIfDue(ctx context.Context, now time.Time) {
+// backup makes a backup if it is wanted or due. The caller has set busy.
+func (d *Daemon) backup(ctx context.Context, now time.Time, wanted bool) {
+	defer d.backups.busy.Store(false)
+	err := caught.Do(func() error { d.backupIfDue(ctx, now, wanted); return nil })
+	caught.Log(d.log, err, "a program error in a backup")
+}
+
+func (d *Daemon) backupIfDue(ctx context.Context, now time.Time, wanted bool) {
 	cfg := d.office.Config().Backup
 	if cfg.Dir == "" {
 		return
@@ -56,7 +80,7 @@ func (d *Daemon) backupIfDue(ctx context.Context, now time.Time) {
 			d.log.Error("cannot write the record of backups", "file", backup.StateFile, "error", err)
 		}
 	}
-	if !backup.Due(now, cfg.At, state.Success, state.Tried) {
+	if !wanted && !backup.Due(now, cfg.At, state.Success, state.Tried) {
 		return
 	}
 	d.log.Info("a backup began", "dir", cfg.Dir)

@@ -26,8 +26,8 @@ func (d *Daemon) running() *admin.Running {
 		ACME:       d.acme,
 		Fetch:      d.fetch,
 		TLSClients: d.certs.Clients,
-		Suppressed: d.delivery.Suppressed,
-		Probe:      d.sender.Probe,
+		Suppressed: d.delivery.Suppressed, StartBackup: d.startBackup,
+		Probe: d.sender.Probe,
 
 		Version: d.system.Version, Since: d.started, Listeners: d.Addresses, Sessions: &d.sessions,
 		Today: d.traffic.Today, Hours: d.traffic.Hours, DiskSamples: d.diskSamples.list,

@@ -118,6 +118,7 @@ type Daemon struct {
 	restored  chan struct{} // receives a value after the store was recovered
 	accepted  sync.Map      // keys: IDs of messages that the store's log named in a recovery
 	fetch     *fetch.Scheduler
+	backups   backups
 	smtp      *server.Server
 	pop3      *pop3.Server
 	listeners []listener

@@ -75,6 +75,7 @@ var webPages = []webPage{
 	{`"/certificates"`, "/certificates", chief},
 	{`"/operators"`, "/operators", chief},
 	{`"/stray"`, "/stray", chief},
+	{`"/backups"`, "/backups", chief},
 	{`"/log"`, "/log", chief},
 }
 

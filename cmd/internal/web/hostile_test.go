@@ -19,6 +19,7 @@ func hostilePaths() (paths []string) {
 		"/mailbox/" + anna + "/rules/": rulesActs(), "/domains/": domainActs(), "/dns/": dkimActs(),
 		"/groups/": groupActs(), "/devices/": deviceActs(), "/policy/": policyActs(),
 		"/operators/": operatorActs(), "/stray/": strayActs(), "/certificates/": certificateActs(),
+		"/backups/": backupActs(),
 	} {
 		for _, name := range slices.Sorted(maps.Keys(acts)) {
 			paths = append(paths, prefix+name)

@@ -265,6 +265,8 @@ func (s *Site) serverRoutes(mux *http.ServeMux) {
 	s.acts(mux, "/operators/", operators, showOperators, operatorActs())
 	s.page(mux, "/stray", operators, showStray)
 	s.acts(mux, "/stray/", operators, showStray, strayActs())
+	s.page(mux, "/backups", operators, showBackups)
+	s.acts(mux, "/backups/", operators, showBackups, backupActs())
 	s.page(mux, "/log", operators, showLog)
 	s.act(mux, "/log/level", operators, showLog, setLogLevel)
 }

@@ -206,6 +206,7 @@ func TestPages(t *testing.T) {
 		{"/certificates", 422, 403, 403}, // this office has none
 		{"/operators", 200, 403, 403},
 		{"/stray", 200, 403, 403},
+		{"/backups", 200, 403, 403},
 		{"/log", 200, 403, 403},
 		{"/nothing", 404, 404, 404},
 		{"/mailbox/..%2f..%2fetc%2fpasswd", 422, 422, 403},
@@ -351,6 +352,7 @@ func TestForeignServer(t *testing.T) {
 	paths := []string{"/policy/set", "/bans/lift", "/routes/fetch", "/log/level"}
 	for prefix, acts := range map[string]map[string]act{
 		"/policy/": policyActs(), "/certificates/": certificateActs(), "/operators/": operatorActs(), "/stray/": strayActs(),
+		"/backups/": backupActs(),
 	} {
 		for name := range acts {
 			paths = append(paths, prefix+name)
