@@ -31,7 +31,6 @@ func LeftOuts() []LeftOut {
 		{"log", "a backup begins when all that the log holds is in its files"},
 		{"incoming", "messages that were not acknowledged, or are in their mailboxes"},
 		{StateFile, "when this machine made its last backup"},
-		{IndexFile, "a copy of the list of files in the last backup"},
 		{RestoreMark, "a restore that has not finished"},
 	}
 }
@@ -39,7 +38,6 @@ func LeftOuts() []LeftOut {
 // The files of backups in the data directory.
 const (
 	StateFile   = "backup.json"
-	IndexFile   = "backup-index"
 	RestoreMark = "restore-unfinished"
 )
 
