@@ -77,9 +77,18 @@ func (a *app) password(from passwordWay, user string) (password string, err erro
 
 // readLine reads one line of standard input, without the line end.
 func (a *app) readLine() (string, error) {
+	line, err := a.readAnswer()
+	if err == io.EOF {
+		err = nil
+	}
+	return line, err
+}
+
+// readAnswer is readLine for a person: the error is io.EOF if the input has ended (Ctrl-D).
+func (a *app) readAnswer() (string, error) {
 	const most = 64 << 10 // much longer than any password
 	line, err := bufio.NewReader(io.LimitReader(a.stdin, most)).ReadString('\n')
-	if err != nil && err != io.EOF {
+	if err != nil && (err != io.EOF || line == "") {
 		return "", err
 	}
 	return strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r"), nil
@@ -103,7 +112,12 @@ func (a *app) asker() (ask func(prompt string, secret bool) (string, error), ok 
 			return a.readSecret(fd, prompt)
 		}
 		fmt.Fprint(a.stderr, prompt)
-		return a.readLine()
+		answer, err := a.readAnswer()
+		if err == io.EOF {
+			fmt.Fprintln(a.stderr)
+			err = errors.New("the input has ended; nothing was changed")
+		}
+		return answer, err
 	}, ok
 }
 

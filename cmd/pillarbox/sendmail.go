@@ -51,10 +51,14 @@ func exitf(code int, hint, format string, args ...any) error {
 	return exitError{code, err}
 }
 
-// calledAs makes a call of the program through a link named sendmail one of that command.
+// calledAs makes a call of the program through a link named sendmail or newaliases one of the command sendmail.
 func calledAs(args []string) []string {
-	if len(args) > 0 && filepath.Base(args[0]) == "sendmail" {
+	switch {
+	case len(args) == 0:
+	case filepath.Base(args[0]) == "sendmail":
 		return append([]string{"sendmail"}, args[1:]...)
+	case filepath.Base(args[0]) == "newaliases":
+		return []string{"sendmail", "-bi"}
 	}
 	return args[min(1, len(args)):]
 }
@@ -102,7 +106,7 @@ type sendmailCall struct {
 	config     string
 	help       bool
 	smtp       bool // -bs
-	queueRun   bool // -q
+	idle       bool // -q and -bi: the server retries queued mail, and reads aliases, by itself
 	fromHeader bool // -t
 	keepDots   bool // -i
 	verbose    bool
@@ -204,7 +208,7 @@ func (c *sendmailCall) option(letter byte, value string) error {
 	case 'o':
 		c.keepDots = c.keepDots || value == "i"
 	case 'q':
-		c.queueRun = true
+		c.idle = true
 	case 'b':
 		return c.mode(value)
 	case 'C', 'O', 'L', 'h', 'p', 'X', 'A', 'M', 'D', 'd', 'm', 'n', 's', 'U', 'G', 'e', 'c', 'T', 'x', 'J':
@@ -222,7 +226,7 @@ func (c *sendmailCall) mode(mode string) error {
 	case "p":
 		return exitf(exitUsage, "'pillarbox admin queue list' shows the queue", "sendmail: -bp is not supported")
 	case "i":
-		return exitf(exitUsage, "aliases take effect at once; 'pillarbox admin alias list' shows them", "sendmail: -bi is not supported")
+		c.idle = true
 	default:
 		return sendmailUsage("unknown mode -b%s", mode)
 	}
@@ -267,8 +271,8 @@ func (a *app) sendmailHost() (sendmailHost, error) {
 }
 
 func (a *app) sendmail(c *sendmailCall) error {
-	if c.queueRun && len(c.recipients) == 0 && !c.fromHeader && !c.smtp {
-		return nil // the server retries queued mail by itself
+	if c.idle && len(c.recipients) == 0 && !c.fromHeader && !c.smtp {
+		return nil
 	}
 	h, err := a.sendmailHost()
 	if err != nil {

@@ -27,6 +27,7 @@ func TestParseSendmail(t *testing.T) {
 		"-f":                           "!-f needs a value",
 		"-Z":                           "!unknown option -Z",
 		"--frob":                       "!unknown option --frob",
+		"-bi":                          "mq",
 		"-bd":                          "!unknown mode -bd",
 		"-bp":                          "!-bp is not supported",
 	} {
@@ -51,7 +52,7 @@ func describe(c *sendmailCall) string {
 	for _, flag := range []struct {
 		set    bool
 		letter string
-	}{{c.fromHeader, "t"}, {c.keepDots, "i"}, {c.eightBit, "8"}, {c.queueRun, "q"}, {c.verbose, "v"}} {
+	}{{c.fromHeader, "t"}, {c.keepDots, "i"}, {c.eightBit, "8"}, {c.idle, "q"}, {c.verbose, "v"}} {
 		if flag.set {
 			words[0] += flag.letter
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -33,19 +32,29 @@ type setupFlags struct {
 	like      string
 	web       string
 	fromStdin bool
+	noStart   bool
 	dry       bool
 }
 
 func (a *app) setupCommand() *cobra.Command {
 	var f setupFlags
 	cmd := &cobra.Command{
-		Use:   "setup DOMAIN",
+		Use:   "setup [DOMAIN]",
 		Short: "Set up a working server: configuration, certificate, domain, mailboxes",
 		Long: "Write the configuration, a private CA and a certificate, and add the domain and its\n" +
-			"mailboxes. A second run keeps everything that exists and adds only what is missing.",
+			"mailboxes, and start the service. A second run keeps everything that exists and adds\n" +
+			"only what is missing. At a terminal it asks for what the command does not say.",
 		Example: "  pillarbox setup office.example --mailbox anna --mailbox boss",
-		Args:    takes(1, 1),
-		RunE:    func(_ *cobra.Command, args []string) error { return a.setup(args[0], f) },
+		Args:    takes(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			domain := ""
+			if len(args) > 0 {
+				domain = args[0]
+			} else if err := a.askDomain(cmd, &domain, &f); err != nil {
+				return err
+			}
+			return a.setup(domain, f)
+		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.hostname, "hostname", "", "the server's own `name` (default mail.DOMAIN)")
@@ -56,6 +65,7 @@ func (a *app) setupCommand() *cobra.Command {
 	flags.StringVar(&f.web, "web", "", "serve the page for browsers to `whom`: lan, local (this machine only) or off (default: asks at a terminal, else off)")
 	flags.StringVar(&f.like, "like", "", "use the defaults of a former `server`: domino")
 	flags.BoolVar(&f.fromStdin, "password-stdin", false, "read one line for each --mailbox, in order (default: generate and show once)")
+	flags.BoolVar(&f.noStart, "no-start", false, "do not start the service")
 	flags.BoolVar(&f.dry, "dry-run", false, "show the steps without doing them")
 	return cmd
 }
@@ -90,8 +100,9 @@ func (a *app) setup(domain string, f setupFlags) error {
 		a.printDryConfig(result)
 		return nil
 	}
-	a.printNextSteps(result, req)
-	return nil
+	started, err := a.startService(f)
+	a.printNextSteps(result, req, started)
+	return err
 }
 
 // needsRoot adds a hint to an error of a process that is not root.
@@ -128,7 +139,7 @@ func (a *app) setupRequest(domain string, f setupFlags) (*setup.Request, error) 
 	for _, name := range f.mailboxes {
 		box, err := newMailbox(name, d)
 		if err != nil {
-			return nil, usageError{err}
+			return nil, usageError{fmt.Errorf("--mailbox %w", err)}
 		}
 		same := func(b addr.Address) bool { return b.Fold() == box.Fold() }
 		if !slices.ContainsFunc(req.Mailboxes, same) {
@@ -150,14 +161,14 @@ func whyNot(err error) string {
 	return strings.TrimPrefix(err.Error(), addr.ErrSyntax.Error()+": ")
 }
 
-// newMailbox reads a --mailbox: the part before the @, or the whole address in the new domain.
+// newMailbox reads the name of a mailbox: the part before the @, or the whole address in the new domain.
 func newMailbox(name string, d addr.Domain) (addr.Address, error) {
 	if a, err := addr.Parse(name); err == nil && a.Domain == d {
 		return a, nil
 	}
 	local, err := addr.ParseLocal(name)
 	if err != nil {
-		return addr.Address{}, admin.Hint(fmt.Errorf("--mailbox %q is not the name of a mailbox in %s", name, d),
+		return addr.Address{}, admin.Hint(fmt.Errorf("%q is not the name of a mailbox in %s", name, d),
 			"write only the part before @, without blanks; repeat --mailbox for another")
 	}
 	return addr.Address{Local: local, Domain: d}, nil
@@ -169,51 +180,6 @@ func rootMailAddress(text string, d addr.Domain) (addr.Address, error) {
 		text += "@" + string(d)
 	}
 	return addr.Parse(text)
-}
-
-// askRootMail asks who gets root's mail, if a person sets up a new server.
-func (a *app) askRootMail(req *setup.Request, f setupFlags) error {
-	ask, ok := a.asker()
-	if _, err := os.Stat(a.config); !errors.Is(err, fs.ErrNotExist) || !ok || f.rootMail != "" ||
-		f.dry || f.fromStdin || len(req.Mailboxes) == 0 {
-		return nil
-	}
-	question := fmt.Sprintf("Who gets the mail for root, such as that of cron? [%s] ", req.Mailboxes[0].Local)
-	for {
-		answer, err := ask(question, false)
-		if answer = strings.TrimSpace(answer); err != nil || answer == "" {
-			req.RootMail = addr.Address{}
-			return err
-		}
-		req.RootMail, err = rootMailAddress(answer, req.Domain)
-		if err = admin.Hint(err, "answer with the name of a mailbox"); err == nil {
-			err = req.CheckRootMail()
-		}
-		if err == nil {
-			return nil
-		}
-		a.complain(err)
-	}
-}
-
-// askWeb asks who may reach the page, if a person sets up a new server.
-func (a *app) askWeb(req *setup.Request, f setupFlags) error {
-	ask, ok := a.asker()
-	if _, err := os.Stat(a.config); !errors.Is(err, fs.ErrNotExist) || !ok || f.web != "" || f.dry ||
-		f.fromStdin {
-		return nil
-	}
-	for {
-		answer, err := ask("The page for browsers: on the LAN (lan), on this machine only (local), or off? [lan] ", false)
-		if err != nil {
-			return err
-		}
-		answer = strings.ToLower(strings.TrimSpace(answer))
-		if req.Web, err = setup.ParseWeb(cmp.Or(answer, string(setup.WebLAN))); err == nil {
-			return nil
-		}
-		a.complain(admin.Hint(err, "lan is port 443, or 8443 if that is in use; 'listen.web' in the configuration changes it later"))
-	}
 }
 
 // passwordSource supplies the passwords of new mailboxes: lines of standard input, or generated
@@ -293,7 +259,7 @@ func (a *app) printPasswords(generated [][2]string) {
 	a.align(lines)
 }
 
-func (a *app) printNextSteps(r *setup.Result, req *setup.Request) {
+func (a *app) printNextSteps(r *setup.Result, req *setup.Request, started bool) {
 	user := addr.Address{Local: "anna", Domain: req.Domain}
 	if len(req.Mailboxes) > 0 {
 		user = req.Mailboxes[0].Fold()
@@ -307,9 +273,11 @@ func (a *app) printNextSteps(r *setup.Result, req *setup.Request) {
 		sudo = "sudo "
 	}
 	fmt.Fprintf(a.stdout, "\nNext:\n")
-	if flag == "" {
+	switch {
+	case started:
+	case flag == "":
 		fmt.Fprintf(a.stdout, "  %ssystemctl enable --now pillarbox      start the server (or: pillarbox serve)\n", sudo)
-	} else {
+	default:
 		fmt.Fprintf(a.stdout, "  %spillarbox serve%s\n", sudo, flag)
 	}
 	fmt.Fprintf(a.stdout, "  %spillarbox selftest%s\n", sudo, flag)
