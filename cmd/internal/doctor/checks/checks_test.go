@@ -276,17 +276,17 @@ func TestPorts(t *testing.T) {
 	e.Machine.Interfaces = func() ([]netinfo.Interface, error) { return []netinfo.Interface{lan}, nil }
 	e.Config.Listen = config.Listen{SMTP: []string{":25"}, POP3: []string{"127.0.0.1:110"}}
 	e.Machine.Dial = answering(map[string]string{
-		"localhost:25": "220 mail.office.example", "127.0.0.1:110": "+OK", "192.168.1.10:25": "220 mail.office.example",
+		":25": "220 mail.office.example", "127.0.0.1:110": "+OK", "192.168.1.10:25": "220 mail.office.example",
 	})
 	right, rightLAN := e.ports(t.Context()), e.lanPorts(t.Context())
-	e.Machine.Dial = answering(map[string]string{"localhost:25": "SSH-2.0"})
+	e.Machine.Dial = answering(map[string]string{":25": "SSH-2.0"})
 	wrong, wrongLAN := e.ports(t.Context()), e.lanPorts(t.Context())
 	e.Config.Listen.SMTP = nil
 	loopback := e.lanPorts(t.Context())
 	judge(t, []judged{
 		{"right", right, []string{"^ok: 2 listeners"}},
 		{"right in the LAN", rightLAN, []string{"^ok: 1 ports answer at 192.168.1.10"}},
-		{"wrong", wrong, []string{"^error: smtp at localhost:25: .*SSH", "^error: pop3 .*cannot connect: connection refused"}},
+		{"wrong", wrong, []string{"^error: smtp at :25: .*SSH", "^error: pop3 .*cannot connect: connection refused"}},
 		{"wrong in the LAN", wrongLAN, []string{"^error: smtp at 192.168.1.10:25: cannot connect"}},
 		{"only loopback", loopback, []string{"^warning: no service listens on 192.168.1.10"}},
 	})

@@ -48,15 +48,6 @@ func listeners(l *config.Listen) (all []listener) {
 	return all
 }
 
-// inside returns the address by which this machine reaches a listener.
-func (l listener) inside() string {
-	host, port, _ := net.SplitHostPort(l.address)
-	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
-		host = "localhost"
-	}
-	return net.JoinHostPort(host, port)
-}
-
 // serves reports whether a listener accepts connections to an address of the machine.
 func (l listener) serves(ip netip.Addr) bool {
 	host, _, _ := net.SplitHostPort(l.address)
@@ -80,10 +71,10 @@ func (e *Env) ports(ctx context.Context) (all findings) {
 			"no service is on")}
 	}
 	for _, l := range list {
-		if err := e.greeted(ctx, l, l.inside()); err != nil {
-			all = append(all, about(l.service+" "+l.inside(), problem(
+		if err := e.greeted(ctx, l, l.address); err != nil {
+			all = append(all, about(l.service+" "+l.address, problem(
 				"'ss -ltnp' shows who listens; then 'systemctl restart pillarbox'",
-				"%s at %s: %v", l.service, l.inside(), err)))
+				"%s at %s: %v", l.service, l.address, err)))
 		}
 	}
 	return orOK(all, "%d listeners answer", len(list))
