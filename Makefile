@@ -9,11 +9,13 @@ FUZZTIME ?= 20000x
 BENCHTIME ?= 1s
 TESTFLAGS ?=
 PACKAGES ?= ./...
+NFPM      = v2.48.0
+ARCH     ?= $(shell $(GO) env GOARCH)
 SOURCES  = cmd mailstore pop3 quota smtp tls
 
 .DEFAULT_GOAL := help
 .PHONY: help build run test race lint fuzz-short e2e crash simulate simulate-mutations bench \
-	binary install uninstall clean
+	binary install uninstall clean deb rpm package-test
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -98,5 +100,11 @@ uninstall: ## remove what install has put there; configuration, mail and the acc
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 	@echo "/etc/pillarbox, /var/lib/pillarbox and the account pillarbox stay; README says how to remove them"
 
+deb rpm: ## make the Debian or RPM package in dist/ (ARCH is amd64, arm64 or arm)
+	@GO="$(GO)" VERSION="$(VERSION)" NFPM=$(NFPM) sh etc/package/build.sh $@ $(ARCH)
+
+package-test: ## install, upgrade and remove the package in a Debian that systemd boots (as root; debootstrap, systemd-nspawn)
+	@GO="$(GO)" NFPM=$(NFPM) sh etc/package/test.sh
+
 clean: ## remove what was built (the demonstration office in var/ too)
-	rm -rf bin var
+	rm -rf bin dist var
