@@ -44,7 +44,8 @@ const (
 //	recordSpooled  id, state, file name, mailboxes, content
 //	recordLarge    id, state ("": not in the spool), file name, mailboxes
 //	recordState    id, state
-//	recordRemoved  directory, file names
+//	recordRemoved  directory, file names; a name in deletedDir is where the file of the name before
+//	               it goes. Releases before undelete remove both.
 type storeLog struct {
 	log         *durable.Log
 	reserve     *durable.Reserve
@@ -168,17 +169,22 @@ func (l *storeLog) unspooled(id string) (applied func(), err error) {
 }
 
 // removed appends the deletion of at most removedPerRecord messages of a mailbox, and returns when
-// it is durable. Without this record a replay would bring the messages back. It returns the names
-// that the log may hold; other names need no record. The caller calls applied when the files are
+// it is durable. Without this record a replay would bring the messages back. It returns those that
+// the log may hold; the others need no record. The caller calls applied when the files are
 // deleted.
-func (l *storeLog) removed(dir string, names []string) (held []string, applied func(), err error) {
-	held = slices.DeleteFunc(slices.Clone(names), func(name string) bool {
-		return !l.mayHold(name)
-	})
+func (l *storeLog) removed(dir string, all []doomed) (held []doomed, applied func(), err error) {
+	held = slices.DeleteFunc(slices.Clone(all), func(d doomed) bool { return !l.mayHold(d.name) })
 	if len(held) == 0 {
 		return nil, func() {}, nil
 	}
-	applied, err = l.append(recordInfo{}, 0, removal(dir, held))
+	var names []string
+	for _, d := range held {
+		names = append(names, d.name)
+		if d.kept != "" {
+			names = append(names, d.kept)
+		}
+	}
+	applied, err = l.append(recordInfo{}, 0, removal(dir, names))
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: deletions: %w", dir, err)
 	}
@@ -351,12 +357,29 @@ func (d *decoder) string() string {
 type source struct {
 	content []byte
 	large   string // the file that has the content; "": content
+	moved   string // the file that gets another name: a deleted message; "": content or large
 }
 
 // change is the effect of a record on one file. A nil source means that the file is removed.
 type change struct {
 	path string
 	*source
+}
+
+// removals parses the rest of a recordRemoved. A deleted message gets its new name before it loses
+// the old one.
+func (d *decoder) removals() (all []change) {
+	dir := d.string()
+	for len(d.rest) > 0 {
+		name := d.string()
+		if last := len(all) - 1; last >= 0 && path.Dir(name) == deletedDir {
+			from := all[last].path
+			all[last] = change{path.Join(dir, name), &source{moved: from}}
+			name = path.Base(from)
+		}
+		all = append(all, change{path: path.Join(dir, name)})
+	}
+	return all
 }
 
 // decode returns the changes of a record.
@@ -378,10 +401,7 @@ func decode(record []byte) (all []change, err error) {
 		path := spooledState(d.string())
 		all = []change{{path, &source{content: d.rest}}}
 	case recordRemoved:
-		dir := d.string()
-		for len(d.rest) > 0 {
-			all = append(all, change{path: path.Join(dir, d.string())})
-		}
+		all = d.removals()
 	default:
 		d.err = errRecord
 	}

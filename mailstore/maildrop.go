@@ -134,7 +134,8 @@ func (s *Store) openRegular(name string) (io.ReadCloser, fs.FileInfo, error) {
 	return f, opened, nil
 }
 
-// Remove deletes the messages with these indexes and returns when that is durable. It continues
+// Remove deletes the messages with these indexes and returns when that is durable. Store.KeepDeleted
+// decides whether they can be restored. It continues
 // after an error; the error then says how many messages remain. A message that is already gone is
 // no error. ErrNoMailbox means that the mailbox was removed or renamed, even if a new mailbox has
 // its name; then Remove has deleted no message.
@@ -160,14 +161,17 @@ func (m *Maildrop) Remove(indexes []int) error {
 	if m.removed == nil {
 		m.removed = make([]bool, len(m.view.messages))
 	}
+	keep := m.store.keepsDeleted() && m.makeDeletedDir()
 	var errs []error
 	for chunk := range slices.Chunk(indexes, removedPerRecord) {
-		errs = append(errs, m.removeChunk(chunk, &gone)...)
+		errs = append(errs, m.removeChunk(chunk, keep, &gone)...)
 	}
-	err := m.store.fsys.SyncDir(m.dir)
-	if err != nil && m.store.log.Load() != nil && !errors.Is(err, fs.ErrNotExist) {
-		m.store.requireRecovery(err) // the recovery repeats the deletions in the log
+	var err error
+	if keep {
+		// First, so that a crash leaves a message with two names rather than with none.
+		err = m.store.syncDir(path.Join(m.dir, deletedDir))
 	}
+	err = errors.Join(err, m.store.syncDir(m.dir))
 	if len(errs) > 0 {
 		// All failures on one disk are alike; the first error is enough.
 		failed := fmt.Errorf("%s: %d of %d messages not deleted: %w",
@@ -183,18 +187,25 @@ type tally struct {
 	messages int
 }
 
+// doomed is a message that is being deleted. kept is where its file goes, relative to the mailbox;
+// "" means nowhere.
+type doomed struct{ name, kept string }
+
 // removeChunk deletes messages, and returns an error for each that remains.
-func (m *Maildrop) removeChunk(indexes []int, gone *tally) (errs []error) {
-	names := make([]string, len(indexes))
+func (m *Maildrop) removeChunk(indexes []int, keep bool, gone *tally) (errs []error) {
+	all := make([]doomed, len(indexes))
 	for n, i := range indexes {
-		names[n], _ = m.view.file(i)
+		all[n].name, _ = m.view.file(i)
+		if keep {
+			all[n].kept = path.Join(deletedDir, keptName(m.store.ids.next(), all[n].name))
+		}
 	}
-	var logged []string
+	var logged []doomed
 	// The record comes before any removal: otherwise a crash would bring messages back.
 	if l := m.store.log.Load(); l != nil {
 		var applied func()
 		var err error
-		if logged, applied, err = l.removed(m.dir, names); err != nil {
+		if logged, applied, err = l.removed(m.dir, all); err != nil {
 			return slices.Repeat([]error{err}, len(indexes))
 		}
 		defer applied()
@@ -203,10 +214,10 @@ func (m *Maildrop) removeChunk(indexes []int, gone *tally) (errs []error) {
 		if m.removed[i] {
 			continue
 		}
-		err := m.store.fsys.Remove(m.dir + "/" + names[n])
+		err := m.discard(all[n])
 		switch {
 		case err == nil || errors.Is(err, fs.ErrNotExist):
-		case slices.Contains(logged, names[n]):
+		case slices.Contains(logged, all[n]):
 			m.store.requireRecovery(err) // the recovery deletes it
 		default:
 			errs = append(errs, err)

@@ -31,6 +31,11 @@
 // accepted. A step that fails after the record is never undone: a recovery repeats it. A deletion
 // works the same way: its record comes first, so that the log cannot bring the message back.
 //
+// A deleted message moves to the directory "deleted" in its mailbox, if KeepDeleted says so and the
+// disk has room. Its file name there begins with the id of the deletion. Restore makes this id the
+// unique-id of the message, so that a POP3 client that has seen the old one fetches it again. A crash
+// that leaves a message with two names can be told from the names alone (onlyDeleted).
+//
 // A message that goes only to the queue has no file at first. Only the log and memory hold it,
 // because most such messages leave within a moment (logOnly).
 //
@@ -200,6 +205,8 @@ type Store struct {
 	sizes      sizeCache
 	views      viewCache
 	spool      Spool
+
+	keepDeleted atomic.Bool
 
 	mu    sync.Mutex
 	inUse map[string]struct{} // the open maildrops, by directory

@@ -24,13 +24,14 @@ type recovery struct {
 
 	last  map[string]*source // content by path; nil: the file is removed
 	order []string           // paths, oldest first
+	kept  map[string]bool    // the paths in order that are those of deleted messages
 
 	file *content // content of from, for names that share it
 	from *source
 }
 
 func newRecovery(s *Store, log *slog.Logger) *recovery {
-	return &recovery{store: s, log: log, last: make(map[string]*source)}
+	return &recovery{store: s, log: log, last: make(map[string]*source), kept: make(map[string]bool)}
 }
 
 // read adds a record.
@@ -40,6 +41,11 @@ func (r *recovery) read(record []byte) error {
 		return err
 	}
 	for _, c := range all {
+		if c.source != nil && c.moved != "" {
+			if !r.move(&c) {
+				continue
+			}
+		}
 		if _, known := r.last[c.path]; !known {
 			r.order = append(r.order, c.path)
 		}
@@ -48,10 +54,21 @@ func (r *recovery) read(record []byte) error {
 	return nil
 }
 
+// move gives the change of a deleted message its content, if the log has it. It returns false if an
+// earlier record has moved or removed the message.
+func (r *recovery) move(c *change) bool {
+	r.kept[c.path] = true
+	from, known := r.last[c.moved]
+	if known {
+		c.source = from
+	}
+	return !known || from != nil
+}
+
 // ids calls do with the IDs of the messages that the records name.
 func (r *recovery) ids(do func(id string)) {
 	for _, name := range r.order {
-		if base := path.Base(name); len(base) > idLen && isID(base[:idLen]) {
+		if base := path.Base(name); !r.kept[name] && len(base) > idLen && isID(base[:idLen]) {
 			do(base[:idLen])
 		}
 	}
@@ -77,11 +94,45 @@ func (r *recovery) restore() error {
 func (r *recovery) writeAll() error {
 	defer r.discard()
 	for _, name := range r.order {
-		if err := r.write(name, r.last[name]); err != nil {
+		do := r.write
+		if r.kept[name] {
+			do = r.writeKept
+		}
+		if err := do(name, r.last[name]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// writeKept gives a deleted message its place. Without space it is deleted for good: a recovery must
+// not fail because of deleted mail.
+func (r *recovery) writeKept(name string, from *source) error {
+	s, dir := r.store, path.Dir(name)
+	if err := s.checkMailbox(path.Dir(dir)); errors.Is(err, ErrNoMailbox) {
+		return nil // removed by hand, with all of its mail
+	} else if err != nil {
+		return err
+	}
+	err := s.fsys.Mkdir(dir, dirPerm)
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrExist):
+	case from.moved != "":
+		if err = s.fsys.Rename(from.moved, name); errors.Is(err, fs.ErrNotExist) {
+			err = nil // it has moved already
+		}
+	default:
+		err = r.write(name, from)
+	}
+	if !durable.NoSpace(err) && !errors.Is(err, syscall.EXDEV) && !errors.Is(err, syscall.ENOTDIR) {
+		return err
+	}
+	r.log.Warn("a deleted message cannot be restored: there is no place for it", "file", name, "error", err)
+	err = s.fsys.Remove(name)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		err = nil
+	}
+	return err
 }
 
 func (r *recovery) discard() {
