@@ -11,12 +11,17 @@ import (
 	"time"
 )
 
-const (
-	// deletedDir is the directory in a mailbox that holds its deleted messages. The name of a file is
-	// the deletion's id, a dot and the name that the message had.
-	deletedDir = "deleted"
-	maxBase    = 255 // the longest name in a directory, in octets
-)
+// DeletedDir is the directory in a mailbox that holds its deleted messages. The name of a file is the
+// deletion's id, a dot and the name that the message had.
+const DeletedDir = "deleted"
+
+const maxBase = 255 // the longest name in a directory, in octets
+
+// IsDeletedFile reports whether a file of this name in DeletedDir is a deleted message.
+func IsDeletedFile(file string) bool {
+	_, ok := parseKept(file)
+	return ok
+}
 
 // DeletedMessage is a message that was deleted and can be restored.
 type DeletedMessage struct {
@@ -28,7 +33,7 @@ type DeletedMessage struct {
 	Arrived time.Time
 	Deleted time.Time // in whole seconds
 
-	file string // in deletedDir
+	file string // in DeletedDir
 	name string // in the mailbox before; "": not known
 }
 
@@ -125,7 +130,7 @@ func (s *Store) keptIn(dir string) ([]DeletedMessage, error) {
 	if err := s.checkMailbox(dir); err != nil {
 		return nil, err
 	}
-	files, err := s.fsys.ReadDir(path.Join(dir, deletedDir))
+	files, err := s.fsys.ReadDir(path.Join(dir, DeletedDir))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, nil
 	} else if err != nil {
@@ -171,13 +176,15 @@ func (s *Store) describeKept(dir string, d *DeletedMessage) error {
 	if d.ours() {
 		return nil
 	}
-	name := path.Join(dir, deletedDir, d.file)
+	name := path.Join(dir, DeletedDir, d.file)
 	fi, err := s.fsys.Lstat(name)
 	if err != nil {
 		return err
 	}
 	id := identify(fi)
-	d.Arrived = id.mtime
+	if d.Arrived = id.mtime; len(d.name) >= idLen && isID(d.name[:idLen]) {
+		d.Arrived = IDTime(d.name[:idLen]) // as view.arrived
+	}
 	size, known := s.sizes.get(name, id)
 	if !known {
 		size, _ = s.measure(name, id) // the file's own size if it cannot be read
@@ -249,14 +256,14 @@ func (s *Store) putBack(dir string, all []DeletedMessage, moved []bool) error {
 	}
 	var failed error
 	for i, d := range all {
-		err := s.fsys.Rename(path.Join(dir, deletedDir, d.file), path.Join(dir, d.restoredName()))
+		err := s.fsys.Rename(path.Join(dir, DeletedDir, d.file), path.Join(dir, d.restoredName()))
 		moved[i] = err == nil
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			failed = fmt.Errorf("%s: a deleted message was not restored: %w", dir, err)
 			break
 		}
 	}
-	for _, d := range []string{dir, path.Join(dir, deletedDir)} {
+	for _, d := range []string{dir, path.Join(dir, DeletedDir)} {
 		if err := s.syncDir(d); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return errors.Join(failed, err)
 		}
@@ -280,7 +287,7 @@ func (s *Store) Purge(dir string, doomed func(DeletedMessage) bool) (gone Stat, 
 		if err := s.describeKept(dir, &d); err != nil || !doomed(d) {
 			continue // one that is gone meanwhile
 		}
-		err := s.fsys.Remove(path.Join(dir, deletedDir, d.file))
+		err := s.fsys.Remove(path.Join(dir, DeletedDir, d.file))
 		switch {
 		case err == nil:
 			gone.Messages++
@@ -293,7 +300,7 @@ func (s *Store) Purge(dir string, doomed func(DeletedMessage) bool) (gone Stat, 
 		err = fmt.Errorf("%s: %d deleted messages not removed: %w", dir, len(errs), errs[0])
 	}
 	if gone.Messages > 0 {
-		err = errors.Join(err, s.fsys.SyncDir(path.Join(dir, deletedDir)))
+		err = errors.Join(err, s.fsys.SyncDir(path.Join(dir, DeletedDir)))
 	}
 	return gone, err
 }
@@ -302,7 +309,7 @@ func (s *Store) Purge(dir string, doomed func(DeletedMessage) bool) (gone Stat, 
 // directory is synced before a message moves there: otherwise a crash could leave the message without
 // a name.
 func (m *Maildrop) makeDeletedDir() bool {
-	s, name := m.store, path.Join(m.dir, deletedDir)
+	s, name := m.store, path.Join(m.dir, DeletedDir)
 	if fi, err := s.fsys.Lstat(name); err == nil {
 		return fi.IsDir()
 	}

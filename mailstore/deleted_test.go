@@ -540,7 +540,7 @@ func undeleteOnFailingDisk(t *testing.T, failure error) {
 // record of this one moves, and that this release reads both.
 func TestOldRecordOfDeletion(t *testing.T) {
 	const id = "P3_20261201090000000100000001"
-	all, err := decode(removal(anna, []string{"a.eml", "b.eml", path.Join(deletedDir, keptName(id, "b.eml"))}))
+	all, err := decode(removal(anna, []string{"a.eml", "b.eml", path.Join(DeletedDir, keptName(id, "b.eml"))}))
 	must(t, err)
 	var got []string
 	for _, c := range all {

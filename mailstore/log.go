@@ -44,7 +44,7 @@ const (
 //	recordSpooled  id, state, file name, mailboxes, content
 //	recordLarge    id, state ("": not in the spool), file name, mailboxes
 //	recordState    id, state
-//	recordRemoved  directory, file names; a name in deletedDir is where the file of the name before
+//	recordRemoved  directory, file names; a name in DeletedDir is where the file of the name before
 //	               it goes. Releases before undelete remove both.
 type storeLog struct {
 	log         *durable.Log
@@ -372,7 +372,7 @@ func (d *decoder) removals() (all []change) {
 	dir := d.string()
 	for len(d.rest) > 0 {
 		name := d.string()
-		if last := len(all) - 1; last >= 0 && path.Dir(name) == deletedDir {
+		if last := len(all) - 1; last >= 0 && path.Dir(name) == DeletedDir {
 			from := all[last].path
 			all[last] = change{path.Join(dir, name), &source{moved: from}}
 			name = path.Base(from)

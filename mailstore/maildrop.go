@@ -169,7 +169,7 @@ func (m *Maildrop) Remove(indexes []int) error {
 	var err error
 	if keep {
 		// First, so that a crash leaves a message with two names rather than with none.
-		err = m.store.syncDir(path.Join(m.dir, deletedDir))
+		err = m.store.syncDir(path.Join(m.dir, DeletedDir))
 	}
 	err = errors.Join(err, m.store.syncDir(m.dir))
 	if len(errs) > 0 {
@@ -197,7 +197,7 @@ func (m *Maildrop) removeChunk(indexes []int, keep bool, gone *tally) (errs []er
 	for n, i := range indexes {
 		all[n].name, _ = m.view.file(i)
 		if keep {
-			all[n].kept = path.Join(deletedDir, keptName(m.store.ids.next(), all[n].name))
+			all[n].kept = path.Join(DeletedDir, keptName(m.store.ids.next(), all[n].name))
 		}
 	}
 	var logged []doomed

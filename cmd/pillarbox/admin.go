@@ -14,7 +14,7 @@ import (
 
 func (a *app) adminCommand() *cobra.Command {
 	return strict(family("admin", "Administer domains, mailboxes, aliases, groups and the running server",
-		a.backupCommand(), a.restoreCommand(), a.domainCommand(), a.mailboxCommand(), a.quotaCommand(), a.retentionCommand(), a.aliasCommand(), a.groupCommand(), a.sendAsCommand(), a.deviceCommand(), a.directoryCommand(),
+		a.backupCommand(), a.restoreCommand(), a.domainCommand(), a.mailboxCommand(), a.quotaCommand(), a.retentionCommand(), a.undeleteCommand(), a.aliasCommand(), a.groupCommand(), a.sendAsCommand(), a.deviceCommand(), a.directoryCommand(),
 		a.explainCommand(), a.refusalsCommand(), a.policyCommand(), a.bansCommand(), a.queueCommand(), a.badmailCommand(), a.routeCommand(), a.dkimCommand(), a.fetchCommand(), a.checkCommand(), a.reloadCommand(), a.tlsCommand(),
 		a.operatorCommand(), a.auditCommand(), a.traceCommand(), a.statusCommand(), a.sessionsCommand(),
 		a.logCommand(), a.topCommand(), a.statsCommand(), a.clientSetupCommand(), a.dnsCommand(),

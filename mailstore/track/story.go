@@ -114,7 +114,7 @@ var outcomes = map[Kind]string{
 	Delivered: "in the mailbox", OverQuota: "refused: the mailbox is full", Queued: "queued",
 	Deferred: "waits for the next attempt", Relayed: "relayed", Failed: "not delivered",
 	Fetched: "fetched", Deleted: "fetched and deleted", Expired: "expired",
-	Discarded: "discarded by a rule", Archived: "in the archive",
+	Discarded: "discarded by a rule", Archived: "in the archive", Restored: "in the mailbox",
 }
 
 // conclude fills in the fields that come from the events.
@@ -232,6 +232,8 @@ func (e *Event) deliveryWords() string {
 		return "copied to the archive " + e.To
 	case Answered:
 		return fmt.Sprintf("%s about %s sent to %s as %s", e.Text, e.Parent, e.To, e.ID)
+	case Restored:
+		return fmt.Sprintf("%s restored to the mailbox %s as %s", cmp.Or(e.Parent, "a deleted message"), e.To, e.ID)
 	case Badmail:
 		return "put into badmail" + with(": ", e.Text)
 	case Held:

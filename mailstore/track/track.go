@@ -57,6 +57,7 @@ const (
 	Discarded                    // a rule of the mailbox To, Rule, threw the message away
 	Archived                     // a copy is in the archive To
 	Answered                     // Text, an automatic answer about Parent, was made for To
+	Restored                     // the deleted message Parent is in the mailbox To again, as ID
 	lastKind
 )
 
@@ -68,7 +69,7 @@ var kindNames = [lastKind]string{
 	Listed: "listed", Fetched: "fetched", Deleted: "deleted", Expired: "expired",
 	Exported: "exported", Removed: "removed", Disconnected: "disconnected",
 	Imported: "imported", Ruled: "ruled", Discarded: "discarded", Archived: "archived",
-	Answered: "answered",
+	Answered: "answered", Restored: "restored",
 }
 
 // String returns the kind as a word. A kind of a newer release is "unknown".

@@ -455,6 +455,17 @@ func (c *checker) account(b checkedBox) {
 // ownFiles are the files of a mailbox other than messages.
 var ownFiles = []string{"account.json", "fetched", importLock}
 
+// strangersDeleted reports files among the deleted mail that cannot be restored.
+func (c *checker) strangersDeleted(where, dir string) {
+	for _, e := range c.leftovers(where, dir) {
+		if e.Type().IsRegular() && mailstore.IsDeletedFile(e.Name()) {
+			continue
+		}
+		c.found(Finding{Where: where, Problem: ProblemStranger, Note: true, File: dir + "/" + e.Name(), Text: "is not a deleted message",
+			Hint: "move it away, or, if it is a message, move it into the mailbox with a name that ends in .eml"})
+	}
+}
+
 // strangers reports files in a mailbox that do not belong there.
 func (c *checker) strangers(where, dir string) {
 	for _, e := range c.leftovers(where, dir) {
@@ -463,6 +474,8 @@ func (c *checker) strangers(where, dir string) {
 		switch {
 		case regular && (mailstore.IsMessageFile(name) || slices.Contains(ownFiles, name) || durable.IsTemp(name)):
 			continue
+		case e.IsDir() && name == mailstore.DeletedDir:
+			c.strangersDeleted(where, dir+"/"+name)
 		case mailstore.IsMessageFile(name):
 			c.found(Finding{Where: where, Problem: ProblemStranger, Note: true, File: dir + "/" + name, Text: "has the name of a message but is not a regular file",
 				Hint: "it is not served; replace it by the file itself"})

@@ -103,8 +103,9 @@ type Service struct {
 	operators *operators
 	operator  *Operator // the caller whose rights limit the verbs; nil: a caller who may do everything
 	recorder  Recorder
-	tell      func(Part) // takes what a verb tells the caller; nil discards it
-	offline   *offline   // see WorkOffline; nil in the server
+	tell      func(Part)                                   // takes what a verb tells the caller; nil discards it
+	offline   *offline                                     // see WorkOffline; nil in the server
+	space     func(path string) (durable.DiskSpace, error) // of the disk
 }
 
 // Open opens the data directory that the configuration names, which must be
@@ -132,7 +133,7 @@ func OpenOn(root Files, cfg *config.Config, log *slog.Logger) (*Service, error) 
 		Answers: absence.OpenMemory(root).Report(damages),
 		cfg:     new(atomic.Pointer[config.Config]), watch: new(atomic.Pointer[func(quota.Event)]),
 		sources: new(sources), log: log, Keeper: NewKeeper(cfg),
-		operators: newOperators(root, damages), policies: new(policyLock), recorder: NewRecorder(root, Server(), nil),
+		operators: newOperators(root, damages), policies: new(policyLock), space: durable.Space, recorder: NewRecorder(root, Server(), nil),
 	}
 	o.Dir.Report(damages)
 	o.observe()
@@ -146,6 +147,7 @@ func OpenOn(root Files, cfg *config.Config, log *slog.Logger) (*Service, error) 
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
+	o.keepDeleted()
 	return o, nil
 }
 
@@ -217,6 +219,7 @@ func (o *Service) SetConfig(cfg *config.Config) error {
 		o.Keeper.SetKey(newVault(cfg))
 	}
 	o.Keeper.SetRules(RulesOf(cfg))
+	o.keepDeleted()
 	err := o.sources.configure(cfg, o.log)
 	o.Dir.SetOptions(directory.Options{
 		DefaultDomain: cfg.DefaultDomain,

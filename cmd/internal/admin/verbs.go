@@ -81,6 +81,10 @@ var (
 	RestoreMail  = longVerb("restore", RootOnly, (*Service).restoreMail)
 	RestoreToBox = longVerb("backup restore-mailbox", ChangesAll, (*Service).restoreMail) // asked by the page
 
+	UndeleteList    = verb("undelete list", SeesDomain, (*Service).listDeleted)
+	UndeleteRestore = verb("undelete restore", ChangesDomain, (*Service).restoreDeleted)
+	UndeletePurge   = verb("undelete purge", ChangesDomain, (*Service).purgeDeleted)
+
 	AliasAdd    = verb("alias add", ChangesDomain, pair((*Service).AddAlias))
 	AliasRemove = verb("alias remove", ChangesDomain, (*Service).RemoveAlias)
 	AliasList   = verb("alias list", SeesDomain, (*Service).ListAliases)
@@ -213,6 +217,7 @@ func Verbs() []Command {
 		QuotaSet, QuotaShow, QuotaList, QuotaRecalculate,
 		RetentionShow, RetentionSet, RetentionRun,
 		BackupCreate, BackupRun, BackupStart, BackupList, BackupVerify, BackupPrune, RestoreMail, RestoreToBox,
+		UndeleteList, UndeleteRestore, UndeletePurge,
 		AliasAdd, AliasRemove, AliasList,
 		GroupAdd, GroupRemove, GroupList, GroupShow, GroupMemberAdd, GroupMemberRemove, GroupAccept,
 		GroupOutside, GroupInbound,

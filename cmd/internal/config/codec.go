@@ -191,6 +191,34 @@ func withUnit(as codec[int64], none string) codec[int64] {
 	}
 }
 
+// days is a number of days from 1, such as "7d"; off means 0.
+func days(off string, most int) codec[duration] {
+	hint := fmt.Sprintf(`write a number of days from "1d" to "%dd", or %q`, most, off)
+	const day = 24 * time.Hour
+	return codec[duration]{
+		parse: func(s string) (duration, error) {
+			if s == off || s == "0" {
+				return 0, nil
+			}
+			number, ok := strings.CutSuffix(s, "d")
+			n, err := strconv.Atoi(number)
+			if !ok || err != nil {
+				return 0, wrong(fmt.Sprintf("%q is not a number of days", s), hint)
+			}
+			if n < 1 || n > most {
+				return 0, wrong(fmt.Sprintf("%q is out of range", s), hint)
+			}
+			return duration(n) * day, nil
+		},
+		format: func(d duration) string {
+			if d == 0 {
+				return off
+			}
+			return fmt.Sprintf("%dd", d/day)
+		},
+	}
+}
+
 // numbered is words whose hint names a setting of another product: it has the words' numbers, from 0.
 func numbered[T ~string](setting string, values ...T) codec[T] {
 	as := words(values...)

@@ -215,6 +215,9 @@ type Mailboxes struct {
 	DeleteAfter        int // days from a message's arrival; 0: never
 	DeleteFetchedAfter int // days from its first fetch; 0: never
 
+	Undelete     time.Duration // how long deleted mail can be restored; 0: not at all
+	UndeleteSize int64         // octets of deleted mail that a mailbox keeps at most; 0: no limit
+
 	// Templates are the texts of Notices and NoticeTemplates; none if notices are off.
 	Templates quotamail.Templates
 }

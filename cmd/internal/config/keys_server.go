@@ -336,6 +336,17 @@ func protocolSections() []sectionRow {
 			number("mailboxes.delete_fetched_after",
 				func(c *Config) *int { return &c.Mailboxes.DeleteFetchedAfter },
 				bounds{0, MaxDays}, 0, above),
+			text("mailboxes.undelete",
+				func(c *Config) *duration { return &c.Mailboxes.Undelete }, days("off", 365),
+				7*24*time.Hour,
+				`How long deleted mail can be restored, from "1d" to "365d"; "off" deletes for good.
+				"pillarbox admin undelete" restores it. It does not count against a quota. When the
+				disk is nearly full, it goes first.`),
+			text("mailboxes.undelete_size",
+				func(c *Config) *int64 { return &c.Mailboxes.UndeleteSize },
+				withUnit(size[int64](0, 1<<50), "no limit"), 1_000_000_000,
+				`The size of deleted mail that a mailbox keeps; above it the oldest goes earlier, once
+				a day. "0" means no limit.`),
 		}},
 		{"log", "", []key{
 			text("log.level", func(c *Config) *slog.Level { return &c.Log.Level }, oneOf(

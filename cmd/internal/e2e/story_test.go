@@ -121,7 +121,8 @@ func TestStory(t *testing.T) {
 		out: o.path("fetched"), ca: o.ca}
 	mustRun(t, mpopFetch(t, o, visit))
 
-	// The administrator: retention, export, import.
+	// The administrator: undelete, retention, export, import.
+	o.pillarbox(t, "", "admin", "undelete", "restore", boss, "--all")
 	old := o.mailbox(anna) + "/P3_20050110090047026500000003.eml"
 	noError(t, os.WriteFile(old, []byte(letter("old")), 0o600))
 	o.pillarbox(t, "", "admin", "retention", "set", anna, "--after", "365", "--yes")

@@ -1,16 +1,20 @@
-// Package retention decides when mail is deleted by the rules of retention: once a day, at night.
+// Package retention decides when mail is deleted by the rules of retention, and when deleted mail is
+// removed for good: once a day, at night.
 //
-// Start with [Clock]. admin.Service has the rules and deletes (RetentionRound); a Clock calls it
-// and logs what it did. The command 'pillarbox admin retention run' does not come this way.
+// Start with [Clock]. admin.Service has the rules and deletes (RetentionRound, PurgeRound, MakeRoom);
+// a Clock calls it and logs what it did. The command 'pillarbox admin retention run' does not come this way.
 package retention
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
 	"pillarbox/cmd/internal/admin"
 	"pillarbox/cmd/internal/config"
+	"pillarbox/mailstore"
+	"pillarbox/mailstore/addr"
 )
 
 const (
@@ -45,6 +49,7 @@ func (c *Clock) Run(ctx context.Context) {
 		switch cfg := c.service.Config(); {
 		case !now.Before(due):
 			c.round(ctx, now, true)
+			c.logPurge(c.service.PurgeRound(ctx, now, c.logPurged("the period of undelete is over")))
 			logged, due = cfg, nextNight(now)
 		case cfg != logged:
 			c.round(ctx, now, false)
@@ -52,6 +57,7 @@ func (c *Clock) Run(ctx context.Context) {
 		case nextNight(now).Before(due):
 			due = nextNight(now) // the clock was set back
 		}
+		c.logPurge(c.service.MakeRoom(ctx, now, c.logPurged("the disk is nearly full")))
 		select {
 		case <-ticks.C:
 		case <-ctx.Done():
@@ -106,6 +112,20 @@ func (c *Clock) logOutcome(out admin.RetentionOutcome) {
 	}
 	if out.Problem != "" {
 		log.Warn("retention: some messages were not deleted", "problem", out.Problem)
+	}
+}
+
+// logPurged logs what was removed for good from a mailbox.
+func (c *Clock) logPurged(reason string) func(addr.Address, mailstore.Stat) {
+	return func(box addr.Address, gone mailstore.Stat) {
+		c.log.Info("deleted mail removed for good", "mailbox", box.String(),
+			"messages", gone.Messages, "bytes", gone.Bytes, "reason", reason)
+	}
+}
+
+func (c *Clock) logPurge(err error) {
+	if err != nil && !errors.Is(err, context.Canceled) {
+		c.log.Error("some deleted mail was not removed", "error", err)
 	}
 }
 
