@@ -3,6 +3,7 @@ package mailstore
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -169,6 +170,13 @@ func onlyDeleted(all []DeletedMessage, present map[string]bool) []DeletedMessage
 		}
 	}
 	return only
+}
+
+// OpenDeleted opens a message that Deleted has returned, as it is in its file. The error is
+// fs.ErrNotExist if the message was restored or removed since.
+func (s *Store) OpenDeleted(dir string, d DeletedMessage) (io.ReadCloser, error) {
+	f, _, err := s.openRegular(path.Join(dir, DeletedDir, d.file))
+	return f, err
 }
 
 // describeKept sets what the name of a foreign message does not say.

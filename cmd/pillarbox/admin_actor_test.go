@@ -13,7 +13,7 @@ import (
 func TestEveryCommandHasItsVerb(t *testing.T) {
 	local := map[string]bool{"quota template": true}                                                            // needs no server and no data
 	inner := map[string]bool{"checkpoint": true, "recount": true, "sessions kill": true, "log level set": true, // of "mailbox import"; a flag of "sessions"; arguments of "log level"
-		"mailbox second-factor add": true, "mailbox second-factor codes": true, "mailbox reset": true, "mailbox find": true, "backup restore-mailbox": true, "backup start": true} // of the page
+		"mailbox second-factor add": true, "mailbox second-factor codes": true, "mailbox reset": true, "mailbox find": true, "backup restore-mailbox": true, "backup start": true, "undelete show": true} // of the page
 	other := map[string]bool{"settings": true, "winpop stat": true, "winpop stat domain": true, "winpop set": true} // not under admin
 	verbs := make(map[string]bool)
 	for _, v := range admin.Verbs() {

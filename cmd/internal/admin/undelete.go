@@ -117,6 +117,9 @@ func (o *Service) restoreIn(a addr.Address, in DeletedToRestore, out *Undeleted)
 
 // choose returns the IDs of the deletions that are meant.
 func (in DeletedToRestore) choose(deleted []mailstore.DeletedMessage) (ids []string, err error) {
+	if len(in.Messages) == 0 && !in.All && in.Since.IsZero() {
+		return nil, usage(errors.New("no message is chosen"))
+	}
 	unknown := make(map[string]bool)
 	for _, name := range in.Messages {
 		unknown[name] = true

@@ -82,6 +82,7 @@ var (
 	RestoreToBox = longVerb("backup restore-mailbox", ChangesAll, (*Service).restoreMail) // asked by the page
 
 	UndeleteList    = verb("undelete list", SeesDomain, (*Service).listDeleted)
+	UndeleteShow    = verb("undelete show", ChangesDomain, (*Service).showDeleted)
 	UndeleteRestore = verb("undelete restore", ChangesDomain, (*Service).restoreDeleted)
 	UndeletePurge   = verb("undelete purge", ChangesDomain, (*Service).purgeDeleted)
 
@@ -217,7 +218,7 @@ func Verbs() []Command {
 		QuotaSet, QuotaShow, QuotaList, QuotaRecalculate,
 		RetentionShow, RetentionSet, RetentionRun,
 		BackupCreate, BackupRun, BackupStart, BackupList, BackupVerify, BackupPrune, RestoreMail, RestoreToBox,
-		UndeleteList, UndeleteRestore, UndeletePurge,
+		UndeleteList, UndeleteShow, UndeleteRestore, UndeletePurge,
 		AliasAdd, AliasRemove, AliasList,
 		GroupAdd, GroupRemove, GroupList, GroupShow, GroupMemberAdd, GroupMemberRemove, GroupAccept,
 		GroupOutside, GroupInbound,

@@ -36,7 +36,7 @@ var inputs = map[string]string{
 	"mailbox absence show": `"anna@%"`, "mailbox absence set": `{"User": "anna@%", "Text": "x"}`, "mailbox absence off": `"anna@%"`,
 	"quota set": `{"Target": "anna@%", "Size": "none"}`, "quota show": `"%"`, "quota list": `{"Domain": "%"}`,
 	"retention show": `"%"`, "retention set": `{"Target": "anna@%", "After": "1", "Sure": true}`,
-	"undelete list": `{"Target": "%"}`, "undelete restore": `{"User": "anna@%", "All": true}`, "undelete purge": `{"User": "anna@%", "Sure": true}`,
+	"undelete list": `{"Target": "%"}`, "undelete show": `{"User": "anna@%", "Limit": 9}`, "undelete restore": `{"User": "anna@%", "All": true}`, "undelete purge": `{"User": "anna@%", "Sure": true}`,
 	"retention run": `{"Target": "anna@%", "Delete": true}`,
 	"alias add":     `{"Name": "x@%", "Value": "anna@%"}`, "alias remove": `"x@%"`, "alias list": `"%"`,
 	"group add": `{"Name": "x@%"}`, "group remove": `"staff@%"`, "group list": `"%"`, "group show": `"staff@%"`,

@@ -47,6 +47,7 @@ var webPages = []webPage{
 	{`"/me/setup/print"`, "/me/setup/print", mailUser},
 	{`path+"/rules"`, "/me/rules", mailUser},
 	{`path+"/absence"`, "/me/absence", mailUser},
+	{`path+"/deleted"`, "/me/deleted", mailUser},
 	{`factorPath`, "/me/second-factor", mailUser},
 
 	{`"/mailboxes"`, "/mailboxes", manager},
@@ -55,6 +56,7 @@ var webPages = []webPage{
 	{`"/mailbox/{name}"`, annaPage, manager},
 	{`path+"/rules"`, annaPage + "/rules", manager},
 	{`path+"/absence"`, annaPage + "/absence", manager},
+	{`path+"/deleted"`, annaPage + "/deleted", manager},
 	{`"/domains"`, "/domains", manager},
 	{`"/dns"`, "/dns", manager},
 	{`"/groups"`, "/groups", manager},

@@ -1,10 +1,16 @@
 package web
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
+	"time"
+
+	"pillarbox/cmd/internal/admin"
+	"pillarbox/mailstore"
 )
 
 // The pages of rules and absence show for the user, and for an operator of the mailbox's domain.
@@ -21,6 +27,9 @@ func TestDeliveryPages(t *testing.T) {
 		{"/mailbox/" + anna + "/absence", 200, 200, 403},
 		{"/mailbox/" + other + "/rules", 200, 403, 403},
 		{"/mailbox/" + other + "/absence", 200, 403, 403},
+		{"/me/deleted", 200, 200, 200},
+		{"/mailbox/" + anna + "/deleted", 200, 200, 403},
+		{"/mailbox/" + other + "/deleted", 200, 403, 403},
 	} {
 		for user, want := range map[string]int{boss: test.boss, clerk: test.clerk, anna: test.anna} {
 			res, text := b[user].get(test.path)
@@ -32,7 +41,7 @@ func TestDeliveryPages(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range []string{"rules/add", "rules/remove", "rules/move", "absence/set", "absence/off"} {
+	for _, path := range []string{"rules/add", "rules/remove", "rules/move", "absence/set", "absence/off", "deleted/restore", "deleted/restore-all", "deleted/purge"} {
 		form := url.Values{"do": {"discard"}, "number": {"1"}, "to": {"1"}, "text": {"x"}}
 		if res, text := b[clerk].post("/me", "/mailbox/"+other+"/"+path, form); res.StatusCode != http.StatusForbidden {
 			t.Errorf("%s of another domain: %s %s", path, res.Status, text)
@@ -130,5 +139,51 @@ func TestDomainFooter(t *testing.T) {
 	}
 	if _, text := b.get("/domains"); !strings.Contains(text, "Doe &amp; Sons") {
 		t.Errorf("the page is\n%s", text)
+	}
+}
+
+// A user sees what was deleted by sender and subject, restores it, and removes the rest for good. What stands in a
+// message does no harm on the page.
+func TestDeletedMail(t *testing.T) {
+	o := newOffice(t)
+	b := o.logIn(t, anna)
+	box := o.service.Root.Name() + "/mailbox/office.example/P3_anna.mbx/"
+	text := "From: =?utf-8?q?J=C3=BCrgen?= <j@far.example>\r\nSubject: <script>alert(1)</script> offer\r\n\r\nhello\r\n"
+	if err := os.Mkdir(box+mailstore.DeletedDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for n := range 3 {
+		id := fmt.Sprintf("P3_%s111100000%03d", time.Now().UTC().Format("20060102150405"), n)
+		name := fmt.Sprintf("%s.P3_20050110090047026500000%03d_%d.eml", id, n, len(text))
+		if err := os.WriteFile(box+mailstore.DeletedDir+"/"+name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	_, page := b.get("/me/deleted")
+	if strings.Count(page, "Jürgen") != 3 || !strings.Contains(page, "&lt;script&gt;alert(1)&lt;/script&gt; offer") || strings.Contains(page, "<script>alert") {
+		t.Errorf("the list: %s", page)
+	}
+	left := func() int {
+		list, err := admin.UndeleteList.Do(t.Context(), o.service, admin.DeletedQuestion{Target: anna})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	if res, text := b.post("/me/deleted", "/me/deleted/restore", url.Values{"id": {ids[1]}}); res.StatusCode != http.StatusSeeOther || left() != 2 {
+		t.Errorf("restore: %s, %d left\n%s", res.Status, left(), text)
+	}
+	for _, wrong := range []url.Values{{}, {"id": {ids[1]}}, {"id": {"../x"}}} { // none, one that is back, and no name
+		if res, text := b.post("/me/deleted", "/me/deleted/restore", wrong); res.StatusCode != http.StatusUnprocessableEntity || left() != 2 {
+			t.Errorf("restore of %v: %s, %d left\n%s", wrong, res.Status, left(), text)
+		}
+	}
+	if res, text := b.post("/me/deleted", "/me/deleted/purge", url.Values{}); !strings.Contains(text, "Are you sure?") || left() != 2 {
+		t.Errorf("purge asks for nothing: %s, %d left\n%s", res.Status, left(), text)
+	}
+	if res, text := b.post("/me/deleted", "/me/deleted/purge", url.Values{"sure": {"yes"}}); res.StatusCode != http.StatusSeeOther || left() != 0 {
+		t.Errorf("purge: %s, %d left\n%s", res.Status, left(), text)
 	}
 }

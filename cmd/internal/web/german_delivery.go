@@ -65,6 +65,17 @@ func germanDelivery() map[string]string {
 		"No more notices are sent. The text stays for the next time.": "Es werden keine Notizen mehr gesendet. Der Text bleibt für das nächste Mal.",
 		"End the absence": "Abwesenheit beenden",
 
+		"Deleted mail": "Gelöschte Mail",
+		"Deleted mail can be restored for %d days. It comes back as new mail, and mail programs fetch it again.": "Gelöschte Mail lässt sich %d Tage lang wiederherstellen. Sie kommt als neue Mail zurück, und Mailprogramme holen sie noch einmal.",
+		"This server keeps no deleted mail.":   "Dieser Server bewahrt gelöschte Mail nicht auf.",
+		"Deleted":                              "Gelöscht",
+		"Until":                                "Bis",
+		"The latest of %d messages are shown.": "Die letzten von %d Nachrichten sind zu sehen.",
+		"Restore the chosen messages":          "Ausgewählte wiederherstellen",
+		"Restore all":                          "Alle wiederherstellen",
+		"Remove all for good":                  "Alle endgültig löschen",
+		"There is no deleted mail.":            "Es gibt keine gelöschte Mail.",
+
 		"Archive": "Archiv",
 		"Footer":  "Fußzeile",
 		"Mailbox that gets a copy of all mail; none to end it": "Postfach, das von aller Post eine Kopie bekommt; leer beendet es",

@@ -15,7 +15,7 @@ import (
 // hostilePaths are all paths that take a form. The names of the fields are those of their acts.
 func hostilePaths() (paths []string) {
 	for prefix, acts := range map[string]map[string]act{
-		"/mailbox/" + anna + "/": mailboxActs(), "/me/rules/": rulesActs(), "/me/absence/": absenceActs(),
+		"/mailbox/" + anna + "/": mailboxActs(), "/me/rules/": rulesActs(), "/me/absence/": absenceActs(), "/me/deleted/": deletedActs(),
 		"/mailbox/" + anna + "/rules/": rulesActs(), "/domains/": domainActs(), "/dns/": dkimActs(),
 		"/groups/": groupActs(), "/devices/": deviceActs(), "/policy/": policyActs(),
 		"/operators/": operatorActs(), "/stray/": strayActs(), "/certificates/": certificateActs(),

@@ -50,6 +50,8 @@ func (s *Site) deliveryRoutes(mux *http.ServeMux, path string, may who) {
 	s.acts(mux, path+"/rules/", may, showRules, rulesActs())
 	s.page(mux, path+"/absence", may, showAbsence)
 	s.acts(mux, path+"/absence/", may, showAbsence, absenceActs())
+	s.page(mux, path+"/deleted", may, showDeleted)
+	s.acts(mux, path+"/deleted/", may, showDeleted, deletedActs())
 }
 
 // officeRoutes are about who is in the office.
