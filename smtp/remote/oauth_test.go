@@ -100,6 +100,7 @@ func TestOldToken(t *testing.T) {
 		rt.User, rt.OAuth, rt.PerConnection = "anna", oauth.Config{TokenURL: url, ClientID: "id"}, 1
 	})
 	r.Deliver(t.Context(), attempt(letter, "b@x.example"))
+	p.running.Wait() // the peer still answers QUIT
 	p.answers = map[string]string{taken: "535 5.7.8 expired"}
 	if got := summary(r.Deliver(t.Context(), attempt(letter, "b@x.example"))); got != "delivered 250 2.0.0" || asked.Load() != 2 {
 		t.Errorf("got %s; asked %d times; said %s", got, asked.Load(), p.said())
