@@ -146,6 +146,7 @@ func generate(seed uint64, steps int, without map[string]bool) History {
 		}
 	}
 	h.addRules()
+	h.addUndelete()
 	return h
 }
 

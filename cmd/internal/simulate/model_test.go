@@ -69,6 +69,8 @@ type copied struct {
 	seen     bool // by a reader
 	orReport bool // a full mailbox was one of several recipients
 	imported bool
+	perhaps  bool // whether it was accepted is not known: a retention run may have deleted it before a reader came
+	renewed  bool // it may have been restored after a deletion, under another unique-id
 	deleted  time.Time
 	swept    bool // a retention run was at work between its sending and its answer
 }
@@ -250,7 +252,7 @@ func (m *model) shown(b *box, before snapshot, found []listed, settledNow bool) 
 		_, there := here[token]
 		switch {
 		case c.state == maybe && !there:
-			c.state = refused
+			c.state, c.perhaps = refused, true
 		case c.state == leaving && !there:
 			c.state = deleted
 		case c.state == leaving:
@@ -278,11 +280,11 @@ func (m *model) showOne(b *box, f listed, before snapshot) {
 		c = &copied{state: b.found()}
 		b.copies[f.token] = c
 	}
-	if c.uid != "" && c.uid != f.uid && !c.imported {
+	if c.uid != "" && c.uid != f.uid && !c.imported && !c.renewed {
 		m.violation("message %s in %s had the unique-id %s and has now %s", f.token, b.name, c.uid, f.uid)
 	}
 	c.uid, c.seen = f.uid, true
-	if was, wrong := before.mustNot[f.token]; wrong {
+	if was, wrong := before.mustNot[f.token]; wrong && !c.renewed {
 		m.violation("message %s (uid %s) is in %s: it was %v", f.token, f.uid, b.name, was)
 		c.state = promised
 	}

@@ -60,6 +60,8 @@ func (w *world) do(s *Step) (how string) {
 		w.log("queue %s: %v", s.How, err)
 	case "rules":
 		w.setRules()
+	case "undelete":
+		w.undelete(s)
 	case "look":
 		time.Sleep(time.Second)
 		w.look(false)
