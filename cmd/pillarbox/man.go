@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,7 +34,7 @@ func (a *app) manCommand() *cobra.Command {
 
 // buildDate is the time in SOURCE_DATE_EPOCH, so that two builds are equal; without it, the first day of the epoch.
 func buildDate() *time.Time {
-	seconds, _ := time.ParseDuration(os.Getenv("SOURCE_DATE_EPOCH") + "s")
-	t := time.Unix(int64(seconds.Seconds()), 0).UTC()
+	seconds, _ := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64)
+	t := time.Unix(seconds, 0).UTC()
 	return &t
 }

@@ -206,10 +206,8 @@ func (o *Service) backupTo(ctx context.Context, dir string) (s backup.Snapshot, 
 		return s, err
 	}
 	defer closing()
-	if o.Checkpoint != nil { // what only the log holds gets its files
-		if err := o.Checkpoint(); err != nil {
-			return s, notYet(err)
-		}
+	if err := o.checkpoint(); err != nil {
+		return s, err
 	}
 	src := backup.Source{Data: o.Root, Config: o.configFiles()}
 	program := ""

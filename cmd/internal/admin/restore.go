@@ -63,9 +63,9 @@ func (o *Service) restoreMail(ctx context.Context, in RestoreOrder) (out Restore
 		return out, snapshotHint(err, out.Dir)
 	}
 	out.Snapshot = s.ID
-	if o.Checkpoint != nil && !in.Dry { // the log must not delete again what comes back
-		if err := o.Checkpoint(); err != nil {
-			return out, notYet(err)
+	if !in.Dry { // the log must not delete again what comes back
+		if err := o.checkpoint(); err != nil {
+			return out, err
 		}
 	}
 	m := mailRestorer{service: o, order: in, dir: directory.MailboxDir(a.Fold()), out: &out}

@@ -178,14 +178,25 @@ func (o *Service) Close() error {
 
 // checkpointed does something between two checkpoints.
 func (o *Service) checkpointed(do func() error) error {
+	if err := o.checkpoint(); err != nil {
+		return err
+	}
+	err := do()
+	if o.Checkpoint != nil {
+		err = errors.Join(err, o.Checkpoint())
+	}
+	return err
+}
+
+// checkpoint gives what only the log holds its files, before an act that reads or moves files.
+func (o *Service) checkpoint() error {
 	if o.Checkpoint == nil {
-		return do()
+		return nil
 	}
 	if err := o.Checkpoint(); err != nil {
 		return notYet(err)
 	}
-	err := do()
-	return errors.Join(err, o.Checkpoint())
+	return nil
 }
 
 // exclusively makes a change of mailboxes' directories.

@@ -125,7 +125,7 @@ func (in DeletedToRestore) choose(deleted []mailstore.DeletedMessage) (ids []str
 		unknown[name] = true
 	}
 	for _, d := range deleted {
-		named := unknown[d.ID] || slices.Contains(in.Messages, d.ID) || d.UID != "" && slices.Contains(in.Messages, d.UID)
+		named := slices.Contains(in.Messages, d.ID) || d.UID != "" && slices.Contains(in.Messages, d.UID)
 		since := !in.Since.IsZero() && !d.Deleted.Before(in.Since.Truncate(time.Second))
 		if named || in.All || since {
 			ids = append(ids, d.ID)

@@ -414,7 +414,7 @@ func (c *creator) openPack() error {
 	if size == 0 {
 		size = defaultPackSize
 	}
-	if c.pack != nil && c.pack.count.n < size {
+	if c.pack != nil && c.pack.size < size {
 		return nil
 	}
 	if err := c.endPack(); err != nil {

@@ -24,7 +24,7 @@ type storedFile struct {
 	file durable.File
 	out  *bufio.Writer // to file and sum
 	sum  hash.Hash
-	size int64
+	size int64 // octets that were written to out
 	Stored
 }
 
@@ -58,8 +58,7 @@ func (s *storedFile) finish() error {
 // packWriter writes a pack: a tar archive.
 type packWriter struct {
 	*storedFile
-	count counter // the octets of the archive
-	tar   *tar.Writer
+	tar *tar.Writer
 	copyBuffer
 }
 
@@ -76,27 +75,12 @@ func (b *copyBuffer) copy(w io.Writer, r io.Reader) (n int64, sum [sha256.Size]b
 	return n, [sha256.Size]byte(hash.Sum(nil)), err
 }
 
-// counter counts what is written through it.
-type counter struct {
-	w io.Writer
-	n int64
-}
-
-// Write implements io.Writer.
-func (c *counter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n += int64(n)
-	return n, err
-}
-
 func (r *Repo) createPack(name string) (*packWriter, error) {
 	s, err := r.create(packsDir, name)
 	if err != nil {
 		return nil, err
 	}
-	p := &packWriter{storedFile: s, count: counter{w: s}}
-	p.tar = tar.NewWriter(&p.count)
-	return p, nil
+	return &packWriter{storedFile: s, tar: tar.NewWriter(s)}, nil
 }
 
 // errShort means that a file was cut short while it was copied.
@@ -108,7 +92,7 @@ func (p *packWriter) add(e *Entry, content io.Reader) error {
 	if err := writeTar(p.tar, e); err != nil {
 		return err
 	}
-	e.Offset = p.count.n
+	e.Offset = p.size
 	n, sum, err := p.copy(p.tar, io.LimitReader(content, e.Size))
 	var unread *readError
 	if err != nil && !errors.As(err, &unread) {
