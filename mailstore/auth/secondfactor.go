@@ -221,7 +221,7 @@ func (a *Authenticator) checkCode(ctx context.Context, c Client, p Principal, co
 	user := p.Address.String()
 	_, network := networkOf(c.Remote)
 	guesser := a.guesserOf(user, network)
-	// Nobody guesses a recovery code, so it is accepted after any number of wrong ones.
+	// A recovery code is too long to guess, so it is accepted after any number of wrong ones.
 	if _, _, recovery := parseAppPassword(code); !recovery && !a.codes.begin(guesser, time.Now()) {
 		return errTooMuch
 	}
@@ -297,9 +297,9 @@ func (a *Authenticator) guesserOf(user string, network netip.Prefix) guesser {
 	return guesser{user: user}
 }
 
-// codeLimit limits the wrong codes of each guesser. Only who knows the password of a mailbox gets this
-// far, so the table has no more entries than the mailboxes have known networks, and one each. The zero
-// value is empty.
+// codeLimit limits the wrong codes of each guesser. A code is asked for only after the right password. So
+// the table has at most one entry for each known network of a mailbox, and one more for each mailbox. The
+// zero value is empty.
 type codeLimit struct {
 	mu    sync.Mutex
 	tries map[guesser][]time.Time // owner: mu; of codes that were wrong or are being checked

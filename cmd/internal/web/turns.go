@@ -7,7 +7,7 @@ import (
 
 // turns limits how many pages are made at a time, to half of the processors. Pages would otherwise
 // take all of them, and each command of a mail session would wait for its turn on a processor behind
-// all the pages that are asked for. Those who ask for pages wait here instead.
+// all the pages that are asked for. Requests for pages wait here instead.
 type turns chan struct{}
 
 func newTurns() turns { return make(turns, max(1, runtime.GOMAXPROCS(0)/2)) }
